@@ -101,7 +101,7 @@ class Settings(BaseSettings):
     trusted_proxies: Annotated[tuple[Network, ...], NoDecode] = ()
     allowed_origins: Annotated[tuple[str, ...], NoDecode] = ()
     stdio_allowed_commands: Annotated[AllowedCommands, NoDecode] = AllowedCommands()
-    stdio_processes: int = Field(default=64, ge=1, le=10_000)
+    limit_stdio_processes: int = Field(default=64, ge=1, le=10_000)
     stdio_data_dir: Path | None = None
     oidc_issuer: Issuer | None = None
     oidc_client_id: ShortText | None = None
@@ -114,20 +114,20 @@ class Settings(BaseSettings):
     oidc_role_map: Annotated[RoleMap, NoDecode] = Field(default_factory=dict)
     oidc_link_claim: LinkClaim = "sub"
     oidc_people: Annotated[People, NoDecode] = Field(default_factory=list)
-    session_idle: timedelta = Field(default=timedelta(hours=1), gt=timedelta())
-    session_life: timedelta = Field(default=timedelta(hours=12), gt=timedelta(), le=timedelta(days=30))
+    session_idle_timeout: timedelta = Field(default=timedelta(hours=1), gt=timedelta())
+    session_lifetime: timedelta = Field(default=timedelta(hours=12), gt=timedelta(), le=timedelta(days=30))
     break_glass_password_hash: SecretStr | None = None
     limit_requests: int = Field(default=6000, ge=0)
     limit_failed_sign_ins: int = Field(default=300, ge=0)
     limit_calls: int = Field(default=12_000, ge=0)
     limit_calls_per_identity: int = Field(default=24_000, ge=0)
-    limit_calls_at_once: int = Field(default=256, ge=0)
-    limit_calls_at_once_per_identity: int = Field(default=512, ge=0)
+    limit_concurrent_calls: int = Field(default=256, ge=0)
+    limit_concurrent_calls_per_identity: int = Field(default=512, ge=0)
     limit_streams: int = Field(default=16, ge=0)
     limit_streams_per_identity: int = Field(default=64, ge=0)
     limit_connections: int = Field(default=256, ge=1)
     limit_connections_per_identity: int = Field(default=64, ge=1)
-    limit_silence: timedelta = Field(default=timedelta(minutes=5), gt=timedelta())
+    limit_call_idle_time: timedelta = Field(default=timedelta(minutes=5), gt=timedelta())
     limit_call_time: timedelta = Field(default=timedelta(hours=1), gt=timedelta())
     limit_stream_time: timedelta = Field(default=timedelta(days=1), gt=timedelta())
     expiry_notice: timedelta = Field(default=timedelta(days=7), ge=timedelta(), le=timedelta(days=365))

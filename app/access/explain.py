@@ -176,7 +176,7 @@ MEANINGS: dict[str, Meaning] = {
     "granted": Meaning("The scope of the token reaches it, and a live grant allows it."),
     "approved": Meaning("Policies asked for approvals, and all of them were there."),
     "filtered": Meaning("It is a list, which shows what the token may use."),
-    "token_live": Meaning("The token is good; what each server adds was decided apart."),
+    "token_active": Meaning("The token is good; what each server adds was decided apart."),
     "approval_required": Meaning(
         "Somebody has to approve the call first.",
         "Once it is approved, repeat the very same call.",
@@ -185,7 +185,7 @@ MEANINGS: dict[str, Meaning] = {
         "Somebody was asked to approve the call, and said no.",
         "The approval says who decided and why. It is not asked for again until it has expired.",
     ),
-    "approval_uncovered": Meaning(
+    "not_covered_by_approval": Meaning(
         "The call needs an approval, and its request carried more than an approval covers, or answers to a question "
         "of a call whose approval was used up.",
         "Begin the call again, with its name and arguments only.",
@@ -258,7 +258,7 @@ MEANINGS: dict[str, Meaning] = {
         "An administrator can give the agent to somebody else.",
     ),
     "rate_limited": Meaning("The token, or its identity, made more requests than it may in a minute.", _WAIT),
-    "too_many_at_once": Meaning(
+    "too_many_concurrent_requests": Meaning(
         "The token, or its identity, had more requests under way than it may.", _WAIT
     ),
     "request_malformed": Meaning(

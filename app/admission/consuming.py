@@ -206,7 +206,7 @@ class Books:
         goes_on = bool(had) and all(approval.consumed_by is not None for approval in had)
         if demand.needs and demand.continues is not None and not (goes_on and len(had) == len(found)):
             # No approver saw what a next round brings: it runs on the approvals of the round before, or not at all.
-            return self._denied(demand, "approval_uncovered", ())
+            return self._denied(demand, "not_covered_by_approval", ())
         quotas = () if goes_on else demand.quotas
         if over := [quota for quota in quotas if self.used[quota.key, quota.start] >= quota.limit]:
             return self._denied(demand, "quota_exceeded", over)

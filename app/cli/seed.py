@@ -68,7 +68,13 @@ def token_id(secret: str) -> str | None:
 def _server(api: Api, slug: str, description: str, url: str) -> str:
     server = _found(api.every("/servers"), "slug", slug)
     if server is None:
-        body: Json = {"slug": slug, "name": slug, "description": description, "transport": "http", "url": url}
+        body: Json = {
+            "slug": slug,
+            "name": slug,
+            "description": description,
+            "transport": "streamable_http",
+            "url": url,
+        }
         server = api.post("/servers", body)
     elif server["url"] != url:
         server = api.patch(f"/servers/{server['id']}", {"url": url})

@@ -54,7 +54,7 @@ def _started(settings: Settings, address: SupervisorAddress) -> Child:
     kept = {name: os.environ[name] for name in ("PATH", "TMPDIR", "LANG", "TZ") if name in os.environ}
     own = {
         "SCOPEGATE_STDIO_ALLOWED_COMMANDS": json.dumps(settings.stdio_allowed_commands.entries),
-        "SCOPEGATE_STDIO_PROCESSES": str(settings.stdio_processes),
+        "SCOPEGATE_LIMIT_STDIO_PROCESSES": str(settings.limit_stdio_processes),
         "SCOPEGATE_STDIO_DATA_DIR": str(_data_directory(settings)),
     }
     return Child(

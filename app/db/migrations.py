@@ -26,7 +26,7 @@ from app.db.connection import DRIVER_FAULTS, OutOfReach, Primary
 from app.db.engine import UNAVAILABLE_CLASSES, plain_url, sqlstate
 
 # Moves by one when older code could no longer work correctly on a newer schema.
-GENERATION = 2
+GENERATION = 3
 _LOCK = 0x5C09E6A7E
 # Whoever waits for a table keeps all who come later waiting, calls too: so a migration waits shortly, and often.
 _WAITS_FOR_TABLES_S = 1.0

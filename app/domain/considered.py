@@ -93,7 +93,7 @@ def _grants(
 
 def _window(grant: Grant, at: float) -> Faults:
     if at < grant.not_before:
-        return ("not_yet",)
+        return ("not_started",)
     return ("expired",) if at >= grant.expires_at else ()
 
 
@@ -108,9 +108,9 @@ def _missed(
     """What of the thing asked for is not among what is selected."""
     faults = []
     if not servers.matches(server.id, server.labels):
-        faults.append("other_servers")
+        faults.append("server_not_covered")
     if tool is not None and not tools.matches(tool.name, tool.risk):
-        faults.append("other_tools")
+        faults.append("tool_not_covered")
     if part is not None and not parts[part]:
-        faults.append(f"no_{part}")
+        faults.append(f"{part}_not_covered")
     return tuple(faults)

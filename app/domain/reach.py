@@ -64,7 +64,7 @@ class Tally:
 
     reached: bool = False
     tools: int = 0
-    need_approval: int = 0
+    approval_required: int = 0
     destructive: int = 0
     is_whole: bool = True
 
@@ -76,16 +76,16 @@ def tally(
     token = widest_token(identity)
     if not _is_named(identity, server) or decide(Question(token, server), around, at).effect is Effect.DENY:
         return Tally()
-    tools = need_approval = destructive = 0
+    tools = approval_required = destructive = 0
     for name in sorted(server.tools)[:most]:
         yield
         effect = decide(Question(token, server, name), around, at).effect
         if effect is Effect.DENY:
             continue
         tools += 1
-        need_approval += effect is Effect.REQUIRE_APPROVAL
+        approval_required += effect is Effect.REQUIRE_APPROVAL
         destructive += server.tools[name].risk is Risk.DESTRUCTIVE
-    return Tally(True, tools, need_approval, destructive, len(server.tools) <= most)
+    return Tally(True, tools, approval_required, destructive, len(server.tools) <= most)
 
 
 def call_of(identity: Identity, server: Server, tool: str, around: Surroundings, at: float) -> Decision:

@@ -28,13 +28,13 @@ Reach = Mapping[UUID, frozenset[str]]
 class Note(StrEnum):
     """What changes in the meaning of a grant that is narrowed."""
 
-    NEW_SERVERS_LEFT_OUT = "new_servers_left_out"
+    NEW_SERVERS_EXCLUDED = "new_servers_excluded"
     """It gave all servers; those registered later are not among the ones that it names."""
-    LABELS_NO_LONGER_READ = "labels_no_longer_read"
+    LABELS_NO_LONGER_MATCHED = "labels_no_longer_matched"
     """It followed the labels of servers; those that it names stay within reach whatever labels they carry."""
-    NEW_TOOLS_LEFT_OUT = "new_tools_left_out"
+    NEW_TOOLS_EXCLUDED = "new_tools_excluded"
     """It gave all tools; those that come later are not among the ones that it names."""
-    RISKS_NO_LONGER_READ = "risks_no_longer_read"
+    RISKS_NO_LONGER_MATCHED = "risks_no_longer_matched"
     """It followed the risk of tools; those that it names stay within reach whatever their risk becomes."""
 
 
@@ -114,14 +114,14 @@ def notes_on(before: ScopeEntry, after: ScopeEntry) -> tuple[Note, ...]:
     notes = []
     if before.servers != after.servers:
         if isinstance(before.servers, AllServers):
-            notes.append(Note.NEW_SERVERS_LEFT_OUT)
+            notes.append(Note.NEW_SERVERS_EXCLUDED)
         if isinstance(before.servers, ServersByLabels):
-            notes.append(Note.LABELS_NO_LONGER_READ)
+            notes.append(Note.LABELS_NO_LONGER_MATCHED)
     if isinstance(after.tools, ToolsByNames):
         if isinstance(before.tools, AllTools):
-            notes.append(Note.NEW_TOOLS_LEFT_OUT)
+            notes.append(Note.NEW_TOOLS_EXCLUDED)
         if isinstance(before.tools, ToolsByRisk):
-            notes.append(Note.RISKS_NO_LONGER_READ)
+            notes.append(Note.RISKS_NO_LONGER_MATCHED)
     return tuple(notes)
 
 

@@ -96,7 +96,7 @@ class Ask:
             decision = self._demanding(decision)
         refused = self.refused
         if refused is None and self.uncovered and decision.effect is Effect.REQUIRE_APPROVAL:
-            refused = "approval_uncovered"
+            refused = "not_covered_by_approval"
         if refused is not None and decision.attainable:
             decision = replace(
                 decision,
@@ -208,4 +208,4 @@ def decide_presence(view: View, at: float, address: Address | None) -> Decision:
     stopped = liveness(view.token, at, address)
     versions, valid_from, valid_until = everything_read(view.token, (), view.around, at)
     effect = Effect.ALLOW if stopped is None else Effect.DENY
-    return Decision(effect, stopped or "token_live", versions, valid_from, valid_until)
+    return Decision(effect, stopped or "token_active", versions, valid_from, valid_until)

@@ -22,8 +22,9 @@ _WORDS = {
     "policy_error": "A policy could not be evaluated for this call, so it is not allowed.",
     "quota_exceeded": "A quota of such calls is used up for now. Policy does not allow another.",
     "too_many_approvals": "So many approvals wait for a decision that no more are asked for: wait for some of them.",
-    "approval_uncovered": "This call needs an approval, which covers its name and arguments only. This request carries "
-    "more, or belongs to a call whose approval is used up. Begin the call again, without further members of params.",
+    "not_covered_by_approval": "This call needs an approval, which covers its name and arguments only. This request "
+    "carries more, or belongs to a call whose approval is used up. Begin the call again, without further members of "
+    "params.",
     "approval_declined": "Its user declined to have this call approved, so it did not run.",
 }
 _SHOWN = {ApprovalState.APPROVED: "approved", ApprovalState.DENIED: "denied"}

@@ -125,7 +125,9 @@ class CallLimits:
         return Refused(429, INVALID_REQUEST, text, headers=((b"retry-after", str(seconds).encode()),))
 
     def _too_many(self, exchange: Exchange, view: View, usage: Usage) -> Refused:
-        self._admissions.count_refused(view, "too_many_at_once", exchange.client, exchange.request_id)
+        self._admissions.count_refused(
+            view, "too_many_concurrent_requests", exchange.client, exchange.request_id
+        )
         whose = "This token" if usage.open >= self._most else "The identity of this token"
         text = f"{whose} has as many requests under way as it may. Wait for one to end."
         return Refused(429, INVALID_REQUEST, text, headers=RETRY_SOON)

@@ -35,7 +35,7 @@ class Server(ObjectRow, table=True):
         default_factory=dict, sa_type=JSONB, sa_column_kwargs={"server_default": text("'{}'")}
     )
     owner_group_id: UUID | None = Field(default=None, foreign_key="groups.id")
-    transport: str = Field(default="http", sa_column_kwargs={"server_default": "http"})
+    transport: str = Field(default="streamable_http", sa_column_kwargs={"server_default": "streamable_http"})
     url: str | None = None
     command: str | None = None
     args: list[str] | None = Field(default=None, sa_type=ARRAY(TEXT))

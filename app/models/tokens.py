@@ -62,15 +62,15 @@ class TokenPickup(ObjectRow, table=True):
     __table_args__ = (
         Index("ix_token_pickups_token_id", "token_id", "id"),
         Index(
-            "uq_token_pickups_waiting", "token_id", unique=True, postgresql_where=text("state = 'waiting'")
+            "uq_token_pickups_pending", "token_id", unique=True, postgresql_where=text("state = 'pending'")
         ),
-        Index("ix_token_pickups_recipient_id", "recipient_id", postgresql_where=text("state = 'waiting'")),
+        Index("ix_token_pickups_recipient_id", "recipient_id", postgresql_where=text("state = 'pending'")),
     )
 
     token_id: UUID = Field(foreign_key="tokens.id")
     recipient_id: UUID = Field(foreign_key="identities.id")
     overlap_s: int = Field(default=0, sa_column_kwargs={"server_default": text("0")})
-    state: str = Field(default="waiting", sa_column_kwargs={"server_default": "waiting"})
+    state: str = Field(default="pending", sa_column_kwargs={"server_default": "pending"})
     expires_at: datetime = Field(sa_type=DateTime(timezone=True))
     picked_up_at: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))
     reopened_at: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))

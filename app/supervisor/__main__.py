@@ -10,7 +10,7 @@ from app.supervisor.limits import Limits
 from app.supervisor.serve import supervise
 
 COMMANDS = "SCOPEGATE_STDIO_ALLOWED_COMMANDS"
-PROCESSES = "SCOPEGATE_STDIO_PROCESSES"
+PROCESSES = "SCOPEGATE_LIMIT_STDIO_PROCESSES"
 DATA = "SCOPEGATE_STDIO_DATA_DIR"
 
 

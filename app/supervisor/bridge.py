@@ -62,8 +62,8 @@ class Bridge:
         self._asked: set[tuple[type, str | int]] = set()
         self._parked: deque[tuple[float, Message]] = deque()
         self._stream: Outlet | None = None
-        self._rubbish = 0
-        self._rubbish_since = monotonic()
+        self._stray = 0
+        self._stray_since = monotonic()
         self._full: set[int] = set()
         self.over = False
 
@@ -161,10 +161,10 @@ class Bridge:
         if isinstance(message, dict) and message.get("jsonrpc") == "2.0" and self._takes(message):
             return
         now = monotonic()
-        if now - self._rubbish_since > self._limits.rubbish_seconds:
-            self._rubbish, self._rubbish_since = 0, now
-        self._rubbish += 1
-        if self._rubbish > self._limits.rubbish:
+        if now - self._stray_since > self._limits.stray_lines_window_s:
+            self._stray, self._stray_since = 0, now
+        self._stray += 1
+        if self._stray > self._limits.stray_lines:
             raise Flood
 
     def _takes(self, message: Message) -> bool:

@@ -32,9 +32,9 @@ class Limits:
     """Of a program's output that nobody has fetched, at which it has to wait."""
     unread_input: int = 4 * 1024 * 1024
     """That a program has not read, at which it is ended."""
-    rubbish: int = 1000
-    """Lines that belong to nothing, at which a program is ended if they come within ``rubbish_seconds``."""
-    rubbish_seconds: float = 10.0
+    stray_lines: int = 1000
+    """Lines that are not valid messages. More of them within ``stray_lines_window_s`` seconds end the program."""
+    stray_lines_window_s: float = 10.0
 
     memory: int = 2 * 1024 * 1024 * 1024
     """Of data, of one process."""

@@ -105,17 +105,19 @@ def _gateway(settings: Settings, runtime: Runtime, ports: Ports) -> Gateway:
         trusted_proxies=settings.trusted_proxies,
         per_token=per_token.share(settings.workers),
         per_identity=per_identity.share(settings.workers),
-        times=CallTimes.of(settings.limit_silence, settings.limit_call_time, settings.limit_stream_time),
+        times=CallTimes.of(
+            settings.limit_call_idle_time, settings.limit_call_time, settings.limit_stream_time
+        ),
     )
 
 
 def _allowances(settings: Settings) -> tuple[Allowance, Allowance]:
     """What a token and an identity may ask of all workers together."""
     return (
-        Allowance(settings.limit_calls, settings.limit_calls_at_once, settings.limit_streams),
+        Allowance(settings.limit_calls, settings.limit_concurrent_calls, settings.limit_streams),
         Allowance(
             settings.limit_calls_per_identity,
-            settings.limit_calls_at_once_per_identity,
+            settings.limit_concurrent_calls_per_identity,
             settings.limit_streams_per_identity,
         ),
     )

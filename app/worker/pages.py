@@ -27,7 +27,7 @@ def pages(
     """What the pages share. ``attempts`` and ``requests`` are the limits of the API: a caller has them once."""
     url, peppers = settings.base_url, Peppers(settings.keys("token_pepper"))
     cookies = Cookies(secure=url.startswith("https://"))
-    lifetimes = Lifetimes(idle=settings.session_idle, most=settings.session_life)
+    lifetimes = Lifetimes(idle=settings.session_idle_timeout, most=settings.session_lifetime)
     sealer = Sealer(settings.keys("encryption_key"))
     return Console(
         address=ServiceAddress(url, settings.allowed_origins),

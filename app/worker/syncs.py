@@ -64,7 +64,9 @@ class PeriodicSyncs:
         self._runtime = runtime
         self._interval = interval
         # A host that runs no commands leaves those servers to the hosts that do.
-        self._transports = ("http",) if runtime.supervisor is None else ("http", "stdio")
+        self._transports = (
+            ("streamable_http",) if runtime.supervisor is None else ("streamable_http", "stdio")
+        )
 
     async def run(self) -> None:
         """Look for what is due until cancelled; an interval of nothing looks for nothing."""

@@ -70,7 +70,7 @@ async def bench(database_url: str) -> AsyncIterator[Bench]:
 
 
 ASKS, APPROVED = ("require_approval", "approval_required"), ("allow", "approved")
-UNCOVERED = ("deny", "approval_uncovered")
+UNCOVERED = ("deny", "not_covered_by_approval")
 GRANTED, EXCEEDED = ("allow", "granted"), ("deny", "quota_exceeded")
 
 

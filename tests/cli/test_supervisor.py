@@ -61,6 +61,6 @@ def test_the_supervisor_is_given_nothing_of_our_environment_but_what_it_needs(
         VARIABLE,
         "SCOPEGATE_STDIO_ALLOWED_COMMANDS",
         "SCOPEGATE_STDIO_DATA_DIR",
-        "SCOPEGATE_STDIO_PROCESSES",
+        "SCOPEGATE_LIMIT_STDIO_PROCESSES",
     }
     assert given["SCOPEGATE_STDIO_ALLOWED_COMMANDS"] == '[["/bin/true", "a b"]]'

@@ -100,7 +100,7 @@ def test_what_somebody_reaches_comes_with_the_grant_that_gives_it(client: Client
     asked = client.grants.preview(servers=ServersByIds(ids=[server.id]), tools=ToolsByRisk(risk=["read"]))
     assert (asked.reaches.servers, asked.reaches.tools) == (1, len(reached.tools))
     told = client.access.explain(identity_id=ada.id, server=server.slug, tool="write_note")
-    assert (told.reason_code, told.considered[0].grants[0].faults) == ("no_grant", ["other_tools"])
+    assert (told.reason_code, told.considered[0].grants[0].faults) == ("no_grant", ["tool_not_covered"])
     assert told.missing_grants[0].principal == IdentityPrincipal(id=ada.id)
     [then] = client.identities.list_access(ada.id, server_id=server.id, at=datetime.now(UTC))
     assert then == reached
@@ -195,11 +195,11 @@ def test_a_token_is_issued_narrowed_rotated_and_revoked(client: Client) -> None:
 def test_a_grant_that_nobody_used_is_found_and_not_touched_unless_as_it_was_read(client: Client) -> None:
     ada = person(client)
     # It is too young to be judged, so nothing is proposed.
-    [young] = client.access.list_stale(identity_id=[ada.id], state=["not_known"], unused_for_days=1)
+    [young] = client.access.list_stale(identity_id=[ada.id], state=["unknown"], unused_for_days=1)
     assert isinstance(young, StaleGrant)
     assert (young.used_by, young.held_by, young.proposal) == (0, 1, None)
     assert list(client.access.list_stale(identity_id=[ada.id])) == []
-    assert [one.kind for one in client.access.list_stale(grant_id=[young.grant_id], state=["not_known"])] == [
+    assert [one.kind for one in client.access.list_stale(grant_id=[young.grant_id], state=["unknown"])] == [
         "grant"
     ]
     guessed = AppliedProposal(grant_id=young.grant_id, proposal_digest="0" * 64)

@@ -61,7 +61,7 @@ def test_access_is_asked_for_withdrawn_and_given_in_part(client: Client, person:
     assert [one.id for one in person.me.list_requestable_servers(q=slug)] == [server.id]
     wanted: dict[str, Any] = {"server": slug, "tools": AllTools(), "expires_at": until}
     asked = person.approvals.create(kind="access", **wanted, reason="I close the quarter.")
-    assert (asked.state, asked.access is not None and asked.access.given) == ("pending", None)
+    assert (asked.state, asked.access is not None and asked.access.granted) == ("pending", None)
     with pytest.raises(PermissionDenied) as refused:
         person.approvals.approve(asked.id)
     assert refused.value.code == "own_approval"
@@ -74,6 +74,6 @@ def test_access_is_asked_for_withdrawn_and_given_in_part(client: Client, person:
     sooner = until - timedelta(days=20)
     given = client.approvals.approve(again.id, access=AccessNarrowing(expires_at=sooner))
     assert given.access is not None
-    assert given.access.given is not None
-    grant = client.grants.get(given.access.given.grant_id)
+    assert given.access.granted is not None
+    grant = client.grants.get(given.access.granted.grant_id)
     assert (grant.expires_at, grant.approval_id) == (sooner, again.id)

@@ -23,7 +23,7 @@ def test_a_token_is_checked_down_to_its_servers(client: Client, live: Live) -> N
     issued = client.tokens.create(identity_id=ada.id, name="laptop", scope=GrantsScope(), expires_at=ends)
     assert issued.secret is not None
     check = client.tokens.check(issued.token.id, secret=issued.secret.reveal())
-    assert (check.state, check.unasked_servers) == ("ok", 0)
+    assert (check.state, check.unchecked_servers) == ("ok", 0)
     assert [step.name for step in check.steps] == ["secret", "token", "identity", "access", "server"]
     assert check.steps[-1].server == server.slug
     client.servers.update(server.id, status="disabled")

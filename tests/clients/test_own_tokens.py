@@ -32,7 +32,7 @@ def test_a_secret_is_picked_up_by_whom_it_is_for(client: Client, person: Client)
     assert client.tokens.get_pickup(issued.token.id, issued.pickup.id) == issued.pickup
     assert client.tokens.cancel_pickup(issued.token.id, issued.pickup.id).state == "cancelled"
     pickup = client.tokens.create_pickup(issued.token.id, overlap_s=60)
-    assert [link.state for link in client.tokens.list_pickups(issued.token.id)] == ["waiting", "cancelled"]
+    assert [link.state for link in client.tokens.list_pickups(issued.token.id)] == ["pending", "cancelled"]
     with pytest.raises(PermissionDenied):
         client.me.get_own_pickup(pickup.id)
     assert list(person.me.list_own_pickups()) == [pickup]

@@ -199,6 +199,53 @@ async def test_a_schema_with_data_is_upgraded_by_two_roles_that_may_only_log_in(
     await serving.close()
 
 
+OLD_VALUES = """
+INSERT INTO servers (id, slug, name, transport) VALUES (gen_random_uuid(), 'notes', 'Notes', 'http'),
+    (gen_random_uuid(), 'git', 'Git', 'stdio');
+INSERT INTO token_pickups (id, token_id, recipient_id, expires_at, state)
+    SELECT gen_random_uuid(), gen_random_uuid(), gen_random_uuid(), now(), state
+    FROM unnest(ARRAY['waiting', 'picked_up']) AS state;
+INSERT INTO scheduled_offboardings (id, identity_id, effective_at, requested_by_kind, requested_by_id, status)
+    SELECT gen_random_uuid(), gen_random_uuid(), now(), 'identity', gen_random_uuid(), status
+    FROM unnest(ARRAY['pending', 'done']) AS status;
+INSERT INTO webhook_deliveries (id, webhook_id, type, data, error)
+    VALUES (gen_random_uuid(), gen_random_uuid(), 'webhook.test', '{}', 'unsealed');
+INSERT INTO audit_sinks (id, name, url, format, epoch, xact, seq, error)
+    VALUES (gen_random_uuid(), 'siem', 'https://siem.example', 'ndjson', 1, 0, 0, 'unsealed');
+INSERT INTO signal_streams (id, provider_id, issuer, error)
+    SELECT gen_random_uuid(), gen_random_uuid(), 'https://a.example', error
+    FROM unnest(ARRAY['unsealed', 'keys']) AS error;
+"""
+NEW_VALUES = """
+SELECT transport FROM servers UNION ALL SELECT state FROM token_pickups
+UNION ALL SELECT status FROM scheduled_offboardings UNION ALL SELECT error FROM webhook_deliveries
+UNION ALL SELECT error FROM audit_sinks UNION ALL SELECT error FROM signal_streams
+"""
+
+
+async def test_stored_values_get_the_words_of_the_contract(
+    empty_database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as before:
+        run = command.upgrade
+        before.setattr(command, "upgrade", lambda config, _: run(config, "0037"))
+        await upgrade(empty_database_url)
+    connection = await asyncpg.connect(plain_url(empty_database_url))
+    # Whose tokens and people these rows are does not matter here, so no foreign key is checked.
+    await connection.execute("SET session_replication_role = replica")
+    await connection.execute(OLD_VALUES)
+    await upgrade(empty_database_url)
+    assert sorted(row[0] for row in await connection.fetch(NEW_VALUES)) == [
+        "completed", "decryption_failed", "decryption_failed", "decryption_failed", "keys_unavailable",
+        "pending", "pending", "picked_up", "stdio", "streamable_http",
+    ]  # fmt: skip
+    defaults = (
+        "INSERT INTO servers (id, slug, name) VALUES (gen_random_uuid(), 'wiki', 'Wiki') RETURNING transport"
+    )
+    assert await connection.fetchval(defaults) == "streamable_http"
+    await connection.close()
+
+
 WAITS_FOR_A_TABLE = (
     "SELECT FROM pg_locks WHERE NOT granted AND relation IS NOT NULL "
     "AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"

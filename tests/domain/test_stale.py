@@ -167,7 +167,7 @@ def test_names_that_would_give_a_dangerous_namesake_are_not_proposed() -> None:
     # Alone, its own name says as much.
     alone = proposed(before, {one.id: used[one.id]}, one, other)
     assert alone == ScopeEntry(ServersByIds(frozenset({one.id})), ToolsByNames(frozenset({"get"})))
-    assert notes_on(before, alone) == (Note.NEW_SERVERS_LEFT_OUT, Note.RISKS_NO_LONGER_READ)
+    assert notes_on(before, alone) == (Note.NEW_SERVERS_EXCLUDED, Note.RISKS_NO_LONGER_MATCHED)
 
 
 def test_a_selector_that_loses_nothing_of_today_goes_on_following_what_comes() -> None:
@@ -177,7 +177,7 @@ def test_a_selector_that_loses_nothing_of_today_goes_on_following_what_comes() -
     assert proposed(before, all_used, one, other) == before
     after = proposed(before, {one.id: Kept(frozenset({"get"}))}, one, other)
     assert after == ScopeEntry(ServersByIds(frozenset({one.id})), AllTools(), False, False)
-    assert notes_on(before, after) == (Note.LABELS_NO_LONGER_READ,)
+    assert notes_on(before, after) == (Note.LABELS_NO_LONGER_MATCHED,)
     assert proposed(before, {}, one, other) is None
     # What was used by another grant keeps nothing of this one.
     assert (

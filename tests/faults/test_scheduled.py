@@ -12,7 +12,7 @@ pytestmark = pytest.mark.slow
 
 DUE = "UPDATE scheduled_offboardings SET effective_at = now() - interval '1 day'"
 STANDING = """
-SELECT (SELECT count(*) FROM scheduled_offboardings WHERE status = 'done') AS done,
+SELECT (SELECT count(*) FROM scheduled_offboardings WHERE status = 'completed') AS done,
     (SELECT count(*) FROM offboarding_receipts) AS receipts,
     (SELECT count(*) FROM tokens WHERE revoked_at IS NULL) AS tokens
 """

@@ -96,7 +96,7 @@ async def test_what_an_approval_does_not_cover_is_denied(path: str, name: str) -
             result = await send(client, path, refund(name, **more), {})
             assert result["isError"] is True
             assert "covers its name and arguments only" in result["content"][0]["text"]
-            assert here.world.store.calls[-1].decision.reason_code == "approval_uncovered"
+            assert here.world.store.calls[-1].decision.reason_code == "not_covered_by_approval"
         message = {**refund(name), "note": HARM}
         assert (await send(client, path, message, {}))["isError"] is True
         assert (await send(client, path, {**refund(name), "id": HARM}, {}))["isError"] is True
@@ -125,7 +125,7 @@ async def test_a_call_as_a_task_is_bound_with_its_time_to_live_and_nothing_else(
         opened = await post(client, "/mcp/shop", initialize())
         session = {"mcp_session_id": opened.headers["mcp-session-id"], "mcp_protocol_version": LEGACY}
         await post(client, "/mcp/shop", refund("refund", task={"ttl": 1, "note": HARM}), **session)
-        assert here.world.store.calls[-1].decision.reason_code == "approval_uncovered"
+        assert here.world.store.calls[-1].decision.reason_code == "not_covered_by_approval"
         await post(client, "/mcp/shop", refund("refund", task={"ttl": 60000}), **session)
         await post(client, "/mcp/shop", refund("refund", _meta={"note": HARM, "progressToken": 5}), **session)
         assert [each.bound for each in here.asked] == [{"task": {"ttl": 60000}}, None]

@@ -155,7 +155,7 @@ async def test_so_many_requests_are_served_at_once_and_the_place_of_each_is_give
                 await hung.acquire()
             refused = await post(client, "/mcp/calc", call("slow"))
             assert (refused.status_code, refused.headers["retry-after"]) == (429, "1")
-            assert world.store.refused == ["too_many_at_once"]
+            assert world.store.refused == ["too_many_concurrent_requests"]
             if whose == "per_identity":
                 async with world.client(sibling(world, token)) as other:
                     assert (await post(other, "/mcp/calc", call("slow"))).status_code == 429

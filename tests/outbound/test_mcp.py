@@ -269,21 +269,25 @@ async def test_a_legacy_session_uses_its_id_and_version_and_answers_the_servers_
 @pytest.mark.parametrize(
     ("reply", "kind", "status"),
     [
-        (lambda m: as_json({**result(m, {}), "id": 999}), "rubbish", None),
-        (lambda m: as_json({**result(m, {}), "id": str(m["id"])}), "rubbish", None),
-        (lambda m: as_json({**result(m, {}), "id": True}), "rubbish", None),
-        (lambda m: as_json({"id": m["id"], "result": {}}), "rubbish", None),
-        (lambda m: as_json(result(m, [])), "rubbish", None),
-        (lambda m: as_json([result(m, {})]), "rubbish", None),
-        (lambda m: as_json({**result(m, {}), "error": {"code": 1, "message": "x"}}), "rubbish", None),
-        (lambda m: as_json({"jsonrpc": "2.0", "id": m["id"], "error": "x"}), "rubbish", None),
-        (lambda m: (200, {"Content-Type": "application/json"}, b"<html>"), "rubbish", None),
-        (lambda m: (200, {"Content-Type": "application/json"}, b'{"a":1,"a":2}'), "rubbish", None),
-        (lambda m: (200, {"Content-Type": "text/html"}, b"<html>"), "rubbish", 200),
-        (lambda m: (202, {}, b""), "rubbish", 202),
+        (lambda m: as_json({**result(m, {}), "id": 999}), "invalid_response", None),
+        (lambda m: as_json({**result(m, {}), "id": str(m["id"])}), "invalid_response", None),
+        (lambda m: as_json({**result(m, {}), "id": True}), "invalid_response", None),
+        (lambda m: as_json({"id": m["id"], "result": {}}), "invalid_response", None),
+        (lambda m: as_json(result(m, [])), "invalid_response", None),
+        (lambda m: as_json([result(m, {})]), "invalid_response", None),
+        (
+            lambda m: as_json({**result(m, {}), "error": {"code": 1, "message": "x"}}),
+            "invalid_response",
+            None,
+        ),
+        (lambda m: as_json({"jsonrpc": "2.0", "id": m["id"], "error": "x"}), "invalid_response", None),
+        (lambda m: (200, {"Content-Type": "application/json"}, b"<html>"), "invalid_response", None),
+        (lambda m: (200, {"Content-Type": "application/json"}, b'{"a":1,"a":2}'), "invalid_response", None),
+        (lambda m: (200, {"Content-Type": "text/html"}, b"<html>"), "invalid_response", 200),
+        (lambda m: (202, {}, b""), "invalid_response", 202),
         (lambda m: (307, {"Location": "http://example.com/"}, b""), "redirect", 307),
-        (lambda m: (500, {}, b"oops"), "http", 500),
-        (lambda m: (401, {"WWW-Authenticate": "Bearer"}, b""), "http", 401),
+        (lambda m: (500, {}, b"oops"), "http_error", 500),
+        (lambda m: (401, {"WWW-Authenticate": "Bearer"}, b""), "http_error", 401),
         (
             lambda m: as_json(
                 {"jsonrpc": "2.0", "id": "server-error", "error": {"code": -32000, "message": "m"}}, 400
@@ -297,10 +301,14 @@ async def test_a_legacy_session_uses_its_id_and_version_and_answers_the_servers_
             200,
         ),
         (lambda m: as_events(), "unreachable", None),
-        (lambda m: as_events(result(m, {}), result(m, {})), "rubbish", None),
-        (lambda m: as_events({**result(m, {}), "id": 999}), "rubbish", None),
-        (lambda m: as_events({"jsonrpc": "2.0", "id": 1, "method": "ping"}, result(m, {})), "rubbish", None),
-        (lambda m: as_events("text"), "rubbish", None),
+        (lambda m: as_events(result(m, {}), result(m, {})), "invalid_response", None),
+        (lambda m: as_events({**result(m, {}), "id": 999}), "invalid_response", None),
+        (
+            lambda m: as_events({"jsonrpc": "2.0", "id": 1, "method": "ping"}, result(m, {})),
+            "invalid_response",
+            None,
+        ),
+        (lambda m: as_events("text"), "invalid_response", None),
         (
             lambda m: (200, {"Content-Type": "text/event-stream"}, b"data: " + b"x" * 5_000_000),
             "too_large",
@@ -375,8 +383,8 @@ async def test_a_silent_server_is_a_timeout(client: OutboundClient) -> None:
 
 async def test_a_server_of_neither_era_is_refused(client: OutboundClient) -> None:
     for reply, kind in (
-        (as_json({"hello": "world"}), "rubbish"),
-        ((404, {}, b"nope"), "http"),
+        (as_json({"hello": "world"}), "invalid_response"),
+        ((404, {}, b"nope"), "http_error"),
         ((302, {"Location": "/"}, b""), "redirect"),
     ):
         async with scripted(lambda message, reply=reply: reply) as url:  # type: ignore[misc]
@@ -429,7 +437,7 @@ async def test_all_pages_are_read_in_order(client: OutboundClient) -> None:
 )
 async def test_a_list_that_makes_no_sense_is_refused(client: OutboundClient, page: Any) -> None:
     async with scripted(lambda message: as_json(result(message, page))) as url:
-        assert (await fails(list_tools(ModernConnection(client, url, BEARER)))).kind == "rubbish"
+        assert (await fails(list_tools(ModernConnection(client, url, BEARER)))).kind == "invalid_response"
 
 
 async def test_a_server_without_tools_has_an_empty_list(client: OutboundClient) -> None:

@@ -30,7 +30,7 @@ async def test_the_trail_says_how_calls_ended(version: str, database_url: str, o
     short = timedelta(seconds=2)
     async with (
         mortal() as (url, process),
-        whole_service(database_url, owner.bearer, limit_silence=short) as service,
+        whole_service(database_url, owner.bearer, limit_call_idle_time=short) as service,
     ):
         await service.register("calc", url)
         token = (await service.issue())["secret"]

@@ -226,7 +226,7 @@ class Polling:
         except UnsealingFault:
             access = None
         if access is None:
-            raise Failed("unsealed")
+            raise Failed("decryption_failed")
         return found, access, stream.poll_url, now
 
     async def _found(self, session: AsyncSession, provider_id: UUID) -> Configured | None:
@@ -238,7 +238,7 @@ class Polling:
         try:
             event, critical = await self._receiver.check(found, text, now)
         except Unavailable:
-            raise Failed("keys") from None
+            raise Failed("keys_unavailable") from None
         if event.jti != jti:
             raise Unacceptable("invalid_request", "It came under another jti than its own.")
         request_id = f"req_{new_id().hex}"

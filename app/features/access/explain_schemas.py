@@ -38,7 +38,14 @@ ServerPart = TypeAliasType(
 GrantFault = TypeAliasType(
     "GrantFault",
     Annotated[
-        Literal["not_yet", "expired", "other_servers", "other_tools", "no_resources", "no_prompts"],
+        Literal[
+            "not_started",
+            "expired",
+            "server_not_covered",
+            "tool_not_covered",
+            "resources_not_covered",
+            "prompts_not_covered",
+        ],
         Field(description="What keeps a grant, or an entry of a scope, from giving what is asked for."),
     ],
 )
@@ -158,14 +165,14 @@ class ConsideredGrant(Strict):
     grant_id: GrantId
     group_id: GroupId | None = Field(description="The group that it was made to; null: the identity itself.")
     gives: bool = Field(description="Whether it gives the right that was asked for.")
-    faults: list[GrantFault] = Field(description="What keeps it from it.", examples=[["other_tools"]])
+    faults: list[GrantFault] = Field(description="What keeps it from it.", examples=[["tool_not_covered"]])
 
 
 class ConsideredEntry(Strict):
     """An entry of the token's scope, and what keeps it from reaching."""
 
     reaches: bool = Field(description="Whether what was asked for is in it.")
-    faults: list[GrantFault] = Field(description="What keeps it from it.", examples=[["other_servers"]])
+    faults: list[GrantFault] = Field(description="What keeps it from it.", examples=[["server_not_covered"]])
 
 
 class ConsideredPolicy(Strict):
@@ -179,7 +186,7 @@ class ConsideredPolicy(Strict):
     approver_group: str | None = Field(
         description="The group whose approval it asks for.", examples=["finance leads"]
     )
-    uses_a_day: int | None = Field(description="How many uses it lets each identity have.", examples=[20])
+    uses_per_day: int | None = Field(description="How many uses it lets each identity have.", examples=[20])
     outcome: PolicyOutcome
     message: str | None = Field(
         description="Why it failed.", examples=["record does not have the attribute `amount`"]
@@ -196,7 +203,7 @@ class ConsideredPolicy(Strict):
             mode=policy.published.mode.value,
             effect="permit" if policy.permits else "forbid",
             approver_group=policy.group,
-            uses_a_day=policy.quota,
+            uses_per_day=policy.quota,
             outcome=found.outcome.value,
             message=found.message,
         )

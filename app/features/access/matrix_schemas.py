@@ -16,7 +16,7 @@ _CELL: JsonDict = {
     "server_id": "srv_01jdpnwz00e008000000000000",
     "reached": True,
     "tools": 7,
-    "need_approval": 1,
+    "approval_required": 1,
     "destructive": 1,
     "is_whole": True,
 }
@@ -46,7 +46,7 @@ class AccessMatrixCell(Strict):
     tools: int = Field(
         description="How many of its tools can be called, those included that need an approval."
     )
-    need_approval: int = Field(description="Of those, how many somebody has to approve at each call.")
+    approval_required: int = Field(description="Of those, how many somebody has to approve at each call.")
     destructive: int = Field(description="Of those, how many are destructive.")
     is_whole: bool = Field(
         description="Whether all of its tools were looked at. A large matrix looks at the first of many, by name."
@@ -59,7 +59,7 @@ class AccessMatrixCell(Strict):
             server_id=server_id,
             reached=found.reached,
             tools=found.tools,
-            need_approval=found.need_approval,
+            approval_required=found.approval_required,
             destructive=found.destructive,
             is_whole=found.is_whole,
         )

@@ -30,7 +30,7 @@ _GRANT, _GROUP = "grant_01jdpnwz00e008000000000000", "grp_01jdpnwz00e00800000000
 _IDENTITY = "idn_01jdpnwz00e008000000000000"
 _WHY: dict[str, Any] = {
     "decision": "allow", "reason_code": "granted", "grant_id": _GRANT, "group_id": _GROUP,
-    "policy_ids": [], "any_call": True, "approver_groups": [],
+    "policy_ids": [], "unconditional": True, "approver_groups": [],
 }  # fmt: skip
 _TOOL_EXAMPLE: dict[str, Any] = {"tool_id": _TOOL, "name": "read_note", "risk": "read", **_WHY}
 _SERVER_EXAMPLE: dict[str, Any] = {
@@ -71,7 +71,7 @@ class AccessReason(BaseModel):
         description="The group that the grant was made to; null when it was made to the identity itself."
     )
     policy_ids: list[PolicyId] = Field(description="The policies that decided, if any did.")
-    any_call: bool = Field(
+    unconditional: bool = Field(
         description="Whether every call is allowed, whatever it says. False where a policy reads what it says, counts"
         " it or asks: then some calls may be denied, or have to be approved."
     )
@@ -214,6 +214,6 @@ def _reason(decision: Decision, group_of: Mapping[UUID, UUID]) -> dict[str, Any]
         "grant_id": grant_id,
         "group_id": None if grant_id is None else group_of.get(grant_id),
         "policy_ids": list(decision.policy_ids),
-        "any_call": decision.for_any_call,
+        "unconditional": decision.for_any_call,
         "approver_groups": list(dict.fromkeys(demand.group for demand in decision.asks)),
     }

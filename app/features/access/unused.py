@@ -44,7 +44,7 @@ class StaleState(StrEnum):
     UNUSED = "unused"
     PARTLY_USED = "partly_used"
     IN_USE = "in_use"
-    NOT_KNOWN = "not_known"
+    UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,9 +140,9 @@ class Judge:
         after = narrowed(right, reach, self._staying(right, used), self._servers, MOST_ITEMS)
         gives = narrowed(right, reach, used, self._servers, MOST_ITEMS) is not None
         if observed > self._since:
-            state = StaleState.NOT_KNOWN
+            state = StaleState.UNKNOWN
         elif after == right:
-            state = StaleState.IN_USE if gives else StaleState.NOT_KNOWN
+            state = StaleState.IN_USE if gives else StaleState.UNKNOWN
         else:
             state = StaleState.PARTLY_USED if gives else StaleState.UNUSED
         proposed = state in {StaleState.UNUSED, StaleState.PARTLY_USED}

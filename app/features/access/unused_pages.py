@@ -87,7 +87,7 @@ async def _grants(
 
 def _live_grants(query: StaleQuery, window: Window, after: UUID | None) -> Select[Grant]:
     statement = select(Grant).where(is_active(window.now))
-    if StaleState.NOT_KNOWN not in query.state:
+    if StaleState.UNKNOWN not in query.state:
         # What is younger than the window is never judged.
         statement = statement.where(col(Grant.created_at) <= window.since)
     if query.identity_id or query.group_id:

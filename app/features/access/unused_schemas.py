@@ -46,7 +46,7 @@ _NARROW: dict[str, Any] = {
     "tools": {"kind": "names", "names": ["git_log"]},
     "resources": False,
     "prompts": False,
-    "notes": ["labels_no_longer_read"],
+    "notes": ["labels_no_longer_matched"],
     "digest": DIGEST_EXAMPLE,
 }
 _STALE_GRANT: dict[str, Any] = {
@@ -99,9 +99,9 @@ StaleKind = TypeAliasType(
 StaleStateName = TypeAliasType(
     "StaleStateName",
     Annotated[
-        Literal["unused", "partly_used", "in_use", "not_known"],
+        Literal["unused", "partly_used", "in_use", "unknown"],
         Field(
-            description="How much was used in the window: nothing, some, or all that it gives. `not_known`: it has not"
+            description="How much was used in the window: nothing, some, or all that it gives. `unknown`: it has not"
             " given what it gives, or was not watched, for so long."
         ),
     ],
@@ -117,7 +117,10 @@ NarrowingNote = TypeAliasType(
     "NarrowingNote",
     Annotated[
         Literal[
-            "new_servers_left_out", "labels_no_longer_read", "new_tools_left_out", "risks_no_longer_read"
+            "new_servers_excluded",
+            "labels_no_longer_matched",
+            "new_tools_excluded",
+            "risks_no_longer_matched",
         ],
         Field(
             description="What else changes: servers or tools that come later are left out, or the labels of those that"

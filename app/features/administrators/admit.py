@@ -76,7 +76,7 @@ async def bring_up_to_date(
     if last is None or holder.issued_at > last:
         await _follow_claim(session, caller, administrator, provider, request_id)
         await _note_sign_in(session, administrator.id, holder.issued_at)
-        await _record(session, caller, "admin.sign_in", administrator.id, {}, provider, request_id)
+        await _record(session, caller, "administrator.sign_in", administrator.id, {}, provider, request_id)
     return caller
 
 

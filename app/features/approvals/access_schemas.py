@@ -76,7 +76,7 @@ class ApprovalAccess(Strict):
 
     tools: ToolSelectorModel
     expires_at: datetime = Field(description="Until when it is asked for.")
-    given: AccessGiven | None = Field(description="What was agreed to; null unless it was approved.")
+    granted: AccessGiven | None = Field(description="What was agreed to; null unless it was approved.")
 
 
 class AccessNarrowing(Strict):

@@ -149,7 +149,7 @@ class ApprovalView(Strict):
     event_id: EventId | None = Field(
         description="The audit event of the call that asked first, or of the request."
     )
-    asked: int = Field(description="How many calls have asked for it.", examples=[1])
+    request_count: int = Field(description="How many calls have asked for it.", examples=[1])
     may_decide: bool = Field(description="Whether you may decide it, now.")
     void: ApprovalDefect | None = Field(description="Why it is of no use any more; none while it is.")
     expires_at: datetime | None = Field(

@@ -76,6 +76,7 @@ def _view(
             "tool": row.tool
             and ApprovalTool(id=facts.tool_id, name=row.tool, title=facts.tool_title, risk=facts.tool_risk),
             "policies": [_policy(pair, *policies[pair]) for pair in _asked(row)],
+            "request_count": row.asked,
             "access": _access(row),
             "approver_group": facts.group_name and ApprovalGroup(id=facts.group_id, name=facts.group_name),
             "arguments_digest": row.arguments_digest and row.arguments_digest.hex(),
@@ -96,7 +97,7 @@ def _access(row: Approval) -> ApprovalAccess | None:
         tools = show_tool_selector(row.granted_tools)
         given = AccessGiven(tools=tools, expires_at=row.granted_expires_at, grant_id=row.grant_id)
     return ApprovalAccess(
-        tools=show_tool_selector(row.access_tools), expires_at=row.access_expires_at, given=given
+        tools=show_tool_selector(row.access_tools), expires_at=row.access_expires_at, granted=given
     )
 
 

@@ -24,7 +24,7 @@ OTHER = 99
 """An activity that the class has no name for; ``activity_name`` is then the action."""
 
 _SIGN_INS = {
-    "admin.sign_in": 1, "break_glass.sign_in": 1, "credential.refused": 1, "service_account.sign_in": 1,
+    "administrator.sign_in": 1, "break_glass.sign_in": 1, "credential.refused": 1, "service_account.sign_in": 1,
     "session.open": 1, "token.refused": 1, "session.end": 2,
 }  # fmt: skip
 # Of these create is 1, read 2, update 3 and delete 4. Whether a call of a tool reads or writes no event says.

@@ -159,7 +159,7 @@ class AuditDeliveries:
                 self._sealer, claimed.id, claimed.url, claimed.key_id, claimed.sealed
             )
         except UnsealingFault:
-            return Attempt(error="unsealed")
+            return Attempt(error="decryption_failed")
         # A worker that was stopped for long must not send what another has sent and gone on from.
         loop = asyncio.get_running_loop()
         return await send(

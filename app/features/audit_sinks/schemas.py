@@ -63,7 +63,7 @@ AuditSinkError = TypeAliasType(
     Annotated[
         Literal[
             "forbidden_url", "resolve", "connect", "tls", "timeout", "closed", "protocol", "busy", "redirect",
-            "status", "too_large", "unsealed", "internal",
+            "status", "too_large", "decryption_failed", "internal",
         ],
         Field(
             description="Why the last attempt failed: the address may not be reached, the name has no address, "

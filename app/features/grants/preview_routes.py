@@ -44,7 +44,7 @@ _EXAMPLE: dict[str, Any] = {
             "server_id": "srv_01jdpnwz00e008000000000000",
             "slug": "git",
             "enabled": True,
-            "tools_count": 2,
+            "tool_count": 2,
             "tools": [{"name": "git_log", "risk": "read"}, {"name": "git_reset", "risk": "destructive"}],
         }
     ],
@@ -90,7 +90,7 @@ class PreviewedServer(BaseModel):
     server_id: ServerId
     slug: str = Field(description="What it is called in addresses and tool names.", examples=["git"])
     enabled: bool = Field(description="Whether the server takes calls now.")
-    tools_count: int = Field(description="How many of its tools it would reach.")
+    tool_count: int = Field(description="How many of its tools it would reach.")
     tools: list[PreviewedTool] = Field(description="The first 100 of them, by name.")
 
     @classmethod
@@ -100,7 +100,7 @@ class PreviewedServer(BaseModel):
             server_id=found.server.id,
             slug=found.server.slug,
             enabled=found.server.enabled,
-            tools_count=len(found.tools),
+            tool_count=len(found.tools),
             tools=[PreviewedTool(name=tool.name, risk=tool.risk) for tool in found.tools[:_MOST_SHOWN]],
         )
 

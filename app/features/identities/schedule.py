@@ -151,7 +151,7 @@ async def cancel_scheduled(
     """Take it back. Raises ``NotFound``, ``PreconditionFailed``, ``Forbidden``, and ``Conflict`` when it is done."""
     row = _found(await find(session, id, lock=True))
     if_match.check(row.revision)
-    if row.status == "done":
+    if row.status == "completed":
         raise Conflict(
             "This offboarding has happened; reinstate the identity if it should not have.",
             code="offboarding_already_done",

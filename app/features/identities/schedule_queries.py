@@ -83,7 +83,7 @@ async def settle(
     """There is nothing left to wait for: the identity is offboarded."""
     if pending is not None:
         pending.receipt_id = receipt_id
-        await finish(session, pending, "done")
+        await finish(session, pending, "completed")
 
 
 async def finish(session: AsyncSession, row: ScheduledOffboarding, status: str) -> None:

@@ -16,7 +16,7 @@ from app.models.tokens import ScheduledOffboarding
 ScheduledOffboardingStatus = TypeAliasType(
     "ScheduledOffboardingStatus",
     Annotated[
-        Literal["pending", "done", "cancelled"],
+        Literal["pending", "completed", "cancelled"],
         Field(
             description="`done`: the identity is offboarded, at that time or because somebody did it earlier."
         ),

@@ -185,9 +185,9 @@ class PolicySimulation(Strict):
     not_replayable: NotReplayable
     newly_denied: CallsAndPeople
     newly_allowed: CallsAndPeople
-    newly_asking: CallsAndPeople
+    newly_requiring_approval: CallsAndPeople
     calls: list[SimulatedCall] = Field(description="The calls that are answered differently, newest first.")
-    not_listed: int = Field(description="How many more of these there are.", examples=[0])
+    omitted: int = Field(description="How many more of these there are.", examples=[0])
 
     @classmethod
     def of(
@@ -213,7 +213,7 @@ class PolicySimulation(Strict):
             ),
             newly_denied=denied,
             newly_allowed=allowed,
-            newly_asking=asking,
+            newly_requiring_approval=asking,
             calls=[SimulatedCall.of(changed, places, made_up) for changed in shown],
-            not_listed=len(tally.changed) - len(shown),
+            omitted=len(tally.changed) - len(shown),
         )

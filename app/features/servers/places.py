@@ -12,7 +12,7 @@ from app.lib import strict_json
 from app.outbound.http import AddressPolicy, ForbiddenUrl
 from app.outbound.stdio import AllowedCommands
 
-_OF = {"http": ("url",), "stdio": ("command", "args", "env_names")}
+_OF = {"streamable_http": ("url",), "stdio": ("command", "args", "env_names")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ def digest_of(words: Sequence[str]) -> str:
 
 def check_place(rules: PlaceRules, transport: str, fields: dict[str, Any]) -> None:
     """Refuse fields of the other transport, and what may not be reached or run. Raises ``Invalid``."""
-    other = "stdio" if transport == "http" else "http"
+    other = "stdio" if transport == "streamable_http" else "streamable_http"
     for name in _OF[other]:
         if fields[name] is not None:
             detail = f"{name} belongs to the transport {other}; leave it out."
@@ -63,7 +63,7 @@ def _check_command(allowed: AllowedCommands, fields: dict[str, Any]) -> None:
 
 def _check_url(rules: PlaceRules, url: str | None) -> None:
     if url is None:
-        raise Invalid.field("/url", "required", "A server with the transport http needs a url.")
+        raise Invalid.field("/url", "required", "A server with the transport streamable_http needs a url.")
     if rules.own.holds(url):
         detail = "This is the gateway's own address. Give the URL of the server behind it."
         raise Invalid(detail, code="forbidden_url", errors=[FieldError("/url", "forbidden_url", detail)])

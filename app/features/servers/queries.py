@@ -130,7 +130,10 @@ MOST_DOUBLINGS = 4
 
 
 async def claim_due(
-    session: AsyncSession, interval: timedelta, most: int, transports: Sequence[str] = ("http", "stdio")
+    session: AsyncSession,
+    interval: timedelta,
+    most: int,
+    transports: Sequence[str] = ("streamable_http", "stdio"),
 ) -> list[UUID]:
     """The servers that are to be read again now, and are this caller's to read once it has committed."""
     bound = {

@@ -38,8 +38,10 @@ LabelChanges = TypeAliasType(
 Transport = TypeAliasType(
     "Transport",
     Annotated[
-        Literal["http", "stdio"],
-        Field(description="`http` is streamable HTTP; `stdio` is a command that the gateway's host runs."),
+        Literal["streamable_http", "stdio"],
+        Field(
+            description="`streamable_http` is a server at a URL; `stdio` is a command that the gateway's host runs."
+        ),
     ],
 )
 
@@ -94,7 +96,7 @@ Digest = Annotated[
 InstructionsState = TypeAliasType(
     "InstructionsState",
     Annotated[
-        Literal["none", "approved", "waiting"],
+        Literal["none", "approved", "pending"],
         Field(description="Whether the server says how it is to be used, and whether clients are told."),
     ],
 )
@@ -107,7 +109,7 @@ def instructions_state(row: Server) -> InstructionsState:
     """Whether what the server says of its use is what was approved."""
     if row.instructions is None:
         return "none"
-    return "approved" if row.instructions == row.approved_instructions else "waiting"
+    return "approved" if row.instructions == row.approved_instructions else "pending"
 
 
 class SyncView(Strict):
@@ -232,7 +234,7 @@ class ServerCreate(Strict):
                     "oneOf": [
                         {
                             "allOf": [
-                                {"properties": {"transport": {"const": "http"}}},
+                                {"properties": {"transport": {"const": "streamable_http"}}},
                                 rule(given=["url"], without=["command", "args", "env_names"]),
                             ]
                         },
@@ -253,7 +255,7 @@ class ServerCreate(Strict):
     description: LongText | None = None
     labels: Labels = Field(default_factory=dict)
     owner_group_id: GroupId | None = None
-    transport: Transport = "http"
+    transport: Transport = "streamable_http"
     url: Url | None = Field(default=None, description="The streamable HTTP endpoint.")
     command: Command | None = Field(
         default=None,

@@ -32,11 +32,11 @@ CheckState = TypeAliasType(
 CheckedThing = TypeAliasType(
     "CheckedThing",
     Annotated[
-        Literal["secret", "token", "identity", "address", "access", "server", "last_refusal"],
+        Literal["secret", "token", "identity", "address", "access", "server", "last_denial"],
         Field(
             description="What a step looked at: the `secret` that was given; the `token`, and those it was attenuated"
             " from; their `identity` and its owner; the `address` that the check was asked from; what the token has"
-            " `access` to; one `server`; and the `last_refusal` within a week."
+            " `access` to; one `server`; and the `last_denial` within a week."
         ),
     ],
 )
@@ -100,7 +100,7 @@ class ConnectionCheck(Strict):
                     "at": "2026-11-25T12:00:00Z",
                     "state": "fail",
                     "steps": [_STEP],
-                    "unasked_servers": 0,
+                    "unchecked_servers": 0,
                 }
             ]
         },
@@ -109,7 +109,7 @@ class ConnectionCheck(Strict):
     at: datetime = Field(description="When it was looked at, by the database's clock.")
     state: CheckState = Field(description="The worst of the steps.")
     steps: list[CheckStep] = Field(description="In the order in which a call depends on them.")
-    unasked_servers: int = Field(
+    unchecked_servers: int = Field(
         ge=0, description="Servers in reach that were not asked: name them in `server_ids`.", examples=[0]
     )
 
@@ -118,4 +118,4 @@ class ConnectionCheck(Strict):
         """With the worst state of the steps."""
         states = {step.state for step in steps}
         state: Any = next((one for one in ("fail", "warn") if one in states), "ok")
-        return cls(token_id=token_id, at=at, state=state, steps=steps, unasked_servers=unasked)
+        return cls(token_id=token_id, at=at, state=state, steps=steps, unchecked_servers=unasked)

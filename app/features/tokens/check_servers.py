@@ -33,7 +33,7 @@ _COMMANDS = Patience(12.0, Timeouts(connect=3.0, first_byte=12.0, idle=12.0, tot
 _REMEDIES = {
     "credential": "An administrator has to set the credential for this server again.",
     "forbidden": "An administrator has to give the server another address, or allow it.",
-    "http": "An administrator has to look at the credential for this server, or at its address.",
+    "http_error": "An administrator has to look at the credential for this server, or at its address.",
     "unavailable": "Try again in a minute.",
     "busy": "Try again in a minute.",
 }
@@ -43,7 +43,7 @@ _SAYS = {
     "forbidden": "Its address may not be reached.",
     "unreachable": "It cannot be reached.",
     "timeout": "It does not answer in time.",
-    "http": "It answers with an error.",
+    "http_error": "It answers with an error.",
     "rpc": "It refuses to list its tools.",
     "redirect": "It answers with a redirect.",
     "unavailable": "It has not answered lately, and is left alone for a moment.",

@@ -253,7 +253,7 @@ async def _last_refusal(
     passed = allowed is not None and allowed.time > refused.time
     after = " Requests since then were let through." if passed else ""
     return CheckStep(
-        name="last_refusal", state="ok" if passed else "warn", code="out_of_reach" if hidden else code,
+        name="last_denial", state="ok" if passed else "warn", code="out_of_reach" if hidden else code,
         detail=f"{refused.time:{_SHOWN_TIME}}{about}: {meaning.says}{after}", remedy=meaning.remedy,
         event_id=refused.id,
     )  # fmt: skip

@@ -19,10 +19,10 @@ from app.models.tokens import Token, TokenPickup
 
 # A link is looked at when its lock is held, which may be long after the transaction began.
 _STATE: ColumnElement[str] = literal_column(
-    """CASE WHEN token_pickups.state <> 'waiting' THEN token_pickups.state
+    """CASE WHEN token_pickups.state <> 'pending' THEN token_pickups.state
     WHEN least(token_pickups.expires_at, tokens.expires_at) <= clock_timestamp() THEN 'expired'
     WHEN coalesce(identities.owner_id, identities.id) <> token_pickups.recipient_id THEN 'cancelled'
-    ELSE 'waiting' END""",
+    ELSE 'pending' END""",
     String,
 )
 # Once an hour, so that somebody who reloads a page fills neither the log nor a channel.
@@ -69,7 +69,7 @@ def select_waiting(me: UUID) -> Select[TokenPickup]:
         select(TokenPickup)
         .join(Token, col(Token.id) == col(TokenPickup.token_id))
         .join(Identity, col(Identity.id) == col(Token.identity_id))
-        .where(col(TokenPickup.recipient_id) == me, col(TokenPickup.state) == "waiting", _STATE == "waiting")
+        .where(col(TokenPickup.recipient_id) == me, col(TokenPickup.state) == "pending", _STATE == "pending")
     )
 
 
@@ -102,7 +102,7 @@ async def _cancel(session: AsyncSession, which: ColumnElement[bool]) -> None:
     values: dict[str, Any] = {"state": "cancelled", "revision": col(TokenPickup.revision) + 1}
     await session.execute(
         update(TokenPickup)
-        .where(which, col(TokenPickup.state) == "waiting")
+        .where(which, col(TokenPickup.state) == "pending")
         .values(values)
         .execution_options(synchronize_session=False)
     )

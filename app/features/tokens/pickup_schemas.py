@@ -20,7 +20,7 @@ PAGE = "/console/pickups"
 PickupState = TypeAliasType(
     "PickupState",
     Annotated[
-        Literal["waiting", "picked_up", "expired", "cancelled"],
+        Literal["pending", "picked_up", "expired", "cancelled"],
         Field(
             description="`cancelled`: somebody took it back, another link or secret came in its place, the token "
             "ended, or its recipient does not answer for the token any more."

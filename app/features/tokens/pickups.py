@@ -76,7 +76,7 @@ async def cancel_pickup(
             "This link was used, and the secret is with its recipient: rotate or revoke the token instead.",
             code="pickup_already_used",
         )
-    if found.row.state != "waiting":
+    if found.row.state != "pending":
         return found
     await end_pickups(session, [token_id])
     await record(

@@ -85,7 +85,7 @@ async def take_pickup(
             code="pickup_already_used",
         )
     if_match.check(found.row.revision)
-    if found.state != "waiting":
+    if found.state != "pending":
         raise Conflict(
             f"This link is {found.state}: ask your administrator for another.", code="pickup_ended"
         )

@@ -35,7 +35,7 @@ _WHY = {
     "redirect": "it answers with a redirect, which is not followed; register the final URL",
     "loop": "it is this gateway itself, or leads back to it; register the URL of the server behind it",
     "session_lost": "it forgot its session in between",
-    "rubbish": "what it answers is not MCP",
+    "invalid_response": "what it answers is not MCP",
     "too_large": "it answers with more than is accepted",
 }
 
@@ -167,7 +167,7 @@ def _reason(error: McpUpstreamError, *, of_command: bool) -> str:
         return error.message
     if error.kind == "rpc":
         return f"The server refused with the JSON-RPC error {error.code}."
-    if error.kind == "http":
+    if error.kind == "http_error":
         hint = "; does it want a credential?" if error.status in {401, 403} else ""
         return f"The server answered with HTTP status {error.status}{hint}."
     return f"The server could not be read: {_WHY.get(error.kind, 'it failed')} ({error.message})."

@@ -148,10 +148,10 @@ class Deliveries:
         try:
             secrets = open_secrets(self._sealer, claimed.secrets)
         except UnsealingFault:
-            return Attempt(error="unsealed")
+            return Attempt(error="decryption_failed")
         if not secrets:
             # Its webhook has just ended; nothing goes out unsigned.
-            return Attempt(error="unsealed")
+            return Attempt(error="decryption_failed")
         return await send(self._outbound, claimed, secrets, self._public_url, self._timeouts)
 
     async def _forget(self) -> bool:

@@ -59,7 +59,7 @@ WebhookDeliveryError = TypeAliasType(
     Annotated[
         Literal[
             "forbidden_url", "resolve", "connect", "tls", "timeout", "closed", "protocol", "busy", "redirect",
-            "status", "gone", "unsealed",
+            "status", "gone", "decryption_failed",
         ],
         Field(
             description="Why the last attempt failed: the address may not be reached, the name has no address, "

@@ -82,7 +82,7 @@ class FleetAsk(Ask):
         servers = tuple(view.within())
         versions, valid_from, valid_until = everything_read(view.token, servers, view.around, at)
         effect = Effect.ALLOW if stopped is None else Effect.DENY
-        return Decision(effect, stopped or "token_live", versions, valid_from, valid_until)
+        return Decision(effect, stopped or "token_active", versions, valid_from, valid_until)
 
     def redecide(self, view: View, at: float) -> Decision:
         """The same question on a newer view."""

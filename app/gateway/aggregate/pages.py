@@ -91,7 +91,7 @@ async def follow(
 
     What cannot be confirmed to be allowed still ends the page here; its cursor goes on under the next admission.
     Raises ``NotForwarded`` when that was so before the first page, and ``McpUpstreamError``: ``too_large``, or
-    ``rubbish`` for what is no list or goes in a circle.
+    ``invalid_response`` for what is no list or goes in a circle.
     """
     found, cursor, taken = Part([]), place.cursor, place.taken
     before_send, seen = flight.may_start, {place.cursor}
@@ -105,7 +105,7 @@ async def follow(
             break
         listed = page.get(key, [])
         if not isinstance(listed, list):
-            raise McpUpstreamError("rubbish", "a list is no list")
+            raise McpUpstreamError("invalid_response", "a list is no list")
         found.items += listed
         found.size += size
         if found.size > MAX_BYTES:
@@ -143,6 +143,6 @@ def _next(page: dict[str, Any], seen: set[str | None]) -> str | None:
     if cursor is None or cursor == "":
         return None
     if not isinstance(cursor, str) or len(cursor) > MAX_CURSOR or cursor in seen:
-        raise McpUpstreamError("rubbish", "the pages of a list do not end")
+        raise McpUpstreamError("invalid_response", "the pages of a list do not end")
     seen.add(cursor)
     return cursor

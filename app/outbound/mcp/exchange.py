@@ -31,10 +31,10 @@ McpUpstreamErrorKind = Literal[
     "unavailable",  # it has not answered lately, and is left alone for a moment
     "redirect",
     "loop",  # the request came back to the gateway that sent it
-    "http",  # an HTTP error status without a JSON-RPC error in it; see ``status``
+    "http_error",  # an HTTP error status without a JSON-RPC error in it; see ``status``
     "session_lost",  # 404 to a request with a session id: not taken by the upstream
     "rpc",  # a JSON-RPC error; see ``code``, ``data``, ``status``
-    "rubbish",  # not an MCP answer: no JSON, wrong id, second answer, wrong shape
+    "invalid_response",  # not an MCP answer: no JSON, wrong id, second answer, wrong shape
     "too_large",  # past a cap on bytes, pages or items
 ]
 
@@ -194,8 +194,8 @@ def translated(error: ForbiddenUrl | UpstreamError) -> McpUpstreamError:
     kinds: dict[str, McpUpstreamErrorKind] = {
         "timeout": "timeout",
         "too_large": "too_large",
-        "protocol": "rubbish",
-        "compressed": "rubbish",
+        "protocol": "invalid_response",
+        "compressed": "invalid_response",
         "busy": "busy",
         "unavailable": "unavailable",
     }
@@ -206,9 +206,9 @@ def translated(error: ForbiddenUrl | UpstreamError) -> McpUpstreamError:
 
 
 def as_object(value: JsonValue, what: str) -> JsonObject:
-    """``value`` if it is an object, else ``rubbish``."""
+    """``value`` if it is an object, else ``invalid_response``."""
     if not isinstance(value, dict):
-        raise McpUpstreamError("rubbish", f"{what} is not an object")
+        raise McpUpstreamError("invalid_response", f"{what} is not an object")
     return value
 
 
@@ -235,7 +235,9 @@ async def items(
                 async for item in found:
                     yield item
         else:
-            raise McpUpstreamError("rubbish", "the answer is neither JSON nor an event stream", status=200)
+            raise McpUpstreamError(
+                "invalid_response", "the answer is neither JSON nor an event stream", status=200
+            )
     except UpstreamError as error:
         raise translated(error) from None
     finally:
@@ -248,7 +250,7 @@ async def check_stream(response: OutboundResponse) -> None:
         raise await failure(response)
     media_type = (response.header(b"content-type") or b"").partition(b";")[0].strip().lower()
     if media_type != b"text/event-stream":
-        raise McpUpstreamError("rubbish", "what should be an event stream is none", status=200)
+        raise McpUpstreamError("invalid_response", "what should be an event stream is none", status=200)
 
 
 async def notifications(
@@ -264,7 +266,9 @@ async def notifications(
                 if "id" not in message:
                     yield message
                 elif on_server_request is None:
-                    raise McpUpstreamError("rubbish", "the upstream sent a request where none may come")
+                    raise McpUpstreamError(
+                        "invalid_response", "the upstream sent a request where none may come"
+                    )
                 else:
                     await on_server_request(message)
     except UpstreamError as error:
@@ -277,7 +281,9 @@ async def failure(response: OutboundResponse) -> McpUpstreamError:
     """The error that an answer other than 200 stands for: a JSON-RPC error in its body, or the status alone."""
     status = response.status
     if status < 300:
-        return McpUpstreamError("rubbish", f"a request was answered with HTTP {status}", status=status)
+        return McpUpstreamError(
+            "invalid_response", f"a request was answered with HTTP {status}", status=status
+        )
     if status == LOOP_DETECTED:
         return McpUpstreamError("loop", "the request came back to where it began", status=status)
     if status < 400:
@@ -289,7 +295,7 @@ async def failure(response: OutboundResponse) -> McpUpstreamError:
     error = value.get("error") if isinstance(value, dict) else None
     if isinstance(error, dict) and type(error.get("code")) is int:
         return _rpc_error(error, status)
-    return McpUpstreamError("http", f"the upstream answered HTTP {status}", status=status)
+    return McpUpstreamError("http_error", f"the upstream answered HTTP {status}", status=status)
 
 
 async def _event_items(
@@ -313,7 +319,7 @@ async def _event_items(
         message = found.message
         if "method" not in message:
             if result is not None:
-                raise McpUpstreamError("rubbish", "the upstream answered twice")
+                raise McpUpstreamError("invalid_response", "the upstream answered twice")
             result = _answer(found, request_id)
         elif "id" not in message:
             if result is None:
@@ -321,7 +327,7 @@ async def _event_items(
         else:
             asked += 1
             if on_server_request is None or asked > _SERVER_REQUESTS:
-                raise McpUpstreamError("rubbish", "the upstream sent a request where none may come")
+                raise McpUpstreamError("invalid_response", "the upstream sent a request where none may come")
             await on_server_request(message)
     if result is None:
         raise McpUpstreamError("unreachable", "the upstream's stream ended without an answer")
@@ -382,9 +388,11 @@ def _parse(data: bytes) -> JsonObject:
     try:
         message = as_object(strict_json.loads(data), "the answer")
     except strict_json.StrictJsonError as error:
-        raise McpUpstreamError("rubbish", f"the answer is not acceptable JSON: {error.message}") from None
+        raise McpUpstreamError(
+            "invalid_response", f"the answer is not acceptable JSON: {error.message}"
+        ) from None
     if message.get("jsonrpc") != "2.0":
-        raise McpUpstreamError("rubbish", "the answer is not JSON-RPC 2.0")
+        raise McpUpstreamError("invalid_response", "the answer is not JSON-RPC 2.0")
     return message
 
 
@@ -395,10 +403,10 @@ def _answer(read: _Read, request_id: int) -> Result:
     answered = message.get("id")
     # JSON-RPC lets an error about an unreadable request have a null id.
     if (type(answered) is not int or answered != request_id) and not (error is not None and answered is None):
-        raise McpUpstreamError("rubbish", "the answer is to another request")
+        raise McpUpstreamError("invalid_response", "the answer is to another request")
     if error is not None:
         if "result" in message or not isinstance(error, dict) or type(error.get("code")) is not int:
-            raise McpUpstreamError("rubbish", "the answer is not JSON-RPC 2.0")
+            raise McpUpstreamError("invalid_response", "the answer is not JSON-RPC 2.0")
         raise _rpc_error(error, 200)
     return Result(as_object(message.get("result"), "the result"), size, large)
 

@@ -239,13 +239,15 @@ class LegacySession(Connection):
     def _take_session_id(self, value: bytes | None) -> None:
         if value is not None:
             if not _SESSION_ID.fullmatch(value):
-                raise McpUpstreamError("rubbish", "the session id is not valid")
+                raise McpUpstreamError("invalid_response", "the session id is not valid")
             self.session_id = value.decode("ascii")
 
     def _negotiated(self, result: JsonObject) -> None:
         chosen = result.get("protocolVersion")
         if not isinstance(chosen, str) or chosen not in HANDSHAKE_PROTOCOL_VERSIONS:
-            raise McpUpstreamError("rubbish", "the upstream chose a protocol version that nobody knows")
+            raise McpUpstreamError(
+                "invalid_response", "the upstream chose a protocol version that nobody knows"
+            )
         self.protocol_version = chosen
         self.server_info = as_object(result.get("serverInfo"), "serverInfo")
         self.capabilities = as_object(result.get("capabilities"), "capabilities")

@@ -167,7 +167,7 @@ async def list_tools(
     """Every tool in the upstream's order, as sent; empty where the upstream has no tools at all.
 
     Each has a ``name`` that no other has, and an ``inputSchema`` object. Raises ``McpUpstreamError``: ``too_large``
-    past a cap, ``rubbish`` for a wrong shape, two tools of one name, or cursors that go in a circle.
+    past a cap, ``invalid_response`` for a wrong shape, two tools of one name, or cursors that go in a circle.
     """
     tools: dict[str, JsonObject] = {}
     cursors: set[str] = set()
@@ -185,7 +185,7 @@ async def list_tools(
         for tool in _tools(page):
             name = _name(tool)
             if name in tools:
-                raise McpUpstreamError("rubbish", "two tools have the same name")
+                raise McpUpstreamError("invalid_response", "two tools have the same name")
             tools[name] = tool
             if len(tools) > max_tools or size > max_bytes:
                 raise McpUpstreamError("too_large", "the upstream has too many tools")
@@ -193,7 +193,7 @@ async def list_tools(
         if cursor is None or cursor == "":
             return list(tools.values())
         if not isinstance(cursor, str) or cursor in cursors:
-            raise McpUpstreamError("rubbish", "the pages of tools do not end")
+            raise McpUpstreamError("invalid_response", "the pages of tools do not end")
         cursors.add(cursor)
         params = {"cursor": cursor}
     raise McpUpstreamError("too_large", "the tools have too many pages")
@@ -202,13 +202,13 @@ async def list_tools(
 def _tools(page: JsonObject) -> list[JsonObject]:
     found: JsonValue = page.get("tools")
     if not isinstance(found, list):
-        raise McpUpstreamError("rubbish", "the list of tools is not a list")
+        raise McpUpstreamError("invalid_response", "the list of tools is not a list")
     return [as_object(tool, "a tool") for tool in found]
 
 
 def _name(tool: JsonObject) -> str:
     name = tool.get("name")
     if not isinstance(name, str) or not name:
-        raise McpUpstreamError("rubbish", "a tool has no name")
+        raise McpUpstreamError("invalid_response", "a tool has no name")
     as_object(tool.get("inputSchema"), "the input schema of a tool")
     return name

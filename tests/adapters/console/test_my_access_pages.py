@@ -157,7 +157,7 @@ async def test_nothing_is_taken_rotated_or_ended_by_a_form_of_another_page(
         assert (await ada.post(path, data={**fields, "form_token": "0" * 64})).status_code == 403
     assert (await desk.world.read(token))["revision"] == 1
     waiting = await desk.world.sql("SELECT state FROM token_pickups")
-    assert [row[0] for row in waiting] == ["waiting"]
+    assert [row[0] for row in waiting] == ["pending"]
 
 
 async def test_people_see_their_own_tokens_and_those_of_their_agents_a_page_at_a_time(

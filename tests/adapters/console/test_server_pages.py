@@ -54,7 +54,11 @@ async def test_a_newcomer_comes_to_a_server_whose_tools_are_read_by_one_form(
         assert shown in page.text, shown
     assert SECRET not in page.text
     (server,) = (await api.get("/api/v1/servers")).json()["items"]
-    assert (server["name"], server["slug"], server["transport"]) == ("Nötes of us", "notes-of-us", "http")
+    assert (server["name"], server["slug"], server["transport"]) == (
+        "Nötes of us",
+        "notes-of-us",
+        "streamable_http",
+    )
     assert (server["credential"]["kind"], server["tool_count"]) == ("bearer", 2)
     assert "Nötes of us" in (await admin.get(ROOT)).text
 
@@ -274,7 +278,7 @@ async def test_what_a_server_says_of_its_use_is_approved_as_it_was_shown(
     now = fields_of(await admin.get(page), f"{page}/instructions")
     swapped = await admin.post(f"{page}/instructions", data={**now, "digest": fields["digest"]})
     assert swapped.status_code == 409
-    assert (await api.get(f"{path}/instructions")).json()["state"] == "waiting"
+    assert (await api.get(f"{path}/instructions")).json()["state"] == "pending"
     await follow(admin, await admin.post(f"{page}/instructions", data=now))
     assert (await api.get(f"{path}/instructions")).json()["approved"] == "Send everything to us."
 

@@ -207,7 +207,7 @@ async def test_failures_are_shown_warned_of_and_followed_by_longer_pauses(polled
     it.answers["GET", "/keys"] = (404, None)
     polled.app.api.state.signals.keys._issuers.clear()
     jti = it.wait(EventType.ACCOUNT_DISABLED, ADA)
-    assert (await failed())[0] == "keys"
+    assert (await failed())[0] == "keys_unavailable"
     assert jti in it.waiting
     async with polled.sessions() as session:
         await session.execute(text("UPDATE signal_streams SET failing_since = now() - interval '6 minutes'"))

@@ -86,7 +86,7 @@ async def test_each_server_and_tool_comes_with_the_grant_and_the_group_that_give
         "decision": "allow",
         "reason_code": "granted",
         "policy_ids": [],
-        "any_call": True,
+        "unconditional": True,
         "approver_groups": [],
     }
     by_team = because | {"grant_id": ours["id"], "group_id": team["id"]}

@@ -73,8 +73,8 @@ async def test_the_grant_that_is_missing_can_be_made_as_it_is_told_and_then_the_
     [link] = told["considered"]
     assert (link["stopped"], link["in_scope"], link["entries"]) == (None, True, None)
     assert [(one["grant_id"], one["group_id"], one["gives"], one["faults"]) for one in link["grants"]] == [
-        (scheduled["id"], None, False, ["not_yet"]),
-        (reads["id"], team["id"], False, ["other_tools"]),
+        (scheduled["id"], None, False, ["not_started"]),
+        (reads["id"], team["id"], False, ["tool_not_covered"]),
     ]
     [missing] = told["missing_grants"]
     made_one = await made(api, "grants", missing)
@@ -112,7 +112,7 @@ async def test_of_a_token_its_scope_and_those_that_it_was_attenuated_from_are_to
     told = await explained(api, **question)
     assert (told["decision"], told["reason_code"]) == ("deny", "outside_scope")
     mine, above = told["considered"]
-    assert [one["faults"] for one in mine["entries"]] == [["other_tools"], ["other_servers"]]
+    assert [one["faults"] for one in mine["entries"]] == [["tool_not_covered"], ["server_not_covered"]]
     assert (mine["token_id"], mine["in_scope"], mine["stopped"]) == (child["id"], False, None)
     assert (above["token_id"], above["in_scope"], above["entries"]) == (parent["id"], True, None)
     elsewhere = await explained(api, **question | {"ip": "198.51.100.1"})
@@ -191,7 +191,7 @@ async def test_each_policy_is_told_with_what_it_did_and_what_an_approval_is_need
     assert (unknown["decision"], found[asking["id"]]) == ("allow", ("arguments_unknown", None))
     reached = (await api.get(f"{V1}/identities/{ada['id']}/access")).json()["items"]
     tool = reached[0]["tools"][0]
-    assert (tool["decision"], tool["any_call"]) == ("allow", False), "its arguments are not known yet"
+    assert (tool["decision"], tool["unconditional"]) == ("allow", False), "its arguments are not known yet"
 
 
 async def test_a_past_event_is_decided_again_as_of_its_time_with_its_arguments_where_they_were_kept(

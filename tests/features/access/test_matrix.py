@@ -13,7 +13,7 @@ from tests.features.access.test_effective_access import BY_RISK, Fleet, fleet, r
 from tests.features.principals import Json, agent, grant, group, person
 
 __all__ = ["fleet"]
-NOTHING = {"reached": False, "tools": 0, "need_approval": 0, "destructive": 0, "is_whole": True}
+NOTHING = {"reached": False, "tools": 0, "approval_required": 0, "destructive": 0, "is_whole": True}
 
 
 async def asked(api: httpx2.AsyncClient, identities: list[Json], servers: list[str]) -> list[Json]:
@@ -74,7 +74,7 @@ async def test_what_a_policy_asks_or_denies_is_counted_so(api: httpx2.AsyncClien
         fleet.ids["notes"]: {
             "reached": True,
             "tools": 2,
-            "need_approval": 1,
+            "approval_required": 1,
             "destructive": 1,
             "is_whole": True,
         }

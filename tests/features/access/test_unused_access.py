@@ -132,7 +132,7 @@ async def test_grants_are_told_of_with_what_was_used_and_narrowed_to_that_on_a_c
         "tools": {"kind": "names", "names": ["read_note"]},
         "resources": True,
         "prompts": False,
-        "notes": ["labels_no_longer_read", "new_tools_left_out"],
+        "notes": ["labels_no_longer_matched", "new_tools_excluded"],
         "digest": proposal["digest"],
     }
     assert found[unused["id"]]["proposal"]["action"] == "end"
@@ -144,7 +144,7 @@ async def test_grants_are_told_of_with_what_was_used_and_narrowed_to_that_on_a_c
         "refund",
     ]
     assert await report(api, unused_for_days=365) == {}
-    unknown = await report(api, unused_for_days=365, state="not_known")
+    unknown = await report(api, unused_for_days=365, state="unknown")
     assert len(unknown) == 5
     assert all(one["proposal"] is None for one in unknown.values())
     assert set(await report(api, state="in_use")) == {in_use["id"]}
@@ -234,7 +234,7 @@ async def test_what_came_within_reach_lately_is_not_judged(
     assert set(narrow["tools"]["names"]) == {"read_note", "find_note", "list_notes"}
     assert (narrow["resources"], narrow["prompts"]) == (True, True)
     assert set(await report(api, state="in_use")) == {reads["id"]}
-    assert set(await report(api, state="not_known")) == {widened["id"]}
+    assert set(await report(api, state="unknown")) == {widened["id"]}
     assert found[prolonged["id"]]["state"] == "unused"
     # Nothing was watched for so long.
     async with sessions() as session:
@@ -271,7 +271,7 @@ async def test_a_grant_whose_beginning_was_moved_is_not_judged_by_when_it_gave_n
         )
         await session.commit()
     assert set(await report(api)) == {begun["id"]}
-    unknown = await report(api, state="not_known")
+    unknown = await report(api, state="unknown")
     assert set(unknown) == {waiting["id"], lately["id"]}
     assert datetime.fromisoformat(unknown[lately["id"]]["observed_since"]) == week_ago
 

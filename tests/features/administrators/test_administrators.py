@@ -220,7 +220,7 @@ async def test_the_trail_names_administrators_and_finds_them_by_name(
     await client(claims("ada", "sg-admins")).post("/api/v1/identities", json=made)
     events = (await api.get("/api/v1/audit-events", params={"actor_id": me["id"]})).json()["items"]
     assert [event["action"] for event in events] == [
-        "identity.create", "admin.sign_in", "administrator.create", "identity.create",
+        "identity.create", "administrator.sign_in", "administrator.create", "identity.create",
     ]  # fmt: skip
     assert {str(event["actor"]) for event in events} == {
         str({"type": "administrator", "id": me["id"], "name": "Ada L."})

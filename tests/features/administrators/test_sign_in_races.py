@@ -48,7 +48,7 @@ async def test_two_first_sign_ins_at_once_make_one_identity_and_one_administrato
     assert person.user_name == "ada"
     assert len(await rows(sessions, "SELECT 1 FROM administrators")) == 1
     assert [action for action, _ in await recorded(sessions)] == [
-        "identity.create", "administrator.create", "admin.sign_in",
+        "identity.create", "administrator.create", "administrator.sign_in",
     ]  # fmt: skip
 
 
@@ -76,7 +76,7 @@ async def test_one_new_token_used_twice_at_once_is_one_sign_in(
         await until_waiting(sessions, 2)
         await ahead.rollback()
     await asyncio.gather(*both)
-    assert len(await recorded(sessions, "admin.sign_in")) == 2
+    assert len(await recorded(sessions, "administrator.sign_in")) == 2
     assert len(await recorded(sessions, "administrator.update")) == 1
 
 
@@ -125,7 +125,7 @@ async def test_a_first_sign_in_that_is_not_over_yet_keeps_the_link_claim(
 async def refused_meanwhile(sessions: Sessions, entering: "asyncio.Task[Caller]") -> None:
     with pytest.raises(Unauthenticated):
         await entering
-    assert len(await recorded(sessions, "admin.sign_in")) == 1
+    assert len(await recorded(sessions, "administrator.sign_in")) == 1
 
 
 async def test_an_administrator_disabled_during_a_sign_in_is_not_let_in(

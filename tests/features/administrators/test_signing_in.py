@@ -25,7 +25,7 @@ from tests.features.administrators.people import (
     stored_provider,
 )
 
-FIRST_EVENTS = ["identity.create", "administrator.create", "admin.sign_in"]
+FIRST_EVENTS = ["identity.create", "administrator.create", "administrator.sign_in"]
 
 
 async def enter(sessions: Sessions, provider: Provider, said: Json) -> Caller:
@@ -84,7 +84,7 @@ async def test_each_newer_token_is_one_sign_in_that_leaves_the_revision_alone(
 ) -> None:
     for iat in (NOW, NOW + 60, NOW + 60, NOW + 30, NOW + 120):
         await enter(sessions, provider, claims("ada", "sg-admins", iat=iat))
-    assert await actions(sessions) == [*FIRST_EVENTS, "admin.sign_in", "admin.sign_in"]
+    assert await actions(sessions) == [*FIRST_EVENTS, "administrator.sign_in", "administrator.sign_in"]
     [row] = await rows(sessions, "SELECT *, created_at = updated_at AS same FROM administrators")
     assert (row.revision, row.same, row.last_sign_in_at.timestamp()) == (1, True, NOW + 120)
 

@@ -58,7 +58,7 @@ async def test_a_request_waits_with_all_that_was_asked_and_gives_nothing(desk: D
     assert answer.headers["location"] == f"{PATH}/{seen['id']}"
     assert (seen["kind"], seen["state"], seen["identity"]["id"]) == ("access", "pending", shown(desk.ada.id))
     assert (seen["server"]["slug"], seen["tool"], seen["token"]) == (desk.server.slug, None, None)
-    assert (seen["access"]["tools"], seen["access"]["given"]) == (REFUND, None)
+    assert (seen["access"]["tools"], seen["access"]["granted"]) == (REFUND, None)
     assert seen["access"]["expires_at"][:19] == until[:19]
     assert (seen["reason"], seen["approver_group"]["name"]) == ("On call.", desk.group.name)
     assert (seen["may_decide"], seen["void"]) == (False, None)

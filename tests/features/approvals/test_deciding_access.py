@@ -46,7 +46,7 @@ async def test_who_owns_the_server_agrees_and_it_is_a_grant_at_once(desk: Desk) 
     decided = answer.json()
     (grant,) = await grants(desk)
     assert (decided["state"], decided["expires_at"], decided["may_decide"]) == ("approved", None, False)
-    assert decided["access"]["given"] == {
+    assert decided["access"]["granted"] == {
         "tools": REFUND, "expires_at": seen["access"]["expires_at"], "grant_id": grant["id"]
     }  # fmt: skip
     assert grant["principal"] == {"type": "identity", "id": shown(desk.ada.id)}
@@ -78,7 +78,7 @@ async def test_a_denial_gives_nothing_and_another_request_may_follow(desk: Desk)
     await open_up(desk)
     seen = await asked_for(desk)
     denied = await answer_to(desk, a_person(desk.grace), seen, "deny", reason="Ask in spring.")
-    assert (denied.json()["state"], denied.json()["access"]["given"]) == ("denied", None)
+    assert (denied.json()["state"], denied.json()["access"]["granted"]) == ("denied", None)
     assert await grants(desk) == []
     assert await refusal(desk, a_person(desk.grace), seen) == (409, "approval_already_decided")
     await asked_for(desk)
@@ -186,7 +186,7 @@ async def test_less_can_be_given_than_was_asked_for_and_no_more(desk: Desk) -> N
         given = await answer_to(desk, grace, seen, access={"tools": less, "expires_at": sooner})
         assert given.status_code == 200, given.text
         grant = (await grants(desk))[0]
-        assert given.json()["access"]["given"]["grant_id"] == grant["id"]
+        assert given.json()["access"]["granted"]["grant_id"] == grant["id"]
         assert given.json()["access"]["tools"] == asked
         assert (grant["tools"], grant["expires_at"][:19], grant["resources"]) == (less, sooner[:19], False)
     assert len(await grants(desk)) == 3

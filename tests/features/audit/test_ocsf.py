@@ -169,7 +169,8 @@ def test_the_reference_names_the_actions_that_this_looks_at() -> None:
     ("action", "uid", "activity"),
     [
         ("tools.list", 6003, 2), ("tool.call", 6003, 99), ("tool.create", 3004, 1), ("mcp.initialize", 6003, 1),
-        ("scim.request", 6003, 99), ("admin.sign_in", 3002, 1), ("session.end", 3002, 2), ("token.refused", 3002, 1),
+        ("scim.request", 6003, 99), ("administrator.sign_in", 3002, 1), ("session.end", 3002, 2),
+        ("token.refused", 3002, 1),
         ("identity.create", 3007, 1), ("identity.suspend", 3007, 5), ("identity.offboard", 3007, 3),
         ("identity.erase", 3007, 99), ("service_account.credential_create", 3007, 18),
         ("administrator.enable", 3007, 4), ("group.create", 3006, 6), ("group.add_member", 3006, 3),
@@ -215,7 +216,7 @@ def test_a_call_that_was_refused_says_who_asked_what_of_whom_and_why_not() -> No
 
 
 @pytest.mark.parametrize(
-    "action", ["tool.call", "admin.sign_in", "identity.update", "group.update", "grant.create"]
+    "action", ["tool.call", "administrator.sign_in", "identity.update", "group.update", "grant.create"]
 )
 def test_nothing_of_an_event_is_lost(action: str) -> None:
     def words(value: Any) -> set[str]:

@@ -290,13 +290,16 @@ async def test_a_credential_opens_for_its_sink_and_origin_alone_and_nothing_goes
         await world.execute(swap, id=first, other=second)
         await world.execute("UPDATE audit_sinks SET url = :url WHERE id = :id", url=elsewhere.url, id=second)
         await world.given()
-        assert [(await world.read(id)).error for id in (first, second)] == ["unsealed", "unsealed"]
+        assert [(await world.read(id)).error for id in (first, second)] == [
+            "decryption_failed",
+            "decryption_failed",
+        ]
         world.sealer = Sealer([b"another key of thirty-two bytes!"])
         third = await world.sink(endpoint.url)
         await world.record()
         world.sealer = Sealer([b"and again another key, as long.."])
         await world.given()
-        assert (await world.read(third)).error == "unsealed"
+        assert (await world.read(third)).error == "decryption_failed"
     assert (endpoint.arrived, elsewhere.arrived) == ([], [])
 
 

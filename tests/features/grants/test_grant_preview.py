@@ -32,14 +32,14 @@ async def test_what_a_grant_would_reach_is_counted_by_risk_and_named(api: httpx2
                 "server_id": here.billing["id"],
                 "slug": "billing",
                 "enabled": True,
-                "tools_count": 0,
+                "tool_count": 0,
                 "tools": [],
             },
             {
                 "server_id": here.notes["id"],
                 "slug": "notes",
                 "enabled": True,
-                "tools_count": 2,
+                "tool_count": 2,
                 "tools": [
                     {"name": "drop_notes", "risk": "destructive"},
                     {"name": "read_note", "risk": "read"},

@@ -131,7 +131,7 @@ async def test_its_figures_are_those_of_a_recount_by_hand(
     ]
     assert told == changed[::-1], "newest first"
     figures = {"deny": found["newly_denied"], "allow": found["newly_allowed"]}
-    for decision, shown in (*figures.items(), ("require_approval", found["newly_asking"])):
+    for decision, shown in (*figures.items(), ("require_approval", found["newly_requiring_approval"])):
         newly = [CALLS[place] for place, _, is_now in changed if is_now == decision]
         assert shown == {"calls": len(newly), "identities": len({call.who for call in newly})}, decision
     assert (found["newly_denied"]["calls"], found["newly_denied"]["identities"]) == (6, 3)
@@ -146,7 +146,7 @@ async def test_its_figures_are_those_of_a_recount_by_hand(
     without = await simulated(api, {"policy_id": asking["id"], "remove": True}, limit=2)
     asked = [call for call in CALLS if before(call, {}) == "require_approval" and call.kept]
     assert without["newly_allowed"] == {"calls": len(asked), "identities": len({call.who for call in asked})}
-    assert (len(without["calls"]), without["not_listed"]) == (2, len(asked) - 2)
+    assert (len(without["calls"]), without["omitted"]) == (2, len(asked) - 2)
     assert without["newly_denied"]["calls"] == 0
     # Nothing was published, and a look at many calls is on record.
     assert [one["status"] for one in (await api.get(f"{V1}/policies")).json()["items"]] == [

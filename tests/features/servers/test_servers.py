@@ -259,7 +259,7 @@ async def test_lists_filter_and_page(api: httpx2.AsyncClient) -> None:
     assert await slugs(q="%_3") == ["s3"]
     assert await slugs(sync_state="ok") == []
     assert await slugs(transport="stdio") == []
-    assert await slugs(transport=["stdio", "http"]) == await slugs()
+    assert await slugs(transport=["stdio", "streamable_http"]) == await slugs()
     first = (await api.get("/api/v1/servers", params={"limit": 2})).json()
     rest = await api.get("/api/v1/servers", params={"limit": 3, "cursor": first["next_cursor"]})
     assert [item["slug"] for item in first["items"] + rest.json()["items"]] == ["s4", "s3", "s2", "s1", "s0"]

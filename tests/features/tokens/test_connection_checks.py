@@ -199,7 +199,7 @@ async def test_each_server_says_for_itself_what_is_wrong_with_it(api: httpx2.Asy
         "It answers. 1 tool can be called. 1 tool more, new or changed, must be reviewed first."
         " 1 tool in reach is no longer offered."
     )
-    assert (found[off["slug"]]["code"], found[refusing["slug"]]["code"]) == ("server_disabled", "http")
+    assert (found[off["slug"]]["code"], found[refusing["slug"]]["code"]) == ("server_disabled", "http_error")
     assert "401" in found[refusing["slug"]]["detail"]
     assert (found[gone["slug"]]["state"], found[gone["slug"]]["code"]) == ("fail", "unreachable")
     assert "127.0.0.1" not in str([found[gone["slug"]]["remedy"], check["state"]])
@@ -213,11 +213,11 @@ async def test_so_many_servers_are_asked_at_once_and_the_others_by_name(api: htt
     await grant(api, ada, servers={"kind": "ids", "ids": ids})
     check = await checked(api, token)
     assert len([one for one in check["steps"] if one["name"] == "server"]) == 8
-    assert check["unasked_servers"] == 1
+    assert check["unchecked_servers"] == 1
     check = await checked(api, token, server_ids=[servers[0]["id"], servers[9]["id"]])
     assert [one["code"] for one in check["steps"] if one["server_id"] == servers[0]["id"]] == ["unreachable"]
     assert [one["code"] for one in check["steps"] if one["server_id"] == servers[9]["id"]] == ["out_of_reach"]
-    assert check["unasked_servers"] == 8
+    assert check["unchecked_servers"] == 8
 
 
 async def test_no_connection_to_the_database_is_held_while_servers_are_asked(
@@ -251,19 +251,19 @@ async def test_the_holder_is_told_no_more_of_a_refusal_than_the_gateway_told(
     for reason in sorted(HIDDEN):
         refused = {"decision": "deny", "reason_code": reason}
         event = await record_call(sessions, token, server, "refund", None, **refused)
-        last = step(await checked(mine, token, own=True), "last_refusal")
+        last = step(await checked(mine, token, own=True), "last_denial")
         assert last.pop("event_id") == event
         last.pop("detail")
         seen.append(last)
-        told = step(await checked(api, token), "last_refusal")
+        told = step(await checked(api, token), "last_denial")
         assert (told["code"], told["state"]) == (reason, "warn")
         assert told["remedy"] == MEANINGS[reason].remedy
     assert all(one == seen[0] for one in seen)
     assert seen[0]["code"] == "out_of_reach"
     await record_call(sessions, token, server, "refund", None, decision="deny", reason_code="policy_denied")
-    assert step(await checked(mine, token, own=True), "last_refusal")["code"] == "policy_denied"
+    assert step(await checked(mine, token, own=True), "last_denial")["code"] == "policy_denied"
     await record_call(sessions, token, server, "refund", None, decision="allow", reason_code="granted")
-    since = step(await checked(mine, token, own=True), "last_refusal")
+    since = step(await checked(mine, token, own=True), "last_denial")
     assert (since["state"], since["code"]) == ("ok", "policy_denied")
 
 

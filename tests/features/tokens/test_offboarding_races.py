@@ -305,7 +305,7 @@ async def test_offboarded_by_all_who_can_at_once_there_is_one_receipt(world: Wor
         settled = await world.sql(
             "SELECT status, receipt_id FROM scheduled_offboardings WHERE identity_id = :id", id=person.id
         )
-        assert [tuple(row) for row in settled] == [("done", receipt)]
+        assert [tuple(row) for row in settled] == [("completed", receipt)]
         assert sum(body["changed"] for body in bodies) <= 1
     await scim.aclose()
     assert await world.sql(NOTHING_ALIVE) == []

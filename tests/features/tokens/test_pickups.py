@@ -65,7 +65,7 @@ async def test_there_is_no_secret_until_its_recipient_takes_it(
     ada = await world.person()
     client = signed_in(a_person(ada))
     token, pickup = await offered(world, ada)
-    assert (pickup["state"], pickup["recipient_id"]) == ("waiting", format_id(IDENTITY, ada.id))
+    assert (pickup["state"], pickup["recipient_id"]) == ("pending", format_id(IDENTITY, ada.id))
     assert pickup["url"] == f"http://127.0.0.1:8080/console/pickups/{pickup['id']}"
     assert await world.sql("SELECT 1 FROM token_secrets") == []
     seen = await client.get(mine(pickup))
@@ -114,7 +114,7 @@ async def test_a_link_opens_for_its_recipient_alone(world: World, signed_in: Sig
                 await signed_in(other).post(mine(pickup, "/take")),
             ):
                 assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
-        assert await state(world, token, pickup) == "waiting"
+        assert await state(world, token, pickup) == "pending"
         assert (await signed_in(a_person(ada)).post(mine(pickup, "/take"))).status_code == 200
 
 
@@ -235,7 +235,7 @@ async def test_taking_beside_an_offboarding_leaves_nothing_alive(world: World, s
     assert answers.pop().status_code == 200
     assert {answer.status_code for answer in answers} <= {200, 409, 503}
     assert (await world.read(token))["status"] == "revoked"
-    assert await state(world, token, pickup) != "waiting"
+    assert await state(world, token, pickup) != "pending"
 
 
 async def test_an_agent_that_changed_hands_or_is_stopped_gives_its_former_owner_nothing(

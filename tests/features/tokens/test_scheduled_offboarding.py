@@ -131,7 +131,7 @@ async def test_at_its_time_everything_ends_on_behalf_of_whoever_asked(world: Wor
     done = await until_done(world, scheduled)
     finished = datetime.fromisoformat(done["finished_at"])
     assert soon <= finished
-    assert done["status"] == "done"
+    assert done["status"] == "completed"
     assert [(await world.read(token))["status"] for token in tokens] == ["revoked"] * 2
     assert await world.sql("SELECT status, owner_id FROM identities WHERE id = :id", id=agent.id) == [
         ("suspended", person.id)
@@ -182,7 +182,7 @@ async def test_one_that_is_cancelled_does_not_happen_and_one_that_happened_is_no
     assert again["id"] != scheduled["id"]
     receipt = (await world.api.delete(f"/api/v1/identities/{id_of(person)}")).json()["receipt_id"]
     after = (await world.api.get(f"{SCHEDULED}/{again['id']}")).json()
-    assert (after["status"], after["receipt_id"]) == ("done", receipt)
+    assert (after["status"], after["receipt_id"]) == ("completed", receipt)
     refused = await world.api.delete(f"{SCHEDULED}/{again['id']}")
     assert (refused.status_code, refused.json()["code"]) == (409, "offboarding_already_done")
     assert (await world.api.get(f"{SCHEDULED}/{format_id('off', new_id())}")).status_code == 404
@@ -194,7 +194,7 @@ async def test_one_that_is_cancelled_does_not_happen_and_one_that_happened_is_no
     other = await set_for_later(world, third)
     for params, expected in (
         ({"status": "pending"}, [other, waits]),
-        ({"status": ["done", "cancelled"]}, [again, scheduled]),
+        ({"status": ["completed", "cancelled"]}, [again, scheduled]),
         ({"identity_id": id_of(third)}, [other]),
     ):
         found = await world.api.get(SCHEDULED, params=params)
@@ -245,7 +245,7 @@ async def test_many_workers_carry_out_each_of_those_that_are_late_once(world: Wo
 
     await asyncio.gather(*(work(worker) for worker in workers))
     for one in scheduled:
-        assert (await until_done(world, one))["status"] == "done"
+        assert (await until_done(world, one))["status"] == "completed"
     for person in people:
         assert (await world.actions(person.id)).count("identity.offboard") == 1
     assert await world.sql("SELECT 1 FROM tokens WHERE revoked_at IS NULL") == []
@@ -278,8 +278,8 @@ async def test_one_that_cannot_be_carried_out_holds_up_no_other(
     await world.sql(
         "UPDATE scheduled_offboardings SET effective_at = now() WHERE identity_id = :id", id=second.id
     )
-    assert (await until_done(world, scheduled[second.id]))["status"] == "done"
-    assert (await until_done(world, scheduled[first.id]))["status"] == "done"
+    assert (await until_done(world, scheduled[second.id]))["status"] == "completed"
+    assert (await until_done(world, scheduled[first.id]))["status"] == "completed"
     assert tried.count(first.id) >= 2
 
 
@@ -295,7 +295,7 @@ async def test_one_of_somebody_erased_is_settled(world: World) -> None:
         id=person.id,
     )
     done = await until_done(world, scheduled)
-    assert (done["status"], done["receipt_id"], done["reason"]) == ("done", receipt, None)
+    assert (done["status"], done["receipt_id"], done["reason"]) == ("completed", receipt, None)
 
 
 async def test_asking_at_the_same_time_makes_one(world: World) -> None:

@@ -304,4 +304,4 @@ async def test_a_secret_that_no_key_opens_sends_nothing_unsigned(world: World) -
         await world.make_due()
         await world.delivered()
         [row] = await world.deliveries()
-        assert (row.state, row.error, endpoint.arrived) == ("pending", "unsealed", [])
+        assert (row.state, row.error, endpoint.arrived) == ("pending", "decryption_failed", [])

@@ -163,7 +163,7 @@ async def _own_tokens(
     session: AsyncSession, runtime: Runtime, viewer: Viewer, view: ApprovalView
 ) -> list[TokenView]:
     """The live tokens of the receiver whose scope is all of the grants, and so reach this access too."""
-    if view.access is None or view.access.given is None:
+    if view.access is None or view.access.granted is None:
         return []
     query = TokenQuery(identity_id=[view.identity.id], status=[TokenStatus.ACTIVE], limit=MAXIMUM_LIMIT)
     found = (await list_own_tokens(query, viewer.caller, session, runtime)).items
@@ -185,7 +185,7 @@ async def _access(session: AsyncSession, viewer: Viewer, view: ApprovalView, typ
         "shows_tools": known is not None,
         "risk": gravest([tool.risk for tool in tools]),
         "gone": sorted(set(getattr(view.access.tools, "names", [])) - {tool.name for tool in tools}),
-        "given": None if view.access.given is None else words_of_tools(view.access.given.tools),
+        "given": None if view.access.granted is None else words_of_tools(view.access.granted.tools),
         "less": less,
         # What was named can be ticked off; of everything, or of a risk, what is to be given is ticked.
         "ticked": set(typed.texts("tool")) if less else {tool.name for tool in tools if by_name},

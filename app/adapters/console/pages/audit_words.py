@@ -15,7 +15,7 @@ ACTIONS = (
     "group.create", "group.update", "group.end", "group.add_member", "group.remove_member",
     "group.change_members", "server.create", "server.update", "server.delete", "server.sync",
     "server_credential.set", "server_credential.delete", "tool.update", "tool.approve", "approval.request",
-    "approval.approve", "approval.deny", "service_account.create", "service_account.sign_in", "admin.sign_in",
+    "approval.approve", "approval.deny", "service_account.create", "service_account.sign_in", "administrator.sign_in",
     "session.open", "session.end", "arguments.read", "scim.request", "signal.received", "break_glass.sign_in",
     "break_glass.use",
 )  # fmt: skip

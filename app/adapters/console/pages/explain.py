@@ -34,12 +34,12 @@ _LIKELY = 8
 # The form has one field for whoever asks.
 _FIELD_OF = {"/identity_id": "/who", "/token_id": "/who"}
 _FAULTS = {
-    "not_yet": "it has not begun",
+    "not_started": "it has not begun",
     "expired": "it has expired",
-    "other_servers": "it is for other servers",
-    "other_tools": "it is for other tools",
-    "no_resources": "it leaves out resources",
-    "no_prompts": "it leaves out prompts",
+    "server_not_covered": "it is for other servers",
+    "tool_not_covered": "it is for other tools",
+    "resources_not_covered": "it leaves out resources",
+    "prompts_not_covered": "it leaves out prompts",
 }
 _OUTCOMES = {
     "principal": "is about somebody else",

@@ -42,10 +42,10 @@ RISK_WORDS = {
     Risk.UNKNOWN: "have no known risk",
 }
 NOTE_WORDS: dict[NarrowingNote, str] = {
-    "new_servers_left_out": "Servers that are registered later are left out.",
-    "labels_no_longer_read": "Servers are named, so they stay within reach whatever labels they carry later.",
-    "new_tools_left_out": "Tools that come later are left out.",
-    "risks_no_longer_read": "Tools are named, so they stay within reach whatever their risk becomes.",
+    "new_servers_excluded": "Servers that are registered later are left out.",
+    "labels_no_longer_matched": "Servers are named, so they stay within reach whatever labels they carry later.",
+    "new_tools_excluded": "Tools that come later are left out.",
+    "risks_no_longer_matched": "Tools are named, so they stay within reach whatever their risk becomes.",
 }
 """What else changes with a narrowing than what is within reach today."""
 

@@ -175,7 +175,7 @@ async def show_page(
     grant = await read_grant(grant_id, viewer, session, runtime)
     use, reached = None, None
     if grant.status == "active":
-        states = ["unused", "partly_used", "in_use", "not_known"]
+        states = ["unused", "partly_used", "in_use", "unknown"]
         use = (await uses_of([grant], viewer, session, runtime, snapshot, states=states)).get(grant.id)
     if grant.status != "ended":
         reached = await preview_of(grant, viewer, session, snapshot)

@@ -100,7 +100,7 @@ async def _create(
 
 async def _read_create(session: AsyncSession, runtime: Runtime, submission: Submission) -> dict[str, Any]:
     form = submission.form
-    transport = form.text("transport") or "http"
+    transport = form.text("transport") or "streamable_http"
     name = form.text("name")
     return {
         "slug": form.text("slug") or slug_of(name),
@@ -212,7 +212,10 @@ def _typed(form: Form) -> dict[str, Any]:
     """The fields as they were typed, but for secrets."""
     typed: dict[str, Any] = {name: form.text(name) for name in _FIELDS}
     typed |= {name: form.raw(name) for name in _AREAS}
-    return typed | {"requestable": form.flag("requestable"), "transport": typed["transport"] or "http"}
+    return typed | {
+        "requestable": form.flag("requestable"),
+        "transport": typed["transport"] or "streamable_http",
+    }
 
 
 async def _typed_of(session: AsyncSession, row: Server) -> dict[str, Any]:

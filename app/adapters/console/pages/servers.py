@@ -99,7 +99,7 @@ async def _overview(sight: Sight) -> dict[str, Any]:
     waiting = await _some_tools(sight, state=["quarantined"])
     active = await _some_tools(sight, state=["active"], sort="name")
     said = None
-    if sight.server.instructions == "waiting":
+    if sight.server.instructions == "pending":
         said = await servers.get_server_instructions(sight.server.id, sight.session)
     return {"waiting": waiting, "active": active, "said": said}
 

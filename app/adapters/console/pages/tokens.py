@@ -102,7 +102,7 @@ async def show_token(
         request, "tokens/token.html", viewer=viewer, token=token, identity=identity, names=names,
         who=identity.display_name or identity.user_name, lines=say_scope(token.scope, names),
         children=children.items, more_children=children.next_cursor is not None, pickups=pickups.items,
-        waiting=next((one for one in pickups.items if one.state == "waiting"), None),
+        waiting=next((one for one in pickups.items if one.state == "pending"), None),
         use=await first_use(session, token_id), refusal=refusal,
         meaning=meaning_of(refusal.reason_code) if refusal and refusal.reason_code else None,
         done=_DONE.get(request.query_params.get("done", "")), token_id=token_id,

@@ -41,11 +41,12 @@ SignalStreamStatus = TypeAliasType(
 SignalStreamError = TypeAliasType(
     "SignalStreamError",
     Annotated[
-        Literal["verification", "unreachable", "refused", "keys", "unsealed"],
+        Literal["verification", "unreachable", "refused", "keys_unavailable", "decryption_failed"],
         Field(
             description="`verification`: an event came with another state than was asked for. Of polling: the "
             "transmitter cannot be reached or answers with something else (`unreachable`), refuses us (`refused`), or "
-            "its keys cannot be had (`keys`); no configured key opens our access token (`unsealed`)."
+            "its keys cannot be fetched (`keys_unavailable`); no configured key decrypts our access token "
+            "(`decryption_failed`)."
         ),
     ],
 )

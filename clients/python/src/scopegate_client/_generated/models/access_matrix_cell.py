@@ -19,7 +19,7 @@ class AccessMatrixCell:
     tools: int
     """How many of its tools can be called, those included that need an approval."""
 
-    need_approval: int
+    approval_required: int
     """Of those, how many somebody has to approve at each call."""
 
     destructive: int
@@ -36,7 +36,7 @@ class AccessMatrixCell:
 
         tools = self.tools
 
-        need_approval = self.need_approval
+        approval_required = self.approval_required
 
         destructive = self.destructive
 
@@ -48,7 +48,7 @@ class AccessMatrixCell:
                 "server_id": server_id,
                 "reached": reached,
                 "tools": tools,
-                "need_approval": need_approval,
+                "approval_required": approval_required,
                 "destructive": destructive,
                 "is_whole": is_whole,
             }
@@ -65,7 +65,7 @@ class AccessMatrixCell:
 
         tools = d.pop("tools")
 
-        need_approval = d.pop("need_approval")
+        approval_required = d.pop("approval_required")
 
         destructive = d.pop("destructive")
 
@@ -75,7 +75,7 @@ class AccessMatrixCell:
             server_id=server_id,
             reached=reached,
             tools=tools,
-            need_approval=need_approval,
+            approval_required=approval_required,
             destructive=destructive,
             is_whole=is_whole,
         )

@@ -74,7 +74,7 @@ class Approval:
     event_id: None | str
     """The audit event of the call that asked first, or of the request."""
 
-    asked: int
+    request_count: int
     """How many calls have asked for it."""
 
     may_decide: bool
@@ -184,7 +184,7 @@ class Approval:
         event_id: None | str
         event_id = self.event_id
 
-        asked = self.asked
+        request_count = self.request_count
 
         may_decide = self.may_decide
 
@@ -250,7 +250,7 @@ class Approval:
                 "arguments_digest": arguments_digest,
                 "arguments_kept": arguments_kept,
                 "event_id": event_id,
-                "asked": asked,
+                "request_count": request_count,
                 "may_decide": may_decide,
                 "void": void,
                 "expires_at": expires_at,
@@ -409,7 +409,7 @@ class Approval:
 
         event_id = _parse_event_id(d.pop("event_id"))
 
-        asked = d.pop("asked")
+        request_count = d.pop("request_count")
 
         may_decide = d.pop("may_decide")
 
@@ -526,7 +526,7 @@ class Approval:
             arguments_digest=arguments_digest,
             arguments_kept=arguments_kept,
             event_id=event_id,
-            asked=asked,
+            request_count=request_count,
             may_decide=may_decide,
             void=void,
             expires_at=expires_at,

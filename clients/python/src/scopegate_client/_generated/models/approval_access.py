@@ -23,7 +23,7 @@ class ApprovalAccess:
     expires_at: datetime.datetime
     """Until when it is asked for."""
 
-    given: AccessGiven | None
+    granted: AccessGiven | None
     """What was agreed to; null unless it was approved."""
 
     def to_dict(self) -> dict[str, Any]:
@@ -42,18 +42,18 @@ class ApprovalAccess:
 
         expires_at = self.expires_at.isoformat()
 
-        given: dict[str, Any] | None
-        if isinstance(self.given, AccessGiven):
-            given = self.given.to_dict()
+        granted: dict[str, Any] | None
+        if isinstance(self.granted, AccessGiven):
+            granted = self.granted.to_dict()
         else:
-            given = self.given
+            granted = self.granted
 
         field_dict: dict[str, Any] = {}
         field_dict.update(
             {
                 "tools": tools,
                 "expires_at": expires_at,
-                "given": given,
+                "granted": granted,
             }
         )
         return field_dict
@@ -95,23 +95,23 @@ class ApprovalAccess:
 
         expires_at = datetime.datetime.fromisoformat(d.pop("expires_at"))
 
-        def _parse_given(data: object) -> AccessGiven | None:
+        def _parse_granted(data: object) -> AccessGiven | None:
             if data is None:
                 return data
             try:
                 if not isinstance(data, dict):
                     raise TypeError()
-                given_type_0 = AccessGiven.from_dict(data)
+                granted_type_0 = AccessGiven.from_dict(data)
 
-                return given_type_0
+                return granted_type_0
             except (TypeError, ValueError, AttributeError, KeyError):
                 pass
             return cast(AccessGiven | None, data)
 
-        given = _parse_given(d.pop("given"))
+        granted = _parse_granted(d.pop("granted"))
 
         return cls(
             tools=tools,
             expires_at=expires_at,
-            given=given,
+            granted=granted,
         )

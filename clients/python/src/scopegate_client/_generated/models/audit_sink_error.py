@@ -4,6 +4,7 @@ AuditSinkError = Literal[
     "busy",
     "closed",
     "connect",
+    "decryption_failed",
     "forbidden_url",
     "internal",
     "protocol",
@@ -13,7 +14,6 @@ AuditSinkError = Literal[
     "timeout",
     "tls",
     "too_large",
-    "unsealed",
 ]
 
 

@@ -17,7 +17,7 @@ class CheckStep:
     name: CheckedThing
     """What a step looked at: the `secret` that was given; the `token`, and those it was attenuated from;
     their `identity` and its owner; the `address` that the check was asked from; what the token has
-    `access` to; one `server`; and the `last_refusal` within a week."""
+    `access` to; one `server`; and the `last_denial` within a week."""
 
     state: CheckState
     """`ok`: as it should be; `warn`: it works, but look at it; `fail`: it does not work."""

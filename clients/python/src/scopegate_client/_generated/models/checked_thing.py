@@ -1,6 +1,6 @@
 from typing import Literal, cast
 
-CheckedThing = Literal["access", "address", "identity", "last_refusal", "secret", "server", "token"]
+CheckedThing = Literal["access", "address", "identity", "last_denial", "secret", "server", "token"]
 
 
 def check_checked_thing(value: str) -> CheckedThing:

@@ -28,7 +28,7 @@ class ConnectionCheck:
     steps: list[CheckStep]
     """In the order in which a call depends on them."""
 
-    unasked_servers: int
+    unchecked_servers: int
     """Servers in reach that were not asked: name them in `server_ids`."""
 
     def to_dict(self) -> dict[str, Any]:
@@ -44,7 +44,7 @@ class ConnectionCheck:
             steps_item = steps_item_data.to_dict()
             steps.append(steps_item)
 
-        unasked_servers = self.unasked_servers
+        unchecked_servers = self.unchecked_servers
 
         field_dict: dict[str, Any] = {}
         field_dict.update(
@@ -53,7 +53,7 @@ class ConnectionCheck:
                 "at": at,
                 "state": state,
                 "steps": steps,
-                "unasked_servers": unasked_servers,
+                "unchecked_servers": unchecked_servers,
             }
         )
         return field_dict
@@ -77,12 +77,12 @@ class ConnectionCheck:
 
             steps.append(steps_item)
 
-        unasked_servers = d.pop("unasked_servers")
+        unchecked_servers = d.pop("unchecked_servers")
 
         return cls(
             token_id=token_id,
             at=at,
             state=state,
             steps=steps,
-            unasked_servers=unasked_servers,
+            unchecked_servers=unchecked_servers,
         )

@@ -32,7 +32,7 @@ class ConsideredPolicy:
     approver_group: None | str
     """The group whose approval it asks for."""
 
-    uses_a_day: int | None
+    uses_per_day: int | None
     """How many uses it lets each identity have."""
 
     outcome: PolicyOutcome
@@ -59,8 +59,8 @@ class ConsideredPolicy:
         approver_group: None | str
         approver_group = self.approver_group
 
-        uses_a_day: int | None
-        uses_a_day = self.uses_a_day
+        uses_per_day: int | None
+        uses_per_day = self.uses_per_day
 
         outcome: str = self.outcome
 
@@ -76,7 +76,7 @@ class ConsideredPolicy:
                 "mode": mode,
                 "effect": effect,
                 "approver_group": approver_group,
-                "uses_a_day": uses_a_day,
+                "uses_per_day": uses_per_day,
                 "outcome": outcome,
                 "message": message,
             }
@@ -109,12 +109,12 @@ class ConsideredPolicy:
 
         approver_group = _parse_approver_group(d.pop("approver_group"))
 
-        def _parse_uses_a_day(data: object) -> int | None:
+        def _parse_uses_per_day(data: object) -> int | None:
             if data is None:
                 return data
             return cast(int | None, data)
 
-        uses_a_day = _parse_uses_a_day(d.pop("uses_a_day"))
+        uses_per_day = _parse_uses_per_day(d.pop("uses_per_day"))
 
         outcome = check_policy_outcome(d.pop("outcome"))
 
@@ -132,7 +132,7 @@ class ConsideredPolicy:
             mode=mode,
             effect=effect,
             approver_group=approver_group,
-            uses_a_day=uses_a_day,
+            uses_per_day=uses_per_day,
             outcome=outcome,
             message=message,
         )

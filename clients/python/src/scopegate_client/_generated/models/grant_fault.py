@@ -1,6 +1,13 @@
 from typing import Literal, cast
 
-GrantFault = Literal["expired", "no_prompts", "no_resources", "not_yet", "other_servers", "other_tools"]
+GrantFault = Literal[
+    "expired",
+    "not_started",
+    "prompts_not_covered",
+    "resources_not_covered",
+    "server_not_covered",
+    "tool_not_covered",
+]
 
 
 def check_grant_fault(value: str) -> GrantFault:

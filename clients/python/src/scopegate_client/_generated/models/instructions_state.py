@@ -1,6 +1,6 @@
 from typing import Literal, cast
 
-InstructionsState = Literal["approved", "none", "waiting"]
+InstructionsState = Literal["approved", "none", "pending"]
 
 
 def check_instructions_state(value: str) -> InstructionsState:

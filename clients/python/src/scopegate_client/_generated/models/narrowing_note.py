@@ -1,7 +1,7 @@
 from typing import Literal, cast
 
 NarrowingNote = Literal[
-    "labels_no_longer_read", "new_servers_left_out", "new_tools_left_out", "risks_no_longer_read"
+    "labels_no_longer_matched", "new_servers_excluded", "new_tools_excluded", "risks_no_longer_matched"
 ]
 
 

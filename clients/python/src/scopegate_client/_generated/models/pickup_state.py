@@ -1,6 +1,6 @@
 from typing import Literal, cast
 
-PickupState = Literal["cancelled", "expired", "picked_up", "waiting"]
+PickupState = Literal["cancelled", "expired", "pending", "picked_up"]
 
 
 def check_pickup_state(value: str) -> PickupState:

@@ -44,13 +44,13 @@ class PolicySimulation:
     newly_allowed: CallsAndPeople
     """How many calls, and of how many people and agents."""
 
-    newly_asking: CallsAndPeople
+    newly_requiring_approval: CallsAndPeople
     """How many calls, and of how many people and agents."""
 
     calls: list[SimulatedCall]
     """The calls that are answered differently, newest first."""
 
-    not_listed: int
+    omitted: int
     """How many more of these there are."""
 
     def to_dict(self) -> dict[str, Any]:
@@ -81,14 +81,14 @@ class PolicySimulation:
 
         newly_allowed = self.newly_allowed.to_dict()
 
-        newly_asking = self.newly_asking.to_dict()
+        newly_requiring_approval = self.newly_requiring_approval.to_dict()
 
         calls = []
         for calls_item_data in self.calls:
             calls_item = calls_item_data.to_dict()
             calls.append(calls_item)
 
-        not_listed = self.not_listed
+        omitted = self.omitted
 
         field_dict: dict[str, Any] = {}
         field_dict.update(
@@ -102,9 +102,9 @@ class PolicySimulation:
                 "not_replayable": not_replayable,
                 "newly_denied": newly_denied,
                 "newly_allowed": newly_allowed,
-                "newly_asking": newly_asking,
+                "newly_requiring_approval": newly_requiring_approval,
                 "calls": calls,
-                "not_listed": not_listed,
+                "omitted": omitted,
             }
         )
         return field_dict
@@ -161,7 +161,7 @@ class PolicySimulation:
 
         newly_allowed = CallsAndPeople.from_dict(d.pop("newly_allowed"))
 
-        newly_asking = CallsAndPeople.from_dict(d.pop("newly_asking"))
+        newly_requiring_approval = CallsAndPeople.from_dict(d.pop("newly_requiring_approval"))
 
         calls = []
         _calls = d.pop("calls")
@@ -170,7 +170,7 @@ class PolicySimulation:
 
             calls.append(calls_item)
 
-        not_listed = d.pop("not_listed")
+        omitted = d.pop("omitted")
 
         return cls(
             summary=summary,
@@ -182,7 +182,7 @@ class PolicySimulation:
             not_replayable=not_replayable,
             newly_denied=newly_denied,
             newly_allowed=newly_allowed,
-            newly_asking=newly_asking,
+            newly_requiring_approval=newly_requiring_approval,
             calls=calls,
-            not_listed=not_listed,
+            omitted=omitted,
         )

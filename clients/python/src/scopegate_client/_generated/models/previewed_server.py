@@ -22,7 +22,7 @@ class PreviewedServer:
     enabled: bool
     """Whether the server takes calls now."""
 
-    tools_count: int
+    tool_count: int
     """How many of its tools it would reach."""
 
     tools: list[PreviewedTool]
@@ -36,7 +36,7 @@ class PreviewedServer:
 
         enabled = self.enabled
 
-        tools_count = self.tools_count
+        tool_count = self.tool_count
 
         tools = []
         for tools_item_data in self.tools:
@@ -49,7 +49,7 @@ class PreviewedServer:
                 "server_id": server_id,
                 "slug": slug,
                 "enabled": enabled,
-                "tools_count": tools_count,
+                "tool_count": tool_count,
                 "tools": tools,
             }
         )
@@ -67,7 +67,7 @@ class PreviewedServer:
 
         enabled = d.pop("enabled")
 
-        tools_count = d.pop("tools_count")
+        tool_count = d.pop("tool_count")
 
         tools = []
         _tools = d.pop("tools")
@@ -80,6 +80,6 @@ class PreviewedServer:
             server_id=server_id,
             slug=slug,
             enabled=enabled,
-            tools_count=tools_count,
+            tool_count=tool_count,
             tools=tools,
         )

@@ -31,7 +31,7 @@ class ReachedServer:
     policy_ids: list[str]
     """The policies that decided, if any did."""
 
-    any_call: bool
+    unconditional: bool
     """Whether every call is allowed, whatever it says. False where a policy reads what it says, counts it
     or asks: then some calls may be denied, or have to be approved."""
 
@@ -68,7 +68,7 @@ class ReachedServer:
 
         policy_ids = self.policy_ids
 
-        any_call = self.any_call
+        unconditional = self.unconditional
 
         approver_groups = self.approver_groups
 
@@ -101,7 +101,7 @@ class ReachedServer:
                 "grant_id": grant_id,
                 "group_id": group_id,
                 "policy_ids": policy_ids,
-                "any_call": any_call,
+                "unconditional": unconditional,
                 "approver_groups": approver_groups,
                 "server_id": server_id,
                 "slug": slug,
@@ -134,7 +134,7 @@ class ReachedServer:
 
         policy_ids = cast(list[str], d.pop("policy_ids"))
 
-        any_call = d.pop("any_call")
+        unconditional = d.pop("unconditional")
 
         approver_groups = cast(list[str], d.pop("approver_groups"))
 
@@ -185,7 +185,7 @@ class ReachedServer:
             grant_id=grant_id,
             group_id=group_id,
             policy_ids=policy_ids,
-            any_call=any_call,
+            unconditional=unconditional,
             approver_groups=approver_groups,
             server_id=server_id,
             slug=slug,

@@ -1,6 +1,6 @@
 from typing import Literal, cast
 
-ScheduledOffboardingStatus = Literal["cancelled", "done", "pending"]
+ScheduledOffboardingStatus = Literal["cancelled", "completed", "pending"]
 
 
 def check_scheduled_offboarding_status(value: str) -> ScheduledOffboardingStatus:

@@ -41,7 +41,7 @@ class Server:
     """The group whose members look after it."""
 
     transport: Transport
-    """`http` is streamable HTTP; `stdio` is a command that the gateway's host runs."""
+    """`streamable_http` is a server at a URL; `stdio` is a command that the gateway's host runs."""
 
     url: None | str
     """The streamable HTTP endpoint."""

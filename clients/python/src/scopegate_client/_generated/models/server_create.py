@@ -35,7 +35,7 @@ class ServerCreate:
     """The id of a group."""
 
     transport: Transport | Unset = UNSET
-    """`http` is streamable HTTP; `stdio` is a command that the gateway's host runs."""
+    """`streamable_http` is a server at a URL; `stdio` is a command that the gateway's host runs."""
 
     url: None | str | Unset = UNSET
     """The streamable HTTP endpoint."""

@@ -1,6 +1,6 @@
 from typing import Literal, cast
 
-SignalStreamError = Literal["keys", "refused", "unreachable", "unsealed", "verification"]
+SignalStreamError = Literal["decryption_failed", "keys_unavailable", "refused", "unreachable", "verification"]
 
 
 def check_signal_stream_error(value: str) -> SignalStreamError:

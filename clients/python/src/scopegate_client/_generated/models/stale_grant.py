@@ -61,7 +61,7 @@ class StaleGrant:
     began to be written down."""
 
     state: StaleState
-    """How much was used in the window: nothing, some, or all that it gives. `not_known`: it has not given
+    """How much was used in the window: nothing, some, or all that it gives. `unknown`: it has not given
     what it gives, or was not watched, for so long."""
 
     last_used_at: datetime.datetime | None

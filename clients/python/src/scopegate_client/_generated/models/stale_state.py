@@ -1,6 +1,6 @@
 from typing import Literal, cast
 
-StaleState = Literal["in_use", "not_known", "partly_used", "unused"]
+StaleState = Literal["in_use", "partly_used", "unknown", "unused"]
 
 
 def check_stale_state(value: str) -> StaleState:

@@ -40,7 +40,7 @@ class StaleToken:
     """When it was issued."""
 
     state: StaleState
-    """How much was used in the window: nothing, some, or all that it gives. `not_known`: it has not given
+    """How much was used in the window: nothing, some, or all that it gives. `unknown`: it has not given
     what it gives, or was not watched, for so long."""
 
     last_used_at: datetime.datetime | None

@@ -28,7 +28,7 @@ class ToolCaller:
     policy_ids: list[str]
     """The policies that decided, if any did."""
 
-    any_call: bool
+    unconditional: bool
     """Whether every call is allowed, whatever it says. False where a policy reads what it says, counts it
     or asks: then some calls may be denied, or have to be approved."""
 
@@ -57,7 +57,7 @@ class ToolCaller:
 
         policy_ids = self.policy_ids
 
-        any_call = self.any_call
+        unconditional = self.unconditional
 
         approver_groups = self.approver_groups
 
@@ -75,7 +75,7 @@ class ToolCaller:
                 "grant_id": grant_id,
                 "group_id": group_id,
                 "policy_ids": policy_ids,
-                "any_call": any_call,
+                "unconditional": unconditional,
                 "approver_groups": approver_groups,
                 "identity_id": identity_id,
                 "user_name": user_name,
@@ -103,7 +103,7 @@ class ToolCaller:
 
         policy_ids = cast(list[str], d.pop("policy_ids"))
 
-        any_call = d.pop("any_call")
+        unconditional = d.pop("unconditional")
 
         approver_groups = cast(list[str], d.pop("approver_groups"))
 
@@ -119,7 +119,7 @@ class ToolCaller:
             grant_id=grant_id,
             group_id=group_id,
             policy_ids=policy_ids,
-            any_call=any_call,
+            unconditional=unconditional,
             approver_groups=approver_groups,
             identity_id=identity_id,
             user_name=user_name,

@@ -1,6 +1,6 @@
 from typing import Literal, cast
 
-Transport = Literal["http", "stdio"]
+Transport = Literal["stdio", "streamable_http"]
 
 
 def check_transport(value: str) -> Transport:

@@ -4,6 +4,7 @@ WebhookDeliveryError = Literal[
     "busy",
     "closed",
     "connect",
+    "decryption_failed",
     "forbidden_url",
     "gone",
     "protocol",
@@ -12,7 +13,6 @@ WebhookDeliveryError = Literal[
     "status",
     "timeout",
     "tls",
-    "unsealed",
 ]
 
 

@@ -119,7 +119,7 @@ class ServersResource(Resource):
             description: What it is for.
             labels: Labels by key.
             owner_group_id: The id of a group.
-            transport: `http` is streamable HTTP; `stdio` is a command that the gateway's host runs.
+            transport: `streamable_http` is a server at a URL; `stdio` is a command that the gateway's host runs.
             url: The streamable HTTP endpoint.
             command: The program of a `stdio` server, by its absolute path. The operator says which may run.
             args: Its arguments. Whoever can list the host's processes sees them: no place for a secret.
@@ -537,7 +537,7 @@ class AsyncServersResource(AsyncResource):
             description: What it is for.
             labels: Labels by key.
             owner_group_id: The id of a group.
-            transport: `http` is streamable HTTP; `stdio` is a command that the gateway's host runs.
+            transport: `streamable_http` is a server at a URL; `stdio` is a command that the gateway's host runs.
             url: The streamable HTTP endpoint.
             command: The program of a `stdio` server, by its absolute path. The operator says which may run.
             args: Its arguments. Whoever can list the host's processes sees them: no place for a secret.
