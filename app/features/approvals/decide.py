@@ -132,7 +132,7 @@ async def check_may_decide(session: AsyncSession, caller: Caller, row: Approval)
     facts = (await facts_of(session, caller, [row.id]))[row.id]
     if facts.own:
         raise Forbidden(
-            "This is your own, or that of an agent that you answer for: somebody else has to decide it.",
+            "You cannot decide your own request or that of an agent that you own; ask another person.",
             code="own_approval",
         )
     if caller.identity_id is None:
