@@ -213,7 +213,7 @@ async def _check_no_links(session: AsyncSession, row: IdentityProvider) -> None:
     """By another claim everybody would be somebody new: those who were offboarded or disabled would be back."""
     if await queries.has_links(session, row):
         raise Conflict(
-            "People are linked by this claim. With another claim they would become new identities, including people who "
+            "People are linked by this claim. With another claim they would become new identities, including those who "
             "are locked out. To change it, end this provider and register it again.",
             code="link_claim_in_use",
         )
