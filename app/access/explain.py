@@ -18,9 +18,9 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
+from app.access.point_in_time import AccessReader
 from app.access.policy.evaluator import Considered, Evaluator
-from app.access.situations import Scenes
-from app.domain.access import Decision, Question, Surroundings, act_of, decide
+from app.domain.access import Decision, PolicyContext, Question, act_of, decide
 from app.domain.considered import ConsideredLink, considered, lacking
 from app.domain.errors import Invalid, NotFound
 from app.domain.objects import Address, Part, Server, Token
@@ -67,10 +67,10 @@ class Explanation:
     policy_names: Mapping[UUID, str] = field(default_factory=dict)
 
 
-async def explain(session: AsyncSession, scenes: Scenes, ask: Ask) -> Explanation:
+async def explain(session: AsyncSession, reader: AccessReader, ask: Ask) -> Explanation:
     """Decide, and tell all that was considered. Raises ``NotFound``, ``Unavailable``, and ``Invalid`` for a moment
     before which nothing is known."""
-    token, servers, around = await _found(scenes, ask)
+    token, servers, context = await _found(reader, ask)
     question = Question(
         token,
         _named(servers, ask.server),
@@ -80,34 +80,36 @@ async def explain(session: AsyncSession, scenes: Scenes, ask: Ask) -> Explanatio
         ask.part,
         ask.program,
     )
-    links = considered(question, scenes.at)
-    policies = tuple(_policies(question, around, scenes.at, link) for link in links)
+    links = considered(question, reader.at)
+    policies = tuple(_policies(question, context, reader.at, link) for link in links)
     return Explanation(
         question,
-        scenes.time,
+        reader.time,
         ask.token_id,
-        decide(question, around, scenes.at),
+        decide(question, context, reader.at),
         links,
         policies,
         lacking(question, links),
         decide(
-            replace(question, token=widest_token(with_everything(question.token.identity))), around, scenes.at
+            replace(question, token=widest_token(with_everything(question.token.identity))),
+            context,
+            reader.at,
         ),
         await _groups(session, [grant.id for link in links for grant, _ in link.grants]),
         await _names(session, {each.policy.published.id for found in policies for each in found}),
     )
 
 
-async def _found(scenes: Scenes, ask: Ask) -> tuple[Token, Mapping[UUID, Server], Surroundings]:
+async def _found(reader: AccessReader, ask: Ask) -> tuple[Token, Mapping[UUID, Server], PolicyContext]:
     if ask.token_id is not None:
-        token, servers, around = await scenes.token(ask.token_id)
+        token, servers, context = await reader.token(ask.token_id)
         if token is None:
             raise NotFound("There is no such token, or there was none at that time.")
-        return token, servers, around
+        return token, servers, context
     ids = [] if ask.identity_id is None else [ask.identity_id]
-    scene = await scenes.of(ids)
-    for identity in scene.identities.values():
-        return widest_token(identity), scene.servers, scene.around
+    state = await reader.of(ids)
+    for identity in state.identities.values():
+        return widest_token(identity), state.servers, state.context
     raise NotFound("There is no such identity, or there was none at that time.")
 
 
@@ -121,10 +123,10 @@ def _named(servers: Mapping[UUID, Server], name: str | None) -> Server | None:
 
 
 def _policies(
-    question: Question, around: Surroundings, at: float, link: ConsideredLink
+    question: Question, context: PolicyContext, at: float, link: ConsideredLink
 ) -> Sequence[Considered]:
     """What each policy did about a link, also where it was refused before policy was asked."""
-    server, policies = question.server, around.policies
+    server, policies = question.server, context.policies
     tool = None if server is None or question.tool is None else server.tools.get(question.tool)
     if server is None or (question.tool is not None and tool is None) or not isinstance(policies, Evaluator):
         return ()

@@ -13,8 +13,8 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.access.situations import Scene, Scenes
-from app.domain.access import Decision, Surroundings
+from app.access.point_in_time import AccessReader, AccessState
+from app.domain.access import Decision, PolicyContext
 from app.domain.objects import Identity, Server
 from app.domain.policy import Effect
 from app.domain.reach import Reach, Tally, call_of, reach, stopped, tally
@@ -61,7 +61,7 @@ class ToolCaller:
 
 
 async def callers_of(
-    session: AsyncSession, scenes: Scenes, server_id: UUID, tool: str, *, after: UUID | None, limit: int
+    session: AsyncSession, reader: AccessReader, server_id: UUID, tool: str, *, after: UUID | None, limit: int
 ) -> tuple[list[ToolCaller], UUID | None]:
     """A page of them, and the identity to go on after; ``None`` at the end.
 
@@ -69,10 +69,10 @@ async def callers_of(
     """
     found: list[ToolCaller] = []
     for _ in range(LOOKED_AT_A_PAGE // _AT_ONCE):
-        query = _HOLDERS_EVER if scenes.is_past else _HOLDERS_NOW
+        query = _HOLDERS_EVER if reader.is_past else _HOLDERS_NOW
         holders = (await session.execute(query, {"after": after, "limit": _AT_ONCE})).all()
-        scene = await scenes.of([holder.id for holder in holders])
-        for caller in await in_slices(_can_call(holders, scene, server_id, tool, scenes.at)):
+        state = await reader.of([holder.id for holder in holders])
+        for caller in await in_slices(_can_call(holders, state, server_id, tool, reader.at)):
             if len(found) == limit:
                 return found, found[-1].id
             found.append(caller)
@@ -83,18 +83,18 @@ async def callers_of(
 
 
 def _can_call(
-    holders: Sequence[Any], scene: Scene, server_id: UUID, tool: str, at: float
+    holders: Sequence[Any], state: AccessState, server_id: UUID, tool: str, at: float
 ) -> Generator[None, None, list[ToolCaller]]:
     found = []
-    server = scene.servers.get(server_id)
+    server = state.servers.get(server_id)
     for holder in holders:
         yield
-        identity = scene.identities.get(holder.id)
+        identity = state.identities.get(holder.id)
         if identity is None or server is None:
             continue
-        decision = call_of(identity, server, tool, scene.around, at)
+        decision = call_of(identity, server, tool, state.context, at)
         if decision.effect is not Effect.DENY:
-            group_id = None if decision.grant_id is None else scene.group_of.get(decision.grant_id)
+            group_id = None if decision.grant_id is None else state.group_of.get(decision.grant_id)
             found.append(ToolCaller(holder.id, holder.user_name, holder.kind, decision, group_id))
     return found
 
@@ -106,7 +106,7 @@ TOOLS_A_PAGE = 2_000
 async def page_of(
     identity: Identity,
     servers: Iterable[Server],
-    around: Surroundings,
+    context: PolicyContext,
     at: float,
     *,
     after: str | None,
@@ -115,17 +115,17 @@ async def page_of(
     """What is reached of the servers after a slug, and the slug to go on after; ``None`` at the end."""
     wanted = sorted(servers, key=lambda server: server.slug)
     left = [server for server in wanted if after is None or server.slug > after]
-    return await in_slices(_page(identity, left, around, at, limit))
+    return await in_slices(_page(identity, left, context, at, limit))
 
 
 def _page(
-    identity: Identity, servers: Iterable[Server], around: Surroundings, at: float, limit: int
+    identity: Identity, servers: Iterable[Server], context: PolicyContext, at: float, limit: int
 ) -> Generator[None, None, tuple[list[Reach], str | None]]:
     found: list[Reach] = []
     tools = 0
     for server in servers:
         yield
-        one = yield from reach(identity, server, around, at)
+        one = yield from reach(identity, server, context, at)
         if one is None:
             continue
         if len(found) == limit or tools > TOOLS_A_PAGE:
@@ -153,29 +153,31 @@ class Row:
     tallies: tuple[tuple[UUID, Tally], ...]
 
 
-async def matrix_of(scenes: Scenes, identity_ids: Sequence[UUID], server_ids: Sequence[UUID]) -> list[Row]:
+async def matrix_of(
+    reader: AccessReader, identity_ids: Sequence[UUID], server_ids: Sequence[UUID]
+) -> list[Row]:
     """A row for each of the identities that there are, with each of the servers that there are, in the order asked.
 
     One read, whatever the number of pairs. Raises ``Unavailable``.
     """
-    scene = await scenes.of(identity_ids)
-    servers = [scene.servers[id] for id in dict.fromkeys(server_ids) if id in scene.servers]
-    return await in_slices(_rows(scene, list(dict.fromkeys(identity_ids)), servers, scenes.at))
+    state = await reader.of(identity_ids)
+    servers = [state.servers[id] for id in dict.fromkeys(server_ids) if id in state.servers]
+    return await in_slices(_rows(state, list(dict.fromkeys(identity_ids)), servers, reader.at))
 
 
 def _rows(
-    scene: Scene, identity_ids: Sequence[UUID], servers: Sequence[Server], at: float
+    state: AccessState, identity_ids: Sequence[UUID], servers: Sequence[Server], at: float
 ) -> Generator[None, None, list[Row]]:
     most = MOST_DECISIONS // max(1, len(identity_ids) * len(servers))
     rows = []
     for identity_id in identity_ids:
-        identity = scene.identities.get(identity_id)
+        identity = state.identities.get(identity_id)
         if identity is None:
             continue
         tallies = []
         for server in servers:
             yield
-            found = yield from tally(identity, server, scene.around, at, most=most)
+            found = yield from tally(identity, server, state.context, at, most=most)
             tallies.append((server.id, found))
         rows.append(Row(identity_id, stopped(identity, at), tuple(tallies)))
     return rows

@@ -46,7 +46,7 @@ from app.access.reading import (
 from app.crypto.keys import Peppers, Sealer
 from app.db.connection import DRIVER_FAULTS
 from app.db.rewinds import RewindGuard, WentBack
-from app.domain.access import Surroundings
+from app.domain.access import PolicyContext
 from app.domain.objects import Server, Token
 from app.domain.policy import GrantedIsAllowed, PolicyEvaluator
 from app.domain.token_format import Credential
@@ -250,7 +250,7 @@ class AccessSnapshot:
         self.policies = PolicySets(rules or Rules())
         self._tokens: OrderedDict[UUID, TokenEntry] = OrderedDict()
         self._token_reads = FreshBatches(self._read_tokens)
-        self._fleet: tuple[Fleet, Surroundings] | None = None
+        self._fleet: tuple[Fleet, PolicyContext] | None = None
         self._fleet_reads = FreshReads(self._read_fleet)
         # Which servers the next read of the fleet compares with the database; ``None``: all.
         self._wanted: set[UUID] | None = None
@@ -272,7 +272,7 @@ class AccessSnapshot:
             async with asyncio.timeout(PREPARE_S):
                 await self._fleet_reads.result()
 
-    def warm(self, credential: Credential) -> tuple[Token, Fleet, Surroundings] | None:
+    def warm(self, credential: Credential) -> tuple[Token, Fleet, PolicyContext] | None:
         """What ``token`` and ``fleet`` give, when that takes no read."""
         entry = self._tokens.get(credential.id)
         token = None if entry is None else self._opened(entry, credential)
@@ -318,7 +318,7 @@ class AccessSnapshot:
 
     async def fleet(
         self, *, fresh: bool = False, only: Collection[UUID] | None = None
-    ) -> tuple[Fleet, Surroundings]:
+    ) -> tuple[Fleet, PolicyContext]:
         """The fleet, and the versions that decisions rest on beside objects. Raises ``SnapshotUnavailable``.
 
         ``only`` are the servers that have to be ``fresh``; without it, all of them. Whatever is not is found out by its
@@ -330,7 +330,7 @@ class AccessSnapshot:
         if fresh and self._wanted is not None:
             self._wanted = None if only is None else self._wanted.union(only)
         async with _in_time():
-            found: tuple[Fleet, Surroundings] = await self._fleet_reads.result()
+            found: tuple[Fleet, PolicyContext] = await self._fleet_reads.result()
             return found
 
     @property
@@ -338,7 +338,7 @@ class AccessSnapshot:
         """The fleet as it was read last, whatever was forgotten of it since; ``None`` before the first read."""
         return None if self._fleet is None else self._fleet[0]
 
-    def _known_fleet(self) -> tuple[Fleet, Surroundings] | None:
+    def _known_fleet(self) -> tuple[Fleet, PolicyContext] | None:
         """The fleet, unless something of it was forgotten since it was read."""
         return self._fleet if self._forgotten == self._forgotten_before else None
 
@@ -349,7 +349,7 @@ class AccessSnapshot:
 
     async def holders(
         self, ids: Sequence[UUID], choose: Choose | None = None
-    ) -> tuple[Holders, Fleet, Surroundings]:
+    ) -> tuple[Holders, Fleet, PolicyContext]:
         """Those of the identities that exist, and the fleet, as they are now, read together. Raises
         ``SnapshotUnavailable``.
 
@@ -461,7 +461,7 @@ class AccessSnapshot:
                 self._tokens.popitem(last=False)
         return found
 
-    async def _read_fleet(self) -> tuple[Fleet, Surroundings]:
+    async def _read_fleet(self) -> tuple[Fleet, PolicyContext]:
         known = self.last_fleet
         only, self._wanted = self._wanted, set()
         forgotten = self._forgotten
@@ -499,14 +499,14 @@ class AccessSnapshot:
         self._fleet = None
         self.policies.forget()
 
-    async def _made(self, found: _Read) -> tuple[Fleet, Surroundings]:
+    async def _made(self, found: _Read) -> tuple[Fleet, PolicyContext]:
         """What was read, as decisions take it: the very same surroundings while nothing in them has changed."""
         # Off the loop, and with no transaction open: many tools, or policies, take a good part of a second.
         fleet = await asyncio.to_thread(found[0].made)
-        around = Surroundings(fleet.version, fleet.policy_version, await self.policies.evaluator(found[1]))
-        if self._fleet is not None and self._fleet[1] == around:
-            around = self._fleet[1]
-        return fleet, around
+        context = PolicyContext(fleet.version, fleet.policy_version, await self.policies.evaluator(found[1]))
+        if self._fleet is not None and self._fleet[1] == context:
+            context = self._fleet[1]
+        return fleet, context
 
     async def _reading(self, read: Callable[[Any], Awaitable[Result]], *, in_pieces: bool = False) -> Result:
         started = boot_time()

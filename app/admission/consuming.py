@@ -83,7 +83,7 @@ class Demand:
     """One call in the second lane: its row to be, and what has to be had for it."""
 
     values: Values
-    rests_on: Sequence[tuple[UUID, int]]
+    depends_on: Sequence[tuple[UUID, int]]
     span: tuple[float, float]
     needs: tuple[Need, ...] = ()
     quotas: tuple[QuotaDemand, ...] = ()
@@ -504,7 +504,7 @@ def row_of(settlement: Settlement) -> Row:
     # Of each that waits, also where the approval was asked for already: explaining it takes what it came with.
     keeps = demand.keep_always or settlement.taken or settlement.effect is Effect.REQUIRE_APPROVAL
     arguments = demand.seal() if demand.seal is not None and keeps else None
-    return Row(demand.id, cells_of(values), demand.rests_on, demand.span, demand.client, arguments)
+    return Row(demand.id, cells_of(values), demand.depends_on, demand.span, demand.client, arguments)
 
 
 def columns(rows: Sequence[Sequence[Any]]) -> list[list[Any]]:

@@ -54,7 +54,7 @@ class Watched:
     """A call in flight. Times are of ``boot_time``, spans in Unix seconds."""
 
     id: UUID
-    rests_on: Sequence[Version]
+    depends_on: Sequence[Version]
     valid_until: float
     redecide: Callable[[], Awaitable[Decision | None]]
     cut: Callable[[], None]
@@ -251,9 +251,9 @@ class InFlightTable:
         cut: Callable[[], None],
     ) -> None:
         """Watch a call. ``redecide`` decides it again on a fresh view (``None``: its secret opens nothing)."""
-        watched = Watched(call_id, decision.rests_on, decision.valid_until, redecide, cut, self._looks)
+        watched = Watched(call_id, decision.depends_on, decision.valid_until, redecide, cut, self._looks)
         self._watched[call_id] = watched
-        self._grounds.put(watched, watched.rests_on, watched.valid_until)
+        self._grounds.put(watched, watched.depends_on, watched.valid_until)
         if decision.valid_until < self._looks_at:
             self._wake.set()
 
@@ -333,7 +333,7 @@ class InFlightTable:
             for watched in list(self._grounds.resting_on(pair)):
                 yield
                 if watched.has_left or not (
-                    self._grounds.is_caught_up_with(watched) or pair in watched.rests_on
+                    self._grounds.is_caught_up_with(watched) or pair in watched.depends_on
                 ):
                     continue
                 if pair[1] == 0:
@@ -362,9 +362,9 @@ class InFlightTable:
         if decision is None or not decision.allowed:
             self._cut([watched.id])
             return
-        watched.rests_on, watched.valid_until = decision.rests_on, decision.valid_until
+        watched.depends_on, watched.valid_until = decision.depends_on, decision.valid_until
         watched.good_at, watched.since = max(watched.good_at, begun), self._looks
-        self._grounds.put(watched, watched.rests_on, watched.valid_until)
+        self._grounds.put(watched, watched.depends_on, watched.valid_until)
         if self._heard_at >= begun:
             # It was not watched when something was said to have moved.
             self._wake.set()

@@ -114,7 +114,7 @@ class AdmissionPort:
         risk = None if decision.tool is None else str(decision.tool.risk)
         return Demand(
             values,
-            decision.rests_on,
+            decision.depends_on,
             (decision.valid_from, decision.valid_until),
             needs_of(values, decision.asks, risk, call.bound),
             decision.quotas,
@@ -147,7 +147,7 @@ class AdmissionPort:
         digest = self._digest(call)
         cells = cells_for(like, call.id, client_id, digest, call.request_id, clean(call.trace_id))
         span = (decision.valid_from, decision.valid_until) if decision.allowed else None
-        row = Row(call.id, cells, decision.rests_on, span)
+        row = Row(call.id, cells, decision.depends_on, span)
         if call.server is not None and call.server.keep_arguments == "all":
             seals = self._seals(call)
             row.arguments = None if seals is None else seals()
@@ -212,7 +212,7 @@ class AdmissionPort:
 
 
 def _policy_version(decision: Decision) -> int | None:
-    for id, version in decision.rests_on:
+    for id, version in decision.depends_on:
         if id is POLICY_SET_ID:
             return version
     return None

@@ -51,13 +51,13 @@ class Values(NamedTuple):
 class Row:
     """One audit row to be: ``cells`` are its values as an array literal holds them (``cells_of``).
 
-    ``rests_on`` guards it; an unguarded row (a count) has none. ``span`` is (valid_from, valid_until) in Unix seconds
+    ``depends_on`` guards it; an unguarded row (a count) has none. ``span`` is (valid_from, valid_until) in Unix seconds
     by the database's clock, for an allow.
     """
 
     id: UUID
     cells: Sequence[str]
-    rests_on: Sequence[tuple[UUID, int]] = ()
+    depends_on: Sequence[tuple[UUID, int]] = ()
     span: tuple[float, float] | None = None
     client: ClientRow | None = None
     arguments: Sealed | None = None
@@ -296,7 +296,7 @@ def _client_cells(client: ClientRow) -> list[str]:
 
 
 def _grounds(row: Row, places: dict[tuple[UUID, int], int]) -> str:
-    """What a row rests on, as an array of places among all that the batch rests on, which counts from 1."""
-    if not row.rests_on:
+    """What a row depends on, as an array of places among all dependencies of the batch, counted from 1."""
+    if not row.depends_on:
         return NULL
-    return '"{' + ",".join([str(places.setdefault(pair, len(places) + 1)) for pair in row.rests_on]) + '}"'
+    return '"{' + ",".join([str(places.setdefault(pair, len(places) + 1)) for pair in row.depends_on]) + '}"'

@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import NamedTuple, Protocol
 from uuid import UUID
 
-from app.domain.access import Decision, Surroundings
+from app.domain.access import Decision, PolicyContext
 from app.domain.directory import Directory, within
 from app.domain.objects import Server, Token
 from app.domain.token_format import Credential
@@ -62,7 +62,7 @@ class View:
     """One consistent look at what a token's decisions need; every part carries its version. Never changed."""
 
     token: Token
-    around: Surroundings
+    context: PolicyContext
     servers: Mapping[str, Server]
     """All servers of the fleet by slug."""
     credential: Credential

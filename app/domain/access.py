@@ -2,7 +2,7 @@
 
 The effective right is *token scope ∩ the identity's live grants ∩ policy*, for the token and for every
 ancestor it was attenuated from. The module is pure: all state comes in as values, the time too (Unix seconds).
-Besides the answer it tells what the answer rests on, as (object id, version) pairs, and the span of time in
+Besides the answer it tells what the answer depends on, as (object id, version) pairs, and the span of time in
 which no clock rule that it read changes, so that admission can prove the answer still current.
 """
 
@@ -38,7 +38,7 @@ from app.domain.policy import (
 )
 from app.domain.scopes import Scope, scope_reaches_part, scope_reaches_server, scope_reaches_tool
 
-# Two fixed objects that decisions rest on beside the ones with ids of their own.
+# Two fixed objects that decisions depend on, besides those that have ids of their own.
 POLICY_SET_ID = UUID("00000000-0000-7000-8000-000000000001")
 FLEET_ID = UUID("00000000-0000-7000-8000-000000000002")
 
@@ -46,8 +46,8 @@ Item = TypeVar("Item")
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
-    """What a decision reads beside token and server: versions of the fleet and policy set, and the set itself."""
+class PolicyContext:
+    """What a decision reads besides token and server: the policy set, and versions of that set and of the fleet."""
 
     fleet_version: int
     policy_version: int
@@ -72,7 +72,7 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """The answer. ``rests_on`` and the span [``valid_from``, ``valid_until``) say while what it holds.
+    """The answer. ``depends_on`` and the span [``valid_from``, ``valid_until``) say while what it holds.
 
     ``asks`` and ``quotas`` must be had before the call runs, whatever the effect; ``policy_ids`` decided, and
     ``reasons`` are what they have the caller told; ``observed`` would have decided otherwise, were they enforced.
@@ -81,7 +81,7 @@ class Decision:
 
     effect: Effect
     reason_code: str
-    rests_on: tuple[Version, ...]
+    depends_on: tuple[Version, ...]
     valid_from: float
     valid_until: float
     grant_id: UUID | None = None
@@ -135,43 +135,48 @@ def _identity_stopped(identity: Identity) -> str | None:
     return None
 
 
-def decide(question: Question, around: Surroundings, at: float) -> Decision:
+def decide(question: Question, context: PolicyContext, at: float) -> Decision:
     """Decide one question at a time. Unknown is denied; nothing is ever allowed by default."""
     token, server = question.token, question.server
     stopped = liveness(token, at, question.address)
     if stopped is not None:
-        return _deny(question, around, at, stopped)
+        return _deny(question, context, at, stopped)
     if server is None:
-        return _deny(question, around, at, "server_unknown")
+        return _deny(question, context, at, "server_unknown")
     if not server.enabled:
-        return _deny(question, around, at, "server_disabled")
+        return _deny(question, context, at, "server_disabled")
     tool: Tool | None = None
     if question.tool is not None:
         tool = server.tools.get(question.tool)
         if tool is None or tool.state is ToolState.REMOVED:
-            return _deny(question, around, at, "tool_unknown")
+            return _deny(question, context, at, "tool_unknown")
     used: list[Grant] = []
     for link in token.chain():
         # mutation: scope_checked
         if not _scope_reaches(link.scope, server, tool, question.part):
-            return _deny(question, around, at, "outside_scope")
+            return _deny(question, context, at, "outside_scope")
         grant = _live_grant(link.identity, server, tool, question.part, at)
         if grant is None:
-            return _deny(question, around, at, "no_grant")
+            return _deny(question, context, at, "no_grant")
         used.append(grant)
     if tool is not None and tool.state is ToolState.QUARANTINED:
-        return _deny(question, around, at, "tool_quarantined", tool)
-    return _apply_policy(question, around, at, server, tool, used)
+        return _deny(question, context, at, "tool_quarantined", tool)
+    return _apply_policy(question, context, at, server, tool, used)
 
 
 def _apply_policy(
-    question: Question, around: Surroundings, at: float, server: Server, tool: Tool | None, used: list[Grant]
+    question: Question,
+    context: PolicyContext,
+    at: float,
+    server: Server,
+    tool: Tool | None,
+    used: list[Grant],
 ) -> Decision:
     token = question.token
-    verdicts = _verdicts(question, around, at, server, tool)
+    verdicts = _verdicts(question, context, at, server, tool)
     verdict = _strictest(verdicts)
     if verdict.effect is Effect.DENY:
-        return _deny(question, around, at, verdict.reason_code, tool, verdict)
+        return _deny(question, context, at, verdict.reason_code, tool, verdict)
     # Nothing but policy makes a difference between calls, then.
     alike = (
         verdict.effect is Effect.ALLOW
@@ -187,9 +192,9 @@ def _apply_policy(
     return Decision(
         effect=verdict.effect,
         reason_code=verdict.reason_code,
-        rests_on=(
+        depends_on=(
             *_credential_versions(token),
-            (POLICY_SET_ID, around.policy_version),
+            (POLICY_SET_ID, context.policy_version),
             (server.id, server.version),
             *dict.fromkeys((grant.id, grant.version) for grant in used),
             *(_group_versions(token) if verdict.reads_groups else ()),
@@ -219,22 +224,22 @@ def act_of(question: Question) -> Act:
     return Act.USE_SERVER if question.part is None else _PART_ACTS[question.part]
 
 
-def judged_alike(decision: Decision, question: Question, around: Surroundings, at: float) -> bool:
-    """Whether policy gives of this call the very verdicts that a decision about the same objects rests on."""
+def has_same_verdicts(decision: Decision, question: Question, context: PolicyContext, at: float) -> bool:
+    """Whether policies give this call the same verdict objects that an earlier decision depends on."""
     if question.server is None or decision.tool is None:
         return False
-    verdicts = _verdicts(question, around, at, question.server, decision.tool)
+    verdicts = _verdicts(question, context, at, question.server, decision.tool)
     return len(verdicts) == len(decision.verdicts) and all(map(is_, verdicts, decision.verdicts))
 
 
 def _verdicts(
-    question: Question, around: Surroundings, at: float, server: Server, tool: Tool | None
+    question: Question, context: PolicyContext, at: float, server: Server, tool: Tool | None
 ) -> tuple[PolicyVerdict, ...]:
     """What policy says of the token and of each ancestor."""
     act = act_of(question)
     return tuple(
         [
-            around.policies.evaluate(
+            context.policies.evaluate(
                 PolicyInput(
                     act, link, server, tool, question.arguments, at, question.address, question.program
                 )
@@ -315,9 +320,9 @@ def _group_versions(token: Token) -> tuple[Version, ...]:
 
 
 def everything_read(
-    token: Token, servers: tuple[Server, ...], around: Surroundings, at: float
+    token: Token, servers: tuple[Server, ...], context: PolicyContext, at: float
 ) -> tuple[tuple[Version, ...], float, float]:
-    """What a deny or a list rests on: any change of these could make it different.
+    """What a deny or a list depends on: any change of these could make it different.
 
     Returns (versions, valid_from, valid_until).
     """
@@ -330,22 +335,22 @@ def everything_read(
             bounds += [grant.not_before, grant.expires_at]
         valid_from = max([valid_from, *(bound for bound in bounds if bound <= at)])
         valid_until = min([valid_until, *(bound for bound in bounds if bound > at)])
-    versions[(POLICY_SET_ID, around.policy_version)] = None
-    versions[(FLEET_ID, around.fleet_version)] = None
+    versions[(POLICY_SET_ID, context.policy_version)] = None
+    versions[(FLEET_ID, context.fleet_version)] = None
     versions.update(dict.fromkeys((server.id, server.version) for server in servers))
     return tuple(versions), valid_from, valid_until
 
 
 def _deny(
     question: Question,
-    around: Surroundings,
+    context: PolicyContext,
     at: float,
     reason_code: str,
     tool: Tool | None = None,
     verdict: PolicyVerdict | None = None,
 ) -> Decision:
     servers = () if question.server is None else (question.server,)
-    versions, valid_from, valid_until = everything_read(question.token, servers, around, at)
+    versions, valid_from, valid_until = everything_read(question.token, servers, context, at)
     policy_ids: tuple[UUID, ...] = ()
     observed: tuple[UUID, ...] = ()
     reasons: tuple[str, ...] = ()

@@ -7,7 +7,7 @@ is found in steps, of a decision each: a server may have thousands of tools.
 from collections.abc import Generator, Iterable, Mapping
 from dataclasses import replace
 
-from app.domain.access import Decision, Question, Surroundings, decide, everything_read
+from app.domain.access import Decision, PolicyContext, Question, decide, everything_read
 from app.domain.objects import Address, Part, Server, Token, ToolState
 from app.domain.policy import Effect
 
@@ -16,49 +16,49 @@ EVERY_TOOL = "every tool"
 """Stands among the parts of a server where the token may use all of its tools."""
 
 
-def visible_tools(question: Question, around: Surroundings, at: float) -> Seen:
+def visible_tools(question: Question, context: PolicyContext, at: float) -> Seen:
     """The names a token may see of one server, with the decision that stands for the list.
 
     A tool is visible when a call of it, without arguments, would not be denied. The decision is a deny when the
     server itself is out of reach.
     """
-    reach = decide(question, around, at)
+    reach = decide(question, context, at)
     server = question.server
     if reach.effect is Effect.DENY or server is None:
         return reach, frozenset()
     decisions = {}
     for name in server.tools:
         yield
-        decisions[name] = decide(replace(question, tool=name, arguments=None, part=None), around, at)
-    return _filtered(question, around, at, reach, decisions.values()), _not_denied(decisions)
+        decisions[name] = decide(replace(question, tool=name, arguments=None, part=None), context, at)
+    return _filtered(question, context, at, reach, decisions.values()), _not_denied(decisions)
 
 
-def visible_parts(question: Question, around: Surroundings, at: float) -> Seen:
+def visible_parts(question: Question, context: PolicyContext, at: float) -> Seen:
     """The parts of one server that a token reaches, with the decision that stands for what is shown of them.
 
     ``EVERY_TOOL`` is among them when none of the approved tools is hidden. The decision is a deny when the server
     itself is out of reach.
     """
-    reach = decide(question, around, at)
+    reach = decide(question, context, at)
     server = question.server
     if reach.effect is Effect.DENY or server is None:
         return reach, frozenset()
     decisions = {
-        part.value: decide(replace(question, arguments=None, part=part), around, at) for part in Part
+        part.value: decide(replace(question, arguments=None, part=part), context, at) for part in Part
     }
     tools = []
     for name, tool in server.tools.items():
         if tool.state is ToolState.ACTIVE:
             yield
-            tools.append(decide(replace(question, tool=name, arguments=None, part=None), around, at))
+            tools.append(decide(replace(question, tool=name, arguments=None, part=None), context, at))
     names = _not_denied(decisions)
     if all(each.effect is not Effect.DENY for each in tools):
         names |= {EVERY_TOOL}
-    return _filtered(question, around, at, reach, (*decisions.values(), *tools)), names
+    return _filtered(question, context, at, reach, (*decisions.values(), *tools)), names
 
 
 def reached_parts(
-    token: Token, servers: Iterable[Server], around: Surroundings, at: float, address: Address | None
+    token: Token, servers: Iterable[Server], context: PolicyContext, at: float, address: Address | None
 ) -> Generator[None, None, frozenset[Part]]:
     """The parts that a token reaches of any of these servers. In steps, of a server each: there may be thousands."""
     missing = set(Part)
@@ -66,7 +66,7 @@ def reached_parts(
         yield
         for part in tuple(missing):
             question = Question(token, server, address=address, part=part)
-            if decide(question, around, at).effect is not Effect.DENY:
+            if decide(question, context, at).effect is not Effect.DENY:
                 missing.discard(part)
         if not missing:
             break
@@ -78,10 +78,10 @@ def _not_denied(decisions: Mapping[str, Decision]) -> frozenset[str]:
 
 
 def _filtered(
-    question: Question, around: Surroundings, at: float, reach: Decision, decisions: Iterable[Decision]
+    question: Question, context: PolicyContext, at: float, reach: Decision, decisions: Iterable[Decision]
 ) -> Decision:
     servers = () if question.server is None else (question.server,)
-    versions, valid_from, valid_until = everything_read(question.token, servers, around, at)
+    versions, valid_from, valid_until = everything_read(question.token, servers, context, at)
     met = (reach, *decisions)
     return Decision(
         Effect.ALLOW,

@@ -8,11 +8,11 @@ from uuid import UUID
 from app.admission.store import View
 from app.domain.access import (
     Decision,
+    PolicyContext,
     Question,
-    Surroundings,
     decide,
     everything_read,
-    judged_alike,
+    has_same_verdicts,
     liveness,
 )
 from app.domain.objects import Address, Part, Server, Token
@@ -72,7 +72,7 @@ class Ask:
         Others go on in between: each tool is decided.
         """
         show = visible_tools if self.lists else visible_parts
-        decision, names = await in_slices(show(self._question(view, self.slug), view.around, at))
+        decision, names = await in_slices(show(self._question(view, self.slug), view.context, at))
         return self._as_asked(decision), names
 
     def answer(self, view: View, at: float, known: "KnownDecisions | None" = None) -> Decision:
@@ -81,7 +81,7 @@ class Ask:
         if (
             decision is not None
             and decision.verdicts
-            and not judged_alike(decision, self._question(view, self.slug), view.around, at)
+            and not has_same_verdicts(decision, self._question(view, self.slug), view.context, at)
         ):
             decision = None
         if decision is None:
@@ -111,14 +111,14 @@ class Ask:
             )
         if self.session_id is not None:
             # One for this call alone: to keep it would only take the place of one that comes again.
-            rests_on = (*decision.rests_on, (self.session_id, 0))
-            decision = replace(decision, rests_on=rests_on, for_any_call=False, verdicts=())
+            depends_on = (*decision.depends_on, (self.session_id, 0))
+            decision = replace(decision, depends_on=depends_on, for_any_call=False, verdicts=())
         return decision
 
     def _decide(self, view: View, at: float) -> Decision:
         if self.slug is None:
             return decide_presence(view, at, self.address)
-        return decide(self._question(view, self.slug), view.around, at)
+        return decide(self._question(view, self.slug), view.context, at)
 
     def _question(self, view: View, slug: str | None) -> Question:
         # A call without arguments has none; a question without a call does not know them.
@@ -171,7 +171,7 @@ class KnownDecisions:
     """
 
     def __init__(self) -> None:
-        self._around: Surroundings | None = None
+        self._context: PolicyContext | None = None
         self._kept: dict[_Called, tuple[Token, Server | None, Decision]] = {}
 
     def find(self, view: View, slug: str | None, tool: str, at: float) -> Decision | None:
@@ -182,7 +182,7 @@ class KnownDecisions:
         token, server, decision = kept
         if (
             token is view.token
-            and self._around is view.around
+            and self._context is view.context
             and server is view.servers.get(slug or "")
             and decision.valid_from <= at < decision.valid_until
         ):
@@ -191,8 +191,8 @@ class KnownDecisions:
 
     def keep(self, view: View, slug: str | None, tool: str, decision: Decision) -> None:
         """Keep one that ``recurs``."""
-        if self._around is not view.around:
-            self._around = view.around
+        if self._context is not view.context:
+            self._context = view.context
             self._kept.clear()
         elif len(self._kept) >= MAX_KNOWN:
             del self._kept[next(iter(self._kept))]
@@ -206,6 +206,6 @@ _Called = tuple[UUID, str | None, str]
 def decide_presence(view: View, at: float, address: Address | None) -> Decision:
     """Whether the token is live: what answers of the gateway's own rest on (the aggregate's initialize)."""
     stopped = liveness(view.token, at, address)
-    versions, valid_from, valid_until = everything_read(view.token, (), view.around, at)
+    versions, valid_from, valid_until = everything_read(view.token, (), view.context, at)
     effect = Effect.ALLOW if stopped is None else Effect.DENY
     return Decision(effect, stopped or "token_active", versions, valid_from, valid_until)

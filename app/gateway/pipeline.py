@@ -390,4 +390,4 @@ HIDDEN_REASONS = frozenset({"tool_unknown", "tool_quarantined", "outside_scope",
 def reaches(view: View, slug: str, at: float, address: Address | None, part: Part | None = None) -> bool:
     """Whether the server as a whole, or a part of it, is in the token's reach, so that its existence may show."""
     question = Question(view.token, view.servers.get(slug), None, None, address, part)
-    return decide(question, view.around, at).effect is not Effect.DENY
+    return decide(question, view.context, at).effect is not Effect.DENY

@@ -101,8 +101,8 @@ class Commands:
         server: Server,
         token: Token,
     ) -> _Held:
-        _, around = await self._snapshot.fleet()
-        decision = decide(Question(_anywhere(token), server), around, self._snapshot.clock.now())
+        _, context = await self._snapshot.fleet()
+        decision = decide(Question(_anywhere(token), server), context, self._snapshot.clock.now())
         target = UpstreamTarget(
             address.target(server.id),
             address.headers(launch, Holder(token.id, token.identity.id, self._worker_id)),
@@ -119,11 +119,11 @@ class Commands:
     async def _again(self, pair: Pair, launch: Launch) -> Decision | None:
         """Whether the pair may go on, with this very command and credential."""
         token = await self._snapshot.live_token(pair[0])
-        fleet, around = await self._snapshot.fleet(fresh=True)
+        fleet, context = await self._snapshot.fleet(fresh=True)
         server = fleet.servers.get(pair[1])
         if token is None or server is None:
             return None
-        decision = decide(Question(_anywhere(token), server), around, self._snapshot.clock.now())
+        decision = decide(Question(_anywhere(token), server), context, self._snapshot.clock.now())
         if not decision.allowed:
             return decision
         found = await self._snapshot.target(server, token.identity.id)

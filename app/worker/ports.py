@@ -55,8 +55,8 @@ class SnapshotPort:
     async def resolve(self, credential: Credential, client: Client) -> View | None:
         warm = self._snapshot.warm(credential)
         if warm is not None:
-            token, fleet, around = warm
-            return View(token, around, fleet.by_slug, credential, fleet.directory)
+            token, fleet, context = warm
+            return View(token, context, fleet.by_slug, credential, fleet.directory)
         return await self._view(credential, fresh=False)
 
     async def refresh(self, view: View, about: Collection[UUID] = ()) -> View | None:
@@ -72,12 +72,12 @@ class SnapshotPort:
                 if token is None:
                     return None
                 only = self._looked_at(token, about) if fresh else None
-                fleet, around = await self._snapshot.fleet(fresh=fresh, only=only)
+                fleet, context = await self._snapshot.fleet(fresh=fresh, only=only)
         except (SnapshotUnavailable, TimeoutError) as error:
             raise StoreUnavailable(*error.args) from error
         except LookupsExhausted as error:
             raise TooManyLookups from error
-        return View(token, around, fleet.by_slug, credential, fleet.directory)
+        return View(token, context, fleet.by_slug, credential, fleet.directory)
 
     def _looked_at(self, token: Token, about: Collection[UUID]) -> Collection[UUID] | None:
         """The servers to be read anew; ``None``: all. By the rights that the token has now, and the fleet as it is
@@ -137,7 +137,7 @@ class InFlightPort:
         async def again() -> Decision | None:
             # One change may have thousands decided again.
             await self._turns.take()
-            fresh = await self._snapshots.refresh(view, [id for id, _ in call.decision.rests_on])
+            fresh = await self._snapshots.refresh(view, [id for id, _ in call.decision.depends_on])
             await self._turns.take()
             return None if fresh is None else redecide(fresh, self._snapshots.now())
 

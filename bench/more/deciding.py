@@ -11,7 +11,7 @@ from app.access.policy.compiled import compile_policy
 from app.access.policy.evaluator import Evaluator
 from app.access.policy.published import PublishedPolicy
 from app.admission.store import View
-from app.domain.access import Surroundings
+from app.domain.access import PolicyContext
 from app.domain.arguments import argument_types
 from app.domain.directory import directory_of
 from app.domain.objects import Grant, Identity, IdentityStatus, Server, Token, Tool, ToolState
@@ -73,12 +73,12 @@ def _views(policies: PolicyEvaluator, groups: Sequence[UUID]) -> list[View]:
     schema = next(each["inputSchema"] for each in TOOLS if each["name"] == TOOL)
     tool = Tool(new_id(), TOOL, Risk.READ, ToolState.ACTIVE, b"digest", parameters=argument_types(schema))
     servers = {SLUG: Server(new_id(), 1, SLUG, enabled=True, tools={TOOL: tool})}
-    around = Surroundings(1, 1, policies)
+    context = PolicyContext(1, 1, policies)
     directory = directory_of({server.id: server for server in servers.values()})
     views = []
     for number in range(TOKENS):
         group = (groups[number % len(groups)], 1)
         identity = Identity(new_id(), 1, IdentityStatus.ACTIVE, groups=(group,), grants=(grant,))
         token = Token(new_id(), 1, identity, GrantsScope(), inf)
-        views.append(View(token, around, servers, Credential(SCOPED_TOKEN, token.id, ""), directory))
+        views.append(View(token, context, servers, Credential(SCOPED_TOKEN, token.id, ""), directory))
     return views

@@ -61,7 +61,7 @@ class InAnyOrder(RuleBasedStateMachine):
         assert sorted(self.grounds.pairs()) == sorted(pairs)
         for pair in pairs:
             assert set(self.grounds.resting_on(pair)) == {
-                call for call, (rests_on, _) in self.calls.items() if pair in rests_on
+                call for call, (depends_on, _) in self.calls.items() if pair in depends_on
             }
 
     @precondition(lambda self: self.catching_up is None)
@@ -81,9 +81,9 @@ class InAnyOrder(RuleBasedStateMachine):
 
     @invariant()
     def what_was_not_caught_up_with_is_known(self) -> None:
-        for call, (rests_on, _) in self.calls.items():
+        for call, (depends_on, _) in self.calls.items():
             if self.catching_up is None and self.grounds.is_caught_up_with(call):
-                assert all(call in self.grounds.resting_on(pair) for pair in rests_on)
+                assert all(call in self.grounds.resting_on(pair) for pair in depends_on)
 
 
 TestInAnyOrder = InAnyOrder.TestCase

@@ -195,7 +195,7 @@ async def test_a_look_that_finds_nothing_changed_makes_no_fleet_anew(connection:
     snapshot = snapshot_of(Pool(connection))
     before, _ = await snapshot.fleet()
     await move(connection, POLICY_SET_ID)
-    after, around = await snapshot.fleet(fresh=True)
-    assert (around.policy_version, after.policy_version) == (before.policy_version + 1,) * 2
+    after, context = await snapshot.fleet(fresh=True)
+    assert (context.policy_version, after.policy_version) == (before.policy_version + 1,) * 2
     assert after.servers is before.servers
     assert after.by_slug is before.by_slug

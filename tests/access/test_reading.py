@@ -11,7 +11,7 @@ from app.access.policy.evaluator import Evaluator
 from app.access.policy.judging import Rules
 from app.access.reading import consistent, read_fleet, read_token, read_tokens
 from app.access.snapshot import PolicySets, ReadSet
-from app.domain.access import FLEET_ID, POLICY_SET_ID, Question, Surroundings, decide
+from app.domain.access import FLEET_ID, POLICY_SET_ID, PolicyContext, Question, decide
 from app.domain.arguments import ArgumentKind, ArgumentType
 from app.domain.policy import GrantedIsAllowed, PolicyEvaluator
 from app.lib.ids import new_id
@@ -98,9 +98,9 @@ async def test_a_withdrawal_between_any_two_reads_leaves_nothing_that_admission_
                 fleet = (await read_fleet(connection, None)).made()
                 policies = await sets.read(connection, fleet.policy_version)
             assert entry is not None
-            around = Surroundings(fleet.version, fleet.policy_version, await sets.evaluator(policies))
+            context = PolicyContext(fleet.version, fleet.policy_version, await sets.evaluator(policies))
             now = entry.token.expires_at - 3600
-            decided = decide(Question(entry.token, fleet.servers[world.server], "get_time"), around, now)
+            decided = decide(Question(entry.token, fleet.servers[world.server], "get_time"), context, now)
             assert not decided.allowed or not await writer.write(call_row(world, decided))
     await reader.close()
     await other.close()

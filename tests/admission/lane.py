@@ -47,7 +47,7 @@ def demand(
     )  # fmt: skip
     span = (decided.valid_from, decided.valid_until)
     needs = needs_of(values, asks, risk, bound)
-    return Demand(values, decided.rests_on, span, needs, quotas, risk=risk, **others)
+    return Demand(values, decided.depends_on, span, needs, quotas, risk=risk, **others)
 
 
 @asynccontextmanager

@@ -83,7 +83,7 @@ async def test_no_call_comes_in_by_a_session_whose_end_is_forgotten(
     world = await make_world(connection)
     session = await end_session(connection, world.token)
     decided = await decision(connection, world, "get_time")
-    decided = replace(decided, rests_on=(*decided.rests_on, (session, 0)))
+    decided = replace(decided, depends_on=(*decided.depends_on, (session, 0)))
     async with writer_on(database_url) as writer:
         assert not await writer.write(call_row(world, decided))
         await connection.execute(

@@ -94,7 +94,7 @@ async def test_calls_that_run_are_uses_and_those_that_do_not_are_not(
 ) -> None:
     denied = replace(desk.allowed, effect=Effect.DENY, reason_code="policy_denied", for_any_call=False)
     asking = replace(desk.allowed, effect=Effect.REQUIRE_APPROVAL, asks=(ASK,), for_any_call=False)
-    stale = replace(desk.allowed, rests_on=((desk.world.grant, 0),), for_any_call=False)
+    stale = replace(desk.allowed, depends_on=((desk.world.grant, 0),), for_any_call=False)
     assert isinstance(await desk.admit("tool.call", "get_time", denied), Admitted)
     assert isinstance(await desk.admit("tool.call", "get_time", asking), Withheld)
     assert isinstance(await desk.admit("tool.call", "get_time", stale), Stale)

@@ -229,7 +229,7 @@ async def test_a_moved_version_reaches_exactly_the_calls_that_rest_on_it(
     asked = asyncio.Queue[str]()
 
     def about(name: str, version: int) -> Decision:
-        return replace(decided, rests_on=tuple((id, version if id == ids[2] else 1) for id in calls[name]))
+        return replace(decided, depends_on=tuple((id, version if id == ids[2] else 1) for id in calls[name]))
 
     def again(name: str) -> Callable[[], Awaitable[Decision]]:
         async def asking() -> Decision:
@@ -391,7 +391,7 @@ async def test_a_call_is_cut_when_its_session_was_ended(database_url: str, conne
     world = await make_world(connection)
     cut, session_id = asyncio.Event(), new_id()
     decided = await decision(connection, world, "get_time")
-    decided = replace(decided, rests_on=(*decided.rests_on, (session_id, 0)))
+    decided = replace(decided, depends_on=(*decided.depends_on, (session_id, 0)))
 
     async def again() -> Decision:
         return decided

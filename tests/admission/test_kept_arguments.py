@@ -107,7 +107,7 @@ async def test_arguments_are_kept_as_the_server_says_and_sealed(desk: Desk) -> N
 
 
 async def test_what_is_not_written_keeps_no_arguments(desk: Desk) -> None:
-    stale = replace(desk.allowed, rests_on=((desk.token.id, 0),), for_any_call=False)
+    stale = replace(desk.allowed, depends_on=((desk.token.id, 0),), for_any_call=False)
     for decided in (stale, replace(stale, effect=Effect.REQUIRE_APPROVAL, asks=(ASK,))):
         assert isinstance((await desk.admit("all", decided))[1], Stale)
     assert await desk.kept() == {}

@@ -16,7 +16,7 @@ from app.admission.writer import AdmissionWriter
 from app.crypto.keys import Peppers
 from app.db.connection import GuardedConnection, Primary
 from app.db.rewinds import RewindGuard
-from app.domain.access import Decision, Question, Surroundings, decide
+from app.domain.access import Decision, PolicyContext, Question, decide
 from app.domain.policy import GrantedIsAllowed
 from app.domain.token_format import SCOPED_TOKEN, Credential, format_credential, parse_credential
 from app.features.audit.epochs import ensure_epoch
@@ -95,8 +95,8 @@ async def decision(connection: Connection, world: World, tool: str) -> Decision:
         fleet = (await read_fleet(connection, None)).made()
         now = await connection.fetchval("SELECT extract(epoch FROM clock_timestamp())::float8")
     assert entry is not None
-    around = Surroundings(fleet.version, fleet.policy_version, GrantedIsAllowed())
-    return decide(Question(entry.token, fleet.servers.get(world.server), tool), around, now)
+    context = PolicyContext(fleet.version, fleet.policy_version, GrantedIsAllowed())
+    return decide(Question(entry.token, fleet.servers.get(world.server), tool), context, now)
 
 
 def call_row(world: World, decided: Decision, **columns: Any) -> Row:
@@ -107,7 +107,7 @@ def call_row(world: World, decided: Decision, **columns: Any) -> Row:
         **columns,
     )  # fmt: skip
     span = (decided.valid_from, decided.valid_until) if decided.allowed else None
-    return Row(values.id, cells_of(values), decided.rests_on, span)
+    return Row(values.id, cells_of(values), decided.depends_on, span)
 
 
 @asynccontextmanager

@@ -10,7 +10,7 @@ from uuid import UUID
 from hypothesis import assume, event, given, settings
 from hypothesis import strategies as st
 
-from app.domain.access import FLEET_ID, POLICY_SET_ID, Decision, Question, Surroundings, decide
+from app.domain.access import FLEET_ID, POLICY_SET_ID, Decision, PolicyContext, Question, decide
 from app.domain.objects import Address, Identity, IdentityStatus, Server, Token, ToolState
 from app.domain.policy import Effect, GrantedIsAllowed
 from app.domain.risk import Risk
@@ -54,7 +54,7 @@ STRENGTH = {Effect.ALLOW: 0, Effect.REQUIRE_APPROVAL: 1, Effect.DENY: 2}
 
 
 def answer(world: World, **changes: object) -> Decision:
-    return decide(replace(world.question, **changes), world.around, world.at)  # type: ignore[arg-type]
+    return decide(replace(world.question, **changes), world.context, world.at)  # type: ignore[arg-type]
 
 
 def with_token(world: World, change: Callable[[Token], Token]) -> Decision:
@@ -65,12 +65,12 @@ def with_token(world: World, change: Callable[[Token], Token]) -> Decision:
 def test_an_allow_for_any_call_allows_each_call_in_its_span(
     world: World, data: st.DataObject, address: Address | None
 ) -> None:
-    decision = decide(world.question, world.around, world.at)
+    decision = decide(world.question, world.context, world.at)
     assume(decision.for_any_call)
     first, end = max(0, decision.valid_from), min(LATEST + 1, decision.valid_until)
     later = data.draw(st.integers(ceil(first), ceil(end) - 1))
     other = replace(world.question, arguments={"path": "/etc"}, address=address)
-    assert decide(other, world.around, later).allowed
+    assert decide(other, world.context, later).allowed
 
 
 @given(any_world)
@@ -97,7 +97,7 @@ def test_what_policy_withholds_from_a_parent_it_withholds_from_the_child(
     child = replace(parent, identity=replace(parent.identity, id=agent_id), parent=parent)
     rule = TimedRule(effect, parent.identity.id, -inf, inf)
     question = replace(world.question, token=child)
-    assert decide(question, replace(world.around, policies=rule), world.at).effect is effect
+    assert decide(question, replace(world.context, policies=rule), world.at).effect is effect
 
 
 @given(any_world)
@@ -240,7 +240,7 @@ def test_an_answer_holds_all_through_its_span(world: World) -> None:
     inside = [moment for moment in MOMENTS if now.valid_from <= moment < now.valid_until]
     event(f"{now.effect} {now.reason_code}")
     for moment in inside:
-        then = decide(world.question, world.around, moment)
+        then = decide(world.question, world.context, moment)
         assert (then.effect, then.reason_code, then.tool) == (now.effect, now.reason_code, now.tool)
 
 
@@ -248,11 +248,11 @@ def test_an_answer_holds_all_through_its_span(world: World) -> None:
 @given(any_world)
 def test_a_list_holds_all_through_its_span(world: World) -> None:
     question = replace(world.question, tool=None)
-    now, names = at_once(visible_tools(question, world.around, world.at))
+    now, names = at_once(visible_tools(question, world.context, world.at))
     assert now.valid_from <= world.at < now.valid_until
     for moment in MOMENTS:
         if now.valid_from <= moment < now.valid_until:
-            then, names_then = at_once(visible_tools(question, world.around, moment))
+            then, names_then = at_once(visible_tools(question, world.context, moment))
             assert (then.effect, then.reason_code, names_then) == (now.effect, now.reason_code, names)
 
 
@@ -261,7 +261,7 @@ def test_the_visible_tools_are_those_whose_call_is_not_denied(world: World) -> N
     server = world.question.server
     assume(server is not None)
     assert server is not None
-    decision, names = at_once(visible_tools(replace(world.question, tool=None), world.around, world.at))
+    decision, names = at_once(visible_tools(replace(world.question, tool=None), world.context, world.at))
     callable_names = {name for name in server.tools if answer(world, tool=name).effect is not Effect.DENY}
     assert names == (callable_names if decision.allowed else set())
 
@@ -279,26 +279,26 @@ def credential_versions(token: Token) -> set[tuple[object, int]]:
 @given(any_world)
 def test_an_answer_rests_on_all_that_it_read(world: World) -> None:
     decision = answer(world)
-    rests_on = set(decision.rests_on)
-    assert len(rests_on) == len(decision.rests_on)
+    depends_on = set(decision.depends_on)
+    assert len(depends_on) == len(decision.depends_on)
     expected = credential_versions(world.question.token)
-    expected.add((POLICY_SET_ID, world.around.policy_version))
+    expected.add((POLICY_SET_ID, world.context.policy_version))
     server = world.question.server
     if server is not None:
         expected.add((server.id, server.version))
     identities = [link.identity for link in world.question.token.chain()]
     if decision.effect is Effect.DENY:
-        expected.add((FLEET_ID, world.around.fleet_version))
+        expected.add((FLEET_ID, world.context.fleet_version))
         for identity in identities:
             expected |= set(() if identity.owner is None else identity.owner.groups)
             expected |= {*identity.groups, *((grant.id, grant.version) for grant in identity.grants)}
     else:
         granted = {(grant.id, grant.version) for identity in identities for grant in identity.grants}
-        assert decision.grant_id in {id for id, _ in rests_on & granted}
+        assert decision.grant_id in {id for id, _ in depends_on & granted}
         for identity in identities:
-            assert {(grant.id, grant.version) for grant in identity.grants} & rests_on
-        expected |= rests_on & granted
-    assert expected == rests_on
+            assert {(grant.id, grant.version) for grant in identity.grants} & depends_on
+        expected |= depends_on & granted
+    assert expected == depends_on
 
 
 @given(any_world)
@@ -372,5 +372,5 @@ def test_a_scope_with_resources_or_prompts_is_not_within_one_without(entry: Scop
 
 def test_the_span_of_an_answer_without_times_is_all_time() -> None:
     token = Token(FLEET_ID, 1, Identity(FLEET_ID, 1, IdentityStatus.ACTIVE), GrantsScope(), inf)
-    decision = decide(Question(token, None), Surroundings(1, 1, GrantedIsAllowed()), 0)
+    decision = decide(Question(token, None), PolicyContext(1, 1, GrantedIsAllowed()), 0)
     assert (decision.reason_code, decision.valid_from, decision.valid_until) == ("server_unknown", -inf, inf)

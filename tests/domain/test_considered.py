@@ -7,7 +7,7 @@ from uuid import UUID
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.domain.access import Question, Surroundings, decide
+from app.domain.access import PolicyContext, Question, decide
 from app.domain.considered import considered, lacking
 from app.domain.objects import Grant, Identity, IdentityStatus, Part, Server, Token, ToolState
 from app.domain.policy import GrantedIsAllowed
@@ -24,7 +24,7 @@ from tests.domain.worlds import World, open_worlds, worlds
 
 ID = UUID(int=9)
 EVERYTHING = Grant(ID, 1, AllServers(), AllTools(), True, True)
-AROUND = Surroundings(1, 1, GrantedIsAllowed())
+AROUND = PolicyContext(1, 1, GrantedIsAllowed())
 any_world = st.one_of(worlds(), open_worlds())
 parts = st.sampled_from((None, None, *Part))
 

@@ -8,7 +8,7 @@ from uuid import UUID
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.domain.access import Question, Surroundings, decide
+from app.domain.access import PolicyContext, Question, decide
 from app.domain.directory import directory_of, within
 from app.domain.objects import Grant, Identity, IdentityStatus, Server, Token
 from app.domain.policy import GrantedIsAllowed
@@ -70,11 +70,11 @@ def test_a_directory_names_exactly_what_the_selectors_match(
 def test_no_server_is_left_out_that_a_token_may_use(
     servers: dict[UUID, Server], scope: Scope, granted: list[ServerSelector]
 ) -> None:
-    token, around = _token(scope, granted), Surroundings(1, 1, GrantedIsAllowed())
+    token, context = _token(scope, granted), PolicyContext(1, 1, GrantedIsAllowed())
 
     found = {server.id for server in within(token, directory_of(servers))}
 
-    allowed = {id for id, server in servers.items() if decide(Question(token, server), around, 0.0).allowed}
+    allowed = {id for id, server in servers.items() if decide(Question(token, server), context, 0.0).allowed}
     assert allowed <= found
 
 
@@ -87,8 +87,8 @@ def test_an_attenuated_token_is_looked_for_as_its_own_scope_says(
 
     found = {server.id for server in within(token, directory_of(servers))}
 
-    around = Surroundings(1, 1, GrantedIsAllowed())
-    allowed = {id for id, server in servers.items() if decide(Question(token, server), around, 0.0).allowed}
+    context = PolicyContext(1, 1, GrantedIsAllowed())
+    allowed = {id for id, server in servers.items() if decide(Question(token, server), context, 0.0).allowed}
     assert allowed <= found
 
 

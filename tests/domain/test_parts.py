@@ -22,7 +22,7 @@ def asked(world: World, part: Part | None) -> World:
 
 
 def effect(world: World, at: float | None = None) -> Effect:
-    return decide(world.question, world.around, world.at if at is None else at).effect
+    return decide(world.question, world.context, world.at if at is None else at).effect
 
 
 def says(scope: Scope, part: Part, world: World) -> bool:
@@ -81,7 +81,7 @@ def test_a_grant_without_the_part_never_gives_it(world: World, part: Part) -> No
 @given(any_world)
 def test_the_visible_parts_are_those_not_denied_all_through_the_span(world: World) -> None:
     server_asked = asked(world, None)
-    decision, seen = at_once(visible_parts(server_asked.question, world.around, world.at))
+    decision, seen = at_once(visible_parts(server_asked.question, world.context, world.at))
     assert decision.allowed is (effect(server_asked) is not Effect.DENY)
     for moment in (number / 2 for number in range(2 * LATEST + 2)):
         if decision.valid_from <= moment < decision.valid_until:
@@ -99,4 +99,4 @@ def approved(world: World) -> list[str]:
 
 def hidden(world: World, tool: str, moment: float) -> bool:
     question = replace(world.question, tool=tool, part=None, arguments=None)
-    return decide(question, world.around, moment).effect is Effect.DENY
+    return decide(question, world.context, moment).effect is Effect.DENY

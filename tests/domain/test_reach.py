@@ -4,7 +4,7 @@ from math import inf
 
 import pytest
 
-from app.domain.access import Surroundings
+from app.domain.access import PolicyContext
 from app.domain.directory import directory_of
 from app.domain.objects import Grant, Identity, IdentityStatus, Server, Tool, ToolState
 from app.domain.policy import Effect, GrantedIsAllowed, PolicyInput, PolicyVerdict
@@ -60,7 +60,7 @@ def ask(identity: Identity, policies: GrantedIsAllowed | Cautious, at: float = N
 def found(
     identity: Identity, of: Server, policies: GrantedIsAllowed | Cautious, at: float = NOW
 ) -> Reach | None:
-    return at_once(reach(identity, of, Surroundings(1, 1, policies), at))
+    return at_once(reach(identity, of, PolicyContext(1, 1, policies), at))
 
 
 def test_policy_decides_as_for_a_call() -> None:
@@ -113,9 +113,9 @@ def test_what_no_grant_names_is_what_is_out_of_reach(size: int) -> None:
     for selectors in (nobody, (of_ids,), (of_labels,), (of_ids, of_labels), (AllServers(),)):
         grants = [Grant(new_id(), 1, selector, AllTools(), True, True) for selector in selectors]
         somebody = person(*grants)
-        around = Surroundings(1, 1, GrantedIsAllowed())
-        reached = {one.id for one in fleet if at_once(reach(somebody, one, around, NOW)) is not None}
+        context = PolicyContext(1, 1, GrantedIsAllowed())
+        reached = {one.id for one in fleet if at_once(reach(somebody, one, context, NOW)) is not None}
         assert reached == {
-            one.id for one in fleet if at_once(tally(somebody, one, around, NOW, most=1)).reached
+            one.id for one in fleet if at_once(tally(somebody, one, context, NOW, most=1)).reached
         }
         assert {one.id for one in directory.named_by(selectors)} == reached

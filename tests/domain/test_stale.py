@@ -118,7 +118,7 @@ def test_a_use_counts_for_every_grant_that_gives_it_the_first_of_which_decides(
     question = Question(
         question.token, question.server, None if part else question.tool, None, question.address, part
     )
-    decision = decide(question, world.around, world.at)
+    decision = decide(question, world.context, world.at)
     if not decision.allowed or question.server is None:
         return
     for place, link in enumerate(question.token.chain()):

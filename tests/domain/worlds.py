@@ -14,7 +14,7 @@ from uuid import UUID
 
 from hypothesis import strategies as st
 
-from app.domain.access import Question, Surroundings
+from app.domain.access import PolicyContext, Question
 from app.domain.objects import Grant, Identity, IdentityStatus, Server, Token, Tool, ToolState
 from app.domain.policy import Effect, PolicyEvaluator, PolicyInput, PolicyVerdict
 from app.domain.risk import Risk
@@ -140,13 +140,13 @@ class TimedRule:
 
 
 @st.composite
-def surroundings(draw: st.DrawFn, token: Token) -> Surroundings:
+def surroundings(draw: st.DrawFn, token: Token) -> PolicyContext:
     starts, ends = sorted((draw(times), draw(times)))
     holders = [None, *(link.identity.id for link in token.chain())]
     rule: PolicyEvaluator = TimedRule(
         draw(st.sampled_from(Effect)), draw(st.sampled_from(holders)), starts, ends
     )
-    return Surroundings(draw(versions), draw(versions), rule)
+    return PolicyContext(draw(versions), draw(versions), rule)
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +154,7 @@ class World:
     """One question with everything it is asked in."""
 
     question: Question
-    around: Surroundings
+    context: PolicyContext
     at: float
 
 
@@ -209,7 +209,7 @@ def open_worlds(draw: st.DrawFn, *, bare: bool = False) -> World:
         )
 
     question = Question(opened(world.question.token), server, draw(st.sampled_from((tool, None))))
-    return World(question, world.around, world.at)
+    return World(question, world.context, world.at)
 
 
 def at_once(steps: Generator[None, None, Result]) -> Result:

@@ -15,7 +15,7 @@ from app.access.policy.compiled import compile_policy
 from app.access.policy.evaluator import Evaluator
 from app.access.policy.published import PublishedPolicy
 from app.admission.store import View
-from app.domain.access import Surroundings
+from app.domain.access import PolicyContext
 from app.domain.directory import directory_of
 from app.domain.objects import Grant, Identity, IdentityStatus, Server, Token, Tool, ToolState
 from app.domain.policy import Effect, GrantedIsAllowed, PolicyInput, PolicyVerdict
@@ -27,13 +27,13 @@ from app.gateway.asking import MAX_KNOWN, Ask, KnownDecisions
 ASK = Ask("tool.call", "tools/call", "files", None, "read", {"path": "/"})
 
 
-def view(expires_at: float = 100.0, around: Surroundings | None = None) -> View:
+def view(expires_at: float = 100.0, context: PolicyContext | None = None) -> View:
     grant = Grant(uuid4(), 1, AllServers(), AllTools(), resources=False, prompts=False)
     identity = Identity(uuid4(), 1, IdentityStatus.ACTIVE, grants=(grant,))
     token = Token(uuid4(), 1, identity, GrantsScope(), expires_at)
     tool = Tool(uuid4(), "read", Risk.READ, ToolState.ACTIVE, b"digest")
     servers = {"files": Server(uuid4(), 1, "files", enabled=True, tools={"read": tool})}
-    here = around or Surroundings(1, 1, GrantedIsAllowed())
+    here = context or PolicyContext(1, 1, GrantedIsAllowed())
     return View(token, here, servers, Credential("sgt", token.id, "x"), directory_of({}))
 
 
@@ -47,7 +47,7 @@ def test_an_allow_is_found_again_for_the_same_tool_of_the_same_token() -> None:
     assert not other.allowed
 
 
-@pytest.mark.parametrize("part", ["token", "around", "servers"])
+@pytest.mark.parametrize("part", ["token", "context", "servers"])
 def test_it_is_not_found_once_anything_was_read_anew(part: str) -> None:
     known, here = KnownDecisions(), view()
     first = ASK.answer(here, 1.0, known)
@@ -55,7 +55,7 @@ def test_it_is_not_found_once_anything_was_read_anew(part: str) -> None:
     new = (
         {slug: replace(server) for slug, server in old.items()} if isinstance(old, Mapping) else replace(old)
     )
-    anew = View(here.token, here.around, here.servers, here.credential, here.directory)
+    anew = View(here.token, here.context, here.servers, here.credential, here.directory)
     setattr(anew, part, new)
     again = ASK.answer(anew, 1.0, known)
     assert again is not first
@@ -74,7 +74,7 @@ def test_a_policy_that_reads_calls_is_asked_about_each() -> None:
             bad = request.arguments == {"path": "/etc"}
             return PolicyVerdict(Effect.DENY if bad else Effect.ALLOW, "path")
 
-    known, here = KnownDecisions(), view(around=Surroundings(1, 1, NotThere()))
+    known, here = KnownDecisions(), view(context=PolicyContext(1, 1, NotThere()))
     assert ASK.answer(here, 1.0, known).allowed
     assert not replace(ASK, arguments={"path": "/etc"}).answer(here, 1.0, known).allowed
 
@@ -91,7 +91,7 @@ def test_an_ended_session_is_part_of_what_a_known_decision_rests_on() -> None:
     known, here, session = KnownDecisions(), view(), uuid4()
     ASK.answer(here, 1.0, known)
     decision = replace(ASK, session_id=session).answer(here, 1.0, known)
-    assert (session, 0) in decision.rests_on
+    assert (session, 0) in decision.depends_on
 
 
 @pytest.mark.parametrize("own", [{"session_id": uuid4()}, {"refused": "task_unknown"}])
@@ -112,15 +112,15 @@ def test_no_more_is_kept_than_there_is_room_for_and_the_oldest_goes() -> None:
     assert known.find(here, "files", str(MAX_KNOWN), 1.0) is decision
 
 
-def _judging(*texts: str) -> Surroundings:
+def _judging(*texts: str) -> PolicyContext:
     policies = [compile_policy(PublishedPolicy(uuid4(), 1, text)) for text in texts]
-    return Surroundings(1, 1, Evaluator(policies))
+    return PolicyContext(1, 1, Evaluator(policies))
 
 
 def test_where_policy_reads_the_call_it_is_asked_of_each_and_the_rest_is_found_again() -> None:
     etc = 'forbid (principal, action, resource) when { context.arguments.path like "/etc/*" };'
     unseen = 'permit (principal, action, resource) when { context.arguments.path like "/tmp/*" };'
-    known, here = KnownDecisions(), view(around=_judging(etc, unseen))
+    known, here = KnownDecisions(), view(context=_judging(etc, unseen))
     first = ASK.answer(here, 1.0, known)
     assert first.allowed
     assert not first.for_any_call
@@ -137,7 +137,7 @@ def test_where_policy_reads_the_call_it_is_asked_of_each_and_the_rest_is_found_a
 
 def test_what_has_to_be_had_for_each_call_is_never_found_again() -> None:
     quota = '@quota("2 per day") forbid (principal, action == Action::"call_tool", resource);'
-    known, here = KnownDecisions(), view(around=_judging(quota))
+    known, here = KnownDecisions(), view(context=_judging(quota))
     first = ASK.answer(here, 1.0, known)
     again = ASK.answer(here, 1.0, known)
     assert first.allowed
@@ -148,7 +148,10 @@ def test_what_has_to_be_had_for_each_call_is_never_found_again() -> None:
 def test_nothing_is_kept_alive_that_policies_were_compiled_to_before_the_last_change() -> None:
     known, policies = KnownDecisions(), GrantedIsAllowed()
     compiled = weakref.ref(policies)
-    old, new = view(around=Surroundings(1, 1, policies)), view(around=Surroundings(1, 2, GrantedIsAllowed()))
+    old, new = (
+        view(context=PolicyContext(1, 1, policies)),
+        view(context=PolicyContext(1, 2, GrantedIsAllowed())),
+    )
     del policies
     assert ASK.answer(old, 1.0, known).allowed
     kept = ASK.answer(new, 1.0, known)

@@ -8,7 +8,7 @@ from typing import TypeVar
 import pytest
 
 from app.admission.store import View
-from app.domain.access import Surroundings
+from app.domain.access import PolicyContext
 from app.domain.directory import directory_of
 from app.domain.objects import Grant, Identity, IdentityStatus, Server, Token
 from app.domain.policy import GrantedIsAllowed
@@ -31,11 +31,11 @@ def wide_view() -> View:
     everything = Grant(new_id(), 1, AllServers(), AllTools(), resources=False, prompts=False)
     person = Identity(new_id(), 1, IdentityStatus.ACTIVE, grants=(everything,))
     token = Token(new_id(), 1, person, GrantsScope(), inf)
-    around = Surroundings(1, 1, GrantedIsAllowed())
+    context = PolicyContext(1, 1, GrantedIsAllowed())
     directory = directory_of({server.id: server for server in servers})
     return View(
         token,
-        around,
+        context,
         {server.slug: server for server in servers},
         Credential(SCOPED_TOKEN, token.id, ""),
         directory,
@@ -69,7 +69,7 @@ async def test_what_a_stream_tells_of(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_what_a_client_is_told_at_first(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(slices, "SLICE_S", 0.0)
     view = wide_view()
-    steps = reached_parts(view.token, view.within(), view.around, 0.0, None)
+    steps = reached_parts(view.token, view.within(), view.context, 0.0, None)
     turns, parts = await turns_during(in_slices(steps))
     assert not parts
     assert turns >= _MANY

@@ -32,7 +32,7 @@ from app.admission.store import (
     View,
     Withheld,
 )
-from app.domain.access import FLEET_ID, POLICY_SET_ID, Decision, Surroundings
+from app.domain.access import FLEET_ID, POLICY_SET_ID, Decision, PolicyContext
 from app.domain.definitions import definition_digest, text_digest
 from app.domain.directory import directory_of
 from app.domain.objects import Grant, Identity, IdentityStatus, Server, Token, Tool, ToolState
@@ -143,10 +143,10 @@ class Store:
         known = self.tokens.get(credential.id)
         if known is None or known[0] != credential.secret:
             return None
-        around = Surroundings(self._version(FLEET_ID), self._version(POLICY_SET_ID), self.policies)
+        context = PolicyContext(self._version(FLEET_ID), self._version(POLICY_SET_ID), self.policies)
         servers = MappingProxyType(dict(self.servers))
         directory = directory_of({server.id: server for server in servers.values()})
-        return View(known[1], around, servers, credential, directory)
+        return View(known[1], context, servers, credential, directory)
 
     def _version(self, id: UUID) -> int:
         return self.versions.setdefault(id, 1)
@@ -172,7 +172,7 @@ class Store:
             self.at_refresh()
         fresh = self._view(view.credential)
         if fresh is not None:
-            if fresh.around.fleet_version == view.around.fleet_version:
+            if fresh.context.fleet_version == view.context.fleet_version:
                 read = {server.id for server in view.within()}.union(about)
                 servers = {
                     slug: server if server.id in read else view.servers.get(slug, server)
@@ -198,7 +198,7 @@ class Store:
         self._check()
         if self.at_admission is not None:
             self.at_admission(call)
-        for id, version in call.decision.rests_on:
+        for id, version in call.decision.depends_on:
             if self.versions.get(id, 0) != version:
                 return Stale()
         self.calls.append(call)

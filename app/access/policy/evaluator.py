@@ -15,7 +15,7 @@ from app.access.policy.foreseen import ruled_out
 from app.access.policy.judging import Hold, Rules, judge
 from app.access.policy.mapping import arguments_of, client_of, ip_of, time_of, token_of
 from app.access.policy.recent import Recent
-from app.access.policy.selection import Numbers, Pace, Scene, Selection, Selector
+from app.access.policy.selection import EngineInput, Numbers, Pace, Selection, Selector
 from app.domain.policy import Act, PolicyInput, PolicyVerdict
 
 _SELECTIONS = 4096
@@ -57,7 +57,7 @@ class Evaluator:
         self._selector = Selector(self.policies)
         self._selections: Recent[tuple[int, int, int, Act], Selection] = Recent(_SELECTIONS)
         self._reads: Recent[Numbers, Reads] = Recent(_READS)
-        self._found: Recent[tuple[Scene | None, Numbers, str], Findings] = Recent(_FOUND)
+        self._found: Recent[tuple[EngineInput | None, Numbers, str], Findings] = Recent(_FOUND)
         self._minute = -inf
         self._times: dict[frozenset[str] | None, dict[str, object]] = {}
 
@@ -67,7 +67,7 @@ class Evaluator:
         findings, verdict = self._settled(selection, request)
         if verdict is not None:
             return verdict
-        findings += self._asked(selection.scene, selection.calling, request)
+        findings += self._asked(selection.engine_input, selection.calling, request)
         return self._judged(selection, findings, request)
 
     def reads_arguments(self, request: PolicyInput) -> bool:
@@ -78,7 +78,7 @@ class Evaluator:
         """What each policy of the set did about a request, or what kept it from doing anything."""
         selection = self._selection(request)
         found = self._settled(selection, request)[0]
-        found += self._asked(selection.scene, selection.calling, request)
+        found += self._asked(selection.engine_input, selection.calling, request)
         outcomes = {
             **dict.fromkeys(self._selector.concerned(request), Outcome.CONDITION),
             **dict.fromkeys(found.aside, Outcome.ARGUMENTS_UNKNOWN),
@@ -103,7 +103,7 @@ class Evaluator:
         pace = self._pace(selection.paced, request)
         settled = selection.by_pace.get(pace)
         if settled is None:
-            findings = selection.settled + self._asked(selection.scene, selection.paced, request)
+            findings = selection.settled + self._asked(selection.engine_input, selection.paced, request)
             verdict = None if selection.calling else self._judged(selection, findings, request)
             if len(selection.by_pace) >= _PACES:
                 selection.by_pace.clear()
@@ -136,7 +136,7 @@ class Evaluator:
                 selection.verdicts[found] = verdict
         return verdict
 
-    def _asked(self, scene: Scene | None, numbers: Numbers, request: PolicyInput) -> Findings:
+    def _asked(self, engine_input: EngineInput | None, numbers: Numbers, request: PolicyInput) -> Findings:
         """What these policies find, read with as much of the context as they read."""
         arguments = None if request.act is Act.USE_SERVER else request.arguments
         aside: Numbers = ()
@@ -154,18 +154,18 @@ class Evaluator:
             # A few alone; of more there would be too many sets to keep.
             left = left if len(left) <= _FEW else numbers
             context = self._part_of(context, self._read_by(left))
-        found = self._found_by_engine(scene, left, context)
+        found = self._found_by_engine(engine_input, left, context)
         failed = {**found.failed, **self._unreadable(numbers, faults)} if faults else found.failed
         satisfied = tuple(number for number in found.satisfied if number not in failed)
         return Findings(satisfied, failed, aside)
 
     def _found_by_engine(
-        self, scene: Scene | None, numbers: Numbers, context: Mapping[str, object]
+        self, engine_input: EngineInput | None, numbers: Numbers, context: Mapping[str, object]
     ) -> Findings:
         """What the engine finds: it goes by these alone, so that the same of them is asked once."""
         if not numbers:
             return Findings()
-        asked = scene, numbers, json.dumps(context)
+        asked = engine_input, numbers, json.dumps(context)
         if Part.ARGUMENTS in context:
             # They seldom come again, and are not ours to keep.
             return self._selector.ask(*asked)

@@ -25,7 +25,7 @@ Pace = tuple[float | None, UUID | None]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Scene:
+class EngineInput:
     """What the engine is told of a request beside the context. Equal to itself alone, as whatever was found in it."""
 
     named: Named
@@ -44,7 +44,7 @@ class Selection:
     identity: Identity
     server: Server
     tool: Tool | None
-    scene: Scene | None
+    engine_input: EngineInput | None
     settled: Findings
     paced: Numbers
     calling: Numbers
@@ -74,8 +74,8 @@ class Selector:
         sound = [number for number in concerned if number not in broken]
         asked = tuple(number for number in sound if self._policies[number].leading is not None)
         later = [number for number in sound if self._policies[number].reads.parts]
-        scene = scene_of(request) if asked or later else None
-        found = self.ask(scene, asked, "{}", leading=True)
+        engine_input = engine_input_of(request) if asked or later else None
+        found = self.ask(engine_input, asked, "{}", leading=True)
         ruled_out = set(asked).difference(found.satisfied)
         later = [number for number in later if number not in ruled_out]
         satisfied = set(sound) - ruled_out - set(later)
@@ -83,7 +83,7 @@ class Selector:
             request.token.identity,
             request.server,
             request.tool,
-            scene if later else None,
+            engine_input if later else None,
             Findings(tuple(sorted(satisfied)), {**broken, **found.failed}),
             tuple(number for number in later if not self._policies[number].reads_call),
             tuple(number for number in later if self._policies[number].reads_call),
@@ -97,9 +97,11 @@ class Selector:
             groups.update(group for group, _ in identity.owner.groups)
         return any(not groups.isdisjoint(self._policies[number].groups) for number in concerned)
 
-    def ask(self, scene: Scene | None, numbers: Numbers, context: str, *, leading: bool = False) -> Findings:
+    def ask(
+        self, engine_input: EngineInput | None, numbers: Numbers, context: str, *, leading: bool = False
+    ) -> Findings:
         """What the engine finds of these policies, or of their leading conditions, in a context."""
-        if not numbers or scene is None:
+        if not numbers or engine_input is None:
             return Findings()
         statements = self._sets.get((leading, numbers))
         if statements is None:
@@ -112,11 +114,11 @@ class Selector:
                 }
             )
             self._sets.put((leading, numbers), statements)
-        return run(statements, numbers, scene.named.request(context), scene.entities)
+        return run(statements, numbers, engine_input.named.request(context), engine_input.entities)
 
 
-def scene_of(request: PolicyInput) -> Scene:
+def engine_input_of(request: PolicyInput) -> EngineInput:
     """What the engine is told of a request beside the context."""
     identity, server, tool = request.token.identity, request.server, request.tool
     entities = cedarpy.Entities.from_json_str(entities_json(identity, server, tool))
-    return Scene(named(request.act, identity, server, tool), entities)
+    return EngineInput(named(request.act, identity, server, tool), entities)

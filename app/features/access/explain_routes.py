@@ -7,7 +7,7 @@ from fastapi import APIRouter
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.access.explain import Ask, RecordedCall, explain, find_recorded
-from app.access.situations import Scenes
+from app.access.point_in_time import AccessReader
 from app.access.snapshot import AccessSnapshot, CurrentSnapshot
 from app.db.call_arguments import kept_arguments
 from app.domain.errors import Invalid
@@ -43,8 +43,8 @@ async def explain_access(
     """
     if body.event_id is not None:
         return await _of_event(body.event_id, caller, session, runtime, snapshot)
-    scenes = Scenes(session, snapshot, body.at, asked=body.server, typed=body.tool, pointer="/at")
-    found = await explain(session, scenes, body.ask())
+    reader = AccessReader(session, snapshot, body.at, asked=body.server, typed=body.tool, pointer="/at")
+    found = await explain(session, reader, body.ask())
     return AccessExplanation.of(found, "none" if body.arguments is None else "given", None)
 
 
@@ -64,8 +64,10 @@ async def _of_event(
         call.address,
         call.program,
     )
-    scenes = Scenes(session, snapshot, event.time, asked=ask.server, typed=event.tool, pointer="/event_id")
-    found = await explain(session, scenes, ask)
+    reader = AccessReader(
+        session, snapshot, event.time, asked=ask.server, typed=event.tool, pointer="/event_id"
+    )
+    found = await explain(session, reader, ask)
     if found.decision.reason_code == "server_unknown" and event.reason_code != "server_unknown":
         raise Invalid.field(
             "/event_id", "about_the_fleet", "This event is about all servers together: ask about one of them."

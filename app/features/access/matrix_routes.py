@@ -4,8 +4,8 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
+from app.access.point_in_time import AccessReader
 from app.access.reach import matrix_of
-from app.access.situations import Scenes
 from app.access.snapshot import CurrentSnapshot
 from app.features.access.matrix_schemas import AccessMatrix, AccessMatrixQuery, AccessMatrixRow
 from app.http.authorization import Permission, requires
@@ -28,6 +28,6 @@ async def get_access_matrix(
 ) -> AccessMatrix:
     """For each pair, how many of the server's tools the identity's live grants and those of its groups reach now,
     decided as calls are. `/identities/{id}/access` says which, and why."""
-    scenes = Scenes(session, snapshot, server_ids=query.server_id)
-    rows = await matrix_of(scenes, query.identity_id, query.server_id)
-    return AccessMatrix(at=scenes.time, items=[AccessMatrixRow.of(row) for row in rows])
+    reader = AccessReader(session, snapshot, server_ids=query.server_id)
+    rows = await matrix_of(reader, query.identity_id, query.server_id)
+    return AccessMatrix(at=reader.time, items=[AccessMatrixRow.of(row) for row in rows])

@@ -5,8 +5,8 @@ from uuid import UUID
 
 from fastapi import APIRouter, Query
 
+from app.access.point_in_time import AccessReader
 from app.access.reach import callers_of, page_of
-from app.access.situations import Scenes
 from app.access.snapshot import AccessSnapshot, CurrentSnapshot
 from app.domain.errors import NotFound
 from app.domain.reach import shut, stopped
@@ -76,23 +76,23 @@ async def _access_of(
     filters = {"identity_id": identity_id, "server_id": sorted(query.server_id), "at": query.at}
     cursors = Cursors(runtime.peppers.derive("cursors"), "list_identity_access", filters)
     position = cursors.read(query.cursor)
-    scenes = Scenes(session, snapshot, query.at, named_by_grants=True)
-    scene = await scenes.of([identity_id])
-    identity = scene.identities.get(identity_id)
+    reader = AccessReader(session, snapshot, query.at, named_by_grants=True)
+    state = await reader.of([identity_id])
+    identity = state.identities.get(identity_id)
     if identity is None:
         raise NotFound("There is no such identity, or there was none at that time.")
-    reason = stopped(identity, scenes.at)
-    servers = () if reason is not None else scene.servers.values()
+    reason = stopped(identity, reader.at)
+    servers = () if reason is not None else state.servers.values()
     wanted = [server for server in servers if not query.server_id or server.id in query.server_id]
     after = None if position is None else str(position[0])
     found, following = await page_of(
-        identity, wanted, scene.around, scenes.at, after=after, limit=query.limit
+        identity, wanted, state.context, reader.at, after=after, limit=query.limit
     )
     return IdentityAccessView(
         identity_id=identity_id,
-        at=scenes.time,
+        at=reader.time,
         stopped=reason,
-        items=[ReachedServerView.from_reach(reach, scene.group_of) for reach in found],
+        items=[ReachedServerView.from_reach(reach, state.group_of) for reach in found],
         next_cursor=None if following is None else cursors.write([following]),
     )
 
@@ -120,18 +120,18 @@ async def list_tool_access(
     cursors = Cursors(runtime.peppers.derive("cursors"), "list_tool_access", filters)
     position = cursors.read(query.cursor)
     tool = await tools.require(session, tool_id, ended=query.at is not None)
-    scenes = Scenes(session, snapshot, query.at, server_ids=[tool.server_id])
-    server = (await scenes.of([])).servers.get(tool.server_id)
-    reason = shut(server, tool.name, scenes.at)
+    reader = AccessReader(session, snapshot, query.at, server_ids=[tool.server_id])
+    server = (await reader.of([])).servers.get(tool.server_id)
+    reason = shut(server, tool.name, reader.at)
     after = None if position is None else UUID(position[0])
     found, following = (
         ([], None)
         if reason is not None
-        else await callers_of(session, scenes, tool.server_id, tool.name, after=after, limit=query.limit)
+        else await callers_of(session, reader, tool.server_id, tool.name, after=after, limit=query.limit)
     )
     return ToolAccessView(
         tool_id=tool_id,
-        at=scenes.time,
+        at=reader.time,
         stopped=reason,
         items=[ToolCallerView.from_caller(caller) for caller in found],
         next_cursor=None if following is None else cursors.write([following]),

@@ -8,7 +8,7 @@ from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 from typing_extensions import TypeAliasType
 
-from app.access.situations import Scenes
+from app.access.point_in_time import AccessReader
 from app.access.snapshot import CurrentSnapshot
 from app.domain.risk import Risk
 from app.domain.scopes import ScopeEntry
@@ -134,7 +134,7 @@ async def preview_grant(
     A grant by labels, by risk or of everything goes with the fleet: later it can reach more or less.
     """
     authorize(caller, Permission.TOOLS_READ)
-    scene = await Scenes(session, snapshot).of([])
+    state = await AccessReader(session, snapshot).of([])
     right = ScopeEntry(
         server_selector_to_domain(body.servers),
         tool_selector_to_domain(body.tools),
@@ -143,4 +143,4 @@ async def preview_grant(
     )
     selected = Selected(store_server_selector(body.servers), store_tool_selector(body.tools))
     looked_up = await find_reach(session, [selected])
-    return GrantPreview.of(await in_slices(reached(right, scene.servers)), looked_up.warnings)
+    return GrantPreview.of(await in_slices(reached(right, state.servers)), looked_up.warnings)

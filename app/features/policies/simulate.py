@@ -16,10 +16,10 @@ from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.access.explain import address_of
+from app.access.point_in_time import AccessReader
 from app.access.policy.evaluator import Evaluator
-from app.access.situations import Scenes
 from app.crypto.keys import Sealer
-from app.domain.access import Decision, Question, Surroundings, decide
+from app.domain.access import Decision, PolicyContext, Question, decide
 from app.domain.objects import Identity, Server, Token
 from app.domain.policy import Act as PolicyAct
 from app.domain.policy import CallerProgram, Effect, PolicyEvaluator, PolicyInput, QuotaDemand
@@ -80,7 +80,7 @@ class _Judge:
     """
 
     def __init__(self, policies: PolicyEvaluator) -> None:
-        self._around = Surroundings(0, 0, policies)
+        self._context = PolicyContext(0, 0, policies)
         self._policies = policies
         self._used: Counter[tuple[str, float]] = Counter()
         self._reads: dict[_Key, bool] = {}
@@ -108,7 +108,7 @@ class _Judge:
         known = self._known.get(key)
         if known is not None and known.valid_from <= at < known.valid_until:
             return known
-        decision = decide(question, self._around, at)
+        decision = decide(question, self._context, at)
         if decision.for_any_call:
             self._known[key] = decision
         return decision
@@ -128,13 +128,13 @@ class Simulation:
     def __init__(
         self,
         session: AsyncSession,
-        scenes: Scenes,
+        reader: AccessReader,
         sealer: Sealer | None,
         before: PolicyEvaluator,
         after: PolicyEvaluator,
     ) -> None:
         self._session = session
-        self._scenes = scenes
+        self._reader = reader
         self._sealer = sealer
         self._judges = (_Judge(before), _Judge(after))
         self._servers: dict[UUID, Server] = {}
@@ -173,11 +173,11 @@ class Simulation:
         chains = await recorded_calls.chains_of(self._session, new)
         strangers = sorted({identity for _, identity in chains.values()} - self._identities.keys())
         for first in range(0, len(strangers), _READ_AT_ONCE):
-            scene = await self._scenes.of(strangers[first : first + _READ_AT_ONCE])
-            self._identities |= {id: unhindered(identity) for id, identity in scene.identities.items()}
+            state = await self._reader.of(strangers[first : first + _READ_AT_ONCE])
+            self._identities |= {id: unhindered(identity) for id, identity in state.identities.items()}
             if not self._servers:
                 # The very same objects for all calls: what policies say of these is found out once.
-                self._servers = {id: open_server(server) for id, server in scene.servers.items()}
+                self._servers = {id: open_server(server) for id, server in state.servers.items()}
         for id in new & chains.keys():
             self._token(id, chains)
 

@@ -10,9 +10,9 @@ from uuid import UUID
 from fastapi import APIRouter, Request
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.access.point_in_time import AccessReader
 from app.access.policy.compiling import compile_with, evaluator_of
 from app.access.policy.published import Mode, PublishedPolicy
-from app.access.situations import Scenes
 from app.access.snapshot import CurrentSnapshot
 from app.domain.errors import Invalid, TooManyRequests
 from app.features.audit.record import record
@@ -69,8 +69,8 @@ async def simulate_policies(
             "A simulation runs here already; repeat the request when it is done.", retry_after_s=5
         )
     async with _ONE_AT_A_TIME:
-        scenes = Scenes(session, snapshot)
-        until = scenes.time
+        reader = AccessReader(session, snapshot)
+        until = reader.time
         since = _since(body, until)
         changes = await _changes(session, body.changes)
         published = await published_policies(session)
@@ -78,7 +78,7 @@ async def simulate_policies(
         before = await asyncio.to_thread(evaluator_of, published, rules)
         after = await asyncio.to_thread(compile_with, published, changes.published, rules)
         sealer = runtime.sealer if caller.may(Permission.ARGUMENTS_READ) else None
-        tally = await Simulation(session, scenes, sealer, before, after).run(since, until)
+        tally = await Simulation(session, reader, sealer, before, after).run(since, until)
     found = PolicySimulation.of(tally, since, body.limit, changes.places, changes.made_up)
     looked = {"since": since.isoformat(), "replayed": tally.replayed, "changes": len(body.changes)}
     await record(

@@ -7,7 +7,7 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Request
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.access.situations import Scenes
+from app.access.point_in_time import AccessReader
 from app.access.snapshot import AccessSnapshot, CurrentSnapshot
 from app.db.engine import commit
 from app.domain.errors import TooManyRequests
@@ -76,7 +76,7 @@ class ConnectionChecks:
     ) -> ConnectionCheck:
         looked = await look(
             session,
-            Scenes(session, snapshot),
+            AccessReader(session, snapshot),
             runtime.peppers,
             token_id,
             secret=None if asked.secret is None else asked.secret.get_secret_value(),

@@ -112,7 +112,7 @@ def _expected(looked: Looked, server: Server) -> Generator[None, None, Expected]
     usable, met = [], Counter[str]()
     for tool in server.tools.values():
         yield
-        decision = decide(Question(looked.token, server, tool.name), looked.around, looked.at.timestamp())
+        decision = decide(Question(looked.token, server, tool.name), looked.context, looked.at.timestamp())
         if decision.effect is not Effect.DENY:
             usable.append(tool)
         met[decision.effect.value] += 1

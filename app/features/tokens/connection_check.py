@@ -13,9 +13,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
 from app.access.explain import HIDDEN, OUT_OF_REACH, meaning_of
-from app.access.situations import Scenes
+from app.access.point_in_time import AccessReader
 from app.crypto.keys import Peppers
-from app.domain.access import Question, Surroundings, decide, liveness
+from app.domain.access import PolicyContext, Question, decide, liveness
 from app.domain.errors import NotFound
 from app.domain.objects import Address, Server, Token
 from app.domain.policy import Effect
@@ -48,7 +48,7 @@ class Looked:
 
     at: datetime
     token: Token
-    around: Surroundings
+    context: PolicyContext
     steps: list[CheckStep]
     refusal: CheckStep | None = None
     reached: Sequence[Reached] = field(default=())
@@ -57,7 +57,7 @@ class Looked:
 
 async def look(
     session: AsyncSession,
-    scenes: Scenes,
+    reader: AccessReader,
     peppers: Peppers,
     token_id: UUID,
     *,
@@ -70,22 +70,22 @@ async def look(
 
     Raises ``NotFound`` and ``Unavailable``.
     """
-    token, servers, around = await scenes.token(token_id)
+    token, servers, context = await reader.token(token_id)
     if token is None:
         raise NotFound("There is no such token.")
-    steps = [] if secret is None else [await _secret(session, peppers, token_id, secret, scenes.time)]
-    stopped = [_of_token(token, scenes.at), await _of_identity(session, token, scenes.at)]
+    steps = [] if secret is None else [await _secret(session, peppers, token_id, secret, reader.time)]
+    stopped = [_of_token(token, reader.at), await _of_identity(session, token, reader.at)]
     steps += [*stopped, *_of_address(token, address)]
-    refusal = await _last_refusal(session, peppers, token_id, scenes.time, tells_all=tells_all)
+    refusal = await _last_refusal(session, peppers, token_id, reader.time, tells_all=tells_all)
     if any(step.state == "fail" for step in stopped):
-        return Looked(scenes.time, token, around, steps, refusal)
+        return Looked(reader.time, token, context, steps, refusal)
     anywhere = _anywhere(token)
-    reached = await in_slices(_reached(anywhere, list(servers.values()), around, scenes.at))
+    reached = await in_slices(_reached(anywhere, list(servers.values()), context, reader.at))
     steps.append(_of_access(token, reached))
     asked = [one for one in reached if not server_ids or one.server.id in server_ids]
     steps += [_out_of_reach(id) for id in server_ids if id not in {one.server.id for one in asked}]
     return Looked(
-        scenes.time, anywhere, around, steps, refusal, asked[:MOST_SERVERS], len(reached) - len(asked[:MOST_SERVERS])
+        reader.time, anywhere, context, steps, refusal, asked[:MOST_SERVERS], len(reached) - len(asked[:MOST_SERVERS])
     )  # fmt: skip
 
 
@@ -195,7 +195,7 @@ def _of_address(token: Token, address: Address | None) -> list[CheckStep]:
 
 
 def _reached(
-    token: Token, servers: Sequence[Server], around: Surroundings, at: float
+    token: Token, servers: Sequence[Server], context: PolicyContext, at: float
 ) -> Generator[None, None, list[Reached]]:
     """By slug; a step for each server."""
     found = []
@@ -203,7 +203,7 @@ def _reached(
         yield
         # Switched off, it is told apart from what the token does not reach anyway.
         question = Question(token, replace(server, enabled=True))
-        if decide(question, around, at).effect is not Effect.DENY:
+        if decide(question, context, at).effect is not Effect.DENY:
             found.append(Reached(server, server.enabled))
     return found
 

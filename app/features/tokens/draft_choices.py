@@ -11,7 +11,7 @@ from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
-from app.access.situations import Scene, Scenes
+from app.access.point_in_time import AccessReader, AccessState
 from app.domain.errors import NotFound
 from app.domain.objects import Identity, Part, Server
 from app.domain.policy import Effect
@@ -62,7 +62,7 @@ class Offers:
 
 async def offers_to(
     session: AsyncSession,
-    scenes: Scenes,
+    reader: AccessReader,
     identity_id: UUID,
     *,
     grantable: bool,
@@ -76,21 +76,21 @@ async def offers_to(
     ``q`` is text in what a server is called or says of itself, or in the name of one of its tools. Raises ``NotFound``
     and ``Unavailable``.
     """
-    scene = await scenes.of([identity_id])
-    identity = scene.identities.get(identity_id)
+    state = await reader.of([identity_id])
+    identity = state.identities.get(identity_id)
     if identity is None:
         raise NotFound("There is no such identity.")
-    reason = stopped(identity, scenes.at)
+    reason = stopped(identity, reader.at)
     if reason is not None:
         return Offers(reason)
     named = await _named(session, q)
     within = None if server_ids is None else frozenset(server_ids)
     wanted = [
         server
-        for server in sorted(scene.servers.values(), key=lambda server: server.slug)
+        for server in sorted(state.servers.values(), key=lambda server: server.slug)
         if server.slug > after and (within is None or server.id in within)
     ]
-    found = _page(identity, wanted, scene, scenes.at, q=q, named=named, grantable=grantable, limit=limit)
+    found = _page(identity, wanted, state, reader.at, q=q, named=named, grantable=grantable, limit=limit)
     servers, following = await in_slices(found)
     return Offers(None, servers, following)
 
@@ -104,7 +104,7 @@ async def _named(session: AsyncSession, q: str) -> frozenset[UUID]:
 
 
 def _page(
-    identity: Identity, servers: Iterable[Server], scene: Scene, at: float, *,
+    identity: Identity, servers: Iterable[Server], state: AccessState, at: float, *,
     q: str, named: frozenset[UUID], grantable: bool, limit: int,
 ) -> Generator[None, None, tuple[tuple[OfferedServer, ...], str | None]]:  # fmt: skip
     anything = with_everything(identity)
@@ -115,8 +115,8 @@ def _page(
         yield
         if q and server.id not in named and not _has_text(server, text):
             continue
-        own = yield from reach(identity, server, scene.around, at)
-        most = (yield from reach(anything, server, scene.around, at)) if grantable else own
+        own = yield from reach(identity, server, state.context, at)
+        most = (yield from reach(anything, server, state.context, at)) if grantable else own
         if most is None:
             continue
         if len(found) == limit or tools > TOOLS_A_PAGE:

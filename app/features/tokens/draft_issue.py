@@ -7,7 +7,7 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.access.situations import Scenes
+from app.access.point_in_time import AccessReader
 from app.domain.errors import Conflict
 from app.domain.risk import Risk
 from app.features.grants.schemas import GrantCreate, IdentityPrincipal
@@ -57,7 +57,7 @@ class Prospect:
         return hashlib.sha256(shown.encode()).hexdigest()[:16]
 
 
-async def prospect_of(session: AsyncSession, scenes: Scenes, content: DraftContent) -> Prospect:
+async def prospect_of(session: AsyncSession, reader: AccessReader, content: DraftContent) -> Prospect:
     """What comes of a draft if it is issued now. Raises ``NotFound`` and ``Unavailable``."""
     if content.identity_id is None or not content.servers:
         return Prospect(content, None, ())
@@ -65,7 +65,7 @@ async def prospect_of(session: AsyncSession, scenes: Scenes, content: DraftConte
     wanted, after = [one.server_id for one in content.servers], ""
     while True:
         offers = await offers_to(
-            session, scenes, content.identity_id,
+            session, reader, content.identity_id,
             grantable=True, server_ids=wanted, after=after, limit=MOST_SERVERS,
         )  # fmt: skip
         found.update((one.id, one) for one in offers.servers)
@@ -112,7 +112,7 @@ def grants_for(content: DraftContent, needing: list[DraftServer]) -> list[GrantC
 async def issue_draft(
     session: AsyncSession,
     runtime: Runtime,
-    scenes: Scenes,
+    reader: AccessReader,
     caller: Caller,
     draft: TokenDraft,
     content: DraftContent,
@@ -129,7 +129,7 @@ async def issue_draft(
             "This token was issued already; its secret was shown once.", code="draft_already_issued"
         )
     body = content.token()
-    prospect = await prospect_of(session, scenes, content)
+    prospect = await prospect_of(session, reader, content)
     if prospect.mark != confirmed:
         raise Conflict(
             "The token, or what has been granted, changed since this was shown: look at the summary again.",

@@ -173,7 +173,7 @@ class Aggregate:
             at = self.pipeline.snapshots.now()
             parts = await in_slices(
                 reached_parts(
-                    passed.view.token, passed.view.within(), passed.view.around, at, exchange.address
+                    passed.view.token, passed.view.within(), passed.view.context, at, exchange.address
                 )
             )
             answer = {**result, "capabilities": _capabilities(parts)}

@@ -53,12 +53,12 @@ def _seen(view: View, at: float, address: Address | None) -> Generator[None, Non
     for server in view.within():
         yield
         question = Question(view.token, server, address=address)
-        if decide(question, view.around, at).effect is Effect.DENY:
+        if decide(question, view.context, at).effect is Effect.DENY:
             continue
         tools.add((server.id, server.version))
         for part, reached in parts.items():
             question = Question(view.token, server, address=address, part=part)
-            if decide(question, view.around, at).effect is not Effect.DENY:
+            if decide(question, view.context, at).effect is not Effect.DENY:
                 reached.add(server.id)
     return Sight(frozenset(tools), frozenset(parts[Part.PROMPTS]), frozenset(parts[Part.RESOURCES]))
 
@@ -66,7 +66,7 @@ def _seen(view: View, at: float, address: Address | None) -> Generator[None, Non
 def _rights(view: View) -> list[Version]:
     """What says which tools are seen of a server that is in reach."""
     versions = [(link.id, link.version) for link in view.token.chain()]
-    versions.append((POLICY_SET_ID, view.around.policy_version))
+    versions.append((POLICY_SET_ID, view.context.policy_version))
     versions += [(grant.id, grant.version) for link in view.token.chain() for grant in link.identity.grants]
     return versions
 
@@ -80,7 +80,7 @@ class FleetAsk(Ask):
     def _decide(self, view: View, at: float) -> Decision:
         stopped = liveness(view.token, at, self.address)
         servers = tuple(view.within())
-        versions, valid_from, valid_until = everything_read(view.token, servers, view.around, at)
+        versions, valid_from, valid_until = everything_read(view.token, servers, view.context, at)
         effect = Effect.ALLOW if stopped is None else Effect.DENY
         return Decision(effect, stopped or "token_active", versions, valid_from, valid_until)
 

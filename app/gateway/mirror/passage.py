@@ -173,7 +173,7 @@ class MirrorPassage:
             return False
         server = view.servers.get(line.server.slug)
         question = Question(view.token, server, tool, address=line.address, part=part)
-        return decide(question, view.around, line.snapshots.now()).allowed
+        return decide(question, view.context, line.snapshots.now()).allowed
 
 
 def open_event_id(

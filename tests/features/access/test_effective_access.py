@@ -128,12 +128,12 @@ async def test_it_says_what_the_gateway_decides_for_a_token_of_all_grants(
     assert credential is not None
     snapshot = app.api.state.access
     token = await snapshot.token(credential, fresh=True)
-    servers, around = await snapshot.fleet(fresh=True)
+    servers, context = await snapshot.fleet(fresh=True)
     allowed = {
         (format_id(SERVER, server.id), format_id(TOOL, tool.id), decided.grant_id)
         for server in servers.servers.values()
         for tool in server.tools.values()
-        if (decided := decide(Question(token, server, tool.name), around, snapshot.clock.now())).allowed
+        if (decided := decide(Question(token, server, tool.name), context, snapshot.clock.now())).allowed
     }
     assert len(allowed) == 4
     items = (await access(api, ada))["items"]

@@ -15,7 +15,7 @@ from app.access.policy.compiled import compile_policy
 from app.access.policy.evaluator import Evaluator, Outcome
 from app.access.policy.judging import Rules
 from app.access.policy.published import Mode, PublishedPolicy
-from app.access.policy.selection import Selector, scene_of
+from app.access.policy.selection import Selector, engine_input_of
 from app.domain.policy import (
     Act,
     ApprovalDemand,
@@ -364,8 +364,8 @@ def test_a_request_that_the_engine_cannot_take_fails_every_policy_it_was_asked_a
     compiled = [compile_policy(policy(f"{FORBID} when {{ context.x == {number} }};")) for number in range(2)]
     selector, request = Selector(compiled), call(PEOPLE[0], PAY)
     for context in ('{"x": null}', '{"x": 1.5}', "no json", '{"x": {"__expr": "1"}}'):
-        assert selector.ask(scene_of(request), (0, 1), context).failed.keys() == {0, 1}
-    assert selector.ask(scene_of(request), (0, 1), '{"x": 1}').satisfied == (1,)
+        assert selector.ask(engine_input_of(request), (0, 1), context).failed.keys() == {0, 1}
+    assert selector.ask(engine_input_of(request), (0, 1), '{"x": 1}').satisfied == (1,)
 
 
 def test_an_attenuated_token_is_judged_by_its_own_depth_and_id() -> None:
@@ -399,9 +399,9 @@ def test_the_engine_is_asked_again_for_whatever_a_policy_reads_that_differs(
     asked: list[str] = []
     ask = Selector.ask
 
-    def counted(self: Selector, scene: Any, numbers: Any, context: str, **others: Any) -> Any:
+    def counted(self: Selector, engine_input: Any, numbers: Any, context: str, **others: Any) -> Any:
         asked.append(context)
-        return ask(self, scene, numbers, context, **others)
+        return ask(self, engine_input, numbers, context, **others)
 
     monkeypatch.setattr(Selector, "ask", counted)
     home = 'context has ip && context.ip.isInRange(ip("10.0.0.0/8"))'

@@ -6,7 +6,7 @@ import httpx2
 import pytest
 from sqlalchemy import text
 
-from app.access.situations import Scenes
+from app.access.point_in_time import AccessReader
 from app.features.tokens.draft_choices import Offers, offers_to
 from tests.features.access.test_effective_access import Fleet
 from tests.features.principals import Json, Sessions, grant, made, person, plain
@@ -32,9 +32,9 @@ async def offered(
     limit: int = 10,
 ) -> Offers:  # fmt: skip
     async with sessions() as session:
-        scenes = Scenes(session, app.api.state.access)
+        reader = AccessReader(session, app.api.state.access)
         return await offers_to(
-            session, scenes, plain(whose), grantable=grantable, q=q, after=after, limit=limit
+            session, reader, plain(whose), grantable=grantable, q=q, after=after, limit=limit
         )
 
 

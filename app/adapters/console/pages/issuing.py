@@ -10,7 +10,7 @@ from uuid import UUID
 from fastapi import APIRouter, Request, Response
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.access.situations import Scenes
+from app.access.point_in_time import AccessReader
 from app.access.snapshot import CurrentSnapshot
 from app.adapters.console.forms import Problems, attempted, read_query, validated
 from app.adapters.console.page import PageRoute, page, redirect
@@ -137,20 +137,20 @@ async def show_tools(
     draft, content = await step_of(session, viewer, draft_id)
     if content.identity_id is None:
         return redirect(draft_path(draft, "/who"))
-    asked, scenes = request.query_params, Scenes(session, snapshot)
+    asked, reader = request.query_params, AccessReader(session, snapshot)
     identity, may_grant = await find_identity(session, content.identity_id), viewer.may("grants.write")
     q, after, which = _text(request, "q"), _text(request, "after"), asked.get("which", "")
     if which not in ("granted", "all"):
-        granted = await offers_to(session, scenes, identity.id, grantable=False, limit=1)
+        granted = await offers_to(session, reader, identity.id, grantable=False, limit=1)
         which = "all" if may_grant and not granted.servers else "granted"
     grantable = may_grant and which == "all"
     offers = await offers_to(
-        session, scenes, identity.id, grantable=grantable, q=q, after=after, limit=SERVERS_A_PAGE
+        session, reader, identity.id, grantable=grantable, q=q, after=after, limit=SERVERS_A_PAGE
     )
     kept = {"which": "all" if grantable else "granted", "q": q}
     return page(
         request, "tokens/tools.html", viewer=viewer, draft=draft, content=content, path_of=draft_path(draft),
-        identity=identity, who=_name_of(identity), offers=offers, prospect=await prospect_of(session, scenes, content),
+        identity=identity, who=_name_of(identity), offers=offers, prospect=await prospect_of(session, reader, content),
         grantable=grantable, may_grant=may_grant, q=q, kept=kept, after=after,
         more=_more(request, {**kept, "after": offers.following or ""}) if offers.following else None,
         first=_more(request, kept) if after else None,
@@ -186,8 +186,8 @@ async def pick_tools(
     if content.identity_id is None:
         return redirect(draft_path(draft, "/who"))
     grantable = viewer.may("grants.write") and request.query_params.get("which") == "all"
-    scenes = Scenes(session, snapshot)
-    offer = await _offer(session, scenes, content.identity_id, server_id, grantable=grantable)
+    reader = AccessReader(session, snapshot)
+    offer = await _offer(session, reader, content.identity_id, server_id, grantable=grantable)
     chosen, q = content.of_server(server_id), _text(request, "q")
     names = _names(chosen, offer)
     matching = [tool for tool in offer.tools if q.lower() in tool.name.lower()]
@@ -207,8 +207,8 @@ async def keep_tools(
     if content.identity_id is None:
         return redirect(draft_path(draft, "/who"))
     form, which = sent.form, _place(sent)["which"]
-    scenes, grantable = Scenes(session, snapshot), which == "all" and sent.viewer.may("grants.write")
-    offer = await _offer(session, scenes, content.identity_id, server_id, grantable=grantable)
+    reader, grantable = AccessReader(session, snapshot), which == "all" and sent.viewer.may("grants.write")
+    offer = await _offer(session, reader, content.identity_id, server_id, grantable=grantable)
     shown, ticked = set(form.texts("shown")), set(form.texts("tool"))
     names = (_names(content.of_server(server_id), offer) - shown) | ticked
     kept = [tool.name for tool in offer.tools if tool.name in names]
@@ -280,9 +280,9 @@ async def _person_called(session: AsyncSession, runtime: Runtime, user_name: str
 
 
 async def _offer(
-    session: AsyncSession, scenes: Scenes, identity_id: UUID, server_id: UUID, *, grantable: bool
+    session: AsyncSession, reader: AccessReader, identity_id: UUID, server_id: UUID, *, grantable: bool
 ) -> OfferedServer:
-    offers = await offers_to(session, scenes, identity_id, grantable=grantable, server_ids=[server_id])
+    offers = await offers_to(session, reader, identity_id, grantable=grantable, server_ids=[server_id])
     if not offers.servers:
         raise NotFound("There is no such server, or nothing of it can be chosen.")
     return offers.servers[0]

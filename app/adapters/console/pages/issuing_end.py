@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Request, Response
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.access.situations import Scenes
+from app.access.point_in_time import AccessReader
 from app.access.snapshot import CurrentSnapshot
 from app.adapters.console.console import CurrentConsole
 from app.adapters.console.forms import Form, Problems, attempted, validated
@@ -97,7 +97,7 @@ async def show_summary(
     missing = _missing(content)
     if missing:
         return redirect(draft_path(draft, missing))
-    return await _show_summary(request, viewer, session, Scenes(session, snapshot), draft, content)
+    return await _show_summary(request, viewer, session, AccessReader(session, snapshot), draft, content)
 
 
 @router.get(
@@ -119,13 +119,13 @@ async def issue(
     draft, content = await read_draft(session, sent.viewer.caller, draft_id, hold=True)
     if draft.token_id is not None:
         return await _issued_already(request, sent.viewer, session, draft)
-    scenes, confirmed = Scenes(session, snapshot), sent.form.text("mark")
+    reader, confirmed = AccessReader(session, snapshot), sent.form.text("mark")
     async with attempted(session) as attempt:
         issued = await issue_draft(
-            session, runtime, scenes, sent.viewer.caller, draft, content, confirmed, request.state.request_id
+            session, runtime, reader, sent.viewer.caller, draft, content, confirmed, request.state.request_id
         )
     if attempt.problems:
-        return await _show_summary(request, sent.viewer, session, scenes, draft, content, attempt.problems)
+        return await _show_summary(request, sent.viewer, session, reader, draft, content, attempt.problems)
     return await _show_secret(request, sent.viewer, session, runtime, issued)
 
 
@@ -220,12 +220,12 @@ async def _show_limits(
 
 
 async def _show_summary(
-    request: Request, viewer: Viewer, session: AsyncSession, scenes: Scenes, draft: TokenDraft,
+    request: Request, viewer: Viewer, session: AsyncSession, reader: AccessReader, draft: TokenDraft,
     content: DraftContent, problems: Problems | None = None,
 ) -> Response:  # fmt: skip
     assert content.identity_id is not None  # noqa: S101  # That step is done.
     identity = await find_identity(session, content.identity_id)
-    prospect = await prospect_of(session, scenes, content)
+    prospect = await prospect_of(session, reader, content)
     tools = [tool for server in prospect.servers for tool in server.tools]
     recipient = identity.owner_id or identity.id
     return page(

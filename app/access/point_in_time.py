@@ -1,8 +1,6 @@
-"""What an answer about access is worked out from: how things are now, or how they were at a moment.
+"""Access data at one point in time: the current data, or past data from the versions that the history keeps.
 
-How things were at a moment: what decisions are made of, read from the versions that the history keeps.
-
-Versions in these values are those of the history, and nothing is ever admitted by them.
+Versions in past data are those of the history. No call is ever admitted by them.
 """
 
 import asyncio
@@ -21,7 +19,7 @@ from app.access.policy.compiling import evaluator_of
 from app.access.policy.published import Mode, PublishedPolicy
 from app.access.reading import Fleet, Holders
 from app.access.snapshot import AccessSnapshot, SnapshotUnavailable
-from app.domain.access import Surroundings
+from app.domain.access import PolicyContext
 from app.domain.arguments import argument_types
 from app.domain.errors import Invalid, Unavailable
 from app.domain.objects import Grant, Identity, IdentityStatus, Server, Token, Tool, ToolState
@@ -263,18 +261,17 @@ _UNAVAILABLE = "The database cannot serve right now; repeat the request shortly.
 
 
 @dataclass(frozen=True, slots=True)
-class Scene:
-    """Identities and servers at a moment, and what decides about them. ``group_of``: by grant, the group that it was
-    made to."""
+class AccessState:
+    """Identities and servers at a point in time, with the policy context. ``group_of`` maps a grant to its group."""
 
     identities: Mapping[UUID, Identity]
     group_of: Mapping[UUID, UUID]
     servers: Mapping[UUID, Server]
-    around: Surroundings
+    context: PolicyContext
 
 
-class Scenes:
-    """Scenes of one moment: the past, or how things are now, judged at a moment that is now or later.
+class AccessReader:
+    """Reads access data for one point in time: past data, or current data to be evaluated now or later.
 
     ``at`` is in Unix seconds; ``server_ids`` says that these servers are enough, ``named_by_grants`` that those are
     which a grant of the identities names, ``asked`` that this one is, by its id as the API writes it or its slug;
@@ -305,7 +302,7 @@ class Scenes:
         self._typed = typed
         self._pointer = pointer
         self._moment = None if at is None or at.timestamp() >= now else at
-        self._past: tuple[Mapping[UUID, Server], Surroundings] | None = None
+        self._past: tuple[Mapping[UUID, Server], PolicyContext] | None = None
         self.at = now if at is None else at.timestamp()
 
     @property
@@ -317,33 +314,33 @@ class Scenes:
         """The moment, as answers say it."""
         return datetime.fromtimestamp(self.at, UTC)
 
-    async def of(self, ids: Sequence[UUID]) -> Scene:
-        """The scene with those of these identities that there are. Raises ``Unavailable``, and ``Invalid`` for a
-        moment before which nothing is known."""
+    async def of(self, ids: Sequence[UUID]) -> AccessState:
+        """Read the state with the identities that exist. Raises ``Unavailable``, and ``Invalid`` for a time before
+        the history begins."""
         if self._moment is None:
             try:
-                holders, fleet, around = await self._snapshot.holders(ids, self._looked_at)
+                holders, fleet, context = await self._snapshot.holders(ids, self._looked_at)
             except SnapshotUnavailable as error:
                 raise Unavailable(_UNAVAILABLE) from error
             servers = fleet.servers
             if self._named_by_grants:
                 servers = {server.id: server for server in _named(holders, fleet)}
-            return Scene(holders.identities, holders.group_of, servers, around)
+            return AccessState(holders.identities, holders.group_of, servers, context)
         if self._past is None:
             self._past = await self._read_past(self._moment)
         identities, group_of = await identities_at(self._session, ids, self._moment)
-        return Scene(identities, group_of, *self._past)
+        return AccessState(identities, group_of, *self._past)
 
-    async def token(self, token_id: UUID) -> tuple[Token | None, Mapping[UUID, Server], Surroundings]:
+    async def token(self, token_id: UUID) -> tuple[Token | None, Mapping[UUID, Server], PolicyContext]:
         """A token, whoever presents it, and what decides about it. Raises as ``of`` does."""
         if self._moment is None:
             try:
                 token = await self._snapshot.live_token(token_id)
                 known, _ = await self._snapshot.fleet()
-                fleet, around = await self._snapshot.fleet(fresh=True, only=self._one_of(known))
+                fleet, context = await self._snapshot.fleet(fresh=True, only=self._one_of(known))
             except SnapshotUnavailable as error:
                 raise Unavailable(_UNAVAILABLE) from error
-            return token, fleet.servers, around
+            return token, fleet.servers, context
         if self._past is None:
             self._past = await self._read_past(self._moment)
         return await token_at(self._session, token_id, self._moment), *self._past
@@ -358,7 +355,7 @@ class Scenes:
         server = None if self._asked is None else server_named(known.servers, known.by_slug, self._asked)
         return None if server is None else [server.id]
 
-    async def _read_past(self, at: datetime) -> tuple[Mapping[UUID, Server], Surroundings]:
+    async def _read_past(self, at: datetime) -> tuple[Mapping[UUID, Server], PolicyContext]:
         since = await known_since(self._session)
         if since is None or at < since:
             known = "nothing yet" if since is None else f"what was from {since.isoformat()} on"
@@ -368,7 +365,7 @@ class Scenes:
         published = await policies_at(self._session, at)
         # Off the loop: a thousand policies take a good part of a second.
         policies = await asyncio.to_thread(evaluator_of, published, self._snapshot.policies.rules)
-        return servers, Surroundings(0, 0, policies)
+        return servers, PolicyContext(0, 0, policies)
 
 
 def server_named(servers: Mapping[UUID, Server], by_slug: Mapping[str, Server], name: str) -> Server | None:
