@@ -16,35 +16,25 @@ from app.adapters.scim import routes as scim
 from app.adapters.ssf import push_routes as signal_pushes
 from app.db.rewinds import RewindGuard
 from app.features.access import explain_routes as explaining
-from app.features.access import matrix_routes as access_matrix
 from app.features.access import reach_routes as access
-from app.features.access import unused_routes as stale_access
+from app.features.access import routes as unused_access
 from app.features.administrators import break_glass_routes as break_glass
 from app.features.administrators import routes as administrators
-from app.features.approvals import approve_routes as approving
 from app.features.approvals import routes as approvals
-from app.features.audit import export_routes as audit_export
-from app.features.audit import follow_routes as audit_following
 from app.features.audit import proof_routes as audit_proofs
 from app.features.audit import routes as audit
-from app.features.audit import stats_routes as audit_stats
 from app.features.audit_sinks import routes as audit_sinks
 from app.features.grants import preview_routes as grant_previews
 from app.features.grants import routes as grants
 from app.features.groups import end_routes as group_endings
 from app.features.groups import routes as groups
-from app.features.identities import erase_routes as erasing
-from app.features.identities import offboard_routes as offboarding
 from app.features.identities import receipt_routes as receipts
 from app.features.identities import routes as identities
 from app.features.identities import schedule_routes as scheduled_offboardings
 from app.features.identity_providers import routes as identity_providers
 from app.features.identity_providers.signals import routes as signals
 from app.features.invitations import routes as invitations
-from app.features.me import agent_routes as own_agents
-from app.features.me import requestable_routes as requestable
 from app.features.me import routes as me
-from app.features.me import token_routes as own_tokens
 from app.features.policies import publish_routes as publishing
 from app.features.policies import routes as policies
 from app.features.policies import simulate_routes as simulating
@@ -111,16 +101,12 @@ def create_api(settings: Settings, rewinds: RewindGuard | None = None) -> FastAP
 def _routes() -> tuple[BaseRoute, ...]:
     """What the API answers, put together once in a process: most of what a start costs, whatever the settings."""
     everything = APIRouter()
-    # Offboarding first: its fixed paths would otherwise read as identity ids.
     for feature in (
-        offboarding,
-        erasing,
+        identities,
         scheduled_offboardings,
         receipts,
         servers,
         tools,
-        identities,
-        own_agents,
         invitations,
         groups,
         group_endings,
@@ -128,10 +114,7 @@ def _routes() -> tuple[BaseRoute, ...]:
         grant_previews,
         tokens,
         pickups,
-        own_tokens,
         approvals,
-        approving,
-        requestable,
         policy_templates,
         policies,
         publishing,
@@ -139,8 +122,7 @@ def _routes() -> tuple[BaseRoute, ...]:
         explaining,
         connections,
         simulating,
-        stale_access,
-        access_matrix,
+        unused_access,
         tool_grants,
         service_accounts,
         identity_providers,
@@ -150,9 +132,6 @@ def _routes() -> tuple[BaseRoute, ...]:
         audit_sinks,
         me,
         break_glass,
-        audit_stats,
-        audit_export,
-        audit_following,
         audit_proofs,
         audit,
         oauth,

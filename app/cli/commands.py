@@ -146,8 +146,8 @@ def migrate() -> None:
 @app.command()
 def maintain() -> None:
     """Make the coming months of the audit log, and drop those past the retention. For cron."""
+    from app.cli.database import maintain as run
     from app.cli.database import usable_database
-    from app.cli.maintenance import maintain as run
     from app.settings import load_settings
 
     with usable_database(load_settings()) as settings:

@@ -17,10 +17,10 @@ from mcp import Client, MCPError
 from mcp.client.streamable_http import streamable_http_client
 from mcp_types import CallToolResult, TextContent
 
-from app.cli import dev_file
+from app.cli import dev as dev_file
 from app.cli.api import Api, ApiFault, Json
 from app.cli.errors import CannotStart
-from app.cli.fleet import Fleet
+from app.cli.seed import Fleet
 from app.settings import Settings
 
 _SERVER = "git"

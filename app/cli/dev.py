@@ -3,41 +3,188 @@
 The supervisor owns the embedded database, and has three children: ``scopegate serve``, the OpenID provider and the
 bridge of the demo fleet. They end with it, however it ends; a database that a killed supervisor left is adopted next
 time.
+
+``<data dir>/dev.json``: what other programs need to use a ``scopegate dev``. It holds secrets: mode 0600.
+
+The few lines that ``scopegate dev`` prints when it is ready.
+
+No secret is among them: the commands read them from ``dev.json``, so that no scroll-back or log holds one.
 """
 
 import contextlib
 import fcntl
+import json
 import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx2
 import typer
 
-from app.cli import dev_file
 from app.cli.api import Api, ApiFault
 from app.cli.children import Child
 from app.cli.credentials import first_credential
-from app.cli.database import usable_database
+from app.cli.database import maintain, usable_database
 from app.cli.errors import CannotStart
-from app.cli.fleet import SERVERS, Fleet
-from app.cli.listening import bound_socket
-from app.cli.maintenance import maintain
-from app.cli.openid import OpenIdProvider, SignIn
-from app.cli.seed import seed
-from app.cli.signals import Stopped, signals_cancel, signals_held, signals_stop
-from app.cli.welcome import welcome
+from app.cli.openid import CLIENT_ID, SCOPES, OpenIdProvider, SignIn
+from app.cli.seed import AGENT, PERSON, SERVERS, Fleet, seed, token_id
+from app.cli.signals import Stopped, bound_socket, signals_cancel, signals_held, signals_stop
 from app.settings import Settings
 
+
+@dataclass(frozen=True, slots=True)
+class DevFile:
+    """Where the service is, the credential of its first service account, the demo's tokens by name, and how people
+    sign in; ``None`` where that is left to a provider of somebody else's."""
+
+    url: str
+    client_id: str
+    client_secret: str = field(repr=False)
+    servers: list[str] = field(default_factory=list)
+    tokens: dict[str, str] = field(default_factory=dict, repr=False)
+    sign_in: SignIn | None = None
+
+    def write(self, data_dir: Path) -> None:
+        """Write it whole or not at all, never readable by others at any moment."""
+        content: dict[str, object] = {
+            "url": self.url,
+            "console_url": f"{self.url}/console",
+            "mcp_url": f"{self.url}/mcp",
+            "client_id": self.client_id,
+            "client_secret": self.client_secret,
+            "demo": {"servers": self.servers, "tokens": self.tokens},
+        }
+        if self.sign_in is not None:
+            content["oidc"] = {
+                "issuer": self.sign_in.issuer,
+                "client_id": CLIENT_ID,
+                "scope": " ".join(SCOPES),
+                "passwords": self.sign_in.passwords,
+            }
+        unfinished = data_dir / "dev.json.new"
+        unfinished.unlink(missing_ok=True)
+        handle = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(json.dumps(content, indent=2) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        unfinished.replace(path_in(data_dir))
+
+
+def path_in(data_dir: Path) -> Path:
+    """Where the file of a data directory lies."""
+    return data_dir.absolute() / "dev.json"
+
+
+def read(data_dir: Path) -> DevFile | None:
+    """The file of a data directory; ``None`` when there is none.
+
+    Raises:
+        CannotStart: it is there and cannot be understood.
+    """
+    path = path_in(data_dir)
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        demo, oidc = content["demo"], content.get("oidc")
+        return DevFile(
+            url=content["url"],
+            client_id=content["client_id"],
+            client_secret=content["client_secret"],
+            servers=list(demo["servers"]),
+            tokens=dict(demo["tokens"]),
+            sign_in=SignIn(oidc["issuer"], dict(oidc["passwords"])) if oidc else None,
+        )
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError):
+        raise CannotStart(f"{path} cannot be read; remove it to have new credentials made") from None
+
+
+_VERSION = "2026-07-28"
+
+_LIST_TOOLS = {
+    "jsonrpc": "2.0",
+    "id": 1,
+    "method": "tools/list",
+    "params": {
+        "_meta": {
+            "io.modelcontextprotocol/protocolVersion": _VERSION,
+            "io.modelcontextprotocol/clientCapabilities": {},
+        }
+    },
+}
+
+
+def welcome(known: DevFile, data_dir: Path, repository: Path) -> str:
+    """Where it serves, how to connect, and how to revoke: commands for a POSIX shell that work as they stand."""
+    url, mcp = known.url, f"{known.url}/mcp"
+    token = known.tokens[PERSON]
+    return f"""
+Scopegate serves at {url} (console: {url}/console, REST API: {url}/docs, MCP: {mcp};
+Ctrl-C stops it).
+{PERSON} may read the servers git and time. {AGENT}, her agent, may also commit in
+{repository}
+
+Connect an MCP client as {PERSON}:
+  dev_json() {{ python3 -c "import json; print(json.load(open('{path_in(data_dir)}'))$1)"; }}
+  TOKEN=$(dev_json '["demo"]["tokens"]["{PERSON}"]')
+  claude mcp add --transport http scopegate {mcp} --header "Authorization: Bearer $TOKEN"
+
+Or see with curl what she sees:
+  curl -s {mcp} -H "Authorization: Bearer $TOKEN" -H "Content-Type: application/json" \\
+    -H "Accept: application/json, text/event-stream" -H "MCP-Protocol-Version: {_VERSION}" \\
+    -H "Mcp-Method: tools/list" -d '{json.dumps(_LIST_TOOLS)}'
+
+{_bearer(known)} |
+    python3 -c 'import json, sys; print(json.load(sys.stdin)["access_token"])')
+  curl -s {url}/api/v1/me -H "Authorization: Bearer $BEARER"
+
+Revoke {PERSON}'s token with it, then ask again:
+  curl -s -X POST {url}/api/v1/tokens/{token_id(token)}/revoke \\
+    -H "Authorization: Bearer $BEARER" -H "Content-Type: application/json" -d '{{"reason": "a trial"}}'
+
+{_pages(known)}`make demo` in another terminal plays the whole story.
+"""
+
+
+def _bearer(known: DevFile) -> str:
+    """How to get a bearer for the API: what becomes of the text that an endpoint answers comes after it."""
+    if known.sign_in is None:
+        return f"""Sign in to the API as the demo's service account:
+  BEARER=$(curl -s {known.url}/oauth/token -d grant_type=client_credentials \\
+    -u "$(dev_json '["client_id"]'):$(dev_json '["client_secret"]')\""""
+    return f"""Sign in to the API as ada at the OpenID provider, {known.sign_in.issuer}
+(she is an owner; grace is an admin, otto an auditor, nora signs in without a role, max not at all):
+  BEARER=$(curl -s {known.sign_in.issuer}/oauth/token -d grant_type=password -d client_id={CLIENT_ID} \\
+    -d "scope={" ".join(SCOPES)}" -d username=ada -d "password=$(dev_json '["oidc"]["passwords"]["ada"]')\""""
+
+
+def _pages(known: DevFile) -> str:
+    """The console, where there is a provider that people can sign in at."""
+    if known.sign_in is None:
+        return ""
+    return f"""The console is at {known.url}/console: sign in as ada with this password:
+  dev_json '["oidc"]["passwords"]["ada"]'
+
+"""
+
+
 _READY_SECONDS = 60.0
+
 _STOP_SECONDS = 20.0
+
 _BETWEEN_LOOKS = 0.1
+
 _DAY = 86_400.0
+
 # The demo fleet listens on loopback, which upstreams otherwise may not.
 _NETWORKS = "SCOPEGATE_UPSTREAM_ALLOWED_NETWORKS"
+
 _ORIGINS = "SCOPEGATE_ALLOWED_ORIGINS"
+
 _LOOPBACK = "127.0.0.0/8"
 
 
@@ -55,7 +202,7 @@ def dev(settings: Settings) -> None:
 
 def _run(settings: Settings, running: contextlib.ExitStack) -> None:
     data_dir = settings.data_dir.absolute()
-    if dev_file.read(data_dir) is None:
+    if read(data_dir) is None:
         typer.echo(f"Making the database and the demo fleet in {data_dir} ...")
     with signals_held():
         # Stopped half-way, a database that was just launched would be nobody's.
@@ -91,14 +238,14 @@ def _provider(settings: Settings, url: str) -> OpenIdProvider | None:
     """The provider to sign in at; ``None`` where the settings name another."""
     if settings.oidc_issuer is not None:
         return None
-    last = dev_file.read(settings.data_dir)
+    last = read(settings.data_dir)
     return OpenIdProvider(settings.data_dir, url, last.sign_in.passwords if last and last.sign_in else {})
 
 
-def _seeded(settings: Settings, url: str, fleet: Fleet, sign_in: SignIn | None) -> dev_file.DevFile:
+def _seeded(settings: Settings, url: str, fleet: Fleet, sign_in: SignIn | None) -> DevFile:
     """Sign in with the credential of last time, or with a new one; make what is missing; write it down."""
     data_dir = settings.data_dir
-    last = dev_file.read(data_dir)
+    last = read(data_dir)
     tokens = last.tokens if last else {}
     try:
         api, credential = _signed_in(settings, url, last, sign_in)
@@ -106,13 +253,13 @@ def _seeded(settings: Settings, url: str, fleet: Fleet, sign_in: SignIn | None) 
             tokens = seed(api, fleet, tokens)
     except ApiFault as fault:
         raise CannotStart(f"the demo cannot be set up: {fault}", code=1) from None
-    known = dev_file.DevFile(url, *credential, servers=list(SERVERS), tokens=tokens, sign_in=sign_in)
+    known = DevFile(url, *credential, servers=list(SERVERS), tokens=tokens, sign_in=sign_in)
     known.write(data_dir)
     return known
 
 
 def _signed_in(
-    settings: Settings, url: str, last: dev_file.DevFile | None, sign_in: SignIn | None
+    settings: Settings, url: str, last: DevFile | None, sign_in: SignIn | None
 ) -> tuple[Api, tuple[str, str]]:
     if last is not None:
         try:
@@ -123,7 +270,7 @@ def _signed_in(
         credential = first_credential(settings)
     # Written at once: it is shown only now, and a failure below must not lose it.
     tokens = last.tokens if last else {}
-    dev_file.DevFile(url, *credential, tokens=tokens, sign_in=sign_in).write(settings.data_dir)
+    DevFile(url, *credential, tokens=tokens, sign_in=sign_in).write(settings.data_dir)
     return Api(url, *credential), credential
 
 

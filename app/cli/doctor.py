@@ -11,18 +11,17 @@ from app.adapters.console.assets import are_made
 from app.cli.database import usable_database
 from app.cli.errors import CannotStart
 from app.cli.keys import ENCRYPTION, standing
-from app.cli.listening import bound_socket
+from app.cli.signals import bound_socket
 from app.db.connection import DRIVER_FAULTS
 from app.db.embedded_postgres import EmbeddedPostgresError
 from app.db.engine import SESSION_SETTINGS, plain_url
 from app.db.migrations import DatabaseFault, check_not_newer, database_fault
 from app.domain.errors import Unavailable
-from app.features.audit.sealing.naming import OtherName, check_name
-from app.features.audit.sealing.sealer import BEHIND_S, sealing_standing
-from app.features.audit.sealing.tiles import LogFault
+from app.features.audit.sealing.leaves import LogFault
+from app.features.audit.sealing.sealer import BEHIND_S, OtherName, check_name, sealing_standing
 from app.http.readiness import HELD_BACK_S, HOLDER
 from app.settings import Settings
-from app.worker.sealing import trail_signer
+from app.worker.background import trail_signer
 
 
 def doctor(settings: Settings) -> bool:

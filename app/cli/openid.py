@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from app.cli.children import Child
-from app.cli.environments import (
+from app.cli.children import (
     LOOPBACK,
+    Child,
     free_port,
     make_environment,
     plain_environment,

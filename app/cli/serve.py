@@ -13,8 +13,7 @@ from uvicorn.supervisors import Multiprocess
 from app.cli.children import end_with_parent
 from app.cli.database import joined_database, usable_database
 from app.cli.errors import CannotStart
-from app.cli.listening import bound_socket, cannot_listen
-from app.cli.signals import Stopped, signals_held, signals_stop
+from app.cli.signals import Stopped, bound_socket, cannot_listen, signals_held, signals_stop
 from app.cli.supervisor import commands_running
 from app.db.rewinds import PROGRESS_FILE, RewindGuard
 from app.http.server_protocol import GuardedHttp

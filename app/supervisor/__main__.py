@@ -5,7 +5,7 @@ from pathlib import Path
 
 from app.outbound.stdio.commands import read_commands
 from app.outbound.stdio.wire import SupervisorAddress
-from app.supervisor.data_directories import FREE_USERS, DataDirectories
+from app.supervisor.isolation import FREE_USERS, DataDirectories
 from app.supervisor.limits import Limits
 from app.supervisor.serve import supervise
 

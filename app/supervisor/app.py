@@ -8,8 +8,8 @@ from uuid import UUID
 from app.lib import strict_json
 from app.lib.sse import encode_event
 from app.outbound.stdio.wire import HOLDER, LAUNCH, REFUSAL, SECRET, Holder, Launch, SupervisorAddress
-from app.supervisor.outlet import Outlet
-from app.supervisor.refusals import ENDED, INVALID_REQUEST, METHOD_NOT_FOUND, Refused, no_such_session
+from app.supervisor.bridge import Outlet
+from app.supervisor.limits import ENDED, INVALID_REQUEST, METHOD_NOT_FOUND, Refused, no_such_session
 from app.supervisor.sessions import Session, Sessions
 
 Scope = MutableMapping[str, Any]

@@ -3,8 +3,11 @@
 Every request gets an id of ours, and so do its progress token and its subscription, so that two requests never
 get each other's messages. What a program says beside answers belongs to no request on its pipe: it goes to the newest
 request that is being worked on, or to the session's own stream, all of which lead to the same client.
+
+What a program said to one HTTP request, on its way out.
 """
 
+import asyncio
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,16 +15,82 @@ from time import monotonic
 from typing import Any
 
 from app.lib import strict_json
-from app.supervisor.limits import Limits
-from app.supervisor.outlet import Outlet
-from app.supervisor.refusals import ENDED, INTERNAL_ERROR, METHOD_NOT_FOUND, too_many
+from app.supervisor.limits import ENDED, INTERNAL_ERROR, METHOD_NOT_FOUND, Limits, too_many
+
+
+class Outlet:
+    """Messages for one reader, in order. ``full`` is told when there are too many, ``free`` when no longer."""
+
+    def __init__(self, most: int, full: Callable[[], None], free: Callable[[], None]) -> None:
+        self._most = most
+        self._full = full
+        self._free = free
+        self._waiting: deque[bytes] = deque()
+        self._size = 0
+        self._news = asyncio.Event()
+        self._too_much = False
+        self.answered = False
+        """The last message is the answer."""
+        self.closed = False
+        self.cancelled_at: float | None = None
+        """When the client cancelled its request."""
+
+    def put(self, message: bytes, *, last: bool = False) -> None:
+        """Add a message; nothing follows the last."""
+        if self.closed:
+            return
+        self._waiting.append(message)
+        self._size += len(message)
+        self.answered = last
+        self.closed = last
+        self._news.set()
+        if self._size > self._most and not self._too_much:
+            self._too_much = True
+            self._full()
+
+    def close(self) -> None:
+        """Nothing follows, and no answer came; or its reader has left."""
+        self.closed = True
+        self._news.set()
+        self._drained()
+
+    async def get(self, within: float | None) -> bytes | None:
+        """The next message; ``None`` at the end. Raises ``TimeoutError``."""
+        while not self._waiting:
+            if self.closed:
+                return None
+            self._news.clear()
+            async with asyncio.timeout(within):
+                await self._news.wait()
+        message = self._waiting.popleft()
+        self._size -= len(message)
+        if self._size <= self._most:
+            self._drained()
+        return message
+
+    @property
+    def is_last(self) -> bool:
+        """Whether what ``get`` gave is the answer."""
+        return self.answered and not self._waiting
+
+    def _drained(self) -> None:
+        if self._too_much:
+            self._too_much = False
+            self._free()
+
 
 _MOST_OPEN = 1000
+
 _MOST_ASKED = 100
+
 _MOST_PARKED = 64
+
 _PARKED_SECONDS = 20.0
+
 _SUBSCRIPTION = "io.modelcontextprotocol/subscriptionId"
+
 _CANCELLED = "notifications/cancelled"
+
 
 Message = dict[str, Any]
 

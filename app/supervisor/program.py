@@ -14,11 +14,9 @@ from typing import Any, Protocol
 
 from app.lib.ids import SERVER, format_id
 from app.outbound.stdio.wire import Launch
-from app.supervisor.data_directories import NoPlace
-from app.supervisor.isolation import Isolation, Place, Removal, first_in_child
-from app.supervisor.limits import Limits
+from app.supervisor.isolation import Isolation, NoPlace, Place, Removal, first_in_child
+from app.supervisor.limits import Limits, Refused
 from app.supervisor.processes import kill_orphans, kill_session, kill_user
-from app.supervisor.refusals import Refused
 
 _log = logging.getLogger(__name__)
 _PIECE = 64 * 1024

@@ -13,8 +13,7 @@ import uvicorn
 from app.outbound.stdio.commands import AllowedCommands
 from app.outbound.stdio.wire import SupervisorAddress
 from app.supervisor.app import SupervisorApp
-from app.supervisor.data_directories import DataDirectories
-from app.supervisor.isolation import Isolation
+from app.supervisor.isolation import DataDirectories, Isolation
 from app.supervisor.limits import Limits
 from app.supervisor.processes import adopt_orphans, hide_from_equals
 from app.supervisor.sessions import Sessions

@@ -13,12 +13,10 @@ from uuid import UUID
 from app.outbound.stdio.commands import AllowedCommands
 from app.outbound.stdio.wire import NOBODY, Holder, Launch
 from app.supervisor.bridge import Bridge, Flood
-from app.supervisor.data_directories import NoPlace
-from app.supervisor.isolation import Isolation
-from app.supervisor.limits import Limits
+from app.supervisor.isolation import Isolation, NoPlace
+from app.supervisor.limits import Limits, Refused, no_such_session, resting, too_many
 from app.supervisor.processes import kill_orphans, kill_user
 from app.supervisor.program import Program, remove
-from app.supervisor.refusals import Refused, no_such_session, resting, too_many
 
 _log = logging.getLogger(__name__)
 _SWEEP_EVERY = 0.5

@@ -15,9 +15,9 @@ from app.db.engine import make_engine, make_sessions
 from app.db.migrations import SchemaCheck
 from app.db.rewinds import RewindGuard
 from app.features.administrators.break_glass import BreakGlass
-from app.features.audit.rollup import HourCounts
+from app.features.audit.stats import HourCounts
 from app.features.audit_sinks.deliver import AuditDeliveries
-from app.features.identities.schedule_loop import ScheduledOffboardings
+from app.features.identities.schedule import ScheduledOffboardings
 from app.features.tokens.check_routes import ConnectionChecks
 from app.features.tokens.expiring import ExpiryNotices
 from app.features.tools.asked_syncs import AskedSyncs
@@ -31,14 +31,11 @@ from app.outbound.client_tokens import ClientTokens
 from app.outbound.http import AddressPolicy, Limits, LoopGuard, OutboundClient
 from app.outbound.stdio import SupervisorAddress
 from app.settings import Settings
-from app.worker.background import cancelled
+from app.worker.background import cancelled, receiving_signals, sealing_trail, trail_signer
 from app.worker.commands import Reach
 from app.worker.database import database_url
 from app.worker.gateway import serving_gateway
-from app.worker.pages import pages
-from app.worker.sealing import sealing_trail, trail_signer
-from app.worker.sign_in import ProviderWatch, authenticators, local_administrator, provider_keys
-from app.worker.signals import receiving_signals
+from app.worker.sign_in import ProviderWatch, authenticators, local_administrator, pages, provider_keys
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 

@@ -1,6 +1,10 @@
 """The loops of a worker: started together, ended in their order, and none of them missing unnoticed.
 
 A worker without one of those that admit, cut and record would go on as if it had it: it ends instead, and is replaced.
+
+The worker's share of sealing the audit trail, on a session of the database itself.
+
+Shared Signals of one worker: what receives events, and the loop that asks for those that wait elsewhere.
 """
 
 import asyncio
@@ -8,13 +12,26 @@ import logging
 import os
 from collections.abc import Sequence
 from contextlib import AsyncExitStack, suppress
+from dataclasses import replace
 from typing import Protocol
 
+from app.adapters.ssf.polling import Polling
+from app.adapters.ssf.push_routes import Receiver, RefusedEvents
+from app.adapters.ssf.transmitters import Transmitters
 from app.admission.clients import Refusals
 from app.admission.in_flight import InFlightTable
+from app.crypto.jose.keys import ProviderKeys
+from app.crypto.signed_notes import NoteSigner, log_name
+from app.db.migrations import SchemaCheck
+from app.features.audit.sealing.sealer import Sealing
+from app.http.runtime import Runtime
+from app.lib.ids import new_id
 from app.lib.logs import log_fault
+from app.settings import Settings
+from app.worker.database import Connector, direct_url
 
 log = logging.getLogger(__name__)
+
 
 _STOP_S = 5.0
 
@@ -97,3 +114,33 @@ def _end_where_failed(task: asyncio.Task[None]) -> None:
     if _fault_of(task) is not None:
         # At once, as if it were killed, which loses no record: what it leaves open is told as lost.
         os._exit(1)
+
+
+def trail_signer(settings: Settings) -> NoteSigner:
+    """Signs checkpoints as the log of this installation."""
+    return NoteSigner(settings.keys("signing_key"), log_name(settings.base_url))
+
+
+def sealing_trail(settings: Settings, runtime: Runtime, stack: AsyncExitStack, check: SchemaCheck) -> Runtime:
+    """Seal until ``stack`` is closed; the runtime, with what stands in the way among its warnings."""
+    connect = Connector(direct_url(settings), new_id(), check, runtime.rewinds).named("sealing")
+    sealing = Sealing(connect, runtime.sessions, trail_signer(settings), runtime.rewinds)
+    task = asyncio.create_task(sealing.run(), name="sealing of the trail")
+    stack.push_async_callback(cancelled, task)
+    others = runtime.warnings
+    return replace(runtime, warnings=lambda: [*others(), *sealing.warnings()])
+
+
+def receiving_signals(runtime: Runtime, stack: AsyncExitStack) -> tuple[Runtime, Receiver]:
+    """What event tokens are checked by, looked after until ``stack`` is closed; and the runtime that warns of it."""
+    transmitters = Transmitters(runtime.outbound)
+    keys = ProviderKeys(
+        transmitters.keys_of, whose="transmitter of signals", lost="none of its events is taken"
+    )
+    stack.push_async_callback(keys.aclose)
+    receiver = Receiver(transmitters, keys, RefusedEvents(runtime.sessions))
+    polling = Polling(runtime.sessions, runtime.sealer, runtime.signer, receiver)
+    task = asyncio.create_task(polling.run(), name="signals")
+    stack.push_async_callback(cancelled, task)
+    others = runtime.warnings
+    return replace(runtime, warnings=lambda: [*others(), *keys.warnings()]), receiver

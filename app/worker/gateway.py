@@ -26,9 +26,16 @@ from app.worker.approvals import ApprovalNewsPort
 from app.worker.background import cancelled, run_in_background
 from app.worker.commands import Commands, DeletedServers, Reach
 from app.worker.database import Connector, direct_url, reading_pool
-from app.worker.grant_uses import uses_of
-from app.worker.ports import EndedSessionsPort, InFlightPort, RefusedSignIns, SnapshotPort
-from app.worker.sessions import CHANNEL, NeighboursPort, SessionNotesPort
+from app.worker.ports import (
+    CHANNEL,
+    EndedSessionsPort,
+    InFlightPort,
+    NeighboursPort,
+    RefusedSignIns,
+    SessionNotesPort,
+    SnapshotPort,
+    uses_of,
+)
 from app.worker.syncs import LostSyncs, PeriodicSyncs, SyncRequestsPort
 
 

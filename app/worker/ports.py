@@ -1,23 +1,35 @@
-"""The gateway's ports, satisfied by features: translation only, no decisions."""
+"""The gateway's ports, satisfied by features: translation only, no decisions.
+
+What workers keep for each other of sessions on ``/mcp``: notes in PostgreSQL, and words on a channel of their own.
+
+Words may be lost, and then something happens later or not at all; nothing that access rests on is told this way.
+
+What is used, kept on the side: noted in memory when a call is admitted, written once a minute.
+"""
 
 import asyncio
-from collections.abc import Callable, Collection
+import json
+import logging
+from collections.abc import Callable, Collection, Generator
+from contextlib import suppress
 from uuid import UUID
 
-from sqlalchemy import delete, func, or_, select
+from sqlalchemy import delete, func, or_, select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from sqlmodel import col
 
 from app.access.fresh_reads import READ_TIMEOUT_S
-from app.access.snapshot import AccessSnapshot, LookupsExhausted, SnapshotUnavailable
+from app.access.grant_uses import TOOLS, Use, User, write_uses
+from app.access.snapshot import AccessSnapshot, DatabaseClock, LookupsExhausted, SnapshotUnavailable
 from app.admission.clients import Clients, Refusal, Refusals
 from app.admission.in_flight import InFlightTable
 from app.admission.store import (
     Call,
     Client,
     CredentialUnavailable,
+    Notes,
     StoreUnavailable,
     TooManyLookups,
     UpstreamTarget,
@@ -28,10 +40,12 @@ from app.db.versions import move_versions
 from app.domain.access import Decision
 from app.domain.directory import within
 from app.domain.errors import Unavailable
-from app.domain.objects import Server, Token
+from app.domain.objects import Part, Server, Token
+from app.domain.stale import givers
 from app.domain.token_format import Credential
 from app.features.tokens.queries import among
-from app.lib.event_loop import Turns
+from app.gateway import Gateway
+from app.lib.event_loop import Turns, in_slices
 from app.lib.timeouts import in_time
 from app.models.sessions import EndedSession, SessionNote
 from app.models.tokens import Token as TokenRow
@@ -40,8 +54,11 @@ from app.outbound.client_tokens import TokenFault
 from app.worker.commands import Commands
 
 USE_FLUSH_S = 60.0
+
 _DECIDED_IN_A_TURN = 8
+
 AWAY = (Unavailable, SQLAlchemyError, *OUT_OF_REACH)
+
 """What a database raises that cannot be asked now. A ``TimeoutError`` is an ``OSError``."""
 
 
@@ -227,3 +244,217 @@ class TokenUses:
                 await self.flush()
             except AWAY:
                 continue
+
+
+CHANNEL = "scopegate_sessions"
+
+BATCH_S = 0.05
+
+MAX_WAITING = 1_000
+
+
+_NOTIFY = text("SELECT pg_notify(:channel, payload) FROM unnest(CAST(:payloads AS text[])) AS t(payload)")
+
+
+class SessionNotesPort:
+    """``admission.store.SessionNotes``: a row for each session that asked for something."""
+
+    def __init__(self, sessions: async_sessionmaker[AsyncSession]) -> None:
+        self._sessions = sessions
+
+    async def read(self, session_id: UUID) -> Notes:
+        try:
+            return await in_time(READ_TIMEOUT_S, self._read(session_id))
+        except AWAY as error:
+            raise StoreUnavailable from error
+
+    async def _read(self, session_id: UUID) -> Notes:
+        async with self._sessions() as session:
+            return _notes(await session.get(SessionNote, session_id))
+
+    async def change(self, session_id: UUID, token_id: UUID, change: Callable[[Notes], Notes]) -> Notes:
+        try:
+            return await in_time(READ_TIMEOUT_S, self._change(session_id, token_id, change))
+        except AWAY as error:
+            raise StoreUnavailable from error
+
+    async def _change(self, session_id: UUID, token_id: UUID, change: Callable[[Notes], Notes]) -> Notes:
+        async with self._sessions() as session:
+            row = insert(SessionNote).values(session_id=session_id, token_id=token_id, subscriptions=[])
+            await session.execute(row.on_conflict_do_nothing())
+            this = select(SessionNote).where(col(SessionNote.session_id) == session_id)
+            note = (await session.execute(this.with_for_update())).scalar_one()
+            before = _notes(note)
+            notes = change(before)
+            if notes == before:
+                return notes
+            note.log_level, note.subscriptions = notes.log_level, sorted(notes.subscriptions)
+            payload = json.dumps([session_id.hex])
+            await session.execute(_NOTIFY, {"channel": CHANNEL, "payloads": [payload]})
+            await commit(session)
+            return notes
+
+
+def _notes(row: SessionNote | None) -> Notes:
+    return Notes() if row is None else Notes(row.log_level, frozenset(row.subscriptions))
+
+
+class NeighboursPort:
+    """``admission.store.Neighbours``. Few and together: each NOTIFY makes commits wait for each other."""
+
+    def __init__(self, sessions: async_sessionmaker[AsyncSession]) -> None:
+        self._sessions = sessions
+        self._waiting: asyncio.Queue[str] = asyncio.Queue(MAX_WAITING)
+        self.gateway: Gateway | None = None
+        """Who hears what other workers say; set once there is one."""
+
+    def tell_cancelled(self, session_id: UUID, request_id: str | int) -> None:
+        if not self._waiting.full():
+            self._waiting.put_nowait(json.dumps([session_id.hex, request_id]))
+
+    def hear(self, payload: str | None) -> None:
+        """Pass on what a worker said, this one too; ``None`` when something may have been missed."""
+        if self.gateway is None:
+            return
+        if payload is None:
+            self.gateway.notes_changed_elsewhere(None)
+            return
+        session, *request = json.loads(payload)
+        if request:
+            self.gateway.cancelled_elsewhere(UUID(hex=session), request[0])
+        else:
+            self.gateway.notes_changed_elsewhere(UUID(hex=session))
+
+    async def run(self) -> None:
+        """Say what is to be said until cancelled; what cannot be said is forgotten."""
+        while True:
+            payloads = [await self._waiting.get()]
+            await asyncio.sleep(BATCH_S)
+            while not self._waiting.empty():
+                payloads.append(self._waiting.get_nowait())
+            try:
+                async with self._sessions() as session:
+                    await session.execute(_NOTIFY, {"channel": CHANNEL, "payloads": payloads})
+                    await session.commit()
+            except AWAY:
+                continue
+
+
+log = logging.getLogger(__name__)
+
+
+MOST_NOTED = 50_000
+
+"""At so many different uses they are written at once; twice as many are kept while that does not succeed."""
+
+_PARTS: dict[str, Part | None] = {
+    "tool.call": None,
+    "resource.read": Part.RESOURCES,
+    "resource.subscribe": Part.RESOURCES,
+    "prompt.get": Part.PROMPTS,
+}
+
+"""What counts as a use, by action. A list does not: clients ask for all lists when they start."""
+
+
+_Key = tuple[int, int, str, str | None]
+
+
+class GrantUses:
+    """What grants were used for. Which ones those are is found out when it is written: every one that gives it."""
+
+    def __init__(self, sessions: async_sessionmaker[AsyncSession], clock: DatabaseClock) -> None:
+        self._sessions = sessions
+        self._clock = clock
+        self._noted: dict[_Key, tuple[Token, Server, Part | None, str | None]] = {}
+        self._many = asyncio.Event()
+        self._lost = False
+
+    def note(self, call: Call) -> None:
+        """Note an admitted call, if it uses something of a server."""
+        server, action = call.server, call.action
+        if server is None or action not in _PARTS:
+            return
+        # By the objects themselves, which is quick; they are kept along, so that no others come to have their address.
+        key = (id(call.token), id(server), action, call.tool)
+        if key in self._noted:
+            return
+        if len(self._noted) >= MOST_NOTED:
+            self._many.set()
+            if len(self._noted) >= 2 * MOST_NOTED:
+                self._lost = True
+                return
+        self._noted[key] = (call.token, server, _PARTS[action], call.tool)
+
+    async def flush(self) -> None:
+        """Write what was noted. Raises what the database raises; nothing is lost then."""
+        noted, self._noted = self._noted, {}
+        self._many.clear()
+        if not noted:
+            return
+        try:
+            uses, users = await in_slices(self._rows(list(noted.values())))
+            async with self._sessions() as session:
+                await write_uses(session, uses, users)
+        except BaseException:
+            self._noted = noted | self._noted
+            raise
+        if self._lost:
+            self._lost = False
+            log.warning("More was used than could be written: some uses of grants are not on record as such.")
+
+    def _rows(
+        self, noted: list[tuple[Token, Server, Part | None, str | None]]
+    ) -> Generator[None, None, tuple[set[Use], set[User]]]:
+        uses: set[Use] = set()
+        users: set[User] = set()
+        now = self._clock.now()
+        for token, server, part, tool in noted:
+            yield
+            name = None if part is not None else tool
+            for link in token.chain():
+                for grant_id in givers(link.identity, server, name, part, now):
+                    uses.add((grant_id, server.id, TOOLS if part is None else part.value, name or ""))
+                    users.add((grant_id, link.identity.id))
+        return uses, users
+
+    async def run(self) -> None:
+        """Flush once a minute, or when much was noted, until cancelled; a database that is away is tried again."""
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(USE_FLUSH_S):
+                    await self._many.wait()
+            try:
+                await self.flush()
+            except (Unavailable, SQLAlchemyError, OSError):
+                await asyncio.sleep(USE_FLUSH_S)
+
+
+class CallUses:
+    """What each admitted call is a use of: its token, and the grants that gave the right to it."""
+
+    def __init__(self, tokens: TokenUses, grants: GrantUses) -> None:
+        self.tokens = tokens
+        self.grants = grants
+
+    def note(self, call: Call, *, runs: bool) -> None:
+        """Note a call that is on record; one that does not run uses no grant."""
+        self.tokens.note(call.token.id)
+        if runs:
+            self.grants.note(call)
+
+    async def flush(self) -> None:
+        """Write both."""
+        try:
+            await self.tokens.flush()
+        finally:
+            await self.grants.flush()
+
+    async def run(self) -> None:
+        """Write both, now and then, until cancelled."""
+        await asyncio.gather(self.tokens.run(), self.grants.run())
+
+
+def uses_of(sessions: async_sessionmaker[AsyncSession], clock: DatabaseClock) -> CallUses:
+    """What a worker notes of its calls."""
+    return CallUses(TokenUses(sessions), GrantUses(sessions, clock))

@@ -1,4 +1,7 @@
-"""Who reads which bearer at the API, and the watch over the OpenID providers behind some of them."""
+"""Who reads which bearer at the API, and the watch over the OpenID providers behind some of them.
+
+The pages that people sign in on: who is asked, by which keys their cookies are made, how long they last.
+"""
 
 import asyncio
 from contextlib import AsyncExitStack, suppress
@@ -7,27 +10,36 @@ from ipaddress import ip_network
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
+from app.adapters.console.attempts import Attempts
+from app.adapters.console.console import Console, SessionReader
+from app.adapters.console.cookies import Cookies
 from app.adapters.oauth.authenticator import ApiAuthenticator, ClientSecrets, ServiceAccountBearers
+from app.adapters.oidc.code_flow import CodeFlow
 from app.adapters.oidc.discovery import Publications
-from app.adapters.oidc.verifier import AccessTokens
+from app.adapters.oidc.verifier import AccessTokens, finder
 from app.admission.clients import Clients
 from app.crypto.client_ids import KEY_PURPOSE
 from app.crypto.jose.keys import ProviderKeys
-from app.crypto.keys import Peppers
+from app.crypto.keys import Peppers, Sealer
 from app.db.engine import commit
 from app.domain.errors import Conflict, Unavailable
 from app.domain.token_format import API_BEARER, BREAK_GLASS, CLIENT_SECRET
 from app.features.administrators.break_glass import BreakGlass
+from app.features.administrators.browser_sessions import Lifetimes
 from app.features.administrators.sign_in import sign_in
 from app.features.identity_providers import queries, service
 from app.features.identity_providers.schemas import IdentityProviderCreate
 from app.http.authorization import BearerReader
+from app.http.rate_limits import LimitedAuthenticator, Quota, SignInAttempts
+from app.http.service_address import ServiceAddress
 from app.outbound.http import AddressPolicy, OutboundClient, origin_of
 from app.settings import Settings
 
 WATCH_EVERY_S = 5.0
+
 # A database that is away is reported by others; a conflict is somebody registering the same issuer right now.
 _AWAY = (SQLAlchemyError, Unavailable, Conflict, OSError)
+
 _ANYWHERE = (ip_network("0.0.0.0/0"), ip_network("::/0"))
 
 
@@ -120,3 +132,35 @@ class ProviderWatch:
         async with self._sessions() as session:
             issuers = await queries.active_issuers(session)
         await self._keys.keep_fresh(issuers)
+
+
+def pages(
+    settings: Settings,
+    sessions: async_sessionmaker[AsyncSession],
+    keys: ProviderKeys[str],
+    publications: Publications,
+    attempts: SignInAttempts,
+    requests: Quota,
+) -> Console:
+    """What the pages share. ``attempts`` and ``requests`` are the limits of the API: a caller has them once."""
+    url, peppers = settings.base_url, Peppers(settings.keys("token_pepper"))
+    cookies = Cookies(secure=url.startswith("https://"))
+    lifetimes = Lifetimes(idle=settings.session_idle_timeout, most=settings.session_lifetime)
+    sealer = Sealer(settings.keys("encryption_key"))
+    return Console(
+        address=ServiceAddress(url, settings.allowed_origins),
+        cookies=cookies,
+        flow=CodeFlow(publications, keys, finder(sessions), _secrets(settings)),
+        attempts=Attempts(sealer.derived_keys("browser sign-ins"), url),
+        authenticate=LimitedAuthenticator(
+            SessionReader(peppers, cookies, lifetimes), attempts, requests, cookies.session
+        ),
+        lifetimes=lifetimes,
+        sign_ins=Quota("sign-ins", settings.limit_failed_sign_ins, workers=settings.workers),
+    )
+
+
+def _secrets(settings: Settings) -> dict[str, str]:
+    """The secret of our client at the environment's provider; those of the API have none."""
+    issuer, secret = settings.oidc_issuer, settings.oidc_client_secret
+    return {} if issuer is None or secret is None else {issuer: secret.get_secret_value()}

@@ -13,7 +13,7 @@ from typing import Any
 
 import httpx2
 
-from app.cli.environments import plain_environment
+from app.cli.children import plain_environment
 from bench.ground import Ground
 from bench.messages import LEGACY, TOOL, Requests, make_requests
 from bench.peers.environments import programs, version_of

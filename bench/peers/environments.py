@@ -4,7 +4,7 @@ import sys
 from importlib.metadata import distributions
 from pathlib import Path
 
-from app.cli.environments import make_environment, programs_of
+from app.cli.children import make_environment, programs_of
 from app.cli.errors import CannotStart
 from bench.processes import CannotMeasure
 

@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from app.cli.environments import plain_environment
+from app.cli.children import plain_environment
 from bench.ground import Ground
 from bench.messages import MODERN, TOOL, make_requests
 from bench.peers.environments import FOREIGN, programs, version_of

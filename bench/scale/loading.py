@@ -14,7 +14,7 @@ from app.crypto.keys import Peppers
 from app.db.engine import make_engine, make_sessions
 from app.db.partitions import maintain_partitions
 from app.domain.token_format import SCOPED_TOKEN, format_credential
-from app.features.audit.rollup import HourCounts
+from app.features.audit.stats import HourCounts
 from bench.ground import Filling
 from bench.scale.fleet import make_fleet
 from bench.scale.people import People, make_people

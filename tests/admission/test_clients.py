@@ -10,7 +10,7 @@ from pydantic import SecretStr
 from app.admission import clients as access_clients
 from app.admission.clients import Clients, forget_clients
 from app.admission.rows import STRING_LIMIT
-from app.cli.maintenance import maintain
+from app.cli.database import maintain
 from app.lib.ids import new_id
 from app.settings import Settings
 from tests.api import KEY

@@ -24,8 +24,8 @@ from app.domain.objects import Grant, Part, Server, Token
 from app.domain.policy import Effect
 from app.domain.scopes import AllServers, AllTools, GrantsScope, ToolsByNames
 from app.lib.ids import new_id
-from app.worker import grant_uses
-from app.worker.grant_uses import CallUses, GrantUses, uses_of
+from app.worker import ports as grant_uses
+from app.worker.ports import CallUses, GrantUses, uses_of
 from tests.admission.lane import ASK, lane_on
 from tests.admission.world import Connection, World, decision, make_world, writer_on
 

@@ -16,7 +16,7 @@ from pydantic import SecretStr
 
 from app.crypto.keys import Peppers
 from app.db.engine import make_engine, make_sessions
-from app.features.audit.rollup import HourCounts
+from app.features.audit.stats import HourCounts
 from app.lib.ids import GROUP, SERVER, TOKEN, format_id
 from app.main import create_app
 from app.settings import Settings

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from app.cli import dev_file
-from app.cli.dev_file import DevFile
+from app.cli import dev as dev_file
+from app.cli.dev import DevFile
 from app.cli.errors import CannotStart
 from app.cli.openid import SignIn
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from app.cli import dev
-from app.cli.environments import free_port
+from app.cli.children import free_port
 from app.cli.openid import OpenIdProvider
 from app.http.authorization import Role
 from app.settings import load_settings

@@ -9,7 +9,7 @@ from starlette.types import Receive, Scope, Send
 
 from app.cli import serve
 from app.cli.errors import CannotStart
-from app.cli.listening import bound_socket
+from app.cli.signals import bound_socket
 from app.http.server_protocol import GuardedHttp
 from app.settings import Settings
 

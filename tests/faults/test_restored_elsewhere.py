@@ -8,7 +8,7 @@ import pytest
 from app.crypto.signed_notes import Checkpoint, Note
 from app.db.migrations import upgrade
 from app.features.audit.sealing.kept import Kept
-from app.features.audit.sealing.tiles import latest_checkpoint
+from app.features.audit.sealing.leaves import latest_checkpoint
 from app.features.audit.sealing.verifying import verify_log
 from app.lib.ids import new_id
 from app.worker.database import Connector

@@ -13,8 +13,8 @@ from app.db.migrations import upgrade
 from app.db.rewinds import RewindGuard, WentBack
 from app.domain.merkle import root_of
 from app.features.audit.epochs import accept_restore
+from app.features.audit.sealing.leaves import latest_checkpoint
 from app.features.audit.sealing.sealer import Sealing
-from app.features.audit.sealing.tiles import latest_checkpoint
 from app.lib.ids import new_id
 from app.worker.database import Connector
 from tests.faults.replicas import Replicas, replicas

@@ -16,8 +16,7 @@ from app.admission.store import StoreUnavailable
 from app.crypto.keys import Peppers
 from app.db.engine import make_engine, make_sessions
 from app.lib.ids import new_id
-from app.worker.ports import EndedSessionsPort
-from app.worker.sessions import SessionNotesPort
+from app.worker.ports import EndedSessionsPort, SessionNotesPort
 from tests.admission.world import KEY, World, make_world
 from tests.faults.database_proxy import Fault, database_proxy
 

@@ -16,8 +16,7 @@ from app.admission.store import Notes, StoreUnavailable
 from app.db.engine import make_engine, make_sessions
 from app.gateway.wire.refusals import Refused, invalid_params
 from app.lib.ids import new_id
-from app.worker.ports import EndedSessionsPort, TokenUses
-from app.worker.sessions import CHANNEL, NeighboursPort, SessionNotesPort
+from app.worker.ports import CHANNEL, EndedSessionsPort, NeighboursPort, SessionNotesPort, TokenUses
 from tests.admission.world import make_world
 from tests.gateway.aggregate.test_cancel import TOOLS, Slow, cancelled, outcome_of
 from tests.gateway.aggregate.test_streams import Subscribing, Told, updated

@@ -14,19 +14,23 @@ from app.admission import consuming as demands
 from app.crypto.jose.token import MOST_CHARACTERS
 from app.db.engine import MOST_WAITING
 from app.domain.security_events import MOST_ALIASES
-from app.features.access import unused_apply_schemas, unused_pages
+from app.features.access import unused_schemas as unused_apply_schemas
+from app.features.access import unused_service as unused_pages
 from app.features.administrators import break_glass
 from app.features.approvals import ask
-from app.features.audit import export, following
+from app.features.audit import export
+from app.features.audit import reading as following
 from app.features.audit.schemas import WIDEST_RANGE
 from app.features.audit_sinks import batches
 from app.features.audit_sinks import deliver as giving
 from app.features.audit_sinks import service as sink_service
 from app.features.identities import schedule
-from app.features.identity_providers.signals.people import MOST_PEOPLE
+from app.features.identity_providers.signals.receive import MOST_PEOPLE
 from app.features.policies import case_schemas, simulate, simulate_schemas, testing
 from app.features.policies import schemas as policies
-from app.features.tokens import check_routes, check_schemas, check_servers, drafts, issue
+from app.features.tokens import check_routes, check_schemas, drafts
+from app.features.tokens import connection_check as check_servers
+from app.features.tokens import service as issue
 from app.features.webhooks import deliver, queue, secrets
 from app.gateway.aggregate import lists, news
 from app.gateway.aggregate import pages as list_pages
@@ -36,7 +40,7 @@ from app.http import idempotency, live, pagination, selectors, server_protocol
 from app.http import requests as json_bodies
 from app.lib import strict_json
 from app.models import audit_sinks as sinks
-from app.worker.grant_uses import MOST_NOTED
+from app.worker.ports import MOST_NOTED
 
 PAGE = (Path(__file__).parents[2] / "docs/reference/limits.md").read_text()
 ROWS = re.findall(r"^\| ([^|]+) \| ([^|]*) \|", PAGE, re.MULTILINE)

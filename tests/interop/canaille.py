@@ -10,7 +10,7 @@ from typing import Any
 
 import httpx2
 
-from app.cli.environments import plain_environment
+from app.cli.children import plain_environment
 from tests.interop.others import FOREIGN, python_of
 
 AUDIENCE = "scopegate"

@@ -10,7 +10,7 @@ from typing import Any
 from mcp import Client, MCPError, StdioServerParameters
 from mcp.client.stdio import stdio_client
 
-from app.cli.environments import plain_environment
+from app.cli.children import plain_environment
 from tests.interop.others import FOREIGN, HERE, environment, python_of
 from tests.interop.tour import Traveller
 

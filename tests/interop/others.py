@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
-from app.cli.environments import make_environment, plain_environment, programs_of
+from app.cli.children import make_environment, plain_environment, programs_of
 from tests.npm import find_node, install
 from tests.ports import free_port
 from tests.story.service import listener

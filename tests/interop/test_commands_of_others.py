@@ -11,10 +11,10 @@ import pytest
 from mcp import Client
 from mcp_types import CreateMessageResult, TextContent
 
-from app.cli.environments import LOCKS
+from app.cli.children import LOCKS
 from app.outbound.stdio import AllowedCommands
 from app.outbound.stdio.wire import VARIABLE
-from app.supervisor.data_directories import FREE_USERS
+from app.supervisor.isolation import FREE_USERS
 from tests.api import Account
 from tests.interop.others import EVERYTHING, installed, node
 from tests.story.service import whole_service

@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 from mcp import Client
 
-from app.cli.environments import LOCKS
+from app.cli.children import LOCKS
 from app.outbound.stdio import AllowedCommands, read_commands
 from app.outbound.stdio.wire import VARIABLE
-from app.supervisor.data_directories import FREE_USERS
+from app.supervisor.isolation import FREE_USERS
 from tests.api import Account
 from tests.interop.others import HERE, installed_for_all, node
 from tests.story.service import Service, whole_service

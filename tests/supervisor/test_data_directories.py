@@ -8,7 +8,7 @@ from uuid import uuid4
 import pytest
 
 from app.lib.ids import SERVER, format_id
-from app.supervisor.data_directories import FREE_USERS, DataDirectories, NoPlace
+from app.supervisor.isolation import FREE_USERS, DataDirectories, NoPlace
 from tests.supervisor.world import World, alive, call, supervising, until
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root gives each server a user of its own")

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from app.supervisor.data_directories import FREE_USERS
+from app.supervisor.isolation import FREE_USERS
 from app.supervisor.program import Program
 from tests.supervisor.world import (
     Worker,

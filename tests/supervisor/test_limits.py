@@ -11,8 +11,7 @@ import pytest
 from app.outbound.mcp import McpUpstreamError
 from app.outbound.stdio import AllowedCommands, Launch
 from app.supervisor.bridge import Bridge
-from app.supervisor.limits import Limits
-from app.supervisor.refusals import Refused
+from app.supervisor.limits import Limits, Refused
 from tests.supervisor.test_sessions import INITIALIZE
 from tests.supervisor.world import Worker, alive, call, supervising, until
 

@@ -2,16 +2,20 @@
 
 Authlib's server side is synchronous and brings grants of its own storage; one grant over an async session is
 less code than its adapter would be, so the request is read here.
+
+Reading a token request: one form, one way of naming the client (RFC 6749 sections 2.3.1 and 3.2).
 """
 
+import base64
+import binascii
 from collections.abc import Callable, Coroutine
 from typing import Any, Literal
+from urllib.parse import parse_qsl, unquote_plus
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import ConfigDict, Field
 
-from app.adapters.oauth.form import OAuthError, read_client, read_form
 from app.domain.errors import DomainError, TooManyRequests, Unauthenticated, Unavailable
 from app.domain.token_format import TOKEN_NEEDED
 from app.features.service_accounts.authenticate import sign_in
@@ -19,6 +23,80 @@ from app.http.openapi.operations import RATE_LIMIT, header
 from app.http.runtime import CurrentRuntime
 from app.http.schemas import Strict
 from app.http.transaction import Session, TransactionalRoute
+
+_LARGEST = 16 * 1024
+
+_FORM_TYPE = "application/x-www-form-urlencoded"
+
+_PARAMETERS = {"grant_type", "client_id", "client_secret", "scope"}
+
+
+class OAuthError(Exception):
+    """An answer of RFC 6749 section 5.2. The description never repeats what was sent."""
+
+    def __init__(self, code: str, description: str, status: int = 400) -> None:
+        super().__init__(code)
+        self.code = code
+        self.description = description
+        self.status = status
+
+
+def read_form(request: Request, body: bytes) -> dict[str, str]:
+    """The parameters of the body, each given once. Raises ``OAuthError`` (``invalid_request``)."""
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != _FORM_TYPE:
+        raise OAuthError("invalid_request", f"Send the parameters as {_FORM_TYPE}.")
+    if len(body) > _LARGEST:
+        raise OAuthError("invalid_request", f"The form is larger than {_LARGEST} bytes.")
+    if _PARAMETERS & request.query_params.keys():
+        raise OAuthError("invalid_request", "Send the parameters in the body, never in the URL.")
+    try:
+        pairs = parse_qsl(
+            body.decode("ascii"), keep_blank_values=True, strict_parsing=bool(body), errors="strict"
+        )
+    except ValueError:
+        raise OAuthError("invalid_request", "The body is not a well-formed form in UTF-8.") from None
+    form = dict(pairs)
+    if len(form) != len(pairs):
+        raise OAuthError("invalid_request", "Each parameter may be given once.")
+    if any("\x00" in text for pair in pairs for text in pair):
+        raise OAuthError("invalid_request", "NUL characters are not accepted.")
+    return form
+
+
+def read_client(request: Request, form: dict[str, str]) -> tuple[str, str]:
+    """Client id and secret, from HTTP Basic or from the body.
+
+    Raises ``OAuthError``: ``invalid_request`` for both at once, ``invalid_client`` (401) for neither.
+    """
+    headers = request.headers.getlist("authorization")
+    if len(headers) > 1:
+        raise OAuthError("invalid_request", "Send one Authorization header.")
+    if headers:
+        client_id, secret = _read_basic(headers[0])
+        if "client_secret" in form or form.get("client_id", client_id) != client_id:
+            raise OAuthError("invalid_request", "Name the client in HTTP Basic or in the body, not in both.")
+        return client_id, secret
+    if "client_id" not in form or "client_secret" not in form:
+        raise OAuthError(
+            "invalid_client", "Send client_id and client_secret, in HTTP Basic or the body.", 401
+        )
+    return form["client_id"], form["client_secret"]
+
+
+def _read_basic(header: str) -> tuple[str, str]:
+    scheme, _, encoded = header.partition(" ")
+    refused = OAuthError("invalid_client", "The Authorization header does not hold a valid client.", 401)
+    if scheme.lower() != "basic":
+        raise refused
+    try:
+        text = base64.b64decode(encoded.strip(), validate=True).decode()
+        client_id, separator, secret = text.partition(":")
+        if not separator:
+            raise refused
+        return unquote_plus(client_id, errors="strict"), unquote_plus(secret, errors="strict")
+    except (binascii.Error, ValueError):
+        raise refused from None
+
 
 _NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache"}
 
@@ -88,6 +166,7 @@ _ERRORS: dict[int | str, list[str]] = {
     429: ["Retry-After", *RATE_LIMIT],
     503: ["Retry-After"],
 }
+
 _FORM = {
     "requestBody": {
         "required": True,

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 from fastapi import Request
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
-from app.adapters.oidc.checks import check_claims, check_header
+from app.adapters.oidc.id_token import check_claims, check_header
 from app.crypto.jose.keys import ProviderKeys
 from app.crypto.jose.signatures import algorithm_of, check_signature, key_id_of
 from app.crypto.jose.token import Refused, read_token

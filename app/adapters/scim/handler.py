@@ -13,11 +13,11 @@ from scim2_server.responses import ScimResponse
 from scim2_server.routing import Operation
 from scim2_server.service import ScimService
 
-from app.adapters.scim import group_patch, groups
-from app.adapters.scim.apart import read_apart
+from app.adapters.scim import groups
+from app.adapters.scim import leniency as group_patch
 from app.adapters.scim.models import Group
 from app.adapters.scim.storage import Storage
-from app.adapters.scim.work import Work
+from app.adapters.scim.work import Work, read_apart
 
 _GROUP = "Group"
 Result = TypeVar("Result")

@@ -14,17 +14,14 @@ from scim2_server.errors import UnsupportedMediaTypeException
 from scim2_server.requests import ScimRequest
 from scim2_server.responses import SCIM_MEDIA_TYPE, ScimResponse
 
-from app.adapters.scim.apart import read_apart
-from app.adapters.scim.errors import answer, error_of, headers_of
 from app.adapters.scim.handler import Handler
-from app.adapters.scim.journal import Asked, note
 from app.adapters.scim.leniency import tolerate
-from app.adapters.scim.service import Service, make_service
-from app.adapters.scim.work import Work
+from app.adapters.scim.service import Asked, Service, make_service, note
+from app.adapters.scim.work import Work, answer, error_of, headers_of, read_apart
 from app.db.engine import OUT_OF_REACH, commit, out_of_reach
 from app.domain.errors import DomainError
 from app.features.identity_providers.provisioning import Surface, provider_served
-from app.features.identity_providers.provisioning_schemas import ScimSettings
+from app.features.identity_providers.schemas import ScimSettings
 from app.http.authorization import Caller, Permission, requires
 from app.http.runtime import CurrentRuntime, Runtime
 from app.http.transaction import Session, TransactionalRoute

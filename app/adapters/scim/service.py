@@ -1,9 +1,14 @@
-"""The SCIM protocol as we speak it, over ``scim2-server``: who may do what, and how our errors are told."""
+"""The SCIM protocol as we speak it, over ``scim2-server``: who may do what, and how our errors are told.
+
+What the audit trail says of SCIM requests: which, on what, how it ended, and what it changed. Nobody's name.
+"""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 from http import HTTPStatus
 from typing import Any
+from uuid import UUID
 
 from scim2_models import (
     Context,
@@ -21,17 +26,22 @@ from scim2_models import (
 from scim2_server.conditions import Conditions
 from scim2_server.requests import ScimRequest
 from scim2_server.responses import ScimResponse
-from scim2_server.routing import Operation, Target
+from scim2_server.routing import Operation, Target, match
+from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.adapters.scim.errors import error_of
 from app.adapters.scim.filters import check_length
-from app.adapters.scim.large_groups import LargeGroups
+from app.adapters.scim.groups import LargeGroups
 from app.adapters.scim.models import DirectoryUser, User, make_provider
+from app.adapters.scim.work import error_of
 from app.domain.errors import DomainError, Unavailable
+from app.features.audit.record import record
 from app.http.authorization import Caller, Permission
+from app.lib.ids import GROUP, IDENTITY, parse_id
 
 _LONGEST_TAGS = 1_000
+
 _READS = frozenset({Operation.query, Operation.search, Operation.search_with_body})
+
 _NEEDED = {
     "User": (Permission.IDENTITIES_READ, Permission.IDENTITIES_WRITE),
     "Group": (Permission.GROUPS_READ, Permission.GROUPS_WRITE),
@@ -144,3 +154,74 @@ def make_service(secret: bytes) -> Service:
 def is_success(response: ScimResponse) -> bool:
     """Whether the request was carried out."""
     return response.status < HTTPStatus.BAD_REQUEST
+
+
+ACTION = "scim.request"
+
+_KINDS = {"users": ("identity", IDENTITY), "groups": ("group", GROUP)}
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a request asks for, in words that hold nothing of what was sent."""
+
+    method: str
+    resource: str
+    object_type: str | None
+    object_id: UUID | None
+
+    @classmethod
+    def of(cls, request: ScimRequest, made: object = None) -> "Asked":
+        """Read it from a request; ``made`` is the id of what a request made."""
+        try:
+            target = match(request.method.upper(), request.path)
+        except SCIMException:
+            return cls(request.method.upper()[:10], "unknown", None, None)
+        kind, prefix = _KINDS.get((target.endpoint or "").casefold(), (None, ""))
+        id = _id(prefix, made or target.resource_id) if kind else None
+        return cls(request.method.upper(), _resource(target), kind if id else None, id)
+
+
+def _resource(target: Target) -> str:
+    """The endpoint and the operation: a path could hold anything."""
+    known = (target.endpoint or "").casefold() in _KINDS
+    endpoint = str(target.endpoint).capitalize() if known else ("unknown" if target.endpoint else "")
+    return f"{endpoint}.{target.operation.value}".lstrip(".")
+
+
+def _id(prefix: str, text: object) -> UUID | None:
+    try:
+        return parse_id(prefix, str(text))
+    except ValueError:
+        return None
+
+
+async def note(
+    session: AsyncSession,
+    caller: Caller,
+    provider_id: UUID | None,
+    asked: Asked,
+    status: int,
+    effects: list[str],
+    request_id: str | None,
+) -> None:
+    """Record one request in the transaction of ``session``."""
+    changes = {
+        "method": asked.method,
+        "resource": asked.resource,
+        "status": status,
+        "effects": sorted(set(effects)),
+    }
+    outcome = "success" if status < 400 else "denied" if status in {401, 403} else "error"
+    object_type = asked.object_type or "identity_provider"
+    object_id = asked.object_id or provider_id
+    await record(
+        session,
+        caller,
+        ACTION,
+        object_type,
+        object_id,
+        changes=changes,
+        request_id=request_id,
+        outcome=outcome,
+    )

@@ -1,14 +1,340 @@
-"""The storage behind ``scim2-server``: sends each operation to the users or the groups of one provider."""
+"""The storage behind ``scim2-server``: sends each operation to the users or the groups of one provider.
 
+One page of the rows of some sources: which resources it has, in which order, and where the pages beside it are.
+
+Resources without the value that is sorted by are the last ones, or the first ones from the top; among equals the id
+decides. So every order is a total one, and a position is the place of a resource in it (RFC 9865): what is made or
+deleted meanwhile neither repeats nor hides anything.
+
+Searching the users and groups of a provider: the database filters, sorts and pages.
+"""
+
+from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any, cast
+from uuid import UUID
 
-from scim2_models import Resource, ResourceType, ResponseParameters, SearchRequest
+from scim2_models import (
+    InvalidCursorException,
+    InvalidFilterException,
+    Resource,
+    ResourceType,
+    ResponseParameters,
+    SearchRequest,
+)
 from scim2_server.storage import AsyncScimStorage, SearchPage
+from sqlalchemy import (
+    ARRAY,
+    Boolean,
+    ColumnElement,
+    DateTime,
+    Select,
+    Subquery,
+    Text,
+    Uuid,
+    and_,
+    any_,
+    func,
+    literal,
+    null,
+    or_,
+    select,
+    union_all,
+)
+from sqlalchemy import (
+    cast as sql_cast,
+)
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.types import TypeEngine
+from sqlmodel import col
 
-from app.adapters.scim import groups, search, users
-from app.adapters.scim.models import Group
+from app.adapters.scim import columns, groups, users
+from app.adapters.scim.columns import Complex, Many, Source, Value
+from app.adapters.scim.filters import condition
+from app.adapters.scim.models import DirectoryUser, Group
 from app.adapters.scim.work import Work
+from app.models import groups as models
+from app.models.identities import Identity, ScimUser
+
+FURTHEST = 2**31
+
+"""Where an index is not looked beyond: it is past the end anyway."""
+
+
+_TYPES: dict[str, TypeEngine[Any]] = {
+    "text": Text(),
+    "id": Text(),
+    "bool": Boolean(),
+    "time": DateTime(timezone=True),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a resource is in the order: what it is sorted by (None without), its type, its id."""
+
+    value: Any
+    rank: int
+    id: UUID
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The places of a page, how many resources there are in all, and the positions of the pages beside it."""
+
+    places: Sequence[Place]
+    total: int | None
+    next: Any = None
+    previous: Any = None
+
+
+async def find_page(
+    session: AsyncSession, sources: Sequence[Source], wanted: SearchRequest[Any], position: Any
+) -> Found:
+    """The page that a search asks for, of all that it finds. With a cursor the total is not counted.
+
+    Raises ``InvalidFilterException`` and ``InvalidCursorException``.
+    """
+    order = _Order(sources, wanted)
+    if wanted.cursor is None:
+        total = int(await session.scalar(select(func.count()).select_from(order.found)) or 0)
+        start = min((wanted.start_index or 1) - 1, FURTHEST)
+        if wanted.count == 0 or start >= total:
+            return Found([], total)
+        page = order.sorted().offset(start).limit(wanted.count)
+        return Found([_place(row) for row in await session.execute(page)], total)
+    if wanted.count == 0:
+        return Found([], None)
+    return await _page_at(session, order, wanted.count, position)
+
+
+async def _page_at(session: AsyncSession, order: "_Order", count: int | None, position: Any) -> Found:
+    back, anchor = (False, None) if position is None else order.read(position)
+    query = order.sorted(back=back)
+    if anchor is not None:
+        query = query.where(order.beyond(anchor, back=back))
+    if count is not None:
+        query = query.limit(count + 1)
+    places = [_place(row) for row in await session.execute(query)]
+    more = count is not None and len(places) > count
+    places = places[:count]
+    if not places:
+        return Found([], None)
+    behind = anchor is not None and await _has_more(session, order, places[0], back=not back)
+    if back:
+        places.reverse()
+        more, behind = behind, more
+    return Found(
+        places,
+        None,
+        next=_position("next", places[-1]) if more else None,
+        previous=_position("previous", places[0]) if behind else None,
+    )
+
+
+async def _has_more(session: AsyncSession, order: "_Order", place: Place, *, back: bool) -> bool:
+    beyond = order.sorted().order_by(None).where(order.beyond(place, back=back))
+    return bool(await session.scalar(select(beyond.exists())))
+
+
+def shortened(found: Found, kept: int, wanted: SearchRequest[Any], position: Any) -> Found:
+    """The same page with so many resources at most, from where it begins; the pages beside it begin where it ends."""
+    if kept >= len(found.places):
+        return found
+    if wanted.cursor is None:
+        return replace(found, places=found.places[:kept])
+    if position is not None and position["d"] == "previous":
+        places = found.places[-kept:]
+        return replace(found, places=places, previous=_position("previous", places[0]))
+    places = found.places[:kept]
+    return replace(found, places=places, next=_position("next", places[-1]))
+
+
+def _position(direction: str, place: Place) -> dict[str, Any]:
+    """A position as JSON can hold it."""
+    value = place.value.isoformat() if isinstance(place.value, datetime) else place.value
+    return {"d": direction, "v": value, "r": place.rank, "i": place.id.hex}
+
+
+def _place(row: Any) -> Place:
+    return Place(row.value, row.rank, row.id)
+
+
+class _Order:
+    """All that a search finds, as rows (value, rank, id), and the order of them."""
+
+    def __init__(self, sources: Sequence[Source], wanted: SearchRequest[Any]) -> None:
+        values = [_sorted_by(source, wanted) for source in sources]
+        self.down = wanted.sort_by is not None and wanted.sort_order == SearchRequest.SortOrder.descending
+        self.kind = next((value.kind for value in values if value is not None), None)
+        self.found = self._union(sources, values, wanted)
+
+    def _union(
+        self, sources: Sequence[Source], values: Sequence[Value | None], wanted: SearchRequest[Any]
+    ) -> Subquery:
+        type = Text() if self.kind is None else _TYPES[self.kind]
+        parts = []
+        for source, value in zip(sources, values, strict=True):
+            sorted_by = sql_cast(null(), type) if value is None else value.expression
+            part = select(sorted_by.label("value"), literal(source.rank).label("rank"), source.id.label("id"))
+            part = part.where(source.where)
+            if wanted.filter is not None:
+                part = part.where(condition(source, wanted.filter))
+            if source.beside is not None and source.beside[0] in part.get_final_froms():
+                # A join, since a condition is left out beside one that is never true.
+                part = part.select_from(source.id.table.join(*source.beside))
+            parts.append(part)
+        return (parts[0] if len(parts) == 1 else union_all(*parts)).subquery()
+
+    @property
+    def value(self) -> ColumnElement[Any]:
+        """What is sorted by; text by code points, whatever language the database sorts by."""
+        column = self.found.c.value
+        return column.collate("C") if self.kind in {"text", "id"} else column
+
+    def sorted(self, *, back: bool = False) -> Select[Any]:
+        """All that is found, in order or the other way round."""
+        found = self.found
+        keys: list[ColumnElement[Any]] = [found.c.rank, found.c.id]
+        if self.kind is not None:
+            keys = [found.c.value.is_(None), self.value, *keys]
+        if self.down != back:
+            keys = [key.desc() for key in keys]
+        return select(found.c.value, found.c.rank, found.c.id).order_by(*keys)
+
+    def beyond(self, place: Place, *, back: bool) -> ColumnElement[bool]:
+        """What comes after a place, or before it."""
+        found = self.found
+        down = self.down != back
+        own = func.row(found.c.rank, found.c.id)
+        other = func.row(literal(place.rank), literal(place.id))
+        by_id = own < other if down else own > other
+        if self.kind is None:
+            return by_id
+        if place.value is None:
+            # Those without a value are last, or first from the top.
+            without = and_(found.c.value.is_(None), by_id)
+            return or_(found.c.value.is_not(None), without) if down else without
+        value = literal(place.value, _TYPES[self.kind])
+        further = self.value < value if down else self.value > value
+        same = and_(found.c.value == value, by_id)
+        return or_(further, same) if down else or_(further, same, found.c.value.is_(None))
+
+    def read(self, position: Any) -> tuple[bool, Place]:
+        """Whether a position leads back, and from where. Raises ``InvalidCursorException``."""
+        try:
+            direction, value, rank, id = (position[key] for key in ("d", "v", "r", "i"))
+            if self.kind == "time" and value is not None:
+                value = datetime.fromisoformat(value)
+            place = Place(value, int(rank), UUID(hex=id))
+        except (KeyError, TypeError, ValueError, AttributeError):
+            raise InvalidCursorException from None
+        if direction not in {"next", "previous"} or not _is_of(self.kind, value):
+            raise InvalidCursorException
+        return direction == "previous", place
+
+
+def _is_of(kind: str | None, value: Any) -> bool:
+    types = {"text": str, "id": str, "bool": bool, "time": datetime}
+    return value is None or (kind is not None and isinstance(value, types[kind]))
+
+
+def _sorted_by(source: Source, wanted: SearchRequest[Any]) -> Value | None:
+    """What the resources of a source are sorted by; None when they have no such attribute."""
+    bound = wanted.sort_binding(source.model)
+    if bound is None:
+        return None
+    attribute = source.read(bound)
+    part = bound.urn.rpartition(":")[2].partition(".")[2] or "value"
+    value = attribute if isinstance(attribute, Value) else attribute.parts.get(part)
+    if value is None or (isinstance(attribute, Complex) and part == "value"):
+        raise InvalidFilterException(detail=f"Nothing can be sorted by '{bound.urn}'")
+    expression = value.expression
+    if value.kind in {"text", "id"} and not bound.case_exact:
+        expression = func.lower(expression)
+    if isinstance(attribute, Many):
+        first = select(expression).select_from(attribute.rows).where(attribute.where)
+        expression = first.order_by(*attribute.order).limit(1).scalar_subquery()
+    return Value(expression, value.kind)
+
+
+MOST_MEMBERS = 50_000
+
+"""Of the groups of one page together; a page is shorter where they have more."""
+
+
+def source_of(resource_type: ResourceType, provider_id: UUID) -> columns.Source:
+    """Where the resources of a type are."""
+    if resource_type.name == "User":
+        return columns.users(provider_id, DirectoryUser)
+    return columns.groups(provider_id, Group)
+
+
+async def search(
+    work: Work, resource_types: list[ResourceType], search_request: SearchRequest[Any], position: Any
+) -> SearchPage:
+    """One page of what matches, by index or, where ``search_request.cursor`` is not None, from ``position``.
+
+    Raises ``InvalidFilterException`` and ``InvalidCursorException``.
+    """
+    sources = [source_of(resource_type, work.provider_id) for resource_type in resource_types]
+    found = await find_page(work.session, sources, search_request, position)
+    kept = await _fitting(
+        work, found.places, search_request, back=bool(position) and position["d"] == "previous"
+    )
+    found = shortened(found, kept, search_request, position)
+    resources = await _load(work, found.places, search_request)
+    return SearchPage(found.total, resources, found.next, found.previous)
+
+
+async def _fitting(work: Work, places: Sequence[Place], wanted: SearchRequest[Any], *, back: bool) -> int:
+    """How many of these can be shown in one answer with all their members: one in any case."""
+    ids = [place.id for place in places if place.rank == columns.GROUP_RANK]
+    if not ids or not groups.shows_members(wanted):
+        return len(places)
+    counts = await groups.count_members(work, ids)
+    members = 0
+    for kept, place in enumerate(reversed(places) if back else places):
+        members += counts.get(place.id, 0)
+        if members > MOST_MEMBERS and kept > 0:
+            return kept
+    return len(places)
+
+
+async def _load(work: Work, places: Sequence[Place], wanted: SearchRequest[Any]) -> list[Resource[Any]]:
+    """The resources of these places, in their order. What was deleted since is left out."""
+    user_ids = [place.id for place in places if place.rank == columns.USER_RANK]
+    group_ids = [place.id for place in places if place.rank == columns.GROUP_RANK]
+    loaded: dict[UUID, Resource[Any]] = {}
+    if user_ids:
+        loaded |= await _load_users(work, user_ids)
+    if group_ids:
+        loaded |= await _load_groups(work, group_ids, wanted)
+    return [loaded[place.id] for place in places if place.id in loaded]
+
+
+async def _load_users(work: Work, ids: Sequence[UUID]) -> dict[UUID, Resource[Any]]:
+    query = (
+        select(Identity, ScimUser)
+        .join(ScimUser, col(ScimUser.identity_id) == col(Identity.id))
+        .where(col(Identity.id) == any_(literal(list(ids), ARRAY(Uuid))))
+        .execution_options(populate_existing=True)
+    )
+    rows = [(identity, user) for identity, user in await work.session.execute(query)]
+    shown = await users.present(work, rows)
+    return {identity.id: resource for (identity, _), resource in zip(rows, shown, strict=True)}
+
+
+async def _load_groups(
+    work: Work, ids: Sequence[UUID], wanted: SearchRequest[Any]
+) -> dict[UUID, Resource[Any]]:
+    query = select(models.Group).where(col(models.Group.id) == any_(literal(list(ids), ARRAY(Uuid))))
+    rows = list(await work.session.scalars(query.execution_options(populate_existing=True)))
+    shown = await groups.present(work, rows, wanted)
+    return {row.id: resource for row, resource in zip(rows, shown, strict=True)}
+
 
 USER = "User"
 
@@ -48,7 +374,7 @@ class Storage(AsyncScimStorage):
         position: Any = None,
     ) -> SearchPage:
         """One page of the provider's users, groups or both."""
-        return await search.search(self._work, resource_types, search_request, position)
+        return await search(self._work, resource_types, search_request, position)
 
     async def create(self, resource_type: ResourceType, resource: Resource[Any]) -> Resource[Any]:
         """Make a resource."""

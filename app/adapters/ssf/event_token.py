@@ -16,9 +16,7 @@ from app.domain.security_events import (
     read_subject,
     read_time,
 )
-from app.features.identity_providers.signals.errors import Unacceptable
-from app.features.identity_providers.signals.ports import Transmitter
-from app.features.identity_providers.signals.streams import Configured
+from app.features.identity_providers.signals.streams import Configured, Transmitter, Unacceptable
 from app.lib.strict_json import JsonObject
 
 SKEW_S = 60

@@ -15,19 +15,19 @@ from uuid import UUID
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
-from app.adapters.ssf.receiver import Receiver
+from app.adapters.ssf.push_routes import Receiver
 from app.crypto.keys import Sealer, UnsealingFault
 from app.crypto.signing import Signer
 from app.db.engine import ATTEMPTS, OUT_OF_REACH, commit, sqlstate
 from app.domain.errors import Unavailable
 from app.features.identity_providers import queries as providers
 from app.features.identity_providers.signals import queries
-from app.features.identity_providers.signals.effects import Acting
-from app.features.identity_providers.signals.errors import Unacceptable
-from app.features.identity_providers.signals.ports import Access, TransmitterFault
-from app.features.identity_providers.signals.receive import receive
+from app.features.identity_providers.signals.receive import Acting, receive
 from app.features.identity_providers.signals.streams import (
+    Access,
     Configured,
+    TransmitterFault,
+    Unacceptable,
     access_of,
     all_configured,
     configured,

@@ -1,31 +1,118 @@
-"""``POST /ssf/events``: events as transmitters push them (RFC 8935)."""
+"""``POST /ssf/events``: events as transmitters push them (RFC 8935).
 
+Event tokens that were not taken, on record: the first of a kind at once, the others of its minute as one event.
+
+What both ways of delivery share: checking an event token, and who is told what of those that are refused.
+"""
+
+import time
+from collections import Counter
 from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import JSONResponse
-from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
-from app.adapters.ssf.event_token import MEDIA_TYPE
-from app.adapters.ssf.receiver import CurrentReceiver, Receiver
+from app.adapters.ssf.event_token import MEDIA_TYPE, check_event_token
+from app.adapters.ssf.transmitters import Transmitters
+from app.crypto.jose.keys import ProviderKeys
 from app.crypto.jose.token import MOST_CHARACTERS
-from app.db.engine import OUT_OF_REACH, out_of_reach
+from app.db.engine import OUT_OF_REACH, commit, out_of_reach
 from app.domain.errors import DomainError, Forbidden, TooManyRequests, Unauthenticated, Unavailable
+from app.domain.security_events import SecurityEvent
 from app.features.identity_providers.provisioning import Surface, provider_served
 from app.features.identity_providers.signals import queries
-from app.features.identity_providers.signals.effects import Acting
-from app.features.identity_providers.signals.errors import Unacceptable
 from app.features.identity_providers.signals.manage import PUSH_PATH
-from app.features.identity_providers.signals.receive import receive
-from app.features.identity_providers.signals.streams import Configured, configured
+from app.features.identity_providers.signals.receive import Acting, receive, refuse
+from app.features.identity_providers.signals.streams import (
+    Configured,
+    ErrorCode,
+    Transmitter,
+    Unacceptable,
+    configured,
+)
 from app.http.authorization import Caller, Permission, requires
 from app.http.runtime import CurrentRuntime
 from app.http.transaction import Session, TransactionalRoute
 from app.models.identity_providers import IdentityProvider
 
+WINDOW_S = 60.0
+
+_Kind = tuple[Caller, UUID | None, ErrorCode]
+
+
+class RefusedEvents:
+    """Counts for one worker. Whoever sends has signed in, so kinds are few."""
+
+    def __init__(
+        self, sessions: async_sessionmaker[AsyncSession], clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._sessions = sessions
+        self._clock = clock
+        self._ends: dict[_Kind, float] = {}
+        self._counts: Counter[_Kind] = Counter()
+
+    async def note(
+        self, caller: Caller, provider_id: UUID | None, code: ErrorCode, request_id: str | None
+    ) -> None:
+        """One was refused. Raises ``Unavailable`` when that cannot be written down."""
+        kind = (caller, provider_id, code)
+        if self._ends.get(kind, 0.0) > self._clock():
+            self._counts[kind] += 1
+            return
+        await self._write(kind, 1, request_id)
+        self._ends[kind] = self._clock() + WINDOW_S
+
+    async def flush(self, *, all: bool = False) -> None:
+        """Write down what was counted in minutes that are over; of those that are not, if it is the last chance."""
+        now = self._clock()
+        for kind in [kind for kind, end in self._ends.items() if all or end <= now]:
+            end, count = self._ends[kind], self._counts[kind]
+            if count:
+                await self._write(kind, count, None)
+            # Not before it is written: a database that is away must not lose them. More may have come meanwhile.
+            self._counts[kind] -= count
+            if self._ends[kind] == end and not self._counts[kind]:
+                del self._ends[kind], self._counts[kind]
+
+    async def _write(self, kind: _Kind, count: int, request_id: str | None) -> None:
+        caller, provider_id, code = kind
+        async with self._sessions() as session:
+            await refuse(session, caller, provider_id, code, count=count, request_id=request_id)
+            await commit(session)
+
+
+@dataclass(frozen=True, slots=True)
+class Receiver:
+    """Shared services of one worker, on ``app.state.signals``."""
+
+    transmitters: Transmitters
+    keys: ProviderKeys[Transmitter]
+    refused: RefusedEvents
+
+    async def check(self, found: Configured, text: str, now: float) -> tuple[SecurityEvent, frozenset[str]]:
+        """The event of a token, and which members of its subject have to be gone by.
+
+        ``now`` is the database's clock. No connection to it may be held meanwhile: the transmitter may be asked for
+        its keys. Raises ``Unacceptable``, and ``Unavailable`` without keys.
+        """
+        event = await check_event_token(text, found, self.keys, now)
+        return event, self.transmitters.critical_of(found.transmitter)
+
+
+async def get_receiver(request: Request) -> Receiver:
+    receiver: Receiver = request.app.state.signals
+    return receiver
+
+
+CurrentReceiver = Annotated[Receiver, Depends(get_receiver)]
+
+
 _TAKEN = f"application/{MEDIA_TYPE}"
+
 _SAID = "signal_provider"
 
 
@@ -90,6 +177,7 @@ def _error(status: int, code: str, description: str, headers: dict[str, str] | N
 
 
 router = APIRouter(include_in_schema=False, route_class=SignalRoute)
+
 Pusher = Annotated[Caller, requires(Permission.IDENTITIES_OFFBOARD, machine=True)]
 
 

@@ -8,7 +8,7 @@ from urllib.parse import quote, urlsplit
 
 from app.crypto.jose.keys import Key, ProviderFault
 from app.domain.security_events import STREAM_STATUSES
-from app.features.identity_providers.signals.ports import (
+from app.features.identity_providers.signals.streams import (
     Access,
     MadeStream,
     Transmitter,

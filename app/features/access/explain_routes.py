@@ -11,7 +11,7 @@ from app.access.point_in_time import AccessReader
 from app.access.snapshot import AccessSnapshot, CurrentSnapshot
 from app.db.call_arguments import kept_arguments
 from app.domain.errors import Invalid
-from app.features.access.explain_schemas import AccessExplanation, ExplainRequest
+from app.features.access.schemas import AccessExplanation, ExplainRequest
 from app.http.authorization import Caller, Permission, requires
 from app.http.problems import COMMON_PROBLEMS, problem_responses
 from app.http.runtime import CurrentRuntime, Runtime

@@ -1,12 +1,16 @@
-"""Query and answer models of stale access."""
+"""Query and answer models of stale access.
+
+Request and answer models of applying what the report on stale access proposes.
+"""
 
 from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, WrapValidator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, WrapValidator
 from typing_extensions import TypeAliasType
 
 from app.access.grant_uses import LONGEST_WINDOW
+from app.access.unused import GrantFinding, Proposal, StaleState
 from app.domain.scopes import (
     AllServers,
     AllTools,
@@ -17,8 +21,7 @@ from app.domain.scopes import (
     ToolsByRisk,
     ToolSelector,
 )
-from app.features.access.unused import GrantFinding, Proposal, StaleState
-from app.features.grants.schemas import Principal, principal_of
+from app.features.grants.schemas import GrantView, Principal, principal_of
 from app.http.pagination import CursorParameter, Limit
 from app.http.schemas import Strict
 from app.http.selectors import (
@@ -38,8 +41,11 @@ from app.lib.ids import GrantId, GroupId, IdentityId, ServerId, TokenId
 from app.models.tokens import Token
 
 _MOST_SHOWN = 100
+
 GRANT_EXAMPLE, _SERVER = "grant_01jdpnwz00e008000000000000", "srv_01jdpnwz00e008000000000000"
+
 DIGEST_EXAMPLE = "6e0e2f6f2f8a1f3cbb8a62e7b8f2d5f90b6b53c7dd9b0b1c5d0e6f0a7a9c1e42"
+
 _NARROW: dict[str, Any] = {
     "action": "narrow",
     "servers": {"kind": "ids", "ids": [_SERVER]},
@@ -49,6 +55,7 @@ _NARROW: dict[str, Any] = {
     "notes": ["labels_no_longer_matched"],
     "digest": DIGEST_EXAMPLE,
 }
+
 _STALE_GRANT: dict[str, Any] = {
     "kind": "grant",
     "grant_id": GRANT_EXAMPLE,
@@ -78,6 +85,7 @@ _STALE_GRANT: dict[str, Any] = {
     "unused_count": 1,
     "proposal": _NARROW,
 }
+
 _STALE_TOKEN: dict[str, Any] = {
     "kind": "token",
     "token_id": "tok_01jdpnwz00e008000000000000",
@@ -92,10 +100,12 @@ _STALE_TOKEN: dict[str, Any] = {
     "proposal": {"action": "revoke"},
 }
 
+
 StaleKind = TypeAliasType(
     "StaleKind",
     Annotated[Literal["grant", "token"], Field(description="What was not used: a grant, or a token.")],
 )
+
 StaleStateName = TypeAliasType(
     "StaleStateName",
     Annotated[
@@ -106,6 +116,7 @@ StaleStateName = TypeAliasType(
         ),
     ],
 )
+
 UsedPart = TypeAliasType(
     "UsedPart",
     Annotated[
@@ -113,6 +124,7 @@ UsedPart = TypeAliasType(
         Field(description="What of a server was used: one of its tools, or its resources or prompts."),
     ],
 )
+
 NarrowingNote = TypeAliasType(
     "NarrowingNote",
     Annotated[
@@ -128,6 +140,7 @@ NarrowingNote = TypeAliasType(
         ),
     ],
 )
+
 Days = Annotated[
     int,
     Field(
@@ -377,3 +390,68 @@ def show_tools(selector: ToolSelector) -> ToolSelectorModel:
             return ToolsByRiskModel(kind="risk", risk=sorted(risks))
         case AllTools():
             return AllToolsModel(kind="all")
+
+
+MOST_APPLIED = 100
+
+_ITEM = {"grant_id": GRANT_EXAMPLE, "proposal_digest": DIGEST_EXAMPLE}
+
+
+AppliedOutcome = TypeAliasType(
+    "AppliedOutcome",
+    Annotated[
+        Literal["narrowed", "ended", "changed", "not_found"],
+        Field(
+            description="What became of a grant. `changed`: the proposal is no longer the one that was sent, so nothing"
+            " was done: read the report again. `not_found`: there is no such grant, or it has ended."
+        ),
+    ],
+)
+
+
+class AppliedProposal(Strict):
+    """A proposal as the report told it."""
+
+    grant_id: GrantId
+    proposal_digest: Annotated[str, StringConstraints(pattern="^[0-9a-f]{64}$")] = Field(
+        description="The `digest` of the proposal. It names the revision of the grant too.",
+        examples=[DIGEST_EXAMPLE],
+    )
+
+
+class StaleApply(Strict):
+    """The proposals to apply, as a report about the same window told them."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [
+                {
+                    "unused_for_days": 90,
+                    "items": [{"grant_id": GRANT_EXAMPLE, "proposal_digest": DIGEST_EXAMPLE}],
+                }
+            ]
+        },
+    )
+    unused_for_days: Annotated[Days, Field(strict=True)]
+    items: list[AppliedProposal] = Field(min_length=1, max_length=MOST_APPLIED)
+
+
+class AppliedView(BaseModel):
+    """What became of one of them."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={"examples": [{"grant_id": GRANT_EXAMPLE, "outcome": "ended", "grant": None}]},
+    )
+    grant_id: GrantId
+    outcome: AppliedOutcome
+    grant: GrantView | None = Field(description="The grant as it is now, when it was narrowed.")
+
+
+class StaleApplied(BaseModel):
+    """What became of each, in the order in which they were sent."""
+
+    model_config = ConfigDict(extra="forbid")
+    dry_run: bool = Field(description="Whether nothing was changed, and this is what would be.")
+    items: list[AppliedView] = Field(description="One for each proposal that was sent.")

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
 from app.features.administrators.schemas import AdministratorQuery
-from app.features.identities.links import erased_link
+from app.features.identities.queries import erased_link
 from app.http.authorization import Role
 from app.http.pagination import Sorts
 from app.models.administrators import Administrator, RoleAssignment

@@ -7,7 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.domain.errors import FieldError, Invalid, NotFound
 from app.domain.scopes import AllServers, ListedScope, ScopeEntry, ToolsByNames, ToolSelector, scope_within
-from app.features.approvals.access_schemas import AccessNarrowing
+from app.features.approvals.ask import risks_of
 from app.features.approvals.decide import (
     Verdict,
     approve_call,
@@ -16,8 +16,7 @@ from app.features.approvals.decide import (
     finish_decision,
     require_approval,
 )
-from app.features.approvals.requestable import risks_of
-from app.features.approvals.schemas import ApprovalAgreement
+from app.features.approvals.schemas import AccessNarrowing, ApprovalAgreement
 from app.features.grants.schemas import GrantCreate, IdentityPrincipal
 from app.features.grants.service import create_grant
 from app.features.identities.queries import lock_identity

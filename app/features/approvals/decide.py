@@ -1,29 +1,33 @@
 """Deciding an approval: once, by somebody who may, and never by whose call or request it is.
 
 That approved access becomes a grant stands with the grants.
+
+Ending approvals with what they hang on: a token, an identity, a group. Nobody can decide or use them any more.
 """
 
+from collections.abc import Collection
 from datetime import timedelta
 from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import func
+from sqlalchemy import func, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.approval_channel import notify_decided
 from app.db.outbox import tell
 from app.db.webhook_events import WebhookEvent, approval_message
 from app.domain.errors import Conflict, Forbidden, NotFound
-from app.features.approvals.facts import facts_of
 from app.features.approvals.queries import find_approval, lock_approval, lock_membership, member_of
-from app.features.audit.record import keep_version, record
+from app.features.approvals.views import facts_of
+from app.features.audit.record import keep_version, record, record_each
 from app.http.authorization import Caller, Permission
 from app.http.etags import Precondition
 from app.lib.ids import GRANT, format_id
 from app.models.approvals import Approval
 
 HISTORY_KIND = "approval"
+
 _VOID = {
     "token_ended": "the token that asked is revoked or expired",
     "identity_offboarded": "whoever asked is offboarded",
@@ -42,6 +46,7 @@ class Verdict(StrEnum):
 
 
 _ACTIONS = {Verdict.APPROVED: "approval.approve", Verdict.DENIED: "approval.deny"}
+
 _EVENTS = {Verdict.APPROVED: WebhookEvent.APPROVAL_APPROVED, Verdict.DENIED: WebhookEvent.APPROVAL_DENIED}
 
 
@@ -198,3 +203,45 @@ async def _tell(
     )  # fmt: skip
     await tell(session, message)
     await notify_decided(session, [row.id])
+
+
+# Locked in id order; whoever ends many has locked them before, and the rest waits its turn here.
+_CANCEL = text("""
+WITH held AS (
+    SELECT id FROM approvals WHERE id = ANY(CAST(:ids AS uuid[]))
+    AND (state = 'pending' OR (state = 'approved' AND kind = 'call'))
+    ORDER BY id FOR UPDATE
+), ended AS (
+    UPDATE approvals SET state = 'cancelled', revision = revision + 1, updated_at = now()
+    WHERE id IN (SELECT id FROM held) RETURNING id, decided_by, decided_by_type, expires_at
+), closed AS (
+    UPDATE object_versions SET valid_to = now()
+    WHERE object_id IN (SELECT id FROM ended) AND valid_to IS NULL
+), history AS (
+    INSERT INTO object_versions (object_id, version, kind, content)
+    SELECT id, coalesce((SELECT max(version) FROM object_versions WHERE object_id = ended.id), 0) + 1, 'approval',
+        jsonb_build_object('state', 'cancelled', 'decided_by', decided_by, 'decided_by_type', decided_by_type,
+            'expires_at', expires_at)
+    FROM ended
+)
+SELECT id FROM ended ORDER BY id
+""")
+
+
+async def cancel_approvals(
+    session: AsyncSession, caller: Caller, ids: Collection[UUID], because: str, request_id: str | None
+) -> list[UUID]:
+    """End those of these that are pending or approved, with an event for each; the ids of those that ended.
+
+    ``because`` is a word for the audit trail: ``token_revoked``, ``identity_offboarded``, ``group_ended``,
+    ``withdrawn``.
+    """
+    if not ids:
+        return []
+    ended = list(await session.scalars(_CANCEL, {"ids": list(ids)}))
+    await record_each(
+        session, caller, "approval.cancel", "approval", ended,
+        request_id=request_id, id_column="approval_id", changes={"because": because},
+    )  # fmt: skip
+    await notify_decided(session, ended)
+    return ended

@@ -3,25 +3,28 @@
 Approving stands with the grants, since access that is approved becomes one.
 
 They are open to everybody who has an identity here: what a caller sees and may decide is looked at for each one.
+
+REST route that approves: what it approves may become a grant.
 """
 
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 
-from app.features.approvals.access_schemas import AccessRequest
-from app.features.approvals.arguments import read_arguments
+from app.features.approvals.approve_access import approve
 from app.features.approvals.ask import ask_for_access, withdraw_request
 from app.features.approvals.decide import deny_approval as deny_approval_
 from app.features.approvals.decide import require_approval
 from app.features.approvals.queries import select_approvals
 from app.features.approvals.schemas import (
+    AccessRequest,
+    ApprovalAgreement,
     ApprovalArguments,
     ApprovalDecision,
     ApprovalQuery,
     ApprovalView,
 )
-from app.features.approvals.views import show_approval, show_approvals
+from app.features.approvals.views import read_arguments, show_approval, show_approvals
 from app.http.authorization import CanReadSelf, CanWriteSelf
 from app.http.etags import IfMatch, set_etag
 from app.http.idempotency import once
@@ -154,5 +157,32 @@ async def withdraw_approval(
 ) -> ApprovalView:
     """Of your own, or of an agent that you answer for, as long as nobody has decided."""
     row = await withdraw_request(session, caller, approval_id, if_match, request.state.request_id)
+    set_etag(response, row.revision)
+    return await show_approval(session, caller, row, runtime.public_url)
+
+
+@router.post(
+    "/{approval_id}/approve",
+    operation_id="approve_approval",
+    responses=problem_responses(409, 412),
+    summary="Let the call through, once, or give the access",
+)
+async def approve_approval(
+    approval_id: ApprovalId,
+    body: ApprovalAgreement,
+    caller: CanReadSelf,
+    session: Session,
+    runtime: CurrentRuntime,
+    request: Request,
+    if_match: IfMatch,
+    response: Response,
+) -> ApprovalView:
+    """When the call is repeated with the same arguments, it runs, once; access becomes a grant, as it was asked for or,
+    by `access`, less of it. Needs the permission `approvals.decide` or membership of the group that decides; whose call
+    or request it is may not."""
+    row = await approve(
+        session, caller, approval_id, body, if_match,
+        ttl=runtime.approval_ttl, now=runtime.clock(), request_id=request.state.request_id,
+    )  # fmt: skip
     set_etag(response, row.revision)
     return await show_approval(session, caller, row, runtime.public_url)

@@ -7,7 +7,7 @@ from sqlalchemy import select
 from sqlmodel import col
 
 from app.domain.merkle import leaf_hash
-from app.features.audit.proof_schemas import (
+from app.features.audit.schemas import (
     AuditCheckpointView,
     AuditConsistencyProof,
     AuditEventProof,
@@ -15,9 +15,9 @@ from app.features.audit.proof_schemas import (
     AuditLogKeys,
     AuditRangeProof,
 )
-from app.features.audit.sealing.naming import names_of
-from app.features.audit.sealing.proving import checkpoint_named, prove_consistency, prove_event, prove_range
-from app.features.audit.sealing.tiles import Sealed, connection_of
+from app.features.audit.sealing.leaves import Sealed, connection_of
+from app.features.audit.sealing.proofs import checkpoint_named, prove_consistency, prove_event, prove_range
+from app.features.audit.sealing.sealer import names_of
 from app.http.authorization import Permission, requires
 from app.http.pagination import DEFAULT_LIMIT, CursorParameter, Cursors, Limit, Page
 from app.http.problems import COMMON_PROBLEMS

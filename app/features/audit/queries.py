@@ -1,28 +1,44 @@
-"""SQL over the audit trail: calls with their outcomes, filters, and the order of commits."""
+"""SQL over the audit trail: calls with their outcomes, filters, and the order of commits.
+
+Where a span of time lies in the log, which is ordered by commits: so that nobody walks through what is outside.
+
+The counted hours know their first and last events. What lies before an hour's first one, or between its last one and
+the end of what is counted, need not be read; what is not counted yet is read whole.
+
+How many calls somebody made of late, up to a number: never a count of everything.
+
+Whether a token has been used yet, for whoever gave it to somebody and waits.
+"""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
-from typing import Any
+from datetime import datetime, timedelta
+from typing import Any, Literal
 from uuid import UUID
 
 from sqlalchemy import (
     ARRAY,
     ColumnElement,
+    DateTime,
+    Interval,
     Select,
     Text,
     Uuid,
     and_,
+    any_,
+    bindparam,
     case,
     false,
     func,
     or_,
     select,
+    text,
     true,
     tuple_,
 )
 from sqlalchemy.dialects.postgresql import INTERVAL
+from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 from sqlalchemy.sql.expression import cast, literal, literal_column
 from sqlmodel import col
@@ -31,13 +47,20 @@ from app.features.audit.schemas import AuditFilters
 from app.models.audit import AuditClient, AuditEvent, LogEpoch, WorkerLease
 
 RESULT = "tool.result"
+
 LEASE_FRESH = timedelta(seconds=30)
+
 # Rows of one call lie close in time; the slack covers a clock that was set back. It lets partitions be pruned.
 _CLOCK_SLACK = timedelta(days=1)
+
 Position = tuple[int, int, int]
+
 Place = tuple[int, int]
+
 """Where an event is in its epoch: transaction and sequence number."""
+
 _MADE_REQUEST_ID = re.compile("req_([0-9a-f]{32})")
+
 """A request's id that was made and not given: it may be that of its first event, which then does not repeat it."""
 
 
@@ -51,8 +74,11 @@ class Named:
 
 
 _result = aliased(AuditEvent, name="result")
+
 _call = aliased(AuditEvent, name="call")
+
 _lease = WorkerLease
+
 _client = AuditClient
 
 
@@ -343,3 +369,120 @@ def _names(event: Any, named: Named) -> list[ColumnElement[bool]]:
     if named.servers is not None:
         conditions.append(col(event.server_id).in_(named.servers))
     return conditions
+
+
+# An event is written a moment before its transaction commits, and so hours overlap a little in the log; the slack also
+# covers a clock that was set back.
+_SLACK = timedelta(days=1)
+
+_SPAN = text("""
+WITH within AS (
+    SELECT * FROM audit_hours
+    WHERE (CAST(:since AS timestamptz) IS NULL OR hour >= date_trunc('hour', CAST(:since AS timestamptz), 'UTC'))
+        AND (CAST(:until AS timestamptz) IS NULL OR hour < :until)
+)
+SELECT reached.epoch, reached.xact, reached.seq,
+    first.first_epoch, first.first_xact, first.first_seq, last.last_epoch, last.last_xact, last.last_seq
+FROM audit_rollup reached
+LEFT JOIN LATERAL (
+    SELECT first_epoch, first_xact, first_seq FROM within
+    WHERE hour <= (SELECT hour FROM within ORDER BY hour LIMIT 1) + :slack
+    ORDER BY first_epoch, first_xact, first_seq LIMIT 1
+) first ON true
+LEFT JOIN LATERAL (
+    SELECT last_epoch, last_xact, last_seq FROM within
+    WHERE hour >= (SELECT hour FROM within ORDER BY hour DESC LIMIT 1) - CAST(:slack AS interval)
+    ORDER BY last_epoch DESC, last_xact DESC, last_seq DESC LIMIT 1
+) last ON true
+""").bindparams(
+    bindparam("since", type_=DateTime(timezone=True)),
+    bindparam("until", type_=DateTime(timezone=True)),
+    bindparam("slack", type_=Interval),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Where a span of time lies: what is counted of it from ``first`` to ``last``, and else after ``counted``."""
+
+    counted: Position
+    first: Position | None
+    last: Position | None
+
+
+async def span_of(session: AsyncSession, query: AuditFilters) -> Span | None:
+    """The span that a query asks for; None when it asks for any time."""
+    if query.since is None and query.until is None:
+        return None
+    values = {"since": query.since, "until": query.until, "slack": _SLACK}
+    row = (await session.execute(_SPAN, values)).one()
+    counted: Position = (row.epoch, row.xact, row.seq)
+    if row.first_epoch is None:
+        return Span(counted, None, None)
+    first: Position = (row.first_epoch, row.first_xact, row.first_seq)
+    return Span(counted, first, (row.last_epoch, row.last_xact, row.last_seq))
+
+
+async def skip(session: AsyncSession, query: AuditFilters, after: Position) -> Position:
+    """A position to read on from in the place of ``after``: nothing between them is in the query's span of time."""
+    span = await span_of(session, query)
+    if span is None:
+        return after
+    if span.first is None or span.last is None or after >= span.last:
+        return max(after, span.counted)
+    epoch, xact, seq = span.first
+    return max(after, (epoch, xact, seq - 1))
+
+
+async def count_calls(session: AsyncSession, actors: Collection[UUID], span: timedelta, most: int) -> int:
+    """The calls of tools that these identities asked for in the last ``span``, admitted or not; ``most`` at most."""
+    if not actors:
+        return 0
+    query = AuditFilters(since=await session.scalar(select(func.now() - span)))
+    # The index of actors goes by the order of commits: whoever called for years is not walked through.
+    epoch, xact, _ = await skip(session, query, (0, 0, 0))
+    chosen = (
+        select(literal(1))
+        .where(
+            col(AuditEvent.actor_id) == any_(literal(list(actors), ARRAY(Uuid))),
+            or_(
+                col(AuditEvent.epoch) > epoch,
+                and_(col(AuditEvent.epoch) == epoch, col(AuditEvent.xact) >= xact),
+            ),
+            col(AuditEvent.action) == "tool.call",
+            col(AuditEvent.time) >= query.since,
+        )
+        .limit(most)
+        .subquery()
+    )
+    return int(await session.scalar(select(func.count()).select_from(chosen)) or 0)
+
+
+_CALL, _LIST = "tool.call", "tools.list"
+
+
+@dataclass(frozen=True, slots=True)
+class FirstUse:
+    """How far it came: a call was allowed, or the latest was refused, or a client connected and has called nothing."""
+
+    kind: Literal["called", "refused", "connected"]
+    event_id: UUID
+    time: datetime
+    tool: str | None
+
+
+async def first_use(session: AsyncSession, token_id: UUID) -> FirstUse | None:
+    """The first allowed call of a token, or else what comes nearest to it; ``None`` before its first request."""
+    of_token = select(AuditEvent).where(col(AuditEvent.token_id) == token_id)
+    calls = of_token.where(col(AuditEvent.action) == _CALL)
+    # In the order of their index.
+    first, last = col(AuditEvent.xact).asc(), col(AuditEvent.xact).desc()
+    for kind, query in (
+        ("called", calls.where(col(AuditEvent.decision) == "allow").order_by(first)),
+        ("refused", calls.order_by(last)),
+        ("connected", of_token.where(col(AuditEvent.action) == _LIST).order_by(first)),
+    ):
+        event = await session.scalar(query.limit(1))
+        if event is not None:
+            return FirstUse(kind, event.id, event.time, event.tool)  # type: ignore[arg-type]
+    return None

@@ -1,14 +1,36 @@
-"""``/audit-events``: who did what, when, and what was decided."""
+"""``/audit-events``: who did what, when, and what was decided.
 
-from typing import Annotated
+``/audit-events/stats``: how many events there were, by the hour.
 
-from fastapi import APIRouter, Query, Request
+``/audit-events/export``: the trail as a file, as events that are shown or as the leaves that were sealed.
+
+``/audit-events/stream``: the trail as it grows, in the order of commits.
+"""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header, Query, Request
+from starlette.responses import Response, StreamingResponse
 
 from app.db.call_arguments import kept_arguments
 from app.features.audit import reading
+from app.features.audit.export import export, headers_of
+from app.features.audit.reading import check_since, follow, position_of, present
 from app.features.audit.record import record
-from app.features.audit.schemas import AuditArgumentsView, AuditEventView, AuditQuery
+from app.features.audit.schemas import (
+    AuditArgumentsView,
+    AuditEventView,
+    AuditExportQuery,
+    AuditQuery,
+    AuditStatsQuery,
+    AuditStatsView,
+    AuditStreamQuery,
+)
+from app.features.audit.sealing.leaves import connection_of
+from app.features.audit.sealing.proofs import export_leaves, exported_leaves
+from app.features.audit.stats import count_hours
 from app.http.authorization import Caller, Permission, requires
+from app.http.live import MEDIA_TYPE
 from app.http.pagination import Cursors, Page
 from app.http.problems import COMMON_PROBLEMS
 from app.http.runtime import CurrentRuntime
@@ -21,6 +43,85 @@ router = APIRouter(
     route_class=TransactionalRoute,
     responses=COMMON_PROBLEMS,
 )
+
+
+@router.get("/stats", dependencies=[requires(Permission.AUDIT_READ)], operation_id="get_audit_event_stats")
+async def get_audit_stats(
+    session: Session, runtime: CurrentRuntime, query: Annotated[AuditStatsQuery, Query()]
+) -> AuditStatsView:
+    """How many events there were, by the hour. Cheap however long the trail is, and of the moment."""
+    return await count_hours(session, query, runtime.clock())
+
+
+_TEXT: dict[str, Any] = {"schema": {"type": "string"}}
+
+
+@router.get(
+    "/export",
+    operation_id="export_audit_events",
+    response_class=StreamingResponse,
+    responses={
+        200: {"content": {"application/x-ndjson": _TEXT, "text/csv": _TEXT}},
+    },
+)
+async def export_audit_events(
+    request: Request,
+    session: Session,
+    runtime: CurrentRuntime,
+    caller: Annotated[Caller, requires(Permission.AUDIT_READ)],
+    query: Annotated[AuditExportQuery, Query()],
+) -> Response:
+    """Everything that matches and is on record now, in the order of commits. Outcomes are items of their own.
+
+    There is no limit on the size. `leaves` are the sealed rows, to compare with checkpoints; the answer is 503
+    `audit_log_corrupted` when the log differs from what was sealed. In `csv`, a cell that a spreadsheet could take for
+    a formula begins with an apostrophe. An incomplete export has no proper end: its last chunk is missing, and clients
+    report a broken connection.
+    """
+    check_since(query)
+    if query.format == "leaves":
+        look = export_leaves(await exported_leaves(await connection_of(session), query.first, query.end))
+    else:
+        look = export(query, await present(session))
+    headers = headers_of(query, runtime.clock())
+    return runtime.live.download(request, caller, Permission.AUDIT_READ, runtime.authenticate, look, headers)
+
+
+CanReadAudit = Annotated[Caller, requires(Permission.AUDIT_READ)]
+
+LastEventId = Annotated[
+    str | None,
+    Header(
+        alias="Last-Event-ID", max_length=2000, description="The `id` of the last event that was received."
+    ),
+]
+
+
+@router.get(
+    "/stream",
+    operation_id="stream_audit_events",
+    response_class=StreamingResponse,
+    responses={200: {"content": {MEDIA_TYPE: _TEXT}}},
+)
+async def stream_audit_events(
+    request: Request,
+    session: Session,
+    runtime: CurrentRuntime,
+    caller: CanReadAudit,
+    query: Annotated[AuditStreamQuery, Query()],
+    last_event_id: LastEventId = None,
+) -> Response:
+    """Events as they are recorded, as server-sent events, in the order of commits and without skipping any.
+
+    `data` is an audit event; `id` is where to go on, with `Last-Event-ID` or `after`. Outcomes are items of their own.
+    An event `ended` says the `code` of why it ended: `unauthenticated` or `forbidden` when the caller's right did.
+    """
+    check_since(query)
+    cursors = Cursors(runtime.peppers.derive("cursors"), "poll_audit_events", query.filters())
+    after = position_of(cursors, query.after if last_event_id is None else last_event_id)
+    look = follow(query, cursors, await present(session) if after is None else after)
+    return runtime.live.stream(request, caller, Permission.AUDIT_READ, runtime.authenticate, look)
+
 
 CanReadArguments = Annotated[Caller, requires(Permission.ARGUMENTS_READ)]
 

@@ -1,4 +1,9 @@
-"""Query and answer models of audit events."""
+"""Query and answer models of audit events.
+
+Query and answer models of the counts of audit events.
+
+Answer models of checkpoints of the sealed log, and of proofs.
+"""
 
 from datetime import datetime, timedelta
 from typing import Annotated, Any, Literal, Self
@@ -23,6 +28,7 @@ from app.lib.ids import (
 )
 
 WIDEST_RANGE = timedelta(days=31)
+
 AuditDecision = TypeAliasType(
     "AuditDecision",
     Annotated[
@@ -30,6 +36,7 @@ AuditDecision = TypeAliasType(
         Field(description="What was decided about a call before it ran."),
     ],
 )
+
 AuditOutcome = TypeAliasType(
     "AuditOutcome",
     Annotated[
@@ -37,10 +44,12 @@ AuditOutcome = TypeAliasType(
         Field(description="What became of it. `unknown`: the service stopped while the call ran."),
     ],
 )
+
 AuditExportFormat = TypeAliasType(
     "AuditExportFormat",
     Annotated[Literal["ndjson", "csv", "ocsf", "leaves"], Field(description="How the events are written.")],
 )
+
 AuditChanges = TypeAliasType(
     "AuditChanges",
     Annotated[
@@ -51,6 +60,7 @@ AuditChanges = TypeAliasType(
         ),
     ],
 )
+
 
 # The prefix of an id by the type that stands beside it in an event.
 PREFIXES = {
@@ -70,6 +80,7 @@ PREFIXES = {
     "token": ids.TOKEN,
     "tool": ids.TOOL,
 }
+
 _ACTORS = ("administrator", "break_glass", "identity", "service_account")
 
 
@@ -97,11 +108,14 @@ def _any_of(*kinds: str) -> tuple[BeforeValidator, WithJsonSchema]:
 
 
 ActorId = Annotated[UUID, *_any_of(*_ACTORS)]
+
 ObjectId = Annotated[UUID, *_any_of(*PREFIXES)]
+
 Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 
 
 _LONGEST_MS = 2**31 - 1
+
 _INDEXED = ("id", "token_id", "actor_id", "actor_name", "server_id", "server_slug", "request_id")
 
 
@@ -364,3 +378,158 @@ class AuditEventView(Strict):
         description="The trace that it belongs to (W3C Trace Context).",
         examples=["0af7651916cd43dd8448eb211c80319c"],
     )
+
+
+class AuditStatsQuery(Strict):
+    """Which events are counted: whole hours, of at most 31 days."""
+
+    since: Time | None = Field(
+        default=None, description="Counts from the hour that this is in; by default the last 24 hours."
+    )
+    until: Time | None = Field(
+        default=None,
+        description="Counts to the end of the hour before this time, or that it is in; by default now.",
+    )
+    action: list[ShortText] = Field(default_factory=list)
+    decision: list[AuditDecision] = Field(default_factory=list)
+
+    @model_validator(mode="after")
+    def _some_time(self) -> Self:
+        if self.since is not None and self.until is not None and self.since >= self.until:
+            raise ValueError("since must be before until")
+        return self
+
+
+class AuditCounts(Strict):
+    """How many events there are, and what they stand for."""
+
+    events: int = Field(description="How many events a list shows.", examples=[1204])
+    count: int = Field(
+        description="How many things they tell of. It is more where one event stands for many refusals.",
+        examples=[1311],
+    )
+    allow: int = Field(description="How many of these things were allowed.", examples=[1180])
+    deny: int = Field(description="How many were denied.", examples=[119])
+    require_approval: int = Field(description="How many had to be approved first.", examples=[12])
+
+
+class AuditHourCounts(AuditCounts):
+    """The same of one hour."""
+
+    hour: datetime = Field(description="When the hour begins.")
+
+
+class AuditStatsView(Strict):
+    """How many events there were, by the hour. Outcomes of calls count as part of their call."""
+
+    since: datetime = Field(description="When the first hour begins.")
+    until: datetime = Field(description="When the last hour ends.")
+    hours: list[AuditHourCounts] = Field(
+        description="Every hour from then to then, in order, empty ones too."
+    )
+    total: AuditCounts
+    is_complete: bool = Field(
+        description="False while events that were recorded some time ago are still being counted, as after an upgrade."
+    )
+
+
+_ROOT = "5dc9da79a70659a9ad559cb701ded9a2ab9d823aad2f4960cfe370eff4604328"
+
+_NOTE = (
+    "gateway.example.com/audit\n8\nXcnaeacGWamtVZy3Ad7Zoqudgjqi9JYM/jcO/0YEMyg=\n\n"
+    "— gateway.example.com/audit AJ3g9c0xm...\n"
+)
+
+
+TreeHash = TypeAliasType(
+    "TreeHash",
+    Annotated[
+        str,
+        StringConstraints(pattern="^[0-9a-f]{64}$"),
+        Field(description="A hash of the log's tree (RFC 9162 section 2.1), in hex.", examples=[_ROOT]),
+    ],
+)
+
+CheckpointNote = TypeAliasType(
+    "CheckpointNote",
+    Annotated[
+        str,
+        Field(
+            description="The signed note of a checkpoint, as C2SP's tlog-checkpoint has it.", examples=[_NOTE]
+        ),
+    ],
+)
+
+
+class AuditCheckpointView(Strict):
+    """A signed root over all events that were sealed by then. Keep some where nobody of here can change them."""
+
+    model_config = ConfigDict(extra="forbid", title="AuditCheckpoint")
+
+    tree_size: int = Field(description="How many events it seals: those at positions below it.", examples=[8])
+    epoch: int = Field(description="The epoch of the log that the last of them is of.", examples=[1])
+    root_hash: TreeHash
+    note: CheckpointNote
+    created_at: datetime = Field(description="When it was signed.")
+
+
+class AuditLogKey(Strict):
+    """A public key to check signatures of checkpoints with."""
+
+    vkey: str = Field(
+        description="The key as C2SP's signed-note has it: the log's name, the key's id, and the key.",
+        examples=["gateway.example.com/audit+4e7a9c21+AQcC+FTVKf0jlTdHDY3rbevmnKxxPjigCXlVtGe6RIr6"],
+    )
+    signs: bool = Field(
+        description="Whether it is the one that signs now; others check what they once signed."
+    )
+
+
+class AuditLogKeys(Strict):
+    """The name of the log in its checkpoints, and its keys."""
+
+    origin: str = Field(description="What the log is called.", examples=["gateway.example.com/audit"])
+    items: list[AuditLogKey] = Field(description="Its keys, newest first.")
+
+
+class AuditConsistencyProof(Strict):
+    """That a log begins with what it was (RFC 9162 section 2.1.4)."""
+
+    old_size: int = Field(description="How many events it had.", examples=[6])
+    tree_size: int = Field(description="How many it has.", examples=[8])
+    checkpoint: CheckpointNote
+    hashes: list[TreeHash] = Field(description="The proof, from the leaves up.")
+
+
+class AuditRangeProof(Strict):
+    """What leads from the leaves of a range to the root of a checkpoint: the hashes beside it, left to right.
+
+    As a file it is what `scopegate audit verify --proof` takes for exported leaves.
+    """
+
+    model_config = ConfigDict(extra="forbid", serialize_by_alias=True)
+
+    first: int = Field(alias="from", description="The position of the first leaf.", examples=[2])
+    end: int = Field(alias="to", description="The position after that of the last leaf.", examples=[6])
+    checkpoint: CheckpointNote
+    hashes: list[TreeHash] = Field(description="The proof, left to right.")
+
+
+class AuditEventProof(Strict):
+    """That the log of a checkpoint has an event (RFC 9162 section 2.1.3).
+
+    As a file it is what `scopegate audit verify --proof` takes.
+    """
+
+    event_id: EventId
+    position: int = Field(description="Where the event is in the log, from 0.", examples=[5])
+    leaf: str = Field(
+        description="What was sealed of it: the stored row as one line of JSON, whose bytes are hashed.",
+        examples=[
+            '{"action":"token.issue","epoch":1,"id":"01936d5e-7c00-7000-8000-000000000000","seq":6,"xact":812}'
+        ],
+    )
+    leaf_hash: TreeHash
+    tree_size: int = Field(description="How many events the checkpoint seals.", examples=[8])
+    checkpoint: CheckpointNote
+    hashes: list[TreeHash] = Field(description="The proof, from the leaf up.")

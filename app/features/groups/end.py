@@ -8,7 +8,7 @@ from sqlmodel import col
 from app.db.outbox import tell
 from app.db.versions import move_versions
 from app.db.webhook_events import WebhookEvent
-from app.features.approvals.cancel import cancel_approvals
+from app.features.approvals.decide import cancel_approvals
 from app.features.approvals.queries import open_approvals
 from app.features.audit.record import close_versions, record
 from app.features.grants.queries import lock_grants_of_group

@@ -3,11 +3,14 @@
 The audit trail is not touched, and need not be: it holds ids. Of the places that people write into freely, those are
 emptied that are about this identity: its attributes, the names, addresses and reasons of its tokens, the reasons of its
 grants, of its approvals and of its offboarding.
+
+What an erasure empties in the features below, each row in its table and in the history.
 """
 
 from typing import Any
+from uuid import UUID
 
-from sqlalchemy import func
+from sqlalchemy import func, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.outbox import tell
@@ -15,16 +18,124 @@ from app.db.versions import move_versions
 from app.db.webhook_events import WebhookEvent, identity_message
 from app.domain.errors import Conflict
 from app.features.audit.record import record
-from app.features.identities import erase_queries as queries
-from app.features.identities.links import erased_link
-from app.features.identities.queries import links_of
+from app.features.identities.queries import erased_link, links_of
 from app.features.identities.service import PERSONAL_FIELDS
 from app.features.identities.standing import check_may_change
 from app.features.invitations.queries import erase_invitations
 from app.http.authorization import Caller
 from app.http.idempotency import erase_answers
-from app.lib.ids import IDENTITY, format_id
+from app.lib.ids import IDENTITY, TOKEN, format_id, parse_id
 from app.models.identities import Identity
+
+# Rows are locked in id order, as everywhere. What a person asked for their agents is in the person's words too.
+_GRANTS = text("""
+WITH mine AS (
+    SELECT id FROM grants WHERE identity_id = :id OR (
+        approval_id IS NOT NULL AND identity_id IN (SELECT id FROM identities WHERE owner_id = :id)
+    ) ORDER BY id FOR UPDATE
+),
+history AS (
+    UPDATE object_versions SET content = jsonb_set(content, '{reason}', 'null')
+    WHERE object_id IN (SELECT id FROM mine) AND kind = 'grant' AND content ->> 'reason' IS NOT NULL
+)
+UPDATE grants SET reason = NULL, revision = revision + 1, updated_at = now()
+WHERE id IN (SELECT id FROM mine) AND reason IS NOT NULL
+""")
+
+# A reason goes to whatever ended with a token or with the person: to tokens below, and to those of agents.
+_TOKENS = text("""
+WITH RECURSIVE family AS (
+    SELECT id FROM tokens WHERE identity_id = :id
+    UNION SELECT id FROM unnest(CAST(:ended AS uuid[])) ended(id)
+    UNION SELECT below.id FROM tokens below JOIN family ON below.parent_id = family.id
+),
+held AS (SELECT id FROM tokens WHERE id IN (SELECT id FROM family) ORDER BY id FOR UPDATE),
+history AS (
+    UPDATE object_versions SET content = jsonb_set(content, '{ip_allow}', '[]')
+    WHERE kind = 'token_scope' AND object_id IN (SELECT id FROM tokens WHERE identity_id = :id)
+)
+UPDATE tokens SET
+    name = CASE WHEN identity_id = :id THEN 'erased' ELSE name END,
+    ip_allow = CASE WHEN identity_id = :id THEN '{}' ELSE ip_allow END,
+    revoke_reason = NULL, revision = revision + 1, updated_at = now()
+WHERE id IN (SELECT id FROM held) AND (identity_id = :id OR revoke_reason IS NOT NULL)
+""")
+
+_APPROVALS = text("""
+WITH mine AS (
+    SELECT id FROM approvals WHERE identity_id = :id OR (
+        kind = 'access' AND identity_id IN (SELECT id FROM identities WHERE owner_id = :id)
+    ) ORDER BY id FOR UPDATE
+)
+UPDATE approvals SET reason = NULL, decision_reason = NULL, revision = revision + 1, updated_at = now()
+WHERE id IN (SELECT id FROM mine) AND (reason IS NOT NULL OR decision_reason IS NOT NULL)
+""")
+
+# Those of a person, and those of others that are for them; there are few, of a day.
+_DRAFTS = text("DELETE FROM token_drafts WHERE person_id = :id OR content ->> 'identity_id' = :shown_id")
+
+_RECEIPTS = text("UPDATE offboarding_receipts SET body = body - 'reason' WHERE identity_id = :id")
+
+_SCHEDULES = text("""
+UPDATE scheduled_offboardings SET reason = NULL, revision = revision + 1, updated_at = now()
+WHERE identity_id = :id AND reason IS NOT NULL
+""")
+
+_ENDED = text("""
+SELECT ended #>> '{}' FROM offboarding_receipts, jsonb_array_elements(body -> 'revoked' -> 'tokens') ended
+WHERE identity_id = :id
+""")
+
+_HISTORY = text("""
+UPDATE object_versions SET content = jsonb_set(content, '{attributes}', '{}')
+WHERE object_id = :id AND kind = 'identity'
+""")
+
+_SCIM_USER = text("""
+UPDATE scim_users
+SET user_name = :shown_id, external_id = NULL, profile = '{}', deleted_at = coalesce(deleted_at, now())
+WHERE identity_id = :id
+""")
+
+_CREDENTIALS = text("DELETE FROM server_credentials WHERE identity_id = :id")
+
+
+async def erase_history(session: AsyncSession, identity_id: UUID) -> None:
+    """The attributes that it had."""
+    await session.execute(_HISTORY, {"id": identity_id})
+
+
+async def erase_grants(session: AsyncSession, identity_id: UUID) -> None:
+    """The reasons of the grants that were made to it."""
+    await session.execute(_GRANTS, {"id": identity_id})
+
+
+async def erase_tokens(session: AsyncSession, identity_id: UUID) -> None:
+    """The names and addresses of its tokens, drafts of them, and why they and what ended with them were revoked."""
+    ended = [parse_id(TOKEN, row[0]) for row in await session.execute(_ENDED, {"id": identity_id})]
+    await session.execute(_TOKENS, {"id": identity_id, "ended": ended})
+    await session.execute(_DRAFTS, {"id": identity_id, "shown_id": format_id(IDENTITY, identity_id)})
+
+
+async def erase_approvals(session: AsyncSession, identity_id: UUID) -> None:
+    """Why it asked, and what it was told."""
+    await session.execute(_APPROVALS, {"id": identity_id})
+
+
+async def erase_receipts(session: AsyncSession, identity_id: UUID) -> None:
+    """Why it left, or was to leave; what ended then stays, by id."""
+    await session.execute(_RECEIPTS, {"id": identity_id})
+    await session.execute(_SCHEDULES, {"id": identity_id})
+
+
+async def erase_scim_user(session: AsyncSession, identity_id: UUID, shown_id: str) -> None:
+    """All that its directory said of it, which knows nobody by it any more; ``shown_id`` stands for its name."""
+    await session.execute(_SCIM_USER, {"id": identity_id, "shown_id": shown_id})
+
+
+async def remove_credentials(session: AsyncSession, identity_id: UUID) -> None:
+    """What it had of its own for servers. No call can ever use these again, so no version moves."""
+    await session.execute(_CREDENTIALS, {"id": identity_id})
 
 
 async def erase_identity(
@@ -56,14 +167,14 @@ async def erase_identity(
     for link in (await links_of(session, [identity.id]))[identity.id]:
         link.value = erased_link(link.kind, link.value)
     await session.flush()
-    await queries.erase_history(session, identity.id)
-    await queries.erase_grants(session, identity.id)
-    await queries.erase_tokens(session, identity.id)
-    await queries.erase_approvals(session, identity.id)
-    await queries.erase_receipts(session, identity.id)
+    await erase_history(session, identity.id)
+    await erase_grants(session, identity.id)
+    await erase_tokens(session, identity.id)
+    await erase_approvals(session, identity.id)
+    await erase_receipts(session, identity.id)
     await erase_invitations(session, identity.id)
-    await queries.erase_scim_user(session, identity.id, shown_id)
-    await queries.remove_credentials(session, identity.id)
+    await erase_scim_user(session, identity.id, shown_id)
+    await remove_credentials(session, identity.id)
     await erase_answers(session, shown_id)
     # A policy may read any attribute.
     await move_versions(session, [identity.id], narrows=True)

@@ -8,8 +8,13 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.domain.errors import Conflict, Invalid
-from app.features.identities.link_queries import OIDC, find_link
-from app.features.identities.queries import end_browser_sessions, links_of, lock_first_sign_in
+from app.features.identities.queries import (
+    OIDC,
+    end_browser_sessions,
+    find_link,
+    links_of,
+    lock_first_sign_in,
+)
 from app.features.identities.schemas import IdentityLinkInput
 from app.features.identities.standing import owner_staying
 from app.features.identity_providers import queries as providers

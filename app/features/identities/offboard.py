@@ -1,44 +1,304 @@
-"""Offboarding: everything that an identity could do ends, in one transaction, with a receipt."""
+"""Offboarding: everything that an identity could do ends, in one transaction, with a receipt.
 
-from dataclasses import dataclass
+What an offboarding looks up and ends in the features below.
+
+What one offboarding touches: found, and locked unless somebody only asks what would end.
+
+Locks are taken in the one order: turns, identities, grants, tokens, each by id. Whoever issues a token, makes a grant,
+adds to a group, or creates or hands over an agent holds the identity FOR SHARE, so it is either finished before the
+locks are ours and found here, or waits for us and then sees an identity that is not active.
+
+What an offboarding would end beside tokens and agents, told by its dry run.
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import func
+from sqlalchemy import Select, delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlmodel import col
 
 from app.crypto.signing import Signer
 from app.db.outbox import tell
 from app.db.versions import move_versions
 from app.db.webhook_events import WebhookEvent, administrator_message, grant_message, identity_message
 from app.domain.errors import Conflict, Forbidden, Invalid, NotFound
-from app.features.approvals.cancel import cancel_approvals
+from app.features.approvals.decide import cancel_approvals
+from app.features.approvals.queries import open_approvals
+from app.features.audit.queries import count_calls
 from app.features.audit.record import close_versions, record
-from app.features.identities import offboard_queries as queries
-from app.features.identities.affected import Affected, find_people, gather
-from app.features.identities.history import keep_identity
-from app.features.identities.offboard_preview import preview_of
-from app.features.identities.offboard_schemas import (
-    Offboard,
-    OffboardedThings,
-    OffboardPreview,
-    TransferredAgents,
-)
-from app.features.identities.queries import end_browser_sessions
+from app.features.identities.queries import end_browser_sessions, keep_identity, take_turns
 from app.features.identities.read_by_policies import check_may_transfer
-from app.features.identities.receipt_schemas import OffboardedVia, Receipt, ReceiptSchedule
 from app.features.identities.receipts import add_receipt, named
 from app.features.identities.schedule_queries import lock_pending, settle
-from app.features.identities.schedule_schemas import asked_by
+from app.features.identities.schemas import (
+    MOST_CALLS,
+    EndedToken,
+    Offboard,
+    OffboardedThings,
+    OffboardedVia,
+    OffboardPreview,
+    Receipt,
+    ReceiptAgents,
+    ReceiptSchedule,
+    TransferredAgents,
+    asked_by,
+)
 from app.features.identities.standing import check_may_end, roles_behind
 from app.features.invitations.queries import end_invitations
-from app.features.tokens.pickup_queries import end_pickups_of
-from app.features.tokens.revoke import end_tokens
+from app.features.tokens import queries as repository
+from app.features.tokens.queries import among, end_pickups_of
+from app.features.tokens.service import end_tokens
 from app.http.authorization import MANAGING_ROLES, Caller
 from app.http.etags import Precondition
-from app.lib.ids import IDENTITY, SCHEDULED_OFFBOARDING, format_id
+from app.lib.ids import GRANT, GROUP, IDENTITY, SCHEDULED_OFFBOARDING, SERVICE_ACCOUNT, format_id
+from app.models.administrators import Administrator
+from app.models.approvals import Approval
+from app.models.grants import Grant
+from app.models.groups import GroupMember
 from app.models.identities import Identity, OffboardingReceipt
-from app.models.tokens import ScheduledOffboarding
+from app.models.service_accounts import ServiceAccount
+from app.models.tokens import ScheduledOffboarding, Token
+
+_QUIET = {"synchronize_session": False}
+
+
+async def find_leaver(
+    session: AsyncSession, *, external_id: str | None, user_name: str | None
+) -> Sequence[Identity]:
+    """Identities with this external id, or this user name whatever its case; newest first."""
+    query = select(Identity).order_by(col(Identity.id).desc())
+    if external_id is not None:
+        query = query.where(col(Identity.external_id) == external_id)
+    if user_name is not None:
+        query = query.where(func.lower(col(Identity.user_name)) == func.lower(user_name))
+    return (await session.scalars(query)).all()
+
+
+async def agents_of(session: AsyncSession, owner_id: UUID) -> list[UUID]:
+    """Agents of this person that are not offboarded."""
+    query = select(col(Identity.id)).where(
+        col(Identity.owner_id) == owner_id, col(Identity.status) != "offboarded"
+    )
+    return list(await session.scalars(query))
+
+
+async def open_grants(session: AsyncSession, identity_id: UUID, *, lock: bool) -> list[UUID]:
+    """Grants made to the identity itself that have not ended."""
+    query = select(col(Grant.id)).where(col(Grant.identity_id) == identity_id, col(Grant.ended_at).is_(None))
+    return await _ids(session, query.order_by(col(Grant.id)), lock=lock)
+
+
+async def end_grants(session: AsyncSession, ids: Collection[UUID]) -> None:
+    """End these grants now."""
+    values: dict[str, Any] = {"ended_at": func.now(), "revision": col(Grant.revision) + 1}
+    await session.execute(
+        update(Grant).where(among(col(Grant.id), ids)).values(values).execution_options(**_QUIET)
+    )
+
+
+async def memberships(session: AsyncSession, identity_id: UUID) -> dict[UUID, UUID]:
+    """The groups of the identity, by the id of its membership in each."""
+    query = select(GroupMember).where(col(GroupMember.identity_id) == identity_id)
+    return {row.id: row.group_id for row in await session.scalars(query)}
+
+
+async def end_memberships(session: AsyncSession, ids: Collection[UUID]) -> None:
+    """Take these memberships out; their past stays in the history."""
+    await session.execute(
+        delete(GroupMember).where(among(col(GroupMember.id), ids)).execution_options(**_QUIET)
+    )
+
+
+async def owned_accounts(session: AsyncSession, owner_ids: Collection[UUID], *, lock: bool) -> list[UUID]:
+    """Service accounts that these identities answer for and that are not flagged yet."""
+    query = select(col(ServiceAccount.id)).where(
+        among(col(ServiceAccount.owner_id), owner_ids),
+        col(ServiceAccount.ended_at).is_(None),
+        col(ServiceAccount.owner_offboarded).is_(False),
+    )
+    return await _ids(session, query.order_by(col(ServiceAccount.id)), lock=lock)
+
+
+async def flag_accounts(session: AsyncSession, ids: Collection[UUID]) -> None:
+    """Say of these service accounts that whoever answered for them is gone."""
+    values: dict[str, Any] = {"owner_offboarded": True, "revision": col(ServiceAccount.revision) + 1}
+    await session.execute(
+        update(ServiceAccount)
+        .where(among(col(ServiceAccount.id), ids))
+        .values(values)
+        .execution_options(**_QUIET)
+    )
+
+
+async def active_administrator(
+    session: AsyncSession, identity_id: UUID, *, lock: bool
+) -> Administrator | None:
+    """The identity's administrator record, unless it is disabled already."""
+    query = select(Administrator).where(
+        col(Administrator.identity_id) == identity_id, col(Administrator.status) == "active"
+    )
+    if lock:
+        query = query.with_for_update().execution_options(populate_existing=True)
+    return await session.scalar(query)
+
+
+async def _ids(session: AsyncSession, query: Select[UUID], *, lock: bool) -> list[UUID]:
+    return list(await session.scalars(query.with_for_update() if lock else query))
+
+
+@dataclass(slots=True)
+class Affected:
+    """Everything that one offboarding touches."""
+
+    identity: Identity
+    heir: UUID | None
+    agents: list[Identity]
+    lost_heir: UUID | None = None
+    """Who should have had the agents, and is not active any more or may not have them."""
+    grants: list[UUID] = field(default_factory=list)
+    tokens: list[UUID] = field(default_factory=list)
+    holders: dict[UUID, UUID] = field(default_factory=dict)
+    """Whose these tokens are, by their ids."""
+    memberships: dict[UUID, UUID] = field(default_factory=dict)
+    """The groups, by the id of the membership in each."""
+    approvals: list[UUID] = field(default_factory=list)
+    service_accounts: list[UUID] = field(default_factory=list)
+    administrator: Administrator | None = None
+    in_flight: int = 0
+
+    @property
+    def suspended(self) -> list[Identity]:
+        """Agents that go on to nobody and were active until now."""
+        return [] if self.heir else [agent for agent in self.agents if agent.status == "active"]
+
+    @property
+    def ending(self) -> list[UUID]:
+        """Whose tokens end: its own, and its agents' unless they are handed over."""
+        return [self.identity.id] if self.heir else [self.identity.id, *(agent.id for agent in self.agents)]
+
+    def things(self) -> OffboardedThings:
+        """What ends, as the answer says it."""
+        return OffboardedThings(
+            tokens=self.tokens,
+            agents=[agent.id for agent in self.suspended],
+            approvals=len(self.approvals),
+            in_flight=self.in_flight,
+            administrator=self.administrator is not None,
+        )
+
+    def transferred(self) -> TransferredAgents:
+        """What goes to somebody else, as the answer says it."""
+        agents = [agent.id for agent in self.agents] if self.heir else []
+        return TransferredAgents(to=self.heir, agents=agents)
+
+    def changes(self) -> dict[str, Any]:
+        """What the event says: ids and counts alone. The reason, which people word, is beside the receipt."""
+        transferred = self.transferred().model_dump(mode="json")
+        if self.lost_heir is not None:
+            transferred["heir_not_active"] = format_id(IDENTITY, self.lost_heir)
+        return {
+            "status": {"from": self.identity.status, "to": "offboarded"},
+            "revoked": self.things().model_dump(mode="json"),
+            "transferred": transferred,
+            "grants": [format_id(GRANT, id) for id in self.grants],
+            "groups": [format_id(GROUP, id) for id in self.memberships.values()],
+            "service_accounts": [format_id(SERVICE_ACCOUNT, id) for id in self.service_accounts],
+        }
+
+    def receipt(self) -> dict[str, Any]:
+        """The part of the receipt that says what ended, by the names of its fields."""
+        transferred = self.transferred()
+        return {
+            "identity_id": self.identity.id,
+            "kind": self.identity.kind,
+            "tokens": [EndedToken(id=id, identity_id=self.holders[id]) for id in self.tokens],
+            "agents": ReceiptAgents(
+                suspended=[agent.id for agent in self.suspended],
+                transferred=transferred.agents,
+                transferred_to=transferred.to,
+                heir_not_active=self.lost_heir,
+            ),
+            "approvals": self.approvals,
+            "grants": self.grants,
+            "groups": list(self.memberships.values()),
+            "service_accounts": self.service_accounts,
+            "administrator_id": None if self.administrator is None else self.administrator.id,
+            "in_flight": self.in_flight,
+        }
+
+
+async def find_people(
+    session: AsyncSession, id: UUID, heir: UUID | None, *, heir_may_be_lost: bool = False, lock: bool
+) -> Affected:
+    """The identity, its agents and who shall have them, as they are once the locks are held.
+
+    Raises ``NotFound``, and ``Invalid`` for an heir who is not another active person, unless that may be so: then
+    there is no heir.
+    """
+    if lock:
+        # Of the agents too: whoever issues for one shares the turn of its owner.
+        await take_turns(session, {id, heir} if heir else {id})
+    held: dict[UUID, Identity] = {}
+    while True:
+        wanted = {id, *await agents_of(session, id)} | ({heir} if heir else set())
+        if wanted <= held.keys():
+            break
+        read = repository.lock_identities if lock else repository.read_identities
+        read_now = await read(session, wanted)
+        # An id that is nobody's would be asked for again and again.
+        if id not in read_now:
+            raise NotFound("There is no such identity.")
+        if heir and heir not in read_now:
+            raise Invalid.field("/transfer_agents_to", "not_found", "There is no such identity.")
+        held |= read_now
+    lost = None
+    if heir is not None and held[id].status != "offboarded" and not _can_inherit(held[heir], id):
+        if not heir_may_be_lost:
+            raise Invalid.field(
+                "/transfer_agents_to",
+                "not_an_active_person",
+                "Agents can go to another person who is active.",
+            )
+        heir, lost = None, heir
+    agents = [one for one in held.values() if one.owner_id == id and one.status != "offboarded"]
+    return Affected(held[id], heir, sorted(agents, key=lambda agent: agent.id), lost)
+
+
+def _can_inherit(heir: Identity, leaver: UUID) -> bool:
+    return heir.id != leaver and heir.kind == "person" and heir.status == "active"
+
+
+async def gather(session: AsyncSession, affected: Affected, *, lock: bool) -> None:
+    """Find what else ends. Tokens of agents that are handed over live on, unless attenuated from one that ends."""
+    id, ending = affected.identity.id, affected.ending
+    affected.grants = await open_grants(session, id, lock=lock)
+    family = repository.lock_living_family if lock else repository.living_family
+    affected.tokens = await family(session, [repository.among(col(Token.identity_id), ending)])
+    affected.holders = await repository.holders_of(session, affected.tokens)
+    affected.memberships = await memberships(session, id)
+    asked_by = repository.among(col(Approval.identity_id), ending)
+    asked_with = repository.among(col(Approval.token_id), affected.tokens)
+    affected.approvals = await open_approvals(session, asked_by, asked_with, lock=lock)
+    affected.service_accounts = await owned_accounts(session, ending, lock=lock)
+    affected.administrator = await active_administrator(session, id, lock=lock)
+    affected.in_flight = await repository.count_in_flight(session, affected.tokens)
+
+
+_OF_LATE = timedelta(days=1)
+
+
+async def preview_of(session: AsyncSession, affected: Affected) -> OffboardPreview:
+    """What would end, once it is gathered, and how much it was used."""
+    return OffboardPreview(
+        grants=affected.grants,
+        groups=list(affected.memberships.values()),
+        service_accounts=affected.service_accounts,
+        calls_last_day=await count_calls(session, affected.ending, _OF_LATE, MOST_CALLS),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +403,7 @@ async def find_to_offboard(session: AsyncSession, *, external_id: str | None, us
     """
     if (external_id is None) == (user_name is None):
         raise Invalid.field("?external_id", "one_of", "Give external_id or user_name, exactly one of them.")
-    found = await queries.named(session, external_id=external_id, user_name=user_name)
+    found = await find_leaver(session, external_id=external_id, user_name=user_name)
     living = [row.id for row in found if row.status != "offboarded"]
     if len(living) > 1:
         raise Conflict(
@@ -202,8 +462,8 @@ async def _tell(session: AsyncSession, affected: Affected, receipt_id: UUID) -> 
 
 async def _end_rights(session: AsyncSession, affected: Affected) -> None:
     """Grants to the person and their memberships end too, so that reinstating brings nothing back by itself."""
-    await queries.end_grants(session, affected.grants)
-    await queries.end_memberships(session, affected.memberships)
+    await end_grants(session, affected.grants)
+    await end_memberships(session, affected.memberships)
     # Tokens of agents that are handed over live on; what the leaver could have picked up of them does not.
     await end_pickups_of(session, affected.identity.id)
     await end_invitations(session, affected.identity.id)
@@ -237,7 +497,7 @@ async def _end_people(
     if affected.administrator is not None:
         affected.administrator.status = "disabled"
         affected.administrator.revision += 1
-    await queries.flag_accounts(session, affected.service_accounts)
+    await flag_accounts(session, affected.service_accounts)
     identity = affected.identity
     signed_out = await end_browser_sessions(session, identity.id)
     identity.status = "offboarded"

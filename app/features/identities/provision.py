@@ -18,9 +18,15 @@ from app.db.versions import move_versions
 from app.db.webhook_events import WebhookEvent, identity_message
 from app.domain.errors import Conflict, NotFound
 from app.features.audit.record import record
-from app.features.identities.history import keep_identity
-from app.features.identities.link_queries import Holder, find_holder, link_taken, own_link, point_link
-from app.features.identities.queries import lock_identity
+from app.features.identities.queries import (
+    Holder,
+    find_holder,
+    keep_identity,
+    link_taken,
+    lock_identity,
+    own_link,
+    point_link,
+)
 from app.features.identities.service import PERSONAL_FIELDS
 from app.http.authorization import Caller
 from app.lib.ids import IDENTITY, IDENTITY_PROVIDER, format_id

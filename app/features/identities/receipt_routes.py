@@ -5,8 +5,8 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Query, Response
 from pydantic import ConfigDict, Field
 
-from app.features.identities.receipt_schemas import ReceiptQuery, ReceiptView
 from app.features.identities.receipts import find_receipt, select_receipts
+from app.features.identities.schemas import ReceiptQuery, ReceiptView
 from app.http.authorization import Permission, requires
 from app.http.pagination import Cursors, Page, read_page
 from app.http.problems import COMMON_PROBLEMS

@@ -15,7 +15,7 @@ from sqlmodel import col
 from app.crypto.signing import Signer
 from app.domain.errors import NotFound
 from app.features.audit.schemas import show_id
-from app.features.identities.receipt_schemas import OffboardedBy, Receipt, ReceiptQuery
+from app.features.identities.schemas import OffboardedBy, Receipt, ReceiptQuery
 from app.http.authorization import MANAGING_ROLES, Caller
 from app.lib.ids import EVENT, format_id
 from app.models.identities import OffboardingReceipt

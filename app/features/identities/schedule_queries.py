@@ -11,7 +11,7 @@ from sqlalchemy import Select, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
-from app.features.identities.schedule_schemas import ScheduledOffboardingQuery
+from app.features.identities.schemas import ScheduledOffboardingQuery
 from app.http.authorization import Role
 from app.models.administrators import RoleAssignment
 from app.models.service_accounts import SERVICE_ACCOUNT_KIND, ServiceAccount

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Query, Request, Response
 
 from app.features.identities.schedule import cancel_scheduled, read_scheduled
 from app.features.identities.schedule_queries import select_scheduled
-from app.features.identities.schedule_schemas import ScheduledOffboardingQuery, ScheduledOffboardingView
+from app.features.identities.schemas import ScheduledOffboardingQuery, ScheduledOffboardingView
 from app.http.authorization import Caller, Permission, requires
 from app.http.etags import IfMatch, set_etag
 from app.http.pagination import Cursors, Page, read_page

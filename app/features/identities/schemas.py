@@ -1,12 +1,20 @@
-"""Request and answer models of identities."""
+"""Request and answer models of identities.
+
+What the receipt of an offboarding says, and how the API shows it: ids, times and counts alone.
+
+Request and answer models of offboardings that are set for later.
+
+Request and answer models of offboarding.
+"""
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 from typing_extensions import TypeAliasType
 
+from app.features.audit.schemas import show_id
 from app.http.pagination import ListQuery
 from app.http.schemas import (
     CleanText,
@@ -15,18 +23,32 @@ from app.http.schemas import (
     ShortText,
     Source,
     Strict,
+    Time,
     UserName,
     WantedUserName,
     absent,
 )
 from app.http.selectors import MOST_LABELS, LabelKey, LabelValue
-from app.lib.ids import IdentityId, IdentityProviderId
-from app.models.identities import Identity, IdentityLink
+from app.lib.ids import (
+    AdministratorId,
+    ApprovalId,
+    EventId,
+    GrantId,
+    GroupId,
+    IdentityId,
+    IdentityProviderId,
+    ScheduledOffboardingId,
+    ServiceAccountId,
+    TokenId,
+)
+from app.models.identities import Identity, IdentityLink, OffboardingReceipt
+from app.models.tokens import ScheduledOffboarding
 
 IdentityKind = TypeAliasType(
     "IdentityKind",
     Annotated[Literal["person", "agent"], Field(description="An `agent` has a person who answers for it.")],
 )
+
 IdentityStatusName = TypeAliasType(
     "IdentityStatusName",
     Annotated[
@@ -36,6 +58,7 @@ IdentityStatusName = TypeAliasType(
         ),
     ],
 )
+
 IdentityLinkKind = TypeAliasType(
     "IdentityLinkKind",
     Annotated[
@@ -43,9 +66,13 @@ IdentityLinkKind = TypeAliasType(
         Field(description="Which of the provider's protocols uses the link."),
     ],
 )
+
 Email = Annotated[str, StringConstraints(max_length=320, pattern=r"^[^@\s]+@[^@\s]+$"), CleanText]
+
 ExternalId = Annotated[str, StringConstraints(min_length=1, max_length=255), CleanText]
+
 MOST_ATTRIBUTES = MOST_LABELS
+
 IdentityAttributes = TypeAliasType(
     "IdentityAttributes",
     Annotated[
@@ -57,6 +84,7 @@ IdentityAttributes = TypeAliasType(
         ),
     ],
 )
+
 IdentityAttributeChanges = TypeAliasType(
     "IdentityAttributeChanges",
     Annotated[
@@ -242,3 +270,300 @@ class IdentityView(BaseModel):
         return cls(
             **fields, links=[IdentityLinkView.model_validate(link, from_attributes=True) for link in shown]
         )
+
+
+OffboardedVia = TypeAliasType(
+    "OffboardedVia",
+    Annotated[
+        Literal["api", "scim", "signal", "schedule"],
+        Field(
+            description="How it was asked for: by this API, by SCIM, by a shared signal, or earlier for that time."
+        ),
+    ],
+)
+
+
+class OffboardedBy(Strict):
+    """Who asked for an offboarding."""
+
+    type: str = Field(description="As in audit events.", examples=["service_account"])
+    id: str | None = Field(
+        description="Null for the system itself.", examples=["sa_01j5pnwz0085nssfkpw2aeyjd9"]
+    )
+    on_behalf_of: IdentityId | None = Field(
+        description="The person who signed in, or answers for the program."
+    )
+
+
+class ReceiptSchedule(Strict):
+    """The offboarding that was set for later and came due."""
+
+    id: ScheduledOffboardingId
+    effective_at: datetime = Field(description="The time that was asked for.")
+    scheduled_by: OffboardedBy
+
+
+class EndedToken(Strict):
+    """A token that ended, and whose it was."""
+
+    id: TokenId
+    identity_id: IdentityId
+
+
+class ReceiptAgents(Strict):
+    """What became of the agents that the person answered for."""
+
+    suspended: list[IdentityId] = Field(description="Nobody answers for these.")
+    transferred: list[IdentityId] = Field(description="These went to another person and live on.")
+    transferred_to: IdentityId | None = Field(description="Who answers for those from now on.")
+    heir_not_active: IdentityId | None = Field(
+        description="Who should have had them, and could not when the time came: they were suspended instead."
+    )
+
+
+class Receipt(Strict):
+    """What one offboarding ended, all of it at `offboarded_at`. The signed text holds this as its claim `receipt`."""
+
+    model_config = ConfigDict(extra="forbid", title="OffboardingReceiptContent")
+
+    identity_id: IdentityId
+    kind: IdentityKind
+    offboarded_at: datetime = Field(description="When all of it ended.")
+    via: OffboardedVia
+    by: OffboardedBy
+    request_id: str | None = Field(description="The request that did it.", examples=["req_0193"])
+    schedule: ReceiptSchedule | None = Field(description="For one that was set for this time earlier.")
+    tokens: list[EndedToken] = Field(
+        description="Its own, those of its agents, and all that were attenuated from them."
+    )
+    agents: ReceiptAgents
+    approvals: list[ApprovalId] = Field(description="Approvals that waited for a decision or for their call.")
+    grants: list[GrantId] = Field(description="Grants to the identity itself.")
+    groups: list[GroupId] = Field(description="Groups that it was in.")
+    service_accounts: list[ServiceAccountId] = Field(
+        description="Service accounts that it answered for; none of them can act until somebody else does."
+    )
+    administrator_id: AdministratorId | None = Field(
+        description="The administrator record that was disabled."
+    )
+    browser_sessions: int = Field(description="Browsers that were signed out.")
+    in_flight: int = Field(
+        description="Calls that were running, and were cut. Counted among the newest 2,000."
+    )
+
+
+class ReceiptView(Strict):
+    """The receipt of an offboarding. Its id is that of the audit event."""
+
+    model_config = ConfigDict(extra="forbid", title="OffboardingReceipt")
+
+    id: EventId
+    identity_id: IdentityId
+    reason: str | None = Field(
+        description="Why, in somebody's words: not signed, and null once the identity is erased.",
+        examples=["left the company"],
+    )
+    receipt: Receipt | None = Field(
+        description="Null for an offboarding before receipts were signed, and for one by a later version that says "
+        "what this one does not know: `signed` has it all."
+    )
+    signed: str | None = Field(
+        description="The receipt as a JWS that anybody can check with `/.well-known/jwks.json`; keep this one.",
+        examples=["eyJhbGciOiJFZERTQSIs..."],
+    )
+    key_id: str | None = Field(description="The key that signed it.", examples=["1f0c6ab2f1d0"])
+    created_at: datetime
+
+    @classmethod
+    def from_row(cls, row: OffboardingReceipt) -> "ReceiptView":
+        """The receipt as the API shows it."""
+        shown: dict[str, Any] = row.model_dump(exclude={"body"})
+        return cls.model_validate(shown | {"reason": row.body.get("reason"), "receipt": _read(row)})
+
+
+def _read(row: OffboardingReceipt) -> Receipt | None:
+    """What is kept, whole or not at all: a part of it would not be what was signed."""
+    try:
+        return Receipt.model_validate(row.body.get("receipt"))
+    except ValidationError:
+        return None
+
+
+class ReceiptQuery(ListQuery):
+    """Filters of the list of receipts; each may be repeated, and then any of its values matches."""
+
+    identity_id: list[IdentityId] = Field(default_factory=list)
+
+
+ScheduledOffboardingStatus = TypeAliasType(
+    "ScheduledOffboardingStatus",
+    Annotated[
+        Literal["pending", "completed", "cancelled"],
+        Field(
+            description="`done`: the identity is offboarded, at that time or because somebody did it earlier."
+        ),
+    ],
+)
+
+
+class ScheduledOffboardingView(Strict):
+    """An offboarding that is set for later."""
+
+    model_config = ConfigDict(extra="forbid", title="ScheduledOffboarding")
+
+    id: ScheduledOffboardingId
+    identity_id: IdentityId
+    effective_at: datetime = Field(description="When it happens, within a second.")
+    reason: str | None = Field(
+        description="Why; null once the identity is erased.", examples=["leaves the company"]
+    )
+    transfer_agents_to: IdentityId | None = Field(
+        description="Who gets the agents. If that person is not active then, the agents are suspended."
+    )
+    status: ScheduledOffboardingStatus
+    requested_by: OffboardedBy
+    finished_at: datetime | None = Field(description="When it was done or cancelled.")
+    receipt_id: EventId | None = Field(description="The receipt, once it is done.")
+    created_at: datetime
+    updated_at: datetime
+    revision: int
+
+    @classmethod
+    def from_row(cls, row: ScheduledOffboarding) -> "ScheduledOffboardingView":
+        """The schedule as the API shows it."""
+        hidden = {"requested_by_kind", "requested_by_id", "on_behalf_of"}
+        return cls.model_validate(row.model_dump(exclude=hidden) | {"requested_by": asked_by(row)})
+
+
+def asked_by(row: ScheduledOffboarding) -> OffboardedBy:
+    """Who asked for it, or moved it, last."""
+    kind = row.requested_by_kind
+    return OffboardedBy(type=kind, id=show_id(kind, row.requested_by_id), on_behalf_of=row.on_behalf_of)
+
+
+class ScheduledOffboardingQuery(ListQuery):
+    """Filters of the list of scheduled offboardings; each may be repeated, and then any of its values matches."""
+
+    identity_id: list[IdentityId] = Field(default_factory=list)
+    status: list[ScheduledOffboardingStatus] = Field(default_factory=list)
+
+
+_IDENTITY = "idn_01jdpnwz00e008000000000000"
+
+MOST_CALLS = 10_000
+
+"""How far a preview counts calls."""
+
+Reason = Annotated[ShortText, Field(min_length=1, examples=["left the company"])]
+
+
+class Offboard(Strict):
+    """Why somebody leaves, and who answers for their agents from now on."""
+
+    reason: Reason = Field(
+        description="Why; it is kept beside the receipt and with the tokens that end, not in the audit trail."
+    )
+    transfer_agents_to: IdentityId | None = Field(
+        default=None,
+        description="An active person. Without one, the agents are suspended and their tokens end.",
+    )
+
+
+class OffboardRequest(Offboard):
+    """Why somebody leaves, who answers for their agents from then on, and when."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [
+                {"reason": "left the company", "transfer_agents_to": _IDENTITY},
+                {"reason": "leaves the company", "effective_at": "2026-01-31T17:00:00Z"},
+            ]
+        },
+    )
+    effective_at: Time | None = Field(
+        default=None,
+        description="When it shall happen, at most a year ahead. At once without one, or when the time has passed. "
+        "An offboarding that is set for later already is replaced.",
+    )
+
+
+class OffboardedThings(Strict):
+    """What ended with the identity, or would end under `dry_run`."""
+
+    model_config = ConfigDict(extra="forbid", title="OffboardRevocations")
+
+    tokens: list[TokenId] = Field(
+        description="Its own, its agents', and all that were attenuated from those."
+    )
+    agents: list[IdentityId] = Field(
+        description="Agents that were suspended because nobody answers for them."
+    )
+    approvals: int = Field(description="Approvals that waited for a decision or for their call.")
+    in_flight: int = Field(
+        description="Calls that were running; they are cut. Counted among the newest 2,000."
+    )
+    administrator: bool = Field(description="Whether an administrator record was disabled.")
+
+    @classmethod
+    def none(cls) -> "OffboardedThings":
+        """Nothing."""
+        return cls(tokens=[], agents=[], approvals=0, in_flight=0, administrator=False)
+
+    @classmethod
+    def from_receipt(cls, body: dict[str, Any]) -> "OffboardedThings":
+        """Read what a receipt keeps, but for what later code has put there."""
+        kept = {name: value for name, value in body["revoked"].items() if name in cls.model_fields}
+        return cls.model_validate(kept)
+
+
+class TransferredAgents(Strict):
+    """Agents that were handed over, or would be under `dry_run`."""
+
+    model_config = ConfigDict(extra="forbid", title="OffboardTransfer")
+
+    to: IdentityId | None = Field(description="Who answers for them from now on.")
+    agents: list[IdentityId] = Field(description="The agents.")
+
+    @classmethod
+    def from_receipt(cls, body: dict[str, Any]) -> "TransferredAgents":
+        """Read what a receipt keeps; those of older code do not say."""
+        agents = body.get("receipt", {}).get("agents", {})
+        return cls(to=agents.get("transferred_to"), agents=agents.get("transferred", []))
+
+
+class OffboardPreview(Strict):
+    """What else would end or be felt, for whoever looks before they leap; the receipt has it all afterwards."""
+
+    model_config = ConfigDict(extra="forbid", title="OffboardPreview")
+
+    grants: list[GrantId] = Field(description="Grants to the identity itself.")
+    groups: list[GroupId] = Field(description="Groups that it is in.")
+    service_accounts: list[ServiceAccountId] = Field(
+        description="Service accounts that none could use until somebody else answers for them."
+    )
+    calls_last_day: int = Field(
+        description="Calls of tools in the last 24 hours, by it and by the agents that would stop; counted up to "
+        f"{MOST_CALLS}.",
+        examples=[212],
+    )
+
+
+class OffboardAnswer(Strict):
+    """The receipt of an offboarding. A repeat answers `changed: false` with the first receipt."""
+
+    model_config = ConfigDict(extra="forbid", title="OffboardReceipt")
+
+    identity: IdentityView
+    changed: bool = Field(description="Whether this request offboarded the identity.")
+    revoked: OffboardedThings
+    transferred: TransferredAgents
+    receipt_id: EventId | None = Field(
+        description="The audit event of the offboarding; none under `dry_run`, nor before it has happened."
+    )
+    scheduled: ScheduledOffboardingView | None = Field(
+        description="What `effective_at` set for later; null when nothing is left to wait for, and under `dry_run`."
+    )
+    preview: OffboardPreview | None = Field(
+        description="Under `dry_run`, what more would end; null otherwise, and for one that is offboarded already."
+    )

@@ -13,12 +13,13 @@ from app.db.versions import move_versions
 from app.db.webhook_events import WebhookEvent, identity_message
 from app.domain.errors import Conflict, Invalid, NotFound
 from app.features.audit.record import record
-from app.features.identities.history import DECISIVE, keep_identity
 from app.features.identities.linking import set_links
 from app.features.identities.queries import (
+    DECISIVE,
     agents_of,
     end_browser_sessions,
     is_user_name_reserved,
+    keep_identity,
     links_of,
     lock_identity,
     lock_row,

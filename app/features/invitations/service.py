@@ -16,9 +16,8 @@ from app.domain.errors import Conflict, Invalid, NotFound
 from app.domain.token_format import INVITATION as SECRET_PREFIX
 from app.domain.token_format import SECRET_BYTES, format_credential
 from app.features.audit.record import record
-from app.features.identities.link_queries import OIDC
 from app.features.identities.linking import add_link
-from app.features.identities.queries import lock_identity
+from app.features.identities.queries import OIDC, lock_identity
 from app.features.identities.schemas import IdentityCreate
 from app.features.identities.service import create_identity
 from app.features.identities.standing import check_may_change, check_not_self

@@ -13,7 +13,7 @@ from app.db.versions import move_versions
 from app.db.webhook_events import WebhookEvent, identity_message
 from app.domain.errors import Conflict
 from app.features.audit.record import record
-from app.features.identities.history import keep_identity
+from app.features.identities.queries import keep_identity
 from app.features.service_accounts.authenticate import has_usable_owner
 from app.features.service_accounts.service import add_credential, create
 from app.http.authorization import Caller, Role

@@ -14,8 +14,7 @@ from app.domain.errors import TooManyRequests
 from app.domain.objects import Address
 from app.features.audit.record import record
 from app.features.tokens.check_schemas import ConnectionCheck, ConnectionCheckRequest
-from app.features.tokens.check_servers import ServerChecks
-from app.features.tokens.connection_check import look
+from app.features.tokens.connection_check import ServerChecks, look
 from app.features.tokens.own import find_own_token, person_of
 from app.http.authorization import Caller, CanWriteSelf, Permission, requires
 from app.http.problems import COMMON_PROBLEMS, problem_responses

@@ -19,7 +19,7 @@ from app.db.engine import OUT_OF_REACH
 from app.db.outbox import is_wanted, tell
 from app.db.webhook_events import Message, WebhookEvent, grant_message, token_message
 from app.domain.errors import Unavailable
-from app.features.tokens.status import STATUS_SQL
+from app.features.tokens.queries import STATUS_SQL
 from app.lib.logs import log_fault
 
 SHORTEST = timedelta(days=1)

@@ -1,20 +1,74 @@
-"""Whose tokens are a person's own: theirs, and those of the agents that they answer for."""
+"""Whose tokens are a person's own: theirs, and those of the agents that they answer for.
+
+What the filters of lists and of bulk revocation mean as conditions.
+"""
 
 from uuid import UUID
 
-from sqlalchemy import Select, text
+from sqlalchemy import ColumnElement, Select, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
-from app.domain.errors import Forbidden, NotFound
+from app.db.text_search import has_text
+from app.domain.errors import Forbidden, Invalid, NotFound
 from app.features.identities.queries import agents_of, take_turns
 from app.features.tokens import queries
-from app.features.tokens.filters import select_tokens
-from app.features.tokens.queries import TokenReading
-from app.features.tokens.schemas import TokenQuery
+from app.features.tokens.queries import TokenReading, has_status
+from app.features.tokens.schemas import TokenQuery, TokensRevokeFilter
 from app.http.authorization import Caller
+from app.http.pagination import Sorts, caseless
 from app.models.identities import Identity
 from app.models.tokens import Token
+
+SORTS: Sorts = {
+    "name": caseless(col(Token.name)),
+    "expires_at": col(Token.expires_at),
+}
+
+"""What a list can be sorted by, with an index for each."""
+
+
+def select_tokens(query: TokenQuery) -> Select[Token]:
+    """The tokens that a list's filters leave."""
+    statement = select(Token)
+    if query.identity_id:
+        statement = statement.where(col(Token.identity_id).in_(query.identity_id))
+    if query.parent_id:
+        statement = statement.where(col(Token.parent_id).in_(query.parent_id))
+    if query.server_id is not None:
+        statement = statement.where(queries.can_reach(query.server_id))
+    if query.status:
+        statement = statement.where(has_status([status.value for status in query.status]))
+    if query.expires_after is not None:
+        statement = statement.where(col(Token.expires_at) > query.expires_after)
+    if query.expires_before is not None:
+        statement = statement.where(col(Token.expires_at) < query.expires_before)
+    if query.q:
+        statement = statement.where(has_text(query.q, col(Token.name), indexed="tokens.name"))
+    return statement
+
+
+def bulk_conditions(filter: TokensRevokeFilter) -> list[ColumnElement[bool]]:
+    """The conditions of a bulk filter. Raises ``Invalid`` for an empty one, which would mean everything."""
+    conditions: list[ColumnElement[bool]] = []
+    if filter.token_ids is not None:
+        conditions.append(col(Token.id).in_(filter.token_ids))
+    if filter.identity_id is not None:
+        conditions.append(col(Token.identity_id) == filter.identity_id)
+    if filter.group_id is not None:
+        conditions.append(queries.of_members(filter.group_id))
+    if filter.server_id is not None:
+        conditions.append(queries.can_reach(filter.server_id))
+    if filter.parent_id is not None:
+        conditions.append(col(Token.parent_id) == filter.parent_id)
+    if filter.created_before is not None:
+        conditions.append(col(Token.created_at) < filter.created_before)
+    if not conditions:
+        raise Invalid.field(
+            "/filter", "empty_filter", "Name at least one condition: an empty filter revokes nothing."
+        )
+    return conditions
+
 
 # Since the token was made, or its person took a secret that somebody who issues tokens had left for them.
 _SINCE_ANOTHERS = text("""
@@ -27,7 +81,9 @@ SELECT EXISTS (
     )
 )
 """)
+
 _PEOPLE = frozenset({"administrator", "identity"})
+
 _NONE = "There is no such token, or it is neither yours nor that of an agent that you answer for."
 
 

@@ -4,10 +4,10 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 
-from app.features.tokens.pickup_queries import find_pickups, select_pickups
-from app.features.tokens.pickup_schemas import PickupCreate, PickupQuery, PickupView
 from app.features.tokens.pickups import cancel_pickup, create_pickup, require_pickup
+from app.features.tokens.queries import find_pickups, select_pickups
 from app.features.tokens.routes import CanIssue, show_token
+from app.features.tokens.schemas import PickupCreate, PickupQuery, PickupView
 from app.http.authorization import Permission, requires
 from app.http.etags import IfMatch, set_etag
 from app.http.idempotency import once

@@ -1,4 +1,11 @@
-"""Queries of tokens: how they look from outside, which of them live, and the locks on them."""
+"""Queries of tokens: how they look from outside, which of them live, and the locks on them.
+
+Which tokens live: as conditions that indexes serve, however many there are that have ended, or people.
+
+Queries of pick-up links: how they stand, and the locks on them.
+
+They come after tokens in the one order of locks: identities, grants, tokens, pick-ups.
+"""
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
@@ -8,12 +15,19 @@ from uuid import UUID
 
 from sqlalchemy import (
     ARRAY,
+    Boolean,
     ColumnElement,
     Select,
+    String,
     Uuid,
+    and_,
     any_,
+    false,
     func,
     literal,
+    literal_column,
+    not_,
+    or_,
     select,
     text,
     update,
@@ -23,14 +37,92 @@ from sqlalchemy.orm import Mapped, aliased
 from sqlmodel import col
 
 from app.features.audit.record import close_versions
-from app.features.tokens.status import STATUS
 from app.models.groups import GroupMember
 from app.models.identities import Identity
 from app.models.servers import Server
-from app.models.tokens import Token, TokenSecret, TokenUse
+from app.models.tokens import Token, TokenPickup, TokenSecret, TokenUse
+
+# Asked for each link by key: planned as a join, it would read all identities for every token.
+_STOPPED_SQL = """EXISTS (
+    WITH RECURSIVE link AS (
+        SELECT tokens.parent_id, tokens.identity_id
+        UNION ALL
+        SELECT above.parent_id, above.identity_id FROM tokens above JOIN link ON above.id = link.parent_id
+    )
+    SELECT 1 FROM link WHERE (
+        SELECT holder.status <> 'active' OR coalesce(
+            (SELECT owner.status <> 'active' FROM identities owner WHERE owner.id = holder.owner_id), false
+        )
+        FROM identities holder WHERE holder.id = link.identity_id
+    )
+)"""
+
+STATUS_SQL = f"""CASE
+    WHEN tokens.revoked_at IS NOT NULL THEN 'revoked'
+    WHEN tokens.expires_at <= now() THEN 'expired'
+    WHEN {_STOPPED_SQL} THEN 'suspended'
+    ELSE 'active' END"""
+
+"""As `domain.access.liveness` sees it: the token and every ancestor, their identities and those identities' owners."""
+
+STATUS: ColumnElement[str] = literal_column(STATUS_SQL, String)
+
+
+# The same from the other end, for when it is they who are wanted: few among many. A live token's ancestors live too.
+_OF_STOPPED_SQL = """tokens.id IN (
+    WITH RECURSIVE held AS (
+        SELECT mine.id FROM (
+            SELECT id FROM identities WHERE status <> 'active'
+            UNION
+            SELECT agent.id FROM identities agent JOIN identities owner ON owner.id = agent.owner_id
+            WHERE owner.status <> 'active'
+        ) stopped
+        JOIN tokens mine ON mine.identity_id = stopped.id
+        WHERE mine.revoked_at IS NULL AND mine.expires_at > now()
+        UNION
+        SELECT below.id FROM tokens below JOIN held ON below.parent_id = held.id
+    )
+    SELECT id FROM held
+)"""
+
+
+def has_status(statuses: Collection[str]) -> ColumnElement[bool]:
+    """Tokens with one of these statuses, which are those of ``STATUS_SQL``."""
+    revoked, expired = col(Token.revoked_at).is_not(None), col(Token.expires_at) <= func.now()
+    wanted = set(statuses)
+    parts: list[ColumnElement[bool]] = [false()]
+    if "revoked" in wanted:
+        parts.append(revoked)
+    if "expired" in wanted:
+        parts.append(and_(not_(revoked), expired))
+    if "active" in wanted or "suspended" in wanted:
+        parts.append(and_(not_(revoked), not_(expired), *_whose_holders(wanted)))
+    return or_(*parts)
+
+
+async def count_active(session: AsyncSession, most: int) -> int:
+    """How many tokens are active, up to ``most``: it stops there, and passes over what has expired."""
+    # In the order of an index, or those that have ended would be read one after another.
+    found = (
+        select(col(Token.id))
+        .where(has_status(["active"]))
+        .order_by(col(Token.expires_at), col(Token.id))
+        .limit(most)
+    )
+    return int(await session.scalar(select(func.count()).select_from(found.subquery())) or 0)
+
+
+def _whose_holders(wanted: Collection[str]) -> tuple[ColumnElement[bool], ...]:
+    """What beside time tells the active from the suspended, where only one of the two is wanted."""
+    if "suspended" not in wanted:
+        return (not_(literal_column(_STOPPED_SQL, Boolean)),)
+    return () if "active" in wanted else (literal_column(_OF_STOPPED_SQL, Boolean),)
+
 
 _COUNTED = 2_000
+
 """Calls that are looked at for ones that are running: a revocation does not wait for the sum of a day."""
+
 # One look into an index for each call, however little the planner knows of a young partition.
 _IN_FLIGHT = text(
     """SELECT count(*) FROM unnest(CAST(:ids AS uuid[])) AS token(id)
@@ -47,6 +139,7 @@ _IN_FLIGHT = text(
         WHERE result.call_id = call.id AND result.time > now() - interval '24 hours' LIMIT 1
     ) IS NULL"""
 )
+
 
 _REACHES_SERVER = """(tokens.scope ->> 'kind' = 'grants' OR EXISTS (
     SELECT 1 FROM servers asked, jsonb_array_elements(tokens.scope -> 'entries') entry
@@ -232,3 +325,102 @@ async def count_in_flight(session: AsyncSession, token_ids: Collection[UUID]) ->
         return 0
     each = max(1, _COUNTED // len(token_ids))
     return int(await session.scalar(_IN_FLIGHT, {"ids": list(token_ids), "each": each}) or 0)
+
+
+# A link is looked at when its lock is held, which may be long after the transaction began.
+_STATE: ColumnElement[str] = literal_column(
+    """CASE WHEN token_pickups.state <> 'pending' THEN token_pickups.state
+    WHEN least(token_pickups.expires_at, tokens.expires_at) <= clock_timestamp() THEN 'expired'
+    WHEN coalesce(identities.owner_id, identities.id) <> token_pickups.recipient_id THEN 'cancelled'
+    ELSE 'pending' END""",
+    String,
+)
+
+# Once an hour, so that somebody who reloads a page fills neither the log nor a channel.
+_REOPENED = text("""
+UPDATE token_pickups SET reopened_at = clock_timestamp()
+WHERE id = :id AND (reopened_at IS NULL OR reopened_at < clock_timestamp() - interval '1 hour') RETURNING id
+""")
+
+
+@dataclass(frozen=True, slots=True)
+class PickupReading:
+    """A link with how it stands now, until when it can be taken at most, and whose token it is for."""
+
+    row: TokenPickup
+    state: str
+    expires_at: datetime
+    identity_id: UUID
+
+
+def _pickup_readings() -> Select[TokenPickup, str, datetime, UUID]:
+    until = func.least(col(TokenPickup.expires_at), col(Token.expires_at))
+    return (
+        select(TokenPickup, _STATE, until, col(Token.identity_id))
+        .join(Token, col(Token.id) == col(TokenPickup.token_id))
+        .join(Identity, col(Identity.id) == col(Token.identity_id))
+        .execution_options(populate_existing=True)
+    )
+
+
+def select_pickups(token_id: UUID) -> Select[TokenPickup]:
+    """The links of a token."""
+    return select(TokenPickup).where(col(TokenPickup.token_id) == token_id)
+
+
+async def find_pickups(session: AsyncSession, ids: Collection[UUID]) -> dict[UUID, PickupReading]:
+    """Several links by id."""
+    rows = await session.execute(_pickup_readings().where(among(col(TokenPickup.id), ids)))
+    return {row[0].id: PickupReading(*row) for row in rows}
+
+
+def select_waiting(me: UUID) -> Select[TokenPickup]:
+    """The links that wait for this person."""
+    return (
+        select(TokenPickup)
+        .join(Token, col(Token.id) == col(TokenPickup.token_id))
+        .join(Identity, col(Identity.id) == col(Token.identity_id))
+        .where(col(TokenPickup.recipient_id) == me, col(TokenPickup.state) == "pending", _STATE == "pending")
+    )
+
+
+async def find_own_pickup(session: AsyncSession, me: UUID, id: UUID) -> PickupReading | None:
+    """A link, if it is for this person and they still answer for the token."""
+    answers = func.coalesce(col(Identity.owner_id), col(Identity.id))
+    query = _pickup_readings().where(
+        col(TokenPickup.id) == id, col(TokenPickup.recipient_id) == me, answers == me
+    )
+    row = (await session.execute(query)).one_or_none()
+    return None if row is None else PickupReading(*row)
+
+
+async def lock_pickup(session: AsyncSession, id: UUID) -> PickupReading:
+    """A link that is known to be there, as it is once its lock is held; whoever asks holds its token."""
+    await session.execute(select(col(TokenPickup.id)).where(col(TokenPickup.id) == id).with_for_update())
+    # Asked after the lock: the clock of a statement that waits is read before it.
+    return (await find_pickups(session, [id]))[id]
+
+
+async def end_pickups(session: AsyncSession, token_ids: Collection[UUID]) -> None:
+    """Cancel what waits of these locked tokens."""
+    await _cancel(session, among(col(TokenPickup.token_id), token_ids))
+
+
+async def end_pickups_of(session: AsyncSession, recipient_id: UUID) -> None:
+    """Cancel what waits for this locked identity."""
+    await _cancel(session, col(TokenPickup.recipient_id) == recipient_id)
+
+
+async def _cancel(session: AsyncSession, which: ColumnElement[bool]) -> None:
+    values: dict[str, Any] = {"state": "cancelled", "revision": col(TokenPickup.revision) + 1}
+    await session.execute(
+        update(TokenPickup)
+        .where(which, col(TokenPickup.state) == "pending")
+        .values(values)
+        .execution_options(synchronize_session=False)
+    )
+
+
+async def note_reopened(session: AsyncSession, id: UUID) -> bool:
+    """Note that a used link was opened again; whether that is to be told, which it was not within the last hour."""
+    return (await session.execute(_REOPENED, {"id": id})).one_or_none() is not None

@@ -10,17 +10,12 @@ from sqlmodel import col
 
 from app.domain.errors import NotFound
 from app.features.tokens import queries
-from app.features.tokens.connect import connect_settings
-from app.features.tokens.filters import SORTS, bulk_conditions, select_tokens
-from app.features.tokens.issue import issue_token
-from app.features.tokens.narrow import narrow_token
-from app.features.tokens.pickup_queries import PickupReading
-from app.features.tokens.pickup_schemas import PickupView
+from app.features.tokens.own import SORTS, bulk_conditions, select_tokens
+from app.features.tokens.queries import PickupReading
 from app.features.tokens.reach import with_reach
-from app.features.tokens.revoke import revoke_tokens
-from app.features.tokens.rotate import rotate_token
 from app.features.tokens.schemas import (
     BulkRevocationView,
+    PickupView,
     RevocationView,
     RevokedTokens,
     TokenCreate,
@@ -31,7 +26,9 @@ from app.features.tokens.schemas import (
     TokensRevoke,
     TokenUpdate,
     TokenView,
+    connect_settings,
 )
+from app.features.tokens.service import issue_token, narrow_token, revoke_tokens, rotate_token
 from app.http.authorization import Caller, Permission, requires
 from app.http.etags import IfMatch, Precondition, set_etag
 from app.http.idempotency import once

@@ -1,26 +1,210 @@
-"""Request and answer models of tokens."""
+"""Request and answer models of tokens.
 
+Ready-to-paste settings of each MCP client. None of them holds the secret: each reads it from the environment
+or asks for it, so that a settings file that is shared or committed gives nothing away.
+
+Request and answer models of pick-up links.
+"""
+
+import json
+import shlex
 from datetime import datetime
 from enum import StrEnum
+from functools import lru_cache
 from ipaddress import ip_network
-from typing import Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, ConfigDict, Field, StrictInt
 from typing_extensions import TypeAliasType
 
-from app.features.tokens.connect import Connect
-from app.features.tokens.pickup_schemas import LONGEST_OVERLAP_S, PickupView, TokenDelivery
 from app.features.tokens.queries import TokenReading
 from app.features.tools.reach_queries import Reaches, SelectorWarning
 from app.http.idempotency import Revealed
 from app.http.pagination import ListQuery
 from app.http.schemas import Name, ShortText, Strict, Time
 from app.http.selectors import TokenScopeModel, show_scope
-from app.lib.ids import GroupId, IdentityId, ServerId, TokenId
+from app.lib.ids import PICKUP, GroupId, IdentityId, PickupId, ServerId, TokenId, format_id
+
+NAME = "scopegate"
+
+VARIABLE = "SCOPEGATE_TOKEN"
+
+
+class Snippet(Strict):
+    """Text to paste, and where it goes."""
+
+    model_config = ConfigDict(extra="forbid", title="ConnectSnippet")
+
+    format: str = Field(description="`shell`, `json` or `toml`.", examples=["json"])
+    where: str = Field(description="The file to put it in, or the terminal.", examples=["~/.cursor/mcp.json"])
+    text: str = Field(description="The text.", examples=["export ..."])
+
+
+class Connect(Strict):
+    """How to connect with this token: set `variable` to the secret, then use the snippet of the client at hand."""
+
+    model_config = ConfigDict(extra="forbid", title="ConnectSettings")
+
+    url: str = Field(description="The endpoint of the whole fleet.", examples=["https://mcp.example.com/mcp"])
+    variable: str = Field(description="The environment variable that the snippets read.", examples=[VARIABLE])
+    claude_code: Snippet
+    cursor: Snippet
+    vscode: Snippet
+    codex: Snippet
+    claude_desktop: Snippet
+    inspector: Snippet
+
+
+def _json(where: str, value: dict[str, Any]) -> Snippet:
+    return Snippet(format="json", where=where, text=json.dumps(value, indent=2))
+
+
+def _vscode(url: str) -> dict[str, Any]:
+    ask = {"type": "promptString", "id": VARIABLE, "description": "Scopegate token", "password": True}
+    headers = {"Authorization": f"Bearer ${{input:{VARIABLE}}}"}
+    return {"inputs": [ask], "servers": {NAME: {"type": "http", "url": url, "headers": headers}}}
+
+
+def _claude_desktop(url: str) -> dict[str, Any]:
+    # The header's value comes from the environment whole: some builds split arguments at the blank after "Bearer".
+    arguments = ["-y", "mcp-remote", url, "--header", "Authorization:${SCOPEGATE_AUTHORIZATION}"]
+    if url.startswith("http://"):
+        arguments.append("--allow-http")
+    environment = {"SCOPEGATE_AUTHORIZATION": "Bearer <the token>"}
+    return {"mcpServers": {NAME: {"command": "npx", "args": arguments, "env": environment}}}
+
+
+@lru_cache(maxsize=4)
+def connect_settings(public_url: str) -> Connect:
+    """The settings for the whole fleet's endpoint, ``<public_url>/mcp``."""
+    url = public_url.rstrip("/") + "/mcp"
+    quoted = shlex.quote(url)
+    header = f'--header "Authorization: Bearer ${VARIABLE}"'
+    cursor = {"url": url, "headers": {"Authorization": f"Bearer ${{env:{VARIABLE}}}"}}
+    # A JSON string is a valid TOML basic string.
+    codex = f'[mcp_servers.{NAME}]\nurl = {json.dumps(url)}\nbearer_token_env_var = "{VARIABLE}"\n'
+    inspect = (
+        f"npx @modelcontextprotocol/inspector --cli {quoted} --transport http {header} --method tools/list"
+    )
+    return Connect(
+        url=url,
+        variable=VARIABLE,
+        claude_code=Snippet(
+            format="shell",
+            where="terminal",
+            # Quoted so that the client expands the variable, each time it starts: the shell would write the secret
+            # into the arguments and into the client's file.
+            text=f"claude mcp add --transport http {NAME} {quoted} "
+            f"--header 'Authorization: Bearer ${{{VARIABLE}}}'",
+        ),
+        cursor=_json("~/.cursor/mcp.json", {"mcpServers": {NAME: cursor}}),
+        vscode=_json(".vscode/mcp.json", _vscode(url)),
+        codex=Snippet(format="toml", where="~/.codex/config.toml", text=codex),
+        claude_desktop=_json("claude_desktop_config.json", _claude_desktop(url)),
+        inspector=Snippet(format="shell", where="terminal", text=inspect),
+    )
+
+
+if TYPE_CHECKING:
+    from app.features.tokens.queries import PickupReading
+
+
+LONGEST_OVERLAP_S = 86_400
+
+PAGE = "/console/pickups"
+
+"""Where people take what a link holds for them, below the public URL."""
+
+
+PickupState = TypeAliasType(
+    "PickupState",
+    Annotated[
+        Literal["pending", "picked_up", "expired", "cancelled"],
+        Field(
+            description="`cancelled`: somebody took it back, another link or secret came in its place, the token "
+            "ended, or its recipient does not answer for the token any more."
+        ),
+    ],
+)
+
+TokenDelivery = TypeAliasType(
+    "TokenDelivery",
+    Annotated[
+        Literal["reveal", "pickup"],
+        Field(
+            description="How the secret gets to whom it is for. `reveal`: it is in the answer. `pickup`: nobody has "
+            "one until its recipient signs in and takes it by a link."
+        ),
+    ],
+)
+
+
+class PickupView(Strict):
+    """A link by which one person takes a new secret of a token, once. It holds no secret, and opens for them alone."""
+
+    model_config = ConfigDict(extra="forbid", title="TokenPickup")
+
+    id: PickupId
+    token_id: TokenId
+    recipient_id: IdentityId = Field(
+        description="Who can take it: the token's person, or the one who answers for its agent."
+    )
+    state: PickupState
+    overlap_s: int = Field(
+        description="How many seconds the secrets from before still work once it is taken.", examples=[0]
+    )
+    url: str = Field(
+        description="The page that its recipient takes it on. Send it as you like: it opens for them alone.",
+        examples=["https://gate.example.com/console/pickups/pku_01jdpnwz00e008000000000000"],
+    )
+    expires_at: datetime = Field(description="Until when it can be taken.")
+    picked_up_at: datetime | None = Field(description="When its recipient took it.")
+    reopened_at: datetime | None = Field(
+        description="When its recipient opened it again after that, as far as it was told of: at most once an hour. If "
+        "it was not they who took it, revoke the token."
+    )
+    created_at: datetime
+    updated_at: datetime
+    revision: int
+
+    @classmethod
+    def from_reading(cls, reading: "PickupReading", public_url: str) -> "PickupView":
+        """The link as the API shows it."""
+        known = reading.row.model_dump()
+        return cls.model_validate(
+            known
+            | {
+                "state": reading.state,
+                "expires_at": reading.expires_at,
+                "url": f"{public_url}{PAGE}/{format_id(PICKUP, reading.row.id)}",
+            }
+        )
+
+
+class PickupCreate(Strict):
+    """A new link for a token that is there. One that waits is cancelled by it."""
+
+    model_config = ConfigDict(
+        extra="forbid", title="TokenPickupCreate", json_schema_extra={"examples": [{"overlap_s": 3600}]}
+    )
+    overlap_s: StrictInt = Field(
+        default=0,
+        ge=0,
+        le=LONGEST_OVERLAP_S,
+        description="How many seconds the secrets so far still work once the new one is taken; until then they all do.",
+    )
+
+
+class PickupQuery(ListQuery):
+    """The pages of a list of links."""
+
 
 _TOKEN = "tok_01jdpnwz00e008000000000000"
+
 _IDENTITY = "idn_01jdpnwz00e008000000000000"
+
 _SERVER = "srv_01jdpnwz00e008000000000000"
+
 _READ_ONLY = {
     "kind": "listed",
     "entries": [{"servers": {"kind": "ids", "ids": [_SERVER]}, "tools": {"kind": "risk", "risk": ["read"]}}],
@@ -48,6 +232,7 @@ def _network(value: str) -> str:
 
 
 Network = Annotated[str, Field(max_length=64, examples=["203.0.113.0/24"]), AfterValidator(_network)]
+
 Reason = Annotated[ShortText, Field(min_length=1, examples=["laptop lost"])]
 
 

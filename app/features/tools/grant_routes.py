@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
 from app.access.grant_uses import LONGEST_WINDOW, TOOLS
-from app.features.access.unused_queries import watched_since
+from app.access.unused import watched_since
 from app.features.grants.queries import is_active
 from app.features.grants.reach_queries import reaches_server, reaches_tool
 from app.features.grants.schemas import GrantView

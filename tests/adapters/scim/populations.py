@@ -9,7 +9,7 @@ from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.adapters.scim.work import Work
-from app.features.identity_providers.provisioning_schemas import ScimSettings
+from app.features.identity_providers.schemas import ScimSettings
 from app.http.authorization import Caller, Role
 from app.lib.clock import utc_now
 from app.lib.ids import new_id

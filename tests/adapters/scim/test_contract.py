@@ -18,9 +18,9 @@ from scim2_server.storage import AsyncScimStorage, ScimStorage, SearchPage
 from scim2_server.testing import AsyncScimStorageContract, BlockingStorage
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.adapters.scim.errors import error_of
 from app.adapters.scim.models import make_provider
 from app.adapters.scim.storage import Storage
+from app.adapters.scim.work import error_of
 from app.crypto.signing import Signer
 from app.db.engine import make_engine, make_sessions
 from app.domain.errors import DomainError

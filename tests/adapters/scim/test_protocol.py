@@ -12,10 +12,9 @@ from scim2_server.conditions import EntityTags
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from app.adapters.scim import routes
-from app.adapters.scim.apart import LARGE, MOST_AT_ONCE, read_apart
-from app.adapters.scim.errors import error_of
 from app.adapters.scim.routes import ScimRoute
 from app.adapters.scim.service import Service
+from app.adapters.scim.work import LARGE, MOST_AT_ONCE, error_of, read_apart
 from app.domain import errors
 from app.http.authorization import Role
 from tests.adapters.scim.conftest import NewScim, patch, provider_of, user

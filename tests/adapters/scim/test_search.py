@@ -9,9 +9,10 @@ from scim2_models import SearchRequest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.adapters.scim import columns, search
+from app.adapters.scim import columns
+from app.adapters.scim import storage as search
 from app.adapters.scim.models import DirectoryUser, Group
-from app.adapters.scim.paging import _Order
+from app.adapters.scim.storage import _Order
 from app.lib.ids import format_id
 from tests.adapters.scim.conftest import ENTERPRISE, NewScim, patch, user
 from tests.adapters.scim.populations import add_provider

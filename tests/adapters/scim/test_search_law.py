@@ -18,7 +18,7 @@ from scim2_server.storage import SearchPage
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.adapters.scim.models import DirectoryUser, Group, make_provider
-from app.adapters.scim.search import search
+from app.adapters.scim.storage import search
 from app.adapters.scim.work import Work
 from app.db.engine import make_engine, make_sessions
 from tests.adapters.scim.populations import (

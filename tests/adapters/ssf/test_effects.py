@@ -12,7 +12,7 @@ from app.crypto.keys import Peppers
 from app.domain.security_events import EventType
 from app.features.identities.schemas import IdentityUpdate
 from app.features.identities.service import lock_for_update
-from app.features.identity_providers.signals.effects import SKEW
+from app.features.identity_providers.signals.receive import SKEW
 from app.lib.ids import IDENTITY, parse_id
 from tests.adapters.ssf.transmitter import Transmitter
 from tests.adapters.ssf.world import OIDC_ISSUER, Person, World, register

@@ -3,9 +3,9 @@
 import pytest
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.adapters.ssf import refusals
+from app.adapters.ssf import push_routes as refusals
 from app.adapters.ssf.polling import SYSTEM
-from app.adapters.ssf.refusals import WINDOW_S, RefusedEvents
+from app.adapters.ssf.push_routes import WINDOW_S, RefusedEvents
 from app.db.engine import commit
 from app.domain.errors import Unavailable
 from tests.adapters.ssf.world import World

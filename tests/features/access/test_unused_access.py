@@ -11,8 +11,8 @@ from sqlalchemy import text
 
 from app.access.reading import Fleet
 from app.access.snapshot import AccessSnapshot
-from app.features.access import unused_pages as stale_pages
-from app.features.access import unused_routes as stale_routes
+from app.features.access import routes as stale_routes
+from app.features.access import unused_service as stale_pages
 from app.http.authorization import Role
 from app.lib.ids import GRANT, new_id, parse_id
 from tests.api import ApiAs

@@ -11,7 +11,7 @@ import httpx2
 import pytest
 from pydantic import SecretStr
 
-from app.cli.maintenance import maintain
+from app.cli.database import maintain
 from app.domain.token_format import format_credential
 from app.features.administrators import break_glass
 from app.http import live

@@ -9,7 +9,7 @@ import pytest
 from pydantic import SecretStr
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
-from app.cli.maintenance import maintain
+from app.cli.database import maintain
 from app.crypto.keys import Sealed, Sealer
 from app.db import call_arguments as audit_arguments
 from app.db.call_arguments import arguments_place, forget_arguments

@@ -9,8 +9,9 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
-from app.features.audit import rollup, stats
-from app.features.audit.rollup import HourCounts, forget_hours
+from app.features.audit import stats
+from app.features.audit import stats as rollup
+from app.features.audit.stats import HourCounts, forget_hours
 from app.lib.ids import new_id
 from app.models.audit import AuditEvent
 from tests.api import ApiAs

@@ -4,7 +4,7 @@ import asyncpg
 import pytest
 
 from app.features.audit.epochs import ensure_epoch
-from app.features.audit.sealing.naming import rename_log
+from app.features.audit.sealing.sealer import rename_log
 from app.lib.ids import new_id
 from app.worker.database import Connector
 from tests.features.audit.sealing.sealed import check, insert, seal, size, write

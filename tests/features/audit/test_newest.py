@@ -8,7 +8,8 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.features.audit import newest, queries
+from app.features.audit import queries
+from app.features.audit import reading as newest
 from app.features.audit.queries import Named
 from app.features.audit.schemas import AuditQuery
 from tests.features.audit.test_counting import count_all

@@ -7,8 +7,8 @@ import httpx2
 from sqlalchemy import text
 
 from app.features.identity_providers import service
+from app.features.identity_providers.provisioning import names_value
 from app.features.identity_providers.schemas import IdentityProviderCreate
-from app.features.identity_providers.scim_schema import names_value
 from tests.features.administrators.people import until_waiting
 from tests.features.principals import Json, Sessions, made, plain, pointers
 

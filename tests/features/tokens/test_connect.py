@@ -4,7 +4,7 @@ import json
 import shlex
 import tomllib
 
-from app.features.tokens.connect import connect_settings
+from app.features.tokens.schemas import connect_settings
 
 URL = "https://gate.example.com/mcp"
 

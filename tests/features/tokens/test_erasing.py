@@ -7,7 +7,7 @@ from uuid import UUID, uuid4
 import httpx2
 import pytest
 
-from app.features.identities.links import erased_link
+from app.features.identities.queries import erased_link
 from app.http.authorization import Role
 from app.lib.ids import IDENTITY, format_id, new_id, parse_id
 from app.models.approvals import Approval

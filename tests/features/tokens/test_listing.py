@@ -9,7 +9,7 @@ from sqlalchemy import Select, select, text
 from sqlalchemy.dialects import postgresql
 from sqlmodel import col
 
-from app.features.tokens.status import STATUS_SQL, count_active, has_status
+from app.features.tokens.queries import STATUS_SQL, count_active, has_status
 from app.lib.ids import IDENTITY, SERVER, TOKEN, format_id, new_id, parse_id
 from app.models.tokens import Token
 from tests.api import ApiAs

@@ -12,7 +12,7 @@ import pytest
 
 from app.crypto.keys import Peppers
 from app.crypto.signing import Signer
-from app.features.identities.schedule_loop import ScheduledOffboardings
+from app.features.identities.schedule import ScheduledOffboardings
 from app.lib.ids import GROUP, IDENTITY, format_id, parse_id
 from app.models.groups import Group
 from app.models.identities import Identity

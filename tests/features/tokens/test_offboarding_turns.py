@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.domain.errors import Unavailable
 from app.features.identities.queries import lock_identity
-from app.features.tokens.issue import hold_active
+from app.features.tokens.service import hold_active
 from app.lib.ids import IDENTITY, format_id
 from app.models.identities import Identity
 from tests.features.tokens.world import World

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from sqlmodel import SQLModel
 
 from app.db.versions import move_versions
-from app.features.identities.link_queries import can_sign_in
+from app.features.identities.queries import can_sign_in
 from app.lib.ids import IDENTITY, SERVER, format_id
 from app.models.identities import Identity, IdentityLink
 from app.models.identity_providers import IdentityProvider

@@ -17,7 +17,7 @@ import app
 from app.crypto.keys import Peppers
 from app.db.webhook_events import WebhookEvent
 from app.features.service_accounts.bootstrap import bootstrap
-from app.features.tokens.revoke import revoke_tokens
+from app.features.tokens.service import revoke_tokens
 from app.http.authorization import Caller, Role
 from app.lib.ids import EVENT, IDENTITY, TOKEN, format_id, parse_id
 from app.models.identities import Identity

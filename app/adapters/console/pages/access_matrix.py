@@ -12,8 +12,8 @@ from app.adapters.console.forms import read_query
 from app.adapters.console.page import PageRoute, page
 from app.adapters.console.pages.people import IDENTITIES, called
 from app.adapters.console.signed_in import Viewer, signed_in
-from app.features.access import matrix_routes
-from app.features.access.matrix_schemas import AccessMatrixCell, AccessMatrixQuery
+from app.features.access import routes as matrix_routes
+from app.features.access.schemas import AccessMatrixCell, AccessMatrixQuery
 from app.features.identities import routes as identities
 from app.features.identities.schemas import IdentityQuery
 from app.features.servers import routes as servers

@@ -18,15 +18,18 @@ from app.adapters.console.signed_in import Submission, Viewer, submitted
 from app.adapters.console.visible import visible
 from app.domain.errors import Invalid, NotFound, Unavailable
 from app.features.approvals import approve_access as approving
-from app.features.approvals.access_schemas import RequestableTool
-from app.features.approvals.arguments import may_read_arguments, read_arguments
-from app.features.approvals.ask import withdraw_request
+from app.features.approvals.ask import require_requestable, selected, tools_of, withdraw_request
 from app.features.approvals.decide import deny_approval, require_approval
-from app.features.approvals.requestable import require_requestable, selected, tools_of
 from app.features.approvals.routes import list_approvals
-from app.features.approvals.schemas import ApprovalAgreement, ApprovalDecision, ApprovalQuery, ApprovalView
-from app.features.approvals.views import show_approval
-from app.features.me.token_routes import list_own_tokens
+from app.features.approvals.schemas import (
+    ApprovalAgreement,
+    ApprovalDecision,
+    ApprovalQuery,
+    ApprovalView,
+    RequestableTool,
+)
+from app.features.approvals.views import may_read_arguments, read_arguments, show_approval
+from app.features.me.routes import list_own_tokens
 from app.features.tokens.schemas import TokenQuery, TokenStatus, TokenView
 from app.http.authorization import Permission
 from app.http.pagination import MAXIMUM_LIMIT

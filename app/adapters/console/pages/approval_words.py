@@ -9,9 +9,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.adapters.console.pages.grant_words import words_of_tools
 from app.adapters.console.pages.people import ERASED
 from app.domain.risk import Risk
-from app.features.approvals.access_schemas import RequestableTool
-from app.features.approvals.requestable import selected, tools_of
-from app.features.approvals.schemas import ApprovalView
+from app.features.approvals.ask import selected, tools_of
+from app.features.approvals.schemas import ApprovalView, RequestableTool
 
 _ENDED_CALL = {
     "approved": "When the call is repeated, it runs once.",

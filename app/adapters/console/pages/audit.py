@@ -24,9 +24,8 @@ from app.adapters.console.signed_in import Viewer, signed_in
 from app.features.audit import routes as audit
 from app.features.audit.export import export, headers_of
 from app.features.audit.reading import check_since, present, read_on
-from app.features.audit.schemas import WIDEST_RANGE, AuditEventView, AuditExportQuery
+from app.features.audit.schemas import WIDEST_RANGE, AuditEventView, AuditExportQuery, AuditStatsQuery
 from app.features.audit.stats import count_hours, count_matching
-from app.features.audit.stats_schemas import AuditStatsQuery
 from app.http.authorization import Caller, Permission
 from app.http.live import News, live_event
 from app.http.pagination import Page

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from app.features.audit.stats_schemas import AuditHourCounts, AuditStatsView
+from app.features.audit.schemas import AuditHourCounts, AuditStatsView
 
 WIDTH, HEIGHT = 720, 96
 _GAP = 2

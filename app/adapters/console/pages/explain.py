@@ -14,7 +14,7 @@ from app.adapters.console.page import PageRoute, page
 from app.adapters.console.signed_in import Submission, Viewer, signed_in, submitted
 from app.domain.errors import Conflict, FieldError, Invalid, Malformed, NotFound
 from app.features.access.explain_routes import explain_access
-from app.features.access.explain_schemas import AccessExplanation, ExplainRequest
+from app.features.access.schemas import AccessExplanation, ExplainRequest
 from app.features.audit.names import names_of
 from app.features.identities.routes import list_identities
 from app.features.identities.schemas import IdentityQuery, IdentityView

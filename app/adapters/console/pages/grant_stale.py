@@ -14,9 +14,8 @@ from app.adapters.console.pages.grant_words import MOST_IDS, NOTE_WORDS, ids_of,
 from app.adapters.console.pages.grants import HOME, UNUSED_DAYS, preview_of, read_grant
 from app.adapters.console.signed_in import Submission, Viewer, signed_in, submitted
 from app.domain.errors import Invalid, NotFound
-from app.features.access.unused_apply_schemas import AppliedView, StaleApply
-from app.features.access.unused_routes import apply_stale_access, list_stale_access
-from app.features.access.unused_schemas import StaleGrantView, StaleQuery
+from app.features.access.routes import apply_stale_access, list_stale_access
+from app.features.access.unused_schemas import AppliedView, StaleApply, StaleGrantView, StaleQuery
 from app.features.audit.names import names_of
 from app.features.grants.preview_routes import GrantPreview
 from app.features.grants.schemas import GrantView

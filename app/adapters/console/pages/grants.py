@@ -20,7 +20,7 @@ from app.adapters.console.pages.grant_words import (
 )
 from app.adapters.console.pages.principals import MOST_FOUND, find_principals, find_server
 from app.adapters.console.signed_in import Submission, Viewer, signed_in, submitted
-from app.features.access.unused_routes import list_stale_access
+from app.features.access.routes import list_stale_access
 from app.features.access.unused_schemas import StaleGrantView, StaleQuery
 from app.features.audit.names import names_of
 from app.features.grants import routes as grants

@@ -15,8 +15,8 @@ from app.adapters.console.signed_in import Viewer, signed_in
 from app.features.approvals import routes as approvals
 from app.features.approvals.schemas import ApprovalQuery, ApprovalView
 from app.features.audit.names import names_of
+from app.features.audit.schemas import AuditStatsQuery, AuditStatsView
 from app.features.audit.stats import count_hours
-from app.features.audit.stats_schemas import AuditStatsQuery, AuditStatsView
 from app.features.grants import routes as grants
 from app.features.grants.schemas import GrantQuery
 from app.features.identities import routes as identities
@@ -27,8 +27,8 @@ from app.features.invitations.schemas import InvitationQuery, InvitationView
 from app.features.servers import routes as servers
 from app.features.servers.schemas import ServerQuery
 from app.features.tokens import routes as tokens
+from app.features.tokens.queries import count_active
 from app.features.tokens.schemas import TokenQuery, TokenStatus, TokenView
-from app.features.tokens.status import count_active
 from app.http.authorization import Permission
 from app.http.pagination import Page
 from app.http.runtime import CurrentRuntime, Runtime

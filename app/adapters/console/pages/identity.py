@@ -22,9 +22,12 @@ from app.features.identities import receipt_routes as receipts
 from app.features.identities import routes as identities
 from app.features.identities import schedule_routes as schedules
 from app.features.identities import service
-from app.features.identities.receipt_schemas import ReceiptQuery
-from app.features.identities.schedule_schemas import ScheduledOffboardingQuery
-from app.features.identities.schemas import IdentityQuery, IdentityView
+from app.features.identities.schemas import (
+    IdentityQuery,
+    IdentityView,
+    ReceiptQuery,
+    ScheduledOffboardingQuery,
+)
 from app.features.identities.standing import check_may_change, check_not_self
 from app.features.identity_providers import routes as identity_providers
 from app.features.identity_providers.schemas import IdentityProviderQuery

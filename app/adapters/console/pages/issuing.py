@@ -21,8 +21,14 @@ from app.features.identities import routes as identities
 from app.features.identities.schemas import IdentityCreate, IdentityQuery
 from app.features.identities.service import create_identity, find_identity
 from app.features.tokens.draft_choices import OfferedServer, offers_to
-from app.features.tokens.draft_issue import prospect_of
-from app.features.tokens.drafts import DraftContent, DraftServer, begin_draft, read_draft, save_draft
+from app.features.tokens.drafts import (
+    DraftContent,
+    DraftServer,
+    begin_draft,
+    prospect_of,
+    read_draft,
+    save_draft,
+)
 from app.http.authorization import Permission
 from app.http.runtime import CurrentRuntime, Runtime
 from app.http.schemas import Name, Strict

@@ -17,17 +17,23 @@ from app.adapters.console.pages.issuing import NEW, Chosen, Issuer, draft_path, 
 from app.adapters.console.signed_in import Viewer, signed_in
 from app.domain.errors import Invalid
 from app.domain.risk import Risk
-from app.features.audit.first_use import first_use
 from app.features.audit.names import names_of
-from app.features.identities.link_queries import can_sign_in
+from app.features.audit.queries import first_use
+from app.features.identities.queries import can_sign_in
 from app.features.identities.service import find_identity
-from app.features.tokens.connect import connect_settings
 from app.features.tokens.draft_choices import OfferedTool
-from app.features.tokens.draft_issue import Prospect, grants_for, issue_draft, prospect_of
-from app.features.tokens.drafts import DraftContent, read_draft, save_draft
-from app.features.tokens.issue import Issued
-from app.features.tokens.pickup_schemas import PickupView
+from app.features.tokens.drafts import (
+    DraftContent,
+    Prospect,
+    grants_for,
+    issue_draft,
+    prospect_of,
+    read_draft,
+    save_draft,
+)
 from app.features.tokens.routes import show_token
+from app.features.tokens.schemas import PickupView, connect_settings
+from app.features.tokens.service import Issued
 from app.http.authorization import Caller, Permission
 from app.http.live import News, live_event
 from app.http.runtime import CurrentRuntime, Runtime

@@ -24,21 +24,22 @@ from app.adapters.console.pages.pickups import words_about, words_about_each
 from app.adapters.console.signed_in import Submission, Viewer, signed_in, submitted
 from app.features.access.reach_routes import list_own_access
 from app.features.access.reach_schemas import AccessQuery
-from app.features.approvals.requestable import anything_requestable
-from app.features.me.token_routes import list_own_pickups, list_own_tokens
-from app.features.tokens.connect import connect_settings
+from app.features.approvals.ask import anything_requestable
+from app.features.me.routes import list_own_pickups, list_own_tokens
 from app.features.tokens.own import find_own_token, hold_own_token, hold_to_renew, person_of
-from app.features.tokens.pickup_schemas import PickupQuery, PickupView
-from app.features.tokens.rotate import rotate_token
 from app.features.tokens.routes import revoke_one, show_token
 from app.features.tokens.schemas import (
+    PickupQuery,
+    PickupView,
     RevocationView,
     TokenQuery,
     TokenRevoke,
     TokenRotate,
     TokenStatus,
     TokenView,
+    connect_settings,
 )
+from app.features.tokens.service import rotate_token
 from app.http.authorization import Permission
 from app.http.etags import Precondition
 from app.http.pagination import MAXIMUM_LIMIT

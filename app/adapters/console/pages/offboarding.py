@@ -15,9 +15,8 @@ from app.features.audit.names import names_of
 from app.features.identities import routes as identities
 from app.features.identities.erase import erase_identity
 from app.features.identities.offboard import Offboarded
-from app.features.identities.offboard_schemas import MOST_CALLS, OffboardRequest
 from app.features.identities.schedule import offboard_when_asked
-from app.features.identities.schemas import IdentityView
+from app.features.identities.schemas import MOST_CALLS, IdentityView, OffboardRequest
 from app.features.identities.service import find_identity, lock_found_identity
 from app.http.authorization import Permission
 from app.http.etags import Precondition

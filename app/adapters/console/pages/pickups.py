@@ -13,11 +13,9 @@ from app.adapters.console.pages.grant_words import words_of_right
 from app.adapters.console.signed_in import Submission, Viewer, signed_in, submitted
 from app.domain.errors import Conflict, PreconditionFailed
 from app.features.audit.names import names_of
-from app.features.tokens.connect import connect_settings
-from app.features.tokens.pickup_schemas import PAGE, PickupView
+from app.features.tokens.pickups import open_pickup, take_pickup
 from app.features.tokens.routes import show_token
-from app.features.tokens.schemas import TokenView
-from app.features.tokens.take import open_pickup, take_pickup
+from app.features.tokens.schemas import PAGE, PickupView, TokenView, connect_settings
 from app.http.authorization import Permission
 from app.http.runtime import CurrentRuntime, Runtime
 from app.http.selectors import GrantsScopeModel, TokenScopeModel, servers_named_by_scope

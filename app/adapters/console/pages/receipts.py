@@ -14,9 +14,8 @@ from app.adapters.console.signed_in import Submission, Viewer, signed_in, submit
 from app.features.audit.names import names_of
 from app.features.identities import receipt_routes as receipts
 from app.features.identities import schedule_routes as schedules
-from app.features.identities.receipt_schemas import Receipt, ReceiptQuery
 from app.features.identities.schedule import cancel_scheduled
-from app.features.identities.schedule_schemas import ScheduledOffboardingQuery
+from app.features.identities.schemas import Receipt, ReceiptQuery, ScheduledOffboardingQuery
 from app.http.authorization import Permission
 from app.http.runtime import CurrentRuntime
 from app.http.transaction import Session

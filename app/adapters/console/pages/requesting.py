@@ -21,14 +21,11 @@ from app.adapters.console.pages.approval_words import gravest, rows_of
 from app.adapters.console.pages.people import called
 from app.adapters.console.signed_in import Submission, Viewer, signed_in, submitted
 from app.domain.errors import Invalid
-from app.features.approvals.access_schemas import AccessRequest, RequestableQuery, RequestableServer
-from app.features.approvals.ask import LONGEST, ask_for_access
-from app.features.approvals.requestable import require_requestable
+from app.features.approvals.ask import LONGEST, ask_for_access, require_requestable
 from app.features.approvals.routes import list_approvals
-from app.features.approvals.schemas import ApprovalQuery
+from app.features.approvals.schemas import AccessRequest, ApprovalQuery, RequestableQuery, RequestableServer
 from app.features.identities.schemas import IdentityView, OwnAgentQuery
-from app.features.me.agent_routes import list_own_agents
-from app.features.me.requestable_routes import list_requestable_servers
+from app.features.me.routes import list_own_agents, list_requestable_servers
 from app.http.authorization import Permission
 from app.http.pagination import MAXIMUM_LIMIT
 from app.http.runtime import CurrentRuntime, Runtime

@@ -17,13 +17,17 @@ from app.domain.errors import Invalid, Malformed
 from app.features.audit.names import names_of
 from app.features.identities.service import find_identity
 from app.features.tokens import queries
-from app.features.tokens.connect import connect_settings
-from app.features.tokens.narrow import narrow_token
-from app.features.tokens.pickup_schemas import PickupCreate
 from app.features.tokens.pickups import cancel_pickup, create_pickup
-from app.features.tokens.rotate import rotate_token
 from app.features.tokens.routes import revoke_one, show_token
-from app.features.tokens.schemas import TokenRevoke, TokenRotate, TokenUpdate, TokenView
+from app.features.tokens.schemas import (
+    PickupCreate,
+    TokenRevoke,
+    TokenRotate,
+    TokenUpdate,
+    TokenView,
+    connect_settings,
+)
+from app.features.tokens.service import narrow_token, rotate_token
 from app.http.authorization import Permission
 from app.http.etags import Precondition
 from app.http.runtime import CurrentRuntime

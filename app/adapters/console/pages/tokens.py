@@ -16,17 +16,16 @@ from app.adapters.console.pages.principals import LONGEST
 from app.adapters.console.signed_in import Viewer, signed_in
 from app.domain.errors import Malformed
 from app.features.audit import routes as audit
-from app.features.audit.first_use import first_use
 from app.features.audit.names import names_of
+from app.features.audit.queries import first_use
 from app.features.audit.schemas import AuditEventView, AuditQuery
 from app.features.identities import routes as identities
 from app.features.identities.schemas import IdentityQuery
 from app.features.identities.service import find_identity
 from app.features.tokens import pickup_routes
 from app.features.tokens import routes as tokens
-from app.features.tokens.pickup_schemas import PickupQuery
 from app.features.tokens.reach import with_reach
-from app.features.tokens.schemas import TokenQuery
+from app.features.tokens.schemas import PickupQuery, TokenQuery
 from app.http.authorization import Permission
 from app.http.runtime import CurrentRuntime, Runtime
 from app.http.selectors import GrantsScopeModel, ServersByIdsModel, TokenScopeModel

@@ -3,6 +3,8 @@
 One worker at a time seals, the one that has a lock on a session of the database. That it is one spares work; that the
 tree stays one tree rests on the transaction that writes a checkpoint: it takes a lock of its own, and goes on from the
 last checkpoint that is there or not at all.
+
+The name of the log, which stands in each checkpoint: kept in the database, whatever the address of a replica.
 """
 
 import asyncio
@@ -22,52 +24,123 @@ from app.db.engine import OUT_OF_REACH
 from app.db.rewinds import RewindGuard, WentBack
 from app.domain.errors import Unavailable
 from app.domain.merkle import leaf_hash
+from app.features.audit.epochs import record_by_system
 from app.features.audit.queries import Position
-from app.features.audit.sealing.frontier import Edge, Tile
-from app.features.audit.sealing.leaves import leaf_of, read_stretch
-from app.features.audit.sealing.naming import OtherName, check_name, keep_name
-from app.features.audit.sealing.tiles import (
+from app.features.audit.sealing.leaves import (
     BEGINNING,
     MOST_LEAVES,
     PREVIOUS,
+    Edge,
     LogFault,
     Sealed,
     SealedTree,
+    Tile,
     connection_of,
     latest_checkpoint,
+    leaf_of,
+    read_stretch,
 )
+from app.lib.ids import new_id
 from app.lib.logs import log_fault
 
+RENAME = "audit.rename_log"
+
+_NAMES = "SELECT name FROM log_names ORDER BY id DESC"
+
+_ADD = "INSERT INTO log_names (id, name) VALUES ($1, $2)"
+
+_NAME_LOCK = 0x5C09E0A3E
+
+
+class OtherName(Exception):
+    """The log has another name than this replica would give it. The text says so, and what to do."""
+
+    def __init__(self, name: str, own: str) -> None:
+        super().__init__(
+            f"the audit log is called {name}, and the public URL of this replica would have it called {own}: this "
+            "replica seals nothing; give all replicas one SCOPEGATE_PUBLIC_URL, or rename the log: "
+            "scopegate audit rename"
+        )
+
+
+async def names_of(connection: "Connection[Record]") -> list[str]:
+    """The names that the log has had, the one that it has now first; none before anything was sealed."""
+    return [row["name"] for row in await connection.fetch(_NAMES)]
+
+
+async def check_name(connection: "Connection[Record]", own: str) -> None:
+    """Raise ``OtherName`` where the log has another name than this one."""
+    names = await names_of(connection)
+    if names and names[0] != own:
+        raise OtherName(names[0], own)
+
+
+async def keep_name(connection: "Connection[Record]", own: str) -> None:
+    """``check_name``, and give the log this name if it has none, in the transaction that is open."""
+    await connection.execute("SELECT pg_advisory_xact_lock($1)", _NAME_LOCK)
+    # A statement of its own: it sees what was committed while this one waited.
+    if not await names_of(connection):
+        await connection.execute(_ADD, new_id(), own)
+    await check_name(connection, own)
+
+
+async def rename_log(connection: "Connection[Record]", own: str) -> str | None:
+    """Call the log by this name from its next checkpoint on, on record; the name that it had, None if it was this."""
+    async with connection.transaction():
+        await connection.execute("SELECT pg_advisory_xact_lock($1)", _NAME_LOCK)
+        names = await names_of(connection)
+        if names and names[0] == own:
+            return None
+        await connection.execute(_ADD, new_id(), own)
+        before = names[0] if names else ""
+        await record_by_system(connection, RENAME, "audit_log", {"name": {"from": before or None, "to": own}})
+        return before
+
+
 SEAL_EVERY_S = 4.0
+
 BEHIND_S = 30.0
+
 """Seconds that an event may wait before that is worth a warning."""
+
 CHECK_AGAIN_S = 60.0
+
 _AT_ONCE = 256
+
 # The session that has the lock, and the transaction that writes.
 _LOCK, _WRITING = 0x5C09E5EA1, 0x5C09E5EA2
+
 _OPENING_S, _ROUND_S = 60.0, 10.0
+
 # Who seals looks every few seconds. When it is stopped, or the network between has gone silent, its session ends and
 # another takes over.
 _SESSION = """
 SET idle_session_timeout = '15s'; SET tcp_keepalives_idle = 5; SET tcp_keepalives_interval = 5;
 SET tcp_keepalives_count = 2; SET enable_seqscan = off; SET enable_bitmapscan = off
 """
+
 _FREE = text("SELECT pg_try_advisory_xact_lock_shared(:lock)")
+
 _AGE = """
 SELECT extract(epoch FROM clock_timestamp() - time)::float8 FROM audit_events
 WHERE epoch = $1 AND xact = $2 AND seq = $3
 """
+
 _ADD_TILES = """
 INSERT INTO audit_tiles (level, number, hashes)
 SELECT * FROM unnest($1::smallint[], $2::bigint[], $3::bytea[])
 """
+
 _ADD_CHECKPOINT = """
 INSERT INTO audit_checkpoints (tree_size, epoch, last_xact, last_seq, root_hash, note)
 VALUES ($1, $2, $3, $4, $5, $6)
 """
+
 _AWAY = (PostgresError, InterfaceError, SQLAlchemyError, Unavailable, *OUT_OF_REACH)
 
+
 _log = logging.getLogger(__name__)
+
 # Of its own: a generator that others seed would bring workers together again.
 _spread = SystemRandom()
 
@@ -160,6 +233,7 @@ class SealedLog:
                 raise LogFault(
                     f"somebody has put tiles or checkpoints beyond the {before} events sealed"
                 ) from None
+
             # failpoint: before_checkpoint
         # failpoint: after_checkpoint
 

@@ -2,39 +2,161 @@
 
 It reads one snapshot of the database and no further than the newest checkpoint in it, so that whoever writes meanwhile
 is not in its way; and it holds no more than what lies between two checkpoints.
+
+Addresses and programs of callers, held against the ids that sealed events name them by.
+
+Events in places that no transaction gives: before the first, or after all that can have been written by now.
+
+They are not in the order of commits as it is read, so nothing that goes along it comes upon them: they would never be
+sealed, delivered or missed, and still be shown in lists.
+
+Parts of the sealed log: the checkpoints around positions, or around what happened in a span of time.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
 
 from asyncpg import Connection, Record
 
-from app.crypto.log_check import Entry, Follower, Head, Kind, Step
+from app.crypto.client_ids import is_client
+from app.crypto.log_check import Entry, Finding, Follower, Head, Kind, Step
 from app.crypto.signed_notes import NoteFault, VerifierKey, open_checkpoint
 from app.domain.merkle import Frontier, cover
+from app.features.audit.queries import Position
 from app.features.audit.sealing.drops import Drops
-from app.features.audit.sealing.frontier import TILE, TILE_BITS, Edge
 from app.features.audit.sealing.kept import Kept, hold_against
-from app.features.audit.sealing.origins import check_origins
-from app.features.audit.sealing.strays import strays
-from app.features.audit.sealing.tiles import (
+from app.features.audit.sealing.leaves import (
     BEGINNING,
+    LEAF_COLUMNS,
     MOST_LEAVES,
+    TILE,
+    TILE_BITS,
+    Edge,
     LogFault,
     Sealed,
     SealedTree,
+    checkpoint_before,
     checkpoint_below,
+    checkpoint_holding,
     latest_checkpoint,
+    leaf_of,
+    position_of,
     previous_size,
 )
-from app.features.audit.sealing.verdict import CHECKPOINT, SIGNATURE, Fault, Mark, Verdict, positions
-from app.features.audit.sealing.walking import Entries, KeptHashes, checkpoints
+from app.features.audit.sealing.verdict import (
+    CHECKPOINT,
+    MOST_TOLD,
+    SIGNATURE,
+    Entries,
+    Fault,
+    KeptHashes,
+    Mark,
+    Verdict,
+    checkpoints,
+    positions,
+)
+from app.lib.ids import EVENT, format_id
+
+CLIENT = "client"
+
+"""Address, user agent or program of a caller is not what events were sealed with."""
 
 _AT_ONCE = 4_096
+
+_ROWS = """
+SELECT id, salt, ip, user_agent, name, version FROM audit_clients WHERE id > $1 ORDER BY id LIMIT $2
+"""
+
+_NAMED = f"""
+SELECT DISTINCT ON (client_id) client_id, id, epoch, xact, seq, count(*) OVER (PARTITION BY client_id) AS events,
+    {LEAF_COLUMNS}
+FROM audit_events WHERE client_id = ANY($1) ORDER BY client_id, epoch, xact, seq
+"""  # noqa: S608
+
+_ERASED = """
+SELECT count(*) FROM (SELECT DISTINCT client_id FROM audit_events WHERE client_id IS NOT NULL) AS named
+WHERE NOT EXISTS (SELECT FROM audit_clients WHERE id = client_id)
+"""
+
+
+async def check_origins(connection: "Connection[Record]", verdict: Verdict, keys: Sequence[bytes]) -> None:
+    """Say which rows are not what events were sealed with, and how many rows are gone. ``keys`` are for rows of older
+    code."""
+    altered = await _altered(connection, keys)
+    told = list(altered)[:MOST_TOLD]
+    rows = await connection.fetch(_NAMED, told)
+    for row in rows:
+        verdict.add(await _fault(connection, row, is_salted=altered[row["client_id"]]))
+    if unnamed := len(told) - len(rows):
+        verdict.notes.append(f"{unnamed} altered rows of audit_clients are named by no event")
+    if more := len(altered) - len(told):
+        verdict.notes.append(f"{more} more rows of audit_clients were altered")
+    if erased := await connection.fetchval(_ERASED):
+        verdict.notes.append(f"addresses and programs of {erased} clients that events name were erased")
+
+
+async def _altered(connection: "Connection[Record]", keys: Sequence[bytes]) -> dict[UUID, bool]:
+    """The ids of rows that were altered, and whether each has a salt."""
+    found: dict[UUID, bool] = {}
+    after = UUID(int=0)
+    while rows := await connection.fetch(_ROWS, after, _AT_ONCE):
+        found |= {
+            id: salt is not None
+            for id, salt, ip, user_agent, name, version in rows
+            if not is_client(id, salt, (ip, user_agent, name, version), keys)
+        }
+        after = rows[-1]["id"]
+    return found
+
+
+async def _fault(connection: "Connection[Record]", row: Record, *, is_salted: bool) -> Fault:
+    place, leaf = (row["epoch"], row["xact"], row["seq"]), leaf_of(row)
+    try:
+        sealed = await position_of(connection, place, leaf)
+    except LogFault:
+        sealed = None
+    position = 0 if sealed is None else sealed[0]
+    event, time = format_id(EVENT, row["id"]), Entry(place, leaf).told("time")
+    words = f"the caller's address or program was altered after {event} was recorded (events with it: {row['events']})"
+    if not is_salted:
+        words += ", or the pepper that this row was made with is not in SCOPEGATE_TOKEN_PEPPER"
+    return Fault(CLIENT, position, position + 1, words, event, time)
+
+
+# Each part by the index of the order. Transaction ids begin with 3; what can be seen is below the snapshot's end.
+_STRAYS = f"""
+WITH present AS (SELECT scopegate_epoch() AS epoch, pg_snapshot_xmax(pg_current_snapshot())::text::bigint AS xact)
+(SELECT epoch, xact, seq, {LEAF_COLUMNS} FROM audit_events WHERE epoch < 1 LIMIT $1)
+UNION ALL
+(SELECT stray.* FROM (SELECT epoch AS opened FROM log_epochs) AS known CROSS JOIN LATERAL
+ (SELECT epoch, xact, seq, {LEAF_COLUMNS} FROM audit_events WHERE epoch = opened AND xact < 1 LIMIT $1) AS stray)
+UNION ALL
+(SELECT epoch, xact, seq, {LEAF_COLUMNS} FROM audit_events
+ WHERE epoch = (SELECT epoch FROM present) AND xact >= (SELECT xact FROM present) LIMIT $1)
+UNION ALL
+(SELECT epoch, xact, seq, {LEAF_COLUMNS} FROM audit_events WHERE epoch > (SELECT epoch FROM present) LIMIT $1)
+LIMIT $1
+"""  # noqa: S608
+
+
+async def strays(connection: "Connection[Record]", size: int) -> list[Finding]:
+    """What was put in where nothing is sealed, of a log of ``size`` sealed events; some, if there are very many."""
+    rows = await connection.fetch(_STRAYS, MOST_TOLD)
+    return [
+        Finding(Kind.INSERTED, size, size, Entry((row["epoch"], row["xact"], row["seq"]), leaf_of(row)))
+        for row in rows
+    ]
+
+
 _GAP = 4 * _AT_ONCE
+
 """Between checkpoints that lie further apart, of which the sealer makes none, it is gone on in smaller steps."""
 
+
 _MOST_UNSIGNED = 10_000
+
 
 # Whoever drops a month meanwhile waits, and so none is gone that the snapshot still has. Everything is read by index,
 # in its order: a plan for a page that sorts a month would sort it for each page.
@@ -43,9 +165,12 @@ LOCK TABLE audit_events IN ACCESS SHARE MODE;
 SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off; SET LOCAL enable_sort = off; SET LOCAL jit = off
 """
 
+
 _LAST_TILES = "SELECT level, max(number) AS number FROM audit_tiles GROUP BY level"
 
+
 Keys = Callable[[str], Sequence[VerifierKey]]
+
 """The keys of a log by the name that it has in a checkpoint."""
 
 
@@ -309,3 +434,96 @@ def _fault_of(sealed: Sealed, keys: Keys) -> str | None:
 
 def _mark(sealed: Sealed | None) -> Mark:
     return Mark(0) if sealed is None else Mark(sealed.size, sealed.created_at.isoformat(timespec="seconds"))
+
+
+_COLUMNS = "tree_size, epoch, last_xact, last_seq, root_hash, note, created_at"
+
+_UP_TO = f"SELECT {_COLUMNS} FROM audit_checkpoints WHERE tree_size <= $1 ORDER BY tree_size DESC LIMIT 1"  # noqa: S608
+
+_FROM = f"SELECT {_COLUMNS} FROM audit_checkpoints WHERE tree_size >= $1 ORDER BY tree_size LIMIT 1"  # noqa: S608
+
+# Checkpoints are made in the order of their sizes, and their times may lie a little wrong where clocks do.
+_SIGNED_BEFORE = "SELECT max(tree_size) FROM audit_checkpoints WHERE created_at < $1"
+
+_SIGNED_FROM = "SELECT min(tree_size) FROM audit_checkpoints WHERE created_at >= $1"
+
+_SIGNED_WITHIN = """
+SELECT EXISTS (
+    SELECT FROM audit_checkpoints
+    WHERE ($1::timestamptz IS NULL OR created_at >= $1) AND ($2::timestamptz IS NULL OR created_at < $2)
+)
+"""
+
+_FIRST = """
+SELECT epoch, xact, seq FROM audit_events
+WHERE ($1::timestamptz IS NULL OR time >= $1) AND ($2::timestamptz IS NULL OR time < $2)
+ORDER BY epoch, xact, seq LIMIT 1
+"""
+
+_LAST = _FIRST.replace("ORDER BY epoch, xact, seq", "ORDER BY epoch DESC, xact DESC, seq DESC")
+
+
+class NoSuchPart(ValueError):
+    """The log has no such part. The message says why, for people."""
+
+
+def by_positions(first: int, end: int | None) -> FindSpan:
+    """The part with the positions ``first`` up to, but without, ``end``; to the newest checkpoint without one.
+
+    It raises ``NoSuchPart``.
+    """
+
+    async def find(connection: "Connection[Record]", latest: Sealed) -> Span:
+        to = latest.size if end is None else end
+        if not 0 <= first < to <= latest.size:
+            raise NoSuchPart(
+                f"the log has sealed positions 0 to {latest.size - 1}; give --from and --to within these"
+            )
+        return Span(await _one(connection, _UP_TO, first), await _one(connection, _FROM, to) or latest)
+
+    return find
+
+
+def by_time(since: datetime | None, until: datetime | None) -> FindSpan:
+    """The part with all that was sealed of a span of time: what is there of it, and what was signed meanwhile."""
+
+    async def find(connection: "Connection[Record]", latest: Sealed) -> Span:
+        is_signed = await connection.fetchval(_SIGNED_WITHIN, since, until)
+        if not is_signed and await connection.fetchrow(_FIRST, since, until) is None:
+            raise NoSuchPart("there is no event of that time, and no checkpoint")
+        start = None if since is None else await _start(connection, since, until)
+        end = latest if until is None else await _end(connection, since, until, latest)
+        if start is not None and start.size >= end.size:
+            raise NoSuchPart("nothing of that time is sealed")
+        return Span(start, end)
+
+    return find
+
+
+async def _start(connection: "Connection[Record]", since: datetime, until: datetime | None) -> Sealed | None:
+    signed = await _one(connection, _UP_TO, await connection.fetchval(_SIGNED_BEFORE, since) or 0)
+    first = _place(await connection.fetchrow(_FIRST, since, until))
+    before = signed if first is None else await checkpoint_before(connection, first)
+    return min((signed, before), key=lambda sealed: 0 if sealed is None else sealed.size)
+
+
+async def _end(
+    connection: "Connection[Record]", since: datetime | None, until: datetime, latest: Sealed
+) -> Sealed:
+    size = await connection.fetchval(_SIGNED_FROM, until)
+    signed = latest if size is None else await _one(connection, _FROM, size) or latest
+    last = _place(await connection.fetchrow(_LAST, since, until))
+    holding = signed if last is None else await checkpoint_holding(connection, last) or latest
+    return max(signed, holding, key=lambda sealed: sealed.size)
+
+
+async def _one(connection: "Connection[Record]", statement: str, size: int) -> Sealed | None:
+    row = await connection.fetchrow(statement, size)
+    if row is None:
+        return None
+    tree_size, epoch, xact, seq, root, note, at = row
+    return Sealed(tree_size, (epoch, xact, seq), root, note, at)
+
+
+def _place(row: Record | None) -> Position | None:
+    return None if row is None else (row["epoch"], row["xact"], row["seq"])

@@ -13,15 +13,13 @@ from app.domain.errors import Conflict, Invalid, NotFound, Unavailable
 from app.domain.security_events import REQUESTED
 from app.features.audit.record import record
 from app.features.identity_providers.signals import queries
-from app.features.identity_providers.signals.ports import (
+from app.features.identity_providers.signals.receive import KIND
+from app.features.identity_providers.signals.streams import (
     Access,
+    Configured,
     TransmitterApi,
     TransmitterFault,
     WantedStream,
-)
-from app.features.identity_providers.signals.receive import KIND
-from app.features.identity_providers.signals.streams import (
-    Configured,
     access_of,
     configured,
     own_stream,

@@ -8,13 +8,12 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.features.identity_providers import service as providers
 from app.features.identity_providers.signals import manage
-from app.features.identity_providers.signals.ports import CurrentTransmitters
 from app.features.identity_providers.signals.schemas import (
     SignalCredentialPut,
     SignalStreamSet,
     SignalStreamView,
 )
-from app.features.identity_providers.signals.streams import Configured, stream_at
+from app.features.identity_providers.signals.streams import Configured, CurrentTransmitters, stream_at
 from app.http.authorization import Caller, Permission, requires
 from app.http.etags import IfMatch, set_etag
 from app.http.problems import COMMON_PROBLEMS, problem_responses

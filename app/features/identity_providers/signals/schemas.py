@@ -6,7 +6,7 @@ from pydantic import ConfigDict, Field, SecretStr, StringConstraints
 from typing_extensions import TypeAliasType
 
 from app.domain.security_events import REQUESTED
-from app.features.identity_providers.provisioning_schemas import SignalsDelivery
+from app.features.identity_providers.schemas import SignalsDelivery
 from app.features.identity_providers.signals.streams import UNKNOWN, Configured
 from app.http.schemas import CleanSecret, Strict, Time
 from app.lib.ids import IdentityProviderId

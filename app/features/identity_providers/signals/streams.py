@@ -1,21 +1,117 @@
-"""The stream of a provider: what its settings say, and what is noted of how it fares."""
+"""The stream of a provider: what its settings say, and what is noted of how it fares.
+
+What is wrong with an event token, in the terms that transmitters are answered in.
+
+What passes between signals and the protocol that transmitters speak.
+"""
 
 import hmac
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, Literal, Protocol
 from uuid import UUID
 
+from fastapi import Depends, Request
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
 from app.crypto.keys import Sealed, Sealer
-from app.features.identity_providers.provisioning_schemas import SignalsSettings
+from app.features.identity_providers.schemas import SignalsSettings
 from app.features.identity_providers.signals import queries
-from app.features.identity_providers.signals.errors import Unacceptable
-from app.features.identity_providers.signals.ports import Access, Delivery, Transmitter
 from app.models.identity_providers import IdentityProvider
 from app.models.signals import SignalStream
+
+ErrorCode = Literal[
+    "invalid_request", "invalid_key", "invalid_issuer", "invalid_audience", "authentication_failed",
+    "access_denied", "invalid_state",
+]  # fmt: skip
+
+"""Of RFC 8935 section 2.4, and SSF 1.0 (``invalid_state``)."""
+
+
+class Unacceptable(Exception):
+    """An event token that is not taken, and is not remembered. ``description`` quotes nothing of it."""
+
+    def __init__(self, code: ErrorCode, description: str) -> None:
+        super().__init__(code)
+        self.code: ErrorCode = code
+        self.description = description
+
+
+Delivery = Literal["push", "poll"]
+
+
+@dataclass(frozen=True, slots=True)
+class Transmitter:
+    """Who signs events, and where their keys are: at ``jwks_uri``, or where their configuration says."""
+
+    issuer: str
+    jwks_uri: str | None = None
+
+    def __str__(self) -> str:
+        return self.issuer
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """A transmitter's own API as one provider may use it."""
+
+    transmitter: Transmitter
+    token: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class WantedStream:
+    """What a transmitter is asked for. ``push_url`` and ``authorization`` (of the header) are for push alone.
+    ``others`` are the streams there that other providers have: whoever asked for their events would take them away."""
+
+    delivery: Delivery
+    events: Sequence[str]
+    push_url: str
+    audiences: frozenset[str]
+    authorization: str | None = field(default=None, repr=False)
+    others: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class MadeStream:
+    """A stream as the transmitter has it. ``poll_url`` is where its events wait, if it is polled."""
+
+    id: str
+    poll_url: str | None
+    status: str
+
+
+class TransmitterFault(Exception):
+    """A transmitter did not do what it was asked for. ``refused``: it answered, and would not."""
+
+    def __init__(self, reason: str, *, refused: bool = False) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.refused = refused
+
+
+class TransmitterApi(Protocol):
+    """The stream management of SSF 1.0 section 8. Each raises ``TransmitterFault``."""
+
+    async def set_stream(self, access: Access, stream_id: str | None, wanted: WantedStream) -> MadeStream:
+        """Make a stream, or bring the one that is there to what is wanted."""
+
+    async def delete_stream(self, access: Access, stream_id: str) -> None:
+        """End a stream; one that is gone already is no fault."""
+
+    async def ask_verification(self, access: Access, stream_id: str, state: str) -> str:
+        """Have a verification event with this state sent; the status of the stream."""
+
+
+async def get_transmitter_api(request: Request) -> TransmitterApi:
+    api: TransmitterApi = request.app.state.transmitters
+    return api
+
+
+CurrentTransmitters = Annotated[TransmitterApi, Depends(get_transmitter_api)]
+
 
 UNKNOWN = "unknown"
 

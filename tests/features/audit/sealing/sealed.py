@@ -11,9 +11,8 @@ from app.crypto.client_ids import Parts
 from app.crypto.signed_notes import NoteSigner, log_name
 from app.domain.merkle import leaf_hash, root_of
 from app.features.audit.queries import Position
-from app.features.audit.sealing.leaves import leaf_of, read_stretch
+from app.features.audit.sealing.leaves import BEGINNING, SealedTree, latest_checkpoint, leaf_of, read_stretch
 from app.features.audit.sealing.sealer import SealedLog
-from app.features.audit.sealing.tiles import BEGINNING, SealedTree, latest_checkpoint
 
 if TYPE_CHECKING:
     Connection = asyncpg.Connection[asyncpg.Record]

@@ -8,8 +8,8 @@ import asyncpg
 import pytest
 
 from app.domain.merkle import leaf_hash
-from app.features.audit.sealing import leaf_export
-from app.features.audit.sealing.leaf_export import leaves_between
+from app.features.audit.sealing import proofs as leaf_export
+from app.features.audit.sealing.proofs import leaves_between
 from tests.features.audit.sealing.sealed import seal, write
 
 if TYPE_CHECKING:

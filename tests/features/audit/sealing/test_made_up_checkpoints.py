@@ -9,9 +9,8 @@ import pytest
 from app.crypto.log_check import Entry, Follower
 from app.domain.errors import Unavailable
 from app.features.audit.sealing import verifying
-from app.features.audit.sealing.proving import prove_event
-from app.features.audit.sealing.spanning import by_positions
-from app.features.audit.sealing.verifying import verify_log
+from app.features.audit.sealing.proofs import prove_event
+from app.features.audit.sealing.verifying import by_positions, verify_log
 from tests.features.audit.sealing.sealed import SIGNER, seal, settled, write
 from tests.features.audit.sealing.test_verifying import named, row_at, verify
 

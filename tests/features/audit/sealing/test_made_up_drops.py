@@ -8,12 +8,10 @@ import asyncpg
 import pytest
 
 from app.crypto.signed_notes import open_checkpoint
-from app.features.audit.sealing.exported import RangeProof, verify_range
-from app.features.audit.sealing.kept import Kept
-from app.features.audit.sealing.leaves import leaf_of, read_stretch
-from app.features.audit.sealing.proving import prove_range
-from app.features.audit.sealing.retention import DROP, record_drop
-from app.features.audit.sealing.tiles import BEGINNING
+from app.features.audit.sealing.drops import DROP, record_drop
+from app.features.audit.sealing.kept import Kept, RangeProof, verify_range
+from app.features.audit.sealing.leaves import BEGINNING, leaf_of, read_stretch
+from app.features.audit.sealing.proofs import prove_range
 from app.features.audit.sealing.verdict import Verdict
 from tests.features.audit.sealing.sealed import SIGNER, insert, seal, write
 from tests.features.audit.sealing.test_retention import MONTH, drops, maintained, old_months

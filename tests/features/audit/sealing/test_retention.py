@@ -10,7 +10,7 @@ import asyncpg
 import pytest
 
 from app.db.partitions import maintain_partitions
-from app.features.audit.sealing.retention import record_drop
+from app.features.audit.sealing.drops import record_drop
 from app.features.audit.sealing.sealer import SealedLog
 from tests.features.audit.sealing.sealed import SIGNER, insert, seal, size, write
 

@@ -11,7 +11,7 @@ from pydantic import SecretStr
 from app.cli import doctor
 from app.crypto.signed_notes import NoteSigner, log_name, open_checkpoint
 from app.features.audit.sealing import sealer
-from app.features.audit.sealing.tiles import latest_checkpoint
+from app.features.audit.sealing.leaves import latest_checkpoint
 from app.settings import Settings
 from tests.api import BASE_URL, KEY
 from tests.features.audit.sealing.sealed import check, seal, size, write

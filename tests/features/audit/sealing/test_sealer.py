@@ -14,8 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from app.crypto.signed_notes import NoteSigner
 from app.db.engine import make_engine, make_sessions
 from app.features.audit.sealing import sealer
-from app.features.audit.sealing.naming import rename_log
-from app.features.audit.sealing.sealer import Sealing
+from app.features.audit.sealing.sealer import Sealing, rename_log
 from app.features.audit.sealing.verifying import verify_log
 from tests.features.audit.sealing.sealed import KEY, SIGNER, check, size, write
 

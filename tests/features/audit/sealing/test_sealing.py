@@ -9,10 +9,16 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from app.crypto.signed_notes import NoteSigner, open_checkpoint
-from app.features.audit.sealing.leaves import LEAF_COLUMNS, leaf_of
-from app.features.audit.sealing.naming import rename_log
-from app.features.audit.sealing.sealer import Overtaken, SealedLog, check_signed
-from app.features.audit.sealing.tiles import MOST_LEAVES, LogFault, SealedTree, latest_checkpoint, position_of
+from app.features.audit.sealing.leaves import (
+    LEAF_COLUMNS,
+    MOST_LEAVES,
+    LogFault,
+    SealedTree,
+    latest_checkpoint,
+    leaf_of,
+    position_of,
+)
+from app.features.audit.sealing.sealer import Overtaken, SealedLog, check_signed, rename_log
 from app.features.audit.sealing.verifying import verify_log
 from tests.features.audit.sealing.sealed import KEY, SIGNER, check, insert, leaves, seal, size, write
 

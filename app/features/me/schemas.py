@@ -2,8 +2,7 @@
 
 from pydantic import ConfigDict, Field
 
-from app.features.tokens.pickup_schemas import PickupView
-from app.features.tokens.schemas import TokenView
+from app.features.tokens.schemas import PickupView, TokenView
 from app.http.schemas import Strict
 
 

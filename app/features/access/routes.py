@@ -1,4 +1,7 @@
-"""``/access/stale``: rights that nobody used, what they could be narrowed to, and doing so."""
+"""``/access/stale``: rights that nobody used, what they could be narrowed to, and doing so.
+
+``/access/matrix``: who reaches how much of what.
+"""
 
 from datetime import timedelta
 from typing import Annotated
@@ -6,14 +9,15 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.access.point_in_time import AccessReader
+from app.access.reach import matrix_of
 from app.access.reading import Fleet
 from app.access.snapshot import AccessSnapshot, CurrentSnapshot, SnapshotUnavailable
+from app.access.unused import Judge
 from app.domain.errors import Unavailable
-from app.features.access.unused import Judge
-from app.features.access.unused_apply import Applying
-from app.features.access.unused_apply_schemas import StaleApplied, StaleApply
-from app.features.access.unused_pages import Window, page_of, read_position
-from app.features.access.unused_schemas import StaleAccess, StaleQuery
+from app.features.access.schemas import AccessMatrix, AccessMatrixQuery, AccessMatrixRow
+from app.features.access.unused_schemas import StaleAccess, StaleApplied, StaleApply, StaleQuery
+from app.features.access.unused_service import Applying, Window, page_of, read_position
 from app.features.tokens.queries import database_now
 from app.http.authorization import Caller, Permission, authorize, requires
 from app.http.pagination import Cursors, Page
@@ -25,8 +29,27 @@ router = APIRouter(
     prefix="/api/v1/access", tags=["access"], route_class=TransactionalRoute, responses=COMMON_PROBLEMS
 )
 
+
+@router.get(
+    "/matrix",
+    dependencies=[requires(Permission.ACCESS_EXPLAIN)],
+    operation_id="get_access_matrix",
+    summary="Count what identities reach of servers",
+)
+async def get_access_matrix(
+    query: Annotated[AccessMatrixQuery, Query()], session: Session, snapshot: CurrentSnapshot
+) -> AccessMatrix:
+    """For each pair, how many of the server's tools the identity's live grants and those of its groups reach now,
+    decided as calls are. `/identities/{id}/access` says which, and why."""
+    reader = AccessReader(session, snapshot, server_ids=query.server_id)
+    rows = await matrix_of(reader, query.identity_id, query.server_id)
+    return AccessMatrix(at=reader.time, items=[AccessMatrixRow.of(row) for row in rows])
+
+
 CanRead = Annotated[Caller, requires(Permission.GRANTS_READ)]
+
 CanWrite = Annotated[Caller, requires(Permission.GRANTS_WRITE)]
+
 DryRun = Annotated[bool, Query(description="Change nothing; answer what would change.")]
 
 
