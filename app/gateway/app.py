@@ -8,25 +8,18 @@ from uuid import UUID
 from app.admission.store import Client, Ports, StoreUnavailable, View
 from app.domain.objects import Network
 from app.gateway.aggregate.endpoint import Aggregate
-from app.gateway.aggregate.notes import Notebook
-from app.gateway.aggregate.sessions import AggregateSessions
+from app.gateway.aggregate.sessions import AggregateSessions, Notebook, UpstreamSessions
 from app.gateway.approvals import Approvals
-from app.gateway.authenticate import Door
-from app.gateway.limits import Allowance, CallLimits
+from app.gateway.authenticator import Authenticator
+from app.gateway.limits import Allowance, CallLimits, CallTimes, OpenStreams
+from app.gateway.mirror.call import Mirrored, RunningCalls
 from app.gateway.mirror.endpoint import Mirror
-from app.gateway.mirror.mirrored import Mirrored
-from app.gateway.open_streams import OpenStreams
 from app.gateway.pipeline import ClientLeft, Cut, Pipeline
-from app.gateway.questions import QuestionRules
-from app.gateway.running_calls import RunningCalls
-from app.gateway.server_requests import ServerRequests
-from app.gateway.sessions import SessionSealer
-from app.gateway.tasks import Tasks
-from app.gateway.times import CallTimes
-from app.gateway.upstream_sessions import UpstreamSessions
-from app.gateway.wire.alarms import Alarms
-from app.gateway.wire.envelope import read_version
-from app.gateway.wire.http import ClientGone, Exchange, Receive, Scope, Send
+from app.gateway.results import Tasks
+from app.gateway.sealed_ids import ServerRequests, SessionSealer
+from app.gateway.wire.answers import QuestionRules
+from app.gateway.wire.exchange import Alarms, ClientGone, Exchange, Receive, Scope, Send
+from app.gateway.wire.messages import read_version
 from app.gateway.wire.refusals import (
     INTERNAL_ERROR,
     INVALID_REQUEST,
@@ -70,9 +63,9 @@ class Gateway:
         self._admissions = ports.admissions
         self._proxies = tuple(trusted_proxies)
         address = ServiceAddress(public_url, allowed_origins)
-        self._door = Door(ports.snapshots, ports.admissions, address)
+        self._authenticator = Authenticator(ports.snapshots, ports.admissions, address)
         pipeline = Pipeline(
-            ports.snapshots, ports.admissions, ports.in_flight, ports.ended_sessions, self._door
+            ports.snapshots, ports.admissions, ports.in_flight, ports.ended_sessions, self._authenticator
         )
         sealer = SessionSealer(session_keys)
         self._upstreams = UpstreamSessions(outbound, times.call)
@@ -149,8 +142,8 @@ class Gateway:
             raise Refused(400, INVALID_REQUEST, ENCODED_SLASH)
         if VIA in exchange.duplicated or self._loops.leads_back(exchange.headers.get(VIA)):
             raise looped()
-        self._door.check_origin(exchange)
-        view = await self._door.authenticate(exchange)
+        self._authenticator.check_origin(exchange)
+        view = await self._authenticator.authenticate(exchange)
         usage = self._limits.enter(exchange, view)
         try:
             await self._serve(exchange, view, exchange.path)

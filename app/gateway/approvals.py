@@ -1,38 +1,220 @@
-"""Calls that a person has to approve: how their clients are asked to wait, each in its era, and how they wait.
+"""Calls that a person has to approve: what an approval covers, how clients are asked to wait, and how they wait.
 
-From 2025-11-25 on a client may say that it can lead its user to an address. It is given the approval's; whoever
-opens it may not be the one who decides. A modern client brings back what it was given, and its request then waits for
-the decision, without a connection to the database, as long as such a request can. Everybody else is told in words.
+An approval covers every byte that is forwarded, except what only traces a call or reports its progress. Those who
+decide see a call's name and arguments. Of a call that needs an approval, nothing else that its client could choose
+freely goes to the server.
+
+From 2025-11-25 on a client may say that it can lead its user to an address. It is given the approval's address; the
+person who opens it may not be the one who decides. A modern client brings back what it was given, and its request then
+waits for the decision, without a connection to the database, as long as such a request can. All others are told in
+words.
 """
 
 import asyncio
-from collections.abc import Iterable
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from mcp_types import URL_ELICITATION_REQUIRED
+from mcp_types import LOG_LEVEL_META_KEY, URL_ELICITATION_REQUIRED
 
 from app.admission.store import ApprovalNews, ApprovalState, NeededApproval, View
-from app.gateway.denials import asked_text, denial_meta, denial_text, denied_request, denied_result, event_of
 from app.gateway.pipeline import ApprovalNeeded, ClientLeft, Denied, Flight
 from app.gateway.relay import Watch
-from app.gateway.sessions import FLEET, SessionSealer
-from app.gateway.wire.completions import Completions
-from app.gateway.wire.envelope import CAPABILITIES_KEY, Message
-from app.gateway.wire.http import Exchange, result_body
-from app.gateway.wire.methods import INPUT_METHODS, Asks, asks_of
-from app.gateway.wire.refusals import Refused
+from app.gateway.results import Round
+from app.gateway.sealed_ids import FLEET, SessionSealer
+from app.gateway.wire.exchange import Exchange, result_body
+from app.gateway.wire.messages import (
+    CAPABILITIES_KEY,
+    CLIENT_INFO_KEY,
+    INPUT_METHODS,
+    VERSION_KEY,
+    Asks,
+    Message,
+    asks_of,
+    client_capabilities,
+    flags_of,
+)
+from app.gateway.wire.refusals import Refused, invalid_params
 from app.lib import strict_json
-from app.lib.ids import APPROVAL, format_id
+from app.lib.ids import APPROVAL, EVENT, format_id
+from app.lib.sse import encode_event
+from app.outbound.mcp.connection import client_info
+
+EVENT_KEY = "io.scopegate/event"
+
+APPROVALS_KEY = "io.scopegate/approvals"
+
+
+Link = Callable[[UUID], str]
+
+"""Where an approval is decided: an address that tells nothing but its id."""
+
+
+_WORDS = {
+    "policy_denied": "Policy does not allow this call.",
+    "policy_not_permitted": "No policy permits this call.",
+    "policy_error": "A policy could not be evaluated for this call, so it is not allowed.",
+    "quota_exceeded": "A quota of such calls is used up for now. Policy does not allow another.",
+    "too_many_approvals": "So many approvals wait for a decision that no more are asked for: wait for some of them.",
+    "not_covered_by_approval": "This call needs an approval, which covers its name and arguments only. This request "
+    "carries more, or belongs to a call whose approval is used up. Begin the call again, without further members of "
+    "params.",
+    "approval_declined": "Its user declined to have this call approved, so it did not run.",
+}
+
+_SHOWN = {ApprovalState.APPROVED: "approved", ApprovalState.DENIED: "denied"}
+
+
+def denial_text(denied: Denied, link: Link) -> str:
+    """What happened, why, and what can be done about it."""
+    decision = denied.decision
+    if isinstance(denied, ApprovalNeeded):
+        lines = _approvals_text(denied, link)
+    else:
+        usual = f"Policy does not allow this call ({decision.reason_code})."
+        lines = [_WORDS.get(decision.reason_code, usual), *decision.reasons]
+    return "\n".join([*lines, f"The audit event {event_of(denied)} explains it."])
+
+
+def denied_result(denied: Denied, link: Link, *, modern: bool) -> dict[str, Any]:
+    """The same as a tool's result, so that the model can react."""
+    result: dict[str, Any] = {
+        "content": [{"type": "text", "text": denial_text(denied, link)}],
+        "isError": True,
+        "_meta": denial_meta(denied, link),
+    }
+    if modern:
+        result["resultType"] = "complete"
+    return result
+
+
+def denied_request(denied: Denied, link: Link, *, modern: bool) -> Refused:
+    """The same as an error, where there is no result that could say it."""
+    refused = invalid_params(denial_text(denied, link), modern)
+    refused.data = denial_meta(denied, link)
+    return refused
+
+
+def denial_meta(denied: Denied, link: Link) -> dict[str, Any]:
+    """The same for programs."""
+    meta: dict[str, Any] = {EVENT_KEY: event_of(denied)}
+    if isinstance(denied, ApprovalNeeded):
+        meta[APPROVALS_KEY] = [
+            {
+                "id": format_id(APPROVAL, each.id),
+                "url": link(each.id),
+                "group": each.group,
+                "state": _SHOWN.get(each.state, "pending"),
+            }
+            for each in denied.approvals
+        ]
+    return meta
+
+
+def event_of(denied: Denied) -> str:
+    """The id of the event, as the API knows it."""
+    return format_id(EVENT, denied.event_id)
+
+
+def asked_text(approval: NeededApproval) -> str:
+    """Who has to approve it and why, as one line."""
+    because = f" {' '.join(approval.reasons)}" if approval.reasons else ""
+    return f'Somebody of the group "{approval.group}" has to approve it.{because}'
+
+
+def _approvals_text(denied: ApprovalNeeded, link: Link) -> list[str]:
+    refused = [each for each in denied.approvals if each.state is ApprovalState.DENIED]
+    if refused:
+        until = datetime.fromtimestamp(min(each.expires_at for each in refused), UTC)
+        return [
+            "This call was not approved, and did not run.",
+            *(_refused_text(each) for each in refused),
+            f"The same call is not asked about again before {until:%Y-%m-%d %H:%M:%S} UTC.",
+        ]
+    return [
+        "This call needs an approval, and did not run.",
+        *(_needed_text(each, link) for each in denied.approvals),
+        "Repeat the very same call when it is approved.",
+    ]
+
+
+def _refused_text(approval: NeededApproval) -> str:
+    because = f": {approval.decision_reason}" if approval.decision_reason else "."
+    return f'Somebody of the group "{approval.group}" said no{because}'
+
+
+def _needed_text(approval: NeededApproval, link: Link) -> str:
+    if approval.state is ApprovalState.APPROVED:
+        return f'The group "{approval.group}" has approved it.'
+    again = "The last approval ran out. " if approval.state is ApprovalState.ASKED_AGAIN else ""
+    return f"{again}{asked_text(approval)} They decide at {link(approval.id)}"
+
+
+class Completions:
+    """The streams of this worker, by token."""
+
+    def __init__(self) -> None:
+        self._streams: defaultdict[UUID, set[Exchange]] = defaultdict(set)
+        self._telling: set[asyncio.Task[None]] = set()
+
+    def __bool__(self) -> bool:
+        """Whether anybody listens."""
+        return bool(self._streams)
+
+    @contextmanager
+    def told_on(self, exchange: Exchange, token_id: UUID, *, leads: bool) -> Iterator[None]:
+        """Tell of the token's approvals on this stream, where its client said that it leads its user."""
+        if not leads:
+            yield
+            return
+        self._streams[token_id].add(exchange)
+        try:
+            yield
+        finally:
+            self._streams[token_id].discard(exchange)
+            if not self._streams[token_id]:
+                del self._streams[token_id]
+
+    def decided(self, approval_id: UUID, token_id: UUID) -> None:
+        """Tell whoever called with the token that the approval was decided, one way or the other."""
+        message: strict_json.JsonObject = {
+            "jsonrpc": "2.0",
+            "method": "notifications/elicitation/complete",
+            "params": {"elicitationId": format_id(APPROVAL, approval_id)},
+        }
+        event = encode_event(strict_json.dumps(message))
+        for exchange in self._streams.get(token_id, ()):
+            if exchange.started and not exchange.complete:
+                task = asyncio.get_running_loop().create_task(_tell(exchange, event))
+                self._telling.add(task)
+                task.add_done_callback(self._telling.discard)
+
+
+async def _tell(exchange: Exchange, event: bytes) -> None:
+    # The stream may end, or its client leave, before its turn comes.
+    with suppress(RuntimeError, OSError):
+        await exchange.stream(event)
+
 
 WAIT_SECONDS = 25.0
+
 """For a decision: common clients and proxies give up an answer of which nothing comes after 30."""
+
 MOST_WAITS = 6
+
 """Of one call: clients give up one that is answered ten times with a question, and its server may ask some too."""
+
 FIRST_LEADING = "2025-11-25"
+
 """The first version in which a client can be led to an address."""
+
 MAX_STATE = 4096
+
 
 _WAITING = frozenset({ApprovalState.ASKED, ApprovalState.ASKED_AGAIN, ApprovalState.PENDING})
 
@@ -210,3 +392,94 @@ def _purpose(exchange: Exchange, message: Message) -> bytes:
     name = message.params.get("uri" if message.method == "resources/read" else "name")
     what = name if isinstance(name, str) else None
     return strict_json.dumps(["approval", exchange.path.rstrip("/"), message.method, what])
+
+
+_MEMBERS = {
+    "tools/call": frozenset({"name", "arguments", "_meta", "task"}),
+    "prompts/get": frozenset({"name", "arguments", "_meta"}),
+    "resources/read": frozenset({"uri", "_meta"}),
+}
+
+_ROUNDS = frozenset({"requestState", "inputResponses"})
+
+_ENVELOPE = frozenset({"jsonrpc", "id", "method", "params"})
+
+_LABEL = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
+
+_TRACE_PARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+
+_TRACE_STATE = re.compile(r"[a-z0-9][a-z0-9_*/@-]{0,255}=[\x21-\x2b\x2d-\x3c\x3e-\x7e]{1,256}")
+
+_MAX_TRACE_STATE = 512
+
+LOG_LEVELS = ("debug", "info", "notice", "warning", "error", "critical", "alert", "emergency")
+
+
+def carries_more(message: Message, before: Round) -> bool:
+    """Whether a request carries what an approval of it would not cover.
+
+    The next round of an approved call, proven by its state, brings answers that belong to that call. A state of another
+    place is refused as such.
+    """
+    known = _MEMBERS.get(message.method)
+    if known is None:
+        return False
+    if before.continues is not None or before.foreign:
+        known = known | _ROUNDS
+    params, task = message.params, message.params.get("task", {})
+    return not (
+        params.keys() <= known
+        and message.body.keys() <= _ENVELOPE
+        and _is_label(message.id)
+        and isinstance(task, dict)
+        and all(name == "ttl" and type(value) is int for name, value in task.items())
+    )
+
+
+def bound_with(message: Message) -> Any:
+    """What an approval covers in addition to name and arguments; ``None`` for nearly all."""
+    task = message.params.get("task")
+    return None if task is None else {"task": task}
+
+
+def covered_meta(meta: Any) -> dict[str, Any]:
+    """What is kept of the free part of ``_meta``."""
+    if not isinstance(meta, dict):
+        return {}
+    checks = {"progressToken": _is_label, "traceparent": is_trace_parent, "tracestate": is_trace_state}
+    return {name: meta[name] for name, check in checks.items() if name in meta and check(meta[name])}
+
+
+def covered_body(message: Message) -> dict[str, Any]:
+    """The message as it is forwarded of a call that took an approval."""
+    meta = message.params.get("_meta")
+    kept = covered_meta(meta)
+    if message.modern and isinstance(meta, dict):
+        declared = client_capabilities(meta[CAPABILITIES_KEY], modern=True)
+        kept |= {
+            VERSION_KEY: meta[VERSION_KEY],
+            CAPABILITIES_KEY: flags_of(declared),
+            CLIENT_INFO_KEY: client_info(),
+        }
+        if meta.get(LOG_LEVEL_META_KEY) in LOG_LEVELS:
+            kept[LOG_LEVEL_META_KEY] = meta[LOG_LEVEL_META_KEY]
+    params = {name: value for name, value in message.params.items() if name != "_meta"}
+    return {**message.body, "params": {**params, "_meta": kept} if kept else params}
+
+
+def is_trace_parent(value: object) -> bool:
+    """Whether it is a ``traceparent`` of W3C Trace Context."""
+    return isinstance(value, str) and _TRACE_PARENT.fullmatch(value) is not None
+
+
+def is_trace_state(value: object) -> bool:
+    """Whether it is a ``tracestate`` of W3C Trace Context."""
+    return (
+        isinstance(value, str)
+        and len(value) <= _MAX_TRACE_STATE
+        and all(_TRACE_STATE.fullmatch(entry.strip(" \t")) for entry in value.split(","))
+    )
+
+
+def _is_label(value: object) -> bool:
+    return type(value) is int or (isinstance(value, str) and _LABEL.fullmatch(value) is not None)

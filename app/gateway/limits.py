@@ -1,19 +1,27 @@
-"""How much one token, and one identity with all of its tokens, may ask of this worker.
+"""Limits of one token, and of one identity with all of its tokens: requests, streams and time.
 
 Kept in memory: a store that is asked about every request would be the first thing that a flood brings down. Refused
-requests are counted in the audit trail, not recorded each, and take nothing of what is allowed.
+requests are counted in the audit log, not recorded each, and take nothing of what is allowed.
 """
 
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from math import ceil, inf
 from time import monotonic
+from typing import Self
+from uuid import UUID
 
 from app.admission.store import Admissions, View
 from app.domain.objects import Token
-from app.gateway.wire.http import Exchange
+from app.gateway.wire.exchange import Exchange
 from app.gateway.wire.refusals import INVALID_REQUEST, RETRY_SOON, Refused
+from app.outbound.http import Timeouts
 
 WINDOW_S = 60.0
+
 _FORGET_AT = 10_000
 
 
@@ -137,3 +145,68 @@ def _measures(allowed: Allowance) -> tuple[float, float, float]:
     """Seconds after which one call is free again, how far ahead calls may be used up, and how many at once."""
     each = WINDOW_S / allowed.calls if allowed.calls else 0.0
     return each, WINDOW_S - each, allowed.at_once or inf
+
+
+class OpenStreams:
+    """Counts them in this worker."""
+
+    def __init__(self, admissions: Admissions, per_token: Allowance, per_identity: Allowance) -> None:
+        self._admissions = admissions
+        self._per_token = per_token.streams
+        self._per_identity = per_identity.streams
+        self._open: Counter[UUID] = Counter()
+
+    def open(self, exchange: Exchange, view: View) -> None:
+        """Hold one until ``close``. Raises ``Refused`` (429) when there are too many; do so before it is decided."""
+        token = view.token
+        full = bool(self._per_token) and self._open[token.id] >= self._per_token
+        if full or (self._per_identity and self._open[token.identity.id] >= self._per_identity):
+            exchange.recorded = True
+            self._admissions.count_refused(view, "too_many_streams", exchange.client, exchange.request_id)
+            whose = "This token" if full else "The identity of this token"
+            raise Refused(
+                429, INVALID_REQUEST, f"{whose} has too many open streams. Close one.", headers=RETRY_SOON
+            )
+        self._open[token.id] += 1
+        self._open[token.identity.id] += 1
+
+    def close(self, view: View) -> None:
+        """Let one go."""
+        for id in (view.token.id, view.token.identity.id):
+            self._open[id] -= 1
+            if not self._open[id]:
+                del self._open[id]
+
+    @contextmanager
+    def opened(self, exchange: Exchange, view: View) -> Iterator[None]:
+        """Hold one around a block. Raises as ``open`` does."""
+        self.open(exchange, view)
+        try:
+            yield
+        finally:
+            self.close(view)
+
+
+_OPENING_S = 30.0
+
+_CALL = Timeouts(first_byte=300.0, idle=300.0, total=3600.0)
+
+_LISTEN = Timeouts(first_byte=_OPENING_S, idle=None, total=86_400.0)
+
+
+@dataclass(frozen=True, slots=True)
+class CallTimes:
+    """Comments and other signs of life end a silence; nothing prolongs the total."""
+
+    call: Timeouts = _CALL
+    listen: Timeouts = _LISTEN
+    """A stream that waits for what the upstream may tell is silent by nature."""
+
+    @classmethod
+    def of(cls, silence: timedelta, call: timedelta, stream: timedelta) -> Self:
+        """From the settings."""
+        quiet = silence.total_seconds()
+        return cls(
+            Timeouts(first_byte=quiet, idle=quiet, total=call.total_seconds()),
+            Timeouts(first_byte=min(quiet, _OPENING_S), idle=None, total=stream.total_seconds()),
+        )

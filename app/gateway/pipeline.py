@@ -32,9 +32,8 @@ from app.domain.access import Decision, Question, decide, liveness
 from app.domain.objects import Address, Part, Server, Token
 from app.domain.policy import CallerProgram, Effect
 from app.gateway.asking import NO_NAMES, Ask, KnownDecisions
-from app.gateway.authenticate import Door
-from app.gateway.patience import OutOfPatience, patiently
-from app.gateway.wire.http import Exchange
+from app.gateway.authenticator import Authenticator
+from app.gateway.wire.exchange import DatabaseBudgetExceeded, Exchange, with_db_budget
 from app.gateway.wire.refusals import (
     INTERNAL_ERROR,
     RETRY_SOON,
@@ -47,10 +46,15 @@ from app.lib.clock import boot_time
 from app.outbound.http import ForbiddenUrl, NotForwarded, UpstreamError
 
 MAX_ROUNDS = 4
+
 """The first decision and three more on fresh views."""
+
 ADMISSION_SECONDS = 1.0
+
 """How old an admission may be when the first byte goes upstream, from the moment its statement was sent."""
+
 CONFIRMED_SECONDS = 2.0
+
 """How long ago a call may have been confirmed to be allowed still when it sends a further request: as long as a stream
 may outlive its right."""
 
@@ -175,8 +179,11 @@ class ClientLeft(Exception):
 
 
 Forward = Callable[[Passed], Awaitable[str]]
+
 """Carries a passed call and returns its outcome: success or error."""
+
 Check = Callable[[View, Server, UpstreamTarget], None]
+
 """Refuses, before admission, what this upstream cannot take."""
 
 
@@ -188,7 +195,7 @@ class Pipeline:
     admissions: Admissions
     in_flight: InFlight
     ended_sessions: EndedSessions
-    door: Door
+    authenticator: Authenticator
     known: KnownDecisions = field(default_factory=KnownDecisions)
 
     async def run(
@@ -215,8 +222,8 @@ class Pipeline:
             if not decision.attainable:
                 stopped = liveness(view.token, at, ask.address)
                 if stopped is not None:
-                    self.door.refuse_dead(exchange, view, stopped)
-                if isinstance(await patiently(exchange, self.admissions.admit(call)), Admitted):
+                    self.authenticator.refuse_dead(exchange, view, stopped)
+                if isinstance(await with_db_budget(exchange, self.admissions.admit(call)), Admitted):
                     exchange.recorded = True
                     raise Denied(view, decision, call.id)
             else:
@@ -241,11 +248,11 @@ class Pipeline:
 
     async def _renewed(self, exchange: Exchange, view: View, ask: Ask) -> View:
         """The view to decide on anew. Raises ``Refused`` when it is the session that has ended."""
-        if ask.session_id is not None and await patiently(
+        if ask.session_id is not None and await with_db_budget(
             exchange, self.ended_sessions.has_ended(ask.session_id)
         ):
             raise no_such_session()
-        return await self.door.refresh(exchange, view, ask.slug)
+        return await self.authenticator.refresh(exchange, view, ask.slug)
 
     async def _ready(self, view: View, server: Server | None, check: Check | None) -> UpstreamTarget | None:
         if server is None:
@@ -281,8 +288,8 @@ class Pipeline:
     async def _admit(self, exchange: Exchange, call: Call, view: View, flight: Flight) -> bool:
         """Whether the call is admitted now. Raises ``Denied`` when it is on record that it may not run."""
         try:
-            verdict = await patiently(exchange, self.admissions.admit(call))
-        except (asyncio.CancelledError, OutOfPatience):
+            verdict = await with_db_budget(exchange, self.admissions.admit(call))
+        except (asyncio.CancelledError, DatabaseBudgetExceeded):
             # The row may be durable all the same, and nothing was sent on it.
             self.admissions.finish(call.id, "not_forwarded", 0)
             raise
@@ -391,3 +398,20 @@ def reaches(view: View, slug: str, at: float, address: Address | None, part: Par
     """Whether the server as a whole, or a part of it, is in the token's reach, so that its existence may show."""
     question = Question(view.token, view.servers.get(slug), None, None, address, part)
     return decide(question, view.context, at).effect is not Effect.DENY
+
+
+async def record_unknown_version(
+    pipeline: Pipeline, exchange: Exchange, view: View, slug: str | None
+) -> View:
+    """Put it on record; gives the view that it was decided on. Raises ``Refused``, ``StoreUnavailable``."""
+    ask = Ask("mcp.negotiate", exchange.method, slug, exchange.address, refused="version_unsupported")
+    try:
+        await pipeline.run(exchange, view, ask, _nowhere)
+    except Denied as denied:
+        view = denied.view
+    return view
+
+
+async def _nowhere(_passed: Passed) -> str:
+    """Where a request goes that is refused whatever the token may use."""
+    return "not_forwarded"

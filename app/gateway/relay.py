@@ -8,7 +8,7 @@ from typing import Any, Protocol, Self
 
 from app.gateway.pipeline import Flight
 from app.gateway.wire.answers import Answer, dump, parsed
-from app.gateway.wire.http import Exchange
+from app.gateway.wire.exchange import Exchange
 from app.gateway.wire.refusals import METHOD_NOT_FOUND, bad_upstream
 from app.lib import strict_json
 from app.lib.event_loop import is_large, let_others_go_on, off_loop

@@ -16,8 +16,7 @@ from app.admission.writer import AdmissionWriter
 from app.crypto.client_ids import KEY_PURPOSE
 from app.db.migrations import SchemaCheck
 from app.gateway import Gateway
-from app.gateway.limits import Allowance
-from app.gateway.times import CallTimes
+from app.gateway.limits import Allowance, CallTimes
 from app.http.runtime import Runtime
 from app.lib.ids import new_id
 from app.settings import Settings

@@ -11,9 +11,8 @@ import pytest
 from app.admission.store import Client, TooManyLookups
 from app.domain.objects import IdentityStatus
 from app.domain.token_format import API_BEARER, SCOPED_TOKEN, TOKEN_NEEDED, format_credential
-from app.gateway.authenticate import Door
-from app.gateway.wire.alarms import Alarms
-from app.gateway.wire.http import Exchange, behind_proxies, client_at, parse_address
+from app.gateway.authenticator import Authenticator
+from app.gateway.wire.exchange import Alarms, Exchange, behind_proxies, client_at, parse_address
 from app.http.service_address import ServiceAddress
 from tests.gateway.messages import LEGACY, call, initialize, post
 from tests.gateway.world import Store, World, running
@@ -146,13 +145,13 @@ def test_an_ipv4_address_is_the_same_however_a_socket_or_a_proxy_writes_it() -> 
 async def test_a_header_that_blanks_make_long_opens_but_is_not_kept() -> None:
     store = Store()
     token = store.issue().encode()
-    door = Door(store, store, ServiceAddress("http://127.0.0.1:8080"))
+    authenticator = Authenticator(store, store, ServiceAddress("http://127.0.0.1:8080"))
     for blanks, kept in ((1_000, 0), (0, 1), (60_000, 1)):
         headers = [(b"authorization", b"Bearer " + b" " * blanks + token)]
         scope = {"method": "POST", "path": "/mcp", "headers": headers}
         exchange = Exchange(scope, unused, unused, Alarms(), ())
-        assert (await door.authenticate(exchange)).token.id in store.versions
-        assert len(door._parsed) == kept
+        assert (await authenticator.authenticate(exchange)).token.id in store.versions
+        assert len(authenticator._parsed) == kept
 
 
 async def unused(*_: object) -> Any:

@@ -6,7 +6,7 @@ import httpx2
 
 from app.admission.store import ApprovalState
 from app.domain.policy import Effect, PolicyVerdict
-from app.gateway.covered import is_trace_parent, is_trace_state
+from app.gateway.approvals import is_trace_parent, is_trace_state
 from tests.gateway.messages import LEGACY, MODERN, initialize, modern, post, request
 from tests.gateway.test_approvals import ASKS, CAPABILITIES, ENDPOINTS, Desk, desk, refund
 

@@ -18,7 +18,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from app.gateway.times import CallTimes
+from app.gateway.limits import CallTimes
 from app.outbound.http import Timeouts
 from tests.gateway.messages import LEGACY, MODERN, call, modern
 from tests.gateway.world import World, running

@@ -8,7 +8,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from app.gateway.wire.members import BLOCK, PARAMS, PROMPT, RESOURCE, RESULT, TASK
+from app.gateway.wire.answers import BLOCK, PARAMS, PROMPT, RESOURCE, RESULT, TASK
 from app.lib.strict_json import folded
 from tests.gateway.messages import LEGACY, MODERN, call, initialize, post, post_modern, request
 from tests.gateway.upstreams import event, scripted, send_events, send_json

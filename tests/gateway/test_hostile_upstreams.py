@@ -11,7 +11,7 @@ import pytest
 
 from app.admission.store import UpstreamTarget
 from app.gateway.wire.answers import Answer, secrets_of
-from app.gateway.wire.envelope import NEWEST_FIRST
+from app.gateway.wire.messages import NEWEST_FIRST
 from app.gateway.wire.refusals import UNSUPPORTED_VERSION
 from tests.gateway.messages import LEGACY, MODERN, call, initialize, post, post_modern, request
 from tests.gateway.upstreams import Script, Seen, event, scripted, send_events, send_json

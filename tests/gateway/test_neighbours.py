@@ -181,7 +181,7 @@ async def test_a_call_is_cancelled_by_a_notification_that_another_worker_got(dat
 async def test_a_stream_tells_of_what_another_worker_was_asked_to_subscribe_to(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.gateway.aggregate.listen.GAP_SECONDS", 0.0)
+    monkeypatch.setattr("app.gateway.aggregate.streams.GAP_SECONDS", 0.0)
     server = Subscribing()
     async with asyncio.timeout(30), two_workers(database_url) as (one, two), scripted(server) as (url, _):
         one.store.register("calc", url, (LEGACY,), TOOLS)

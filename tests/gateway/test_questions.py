@@ -9,8 +9,8 @@ from typing import Any
 import httpx2
 import pytest
 
-from app.gateway.questions import QuestionRules
-from app.gateway.wire.methods import Asks, asks_of
+from app.gateway.wire.answers import QuestionRules
+from app.gateway.wire.messages import Asks, asks_of
 from app.http.service_address import OwnAddresses
 from tests.gateway.messages import LEGACY, MODERN, call, initialize, modern, post
 from tests.gateway.upstreams import Seen, event, scripted, send_events, send_json

@@ -10,8 +10,8 @@ from typing import Any, ClassVar, cast
 import httpx2
 import pytest
 
+from app.gateway.limits import CallTimes
 from app.gateway.relay import Relay
-from app.gateway.times import CallTimes
 from app.gateway.wire.answers import Answer
 from app.http.server_protocol import GuardedHttp, SocketTimes
 from app.outbound.http import Limits, Timeouts

@@ -105,7 +105,7 @@ async def test_a_legacy_client_cancels_its_own_call_and_no_other() -> None:
 async def test_a_call_that_its_client_took_back_is_on_record_as_cancelled(
     ending: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.gateway.running_calls.GRACE_SECONDS", 0.1)
+    monkeypatch.setattr("app.gateway.mirror.call.GRACE_SECONDS", 0.1)
     begun, cancelled, left = asyncio.Semaphore(0), asyncio.Event(), asyncio.Event()
     error = {"code": 0, "message": "Request cancelled"}
 
@@ -157,7 +157,7 @@ async def test_a_call_that_its_client_took_back_is_on_record_as_cancelled(
 async def test_a_call_is_taken_back_by_way_of_another_worker(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.gateway.running_calls.GRACE_SECONDS", 0.1)
+    monkeypatch.setattr("app.gateway.mirror.call.GRACE_SECONDS", 0.1)
     server = Slow()
     async with asyncio.timeout(30), two_workers(database_url) as (one, two), scripted(server) as (url, _):
         one.store.register("calc", url, (LEGACY,), TOOLS)

@@ -15,7 +15,7 @@ from app.domain.policy import GrantedIsAllowed
 from app.domain.scopes import AllServers, AllTools, GrantsScope
 from app.domain.token_format import SCOPED_TOKEN, Credential
 from app.domain.visibility import reached_parts
-from app.gateway.aggregate.fleet import sight_of
+from app.gateway.aggregate.streams import sight_of
 from app.lib import event_loop as slices
 from app.lib.event_loop import in_slices
 from app.lib.ids import new_id

@@ -8,7 +8,7 @@ from uuid import uuid4
 import pytest
 
 from app.admission.store import CredentialUnavailable, UpstreamTarget
-from app.gateway.upstream_sessions import UpstreamSessions
+from app.gateway.aggregate.sessions import UpstreamSessions
 from app.outbound.http import AddressPolicy, OutboundClient, Timeouts
 from tests.gateway.messages import LEGACY, MODERN, call, post, post_modern
 from tests.gateway.upstreams import event, reference, scripted, send_events, send_json

@@ -5,8 +5,8 @@ from uuid import uuid4
 import pytest
 
 from app.admission.store import UpstreamTarget
-from app.gateway import upstream_sessions
-from app.gateway.upstream_sessions import UpstreamSessions
+from app.gateway.aggregate import sessions as upstream_sessions
+from app.gateway.aggregate.sessions import UpstreamSessions
 from app.outbound.http import AddressPolicy, OutboundClient, Timeouts
 from tests.gateway.upstreams import reference
 from tests.gateway.world import LOOPBACK

@@ -32,9 +32,8 @@ from app.features.tokens import check_routes, check_schemas, drafts
 from app.features.tokens import connection_check as check_servers
 from app.features.tokens import service as issue
 from app.features.webhooks import deliver, queue, secrets
-from app.gateway.aggregate import lists, news
-from app.gateway.aggregate import pages as list_pages
-from app.gateway.aggregate.links import MAX_LINKS
+from app.gateway.aggregate import lists, sessions
+from app.gateway.aggregate.streams import MAX_LINKS
 from app.gateway.wire import answers
 from app.http import idempotency, live, pagination, selectors, server_protocol
 from app.http import requests as json_bodies
@@ -73,11 +72,11 @@ LIMITS: dict[str, tuple[int, ...]] = {
     "Subject aliases": (MOST_ALIASES,),
     "People that one subject matches": (MOST_PEOPLE,),
     "Polls per transmitter": (polling.POLL_EVERY.seconds, polling.MOST_EVENTS),
-    "One server's part of a list page": (list_pages.MAX_BYTES // KIB**2, list_pages.MAX_PAGES),
-    "Size of a list page": (list_pages.PAGE_ITEMS, lists.PAGE_BYTES // KIB**2),
+    "One server's part of a list page": (lists.MAX_BYTES // KIB**2, lists.MAX_PAGES),
+    "Size of a list page": (lists.PAGE_ITEMS, lists.PAGE_BYTES // KIB**2),
     "Servers queried concurrently": (lists.MAX_AT_ONCE,),
-    "Items of one server": (list_pages.MAX_TAKEN,),
-    "Subscriptions per session": (news.MAX_URIS, news.MAX_URI),
+    "Items of one server": (lists.MAX_TAKEN,),
+    "Subscriptions per session": (sessions.MAX_URIS, sessions.MAX_URI),
     "Servers with resource updates": (MAX_LINKS,),
     "Report window": (LONGEST_WINDOW.days,),
     "Grants examined per page": (unused_pages.GRANTS_A_PAGE, unused_pages.TOKENS_A_PAGE),

@@ -12,19 +12,25 @@ from mcp_types import LOG_LEVEL_META_KEY, URL_ELICITATION_REQUIRED
 from app.admission.store import UpstreamTarget, View
 from app.domain.objects import Server
 from app.gateway.aggregate.routes import Route
-from app.gateway.catalogue import make_private
-from app.gateway.covered import LOG_LEVELS, covered_meta
+from app.gateway.aggregate.sessions import LONGEST_URI, Connection, Key, Notebook, UpstreamSessions
+from app.gateway.approvals import LOG_LEVELS, covered_meta
 from app.gateway.pipeline import Passed
-from app.gateway.questions import QuestionRules
 from app.gateway.relay import CARRIED_NOTIFICATIONS, Watch
-from app.gateway.rewrites import FIRST_ROUND, Round, pass_questions
-from app.gateway.sessions import SessionSealer
-from app.gateway.upstream_sessions import Connection, Key, UpstreamSessions
-from app.gateway.wire.answers import Answer, dump, refuse_input, secrets_of, take_ours
-from app.gateway.wire.envelope import CAPABILITIES_KEY, Message
-from app.gateway.wire.http import Exchange
-from app.gateway.wire.methods import INPUT_METHODS, Asks, client_capabilities, flags_of
-from app.gateway.wire.parameter_headers import Headers, check_parameters, made_parameters
+from app.gateway.results import FIRST_ROUND, Round, make_private, pass_questions
+from app.gateway.sealed_ids import SessionSealer
+from app.gateway.wire.answers import Answer, QuestionRules, dump, refuse_input, secrets_of, take_ours
+from app.gateway.wire.exchange import Exchange
+from app.gateway.wire.messages import (
+    CAPABILITIES_KEY,
+    INPUT_METHODS,
+    Asks,
+    Headers,
+    Message,
+    check_parameters,
+    client_capabilities,
+    flags_of,
+    made_parameters,
+)
 from app.gateway.wire.refusals import (
     INVALID_PARAMS,
     RESOURCE_NOT_FOUND,
@@ -32,12 +38,13 @@ from app.gateway.wire.refusals import (
     CredentialRefused,
     Refused,
     bad_upstream,
+    invalid_params,
     leads_back,
 )
 from app.lib.event_loop import off_loop
 from app.lib.sse import encode_event
 from app.outbound.http import VIA, NotForwarded, UpstreamError
-from app.outbound.mcp import McpUpstreamError, ModernConnection, Notification, Result
+from app.outbound.mcp import LegacySession, McpUpstreamError, ModernConnection, Notification, Result
 
 _ENVELOPE_PREFIX = "io.modelcontextprotocol/"
 
@@ -277,3 +284,49 @@ def upstream_refused(error: McpUpstreamError) -> Exception:
     if error.status == 429:
         return Refused(503, -32603, "The server behind the gateway is busy.", headers=RETRY_SOON)
     return bad_upstream("The server behind the gateway did not answer as an MCP server does.")
+
+
+SUBSCRIBING = frozenset({"resources/subscribe", "resources/unsubscribe"})
+
+
+class AggregateSubscription(AggregateCall):
+    """A request after whose success the session's notes hold what it asked for."""
+
+    def __init__(
+        self,
+        upstreams: UpstreamSessions,
+        sealer: SessionSealer,
+        questions: QuestionRules,
+        caller: Caller,
+        route: Route,
+        notebook: Notebook,
+    ) -> None:
+        super().__init__(upstreams, sealer, questions, caller, route)
+        self._notebook = notebook
+
+    def check(self, view: View, server: Server, target: UpstreamTarget) -> None:
+        """Refuse also, before anybody is asked, what is too long to be kept."""
+        super().check(view, server, target)
+        if len(self._message.params["uri"]) > LONGEST_URI:
+            raise invalid_params(f"uri may have {LONGEST_URI} characters at most.", self._message.modern)
+
+    async def _ask(
+        self, connection: Connection, passed: Passed, answer: Answer, watch: Watch
+    ) -> dict[str, Any]:
+        subscribes = self._message.method == "resources/subscribe"
+        # A modern server knows no subscriptions but those of a stream.
+        if isinstance(connection, LegacySession):
+            try:
+                await super()._ask(connection, passed, answer, watch)
+            except McpUpstreamError as error:
+                # It may have been another worker's session with the server that subscribed.
+                if subscribes or error.kind != "rpc":
+                    raise
+        session_id, token_id = self._caller.session_id, passed.view.token.id
+        if session_id is not None:
+            uri = str(self._message.params["uri"])
+            if subscribes:
+                await self._notebook.subscribe(session_id, token_id, uri)
+            else:
+                await self._notebook.unsubscribe(session_id, token_id, uri)
+        return {}

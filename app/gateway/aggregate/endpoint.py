@@ -10,20 +10,14 @@ from mcp_types import SERVER_INFO_META_KEY
 from app.admission.store import SyncRequests, View
 from app.domain.objects import Part
 from app.domain.visibility import reached_parts
-from app.gateway.aggregate.calls import AggregateCall, Caller, level_of
-from app.gateway.aggregate.listen import FleetStream, wanted_by
-from app.gateway.aggregate.lists import KINDS, AggregateList
-from app.gateway.aggregate.notes import Notebook
-from app.gateway.aggregate.pages import Cursors
+from app.gateway.aggregate.calls import SUBSCRIBING, AggregateCall, AggregateSubscription, Caller, level_of
+from app.gateway.aggregate.lists import KINDS, AggregateList, Cursors
 from app.gateway.aggregate.routes import Route, nothing_there, route_of
-from app.gateway.aggregate.sessions import AggregateSessions
-from app.gateway.aggregate.subscribe import SUBSCRIBING, AggregateSubscription
-from app.gateway.approvals import Approvals, Asked
+from app.gateway.aggregate.sessions import AggregateSessions, Notebook, UpstreamSessions
+from app.gateway.aggregate.streams import FleetStream, wanted_by
+from app.gateway.approvals import LOG_LEVELS, Approvals, Asked, bound_with, carries_more
 from app.gateway.asking import Ask
-from app.gateway.catalogue import make_private
-from app.gateway.covered import LOG_LEVELS, bound_with, carries_more
-from app.gateway.limits import CallLimits
-from app.gateway.open_streams import OpenStreams
+from app.gateway.limits import CallLimits, CallTimes, OpenStreams
 from app.gateway.pipeline import (
     HIDDEN_REASONS,
     ApprovalNeeded,
@@ -33,24 +27,24 @@ from app.gateway.pipeline import (
     Passed,
     Pipeline,
     reaches,
+    record_unknown_version,
 )
-from app.gateway.questions import QuestionRules
-from app.gateway.rewrites import open_state
-from app.gateway.sessions import SessionSealer
-from app.gateway.times import CallTimes
-from app.gateway.unknown_versions import record_unknown_version
-from app.gateway.upstream_sessions import UpstreamSessions
-from app.gateway.wire.envelope import (
+from app.gateway.results import make_private, open_state
+from app.gateway.sealed_ids import SessionSealer
+from app.gateway.wire.answers import QuestionRules
+from app.gateway.wire.exchange import Exchange, HeaderList, result_body
+from app.gateway.wire.messages import (
     CAPABILITIES_KEY,
     NEWEST_FIRST,
     SESSION,
+    Asks,
     Message,
+    asks_of,
+    beside_name,
+    client_of,
     read_message,
     read_version,
 )
-from app.gateway.wire.http import Exchange, HeaderList, result_body
-from app.gateway.wire.methods import Asks, asks_of, beside_name
-from app.gateway.wire.questions import client_of
 from app.gateway.wire.refusals import (
     Refused,
     UnknownVersion,

@@ -1,56 +1,75 @@
 """One request on its way through a mirror."""
 
 import contextlib
+import hashlib
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
+from uuid import UUID
 
-from app.admission.store import StoreUnavailable, UpstreamTarget, View
+from app.admission.store import StoreUnavailable, SyncRequests, UpstreamTarget, View
 from app.domain.objects import Part, Server
-from app.gateway.approvals import Asked
+from app.gateway.approvals import (
+    Approvals,
+    Asked,
+    bound_with,
+    carries_more,
+    covered_body,
+    is_trace_parent,
+    is_trace_state,
+)
 from app.gateway.asking import Ask
-from app.gateway.catalogue import handshake_versions
-from app.gateway.covered import bound_with, carries_more, covered_body, is_trace_parent, is_trace_state
-from app.gateway.mirror.mirrored import Mirrored
-from app.gateway.mirror.passage import Line, MirrorPassage, Origin
+from app.gateway.limits import CallTimes, OpenStreams
+from app.gateway.mirror.streams import Line, MirrorPassage, Origin
 from app.gateway.pipeline import (
     HIDDEN_REASONS,
     MAX_ROUNDS,
     ApprovalNeeded,
     Denied,
+    Flight,
     Passed,
+    Pipeline,
     is_fresh,
     reaches,
     undecided,
 )
 from app.gateway.relay import AnswerUpstream, Relay, Watch
-from app.gateway.rewrites import open_state, refuse_questions, rewrite_of
-from app.gateway.sessions import MAX_SEALED
-from app.gateway.tasks import RELATED, Place, TasksHere
-from app.gateway.wire.answers import Answer, Rewrite, answer_json, refuse_status, secrets_of
-from app.gateway.wire.envelope import (
+from app.gateway.results import (
+    RELATED,
+    Place,
+    Tasks,
+    TasksHere,
+    handshake_versions,
+    open_state,
+    refuse_questions,
+    rewrite_of,
+)
+from app.gateway.sealed_ids import MAX_SEALED, ServerRequests, SessionSealer
+from app.gateway.wire.answers import Answer, QuestionRules, Rewrite, answer_json, refuse_status, secrets_of
+from app.gateway.wire.exchange import Alarms, Exchange
+from app.gateway.wire.messages import (
     CAPABILITIES_KEY,
+    INTRODUCING,
     METHOD,
     NAME,
     NEWEST_FIRST,
     SESSION,
     VERSION,
-    Message,
-)
-from app.gateway.wire.http import Exchange
-from app.gateway.wire.methods import (
-    INTRODUCING,
     Asks,
+    Message,
     Method,
     asks_of,
     beside_name,
+    call_parameters,
+    check_parameters,
     client_capabilities,
+    client_of,
     listened_for,
+    made_parameters,
     named_by,
     part_of,
 )
-from app.gateway.wire.parameter_headers import check_parameters, made_parameters
-from app.gateway.wire.questions import call_parameters, client_of
 from app.gateway.wire.refusals import (
     Refused,
     bad_upstream,
@@ -63,13 +82,87 @@ from app.gateway.wire.refusals import (
 )
 from app.lib import strict_json
 from app.lib.clock import boot_time
-from app.outbound.http import VIA, NotForwarded, OutboundResponse, Timeouts
+from app.outbound.http import VIA, NotForwarded, OutboundClient, OutboundResponse, Timeouts
+
+GRACE_SECONDS = 5.0
+
+"""How long a server may take to end a call that its client took back, before its connection is closed."""
+
+
+Tell = Callable[[UUID, UUID, str | int], None]
+
+"""Tells the other workers: of which token, in which session, which request."""
+
+
+class RunningCalls:
+    """What runs in this worker, by the sealed id of the session, of one token and server, and the call's own."""
+
+    def __init__(self, alarms: Alarms, tell: Tell) -> None:
+        self._alarms = alarms
+        self._tell = tell
+        self._running: dict[tuple[bytes, str | int], Flight] = {}
+
+    def begin(self, session: bytes, id: str | int, flight: Flight) -> None:
+        """It runs."""
+        self._running[(session, id)] = flight
+
+    def end(self, session: bytes, id: str | int, flight: Flight) -> None:
+        """It runs no more."""
+        if self._running.get((session, id)) is flight:
+            del self._running[(session, id)]
+
+    def take_back(self, token_id: UUID, session: bytes, id: object) -> None:
+        """Its client wants no answer any more. The server is told by its client's own message."""
+        if isinstance(id, bool) or not isinstance(id, (str, int)):
+            return
+        flight = self._running.get((session, id))
+        if flight is not None:
+            self._withdraw(flight)
+        else:
+            self._tell(token_id, _handle(session), id)
+
+    def taken_back_elsewhere(self, handle: UUID, id: str | int) -> None:
+        """Another worker was told so, and does not have the call."""
+        for (session, each), flight in list(self._running.items()):
+            if each == id and type(each) is type(id) and _handle(session) == handle:
+                self._withdraw(flight)
+
+    def _withdraw(self, flight: Flight) -> None:
+        flight.withdrawn = True
+        self._alarms.set(GRACE_SECONDS, flight.leave)
+
+
+def _handle(session: bytes) -> UUID:
+    """What the session is called among workers, who do not tell each other its id."""
+    return UUID(bytes=hashlib.sha256(session).digest()[:16])
+
+
+@dataclass(frozen=True, slots=True)
+class Mirrored:
+    """What every request through a mirror needs."""
+
+    pipeline: Pipeline
+    outbound: OutboundClient
+    sealer: SessionSealer
+    sync_requests: SyncRequests
+    requests: ServerRequests
+    tasks: Tasks
+    streams: OpenStreams
+    times: CallTimes
+    running: RunningCalls
+    approvals: Approvals
+    questions: QuestionRules
+
 
 SHORT_TIMES = Timeouts(first_byte=10.0, idle=10.0, total=10.0)
 
+
 _BOTH = b"application/json, text/event-stream"
+
 _JSON = (b"content-type", b"application/json")
+
 _PASSED = (b"traceparent", b"tracestate", VERSION)
+
 _TRACES = {b"traceparent": is_trace_parent, b"tracestate": is_trace_state}
 
 
@@ -167,7 +260,7 @@ class MirrorCall:
         pipeline = self.mirror.pipeline
         for number in range(MAX_ROUNDS):
             read_at = boot_time()
-            view = await pipeline.door.refresh(self.exchange, view, self.slug)
+            view = await pipeline.authenticator.refresh(self.exchange, view, self.slug)
             if number == 0:
                 self._open_related(view)
             if not ask.redecide(view, pipeline.snapshots.now()).allowed:

@@ -8,10 +8,10 @@ from typing import Any, cast
 import httpx2
 import pytest
 
-from app.gateway.aggregate import pages as paging
-from app.gateway.aggregate.pages import MAX_BYTES, Place, follow
+from app.gateway.aggregate import lists as paging
+from app.gateway.aggregate.lists import MAX_BYTES, Place, follow
+from app.gateway.aggregate.sessions import Connection
 from app.gateway.pipeline import Flight
-from app.gateway.upstream_sessions import Connection
 from app.outbound.mcp import McpUpstreamError, Result
 from tests.gateway.messages import MODERN, initialize, post, post_modern, request
 from tests.gateway.upstreams import Seen, scripted, send_json
@@ -129,8 +129,7 @@ def everything(world: World) -> str:
 async def test_pages_go_on_where_the_last_one_ended_across_pages_and_servers(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    for module in ("aggregate.pages", "aggregate.lists"):
-        monkeypatch.setattr(f"app.gateway.{module}.PAGE_ITEMS", 3)
+    monkeypatch.setattr("app.gateway.aggregate.lists.PAGE_ITEMS", 3)
     method = "prompts/list"
     async with (
         fleet(
@@ -164,7 +163,7 @@ async def test_a_fleet_of_many_servers_is_listed_whole(monkeypatch: pytest.Monke
 
 async def gave_nothing(parts: Any) -> Any:
     """All servers of a wave took as long as they may."""
-    from app.gateway.aggregate.pages import Part
+    from app.gateway.aggregate.lists import Part
 
     for part in parts:
         part.close()
@@ -172,8 +171,7 @@ async def gave_nothing(parts: Any) -> Any:
 
 
 async def test_a_cursor_is_of_use_to_its_token_and_its_list_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("aggregate.pages", "aggregate.lists"):
-        monkeypatch.setattr(f"app.gateway.{module}.PAGE_ITEMS", 1)
+    monkeypatch.setattr("app.gateway.aggregate.lists.PAGE_ITEMS", 1)
     method = "prompts/list"
     async with (
         fleet(a=pages_of(method, [prompts("1"), prompts("2")])) as (world, seen),
@@ -261,9 +259,8 @@ async def test_what_is_no_list_is_told(listing: Any) -> None:
 
 
 async def test_a_list_that_goes_in_a_circle_or_on_for_ever_ends(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.gateway.aggregate.pages.MAX_TAKEN", 5)
-    for module in ("aggregate.pages", "aggregate.lists"):
-        monkeypatch.setattr(f"app.gateway.{module}.PAGE_ITEMS", 2)
+    monkeypatch.setattr("app.gateway.aggregate.lists.MAX_TAKEN", 5)
+    monkeypatch.setattr("app.gateway.aggregate.lists.PAGE_ITEMS", 2)
     many = [prompts(f"{page}") for page in range(20)]
     circle = pages_of("prompts/list", [prompts("0")], circle=True)
     async with (

@@ -8,7 +8,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from app.gateway.times import CallTimes
+from app.gateway.limits import CallTimes
 from app.outbound.http import Timeouts
 from tests.conformance.fixture_server import fixture_app
 from tests.gateway.messages import LEGACY, call, initialize, post, post_modern

@@ -14,8 +14,7 @@ from mcp.client.streamable_http import streamable_http_client
 from mcp.shared.subscriptions import ResourceUpdated
 
 from app.domain.token_format import SCOPED_TOKEN, parse_credential
-from app.gateway.limits import Allowance
-from app.gateway.times import CallTimes
+from app.gateway.limits import Allowance, CallTimes
 from app.outbound.http import Timeouts
 from tests.conformance.fixture_server import fixture_app
 from tests.conformance.fixture_tools import BUS
@@ -31,8 +30,8 @@ SUBSCRIPTION = "io.modelcontextprotocol/subscriptionId"
 
 @pytest.fixture(autouse=True)
 def _without_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.gateway.aggregate.listen.GAP_SECONDS", 0.0)
-    monkeypatch.setattr("app.gateway.aggregate.links.FIRST_WAIT", 0.0)
+    monkeypatch.setattr("app.gateway.aggregate.streams.GAP_SECONDS", 0.0)
+    monkeypatch.setattr("app.gateway.aggregate.streams.FIRST_WAIT", 0.0)
 
 
 def regrant(world: World, token: str, *grants: Any) -> None:
@@ -273,7 +272,7 @@ async def test_a_legacy_session_hears_of_what_it_subscribed_to_whatever_worker_t
 async def test_subscriptions_are_refused_as_the_server_says_and_beyond_reach_number_and_length(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("app.gateway.aggregate.notes.MAX_URIS", 1)
+    monkeypatch.setattr("app.gateway.aggregate.sessions.MAX_URIS", 1)
     async with fleet(Subscribing(), LEGACY) as (world, seen):
         store = world.store
         reaching, narrow = (store.issue(store.grant(resources=reach)) for reach in (True, False))

@@ -6,7 +6,7 @@ import pytest
 from mcp_types import methods as spec
 from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS, MODERN_PROTOCOL_VERSIONS
 
-from app.gateway.wire.methods import TASKS_EXTENSION
+from app.gateway.wire.messages import TASKS_EXTENSION
 from tests.gateway.messages import LEGACY, MODERN, initialize, modern, post, request
 from tests.gateway.upstreams import Seen, scripted, send_json
 from tests.gateway.world import running

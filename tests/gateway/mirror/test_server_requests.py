@@ -11,13 +11,12 @@ from typing import Any, cast
 import httpx2
 import pytest
 
-from app.gateway import server_requests
-from app.gateway.mirror.passage import Line, MirrorPassage
-from app.gateway.questions import QuestionRules
-from app.gateway.server_requests import ServerRequests
-from app.gateway.sessions import FLEET, SessionSealer
-from app.gateway.tasks import Tasks
-from app.gateway.wire.methods import Asks
+from app.gateway import sealed_ids as server_requests
+from app.gateway.mirror.streams import Line, MirrorPassage
+from app.gateway.results import Tasks
+from app.gateway.sealed_ids import FLEET, ServerRequests, SessionSealer
+from app.gateway.wire.answers import QuestionRules
+from app.gateway.wire.messages import Asks
 from app.http.service_address import OwnAddresses
 from tests.gateway.messages import LEGACY, call, initialize, post, post_modern
 from tests.gateway.upstreams import event, scripted, send_events, send_json

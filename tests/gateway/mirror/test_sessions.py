@@ -7,8 +7,8 @@ from uuid import uuid4
 import pytest
 
 from app.domain.scopes import ListedScope
-from app.gateway.sessions import SessionSealer
-from app.gateway.wire.methods import Asks
+from app.gateway.sealed_ids import SessionSealer
+from app.gateway.wire.messages import Asks
 from tests.gateway.messages import LEGACY, MODERN, call, initialize, post, post_modern, request
 from tests.gateway.upstreams import reference
 from tests.gateway.world import running

@@ -12,7 +12,7 @@ import pytest
 
 from app.domain.policy import Effect
 from app.domain.scopes import AllServers, ListedScope, ScopeEntry, ToolsByNames
-from app.gateway.tasks import RELATED
+from app.gateway.results import RELATED
 from tests.gateway.messages import LEGACY, MODERN, call, initialize, modern, post, request
 from tests.gateway.upstreams import Seen, event, scripted, send_events, send_json
 from tests.gateway.world import World, running

@@ -277,7 +277,7 @@ async def test_those_client_capabilities_are_declared_upstream_that_are_carried(
 
 
 async def test_a_body_that_never_ends_is_told_off(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.gateway.wire.http.BODY_SECONDS", 0.1)
+    monkeypatch.setattr("app.gateway.wire.exchange.BODY_SECONDS", 0.1)
     host, port = bench.world.url.removeprefix("http://").split(":")
     reader, writer = await asyncio.open_connection(host, int(port))
     token = bench.client.headers["authorization"]

@@ -1,37 +1,87 @@
-"""One HTTP exchange as the gateway sees it: the request's parts, its body within limits, and ways to answer."""
+"""One HTTP exchange as the gateway sees it: the request's parts, its body within limits, and ways to answer.
+
+Also its time budget for the database, and coarse timers for what rarely takes long.
+"""
 
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
-from typing import Any
+from time import monotonic
+from typing import Any, TypeVar
 from uuid import UUID
 
-from app.admission.store import Client
+from app.admission.store import Client, StoreUnavailable
 from app.domain.objects import Address, Network
-from app.gateway.wire.alarms import Alarms
 from app.gateway.wire.refusals import Refused
 from app.lib import strict_json
 from app.lib.event_loop import is_on_loop
 from app.lib.ids import MADE_ID, made_id, new_id, taken_id
 from app.lib.sse import encode_event
 
+TICK = 0.05
+
+"""Seconds by which an alarm may be late."""
+
+
+class Alarms:
+    """Rings callbacks after a time unless they are cleared before. Belongs to one event loop."""
+
+    def __init__(self) -> None:
+        self._due: dict[int, tuple[float, Callable[[], None]]] = {}
+        self._next = 0
+        self._timer: asyncio.TimerHandle | None = None
+
+    def set(self, seconds: float, ring: Callable[[], None]) -> int:
+        """Ring after so many seconds. Returns what ``clear`` takes."""
+        self._next = key = self._next + 1
+        self._due[key] = (monotonic() + seconds, ring)
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(TICK, self._tick)
+        return key
+
+    def clear(self, key: int) -> None:
+        """Do not ring; no harm when it rang already."""
+        self._due.pop(key, None)
+
+    def _tick(self) -> None:
+        now = monotonic()
+        for key, (due, ring) in list(self._due.items()):
+            if due <= now:
+                del self._due[key]
+                ring()
+        self._timer = asyncio.get_running_loop().call_later(TICK, self._tick) if self._due else None
+
+
 Scope = MutableMapping[str, Any]
+
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
 HeaderList = Sequence[tuple[bytes, bytes]]
 
+
 BODY_SECONDS = 15.0
+
 """How long a client may take to send its body before it is told off with 408."""
 
+
 _CACHED_BYTES = 256
+
 """What a client sends is kept in no cache when it is longer."""
+
 _NONE: frozenset[bytes] = frozenset()
+
 _PRIVATE = ((b"cache-control", b"no-store"), (b"x-accel-buffering", b"no"))
+
 _JSON_HEADERS = ((b"content-type", b"application/json"), *_PRIVATE)
+
 _REQUEST_ID_NAME = b"x-request-id"
+
 _JSON_LINES = b"".join([b"%b: %b\r\n" % header for header in (*_JSON_HEADERS, (_REQUEST_ID_NAME, b"%b"))])
+
 _STREAM_HEADERS = [(b"content-type", b"text/event-stream"), *_PRIVATE]
 
 
@@ -274,3 +324,49 @@ def behind_proxies(
     while hops and address is not None and any(address in proxy for proxy in proxies):
         address = parse_address(hops.pop())
     return address
+
+
+Found = TypeVar("Found")
+
+STORE_SECONDS = 1.6
+
+"""Each wait has a deadline of its own below this; after a long one, what is left of it is all that the next has."""
+
+LEFT_AT_LEAST_S = 0.2
+
+_SHORT_S = 0.1
+
+
+class DatabaseBudgetExceeded(StoreUnavailable):
+    """Given up by us: what was asked for may be done all the same."""
+
+
+async def with_db_budget(exchange: Exchange, asking: Awaitable[Found]) -> Found:
+    """What the database says. Raises what asking raises, and ``DatabaseBudgetExceeded``.
+
+    A list may ask many things at once, and waits for all of them no longer than for the slowest.
+    """
+    now = monotonic()
+    if not exchange.waits:
+        exchange.waiting_since = now
+    waited_s = exchange.waited_s + now - exchange.waiting_since
+    exchange.waits += 1
+    try:
+        if waited_s < _SHORT_S or exchange.started:
+            # Nearly always: no timer is made for it. And an answer that has begun is late for nobody.
+            return await asking
+        return await _within(asking, max(LEFT_AT_LEAST_S, STORE_SECONDS - waited_s))
+    finally:
+        exchange.waits -= 1
+        if not exchange.waits:
+            exchange.waited_s += monotonic() - exchange.waiting_since
+
+
+async def _within(asking: Awaitable[Found], left_s: float) -> Found:
+    try:
+        async with asyncio.timeout(left_s) as budget:
+            return await asking
+    except TimeoutError:
+        if not budget.expired():
+            raise
+        raise DatabaseBudgetExceeded from None

@@ -1,4 +1,4 @@
-"""Session ids that only the gateway can read.
+"""Ids that only the gateway can read or make: sessions, names that stay, and requests of servers.
 
 AES-256-GCM with the token's id and the server's id as associated data: an id opens only for the token and the
 server that it was made for, in any worker, without a store. Form: base64url(nonce ‖ ciphertext ‖ tag).
@@ -8,21 +8,31 @@ import base64
 import binascii
 import hmac
 import os
+from collections import OrderedDict
 from collections.abc import Sequence
 from uuid import UUID
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM, AESSIV
 
-from app.gateway.wire.methods import Asks
+from app.gateway.wire.messages import Asks
+from app.gateway.wire.refusals import bad_upstream
+from app.lib import strict_json
 
 _NONCE = 12
+
 _OVERHEAD = _NONCE + 16
+
 _SIV = 16
+
 MAX_SEALED = 1024
+
 """Characters. An upstream whose own session id makes a longer one is refused."""
+
 _SESSION = b"session"
+
 FLEET = UUID(int=0)
+
 """Stands in the server's place for sessions on ``/mcp``."""
 
 
@@ -116,3 +126,59 @@ def _signature(key: bytes, parts: Sequence[bytes]) -> bytes:
     for part in parts:
         mac.update(len(part).to_bytes(8, "big") + part)
     return base64.urlsafe_b64encode(mac.digest()[:16]).rstrip(b"=")
+
+
+MAX_KEPT = 10_000
+
+LONGEST_ID = 256
+
+
+_NO_SESSION = b""
+
+
+class ServerRequests:
+    """The requests that this worker passed on: true while a response is waited for."""
+
+    def __init__(self, sealer: SessionSealer) -> None:
+        self._sealer = sealer
+        self._waiting: OrderedDict[str, bool] = OrderedDict()
+
+    def pass_on(self, token_id: UUID, server_id: UUID, session: bytes | None, id: str | int) -> str:
+        """The id under which the client sees a request."""
+        shown = self.shown(token_id, server_id, session, id)
+        self._note(shown, self._waiting.get(shown, True))
+        return shown
+
+    def shown(self, token_id: UUID, server_id: UUID, session: bytes | None, id: str | int) -> str:
+        """The same, without waiting for a response. Raises ``Refused`` for an id that cannot be written."""
+        try:
+            text = strict_json.dumps(id)
+        except ValueError:
+            raise bad_upstream("The server behind the gateway asks under an id that is none.") from None
+        signature = self._sealer.sign(token_id.bytes, server_id.bytes, session or _NO_SESSION, text)
+        return f"{signature.decode()}.{text.decode()}"
+
+    def take(self, token_id: UUID, server_id: UUID, session: bytes | None, shown: object) -> str | int | None:
+        """The server's own id of a request that waits for its response, or ``None``; it waits no longer."""
+        if not isinstance(shown, str):
+            return None
+        signature, _, text = shown.partition(".")
+        parts = (token_id.bytes, server_id.bytes, session or _NO_SESSION, text.encode())
+        if not self._sealer.has_signed(signature.encode(), *parts):
+            return None
+        if not self._waiting.get(shown, True):
+            return None
+        self._note(shown, False)
+        id = strict_json.loads(text.encode())
+        return id if isinstance(id, (str, int)) else None
+
+    def close(self, shown: str) -> None:
+        """Nobody waits for a response any more."""
+        if shown in self._waiting:
+            self._waiting[shown] = False
+
+    def _note(self, shown: str, waits: bool) -> None:
+        self._waiting[shown] = waits
+        self._waiting.move_to_end(shown)
+        if len(self._waiting) > MAX_KEPT:
+            self._waiting.popitem(last=False)

@@ -7,9 +7,8 @@ from typing import Any, cast
 import pytest
 
 from app.admission.store import Call
-from app.gateway import patience
-from app.gateway.patience import STORE_SECONDS, OutOfPatience, patiently
-from app.gateway.wire.http import Exchange
+from app.gateway.wire import exchange as module
+from app.gateway.wire.exchange import STORE_SECONDS, DatabaseBudgetExceeded, Exchange, with_db_budget
 from tests.gateway.messages import LEGACY, MODERN, call, post
 from tests.gateway.upstreams import scripted, send_json
 from tests.gateway.world import running
@@ -31,10 +30,10 @@ async def soon() -> str:
 
 
 async def test_who_has_waited_long_is_not_kept_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(patience, "LEFT_AT_LEAST_S", SOON)
+    monkeypatch.setattr(module, "LEFT_AT_LEAST_S", SOON)
     for waited in (STORE_SECONDS - SOON, STORE_SECONDS, 100):
-        with pytest.raises(OutOfPatience):
-            await patiently(exchange(waited), never())
+        with pytest.raises(DatabaseBudgetExceeded):
+            await with_db_budget(exchange(waited), never())
 
 
 async def test_all_waits_of_a_request_count_and_so_do_those_that_failed() -> None:
@@ -43,9 +42,9 @@ async def test_all_waits_of_a_request_count_and_so_do_those_that_failed() -> Non
         raise TimeoutError
 
     asked = exchange(0)
-    assert await patiently(asked, soon()) == "found"
+    assert await with_db_budget(asked, soon()) == "found"
     with pytest.raises(TimeoutError):
-        await patiently(asked, fails())
+        await with_db_budget(asked, fails())
     assert asked.waited_s >= 1.8 * SOON
 
 
@@ -53,14 +52,14 @@ async def test_what_is_waited_for_at_once_counts_once_and_from_its_beginning(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     now = 100.0
-    monkeypatch.setattr(patience, "monotonic", lambda: now)
-    monkeypatch.setattr(patience, "LEFT_AT_LEAST_S", SOON)
+    monkeypatch.setattr(module, "monotonic", lambda: now)
+    monkeypatch.setattr(module, "LEFT_AT_LEAST_S", SOON)
     asked, answered = exchange(0), asyncio.Event()
-    waiting = [asyncio.create_task(patiently(asked, answered.wait())) for _ in range(16)]
+    waiting = [asyncio.create_task(with_db_budget(asked, answered.wait())) for _ in range(16)]
     await asyncio.sleep(0)
     now += STORE_SECONDS
-    with pytest.raises(OutOfPatience):
-        await patiently(asked, never())
+    with pytest.raises(DatabaseBudgetExceeded):
+        await with_db_budget(asked, never())
     answered.set()
     assert all(await asyncio.gather(*waiting))
     assert asked.waited_s == pytest.approx(STORE_SECONDS)
@@ -71,20 +70,20 @@ async def test_a_fault_of_the_database_is_not_taken_for_impatience() -> None:
         raise TimeoutError
 
     with pytest.raises(TimeoutError):
-        await patiently(exchange(1), fails())
+        await with_db_budget(exchange(1), fails())
 
 
 async def test_an_answer_that_has_begun_waits_as_long_as_it_takes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(patience, "LEFT_AT_LEAST_S", SOON / 10)
-    assert await patiently(exchange(100, started=True), soon()) == "found"
+    monkeypatch.setattr(module, "LEFT_AT_LEAST_S", SOON / 10)
+    assert await with_db_budget(exchange(100, started=True), soon()) == "found"
 
 
 async def test_a_call_that_cannot_be_recorded_in_what_time_is_left_is_refused_and_never_sent(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(patience, "_SHORT_S", 0)
-    monkeypatch.setattr(patience, "STORE_SECONDS", 0)
-    monkeypatch.setattr(patience, "LEFT_AT_LEAST_S", SOON)
+    monkeypatch.setattr(module, "_SHORT_S", 0)
+    monkeypatch.setattr(module, "STORE_SECONDS", 0)
+    monkeypatch.setattr(module, "LEFT_AT_LEAST_S", SOON)
 
     async def answers(message: dict[str, Any], receive: Any, send: Any) -> None:
         await send_json(send, 200, {"jsonrpc": "2.0", "id": message["id"], "result": {"content": []}})

@@ -6,26 +6,30 @@ from typing import NoReturn
 from app.admission.store import Admissions, Snapshots, TooManyLookups, View
 from app.domain.access import liveness
 from app.domain.token_format import SCOPED_TOKEN, TOKEN_NEEDED, Credential, parse_credential
-from app.gateway.patience import patiently
-from app.gateway.wire.http import Exchange
+from app.gateway.wire.exchange import Exchange, with_db_budget
 from app.gateway.wire.refusals import INVALID_REQUEST, RETRY_SOON, Refused
 from app.http.service_address import WRONG_HOST, ServiceAddress
 
 # These last for ever, so there is no newer state to look for.
 _FINAL = frozenset({"token_revoked", "identity_offboarded"})
 
+
 MAX_PARSED = 10_000
+
 MAX_PARSED_BYTES = 128
+
 """A token with its scheme is shorter; blanks before it may make a header as long as anybody likes."""
 
+
 _CHALLENGE = 'Bearer realm="scopegate"'
+
 # Advertise no authorization server: clients that find one start a sign-in which they cannot finish, and never show
 # what is wrong with the token.
 _INVALID_TOKEN = f'{_CHALLENGE}, error="invalid_token", error_description="{TOKEN_NEEDED}"'
 
 
 @dataclass(frozen=True, slots=True)
-class Door:
+class Authenticator:
     """The checks that come before any message is read."""
 
     snapshots: Snapshots
@@ -49,7 +53,7 @@ class Door:
         known = self._parsed.get(raw)
         credential = self._credential(exchange) if known is None or exchange.duplicated else known
         try:
-            view = await patiently(exchange, self.snapshots.resolve(credential, exchange.client))
+            view = await with_db_budget(exchange, self.snapshots.resolve(credential, exchange.client))
         except TooManyLookups:
             raise Refused(
                 429, INVALID_REQUEST, "Too many unknown tokens. Try again shortly.", headers=RETRY_SOON
@@ -79,7 +83,7 @@ class Door:
         """
         server = None if slug is None else view.servers.get(slug)
         about = () if server is None else (server.id,)
-        fresh = await patiently(exchange, self.snapshots.refresh(view, about))
+        fresh = await with_db_budget(exchange, self.snapshots.refresh(view, about))
         if fresh is None:
             self.refuse_dead(exchange, view, "secret_rotated")
         return fresh

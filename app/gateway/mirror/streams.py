@@ -12,16 +12,17 @@ from uuid import UUID
 from app.admission.store import Client, Snapshots, SyncRequests, TooManyLookups, View
 from app.domain.access import Question, decide
 from app.domain.objects import Address, Part, Server
-from app.gateway.questions import QuestionRules
-from app.gateway.server_requests import LONGEST_ID, MAX_KEPT, ServerRequests
-from app.gateway.sessions import SessionSealer
-from app.gateway.tasks import Place, Tasks, TasksHere
-from app.gateway.wire.methods import SERVER_NOTIFICATIONS, SERVER_REQUESTS, TASK_NOTIFICATIONS, Asks
+from app.gateway.results import Place, Tasks, TasksHere
+from app.gateway.sealed_ids import LONGEST_ID, MAX_KEPT, ServerRequests, SessionSealer
+from app.gateway.wire.answers import QuestionRules
+from app.gateway.wire.messages import SERVER_NOTIFICATIONS, SERVER_REQUESTS, TASK_NOTIFICATIONS, Asks
 from app.gateway.wire.refusals import bad_upstream
 from app.lib import strict_json
 
 MAX_EVENT_ID = 4096
+
 """Characters of a sealed one."""
+
 
 _TAKEN_UP = b"event:"
 
