@@ -45,9 +45,9 @@ def test_a_leaver_is_offboarded_by_a_script_of_under_fifteen_lines(
         assert re.match(r"Grace Hopper: receipt evt_\w+\nended 0 tokens, suspended 0 agents\n", done.stdout)
         assert client.identities.get(grace.id).status == "offboarded"
     unknown = subprocess.run(
-        [*command[:-1], "nobody"], env=environment, capture_output=True, text=True, check=False, timeout=60
+        [*command[:-1], "4712"], env=environment, capture_output=True, text=True, check=False, timeout=60
     )
-    assert (unknown.returncode, unknown.stderr) == (1, "Scopegate knows nobody as nobody.\n")
+    assert (unknown.returncode, unknown.stderr) == (1, "No identity has the external ID 4712.\n")
 
 
 def test_all_other_scripts_run_one_after_the_other(
@@ -63,7 +63,7 @@ def test_all_other_scripts_run_one_after_the_other(
     shown = capsys.readouterr().out
     assert "notes ok 3" in shown
     assert re.search(r"tok_\w+ \*{10}\n", shown)
-    assert "go on later after" in shown
+    assert "continue later after" in shown
     assert "name_taken req_" in shown
     left_open = namespace["scopegate"]
     assert isinstance(left_open, Client)
