@@ -8,6 +8,7 @@ STAMP := $(VENV)/.installed
 # What writes clients/python has dependencies at odds with ours.
 GENERATOR := $(VENV)/generator
 UV := $(BIN)/uv
+# Lock files have no index addresses (ADR 1).
 COMPILE := $(UV) pip compile --system-certs --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	--no-annotate --custom-compile-command "make lock" pyproject.toml
 # uv takes the index and trusts the certificates that pip does here.

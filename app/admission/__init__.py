@@ -1,1 +1,1 @@
-"""Writes for calls: the durable record that lets an admitted call run."""
+"""Writes for calls: the durable record that lets an admitted call run (ADR 3)."""

@@ -5,6 +5,8 @@ The rows are guarded as those of the first lane are, and last: when one is not w
 What a call can demand beside a decision, and what it is met with: approvals and uses of durable quotas.
 
 Pure: who gets what is worked out here, under locks that the second lane holds, so that no two calls get the same.
+
+See ADR 15.
 """
 
 import hashlib

@@ -5,7 +5,7 @@ settled in it in their order; what cannot be written down is not taken.
 
 A connection of one's own for short transactions: opened when it is needed, dropped when it is in doubt.
 
-Giving back what a call took that was not forwarded after all: once, in the transaction that says so.
+Giving back what a call took that was not forwarded after all: once, in the transaction that says so. See ADR 15.
 """
 
 import asyncio

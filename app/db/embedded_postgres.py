@@ -9,7 +9,7 @@ Where the embedded PostgreSQL lies, and as which user it runs.
 An ordinary user runs it as themselves, inside the data directory. Root may not run PostgreSQL at all
 (``initdb`` refuses), so for root a system user runs it: in the data directory where that user can reach
 it, otherwise in a directory made under ``/var/lib/scopegate``. No directory that Scopegate did not make
-has its mode changed: what cannot be reached is gone round, never opened.
+has its mode changed: what cannot be reached is gone round, never opened. See ADR 2.
 """
 
 import contextlib

@@ -1,6 +1,6 @@
 """The outbox: a message is written in the transaction of what it tells of, so there is never one without the other.
 
-It becomes one row for each webhook that wants to be told; without any, nothing is written.
+It becomes one row for each webhook that wants to be told; without any, nothing is written. See ADR 13.
 """
 
 from collections.abc import Sequence

@@ -4,7 +4,7 @@ A worker knows how far the database had come: the newest epoch of the log, the l
 checkpoint. A database that is behind that, or a version that fell, was restored to an older state. The worker takes no
 calls then, until an administrator confirms the restore. What it knows is also kept in a file, for workers after it.
 
-All of it rides on what a worker reads anyway, and on one look at each connection that it opens.
+All of it rides on what a worker reads anyway, and on one look at each connection that it opens. See ADR 23.
 """
 
 import asyncio

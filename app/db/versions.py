@@ -1,7 +1,7 @@
 """The versions that access decisions rest on, moved inside the transaction that changes what they stand for.
 
 ``NOTIFY`` only makes other workers fresh sooner; correctness rests on the versions alone. It serialises commits,
-so only narrowing changes send it, once, at the end of their transaction.
+so only narrowing changes send it, once, at the end of their transaction. See ADR 3.
 """
 
 import json

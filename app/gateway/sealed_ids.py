@@ -1,7 +1,7 @@
 """Ids that only the gateway can read or make: sessions, names that stay, and requests of servers.
 
 AES-256-GCM with the token's id and the server's id as associated data: an id opens only for the token and the
-server that it was made for, in any worker, without a store. Form: base64url(nonce ‖ ciphertext ‖ tag).
+server that it was made for, in any worker, without a store. Form: base64url(nonce ‖ ciphertext ‖ tag). See ADR 10.
 """
 
 import base64

@@ -2,6 +2,8 @@
 
 The answer is kept in the transaction of the change itself, so there is never one without the other: a crash, an
 error or a lost commit leaves the key free. While a request runs, an advisory lock of its transaction holds the key.
+
+See ADR 8.
 """
 
 import hashlib

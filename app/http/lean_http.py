@@ -2,7 +2,7 @@
 
 An answer's head is held back until its body begins (ASGI allows that), so that both go out in one write: a write is
 the dearest thing that a small answer does. What a request needs only now and then (an event to wait for, a URL parsed
-in full) is made when it does. There is no access log and no upgrade to another protocol.
+in full) is made when it does. There is no access log and no upgrade to another protocol. See ADR 5.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""The versions that access decisions depend on."""
+"""The versions that access decisions depend on (ADR 3)."""
 
 from uuid import UUID
 

@@ -1,4 +1,4 @@
-"""Tables of the audit trail. Append-only but for leases; the log itself has no foreign keys."""
+"""Tables of the audit trail. Append-only but for leases; the log itself has no foreign keys (ADR 4)."""
 
 from datetime import datetime
 from typing import Any

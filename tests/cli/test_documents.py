@@ -218,3 +218,17 @@ def test_links_between_documents_lead_somewhere(document: Path) -> None:
 def anchors(document: Path) -> set[str]:
     headings = re.findall(r"^#+ (.*)$", document.read_text(), re.MULTILINE)
     return {re.sub(r"[^a-z0-9 -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_each_decision_record_is_cited_by_the_code_that_rests_on_it() -> None:
+    records = {int(path.name[:4]) for path in (DOCS / "adr").glob("0*.md")}
+    sources = [
+        ROOT / "Makefile",
+        *(ROOT / "app").rglob("*.py"),
+        *(ROOT / "clients" / "python" / "src").rglob("*.py"),
+    ]
+    sources += (ROOT / "tests" / "faults" / "rig").glob("*.py")
+    cited = {int(number) for path in sources for number in re.findall(r"\bADR (\d+)\b", path.read_text())}
+    assert cited == records
+    index = re.findall(r"^\| (\d+) \| \[", (DOCS / "adr" / "README.md").read_text(), re.MULTILINE)
+    assert sorted(map(int, index)) == sorted(records)

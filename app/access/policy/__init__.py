@@ -1,1 +1,1 @@
-"""The Cedar policy engine."""
+"""The Cedar policy engine (ADR 17)."""

@@ -3,6 +3,8 @@
 What has to come back is sealed into ``state``, bound to a cookie of the browser that began and to the address that the
 answer comes to. So an answer that somebody else's browser began opens nothing (login CSRF), nor does one that comes to
 the address of another provider (mix-up); several may be under way at once, and any worker takes the answer.
+
+See ADR 16.
 """
 
 import base64

@@ -1,4 +1,4 @@
-"""Rendering pages, their headers, and every error as a page that says what to do next."""
+"""Rendering pages, their headers, and every error as a page that says what to do next (ADR 20)."""
 
 from collections.abc import Callable, Coroutine, Mapping
 from functools import cache

@@ -3,6 +3,8 @@
 That approved access becomes a grant stands with the grants.
 
 Ending approvals with what they hang on: a token, an identity, a group. Nobody can decide or use them any more.
+
+See ADR 14.
 """
 
 from collections.abc import Collection

@@ -4,7 +4,7 @@ The audit trail is not touched, and need not be: it holds ids. Of the places tha
 emptied that are about this identity: its attributes, the names, addresses and reasons of its tokens, the reasons of its
 grants, of its approvals and of its offboarding.
 
-What an erasure empties in the features below, each row in its table and in the history.
+What an erasure empties in the features below, each row in its table and in the history. See ADR 9.
 """
 
 from typing import Any

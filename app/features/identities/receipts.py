@@ -1,6 +1,8 @@
 """The receipt of an offboarding: what one event ended, signed, so that it can be shown to whoever asks for proof.
 
 It holds ids, times and counts. An erasure takes what says whose they were, and leaves the receipt as it was signed.
+
+See ADR 9.
 """
 
 from collections.abc import Mapping

@@ -3,7 +3,7 @@
 They never see the secret, and neither does whatever carries the link: there is none until the recipient, signed in,
 asks for it.
 
-Taking a secret by a pick-up link: once, by the person that it is for.
+Taking a secret by a pick-up link: once, by the person that it is for. See ADR 21.
 """
 
 from dataclasses import dataclass

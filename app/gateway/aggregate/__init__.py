@@ -1,1 +1,1 @@
-"""The endpoint of all servers that a token reaches: `/mcp`."""
+"""The endpoint of all servers that a token reaches: `/mcp` (ADR 12)."""

@@ -1,4 +1,4 @@
-"""Outbound HTTP: one guarded client for every request that leaves the process."""
+"""Outbound HTTP: one guarded client for every request that leaves the process (ADR 5)."""
 
 from app.outbound.http.client import VIA, LoopGuard, OutboundClient
 from app.outbound.http.connection import Limits, OutboundResponse, Timeouts

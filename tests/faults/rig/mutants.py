@@ -1,7 +1,7 @@
 """The rig against builds that are broken on purpose: each must be caught, or what the rig does not find says nothing.
 
 ``python -m tests.faults.rig mutants [NAME ...]`` prints which were. The probes are made of the service as it is, too;
-a load without a mutant is what ``python -m tests.faults.rig`` is.
+a load without a mutant is what ``python -m tests.faults.rig`` is. See ADR 24.
 """
 
 import argparse

@@ -5,6 +5,8 @@ tree stays one tree rests on the transaction that writes a checkpoint: it takes 
 last checkpoint that is there or not at all.
 
 The name of the log, which stands in each checkpoint: kept in the database, whatever the address of a replica.
+
+See ADR 22.
 """
 
 import asyncio

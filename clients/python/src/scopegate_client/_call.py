@@ -1,4 +1,7 @@
-"""One request of one operation, as data: what the generated operations make and the exchange sends."""
+"""One request of one operation, as data: what the generated operations make and the exchange sends.
+
+See ADR 6.
+"""
 
 import re
 from collections.abc import Callable, Iterable, Mapping
