@@ -148,7 +148,7 @@ async def test_a_command_takes_no_other_credential(
 async def test_a_url_takes_no_variables(api: httpx2.AsyncClient) -> None:
     made = await api.post("/api/v1/servers", json={"slug": "wiki", "url": "https://mcp.example.com/mcp"})
     answer = await api.put(f"{made.headers['location']}/credential", json=ENV)
-    assert answer.json()["errors"][0]["code"] == "not_for_http"
+    assert answer.json()["errors"][0]["code"] == "not_for_streamable_http"
 
 
 async def test_the_audit_trail_keeps_no_argument(api: httpx2.AsyncClient, sessions: Sessions) -> None:

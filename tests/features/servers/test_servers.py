@@ -76,7 +76,7 @@ async def test_a_server_is_owned_by_a_group_from_its_registration_or_later(api: 
         ({"slug": "git", "url": URL, "name": "x" * 201}, "/name", "string_too_long"),
         ({"slug": "git", "url": URL, "labels": {"a": 1}}, "/labels/a", "string_type"),
         ({"slug": "git", "transport": "stdio", "command": "x"}, "/command", "stdio_not_allowed"),
-        ({"slug": "git", "url": URL, "args": []}, "/args", "not_for_http"),
+        ({"slug": "git", "url": URL, "args": []}, "/args", "not_for_streamable_http"),
         (
             {"slug": "git", "url": URL, "owner_group_id": "grp_01jdpnwz00e008000000000000"},
             "/owner_group_id",
