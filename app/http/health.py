@@ -22,13 +22,13 @@ _NOT_READY: dict[str, Any] = {
 
 @router.get("/livez", operation_id="get_liveness")
 async def livez() -> dict[str, str]:
-    """The process runs."""
+    """Check that the process runs."""
     return {"status": "ok"}
 
 
 @router.get("/readyz", operation_id="get_readiness", responses={503: _NOT_READY})
 async def readyz(runtime: CurrentRuntime) -> JSONResponse:
-    """The database answers, is migrated, and can record. Warnings do not make it unready."""
+    """Check that the database is reachable, migrated and writable. Warnings do not make it unready."""
     try:
         found = await runtime.readiness.look()
     except Unready as fault:

@@ -35,7 +35,7 @@ async def _answer(session: Session, response: Response, administrator: Administr
 async def list_administrators(
     session: Session, runtime: CurrentRuntime, query: Annotated[AdministratorQuery, Query()]
 ) -> Page[AdministratorView]:
-    """Administrators, newest first."""
+    """List administrators, newest first."""
     cursors = Cursors(runtime.peppers.derive("cursors"), "list_administrators", query.filters())
     rows, following = await read_page(
         session, select_administrators(query), Administrator, cursors, query, SORTS
@@ -53,7 +53,7 @@ async def list_administrators(
 async def get_administrator(
     session: Session, response: Response, administrator_id: AdministratorId
 ) -> AdministratorView:
-    """One administrator."""
+    """Read one administrator."""
     return await _answer(session, response, await service.load(session, administrator_id))
 
 
@@ -68,7 +68,7 @@ async def disable_administrator(
     response: Response,
     administrator_id: AdministratorId,
 ) -> AdministratorView:
-    """Keep an administrator out from now on, whatever their token says.
+    """Disable an administrator, regardless of their token.
 
     The service accounts that they answer for go on: suspend or offboard the identity to stop those too.
     """
@@ -91,7 +91,7 @@ async def enable_administrator(
     response: Response,
     administrator_id: AdministratorId,
 ) -> AdministratorView:
-    """Let a disabled administrator in again. What they may do, the provider says."""
+    """Enable a disabled administrator. The provider determines their roles."""
     administrator, person = await service.lock_with_person(session, administrator_id)
     if_match.check(administrator.revision)
     await service.enable(session, caller, administrator, person, request.state.request_id)

@@ -40,7 +40,7 @@ async def _view(session: Session, response: Response, sink: AuditSink) -> AuditS
 async def list_audit_sinks(
     caller: Reader, session: Session, runtime: CurrentRuntime, query: Annotated[AuditSinkQuery, Query()]
 ) -> Page[AuditSinkView]:
-    """Audit sinks, newest first."""
+    """List audit sinks, newest first."""
     if query.include:
         authorize(caller, Permission.AUDIT_READ)
     cursors = Cursors(runtime.peppers.derive("cursors"), "list_audit_sinks", query.filters())
@@ -59,7 +59,7 @@ async def create_audit_sink(
     response: Response,
     body: AuditSinkCreate,
 ) -> AuditSinkView:
-    """Make an audit sink. It is given the whole trail, whoever made it: all that `audit.read` lets one see."""
+    """Create an audit sink. It receives the whole audit log, regardless of who created it."""
     policy, request_id = runtime.outbound.policy, request.state.request_id
     sink = await service.create(session, runtime.sealer, policy, body, caller, request_id)
     response.headers["Location"] = f"{router.prefix}/{format_id(AUDIT_SINK, sink.id)}"
@@ -70,7 +70,7 @@ async def create_audit_sink(
 async def get_audit_sink(
     caller: Reader, session: Session, response: Response, sink_id: AuditSinkId, include: Include = None
 ) -> AuditSinkView:
-    """One audit sink, how far behind it is, and how its endpoint fares."""
+    """Read one audit sink, with its lag and the state of its endpoint."""
     if include:
         authorize(caller, Permission.AUDIT_READ)
     sink = await service.load(session, sink_id, include_ended=include is not None)
@@ -88,7 +88,7 @@ async def update_audit_sink(
     sink_id: AuditSinkId,
     body: AuditSinkUpdate,
 ) -> AuditSinkView:
-    """Change an audit sink. It goes on where it was, and at once."""
+    """Change an audit sink. Delivery continues immediately where it stopped."""
     sink = await service.load(session, sink_id, lock=True)
     if_match.check(sink.revision)
     policy, request_id = runtime.outbound.policy, request.state.request_id
@@ -102,7 +102,7 @@ async def update_audit_sink(
 async def delete_audit_sink(
     caller: Writer, session: Session, request: Request, if_match: IfMatch, sink_id: AuditSinkId
 ) -> None:
-    """End an audit sink. It is given nothing more, not even what waits; its credential is destroyed."""
+    """End an audit sink. Pending events are not delivered, and its credential is deleted."""
     sink = await service.load(session, sink_id, lock=True)
     if_match.check(sink.revision)
     await service.end(session, sink, caller, request.state.request_id)
@@ -117,7 +117,7 @@ async def test_audit_sink(
     response: Response,
     sink_id: AuditSinkId,
 ) -> AuditSinkView:
-    """Record an event `audit_sink.test`, which is sent with whatever waits, at once.
+    """Test an audit sink: record an event `audit_sink.test` and deliver pending events immediately.
 
     Read the sink a moment later: `delivered_at` or `error` says how it went.
     """

@@ -46,7 +46,7 @@ async def create_identity_provider(
     request: Request,
     response: Response,
 ) -> IdentityProviderView:
-    """Register an OpenID provider. Its tokens open the API from now on, with the roles that the map gives."""
+    """Register an OpenID provider. The API accepts its tokens from now on, with the mapped roles."""
     row = await service.create(session, runtime.outbound.policy, body, caller, request.state.request_id)
     response.headers["Location"] = f"{router.prefix}/{format_id(IDENTITY_PROVIDER, row.id)}"
     return _shown(row, response)
@@ -59,7 +59,7 @@ async def list_identity_providers(
     session: Session,
     runtime: CurrentRuntime,
 ) -> Page[IdentityProviderView]:
-    """Providers, newest first."""
+    """List identity providers, newest first."""
     _asks_ended(caller, query.include)
     cursors = Cursors(runtime.peppers.derive("cursors"), "list_identity_providers", query.filters())
     statement = queries.select_providers(query)
@@ -75,7 +75,7 @@ async def get_identity_provider(
     response: Response,
     include: Include = None,
 ) -> IdentityProviderView:
-    """One provider."""
+    """Read one identity provider."""
     row = await service.require(session, identity_provider_id, ended=_asks_ended(caller, include))
     return _shown(row, response)
 
@@ -91,7 +91,7 @@ async def update_identity_provider(
     runtime: CurrentRuntime,
     response: Response,
 ) -> IdentityProviderView:
-    """Change a provider (merge patch). What it no longer gives is gone at the next request."""
+    """Change an identity provider (merge patch). It takes effect with the next request."""
     row = await service.require_locked(session, identity_provider_id)
     if_match.check(row.revision)
     await service.update(session, runtime.outbound.policy, row, body, caller, request.state.request_id)
@@ -111,7 +111,7 @@ async def delete_identity_provider(
     request: Request,
     if_match: IfMatch,
 ) -> None:
-    """End a provider: nobody signs in by it any more, at once. The identities that it made stay."""
+    """End an identity provider. Sign-in with it stops immediately. Its identities stay."""
     row = await service.require_locked(session, identity_provider_id)
     if_match.check(row.revision)
     await service.end(session, row, caller, request.state.request_id)

@@ -57,7 +57,7 @@ async def create_server(
 async def list_servers(
     query: Annotated[ServerQuery, Query()], caller: Reader, session: Session, runtime: CurrentRuntime
 ) -> Page[ServerView]:
-    """Servers, newest first."""
+    """List servers, newest first."""
     _asks_ended(caller, query.include)
     cursors = Cursors(runtime.peppers.derive("cursors"), "list_servers", query.filters())
     rows, next_cursor = await read_page(
@@ -70,7 +70,7 @@ async def list_servers(
 async def get_server(
     server_id: ServerId, caller: Reader, session: Session, response: Response, include: IncludeEnded = None
 ) -> ServerView:
-    """One server."""
+    """Read one server."""
     row = await service.require(session, server_id, ended=_asks_ended(caller, include))
     return await _shown(session, row, response)
 
@@ -98,7 +98,7 @@ async def update_server(
 async def delete_server(
     server_id: ServerId, caller: Writer, session: Session, request: Request, if_match: IfMatch
 ) -> None:
-    """End a server, at once for every token. Its credentials are destroyed, its slug rests for 90 days."""
+    """End a server, immediately for every token. Its credentials are deleted, and its slug is reserved for 90 days."""
     row = await service.require_locked(session, server_id)
     if_match.check(row.revision)
     await service.end(session, row, caller, request.state.request_id)
@@ -110,7 +110,7 @@ async def delete_server(
     operation_id="get_server_instructions",
 )
 async def get_server_instructions(server_id: ServerId, session: Session) -> ServerInstructions:
-    """What the server says of its use, as it was read last, and what of it clients are told."""
+    """Read the instructions of a server: the latest text and the approved one that clients get."""
     return ServerInstructions.from_row(await service.require(session, server_id))
 
 
@@ -127,7 +127,7 @@ async def approve_server_instructions(
     request: Request,
     if_match: IfMatch,
 ) -> ServerInstructions:
-    """Accept what the server says of its use, the text with this digest.
+    """Approve the instructions of a server, the text with this digest.
 
     Clients that reach all of the server are told. `If-Match` takes the server's `ETag`."""
     row = await service.require_locked(session, server_id)
@@ -144,7 +144,7 @@ async def approve_server_instructions(
 async def list_server_credentials(
     server_id: ServerId, query: Annotated[CredentialQuery, Query()], session: Session, runtime: CurrentRuntime
 ) -> Page[UpstreamCredentialView]:
-    """Which credentials there are for a server, its own and those of identities, the newest first."""
+    """List the credentials of a server, its own and those of identities, newest first."""
     await service.require(session, server_id)
     key = runtime.peppers.derive("cursors")
     cursors = Cursors(key, "list_server_credentials", {"server_id": server_id})
@@ -166,7 +166,7 @@ async def set_server_credential(
     request: Request,
     if_match: IfMatch,
 ) -> UpstreamCredentialView:
-    """Set what calls to the server carry in place of the client's token. It can be replaced, never read.
+    """Set the credential of a server, which replaces the client's token. It can be replaced, never read.
 
     `If-Match` takes the server's `ETag`."""
     row = await service.require_locked(session, server_id)
@@ -190,7 +190,7 @@ async def set_server_credential(
 async def delete_server_credential(
     server_id: ServerId, caller: Writer, session: Session, request: Request, if_match: IfMatch
 ) -> None:
-    """Remove the server's own credential: calls carry none. `If-Match` takes the server's `ETag`."""
+    """Remove the credential of a server: calls carry none. `If-Match` takes the server's `ETag`."""
     row = await service.require_locked(session, server_id)
     if_match.check(row.revision)
     await credentials.delete_credential(session, row, None, caller, request.state.request_id)
@@ -209,7 +209,7 @@ async def set_identity_credential(
     request: Request,
     if_match: IfMatch,
 ) -> UpstreamCredentialView:
-    """Set what one identity's calls to the server carry, in place of the server's own credential.
+    """Set the credential for one identity's calls to a server, instead of the server's own.
 
     `If-Match` takes the server's `ETag`."""
     row = await service.require_locked(session, server_id)
@@ -241,7 +241,7 @@ async def delete_identity_credential(
     request: Request,
     if_match: IfMatch,
 ) -> None:
-    """Remove one identity's credential: its calls carry the server's own. `If-Match` takes the server's `ETag`."""
+    """Remove the credential of one identity: its calls carry the server's own. `If-Match` takes the server's `ETag`."""
     row = await service.require_locked(session, server_id)
     if_match.check(row.revision)
     await credentials.delete_credential(session, row, identity_id, caller, request.state.request_id)

@@ -50,7 +50,7 @@ ServerStatus = TypeAliasType(
     "ServerStatus",
     Annotated[
         Literal["active", "disabled"],
-        Field(description="A `disabled` server is listed to nobody and called by nobody."),
+        Field(description="A `disabled` server is not listed and cannot be called."),
     ],
 )
 NewTools = TypeAliasType(

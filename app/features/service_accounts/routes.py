@@ -42,7 +42,7 @@ Include = Annotated[
 async def list_service_accounts(
     caller: Reader, session: Session, runtime: CurrentRuntime, query: Annotated[ServiceAccountQuery, Query()]
 ) -> Page[ServiceAccountView]:
-    """Service accounts, newest first."""
+    """List service accounts, newest first."""
     if query.include:
         authorize(caller, Permission.AUDIT_READ)
     cursors = Cursors(runtime.peppers.derive("cursors"), "list_service_accounts", query.filters())
@@ -55,7 +55,7 @@ async def list_service_accounts(
 async def create_service_account(
     caller: Writer, session: Session, request: Request, response: Response, body: ServiceAccountCreate
 ) -> ServiceAccountView:
-    """Make a service account with at most the caller's own role."""
+    """Create a service account with at most the caller's own role."""
     account = await service.create(
         session,
         caller,
@@ -78,7 +78,7 @@ async def get_service_account(
     service_account_id: ServiceAccountId,
     include: Include = None,
 ) -> ServiceAccountView:
-    """One service account."""
+    """Read one service account."""
     if include:
         authorize(caller, Permission.AUDIT_READ)
     account = await service.load(session, service_account_id, include_ended=include is not None)
@@ -98,7 +98,7 @@ async def update_service_account(
     service_account_id: ServiceAccountId,
     body: ServiceAccountUpdate,
 ) -> ServiceAccountView:
-    """Change a service account. Nobody changes their own role or status."""
+    """Change a service account. You cannot change your own role or status."""
     account = await service.load(session, service_account_id, lock=True)
     if_match.check(account.revision)
     await service.change(session, caller, account, body.given(), request.state.request_id)
@@ -119,7 +119,7 @@ async def delete_service_account(
     if_match: IfMatch,
     service_account_id: ServiceAccountId,
 ) -> None:
-    """End a service account; its credentials and bearers are dead at once."""
+    """End a service account with its credentials and bearers."""
     account = await service.load(session, service_account_id, lock=True)
     if_match.check(account.revision)
     await service.end(session, caller, account, request.state.request_id)
@@ -136,7 +136,7 @@ async def list_credentials(
     service_account_id: ServiceAccountId,
     query: Annotated[ListQuery, Query()],
 ) -> Page[CredentialView]:
-    """The credentials of a service account, revoked ones too, newest first."""
+    """List the credentials of a service account, including revoked ones, newest first."""
     account = await service.load(session, service_account_id)
     filters = query.filters() | {"account": account.id}
     cursors = Cursors(runtime.peppers.derive("cursors"), "list_service_account_credentials", filters)
@@ -159,7 +159,7 @@ async def create_credential(
     response: Response,
     service_account_id: ServiceAccountId,
 ) -> IssuedCredential:
-    """Make a client secret. It is shown in this answer and never again."""
+    """Create a client secret. Only this response shows it."""
     account = await service.load(session, service_account_id, lock=True)
     made = await service.add_credential(session, runtime.peppers, caller, account, request.state.request_id)
     credential = CredentialView.from_row(made.row)
@@ -183,7 +183,7 @@ async def revoke_credential(
     service_account_id: ServiceAccountId,
     credential_id: KeyId,
 ) -> None:
-    """Revoke a client secret; every bearer under it is dead at once."""
+    """Revoke a client secret and all bearers issued for it."""
     account = await service.load(session, service_account_id, lock=True)
     request_id = request.state.request_id
     await service.revoke_credential(session, caller, account, credential_id, if_match, request_id)

@@ -70,7 +70,7 @@ async def sync_one_server(
 async def list_tools(
     query: Annotated[ToolQuery, Query()], caller: Reader, session: Session, runtime: CurrentRuntime
 ) -> Page[ToolView]:
-    """Tools, those made known last first."""
+    """List tools, newest first."""
     _asks_ended(caller, query.include)
     cursors = Cursors(runtime.peppers.derive("cursors"), "list_tools", query.filters())
     rows, next_cursor = await read_page(
@@ -86,7 +86,7 @@ async def list_tools(
 async def create_tool(
     body: ToolCreate, caller: Writer, session: Session, request: Request, response: Response
 ) -> ToolView:
-    """Make a tool known by hand, active at once. Syncing the server is the usual way."""
+    """Create a tool manually, active immediately. Usually, you sync the server instead."""
     row = await service.create(session, body, caller, request.state.request_id)
     response.headers["Location"] = f"{_TOOLS}/{format_id(TOOL, row.id)}"
     return _shown(row, response)
@@ -96,7 +96,7 @@ async def create_tool(
 async def get_tool(
     tool_id: ToolId, caller: Reader, session: Session, response: Response, include: IncludeEnded = None
 ) -> ToolView:
-    """One tool; a removed one with `include=ended`."""
+    """Read one tool; a removed one with `include=ended`."""
     _asks_ended(caller, include)
     return _shown(await service.require(session, tool_id, ended=include == "ended"), response)
 
@@ -108,7 +108,7 @@ async def get_tool(
     operation_id="get_tool_changes",
 )
 async def get_tool_changes(tool_id: ToolId, session: Session) -> ToolChanges:
-    """What differs between the approved definition of a tool and the one that waits, member by member."""
+    """Compare the approved definition of a tool with the pending one, by member."""
     row = await service.require(session, tool_id)
     return ToolChanges.of(row, await approved_content(session, row))
 
@@ -125,7 +125,7 @@ async def update_tool(
     if_match: IfMatch,
     response: Response,
 ) -> ToolView:
-    """Override the risk, or hold the tool in quarantine and let it go (merge patch)."""
+    """Change a tool: override the risk, or quarantine and release it (merge patch)."""
     server, row = await service.require_locked(session, tool_id)
     if_match.check(row.revision)
     await service.update(session, server, row, body, caller, request.state.request_id)
@@ -138,7 +138,7 @@ async def update_tool(
 async def delete_tool(
     tool_id: ToolId, caller: Writer, session: Session, request: Request, if_match: IfMatch
 ) -> None:
-    """Remove a tool, at once for every token. If a sync finds it again, it waits in quarantine."""
+    """Remove a tool, immediately for every token. If a sync finds it again, it is quarantined."""
     server, row = await service.require_locked(session, tool_id)
     if_match.check(row.revision)
     await service.remove(session, server, row, caller, request.state.request_id)
@@ -159,7 +159,7 @@ async def approve_tool(
     if_match: IfMatch,
     response: Response,
 ) -> ToolView:
-    """Accept the definition with this digest; the tool is active, and its annotations count for the risk."""
+    """Approve the definition with this digest. The tool becomes active, and its annotations determine the risk."""
     server, row = await service.require_locked(session, tool_id)
     if_match.check(row.revision)
     await service.approve(session, server, row, body.definition_digest, caller, request.state.request_id)

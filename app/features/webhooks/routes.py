@@ -48,7 +48,7 @@ def _secret(response: Response, webhook: Webhook, secret: str) -> WebhookSecretV
 async def list_webhooks(
     caller: Reader, session: Session, runtime: CurrentRuntime, query: Annotated[WebhookQuery, Query()]
 ) -> Page[WebhookView]:
-    """Webhooks, newest first."""
+    """List webhooks, newest first."""
     if query.include:
         authorize(caller, Permission.AUDIT_READ)
     cursors = Cursors(runtime.peppers.derive("cursors"), "list_webhooks", query.filters())
@@ -66,7 +66,7 @@ async def create_webhook(
     response: Response,
     body: WebhookCreate,
 ) -> WebhookSecretView:
-    """Make a webhook. Its signing secret is shown in this answer and never again."""
+    """Create a webhook. Only this response shows its signing secret."""
     request_id = request.state.request_id
     webhook, secret = await service.create(
         session, runtime.sealer, runtime.outbound.policy, body, caller, request_id
@@ -79,7 +79,7 @@ async def create_webhook(
 async def get_webhook(
     caller: Reader, session: Session, response: Response, webhook_id: WebhookId, include: Include = None
 ) -> WebhookView:
-    """One webhook, and how its endpoint fares."""
+    """Read one webhook, with the state of its endpoint."""
     if include:
         authorize(caller, Permission.AUDIT_READ)
     webhook = await service.load(session, webhook_id, include_ended=include is not None)
@@ -98,7 +98,7 @@ async def update_webhook(
     webhook_id: WebhookId,
     body: WebhookUpdate,
 ) -> WebhookView:
-    """Change a webhook. Made active again, it gets what waited."""
+    """Change a webhook. When it is active again, pending messages are delivered."""
     webhook = await service.load(session, webhook_id, lock=True)
     if_match.check(webhook.revision)
     policy, request_id = runtime.outbound.policy, request.state.request_id
@@ -113,7 +113,7 @@ async def update_webhook(
 async def delete_webhook(
     caller: Writer, session: Session, request: Request, if_match: IfMatch, webhook_id: WebhookId
 ) -> None:
-    """End a webhook. It is told nothing more, not even what waits; its signing secrets are destroyed."""
+    """End a webhook. Pending messages are not delivered, and its signing secrets are deleted."""
     webhook = await service.load(session, webhook_id, lock=True)
     if_match.check(webhook.revision)
     await service.end(session, webhook, caller, request.state.request_id)
@@ -130,7 +130,7 @@ async def rotate_webhook(
     webhook_id: WebhookId,
     body: WebhookRotate,
 ) -> WebhookSecretView:
-    """Give a webhook a new signing secret. For `overlap_s` seconds, messages are signed with those so far too."""
+    """Rotate the signing secret of a webhook. For `overlap_s` seconds, old secrets sign messages too."""
     webhook = await service.load(session, webhook_id, lock=True)
     if_match.check(webhook.revision)
     overlap, request_id = timedelta(seconds=body.overlap_s), request.state.request_id
@@ -148,7 +148,7 @@ async def rotate_webhook(
 async def create_webhook_test(
     caller: Writer, session: Session, request: Request, response: Response, webhook_id: WebhookId
 ) -> DeliveryView:
-    """Send a message of the type `webhook.test`. Read the delivery a moment later to see how it went."""
+    """Send a test message of the type `webhook.test`. Read the delivery to see the result."""
     webhook = await service.load(session, webhook_id, lock=True)
     delivery = await service.test(session, webhook, caller, request.state.request_id)
     set_etag(response, delivery.revision)
@@ -168,7 +168,7 @@ async def list_webhook_deliveries(
     webhook_id: WebhookId,
     query: Annotated[DeliveryQuery, Query()],
 ) -> Page[DeliveryView]:
-    """What was sent to a webhook in the last 30 days, or waits for it; newest first."""
+    """List the deliveries of a webhook: pending, and of the last 30 days, newest first."""
     webhook = await service.load(session, webhook_id)
     filters = query.filters() | {"webhook": webhook.id}
     cursors = Cursors(runtime.peppers.derive("cursors"), "list_webhook_deliveries", filters)
@@ -185,7 +185,7 @@ async def list_webhook_deliveries(
 async def get_webhook_delivery(
     session: Session, response: Response, webhook_id: WebhookId, delivery_id: DeliveryId
 ) -> DeliveryView:
-    """One message to a webhook, and how sending it went."""
+    """Read one delivery of a webhook, with its attempts."""
     webhook = await service.load(session, webhook_id)
     delivery = await service.load_delivery(session, webhook, delivery_id)
     set_etag(response, delivery.revision)
@@ -206,7 +206,7 @@ async def retry_webhook_delivery(
     webhook_id: WebhookId,
     delivery_id: DeliveryId,
 ) -> DeliveryView:
-    """Send a message again, whatever became of it. It keeps its id, by which a receiver knows it."""
+    """Send a message again, regardless of its state. It keeps its ID, so that receivers detect duplicates."""
     webhook = await service.load(session, webhook_id, lock=True)
     delivery = await service.load_delivery(session, webhook, delivery_id, lock=True)
     if_match.check(delivery.revision)

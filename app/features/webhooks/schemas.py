@@ -20,7 +20,7 @@ Events = Annotated[
     Field(
         min_length=1,
         max_length=100,
-        description="What it is told of.",
+        description="The event types that it receives.",
         examples=[["approval.requested", "identity.offboarded", "token.expiring"]],
     ),
 ]
@@ -188,7 +188,9 @@ class WebhookQuery(ListQuery):
     """Filters of the list of webhooks; each may be repeated, and then any of its values matches."""
 
     status: list[WebhookStatus] = Field(default_factory=list)
-    event: list[WebhookEvent] = Field(default_factory=list, description="Those that are told of it.")
+    event: list[WebhookEvent] = Field(
+        default_factory=list, description="Only webhooks that receive this event type."
+    )
     failing: bool = Field(default=False, description="Only those whose last attempt failed.")
     q: ShortText | None = Field(default=None, description="Text in the name.")
     include: Literal["ended"] | None = Field(

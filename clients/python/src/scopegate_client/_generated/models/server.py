@@ -56,7 +56,7 @@ class Server:
     """The environment variables that it is given, by name."""
 
     status: ServerStatus
-    """A `disabled` server is listed to nobody and called by nobody."""
+    """A `disabled` server is not listed and cannot be called."""
 
     new_tools: NewTools
     """What becomes of tools that a later sync finds: `quarantine` holds them until approved."""

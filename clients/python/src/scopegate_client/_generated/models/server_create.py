@@ -50,7 +50,7 @@ class ServerCreate:
     """The environment variables that it is given; a credential of the kind `env` has the values."""
 
     status: ServerStatus | Unset = UNSET
-    """A `disabled` server is listed to nobody and called by nobody."""
+    """A `disabled` server is not listed and cannot be called."""
 
     new_tools: NewTools | Unset = UNSET
     """What becomes of tools that a later sync finds: `quarantine` holds them until approved."""

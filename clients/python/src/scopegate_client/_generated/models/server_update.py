@@ -43,7 +43,7 @@ class ServerUpdate:
     """The same."""
 
     status: ServerStatus | Unset = UNSET
-    """A `disabled` server is listed to nobody and called by nobody."""
+    """A `disabled` server is not listed and cannot be called."""
 
     new_tools: NewTools | Unset = UNSET
     """What becomes of tools that a later sync finds: `quarantine` holds them until approved."""

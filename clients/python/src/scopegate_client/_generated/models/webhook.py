@@ -31,7 +31,7 @@ class Webhook:
     """Where messages go, by POST."""
 
     events: list[WebhookEvent]
-    """What it is told of."""
+    """The event types that it receives."""
 
     status: WebhookStatus
     """A `disabled` webhook is told nothing; what waited when it was disabled waits on, for three days in

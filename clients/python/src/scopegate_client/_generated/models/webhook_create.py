@@ -21,7 +21,7 @@ class WebhookCreate:
     webhooks sees it, and messages are signed."""
 
     events: list[WebhookEvent]
-    """What it is told of."""
+    """The event types that it receives."""
 
     description: None | str | Unset = UNSET
     """What it is for."""

@@ -24,7 +24,7 @@ class WebhookUpdate:
     """Messages that wait go there too."""
 
     events: list[WebhookEvent] | Unset = UNSET
-    """What it is told of."""
+    """The event types that it receives."""
 
     status: WebhookStatus | Unset = UNSET
     """A `disabled` webhook is told nothing; what waited when it was disabled waits on, for three days in

@@ -35,7 +35,7 @@ class AdministratorsResource(Resource):
         q: str | None = None,
         sort: AdministratorOrder | None = None,
     ) -> Listing[Administrator]:
-        """Administrators, newest first.
+        """List administrators, newest first.
 
         Needs the permission `administrators.read`.
 
@@ -64,7 +64,7 @@ class AdministratorsResource(Resource):
         self,
         administrator_id: str,
     ) -> Administrator:
-        """One administrator.
+        """Read one administrator.
 
         Needs the permission `administrators.read`.
 
@@ -83,7 +83,7 @@ class AdministratorsResource(Resource):
         *,
         if_match: int | str | None = None,
     ) -> Administrator:
-        """Keep an administrator out from now on, whatever their token says.
+        """Disable an administrator, regardless of their token.
 
         The service accounts that they answer for go on: suspend or offboard the identity to stop those too.
 
@@ -106,9 +106,9 @@ class AdministratorsResource(Resource):
         *,
         if_match: int | str | None = None,
     ) -> Administrator:
-        """Let a disabled administrator in again.
+        """Enable a disabled administrator.
 
-        What they may do, the provider says.
+        The provider determines their roles.
 
         Needs the permission `administrators.write`.
 
@@ -139,7 +139,7 @@ class AsyncAdministratorsResource(AsyncResource):
         q: str | None = None,
         sort: AdministratorOrder | None = None,
     ) -> AsyncListing[Administrator]:
-        """Administrators, newest first.
+        """List administrators, newest first.
 
         Needs the permission `administrators.read`.
 
@@ -168,7 +168,7 @@ class AsyncAdministratorsResource(AsyncResource):
         self,
         administrator_id: str,
     ) -> Administrator:
-        """One administrator.
+        """Read one administrator.
 
         Needs the permission `administrators.read`.
 
@@ -187,7 +187,7 @@ class AsyncAdministratorsResource(AsyncResource):
         *,
         if_match: int | str | None = None,
     ) -> Administrator:
-        """Keep an administrator out from now on, whatever their token says.
+        """Disable an administrator, regardless of their token.
 
         The service accounts that they answer for go on: suspend or offboard the identity to stop those too.
 
@@ -210,9 +210,9 @@ class AsyncAdministratorsResource(AsyncResource):
         *,
         if_match: int | str | None = None,
     ) -> Administrator:
-        """Let a disabled administrator in again.
+        """Enable a disabled administrator.
 
-        What they may do, the provider says.
+        The provider determines their roles.
 
         Needs the permission `administrators.write`.
 

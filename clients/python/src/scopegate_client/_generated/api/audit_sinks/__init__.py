@@ -42,7 +42,7 @@ class AuditSinksResource(Resource):
         include: Literal["ended"] | None = None,
         sort: AuditSinkOrder | None = None,
     ) -> Listing[AuditSink]:
-        """Audit sinks, newest first.
+        """List audit sinks, newest first.
 
         Needs the permission `audit_sinks.read`.
 
@@ -85,9 +85,9 @@ class AuditSinksResource(Resource):
         start: AuditSinkStart | Unset = UNSET,
         idempotency_key: str | None = None,
     ) -> AuditSink:
-        """Make an audit sink.
+        """Create an audit sink.
 
-        It is given the whole trail, whoever made it: all that `audit.read` lets one see.
+        It receives the whole audit log, regardless of who created it.
 
         Needs the permission `audit_sinks.write`.
 
@@ -124,7 +124,7 @@ class AuditSinksResource(Resource):
         *,
         include: Literal["ended"] | None = None,
     ) -> AuditSink:
-        """One audit sink, how far behind it is, and how its endpoint fares.
+        """Read one audit sink, with its lag and the state of its endpoint.
 
         Needs the permission `audit_sinks.read`.
 
@@ -147,7 +147,7 @@ class AuditSinksResource(Resource):
     ) -> None:
         """End an audit sink.
 
-        It is given nothing more, not even what waits; its credential is destroyed.
+        Pending events are not delivered, and its credential is deleted.
 
         Needs the permission `audit_sinks.write`.
 
@@ -181,7 +181,7 @@ class AuditSinksResource(Resource):
     ) -> AuditSink:
         """Change an audit sink.
 
-        It goes on where it was, and at once.
+        Delivery continues immediately where it stopped.
 
         Needs the permission `audit_sinks.write`.
 
@@ -219,7 +219,7 @@ class AuditSinksResource(Resource):
         *,
         if_match: int | str | None = None,
     ) -> AuditSink:
-        """Record an event `audit_sink.test`, which is sent with whatever waits, at once.
+        """Test an audit sink: record an event `audit_sink.test` and deliver pending events immediately.
 
         Read the sink a moment later: `delivered_at` or `error` says how it went.
 
@@ -252,7 +252,7 @@ class AsyncAuditSinksResource(AsyncResource):
         include: Literal["ended"] | None = None,
         sort: AuditSinkOrder | None = None,
     ) -> AsyncListing[AuditSink]:
-        """Audit sinks, newest first.
+        """List audit sinks, newest first.
 
         Needs the permission `audit_sinks.read`.
 
@@ -295,9 +295,9 @@ class AsyncAuditSinksResource(AsyncResource):
         start: AuditSinkStart | Unset = UNSET,
         idempotency_key: str | None = None,
     ) -> AuditSink:
-        """Make an audit sink.
+        """Create an audit sink.
 
-        It is given the whole trail, whoever made it: all that `audit.read` lets one see.
+        It receives the whole audit log, regardless of who created it.
 
         Needs the permission `audit_sinks.write`.
 
@@ -334,7 +334,7 @@ class AsyncAuditSinksResource(AsyncResource):
         *,
         include: Literal["ended"] | None = None,
     ) -> AuditSink:
-        """One audit sink, how far behind it is, and how its endpoint fares.
+        """Read one audit sink, with its lag and the state of its endpoint.
 
         Needs the permission `audit_sinks.read`.
 
@@ -357,7 +357,7 @@ class AsyncAuditSinksResource(AsyncResource):
     ) -> None:
         """End an audit sink.
 
-        It is given nothing more, not even what waits; its credential is destroyed.
+        Pending events are not delivered, and its credential is deleted.
 
         Needs the permission `audit_sinks.write`.
 
@@ -391,7 +391,7 @@ class AsyncAuditSinksResource(AsyncResource):
     ) -> AuditSink:
         """Change an audit sink.
 
-        It goes on where it was, and at once.
+        Delivery continues immediately where it stopped.
 
         Needs the permission `audit_sinks.write`.
 
@@ -429,7 +429,7 @@ class AsyncAuditSinksResource(AsyncResource):
         *,
         if_match: int | str | None = None,
     ) -> AuditSink:
-        """Record an event `audit_sink.test`, which is sent with whatever waits, at once.
+        """Test an audit sink: record an event `audit_sink.test` and deliver pending events immediately.
 
         Read the sink a moment later: `delivered_at` or `error` says how it went.
 

@@ -21,7 +21,7 @@ class HealthResource(Resource):
     def get_liveness(
         self,
     ) -> GetLivenessResponseGetLiveness:
-        """The process runs.
+        """Check that the process runs.
 
         Needs no bearer.
 
@@ -31,7 +31,7 @@ class HealthResource(Resource):
     def get_readiness(
         self,
     ) -> Any:
-        """The database answers, is migrated, and can record.
+        """Check that the database is reachable, migrated and writable.
 
         Warnings do not make it unready.
 
@@ -47,7 +47,7 @@ class AsyncHealthResource(AsyncResource):
     async def get_liveness(
         self,
     ) -> GetLivenessResponseGetLiveness:
-        """The process runs.
+        """Check that the process runs.
 
         Needs no bearer.
 
@@ -57,7 +57,7 @@ class AsyncHealthResource(AsyncResource):
     async def get_readiness(
         self,
     ) -> Any:
-        """The database answers, is migrated, and can record.
+        """Check that the database is reachable, migrated and writable.
 
         Warnings do not make it unready.
 

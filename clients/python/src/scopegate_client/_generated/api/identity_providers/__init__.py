@@ -53,7 +53,7 @@ class IdentityProvidersResource(Resource):
         include: Literal["ended"] | None = None,
         sort: IdentityProviderOrder | None = None,
     ) -> Listing[IdentityProvider]:
-        """Providers, newest first.
+        """List identity providers, newest first.
 
         Needs the permission `identity_providers.read`.
 
@@ -105,7 +105,7 @@ class IdentityProvidersResource(Resource):
     ) -> IdentityProvider:
         """Register an OpenID provider.
 
-        Its tokens open the API from now on, with the roles that the map gives.
+        The API accepts its tokens from now on, with the mapped roles.
 
         Needs the permission `identity_providers.write`.
 
@@ -157,7 +157,7 @@ class IdentityProvidersResource(Resource):
         *,
         include: Literal["ended"] | None = None,
     ) -> IdentityProvider:
-        """One provider.
+        """Read one identity provider.
 
         Needs the permission `identity_providers.read`.
 
@@ -178,9 +178,9 @@ class IdentityProvidersResource(Resource):
         *,
         if_match: int | str | None = None,
     ) -> None:
-        """End a provider: nobody signs in by it any more, at once.
+        """End an identity provider.
 
-        The identities that it made stay.
+        Sign-in with it stops immediately. Its identities stay.
 
         Needs the permission `identity_providers.write`.
 
@@ -215,9 +215,9 @@ class IdentityProvidersResource(Resource):
         status: IdentityProviderStatus | Unset = UNSET,
         if_match: int | str | None = None,
     ) -> IdentityProvider:
-        """Change a provider (merge patch).
+        """Change an identity provider (merge patch).
 
-        What it no longer gives is gone at the next request.
+        It takes effect with the next request.
 
         Needs the permission `identity_providers.write`.
 
@@ -388,7 +388,7 @@ class AsyncIdentityProvidersResource(AsyncResource):
         include: Literal["ended"] | None = None,
         sort: IdentityProviderOrder | None = None,
     ) -> AsyncListing[IdentityProvider]:
-        """Providers, newest first.
+        """List identity providers, newest first.
 
         Needs the permission `identity_providers.read`.
 
@@ -440,7 +440,7 @@ class AsyncIdentityProvidersResource(AsyncResource):
     ) -> IdentityProvider:
         """Register an OpenID provider.
 
-        Its tokens open the API from now on, with the roles that the map gives.
+        The API accepts its tokens from now on, with the mapped roles.
 
         Needs the permission `identity_providers.write`.
 
@@ -492,7 +492,7 @@ class AsyncIdentityProvidersResource(AsyncResource):
         *,
         include: Literal["ended"] | None = None,
     ) -> IdentityProvider:
-        """One provider.
+        """Read one identity provider.
 
         Needs the permission `identity_providers.read`.
 
@@ -513,9 +513,9 @@ class AsyncIdentityProvidersResource(AsyncResource):
         *,
         if_match: int | str | None = None,
     ) -> None:
-        """End a provider: nobody signs in by it any more, at once.
+        """End an identity provider.
 
-        The identities that it made stay.
+        Sign-in with it stops immediately. Its identities stay.
 
         Needs the permission `identity_providers.write`.
 
@@ -550,9 +550,9 @@ class AsyncIdentityProvidersResource(AsyncResource):
         status: IdentityProviderStatus | Unset = UNSET,
         if_match: int | str | None = None,
     ) -> IdentityProvider:
-        """Change a provider (merge patch).
+        """Change an identity provider (merge patch).
 
-        What it no longer gives is gone at the next request.
+        It takes effect with the next request.
 
         Needs the permission `identity_providers.write`.
 

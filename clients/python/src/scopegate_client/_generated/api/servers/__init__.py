@@ -59,7 +59,7 @@ class ServersResource(Resource):
         include: Literal["ended"] | None = None,
         sort: ServerOrder | None = None,
     ) -> Listing[Server]:
-        """Servers, newest first.
+        """List servers, newest first.
 
         Needs the permission `servers.read`.
 
@@ -124,7 +124,7 @@ class ServersResource(Resource):
             command: The program of a `stdio` server, by its absolute path. The operator says which may run.
             args: Its arguments. Whoever can list the host's processes sees them: no place for a secret.
             env_names: The environment variables that it is given; a credential of the kind `env` has the values.
-            status: A `disabled` server is listed to nobody and called by nobody.
+            status: A `disabled` server is not listed and cannot be called.
             new_tools: What becomes of tools that a later sync finds: `quarantine` holds them until approved.
             keep_arguments: Which calls' arguments are kept on record: none, those that wait for an approval, or all.
             requestable: Whether everybody who can sign in sees the server and its tools by their names, and may ask for
@@ -157,7 +157,7 @@ class ServersResource(Resource):
         *,
         include: Literal["ended"] | None = None,
     ) -> Server:
-        """One server.
+        """Read one server.
 
         Needs the permission `servers.read`.
 
@@ -178,9 +178,9 @@ class ServersResource(Resource):
         *,
         if_match: int | str | None = None,
     ) -> None:
-        """End a server, at once for every token.
+        """End a server, immediately for every token.
 
-        Its credentials are destroyed, its slug rests for 90 days.
+        Its credentials are deleted, and its slug is reserved for 90 days.
 
         Needs the permission `servers.write`.
 
@@ -229,7 +229,7 @@ class ServersResource(Resource):
             command: Of a `stdio` server; only while no credential is stored.
             args: The same.
             env_names: The same.
-            status: A `disabled` server is listed to nobody and called by nobody.
+            status: A `disabled` server is not listed and cannot be called.
             new_tools: What becomes of tools that a later sync finds: `quarantine` holds them until approved.
             keep_arguments: Which calls' arguments are kept on record: none, those that wait for an approval, or all.
             requestable: Whether everybody who can sign in sees the server and its tools by their names, and may ask for
@@ -267,7 +267,7 @@ class ServersResource(Resource):
         *,
         if_match: int | str | None = None,
     ) -> UpstreamCredential:
-        """Set what calls to the server carry in place of the client's token.
+        """Set the credential of a server, which replaces the client's token.
 
         It can be replaced, never read.
 
@@ -293,7 +293,7 @@ class ServersResource(Resource):
         *,
         if_match: int | str | None = None,
     ) -> None:
-        """Remove the server's own credential: calls carry none.
+        """Remove the credential of a server: calls carry none.
 
         `If-Match` takes the server's `ETag`.
 
@@ -316,7 +316,7 @@ class ServersResource(Resource):
         *,
         page_size: int | None = None,
     ) -> Listing[UpstreamCredential]:
-        """Which credentials there are for a server, its own and those of identities, the newest first.
+        """List the credentials of a server, its own and those of identities, newest first.
 
         Needs the permission `servers.read`.
 
@@ -345,7 +345,7 @@ class ServersResource(Resource):
         *,
         if_match: int | str | None = None,
     ) -> UpstreamCredential:
-        """Set what one identity's calls to the server carry, in place of the server's own credential.
+        """Set the credential for one identity's calls to a server, instead of the server's own.
 
         `If-Match` takes the server's `ETag`.
 
@@ -372,7 +372,7 @@ class ServersResource(Resource):
         *,
         if_match: int | str | None = None,
     ) -> None:
-        """Remove one identity's credential: its calls carry the server's own.
+        """Remove the credential of one identity: its calls carry the server's own.
 
         `If-Match` takes the server's `ETag`.
 
@@ -395,7 +395,7 @@ class ServersResource(Resource):
         self,
         server_id: str,
     ) -> ServerInstructions:
-        """What the server says of its use, as it was read last, and what of it clients are told.
+        """Read the instructions of a server: the latest text and the approved one that clients get.
 
         Needs the permission `servers.read`.
 
@@ -415,7 +415,7 @@ class ServersResource(Resource):
         digest: str,
         if_match: int | str | None = None,
     ) -> ServerInstructions:
-        """Accept what the server says of its use, the text with this digest.
+        """Approve the instructions of a server, the text with this digest.
 
         Clients that reach all of the server are told. `If-Match` takes the server's `ETag`.
 
@@ -477,7 +477,7 @@ class AsyncServersResource(AsyncResource):
         include: Literal["ended"] | None = None,
         sort: ServerOrder | None = None,
     ) -> AsyncListing[Server]:
-        """Servers, newest first.
+        """List servers, newest first.
 
         Needs the permission `servers.read`.
 
@@ -542,7 +542,7 @@ class AsyncServersResource(AsyncResource):
             command: The program of a `stdio` server, by its absolute path. The operator says which may run.
             args: Its arguments. Whoever can list the host's processes sees them: no place for a secret.
             env_names: The environment variables that it is given; a credential of the kind `env` has the values.
-            status: A `disabled` server is listed to nobody and called by nobody.
+            status: A `disabled` server is not listed and cannot be called.
             new_tools: What becomes of tools that a later sync finds: `quarantine` holds them until approved.
             keep_arguments: Which calls' arguments are kept on record: none, those that wait for an approval, or all.
             requestable: Whether everybody who can sign in sees the server and its tools by their names, and may ask for
@@ -575,7 +575,7 @@ class AsyncServersResource(AsyncResource):
         *,
         include: Literal["ended"] | None = None,
     ) -> Server:
-        """One server.
+        """Read one server.
 
         Needs the permission `servers.read`.
 
@@ -596,9 +596,9 @@ class AsyncServersResource(AsyncResource):
         *,
         if_match: int | str | None = None,
     ) -> None:
-        """End a server, at once for every token.
+        """End a server, immediately for every token.
 
-        Its credentials are destroyed, its slug rests for 90 days.
+        Its credentials are deleted, and its slug is reserved for 90 days.
 
         Needs the permission `servers.write`.
 
@@ -647,7 +647,7 @@ class AsyncServersResource(AsyncResource):
             command: Of a `stdio` server; only while no credential is stored.
             args: The same.
             env_names: The same.
-            status: A `disabled` server is listed to nobody and called by nobody.
+            status: A `disabled` server is not listed and cannot be called.
             new_tools: What becomes of tools that a later sync finds: `quarantine` holds them until approved.
             keep_arguments: Which calls' arguments are kept on record: none, those that wait for an approval, or all.
             requestable: Whether everybody who can sign in sees the server and its tools by their names, and may ask for
@@ -685,7 +685,7 @@ class AsyncServersResource(AsyncResource):
         *,
         if_match: int | str | None = None,
     ) -> UpstreamCredential:
-        """Set what calls to the server carry in place of the client's token.
+        """Set the credential of a server, which replaces the client's token.
 
         It can be replaced, never read.
 
@@ -711,7 +711,7 @@ class AsyncServersResource(AsyncResource):
         *,
         if_match: int | str | None = None,
     ) -> None:
-        """Remove the server's own credential: calls carry none.
+        """Remove the credential of a server: calls carry none.
 
         `If-Match` takes the server's `ETag`.
 
@@ -734,7 +734,7 @@ class AsyncServersResource(AsyncResource):
         *,
         page_size: int | None = None,
     ) -> AsyncListing[UpstreamCredential]:
-        """Which credentials there are for a server, its own and those of identities, the newest first.
+        """List the credentials of a server, its own and those of identities, newest first.
 
         Needs the permission `servers.read`.
 
@@ -763,7 +763,7 @@ class AsyncServersResource(AsyncResource):
         *,
         if_match: int | str | None = None,
     ) -> UpstreamCredential:
-        """Set what one identity's calls to the server carry, in place of the server's own credential.
+        """Set the credential for one identity's calls to a server, instead of the server's own.
 
         `If-Match` takes the server's `ETag`.
 
@@ -790,7 +790,7 @@ class AsyncServersResource(AsyncResource):
         *,
         if_match: int | str | None = None,
     ) -> None:
-        """Remove one identity's credential: its calls carry the server's own.
+        """Remove the credential of one identity: its calls carry the server's own.
 
         `If-Match` takes the server's `ETag`.
 
@@ -813,7 +813,7 @@ class AsyncServersResource(AsyncResource):
         self,
         server_id: str,
     ) -> ServerInstructions:
-        """What the server says of its use, as it was read last, and what of it clients are told.
+        """Read the instructions of a server: the latest text and the approved one that clients get.
 
         Needs the permission `servers.read`.
 
@@ -833,7 +833,7 @@ class AsyncServersResource(AsyncResource):
         digest: str,
         if_match: int | str | None = None,
     ) -> ServerInstructions:
-        """Accept what the server says of its use, the text with this digest.
+        """Approve the instructions of a server, the text with this digest.
 
         Clients that reach all of the server are told. `If-Match` takes the server's `ETag`.
 

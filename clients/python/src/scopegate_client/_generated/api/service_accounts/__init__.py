@@ -42,7 +42,7 @@ class ServiceAccountsResource(Resource):
         include: Literal["ended"] | None = None,
         sort: ServiceAccountOrder | None = None,
     ) -> Listing[ServiceAccount]:
-        """Service accounts, newest first.
+        """List service accounts, newest first.
 
         Needs the permission `service_accounts.read`.
 
@@ -77,7 +77,7 @@ class ServiceAccountsResource(Resource):
         role: Role,
         idempotency_key: str | None = None,
     ) -> ServiceAccount:
-        """Make a service account with at most the caller's own role.
+        """Create a service account with at most the caller's own role.
 
         Needs the permission `service_accounts.write`.
 
@@ -102,7 +102,7 @@ class ServiceAccountsResource(Resource):
         *,
         include: Literal["ended"] | None = None,
     ) -> ServiceAccount:
-        """One service account.
+        """Read one service account.
 
         Needs the permission `service_accounts.read`.
 
@@ -123,7 +123,7 @@ class ServiceAccountsResource(Resource):
         *,
         if_match: int | str | None = None,
     ) -> None:
-        """End a service account; its credentials and bearers are dead at once.
+        """End a service account with its credentials and bearers.
 
         Needs the permission `service_accounts.write`.
 
@@ -150,7 +150,7 @@ class ServiceAccountsResource(Resource):
     ) -> ServiceAccount:
         """Change a service account.
 
-        Nobody changes their own role or status.
+        You cannot change your own role or status.
 
         Needs the permission `service_accounts.write`.
 
@@ -181,7 +181,7 @@ class ServiceAccountsResource(Resource):
         created_after: datetime.datetime | None = None,
         created_before: datetime.datetime | None = None,
     ) -> Listing[ServiceAccountCredential]:
-        """The credentials of a service account, revoked ones too, newest first.
+        """List the credentials of a service account, including revoked ones, newest first.
 
         Needs the permission `service_accounts.read`.
 
@@ -207,9 +207,9 @@ class ServiceAccountsResource(Resource):
         *,
         idempotency_key: str | None = None,
     ) -> IssuedCredential:
-        """Make a client secret.
+        """Create a client secret.
 
-        It is shown in this answer and never again.
+        Only this response shows it.
 
         Needs the permission `service_accounts.write`.
 
@@ -231,7 +231,7 @@ class ServiceAccountsResource(Resource):
         *,
         if_match: int | str | None = None,
     ) -> None:
-        """Revoke a client secret; every bearer under it is dead at once.
+        """Revoke a client secret and all bearers issued for it.
 
         Needs the permission `service_accounts.write`.
 
@@ -265,7 +265,7 @@ class AsyncServiceAccountsResource(AsyncResource):
         include: Literal["ended"] | None = None,
         sort: ServiceAccountOrder | None = None,
     ) -> AsyncListing[ServiceAccount]:
-        """Service accounts, newest first.
+        """List service accounts, newest first.
 
         Needs the permission `service_accounts.read`.
 
@@ -300,7 +300,7 @@ class AsyncServiceAccountsResource(AsyncResource):
         role: Role,
         idempotency_key: str | None = None,
     ) -> ServiceAccount:
-        """Make a service account with at most the caller's own role.
+        """Create a service account with at most the caller's own role.
 
         Needs the permission `service_accounts.write`.
 
@@ -325,7 +325,7 @@ class AsyncServiceAccountsResource(AsyncResource):
         *,
         include: Literal["ended"] | None = None,
     ) -> ServiceAccount:
-        """One service account.
+        """Read one service account.
 
         Needs the permission `service_accounts.read`.
 
@@ -346,7 +346,7 @@ class AsyncServiceAccountsResource(AsyncResource):
         *,
         if_match: int | str | None = None,
     ) -> None:
-        """End a service account; its credentials and bearers are dead at once.
+        """End a service account with its credentials and bearers.
 
         Needs the permission `service_accounts.write`.
 
@@ -373,7 +373,7 @@ class AsyncServiceAccountsResource(AsyncResource):
     ) -> ServiceAccount:
         """Change a service account.
 
-        Nobody changes their own role or status.
+        You cannot change your own role or status.
 
         Needs the permission `service_accounts.write`.
 
@@ -404,7 +404,7 @@ class AsyncServiceAccountsResource(AsyncResource):
         created_after: datetime.datetime | None = None,
         created_before: datetime.datetime | None = None,
     ) -> AsyncListing[ServiceAccountCredential]:
-        """The credentials of a service account, revoked ones too, newest first.
+        """List the credentials of a service account, including revoked ones, newest first.
 
         Needs the permission `service_accounts.read`.
 
@@ -430,9 +430,9 @@ class AsyncServiceAccountsResource(AsyncResource):
         *,
         idempotency_key: str | None = None,
     ) -> IssuedCredential:
-        """Make a client secret.
+        """Create a client secret.
 
-        It is shown in this answer and never again.
+        Only this response shows it.
 
         Needs the permission `service_accounts.write`.
 
@@ -454,7 +454,7 @@ class AsyncServiceAccountsResource(AsyncResource):
         *,
         if_match: int | str | None = None,
     ) -> None:
-        """Revoke a client secret; every bearer under it is dead at once.
+        """Revoke a client secret and all bearers issued for it.
 
         Needs the permission `service_accounts.write`.
 

@@ -48,7 +48,7 @@ class ToolsResource(Resource):
         include: Literal["ended"] | None = None,
         sort: ToolOrder | None = None,
     ) -> Listing[Tool]:
-        """Tools, those made known last first.
+        """List tools, newest first.
 
         Needs the permission `tools.read`.
 
@@ -90,9 +90,9 @@ class ToolsResource(Resource):
         risk: Risk | None | Unset = UNSET,
         idempotency_key: str | None = None,
     ) -> Tool:
-        """Make a tool known by hand, active at once.
+        """Create a tool manually, active immediately.
 
-        Syncing the server is the usual way.
+        Usually, you sync the server instead.
 
         Needs the permission `tools.write`.
 
@@ -127,7 +127,7 @@ class ToolsResource(Resource):
         *,
         include: Literal["ended"] | None = None,
     ) -> Tool:
-        """One tool; a removed one with `include=ended`.
+        """Read one tool; a removed one with `include=ended`.
 
         Needs the permission `tools.read`.
 
@@ -148,9 +148,9 @@ class ToolsResource(Resource):
         *,
         if_match: int | str | None = None,
     ) -> None:
-        """Remove a tool, at once for every token.
+        """Remove a tool, immediately for every token.
 
-        If a sync finds it again, it waits in quarantine.
+        If a sync finds it again, it is quarantined.
 
         Needs the permission `tools.write`.
 
@@ -173,7 +173,7 @@ class ToolsResource(Resource):
         state: SettableToolState | Unset = UNSET,
         if_match: int | str | None = None,
     ) -> Tool:
-        """Override the risk, or hold the tool in quarantine and let it go (merge patch).
+        """Change a tool: override the risk, or quarantine and release it (merge patch).
 
         Needs the permission `tools.write`.
 
@@ -231,7 +231,9 @@ class ToolsResource(Resource):
         definition_digest: str,
         if_match: int | str | None = None,
     ) -> Tool:
-        """Accept the definition with this digest; the tool is active, and its annotations count for the risk.
+        """Approve the definition with this digest.
+
+        The tool becomes active, and its annotations determine the risk.
 
         Needs the permission `tools.write`.
 
@@ -252,7 +254,7 @@ class ToolsResource(Resource):
         self,
         tool_id: str,
     ) -> ToolChanges:
-        """What differs between the approved definition of a tool and the one that waits, member by member.
+        """Compare the approved definition of a tool with the pending one, by member.
 
         Needs the permission `tools.read`.
 
@@ -319,7 +321,7 @@ class AsyncToolsResource(AsyncResource):
         include: Literal["ended"] | None = None,
         sort: ToolOrder | None = None,
     ) -> AsyncListing[Tool]:
-        """Tools, those made known last first.
+        """List tools, newest first.
 
         Needs the permission `tools.read`.
 
@@ -361,9 +363,9 @@ class AsyncToolsResource(AsyncResource):
         risk: Risk | None | Unset = UNSET,
         idempotency_key: str | None = None,
     ) -> Tool:
-        """Make a tool known by hand, active at once.
+        """Create a tool manually, active immediately.
 
-        Syncing the server is the usual way.
+        Usually, you sync the server instead.
 
         Needs the permission `tools.write`.
 
@@ -398,7 +400,7 @@ class AsyncToolsResource(AsyncResource):
         *,
         include: Literal["ended"] | None = None,
     ) -> Tool:
-        """One tool; a removed one with `include=ended`.
+        """Read one tool; a removed one with `include=ended`.
 
         Needs the permission `tools.read`.
 
@@ -419,9 +421,9 @@ class AsyncToolsResource(AsyncResource):
         *,
         if_match: int | str | None = None,
     ) -> None:
-        """Remove a tool, at once for every token.
+        """Remove a tool, immediately for every token.
 
-        If a sync finds it again, it waits in quarantine.
+        If a sync finds it again, it is quarantined.
 
         Needs the permission `tools.write`.
 
@@ -444,7 +446,7 @@ class AsyncToolsResource(AsyncResource):
         state: SettableToolState | Unset = UNSET,
         if_match: int | str | None = None,
     ) -> Tool:
-        """Override the risk, or hold the tool in quarantine and let it go (merge patch).
+        """Change a tool: override the risk, or quarantine and release it (merge patch).
 
         Needs the permission `tools.write`.
 
@@ -502,7 +504,9 @@ class AsyncToolsResource(AsyncResource):
         definition_digest: str,
         if_match: int | str | None = None,
     ) -> Tool:
-        """Accept the definition with this digest; the tool is active, and its annotations count for the risk.
+        """Approve the definition with this digest.
+
+        The tool becomes active, and its annotations determine the risk.
 
         Needs the permission `tools.write`.
 
@@ -523,7 +527,7 @@ class AsyncToolsResource(AsyncResource):
         self,
         tool_id: str,
     ) -> ToolChanges:
-        """What differs between the approved definition of a tool and the one that waits, member by member.
+        """Compare the approved definition of a tool with the pending one, by member.
 
         Needs the permission `tools.read`.
 

@@ -45,7 +45,7 @@ class WebhooksResource(Resource):
         include: Literal["ended"] | None = None,
         sort: WebhookOrder | None = None,
     ) -> Listing[Webhook]:
-        """Webhooks, newest first.
+        """List webhooks, newest first.
 
         Needs the permission `webhooks.read`.
 
@@ -53,7 +53,7 @@ class WebhooksResource(Resource):
             page_size: How many to fetch at a time, at most 200.
             created_after: Only those made after this time.
             created_before: Only those made before this time.
-            event: Those that are told of it.
+            event: Only webhooks that receive this event type.
             failing: Only those whose last attempt failed.
             q: Text in the name.
             include: `ended` shows ended ones too; needs the permission audit.read.
@@ -83,9 +83,9 @@ class WebhooksResource(Resource):
         description: str | None | Unset = UNSET,
         idempotency_key: str | None = None,
     ) -> IssuedWebhookSecret:
-        """Make a webhook.
+        """Create a webhook.
 
-        Its signing secret is shown in this answer and never again.
+        Only this response shows its signing secret.
 
         Needs the permission `webhooks.write`.
 
@@ -93,7 +93,7 @@ class WebhooksResource(Resource):
             name: What people call it.
             url: Over https, or http to an address of an allowed network. Put no secret into it: whoever may read
                 webhooks sees it, and messages are signed.
-            events: What it is told of.
+            events: The event types that it receives.
             description: What it is for.
             idempotency_key: Made for you, one for each call. Give your own to make repeating the call itself safe.
         """
@@ -113,7 +113,7 @@ class WebhooksResource(Resource):
         *,
         include: Literal["ended"] | None = None,
     ) -> Webhook:
-        """One webhook, and how its endpoint fares.
+        """Read one webhook, with the state of its endpoint.
 
         Needs the permission `webhooks.read`.
 
@@ -136,7 +136,7 @@ class WebhooksResource(Resource):
     ) -> None:
         """End a webhook.
 
-        It is told nothing more, not even what waits; its signing secrets are destroyed.
+        Pending messages are not delivered, and its signing secrets are deleted.
 
         Needs the permission `webhooks.write`.
 
@@ -164,7 +164,7 @@ class WebhooksResource(Resource):
     ) -> Webhook:
         """Change a webhook.
 
-        Made active again, it gets what waited.
+        When it is active again, pending messages are delivered.
 
         Needs the permission `webhooks.write`.
 
@@ -173,7 +173,7 @@ class WebhooksResource(Resource):
             name: What people call it.
             description: What it is for.
             url: Messages that wait go there too.
-            events: What it is told of.
+            events: The event types that it receives.
             status: A `disabled` webhook is told nothing; what waited when it was disabled waits on, for three days
                 in all.
             if_match: The `revision` that you have seen: the change is refused if there is another by now.
@@ -200,7 +200,7 @@ class WebhooksResource(Resource):
         state: WebhookDeliveryState | Sequence[WebhookDeliveryState] | None = None,
         type: str | Sequence[str] | None = None,
     ) -> Listing[WebhookDelivery]:
-        """What was sent to a webhook in the last 30 days, or waits for it; newest first.
+        """List the deliveries of a webhook: pending, and of the last 30 days, newest first.
 
         Needs the permission `webhooks.read`.
 
@@ -228,7 +228,7 @@ class WebhooksResource(Resource):
         webhook_id: str,
         delivery_id: str,
     ) -> WebhookDelivery:
-        """One message to a webhook, and how sending it went.
+        """Read one delivery of a webhook, with its attempts.
 
         Needs the permission `webhooks.read`.
 
@@ -250,9 +250,9 @@ class WebhooksResource(Resource):
         *,
         if_match: int | str | None = None,
     ) -> WebhookDelivery:
-        """Send a message again, whatever became of it.
+        """Send a message again, regardless of its state.
 
-        It keeps its id, by which a receiver knows it.
+        It keeps its ID, so that receivers detect duplicates.
 
         Needs the permission `webhooks.write`.
 
@@ -276,9 +276,9 @@ class WebhooksResource(Resource):
         overlap_s: int | Unset = UNSET,
         if_match: int | str | None = None,
     ) -> IssuedWebhookSecret:
-        """Give a webhook a new signing secret.
+        """Rotate the signing secret of a webhook.
 
-        For `overlap_s` seconds, messages are signed with those so far too.
+        For `overlap_s` seconds, old secrets sign messages too.
 
         Needs the permission `webhooks.write`.
 
@@ -301,9 +301,9 @@ class WebhooksResource(Resource):
         *,
         idempotency_key: str | None = None,
     ) -> WebhookDelivery:
-        """Send a message of the type `webhook.test`.
+        """Send a test message of the type `webhook.test`.
 
-        Read the delivery a moment later to see how it went.
+        Read the delivery to see the result.
 
         Needs the permission `webhooks.write`.
 
@@ -335,7 +335,7 @@ class AsyncWebhooksResource(AsyncResource):
         include: Literal["ended"] | None = None,
         sort: WebhookOrder | None = None,
     ) -> AsyncListing[Webhook]:
-        """Webhooks, newest first.
+        """List webhooks, newest first.
 
         Needs the permission `webhooks.read`.
 
@@ -343,7 +343,7 @@ class AsyncWebhooksResource(AsyncResource):
             page_size: How many to fetch at a time, at most 200.
             created_after: Only those made after this time.
             created_before: Only those made before this time.
-            event: Those that are told of it.
+            event: Only webhooks that receive this event type.
             failing: Only those whose last attempt failed.
             q: Text in the name.
             include: `ended` shows ended ones too; needs the permission audit.read.
@@ -373,9 +373,9 @@ class AsyncWebhooksResource(AsyncResource):
         description: str | None | Unset = UNSET,
         idempotency_key: str | None = None,
     ) -> IssuedWebhookSecret:
-        """Make a webhook.
+        """Create a webhook.
 
-        Its signing secret is shown in this answer and never again.
+        Only this response shows its signing secret.
 
         Needs the permission `webhooks.write`.
 
@@ -383,7 +383,7 @@ class AsyncWebhooksResource(AsyncResource):
             name: What people call it.
             url: Over https, or http to an address of an allowed network. Put no secret into it: whoever may read
                 webhooks sees it, and messages are signed.
-            events: What it is told of.
+            events: The event types that it receives.
             description: What it is for.
             idempotency_key: Made for you, one for each call. Give your own to make repeating the call itself safe.
         """
@@ -403,7 +403,7 @@ class AsyncWebhooksResource(AsyncResource):
         *,
         include: Literal["ended"] | None = None,
     ) -> Webhook:
-        """One webhook, and how its endpoint fares.
+        """Read one webhook, with the state of its endpoint.
 
         Needs the permission `webhooks.read`.
 
@@ -426,7 +426,7 @@ class AsyncWebhooksResource(AsyncResource):
     ) -> None:
         """End a webhook.
 
-        It is told nothing more, not even what waits; its signing secrets are destroyed.
+        Pending messages are not delivered, and its signing secrets are deleted.
 
         Needs the permission `webhooks.write`.
 
@@ -454,7 +454,7 @@ class AsyncWebhooksResource(AsyncResource):
     ) -> Webhook:
         """Change a webhook.
 
-        Made active again, it gets what waited.
+        When it is active again, pending messages are delivered.
 
         Needs the permission `webhooks.write`.
 
@@ -463,7 +463,7 @@ class AsyncWebhooksResource(AsyncResource):
             name: What people call it.
             description: What it is for.
             url: Messages that wait go there too.
-            events: What it is told of.
+            events: The event types that it receives.
             status: A `disabled` webhook is told nothing; what waited when it was disabled waits on, for three days
                 in all.
             if_match: The `revision` that you have seen: the change is refused if there is another by now.
@@ -490,7 +490,7 @@ class AsyncWebhooksResource(AsyncResource):
         state: WebhookDeliveryState | Sequence[WebhookDeliveryState] | None = None,
         type: str | Sequence[str] | None = None,
     ) -> AsyncListing[WebhookDelivery]:
-        """What was sent to a webhook in the last 30 days, or waits for it; newest first.
+        """List the deliveries of a webhook: pending, and of the last 30 days, newest first.
 
         Needs the permission `webhooks.read`.
 
@@ -518,7 +518,7 @@ class AsyncWebhooksResource(AsyncResource):
         webhook_id: str,
         delivery_id: str,
     ) -> WebhookDelivery:
-        """One message to a webhook, and how sending it went.
+        """Read one delivery of a webhook, with its attempts.
 
         Needs the permission `webhooks.read`.
 
@@ -540,9 +540,9 @@ class AsyncWebhooksResource(AsyncResource):
         *,
         if_match: int | str | None = None,
     ) -> WebhookDelivery:
-        """Send a message again, whatever became of it.
+        """Send a message again, regardless of its state.
 
-        It keeps its id, by which a receiver knows it.
+        It keeps its ID, so that receivers detect duplicates.
 
         Needs the permission `webhooks.write`.
 
@@ -566,9 +566,9 @@ class AsyncWebhooksResource(AsyncResource):
         overlap_s: int | Unset = UNSET,
         if_match: int | str | None = None,
     ) -> IssuedWebhookSecret:
-        """Give a webhook a new signing secret.
+        """Rotate the signing secret of a webhook.
 
-        For `overlap_s` seconds, messages are signed with those so far too.
+        For `overlap_s` seconds, old secrets sign messages too.
 
         Needs the permission `webhooks.write`.
 
@@ -591,9 +591,9 @@ class AsyncWebhooksResource(AsyncResource):
         *,
         idempotency_key: str | None = None,
     ) -> WebhookDelivery:
-        """Send a message of the type `webhook.test`.
+        """Send a test message of the type `webhook.test`.
 
-        Read the delivery a moment later to see how it went.
+        Read the delivery to see the result.
 
         Needs the permission `webhooks.write`.
 
