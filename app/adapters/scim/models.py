@@ -106,7 +106,7 @@ class Group(Resource[Any]):
     __schema__ = URN("urn:ietf:params:scim:schemas:core:2.0:Group")
 
     display_name: Annotated[str | None, Uniqueness.server, Required.true] = None
-    """The name; unique among the directory's groups, whatever its case."""
+    """The name; unique among the directory's groups, ignoring case."""
     members: list[GroupMember] | None = None
     """Who is in it."""
     Members: ClassVar[type[ComplexAttribute]] = GroupMember

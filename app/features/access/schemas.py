@@ -44,7 +44,7 @@ AskedArguments = TypeAliasType(
 
 ServerPart = TypeAliasType(
     "ServerPart",
-    Annotated[Literal["resources", "prompts"], Field(description="What a server has beside its tools.")],
+    Annotated[Literal["resources", "prompts"], Field(description="A part of a server other than tools.")],
 )
 
 GrantFault = TypeAliasType(

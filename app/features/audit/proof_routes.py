@@ -42,7 +42,7 @@ TreeSize = Annotated[
 
 @router.get("/keys", operation_id="list_audit_event_keys")
 async def list_audit_event_keys(session: Session, runtime: CurrentRuntime) -> AuditLogKeys:
-    """The public keys that signatures of checkpoints are checked with.
+    """List the public keys for checkpoint signatures.
 
     There is one for each name that the log has had. They are no secret.
     """
@@ -57,7 +57,7 @@ async def list_audit_event_keys(session: Session, runtime: CurrentRuntime) -> Au
 async def list_audit_event_checkpoints(
     session: Session, runtime: CurrentRuntime, limit: Limit = DEFAULT_LIMIT, cursor: CursorParameter = None
 ) -> Page[AuditCheckpointView]:
-    """Checkpoints of the sealed trail, the largest first, which is the newest."""
+    """List checkpoints of the sealed audit log, newest first."""
     cursors = Cursors(runtime.peppers.derive("cursors"), "list_audit_checkpoints", {})
     position = cursors.read(cursor)
     statement = select(AuditCheckpoint).order_by(col(AuditCheckpoint.tree_size).desc()).limit(limit + 1)
@@ -82,7 +82,7 @@ async def list_audit_event_checkpoints(
 
 @router.get("/checkpoints/{tree_size}", operation_id="get_audit_event_checkpoint")
 async def get_audit_event_checkpoint(session: Session, tree_size: TreeSize) -> AuditCheckpointView:
-    """One checkpoint."""
+    """Read one checkpoint."""
     return _view(await checkpoint_named(await connection_of(session), tree_size))
 
 
@@ -92,7 +92,7 @@ async def get_audit_event_consistency(
     tree_size: TreeSize,
     from_: Annotated[int, Query(alias="from", ge=0, le=_LARGEST, description="The size that the log had.")],
 ) -> AuditConsistencyProof:
-    """The proof that the trail of a checkpoint begins with an older one."""
+    """Read the consistency proof between a checkpoint and an older one."""
     checkpoint, hashes = await prove_consistency(await connection_of(session), from_, tree_size)
     return AuditConsistencyProof(
         old_size=from_, tree_size=tree_size, checkpoint=checkpoint.note, hashes=_hex(hashes)
@@ -106,7 +106,7 @@ async def get_audit_event_range(
     from_: Annotated[int, Query(alias="from", ge=0, le=_LARGEST, description="The first position.")],
     to: Annotated[int, Query(ge=1, le=_LARGEST, description="The position after the last one.")],
 ) -> AuditRangeProof:
-    """The proof of a range of exported leaves (`format=leaves` of the export)."""
+    """Read the proof of a range of exported leaves (`format=leaves` of the export)."""
     checkpoint, hashes = await prove_range(await connection_of(session), from_, to, tree_size)
     said = {"from": from_, "to": to, "checkpoint": checkpoint.note, "hashes": _hex(hashes)}
     return AuditRangeProof.model_validate(said)
@@ -114,7 +114,7 @@ async def get_audit_event_range(
 
 @router.get("/{event_id}/proof", operation_id="get_audit_event_proof")
 async def get_audit_event_proof(session: Session, event_id: EventId) -> AuditEventProof:
-    """The proof that an event is in the sealed trail; 404 `not_sealed_yet` in its first seconds."""
+    """Read the inclusion proof of an event; 404 `not_sealed_yet` in its first seconds."""
     proof = await prove_event(await connection_of(session), event_id)
     return AuditEventProof(
         event_id=event_id,

@@ -278,7 +278,7 @@ def ascending(query: AuditFilters, named: Named, after: Position, end: Position,
 
 
 def by_id(id: UUID) -> Select[Any]:
-    """One event, a call with its outcome."""
+    """Read one audit event, a call with its outcome."""
     statement, _, _ = _folded(AuditEvent)
     return statement.where(col(AuditEvent.id) == id)
 

@@ -49,7 +49,7 @@ router = APIRouter(
 async def get_audit_stats(
     session: Session, runtime: CurrentRuntime, query: Annotated[AuditStatsQuery, Query()]
 ) -> AuditStatsView:
-    """How many events there were, by the hour. Cheap however long the trail is, and of the moment."""
+    """Count audit events by hour. Cheap however long the trail is, and of the moment."""
     return await count_hours(session, query, runtime.clock())
 
 
@@ -71,7 +71,7 @@ async def export_audit_events(
     caller: Annotated[Caller, requires(Permission.AUDIT_READ)],
     query: Annotated[AuditExportQuery, Query()],
 ) -> Response:
-    """Everything that matches and is on record now, in the order of commits. Outcomes are items of their own.
+    """Export all matching audit events in commit order. Outcomes are separate items.
 
     There is no limit on the size. `leaves` are the sealed rows, to compare with checkpoints; the answer is 503
     `audit_log_corrupted` when the log differs from what was sealed. In `csv`, a cell that a spreadsheet could take for
@@ -111,7 +111,7 @@ async def stream_audit_events(
     query: Annotated[AuditStreamQuery, Query()],
     last_event_id: LastEventId = None,
 ) -> Response:
-    """Events as they are recorded, as server-sent events, in the order of commits and without skipping any.
+    """Stream audit events as server-sent events, in commit order without gaps.
 
     `data` is an audit event; `id` is where to go on, with `Last-Event-ID` or `after`. Outcomes are items of their own.
     An event `ended` says the `code` of why it ended: `unauthenticated` or `forbidden` when the caller's right did.
@@ -130,7 +130,7 @@ CanReadArguments = Annotated[Caller, requires(Permission.ARGUMENTS_READ)]
 async def list_audit_events(
     session: Session, runtime: CurrentRuntime, query: Annotated[AuditQuery, Query()]
 ) -> Page[AuditEventView]:
-    """Newest first, calls with their outcomes; with `after`, in the order of commits without skipping any.
+    """List audit events, newest first; with `after`, in commit order without gaps.
 
     What no index serves is looked for about a second a page: where little matches, a page may hold fewer than `limit`,
     or none, and still have a `next_cursor`.
@@ -147,7 +147,7 @@ async def list_audit_events(
 
 @router.get("/{event_id}", dependencies=[requires(Permission.AUDIT_READ)], operation_id="get_audit_event")
 async def get_audit_event(session: Session, event_id: EventId) -> AuditEventView:
-    """One event, a call with its outcome."""
+    """Read one audit event, a call with its outcome."""
     return await reading.read(session, event_id)
 
 
@@ -155,7 +155,7 @@ async def get_audit_event(session: Session, event_id: EventId) -> AuditEventView
 async def get_audit_event_arguments(
     request: Request, session: Session, runtime: CurrentRuntime, event_id: EventId, caller: CanReadArguments
 ) -> AuditArgumentsView:
-    """The arguments of a call, where its server has them kept. Who looks at them is an event of its own."""
+    """Read the recorded arguments of a call. Who looks at them is an event of its own."""
     event = await reading.read(session, event_id)
     kept, arguments = await kept_arguments(session, runtime.sealer, event_id)
     if kept:

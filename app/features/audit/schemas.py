@@ -420,7 +420,7 @@ class AuditHourCounts(AuditCounts):
 
 
 class AuditStatsView(Strict):
-    """How many events there were, by the hour. Outcomes of calls count as part of their call."""
+    """Count audit events by hour. Outcomes of calls count as part of their call."""
 
     since: datetime = Field(description="When the first hour begins.")
     until: datetime = Field(description="When the last hour ends.")

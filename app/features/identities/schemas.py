@@ -139,7 +139,7 @@ class IdentityCreate(Strict):
     )
     kind: IdentityKind
     user_name: UserName = Field(
-        description="Unique among the identities that are not offboarded, whatever its case. Stored in NFKC, without "
+        description="Unique among the identities that are not offboarded, ignoring case. Stored in NFKC, without "
         "outer blanks and zero-width characters; bidirectional controls are refused."
     )
     display_name: Name | None = None
@@ -399,9 +399,7 @@ ScheduledOffboardingStatus = TypeAliasType(
     "ScheduledOffboardingStatus",
     Annotated[
         Literal["pending", "completed", "cancelled"],
-        Field(
-            description="`done`: the identity is offboarded, at that time or because somebody did it earlier."
-        ),
+        Field(description="`completed`: the identity is offboarded, at that time or earlier."),
     ],
 )
 

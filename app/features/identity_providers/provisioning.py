@@ -93,7 +93,7 @@ class User(Resource[AnyExtension]):
     __schema__ = URN("urn:ietf:params:scim:schemas:core:2.0:User")
 
     user_name: Annotated[str | None, Uniqueness.server, Required.true] = None
-    """What the directory calls the person; unique among its users, whatever its case."""
+    """What the directory calls the person; unique among its users, ignoring case."""
     name: UserName | None = None
     """The components of the person's name."""
     Name: ClassVar[type[ComplexAttribute]] = UserName

@@ -151,8 +151,8 @@ class SignalsSettingsUpdate(Patch):
     )
     delivery: SignalsDelivery = absent("How its events come here.")
     issuer: Address | None = Field(default=None, description="The `iss` of its events.")
-    audiences: SignalAudiences = absent("The whole list anew.")
-    algorithms: Algorithms = absent("The whole list anew.")
+    audiences: SignalAudiences = absent("Replaces the whole list.")
+    algorithms: Algorithms = absent("Replaces the whole list.")
     jwks_uri: Address | None = Field(default=None, description="Where its keys are.")
 
 
@@ -255,7 +255,7 @@ WorkloadClaims = TypeAliasType(
 
 IdentityProviderStatus = TypeAliasType(
     "IdentityProviderStatus",
-    Annotated[Literal["active", "disabled"], Field(description="Nobody signs in by a `disabled` one.")],
+    Annotated[Literal["active", "disabled"], Field(description="A `disabled` provider accepts no sign-in.")],
 )
 
 IdentityProviderSource = TypeAliasType(
@@ -314,7 +314,7 @@ class IdentityProviderView(Strict):
         description="The claim that holds groups or roles, or a path with dots between, as `realm_access.roles`."
     )
     role_map: RoleMap = Field(description="Which value of that claim gives which role.")
-    link_claim: str = Field(description="The claim that says who somebody is, for ever.")
+    link_claim: str = Field(description="The claim that identifies a person permanently.")
     people: list[str] = Field(
         description="Values of the role claim whose holders become people without a role at their first sign-in."
     )
@@ -327,7 +327,7 @@ class IdentityProviderView(Strict):
         default=None, description="Who provisions its people and groups, if anybody."
     )
     signals: SignalsSettings | None = Field(default=None, description="Who tells of its people, if anybody.")
-    status: IdentityProviderStatus = Field(description="Nobody signs in by a disabled one.")
+    status: IdentityProviderStatus = Field(description="A disabled provider accepts no sign-in.")
     source: IdentityProviderSource = Field(
         description="`environment`: set by `SCOPEGATE_OIDC_*`, and read-only here."
     )
@@ -369,7 +369,7 @@ class IdentityProviderCreate(Strict):
     role_map: RoleMap = Field(default_factory=dict, description="Which value of that claim gives which role.")
     link_claim: LinkClaim = Field(
         default="sub",
-        description="The claim that says who somebody is, for ever. Never one that people can change.",
+        description="The claim that identifies a person permanently. Never one that people can change.",
     )
     people: People = Field(
         default_factory=list,
@@ -394,7 +394,9 @@ class IdentityProviderCreate(Strict):
     signals: SignalsSettings | None = Field(
         default=None, description="Who tells of its people by Shared Signals."
     )
-    status: IdentityProviderStatus = Field(default="active", description="Nobody signs in by a disabled one.")
+    status: IdentityProviderStatus = Field(
+        default="active", description="A disabled provider accepts no sign-in."
+    )
 
 
 class IdentityProviderUpdate(Patch):
@@ -406,9 +408,9 @@ class IdentityProviderUpdate(Patch):
     )
 
     name: Name = absent("What people call it.")
-    audiences: Audiences = absent("The whole list anew.")
-    algorithms: Algorithms = absent("The whole list anew.")
-    token_types: TokenTypes = absent("The whole list anew.")
+    audiences: Audiences = absent("Replaces the whole list.")
+    algorithms: Algorithms = absent("Replaces the whole list.")
+    token_types: TokenTypes = absent("Replaces the whole list.")
     role_claim: ClaimName = absent("The claim that holds groups or roles, or a path with dots between.")
     role_map: RoleMapChanges = absent("Merged: null takes a value out.")
     link_claim: LinkClaim = absent("Refused with 409 while people are linked by the present one.")
@@ -416,10 +418,10 @@ class IdentityProviderUpdate(Patch):
     client_id: ShortText | None = Field(
         default=None, description="The client that Scopegate is at the provider."
     )
-    scopes: Scopes = absent("The whole list anew.")
-    workloads: Workloads = absent("The whole list anew.")
-    scim: ScimSettingsUpdate | None = Field(default=None, description="Merged; null: nobody provisions.")
-    signals: SignalsSettingsUpdate | None = Field(default=None, description="Merged; null: nobody tells.")
+    scopes: Scopes = absent("Replaces the whole list.")
+    workloads: Workloads = absent("Replaces the whole list.")
+    scim: ScimSettingsUpdate | None = Field(default=None, description="Merged; null: no provisioning.")
+    signals: SignalsSettingsUpdate | None = Field(default=None, description="Merged; null: no signals.")
     status: IdentityProviderStatus = absent("`disabled` ends sign-ins by it at once.")
 
 

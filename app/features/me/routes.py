@@ -239,7 +239,7 @@ class Me(Strict):
 
 @router.get("", operation_id="get_me")
 async def get_me(caller: CanReadSelf, session: Session) -> Me:
-    """Who the caller is, with role and permissions."""
+    """Read who you are, with roles and permissions."""
     return Me(
         type=cast("CallerType", caller.kind),
         id=cast("str", show_id(caller.kind, caller.id)),

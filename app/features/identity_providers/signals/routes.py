@@ -53,7 +53,7 @@ Managing = Annotated[manage.Management, Depends(_managing, scope="function")]
 async def get_signal_stream(
     identity_provider_id: IdentityProviderId, session: Session, runtime: CurrentRuntime, response: Response
 ) -> SignalStreamView:
-    """How the signals of a provider fare: whether its stream is alive, and when something came last."""
+    """Read the state of a provider's signal stream."""
     found = await _configured(session, identity_provider_id)
     row = await stream_at(session, found.provider_id, found.issuer)
     return _shown(response, runtime, found, row)
@@ -83,7 +83,7 @@ async def set_signal_stream(
     if_match: IfMatch,
     response: Response,
 ) -> SignalStreamView:
-    """Make the stream at the transmitter, or bring it to what the settings say: pushed here, or polled."""
+    """Create the stream at the transmitter, or update it to the settings."""
     found = await _configured(by.session, identity_provider_id)
     row = await manage.set_stream(by, found, _push_url(runtime), body.push_secret, if_match)
     return _shown(response, runtime, found, row)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @define(kw_only=True)
 class AuditStats:
-    """How many events there were, by the hour. Outcomes of calls count as part of their call."""
+    """Count audit events by hour. Outcomes of calls count as part of their call."""
 
     since: datetime.datetime
     """When the first hour begins."""

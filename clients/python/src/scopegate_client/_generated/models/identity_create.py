@@ -21,8 +21,8 @@ class IdentityCreate:
     """An `agent` has a person who answers for it."""
 
     user_name: str
-    """Unique among the identities that are not offboarded, whatever its case. Stored in NFKC, without
-    outer blanks and zero-width characters; bidirectional controls are refused."""
+    """Unique among the identities that are not offboarded, ignoring case. Stored in NFKC, without outer
+    blanks and zero-width characters; bidirectional controls are refused."""
 
     display_name: None | str | Unset = UNSET
     """What people call it."""

@@ -54,7 +54,7 @@ class IdentityProvider:
     """Which value of the role claim gives which role."""
 
     link_claim: str
-    """The claim that says who somebody is, for ever."""
+    """The claim that identifies a person permanently."""
 
     people: list[str]
     """Values of the role claim whose holders become people without a role at their first sign-in."""
@@ -69,7 +69,7 @@ class IdentityProvider:
     """Programs that sign in without a secret of ours."""
 
     status: IdentityProviderStatus
-    """Nobody signs in by a `disabled` one."""
+    """A `disabled` provider accepts no sign-in."""
 
     source: IdentityProviderSource
     """Where it was set up: by this API, or in the environment of the service."""

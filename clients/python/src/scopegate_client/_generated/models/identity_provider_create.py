@@ -48,7 +48,7 @@ class IdentityProviderCreate:
     """Which value of the role claim gives which role."""
 
     link_claim: str | Unset = "sub"
-    """The claim that says who somebody is, for ever. Never one that people can change."""
+    """The claim that identifies a person permanently. Never one that people can change."""
 
     people: list[str] | Unset = UNSET
     """Values of the role claim, groups for example, whose holders become people without a role at their
@@ -71,7 +71,7 @@ class IdentityProviderCreate:
     """Who tells of its people by Shared Signals."""
 
     status: IdentityProviderStatus | Unset = UNSET
-    """Nobody signs in by a `disabled` one."""
+    """A `disabled` provider accepts no sign-in."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""

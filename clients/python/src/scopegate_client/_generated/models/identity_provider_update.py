@@ -28,13 +28,13 @@ class IdentityProviderUpdate:
     """What people call it."""
 
     audiences: list[str] | Unset = UNSET
-    """The whole list anew."""
+    """Replaces the whole list."""
 
     algorithms: list[SigningAlgorithm] | Unset = UNSET
-    """The whole list anew."""
+    """Replaces the whole list."""
 
     token_types: list[AccessTokenType] | Unset = UNSET
-    """The whole list anew."""
+    """Replaces the whole list."""
 
     role_claim: str | Unset = UNSET
     """The claim that holds groups or roles, or a path with dots between."""
@@ -52,19 +52,19 @@ class IdentityProviderUpdate:
     """The client that Scopegate is at the provider."""
 
     scopes: list[str] | Unset = UNSET
-    """The whole list anew."""
+    """Replaces the whole list."""
 
     workloads: list[Workload] | Unset = UNSET
-    """The whole list anew."""
+    """Replaces the whole list."""
 
     scim: None | ScimSettingsUpdate | Unset = UNSET
-    """Merged; null: nobody provisions."""
+    """Merged; null: no provisioning."""
 
     signals: None | SignalsSettingsUpdate | Unset = UNSET
-    """Merged; null: nobody tells."""
+    """Merged; null: no signals."""
 
     status: IdentityProviderStatus | Unset = UNSET
-    """Nobody signs in by a `disabled` one."""
+    """A `disabled` provider accepts no sign-in."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""

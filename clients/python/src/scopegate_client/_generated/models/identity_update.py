@@ -17,8 +17,8 @@ class IdentityUpdate:
     """What may change of an identity; its kind may not."""
 
     user_name: str | Unset = UNSET
-    """Unique among the identities that are not offboarded, whatever its case. Stored in NFKC, without
-    outer blanks and zero-width characters; bidirectional controls are refused."""
+    """Unique among the identities that are not offboarded, ignoring case. Stored in NFKC, without outer
+    blanks and zero-width characters; bidirectional controls are refused."""
 
     display_name: None | str | Unset = UNSET
     """What people call it."""

@@ -35,7 +35,7 @@ class ScheduledOffboarding:
     """Who gets the agents. If that person is not active then, the agents are suspended."""
 
     status: ScheduledOffboardingStatus
-    """`done`: the identity is offboarded, at that time or because somebody did it earlier."""
+    """`completed`: the identity is offboarded, at that time or earlier."""
 
     requested_by: OffboardedBy
     """Who asked for an offboarding."""

@@ -24,10 +24,10 @@ class SignalsSettingsUpdate:
     """The `iss` of its events."""
 
     audiences: list[str] | Unset = UNSET
-    """The whole list anew."""
+    """Replaces the whole list."""
 
     algorithms: list[SigningAlgorithm] | Unset = UNSET
-    """The whole list anew."""
+    """Replaces the whole list."""
 
     jwks_uri: None | str | Unset = UNSET
     """Where its keys are."""

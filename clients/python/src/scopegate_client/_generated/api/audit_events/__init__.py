@@ -69,7 +69,7 @@ class AuditEventsResource(Resource):
         q: str | None = None,
         page_size: int | None = None,
     ) -> Listing[AuditEvent]:
-        """Newest first, calls with their outcomes; with `after`, in the order of commits without skipping any.
+        """List audit events, newest first; with `after`, in commit order without gaps.
 
         What no index serves is looked for about a second a page: where little matches, a page may hold
         fewer than `limit`,
@@ -228,7 +228,7 @@ class AuditEventsResource(Resource):
         *,
         page_size: int | None = None,
     ) -> Listing[AuditCheckpoint]:
-        """Checkpoints of the sealed trail, the largest first, which is the newest.
+        """List checkpoints of the sealed audit log, newest first.
 
         Needs the permission `audit.read`.
 
@@ -246,7 +246,7 @@ class AuditEventsResource(Resource):
         self,
         tree_size: int,
     ) -> AuditCheckpoint:
-        """One checkpoint.
+        """Read one checkpoint.
 
         Needs the permission `audit.read`.
 
@@ -265,7 +265,7 @@ class AuditEventsResource(Resource):
         *,
         from_: int,
     ) -> AuditConsistencyProof:
-        """The proof that the trail of a checkpoint begins with an older one.
+        """Read the consistency proof between a checkpoint and an older one.
 
         Needs the permission `audit.read`.
 
@@ -287,7 +287,7 @@ class AuditEventsResource(Resource):
         from_: int,
         to: int,
     ) -> AuditRangeProof:
-        """The proof of a range of exported leaves (`format=leaves` of the export).
+        """Read the proof of a range of exported leaves (`format=leaves` of the export).
 
         Needs the permission `audit.read`.
 
@@ -307,7 +307,7 @@ class AuditEventsResource(Resource):
     def list_keys(
         self,
     ) -> AuditLogKeys:
-        """The public keys that signatures of checkpoints are checked with.
+        """List the public keys for checkpoint signatures.
 
         There is one for each name that the log has had. They are no secret.
 
@@ -324,7 +324,7 @@ class AuditEventsResource(Resource):
         action: str | Sequence[str] | None = None,
         decision: AuditDecision | Sequence[AuditDecision] | None = None,
     ) -> AuditStats:
-        """How many events there were, by the hour.
+        """Count audit events by hour.
 
         Cheap however long the trail is, and of the moment.
 
@@ -347,7 +347,7 @@ class AuditEventsResource(Resource):
         self,
         event_id: str,
     ) -> AuditEvent:
-        """One event, a call with its outcome.
+        """Read one audit event, a call with its outcome.
 
         Needs the permission `audit.read`.
 
@@ -364,7 +364,7 @@ class AuditEventsResource(Resource):
         self,
         event_id: str,
     ) -> AuditArguments:
-        """The arguments of a call, where its server has them kept.
+        """Read the recorded arguments of a call.
 
         Who looks at them is an event of its own.
 
@@ -383,7 +383,7 @@ class AuditEventsResource(Resource):
         self,
         event_id: str,
     ) -> AuditEventProof:
-        """The proof that an event is in the sealed trail; 404 `not_sealed_yet` in its first seconds.
+        """Read the inclusion proof of an event; 404 `not_sealed_yet` in its first seconds.
 
         Needs the permission `audit.read`.
 
@@ -434,7 +434,7 @@ class AsyncAuditEventsResource(AsyncResource):
         q: str | None = None,
         page_size: int | None = None,
     ) -> AsyncListing[AuditEvent]:
-        """Newest first, calls with their outcomes; with `after`, in the order of commits without skipping any.
+        """List audit events, newest first; with `after`, in commit order without gaps.
 
         What no index serves is looked for about a second a page: where little matches, a page may hold
         fewer than `limit`,
@@ -593,7 +593,7 @@ class AsyncAuditEventsResource(AsyncResource):
         *,
         page_size: int | None = None,
     ) -> AsyncListing[AuditCheckpoint]:
-        """Checkpoints of the sealed trail, the largest first, which is the newest.
+        """List checkpoints of the sealed audit log, newest first.
 
         Needs the permission `audit.read`.
 
@@ -611,7 +611,7 @@ class AsyncAuditEventsResource(AsyncResource):
         self,
         tree_size: int,
     ) -> AuditCheckpoint:
-        """One checkpoint.
+        """Read one checkpoint.
 
         Needs the permission `audit.read`.
 
@@ -630,7 +630,7 @@ class AsyncAuditEventsResource(AsyncResource):
         *,
         from_: int,
     ) -> AuditConsistencyProof:
-        """The proof that the trail of a checkpoint begins with an older one.
+        """Read the consistency proof between a checkpoint and an older one.
 
         Needs the permission `audit.read`.
 
@@ -652,7 +652,7 @@ class AsyncAuditEventsResource(AsyncResource):
         from_: int,
         to: int,
     ) -> AuditRangeProof:
-        """The proof of a range of exported leaves (`format=leaves` of the export).
+        """Read the proof of a range of exported leaves (`format=leaves` of the export).
 
         Needs the permission `audit.read`.
 
@@ -672,7 +672,7 @@ class AsyncAuditEventsResource(AsyncResource):
     async def list_keys(
         self,
     ) -> AuditLogKeys:
-        """The public keys that signatures of checkpoints are checked with.
+        """List the public keys for checkpoint signatures.
 
         There is one for each name that the log has had. They are no secret.
 
@@ -689,7 +689,7 @@ class AsyncAuditEventsResource(AsyncResource):
         action: str | Sequence[str] | None = None,
         decision: AuditDecision | Sequence[AuditDecision] | None = None,
     ) -> AuditStats:
-        """How many events there were, by the hour.
+        """Count audit events by hour.
 
         Cheap however long the trail is, and of the moment.
 
@@ -712,7 +712,7 @@ class AsyncAuditEventsResource(AsyncResource):
         self,
         event_id: str,
     ) -> AuditEvent:
-        """One event, a call with its outcome.
+        """Read one audit event, a call with its outcome.
 
         Needs the permission `audit.read`.
 
@@ -729,7 +729,7 @@ class AsyncAuditEventsResource(AsyncResource):
         self,
         event_id: str,
     ) -> AuditArguments:
-        """The arguments of a call, where its server has them kept.
+        """Read the recorded arguments of a call.
 
         Who looks at them is an event of its own.
 
@@ -748,7 +748,7 @@ class AsyncAuditEventsResource(AsyncResource):
         self,
         event_id: str,
     ) -> AuditEventProof:
-        """The proof that an event is in the sealed trail; 404 `not_sealed_yet` in its first seconds.
+        """Read the inclusion proof of an event; 404 `not_sealed_yet` in its first seconds.
 
         Needs the permission `audit.read`.
 

@@ -97,7 +97,7 @@ class IdentitiesResource(Resource):
 
         Args:
             kind: An `agent` has a person who answers for it.
-            user_name: Unique among the identities that are not offboarded, whatever its case. Stored in NFKC, without
+            user_name: Unique among the identities that are not offboarded, ignoring case. Stored in NFKC, without
                 outer blanks and zero-width characters; bidirectional controls are refused.
             display_name: What people call it.
             email: Its email address.
@@ -186,7 +186,7 @@ class IdentitiesResource(Resource):
 
         Args:
             identity_id: The id of an identity.
-            user_name: Unique among the identities that are not offboarded, whatever its case. Stored in NFKC, without
+            user_name: Unique among the identities that are not offboarded, ignoring case. Stored in NFKC, without
                 outer blanks and zero-width characters; bidirectional controls are refused.
             display_name: What people call it.
             email: Its email address.
@@ -422,7 +422,7 @@ class AsyncIdentitiesResource(AsyncResource):
 
         Args:
             kind: An `agent` has a person who answers for it.
-            user_name: Unique among the identities that are not offboarded, whatever its case. Stored in NFKC, without
+            user_name: Unique among the identities that are not offboarded, ignoring case. Stored in NFKC, without
                 outer blanks and zero-width characters; bidirectional controls are refused.
             display_name: What people call it.
             email: Its email address.
@@ -511,7 +511,7 @@ class AsyncIdentitiesResource(AsyncResource):
 
         Args:
             identity_id: The id of an identity.
-            user_name: Unique among the identities that are not offboarded, whatever its case. Stored in NFKC, without
+            user_name: Unique among the identities that are not offboarded, ignoring case. Stored in NFKC, without
                 outer blanks and zero-width characters; bidirectional controls are refused.
             display_name: What people call it.
             email: Its email address.

@@ -118,7 +118,7 @@ class IdentityProvidersResource(Resource):
                 say nothing. With these two, tokens that are marked as ID tokens are refused.
             role_claim: The claim that holds groups or roles, or a path with dots between, as `realm_access.roles`.
             role_map: Which value of the role claim gives which role.
-            link_claim: The claim that says who somebody is, for ever. Never one that people can change.
+            link_claim: The claim that identifies a person permanently. Never one that people can change.
             people: Values of the role claim, groups for example, whose holders become people without a role at
                 their first sign-in. Others whom no identity is linked to are not let in.
             client_id: The client that Scopegate is at the provider: with it, people sign in to pages with a browser.
@@ -127,7 +127,7 @@ class IdentityProvidersResource(Resource):
             workloads: Programs that sign in without a secret of ours.
             scim: Who provisions its people and groups by SCIM.
             signals: Who tells of its people by Shared Signals.
-            status: Nobody signs in by a `disabled` one.
+            status: A `disabled` provider accepts no sign-in.
             idempotency_key: Made for you, one for each call. Give your own to make repeating the call itself safe.
         """
         return self._send(
@@ -224,19 +224,19 @@ class IdentityProvidersResource(Resource):
         Args:
             identity_provider_id: The id of an identity provider.
             name: What people call it.
-            audiences: The whole list anew.
-            algorithms: The whole list anew.
-            token_types: The whole list anew.
+            audiences: Replaces the whole list.
+            algorithms: Replaces the whole list.
+            token_types: Replaces the whole list.
             role_claim: The claim that holds groups or roles, or a path with dots between.
             role_map: Roles to set by value of the role claim; a null takes the value out.
             link_claim: Refused with 409 while people are linked by the present one.
             people: The whole list.
             client_id: The client that Scopegate is at the provider.
-            scopes: The whole list anew.
-            workloads: The whole list anew.
-            scim: Merged; null: nobody provisions.
-            signals: Merged; null: nobody tells.
-            status: Nobody signs in by a `disabled` one.
+            scopes: Replaces the whole list.
+            workloads: Replaces the whole list.
+            scim: Merged; null: no provisioning.
+            signals: Merged; null: no signals.
+            status: A `disabled` provider accepts no sign-in.
             if_match: The `revision` that you have seen: the change is refused if there is another by now.
         """
         return self._send(
@@ -264,7 +264,7 @@ class IdentityProvidersResource(Resource):
         self,
         identity_provider_id: str,
     ) -> SignalStream:
-        """How the signals of a provider fare: whether its stream is alive, and when something came last.
+        """Read the state of a provider's signal stream.
 
         Needs the permission `identity_providers.read`.
 
@@ -309,7 +309,7 @@ class IdentityProvidersResource(Resource):
         push_secret: Secret | str | Unset = UNSET,
         if_match: int | str | None = None,
     ) -> SignalStream:
-        """Make the stream at the transmitter, or bring it to what the settings say: pushed here, or polled.
+        """Create the stream at the transmitter, or update it to the settings.
 
         Needs the permission `identity_providers.write`.
 
@@ -453,7 +453,7 @@ class AsyncIdentityProvidersResource(AsyncResource):
                 say nothing. With these two, tokens that are marked as ID tokens are refused.
             role_claim: The claim that holds groups or roles, or a path with dots between, as `realm_access.roles`.
             role_map: Which value of the role claim gives which role.
-            link_claim: The claim that says who somebody is, for ever. Never one that people can change.
+            link_claim: The claim that identifies a person permanently. Never one that people can change.
             people: Values of the role claim, groups for example, whose holders become people without a role at
                 their first sign-in. Others whom no identity is linked to are not let in.
             client_id: The client that Scopegate is at the provider: with it, people sign in to pages with a browser.
@@ -462,7 +462,7 @@ class AsyncIdentityProvidersResource(AsyncResource):
             workloads: Programs that sign in without a secret of ours.
             scim: Who provisions its people and groups by SCIM.
             signals: Who tells of its people by Shared Signals.
-            status: Nobody signs in by a `disabled` one.
+            status: A `disabled` provider accepts no sign-in.
             idempotency_key: Made for you, one for each call. Give your own to make repeating the call itself safe.
         """
         return await self._send(
@@ -559,19 +559,19 @@ class AsyncIdentityProvidersResource(AsyncResource):
         Args:
             identity_provider_id: The id of an identity provider.
             name: What people call it.
-            audiences: The whole list anew.
-            algorithms: The whole list anew.
-            token_types: The whole list anew.
+            audiences: Replaces the whole list.
+            algorithms: Replaces the whole list.
+            token_types: Replaces the whole list.
             role_claim: The claim that holds groups or roles, or a path with dots between.
             role_map: Roles to set by value of the role claim; a null takes the value out.
             link_claim: Refused with 409 while people are linked by the present one.
             people: The whole list.
             client_id: The client that Scopegate is at the provider.
-            scopes: The whole list anew.
-            workloads: The whole list anew.
-            scim: Merged; null: nobody provisions.
-            signals: Merged; null: nobody tells.
-            status: Nobody signs in by a `disabled` one.
+            scopes: Replaces the whole list.
+            workloads: Replaces the whole list.
+            scim: Merged; null: no provisioning.
+            signals: Merged; null: no signals.
+            status: A `disabled` provider accepts no sign-in.
             if_match: The `revision` that you have seen: the change is refused if there is another by now.
         """
         return await self._send(
@@ -599,7 +599,7 @@ class AsyncIdentityProvidersResource(AsyncResource):
         self,
         identity_provider_id: str,
     ) -> SignalStream:
-        """How the signals of a provider fare: whether its stream is alive, and when something came last.
+        """Read the state of a provider's signal stream.
 
         Needs the permission `identity_providers.read`.
 
@@ -644,7 +644,7 @@ class AsyncIdentityProvidersResource(AsyncResource):
         push_secret: Secret | str | Unset = UNSET,
         if_match: int | str | None = None,
     ) -> SignalStream:
-        """Make the stream at the transmitter, or bring it to what the settings say: pushed here, or polled.
+        """Create the stream at the transmitter, or update it to the settings.
 
         Needs the permission `identity_providers.write`.
 

@@ -43,7 +43,7 @@ class MeResource(Resource):
     def get(
         self,
     ) -> Me:
-        """Who the caller is, with role and permissions.
+        """Read who you are, with roles and permissions.
 
         Needs the permission `self.read`.
 
@@ -359,7 +359,7 @@ class AsyncMeResource(AsyncResource):
     async def get(
         self,
     ) -> Me:
-        """Who the caller is, with role and permissions.
+        """Read who you are, with roles and permissions.
 
         Needs the permission `self.read`.
 
