@@ -21,13 +21,14 @@ PIP_FAILED = if grep -q "from versions: none" $(VENV)/pip.log; then \
 INSTALL := $(UV) pip install --system-certs --quiet --compile-bytecode --python $(BIN)/python
 COMPILE_DEMO := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	--no-annotate --no-header --upgrade
+TESTS := $(BIN)/pytest -q -n 2 -m "not slow"
 IMAGE ?= scopegate
 DIST ?= dist
 CONSOLE := app/adapters/console
 ASSETS := $(CONSOLE)/assets/manifest.json
 
 .DEFAULT_GOAL := help
-.PHONY: help install assets run demo test slow screenshots faults soak conformance check wheel fmt format-check lint types imports migrate openapi \
+.PHONY: help install assets run demo test coverage slow screenshots faults soak conformance check wheel fmt format-check lint types imports migrate openapi \
 	openapi-check spec-lint client client-check bench bench-more bench-peers bench-scale image lock clean
 
 help: ## List the targets
@@ -44,7 +45,13 @@ demo: $(STAMP) ## Play the story of a token against the running service
 	@$(BIN)/scopegate demo
 
 test: $(STAMP) $(ASSETS) ## Run the tests, but the slow ones
-	$(BIN)/pytest -q -n 2 -m "not slow"
+	$(TESTS)
+
+# Tracing costs more than half as much again: only `make check` pays for it.
+coverage: $(STAMP) $(ASSETS) ## Run the tests, but the slow ones, and report what they cover
+	@mkdir -p build/coverage
+	$(TESTS) --cov --cov-report=
+	$(BIN)/python -m tests.house.coverage_report
 
 # Those that hold deadlines while things fail have the machine to themselves.
 slow: $(STAMP) $(ASSETS) ## Run the slow tests
@@ -65,7 +72,7 @@ soak: $(STAMP) ## An hour of load without faults: what gateways hold of the mach
 conformance: $(STAMP) ## Run the official MCP suite against a server of ours, directly and through the gateway (needs npm)
 	$(BIN)/pytest -q -s -m slow tests/conformance
 
-check: format-check lint types imports openapi-check spec-lint client-check test slow ## Run every check
+check: format-check lint types imports openapi-check spec-lint client-check coverage slow ## Run every check
 
 fmt: $(STAMP) ## Format the code
 	$(BIN)/ruff format .

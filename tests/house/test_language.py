@@ -27,7 +27,7 @@ import pytest
 from tests.house.tracked import ROOT, tracked
 
 # The ratchet, for each thousand words of all areas together. Only ever lower it; the goal is 0.3.
-MAX_PER_THOUSAND = 3.95
+MAX_PER_THOUSAND = 3.2
 GOAL = 0.3
 # Exemptions are for words that a specification or another program defines.
 MAX_EXEMPTIONS = 12
@@ -163,7 +163,7 @@ def summary(areas: dict[str, Count]) -> str:
     by_word = Counter(use.word for use in everything.uses)
     by_file = Counter(use.path for use in everything.uses)
     lines.append("by word: " + ", ".join(f"{word} {times}" for word, times in by_word.most_common()))
-    lines.append(f"exemptions: {len(everything.exemptions)}")
+    lines.append(f"exemptions: {len(everything.exemptions)}; limit: {MAX_PER_THOUSAND}, goal: {GOAL}")
     lines.append("files with most uses:")
     lines += [f"  {times:4} {path}" for path, times in by_file.most_common(15)]
     return "\n".join(lines)
