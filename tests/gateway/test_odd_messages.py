@@ -8,7 +8,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from app.gateway.sessions import MAX_SEALED
+from app.gateway.sealed_ids import MAX_SEALED
 from tests.gateway.messages import LEGACY, MODERN, call, initialize, post, post_modern, request
 from tests.gateway.upstreams import Seen, event, scripted, send_events, send_json
 from tests.gateway.world import running
