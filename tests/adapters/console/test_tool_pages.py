@@ -9,7 +9,7 @@ from mcp_types import ToolAnnotations
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
-from app.adapters.console.pages.definitions import parameters_of
+from app.adapters.console.pages.tools import parameters_of
 from tests.adapters.console.servers import EVIL, admin, app, auditor, fields_of, follow, press
 from tests.features.principals import grant, group, person, plain
 from tests.features.tools.upstreams import Upstream, mcp_server, tool

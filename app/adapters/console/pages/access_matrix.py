@@ -10,7 +10,7 @@ from pydantic import Field
 from app.access.snapshot import CurrentSnapshot
 from app.adapters.console.forms import read_query
 from app.adapters.console.page import PageRoute, page
-from app.adapters.console.pages.people import IDENTITIES, called
+from app.adapters.console.pages.principals import IDENTITIES, called
 from app.adapters.console.signed_in import Viewer, signed_in
 from app.features.access import routes as matrix_routes
 from app.features.access.schemas import AccessMatrixCell, AccessMatrixQuery

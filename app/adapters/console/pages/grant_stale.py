@@ -10,8 +10,17 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.access.snapshot import AccessSnapshot, CurrentSnapshot
 from app.adapters.console.forms import Form, first_page, next_page, read_query, validated, whole_number
 from app.adapters.console.page import PageRoute, page, redirect
-from app.adapters.console.pages.grant_words import MOST_IDS, NOTE_WORDS, ids_of, link, words_of_right
-from app.adapters.console.pages.grants import HOME, UNUSED_DAYS, preview_of, read_grant
+from app.adapters.console.pages.grants import (
+    HOME,
+    MOST_IDS,
+    NOTE_WORDS,
+    UNUSED_DAYS,
+    ids_of,
+    link,
+    preview_of,
+    read_grant,
+    words_of_right,
+)
 from app.adapters.console.signed_in import Submission, Viewer, signed_in, submitted
 from app.domain.errors import Invalid, NotFound
 from app.features.access.routes import apply_stale_access, list_stale_access

@@ -16,7 +16,7 @@ from app.adapters.console.forms import (
     validated,
 )
 from app.adapters.console.page import PageRoute, page, redirect
-from app.adapters.console.pages.people import PAGE_SIZE
+from app.adapters.console.pages.principals import PAGE_SIZE
 from app.adapters.console.signed_in import Submission, Viewer, signed_in, submitted
 from app.domain.errors import NotFound
 from app.features.audit.names import names_of

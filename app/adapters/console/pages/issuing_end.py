@@ -12,7 +12,7 @@ from app.access.snapshot import CurrentSnapshot
 from app.adapters.console.console import CurrentConsole
 from app.adapters.console.forms import Form, Problems, attempted, validated
 from app.adapters.console.page import PageRoute, page, redirect
-from app.adapters.console.pages.grant_words import words_of_right
+from app.adapters.console.pages.grants import words_of_right
 from app.adapters.console.pages.issuing import NEW, Chosen, Issuer, draft_path, step_of
 from app.adapters.console.signed_in import Viewer, signed_in
 from app.domain.errors import Invalid

@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.adapters.console.forms import AsShown
 from app.adapters.console.page import PageRoute, page
-from app.adapters.console.pages.grant_words import words_of_right
+from app.adapters.console.pages.grants import words_of_right
 from app.adapters.console.signed_in import Submission, Viewer, signed_in, submitted
 from app.domain.errors import Conflict, PreconditionFailed
 from app.features.audit.names import names_of

@@ -1,26 +1,239 @@
-"""Policies: the list, one policy with its draft and what is published of it, and its past."""
+"""Policies: the list, one policy with its draft and what is published of it, and its past.
 
+The editor of policies: checked, tested and replayed against recorded calls before anything is kept.
+
+What changes what decides: publishing a draft, taking it back, an earlier version again, the end of a policy.
+"""
+
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Path, Request, Response
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.adapters.console.forms import first_page, next_page, read_query
-from app.adapters.console.page import PageRoute, page
-from app.adapters.console.pages.grant_words import link
-from app.adapters.console.pages.policy_draft import Draft, Looked, located
-from app.adapters.console.pages.policy_editor import HOME, show_editor
-from app.adapters.console.signed_in import Viewer, signed_in
+from app.access.snapshot import AccessSnapshot, CurrentSnapshot
+from app.adapters.console.forms import (
+    AsShown,
+    Form,
+    Problems,
+    attempted,
+    first_page,
+    next_page,
+    read_query,
+    validated,
+)
+from app.adapters.console.page import PageRoute, page, redirect
+from app.adapters.console.pages.grants import link
+from app.adapters.console.pages.policy_draft import (
+    Draft,
+    Looked,
+    errors_in,
+    fill_in,
+    filling,
+    located,
+    look_at,
+    templates,
+)
+from app.adapters.console.signed_in import Submission, Viewer, signed_in, submitted
+from app.domain.errors import TooManyRequests
+from app.features.audit.names import names_of
+from app.features.policies import publish_routes as publishing
 from app.features.policies import routes as policies
-from app.features.policies.schemas import PolicyQuery, PolicyVersionQuery, PolicyView
+from app.features.policies import service
+from app.features.policies.schemas import (
+    PolicyChange,
+    PolicyQuery,
+    PolicyRollback,
+    PolicyVersionQuery,
+    PolicyView,
+)
+from app.features.policies.simulate_routes import simulate_policies
+from app.features.policies.simulate_schemas import LONGEST, PolicySimulation, SimulateRequest
+from app.features.policies.validation import check_text
 from app.http.authorization import Permission
+from app.http.request_limits import BODY_LIMIT
 from app.http.runtime import CurrentRuntime, Runtime
 from app.http.transaction import Session
 from app.lib.ids import PolicyId
 
+HOME = "/console/policies"
+
+NEW = f"{HOME}/new"
+
+SPANS = (1, 7, 14, LONGEST.days)
+
+"""How many days of calls can be replayed."""
+
+_SHOWN = 50
+
+router = APIRouter(include_in_schema=False, route_class=PageRoute)
+
+CanWrite = Annotated[Submission, submitted(Permission.POLICIES_WRITE, largest=BODY_LIMIT)]
+
+
+@router.get(NEW, operation_id="page_new_policy")
+async def new_page(
+    request: Request,
+    viewer: Annotated[Viewer, signed_in(Permission.POLICIES_WRITE)],
+    session: Session,
+    runtime: CurrentRuntime,
+) -> Response:
+    """What to begin with: a template, then the form that fills it in; or a blank."""
+    chosen = request.query_params.get("template", "")
+    if chosen == "blank":
+        return await show_editor(request, Draft(), None, viewer, session)
+    if chosen:
+        return await filling(request, chosen, Form(), viewer, session, runtime)
+    return page(request, "policies/new.html", viewer=viewer, templates=await templates())
+
+
+@router.post(NEW, operation_id="page_create_policy")
+async def create(
+    request: Request,
+    submission: CanWrite,
+    session: Session,
+    runtime: CurrentRuntime,
+    snapshot: CurrentSnapshot,
+) -> Response:
+    """Fill in a template, look at a draft, or keep it as a new policy."""
+    viewer, form = submission.viewer, submission.form
+    if form.text("do") == "fill":
+        async with attempted(session) as filled:
+            draft = await fill_in(form, viewer, session, runtime)
+        if filled.problems:
+            name = form.text("template")
+            return await filling(request, name, form, viewer, session, runtime, filled.problems)
+        return await show_editor(request, draft, None, viewer, session, unsaved=True)
+    draft = Draft.typed(form)
+    if form.text("do") != "save":
+        return await _look(request, draft, None, form, viewer, session, runtime, snapshot)
+    async with attempted(session) as attempt:
+        body = draft.create()
+        await check_text(session, body.text)
+        made = await service.create_policy(session, viewer.caller, body, request.state.request_id)
+    if attempt.problems:
+        return await show_editor(request, draft, None, viewer, session, problems=attempt.problems)
+    return redirect(f"{link('policy', made.id)}?done=created")
+
+
+@router.post(f"{HOME}/{{policy_id}}", operation_id="page_update_policy")
+async def update(
+    policy_id: PolicyId,
+    request: Request,
+    submission: CanWrite,
+    session: Session,
+    runtime: CurrentRuntime,
+    snapshot: CurrentSnapshot,
+) -> Response:
+    """Look at a draft as it was typed, or keep it."""
+    viewer, form = submission.viewer, submission.form
+    policy = await policies.get_policy(policy_id, viewer.caller, session, runtime, Response())
+    draft = Draft.typed(form)
+    if form.text("do") != "save":
+        return await _look(request, draft, policy, form, viewer, session, runtime, snapshot)
+    async with attempted(session) as attempt:
+        body, shown = draft.update(), AsShown.by(form)
+        await policies.update_policy(
+            policy_id, body, viewer.caller, session, runtime, request, shown, Response(), dry_run=False
+        )
+    if attempt.problems:
+        return await show_editor(
+            request, draft, policy, viewer, session, form=form, problems=attempt.problems
+        )
+    return redirect(f"{link('policy', policy_id)}?done=saved")
+
+
+async def _look(
+    request: Request,
+    draft: Draft,
+    policy: PolicyView | None,
+    form: Form,
+    viewer: Viewer,
+    session: AsyncSession,
+    runtime: Runtime,
+    snapshot: AccessSnapshot,
+) -> Response:
+    """The editor with what was found of the draft, of which nothing is kept."""
+    looked, replayed, step = Looked(), None, form.text("do")
+    try:
+        async with attempted(session) as attempt:
+            if step == "add_test":
+                draft.add_test(form)
+            looked = await look_at(draft, policy, session, runtime)
+            if step == "replay":
+                asked = _replay(draft, policy, form)
+                replayed = await simulate_policies(asked, viewer.caller, session, runtime, snapshot, request)
+    except TooManyRequests as busy:
+        attempt.problems = Problems(busy)
+    return await show_editor(
+        request, draft, policy, viewer, session,
+        form=form, problems=attempt.problems, looked=looked, replayed=replayed,
+    )  # fmt: skip
+
+
+def _replay(draft: Draft, policy: PolicyView | None, form: Form) -> SimulateRequest:
+    """The draft in the place of what is published of it, enforced: on trial it would change nothing."""
+    change: dict[str, Any] = {"text": draft.text, "mode": "enforce"}
+    if policy is not None:
+        change["policy_id"] = policy.id
+    days = form.text("days") or str(SPANS[1])
+    asked = {"changes": [change], "days": int(days) if days.isdecimal() else days, "limit": _SHOWN}
+    return validated(SimulateRequest, asked)
+
+
+async def show_editor(
+    request: Request,
+    draft: Draft,
+    policy: PolicyView | None,
+    viewer: Viewer,
+    session: AsyncSession,
+    *,
+    form: Form | None = None,
+    problems: Problems | None = None,
+    looked: Looked | None = None,
+    replayed: PolicySimulation | None = None,
+    **more: Any,
+) -> Response:
+    """The editor with what was typed; without ``looked`` and ``problems``, as it is opened."""
+    form = form or Form()
+    if problems:
+        looked = Looked(errors=errors_in(draft.text, problems.errors))
+    calls = [] if replayed is None else replayed.calls
+    ids = [id for one in calls for id in (one.identity_id, one.server_id)]
+    ids += [id for one in calls for side in (one.before, one.after) for id in side.policy_ids]
+    small = ("test_name", "test_server", "test_tool", "test_arguments", "test_expect")
+    return page(
+        request,
+        "policies/editor.html",
+        viewer=viewer,
+        status=problems.status if problems else 200,
+        it=policy,
+        draft=draft,
+        problems=problems,
+        found=problems,
+        looked=looked,
+        replayed=replayed,
+        names=await names_of(session, ids),
+        days=form.text("days") or str(SPANS[1]),
+        spans=[(str(days), "1 day" if days == 1 else f"{days} days") for days in SPANS],
+        # Once added, a test stands among the others.
+        typed={
+            name: "" if form.text("do") == "add_test" and not problems else form.raw(name) for name in small
+        },
+        revision=form.text("revision") or (None if policy is None else policy.revision),
+        action=NEW if policy is None else link("policy", policy.id),
+        # As it is opened, nothing was asked about it yet.
+        untouched=not form.text("do"),
+        link=link,
+        **{"done": None, "since": "", "unsaved": bool(form.text("do") or problems), **more},
+    )
+
+
 _PAGE = 25
+
 _LOOK_BACK = timedelta(days=30)
+
 _DONE = {
     "created": "The draft is kept. It decides nothing until it is published.",
     "saved": "The draft is kept. What is published goes on deciding as it does.",
@@ -30,7 +243,7 @@ _DONE = {
     "ended": "The policy has ended. It decides nothing any more.",
     "same": "Nothing was changed: what decides is that already.",
 }
-router = APIRouter(include_in_schema=False, route_class=PageRoute)
+
 CanRead = Annotated[Viewer, signed_in(Permission.POLICIES_READ)]
 
 
@@ -136,4 +349,212 @@ async def versions_page(
         since=audited_since(viewer, runtime),
         more=next_page(request, found.next_cursor),
         first=first_page(request),
+    )
+
+
+Writer = Annotated[Viewer, signed_in(Permission.POLICIES_WRITE)]
+
+Sent = Annotated[Submission, submitted(Permission.POLICIES_WRITE)]
+
+Number = Annotated[int, Path(ge=1, le=999_999_999)]
+
+
+@router.get(f"{HOME}/{{policy_id}}/publish", operation_id="page_ask_publish_policy")
+async def ask_publish(
+    policy_id: PolicyId, request: Request, viewer: Writer, session: Session, runtime: CurrentRuntime
+) -> Response:
+    """How the draft differs from what decides, and how its tests go; and the form that publishes it."""
+    return await _show_publish(policy_id, request, viewer, session, runtime)
+
+
+@router.post(f"{HOME}/{{policy_id}}/publish", operation_id="page_publish_policy")
+async def publish(
+    policy_id: PolicyId, request: Request, submission: Sent, session: Session, runtime: CurrentRuntime
+) -> Response:
+    """Let the draft decide, as it was shown."""
+    viewer, form = submission.viewer, submission.form
+    async with attempted(session) as attempt:
+        change = await publishing.publish_policy(
+            policy_id, viewer.caller, session, runtime, request, AsShown.by(form), Response(),
+            ignore_failed_tests=form.flag("ignore_failed_tests"), dry_run=False,
+        )  # fmt: skip
+    if attempt.problems:
+        return await _show_publish(policy_id, request, viewer, session, runtime, attempt.problems)
+    return _after(change, "published")
+
+
+async def _show_publish(
+    policy_id: Any,
+    request: Request,
+    viewer: Viewer,
+    session: AsyncSession,
+    runtime: Runtime,
+    problems: Problems | None = None,
+) -> Response:
+    policy = await policies.get_policy(policy_id, viewer.caller, session, runtime, Response())
+    return page(
+        request,
+        "policies/publish.html",
+        viewer=viewer,
+        status=problems.status if problems else 200,
+        it=policy,
+        diff=await policies.diff_policy(policy_id, session, None, "draft"),
+        report=await publishing.test_policy(policy_id, session, runtime),
+        warnings=located(policy.text, policy.warnings or []),
+        problems=problems,
+        may_ignore=problems is not None and problems.code == "policy_tests_failed",
+        link=link,
+    )
+
+
+def _after(change: PolicyChange, done: str) -> Response:
+    return redirect(f"{link('policy', change.policy.id)}?done={done if change.changed else 'same'}")
+
+
+@router.get(f"{HOME}/{{policy_id}}/versions/{{number}}", operation_id="page_show_policy_version")
+async def version_page(
+    policy_id: PolicyId,
+    number: Number,
+    request: Request,
+    viewer: Annotated[Viewer, signed_in(Permission.POLICIES_READ)],
+    session: Session,
+    runtime: CurrentRuntime,
+) -> Response:
+    """What was published under a number, and how what decides now differs from it."""
+    return await _show_version(policy_id, number, request, viewer, session, runtime)
+
+
+@router.post(f"{HOME}/{{policy_id}}/versions/{{number}}", operation_id="page_roll_back_policy")
+async def roll_back(
+    policy_id: PolicyId,
+    number: Number,
+    request: Request,
+    submission: Sent,
+    session: Session,
+    runtime: CurrentRuntime,
+) -> Response:
+    """Let this version decide again."""
+    viewer, form = submission.viewer, submission.form
+    async with attempted(session) as attempt:
+        change = await publishing.roll_back_policy(
+            policy_id, PolicyRollback(version=number), viewer.caller, session, runtime, request,
+            AsShown.by(form), Response(), ignore_failed_tests=form.flag("ignore_failed_tests"), dry_run=False,
+        )  # fmt: skip
+    if attempt.problems:
+        return await _show_version(policy_id, number, request, viewer, session, runtime, attempt.problems)
+    return _after(change, "rolled-back")
+
+
+async def _show_version(
+    policy_id: Any,
+    number: int,
+    request: Request,
+    viewer: Viewer,
+    session: AsyncSession,
+    runtime: Runtime,
+    problems: Problems | None = None,
+) -> Response:
+    policy = await read_policy(policy_id, viewer, session, runtime)
+    include: Any = "ended" if viewer.may("audit.read") else None
+    version = await policies.get_policy_version(policy_id, str(number), viewer.caller, session, include)
+    diff = None
+    if policy.status != "ended":
+        now = "draft" if policy.published_text is None else str(policy.version)
+        diff = await policies.diff_policy(policy_id, session, now, str(number))
+    return page(
+        request,
+        "policies/version.html",
+        viewer=viewer,
+        status=problems.status if problems else 200,
+        it=policy,
+        version=version,
+        diff=diff,
+        decides=version.valid_to is None,
+        problems=problems,
+        may_ignore=problems is not None and problems.code == "policy_tests_failed",
+        link=link,
+    )
+
+
+@router.get(f"{HOME}/{{policy_id}}/unpublish", operation_id="page_ask_unpublish_policy")
+async def ask_unpublish(
+    policy_id: PolicyId, request: Request, viewer: Writer, session: Session, runtime: CurrentRuntime
+) -> Response:
+    """What it means that a policy decides nothing any more, and the form."""
+    return await _ask(policy_id, "unpublish", request, viewer, session, runtime)
+
+
+@router.post(f"{HOME}/{{policy_id}}/unpublish", operation_id="page_unpublish_policy")
+async def unpublish(
+    policy_id: PolicyId, request: Request, submission: Sent, session: Session, runtime: CurrentRuntime
+) -> Response:
+    """Let it decide nothing any more; its draft stays."""
+
+    async def change(shown: AsShown) -> Response:
+        caller = submission.viewer.caller
+        changed = await publishing.unpublish_policy(
+            policy_id, caller, session, runtime, request, shown, Response()
+        )
+        return _after(changed, "unpublished")
+
+    return await _do(policy_id, "unpublish", change, request, submission, session, runtime)
+
+
+@router.get(f"{HOME}/{{policy_id}}/end", operation_id="page_ask_end_policy")
+async def ask_end(
+    policy_id: PolicyId, request: Request, viewer: Writer, session: Session, runtime: CurrentRuntime
+) -> Response:
+    """What it means that a policy ends, and the form."""
+    return await _ask(policy_id, "end", request, viewer, session, runtime)
+
+
+@router.post(f"{HOME}/{{policy_id}}/end", operation_id="page_end_policy")
+async def end(
+    policy_id: PolicyId, request: Request, submission: Sent, session: Session, runtime: CurrentRuntime
+) -> Response:
+    """End a policy; its past stays."""
+
+    async def change(shown: AsShown) -> Response:
+        caller = submission.viewer.caller
+        await policies.delete_policy(policy_id, caller, session, runtime, request, shown, Response())
+        return redirect(f"{HOME}?done=ended")
+
+    return await _do(policy_id, "end", change, request, submission, session, runtime)
+
+
+async def _do(
+    policy_id: Any,
+    what: str,
+    change: Callable[[AsShown], Awaitable[Response]],
+    request: Request,
+    submission: Submission,
+    session: AsyncSession,
+    runtime: Runtime,
+) -> Response:
+    async with attempted(session) as attempt:
+        done = await change(AsShown.by(submission.form))
+    if attempt.problems:
+        return await _ask(policy_id, what, request, submission.viewer, session, runtime, attempt.problems)
+    return done
+
+
+async def _ask(
+    policy_id: Any,
+    what: str,
+    request: Request,
+    viewer: Viewer,
+    session: AsyncSession,
+    runtime: Runtime,
+    problems: Problems | None = None,
+) -> Response:
+    policy = await policies.get_policy(policy_id, viewer.caller, session, runtime, Response())
+    return page(
+        request,
+        "policies/ending.html",
+        viewer=viewer,
+        status=problems.status if problems else 200,
+        it=policy,
+        what=what,
+        problems=problems,
+        link=link,
     )

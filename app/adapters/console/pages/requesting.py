@@ -17,8 +17,8 @@ from app.adapters.console.forms import (
 )
 from app.adapters.console.menu import MY_ACCESS
 from app.adapters.console.page import PageRoute, page, redirect
-from app.adapters.console.pages.approval_words import gravest, rows_of
-from app.adapters.console.pages.people import called
+from app.adapters.console.pages.approvals import gravest, rows_of
+from app.adapters.console.pages.principals import called
 from app.adapters.console.signed_in import Submission, Viewer, signed_in, submitted
 from app.domain.errors import Invalid
 from app.features.approvals.ask import LONGEST, ask_for_access, require_requestable

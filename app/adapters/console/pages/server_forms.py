@@ -9,9 +9,16 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.adapters.console.forms import Form, Problems, attempted, validated
 from app.adapters.console.page import PageRoute, page, redirect
-from app.adapters.console.pages.credentials import KINDS, OF_HTTP, read_credential
-from app.adapters.console.pages.server_changes import Change, Writer, locked
-from app.adapters.console.pages.server_words import LIST, path_of
+from app.adapters.console.pages.servers import (
+    KINDS,
+    LIST,
+    OF_HTTP,
+    Change,
+    Writer,
+    locked,
+    path_of,
+    read_credential,
+)
 from app.adapters.console.signed_in import Submission, Viewer
 from app.db.engine import commit
 from app.domain.errors import Invalid

@@ -1,7 +1,10 @@
-"""Tokens: the list, and each with what it may reach, its secrets, its links, its children and its first use."""
+"""Tokens: the list, and each with what it may reach, its secrets, its links, its children and its first use.
+
+What is done to a token that is there: a new secret, less reach, its end, and links by which it is picked up.
+"""
 
 from collections.abc import Iterable
-from datetime import UTC, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -9,12 +12,23 @@ from fastapi import APIRouter, Request, Response
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.access.explain import meaning_of
-from app.adapters.console.forms import first_page, next_page, read_query, validated
-from app.adapters.console.page import PageRoute, page
-from app.adapters.console.pages.grant_words import words_of_right
+from app.adapters.console.forms import (
+    AsShown,
+    Attempt,
+    Form,
+    Problems,
+    attempted,
+    first_page,
+    next_page,
+    read_query,
+    validated,
+)
+from app.adapters.console.page import PageRoute, page, redirect
+from app.adapters.console.pages.grants import words_of_right
+from app.adapters.console.pages.issuing import Chosen, Issuer
 from app.adapters.console.pages.principals import LONGEST
-from app.adapters.console.signed_in import Viewer, signed_in
-from app.domain.errors import Malformed
+from app.adapters.console.signed_in import Submission, Viewer, signed_in, submitted
+from app.domain.errors import Invalid, Malformed
 from app.features.audit import routes as audit
 from app.features.audit.names import names_of
 from app.features.audit.queries import first_use
@@ -22,32 +36,63 @@ from app.features.audit.schemas import AuditEventView, AuditQuery
 from app.features.identities import routes as identities
 from app.features.identities.schemas import IdentityQuery
 from app.features.identities.service import find_identity
-from app.features.tokens import pickup_routes
+from app.features.tokens import pickup_routes, queries
 from app.features.tokens import routes as tokens
+from app.features.tokens.pickups import cancel_pickup, create_pickup
 from app.features.tokens.reach import with_reach
-from app.features.tokens.schemas import PickupQuery, TokenQuery
+from app.features.tokens.routes import revoke_one, show_token
+from app.features.tokens.schemas import (
+    PickupCreate,
+    PickupQuery,
+    TokenQuery,
+    TokenRevoke,
+    TokenRotate,
+    TokenUpdate,
+    TokenView,
+    connect_settings,
+)
+from app.features.tokens.service import narrow_token, rotate_token
 from app.http.authorization import Permission
+from app.http.etags import Precondition
 from app.http.runtime import CurrentRuntime, Runtime
-from app.http.selectors import GrantsScopeModel, ServersByIdsModel, TokenScopeModel
+from app.http.selectors import (
+    AllToolsModel,
+    GrantsScopeModel,
+    ScopeEntryModel,
+    ServersByIdsModel,
+    TokenScopeModel,
+    ToolsByNamesModel,
+    ToolsByRiskModel,
+)
 from app.http.transaction import Session
-from app.lib.ids import TokenId
+from app.lib.ids import TOKEN, PickupId, TokenId, format_id
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 
+
 LIST = "/console/tokens"
+
 SHOWN = 25
+
 MOST_HOLDERS = 50
+
 """So many identities are meant by a name that is searched for, at most."""
+
 _LOOKS_BACK = timedelta(days=7)
+
 _ENDS = (1, 7, 14, 30, 90)
+
 _END_WORDS = [(str(days), f"within {days} day{'' if days == 1 else 's'}") for days in _ENDS]
+
 _FEW = 10
+
 _DONE = {
     "revoked": "The token is revoked: no call with it begins any more.",
     "narrowed": "The token was changed, for the calls to come.",
     "linked": "There is a new pick-up link: send it to whom it is for.",
     "cancelled": "The pick-up link was taken back.",
 }
+
 CanRead = Annotated[Viewer, signed_in(Permission.TOKENS_READ)]
 
 
@@ -79,7 +124,7 @@ async def show_tokens(
 
 
 @router.get(LIST + "/{token_id}", operation_id="page_show_token")
-async def show_token(
+async def show_token_page(
     request: Request, token_id: TokenId, viewer: CanRead, session: Session, runtime: CurrentRuntime
 ) -> Response:
     """One token."""
@@ -157,3 +202,251 @@ async def _last_refusal(
     query = AuditQuery(token_id=[token_id], decision=["deny"], since=since, limit=1)
     found = await audit.list_audit_events(session, runtime, query)
     return next(iter(found.items), None)
+
+
+OVERLAPS = ((0, "At once"), (3600, "After an hour"), (86_400, "After a day"))
+
+_MOST_NAMED = 10
+
+CanRevoke = Annotated[Viewer, signed_in(Permission.TOKENS_REVOKE)]
+
+
+@router.get(LIST + "/{token_id}/rotate", operation_id="page_ask_rotate")
+async def ask_rotate(request: Request, token_id: TokenId, viewer: Issuer, session: Session) -> Response:
+    """A new secret, and until when those so far work."""
+    return await _ask_overlap(request, viewer, session, token_id, "tokens/rotate.html")
+
+
+@router.post(LIST + "/{token_id}/rotate", operation_id="page_rotate_token")
+async def rotate(
+    request: Request, token_id: TokenId, sent: Chosen, session: Session, runtime: CurrentRuntime
+) -> Response:
+    """The new secret is in this answer and nowhere else."""
+    async with attempted(session) as attempt:
+        overlap = validated(TokenRotate, {"overlap_s": _seconds(sent)}).overlap_s
+        secret = await rotate_token(
+            session, runtime, sent.viewer.caller, token_id, timedelta(seconds=overlap), AsShown.by(sent.form),
+            request.state.request_id,
+        )  # fmt: skip
+    if attempt.problems:
+        return await _ask_overlap(
+            request, sent.viewer, session, token_id, "tokens/rotate.html", attempt, sent
+        )
+    return page(
+        request, "tokens/secret.html", viewer=sent.viewer, token=await show_token(session, token_id), secret=secret,
+        pickup=None, recipient="", connect=connect_settings(runtime.public_url), rotated=True, use=None,
+    )  # fmt: skip
+
+
+@router.get(LIST + "/{token_id}/narrow", operation_id="page_ask_narrow")
+async def ask_narrow(request: Request, token_id: TokenId, viewer: Issuer, session: Session) -> Response:
+    """Another name, less reach, an earlier end."""
+    return await _ask_narrow(request, viewer, session, token_id)
+
+
+@router.post(LIST + "/{token_id}/narrow", operation_id="page_narrow_token")
+async def narrow(request: Request, token_id: TokenId, sent: Chosen, session: Session) -> Response:
+    """Narrow it, for the calls to come."""
+    token = await show_token(session, token_id)
+    async with attempted(session) as attempt:
+        body = validated(TokenUpdate, _changes(sent, token))
+        await narrow_token(
+            session, sent.viewer.caller, token_id, body, AsShown.by(sent.form), request.state.request_id
+        )
+    if attempt.problems:
+        return await _ask_narrow(request, sent.viewer, session, token_id, attempt, sent)
+    return redirect(_path(token_id, "?done=narrowed"))
+
+
+@router.get(LIST + "/{token_id}/revoke", operation_id="page_ask_revoke")
+async def ask_revoke(request: Request, token_id: TokenId, viewer: CanRevoke, session: Session) -> Response:
+    """What would end."""
+    return await _ask_revoke(request, viewer, session, token_id)
+
+
+@router.post(LIST + "/{token_id}/revoke", operation_id="page_revoke_token")
+async def revoke(
+    request: Request,
+    token_id: TokenId,
+    sent: Annotated[Submission, submitted(Permission.TOKENS_REVOKE)],
+    session: Session,
+) -> Response:
+    """End it, and what was attenuated from it."""
+    async with attempted(session) as attempt:
+        body = validated(TokenRevoke, {"reason": sent.form.text("reason")})
+        await revoke_one(
+            session, sent.viewer.caller, token_id, body, AsShown.by(sent.form),
+            dry_run=False, request_id=request.state.request_id,
+        )  # fmt: skip
+    if attempt.problems:
+        return await _ask_revoke(
+            request, sent.viewer, session, token_id, attempt, reason=sent.form.text("reason")
+        )
+    return redirect(_path(token_id, "?done=revoked"))
+
+
+@router.get(LIST + "/{token_id}/pickup", operation_id="page_ask_pickup")
+async def ask_pickup(request: Request, token_id: TokenId, viewer: Issuer, session: Session) -> Response:
+    """A link by which a new secret is picked up."""
+    return await _ask_overlap(request, viewer, session, token_id, "tokens/pickup.html")
+
+
+@router.post(LIST + "/{token_id}/pickup", operation_id="page_make_pickup")
+async def make_pickup(
+    request: Request, token_id: TokenId, sent: Chosen, session: Session, runtime: CurrentRuntime
+) -> Response:
+    """Make the link; one that waits is cancelled by it."""
+    async with attempted(session) as attempt:
+        overlap = validated(PickupCreate, {"overlap_s": _seconds(sent)}).overlap_s
+        await create_pickup(
+            session, sent.viewer.caller, token_id,
+            overlap_s=overlap, ttl=runtime.pickup_ttl, request_id=request.state.request_id,
+        )  # fmt: skip
+    if attempt.problems:
+        return await _ask_overlap(
+            request, sent.viewer, session, token_id, "tokens/pickup.html", attempt, sent
+        )
+    return redirect(_path(token_id, "?done=linked"))
+
+
+@router.post(LIST + "/{token_id}/pickups/{pickup_id}/cancel", operation_id="page_cancel_pickup")
+async def cancel(
+    request: Request, token_id: TokenId, pickup_id: PickupId, sent: Chosen, session: Session
+) -> Response:
+    """Take a link back that waits."""
+    await cancel_pickup(
+        session, sent.viewer.caller, token_id, pickup_id, AsShown.by(sent.form), request.state.request_id
+    )
+    return redirect(_path(token_id, "?done=cancelled"))
+
+
+async def _ask(
+    request: Request, viewer: Viewer, session: AsyncSession, token_id: UUID, name: str,
+    attempt: Attempt | None = None, **values: Any,
+) -> Response:  # fmt: skip
+    token = await show_token(session, token_id)
+    identity = await find_identity(session, token.identity_id)
+    recipient = identity.owner_id or identity.id
+    problems = attempt.problems if attempt else Problems()
+    return page(
+        request, name, viewer=viewer, status=problems.status, problems=problems, token=token,
+        who=identity.display_name or identity.user_name,
+        recipient=(await names_of(session, [recipient])).get(recipient, "its owner"), **values,
+    )  # fmt: skip
+
+
+async def _ask_overlap(
+    request: Request, viewer: Viewer, session: AsyncSession, token_id: UUID, name: str,
+    attempt: Attempt | None = None, sent: Submission | None = None,
+) -> Response:  # fmt: skip
+    """A form with until when the secrets so far work, as it was chosen: another one could end them at once."""
+    chosen = sent.form.text("overlap_s") if sent else ""
+    return await _ask(request, viewer, session, token_id, name, attempt, overlaps=OVERLAPS, chosen=chosen)
+
+
+async def _ask_narrow(
+    request: Request, viewer: Viewer, session: AsyncSession, token_id: UUID, attempt: Attempt | None = None,
+    sent: Submission | None = None,
+) -> Response:  # fmt: skip
+    token, form = await show_token(session, token_id), sent.form if sent else None
+    names = await names_of(session, servers_of(token.scope))
+    scope = token.scope
+    entries = [] if isinstance(scope, GrantsScopeModel) else scope.entries
+    # What was chosen is told by its place: of another revision, others may stand there.
+    kept = form if form is not None and form.text("revision") == str(token.revision) else None
+    return await _ask(
+        request, viewer, session, token_id, "tokens/narrow.html", attempt, typed=form,
+        entries=[_line(place, entry, names, kept) for place, entry in enumerate(entries)],
+        whole=kept.text("entry-0") if kept else "",
+    )  # fmt: skip
+
+
+def _line(place: int, entry: ScopeEntryModel, names: dict[UUID, str], form: Form | None) -> dict[str, Any]:
+    """A line of a scope, with what can be done to it, and what the form asks to do."""
+    tools = entry.tools.names if isinstance(entry.tools, ToolsByNamesModel) else []
+    return {
+        "words": words_of_right(entry, names),
+        "names": tools,
+        "can_read_only": can_read_only(entry),
+        "asked": form.text(f"entry-{place}") if form else "",
+        "ticked": set(form.texts(f"tool-{place}")) if form else set(tools),
+    }
+
+
+async def _ask_revoke(
+    request: Request, viewer: Viewer, session: AsyncSession, token_id: UUID, attempt: Attempt | None = None,
+    *, reason: str = "",
+) -> Response:  # fmt: skip
+    nothing = Precondition(None)
+    preview = await revoke_one(
+        session, viewer.caller, token_id, TokenRevoke(reason="-"), nothing,
+        dry_run=True, request_id=request.state.request_id,
+    )  # fmt: skip
+    below = [id for id in preview.revoked.tokens if id != token_id]
+    named = await queries.find_readings(session, below[:_MOST_NAMED])
+    return await _ask(
+        request, viewer, session, token_id, "tokens/revoke.html", attempt, reason=reason, below=below,
+        named=[one.row for one in named.values()], in_flight=preview.revoked.in_flight,
+    )  # fmt: skip
+
+
+def _changes(sent: Submission, token: TokenView) -> dict[str, Any]:
+    """What a form asks to change of a token. Raises ``Invalid``."""
+    form, changes = sent.form, dict[str, Any]()
+    if form.text("name") != token.name:
+        changes["name"] = form.text("name")
+    if form.text("date"):
+        try:
+            day = date.fromisoformat(form.text("date"))
+        except ValueError:
+            raise Invalid.field("/expires_at", "date", "Choose a date.") from None
+        # The day that it ends on is offered, and leaves its end as it is.
+        if day != token.expires_at.date():
+            changes["expires_at"] = datetime.combine(day, time(23, 59), UTC)
+    if isinstance(token.scope, GrantsScopeModel):
+        if form.text("entry-0") == "read":
+            everywhere = {"servers": {"kind": "all"}, "tools": {"kind": "risk", "risk": ["read"]}}
+            changes["scope"] = {"kind": "listed", "entries": [everywhere]}
+        return changes
+    entries = [_narrowed(sent, place, entry) for place, entry in enumerate(token.scope.entries)]
+    kept = [entry for entry in entries if entry is not None]
+    if kept != token.scope.entries:
+        changes["scope"] = {"kind": "listed", "entries": [entry.model_dump(mode="json") for entry in kept]}
+    return changes
+
+
+def _narrowed(sent: Submission, place: int, entry: ScopeEntryModel) -> ScopeEntryModel | None:
+    """A line of a scope as the form leaves it; ``None`` when it goes."""
+    asked = sent.form.text(f"entry-{place}", "keep")
+    if asked == "drop":
+        return None
+    if isinstance(entry.tools, ToolsByNamesModel):
+        ticked = set(sent.form.texts(f"tool-{place}"))
+        names = [name for name in entry.tools.names if name in ticked]
+        if not names:
+            return None
+        return entry.model_copy(update={"tools": ToolsByNamesModel(kind="names", names=names)})
+    if asked == "read" and can_read_only(entry):
+        reading = ToolsByRiskModel.model_validate({"kind": "risk", "risk": ["read"]})
+        return entry.model_copy(update={"tools": reading, "resources": False, "prompts": False})
+    return entry
+
+
+def can_read_only(entry: ScopeEntryModel) -> bool:
+    """Whether a line can be narrowed to the tools that read."""
+    if isinstance(entry.tools, AllToolsModel):
+        return True
+    return (
+        isinstance(entry.tools, ToolsByRiskModel) and "read" in entry.tools.risk and len(entry.tools.risk) > 1
+    )
+
+
+def _seconds(sent: Submission) -> int:
+    text = sent.form.text("overlap_s")
+    if text not in {str(seconds) for seconds, _ in OVERLAPS}:
+        raise Malformed("The form cannot be read: choose until when the secrets so far work.")
+    return int(text)
+
+
+def _path(token_id: UUID, more: str = "") -> str:
+    return f"{LIST}/{format_id(TOKEN, token_id)}{more}"
