@@ -50,7 +50,7 @@ class ProblemError(BaseModel):
         examples=["/expires_at"],
     )
     code: str = Field(description="What is wrong, stable, snake_case.", examples=["required"])
-    detail: str = Field(description="What is wrong, and how to mend it.", examples=["Field required"])
+    detail: str = Field(description="What is wrong, and how to correct it.", examples=["Field required"])
     line: int | None = Field(
         default=None, description="In a text of several lines, the line, from 1.", examples=[2]
     )
@@ -69,7 +69,8 @@ class Problem(BaseModel):
     title: str = Field(description="What kind of error it is, in words.", examples=["Conflict"])
     status: int = Field(description="The HTTP status.", examples=[409])
     detail: str = Field(
-        description="What is wrong, and how to mend it.", examples=["The slug git is in use; choose another."]
+        description="What is wrong, and how to correct it.",
+        examples=["The slug git is in use; choose another."],
     )
     instance: str = Field(description="The path of the request.", examples=["/api/v1/servers"])
     code: str = Field(description="Stable, snake_case.", examples=["slug_taken"])

@@ -155,7 +155,7 @@ class OAuthErrorBody(Strict):
 
     error: str = Field(description="The error code of RFC 6749.", examples=["invalid_client"])
     error_description: str = Field(
-        description="What is wrong, and how to mend it.",
+        description="What is wrong, and how to correct it.",
         examples=["The client is unknown or its secret is not valid."],
     )
 

@@ -22,7 +22,7 @@ AccessDecision = TypeAliasType(
     "AccessDecision",
     Annotated[
         Literal["allow", "require_approval"],
-        Field(description="What a call is met with now: it runs, or somebody has to approve it first."),
+        Field(description="What happens to a call now: it runs, or it needs an approval first."),
     ],
 )
 _SERVER, _TOOL = "srv_01jdpnwz00e008000000000000", "tool_01jdpnwz00e008000000000000"
@@ -76,7 +76,7 @@ class AccessReason(BaseModel):
         " it or asks: then some calls may be denied, or have to be approved."
     )
     approver_groups: list[str] = Field(
-        description="The groups of which somebody has to approve each call; of each group one.",
+        description="The groups that must approve each call, with one member each.",
         examples=[["finance leads"]],
     )
 
@@ -175,7 +175,7 @@ class ToolCallerView(AccessReason):
 
 
 class ToolAccessView(BaseModel):
-    """Who can call a tool at a moment. When nobody can, whatever was granted, `stopped` says what keeps it so."""
+    """Who can call a tool at a given time. If no one can, regardless of grants, `stopped` has the reason."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -194,7 +194,7 @@ class ToolAccessView(BaseModel):
     tool_id: ToolId
     at: datetime = Field(description=_AT)
     stopped: str | None = Field(
-        description="Why nobody can call it: `server_disabled`, `server_unknown`, `tool_quarantined` or `tool_unknown`."
+        description="Why no one can call it: `server_disabled`, `server_unknown`, `tool_quarantined` or `tool_unknown`."
         " Null when those can who may.",
         examples=["tool_quarantined"],
     )

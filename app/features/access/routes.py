@@ -56,7 +56,7 @@ DryRun = Annotated[bool, Query(description="Change nothing; answer what would ch
 @router.get(
     "/stale",
     operation_id="list_stale_access",
-    summary="List rights that nobody used, and what they could be narrowed to",
+    summary="List unused access, with proposals to narrow it",
 )
 async def list_stale_access(
     query: Annotated[StaleQuery, Query()],

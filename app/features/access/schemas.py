@@ -272,17 +272,17 @@ class NeededApproval(Strict):
 
     policy_id: PolicyId
     version: int = Field(description="The version of the policy that asks.", examples=[3])
-    group: str = Field(description="Of which group somebody has to approve.", examples=["finance leads"])
+    group: str = Field(description="The group that must approve.", examples=["finance leads"])
     reason: str | None = Field(description="What the policy says of why.", examples=["Large refunds"])
 
 
 class CountedUse(Strict):
-    """A use that the call takes of what a policy lets an identity have. How many are left is not told here."""
+    """A use of a policy's quota by the call. The remaining number is not shown here."""
 
     policy_id: PolicyId
     limit: int = Field(description="Uses from `since` to `until`.", examples=[20])
     since: datetime = Field(description="When the count began.")
-    until: datetime = Field(description="When it begins anew.")
+    until: datetime = Field(description="When it resets.")
 
 
 class RecordedDecision(Strict):
@@ -334,7 +334,7 @@ class AccessExplanation(Strict):
         description="Policies on trial that would have decided otherwise."
     )
     reasons: list[str] = Field(
-        description="What the policies have the caller told.", examples=[["Not on Sundays."]]
+        description="The reasons that the policies give to the caller.", examples=[["Not on Sundays."]]
     )
     approvals: list[NeededApproval] = Field(description="The approvals that the call needs.")
     uses: list[CountedUse] = Field(description="The uses that the call takes.")
@@ -443,7 +443,7 @@ class AccessMatrixCell(Strict):
     tools: int = Field(
         description="How many of its tools can be called, those included that need an approval."
     )
-    approval_required: int = Field(description="Of those, how many somebody has to approve at each call.")
+    approval_required: int = Field(description="Of those, how many need an approval for each call.")
     destructive: int = Field(description="Of those, how many are destructive.")
     is_whole: bool = Field(
         description="Whether all of its tools were looked at. A large matrix looks at the first of many, by name."

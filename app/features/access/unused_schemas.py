@@ -163,7 +163,7 @@ class StaleQuery(Strict):
     kind: list[StaleKind] = Field(default_factory=list)
     state: list[StaleStateName] = Field(
         default_factory=_narrowable,
-        description="By default what could be narrowed. Of tokens only those that are unused are told of.",
+        description="By default what could be narrowed. Of tokens, only unused ones are listed.",
     )
     identity_id: list[IdentityId] = Field(
         default_factory=list, description="Grants made to these identities themselves, and their tokens."
@@ -171,9 +171,7 @@ class StaleQuery(Strict):
     group_id: list[GroupId] = Field(
         default_factory=list, description="Grants made to these groups, and tokens of their members."
     )
-    grant_id: list[GrantId] = Field(
-        default_factory=list, description="These grants; then nothing is told of tokens."
-    )
+    grant_id: list[GrantId] = Field(default_factory=list, description="Only these grants, and no tokens.")
     server_id: ServerId | None = Field(default=None, description="What reaches this server now.")
     limit: Limit = 50
     cursor: CursorParameter = None
@@ -410,7 +408,7 @@ AppliedOutcome = TypeAliasType(
 
 
 class AppliedProposal(Strict):
-    """A proposal as the report told it."""
+    """A proposal from the report."""
 
     grant_id: GrantId
     proposal_digest: Annotated[str, StringConstraints(pattern="^[0-9a-f]{64}$")] = Field(
@@ -420,7 +418,7 @@ class AppliedProposal(Strict):
 
 
 class StaleApply(Strict):
-    """The proposals to apply, as a report about the same window told them."""
+    """The proposals to apply, from a report about the same window."""
 
     model_config = ConfigDict(
         extra="forbid",

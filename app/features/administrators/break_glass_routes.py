@@ -50,7 +50,7 @@ class BreakGlassSignIn(Strict):
         description="The password whose hash is configured."
     )
     reason: Annotated[str, StringConstraints(min_length=1, max_length=500), CleanText] = Field(
-        description="Kept with the session, for whoever asks later."
+        description="Stored with the session as its reason."
     )
 
 

@@ -49,7 +49,7 @@ class AdministratorView(Strict):
     id: AdministratorId
     identity_id: IdentityId = Field(description="The person.")
     status: AdministratorStatusName = Field(
-        description="`disabled` keeps them out, whatever their token says."
+        description="`disabled` locks them out, regardless of their token."
     )
     role_assignments: list[RoleAssignmentView] = Field(
         description="What their latest token gave them, the strongest role first. The provider decides it."

@@ -74,7 +74,7 @@ async def create_approval(
     response: Response,
 ) -> ApprovalView:
     """For yourself, or for an agent that you answer for, to a server of `GET /api/v1/me/requestable-servers`. It gives
-    nothing by itself: members of the group that owns the server decide, or whoever has `approvals.decide`."""
+    nothing by itself: members of the group that owns the server decide, or callers with `approvals.decide`."""
     row = await ask_for_access(session, caller, body, runtime.clock(), request.state.request_id)
     response.headers["Location"] = f"/api/v1/approvals/{format_id(APPROVAL, row.id)}"
     set_etag(response, row.revision)
@@ -109,7 +109,7 @@ async def get_approval_arguments(
     response: Response,
 ) -> ApprovalArguments:
     """Where the server has them kept. Needs the permission `arguments.read`, or that you can decide the approval as a
-    member of its group. Whoever reads them is on record."""
+    member of its group. Each reading is an audit event."""
     row = await require_approval(session, caller, approval_id)
     kept, arguments = await read_arguments(session, caller, row, runtime.sealer, request.state.request_id)
     response.headers["Cache-Control"] = "no-store"
@@ -132,7 +132,7 @@ async def deny_approval(
     if_match: IfMatch,
     response: Response,
 ) -> ApprovalView:
-    """Whoever asked is told, with the reason. Needs what approving needs."""
+    """The requester gets the reason. Needs the same permission as approving."""
     row = await deny_approval_(
         session, caller, approval_id, body.reason, if_match, request_id=request.state.request_id
     )
@@ -155,7 +155,7 @@ async def withdraw_approval(
     if_match: IfMatch,
     response: Response,
 ) -> ApprovalView:
-    """Of your own, or of an agent that you answer for, as long as nobody has decided."""
+    """Your own request, or one for an agent that you own, while it is pending."""
     row = await withdraw_request(session, caller, approval_id, if_match, request.state.request_id)
     set_etag(response, row.revision)
     return await show_approval(session, caller, row, runtime.public_url)

@@ -126,7 +126,7 @@ ApprovalKind = TypeAliasType(
         Literal["call", "access"],
         Field(
             description="`call`: of one call of a tool, with the very arguments that asked. `access`: of access to a "
-            "server that somebody asked for."
+            "server that a person requested."
         ),
     ],
 )
@@ -226,7 +226,7 @@ class ApprovalGroup(Strict):
 
 
 class ApprovalView(Strict):
-    """What one approval is asked for, and how it stands. Whatever it is bound to never changes."""
+    """An approval, its subject and its state. What it is bound to never changes."""
 
     model_config = ConfigDict(extra="forbid", title="Approval")
 
@@ -267,7 +267,8 @@ class ApprovalView(Strict):
     decided_by: Actor | None = Field(description="Who approved or denied it.")
     decided_at: datetime | None = Field(description="When that was.")
     decision_reason: str | None = Field(
-        description="What whoever decided wrote; the caller is told.", examples=["Agreed with the customer."]
+        description="The reason of the decision, which the caller gets.",
+        examples=["Agreed with the customer."],
     )
     consumed_by: EventId | None = Field(description="The call that it let through.")
     consumed_at: datetime | None = Field(description="When that was.")
@@ -295,7 +296,7 @@ class ApprovalQuery(ListQuery):
 
 
 class ApprovalDecision(Strict):
-    """Why it is decided so. The caller is told, so that it can do better."""
+    """The reason of the decision, which the caller gets."""
 
     model_config = ConfigDict(
         extra="forbid", json_schema_extra={"examples": [{"reason": "Agreed with the customer."}]}

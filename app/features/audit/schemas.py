@@ -462,7 +462,7 @@ CheckpointNote = TypeAliasType(
 
 
 class AuditCheckpointView(Strict):
-    """A signed root over all events that were sealed by then. Keep some where nobody of here can change them."""
+    """A signed root over all events that were sealed by then. Keep some where no insider can change them."""
 
     model_config = ConfigDict(extra="forbid", title="AuditCheckpoint")
 

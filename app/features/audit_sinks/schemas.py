@@ -67,7 +67,7 @@ AuditSinkError = TypeAliasType(
         ],
         Field(
             description="Why the last attempt failed: the address may not be reached, the name has no address, "
-            "nobody answers, the certificate is not good, no answer in time, the connection ended, the answer is no "
+            "connection failed, the certificate is invalid, no answer in time, the connection ended, the answer is no "
             "HTTP, too many connections, a redirect (none is followed), a status outside 2xx, 413 for a single "
             "event, the credential is sealed with a key that is not configured, or a fault of the service's own, which "
             "its log tells of."
@@ -204,7 +204,7 @@ class AuditSinkCreate(Strict):
     name: Name
     description: LongText | None = None
     url: Url = Field(
-        description="Over https, or http to an address of an allowed network. Put no secret into it: whoever may "
+        description="Over https, or http to an address of an allowed network. Put no secret into it: callers who may "
         "read sinks sees it."
     )
     format: AuditSinkFormat = "ndjson"

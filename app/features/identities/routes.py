@@ -88,7 +88,7 @@ async def offboard_identity_by_name(
     user_name: Annotated[WantedUserName | None, Query(description="Its `user_name`.")] = None,
     dry_run: DryRun = False,
 ) -> OffboardAnswer:
-    """The same as by id, for whoever knows only `external_id` or `user_name`."""
+    """The same as by ID, if you know only `external_id` or `user_name`."""
     id = await find_to_offboard(session, external_id=external_id, user_name=user_name)
     request_id = request.state.request_id
     outcome = await offboard_when_asked(

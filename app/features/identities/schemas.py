@@ -79,7 +79,7 @@ IdentityAttributes = TypeAliasType(
         dict[LabelKey, LabelValue],
         Field(max_length=MOST_ATTRIBUTES),
         Field(
-            description="What policies can read of an identity beside its groups, by name.",
+            description="Attributes of an identity that policies can read, by name.",
             examples=[{"department": "finance"}],
         ),
     ],
@@ -313,7 +313,7 @@ class EndedToken(Strict):
 class ReceiptAgents(Strict):
     """What became of the agents that the person answered for."""
 
-    suspended: list[IdentityId] = Field(description="Nobody answers for these.")
+    suspended: list[IdentityId] = Field(description="Agents without an active owner.")
     transferred: list[IdentityId] = Field(description="These went to another person and live on.")
     transferred_to: IdentityId | None = Field(description="Who answers for those from now on.")
     heir_not_active: IdentityId | None = Field(
@@ -341,7 +341,7 @@ class Receipt(Strict):
     grants: list[GrantId] = Field(description="Grants to the identity itself.")
     groups: list[GroupId] = Field(description="Groups that it was in.")
     service_accounts: list[ServiceAccountId] = Field(
-        description="Service accounts that it answered for; none of them can act until somebody else does."
+        description="Service accounts that it owned. They are disabled until they have a new owner."
     )
     administrator_id: AdministratorId | None = Field(
         description="The administrator record that was disabled."
@@ -360,7 +360,7 @@ class ReceiptView(Strict):
     id: EventId
     identity_id: IdentityId
     reason: str | None = Field(
-        description="Why, in somebody's words: not signed, and null once the identity is erased.",
+        description="The reason as text: not signed, and null when the identity is erased.",
         examples=["left the company"],
     )
     receipt: Receipt | None = Field(
@@ -456,10 +456,10 @@ Reason = Annotated[ShortText, Field(min_length=1, examples=["left the company"])
 
 
 class Offboard(Strict):
-    """Why somebody leaves, and who answers for their agents from now on."""
+    """The reason of the offboarding, and the new owner of the agents."""
 
     reason: Reason = Field(
-        description="Why; it is kept beside the receipt and with the tokens that end, not in the audit trail."
+        description="The reason. Stored with the receipt and the ended tokens, not in the audit log."
     )
     transfer_agents_to: IdentityId | None = Field(
         default=None,
@@ -468,7 +468,7 @@ class Offboard(Strict):
 
 
 class OffboardRequest(Offboard):
-    """Why somebody leaves, who answers for their agents from then on, and when."""
+    """The reason of the offboarding, the new owner of the agents, and the time."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -495,7 +495,7 @@ class OffboardedThings(Strict):
         description="Its own, its agents', and all that were attenuated from those."
     )
     agents: list[IdentityId] = Field(
-        description="Agents that were suspended because nobody answers for them."
+        description="Agents that were suspended because they have no active owner."
     )
     approvals: int = Field(description="Approvals that waited for a decision or for their call.")
     in_flight: int = Field(
@@ -531,14 +531,14 @@ class TransferredAgents(Strict):
 
 
 class OffboardPreview(Strict):
-    """What else would end or be felt, for whoever looks before they leap; the receipt has it all afterwards."""
+    """What else would end or be affected. Afterwards, the receipt has it all."""
 
     model_config = ConfigDict(extra="forbid", title="OffboardPreview")
 
     grants: list[GrantId] = Field(description="Grants to the identity itself.")
     groups: list[GroupId] = Field(description="Groups that it is in.")
     service_accounts: list[ServiceAccountId] = Field(
-        description="Service accounts that none could use until somebody else answers for them."
+        description="Service accounts that would be disabled until they have a new owner."
     )
     calls_last_day: int = Field(
         description="Calls of tools in the last 24 hours, by it and by the agents that would stop; counted up to "

@@ -133,7 +133,7 @@ async def revoke_own_token(
 async def list_own_pickups(
     query: Annotated[PickupQuery, Query()], caller: CanReadSelf, session: Session, runtime: CurrentRuntime
 ) -> Page[PickupView]:
-    """Newest first. Whoever lost the message with the link finds it here."""
+    """Newest first, in case you lost the message with the link."""
     me = person_of(caller)
     cursors = Cursors(runtime.peppers.derive("cursors"), "list_own_pickups", query.filters() | {"me": me})
     rows, following = await read_page(session, select_waiting(me), TokenPickup, cursors, query)

@@ -129,7 +129,7 @@ async def approve_server_instructions(
 ) -> ServerInstructions:
     """Approve the instructions of a server, the text with this digest.
 
-    Clients that reach all of the server are told. `If-Match` takes the server's `ETag`."""
+    Clients that reach the whole server get them. `If-Match` takes the server's `ETag`."""
     row = await service.require_locked(session, server_id)
     if_match.check(row.revision)
     await instructions.approve(session, row, body.digest, caller, request.state.request_id)

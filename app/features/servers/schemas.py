@@ -97,7 +97,7 @@ InstructionsState = TypeAliasType(
     "InstructionsState",
     Annotated[
         Literal["none", "approved", "pending"],
-        Field(description="Whether the server says how it is to be used, and whether clients are told."),
+        Field(description="Whether the server has instructions, and whether clients get them."),
     ],
 )
 IncludeEnded = Annotated[
@@ -160,7 +160,7 @@ class ServerView(Strict):
     instructions: InstructionsState
     tool_count: int = Field(description="Tools that are active or quarantined.")
     credential: CredentialMark | None = Field(
-        description="The server's own credential; those of identities apart."
+        description="The server's own credential, without those of identities."
     )
     created_at: datetime
     updated_at: datetime
@@ -186,11 +186,11 @@ class ServerView(Strict):
 
 
 class ServerInstructions(Strict):
-    """What a server says of its use. Clients are told of what was approved, and of nothing else."""
+    """The instructions of a server. Clients get only the approved text."""
 
     server_id: ServerId
     state: InstructionsState
-    approved: str | None = Field(description="What clients may be told.", examples=["Ask before you write."])
+    approved: str | None = Field(description="The text that clients get.", examples=["Ask before you write."])
     latest: str | None = Field(
         description="What the server said when it was read last.", examples=["Ask before you write."]
     )
@@ -264,7 +264,7 @@ class ServerCreate(Strict):
     )
     args: Arguments | None = Field(
         default=None,
-        description="Its arguments. Whoever can list the host's processes sees them: no place for a secret.",
+        description="Its arguments. Do not put a secret here: process lists of the host show them.",
         examples=[["--repository", "/srv/repo"]],
     )
     env_names: EnvNames | None = Field(

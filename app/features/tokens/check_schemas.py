@@ -16,7 +16,7 @@ MOST_SERVERS = 8
 _TOKEN, _SERVER = "tok_01jdpnwz00e008000000000000", "srv_01jdpnwz00e008000000000000"
 _STEP: dict[str, Any] = {
     "name": "server", "state": "fail", "code": "unreachable", "detail": "notes: It cannot be reached.",
-    "remedy": "Whoever runs the server has to see to it.", "server_id": _SERVER, "server": "notes",
+    "remedy": "Ask the operator of the server.", "server_id": _SERVER, "server": "notes",
     "duration_ms": 3000, "event_id": None,
 }  # fmt: skip
 

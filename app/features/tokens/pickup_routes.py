@@ -105,7 +105,7 @@ async def cancel_token_pickup(
     if_match: IfMatch,
     response: Response,
 ) -> PickupView:
-    """Nobody can use it any more. A repeat changes nothing; one that was used cannot be taken back."""
+    """It can no longer be used. A repeat changes nothing; a used link cannot be cancelled."""
     found = await cancel_pickup(session, caller, token_id, pickup_id, if_match, request.state.request_id)
     set_etag(response, found.row.revision)
     return PickupView.from_reading(found, runtime.public_url)

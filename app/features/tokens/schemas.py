@@ -132,7 +132,7 @@ TokenDelivery = TypeAliasType(
     Annotated[
         Literal["reveal", "pickup"],
         Field(
-            description="How the secret gets to whom it is for. `reveal`: it is in the answer. `pickup`: nobody has "
+            description="How the secret reaches its recipient. `reveal`: it is in the response. `pickup`: no one has "
             "one until its recipient signs in and takes it by a link."
         ),
     ],
@@ -307,7 +307,7 @@ class TokenUpdate(Strict):
 
 
 class TokenRotate(Strict):
-    """How long the secrets so far still work beside the new one."""
+    """How long the old secrets still work after the new one is created."""
 
     model_config = _example({"overlap_s": 3600})
     overlap_s: StrictInt = Field(

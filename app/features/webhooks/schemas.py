@@ -29,7 +29,7 @@ WebhookStatus = TypeAliasType(
     Annotated[
         Literal["active", "disabled"],
         Field(
-            description="A `disabled` webhook is told nothing; what waited when it was disabled waits on, for three "
+            description="A `disabled` webhook gets no messages; what waited when it was disabled waits on, for three "
             "days in all."
         ),
     ],
@@ -39,7 +39,7 @@ WebhookDisabledReason = TypeAliasType(
     Annotated[
         Literal["manual", "gone"],
         Field(
-            description="`manual`: somebody disabled it; `gone`: its endpoint answered 410, which asks never to be "
+            description="`manual`: disabled by a caller; `gone`: its endpoint answered 410, which asks never to be "
             "called again."
         ),
     ],
@@ -63,7 +63,7 @@ WebhookDeliveryError = TypeAliasType(
         ],
         Field(
             description="Why the last attempt failed: the address may not be reached, the name has no address, "
-            "nobody answers, the certificate is not good, no answer in time, the connection ended, the answer is no "
+            "connection failed, the certificate is invalid, no answer in time, the connection ended, the answer is no "
             "HTTP, too many connections, a redirect (none is followed), a status outside 2xx, 410, or the signing "
             "secret is sealed with a key that is not configured."
         ),
@@ -156,7 +156,7 @@ class WebhookCreate(_Events):
     name: Name
     description: LongText | None = None
     url: Url = Field(
-        description="Over https, or http to an address of an allowed network. Put no secret into it: whoever may "
+        description="Over https, or http to an address of an allowed network. Put no secret into it: callers who may "
         "read webhooks sees it, and messages are signed."
     )
     events: Events
@@ -207,7 +207,7 @@ class WebhookRotate(Strict):
         default=0,
         ge=0,
         le=LONGEST_OVERLAP_S,
-        description="For how many seconds messages are signed with the secrets so far beside the new one.",
+        description="For how many seconds the old secrets also sign messages.",
     )
 
 

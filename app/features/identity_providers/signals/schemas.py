@@ -54,7 +54,7 @@ _Header = StringConstraints(min_length=1, max_length=4096, pattern=r"^[!-~]+$")
 
 
 class SignalStreamView(Strict):
-    """How the signals of a provider fare."""
+    """The state of a provider's signals."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [_EXAMPLE]})
 
@@ -73,7 +73,7 @@ class SignalStreamView(Strict):
     failures: int = Field(description="How often in a row polling failed.")
     failing_since: Time | None = Field(description="Since when it fails.")
     error: SignalStreamError | None = Field(description="What is wrong, if anything is known to be.")
-    revision: int = Field(description="Moves with each change that somebody makes; 0 before the first.")
+    revision: int = Field(description="Increases with each change; 0 before the first.")
 
     @classmethod
     def from_row(cls, found: Configured, push_url: str, row: SignalStream | None) -> "SignalStreamView":
@@ -112,7 +112,7 @@ class SignalCredentialPut(Strict):
 
 
 class SignalStreamSet(Strict):
-    """What a transmitter is told beside our address and the events that we want."""
+    """Settings for a transmitter, in addition to the receiver's address and event types."""
 
     model_config = ConfigDict(
         title="SignalStreamRequest",

@@ -66,7 +66,7 @@ class AccessExplanation:
     """Policies on trial that would have decided otherwise."""
 
     reasons: list[str]
-    """What the policies have the caller told."""
+    """The reasons that the policies give to the caller."""
 
     approvals: list[NeededApproval]
     """The approvals that the call needs."""

@@ -20,7 +20,7 @@ class AccessMatrixCell:
     """How many of its tools can be called, those included that need an approval."""
 
     approval_required: int
-    """Of those, how many somebody has to approve at each call."""
+    """Of those, how many need an approval for each call."""
 
     destructive: int
     """Of those, how many are destructive."""

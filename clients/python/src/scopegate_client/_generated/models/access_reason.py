@@ -13,7 +13,7 @@ class AccessReason:
     """Why something is within reach."""
 
     decision: AccessDecision
-    """What a call is met with now: it runs, or somebody has to approve it first."""
+    """What happens to a call now: it runs, or it needs an approval first."""
 
     reason_code: str
     """Why, as audit events say it."""
@@ -32,7 +32,7 @@ class AccessReason:
     or asks: then some calls may be denied, or have to be approved."""
 
     approver_groups: list[str]
-    """The groups of which somebody has to approve each call; of each group one."""
+    """The groups that must approve each call, with one member each."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""

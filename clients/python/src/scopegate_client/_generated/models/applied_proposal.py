@@ -8,7 +8,7 @@ from attrs import define
 
 @define(kw_only=True)
 class AppliedProposal:
-    """A proposal as the report told it."""
+    """A proposal from the report."""
 
     grant_id: str
     """The id of a grant."""

@@ -24,14 +24,14 @@ if TYPE_CHECKING:
 
 @define(kw_only=True)
 class Approval:
-    """What one approval is asked for, and how it stands. Whatever it is bound to never changes."""
+    """An approval, its subject and its state. What it is bound to never changes."""
 
     id: str
     """The id of an approval."""
 
     kind: ApprovalKind
     """`call`: of one call of a tool, with the very arguments that asked. `access`: of access to a server
-    that somebody asked for."""
+    that a person requested."""
 
     state: ApprovalStatus
     """`pending` waits for a decision; `approved` waits for the call to be repeated, or, of access, has
@@ -94,7 +94,7 @@ class Approval:
     """When that was."""
 
     decision_reason: None | str
-    """What whoever decided wrote; the caller is told."""
+    """The reason of the decision, which the caller gets."""
 
     consumed_by: None | str
     """The call that it let through."""

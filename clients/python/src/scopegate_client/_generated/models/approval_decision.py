@@ -10,7 +10,7 @@ from ..types import UNSET, Unset
 
 @define(kw_only=True)
 class ApprovalDecision:
-    """Why it is decided so. The caller is told, so that it can do better."""
+    """The reason of the decision, which the caller gets."""
 
     reason: None | str | Unset = UNSET
     """In your own words; the caller reads it."""

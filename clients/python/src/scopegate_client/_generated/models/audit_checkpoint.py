@@ -9,8 +9,7 @@ from attrs import define
 
 @define(kw_only=True)
 class AuditCheckpoint:
-    """A signed root over all events that were sealed by then. Keep some where nobody of here can change
-    them."""
+    """A signed root over all events that were sealed by then. Keep some where no insider can change them."""
 
     tree_size: int
     """How many events it seals: those at positions below it."""

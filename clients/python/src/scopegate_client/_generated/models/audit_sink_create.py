@@ -27,7 +27,7 @@ class AuditSinkCreate:
     """What people call it."""
 
     url: str
-    """Over https, or http to an address of an allowed network. Put no secret into it: whoever may read
+    """Over https, or http to an address of an allowed network. Put no secret into it: callers who may read
     sinks sees it."""
 
     description: None | str | Unset = UNSET

@@ -16,7 +16,7 @@ class BreakGlassSignIn:
     password: Secret = attrs_field(converter=Secret)
 
     reason: str
-    """Kept with the session, for whoever asks later."""
+    """Stored with the session as its reason."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""

@@ -9,8 +9,7 @@ from attrs import define
 
 @define(kw_only=True)
 class CountedUse:
-    """A use that the call takes of what a policy lets an identity have. How many are left is not told
-    here."""
+    """A use of a policy's quota by the call. The remaining number is not shown here."""
 
     policy_id: str
     """The id of a policy."""
@@ -22,7 +21,7 @@ class CountedUse:
     """When the count began."""
 
     until: datetime.datetime
-    """When it begins anew."""
+    """When it resets."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""

@@ -45,7 +45,7 @@ class Identity:
     """What the system that it came from calls it, an HR system for example."""
 
     attributes: IdentityAttributes
-    """What policies can read of an identity beside its groups, by name."""
+    """Attributes of an identity that policies can read, by name."""
 
     provider_id: None | str
     """The provider that keeps it."""

@@ -5,7 +5,7 @@ from typing import Any, Self
 
 
 class IdentityAttributes(dict[str, str]):
-    """What policies can read of an identity beside its groups, by name."""
+    """Attributes of an identity that policies can read, by name."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it."""

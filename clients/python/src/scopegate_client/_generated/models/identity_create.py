@@ -37,7 +37,7 @@ class IdentityCreate:
     """What the system that it came from calls it, an HR system for example."""
 
     attributes: IdentityAttributes | Unset = UNSET
-    """What policies can read of an identity beside its groups, by name."""
+    """Attributes of an identity that policies can read, by name."""
 
     links: list[IdentityLinkInput] | Unset = UNSET
     """How providers know the person."""

@@ -28,7 +28,7 @@ class InvitedPerson:
     """What an HR system calls them."""
 
     attributes: IdentityAttributes | Unset = UNSET
-    """What policies can read of an identity beside its groups, by name."""
+    """Attributes of an identity that policies can read, by name."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""

@@ -17,7 +17,7 @@ class NeededApproval:
     """The version of the policy that asks."""
 
     group: str
-    """Of which group somebody has to approve."""
+    """The group that must approve."""
 
     reason: None | str
     """What the policy says of why."""

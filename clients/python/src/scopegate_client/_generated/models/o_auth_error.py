@@ -14,7 +14,7 @@ class OAuthError:
     """The error code of RFC 6749."""
 
     error_description: str
-    """What is wrong, and how to mend it."""
+    """What is wrong, and how to correct it."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""

@@ -8,8 +8,7 @@ from attrs import define
 
 @define(kw_only=True)
 class OffboardPreview:
-    """What else would end or be felt, for whoever looks before they leap; the receipt has it all
-    afterwards."""
+    """What else would end or be affected. Afterwards, the receipt has it all."""
 
     grants: list[str]
     """Grants to the identity itself."""
@@ -18,7 +17,7 @@ class OffboardPreview:
     """Groups that it is in."""
 
     service_accounts: list[str]
-    """Service accounts that none could use until somebody else answers for them."""
+    """Service accounts that would be disabled until they have a new owner."""
 
     calls_last_day: int
     """Calls of tools in the last 24 hours, by it and by the agents that would stop; counted up to 10000."""

@@ -11,10 +11,10 @@ from ..types import UNSET, Unset
 
 @define(kw_only=True)
 class OffboardRequest:
-    """Why somebody leaves, who answers for their agents from then on, and when."""
+    """The reason of the offboarding, the new owner of the agents, and the time."""
 
     reason: str
-    """Why; it is kept beside the receipt and with the tokens that end, not in the audit trail."""
+    """The reason. Stored with the receipt and the ended tokens, not in the audit log."""
 
     transfer_agents_to: None | str | Unset = UNSET
     """An active person. Without one, the agents are suspended and their tokens end."""

@@ -14,7 +14,7 @@ class OffboardRevocations:
     """Its own, its agents', and all that were attenuated from those."""
 
     agents: list[str]
-    """Agents that were suspended because nobody answers for them."""
+    """Agents that were suspended because they have no active owner."""
 
     approvals: int
     """Approvals that waited for a decision or for their call."""

@@ -21,7 +21,7 @@ class OffboardingReceipt:
     """The id of an identity."""
 
     reason: None | str
-    """Why, in somebody's words: not signed, and null once the identity is erased."""
+    """The reason as text: not signed, and null when the identity is erased."""
 
     receipt: None | OffboardingReceiptContent
     """Null for an offboarding before receipts were signed, and for one by a later version that says what

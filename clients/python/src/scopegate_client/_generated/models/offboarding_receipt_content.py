@@ -58,7 +58,7 @@ class OffboardingReceiptContent:
     """Groups that it was in."""
 
     service_accounts: list[str]
-    """Service accounts that it answered for; none of them can act until somebody else does."""
+    """Service accounts that it owned. They are disabled until they have a new owner."""
 
     administrator_id: None | str
     """The administrator record that was disabled."""

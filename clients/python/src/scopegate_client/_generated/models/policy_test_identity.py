@@ -24,7 +24,7 @@ class PolicyTestIdentity:
     """The groups that it is in."""
 
     attributes: IdentityAttributes | Unset = UNSET
-    """What policies can read of an identity beside its groups, by name."""
+    """Attributes of an identity that policies can read, by name."""
 
     kind: IdentityKind | Unset = UNSET
     """An `agent` has a person who answers for it."""

@@ -22,7 +22,7 @@ class PolicyTestOwner:
     """The groups that it is in."""
 
     attributes: IdentityAttributes | Unset = UNSET
-    """What policies can read of an identity beside its groups, by name."""
+    """Attributes of an identity that policies can read, by name."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""

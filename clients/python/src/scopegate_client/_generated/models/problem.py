@@ -25,7 +25,7 @@ class Problem:
     """The HTTP status."""
 
     detail: str
-    """What is wrong, and how to mend it."""
+    """What is wrong, and how to correct it."""
 
     instance: str
     """The path of the request."""

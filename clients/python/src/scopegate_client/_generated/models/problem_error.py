@@ -19,7 +19,7 @@ class ProblemError:
     """What is wrong, stable, snake_case."""
 
     detail: str
-    """What is wrong, and how to mend it."""
+    """What is wrong, and how to correct it."""
 
     line: int | None | Unset = UNSET
     """In a text of several lines, the line, from 1."""

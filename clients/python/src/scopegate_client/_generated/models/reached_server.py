@@ -17,7 +17,7 @@ class ReachedServer:
     """A server within reach, and why, with those of its tools that are."""
 
     decision: AccessDecision
-    """What a call is met with now: it runs, or somebody has to approve it first."""
+    """What happens to a call now: it runs, or it needs an approval first."""
 
     reason_code: str
     """Why, as audit events say it."""
@@ -36,7 +36,7 @@ class ReachedServer:
     or asks: then some calls may be denied, or have to be approved."""
 
     approver_groups: list[str]
-    """The groups of which somebody has to approve each call; of each group one."""
+    """The groups that must approve each call, with one member each."""
 
     server_id: str
     """The id of a server."""

@@ -11,7 +11,7 @@ class ReceiptAgents:
     """What became of the agents that the person answered for."""
 
     suspended: list[str]
-    """Nobody answers for these."""
+    """Agents without an active owner."""
 
     transferred: list[str]
     """These went to another person and live on."""

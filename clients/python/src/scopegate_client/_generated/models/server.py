@@ -72,13 +72,13 @@ class Server:
     """How reading the server's tools went, the last time it was tried."""
 
     instructions: InstructionsState
-    """Whether the server says how it is to be used, and whether clients are told."""
+    """Whether the server has instructions, and whether clients get them."""
 
     tool_count: int
     """Tools that are active or quarantined."""
 
     credential: CredentialSummary | None
-    """The server's own credential; those of identities apart."""
+    """The server's own credential, without those of identities."""
 
     created_at: datetime.datetime
     """When it was made."""

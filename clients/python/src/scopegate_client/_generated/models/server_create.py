@@ -44,7 +44,7 @@ class ServerCreate:
     """The program of a `stdio` server, by its absolute path. The operator says which may run."""
 
     args: list[str] | None | Unset = UNSET
-    """Its arguments. Whoever can list the host's processes sees them: no place for a secret."""
+    """Its arguments. Do not put a secret here: process lists of the host show them."""
 
     env_names: list[str] | None | Unset = UNSET
     """The environment variables that it is given; a credential of the kind `env` has the values."""

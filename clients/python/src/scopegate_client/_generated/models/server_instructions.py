@@ -10,16 +10,16 @@ from ..models.instructions_state import InstructionsState, check_instructions_st
 
 @define(kw_only=True)
 class ServerInstructions:
-    """What a server says of its use. Clients are told of what was approved, and of nothing else."""
+    """The instructions of a server. Clients get only the approved text."""
 
     server_id: str
     """The id of a server."""
 
     state: InstructionsState
-    """Whether the server says how it is to be used, and whether clients are told."""
+    """Whether the server has instructions, and whether clients get them."""
 
     approved: None | str
-    """What clients may be told."""
+    """The text that clients get."""
 
     latest: None | str
     """What the server said when it was read last."""

@@ -13,7 +13,7 @@ from ..models.signals_delivery import SignalsDelivery, check_signals_delivery
 
 @define(kw_only=True)
 class SignalStream:
-    """How the signals of a provider fare."""
+    """The state of a provider's signals."""
 
     provider_id: str
     """The id of an identity provider."""
@@ -61,7 +61,7 @@ class SignalStream:
     """What is wrong, if anything is known to be."""
 
     revision: int
-    """Moves with each change that somebody makes; 0 before the first."""
+    """Increases with each change; 0 before the first."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""

@@ -12,7 +12,7 @@ from ..types import UNSET, Unset
 
 @define(kw_only=True)
 class SignalStreamRequest:
-    """What a transmitter is told beside our address and the events that we want."""
+    """Settings for a transmitter, in addition to the receiver's address and event types."""
 
     push_secret: Secret | Unset = attrs_field(default=UNSET, converter=optional_secret)
 

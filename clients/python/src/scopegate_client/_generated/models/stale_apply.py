@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 @define(kw_only=True)
 class StaleApply:
-    """The proposals to apply, as a report about the same window told them."""
+    """The proposals to apply, from a report about the same window."""
 
     unused_for_days: int
     """How many days back the window goes."""

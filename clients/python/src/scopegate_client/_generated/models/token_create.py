@@ -38,8 +38,8 @@ class TokenCreate:
     later expiry."""
 
     delivery: TokenDelivery | Unset = UNSET
-    """How the secret gets to whom it is for. `reveal`: it is in the answer. `pickup`: nobody has one until
-    its recipient signs in and takes it by a link."""
+    """How the secret reaches its recipient. `reveal`: it is in the response. `pickup`: no one has one
+    until its recipient signs in and takes it by a link."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""

@@ -10,7 +10,7 @@ from ..types import UNSET, Unset
 
 @define(kw_only=True)
 class TokenRotate:
-    """How long the secrets so far still work beside the new one."""
+    """How long the old secrets still work after the new one is created."""
 
     overlap_s: int | Unset = 0
     """How many seconds the secrets so far still work."""

@@ -12,8 +12,7 @@ if TYPE_CHECKING:
 
 @define(kw_only=True)
 class ToolAccess:
-    """Who can call a tool at a moment. When nobody can, whatever was granted, `stopped` says what keeps it
-    so."""
+    """Who can call a tool at a given time. If no one can, regardless of grants, `stopped` has the reason."""
 
     tool_id: str
     """The id of a tool."""
@@ -22,7 +21,7 @@ class ToolAccess:
     """The moment that it is true of, by the database's clock."""
 
     stopped: None | str
-    """Why nobody can call it: `server_disabled`, `server_unknown`, `tool_quarantined` or `tool_unknown`.
+    """Why no one can call it: `server_disabled`, `server_unknown`, `tool_quarantined` or `tool_unknown`.
     Null when those can who may."""
 
     items: list[ToolCaller]

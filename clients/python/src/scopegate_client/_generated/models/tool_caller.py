@@ -14,7 +14,7 @@ class ToolCaller:
     """An identity that can call the tool, and why."""
 
     decision: AccessDecision
-    """What a call is met with now: it runs, or somebody has to approve it first."""
+    """What happens to a call now: it runs, or it needs an approval first."""
 
     reason_code: str
     """Why, as audit events say it."""
@@ -33,7 +33,7 @@ class ToolCaller:
     or asks: then some calls may be denied, or have to be approved."""
 
     approver_groups: list[str]
-    """The groups of which somebody has to approve each call; of each group one."""
+    """The groups that must approve each call, with one member each."""
 
     identity_id: str
     """The id of an identity."""

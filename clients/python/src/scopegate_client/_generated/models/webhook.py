@@ -34,7 +34,7 @@ class Webhook:
     """The event types that it receives."""
 
     status: WebhookStatus
-    """A `disabled` webhook is told nothing; what waited when it was disabled waits on, for three days in
+    """A `disabled` webhook gets no messages; what waited when it was disabled waits on, for three days in
     all."""
 
     disabled_reason: None | WebhookDisabledReason

@@ -17,7 +17,7 @@ class WebhookCreate:
     """What people call it."""
 
     url: str
-    """Over https, or http to an address of an allowed network. Put no secret into it: whoever may read
+    """Over https, or http to an address of an allowed network. Put no secret into it: callers who may read
     webhooks sees it, and messages are signed."""
 
     events: list[WebhookEvent]

@@ -13,7 +13,7 @@ class WebhookRotate:
     """How long messages are signed with the secrets so far, too."""
 
     overlap_s: int | Unset = 0
-    """For how many seconds messages are signed with the secrets so far beside the new one."""
+    """For how many seconds the old secrets also sign messages."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""

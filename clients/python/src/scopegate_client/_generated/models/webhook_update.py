@@ -27,7 +27,7 @@ class WebhookUpdate:
     """The event types that it receives."""
 
     status: WebhookStatus | Unset = UNSET
-    """A `disabled` webhook is told nothing; what waited when it was disabled waits on, for three days in
+    """A `disabled` webhook gets no messages; what waited when it was disabled waits on, for three days in
     all."""
 
     def to_dict(self) -> dict[str, Any]:

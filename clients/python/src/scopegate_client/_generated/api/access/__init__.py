@@ -119,7 +119,7 @@ class AccessResource(Resource):
         server_id: str | None = None,
         page_size: int | None = None,
     ) -> Listing[StaleGrant | StaleToken]:
-        """List rights that nobody used, and what they could be narrowed to.
+        """List unused access, with proposals to narrow it.
 
         The grants that are in force and the tokens that live, of which nothing or not all was used in the
         window. Uses
@@ -133,10 +133,10 @@ class AccessResource(Resource):
 
         Args:
             unused_for_days: How many days back the window goes.
-            state: By default what could be narrowed. Of tokens only those that are unused are told of.
+            state: By default what could be narrowed. Of tokens, only unused ones are listed.
             identity_id: Grants made to these identities themselves, and their tokens.
             group_id: Grants made to these groups, and tokens of their members.
-            grant_id: These grants; then nothing is told of tokens.
+            grant_id: Only these grants, and no tokens.
             server_id: What reaches this server now.
             page_size: How many to fetch at a time, at most 200.
         """
@@ -277,7 +277,7 @@ class AsyncAccessResource(AsyncResource):
         server_id: str | None = None,
         page_size: int | None = None,
     ) -> AsyncListing[StaleGrant | StaleToken]:
-        """List rights that nobody used, and what they could be narrowed to.
+        """List unused access, with proposals to narrow it.
 
         The grants that are in force and the tokens that live, of which nothing or not all was used in the
         window. Uses
@@ -291,10 +291,10 @@ class AsyncAccessResource(AsyncResource):
 
         Args:
             unused_for_days: How many days back the window goes.
-            state: By default what could be narrowed. Of tokens only those that are unused are told of.
+            state: By default what could be narrowed. Of tokens, only unused ones are listed.
             identity_id: Grants made to these identities themselves, and their tokens.
             group_id: Grants made to these groups, and tokens of their members.
-            grant_id: These grants; then nothing is told of tokens.
+            grant_id: Only these grants, and no tokens.
             server_id: What reaches this server now.
             page_size: How many to fetch at a time, at most 200.
         """

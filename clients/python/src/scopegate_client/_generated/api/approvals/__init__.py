@@ -91,7 +91,7 @@ class ApprovalsResource(Resource):
 
         For yourself, or for an agent that you answer for, to a server of `GET /api/v1/me/requestable-
         servers`. It gives
-        nothing by itself: members of the group that owns the server decide, or whoever has
+        nothing by itself: members of the group that owns the server decide, or callers with
         `approvals.decide`.
 
         Needs the permission `self.write`.
@@ -176,7 +176,7 @@ class ApprovalsResource(Resource):
 
         Where the server has them kept. Needs the permission `arguments.read`, or that you can decide the
         approval as a
-        member of its group. Whoever reads them is on record.
+        member of its group. Each reading is an audit event.
 
         Needs the permission `self.read`.
 
@@ -198,7 +198,7 @@ class ApprovalsResource(Resource):
     ) -> Approval:
         """Refuse the call, or the access.
 
-        Whoever asked is told, with the reason. Needs what approving needs.
+        The requester gets the reason. Needs the same permission as approving.
 
         Needs the permission `self.read`.
 
@@ -223,7 +223,7 @@ class ApprovalsResource(Resource):
     ) -> Approval:
         """Take back a request for access.
 
-        Of your own, or of an agent that you answer for, as long as nobody has decided.
+        Your own request, or one for an agent that you own, while it is pending.
 
         Needs the permission `self.write`.
 
@@ -303,7 +303,7 @@ class AsyncApprovalsResource(AsyncResource):
 
         For yourself, or for an agent that you answer for, to a server of `GET /api/v1/me/requestable-
         servers`. It gives
-        nothing by itself: members of the group that owns the server decide, or whoever has
+        nothing by itself: members of the group that owns the server decide, or callers with
         `approvals.decide`.
 
         Needs the permission `self.write`.
@@ -388,7 +388,7 @@ class AsyncApprovalsResource(AsyncResource):
 
         Where the server has them kept. Needs the permission `arguments.read`, or that you can decide the
         approval as a
-        member of its group. Whoever reads them is on record.
+        member of its group. Each reading is an audit event.
 
         Needs the permission `self.read`.
 
@@ -410,7 +410,7 @@ class AsyncApprovalsResource(AsyncResource):
     ) -> Approval:
         """Refuse the call, or the access.
 
-        Whoever asked is told, with the reason. Needs what approving needs.
+        The requester gets the reason. Needs the same permission as approving.
 
         Needs the permission `self.read`.
 
@@ -435,7 +435,7 @@ class AsyncApprovalsResource(AsyncResource):
     ) -> Approval:
         """Take back a request for access.
 
-        Of your own, or of an agent that you answer for, as long as nobody has decided.
+        Your own request, or one for an agent that you own, while it is pending.
 
         Needs the permission `self.write`.
 

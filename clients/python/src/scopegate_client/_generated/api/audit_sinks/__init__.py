@@ -93,8 +93,8 @@ class AuditSinksResource(Resource):
 
         Args:
             name: What people call it.
-            url: Over https, or http to an address of an allowed network. Put no secret into it: whoever may read
-                sinks sees it.
+            url: Over https, or http to an address of an allowed network. Put no secret into it: callers who may
+                read sinks sees it.
             description: What it is for.
             format: How a batch is written. `ndjson`: one event a line; `json`: an array; `ocsf`: one event a line,
                 as OCSF 1.9 says it; `splunk_hec`: as the HTTP Event Collector of Splunk takes it.
@@ -303,8 +303,8 @@ class AsyncAuditSinksResource(AsyncResource):
 
         Args:
             name: What people call it.
-            url: Over https, or http to an address of an allowed network. Put no secret into it: whoever may read
-                sinks sees it.
+            url: Over https, or http to an address of an allowed network. Put no secret into it: callers who may
+                read sinks sees it.
             description: What it is for.
             format: How a batch is written. `ndjson`: one event a line; `json`: an array; `ocsf`: one event a line,
                 as OCSF 1.9 says it; `splunk_hec`: as the HTTP Event Collector of Splunk takes it.

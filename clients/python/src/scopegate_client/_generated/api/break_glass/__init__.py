@@ -31,7 +31,7 @@ class BreakGlassResource(Resource):
         Needs no bearer.
 
         Args:
-            reason: Kept with the session, for whoever asks later.
+            reason: Stored with the session as its reason.
         """
         return self._send(
             _create_break_glass_token.call(
@@ -57,7 +57,7 @@ class AsyncBreakGlassResource(AsyncResource):
         Needs no bearer.
 
         Args:
-            reason: Kept with the session, for whoever asks later.
+            reason: Stored with the session as its reason.
         """
         return await self._send(
             _create_break_glass_token.call(

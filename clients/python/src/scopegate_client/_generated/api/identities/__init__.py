@@ -103,7 +103,7 @@ class IdentitiesResource(Resource):
             email: Its email address.
             owner_id: The active person who is responsible: required for an agent, none for a person.
             external_id: What the system that it came from calls it, an HR system for example.
-            attributes: What policies can read of an identity beside its groups, by name.
+            attributes: Attributes of an identity that policies can read, by name.
             links: How providers know the person.
             idempotency_key: Made for you, one for each call. Give your own to make repeating the call itself safe.
         """
@@ -292,7 +292,7 @@ class IdentitiesResource(Resource):
 
         Args:
             identity_id: The id of an identity.
-            reason: Why; it is kept beside the receipt and with the tokens that end, not in the audit trail.
+            reason: The reason. Stored with the receipt and the ended tokens, not in the audit log.
             transfer_agents_to: An active person. Without one, the agents are suspended and their tokens end.
             effective_at: When it shall happen, at most a year ahead. At once without one, or when the time has passed. An
                 offboarding that is set for later already is replaced.
@@ -428,7 +428,7 @@ class AsyncIdentitiesResource(AsyncResource):
             email: Its email address.
             owner_id: The active person who is responsible: required for an agent, none for a person.
             external_id: What the system that it came from calls it, an HR system for example.
-            attributes: What policies can read of an identity beside its groups, by name.
+            attributes: Attributes of an identity that policies can read, by name.
             links: How providers know the person.
             idempotency_key: Made for you, one for each call. Give your own to make repeating the call itself safe.
         """
@@ -617,7 +617,7 @@ class AsyncIdentitiesResource(AsyncResource):
 
         Args:
             identity_id: The id of an identity.
-            reason: Why; it is kept beside the receipt and with the tokens that end, not in the audit trail.
+            reason: The reason. Stored with the receipt and the ended tokens, not in the audit log.
             transfer_agents_to: An active person. Without one, the agents are suspended and their tokens end.
             effective_at: When it shall happen, at most a year ahead. At once without one, or when the time has passed. An
                 offboarding that is set for later already is replaced.

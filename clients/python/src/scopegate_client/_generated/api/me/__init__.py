@@ -121,7 +121,7 @@ class MeResource(Resource):
     ) -> Listing[TokenPickup]:
         """List the pick-up links that wait for you.
 
-        Newest first. Whoever lost the message with the link finds it here.
+        Newest first, in case you lost the message with the link.
 
         Needs the permission `self.read`.
 
@@ -437,7 +437,7 @@ class AsyncMeResource(AsyncResource):
     ) -> AsyncListing[TokenPickup]:
         """List the pick-up links that wait for you.
 
-        Newest first. Whoever lost the message with the link finds it here.
+        Newest first, in case you lost the message with the link.
 
         Needs the permission `self.read`.
 

@@ -122,7 +122,7 @@ class ServersResource(Resource):
             transport: `streamable_http` is a server at a URL; `stdio` is a command that the gateway's host runs.
             url: The streamable HTTP endpoint.
             command: The program of a `stdio` server, by its absolute path. The operator says which may run.
-            args: Its arguments. Whoever can list the host's processes sees them: no place for a secret.
+            args: Its arguments. Do not put a secret here: process lists of the host show them.
             env_names: The environment variables that it is given; a credential of the kind `env` has the values.
             status: A `disabled` server is not listed and cannot be called.
             new_tools: What becomes of tools that a later sync finds: `quarantine` holds them until approved.
@@ -417,7 +417,7 @@ class ServersResource(Resource):
     ) -> ServerInstructions:
         """Approve the instructions of a server, the text with this digest.
 
-        Clients that reach all of the server are told. `If-Match` takes the server's `ETag`.
+        Clients that reach the whole server get them. `If-Match` takes the server's `ETag`.
 
         Needs the permission `servers.write`.
 
@@ -540,7 +540,7 @@ class AsyncServersResource(AsyncResource):
             transport: `streamable_http` is a server at a URL; `stdio` is a command that the gateway's host runs.
             url: The streamable HTTP endpoint.
             command: The program of a `stdio` server, by its absolute path. The operator says which may run.
-            args: Its arguments. Whoever can list the host's processes sees them: no place for a secret.
+            args: Its arguments. Do not put a secret here: process lists of the host show them.
             env_names: The environment variables that it is given; a credential of the kind `env` has the values.
             status: A `disabled` server is not listed and cannot be called.
             new_tools: What becomes of tools that a later sync finds: `quarantine` holds them until approved.
@@ -835,7 +835,7 @@ class AsyncServersResource(AsyncResource):
     ) -> ServerInstructions:
         """Approve the instructions of a server, the text with this digest.
 
-        Clients that reach all of the server are told. `If-Match` takes the server's `ETag`.
+        Clients that reach the whole server get them. `If-Match` takes the server's `ETag`.
 
         Needs the permission `servers.write`.
 

@@ -114,7 +114,7 @@ class TokensResource(Resource):
             ip_allow: Ranges the token may be used from; empty: anywhere.
             parent_id: Attenuate this token: for its identity or an agent that identity owns, with no wider scope and
                 no later expiry.
-            delivery: How the secret gets to whom it is for. `reveal`: it is in the answer. `pickup`: nobody has one
+            delivery: How the secret reaches its recipient. `reveal`: it is in the response. `pickup`: no one has one
                 until its recipient signs in and takes it by a link.
             idempotency_key: Made for you, one for each call. Give your own to make repeating the call itself safe.
         """
@@ -323,7 +323,7 @@ class TokensResource(Resource):
     ) -> TokenPickup:
         """Take a pick-up link back.
 
-        Nobody can use it any more. A repeat changes nothing; one that was used cannot be taken back.
+        It can no longer be used. A repeat changes nothing; a used link cannot be cancelled.
 
         Needs the permission `tokens.issue`.
 
@@ -474,7 +474,7 @@ class AsyncTokensResource(AsyncResource):
             ip_allow: Ranges the token may be used from; empty: anywhere.
             parent_id: Attenuate this token: for its identity or an agent that identity owns, with no wider scope and
                 no later expiry.
-            delivery: How the secret gets to whom it is for. `reveal`: it is in the answer. `pickup`: nobody has one
+            delivery: How the secret reaches its recipient. `reveal`: it is in the response. `pickup`: no one has one
                 until its recipient signs in and takes it by a link.
             idempotency_key: Made for you, one for each call. Give your own to make repeating the call itself safe.
         """
@@ -683,7 +683,7 @@ class AsyncTokensResource(AsyncResource):
     ) -> TokenPickup:
         """Take a pick-up link back.
 
-        Nobody can use it any more. A repeat changes nothing; one that was used cannot be taken back.
+        It can no longer be used. A repeat changes nothing; a used link cannot be cancelled.
 
         Needs the permission `tokens.issue`.
 

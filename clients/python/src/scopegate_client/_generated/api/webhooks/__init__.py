@@ -91,8 +91,8 @@ class WebhooksResource(Resource):
 
         Args:
             name: What people call it.
-            url: Over https, or http to an address of an allowed network. Put no secret into it: whoever may read
-                webhooks sees it, and messages are signed.
+            url: Over https, or http to an address of an allowed network. Put no secret into it: callers who may
+                read webhooks sees it, and messages are signed.
             events: The event types that it receives.
             description: What it is for.
             idempotency_key: Made for you, one for each call. Give your own to make repeating the call itself safe.
@@ -174,7 +174,7 @@ class WebhooksResource(Resource):
             description: What it is for.
             url: Messages that wait go there too.
             events: The event types that it receives.
-            status: A `disabled` webhook is told nothing; what waited when it was disabled waits on, for three days
+            status: A `disabled` webhook gets no messages; what waited when it was disabled waits on, for three days
                 in all.
             if_match: The `revision` that you have seen: the change is refused if there is another by now.
         """
@@ -284,7 +284,7 @@ class WebhooksResource(Resource):
 
         Args:
             webhook_id: The id of a webhook.
-            overlap_s: For how many seconds messages are signed with the secrets so far beside the new one.
+            overlap_s: For how many seconds the old secrets also sign messages.
             if_match: The `revision` that you have seen: the change is refused if there is another by now.
         """
         return self._send(
@@ -381,8 +381,8 @@ class AsyncWebhooksResource(AsyncResource):
 
         Args:
             name: What people call it.
-            url: Over https, or http to an address of an allowed network. Put no secret into it: whoever may read
-                webhooks sees it, and messages are signed.
+            url: Over https, or http to an address of an allowed network. Put no secret into it: callers who may
+                read webhooks sees it, and messages are signed.
             events: The event types that it receives.
             description: What it is for.
             idempotency_key: Made for you, one for each call. Give your own to make repeating the call itself safe.
@@ -464,7 +464,7 @@ class AsyncWebhooksResource(AsyncResource):
             description: What it is for.
             url: Messages that wait go there too.
             events: The event types that it receives.
-            status: A `disabled` webhook is told nothing; what waited when it was disabled waits on, for three days
+            status: A `disabled` webhook gets no messages; what waited when it was disabled waits on, for three days
                 in all.
             if_match: The `revision` that you have seen: the change is refused if there is another by now.
         """
@@ -574,7 +574,7 @@ class AsyncWebhooksResource(AsyncResource):
 
         Args:
             webhook_id: The id of a webhook.
-            overlap_s: For how many seconds messages are signed with the secrets so far beside the new one.
+            overlap_s: For how many seconds the old secrets also sign messages.
             if_match: The `revision` that you have seen: the change is refused if there is another by now.
         """
         return await self._send(
