@@ -6,6 +6,7 @@ Whole words count, in any case; ``_`` and a change of case in an identifier sepa
 List every place, or only those in the files or folders that you name::
 
     python -m tests.house.test_language [PATH ...]
+    python -m tests.house.test_language --quiet  # Only the counts.
 
 A real use, such as a word that a specification defines, gets a comment on its line or on the line above::
 
@@ -210,7 +211,7 @@ def main(arguments: list[str]) -> int:
     """List the places; with paths, only those in them. The exit status says whether the limit holds."""
     areas = measure()
     wanted = [argument.rstrip("/") for argument in arguments]
-    for use in total(areas).uses:
+    for use in [] if "--quiet" in arguments else total(areas).uses:
         if not wanted or any(use.path == part or use.path.startswith(f"{part}/") for part in wanted):
             sys.stdout.write(f"{use.path}:{use.line}: {use.word}: {use.text}\n")
     sys.stdout.write(f"{summary(areas)}\n")
