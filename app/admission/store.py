@@ -13,6 +13,7 @@ from uuid import UUID
 from app.domain.access import Decision, PolicyContext
 from app.domain.directory import Directory, within
 from app.domain.objects import Server, Token
+from app.domain.policy import ApprovalDemand
 from app.domain.token_format import Credential
 from app.outbound.http import Target
 
@@ -225,14 +226,20 @@ class Admissions(Protocol):
         ...
 
 
+class Reevaluated(Protocol):
+    """What a running call asked of the evaluator, to be asked again."""
+
+    def reevaluate(self, view: View, at: float, approvals: frozenset[ApprovalDemand]) -> Decision:
+        """Decide it on a fresh view. The ``approvals`` that the call used still count, and no others."""
+        ...
+
+
 class InFlight(Protocol):
     """Everything admitted that still runs; what is no longer allowed is cut."""
 
-    def enter(
-        self, call: Call, view: View, redecide: Callable[[View, float], Decision], cut: Callable[[], None]
-    ) -> None:
-        """Watch a call from before its row is sent. ``redecide`` decides the same question on a fresh view;
-        ``cut`` ends both legs and is called at most once."""
+    def enter(self, call: Call, view: View, request: Reevaluated, cut: Callable[[], None]) -> None:
+        """Watch a call from before its row is sent. ``request`` is decided again on fresh views, with the approvals of
+        the call's decision; ``cut`` ends both legs and is called at most once."""
         ...
 
     def confirmed_at(self, call_id: UUID) -> float:

@@ -23,7 +23,7 @@ from uuid import UUID
 from mcp_types import LOG_LEVEL_META_KEY, URL_ELICITATION_REQUIRED
 
 from app.admission.store import ApprovalNews, ApprovalState, NeededApproval, View
-from app.gateway.pipeline import ApprovalNeeded, ClientLeft, Denied, Flight
+from app.gateway.pipeline import ApprovalNeeded, ClientLeft, ClientWork, Denied
 from app.gateway.relay import Watch
 from app.gateway.results import Round
 from app.gateway.sealed_ids import FLEET, SessionSealer
@@ -51,7 +51,6 @@ APPROVALS_KEY = "io.scopegate/approvals"
 
 
 Link = Callable[[UUID], str]
-
 """Where an approval is decided: an address that tells nothing but its id."""
 
 
@@ -202,15 +201,12 @@ async def _tell(exchange: Exchange, event: bytes) -> None:
 
 
 WAIT_SECONDS = 25.0
-
 """For a decision: common clients and proxies give up an answer of which nothing comes after 30."""
 
 MOST_WAITS = 6
-
 """Of one call: clients give up one that is answered ten times with a question, and its server may ask some too."""
 
 FIRST_LEADING = "2025-11-25"
-
 """The first version in which a client can be led to an address."""
 
 MAX_STATE = 4096
@@ -274,21 +270,21 @@ class Approvals:
         return Asked(frozenset(UUID(int=id) for id in ids), waits, action)
 
     async def _wait(self, exchange: Exchange, asked: Asked) -> None:
-        flight = Flight()
-        flight.forwarding = True
+        work = ClientWork()
+        work.is_running = True
         try:
-            with Watch(exchange, flight, modern=True) as watch:
+            with Watch(exchange, work, modern=True) as watch:
                 watch.streaming = True
                 async with asyncio.timeout(WAIT_SECONDS):
                     await self.news.settled(asked.approvals)
         except TimeoutError:
             return
         except asyncio.CancelledError:
-            if flight.client_left and flight.task is not None and flight.task.uncancel() == 0:
+            if work.client_left and work.task is not None and work.task.uncancel() == 0:
                 raise ClientLeft from None
             raise
         finally:
-            flight.forwarding = False
+            work.is_running = False
 
     async def answer(
         self, exchange: Exchange, message: Message, denied: Denied, asked: Asked | None, *, leads: bool
@@ -434,12 +430,6 @@ def carries_more(message: Message, before: Round) -> bool:
         and isinstance(task, dict)
         and all(name == "ttl" and type(value) is int for name, value in task.items())
     )
-
-
-def bound_with(message: Message) -> Any:
-    """What an approval covers in addition to name and arguments; ``None`` for nearly all."""
-    task = message.params.get("task")
-    return None if task is None else {"task": task}
 
 
 def covered_meta(meta: Any) -> dict[str, Any]:

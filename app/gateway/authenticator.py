@@ -17,7 +17,6 @@ _FINAL = frozenset({"token_revoked", "identity_offboarded"})
 MAX_PARSED = 10_000
 
 MAX_PARSED_BYTES = 128
-
 """A token with its scheme is shorter; blanks before it may make a header as long as anybody likes."""
 
 

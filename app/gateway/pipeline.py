@@ -5,12 +5,13 @@ gets an outcome.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import partial
 from math import inf
 from time import monotonic
-from typing import cast
+from types import TracebackType
+from typing import Self, cast
 from uuid import UUID
 
 from app.admission.store import (
@@ -30,8 +31,8 @@ from app.admission.store import (
 from app.crypto.keys import UnsealingFault
 from app.domain.access import Decision, Question, decide, liveness
 from app.domain.objects import Address, Part, Server, Token
-from app.domain.policy import CallerProgram, Effect
-from app.gateway.asking import NO_NAMES, Ask, KnownDecisions
+from app.domain.policy import Effect
+from app.gateway.access_request import NO_NAMES, AccessRequest, KnownDecisions
 from app.gateway.authenticator import Authenticator
 from app.gateway.wire.exchange import DatabaseBudgetExceeded, Exchange, with_db_budget
 from app.gateway.wire.refusals import (
@@ -46,49 +47,28 @@ from app.lib.clock import boot_time
 from app.outbound.http import ForbiddenUrl, NotForwarded, UpstreamError
 
 MAX_ROUNDS = 4
-
 """The first decision and three more on fresh views."""
 
 ADMISSION_SECONDS = 1.0
-
 """How old an admission may be when the first byte goes upstream, from the moment its statement was sent."""
 
 CONFIRMED_SECONDS = 2.0
-
 """How long ago a call may have been confirmed to be allowed still when it sends a further request: as long as a stream
 may outlive its right."""
 
 
-class Flight:
-    """One admitted call on its way: what may end it, and whether it may still start."""
+class ClientWork:
+    """Work for a client, which ends when the client leaves."""
 
-    __slots__ = (
-        "_confirmed_at",
-        "admitted_at",
-        "client_left",
-        "forwarding",
-        "left_as",
-        "task",
-        "was_cut",
-        "withdrawn",
-    )
+    __slots__ = ("client_left", "is_running", "left_as", "task", "withdrawn")
 
-    def __init__(self, confirmed_at: Callable[[], float] = lambda: -inf) -> None:
-        """``confirmed_at``: as of when the call was last confirmed to be allowed still, of ``boot_time``."""
+    def __init__(self) -> None:
         self.task = asyncio.current_task()
-        self._confirmed_at = confirmed_at
-        self.admitted_at = -inf
-        self.forwarding = False
-        self.was_cut = False
+        self.is_running = False
         self.client_left = False
         self.left_as = "cancelled"
         self.withdrawn = False
         """The client took its request back; it may be answered yet, by a server that was done or did not listen."""
-
-    def cut(self) -> None:
-        """Access was withdrawn: end both legs, or keep the call from starting."""
-        self.was_cut = True
-        self._stop()
 
     def leave(self) -> None:
         """The client cancelled by going away."""
@@ -101,8 +81,66 @@ class Flight:
         self.leave()
 
     def _stop(self) -> None:
-        if self.forwarding and self.task is not None:
+        if self.is_running and self.task is not None:
             self.task.cancel()
+
+
+class InFlightCall(ClientWork):
+    """One admitted request under way: what it may use, what may end it, and whether it may still start.
+
+    Forward it inside ``async with``, and set its ``outcome``. Leaving the block records the outcome, ends the watch on
+    the call, and turns errors into answers.
+    """
+
+    __slots__ = (
+        "_pipeline",
+        "_started_at",
+        "admitted_at",
+        "approved",
+        "id",
+        "names",
+        "outcome",
+        "server",
+        "target",
+        "undelivered",
+        "view",
+        "was_cut",
+    )
+
+    def __init__(
+        self,
+        pipeline: "Pipeline",
+        id: UUID,
+        view: View,
+        server: Server | None,
+        target: UpstreamTarget | None,
+        names: frozenset[str] = NO_NAMES,
+        *,
+        approved: bool = False,
+    ) -> None:
+        super().__init__()
+        self._pipeline = pipeline
+        self._started_at = 0.0
+        self.id = id
+        self.view = view
+        self.server = cast("Server", server)
+        """The server, where the request is about one."""
+        self.target = cast("UpstreamTarget", target)
+        """Where to forward, where the request is about a server."""
+        self.names = names
+        self.approved = approved
+        """It took an approval with it, which is good for this call alone."""
+        self.admitted_at = -inf
+        self.was_cut = False
+        self.outcome = "error"
+        """Success or error."""
+        self.undelivered = False
+        """Nothing was sent, so the request is decided again."""
+
+    def cut(self) -> None:
+        """Access was withdrawn: end both legs, or keep the call from starting."""
+        self.was_cut = True
+        self._stop()
 
     def may_start(self) -> bool:
         """Asked when the upstream connection is ready and nothing was written yet."""
@@ -113,37 +151,84 @@ class Flight:
 
         A process that stood still cannot have been told of a withdrawal, so not having been cut is not enough.
         """
-        known_at = max(self.admitted_at, self._confirmed_at())
+        known_at = max(self.admitted_at, self._pipeline.in_flight.confirmed_at(self.id))
         return not self.was_cut and boot_time() - known_at <= CONFIRMED_SECONDS
+
+    async def __aenter__(self) -> Self:
+        self._started_at = monotonic()
+        self.is_running = True
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool:
+        """Raises ``Refused``, ``Cut`` and ``ClientLeft``."""
+        self.is_running = False
+        answer = None if error is None else self._failed(error)
+        if self.withdrawn and self.outcome == "error":
+            self.outcome = "cancelled"
+        # failpoint: before_outcome
+        self._pipeline.admissions.finish(self.id, self.outcome, int((monotonic() - self._started_at) * 1000))
+        self._pipeline.in_flight.leave(self.id)
+        if answer is not None:
+            raise answer from None
+        return self.undelivered
+
+    def _failed(self, error: BaseException) -> Exception | None:
+        """Set the outcome; what to raise in the place of the error, if anything."""
+        self.outcome = "error"
+        if isinstance(error, NotForwarded):
+            self.undelivered, self.outcome = True, "not_forwarded"
+        elif isinstance(error, UpstreamError | ForbiddenUrl):
+            if isinstance(error, ForbiddenUrl) or not error.may_have_been_sent:
+                self.outcome = "not_forwarded"
+            return upstream_failed(error)
+        elif isinstance(error, CredentialRefused):
+            self._pipeline.snapshots.credential_refused(self.target)
+        elif isinstance(error, asyncio.CancelledError):
+            self.outcome = self.left_as if self.client_left and not self.was_cut else "cancelled"
+            if self.task is not None and (self.was_cut or self.client_left):
+                self.task.uncancel()
+                return Cut() if self.was_cut else ClientLeft()
+        return None
+
+
+class FreshCall:
+    """A request that rides on its session's admission, decided on a view that was read after it came.
+
+    It is good for as long as an admission would be, and has no row of its own.
+    """
+
+    __slots__ = ("_read_at", "outcome", "server", "target", "undelivered", "view")
+
+    def __init__(self, view: View, server: Server, target: UpstreamTarget, read_at: float) -> None:
+        self._read_at = read_at
+        self.view = view
+        self.server = server
+        self.target = target
+        self.outcome = "error"
+        self.undelivered = False
+
+    def may_start(self) -> bool:
+        """Asked when the upstream connection is ready and nothing was written yet."""
+        return is_fresh(self._read_at)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool:
+        """Raises ``Refused``."""
+        if isinstance(error, UpstreamError | ForbiddenUrl):
+            raise upstream_failed(error) from None
+        self.undelivered = isinstance(error, NotForwarded)
+        return self.undelivered
 
 
 def is_fresh(known_at: float) -> bool:
     """Whether something may be sent on what the database said then (``boot_time``)."""
     return boot_time() - known_at <= ADMISSION_SECONDS
-
-
-@dataclass(slots=True)
-class Passed:
-    """An admitted call, ready to be forwarded."""
-
-    call_id: UUID
-    view: View
-    server: Server | None
-    target: UpstreamTarget | None
-    names: frozenset[str]
-    flight: Flight
-    approved: bool = False
-    """It took an approval with it, which is good for this call alone."""
-
-    @property
-    def on(self) -> Server:
-        """The server, where the question was about one."""
-        return cast("Server", self.server)
-
-    @property
-    def to(self) -> UpstreamTarget:
-        """Where to forward, where the question was about a server."""
-        return cast("UpstreamTarget", self.target)
 
 
 class Denied(Exception):
@@ -166,7 +251,7 @@ class ApprovalNeeded(Denied):
         self.approvals = approvals
 
 
-class Unarmed(Refused):
+class NoCredential(Refused):
     """The call is allowed, and there is no credential to send it with."""
 
 
@@ -178,18 +263,61 @@ class ClientLeft(Exception):
     """The client ended the call by leaving."""
 
 
-Forward = Callable[[Passed], Awaitable[str]]
+Check = Callable[[Server, UpstreamTarget], None]
+"""Refuses, between decision and admission, what this upstream cannot take. Only a caller with access learns of it."""
 
-"""Carries a passed call and returns its outcome: success or error."""
 
-Check = Callable[[View, Server, UpstreamTarget], None]
+@dataclass(slots=True)
+class GatewayRequest:
+    """A client's request on its way through the pipeline: what it asks, and what goes on record with it.
 
-"""Refuses, before admission, what this upstream cannot take."""
+    Made for each request; a frozen class would take three times as long to make.
+    """
+
+    exchange: Exchange
+    view: View
+    """The newest that it was decided on."""
+    access: AccessRequest
+    method: str
+    check: Check | None = None
+    client: Client | None = None
+    additional: object = None
+    """What is asked of a prompt in addition to its name, which policies do not read: bound and kept with the rest."""
+    reason: str | None = None
+    """Why the caller wants it, for those who are asked to approve it."""
+    continues: UUID | None = None
+    """The call of which this is the next round, where that is proven: approvals that it had go over to this one."""
+    bound: object = None
+    """What an approval covers in addition to name and arguments: JSON."""
+
+    def record(self, server: Server | None, decision: Decision) -> Call:
+        """The row of the audit log, under an id of its own."""
+        exchange, access, arguments = self.exchange, self.access, self.access.arguments
+        trace = exchange.headers.get(b"traceparent")
+        id, request_id = exchange.name_call()
+        return Call(
+            id=id,
+            action=access.action,
+            method=self.method,
+            token=self.view.token,
+            server=server,
+            tool=access.tool,
+            decision=decision,
+            client=self.client or exchange.client,
+            arguments=arguments
+            if self.additional is None
+            else {**(arguments or {}), "arguments": self.additional},
+            reason=self.reason,
+            continues=self.continues,
+            bound=self.bound,
+            request_id=request_id,
+            trace_id=trace[3:35].decode("latin-1") if trace is not None and len(trace) >= 35 else None,
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class Pipeline:
-    """The decide-admit-forward loop."""
+    """Decides and admits requests; the endpoints forward them."""
 
     snapshots: Snapshots
     admissions: Admissions
@@ -198,143 +326,189 @@ class Pipeline:
     authenticator: Authenticator
     known: KnownDecisions = field(default_factory=KnownDecisions)
 
-    async def run(
-        self,
-        exchange: Exchange,
-        view: View,
-        ask: Ask,
-        forward: Forward,
-        *,
-        check: Check | None = None,
-        client: Client | None = None,
-    ) -> None:
-        """Carry one request. Raises ``Denied``, ``Refused``, ``Cut``, ``ClientLeft``, ``StoreUnavailable``."""
-        if client is not None:
-            ask.program = CallerProgram(client.name, client.version)
-        for _ in range(MAX_ROUNDS):
-            at = self.snapshots.now()
-            if ask.shows:
-                decision, names = await ask.seen(view, at)
-            else:
-                decision, names = ask.answer(view, at, self.known), NO_NAMES
-            server = None if ask.slug is None else view.servers.get(ask.slug)
-            call = _call(exchange, view.token, server, ask, decision, client)
-            if not decision.attainable:
-                stopped = liveness(view.token, at, ask.address)
-                if stopped is not None:
-                    self.authenticator.refuse_dead(exchange, view, stopped)
-                if isinstance(await with_db_budget(exchange, self.admissions.admit(call)), Admitted):
-                    exchange.recorded = True
-                    raise Denied(view, decision, call.id)
-            else:
-                try:
-                    target = await self._ready(view, server, check)
-                except Unarmed:
-                    if await self._admit(exchange, call, view, Flight()):
-                        self.admissions.finish(call.id, "not_forwarded", 0)
-                        raise
-                    view = await self._renewed(exchange, view, ask)
-                    continue
-                flight = Flight(partial(self.in_flight.confirmed_at, call.id))
-                passed = Passed(call.id, view, server, target, names, flight, bool(decision.asks))
-                self.in_flight.enter(call, view, ask.redecide_with(decision), flight.cut)
-                try:
-                    if await self._admit(exchange, call, view, flight) and await self._carry(passed, forward):
-                        return
-                finally:
-                    self.in_flight.leave(call.id)
-            view = await self._renewed(exchange, view, ask)
-        raise undecided()
+    def admitted(self, request: GatewayRequest) -> "AdmittedCalls":
+        """The request's call, admitted, and again where nothing of it was sent::
 
-    async def _renewed(self, exchange: Exchange, view: View, ask: Ask) -> View:
-        """The view to decide on anew. Raises ``Refused`` when it is the session that has ended."""
-        if ask.session_id is not None and await with_db_budget(
-            exchange, self.ended_sessions.has_ended(ask.session_id)
-        ):
-            raise no_such_session()
-        return await self.authenticator.refresh(exchange, view, ask.slug)
+            async for call in pipeline.admitted(request):
+                async with call:
+                    call.outcome = await self.forward(call)
 
-    async def _ready(self, view: View, server: Server | None, check: Check | None) -> UpstreamTarget | None:
-        if server is None:
-            return None
-        target = await self.target(server, view.token)
-        if check is not None:
-            check(view, server, target)
-        return target
+        Raises ``Denied``, ``Refused``, ``Cut``, ``ClientLeft``, ``StoreUnavailable``.
+        """
+        return AdmittedCalls(self, request)
+
+    def decide_fresh(self, request: GatewayRequest) -> "FreshCalls":
+        """The same for what rides on its session's admission: no row, unless it is denied."""
+        return FreshCalls(self, request)
 
     async def target(self, server: Server, token: Token) -> UpstreamTarget:
-        """Where the server's calls with this token go, and as whom. Raises ``Unarmed``, ``StoreUnavailable``."""
+        """Where the server's calls with this token go, and as whom. Raises ``NoCredential``, ``StoreUnavailable``."""
         try:
             return await self.snapshots.target(server, token)
         except UnsealingFault:
-            raise Unarmed(
+            raise NoCredential(
                 502, INTERNAL_ERROR, "The stored credential of this server cannot be opened."
             ) from None
         except CredentialUnavailable as fault:
             text = "The gateway cannot get the access token that this server wants."
             if fault.passing:
-                raise Unarmed(503, INTERNAL_ERROR, f"{text} Try again shortly.", headers=RETRY_SOON) from None
-            raise Unarmed(502, INTERNAL_ERROR, f"{text} Its administrator has to mend this.") from None
+                raise NoCredential(
+                    503, INTERNAL_ERROR, f"{text} Try again shortly.", headers=RETRY_SOON
+                ) from None
+            raise NoCredential(
+                502, INTERNAL_ERROR, f"{text} Its administrator has to correct this."
+            ) from None
 
-    async def without_record(self, sending: Awaitable[str]) -> None:
-        """Carry what rides on its session's admission. Raises ``Refused`` and ``NotForwarded``."""
+
+class AdmittedCalls:
+    """The rounds of one request. Each ends with an admitted call, or with newer access rules for the next.
+
+    Not a generator: one that is left early ends later, in a task of its own.
+    """
+
+    __slots__ = ("_call", "_pipeline", "_request", "_rounds")
+
+    def __init__(self, pipeline: Pipeline, request: GatewayRequest) -> None:
+        self._pipeline = pipeline
+        self._request = request
+        self._rounds = 0
+        self._call: InFlightCall | None = None
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> InFlightCall:
+        if self._call is not None:
+            if not self._call.undelivered:
+                raise StopAsyncIteration
+            await self._refresh()
+        while self._rounds < MAX_ROUNDS:
+            self._rounds += 1
+            self._call = await self._round()
+            if self._call is not None:
+                return self._call
+            await self._refresh()
+        raise undecided()
+
+    async def _round(self) -> InFlightCall | None:
+        """Decide and admit once; ``None`` when the rules have changed."""
+        pipeline, request = self._pipeline, self._request
+        access, view, at = request.access, request.view, pipeline.snapshots.now()
+        if access.shows:
+            decision, names = await access.decide_visible(view, at)
+        else:
+            decision, names = access.decide(view, at, pipeline.known), NO_NAMES
+        server = None if access.slug is None else view.servers.get(access.slug)
+        record = request.record(server, decision)
+        if not decision.attainable:
+            await self._deny(record, at)
+            return None
+        target, missing = None, None
+        if server is not None:
+            try:
+                target = await pipeline.target(server, view.token)
+            except NoCredential as error:
+                missing = error
+            else:
+                if request.check is not None:
+                    request.check(server, target)
+        call = InFlightCall(pipeline, record.id, view, server, target, names, approved=bool(decision.asks))
+        if missing is not None:
+            if await self._admit(record, call):
+                pipeline.admissions.finish(call.id, "not_forwarded", 0)
+                raise missing
+            return None
+        is_admitted = False
+        pipeline.in_flight.enter(record, view, access, call.cut)
         try:
-            await sending
-        except UpstreamError as error:
-            raise upstream_failed(error) from None
-        except ForbiddenUrl:
-            raise forbidden_address() from None
+            is_admitted = await self._admit(record, call)
+        finally:
+            if not is_admitted:
+                pipeline.in_flight.leave(call.id)
+        return call if is_admitted else None
 
-    async def _admit(self, exchange: Exchange, call: Call, view: View, flight: Flight) -> bool:
+    async def _deny(self, record: Call, at: float) -> None:
+        """Raise ``Denied`` once the denial is durable."""
+        request, pipeline = self._request, self._pipeline
+        stopped = liveness(record.token, at, request.access.address)
+        if stopped is not None:
+            pipeline.authenticator.refuse_dead(request.exchange, request.view, stopped)
+        if isinstance(await with_db_budget(request.exchange, pipeline.admissions.admit(record)), Admitted):
+            request.exchange.recorded = True
+            raise Denied(request.view, record.decision, record.id)
+
+    async def _admit(self, record: Call, call: InFlightCall) -> bool:
         """Whether the call is admitted now. Raises ``Denied`` when it is on record that it may not run."""
+        exchange = self._request.exchange
         try:
-            verdict = await with_db_budget(exchange, self.admissions.admit(call))
+            verdict = await with_db_budget(exchange, self._pipeline.admissions.admit(record))
         except (asyncio.CancelledError, DatabaseBudgetExceeded):
             # The row may be durable all the same, and nothing was sent on it.
-            self.admissions.finish(call.id, "not_forwarded", 0)
+            self._pipeline.admissions.finish(call.id, "not_forwarded", 0)
             raise
         exchange.recorded = True
         if isinstance(verdict, Withheld):
             if verdict.approvals:
-                raise ApprovalNeeded(view, verdict.decision, call.id, verdict.approvals)
-            raise Denied(view, verdict.decision, call.id)
+                raise ApprovalNeeded(call.view, verdict.decision, call.id, verdict.approvals)
+            raise Denied(call.view, verdict.decision, call.id)
         if not isinstance(verdict, Admitted):
             return False
-        flight.admitted_at = verdict.at
+        call.admitted_at = verdict.at
         return True
 
-    async def _carry(self, passed: Passed, forward: Forward) -> bool:
-        """Forward and record the outcome. False when nothing was sent and the call must be decided anew."""
-        flight, outcome, started_at = passed.flight, "error", monotonic()
-        try:
-            flight.forwarding = True
-            outcome = await forward(passed)
-            return True
-        except NotForwarded:
-            outcome = "not_forwarded"
-            return False
-        except UpstreamError as error:
-            if not error.may_have_been_sent:
-                outcome = "not_forwarded"
-            raise upstream_failed(error) from None
-        except ForbiddenUrl:
-            outcome = "not_forwarded"
-            raise forbidden_address() from None
-        except CredentialRefused:
-            self.snapshots.credential_refused(passed.to)
-            raise
-        except asyncio.CancelledError:
-            outcome = flight.left_as if flight.client_left and not flight.was_cut else "cancelled"
-            if flight.task is not None and (flight.was_cut or flight.client_left):
-                flight.task.uncancel()
-                raise (Cut if flight.was_cut else ClientLeft) from None
-            raise
-        finally:
-            flight.forwarding = False
-            if flight.withdrawn and outcome == "error":
-                outcome = "cancelled"
-            # failpoint: before_outcome
-            self.admissions.finish(passed.call_id, outcome, int((monotonic() - started_at) * 1000))
+    async def _refresh(self) -> None:
+        """Read the view anew. Raises ``Refused`` when it is the session that has ended."""
+        request, pipeline = self._request, self._pipeline
+        session_id = request.access.session_id
+        if session_id is not None and await with_db_budget(
+            request.exchange, pipeline.ended_sessions.has_ended(session_id)
+        ):
+            raise no_such_session()
+        request.view = await pipeline.authenticator.refresh(
+            request.exchange, request.view, request.access.slug
+        )
+
+
+class FreshCalls:
+    """The rounds of a request without a row. One that is denied goes through ``AdmittedCalls``, to be on record.
+
+    With no admission to find a stale view out, the view must be one that was read after the request came.
+    """
+
+    __slots__ = ("_admitted", "_call", "_pipeline", "_request", "_rounds")
+
+    def __init__(self, pipeline: Pipeline, request: GatewayRequest) -> None:
+        self._pipeline = pipeline
+        self._request = request
+        self._rounds = 0
+        self._call: FreshCall | None = None
+        self._admitted: AdmittedCalls | None = None
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> FreshCall | InFlightCall:
+        if self._admitted is not None:
+            return await anext(self._admitted)
+        if self._call is not None and not self._call.undelivered:
+            raise StopAsyncIteration
+        if self._rounds == MAX_ROUNDS:
+            raise undecided()
+        self._rounds += 1
+        pipeline, request, read_at = self._pipeline, self._request, boot_time()
+        slug = request.access.slug or ""
+        view = request.view = await pipeline.authenticator.refresh(request.exchange, request.view, slug)
+        if not request.access.reevaluate(view, pipeline.snapshots.now()).allowed:
+            self._admitted = pipeline.admitted(request)
+            return await anext(self._admitted)
+        server = view.servers[slug]
+        target = await pipeline.target(server, view.token)
+        if request.check is not None:
+            request.check(server, target)
+        # From here on a refusal is the server's own.
+        request.exchange.recorded = True
+        self._call = FreshCall(view, server, target, read_at)
+        return self._call
 
 
 def undecided() -> Refused:
@@ -343,13 +517,11 @@ def undecided() -> Refused:
     return Refused(503, INTERNAL_ERROR, text, headers=RETRY_SOON)
 
 
-def forbidden_address() -> Refused:
-    """The server was registered with an address that may not be reached (any more)."""
-    return bad_upstream("The address of this server may not be reached.")
-
-
-def upstream_failed(error: UpstreamError) -> Refused:
+def upstream_failed(error: UpstreamError | ForbiddenUrl) -> Refused:
     """The answer to a request whose upstream leg failed; nothing of the failure's text is shown."""
+    if isinstance(error, ForbiddenUrl):
+        # The server was registered with an address that may not be reached (any more).
+        return bad_upstream("The address of this server may not be reached.")
     if error.kind == "timeout":
         return Refused(504, INTERNAL_ERROR, "The server behind the gateway took too long.")
     if error.kind == "busy":
@@ -361,34 +533,6 @@ def upstream_failed(error: UpstreamError) -> Refused:
     if error.kind == "too_large":
         return bad_upstream("The answer of the server behind the gateway is too large.")
     return bad_upstream("The server behind the gateway cannot be reached or broke off.")
-
-
-def _call(
-    exchange: Exchange,
-    token: Token,
-    server: Server | None,
-    ask: Ask,
-    decision: Decision,
-    client: Client | None,
-) -> Call:
-    trace = exchange.headers.get(b"traceparent")
-    id, request_id = exchange.name_call()
-    return Call(
-        id=id,
-        action=ask.action,
-        method=ask.method,
-        token=token,
-        server=server,
-        tool=ask.tool,
-        decision=decision,
-        client=client or exchange.client,
-        arguments=ask.arguments if ask.beside is None else {**(ask.arguments or {}), "arguments": ask.beside},
-        reason=ask.reason,
-        continues=ask.continues,
-        bound=ask.bound,
-        request_id=request_id,
-        trace_id=trace[3:35].decode("latin-1") if trace is not None and len(trace) >= 35 else None,
-    )
 
 
 HIDDEN_REASONS = frozenset({"tool_unknown", "tool_quarantined", "outside_scope", "no_grant"})
@@ -403,15 +547,12 @@ def reaches(view: View, slug: str, at: float, address: Address | None, part: Par
 async def record_unknown_version(
     pipeline: Pipeline, exchange: Exchange, view: View, slug: str | None
 ) -> View:
-    """Put it on record; gives the view that it was decided on. Raises ``Refused``, ``StoreUnavailable``."""
-    ask = Ask("mcp.negotiate", exchange.method, slug, exchange.address, refused="version_unsupported")
-    try:
-        await pipeline.run(exchange, view, ask, _nowhere)
-    except Denied as denied:
-        view = denied.view
-    return view
+    """Record a protocol version that no server speaks, as a denied call, on both endpoints.
 
-
-async def _nowhere(_passed: Passed) -> str:
-    """Where a request goes that is refused whatever the token may use."""
-    return "not_forwarded"
+    Returns the view that it was decided on. Raises ``Refused``, ``StoreUnavailable``.
+    """
+    access = AccessRequest("mcp.negotiate", slug, exchange.address, refused="version_unsupported")
+    request = GatewayRequest(exchange, view, access, exchange.method)
+    with suppress(Denied):
+        await anext(pipeline.admitted(request))
+    return request.view

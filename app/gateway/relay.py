@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from types import TracebackType
 from typing import Any, Protocol, Self
 
-from app.gateway.pipeline import Flight
+from app.gateway.pipeline import ClientWork
 from app.gateway.wire.answers import Answer, dump, parsed
 from app.gateway.wire.exchange import Exchange
 from app.gateway.wire.refusals import METHOD_NOT_FOUND, bad_upstream
@@ -53,9 +53,9 @@ class Watch:
     meanwhile.
     """
 
-    def __init__(self, exchange: Exchange, flight: Flight, modern: bool) -> None:
+    def __init__(self, exchange: Exchange, work: ClientWork, modern: bool) -> None:
         self._exchange = exchange
-        self._flight = flight
+        self._work = work
         self._modern = modern
         self._task: asyncio.Task[None] | None = None
         self.streaming = False
@@ -92,10 +92,10 @@ class Watch:
             if event["type"] == "http.disconnect":
                 # After the whole answer is out, a server reports a disconnect too.
                 if not self._exchange.complete:
-                    if self._modern or self._flight.withdrawn:
-                        self._flight.leave()
+                    if self._modern or self._work.withdrawn:
+                        self._work.leave()
                     elif self.resumable:
-                        self._flight.suspend()
+                        self._work.suspend()
                     else:
                         self.unheard = True
                 return

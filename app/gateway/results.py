@@ -21,7 +21,7 @@ from app.admission.store import SyncRequests, View
 from app.domain.definitions import PINNED_MEMBERS, definition_digest, text_digest
 from app.domain.objects import Part, Server, Tool
 from app.domain.visibility import EVERY_TOOL
-from app.gateway.pipeline import Passed
+from app.gateway.pipeline import InFlightCall
 from app.gateway.sealed_ids import SessionSealer
 from app.gateway.wire.answers import QuestionRules, Rewrite, dump, keep_introduction, keep_list, kept_item
 from app.gateway.wire.messages import (
@@ -39,7 +39,6 @@ from app.lib import strict_json
 _TASK_SUPPORT = ("required", "optional", "forbidden")
 
 LIST_TTL_MS = 0
-
 """How long a client may keep a filtered list: not at all, or a withdrawn tool would show until the list aged."""
 
 
@@ -135,12 +134,10 @@ def handshake_versions(offered: tuple[str, ...]) -> tuple[str, ...]:
 
 
 RELATED = "io.modelcontextprotocol/related-task"
-
 """In ``_meta``, up to 2025-11-25: which task a message belongs to."""
 
 
 LONGEST_ID = 256
-
 """Characters of a server's own id of a task."""
 
 MAX_SHOWN = 4096
@@ -330,21 +327,21 @@ _OF_TASKS = frozenset({"tools/call", "tasks/get", "tasks/result", "tasks/cancel"
 
 def rewrite_of(
     message: Message,
-    passed: Passed,
+    call: InFlightCall,
     sealer: SessionSealer,
     sync_requests: SyncRequests,
-    tasks: Callable[[Passed], TasksHere],
+    tasks: Callable[[InFlightCall], TasksHere],
     questions: QuestionRules,
-    asks: Asks,
+    asks: Callable[[], Asks],
 ) -> Rewrite:
-    """What to do with the result of a request."""
+    """What to do with the result of a request. ``asks``: what its client can be asked for."""
     method = message.method
     if method == "tools/list":
         return _rewriting(
-            message, lambda result: filter_tools(result, passed.on, passed.names, sync_requests)
+            message, lambda result: filter_tools(result, call.server, call.names, sync_requests)
         )
     if method in {"initialize", "server/discover"}:
-        return _rewriting(message, lambda result: _introduce(result, message, passed, sync_requests))
+        return _rewriting(message, lambda result: _introduce(result, message, call, sync_requests))
     if method in _LISTS:
         return _rewriting(message, lambda result: _keep_items(result, _LISTS[method]))
     if not message.modern and method not in _OF_TASKS:
@@ -354,14 +351,14 @@ def rewrite_of(
         if not message.modern:
             refuse_questions(result)
         elif result.get("resultType") == "input_required":
-            return pass_questions(result, message, passed, sealer, questions, asks)
-        dropped = "inputRequests" in result and questions.check(result["inputRequests"], asks)
+            return pass_questions(result, message, call, sealer, questions, asks())
+        dropped = "inputRequests" in result and questions.check(result["inputRequests"], asks())
         if method == "resources/read":
             make_private(result)
             return True
         if not tells_of_task(message, result):
             return dropped
-        return tasks(passed).show_in_result(message, result) or dropped
+        return tasks(call).show_in_result(message, result) or dropped
 
     return rewrite
 
@@ -392,14 +389,16 @@ def _keep_items(result: dict[str, Any], key: str) -> None:
         result[key] = [kept_item(key, item) for item in items if isinstance(item, dict)]
 
 
-def _introduce(result: dict[str, Any], message: Message, passed: Passed, sync_requests: SyncRequests) -> None:
-    parts = passed.names
+def _introduce(
+    result: dict[str, Any], message: Message, call: InFlightCall, sync_requests: SyncRequests
+) -> None:
+    parts = call.names
     keep_introduction(result)
-    keep_approved_instructions(result, passed.on, sync_requests)
+    keep_approved_instructions(result, call.server, sync_requests)
     if not shows_instructions(result.get("capabilities"), parts):
         result.pop("instructions", None)
     result["capabilities"] = carried_capabilities(result.get("capabilities"), parts, modern=message.modern)
-    offered = passed.to.protocol_versions or NEWEST_FIRST
+    offered = call.target.protocol_versions or NEWEST_FIRST
     if message.modern:
         result["supportedVersions"] = list(offered)
     elif result.get("protocolVersion") not in offered:
@@ -409,7 +408,7 @@ def _introduce(result: dict[str, Any], message: Message, passed: Passed, sync_re
 def pass_questions(
     result: dict[str, Any],
     message: Message,
-    passed: Passed,
+    call: InFlightCall,
     sealer: SessionSealer,
     questions: QuestionRules,
     asks: Asks,
@@ -421,14 +420,14 @@ def pass_questions(
     state = result.get("requestState")
     if state is not None and not isinstance(state, str):
         raise bad_upstream("The server behind the gateway sent a state that is not a string.")
-    if passed.approved:
+    if call.approved:
         # The next round goes on with what this one took: it proves that it is the next round.
-        content = dump([state, passed.call_id.hex])
+        content = dump([state, call.id.hex])
     elif state is None:
         return dropped
     else:
         content = dump(state)
-    sealed = sealer.seal(passed.view.token.id, passed.on.id, content, state_purpose(message))
+    sealed = sealer.seal(call.view.token.id, call.server.id, content, state_purpose(message))
     result["requestState"] = sealed.decode()
     return True
 

@@ -26,13 +26,11 @@ _OVERHEAD = _NONCE + 16
 _SIV = 16
 
 MAX_SEALED = 1024
-
 """Characters. An upstream whose own session id makes a longer one is refused."""
 
 _SESSION = b"session"
 
 FLEET = UUID(int=0)
-
 """Stands in the server's place for sessions on ``/mcp``."""
 
 

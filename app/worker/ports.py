@@ -30,6 +30,7 @@ from app.admission.store import (
     Client,
     CredentialUnavailable,
     Notes,
+    Reevaluated,
     StoreUnavailable,
     TooManyLookups,
     UpstreamTarget,
@@ -148,15 +149,15 @@ class InFlightPort:
         self._snapshots = snapshots
         self._turns = Turns(_DECIDED_IN_A_TURN)
 
-    def enter(
-        self, call: Call, view: View, redecide: Callable[[View, float], Decision], cut: Callable[[], None]
-    ) -> None:
+    def enter(self, call: Call, view: View, request: Reevaluated, cut: Callable[[], None]) -> None:
+        approvals = frozenset(call.decision.asks)
+
         async def again() -> Decision | None:
             # One change may have thousands decided again.
             await self._turns.take()
             fresh = await self._snapshots.refresh(view, [id for id, _ in call.decision.depends_on])
             await self._turns.take()
-            return None if fresh is None else redecide(fresh, self._snapshots.now())
+            return None if fresh is None else request.reevaluate(fresh, self._snapshots.now(), approvals)
 
         self._table.enter(call.id, call.decision, again, cut)
 

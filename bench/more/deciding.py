@@ -19,14 +19,14 @@ from app.domain.policy import CallerProgram, GrantedIsAllowed, PolicyEvaluator
 from app.domain.risk import Risk
 from app.domain.scopes import AllServers, AllTools, GrantsScope
 from app.domain.token_format import SCOPED_TOKEN, Credential
-from app.gateway.asking import Ask, KnownDecisions
+from app.gateway.access_request import AccessRequest, KnownDecisions
 from app.lib.ids import new_id
 from bench.messages import TOOL, TOOLS
 from bench.seed import SLUG
 
 TOKENS = 500
-_ASK = Ask(
-    "tool.call", "tools/call", SLUG, ip_address("127.0.0.1"), TOOL, {"text": "000000000"},
+_REQUEST = AccessRequest(
+    "tool.call", SLUG, ip_address("127.0.0.1"), TOOL, {"text": "000000000"},
     program=CallerProgram("bench", "1.0"),
 )  # fmt: skip
 
@@ -57,7 +57,7 @@ def more(spent: Mapping[str, Sequence[float]], one: str, other: str) -> float:
 def _decide(views: Sequence[View], known: KnownDecisions) -> None:
     at = time()
     for view in views:
-        decision = _ASK.answer(view, at, known)
+        decision = _REQUEST.decide(view, at, known)
         if not decision.allowed:
             raise AssertionError("the measured call is allowed")
 

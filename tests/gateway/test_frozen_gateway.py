@@ -1,12 +1,14 @@
 """A gateway that stood still sends nothing on what it knew before: neither a first request nor one that follows."""
 
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
+from uuid import uuid4
 
 import pytest
 
+from app.admission.store import View
 from app.gateway import pipeline
-from app.gateway.mirror import call as mirror_call
-from app.gateway.pipeline import ADMISSION_SECONDS, CONFIRMED_SECONDS, Flight
+from app.gateway.pipeline import ADMISSION_SECONDS, CONFIRMED_SECONDS, InFlightCall, Pipeline
 from app.lib.clock import boot_time
 from tests.gateway import world as ports
 from tests.gateway.aggregate.test_lists import everything, fleet, listed, pages_of, prompts
@@ -24,7 +26,7 @@ class Clock:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.ahead = 0.0
-        for module in (pipeline, mirror_call, ports):
+        for module in (pipeline, ports):
             monkeypatch.setattr(module, "boot_time", self.now)
 
     def now(self) -> float:
@@ -43,20 +45,22 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 async def test_what_follows_goes_on_only_while_the_call_was_confirmed_lately(clock: Clock) -> None:
     confirmed = boot_time()
-    flight = Flight(lambda: confirmed)
-    flight.admitted_at = confirmed
-    assert flight.may_start()
-    assert flight.may_go_on()
+    in_flight = SimpleNamespace(confirmed_at=lambda _id: confirmed)
+    here = cast("Pipeline", SimpleNamespace(in_flight=in_flight))
+    running_call = InFlightCall(here, uuid4(), cast("View", None), None, None)
+    running_call.admitted_at = confirmed
+    assert running_call.may_start()
+    assert running_call.may_go_on()
     clock.ahead = ADMISSION_SECONDS + 0.1
-    assert not flight.may_start()
-    assert flight.may_go_on()
+    assert not running_call.may_start()
+    assert running_call.may_go_on()
     clock.ahead = CONFIRMED_SECONDS + 0.1
-    assert not flight.may_go_on()
+    assert not running_call.may_go_on()
     confirmed = clock.now()
-    assert flight.may_go_on()
-    assert not flight.may_start()
-    flight.cut()
-    assert not flight.may_go_on()
+    assert running_call.may_go_on()
+    assert not running_call.may_start()
+    running_call.cut()
+    assert not running_call.may_go_on()
 
 
 async def test_a_list_ends_where_the_gateway_stood_still_and_goes_on_under_a_new_admission(

@@ -22,9 +22,9 @@ from app.domain.policy import Effect, GrantedIsAllowed, PolicyInput, PolicyVerdi
 from app.domain.risk import Risk
 from app.domain.scopes import AllServers, AllTools, GrantsScope
 from app.domain.token_format import Credential
-from app.gateway.asking import MAX_KNOWN, Ask, KnownDecisions
+from app.gateway.access_request import MAX_KNOWN, AccessRequest, KnownDecisions
 
-ASK = Ask("tool.call", "tools/call", "files", None, "read", {"path": "/"})
+ASK = AccessRequest("tool.call", "files", None, "read", {"path": "/"})
 
 
 def view(expires_at: float = 100.0, context: PolicyContext | None = None) -> View:
@@ -39,32 +39,32 @@ def view(expires_at: float = 100.0, context: PolicyContext | None = None) -> Vie
 
 def test_an_allow_is_found_again_for_the_same_tool_of_the_same_token() -> None:
     known, here = KnownDecisions(), view()
-    first = ASK.answer(here, 1.0, known)
+    first = ASK.decide(here, 1.0, known)
     assert first.allowed
-    again = replace(ASK, arguments={"path": "/etc"}).answer(here, 2.0, known)
+    again = replace(ASK, arguments={"path": "/etc"}).decide(here, 2.0, known)
     assert again is first
-    other = replace(ASK, tool="write").answer(here, 2.0, known)
+    other = replace(ASK, tool="write").decide(here, 2.0, known)
     assert not other.allowed
 
 
 @pytest.mark.parametrize("part", ["token", "context", "servers"])
 def test_it_is_not_found_once_anything_was_read_anew(part: str) -> None:
     known, here = KnownDecisions(), view()
-    first = ASK.answer(here, 1.0, known)
+    first = ASK.decide(here, 1.0, known)
     old = getattr(here, part)
     new = (
         {slug: replace(server) for slug, server in old.items()} if isinstance(old, Mapping) else replace(old)
     )
     anew = View(here.token, here.context, here.servers, here.credential, here.directory)
     setattr(anew, part, new)
-    again = ASK.answer(anew, 1.0, known)
+    again = ASK.decide(anew, 1.0, known)
     assert again is not first
 
 
 def test_it_is_not_found_outside_its_span() -> None:
     known, here = KnownDecisions(), view(expires_at=10.0)
-    assert ASK.answer(here, 9.9, known).allowed
-    late = ASK.answer(here, 10.0, known)
+    assert ASK.decide(here, 9.9, known).allowed
+    late = ASK.decide(here, 10.0, known)
     assert (late.effect, late.reason_code) == (Effect.DENY, "token_expired")
 
 
@@ -75,36 +75,36 @@ def test_a_policy_that_reads_calls_is_asked_about_each() -> None:
             return PolicyVerdict(Effect.DENY if bad else Effect.ALLOW, "path")
 
     known, here = KnownDecisions(), view(context=PolicyContext(1, 1, NotThere()))
-    assert ASK.answer(here, 1.0, known).allowed
-    assert not replace(ASK, arguments={"path": "/etc"}).answer(here, 1.0, known).allowed
+    assert ASK.decide(here, 1.0, known).allowed
+    assert not replace(ASK, arguments={"path": "/etc"}).decide(here, 1.0, known).allowed
 
 
 def test_a_token_that_is_bound_to_addresses_is_looked_at_each_time() -> None:
     known, here = KnownDecisions(), view()
     here.token = replace(here.token, ip_allow=(ip_network("192.0.2.0/24"),))
     inside = replace(ASK, address=ip_network("192.0.2.1/32").network_address)
-    assert inside.answer(here, 1.0, known).allowed
-    assert not ASK.answer(here, 1.0, known).allowed
+    assert inside.decide(here, 1.0, known).allowed
+    assert not ASK.decide(here, 1.0, known).allowed
 
 
 def test_an_ended_session_is_part_of_what_a_known_decision_rests_on() -> None:
     known, here, session = KnownDecisions(), view(), uuid4()
-    ASK.answer(here, 1.0, known)
-    decision = replace(ASK, session_id=session).answer(here, 1.0, known)
+    ASK.decide(here, 1.0, known)
+    decision = replace(ASK, session_id=session).decide(here, 1.0, known)
     assert (session, 0) in decision.depends_on
 
 
 @pytest.mark.parametrize("own", [{"session_id": uuid4()}, {"refused": "task_unknown"}])
 def test_what_is_true_of_one_call_alone_says_so(own: dict[str, Any]) -> None:
     known, here = KnownDecisions(), view()
-    assert ASK.answer(here, 1.0, known).for_any_call
-    assert not replace(ASK, **own).answer(here, 1.0, known).for_any_call
-    assert ASK.answer(here, 1.0, known).for_any_call
+    assert ASK.decide(here, 1.0, known).for_any_call
+    assert not replace(ASK, **own).decide(here, 1.0, known).for_any_call
+    assert ASK.decide(here, 1.0, known).for_any_call
 
 
 def test_no_more_is_kept_than_there_is_room_for_and_the_oldest_goes() -> None:
     known, here = KnownDecisions(), view(expires_at=inf)
-    decision = ASK.answer(here, 1.0)
+    decision = ASK.decide(here, 1.0)
     for number in range(MAX_KNOWN + 1):
         known.keep(here, "files", str(number), decision)
     assert known.find(here, "files", "0", 1.0) is None
@@ -121,25 +121,25 @@ def test_where_policy_reads_the_call_it_is_asked_of_each_and_the_rest_is_found_a
     etc = 'forbid (principal, action, resource) when { context.arguments.path like "/etc/*" };'
     unseen = 'permit (principal, action, resource) when { context.arguments.path like "/tmp/*" };'
     known, here = KnownDecisions(), view(context=_judging(etc, unseen))
-    first = ASK.answer(here, 1.0, known)
+    first = ASK.decide(here, 1.0, known)
     assert first.allowed
     assert not first.for_any_call
-    assert replace(ASK, arguments={"path": "/home"}).answer(here, 2.0, known) is first
-    denied = replace(ASK, arguments={"path": "/etc/x"}).answer(here, 2.0, known)
+    assert replace(ASK, arguments={"path": "/home"}).decide(here, 2.0, known) is first
+    denied = replace(ASK, arguments={"path": "/etc/x"}).decide(here, 2.0, known)
     assert denied.reason_code == "policy_denied"
-    failed = replace(ASK, arguments={"path": 5}).answer(here, 2.0, known)
+    failed = replace(ASK, arguments={"path": 5}).decide(here, 2.0, known)
     assert failed.reason_code == "policy_error"
     # Another policy decides this one, so its row is another's too.
-    permitted = replace(ASK, arguments={"path": "/tmp/x"}).answer(here, 2.0, known)
+    permitted = replace(ASK, arguments={"path": "/tmp/x"}).decide(here, 2.0, known)
     assert len(permitted.policy_ids) == 1
-    assert replace(ASK, arguments={"path": "/home"}).answer(here, 3.0, known).policy_ids == ()
+    assert replace(ASK, arguments={"path": "/home"}).decide(here, 3.0, known).policy_ids == ()
 
 
 def test_what_has_to_be_had_for_each_call_is_never_found_again() -> None:
     quota = '@quota("2 per day") forbid (principal, action == Action::"call_tool", resource);'
     known, here = KnownDecisions(), view(context=_judging(quota))
-    first = ASK.answer(here, 1.0, known)
-    again = ASK.answer(here, 1.0, known)
+    first = ASK.decide(here, 1.0, known)
+    again = ASK.decide(here, 1.0, known)
     assert first.allowed
     assert first.quotas
     assert again is not first
@@ -153,9 +153,9 @@ def test_nothing_is_kept_alive_that_policies_were_compiled_to_before_the_last_ch
         view(context=PolicyContext(1, 2, GrantedIsAllowed())),
     )
     del policies
-    assert ASK.answer(old, 1.0, known).allowed
-    kept = ASK.answer(new, 1.0, known)
+    assert ASK.decide(old, 1.0, known).allowed
+    kept = ASK.decide(new, 1.0, known)
     del old
     gc.collect()
     assert compiled() is None
-    assert ASK.answer(new, 2.0, known) is kept
+    assert ASK.decide(new, 2.0, known) is kept

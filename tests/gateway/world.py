@@ -26,13 +26,14 @@ from app.admission.store import (
     CredentialUnavailable,
     Notes,
     Ports,
+    Reevaluated,
     Stale,
     StoreUnavailable,
     UpstreamTarget,
     View,
     Withheld,
 )
-from app.domain.access import FLEET_ID, POLICY_SET_ID, Decision, PolicyContext
+from app.domain.access import FLEET_ID, POLICY_SET_ID, PolicyContext
 from app.domain.definitions import definition_digest, text_digest
 from app.domain.directory import directory_of
 from app.domain.objects import Grant, Identity, IdentityStatus, Server, Token, Tool, ToolState
@@ -125,7 +126,7 @@ class Store:
     sessions: Sessions = field(default_factory=Sessions)
     approvals: Approvals = field(default_factory=Approvals)
     watched: dict[UUID, Callable[[], None]] = field(default_factory=dict)
-    asked: dict[UUID, tuple[View, Callable[[View, float], Decision]]] = field(default_factory=dict)
+    asked: dict[UUID, tuple[View, Reevaluated, frozenset[ApprovalDemand]]] = field(default_factory=dict)
     cached: dict[UUID, View] = field(default_factory=dict)
     withheld: Callable[[Call], Withheld | None] = lambda _call: None
     """What a call is told that asks for approvals, or is one of a quota."""
@@ -221,12 +222,11 @@ class Store:
         self.unknown.append(client)
         self.counted.append(request_id)
 
-    def enter(
-        self, call: Call, view: View, redecide: Callable[[View, float], Decision], cut: Callable[[], None]
-    ) -> None:
-        assert redecide(view, self.now()).allowed
+    def enter(self, call: Call, view: View, request: Reevaluated, cut: Callable[[], None]) -> None:
+        approvals = frozenset(call.decision.asks)
+        assert request.reevaluate(view, self.now(), approvals).allowed
         self.watched[call.id] = cut
-        self.asked[call.id] = view, redecide
+        self.asked[call.id] = view, request, approvals
 
     def confirmed_at(self, call_id: UUID) -> float:
         return self.confirmed.get(call_id, -inf)
@@ -242,9 +242,9 @@ class Store:
 
     async def look_again(self) -> None:
         """What the watch does when versions moved: decide again, and cut what is no longer allowed."""
-        for id, (view, redecide) in list(self.asked.items()):
+        for id, (view, request, approvals) in list(self.asked.items()):
             fresh = await self.refresh(view, [server.id for server in view.servers.values()])
-            if fresh is None or not redecide(fresh, self.now()).allowed:
+            if fresh is None or not request.reevaluate(fresh, self.now(), approvals).allowed:
                 self.watched[id]()
 
     async def end(self, session_id: UUID, token_id: UUID) -> None:

@@ -9,12 +9,12 @@ from uuid import UUID
 from mcp.shared.inbound import ERROR_CODE_HTTP_STATUS
 from mcp_types import LOG_LEVEL_META_KEY, URL_ELICITATION_REQUIRED
 
-from app.admission.store import UpstreamTarget, View
+from app.admission.store import UpstreamTarget
 from app.domain.objects import Server
 from app.gateway.aggregate.routes import Route
 from app.gateway.aggregate.sessions import LONGEST_URI, Connection, Key, Notebook, UpstreamSessions
 from app.gateway.approvals import LOG_LEVELS, covered_meta
-from app.gateway.pipeline import Passed
+from app.gateway.pipeline import InFlightCall
 from app.gateway.relay import CARRIED_NOTIFICATIONS, Watch
 from app.gateway.results import FIRST_ROUND, Round, make_private, pass_questions
 from app.gateway.sealed_ids import SessionSealer
@@ -106,7 +106,7 @@ class AggregateCall:
         """Its server asks for input as its client is asked."""
         self._is_large = False
 
-    def check(self, view: View, server: Server, _target: UpstreamTarget) -> None:
+    def check(self, server: Server, _target: UpstreamTarget) -> None:
         """Refuse, before admission, headers that say something else and a state that is not of this place."""
         if not self._message.modern:
             return
@@ -114,13 +114,13 @@ class AggregateCall:
             check_parameters(self._exchange, server.tools.get(self._route.tool), self._route.arguments)
         self._before.check()
 
-    async def forward(self, passed: Passed) -> str:
+    async def forward(self, call: InFlightCall) -> str:
         """Returns the outcome. Raises ``Refused``, ``UpstreamError``, ``NotForwarded``, ``ForbiddenUrl``."""
-        key: Key = (self._caller.session_id or passed.view.token.id, passed.on.id)
-        answer = Answer(self._message.id, secrets_of(passed.to))
+        key: Key = (self._caller.session_id or call.view.token.id, call.server.id)
+        answer = Answer(self._message.id, secrets_of(call.target))
         try:
-            with Watch(self._exchange, passed.flight, self._message.modern) as watch:
-                result = await self._result(passed, key, answer, watch)
+            with Watch(self._exchange, call, self._message.modern) as watch:
+                result = await self._result(call, key, answer, watch)
         except McpUpstreamError as error:
             if error.kind == "session_lost" and not self._reopened:
                 # The upstream said that it did not take the call: it may go once more, on a new admission.
@@ -131,7 +131,7 @@ class AggregateCall:
             raise upstream_refused(error) from None
 
         def finish() -> tuple[bytes, str]:
-            translated = self._translated(result, passed)
+            translated = self._translated(result, call)
             message = {"jsonrpc": "2.0", "id": self._message.id, "result": translated}
             return answer.finish(dump(message), message)
 
@@ -139,41 +139,41 @@ class AggregateCall:
         await self._exchange.answer(200, body)
         return outcome
 
-    async def _result(self, passed: Passed, key: Key, answer: Answer, watch: Watch) -> dict[str, Any]:
+    async def _result(self, call: InFlightCall, key: Key, answer: Answer, watch: Watch) -> dict[str, Any]:
         async with self._upstreams.use(
             key,
-            passed.to,
+            call.target,
             modern=self._message.modern,
-            before_send=passed.flight.may_start,
-            before_next=passed.flight.may_go_on,
-            caller=passed.view.token.identity.id.int,
+            before_send=call.may_start,
+            before_next=call.may_go_on,
+            caller=call.view.token.identity.id.int,
             log_level=None if self._message.modern else self._caller.log_level,
         ) as connection:
-            return await self._ask(connection, passed, answer, watch)
+            return await self._ask(connection, call, answer, watch)
 
     async def _ask(
-        self, connection: Connection, passed: Passed, answer: Answer, watch: Watch
+        self, connection: Connection, call: InFlightCall, answer: Answer, watch: Watch
     ) -> dict[str, Any]:
         self._same_rounds = self._message.modern and isinstance(connection, ModernConnection)
         stream = connection.stream(
             self._message.method,
-            self._params(connection, approved=passed.approved),
-            before_send=passed.flight.may_start,
-            before_next=passed.flight.may_go_on,
-            extra_headers=(*self._parameters(passed, connection), self._via(passed)),
+            self._params(connection, approved=call.approved),
+            before_send=call.may_start,
+            before_next=call.may_go_on,
+            extra_headers=(*self._parameters(call, connection), self._via(call)),
             declares=self._declared() if self._same_rounds else None,
         )
         return await self._read(stream, answer, watch)
 
-    def _via(self, passed: Passed) -> tuple[bytes, bytes]:
+    def _via(self, call: InFlightCall) -> tuple[bytes, bytes]:
         loops = self._upstreams.loops
-        return loops.header(None if passed.approved else self._exchange.headers.get(VIA))
+        return loops.header(None if call.approved else self._exchange.headers.get(VIA))
 
-    def _parameters(self, passed: Passed, connection: Connection) -> Headers:
+    def _parameters(self, call: InFlightCall, connection: Connection) -> Headers:
         if self._route.tool is None or not isinstance(connection, ModernConnection):
             return ()
-        found = made_parameters(passed.on.tools.get(self._route.tool), self._route.arguments)
-        own = {name for name, _ in passed.to.headers}
+        found = made_parameters(call.server.tools.get(self._route.tool), self._route.arguments)
+        own = {name for name, _ in call.target.headers}
         return tuple((name, value) for name, value in found if name not in own)
 
     def _declared(self) -> dict[str, Any] | None:
@@ -213,13 +213,11 @@ class AggregateCall:
             kept[LOG_LEVEL_META_KEY] = self._caller.log_level
         return {**params, "_meta": kept} if kept else params
 
-    def _translated(self, result: dict[str, Any], passed: Passed) -> dict[str, Any]:
+    def _translated(self, result: dict[str, Any], call: InFlightCall) -> dict[str, Any]:
         """The result in the caller's era, with the names of here."""
         if result.get("resultType") == "input_required":
             if self._same_rounds:
-                pass_questions(
-                    result, self._message, passed, self._sealer, self._questions, self._caller.asks
-                )
+                pass_questions(result, self._message, call, self._sealer, self._questions, self._caller.asks)
                 return result
             if self._route.tool is None:
                 raise bad_upstream("The server asked for input from the user, which is not carried here.")
@@ -227,7 +225,7 @@ class AggregateCall:
         # No client may be asked by a result that is complete.
         result.pop("inputRequests", None)
         if self._route.rename is not None:
-            self._route.rename(result, passed.on.slug)
+            self._route.rename(result, call.server.slug)
         if not self._message.modern:
             result.pop("resultType", None)
             return result
@@ -304,25 +302,25 @@ class AggregateSubscription(AggregateCall):
         super().__init__(upstreams, sealer, questions, caller, route)
         self._notebook = notebook
 
-    def check(self, view: View, server: Server, target: UpstreamTarget) -> None:
+    def check(self, server: Server, target: UpstreamTarget) -> None:
         """Refuse also, before anybody is asked, what is too long to be kept."""
-        super().check(view, server, target)
+        super().check(server, target)
         if len(self._message.params["uri"]) > LONGEST_URI:
             raise invalid_params(f"uri may have {LONGEST_URI} characters at most.", self._message.modern)
 
     async def _ask(
-        self, connection: Connection, passed: Passed, answer: Answer, watch: Watch
+        self, connection: Connection, call: InFlightCall, answer: Answer, watch: Watch
     ) -> dict[str, Any]:
         subscribes = self._message.method == "resources/subscribe"
         # A modern server knows no subscriptions but those of a stream.
         if isinstance(connection, LegacySession):
             try:
-                await super()._ask(connection, passed, answer, watch)
+                await super()._ask(connection, call, answer, watch)
             except McpUpstreamError as error:
                 # It may have been another worker's session with the server that subscribed.
                 if subscribes or error.kind != "rpc":
                     raise
-        session_id, token_id = self._caller.session_id, passed.view.token.id
+        session_id, token_id = self._caller.session_id, call.view.token.id
         if session_id is not None:
             uri = str(self._message.params["uri"])
             if subscribes:

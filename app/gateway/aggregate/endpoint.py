@@ -10,21 +10,19 @@ from mcp_types import SERVER_INFO_META_KEY
 from app.admission.store import SyncRequests, View
 from app.domain.objects import Part
 from app.domain.visibility import reached_parts
+from app.gateway.access_request import AccessRequest
 from app.gateway.aggregate.calls import SUBSCRIBING, AggregateCall, AggregateSubscription, Caller, level_of
 from app.gateway.aggregate.lists import KINDS, AggregateList, Cursors
 from app.gateway.aggregate.routes import Route, nothing_there, route_of
 from app.gateway.aggregate.sessions import AggregateSessions, Notebook, UpstreamSessions
 from app.gateway.aggregate.streams import FleetStream, wanted_by
-from app.gateway.approvals import LOG_LEVELS, Approvals, Asked, bound_with, carries_more
-from app.gateway.asking import Ask
+from app.gateway.approvals import LOG_LEVELS, Approvals, Asked, carries_more
 from app.gateway.limits import CallLimits, CallTimes, OpenStreams
 from app.gateway.pipeline import (
     HIDDEN_REASONS,
     ApprovalNeeded,
-    Check,
     Denied,
-    Forward,
-    Passed,
+    GatewayRequest,
     Pipeline,
     reaches,
     record_unknown_version,
@@ -41,7 +39,9 @@ from app.gateway.wire.messages import (
     Message,
     asks_of,
     beside_name,
+    bound_with,
     client_of,
+    program_of,
     read_message,
     read_version,
 )
@@ -162,20 +162,16 @@ class Aggregate:
     ) -> None:
         """Say what there is for this token: an answer of our own, on record like any other."""
         exchange, message = caller.exchange, caller.message
-
-        async def forward(passed: Passed) -> str:
-            at = self.pipeline.snapshots.now()
-            parts = await in_slices(
-                reached_parts(
-                    passed.view.token, passed.view.within(), passed.view.context, at, exchange.address
+        access = AccessRequest(action, None, exchange.address)
+        async for call in self.pipeline.admitted(_request(view, caller, access)):
+            async with call:
+                at, here = self.pipeline.snapshots.now(), call.view
+                parts = await in_slices(
+                    reached_parts(here.token, here.within(), here.context, at, exchange.address)
                 )
-            )
-            answer = {**result, "capabilities": _capabilities(parts)}
-            await exchange.answer(200, result_body(message.id, answer), headers)
-            return "success"
-
-        ask = Ask(action, message.method, None, exchange.address)
-        await self._run(view, caller, ask, forward)
+                answer = {**result, "capabilities": _capabilities(parts)}
+                await exchange.answer(200, result_body(message.id, answer), headers)
+                call.outcome = "success"
 
     async def _list(self, view: View, caller: Caller) -> None:
         message, kind = caller.message, KINDS[caller.message.method]
@@ -190,52 +186,56 @@ class Aggregate:
             cursors,
             cursors.begin(),
         )
-        ask = Ask(kind.action, message.method, None, caller.exchange.address, session_id=caller.session_id)
-        await self._run(view, caller, ask, work.forward)
+        access = AccessRequest(kind.action, None, caller.exchange.address, session_id=caller.session_id)
+        async for call in self.pipeline.admitted(_request(view, caller, access)):
+            async with call:
+                call.outcome = await work.forward(call)
 
     async def _forward(self, view: View, caller: Caller, route: Route, asked: Asked | None) -> None:
         message, session_id = caller.message, caller.session_id
         before = open_state(message, view, route.slug, self.sealer)
-        ask = Ask(
+        if session_id is not None:
+            caller = replace(caller, log_level=(await self.notebook.of(session_id)).log_level)
+        work = AggregateCall(self.upstreams, self.sealer, self.questions, caller, route, before)
+        if message.method in SUBSCRIBING:
+            work = AggregateSubscription(
+                self.upstreams, self.sealer, self.questions, caller, route, self.notebook
+            )
+        client = client_of(caller.exchange, message)
+        access = AccessRequest(
             route.action,
-            message.method,
             route.slug,
             caller.exchange.address,
             route.tool,
             route.arguments,
-            beside_name(message),
             part=route.part,
             refused=None if asked is None else asked.refusal,
-            reason=message.reason,
-            continues=before.continues,
-            uncovered=carries_more(message, before),
-            bound=bound_with(message),
+            program=program_of(client),
+            carries_more=partial(carries_more, message, before),
             session_id=session_id,
         )
-        if session_id is not None:
-            caller = replace(caller, log_level=(await self.notebook.of(session_id)).log_level)
-        call = AggregateCall(self.upstreams, self.sealer, self.questions, caller, route, before)
-        if message.method in SUBSCRIBING:
-            call = AggregateSubscription(
-                self.upstreams, self.sealer, self.questions, caller, route, self.notebook
-            )
-
-        async def forward(passed: Passed) -> str:
-            if session_id is None or message.id is None:
-                return await call.forward(passed)
-            with self.sessions.running((session_id, message.id), passed.flight):
-                return await call.forward(passed)
-
+        request = GatewayRequest(
+            caller.exchange,
+            view,
+            access,
+            message.method,
+            work.check,
+            client,
+            additional=beside_name(message),
+            reason=message.reason,
+            continues=before.continues,
+            bound=bound_with(message),
+        )
         try:
-            await self._run(view, caller, ask, forward, call.check)
+            async for call in self.pipeline.admitted(request):
+                async with call:
+                    if session_id is None or message.id is None:
+                        call.outcome = await work.forward(call)
+                    else:
+                        with self.sessions.running((session_id, message.id), call):
+                            call.outcome = await work.forward(call)
         except Denied as denied:
             await self._answer_denied(caller, route, denied, asked)
-
-    async def _run(
-        self, view: View, caller: Caller, ask: Ask, forward: Forward, check: Check | None = None
-    ) -> None:
-        client = client_of(caller.exchange, caller.message)
-        await self.pipeline.run(caller.exchange, view, ask, forward, check=check, client=client)
 
     async def _set_log_level(self, view: View, caller: Caller, session_id: UUID) -> None:
         """Note the level; each server's session gets it when it is next used."""
@@ -244,19 +244,20 @@ class Aggregate:
         if level not in LOG_LEVELS:
             raise invalid_params("level must be one of MCP's.", modern=False)
 
-        async def forward(passed: Passed) -> str:
-            await self.notebook.set_log_level(session_id, passed.view.token.id, level)
-            await caller.exchange.answer(200, result_body(message.id, {}))
-            return "success"
-
-        ask = Ask("mcp.set_level", message.method, None, caller.exchange.address, session_id=session_id)
-        await self._run(view, caller, ask, forward)
+        access = AccessRequest("mcp.set_level", None, caller.exchange.address, session_id=session_id)
+        async for call in self.pipeline.admitted(_request(view, caller, access)):
+            async with call:
+                await self.notebook.set_log_level(session_id, call.view.token.id, level)
+                await caller.exchange.answer(200, result_body(message.id, {}))
+                call.outcome = "success"
 
     async def _listen(self, view: View, caller: Caller) -> None:
         wanted = wanted_by(caller)
         stream = self._stream(caller)
         with self.streams.opened(caller.exchange, view):
-            await self._run(view, caller, stream.ask(), partial(stream.listen, wanted=wanted))
+            async for call in self.pipeline.admitted(_request(view, caller, stream.access())):
+                async with call:
+                    call.outcome = await stream.listen(call, wanted)
 
     async def _hear(self, exchange: Exchange, view: View) -> None:
         version, modern = read_version(exchange)
@@ -270,15 +271,15 @@ class Aggregate:
         async def uris() -> frozenset[str]:
             return (await self.notebook.of(session_id)).subscriptions
 
-        async def forward(passed: Passed) -> str:
-            with (
-                self.notebook.listening(session_id, stream.uris_moved),
-                self.approvals.completions.told_on(exchange, view.token.id, leads=leads),
-            ):
-                return await stream.hear(passed, uris)
-
+        request = GatewayRequest(exchange, view, stream.access(), message.method)
         with self.streams.opened(exchange, view):
-            await self.pipeline.run(exchange, view, stream.ask(), forward)
+            async for call in self.pipeline.admitted(request):
+                async with call:
+                    with (
+                        self.notebook.listening(session_id, stream.uris_moved),
+                        self.approvals.completions.told_on(exchange, view.token.id, leads=leads),
+                    ):
+                        call.outcome = await stream.hear(call, uris)
 
     def _stream(self, caller: Caller) -> FleetStream:
         return FleetStream(self.pipeline, self.upstreams, self.sync_requests, self.times.listen, caller)
@@ -301,6 +302,13 @@ class Aggregate:
                 raise nothing_there(caller.message)
         leads = Asks.URL in caller.asks
         await self.approvals.answer(exchange, caller.message, denied, asked, leads=leads)
+
+
+def _request(view: View, caller: Caller, access: AccessRequest) -> GatewayRequest:
+    """A request of which policies see the program that calls."""
+    client = client_of(caller.exchange, caller.message)
+    access.program = program_of(client)
+    return GatewayRequest(caller.exchange, view, access, caller.message.method, client=client)
 
 
 def _capabilities(parts: frozenset[Part]) -> dict[str, Any]:

@@ -18,12 +18,12 @@ from pydantic import BaseModel, ValidationError
 
 from app.admission.store import SyncRequests
 from app.domain.objects import Part as ServerPart
+from app.gateway.access_request import AccessRequest
 from app.gateway.aggregate.calls import Caller, upstream_refused
 from app.gateway.aggregate.routes import is_uri, joined_name, joined_uri
 from app.gateway.aggregate.sessions import Connection, UpstreamSessions
-from app.gateway.asking import Ask
 from app.gateway.limits import CallLimits
-from app.gateway.pipeline import Cut, Denied, Flight, Passed, Pipeline
+from app.gateway.pipeline import Cut, Denied, GatewayRequest, InFlightCall, Pipeline
 from app.gateway.relay import Watch
 from app.gateway.results import filter_tools, make_private
 from app.gateway.sealed_ids import FLEET, SessionSealer
@@ -37,19 +37,15 @@ from app.outbound.http import VIA, NotForwarded
 from app.outbound.mcp import McpUpstreamError
 
 PAGE_ITEMS = 1000
-
 """Once a page has so many, it goes on in the next."""
 
 MAX_PAGES = 100
-
 """Of one server for one page of ours."""
 
 MAX_BYTES = 8 * 1024 * 1024
-
 """Of one server for one page of ours: sixteen hostile ones at once must not fill the memory."""
 
 MAX_TAKEN = 10_000
-
 """Of one server in all: a list that never ends does."""
 
 MAX_CURSOR = 4096
@@ -110,7 +106,7 @@ def _parts(opened: bytes) -> tuple[str, str | None, int]:
 
 
 async def follow(
-    connection: Connection, flight: Flight, method: str, key: str, place: Place, headers: Headers = ()
+    connection: Connection, call: InFlightCall, method: str, key: str, place: Place, headers: Headers = ()
 ) -> Part:
     """A server's own pages from a place on, until there are enough.
 
@@ -119,7 +115,7 @@ async def follow(
     ``invalid_response`` for what is no list or goes in a circle.
     """
     found, cursor, taken = Part([]), place.cursor, place.taken
-    before_send, seen = flight.may_start, {place.cursor}
+    before_send, seen = call.may_start, {place.cursor}
     for _ in range(MAX_PAGES):
         params: dict[str, Any] = {} if cursor is None else {"cursor": cursor}
         try:
@@ -143,7 +139,7 @@ async def follow(
             return found
         if len(found.items) >= PAGE_ITEMS:
             break
-        before_send = flight.may_go_on
+        before_send = call.may_go_on
     found.goes_on = Place(place.slug, cursor, taken)
     return found
 
@@ -176,7 +172,6 @@ def _next(page: dict[str, Any], seen: set[str | None]) -> str | None:
 UNREACHABLE_KEY = "io.scopegate/unreachable"
 
 LIST_SECONDS = 10.0
-
 """How long one server is waited for. A page that took so long asks no further servers."""
 
 MAX_AT_ONCE = 16
@@ -253,11 +248,11 @@ class AggregateList:
     cursors: Cursors
     begin: Place
 
-    async def forward(self, passed: Passed) -> str:
+    async def forward(self, call: InFlightCall) -> str:
         """Ask the servers in reach, many at once, and answer with what came; a dead one is named, not waited for."""
         message, exchange = self.caller.message, self.caller.exchange
-        with Watch(exchange, passed.flight, message.modern):
-            page = await self._page(passed)
+        with Watch(exchange, call, message.modern):
+            page = await self._page(call)
         result: dict[str, Any] = {self.kind.key: page.items}
         if page.goes_on is not None:
             result["nextCursor"] = self.cursors.seal(page.goes_on)
@@ -271,13 +266,13 @@ class AggregateList:
         await exchange.answer(200, body)
         return "success"
 
-    async def _page(self, passed: Passed) -> _Page:
-        page, slugs, until = _Page(), self._slugs(passed), monotonic() + LIST_SECONDS
+    async def _page(self, call: InFlightCall) -> _Page:
+        page, slugs, until = _Page(), self._slugs(call), monotonic() + LIST_SECONDS
         following = list(islice(slugs, MAX_AT_ONCE))
         while following:
             asked = following
-            self.limits.charge(passed.view.token, len(asked))
-            parts = await _all([self._part(passed, slug) for slug in asked])
+            self.limits.charge(call.view.token, len(asked))
+            parts = await _all([self._part(call, slug) for slug in asked])
             for slug, part in zip(asked, parts, strict=True):
                 if page.goes_on is None:
                     page.take(slug, part)
@@ -289,17 +284,16 @@ class AggregateList:
                 break
         return page
 
-    def _slugs(self, passed: Passed) -> Iterator[str]:
+    def _slugs(self, call: InFlightCall) -> Iterator[str]:
         """The servers in reach, decided as far as they are needed: of a large fleet a page takes a small part."""
-        view, at = passed.view, self.pipeline.snapshots.now()
+        view, at = call.view, self.pipeline.snapshots.now()
         for slug in sorted(server.slug for server in view.within()):
-            if slug >= self.begin.slug and self._ask(slug).redecide(view, at).allowed:
+            if slug >= self.begin.slug and self._access(slug).reevaluate(view, at).allowed:
                 yield slug
 
-    def _ask(self, slug: str) -> Ask:
-        return Ask(
+    def _access(self, slug: str) -> AccessRequest:
+        return AccessRequest(
             self.kind.action,
-            self.caller.message.method,
             slug,
             self.caller.exchange.address,
             lists=self.kind.part is None,
@@ -307,18 +301,15 @@ class AggregateList:
             session_id=self.caller.session_id,
         )
 
-    async def _part(self, passed: Passed, slug: str) -> Part:
+    async def _part(self, call: InFlightCall, slug: str) -> Part:
         """What one server has for the page, under the names of here."""
-        found = Part([])
-
-        async def forward(part: Passed) -> str:
-            nonlocal found
-            async with asyncio.timeout(LIST_SECONDS):
-                found = await self._fetch(part)
-            return "success"
-
+        found, caller = Part([]), self.caller
+        request = GatewayRequest(caller.exchange, call.view, self._access(slug), caller.message.method)
         try:
-            await self.pipeline.run(self.caller.exchange, passed.view, self._ask(slug), forward)
+            async for part in self.pipeline.admitted(request):
+                async with part, asyncio.timeout(LIST_SECONDS):
+                    found = await self._fetch(part)
+                    part.outcome = "success"
         except (Denied, Cut):
             return Part([])
         except TimeoutError:
@@ -329,21 +320,21 @@ class AggregateList:
             raise
         return found
 
-    async def _fetch(self, part: Passed) -> Part:
-        key = (self.caller.session_id or part.view.token.id, part.on.id)
-        place = self.begin if self.begin.slug == part.on.slug else Place(part.on.slug)
+    async def _fetch(self, part: InFlightCall) -> Part:
+        key = (self.caller.session_id or part.view.token.id, part.server.id)
+        place = self.begin if self.begin.slug == part.server.slug else Place(part.server.slug)
         method, modern = self.caller.message.method, self.caller.message.modern
         try:
             async with self.upstreams.use(
                 key,
-                part.to,
+                part.target,
                 modern=modern,
-                before_send=part.flight.may_start,
-                before_next=part.flight.may_go_on,
+                before_send=part.may_start,
+                before_next=part.may_go_on,
                 caller=part.view.token.identity.id.int,
             ) as connection:
                 via = self.upstreams.loops.header(self.caller.exchange.headers.get(VIA))
-                found = await follow(connection, part.flight, method, self.kind.key, place, (via,))
+                found = await follow(connection, part, method, self.kind.key, place, (via,))
         except McpUpstreamError as error:
             if error.kind == "session_lost":
                 raise NotForwarded from None
@@ -354,14 +345,14 @@ class AggregateList:
             self._show(found, part)
         return found
 
-    def _show(self, found: Part, part: Passed) -> None:
+    def _show(self, found: Part, part: InFlightCall) -> None:
         """Leave of what was found what may be shown, as it is here."""
         if self.kind.part is None:
             result = {"tools": found.items}
-            filter_tools(result, part.on, part.names, self.sync_requests)
+            filter_tools(result, part.server, part.names, self.sync_requests)
             found.items = result["tools"]
-        self._name(found, part.on.slug)
-        found.items = _without(found.items, secrets_of(part.to))
+        self._name(found, part.server.slug)
+        found.items = _without(found.items, secrets_of(part.target))
 
     def _name(self, found: Part, slug: str) -> None:
         """Give what was found its names of here, each once, and leave out what would spoil the list for a client."""

@@ -90,12 +90,10 @@ def _rename(resource: Any, slug: str) -> None:
 
 
 NOWHERE = ""
-
 """The slug of no server."""
 
 
 Renaming = Callable[[dict[str, Any], str], None]
-
 """Names what a result speaks of as it is named here, for the server with this slug."""
 
 

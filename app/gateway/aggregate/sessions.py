@@ -13,7 +13,7 @@ from time import monotonic
 from uuid import UUID
 
 from app.admission.store import EndedSessions, Neighbours, Notes, SessionNotes, UpstreamTarget, View
-from app.gateway.pipeline import Flight
+from app.gateway.pipeline import InFlightCall
 from app.gateway.results import handshake_versions
 from app.gateway.sealed_ids import FLEET, SessionSealer
 from app.gateway.wire.exchange import Exchange
@@ -27,11 +27,9 @@ MAX_KNOWN = 10_000
 MAX_URIS = 100
 
 MAX_URI = 1024
-
 """Characters: what is noted of a session stays small."""
 
 LONGEST_URI = 4096
-
 """Characters: a session's subscriptions are kept as long as its token lives."""
 
 
@@ -128,7 +126,6 @@ class Notebook:
 Connection = LegacySession | ModernConnection
 
 Key = tuple[UUID, UUID]
-
 """The client's session (modern: its token), and the server."""
 
 
@@ -289,7 +286,6 @@ async def _set_log_level(
 
 
 TELLS_A_MINUTE = 60
-
 """How often a worker passes on, for one token, that it cancels what does not run here."""
 
 LONGEST_ID = 256
@@ -311,7 +307,7 @@ class AggregateSessions:
         self._notebook = notebook
         self._neighbours = neighbours
         self._upstreams = upstreams
-        self._running: dict[tuple[UUID, str | int], Flight] = {}
+        self._running: dict[tuple[UUID, str | int], InFlightCall] = {}
         self._told: Counter[UUID] = Counter()
         self._told_since = monotonic()
 
@@ -346,13 +342,13 @@ class AggregateSessions:
         self._upstreams.end(session_id)
 
     @contextmanager
-    def running(self, key: tuple[UUID, str | int], flight: Flight) -> Iterator[None]:
+    def running(self, key: tuple[UUID, str | int], call: InFlightCall) -> Iterator[None]:
         """Let ``notifications/cancelled`` find a call while it runs, by its session and its id there."""
-        self._running[key] = flight
+        self._running[key] = call
         try:
             yield
         finally:
-            if self._running.get(key) is flight:
+            if self._running.get(key) is call:
                 del self._running[key]
 
     def cancel(self, token_id: UUID, session_id: UUID, request_id: object) -> None:
@@ -369,10 +365,10 @@ class AggregateSessions:
 
     def cancelled(self, session_id: UUID, request_id: str | int) -> bool:
         """Whether such a call ran here; it ends."""
-        flight = self._running.get((session_id, request_id))
-        if flight is None:
+        call = self._running.get((session_id, request_id))
+        if call is None:
             return False
-        flight.leave()
+        call.leave()
         return True
 
     def _may_tell(self, token_id: UUID) -> bool:

@@ -17,12 +17,12 @@ from uuid import UUID, uuid4
 from app.admission.store import StoreUnavailable, SyncRequests, View
 from app.domain.access import POLICY_SET_ID, Decision, Question, decide, everything_read, liveness
 from app.domain.objects import Address, Part, Version
-from app.domain.policy import Effect
+from app.domain.policy import ApprovalDemand, Effect
+from app.gateway.access_request import NO_APPROVALS, AccessRequest
 from app.gateway.aggregate.calls import Caller, upstream_refused
 from app.gateway.aggregate.routes import joined_uri, split_uri
 from app.gateway.aggregate.sessions import MAX_URI, MAX_URIS, Key, UpstreamSessions
-from app.gateway.asking import Ask
-from app.gateway.pipeline import Cut, Denied, Passed, Pipeline
+from app.gateway.pipeline import Cut, Denied, GatewayRequest, InFlightCall, Pipeline
 from app.gateway.relay import Watch
 from app.gateway.wire.answers import Answer, dump, parse, secrets_of
 from app.gateway.wire.exchange import result_body
@@ -35,7 +35,6 @@ from app.outbound.http import Timeouts
 from app.outbound.mcp import LegacySession, McpUpstreamError
 
 Kind = str
-
 """``tools``, ``prompts`` or ``resources``: what a list is of."""
 
 TOOLS: Kind = "tools"
@@ -99,21 +98,24 @@ def _rights(view: View) -> list[Version]:
 
 
 @dataclass(slots=True)
-class FleetAsk(Ask):
-    """May the token be here: asked anew, and ``look`` called, whenever anything moves that its lists come from."""
+class FleetAccess(AccessRequest):
+    """May the token be here: decided again, and ``look`` called, whenever anything moves that its lists come from."""
 
     look: Callable[[View, float], None] | None = None
 
-    def _decide(self, view: View, at: float) -> Decision:
+    def _evaluate(self, view: View, at: float) -> Decision:
         stopped = liveness(view.token, at, self.address)
         servers = tuple(view.within())
         versions, valid_from, valid_until = everything_read(view.token, servers, view.context, at)
         effect = Effect.ALLOW if stopped is None else Effect.DENY
         return Decision(effect, stopped or "token_active", versions, valid_from, valid_until)
 
-    def redecide(self, view: View, at: float) -> Decision:
-        """The same question on a newer view."""
-        decision = self.answer(view, at)
+    def reevaluate(
+        self, view: View, at: float, approvals: frozenset[ApprovalDemand] = NO_APPROVALS
+    ) -> Decision:
+        """The same request on a newer view."""
+        # Not by ``super()``: that needs the class as it was before it had slots.
+        decision = AccessRequest.reevaluate(self, view, at, approvals)
         if decision.allowed and self.look is not None:
             self.look(view, at)
         return decision
@@ -171,11 +173,9 @@ class News:
 
 
 MAX_LINKS = 16
-
 """Servers that one stream hears from."""
 
 FIRST_WAIT, LONGEST_WAIT = 1.0, 60.0
-
 """Seconds until a server is asked again that ended its stream or did not open one."""
 
 
@@ -246,24 +246,17 @@ class Links:
 
     async def _hold(self, slug: str, uris: frozenset[str]) -> bool:
         """Whether it is worth another try; not where the server is out of reach."""
-
-        async def forward(passed: Passed) -> str:
-            async with aclosing(self._told(passed, uris)) as told:
-                async for message in told:
-                    self._take(message, passed, uris)
-            return "success"
-
         exchange, message = self.caller.exchange, self.caller.message
-        ask = Ask(
-            "mcp.listen",
-            message.method,
-            slug,
-            exchange.address,
-            part=Part.RESOURCES,
-            session_id=self.caller.session_id,
+        access = AccessRequest(
+            "mcp.listen", slug, exchange.address, part=Part.RESOURCES, session_id=self.caller.session_id
         )
+        request = GatewayRequest(exchange, self.view, access, message.method)
         try:
-            await self.pipeline.run(exchange, self.view, ask, forward)
+            async for call in self.pipeline.admitted(request):
+                async with call, aclosing(self._told(call, uris)) as told:
+                    async for notification in told:
+                        self._take(notification, call, uris)
+                    call.outcome = "success"
         except (Denied, Cut):
             return False
         except Refused as refused:
@@ -273,26 +266,26 @@ class Links:
             return True
         return True
 
-    async def _told(self, passed: Passed, uris: frozenset[str]) -> AsyncGenerator[JsonObject, None]:
-        flight, modern = passed.flight, self.caller.message.modern
-        key: Key = (self.id, passed.on.id)
+    async def _told(self, call: InFlightCall, uris: frozenset[str]) -> AsyncGenerator[JsonObject, None]:
+        modern = self.caller.message.modern
+        key: Key = (self.id, call.server.id)
         try:
             async with self.upstreams.use(
                 key,
-                passed.to,
+                call.target,
                 modern=modern,
-                before_send=flight.may_start,
-                before_next=flight.may_go_on,
-                caller=passed.view.token.identity.id.int,
+                before_send=call.may_start,
+                before_next=call.may_go_on,
+                caller=call.view.token.identity.id.int,
             ) as connection:
-                guard = flight.may_start
+                guard = call.may_start
                 if isinstance(connection, LegacySession):
                     await _subscribe(connection, uris, guard)
-                    guard = flight.may_go_on
+                    guard = call.may_go_on
                 wanted: JsonObject = {
                     "resourceSubscriptions": [*sorted(uris)],
                     "resourcesListChanged": True,
-                    "promptsListChanged": self.sight.reaches(Part.PROMPTS, passed.on.id),
+                    "promptsListChanged": self.sight.reaches(Part.PROMPTS, call.server.id),
                 }
                 async with aclosing(connection.listen(wanted, self.times, before_send=guard)) as told:
                     async for message in told:
@@ -300,8 +293,8 @@ class Links:
         except McpUpstreamError as error:
             raise upstream_refused(error) from None
 
-    def _take(self, message: JsonObject, passed: Passed, uris: frozenset[str]) -> None:
-        method, params, server = message["method"], message.get("params"), passed.on
+    def _take(self, message: JsonObject, call: InFlightCall, uris: frozenset[str]) -> None:
+        method, params, server = message["method"], message.get("params"), call.server
         part = _LISTS.get(method) if isinstance(method, str) else None
         if method == "notifications/tools/list_changed":
             self.sync_requests.request_sync(server.id)
@@ -311,7 +304,7 @@ class Links:
             uri = params.get("uri")
             # What changed may lie below what was subscribed to.
             if isinstance(uri, str) and any(uri.startswith(own) for own in uris):
-                raw = Answer(None, secrets_of(passed.to)).redact(dump(uri), uri)
+                raw = Answer(None, secrets_of(call.target)).redact(dump(uri), uri)
                 self.news.updated(joined_uri(server.slug, parse(raw)))
 
 
@@ -326,12 +319,10 @@ async def _subscribe(session: LegacySession, uris: frozenset[str], may_start: Ca
 
 
 Uris = Callable[[], Awaitable[Iterable[str]]]
-
 """The resources that the client wants to hear of, as they are named here."""
 
 
 GAP_SECONDS = 1.0
-
 """Between two tellings: a server that says more gets less said."""
 
 _FLAGS = {TOOLS: "toolsListChanged", PROMPTS: "promptsListChanged", RESOURCES: "resourcesListChanged"}
@@ -375,12 +366,10 @@ class FleetStream:
         self.uris_moved = asyncio.Event()
         """Set to have the subscriptions looked at again."""
 
-    def ask(self) -> FleetAsk:
+    def access(self) -> FleetAccess:
         """What the stream rests on."""
-        message = self._caller.message
-        return FleetAsk(
+        return FleetAccess(
             "mcp.listen",
-            message.method,
             None,
             self._exchange.address,
             session_id=self._caller.session_id,
@@ -391,9 +380,9 @@ class FleetStream:
         self._looked = view, at
         self.uris_moved.set()
 
-    async def listen(self, passed: Passed, wanted: dict[str, Any]) -> str:
+    async def listen(self, call: InFlightCall, wanted: dict[str, Any]) -> str:
         """A modern stream: what is wanted, as far as the token may hear of it, is acknowledged first."""
-        sight = await self._sight(passed.view)
+        sight = await self._sight(call.view)
         reached = {kind for kind, there in ((PROMPTS, sight.prompts), (RESOURCES, sight.resources)) if there}
         heard = listened_for(wanted, frozenset(reached))
         kept = {key: True for key in _FLAGS.values() if heard.get(key) is True}
@@ -405,24 +394,24 @@ class FleetStream:
         async def uris() -> Iterable[str]:
             return subscribed
 
-        return await self._run(passed, news, uris, encode_event(dump(first)))
+        return await self._run(call, news, uris, encode_event(dump(first)))
 
-    async def hear(self, passed: Passed, uris: Uris) -> str:
+    async def hear(self, call: InFlightCall, uris: Uris) -> str:
         """A legacy stream: of all that the token may hear of, and what its session subscribed to."""
-        return await self._run(passed, News(_FLAGS, None), uris, b"")
+        return await self._run(call, News(_FLAGS, None), uris, b"")
 
-    async def _run(self, passed: Passed, news: News, uris: Uris, first: bytes) -> str:
+    async def _run(self, call: InFlightCall, news: News, uris: Uris, first: bytes) -> str:
         links = Links(
             self._pipeline,
             self._upstreams,
             self._sync_requests,
             self._caller,
             news,
-            passed.view,
-            await self._sight(passed.view),
+            call.view,
+            await self._sight(call.view),
             self._times,
         )
-        with Watch(self._exchange, passed.flight, modern=True) as watch:
+        with Watch(self._exchange, call, modern=True) as watch:
             watch.streaming = True
             await self._exchange.stream(first)
             arranging = asyncio.create_task(self._arrange(links, uris))

@@ -10,29 +10,26 @@ from uuid import UUID
 
 from app.admission.store import StoreUnavailable, SyncRequests, UpstreamTarget, View
 from app.domain.objects import Part, Server
+from app.gateway.access_request import AccessRequest
 from app.gateway.approvals import (
     Approvals,
     Asked,
-    bound_with,
     carries_more,
     covered_body,
     is_trace_parent,
     is_trace_state,
 )
-from app.gateway.asking import Ask
 from app.gateway.limits import CallTimes, OpenStreams
 from app.gateway.mirror.streams import Line, MirrorPassage, Origin
 from app.gateway.pipeline import (
     HIDDEN_REASONS,
-    MAX_ROUNDS,
     ApprovalNeeded,
     Denied,
-    Flight,
-    Passed,
+    FreshCall,
+    GatewayRequest,
+    InFlightCall,
     Pipeline,
-    is_fresh,
     reaches,
-    undecided,
 )
 from app.gateway.relay import AnswerUpstream, Relay, Watch
 from app.gateway.results import (
@@ -61,6 +58,7 @@ from app.gateway.wire.messages import (
     Method,
     asks_of,
     beside_name,
+    bound_with,
     call_parameters,
     check_parameters,
     client_capabilities,
@@ -69,6 +67,7 @@ from app.gateway.wire.messages import (
     made_parameters,
     named_by,
     part_of,
+    program_of,
 )
 from app.gateway.wire.refusals import (
     Refused,
@@ -81,16 +80,13 @@ from app.gateway.wire.refusals import (
     unsupported_version,
 )
 from app.lib import strict_json
-from app.lib.clock import boot_time
 from app.outbound.http import VIA, NotForwarded, OutboundClient, OutboundResponse, Timeouts
 
 GRACE_SECONDS = 5.0
-
 """How long a server may take to end a call that its client took back, before its connection is closed."""
 
 
 Tell = Callable[[UUID, UUID, str | int], None]
-
 """Tells the other workers: of which token, in which session, which request."""
 
 
@@ -100,36 +96,36 @@ class RunningCalls:
     def __init__(self, alarms: Alarms, tell: Tell) -> None:
         self._alarms = alarms
         self._tell = tell
-        self._running: dict[tuple[bytes, str | int], Flight] = {}
+        self._running: dict[tuple[bytes, str | int], InFlightCall] = {}
 
-    def begin(self, session: bytes, id: str | int, flight: Flight) -> None:
+    def begin(self, session: bytes, id: str | int, call: InFlightCall) -> None:
         """It runs."""
-        self._running[(session, id)] = flight
+        self._running[(session, id)] = call
 
-    def end(self, session: bytes, id: str | int, flight: Flight) -> None:
+    def end(self, session: bytes, id: str | int, call: InFlightCall) -> None:
         """It runs no more."""
-        if self._running.get((session, id)) is flight:
+        if self._running.get((session, id)) is call:
             del self._running[(session, id)]
 
     def take_back(self, token_id: UUID, session: bytes, id: object) -> None:
         """Its client wants no answer any more. The server is told by its client's own message."""
         if isinstance(id, bool) or not isinstance(id, (str, int)):
             return
-        flight = self._running.get((session, id))
-        if flight is not None:
-            self._withdraw(flight)
+        call = self._running.get((session, id))
+        if call is not None:
+            self._withdraw(call)
         else:
             self._tell(token_id, _handle(session), id)
 
     def taken_back_elsewhere(self, handle: UUID, id: str | int) -> None:
         """Another worker was told so, and does not have the call."""
-        for (session, each), flight in list(self._running.items()):
+        for (session, each), call in list(self._running.items()):
             if each == id and type(each) is type(id) and _handle(session) == handle:
-                self._withdraw(flight)
+                self._withdraw(call)
 
-    def _withdraw(self, flight: Flight) -> None:
-        flight.withdrawn = True
-        self._alarms.set(GRACE_SECONDS, flight.leave)
+    def _withdraw(self, call: InFlightCall) -> None:
+        call.withdrawn = True
+        self._alarms.set(GRACE_SECONDS, call.leave)
 
 
 def _handle(session: bytes) -> UUID:
@@ -169,22 +165,44 @@ _TRACES = {b"traceparent": is_trace_parent, b"tracestate": is_trace_state}
 class MirrorCall:
     """One request, from its decision to its answer."""
 
-    __slots__ = ("asks", "exchange", "message", "mirror", "part", "session", "slug", "tool")
+    __slots__ = (
+        "_asks",
+        "_capabilities",
+        "_opened_related",
+        "exchange",
+        "message",
+        "mirror",
+        "part",
+        "session",
+        "slug",
+        "tool",
+        "view",
+    )
 
-    def __init__(self, mirror: Mirrored, exchange: Exchange, slug: str, message: Message) -> None:
+    def __init__(self, mirror: Mirrored, exchange: Exchange, view: View, slug: str, message: Message) -> None:
         self.mirror = mirror
         self.exchange = exchange
+        self.view = view
+        """As it was when the request came."""
         self.slug = slug
         self.message = message
         self.session: bytes | None = None
-        self.asks = Asks.NOTHING
-        """What the client said that it can be asked for: in 2026-07-28 with each request, else in ``initialize``."""
+        self._capabilities: object = None
+        self._asks: Asks | None = None
+        self._opened_related = False
         self.tool: str | None = None
         self.part: Part | None = None
 
-    async def run(self, view: View, method: Method) -> None:
+    @property
+    def asks(self) -> Asks:
+        """What the client said that it can be asked for: in 2026-07-28 with each request, else in ``initialize``."""
+        if self._asks is None:
+            self._asks = asks_of(self._capabilities)
+        return self._asks
+
+    async def run(self, method: Method) -> None:
         """Decide, admit, forward, answer."""
-        message, exchange = self.message, self.exchange
+        message, exchange, view = self.message, self.exchange, self.view
         if message.method == "tools/call":
             self.tool, arguments = call_parameters(message, tasks=True)
         else:
@@ -195,38 +213,48 @@ class MirrorCall:
         if "requestState" in message.params:
             asked = await self.mirror.approvals.resume(exchange, message, view)
         before = open_state(message, view, self.slug, self.mirror.sealer)
-        self._open_related(view)
+        self._open_related(view.servers.get(self.slug))
 
-        def check(view: View, server: Server, target: UpstreamTarget) -> None:
+        def check(server: Server, target: UpstreamTarget) -> None:
             # Only who may use a part is told what is wrong with its use.
             if arguments is None and method.names is not None:
                 raise invalid_params(f"{method.names} must be a string.", message.modern)
             before.check()
-            self._check(view, server, target)
+            self._check(server, target)
 
-        ask = Ask(
+        client = client_of(exchange, message)
+        access = AccessRequest(
             method.action,
-            message.method,
             self.slug,
             exchange.address,
             self.tool,
             arguments,
-            beside=beside_name(message),
             lists=message.method == "tools/list",
             part=self.part,
             parts=message.method in INTRODUCING,
             refused=None if asked is None else asked.refusal,
+            program=program_of(client),
+            carries_more=partial(carries_more, message, before),
+        )
+        request = GatewayRequest(
+            exchange,
+            view,
+            access,
+            message.method,
+            check,
+            client,
+            additional=beside_name(message),
             reason=message.reason,
             continues=before.continues,
-            uncovered=carries_more(message, before),
             bound=bound_with(message),
         )
         listens = message.method == "subscriptions/listen"
         if listens:
             self.mirror.streams.open(exchange, view)
         try:
-            client = client_of(exchange, message)
-            await self.mirror.pipeline.run(exchange, view, ask, self._forward, check=check, client=client)
+            async for call in self.mirror.pipeline.admitted(request):
+                async with call:
+                    call.outcome = await self._forward(call)
         except Denied as denied:
             await self._answer_denied(denied, asked)
         finally:
@@ -238,7 +266,7 @@ class MirrorCall:
         message = self.message
         if message.modern:
             meta = message.params["_meta"]
-            self.asks = asks_of(meta[CAPABILITIES_KEY])
+            self._capabilities = meta[CAPABILITIES_KEY]
             if meta[CAPABILITIES_KEY]:
                 meta[CAPABILITIES_KEY] = client_capabilities(meta[CAPABILITIES_KEY], modern=True)
             if message.method == "subscriptions/listen" and not isinstance(
@@ -249,44 +277,25 @@ class MirrorCall:
             if not isinstance(message.params.get("protocolVersion"), str):
                 raise invalid_params("protocolVersion must be a string.", modern=False)
             message.params["capabilities"] = client_capabilities(message.params.get("capabilities"))
-            self.asks = asks_of(message.params["capabilities"])
+            self._capabilities = message.params["capabilities"]
 
-    async def ride(self, view: View, ask: Ask, http_method: str) -> None:
-        """Pass on what rides on its session's admission: no row of its own, unless it is denied.
+    async def ride(self, access: AccessRequest, http_method: str) -> None:
+        """Pass on what rides on its session's admission: no row of its own, unless it is denied."""
 
-        With no admission to find a stale view out, the view must be one that was read after the request came, and it
-        is good for as long as an admission would be.
-        """
-        pipeline = self.mirror.pipeline
-        for number in range(MAX_ROUNDS):
-            read_at = boot_time()
-            view = await pipeline.authenticator.refresh(self.exchange, view, self.slug)
-            if number == 0:
-                self._open_related(view)
-            if not ask.redecide(view, pipeline.snapshots.now()).allowed:
-                await self._ride_denied(view, ask, http_method)
-                return
-            server = view.servers[self.slug]
-            target = await pipeline.target(server, view.token)
-            self._check(view, server, target)
-            # From here on a refusal is the server's own.
-            self.exchange.recorded = True
-            sending = self._send_along(http_method, view, target, partial(is_fresh, read_at))
-            with contextlib.suppress(NotForwarded):
-                await pipeline.without_record(sending)
-                return
-        raise undecided()
+        def check(server: Server, target: UpstreamTarget) -> None:
+            self._open_related(server)
+            self._check(server, target)
 
-    async def _ride_denied(self, view: View, ask: Ask, http_method: str) -> None:
-        async def forward(passed: Passed) -> str:
-            return await self._send_along(http_method, passed.view, passed.to, passed.flight.may_start)
-
+        method = self.message.method or "response"
+        request = GatewayRequest(self.exchange, self.view, access, method, check)
         try:
-            await self.mirror.pipeline.run(self.exchange, view, ask, forward, check=self._check)
+            async for call in self.mirror.pipeline.decide_fresh(request):
+                async with call:
+                    call.outcome = await self._send_along(http_method, call)
         except Denied:
             raise no_such_server() from None
 
-    def _check(self, view: View, server: Server, target: UpstreamTarget) -> None:
+    def _check(self, server: Server, target: UpstreamTarget) -> None:
         """Refuse an era that this upstream does not speak, and a session that is not the caller's."""
         message = self.message
         offered = target.protocol_versions or NEWEST_FIRST
@@ -308,36 +317,36 @@ class MirrorCall:
             raise unsupported_version(message.version or "2025-03-26", offered)
         sealed = self.exchange.headers.get(SESSION)
         if sealed is not None:
-            opened = self.mirror.sealer.open_session(view.token.id, server.id, sealed)
+            opened = self.mirror.sealer.open_session(self.view.token.id, server.id, sealed)
             if opened is None:
                 raise no_such_session()
-            self.session, self.asks = opened
+            self.session, self._asks = opened
 
-    async def _forward(self, passed: Passed) -> str:
+    async def _forward(self, call: InFlightCall) -> str:
         if self.message.method == "subscriptions/listen":
-            return await self._exchanged(passed, self._listening(passed), self.mirror.times.listen)
-        body = strict_json.dumps(covered_body(self.message)) if passed.approved else self.message.serialised()
+            return await self._exchanged(call, self._listening(call), self.mirror.times.listen)
+        body = strict_json.dumps(covered_body(self.message)) if call.approved else self.message.serialised()
         if self.session is None or self.message.id is None:
-            return await self._exchanged(passed, body, self.mirror.times.call)
+            return await self._exchanged(call, body, self.mirror.times.call)
         running, session = self.mirror.running, self.exchange.headers[SESSION]
-        running.begin(session, self.message.id, passed.flight)
+        running.begin(session, self.message.id, call)
         try:
-            return await self._exchanged(passed, body, self.mirror.times.call)
+            return await self._exchanged(call, body, self.mirror.times.call)
         finally:
-            running.end(session, self.message.id, passed.flight)
+            running.end(session, self.message.id, call)
 
-    async def _exchanged(self, passed: Passed, body: bytes, times: Timeouts) -> str:
-        target, message = passed.to, self.message
-        with Watch(self.exchange, passed.flight, message.modern) as watch:
+    async def _exchanged(self, call: InFlightCall, body: bytes, times: Timeouts) -> str:
+        target, message = call.target, self.message
+        with Watch(self.exchange, call, message.modern) as watch:
             # mutation: call_sent
             response = await self.mirror.outbound.request(
                 "POST",
                 target.url,
-                self._headers(target, passed),
+                self._headers(target, call),
                 body,
                 timeouts=times,
-                before_send=passed.flight.may_start,
-                caller=passed.view.token.identity.id.int,
+                before_send=call.may_start,
+                caller=call.view.token.identity.id.int,
             )
             try:
                 secrets = secrets_of(target)
@@ -345,47 +354,58 @@ class MirrorCall:
                     raise await refuse_status(response, secrets)
                 rewrite: Rewrite = refuse_questions
                 if message.modern or message.method != "tools/call" or "task" in message.params:
-                    rewrite = self._rewrite(message, passed)
+                    rewrite = self._rewrite(message, call)
                 answer = Answer(message.id, secrets, rewrite, self._check_error)
                 if message.method == "initialize":
-                    answer.headers = self._sealed_session(passed, response)
-                return await self._answer(response, answer, watch, passed)
+                    answer.headers = self._sealed_session(call, response)
+                return await self._answer(response, answer, watch, call)
             finally:
                 response.close()
 
-    def _listening(self, passed: Passed) -> bytes:
+    def _listening(self, call: InFlightCall) -> bytes:
         """A ``subscriptions/listen`` for those notifications alone that the token may hear of."""
         params = self.message.params
-        wanted = listened_for(params["notifications"], passed.names)
-        task_ids = self._tasks(passed).opened(params["notifications"].get("taskIds"))
+        wanted = listened_for(params["notifications"], call.names)
+        task_ids = self._tasks(call).opened(params["notifications"].get("taskIds"))
         if task_ids:
             wanted["taskIds"] = task_ids
         return strict_json.dumps({**self.message.body, "params": {**params, "notifications": wanted}})
 
-    def _rewrite(self, message: Message, passed: Passed) -> Rewrite:
+    def _rewrite(self, message: Message, call: InFlightCall) -> Rewrite:
         mirror = self.mirror
-        rules, asks = mirror.questions, self.asks
-        return rewrite_of(message, passed, mirror.sealer, mirror.sync_requests, self._tasks, rules, asks)
+        return rewrite_of(
+            message,
+            call,
+            mirror.sealer,
+            mirror.sync_requests,
+            self._tasks,
+            mirror.questions,
+            lambda: self.asks,
+        )
 
     def _check_error(self, data: Any) -> None:
         self.mirror.questions.check_error(data, self.asks)
 
-    def _tasks(self, passed: Passed) -> TasksHere:
-        place = Place(passed.view.token.id, passed.on.id, self.session)
+    def _tasks(self, call: InFlightCall) -> TasksHere:
+        place = Place(call.view.token.id, call.server.id, self.session)
         return TasksHere(self.mirror.tasks, place, self.tool)
 
-    def _open_related(self, view: View) -> None:
+    def _open_related(self, server: Server | None) -> None:
         """Give the server its own id of the task that a message of the client belongs to."""
-        message, server = self.message, view.servers.get(self.slug)
+        if self._opened_related:
+            return
+        self._opened_related, message = True, self.message
         holder = message.body.get("result") if message.is_response else message.params
         meta = holder.get("_meta") if isinstance(holder, dict) else None
         if isinstance(meta, dict) and RELATED in meta:
             if server is None:
                 del meta[RELATED]
             else:
-                self.mirror.tasks.open_related(view.token.id, server.id, meta)
+                self.mirror.tasks.open_related(self.view.token.id, server.id, meta)
 
-    async def _answer(self, response: OutboundResponse, answer: Answer, watch: Watch, passed: Passed) -> str:
+    async def _answer(
+        self, response: OutboundResponse, answer: Answer, watch: Watch, call: InFlightCall
+    ) -> str:
         media = (response.header(b"content-type") or b"").partition(b";")[0].strip().lower()
         if media == b"application/json":
             return await answer_json(self.exchange, response, answer)
@@ -397,9 +417,9 @@ class MirrorCall:
         session = self.session
         if message.method == "initialize":
             session = response.header(SESSION)
-        origin = Origin(message.method, self.tool, message.id, passed.call_id, self.part)
-        passage = MirrorPassage(self._line(passed, session), origin)
-        reply = None if message.modern else self._replier(passed, session)
+        origin = Origin(message.method, self.tool, message.id, call.id, self.part)
+        passage = MirrorPassage(self._line(call, session), origin)
+        reply = None if message.modern else self._replier(call, session)
         outcome = "unknown"
         try:
             outcome = await Relay(self.exchange, answer, watch, passage, reply).run(response)
@@ -408,7 +428,7 @@ class MirrorCall:
             if outcome != "unknown" or not watch.resumable:
                 passage.close()
 
-    def _line(self, passed: Passed, session: bytes | None) -> Line:
+    def _line(self, call: InFlightCall, session: bytes | None) -> Line:
         mirror, exchange = self.mirror, self.exchange
         return Line(
             mirror.pipeline.snapshots,
@@ -418,15 +438,15 @@ class MirrorCall:
             mirror.tasks,
             mirror.questions,
             self.asks,
-            passed.view,
-            passed.on,
+            call.view,
+            call.server,
             session,
             exchange.address,
             exchange.client,
             self.message.modern,
         )
 
-    def _replier(self, passed: Passed, session: bytes | None) -> AnswerUpstream:
+    def _replier(self, call: InFlightCall, session: bytes | None) -> AnswerUpstream:
         """Answers those requests of the server that its client is not asked, in the session that they came in."""
         headers = [_JSON, (b"accept", _BOTH), self.mirror.outbound.loops.header()]
         if self.message.version is not None:
@@ -435,7 +455,7 @@ class MirrorCall:
             headers.append((SESSION, session))
 
         async def reply(body: bytes) -> None:
-            target = await self._renewed(passed)
+            target = await self._renewed(call)
             # One that may not go on any more is about to be cut; the call itself must not be decided anew for it.
             with contextlib.suppress(NotForwarded):
                 sent = await self.mirror.outbound.request(
@@ -444,24 +464,24 @@ class MirrorCall:
                     [*headers, *target.headers],
                     body,
                     timeouts=SHORT_TIMES,
-                    before_send=passed.flight.may_go_on,
+                    before_send=call.may_go_on,
                 )
                 sent.close()
 
         return reply
 
-    async def _renewed(self, passed: Passed) -> UpstreamTarget:
+    async def _renewed(self, call: InFlightCall) -> UpstreamTarget:
         """The target with the access token of now: a stream may outlive the one that it was opened with."""
-        if passed.to.client is None:
-            return passed.to
+        if call.target.client is None:
+            return call.target
         try:
-            return await self.mirror.pipeline.target(passed.on, passed.view.token)
+            return await self.mirror.pipeline.target(call.server, call.view.token)
         except (Refused, StoreUnavailable):
-            return passed.to
+            return call.target
 
-    def _headers(self, target: UpstreamTarget, passed: Passed | None = None) -> list[tuple[bytes, bytes]]:
+    def _headers(self, target: UpstreamTarget, call: InFlightCall | None = None) -> list[tuple[bytes, bytes]]:
         """By allow-list: never the client's credential, cookies or addresses."""
-        theirs, approved = self.exchange.headers, passed is not None and passed.approved
+        theirs, approved = self.exchange.headers, call is not None and call.approved
         headers = [_JSON, (b"accept", _BOTH if approved else theirs.get(b"accept", _BOTH))]
         headers += [
             (name, theirs[name])
@@ -473,35 +493,35 @@ class MirrorCall:
             headers.append((SESSION, self.session))
         if self.message.modern:
             routing = [(name, theirs[name]) for name in (METHOD, NAME) if name in theirs]
-            if self.tool is not None and passed is not None:
-                tool = passed.on.tools.get(self.tool)
+            if self.tool is not None and call is not None:
+                tool = call.server.tools.get(self.tool)
                 routing += made_parameters(tool, self.message.params.get("arguments"))
             own = [name for name, _ in target.headers]
             headers += [header for header in routing if header[0] not in own]
         headers += target.headers
         return headers
 
-    def _sealed_session(self, passed: Passed, response: OutboundResponse) -> tuple[tuple[bytes, bytes], ...]:
+    def _sealed_session(
+        self, call: InFlightCall, response: OutboundResponse
+    ) -> tuple[tuple[bytes, bytes], ...]:
         session = response.header(SESSION)
         if session is None:
             return ()
-        sealed = self.mirror.sealer.seal_session(passed.view.token.id, passed.on.id, session, self.asks)
+        sealed = self.mirror.sealer.seal_session(call.view.token.id, call.server.id, session, self.asks)
         if len(sealed) > MAX_SEALED:
             raise bad_upstream("The server behind the gateway gave a session id that is too long.")
         return ((SESSION, sealed),)
 
-    async def _send_along(
-        self, http_method: str, view: View, target: UpstreamTarget, before_send: Callable[[], bool]
-    ) -> str:
+    async def _send_along(self, http_method: str, call: FreshCall | InFlightCall) -> str:
         body = self.message.serialised() if http_method == "POST" else b""
         response = await self.mirror.outbound.request(
             http_method,
-            target.url,
-            self._headers(target),
+            call.target.url,
+            self._headers(call.target),
             body,
             timeouts=SHORT_TIMES,
-            before_send=before_send,
-            caller=view.token.identity.id.int,
+            before_send=call.may_start,
+            caller=call.view.token.identity.id.int,
         )
         try:
             if response.status == 405 and http_method == "DELETE":
@@ -509,7 +529,7 @@ class MirrorCall:
                     405, -32600, "This server ends its sessions itself.", headers=((b"allow", b"POST"),)
                 )
             if not 200 <= response.status < 300:
-                raise await refuse_status(response, secrets_of(target))
+                raise await refuse_status(response, secrets_of(call.target))
             await response.read()
         finally:
             response.close()

@@ -1,6 +1,5 @@
 """``/mcp/{slug}``: one upstream, its own eras, nothing translated."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from time import time
 
@@ -8,10 +7,17 @@ from mcp.shared.inbound import encode_header_value
 
 from app.admission.store import UpstreamTarget, View
 from app.domain.objects import Server
-from app.gateway.asking import Ask
+from app.gateway.access_request import AccessRequest
 from app.gateway.mirror.call import MirrorCall, Mirrored
 from app.gateway.mirror.streams import MirrorPassage, Origin, open_event_id
-from app.gateway.pipeline import Denied, Passed, reaches, record_unknown_version
+from app.gateway.pipeline import (
+    Denied,
+    FreshCall,
+    GatewayRequest,
+    InFlightCall,
+    reaches,
+    record_unknown_version,
+)
 from app.gateway.relay import Relay, Watch
 from app.gateway.results import missing_tasks, unknown_task
 from app.gateway.wire.answers import Answer, refuse_status, secrets_of
@@ -31,6 +37,7 @@ from app.gateway.wire.messages import (
     Method,
     carried_extensions,
     client_of,
+    program_of,
     read_message,
     read_version,
 )
@@ -54,26 +61,32 @@ class MirrorListen(MirrorCall):
 
     __slots__ = ("_event_id", "_origin")
 
-    def __init__(self, mirror: Mirrored, exchange: Exchange, slug: str, version: str | None) -> None:
-        super().__init__(mirror, exchange, slug, Message({}, "GET", {}, None, modern=False, version=version))
+    def __init__(
+        self, mirror: Mirrored, exchange: Exchange, view: View, slug: str, version: str | None
+    ) -> None:
+        message = Message({}, "GET", {}, None, modern=False, version=version)
+        super().__init__(mirror, exchange, view, slug, message)
         self._event_id: str | None = None
         self._origin: Origin | None = None
 
-    async def listen(self, view: View) -> None:
+    async def listen(self) -> None:
         """Decide, admit, and pass on what comes, until either side ends it or access is withdrawn."""
-        exchange = self.exchange
+        exchange, view = self.exchange, self.view
         if LAST_EVENT_ID in exchange.headers:
             self._resume(view)
-        ask = Ask("mcp.listen", "GET", self.slug, exchange.address, parts=self._origin is None)
+        access = AccessRequest("mcp.listen", self.slug, exchange.address, parts=self._origin is None)
         if self._origin is not None:
-            self.tool = ask.tool = self._origin.tool
-            ask.action = "mcp.resume"
-            ask.lists = self._origin.method == "tools/list"
-            ask.parts = self._origin.method == "initialize"
-            ask.part = self._origin.part
+            self.tool = access.tool = self._origin.tool
+            access.action = "mcp.resume"
+            access.lists = self._origin.method == "tools/list"
+            access.parts = self._origin.method == "initialize"
+            access.part = self._origin.part
         with self.mirror.streams.opened(exchange, view):
             try:
-                await self.mirror.pipeline.run(exchange, view, ask, self._stream, check=self._check)
+                request = GatewayRequest(exchange, view, access, "GET", self._check)
+                async for call in self.mirror.pipeline.admitted(request):
+                    async with call:
+                        call.outcome = await self._stream(call)
             except Denied:
                 raise no_such_server() from None
 
@@ -96,20 +109,20 @@ class MirrorListen(MirrorCall):
         if self._origin is not None:
             self.exchange.id = self._origin.id
 
-    async def _stream(self, passed: Passed) -> str:
-        target, exchange, origin = passed.to, self.exchange, self._origin
+    async def _stream(self, call: InFlightCall) -> str:
+        target, exchange, origin = call.target, self.exchange, self._origin
         completions, leads = self.mirror.approvals.completions, Asks.URL in self.asks and origin is None
         with (
-            completions.told_on(exchange, passed.view.token.id, leads=leads),
-            Watch(exchange, passed.flight, modern=True) as watch,
+            completions.told_on(exchange, call.view.token.id, leads=leads),
+            Watch(exchange, call, modern=True) as watch,
         ):
             response = await self.mirror.outbound.request(
                 "GET",
                 target.url,
                 self._headers(target),
                 timeouts=self.mirror.times.listen,
-                before_send=passed.flight.may_start,
-                caller=passed.view.token.identity.id.int,
+                before_send=call.may_start,
+                caller=call.view.token.identity.id.int,
             )
             try:
                 secrets = secrets_of(target)
@@ -131,10 +144,10 @@ class MirrorListen(MirrorCall):
                     asked = Message(
                         {}, origin.method, {}, origin.id, modern=False, version=self.message.version
                     )
-                    rewrite = self._rewrite(asked, passed)
+                    rewrite = self._rewrite(asked, call)
                     answer = Answer(origin.id, secrets, rewrite, self._check_error)
-                passage = MirrorPassage(self._line(passed, self.session), origin)
-                reply = self._replier(passed, self.session)
+                passage = MirrorPassage(self._line(call, self.session), origin)
+                reply = self._replier(call, self.session)
                 relay = Relay(exchange, answer, watch, passage, reply, answers=origin is not None)
                 outcome = await relay.run(response)
             finally:
@@ -150,10 +163,8 @@ class MirrorListen(MirrorCall):
         took = max(0, int((time() - began) * 1000))
         self.mirror.pipeline.admissions.finish(origin.call_id, outcome, took)
 
-    def _headers(self, target: UpstreamTarget, passed: Passed | None = None) -> list[tuple[bytes, bytes]]:
-        headers = [
-            (name, value) for name, value in super()._headers(target, passed) if name != b"content-type"
-        ]
+    def _headers(self, target: UpstreamTarget, call: InFlightCall | None = None) -> list[tuple[bytes, bytes]]:
+        headers = [(name, value) for name, value in super()._headers(target, call) if name != b"content-type"]
         if self._event_id is not None:
             headers.append((LAST_EVENT_ID, self._event_id.encode()))
         return headers
@@ -164,14 +175,12 @@ class MirrorNotification(MirrorCall):
 
     __slots__ = ()
 
-    async def _send_along(
-        self, http_method: str, view: View, target: UpstreamTarget, before_send: Callable[[], bool]
-    ) -> str:
+    async def _send_along(self, http_method: str, call: FreshCall | InFlightCall) -> str:
         if self.message.method == "notifications/cancelled":
             # Before the server hears of it, which may answer at once.
             session, id = self.exchange.headers[SESSION], self.message.params.get("requestId")
-            self.mirror.running.take_back(view.token.id, session, id)
-        return await super()._send_along(http_method, view, target, before_send)
+            self.mirror.running.take_back(call.view.token.id, session, id)
+        return await super()._send_along(http_method, call)
 
 
 class MirrorResponse(MirrorCall):
@@ -179,19 +188,18 @@ class MirrorResponse(MirrorCall):
 
     __slots__ = ("_taken",)
 
-    async def pass_on(self, view: View) -> None:
+    async def pass_on(self) -> None:
         """Forward it under the server's own id. Raises ``Refused`` when no request of this session waits for it."""
         self._taken = False
         # It answers no message of ours with an id.
         self.exchange.id = None
-        ask = Ask("mcp.response", "response", self.slug, self.exchange.address)
-        await self.ride(view, ask, "POST")
+        await self.ride(AccessRequest("mcp.response", self.slug, self.exchange.address), "POST")
 
-    def _check(self, view: View, server: Server, target: UpstreamTarget) -> None:
-        super()._check(view, server, target)
+    def _check(self, server: Server, target: UpstreamTarget) -> None:
+        super()._check(server, target)
         if self._taken:
             return
-        id = self.mirror.requests.take(view.token.id, server.id, self.session, self.message.id)
+        id = self.mirror.requests.take(self.view.token.id, server.id, self.session, self.message.id)
         if id is None:
             raise Refused(400, INVALID_REQUEST, "No request of the server is waiting for this response.")
         self._taken = True
@@ -203,19 +211,23 @@ class MirrorTask(MirrorCall):
 
     __slots__ = ()
 
-    async def run(self, view: View, method: Method) -> None:
+    async def run(self, method: Method) -> None:
         """Decide, admit, forward, answer."""
-        message, exchange = self.message, self.exchange
+        message, exchange, view = self.message, self.exchange, self.view
         self._declare()
-        ask = Ask(method.action, message.method, self.slug, exchange.address)
+        client = client_of(exchange, message)
+        access = AccessRequest(method.action, self.slug, exchange.address, program=program_of(client))
         if self._open(view):
-            self._open_related(view)
-            ask.tool = self.tool
+            self._open_related(view.servers.get(self.slug))
+            access.tool = self.tool
         else:
-            ask.refused = "task_unknown"
-        pipeline, client = self.mirror.pipeline, client_of(exchange, message)
+            access.refused = "task_unknown"
+        pipeline = self.mirror.pipeline
+        request = GatewayRequest(exchange, view, access, message.method, self._check, client)
         try:
-            await pipeline.run(exchange, view, ask, self._forward, check=self._check, client=client)
+            async for call in pipeline.admitted(request):
+                async with call:
+                    call.outcome = await self._forward(call)
         except Denied as denied:
             at = pipeline.snapshots.now()
             if not reaches(denied.view, self.slug, at, exchange.address):
@@ -236,9 +248,9 @@ class MirrorTask(MirrorCall):
         params["taskId"] = task.id
         return True
 
-    def _headers(self, target: UpstreamTarget, passed: Passed | None = None) -> list[tuple[bytes, bytes]]:
+    def _headers(self, target: UpstreamTarget, call: InFlightCall | None = None) -> list[tuple[bytes, bytes]]:
         """Whose ``Mcp-Name`` is the task's id, by which requests find the machine that has the task."""
-        headers = [(name, value) for name, value in super()._headers(target, passed) if name != NAME]
+        headers = [(name, value) for name, value in super()._headers(target, call) if name != NAME]
         if self.message.modern:
             headers.append((NAME, encode_header_value(self.message.params["taskId"]).encode("ascii")))
         return headers
@@ -266,11 +278,11 @@ class Mirror:
             version, modern = read_version(exchange)
             if modern:
                 raise wrong_http_method(modern)
-            await MirrorListen(self.mirrored, exchange, slug, version).listen(view)
+            await MirrorListen(self.mirrored, exchange, view, slug, version).listen()
             return
         message = await read_message(exchange, self.body_limit, responses=True)
         if message.is_response:
-            await MirrorResponse(self.mirrored, exchange, slug, message).pass_on(view)
+            await MirrorResponse(self.mirrored, exchange, view, slug, message).pass_on()
             return
         if message.id is None:
             await self._notify(exchange, view, slug, message)
@@ -281,9 +293,9 @@ class Mirror:
         method = (MODERN if message.modern else LEGACY).get(message.method)
         of_task = (MODERN_TASKS if message.modern else LEGACY_TASKS).get(message.method)
         if method is not None:
-            await MirrorCall(self.mirrored, exchange, slug, message).run(view, method)
+            await MirrorCall(self.mirrored, exchange, view, slug, message).run(method)
         elif of_task is not None:
-            await MirrorTask(self.mirrored, exchange, slug, message).run(view, of_task)
+            await MirrorTask(self.mirrored, exchange, view, slug, message).run(of_task)
         else:
             raise unknown_method(message.modern)
 
@@ -303,8 +315,8 @@ class Mirror:
         if message.modern or message.method not in CLIENT_NOTIFICATIONS or SESSION not in exchange.headers:
             await exchange.answer(202)
             return
-        call = MirrorNotification(self.mirrored, exchange, slug, message)
-        await call.ride(view, Ask("mcp.notification", message.method, slug, exchange.address), "POST")
+        call = MirrorNotification(self.mirrored, exchange, view, slug, message)
+        await call.ride(AccessRequest("mcp.notification", slug, exchange.address), "POST")
 
     async def _end_session(self, exchange: Exchange, view: View, slug: str) -> None:
         version, modern = read_version(exchange)
@@ -313,8 +325,8 @@ class Mirror:
         if SESSION not in exchange.headers:
             raise Refused(400, -32600, "The Mcp-Session-Id header is missing.")
         message = Message({}, "DELETE", {}, None, modern, version)
-        call = MirrorCall(self.mirrored, exchange, slug, message)
-        await call.ride(view, Ask("mcp.end_session", "DELETE", slug, exchange.address), "DELETE")
+        call = MirrorCall(self.mirrored, exchange, view, slug, message)
+        await call.ride(AccessRequest("mcp.end_session", slug, exchange.address), "DELETE")
 
     async def _unsupported(
         self, exchange: Exchange, view: View, slug: str, refused: UnknownVersion

@@ -20,7 +20,6 @@ from app.gateway.wire.refusals import bad_upstream
 from app.lib import strict_json
 
 MAX_EVENT_ID = 4096
-
 """Characters of a sealed one."""
 
 

@@ -21,7 +21,6 @@ from app.lib.ids import MADE_ID, made_id, new_id, taken_id
 from app.lib.sse import encode_event
 
 TICK = 0.05
-
 """Seconds by which an alarm may be late."""
 
 
@@ -64,12 +63,10 @@ HeaderList = Sequence[tuple[bytes, bytes]]
 
 
 BODY_SECONDS = 15.0
-
 """How long a client may take to send its body before it is told off with 408."""
 
 
 _CACHED_BYTES = 256
-
 """What a client sends is kept in no cache when it is longer."""
 
 _NONE: frozenset[bytes] = frozenset()
@@ -329,7 +326,6 @@ def behind_proxies(
 Found = TypeVar("Found")
 
 STORE_SECONDS = 1.6
-
 """Each wait has a deadline of its own below this; after a long one, what is left of it is all that the next has."""
 
 LEFT_AT_LEAST_S = 0.2

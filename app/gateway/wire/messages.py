@@ -27,6 +27,7 @@ from mcp_types.version import (
 
 from app.admission.store import Client
 from app.domain.objects import Part, Tool
+from app.domain.policy import UNNAMED, CallerProgram
 from app.gateway.wire.exchange import Exchange, too_large
 from app.gateway.wire.refusals import (
     HEADER_MISMATCH,
@@ -59,7 +60,6 @@ CLIENT_INFO_KEY = "io.modelcontextprotocol/clientInfo"
 VERSION_KEY = "io.modelcontextprotocol/protocolVersion"
 
 OURS = "io.scopegate/"
-
 """How the names begin of what only the gateway says, or is told, in ``_meta``."""
 
 REASON_KEY = f"{OURS}reason"
@@ -76,7 +76,6 @@ NEWEST_FIRST = tuple(reversed(SUPPORTED_PROTOCOL_VERSIONS))
 _ROUTING = frozenset({VERSION, METHOD, NAME})
 
 _NAMING_TASKS = frozenset({"tasks/get", "tasks/update", "tasks/cancel"})
-
 """Their ``Mcp-Name`` is the id of the task, which the ``mcp`` package does not check. Some clients leave it out."""
 
 
@@ -300,11 +299,9 @@ _TASKS: Mapping[str, Method] = {"tasks/get": Method("task.get"), "tasks/cancel":
 MODERN_TASKS: Mapping[str, Method] = {**_TASKS, "tasks/update": Method("task.update")}
 
 LEGACY_TASKS: Mapping[str, Method] = {**_TASKS, "tasks/result": Method("task.result")}
-
 """What is asked about a task. Not ``tasks/list``: a server cannot tell one token's tasks from another's."""
 
 INTRODUCING = frozenset({"initialize", "server/discover", "subscriptions/listen"})
-
 """What is answered with, or filtered by, the parts that the token reaches."""
 
 
@@ -317,11 +314,9 @@ SERVER_REQUESTS = frozenset({"ping", "roots/list", "sampling/createMessage", "el
 INPUT_REQUESTS = SERVER_REQUESTS - {"ping"}
 
 TASKS_EXTENSION = "io.modelcontextprotocol/tasks"
-
 """What tasks are called in 2026-07-28: the one extension that is carried."""
 
 INPUT_METHODS = frozenset({"tools/call", "prompts/get", "resources/read"})
-
 """What a modern server may answer with a request for input."""
 
 
@@ -338,11 +333,9 @@ SERVER_NOTIFICATIONS: Mapping[str, Part | None] = {
     "notifications/tasks/status": None,
     "notifications/tasks": None,
 }
-
 """Each with the part that it tells of."""
 
 TASK_NOTIFICATIONS: Mapping[str, bool] = {"notifications/tasks/status": False, "notifications/tasks": True}
-
 """Those that tell of a task, and whether each is of the modern era."""
 
 
@@ -474,6 +467,17 @@ def _check_task(message: Message, tasks: bool) -> None:
         raise invalid_params("Tasks are carried on /mcp/<server> alone.", message.modern)
     elif not isinstance(message.params["task"], dict):
         raise invalid_params("task must be an object.", message.modern)
+
+
+def bound_with(message: Message) -> Any:
+    """What an approval covers in addition to name and arguments; ``None`` for nearly all."""
+    task = message.params.get("task")
+    return None if task is None else {"task": task}
+
+
+def program_of(client: Client | None) -> CallerProgram:
+    """The program that calls, as policies see it: as it names itself."""
+    return UNNAMED if client is None else CallerProgram(client.name, client.version)
 
 
 def client_of(exchange: Exchange, message: Message) -> Client | None:

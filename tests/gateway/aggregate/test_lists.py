@@ -4,14 +4,16 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any, cast
+from uuid import uuid4
 
 import httpx2
 import pytest
 
+from app.admission.store import View
 from app.gateway.aggregate import lists as paging
 from app.gateway.aggregate.lists import MAX_BYTES, Place, follow
 from app.gateway.aggregate.sessions import Connection
-from app.gateway.pipeline import Flight
+from app.gateway.pipeline import InFlightCall, Pipeline
 from app.outbound.mcp import McpUpstreamError, Result
 from tests.gateway.messages import MODERN, initialize, post, post_modern, request
 from tests.gateway.upstreams import Seen, scripted, send_json
@@ -38,9 +40,9 @@ class Endless:
 
 
 async def test_a_list_that_never_ends_is_given_up_before_it_fills_the_memory() -> None:
-    endless = Endless()
+    endless, call = Endless(), InFlightCall(cast("Pipeline", None), uuid4(), cast("View", None), None, None)
     with pytest.raises(McpUpstreamError) as caught:
-        await follow(cast("Connection", endless), Flight(), "tools/list", "tools", Place("x"))
+        await follow(cast("Connection", endless), call, "tools/list", "tools", Place("x"))
     assert caught.value.kind == "too_large"
     assert endless.pages <= MAX_BYTES // 1_000_000 + 1
 

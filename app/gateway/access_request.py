@@ -1,4 +1,4 @@
-"""What a request asks of the evaluator, and the answers that hold for more requests than one."""
+"""What a request asks of the evaluator, and decisions that hold for more requests than one."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -16,7 +16,7 @@ from app.domain.access import (
     liveness,
 )
 from app.domain.objects import Address, Part, Server, Token
-from app.domain.policy import UNNAMED, CallerProgram, Effect
+from app.domain.policy import UNNAMED, ApprovalDemand, CallerProgram, Effect
 from app.domain.visibility import visible_parts, visible_tools
 from app.lib.event_loop import in_slices
 
@@ -26,23 +26,21 @@ USES = frozenset({"tool.call", "resource.read", "prompt.get"})
 """What approvals are asked for and quotas count. Reaching a server, lists, and what follows on a call need neither."""
 
 NO_NAMES: frozenset[str] = frozenset()
+NO_APPROVALS: frozenset[ApprovalDemand] = frozenset()
 
 
 @dataclass(slots=True)
-class Ask:
-    """What a request asks, so that it can be decided again on a newer view.
+class AccessRequest:
+    """What a request asks of the evaluator. Pure: it can be decided again on a newer view at any time.
 
     ``slug`` None asks about the fleet as a whole: may this token be here at all.
     """
 
     action: str
-    method: str
     slug: str | None
     address: Address | None
     tool: str | None = None
     arguments: dict[str, Any] | None = None
-    beside: object = None
-    """What is asked of a prompt beside its name, which policies do not read: bound and kept with the rest."""
     lists: bool = False
     part: Part | None = None
     parts: bool = False
@@ -50,14 +48,8 @@ class Ask:
     refused: str | None = None
     """Why the gateway refuses the request itself, whatever the token may use: for the record."""
     program: CallerProgram = UNNAMED
-    reason: str | None = None
-    """Why the caller wants it, for those who are asked to approve it."""
-    continues: UUID | None = None
-    """The call of which this is the next round, where that is proven: approvals that it had go over to this one."""
-    uncovered: bool = False
-    """It carries what no approval covers, so it can have none."""
-    bound: object = None
-    """What an approval covers in addition to name and arguments: JSON."""
+    carries_more: Callable[[], bool] | None = None
+    """Whether it carries what no approval covers, so that it can have none. Asked only when one is needed."""
     session_id: UUID | None = None
     """A session on the aggregate endpoint: ending it moves its version away from 0."""
 
@@ -66,7 +58,7 @@ class Ask:
         """Whether it asks what may be seen of a server."""
         return self.slug is not None and (self.lists or self.parts)
 
-    async def seen(self, view: View, at: float) -> tuple[Decision, frozenset[str]]:
+    async def decide_visible(self, view: View, at: float) -> tuple[Decision, frozenset[str]]:
         """The names of tools, for a list, or of parts that may be seen, and the decision that stands for them.
 
         Others go on in between: each tool is decided.
@@ -75,7 +67,7 @@ class Ask:
         decision, names = await in_slices(show(self._question(view, self.slug), view.context, at))
         return self._as_asked(decision), names
 
-    def answer(self, view: View, at: float, known: "KnownDecisions | None" = None) -> Decision:
+    def decide(self, view: View, at: float, known: "KnownDecisions | None" = None) -> Decision:
         """The decision. What may be seen of a server stands and falls with the reach of it, so of that alone."""
         decision = None if known is None or self.tool is None else known.find(view, self.slug, self.tool, at)
         if (
@@ -85,7 +77,7 @@ class Ask:
         ):
             decision = None
         if decision is None:
-            decision = self._decide(view, at)
+            decision = self._evaluate(view, at)
             if known is not None and self.tool is not None and decision.recurs:
                 known.keep(view, self.slug, self.tool, decision)
         return self._as_asked(decision)
@@ -95,7 +87,12 @@ class Ask:
         if decision.effect is Effect.REQUIRE_APPROVAL or decision.quotas:
             decision = self._demanding(decision)
         refused = self.refused
-        if refused is None and self.uncovered and decision.effect is Effect.REQUIRE_APPROVAL:
+        if (
+            refused is None
+            and decision.effect is Effect.REQUIRE_APPROVAL
+            and self.carries_more is not None
+            and self.carries_more()
+        ):
             refused = "not_covered_by_approval"
         if refused is not None and decision.attainable:
             decision = replace(
@@ -115,7 +112,7 @@ class Ask:
             decision = replace(decision, depends_on=depends_on, for_any_call=False, verdicts=())
         return decision
 
-    def _decide(self, view: View, at: float) -> Decision:
+    def _evaluate(self, view: View, at: float) -> Decision:
         if self.slug is None:
             return decide_presence(view, at, self.address)
         return decide(self._question(view, self.slug), view.context, at)
@@ -142,23 +139,14 @@ class Ask:
             reasons=(),
         )
 
-    def redecide(self, view: View, at: float) -> Decision:
-        """The same question on a newer view."""
-        return self.answer(view, at)
-
-    def redecide_with(self, had: Decision) -> Callable[[View, float], Decision]:
-        """The same question of a call that runs: approvals that it had count still, and no others."""
-        if not had.asks:
-            return self.redecide
-        granted = frozenset(had.asks)
-
-        def again(view: View, at: float) -> Decision:
-            fresh = self.redecide(view, at)
-            if fresh.attainable and granted.issuperset(fresh.asks):
-                return replace(fresh, effect=Effect.ALLOW)
-            return fresh
-
-        return again
+    def reevaluate(
+        self, view: View, at: float, approvals: frozenset[ApprovalDemand] = NO_APPROVALS
+    ) -> Decision:
+        """The same request on a newer view. ``approvals`` that a running call used still count, and no others."""
+        decision = self.decide(view, at)
+        if approvals and decision.attainable and approvals.issuperset(decision.asks):
+            return replace(decision, effect=Effect.ALLOW)
+        return decision
 
 
 class KnownDecisions:

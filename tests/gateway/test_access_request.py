@@ -24,8 +24,8 @@ from app.domain.policy import (
 from app.domain.risk import Risk
 from app.domain.scopes import AllServers, AllTools, GrantsScope
 from app.domain.token_format import Credential
-from app.gateway.asking import Ask
-from app.gateway.pipeline import Flight
+from app.gateway.access_request import AccessRequest
+from app.gateway.pipeline import InFlightCall
 from app.lib.event_loop import SLICE_S
 from tests.gateway.messages import LEGACY, MODERN, call, post_modern, request
 from tests.gateway.upstreams import scripted, send_json
@@ -35,7 +35,7 @@ MARIA = ApprovalDemand(uuid4(), 1, "Refund approvers")
 LEGAL = ApprovalDemand(uuid4(), 4, "Legal")
 A_DAY = QuotaDemand(uuid4(), "key", 3, 0.0, 86_400.0)
 TOOL = {"name": "refund", "inputSchema": {"type": "object"}}
-ASK = Ask("tool.call", "tools/call", "shop", None, "refund", {"amount": 500})
+ASK = AccessRequest("tool.call", "shop", None, "refund", {"amount": 500})
 
 
 class Says:
@@ -59,8 +59,8 @@ def view(says: Says) -> View:
     return View(token, PolicyContext(1, 1, says), servers, Credential("sgt", token.id, "x"), directory_of({}))
 
 
-def answered(ask: Ask, says: Says) -> Decision:
-    return ask.answer(view(says), 1.0)
+def answered(ask: AccessRequest, says: Says) -> Decision:
+    return ask.decide(view(says), 1.0)
 
 
 def test_a_call_says_what_it_needs() -> None:
@@ -72,14 +72,14 @@ def test_a_call_says_what_it_needs() -> None:
 @pytest.mark.parametrize(
     "ask",
     [
-        Ask("task.get", "tasks/get", "shop", None, "refund"),
-        Ask("tools.list", "tools/list", "shop", None),
-        Ask("mcp.initialize", "initialize", "shop", None),
-        Ask("tools.list", "tools/list", "shop", None, lists=True),
+        AccessRequest("task.get", "shop", None, "refund"),
+        AccessRequest("tools.list", "shop", None),
+        AccessRequest("mcp.initialize", "shop", None),
+        AccessRequest("tools.list", "shop", None, lists=True),
     ],
-    ids=lambda ask: ask.method,
+    ids=lambda ask: ask.action,
 )
-def test_what_is_no_use_of_its_own_asks_nobody_and_uses_nothing_up(ask: Ask) -> None:
+def test_what_is_no_use_of_its_own_asks_nobody_and_uses_nothing_up(ask: AccessRequest) -> None:
     decision = answered(ask, Says(Effect.REQUIRE_APPROVAL, MARIA, quotas=(A_DAY,)))
     assert (decision.effect, decision.asks, decision.quotas) == (Effect.ALLOW, (), ())
     assert answered(ask, Says(Effect.ALLOW, quotas=(A_DAY,))).quotas == ()
@@ -106,17 +106,17 @@ def test_a_running_call_goes_on_with_the_approvals_that_it_had_and_no_others(
     now: Says, goes_on: bool
 ) -> None:
     had = answered(ASK, Says(Effect.REQUIRE_APPROVAL, MARIA, LEGAL))
-    assert ASK.redecide_with(had)(view(now), 1.0).allowed is goes_on
+    assert ASK.reevaluate(view(now), 1.0, frozenset(had.asks)).allowed is goes_on
 
 
 def test_a_running_call_that_needed_no_approval_ends_when_one_is_asked_for() -> None:
     had = answered(ASK, Says(Effect.ALLOW))
-    assert not ASK.redecide_with(had)(view(Says(Effect.REQUIRE_APPROVAL, MARIA)), 1.0).allowed
+    assert not ASK.reevaluate(view(Says(Effect.REQUIRE_APPROVAL, MARIA)), 1.0, frozenset(had.asks)).allowed
 
 
 def test_lists_and_calls_tell_policy_the_program_that_asks() -> None:
     program, says = CallerProgram("agent", "1.2"), Says(Effect.ALLOW)
-    for ask in (replace(ASK, program=program), Ask("l", "m", "shop", None, lists=True, program=program)):
+    for ask in (replace(ASK, program=program), AccessRequest("l", "shop", None, lists=True, program=program)):
         answered(ask, says)
     assert set(says.programs) == {program}
 
@@ -178,14 +178,14 @@ async def test_a_prompt_is_bound_with_what_it_is_asked_for_with(path: str) -> No
 async def test_an_approved_call_runs_on_until_somebody_else_has_to_approve_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    flights: list[Flight] = []
-    cut = Flight.cut
+    cut_calls: list[InFlightCall] = []
+    cut = InFlightCall.cut
 
-    def noted(flight: Flight) -> None:
-        flights.append(flight)
-        cut(flight)
+    def noted(cut_call: InFlightCall) -> None:
+        cut_calls.append(cut_call)
+        cut(cut_call)
 
-    monkeypatch.setattr(Flight, "cut", noted)
+    monkeypatch.setattr(InFlightCall, "cut", noted)
     has_it, left = asyncio.Event(), asyncio.Event()
 
     async def script(_message: dict[str, Any], receive: Any, _send: Any) -> None:
@@ -204,7 +204,7 @@ async def test_an_approved_call_runs_on_until_somebody_else_has_to_approve_it(
             await store.look_again()
             del asks["refund"]
             await store.look_again()
-            assert not flights
+            assert not cut_calls
             asks["refund"] = (MARIA, LEGAL)
             await store.look_again()
             await left.wait()
@@ -231,8 +231,8 @@ async def test_others_go_on_while_it_is_found_out_which_of_many_tools_are_seen(
     tool = here.servers["shop"].tools["refund"]
     tools = {f"tool-{number}": replace(tool, name=f"tool-{number}") for number in range(9)}
     here = replace(here, servers={"shop": replace(here.servers["shop"], tools=tools)})
-    ask = Ask("server.list", "tools/list", "shop", None, **shown)  # type: ignore[arg-type]
-    seeing = asyncio.create_task(ask.seen(here, 1.0))
+    ask = AccessRequest("server.list", "shop", None, **shown)  # type: ignore[arg-type]
+    seeing = asyncio.create_task(ask.decide_visible(here, 1.0))
     turns = 0
     while not seeing.done():
         await asyncio.sleep(0)
@@ -241,5 +241,5 @@ async def test_others_go_on_while_it_is_found_out_which_of_many_tools_are_seen(
     assert len(says.programs) == 1 + len(tools) + (len(Part) if ask.parts else 0)
     # Whether a list may still be carried is asked of the server alone.
     says.programs.clear()
-    assert ask.redecide(here, 1.0).allowed
+    assert ask.reevaluate(here, 1.0).allowed
     assert len(says.programs) == 1
