@@ -164,15 +164,24 @@ class InFlightCall(ClientWork):
     ) -> bool:
         """Raises ``Refused``, ``Cut`` and ``ClientLeft``."""
         self.is_running = False
-        answer = None if error is None else self._failed(error)
-        if self.withdrawn and self.outcome == "error":
-            self.outcome = "cancelled"
-        # failpoint: before_outcome
-        self._pipeline.admissions.finish(self.id, self.outcome, int((monotonic() - self._started_at) * 1000))
-        self._pipeline.in_flight.leave(self.id)
+        try:
+            answer = None if error is None else self._failed(error)
+        finally:
+            self._end()
         if answer is not None:
             raise answer from None
         return self.undelivered
+
+    def _end(self) -> None:
+        """Record the outcome and stop watching."""
+        if self.withdrawn and self.outcome == "error":
+            self.outcome = "cancelled"
+        took_ms = int((monotonic() - self._started_at) * 1000)
+        try:
+            # failpoint: before_outcome
+            self._pipeline.admissions.finish(self.id, self.outcome, took_ms)
+        finally:
+            self._pipeline.in_flight.leave(self.id)
 
     def _failed(self, error: BaseException) -> Exception | None:
         """Set the outcome; what to raise in the place of the error, if anything."""
