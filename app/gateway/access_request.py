@@ -24,7 +24,6 @@ MAX_KNOWN = 10_000
 """Decisions that are kept for calls to come."""
 USES = frozenset({"tool.call", "resource.read", "prompt.get"})
 """What approvals are asked for and quotas count. Reaching a server, lists, and what follows on a call need neither."""
-
 NO_NAMES: frozenset[str] = frozenset()
 NO_APPROVALS: frozenset[ApprovalDemand] = frozenset()
 

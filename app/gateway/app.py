@@ -34,7 +34,6 @@ from app.lib.logs import log_fault
 from app.outbound.http import VIA, OutboundClient
 
 log = logging.getLogger(__name__)
-
 DEFAULT_BODY_LIMIT = 1024 * 1024
 UNLIMITED = Allowance()
 USUAL_TIMES = CallTimes()

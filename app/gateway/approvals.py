@@ -46,14 +46,9 @@ from app.lib.sse import encode_event
 from app.outbound.mcp.connection import client_info
 
 EVENT_KEY = "io.scopegate/event"
-
 APPROVALS_KEY = "io.scopegate/approvals"
-
-
 Link = Callable[[UUID], str]
 """Where an approval is decided: an address that tells nothing but its id."""
-
-
 _WORDS = {
     "policy_denied": "Policy does not allow this call.",
     "policy_not_permitted": "No policy permits this call.",
@@ -65,7 +60,6 @@ _WORDS = {
     "params.",
     "approval_declined": "Its user declined to have this call approved, so it did not run.",
 }
-
 _SHOWN = {ApprovalState.APPROVED: "approved", ApprovalState.DENIED: "denied"}
 
 
@@ -202,16 +196,11 @@ async def _tell(exchange: Exchange, event: bytes) -> None:
 
 WAIT_SECONDS = 25.0
 """For a decision: common clients and proxies give up an answer of which nothing comes after 30."""
-
 MOST_WAITS = 6
 """Of one call: clients give up one that is answered ten times with a question, and its server may ask some too."""
-
 FIRST_LEADING = "2025-11-25"
 """The first version in which a client can be led to an address."""
-
 MAX_STATE = 4096
-
-
 _WAITING = frozenset({ApprovalState.ASKED, ApprovalState.ASKED_AGAIN, ApprovalState.PENDING})
 
 
@@ -395,19 +384,12 @@ _MEMBERS = {
     "prompts/get": frozenset({"name", "arguments", "_meta"}),
     "resources/read": frozenset({"uri", "_meta"}),
 }
-
 _ROUNDS = frozenset({"requestState", "inputResponses"})
-
 _ENVELOPE = frozenset({"jsonrpc", "id", "method", "params"})
-
 _LABEL = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
-
 _TRACE_PARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
-
 _TRACE_STATE = re.compile(r"[a-z0-9][a-z0-9_*/@-]{0,255}=[\x21-\x2b\x2d-\x3c\x3e-\x7e]{1,256}")
-
 _MAX_TRACE_STATE = 512
-
 LOG_LEVELS = ("debug", "info", "notice", "warning", "error", "critical", "alert", "emergency")
 
 

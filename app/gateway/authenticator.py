@@ -12,14 +12,9 @@ from app.http.service_address import WRONG_HOST, ServiceAddress
 
 # These last for ever, so there is no newer state to look for.
 _FINAL = frozenset({"token_revoked", "identity_offboarded"})
-
-
 MAX_PARSED = 10_000
-
 MAX_PARSED_BYTES = 128
 """A token with its scheme is shorter; blanks before it may make a header as long as anybody likes."""
-
-
 _CHALLENGE = 'Bearer realm="scopegate"'
 
 # Advertise no authorization server: clients that find one start a sign-in which they cannot finish, and never show

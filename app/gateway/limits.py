@@ -21,7 +21,6 @@ from app.gateway.wire.refusals import INVALID_REQUEST, RETRY_SOON, Refused
 from app.outbound.http import Timeouts
 
 WINDOW_S = 60.0
-
 _FORGET_AT = 10_000
 
 
@@ -188,9 +187,7 @@ class OpenStreams:
 
 
 _OPENING_S = 30.0
-
 _CALL = Timeouts(first_byte=300.0, idle=300.0, total=3600.0)
-
 _LISTEN = Timeouts(first_byte=_OPENING_S, idle=None, total=86_400.0)
 
 

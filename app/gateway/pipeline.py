@@ -48,10 +48,8 @@ from app.outbound.http import ForbiddenUrl, NotForwarded, UpstreamError
 
 MAX_ROUNDS = 4
 """The first decision and three more on fresh views."""
-
 ADMISSION_SECONDS = 1.0
 """How old an admission may be when the first byte goes upstream, from the moment its statement was sent."""
-
 CONFIRMED_SECONDS = 2.0
 """How long ago a call may have been confirmed to be allowed still when it sends a further request: as long as a stream
 may outlive its right."""

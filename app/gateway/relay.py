@@ -21,10 +21,8 @@ FIRST_COMMENT, NEXT_COMMENT = 5.0, 15.0
 DRAIN_SECONDS = 0.5
 MAX_SERVER_REQUESTS = 100
 MAX_UNHEARD = 16 * 1024 * 1024
-
 CARRIED_NOTIFICATIONS = frozenset({"notifications/progress", "notifications/message"})
 """Those that ``/mcp`` carries."""
-
 AnswerUpstream = Callable[[bytes], Awaitable[None]]
 """Posts a message to the upstream in the session of the call."""
 

@@ -37,7 +37,6 @@ from app.gateway.wire.refusals import MISSING_CAPABILITY, Refused, bad_upstream,
 from app.lib import strict_json
 
 _TASK_SUPPORT = ("required", "optional", "forbidden")
-
 LIST_TTL_MS = 0
 """How long a client may keep a filtered list: not at all, or a withdrawn tool would show until the list aged."""
 
@@ -135,16 +134,10 @@ def handshake_versions(offered: tuple[str, ...]) -> tuple[str, ...]:
 
 RELATED = "io.modelcontextprotocol/related-task"
 """In ``_meta``, up to 2025-11-25: which task a message belongs to."""
-
-
 LONGEST_ID = 256
 """Characters of a server's own id of a task."""
-
 MAX_SHOWN = 4096
-
 MAX_KEPT = 4_000
-
-
 _PURPOSE = b"task"
 
 
@@ -315,13 +308,11 @@ def missing_tasks() -> Refused:
 
 
 MAX_STATE = 1024 * 1024
-
 _LISTS = {
     "prompts/list": "prompts",
     "resources/list": "resources",
     "resources/templates/list": "resourceTemplates",
 }
-
 _OF_TASKS = frozenset({"tools/call", "tasks/get", "tasks/result", "tasks/cancel"})
 
 

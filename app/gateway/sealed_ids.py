@@ -20,16 +20,11 @@ from app.gateway.wire.refusals import bad_upstream
 from app.lib import strict_json
 
 _NONCE = 12
-
 _OVERHEAD = _NONCE + 16
-
 _SIV = 16
-
 MAX_SEALED = 1024
 """Characters. An upstream whose own session id makes a longer one is refused."""
-
 _SESSION = b"session"
-
 FLEET = UUID(int=0)
 """Stands in the server's place for sessions on ``/mcp``."""
 
@@ -127,10 +122,7 @@ def _signature(key: bytes, parts: Sequence[bytes]) -> bytes:
 
 
 MAX_KEPT = 10_000
-
 LONGEST_ID = 256
-
-
 _NO_SESSION = b""
 
 

@@ -56,7 +56,6 @@ from app.lib.event_loop import in_slices
 from app.outbound.mcp.connection import client_info
 
 LEGACY_VERSIONS = tuple(version for version in NEWEST_FIRST if version < "2026")
-
 _INSTRUCTIONS = (
     "This is a gateway before several servers. Tools and prompts are named <server>__<name>, resources "
     "mcp+<server>+<uri>. Only what your token may use is listed."

@@ -38,18 +38,13 @@ from app.outbound.mcp import McpUpstreamError
 
 PAGE_ITEMS = 1000
 """Once a page has so many, it goes on in the next."""
-
 MAX_PAGES = 100
 """Of one server for one page of ours."""
-
 MAX_BYTES = 8 * 1024 * 1024
 """Of one server for one page of ours: sixteen hostile ones at once must not fill the memory."""
-
 MAX_TAKEN = 10_000
 """Of one server in all: a list that never ends does."""
-
 MAX_CURSOR = 4096
-
 _MAX_SEALED = 16 * 1024
 
 
@@ -170,17 +165,11 @@ def _next(page: dict[str, Any], seen: set[str | None]) -> str | None:
 
 
 UNREACHABLE_KEY = "io.scopegate/unreachable"
-
 LIST_SECONDS = 10.0
 """How long one server is waited for. A page that took so long asks no further servers."""
-
 MAX_AT_ONCE = 16
-
 PAGE_BYTES = 4 * 1024 * 1024
-
-
 _NOT_IN_TIME = "It did not answer in time."
-
 _NOT_ACCEPTABLE = "Some of what it lists is not acceptable and was left out."
 
 

@@ -14,12 +14,8 @@ from app.gateway.wire.messages import LEGACY, MODERN, Message, call_parameters, 
 from app.gateway.wire.refusals import Refused, invalid_params, unknown_resource, unknown_tool
 
 SEAM = "__"
-
-
 _PLACED = re.compile(r"mcp\+([a-z0-9][a-z0-9-]*)\+(.+)", re.DOTALL)
-
 _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:\S*")
-
 _OF_THE_WEB = ("https://", "http://")
 
 
@@ -91,8 +87,6 @@ def _rename(resource: Any, slug: str) -> None:
 
 NOWHERE = ""
 """The slug of no server."""
-
-
 Renaming = Callable[[dict[str, Any], str], None]
 """Names what a result speaks of as it is named here, for the server with this slug."""
 

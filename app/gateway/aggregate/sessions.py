@@ -23,16 +23,11 @@ from app.outbound.http import OutboundClient, Timeouts
 from app.outbound.mcp import LegacySession, McpUpstreamError, ModernConnection, open_connection
 
 MAX_KNOWN = 10_000
-
 MAX_URIS = 100
-
 MAX_URI = 1024
 """Characters: what is noted of a session stays small."""
-
 LONGEST_URI = 4096
 """Characters: a session's subscriptions are kept as long as its token lives."""
-
-
 _NOTHING = Notes()
 
 
@@ -124,15 +119,10 @@ class Notebook:
 
 
 Connection = LegacySession | ModernConnection
-
 Key = tuple[UUID, UUID]
 """The client's session (modern: its token), and the server."""
-
-
 IDLE_SECONDS = 600.0
-
 MAX_KEPT = 4096
-
 _SWEEP_SECONDS = 30.0
 
 
@@ -287,7 +277,6 @@ async def _set_log_level(
 
 TELLS_A_MINUTE = 60
 """How often a worker passes on, for one token, that it cancels what does not run here."""
-
 LONGEST_ID = 256
 
 

@@ -36,11 +36,8 @@ from app.outbound.mcp import LegacySession, McpUpstreamError
 
 Kind = str
 """``tools``, ``prompts`` or ``resources``: what a list is of."""
-
 TOOLS: Kind = "tools"
-
 PROMPTS: Kind = Part.PROMPTS.value
-
 RESOURCES: Kind = Part.RESOURCES.value
 
 
@@ -174,11 +171,8 @@ class News:
 
 MAX_LINKS = 16
 """Servers that one stream hears from."""
-
 FIRST_WAIT, LONGEST_WAIT = 1.0, 60.0
 """Seconds until a server is asked again that ended its stream or did not open one."""
-
-
 _LISTS = {
     "notifications/prompts/list_changed": Part.PROMPTS,
     "notifications/resources/list_changed": Part.RESOURCES,
@@ -320,13 +314,9 @@ async def _subscribe(session: LegacySession, uris: frozenset[str], may_start: Ca
 
 Uris = Callable[[], Awaitable[Iterable[str]]]
 """The resources that the client wants to hear of, as they are named here."""
-
-
 GAP_SECONDS = 1.0
 """Between two tellings: a server that says more gets less said."""
-
 _FLAGS = {TOOLS: "toolsListChanged", PROMPTS: "promptsListChanged", RESOURCES: "resourcesListChanged"}
-
 _SUBSCRIPTIONS = "resourceSubscriptions"
 
 

@@ -84,8 +84,6 @@ from app.outbound.http import VIA, NotForwarded, OutboundClient, OutboundRespons
 
 GRACE_SECONDS = 5.0
 """How long a server may take to end a call that its client took back, before its connection is closed."""
-
-
 Tell = Callable[[UUID, UUID, str | int], None]
 """Tells the other workers: of which token, in which session, which request."""
 
@@ -151,14 +149,9 @@ class Mirrored:
 
 
 SHORT_TIMES = Timeouts(first_byte=10.0, idle=10.0, total=10.0)
-
-
 _BOTH = b"application/json, text/event-stream"
-
 _JSON = (b"content-type", b"application/json")
-
 _PASSED = (b"traceparent", b"tracestate", VERSION)
-
 _TRACES = {b"traceparent": is_trace_parent, b"tracestate": is_trace_state}
 
 

@@ -21,8 +21,6 @@ from app.lib import strict_json
 
 MAX_EVENT_ID = 4096
 """Characters of a sealed one."""
-
-
 _TAKEN_UP = b"event:"
 
 

@@ -67,57 +67,41 @@ class Members:
 
 
 ANSWER = Members("jsonrpc id result error")
-
 REQUEST = Members("jsonrpc id method params")
-
 ERROR = Members("code message data")
-
 _TASK = "taskId status statusMessage createdAt lastUpdatedAt"
-
 RESULT = Members(
     "_meta resultType ttlMs cacheScope nextCursor tools prompts resources resourceTemplates contents content isError "
     "structuredContent messages description completion protocolVersion capabilities serverInfo instructions "
     f"supportedVersions inputRequests requestState task ttl pollInterval pollIntervalMs result error {_TASK}"
 )
 """Of the results of all methods that are carried, with those of the extension for tasks."""
-
 TASK = Members(f"_meta ttl ttlMs pollInterval pollIntervalMs {_TASK}")
-
 INPUT = Members("method params")
 """Of a question within a result."""
-
 ELICITATIONS = Members("elicitations")
 """Of the data of an error that leads the user to an address."""
-
 PARAMS = Members(
     "_meta requestId reason progressToken progress total message level logger data uri elicitationId notifications "
     "mode url requestedSchema task messages modelPreferences systemPrompt includeContext temperature maxTokens "
     f"stopSequences metadata tools toolChoice ttl ttlMs pollInterval pollIntervalMs inputRequests result error {_TASK}"
 )
 """Of the notifications and requests of servers."""
-
 BLOCK = Members(
     "_meta annotations type text data mimeType blob uri name title description icons size resource id input toolUseId "
     "content structuredContent isError role"
 )
 """Of a piece of content, of what it embeds, and of a message of a prompt."""
-
 PROMPT = Members("_meta name title description icons arguments")
-
 PROMPT_ARGUMENT = Members("name title description required")
-
 RESOURCE = Members("_meta uri uriTemplate name title description icons mimeType size annotations")
-
-
 INTRODUCTION = Members(
     "_meta protocolVersion supportedVersions capabilities serverInfo instructions resultType"
 )
-
 LISTS = {
     key: Members(f"_meta nextCursor resultType ttlMs cacheScope {key}")
     for key in ("tools", "prompts", "resources", "resourceTemplates")
 }
-
 IMPLEMENTATION = Members("name title version")
 """Who a server says that it is; not its description, which a model would read and nobody has approved."""
 
@@ -203,18 +187,12 @@ def _implementation(info: Any) -> dict[str, str]:
 
 
 REDACTED = b"[redacted]"
-
 MAX_DEPTH = 256
 """How deep an answer may nest."""
-
 MINIMUM_SECRET = 8
 """A shorter credential would be found by chance in honest answers."""
-
-
 Rewrite = Callable[[dict[str, Any]], bool]
 """Changes a ``result`` in place (a list filtered, capabilities stripped) and says whether it did."""
-
-
 _NO_INPUT = "The server asked for input from the user, which this gateway does not carry."
 
 
@@ -439,7 +417,6 @@ async def refuse_status(response: OutboundResponse, secrets: Sequence[bytes]) ->
 
 _URL = re.compile(r"[\x21-\x5b\x5d-\x7e]{1,2048}")
 """Printable ASCII without blanks and backslashes, which browsers drop or turn."""
-
 _MODES = {"form": Asks.FORM, "url": Asks.URL}
 
 

@@ -54,31 +54,18 @@ class Alarms:
 
 
 Scope = MutableMapping[str, Any]
-
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-
 HeaderList = Sequence[tuple[bytes, bytes]]
-
-
 BODY_SECONDS = 15.0
 """How long a client may take to send its body before it is told off with 408."""
-
-
 _CACHED_BYTES = 256
 """What a client sends is kept in no cache when it is longer."""
-
 _NONE: frozenset[bytes] = frozenset()
-
 _PRIVATE = ((b"cache-control", b"no-store"), (b"x-accel-buffering", b"no"))
-
 _JSON_HEADERS = ((b"content-type", b"application/json"), *_PRIVATE)
-
 _REQUEST_ID_NAME = b"x-request-id"
-
 _JSON_LINES = b"".join([b"%b: %b\r\n" % header for header in (*_JSON_HEADERS, (_REQUEST_ID_NAME, b"%b"))])
-
 _STREAM_HEADERS = [(b"content-type", b"text/event-stream"), *_PRIVATE]
 
 
@@ -324,12 +311,9 @@ def behind_proxies(
 
 
 Found = TypeVar("Found")
-
 STORE_SECONDS = 1.6
 """Each wait has a deadline of its own below this; after a long one, what is left of it is all that the next has."""
-
 LEFT_AT_LEAST_S = 0.2
-
 _SHORT_S = 0.1
 
 

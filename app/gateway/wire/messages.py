@@ -43,38 +43,21 @@ from app.lib.event_loop import is_large, off_loop
 from app.lib.strict_json import folded
 
 VERSION = b"mcp-protocol-version"
-
 SESSION = b"mcp-session-id"
-
 METHOD = b"mcp-method"
-
 NAME = b"mcp-name"
-
 PARAM_PREFIX = b"mcp-param-"
-
-
 CAPABILITIES_KEY = "io.modelcontextprotocol/clientCapabilities"
-
 CLIENT_INFO_KEY = "io.modelcontextprotocol/clientInfo"
-
 VERSION_KEY = "io.modelcontextprotocol/protocolVersion"
-
 OURS = "io.scopegate/"
 """How the names begin of what only the gateway says, or is told, in ``_meta``."""
-
 REASON_KEY = f"{OURS}reason"
-
 MAX_REASON = 500
-
-
 _MODERN = frozenset(MODERN_PROTOCOL_VERSIONS)
-
 _LEGACY = frozenset(HANDSHAKE_PROTOCOL_VERSIONS)
-
 NEWEST_FIRST = tuple(reversed(SUPPORTED_PROTOCOL_VERSIONS))
-
 _ROUTING = frozenset({VERSION, METHOD, NAME})
-
 _NAMING_TASKS = frozenset({"tasks/get", "tasks/update", "tasks/cancel"})
 """Their ``Mcp-Name`` is the id of the task, which the ``mcp`` package does not check. Some clients leave it out."""
 
@@ -279,13 +262,11 @@ _BOTH: Mapping[str, Method] = {
     "resources/read": Method("resource.read", Part.RESOURCES, "uri"),
     "completion/complete": Method("completion.complete"),
 }
-
 MODERN: Mapping[str, Method] = {
     **_BOTH,
     "server/discover": Method("mcp.discover"),
     "subscriptions/listen": Method("mcp.listen"),
 }
-
 LEGACY: Mapping[str, Method] = {
     **_BOTH,
     "initialize": Method("mcp.initialize"),
@@ -293,33 +274,21 @@ LEGACY: Mapping[str, Method] = {
     "resources/subscribe": Method("resource.subscribe", Part.RESOURCES, "uri"),
     "resources/unsubscribe": Method("resource.unsubscribe", Part.RESOURCES, "uri"),
 }
-
 _TASKS: Mapping[str, Method] = {"tasks/get": Method("task.get"), "tasks/cancel": Method("task.cancel")}
-
 MODERN_TASKS: Mapping[str, Method] = {**_TASKS, "tasks/update": Method("task.update")}
-
 LEGACY_TASKS: Mapping[str, Method] = {**_TASKS, "tasks/result": Method("task.result")}
 """What is asked about a task. Not ``tasks/list``: a server cannot tell one token's tasks from another's."""
-
 INTRODUCING = frozenset({"initialize", "server/discover", "subscriptions/listen"})
 """What is answered with, or filtered by, the parts that the token reaches."""
-
-
 CLIENT_NOTIFICATIONS = frozenset(
     f"notifications/{name}" for name in ("initialized", "cancelled", "progress", "roots/list_changed")
 )
-
 SERVER_REQUESTS = frozenset({"ping", "roots/list", "sampling/createMessage", "elicitation/create"})
-
 INPUT_REQUESTS = SERVER_REQUESTS - {"ping"}
-
 TASKS_EXTENSION = "io.modelcontextprotocol/tasks"
 """What tasks are called in 2026-07-28: the one extension that is carried."""
-
 INPUT_METHODS = frozenset({"tools/call", "prompts/get", "resources/read"})
 """What a modern server may answer with a request for input."""
-
-
 SERVER_NOTIFICATIONS: Mapping[str, Part | None] = {
     "notifications/progress": None,
     "notifications/message": None,
@@ -334,18 +303,13 @@ SERVER_NOTIFICATIONS: Mapping[str, Part | None] = {
     "notifications/tasks": None,
 }
 """Each with the part that it tells of."""
-
 TASK_NOTIFICATIONS: Mapping[str, bool] = {"notifications/tasks/status": False, "notifications/tasks": True}
 """Those that tell of a task, and whether each is of the modern era."""
-
-
 _FLAGS = frozenset(
     "tools prompts resources logging completions listChanged subscribe tasks cancel requests call extensions roots "
     f"sampling context elicitation form url {TASKS_EXTENSION}".split()
 )
-
 _CLIENT_CAPABILITIES = ("roots", "sampling", "elicitation")
-
 _REFERENCES = {"ref/prompt": (Part.PROMPTS, "name"), "ref/resource": (Part.RESOURCES, "uri")}
 
 
