@@ -5,14 +5,17 @@ tool (``resource == Tool::...``, its name, its risk) is settled first, so that i
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from functools import lru_cache
+from operator import itemgetter
+from typing import Any
 
 import cedarpy
+from cedarpy import pst
 
-from app.access.policy.locating import Budget, Edits, Locator, edited
-from app.access.policy.source import Node
+from app.access.policy.analysis import CONTEXT
+from app.access.policy.source import Located
 from app.access.policy.statement import Finding, Statement
 from app.access.policy.vocabulary import quoted, schema_text, untyped_arguments
 from app.domain.arguments import ArgumentType
@@ -20,6 +23,7 @@ from app.domain.policy import Act
 
 MOST_VARIANTS = 100
 MOST_ERRORS = 20
+MOST_QUESTIONS = 400
 
 _PREFIX = re.compile(r"^for policy `policy0`, ")
 _OF_ARGUMENT = re.compile(
@@ -27,6 +31,7 @@ _OF_ARGUMENT = re.compile(
 )
 _INAPPLICABLE = "unable to find an applicable action"
 _MARKER = "marked by scopegate"
+_ARGUMENTS = pst.GetAttr(CONTEXT, "arguments")
 _CODES = (
     ("unrecognized", "unknown_name"),
     (_INAPPLICABLE, "inapplicable"),
@@ -36,6 +41,8 @@ _CODES = (
     ("must be", "wrong_type"),
     ("types", "wrong_type"),
 )
+_CONSTANTS = (pst.StringLit, pst.EntityLit)
+_Guards = tuple[pst.Clause, ...]
 _PART_ARGUMENTS = {Act.USE_RESOURCES: "uri", Act.USE_PROMPTS: "name"}
 _VALUES = {
     "risk": frozenset({"read", "write", "destructive", "unknown"}),
@@ -70,11 +77,10 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class _Variant:
-    """One way to look at a statement: a head, what is settled of its conditions, and the arguments that there are."""
+    """One way to look at a statement: for some actions, with what is settled of its conditions, and one schema."""
 
-    head: str
+    policy: pst.Template
     schema: str
-    edits: Edits = ()
     lenient: frozenset[str] | None = frozenset()
     """Arguments of which nothing is known; ``None``: of any."""
 
@@ -85,7 +91,9 @@ class _Engine:
     def __init__(self, schema: str) -> None:
         self._schema = _parsed(schema)
 
-    def __call__(self, text: str) -> frozenset[str]:
+    def errors(self, policy: pst.Template) -> frozenset[str]:
+        """What is wrong with the types in a policy. Raises ``ValueError`` for one that nests too deeply."""
+        text = str(cedarpy.PolicySet.from_pst(pst.PolicySet({}, {policy.id: policy}, ())))
         result = cedarpy.validate_policies(text, self._schema, release_gil=True)
         return frozenset(_PREFIX.sub("", error.error) for error in result.errors)
 
@@ -97,13 +105,12 @@ def _parsed(schema: str) -> cedarpy.Schema:
 
 def reads_arguments(statement: Statement) -> bool:
     """Whether any condition looks at the arguments of the call."""
-    return any(_reads(node) for node in statement.nodes())
+    return any(_reads(each.expr) for each in statement.expressions())
 
 
 def check_types(statement: Statement, tools: Sequence[KnownTool]) -> Report:
     """Check a statement; ``tools`` are those that its head reaches, needed only where it reads arguments."""
-    head = statement.text[slice(*statement.parts.head)]
-    wrong = _Engine(schema_text())(f"{statement.parts.effect} {head};")
+    wrong = _Engine(schema_text()).errors(replace(statement.policy, annotations={}, clauses=()))
     if wrong:
         # That no action is left follows from a name that nothing has.
         told = {message for message in wrong if not message.startswith(_INAPPLICABLE)} or wrong
@@ -125,69 +132,138 @@ def check_types(statement: Statement, tools: Sequence[KnownTool]) -> Report:
     return report
 
 
-def _check_variants(statement: Statement, variants: Mapping[_Variant, Sequence[str]], report: Report) -> bool:
+def _check_variants(
+    statement: Statement, variants: Mapping[_Variant, Sequence[KnownTool]], report: Report
+) -> bool:
     """Whether the statement can match in any variant; what is wrong in any goes into the report, each once."""
-    matched, budget = False, Budget()
-    failing: dict[str, tuple[_Variant, list[str]]] = {}
-    for variant, paths in variants.items():
-        marked = _Engine(variant.schema)(_written(statement, variant, f' when {{ context["{_MARKER}"] }}'))
+    matched, budget = False, _Budget()
+    marker = pst.When(pst.GetAttr(CONTEXT, _MARKER))
+    failing: dict[str, tuple[_Variant, list[KnownTool]]] = {}
+    for variant, tools in variants.items():
+        policy = variant.policy
+        marked = _Engine(variant.schema).errors(replace(policy, clauses=(*policy.clauses, marker)))
         for message in marked:
             if _MARKER in message:
                 matched = True
             elif not _excused(message, variant):
-                failing.setdefault(message, (variant, []))[1].extend(paths)
-    for message, (variant, paths) in sorted(failing.items())[:MOST_ERRORS]:
-        engine = _Engine(variant.schema)
-        locator = Locator(statement.text, statement.parts, variant.head, engine, variant.edits, budget)
-        report.errors.append(_error(message, locator.find(message), paths))
+                failing.setdefault(message, (variant, []))[1].extend(tools)
+    for message, (variant, tools) in sorted(failing.items(), key=itemgetter(0))[:MOST_ERRORS]:
+        offset = _Locator(statement, variant, tools[0] if tools else None, budget).find(message)
+        report.errors.append(_error(message, offset, [tool.path for tool in tools]))
     report.errors.sort(key=lambda finding: finding.offset)
     return matched
 
 
-def _variants(statement: Statement, tools: Sequence[KnownTool]) -> dict[_Variant, list[str]]:
+@dataclass(slots=True)
+class _Budget:
+    """How many questions may still be asked of the engine, about all errors of a text together."""
+
+    left: int = MOST_QUESTIONS
+
+
+class _Locator:
+    """Finds where in a statement an error about types is, by asking the engine about ever smaller parts.
+
+    ``tool`` is one that the variant stands for, if it stands for tools.
+    """
+
+    def __init__(
+        self, statement: Statement, variant: _Variant, tool: KnownTool | None, budget: _Budget
+    ) -> None:
+        self._statement, self._policy, self._tool, self._budget = statement, variant.policy, tool, budget
+        self._engine = _Engine(variant.schema)
+
+    def find(self, message: str) -> int:
+        """The offset of the smallest part that has this error, or of the head when none is found."""
+        parts = self._statement.parts
+        guards: _Guards = ()
+        for condition, clause in zip(parts.conditions, self._policy.clauses, strict=True):
+            if self._has(condition, guards, message):
+                return self._below(condition, guards, message)
+            guards = (*guards, clause)
+        return parts.scope[0]
+
+    def _below(self, node: Located, guards: _Guards, message: str) -> int:
+        """The start of the smallest part of an expression, which has the error, that has it too."""
+        for part, its_guards in self._parts_of(node, guards):
+            if self._has(part, its_guards, message):
+                return self._below(part, its_guards, message)
+        return node.start
+
+    def _has(self, node: Located, guards: _Guards, message: str) -> bool:
+        """Whether a part has the error, where what stands before it holds. Of any type, it equals itself."""
+        self._budget.left -= 1
+        if self._budget.left < 0:
+            return False
+        part = self._settled(node)
+        asked = pst.When(pst.BinaryOp("eq", part, part))
+        try:
+            return message in self._engine.errors(replace(self._policy, clauses=(*guards, asked)))
+        except ValueError:
+            # The comparison nests deeper than the engine takes.
+            return False
+
+    def _parts_of(self, node: Located, guards: _Guards) -> Iterator[tuple[Located, _Guards]]:
+        match node.expr:
+            case pst.BinaryOp("and" | "or" as op, _, _):
+                # The operands of a chain one by one: each is a short question.
+                for operand in _operands(node, op):
+                    yield operand, guards
+                    if op == "and":
+                        guards = (*guards, pst.When(self._settled(operand)))
+            case pst.IfThenElse():
+                condition, then, otherwise = node.parts
+                yield condition, guards
+                yield then, (*guards, pst.When(self._settled(condition)))
+                yield otherwise, guards
+            case _:
+                for part in node.parts:
+                    yield part, guards
+
+    def _settled(self, node: Located) -> pst.Expr:
+        expr: pst.Expr = node.expr if self._tool is None else _settled(node.expr, self._tool)
+        return expr
+
+
+def _operands(node: Located, op: str) -> list[Located]:
+    """What a chain of one operator joins, from the left."""
+    start, found = node.start, []
+    # One in parentheses starts after them: it is an operand of its own.
+    while isinstance(node.expr, pst.BinaryOp) and node.expr.op == op and node.start == start:
+        found.append(node.parts[1])
+        node = node.parts[0]
+    return [node, *reversed(found)]
+
+
+def _variants(statement: Statement, tools: Sequence[KnownTool]) -> dict[_Variant, list[KnownTool]]:
     """The ways to look at a statement, each with the tools that it stands for."""
+    policy = replace(statement.policy, annotations=pst.FrozenMap())
     if not reads_arguments(statement):
-        return {_Variant(statement.text[slice(*statement.parts.head)], schema_text()): []}
-    found: dict[_Variant, list[str]] = {}
+        return {_Variant(policy, schema_text()): []}
+    found: dict[_Variant, list[KnownTool]] = {}
     acts = statement.acts()
     others = sorted(acts - {Act.CALL_TOOL})
     if others:
-        found[_Variant(_head_for(statement, others), schema_text())] = []
+        found[_Variant(_for_acts(policy, others), schema_text())] = []
     if Act.CALL_TOOL not in acts:
         return found
-    head = _head_for(statement, [Act.CALL_TOOL])
+    policy = _for_acts(policy, [Act.CALL_TOOL])
     names = _argument_names(statement)
     for tool in tools:
         read = tool.parameters if names is None else {k: v for k, v in tool.parameters.items() if k in names}
-        edits = tuple(_settled(statement, tool))
-        variant = _Variant(head, schema_text(read), edits, untyped_arguments(read))
+        settled = replace(policy, clauses=_settled(policy.clauses, tool))
+        variant = _Variant(settled, schema_text(read), untyped_arguments(read))
         if variant in found or len(found) < MOST_VARIANTS:
-            found.setdefault(variant, []).append(tool.path)
+            found.setdefault(variant, []).append(tool)
     if not tools:
-        found[_Variant(head, schema_text(), lenient=None)] = []
+        found[_Variant(policy, schema_text(), lenient=None)] = []
     return found
 
 
-def _head_for(statement: Statement, acts: Iterable[Act]) -> str:
-    """The head of a statement for these actions alone."""
-    start, end = statement.parts.head
-    inside = [token for token in statement.tokens if start < token.start < end - 1]
-    commas, depth = [], 0
-    for token in inside:
-        if token.kind == "sign":
-            depth += (token.text in "([{") - (token.text in ")]}")
-            if token.text == "," and depth == 0:
-                commas.append(token.start)
-    actions = ", ".join(f'Action::"{act.value}"' for act in acts)
-    first, second = commas[:2]
-    return f"{statement.text[start:first]}, action in [{actions}]{statement.text[second:end]}"
-
-
-def _written(statement: Statement, variant: _Variant, more: str) -> str:
-    clauses = "".join(
-        edited(statement.text, clause.start, clause.end, variant.edits) for clause in statement.parts.clauses
-    )
-    return f"{statement.parts.effect} {variant.head} {clauses}{more};"
+def _for_acts(policy: pst.Template, acts: Iterable[Act]) -> pst.Template:
+    """A policy for these actions alone."""
+    uids = tuple(pst.EntityUid(pst.EntityType("Action"), act.value) for act in acts)
+    return replace(policy, action=pst.ActionIn(uids))
 
 
 def _excused(message: str, variant: _Variant) -> bool:
@@ -212,61 +288,31 @@ def _error(message: str, offset: int, paths: Sequence[str]) -> Finding:
 
 
 def _in_head(statement: Statement, message: str) -> Finding:
-    start, end = statement.parts.head
+    start, end = statement.parts.scope
     quoted_part = re.search(r"`([^`]+)`", message)
     at = statement.text.find(quoted_part[1], start, end) if quoted_part else -1
     return _error(message, max(at, start), ())
 
 
-def _reads(node: Node) -> bool:
-    """Whether this very node is ``context.arguments``, or asks whether it is there."""
-    if node.kind == "access":
-        return node.name == "arguments" and _is_context(node.parts[0])
-    if node.kind == "operator" and node.name == "has":
-        return _is_context(node.parts[0]) and _path(node.parts[1])[:1] == ["arguments"]
-    return False
-
-
-def _is_context(node: Node) -> bool:
-    return node.kind == "word" and node.name == "context"
-
-
-def _path(node: Node) -> list[str]:
-    """The names of ``a.b.c``, from the left."""
-    names: list[str] = []
-    while node.kind == "access":
-        names.append(node.name)
-        node = node.parts[0]
-    return [node.name, *reversed(names)]
+def _reads(expr: pst.Expr) -> bool:
+    """Whether this very expression is ``context.arguments``, or asks whether it is there."""
+    return expr == _ARGUMENTS or (
+        isinstance(expr, pst.HasAttr) and expr.base == CONTEXT and expr.attrs[0] == "arguments"
+    )
 
 
 def _argument_names(statement: Statement) -> dict[str, int] | None:
     """The arguments that a statement reads and where it does first; ``None`` when it may read any."""
     found: dict[str, int] = {}
     inside: set[int] = set()
-    for node in statement.nodes():
-        name = _argument_of(node)
-        if name is not None:
-            found.setdefault(name, node.start)
-            inside.add(id(node.parts[0]))
-        elif _reads(node) and id(node) not in inside:
-            if node.kind == "operator":
-                continue
-            return None
+    for each in statement.expressions():
+        match each.expr:
+            case pst.GetAttr(base, name) | pst.HasAttr(base, (name, *_)) if base == _ARGUMENTS:
+                found.setdefault(name, each.start)
+                inside.update(map(id, each.parts))
+            case pst.GetAttr() as expr if expr == _ARGUMENTS and id(each) not in inside:
+                return None
     return found
-
-
-def _argument_of(node: Node) -> str | None:
-    """The argument that this very node reads, or asks for."""
-    if node.kind == "access" and _reads(node.parts[0]):
-        return node.name
-    if node.kind == "operator" and node.name == "has":
-        names = _path(node.parts[1])
-        if _is_context(node.parts[0]) and names[0] == "arguments" and len(names) > 1:
-            return names[1]
-        if _reads(node.parts[0]):
-            return names[0]
-    return None
 
 
 def _unchecked_arguments(statement: Statement, tools: Sequence[KnownTool]) -> list[Finding]:
@@ -286,73 +332,84 @@ def _unchecked_arguments(statement: Statement, tools: Sequence[KnownTool]) -> li
     return found
 
 
-def _settled(statement: Statement, tool: KnownTool) -> Iterable[tuple[int, int, str]]:
-    """What conditions say of the tool itself, as true or false."""
-    for clause in statement.parts.clauses:
-        waiting = [clause.condition]
-        while waiting:
-            node = waiting.pop()
-            truth = _truth(node, tool)
-            if truth is None:
-                waiting.extend(reversed(node.parts))
-            else:
-                yield node.start, node.end, "true" if truth else "false"
+def _settled(node: Any, tool: KnownTool) -> Any:
+    """A part of the engine's tree, with what it says of the tool itself replaced by true or false."""
+    if isinstance(node, tuple):
+        return tuple(_settled(each, tool) for each in node)
+    if isinstance(node, Mapping):
+        return pst.FrozenMap({name: _settled(each, tool) for name, each in node.items()})
+    if not is_dataclass(node) or isinstance(node, type):
+        return node
+    truth = _truth(node, tool)
+    if truth is not None:
+        return pst.BoolLit(truth)
+    return type(node)(*(_settled(getattr(node, each.name), tool) for each in fields(node)))
 
 
-def _truth(node: Node, tool: KnownTool) -> bool | None:
-    if node.kind == "call" and node.name == "contains" and len(node.parts) == 2:
-        value = _of_tool(node.parts[1], tool)
-        known = {_constant(part) for part in node.parts[0].parts} if node.parts[0].kind == "list" else {None}
-        return None if value is None or None in known else value in known
-    if node.kind != "operator" or node.name not in {"==", "!=", "in"}:
-        return None
-    left, right = node.parts
-    if node.name == "in":
-        if _of_tool(left, tool) != f"Tool::{tool.path}" or right.kind != "entity":
-            return None
-        return right.name in {f"Tool::{tool.path}", f"Server::{tool.slug}"}
-    pairs = ((_of_tool(left, tool), _constant(right)), (_of_tool(right, tool), _constant(left)))
-    for value, constant in pairs:
-        if value is not None and constant is not None:
-            return (value == constant) is (node.name == "==")
+def _truth(node: Any, tool: KnownTool) -> bool | None:
+    match node:
+        case pst.BinaryOp("contains", pst.Set(elements), right):
+            value = _of_tool(right, tool)
+            known = all(isinstance(each, _CONSTANTS) for each in elements)
+            return value in elements if value is not None and known else None
+        case pst.BinaryOp("in", pst.Var("resource"), pst.EntityLit(uid)):
+            return uid in (_uid("Tool", tool.path), _uid("Server", tool.slug))
+        case pst.BinaryOp("eq" | "not_eq" as op, left, right):
+            for compared, constant in ((left, right), (right, left)):
+                value = _of_tool(compared, tool)
+                if value is not None and isinstance(constant, _CONSTANTS):
+                    return (value == constant) is (op == "eq")
     return None
 
 
-def _of_tool(node: Node, tool: KnownTool) -> str | None:
+def _of_tool(expr: pst.Expr, tool: KnownTool) -> pst.Lit | None:
     """What an expression that only speaks of the tool stands for."""
-    values = {
-        ("resource",): f"Tool::{tool.path}",
-        ("resource", "name"): tool.name,
-        ("resource", "risk"): tool.risk,
-        ("resource", "server"): f"Server::{tool.slug}",
-        ("resource", "server", "slug"): tool.slug,
-    }
-    return values.get(tuple(_path(node))) if node.kind in {"word", "access"} else None
+    match _path(expr):
+        case ("resource",):
+            return pst.EntityLit(_uid("Tool", tool.path))
+        case ("resource", "name"):
+            return pst.StringLit(tool.name)
+        case ("resource", "risk"):
+            return pst.StringLit(tool.risk)
+        case ("resource", "server"):
+            return pst.EntityLit(_uid("Server", tool.slug))
+        case ("resource", "server", "slug"):
+            return pst.StringLit(tool.slug)
+    return None
 
 
-def _constant(node: Node) -> str | None:
-    return node.name if node.kind in {"string", "entity"} else None
+def _uid(type: str, id: str) -> pst.EntityUid:
+    return pst.EntityUid(pst.EntityType(type), id)
+
+
+def _path(expr: pst.Expr) -> tuple[str, ...]:
+    """The names of ``a.b.c``, from the variable on; none where it starts with anything else."""
+    names: tuple[str, ...] = ()
+    while isinstance(expr, pst.GetAttr):
+        names = (expr.attr, *names)
+        expr = expr.base
+    return (expr.name, *names) if isinstance(expr, pst.Var) else ()
 
 
 def _odd_values(statement: Statement) -> list[Finding]:
     """Comparisons with a value that there is not, as ``resource.risk == "reading"``."""
     found = []
-    for node in statement.nodes():
-        if node.kind == "operator" and node.name in {"==", "!="}:
-            compared, constants = node.parts[0], [node.parts[1]]
-            if compared.kind == "string":
-                compared, constants = node.parts[1], [node.parts[0]]
-        elif node.kind == "call" and node.name == "contains" and node.parts[0].kind == "list":
-            compared, constants = node.parts[-1], list(node.parts[0].parts)
-        else:
+    for each in statement.expressions():
+        match each.expr:
+            case pst.BinaryOp("eq" | "not_eq", left, _):
+                compared, constants = each.parts[1], each.parts[:1]
+                if not isinstance(left, pst.StringLit):
+                    compared, constants = each.parts[0], each.parts[1:]
+            case pst.BinaryOp("contains", pst.Set(), _):
+                compared, constants = each.parts[1], each.parts[0].parts
+            case _:
+                continue
+        *owners, name = _path(compared.expr) or ("",)
+        allowed = _VALUES.get(name)
+        if allowed is None or _OWNERS[name] not in owners:
             continue
-        names = _path(compared) if compared.kind == "access" else [""]
-        allowed = _VALUES.get(names[-1])
-        if allowed is None or _OWNERS[names[-1]] not in names[:-1]:
-            continue
-        found += [
-            Finding("unknown_value", f"{names[-1]} is never {quoted(each.name)}.", each.start)
-            for each in constants
-            if each.kind == "string" and each.name not in allowed
-        ]
+        for constant in constants:
+            if isinstance(constant.expr, pst.StringLit) and constant.expr.value not in allowed:
+                detail = f"{name} is never {quoted(constant.expr.value)}."
+                found.append(Finding("unknown_value", detail, constant.start))
     return found

@@ -1,11 +1,14 @@
 """The text of a policy with positions: Cedar's engine says what is wrong with a text, and not where.
 
-The reader here is lax. It runs on texts that the engine has accepted, and on others only as far as their tokens.
+The engine parses. This module splits a text into tokens, counts nesting before the engine sees it, and finds the
+place of each expression of the engine's tree among the tokens.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+
+from cedarpy import pst
 
 # What the engine's own recursion survives by far; it ends the process at about three times as much.
 MOST_NESTING = 60
@@ -22,8 +25,8 @@ _TOKEN = re.compile(
 _OPENING = {"(": ")", "[": "]", "{": "}"}
 _CLOSING = frozenset(_OPENING.values())
 _WEIGHING = frozenset(". && || == != < <= > >= + - * ! if then else has in like is when unless".split())
-_PRECEDENCE = {"||": 1, "&&": 2, "==": 3, "!=": 3, "<": 3, "<=": 3, ">": 3, ">=": 3, "in": 3, "has": 3, "like": 3,
-               "is": 3, "+": 4, "-": 4, "*": 5}  # fmt: skip
+_INFIX = frozenset("eq not_eq less less_eq greater greater_eq and or add sub mul in".split())
+_FUNCTIONS = frozenset("datetime decimal duration ip".split())
 _ESCAPE = re.compile(r"\\(u\{([0-9a-fA-F]{1,6})\}|x([0-9a-fA-F]{2})|.)", re.DOTALL)
 _ESCAPED = {"n": "\n", "r": "\r", "t": "\t", "0": "\0"}
 
@@ -40,18 +43,19 @@ class Token:
     def end(self) -> int:
         return self.start + len(self.text)
 
+    def is_sign(self, text: str) -> bool:
+        return self.kind == "sign" and self.text == text
+
 
 @dataclass(frozen=True, slots=True)
-class Node:
-    """An expression and where it is. ``name`` is its operator, attribute, method, word or (of a string) its value."""
+class Located:
+    """An expression of the engine's tree, where it starts in the text, and the expressions in it."""
 
-    kind: str  # operator | not | access | call | index | if | list | record | string | number | word | entity
-    name: str
+    expr: pst.Expr
     start: int
-    end: int
-    parts: tuple["Node", ...] = ()
+    parts: tuple["Located", ...] = ()
 
-    def walk(self) -> Iterator["Node"]:
+    def walk(self) -> Iterator["Located"]:
         """This one and all in it, from the left."""
         waiting = [self]
         while waiting:
@@ -61,24 +65,13 @@ class Node:
 
 
 @dataclass(frozen=True, slots=True)
-class Clause:
-    """``when`` or ``unless``, with its condition."""
-
-    word: str
-    condition: Node
-    start: int
-    end: int
-
-
-@dataclass(frozen=True, slots=True)
 class Outline:
-    """Where the parts of a statement are."""
+    """Where the parts of a statement are: its start, its annotations by name, its scope, and its conditions."""
 
     start: int
-    annotations: dict[str, int]
-    effect: str
-    head: tuple[int, int]
-    clauses: tuple[Clause, ...] = field(default=())
+    annotations: Mapping[str, int]
+    scope: tuple[int, int]
+    conditions: tuple[Located, ...] = field(default=())
 
 
 def tokens_of(text: str) -> list[Token]:
@@ -106,7 +99,7 @@ def too_deep(tokens: list[Token]) -> Token | None:
         elif token.kind == "sign" and token.text in _CLOSING and len(open_groups) > 1:
             inner = open_groups.pop().deepest()
             open_groups[-1].inner = max(open_groups[-1].inner, inner)
-        elif token.kind == "sign" and token.text == ",":
+        elif token.is_sign(","):
             open_groups[-1].next_element()
         elif token.kind != "string" and token.text in _WEIGHING:
             open_groups[-1].own += 1
@@ -140,160 +133,154 @@ def unescaped(literal: str) -> str:
     return _ESCAPE.sub(one, literal[1:-1])
 
 
-def outline(tokens: list[Token]) -> Outline:
-    """The parts of the one statement that the engine has accepted."""
-    return _Reader(tokens).statement()
+def outline(tokens: list[Token], policy: pst.Template) -> Outline:
+    """Where the parts of the one statement are that the engine made of these tokens."""
+    return _Aligner(tokens).statement(policy)
 
 
-class _Reader:
+_Parts = tuple[Located, ...]
+
+
+class _Aligner:
+    """Walks through the tokens in step with the engine's tree."""
+
     def __init__(self, tokens: list[Token]) -> None:
         self._tokens = tokens
         self._at = 0
+        self._opened: dict[int, int] = {}
+        open_brackets: list[int] = []
+        for index, token in enumerate(tokens):
+            if token.kind == "sign" and token.text in _OPENING:
+                open_brackets.append(index)
+            elif token.kind == "sign" and token.text in _CLOSING:
+                self._opened[index] = open_brackets.pop()
+        self._closed = {opened: closed for closed, opened in self._opened.items()}
 
-    def statement(self) -> Outline:
-        start, annotations = self._peek().start, {}
-        while self._peek().text == "@":
-            at = self._next().start
-            annotations[self._next().text] = at
-            if self._peek().text == "(":
+    def statement(self, policy: pst.Template) -> Outline:
+        start, annotations = self._tokens[0].start, {}
+        while self._next_is("@"):
+            at = self._take().start
+            annotations[self._take().text] = at
+            if self._next_is("("):
                 self._skip_group()
-        effect = self._next().text
-        head = self._skip_group()
-        clauses = []
-        while self._peek().text in {"when", "unless"}:
-            word = self._next()
-            self._next()
-            condition = self._expression(1)
-            clauses.append(Clause(word.text, condition, word.start, self._next().end))
-        return Outline(start, annotations, effect, head, tuple(clauses))
+        self._take()
+        scope = self._skip_group()
+        conditions = []
+        for clause in policy.clauses:
+            self._take(2)
+            conditions.append(self._locate(clause.expr)[0])
+            self._take()
+        return Outline(start, annotations, scope, tuple(conditions))
 
-    def _peek(self) -> Token:
-        return self._tokens[self._at] if self._at < len(self._tokens) else Token("end", "", 0)
+    def _next_is(self, text: str) -> bool:
+        return self._at < len(self._tokens) and self._tokens[self._at].is_sign(text)
 
-    def _next(self) -> Token:
-        self._at += 1
+    def _take(self, count: int = 1) -> Token:
+        """Step over some tokens. Returns the last one."""
+        self._at += count
         return self._tokens[self._at - 1]
 
     def _skip_group(self) -> tuple[int, int]:
-        start, depth = self._peek().start, 0
-        while True:
-            token = self._next()
-            if token.kind == "sign":
-                depth += (token.text in _OPENING) - (token.text in _CLOSING)
-            if depth == 0:
-                return start, token.end
+        start, self._at = self._tokens[self._at].start, self._closed[self._at] + 1
+        return start, self._tokens[self._at - 1].end
 
-    def _expression(self, least: int) -> Node:
-        left = self._conditional() if self._peek().text == "if" else self._unary()
-        while (binds := _PRECEDENCE.get(self._peek().text, 0)) >= least:
-            operator = self._next().text
-            if operator == "has":
-                right = self._names()
-            elif operator == "is":
-                right = self._type()
-            else:
-                right = self._expression(binds + 1)
-            left = Node("operator", operator, left.start, right.end, (left, right))
-        return left
+    def _start(self) -> int:
+        """The start of an expression that begins with the next token that is not a parenthesis around it."""
+        while self._next_is("("):
+            self._take()
+        return self._tokens[self._at].start
 
-    def _conditional(self) -> Node:
-        start = self._next().start
-        condition = self._expression(1)
-        self._next()
-        then = self._expression(1)
-        self._next()
-        otherwise = self._expression(1)
-        return Node("if", "if", start, otherwise.end, (condition, then, otherwise))
+    def _locate(self, expr: pst.Expr) -> tuple[Located, int]:
+        """An expression, and where it starts with the parentheses around it."""
+        begin = self._at
+        start, parts = self._inner(expr)
+        found = Located(expr, start, parts)
+        while self._next_is(")") and self._opened[self._at] >= begin:
+            start = self._tokens[self._opened[self._at]].start
+            self._take()
+        return found, start
 
-    def _names(self) -> Node:
-        """After ``has``: a string, or names with dots between."""
-        first = self._next()
-        if first.kind == "string":
-            return Node("string", unescaped(first.text), first.start, first.end)
-        node = Node("word", first.text, first.start, first.end)
-        while self._peek().text == ".":
-            self._next()
-            name = self._next()
-            node = Node("access", name.text, first.start, name.end, (node,))
-        return node
+    def _inner(self, expr: pst.Expr) -> tuple[int, _Parts]:
+        """Where an expression starts, and what is in it."""
+        match expr:
+            case pst.BinaryOp():
+                return self._binary(expr)
+            case pst.UnaryOp():
+                return self._unary(expr)
+            case pst.GetAttr(base, _) | pst.HasAttr(base, _) | pst.Like(base, _):
+                first, start = self._locate(base)
+                self._take(3 if self._next_is("[") else 2)
+                return start, (first,)
+            case pst.Is():
+                return self._is(expr)
+            case pst.IfThenElse(condition, then, otherwise):
+                return self._start(), tuple(map(self._after_word, (condition, then, otherwise)))
+            case pst.Set(elements):
+                return self._start(), self._listed(elements)
+            case pst.Record(fields):
+                return self._start(), self._fields(fields)
+        return self._leaf(expr), ()
 
-    def _type(self) -> Node:
-        first = last = self._next()
-        while self._peek().text == "::":
-            self._next()
-            last = self._next()
-        return Node("word", "", first.start, last.end)
+    def _binary(self, expr: pst.BinaryOp) -> tuple[int, _Parts]:
+        first, start = self._locate(expr.left)
+        if expr.op not in _INFIX:
+            self._take(2)
+            return start, (first, *self._listed([expr.right]))
+        if expr.op == "and" and self._next_is("."):
+            # The engine makes ``a has b && a.b has c`` of ``a has b.c``.
+            self._take(2)
+            return start, (first, Located(expr.right, start))
+        return start, (first, self._after_word(expr.right))
 
-    def _unary(self) -> Node:
-        if self._peek().text in {"!", "-"} and self._peek().kind == "sign":
-            sign = self._next()
-            inner = self._unary()
-            return Node("not", sign.text, sign.start, inner.end, (inner,))
-        return self._member()
+    def _unary(self, expr: pst.UnaryOp) -> tuple[int, _Parts]:
+        if expr.op in ("not", "neg"):
+            return self._start(), (self._after_word(expr.arg),)
+        if expr.op in _FUNCTIONS:
+            start = self._start()
+            self._take()
+            return start, self._listed([expr.arg])
+        first, start = self._locate(expr.arg)
+        self._take(2)
+        return start, (first, *self._listed([]))
 
-    def _member(self) -> Node:
-        node = self._primary()
-        while self._peek().text in {".", "["} and self._peek().kind == "sign":
-            if self._next().text == "[":
-                name = unescaped(self._next().text)
-                node = Node("access", name, node.start, self._next().end, (node,))
-                continue
-            word = self._next()
-            if self._peek().text == "(":
-                arguments, end = self._listed(")")
-                node = Node("call", word.text, node.start, end, (node, *arguments))
-            else:
-                node = Node("access", word.text, node.start, word.end, (node,))
-        return node
+    def _after_word(self, expr: pst.Expr) -> Located:
+        """The expression after a word or an operator."""
+        self._take()
+        return self._locate(expr)[0]
 
-    def _primary(self) -> Node:
-        token = self._peek()
-        if token.kind == "string":
-            self._next()
-            return Node("string", unescaped(token.text), token.start, token.end)
-        if token.text == "(":
-            self._next()
-            inner = self._expression(1)
-            end = self._next().end
-            return Node("not", "(", token.start, end, (inner,))
-        if token.text == "[":
-            items, end = self._listed("]")
-            return Node("list", "", token.start, end, tuple(items))
-        if token.text == "{":
-            return self._record()
-        self._next()
-        return (
-            self._named(token) if token.kind == "word" else Node("number", token.text, token.start, token.end)
-        )
+    def _is(self, expr: pst.Is) -> tuple[int, _Parts]:
+        first, start = self._locate(expr.base)
+        self._take(2)
+        while self._next_is("::"):
+            self._take(2)
+        return start, (first,) if expr.in_expr is None else (first, self._after_word(expr.in_expr))
 
-    def _named(self, first: Token) -> Node:
-        path, last = first.text, first
-        while self._peek().text == "::":
-            self._next()
-            last = self._next()
-            if last.kind == "string":
-                return Node("entity", f"{path}::{unescaped(last.text)}", first.start, last.end)
-            path += f"::{last.text}"
-        if self._peek().text == "(":
-            arguments, end = self._listed(")")
-            return Node("call", path, first.start, end, tuple(arguments))
-        return Node("word", path, first.start, last.end)
+    def _listed(self, elements: Iterable[pst.Expr]) -> _Parts:
+        """What is between the brackets that come next, with commas between."""
+        end = self._closed[self._at]
+        found = tuple(map(self._after_word, elements))
+        self._at = end + 1
+        return found
 
-    def _listed(self, closing: str) -> tuple[list[Node], int]:
-        self._next()
+    def _fields(self, fields: Mapping[str, pst.Expr]) -> _Parts:
+        """The values of a record, in the order of the text: the engine sorts them by name."""
+        end = self._closed[self._at]
         found = []
-        while self._peek().text != closing:
-            found.append(self._expression(1))
-            if self._peek().text == ",":
-                self._next()
-        return found, self._next().end
+        for _ in fields:
+            self._take()
+            key = self._take()
+            name = unescaped(key.text) if key.kind == "string" else key.text
+            found.append(self._after_word(fields[name]))
+        self._at = end + 1
+        return tuple(found)
 
-    def _record(self) -> Node:
-        start, found = self._next().start, []
-        while self._peek().text != "}":
-            self._next()
-            self._next()
-            found.append(self._expression(1))
-            if self._peek().text == ",":
-                self._next()
-        return Node("record", "", start, self._next().end, tuple(found))
+    def _leaf(self, expr: pst.Expr) -> int:
+        start = self._start()
+        if isinstance(expr, pst.LongLit) and self._next_is("-"):
+            self._take()
+        if isinstance(expr, pst.EntityLit):
+            while self._take().kind != "string":
+                pass
+        else:
+            self._take()
+        return start

@@ -10,7 +10,7 @@ from cedarpy import pst
 from app.access.policy.annotations import KNOWN, faults_of
 from app.access.policy.heads import acts_of
 from app.access.policy.locating import syntax_error
-from app.access.policy.source import Node, Outline, Token, outline, place, tokens_of, too_deep, unescaped
+from app.access.policy.source import Located, Outline, Token, outline, place, tokens_of, too_deep, unescaped
 from app.domain.policy import Act
 
 # What shows nothing and can turn text round, so that a reader sees another policy than the engine (UTS 39, 55).
@@ -69,9 +69,9 @@ class Statement:
                 found.setdefault((kind.text, id), Named(kind.text, id, kind.start))
         return list(found.values())
 
-    def nodes(self) -> list[Node]:
+    def expressions(self) -> list[Located]:
         """All that its conditions consist of."""
-        return [node for clause in self.parts.clauses for node in clause.condition.walk()]
+        return [each for condition in self.parts.conditions for each in condition.walk()]
 
     def where(self, annotation: str) -> int:
         """The offset of an annotation."""
@@ -96,7 +96,7 @@ def read_statement(text: str) -> Statement:
         offset = _second_statement(tokens) if policies else 0
         detail = f"A policy is exactly one Cedar statement, and this text has {len(policies)}: make a policy of each."
         raise Refused([Finding("not_one_statement", detail, offset)])
-    statement = Statement(text, tokens, outline(tokens), policies[0])
+    statement = Statement(text, tokens, outline(tokens, policies[0]), policies[0])
     errors = [
         Finding("bad_annotation", fault, statement.where(name)) for name, fault in faults_of(statement.policy)
     ]

@@ -2,6 +2,7 @@
 
 import cedarpy
 import pytest
+from cedarpy import pst
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -255,3 +256,26 @@ def test_schemas_are_needed_only_where_arguments_are_read() -> None:
 def test_a_deep_text_that_came_past_the_api_is_a_fault_and_no_crash() -> None:
     text = f"{CALL} when {{ {'(' * 5000}true{')' * 5000} }};"
     assert fault(text) is not None
+
+
+def test_each_expression_is_located_where_it_starts() -> None:
+    """The engine's tree has no positions, sorts records, and writes ``has a.b`` out: the tokens are walked in step."""
+    written = [
+        ('(({b: 1, "a": - 2} == {})', pst.Record, ["{b: 1", "{}"]),
+        ("&& context has a.b)", pst.HasAttr, ["context has a.b", "context has a.b"]),
+        ('|| !(ip("::1").isLoopback())', pst.UnaryOp, ["!(ip(", 'ip("::1").is', 'ip("::1").is']),
+        ('|| [principal is Identity in (Group::"g")].isEmpty()', pst.Is, ["principal is"]),
+        ('|| (context["x"])[" y"] like "z*"', pst.Like, ['(context["x"])']),
+        ("|| (if (1 < 2) then context.b else (true))", pst.BoolLit, ["true))"]),
+        ("|| ((1) + 2 * 3 == 4)", pst.LongLit, ["1) + 2", "2 * 3", "3 == 4", "4)"]),
+    ]
+    whole = f"{CALL} when {{ true }} unless {{ {' '.join(part for part, _, _ in written)} }};"
+    located = read_statement(whole).expressions()
+    for part, kind, starts in written:
+        begin = whole.index(part)
+        found = [
+            each.start
+            for each in located
+            if isinstance(each.expr, kind) and begin <= each.start < begin + len(part)
+        ]
+        assert [whole[start : start + len(text)] for start, text in zip(found, starts, strict=True)] == starts
