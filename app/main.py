@@ -35,7 +35,6 @@ from app.features.identity_providers import routes as identity_providers
 from app.features.identity_providers.signals import routes as signals
 from app.features.invitations import routes as invitations
 from app.features.me import routes as me
-from app.features.policies import publish_routes as publishing
 from app.features.policies import routes as policies
 from app.features.policies import simulate_routes as simulating
 from app.features.policies import template_routes as policy_templates
@@ -117,7 +116,6 @@ def _routes() -> tuple[BaseRoute, ...]:
         approvals,
         policy_templates,
         policies,
-        publishing,
         access,
         explaining,
         connections,

@@ -15,8 +15,8 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.access.policy.compiling import evaluator_of
-from app.access.policy.published import Mode, PublishedPolicy
+from app.access.policy.compiled import Mode, PublishedPolicy
+from app.access.policy.evaluator import evaluator_of
 from app.access.reading import Fleet, Holders
 from app.access.snapshot import AccessSnapshot, SnapshotUnavailable
 from app.domain.access import PolicyContext

@@ -29,10 +29,8 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from app.access.credentials import credential_holders, launch_of, open_credential
 from app.access.fresh_reads import READ_TIMEOUT_S, FreshBatches, FreshReads, Pace, Unreadable
-from app.access.policy.compiled import CompiledPolicy, compile_policy
-from app.access.policy.evaluator import Evaluator
-from app.access.policy.judging import Rules
-from app.access.policy.published import Mode, PublishedPolicy
+from app.access.policy.compiled import CompiledPolicy, Mode, PublishedPolicy, compile_policy
+from app.access.policy.evaluator import Evaluator, Rules
 from app.access.reading import (
     Fleet,
     Holders,

@@ -5,7 +5,7 @@ from contextlib import AsyncExitStack
 
 import asyncpg
 
-from app.access.policy.judging import Rules
+from app.access.policy.evaluator import Rules
 from app.access.snapshot import AccessSnapshot, DatabaseClock
 from app.admission.clients import Clients, Refusals
 from app.admission.consuming_writer import SecondLane

@@ -7,9 +7,8 @@ from statistics import median
 from time import process_time, time
 from uuid import UUID
 
-from app.access.policy.compiled import compile_policy
+from app.access.policy.compiled import PublishedPolicy, compile_policy
 from app.access.policy.evaluator import Evaluator
-from app.access.policy.published import PublishedPolicy
 from app.admission.store import View
 from app.domain.access import PolicyContext
 from app.domain.arguments import argument_types

@@ -7,8 +7,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from app.access.policy.evaluator import Evaluator
-from app.access.policy.judging import Rules
+from app.access.policy.evaluator import Evaluator, Rules
 from app.access.reading import consistent, read_fleet, read_token, read_tokens
 from app.access.snapshot import PolicySets, ReadSet
 from app.domain.access import FLEET_ID, POLICY_SET_ID, PolicyContext, Question, decide

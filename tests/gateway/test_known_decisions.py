@@ -11,9 +11,8 @@ from uuid import uuid4
 
 import pytest
 
-from app.access.policy.compiled import compile_policy
+from app.access.policy.compiled import PublishedPolicy, compile_policy
 from app.access.policy.evaluator import Evaluator
-from app.access.policy.published import PublishedPolicy
 from app.admission.store import View
 from app.domain.access import PolicyContext
 from app.domain.directory import directory_of

@@ -8,7 +8,7 @@ import pytest
 
 from app.access import reach as matrix
 from app.access.grant_uses import LONGEST_WINDOW
-from app.access.policy import schema
+from app.access.policy import references as schema
 from app.adapters.ssf import polling
 from app.admission import consuming as demands
 from app.crypto.jose.token import MOST_CHARACTERS
@@ -26,8 +26,9 @@ from app.features.audit_sinks import deliver as giving
 from app.features.audit_sinks import service as sink_service
 from app.features.identities import schedule
 from app.features.identity_providers.signals.receive import MOST_PEOPLE
-from app.features.policies import case_schemas, simulate, simulate_schemas, testing
+from app.features.policies import schemas as case_schemas
 from app.features.policies import schemas as policies
+from app.features.policies import simulate, simulate_schemas, testing
 from app.features.tokens import check_routes, check_schemas, drafts
 from app.features.tokens import connection_check as check_servers
 from app.features.tokens import service as issue

@@ -5,7 +5,7 @@ from ipaddress import ip_address
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from app.features.policies.case_schemas import PolicyTestRequest
+from app.features.policies.schemas import PolicyTestRequest
 from app.http.schemas import IpAddress
 
 

@@ -1,9 +1,16 @@
-"""What a policy reads of a call, and how much of its conditions holds for every call alike."""
+"""What a policy reads of a call, which conditions hold for every call alike, and checks that need no engine.
 
-from collections.abc import Iterator
+Most policies let most calls pass by their first condition, and asking the engine takes far longer than that
+comparison. Only a condition that is certainly false rules a policy out. The engine decides everything else: another
+type, a missing value, another kind of condition, and every condition that holds.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, is_dataclass
 from enum import StrEnum
+from functools import partial
 from itertools import takewhile
+from operator import eq, ge, gt, le, lt, ne
 from typing import Any
 from uuid import UUID
 
@@ -125,3 +132,166 @@ def _conjuncts(condition: pst.Expr, *, negated: bool) -> Iterator[pst.Expr]:
             yield from _conjuncts(right, negated=negated)
         case _:
             yield pst.UnaryOp("not", condition) if negated else condition
+
+
+Context = Mapping[str, Any]
+Check = Callable[[Context], bool | None]
+"""Whether a condition holds; ``None``: that is not for us to say."""
+_MISSING = object()
+_COMPARED: dict[str, Callable[[Any, Any], bool]] = {
+    "eq": eq,
+    "not_eq": ne,
+    "less": lt,
+    "less_eq": le,
+    "greater": gt,
+    "greater_eq": ge,
+}
+_MIRRORED = {"less": "greater", "less_eq": "greater_eq", "greater": "less", "greater_eq": "less_eq"}
+
+
+def checks_of(conditions: Iterable[pst.Expr]) -> tuple[Check, ...]:
+    """The conditions, in their order, as far as they are of a plain kind."""
+    checks = []
+    for condition in conditions:
+        check = _check(condition)
+        if check is None:
+            break
+        checks.append(check)
+    return tuple(checks)
+
+
+def ruled_out(checks: Iterable[Check], context: Context) -> bool:
+    """Whether one of these conditions is false, and none before it in doubt."""
+    for check in checks:
+        holds = check(context)
+        if holds is not True:
+            return holds is False
+    return False
+
+
+def _check(condition: pst.Expr) -> Check | None:
+    match condition:
+        case pst.UnaryOp("not", inner):
+            negated = _check(inner)
+            return None if negated is None else partial(_not, negated)
+        case pst.BinaryOp("and" | "or" as word, left, right):
+            first = _check(left)
+            return (
+                None if first is None else partial(_joined, word == "or", first, _check(right) or _in_doubt)
+            )
+        case pst.HasAttr(base, attrs):
+            path = _path(base)
+            return None if path is None else partial(_has, path, attrs)
+        case pst.Like(base, pattern):
+            path = _path(base)
+            return None if path is None else partial(_like, path, _parts(pattern))
+        case pst.BinaryOp("contains", pst.Set(elements), right):
+            path, among = _path(right), _literals(elements)
+            return None if path is None or among is None else partial(_among, path, *among)
+        case pst.BinaryOp(op, left, right) if op in _COMPARED:
+            return _comparison(op, left, right) or _comparison(_MIRRORED.get(op, op), right, left)
+    return None
+
+
+def _comparison(op: str, left: pst.Expr, right: pst.Expr) -> Check | None:
+    path = _path(left)
+    if path is None or not isinstance(right, pst.StringLit | pst.LongLit | pst.BoolLit):
+        return None
+    if op not in ("eq", "not_eq") and not isinstance(right, pst.LongLit):
+        return None
+    return partial(_compared, path, _COMPARED[op], right.value)
+
+
+def _path(expression: pst.Expr) -> tuple[str, ...] | None:
+    names: tuple[str, ...] = ()
+    while isinstance(expression, pst.GetAttr):
+        names = (expression.attr, *names)
+        expression = expression.base
+    return names if expression == CONTEXT else None
+
+
+def _literals(elements: Iterable[pst.Expr]) -> tuple[type, frozenset[Any]] | None:
+    """The type of some literals, and their values, where all are strings or all are integers."""
+    found = tuple(elements)
+    for literal in (pst.StringLit, pst.LongLit):
+        if found and all(isinstance(each, literal) for each in found):
+            values = frozenset(each.value for each in found if isinstance(each, literal))
+            return (str if literal is pst.StringLit else int), values
+    return None
+
+
+def _parts(pattern: Iterable[pst.PatternElem]) -> tuple[str, ...]:
+    """The texts between the wildcards of a pattern."""
+    parts = [""]
+    for element in pattern:
+        if isinstance(element, pst.Char):
+            parts[-1] += element.value
+        else:
+            parts.append("")
+    return tuple(parts)
+
+
+def _in_doubt(_context: Context) -> None:
+    return None
+
+
+def _not(check: Check, context: Context) -> bool | None:
+    holds = check(context)
+    return None if holds is None else not holds
+
+
+def _joined(settles: bool, first: Check, second: Check, context: Context) -> bool | None:
+    """``or`` is settled by a first that is true, ``and`` by one that is false."""
+    holds = first(context)
+    return holds if holds is None or holds is settles else second(context)
+
+
+def _at(path: tuple[str, ...], context: Any) -> Any:
+    for name in path:
+        # A value of a type of Cedar's own is written as a record too.
+        if type(context) is not dict or "__extn" in context:
+            return _MISSING
+        context = context.get(name, _MISSING)
+    return context
+
+
+def _has(path: tuple[str, ...], names: tuple[str, ...], context: Context) -> bool | None:
+    record = _at(path, context)
+    for name in names:
+        if type(record) is not dict or "__extn" in record:
+            return None
+        if name not in record:
+            return False
+        record = record[name]
+    return True
+
+
+def _compared(
+    path: tuple[str, ...], compare: Callable[[Any, Any], bool], literal: Any, context: Context
+) -> bool | None:
+    value = _at(path, context)
+    return compare(value, literal) if type(value) is type(literal) else None
+
+
+def _among(path: tuple[str, ...], kind: type, values: frozenset[Any], context: Context) -> bool | None:
+    value = _at(path, context)
+    return value in values if type(value) is kind else None
+
+
+def _like(path: tuple[str, ...], parts: tuple[str, ...], context: Context) -> bool | None:
+    value = _at(path, context)
+    if type(value) is not str:
+        return None
+    first, *rest = parts
+    if not rest:
+        return value == first
+    *between, last = rest
+    if not value.startswith(first) or not value.endswith(last) or len(value) < len(first) + len(last):
+        return False
+    at, end = len(first), len(value) - len(last)
+    for part in between:
+        found = value.find(part, at, end)
+        if found < 0:
+            return False
+        at = found + len(part)
+    return True

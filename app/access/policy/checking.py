@@ -15,8 +15,7 @@ import cedarpy
 from cedarpy import pst
 
 from app.access.policy.analysis import CONTEXT
-from app.access.policy.source import Located
-from app.access.policy.statement import Finding, Statement
+from app.access.policy.text import Finding, Located, Statement
 from app.access.policy.vocabulary import quoted, schema_text, untyped_arguments
 from app.domain.arguments import ArgumentType
 from app.domain.policy import Act
@@ -109,12 +108,12 @@ def reads_arguments(statement: Statement) -> bool:
 
 
 def check_types(statement: Statement, tools: Sequence[KnownTool]) -> Report:
-    """Check a statement; ``tools`` are those that its head reaches, needed only where it reads arguments."""
+    """Check a statement; ``tools`` are those that its scope reaches, needed only where it reads arguments."""
     wrong = _Engine(schema_text()).errors(replace(statement.policy, annotations={}, clauses=()))
     if wrong:
         # That no action is left follows from a name that nothing has.
         told = {message for message in wrong if not message.startswith(_INAPPLICABLE)} or wrong
-        return Report([_in_head(statement, message) for message in sorted(told)])
+        return Report([_in_scope(statement, message) for message in sorted(told)])
     report = Report(warnings=_odd_values(statement))
     variants = _variants(statement, tools)
     matched = _check_variants(statement, variants, report)
@@ -174,7 +173,7 @@ class _Locator:
         self._engine = _Engine(variant.schema)
 
     def find(self, message: str) -> int:
-        """The offset of the smallest part that has this error, or of the head when none is found."""
+        """The offset of the smallest part that has this error, or of the scope when none is found."""
         parts = self._statement.parts
         guards: _Guards = ()
         for condition, clause in zip(parts.conditions, self._policy.clauses, strict=True):
@@ -287,7 +286,7 @@ def _error(message: str, offset: int, paths: Sequence[str]) -> Finding:
     return Finding(code, detail + ".", offset)
 
 
-def _in_head(statement: Statement, message: str) -> Finding:
+def _in_scope(statement: Statement, message: str) -> Finding:
     start, end = statement.parts.scope
     quoted_part = re.search(r"`([^`]+)`", message)
     at = statement.text.find(quoted_part[1], start, end) if quoted_part else -1

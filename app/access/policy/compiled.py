@@ -1,20 +1,47 @@
-"""A published policy, taken apart once for all the calls that it may decide."""
+"""Published policies, compiled once for all calls that they may decide, and run by Cedar's engine."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import Any
 from uuid import UUID
 
 import cedarpy
 from cedarpy import pst
 
-from app.access.policy.analysis import CALL_PARTS, Part, Reads, conditions_of, groups_in, reads_of
-from app.access.policy.annotations import annotations_of
-from app.access.policy.foreseen import Check, checks_of
-from app.access.policy.heads import Head, head_of
-from app.access.policy.published import Mode, PublishedPolicy
-from app.access.policy.source import tokens_of, too_deep
+from app.access.policy.analysis import (
+    CALL_PARTS,
+    Check,
+    Part,
+    Reads,
+    checks_of,
+    conditions_of,
+    groups_in,
+    reads_of,
+)
+from app.access.policy.scope import PolicyScope, annotations_of, scope_of
+from app.access.policy.text import tokens_of, too_deep
 
-_ANY_HEAD = Head()
+
+class Mode(StrEnum):
+    """``ENFORCE`` decides; ``OBSERVE`` only reports what it would have decided."""
+
+    ENFORCE = "enforce"
+    OBSERVE = "observe"
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedPolicy:
+    """One version of a policy. ``text`` is exactly one Cedar statement."""
+
+    id: UUID
+    version: int
+    text: str
+    mode: Mode = Mode.ENFORCE
+
+
+_ANY_SCOPE = PolicyScope()
 _NOTHING_READ = Reads()
 
 
@@ -22,7 +49,7 @@ _NOTHING_READ = Reads()
 class CompiledPolicy:
     """What the evaluator knows of one policy.
 
-    ``whole`` and ``leading`` are statements for the engine: all of it, and its head with what it asks before it
+    ``whole`` and ``leading`` are statements for the engine: all of it, and its scope with what it asks before it
     reads the context (``None``: nothing). Both are written as ``forbid``, of which the engine tells every one that
     is satisfied; the effect is applied afterwards. ``checks`` are those of its other conditions that can be told
     without the engine. ``fault``: this is no policy that can be evaluated, and whatever
@@ -31,7 +58,7 @@ class CompiledPolicy:
 
     published: PublishedPolicy
     permits: bool = False
-    head: Head = _ANY_HEAD
+    scope: PolicyScope = _ANY_SCOPE
     reads: Reads = _NOTHING_READ
     groups: frozenset[UUID] = frozenset()
     whole: pst.Template | None = None
@@ -77,7 +104,7 @@ def _compiled(published: PublishedPolicy) -> CompiledPolicy:
     if parsed.templates or len(parsed.static_policies) != 1:
         raise ValueError("it is not exactly one statement")
     [policy] = parsed.static_policies.values()
-    head, reads, annotations = head_of(policy), reads_of(policy), annotations_of(policy)
+    scope, reads, annotations = scope_of(policy), reads_of(policy), annotations_of(policy)
     if annotations.quota is not None:
         # Its window is a day, so time goes into it.
         reads = replace(reads, parts=reads.parts | {Part.TIME})
@@ -86,7 +113,7 @@ def _compiled(published: PublishedPolicy) -> CompiledPolicy:
     return CompiledPolicy(
         published,
         policy.effect == "permit",
-        head,
+        scope,
         reads,
         groups_in(policy),
         _evaluable(bare),
@@ -108,3 +135,57 @@ def engine_set(statements: Mapping[int, pst.Template]) -> cedarpy.PolicySet:
     """Statements for the engine, under numbers by which it tells of them."""
     numbered = {str(number): replace(each, id=str(number)) for number, each in statements.items()}
     return cedarpy.PolicySet.from_pst(pst.PolicySet({}, numbered, ()))
+
+
+_FAILED = re.compile(r"error while evaluating policy `(\d+)`: (.*)", re.DOTALL)
+# The engine's other messages may hold values of the call.
+_WITHOUT_VALUES = re.compile(
+    r"record does not have the attribute `[^`]*`|type error: expected [^`]*, got [^`]*"
+    r"|`[^`]*` does not have the (?:attribute|tag) `[^`]*`"
+    r"|(?P<cut>integer overflow) while .*|(?P<function>error while evaluating `\w+` extension function): .*",
+    re.DOTALL,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """The numbers of the policies that are satisfied, of those that failed, with why, and of those that stood aside.
+
+    A policy stands aside that reads arguments which are not known.
+    """
+
+    satisfied: tuple[int, ...] = ()
+    failed: Mapping[int, str] = field(default_factory=dict)
+    aside: tuple[int, ...] = ()
+
+    def __add__(self, other: "Findings") -> "Findings":
+        return Findings(
+            self.satisfied + other.satisfied, {**self.failed, **other.failed}, self.aside + other.aside
+        )
+
+
+def run(
+    statements: cedarpy.PolicySet,
+    numbers: Collection[int],
+    request: dict[str, Any],
+    entities: cedarpy.Entities,
+) -> Findings:
+    """What the engine finds. A request that it cannot take at all fails every statement."""
+    result = cedarpy.is_authorized(request, statements, entities)
+    if result.decision is cedarpy.Decision.NoDecision:
+        return Findings(failed=dict.fromkeys(numbers, "the request cannot be represented"))
+    failed = {}
+    for error in result.diagnostics.errors:
+        found = _FAILED.fullmatch(error)
+        if found is None:
+            return Findings(failed=dict.fromkeys(numbers, "the engine failed"))
+        failed[int(found[1])] = _told(found[2])
+    return Findings(tuple(sorted(map(int, result.diagnostics.reasons))), failed)
+
+
+def _told(message: str) -> str:
+    """The message of the engine as far as it holds no value of the call."""
+    found = _WITHOUT_VALUES.fullmatch(message)
+    if found is None:
+        return "it cannot be evaluated"
+    return found["cut"] or found["function"] or message

@@ -1,22 +1,164 @@
-"""The published policies as one evaluator: what ``decide`` asks of every request."""
+"""The published policies as one evaluator: what ``decide`` asks of every request.
+
+``evaluator_of`` and ``compile_with`` make evaluators of other sets as well, such as the published set with a change.
+"""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date, datetime, timedelta
 from enum import StrEnum
-from functools import reduce
+from functools import lru_cache, reduce
 from math import inf
 from operator import or_
+from uuid import UUID
+from zoneinfo import ZoneInfo
 
-from app.access.policy.analysis import Part, Reads
-from app.access.policy.compiled import CompiledPolicy
-from app.access.policy.engine import Findings
-from app.access.policy.foreseen import ruled_out
-from app.access.policy.judging import Hold, Rules, judge
+from app.access.policy.analysis import Part, Reads, ruled_out
+from app.access.policy.compiled import CompiledPolicy, Findings, PublishedPolicy, compile_policy
 from app.access.policy.mapping import arguments_of, client_of, ip_of, time_of, token_of
-from app.access.policy.recent import Recent
-from app.access.policy.selection import EngineInput, Numbers, Pace, Selection, Selector
-from app.domain.policy import Act, PolicyInput, PolicyVerdict
+from app.access.policy.selection import EngineInput, Numbers, Pace, Recent, Selection, Selector
+from app.domain.policy import (
+    Act,
+    ApprovalDemand,
+    Effect,
+    PolicyEvaluator,
+    PolicyInput,
+    PolicyVerdict,
+    QuotaDemand,
+)
+
+_UTC = ZoneInfo("UTC")
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What a deployment has settled for all policies: its zone of time, and whether grants alone permit."""
+
+    zone: ZoneInfo = _UTC
+    permits_by_default: bool = True
+
+    def local(self, at: float) -> datetime:
+        """The local time."""
+        return datetime.fromtimestamp(at, self.zone)
+
+    def day(self, at: float) -> tuple[float, float]:
+        """The local day around a time, in Unix seconds; on two days of a year these are not 24 hours."""
+        today = self.local(at).date()
+        return self._midnight(today), self._midnight(today + timedelta(days=1))
+
+    def _midnight(self, day: date) -> float:
+        return datetime(day.year, day.month, day.day, tzinfo=self.zone).timestamp()
+
+
+@dataclass(frozen=True, slots=True)
+class Validity:
+    """When, and for which other requests, a verdict holds as well: see ``PolicyVerdict``."""
+
+    reads_call: bool
+    reads_groups: bool
+    valid_from: float = -inf
+    valid_until: float = inf
+
+
+def verdict_of(
+    policies: Sequence[CompiledPolicy],
+    findings: Findings,
+    request: PolicyInput,
+    rules: Rules,
+    validity: Validity,
+) -> PolicyVerdict:
+    """The verdict on a request with these findings."""
+    if rules.permits_by_default and not findings.satisfied and not findings.failed:
+        return PolicyVerdict(
+            Effect.ALLOW,
+            "granted",
+            (),
+            validity.valid_from,
+            validity.valid_until,
+            validity.reads_call,
+            validity.reads_groups,
+        )
+    satisfied = [policies[number] for number in findings.satisfied]
+    failed = [policies[number] for number in sorted(findings.failed)]
+    effect, reason_code, deciding = _decided(
+        [policy for policy in satisfied if policy.enforced],
+        [policy for policy in failed if policy.enforced],
+        rules.permits_by_default or any(_may_permit(policies[number]) for number in findings.aside),
+    )
+    observed = [policy for policy in failed if not policy.enforced]
+    if effect is not Effect.DENY:
+        observed += [policy for policy in satisfied if not policy.enforced and not policy.permits]
+    asks, quotas = _demands(effect, satisfied, request, rules)
+    return PolicyVerdict(
+        effect,
+        reason_code,
+        _ids(deciding),
+        validity.valid_from,
+        validity.valid_until,
+        validity.reads_call,
+        validity.reads_groups,
+        asks,
+        quotas,
+        _ids(observed),
+        () if effect is Effect.ALLOW else _reasons(reason_code, deciding, policies, findings),
+    )
+
+
+def _may_permit(policy: CompiledPolicy) -> bool:
+    return policy.enforced and policy.permits
+
+
+def _decided(
+    satisfied: list[CompiledPolicy], failed: list[CompiledPolicy], permitted: bool
+) -> tuple[Effect, str, list[CompiledPolicy]]:
+    """What the enforced policies make of it, and which of them do."""
+    if failed:
+        return Effect.DENY, "policy_error", failed
+    denying = [policy for policy in satisfied if policy.denies]
+    if denying:
+        return Effect.DENY, "policy_denied", denying
+    permitting = [policy for policy in satisfied if policy.permits]
+    if not permitting and not permitted:
+        return Effect.DENY, "policy_not_permitted", []
+    asking = [policy for policy in satisfied if policy.group is not None]
+    if asking:
+        return Effect.REQUIRE_APPROVAL, "approval_required", asking
+    return Effect.ALLOW, "granted", permitting + [policy for policy in satisfied if policy.quota is not None]
+
+
+def _demands(
+    effect: Effect, satisfied: list[CompiledPolicy], request: PolicyInput, rules: Rules
+) -> tuple[tuple[ApprovalDemand, ...], tuple[QuotaDemand, ...]]:
+    """What has to be had before the call runs: of what is denied, nothing."""
+    demanding = () if effect is Effect.DENY else tuple(policy for policy in satisfied if policy.enforced)
+    asks = tuple(
+        ApprovalDemand(policy.published.id, policy.published.version, policy.group, policy.reason)
+        for policy in demanding
+        if policy.group is not None
+    )
+    counting = [policy for policy in demanding if policy.quota is not None]
+    return asks, tuple(_quota(policy, request, rules) for policy in counting)
+
+
+def _quota(policy: CompiledPolicy, request: PolicyInput, rules: Rules) -> QuotaDemand:
+    used = request.server.id if request.tool is None else request.tool.id
+    key = f"{policy.published.id}/{request.token.identity.id}/{used}"
+    return QuotaDemand(policy.published.id, key, policy.quota or 0, *rules.day(request.at), policy.reason)
+
+
+def _ids(policies: Iterable[CompiledPolicy]) -> tuple[UUID, ...]:
+    return tuple(policy.published.id for policy in policies)
+
+
+def _reasons(
+    reason_code: str, deciding: list[CompiledPolicy], policies: Sequence[CompiledPolicy], findings: Findings
+) -> tuple[str, ...]:
+    if reason_code != "policy_error":
+        return tuple(policy.reason for policy in deciding if policy.reason is not None)
+    messages = (findings.failed[number] for number in sorted(findings.failed) if policies[number].enforced)
+    return tuple(dict.fromkeys(messages))
+
 
 _SELECTIONS = 4096
 _PACES = 64
@@ -128,8 +270,8 @@ class Evaluator:
         found = start, findings.satisfied, findings.aside
         verdict = None if findings.failed else selection.verdicts.get(found)
         if verdict is None:
-            hold = Hold(bool(selection.calling), selection.reads_groups, start, end)
-            verdict = judge(self.policies, findings, request, self._rules, hold)
+            validity = Validity(bool(selection.calling), selection.reads_groups, start, end)
+            verdict = verdict_of(self.policies, findings, request, self._rules, validity)
             if not findings.failed:
                 if len(selection.verdicts) >= _PACES:
                     selection.verdicts.clear()
@@ -234,5 +376,36 @@ class Evaluator:
 
 
 def _kept_out(policy: CompiledPolicy, request: PolicyInput) -> Outcome:
-    found = policy.head.refuses(request.act, request.token.identity, request.server, request.tool)
+    found = policy.scope.refuses(request.act, request.token.identity, request.server, request.tool)
     return Outcome.CONDITION if found is None else Outcome(found)
+
+
+_KEPT = 4096
+Changes = Mapping[UUID, PublishedPolicy | None]
+"""By policy: what is published of it instead, or that nothing is."""
+
+
+def changed_set(published: Sequence[PublishedPolicy], changes: Changes) -> list[PublishedPolicy]:
+    """What is published, with these changes."""
+    kept = [changes.get(policy.id, policy) for policy in published]
+    known = {policy.id for policy in published}
+    added = [policy for id, policy in changes.items() if id not in known]
+    return [policy for policy in [*kept, *added] if policy is not None]
+
+
+def compile_with(published: Sequence[PublishedPolicy], changes: Changes, rules: Rules) -> PolicyEvaluator:
+    """An evaluator of what is published, with these changes. Takes its time over many policies: not on the loop.
+
+    The texts of changes must have been checked, as those that are kept are.
+    """
+    return evaluator_of(changed_set(published, changes), rules)
+
+
+def evaluator_of(policies: Iterable[PublishedPolicy], rules: Rules) -> PolicyEvaluator:
+    """An evaluator of these policies."""
+    return Evaluator(map(_compiled, policies), rules)
+
+
+@lru_cache(maxsize=_KEPT)
+def _compiled(policy: PublishedPolicy) -> CompiledPolicy:
+    return compile_policy(policy)

@@ -4,22 +4,48 @@ Of many policies few concern a call, and of these most find the same on every ca
 call the engine is handed those alone that read it, and of them only those whose leading conditions hold.
 """
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
+from typing import Generic, TypeVar
 from uuid import UUID
 
 import cedarpy
 
-from app.access.policy.compiled import CompiledPolicy, engine_set
-from app.access.policy.engine import Findings, run
-from app.access.policy.heads import HeadIndex
+from app.access.policy.compiled import CompiledPolicy, Findings, engine_set, run
 from app.access.policy.mapping import Named, entities_json, named
-from app.access.policy.recent import Recent
+from app.access.policy.scope import ScopeIndex
 from app.domain.objects import Identity, Server, Tool
 from app.domain.policy import PolicyInput, PolicyVerdict
 
-_KEPT_SETS = 512
+Key = TypeVar("Key", bound=Hashable)
+Value = TypeVar("Value")
 
+
+class Recent(Generic[Key, Value]):
+    """At most twice ``most`` values; what was not asked for while ``most`` others came is gone."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._young: dict[Key, Value] = {}
+        self._old: dict[Key, Value] = {}
+
+    def get(self, key: Key) -> Value | None:
+        """The value, if it is still there."""
+        value = self._young.get(key)
+        if value is None:
+            value = self._old.get(key)
+            if value is not None:
+                self.put(key, value)
+        return value
+
+    def put(self, key: Key, value: Value) -> None:
+        """Keep a value."""
+        if len(self._young) >= self._most:
+            self._old, self._young = self._young, {}
+        self._young[key] = value
+
+
+_KEPT_SETS = 512
 Numbers = tuple[int, ...]
 Pace = tuple[float | None, UUID | None]
 
@@ -58,12 +84,12 @@ class Selector:
 
     def __init__(self, policies: Sequence[CompiledPolicy]) -> None:
         self._policies = policies
-        self._index = HeadIndex(policy.head for policy in policies)
+        self._index = ScopeIndex(policy.scope for policy in policies)
         self._sets: Recent[tuple[bool, Numbers], cedarpy.PolicySet] = Recent(_KEPT_SETS)
 
     def concerned(self, request: PolicyInput) -> Numbers:
-        """The policies whose heads let a request in."""
-        return self._index.letting_in(request.act, request.token.identity, request.server, request.tool)
+        """The policies whose scopes let a request in."""
+        return self._index.matching(request.act, request.token.identity, request.server, request.tool)
 
     def select(self, request: PolicyInput) -> Selection:
         """Find out what holds for every request that is like this one in all but the context."""

@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, Select, case, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
-from app.access.policy.published import Mode, PublishedPolicy
+from app.access.policy.compiled import Mode, PublishedPolicy
 from app.domain.access import POLICY_SET_ID
 from app.features.policies.schemas import PolicyQuery
 from app.models.access_versions import AccessVersion

@@ -1,18 +1,30 @@
-"""Verbs of a policy's draft: create, change; and its end."""
+"""Changes to policies: drafts, validation, publishing, and the versions that were published."""
 
+import asyncio
+import difflib
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.access.policy.checking import Report, check_types, reads_arguments
+from app.access.policy.compiled import Mode, PublishedPolicy
+from app.access.policy.evaluator import Rules
+from app.access.policy.references import MOST_TOOLS, StoredTool, reached_tools, unknown_names
+from app.access.policy.text import Finding, Refused, Statement, odd, read_statement
 from app.db.versions import move_versions
 from app.domain.access import POLICY_SET_ID
-from app.domain.errors import Conflict, NotFound
+from app.domain.errors import Conflict, FieldError, Invalid, NotFound
 from app.features.audit.record import keep_version, record
-from app.features.policies.queries import KIND
-from app.features.policies.schemas import PolicyCreate, PolicyUpdate
+from app.features.policies.queries import KIND, current_content, find_version, lock_policy_set
+from app.features.policies.schemas import PolicyCreate, PolicyDiff, PolicyUpdate, PolicyWarning
+from app.features.policies.testing import refuse_failures, run_all
 from app.http.authorization import Caller
+from app.models.audit import ObjectVersion
 from app.models.policies import Policy
 
 
@@ -106,3 +118,222 @@ async def _flush_unique(session: AsyncSession, policy: Policy) -> None:
             raise Conflict("Another policy has this name; choose another one.", code="name_taken") from None
         raise
     await session.refresh(policy)
+
+
+async def check_text(session: AsyncSession, text: str) -> None:
+    """Raise ``Invalid`` for a text that may not be kept or published."""
+    report = await _report(session, text)
+    if report.errors:
+        raise _invalid(text, report.errors)
+
+
+async def warnings_about(
+    session: AsyncSession, text: str, *, permits_by_default: bool
+) -> list[PolicyWarning]:
+    """All that there is to say of a text that is kept, as things are now."""
+    report = await _report(session, text)
+    if permits_by_default and report.permits:
+        detail = "Grants permit by themselves, so this changes nothing: SCOPEGATE_POLICY_DEFAULT is permit."
+        report.warnings.append(Finding("permit_without_effect", detail, 0))
+    return _shown(text, [*report.errors, *report.warnings])
+
+
+async def _report(session: AsyncSession, text: str) -> Report:
+    try:
+        statement = await asyncio.to_thread(read_statement, text)
+    except Refused as refused:
+        return Report(errors=refused.findings)
+    tools: list[StoredTool] = []
+    more = False
+    if reads_arguments(statement):
+        tools, more = await reached_tools(session, statement)
+    report = await asyncio.to_thread(_check, statement, tools)
+    if more:
+        detail = (
+            f"This reaches more than {MOST_TOOLS} tools; against the schemas of the rest it was not checked."
+        )
+        report.warnings.append(Finding("not_all_checked", detail, statement.parts.start))
+    report.warnings += await unknown_names(session, statement)
+    return report
+
+
+def _check(statement: Statement, tools: Sequence[StoredTool]) -> Report:
+    report = check_types(statement, [tool.known() for tool in tools])
+    report.permits = statement.policy.effect == "permit"
+    report.warnings += odd(statement)
+    return report
+
+
+def _invalid(text: str, findings: Sequence[Finding]) -> Invalid:
+    errors = []
+    for finding in findings:
+        line, column = finding.place(text)
+        errors.append(FieldError("/text", finding.code, finding.detail, line, column))
+    first = errors[0]
+    return Invalid(
+        f"The policy does not hold, at line {first.line}, column {first.column}: {first.detail}",
+        errors=errors,
+    )
+
+
+def _shown(text: str, findings: Sequence[Finding]) -> list[PolicyWarning]:
+    shown = []
+    for finding in sorted(findings, key=lambda finding: finding.offset):
+        line, column = finding.place(text)
+        shown.append(PolicyWarning(code=finding.code, detail=finding.detail, line=line, column=column))
+    return shown
+
+
+Content = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """How tests are run before anything is published: at which time, and whether those that fail are put aside."""
+
+    rules: Rules
+    now: datetime
+    ignore_failures: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """Whether what decides is another than before, and how many tests failed that were put aside."""
+
+    changed: bool
+    failed_tests: int = 0
+
+
+async def publish(
+    session: AsyncSession, caller: Caller, policy: Policy, trial: Trial, request_id: str | None
+) -> Outcome:
+    """Let the draft of a locked policy decide, if it holds and all tests pass. Raises ``Invalid``."""
+    await lock_policy_set(session)
+    content = {"name": policy.name, "text": policy.text, "mode": policy.mode, "tests": policy.tests}
+    before = await current_content(session, policy.id)
+    if before == content:
+        return Outcome(changed=False)
+    failed = await _try(session, policy, content, trial)
+    await _decide_by(session, policy, content, trial.now)
+    await _record(session, caller, "policy.publish", policy, before, content, request_id, **failed)
+    return Outcome(changed=True, **failed)
+
+
+async def roll_back(
+    session: AsyncSession,
+    caller: Caller,
+    policy: Policy,
+    version: int,
+    trial: Trial,
+    request_id: str | None,
+) -> Outcome:
+    """Let an earlier version of a locked policy decide, under a new number. Raises ``NotFound`` and ``Invalid``.
+
+    A draft without changes of its own goes along, so that the next publish does not bring back what was left.
+    """
+    await lock_policy_set(session)
+    kept = await find_version(session, policy.id, version)
+    if kept is None:
+        raise NotFound(f"This policy has no version {version}.")
+    before = await current_content(session, policy.id)
+    content = {"tests": [], **kept.content, "name": policy.name}
+    if before is not None and _decisive(before) == _decisive(content):
+        return Outcome(changed=False)
+    failed = await _try(session, policy, content, trial)
+    if before is not None and _decisive(before) == (policy.text, policy.mode, policy.tests):
+        policy.text, policy.mode, policy.tests = _decisive(content)
+    await _decide_by(session, policy, content, trial.now)
+    more = {"to_version": version, **failed}
+    await _record(session, caller, "policy.rollback", policy, before, content, request_id, **more)
+    return Outcome(changed=True, **failed)
+
+
+async def unpublish(session: AsyncSession, caller: Caller, policy: Policy, request_id: str | None) -> bool:
+    """Take a locked policy out of what decides, whether it was in; its draft and its versions stay."""
+    if policy.status != "published":
+        return False
+    await lock_policy_set(session)
+    policy.status = "draft"
+    policy.revision += 1
+    await withdraw(session, policy)
+    await session.refresh(policy)
+    changes = {"version": {"from": policy.version, "to": None}}
+    await record(
+        session, caller, "policy.unpublish", "policy", policy.id, changes=changes, request_id=request_id
+    )
+    return True
+
+
+async def _try(session: AsyncSession, policy: Policy, content: Content, trial: Trial) -> dict[str, int]:
+    """Check what is to decide, and run its tests with everybody's; how many failed, if that is put up with."""
+    await check_text(session, content["text"])
+    candidate = PublishedPolicy(policy.id, (policy.version or 0) + 1, content["text"], Mode(content["mode"]))
+    ran = await run_all(session, trial.rules, trial.now, candidate, content["tests"])
+    if not trial.ignore_failures:
+        refuse_failures(ran, policy.id)
+    failed = sum(not one.result.passed for one in ran)
+    return {"failed_tests": failed} if failed else {}
+
+
+def _decisive(content: Content) -> tuple[str, str, list[Any]]:
+    return content["text"], content["mode"], content["tests"]
+
+
+async def _decide_by(session: AsyncSession, policy: Policy, content: Content, now: datetime) -> None:
+    policy.status = "published"
+    policy.version = (policy.version or 0) + 1
+    policy.published_text, policy.published_mode = content["text"], content["mode"]
+    policy.published_at = now
+    policy.revision += 1
+    await session.flush()
+    await keep_version(session, KIND, policy.id, content)
+    await move_versions(session, [POLICY_SET_ID], narrows=True)
+    await session.refresh(policy)
+
+
+async def _record(
+    session: AsyncSession,
+    caller: Caller,
+    action: str,
+    policy: Policy,
+    before: Content | None,
+    after: Content,
+    request_id: str | None,
+    **more: Any,
+) -> None:
+    changes: dict[str, Any] = {
+        name: {"from": None if before is None else shown(name, before[name]), "to": shown(name, after[name])}
+        for name in ("text", "mode", "tests")
+        if before is None or before[name] != after[name]
+    }
+    changes |= {"version": policy.version, **more}
+    await record(session, caller, action, "policy", policy.id, changes=changes, request_id=request_id)
+
+
+DRAFT = "draft"
+
+
+async def require_version(session: AsyncSession, policy_id: UUID, version: int) -> ObjectVersion:
+    """What was published under a number. Raises ``NotFound``."""
+    found = await find_version(session, policy_id, version)
+    if found is None:
+        raise NotFound(f"This policy has no version {version}: nothing was published under that number.")
+    return found
+
+
+async def compare(session: AsyncSession, policy: Policy, first: str, second: str) -> PolicyDiff:
+    """How one version of a policy, or its draft, differs from another. Raises ``NotFound``."""
+    before, after = await _content(session, policy, first), await _content(session, policy, second)
+    lines = difflib.unified_diff(
+        before["text"].splitlines(keepends=True), after["text"].splitlines(keepends=True), first, second
+    )
+    text = "".join(line if line.endswith("\n") else f"{line}\n" for line in lines)
+    changed = [name for name in ("name", "text", "mode", "tests") if before[name] != after[name]]
+    return PolicyDiff.model_validate({"from": first, "to": second, "text": text, "changed": changed})
+
+
+async def _content(session: AsyncSession, policy: Policy, version: str) -> dict[str, Any]:
+    if version == DRAFT:
+        return {"name": policy.name, "text": policy.text, "mode": policy.mode, "tests": policy.tests}
+    kept = await require_version(session, policy.id, int(version))
+    return {"tests": [], **kept.content}

@@ -11,15 +11,15 @@ from fastapi import APIRouter, Request
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.access.point_in_time import AccessReader
-from app.access.policy.compiling import compile_with, evaluator_of
-from app.access.policy.published import Mode, PublishedPolicy
+from app.access.policy.compiled import Mode, PublishedPolicy
+from app.access.policy.evaluator import compile_with, evaluator_of
 from app.access.snapshot import CurrentSnapshot
 from app.domain.errors import Invalid, TooManyRequests
 from app.features.audit.record import record
 from app.features.policies.queries import published_policies
+from app.features.policies.service import check_text
 from app.features.policies.simulate import Simulation
 from app.features.policies.simulate_schemas import LONGEST, PolicySimulation, SimulatedChange, SimulateRequest
-from app.features.policies.validation import check_text
 from app.http.authorization import Caller, Permission, requires
 from app.http.problems import COMMON_PROBLEMS
 from app.http.runtime import CurrentRuntime

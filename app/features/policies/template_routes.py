@@ -7,8 +7,8 @@ from fastapi import APIRouter, Path
 from pydantic import ConfigDict, Field, ValidationError
 from typing_extensions import TypeAliasType
 
-from app.access.policy.schema import number_type
-from app.access.policy.statement import Refused, read_statement
+from app.access.policy.references import number_type
+from app.access.policy.text import Refused, read_statement
 from app.domain.errors import FieldError, Invalid, NotFound
 from app.features.policies.templates import TEMPLATES, ArgumentLimit, Template
 from app.features.tools.schemas import JsonSchema

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
-from app.access.policy.annotations import MOST_GROUP_NAME, MOST_REASON
+from app.access.policy.scope import MOST_GROUP_NAME, MOST_REASON
 from app.access.policy.vocabulary import quoted
 from app.features.servers.schemas import Slug
 from app.http.schemas import CleanText, Strict

@@ -9,8 +9,8 @@ from zoneinfo import ZoneInfo
 
 import cedarpy
 
+from app.access.policy.compiled import Mode, PublishedPolicy
 from app.access.policy.mapping import arguments_of, client_of, entities_json, ip_of, named, time_of, token_of
-from app.access.policy.published import Mode, PublishedPolicy
 from app.domain.policy import Act, Effect, PolicyInput
 
 Found = dict[PublishedPolicy, str]

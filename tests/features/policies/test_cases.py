@@ -7,8 +7,8 @@ from typing import Any
 
 import httpx2
 
-from app.access.policy.judging import Rules
-from app.access.policy.published import Mode, PublishedPolicy
+from app.access.policy.compiled import Mode, PublishedPolicy
+from app.access.policy.evaluator import Rules
 from app.features.policies.testing import run_own
 from app.lib.ids import new_id
 from tests.features.policies.test_policies import CALL, EVERYTHING, PATH, policy, shop, tag
@@ -95,17 +95,17 @@ async def test_a_request_of_a_test_is_what_policies_read(api: httpx2.AsyncClient
     await api.put(f"/api/v1/groups/{team['id']}/members/{ada['id']}")
     robot = await agent(api, ada)
     in_team = f'forbid (principal in Group::"{team["id"]}", action, resource);'
-    head = 'forbid (principal, action == Action::"call_tool", resource)'
+    scope = 'forbid (principal, action == Action::"call_tool", resource)'
     finance = (
-        f'{head} when {{ principal.hasTag("department") && principal.getTag("department") == "finance" }};'
+        f'{scope} when {{ principal.hasTag("department") && principal.getTag("department") == "finance" }};'
     )
     of_agent = 'principal.kind == "agent" && principal has owner'
-    owned = f'{head} when {{ {of_agent} && principal.owner in Group::"{team["id"]}" }};'
-    evening = f'{head} when {{ context.time.hour >= 20 && context.time.weekday == "sunday" }};'
-    inside = f'{head} when {{ context has ip && context.ip.isInRange(ip("10.0.0.0/8")) }};'
-    program = f'{head} when {{ context.client has name && context.client.name == "x" && context.token.depth == 2 }};'
-    prod = f'{head} when {{ resource.hasTag("env") && resource.getTag("env") == "prod" && resource.risk == "write" }};'
-    destructive = f'{head} when {{ resource.risk == "destructive" && context.arguments.amount > 1 }};'
+    owned = f'{scope} when {{ {of_agent} && principal.owner in Group::"{team["id"]}" }};'
+    evening = f'{scope} when {{ context.time.hour >= 20 && context.time.weekday == "sunday" }};'
+    inside = f'{scope} when {{ context has ip && context.ip.isInRange(ip("10.0.0.0/8")) }};'
+    program = f'{scope} when {{ context.client has name && context.client.name == "x" && context.token.depth == 2 }};'
+    prod = f'{scope} when {{ resource.hasTag("env") && resource.getTag("env") == "prod" && resource.risk == "write" }};'
+    destructive = f'{scope} when {{ resource.risk == "destructive" && context.arguments.amount > 1 }};'
     reading = (
         'forbid (principal, action == Action::"use_resources", resource) when { context.arguments has uri };'
     )

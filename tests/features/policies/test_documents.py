@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from app.access.policy.checking import KnownTool, check_types
-from app.access.policy.statement import odd, read_statement
+from app.access.policy.text import odd, read_statement
 from app.access.policy.vocabulary import VERSION, schema_text
 from app.domain.arguments import ArgumentKind, ArgumentType
 from app.features.policies.schemas import EXAMPLE_TEXT

@@ -11,10 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.access.policy.compiled import compile_policy
-from app.access.policy.evaluator import Evaluator, Outcome
-from app.access.policy.judging import Rules
-from app.access.policy.published import Mode, PublishedPolicy
+from app.access.policy.compiled import Mode, PublishedPolicy, compile_policy
+from app.access.policy.evaluator import Evaluator, Outcome, Rules
 from app.access.policy.selection import Selector, engine_input_of
 from app.domain.policy import (
     Act,

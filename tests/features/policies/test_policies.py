@@ -234,19 +234,19 @@ async def test_a_text_is_held_to_the_schemas_of_the_tools_that_it_reaches(
     api: httpx2.AsyncClient, sessions: Sessions
 ) -> None:
     slug = await shop(sessions)
-    head = CALL.replace("{slug}", slug)
+    scope = CALL.replace("{slug}", slug)
     answer = await api.post(
-        PATH, json={"name": "x", "text": f'{head}\nwhen {{ context.arguments.amount > "100" }};'}
+        PATH, json={"name": "x", "text": f'{scope}\nwhen {{ context.arguments.amount > "100" }};'}
     )
     assert pointers(answer) == {("/text", "wrong_type")}
     [error] = answer.json()["errors"]
     assert (error["line"], error["column"]) == (2, 8)
     assert f"{slug}/refund" in error["detail"]
-    absent = f'{head} when {{ context.arguments.account == "x" }};'
+    absent = f'{scope} when {{ context.arguments.account == "x" }};'
     assert pointers(await api.post(PATH, json={"name": "x", "text": absent})) == {
         ("/text", "unguarded_access")
     }
-    good = await policy(api, f"{head}\nwhen {{ context.arguments.amount > 100 }};")
+    good = await policy(api, f"{scope}\nwhen {{ context.arguments.amount > 100 }};")
     assert good["warnings"] == []
     path = f"{PATH}/{good['id']}"
     bad = await api.patch(path, json={"text": "permit (principal"}, headers=tag(1))

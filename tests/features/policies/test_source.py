@@ -7,10 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.access.policy.checking import KnownTool, Report, check_types, reads_arguments
-from app.access.policy.compiled import compile_policy
-from app.access.policy.published import PublishedPolicy
-from app.access.policy.source import tokens_of, too_deep, unescaped
-from app.access.policy.statement import Refused, odd, read_statement
+from app.access.policy.compiled import PublishedPolicy, compile_policy
+from app.access.policy.text import Refused, odd, read_statement, tokens_of, too_deep, unescaped
 from app.access.policy.vocabulary import quoted
 from app.domain.arguments import ArgumentKind, ArgumentType
 from app.lib.ids import new_id
@@ -179,15 +177,15 @@ def test_arguments_are_only_those_of_calls() -> None:
 
 
 @pytest.mark.parametrize(
-    ("head", "code", "column"),
+    ("scope", "code", "column"),
     [
         ('principal, action == Action::"calltool", resource', "unknown_name", 30),
         ('principal == Person::"x", action, resource', "unknown_name", 22),
         ('principal, action == Action::"call_tool", resource == Server::"x"', "inapplicable", 8),
     ],
 )
-def test_a_head_that_names_what_there_is_not_is_refused(head: str, code: str, column: int) -> None:
-    assert places(f"forbid ({head});") == [(code, 1, column)]
+def test_a_scope_that_names_what_does_not_exist_is_refused(scope: str, code: str, column: int) -> None:
+    assert places(f"forbid ({scope});") == [(code, 1, column)]
 
 
 @pytest.mark.parametrize(
@@ -237,10 +235,10 @@ def test_our_annotations_say_what_they_can_mean(annotations: str) -> None:
 def test_asking_and_counting_is_for_what_forbids_calls(annotation: str) -> None:
     assert places(f"{annotation} {CALL};") == []
     assert fault(f"{annotation} {CALL};") is None
-    for head in ("permit (principal, action, resource)", "forbid (principal, action, resource)",
+    for scope in ("permit (principal, action, resource)", "forbid (principal, action, resource)",
                  'forbid (principal, action == Action::"use_server", resource)'):  # fmt: skip
-        assert {code for code, _, _ in places(f"{annotation} {head};")} == {"bad_annotation"}
-        assert fault(f"{annotation} {head};") is not None
+        assert {code for code, _, _ in places(f"{annotation} {scope};")} == {"bad_annotation"}
+        assert fault(f"{annotation} {scope};") is not None
 
 
 def test_schemas_are_needed_only_where_arguments_are_read() -> None:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.access.policy.checking import KnownTool, check_types
-from app.access.policy.statement import Statement, read_statement
+from app.access.policy.text import Statement, read_statement
 from app.domain.arguments import ArgumentKind, ArgumentType
 from app.features.policies.templates import MOST_ALTERNATIVES, TEMPLATES
 from tests.features.principals import pointers

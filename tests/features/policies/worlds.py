@@ -8,7 +8,7 @@ from math import inf
 from typing import Any
 from uuid import UUID
 
-from app.access.policy.published import Mode, PublishedPolicy
+from app.access.policy.compiled import Mode, PublishedPolicy
 from app.domain.arguments import argument_types
 from app.domain.objects import Identity, IdentityStatus, Server, Token, Tool, ToolState
 from app.domain.policy import Act, CallerProgram, PolicyInput
@@ -150,10 +150,10 @@ class Drawn:
         if softened < 0.3:
             annotations += self.random.choice(('@quota("3 per day")', '@require_approval("leads")'))
         effect = "forbid" if forbid else "permit"
-        head = f"({self._principal()}, {self._action(softened < 0.3)}, {self._resource()})"
+        scope = f"({self._principal()}, {self._action(softened < 0.3)}, {self._resource()})"
         clauses = "".join(self._clause() for _ in range(self.random.choice((0, 1, 1, 2))))
         mode = Mode.OBSERVE if self.random.random() < 0.2 else Mode.ENFORCE
-        return policy(f"{annotations} {effect} {head} {clauses};", mode)
+        return policy(f"{annotations} {effect} {scope} {clauses};", mode)
 
     def _principal(self) -> str:
         person = self._identity()
@@ -176,14 +176,14 @@ class Drawn:
 
     def _resource(self) -> str:
         named = 'Tool::"pay/pay"', 'Tool::"pay/od\\"d\\\\ \u00e9\\n"', 'Server::"pay"', 'Server::"git"'
-        heads = [f"resource {word} {name}" for word in ("==", "in") for name in named]
-        heads += [
+        scopes = [f"resource {word} {name}" for word in ("==", "in") for name in named]
+        scopes += [
             "resource is Tool",
             "resource is Server",
             'resource is Tool in Server::"git"',
             "resource is Group",
         ]
-        return self.random.choice(["resource"] * 10 + heads)
+        return self.random.choice(["resource"] * 10 + scopes)
 
     def _clause(self) -> str:
         return f"{self.random.choice(('when', 'when', 'unless'))} {{ {self._condition()} }} "

@@ -38,7 +38,6 @@ from app.adapters.console.pages.policy_draft import (
 from app.adapters.console.signed_in import Submission, Viewer, signed_in, submitted
 from app.domain.errors import TooManyRequests
 from app.features.audit.names import names_of
-from app.features.policies import publish_routes as publishing
 from app.features.policies import routes as policies
 from app.features.policies import service
 from app.features.policies.schemas import (
@@ -48,9 +47,9 @@ from app.features.policies.schemas import (
     PolicyVersionQuery,
     PolicyView,
 )
+from app.features.policies.service import check_text
 from app.features.policies.simulate_routes import simulate_policies
 from app.features.policies.simulate_schemas import LONGEST, PolicySimulation, SimulateRequest
-from app.features.policies.validation import check_text
 from app.http.authorization import Permission
 from app.http.request_limits import BODY_LIMIT
 from app.http.runtime import CurrentRuntime, Runtime
@@ -374,7 +373,7 @@ async def publish(
     """Let the draft decide, as it was shown."""
     viewer, form = submission.viewer, submission.form
     async with attempted(session) as attempt:
-        change = await publishing.publish_policy(
+        change = await policies.publish_policy(
             policy_id, viewer.caller, session, runtime, request, AsShown.by(form), Response(),
             ignore_failed_tests=form.flag("ignore_failed_tests"), dry_run=False,
         )  # fmt: skip
@@ -399,7 +398,7 @@ async def _show_publish(
         status=problems.status if problems else 200,
         it=policy,
         diff=await policies.diff_policy(policy_id, session, None, "draft"),
-        report=await publishing.test_policy(policy_id, session, runtime),
+        report=await policies.test_policy(policy_id, session, runtime),
         warnings=located(policy.text, policy.warnings or []),
         problems=problems,
         may_ignore=problems is not None and problems.code == "policy_tests_failed",
@@ -436,7 +435,7 @@ async def roll_back(
     """Let this version decide again."""
     viewer, form = submission.viewer, submission.form
     async with attempted(session) as attempt:
-        change = await publishing.roll_back_policy(
+        change = await policies.roll_back_policy(
             policy_id, PolicyRollback(version=number), viewer.caller, session, runtime, request,
             AsShown.by(form), Response(), ignore_failed_tests=form.flag("ignore_failed_tests"), dry_run=False,
         )  # fmt: skip
@@ -492,7 +491,7 @@ async def unpublish(
 
     async def change(shown: AsShown) -> Response:
         caller = submission.viewer.caller
-        changed = await publishing.unpublish_policy(
+        changed = await policies.unpublish_policy(
             policy_id, caller, session, runtime, request, shown, Response()
         )
         return _after(changed, "unpublished")

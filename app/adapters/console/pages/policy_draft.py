@@ -11,8 +11,8 @@ from uuid import UUID
 from fastapi import Request, Response
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.access.policy.judging import Rules
-from app.access.policy.published import Mode, PublishedPolicy
+from app.access.policy.compiled import Mode, PublishedPolicy
+from app.access.policy.evaluator import Rules
 from app.adapters.console.forms import Form, Problems, validated, whole_number
 from app.adapters.console.page import page
 from app.adapters.console.pages.principals import find_principals, find_servers
@@ -20,8 +20,15 @@ from app.adapters.console.signed_in import Viewer
 from app.domain.errors import FieldError, Invalid, NotFound
 from app.features.groups import routes as groups
 from app.features.groups.schemas import GroupQuery
-from app.features.policies.case_schemas import PolicyTest, PolicyTestResult
-from app.features.policies.schemas import PolicyCreate, PolicyUpdate, PolicyView, PolicyWarning
+from app.features.policies.schemas import (
+    PolicyCreate,
+    PolicyTest,
+    PolicyTestResult,
+    PolicyUpdate,
+    PolicyView,
+    PolicyWarning,
+)
+from app.features.policies.service import check_text, warnings_about
 from app.features.policies.template_routes import (
     PolicyTemplateRender,
     PolicyTemplateView,
@@ -29,7 +36,6 @@ from app.features.policies.template_routes import (
     render_policy_template,
 )
 from app.features.policies.testing import run_own
-from app.features.policies.validation import check_text, warnings_about
 from app.http.runtime import Runtime
 from app.lib import strict_json
 from app.lib.ids import GROUP, new_id

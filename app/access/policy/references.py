@@ -1,4 +1,4 @@
-"""What a policy is about, as things are: the tools that it reaches, and the names in it that nothing has."""
+"""What a policy refers to in the database: the tools that it reaches, and names that do not exist."""
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
@@ -8,9 +8,9 @@ from sqlalchemy import and_, exists, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
-from app.access.policy.annotations import REQUIRE_APPROVAL
 from app.access.policy.checking import KnownTool
-from app.access.policy.statement import Finding, Named, Statement
+from app.access.policy.scope import REQUIRE_APPROVAL
+from app.access.policy.text import Finding, Named, Statement
 from app.domain.arguments import ArgumentKind, argument_types
 from app.domain.objects import ToolState
 from app.domain.policy import Act
@@ -21,7 +21,9 @@ from app.models.servers import Server
 from app.models.tools import Tool
 
 MOST_TOOLS = 1_000
+
 _MAX_LISTED = 3
+
 _NUMBERS = frozenset({ArgumentKind.INTEGER, ArgumentKind.NUMBER})
 
 
@@ -40,7 +42,7 @@ class StoredTool:
 
 
 async def reached_tools(session: AsyncSession, statement: Statement) -> tuple[list[StoredTool], bool]:
-    """The tools that the head of a policy lets in, and whether there are more than are looked at."""
+    """The tools that the scope of a policy lets in, and whether there are more than are looked at."""
     reach = _reach(statement.policy.resource)
     if reach is None or Act.CALL_TOOL not in statement.acts():
         return [], False
@@ -72,7 +74,7 @@ async def number_type(session: AsyncSession, slug: str, tool: str, argument: str
 
 
 def _reach(constraint: object) -> tuple[str | None, str | None] | None:
-    """The server and the tool that the head names; ``None``: no tool at all."""
+    """The server and the tool that the scope names; ``None``: no tool at all."""
     match constraint:
         case pst.ScopeIs(entity_type) if str(entity_type) != "Tool":
             return None
