@@ -18,6 +18,8 @@ from app.domain.policy import Act
 # What the engine's own recursion survives by far; it ends the process at about three times as much.
 MOST_NESTING = 60
 _MOST_WEIGHT = 500
+# The engine makes ``a has b && a.b has c`` of ``a has b.c``: nested, its tree grows exponentially.
+_MOST_COPIES = 1000
 _TOKEN = re.compile(
     r"""//[^\n]*|\s+
     |(?P<string>"(?:[^"\\]|\\.)*")
@@ -29,6 +31,7 @@ _TOKEN = re.compile(
 _OPENING = {"(": ")", "[": "]", "{": "}"}
 _CLOSING = frozenset(_OPENING.values())
 _WEIGHING = frozenset(". && || == != < <= > >= + - * ! if then else has in like is when unless".split())
+_JOINING = frozenset("&& || if then else".split())
 _INFIX = frozenset("eq not_eq less less_eq greater greater_eq and or add sub mul in".split())
 _FUNCTIONS = frozenset("datetime decimal duration ip".split())
 _ESCAPE = re.compile(r"\\(u\{([0-9a-fA-F]{1,6})\}|x([0-9a-fA-F]{2})|.)", re.DOTALL)
@@ -93,37 +96,66 @@ def place(text: str, offset: int) -> tuple[int, int]:
 
 
 def too_deep(tokens: list[Token]) -> Token | None:
-    """The token at which a text nests deeper than the engine may be given, if it does."""
+    """The token at which a text nests or repeats more than the engine may be given, if it does."""
     open_groups = [_Group()]
-    for token in tokens:
+    for index, token in enumerate(tokens):
+        group = open_groups[-1]
         if token.kind == "sign" and token.text in _OPENING:
             # What follows on another, as ``a["b"]["c"]``, lies in it.
-            open_groups[-1].own += 1
+            group.own += 1
             open_groups.append(_Group())
         elif token.kind == "sign" and token.text in _CLOSING and len(open_groups) > 1:
-            inner = open_groups.pop().deepest()
-            open_groups[-1].inner = max(open_groups[-1].inner, inner)
+            open_groups.pop()
+            open_groups[-1].close(group)
         elif token.is_sign(","):
-            open_groups[-1].next_element()
+            group.next_element()
         elif token.kind != "string" and token.text in _WEIGHING:
-            open_groups[-1].own += 1
+            group.own += 1
+            if token.text == "has":
+                group.copies *= _steps(tokens, index + 1)
+            elif token.text in _JOINING:
+                group.next_operand()
         if len(open_groups) > MOST_NESTING or sum(map(_Group.deepest, open_groups)) > _MOST_WEIGHT:
+            return token
+        if open_groups[-1].copies > _MOST_COPIES:
             return token
     return None
 
 
+def _steps(tokens: list[Token], at: int) -> int:
+    """The names of ``a.b.c`` after ``has``: for each, the engine writes the expression before it once more."""
+    count = 1
+    while at + 1 < len(tokens) and tokens[at + 1].is_sign("."):
+        count, at = count + 1, at + 2
+    return count
+
+
 @dataclass(slots=True)
 class _Group:
-    """What is between two brackets, by its elements: how deep the one that is read is, and the deepest so far."""
+    """What is between two brackets, by its elements: how deep the one that is read is, and the deepest so far.
+
+    ``copies``: how often the engine writes a part of the operand that is read, ``most_copies`` of one before it.
+    """
 
     own: int = 2
     inner: int = 0
     before: int = 0
+    copies: int = 1
+    most_copies: int = 1
 
     def deepest(self) -> int:
         return max(self.before, self.own + self.inner)
 
+    def close(self, inner: "_Group") -> None:
+        """Take in a group that ends here."""
+        self.inner = max(self.inner, inner.deepest())
+        self.copies = max(self.copies, inner.copies, inner.most_copies)
+
+    def next_operand(self) -> None:
+        self.copies, self.most_copies = 1, max(self.most_copies, self.copies)
+
     def next_element(self) -> None:
+        self.next_operand()
         self.own, self.inner, self.before = 2, 0, self.deepest()
 
 

@@ -94,6 +94,23 @@ def test_no_text_however_deep_reaches_the_recursion_of_the_engine(inside: str) -
     assert places(f"{CALL} when {{ {inside[: len(inside) // 2]}")[0][0] in {"too_complex", "syntax"}
 
 
+def nested_has(levels: int, paths: str = "a.b") -> str:
+    condition = "context"
+    for _ in range(levels):
+        condition = f"({condition} has {paths})"
+    return f"{CALL} when {{ {condition} }};"
+
+
+def test_no_text_makes_the_engine_write_an_exponential_tree() -> None:
+    """The engine copies what stands before ``has a.b``. At 40 levels, it holds the interpreter for days."""
+    assert [code for code, _, _ in places(nested_has(13))] == ["too_complex"]
+    assert places(nested_has(3, "a.b.c.d.e.f.g.h.i.j.k.l"))[0][0] == "too_complex"
+    assert fault(nested_has(13)) is not None
+    assert too_deep(tokens_of(nested_has(5))) is None
+    chain = " && ".join(f"context has a{number}.b.c" for number in range(20))
+    assert too_deep(tokens_of(f"{CALL} when {{ {chain} || [{chain}, {chain}].isEmpty() }};")) is None
+
+
 def test_long_lists_are_not_deep() -> None:
     names = ", ".join(f'"tool{number}"' for number in range(1500))
     assert too_deep(tokens_of(f"{CALL} when {{ [{names}].contains(resource.name) }};")) is None
