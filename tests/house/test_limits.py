@@ -8,7 +8,7 @@ import pytest
 
 from app.access import reach as matrix
 from app.access.grant_uses import LONGEST_WINDOW
-from app.access.policy import references as schema
+from app.access.policy import references
 from app.adapters.ssf import polling
 from app.admission import consuming as demands
 from app.crypto.jose.token import MOST_CHARACTERS
@@ -26,7 +26,6 @@ from app.features.audit_sinks import deliver as giving
 from app.features.audit_sinks import service as sink_service
 from app.features.identities import schedule
 from app.features.identity_providers.signals.receive import MOST_PEOPLE
-from app.features.policies import schemas as case_schemas
 from app.features.policies import schemas as policies
 from app.features.policies import simulate, simulate_schemas, testing
 from app.features.tokens import check_routes, check_schemas, drafts
@@ -85,13 +84,13 @@ LIMITS: dict[str, tuple[int, ...]] = {
     "Distinct uses buffered": (MOST_NOTED, 2 * MOST_NOTED),
     "Identities; servers per request": (matrix.MOST_IDENTITIES, matrix.MOST_SERVERS),
     "Tools evaluated": (matrix.MOST_DECISIONS,),
-    "Policy text": (policies.LONGEST_TEXT,),
-    "Tests per policy": (policies.MOST_TESTS, case_schemas.MOST_BYTES // KIB),
-    "Tests run per publish": (testing.MOST_RUN,),
-    "Tools examined when a policy": (schema.MOST_TOOLS,),
-    "Simulation window": (simulate_schemas.LONGEST.days, simulate_schemas.MOST_CHANGES),
-    "Simulated calls": (simulate.MOST_CALLS, int(simulate.LONGEST_S)),
-    "Calls listed in the response": (simulate_schemas.MOST_SHOWN,),
+    "Policy text": (policies.MAX_TEXT_LENGTH,),
+    "Tests per policy": (policies.MAX_TESTS, policies.MAX_BYTES // KIB),
+    "Tests run per publish": (testing.MAX_RUN,),
+    "Tools examined when a policy": (references.MAX_TOOLS,),
+    "Simulation window": (simulate_schemas.MAX_WINDOW.days, simulate_schemas.MAX_CHANGES),
+    "Simulated calls": (simulate.MAX_CALLS, int(simulate.MAX_DURATION_S)),
+    "Calls listed in the response": (simulate_schemas.MAX_SHOWN,),
     "Checks per caller per minute": (check_routes.CHECKS_A_MINUTE,),
     "Concurrent checks": (check_routes.CHECKS_AT_ONCE,),
     "Servers per check": (check_schemas.MOST_SERVERS,),

@@ -20,9 +20,9 @@ from app.access.policy.vocabulary import quoted, schema_text, untyped_arguments
 from app.domain.arguments import ArgumentType
 from app.domain.policy import Act
 
-MOST_VARIANTS = 100
-MOST_ERRORS = 20
-MOST_QUESTIONS = 400
+MAX_VARIANTS = 100
+MAX_ERRORS = 20
+MAX_QUESTIONS = 400
 
 _PREFIX = re.compile(r"^for policy `policy0`, ")
 _OF_ARGUMENT = re.compile(
@@ -119,7 +119,9 @@ def check_types(statement: Statement, tools: Sequence[KnownTool]) -> Report:
     matched = _check_variants(statement, variants, report)
     looked_at = sum(map(len, variants.values()))
     if reads_arguments(statement) and Act.CALL_TOOL in statement.acts() and looked_at < len(tools):
-        detail = f"The tools that this reaches differ in more than {MOST_VARIANTS} ways; the rest were not checked."
+        detail = (
+            f"The tools that this reaches differ in more than {MAX_VARIANTS} ways; the rest were not checked."
+        )
         report.warnings.append(Finding("not_all_checked", detail, statement.parts.start))
     unknown = _unchecked_arguments(statement, tools)
     if report.errors:
@@ -146,7 +148,7 @@ def _check_variants(
                 matched = True
             elif not _excused(message, variant):
                 failing.setdefault(message, (variant, []))[1].extend(tools)
-    for message, (variant, tools) in sorted(failing.items(), key=itemgetter(0))[:MOST_ERRORS]:
+    for message, (variant, tools) in sorted(failing.items(), key=itemgetter(0))[:MAX_ERRORS]:
         offset = _Locator(statement, variant, tools[0] if tools else None, budget).find(message)
         report.errors.append(_error(message, offset, [tool.path for tool in tools]))
     report.errors.sort(key=lambda finding: finding.offset)
@@ -157,7 +159,7 @@ def _check_variants(
 class _Budget:
     """How many questions may still be asked of the engine, about all errors of a text together."""
 
-    left: int = MOST_QUESTIONS
+    left: int = MAX_QUESTIONS
 
 
 class _Locator:
@@ -252,7 +254,7 @@ def _variants(statement: Statement, tools: Sequence[KnownTool]) -> dict[_Variant
         read = tool.parameters if names is None else {k: v for k, v in tool.parameters.items() if k in names}
         settled = replace(policy, clauses=_settled(policy.clauses, tool))
         variant = _Variant(settled, schema_text(read), untyped_arguments(read))
-        if variant in found or len(found) < MOST_VARIANTS:
+        if variant in found or len(found) < MAX_VARIANTS:
             found.setdefault(variant, []).append(tool)
     if not tools:
         found[_Variant(policy, schema_text(), lenient=None)] = []

@@ -20,7 +20,7 @@ from app.models.identities import Identity
 from app.models.servers import Server
 from app.models.tools import Tool
 
-MOST_TOOLS = 1_000
+MAX_TOOLS = 1_000
 
 _MAX_LISTED = 3
 
@@ -56,9 +56,9 @@ async def reached_tools(session: AsyncSession, statement: Statement) -> tuple[li
         query = query.where(col(Server.slug) == slug)
     if name is not None:
         query = query.where(col(Tool.name) == name)
-    rows = await session.execute(query.order_by(col(Server.slug), col(Tool.name)).limit(MOST_TOOLS + 1))
+    rows = await session.execute(query.order_by(col(Server.slug), col(Tool.name)).limit(MAX_TOOLS + 1))
     found = [StoredTool(*row) for row in rows]
-    return found[:MOST_TOOLS], len(found) > MOST_TOOLS
+    return found[:MAX_TOOLS], len(found) > MAX_TOOLS
 
 
 async def number_type(session: AsyncSession, slug: str, tool: str, argument: str) -> str | None:

@@ -146,8 +146,8 @@ def _resource_keys(server: Server, tool: Tool | None) -> tuple[ResourceKey | Non
 
 REQUIRE_APPROVAL, QUOTA, REASON = "require_approval", "quota", "reason"
 KNOWN = frozenset({REQUIRE_APPROVAL, QUOTA, REASON})
-MOST_REASON = 500
-MOST_GROUP_NAME = 200
+MAX_REASON_LENGTH = 500
+MAX_GROUP_NAME_LENGTH = 200
 _QUOTA = re.compile(r"([1-9][0-9]{0,8}) per day")
 _CALLS = frozenset({Act.CALL_TOOL})
 
@@ -175,7 +175,7 @@ def annotations_of(policy: pst.Template) -> Annotations:
 def faults_of(policy: pst.Template) -> Iterator[tuple[str, str]]:
     """What is wrong with them: the name of the annotation, and why."""
     given = policy.annotations
-    if REQUIRE_APPROVAL in given and not _is_line(given[REQUIRE_APPROVAL], MOST_GROUP_NAME):
+    if REQUIRE_APPROVAL in given and not _is_line(given[REQUIRE_APPROVAL], MAX_GROUP_NAME_LENGTH):
         detail = 'Name the group whose members may approve, as in @require_approval("finance-leads").'
         yield REQUIRE_APPROVAL, detail
     if QUOTA in given and not _QUOTA.fullmatch(given[QUOTA]):
@@ -187,10 +187,10 @@ def faults_of(policy: pst.Template) -> Iterator[tuple[str, str]]:
             yield name, f"@{name} goes with forbid: it softens a denial."
         elif name in given and not acts_of(policy.action) <= _CALLS:
             yield name, f'@{name} is about tool calls: write action == Action::"call_tool" in the scope.'
-    if REASON in given and not _is_line(given[REASON], MOST_REASON):
+    if REASON in given and not _is_line(given[REASON], MAX_REASON_LENGTH):
         yield (
             REASON,
-            f"@reason is one line of text for whoever is denied or asked, of at most {MOST_REASON} characters.",
+            f"@reason is one line of text for whoever is denied or asked, of at most {MAX_REASON_LENGTH} characters.",
         )
 
 

@@ -16,10 +16,10 @@ from app.access.policy.scope import KNOWN, acts_of, faults_of
 from app.domain.policy import Act
 
 # What the engine's own recursion survives by far; it ends the process at about three times as much.
-MOST_NESTING = 60
-_MOST_WEIGHT = 500
+MAX_NESTING = 60
+_MAX_WEIGHT = 500
 # The engine makes ``a has b && a.b has c`` of ``a has b.c``: nested, its tree grows exponentially.
-_MOST_COPIES = 1000
+_MAX_COPIES = 1000
 _TOKEN = re.compile(
     r"""//[^\n]*|\s+
     |(?P<string>"(?:[^"\\]|\\.)*")
@@ -115,9 +115,9 @@ def too_deep(tokens: list[Token]) -> Token | None:
                 group.copies *= _steps(tokens, index + 1)
             elif token.text in _JOINING:
                 group.next_operand()
-        if len(open_groups) > MOST_NESTING or sum(map(_Group.deepest, open_groups)) > _MOST_WEIGHT:
+        if len(open_groups) > MAX_NESTING or sum(map(_Group.deepest, open_groups)) > _MAX_WEIGHT:
             return token
-        if open_groups[-1].copies > _MOST_COPIES:
+        if open_groups[-1].copies > _MAX_COPIES:
             return token
     return None
 
@@ -322,7 +322,7 @@ class _Aligner:
         return start
 
 
-LARGEST_LONG = 2**63 - 1
+MAX_LONG = 2**63 - 1
 _SIGNS = frozenset("@ ( ) { } [ ] ; , . < > ! + - * ? : :: == != <= >= && || =".split())
 _QUOTED = re.compile(r"`([^`]+)`|(?:: |@)(\S+)$")
 _UNEXPECTED_END = "unexpected end of input"
@@ -334,7 +334,7 @@ def syntax_error(text: str, tokens: list[Token], message: str) -> int:
     for token in tokens:
         if token.kind == "sign" and token.text not in _SIGNS:
             return token.start
-        if token.kind == "number" and int(token.text[:20]) > LARGEST_LONG:
+        if token.kind == "number" and int(token.text[:20]) > MAX_LONG:
             return token.start
     if message.startswith(_UNEXPECTED_END):
         return max(len(text.rstrip()) - 1, 0)

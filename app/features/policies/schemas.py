@@ -39,9 +39,9 @@ from app.lib.ids import GroupId, IdentityId, PolicyId
 from app.models.audit import ObjectVersion
 from app.models.policies import Policy
 
-MOST_BYTES = 16_384
-MOST_GROUPS = 100
-DEEPEST_TOKEN = 5
+MAX_BYTES = 16_384
+MAX_GROUPS = 100
+MAX_TOKEN_DEPTH = 5
 _FIRST_YEAR, _LAST_YEAR = 1970, 9000
 PolicyAction = TypeAliasType(
     "PolicyAction",
@@ -59,8 +59,8 @@ def _storable(value: dict[str, Any]) -> dict[str, Any]:
         strict_json.loads(written)
     except ValueError:
         raise ValueError("not JSON that a call could carry") from None
-    if len(written) > MOST_BYTES:
-        raise ValueError(f"more than {MOST_BYTES} bytes")
+    if len(written) > MAX_BYTES:
+        raise ValueError(f"more than {MAX_BYTES} bytes")
     return value
 
 
@@ -100,7 +100,7 @@ class PolicyTestOwner(Strict):
         default=None, description="An identity as it is; then nothing else is said of it."
     )
     groups: list[GroupId] = Field(
-        default_factory=list, max_length=MOST_GROUPS, description="The groups that it is in."
+        default_factory=list, max_length=MAX_GROUPS, description="The groups that it is in."
     )
     attributes: IdentityAttributes = Field(default_factory=dict)
 
@@ -174,7 +174,7 @@ class PolicyTestRequest(Strict):
         default_factory=PolicyTestClient, description="The program that asks; by default one without a name."
     )
     token_depth: StrictInt = Field(
-        default=0, ge=0, le=DEEPEST_TOKEN, description="How many times the token was attenuated."
+        default=0, ge=0, le=MAX_TOKEN_DEPTH, description="How many times the token was attenuated."
     )
 
     @model_validator(mode="after")
@@ -222,8 +222,8 @@ class PolicyTestReport(Strict):
     results: list[PolicyTestResult] = Field(description="Each test's, in their order.")
 
 
-MOST_TESTS = 50
-LONGEST_TEXT = 20_000
+MAX_TESTS = 50
+MAX_TEXT_LENGTH = 20_000
 EXAMPLE_TEXT = """\
 @reason("Refunds above 100 need a second pair of eyes.")
 @require_approval("finance-leads")
@@ -251,7 +251,7 @@ PolicyStatus = TypeAliasType(
 )
 PolicyText = Annotated[
     str,
-    StringConstraints(min_length=1, max_length=LONGEST_TEXT),
+    StringConstraints(min_length=1, max_length=MAX_TEXT_LENGTH),
     CleanText,
     Field(
         description="Exactly one Cedar statement; see `docs/policy-reference.md`.", examples=[EXAMPLE_TEXT]
@@ -259,7 +259,7 @@ PolicyText = Annotated[
 ]
 PolicyTests = Annotated[
     list[PolicyTest],
-    Field(max_length=MOST_TESTS, description="What it is to decide; every publish runs them."),
+    Field(max_length=MAX_TESTS, description="What it is to decide; every publish runs them."),
 ]
 
 

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.access.policy.checking import Report, check_types, reads_arguments
 from app.access.policy.compiled import Mode, PublishedPolicy
 from app.access.policy.evaluator import Rules
-from app.access.policy.references import MOST_TOOLS, StoredTool, reached_tools, unknown_names
+from app.access.policy.references import MAX_TOOLS, StoredTool, reached_tools, unknown_names
 from app.access.policy.text import Finding, Refused, Statement, odd, read_statement
 from app.db.versions import move_versions
 from app.domain.access import POLICY_SET_ID
@@ -150,7 +150,7 @@ async def _report(session: AsyncSession, text: str) -> Report:
     report = await asyncio.to_thread(_check, statement, tools)
     if more:
         detail = (
-            f"This reaches more than {MOST_TOOLS} tools; against the schemas of the rest it was not checked."
+            f"This reaches more than {MAX_TOOLS} tools; against the schemas of the rest it was not checked."
         )
         report.warnings.append(Finding("not_all_checked", detail, statement.parts.start))
     report.warnings += await unknown_names(session, statement)

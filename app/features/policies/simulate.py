@@ -95,8 +95,8 @@ async def arguments_of(session: AsyncSession, sealer: Sealer, calls: Sequence[An
     return found
 
 
-MOST_CALLS = 20_000
-LONGEST_S = 15.0
+MAX_CALLS = 20_000
+MAX_DURATION_S = 15.0
 _AT_ONCE = 500
 _READ_AT_ONCE = 100
 
@@ -213,11 +213,11 @@ class Simulation:
     async def run(self, since: datetime, until: datetime) -> Tally:
         """Replay the newest calls of a span of time, as many as can be in the time that there is."""
         started = monotonic()
-        calls, self.tally.complete = await newest_calls(self._session, since, until, MOST_CALLS)
+        calls, self.tally.complete = await newest_calls(self._session, since, until, MAX_CALLS)
         if calls:
             self.tally.first = calls[0].time
         for first in range(0, len(calls), _AT_ONCE):
-            if monotonic() - started > LONGEST_S:
+            if monotonic() - started > MAX_DURATION_S:
                 # What was replayed is told; the newest were not.
                 self.tally.complete = False
                 break

@@ -19,7 +19,12 @@ from app.features.audit.record import record
 from app.features.policies.queries import published_policies
 from app.features.policies.service import check_text
 from app.features.policies.simulate import Simulation
-from app.features.policies.simulate_schemas import LONGEST, PolicySimulation, SimulatedChange, SimulateRequest
+from app.features.policies.simulate_schemas import (
+    MAX_WINDOW,
+    PolicySimulation,
+    SimulatedChange,
+    SimulateRequest,
+)
 from app.http.authorization import Caller, Permission, requires
 from app.http.problems import COMMON_PROBLEMS
 from app.http.runtime import CurrentRuntime
@@ -98,8 +103,8 @@ def _since(body: SimulateRequest, until: datetime) -> datetime:
         return until - timedelta(days=body.days or 0)
     if body.since >= until:
         raise Invalid.field("/since", "in_the_future", "The time has not come yet.")
-    if until - body.since > LONGEST:
-        raise Invalid.field("/since", "too_early", f"At most {LONGEST.days} days can be replayed.")
+    if until - body.since > MAX_WINDOW:
+        raise Invalid.field("/since", "too_early", f"At most {MAX_WINDOW.days} days can be replayed.")
     return body.since
 
 

@@ -14,9 +14,9 @@ from app.features.policies.simulate import ChangedCall, Judged, Tally
 from app.http.schemas import Strict, Time, rule
 from app.lib.ids import EventId, IdentityId, PolicyId, ServerId, TokenId
 
-LONGEST = timedelta(days=31)
-MOST_CHANGES = 50
-MOST_SHOWN = 1_000
+MAX_WINDOW = timedelta(days=31)
+MAX_CHANGES = 50
+MAX_SHOWN = 1_000
 _POLICY = "pol_01jdpnwz00e008000000000000"
 _TEXT = 'forbid (principal, action == Action::"call_tool", resource == Tool::"git/git_push");'
 
@@ -70,10 +70,10 @@ class SimulateRequest(Strict):
         },
     )
     changes: list[SimulatedChange] = Field(
-        min_length=1, max_length=MOST_CHANGES, description="The changes, all at once."
+        min_length=1, max_length=MAX_CHANGES, description="The changes, all at once."
     )
     days: StrictInt | None = Field(
-        default=None, ge=1, le=LONGEST.days, description="Replay the calls of so many days."
+        default=None, ge=1, le=MAX_WINDOW.days, description="Replay the calls of so many days."
     )
     since: Time | None = Field(
         default=None, description="Replay the calls since this time, at most 31 days ago; in place of `days`."
@@ -81,7 +81,7 @@ class SimulateRequest(Strict):
     limit: StrictInt = Field(
         default=100,
         ge=0,
-        le=MOST_SHOWN,
+        le=MAX_SHOWN,
         description="How many of the calls that change are listed, newest first.",
     )
 

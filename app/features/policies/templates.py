@@ -11,15 +11,15 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
-from app.access.policy.scope import MOST_GROUP_NAME, MOST_REASON
+from app.access.policy.scope import MAX_GROUP_NAME_LENGTH, MAX_REASON_LENGTH
 from app.access.policy.vocabulary import quoted
 from app.features.servers.schemas import Slug
 from app.http.schemas import CleanText, Strict
 from app.http.selectors import ToolName
 from app.lib.ids import GROUP, GroupId, format_id
 
-MOST_ALTERNATIVES = 40
-LARGEST_LIMIT = Decimal("922337203685477.5807")
+MAX_ALTERNATIVES = 40
+MAX_LIMIT = Decimal("922337203685477.5807")
 
 _WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _RESERVED = frozenset(
@@ -45,13 +45,16 @@ def _directory(path: str) -> str:
 
 
 def _exact(limit: Decimal) -> Decimal:
-    if not limit.is_finite() or abs(limit) > LARGEST_LIMIT or limit != limit.quantize(Decimal("0.0001")):
+    if not limit.is_finite() or abs(limit) > MAX_LIMIT or limit != limit.quantize(Decimal("0.0001")):
         raise ValueError("a number that Cedar can hold: at most four places, and below 922337203685478")
     return limit
 
 
 GroupName = Annotated[
-    str, StringConstraints(min_length=1, max_length=MOST_GROUP_NAME), AfterValidator(_printable), CleanText
+    str,
+    StringConstraints(min_length=1, max_length=MAX_GROUP_NAME_LENGTH),
+    AfterValidator(_printable),
+    CleanText,
 ]
 Directory = Annotated[
     str, StringConstraints(min_length=1, max_length=500), AfterValidator(_directory), CleanText
@@ -67,7 +70,9 @@ class Anywhere(Strict):
     server: Slug | None = Field(default=None, description="Only tools of the server with this slug.")
     tool: ToolName | None = Field(default=None, description="Only this tool; needs `server`.")
     reason: (
-        Annotated[str, StringConstraints(min_length=1, max_length=MOST_REASON), AfterValidator(_printable)]
+        Annotated[
+            str, StringConstraints(min_length=1, max_length=MAX_REASON_LENGTH), AfterValidator(_printable)
+        ]
         | None
     ) = Field(default=None, description="What whoever is denied or asked is told.")
 
@@ -121,7 +126,7 @@ class ArgumentLimit(OneTool):
 class AllowedPaths(OneTool):
     """Directories that a path must lie in. One with `..` in it is refused, and a call without it."""
 
-    directories: Annotated[list[Directory], Field(min_length=1, max_length=MOST_ALTERNATIVES)] = Field(
+    directories: Annotated[list[Directory], Field(min_length=1, max_length=MAX_ALTERNATIVES)] = Field(
         description="The directories, with all that is in them."
     )
 
@@ -129,7 +134,7 @@ class AllowedPaths(OneTool):
 class AllowedHosts(OneTool):
     """Hosts that a URL must lead to, by https. Anything else is refused, and a call without it."""
 
-    hosts: Annotated[list[Host], Field(min_length=1, max_length=MOST_ALTERNATIVES)] = Field(
+    hosts: Annotated[list[Host], Field(min_length=1, max_length=MAX_ALTERNATIVES)] = Field(
         description="Each host in full, in lower case, with a port if it is not 443."
     )
 

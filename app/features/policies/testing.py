@@ -161,7 +161,7 @@ def _described(asked: PolicyTestOwner, kind: str, owner: Identity | None) -> Ide
     )
 
 
-MOST_RUN = 2_000
+MAX_RUN = 2_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,8 +219,8 @@ async def run_all(
     cases = cases_of(policy.id, "", tests)
     for others in await published_tests(session, but=policy.id):
         cases += cases_of(others.policy_id, others.name, others.tests)
-    if len(cases) > MOST_RUN:
-        detail = f"All that is published would have {len(cases)} tests together, and {MOST_RUN} can be run."
+    if len(cases) > MAX_RUN:
+        detail = f"All that is published would have {len(cases)} tests together, and {MAX_RUN} can be run."
         raise Invalid.field("/tests", "too_many", detail)
     return await _run(session, rules, now, await _set_with(session, policy), cases)
 

@@ -158,13 +158,13 @@ async def test_its_figures_are_those_of_a_recount_by_hand(
     ).json()
     assert [event["changes"]["replayed"] for event in events["items"]] == [len(CALLS) - untold] * 2
     # Of more calls than can be looked at it takes the newest, and says so.
-    monkeypatch.setattr(simulate, "MOST_CALLS", 4)
+    monkeypatch.setattr(simulate, "MAX_CALLS", 4)
     part = await simulated(api, {"policy_id": draft["id"]})
     assert (part["complete"], part["replayed"] + part["not_replayable"]["calls"]) == (False, 4)
     assert part["first"] > found["first"]
     # Nor for longer than may be, the oldest first.
     monkeypatch.setattr(simulate, "_AT_ONCE", 2)
-    monkeypatch.setattr(simulate, "monotonic", count(step=simulate.LONGEST_S * 0.6).__next__)
+    monkeypatch.setattr(simulate, "monotonic", count(step=simulate.MAX_DURATION_S * 0.6).__next__)
     short = await simulated(api, {"policy_id": draft["id"]})
     assert (short["complete"], short["first"]) == (False, part["first"])
     assert short["replayed"] + short["not_replayable"]["calls"] == 2

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from app.access.policy.checking import KnownTool, check_types
 from app.access.policy.text import Statement, read_statement
 from app.domain.arguments import ArgumentKind, ArgumentType
-from app.features.policies.templates import MOST_ALTERNATIVES, TEMPLATES
+from app.features.policies.templates import MAX_ALTERNATIVES, TEMPLATES
 from tests.features.principals import pointers
 
 PATH = "/api/v1/policies/templates"
@@ -133,7 +133,7 @@ def test_numbers_stay_below_their_limit(value: int | None, is_allowed: bool) -> 
 
 
 def test_as_many_alternatives_as_can_be_given_can_be_kept() -> None:
-    names = [f"host-{number}.example.com" for number in range(MOST_ALTERNATIVES)]
+    names = [f"host-{number}.example.com" for number in range(MAX_ALTERNATIVES)]
     for name, values in (
         ("allowed-hosts", {"hosts": names}),
         ("allowed-paths", {"directories": [f"/{n}" for n in names]}),

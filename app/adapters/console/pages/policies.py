@@ -49,7 +49,7 @@ from app.features.policies.schemas import (
 )
 from app.features.policies.service import check_text
 from app.features.policies.simulate_routes import simulate_policies
-from app.features.policies.simulate_schemas import LONGEST, PolicySimulation, SimulateRequest
+from app.features.policies.simulate_schemas import MAX_WINDOW, PolicySimulation, SimulateRequest
 from app.http.authorization import Permission
 from app.http.request_limits import BODY_LIMIT
 from app.http.runtime import CurrentRuntime, Runtime
@@ -60,7 +60,7 @@ HOME = "/console/policies"
 
 NEW = f"{HOME}/new"
 
-SPANS = (1, 7, 14, LONGEST.days)
+SPANS = (1, 7, 14, MAX_WINDOW.days)
 
 """How many days of calls can be replayed."""
 
