@@ -74,7 +74,7 @@ class Report:
     permits: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class _Variant:
     """One way to look at a statement: for some actions, with what is settled of its conditions, and one schema."""
 
@@ -250,12 +250,22 @@ def _variants(statement: Statement, tools: Sequence[KnownTool]) -> dict[_Variant
         return found
     policy = _for_acts(policy, [Act.CALL_TOOL])
     names = _argument_names(statement)
+    about = [
+        each
+        for tool in tools[:1]
+        for condition in statement.parts.conditions
+        for each in _about_tool(condition, tool)
+    ]
+    known: dict[tuple[object, ...], _Variant] = {}
     for tool in tools:
         read = tool.parameters if names is None else {k: v for k, v in tool.parameters.items() if k in names}
-        settled = replace(policy, clauses=_settled(policy.clauses, tool))
-        variant = _Variant(settled, schema_text(read), untyped_arguments(read))
-        if variant in found or len(found) < MAX_VARIANTS:
-            found.setdefault(variant, []).append(tool)
+        key = (schema_text(read), untyped_arguments(read), *(_truth(each, tool) for each in about))
+        if key not in known and len(found) < MAX_VARIANTS:
+            settled = replace(policy, clauses=_settled(policy.clauses, tool))
+            known[key] = _Variant(settled, schema_text(read), untyped_arguments(read))
+            found[known[key]] = []
+        if key in known:
+            found[known[key]].append(tool)
     if not tools:
         found[_Variant(policy, schema_text(), lenient=None)] = []
     return found
@@ -331,6 +341,15 @@ def _unchecked_arguments(statement: Statement, tools: Sequence[KnownTool]) -> li
             detail = f"Some tool gives the argument {name} no single type, so its use could not be checked."
             found.append(Finding("untyped_argument", detail, offset))
     return found
+
+
+def _about_tool(node: Located, tool: KnownTool) -> Iterator[pst.Expr]:
+    """The expressions that speak of the tool itself. Any tool will do to find them."""
+    if _truth(node.expr, tool) is not None:
+        yield node.expr
+        return
+    for part in node.parts:
+        yield from _about_tool(part, tool)
 
 
 def _settled(node: Any, tool: KnownTool) -> Any:
