@@ -96,7 +96,7 @@ async def test_a_database_that_takes_no_rows_is_not_connected_to_without_a_pause
     assert_paused(opened)
 
 
-async def test_a_call_whose_commit_warns_does_not_run_and_is_told_as_not_forwarded(
+async def test_a_call_whose_commit_warns_does_not_run_and_is_recorded_as_not_forwarded(
     database_url: str, connection: Connection
 ) -> None:
     """So PostgreSQL answers a wait for a standby that was cancelled."""

@@ -277,9 +277,7 @@ async def test_an_event_is_proven_to_whoever_has_the_key(connection: "Connection
         assert (await run("prove", unfit))[0] == 2
 
 
-async def test_files_that_somebody_made_up_are_refused_in_one_line(
-    connection: "Connection", run: Run
-) -> None:
+async def test_forged_files_are_refused_in_one_line(connection: "Connection", run: Run) -> None:
     kept = await keep(run)
     await run("export", "all.ndjson")
     head = json.loads(get("all.ndjson.proof").splitlines()[0])

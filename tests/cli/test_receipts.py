@@ -85,7 +85,7 @@ def test_a_genuine_one_is_summed_up_on_a_machine_that_has_nothing_but_the_keys(
         assert run(*words).returncode == 2
 
 
-def test_what_is_wrong_is_named_and_told_from_what_cannot_be_looked_at(tmp_path: Path, keys: str) -> None:
+def test_what_is_wrong_is_named_and_differs_from_what_cannot_be_read(tmp_path: Path, keys: str) -> None:
     def attempt(text: str, keys: str = keys) -> tuple[int, str]:
         (tmp_path / "receipt").write_text(text)
         with pytest.raises(CannotStart) as fault:

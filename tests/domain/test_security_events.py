@@ -74,7 +74,7 @@ def names(subject: Subject) -> set[str]:
 
 
 @given(ANYTHING | NEARLY)
-def test_whatever_it_is_it_names_what_it_says_or_is_refused(value: object) -> None:
+def test_any_subject_names_what_it_says_or_is_refused(value: object) -> None:
     try:
         subject = read_subject(value)
     except Unreadable:

@@ -44,7 +44,7 @@ async def watched(database_url: str) -> AsyncIterator[list[int]]:
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-async def test_hundreds_at_once_after_a_start_are_served_or_told_when_to_come_again(
+async def test_hundreds_at_once_after_a_start_are_served_or_get_a_time_to_retry(
     database_url: str,
 ) -> None:
     with gateways(database_url, 1, SCOPEGATE_DATABASE_POOL_SIZE=str(POOL)) as [gateway]:

@@ -96,7 +96,7 @@ async def test_two_authorization_headers_are_refused() -> None:
         assert answer.status_code == 400
 
 
-async def test_too_many_unknown_tokens_are_told_to_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_too_many_unknown_tokens_have_to_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     async def exhausted(*_: object) -> None:
         raise TooManyLookups
 

@@ -66,7 +66,7 @@ async def test_a_grant_of_one_name_gives_no_other_that_looks_like_it(path: str) 
 
 
 @pytest.mark.parametrize("path", ["/mcp/calc", "/mcp"])
-async def test_a_changed_definition_is_hidden_until_somebody_approves_it(path: str) -> None:
+async def test_a_changed_definition_is_hidden_until_it_is_approved(path: str) -> None:
     async with fleet() as (world, seen, client):
         approved = dict(world.store.servers["calc"].tools)
         held = replace(approved["höher"], state=ToolState.QUARANTINED)

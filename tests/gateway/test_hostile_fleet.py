@@ -51,7 +51,7 @@ ASKING = [
 ]
 
 
-async def test_a_wrong_answer_is_502_whatever_was_asked() -> None:
+async def test_a_wrong_answer_is_502_for_every_request() -> None:
     bad: Any = None
 
     async def script(message: dict[str, Any], receive: Any, send: Any) -> None:
@@ -70,7 +70,7 @@ async def test_a_wrong_answer_is_502_whatever_was_asked() -> None:
                 assert list(world.store.outcomes.values()) == ["error"], kind
 
 
-async def test_statuses_that_must_not_pass_are_502_whatever_was_asked() -> None:
+async def test_statuses_that_must_not_pass_are_502_for_every_request() -> None:
     status = 0
 
     async def script(message: dict[str, Any], receive: Any, send: Any) -> None:
@@ -107,7 +107,7 @@ HIDDEN_IN = {
 
 
 @pytest.mark.parametrize("streamed", [False, True])
-async def test_our_credential_does_not_come_back_whatever_was_asked(streamed: bool) -> None:
+async def test_our_credential_does_not_come_back_for_any_request(streamed: bool) -> None:
     hidden: Any = {}
 
     async def script(message: dict[str, Any], receive: Any, send: Any) -> None:
@@ -195,7 +195,7 @@ ODD = [
 
 @pytest.mark.parametrize("path", ["/mcp", "/mcp/calc"])
 @pytest.mark.parametrize("version", [MODERN, LEGACY])
-async def test_odd_messages_beside_the_answer_are_no_fault_of_ours(path: str, version: str) -> None:
+async def test_odd_messages_next_to_the_answer_are_no_fault_of_ours(path: str, version: str) -> None:
     odd = b""
 
     async def script(message: dict[str, Any], receive: Any, send: Any) -> None:

@@ -205,7 +205,7 @@ def test_a_credential_is_known_without_the_word_before_it(value: str) -> None:
         assert b"s3cret" not in answered.scrub(json.dumps(told).encode())
 
 
-async def test_our_credential_does_not_come_back_beside_the_data() -> None:
+async def test_our_credential_does_not_come_back_next_to_the_data() -> None:
     async def script(message: dict[str, Any], receive: Any, send: Any) -> None:
         await send_events(send, b": " + CREDENTIAL + b"\n\n", b"id: " + CREDENTIAL + b"\n" + event(answer()))
 
@@ -306,7 +306,7 @@ async def test_a_servers_requests_of_unknown_methods_are_answered_and_not_passed
 
 
 @pytest.mark.parametrize("kind", ["eof", "silent-close", "html", "huge-event"])
-async def test_a_stream_that_breaks_is_told(kind: str) -> None:
+async def test_a_stream_that_breaks_is_reported(kind: str) -> None:
     async def script(message: dict[str, Any], receive: Any, send: Any) -> None:
         if kind == "eof":
             await send_events(send, b'data: {"jsonrpc"')

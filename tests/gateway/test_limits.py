@@ -45,7 +45,7 @@ def sibling(world: World, text: str) -> str:
     return other
 
 
-async def test_a_token_that_calls_too_often_is_told_when_to_come_back(
+async def test_a_token_that_calls_too_often_gets_a_time_to_retry(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     clock = Clock(monkeypatch)

@@ -114,7 +114,7 @@ async def test_signs_of_life_do_not_prolong_a_call_for_ever(path: str, tool: str
         assert world.store.outcomes[world.store.admitted("tool.call")[-1].id] == "error"
 
 
-async def test_a_stream_that_listens_ends_in_time_however_much_it_is_told() -> None:
+async def test_a_stream_that_listens_ends_in_time_however_much_it_receives() -> None:
     times = CallTimes(listen=Timeouts(first_byte=60, idle=None, total=1.0))
 
     async def script(message: dict[str, Any], receive: Any, send: Any) -> None:

@@ -58,7 +58,7 @@ async def ending(how: str) -> AsyncIterator[tuple[str, Server]]:
 @pytest.mark.parametrize("version", [LEGACY, MODERN])
 @pytest.mark.parametrize("how", ["closed", "reset"])
 @pytest.mark.parametrize("kept", [False, True], ids=["new connection", "kept connection"])
-async def test_a_call_that_was_received_is_sent_once_and_its_caller_told(
+async def test_a_call_that_was_received_is_sent_once_and_its_caller_gets_an_error(
     kept: bool, how: str, version: str
 ) -> None:
     send = post if version == LEGACY else post_modern

@@ -123,7 +123,7 @@ async def test_a_client_that_asks_first_is_told_to_go_on_when_its_body_is_wanted
 
 
 @pytest.mark.parametrize("way", ["at once", "long"])
-async def test_a_client_that_asked_first_and_was_not_told_is_not_kept(way: str) -> None:
+async def test_a_client_that_asked_first_and_got_no_answer_is_not_kept(way: str) -> None:
     async def refuses(_scope: Any, _receive: Any, send: Any) -> None:
         if way == "long" or not send.at_once(401, LINES, b"no"):
             await send(start((b"content-length", b"2"), status=401))

@@ -122,7 +122,7 @@ def endless(seen: Seen) -> Asgi:
 @pytest.mark.parametrize(
     "begun", [b"G", b"GET / HTTP/1.1\r\nHost: x\r\nX-Slow: ", b"POST / HTTP/1.1\r\nHost: x\r\n"]
 )
-async def test_a_head_that_never_ends_is_told_off_and_closed(begun: bytes) -> None:
+async def test_a_head_that_never_ends_is_refused_and_closed(begun: bytes) -> None:
     seen = Seen()
     async with serving(echo(seen), head=0.1) as port, connected(port) as (reader, writer):
         writer.write(begun)
@@ -154,7 +154,7 @@ async def test_a_connection_that_rests_is_closed_after_the_idle_time_and_not_bef
         assert await rest(reader) == b""
 
 
-async def test_a_body_that_never_ends_is_told_off_and_its_task_is_told() -> None:
+async def test_a_body_that_never_ends_is_refused_and_its_task_is_notified() -> None:
     seen = Seen()
     async with serving(echo(seen), request=0.1) as port, connected(port) as (reader, writer):
         writer.write(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nabc")
@@ -326,7 +326,7 @@ async def test_a_slow_reader_that_does_read_gets_all_of_it() -> None:
 
 
 @pytest.mark.parametrize("begun", [b"", b"GET / HTTP/1.1\r\n"], ids=["rests", "begins"])
-async def test_a_new_connection_takes_the_place_of_one_that_nobody_works_on(begun: bytes) -> None:
+async def test_a_new_connection_takes_the_place_of_an_idle_one(begun: bytes) -> None:
     async with serving(echo(Seen()), most=1) as port, connected(port) as (first, writer):
         writer.write(GET)
         assert b" 200 " in await answered(first)
@@ -337,7 +337,7 @@ async def test_a_new_connection_takes_the_place_of_one_that_nobody_works_on(begu
             assert await rest(first) == b""
 
 
-async def test_past_the_limit_nobody_loses_the_place_that_they_use() -> None:
+async def test_past_the_limit_no_one_loses_the_place_that_they_use() -> None:
     seen = Seen()
     async with serving(endless(seen), most=1) as port, connected(port) as (first, writer):
         writer.write(GET)

@@ -128,7 +128,7 @@ async def test_a_real_provider_arms_syncs_and_calls(
     assert len(set(upstream.heard)) == 1
 
 
-async def test_each_caller_is_armed_anew_at_once_and_nothing_of_it_is_kept_readable(
+async def test_each_caller_gets_a_new_token_at_once_and_nothing_of_it_is_kept_readable(
     database_url: str,
     owner: Account,
     sessions: async_sessionmaker[AsyncSession],

@@ -132,7 +132,7 @@ async def test_a_form_decides_from_a_page_of_ours_of_this_session_and_revision_a
     assert await desk.state(approval) == "pending"
 
 
-async def test_who_may_not_decide_or_see_is_told_no_more_than_that(
+async def test_who_may_not_decide_or_see_learns_no_more_than_that(
     grace: httpx2.AsyncClient, desk: Desk, new_browser: NewBrowser, provider: SigningProvider
 ) -> None:
     own, theirs = await desk.asked(), await desk.asked(approver_group_id=None)
@@ -193,7 +193,7 @@ async def test_one_that_is_over_or_of_no_use_says_so_and_has_no_form(
     assert "expired" in expired.text
 
 
-def test_whatever_shows_nothing_or_turns_the_line_around_is_shown_by_its_code() -> None:
+def test_invisible_and_reversing_characters_are_shown_by_their_code() -> None:
     for code in range(sys.maxunicode + 1):
         char = chr(code)
         if unicodedata.category(char) in {"Cc", "Cf", "Zl", "Zp", "Zs"} and char not in " \n":

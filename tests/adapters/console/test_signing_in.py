@@ -195,7 +195,7 @@ async def test_an_answer_that_comes_to_another_providers_address_is_refused(
     assert [form["redirect_uri"] for _, form in provider.redeemed] == [theirs["redirect_uri"]]
 
 
-async def test_an_id_token_that_is_not_for_us_and_now_signs_nobody_in(
+async def test_an_id_token_that_is_not_for_us_and_now_signs_no_one_in(
     new_browser: NewBrowser, provider: SigningProvider, desk: Desk
 ) -> None:
     browser = new_browser()

@@ -35,7 +35,7 @@ async def test_of_what_only_one_can_have_one_gets_it(scim: httpx2.AsyncClient, s
     assert len(await links(sessions, provider_of(scim))) == 4
 
 
-async def test_whoever_is_deactivated_stays_so_whatever_comes_at_once(
+async def test_the_deactivated_stay_so_through_concurrent_requests(
     scim: httpx2.AsyncClient, api: httpx2.AsyncClient
 ) -> None:
     shown = await create(scim, user("ada"))

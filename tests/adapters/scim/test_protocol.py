@@ -374,7 +374,7 @@ async def test_a_bulk_request_undoes_what_failed_and_keeps_the_rest(
     assert [one["status"] for one in answer.json()["Operations"]] == ["201", "409"]
 
 
-async def test_what_is_recorded_names_nobody(
+async def test_what_is_recorded_names_no_one(
     scim: httpx2.AsyncClient, api: httpx2.AsyncClient, sessions: Sessions
 ) -> None:
     shown = await create(scim, user("quaxolotl"))

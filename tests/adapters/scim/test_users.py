@@ -218,7 +218,7 @@ async def test_names_are_taken_within_a_directory_and_by_its_living_users_alone(
     assert (await identity_of(api, by_hand))["status"] == "active"
 
 
-async def test_whoever_signed_in_before_is_adopted_and_whoever_ended_stays_ended(
+async def test_who_signed_in_before_is_adopted_and_who_ended_stays_ended(
     new_scim: NewScim, api: httpx2.AsyncClient, sessions: Sessions
 ) -> None:
     scim, other = await new_scim("one", link_attribute="userName"), await new_scim("two")

@@ -238,7 +238,7 @@ async def test_a_part_of_a_subject_that_is_critical_and_not_gone_by_leaves_the_e
     assert await world.standing(ada) == "active"
 
 
-async def test_one_word_for_a_hundred_and_more_is_about_nobody(
+async def test_one_word_for_a_hundred_and_more_is_about_no_one(
     world: World, transmitter: Transmitter
 ) -> None:
     async with world.sessions() as session:

@@ -151,7 +151,7 @@ async def test_the_service_asks_by_itself_once_a_stream_is_there_and_with_whatev
         assert (access and access.token, ACCESS_TOKEN in repr(access)) == (ACCESS_TOKEN, False)
 
 
-async def test_nobody_waits_for_the_keys_of_another_transmitter_and_no_fault_ends_the_loop(
+async def test_no_one_waits_for_the_keys_of_another_transmitter_and_no_fault_ends_the_loop(
     polled: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     it = polled.transmitter

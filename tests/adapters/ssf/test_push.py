@@ -190,7 +190,7 @@ async def test_hostile_events_are_refused_in_the_terms_of_the_protocol_and_leave
     assert sum(row.event_count for row in refused) == len(WRONG)
 
 
-async def test_whoever_may_not_push_is_told_so_and_nothing_is_looked_at(world: World) -> None:
+async def test_who_may_not_push_is_refused_and_nothing_is_looked_at(world: World) -> None:
     await world.person(("oidc", "ada"))
     event, peppers = said(world.transmitter), Peppers([KEY.encode()])
     nobody = await make_account(world.sessions, peppers, "provisioner")

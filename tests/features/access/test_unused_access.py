@@ -94,7 +94,7 @@ async def applied(
     return [(item["grant_id"], item["outcome"]) for item in answer.json()["items"]]
 
 
-async def test_grants_are_told_of_with_what_was_used_and_narrowed_to_that_on_a_call(
+async def test_grants_are_listed_with_what_was_used_and_narrowed_to_that_on_a_call(
     api: httpx2.AsyncClient, sessions: Sessions
 ) -> None:
     here = await place(api)
@@ -276,7 +276,7 @@ async def test_a_grant_whose_beginning_was_moved_is_not_judged_by_when_it_gave_n
     assert datetime.fromisoformat(unknown[lately["id"]]["observed_since"]) == week_ago
 
 
-async def test_nothing_is_applied_that_rests_on_servers_which_changed_meanwhile(
+async def test_nothing_is_applied_that_rests_on_servers_which_changed_since(
     api: httpx2.AsyncClient, sessions: Sessions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     here = await place(api)
@@ -352,7 +352,7 @@ async def test_tokens_that_nobody_used_are_told_of_page_by_page(
     assert await report(api, grant_id="grant_01jdpnwz00e008000000000000") == {}
 
 
-async def test_who_may_not_grant_applies_nothing_and_what_is_malformed_is_told(
+async def test_who_may_not_grant_applies_nothing_and_what_is_malformed_is_reported(
     api: httpx2.AsyncClient, api_as: ApiAs, sessions: Sessions
 ) -> None:
     here = await place(api)

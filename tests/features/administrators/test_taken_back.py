@@ -26,7 +26,7 @@ async def test_a_token_of_before_opens_nothing_and_one_of_after_does(
     assert (await client(claims("bea", "sg-admins")).get("/api/v1/me")).status_code == 200
 
 
-async def test_a_sign_in_that_is_under_way_meanwhile_is_taken_back_too(
+async def test_a_sign_in_that_is_under_way_at_the_time_is_taken_back_too(
     client: ClientOf, sessions: Sessions, provider: Provider
 ) -> None:
     assert (await client(claims("ada", "sg-admins")).get("/api/v1/me")).status_code == 200

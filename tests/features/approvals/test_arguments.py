@@ -45,7 +45,7 @@ async def test_those_who_decide_read_the_arguments_while_they_can_and_that_is_on
     assert (await desk.signed_in(grace).get(where)).status_code == 403
 
 
-async def test_nobody_else_reads_them_without_the_permission(desk: Desk) -> None:
+async def test_no_one_else_reads_them_without_the_permission(desk: Desk) -> None:
     asked, late = await desk.asked(), await desk.asked(expires_at=datetime.now(UTC) - timedelta(seconds=1))
     for one in (asked, late):
         await keep(desk, one)

@@ -60,7 +60,7 @@ async def test_a_member_of_the_group_reads_what_is_asked_and_approves(desk: Desk
     )  # fmt: skip
 
 
-async def test_of_two_who_decide_at_once_one_does_and_the_other_is_told(desk: Desk) -> None:
+async def test_of_two_who_decide_at_once_one_does_and_the_other_gets_a_conflict(desk: Desk) -> None:
     other = await desk.world.person()
     await desk.join(other)
     for _ in range(5):
@@ -76,7 +76,7 @@ async def test_of_two_who_decide_at_once_one_does_and_the_other_is_told(desk: De
         assert len(await desk.world.actions(asked.id)) == 1
 
 
-async def test_nobody_decides_a_call_of_their_own_in_any_guise(desk: Desk) -> None:
+async def test_no_one_decides_a_call_of_their_own_in_any_guise(desk: Desk) -> None:
     """Not as the person behind the agent, not by an agent or a service account of theirs, whatever their role."""
     ada, world = desk.ada, desk.world
     second = await world.agent(ada)
@@ -101,7 +101,7 @@ async def test_nobody_decides_a_call_of_their_own_in_any_guise(desk: Desk) -> No
     assert [await desk.state(one) for one in (asked, person_asked)] == ["pending", "pending"]
 
 
-async def test_an_agent_that_is_handed_over_to_ask_is_still_of_whoever_had_it(desk: Desk) -> None:
+async def test_an_agent_that_is_handed_over_to_ask_still_counts_for_its_last_owner(desk: Desk) -> None:
     """Since its token was made: whoever had the agent then may have kept it. One that is made later is another's."""
     approver = await desk.world.person()
     owner, agents = a_person(approver, Role.OWNER), f"/api/v1/identities/{shown(desk.agent.id)}"
@@ -120,7 +120,7 @@ async def test_an_agent_that_is_handed_over_to_ask_is_still_of_whoever_had_it(de
     assert (await desk.decide(owner, await desk.asked())).status_code == 200
 
 
-async def test_a_call_with_an_attenuated_token_is_also_of_whoever_it_came_from(desk: Desk) -> None:
+async def test_a_call_with_an_attenuated_token_is_also_of_the_tokens_above_it(desk: Desk) -> None:
     above = await desk.world.issue(desk.ada)
     below = await desk.world.issue(desk.agent, parent_id=above["id"], expires_at=above["expires_at"])
     heir = await desk.world.person()
@@ -133,7 +133,7 @@ async def test_a_call_with_an_attenuated_token_is_also_of_whoever_it_came_from(d
     assert await desk.refused(a_person(desk.ada), asked) == (403, "own_approval")
 
 
-async def test_who_may_neither_see_nor_decide_is_told_of_nothing(desk: Desk) -> None:
+async def test_who_may_neither_see_nor_decide_learns_nothing(desk: Desk) -> None:
     asked, stranger = await desk.asked(), await desk.world.person()
     client = desk.signed_in(a_person(stranger))
     assert (await client.get(path(asked))).status_code == 404
@@ -159,7 +159,7 @@ async def test_a_service_account_of_somebody_else_decides_and_the_local_administ
     assert (decided["state"], decided["decided_by"]["name"]) == ("approved", "decides")
 
 
-async def test_a_program_is_no_member_of_the_groups_of_whoever_answers_for_it(desk: Desk) -> None:
+async def test_a_program_is_no_member_of_the_groups_of_its_owner(desk: Desk) -> None:
     asked = await desk.asked(identity_id=desk.ada.id)
     account = ServiceAccount(name="deploys", owner_id=desk.grace.id, role="issuer")
     await desk.world.add(account, versioned=False)
@@ -204,7 +204,7 @@ async def test_what_is_decided_expired_or_another_revision_stays_as_it_is(desk: 
     assert (await desk.decide(grace, asked, verb, **{"If-Match": '"1"'})).status_code == 200
 
 
-async def test_what_no_call_can_use_any_more_is_told_and_not_approved(desk: Desk) -> None:
+async def test_what_no_call_can_use_any_more_is_shown_and_not_approved(desk: Desk) -> None:
     grace, world = a_person(desk.grace), desk.world
     asked = await desk.asked(tool_risk="destructive")
 

@@ -84,7 +84,7 @@ async def test_a_denial_gives_nothing_and_another_request_may_follow(desk: Desk)
     await asked_for(desk)
 
 
-async def test_nobody_gives_access_to_themselves_or_to_an_agent_of_theirs(desk: Desk) -> None:
+async def test_no_one_gives_access_to_themselves_or_to_an_agent_of_theirs(desk: Desk) -> None:
     """In no guise, whatever their role; nor by handing the agent over meanwhile."""
     await open_up(desk)
     await desk.join(desk.ada)

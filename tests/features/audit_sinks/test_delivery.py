@@ -245,7 +245,7 @@ async def test_an_endpoint_is_left_alone_for_as_long_as_it_asks_and_longer_each_
     assert min(pauses[8:]) >= LONGEST_PAUSE
 
 
-async def test_an_endpoint_that_hangs_holds_up_nobody_and_no_connection_to_the_database(world: World) -> None:
+async def test_an_endpoint_that_hangs_delays_no_other_and_holds_no_database_connection(world: World) -> None:
     async with receiver(None) as hanging, receiver() as quick:
         await world.sink(hanging.url)
         await world.sink(quick.url)

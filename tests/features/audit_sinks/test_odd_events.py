@@ -64,7 +64,7 @@ UNREADABLE = {
 
 
 @pytest.mark.parametrize("changes", UNREADABLE.values(), ids=list(UNREADABLE))
-async def test_changes_that_no_parser_takes_keep_no_event_from_whoever_reads_the_trail(
+async def test_changes_that_no_parser_takes_keep_no_event_from_readers_of_the_log(
     world: World, api: httpx2.AsyncClient, changes: str
 ) -> None:
     async with receiver() as endpoint:

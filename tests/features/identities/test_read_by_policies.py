@@ -107,7 +107,7 @@ async def test_handing_agents_over_needs_it_where_a_policy_reads_their_owner(
     assert not refused(await hr.post(f"{PATH}/{ada['id']}/offboard", json=leaves))
 
 
-async def test_nobody_hands_agents_to_themselves_without_the_permission_to_grant(
+async def test_no_one_hands_agents_to_themselves_without_the_permission_to_grant(
     app: Scopegate, sessions: Sessions, peppers: Peppers, api: httpx2.AsyncClient
 ) -> None:
     """Also where no policy reads an owner: who answers for an agent sees and ends its tokens."""

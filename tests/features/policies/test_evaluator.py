@@ -279,7 +279,7 @@ def test_where_grants_alone_do_not_permit_a_policy_has_to() -> None:
     )
 
 
-def test_a_policy_that_does_not_compile_denies_whatever_it_could_be_about() -> None:
+def test_a_policy_that_does_not_compile_denies_all_that_it_could_be_about() -> None:
     for text in ("forbid (principal, action, resource) when { context.novel ?? 1 };", "",
                  "permit (principal, action, resource);" * 2,
                  '@quota("many") forbid (principal, action == Action::"call_tool", resource);',

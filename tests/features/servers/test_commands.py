@@ -108,7 +108,7 @@ async def test_git_is_given_no_setting_that_runs_a_program(api: httpx2.AsyncClie
         assert (await api.put(path, json=setting(key, "/srv/wiki"))).status_code == 200, key
 
 
-async def test_values_are_given_to_this_very_command_and_shown_to_nobody(
+async def test_values_are_given_to_this_very_command_and_shown_to_no_one(
     api: httpx2.AsyncClient, sessions: Sessions
 ) -> None:
     path = await register(api)

@@ -117,7 +117,7 @@ async def test_no_secret_is_readable_in_the_database(
             assert owner.bearer.split("_")[2] not in dump
 
 
-async def test_nobody_changes_or_ends_their_own_account(api: httpx2.AsyncClient, owner: Account) -> None:
+async def test_no_one_changes_or_ends_their_own_account(api: httpx2.AsyncClient, owner: Account) -> None:
     own = f"{PATH}/{format_id(SERVICE_ACCOUNT, owner.id)}"
     for answer in (
         await api.patch(own, json={"role": "admin"}),

@@ -240,7 +240,7 @@ async def test_no_connection_to_the_database_is_held_while_servers_are_asked(
     assert looked == 1
 
 
-async def test_the_holder_is_told_no_more_of_a_refusal_than_the_gateway_told(
+async def test_the_holder_learns_no_more_of_a_refusal_than_the_gateway_said(
     api: httpx2.AsyncClient, signed_in: SignedIn, sessions: Sessions
 ) -> None:
     me = await person(api)
@@ -267,7 +267,9 @@ async def test_the_holder_is_told_no_more_of_a_refusal_than_the_gateway_told(
     assert (since["state"], since["code"]) == ("ok", "policy_denied")
 
 
-async def test_a_holder_is_not_told_where_a_server_is(api: httpx2.AsyncClient, signed_in: SignedIn) -> None:
+async def test_a_holder_does_not_learn_where_a_server_is(
+    api: httpx2.AsyncClient, signed_in: SignedIn
+) -> None:
     me = await person(api)
     await grant(api, me)
     token, _ = await issued(api, me)

@@ -170,7 +170,7 @@ async def test_what_is_suspended_is_told_of_when_it_is_back_and_who_is_gone_neve
     assert (await notices.round(), await world.told()) == (2, sorted(token(theirs) + grant(right)))
 
 
-async def test_workers_share_very_many_and_wait_for_nobody_who_ends_one(
+async def test_workers_share_very_many_and_wait_for_no_one_who_ends_one(
     world: World, elsewhere: Sessions
 ) -> None:
     await world.webhook(["token.expiring"])

@@ -245,7 +245,7 @@ WHERE t.revoked_at IS NULL AND i.owner_id = :bystander
 @pytest.mark.parametrize(
     "rounds", [2, pytest.param(100, marks=[pytest.mark.slow, pytest.mark.timeout(1800)])]
 )
-async def test_nothing_that_fifty_make_beside_an_offboarding_lives_on(
+async def test_nothing_that_fifty_make_during_an_offboarding_lives_on(
     app: "Scopegate", world: World, peppers: Peppers, rounds: int
 ) -> None:
     random = Random(6)

@@ -118,7 +118,7 @@ async def test_a_link_opens_for_its_recipient_alone(world: World, signed_in: Sig
         assert (await signed_in(a_person(ada)).post(mine(pickup, "/take"))).status_code == 200
 
 
-async def test_no_program_takes_the_place_of_whoever_answers_for_it(
+async def test_no_program_takes_the_place_of_its_owner(
     world: World, signed_in: SignedIn, api_as: ApiAs
 ) -> None:
     ada = await world.person()
@@ -225,7 +225,7 @@ async def test_nothing_waits_after_an_offboarding_even_of_agents_that_go_on(
     assert (await signed_in(a_person(heir)).post(mine(anew, "/take"))).status_code == 200
 
 
-async def test_taking_beside_an_offboarding_leaves_nothing_alive(world: World, signed_in: SignedIn) -> None:
+async def test_taking_during_an_offboarding_leaves_nothing_alive(world: World, signed_in: SignedIn) -> None:
     ada = await world.person()
     client = signed_in(a_person(ada))
     token, pickup = await offered(world, ada)

@@ -118,7 +118,7 @@ async def test_when_it_is_asked_for_is_checked_and_a_past_time_is_at_once(world:
     )
 
 
-async def test_at_its_time_everything_ends_on_behalf_of_whoever_asked(world: World, owner: Account) -> None:
+async def test_at_its_time_everything_ends_on_behalf_of_the_requester(world: World, owner: Account) -> None:
     person, heir = await world.person(), await world.person()
     agent = await world.agent(person)
     tokens = [await world.issue(person), await world.issue(agent)]

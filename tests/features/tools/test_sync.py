@@ -188,7 +188,7 @@ async def test_a_changed_definition_is_quarantined_until_it_is_back_or_approved(
     assert past == ["active", "quarantined", "active", "quarantined", "active"]
 
 
-async def test_a_changed_definition_is_shown_beside_the_approved_one_member_by_member(
+async def test_a_changed_definition_is_compared_with_the_approved_one_by_member(
     api: httpx2.AsyncClient,
 ) -> None:
     schema = {"type": "object", "properties": {"to": {"type": "string"}}, "required": []}

@@ -231,7 +231,7 @@ async def test_a_fault_that_is_no_outage_is_told_with_its_place_alone_and_ends_n
     assert "the words" not in caplog.text
 
 
-async def test_an_endpoint_that_hangs_holds_up_nobody_and_no_connection_to_the_database(
+async def test_an_endpoint_that_hangs_delays_no_other_and_holds_no_database_connection(
     world: World, sessions: async_sessionmaker[AsyncSession]
 ) -> None:
     async with receiver(*[None] * AT_ONCE) as hangs, receiver() as well:

@@ -67,7 +67,7 @@ async def told(api: httpx2.AsyncClient, sessions: Sessions) -> Told:
     return Told(api, sessions)
 
 
-async def test_each_change_of_an_identity_is_told_once(told: Told) -> None:
+async def test_each_change_of_an_identity_is_sent_once(told: Told) -> None:
     ada = await person(told.api, email="ada@example.com")
     about, path = {"identity_id": ada["id"]}, f"identities/{ada['id']}"
     assert await told.since() == [("identity.created", about)]
@@ -95,7 +95,7 @@ async def test_each_change_of_an_identity_is_told_once(told: Told) -> None:
     assert await told.after("POST", f"{path}/erase") == []
 
 
-async def test_each_change_of_a_token_is_told_once_and_those_below_it_are_told_of_too(told: Told) -> None:
+async def test_each_change_of_a_token_and_of_those_below_it_is_sent_once(told: Told) -> None:
     ada = await person(told.api)
     await told.since()
     whose = {"identity_id": ada["id"]}
@@ -129,7 +129,7 @@ async def test_each_change_of_a_token_is_told_once_and_those_below_it_are_told_o
     assert (refused.status_code, await told.since()) == (409, [])
 
 
-async def test_each_change_of_a_grant_is_told_once_and_those_of_a_group_end_with_it(told: Told) -> None:
+async def test_each_change_of_a_grant_is_sent_once_and_those_of_a_group_end_with_it(told: Told) -> None:
     ada, team = await person(told.api), await group(told.api)
     await told.since()
     own = await grant(told.api, ada)
@@ -189,7 +189,7 @@ async def statements(sessions: Sessions) -> AsyncIterator[list[str]]:
         event.remove(engine, "before_cursor_execute", note)
 
 
-async def test_many_tokens_that_end_together_are_told_by_one_statement_and_none_where_nobody_listens(
+async def test_many_tokens_that_end_together_take_one_statement_and_none_without_subscribers(
     sessions: Sessions,
 ) -> None:
     async def end(tokens: int) -> list[str]:
@@ -225,7 +225,7 @@ async def test_many_tokens_that_end_together_are_told_by_one_statement_and_none_
     assert all(owners[row.data["token_id"]] == row.data["identity_id"] for row in rows)
 
 
-async def test_what_was_refused_is_not_told_and_a_repeated_request_not_again(
+async def test_what_was_refused_is_not_sent_and_a_repeated_request_not_again(
     told: Told,
 ) -> None:
     ada = await person(told.api)

@@ -106,7 +106,7 @@ async def test_only_its_own_session_cancels_a_call(monkeypatch: pytest.MonkeyPat
                 await post(client, "/mcp", cancelled(1), mcp_session_id=session)
 
 
-async def test_the_other_workers_are_not_told_without_end() -> None:
+async def test_the_other_workers_are_not_notified_without_end() -> None:
     async with running() as world, world.client(world.store.issue()) as client:
         session = (await post(client, "/mcp", initialize())).headers["mcp-session-id"]
         for id in range(TELLS_A_MINUTE + 5):

@@ -202,7 +202,7 @@ async def test_a_cursor_is_of_use_to_its_token_and_its_list_alone(monkeypatch: p
         assert (await listed(client, method, cursor))["prompts"] == []
 
 
-async def test_a_silent_server_is_told_and_does_not_keep_the_others_waiting(
+async def test_a_silent_server_is_reported_and_does_not_keep_the_others_waiting(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     async def silent(message: dict[str, Any], receive: Any, send: Any) -> None:

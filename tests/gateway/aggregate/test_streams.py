@@ -124,7 +124,7 @@ async def test_a_changed_fleet_is_told_to_streams_of_both_eras(kind: str) -> Non
                 assert (await stream.next())["method"] == "notifications/tools/list_changed"
 
 
-async def test_what_changed_out_of_a_tokens_reach_is_not_told() -> None:
+async def test_what_changed_out_of_a_tokens_reach_is_not_sent() -> None:
     async with running() as world, reference() as (url, _):
         store = world.store
         near, far = (store.register(slug, url, (MODERN,), TOOLS) for slug in ("near", "far"))
@@ -346,7 +346,7 @@ async def test_another_wish_for_the_same_server_takes_up_its_stream_anew_with_bo
                 assert (await told.next())["params"] == {"uri": f"mcp+calc+{uri}"}
 
 
-async def test_what_a_server_says_of_its_lists_is_told_once_however_often_it_says_it() -> None:
+async def test_what_a_server_says_of_its_lists_is_sent_once_however_often_it_says_it() -> None:
     server = Subscribing()
     wanted = {**ALL, "resourceSubscriptions": ["mcp+calc+r://1"]}
     async with fleet(server, MODERN) as (world, _):

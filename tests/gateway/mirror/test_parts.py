@@ -207,7 +207,7 @@ async def test_instructions_are_for_those_who_reach_all_that_they_may_speak_of(v
 @pytest.mark.parametrize("approved", [None, "Use erase with care."])
 @pytest.mark.parametrize("said", ["Use erase.", ["Use erase."]])
 @pytest.mark.parametrize("version", [LEGACY, MODERN])
-async def test_instructions_that_nobody_approved_are_left_out_and_looked_at_again(
+async def test_unapproved_instructions_are_left_out_and_looked_at_again(
     version: str, said: Any, approved: str | None
 ) -> None:
     async def script(message: dict[str, Any], receive: Any, send: Any) -> None:

@@ -27,7 +27,7 @@ async def make_up(connection: "Connection", size: int, place: tuple[int, int, in
 
 
 @pytest.mark.parametrize("size", [2**62, 2**63 - 1, 601])
-async def test_what_nobody_signed_is_named_and_the_log_is_read_by_what_is_signed(
+async def test_what_is_unsigned_is_named_and_the_log_is_read_by_what_is_signed(
     connection: "Connection", size: int
 ) -> None:
     await write(connection, 600)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 LATEST = 2**31 - 1
 
 
-async def test_an_event_of_an_epoch_that_nobody_opened_does_not_end_the_sealing(
+async def test_an_event_of_an_epoch_that_was_never_opened_does_not_end_the_sealing(
     connection: "Connection",
 ) -> None:
     await write(connection, 5)
@@ -29,7 +29,7 @@ async def test_an_event_of_an_epoch_that_nobody_opened_does_not_end_the_sealing(
     assert await size(connection) == 10
 
 
-async def test_an_event_of_an_epoch_that_nobody_opened_does_not_end_a_poll(
+async def test_an_event_of_an_epoch_that_was_never_opened_does_not_end_a_poll(
     api: httpx2.AsyncClient, sessions: Sessions
 ) -> None:
     first = await commit(sessions)

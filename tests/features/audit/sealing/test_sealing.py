@@ -199,7 +199,7 @@ async def test_sealing_goes_on_with_another_key_and_under_another_name(connectio
     assert open_checkpoint(last.note, moved.verifier_keys()[:1])[0].origin == "new.example.com/audit"
 
 
-async def test_what_somebody_puts_ahead_of_the_sealing_stops_it(connection: "Connection") -> None:
+async def test_what_is_put_ahead_of_the_sealing_stops_it(connection: "Connection") -> None:
     """The service's role may add to these tables; whoever has it can add what was never sealed."""
     await connection.execute("INSERT INTO audit_tiles VALUES (0, 0, decode(repeat('00', 8192), 'hex'))")
     with pytest.raises(LogFault, match="no checkpoint"):

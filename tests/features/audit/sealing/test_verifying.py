@@ -122,7 +122,9 @@ async def test_a_deleted_event_is_missed_where_it_was(connection: "Connection") 
     assert named(await verify(connection)) == [("missing", 7, 8, None), ("missing", 249, 250, None)]
 
 
-async def test_two_events_that_changed_places_are_told_from_changed_ones(connection: "Connection") -> None:
+async def test_two_events_that_changed_places_are_not_taken_for_changed_ones(
+    connection: "Connection",
+) -> None:
     await sealed_log(connection)
     one, other = await row_at(connection, 30), await row_at(connection, 60)
     async with tampering(connection):
