@@ -16,7 +16,7 @@ from tests.features.access.aging import age
 from tests.features.principals import Sessions
 from tests.story.service import Service, listener, notes_server, serving, whole_service
 
-PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "narrow-stale-access.md"
+PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "find-unused-access.md"
 COMMANDS = re.findall(r"```sh\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
 
 
