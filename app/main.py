@@ -24,7 +24,6 @@ from app.features.approvals import routes as approvals
 from app.features.audit import proof_routes as audit_proofs
 from app.features.audit import routes as audit
 from app.features.audit_sinks import routes as audit_sinks
-from app.features.grants import preview_routes as grant_previews
 from app.features.grants import routes as grants
 from app.features.groups import end_routes as group_endings
 from app.features.groups import routes as groups
@@ -110,7 +109,6 @@ def _routes() -> tuple[BaseRoute, ...]:
         groups,
         group_endings,
         grants,
-        grant_previews,
         tokens,
         pickups,
         approvals,

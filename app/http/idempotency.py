@@ -25,6 +25,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import Field, SQLModel, col
 from starlette.responses import JSONResponse
 
+from app.db.change import Change
 from app.db.engine import plain_url
 from app.domain.errors import Conflict, Invalid, KeyInFlight, Malformed
 from app.http.authorization import Caller
@@ -36,7 +37,7 @@ REPLAYED = "Idempotency-Replayed"
 
 _KEY = re.compile(r"[!-~]{1,255}")
 _CREATED = 201
-_HANDED_ON = frozenset({"caller", "session", "request", "response"})
+_REQUEST = inspect.Parameter("request", inspect.Parameter.KEYWORD_ONLY, annotation=Request)
 _Arguments = ParamSpec("_Arguments")
 _Run = Callable[[], Coroutine[Any, Any, BaseModel]]
 _Endpoint = Callable[_Arguments, Coroutine[Any, Any, BaseModel]]
@@ -95,22 +96,31 @@ def once(endpoint: _Endpoint[_Arguments]) -> Callable[..., Coroutine[Any, Any, B
     checked, so a repeat gets its answer only while the caller still may.
     """
     signature = inspect.signature(endpoint)
-    if missing := _HANDED_ON - signature.parameters.keys():
-        raise TypeError(f"{endpoint.__name__} needs the parameters {', '.join(sorted(missing))}")
+    given = signature.parameters
+    if "response" not in given or not ("change" in given or {"caller", "session"} <= given.keys()):
+        raise TypeError(
+            f"{endpoint.__name__} needs the parameters response, and change or caller and session"
+        )
 
     @wraps(endpoint)
     async def answer(*, idempotency_key: str | None, **arguments: Any) -> BaseModel | Response:
         # FastAPI passes every argument by its name.
+        request = arguments["request"] if "request" in given else arguments.pop("request")
         run: _Run = partial(cast("Callable[..., Any]", endpoint), **arguments)
         if idempotency_key is None:
             return await run()
-        return await _answer_once(run, **{name: arguments[name] for name in _HANDED_ON})
+        change: Change | None = arguments.get("change")
+        caller = arguments["caller"] if change is None else change.caller
+        session = arguments["session"] if change is None else change.session
+        return await _answer_once(
+            run, caller=caller, session=session, request=request, response=arguments["response"]
+        )
 
     parameter = inspect.Parameter(
         "idempotency_key", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=IdempotencyKey
     )
     answer.__signature__ = signature.replace(  # type: ignore[attr-defined]
-        parameters=[*signature.parameters.values(), parameter]
+        parameters=[*given.values(), *([] if "request" in given else [_REQUEST]), parameter]
     )
     return answer
 

@@ -10,6 +10,7 @@ from fastapi import Depends, Request
 from app.adapters.console.console import Console
 from app.adapters.console.forms import LARGEST, Form, read_form
 from app.crypto.keys import derive_key
+from app.db.change import Change
 from app.domain.errors import Forbidden, Malformed, Unauthenticated
 from app.features.audit.names import names_of
 from app.features.service_accounts.authenticate import refused
@@ -43,6 +44,8 @@ class Submission:
 
     viewer: Viewer
     form: Form
+    change: Change
+    """For the services, written when the request commits."""
 
 
 def signed_in(permission: Permission) -> Any:
@@ -80,7 +83,8 @@ def submitted(permission: Permission, *, largest: int = LARGEST) -> Any:
             raise Forbidden("This form is of another sign-in: open the page again.")
         # For the page of an error, which keeps what was typed. Only now is the form known to be one of ours.
         request.state.form_input = form.pairs
-        return Submission(viewer, form)
+        now = request.app.state.runtime.clock()
+        return Submission(viewer, form, Change(session, viewer.caller, request.state.request_id, now))
 
     check.permission = permission  # type: ignore[attr-defined]
     return Depends(check, scope="function")

@@ -15,6 +15,7 @@ from sqlmodel import col
 
 from app.access.reading import Fleet
 from app.access.unused import GrantFinding, Judge, Proposal, StaleState
+from app.db.change import Change
 from app.domain.errors import FieldError, Invalid
 from app.features.access.unused_schemas import (
     AppliedOutcome,
@@ -26,9 +27,9 @@ from app.features.access.unused_schemas import (
     StaleTokenView,
     proposal_view,
 )
-from app.features.grants.change import Change, change_grants
 from app.features.grants.queries import is_active, lock_grants
 from app.features.grants.schemas import GrantUpdate, GrantView
+from app.features.grants.service import change_grants
 from app.features.tokens.queries import can_reach, of_members
 from app.http.authorization import Caller
 from app.models.access_versions import AccessVersion
@@ -184,7 +185,7 @@ class Applying:
         findings = {found.grant.id: found for found in await judge.findings(active)}
         unmoved = await self._unmoved(findings.values())
         outcomes: list[tuple[UUID, AppliedOutcome]] = []
-        changes: list[Change] = []
+        changes: list[tuple[Grant, GrantUpdate | None]] = []
         for item in body.items:
             grant, found = locked.get(item.grant_id), findings.get(item.grant_id)
             proposal = None if found is None or not unmoved else found.proposal
@@ -193,13 +194,14 @@ class Applying:
             elif proposal is None or proposal.digest != item.proposal_digest:
                 outcomes.append((item.grant_id, "changed"))
             else:
-                change = _change(grant, proposal)
-                changes.append(change)
-                outcomes.append((grant.id, "ended" if change.patch is None else "narrowed"))
+                patch = _patch(proposal)
+                changes.append((grant, patch))
+                outcomes.append((grant.id, "ended" if patch is None else "narrowed"))
         if dry_run:
             return [AppliedView(grant_id=id, outcome=outcome, grant=None) for id, outcome in outcomes]
         because = {"because": "stale", "unused_for_days": body.unused_for_days}
-        await change_grants(self._session, self._caller, changes, self._now, self._request_id, because)
+        change = Change(self._session, self._caller, self._request_id, self._now)
+        await change_grants(change, changes, because)
         return [
             AppliedView(
                 grant_id=id,
@@ -235,14 +237,14 @@ class Applying:
         return all(servers[id].version == version for id, version in versions)
 
 
-def _change(grant: Grant, proposal: Proposal) -> Change:
+def _patch(proposal: Proposal) -> GrantUpdate | None:
+    """What a grant is to become; ``None`` where it is to end."""
     shown = proposal_view(proposal)
     if shown.action == "end":
-        return Change(grant, None)
-    patch = GrantUpdate(
+        return None
+    return GrantUpdate(
         servers=shown.servers, tools=shown.tools, resources=shown.resources, prompts=shown.prompts
     )
-    return Change(grant, patch)
 
 
 def _check_named_once(body: StaleApply) -> None:

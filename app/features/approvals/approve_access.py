@@ -5,6 +5,7 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.db.change import Change, write
 from app.domain.errors import FieldError, Invalid, NotFound
 from app.domain.scopes import AllServers, ListedScope, ScopeEntry, ToolsByNames, ToolSelector, scope_within
 from app.features.approvals.ask import risks_of
@@ -83,7 +84,9 @@ async def _approve_access(
         expires_at=expires_at,
         reason=row.reason,
     )
-    grant = await create_grant(session, caller, order, now, request_id, approval_id=row.id)
+    grant = await create_grant(Change(session, caller, request_id, now), order, approval_id=row.id)
+    # The event of the grant is before that of the decision.
+    await write(session)
     row.grant_id, row.granted_tools, row.granted_expires_at = grant.id, store_tool_selector(tools), expires_at
     # Until when it holds is the grant's to say.
     row.expires_at = None

@@ -1,18 +1,31 @@
-"""Queries of grants."""
+"""Queries of grants. What a grant reaches is the same as the selectors' ``matches`` of the domain."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, and_, func, literal_column, or_, select
+from sqlalchemy import (
+    ColumnElement,
+    Select,
+    Text,
+    and_,
+    cast,
+    func,
+    literal,
+    literal_column,
+    or_,
+    select,
+)
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
-from app.features.grants.reach_queries import reaches_any
 from app.features.grants.schemas import GrantQuery
 from app.http.pagination import Sorts
 from app.models.grants import Grant
 from app.models.servers import Server
+from app.models.tools import Tool
 
 
 def _not_expired(now: datetime | ColumnElement[datetime]) -> ColumnElement[bool]:
@@ -67,11 +80,6 @@ def select_grants(wanted: GrantQuery, now: datetime) -> Select[Grant]:
     return statement
 
 
-async def lock_grant(session: AsyncSession, grant_id: UUID) -> Grant | None:
-    """Read a grant under an exclusive row lock (order: group, identities, grants, tokens)."""
-    return await session.get(Grant, grant_id, with_for_update=True, populate_existing=True)
-
-
 async def lock_grants(session: AsyncSession, ids: Iterable[UUID]) -> dict[UUID, Grant]:
     """Those of these grants that there are, locked in id order."""
     statement = select(Grant).where(col(Grant.id).in_(set(ids))).order_by(col(Grant.id)).with_for_update()
@@ -106,3 +114,38 @@ async def unknown_servers(session: AsyncSession, ids: Iterable[UUID]) -> set[UUI
         return wanted
     statement = select(col(Server.id)).where(col(Server.id).in_(wanted), col(Server.ended_at).is_(None))
     return wanted - set(await session.scalars(statement))
+
+
+def reaches_server() -> ColumnElement[bool]:
+    """Whether the servers of a row of ``grants`` take in a row of ``servers``, by its labels of now."""
+    return _takes_in(cast(col(Server.id), Text), cast(col(Server.labels), JSONB))
+
+
+def reaches_any(server_ids: Sequence[UUID]) -> ColumnElement[bool]:
+    """Whether the servers of a row of ``grants`` take in one of these that live; each is looked up once, not by row."""
+    conditions = []
+    for id in server_ids:
+        of_it = select(col(Server.labels)).where(col(Server.id) == id, col(Server.ended_at).is_(None))
+        labels = of_it.scalar_subquery()
+        conditions.append(and_(labels.is_not(None), _takes_in(literal(str(id), Text), labels)))
+    return or_(*conditions)
+
+
+def reaches_tool() -> ColumnElement[bool]:
+    """Whether the tools of a row of ``grants`` take in a row of ``tools``, by its risk of now."""
+    selector = col(Grant.tools)
+    return or_(
+        selector["kind"].as_string() == "all",
+        selector["names"].has_key(col(Tool.name)),
+        selector["risk"].has_key(col(Tool.risk)),
+    )
+
+
+def _takes_in(server_id: ColumnElement[str], labels: ColumnElement[Any]) -> ColumnElement[bool]:
+    selector = col(Grant.servers)
+    return or_(
+        selector["kind"].as_string() == "all",
+        selector["ids"].has_key(server_id),
+        # No labels select nothing.
+        and_(selector["labels"] != literal({}, JSONB), labels.contains(selector["labels"])),
+    )

@@ -1,14 +1,19 @@
 """Request and answer models of grants."""
 
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, WrapValidator
 from typing_extensions import TypeAliasType
 
+from app.domain.objects import Server, Tool
+from app.domain.risk import Risk
 from app.features.tools.reach_queries import Finding, Reaches, SelectorWarning
-from app.http.pagination import ListQuery
+from app.http.pagination import ListQuery, Page
 from app.http.schemas import LongText, Patch, ShortText, Strict, Time, absent
 from app.http.selectors import (
     ServerSelectorModel,
@@ -19,6 +24,22 @@ from app.http.selectors import (
 )
 from app.lib.ids import ApprovalId, GrantId, GroupId, IdentityId, ServerId
 from app.models.grants import Grant
+
+_MAX_SHOWN = 100
+_PREVIEW_EXAMPLE: dict[str, Any] = {
+    "reaches": {"servers": 1, "tools": 2},
+    "warnings": [],
+    "risks": {"read": 1, "write": 0, "destructive": 1, "unknown": 0},
+    "servers": [
+        {
+            "server_id": "srv_01jdpnwz00e008000000000000",
+            "slug": "git",
+            "enabled": True,
+            "tool_count": 2,
+            "tools": [{"name": "git_log", "risk": "read"}, {"name": "git_reset", "risk": "destructive"}],
+        }
+    ],
+}
 
 GrantStatusName = TypeAliasType(
     "GrantStatusName",
@@ -205,6 +226,94 @@ class GrantView(BaseModel):
             status=status_of(row, now),
             reaches=None if finding is None else finding.reaches,
             warnings=None if finding is None else finding.warnings,
+        )
+
+    @classmethod
+    def page(cls, rows: Sequence[Grant], next_cursor: str | None, now: datetime) -> Page["GrantView"]:
+        """The answer for a page of stored grants."""
+        return Page[GrantView](items=[cls.from_row(row, now) for row in rows], next_cursor=next_cursor)
+
+
+@dataclass(frozen=True, slots=True)
+class ReachedServer:
+    """A server that a grant would select, with the tools that it would give, by name."""
+
+    server: Server
+    tools: tuple[Tool, ...]
+
+
+class GrantPreviewRequest(Strict):
+    """The servers and tools that a grant would be of."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [
+                {
+                    "servers": {"kind": "labels", "labels": {"env": "prod"}},
+                    "tools": {"kind": "risk", "risk": ["read"]},
+                }
+            ]
+        },
+    )
+    servers: ServerSelectorModel
+    tools: ToolSelectorModel
+
+
+ToolsByRiskCounts = TypeAliasType(
+    "ToolsByRiskCounts",
+    Annotated[dict[Risk, int], Field(description="How many tools of each risk.", examples=[{"read": 4}])],
+)
+
+
+class PreviewedTool(BaseModel):
+    """A tool that it would reach."""
+
+    model_config = ConfigDict(extra="forbid")
+    name: str = Field(description="Its name on the server.", examples=["git_log"])
+    risk: Risk
+
+
+class PreviewedServer(BaseModel):
+    """A server that it would reach."""
+
+    model_config = ConfigDict(extra="forbid")
+    server_id: ServerId
+    slug: str = Field(description="What it is called in addresses and tool names.", examples=["git"])
+    enabled: bool = Field(description="Whether the server takes calls now.")
+    tool_count: int = Field(description="How many of its tools it would reach.")
+    tools: list[PreviewedTool] = Field(description="The first 100 of them, by name.")
+
+    @classmethod
+    def of(cls, found: ReachedServer) -> Self:
+        """As the answer says it."""
+        return cls(
+            server_id=found.server.id,
+            slug=found.server.slug,
+            enabled=found.server.enabled,
+            tool_count=len(found.tools),
+            tools=[PreviewedTool(name=tool.name, risk=tool.risk) for tool in found.tools[:_MAX_SHOWN]],
+        )
+
+
+class GrantPreview(BaseModel):
+    """What a grant would reach of the servers and tools that there are now, apart from scopes and policies."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [_PREVIEW_EXAMPLE]})
+    reaches: Reaches
+    warnings: list[SelectorWarning] = Field(description="What of the selectors matches nothing now.")
+    risks: ToolsByRiskCounts
+    servers: list[PreviewedServer] = Field(description="The first 100 servers, by slug.")
+
+    @classmethod
+    def of(cls, found: Sequence[ReachedServer], warnings: list[SelectorWarning]) -> Self:
+        """As the answer says it."""
+        risks = Counter(tool.risk for one in found for tool in one.tools)
+        return cls(
+            reaches=Reaches(servers=len(found), tools=risks.total()),
+            warnings=warnings,
+            risks={risk: risks[risk] for risk in Risk},
+            servers=[PreviewedServer.of(one) for one in found[:_MAX_SHOWN]],
         )
 
 

@@ -1,110 +1,221 @@
-"""Giving a right, and what all changes of grants check and say."""
+"""Verbs of grants: create, read, change, end, preview. Those that change together take as many statements as one."""
 
+from collections.abc import Generator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlmodel import col
 
-from app.db.outbox import tell
-from app.db.versions import move_versions
-from app.db.webhook_events import Message, WebhookEvent, grant_message
+from app.access.point_in_time import AccessReader
+from app.access.snapshot import AccessSnapshot
+from app.db import rows
+from app.db.change import Change, Subject, Values
+from app.db.rows import Lock
+from app.db.webhook_events import WebhookEvent
 from app.domain.errors import FieldError, Invalid, NotFound
-from app.features.audit.record import keep_version, record
-from app.features.grants.queries import unknown_servers
-from app.features.grants.schemas import GrantCreate, GroupPrincipal, Principal
-from app.features.groups.queries import lock_group
-from app.features.identities.queries import lock_identity
-from app.http.authorization import Caller
+from app.domain.objects import Server
+from app.domain.scopes import ScopeEntry
+from app.domain.stale import reach_of
+from app.features.grants.queries import SORTS, select_grants, unknown_servers
+from app.features.grants.schemas import (
+    GrantCreate,
+    GrantPreview,
+    GrantPreviewRequest,
+    GrantQuery,
+    GrantUpdate,
+    GrantView,
+    GroupPrincipal,
+    Principal,
+    ReachedServer,
+    principal_of,
+)
+from app.features.tools.reach_queries import Selected, find_reach, may_see
+from app.http.authorization import Caller, Permission, authorize
+from app.http.etags import Precondition
+from app.http.pagination import Cursors, read_page
+from app.http.runtime import Runtime
 from app.http.selectors import (
     ServerSelectorModel,
     reaches_by_default,
+    server_selector_to_domain,
     servers_named,
     show_server_selector,
     show_tool_selector,
     store_server_selector,
     store_tool_selector,
+    tool_selector_to_domain,
 )
+from app.lib.event_loop import in_slices
 from app.models.grants import Grant
+from app.models.groups import Group
+from app.models.identities import Identity
 
-# A reason, which people word, can name somebody, and nobody can erase it from the audit log.
-PERSONAL = {"reason": {"personal": True}}
+_FIELDS = tuple(GrantUpdate.model_fields)
+GRANT = Subject(
+    "grant",
+    audited=tuple(name for name in _FIELDS if name != "reason"),
+    personal=("reason",),
+    history="grant",
+    kept=("identity_id", "group_id", *_FIELDS),
+    webhook=("identity_id", "group_id"),
+    shown={
+        "servers": lambda stored: show_server_selector(stored).model_dump(mode="json"),
+        "tools": lambda stored: show_tool_selector(stored).model_dump(mode="json"),
+    },
+)
 
 
-async def create_grant(
-    session: AsyncSession,
-    caller: Caller,
-    body: GrantCreate,
-    now: datetime,
-    request_id: str | None,
-    *,
-    approval_id: UUID | None = None,
-) -> Grant:
+async def list_grants(
+    session: AsyncSession, caller: Caller, query: GrantQuery, runtime: Runtime
+) -> tuple[list[Grant], str | None]:
+    """A page of grants, and the cursor of the next. Raises ``Forbidden`` where ended ones are asked for."""
+    if query.asks_for_ended():
+        authorize(caller, Permission.AUDIT_READ)
+    cursors = Cursors(runtime.peppers.derive("cursors"), "list_grants", query.filters())
+    return await read_page(session, select_grants(query, runtime.clock()), Grant, cursors, query, SORTS)
+
+
+async def get_grant(session: AsyncSession, caller: Caller, id: UUID, *, ended: bool = False) -> Grant:
+    """A grant; with ``ended``, one that has ended too. Raises ``NotFound`` and ``Forbidden``."""
+    grant = await session.get(Grant, id)
+    if ended and grant is not None:
+        authorize(caller, Permission.AUDIT_READ)
+        return grant
+    return _live(grant)
+
+
+async def show(session: AsyncSession, caller: Caller, grant: Grant, now: datetime) -> GrantView:
+    """The answer for one grant, with what it reaches now where the caller may see that."""
+    found = await find_reach(session, [Selected(grant.servers, grant.tools)]) if may_see(caller) else None
+    return GrantView.from_row(grant, now, found)
+
+
+async def preview(
+    session: AsyncSession, caller: Caller, snapshot: AccessSnapshot, body: GrantPreviewRequest
+) -> GrantPreview:
+    """What a grant would reach of the servers as they are now. Raises ``Forbidden``."""
+    authorize(caller, Permission.TOOLS_READ)
+    state = await AccessReader(session, snapshot).of([])
+    right = ScopeEntry(
+        server_selector_to_domain(body.servers),
+        tool_selector_to_domain(body.tools),
+        resources=False,
+        prompts=False,
+    )
+    selected = Selected(store_server_selector(body.servers), store_tool_selector(body.tools))
+    looked_up = await find_reach(session, [selected])
+    return GrantPreview.of(await in_slices(_reached(right, state.servers)), looked_up.warnings)
+
+
+async def create_grant(change: Change, body: GrantCreate, *, approval_id: UUID | None = None) -> Grant:
     """Give a right to an identity or a group; ``approval_id`` is the request for access that this answers. Raises
     ``Invalid``."""
-    check_window(body.not_before, body.expires_at, now if body.expires_at is not None else None)
-    await _check_principal(session, body.principal)
-    await check_servers(session, body.servers)
-    default = reaches_by_default(body.tools)
-    to_group = isinstance(body.principal, GroupPrincipal)
-    grant = Grant(
-        identity_id=None if to_group else body.principal.id,
-        group_id=body.principal.id if to_group else None,
-        servers=store_server_selector(body.servers),
-        tools=store_tool_selector(body.tools),
-        resources=default if body.resources is None else body.resources,
-        prompts=default if body.prompts is None else body.prompts,
-        not_before=body.not_before,
-        expires_at=body.expires_at,
-        reason=body.reason,
-        approval_id=approval_id,
-    )
+    session, principal = change.session, body.principal
+    _check_window(body.not_before, body.expires_at, change.now if body.expires_at is not None else None)
+    await _check_principal(session, principal)
+    await _check_servers(session, body.servers)
+    fields = _stored(dict(body))
+    del fields["principal"]
+    for name in ("resources", "prompts"):
+        if fields[name] is None:
+            fields[name] = reaches_by_default(body.tools)
+    fields["group_id" if isinstance(principal, GroupPrincipal) else "identity_id"] = principal.id
+    grant = Grant(**fields, approval_id=approval_id)
     session.add(grant)
     await session.flush()
-    await session.refresh(grant)
-    # Only widens: the principal's version makes denies that were decided without this grant stale.
-    await move_versions(session, [body.principal.id, grant.id], narrows=False)
-    await keep_version(session, "grant", grant.id, grant_content(grant))
-    changes = {"principal": body.principal.model_dump(mode="json")}
-    changes |= {name: {"from": None, "to": value} for name, value in shown(grant).items()}
-    if grant.reason is not None:
-        changes |= PERSONAL
-    event_id = await record(
-        session, caller, "grant.create", "grant", grant.id,
-        changes=changes, request_id=request_id, approval_id=approval_id,
+    change.record(
+        "grant.create", GRANT, None, grant,
+        details={"principal": principal.model_dump(mode="json")},
+        # Only widens: the principal's version makes denies that were decided without this grant stale.
+        widens=[principal.id, grant.id], webhook=WebhookEvent.GRANT_CREATED, approval_id=approval_id,
     )  # fmt: skip
-    await tell(session, told(WebhookEvent.GRANT_CREATED, grant, event_id))
     return grant
 
 
-def told(type: WebhookEvent, grant: Grant, event_id: UUID) -> Message:
-    """The message that something happened to a grant."""
-    return grant_message(type, grant.id, event_id, identity_id=grant.identity_id, group_id=grant.group_id)
+async def update_grant(change: Change, id: UUID, body: GrantUpdate, if_match: Precondition) -> Grant:
+    """Apply a merge patch. Raises ``NotFound``, ``PreconditionFailed`` and ``Invalid``."""
+    grant = await _locked(change.session, id, if_match)
+    await change_grants(change, [(grant, body)])
+    return grant
 
 
-def live(grant: Grant | None) -> Grant:
-    """The grant itself. Raises ``NotFound`` when there is none or it has ended."""
+async def end_grant(change: Change, id: UUID, if_match: Precondition) -> Grant:
+    """End a grant: from the commit on no call rests on it. Raises ``NotFound`` and ``PreconditionFailed``."""
+    grant = await _locked(change.session, id, if_match)
+    await change_grants(change, [(grant, None)])
+    return grant
+
+
+async def change_grants(
+    change: Change,
+    wanted: Sequence[tuple[Grant, GrantUpdate | None]],
+    because: Mapping[str, Any] | None = None,
+) -> None:
+    """Patch locked grants, each named once, and end those without a patch; ``because`` is what their events say besides
+    the change. Raises ``Invalid``, and then none has changed."""
+    values = [
+        ({"ended_at": change.now} if patch is None else _given(grant, patch, change.now))
+        for grant, patch in wanted
+    ]
+    await _check_servers(
+        change.session,
+        *(patch.servers for _, patch in wanted if patch is not None and "servers" in patch.given()),
+    )
+    moves: list[tuple[Grant, Values, bool]] = []
+    written: list[dict[str, Any]] = []
+    for (grant, patch), given in zip(wanted, values, strict=True):
+        if any(getattr(grant, name) != value for name, value in given.items()):
+            moves.append((grant, GRANT.values(grant), patch is None))
+            kept = {name: getattr(grant, name) for name in (*_FIELDS, "ended_at")}
+            written.append(kept | given | {"id": grant.id, "revision": grant.revision + 1})
+    if not moves:
+        return
+    await change.session.execute(update(Grant), written)
+    again = select(Grant).where(col(Grant.id).in_([row["id"] for row in written]))
+    (await change.session.scalars(again.execution_options(populate_existing=True))).all()
+    for grant, before, ends in moves:
+        details = {"principal": principal_of(grant).model_dump(mode="json")} if ends else {}
+        change.record(
+            "grant.end" if ends else "grant.update", GRANT, before, None if ends else grant,
+            details=details | dict(because or {}), narrows=[grant.id],
+            webhook=WebhookEvent.GRANT_ENDED if ends else WebhookEvent.GRANT_UPDATED,
+        )  # fmt: skip
+
+
+async def _locked(session: AsyncSession, id: UUID, if_match: Precondition) -> Grant:
+    grant = _live(await rows.lock(session, Grant, id, Lock.UPDATE))
+    if_match.check(grant.revision)
+    return grant
+
+
+def _live(grant: Grant | None) -> Grant:
     if grant is None or grant.ended_at is not None:
         raise NotFound("There is no such grant.")
     return grant
 
 
-def grant_content(grant: Grant) -> dict[str, Any]:
-    """What the history keeps of a grant: all that a decision could read, as it is stored."""
-    return {
-        "identity_id": grant.identity_id,
-        "group_id": grant.group_id,
-        "servers": grant.servers,
-        "tools": grant.tools,
-        "resources": grant.resources,
-        "prompts": grant.prompts,
-        "not_before": _time(grant.not_before),
-        "expires_at": _time(grant.expires_at),
-        "reason": grant.reason,
-    }
+def _given(grant: Grant, patch: GrantUpdate, now: datetime) -> dict[str, Any]:
+    """The new values of a grant. Raises ``Invalid``."""
+    given = patch.given()
+    not_before = given.get("not_before", grant.not_before)
+    expires_at = given.get("expires_at", grant.expires_at)
+    _check_window(not_before, expires_at, now if given.get("expires_at") is not None else None)
+    return _stored(given)
 
 
-def check_window(not_before: datetime | None, expires_at: datetime | None, now: datetime | None) -> None:
+def _stored(fields: dict[str, Any]) -> dict[str, Any]:
+    """Fields of the API as the table has them."""
+    if "servers" in fields:
+        fields["servers"] = store_server_selector(fields["servers"])
+    if "tools" in fields:
+        fields["tools"] = store_tool_selector(fields["tools"])
+    return fields
+
+
+def _check_window(not_before: datetime | None, expires_at: datetime | None, now: datetime | None) -> None:
     """Raise ``Invalid`` for a window that is empty, or over when ``now`` is given."""
     if expires_at is None:
         return
@@ -114,7 +225,7 @@ def check_window(not_before: datetime | None, expires_at: datetime | None, now: 
         raise Invalid.field("/not_before", "not_before_end", "not_before must be earlier than expires_at.")
 
 
-async def check_servers(session: AsyncSession, *selectors: ServerSelectorModel) -> None:
+async def _check_servers(session: AsyncSession, *selectors: ServerSelectorModel) -> None:
     """Raise ``Invalid``, naming each pointer, when a selector names servers that do not exist."""
     named = [pair for selector in selectors for pair in servers_named(selector, "/servers")]
     unknown = await unknown_servers(session, (id for _, id in named))
@@ -130,29 +241,23 @@ async def check_servers(session: AsyncSession, *selectors: ServerSelectorModel) 
 async def _check_principal(session: AsyncSession, principal: Principal) -> None:
     """Lock the holder against change, so that no offboarding or end slips past. Raises ``Invalid``."""
     if isinstance(principal, GroupPrincipal):
-        # Exclusively: who may join a group depends on whether it holds grants.
-        group = await lock_group(session, principal.id)
+        # Not shared: who may join a group depends on whether it holds grants.
+        group = await rows.lock(session, Group, principal.id)
         if group is None or group.ended_at is not None:
             raise Invalid.field("/principal/id", "not_found", "There is no such group.")
         return
-    identity = await lock_identity(session, principal.id, share=True)
+    identity = await rows.lock(session, Identity, principal.id, Lock.SHARE)
     if identity is None:
         raise Invalid.field("/principal/id", "not_found", "There is no such identity.")
     if identity.status == "offboarded":
         raise Invalid.field("/principal/id", "offboarded", "This identity is offboarded; reinstate it first.")
 
 
-def shown(grant: Grant) -> dict[str, Any]:
-    """The fields of a grant as the API writes them, for the audit; the reason stays out of it."""
-    return {
-        "servers": show_server_selector(grant.servers).model_dump(mode="json"),
-        "tools": show_tool_selector(grant.tools).model_dump(mode="json"),
-        "resources": grant.resources,
-        "prompts": grant.prompts,
-        "not_before": _time(grant.not_before),
-        "expires_at": _time(grant.expires_at),
-    }
-
-
-def _time(value: datetime | None) -> str | None:
-    return None if value is None else value.isoformat()
+def _reached(right: ScopeEntry, servers: Mapping[UUID, Server]) -> Generator[None, None, list[ReachedServer]]:
+    """The servers by slug; one of which no tool is given is among them. In steps of a server each."""
+    reach = yield from reach_of(right, servers.values())
+    reached = [
+        ReachedServer(servers[id], tuple(servers[id].tools[name] for name in sorted(names)))
+        for id, names in reach.items()
+    ]
+    return sorted(reached, key=lambda one: one.server.slug)

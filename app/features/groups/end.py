@@ -5,17 +5,18 @@ from datetime import datetime
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
-from app.db.outbox import tell
+from app.db.change import Change
 from app.db.versions import move_versions
 from app.db.webhook_events import WebhookEvent
 from app.features.approvals.decide import cancel_approvals
 from app.features.approvals.queries import open_approvals
-from app.features.audit.record import close_versions, record
+from app.features.audit.record import record
 from app.features.grants.queries import lock_grants_of_group
-from app.features.grants.service import told
+from app.features.grants.service import GRANT
 from app.features.groups import service as groups
 from app.http.authorization import Caller
-from app.lib.ids import GRANT, IDENTITY, format_id
+from app.lib import ids
+from app.lib.ids import IDENTITY, format_id
 from app.models.approvals import Approval
 from app.models.groups import Group
 
@@ -33,13 +34,14 @@ async def end_group(
         grant.ended_at = now
         grant.revision += 1
     members = await groups.end_group(session, group, now)
-    await close_versions(session, [grant.id for grant in grants])
     await move_versions(session, [group.id, *members, *(grant.id for grant in grants)], narrows=True)
     changes = {
-        "ended_grants": [format_id(GRANT, grant.id) for grant in grants],
+        "ended_grants": [format_id(ids.GRANT, grant.id) for grant in grants],
         "removed_members": [format_id(IDENTITY, id) for id in members],
     }
     event_id = await record(
         session, caller, "group.end", "group", group.id, changes=changes, request_id=request_id
     )
-    await tell(session, *(told(WebhookEvent.GRANT_ENDED, grant, event_id) for grant in grants))
+    change = Change(session, caller, request_id, now)
+    for grant in grants:
+        change.record_with(event_id, GRANT, grant, None, webhook=WebhookEvent.GRANT_ENDED)

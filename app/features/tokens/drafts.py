@@ -20,6 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
 from app.access.point_in_time import AccessReader
+from app.db.change import Change, write
 from app.domain.errors import Conflict, Invalid, NotFound
 from app.domain.risk import Risk
 from app.features.grants.schemas import GrantCreate, IdentityPrincipal
@@ -304,8 +305,11 @@ async def issue_draft(
         )
     if prospect.needing:
         authorize(caller, Permission.GRANTS_WRITE)
+    change = Change(session, caller, request_id, runtime.clock())
     for grant in grants_for(content, prospect.needing):
-        await create_grant(session, caller, grant, runtime.clock(), request_id)
+        await create_grant(change, grant)
+    # The events of the grants are before that of the token.
+    await write(session)
     issued = await issue_token(session, runtime, caller, body, request_id)
     draft.token_id = issued.token.id
     draft.revision += 1

@@ -13,8 +13,7 @@ from sqlmodel import col
 
 from app.access.grant_uses import LONGEST_WINDOW, TOOLS
 from app.access.unused import watched_since
-from app.features.grants.queries import is_active
-from app.features.grants.reach_queries import reaches_server, reaches_tool
+from app.features.grants.queries import is_active, reaches_server, reaches_tool
 from app.features.grants.schemas import GrantView
 from app.features.tokens.queries import database_now
 from app.features.tools import service as tools

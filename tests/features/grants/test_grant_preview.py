@@ -3,7 +3,7 @@
 import httpx2
 import pytest
 
-from app.features.grants import preview_routes
+from app.features.grants import schemas
 from app.http.authorization import Role
 from tests.api import ApiAs
 from tests.features.access.test_unused_access import PROD, place, tool
@@ -59,7 +59,7 @@ async def test_what_a_grant_would_reach_is_counted_by_risk_and_named(api: httpx2
 async def test_a_preview_names_so_many_and_counts_all(
     api: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(preview_routes, "_MOST_SHOWN", 1)
+    monkeypatch.setattr(schemas, "_MAX_SHOWN", 1)
     await place(api)
     shown = await previewed(api, ALL, ALL)
     assert (*shown["reaches"].values(), len(shown["servers"])) == (2, 3, 1)

@@ -25,7 +25,6 @@ from app.domain.errors import FieldError, Invalid
 from app.domain.risk import Risk
 from app.features.audit.names import names_of
 from app.features.audit.schemas import show_id
-from app.features.grants import routes as grants
 from app.features.grants import service
 from app.features.grants.schemas import GrantCreate, GrantUpdate, GrantView
 from app.features.tools import routes as tools
@@ -364,9 +363,7 @@ async def create(
     async with attempted(session) as attempt:
         wish.settle(runtime.clock())
         body = wish.create(runtime.clock())
-        made = await service.create_grant(
-            session, viewer.caller, body, runtime.clock(), request.state.request_id
-        )
+        made = await service.create_grant(submission.change, body)
     if attempt.problems:
         return await _form(request, wish, form, viewer, session, runtime, attempt.problems)
     if step == "create":
@@ -408,9 +405,8 @@ async def update(
     async with attempted(session) as attempt:
         wish.settle(runtime.clock())
         body = wish.update(runtime.clock())
-        after = await grants.update_grant(
-            grant_id, body, viewer.caller, session, runtime, request, AsShown.by(form), Response()
-        )
+        row = await service.update_grant(submission.change, grant_id, body, AsShown.by(form))
+        after = GrantView.from_row(row, runtime.clock())
     if attempt.problems:
         return await _form(request, wish, form, viewer, session, runtime, attempt.problems, grant=before)
     if step == "create":
@@ -420,7 +416,7 @@ async def update(
 
 
 async def _read(grant_id: Any, viewer: Viewer, session: AsyncSession, runtime: Runtime) -> GrantView:
-    return await grants.get_grant(grant_id, viewer.caller, session, runtime, Response(), None)
+    return GrantView.from_row(await service.get_grant(session, viewer.caller, grant_id), runtime.clock())
 
 
 async def _form(

@@ -26,8 +26,7 @@ from app.domain.errors import Invalid, NotFound
 from app.features.access.routes import apply_stale_access, list_stale_access
 from app.features.access.unused_schemas import AppliedView, StaleApply, StaleGrantView, StaleQuery
 from app.features.audit.names import names_of
-from app.features.grants.preview_routes import GrantPreview
-from app.features.grants.schemas import GrantView
+from app.features.grants.schemas import GrantPreview, GrantView
 from app.http.authorization import Permission
 from app.http.runtime import CurrentRuntime, Runtime
 from app.http.transaction import Session

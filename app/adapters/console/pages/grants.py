@@ -22,9 +22,8 @@ from app.features.access.routes import list_stale_access
 from app.features.access.unused_schemas import NarrowingNote, StaleGrantView, StaleQuery
 from app.features.audit.names import names_of
 from app.features.audit.schemas import show_id
-from app.features.grants import routes as grants
-from app.features.grants.preview_routes import GrantPreview, GrantPreviewRequest, preview_grant
-from app.features.grants.schemas import GrantQuery, GrantView, Principal
+from app.features.grants import service as grants
+from app.features.grants.schemas import GrantPreview, GrantPreviewRequest, GrantQuery, GrantView, Principal
 from app.http.authorization import Permission
 from app.http.pagination import Page
 from app.http.runtime import CurrentRuntime, Runtime
@@ -175,7 +174,9 @@ async def list_page(
     wanted, notes = await _wanted(request, asked, viewer, session, runtime)
     found = Page[GrantView](items=[], next_cursor=None)
     if wanted is not None:
-        found = await grants.list_grants(wanted, viewer.caller, session, runtime)
+        found = GrantView.page(
+            *await grants.list_grants(session, viewer.caller, wanted, runtime), runtime.clock()
+        )
     return page(
         request,
         "grants/list.html",
@@ -324,8 +325,8 @@ def _all_ids(grant: GrantView, use: StaleGrantView | None) -> list[Any]:
 
 async def read_grant(grant_id: Any, viewer: Viewer, session: AsyncSession, runtime: Runtime) -> GrantView:
     """The grant, an ended one to those who audit. Raises ``NotFound``."""
-    include: Any = "ended" if viewer.may("audit.read") else None
-    return await grants.get_grant(grant_id, viewer.caller, session, runtime, Response(), include)
+    grant = await grants.get_grant(session, viewer.caller, grant_id, ended=viewer.may("audit.read"))
+    return await grants.show(session, viewer.caller, grant, runtime.clock())
 
 
 async def preview_of(
@@ -333,7 +334,7 @@ async def preview_of(
 ) -> GrantPreview:
     """What the ``servers`` and ``tools`` of a right reach now."""
     asked = GrantPreviewRequest(servers=right.servers, tools=right.tools)
-    return await preview_grant(asked, viewer.caller, session, snapshot)
+    return await grants.preview(session, viewer.caller, snapshot, asked)
 
 
 @router.get(f"{HOME}/{{grant_id}}/end", operation_id="page_ask_end_grant")
@@ -362,7 +363,7 @@ async def end(
     viewer = submission.viewer
     shown = AsShown.by(submission.form)
     async with attempted(session) as attempt:
-        await grants.delete_grant(grant_id, viewer.caller, session, runtime, request, shown)
+        await grants.end_grant(submission.change, grant_id, shown)
     if attempt.problems:
         return await _ending(grant_id, request, viewer, session, runtime, snapshot, attempt.problems)
     return redirect(f"{HOME}?done=ended")
@@ -377,7 +378,8 @@ async def _ending(
     snapshot: AccessSnapshot,
     problems: Any = None,
 ) -> Response:
-    grant = await grants.get_grant(grant_id, viewer.caller, session, runtime, Response(), None)
+    row = await grants.get_grant(session, viewer.caller, grant_id)
+    grant = GrantView.from_row(row, runtime.clock())
     names = await names_of(session, _all_ids(grant, None))
     reached = await preview_of(grant, viewer, session, snapshot)
     return page(

@@ -25,8 +25,8 @@ from app.adapters.console.pages.principals import PAGE_SIZE, called
 from app.adapters.console.signed_in import Submission, Viewer, signed_in, submitted
 from app.domain.errors import Forbidden, Malformed, NotFound
 from app.features.audit.names import names_of
-from app.features.grants import routes as grants
-from app.features.grants.schemas import GrantQuery
+from app.features.grants import service as grants
+from app.features.grants.schemas import GrantQuery, GrantView
 from app.features.groups import routes as groups
 from app.features.groups import service
 from app.features.groups.end import end_group
@@ -181,7 +181,8 @@ async def _grants(
 ) -> dict[str, Any]:
     """A page of what the group was granted, in words."""
     query = read_query(GrantQuery, request, limit=PAGE_SIZE, group_id=[it.id], include=None)
-    found = await grants.list_grants(query, viewer.caller, session, runtime)
+    listed = await grants.list_grants(session, viewer.caller, query, runtime)
+    found = GrantView.page(*listed, runtime.clock())
     names = await names_of(session, [id for one in found.items for id in ids_of(one.principal, one.servers)])
     return {
         "grants": [(one, words_of_right(one, names)) for one in found.items],

@@ -17,7 +17,7 @@ from app.features.approvals.schemas import ApprovalQuery, ApprovalView
 from app.features.audit.names import names_of
 from app.features.audit.schemas import AuditStatsQuery, AuditStatsView
 from app.features.audit.stats import count_hours
-from app.features.grants import routes as grants
+from app.features.grants import service as grants
 from app.features.grants.schemas import GrantQuery
 from app.features.identities import routes as identities
 from app.features.identities.receipts import administrators_ended_by_directory
@@ -120,7 +120,7 @@ async def _first_steps(viewer: Viewer, session: AsyncSession, runtime: Runtime) 
             bool((await servers.list_servers(ServerQuery(limit=1), caller, session, runtime)).items),
             # Whoever reads this is one of them.
             len((await identities.list_identities(IdentityQuery(limit=2), session, runtime)).items) > 1,
-            bool((await grants.list_grants(GrantQuery(limit=1), caller, session, runtime)).items),
+            bool((await grants.list_grants(session, caller, GrantQuery(limit=1), runtime))[0]),
         ]
     return (
         Step(

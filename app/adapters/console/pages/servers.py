@@ -31,8 +31,8 @@ from app.adapters.console.signed_in import Submission, Viewer, signed_in, submit
 from app.db.engine import commit
 from app.domain.errors import Invalid, Malformed
 from app.features.audit.names import names_of
-from app.features.grants import routes as grants
-from app.features.grants.schemas import GrantQuery
+from app.features.grants import service as grants
+from app.features.grants.schemas import GrantQuery, GrantView
 from app.features.identities import routes as identities
 from app.features.identities.schemas import IdentityQuery
 from app.features.servers import instructions, service
@@ -278,7 +278,8 @@ async def _access(sight: Sight) -> dict[str, Any]:
     query = read_query(
         GrantQuery, sight.request, limit=25, server_id=[sight.server.id], status=["active", "scheduled"]
     )
-    found = await grants.list_grants(query, sight.viewer.caller, sight.session, sight.runtime)
+    listed = await grants.list_grants(sight.session, sight.viewer.caller, query, sight.runtime)
+    found = GrantView.page(*listed, sight.runtime.clock())
     return {
         "grants": found.items,
         "names": await names_of(sight.session, [grant.principal.id for grant in found.items]),
@@ -351,8 +352,8 @@ async def ask_delete(
     """What ends with it."""
     server = await servers.get_server(server_id, viewer.caller, session, Response())
     query = GrantQuery(server_id=[server_id], limit=_SOME, status=["active", "scheduled"])
-    reaching = await grants.list_grants(query, viewer.caller, session, runtime)
-    number = f"more than {_SOME}" if reaching.next_cursor else str(len(reaching.items))
+    reaching, following = await grants.list_grants(session, viewer.caller, query, runtime)
+    number = f"more than {_SOME}" if following else str(len(reaching))
     return page(
         request, "servers/delete.html", viewer=viewer, server=server, base=path_of(server_id), grants=number
     )
