@@ -25,7 +25,6 @@ from app.features.audit import proof_routes as audit_proofs
 from app.features.audit import routes as audit
 from app.features.audit_sinks import routes as audit_sinks
 from app.features.grants import routes as grants
-from app.features.groups import end_routes as group_endings
 from app.features.groups import routes as groups
 from app.features.identities import receipt_routes as receipts
 from app.features.identities import routes as identities
@@ -107,7 +106,6 @@ def _routes() -> tuple[BaseRoute, ...]:
         tools,
         invitations,
         groups,
-        group_endings,
         grants,
         tokens,
         pickups,

@@ -77,6 +77,10 @@ class Subject:
         names = dict.fromkeys((*self.audited, *self.personal, *self.kept, *self.webhook))
         return Values(cast("Any", row).id, {name: getattr(row, name) for name in names})
 
+    def blank(self, row: SQLModel) -> Values:
+        """A row before it had any value, where the event of a new row is to say only what it has."""
+        return Values(cast("Any", row).id, dict.fromkeys(self.values(row).columns))
+
     def difference(self, before: Values | None, after: Values | None) -> dict[str, Any]:
         """What an event says of a change: each audited column that differs, of a new row every one."""
         if after is None:
@@ -197,8 +201,12 @@ class Change:
                 collected.versions[row.id] = (subject.history, content)
         if webhook is not None:
             collected.messages.append(subject.message(webhook, cast("Values", new or old), event_id))
-        collected.narrowed.update(narrows)
-        collected.widened.update(widens)
+        self.move(narrows=narrows, widens=widens)
+
+    def move(self, *, narrows: Iterable[UUID] = (), widens: Iterable[UUID] = ()) -> None:
+        """Collect objects whose access versions move."""
+        self._collected.narrowed.update(narrows)
+        self._collected.widened.update(widens)
 
     def enqueue(self, message: Message) -> None:
         """Collect a message to webhooks that no row's ``Subject`` describes."""

@@ -33,8 +33,8 @@ from sqlalchemy import ARRAY, Row, Uuid, any_, func, literal, select
 from app.adapters.scim.columns import MEMBERS, USERS, shown_name
 from app.adapters.scim.models import Group, GroupMember
 from app.adapters.scim.work import Work
-from app.features.groups import provision
-from app.features.groups.end import end_group
+from app.db.change import Change
+from app.features.groups import provision, service
 from app.features.groups.provision_queries import find_provided
 from app.features.groups.schemas import ExternalId
 from app.http.schemas import Name
@@ -85,7 +85,8 @@ async def delete(work: Work, group_id: str, expected_version: str | None) -> Non
     """End a group, with what it was granted and what it was to decide. Raises ``NotFoundException``."""
     row = await find(work, group_id, lock=True)
     check_version(row, expected_version)
-    await end_group(work.session, work.caller, row, work.clock(), work.request_id)
+    change = Change(work.session, work.caller, work.request_id, work.clock())
+    await service.end_locked_group(change, row)
     _tell(work, row)
 
 

@@ -39,16 +39,6 @@ def select_groups(wanted: GroupQuery) -> Select[Group]:
     return statement
 
 
-async def lock_group(session: AsyncSession, group_id: UUID, *, share: bool = False) -> Group | None:
-    """Read a group under a row lock; ``share`` when it may only not change meanwhile.
-
-    The group is the first lock of the order (group, identities, grants, tokens). Joining and leaving take it
-    shared; granting to the group and ending it take it exclusively, so that each sees the other's whole effect.
-    """
-    mode = {"read": True} if share else {"key_share": True}
-    return await session.get(Group, group_id, with_for_update=mode, populate_existing=True)
-
-
 async def membership(session: AsyncSession, group_id: UUID, identity_id: UUID) -> GroupMember | None:
     """The current membership of an identity in a group."""
     statement = select(GroupMember).where(

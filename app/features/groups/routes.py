@@ -1,14 +1,11 @@
-"""REST routes of groups. Those that touch what a group was granted (members, end) stand with the grants."""
+"""REST routes of groups and their members."""
 
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Query, Request, Response
-from sqlalchemy import select
-from sqlmodel import col
+from fastapi import APIRouter, Query, Response
 
-from app.domain.errors import NotFound
+from app.db.change import Change
 from app.features.groups import service
-from app.features.groups.queries import SORTS, lock_group, membership, select_groups
 from app.features.groups.schemas import (
     GroupCreate,
     GroupQuery,
@@ -17,25 +14,22 @@ from app.features.groups.schemas import (
     MemberQuery,
     MemberView,
 )
-from app.http.authorization import Caller, Permission, authorize, requires
+from app.http.authorization import Caller, Permission, changes, requires
 from app.http.etags import TAGGED, IfMatch, set_etag
 from app.http.idempotency import once
-from app.http.pagination import Cursors, Page, read_page
+from app.http.pagination import Page
 from app.http.problems import COMMON_PROBLEMS, problem_responses
 from app.http.runtime import CurrentRuntime
 from app.http.transaction import Session, TransactionalRoute
-from app.lib.ids import GROUP, GroupId, IdentityId, format_id
-from app.models.groups import Group, GroupMember
+from app.lib.ids import GROUP, IDENTITY, GroupId, IdentityId, format_id
+from app.models.groups import Group
 
 router = APIRouter(
-    prefix="/api/v1/groups",
-    tags=["groups"],
-    route_class=TransactionalRoute,
-    responses=COMMON_PROBLEMS | problem_responses(412),
+    prefix="/api/v1/groups", tags=["groups"], route_class=TransactionalRoute, responses=COMMON_PROBLEMS
 )
 
 CanRead = Annotated[Caller, requires(Permission.GROUPS_READ)]
-CanWrite = Annotated[Caller, requires(Permission.GROUPS_WRITE)]
+CanWrite = Annotated[Change, changes(Permission.GROUPS_WRITE)]
 
 
 def _answer(response: Response, group: Group) -> GroupView:
@@ -47,11 +41,7 @@ def _answer(response: Response, group: Group) -> GroupView:
 async def list_groups(
     query: Annotated[GroupQuery, Query()], caller: CanRead, session: Session, runtime: CurrentRuntime
 ) -> Page[GroupView]:
-    if query.include is not None:
-        authorize(caller, Permission.AUDIT_READ)
-    cursors = Cursors(runtime.peppers.derive("cursors"), "list_groups", query.filters())
-    rows, next_cursor = await read_page(session, select_groups(query), Group, cursors, query, SORTS)
-    return Page(items=[GroupView.from_row(row) for row in rows], next_cursor=next_cursor)
+    return GroupView.page(*await service.list_groups(session, caller, query, runtime))
 
 
 @router.post(
@@ -62,10 +52,8 @@ async def list_groups(
     summary="Create a group",
 )
 @once
-async def create_group(
-    body: GroupCreate, caller: CanWrite, session: Session, request: Request, response: Response
-) -> GroupView:
-    group = await service.create_group(session, caller, body, request.state.request_id)
+async def create_group(body: GroupCreate, change: CanWrite, response: Response) -> GroupView:
+    group = await service.create_group(change, body)
     response.headers["Location"] = f"/api/v1/groups/{format_id(GROUP, group.id)}"
     return _answer(response, group)
 
@@ -80,61 +68,88 @@ async def get_group(
         Literal["ended"] | None, Query(description="`ended`: also when it has ended; needs `audit.read`.")
     ] = None,
 ) -> GroupView:
-    group = await session.get(Group, group_id)
-    if include is not None and group is not None:
-        authorize(caller, Permission.AUDIT_READ)
-        return _answer(response, group)
-    return _answer(response, service.live(group))
+    return _answer(response, await service.get_group(session, caller, group_id, ended=include is not None))
 
 
 @router.patch(
     "/{group_id}", operation_id="update_group", responses=problem_responses(409), summary="Change a group"
 )
 async def update_group(
-    group_id: GroupId,
-    body: GroupUpdate,
-    caller: CanWrite,
-    session: Session,
-    request: Request,
-    if_match: IfMatch,
-    response: Response,
+    group_id: GroupId, body: GroupUpdate, change: CanWrite, if_match: IfMatch, response: Response
 ) -> GroupView:
-    group = service.live(await lock_group(session, group_id))
-    if_match.check(group.revision)
-    group = await service.update_group(session, caller, group, body, request.state.request_id)
-    return _answer(response, group)
+    return _answer(response, await service.update_group(change, group_id, body, if_match))
+
+
+@router.delete(
+    "/{group_id}",
+    status_code=204,
+    operation_id="delete_group",
+    summary="End a group, its grants and its memberships",
+)
+async def delete_group(group_id: GroupId, change: CanWrite, if_match: IfMatch) -> None:
+    await service.end_group(change, group_id, if_match)
 
 
 @router.get(
     "/{group_id}/members",
-    dependencies=[requires(Permission.GROUPS_READ)],
     operation_id="list_group_members",
     summary="List the members of a group, those who joined last first",
 )
 async def list_group_members(
-    group_id: GroupId, query: Annotated[MemberQuery, Query()], session: Session, runtime: CurrentRuntime
+    group_id: GroupId,
+    query: Annotated[MemberQuery, Query()],
+    caller: CanRead,
+    session: Session,
+    runtime: CurrentRuntime,
 ) -> Page[MemberView]:
-    service.live(await session.get(Group, group_id))
-    filters = query.filters() | {"group_id": group_id}
-    cursors = Cursors(runtime.peppers.derive("cursors"), "list_group_members", filters)
-    statement = select(GroupMember).where(col(GroupMember.group_id) == group_id)
-    rows, next_cursor = await read_page(session, statement, GroupMember, cursors, query)
+    rows, next_cursor = await service.list_members(session, caller, group_id, query, runtime)
     return Page(items=[MemberView.from_row(row) for row in rows], next_cursor=next_cursor)
 
 
 @router.get(
     "/{group_id}/members/{identity_id}",
-    dependencies=[requires(Permission.GROUPS_READ)],
     operation_id="get_group_member",
     summary="Read one membership",
     responses={200: TAGGED},
 )
 async def get_group_member(
-    group_id: GroupId, identity_id: IdentityId, session: Session, response: Response
+    group_id: GroupId, identity_id: IdentityId, caller: CanRead, session: Session, response: Response
 ) -> MemberView:
-    service.live(await session.get(Group, group_id))
-    member = await membership(session, group_id, identity_id)
-    if member is None:
-        raise NotFound("This identity is not in the group.")
+    member = await service.get_member(session, caller, group_id, identity_id)
     set_etag(response, member.id.hex)
     return MemberView.from_row(member)
+
+
+@router.put(
+    "/{group_id}/members/{identity_id}",
+    operation_id="add_group_member",
+    summary="Put an identity into a group",
+    responses=problem_responses(409)
+    | {
+        200: TAGGED,
+        201: TAGGED | {"model": MemberView, "description": "The identity is new in the group."},
+    },
+)
+async def add_group_member(
+    group_id: GroupId, identity_id: IdentityId, change: CanWrite, if_match: IfMatch, response: Response
+) -> MemberView:
+    member, new = await service.add_member(change, group_id, identity_id, if_match)
+    set_etag(response, member.id.hex)
+    if new:
+        response.status_code = 201
+        response.headers["Location"] = (
+            f"/api/v1/groups/{format_id(GROUP, group_id)}/members/{format_id(IDENTITY, identity_id)}"
+        )
+    return MemberView.from_row(member)
+
+
+@router.delete(
+    "/{group_id}/members/{identity_id}",
+    status_code=204,
+    operation_id="remove_group_member",
+    summary="Take an identity out of a group",
+)
+async def remove_group_member(
+    group_id: GroupId, identity_id: IdentityId, change: CanWrite, if_match: IfMatch
+) -> None:
+    await service.remove_member(change, group_id, identity_id, if_match)

@@ -1,12 +1,13 @@
 """Request and answer models of groups and memberships."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from typing_extensions import TypeAliasType
 
-from app.http.pagination import ListQuery
+from app.http.pagination import ListQuery, Page
 from app.http.schemas import CleanText, LongText, Name, Patch, ShortText, Source, Strict, absent
 from app.lib.ids import GroupId, IdentityId, IdentityProviderId
 from app.models.groups import Group, GroupMember
@@ -109,6 +110,11 @@ class GroupView(BaseModel):
     def from_row(cls, row: Group) -> Self:
         """The answer for a stored group."""
         return cls(**{name: getattr(row, name) for name in cls.model_fields})
+
+    @classmethod
+    def page(cls, rows: Sequence[Group], next_cursor: str | None) -> Page["GroupView"]:
+        """The answer for a page of stored groups."""
+        return Page[GroupView](items=[cls.from_row(row) for row in rows], next_cursor=next_cursor)
 
 
 class MemberView(BaseModel):

@@ -1,90 +1,127 @@
-"""Verbs of groups: create, change, join, leave, end. What a group's end does to its grants stands with the grants."""
+"""Verbs of groups: create, read, change, join, leave, end. A group ends with what it was granted and was to decide."""
 
-from datetime import datetime
-from typing import Any
 from uuid import UUID
 
+from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlmodel import col
 
-from app.db.versions import move_versions
-from app.domain.errors import Conflict, Invalid, NotFound
-from app.features.audit.record import close_versions, keep_version, record
+from app.db import rows
+from app.db.change import Change, Subject
+from app.db.rows import Lock
+from app.db.webhook_events import WebhookEvent
+from app.domain.errors import Conflict, Forbidden, Invalid, NotFound
+from app.features.approvals.decide import cancel_approvals
+from app.features.approvals.queries import open_approvals
+from app.features.grants.queries import group_holds_grants, lock_grants_of_group
+from app.features.grants.service import GRANT
 from app.features.groups.named import check_may_shape
-from app.features.groups.queries import end_memberships, lock_group, membership
-from app.features.groups.schemas import GroupCreate, GroupUpdate
-from app.features.identities.queries import lock_identity
-from app.http.authorization import Caller
+from app.features.groups.queries import SORTS, end_memberships, membership, select_groups
+from app.features.groups.schemas import GroupCreate, GroupQuery, GroupUpdate, MemberQuery
+from app.features.servers.queries import owns_requestable
+from app.http.authorization import Caller, Permission, authorize
 from app.http.etags import Precondition
-from app.lib.ids import GROUP, IDENTITY, format_id
+from app.http.pagination import Cursors, read_page
+from app.http.runtime import Runtime
+from app.lib import ids
+from app.lib.ids import format_id
+from app.models.approvals import Approval
 from app.models.groups import Group, GroupMember
+from app.models.identities import Identity
+
+GROUP = Subject(
+    "group",
+    audited=tuple(GroupUpdate.model_fields),
+    shown={"owner_group_id": lambda id: format_id(ids.GROUP, id)},
+)
+MEMBERSHIP = Subject("membership", history="membership", kept=("group_id", "identity_id"))
 
 
-def live(group: Group | None) -> Group:
-    """The group itself. Raises ``NotFound`` when there is none or it has ended."""
-    if group is None or group.ended_at is not None:
-        raise NotFound("There is no such group.")
-    return group
+async def list_groups(
+    session: AsyncSession, caller: Caller, query: GroupQuery, runtime: Runtime
+) -> tuple[list[Group], str | None]:
+    """A page of groups, and the cursor of the next. Raises ``Forbidden`` where ended ones are asked for."""
+    if query.include is not None:
+        authorize(caller, Permission.AUDIT_READ)
+    cursors = Cursors(runtime.peppers.derive("cursors"), "list_groups", query.filters())
+    return await read_page(session, select_groups(query), Group, cursors, query, SORTS)
 
 
-async def create_group(
-    session: AsyncSession, caller: Caller, body: GroupCreate, request_id: str | None
-) -> Group:
+async def get_group(session: AsyncSession, caller: Caller, id: UUID, *, ended: bool = False) -> Group:
+    """A group; with ``ended``, one that has ended too. Raises ``NotFound`` and ``Forbidden``."""
+    group = await session.get(Group, id)
+    if ended and group is not None:
+        authorize(caller, Permission.AUDIT_READ)
+        return group
+    return _live(group)
+
+
+async def list_members(
+    session: AsyncSession, caller: Caller, group_id: UUID, query: MemberQuery, runtime: Runtime
+) -> tuple[list[GroupMember], str | None]:
+    """A page of memberships, and the cursor of the next. Raises ``NotFound``."""
+    await get_group(session, caller, group_id)
+    filters = query.filters() | {"group_id": group_id}
+    cursors = Cursors(runtime.peppers.derive("cursors"), "list_group_members", filters)
+    statement = select(GroupMember).where(col(GroupMember.group_id) == group_id)
+    return await read_page(session, statement, GroupMember, cursors, query)
+
+
+async def get_member(session: AsyncSession, caller: Caller, group_id: UUID, identity_id: UUID) -> GroupMember:
+    """One membership. Raises ``NotFound``."""
+    await get_group(session, caller, group_id)
+    member = await membership(session, group_id, identity_id)
+    if member is None:
+        raise NotFound("This identity is not in the group.")
+    return member
+
+
+async def create_group(change: Change, body: GroupCreate) -> Group:
     """Make an empty group. Raises ``Forbidden``, ``Invalid`` and ``Conflict``."""
-    await check_may_shape(session, caller, body.name)
-    await _check_owner_group(session, body.owner_group_id)
+    await check_may_shape(change.session, change.caller, body.name)
+    await _check_owner_group(change.session, body.owner_group_id)
     group = Group(**dict(body))
-    session.add(group)
-    await _flush_unique(session, group)
-    await move_versions(session, [group.id], narrows=False)
-    changes = {name: {"from": None, "to": _show(value)} for name, value in body if value is not None}
-    await record(session, caller, "group.create", "group", group.id, changes=changes, request_id=request_id)
+    change.session.add(group)
+    await _flush_unique(change.session, group)
+    change.record("group.create", GROUP, GROUP.blank(group), group, widens=[group.id])
     return group
 
 
-async def update_group(
-    session: AsyncSession, caller: Caller, group: Group, body: GroupUpdate, request_id: str | None
-) -> Group:
-    """Apply a merge patch to a group locked exclusively. Raises ``Forbidden``, ``Invalid`` and ``Conflict``."""
-    given = body.given()
-    moved = {name: value for name, value in given.items() if getattr(group, name) != value}
+async def update_group(change: Change, id: UUID, body: GroupUpdate, if_match: Precondition) -> Group:
+    """Apply a merge patch. Raises ``NotFound``, ``PreconditionFailed``, ``Forbidden``, ``Invalid`` and ``Conflict``."""
+    group = _live(await rows.lock(change.session, Group, id))
+    if_match.check(group.revision)
+    moved = {name: value for name, value in body.given().items() if getattr(group, name) != value}
     if not moved:
         return group
     if moved.get("owner_group_id") == group.id:
         raise Invalid.field("/owner_group_id", "itself", "A group cannot own itself; name another group.")
     if "name" in moved:
-        await check_may_shape(session, caller, group.name, moved["name"], group_id=group.id)
-    await _check_owner_group(session, moved.get("owner_group_id"))
-    changes = {
-        name: {"from": _show(getattr(group, name)), "to": _show(value)} for name, value in moved.items()
-    }
+        await check_may_shape(change.session, change.caller, group.name, moved["name"], group_id=group.id)
+    await _check_owner_group(change.session, moved.get("owner_group_id"))
+    before = GROUP.values(group)
     for name, value in moved.items():
         setattr(group, name, value)
     group.revision += 1
-    await _flush_unique(session, group)
-    if "name" in moved:
-        # Policies name groups, so a new name can take rights away.
-        await move_versions(session, [group.id], narrows=True)
-    await record(session, caller, "group.update", "group", group.id, changes=changes, request_id=request_id)
+    await _flush_unique(change.session, group)
+    # Policies name groups, so a new name can take rights away.
+    change.record("group.update", GROUP, before, group, narrows=[group.id] if "name" in moved else [])
     return group
 
 
 async def add_member(
-    session: AsyncSession,
-    caller: Caller,
-    group: Group,
-    identity_id: UUID,
-    if_match: Precondition,
-    request_id: str | None,
+    change: Change, group_id: UUID, identity_id: UUID, if_match: Precondition
 ) -> tuple[GroupMember, bool]:
-    """Put an identity into a group that is locked shared; whether it is new.
+    """Put an identity into a group; whether it is new there.
 
-    Raises ``NotFound``, ``PreconditionFailed`` and ``Conflict``.
+    Raises ``NotFound``, ``Forbidden``, ``PreconditionFailed`` and ``Conflict``.
     """
-    identity = await lock_identity(session, identity_id)
+    group = await _lock_to_change_members(change, group_id)
+    identity = await rows.lock(change.session, Identity, identity_id)
     if identity is None:
         raise NotFound("There is no such identity.")
-    present = await membership(session, group.id, identity_id)
+    present = await membership(change.session, group.id, identity_id)
     if present is not None:
         if_match.check(present.id.hex)
         return present, False
@@ -92,67 +129,103 @@ async def add_member(
     if identity.status == "offboarded":
         raise Conflict("This identity is offboarded; reinstate it first.", code="identity_offboarded")
     member = GroupMember(group_id=group.id, identity_id=identity_id)
-    session.add(member)
-    await session.flush()
-    content = {"group_id": str(group.id), "identity_id": str(identity_id)}
-    await keep_version(session, "membership", member.id, content)
+    change.session.add(member)
+    await change.session.flush()
+    event_id = change.record("group.add_member", GROUP, group, group, details=_named(identity_id))
     # Joining gives the group's grants, and takes what a policy forbids to the group.
-    await move_versions(session, [identity_id], narrows=True)
-    await _record_member(session, caller, "group.add_member", group, identity_id, request_id)
+    change.record_with(event_id, MEMBERSHIP, None, member, narrows=[identity_id])
     return member, True
 
 
-async def remove_member(
-    session: AsyncSession,
-    caller: Caller,
-    group: Group,
-    identity_id: UUID,
-    if_match: Precondition,
-    request_id: str | None,
-) -> None:
-    """Take an identity out of a group that is locked shared. Raises ``NotFound`` and ``PreconditionFailed``."""
-    if await lock_identity(session, identity_id) is None:
+async def remove_member(change: Change, group_id: UUID, identity_id: UUID, if_match: Precondition) -> None:
+    """Take an identity out of a group. Raises ``NotFound``, ``Forbidden`` and ``PreconditionFailed``."""
+    group = await _lock_to_change_members(change, group_id)
+    if await rows.lock(change.session, Identity, identity_id) is None:
         raise NotFound("There is no such identity.")
-    member = await membership(session, group.id, identity_id)
+    member = await membership(change.session, group.id, identity_id)
     if member is None:
         raise NotFound("This identity is not in the group.")
     if_match.check(member.id.hex)
-    await session.delete(member)
-    await keep_version(session, "membership", member.id, None)
+    await change.session.delete(member)
+    event_id = change.record("group.remove_member", GROUP, group, group, details=_named(identity_id))
+    change.record_with(event_id, MEMBERSHIP, member, None)
     # mutation: member_removed
-    await move_versions(session, [identity_id], narrows=True)
-    await _record_member(session, caller, "group.remove_member", group, identity_id, request_id)
+    change.move(narrows=[identity_id])
 
 
-async def end_group(session: AsyncSession, group: Group, now: datetime) -> list[UUID]:
-    """End a group locked exclusively and close its memberships; the ids of those who were members.
+async def end_group(change: Change, id: UUID, if_match: Precondition) -> None:
+    """End a group. Raises ``NotFound``, ``PreconditionFailed`` and ``Forbidden``."""
+    group = _live(await rows.lock(change.session, Group, id))
+    if_match.check(group.revision)
+    await check_may_change_members(change.session, change.caller, group)
+    await end_locked_group(change, group)
 
-    Its grants, all versions and the event are the caller's: see ``features/grants``.
-    """
-    group.ended_at = now
-    group.revision += 1
+
+async def end_locked_group(change: Change, group: Group) -> None:
+    """End a group that is not locked shared, with its memberships and grants, and the approvals that it was to
+    decide."""
+    session = change.session
+    grants = await lock_grants_of_group(session, group.id)
+    # Before the memberships, as whoever decides one locks them.
+    approvals = await open_approvals(session, col(Approval.approver_group_id) == group.id, lock=True)
+    await cancel_approvals(session, change.caller, approvals, "group_ended", change.request_id)
     members = await end_memberships(session, group.id)
-    await close_versions(session, [member.id for member in members])
-    await session.flush()
-    return [member.identity_id for member in members]
+    for row in (group, *grants):
+        row.ended_at = change.now
+        row.revision += 1
+    details = {
+        "ended_grants": [format_id(ids.GRANT, grant.id) for grant in grants],
+        "removed_members": [format_id(ids.IDENTITY, member.identity_id) for member in members],
+    }
+    event_id = change.record("group.end", GROUP, group, None, details=details, narrows=[group.id])
+    for grant in grants:
+        change.record_with(event_id, GRANT, grant, None, narrows=[grant.id], webhook=WebhookEvent.GRANT_ENDED)
+    for member in members:
+        change.record_with(event_id, MEMBERSHIP, member, None, narrows=[member.identity_id])
 
 
-async def _record_member(
-    session: AsyncSession,
-    caller: Caller,
-    action: str,
-    group: Group,
-    identity_id: UUID,
-    request_id: str | None,
-) -> None:
-    changes = {"identity_id": format_id(IDENTITY, identity_id)}
-    await record(session, caller, action, "group", group.id, changes=changes, request_id=request_id)
+async def check_may_change_members(session: AsyncSession, caller: Caller, group: Group) -> None:
+    """Raise ``Forbidden`` where changing the members would be granting, for a caller who may not grant.
+
+    A directory changes the members of its own groups by SCIM, to people of its own; by this way anybody could be put
+    into them.
+    """
+    if caller.may(Permission.GRANTS_WRITE):
+        return
+    if await group_holds_grants(session, group.id):
+        raise Forbidden(
+            "This group holds grants, so changing its members needs the permission "
+            f"{Permission.GRANTS_WRITE.value}, which {caller.lacking}."
+        )
+    if await owns_requestable(session, group.id):
+        raise Forbidden(
+            "This group decides who gets access to a server, so changing its members needs the permission "
+            f"{Permission.GRANTS_WRITE.value}, which {caller.lacking}."
+        )
+    await check_may_shape(session, caller, group.name, group_id=group.id)
+
+
+async def _lock_to_change_members(change: Change, group_id: UUID) -> Group:
+    # Shared by joining and leaving; granting to the group and ending it wait, and see the whole effect.
+    group = _live(await rows.lock(change.session, Group, group_id, Lock.SHARE))
+    await check_may_change_members(change.session, change.caller, group)
+    return group
+
+
+def _live(group: Group | None) -> Group:
+    if group is None or group.ended_at is not None:
+        raise NotFound("There is no such group.")
+    return group
+
+
+def _named(identity_id: UUID) -> dict[str, str]:
+    return {"identity_id": format_id(ids.IDENTITY, identity_id)}
 
 
 async def _check_owner_group(session: AsyncSession, owner_group_id: UUID | None) -> None:
     if owner_group_id is None:
         return
-    owner = await lock_group(session, owner_group_id, share=True)
+    owner = await rows.lock(session, Group, owner_group_id, Lock.SHARE)
     if owner is None or owner.ended_at is not None:
         raise Invalid.field("/owner_group_id", "not_found", "There is no such group; name one that exists.")
 
@@ -165,7 +238,3 @@ async def _flush_unique(session: AsyncSession, group: Group) -> None:
             raise Conflict("Another group has this name; choose another one.", code="name_taken") from None
         raise
     await session.refresh(group)
-
-
-def _show(value: Any) -> Any:
-    return format_id(GROUP, value) if isinstance(value, UUID) else value

@@ -27,20 +27,24 @@ from app.domain.errors import Forbidden, Malformed, NotFound
 from app.features.audit.names import names_of
 from app.features.grants import service as grants
 from app.features.grants.schemas import GrantQuery, GrantView
-from app.features.groups import routes as groups
 from app.features.groups import service
-from app.features.groups.end import end_group
-from app.features.groups.end_routes import check_may_change_members
-from app.features.groups.queries import lock_group, members_among
-from app.features.groups.schemas import GroupCreate, GroupQuery, GroupUpdate, GroupView, MemberQuery
+from app.features.groups.queries import members_among
+from app.features.groups.schemas import (
+    GroupCreate,
+    GroupQuery,
+    GroupUpdate,
+    GroupView,
+    MemberQuery,
+    MemberView,
+)
 from app.features.identities import routes as identities
 from app.features.identities.schemas import IdentityQuery
 from app.http.authorization import Permission, authorize
 from app.http.etags import Precondition
+from app.http.pagination import Page
 from app.http.runtime import CurrentRuntime, Runtime
 from app.http.transaction import Session
 from app.lib.ids import GROUP, IDENTITY, GroupId, format_id, parse_id
-from app.models.groups import Group
 from app.models.identities import Identity
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
@@ -67,7 +71,7 @@ async def show_groups(
 ) -> Response:
     """Groups, newest first."""
     query = read_query(GroupQuery, request, limit=PAGE_SIZE, include=None)
-    found = await groups.list_groups(query, viewer.caller, session, runtime)
+    found = GroupView.page(*await service.list_groups(session, viewer.caller, query, runtime))
     owners = [one.owner_group_id for one in found.items]
     return page(
         request, "groups/list.html", viewer=viewer, items=found.items, query=query,
@@ -95,7 +99,7 @@ async def create(request: Request, sent: Written, session: Session) -> Response:
     """Make an empty group."""
     async with attempted(session) as attempt:
         body = validated(GroupCreate, _values_of(sent.form))
-        made = await service.create_group(session, sent.viewer.caller, body, request.state.request_id)
+        made = await service.create_group(sent.change, body)
     if attempt.problems:
         return _show_form(request, sent.viewer, None, _typed(sent.form), "", attempt.problems)
     return redirect(f"{GROUPS}/{format_id(GROUP, made.id)}?done=made")
@@ -106,7 +110,7 @@ async def show_group(
     request: Request, group_id: GroupId, viewer: Reader, session: Session, runtime: CurrentRuntime
 ) -> Response:
     """One group: its members, or what it was granted."""
-    it = await groups.get_group(group_id, viewer.caller, session, Response())
+    it = GroupView.from_row(await service.get_group(session, viewer.caller, group_id))
     return await show_one(request, viewer, session, runtime, it)
 
 
@@ -121,7 +125,7 @@ async def show_one(
         authorize(viewer.caller, Permission.GRANTS_READ)
         read = await _grants(request, viewer, session, runtime, it)
     elif tab == "members":
-        read = await _members(request, session, runtime, it)
+        read = await _members(request, viewer, session, runtime, it)
     else:
         raise NotFound("There is no such page.")
     owner = await names_of(session, [it.owner_group_id])
@@ -136,9 +140,9 @@ async def show_one(
 
 
 async def _may_change_members(session: AsyncSession, viewer: Viewer, group_id: UUID) -> bool:
-    group = await session.get(Group, group_id)
+    group = await service.get_group(session, viewer.caller, group_id)
     try:
-        await check_may_change_members(session, viewer.caller, service.live(group))
+        await service.check_may_change_members(session, viewer.caller, group)
     except Forbidden:
         return False
     return True
@@ -157,11 +161,12 @@ async def _removed(request: Request, session: AsyncSession, group_id: UUID) -> I
 
 
 async def _members(
-    request: Request, session: AsyncSession, runtime: Runtime, it: GroupView
+    request: Request, viewer: Viewer, session: AsyncSession, runtime: Runtime, it: GroupView
 ) -> dict[str, Any]:
     """A page of members, and who was searched for with whether they are in it."""
     query = read_query(MemberQuery, request, limit=PAGE_SIZE)
-    found = await groups.list_group_members(it.id, query, session, runtime)
+    rows, following = await service.list_members(session, viewer.caller, it.id, query, runtime)
+    found = Page(items=[MemberView.from_row(row) for row in rows], next_cursor=following)
     wanted = read_query(IdentityQuery, request, limit=_FOUND, status=["active", "suspended"], cursor=None)
     searched = None if wanted.q is None else await identities.list_identities(wanted, session, runtime)
     among = await members_among(session, it.id, [one.id for one in searched.items]) if searched else set()
@@ -194,7 +199,7 @@ async def _grants(
 @router.get(GROUPS + "/{group_id}/edit", operation_id="page_edit_group")
 async def show_edit(request: Request, group_id: GroupId, viewer: Writer, session: Session) -> Response:
     """A form with what is known of a group."""
-    it = await groups.get_group(group_id, viewer.caller, session, Response())
+    it = await _read(group_id, viewer, session)
     values = {name: getattr(it, name) or "" for name in _FIELDS}
     return _show_form(request, viewer, it, values, str(it.revision), Problems())
 
@@ -202,13 +207,11 @@ async def show_edit(request: Request, group_id: GroupId, viewer: Writer, session
 @router.post(GROUPS + "/{group_id}/edit", operation_id="page_update_group")
 async def update(request: Request, group_id: GroupId, sent: Written, session: Session) -> Response:
     """Change what is known of a group, as it was shown."""
-    it = await groups.get_group(group_id, sent.viewer.caller, session, Response())
+    it = await _read(group_id, sent.viewer, session)
     revision = sent.form.text("revision")
     async with attempted(session) as attempt:
         body = validated(GroupUpdate, _values_of(sent.form))
-        row = service.live(await lock_group(session, group_id))
-        AsShown.by(sent.form).check(row.revision)
-        await service.update_group(session, sent.viewer.caller, row, body, request.state.request_id)
+        await service.update_group(sent.change, group_id, body, AsShown.by(sent.form))
     if attempt.problems:
         return _show_form(request, sent.viewer, it, _typed(sent.form), revision, attempt.problems)
     return redirect(f"{GROUPS}/{format_id(GROUP, group_id)}?done=changed")
@@ -220,32 +223,17 @@ async def add_member(
 ) -> Response:
     """Put somebody into a group."""
     async with attempted(session) as attempt:
-        row = service.live(await lock_group(session, group_id, share=True))
-        await check_may_change_members(session, sent.viewer.caller, row)
-        identity_id = parse_member(sent.form)
-        nothing = Precondition(None)
-        await service.add_member(
-            session, sent.viewer.caller, row, identity_id, nothing, request.state.request_id
-        )
+        await service.add_member(sent.change, group_id, parse_member(sent.form), Precondition(None))
     if attempt.problems:
-        it = await groups.get_group(group_id, sent.viewer.caller, session, Response())
+        it = await _read(group_id, sent.viewer, session)
         return await show_one(request, sent.viewer, session, runtime, it, attempt.problems)
     return redirect(f"{GROUPS}/{format_id(GROUP, group_id)}?done=added")
 
 
 @router.post(GROUPS + "/{group_id}/members/remove", operation_id="page_remove_group_member")
-async def remove_member(request: Request, group_id: GroupId, sent: Written, session: Session) -> Response:
+async def remove_member(group_id: GroupId, sent: Written) -> Response:
     """Take somebody out of a group."""
-    row = service.live(await lock_group(session, group_id, share=True))
-    await check_may_change_members(session, sent.viewer.caller, row)
-    await service.remove_member(
-        session,
-        sent.viewer.caller,
-        row,
-        parse_member(sent.form),
-        Precondition(None),
-        request.state.request_id,
-    )
+    await service.remove_member(sent.change, group_id, parse_member(sent.form), Precondition(None))
     removed = format_id(IDENTITY, parse_member(sent.form))
     return redirect(f"{GROUPS}/{format_id(GROUP, group_id)}?done=removed&removed={removed}")
 
@@ -253,27 +241,26 @@ async def remove_member(request: Request, group_id: GroupId, sent: Written, sess
 @router.get(GROUPS + "/{group_id}/end", operation_id="page_end_group")
 async def show_end(request: Request, group_id: GroupId, viewer: Writer, session: Session) -> Response:
     """What ends with a group."""
-    it = await groups.get_group(group_id, viewer.caller, session, Response())
+    it = await _read(group_id, viewer, session)
     return page(request, "groups/end.html", viewer=viewer, it=it, problems=Problems())
 
 
 @router.post(GROUPS + "/{group_id}/end", operation_id="page_do_end_group")
-async def end(
-    request: Request, group_id: GroupId, sent: Written, session: Session, runtime: CurrentRuntime
-) -> Response:
+async def end(request: Request, group_id: GroupId, sent: Written, session: Session) -> Response:
     """End a group, as it was shown."""
-    it = await groups.get_group(group_id, sent.viewer.caller, session, Response())
+    it = await _read(group_id, sent.viewer, session)
     async with attempted(session) as attempt:
-        row = service.live(await lock_group(session, group_id))
-        AsShown.by(sent.form).check(row.revision)
-        await check_may_change_members(session, sent.viewer.caller, row)
-        await end_group(session, sent.viewer.caller, row, runtime.clock(), request.state.request_id)
+        await service.end_group(sent.change, group_id, AsShown.by(sent.form))
     if attempt.problems:
         found = attempt.problems
         return page(
             request, "groups/end.html", viewer=sent.viewer, status=found.status, it=it, problems=found
         )
     return redirect(f"{GROUPS}?done=ended")
+
+
+async def _read(group_id: UUID, viewer: Viewer, session: AsyncSession) -> GroupView:
+    return GroupView.from_row(await service.get_group(session, viewer.caller, group_id))
 
 
 def parse_member(form: Form) -> Any:

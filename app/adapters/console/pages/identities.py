@@ -32,8 +32,8 @@ from app.features.access.reach_schemas import AccessQuery, AccessReason, Identit
 from app.features.audit import routes as audit
 from app.features.audit.names import names_of
 from app.features.audit.schemas import AuditQuery
-from app.features.groups import routes as groups
-from app.features.groups.schemas import GroupQuery
+from app.features.groups import service as groups
+from app.features.groups.schemas import GroupQuery, GroupView
 from app.features.identities import receipt_routes as receipts
 from app.features.identities import routes as identities
 from app.features.identities import schedule_routes as schedules
@@ -243,7 +243,7 @@ async def _overview(room: _Room, it: IdentityView) -> dict[str, Any]:
         known = {one.id: one.name for one in found.items}
     return {
         "agents": await identities.list_identities(agents, session, runtime),
-        "groups": await groups.list_groups(member, room.viewer.caller, session, runtime),
+        "groups": GroupView.page(*await groups.list_groups(session, room.viewer.caller, member, runtime)),
         "names": await names_of(session, [it.owner_id]),
         "providers": known,
     }

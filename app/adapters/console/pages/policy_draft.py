@@ -18,7 +18,7 @@ from app.adapters.console.page import page
 from app.adapters.console.pages.principals import find_principals, find_servers
 from app.adapters.console.signed_in import Viewer
 from app.domain.errors import FieldError, Invalid, NotFound
-from app.features.groups import routes as groups
+from app.features.groups import service as groups
 from app.features.groups.schemas import GroupQuery
 from app.features.policies.schemas import (
     PolicyCreate,
@@ -38,7 +38,7 @@ from app.features.policies.template_routes import (
 from app.features.policies.testing import run_own
 from app.http.runtime import Runtime
 from app.lib import strict_json
-from app.lib.ids import GROUP, new_id
+from app.lib.ids import GROUP, format_id, new_id
 from app.lib.json_depth import is_too_deep
 
 _WIDEST = 80
@@ -342,9 +342,8 @@ async def _group(text: str, viewer: Viewer, session: AsyncSession, runtime: Runt
     """The id of a group by its name. Raises ``Invalid``."""
     if text.startswith(f"{GROUP}_"):
         return text
-    found = await groups.list_groups(
-        validated(GroupQuery, {"name": [text], "limit": 1}), viewer.caller, session, runtime
-    )
-    if not found.items:
+    query = validated(GroupQuery, {"name": [text], "limit": 1})
+    found, _ = await groups.list_groups(session, viewer.caller, query, runtime)
+    if not found:
         raise Invalid.field("/parameters/group_id", "not_found", "There is no group of this name.")
-    return found.items[0].model_dump(mode="json")["id"]  # type: ignore[no-any-return]
+    return format_id(GROUP, found[0].id)

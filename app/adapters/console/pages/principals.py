@@ -17,7 +17,7 @@ from app.adapters.console.forms import read_query, validated
 from app.adapters.console.signed_in import Viewer
 from app.adapters.console.visible import visible
 from app.domain.errors import Invalid
-from app.features.groups import routes as groups
+from app.features.groups import service as groups
 from app.features.groups.schemas import GroupQuery, GroupView
 from app.features.identities import routes as identities
 from app.features.identities.schemas import IdentityQuery, IdentityView
@@ -44,7 +44,8 @@ async def find_principals(
     living = wanted | {"status": ["active", "suspended"], "sort": "user_name"}
     people = await identities.list_identities(validated(IdentityQuery, living), session, runtime)
     named = validated(GroupQuery, wanted | {"sort": "name"})
-    return people.items, (await groups.list_groups(named, viewer.caller, session, runtime)).items
+    found, _ = await groups.list_groups(session, viewer.caller, named, runtime)
+    return people.items, [GroupView.from_row(row) for row in found]
 
 
 async def find_servers(

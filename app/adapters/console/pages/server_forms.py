@@ -23,7 +23,7 @@ from app.adapters.console.signed_in import Submission, Viewer
 from app.db.engine import commit
 from app.domain.errors import Invalid
 from app.features.audit.names import names_of
-from app.features.groups import routes as groups
+from app.features.groups import service as groups
 from app.features.groups.schemas import GroupQuery
 from app.features.servers import service
 from app.features.servers.credentials import put_credential
@@ -164,7 +164,7 @@ async def _settings(
 
 async def _group_id(session: AsyncSession, runtime: Runtime, viewer: Viewer, name: str) -> Any:
     query = validated(GroupQuery, {"name": [name], "limit": 1})
-    found = (await groups.list_groups(query, viewer.caller, session, runtime)).items
+    found, _ = await groups.list_groups(session, viewer.caller, query, runtime)
     if not found:
         raise Invalid.field("/owner_group_id", "unknown_group", "There is no group of this name.")
     return found[0].id
@@ -251,11 +251,11 @@ async def _form(
     problems: Problems | None = None,
 ) -> Response:
     query = GroupQuery(sort="name", limit=_SUGGESTED)
-    suggested = await groups.list_groups(query, viewer.caller, session, runtime)
+    suggested, _ = await groups.list_groups(session, viewer.caller, query, runtime)
     return page(
         request, "servers/form.html",
         viewer=viewer, status=problems.status if problems else 200, typed=typed, server=server, problems=problems,
-        base=LIST if server is None else path_of(server.id), groups=[one.name for one in suggested.items],
+        base=LIST if server is None else path_of(server.id), groups=[one.name for one in suggested],
         kinds=[(kind, KINDS[kind]) for kind in OF_HTTP if kind != "none"],
         runs_commands=bool(runtime.commands),
     )  # fmt: skip
