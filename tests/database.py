@@ -146,8 +146,10 @@ def _template(server: str) -> str:
             _execute(server, f'CREATE DATABASE "{name}" TEMPLATE template0')
             # Late: a test that needs no database must not need the migrations either.
             from app.db.migrations import upgrade
+            from tests.recorded import demand_records
 
             _run(upgrade(_with_database(server, name)))
+            _run(demand_records(_with_database(server, name)))
             _run(_made_months_ago(_with_database(server, name)))
             record.write_text(name)
     return record.read_text()

@@ -36,7 +36,7 @@ PLAIN = Subject("group", audited=("name",))
 
 @pytest.fixture
 async def engine(database_url: str) -> AsyncIterator[AsyncEngine]:
-    engine = make_engine(database_url, pool_size=2)
+    engine = make_engine(database_url, pool_size=2, name="test")
     yield engine
     await engine.dispose()
 

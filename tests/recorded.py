@@ -1,0 +1,95 @@
+"""Triggers of the test database: what the service changes is recorded, in the same transaction.
+
+At its commit, every row that the service inserted, changed or deleted has to have an audit event, and a version in the
+history where a column changed that versions hold. A row changes where its ``revision`` moves: bookkeeping leaves it.
+What expires is not written at all, and an erasure rewrites the history instead of adding to it. Tests write rows with
+connections of another name, of which nothing is demanded.
+"""
+
+from dataclasses import dataclass
+
+import asyncpg
+
+from app.db.change import Subject
+from app.features.grants.service import GRANT
+from app.features.groups.service import MEMBERSHIP
+
+SERVICE = "scopegate-api"
+"""``application_name`` of the connections that serve the API and the console."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What is demanded of the rows of a table."""
+
+    table: str
+    also: tuple[str, ...] = ()
+    """Types of objects whose events tell of such a row too, besides an event of the row itself."""
+    kept: tuple[str, ...] = ()
+    """Columns that versions hold; none for a table without a history."""
+
+    @classmethod
+    def by(cls, subject: Subject, table: str, also: tuple[str, ...] = ()) -> "Recorded":
+        """What a ``Subject`` says of its table."""
+        return cls(table, also, subject.kept)
+
+
+# The tables of a feature are listed here once its service records with ``Change``, or keeps to the rule as it is.
+RECORDED = (
+    Recorded("administrators", also=("identity",)),
+    Recorded("audit_sinks"),
+    Recorded.by(GRANT, "grants", also=("group", "identity")),
+    Recorded.by(MEMBERSHIP, "group_members", also=("group", "identity")),
+    Recorded("groups"),
+    Recorded("service_accounts", also=("identity",), kept=("role",)),
+    Recorded("webhooks"),
+)
+_DEMAND = """
+CREATE FUNCTION test_demand_record() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+    before jsonb := CASE WHEN TG_OP <> 'INSERT' THEN to_jsonb(OLD) END;
+    after jsonb := CASE WHEN TG_OP <> 'DELETE' THEN to_jsonb(NEW) END;
+    row_id uuid := coalesce(after, before) ->> 'id';
+    also text[] := TG_ARGV[0];
+    kept text[] := TG_ARGV[1];
+    current bigint := pg_current_xact_id()::text::bigint;
+BEGIN
+    IF current_setting('application_name') <> TG_ARGV[2]
+        OR (TG_OP = 'UPDATE' AND before -> 'revision' IS NOT DISTINCT FROM after -> 'revision') THEN
+        RETURN NULL;
+    END IF;
+    IF NOT EXISTS (
+        SELECT FROM audit_events WHERE xact = current AND (object_id = row_id OR object_type = ANY (also))
+    ) THEN
+        RAISE EXCEPTION '% of % % without an audit event', TG_OP, TG_TABLE_NAME, row_id USING ERRCODE = 'SG001';
+    END IF;
+    IF EXISTS (
+        SELECT FROM unnest(kept || '{ended_at}'::text[]) AS k (name)
+        WHERE kept <> '{}' AND (before -> k.name) IS DISTINCT FROM (after -> k.name)
+    ) AND NOT EXISTS (
+        SELECT FROM object_versions WHERE object_id = row_id AND now() IN (valid_from, valid_to)
+    ) AND NOT EXISTS (
+        SELECT FROM audit_events WHERE xact = current AND action = 'identity.erase'
+    ) THEN
+        RAISE EXCEPTION '% of % % without a version', TG_OP, TG_TABLE_NAME, row_id USING ERRCODE = 'SG002';
+    END IF;
+    RETURN NULL;
+END
+$$
+"""
+
+
+async def demand_records(url: str) -> None:
+    """Add the triggers to a migrated database."""
+    connection = await asyncpg.connect(url)
+    try:
+        await connection.execute(_DEMAND)
+        for one in RECORDED:
+            also, kept = ("{" + ",".join(names) + "}" for names in (one.also, one.kept))
+            await connection.execute(
+                f"CREATE CONSTRAINT TRIGGER test_recorded AFTER INSERT OR UPDATE OR DELETE ON {one.table} "
+                "DEFERRABLE INITIALLY DEFERRED FOR EACH ROW "
+                f"EXECUTE FUNCTION test_demand_record('{also}', '{kept}', '{SERVICE}')"
+            )
+    finally:
+        await connection.close()
