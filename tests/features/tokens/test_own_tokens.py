@@ -110,15 +110,15 @@ async def test_a_person_sees_what_they_reach_as_an_administrator_would(
 async def test_an_agent_that_is_handed_over_gives_its_new_owner_no_secret_by_itself(
     app: Scopegate, world: World, signed_in: SignedIn
 ) -> None:
-    # Whoever may hand agents over, and nothing else, would otherwise come by what others were given.
+    # Two who may hand agents over, and nothing else, would otherwise come by what others were given.
     ada = await person(world.api)
-    mallory = await world.person()
+    mallory, accomplice = await world.person(), await world.person()
     bot = await agent(world.api, ada)
     order = {"name": "ci", "scope": {"kind": "grants"}, "expires_at": in_days(7), "identity_id": bot["id"]}
     token = (await made_token(world, order))["id"]
     provisioner, now_hers = signed_in(a_person(mallory, Role.PROVISIONER)), signed_in(a_person(mallory))
     path = f"/api/v1/identities/{bot['id']}"
-    handed = await provisioner.patch(
+    handed = await signed_in(a_person(accomplice, Role.PROVISIONER)).patch(
         path, json={"owner_id": format_id(IDENTITY, mallory.id)}, headers={"If-Match": "*"}
     )
     assert handed.status_code == 200, handed.text
