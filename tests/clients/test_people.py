@@ -146,7 +146,10 @@ def test_null_clears_a_field_and_leaving_it_out_does_not(client: Client) -> None
 @drives("create_invitation", "list_invitations", "get_invitation", "confirm_invitation", "revoke_invitation")
 def test_a_person_is_invited_and_the_invitation_revoked(client: Client) -> None:
     provider = client.identity_providers.create(
-        name="SSO", issuer=f"https://{name('sso')}.example.com", audiences=["https://scopegate.example.com"]
+        name="SSO",
+        issuer=f"https://{name('sso')}.example.com",
+        audiences=["https://scopegate.example.com"],
+        client_id="scopegate",
     )
     made = client.invitations.create(
         provider_id=provider.id, person=InvitedPerson(user_name=name("nora")), email="nora@example.com"

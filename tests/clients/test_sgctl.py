@@ -347,7 +347,10 @@ def test_an_identity_is_suspended_and_reinstated_by_its_user_name(sgctl: Sgctl, 
 
 def test_a_person_is_invited_by_a_link_that_is_printed_once(sgctl: Sgctl, owner: Client) -> None:
     provider = owner.identity_providers.create(
-        name="SSO", issuer=f"https://{name('sso')}.example.com", audiences=["scopegate"]
+        name="SSO",
+        issuer=f"https://{name('sso')}.example.com",
+        audiences=["scopegate"],
+        client_id="scopegate",
     )
     words = ("invitation", "create", name("nora"), "--new", "--provider", provider.id)
     assert sgctl(*words)[0] == 2
