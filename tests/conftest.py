@@ -1,14 +1,15 @@
 """Fixtures that every room's tests share."""
 
+import asyncio
 import gc
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests import chromium, database
+from tests import chromium, database, kept_connections, shared_caches
 
 pytest_plugins = ["tests.api"]
 
@@ -28,8 +29,15 @@ settings.load_profile("house")
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    shared_caches.install()
+    kept_connections.install()
     if not hasattr(config, "workerinput"):
         database.open_session()
+
+
+def pytest_asyncio_loop_factories(item: pytest.Item) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """One event loop for all tests of a process, with the connections that it keeps."""
+    return {"asyncio": kept_connections.event_loop}
 
 
 def pytest_collection_finish() -> None:

@@ -13,7 +13,7 @@ import os
 import shutil
 import tempfile
 import uuid
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine, Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
@@ -22,13 +22,14 @@ from urllib.parse import urlsplit, urlunsplit
 import asyncpg
 
 from app.db.embedded_postgres import EmbeddedPostgres
+from tests import kept_connections
 from tests.reusing import NotAsMade, ReusedDatabase
 
 _SHARED_DIR = "SG_TEST_SHARED_DIR"
 _EXTERNAL = "SCOPEGATE_TEST_DATABASE_URL"
 _ROOM = 2 * 1024**3
 # Nothing is vacuumed but where databases are put back: what a test finds must not hang on when it runs.
-_SETTINGS = {"shared_buffers": "64MB", "max_wal_size": "256MB", "autovacuum": "off"}
+_SETTINGS = {"shared_buffers": "64MB", "max_wal_size": "256MB", "autovacuum": "off", "max_connections": "500"}
 
 _Result = TypeVar("_Result")
 
@@ -49,6 +50,7 @@ def close_process() -> None:
     """In each process: let go of the databases that it has kept."""
     while _spare:
         name, reused = _spare.popitem()
+        kept_connections.drop(_with_database(server_url(), name))
         _run(reused.close())
         if _EXTERNAL in os.environ:
             _drop(os.environ[_EXTERNAL], name)
@@ -95,19 +97,22 @@ def temporary_database(*, migrated: bool = True, fresh: bool = False) -> Iterato
         name = _made(server, _template(server))
         _spare[name] = _run(ReusedDatabase.just_made(_with_database(server, name)))
     name, reused = _spare.popitem()
+    url = _with_database(server, name)
+    kept_connections.keep(url)
     try:
-        yield _with_database(server, name)
+        yield url
     finally:
-        if _run(_is_put_back(reused)):
+        if _run(_is_put_back(reused, kept_connections.idle_backends(url))):
             _spare[name] = reused
         else:
+            kept_connections.drop(url)
             _run(reused.close())
             _drop(server, name)
 
 
-async def _is_put_back(reused: ReusedDatabase) -> bool:
+async def _is_put_back(reused: ReusedDatabase, kept: Iterable[int]) -> bool:
     try:
-        await reused.put_back()
+        await reused.put_back(kept)
     except (NotAsMade, asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
         return False
     return True

@@ -14,7 +14,7 @@ import asyncpg
 
 # So many pages of deleted rows, and the table is vacuumed: until then each new row goes behind the last.
 _BLOATED_PAGES = 16
-_GOING_S = 5.0
+_GOING_S = 50.0
 
 # Whatever changes these writes a row of one of them; vacuuming does not (it changes rows in place).
 _CATALOGS = (
@@ -45,6 +45,7 @@ FROM pg_sequences
 _OTHERS = """
 SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
 WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'
+    AND pid <> ALL ($1::int[])
 """
 
 
@@ -78,8 +79,8 @@ class ReusedDatabase:
         as_made = _AsMade(since, await _catalog(connection, since), rows, await _sequences(connection))
         return cls(connection, as_made)
 
-    async def put_back(self) -> None:
-        """Make it what it was.
+    async def put_back(self, kept: Iterable[int] = ()) -> None:
+        """Make it what it was. Of other connections, only those of the server processes ``kept`` stay.
 
         Raises:
             NotAsMade: that cannot be done.
@@ -87,7 +88,7 @@ class ReusedDatabase:
         """
         async with asyncio.timeout(_GOING_S):
             # Until all are gone: one of them may be about to commit.
-            while await self._connection.fetchval(_OTHERS):
+            while await self._connection.fetchval(_OTHERS, list(kept)):
                 await self._connection.execute("SELECT pg_sleep(0.001)")
         if await _catalog(self._connection, self._as_made.since) != self._as_made.catalog:
             raise NotAsMade("its catalog has changed")

@@ -187,7 +187,7 @@ async def test_a_client_that_left_is_told_of_to_an_application_that_listens() ->
         writer.write(GET)
         await writer.drain()
         writer.transport.abort()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(50):
             await left.wait()
 
 
@@ -214,5 +214,5 @@ async def test_what_came_while_nobody_listened_is_told_once() -> None:
         writer.write(b"k")
         await listens.wait()
         writer.transport.abort()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(50):
             await left.wait()

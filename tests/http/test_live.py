@@ -37,7 +37,7 @@ async def commit(sessions: Sessions) -> None:
 async def beats_at(pulse: Pulse) -> int:
     """Beats once everything that is on record has been told of; open transactions of other tests come and go."""
     before = -1
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(50):
         while pulse.beats != before or pulse._trail.waiting:
             before = pulse.beats
             await pulse.look()
@@ -83,7 +83,7 @@ async def test_it_beats_again_when_what_was_committed_can_be_read_in_order(sessi
         await pulse.look()
         assert pulse.beats == before
         await slow.rollback()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(50):
         while pulse._trail.waiting:
             await pulse.look()
     assert pulse.beats == before + 1

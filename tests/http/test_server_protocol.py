@@ -39,7 +39,7 @@ async def serving(app: Asgi, most: int = 1000, **times: float) -> AsyncIterator[
     server = uvicorn.Server(config)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         task = asyncio.create_task(server.serve([listener]))
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(50):
             while not server.started:  # noqa: ASYNC110  uvicorn has no event for it
                 await asyncio.sleep(0.01)
         try:
@@ -53,7 +53,7 @@ async def serving(app: Asgi, most: int = 1000, **times: float) -> AsyncIterator[
 async def connected(port: int) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(50):
             yield reader, writer
     finally:
         writer.transport.abort()
@@ -274,7 +274,7 @@ async def test_whoever_leaves_with_requests_waiting_is_known_to_have_left_the_fi
         async with connected(port) as (reader, writer):
             writer.write(GET * 2)
             await reader.read(1000)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(50):
             await seen.left.acquire()
         assert seen.begun == 1, "it was the first, and the second was never begun"
 
@@ -321,7 +321,7 @@ async def test_a_slow_reader_that_does_read_gets_all_of_it() -> None:
 
     async with serving(app, write=1.0) as port, connected(port) as (reader, writer):
         writer.write(b"GET / HTTP/1.0\r\nHost: x\r\n\r\n")
-        await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 30)
+        await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 50)
         assert len(await rest(reader)) == 30_000_000
 
 

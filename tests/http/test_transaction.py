@@ -56,10 +56,10 @@ async def test_a_connection_that_the_database_closed_is_not_used_again(
 
 
 async def test_a_connection_that_stood_idle_is_asked_before_it_is_used(
-    database_url: str, monkeypatch: pytest.MonkeyPatch
+    fresh_database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The network may have gone silent: the one that does not answer is replaced, not handed to a request."""
-    engine = make_engine(database_url, pool_size=1, name="test")
+    engine = make_engine(fresh_database_url, pool_size=1, name="test")
     own = text("SELECT pg_backend_pid()")
     async with engine.connect() as connection:
         before = (await connection.execute(own)).scalar_one()

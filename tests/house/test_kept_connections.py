@@ -1,0 +1,74 @@
+"""A connection that tests use one after the other carries nothing from one to the next."""
+
+import asyncpg
+import pytest
+
+from app.db.connection import Primary
+from tests import kept_connections
+
+_PURPOSE = {"application_name": "scopegate-kept", "statement_timeout": "7000"}
+
+
+async def _connect(url: str, **settings: str) -> asyncpg.Connection:
+    return await Primary(url).connect(10, _PURPOSE | settings)
+
+
+async def test_the_next_connection_with_the_same_settings_takes_over_a_session_that_is_as_new(
+    database_url: str,
+) -> None:
+    first = await _connect(database_url, application_name="scopegate-kept-0123456789ab")
+    pid = first.get_server_pid()
+    heard: list[object] = []
+    await first.add_listener("kept", lambda *_: heard.append(_))
+    await first.execute("CREATE TEMPORARY TABLE mine (a int); SET statement_timeout = 1; SET ROLE pg_monitor")
+    statement = await first.prepare("SELECT 1")
+    await first.execute("RESET ROLE; SELECT pg_advisory_lock(1); BEGIN; DELETE FROM compatibility")
+    await first.close()
+    assert first.is_closed()
+    with pytest.raises(asyncpg.InterfaceError):
+        await first.fetch("SELECT 1")
+    with pytest.raises(asyncpg.InterfaceError):
+        await statement.fetch()
+    assert kept_connections.idle_backends(database_url).count(pid) == 1
+
+    second = await _connect(database_url, application_name="scopegate-kept-ba9876543210")
+    assert second.get_server_pid() == pid
+    assert pid not in kept_connections.idle_backends(database_url)
+    assert (
+        await second.fetchval("SELECT current_setting('application_name')") == "scopegate-kept-ba9876543210"
+    )
+    assert await second.fetchval("SELECT current_setting('statement_timeout')") == "7s"
+    assert await second.fetchval("SELECT to_regclass('mine') IS NULL AND current_user = session_user")
+    assert (
+        await second.fetchval("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = $1", pid)
+        == 0
+    )
+    assert (
+        await second.fetchval("SELECT count(*) FROM pg_prepared_statements WHERE statement = 'SELECT 1'") == 0
+    )
+    assert await second.fetchval("SELECT count(*) FROM compatibility") == 1
+    await second.execute("NOTIFY kept")
+    assert heard == []
+    await second.close()
+
+
+async def test_one_with_other_settings_or_that_was_terminated_or_lost_is_not_taken_over(
+    database_url: str,
+) -> None:
+    first = await _connect(database_url)
+    pid = first.get_server_pid()
+    await first.close()
+    other = await _connect(database_url, statement_timeout="8000")
+    terminated = other.get_server_pid()
+    assert terminated != pid
+    other.terminate()
+    assert terminated not in kept_connections.idle_backends(database_url)
+    connection = await asyncpg.connect(database_url)
+    await connection.execute("SELECT pg_terminate_backend($1, 60000)", pid)
+    assert pid in kept_connections.idle_backends(database_url)
+    second = await _connect(database_url)
+    assert second.get_server_pid() != pid
+    assert await second.fetchval("SELECT 1") == 1
+    assert pid not in kept_connections.idle_backends(database_url)
+    second.terminate()
+    await connection.close()
