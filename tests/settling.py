@@ -9,7 +9,7 @@ import asyncio
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
-_PATIENCE_S = 20.0
+_PATIENCE_S = 50.0
 _NEXT = text("SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint")
 _OLDEST = text("SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint")
 

@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 from app.lib.sse import SseEvent, SseParser
 from tests.api import BASE_URL
 
-PATIENCE_S = 20.0
+PATIENCE_S = 50.0
 
 
 class Answer:

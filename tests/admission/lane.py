@@ -65,7 +65,7 @@ async def lane_on(
     serving = asyncio.create_task(lane.run())
     yield lane
     lane.close()
-    await asyncio.wait([serving], timeout=20)
+    await asyncio.wait([serving], timeout=60)
     assert serving.done()
     serving.result()
 

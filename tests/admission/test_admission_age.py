@@ -43,7 +43,7 @@ async def test_an_admission_is_as_old_as_the_statement_that_wrote_it(desk: Desk,
     # The statement has been sent, and is not answered before this is gone.
     await desk.connection.execute("LOCK TABLE access_versions IN ACCESS EXCLUSIVE MODE")
     admitting = asyncio.create_task(desk.admit("off", decided))
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(50):
         waits = 0
         while not waits:
             waits = await desk.connection.fetchval(_COMPARES)

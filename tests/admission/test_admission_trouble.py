@@ -62,7 +62,7 @@ async def writer_on(url: str, trouble: Trouble, opened: list[float]) -> AsyncIte
     serving = asyncio.create_task(writer.run())
     yield writer
     writer.close()
-    await asyncio.wait([serving], timeout=20)
+    await asyncio.wait([serving], timeout=60)
     assert serving.done()
     serving.result()
 
@@ -89,7 +89,7 @@ async def test_a_database_that_takes_no_rows_is_not_connected_to_without_a_pause
                 await writer.write(call_row(world, decided))
         assert trouble.words() == words
         await connection.execute(WELL_AGAIN)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(50):
             while trouble.words() is not None:
                 await connection.fetchval("SELECT 1")
         assert await writer.write(call_row(world, decided))
@@ -141,7 +141,7 @@ async def test_nor_is_it_for_calls_that_are_counted(database_url: str, connectio
     assert await settled()
     assert trouble.words() is None
     lane.close()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(50):
         await serving
     assert_paused(opened)
     assert await used(connection) == 2

@@ -341,7 +341,7 @@ async def test_a_database_that_is_away_is_told_in_time_and_nothing_is_taken_when
 
     lane = SecondLane(connect, DatabaseClock(), new_id(), "key", 3600.0)
     serving = asyncio.create_task(lane.run())
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(50):
         with pytest.raises(AdmissionUnavailable):
             await lane.settle(demand(bench.world, bench.decided, ASK))
     reachable.set()
@@ -412,7 +412,7 @@ async def test_what_is_given_back_while_its_commit_is_under_way_waits_for_it(
     await transaction.start()
     [taken], *_ = await settle(first, [demand(bench.world, bench.decided, ASK)], ttl=60, **by)
     giving_back = asyncio.create_task(release(second, [Release.of(taken)], **by))
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(50):
         while not giving_back.done() and not await bench.connection.fetchval(WAITS):  # noqa: ASYNC110
             await asyncio.sleep(0.01)
     await transaction.commit()
@@ -433,7 +433,7 @@ async def test_who_comes_while_an_approval_is_being_used_up_waits_and_comes_too_
         )
         assert taken.admitted
         second = asyncio.create_task(bench.effect(ASK))
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(50):
             while not await bench.connection.fetchval(WAITS):  # noqa: ASYNC110  nothing tells of it
                 await asyncio.sleep(0.01)
     await first.close()

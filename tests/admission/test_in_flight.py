@@ -24,7 +24,7 @@ from app.lib.ids import new_id
 from tests.admission.world import Connection, World, decision, make_world
 from tests.faults.database_proxy import Fault, database_proxy
 
-PATIENCE_S = 30.0
+PATIENCE_S = 50.0
 # No look comes before patience is over.
 SELDOM_S = 600.0
 _MOVE = "UPDATE access_versions SET version = version + 1 WHERE id = $1"

@@ -12,7 +12,7 @@ from app.domain.access import Decision
 from app.domain.policy import Effect
 from app.lib.ids import new_id
 
-PATIENCE_S = 30.0
+PATIENCE_S = 50.0
 ALLOWED = Decision(Effect.ALLOW, "granted", (), 0.0, 1e12)
 Asked = Callable[[], Awaitable[Decision | None]]
 

@@ -200,7 +200,7 @@ async def test_an_outcome_survives_the_loss_of_its_connection(
         await connection.execute("LOCK TABLE audit_events IN ACCESS EXCLUSIVE MODE")
         writer.write_later(outcome_of(first.id, "success", 12))
         waiting = asyncio.create_task(writer.write(call_row(world, decided)))
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(50):
             pid = None
             while pid is None:
                 pid = await connection.fetchval(BLOCKED)
@@ -335,7 +335,7 @@ async def test_whoever_waits_when_a_worker_ends_without_its_database_is_refused(
     waiting = asyncio.create_task(writer.write(row))
     await asyncio.sleep(0)
     writer.close()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(50):
         await writer.run()
         with pytest.raises(AdmissionUnavailable):
             await waiting

@@ -123,6 +123,6 @@ async def writer_on(url: str, rewinds: RewindGuard | None = None) -> AsyncIterat
     serving = asyncio.create_task(writer.run())
     yield writer
     writer.close()
-    await asyncio.wait([serving], timeout=20)
+    await asyncio.wait([serving], timeout=60)
     assert serving.done()
     serving.result()

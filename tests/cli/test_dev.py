@@ -81,7 +81,7 @@ def programs_on(data_dir: Path) -> list[str]:
 
 def gone(data_dir: Path, *, but: str = "\0") -> list[str]:
     """What is left on the data directory once it has had a moment to go."""
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while (left := [one for one in programs_on(data_dir) if but not in one]) and time.monotonic() < deadline:
         time.sleep(0.1)
     return left

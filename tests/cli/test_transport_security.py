@@ -41,7 +41,7 @@ async def served(settings: Settings) -> AsyncIterator[int]:
     server = uvicorn.Server(config)
     with listener() as sock:
         task = asyncio.create_task(server.serve(sockets=[sock]))
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(50):
             # uvicorn says that it serves by this flag alone.
             while not server.started:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)

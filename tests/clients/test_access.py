@@ -270,6 +270,6 @@ def test_the_secret_of_an_issued_token_opens_the_gateway(client: Client, live: L
     issued = client.tokens.create(identity_id=ada.id, name="agent", scope=scope, expires_at=soon())
     body = {"jsonrpc": "2.0", "id": 1, "method": "ping"}
     headers = {"Accept": "application/json, text/event-stream"}
-    assert httpx.post(f"{live.url}/mcp", json=body, headers=headers, timeout=20).status_code == 401
+    assert httpx.post(f"{live.url}/mcp", json=body, headers=headers, timeout=60).status_code == 401
     headers["Authorization"] = f"Bearer {issued.secret.reveal()}"
-    assert httpx.post(f"{live.url}/mcp", json=body, headers=headers, timeout=20).status_code != 401
+    assert httpx.post(f"{live.url}/mcp", json=body, headers=headers, timeout=60).status_code != 401

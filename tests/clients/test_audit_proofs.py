@@ -13,7 +13,7 @@ from app.domain.merkle import leaf_hash, verify_consistency, verify_inclusion
 from tests.clients.drives import drives
 from tests.clients.names import name
 
-PATIENCE_S = 30.0
+PATIENCE_S = 50.0
 
 
 @pytest.mark.slow

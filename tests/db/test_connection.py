@@ -72,7 +72,7 @@ async def test_a_lane_ends_the_connection_that_it_gave_up(database_url: str) -> 
     ended = asyncio.Event()
     first.add_termination_listener(lambda _connection: ended.set())
     second = await connect()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(50):
         await ended.wait()
     await second.close()
 

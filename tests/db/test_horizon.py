@@ -32,7 +32,7 @@ async def test_an_open_writing_transaction_is_seen_and_its_process_named(databas
             # Nothing is held back but what came after it, and ended.
             await watcher.fetchval("SELECT pg_current_xact_id()")
             # Other tests write in the same cluster: theirs may be older and end, ours stays.
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(50):
                 found = await readiness.look()
                 while horizon.observe(found["oldest"], found["next"], monotonic()) == 0:
                     found = await readiness.look()

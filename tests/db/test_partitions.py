@@ -97,7 +97,7 @@ async def interrupted(url: str, now: datetime) -> None:
     await reader.execute("SELECT FROM audit_events")
     running = asyncio.create_task(maintain_partitions(url, keep=KEEP, now=now, record_drop=record_nothing))
     # It waits for the reader, and is ended there.
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(50):
         while not await other.fetchval("SELECT count(*) FROM pg_inherits WHERE inhdetachpending"):
             pass
     await other.execute(

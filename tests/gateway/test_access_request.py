@@ -198,7 +198,7 @@ async def test_an_approved_call_runs_on_until_somebody_else_has_to_approve_it(
         store, asks = world.store, world.store.policies.asks
         store.register("shop", url, (MODERN, LEGACY), [TOOL])
         asks["refund"] = (MARIA,)
-        async with world.client(store.issue(store.grant())) as client, asyncio.timeout(30):
+        async with world.client(store.issue(store.grant())) as client, asyncio.timeout(50):
             answer = asyncio.create_task(post_modern(client, "/mcp/shop", call("refund", {})))
             await has_it.wait()
             await store.look_again()

@@ -24,7 +24,7 @@ async def working(sessions: Sessions) -> AsyncIterator[ApprovalNewsPort]:
     news = ApprovalNewsPort(sessions)
     running = asyncio.create_task(news.run())
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(50):
             yield news
     finally:
         running.cancel()

@@ -223,7 +223,7 @@ async def test_who_leaves_waits_no_longer_and_nothing_runs(path: str, name: str)
             waiting = asyncio.create_task(modern_call(client, path, again(refund(name), first)))
             await here.world.store.approvals.begun.wait()
             waiting.cancel()
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(50):
                 await here.world.store.approvals.ended.wait()
         assert not here.seen.of("tools/call")
         assert len(here.asked) == 1
@@ -377,7 +377,7 @@ async def test_a_session_that_was_led_to_an_approval_hears_that_it_is_decided(pa
                 "params": {"elicitationId": here.id()},
             }
         ]
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(50):
             while here.world.gateway.hears_of_approvals:  # noqa: ASYNC110  nothing tells of it
                 await asyncio.sleep(0.01)
 

@@ -88,7 +88,7 @@ async def bench(version: str, **times: float) -> AsyncIterator[Bench]:
     """``times`` are those of a call that differ from very long ones."""
     long = {"first_byte": LONG, "idle": LONG, "total": LONG}
     allowed = CallTimes(call=Timeouts(**{**long, **times}))
-    async with asyncio.timeout(20), mortal() as (url, process), running(times=allowed) as world:
+    async with asyncio.timeout(50), mortal() as (url, process), running(times=allowed) as world:
         world.store.register("calc", url, (version,), TOOLS)
         async with world.client(world.store.issue(world.store.grant())) as client:
             yield Bench(world, process, client, version)

@@ -149,7 +149,7 @@ async def test_so_many_requests_are_served_at_once_and_the_place_of_each_is_give
     async with running(**{whose: Allowance(at_once=2)}) as world, scripted(script) as (url, _):
         world.store.register("calc", url, (LEGACY,), TOOLS)
         token = world.store.issue(world.store.grant())
-        async with world.client(token) as client, asyncio.timeout(20):
+        async with world.client(token) as client, asyncio.timeout(50):
             held = [asyncio.create_task(post(client, "/mcp/calc", call("slow"))) for _ in range(2)]
             for _ in held:
                 await hung.acquire()
@@ -182,7 +182,7 @@ async def test_an_identity_s_streams_are_counted_over_its_tokens() -> None:
         world.store.register("calc", url, (LEGACY,), TOOLS)
         token = world.store.issue(world.store.grant())
         async with (
-            asyncio.timeout(20),
+            asyncio.timeout(50),
             world.client(token) as client,
             world.client(sibling(world, token)) as other,
             client.stream("GET", "/mcp/calc", headers={"mcp-protocol-version": LEGACY}) as stream,

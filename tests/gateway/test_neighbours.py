@@ -69,7 +69,7 @@ async def line(url: str) -> AsyncIterator[tuple[SessionNotesPort, NeighboursPort
 async def test_notes_are_kept_for_all_workers_which_are_told_of_changes(database_url: str) -> None:
     session_id, token_id = uuid4(), uuid4()
     async with (
-        asyncio.timeout(30),
+        asyncio.timeout(50),
         line(database_url) as (mine, _, _),
         line(database_url) as (theirs, line_in, _),
     ):
@@ -164,7 +164,7 @@ async def two_workers(url: str) -> AsyncIterator[tuple[World, World]]:
 
 async def test_a_call_is_cancelled_by_a_notification_that_another_worker_got(database_url: str) -> None:
     server = Slow()
-    async with asyncio.timeout(30), two_workers(database_url) as (one, two), scripted(server) as (url, _):
+    async with asyncio.timeout(50), two_workers(database_url) as (one, two), scripted(server) as (url, _):
         one.store.register("calc", url, (LEGACY,), TOOLS)
         token = one.store.issue(one.store.grant())
         async with one.client(token) as here, two.client(token) as there:
@@ -183,7 +183,7 @@ async def test_a_stream_tells_of_what_another_worker_was_asked_to_subscribe_to(
 ) -> None:
     monkeypatch.setattr("app.gateway.aggregate.streams.GAP_SECONDS", 0.0)
     server = Subscribing()
-    async with asyncio.timeout(30), two_workers(database_url) as (one, two), scripted(server) as (url, _):
+    async with asyncio.timeout(50), two_workers(database_url) as (one, two), scripted(server) as (url, _):
         one.store.register("calc", url, (LEGACY,), TOOLS)
         token = one.store.issue(one.store.grant(resources=True))
         async with one.client(token) as here, two.client(token) as there:

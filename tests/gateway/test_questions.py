@@ -114,7 +114,7 @@ def test_a_client_is_asked_what_it_declared() -> None:
 async def behind(script: Any, *versions: str) -> AsyncIterator[tuple[World, Seen, httpx2.AsyncClient]]:
     async with running() as world, scripted(script) as (url, seen):
         world.store.register("calc", url, versions, TOOLS)
-        async with world.client(world.store.issue(world.store.grant())) as client, asyncio.timeout(30):
+        async with world.client(world.store.issue(world.store.grant())) as client, asyncio.timeout(50):
             yield world, seen, client
 
 

@@ -71,7 +71,7 @@ async def test_others_are_served_while_one_caller_holds_all_the_connections_that
         world.outbound.limits = Limits(connections_per_origin=3, connections_per_caller=2)
         world.store.register("calc", url, (LEGACY,), TOOLS)
         flooder, other = (world.store.issue(world.store.grant()) for _ in range(2))
-        async with world.client(flooder) as flooding, world.client(other) as client, asyncio.timeout(20):
+        async with world.client(flooder) as flooding, world.client(other) as client, asyncio.timeout(50):
             session = await session_on(flooding, path)
             slow = call(f"{prefix}slow")
             held = [asyncio.create_task(post(flooding, path, slow, **session)) for _ in range(8)]
@@ -103,7 +103,7 @@ async def chatter(message: dict[str, Any], receive: Any, send: Any) -> None:
 @pytest.mark.parametrize(("path", "tool"), [("/mcp/calc", "add"), ("/mcp", "calc__add")])
 async def test_signs_of_life_do_not_prolong_a_call_for_ever(path: str, tool: str, version: str) -> None:
     times = CallTimes(call=Timeouts(first_byte=60, idle=60, total=0.3))
-    async with running(times=times) as world, scripted(chatter) as (url, _), asyncio.timeout(20):
+    async with running(times=times) as world, scripted(chatter) as (url, _), asyncio.timeout(50):
         world.store.register("calc", url, (version,), TOOLS)
         async with world.client(world.store.issue(world.store.grant())) as client:
             if version == MODERN:
@@ -120,7 +120,7 @@ async def test_a_stream_that_listens_ends_in_time_however_much_it_receives() -> 
     async def script(message: dict[str, Any], receive: Any, send: Any) -> None:
         await chatter({"method": "tools/call"}, receive, send)
 
-    async with running(times=times) as world, scripted(script) as (url, _), asyncio.timeout(20):
+    async with running(times=times) as world, scripted(script) as (url, _), asyncio.timeout(50):
         world.store.register("calc", url, (LEGACY,), TOOLS)
         async with world.client(world.store.issue(world.store.grant())) as client:
             got = await client.get("/mcp/calc", headers={"mcp-protocol-version": LEGACY})
@@ -160,7 +160,7 @@ async def test_a_flood_that_its_client_does_not_read_fills_no_memory_and_ends(
             await asyncio.sleep(0)
         over.set()
 
-    async with running(http=Sparse) as world, scripted(flood) as (url, _), asyncio.timeout(30):
+    async with running(http=Sparse) as world, scripted(flood) as (url, _), asyncio.timeout(50):
         world.store.register("calc", url, (version,), TOOLS)
         token = world.store.issue(world.store.grant())
         message, headers = modern(call("add")) if version == MODERN else (call("add"), {})

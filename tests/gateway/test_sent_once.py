@@ -62,7 +62,7 @@ async def test_a_call_that_was_received_is_sent_once_and_its_caller_gets_an_erro
     kept: bool, how: str, version: str
 ) -> None:
     send = post if version == LEGACY else post_modern
-    async with asyncio.timeout(20), ending(how) as (url, server), running() as world:
+    async with asyncio.timeout(50), ending(how) as (url, server), running() as world:
         world.store.register("calc", url, (version,), TOOLS)
         async with world.client(world.store.issue(world.store.grant())) as client:
             if kept:

@@ -31,7 +31,7 @@ async def test_a_silent_stream_is_kept_alive_by_comments(monkeypatch: pytest.Mon
             client.stream("POST", "/mcp/calc", json=call("add")) as stream,
         ):
             received = b""
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(50):
                 async for chunk in stream.aiter_raw():
                     received += chunk
                     if received.count(b": keep-alive") == 2:
@@ -81,7 +81,7 @@ async def test_a_legacy_client_cancels_its_own_call_and_no_other() -> None:
     async with running() as world, scripted(script) as (url, _):
         world.store.register("calc", url, (LEGACY,), TOOLS)
         token = world.store.issue(world.store.grant())
-        async with world.client(token) as client, asyncio.timeout(30):
+        async with world.client(token) as client, asyncio.timeout(50):
             one, two = [
                 (await post(client, "/mcp", initialize())).headers["mcp-session-id"] for _ in range(2)
             ]
@@ -134,7 +134,7 @@ async def test_a_call_that_its_client_took_back_is_on_record_as_cancelled(
     async with running() as world, scripted(script) as (url, _):
         world.store.register("calc", url, (LEGACY,), TOOLS)
         token = world.store.issue(world.store.grant())
-        async with world.client(token) as client, asyncio.timeout(30):
+        async with world.client(token) as client, asyncio.timeout(50):
             session = (await post(client, "/mcp/calc", initialize())).headers["mcp-session-id"]
             calls = []
             for id in (5, "5"):
@@ -159,7 +159,7 @@ async def test_a_call_is_taken_back_by_way_of_another_worker(
 ) -> None:
     monkeypatch.setattr("app.gateway.mirror.call.GRACE_SECONDS", 0.1)
     server = Slow()
-    async with asyncio.timeout(30), two_workers(database_url) as (one, two), scripted(server) as (url, _):
+    async with asyncio.timeout(50), two_workers(database_url) as (one, two), scripted(server) as (url, _):
         one.store.register("calc", url, (LEGACY,), TOOLS)
         token = one.store.issue(one.store.grant())
         async with one.client(token) as here, two.client(token) as there:

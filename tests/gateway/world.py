@@ -343,7 +343,7 @@ async def serve(
         )
         task = asyncio.create_task(server.serve([listener]))
         try:
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(50):
                 while not server.started:  # noqa: ASYNC110  uvicorn has no event for it
                     await asyncio.sleep(0.01)
             yield f"http://127.0.0.1:{listener.getsockname()[1]}"
@@ -377,7 +377,7 @@ class World:
         sent = {"accept": "application/json, text/event-stream", **headers}
         if token is not None:
             sent["authorization"] = f"Bearer {token}"
-        return httpx2.AsyncClient(base_url=self.url, headers=sent, timeout=30)
+        return httpx2.AsyncClient(base_url=self.url, headers=sent, timeout=60)
 
 
 @asynccontextmanager
@@ -405,6 +405,6 @@ async def running(store: Store | None = None, /, **options: Any) -> AsyncIterato
         stack.push_async_callback(gateway.aclose)
         yield World(store, gateway, await stack.enter_async_context(serve(gateway, http=http)), outbound)
         # Every call leaves the in-flight table, soon after its client left.
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(50):
             while store.watched:  # noqa: ASYNC110  nothing tells of it
                 await asyncio.sleep(0.01)

@@ -46,7 +46,7 @@ class Canaille:
             "username": user_name,
             "password": password,
         }
-        async with httpx2.AsyncClient(trust_env=False, timeout=30) as client:
+        async with httpx2.AsyncClient(trust_env=False, timeout=60) as client:
             answer = await client.post(f"{self.issuer}/oauth/token", data=form)
         assert answer.status_code == 200, answer.text
         return str(answer.json()["access_token"])

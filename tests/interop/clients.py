@@ -41,7 +41,7 @@ async def foreign_client(name: str, url: str, token: str, *arguments: str) -> As
     async def wish(do: str, **members: Any) -> Any:
         assert process.stdin is not None
         process.stdin.write(json.dumps({"do": do, **members}).encode() + b"\n")
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(50):
             line = await answers.readline()
         assert line, "the client ended"
         said = json.loads(line)

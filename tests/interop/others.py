@@ -94,7 +94,7 @@ async def everything_server() -> AsyncIterator[str]:
     )
     assert process.stderr is not None
     try:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(50):
             while b"listening" not in (line := await process.stderr.readline()):
                 assert line, "it ended"
         draining = asyncio.create_task(process.stderr.read())

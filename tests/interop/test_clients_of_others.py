@@ -154,7 +154,7 @@ async def repeat(wish: Wish, bench: Bench) -> str:
 async def approve(bench: Bench) -> str:
     """Approve what is asked for, as soon as it is; where it is done."""
     found: list[dict[str, Any]] = []
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(50):
         while not found:
             listed = await bench.service.api.get("/api/v1/approvals", params={"state": "pending"})
             found = listed.json()["items"]

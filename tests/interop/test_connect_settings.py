@@ -78,7 +78,7 @@ async def test_the_settings_of_a_client_connect_it(service: Service, name: str) 
     connect: dict[str, Any] = issued["connect"]
     url, headers = READERS[name](connect[name]["text"], {connect["variable"]: issued["secret"]})
     async with (
-        httpx2.AsyncClient(headers=headers, timeout=30) as http_client,
+        httpx2.AsyncClient(headers=headers, timeout=60) as http_client,
         Client(streamable_http_client(url, http_client=http_client)) as client,
     ):
         assert {tool.name for tool in (await client.list_tools()).tools} == TOOLS

@@ -21,7 +21,7 @@ FINE = {Status.SUCCESS, Status.COMPLIANT, Status.ACCEPTABLE}
 def checked(url: str, directory: Directory) -> list[CheckResult]:
     """What it finds. It makes, changes and deletes users and groups of its own."""
     headers = {"Authorization": f"Bearer {directory.secret}"}
-    with httpx2.Client(base_url=f"{url}/scim/v2", headers=headers, timeout=30, trust_env=False) as client:
+    with httpx2.Client(base_url=f"{url}/scim/v2", headers=headers, timeout=60, trust_env=False) as client:
         return check_server(SyncSCIMClient(client))
 
 

@@ -70,7 +70,7 @@ async def tour(url: str, mode: Mode, stops: Stops, token: str | None = None) -> 
     """Connect, list everything, use what the stops name; what was told and heard."""
     traveller = Traveller()
     headers = {} if token is None else {"Authorization": f"Bearer {token}"}
-    async with httpx2.AsyncClient(headers=headers, timeout=30) as http_client:
+    async with httpx2.AsyncClient(headers=headers, timeout=60) as http_client:
         transport = streamable_http_client(url, http_client=http_client)
         async with Client(
             transport,
@@ -91,7 +91,7 @@ async def tour(url: str, mode: Mode, stops: Stops, token: str | None = None) -> 
                 told[f"resource {uri}"] = _plain(await client.read_resource(uri))
             for reference, argument in stops.completions:
                 told[f"completion {argument}"] = _plain(await client.complete(reference, argument))
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(50):
                 told["log"] = [await traveller.logged.get() for _ in range(stops.logs)]
     return {**told, "heard": traveller.heard}
 

@@ -90,7 +90,7 @@ async def client() -> AsyncIterator[OutboundClient]:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(50):
         while not condition():  # noqa: ASYNC110  any condition, not an event
             await asyncio.sleep(0.005)
 
@@ -302,7 +302,7 @@ async def test_an_unacceptable_answer_is_an_error_and_ends_the_connection(
 ) -> None:
     async with upstream(answer) as up:
         assert (await fails(get(client, up.url))).kind == kind
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(50):
             await up.closed.wait()
 
 
@@ -356,7 +356,7 @@ async def test_late_bytes_on_a_resting_connection_are_nobodys_answer(client: Out
     async with upstream(twice) as up:
         for _ in range(2):
             assert await get(client, up.url) == b"ok"
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(50):
                 await up.closed.wait()
             up.closed.clear()
         assert up.connections == 2
@@ -398,7 +398,7 @@ async def test_a_body_past_the_cap_is_refused_and_cut(client: OutboundClient) ->
     async with upstream(endless) as up:
         response = await client.request("GET", up.url)
         assert (await fails(response.read(100_000))).kind == "too_large"
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(50):
             await up.closed.wait()
 
 
@@ -444,7 +444,7 @@ async def test_a_slow_upstream_is_cut(client: OutboundClient, timeouts: Timeouts
     async with upstream(answer) as up:
         error = await fails(get(client, up.url, timeouts))
         assert (error.kind, error.may_have_been_sent) == ("timeout", True)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(50):
             await up.closed.wait()
 
 
@@ -457,7 +457,7 @@ async def test_cancelling_the_caller_cuts_the_upstream(client: OutboundClient, a
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(50):
             await up.closed.wait()
 
 
@@ -469,7 +469,7 @@ async def test_closing_an_answer_cuts_the_upstream_and_wakes_its_reader(client: 
         response.close()
         response.close()
         assert (await fails(task)).kind == "closed"
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(50):
             await up.closed.wait()
 
 
@@ -545,7 +545,7 @@ async def test_random_cancellations_lose_no_place_and_mix_up_no_answers() -> Non
 async def test_resting_connections_are_closed_and_empty_pools_forgotten() -> None:
     async with upstream(OK) as up, OutboundClient(LOOPBACK, limits=Limits(idle_connection=0.1)) as client:
         assert await get(client, up.url) == b"ok"
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(50):
             await up.closed.wait()
         await until(lambda: not client._pools)
 

@@ -72,7 +72,7 @@ async def upstream() -> AsyncIterator[Upstream]:
 @asynccontextmanager
 async def client(all_of_them: int = 8, share: int = 2) -> AsyncIterator[OutboundClient]:
     limits = Limits(connections_per_origin=all_of_them, connections_per_caller=share)
-    async with OutboundClient(LOOPBACK, limits=limits) as made, asyncio.timeout(20):
+    async with OutboundClient(LOOPBACK, limits=limits) as made, asyncio.timeout(50):
         yield made
     await asyncio.sleep(0)
 

@@ -45,7 +45,7 @@ async def serving(app: Any, lifespan: Literal["on", "off"] = "off") -> AsyncIter
         server = uvicorn.Server(uvicorn.Config(app, log_level="error", lifespan=lifespan, ws="none"))
         task = asyncio.create_task(server.serve([listener]))
         try:
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(50):
                 while not server.started:  # noqa: ASYNC110  uvicorn has no event for it
                     await asyncio.sleep(0.01)
             yield f"http://127.0.0.1:{listener.getsockname()[1]}/mcp"
@@ -341,7 +341,7 @@ async def test_a_stream_that_stays_open_behind_its_answer_is_cut(client: Outboun
         assert (await receive())["type"] == "http.disconnect"
         cut.set()
 
-    async with serving(app) as url, asyncio.timeout(20):
+    async with serving(app) as url, asyncio.timeout(50):
         assert await ModernConnection(client, url, ()).request("x") == {"a": 1}
         await cut.wait()
 

@@ -75,9 +75,9 @@ class OpenIdProvider:
             scope="openid",
             code_challenge_method="S256",
             trust_env=False,
-            timeout=30,
+            timeout=60,
         )
-        async with client, httpx2.AsyncClient(trust_env=False, timeout=30) as browser:
+        async with client, httpx2.AsyncClient(trust_env=False, timeout=60) as browser:
             metadata = (await browser.get(f"{self.issuer}/.well-known/openid-configuration")).json()
             verifier = generate_token(48)
             start, state = client.create_authorization_url(
@@ -102,7 +102,7 @@ class OpenIdProvider:
 
     async def program_token(self, program: str, api: str = API) -> str:
         """An access token of ``deploy-pipeline`` or ``some-pipeline`` (client credentials)."""
-        client = AsyncOAuth2Client(program, f"secret-of-{program}", trust_env=False, timeout=30)
+        client = AsyncOAuth2Client(program, f"secret-of-{program}", trust_env=False, timeout=60)
         async with client:
             token = await client.fetch_token(
                 f"{self.issuer}/token", grant_type="client_credentials", resource=api

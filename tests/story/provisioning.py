@@ -48,7 +48,7 @@ async def client_of_directory(
 ) -> AsyncIterator[httpx2.AsyncClient]:
     """A client of ``/scim/v2``."""
     async with httpx2.AsyncClient(
-        base_url=f"{url}/scim/v2", headers=directory.headers(), timeout=30, **options
+        base_url=f"{url}/scim/v2", headers=directory.headers(), timeout=60, **options
     ) as client:
         yield client
 

@@ -36,7 +36,7 @@ async def serving(app: Any, sock: socket.socket) -> AsyncIterator[str]:
     config = uvicorn.Config(app, log_level="error", timeout_graceful_shutdown=2, ws="none")
     server = uvicorn.Server(config)
     task = asyncio.create_task(server.serve(sockets=[sock]))
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(50):
         # uvicorn says that it serves by this flag alone.
         while not server.started:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
@@ -132,7 +132,7 @@ class Service:
     async def connect(self, path: str, token: str) -> AsyncIterator[Any]:
         """The transport of the real client, with a token."""
         async with httpx2.AsyncClient(
-            headers={"Authorization": f"Bearer {token}"}, timeout=30
+            headers={"Authorization": f"Bearer {token}"}, timeout=60
         ) as http_client:
             yield streamable_http_client(self.url + path, http_client=http_client)
 
@@ -159,5 +159,5 @@ async def whole_service(
         app: Any = create_app(all_settings)
         async with serving(app if wrap is None else wrap(app), sock) as url:
             headers = {"Authorization": f"Bearer {bearer}"}
-            async with httpx2.AsyncClient(base_url=url, headers=headers, timeout=30) as api:
+            async with httpx2.AsyncClient(base_url=url, headers=headers, timeout=60) as api:
                 yield Service(url, api)

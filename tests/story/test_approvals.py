@@ -145,11 +145,11 @@ async def test_a_legacy_session_hears_that_its_approval_is_decided(office: Offic
     hello = initialize()
     hello["params"]["capabilities"] = {"elicitation": {"url": {}}}
     headers = {"authorization": f"Bearer {office.token}", "accept": "application/json, text/event-stream"}
-    async with httpx2.AsyncClient(base_url=office.service.url, headers=headers, timeout=30) as client:
+    async with httpx2.AsyncClient(base_url=office.service.url, headers=headers, timeout=60) as client:
         for path in ("/mcp/notes", "/mcp"):
             session = (await client.post(path, json=hello)).headers["mcp-session-id"]
             own = {"mcp-session-id": session, "mcp-protocol-version": LEGACY}
-            async with asyncio.timeout(30), client.stream("GET", path, headers=own) as stream:
+            async with asyncio.timeout(50), client.stream("GET", path, headers=own) as stream:
                 message = call(office.named(path), {"name": "hello", "text": path})
                 asked = await client.post(path, json=message, headers=own)
                 (elicitation,) = asked.json()["error"]["data"]["elicitations"]
@@ -166,19 +166,19 @@ async def test_a_wait_ends_with_the_token(office: Office, monkeypatch: pytest.Mo
     monkeypatch.setattr(relay, "FIRST_COMMENT", 0.05)
     headers = {"authorization": f"Bearer {office.token}", "accept": "application/json, text/event-stream"}
     message = call("write_note", {"name": "hello", "text": "late"})
-    async with httpx2.AsyncClient(base_url=office.service.url, headers=headers, timeout=30) as client:
+    async with httpx2.AsyncClient(base_url=office.service.url, headers=headers, timeout=60) as client:
         asked = (await post_modern(client, "/mcp/notes", message)).json()["result"]
         message["params"]["requestState"] = asked["requestState"]
         body, more = modern(message)
         async with (
-            asyncio.timeout(30),
+            asyncio.timeout(50),
             client.stream("POST", "/mcp/notes", json=body, headers=more) as stream,
         ):
             lines = stream.aiter_lines()
             assert await anext(lines) == ": keep-alive"
             (token,) = (await office.service.api.get("/api/v1/tokens")).json()["items"]
             await office.service.post(f"/tokens/{token['id']}/revoke", {"reason": "left"}, 200)
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(50):
                 rest = [line async for line in lines]
     assert "needs a valid Scopegate token" in "".join(rest)
 
@@ -206,7 +206,7 @@ async def replay(office: Office, path: str) -> None:
     """Answer the server's question twice, where the call was approved once."""
     message = call(office.named(path), {})
     headers = {"authorization": f"Bearer {office.token}", "accept": "application/json, text/event-stream"}
-    async with httpx2.AsyncClient(base_url=office.service.url, headers=headers, timeout=30) as client:
+    async with httpx2.AsyncClient(base_url=office.service.url, headers=headers, timeout=60) as client:
 
         async def sent(**params: Any) -> Any:
             message["params"] |= params

@@ -96,7 +96,7 @@ async def read_note(service: Service, secret: str, path: str = "/mcp/notes") -> 
 
 async def called(service: Service, secret: str, tool: str, **arguments: str) -> httpx2.Response:
     headers = {"authorization": f"Bearer {secret}", "accept": "application/json, text/event-stream"}
-    async with httpx2.AsyncClient(base_url=service.url, headers=headers, timeout=30) as client:
+    async with httpx2.AsyncClient(base_url=service.url, headers=headers, timeout=60) as client:
         return await post_modern(client, "/mcp/notes", call(tool, arguments))
 
 

@@ -186,7 +186,7 @@ async def test_a_call_in_flight_is_cut_with_its_process(plain: Plain) -> None:
     async with plain.client(held[1], mode="legacy") as client:
         pid = int(await text(client, "pid"))
         waiting = asyncio.create_task(client.call_tool("silent", {}))
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(50):
             while len(await events(plain.service, held[0], action="tool.call")) < 2:  # noqa: ASYNC110
                 await asyncio.sleep(0.02)
         await end_token(plain, held)
@@ -247,7 +247,7 @@ async def test_a_supervisor_that_is_away_is_told_of_and_missed_by_its_servers_al
             answer = await plain.service.api.get("/readyz")
             return "supervisor that runs commands" in answer.text
 
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(50):
             while not await warned():  # noqa: ASYNC110
                 await asyncio.sleep(0.1)
         with pytest.raises(MCPError):

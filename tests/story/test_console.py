@@ -27,7 +27,7 @@ ASKS = """@require_approval("Editors")
 forbid (principal, action == Action::"call_tool", resource == Tool::"notes/write_note");"""
 MOST_INTERACTIONS = 12
 MOST_SECONDS = 60
-SOON_MS = 30_000
+SOON_MS = 60_000
 
 
 @dataclass

@@ -63,7 +63,7 @@ async def test_a_server_that_is_the_gateway_itself_is_refused_when_registered_an
             assert "it is this gateway itself" in synced["sync"]["error"]
             token = (await service.issue())["secret"]
             headers = {"authorization": f"Bearer {token}", "accept": "application/json, text/event-stream"}
-            async with httpx2.AsyncClient(base_url=service.url, headers=headers, timeout=30) as client:
+            async with httpx2.AsyncClient(base_url=service.url, headers=headers, timeout=60) as client:
                 used = await client.post("/mcp/self", json=initialize())
                 assert (used.status_code, "gateway itself" in used.text) == (502, True)
                 body, modern_headers = modern({"jsonrpc": "2.0", "id": 1, "method": "tools/list"})

@@ -107,7 +107,7 @@ async def test_a_refused_token_is_told_in_plain_words(service: Service, notes: s
     await service.register("notes", notes)
     token_id, secret, _ = await issue(service, ["read"])
     await service.api.post(f"/api/v1/tokens/{token_id}/revoke", json={"reason": "left"})
-    async with httpx2.AsyncClient(base_url=service.url, timeout=30) as client:
+    async with httpx2.AsyncClient(base_url=service.url, timeout=60) as client:
         answers = [
             await client.post(
                 path,

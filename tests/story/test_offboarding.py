@@ -115,7 +115,7 @@ async def test_the_streams_and_sessions_of_an_agent_end_when_its_owner_leaves(
             issued = await service.post("/tokens", order | {"expires_at": expires_at})
             headers = {**MCP, "authorization": f"Bearer {issued['secret']}"}
             async with (
-                httpx2.AsyncClient(base_url=service.url, headers=headers, timeout=20) as client,
+                httpx2.AsyncClient(base_url=service.url, headers=headers, timeout=60) as client,
                 both_eras(client) as (old, new, session),
             ):
                 left = await service.api.post(

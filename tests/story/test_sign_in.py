@@ -276,7 +276,7 @@ async def test_a_provider_that_goes_away_leaves_its_keys_serving(database_url: s
 
 
 async def _published(provider: OpenIdProvider, kid: str) -> dict[str, Any]:
-    async with httpx2.AsyncClient(trust_env=False, timeout=30) as client:
+    async with httpx2.AsyncClient(trust_env=False, timeout=60) as client:
         published = (await client.get(f"{provider.issuer}/jwks")).json()["keys"]
     return next(key for key in published if key["kid"] == kid)
 

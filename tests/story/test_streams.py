@@ -71,7 +71,7 @@ async def test_streams_tell_of_a_changed_grant_and_end_with_the_token(
     identity_id = issued["token"]["identity_id"]
     async with (
         asyncio.timeout(60),
-        httpx2.AsyncClient(base_url=service.url, headers=headers, timeout=20) as client,
+        httpx2.AsyncClient(base_url=service.url, headers=headers, timeout=60) as client,
         both_eras(client) as (old, new, session),
     ):
         level = request("logging/setLevel", {"level": "warning"})

@@ -16,7 +16,7 @@ from tests.story.service import Service, whole_service
 
 async def outcome(service: Service, request_id: str) -> str:
     """The outcome of a call, once it has one."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(50):
         while True:
             asked = {"request_id": request_id}
             [event] = (await service.api.get("/api/v1/audit-events", params=asked)).json()["items"]
@@ -44,7 +44,7 @@ async def test_the_trail_says_how_calls_ended(version: str, database_url: str, o
             headers["authorization"] = f"Bearer {token}"
             return asyncio.create_task(client.post(f"{service.url}/mcp/calc", json=body, headers=headers))
 
-        async with httpx2.AsyncClient(timeout=30) as client:
+        async with httpx2.AsyncClient(timeout=60) as client:
             leaving = ask("stream", "left")
             await said(process, "begun stream")
             leaving.cancel()

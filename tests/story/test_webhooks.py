@@ -127,7 +127,7 @@ async def test_whoever_answers_for_a_token_is_written_to_before_it_ends(
                     "expires_at = now() + interval '6 days'"
                 ))  # fmt: skip
                 await session.commit()
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(50):
                 said = (await process.stdout.readline()).decode()
         finally:
             process.kill()

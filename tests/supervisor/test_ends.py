@@ -199,7 +199,7 @@ async def test_a_supervisor_that_is_killed_leaves_nothing_and_comes_back(tmp_pat
         supervisor = parent(pids[0])
         os.kill(supervisor, signal.SIGKILL)
         await until(lambda: not any(map(alive, pids)))
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(50):
             while True:
                 try:
                     again = await worker.legacy()

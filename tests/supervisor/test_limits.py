@@ -42,7 +42,7 @@ async def test_a_token_an_identity_a_server_and_the_host_have_so_many_and_no_mor
         assert (await refusal(world.worker()))[1].startswith("The gateway's host has")
         await one.tell(b"/end", [[one.holder.token_id.hex, one.launch.server_id.hex]])
         await until(lambda: len(world.sessions) == 7)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(50):
             while (await one.send("POST", INITIALIZE)).status != 200:  # noqa: ASYNC110
                 await asyncio.sleep(0.02)
 

@@ -143,7 +143,7 @@ async def test_a_client_that_leaves_cancels_in_the_modern_era(world: World) -> N
         answer = last_of(await (await worker.send("POST", message, version=MODERN)).read())
         return str(answer["result"]["content"][0]["text"])
 
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(50):
         while await cancelled() != "1":  # noqa: ASYNC110
             await asyncio.sleep(0.01)
 

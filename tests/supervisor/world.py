@@ -81,7 +81,7 @@ class Worker:
     async def legacy(self) -> LegacySession:
         """A session as ``/mcp`` opens one."""
         return await LegacySession.open(
-            self.outbound, self.target(), self.headers, timeouts=Timeouts(first_byte=20)
+            self.outbound, self.target(), self.headers, timeouts=Timeouts(first_byte=60)
         )
 
     def modern(self) -> ModernConnection:

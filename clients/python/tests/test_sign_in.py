@@ -174,7 +174,7 @@ async def test_a_task_that_is_cancelled_while_it_signs_in_leaves_the_others_to_i
             return await service.answer_async(request)
 
     service.answers = [group()]
-    async with asyncio.timeout(20), service.async_client() as client:
+    async with asyncio.timeout(50), service.async_client() as client:
         client._http._transport = Slow()
         first = asyncio.create_task(client.groups.get("grp_1"))
         await begun.wait()

@@ -116,7 +116,7 @@ class Organisation:
 
     async def _as_bob(self) -> httpx2.AsyncClient:
         headers = {"Authorization": f"Bearer {await self.provider.access_token('bob')}"}
-        return httpx2.AsyncClient(base_url=self.service.url, headers=headers, timeout=30)
+        return httpx2.AsyncClient(base_url=self.service.url, headers=headers, timeout=60)
 
     async def _rights(self) -> None:
         everything = {"servers": {"kind": "all"}, "tools": {"kind": "all"}}

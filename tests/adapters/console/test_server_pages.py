@@ -93,7 +93,7 @@ async def test_a_page_shows_a_sync_that_is_running_and_its_result_without_a_scri
             "a form keeps what is typed"
         )
         let.set()
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(50):
             while "refresh" in (page := await admin.get(base)).headers:  # noqa: ASYNC110
                 await asyncio.sleep(0.02)
     assert "last sync failed" in page.text

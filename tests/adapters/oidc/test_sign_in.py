@@ -86,7 +86,7 @@ def tell_of_a_provider(warnings: list[str]) -> bool:
 
 async def until(client: httpx2.AsyncClient, wanted: Callable[[list[str]], bool]) -> None:
     """Wait until the warnings are as wanted."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(50):
         while not wanted(await readiness(client)):  # noqa: ASYNC110 - another task of the service moves it
             await asyncio.sleep(0.05)
 

@@ -175,7 +175,7 @@ async def test_no_one_waits_for_the_keys_of_another_transmitter_and_no_fault_end
     monkeypatch.setattr(Polling, "upkeep", upkeep)
     monkeypatch.setattr(Polling, "look", looking)
     running = asyncio.create_task(worker(polled).run())
-    async with asyncio.timeout(20), it.polls:
+    async with asyncio.timeout(50), it.polls:
         await it.polls.wait_for(lambda: "/poll" in it.paths())
     running.cancel()
     with pytest.raises(asyncio.CancelledError):

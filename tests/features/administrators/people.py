@@ -74,6 +74,6 @@ async def person_of(sessions: Sessions, provider: Provider, link: str) -> UUID:
 async def until_waiting(sessions: Sessions, count: int = 1) -> None:
     """Return once this many statements wait for a lock."""
     query = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(50):
         while len(await rows(sessions, query)) < count:
             pass

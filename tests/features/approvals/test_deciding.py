@@ -44,7 +44,7 @@ async def test_a_member_of_the_group_reads_what_is_asked_and_approves(desk: Desk
     assert decided["decided_by"] == {"type": "identity", "id": shown(desk.grace.id), "name": "Grace"}
     left = datetime.fromisoformat(decided["expires_at"]) - datetime.fromisoformat(decided["decided_at"])
     assert abs(left - timedelta(hours=1)) < timedelta(seconds=1)
-    assert await asyncio.wait_for(told.get(), 20) == asked.id.hex
+    assert await asyncio.wait_for(told.get(), 50) == asked.id.hex
     await listener.close()
     kept = await desk.world.sql(
         "SELECT content ->> 'state', valid_to IS NULL FROM object_versions WHERE object_id = :id", id=asked.id

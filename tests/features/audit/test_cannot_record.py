@@ -34,7 +34,7 @@ async def create(api: httpx2.AsyncClient) -> httpx2.Response:
 async def test_a_restored_database_records_again_by_itself_without_a_call_through_the_gateway(
     api: httpx2.AsyncClient,
 ) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(50):
         while (answer := await create(api)).status_code == 503:
             assert answer.json()["code"] == "unavailable"
     assert answer.status_code == 201, answer.text

@@ -42,7 +42,7 @@ async def counted(api: httpx2.AsyncClient, **params: Any) -> dict[str, Any]:
 async def count_all(sessions: Sessions) -> None:
     """Count until nothing is left; open transactions of other tests' databases hold it back meanwhile."""
     counts = HourCounts(sessions)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(50):
         while await left(sessions):
             if not await counts.round():
                 await asyncio.sleep(0.02)
@@ -115,7 +115,7 @@ async def test_workers_that_count_at_once_count_nothing_twice(sessions: Sessions
     for _ in range(6):
         await commit(sessions, event(), event())
     workers = [HourCounts(sessions) for _ in range(4)]
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(50):
         while await left(sessions):
             await asyncio.gather(*(worker.round() for worker in workers))
     async with sessions() as session:

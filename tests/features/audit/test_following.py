@@ -191,7 +191,7 @@ async def test_no_stream_holds_a_connection_while_it_waits(app: "Scopegate", bea
     async with listening(app, PATH, bearer) as first, listening(app, PATH, bearer) as second:
         await first.block()
         await second.block()
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(50):
             while pool.checkedout():
                 freed.clear()
                 await freed.wait()

@@ -47,7 +47,7 @@ async def drain(
     Any open transaction of the whole cluster holds a poll back, other tests' too, so this waits for it.
     """
     found: list[dict[str, Any]] = []
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(50):
         while True:
             items, reached = await poll(api, after, **params)
             found += items

@@ -263,7 +263,7 @@ async def test_an_endpoint_that_hangs_delays_no_other_and_holds_no_database_conn
 async def until_noted(world: World, url: str) -> None:
     """Return once it is noted that the sink at this URL has taken a batch."""
     query = "SELECT 1 FROM audit_sinks WHERE url = :url AND delivered_at IS NOT NULL"
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(50):
         while not await world.execute(query, url=url):
             pass
 

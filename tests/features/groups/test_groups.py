@@ -291,7 +291,7 @@ async def test_a_grant_made_while_a_provisioner_adds_a_member_never_lets_both_sl
             text("SELECT 1 FROM groups WHERE id = :id FOR NO KEY UPDATE"), {"id": plain(some)}
         )
         joining = asyncio.create_task(provisioner.put(member_path(some, ada)))
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(50):
             while not await _somebody_waits(sessions):  # noqa: ASYNC110  # The event is the database's.
                 await asyncio.sleep(0.01)
         await session.execute(

@@ -147,7 +147,7 @@ async def test_a_leaver_ends_when_the_time_has_come_though_a_policy_keeps_the_ag
     await publish(sessions, 'forbid (principal, action, resource) unless { principal.owner.hasTag("team") };')
     await world.sql("UPDATE scheduled_offboardings SET effective_at = now() - interval '1 hour' RETURNING id")
     scheduled = f"/api/v1/scheduled-offboardings/{planned}"
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(50):
         while (await api.get(scheduled)).json()["status"] == "pending":
             pass
     assert (await api.get(scheduled)).json()["status"] == "done"

@@ -242,7 +242,7 @@ async def test_a_planned_offboarding_is_cancelled_when_its_time_finds_a_higher_r
     scheduled = f"/api/v1/scheduled-offboardings/{set_for.json()['scheduled']['id']}"
     assert code(await hr.delete(scheduled)) == (403, "role_above_own")
     await world.sql("UPDATE scheduled_offboardings SET effective_at = now() - interval '1 hour' RETURNING id")
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(50):
         while (await api.get(scheduled)).json()["status"] == "pending":
             pass
     assert (await api.get(scheduled)).json()["status"] == "cancelled"

@@ -119,7 +119,7 @@ async def test_what_is_made_for_a_leaver_ends_with_them_or_is_refused(
         leaving = world.api.post(offboarding(person), json={"reason": "left"})
         first, second = (leaving, making) if offboarding_first else (making, leaving)
         held = asyncio.create_task(first)
-        await asyncio.wait_for(gate.reached.wait(), 30)
+        await asyncio.wait_for(gate.reached.wait(), 50)
         waiting = asyncio.create_task(second)
         # The mutant that takes no lock does not wait here.
         await until_waiting(world.sessions)

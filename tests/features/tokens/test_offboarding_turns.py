@@ -41,7 +41,7 @@ async def test_who_comes_after_the_end_was_asked_for_waits_behind_it(
 ) -> None:
     person = await world.person()
     path = f"/api/v1/identities/{format_id(IDENTITY, person.id)}/{ends}"
-    async with asyncio.timeout(30), world.sessions() as first, world.sessions() as second:
+    async with asyncio.timeout(50), world.sessions() as first, world.sessions() as second:
         await hold(first, person)
         ending = asyncio.create_task(world.api.post(path, json={"reason": "left"}))
         waiters = 0

@@ -75,7 +75,7 @@ async def test_other_workers_are_told_at_the_commit(world: World, database_url: 
     listener = await asyncpg.connect(database_url)
     await listener.add_listener(CHANNEL, lambda *message: told.put_nowait(str(message[-1])))
     await world.api.post(f"{TOKENS}/{token['id']}/revoke", json=REASON)
-    assert parse_id(TOKEN, token["id"]).hex in await asyncio.wait_for(told.get(), 20)
+    assert parse_id(TOKEN, token["id"]).hex in await asyncio.wait_for(told.get(), 50)
     await listener.close()
 
 

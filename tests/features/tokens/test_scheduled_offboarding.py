@@ -38,7 +38,7 @@ async def set_for_later(world: World, identity: Identity, **fields: Any) -> dict
 
 async def until_done(world: World, scheduled: dict[str, Any]) -> dict[str, Any]:
     """Once it is not pending any more."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(50):
         while True:
             found: dict[str, Any] = (await world.api.get(f"{SCHEDULED}/{scheduled['id']}")).json()
             if found["status"] != "pending":

@@ -9,7 +9,7 @@ from typing import Any
 
 from standardwebhooks import Webhook as Verifier
 
-_DEADLINE_S = 30.0
+_DEADLINE_S = 50.0
 CUT = "cut"
 """An answer that ends in the middle."""
 

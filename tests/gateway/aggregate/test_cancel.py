@@ -57,7 +57,7 @@ async def outcome_of(world: World) -> str:
 @pytest.mark.parametrize("elsewhere", [False, True])
 async def test_a_legacy_client_cancels_its_call_in_whatever_worker_it_runs(elsewhere: bool) -> None:
     server = Slow()
-    async with running() as world, scripted(server) as (url, _), asyncio.timeout(30):
+    async with running() as world, scripted(server) as (url, _), asyncio.timeout(50):
         world.store.register("calc", url, (LEGACY,), TOOLS)
         token = world.store.issue(world.store.grant())
         async with world.client(token) as client, world.client(token) as same, world.client(None) as _:
@@ -87,7 +87,7 @@ async def test_a_legacy_client_cancels_its_call_in_whatever_worker_it_runs(elsew
 
 async def test_only_its_own_session_cancels_a_call(monkeypatch: pytest.MonkeyPatch) -> None:
     server = Slow()
-    async with running() as world, scripted(server) as (url, _), asyncio.timeout(30):
+    async with running() as world, scripted(server) as (url, _), asyncio.timeout(50):
         world.store.register("calc", url, (LEGACY,), TOOLS)
         token = world.store.issue(world.store.grant())
         async with world.client(token) as client, world.client(world.store.issue()) as other:
@@ -117,7 +117,7 @@ async def test_the_other_workers_are_not_notified_without_end() -> None:
 
 async def test_a_modern_client_that_leaves_cancels_and_a_legacy_server_is_told() -> None:
     server = Slow()
-    async with running() as world, scripted(server) as (url, _), asyncio.timeout(30):
+    async with running() as world, scripted(server) as (url, _), asyncio.timeout(50):
         world.store.register("calc", url, (LEGACY,), TOOLS)
         async with world.client(world.store.issue(world.store.grant())) as client:
             body, headers = modern(call("calc__add"))
@@ -129,7 +129,7 @@ async def test_a_modern_client_that_leaves_cancels_and_a_legacy_server_is_told()
 
 async def test_a_call_that_is_cut_is_cancelled_at_a_legacy_server() -> None:
     server = Slow()
-    async with running() as world, scripted(server) as (url, _), asyncio.timeout(30):
+    async with running() as world, scripted(server) as (url, _), asyncio.timeout(50):
         world.store.register("calc", url, (LEGACY,), TOOLS)
         async with world.client(world.store.issue(world.store.grant())) as client:
             body, headers = modern(call("calc__add"))

@@ -87,7 +87,7 @@ async def fleet(
     **scripts: Callable[[Any, Any, Any], Awaitable[None]],
 ) -> AsyncIterator[tuple[World, dict[str, Seen]]]:
     """A gateway before these servers, all of the modern era."""
-    async with running() as world, asyncio.timeout(30), _served(world, dict(scripts)) as seen:
+    async with running() as world, asyncio.timeout(50), _served(world, dict(scripts)) as seen:
         yield world, seen
 
 

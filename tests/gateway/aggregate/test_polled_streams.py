@@ -30,7 +30,7 @@ async def asked(client: httpx2.AsyncClient, name: str, *, new: bool) -> httpx2.R
 async def test_the_answer_of_a_real_server_that_ends_its_stream_first_arrives(new: bool) -> None:
     async with running() as world, serve(legacy_only(fixture_app()), lifespan="on") as origin:
         await world.register("fixture", f"{origin}/mcp")
-        async with world.client(world.store.issue(world.store.grant())) as client, asyncio.timeout(30):
+        async with world.client(world.store.issue(world.store.grant())) as client, asyncio.timeout(50):
             got = await asked(client, "fixture__test_reconnection", new=new)
             assert got.status_code == 200, got.text
             assert "Reconnection test completed" in got.text
@@ -75,7 +75,7 @@ async def behind(
     times = CallTimes(call=Timeouts(total=total))
     async with running(times=times) as world, scripted(server.script) as (url, seen):
         world.store.register("calc", url, (LEGACY,), TOOLS)
-        async with world.client(world.store.issue(world.store.grant())) as client, asyncio.timeout(30):
+        async with world.client(world.store.issue(world.store.grant())) as client, asyncio.timeout(50):
             yield world, seen, client
 
 

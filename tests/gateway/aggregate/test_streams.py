@@ -64,7 +64,7 @@ async def listening(
 ) -> AsyncIterator[tuple[Told, dict[str, Any]]]:
     """A modern stream, with what was acknowledged."""
     body, headers = modern(request("subscriptions/listen", {"notifications": wanted}, id))
-    async with asyncio.timeout(30), client.stream("POST", "/mcp", json=body, headers=headers) as stream:
+    async with asyncio.timeout(50), client.stream("POST", "/mcp", json=body, headers=headers) as stream:
         assert stream.status_code == 200
         told = Told(stream)
         first = await told.next()
@@ -78,7 +78,7 @@ async def hearing(client: httpx2.AsyncClient) -> AsyncIterator[tuple[Told, dict[
     """A legacy session's stream, with the session's headers."""
     began = await post(client, "/mcp", initialize())
     headers = {"mcp-session-id": began.headers["mcp-session-id"], "mcp-protocol-version": LEGACY}
-    async with asyncio.timeout(30), client.stream("GET", "/mcp", headers=headers) as stream:
+    async with asyncio.timeout(50), client.stream("GET", "/mcp", headers=headers) as stream:
         assert stream.status_code == 200
         assert stream.headers["content-type"] == "text/event-stream"
         yield Told(stream), headers
@@ -395,7 +395,7 @@ async def test_a_stream_lasts_as_long_as_streams_may_and_says_that_it_ended() ->
 
 
 async def test_the_real_client_listens_through_the_gateway() -> None:
-    async with asyncio.timeout(30), running() as world, serve(fixture_app(), lifespan="on") as origin:
+    async with asyncio.timeout(50), running() as world, serve(fixture_app(), lifespan="on") as origin:
         await world.register("fixture", f"{origin}/mcp")
         token = world.store.issue(world.store.grant(resources=True))
         async with world.client(token) as http_client:
@@ -432,7 +432,7 @@ async def test_the_real_legacy_client_hears_that_its_tools_changed() -> None:
         if "ToolListChanged" in type(message).__name__:
             changed.set()
 
-    async with asyncio.timeout(30), running() as world, reference(modern=False) as (url, _):
+    async with asyncio.timeout(50), running() as world, reference(modern=False) as (url, _):
         await world.register("calc", url)
         async with world.client(world.store.issue(world.store.grant())) as http_client:
             transport = streamable_http_client(f"{world.url}/mcp", http_client=http_client)

@@ -91,7 +91,7 @@ async def world_of(
     server: Streaming, per_token: Allowance = UNLIMITED, /, **parts: bool
 ) -> AsyncIterator[tuple[World, Seen, str]]:
     """A gateway before the server, and a token."""
-    async with running(per_token=per_token) as world, scripted(server) as (url, seen), asyncio.timeout(30):
+    async with running(per_token=per_token) as world, scripted(server) as (url, seen), asyncio.timeout(50):
         world.store.register("calc", url, (MODERN, LEGACY), TOOLS)
         yield (
             world,

@@ -85,7 +85,7 @@ async def test_the_client_is_asked_and_its_response_arrives_once(method: str) ->
         world.store.register("calc", url, (LEGACY,), TOOLS)
         async with (
             world.client(world.store.issue(world.store.grant())) as client,
-            asyncio.timeout(30),
+            asyncio.timeout(50),
             asked(world, client) as (headers, question, lines),
         ):
             assert (question["method"], type(question["id"])) == (method, str)
@@ -111,7 +111,7 @@ async def test_a_response_of_another_session_token_server_or_making_is_refused()
         async with (
             world.client(token) as client,
             world.client(world.store.issue(grant)) as other,
-            asyncio.timeout(30),
+            asyncio.timeout(50),
             asked(world, client) as (headers, question, _),
         ):
             id = question["id"]
@@ -137,7 +137,7 @@ async def test_once_the_call_is_over_nobody_waits_for_the_response() -> None:
     server = Asking()
     async with running() as world, scripted(server.script) as (url, _):
         world.store.register("calc", url, (LEGACY,), TOOLS)
-        async with world.client(world.store.issue(world.store.grant())) as client, asyncio.timeout(30):
+        async with world.client(world.store.issue(world.store.grant())) as client, asyncio.timeout(50):
             async with asked(world, client) as (headers, question, lines):
                 world.store.cut_all()
                 assert "withdrawn" in "".join([line async for line in lines])

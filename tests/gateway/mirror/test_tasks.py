@@ -383,7 +383,7 @@ async def test_what_belongs_to_a_task_names_it_as_each_side_knows_it() -> None:
             done = {"jsonrpc": "2.0", "id": message["id"], "result": {"content": [], **related}}
             await send({"type": "http.response.body", "body": event(done)})
 
-    async with bench(LEGACY, script) as b, b.client() as client, asyncio.timeout(30):
+    async with bench(LEGACY, script) as b, b.client() as client, asyncio.timeout(50):
         opened = await post(client, "/mcp/calc", initialize())
         client.headers["mcp-session-id"] = opened.headers["mcp-session-id"]
         shown = await b.start(client)
@@ -445,7 +445,7 @@ async def test_the_status_of_a_task_is_told_while_its_tool_is_reached() -> None:
         done = {"jsonrpc": "2.0", "id": message["id"], "result": {"resultType": "complete"}}
         await send({"type": "http.response.body", "body": event(told[-1]) + event(done)})
 
-    async with bench(MODERN, script) as b, asyncio.timeout(30):
+    async with bench(MODERN, script) as b, asyncio.timeout(50):
         store = b.world.store
         token = store.issue(store.grant())
         async with b.client(token) as client, b.client() as other:

@@ -56,7 +56,7 @@ async def seal(connection: "Connection", events: int, signer: NoteSigner = SIGNE
     log = await SealedLog.open(connection, signer)
     # Open transactions of other tests hold the sealing back, and half of it is a checkpoint that no one expects.
     await settled(connection)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(50):
         while await size(connection) < events:
             await log.seal()
     return log
@@ -64,7 +64,7 @@ async def seal(connection: "Connection", events: int, signer: NoteSigner = SIGNE
 
 async def settled(connection: "Connection") -> None:
     """Wait until every transaction that has begun by now has ended, in the tests beside this one too."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(50):
         following = await connection.fetchval(_NEXT)
         while await connection.fetchval(_OLDEST) < following:  # noqa: ASYNC110  nobody tells of their ends
             await asyncio.sleep(0.01)

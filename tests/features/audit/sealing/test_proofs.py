@@ -29,7 +29,7 @@ _NEWEST = "SELECT id FROM audit_events ORDER BY epoch DESC, xact DESC, seq DESC 
 async def seal_all(connection: "Connection") -> int:
     """Seal what is there, beside the service, which does so too; how many events are sealed."""
     count = await connection.fetchval("SELECT count(*) FROM audit_events")
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(50):
         while await size(connection) < count:
             with suppress(Overtaken):
                 await (await SealedLog.open(connection, SIGNER)).seal()

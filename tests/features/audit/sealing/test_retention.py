@@ -132,7 +132,7 @@ async def test_a_drop_waits_for_no_admission_and_holds_none_up(
     months = (
         "SELECT count(*) FROM pg_inherits WHERE inhparent = 'audit_events'::regclass AND inhdetachpending"
     )
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(50):
         while not maintaining.done() and not await other.fetchval(months):
             pass
         # Detaching waits for whoever might still see the month; nobody waits for it.

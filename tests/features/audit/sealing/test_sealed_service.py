@@ -41,7 +41,7 @@ async def test_a_service_seals_what_it_records_under_its_own_name(
     assert made.status_code == 201
     recorded = await connection.fetchval("SELECT count(*) FROM audit_events")
     assert recorded > 0
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(50):
         while await size(connection) < recorded:
             pass
     await check(connection)
@@ -56,7 +56,7 @@ async def test_readiness_tells_of_a_trail_that_cannot_be_sealed_any_more(
     anonymous: httpx2.AsyncClient, connection: "Connection"
 ) -> None:
     await write(connection)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(50):
         while await size(connection) < 1:
             pass
         await connection.execute(BREAK)

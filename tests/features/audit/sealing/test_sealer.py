@@ -53,7 +53,7 @@ async def worker(database_url: str) -> AsyncIterator[Workers]:
 
 async def turns_until(connection: "Connection", events: int, *workers: Sealing) -> None:
     """Each has a turn, again and again, until as many events are sealed."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(50):
         while await size(connection) < events:
             for each in workers:
                 await each.turn()
@@ -75,7 +75,7 @@ async def sessions_called(connection: "Connection", name: str) -> list[int]:
 
 async def gone(connection: "Connection", name: str) -> None:
     """A session is ended."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(50):
         while pids := await sessions_called(connection, name):
             for pid in pids:
                 await connection.execute("SELECT pg_terminate_backend($1)", pid)
@@ -118,7 +118,7 @@ async def test_sealing_goes_on_by_itself_after_its_connection_was_cut(
 ) -> None:
     monkeypatch.setattr(sealer, "SEAL_EVERY_S", 0.01)
     running = asyncio.create_task(worker("loop").run())
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(50):
         for events in range(1, 4):
             await write(connection)
             while await size(connection) < events:
@@ -218,7 +218,7 @@ async def test_every_worker_says_when_the_sealing_is_behind(
     waiting = worker("waiting")
     await connection.execute("SELECT pg_advisory_lock($1)", sealer._LOCK)
     await write(connection)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(50):
         while not waiting.warnings():
             await waiting.turn()
     assert "behind" in waiting.warnings()[0]

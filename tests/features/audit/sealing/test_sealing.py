@@ -116,7 +116,7 @@ async def test_eight_writers_and_sealers_that_come_and_go_leave_no_gap_and_nothi
 
 async def seal_for_ever(log: SealedLog) -> None:
     """Open transactions of other tests may hold it back at first."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(50):
         while True:
             await log.seal()
 
