@@ -127,7 +127,11 @@ class Things:
             events: Json = {"events": ["approval.requested"]} if kind == "webhooks" else {}
             body |= {"url": "https://hooks.invalid/"} | events
         elif kind == "identity-providers":
-            body |= {"issuer": f"https://{name}.example.com", "audiences": ["scopegate"]}
+            body |= {
+                "issuer": f"https://{name}.example.com",
+                "audiences": ["scopegate"],
+                "client_id": "scopegate",
+            }
         return body
 
     async def make(self, kind: str) -> httpx2.Response:
