@@ -150,7 +150,7 @@ async def test_a_leaver_ends_when_the_time_has_come_though_a_policy_keeps_the_ag
     async with asyncio.timeout(50):
         while (await api.get(scheduled)).json()["status"] == "pending":
             pass
-    assert (await api.get(scheduled)).json()["status"] == "done"
+    assert (await api.get(scheduled)).json()["status"] == "completed"
     assert (await api.get(f"{PATH}/{ada['id']}")).json()["status"] == "offboarded"
     left = (await api.get(f"{PATH}/{bot['id']}")).json()
     assert (left["owner_id"], left["status"]) == (ada["id"], "suspended")
