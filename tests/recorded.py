@@ -3,7 +3,7 @@
 At its commit, every row that the service inserted, changed or deleted has to have an audit event, and a version in the
 history where a column changed that versions hold. A row changes where its ``revision`` moves: bookkeeping leaves it.
 What expires is not written at all, and an erasure rewrites the history instead of adding to it. Tests write rows with
-connections of another name, of which nothing is demanded.
+connections of another name, of which nothing is demanded: such a row has no history that could go on.
 """
 
 from dataclasses import dataclass
@@ -68,6 +68,8 @@ BEGIN
         WHERE kept <> '{}' AND (before -> k.name) IS DISTINCT FROM (after -> k.name)
     ) AND NOT EXISTS (
         SELECT FROM object_versions WHERE object_id = row_id AND now() IN (valid_from, valid_to)
+    ) AND (
+        TG_OP = 'INSERT' OR EXISTS (SELECT FROM object_versions WHERE object_id = row_id)
     ) AND NOT EXISTS (
         SELECT FROM audit_events WHERE xact = current AND action = 'identity.erase'
     ) THEN

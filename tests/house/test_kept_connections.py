@@ -20,7 +20,9 @@ async def test_the_next_connection_with_the_same_settings_takes_over_a_session_t
     pid = first.get_server_pid()
     heard: list[object] = []
     await first.add_listener("kept", lambda *_: heard.append(_))
-    await first.execute("CREATE TEMPORARY TABLE mine (a int); SET statement_timeout = 1; SET ROLE pg_monitor")
+    await first.execute(
+        "CREATE TEMPORARY TABLE mine (a int); SET statement_timeout = 60000; SET ROLE pg_monitor"
+    )
     statement = await first.prepare("SELECT 1")
     await first.execute("RESET ROLE; SELECT pg_advisory_lock(1); BEGIN; DELETE FROM compatibility")
     await first.close()
