@@ -20,7 +20,7 @@ from sqlmodel import col
 
 from app.access.point_in_time import AccessReader
 from app.access.policy.evaluator import Considered, Evaluator
-from app.domain.access import Decision, PolicyContext, Question, act_of, decide
+from app.domain.access import AccessRequest, Decision, PolicyContext, act_of, decide
 from app.domain.considered import ConsideredLink, considered, lacking
 from app.domain.errors import Invalid, NotFound
 from app.domain.objects import Address, Part, Server, Token
@@ -54,7 +54,7 @@ class Explanation:
     """The decision, and what it was made of. ``token_id`` is None where the widest token of an identity was asked
     for; ``policies`` are by link, in the order of ``links``."""
 
-    question: Question
+    question: AccessRequest
     at: datetime
     token_id: UUID | None
     decision: Decision
@@ -71,7 +71,7 @@ async def explain(session: AsyncSession, reader: AccessReader, ask: Ask) -> Expl
     """Decide, and tell all that was considered. Raises ``NotFound``, ``Unavailable``, and ``Invalid`` for a moment
     before which nothing is known."""
     token, servers, context = await _found(reader, ask)
-    question = Question(
+    question = AccessRequest(
         token,
         _named(servers, ask.server),
         ask.tool,
@@ -123,7 +123,7 @@ def _named(servers: Mapping[UUID, Server], name: str | None) -> Server | None:
 
 
 def _policies(
-    question: Question, context: PolicyContext, at: float, link: ConsideredLink
+    question: AccessRequest, context: PolicyContext, at: float, link: ConsideredLink
 ) -> Sequence[Considered]:
     """What each policy did about a link, also where it was refused before policy was asked."""
     server, policies = question.server, context.policies

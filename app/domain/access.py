@@ -55,7 +55,7 @@ class PolicyContext:
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class AccessRequest:
     """One thing asked: reach a server, call one of its tools (``tool``), or use another ``part`` of it.
 
     ``server`` is None when the slug is not known.
@@ -135,7 +135,7 @@ def _identity_stopped(identity: Identity) -> str | None:
     return None
 
 
-def decide(question: Question, context: PolicyContext, at: float) -> Decision:
+def decide(question: AccessRequest, context: PolicyContext, at: float) -> Decision:
     """Decide one question at a time. Unknown is denied; nothing is ever allowed by default."""
     token, server = question.token, question.server
     stopped = liveness(token, at, question.address)
@@ -165,7 +165,7 @@ def decide(question: Question, context: PolicyContext, at: float) -> Decision:
 
 
 def _apply_policy(
-    question: Question,
+    question: AccessRequest,
     context: PolicyContext,
     at: float,
     server: Server,
@@ -217,14 +217,14 @@ _STRENGTH = {Effect.ALLOW: 0, Effect.REQUIRE_APPROVAL: 1, Effect.DENY: 2}
 _PART_ACTS = {Part.RESOURCES: Act.USE_RESOURCES, Part.PROMPTS: Act.USE_PROMPTS}
 
 
-def act_of(question: Question) -> Act:
+def act_of(question: AccessRequest) -> Act:
     """What is asked for, as policies name it."""
     if question.tool is not None:
         return Act.CALL_TOOL
     return Act.USE_SERVER if question.part is None else _PART_ACTS[question.part]
 
 
-def has_same_verdicts(decision: Decision, question: Question, context: PolicyContext, at: float) -> bool:
+def has_same_verdicts(decision: Decision, question: AccessRequest, context: PolicyContext, at: float) -> bool:
     """Whether policies give this call the same verdict objects that an earlier decision depends on."""
     if question.server is None or decision.tool is None:
         return False
@@ -233,7 +233,7 @@ def has_same_verdicts(decision: Decision, question: Question, context: PolicyCon
 
 
 def _verdicts(
-    question: Question, context: PolicyContext, at: float, server: Server, tool: Tool | None
+    question: AccessRequest, context: PolicyContext, at: float, server: Server, tool: Tool | None
 ) -> tuple[PolicyVerdict, ...]:
     """What policy says of the token and of each ancestor."""
     act = act_of(question)
@@ -342,7 +342,7 @@ def everything_read(
 
 
 def _deny(
-    question: Question,
+    question: AccessRequest,
     context: PolicyContext,
     at: float,
     reason_code: str,

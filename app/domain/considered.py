@@ -7,7 +7,7 @@ It decides nothing: a law in the tests says that a grant, or an entry of a scope
 from dataclasses import dataclass, replace
 from uuid import UUID
 
-from app.domain.access import Question, liveness
+from app.domain.access import AccessRequest, liveness
 from app.domain.objects import Grant, Identity, Part, Server, Token, Tool, ToolState
 from app.domain.scopes import GrantsScope, ServerSelector, ToolSelector
 
@@ -36,7 +36,7 @@ class ConsideredLink:
         return any(not faults for _, faults in self.grants)
 
 
-def considered(question: Question, at: float) -> tuple[ConsideredLink, ...]:
+def considered(question: AccessRequest, at: float) -> tuple[ConsideredLink, ...]:
     """The token that asks and those that it was attenuated from. Of a server or tool that is not there, nothing is
     in reach of a scope or a grant."""
     server, tool, nowhere = _found(question)
@@ -51,7 +51,7 @@ def considered(question: Question, at: float) -> tuple[ConsideredLink, ...]:
     )
 
 
-def lacking(question: Question, links: tuple[ConsideredLink, ...]) -> tuple[UUID, ...]:
+def lacking(question: AccessRequest, links: tuple[ConsideredLink, ...]) -> tuple[UUID, ...]:
     """The identities that lack a grant, of those whose rights count; none where what is asked for is not there."""
     server, _, nowhere = _found(question)
     if server is None or nowhere:
@@ -59,7 +59,7 @@ def lacking(question: Question, links: tuple[ConsideredLink, ...]) -> tuple[UUID
     return tuple(dict.fromkeys(link.token.identity.id for link in links if not link.granted))
 
 
-def _found(question: Question) -> tuple[Server | None, Tool | None, bool]:
+def _found(question: AccessRequest) -> tuple[Server | None, Tool | None, bool]:
     """The server and the tool, and whether it is a tool that is asked for and is not there."""
     if question.server is None or question.tool is None:
         return question.server, None, False

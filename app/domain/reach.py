@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from math import inf
 from uuid import UUID
 
-from app.domain.access import Decision, PolicyContext, Question, decide, liveness
+from app.domain.access import AccessRequest, Decision, PolicyContext, decide, liveness
 from app.domain.objects import Grant, Identity, IdentityStatus, Part, Server, Token, Tool
 from app.domain.policy import Effect, GrantedIsAllowed
 from app.domain.risk import Risk
@@ -43,16 +43,16 @@ def reach(
     if not _is_named(identity, server):
         return None
     token = widest_token(identity)
-    decision = decide(Question(token, server), context, at)
+    decision = decide(AccessRequest(token, server), context, at)
     if decision.effect is Effect.DENY:
         return None
     found = []
     for name in sorted(server.tools):
         yield
-        called = decide(Question(token, server, name), context, at)
+        called = decide(AccessRequest(token, server, name), context, at)
         if called.effect is not Effect.DENY:
             found.append((server.tools[name], called))
-    parts = {part: decide(Question(token, server, part=part), context, at) for part in Part}
+    parts = {part: decide(AccessRequest(token, server, part=part), context, at) for part in Part}
     within = {part: used for part, used in parts.items() if used.effect is not Effect.DENY}
     return Reach(server, decision, tuple(found), within)
 
@@ -74,12 +74,15 @@ def tally(
 ) -> Generator[None, None, Tally]:
     """Count what ``reach`` lists, of the first ``most`` tools by name. In steps, as there."""
     token = widest_token(identity)
-    if not _is_named(identity, server) or decide(Question(token, server), context, at).effect is Effect.DENY:
+    if (
+        not _is_named(identity, server)
+        or decide(AccessRequest(token, server), context, at).effect is Effect.DENY
+    ):
         return Tally()
     tools = approval_required = destructive = 0
     for name in sorted(server.tools)[:most]:
         yield
-        effect = decide(Question(token, server, name), context, at).effect
+        effect = decide(AccessRequest(token, server, name), context, at).effect
         if effect is Effect.DENY:
             continue
         tools += 1
@@ -90,14 +93,14 @@ def tally(
 
 def call_of(identity: Identity, server: Server, tool: str, context: PolicyContext, at: float) -> Decision:
     """What a call of a tool by the identity is met with, before it is known what it says."""
-    return decide(Question(widest_token(identity), server, tool), context, at)
+    return decide(AccessRequest(widest_token(identity), server, tool), context, at)
 
 
 def shut(server: Server | None, tool: str, at: float) -> str | None:
     """Why nobody at all can call a tool, whatever grants and policies say; ``None`` when somebody could."""
     everything = Grant(_NOBODY, 0, AllServers(), AllTools(), True, True)
     anybody = Identity(_NOBODY, 0, IdentityStatus.ACTIVE, grants=(everything,))
-    question = Question(widest_token(anybody), server, tool)
+    question = AccessRequest(widest_token(anybody), server, tool)
     decision = decide(question, PolicyContext(0, 0, GrantedIsAllowed()), at)
     return None if decision.allowed else decision.reason_code
 

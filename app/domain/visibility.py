@@ -7,7 +7,7 @@ is found in steps, of a decision each: a server may have thousands of tools.
 from collections.abc import Generator, Iterable, Mapping
 from dataclasses import replace
 
-from app.domain.access import Decision, PolicyContext, Question, decide, everything_read
+from app.domain.access import AccessRequest, Decision, PolicyContext, decide, everything_read
 from app.domain.objects import Address, Part, Server, Token, ToolState
 from app.domain.policy import Effect
 
@@ -16,7 +16,7 @@ EVERY_TOOL = "every tool"
 """Stands among the parts of a server where the token may use all of its tools."""
 
 
-def visible_tools(question: Question, context: PolicyContext, at: float) -> Seen:
+def visible_tools(question: AccessRequest, context: PolicyContext, at: float) -> Seen:
     """The names a token may see of one server, with the decision that stands for the list.
 
     A tool is visible when a call of it, without arguments, would not be denied. The decision is a deny when the
@@ -33,7 +33,7 @@ def visible_tools(question: Question, context: PolicyContext, at: float) -> Seen
     return _filtered(question, context, at, reach, decisions.values()), _not_denied(decisions)
 
 
-def visible_parts(question: Question, context: PolicyContext, at: float) -> Seen:
+def visible_parts(question: AccessRequest, context: PolicyContext, at: float) -> Seen:
     """The parts of one server that a token reaches, with the decision that stands for what is shown of them.
 
     ``EVERY_TOOL`` is among them when none of the approved tools is hidden. The decision is a deny when the server
@@ -65,7 +65,7 @@ def reached_parts(
     for server in servers:
         yield
         for part in tuple(missing):
-            question = Question(token, server, address=address, part=part)
+            question = AccessRequest(token, server, address=address, part=part)
             if decide(question, context, at).effect is not Effect.DENY:
                 missing.discard(part)
         if not missing:
@@ -78,7 +78,7 @@ def _not_denied(decisions: Mapping[str, Decision]) -> frozenset[str]:
 
 
 def _filtered(
-    question: Question, context: PolicyContext, at: float, reach: Decision, decisions: Iterable[Decision]
+    question: AccessRequest, context: PolicyContext, at: float, reach: Decision, decisions: Iterable[Decision]
 ) -> Decision:
     servers = () if question.server is None else (question.server,)
     versions, valid_from, valid_until = everything_read(question.token, servers, context, at)

@@ -8,24 +8,24 @@ from uuid import UUID
 from app.admission.store import Client, Ports, StoreUnavailable, View
 from app.domain.objects import Network
 from app.gateway.aggregate.endpoint import Aggregate
-from app.gateway.aggregate.sessions import AggregateSessions, Notebook, UpstreamSessions
+from app.gateway.aggregate.sessions import AggregateSessions, NotesCache, UpstreamSessions
 from app.gateway.approvals import Approvals
 from app.gateway.authenticator import Authenticator
 from app.gateway.limits import Allowance, CallLimits, CallTimes, OpenStreams
-from app.gateway.mirror.call import Mirrored, RunningCalls
+from app.gateway.mirror.call import MirrorServices, RunningCalls
 from app.gateway.mirror.endpoint import Mirror
 from app.gateway.pipeline import ClientLeft, Cut, Pipeline
 from app.gateway.results import Tasks
 from app.gateway.sealed_ids import ServerRequests, SessionSealer
-from app.gateway.wire.answers import QuestionRules
+from app.gateway.wire.answers import InputRequestRules
 from app.gateway.wire.exchange import Alarms, ClientGone, Exchange, Receive, Scope, Send
 from app.gateway.wire.messages import read_version
 from app.gateway.wire.refusals import (
     INTERNAL_ERROR,
     INVALID_REQUEST,
     Refused,
-    looped,
-    reason_of,
+    refusal_reason,
+    request_loop,
     unavailable,
     wrong_http_method,
 )
@@ -70,14 +70,14 @@ class Gateway:
         self._upstreams = UpstreamSessions(outbound, times.call)
         self._limits = CallLimits(ports.admissions, per_token, per_identity)
         streams = OpenStreams(ports.admissions, per_token, per_identity)
-        self._notebook = Notebook(ports.session_notes)
+        self._notes = NotesCache(ports.session_notes)
         self._sessions = AggregateSessions(
-            sealer, ports.ended_sessions, self._notebook, ports.neighbours, self._upstreams
+            sealer, ports.ended_sessions, self._notes, ports.neighbours, self._upstreams
         )
-        self._running = RunningCalls(self._alarms, self._sessions.tell_cancelled)
+        self._running = RunningCalls(self._alarms, self._sessions.broadcast_cancel)
         self._approvals = Approvals(sealer, ports.approval_news, self._public_url)
-        questions = QuestionRules(OwnAddresses((public_url, *allowed_origins)))
-        mirrored = Mirrored(
+        input_rules = InputRequestRules(OwnAddresses((public_url, *allowed_origins)))
+        services = MirrorServices(
             pipeline,
             outbound,
             sealer,
@@ -88,25 +88,25 @@ class Gateway:
             times,
             self._running,
             self._approvals,
-            questions,
+            input_rules,
         )
-        self._mirror = Mirror(mirrored, body_limit)
-        self._aggregate = self._aggregate_beside(mirrored, body_limit)
+        self._mirror = Mirror(services, body_limit)
+        self._aggregate = self._aggregate_beside(services, body_limit)
 
-    def _aggregate_beside(self, mirrored: Mirrored, body_limit: int) -> Aggregate:
+    def _aggregate_beside(self, services: MirrorServices, body_limit: int) -> Aggregate:
         """The endpoint of the whole fleet, on what the mirrors have too."""
         return Aggregate(
-            mirrored.pipeline,
-            mirrored.sealer,
-            mirrored.sync_requests,
+            services.pipeline,
+            services.sealer,
+            services.sync_requests,
             self._upstreams,
             self._sessions,
-            self._notebook,
-            mirrored.streams,
-            mirrored.approvals,
-            mirrored.questions,
+            self._notes,
+            services.streams,
+            services.approvals,
+            services.input_rules,
             self._limits,
-            mirrored.times,
+            services.times,
             body_limit,
         )
 
@@ -140,7 +140,7 @@ class Gateway:
         if encoded_slash:
             raise Refused(400, INVALID_REQUEST, ENCODED_SLASH)
         if VIA in exchange.duplicated or self._loops.leads_back(exchange.headers.get(VIA)):
-            raise looped()
+            raise request_loop()
         self._authenticator.check_origin(exchange)
         view = await self._authenticator.authenticate(exchange)
         usage = self._limits.enter(exchange, view)
@@ -158,7 +158,7 @@ class Gateway:
             return
         # By address only: a client that calls itself something else each time is counted once.
         client = Client(exchange.client.ip)
-        self._admissions.count_refused(view, reason_of(refused), client, exchange.request_id)
+        self._admissions.count_refused(view, refusal_reason(refused), client, exchange.request_id)
 
     async def _serve(self, exchange: Exchange, view: View, path: str) -> None:
         if exchange.method not in {"POST", "DELETE", "GET"}:
@@ -168,23 +168,23 @@ class Gateway:
         else:
             await self._mirror.serve(exchange, view, path.removeprefix("/mcp/"))
 
-    def cancelled_elsewhere(self, session_id: UUID, request_id: str | int) -> None:
+    def cancel_call(self, session_id: UUID, request_id: str | int) -> None:
         """Another worker was told to cancel a request of a session, and does not have it."""
-        self._sessions.cancelled(session_id, request_id)
-        self._running.taken_back_elsewhere(session_id, request_id)
+        self._sessions.cancel_local(session_id, request_id)
+        self._running.cancel_by_handle(session_id, request_id)
 
-    def notes_changed_elsewhere(self, session_id: UUID | None) -> None:
+    def forget_notes(self, session_id: UUID | None) -> None:
         """Another worker changed what is noted of a session; ``None``: of nobody knows which."""
-        self._notebook.changed_elsewhere(session_id)
+        self._notes.forget(session_id)
 
     @property
-    def hears_of_approvals(self) -> bool:
+    def has_approval_listeners(self) -> bool:
         """Whether a client listens that would be told of one."""
         return bool(self._approvals.completions)
 
-    def approval_decided(self, approval_id: UUID, token_id: UUID) -> None:
+    def announce_approval(self, approval_id: UUID, token_id: UUID) -> None:
         """An approval was decided that a call with this token asked for."""
-        self._approvals.completions.decided(approval_id, token_id)
+        self._approvals.completions.announce(approval_id, token_id)
 
     async def aclose(self) -> None:
         """Close what is kept between requests: sessions with upstreams. Call it before the outbound client closes."""

@@ -33,11 +33,11 @@ from app.gateway.wire.messages import (
     CLIENT_INFO_KEY,
     INPUT_METHODS,
     VERSION_KEY,
-    Asks,
+    ClientFeatures,
     Message,
-    asks_of,
     client_capabilities,
-    flags_of,
+    client_features,
+    keep_flags,
 )
 from app.gateway.wire.refusals import Refused, invalid_params
 from app.lib import strict_json
@@ -49,7 +49,7 @@ EVENT_KEY = "io.scopegate/event"
 APPROVALS_KEY = "io.scopegate/approvals"
 Link = Callable[[UUID], str]
 """Where an approval is decided: an address that tells nothing but its id."""
-_WORDS = {
+_REASON_TEXTS = {
     "policy_denied": "Policy does not allow this call.",
     "policy_not_permitted": "No policy permits this call.",
     "policy_error": "A policy could not be evaluated for this call, so it is not allowed.",
@@ -60,7 +60,7 @@ _WORDS = {
     "params.",
     "approval_declined": "Its user declined to have this call approved, so it did not run.",
 }
-_SHOWN = {ApprovalState.APPROVED: "approved", ApprovalState.DENIED: "denied"}
+_STATE_NAMES = {ApprovalState.APPROVED: "approved", ApprovalState.DENIED: "denied"}
 
 
 def denial_text(denied: Denied, link: Link) -> str:
@@ -70,11 +70,11 @@ def denial_text(denied: Denied, link: Link) -> str:
         lines = _approvals_text(denied, link)
     else:
         usual = f"Policy does not allow this call ({decision.reason_code})."
-        lines = [_WORDS.get(decision.reason_code, usual), *decision.reasons]
-    return "\n".join([*lines, f"The audit event {event_of(denied)} explains it."])
+        lines = [_REASON_TEXTS.get(decision.reason_code, usual), *decision.reasons]
+    return "\n".join([*lines, f"The audit event {denial_event(denied)} explains it."])
 
 
-def denied_result(denied: Denied, link: Link, *, modern: bool) -> dict[str, Any]:
+def denial_result(denied: Denied, link: Link, *, modern: bool) -> dict[str, Any]:
     """The same as a tool's result, so that the model can react."""
     result: dict[str, Any] = {
         "content": [{"type": "text", "text": denial_text(denied, link)}],
@@ -86,7 +86,7 @@ def denied_result(denied: Denied, link: Link, *, modern: bool) -> dict[str, Any]
     return result
 
 
-def denied_request(denied: Denied, link: Link, *, modern: bool) -> Refused:
+def denial_error(denied: Denied, link: Link, *, modern: bool) -> Refused:
     """The same as an error, where there is no result that could say it."""
     refused = invalid_params(denial_text(denied, link), modern)
     refused.data = denial_meta(denied, link)
@@ -95,26 +95,26 @@ def denied_request(denied: Denied, link: Link, *, modern: bool) -> Refused:
 
 def denial_meta(denied: Denied, link: Link) -> dict[str, Any]:
     """The same for programs."""
-    meta: dict[str, Any] = {EVENT_KEY: event_of(denied)}
+    meta: dict[str, Any] = {EVENT_KEY: denial_event(denied)}
     if isinstance(denied, ApprovalNeeded):
         meta[APPROVALS_KEY] = [
             {
                 "id": format_id(APPROVAL, each.id),
                 "url": link(each.id),
                 "group": each.group,
-                "state": _SHOWN.get(each.state, "pending"),
+                "state": _STATE_NAMES.get(each.state, "pending"),
             }
             for each in denied.approvals
         ]
     return meta
 
 
-def event_of(denied: Denied) -> str:
+def denial_event(denied: Denied) -> str:
     """The id of the event, as the API knows it."""
     return format_id(EVENT, denied.event_id)
 
 
-def asked_text(approval: NeededApproval) -> str:
+def approver_text(approval: NeededApproval) -> str:
     """Who has to approve it and why, as one line."""
     because = f" {' '.join(approval.reasons)}" if approval.reasons else ""
     return f'Somebody of the group "{approval.group}" has to approve it.{because}'
@@ -145,7 +145,7 @@ def _needed_text(approval: NeededApproval, link: Link) -> str:
     if approval.state is ApprovalState.APPROVED:
         return f'The group "{approval.group}" has approved it.'
     again = "The last approval ran out. " if approval.state is ApprovalState.ASKED_AGAIN else ""
-    return f"{again}{asked_text(approval)} They decide at {link(approval.id)}"
+    return f"{again}{approver_text(approval)} They decide at {link(approval.id)}"
 
 
 class Completions:
@@ -153,16 +153,16 @@ class Completions:
 
     def __init__(self) -> None:
         self._streams: defaultdict[UUID, set[Exchange]] = defaultdict(set)
-        self._telling: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
 
     def __bool__(self) -> bool:
         """Whether anybody listens."""
         return bool(self._streams)
 
     @contextmanager
-    def told_on(self, exchange: Exchange, token_id: UUID, *, leads: bool) -> Iterator[None]:
+    def subscribe(self, exchange: Exchange, token_id: UUID, *, supports_url: bool) -> Iterator[None]:
         """Tell of the token's approvals on this stream, where its client said that it leads its user."""
-        if not leads:
+        if not supports_url:
             yield
             return
         self._streams[token_id].add(exchange)
@@ -173,7 +173,7 @@ class Completions:
             if not self._streams[token_id]:
                 del self._streams[token_id]
 
-    def decided(self, approval_id: UUID, token_id: UUID) -> None:
+    def announce(self, approval_id: UUID, token_id: UUID) -> None:
         """Tell whoever called with the token that the approval was decided, one way or the other."""
         message: strict_json.JsonObject = {
             "jsonrpc": "2.0",
@@ -183,12 +183,12 @@ class Completions:
         event = encode_event(strict_json.dumps(message))
         for exchange in self._streams.get(token_id, ()):
             if exchange.started and not exchange.complete:
-                task = asyncio.get_running_loop().create_task(_tell(exchange, event))
-                self._telling.add(task)
-                task.add_done_callback(self._telling.discard)
+                task = asyncio.get_running_loop().create_task(_send_event(exchange, event))
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
 
 
-async def _tell(exchange: Exchange, event: bytes) -> None:
+async def _send_event(exchange: Exchange, event: bytes) -> None:
     # The stream may end, or its client leave, before its turn comes.
     with suppress(RuntimeError, OSError):
         await exchange.stream(event)
@@ -196,16 +196,16 @@ async def _tell(exchange: Exchange, event: bytes) -> None:
 
 WAIT_SECONDS = 25.0
 """For a decision: common clients and proxies give up an answer of which nothing comes after 30."""
-MOST_WAITS = 6
+MAX_WAITS = 6
 """Of one call: clients give up one that is answered ten times with a question, and its server may ask some too."""
-FIRST_LEADING = "2025-11-25"
+URL_ELICITATION_SINCE = "2025-11-25"
 """The first version in which a client can be led to an address."""
 MAX_STATE = 4096
 _WAITING = frozenset({ApprovalState.ASKED, ApprovalState.ASKED_AGAIN, ApprovalState.PENDING})
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class ResumedRequest:
     """What a client brings back that was asked to wait for these approvals. ``waits``: how often it has waited."""
 
     approvals: frozenset[UUID]
@@ -233,17 +233,17 @@ class Approvals:
         """Where an approval is decided."""
         return f"{self.public_url}/console/approvals/{format_id(APPROVAL, id)}"
 
-    async def resume(self, exchange: Exchange, message: Message, view: View) -> Asked | None:
+    async def resume(self, exchange: Exchange, message: Message, view: View) -> ResumedRequest | None:
         """Let a request that comes back wait for its approvals: until they are decided, or it has waited long enough.
 
         What its client was asked is taken out of it, as the server never sees any of that. Raises ``ClientLeft``.
         """
-        asked = self._taken_out(exchange, message, view)
-        if asked is not None and asked.action == "accept":
-            await self._wait(exchange, asked)
-        return asked
+        resumed = self._take_state(exchange, message, view)
+        if resumed is not None and resumed.action == "accept":
+            await self._wait(exchange, resumed)
+        return resumed
 
-    def _taken_out(self, exchange: Exchange, message: Message, view: View) -> Asked | None:
+    def _take_state(self, exchange: Exchange, message: Message, view: View) -> ResumedRequest | None:
         state = message.params.get("requestState")
         if not message.modern or message.method not in INPUT_METHODS or not isinstance(state, str):
             return None
@@ -254,18 +254,18 @@ class Approvals:
         if opened is None:
             return None
         del message.params["requestState"]
-        action = _action(message.params.pop("inputResponses", None))
+        action = _user_action(message.params.pop("inputResponses", None))
         waits, *ids = (int(part, 16) for part in opened.decode().split(","))
-        return Asked(frozenset(UUID(int=id) for id in ids), waits, action)
+        return ResumedRequest(frozenset(UUID(int=id) for id in ids), waits, action)
 
-    async def _wait(self, exchange: Exchange, asked: Asked) -> None:
+    async def _wait(self, exchange: Exchange, resumed: ResumedRequest) -> None:
         work = ClientWork()
         work.is_running = True
         try:
             with Watch(exchange, work, modern=True) as watch:
                 watch.streaming = True
                 async with asyncio.timeout(WAIT_SECONDS):
-                    await self.news.settled(asked.approvals)
+                    await self.news.settled(resumed.approvals)
         except TimeoutError:
             return
         except asyncio.CancelledError:
@@ -276,53 +276,68 @@ class Approvals:
             work.is_running = False
 
     async def answer(
-        self, exchange: Exchange, message: Message, denied: Denied, asked: Asked | None, *, leads: bool
+        self,
+        exchange: Exchange,
+        message: Message,
+        denied: Denied,
+        resumed: ResumedRequest | None,
+        *,
+        supports_url: bool,
     ) -> None:
         """Say what is needed, or why it is denied. Raises ``Refused``.
 
         ``leads``: a legacy client said, when it began its session, that it leads its user to addresses.
         """
-        if isinstance(denied, ApprovalNeeded) and (asked is None or asked.action == "accept"):
-            waited_for = _waited_for(denied)
-            if waited_for and not message.modern and leads and (message.version or "") >= FIRST_LEADING:
-                raise self._leading(denied, waited_for)
+        if isinstance(denied, ApprovalNeeded) and (resumed is None or resumed.action == "accept"):
+            pending = _pending_approvals(denied)
             if (
-                waited_for
-                and message.modern
-                and Asks.URL in asks_of(message.params["_meta"][CAPABILITIES_KEY])
+                pending
+                and not message.modern
+                and supports_url
+                and (message.version or "") >= URL_ELICITATION_SINCE
             ):
-                result = self._question(exchange, message, denied, waited_for, asked)
+                raise self._elicitation_error(denied, pending)
+            if (
+                pending
+                and message.modern
+                and ClientFeatures.URL in client_features(message.params["_meta"][CAPABILITIES_KEY])
+            ):
+                result = self._input_required(exchange, message, denied, pending, resumed)
                 if result is not None:
                     await exchange.answer(200, result_body(message.id, result))
                     return
         if message.method != "tools/call" or "task" in message.params:
             # Who waits for a task takes no result of the tool.
-            raise denied_request(denied, self.link, modern=message.modern)
-        result = denied_result(denied, self.link, modern=message.modern)
+            raise denial_error(denied, self.link, modern=message.modern)
+        result = denial_result(denied, self.link, modern=message.modern)
         await exchange.answer(200, result_body(message.id, result))
 
-    def _question(
+    def _input_required(
         self,
         exchange: Exchange,
         message: Message,
         denied: ApprovalNeeded,
         approvals: list[NeededApproval],
-        asked: Asked | None,
+        resumed: ResumedRequest | None,
     ) -> dict[str, Any] | None:
         """What has a modern client ask its user, once for each approval, and come again; ``None``: often enough."""
-        before = frozenset() if asked is None else asked.approvals
+        before = frozenset() if resumed is None else resumed.approvals
         questions = {
             format_id(APPROVAL, each.id): {
                 "method": "elicitation/create",
-                "params": {"mode": "url", "message": _question_text(each, denied), "url": self.link(each.id)},
+                "params": {
+                    "mode": "url",
+                    "message": _elicitation_text(each, denied),
+                    "url": self.link(each.id),
+                },
             }
             for each in approvals
             if each.id not in before
         }
-        waits = 0 if asked is None else asked.waits + 1
-        if waits >= MOST_WAITS:
+        waits = 0 if resumed is None else resumed.waits + 1
+        if waits >= MAX_WAITS:
             return None
-        sealed = self._sealed(exchange, message, denied.view, waits, (each.id for each in approvals))
+        sealed = self._seal(exchange, message, denied.view, waits, (each.id for each in approvals))
         result: dict[str, Any] = {
             "resultType": "input_required",
             "requestState": sealed,
@@ -332,19 +347,17 @@ class Approvals:
             result["inputRequests"] = questions
         return result
 
-    def _sealed(
-        self, exchange: Exchange, message: Message, view: View, waits: int, ids: Iterable[UUID]
-    ) -> str:
+    def _seal(self, exchange: Exchange, message: Message, view: View, waits: int, ids: Iterable[UUID]) -> str:
         text = ",".join([f"{waits:x}", *(id.hex for id in ids)])
         return self.sealer.seal(view.token.id, FLEET, text.encode(), _purpose(exchange, message)).decode()
 
-    def _leading(self, denied: ApprovalNeeded, approvals: list[NeededApproval]) -> Refused:
+    def _elicitation_error(self, denied: ApprovalNeeded, approvals: list[NeededApproval]) -> Refused:
         elicitations = [
             {
                 "mode": "url",
                 "elicitationId": format_id(APPROVAL, each.id),
                 "url": self.link(each.id),
-                "message": _question_text(each, denied),
+                "message": _elicitation_text(each, denied),
             }
             for each in approvals
         ]
@@ -352,20 +365,20 @@ class Approvals:
         return Refused(200, URL_ELICITATION_REQUIRED, denial_text(denied, self.link), data=data)
 
 
-def _waited_for(denied: ApprovalNeeded) -> list[NeededApproval]:
+def _pending_approvals(denied: ApprovalNeeded) -> list[NeededApproval]:
     """The approvals that may come yet; none when one of those that are needed will not."""
     if any(each.state is ApprovalState.DENIED for each in denied.approvals):
         return []
     return [each for each in denied.approvals if each.state in _WAITING]
 
 
-def _question_text(approval: NeededApproval, denied: Denied) -> str:
+def _elicitation_text(approval: NeededApproval, denied: Denied) -> str:
     tool = denied.decision.tool
     what = "A request" if tool is None else f'A call of "{tool.name}"'
-    return f"{what} needs an approval. {asked_text(approval)} (Audit event {event_of(denied)}.)"
+    return f"{what} needs an approval. {approver_text(approval)} (Audit event {denial_event(denied)}.)"
 
 
-def _action(responses: Any) -> str:
+def _user_action(responses: Any) -> str:
     """What the user did, at its worst. Nothing is said where nothing was asked: the client has come to wait."""
     given = responses.values() if isinstance(responses, dict) else ()
     actions = [each.get("action") for each in given if isinstance(each, dict)]
@@ -393,7 +406,7 @@ _MAX_TRACE_STATE = 512
 LOG_LEVELS = ("debug", "info", "notice", "warning", "error", "critical", "alert", "emergency")
 
 
-def carries_more(message: Message, before: Round) -> bool:
+def exceeds_approval(message: Message, before: Round) -> bool:
     """Whether a request carries what an approval of it would not cover.
 
     The next round of an approved call, proven by its state, brings answers that belong to that call. A state of another
@@ -430,7 +443,7 @@ def covered_body(message: Message) -> dict[str, Any]:
         declared = client_capabilities(meta[CAPABILITIES_KEY], modern=True)
         kept |= {
             VERSION_KEY: meta[VERSION_KEY],
-            CAPABILITIES_KEY: flags_of(declared),
+            CAPABILITIES_KEY: keep_flags(declared),
             CLIENT_INFO_KEY: client_info(),
         }
         if meta.get(LOG_LEVEL_META_KEY) in LOG_LEVELS:

@@ -30,7 +30,7 @@ class Allowance:
 
     calls: int = 0
     """Requests in a minute: so many at once, and from then on as they come free again."""
-    at_once: int = 0
+    concurrent: int = 0
     """Requests that are being served, streams included."""
     streams: int = 0
     """Streams that stay open."""
@@ -38,12 +38,12 @@ class Allowance:
     def share(self, workers: int) -> "Allowance":
         """What one of so many workers allows."""
         parts = (
-            max(1, limit // workers) if limit else 0 for limit in (self.calls, self.at_once, self.streams)
+            max(1, limit // workers) if limit else 0 for limit in (self.calls, self.concurrent, self.streams)
         )
         return Allowance(*parts)
 
 
-class _Shared:
+class _IdentityUsage:
     """What an identity uses with all of its tokens. ``free_at`` is when all the calls that it made are free again."""
 
     __slots__ = ("free_at", "open")
@@ -52,17 +52,17 @@ class _Shared:
         self.free_at = 0.0
         self.open = 0
 
-    def rests(self, now: float) -> bool:
+    def is_idle(self, now: float) -> bool:
         """As good as somebody who was never here."""
         return not self.open and self.free_at <= now
 
 
-class Usage(_Shared):
+class Usage(_IdentityUsage):
     """What a token uses, and its identity with it."""
 
     __slots__ = ("shared",)
 
-    def __init__(self, shared: _Shared) -> None:
+    def __init__(self, shared: _IdentityUsage) -> None:
         super().__init__()
         self.shared = shared
 
@@ -72,22 +72,24 @@ class CallLimits:
 
     def __init__(self, admissions: Admissions, per_token: Allowance, per_identity: Allowance) -> None:
         self._admissions = admissions
-        self._each, self._room, self._most = _measures(per_token)
-        self._shared_each, self._shared_room, self._shared_most = _measures(per_identity)
+        self._interval, self._burst, self._max_concurrent = _rate_parameters(per_token)
+        self._shared_interval, self._shared_burst, self._shared_max_concurrent = _rate_parameters(
+            per_identity
+        )
         self._usages: dict[int, Usage] = {}
-        self._shared: dict[int, _Shared] = {}
+        self._shared: dict[int, _IdentityUsage] = {}
         self._forget_at = _FORGET_AT
 
     def enter(self, exchange: Exchange, view: View) -> Usage:
         """Count a request until ``leave``. Raises ``Refused`` (429)."""
         usage = self._usages.get(view.token.id.int) or self._new(view.token)
         shared, now = usage.shared, monotonic()
-        if usage.free_at > now + self._room or shared.free_at > now + self._shared_room:
+        if usage.free_at > now + self._burst or shared.free_at > now + self._shared_burst:
             raise self._too_fast(exchange, view, usage, now)
-        if usage.open >= self._most or shared.open >= self._shared_most:
+        if usage.open >= self._max_concurrent or shared.open >= self._shared_max_concurrent:
             raise self._too_many(exchange, view, usage)
-        usage.free_at = max(usage.free_at, now) + self._each
-        shared.free_at = max(shared.free_at, now) + self._shared_each
+        usage.free_at = max(usage.free_at, now) + self._interval
+        shared.free_at = max(shared.free_at, now) + self._shared_interval
         usage.open += 1
         shared.open += 1
         return usage
@@ -95,8 +97,8 @@ class CallLimits:
     def charge(self, token: Token, calls: int) -> None:
         """Count what a request under way made us ask of servers: it comes off what may be asked next."""
         usage = self._usages[token.id.int]
-        usage.free_at += calls * self._each
-        usage.shared.free_at += calls * self._shared_each
+        usage.free_at += calls * self._interval
+        usage.shared.free_at += calls * self._shared_interval
 
     @staticmethod
     def leave(usage: Usage) -> None:
@@ -109,24 +111,26 @@ class CallLimits:
             self._forget(monotonic())
         shared = self._shared.get(token.identity.id.int)
         if shared is None:
-            shared = self._shared[token.identity.id.int] = _Shared()
+            shared = self._shared[token.identity.id.int] = _IdentityUsage()
         usage = self._usages[token.id.int] = Usage(shared)
         return usage
 
     def _forget(self, now: float) -> None:
         """Those who were not seen lately; of identities, those whose tokens all are."""
-        self._usages = {key: usage for key, usage in self._usages.items() if not usage.rests(now)}
+        self._usages = {key: usage for key, usage in self._usages.items() if not usage.is_idle(now)}
         kept = {id(usage.shared) for usage in self._usages.values()}
         self._shared = {
-            key: shared for key, shared in self._shared.items() if id(shared) in kept or not shared.rests(now)
+            key: shared
+            for key, shared in self._shared.items()
+            if id(shared) in kept or not shared.is_idle(now)
         }
         self._forget_at = max(_FORGET_AT, 2 * len(self._usages))
 
     def _too_fast(self, exchange: Exchange, view: View, usage: Usage, now: float) -> Refused:
         self._admissions.count_refused(view, "rate_limited", exchange.client, exchange.request_id)
-        wait, whose = usage.free_at - now - self._room, "This token"
+        wait, whose = usage.free_at - now - self._burst, "This token"
         if wait <= 0:
-            wait, whose = usage.shared.free_at - now - self._shared_room, "The identity of this token"
+            wait, whose = usage.shared.free_at - now - self._shared_burst, "The identity of this token"
         seconds = max(1, ceil(wait))
         text = f"{whose} has made as many requests as it may in a minute. Try again in {seconds} s."
         return Refused(429, INVALID_REQUEST, text, headers=((b"retry-after", str(seconds).encode()),))
@@ -135,15 +139,15 @@ class CallLimits:
         self._admissions.count_refused(
             view, "too_many_concurrent_requests", exchange.client, exchange.request_id
         )
-        whose = "This token" if usage.open >= self._most else "The identity of this token"
+        whose = "This token" if usage.open >= self._max_concurrent else "The identity of this token"
         text = f"{whose} has as many requests under way as it may. Wait for one to end."
         return Refused(429, INVALID_REQUEST, text, headers=RETRY_SOON)
 
 
-def _measures(allowed: Allowance) -> tuple[float, float, float]:
+def _rate_parameters(allowed: Allowance) -> tuple[float, float, float]:
     """Seconds after which one call is free again, how far ahead calls may be used up, and how many at once."""
     each = WINDOW_S / allowed.calls if allowed.calls else 0.0
-    return each, WINDOW_S - each, allowed.at_once or inf
+    return each, WINDOW_S - each, allowed.concurrent or inf
 
 
 class OpenStreams:
@@ -177,7 +181,7 @@ class OpenStreams:
                 del self._open[id]
 
     @contextmanager
-    def opened(self, exchange: Exchange, view: View) -> Iterator[None]:
+    def hold(self, exchange: Exchange, view: View) -> Iterator[None]:
         """Hold one around a block. Raises as ``open`` does."""
         self.open(exchange, view)
         try:
@@ -200,7 +204,7 @@ class CallTimes:
     """A stream that waits for what the upstream may tell is silent by nature."""
 
     @classmethod
-    def of(cls, silence: timedelta, call: timedelta, stream: timedelta) -> Self:
+    def from_settings(cls, silence: timedelta, call: timedelta, stream: timedelta) -> Self:
         """From the settings."""
         quiet = silence.total_seconds()
         return cls(

@@ -29,10 +29,10 @@ from app.admission.store import (
     Withheld,
 )
 from app.crypto.keys import UnsealingFault
-from app.domain.access import Decision, Question, decide, liveness
+from app.domain.access import AccessRequest, Decision, decide, liveness
 from app.domain.objects import Address, Part, Server, Token
 from app.domain.policy import Effect
-from app.gateway.access_request import NO_NAMES, AccessRequest, KnownDecisions
+from app.gateway.access_check import NO_NAMES, AccessCheck, DecisionCache
 from app.gateway.authenticator import Authenticator
 from app.gateway.wire.exchange import DatabaseBudgetExceeded, Exchange, with_db_budget
 from app.gateway.wire.refusals import (
@@ -58,13 +58,13 @@ may outlive its right."""
 class ClientWork:
     """Work for a client, which ends when the client leaves."""
 
-    __slots__ = ("client_left", "is_running", "left_as", "task", "withdrawn")
+    __slots__ = ("client_left", "is_running", "leave_outcome", "task", "withdrawn")
 
     def __init__(self) -> None:
         self.task = asyncio.current_task()
         self.is_running = False
         self.client_left = False
-        self.left_as = "cancelled"
+        self.leave_outcome = "cancelled"
         self.withdrawn = False
         """The client took its request back; it may be answered yet, by a server that was done or did not listen."""
 
@@ -75,7 +75,7 @@ class ClientWork:
 
     def suspend(self) -> None:
         """The client went away from a stream that it can take up again: how the call ends is not known yet."""
-        self.left_as = "unknown"
+        self.leave_outcome = "unknown"
         self.leave()
 
     def _stop(self) -> None:
@@ -144,7 +144,7 @@ class InFlightCall(ClientWork):
         """Asked when the upstream connection is ready and nothing was written yet."""
         return not self.was_cut and is_fresh(self.admitted_at)
 
-    def may_go_on(self) -> bool:
+    def may_continue(self) -> bool:
         """Asked, in the same way, before each request that follows a first one under the same admission.
 
         A process that stood still cannot have been told of a withdrawal, so not having been cut is not enough.
@@ -163,7 +163,7 @@ class InFlightCall(ClientWork):
         """Raises ``Refused``, ``Cut`` and ``ClientLeft``."""
         self.is_running = False
         try:
-            answer = None if error is None else self._failed(error)
+            answer = None if error is None else self._fail(error)
         finally:
             self._end()
         if answer is not None:
@@ -181,7 +181,7 @@ class InFlightCall(ClientWork):
         finally:
             self._pipeline.in_flight.leave(self.id)
 
-    def _failed(self, error: BaseException) -> Exception | None:
+    def _fail(self, error: BaseException) -> Exception | None:
         """Set the outcome; what to raise in the place of the error, if anything."""
         self.outcome = "error"
         if isinstance(error, NotForwarded):
@@ -189,11 +189,11 @@ class InFlightCall(ClientWork):
         elif isinstance(error, UpstreamError | ForbiddenUrl):
             if isinstance(error, ForbiddenUrl) or not error.may_have_been_sent:
                 self.outcome = "not_forwarded"
-            return upstream_failed(error)
+            return refuse_upstream_error(error)
         elif isinstance(error, CredentialRefused):
             self._pipeline.snapshots.credential_refused(self.target)
         elif isinstance(error, asyncio.CancelledError):
-            self.outcome = self.left_as if self.client_left and not self.was_cut else "cancelled"
+            self.outcome = self.leave_outcome if self.client_left and not self.was_cut else "cancelled"
             if self.task is not None and (self.was_cut or self.client_left):
                 self.task.uncancel()
                 return Cut() if self.was_cut else ClientLeft()
@@ -228,7 +228,7 @@ class FreshCall:
     ) -> bool:
         """Raises ``Refused``."""
         if isinstance(error, UpstreamError | ForbiddenUrl):
-            raise upstream_failed(error) from None
+            raise refuse_upstream_error(error) from None
         self.undelivered = isinstance(error, NotForwarded)
         return self.undelivered
 
@@ -284,7 +284,7 @@ class GatewayRequest:
     exchange: Exchange
     view: View
     """The newest that it was decided on."""
-    access: AccessRequest
+    access: AccessCheck
     method: str
     check: Check | None = None
     client: Client | None = None
@@ -331,7 +331,7 @@ class Pipeline:
     in_flight: InFlight
     ended_sessions: EndedSessions
     authenticator: Authenticator
-    known: KnownDecisions = field(default_factory=KnownDecisions)
+    decisions: DecisionCache = field(default_factory=DecisionCache)
 
     def admitted(self, request: GatewayRequest) -> "AdmittedCalls":
         """The request's call, admitted, and again where nothing of it was sent::
@@ -401,10 +401,10 @@ class AdmittedCalls:
         """Decide and admit once; ``None`` when the rules have changed."""
         pipeline, request = self._pipeline, self._request
         access, view, at = request.access, request.view, pipeline.snapshots.now()
-        if access.shows:
+        if access.is_listing:
             decision, names = await access.decide_visible(view, at)
         else:
-            decision, names = access.decide(view, at, pipeline.known), NO_NAMES
+            decision, names = access.decide(view, at, pipeline.decisions), NO_NAMES
         server = None if access.slug is None else view.servers.get(access.slug)
         record = request.record(server, decision)
         if not decision.attainable:
@@ -524,7 +524,7 @@ def undecided() -> Refused:
     return Refused(503, INTERNAL_ERROR, text, headers=RETRY_SOON)
 
 
-def upstream_failed(error: UpstreamError | ForbiddenUrl) -> Refused:
+def refuse_upstream_error(error: UpstreamError | ForbiddenUrl) -> Refused:
     """The answer to a request whose upstream leg failed; nothing of the failure's text is shown."""
     if isinstance(error, ForbiddenUrl):
         # The server was registered with an address that may not be reached (any more).
@@ -547,7 +547,7 @@ HIDDEN_REASONS = frozenset({"tool_unknown", "tool_quarantined", "outside_scope",
 
 def reaches(view: View, slug: str, at: float, address: Address | None, part: Part | None = None) -> bool:
     """Whether the server as a whole, or a part of it, is in the token's reach, so that its existence may show."""
-    question = Question(view.token, view.servers.get(slug), None, None, address, part)
+    question = AccessRequest(view.token, view.servers.get(slug), None, None, address, part)
     return decide(question, view.context, at).effect is not Effect.DENY
 
 
@@ -558,7 +558,7 @@ async def record_unknown_version(
 
     Returns the view that it was decided on. Raises ``Refused``, ``StoreUnavailable``.
     """
-    access = AccessRequest("mcp.negotiate", slug, exchange.address, refused="version_unsupported")
+    access = AccessCheck("mcp.negotiate", slug, exchange.address, refused="version_unsupported")
     request = GatewayRequest(exchange, view, access, exchange.method)
     with suppress(Denied):
         await anext(pipeline.admitted(request))

@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import Any, Protocol, Self
 
 from app.gateway.pipeline import ClientWork
-from app.gateway.wire.answers import Answer, dump, parsed
+from app.gateway.wire.answers import Answer, dump, parse_async
 from app.gateway.wire.exchange import Exchange
 from app.gateway.wire.refusals import METHOD_NOT_FOUND, bad_upstream
 from app.lib import strict_json
@@ -20,25 +20,25 @@ WATCH_AFTER = 0.05
 FIRST_COMMENT, NEXT_COMMENT = 5.0, 15.0
 DRAIN_SECONDS = 0.5
 MAX_SERVER_REQUESTS = 100
-MAX_UNHEARD = 16 * 1024 * 1024
+MAX_UNREAD = 16 * 1024 * 1024
 CARRIED_NOTIFICATIONS = frozenset({"notifications/progress", "notifications/message"})
 """Those that ``/mcp`` carries."""
 AnswerUpstream = Callable[[bytes], Awaitable[None]]
 """Posts a message to the upstream in the session of the call."""
 
 
-class Passage(Protocol):
+class StreamFilter(Protocol):
     """What passes on a stream beside the answer, and how it is changed on the way."""
 
-    async def takes_notification(self, message: dict[str, Any]) -> bool | None:
+    async def filter_notification(self, message: dict[str, Any]) -> bool | None:
         """Whether it passes; ``None`` when it passes and was changed."""
         ...
 
-    def takes_request(self, message: dict[str, Any]) -> bool:
+    def filter_request(self, message: dict[str, Any]) -> bool:
         """Whether the client is asked; then the message bears the id that the client sees."""
         ...
 
-    def event_id(self, id: str) -> bytes | None:
+    def seal_event_id(self, id: str) -> bytes | None:
         """The id under which the client may take the stream up again; ``None`` when it cannot."""
         ...
 
@@ -57,7 +57,7 @@ class Watch:
         self._modern = modern
         self._task: asyncio.Task[None] | None = None
         self.streaming = False
-        self.unheard = False
+        self.client_gone = False
         """The client left, and the call goes on."""
         self.resumable = False
         """The stream can be taken up again, so a client that leaves it is no reason to hold it."""
@@ -95,7 +95,7 @@ class Watch:
                     elif self.resumable:
                         self._work.suspend()
                     else:
-                        self.unheard = True
+                        self.client_gone = True
                 return
 
 
@@ -107,7 +107,7 @@ class Relay:
         exchange: Exchange,
         answer: Answer,
         watch: Watch,
-        passage: Passage,
+        stream_filter: StreamFilter,
         answer_upstream: AnswerUpstream | None,
         *,
         answers: bool = True,
@@ -115,11 +115,11 @@ class Relay:
         self._exchange = exchange
         self._answer = answer
         self._watch = watch
-        self._passage = passage
+        self._stream_filter = stream_filter
         self._answer_upstream = answer_upstream
         self._answers = answers
         self._refused_requests = 0
-        self._unheard = 0
+        self._unread_bytes = 0
 
     async def run(self, response: OutboundResponse) -> str:
         """Returns the outcome. Raises ``Refused``, ``UpstreamError``."""
@@ -128,7 +128,7 @@ class Relay:
         parser = SseParser()
         try:
             async for chunk in chunks:
-                self._bound(len(chunk))
+                self._check_backlog(len(chunk))
                 for event in parser.feed(chunk):
                     if event is None:
                         await let_others_go_on()
@@ -148,16 +148,16 @@ class Relay:
         await self._exchange.stream(b"", last=True, headers=self._answer.headers)
         return "unknown" if self._answers else "success"
 
-    def _bound(self, size: int) -> None:
+    def _check_backlog(self, size: int) -> None:
         """A client that reads sets the pace; for one that left, nothing does."""
-        if self._watch.unheard:
-            self._unheard += size
-            if self._unheard > MAX_UNHEARD:
+        if self._watch.client_gone:
+            self._unread_bytes += size
+            if self._unread_bytes > MAX_UNREAD:
                 raise bad_upstream("The server behind the gateway says too much to a client that left.")
 
     def _event(self, event: SseEvent, body: bytes | None) -> bytes:
         """The event as the client sees it: untouched, unless its data or its id had to change."""
-        id = None if event.id is None else self._passage.event_id(event.id)
+        id = None if event.id is None else self._stream_filter.seal_event_id(event.id)
         if id is not None:
             self._watch.resumable = True
         if body is not event.data and body is not None:
@@ -169,30 +169,30 @@ class Relay:
         if not event.data:
             await self._exchange.stream(self._event(event, event.data), headers=self._answer.headers)
             return None
-        message = await parsed(event.data)
+        message = await parse_async(event.data)
         if not isinstance(message, dict):
             raise bad_upstream("The server behind the gateway sent an event that is not one message.")
         method = message.get("method")
         if method is None:
             if not self._answers:
                 return None
-            body, outcome = await self._answer.finished(event.data, message)
+            body, outcome = await self._answer.finish_async(event.data, message)
             await self._exchange.stream(self._event(event, body), last=True, headers=self._answer.headers)
             return outcome
         if not isinstance(method, str):
             raise bad_upstream("The server behind the gateway sent an event that is not one message.")
         passes: bool | None
         if "id" in message:
-            passes = None if self._passage.takes_request(message) else False
+            passes = None if self._stream_filter.filter_request(message) else False
             if passes is False:
                 await self._refuse_request(message)
         else:
-            passes = await self._passage.takes_notification(message)
+            passes = await self._stream_filter.filter_notification(message)
         if passes is not False:
             data = event.data
 
             def write() -> bytes:
-                return self._answer.sent(data if passes else dump(message), message)
+                return self._answer.clean_message(data if passes else dump(message), message)
 
             body = await off_loop(write) if is_large(data) else write()
             await self._exchange.stream(self._event(event, body), headers=self._answer.headers)

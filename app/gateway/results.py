@@ -23,15 +23,22 @@ from app.domain.objects import Part, Server, Tool
 from app.domain.visibility import EVERY_TOOL
 from app.gateway.pipeline import InFlightCall
 from app.gateway.sealed_ids import SessionSealer
-from app.gateway.wire.answers import QuestionRules, Rewrite, dump, keep_introduction, keep_list, kept_item
+from app.gateway.wire.answers import (
+    InputRequestRules,
+    Rewrite,
+    dump,
+    filter_introduction,
+    filter_item,
+    filter_list,
+)
 from app.gateway.wire.messages import (
     INPUT_METHODS,
     NEWEST_FIRST,
     TASKS_EXTENSION,
-    Asks,
+    ClientFeatures,
     Message,
     carried_extensions,
-    flags_of,
+    keep_flags,
 )
 from app.gateway.wire.refusals import MISSING_CAPABILITY, Refused, bad_upstream, invalid_params
 from app.lib import strict_json
@@ -54,7 +61,7 @@ def carried_capabilities(capabilities: Any, parts: Collection[str], *, modern: b
     reached = [part for part in Part if part in parts]
     kept = ["tools", "logging", *reached, *(["completions"] if reached else [])]
     carried = {key: value for key, value in capabilities.items() if key in kept and isinstance(value, dict)}
-    return flags_of(
+    return keep_flags(
         {**carried, **(carried_extensions(capabilities) if modern else _carried_tasks(capabilities))}
     )
 
@@ -105,7 +112,7 @@ def filter_tools(
                 kept.append(_definition(item))
             else:
                 differs = True
-    keep_list(result, "tools")
+    filter_list(result, "tools")
     result["tools"] = kept
     if differs:
         sync_requests.request_sync(server.id)
@@ -134,7 +141,7 @@ def handshake_versions(offered: tuple[str, ...]) -> tuple[str, ...]:
 
 RELATED = "io.modelcontextprotocol/related-task"
 """In ``_meta``, up to 2025-11-25: which task a message belongs to."""
-LONGEST_ID = 256
+MAX_TASK_ID = 256
 """Characters of a server's own id of a task."""
 MAX_SHOWN = 4096
 MAX_KEPT = 4_000
@@ -150,7 +157,7 @@ class Task:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class TaskScope:
     """Where tasks are met: a token, a server, and the session where there is one."""
 
     token_id: UUID
@@ -167,18 +174,18 @@ class Tasks:
 
     def __init__(self, sealer: SessionSealer) -> None:
         self._sealer = sealer
-        self._met: OrderedDict[tuple[Place, str], str] = OrderedDict()
+        self._tools: OrderedDict[tuple[TaskScope, str], str] = OrderedDict()
 
-    def show(self, place: Place, id: object, tool: str) -> str:
+    def show(self, scope: TaskScope, id: object, tool: str) -> str:
         """The id under which the client sees a task. Raises ``Refused`` for an id that is none."""
-        if not isinstance(id, str) or not 0 < len(id) <= LONGEST_ID:
-            raise _no_id()
+        if not isinstance(id, str) or not 0 < len(id) <= MAX_TASK_ID:
+            raise _invalid_task_id()
         try:
             text = strict_json.dumps([id, tool])
         except ValueError:
-            raise _no_id() from None
-        self.meet(place, Task(id, tool))
-        return self._sealer.seal_name(place.token_id, place.server_id, text, _PURPOSE).decode()
+            raise _invalid_task_id() from None
+        self.remember(scope, Task(id, tool))
+        return self._sealer.seal_name(scope.token_id, scope.server_id, text, _PURPOSE).decode()
 
     def open(self, token_id: UUID, server_id: UUID, shown: object) -> Task | None:
         """The task behind a client's id; ``None`` for one that is not of this token and server."""
@@ -200,36 +207,36 @@ class Tasks:
         else:
             related["taskId"] = task.id
 
-    def tool_of(self, place: Place, id: object) -> str | None:
+    def find_tool(self, scope: TaskScope, id: object) -> str | None:
         """The tool of a task that this worker met here."""
-        return self._met.get((place, id)) if isinstance(id, str) else None
+        return self._tools.get((scope, id)) if isinstance(id, str) else None
 
-    def meet(self, place: Place, task: Task) -> None:
+    def remember(self, scope: TaskScope, task: Task) -> None:
         """Remember a task."""
-        self._met[(place, task.id)] = task.tool
-        self._met.move_to_end((place, task.id))
-        if len(self._met) > MAX_KEPT:
-            self._met.popitem(last=False)
+        self._tools[(scope, task.id)] = task.tool
+        self._tools.move_to_end((scope, task.id))
+        if len(self._tools) > MAX_KEPT:
+            self._tools.popitem(last=False)
 
 
 @dataclass(frozen=True, slots=True)
-class TasksHere:
+class ScopedTasks:
     """The tasks of one place. ``tool`` is that of the call, or of the task, which is being answered."""
 
     tasks: Tasks
-    place: Place
+    scope: TaskScope
     tool: str | None = None
 
-    def tool_of(self, id: object) -> str | None:
+    def find_tool(self, id: object) -> str | None:
         """Which tool a task is of that the server names."""
-        return self.tool or self.tasks.tool_of(self.place, id)
+        return self.tool or self.tasks.find_tool(self.scope, id)
 
     def show(self, id: object) -> str:
         """The client's id for the server's. Raises ``Refused``."""
-        tool = self.tool_of(id)
+        tool = self.find_tool(id)
         if tool is None:
             raise bad_upstream("The server behind the gateway answered with a task where none can be.")
-        return self.tasks.show(self.place, id, tool)
+        return self.tasks.show(self.scope, id, tool)
 
     def show_related(self, meta: Any) -> bool:
         """Name the task that a server's message belongs to as the client does; not at all where it is not known."""
@@ -237,7 +244,7 @@ class TasksHere:
             return False
         related = meta[RELATED]
         id = related.get("taskId") if isinstance(related, dict) else None
-        if not isinstance(id, str) or self.tool_of(id) is None:
+        if not isinstance(id, str) or self.find_tool(id) is None:
             del meta[RELATED]
         else:
             related["taskId"] = self.show(id)
@@ -246,7 +253,7 @@ class TasksHere:
     def show_in_result(self, message: Message, result: dict[str, Any]) -> bool:
         """Name tasks in a result as the client does; whether there was one. Raises ``Refused``."""
         changed = self.show_related(result.get("_meta"))
-        holder = _task_in(message, result)
+        holder = _task_holder(message, result)
         if holder is None:
             return changed
         id = holder.get("taskId")
@@ -255,23 +262,23 @@ class TasksHere:
         holder["taskId"] = self.show(id)
         return True
 
-    def opened(self, wanted: Any) -> list[str]:
+    def open_all(self, wanted: Any) -> list[str]:
         """Of the tasks that a client wants to hear of those that are its own, by the server's ids."""
         found: list[str] = []
         for shown in wanted if isinstance(wanted, list) else ():
-            task = self.tasks.open(self.place.token_id, self.place.server_id, shown)
+            task = self.tasks.open(self.scope.token_id, self.scope.server_id, shown)
             if task is not None:
-                self.tasks.meet(self.place, task)
+                self.tasks.remember(self.scope, task)
                 found.append(task.id)
         return found
 
-    def shown(self, acknowledged: Any) -> list[str]:
+    def show_all(self, acknowledged: Any) -> list[str]:
         """Of the tasks that a server will tell of those that the client knows, by the client's ids."""
         listed = acknowledged if isinstance(acknowledged, list) else []
-        return [self.show(id) for id in listed if self.tool_of(id) is not None]
+        return [self.show(id) for id in listed if self.find_tool(id) is not None]
 
 
-def _task_in(message: Message, result: dict[str, Any]) -> dict[str, Any] | None:
+def _task_holder(message: Message, result: dict[str, Any]) -> dict[str, Any] | None:
     """What holds the id of a task in a result."""
     is_task = message.modern and result.get("resultType") == "task"
     if message.method == "tools/call":
@@ -281,7 +288,7 @@ def _task_in(message: Message, result: dict[str, Any]) -> dict[str, Any] | None:
     return found if isinstance(found, dict) and (is_task or "taskId" in found) else None
 
 
-def tells_of_task(message: Message, result: dict[str, Any]) -> bool:
+def may_hold_task(message: Message, result: dict[str, Any]) -> bool:
     """Whether there may be the id of a task in a result: seldom."""
     meta = result.get("_meta")
     return (
@@ -292,7 +299,7 @@ def tells_of_task(message: Message, result: dict[str, Any]) -> bool:
     )
 
 
-def _no_id() -> Refused:
+def _invalid_task_id() -> Refused:
     return bad_upstream("The server behind the gateway gave a task an id that is none.")
 
 
@@ -316,52 +323,52 @@ _LISTS = {
 _OF_TASKS = frozenset({"tools/call", "tasks/get", "tasks/result", "tasks/cancel"})
 
 
-def rewrite_of(
+def make_rewrite(
     message: Message,
     call: InFlightCall,
     sealer: SessionSealer,
     sync_requests: SyncRequests,
-    tasks: Callable[[InFlightCall], TasksHere],
-    questions: QuestionRules,
-    asks: Callable[[], Asks],
+    tasks: Callable[[InFlightCall], ScopedTasks],
+    questions: InputRequestRules,
+    asks: Callable[[], ClientFeatures],
 ) -> Rewrite:
     """What to do with the result of a request. ``asks``: what its client can be asked for."""
     method = message.method
     if method == "tools/list":
-        return _rewriting(
+        return _complete_rewrite(
             message, lambda result: filter_tools(result, call.server, call.names, sync_requests)
         )
     if method in {"initialize", "server/discover"}:
-        return _rewriting(message, lambda result: _introduce(result, message, call, sync_requests))
+        return _complete_rewrite(message, lambda result: _introduce(result, message, call, sync_requests))
     if method in _LISTS:
-        return _rewriting(message, lambda result: _keep_items(result, _LISTS[method]))
+        return _complete_rewrite(message, lambda result: _keep_items(result, _LISTS[method]))
     if not message.modern and method not in _OF_TASKS:
-        return refuse_questions
+        return refuse_input_requests
 
     def rewrite(result: dict[str, Any]) -> bool:
         if not message.modern:
-            refuse_questions(result)
+            refuse_input_requests(result)
         elif result.get("resultType") == "input_required":
-            return pass_questions(result, message, call, sealer, questions, asks())
+            return pass_input_requests(result, message, call, sealer, questions, asks())
         dropped = "inputRequests" in result and questions.check(result["inputRequests"], asks())
         if method == "resources/read":
             make_private(result)
             return True
-        if not tells_of_task(message, result):
+        if not may_hold_task(message, result):
             return dropped
         return tasks(call).show_in_result(message, result) or dropped
 
     return rewrite
 
 
-def refuse_questions(result: dict[str, Any]) -> bool:
+def refuse_input_requests(result: dict[str, Any]) -> bool:
     """Pass a result as it is in which nothing is asked: in no era before 2026-07-28. Raises ``Refused``."""
     if "inputRequests" in result or result.get("resultType") == "input_required":
         raise bad_upstream("The server behind the gateway asked for input where it may not.")
     return False
 
 
-def _rewriting(message: Message, change: Callable[[dict[str, Any]], None]) -> Rewrite:
+def _complete_rewrite(message: Message, change: Callable[[dict[str, Any]], None]) -> Rewrite:
     def rewrite(result: dict[str, Any]) -> bool:
         if result.get("resultType", "complete") != "complete":
             raise bad_upstream("The server behind the gateway asked for input where it may not.")
@@ -374,17 +381,17 @@ def _rewriting(message: Message, change: Callable[[dict[str, Any]], None]) -> Re
 
 
 def _keep_items(result: dict[str, Any], key: str) -> None:
-    keep_list(result, key)
+    filter_list(result, key)
     if key in result:
         items = result[key] if isinstance(result[key], list) else []
-        result[key] = [kept_item(key, item) for item in items if isinstance(item, dict)]
+        result[key] = [filter_item(key, item) for item in items if isinstance(item, dict)]
 
 
 def _introduce(
     result: dict[str, Any], message: Message, call: InFlightCall, sync_requests: SyncRequests
 ) -> None:
     parts = call.names
-    keep_introduction(result)
+    filter_introduction(result)
     keep_approved_instructions(result, call.server, sync_requests)
     if not shows_instructions(result.get("capabilities"), parts):
         result.pop("instructions", None)
@@ -396,13 +403,13 @@ def _introduce(
         raise bad_upstream("The server behind the gateway speaks another protocol version than it did.")
 
 
-def pass_questions(
+def pass_input_requests(
     result: dict[str, Any],
     message: Message,
     call: InFlightCall,
     sealer: SessionSealer,
-    questions: QuestionRules,
-    asks: Asks,
+    questions: InputRequestRules,
+    asks: ClientFeatures,
 ) -> bool:
     """Let through what the client may be asked. Raises ``Refused`` for anything else."""
     if message.method not in INPUT_METHODS or not message.modern:

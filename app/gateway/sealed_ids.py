@@ -15,7 +15,7 @@ from uuid import UUID
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM, AESSIV
 
-from app.gateway.wire.messages import Asks
+from app.gateway.wire.messages import ClientFeatures
 from app.gateway.wire.refusals import bad_upstream
 from app.lib import strict_json
 
@@ -53,10 +53,10 @@ class SessionSealer:
         server_id: UUID,
         text: bytes,
         purpose: bytes,
-        longest: int = MAX_SEALED,
+        max_length: int = MAX_SEALED,
     ) -> bytes | None:
         """The id inside, or ``None``: forged, another token's, another server's, for another purpose."""
-        data = _decoded(text, longest)
+        data = _decode(text, max_length)
         if len(data) < _OVERHEAD:
             return None
         place = token_id.bytes + server_id.bytes + purpose
@@ -67,14 +67,16 @@ class SessionSealer:
                 continue
         return None
 
-    def seal_session(self, token_id: UUID, server_id: UUID, session_id: bytes, asks: Asks) -> bytes:
+    def seal_session(self, token_id: UUID, server_id: UUID, session_id: bytes, asks: ClientFeatures) -> bytes:
         """The id that the client sees. ``asks``: what its client said that it can be asked for."""
         return self.seal(token_id, server_id, bytes([asks]) + session_id, _SESSION)
 
-    def open_session(self, token_id: UUID, server_id: UUID, text: bytes) -> tuple[bytes, Asks] | None:
+    def open_session(
+        self, token_id: UUID, server_id: UUID, text: bytes
+    ) -> tuple[bytes, ClientFeatures] | None:
         """The id inside, and what its client can be asked for; ``None``: forged, another token's or server's."""
         opened = self.open(token_id, server_id, text, _SESSION)
-        return None if opened is None else (opened[1:], Asks(opened[0]))
+        return None if opened is None else (opened[1:], ClientFeatures(opened[0]))
 
     def seal_name(self, token_id: UUID, server_id: UUID, name: bytes, purpose: bytes) -> bytes:
         """What is shown of a name that must look the same each time: sealed by a cipher that needs no nonce."""
@@ -82,10 +84,10 @@ class SessionSealer:
         return base64.urlsafe_b64encode(sealed).rstrip(b"=")
 
     def open_name(
-        self, token_id: UUID, server_id: UUID, text: bytes, purpose: bytes, longest: int
+        self, token_id: UUID, server_id: UUID, text: bytes, purpose: bytes, max_length: int
     ) -> bytes | None:
         """The name inside, or ``None``, as ``open``."""
-        data = _decoded(text, longest)
+        data = _decode(text, max_length)
         if len(data) <= _SIV:
             return None
         for cipher in self._naming:
@@ -104,9 +106,9 @@ class SessionSealer:
         return any(hmac.compare_digest(signature, _signature(key, parts)) for key in self._signing)
 
 
-def _decoded(text: bytes, longest: int) -> bytes:
+def _decode(text: bytes, max_length: int) -> bytes:
     """The bytes that a sealed text stands for; none for a text of another form."""
-    if len(text) > longest or b"+" in text or b"/" in text:
+    if len(text) > max_length or b"+" in text or b"/" in text:
         return b""
     try:
         return base64.b64decode(text + b"=" * (-len(text) % 4), altchars=b"-_", validate=True)
@@ -122,7 +124,7 @@ def _signature(key: bytes, parts: Sequence[bytes]) -> bytes:
 
 
 MAX_KEPT = 10_000
-LONGEST_ID = 256
+MAX_REQUEST_ID = 256
 _NO_SESSION = b""
 
 
@@ -133,13 +135,13 @@ class ServerRequests:
         self._sealer = sealer
         self._waiting: OrderedDict[str, bool] = OrderedDict()
 
-    def pass_on(self, token_id: UUID, server_id: UUID, session: bytes | None, id: str | int) -> str:
+    def register(self, token_id: UUID, server_id: UUID, session: bytes | None, id: str | int) -> str:
         """The id under which the client sees a request."""
-        shown = self.shown(token_id, server_id, session, id)
-        self._note(shown, self._waiting.get(shown, True))
+        shown = self.show_id(token_id, server_id, session, id)
+        self._mark(shown, self._waiting.get(shown, True))
         return shown
 
-    def shown(self, token_id: UUID, server_id: UUID, session: bytes | None, id: str | int) -> str:
+    def show_id(self, token_id: UUID, server_id: UUID, session: bytes | None, id: str | int) -> str:
         """The same, without waiting for a response. Raises ``Refused`` for an id that cannot be written."""
         try:
             text = strict_json.dumps(id)
@@ -158,7 +160,7 @@ class ServerRequests:
             return None
         if not self._waiting.get(shown, True):
             return None
-        self._note(shown, False)
+        self._mark(shown, False)
         id = strict_json.loads(text.encode())
         return id if isinstance(id, (str, int)) else None
 
@@ -167,7 +169,7 @@ class ServerRequests:
         if shown in self._waiting:
             self._waiting[shown] = False
 
-    def _note(self, shown: str, waits: bool) -> None:
+    def _mark(self, shown: str, waits: bool) -> None:
         self._waiting[shown] = waits
         self._waiting.move_to_end(shown)
         if len(self._waiting) > MAX_KEPT:

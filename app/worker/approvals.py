@@ -58,7 +58,7 @@ class ApprovalNewsPort:
 
     def hear(self, payload: str | None) -> None:
         """An approval was decided; ``None``: some may have been while nobody listened."""
-        if payload is not None and self.gateway is not None and self.gateway.hears_of_approvals:
+        if payload is not None and self.gateway is not None and self.gateway.has_approval_listeners:
             if len(self._told) < MAX_TOLD:
                 self._told.add(UUID(hex=payload))
             self._news.set()
@@ -93,7 +93,7 @@ class ApprovalNewsPort:
             whose = list(await session.execute(_WHOSE, {"ids": list(told)})) if told else []
         for id, token_id in whose:
             if self.gateway is not None:
-                self.gateway.approval_decided(id, token_id)
+                self.gateway.announce_approval(id, token_id)
         for settled, ids in list(self._waiting.items()):
             if not settled.done() and not (ids <= standing.keys() and any(standing[id] for id in ids)):
                 settled.set_result(None)

@@ -19,7 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from app.access.snapshot import AccessSnapshot, Target
 from app.admission.in_flight import InFlightTable
 from app.admission.store import UpstreamTarget
-from app.domain.access import Decision, Question, decide
+from app.domain.access import AccessRequest, Decision, decide
 from app.domain.objects import Server, Token
 from app.features.servers.queries import ended_among
 from app.gateway.wire.refusals import bad_upstream
@@ -102,7 +102,7 @@ class Commands:
         token: Token,
     ) -> _Held:
         _, context = await self._snapshot.fleet()
-        decision = decide(Question(_anywhere(token), server), context, self._snapshot.clock.now())
+        decision = decide(AccessRequest(_anywhere(token), server), context, self._snapshot.clock.now())
         target = UpstreamTarget(
             address.target(server.id),
             address.headers(launch, Holder(token.id, token.identity.id, self._worker_id)),
@@ -123,7 +123,7 @@ class Commands:
         server = fleet.servers.get(pair[1])
         if token is None or server is None:
             return None
-        decision = decide(Question(_anywhere(token), server), context, self._snapshot.clock.now())
+        decision = decide(AccessRequest(_anywhere(token), server), context, self._snapshot.clock.now())
         if not decision.allowed:
             return decision
         found = await self._snapshot.target(server, token.identity.id)

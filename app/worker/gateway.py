@@ -111,7 +111,7 @@ def _gateway(settings: Settings, runtime: Runtime, ports: Ports) -> Gateway:
         trusted_proxies=settings.trusted_proxies,
         per_token=per_token.share(settings.workers),
         per_identity=per_identity.share(settings.workers),
-        times=CallTimes.of(
+        times=CallTimes.from_settings(
             settings.limit_call_idle_time, settings.limit_call_time, settings.limit_stream_time
         ),
     )

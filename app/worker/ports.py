@@ -318,13 +318,13 @@ class NeighboursPort:
         if self.gateway is None:
             return
         if payload is None:
-            self.gateway.notes_changed_elsewhere(None)
+            self.gateway.forget_notes(None)
             return
         session, *request = json.loads(payload)
         if request:
-            self.gateway.cancelled_elsewhere(UUID(hex=session), request[0])
+            self.gateway.cancel_call(UUID(hex=session), request[0])
         else:
-            self.gateway.notes_changed_elsewhere(UUID(hex=session))
+            self.gateway.forget_notes(UUID(hex=session))
 
     async def run(self) -> None:
         """Say what is to be said until cancelled; what cannot be said is forgotten."""

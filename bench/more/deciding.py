@@ -18,13 +18,13 @@ from app.domain.policy import CallerProgram, GrantedIsAllowed, PolicyEvaluator
 from app.domain.risk import Risk
 from app.domain.scopes import AllServers, AllTools, GrantsScope
 from app.domain.token_format import SCOPED_TOKEN, Credential
-from app.gateway.access_request import AccessRequest, KnownDecisions
+from app.gateway.access_check import AccessCheck, DecisionCache
 from app.lib.ids import new_id
 from bench.messages import TOOL, TOOLS
 from bench.seed import SLUG
 
 TOKENS = 500
-_REQUEST = AccessRequest(
+_REQUEST = AccessCheck(
     "tool.call", SLUG, ip_address("127.0.0.1"), TOOL, {"text": "000000000"},
     program=CallerProgram("bench", "1.0"),
 )  # fmt: skip
@@ -33,7 +33,7 @@ _REQUEST = AccessRequest(
 def measure(sets: Mapping[str, Sequence[str]], groups: Sequence[UUID], rounds: int) -> dict[str, list[float]]:
     """The processor time of a decision (µs) under each set, by round: in turns, every token once in a turn."""
     views = {name: _views(_evaluator(texts), groups) for name, texts in sets.items()}
-    known = {name: KnownDecisions() for name in sets}
+    known = {name: DecisionCache() for name in sets}
     for name, mine in views.items():
         _decide(mine, known[name])
     spent: dict[str, list[float]] = {name: [] for name in sets}
@@ -53,7 +53,7 @@ def more(spent: Mapping[str, Sequence[float]], one: str, other: str) -> float:
     return median(mine - theirs for mine, theirs in zip(spent[one], spent[other], strict=True))
 
 
-def _decide(views: Sequence[View], known: KnownDecisions) -> None:
+def _decide(views: Sequence[View], known: DecisionCache) -> None:
     at = time()
     for view in views:
         decision = _REQUEST.decide(view, at, known)

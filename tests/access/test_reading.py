@@ -10,7 +10,7 @@ import pytest
 from app.access.policy.evaluator import Evaluator, Rules
 from app.access.reading import consistent, read_fleet, read_token, read_tokens
 from app.access.snapshot import PolicySets, ReadSet
-from app.domain.access import FLEET_ID, POLICY_SET_ID, PolicyContext, Question, decide
+from app.domain.access import FLEET_ID, POLICY_SET_ID, AccessRequest, PolicyContext, decide
 from app.domain.arguments import ArgumentKind, ArgumentType
 from app.domain.policy import GrantedIsAllowed, PolicyEvaluator
 from app.lib.ids import new_id
@@ -99,7 +99,9 @@ async def test_a_withdrawal_between_any_two_reads_leaves_nothing_that_admission_
             assert entry is not None
             context = PolicyContext(fleet.version, fleet.policy_version, await sets.evaluator(policies))
             now = entry.token.expires_at - 3600
-            decided = decide(Question(entry.token, fleet.servers[world.server], "get_time"), context, now)
+            decided = decide(
+                AccessRequest(entry.token, fleet.servers[world.server], "get_time"), context, now
+            )
             assert not decided.allowed or not await writer.write(call_row(world, decided))
     await reader.close()
     await other.close()

@@ -16,7 +16,7 @@ from app.admission.writer import AdmissionWriter
 from app.crypto.keys import Peppers
 from app.db.connection import GuardedConnection, Primary
 from app.db.rewinds import RewindGuard
-from app.domain.access import Decision, PolicyContext, Question, decide
+from app.domain.access import AccessRequest, Decision, PolicyContext, decide
 from app.domain.policy import GrantedIsAllowed
 from app.domain.token_format import SCOPED_TOKEN, Credential, format_credential, parse_credential
 from app.features.audit.epochs import ensure_epoch
@@ -96,7 +96,7 @@ async def decision(connection: Connection, world: World, tool: str) -> Decision:
         now = await connection.fetchval("SELECT extract(epoch FROM clock_timestamp())::float8")
     assert entry is not None
     context = PolicyContext(fleet.version, fleet.policy_version, GrantedIsAllowed())
-    return decide(Question(entry.token, fleet.servers.get(world.server), tool), context, now)
+    return decide(AccessRequest(entry.token, fleet.servers.get(world.server), tool), context, now)
 
 
 def call_row(world: World, decided: Decision, **columns: Any) -> Row:

@@ -10,7 +10,7 @@ from uuid import UUID
 from hypothesis import assume, event, given, settings
 from hypothesis import strategies as st
 
-from app.domain.access import FLEET_ID, POLICY_SET_ID, Decision, PolicyContext, Question, decide
+from app.domain.access import FLEET_ID, POLICY_SET_ID, AccessRequest, Decision, PolicyContext, decide
 from app.domain.objects import Address, Identity, IdentityStatus, Server, Token, ToolState
 from app.domain.policy import Effect, GrantedIsAllowed
 from app.domain.risk import Risk
@@ -372,5 +372,5 @@ def test_a_scope_with_resources_or_prompts_is_not_within_one_without(entry: Scop
 
 def test_the_span_of_an_answer_without_times_is_all_time() -> None:
     token = Token(FLEET_ID, 1, Identity(FLEET_ID, 1, IdentityStatus.ACTIVE), GrantsScope(), inf)
-    decision = decide(Question(token, None), PolicyContext(1, 1, GrantedIsAllowed()), 0)
+    decision = decide(AccessRequest(token, None), PolicyContext(1, 1, GrantedIsAllowed()), 0)
     assert (decision.reason_code, decision.valid_from, decision.valid_until) == ("server_unknown", -inf, inf)

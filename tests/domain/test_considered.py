@@ -7,7 +7,7 @@ from uuid import UUID
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.domain.access import PolicyContext, Question, decide
+from app.domain.access import AccessRequest, PolicyContext, decide
 from app.domain.considered import considered, lacking
 from app.domain.objects import Grant, Identity, IdentityStatus, Part, Server, Token, ToolState
 from app.domain.policy import GrantedIsAllowed
@@ -29,7 +29,7 @@ any_world = st.one_of(worlds(), open_worlds())
 parts = st.sampled_from((None, None, *Part))
 
 
-def asked(world: World, part: Part | None) -> tuple[Question, Server] | None:
+def asked(world: World, part: Part | None) -> tuple[AccessRequest, Server] | None:
     """The question of a world, of a part where it is of no tool, and its server, switched on."""
     question = world.question
     if question.server is None:
@@ -41,7 +41,7 @@ def asked(world: World, part: Part | None) -> tuple[Question, Server] | None:
     return replace(question, server=server, part=part if question.tool is None else None), server
 
 
-def refused(question: Question, at: float, scope: Scope, *grants: Grant) -> str:
+def refused(question: AccessRequest, at: float, scope: Scope, *grants: Grant) -> str:
     """What ``decide`` makes of a live token with this scope, of somebody with these grants."""
     token = Token(ID, 1, Identity(ID, 1, IdentityStatus.ACTIVE, grants=grants), scope, inf)
     return decide(replace(question, token=token), AROUND, at).reason_code

@@ -8,7 +8,7 @@ from uuid import UUID
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.domain.access import PolicyContext, Question, decide
+from app.domain.access import AccessRequest, PolicyContext, decide
 from app.domain.directory import directory_of, within
 from app.domain.objects import Grant, Identity, IdentityStatus, Server, Token
 from app.domain.policy import GrantedIsAllowed
@@ -74,7 +74,9 @@ def test_no_server_is_left_out_that_a_token_may_use(
 
     found = {server.id for server in within(token, directory_of(servers))}
 
-    allowed = {id for id, server in servers.items() if decide(Question(token, server), context, 0.0).allowed}
+    allowed = {
+        id for id, server in servers.items() if decide(AccessRequest(token, server), context, 0.0).allowed
+    }
     assert allowed <= found
 
 
@@ -88,7 +90,9 @@ def test_an_attenuated_token_is_looked_for_as_its_own_scope_says(
     found = {server.id for server in within(token, directory_of(servers))}
 
     context = PolicyContext(1, 1, GrantedIsAllowed())
-    allowed = {id for id, server in servers.items() if decide(Question(token, server), context, 0.0).allowed}
+    allowed = {
+        id for id, server in servers.items() if decide(AccessRequest(token, server), context, 0.0).allowed
+    }
     assert allowed <= found
 
 

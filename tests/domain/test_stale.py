@@ -7,7 +7,7 @@ from uuid import UUID
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from app.domain.access import Question, decide
+from app.domain.access import AccessRequest, decide
 from app.domain.objects import Grant, Identity, IdentityStatus, Part, Server, Tool, ToolState
 from app.domain.risk import Risk
 from app.domain.scopes import (
@@ -115,7 +115,7 @@ def test_a_use_counts_for_every_grant_that_gives_it_the_first_of_which_decides(
     world: World, part: Part | None
 ) -> None:
     question = world.question
-    question = Question(
+    question = AccessRequest(
         question.token, question.server, None if part else question.tool, None, question.address, part
     )
     decision = decide(question, world.context, world.at)

@@ -14,7 +14,7 @@ from uuid import UUID
 
 from hypothesis import strategies as st
 
-from app.domain.access import PolicyContext, Question
+from app.domain.access import AccessRequest, PolicyContext
 from app.domain.objects import Grant, Identity, IdentityStatus, Server, Token, Tool, ToolState
 from app.domain.policy import Effect, PolicyEvaluator, PolicyInput, PolicyVerdict
 from app.domain.risk import Risk
@@ -153,7 +153,7 @@ def surroundings(draw: st.DrawFn, token: Token) -> PolicyContext:
 class World:
     """One question with everything it is asked in."""
 
-    question: Question
+    question: AccessRequest
     context: PolicyContext
     at: float
 
@@ -164,7 +164,7 @@ def worlds(draw: st.DrawFn) -> World:
     server = draw(st.one_of(servers(), servers(), st.none()))
     tool = draw(st.one_of(st.none(), st.sampled_from((*TOOL_NAMES, "unheard_of"))))
     address = draw(st.one_of(st.none(), st.sampled_from(ADDRESSES)))
-    question = Question(token, server, tool, None, address)
+    question = AccessRequest(token, server, tool, None, address)
     return World(question, draw(surroundings(token)), draw(times))
 
 
@@ -208,7 +208,7 @@ def open_worlds(draw: st.DrawFn, *, bare: bool = False) -> World:
             parent=None if token.parent is None else opened(token.parent),
         )
 
-    question = Question(opened(world.question.token), server, draw(st.sampled_from((tool, None))))
+    question = AccessRequest(opened(world.question.token), server, draw(st.sampled_from((tool, None))))
     return World(question, world.context, world.at)
 
 

@@ -86,10 +86,10 @@ class Hearing:
     """Clients of a worker, in place of a gateway."""
 
     def __init__(self) -> None:
-        self.hears_of_approvals = True
+        self.has_approval_listeners = True
         self.told: asyncio.Queue[tuple[UUID, UUID]] = asyncio.Queue()
 
-    def approval_decided(self, *decided: UUID) -> None:
+    def announce_approval(self, *decided: UUID) -> None:
         self.told.put_nowait(decided)  # type: ignore[arg-type]
 
 
@@ -101,9 +101,9 @@ async def test_clients_that_listen_are_told_of_decisions_on_calls_with_their_tok
     async with working(sessions) as news:
         news.gateway = hearing  # type: ignore[assignment]
         news.hear(uuid4().hex)
-        hearing.hears_of_approvals = False
+        hearing.has_approval_listeners = False
         news.hear(first.hex)
-        hearing.hears_of_approvals = True
+        hearing.has_approval_listeners = True
         news.hear(second.hex)
         assert await hearing.told.get() == (second, TOKEN)
         assert hearing.told.empty()

@@ -184,7 +184,7 @@ async def test_a_wait_is_bounded_and_does_not_ask_twice(
     monkeypatch.setattr(approvals, "WAIT_SECONDS", 0.01)
     async with desk() as here, here.world.client(here.token) as client:
         result = await modern_call(client, path, refund(name))
-        for _ in range(approvals.MOST_WAITS - 1):
+        for _ in range(approvals.MAX_WAITS - 1):
             result = await modern_call(client, path, again(refund(name), result))
             assert result["resultType"] == "input_required"
             assert "inputRequests" not in result, "its user was asked already"
@@ -364,9 +364,9 @@ async def test_a_session_that_was_led_to_an_approval_hears_that_it_is_decided(pa
             await send(refund(name))
             async with client.stream("GET", path, headers=headers) as stream:
                 assert stream.status_code == 200
-                assert here.world.gateway.hears_of_approvals is ("url" in declared)
+                assert here.world.gateway.has_approval_listeners is ("url" in declared)
                 for token_id in (uuid4(), credential.id):
-                    here.world.gateway.approval_decided(here.needed[0].id, token_id)
+                    here.world.gateway.announce_approval(here.needed[0].id, token_id)
                 if "url" in declared:
                     lines = stream.aiter_lines()
                     told = [line async for line in take(lines) if line.startswith("data: ")]
@@ -378,7 +378,7 @@ async def test_a_session_that_was_led_to_an_approval_hears_that_it_is_decided(pa
             }
         ]
         async with asyncio.timeout(50):
-            while here.world.gateway.hears_of_approvals:  # noqa: ASYNC110  nothing tells of it
+            while here.world.gateway.has_approval_listeners:  # noqa: ASYNC110  nothing tells of it
                 await asyncio.sleep(0.01)
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from app.admission.store import Call
 from app.gateway.wire import exchange as module
-from app.gateway.wire.exchange import STORE_SECONDS, DatabaseBudgetExceeded, Exchange, with_db_budget
+from app.gateway.wire.exchange import DATABASE_BUDGET_S, DatabaseBudgetExceeded, Exchange, with_db_budget
 from tests.gateway.messages import LEGACY, MODERN, call, post
 from tests.gateway.upstreams import scripted, send_json
 from tests.gateway.world import running
@@ -30,8 +30,8 @@ async def soon() -> str:
 
 
 async def test_who_has_waited_long_is_not_kept_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "LEFT_AT_LEAST_S", SOON)
-    for waited in (STORE_SECONDS - SOON, STORE_SECONDS, 100):
+    monkeypatch.setattr(module, "MIN_WAIT_S", SOON)
+    for waited in (DATABASE_BUDGET_S - SOON, DATABASE_BUDGET_S, 100):
         with pytest.raises(DatabaseBudgetExceeded):
             await with_db_budget(exchange(waited), never())
 
@@ -53,16 +53,16 @@ async def test_what_is_waited_for_at_once_counts_once_and_from_its_beginning(
 ) -> None:
     now = 100.0
     monkeypatch.setattr(module, "monotonic", lambda: now)
-    monkeypatch.setattr(module, "LEFT_AT_LEAST_S", SOON)
+    monkeypatch.setattr(module, "MIN_WAIT_S", SOON)
     asked, answered = exchange(0), asyncio.Event()
     waiting = [asyncio.create_task(with_db_budget(asked, answered.wait())) for _ in range(16)]
     await asyncio.sleep(0)
-    now += STORE_SECONDS
+    now += DATABASE_BUDGET_S
     with pytest.raises(DatabaseBudgetExceeded):
         await with_db_budget(asked, never())
     answered.set()
     assert all(await asyncio.gather(*waiting))
-    assert asked.waited_s == pytest.approx(STORE_SECONDS)
+    assert asked.waited_s == pytest.approx(DATABASE_BUDGET_S)
 
 
 async def test_a_fault_of_the_database_is_not_taken_for_impatience() -> None:
@@ -74,7 +74,7 @@ async def test_a_fault_of_the_database_is_not_taken_for_impatience() -> None:
 
 
 async def test_an_answer_that_has_begun_waits_as_long_as_it_takes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "LEFT_AT_LEAST_S", SOON / 10)
+    monkeypatch.setattr(module, "MIN_WAIT_S", SOON / 10)
     assert await with_db_budget(exchange(100, started=True), soon()) == "found"
 
 
@@ -82,8 +82,8 @@ async def test_a_call_that_cannot_be_recorded_in_what_time_is_left_is_refused_an
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(module, "_SHORT_S", 0)
-    monkeypatch.setattr(module, "STORE_SECONDS", 0)
-    monkeypatch.setattr(module, "LEFT_AT_LEAST_S", SOON)
+    monkeypatch.setattr(module, "DATABASE_BUDGET_S", 0)
+    monkeypatch.setattr(module, "MIN_WAIT_S", SOON)
 
     async def answers(message: dict[str, Any], receive: Any, send: Any) -> None:
         await send_json(send, 200, {"jsonrpc": "2.0", "id": message["id"], "result": {"content": []}})

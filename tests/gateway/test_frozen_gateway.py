@@ -50,17 +50,17 @@ async def test_what_follows_goes_on_only_while_the_call_was_confirmed_lately(clo
     running_call = InFlightCall(here, uuid4(), cast("View", None), None, None)
     running_call.admitted_at = confirmed
     assert running_call.may_start()
-    assert running_call.may_go_on()
+    assert running_call.may_continue()
     clock.ahead = ADMISSION_SECONDS + 0.1
     assert not running_call.may_start()
-    assert running_call.may_go_on()
+    assert running_call.may_continue()
     clock.ahead = CONFIRMED_SECONDS + 0.1
-    assert not running_call.may_go_on()
+    assert not running_call.may_continue()
     confirmed = clock.now()
-    assert running_call.may_go_on()
+    assert running_call.may_continue()
     assert not running_call.may_start()
     running_call.cut()
-    assert not running_call.may_go_on()
+    assert not running_call.may_continue()
 
 
 async def test_a_list_ends_where_the_gateway_stood_still_and_goes_on_under_a_new_admission(

@@ -10,7 +10,7 @@ import httpx2
 import pytest
 
 from app.admission.store import UpstreamTarget
-from app.gateway.wire.answers import Answer, secrets_of
+from app.gateway.wire.answers import Answer, target_secrets
 from app.gateway.wire.messages import NEWEST_FIRST
 from app.gateway.wire.refusals import UNSUPPORTED_VERSION
 from tests.gateway.messages import LEGACY, MODERN, call, initialize, post, post_modern, request
@@ -200,7 +200,7 @@ async def test_our_credential_does_not_come_back(make: Callable[[], bytes], stre
 )
 def test_a_credential_is_known_without_the_word_before_it(value: str) -> None:
     target = UpstreamTarget("http://calc.example", ((b"x-key", value.encode()),), ())
-    answered = Answer(None, secrets_of(target))
+    answered = Answer(None, target_secrets(target))
     for told in (value, "s3cret-word"):
         assert b"s3cret" not in answered.scrub(json.dumps(told).encode())
 

@@ -21,9 +21,9 @@ from app.domain.policy import Effect, GrantedIsAllowed, PolicyInput, PolicyVerdi
 from app.domain.risk import Risk
 from app.domain.scopes import AllServers, AllTools, GrantsScope
 from app.domain.token_format import Credential
-from app.gateway.access_request import MAX_KNOWN, AccessRequest, KnownDecisions
+from app.gateway.access_check import MAX_DECISIONS, AccessCheck, DecisionCache
 
-ASK = AccessRequest("tool.call", "files", None, "read", {"path": "/"})
+ASK = AccessCheck("tool.call", "files", None, "read", {"path": "/"})
 
 
 def view(expires_at: float = 100.0, context: PolicyContext | None = None) -> View:
@@ -37,33 +37,33 @@ def view(expires_at: float = 100.0, context: PolicyContext | None = None) -> Vie
 
 
 def test_an_allow_is_found_again_for_the_same_tool_of_the_same_token() -> None:
-    known, here = KnownDecisions(), view()
-    first = ASK.decide(here, 1.0, known)
+    cache, here = DecisionCache(), view()
+    first = ASK.decide(here, 1.0, cache)
     assert first.allowed
-    again = replace(ASK, arguments={"path": "/etc"}).decide(here, 2.0, known)
+    again = replace(ASK, arguments={"path": "/etc"}).decide(here, 2.0, cache)
     assert again is first
-    other = replace(ASK, tool="write").decide(here, 2.0, known)
+    other = replace(ASK, tool="write").decide(here, 2.0, cache)
     assert not other.allowed
 
 
 @pytest.mark.parametrize("part", ["token", "context", "servers"])
 def test_it_is_not_found_once_anything_was_read_anew(part: str) -> None:
-    known, here = KnownDecisions(), view()
-    first = ASK.decide(here, 1.0, known)
+    cache, here = DecisionCache(), view()
+    first = ASK.decide(here, 1.0, cache)
     old = getattr(here, part)
     new = (
         {slug: replace(server) for slug, server in old.items()} if isinstance(old, Mapping) else replace(old)
     )
     anew = View(here.token, here.context, here.servers, here.credential, here.directory)
     setattr(anew, part, new)
-    again = ASK.decide(anew, 1.0, known)
+    again = ASK.decide(anew, 1.0, cache)
     assert again is not first
 
 
 def test_it_is_not_found_outside_its_span() -> None:
-    known, here = KnownDecisions(), view(expires_at=10.0)
-    assert ASK.decide(here, 9.9, known).allowed
-    late = ASK.decide(here, 10.0, known)
+    cache, here = DecisionCache(), view(expires_at=10.0)
+    assert ASK.decide(here, 9.9, cache).allowed
+    late = ASK.decide(here, 10.0, cache)
     assert (late.effect, late.reason_code) == (Effect.DENY, "token_expired")
 
 
@@ -73,42 +73,42 @@ def test_a_policy_that_reads_calls_is_asked_about_each() -> None:
             bad = request.arguments == {"path": "/etc"}
             return PolicyVerdict(Effect.DENY if bad else Effect.ALLOW, "path")
 
-    known, here = KnownDecisions(), view(context=PolicyContext(1, 1, NotThere()))
-    assert ASK.decide(here, 1.0, known).allowed
-    assert not replace(ASK, arguments={"path": "/etc"}).decide(here, 1.0, known).allowed
+    cache, here = DecisionCache(), view(context=PolicyContext(1, 1, NotThere()))
+    assert ASK.decide(here, 1.0, cache).allowed
+    assert not replace(ASK, arguments={"path": "/etc"}).decide(here, 1.0, cache).allowed
 
 
 def test_a_token_that_is_bound_to_addresses_is_looked_at_each_time() -> None:
-    known, here = KnownDecisions(), view()
+    cache, here = DecisionCache(), view()
     here.token = replace(here.token, ip_allow=(ip_network("192.0.2.0/24"),))
     inside = replace(ASK, address=ip_network("192.0.2.1/32").network_address)
-    assert inside.decide(here, 1.0, known).allowed
-    assert not ASK.decide(here, 1.0, known).allowed
+    assert inside.decide(here, 1.0, cache).allowed
+    assert not ASK.decide(here, 1.0, cache).allowed
 
 
 def test_an_ended_session_is_part_of_what_a_known_decision_rests_on() -> None:
-    known, here, session = KnownDecisions(), view(), uuid4()
-    ASK.decide(here, 1.0, known)
-    decision = replace(ASK, session_id=session).decide(here, 1.0, known)
+    cache, here, session = DecisionCache(), view(), uuid4()
+    ASK.decide(here, 1.0, cache)
+    decision = replace(ASK, session_id=session).decide(here, 1.0, cache)
     assert (session, 0) in decision.depends_on
 
 
 @pytest.mark.parametrize("own", [{"session_id": uuid4()}, {"refused": "task_unknown"}])
 def test_what_is_true_of_one_call_alone_says_so(own: dict[str, Any]) -> None:
-    known, here = KnownDecisions(), view()
-    assert ASK.decide(here, 1.0, known).for_any_call
-    assert not replace(ASK, **own).decide(here, 1.0, known).for_any_call
-    assert ASK.decide(here, 1.0, known).for_any_call
+    cache, here = DecisionCache(), view()
+    assert ASK.decide(here, 1.0, cache).for_any_call
+    assert not replace(ASK, **own).decide(here, 1.0, cache).for_any_call
+    assert ASK.decide(here, 1.0, cache).for_any_call
 
 
 def test_no_more_is_kept_than_there_is_room_for_and_the_oldest_goes() -> None:
-    known, here = KnownDecisions(), view(expires_at=inf)
+    cache, here = DecisionCache(), view(expires_at=inf)
     decision = ASK.decide(here, 1.0)
-    for number in range(MAX_KNOWN + 1):
-        known.keep(here, "files", str(number), decision)
-    assert known.find(here, "files", "0", 1.0) is None
-    assert known.find(here, "files", "1", 1.0) is decision
-    assert known.find(here, "files", str(MAX_KNOWN), 1.0) is decision
+    for number in range(MAX_DECISIONS + 1):
+        cache.put(here, "files", str(number), decision)
+    assert cache.get(here, "files", "0", 1.0) is None
+    assert cache.get(here, "files", "1", 1.0) is decision
+    assert cache.get(here, "files", str(MAX_DECISIONS), 1.0) is decision
 
 
 def _judging(*texts: str) -> PolicyContext:
@@ -119,42 +119,42 @@ def _judging(*texts: str) -> PolicyContext:
 def test_where_policy_reads_the_call_it_is_asked_of_each_and_the_rest_is_found_again() -> None:
     etc = 'forbid (principal, action, resource) when { context.arguments.path like "/etc/*" };'
     unseen = 'permit (principal, action, resource) when { context.arguments.path like "/tmp/*" };'
-    known, here = KnownDecisions(), view(context=_judging(etc, unseen))
-    first = ASK.decide(here, 1.0, known)
+    cache, here = DecisionCache(), view(context=_judging(etc, unseen))
+    first = ASK.decide(here, 1.0, cache)
     assert first.allowed
     assert not first.for_any_call
-    assert replace(ASK, arguments={"path": "/home"}).decide(here, 2.0, known) is first
-    denied = replace(ASK, arguments={"path": "/etc/x"}).decide(here, 2.0, known)
+    assert replace(ASK, arguments={"path": "/home"}).decide(here, 2.0, cache) is first
+    denied = replace(ASK, arguments={"path": "/etc/x"}).decide(here, 2.0, cache)
     assert denied.reason_code == "policy_denied"
-    failed = replace(ASK, arguments={"path": 5}).decide(here, 2.0, known)
+    failed = replace(ASK, arguments={"path": 5}).decide(here, 2.0, cache)
     assert failed.reason_code == "policy_error"
     # Another policy decides this one, so its row is another's too.
-    permitted = replace(ASK, arguments={"path": "/tmp/x"}).decide(here, 2.0, known)
+    permitted = replace(ASK, arguments={"path": "/tmp/x"}).decide(here, 2.0, cache)
     assert len(permitted.policy_ids) == 1
-    assert replace(ASK, arguments={"path": "/home"}).decide(here, 3.0, known).policy_ids == ()
+    assert replace(ASK, arguments={"path": "/home"}).decide(here, 3.0, cache).policy_ids == ()
 
 
 def test_what_has_to_be_had_for_each_call_is_never_found_again() -> None:
     quota = '@quota("2 per day") forbid (principal, action == Action::"call_tool", resource);'
-    known, here = KnownDecisions(), view(context=_judging(quota))
-    first = ASK.decide(here, 1.0, known)
-    again = ASK.decide(here, 1.0, known)
+    cache, here = DecisionCache(), view(context=_judging(quota))
+    first = ASK.decide(here, 1.0, cache)
+    again = ASK.decide(here, 1.0, cache)
     assert first.allowed
     assert first.quotas
     assert again is not first
 
 
 def test_nothing_is_kept_alive_that_policies_were_compiled_to_before_the_last_change() -> None:
-    known, policies = KnownDecisions(), GrantedIsAllowed()
+    cache, policies = DecisionCache(), GrantedIsAllowed()
     compiled = weakref.ref(policies)
     old, new = (
         view(context=PolicyContext(1, 1, policies)),
         view(context=PolicyContext(1, 2, GrantedIsAllowed())),
     )
     del policies
-    assert ASK.decide(old, 1.0, known).allowed
-    kept = ASK.decide(new, 1.0, known)
+    assert ASK.decide(old, 1.0, cache).allowed
+    kept = ASK.decide(new, 1.0, cache)
     del old
     gc.collect()
     assert compiled() is None
-    assert ASK.decide(new, 2.0, known) is kept
+    assert ASK.decide(new, 2.0, cache) is kept

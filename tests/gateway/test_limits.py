@@ -146,7 +146,7 @@ async def test_so_many_requests_are_served_at_once_and_the_place_of_each_is_give
         await go.wait()
         await answers(message, receive, send)
 
-    async with running(**{whose: Allowance(at_once=2)}) as world, scripted(script) as (url, _):
+    async with running(**{whose: Allowance(concurrent=2)}) as world, scripted(script) as (url, _):
         world.store.register("calc", url, (LEGACY,), TOOLS)
         token = world.store.issue(world.store.grant())
         async with world.client(token) as client, asyncio.timeout(50):

@@ -32,10 +32,10 @@ class Hearing:
     cancelled: asyncio.Queue[Any]
     changed: asyncio.Queue[Any]
 
-    def cancelled_elsewhere(self, *call: Any) -> None:
+    def cancel_call(self, *call: Any) -> None:
         self.cancelled.put_nowait(call)
 
-    def notes_changed_elsewhere(self, session_id: Any) -> None:
+    def forget_notes(self, session_id: Any) -> None:
         self.changed.put_nowait(session_id)
 
 

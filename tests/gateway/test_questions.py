@@ -9,8 +9,8 @@ from typing import Any
 import httpx2
 import pytest
 
-from app.gateway.wire.answers import QuestionRules
-from app.gateway.wire.messages import Asks, asks_of
+from app.gateway.wire.answers import InputRequestRules
+from app.gateway.wire.messages import ClientFeatures, client_features
 from app.http.service_address import OwnAddresses
 from tests.gateway.messages import LEGACY, MODERN, call, initialize, modern, post
 from tests.gateway.upstreams import Seen, event, scripted, send_events, send_json
@@ -32,10 +32,10 @@ def leading(url: Any) -> dict[str, Any]:
     return {"method": "elicitation/create", "params": params}
 
 
-RULES = QuestionRules(
+RULES = InputRequestRules(
     OwnAddresses(["https://gate.example.com", "https://gate.internal", "https://other.example.com:8443"])
 )
-DEV = QuestionRules(OwnAddresses(["http://127.0.0.1:8080"]))
+DEV = InputRequestRules(OwnAddresses(["http://127.0.0.1:8080"]))
 GOOD = [
     "https://id.example.com/sign-in?a=%20b#c",
     "https://id.example.com:8443/",
@@ -82,32 +82,43 @@ BAD = [
 
 def test_users_are_led_to_https_or_loopback_and_never_to_the_gateway() -> None:
     for good in GOOD:
-        assert RULES.allow("elicitation/create", leading(good)["params"], Asks.URL), good
+        assert RULES.allow("elicitation/create", leading(good)["params"], ClientFeatures.URL), good
     for bad in BAD:
-        assert not RULES.allow("elicitation/create", leading(bad)["params"], Asks.URL), bad
+        assert not RULES.allow("elicitation/create", leading(bad)["params"], ClientFeatures.URL), bad
     for mine in (
         "http://127.0.0.1:8080/console",
         "http://localhost:8080/",
         "http://[::1]:8080/",
         "http://0.0.0.0:8080/",
     ):
-        assert not DEV.allow("elicitation/create", leading(mine)["params"], Asks.URL), mine
-    assert DEV.allow("elicitation/create", leading("http://localhost:8081/")["params"], Asks.URL)
+        assert not DEV.allow("elicitation/create", leading(mine)["params"], ClientFeatures.URL), mine
+    assert DEV.allow("elicitation/create", leading("http://localhost:8081/")["params"], ClientFeatures.URL)
 
 
 def test_a_client_is_asked_what_it_declared() -> None:
-    assert asks_of({"elicitation": {}, "roots": {}, "sampling": {}}) == Asks.FORM | Asks.ROOTS | Asks.SAMPLING
-    assert asks_of({"elicitation": {"url": {}}}) == Asks.URL
-    assert asks_of({"elicitation": {"form": {}, "url": {}}}) == Asks.FORM | Asks.URL
+    assert (
+        client_features({"elicitation": {}, "roots": {}, "sampling": {}})
+        == ClientFeatures.FORM | ClientFeatures.ROOTS | ClientFeatures.SAMPLING
+    )
+    assert client_features({"elicitation": {"url": {}}}) == ClientFeatures.URL
+    assert (
+        client_features({"elicitation": {"form": {}, "url": {}}}) == ClientFeatures.FORM | ClientFeatures.URL
+    )
     nothings: list[Any] = [None, {}, [], {"elicitation": True, "roots": None, "sampling": []}]
     for nothing in nothings:
-        assert asks_of(nothing) == Asks.NOTHING
-    for question, needed in ((FORM, Asks.FORM), (SAMPLING, Asks.SAMPLING), (ROOTS, Asks.ROOTS)):
-        every = Asks.FORM | Asks.URL | Asks.ROOTS | Asks.SAMPLING
+        assert client_features(nothing) == ClientFeatures.NOTHING
+    for question, needed in (
+        (FORM, ClientFeatures.FORM),
+        (SAMPLING, ClientFeatures.SAMPLING),
+        (ROOTS, ClientFeatures.ROOTS),
+    ):
+        every = ClientFeatures.FORM | ClientFeatures.URL | ClientFeatures.ROOTS | ClientFeatures.SAMPLING
         assert RULES.allow(question["method"], question.get("params"), needed)
         assert not RULES.allow(question["method"], question.get("params"), every & ~needed)
-    assert not RULES.allow("elicitation/create", {**FORM["params"], "mode": "other"}, Asks.FORM | Asks.URL)
-    assert not RULES.allow("elicitation/create", {**FORM["params"], "mode": []}, Asks.FORM)
+    assert not RULES.allow(
+        "elicitation/create", {**FORM["params"], "mode": "other"}, ClientFeatures.FORM | ClientFeatures.URL
+    )
+    assert not RULES.allow("elicitation/create", {**FORM["params"], "mode": []}, ClientFeatures.FORM)
 
 
 @asynccontextmanager
@@ -257,7 +268,9 @@ async def test_a_legacy_client_is_asked_what_it_declared_at_initialize_and_the_s
     ]
     replies: dict[int, Any] = {}
     told = asyncio.Event()
-    refused = [not DEV.allow(each["method"], each.get("params"), asks_of(declared)) for each in questions]
+    refused = [
+        not DEV.allow(each["method"], each.get("params"), client_features(declared)) for each in questions
+    ]
 
     async def script(message: dict[str, Any], receive: Any, send: Any) -> None:
         if message.get("method") == "initialize":

@@ -147,7 +147,7 @@ NOTE = {"jsonrpc": "2.0", "method": "notifications/progress", "params": {"progre
 async def test_a_flood_that_its_client_does_not_read_fills_no_memory_and_ends(
     version: str, outcome: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.gateway.relay.MAX_UNHEARD", 1_000_000)
+    monkeypatch.setattr("app.gateway.relay.MAX_UNREAD", 1_000_000)
     monkeypatch.setattr(Sparse, "waited", 0)
     over = asyncio.Event()
 
@@ -233,8 +233,8 @@ async def test_a_flood_of_small_events_leaves_others_their_turn() -> None:
         return True
 
     exchange: Any = SimpleNamespace(stream=stream)
-    watch: Any = SimpleNamespace(unheard=False, resumable=False)
-    passage: Any = SimpleNamespace(takes_notification=takes, event_id=lambda _: None)
+    watch: Any = SimpleNamespace(client_gone=False, resumable=False)
+    passage: Any = SimpleNamespace(filter_notification=takes, event_id=lambda _: None)
     relay = Relay(exchange, Answer(1, ()), watch, passage, None)
     assert await turns_while(relay.run(cast("Any", Response()))) >= 100
     assert len(passed) == count + 1

@@ -15,7 +15,7 @@ from app.domain.policy import GrantedIsAllowed
 from app.domain.scopes import AllServers, AllTools, GrantsScope
 from app.domain.token_format import SCOPED_TOKEN, Credential
 from app.domain.visibility import reached_parts
-from app.gateway.aggregate.streams import sight_of
+from app.gateway.aggregate.streams import read_list_state
 from app.lib import event_loop as slices
 from app.lib.event_loop import in_slices
 from app.lib.ids import new_id
@@ -61,7 +61,7 @@ async def turns_during(work: Awaitable[Result]) -> tuple[int, Result]:
 async def test_what_a_stream_tells_of(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(slices, "SLICE_S", 0.0)
     view = wide_view()
-    turns, sight = await turns_during(sight_of(view, 0.0, None))
+    turns, sight = await turns_during(read_list_state(view, 0.0, None))
     assert {server.id for server in view.servers.values()} <= {id for id, _ in sight.tools}
     assert turns >= _MANY
 

@@ -33,7 +33,7 @@ from app.features.tokens import connection_check as check_servers
 from app.features.tokens import service as issue
 from app.features.webhooks import deliver, queue, secrets
 from app.gateway.aggregate import lists, sessions
-from app.gateway.aggregate.streams import MAX_LINKS
+from app.gateway.aggregate.streams import MAX_UPSTREAM_STREAMS
 from app.gateway.wire import answers
 from app.http import idempotency, live, pagination, selectors, server_protocol
 from app.http import requests as json_bodies
@@ -77,7 +77,7 @@ LIMITS: dict[str, tuple[int, ...]] = {
     "Servers queried concurrently": (lists.MAX_AT_ONCE,),
     "Items of one server": (lists.MAX_TAKEN,),
     "Subscriptions per session": (sessions.MAX_URIS, sessions.MAX_URI),
-    "Servers with resource updates": (MAX_LINKS,),
+    "Servers with resource updates": (MAX_UPSTREAM_STREAMS,),
     "Report window": (LONGEST_WINDOW.days,),
     "Grants examined per page": (unused_pages.GRANTS_A_PAGE, unused_pages.TOKENS_A_PAGE),
     "Grants narrowed or ended": (unused_apply_schemas.MOST_APPLIED,),

@@ -24,7 +24,7 @@ from app.access.point_in_time import AccessReader
 from app.access.policy.evaluator import Evaluator
 from app.crypto.keys import Sealed, Sealer, UnsealingFault
 from app.db.call_arguments import open_arguments
-from app.domain.access import Decision, PolicyContext, Question, decide
+from app.domain.access import AccessRequest, Decision, PolicyContext, decide
 from app.domain.objects import Identity, Server, Token
 from app.domain.policy import Act as PolicyAct
 from app.domain.policy import CallerProgram, Effect, PolicyEvaluator, PolicyInput, QuotaDemand
@@ -154,7 +154,7 @@ class _Judge:
         self._reads: dict[_Key, bool] = {}
         self._known: dict[_Key, Decision] = {}
 
-    def reads_arguments(self, question: Question, at: float) -> bool:
+    def reads_arguments(self, question: AccessRequest, at: float) -> bool:
         """Whether a policy reads what a call of this tool by this token says, whatever that is."""
         key = _key(question)
         if key not in self._reads:
@@ -164,14 +164,14 @@ class _Judge:
             )
         return self._reads[key]
 
-    def judge(self, question: Question, at: float) -> Judged:
+    def judge(self, question: AccessRequest, at: float) -> Judged:
         decision = self._decision(question, at)
         spent = None if decision.effect is not Effect.ALLOW else self._spent(decision)
         if spent is not None:
             return Judged(Effect.DENY, "quota_exceeded", (spent.policy_id,))
         return Judged(decision.effect, decision.reason_code, decision.policy_ids)
 
-    def _decision(self, question: Question, at: float) -> Decision:
+    def _decision(self, question: AccessRequest, at: float) -> Decision:
         key = _key(question)
         known = self._known.get(key)
         if known is not None and known.valid_from <= at < known.valid_until:
@@ -283,22 +283,22 @@ class Simulation:
             if before.effect is not after.effect:
                 tally.changed.append(ChangedCall(call, before, after))
 
-    def _question(self, call: Any, arguments: Mapping[str, object]) -> Question | None:
+    def _question(self, call: Any, arguments: Mapping[str, object]) -> AccessRequest | None:
         token, server = self._tokens.get(call.token_id), self._servers.get(call.server_id)
         if token is None or server is None or call.tool not in server.tools:
             return None
         program = CallerProgram(call.name, call.version)
-        return Question(token, server, call.tool, arguments, address_of(call.ip), program=program)
+        return AccessRequest(token, server, call.tool, arguments, address_of(call.ip), program=program)
 
 
-def _key(question: Question) -> _Key:
+def _key(question: AccessRequest) -> _Key:
     server = question.server
     if server is None or question.tool is None:
         raise AssertionError("a call is of a tool of a server")
     return question.token.id, server.id, question.tool
 
 
-def _requests(question: Question, at: float) -> list[PolicyInput]:
+def _requests(question: AccessRequest, at: float) -> list[PolicyInput]:
     """What policy is asked about a call, for each link of its token."""
     server = question.server
     if server is None or question.tool is None:

@@ -21,7 +21,7 @@ from app.access.explain import HIDDEN, OUT_OF_REACH, meaning_of
 from app.access.point_in_time import AccessReader
 from app.access.snapshot import AccessSnapshot, SnapshotUnavailable
 from app.crypto.keys import Peppers, UnsealingFault
-from app.domain.access import PolicyContext, Question, decide, liveness
+from app.domain.access import AccessRequest, PolicyContext, decide, liveness
 from app.domain.definitions import definition_digest
 from app.domain.errors import NotFound
 from app.domain.objects import Address, Server, Token, Tool
@@ -217,7 +217,7 @@ def _reached(
     for server in sorted(servers, key=lambda one: one.slug):
         yield
         # Switched off, it is told apart from what the token does not reach anyway.
-        question = Question(token, replace(server, enabled=True))
+        question = AccessRequest(token, replace(server, enabled=True))
         if decide(question, context, at).effect is not Effect.DENY:
             found.append(Reached(server, server.enabled))
     return found
@@ -385,7 +385,9 @@ def _expected(looked: Looked, server: Server) -> Generator[None, None, Expected]
     usable, met = [], Counter[str]()
     for tool in server.tools.values():
         yield
-        decision = decide(Question(looked.token, server, tool.name), looked.context, looked.at.timestamp())
+        decision = decide(
+            AccessRequest(looked.token, server, tool.name), looked.context, looked.at.timestamp()
+        )
         if decision.effect is not Effect.DENY:
             usable.append(tool)
         met[decision.effect.value] += 1

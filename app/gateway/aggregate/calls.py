@@ -12,24 +12,31 @@ from mcp_types import LOG_LEVEL_META_KEY, URL_ELICITATION_REQUIRED
 from app.admission.store import UpstreamTarget
 from app.domain.objects import Server
 from app.gateway.aggregate.routes import Route
-from app.gateway.aggregate.sessions import LONGEST_URI, Connection, Key, Notebook, UpstreamSessions
+from app.gateway.aggregate.sessions import MAX_REQUESTED_URI, Connection, Key, NotesCache, UpstreamSessions
 from app.gateway.approvals import LOG_LEVELS, covered_meta
 from app.gateway.pipeline import InFlightCall
 from app.gateway.relay import CARRIED_NOTIFICATIONS, Watch
-from app.gateway.results import FIRST_ROUND, Round, make_private, pass_questions
+from app.gateway.results import FIRST_ROUND, Round, make_private, pass_input_requests
 from app.gateway.sealed_ids import SessionSealer
-from app.gateway.wire.answers import Answer, QuestionRules, dump, refuse_input, secrets_of, take_ours
+from app.gateway.wire.answers import (
+    Answer,
+    InputRequestRules,
+    dump,
+    fail_input_request,
+    remove_gateway_members,
+    target_secrets,
+)
 from app.gateway.wire.exchange import Exchange
 from app.gateway.wire.messages import (
     CAPABILITIES_KEY,
     INPUT_METHODS,
-    Asks,
+    ClientFeatures,
     Headers,
     Message,
-    check_parameters,
+    check_parameter_headers,
     client_capabilities,
-    flags_of,
-    made_parameters,
+    keep_flags,
+    parameter_headers,
 )
 from app.gateway.wire.refusals import (
     INVALID_PARAMS,
@@ -39,7 +46,7 @@ from app.gateway.wire.refusals import (
     Refused,
     bad_upstream,
     invalid_params,
-    leads_back,
+    upstream_loop,
 )
 from app.lib.event_loop import off_loop
 from app.lib.sse import encode_event
@@ -59,10 +66,10 @@ class Caller:
 
     log_level: str | None = None
     """The least level of log messages that the client asked for, in the request or for its session."""
-    asks: Asks = Asks.NOTHING
+    features: ClientFeatures = ClientFeatures.NOTHING
     """What the client said that it can be asked for, in the request or for its session."""
 
-    def hears(self, notification: dict[str, Any]) -> bool:
+    def accepts(self, notification: dict[str, Any]) -> bool:
         """Whether a notification that came with the answer is for the caller."""
         method, params = notification.get("method"), notification.get("params")
         if method != "notifications/message":
@@ -74,7 +81,7 @@ class Caller:
         return level in LOG_LEVELS and LOG_LEVELS.index(level) >= LOG_LEVELS.index(self.log_level)
 
 
-def level_of(message: Message) -> str | None:
+def requested_log_level(message: Message) -> str | None:
     """The level of log messages that a modern request asks for; one that there is not asks for none."""
     meta = message.params.get("_meta")
     level = meta.get(LOG_LEVEL_META_KEY) if message.modern and isinstance(meta, dict) else None
@@ -88,14 +95,14 @@ class AggregateCall:
         self,
         upstreams: UpstreamSessions,
         sealer: SessionSealer,
-        questions: QuestionRules,
+        input_rules: InputRequestRules,
         caller: Caller,
         route: Route,
         before: Round = FIRST_ROUND,
     ) -> None:
         self._upstreams = upstreams
         self._sealer = sealer
-        self._questions = questions
+        self._input_rules = input_rules
         self._caller = caller
         self._exchange = caller.exchange
         self._message = caller.message
@@ -111,13 +118,13 @@ class AggregateCall:
         if not self._message.modern:
             return
         if self._route.tool is not None:
-            check_parameters(self._exchange, server.tools.get(self._route.tool), self._route.arguments)
+            check_parameter_headers(self._exchange, server.tools.get(self._route.tool), self._route.arguments)
         self._before.check()
 
     async def forward(self, call: InFlightCall) -> str:
         """Returns the outcome. Raises ``Refused``, ``UpstreamError``, ``NotForwarded``, ``ForbiddenUrl``."""
         key: Key = (self._caller.session_id or call.view.token.id, call.server.id)
-        answer = Answer(self._message.id, secrets_of(call.target))
+        answer = Answer(self._message.id, target_secrets(call.target))
         try:
             with Watch(self._exchange, call, self._message.modern) as watch:
                 result = await self._result(call, key, answer, watch)
@@ -128,7 +135,7 @@ class AggregateCall:
                 raise NotForwarded from None
             if error.kind == "rpc":
                 return await self._answer_error(error, answer)
-            raise upstream_refused(error) from None
+            raise translate_upstream_error(error) from None
 
         def finish() -> tuple[bytes, str]:
             translated = self._translated(result, call)
@@ -145,7 +152,7 @@ class AggregateCall:
             call.target,
             modern=self._message.modern,
             before_send=call.may_start,
-            before_next=call.may_go_on,
+            before_next=call.may_continue,
             caller=call.view.token.identity.id.int,
             log_level=None if self._message.modern else self._caller.log_level,
         ) as connection:
@@ -159,9 +166,9 @@ class AggregateCall:
             self._message.method,
             self._params(connection, approved=call.approved),
             before_send=call.may_start,
-            before_next=call.may_go_on,
+            before_next=call.may_continue,
             extra_headers=(*self._parameters(call, connection), self._via(call)),
-            declares=self._declared() if self._same_rounds else None,
+            declares=self._declared_features() if self._same_rounds else None,
         )
         return await self._read(stream, answer, watch)
 
@@ -172,15 +179,15 @@ class AggregateCall:
     def _parameters(self, call: InFlightCall, connection: Connection) -> Headers:
         if self._route.tool is None or not isinstance(connection, ModernConnection):
             return ()
-        found = made_parameters(call.server.tools.get(self._route.tool), self._route.arguments)
+        found = parameter_headers(call.server.tools.get(self._route.tool), self._route.arguments)
         own = {name for name, _ in call.target.headers}
         return tuple((name, value) for name, value in found if name not in own)
 
-    def _declared(self) -> dict[str, Any] | None:
+    def _declared_features(self) -> dict[str, Any] | None:
         """What the server may ask of this client: only where it can ask and be answered."""
         if self._message.method not in INPUT_METHODS:
             return None
-        return flags_of(client_capabilities(self._message.params["_meta"][CAPABILITIES_KEY]))
+        return keep_flags(client_capabilities(self._message.params["_meta"][CAPABILITIES_KEY]))
 
     async def _read(
         self, stream: AsyncGenerator[Notification | Result, None], answer: Answer, watch: Watch
@@ -190,9 +197,9 @@ class AggregateCall:
                 if not isinstance(item, Notification):
                     self._is_large = item.is_large
                     return dict(item.result)
-                if self._caller.hears(item.message):
+                if self._caller.accepts(item.message):
                     watch.streaming = True
-                    await self._exchange.stream(encode_event(await _sent(item, answer)))
+                    await self._exchange.stream(encode_event(await _encode_notification(item, answer)))
         raise bad_upstream("The server behind the gateway ended the stream without an answer.")
 
     def _params(self, connection: Connection, *, approved: bool) -> dict[str, Any]:
@@ -217,11 +224,13 @@ class AggregateCall:
         """The result in the caller's era, with the names of here."""
         if result.get("resultType") == "input_required":
             if self._same_rounds:
-                pass_questions(result, self._message, call, self._sealer, self._questions, self._caller.asks)
+                pass_input_requests(
+                    result, self._message, call, self._sealer, self._input_rules, self._caller.features
+                )
                 return result
             if self._route.tool is None:
                 raise bad_upstream("The server asked for input from the user, which is not carried here.")
-            refuse_input(result)
+            fail_input_request(result)
         # No client may be asked by a result that is complete.
         result.pop("inputRequests", None)
         if self._route.rename is not None:
@@ -237,7 +246,7 @@ class AggregateCall:
     async def _answer_error(self, error: McpUpstreamError, answer: Answer) -> str:
         code = error.code if error.code is not None else -32603
         if code == URL_ELICITATION_REQUIRED:
-            self._questions.check_error(error.data, self._caller.asks)
+            self._input_rules.check_error(error.data, self._caller.features)
         if self._message.modern and code == RESOURCE_NOT_FOUND:
             code = INVALID_PARAMS
         message: dict[str, Any] = {
@@ -247,24 +256,24 @@ class AggregateCall:
         }
         if error.data is not None:
             message["error"]["data"] = error.data
-            take_ours(dump(message), message)
+            remove_gateway_members(dump(message), message)
         status = ERROR_CODE_HTTP_STATUS.get(code, 200) if self._message.modern else 200
         body = answer.redact(dump(message), message)
         await self._exchange.answer(status, body)
         return "error"
 
 
-async def _sent(notification: Notification, answer: Answer) -> bytes:
+async def _encode_notification(notification: Notification, answer: Answer) -> bytes:
     """The bytes of a notification for the client. Raises ``Refused``."""
     message = notification.message
 
     def write() -> bytes:
-        return answer.sent(dump(message), message)
+        return answer.clean_message(dump(message), message)
 
     return await off_loop(write) if notification.is_large else write()
 
 
-def upstream_refused(error: McpUpstreamError) -> Exception:
+def translate_upstream_error(error: McpUpstreamError) -> Exception:
     """A failed upstream leg as the pipeline knows it, or the refusal to answer with."""
     if error.kind in {"unreachable", "timeout"}:
         kind = "timeout" if error.kind == "timeout" else "closed"
@@ -276,7 +285,7 @@ def upstream_refused(error: McpUpstreamError) -> Exception:
     if error.kind == "too_large":
         return bad_upstream("The answer of the server behind the gateway is too large.")
     if error.kind == "loop":
-        return leads_back()
+        return upstream_loop()
     if error.status == 401:
         return CredentialRefused()
     if error.status == 429:
@@ -294,19 +303,21 @@ class AggregateSubscription(AggregateCall):
         self,
         upstreams: UpstreamSessions,
         sealer: SessionSealer,
-        questions: QuestionRules,
+        input_rules: InputRequestRules,
         caller: Caller,
         route: Route,
-        notebook: Notebook,
+        notes: NotesCache,
     ) -> None:
-        super().__init__(upstreams, sealer, questions, caller, route)
-        self._notebook = notebook
+        super().__init__(upstreams, sealer, input_rules, caller, route)
+        self._notes = notes
 
     def check(self, server: Server, target: UpstreamTarget) -> None:
         """Refuse also, before anybody is asked, what is too long to be kept."""
         super().check(server, target)
-        if len(self._message.params["uri"]) > LONGEST_URI:
-            raise invalid_params(f"uri may have {LONGEST_URI} characters at most.", self._message.modern)
+        if len(self._message.params["uri"]) > MAX_REQUESTED_URI:
+            raise invalid_params(
+                f"uri may have {MAX_REQUESTED_URI} characters at most.", self._message.modern
+            )
 
     async def _ask(
         self, connection: Connection, call: InFlightCall, answer: Answer, watch: Watch
@@ -324,7 +335,7 @@ class AggregateSubscription(AggregateCall):
         if session_id is not None:
             uri = str(self._message.params["uri"])
             if subscribes:
-                await self._notebook.subscribe(session_id, token_id, uri)
+                await self._notes.subscribe(session_id, token_id, uri)
             else:
-                await self._notebook.unsubscribe(session_id, token_id, uri)
+                await self._notes.unsubscribe(session_id, token_id, uri)
         return {}

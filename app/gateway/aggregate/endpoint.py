@@ -10,13 +10,19 @@ from mcp_types import SERVER_INFO_META_KEY
 from app.admission.store import SyncRequests, View
 from app.domain.objects import Part
 from app.domain.visibility import reached_parts
-from app.gateway.access_request import AccessRequest
-from app.gateway.aggregate.calls import SUBSCRIBING, AggregateCall, AggregateSubscription, Caller, level_of
+from app.gateway.access_check import AccessCheck
+from app.gateway.aggregate.calls import (
+    SUBSCRIBING,
+    AggregateCall,
+    AggregateSubscription,
+    Caller,
+    requested_log_level,
+)
 from app.gateway.aggregate.lists import KINDS, AggregateList, Cursors
-from app.gateway.aggregate.routes import Route, nothing_there, route_of
-from app.gateway.aggregate.sessions import AggregateSessions, Notebook, UpstreamSessions
-from app.gateway.aggregate.streams import FleetStream, wanted_by
-from app.gateway.approvals import LOG_LEVELS, Approvals, Asked, carries_more
+from app.gateway.aggregate.routes import Route, find_route, not_found
+from app.gateway.aggregate.sessions import AggregateSessions, NotesCache, UpstreamSessions
+from app.gateway.aggregate.streams import FleetStream, requested_notifications
+from app.gateway.approvals import LOG_LEVELS, Approvals, ResumedRequest, exceeds_approval
 from app.gateway.limits import CallLimits, CallTimes, OpenStreams
 from app.gateway.pipeline import (
     HIDDEN_REASONS,
@@ -29,19 +35,19 @@ from app.gateway.pipeline import (
 )
 from app.gateway.results import make_private, open_state
 from app.gateway.sealed_ids import SessionSealer
-from app.gateway.wire.answers import QuestionRules
+from app.gateway.wire.answers import InputRequestRules
 from app.gateway.wire.exchange import Exchange, HeaderList, result_body
 from app.gateway.wire.messages import (
     CAPABILITIES_KEY,
     NEWEST_FIRST,
     SESSION,
-    Asks,
+    ClientFeatures,
     Message,
-    asks_of,
-    beside_name,
-    bound_with,
-    client_of,
-    program_of,
+    bound_content,
+    caller_program,
+    client_features,
+    prompt_arguments,
+    read_client,
     read_message,
     read_version,
 )
@@ -71,10 +77,10 @@ class Aggregate:
     sync_requests: SyncRequests
     upstreams: UpstreamSessions
     sessions: AggregateSessions
-    notebook: Notebook
+    notes: NotesCache
     streams: OpenStreams
     approvals: Approvals
-    questions: QuestionRules
+    input_rules: InputRequestRules
     limits: CallLimits
     times: CallTimes
     body_limit: int
@@ -92,12 +98,12 @@ class Aggregate:
             await self._end_session(exchange, view)
             return
         if exchange.method == "GET":
-            await self._hear(exchange, view)
+            await self._open_legacy_stream(exchange, view)
             return
         message = await read_message(exchange, self.body_limit)
-        session_id, asks = None, Asks.NOTHING
+        session_id, features = None, ClientFeatures.NOTHING
         if not message.modern and message.method != "initialize":
-            session_id, asks = self.sessions.of(exchange, view)
+            session_id, features = self.sessions.open(exchange, view)
         if message.id is None:
             if session_id is not None and message.method == "notifications/cancelled":
                 # Of a client's notifications this alone has an effect.
@@ -105,17 +111,19 @@ class Aggregate:
             await exchange.answer(202)
             return
         if message.modern:
-            asks = asks_of(message.params["_meta"][CAPABILITIES_KEY])
-        await self._answer(view, Caller(exchange, message, session_id, level_of(message), asks))
+            features = client_features(message.params["_meta"][CAPABILITIES_KEY])
+        await self._answer(
+            view, Caller(exchange, message, session_id, requested_log_level(message), features)
+        )
 
     async def _answer(self, view: View, caller: Caller) -> None:
         message, session_id = caller.message, caller.session_id
-        asked = None
+        resumed = None
         if "requestState" in message.params:
-            asked = await self.approvals.resume(caller.exchange, message, view)
-        route = route_of(message)
+            resumed = await self.approvals.resume(caller.exchange, message, view)
+        route = find_route(message)
         if route is not None:
-            await self._forward(view, caller, route, asked)
+            await self._forward(view, caller, route, resumed)
         elif message.method in KINDS:
             await self._list(view, caller)
         elif message.modern:
@@ -138,7 +146,7 @@ class Aggregate:
         requested = message.params.get("protocolVersion")
         if not isinstance(requested, str):
             raise invalid_params("protocolVersion must be a string.", modern=False)
-        sealed = self.sessions.begin(view.token.id, asks_of(message.params.get("capabilities")))
+        sealed = self.sessions.begin(view.token.id, client_features(message.params.get("capabilities")))
         result = {
             "protocolVersion": requested if requested in LEGACY_VERSIONS else LEGACY_VERSIONS[0],
             "serverInfo": client_info(),
@@ -161,7 +169,7 @@ class Aggregate:
     ) -> None:
         """Say what there is for this token: an answer of our own, on record like any other."""
         exchange, message = caller.exchange, caller.message
-        access = AccessRequest(action, None, exchange.address)
+        access = AccessCheck(action, None, exchange.address)
         async for call in self.pipeline.admitted(_request(view, caller, access)):
             async with call:
                 at, here = self.pipeline.snapshots.now(), call.view
@@ -185,32 +193,34 @@ class Aggregate:
             cursors,
             cursors.begin(),
         )
-        access = AccessRequest(kind.action, None, caller.exchange.address, session_id=caller.session_id)
+        access = AccessCheck(kind.action, None, caller.exchange.address, session_id=caller.session_id)
         async for call in self.pipeline.admitted(_request(view, caller, access)):
             async with call:
                 call.outcome = await work.forward(call)
 
-    async def _forward(self, view: View, caller: Caller, route: Route, asked: Asked | None) -> None:
+    async def _forward(
+        self, view: View, caller: Caller, route: Route, resumed: ResumedRequest | None
+    ) -> None:
         message, session_id = caller.message, caller.session_id
         before = open_state(message, view, route.slug, self.sealer)
         if session_id is not None:
-            caller = replace(caller, log_level=(await self.notebook.of(session_id)).log_level)
-        work = AggregateCall(self.upstreams, self.sealer, self.questions, caller, route, before)
+            caller = replace(caller, log_level=(await self.notes.get(session_id)).log_level)
+        work = AggregateCall(self.upstreams, self.sealer, self.input_rules, caller, route, before)
         if message.method in SUBSCRIBING:
             work = AggregateSubscription(
-                self.upstreams, self.sealer, self.questions, caller, route, self.notebook
+                self.upstreams, self.sealer, self.input_rules, caller, route, self.notes
             )
-        client = client_of(caller.exchange, message)
-        access = AccessRequest(
+        client = read_client(caller.exchange, message)
+        access = AccessCheck(
             route.action,
             route.slug,
             caller.exchange.address,
             route.tool,
             route.arguments,
             part=route.part,
-            refused=None if asked is None else asked.refusal,
-            program=program_of(client),
-            carries_more=partial(carries_more, message, before),
+            refused=None if resumed is None else resumed.refusal,
+            program=caller_program(client),
+            exceeds_approval=partial(exceeds_approval, message, before),
             session_id=session_id,
         )
         request = GatewayRequest(
@@ -220,10 +230,10 @@ class Aggregate:
             message.method,
             work.check,
             client,
-            additional=beside_name(message),
+            additional=prompt_arguments(message),
             reason=message.reason,
             continues=before.continues,
-            bound=bound_with(message),
+            bound=bound_content(message),
         )
         try:
             async for call in self.pipeline.admitted(request):
@@ -234,7 +244,7 @@ class Aggregate:
                         with self.sessions.running((session_id, message.id), call):
                             call.outcome = await work.forward(call)
         except Denied as denied:
-            await self._answer_denied(caller, route, denied, asked)
+            await self._answer_denied(caller, route, denied, resumed)
 
     async def _set_log_level(self, view: View, caller: Caller, session_id: UUID) -> None:
         """Note the level; each server's session gets it when it is next used."""
@@ -243,42 +253,44 @@ class Aggregate:
         if level not in LOG_LEVELS:
             raise invalid_params("level must be one of MCP's.", modern=False)
 
-        access = AccessRequest("mcp.set_level", None, caller.exchange.address, session_id=session_id)
+        access = AccessCheck("mcp.set_level", None, caller.exchange.address, session_id=session_id)
         async for call in self.pipeline.admitted(_request(view, caller, access)):
             async with call:
-                await self.notebook.set_log_level(session_id, call.view.token.id, level)
+                await self.notes.set_log_level(session_id, call.view.token.id, level)
                 await caller.exchange.answer(200, result_body(message.id, {}))
                 call.outcome = "success"
 
     async def _listen(self, view: View, caller: Caller) -> None:
-        wanted = wanted_by(caller)
+        wanted = requested_notifications(caller)
         stream = self._stream(caller)
-        with self.streams.opened(caller.exchange, view):
+        with self.streams.hold(caller.exchange, view):
             async for call in self.pipeline.admitted(_request(view, caller, stream.access())):
                 async with call:
                     call.outcome = await stream.listen(call, wanted)
 
-    async def _hear(self, exchange: Exchange, view: View) -> None:
+    async def _open_legacy_stream(self, exchange: Exchange, view: View) -> None:
         version, modern = read_version(exchange)
         if modern:
             raise wrong_http_method(modern)
-        session_id, asks = self.sessions.of(exchange, view)
-        leads = Asks.URL in asks
+        session_id, features = self.sessions.open(exchange, view)
+        supports_url = ClientFeatures.URL in features
         message = Message({}, "GET", {}, None, modern=False, version=version)
         stream = self._stream(Caller(exchange, message, session_id))
 
         async def uris() -> frozenset[str]:
-            return (await self.notebook.of(session_id)).subscriptions
+            return (await self.notes.get(session_id)).subscriptions
 
         request = GatewayRequest(exchange, view, stream.access(), message.method)
-        with self.streams.opened(exchange, view):
+        with self.streams.hold(exchange, view):
             async for call in self.pipeline.admitted(request):
                 async with call:
                     with (
-                        self.notebook.listening(session_id, stream.uris_moved),
-                        self.approvals.completions.told_on(exchange, view.token.id, leads=leads),
+                        self.notes.listen(session_id, stream.uris_changed),
+                        self.approvals.completions.subscribe(
+                            exchange, view.token.id, supports_url=supports_url
+                        ),
                     ):
-                        call.outcome = await stream.hear(call, uris)
+                        call.outcome = await stream.listen_legacy(call, uris)
 
     def _stream(self, caller: Caller) -> FleetStream:
         return FleetStream(self.pipeline, self.upstreams, self.sync_requests, self.times.listen, caller)
@@ -286,11 +298,13 @@ class Aggregate:
     async def _end_session(self, exchange: Exchange, view: View) -> None:
         if read_version(exchange)[1]:
             raise Refused(405, -32600, "There are no sessions to delete.", headers=((b"allow", b"POST"),))
-        session_id, _ = self.sessions.of(exchange, view)
+        session_id, _ = self.sessions.open(exchange, view)
         await self.sessions.end(session_id, view.token.id)
         await exchange.answer(204)
 
-    async def _answer_denied(self, caller: Caller, route: Route, denied: Denied, asked: Asked | None) -> None:
+    async def _answer_denied(
+        self, caller: Caller, route: Route, denied: Denied, resumed: ResumedRequest | None
+    ) -> None:
         """What is out of reach looks as if it were not there."""
         exchange, view = caller.exchange, denied.view
         if not isinstance(denied, ApprovalNeeded):
@@ -298,15 +312,15 @@ class Aggregate:
             if denied.decision.reason_code in hidden or not (
                 route.tool is not None or reaches(view, route.slug, at, exchange.address, route.part)
             ):
-                raise nothing_there(caller.message)
-        leads = Asks.URL in caller.asks
-        await self.approvals.answer(exchange, caller.message, denied, asked, leads=leads)
+                raise not_found(caller.message)
+        supports_url = ClientFeatures.URL in caller.features
+        await self.approvals.answer(exchange, caller.message, denied, resumed, supports_url=supports_url)
 
 
-def _request(view: View, caller: Caller, access: AccessRequest) -> GatewayRequest:
+def _request(view: View, caller: Caller, access: AccessCheck) -> GatewayRequest:
     """A request of which policies see the program that calls."""
-    client = client_of(caller.exchange, caller.message)
-    access.program = program_of(client)
+    client = read_client(caller.exchange, caller.message)
+    access.program = caller_program(client)
     return GatewayRequest(caller.exchange, view, access, caller.message.method, client=client)
 
 

@@ -17,17 +17,17 @@ from mcp_types.jsonrpc import METHOD_NOT_FOUND
 from pydantic import BaseModel, ValidationError
 
 from app.admission.store import SyncRequests
-from app.domain.objects import Part as ServerPart
-from app.gateway.access_request import AccessRequest
-from app.gateway.aggregate.calls import Caller, upstream_refused
-from app.gateway.aggregate.routes import is_uri, joined_name, joined_uri
+from app.domain.objects import Part
+from app.gateway.access_check import AccessCheck
+from app.gateway.aggregate.calls import Caller, translate_upstream_error
+from app.gateway.aggregate.routes import is_uri, join_name, join_uri
 from app.gateway.aggregate.sessions import Connection, UpstreamSessions
 from app.gateway.limits import CallLimits
 from app.gateway.pipeline import Cut, Denied, GatewayRequest, InFlightCall, Pipeline
 from app.gateway.relay import Watch
 from app.gateway.results import filter_tools, make_private
 from app.gateway.sealed_ids import FLEET, SessionSealer
-from app.gateway.wire.answers import REDACTED, dump, kept_item, parse, secrets_of
+from app.gateway.wire.answers import REDACTED, dump, filter_item, parse, target_secrets
 from app.gateway.wire.exchange import result_body
 from app.gateway.wire.messages import Headers, Message
 from app.gateway.wire.refusals import Refused, invalid_params
@@ -49,7 +49,7 @@ _MAX_SEALED = 16 * 1024
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class ListPosition:
     """Where a list goes on: at which of its server's own cursors, after how many items of that server."""
 
     slug: str
@@ -58,11 +58,11 @@ class Place:
 
 
 @dataclass(slots=True)
-class Part:
+class ServerPage:
     """What one server had for a page: items, where it goes on, and a plain reason when it is not as it should be."""
 
     items: list[Any]
-    goes_on: Place | None = None
+    next_position: ListPosition | None = None
     reason: str | None = None
     size: int = 0
 
@@ -76,47 +76,52 @@ class Cursors:
         self._message = message
         self._purpose = f"cursor:{message.method}".encode()
 
-    def begin(self) -> Place:
+    def begin(self) -> ListPosition:
         """Where the page that is asked for begins. Raises ``Refused`` for a cursor that is not of this list."""
         if "cursor" not in self._message.params:
-            return Place("")
+            return ListPosition("")
         cursor, opened = self._message.params["cursor"], None
         if isinstance(cursor, str) and cursor.isascii():
             opened = self._sealer.open(self._token_id, FLEET, cursor.encode(), self._purpose, _MAX_SEALED)
         if opened is None:
             raise invalid_params("The cursor is of no list that this token was shown.", self._message.modern)
-        slug, own, taken = _parts(opened)
-        return Place(slug, own, taken)
+        slug, own, taken = _parse_cursor(opened)
+        return ListPosition(slug, own, taken)
 
-    def seal(self, place: Place) -> str:
+    def seal(self, position: ListPosition) -> str:
         """The cursor that the client is shown."""
-        parts = strict_json.dumps([place.slug, place.cursor, place.taken])
+        parts = strict_json.dumps([position.slug, position.cursor, position.taken])
         return self._sealer.seal(self._token_id, FLEET, parts, self._purpose).decode()
 
 
-def _parts(opened: bytes) -> tuple[str, str | None, int]:
+def _parse_cursor(opened: bytes) -> tuple[str, str | None, int]:
     parts: Any = strict_json.loads(opened)
     slug, own, taken = parts
     return slug, own, taken
 
 
-async def follow(
-    connection: Connection, call: InFlightCall, method: str, key: str, place: Place, headers: Headers = ()
-) -> Part:
+async def fetch_pages(
+    connection: Connection,
+    call: InFlightCall,
+    method: str,
+    key: str,
+    position: ListPosition,
+    headers: Headers = (),
+) -> ServerPage:
     """A server's own pages from a place on, until there are enough.
 
     What cannot be confirmed to be allowed still ends the page here; its cursor goes on under the next admission.
     Raises ``NotForwarded`` when that was so before the first page, and ``McpUpstreamError``: ``too_large``, or
     ``invalid_response`` for what is no list or goes in a circle.
     """
-    found, cursor, taken = Part([]), place.cursor, place.taken
-    before_send, seen = call.may_start, {place.cursor}
+    found, cursor, taken = ServerPage([]), position.cursor, position.taken
+    before_send, seen = call.may_start, {position.cursor}
     for _ in range(MAX_PAGES):
         params: dict[str, Any] = {} if cursor is None else {"cursor": cursor}
         try:
             page, size = await _page(connection, method, params, before_send, headers)
         except NotForwarded:
-            if cursor == place.cursor:
+            if cursor == position.cursor:
                 raise
             break
         listed = page.get(key, [])
@@ -134,8 +139,8 @@ async def follow(
             return found
         if len(found.items) >= PAGE_ITEMS:
             break
-        before_send = call.may_go_on
-    found.goes_on = Place(place.slug, cursor, taken)
+        before_send = call.may_continue
+    found.next_position = ListPosition(position.slug, cursor, taken)
     return found
 
 
@@ -169,7 +174,7 @@ LIST_SECONDS = 10.0
 """How long one server is waited for. A page that took so long asks no further servers."""
 MAX_AT_ONCE = 16
 PAGE_BYTES = 4 * 1024 * 1024
-_NOT_IN_TIME = "It did not answer in time."
+_TIMED_OUT = "It did not answer in time."
 _NOT_ACCEPTABLE = "Some of what it lists is not acceptable and was left out."
 
 
@@ -179,25 +184,23 @@ class Kind:
 
     action: str
     key: str
-    named: str
-    joined: Callable[[str, str], str]
+    name_key: str
+    join: Callable[[str, str], str]
     model: type[BaseModel]
-    part: ServerPart | None = None
+    part: Part | None = None
 
 
 KINDS: Mapping[str, Kind] = {
-    "tools/list": Kind("tools.list", "tools", "name", joined_name, types.Tool),
-    "prompts/list": Kind("prompts.list", "prompts", "name", joined_name, types.Prompt, ServerPart.PROMPTS),
-    "resources/list": Kind(
-        "resources.list", "resources", "uri", joined_uri, types.Resource, ServerPart.RESOURCES
-    ),
+    "tools/list": Kind("tools.list", "tools", "name", join_name, types.Tool),
+    "prompts/list": Kind("prompts.list", "prompts", "name", join_name, types.Prompt, Part.PROMPTS),
+    "resources/list": Kind("resources.list", "resources", "uri", join_uri, types.Resource, Part.RESOURCES),
     "resources/templates/list": Kind(
         "resources.list",
         "resourceTemplates",
         "uriTemplate",
-        joined_uri,
+        join_uri,
         types.ResourceTemplate,
-        ServerPart.RESOURCES,
+        Part.RESOURCES,
     ),
 }
 
@@ -206,22 +209,22 @@ KINDS: Mapping[str, Kind] = {
 class _Page:
     items: list[Any] = field(default_factory=list)
     size: int = 0
-    goes_on: Place | None = None
+    next_position: ListPosition | None = None
     reasons: list[dict[str, str]] = field(default_factory=list)
 
     @property
     def full(self) -> bool:
         return len(self.items) >= PAGE_ITEMS or self.size >= PAGE_BYTES
 
-    def take(self, slug: str, part: Part) -> None:
+    def take(self, slug: str, part: ServerPage) -> None:
         if self.full:
-            self.goes_on = self.goes_on or Place(slug)
+            self.next_position = self.next_position or ListPosition(slug)
             return
         self.items += part.items
         self.size += part.size
         if part.reason is not None:
             self.reasons.append({"server": slug, "reason": part.reason})
-        self.goes_on = part.goes_on
+        self.next_position = part.next_position
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,7 +238,7 @@ class AggregateList:
     caller: Caller
     kind: Kind
     cursors: Cursors
-    begin: Place
+    begin: ListPosition
 
     async def forward(self, call: InFlightCall) -> str:
         """Ask the servers in reach, many at once, and answer with what came; a dead one is named, not waited for."""
@@ -243,8 +246,8 @@ class AggregateList:
         with Watch(exchange, call, message.modern):
             page = await self._page(call)
         result: dict[str, Any] = {self.kind.key: page.items}
-        if page.goes_on is not None:
-            result["nextCursor"] = self.cursors.seal(page.goes_on)
+        if page.next_position is not None:
+            result["nextCursor"] = self.cursors.seal(page.next_position)
         if page.reasons:
             result["_meta"] = {UNREACHABLE_KEY: page.reasons}
         if message.modern:
@@ -261,15 +264,15 @@ class AggregateList:
         while following:
             asked = following
             self.limits.charge(call.view.token, len(asked))
-            parts = await _all([self._part(call, slug) for slug in asked])
+            parts = await _gather([self._part(call, slug) for slug in asked])
             for slug, part in zip(asked, parts, strict=True):
-                if page.goes_on is None:
+                if page.next_position is None:
                     page.take(slug, part)
-            if page.goes_on is not None:
+            if page.next_position is not None:
                 break
             following = list(islice(slugs, MAX_AT_ONCE))
             if following and (page.full or monotonic() >= until):
-                page.goes_on = Place(following[0])
+                page.next_position = ListPosition(following[0])
                 break
         return page
 
@@ -280,8 +283,8 @@ class AggregateList:
             if slug >= self.begin.slug and self._access(slug).reevaluate(view, at).allowed:
                 yield slug
 
-    def _access(self, slug: str) -> AccessRequest:
-        return AccessRequest(
+    def _access(self, slug: str) -> AccessCheck:
+        return AccessCheck(
             self.kind.action,
             slug,
             self.caller.exchange.address,
@@ -290,9 +293,9 @@ class AggregateList:
             session_id=self.caller.session_id,
         )
 
-    async def _part(self, call: InFlightCall, slug: str) -> Part:
+    async def _part(self, call: InFlightCall, slug: str) -> ServerPage:
         """What one server has for the page, under the names of here."""
-        found, caller = Part([]), self.caller
+        found, caller = ServerPage([]), self.caller
         request = GatewayRequest(caller.exchange, call.view, self._access(slug), caller.message.method)
         try:
             async for part in self.pipeline.admitted(request):
@@ -300,18 +303,18 @@ class AggregateList:
                     found = await self._fetch(part)
                     part.outcome = "success"
         except (Denied, Cut):
-            return Part([])
+            return ServerPage([])
         except TimeoutError:
-            return Part([], reason=_NOT_IN_TIME)
+            return ServerPage([], reason=_TIMED_OUT)
         except Refused as refused:
             if refused.status in {502, 503, 504}:
-                return Part([], reason=refused.message)
+                return ServerPage([], reason=refused.message)
             raise
         return found
 
-    async def _fetch(self, part: InFlightCall) -> Part:
+    async def _fetch(self, part: InFlightCall) -> ServerPage:
         key = (self.caller.session_id or part.view.token.id, part.server.id)
-        place = self.begin if self.begin.slug == part.server.slug else Place(part.server.slug)
+        position = self.begin if self.begin.slug == part.server.slug else ListPosition(part.server.slug)
         method, modern = self.caller.message.method, self.caller.message.modern
         try:
             async with self.upstreams.use(
@@ -319,53 +322,53 @@ class AggregateList:
                 part.target,
                 modern=modern,
                 before_send=part.may_start,
-                before_next=part.may_go_on,
+                before_next=part.may_continue,
                 caller=part.view.token.identity.id.int,
             ) as connection:
                 via = self.upstreams.loops.header(self.caller.exchange.headers.get(VIA))
-                found = await follow(connection, part, method, self.kind.key, place, (via,))
+                found = await fetch_pages(connection, part, method, self.kind.key, position, (via,))
         except McpUpstreamError as error:
             if error.kind == "session_lost":
                 raise NotForwarded from None
-            raise upstream_refused(error) from None
+            raise translate_upstream_error(error) from None
         if found.size > SOON_BYTES:
             await off_loop(self._show, found, part)
         else:
             self._show(found, part)
         return found
 
-    def _show(self, found: Part, part: InFlightCall) -> None:
+    def _show(self, found: ServerPage, part: InFlightCall) -> None:
         """Leave of what was found what may be shown, as it is here."""
         if self.kind.part is None:
             result = {"tools": found.items}
             filter_tools(result, part.server, part.names, self.sync_requests)
             found.items = result["tools"]
         self._name(found, part.server.slug)
-        found.items = _without(found.items, secrets_of(part.target))
+        found.items = _redact(found.items, target_secrets(part.target))
 
-    def _name(self, found: Part, slug: str) -> None:
+    def _name(self, found: ServerPage, slug: str) -> None:
         """Give what was found its names of here, each once, and leave out what would spoil the list for a client."""
-        named: dict[str, Any] = {}
+        name_key: dict[str, Any] = {}
         for item in found.items:
-            if _is_acceptable(item, self.kind):
-                name = self.kind.joined(slug, item[self.kind.named])
-                kept = item if self.kind.part is None else kept_item(self.kind.key, item)
-                named.setdefault(name, {**kept, self.kind.named: name})
+            if _is_valid(item, self.kind):
+                name = self.kind.join(slug, item[self.kind.name_key])
+                kept = item if self.kind.part is None else filter_item(self.kind.key, item)
+                name_key.setdefault(name, {**kept, self.kind.name_key: name})
             else:
                 found.reason = found.reason or _NOT_ACCEPTABLE
-        found.items = list(named.values())
+        found.items = list(name_key.values())
 
 
-def _is_acceptable(item: Any, kind: Kind) -> bool:
+def _is_valid(item: Any, kind: Kind) -> bool:
     """Whether strict clients can read it: they would take a list with one bad item for no list at all."""
     try:
         kind.model.model_validate(item, by_name=False)
     except ValidationError:
         return False
-    return kind.named != "uri" or is_uri(item["uri"])
+    return kind.name_key != "uri" or is_uri(item["uri"])
 
 
-async def _all(parts: Sequence[Coroutine[Any, Any, Part]]) -> list[Part]:
+async def _gather(parts: Sequence[Coroutine[Any, Any, ServerPage]]) -> list[ServerPage]:
     """All results in order; when one fails or we are cancelled, none is left running."""
     tasks = [asyncio.create_task(part) for part in parts]
     try:
@@ -376,7 +379,7 @@ async def _all(parts: Sequence[Coroutine[Any, Any, Part]]) -> list[Part]:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def _without(items: list[Any], secrets: tuple[bytes, ...]) -> list[Any]:
+def _redact(items: list[Any], secrets: tuple[bytes, ...]) -> list[Any]:
     raw = dump(items)
     if not any(secret in raw for secret in secrets):
         return items

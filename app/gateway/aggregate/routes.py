@@ -10,27 +10,27 @@ from dataclasses import dataclass
 from typing import Any
 
 from app.domain.objects import Part
-from app.gateway.wire.messages import LEGACY, MODERN, Message, call_parameters, part_of
+from app.gateway.wire.messages import LEGACY, MODERN, Message, call_parameters, used_part
 from app.gateway.wire.refusals import Refused, invalid_params, unknown_resource, unknown_tool
 
-SEAM = "__"
+SEPARATOR = "__"
 _PLACED = re.compile(r"mcp\+([a-z0-9][a-z0-9-]*)\+(.+)", re.DOTALL)
 _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:\S*")
 _OF_THE_WEB = ("https://", "http://")
 
 
-def joined_name(slug: str, name: str) -> str:
+def join_name(slug: str, name: str) -> str:
     """What a server's tool or prompt is called here."""
-    return f"{slug}{SEAM}{name}"
+    return f"{slug}{SEPARATOR}{name}"
 
 
 def split_name(name: str) -> tuple[str, str]:
     """Slug and the server's own name; a slug has no underscore, so the first seam is the one."""
-    slug, _, own = name.partition(SEAM)
+    slug, _, own = name.partition(SEPARATOR)
     return slug, own
 
 
-def joined_uri(slug: str, uri: str) -> str:
+def join_uri(slug: str, uri: str) -> str:
     """What a server's resource, or template, is called here."""
     return f"mcp+{slug}+{uri}"
 
@@ -77,12 +77,12 @@ def _rename_in(content: Any, slug: str) -> None:
 def _rename_link(resource: Any, slug: str) -> None:
     uri = resource.get("uri") if isinstance(resource, dict) else None
     if isinstance(uri, str) and not uri.lower().startswith(_OF_THE_WEB):
-        resource["uri"] = joined_uri(slug, uri)
+        resource["uri"] = join_uri(slug, uri)
 
 
 def _rename(resource: Any, slug: str) -> None:
     if isinstance(resource, dict) and isinstance(resource.get("uri"), str):
-        resource["uri"] = joined_uri(slug, resource["uri"])
+        resource["uri"] = join_uri(slug, resource["uri"])
 
 
 NOWHERE = ""
@@ -108,14 +108,14 @@ class Route:
     rename: Renaming | None = None
 
 
-def route_of(message: Message) -> Route | None:
+def find_route(message: Message) -> Route | None:
     """The route of a request; ``None`` for a method that is not about one server. Raises ``Refused``."""
     carried = MODERN if message.modern else LEGACY
     router = _ROUTERS.get(message.method)
     return None if router is None or message.method not in carried else router(message)
 
 
-def nothing_there(message: Message) -> Refused:
+def not_found(message: Message) -> Refused:
     """The answer where there is no such thing, or none in reach."""
     name, modern = str(message.params.get("name")), message.modern
     if message.method == "tools/call":
@@ -167,7 +167,7 @@ def _resource(message: Message) -> Route:
 
 
 def _completion(message: Message) -> Route:
-    part = part_of(LEGACY[message.method], message)
+    part = used_part(LEGACY[message.method], message)
     reference = message.params["ref"]
     if part is Part.PROMPTS:
         slug, own = split_name(_text(message, reference, "name"))

@@ -17,40 +17,40 @@ from app.gateway.pipeline import InFlightCall
 from app.gateway.results import handshake_versions
 from app.gateway.sealed_ids import FLEET, SessionSealer
 from app.gateway.wire.exchange import Exchange
-from app.gateway.wire.messages import SESSION, Asks
+from app.gateway.wire.messages import SESSION, ClientFeatures
 from app.gateway.wire.refusals import INVALID_REQUEST, Refused, invalid_params, no_such_session
 from app.outbound.http import OutboundClient, Timeouts
 from app.outbound.mcp import LegacySession, McpUpstreamError, ModernConnection, open_connection
 
-MAX_KNOWN = 10_000
+MAX_CACHED = 10_000
 MAX_URIS = 100
 MAX_URI = 1024
 """Characters: what is noted of a session stays small."""
-LONGEST_URI = 4096
+MAX_REQUESTED_URI = 4096
 """Characters: a session's subscriptions are kept as long as its token lives."""
 _NOTHING = Notes()
 
 
-class Notebook:
+class NotesCache:
     """Reads each session's notes once, until another worker changes them."""
 
     def __init__(self, store: SessionNotes) -> None:
         self._store = store
-        self._known: OrderedDict[UUID, Notes] = OrderedDict()
-        self._moves = 0
+        self._cached: OrderedDict[UUID, Notes] = OrderedDict()
+        self._changes = 0
         self._listeners: defaultdict[UUID, set[asyncio.Event]] = defaultdict(set)
 
     def begin(self, session_id: UUID) -> None:
         """A session that was just made has asked for nothing."""
         self._keep(session_id, _NOTHING)
 
-    async def of(self, session_id: UUID) -> Notes:
+    async def get(self, session_id: UUID) -> Notes:
         """Raises ``StoreUnavailable``."""
-        notes = self._known.get(session_id)
+        notes = self._cached.get(session_id)
         if notes is None:
-            moves = self._moves
+            changes = self._changes
             notes = await self._store.read(session_id)
-            if moves == self._moves:
+            if changes == self._changes:
                 # Else what was read may be what was there before.
                 self._keep(session_id, notes)
         return notes
@@ -58,7 +58,7 @@ class Notebook:
     async def set_log_level(self, session_id: UUID, token_id: UUID, level: str) -> None:
         """Raises ``StoreUnavailable``."""
         notes = await self._store.change(session_id, token_id, lambda notes: replace(notes, log_level=level))
-        self._changed(session_id, notes)
+        self._update(session_id, notes)
 
     async def subscribe(self, session_id: UUID, token_id: UUID, uri: str) -> None:
         """Raises ``StoreUnavailable``, and ``Refused`` for one too many or too long."""
@@ -71,51 +71,51 @@ class Notebook:
                 raise invalid_params(f"A session has {MAX_URIS} subscriptions at most.", modern=False)
             return replace(notes, subscriptions=uris)
 
-        self._changed(session_id, await self._store.change(session_id, token_id, change))
+        self._update(session_id, await self._store.change(session_id, token_id, change))
 
     async def unsubscribe(self, session_id: UUID, token_id: UUID, uri: str) -> None:
         """Raises ``StoreUnavailable``."""
-        if uri in (await self.of(session_id)).subscriptions:
+        if uri in (await self.get(session_id)).subscriptions:
             notes = await self._store.change(
                 session_id, token_id, lambda notes: replace(notes, subscriptions=notes.subscriptions - {uri})
             )
-            self._changed(session_id, notes)
+            self._update(session_id, notes)
 
     @contextmanager
-    def listening(self, session_id: UUID, moved: asyncio.Event) -> Iterator[None]:
+    def listen(self, session_id: UUID, changed: asyncio.Event) -> Iterator[None]:
         """Set the event whenever the session's notes change."""
-        self._listeners[session_id].add(moved)
+        self._listeners[session_id].add(changed)
         try:
             yield
         finally:
-            self._listeners[session_id].discard(moved)
+            self._listeners[session_id].discard(changed)
             if not self._listeners[session_id]:
                 del self._listeners[session_id]
 
-    def changed_elsewhere(self, session_id: UUID | None) -> None:
+    def forget(self, session_id: UUID | None) -> None:
         """Another worker changed the notes of a session; ``None``: of nobody knows which."""
-        self._moves += 1
+        self._changes += 1
         if session_id is None:
-            self._known.clear()
-            told = list(self._listeners)
+            self._cached.clear()
+            sessions = list(self._listeners)
         else:
-            self._known.pop(session_id, None)
-            told = [session_id]
-        for each in told:
-            self._tell(each)
+            self._cached.pop(session_id, None)
+            sessions = [session_id]
+        for each in sessions:
+            self._notify(each)
 
-    def _changed(self, session_id: UUID, notes: Notes) -> None:
+    def _update(self, session_id: UUID, notes: Notes) -> None:
         self._keep(session_id, notes)
-        self._tell(session_id)
+        self._notify(session_id)
 
-    def _tell(self, session_id: UUID) -> None:
-        for moved in self._listeners.get(session_id, ()):
-            moved.set()
+    def _notify(self, session_id: UUID) -> None:
+        for changed in self._listeners.get(session_id, ()):
+            changed.set()
 
     def _keep(self, session_id: UUID, notes: Notes) -> None:
-        self._known[session_id] = notes
-        if len(self._known) > MAX_KNOWN:
-            self._known.popitem(last=False)
+        self._cached[session_id] = notes
+        if len(self._cached) > MAX_CACHED:
+            self._cached.popitem(last=False)
 
 
 Connection = LegacySession | ModernConnection
@@ -127,7 +127,7 @@ _SWEEP_SECONDS = 30.0
 
 
 @dataclass(slots=True)
-class _Kept:
+class _Entry:
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     connection: Connection | None = None
     target: UpstreamTarget | None = None
@@ -143,7 +143,7 @@ class UpstreamSessions:
         self._outbound = outbound
         self.loops = outbound.loops
         self._times = times
-        self._kept: OrderedDict[Key, _Kept] = OrderedDict()
+        self._entries: OrderedDict[Key, _Entry] = OrderedDict()
         self._closing: set[asyncio.Task[None]] = set()
         self._swept_at = monotonic()
 
@@ -167,49 +167,49 @@ class UpstreamSessions:
         ``ForbiddenUrl``.
         """
         self._sweep(monotonic())
-        kept = self._kept.get(key)
-        if kept is None:
-            kept = self._kept[key] = _Kept()
-        self._kept.move_to_end(key)
-        kept.users += 1
+        entry = self._entries.get(key)
+        if entry is None:
+            entry = self._entries[key] = _Entry()
+        self._entries.move_to_end(key)
+        entry.users += 1
         try:
-            connection = await self._connected(kept, target, modern, before_send, before_next, caller)
+            connection = await self._connect(entry, target, modern, before_send, before_next, caller)
             try:
-                if log_level is not None and kept.log_level != log_level:
-                    await _set_log_level(kept, connection, log_level, before_send)
+                if log_level is not None and entry.log_level != log_level:
+                    await _set_log_level(entry, connection, log_level, before_send)
                 yield connection
             except McpUpstreamError as error:
-                if error.kind == "session_lost" and kept.connection is connection:
-                    kept.connection = None
+                if error.kind == "session_lost" and entry.connection is connection:
+                    entry.connection = None
                 raise
         finally:
-            kept.users -= 1
-            kept.used_at = monotonic()
+            entry.users -= 1
+            entry.used_at = monotonic()
 
-    async def _connected(
+    async def _connect(
         self,
-        kept: _Kept,
+        entry: _Entry,
         target: UpstreamTarget,
         modern: bool,
         before_send: Callable[[], bool],
         before_next: Callable[[], bool],
         caller: int | None,
     ) -> Connection:
-        async with kept.lock:
-            if kept.connection is not None and kept.target is not None:
-                if kept.target == target:
-                    return kept.connection
-                if target.client is not None and replace(kept.target, headers=target.headers) == target:
-                    kept.connection.renew_headers(target.headers)
-                    kept.target = target
-                    return kept.connection
-            if kept.connection is not None:
-                self._close(kept.connection)
-                kept.connection = None
+        async with entry.lock:
+            if entry.connection is not None and entry.target is not None:
+                if entry.target == target:
+                    return entry.connection
+                if target.client is not None and replace(entry.target, headers=target.headers) == target:
+                    entry.connection.renew_headers(target.headers)
+                    entry.target = target
+                    return entry.connection
+            if entry.connection is not None:
+                self._close(entry.connection)
+                entry.connection = None
             versions = target.protocol_versions
             if not modern:
                 versions = handshake_versions(versions) or versions
-            kept.connection = await open_connection(
+            entry.connection = await open_connection(
                 self._outbound,
                 target.url,
                 target.headers,
@@ -219,43 +219,43 @@ class UpstreamSessions:
                 before_next=before_next,
                 caller=caller,
             )
-            if isinstance(kept.connection, LegacySession):
-                kept.connection.aside = self._aside
-            kept.target = target
-            kept.log_level = None
-            return kept.connection
+            if isinstance(entry.connection, LegacySession):
+                entry.connection.aside = self._run_in_background
+            entry.target = target
+            entry.log_level = None
+            return entry.connection
 
     def end(self, session_id: UUID) -> None:
         """Close every connection of a client's session."""
-        for key in [key for key in self._kept if key[0] == session_id]:
+        for key in [key for key in self._entries if key[0] == session_id]:
             self._release(key)
 
     async def aclose(self) -> None:
         """Close everything."""
-        for key in list(self._kept):
+        for key in list(self._entries):
             self._release(key)
         await asyncio.gather(*self._closing, return_exceptions=True)
 
     def _sweep(self, now: float) -> None:
-        if len(self._kept) <= MAX_KEPT and now - self._swept_at < _SWEEP_SECONDS:
+        if len(self._entries) <= MAX_KEPT and now - self._swept_at < _SWEEP_SECONDS:
             return
         self._swept_at = now
-        for key, kept in list(self._kept.items()):
-            if kept.users:
+        for key, entry in list(self._entries.items()):
+            if entry.users:
                 continue
-            if now - kept.used_at < IDLE_SECONDS and len(self._kept) <= MAX_KEPT:
+            if now - entry.used_at < IDLE_SECONDS and len(self._entries) <= MAX_KEPT:
                 break  # The rest was used later still.
             self._release(key)
 
     def _release(self, key: Key) -> None:
-        kept = self._kept.pop(key)
-        if kept.connection is not None:
-            self._close(kept.connection)
+        entry = self._entries.pop(key)
+        if entry.connection is not None:
+            self._close(entry.connection)
 
     def _close(self, connection: Connection) -> None:
-        self._aside(connection.close())
+        self._run_in_background(connection.close())
 
-    def _aside(self, work: Coroutine[None, None, None]) -> None:
+    def _run_in_background(self, work: Coroutine[None, None, None]) -> None:
         """Have something done that nobody waits for."""
         task = asyncio.get_running_loop().create_task(work)
         self._closing.add(task)
@@ -263,7 +263,7 @@ class UpstreamSessions:
 
 
 async def _set_log_level(
-    kept: _Kept, connection: Connection, log_level: str, before_send: Callable[[], bool]
+    entry: _Entry, connection: Connection, log_level: str, before_send: Callable[[], bool]
 ) -> None:
     """A server that cannot, or does not like the level, is no reason to fail."""
     if isinstance(connection, LegacySession) and "logging" in connection.capabilities:
@@ -272,12 +272,12 @@ async def _set_log_level(
         except McpUpstreamError as error:
             if error.kind != "rpc":
                 raise
-    kept.log_level = log_level
+    entry.log_level = log_level
 
 
-TELLS_A_MINUTE = 60
+CANCELS_PER_MINUTE = 60
 """How often a worker passes on, for one token, that it cancels what does not run here."""
-LONGEST_ID = 256
+MAX_REQUEST_ID = 256
 
 
 class AggregateSessions:
@@ -287,26 +287,26 @@ class AggregateSessions:
         self,
         sealer: SessionSealer,
         ended: EndedSessions,
-        notebook: Notebook,
+        notes: NotesCache,
         neighbours: Neighbours,
         upstreams: UpstreamSessions,
     ) -> None:
         self._sealer = sealer
         self._ended = ended
-        self._notebook = notebook
+        self._notes_cache = notes
         self._neighbours = neighbours
         self._upstreams = upstreams
         self._running: dict[tuple[UUID, str | int], InFlightCall] = {}
-        self._told: Counter[UUID] = Counter()
-        self._told_since = monotonic()
+        self._broadcasts: Counter[UUID] = Counter()
+        self._broadcasts_since = monotonic()
 
-    def begin(self, token_id: UUID, asks: Asks) -> bytes:
+    def begin(self, token_id: UUID, features: ClientFeatures) -> bytes:
         """The id of a new session, as the client sees it. ``asks``: what its client can be asked for."""
         session_id = os.urandom(16)
-        self._notebook.begin(UUID(bytes=session_id))
-        return self._sealer.seal_session(token_id, FLEET, session_id, asks)
+        self._notes_cache.begin(UUID(bytes=session_id))
+        return self._sealer.seal_session(token_id, FLEET, session_id, features)
 
-    def of(self, exchange: Exchange, view: View) -> tuple[UUID, Asks]:
+    def open(self, exchange: Exchange, view: View) -> tuple[UUID, ClientFeatures]:
         """The session that a request is in, and what its client said that it can be asked for.
 
         Raises ``Refused`` for none, and for one of another token.
@@ -344,15 +344,15 @@ class AggregateSessions:
         """End a call of the session, wherever it runs; what is no call's id ends none."""
         if isinstance(request_id, bool) or not isinstance(request_id, (str, int)):
             return
-        if not self.cancelled(session_id, request_id):
-            self.tell_cancelled(token_id, session_id, request_id)
+        if not self.cancel_local(session_id, request_id):
+            self.broadcast_cancel(token_id, session_id, request_id)
 
-    def tell_cancelled(self, token_id: UUID, session_id: UUID, request_id: str | int) -> None:
+    def broadcast_cancel(self, token_id: UUID, session_id: UUID, request_id: str | int) -> None:
         """Let the other workers look for it, as often as one token may ask for that."""
-        if len(str(request_id)) <= LONGEST_ID and self._may_tell(token_id):
+        if len(str(request_id)) <= MAX_REQUEST_ID and self._may_broadcast(token_id):
             self._neighbours.tell_cancelled(session_id, request_id)
 
-    def cancelled(self, session_id: UUID, request_id: str | int) -> bool:
+    def cancel_local(self, session_id: UUID, request_id: str | int) -> bool:
         """Whether such a call ran here; it ends."""
         call = self._running.get((session_id, request_id))
         if call is None:
@@ -360,10 +360,10 @@ class AggregateSessions:
         call.leave()
         return True
 
-    def _may_tell(self, token_id: UUID) -> bool:
+    def _may_broadcast(self, token_id: UUID) -> bool:
         now = monotonic()
-        if now - self._told_since >= 60:
-            self._told.clear()
-            self._told_since = now
-        self._told[token_id] += 1
-        return self._told[token_id] <= TELLS_A_MINUTE
+        if now - self._broadcasts_since >= 60:
+            self._broadcasts.clear()
+            self._broadcasts_since = now
+        self._broadcasts[token_id] += 1
+        return self._broadcasts[token_id] <= CANCELS_PER_MINUTE

@@ -15,18 +15,18 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from app.admission.store import StoreUnavailable, SyncRequests, View
-from app.domain.access import POLICY_SET_ID, Decision, Question, decide, everything_read, liveness
+from app.domain.access import POLICY_SET_ID, AccessRequest, Decision, decide, everything_read, liveness
 from app.domain.objects import Address, Part, Version
 from app.domain.policy import ApprovalDemand, Effect
-from app.gateway.access_request import NO_APPROVALS, AccessRequest
-from app.gateway.aggregate.calls import Caller, upstream_refused
-from app.gateway.aggregate.routes import joined_uri, split_uri
+from app.gateway.access_check import NO_APPROVALS, AccessCheck
+from app.gateway.aggregate.calls import Caller, translate_upstream_error
+from app.gateway.aggregate.routes import join_uri, split_uri
 from app.gateway.aggregate.sessions import MAX_URI, MAX_URIS, Key, UpstreamSessions
 from app.gateway.pipeline import Cut, Denied, GatewayRequest, InFlightCall, Pipeline
 from app.gateway.relay import Watch
-from app.gateway.wire.answers import Answer, dump, parse, secrets_of
+from app.gateway.wire.answers import Answer, dump, parse, target_secrets
 from app.gateway.wire.exchange import result_body
-from app.gateway.wire.messages import listened_for
+from app.gateway.wire.messages import allowed_notifications
 from app.gateway.wire.refusals import Refused, invalid_params
 from app.lib.event_loop import in_slices
 from app.lib.sse import encode_event
@@ -42,7 +42,7 @@ RESOURCES: Kind = Part.RESOURCES.value
 
 
 @dataclass(frozen=True, slots=True)
-class Sight:
+class ListState:
     """What lists hold, told by versions: two that are equal show the same lists, as far as we know of them."""
 
     tools: frozenset[Version]
@@ -53,7 +53,7 @@ class Sight:
         """Whether a part of a server is seen."""
         return server_id in (self.prompts if part is Part.PROMPTS else self.resources)
 
-    def differs(self, other: "Sight") -> set[Kind]:
+    def changed_lists(self, other: "ListState") -> set[Kind]:
         """The lists that may differ from those of another."""
         return {
             kind
@@ -66,24 +66,24 @@ class Sight:
         }
 
 
-async def sight_of(view: View, at: float, address: Address | None) -> Sight:
+async def read_list_state(view: View, at: float, address: Address | None) -> ListState:
     """What a token sees now. Others have their turn meanwhile: it may reach thousands of servers."""
-    return await in_slices(_seen(view, at, address))
+    return await in_slices(_list_state(view, at, address))
 
 
-def _seen(view: View, at: float, address: Address | None) -> Generator[None, None, Sight]:
+def _list_state(view: View, at: float, address: Address | None) -> Generator[None, None, ListState]:
     tools, parts = set(_rights(view)), {part: set[UUID]() for part in Part}
     for server in view.within():
         yield
-        question = Question(view.token, server, address=address)
+        question = AccessRequest(view.token, server, address=address)
         if decide(question, view.context, at).effect is Effect.DENY:
             continue
         tools.add((server.id, server.version))
         for part, reached in parts.items():
-            question = Question(view.token, server, address=address, part=part)
+            question = AccessRequest(view.token, server, address=address, part=part)
             if decide(question, view.context, at).effect is not Effect.DENY:
                 reached.add(server.id)
-    return Sight(frozenset(tools), frozenset(parts[Part.PROMPTS]), frozenset(parts[Part.RESOURCES]))
+    return ListState(frozenset(tools), frozenset(parts[Part.PROMPTS]), frozenset(parts[Part.RESOURCES]))
 
 
 def _rights(view: View) -> list[Version]:
@@ -95,10 +95,10 @@ def _rights(view: View) -> list[Version]:
 
 
 @dataclass(slots=True)
-class FleetAccess(AccessRequest):
+class FleetAccessCheck(AccessCheck):
     """May the token be here: decided again, and ``look`` called, whenever anything moves that its lists come from."""
 
-    look: Callable[[View, float], None] | None = None
+    on_change: Callable[[View, float], None] | None = None
 
     def _evaluate(self, view: View, at: float) -> Decision:
         stopped = liveness(view.token, at, self.address)
@@ -112,16 +112,16 @@ class FleetAccess(AccessRequest):
     ) -> Decision:
         """The same request on a newer view."""
         # Not by ``super()``: that needs the class as it was before it had slots.
-        decision = AccessRequest.reevaluate(self, view, at, approvals)
-        if decision.allowed and self.look is not None:
-            self.look(view, at)
+        decision = AccessCheck.reevaluate(self, view, at, approvals)
+        if decision.allowed and self.on_change is not None:
+            self.on_change(view, at)
         return decision
 
 
 SUBSCRIPTION_ID_KEY = "io.modelcontextprotocol/subscriptionId"
 
 
-class News:
+class PendingNotifications:
     """Waits to be told; bounded, since lists are of three kinds and resources of so many at most."""
 
     def __init__(self, kinds: Iterable[Kind], subscription_id: str | int | None) -> None:
@@ -130,30 +130,30 @@ class News:
         self._meta = None if subscription_id is None else {SUBSCRIPTION_ID_KEY: subscription_id}
         self._changed: dict[Kind, None] = {}
         self._updated: dict[str, None] = {}
-        self._there = asyncio.Event()
+        self._available = asyncio.Event()
 
     def changed(self, kinds: Iterable[Kind]) -> None:
         """A list may have changed."""
         for kind in kinds:
             if kind in self.kinds:
                 self._changed[kind] = None
-                self._there.set()
+                self._available.set()
 
     def updated(self, uri: str) -> None:
         """A resource has changed."""
         if len(self._updated) < MAX_URIS:
             self._updated[uri] = None
-            self._there.set()
+            self._available.set()
 
     async def next(self) -> list[dict[str, Any]]:
         """The notifications to send, as soon as there are any."""
-        await self._there.wait()
-        told = [self.message(f"{kind}/list_changed") for kind in self._changed]
-        told += [self.message("resources/updated", uri=uri) for uri in self._updated]
+        await self._available.wait()
+        notifications = [self.message(f"{kind}/list_changed") for kind in self._changed]
+        notifications += [self.message("resources/updated", uri=uri) for uri in self._updated]
         self._changed.clear()
         self._updated.clear()
-        self._there.clear()
-        return told
+        self._available.clear()
+        return notifications
 
     def end(self, id: str | int | None) -> bytes:
         """The last that the stream brings: in the modern era, an answer to the request that asked for it."""
@@ -169,9 +169,9 @@ class News:
         return {**message, "params": params} if params else message
 
 
-MAX_LINKS = 16
+MAX_UPSTREAM_STREAMS = 16
 """Servers that one stream hears from."""
-FIRST_WAIT, LONGEST_WAIT = 1.0, 60.0
+FIRST_WAIT, MAX_WAIT = 1.0, 60.0
 """Seconds until a server is asked again that ended its stream or did not open one."""
 _LISTS = {
     "notifications/prompts/list_changed": Part.PROMPTS,
@@ -180,23 +180,23 @@ _LISTS = {
 
 
 @dataclass(slots=True)
-class Links:
+class UpstreamStreams:
     """The streams behind one stream of a client. Each is an admitted call of its own, cut as any other."""
 
     pipeline: Pipeline
     upstreams: UpstreamSessions
     sync_requests: SyncRequests
     caller: Caller
-    news: News
+    pending: PendingNotifications
     view: View
-    sight: Sight
+    state: ListState
     times: Timeouts
     id: UUID = field(default_factory=uuid4)
     """In the place of a client's session: these streams have upstream sessions to themselves."""
     _running: dict[str, tuple[frozenset[str], asyncio.Task[None]]] = field(default_factory=dict)
     _ending: dict[str, asyncio.Task[None]] = field(default_factory=dict)
 
-    def arrange(self, uris: Iterable[str]) -> None:
+    def reconcile(self, uris: Iterable[str]) -> None:
         """Hear of these resources and no others, as far as their servers are in reach."""
         wanted = self._reached(uris)
         for slug, (own, task) in list(self._running.items()):
@@ -205,9 +205,9 @@ class Links:
                 self._ending[slug] = task
                 del self._running[slug]
         for slug, own in wanted.items():
-            if slug not in self._running and len(self._running) < MAX_LINKS:
+            if slug not in self._running and len(self._running) < MAX_UPSTREAM_STREAMS:
                 before = self._ending.pop(slug, None)
-                task = asyncio.get_running_loop().create_task(self._keep(slug, own, before))
+                task = asyncio.get_running_loop().create_task(self._keep_listening(slug, own, before))
                 self._running[slug] = own, task
 
     def _reached(self, uris: Iterable[str]) -> Mapping[str, frozenset[str]]:
@@ -215,7 +215,7 @@ class Links:
         for uri in sorted(uris):
             slug, own = split_uri(uri) or ("", "")
             server = self.view.servers.get(slug)
-            if server is not None and self.sight.reaches(Part.RESOURCES, server.id):
+            if server is not None and self.state.reaches(Part.RESOURCES, server.id):
                 found[slug].add(own)
         return {slug: frozenset(own) for slug, own in found.items()}
 
@@ -227,29 +227,31 @@ class Links:
         await asyncio.gather(*tasks, return_exceptions=True)
         self.upstreams.end(self.id)
 
-    async def _keep(self, slug: str, uris: frozenset[str], before: asyncio.Task[None] | None) -> None:
+    async def _keep_listening(
+        self, slug: str, uris: frozenset[str], before: asyncio.Task[None] | None
+    ) -> None:
         """Hold the stream with one server, and open it again when it ends, ever less often."""
         if before is not None:
             # Many servers take one stream in a session at a time.
             await asyncio.gather(before, return_exceptions=True)
         wait, began = FIRST_WAIT, monotonic()
-        while await self._hold(slug, uris):
+        while await self._listen_once(slug, uris):
             held = monotonic() - began
             await asyncio.sleep(wait)
-            wait, began = FIRST_WAIT if held > LONGEST_WAIT else min(2 * wait, LONGEST_WAIT), monotonic()
+            wait, began = FIRST_WAIT if held > MAX_WAIT else min(2 * wait, MAX_WAIT), monotonic()
 
-    async def _hold(self, slug: str, uris: frozenset[str]) -> bool:
+    async def _listen_once(self, slug: str, uris: frozenset[str]) -> bool:
         """Whether it is worth another try; not where the server is out of reach."""
         exchange, message = self.caller.exchange, self.caller.message
-        access = AccessRequest(
+        access = AccessCheck(
             "mcp.listen", slug, exchange.address, part=Part.RESOURCES, session_id=self.caller.session_id
         )
         request = GatewayRequest(exchange, self.view, access, message.method)
         try:
             async for call in self.pipeline.admitted(request):
-                async with call, aclosing(self._told(call, uris)) as told:
-                    async for notification in told:
-                        self._take(notification, call, uris)
+                async with call, aclosing(self._notifications(call, uris)) as notifications:
+                    async for notification in notifications:
+                        self._handle(notification, call, uris)
                     call.outcome = "success"
         except (Denied, Cut):
             return False
@@ -260,7 +262,9 @@ class Links:
             return True
         return True
 
-    async def _told(self, call: InFlightCall, uris: frozenset[str]) -> AsyncGenerator[JsonObject, None]:
+    async def _notifications(
+        self, call: InFlightCall, uris: frozenset[str]
+    ) -> AsyncGenerator[JsonObject, None]:
         modern = self.caller.message.modern
         key: Key = (self.id, call.server.id)
         try:
@@ -269,40 +273,42 @@ class Links:
                 call.target,
                 modern=modern,
                 before_send=call.may_start,
-                before_next=call.may_go_on,
+                before_next=call.may_continue,
                 caller=call.view.token.identity.id.int,
             ) as connection:
                 guard = call.may_start
                 if isinstance(connection, LegacySession):
-                    await _subscribe(connection, uris, guard)
-                    guard = call.may_go_on
+                    await _subscribe_all(connection, uris, guard)
+                    guard = call.may_continue
                 wanted: JsonObject = {
                     "resourceSubscriptions": [*sorted(uris)],
                     "resourcesListChanged": True,
-                    "promptsListChanged": self.sight.reaches(Part.PROMPTS, call.server.id),
+                    "promptsListChanged": self.state.reaches(Part.PROMPTS, call.server.id),
                 }
-                async with aclosing(connection.listen(wanted, self.times, before_send=guard)) as told:
-                    async for message in told:
+                async with aclosing(
+                    connection.listen(wanted, self.times, before_send=guard)
+                ) as notifications:
+                    async for message in notifications:
                         yield message
         except McpUpstreamError as error:
-            raise upstream_refused(error) from None
+            raise translate_upstream_error(error) from None
 
-    def _take(self, message: JsonObject, call: InFlightCall, uris: frozenset[str]) -> None:
+    def _handle(self, message: JsonObject, call: InFlightCall, uris: frozenset[str]) -> None:
         method, params, server = message["method"], message.get("params"), call.server
         part = _LISTS.get(method) if isinstance(method, str) else None
         if method == "notifications/tools/list_changed":
             self.sync_requests.request_sync(server.id)
-        elif part is not None and self.sight.reaches(part, server.id):
-            self.news.changed((part.value,))
+        elif part is not None and self.state.reaches(part, server.id):
+            self.pending.changed((part.value,))
         elif method == "notifications/resources/updated" and isinstance(params, dict):
             uri = params.get("uri")
             # What changed may lie below what was subscribed to.
             if isinstance(uri, str) and any(uri.startswith(own) for own in uris):
-                raw = Answer(None, secrets_of(call.target)).redact(dump(uri), uri)
-                self.news.updated(joined_uri(server.slug, parse(raw)))
+                raw = Answer(None, target_secrets(call.target)).redact(dump(uri), uri)
+                self.pending.updated(join_uri(server.slug, parse(raw)))
 
 
-async def _subscribe(session: LegacySession, uris: frozenset[str], may_start: Callable[[], bool]) -> None:
+async def _subscribe_all(session: LegacySession, uris: frozenset[str], may_start: Callable[[], bool]) -> None:
     """Ask for each; one that the server does not know is no reason not to hear of the others."""
     for uri in sorted(uris):
         try:
@@ -320,7 +326,7 @@ _FLAGS = {TOOLS: "toolsListChanged", PROMPTS: "promptsListChanged", RESOURCES: "
 _SUBSCRIPTIONS = "resourceSubscriptions"
 
 
-def wanted_by(caller: Caller) -> dict[str, Any]:
+def requested_notifications(caller: Caller) -> dict[str, Any]:
     """What a modern client listens for. Raises ``Refused`` for another shape."""
     wanted = caller.message.params.get("notifications")
     uris = wanted.get(_SUBSCRIPTIONS, []) if isinstance(wanted, dict) else None
@@ -352,88 +358,90 @@ class FleetStream:
         self._times = times
         self._caller = caller
         self._exchange = caller.exchange
-        self._looked: tuple[View, float] | None = None
-        self.uris_moved = asyncio.Event()
+        self._latest: tuple[View, float] | None = None
+        self.uris_changed = asyncio.Event()
         """Set to have the subscriptions looked at again."""
 
-    def access(self) -> FleetAccess:
+    def access(self) -> FleetAccessCheck:
         """What the stream rests on."""
-        return FleetAccess(
+        return FleetAccessCheck(
             "mcp.listen",
             None,
             self._exchange.address,
             session_id=self._caller.session_id,
-            look=self._look,
+            on_change=self._on_change,
         )
 
-    def _look(self, view: View, at: float) -> None:
-        self._looked = view, at
-        self.uris_moved.set()
+    def _on_change(self, view: View, at: float) -> None:
+        self._latest = view, at
+        self.uris_changed.set()
 
     async def listen(self, call: InFlightCall, wanted: dict[str, Any]) -> str:
         """A modern stream: what is wanted, as far as the token may hear of it, is acknowledged first."""
-        sight = await self._sight(call.view)
-        reached = {kind for kind, there in ((PROMPTS, sight.prompts), (RESOURCES, sight.resources)) if there}
-        heard = listened_for(wanted, frozenset(reached))
+        state = await self._list_state(call.view)
+        reached = {kind for kind, there in ((PROMPTS, state.prompts), (RESOURCES, state.resources)) if there}
+        heard = allowed_notifications(wanted, frozenset(reached))
         kept = {key: True for key in _FLAGS.values() if heard.get(key) is True}
         subscribed = [uri for uri in heard.get(_SUBSCRIPTIONS, []) if split_uri(uri) is not None]
-        news = News([kind for kind, flag in _FLAGS.items() if flag in kept], self._caller.message.id)
+        pending = PendingNotifications(
+            [kind for kind, flag in _FLAGS.items() if flag in kept], self._caller.message.id
+        )
         acknowledged = {**kept, _SUBSCRIPTIONS: subscribed} if subscribed else kept
-        first = news.message("subscriptions/acknowledged", notifications=acknowledged)
+        first = pending.message("subscriptions/acknowledged", notifications=acknowledged)
 
         async def uris() -> Iterable[str]:
             return subscribed
 
-        return await self._run(call, news, uris, encode_event(dump(first)))
+        return await self._run(call, pending, uris, encode_event(dump(first)))
 
-    async def hear(self, call: InFlightCall, uris: Uris) -> str:
+    async def listen_legacy(self, call: InFlightCall, uris: Uris) -> str:
         """A legacy stream: of all that the token may hear of, and what its session subscribed to."""
-        return await self._run(call, News(_FLAGS, None), uris, b"")
+        return await self._run(call, PendingNotifications(_FLAGS, None), uris, b"")
 
-    async def _run(self, call: InFlightCall, news: News, uris: Uris, first: bytes) -> str:
-        links = Links(
+    async def _run(self, call: InFlightCall, pending: PendingNotifications, uris: Uris, first: bytes) -> str:
+        streams = UpstreamStreams(
             self._pipeline,
             self._upstreams,
             self._sync_requests,
             self._caller,
-            news,
+            pending,
             call.view,
-            await self._sight(call.view),
+            await self._list_state(call.view),
             self._times,
         )
         with Watch(self._exchange, call, modern=True) as watch:
             watch.streaming = True
             await self._exchange.stream(first)
-            arranging = asyncio.create_task(self._arrange(links, uris))
+            reconciling = asyncio.create_task(self._reconcile(streams, uris))
             try:
                 async with asyncio.timeout(self._times.total):
                     while True:
-                        for message in await news.next():
+                        for message in await pending.next():
                             await self._exchange.stream(encode_event(dump(message)))
                         await asyncio.sleep(GAP_SECONDS)
             except TimeoutError:
-                await self._exchange.stream(news.end(self._caller.message.id), last=True)
+                await self._exchange.stream(pending.end(self._caller.message.id), last=True)
                 return "success"
             finally:
-                arranging.cancel()
-                await asyncio.gather(arranging, return_exceptions=True)
-                await links.close()
+                reconciling.cancel()
+                await asyncio.gather(reconciling, return_exceptions=True)
+                await streams.close()
 
-    async def _arrange(self, links: Links, uris: Uris) -> None:
+    async def _reconcile(self, streams: UpstreamStreams, uris: Uris) -> None:
         """Keep the streams behind this one as they are wanted, and tell what is seen otherwise than before."""
         while True:
-            self.uris_moved.clear()
-            if self._looked is not None:
-                (view, at), self._looked = self._looked, None
-                sight = await sight_of(view, at, self._exchange.address)
-                links.news.changed(sight.differs(links.sight))
-                links.view, links.sight = view, sight
+            self.uris_changed.clear()
+            if self._latest is not None:
+                (view, at), self._latest = self._latest, None
+                state = await read_list_state(view, at, self._exchange.address)
+                streams.pending.changed(state.changed_lists(streams.state))
+                streams.view, streams.state = view, state
             try:
-                links.arrange(await uris())
+                streams.reconcile(await uris())
             except StoreUnavailable:
                 await asyncio.sleep(FIRST_WAIT)
                 continue
-            await self.uris_moved.wait()
+            await self.uris_changed.wait()
 
-    async def _sight(self, view: View) -> Sight:
-        return await sight_of(view, self._pipeline.snapshots.now(), self._exchange.address)
+    async def _list_state(self, view: View) -> ListState:
+        return await read_list_state(view, self._pipeline.snapshots.now(), self._exchange.address)

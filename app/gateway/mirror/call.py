@@ -10,17 +10,17 @@ from uuid import UUID
 
 from app.admission.store import StoreUnavailable, SyncRequests, UpstreamTarget, View
 from app.domain.objects import Part, Server
-from app.gateway.access_request import AccessRequest
+from app.gateway.access_check import AccessCheck
 from app.gateway.approvals import (
     Approvals,
-    Asked,
-    carries_more,
+    ResumedRequest,
     covered_body,
+    exceeds_approval,
     is_trace_parent,
     is_trace_state,
 )
 from app.gateway.limits import CallTimes, OpenStreams
-from app.gateway.mirror.streams import Line, MirrorPassage, Origin
+from app.gateway.mirror.streams import MirrorStreamFilter, Origin, StreamContext
 from app.gateway.pipeline import (
     HIDDEN_REASONS,
     ApprovalNeeded,
@@ -34,16 +34,23 @@ from app.gateway.pipeline import (
 from app.gateway.relay import AnswerUpstream, Relay, Watch
 from app.gateway.results import (
     RELATED,
-    Place,
+    ScopedTasks,
     Tasks,
-    TasksHere,
+    TaskScope,
     handshake_versions,
+    make_rewrite,
     open_state,
-    refuse_questions,
-    rewrite_of,
+    refuse_input_requests,
 )
 from app.gateway.sealed_ids import MAX_SEALED, ServerRequests, SessionSealer
-from app.gateway.wire.answers import Answer, QuestionRules, Rewrite, answer_json, refuse_status, secrets_of
+from app.gateway.wire.answers import (
+    Answer,
+    InputRequestRules,
+    Rewrite,
+    answer_json,
+    refuse_status,
+    target_secrets,
+)
 from app.gateway.wire.exchange import Alarms, Exchange
 from app.gateway.wire.messages import (
     CAPABILITIES_KEY,
@@ -53,21 +60,21 @@ from app.gateway.wire.messages import (
     NEWEST_FIRST,
     SESSION,
     VERSION,
-    Asks,
+    ClientFeatures,
     Message,
     Method,
-    asks_of,
-    beside_name,
-    bound_with,
+    allowed_notifications,
+    bound_content,
     call_parameters,
-    check_parameters,
+    caller_program,
+    check_parameter_headers,
     client_capabilities,
-    client_of,
-    listened_for,
-    made_parameters,
-    named_by,
-    part_of,
-    program_of,
+    client_features,
+    named_arguments,
+    parameter_headers,
+    prompt_arguments,
+    read_client,
+    used_part,
 )
 from app.gateway.wire.refusals import (
     Refused,
@@ -84,16 +91,16 @@ from app.outbound.http import VIA, NotForwarded, OutboundClient, OutboundRespons
 
 GRACE_SECONDS = 5.0
 """How long a server may take to end a call that its client took back, before its connection is closed."""
-Tell = Callable[[UUID, UUID, str | int], None]
+Broadcast = Callable[[UUID, UUID, str | int], None]
 """Tells the other workers: of which token, in which session, which request."""
 
 
 class RunningCalls:
     """What runs in this worker, by the sealed id of the session, of one token and server, and the call's own."""
 
-    def __init__(self, alarms: Alarms, tell: Tell) -> None:
+    def __init__(self, alarms: Alarms, broadcast: Broadcast) -> None:
         self._alarms = alarms
-        self._tell = tell
+        self._broadcast = broadcast
         self._running: dict[tuple[bytes, str | int], InFlightCall] = {}
 
     def begin(self, session: bytes, id: str | int, call: InFlightCall) -> None:
@@ -105,7 +112,7 @@ class RunningCalls:
         if self._running.get((session, id)) is call:
             del self._running[(session, id)]
 
-    def take_back(self, token_id: UUID, session: bytes, id: object) -> None:
+    def cancel(self, token_id: UUID, session: bytes, id: object) -> None:
         """Its client wants no answer any more. The server is told by its client's own message."""
         if isinstance(id, bool) or not isinstance(id, (str, int)):
             return
@@ -113,9 +120,9 @@ class RunningCalls:
         if call is not None:
             self._withdraw(call)
         else:
-            self._tell(token_id, _handle(session), id)
+            self._broadcast(token_id, _handle(session), id)
 
-    def taken_back_elsewhere(self, handle: UUID, id: str | int) -> None:
+    def cancel_by_handle(self, handle: UUID, id: str | int) -> None:
         """Another worker was told so, and does not have the call."""
         for (session, each), call in list(self._running.items()):
             if each == id and type(each) is type(id) and _handle(session) == handle:
@@ -132,7 +139,7 @@ def _handle(session: bytes) -> UUID:
 
 
 @dataclass(frozen=True, slots=True)
-class Mirrored:
+class MirrorServices:
     """What every request through a mirror needs."""
 
     pipeline: Pipeline
@@ -145,13 +152,13 @@ class Mirrored:
     times: CallTimes
     running: RunningCalls
     approvals: Approvals
-    questions: QuestionRules
+    input_rules: InputRequestRules
 
 
 SHORT_TIMES = Timeouts(first_byte=10.0, idle=10.0, total=10.0)
 _BOTH = b"application/json, text/event-stream"
 _JSON = (b"content-type", b"application/json")
-_PASSED = (b"traceparent", b"tracestate", VERSION)
+_FORWARDED_HEADERS = (b"traceparent", b"tracestate", VERSION)
 _TRACES = {b"traceparent": is_trace_parent, b"tracestate": is_trace_state}
 
 
@@ -159,21 +166,23 @@ class MirrorCall:
     """One request, from its decision to its answer."""
 
     __slots__ = (
-        "_asks",
         "_capabilities",
+        "_features",
         "_opened_related",
         "exchange",
         "message",
-        "mirror",
         "part",
+        "services",
         "session",
         "slug",
         "tool",
         "view",
     )
 
-    def __init__(self, mirror: Mirrored, exchange: Exchange, view: View, slug: str, message: Message) -> None:
-        self.mirror = mirror
+    def __init__(
+        self, services: MirrorServices, exchange: Exchange, view: View, slug: str, message: Message
+    ) -> None:
+        self.services = services
         self.exchange = exchange
         self.view = view
         """As it was when the request came."""
@@ -181,17 +190,17 @@ class MirrorCall:
         self.message = message
         self.session: bytes | None = None
         self._capabilities: object = None
-        self._asks: Asks | None = None
+        self._features: ClientFeatures | None = None
         self._opened_related = False
         self.tool: str | None = None
         self.part: Part | None = None
 
     @property
-    def asks(self) -> Asks:
+    def features(self) -> ClientFeatures:
         """What the client said that it can be asked for: in 2026-07-28 with each request, else in ``initialize``."""
-        if self._asks is None:
-            self._asks = asks_of(self._capabilities)
-        return self._asks
+        if self._features is None:
+            self._features = client_features(self._capabilities)
+        return self._features
 
     async def run(self, method: Method) -> None:
         """Decide, admit, forward, answer."""
@@ -199,13 +208,13 @@ class MirrorCall:
         if message.method == "tools/call":
             self.tool, arguments = call_parameters(message, tasks=True)
         else:
-            arguments = named_by(method, message)
-            self.part = part_of(method, message)
+            arguments = named_arguments(method, message)
+            self.part = used_part(method, message)
         self._declare()
-        asked = None
+        resumed = None
         if "requestState" in message.params:
-            asked = await self.mirror.approvals.resume(exchange, message, view)
-        before = open_state(message, view, self.slug, self.mirror.sealer)
+            resumed = await self.services.approvals.resume(exchange, message, view)
+        before = open_state(message, view, self.slug, self.services.sealer)
         self._open_related(view.servers.get(self.slug))
 
         def check(server: Server, target: UpstreamTarget) -> None:
@@ -215,8 +224,8 @@ class MirrorCall:
             before.check()
             self._check(server, target)
 
-        client = client_of(exchange, message)
-        access = AccessRequest(
+        client = read_client(exchange, message)
+        access = AccessCheck(
             method.action,
             self.slug,
             exchange.address,
@@ -225,9 +234,9 @@ class MirrorCall:
             lists=message.method == "tools/list",
             part=self.part,
             parts=message.method in INTRODUCING,
-            refused=None if asked is None else asked.refusal,
-            program=program_of(client),
-            carries_more=partial(carries_more, message, before),
+            refused=None if resumed is None else resumed.refusal,
+            program=caller_program(client),
+            exceeds_approval=partial(exceeds_approval, message, before),
         )
         request = GatewayRequest(
             exchange,
@@ -236,23 +245,23 @@ class MirrorCall:
             message.method,
             check,
             client,
-            additional=beside_name(message),
+            additional=prompt_arguments(message),
             reason=message.reason,
             continues=before.continues,
-            bound=bound_with(message),
+            bound=bound_content(message),
         )
         listens = message.method == "subscriptions/listen"
         if listens:
-            self.mirror.streams.open(exchange, view)
+            self.services.streams.open(exchange, view)
         try:
-            async for call in self.mirror.pipeline.admitted(request):
+            async for call in self.services.pipeline.admitted(request):
                 async with call:
                     call.outcome = await self._forward(call)
         except Denied as denied:
-            await self._answer_denied(denied, asked)
+            await self._answer_denied(denied, resumed)
         finally:
             if listens:
-                self.mirror.streams.close(view)
+                self.services.streams.close(view)
 
     def _declare(self) -> None:
         """Tell the server of those of the client's capabilities alone that the gateway carries."""
@@ -272,7 +281,7 @@ class MirrorCall:
             message.params["capabilities"] = client_capabilities(message.params.get("capabilities"))
             self._capabilities = message.params["capabilities"]
 
-    async def ride(self, access: AccessRequest, http_method: str) -> None:
+    async def run_in_session(self, access: AccessCheck, http_method: str) -> None:
         """Pass on what rides on its session's admission: no row of its own, unless it is denied."""
 
         def check(server: Server, target: UpstreamTarget) -> None:
@@ -282,9 +291,9 @@ class MirrorCall:
         method = self.message.method or "response"
         request = GatewayRequest(self.exchange, self.view, access, method, check)
         try:
-            async for call in self.mirror.pipeline.decide_fresh(request):
+            async for call in self.services.pipeline.decide_fresh(request):
                 async with call:
-                    call.outcome = await self._send_along(http_method, call)
+                    call.outcome = await self._forward_in_session(http_method, call)
         except Denied:
             raise no_such_server() from None
 
@@ -296,7 +305,9 @@ class MirrorCall:
             if message.version not in offered:
                 raise unsupported_version(message.version or "", offered)
             if self.tool is not None:
-                check_parameters(self.exchange, server.tools.get(self.tool), message.params.get("arguments"))
+                check_parameter_headers(
+                    self.exchange, server.tools.get(self.tool), message.params.get("arguments")
+                )
             return
         handshakes = handshake_versions(offered)
         if message.method == "initialize":
@@ -310,29 +321,29 @@ class MirrorCall:
             raise unsupported_version(message.version or "2025-03-26", offered)
         sealed = self.exchange.headers.get(SESSION)
         if sealed is not None:
-            opened = self.mirror.sealer.open_session(self.view.token.id, server.id, sealed)
+            opened = self.services.sealer.open_session(self.view.token.id, server.id, sealed)
             if opened is None:
                 raise no_such_session()
-            self.session, self._asks = opened
+            self.session, self._features = opened
 
     async def _forward(self, call: InFlightCall) -> str:
         if self.message.method == "subscriptions/listen":
-            return await self._exchanged(call, self._listening(call), self.mirror.times.listen)
+            return await self._send(call, self._listen_body(call), self.services.times.listen)
         body = strict_json.dumps(covered_body(self.message)) if call.approved else self.message.serialised()
         if self.session is None or self.message.id is None:
-            return await self._exchanged(call, body, self.mirror.times.call)
-        running, session = self.mirror.running, self.exchange.headers[SESSION]
+            return await self._send(call, body, self.services.times.call)
+        running, session = self.services.running, self.exchange.headers[SESSION]
         running.begin(session, self.message.id, call)
         try:
-            return await self._exchanged(call, body, self.mirror.times.call)
+            return await self._send(call, body, self.services.times.call)
         finally:
             running.end(session, self.message.id, call)
 
-    async def _exchanged(self, call: InFlightCall, body: bytes, times: Timeouts) -> str:
+    async def _send(self, call: InFlightCall, body: bytes, times: Timeouts) -> str:
         target, message = call.target, self.message
         with Watch(self.exchange, call, message.modern) as watch:
             # mutation: call_sent
-            response = await self.mirror.outbound.request(
+            response = await self.services.outbound.request(
                 "POST",
                 target.url,
                 self._headers(target, call),
@@ -342,46 +353,46 @@ class MirrorCall:
                 caller=call.view.token.identity.id.int,
             )
             try:
-                secrets = secrets_of(target)
+                secrets = target_secrets(target)
                 if response.status != 200:
                     raise await refuse_status(response, secrets)
-                rewrite: Rewrite = refuse_questions
+                rewrite: Rewrite = refuse_input_requests
                 if message.modern or message.method != "tools/call" or "task" in message.params:
                     rewrite = self._rewrite(message, call)
                 answer = Answer(message.id, secrets, rewrite, self._check_error)
                 if message.method == "initialize":
-                    answer.headers = self._sealed_session(call, response)
+                    answer.headers = self._session_headers(call, response)
                 return await self._answer(response, answer, watch, call)
             finally:
                 response.close()
 
-    def _listening(self, call: InFlightCall) -> bytes:
+    def _listen_body(self, call: InFlightCall) -> bytes:
         """A ``subscriptions/listen`` for those notifications alone that the token may hear of."""
         params = self.message.params
-        wanted = listened_for(params["notifications"], call.names)
-        task_ids = self._tasks(call).opened(params["notifications"].get("taskIds"))
+        wanted = allowed_notifications(params["notifications"], call.names)
+        task_ids = self._tasks(call).open_all(params["notifications"].get("taskIds"))
         if task_ids:
             wanted["taskIds"] = task_ids
         return strict_json.dumps({**self.message.body, "params": {**params, "notifications": wanted}})
 
     def _rewrite(self, message: Message, call: InFlightCall) -> Rewrite:
-        mirror = self.mirror
-        return rewrite_of(
+        services = self.services
+        return make_rewrite(
             message,
             call,
-            mirror.sealer,
-            mirror.sync_requests,
+            services.sealer,
+            services.sync_requests,
             self._tasks,
-            mirror.questions,
-            lambda: self.asks,
+            services.input_rules,
+            lambda: self.features,
         )
 
     def _check_error(self, data: Any) -> None:
-        self.mirror.questions.check_error(data, self.asks)
+        self.services.input_rules.check_error(data, self.features)
 
-    def _tasks(self, call: InFlightCall) -> TasksHere:
-        place = Place(call.view.token.id, call.server.id, self.session)
-        return TasksHere(self.mirror.tasks, place, self.tool)
+    def _tasks(self, call: InFlightCall) -> ScopedTasks:
+        scope = TaskScope(call.view.token.id, call.server.id, self.session)
+        return ScopedTasks(self.services.tasks, scope, self.tool)
 
     def _open_related(self, server: Server | None) -> None:
         """Give the server its own id of the task that a message of the client belongs to."""
@@ -394,7 +405,7 @@ class MirrorCall:
             if server is None:
                 del meta[RELATED]
             else:
-                self.mirror.tasks.open_related(self.view.token.id, server.id, meta)
+                self.services.tasks.open_related(self.view.token.id, server.id, meta)
 
     async def _answer(
         self, response: OutboundResponse, answer: Answer, watch: Watch, call: InFlightCall
@@ -411,26 +422,26 @@ class MirrorCall:
         if message.method == "initialize":
             session = response.header(SESSION)
         origin = Origin(message.method, self.tool, message.id, call.id, self.part)
-        passage = MirrorPassage(self._line(call, session), origin)
+        stream_filter = MirrorStreamFilter(self._stream_context(call, session), origin)
         reply = None if message.modern else self._replier(call, session)
         outcome = "unknown"
         try:
-            outcome = await Relay(self.exchange, answer, watch, passage, reply).run(response)
+            outcome = await Relay(self.exchange, answer, watch, stream_filter, reply).run(response)
             return outcome
         finally:
             if outcome != "unknown" or not watch.resumable:
-                passage.close()
+                stream_filter.close()
 
-    def _line(self, call: InFlightCall, session: bytes | None) -> Line:
-        mirror, exchange = self.mirror, self.exchange
-        return Line(
-            mirror.pipeline.snapshots,
-            mirror.sync_requests,
-            mirror.sealer,
-            mirror.requests,
-            mirror.tasks,
-            mirror.questions,
-            self.asks,
+    def _stream_context(self, call: InFlightCall, session: bytes | None) -> StreamContext:
+        services, exchange = self.services, self.exchange
+        return StreamContext(
+            services.pipeline.snapshots,
+            services.sync_requests,
+            services.sealer,
+            services.requests,
+            services.tasks,
+            services.input_rules,
+            self.features,
             call.view,
             call.server,
             session,
@@ -441,34 +452,34 @@ class MirrorCall:
 
     def _replier(self, call: InFlightCall, session: bytes | None) -> AnswerUpstream:
         """Answers those requests of the server that its client is not asked, in the session that they came in."""
-        headers = [_JSON, (b"accept", _BOTH), self.mirror.outbound.loops.header()]
+        headers = [_JSON, (b"accept", _BOTH), self.services.outbound.loops.header()]
         if self.message.version is not None:
             headers.append((VERSION, self.message.version.encode()))
         if session is not None:
             headers.append((SESSION, session))
 
         async def reply(body: bytes) -> None:
-            target = await self._renewed(call)
+            target = await self._current_target(call)
             # One that may not go on any more is about to be cut; the call itself must not be decided anew for it.
             with contextlib.suppress(NotForwarded):
-                sent = await self.mirror.outbound.request(
+                sent = await self.services.outbound.request(
                     "POST",
                     target.url,
                     [*headers, *target.headers],
                     body,
                     timeouts=SHORT_TIMES,
-                    before_send=call.may_go_on,
+                    before_send=call.may_continue,
                 )
                 sent.close()
 
         return reply
 
-    async def _renewed(self, call: InFlightCall) -> UpstreamTarget:
+    async def _current_target(self, call: InFlightCall) -> UpstreamTarget:
         """The target with the access token of now: a stream may outlive the one that it was opened with."""
         if call.target.client is None:
             return call.target
         try:
-            return await self.mirror.pipeline.target(call.server, call.view.token)
+            return await self.services.pipeline.target(call.server, call.view.token)
         except (Refused, StoreUnavailable):
             return call.target
 
@@ -478,36 +489,36 @@ class MirrorCall:
         headers = [_JSON, (b"accept", _BOTH if approved else theirs.get(b"accept", _BOTH))]
         headers += [
             (name, theirs[name])
-            for name in _PASSED
+            for name in _FORWARDED_HEADERS
             if name in theirs and _may_pass(name, theirs[name], approved)
         ]
-        headers.append(self.mirror.outbound.loops.header(None if approved else theirs.get(VIA)))
+        headers.append(self.services.outbound.loops.header(None if approved else theirs.get(VIA)))
         if self.session is not None:
             headers.append((SESSION, self.session))
         if self.message.modern:
             routing = [(name, theirs[name]) for name in (METHOD, NAME) if name in theirs]
             if self.tool is not None and call is not None:
                 tool = call.server.tools.get(self.tool)
-                routing += made_parameters(tool, self.message.params.get("arguments"))
+                routing += parameter_headers(tool, self.message.params.get("arguments"))
             own = [name for name, _ in target.headers]
             headers += [header for header in routing if header[0] not in own]
         headers += target.headers
         return headers
 
-    def _sealed_session(
+    def _session_headers(
         self, call: InFlightCall, response: OutboundResponse
     ) -> tuple[tuple[bytes, bytes], ...]:
         session = response.header(SESSION)
         if session is None:
             return ()
-        sealed = self.mirror.sealer.seal_session(call.view.token.id, call.server.id, session, self.asks)
+        sealed = self.services.sealer.seal_session(call.view.token.id, call.server.id, session, self.features)
         if len(sealed) > MAX_SEALED:
             raise bad_upstream("The server behind the gateway gave a session id that is too long.")
         return ((SESSION, sealed),)
 
-    async def _send_along(self, http_method: str, call: FreshCall | InFlightCall) -> str:
+    async def _forward_in_session(self, http_method: str, call: FreshCall | InFlightCall) -> str:
         body = self.message.serialised() if http_method == "POST" else b""
-        response = await self.mirror.outbound.request(
+        response = await self.services.outbound.request(
             http_method,
             call.target.url,
             self._headers(call.target),
@@ -522,17 +533,17 @@ class MirrorCall:
                     405, -32600, "This server ends its sessions itself.", headers=((b"allow", b"POST"),)
                 )
             if not 200 <= response.status < 300:
-                raise await refuse_status(response, secrets_of(call.target))
+                raise await refuse_status(response, target_secrets(call.target))
             await response.read()
         finally:
             response.close()
         await self.exchange.answer(202 if http_method == "POST" else 204)
         return "success"
 
-    async def _answer_denied(self, denied: Denied, asked: Asked | None) -> None:
+    async def _answer_denied(self, denied: Denied, resumed: ResumedRequest | None) -> None:
         """What is out of reach looks as if it were not there."""
         view, modern, address = denied.view, self.message.modern, self.exchange.address
-        at = self.mirror.pipeline.snapshots.now()
+        at = self.services.pipeline.snapshots.now()
         if not isinstance(denied, ApprovalNeeded):
             if not reaches(view, self.slug, at, address):
                 raise no_such_server()
@@ -543,8 +554,10 @@ class MirrorCall:
                 raise unknown_method(modern)
             if self.tool is not None and denied.decision.reason_code in HIDDEN_REASONS:
                 raise unknown_tool(self.tool, modern)
-        leads = Asks.URL in self.asks
-        await self.mirror.approvals.answer(self.exchange, self.message, denied, asked, leads=leads)
+        supports_url = ClientFeatures.URL in self.features
+        await self.services.approvals.answer(
+            self.exchange, self.message, denied, resumed, supports_url=supports_url
+        )
 
 
 def _may_pass(name: bytes, value: bytes, approved: bool) -> bool:

@@ -7,9 +7,9 @@ from mcp.shared.inbound import encode_header_value
 
 from app.admission.store import UpstreamTarget, View
 from app.domain.objects import Server
-from app.gateway.access_request import AccessRequest
-from app.gateway.mirror.call import MirrorCall, Mirrored
-from app.gateway.mirror.streams import MirrorPassage, Origin, open_event_id
+from app.gateway.access_check import AccessCheck
+from app.gateway.mirror.call import MirrorCall, MirrorServices
+from app.gateway.mirror.streams import MirrorStreamFilter, Origin, open_event_id
 from app.gateway.pipeline import (
     Denied,
     FreshCall,
@@ -20,7 +20,7 @@ from app.gateway.pipeline import (
 )
 from app.gateway.relay import Relay, Watch
 from app.gateway.results import missing_tasks, unknown_task
-from app.gateway.wire.answers import Answer, refuse_status, secrets_of
+from app.gateway.wire.answers import Answer, refuse_status, target_secrets
 from app.gateway.wire.exchange import Exchange, result_body
 from app.gateway.wire.messages import (
     CAPABILITIES_KEY,
@@ -32,12 +32,12 @@ from app.gateway.wire.messages import (
     NAME,
     NEWEST_FIRST,
     SESSION,
-    Asks,
+    ClientFeatures,
     Message,
     Method,
+    caller_program,
     carried_extensions,
-    client_of,
-    program_of,
+    read_client,
     read_message,
     read_version,
 )
@@ -62,10 +62,10 @@ class MirrorListen(MirrorCall):
     __slots__ = ("_event_id", "_origin")
 
     def __init__(
-        self, mirror: Mirrored, exchange: Exchange, view: View, slug: str, version: str | None
+        self, services: MirrorServices, exchange: Exchange, view: View, slug: str, version: str | None
     ) -> None:
         message = Message({}, "GET", {}, None, modern=False, version=version)
-        super().__init__(mirror, exchange, view, slug, message)
+        super().__init__(services, exchange, view, slug, message)
         self._event_id: str | None = None
         self._origin: Origin | None = None
 
@@ -74,17 +74,17 @@ class MirrorListen(MirrorCall):
         exchange, view = self.exchange, self.view
         if LAST_EVENT_ID in exchange.headers:
             self._resume(view)
-        access = AccessRequest("mcp.listen", self.slug, exchange.address, parts=self._origin is None)
+        access = AccessCheck("mcp.listen", self.slug, exchange.address, parts=self._origin is None)
         if self._origin is not None:
             self.tool = access.tool = self._origin.tool
             access.action = "mcp.resume"
             access.lists = self._origin.method == "tools/list"
             access.parts = self._origin.method == "initialize"
             access.part = self._origin.part
-        with self.mirror.streams.opened(exchange, view):
+        with self.services.streams.hold(exchange, view):
             try:
                 request = GatewayRequest(exchange, view, access, "GET", self._check)
-                async for call in self.mirror.pipeline.admitted(request):
+                async for call in self.services.pipeline.admitted(request):
                     async with call:
                         call.outcome = await self._stream(call)
             except Denied:
@@ -97,12 +97,12 @@ class MirrorListen(MirrorCall):
             return
         session = self.exchange.headers.get(SESSION)
         opened = (
-            None if session is None else self.mirror.sealer.open_session(view.token.id, server.id, session)
+            None if session is None else self.services.sealer.open_session(view.token.id, server.id, session)
         )
         shown = self.exchange.headers[LAST_EVENT_ID]
         found = None
         if opened is not None:
-            found = open_event_id(self.mirror.sealer, view.token.id, server.id, opened[0], shown)
+            found = open_event_id(self.services.sealer, view.token.id, server.id, opened[0], shown)
         if found is None:
             raise Refused(400, INVALID_REQUEST, "The Last-Event-ID is of no stream of this session.")
         self._event_id, self._origin = found
@@ -111,21 +111,24 @@ class MirrorListen(MirrorCall):
 
     async def _stream(self, call: InFlightCall) -> str:
         target, exchange, origin = call.target, self.exchange, self._origin
-        completions, leads = self.mirror.approvals.completions, Asks.URL in self.asks and origin is None
+        completions, supports_url = (
+            self.services.approvals.completions,
+            ClientFeatures.URL in self.features and origin is None,
+        )
         with (
-            completions.told_on(exchange, call.view.token.id, leads=leads),
+            completions.subscribe(exchange, call.view.token.id, supports_url=supports_url),
             Watch(exchange, call, modern=True) as watch,
         ):
-            response = await self.mirror.outbound.request(
+            response = await self.services.outbound.request(
                 "GET",
                 target.url,
                 self._headers(target),
-                timeouts=self.mirror.times.listen,
+                timeouts=self.services.times.listen,
                 before_send=call.may_start,
                 caller=call.view.token.identity.id.int,
             )
             try:
-                secrets = secrets_of(target)
+                secrets = target_secrets(target)
                 if response.status == 405:
                     raise Refused(
                         405,
@@ -146,22 +149,22 @@ class MirrorListen(MirrorCall):
                     )
                     rewrite = self._rewrite(asked, call)
                     answer = Answer(origin.id, secrets, rewrite, self._check_error)
-                passage = MirrorPassage(self._line(call, self.session), origin)
+                stream_filter = MirrorStreamFilter(self._stream_context(call, self.session), origin)
                 reply = self._replier(call, self.session)
-                relay = Relay(exchange, answer, watch, passage, reply, answers=origin is not None)
+                relay = Relay(exchange, answer, watch, stream_filter, reply, answers=origin is not None)
                 outcome = await relay.run(response)
             finally:
                 response.close()
         if origin is not None and outcome != "unknown":
-            passage.close()
-            self._tell(origin, outcome)
+            stream_filter.close()
+            self._record_outcome(origin, outcome)
         return outcome if outcome != "unknown" else "success"
 
-    def _tell(self, origin: Origin, outcome: str) -> None:
+    def _record_outcome(self, origin: Origin, outcome: str) -> None:
         """How the call ended whose stream was left."""
         began = (origin.call_id.int >> 80) / 1000  # A UUIDv7 begins with the time.
         took = max(0, int((time() - began) * 1000))
-        self.mirror.pipeline.admissions.finish(origin.call_id, outcome, took)
+        self.services.pipeline.admissions.finish(origin.call_id, outcome, took)
 
     def _headers(self, target: UpstreamTarget, call: InFlightCall | None = None) -> list[tuple[bytes, bytes]]:
         headers = [(name, value) for name, value in super()._headers(target, call) if name != b"content-type"]
@@ -175,12 +178,12 @@ class MirrorNotification(MirrorCall):
 
     __slots__ = ()
 
-    async def _send_along(self, http_method: str, call: FreshCall | InFlightCall) -> str:
+    async def _forward_in_session(self, http_method: str, call: FreshCall | InFlightCall) -> str:
         if self.message.method == "notifications/cancelled":
             # Before the server hears of it, which may answer at once.
             session, id = self.exchange.headers[SESSION], self.message.params.get("requestId")
-            self.mirror.running.take_back(call.view.token.id, session, id)
-        return await super()._send_along(http_method, call)
+            self.services.running.cancel(call.view.token.id, session, id)
+        return await super()._forward_in_session(http_method, call)
 
 
 class MirrorResponse(MirrorCall):
@@ -193,13 +196,13 @@ class MirrorResponse(MirrorCall):
         self._taken = False
         # It answers no message of ours with an id.
         self.exchange.id = None
-        await self.ride(AccessRequest("mcp.response", self.slug, self.exchange.address), "POST")
+        await self.run_in_session(AccessCheck("mcp.response", self.slug, self.exchange.address), "POST")
 
     def _check(self, server: Server, target: UpstreamTarget) -> None:
         super()._check(server, target)
         if self._taken:
             return
-        id = self.mirror.requests.take(self.view.token.id, server.id, self.session, self.message.id)
+        id = self.services.requests.take(self.view.token.id, server.id, self.session, self.message.id)
         if id is None:
             raise Refused(400, INVALID_REQUEST, "No request of the server is waiting for this response.")
         self._taken = True
@@ -215,14 +218,14 @@ class MirrorTask(MirrorCall):
         """Decide, admit, forward, answer."""
         message, exchange, view = self.message, self.exchange, self.view
         self._declare()
-        client = client_of(exchange, message)
-        access = AccessRequest(method.action, self.slug, exchange.address, program=program_of(client))
+        client = read_client(exchange, message)
+        access = AccessCheck(method.action, self.slug, exchange.address, program=caller_program(client))
         if self._open(view):
             self._open_related(view.servers.get(self.slug))
             access.tool = self.tool
         else:
             access.refused = "task_unknown"
-        pipeline = self.mirror.pipeline
+        pipeline = self.services.pipeline
         request = GatewayRequest(exchange, view, access, message.method, self._check, client)
         try:
             async for call in pipeline.admitted(request):
@@ -241,7 +244,7 @@ class MirrorTask(MirrorCall):
         server, params = view.servers.get(self.slug), self.message.params
         task = None
         if server is not None:
-            task = self.mirror.tasks.open(view.token.id, server.id, params.get("taskId"))
+            task = self.services.tasks.open(view.token.id, server.id, params.get("taskId"))
         if task is None:
             return False
         self.tool = task.tool
@@ -260,7 +263,7 @@ class MirrorTask(MirrorCall):
 class Mirror:
     """Serves every path ``/mcp/{slug}``."""
 
-    mirrored: Mirrored
+    services: MirrorServices
     body_limit: int
 
     async def serve(self, exchange: Exchange, view: View, slug: str) -> None:
@@ -268,7 +271,7 @@ class Mirror:
         try:
             await self._serve(exchange, view, slug)
         except UnknownVersion as refused:
-            raise await self._unsupported(exchange, view, slug, refused) from None
+            raise await self._refuse_version(exchange, view, slug, refused) from None
 
     async def _serve(self, exchange: Exchange, view: View, slug: str) -> None:
         if exchange.method == "DELETE":
@@ -278,11 +281,11 @@ class Mirror:
             version, modern = read_version(exchange)
             if modern:
                 raise wrong_http_method(modern)
-            await MirrorListen(self.mirrored, exchange, view, slug, version).listen()
+            await MirrorListen(self.services, exchange, view, slug, version).listen()
             return
         message = await read_message(exchange, self.body_limit, responses=True)
         if message.is_response:
-            await MirrorResponse(self.mirrored, exchange, view, slug, message).pass_on()
+            await MirrorResponse(self.services, exchange, view, slug, message).pass_on()
             return
         if message.id is None:
             await self._notify(exchange, view, slug, message)
@@ -291,11 +294,11 @@ class Mirror:
             await self._pong(exchange, view, slug)
             return
         method = (MODERN if message.modern else LEGACY).get(message.method)
-        of_task = (MODERN_TASKS if message.modern else LEGACY_TASKS).get(message.method)
+        task_method = (MODERN_TASKS if message.modern else LEGACY_TASKS).get(message.method)
         if method is not None:
-            await MirrorCall(self.mirrored, exchange, view, slug, message).run(method)
-        elif of_task is not None:
-            await MirrorTask(self.mirrored, exchange, view, slug, message).run(of_task)
+            await MirrorCall(self.services, exchange, view, slug, message).run(method)
+        elif task_method is not None:
+            await MirrorTask(self.services, exchange, view, slug, message).run(task_method)
         else:
             raise unknown_method(message.modern)
 
@@ -308,15 +311,15 @@ class Mirror:
 
     def _has_session(self, exchange: Exchange, view: View, server: Server) -> bool:
         sealed = exchange.headers.get(SESSION, b"")
-        return self.mirrored.sealer.open_session(view.token.id, server.id, sealed) is not None
+        return self.services.sealer.open_session(view.token.id, server.id, sealed) is not None
 
     async def _notify(self, exchange: Exchange, view: View, slug: str, message: Message) -> None:
         """Pass on the notifications that are carried, inside the caller's own session alone."""
         if message.modern or message.method not in CLIENT_NOTIFICATIONS or SESSION not in exchange.headers:
             await exchange.answer(202)
             return
-        call = MirrorNotification(self.mirrored, exchange, view, slug, message)
-        await call.ride(AccessRequest("mcp.notification", slug, exchange.address), "POST")
+        call = MirrorNotification(self.services, exchange, view, slug, message)
+        await call.run_in_session(AccessCheck("mcp.notification", slug, exchange.address), "POST")
 
     async def _end_session(self, exchange: Exchange, view: View, slug: str) -> None:
         version, modern = read_version(exchange)
@@ -325,14 +328,14 @@ class Mirror:
         if SESSION not in exchange.headers:
             raise Refused(400, -32600, "The Mcp-Session-Id header is missing.")
         message = Message({}, "DELETE", {}, None, modern, version)
-        call = MirrorCall(self.mirrored, exchange, view, slug, message)
-        await call.ride(AccessRequest("mcp.end_session", slug, exchange.address), "DELETE")
+        call = MirrorCall(self.services, exchange, view, slug, message)
+        await call.run_in_session(AccessCheck("mcp.end_session", slug, exchange.address), "DELETE")
 
-    async def _unsupported(
+    async def _refuse_version(
         self, exchange: Exchange, view: View, slug: str, refused: UnknownVersion
     ) -> Refused:
         """A version that nobody speaks is a denied call. Who reaches the server is told what is spoken here."""
-        pipeline = self.mirrored.pipeline
+        pipeline = self.services.pipeline
         view = await record_unknown_version(pipeline, exchange, view, slug)
         if not reaches(view, slug, pipeline.snapshots.now(), exchange.address):
             return refused

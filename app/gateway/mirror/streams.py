@@ -10,18 +10,23 @@ from typing import Any
 from uuid import UUID
 
 from app.admission.store import Client, Snapshots, SyncRequests, TooManyLookups, View
-from app.domain.access import Question, decide
+from app.domain.access import AccessRequest, decide
 from app.domain.objects import Address, Part, Server
-from app.gateway.results import Place, Tasks, TasksHere
-from app.gateway.sealed_ids import LONGEST_ID, MAX_KEPT, ServerRequests, SessionSealer
-from app.gateway.wire.answers import QuestionRules
-from app.gateway.wire.messages import SERVER_NOTIFICATIONS, SERVER_REQUESTS, TASK_NOTIFICATIONS, Asks
+from app.gateway.results import ScopedTasks, Tasks, TaskScope
+from app.gateway.sealed_ids import MAX_KEPT, MAX_REQUEST_ID, ServerRequests, SessionSealer
+from app.gateway.wire.answers import InputRequestRules
+from app.gateway.wire.messages import (
+    SERVER_NOTIFICATIONS,
+    SERVER_REQUESTS,
+    TASK_NOTIFICATIONS,
+    ClientFeatures,
+)
 from app.gateway.wire.refusals import bad_upstream
 from app.lib import strict_json
 
 MAX_EVENT_ID = 4096
 """Characters of a sealed one."""
-_TAKEN_UP = b"event:"
+_EVENT_PURPOSE = b"event:"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +41,7 @@ class Origin:
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class StreamContext:
     """Between which ends a stream runs, and what there is to decide and seal with."""
 
     snapshots: Snapshots
@@ -44,8 +49,8 @@ class Line:
     sealer: SessionSealer
     requests: ServerRequests
     tasks: Tasks
-    questions: QuestionRules
-    asks: Asks
+    input_rules: InputRequestRules
+    features: ClientFeatures
     view: View
     server: Server
     session: bytes | None
@@ -55,61 +60,64 @@ class Line:
 
 
 @dataclass(slots=True)
-class MirrorPassage:
+class MirrorStreamFilter:
     """The passage of one stream. ``origin`` None: a stream that belongs to no request."""
 
-    line: Line
+    context: StreamContext
     origin: Origin | None
     _asked: deque[str] = field(default_factory=lambda: deque(maxlen=MAX_KEPT))
     """What is older is not known any more as waiting for a response."""
 
-    async def takes_notification(self, message: dict[str, Any]) -> bool | None:
+    async def filter_notification(self, message: dict[str, Any]) -> bool | None:
         """Whether it passes; ``None`` when it passes and was changed."""
-        method, line = message["method"], self.line
+        method, context = message["method"], self.context
         if method not in SERVER_NOTIFICATIONS:
             return False
         if method == "notifications/tools/list_changed":
-            line.sync_requests.request_sync(line.server.id)
-        if method == "notifications/cancelled" and not line.modern:
-            return self._cancels(message)
+            context.sync_requests.request_sync(context.server.id)
+        if method == "notifications/cancelled" and not context.modern:
+            return self._filter_cancellation(message)
         if method in TASK_NOTIFICATIONS:
-            return await self._tells_of_task(message)
+            return await self._filter_task_notification(message)
         part = SERVER_NOTIFICATIONS[method]
         if part is not None and not await self._reaches(part):
             return False
-        return None if self._names_tasks(message) else True
+        return None if self._show_tasks(message) else True
 
-    def takes_request(self, message: dict[str, Any]) -> bool:
+    def filter_request(self, message: dict[str, Any]) -> bool:
         """Whether the client is asked; then the message bears the id that the client sees."""
-        line, id = self.line, message["id"]
-        if line.modern or message["method"] not in SERVER_REQUESTS:
+        context, id = self.context, message["id"]
+        if context.modern or message["method"] not in SERVER_REQUESTS:
             return False
-        if isinstance(id, bool) or not isinstance(id, (str, int)) or len(str(id)) > LONGEST_ID:
+        if isinstance(id, bool) or not isinstance(id, (str, int)) or len(str(id)) > MAX_REQUEST_ID:
             raise bad_upstream("The server behind the gateway asks under an id that is none.")
         params = message.get("params")
-        if not line.questions.allow(message["method"], params, line.asks):
+        if not context.input_rules.allow(message["method"], params, context.features):
             return False
         if isinstance(params, dict):
             if "task" in params:
                 # It wants the answer as a task of the client's, which is not carried.
                 return False
             self._tasks().show_related(params.get("_meta"))
-        shown = line.requests.pass_on(line.view.token.id, line.server.id, line.session, id)
+        shown = context.requests.register(context.view.token.id, context.server.id, context.session, id)
         message["id"] = shown
         self._asked.append(shown)
         return True
 
-    def event_id(self, id: str) -> bytes | None:
+    def seal_event_id(self, id: str) -> bytes | None:
         """The id under which the client may take the stream up again; ``None`` when it cannot."""
-        line = self.line
-        if line.session is None:
+        context = self.context
+        if context.session is None:
             return None
         origin = self.origin
         parts: list[strict_json.JsonValue] = [id]
         if origin is not None:
             parts += [origin.method, origin.tool, origin.id, origin.call_id.hex, origin.part]
-        sealed = line.sealer.seal(
-            line.view.token.id, line.server.id, strict_json.dumps(parts), _TAKEN_UP + line.session
+        sealed = context.sealer.seal(
+            context.view.token.id,
+            context.server.id,
+            strict_json.dumps(parts),
+            _EVENT_PURPOSE + context.session,
         )
         if len(sealed) > MAX_EVENT_ID:
             raise bad_upstream("The server behind the gateway gave an event an id that is too long.")
@@ -118,25 +126,25 @@ class MirrorPassage:
     def close(self) -> None:
         """The call is over: nobody waits for responses to what was asked with it."""
         for shown in self._asked:
-            self.line.requests.close(shown)
+            self.context.requests.close(shown)
 
-    def _cancels(self, message: dict[str, Any]) -> bool | None:
+    def _filter_cancellation(self, message: dict[str, Any]) -> bool | None:
         """The server takes a request back, under the id that the client knows."""
-        line, params = self.line, message.get("params")
+        context, params = self.context, message.get("params")
         id = params.get("requestId") if isinstance(params, dict) else None
         if isinstance(id, bool) or not isinstance(id, (str, int)):
             return False
-        shown = line.requests.shown(line.view.token.id, line.server.id, line.session, id)
-        line.requests.close(shown)
+        shown = context.requests.show_id(context.view.token.id, context.server.id, context.session, id)
+        context.requests.close(shown)
         message["params"]["requestId"] = shown
         return None
 
-    def _tasks(self) -> TasksHere:
-        line, origin = self.line, self.origin
-        place = Place(line.view.token.id, line.server.id, line.session)
-        return TasksHere(line.tasks, place, None if origin is None else origin.tool)
+    def _tasks(self) -> ScopedTasks:
+        context, origin = self.context, self.origin
+        scope = TaskScope(context.view.token.id, context.server.id, context.session)
+        return ScopedTasks(context.tasks, scope, None if origin is None else origin.tool)
 
-    def _names_tasks(self, message: dict[str, Any]) -> bool:
+    def _show_tasks(self, message: dict[str, Any]) -> bool:
         """Whether there were ids of tasks in a notification that had to be changed."""
         params = message.get("params")
         if not isinstance(params, dict):
@@ -144,41 +152,41 @@ class MirrorPassage:
         changed = self._tasks().show_related(params.get("_meta"))
         heard = params.get("notifications")
         if isinstance(heard, dict) and "taskIds" in heard:
-            heard["taskIds"] = self._tasks().shown(heard["taskIds"])
+            heard["taskIds"] = self._tasks().show_all(heard["taskIds"])
             return True
         return changed
 
-    async def _tells_of_task(self, message: dict[str, Any]) -> bool | None:
+    async def _filter_task_notification(self, message: dict[str, Any]) -> bool | None:
         """What became of a task is told while the token reaches its tool."""
         params, tasks = message.get("params"), self._tasks()
-        if not isinstance(params, dict) or TASK_NOTIFICATIONS[message["method"]] is not self.line.modern:
+        if not isinstance(params, dict) or TASK_NOTIFICATIONS[message["method"]] is not self.context.modern:
             return False
-        tool = tasks.tool_of(params.get("taskId"))
+        tool = tasks.find_tool(params.get("taskId"))
         if tool is None or not await self._reaches(None, tool):
             return False
-        self.line.questions.check(params.get("inputRequests", {}), self.line.asks)
+        self.context.input_rules.check(params.get("inputRequests", {}), self.context.features)
         tasks.show_related(params.get("_meta"))
         params["taskId"] = tasks.show(params.get("taskId"))
         return None
 
     async def _reaches(self, part: Part | None, tool: str | None = None) -> bool:
-        line = self.line
+        context = self.context
         try:
-            view = await line.snapshots.resolve(line.view.credential, line.client)
+            view = await context.snapshots.resolve(context.view.credential, context.client)
         except TooManyLookups:
             return False
         if view is None:
             return False
-        server = view.servers.get(line.server.slug)
-        question = Question(view.token, server, tool, address=line.address, part=part)
-        return decide(question, view.context, line.snapshots.now()).allowed
+        server = view.servers.get(context.server.slug)
+        question = AccessRequest(view.token, server, tool, address=context.address, part=part)
+        return decide(question, view.context, context.snapshots.now()).allowed
 
 
 def open_event_id(
     sealer: SessionSealer, token_id: UUID, server_id: UUID, session: bytes, shown: bytes
 ) -> tuple[str, Origin | None] | None:
     """The upstream's own id of an event and whose stream it was in; ``None`` when it is not of this session."""
-    opened = sealer.open(token_id, server_id, shown, _TAKEN_UP + session, MAX_EVENT_ID)
+    opened = sealer.open(token_id, server_id, shown, _EVENT_PURPOSE + session, MAX_EVENT_ID)
     if opened is None:
         return None
     parts: Any = strict_json.loads(opened)

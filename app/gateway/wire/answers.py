@@ -22,8 +22,8 @@ from mcp_types import SERVER_INFO_META_KEY, URL_ELICITATION_REQUIRED
 
 from app.admission.store import UpstreamTarget
 from app.gateway.wire.exchange import Exchange, HeaderList
-from app.gateway.wire.messages import INPUT_REQUESTS, OURS, Asks
-from app.gateway.wire.refusals import INVALID_REQUEST, CredentialRefused, Refused, bad_upstream, leads_back
+from app.gateway.wire.messages import GATEWAY_PREFIX, INPUT_REQUESTS, ClientFeatures
+from app.gateway.wire.refusals import INVALID_REQUEST, CredentialRefused, Refused, bad_upstream, upstream_loop
 from app.http.service_address import OwnAddresses, is_loopback
 from app.lib import strict_json
 from app.lib.event_loop import is_large, is_on_loop, off_loop
@@ -59,7 +59,7 @@ class Members:
             del holder[name]
         return True
 
-    def of(self, holder: Any) -> dict[str, Any]:
+    def pick(self, holder: Any) -> dict[str, Any]:
         """A copy with the known names only; empty for what is no object."""
         if not isinstance(holder, dict):
             return {}
@@ -132,7 +132,7 @@ def check_result(result: dict[str, Any]) -> bool:
     return dropped
 
 
-def check_sent(message: dict[str, Any]) -> bool:
+def check_server_message(message: dict[str, Any]) -> bool:
     """The same of a notification, or a request, of a server. Raises ``Refused``."""
     dropped = REQUEST.keep(message)
     params = message.get("params")
@@ -152,22 +152,22 @@ def _check_blocks(blocks: Any) -> None:
                     BLOCK.check(inner)
 
 
-def kept_item(key: str, item: dict[str, Any]) -> dict[str, Any]:
+def filter_item(key: str, item: dict[str, Any]) -> dict[str, Any]:
     """An item of a list of prompts, resources or templates with the protocol's members only."""
-    kept = (PROMPT if key == "prompts" else RESOURCE).of(item)
+    kept = (PROMPT if key == "prompts" else RESOURCE).pick(item)
     if isinstance(kept.get("arguments"), list):
-        kept["arguments"] = [PROMPT_ARGUMENT.of(each) for each in kept["arguments"]]
+        kept["arguments"] = [PROMPT_ARGUMENT.pick(each) for each in kept["arguments"]]
     return kept
 
 
-def keep_introduction(result: dict[str, Any]) -> None:
+def filter_introduction(result: dict[str, Any]) -> None:
     """Keep what introduces a server, and of who it says that it is its name and version."""
     _keep_only(result, INTRODUCTION)
     if "serverInfo" in result:
         result["serverInfo"] = _implementation(result["serverInfo"])
 
 
-def keep_list(result: dict[str, Any], key: str) -> None:
+def filter_list(result: dict[str, Any], key: str) -> None:
     """Keep what makes a page of a list."""
     _keep_only(result, LISTS[key])
     if not isinstance(result.get("nextCursor", ""), str):
@@ -183,7 +183,7 @@ def _keep_only(result: dict[str, Any], members: Members) -> None:
 
 
 def _implementation(info: Any) -> dict[str, str]:
-    return {name: text for name, text in IMPLEMENTATION.of(info).items() if isinstance(text, str)}
+    return {name: text for name, text in IMPLEMENTATION.pick(info).items() if isinstance(text, str)}
 
 
 REDACTED = b"[redacted]"
@@ -216,14 +216,14 @@ class Answer:
 
     def finish(self, raw: bytes, message: dict[str, Any]) -> tuple[bytes, str]:
         """The bytes for the client and the outcome. Raises ``Refused`` when this is no answer to the request."""
-        changed = check_answer(message) | take_ours(raw, message)
+        changed = check_answer(message) | remove_gateway_members(raw, message)
         result, error = message.get("result"), message.get("error")
         id = message.get("id")
         ours = type(id) is type(self.id) and id == self.id and message.get("jsonrpc") == "2.0"
         if not ours or (result is None) == (error is None):
             raise bad_upstream("The server behind the gateway gave an answer that belongs to no request.")
         if error is not None:
-            if _leads(error) and self.check_error is not None:
+            if _requires_url(error) and self.check_error is not None:
                 self.check_error(error.get("data"))
             if changed:
                 raw = dump(message)
@@ -235,13 +235,13 @@ class Answer:
         outcome = "error" if result.get("isError") is True else "success"
         return self.redact(raw, message), outcome
 
-    async def finished(self, raw: bytes, message: dict[str, Any]) -> tuple[bytes, str]:
+    async def finish_async(self, raw: bytes, message: dict[str, Any]) -> tuple[bytes, str]:
         """The same as ``finish``; what is large does not hold the event loop meanwhile."""
         return await off_loop(self.finish, raw, message) if is_large(raw) else self.finish(raw, message)
 
-    def sent(self, raw: bytes, message: dict[str, Any]) -> bytes:
+    def clean_message(self, raw: bytes, message: dict[str, Any]) -> bytes:
         """The bytes for the client of a notification or request of the server. Raises ``Refused``."""
-        if check_sent(message) | take_ours(raw, message):
+        if check_server_message(message) | remove_gateway_members(raw, message):
             raw = dump(message)
         return self.redact(raw, message)
 
@@ -264,7 +264,7 @@ class Answer:
         return raw
 
 
-def take_ours(raw: bytes, message: Any) -> bool:
+def remove_gateway_members(raw: bytes, message: Any) -> bool:
     """Take out what the gateway alone says (events, approvals and where they are decided); whether there was any.
 
     It is looked for wherever ``_meta`` may be, and in the data of an error, in any case.
@@ -278,7 +278,7 @@ def take_ours(raw: bytes, message: Any) -> bool:
         if isinstance(holder, list):
             holders += [(False, each) for each in holder if isinstance(each, (dict, list))]
         elif isinstance(holder, dict):
-            for name in [name for name in holder if said and folded(name).startswith(OURS)]:
+            for name in [name for name in holder if said and folded(name).startswith(GATEWAY_PREFIX)]:
                 del holder[name]
                 taken = True
             in_error = holder is not message and holder is _error_of(message)
@@ -290,7 +290,7 @@ def take_ours(raw: bytes, message: Any) -> bool:
     return taken
 
 
-def _leads(error: Any) -> bool:
+def _requires_url(error: Any) -> bool:
     return isinstance(error, dict) and error.get("code") == URL_ELICITATION_REQUIRED
 
 
@@ -298,7 +298,7 @@ def _error_of(message: Any) -> Any:
     return message.get("error") if isinstance(message, dict) else None
 
 
-def refuse_input(result: dict[str, Any]) -> bool:
+def fail_input_request(result: dict[str, Any]) -> bool:
     """Turn a modern server's request for input, which is not carried yet, into a failed call."""
     if result.get("resultType") != "input_required":
         return False
@@ -309,7 +309,7 @@ def refuse_input(result: dict[str, Any]) -> bool:
     return True
 
 
-def secrets_of(target: UpstreamTarget) -> tuple[bytes, ...]:
+def target_secrets(target: UpstreamTarget) -> tuple[bytes, ...]:
     """The values to look for in answers: each credential without its scheme, as JSON would write it."""
     return _secrets_in(target.headers) if target.secrets is None else _with_escaped(target.secrets)
 
@@ -350,7 +350,7 @@ def parse(raw: bytes) -> Any:
         raise bad_upstream("The server behind the gateway sent something that is not JSON.") from None
 
 
-async def parsed(raw: bytes) -> Any:
+async def parse_async(raw: bytes) -> Any:
     """The same as ``parse``; what is large does not hold the event loop meanwhile."""
     return await off_loop(parse, raw) if is_large(raw) else parse(raw)
 
@@ -376,7 +376,7 @@ def _refused_by(status: int, ours: bool) -> Refused | None:
     if status == 401:
         return CredentialRefused()
     if status == LOOP_DETECTED:
-        return leads_back()
+        return upstream_loop()
     if status in {403, 407}:
         return bad_upstream("The server behind the gateway does not accept the gateway's credential.")
     if not 400 <= status < 500 and not ours:
@@ -402,9 +402,9 @@ async def refuse_status(response: OutboundResponse, secrets: Sequence[bytes]) ->
         message = strict_json.loads(raw)
     except strict_json.StrictJsonError:
         message = None
-    take_ours(raw, message)
+    remove_gateway_members(raw, message)
     error = _error_of(message)
-    if isinstance(error, dict) and not _leads(error):
+    if isinstance(error, dict) and not _requires_url(error):
         code, text = error.get("code"), error.get("message")
         if isinstance(code, int) and isinstance(text, str):
             plain = strict_json.dumps(error)
@@ -417,34 +417,34 @@ async def refuse_status(response: OutboundResponse, secrets: Sequence[bytes]) ->
 
 _URL = re.compile(r"[\x21-\x5b\x5d-\x7e]{1,2048}")
 """Printable ASCII without blanks and backslashes, which browsers drop or turn."""
-_MODES = {"form": Asks.FORM, "url": Asks.URL}
+_MODES = {"form": ClientFeatures.FORM, "url": ClientFeatures.URL}
 
 
 @dataclass(frozen=True, slots=True)
-class QuestionRules:
+class InputRequestRules:
     """The rules for all servers."""
 
     own: OwnAddresses
 
-    def allow(self, method: object, params: Any, asks: Asks) -> bool:
+    def allow(self, method: object, params: Any, asks: ClientFeatures) -> bool:
         """Whether a client of these abilities may be asked this. Raises ``Refused`` for members in another case."""
         if isinstance(params, dict):
             PARAMS.check(params)
         if method == "ping":
             return True
         if method == "roots/list":
-            return Asks.ROOTS in asks
+            return ClientFeatures.ROOTS in asks
         if method == "sampling/createMessage":
-            return Asks.SAMPLING in asks
+            return ClientFeatures.SAMPLING in asks
         if method != "elicitation/create" or not isinstance(params, dict):
             return False
         mode = params.get("mode", "form")
         needed = _MODES.get(mode) if isinstance(mode, str) else None
         if needed is None or needed not in asks:
             return False
-        return needed is Asks.FORM or self._leads_well(params.get("url"))
+        return needed is ClientFeatures.FORM or self._is_safe_url(params.get("url"))
 
-    def check(self, questions: Any, asks: Asks) -> bool:
+    def check(self, questions: Any, asks: ClientFeatures) -> bool:
         """Check the questions in a result; whether something was dropped of them. Raises ``Refused``."""
         if not isinstance(questions, dict):
             raise bad_upstream("The server behind the gateway asked for input where it may not.")
@@ -460,7 +460,7 @@ class QuestionRules:
                 )
         return dropped
 
-    def check_error(self, data: Any, asks: Asks) -> None:
+    def check_error(self, data: Any, asks: ClientFeatures) -> None:
         """Check what an error leads the user to (-32042 of MCP 2025-11-25). Raises ``Refused``."""
         elicitations = None
         if isinstance(data, dict):
@@ -474,7 +474,7 @@ class QuestionRules:
         ):
             raise bad_upstream("The server behind the gateway leads the user where no user is led.")
 
-    def _leads_well(self, url: Any) -> bool:
+    def _is_safe_url(self, url: Any) -> bool:
         if not isinstance(url, str) or _URL.fullmatch(url) is None:
             return False
         try:
@@ -483,13 +483,13 @@ class QuestionRules:
             _ = parts.port
         except ValueError:
             return False
-        if not host or "@" in parts.netloc or "%" in parts.netloc or _is_odd_number(host):
+        if not host or "@" in parts.netloc or "%" in parts.netloc or _is_odd_ipv4(host):
             return False
         safe = parts.scheme == "https" or (parts.scheme == "http" and is_loopback(host))
         return safe and not self.own.holds(url)
 
 
-def _is_odd_number(host: str) -> bool:
+def _is_odd_ipv4(host: str) -> bool:
     """Whether browsers take a name for an IPv4 address that is written in none of the usual forms."""
     last = host.rpartition(".")[2]
     if not (last.isdigit() or last.startswith("0x")):

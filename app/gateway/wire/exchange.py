@@ -310,10 +310,10 @@ def behind_proxies(
     return address
 
 
-Found = TypeVar("Found")
-STORE_SECONDS = 1.6
+Result = TypeVar("Result")
+DATABASE_BUDGET_S = 1.6
 """Each wait has a deadline of its own below this; after a long one, what is left of it is all that the next has."""
-LEFT_AT_LEAST_S = 0.2
+MIN_WAIT_S = 0.2
 _SHORT_S = 0.1
 
 
@@ -321,7 +321,7 @@ class DatabaseBudgetExceeded(StoreUnavailable):
     """Given up by us: what was asked for may be done all the same."""
 
 
-async def with_db_budget(exchange: Exchange, asking: Awaitable[Found]) -> Found:
+async def with_db_budget(exchange: Exchange, operation: Awaitable[Result]) -> Result:
     """What the database says. Raises what asking raises, and ``DatabaseBudgetExceeded``.
 
     A list may ask many things at once, and waits for all of them no longer than for the slowest.
@@ -334,18 +334,18 @@ async def with_db_budget(exchange: Exchange, asking: Awaitable[Found]) -> Found:
     try:
         if waited_s < _SHORT_S or exchange.started:
             # Nearly always: no timer is made for it. And an answer that has begun is late for nobody.
-            return await asking
-        return await _within(asking, max(LEFT_AT_LEAST_S, STORE_SECONDS - waited_s))
+            return await operation
+        return await _within(operation, max(MIN_WAIT_S, DATABASE_BUDGET_S - waited_s))
     finally:
         exchange.waits -= 1
         if not exchange.waits:
             exchange.waited_s += monotonic() - exchange.waiting_since
 
 
-async def _within(asking: Awaitable[Found], left_s: float) -> Found:
+async def _within(operation: Awaitable[Result], left_s: float) -> Result:
     try:
         async with asyncio.timeout(left_s) as budget:
-            return await asking
+            return await operation
     except TimeoutError:
         if not budget.expired():
             raise

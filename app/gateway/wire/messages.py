@@ -50,9 +50,9 @@ PARAM_PREFIX = b"mcp-param-"
 CAPABILITIES_KEY = "io.modelcontextprotocol/clientCapabilities"
 CLIENT_INFO_KEY = "io.modelcontextprotocol/clientInfo"
 VERSION_KEY = "io.modelcontextprotocol/protocolVersion"
-OURS = "io.scopegate/"
+GATEWAY_PREFIX = "io.scopegate/"
 """How the names begin of what only the gateway says, or is told, in ``_meta``."""
-REASON_KEY = f"{OURS}reason"
+REASON_KEY = f"{GATEWAY_PREFIX}reason"
 MAX_REASON = 500
 _MODERN = frozenset(MODERN_PROTOCOL_VERSIONS)
 _LEGACY = frozenset(HANDSHAKE_PROTOCOL_VERSIONS)
@@ -119,7 +119,7 @@ async def read_message(exchange: Exchange, limit: int, *, responses: bool = Fals
     version, modern = read_version(exchange)
     is_response = method is None
     if is_response and modern:
-        raise _nobody_waits()
+        raise _unexpected_response()
     params: Any = body.get("params")
     if params is None and "params" not in body:
         params = {}
@@ -161,7 +161,7 @@ def _check_envelope(body: dict[str, Any], responses: bool) -> tuple[str | None, 
     if "result" in body or "error" in body:
         if not responses or "method" in body or not isinstance(id, str) or len(body) != 3:
             # The ids under which clients are asked are strings.
-            raise _nobody_waits()
+            raise _unexpected_response()
         return None, id
     if not isinstance(method, str):
         raise Refused(400, INVALID_REQUEST, "The method must be a string.")
@@ -174,7 +174,9 @@ def _take_reason(params: dict[str, Any]) -> str | None:
     if not isinstance(meta, dict):
         return None
     given, reason = REASON_KEY in meta, meta.get(REASON_KEY)
-    for name in [name for name in meta if "copegate" in name.lower() and folded(name).startswith(OURS)]:
+    for name in [
+        name for name in meta if "copegate" in name.lower() and folded(name).startswith(GATEWAY_PREFIX)
+    ]:
         del meta[name]
     if not given:
         return None
@@ -185,7 +187,7 @@ def _take_reason(params: dict[str, Any]) -> str | None:
     return reason.strip() or None
 
 
-def _nobody_waits() -> Refused:
+def _unexpected_response() -> Refused:
     return Refused(400, INVALID_REQUEST, "No request of the server is waiting for this response.")
 
 
@@ -196,7 +198,7 @@ def _check_headers(exchange: Exchange, message: Message) -> None:
                 raise Refused(400, HEADER_MISMATCH, f"{name.decode('latin-1')} header appears more than once")
             if name == SESSION:
                 raise Refused(400, INVALID_REQUEST, "Mcp-Session-Id appears more than once.")
-    if not message.modern or message.id is None or _plainly_agrees(exchange.headers, message):
+    if not message.modern or message.id is None or _headers_match(exchange.headers, message):
         return
     headers = {VERSION.decode(): message.version or ""}
     for name in (METHOD, NAME):
@@ -223,7 +225,7 @@ def _check_task_name(message: Message, header: str | None) -> None:
         raise Refused(400, HEADER_MISMATCH, "Mcp-Name header does not match body value of 'taskId'")
 
 
-def _plainly_agrees(headers: dict[bytes, bytes], message: Message) -> bool:
+def _headers_match(headers: dict[bytes, bytes], message: Message) -> bool:
     """Whether headers and body agree without a doubt: the same ladder, for the plain case that nearly all are."""
     meta, name = message.params.get("_meta"), message.params.get("name")
     return (
@@ -313,7 +315,7 @@ _CLIENT_CAPABILITIES = ("roots", "sampling", "elicitation")
 _REFERENCES = {"ref/prompt": (Part.PROMPTS, "name"), "ref/resource": (Part.RESOURCES, "uri")}
 
 
-def part_of(method: Method, message: Message) -> Part | None:
+def used_part(method: Method, message: Message) -> Part | None:
     """Which part of a server a message uses. Raises ``Refused`` for a reference that is none."""
     return method.part if message.method != "completion/complete" else _referred(message)[0]
 
@@ -333,7 +335,7 @@ def _referred(message: Message) -> tuple[Part, dict[str, Any]]:
     return part, {key: value}
 
 
-def named_by(method: Method, message: Message) -> dict[str, Any] | None:
+def named_arguments(method: Method, message: Message) -> dict[str, Any] | None:
     """What of the part is meant, for policy and the record. Raises ``Refused`` for a reference that is none."""
     if message.method == "completion/complete":
         return _referred(message)[1]
@@ -341,7 +343,7 @@ def named_by(method: Method, message: Message) -> dict[str, Any] | None:
     return {method.names: value} if method.names is not None and isinstance(value, str) else None
 
 
-def beside_name(message: Message) -> Any:
+def prompt_arguments(message: Message) -> Any:
     """What a prompt is asked for with, which is as much of the request as its name is."""
     return message.params.get("arguments") if message.method == "prompts/get" else None
 
@@ -354,7 +356,7 @@ def client_capabilities(declared: Any, *, modern: bool = False) -> dict[str, Any
     return {**kept, **carried_extensions(declared)} if modern else kept
 
 
-class Asks(IntFlag):
+class ClientFeatures(IntFlag):
     """What a client said that it can be asked for."""
 
     NOTHING = 0
@@ -364,28 +366,28 @@ class Asks(IntFlag):
     URL = 8
 
 
-def asks_of(declared: Any) -> Asks:
+def client_features(declared: Any) -> ClientFeatures:
     """What a client can be asked for, by its capabilities. ``elicitation: {}`` has always meant forms."""
     if not isinstance(declared, dict):
-        return Asks.NOTHING
-    asks = Asks.NOTHING
+        return ClientFeatures.NOTHING
+    asks = ClientFeatures.NOTHING
     if isinstance(declared.get("roots"), dict):
-        asks |= Asks.ROOTS
+        asks |= ClientFeatures.ROOTS
     if isinstance(declared.get("sampling"), dict):
-        asks |= Asks.SAMPLING
+        asks |= ClientFeatures.SAMPLING
     elicitation = declared.get("elicitation")
     if isinstance(elicitation, dict):
         if isinstance(elicitation.get("url"), dict):
-            asks |= Asks.URL
+            asks |= ClientFeatures.URL
         if isinstance(elicitation.get("form"), dict) or "url" not in elicitation:
-            asks |= Asks.FORM
+            asks |= ClientFeatures.FORM
     return asks
 
 
-def flags_of(declared: dict[str, Any]) -> dict[str, Any]:
+def keep_flags(declared: dict[str, Any]) -> dict[str, Any]:
     """Of capabilities what says that something is there, and no text."""
     return {
-        name: flags_of(value) if isinstance(value, dict) else value
+        name: keep_flags(value) if isinstance(value, dict) else value
         for name, value in declared.items()
         if name in _FLAGS and isinstance(value, (dict, bool))
     }
@@ -398,7 +400,7 @@ def carried_extensions(capabilities: dict[str, Any]) -> dict[str, Any]:
     return {"extensions": {TASKS_EXTENSION: tasks}} if isinstance(tasks, dict) else {}
 
 
-def listened_for(wanted: Any, parts: frozenset[str]) -> dict[str, Any]:
+def allowed_notifications(wanted: Any, parts: frozenset[str]) -> dict[str, Any]:
     """Of the notifications that a client listens for those that its token may hear of."""
     keys = ["toolsListChanged"]
     if Part.PROMPTS in parts:
@@ -433,18 +435,18 @@ def _check_task(message: Message, tasks: bool) -> None:
         raise invalid_params("task must be an object.", message.modern)
 
 
-def bound_with(message: Message) -> Any:
+def bound_content(message: Message) -> Any:
     """What an approval covers in addition to name and arguments; ``None`` for nearly all."""
     task = message.params.get("task")
     return None if task is None else {"task": task}
 
 
-def program_of(client: Client | None) -> CallerProgram:
+def caller_program(client: Client | None) -> CallerProgram:
     """The program that calls, as policies see it: as it names itself."""
     return UNNAMED if client is None else CallerProgram(client.name, client.version)
 
 
-def client_of(exchange: Exchange, message: Message) -> Client | None:
+def read_client(exchange: Exchange, message: Message) -> Client | None:
     """The client with the name it gives itself, where the message holds one."""
     if message.modern:
         info = message.params["_meta"].get(CLIENT_INFO_KEY)
@@ -472,7 +474,7 @@ def _sent(exchange: Exchange) -> Headers:
     return tuple([(name, headers[name].strip(b" \t")) for name in headers if name.startswith(PARAM_PREFIX)])
 
 
-def check_parameters(exchange: Exchange, tool: Tool | None, arguments: dict[str, Any] | None) -> None:
+def check_parameter_headers(exchange: Exchange, tool: Tool | None, arguments: dict[str, Any] | None) -> None:
     """Raise ``Refused`` (400, -32020) when a header and the argument that it mirrors do not agree."""
     if tool is None or tool.header_schema is None:
         return
@@ -482,7 +484,7 @@ def check_parameters(exchange: Exchange, tool: Tool | None, arguments: dict[str,
         raise Refused(400, rejection.code, rejection.message)
 
 
-def made_parameters(tool: Tool | None, arguments: dict[str, Any] | None) -> Headers:
+def parameter_headers(tool: Tool | None, arguments: dict[str, Any] | None) -> Headers:
     """The headers of a call, made from the arguments that were decided on; others that a client sent go nowhere."""
     if (
         tool is None

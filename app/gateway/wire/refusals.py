@@ -107,7 +107,7 @@ _REASONS = {
 }
 
 
-def reason_of(refused: Refused) -> str:
+def refusal_reason(refused: Refused) -> str:
     """Under which reason a request is counted that was refused before anything was decided."""
     if refused.status == 404 and refused.code == INVALID_REQUEST:
         return "session_unknown"
@@ -128,14 +128,14 @@ def bad_upstream(message: str) -> Refused:
     return Refused(502, INTERNAL_ERROR, message)
 
 
-def looped() -> Refused:
+def request_loop() -> Refused:
     """The answer to a request that this gateway sent itself."""
     return Refused(
         508, INVALID_REQUEST, "This request came back to the gateway that sent it. It is not served."
     )
 
 
-def leads_back() -> Refused:
+def upstream_loop() -> Refused:
     """The server behind the gateway is the gateway."""
     return bad_upstream(
         "The server behind the gateway is the gateway itself, or leads back to it. Its administrator has to correct "

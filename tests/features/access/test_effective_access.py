@@ -9,7 +9,7 @@ import httpx2
 import pytest
 
 from app.access import reach as effective
-from app.domain.access import Question, decide
+from app.domain.access import AccessRequest, decide
 from app.domain.token_format import SCOPED_TOKEN, parse_credential
 from app.http.authorization import Role
 from app.lib.ids import IDENTITY, SERVER, TOOL, format_id, new_id, parse_id
@@ -133,7 +133,7 @@ async def test_it_says_what_the_gateway_decides_for_a_token_of_all_grants(
         (format_id(SERVER, server.id), format_id(TOOL, tool.id), decided.grant_id)
         for server in servers.servers.values()
         for tool in server.tools.values()
-        if (decided := decide(Question(token, server, tool.name), context, snapshot.clock.now())).allowed
+        if (decided := decide(AccessRequest(token, server, tool.name), context, snapshot.clock.now())).allowed
     }
     assert len(allowed) == 4
     items = (await access(api, ada))["items"]

@@ -6,7 +6,7 @@ from uuid import UUID
 
 import pytest
 
-from app.gateway.aggregate.sessions import TELLS_A_MINUTE
+from app.gateway.aggregate.sessions import CANCELS_PER_MINUTE
 from tests.gateway.messages import LEGACY, call, initialize, modern, post
 from tests.gateway.upstreams import event, scripted, send_events, send_json
 from tests.gateway.world import World, running
@@ -73,7 +73,7 @@ async def test_a_legacy_client_cancels_its_call_in_whatever_worker_it_runs(elsew
                 ).status_code == 202
                 ((session_id, request_id),) = world.store.sessions.told
                 assert request_id == "other"
-                world.gateway.cancelled_elsewhere(session_id, "c")
+                world.gateway.cancel_call(session_id, "c")
             else:
                 assert (await post(same, "/mcp", cancelled("c"), mcp_session_id=session)).status_code == 202
                 assert not world.store.sessions.told
@@ -109,9 +109,9 @@ async def test_only_its_own_session_cancels_a_call(monkeypatch: pytest.MonkeyPat
 async def test_the_other_workers_are_not_notified_without_end() -> None:
     async with running() as world, world.client(world.store.issue()) as client:
         session = (await post(client, "/mcp", initialize())).headers["mcp-session-id"]
-        for id in range(TELLS_A_MINUTE + 5):
+        for id in range(CANCELS_PER_MINUTE + 5):
             await post(client, "/mcp", cancelled(id), mcp_session_id=session)
-        assert len(world.store.sessions.told) == TELLS_A_MINUTE
+        assert len(world.store.sessions.told) == CANCELS_PER_MINUTE
         assert isinstance(world.store.sessions.told[0][0], UUID)
 
 

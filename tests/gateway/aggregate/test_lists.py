@@ -11,7 +11,7 @@ import pytest
 
 from app.admission.store import View
 from app.gateway.aggregate import lists as paging
-from app.gateway.aggregate.lists import MAX_BYTES, Place, follow
+from app.gateway.aggregate.lists import MAX_BYTES, ListPosition, fetch_pages
 from app.gateway.aggregate.sessions import Connection
 from app.gateway.pipeline import InFlightCall, Pipeline
 from app.outbound.mcp import McpUpstreamError, Result
@@ -42,7 +42,7 @@ class Endless:
 async def test_a_list_that_never_ends_is_given_up_before_it_fills_the_memory() -> None:
     endless, call = Endless(), InFlightCall(cast("Pipeline", None), uuid4(), cast("View", None), None, None)
     with pytest.raises(McpUpstreamError) as caught:
-        await follow(cast("Connection", endless), call, "tools/list", "tools", Place("x"))
+        await fetch_pages(cast("Connection", endless), call, "tools/list", "tools", ListPosition("x"))
     assert caught.value.kind == "too_large"
     assert endless.pages <= MAX_BYTES // 1_000_000 + 1
 
@@ -159,7 +159,7 @@ async def test_a_fleet_of_many_servers_is_listed_whole(monkeypatch: pytest.Monke
     ):
         assert await all_pages(client, method) == [[f"{slug}__p" for slug in "abcde"]]
         monkeypatch.setattr("app.gateway.aggregate.lists.LIST_SECONDS", 0.0)
-        monkeypatch.setattr("app.gateway.aggregate.lists._all", gave_nothing)
+        monkeypatch.setattr("app.gateway.aggregate.lists._gather", gave_nothing)
         assert await all_pages(client, method) == [[], [], []]
 
 

@@ -58,7 +58,7 @@ async def test_a_legacy_session_hears_from_the_level_that_it_set(version: str) -
             # Another worker took the next wish.
             (session_id,) = world.store.sessions.notes
             world.store.sessions.notes[session_id] = Notes("alert")
-            world.gateway.notes_changed_elsewhere(None)
+            world.gateway.forget_notes(None)
             assert heard(await ask(call("calc__add"))) == ["alert"]
             for level in ("loud", 1, None):
                 refused = (await ask(request("logging/setLevel", {"level": level}))).json()

@@ -263,7 +263,7 @@ async def test_a_legacy_session_hears_of_what_it_subscribed_to_whatever_worker_t
             (session_id,) = world.store.sessions.notes
             notes = world.store.sessions.notes[session_id]
             world.store.sessions.notes[session_id] = replace(notes, subscriptions=frozenset())
-            world.gateway.notes_changed_elsewhere(session_id)
+            world.gateway.forget_notes(session_id)
             await server.left.wait()
         assert len(seen.of("resources/subscribe")) == (2 if version == LEGACY else 0)
         assert {call.action for call in world.store.calls} >= {"resource.subscribe", "mcp.listen"}

@@ -12,11 +12,11 @@ import httpx2
 import pytest
 
 from app.gateway import sealed_ids as server_requests
-from app.gateway.mirror.streams import Line, MirrorPassage
+from app.gateway.mirror.streams import MirrorStreamFilter
 from app.gateway.results import Tasks
 from app.gateway.sealed_ids import FLEET, ServerRequests, SessionSealer
-from app.gateway.wire.answers import QuestionRules
-from app.gateway.wire.messages import Asks
+from app.gateway.wire.answers import InputRequestRules
+from app.gateway.wire.messages import ClientFeatures
 from app.http.service_address import OwnAddresses
 from tests.gateway.messages import LEGACY, call, initialize, post, post_modern
 from tests.gateway.upstreams import event, scripted, send_events, send_json
@@ -174,13 +174,13 @@ def test_any_worker_knows_a_question_that_another_passed_on_but_the_asking_one_k
         ServerRequests(SessionSealer([b"o" * 32])),
     )
     for id in (5, "5", "ü", -1):
-        shown = here.pass_on(FLEET, FLEET, b"s", id)
+        shown = here.register(FLEET, FLEET, b"s", id)
         assert there.take(FLEET, FLEET, b"s", shown) == id
         assert there.take(FLEET, FLEET, b"s", shown) is None
         here.close(shown)
         assert here.take(FLEET, FLEET, b"s", shown) is None
         assert there.take(FLEET, FLEET, b"t", shown) is None
-        assert here.take(FLEET, FLEET, b"s", older.pass_on(FLEET, FLEET, b"s", id)) == id
+        assert here.take(FLEET, FLEET, b"s", older.register(FLEET, FLEET, b"s", id)) == id
 
 
 def test_a_worker_keeps_no_more_of_what_others_passed_on_than_of_its_own(
@@ -190,7 +190,7 @@ def test_a_worker_keeps_no_more_of_what_others_passed_on_than_of_its_own(
     sealer = SessionSealer([b"n" * 32])
     here, there = ServerRequests(sealer), ServerRequests(sealer)
     for id in range(10):
-        assert there.take(FLEET, FLEET, b"s", here.pass_on(FLEET, FLEET, b"s", id)) == id
+        assert there.take(FLEET, FLEET, b"s", here.register(FLEET, FLEET, b"s", id)) == id
     assert [len(each._waiting) for each in (here, there)] == [3, 3]
 
 
@@ -200,13 +200,13 @@ def test_of_a_server_that_asks_without_end_no_more_is_kept_than_can_be_waited_fo
         modern=False,
         session=b"s",
         requests=ServerRequests(sealer),
-        questions=QuestionRules(OwnAddresses(["https://gate.example.com"])),
-        asks=Asks.NOTHING,
-        tasks=Tasks(sealer),
+        input_rules=InputRequestRules(OwnAddresses(["https://gate.example.com"])),
+        features=ClientFeatures.NOTHING,
+        tfeatures=Tasks(sealer),
         view=SimpleNamespace(token=SimpleNamespace(id=FLEET)),
         server=SimpleNamespace(id=FLEET),
     )
-    passage = MirrorPassage(cast("Line", ends), None)
+    stream_filter = MirrorStreamFilter(cast("StreamContext", ends), None)
     for id in range(server_requests.MAX_KEPT + 10):
-        assert passage.takes_request({"method": "ping", "id": id})
-    assert len(passage._asked) == server_requests.MAX_KEPT
+        assert stream_filter.filter_request({"method": "ping", "id": id})
+    assert len(stream_filter._asked) == server_requests.MAX_KEPT

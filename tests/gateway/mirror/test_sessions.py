@@ -8,7 +8,7 @@ import pytest
 
 from app.domain.scopes import ListedScope
 from app.gateway.sealed_ids import SessionSealer
-from app.gateway.wire.messages import Asks
+from app.gateway.wire.messages import ClientFeatures
 from tests.gateway.messages import LEGACY, MODERN, call, initialize, post, post_modern, request
 from tests.gateway.upstreams import reference
 from tests.gateway.world import running
@@ -148,9 +148,12 @@ async def test_a_version_that_nobody_speaks_is_a_denied_call() -> None:
 def test_any_key_opens_what_an_older_one_sealed_and_no_other_does() -> None:
     token, server = uuid4(), uuid4()
     old, new = SessionSealer([b"o" * 32]), SessionSealer([b"n" * 32, b"o" * 32])
-    sealed = old.seal_session(token, server, b"upstream", Asks.FORM)
-    assert new.open_session(token, server, sealed) == (b"upstream", Asks.FORM)
-    assert old.open_session(token, server, new.seal_session(token, server, b"upstream", Asks.NOTHING)) is None
+    sealed = old.seal_session(token, server, b"upstream", ClientFeatures.FORM)
+    assert new.open_session(token, server, sealed) == (b"upstream", ClientFeatures.FORM)
+    assert (
+        old.open_session(token, server, new.seal_session(token, server, b"upstream", ClientFeatures.NOTHING))
+        is None
+    )
     assert old.open_session(server, token, sealed) is None
     with pytest.raises(ValueError, match="key"):
         SessionSealer([])

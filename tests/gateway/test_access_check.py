@@ -24,7 +24,7 @@ from app.domain.policy import (
 from app.domain.risk import Risk
 from app.domain.scopes import AllServers, AllTools, GrantsScope
 from app.domain.token_format import Credential
-from app.gateway.access_request import AccessRequest
+from app.gateway.access_check import AccessCheck
 from app.gateway.pipeline import InFlightCall
 from app.lib.event_loop import SLICE_S
 from tests.gateway.messages import LEGACY, MODERN, call, post_modern, request
@@ -35,7 +35,7 @@ MARIA = ApprovalDemand(uuid4(), 1, "Refund approvers")
 LEGAL = ApprovalDemand(uuid4(), 4, "Legal")
 A_DAY = QuotaDemand(uuid4(), "key", 3, 0.0, 86_400.0)
 TOOL = {"name": "refund", "inputSchema": {"type": "object"}}
-ASK = AccessRequest("tool.call", "shop", None, "refund", {"amount": 500})
+ASK = AccessCheck("tool.call", "shop", None, "refund", {"amount": 500})
 
 
 class Says:
@@ -59,7 +59,7 @@ def view(says: Says) -> View:
     return View(token, PolicyContext(1, 1, says), servers, Credential("sgt", token.id, "x"), directory_of({}))
 
 
-def answered(ask: AccessRequest, says: Says) -> Decision:
+def answered(ask: AccessCheck, says: Says) -> Decision:
     return ask.decide(view(says), 1.0)
 
 
@@ -72,14 +72,14 @@ def test_a_call_says_what_it_needs() -> None:
 @pytest.mark.parametrize(
     "ask",
     [
-        AccessRequest("task.get", "shop", None, "refund"),
-        AccessRequest("tools.list", "shop", None),
-        AccessRequest("mcp.initialize", "shop", None),
-        AccessRequest("tools.list", "shop", None, lists=True),
+        AccessCheck("task.get", "shop", None, "refund"),
+        AccessCheck("tools.list", "shop", None),
+        AccessCheck("mcp.initialize", "shop", None),
+        AccessCheck("tools.list", "shop", None, lists=True),
     ],
     ids=lambda ask: ask.action,
 )
-def test_what_is_no_use_of_its_own_asks_nobody_and_uses_nothing_up(ask: AccessRequest) -> None:
+def test_what_is_no_use_of_its_own_asks_nobody_and_uses_nothing_up(ask: AccessCheck) -> None:
     decision = answered(ask, Says(Effect.REQUIRE_APPROVAL, MARIA, quotas=(A_DAY,)))
     assert (decision.effect, decision.asks, decision.quotas) == (Effect.ALLOW, (), ())
     assert answered(ask, Says(Effect.ALLOW, quotas=(A_DAY,))).quotas == ()
@@ -116,7 +116,7 @@ def test_a_running_call_that_needed_no_approval_ends_when_one_is_asked_for() -> 
 
 def test_lists_and_calls_tell_policy_the_program_that_asks() -> None:
     program, says = CallerProgram("agent", "1.2"), Says(Effect.ALLOW)
-    for ask in (replace(ASK, program=program), AccessRequest("l", "shop", None, lists=True, program=program)):
+    for ask in (replace(ASK, program=program), AccessCheck("l", "shop", None, lists=True, program=program)):
         answered(ask, says)
     assert set(says.programs) == {program}
 
@@ -231,7 +231,7 @@ async def test_others_go_on_while_it_is_found_out_which_of_many_tools_are_seen(
     tool = here.servers["shop"].tools["refund"]
     tools = {f"tool-{number}": replace(tool, name=f"tool-{number}") for number in range(9)}
     here = replace(here, servers={"shop": replace(here.servers["shop"], tools=tools)})
-    ask = AccessRequest("server.list", "shop", None, **shown)  # type: ignore[arg-type]
+    ask = AccessCheck("server.list", "shop", None, **shown)  # type: ignore[arg-type]
     seeing = asyncio.create_task(ask.decide_visible(here, 1.0))
     turns = 0
     while not seeing.done():

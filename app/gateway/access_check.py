@@ -7,9 +7,9 @@ from uuid import UUID
 
 from app.admission.store import View
 from app.domain.access import (
+    AccessRequest,
     Decision,
     PolicyContext,
-    Question,
     decide,
     everything_read,
     has_same_verdicts,
@@ -20,7 +20,7 @@ from app.domain.policy import UNNAMED, ApprovalDemand, CallerProgram, Effect
 from app.domain.visibility import visible_parts, visible_tools
 from app.lib.event_loop import in_slices
 
-MAX_KNOWN = 10_000
+MAX_DECISIONS = 10_000
 """Decisions that are kept for calls to come."""
 USES = frozenset({"tool.call", "resource.read", "prompt.get"})
 """What approvals are asked for and quotas count. Reaching a server, lists, and what follows on a call need neither."""
@@ -29,7 +29,7 @@ NO_APPROVALS: frozenset[ApprovalDemand] = frozenset()
 
 
 @dataclass(slots=True)
-class AccessRequest:
+class AccessCheck:
     """What a request asks of the evaluator. Pure: it can be decided again on a newer view at any time.
 
     ``slug`` None asks about the fleet as a whole: may this token be here at all.
@@ -47,13 +47,13 @@ class AccessRequest:
     refused: str | None = None
     """Why the gateway refuses the request itself, whatever the token may use: for the record."""
     program: CallerProgram = UNNAMED
-    carries_more: Callable[[], bool] | None = None
+    exceeds_approval: Callable[[], bool] | None = None
     """Whether it carries what no approval covers, so that it can have none. Asked only when one is needed."""
     session_id: UUID | None = None
     """A session on the aggregate endpoint: ending it moves its version away from 0."""
 
     @property
-    def shows(self) -> bool:
+    def is_listing(self) -> bool:
         """Whether it asks what may be seen of a server."""
         return self.slug is not None and (self.lists or self.parts)
 
@@ -63,34 +63,34 @@ class AccessRequest:
         Others go on in between: each tool is decided.
         """
         show = visible_tools if self.lists else visible_parts
-        decision, names = await in_slices(show(self._question(view, self.slug), view.context, at))
-        return self._as_asked(decision), names
+        decision, names = await in_slices(show(self._request(view, self.slug), view.context, at))
+        return self._apply_request(decision), names
 
-    def decide(self, view: View, at: float, known: "KnownDecisions | None" = None) -> Decision:
+    def decide(self, view: View, at: float, cache: "DecisionCache | None" = None) -> Decision:
         """The decision. What may be seen of a server stands and falls with the reach of it, so of that alone."""
-        decision = None if known is None or self.tool is None else known.find(view, self.slug, self.tool, at)
+        decision = None if cache is None or self.tool is None else cache.get(view, self.slug, self.tool, at)
         if (
             decision is not None
             and decision.verdicts
-            and not has_same_verdicts(decision, self._question(view, self.slug), view.context, at)
+            and not has_same_verdicts(decision, self._request(view, self.slug), view.context, at)
         ):
             decision = None
         if decision is None:
             decision = self._evaluate(view, at)
-            if known is not None and self.tool is not None and decision.recurs:
-                known.keep(view, self.slug, self.tool, decision)
-        return self._as_asked(decision)
+            if cache is not None and self.tool is not None and decision.recurs:
+                cache.put(view, self.slug, self.tool, decision)
+        return self._apply_request(decision)
 
-    def _as_asked(self, decision: Decision) -> Decision:
+    def _apply_request(self, decision: Decision) -> Decision:
         """The decision with what this request brings along."""
         if decision.effect is Effect.REQUIRE_APPROVAL or decision.quotas:
-            decision = self._demanding(decision)
+            decision = self._relax_demands(decision)
         refused = self.refused
         if (
             refused is None
             and decision.effect is Effect.REQUIRE_APPROVAL
-            and self.carries_more is not None
-            and self.carries_more()
+            and self.exceeds_approval is not None
+            and self.exceeds_approval()
         ):
             refused = "not_covered_by_approval"
         if refused is not None and decision.attainable:
@@ -113,16 +113,16 @@ class AccessRequest:
 
     def _evaluate(self, view: View, at: float) -> Decision:
         if self.slug is None:
-            return decide_presence(view, at, self.address)
-        return decide(self._question(view, self.slug), view.context, at)
+            return decide_liveness(view, at, self.address)
+        return decide(self._request(view, self.slug), view.context, at)
 
-    def _question(self, view: View, slug: str | None) -> Question:
+    def _request(self, view: View, slug: str | None) -> AccessRequest:
         # A call without arguments has none; a question without a call does not know them.
         arguments = {} if self.arguments is None and self.action == "tool.call" else self.arguments
         server = None if slug is None else view.servers.get(slug)
-        return Question(view.token, server, self.tool, arguments, self.address, self.part, self.program)
+        return AccessRequest(view.token, server, self.tool, arguments, self.address, self.part, self.program)
 
-    def _demanding(self, decision: Decision) -> Decision:
+    def _relax_demands(self, decision: Decision) -> Decision:
         """The decision with what it demands of this request: of one that is no use of its own, nothing."""
         if self.action in USES:
             return decision
@@ -148,7 +148,7 @@ class AccessRequest:
         return decision
 
 
-class KnownDecisions:
+class DecisionCache:
     """Decisions that are the answer again to calls of the same tool, by what is known of the same token: to any call,
     or to those that policy, asked again, gives the same verdict of.
 
@@ -159,14 +159,14 @@ class KnownDecisions:
 
     def __init__(self) -> None:
         self._context: PolicyContext | None = None
-        self._kept: dict[_Called, tuple[Token, Server | None, Decision]] = {}
+        self._decisions: dict[_Key, tuple[Token, Server | None, Decision]] = {}
 
-    def find(self, view: View, slug: str | None, tool: str, at: float) -> Decision | None:
+    def get(self, view: View, slug: str | None, tool: str, at: float) -> Decision | None:
         """The decision, if it still holds."""
-        kept = self._kept.get((view.token.id, slug, tool))
-        if kept is None:
+        entry = self._decisions.get((view.token.id, slug, tool))
+        if entry is None:
             return None
-        token, server, decision = kept
+        token, server, decision = entry
         if (
             token is view.token
             and self._context is view.context
@@ -176,21 +176,21 @@ class KnownDecisions:
             return decision
         return None
 
-    def keep(self, view: View, slug: str | None, tool: str, decision: Decision) -> None:
+    def put(self, view: View, slug: str | None, tool: str, decision: Decision) -> None:
         """Keep one that ``recurs``."""
         if self._context is not view.context:
             self._context = view.context
-            self._kept.clear()
-        elif len(self._kept) >= MAX_KNOWN:
-            del self._kept[next(iter(self._kept))]
+            self._decisions.clear()
+        elif len(self._decisions) >= MAX_DECISIONS:
+            del self._decisions[next(iter(self._decisions))]
         server = view.servers.get(slug or "")
-        self._kept[view.token.id, slug, tool] = (view.token, server, decision)
+        self._decisions[view.token.id, slug, tool] = (view.token, server, decision)
 
 
-_Called = tuple[UUID, str | None, str]
+_Key = tuple[UUID, str | None, str]
 
 
-def decide_presence(view: View, at: float, address: Address | None) -> Decision:
+def decide_liveness(view: View, at: float, address: Address | None) -> Decision:
     """Whether the token is live: what answers of the gateway's own rest on (the aggregate's initialize)."""
     stopped = liveness(view.token, at, address)
     versions, valid_from, valid_until = everything_read(view.token, (), view.context, at)
