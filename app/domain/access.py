@@ -56,9 +56,9 @@ class PolicyContext:
 
 @dataclass(frozen=True, slots=True)
 class AccessRequest:
-    """One thing asked: reach a server, call one of its tools (``tool``), or use another ``part`` of it.
+    """A request to decide: reach a server, call one of its tools (``tool``), or use another ``part`` of it.
 
-    ``server`` is None when the slug is not known.
+    ``server`` is None if the slug is unknown.
     """
 
     token: Token
@@ -135,48 +135,48 @@ def _identity_stopped(identity: Identity) -> str | None:
     return None
 
 
-def decide(question: AccessRequest, context: PolicyContext, at: float) -> Decision:
-    """Decide one question at a time. Unknown is denied; nothing is ever allowed by default."""
-    token, server = question.token, question.server
-    stopped = liveness(token, at, question.address)
+def decide(request: AccessRequest, context: PolicyContext, at: float) -> Decision:
+    """Decide one request. Anything unknown is denied; nothing is allowed by default."""
+    token, server = request.token, request.server
+    stopped = liveness(token, at, request.address)
     if stopped is not None:
-        return _deny(question, context, at, stopped)
+        return _deny(request, context, at, stopped)
     if server is None:
-        return _deny(question, context, at, "server_unknown")
+        return _deny(request, context, at, "server_unknown")
     if not server.enabled:
-        return _deny(question, context, at, "server_disabled")
+        return _deny(request, context, at, "server_disabled")
     tool: Tool | None = None
-    if question.tool is not None:
-        tool = server.tools.get(question.tool)
+    if request.tool is not None:
+        tool = server.tools.get(request.tool)
         if tool is None or tool.state is ToolState.REMOVED:
-            return _deny(question, context, at, "tool_unknown")
+            return _deny(request, context, at, "tool_unknown")
     used: list[Grant] = []
     for link in token.chain():
         # mutation: scope_checked
-        if not _scope_reaches(link.scope, server, tool, question.part):
-            return _deny(question, context, at, "outside_scope")
-        grant = _live_grant(link.identity, server, tool, question.part, at)
+        if not _scope_reaches(link.scope, server, tool, request.part):
+            return _deny(request, context, at, "outside_scope")
+        grant = _live_grant(link.identity, server, tool, request.part, at)
         if grant is None:
-            return _deny(question, context, at, "no_grant")
+            return _deny(request, context, at, "no_grant")
         used.append(grant)
     if tool is not None and tool.state is ToolState.QUARANTINED:
-        return _deny(question, context, at, "tool_quarantined", tool)
-    return _apply_policy(question, context, at, server, tool, used)
+        return _deny(request, context, at, "tool_quarantined", tool)
+    return _apply_policy(request, context, at, server, tool, used)
 
 
 def _apply_policy(
-    question: AccessRequest,
+    request: AccessRequest,
     context: PolicyContext,
     at: float,
     server: Server,
     tool: Tool | None,
     used: list[Grant],
 ) -> Decision:
-    token = question.token
-    verdicts = _verdicts(question, context, at, server, tool)
+    token = request.token
+    verdicts = _verdicts(request, context, at, server, tool)
     verdict = _strictest(verdicts)
     if verdict.effect is Effect.DENY:
-        return _deny(question, context, at, verdict.reason_code, tool, verdict)
+        return _deny(request, context, at, verdict.reason_code, tool, verdict)
     # Nothing but policy makes a difference between calls, then.
     alike = (
         verdict.effect is Effect.ALLOW
@@ -217,34 +217,32 @@ _STRENGTH = {Effect.ALLOW: 0, Effect.REQUIRE_APPROVAL: 1, Effect.DENY: 2}
 _PART_ACTS = {Part.RESOURCES: Act.USE_RESOURCES, Part.PROMPTS: Act.USE_PROMPTS}
 
 
-def act_of(question: AccessRequest) -> Act:
+def act_of(request: AccessRequest) -> Act:
     """What is asked for, as policies name it."""
-    if question.tool is not None:
+    if request.tool is not None:
         return Act.CALL_TOOL
-    return Act.USE_SERVER if question.part is None else _PART_ACTS[question.part]
+    return Act.USE_SERVER if request.part is None else _PART_ACTS[request.part]
 
 
-def has_same_verdicts(decision: Decision, question: AccessRequest, context: PolicyContext, at: float) -> bool:
+def has_same_verdicts(decision: Decision, request: AccessRequest, context: PolicyContext, at: float) -> bool:
     """Whether policies give this call the same verdict objects that an earlier decision depends on."""
-    if question.server is None or decision.tool is None:
+    if request.server is None or decision.tool is None:
         return False
-    verdicts = _verdicts(question, context, at, question.server, decision.tool)
+    verdicts = _verdicts(request, context, at, request.server, decision.tool)
     return len(verdicts) == len(decision.verdicts) and all(map(is_, verdicts, decision.verdicts))
 
 
 def _verdicts(
-    question: AccessRequest, context: PolicyContext, at: float, server: Server, tool: Tool | None
+    request: AccessRequest, context: PolicyContext, at: float, server: Server, tool: Tool | None
 ) -> tuple[PolicyVerdict, ...]:
     """What policy says of the token and of each ancestor."""
-    act = act_of(question)
+    act = act_of(request)
     return tuple(
         [
             context.policies.evaluate(
-                PolicyInput(
-                    act, link, server, tool, question.arguments, at, question.address, question.program
-                )
+                PolicyInput(act, link, server, tool, request.arguments, at, request.address, request.program)
             )
-            for link in question.token.chain()
+            for link in request.token.chain()
         ]
     )
 
@@ -342,15 +340,15 @@ def everything_read(
 
 
 def _deny(
-    question: AccessRequest,
+    request: AccessRequest,
     context: PolicyContext,
     at: float,
     reason_code: str,
     tool: Tool | None = None,
     verdict: PolicyVerdict | None = None,
 ) -> Decision:
-    servers = () if question.server is None else (question.server,)
-    versions, valid_from, valid_until = everything_read(question.token, servers, context, at)
+    servers = () if request.server is None else (request.server,)
+    versions, valid_from, valid_until = everything_read(request.token, servers, context, at)
     policy_ids: tuple[UUID, ...] = ()
     observed: tuple[UUID, ...] = ()
     reasons: tuple[str, ...] = ()

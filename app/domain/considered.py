@@ -36,35 +36,35 @@ class ConsideredLink:
         return any(not faults for _, faults in self.grants)
 
 
-def considered(question: AccessRequest, at: float) -> tuple[ConsideredLink, ...]:
+def considered(request: AccessRequest, at: float) -> tuple[ConsideredLink, ...]:
     """The token that asks and those that it was attenuated from. Of a server or tool that is not there, nothing is
     in reach of a scope or a grant."""
-    server, tool, nowhere = _found(question)
+    server, tool, nowhere = _found(request)
     return tuple(
         ConsideredLink(
             link,
-            liveness(replace(link, parent=None), at, question.address),
-            None if server is None or nowhere else _entries(link, server, tool, question.part),
-            () if server is None or nowhere else _grants(link.identity, server, tool, question.part, at),
+            liveness(replace(link, parent=None), at, request.address),
+            None if server is None or nowhere else _entries(link, server, tool, request.part),
+            () if server is None or nowhere else _grants(link.identity, server, tool, request.part, at),
         )
-        for link in question.token.chain()
+        for link in request.token.chain()
     )
 
 
-def lacking(question: AccessRequest, links: tuple[ConsideredLink, ...]) -> tuple[UUID, ...]:
+def lacking(request: AccessRequest, links: tuple[ConsideredLink, ...]) -> tuple[UUID, ...]:
     """The identities that lack a grant, of those whose rights count; none where what is asked for is not there."""
-    server, _, nowhere = _found(question)
+    server, _, nowhere = _found(request)
     if server is None or nowhere:
         return ()
     return tuple(dict.fromkeys(link.token.identity.id for link in links if not link.granted))
 
 
-def _found(question: AccessRequest) -> tuple[Server | None, Tool | None, bool]:
+def _found(request: AccessRequest) -> tuple[Server | None, Tool | None, bool]:
     """The server and the tool, and whether it is a tool that is asked for and is not there."""
-    if question.server is None or question.tool is None:
-        return question.server, None, False
-    tool = question.server.tools.get(question.tool)
-    return question.server, tool, tool is None or tool.state is ToolState.REMOVED
+    if request.server is None or request.tool is None:
+        return request.server, None, False
+    tool = request.server.tools.get(request.tool)
+    return request.server, tool, tool is None or tool.state is ToolState.REMOVED
 
 
 def _entries(token: Token, server: Server, tool: Tool | None, part: Part | None) -> tuple[Faults, ...] | None:

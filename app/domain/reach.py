@@ -100,8 +100,8 @@ def shut(server: Server | None, tool: str, at: float) -> str | None:
     """Why nobody at all can call a tool, whatever grants and policies say; ``None`` when somebody could."""
     everything = Grant(_NOBODY, 0, AllServers(), AllTools(), True, True)
     anybody = Identity(_NOBODY, 0, IdentityStatus.ACTIVE, grants=(everything,))
-    question = AccessRequest(widest_token(anybody), server, tool)
-    decision = decide(question, PolicyContext(0, 0, GrantedIsAllowed()), at)
+    request = AccessRequest(widest_token(anybody), server, tool)
+    decision = decide(request, PolicyContext(0, 0, GrantedIsAllowed()), at)
     return None if decision.allowed else decision.reason_code
 
 

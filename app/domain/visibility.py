@@ -16,45 +16,45 @@ EVERY_TOOL = "every tool"
 """Stands among the parts of a server where the token may use all of its tools."""
 
 
-def visible_tools(question: AccessRequest, context: PolicyContext, at: float) -> Seen:
+def visible_tools(request: AccessRequest, context: PolicyContext, at: float) -> Seen:
     """The names a token may see of one server, with the decision that stands for the list.
 
     A tool is visible when a call of it, without arguments, would not be denied. The decision is a deny when the
     server itself is out of reach.
     """
-    reach = decide(question, context, at)
-    server = question.server
+    reach = decide(request, context, at)
+    server = request.server
     if reach.effect is Effect.DENY or server is None:
         return reach, frozenset()
     decisions = {}
     for name in server.tools:
         yield
-        decisions[name] = decide(replace(question, tool=name, arguments=None, part=None), context, at)
-    return _filtered(question, context, at, reach, decisions.values()), _not_denied(decisions)
+        decisions[name] = decide(replace(request, tool=name, arguments=None, part=None), context, at)
+    return _filtered(request, context, at, reach, decisions.values()), _not_denied(decisions)
 
 
-def visible_parts(question: AccessRequest, context: PolicyContext, at: float) -> Seen:
+def visible_parts(request: AccessRequest, context: PolicyContext, at: float) -> Seen:
     """The parts of one server that a token reaches, with the decision that stands for what is shown of them.
 
     ``EVERY_TOOL`` is among them when none of the approved tools is hidden. The decision is a deny when the server
     itself is out of reach.
     """
-    reach = decide(question, context, at)
-    server = question.server
+    reach = decide(request, context, at)
+    server = request.server
     if reach.effect is Effect.DENY or server is None:
         return reach, frozenset()
     decisions = {
-        part.value: decide(replace(question, arguments=None, part=part), context, at) for part in Part
+        part.value: decide(replace(request, arguments=None, part=part), context, at) for part in Part
     }
     tools = []
     for name, tool in server.tools.items():
         if tool.state is ToolState.ACTIVE:
             yield
-            tools.append(decide(replace(question, tool=name, arguments=None, part=None), context, at))
+            tools.append(decide(replace(request, tool=name, arguments=None, part=None), context, at))
     names = _not_denied(decisions)
     if all(each.effect is not Effect.DENY for each in tools):
         names |= {EVERY_TOOL}
-    return _filtered(question, context, at, reach, (*decisions.values(), *tools)), names
+    return _filtered(request, context, at, reach, (*decisions.values(), *tools)), names
 
 
 def reached_parts(
@@ -65,8 +65,8 @@ def reached_parts(
     for server in servers:
         yield
         for part in tuple(missing):
-            question = AccessRequest(token, server, address=address, part=part)
-            if decide(question, context, at).effect is not Effect.DENY:
+            request = AccessRequest(token, server, address=address, part=part)
+            if decide(request, context, at).effect is not Effect.DENY:
                 missing.discard(part)
         if not missing:
             break
@@ -78,10 +78,10 @@ def _not_denied(decisions: Mapping[str, Decision]) -> frozenset[str]:
 
 
 def _filtered(
-    question: AccessRequest, context: PolicyContext, at: float, reach: Decision, decisions: Iterable[Decision]
+    request: AccessRequest, context: PolicyContext, at: float, reach: Decision, decisions: Iterable[Decision]
 ) -> Decision:
-    servers = () if question.server is None else (question.server,)
-    versions, valid_from, valid_until = everything_read(question.token, servers, context, at)
+    servers = () if request.server is None else (request.server,)
+    versions, valid_from, valid_until = everything_read(request.token, servers, context, at)
     met = (reach, *decisions)
     return Decision(
         Effect.ALLOW,

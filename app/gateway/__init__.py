@@ -1,4 +1,4 @@
-"""The data plane: the MCP wire, the enforcement pipeline, and the two endpoints (ADR 5)."""
+"""The data plane: MCP messages, the enforcement pipeline and the two endpoints (ADR 5)."""
 
 from app.gateway.app import Gateway
 

@@ -1,4 +1,4 @@
-"""What a request asks of the evaluator, and decisions that hold for more requests than one."""
+"""The access check of a gateway request, and a cache of decisions."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -21,18 +21,18 @@ from app.domain.visibility import visible_parts, visible_tools
 from app.lib.event_loop import in_slices
 
 MAX_DECISIONS = 10_000
-"""Decisions that are kept for calls to come."""
+"""Maximum number of cached decisions."""
 USES = frozenset({"tool.call", "resource.read", "prompt.get"})
-"""What approvals are asked for and quotas count. Reaching a server, lists, and what follows on a call need neither."""
+"""Actions that approvals and quotas apply to. Lists, and requests that follow a call, need neither."""
 NO_NAMES: frozenset[str] = frozenset()
 NO_APPROVALS: frozenset[ApprovalDemand] = frozenset()
 
 
 @dataclass(slots=True)
 class AccessCheck:
-    """What a request asks of the evaluator. Pure: it can be decided again on a newer view at any time.
+    """What a request needs access to. It has no side effects and can be decided again on a newer view.
 
-    ``slug`` None asks about the fleet as a whole: may this token be here at all.
+    With ``slug`` None, the check is only whether the token is live.
     """
 
     action: str
@@ -43,31 +43,31 @@ class AccessCheck:
     lists: bool = False
     part: Part | None = None
     parts: bool = False
-    """Whether what the token may see beside tools is part of the answer."""
+    """Whether the answer includes the visible parts of a server: prompts and resources."""
     refused: str | None = None
-    """Why the gateway refuses the request itself, whatever the token may use: for the record."""
+    """A reason code with which the gateway refuses the request regardless of access."""
     program: CallerProgram = UNNAMED
     exceeds_approval: Callable[[], bool] | None = None
-    """Whether it carries what no approval covers, so that it can have none. Asked only when one is needed."""
+    """Whether the request has content that an approval does not cover. Called only when an approval is needed."""
     session_id: UUID | None = None
-    """A session on the aggregate endpoint: ending it moves its version away from 0."""
+    """A session on the aggregate endpoint. Ending it changes its version from 0."""
 
     @property
     def is_listing(self) -> bool:
-        """Whether it asks what may be seen of a server."""
+        """Whether the request lists what is visible on a server."""
         return self.slug is not None and (self.lists or self.parts)
 
     async def decide_visible(self, view: View, at: float) -> tuple[Decision, frozenset[str]]:
-        """The names of tools, for a list, or of parts that may be seen, and the decision that stands for them.
+        """Decide, and return the visible tools (for a list) or parts.
 
-        Others go on in between: each tool is decided.
+        Runs in slices, because each tool is decided and the event loop must not block.
         """
         show = visible_tools if self.lists else visible_parts
         decision, names = await in_slices(show(self._request(view, self.slug), view.context, at))
         return self._apply_request(decision), names
 
     def decide(self, view: View, at: float, cache: "DecisionCache | None" = None) -> Decision:
-        """The decision. What may be seen of a server stands and falls with the reach of it, so of that alone."""
+        """Decide the request. A list is decided by whether the server is in reach."""
         decision = None if cache is None or self.tool is None else cache.get(view, self.slug, self.tool, at)
         if (
             decision is not None
@@ -82,7 +82,7 @@ class AccessCheck:
         return self._apply_request(decision)
 
     def _apply_request(self, decision: Decision) -> Decision:
-        """The decision with what this request brings along."""
+        """Adjust a decision to this request: its action, refusal and session."""
         if decision.effect is Effect.REQUIRE_APPROVAL or decision.quotas:
             decision = self._relax_demands(decision)
         refused = self.refused
@@ -106,7 +106,7 @@ class AccessCheck:
                 reasons=(),
             )
         if self.session_id is not None:
-            # One for this call alone: to keep it would only take the place of one that comes again.
+            # Such a decision applies to this call only, so caching it would evict a reusable one.
             depends_on = (*decision.depends_on, (self.session_id, 0))
             decision = replace(decision, depends_on=depends_on, for_any_call=False, verdicts=())
         return decision
@@ -117,13 +117,13 @@ class AccessCheck:
         return decide(self._request(view, self.slug), view.context, at)
 
     def _request(self, view: View, slug: str | None) -> AccessRequest:
-        # A call without arguments has none; a question without a call does not know them.
+        # A call without arguments has empty arguments; for other actions, the arguments are unknown.
         arguments = {} if self.arguments is None and self.action == "tool.call" else self.arguments
         server = None if slug is None else view.servers.get(slug)
         return AccessRequest(view.token, server, self.tool, arguments, self.address, self.part, self.program)
 
     def _relax_demands(self, decision: Decision) -> Decision:
-        """The decision with what it demands of this request: of one that is no use of its own, nothing."""
+        """Remove approvals and quotas from a decision unless they apply to this action."""
         if self.action in USES:
             return decision
         if decision.effect is not Effect.REQUIRE_APPROVAL:
@@ -141,7 +141,7 @@ class AccessCheck:
     def reevaluate(
         self, view: View, at: float, approvals: frozenset[ApprovalDemand] = NO_APPROVALS
     ) -> Decision:
-        """The same request on a newer view. ``approvals`` that a running call used still count, and no others."""
+        """Decide the request on a newer view. Only ``approvals`` that the running call used still count."""
         decision = self.decide(view, at)
         if approvals and decision.attainable and approvals.issuperset(decision.asks):
             return replace(decision, effect=Effect.ALLOW)
@@ -149,12 +149,11 @@ class AccessCheck:
 
 
 class DecisionCache:
-    """Decisions that are the answer again to calls of the same tool, by what is known of the same token: to any call,
-    or to those that policy, asked again, gives the same verdict of.
+    """Reusable decisions, by token, server and tool.
 
-    One is found for the very objects that it was made of and inside its span alone, so it is what ``decide`` would
-    say; that nothing has changed meanwhile is found out by the admission, as ever. Those of other surroundings than the
-    last are forgotten: they would be found no more, and keep alive all that their policies were compiled to.
+    An entry is used only with the same objects and within its time span, so it equals what ``decide`` would return.
+    Admission still verifies that nothing has changed. When the policy context changes, all entries are dropped, because
+    they could not be used and would keep the old compiled policies in memory.
     """
 
     def __init__(self) -> None:
@@ -162,7 +161,7 @@ class DecisionCache:
         self._decisions: dict[_Key, tuple[Token, Server | None, Decision]] = {}
 
     def get(self, view: View, slug: str | None, tool: str, at: float) -> Decision | None:
-        """The decision, if it still holds."""
+        """Return a cached decision that is still valid."""
         entry = self._decisions.get((view.token.id, slug, tool))
         if entry is None:
             return None
@@ -177,7 +176,7 @@ class DecisionCache:
         return None
 
     def put(self, view: View, slug: str | None, tool: str, decision: Decision) -> None:
-        """Keep one that ``recurs``."""
+        """Cache a decision for which ``recurs`` is true."""
         if self._context is not view.context:
             self._context = view.context
             self._decisions.clear()
@@ -191,7 +190,7 @@ _Key = tuple[UUID, str | None, str]
 
 
 def decide_liveness(view: View, at: float, address: Address | None) -> Decision:
-    """Whether the token is live: what answers of the gateway's own rest on (the aggregate's initialize)."""
+    """Decide whether the token is live, for answers of the gateway itself (such as ``initialize`` on ``/mcp``)."""
     stopped = liveness(view.token, at, address)
     versions, valid_from, valid_until = everything_read(view.token, (), view.context, at)
     effect = Effect.ALLOW if stopped is None else Effect.DENY

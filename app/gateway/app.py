@@ -1,4 +1,4 @@
-"""The gateway as a plain ASGI application: dispatch, and the one place where refusals become answers."""
+"""The gateway as an ASGI application: dispatch, and the conversion of exceptions to answers."""
 
 import asyncio
 import logging
@@ -40,7 +40,7 @@ USUAL_TIMES = CallTimes()
 
 
 class Gateway:
-    """Serves ``/mcp`` and ``/mcp/{slug}``."""
+    """The ASGI application for ``/mcp`` and ``/mcp/{slug}``."""
 
     def __init__(
         self,
@@ -91,22 +91,18 @@ class Gateway:
             input_rules,
         )
         self._mirror = Mirror(services, body_limit)
-        self._aggregate = self._aggregate_beside(services, body_limit)
-
-    def _aggregate_beside(self, services: MirrorServices, body_limit: int) -> Aggregate:
-        """The endpoint of the whole fleet, on what the mirrors have too."""
-        return Aggregate(
-            services.pipeline,
-            services.sealer,
-            services.sync_requests,
+        self._aggregate = Aggregate(
+            pipeline,
+            sealer,
+            ports.sync_requests,
             self._upstreams,
             self._sessions,
             self._notes,
-            services.streams,
-            services.approvals,
-            services.input_rules,
+            streams,
+            self._approvals,
+            input_rules,
             self._limits,
-            services.times,
+            times,
             body_limit,
         )
 
@@ -124,7 +120,7 @@ class Gateway:
         except Cut:
             await exchange.answer_error(Refused(200, INTERNAL_ERROR, _CUT))
         except ClientLeft:
-            # A legacy client that cancelled is still there; no answer is due, but its request must end.
+            # A legacy client that cancelled is still connected. It expects no answer, but its request must end.
             if not exchange.complete:
                 await exchange.stream(b"", last=True)
         except ClientGone:
@@ -132,7 +128,7 @@ class Gateway:
         except asyncio.CancelledError:
             raise
         except Exception as error:  # noqa: BLE001
-            # The last line: whatever it is, the client learns nothing of it and nothing was allowed by it.
+            # Fail closed on an unexpected error, and show no detail of it to the client.
             log_fault(log, "serving MCP", error)
             await exchange.answer_error(Refused(503, INTERNAL_ERROR, "The gateway failed.", headers=_LATER))
 
@@ -153,10 +149,10 @@ class Gateway:
             self._limits.leave(usage)
 
     def _count(self, exchange: Exchange, view: View, refused: Refused) -> None:
-        """Count a request of a live token that was refused before anything was decided, so that it leaves a trace."""
+        """Count a request of a live token that was refused before a decision, so that the audit log shows it."""
         if exchange.recorded or refused.status >= 500:
             return
-        # By address only: a client that calls itself something else each time is counted once.
+        # Count by address only, so that a client that varies its name gets one row.
         client = Client(exchange.client.ip)
         self._admissions.count_refused(view, refusal_reason(refused), client, exchange.request_id)
 
@@ -169,25 +165,25 @@ class Gateway:
             await self._mirror.serve(exchange, view, path.removeprefix("/mcp/"))
 
     def cancel_call(self, session_id: UUID, request_id: str | int) -> None:
-        """Another worker was told to cancel a request of a session, and does not have it."""
+        """Cancel a call of this worker, on behalf of another worker that received the cancellation."""
         self._sessions.cancel_local(session_id, request_id)
         self._running.cancel_by_handle(session_id, request_id)
 
     def forget_notes(self, session_id: UUID | None) -> None:
-        """Another worker changed what is noted of a session; ``None``: of nobody knows which."""
+        """Drop a session's cached notes, which another worker changed; ``None`` drops those of all sessions."""
         self._notes.forget(session_id)
 
     @property
     def has_approval_listeners(self) -> bool:
-        """Whether a client listens that would be told of one."""
+        """Whether a client listens for decided approvals."""
         return bool(self._approvals.completions)
 
     def announce_approval(self, approval_id: UUID, token_id: UUID) -> None:
-        """An approval was decided that a call with this token asked for."""
+        """Notify clients that an approval for a call with this token was decided."""
         self._approvals.completions.announce(approval_id, token_id)
 
     async def aclose(self) -> None:
-        """Close what is kept between requests: sessions with upstreams. Call it before the outbound client closes."""
+        """Close the sessions with upstreams. Call this before the outbound client closes."""
         await self._upstreams.aclose()
 
 

@@ -1,13 +1,11 @@
-"""Calls that a person has to approve: what an approval covers, how clients are asked to wait, and how they wait.
+"""Calls that need an approval: what an approval covers, what clients receive, and how they wait.
 
-An approval covers every byte that is forwarded, except what only traces a call or reports its progress. Those who
-decide see a call's name and arguments. Of a call that needs an approval, nothing else that its client could choose
-freely goes to the server.
+An approver sees a call's name and arguments. The approval covers everything that is forwarded, except tracing and
+progress fields. Nothing else that the client chooses freely goes to the server.
 
-From 2025-11-25 on a client may say that it can lead its user to an address. It is given the approval's address; the
-person who opens it may not be the one who decides. A modern client brings back what it was given, and its request then
-waits for the decision, without a connection to the database, as long as such a request can. All others are told in
-words.
+Since 2025-11-25, a client may support URL elicitation. It gets the URL of the approval; its user is not necessarily an
+approver. A modern client repeats its request with the state that it received. That request then waits for the decision
+without a database connection. All other clients get a text.
 """
 
 import asyncio
@@ -48,23 +46,23 @@ from app.outbound.mcp.connection import client_info
 EVENT_KEY = "io.scopegate/event"
 APPROVALS_KEY = "io.scopegate/approvals"
 Link = Callable[[UUID], str]
-"""Where an approval is decided: an address that tells nothing but its id."""
+"""Makes the URL on which an approval is decided. It contains nothing but the id."""
 _REASON_TEXTS = {
     "policy_denied": "Policy does not allow this call.",
     "policy_not_permitted": "No policy permits this call.",
     "policy_error": "A policy could not be evaluated for this call, so it is not allowed.",
-    "quota_exceeded": "A quota of such calls is used up for now. Policy does not allow another.",
-    "too_many_approvals": "So many approvals wait for a decision that no more are asked for: wait for some of them.",
-    "not_covered_by_approval": "This call needs an approval, which covers its name and arguments only. This request "
-    "carries more, or belongs to a call whose approval is used up. Begin the call again, without further members of "
-    "params.",
-    "approval_declined": "Its user declined to have this call approved, so it did not run.",
+    "quota_exceeded": "The quota for such calls is exhausted. Policy does not allow another call now.",
+    "too_many_approvals": "There are too many pending approvals. Wait until some of them are decided.",
+    "not_covered_by_approval": "This call needs an approval, which covers only its name and arguments. This request "
+    "contains more, or belongs to a call whose approval is already used. Start the call again, without other members "
+    "in params.",
+    "approval_declined": "The user declined the approval of this call, so it did not run.",
 }
 _STATE_NAMES = {ApprovalState.APPROVED: "approved", ApprovalState.DENIED: "denied"}
 
 
 def denial_text(denied: Denied, link: Link) -> str:
-    """What happened, why, and what can be done about it."""
+    """Say what happened, why, and what to do."""
     decision = denied.decision
     if isinstance(denied, ApprovalNeeded):
         lines = _approvals_text(denied, link)
@@ -75,7 +73,7 @@ def denial_text(denied: Denied, link: Link) -> str:
 
 
 def denial_result(denied: Denied, link: Link, *, modern: bool) -> dict[str, Any]:
-    """The same as a tool's result, so that the model can react."""
+    """Return a denial as a tool result, so that the model can react."""
     result: dict[str, Any] = {
         "content": [{"type": "text", "text": denial_text(denied, link)}],
         "isError": True,
@@ -87,14 +85,14 @@ def denial_result(denied: Denied, link: Link, *, modern: bool) -> dict[str, Any]
 
 
 def denial_error(denied: Denied, link: Link, *, modern: bool) -> Refused:
-    """The same as an error, where there is no result that could say it."""
+    """Return a denial as an error, for methods without a tool result."""
     refused = invalid_params(denial_text(denied, link), modern)
     refused.data = denial_meta(denied, link)
     return refused
 
 
 def denial_meta(denied: Denied, link: Link) -> dict[str, Any]:
-    """The same for programs."""
+    """Return the machine-readable part of a denial."""
     meta: dict[str, Any] = {EVENT_KEY: denial_event(denied)}
     if isinstance(denied, ApprovalNeeded):
         meta[APPROVALS_KEY] = [
@@ -110,14 +108,14 @@ def denial_meta(denied: Denied, link: Link) -> dict[str, Any]:
 
 
 def denial_event(denied: Denied) -> str:
-    """The id of the event, as the API knows it."""
+    """Return the id of the audit event as in the API."""
     return format_id(EVENT, denied.event_id)
 
 
 def approver_text(approval: NeededApproval) -> str:
-    """Who has to approve it and why, as one line."""
+    """Say in one line who must approve a call and why."""
     because = f" {' '.join(approval.reasons)}" if approval.reasons else ""
-    return f'Somebody of the group "{approval.group}" has to approve it.{because}'
+    return f'A member of the group "{approval.group}" must approve it.{because}'
 
 
 def _approvals_text(denied: ApprovalNeeded, link: Link) -> list[str]:
@@ -127,41 +125,41 @@ def _approvals_text(denied: ApprovalNeeded, link: Link) -> list[str]:
         return [
             "This call was not approved, and did not run.",
             *(_refused_text(each) for each in refused),
-            f"The same call is not asked about again before {until:%Y-%m-%d %H:%M:%S} UTC.",
+            f"You cannot request approval of the same call again before {until:%Y-%m-%d %H:%M:%S} UTC.",
         ]
     return [
         "This call needs an approval, and did not run.",
         *(_needed_text(each, link) for each in denied.approvals),
-        "Repeat the very same call when it is approved.",
+        "Repeat the same call when it is approved.",
     ]
 
 
 def _refused_text(approval: NeededApproval) -> str:
     because = f": {approval.decision_reason}" if approval.decision_reason else "."
-    return f'Somebody of the group "{approval.group}" said no{because}'
+    return f'A member of the group "{approval.group}" denied it{because}'
 
 
 def _needed_text(approval: NeededApproval, link: Link) -> str:
     if approval.state is ApprovalState.APPROVED:
         return f'The group "{approval.group}" has approved it.'
-    again = "The last approval ran out. " if approval.state is ApprovalState.ASKED_AGAIN else ""
-    return f"{again}{approver_text(approval)} They decide at {link(approval.id)}"
+    expired = "The last approval has expired. " if approval.state is ApprovalState.ASKED_AGAIN else ""
+    return f"{expired}{approver_text(approval)} They decide at {link(approval.id)}"
 
 
 class Completions:
-    """The streams of this worker, by token."""
+    """Notifications of decided approvals to the open streams of this worker, by token."""
 
     def __init__(self) -> None:
         self._streams: defaultdict[UUID, set[Exchange]] = defaultdict(set)
         self._tasks: set[asyncio.Task[None]] = set()
 
     def __bool__(self) -> bool:
-        """Whether anybody listens."""
+        """Whether a stream is subscribed."""
         return bool(self._streams)
 
     @contextmanager
     def subscribe(self, exchange: Exchange, token_id: UUID, *, supports_url: bool) -> Iterator[None]:
-        """Tell of the token's approvals on this stream, where its client said that it leads its user."""
+        """Send notifications of the token's approvals on this stream, if its client supports URL elicitation."""
         if not supports_url:
             yield
             return
@@ -174,7 +172,7 @@ class Completions:
                 del self._streams[token_id]
 
     def announce(self, approval_id: UUID, token_id: UUID) -> None:
-        """Tell whoever called with the token that the approval was decided, one way or the other."""
+        """Notify the token's streams that an approval was decided, either way."""
         message: strict_json.JsonObject = {
             "jsonrpc": "2.0",
             "method": "notifications/elicitation/complete",
@@ -189,39 +187,39 @@ class Completions:
 
 
 async def _send_event(exchange: Exchange, event: bytes) -> None:
-    # The stream may end, or its client leave, before its turn comes.
+    # The stream may end, or its client disconnect, before this task runs.
     with suppress(RuntimeError, OSError):
         await exchange.stream(event)
 
 
 WAIT_SECONDS = 25.0
-"""For a decision: common clients and proxies give up an answer of which nothing comes after 30."""
+"""How long a request waits for a decision: common clients and proxies time out after 30 s without data."""
 MAX_WAITS = 6
-"""Of one call: clients give up one that is answered ten times with a question, and its server may ask some too."""
+"""Per call. Clients abort a call after ten input requests, and its server may send some too."""
 URL_ELICITATION_SINCE = "2025-11-25"
-"""The first version in which a client can be led to an address."""
+"""The first protocol version with URL elicitation."""
 MAX_STATE = 4096
 _WAITING = frozenset({ApprovalState.ASKED, ApprovalState.ASKED_AGAIN, ApprovalState.PENDING})
 
 
 @dataclass(frozen=True, slots=True)
 class ResumedRequest:
-    """What a client brings back that was asked to wait for these approvals. ``waits``: how often it has waited."""
+    """The state of a request that a client repeats to wait for approvals. ``waits``: how often it has waited."""
 
     approvals: frozenset[UUID]
     waits: int
     action: str
-    """What its user did when asked: ``accept``, ``decline`` or ``cancel``."""
+    """The user's response: ``accept``, ``decline`` or ``cancel``."""
 
     @property
     def refusal(self) -> str | None:
-        """Why the request is not to run, approved or not: its own user does not want it to."""
+        """The reason code when the user declined; then the call must not run, even if approved."""
         return "approval_declined" if self.action == "decline" else None
 
 
 @dataclass(frozen=True, slots=True)
 class Approvals:
-    """Asks clients and has them wait."""
+    """Answers for calls that need an approval, and the wait for a decision."""
 
     sealer: SessionSealer
     news: ApprovalNews
@@ -230,13 +228,14 @@ class Approvals:
     completions: Completions = field(default_factory=Completions)
 
     def link(self, id: UUID) -> str:
-        """Where an approval is decided."""
+        """Return the URL on which an approval is decided."""
         return f"{self.public_url}/console/approvals/{format_id(APPROVAL, id)}"
 
     async def resume(self, exchange: Exchange, message: Message, view: View) -> ResumedRequest | None:
-        """Let a request that comes back wait for its approvals: until they are decided, or it has waited long enough.
+        """Let a repeated request wait for its approvals, at most ``WAIT_SECONDS``.
 
-        What its client was asked is taken out of it, as the server never sees any of that. Raises ``ClientLeft``.
+        Removes the gateway's own state and input responses from the request, because the server must not see them.
+        Raises ``ClientLeft``.
         """
         resumed = self._take_state(exchange, message, view)
         if resumed is not None and resumed.action == "accept":
@@ -284,9 +283,9 @@ class Approvals:
         *,
         supports_url: bool,
     ) -> None:
-        """Say what is needed, or why it is denied. Raises ``Refused``.
+        """Answer a denied call, or one that needs approvals. Raises ``Refused``.
 
-        ``leads``: a legacy client said, when it began its session, that it leads its user to addresses.
+        ``supports_url``: a legacy client declared URL elicitation when it initialized its session.
         """
         if isinstance(denied, ApprovalNeeded) and (resumed is None or resumed.action == "accept"):
             pending = _pending_approvals(denied)
@@ -307,7 +306,7 @@ class Approvals:
                     await exchange.answer(200, result_body(message.id, result))
                     return
         if message.method != "tools/call" or "task" in message.params:
-            # Who waits for a task takes no result of the tool.
+            # A client that asked for a task accepts no tool result.
             raise denial_error(denied, self.link, modern=message.modern)
         result = denial_result(denied, self.link, modern=message.modern)
         await exchange.answer(200, result_body(message.id, result))
@@ -320,9 +319,9 @@ class Approvals:
         approvals: list[NeededApproval],
         resumed: ResumedRequest | None,
     ) -> dict[str, Any] | None:
-        """What has a modern client ask its user, once for each approval, and come again; ``None``: often enough."""
+        """Return the input requests for a modern client, one for each new approval; ``None`` after ``MAX_WAITS``."""
         before = frozenset() if resumed is None else resumed.approvals
-        questions = {
+        requests = {
             format_id(APPROVAL, each.id): {
                 "method": "elicitation/create",
                 "params": {
@@ -343,8 +342,8 @@ class Approvals:
             "requestState": sealed,
             "_meta": denial_meta(denied, self.link),
         }
-        if questions:
-            result["inputRequests"] = questions
+        if requests:
+            result["inputRequests"] = requests
         return result
 
     def _seal(self, exchange: Exchange, message: Message, view: View, waits: int, ids: Iterable[UUID]) -> str:
@@ -366,7 +365,7 @@ class Approvals:
 
 
 def _pending_approvals(denied: ApprovalNeeded) -> list[NeededApproval]:
-    """The approvals that may come yet; none when one of those that are needed will not."""
+    """Return the approvals that may still be granted; none when one of them was denied."""
     if any(each.state is ApprovalState.DENIED for each in denied.approvals):
         return []
     return [each for each in denied.approvals if each.state in _WAITING]
@@ -379,14 +378,14 @@ def _elicitation_text(approval: NeededApproval, denied: Denied) -> str:
 
 
 def _user_action(responses: Any) -> str:
-    """What the user did, at its worst. Nothing is said where nothing was asked: the client has come to wait."""
+    """Return the most negative response of the user. Without responses, the client only waits."""
     given = responses.values() if isinstance(responses, dict) else ()
     actions = [each.get("action") for each in given if isinstance(each, dict)]
     return next((action for action in ("decline", "cancel") if action in actions), "accept")
 
 
 def _purpose(exchange: Exchange, message: Message) -> bytes:
-    """What a sealed state is for; never what a server's own is for."""
+    """Return the purpose that a state is sealed with. It differs from that of a server's own state."""
     name = message.params.get("uri" if message.method == "resources/read" else "name")
     what = name if isinstance(name, str) else None
     return strict_json.dumps(["approval", exchange.path.rstrip("/"), message.method, what])
@@ -407,10 +406,10 @@ LOG_LEVELS = ("debug", "info", "notice", "warning", "error", "critical", "alert"
 
 
 def exceeds_approval(message: Message, before: Round) -> bool:
-    """Whether a request carries what an approval of it would not cover.
+    """Whether a request contains something that its approval would not cover.
 
-    The next round of an approved call, proven by its state, brings answers that belong to that call. A state of another
-    place is refused as such.
+    The next round of an approved call, proven by its state, may contain input responses. A state from elsewhere is
+    refused later, with its own error.
     """
     known = _MEMBERS.get(message.method)
     if known is None:
@@ -428,7 +427,7 @@ def exceeds_approval(message: Message, before: Round) -> bool:
 
 
 def covered_meta(meta: Any) -> dict[str, Any]:
-    """What is kept of the free part of ``_meta``."""
+    """Return the fields of ``_meta`` that an approved call may forward."""
     if not isinstance(meta, dict):
         return {}
     checks = {"progressToken": _is_label, "traceparent": is_trace_parent, "tracestate": is_trace_state}
@@ -436,7 +435,7 @@ def covered_meta(meta: Any) -> dict[str, Any]:
 
 
 def covered_body(message: Message) -> dict[str, Any]:
-    """The message as it is forwarded of a call that took an approval."""
+    """Return the message to forward for an approved call."""
     meta = message.params.get("_meta")
     kept = covered_meta(meta)
     if message.modern and isinstance(meta, dict):
@@ -453,12 +452,12 @@ def covered_body(message: Message) -> dict[str, Any]:
 
 
 def is_trace_parent(value: object) -> bool:
-    """Whether it is a ``traceparent`` of W3C Trace Context."""
+    """Whether a value is a ``traceparent`` of W3C Trace Context."""
     return isinstance(value, str) and _TRACE_PARENT.fullmatch(value) is not None
 
 
 def is_trace_state(value: object) -> bool:
-    """Whether it is a ``tracestate`` of W3C Trace Context."""
+    """Whether a value is a ``tracestate`` of W3C Trace Context."""
     return (
         isinstance(value, str)
         and len(value) <= _MAX_TRACE_STATE

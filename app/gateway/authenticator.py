@@ -1,4 +1,4 @@
-"""Who is calling: the bearer token, and the one answer for every token that opens nothing."""
+"""Bearer token authentication at the gateway. Every invalid token gets the same answer."""
 
 from dataclasses import dataclass, field, replace
 from typing import NoReturn
@@ -10,38 +10,38 @@ from app.gateway.wire.exchange import Exchange, with_db_budget
 from app.gateway.wire.refusals import INVALID_REQUEST, RETRY_SOON, Refused
 from app.http.service_address import WRONG_HOST, ServiceAddress
 
-# These last for ever, so there is no newer state to look for.
+# Permanent states, for which reading again is pointless.
 _FINAL = frozenset({"token_revoked", "identity_offboarded"})
 MAX_PARSED = 10_000
 MAX_PARSED_BYTES = 128
-"""A token with its scheme is shorter; blanks before it may make a header as long as anybody likes."""
+"""Only shorter headers are cached. A token with its scheme fits, but a client may pad the header with blanks."""
 _CHALLENGE = 'Bearer realm="scopegate"'
 
-# Advertise no authorization server: clients that find one start a sign-in which they cannot finish, and never show
-# what is wrong with the token.
+# Advertise no authorization server: clients would start a sign-in that cannot succeed, instead of showing what is
+# wrong with the token.
 _INVALID_TOKEN = f'{_CHALLENGE}, error="invalid_token", error_description="{TOKEN_NEEDED}"'
 
 
 @dataclass(frozen=True, slots=True)
 class Authenticator:
-    """The checks that come before any message is read."""
+    """Checks of host, origin and token, before a message is read."""
 
     snapshots: Snapshots
     admissions: Admissions
     address: ServiceAddress
     _parsed: dict[bytes, Credential] = field(default_factory=dict, repr=False)
-    """Authorization headers that opened a token lately, so that they are not parsed again."""
+    """Parsed Authorization headers of valid tokens."""
 
     def check_origin(self, exchange: Exchange) -> None:
-        """Refuse what a browser was tricked into sending (DNS rebinding). Raises ``Refused`` (400, 403)."""
+        """Refuse requests of other sites through a browser (DNS rebinding). Raises ``Refused`` (400, 403)."""
         if b"host" in exchange.duplicated or not self.address.has_host(exchange.headers.get(b"host")):
             raise Refused(400, INVALID_REQUEST, WRONG_HOST)
         origin = exchange.header(b"origin")
         if origin is not None and (b"origin" in exchange.duplicated or origin not in self.address.origins):
-            raise Refused(403, INVALID_REQUEST, "Requests from this Origin are not taken.")
+            raise Refused(403, INVALID_REQUEST, "Requests from this Origin are not accepted.")
 
     async def authenticate(self, exchange: Exchange) -> View:
-        """The view of the caller's live token. Raises ``Refused`` (400, 401, 429), ``StoreUnavailable``."""
+        """Return the view of the caller's live token. Raises ``Refused`` (400, 401, 429), ``StoreUnavailable``."""
         # mutation: bearer_read
         raw = exchange.headers.get(b"authorization", b"")
         known = self._parsed.get(raw)
@@ -58,12 +58,12 @@ class Authenticator:
         if known is None and len(raw) <= MAX_PARSED_BYTES:
             if len(self._parsed) >= MAX_PARSED:
                 self._parsed.clear()
-            # Under the id that the snapshot itself has: the same object is found without being compared.
+            # Reuse the id object of the snapshot, so that dict lookups compare by identity.
             self._parsed[raw] = replace(credential, id=view.token.id)
         stopped = liveness(view.token, self.snapshots.now(), exchange.address)
         if stopped is not None:
             if stopped not in _FINAL:
-                # It may have been woken meanwhile, and waking is announced to nobody.
+                # The identity may be active again, and reactivation sends no notification.
                 view = await self.refresh(exchange, view)
                 stopped = liveness(view.token, self.snapshots.now(), exchange.address)
             if stopped is not None:
@@ -71,9 +71,9 @@ class Authenticator:
         return view
 
     async def refresh(self, exchange: Exchange, view: View, slug: str | None = None) -> View:
-        """The view anew, a server that is asked for by its slug included.
+        """Read the view again, including the server with this slug.
 
-        Raises ``Refused`` (401) when the secret opens nothing any more.
+        Raises ``Refused`` (401) when the secret is no longer valid.
         """
         server = None if slug is None else view.servers.get(slug)
         about = () if server is None else (server.id,)

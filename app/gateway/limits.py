@@ -1,7 +1,7 @@
-"""Limits of one token, and of one identity with all of its tokens: requests, streams and time.
+"""Limits for a token, and for an identity with all its tokens: rate, concurrent requests, streams and time.
 
-Kept in memory: a store that is asked about every request would be the first thing that a flood brings down. Refused
-requests are counted in the audit log, not recorded each, and take nothing of what is allowed.
+The state is in memory, because a flood of requests would overload a database first. Refused requests do not count
+against a limit; the audit log counts them without a row for each.
 """
 
 from collections import Counter
@@ -26,17 +26,17 @@ _FORGET_AT = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Allowance:
-    """0 is no limit."""
+    """Maximum numbers; 0 means no limit."""
 
     calls: int = 0
-    """Requests in a minute: so many at once, and from then on as they come free again."""
+    """Requests per minute, which is also the burst."""
     concurrent: int = 0
-    """Requests that are being served, streams included."""
+    """Concurrent requests, including streams."""
     streams: int = 0
-    """Streams that stay open."""
+    """Open streams."""
 
     def share(self, workers: int) -> "Allowance":
-        """What one of so many workers allows."""
+        """Return the share of one worker."""
         parts = (
             max(1, limit // workers) if limit else 0 for limit in (self.calls, self.concurrent, self.streams)
         )
@@ -44,7 +44,7 @@ class Allowance:
 
 
 class _IdentityUsage:
-    """What an identity uses with all of its tokens. ``free_at`` is when all the calls that it made are free again."""
+    """Usage of an identity with all its tokens. At ``free_at``, the whole burst is available again."""
 
     __slots__ = ("free_at", "open")
 
@@ -53,12 +53,12 @@ class _IdentityUsage:
         self.open = 0
 
     def is_idle(self, now: float) -> bool:
-        """As good as somebody who was never here."""
+        """Whether nothing is in use, so that the entry can be dropped."""
         return not self.open and self.free_at <= now
 
 
 class Usage(_IdentityUsage):
-    """What a token uses, and its identity with it."""
+    """Usage of a token, with that of its identity in ``shared``."""
 
     __slots__ = ("shared",)
 
@@ -68,7 +68,7 @@ class Usage(_IdentityUsage):
 
 
 class CallLimits:
-    """Asked about every request of a live token."""
+    """Rate and concurrency limits for requests of live tokens."""
 
     def __init__(self, admissions: Admissions, per_token: Allowance, per_identity: Allowance) -> None:
         self._admissions = admissions
@@ -95,14 +95,14 @@ class CallLimits:
         return usage
 
     def charge(self, token: Token, calls: int) -> None:
-        """Count what a request under way made us ask of servers: it comes off what may be asked next."""
+        """Count requests to servers that a running request caused; they delay the next ones."""
         usage = self._usages[token.id.int]
         usage.free_at += calls * self._interval
         usage.shared.free_at += calls * self._shared_interval
 
     @staticmethod
     def leave(usage: Usage) -> None:
-        """The request is over."""
+        """End a request."""
         usage.open -= 1
         usage.shared.open -= 1
 
@@ -116,7 +116,7 @@ class CallLimits:
         return usage
 
     def _forget(self, now: float) -> None:
-        """Those who were not seen lately; of identities, those whose tokens all are."""
+        """Drop idle tokens, and idle identities without an active token."""
         self._usages = {key: usage for key, usage in self._usages.items() if not usage.is_idle(now)}
         kept = {id(usage.shared) for usage in self._usages.values()}
         self._shared = {
@@ -132,7 +132,7 @@ class CallLimits:
         if wait <= 0:
             wait, whose = usage.shared.free_at - now - self._shared_burst, "The identity of this token"
         seconds = max(1, ceil(wait))
-        text = f"{whose} has made as many requests as it may in a minute. Try again in {seconds} s."
+        text = f"{whose} has reached its rate limit. Try again in {seconds} s."
         return Refused(429, INVALID_REQUEST, text, headers=((b"retry-after", str(seconds).encode()),))
 
     def _too_many(self, exchange: Exchange, view: View, usage: Usage) -> Refused:
@@ -140,18 +140,18 @@ class CallLimits:
             view, "too_many_concurrent_requests", exchange.client, exchange.request_id
         )
         whose = "This token" if usage.open >= self._max_concurrent else "The identity of this token"
-        text = f"{whose} has as many requests under way as it may. Wait for one to end."
+        text = f"{whose} has too many concurrent requests. Wait for one to end."
         return Refused(429, INVALID_REQUEST, text, headers=RETRY_SOON)
 
 
 def _rate_parameters(allowed: Allowance) -> tuple[float, float, float]:
-    """Seconds after which one call is free again, how far ahead calls may be used up, and how many at once."""
+    """Return the seconds per call, the seconds of burst, and the maximum of concurrent requests."""
     each = WINDOW_S / allowed.calls if allowed.calls else 0.0
     return each, WINDOW_S - each, allowed.concurrent or inf
 
 
 class OpenStreams:
-    """Counts them in this worker."""
+    """The open streams of this worker, by token and identity."""
 
     def __init__(self, admissions: Admissions, per_token: Allowance, per_identity: Allowance) -> None:
         self._admissions = admissions
@@ -160,7 +160,7 @@ class OpenStreams:
         self._open: Counter[UUID] = Counter()
 
     def open(self, exchange: Exchange, view: View) -> None:
-        """Hold one until ``close``. Raises ``Refused`` (429) when there are too many; do so before it is decided."""
+        """Count a stream until ``close``. Call this before the decision. Raises ``Refused`` (429)."""
         token = view.token
         full = bool(self._per_token) and self._open[token.id] >= self._per_token
         if full or (self._per_identity and self._open[token.identity.id] >= self._per_identity):
@@ -174,7 +174,7 @@ class OpenStreams:
         self._open[token.identity.id] += 1
 
     def close(self, view: View) -> None:
-        """Let one go."""
+        """End a stream."""
         for id in (view.token.id, view.token.identity.id):
             self._open[id] -= 1
             if not self._open[id]:
@@ -182,7 +182,7 @@ class OpenStreams:
 
     @contextmanager
     def hold(self, exchange: Exchange, view: View) -> Iterator[None]:
-        """Hold one around a block. Raises as ``open`` does."""
+        """Count a stream for the duration of a block. Raises ``Refused`` (429)."""
         self.open(exchange, view)
         try:
             yield
@@ -197,15 +197,15 @@ _LISTEN = Timeouts(first_byte=_OPENING_S, idle=None, total=86_400.0)
 
 @dataclass(frozen=True, slots=True)
 class CallTimes:
-    """Comments and other signs of life end a silence; nothing prolongs the total."""
+    """Timeouts of upstream requests. Any bytes, such as comments, reset ``idle``; nothing extends ``total``."""
 
     call: Timeouts = _CALL
     listen: Timeouts = _LISTEN
-    """A stream that waits for what the upstream may tell is silent by nature."""
+    """For listening streams, which may be silent, so they have no ``idle``."""
 
     @classmethod
     def from_settings(cls, silence: timedelta, call: timedelta, stream: timedelta) -> Self:
-        """From the settings."""
+        """Make the timeouts from the settings."""
         quiet = silence.total_seconds()
         return cls(
             Timeouts(first_byte=quiet, idle=quiet, total=call.total_seconds()),

@@ -1,7 +1,6 @@
-"""Decide, admit, forward, record: the only way from a request to an upstream.
+"""The pipeline of every request to an upstream: decide, admit, forward, record.
 
-Nothing is forwarded without an admission, nothing on an admission older than a second, and every admitted call
-gets an outcome.
+Nothing is forwarded without an admission, or on one older than a second. Every admitted call gets an outcome.
 """
 
 import asyncio
@@ -47,16 +46,16 @@ from app.lib.clock import boot_time
 from app.outbound.http import ForbiddenUrl, NotForwarded, UpstreamError
 
 MAX_ROUNDS = 4
-"""The first decision and three more on fresh views."""
+"""The first decision and three retries on newer views."""
 ADMISSION_SECONDS = 1.0
-"""How old an admission may be when the first byte goes upstream, from the moment its statement was sent."""
+"""Maximum age of an admission when the first byte goes upstream, counted from when its statement was sent."""
 CONFIRMED_SECONDS = 2.0
-"""How long ago a call may have been confirmed to be allowed still when it sends a further request: as long as a stream
-may outlive its right."""
+"""Maximum age of the last confirmation of a running call when it sends another request. This equals the time that a
+stream may outlive its access."""
 
 
 class ClientWork:
-    """Work for a client, which ends when the client leaves."""
+    """Work for a client, canceled when the client disconnects."""
 
     __slots__ = ("client_left", "is_running", "leave_outcome", "task", "withdrawn")
 
@@ -66,15 +65,15 @@ class ClientWork:
         self.client_left = False
         self.leave_outcome = "cancelled"
         self.withdrawn = False
-        """The client took its request back; it may be answered yet, by a server that was done or did not listen."""
+        """The client canceled the request. The server may still answer it."""
 
     def leave(self) -> None:
-        """The client cancelled by going away."""
+        """Cancel the work because the client disconnected."""
         self.client_left = True
         self._stop()
 
     def suspend(self) -> None:
-        """The client went away from a stream that it can take up again: how the call ends is not known yet."""
+        """Stop because the client left a stream that it can resume. The outcome is not known yet."""
         self.leave_outcome = "unknown"
         self.leave()
 
@@ -84,10 +83,10 @@ class ClientWork:
 
 
 class InFlightCall(ClientWork):
-    """One admitted request under way: what it may use, what may end it, and whether it may still start.
+    """An admitted request that is running.
 
-    Forward it inside ``async with``, and set its ``outcome``. Leaving the block records the outcome, ends the watch on
-    the call, and turns errors into answers.
+    Forward it inside ``async with``, and set its ``outcome``. Leaving the block records the outcome, stops watching the
+    call, and converts errors to answers.
     """
 
     __slots__ = (
@@ -127,27 +126,27 @@ class InFlightCall(ClientWork):
         """Where to forward, where the request is about a server."""
         self.names = names
         self.approved = approved
-        """It took an approval with it, which is good for this call alone."""
+        """The call consumed an approval, which covers only this call."""
         self.admitted_at = -inf
         self.was_cut = False
         self.outcome = "error"
-        """Success or error."""
+        """``success`` or ``error``."""
         self.undelivered = False
-        """Nothing was sent, so the request is decided again."""
+        """Nothing was sent, so the request can be decided again."""
 
     def cut(self) -> None:
-        """Access was withdrawn: end both legs, or keep the call from starting."""
+        """Stop the call because access was withdrawn: close both connections, or prevent the start."""
         self.was_cut = True
         self._stop()
 
     def may_start(self) -> bool:
-        """Asked when the upstream connection is ready and nothing was written yet."""
+        """Whether to send, checked when the upstream connection is ready and before anything is written."""
         return not self.was_cut and is_fresh(self.admitted_at)
 
     def may_continue(self) -> bool:
-        """Asked, in the same way, before each request that follows a first one under the same admission.
+        """Whether to send another request under the same admission, checked like ``may_start``.
 
-        A process that stood still cannot have been told of a withdrawal, so not having been cut is not enough.
+        ``was_cut`` is not enough: a process that was frozen has missed notifications of withdrawn access.
         """
         known_at = max(self.admitted_at, self._pipeline.in_flight.confirmed_at(self.id))
         return not self.was_cut and boot_time() - known_at <= CONFIRMED_SECONDS
@@ -182,7 +181,7 @@ class InFlightCall(ClientWork):
             self._pipeline.in_flight.leave(self.id)
 
     def _fail(self, error: BaseException) -> Exception | None:
-        """Set the outcome; what to raise in the place of the error, if anything."""
+        """Set the outcome for an error, and return the exception to raise instead of it, if any."""
         self.outcome = "error"
         if isinstance(error, NotForwarded):
             self.undelivered, self.outcome = True, "not_forwarded"
@@ -201,9 +200,9 @@ class InFlightCall(ClientWork):
 
 
 class FreshCall:
-    """A request that rides on its session's admission, decided on a view that was read after it came.
+    """A request under its session's admission, decided on a view that was read after the request arrived.
 
-    It is good for as long as an admission would be, and has no row of its own.
+    It has no row of its own, and expires like an admission.
     """
 
     __slots__ = ("_read_at", "outcome", "server", "target", "undelivered", "view")
@@ -217,7 +216,7 @@ class FreshCall:
         self.undelivered = False
 
     def may_start(self) -> bool:
-        """Asked when the upstream connection is ready and nothing was written yet."""
+        """Whether to send, checked when the upstream connection is ready and before anything is written."""
         return is_fresh(self._read_at)
 
     async def __aenter__(self) -> Self:
@@ -234,12 +233,12 @@ class FreshCall:
 
 
 def is_fresh(known_at: float) -> bool:
-    """Whether something may be sent on what the database said then (``boot_time``)."""
+    """Whether a request may be sent on data that the database returned at this ``boot_time``."""
     return boot_time() - known_at <= ADMISSION_SECONDS
 
 
 class Denied(Exception):
-    """The deny is on record as the event ``event_id``; each endpoint answers it in its own words."""
+    """The request was denied, and the audit event ``event_id`` is durable."""
 
     def __init__(self, view: View, decision: Decision, event_id: UUID) -> None:
         super().__init__(decision.reason_code)
@@ -249,7 +248,7 @@ class Denied(Exception):
 
 
 class ApprovalNeeded(Denied):
-    """It is on record that the call needs these approvals, some of which are not there."""
+    """The call needs these approvals and lacks some of them; the audit event is durable."""
 
     def __init__(
         self, view: View, decision: Decision, event_id: UUID, approvals: tuple[NeededApproval, ...]
@@ -259,46 +258,46 @@ class ApprovalNeeded(Denied):
 
 
 class NoCredential(Refused):
-    """The call is allowed, and there is no credential to send it with."""
+    """The call is allowed, but there is no upstream credential for it."""
 
 
 class Cut(Exception):
-    """The call was ended because access was withdrawn while it ran, or could not be confirmed any more."""
+    """The call was ended because its access was withdrawn, or could not be confirmed."""
 
 
 class ClientLeft(Exception):
-    """The client ended the call by leaving."""
+    """The client ended the call by disconnecting."""
 
 
 Check = Callable[[Server, UpstreamTarget], None]
-"""Refuses, between decision and admission, what this upstream cannot take. Only a caller with access learns of it."""
+"""Refuses a request that the upstream cannot handle. It runs after the decision, so only callers with access see it."""
 
 
 @dataclass(slots=True)
 class GatewayRequest:
-    """A client's request on its way through the pipeline: what it asks, and what goes on record with it.
+    """A client's request in the pipeline: the access it needs, and what the audit log records.
 
-    Made for each request; a frozen class would take three times as long to make.
+    Not frozen, because a frozen dataclass takes three times as long to create.
     """
 
     exchange: Exchange
     view: View
-    """The newest that it was decided on."""
+    """The newest view that the request was decided on."""
     access: AccessCheck
     method: str
     check: Check | None = None
     client: Client | None = None
     additional: object = None
-    """What is asked of a prompt in addition to its name, which policies do not read: bound and kept with the rest."""
+    """The arguments of a prompt, which policies do not read. Approvals cover them, and the audit log records them."""
     reason: str | None = None
-    """Why the caller wants it, for those who are asked to approve it."""
+    """The caller's reason, shown to approvers."""
     continues: UUID | None = None
-    """The call of which this is the next round, where that is proven: approvals that it had go over to this one."""
+    """The previous round of this call, if proven. Its approvals apply to this round."""
     bound: object = None
-    """What an approval covers in addition to name and arguments: JSON."""
+    """JSON that an approval covers in addition to name and arguments."""
 
     def record(self, server: Server | None, decision: Decision) -> Call:
-        """The row of the audit log, under an id of its own."""
+        """Make the row of the audit log, with a new id."""
         exchange, access, arguments = self.exchange, self.access, self.access.arguments
         trace = exchange.headers.get(b"traceparent")
         id, request_id = exchange.name_call()
@@ -324,7 +323,7 @@ class GatewayRequest:
 
 @dataclass(frozen=True, slots=True)
 class Pipeline:
-    """Decides and admits requests; the endpoints forward them."""
+    """The services that decide and admit requests. The endpoints forward them."""
 
     snapshots: Snapshots
     admissions: Admissions
@@ -334,7 +333,7 @@ class Pipeline:
     decisions: DecisionCache = field(default_factory=DecisionCache)
 
     def admitted(self, request: GatewayRequest) -> "AdmittedCalls":
-        """The request's call, admitted, and again where nothing of it was sent::
+        """Yield the admitted call, and again after a newer decision where nothing was sent::
 
             async for call in pipeline.admitted(request):
                 async with call:
@@ -345,32 +344,32 @@ class Pipeline:
         return AdmittedCalls(self, request)
 
     def decide_fresh(self, request: GatewayRequest) -> "FreshCalls":
-        """The same for what rides on its session's admission: no row, unless it is denied."""
+        """Yield the call of a request under its session's admission. Only a denial writes a row."""
         return FreshCalls(self, request)
 
     async def target(self, server: Server, token: Token) -> UpstreamTarget:
-        """Where the server's calls with this token go, and as whom. Raises ``NoCredential``, ``StoreUnavailable``."""
+        """Return the URL and credential for calls to a server. Raises ``NoCredential``, ``StoreUnavailable``."""
         try:
             return await self.snapshots.target(server, token)
         except UnsealingFault:
             raise NoCredential(
-                502, INTERNAL_ERROR, "The stored credential of this server cannot be opened."
+                502, INTERNAL_ERROR, "The stored credential of this server cannot be decrypted."
             ) from None
         except CredentialUnavailable as fault:
-            text = "The gateway cannot get the access token that this server wants."
+            text = "The gateway cannot get the access token that this server requires."
             if fault.passing:
                 raise NoCredential(
                     503, INTERNAL_ERROR, f"{text} Try again shortly.", headers=RETRY_SOON
                 ) from None
             raise NoCredential(
-                502, INTERNAL_ERROR, f"{text} Its administrator has to correct this."
+                502, INTERNAL_ERROR, f"{text} An administrator must correct the credential."
             ) from None
 
 
 class AdmittedCalls:
-    """The rounds of one request. Each ends with an admitted call, or with newer access rules for the next.
+    """The rounds of a request. Each round yields an admitted call, or reads newer access data for the next.
 
-    Not a generator: one that is left early ends later, in a task of its own.
+    Not a generator, because a generator that is left early is closed later, in another task.
     """
 
     __slots__ = ("_call", "_pipeline", "_request", "_rounds")
@@ -398,7 +397,7 @@ class AdmittedCalls:
         raise undecided()
 
     async def _round(self) -> InFlightCall | None:
-        """Decide and admit once; ``None`` when the rules have changed."""
+        """Decide and admit once; ``None`` when the access data has changed."""
         pipeline, request = self._pipeline, self._request
         access, view, at = request.access, request.view, pipeline.snapshots.now()
         if access.is_listing:
@@ -445,12 +444,12 @@ class AdmittedCalls:
             raise Denied(request.view, record.decision, record.id)
 
     async def _admit(self, record: Call, call: InFlightCall) -> bool:
-        """Whether the call is admitted now. Raises ``Denied`` when it is on record that it may not run."""
+        """Write the admission; false when the access data has changed. Raises ``Denied``."""
         exchange = self._request.exchange
         try:
             verdict = await with_db_budget(exchange, self._pipeline.admissions.admit(record))
         except (asyncio.CancelledError, DatabaseBudgetExceeded):
-            # The row may be durable all the same, and nothing was sent on it.
+            # The row may be durable, but nothing was sent.
             self._pipeline.admissions.finish(call.id, "not_forwarded", 0)
             raise
         exchange.recorded = True
@@ -464,7 +463,7 @@ class AdmittedCalls:
         return True
 
     async def _refresh(self) -> None:
-        """Read the view anew. Raises ``Refused`` when it is the session that has ended."""
+        """Read the view again. Raises ``Refused`` when the session has ended."""
         request, pipeline = self._request, self._pipeline
         session_id = request.access.session_id
         if session_id is not None and await with_db_budget(
@@ -477,9 +476,9 @@ class AdmittedCalls:
 
 
 class FreshCalls:
-    """The rounds of a request without a row. One that is denied goes through ``AdmittedCalls``, to be on record.
+    """The rounds of a request without a row. A denied request goes through ``AdmittedCalls``, which records it.
 
-    With no admission to find a stale view out, the view must be one that was read after the request came.
+    No admission detects a stale view here, so the view must have been read after the request arrived.
     """
 
     __slots__ = ("_admitted", "_call", "_pipeline", "_request", "_rounds")
@@ -512,51 +511,51 @@ class FreshCalls:
         target = await pipeline.target(server, view.token)
         if request.check is not None:
             request.check(server, target)
-        # From here on a refusal is the server's own.
+        # From here on, only the server can refuse the request.
         request.exchange.recorded = True
         self._call = FreshCall(view, server, target, read_at)
         return self._call
 
 
 def undecided() -> Refused:
-    """The answer when no decision stayed true long enough to be used."""
+    """Return the answer when access data changed in every round."""
     text = "Access rules are changing too fast to decide. Try again."
     return Refused(503, INTERNAL_ERROR, text, headers=RETRY_SOON)
 
 
 def refuse_upstream_error(error: UpstreamError | ForbiddenUrl) -> Refused:
-    """The answer to a request whose upstream leg failed; nothing of the failure's text is shown."""
+    """Return the answer to a failed upstream request, without the text of the failure."""
     if isinstance(error, ForbiddenUrl):
-        # The server was registered with an address that may not be reached (any more).
-        return bad_upstream("The address of this server may not be reached.")
+        # The rules for addresses may have changed since the server was registered.
+        return bad_upstream("The gateway is not allowed to connect to the address of this server.")
     if error.kind == "timeout":
         return Refused(504, INTERNAL_ERROR, "The server behind the gateway took too long.")
     if error.kind == "busy":
         return Refused(503, INTERNAL_ERROR, "The server behind the gateway is busy.", headers=RETRY_SOON)
     if error.kind == "unavailable":
-        text = "The server behind the gateway does not answer at present; the call was not sent. Try again later."
+        text = "The server behind the gateway does not answer. The call was not sent. Try again later."
         after = str(error.retry_after_s).encode()
         return Refused(503, INTERNAL_ERROR, text, headers=((b"retry-after", after),))
     if error.kind == "too_large":
         return bad_upstream("The answer of the server behind the gateway is too large.")
-    return bad_upstream("The server behind the gateway cannot be reached or broke off.")
+    return bad_upstream("The server behind the gateway cannot be reached, or closed the connection.")
 
 
 HIDDEN_REASONS = frozenset({"tool_unknown", "tool_quarantined", "outside_scope", "no_grant"})
 
 
 def reaches(view: View, slug: str, at: float, address: Address | None, part: Part | None = None) -> bool:
-    """Whether the server as a whole, or a part of it, is in the token's reach, so that its existence may show."""
-    question = AccessRequest(view.token, view.servers.get(slug), None, None, address, part)
-    return decide(question, view.context, at).effect is not Effect.DENY
+    """Whether a server, or a part of it, is in the token's reach, so that the caller may know that it exists."""
+    request = AccessRequest(view.token, view.servers.get(slug), None, None, address, part)
+    return decide(request, view.context, at).effect is not Effect.DENY
 
 
 async def record_unknown_version(
     pipeline: Pipeline, exchange: Exchange, view: View, slug: str | None
 ) -> View:
-    """Record a protocol version that no server speaks, as a denied call, on both endpoints.
+    """Record an unknown protocol version as a denied call.
 
-    Returns the view that it was decided on. Raises ``Refused``, ``StoreUnavailable``.
+    Returns the view of the decision. Raises ``Refused``, ``StoreUnavailable``.
     """
     access = AccessCheck("mcp.negotiate", slug, exchange.address, refused="version_unsupported")
     request = GatewayRequest(exchange, view, access, exchange.method)

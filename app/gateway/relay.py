@@ -1,4 +1,4 @@
-"""An upstream's event stream on its way to the client, event by event, and a watch on the client meanwhile."""
+"""Relaying of an upstream's event stream to the client, and detection of clients that disconnect."""
 
 import asyncio
 import contextlib
@@ -16,39 +16,39 @@ from app.lib.sse import SseEvent, SseLimitError, SseParser, encode_event, replac
 from app.outbound.http import OutboundResponse, UpstreamError
 
 WATCH_AFTER = 0.05
-"""Seconds before the client is watched: most calls are over by then and need no second task."""
+"""Seconds before a task watches the client. Most calls end before that and need no task."""
 FIRST_COMMENT, NEXT_COMMENT = 5.0, 15.0
 DRAIN_SECONDS = 0.5
 MAX_SERVER_REQUESTS = 100
 MAX_UNREAD = 16 * 1024 * 1024
-CARRIED_NOTIFICATIONS = frozenset({"notifications/progress", "notifications/message"})
-"""Those that ``/mcp`` carries."""
+FORWARDED_NOTIFICATIONS = frozenset({"notifications/progress", "notifications/message"})
+"""Server notifications that ``/mcp`` supports."""
 AnswerUpstream = Callable[[bytes], Awaitable[None]]
 """Posts a message to the upstream in the session of the call."""
 
 
 class StreamFilter(Protocol):
-    """What passes on a stream beside the answer, and how it is changed on the way."""
+    """A filter for the notifications and requests on a stream."""
 
     async def filter_notification(self, message: dict[str, Any]) -> bool | None:
-        """Whether it passes; ``None`` when it passes and was changed."""
+        """Whether to forward the notification; ``None`` to forward it with changes made in place."""
         ...
 
     def filter_request(self, message: dict[str, Any]) -> bool:
-        """Whether the client is asked; then the message bears the id that the client sees."""
+        """Whether to forward the request. If so, its id is replaced by the one that the client sees."""
         ...
 
     def seal_event_id(self, id: str) -> bytes | None:
-        """The id under which the client may take the stream up again; ``None`` when it cannot."""
+        """Return the event id with which the client may resume the stream; ``None`` when it cannot."""
         ...
 
 
 class Watch:
-    """Sees the client leave, and keeps a silent stream alive with comments.
+    """Detects that the client disconnects, and keeps a silent stream alive with comments.
 
-    In the modern era leaving cancels. In the legacy era it does not, and the call runs to its end unheard, unless its
-    client took it back before. A stream that can be taken up again is let go of: the upstream keeps what it says
-    meanwhile.
+    In the modern era, disconnecting cancels the call. In the legacy era it does not: the call continues, unless its
+    client canceled it before. If the stream can be resumed, the upstream connection is closed, because the upstream
+    stores the events.
     """
 
     def __init__(self, exchange: Exchange, work: ClientWork, modern: bool) -> None:
@@ -58,9 +58,9 @@ class Watch:
         self._task: asyncio.Task[None] | None = None
         self.streaming = False
         self.client_gone = False
-        """The client left, and the call goes on."""
+        """The client disconnected, and the call continues."""
         self.resumable = False
-        """The stream can be taken up again, so a client that leaves it is no reason to hold it."""
+        """The client can resume the stream."""
 
     def __enter__(self) -> Self:
         self._alarm = self._exchange.alarms.set(WATCH_AFTER, self._start)
@@ -88,7 +88,7 @@ class Watch:
                     await self._exchange.stream(b": keep-alive\r\n\r\n")
                 continue
             if event["type"] == "http.disconnect":
-                # After the whole answer is out, a server reports a disconnect too.
+                # An HTTP server also reports a disconnect after the complete answer.
                 if not self._exchange.complete:
                     if self._modern or self._work.withdrawn:
                         self._work.leave()
@@ -100,7 +100,7 @@ class Watch:
 
 
 class Relay:
-    """Passes one event stream on until the answer, which ends it. ``answers`` False: a stream that brings none."""
+    """Relays one event stream until its answer. With ``answers`` False, the stream contains no answer."""
 
     def __init__(
         self,
@@ -122,7 +122,7 @@ class Relay:
         self._unread_bytes = 0
 
     async def run(self, response: OutboundResponse) -> str:
-        """Returns the outcome. Raises ``Refused``, ``UpstreamError``."""
+        """Relay the stream and return the outcome. Raises ``Refused``, ``UpstreamError``."""
         self._watch.streaming = True
         chunks = response.iter_chunks()
         parser = SseParser()
@@ -144,19 +144,21 @@ class Relay:
                 raise
         if self._answers and not self._watch.resumable:
             raise bad_upstream("The server behind the gateway ended the stream without an answer.")
-        # How a call ends whose stream the client may take up again is told by the stream that takes it up.
+        # If the client can resume the stream, the resumed stream records the outcome.
         await self._exchange.stream(b"", last=True, headers=self._answer.headers)
         return "unknown" if self._answers else "success"
 
     def _check_backlog(self, size: int) -> None:
-        """A client that reads sets the pace; for one that left, nothing does."""
+        """Limit the bytes for a client that disconnected, because no reads apply backpressure."""
         if self._watch.client_gone:
             self._unread_bytes += size
             if self._unread_bytes > MAX_UNREAD:
-                raise bad_upstream("The server behind the gateway says too much to a client that left.")
+                raise bad_upstream(
+                    "The server behind the gateway sends too much to a client that disconnected."
+                )
 
     def _event(self, event: SseEvent, body: bytes | None) -> bytes:
-        """The event as the client sees it: untouched, unless its data or its id had to change."""
+        """Encode an event for the client. It is unchanged unless its data or id must change."""
         id = None if event.id is None else self._stream_filter.seal_event_id(event.id)
         if id is not None:
             self._watch.resumable = True
@@ -199,10 +201,10 @@ class Relay:
         return None
 
     async def _refuse_request(self, message: dict[str, Any]) -> None:
-        """The client is not asked; the upstream gets its answer from us, else it would wait for ever."""
+        """Answer a request of the upstream with an error, so that it does not wait forever."""
         self._refused_requests += 1
         if self._refused_requests > MAX_SERVER_REQUESTS:
-            raise bad_upstream("The server behind the gateway asks too much.")
+            raise bad_upstream("The server behind the gateway sends too many requests.")
         if self._answer_upstream is None:
             return
         reply: dict[str, Any] = {"jsonrpc": "2.0", "id": message["id"]}
@@ -215,7 +217,7 @@ class Relay:
 
 
 async def _drain(chunks: AsyncIterator[bytes]) -> None:
-    """Read what little follows the answer, so that the connection can be used again."""
+    """Read the rest after the answer, so that the connection can be reused."""
     with contextlib.suppress(TimeoutError, UpstreamError):
         async with asyncio.timeout(DRAIN_SECONDS):
             async for _ in chunks:

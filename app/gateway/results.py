@@ -1,12 +1,11 @@
-"""What is changed in the results of an upstream: lists and capabilities filtered, ids of tasks, rounds of input.
+"""Changes to the results of an upstream: filtered lists and capabilities, task ids, and rounds of input.
 
-A modern server that needs input answers with its questions and a state, and gets both back with the client's next
-request. That request is decided like any other. The state is sealed, so it is of use only to this token, for this
-method of this server.
+A modern server that needs input answers with input requests and a state, and gets both back with the client's next
+request. That request is decided like any other. The state is sealed for this token, server and method.
 
-A task is a call that goes on at the server after it was answered. The id under which a client knows its task is sealed
-over token and server and holds the tool's name. So every worker knows, without a store, whose task it is and which
-right a request about it needs. The same task is shown under the same id each time, as clients compare ids.
+A task is a call that continues at the server after it was answered. The client's id of a task is sealed over token and
+server and contains the tool's name. So every worker knows, without a store, the owner of the task and the access that a
+request about it needs. A task always has the same id, because clients compare ids.
 """
 
 from collections import OrderedDict
@@ -37,43 +36,43 @@ from app.gateway.wire.messages import (
     TASKS_EXTENSION,
     ClientFeatures,
     Message,
-    carried_extensions,
     keep_flags,
+    supported_extensions,
 )
 from app.gateway.wire.refusals import MISSING_CAPABILITY, Refused, bad_upstream, invalid_params
 from app.lib import strict_json
 
 _TASK_SUPPORT = ("required", "optional", "forbidden")
 LIST_TTL_MS = 0
-"""How long a client may keep a filtered list: not at all, or a withdrawn tool would show until the list aged."""
+"""Clients must not cache filtered lists, because a withdrawn tool would stay visible."""
 
 
 def make_private(result: dict[str, Any]) -> None:
-    """Say that a filtered answer is this caller's own (MCP 2026-07-28, caching)."""
+    """Mark an answer as private to this caller (MCP 2026-07-28, caching)."""
     result["cacheScope"] = "private"
     result["ttlMs"] = LIST_TTL_MS
 
 
-def carried_capabilities(capabilities: Any, parts: Collection[str], *, modern: bool) -> dict[str, Any]:
-    """Of a server's capabilities those that the gateway carries and the token can use."""
+def supported_capabilities(capabilities: Any, parts: Collection[str], *, modern: bool) -> dict[str, Any]:
+    """Return the server capabilities that the gateway supports and the token can use."""
     if not isinstance(capabilities, dict):
         return {}
     reached = [part for part in Part if part in parts]
     kept = ["tools", "logging", *reached, *(["completions"] if reached else [])]
-    carried = {key: value for key, value in capabilities.items() if key in kept and isinstance(value, dict)}
+    supported = {key: value for key, value in capabilities.items() if key in kept and isinstance(value, dict)}
     return keep_flags(
-        {**carried, **(carried_extensions(capabilities) if modern else _carried_tasks(capabilities))}
+        {**supported, **(supported_extensions(capabilities) if modern else _supported_tasks(capabilities))}
     )
 
 
 def shows_instructions(capabilities: Any, parts: Collection[str]) -> bool:
-    """Whether what a server says of its use holds for the token: it speaks of all that there is, in one text."""
+    """Whether to show a server's instructions. They describe all its parts, so the token must reach all of them."""
     declared = capabilities if isinstance(capabilities, dict) else {}
     return EVERY_TOOL in parts and all(part in parts for part in Part if part in declared)
 
 
 def keep_approved_instructions(result: dict[str, Any], server: Server, sync_requests: SyncRequests) -> None:
-    """Leave out what a server says of its use when it is not what was approved: a model would follow it."""
+    """Remove instructions that differ from the approved ones, because models follow them."""
     text = result.get("instructions")
     if text is None or (isinstance(text, str) and text_digest(text) == server.instructions):
         return
@@ -81,8 +80,8 @@ def keep_approved_instructions(result: dict[str, Any], server: Server, sync_requ
     sync_requests.request_sync(server.id)
 
 
-def _carried_tasks(capabilities: dict[str, Any]) -> dict[str, Any]:
-    """Of what a legacy server can do with tasks: calls of tools as tasks, and cancelling these."""
+def _supported_tasks(capabilities: dict[str, Any]) -> dict[str, Any]:
+    """Return the supported task capabilities of a legacy server: tool calls as tasks, and their cancellation."""
     tasks = capabilities.get("tasks")
     requests = tasks.get("requests") if isinstance(tasks, dict) else None
     tools = requests.get("tools") if isinstance(requests, dict) else None
@@ -95,9 +94,9 @@ def _carried_tasks(capabilities: dict[str, Any]) -> dict[str, Any]:
 def filter_tools(
     result: dict[str, Any], server: Server, names: frozenset[str], sync_requests: SyncRequests
 ) -> None:
-    """Keep, in the server's order, the visible tools whose live definition is the approved one.
+    """Keep the visible tools whose live definition is the approved one, in the server's order.
 
-    Anything that the catalogue does not know, or knows otherwise, asks for a sync.
+    An unknown tool or a definition drift requests a sync.
     """
     listed = result.get("tools")
     kept: list[Any] = []
@@ -119,7 +118,7 @@ def filter_tools(
 
 
 def _definition(item: dict[str, Any]) -> dict[str, Any]:
-    """What was approved of a definition, and whether calls may be tasks, which the eras say differently."""
+    """Return the approved members of a definition, and whether calls may be tasks."""
     definition = {name: item[name] for name in PINNED_MEMBERS if item.get(name) is not None}
     execution = item.get("execution")
     support = execution.get("taskSupport") if isinstance(execution, dict) else None
@@ -127,7 +126,7 @@ def _definition(item: dict[str, Any]) -> dict[str, Any]:
 
 
 def is_approved(item: Mapping[str, object], tool: Tool) -> bool:
-    """Whether a live definition is the one that was approved."""
+    """Whether a live definition is the approved one."""
     try:
         return definition_digest(item) == tool.approved_digest
     except ValueError:
@@ -135,14 +134,14 @@ def is_approved(item: Mapping[str, object], tool: Tool) -> bool:
 
 
 def handshake_versions(offered: tuple[str, ...]) -> tuple[str, ...]:
-    """Of the offered versions those that begin with ``initialize``, newest first."""
+    """Return the offered versions that begin with ``initialize``, newest first."""
     return tuple(version for version in reversed(HANDSHAKE_PROTOCOL_VERSIONS) if version in offered)
 
 
 RELATED = "io.modelcontextprotocol/related-task"
-"""In ``_meta``, up to 2025-11-25: which task a message belongs to."""
+"""The ``_meta`` member with the task of a message, until 2025-11-25."""
 MAX_TASK_ID = 256
-"""Characters of a server's own id of a task."""
+"""Characters of a server's own task id."""
 MAX_SHOWN = 4096
 MAX_KEPT = 4_000
 _PURPOSE = b"task"
@@ -150,7 +149,7 @@ _PURPOSE = b"task"
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A task by the server's own id, and the tool that was called."""
+    """The server's own id of a task, and the tool that was called."""
 
     id: str
     tool: str
@@ -158,7 +157,7 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class TaskScope:
-    """Where tasks are met: a token, a server, and the session where there is one."""
+    """The token, server and session (if any) that a task belongs to."""
 
     token_id: UUID
     server_id: UUID
@@ -166,10 +165,10 @@ class TaskScope:
 
 
 class Tasks:
-    """Seals and opens ids of tasks, and remembers which tool each task is of that this worker met lately.
+    """Seals and opens task ids, and remembers the tool of recent tasks of this worker.
 
-    The memory is for what a server tells of a task unasked: that names the task, and not the tool. It may forget,
-    as clients may not count on being told.
+    Notifications name a task but not its tool, so they need this memory. It may lose entries, because clients must not
+    rely on notifications.
     """
 
     def __init__(self, sealer: SessionSealer) -> None:
@@ -177,7 +176,7 @@ class Tasks:
         self._tools: OrderedDict[tuple[TaskScope, str], str] = OrderedDict()
 
     def show(self, scope: TaskScope, id: object, tool: str) -> str:
-        """The id under which the client sees a task. Raises ``Refused`` for an id that is none."""
+        """Seal a task id for the client. Raises ``Refused`` for an invalid id."""
         if not isinstance(id, str) or not 0 < len(id) <= MAX_TASK_ID:
             raise _invalid_task_id()
         try:
@@ -188,7 +187,7 @@ class Tasks:
         return self._sealer.seal_name(scope.token_id, scope.server_id, text, _PURPOSE).decode()
 
     def open(self, token_id: UUID, server_id: UUID, shown: object) -> Task | None:
-        """The task behind a client's id; ``None`` for one that is not of this token and server."""
+        """Open a client's task id; ``None`` for one of another token or server."""
         if not isinstance(shown, str) or not shown.isascii():
             return None
         opened = self._sealer.open_name(token_id, server_id, shown.encode(), _PURPOSE, MAX_SHOWN)
@@ -198,7 +197,7 @@ class Tasks:
         return Task(*parts)
 
     def open_related(self, token_id: UUID, server_id: UUID, meta: dict[str, Any]) -> None:
-        """Name the task that a client's message belongs to as the server does; not at all when it is not theirs."""
+        """Replace the related task id of a client's message by the server's own, or remove an id of another token."""
         related = meta[RELATED]
         shown = related.get("taskId") if isinstance(related, dict) else None
         task = self.open(token_id, server_id, shown)
@@ -208,7 +207,7 @@ class Tasks:
             related["taskId"] = task.id
 
     def find_tool(self, scope: TaskScope, id: object) -> str | None:
-        """The tool of a task that this worker met here."""
+        """Return the tool of a remembered task."""
         return self._tools.get((scope, id)) if isinstance(id, str) else None
 
     def remember(self, scope: TaskScope, task: Task) -> None:
@@ -221,25 +220,25 @@ class Tasks:
 
 @dataclass(frozen=True, slots=True)
 class ScopedTasks:
-    """The tasks of one place. ``tool`` is that of the call, or of the task, which is being answered."""
+    """The tasks of one scope. ``tool`` is the tool of the current call or task."""
 
     tasks: Tasks
     scope: TaskScope
     tool: str | None = None
 
     def find_tool(self, id: object) -> str | None:
-        """Which tool a task is of that the server names."""
+        """Return the tool of a task by the server's id."""
         return self.tool or self.tasks.find_tool(self.scope, id)
 
     def show(self, id: object) -> str:
-        """The client's id for the server's. Raises ``Refused``."""
+        """Return the client's id for a server's task id. Raises ``Refused``."""
         tool = self.find_tool(id)
         if tool is None:
-            raise bad_upstream("The server behind the gateway answered with a task where none can be.")
+            raise bad_upstream("The server behind the gateway answered with an unexpected task.")
         return self.tasks.show(self.scope, id, tool)
 
     def show_related(self, meta: Any) -> bool:
-        """Name the task that a server's message belongs to as the client does; not at all where it is not known."""
+        """Replace the related task id of a server's message by the client's, or remove an unknown one."""
         if not isinstance(meta, dict) or RELATED not in meta:
             return False
         related = meta[RELATED]
@@ -251,7 +250,7 @@ class ScopedTasks:
         return True
 
     def show_in_result(self, message: Message, result: dict[str, Any]) -> bool:
-        """Name tasks in a result as the client does; whether there was one. Raises ``Refused``."""
+        """Replace task ids in a result by the client's; returns whether there was one. Raises ``Refused``."""
         changed = self.show_related(result.get("_meta"))
         holder = _task_holder(message, result)
         if holder is None:
@@ -263,33 +262,33 @@ class ScopedTasks:
         return True
 
     def open_all(self, wanted: Any) -> list[str]:
-        """Of the tasks that a client wants to hear of those that are its own, by the server's ids."""
-        found: list[str] = []
+        """Return the server's ids of the requested tasks that belong to this token."""
+        ids: list[str] = []
         for shown in wanted if isinstance(wanted, list) else ():
             task = self.tasks.open(self.scope.token_id, self.scope.server_id, shown)
             if task is not None:
                 self.tasks.remember(self.scope, task)
-                found.append(task.id)
-        return found
+                ids.append(task.id)
+        return ids
 
     def show_all(self, acknowledged: Any) -> list[str]:
-        """Of the tasks that a server will tell of those that the client knows, by the client's ids."""
+        """Return the client's ids of the tasks that the server acknowledged, without unknown ones."""
         listed = acknowledged if isinstance(acknowledged, list) else []
         return [self.show(id) for id in listed if self.find_tool(id) is not None]
 
 
 def _task_holder(message: Message, result: dict[str, Any]) -> dict[str, Any] | None:
-    """What holds the id of a task in a result."""
+    """Return the object in a result that contains a task id."""
     is_task = message.modern and result.get("resultType") == "task"
     if message.method == "tools/call":
-        found = result if is_task else result.get("task")
+        holder = result if is_task else result.get("task")
     else:
-        found = result if is_task or message.method.startswith("tasks/") else None
-    return found if isinstance(found, dict) and (is_task or "taskId" in found) else None
+        holder = result if is_task or message.method.startswith("tasks/") else None
+    return holder if isinstance(holder, dict) and (is_task or "taskId" in holder) else None
 
 
 def may_hold_task(message: Message, result: dict[str, Any]) -> bool:
-    """Whether there may be the id of a task in a result: seldom."""
+    """Whether a result may contain a task id. Most do not."""
     meta = result.get("_meta")
     return (
         message.method != "tools/call"
@@ -300,27 +299,28 @@ def may_hold_task(message: Message, result: dict[str, Any]) -> bool:
 
 
 def _invalid_task_id() -> Refused:
-    return bad_upstream("The server behind the gateway gave a task an id that is none.")
+    return bad_upstream("The server behind the gateway sent an invalid task id.")
 
 
 def unknown_task(modern: bool) -> Refused:
-    """The very answer for a task that does not exist, is somebody else's, or is of a tool out of reach."""
-    return invalid_params("Task not found", modern)
+    """Return the one answer for a task that does not exist, has another owner, or whose tool is out of reach."""
+    return invalid_params("Task not holder", modern)
 
 
 def missing_tasks() -> Refused:
-    """The answer to a modern client that asks for a task and does not say that it can have any."""
+    """Return the answer to a modern client that asks about a task without the capability for tasks."""
     data: dict[str, Any] = {"requiredCapabilities": {"extensions": {TASKS_EXTENSION: {}}}}
     return Refused(400, MISSING_CAPABILITY, "Missing required client capability", data=data)
 
 
 MAX_STATE = 1024 * 1024
+_INPUT_NOT_ALLOWED = "The server behind the gateway asked for input where that is not allowed."
 _LISTS = {
     "prompts/list": "prompts",
     "resources/list": "resources",
     "resources/templates/list": "resourceTemplates",
 }
-_OF_TASKS = frozenset({"tools/call", "tasks/get", "tasks/result", "tasks/cancel"})
+_TASK_METHODS = frozenset({"tools/call", "tasks/get", "tasks/result", "tasks/cancel"})
 
 
 def make_rewrite(
@@ -329,10 +329,10 @@ def make_rewrite(
     sealer: SessionSealer,
     sync_requests: SyncRequests,
     tasks: Callable[[InFlightCall], ScopedTasks],
-    questions: InputRequestRules,
-    asks: Callable[[], ClientFeatures],
+    input_rules: InputRequestRules,
+    features: Callable[[], ClientFeatures],
 ) -> Rewrite:
-    """What to do with the result of a request. ``asks``: what its client can be asked for."""
+    """Make the function that rewrites the result of a request. ``features``: what the client supports."""
     method = message.method
     if method == "tools/list":
         return _complete_rewrite(
@@ -342,15 +342,15 @@ def make_rewrite(
         return _complete_rewrite(message, lambda result: _introduce(result, message, call, sync_requests))
     if method in _LISTS:
         return _complete_rewrite(message, lambda result: _keep_items(result, _LISTS[method]))
-    if not message.modern and method not in _OF_TASKS:
+    if not message.modern and method not in _TASK_METHODS:
         return refuse_input_requests
 
     def rewrite(result: dict[str, Any]) -> bool:
         if not message.modern:
             refuse_input_requests(result)
         elif result.get("resultType") == "input_required":
-            return pass_input_requests(result, message, call, sealer, questions, asks())
-        dropped = "inputRequests" in result and questions.check(result["inputRequests"], asks())
+            return pass_input_requests(result, message, call, sealer, input_rules, features())
+        dropped = "inputRequests" in result and input_rules.check(result["inputRequests"], features())
         if method == "resources/read":
             make_private(result)
             return True
@@ -362,16 +362,16 @@ def make_rewrite(
 
 
 def refuse_input_requests(result: dict[str, Any]) -> bool:
-    """Pass a result as it is in which nothing is asked: in no era before 2026-07-28. Raises ``Refused``."""
+    """Refuse a result with input requests, which exist only since 2026-07-28. Raises ``Refused``."""
     if "inputRequests" in result or result.get("resultType") == "input_required":
-        raise bad_upstream("The server behind the gateway asked for input where it may not.")
+        raise bad_upstream(_INPUT_NOT_ALLOWED)
     return False
 
 
 def _complete_rewrite(message: Message, change: Callable[[dict[str, Any]], None]) -> Rewrite:
     def rewrite(result: dict[str, Any]) -> bool:
         if result.get("resultType", "complete") != "complete":
-            raise bad_upstream("The server behind the gateway asked for input where it may not.")
+            raise bad_upstream(_INPUT_NOT_ALLOWED)
         change(result)
         if message.modern:
             make_private(result)
@@ -395,12 +395,12 @@ def _introduce(
     keep_approved_instructions(result, call.server, sync_requests)
     if not shows_instructions(result.get("capabilities"), parts):
         result.pop("instructions", None)
-    result["capabilities"] = carried_capabilities(result.get("capabilities"), parts, modern=message.modern)
+    result["capabilities"] = supported_capabilities(result.get("capabilities"), parts, modern=message.modern)
     offered = call.target.protocol_versions or NEWEST_FIRST
     if message.modern:
         result["supportedVersions"] = list(offered)
     elif result.get("protocolVersion") not in offered:
-        raise bad_upstream("The server behind the gateway speaks another protocol version than it did.")
+        raise bad_upstream("The server behind the gateway changed its protocol versions.")
 
 
 def pass_input_requests(
@@ -408,18 +408,18 @@ def pass_input_requests(
     message: Message,
     call: InFlightCall,
     sealer: SessionSealer,
-    questions: InputRequestRules,
-    asks: ClientFeatures,
+    input_rules: InputRequestRules,
+    features: ClientFeatures,
 ) -> bool:
-    """Let through what the client may be asked. Raises ``Refused`` for anything else."""
+    """Check the input requests in a result and seal its state. Raises ``Refused`` if one is not allowed."""
     if message.method not in INPUT_METHODS or not message.modern:
-        raise bad_upstream("The server behind the gateway asked for input where it may not.")
-    dropped = questions.check(result.get("inputRequests", {}), asks)
+        raise bad_upstream(_INPUT_NOT_ALLOWED)
+    dropped = input_rules.check(result.get("inputRequests", {}), features)
     state = result.get("requestState")
     if state is not None and not isinstance(state, str):
         raise bad_upstream("The server behind the gateway sent a state that is not a string.")
     if call.approved:
-        # The next round goes on with what this one took: it proves that it is the next round.
+        # The state proves that the next request continues this approved call.
         content = dump([state, call.id.hex])
     elif state is None:
         return dropped
@@ -431,9 +431,9 @@ def pass_input_requests(
 
 
 class Round(NamedTuple):
-    """What the state of a request says of the rounds before: the server's own, and the approved call that goes on.
+    """The previous round of a request: the server's own state, and the approved call that the request continues.
 
-    ``foreign``: it is not of this place.
+    ``foreign``: the state is of another token, server or method.
     """
 
     state: str | None = None
@@ -441,7 +441,7 @@ class Round(NamedTuple):
     foreign: bool = False
 
     def check(self) -> None:
-        """Raise ``Refused`` for a state that is not of this place; only who may use the place is told so."""
+        """Raise ``Refused`` for a foreign state. Called only for callers with access."""
         if self.foreign:
             raise invalid_params("Invalid or expired requestState", modern=True)
 
@@ -450,12 +450,12 @@ FIRST_ROUND = Round()
 
 
 def open_state(message: Message, view: View, slug: str, sealer: SessionSealer) -> Round:
-    """Put the server's own state back into a modern request, in place of the one that its client was given."""
+    """Replace the client's sealed state in a modern request by the server's own."""
     if not message.modern or "requestState" not in message.params:
         return FIRST_ROUND
     state, server = message.params.pop("requestState"), view.servers.get(slug)
     if state is None or server is None:
-        # Not in reach as far as this worker knows. Should it be by the time of the decision, this is no state of its.
+        # The server is not in reach, as far as this worker knows, so the state cannot be one of its own.
         return FIRST_ROUND
     opened = None
     if isinstance(state, str) and state.isascii():
@@ -463,13 +463,13 @@ def open_state(message: Message, view: View, slug: str, sealer: SessionSealer) -
     if opened is None:
         return Round(foreign=True)
     content: Any = strict_json.loads(opened)
-    found = Round(content[0], UUID(hex=content[1])) if isinstance(content, list) else Round(content)
-    if found.state is not None:
-        message.params["requestState"] = found.state
-    return found
+    previous = Round(content[0], UUID(hex=content[1])) if isinstance(content, list) else Round(content)
+    if previous.state is not None:
+        message.params["requestState"] = previous.state
+    return previous
 
 
 def state_purpose(message: Message) -> bytes:
-    """What a sealed state is for."""
+    """Return the purpose that a state is sealed with."""
     name = message.params.get("uri" if message.method == "resources/read" else "name")
     return f"state:{message.method}:{name}".encode()

@@ -1,7 +1,7 @@
-"""Ids that only the gateway can read or make: sessions, names that stay, and requests of servers.
+"""Ids that only the gateway can read or make: sessions, stable names, and requests of servers.
 
-AES-256-GCM with the token's id and the server's id as associated data: an id opens only for the token and the
-server that it was made for, in any worker, without a store. Form: base64url(nonce ‖ ciphertext ‖ tag). See ADR 10.
+AES-256-GCM with the token's id and the server's id as associated data: an id opens only for its token and server, in
+any worker, without a store. Format: base64url(nonce ‖ ciphertext ‖ tag). See ADR 10.
 """
 
 import base64
@@ -23,26 +23,26 @@ _NONCE = 12
 _OVERHEAD = _NONCE + 16
 _SIV = 16
 MAX_SEALED = 1024
-"""Characters. An upstream whose own session id makes a longer one is refused."""
+"""Characters. A longer upstream session id is refused."""
 _SESSION = b"session"
 FLEET = UUID(int=0)
-"""Stands in the server's place for sessions on ``/mcp``."""
+"""The server id for sessions on ``/mcp``."""
 
 
 class SessionSealer:
-    """Seals and signs with the first key, opens and recognises with any."""
+    """Seals and signs with the first key; opens and verifies with any key."""
 
     def __init__(self, keys: Sequence[bytes]) -> None:
         """``keys``: 16, 24 or 32 bytes each, newest first. Raises ``ValueError`` without one."""
         if not keys:
             raise ValueError("at least one session key is needed")
         self._ciphers = [AESGCM(key) for key in keys]
-        # A key of its own for signing, as a key should serve one algorithm.
+        # Derive separate keys, because a key should serve one algorithm.
         self._signing = [hmac.digest(key, b"scopegate: ids of server requests", "sha256") for key in keys]
         self._naming = [AESSIV(hmac.digest(key, b"scopegate: names that stay", "sha512")) for key in keys]
 
     def seal(self, token_id: UUID, server_id: UUID, session_id: bytes, purpose: bytes) -> bytes:
-        """The id that the client sees. ``purpose`` tells what is no session's id apart, and what it belongs to."""
+        """Seal an id for the client. ``purpose`` separates sessions from other ids, and binds an id to its context."""
         nonce = os.urandom(_NONCE)
         sealed = self._ciphers[0].encrypt(nonce, session_id, token_id.bytes + server_id.bytes + purpose)
         return base64.urlsafe_b64encode(nonce + sealed).rstrip(b"=")
@@ -55,7 +55,7 @@ class SessionSealer:
         purpose: bytes,
         max_length: int = MAX_SEALED,
     ) -> bytes | None:
-        """The id inside, or ``None``: forged, another token's, another server's, for another purpose."""
+        """Open a sealed id; ``None`` if it is forged, or of another token, server or purpose."""
         data = _decode(text, max_length)
         if len(data) < _OVERHEAD:
             return None
@@ -67,26 +67,28 @@ class SessionSealer:
                 continue
         return None
 
-    def seal_session(self, token_id: UUID, server_id: UUID, session_id: bytes, asks: ClientFeatures) -> bytes:
-        """The id that the client sees. ``asks``: what its client said that it can be asked for."""
-        return self.seal(token_id, server_id, bytes([asks]) + session_id, _SESSION)
+    def seal_session(
+        self, token_id: UUID, server_id: UUID, session_id: bytes, features: ClientFeatures
+    ) -> bytes:
+        """Seal a session id, with the features that the client declared."""
+        return self.seal(token_id, server_id, bytes([features]) + session_id, _SESSION)
 
     def open_session(
         self, token_id: UUID, server_id: UUID, text: bytes
     ) -> tuple[bytes, ClientFeatures] | None:
-        """The id inside, and what its client can be asked for; ``None``: forged, another token's or server's."""
+        """Open a session id with its client's features; ``None`` if it is forged, or of another token or server."""
         opened = self.open(token_id, server_id, text, _SESSION)
         return None if opened is None else (opened[1:], ClientFeatures(opened[0]))
 
     def seal_name(self, token_id: UUID, server_id: UUID, name: bytes, purpose: bytes) -> bytes:
-        """What is shown of a name that must look the same each time: sealed by a cipher that needs no nonce."""
+        """Seal a name deterministically (AES-SIV, without a nonce)."""
         sealed = self._naming[0].encrypt(name, [token_id.bytes + server_id.bytes + purpose])
         return base64.urlsafe_b64encode(sealed).rstrip(b"=")
 
     def open_name(
         self, token_id: UUID, server_id: UUID, text: bytes, purpose: bytes, max_length: int
     ) -> bytes | None:
-        """The name inside, or ``None``, as ``open``."""
+        """Open a sealed name, like ``open``."""
         data = _decode(text, max_length)
         if len(data) <= _SIV:
             return None
@@ -98,16 +100,16 @@ class SessionSealer:
         return None
 
     def sign(self, *parts: bytes) -> bytes:
-        """A short signature of these parts together, the same in every worker."""
+        """Return a short signature of these parts, the same in every worker."""
         return _signature(self._signing[0], parts)
 
     def has_signed(self, signature: bytes, *parts: bytes) -> bool:
-        """Whether the signature is of these parts, by any of the keys."""
+        """Whether the signature of these parts is valid with any key."""
         return any(hmac.compare_digest(signature, _signature(key, parts)) for key in self._signing)
 
 
 def _decode(text: bytes, max_length: int) -> bytes:
-    """The bytes that a sealed text stands for; none for a text of another form."""
+    """Decode a sealed text; empty if it is malformed."""
     if len(text) > max_length or b"+" in text or b"/" in text:
         return b""
     try:
@@ -129,29 +131,29 @@ _NO_SESSION = b""
 
 
 class ServerRequests:
-    """The requests that this worker passed on: true while a response is waited for."""
+    """The server requests that this worker forwarded. An entry is true while its response is pending."""
 
     def __init__(self, sealer: SessionSealer) -> None:
         self._sealer = sealer
         self._waiting: OrderedDict[str, bool] = OrderedDict()
 
     def register(self, token_id: UUID, server_id: UUID, session: bytes | None, id: str | int) -> str:
-        """The id under which the client sees a request."""
+        """Return the client's id of a request, and wait for its response."""
         shown = self.show_id(token_id, server_id, session, id)
         self._mark(shown, self._waiting.get(shown, True))
         return shown
 
     def show_id(self, token_id: UUID, server_id: UUID, session: bytes | None, id: str | int) -> str:
-        """The same, without waiting for a response. Raises ``Refused`` for an id that cannot be written."""
+        """Return the client's id of a request. Raises ``Refused`` for an invalid id."""
         try:
             text = strict_json.dumps(id)
         except ValueError:
-            raise bad_upstream("The server behind the gateway asks under an id that is none.") from None
+            raise bad_upstream("The server behind the gateway sent a request with an invalid id.") from None
         signature = self._sealer.sign(token_id.bytes, server_id.bytes, session or _NO_SESSION, text)
         return f"{signature.decode()}.{text.decode()}"
 
     def take(self, token_id: UUID, server_id: UUID, session: bytes | None, shown: object) -> str | int | None:
-        """The server's own id of a request that waits for its response, or ``None``; it waits no longer."""
+        """Return the server's own id of a pending request, and end the wait; ``None`` if it is not pending."""
         if not isinstance(shown, str):
             return None
         signature, _, text = shown.partition(".")
@@ -165,7 +167,7 @@ class ServerRequests:
         return id if isinstance(id, (str, int)) else None
 
     def close(self, shown: str) -> None:
-        """Nobody waits for a response any more."""
+        """Stop waiting for a response."""
         if shown in self._waiting:
             self._waiting[shown] = False
 

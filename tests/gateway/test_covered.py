@@ -95,7 +95,7 @@ async def test_what_an_approval_does_not_cover_is_denied(path: str, name: str) -
         ):
             result = await send(client, path, refund(name, **more), {})
             assert result["isError"] is True
-            assert "covers its name and arguments only" in result["content"][0]["text"]
+            assert "covers only its name and arguments" in result["content"][0]["text"]
             assert here.world.store.calls[-1].decision.reason_code == "not_covered_by_approval"
         message = {**refund(name), "note": HARM}
         assert (await send(client, path, message, {}))["isError"] is True
@@ -115,7 +115,7 @@ async def test_what_an_approval_of_a_resource_does_not_cover_is_denied() -> None
         here.decide(ApprovalState.APPROVED)
         body, headers = modern(message)
         got = await client.post("/mcp/shop", json=body, headers=headers)
-        assert "covers its name and arguments only" in got.json()["error"]["message"]
+        assert "covers only its name and arguments" in got.json()["error"]["message"]
         assert not here.seen.of("resources/read")
 
 

@@ -113,7 +113,7 @@ async def test_a_killed_upstream_ends_the_call_as_an_error(place: str, version: 
         asking = b.ask(place)
         await b.heard(f"begun {place}")
         b.process.kill()
-        assert_failed(await asking, place, 502, "cannot be reached or broke off")
+        assert_failed(await asking, place, 502, "cannot be reached, or closed the connection")
         assert b.outcome() == "error"
         # Nobody is there any more: nothing of the next call is sent.
         assert_failed(await b.ask(place), "silent", 502, "cannot be reached")

@@ -178,7 +178,7 @@ async def test_a_credential_that_does_not_open_ends_the_call_before_it_is_sent(
         for path, message in (("/mcp", call("calc__add")), ("/mcp/calc", call("add"))):
             answer = await post_modern(client, path, message)
             assert answer.status_code == 502
-            assert "credential of this server cannot be opened" in answer.text
+            assert "credential of this server cannot be decrypted" in answer.text
             assert "key-7" not in answer.text
         assert not seen.requests
 

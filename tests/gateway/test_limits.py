@@ -218,7 +218,7 @@ async def test_the_real_client_shows_why_it_was_refused(mode: Literal["auto", "l
                     for _ in range(9):
                         await client.call_tool("add", {"a": 2, "b": 3})
 
-                with pytest.raises(MCPError, match="as many requests as it may in a minute"):
+                with pytest.raises(MCPError, match="has reached its rate limit"):
                     await go_on()
 
 

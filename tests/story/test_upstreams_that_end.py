@@ -67,7 +67,7 @@ async def test_the_trail_says_how_calls_ended(version: str, database_url: str, o
             dying = ask("stream", "killed")
             await said(process, "begun stream")
             process.kill()
-            assert "broke off" in (await dying).text
+            assert "closed the connection" in (await dying).text
             assert await outcome(service, "killed") == "error"
             assert (await ask("stream", "nobody")).status_code == 502
             assert await outcome(service, "nobody") == "not_forwarded"

@@ -1,1 +1,1 @@
-"""The endpoint of all servers that a token reaches: `/mcp` (ADR 12)."""
+"""The endpoint of all servers in a token's reach: `/mcp` (ADR 12)."""

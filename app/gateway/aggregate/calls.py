@@ -1,4 +1,4 @@
-"""One request on ``/mcp`` that is about one server: to that server, in its era, and back in the caller's."""
+"""A request on ``/mcp`` to one server, translated to the server's era and back."""
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -15,7 +15,7 @@ from app.gateway.aggregate.routes import Route
 from app.gateway.aggregate.sessions import MAX_REQUESTED_URI, Connection, Key, NotesCache, UpstreamSessions
 from app.gateway.approvals import LOG_LEVELS, covered_meta
 from app.gateway.pipeline import InFlightCall
-from app.gateway.relay import CARRIED_NOTIFICATIONS, Watch
+from app.gateway.relay import FORWARDED_NOTIFICATIONS, Watch
 from app.gateway.results import FIRST_ROUND, Round, make_private, pass_input_requests
 from app.gateway.sealed_ids import SessionSealer
 from app.gateway.wire.answers import (
@@ -58,38 +58,38 @@ _ENVELOPE_PREFIX = "io.modelcontextprotocol/"
 
 @dataclass(slots=True)
 class Caller:
-    """Whose request it is, and what it wants to hear of meanwhile."""
+    """The request of a client, and what the client supports."""
 
     exchange: Exchange
     message: Message
     session_id: UUID | None
 
     log_level: str | None = None
-    """The least level of log messages that the client asked for, in the request or for its session."""
+    """The minimum log level that the client set, in the request or for its session."""
     features: ClientFeatures = ClientFeatures.NOTHING
-    """What the client said that it can be asked for, in the request or for its session."""
+    """The features that the client declared, in the request or for its session."""
 
     def accepts(self, notification: dict[str, Any]) -> bool:
-        """Whether a notification that came with the answer is for the caller."""
+        """Whether to forward a notification that arrived with the answer."""
         method, params = notification.get("method"), notification.get("params")
         if method != "notifications/message":
-            return isinstance(method, str) and method in CARRIED_NOTIFICATIONS
+            return isinstance(method, str) and method in FORWARDED_NOTIFICATIONS
         if self.log_level is None:
-            # Until 2025-11-25 a server says what it likes to who asked for nothing.
+            # Until 2025-11-25, a server chooses the level if the client sets none.
             return not self.message.modern
         level = params.get("level") if isinstance(params, dict) else None
         return level in LOG_LEVELS and LOG_LEVELS.index(level) >= LOG_LEVELS.index(self.log_level)
 
 
 def requested_log_level(message: Message) -> str | None:
-    """The level of log messages that a modern request asks for; one that there is not asks for none."""
+    """Return the log level of a modern request; ``None`` for an unknown level."""
     meta = message.params.get("_meta")
     level = meta.get(LOG_LEVEL_META_KEY) if message.modern and isinstance(meta, dict) else None
     return level if level in LOG_LEVELS else None
 
 
 class AggregateCall:
-    """Carries one request; progress and log messages on the way make the answer an event stream."""
+    """One request. Its answer is an event stream if the server sends progress or log messages."""
 
     def __init__(
         self,
@@ -110,11 +110,11 @@ class AggregateCall:
         self._before = before
         self._reopened = False
         self._same_rounds = False
-        """Its server asks for input as its client is asked."""
+        """Server and client are both modern, so input requests can be forwarded."""
         self._is_large = False
 
     def check(self, server: Server, _target: UpstreamTarget) -> None:
-        """Refuse, before admission, headers that say something else and a state that is not of this place."""
+        """Refuse, before admission, headers that differ from the arguments, and a foreign state."""
         if not self._message.modern:
             return
         if self._route.tool is not None:
@@ -122,7 +122,10 @@ class AggregateCall:
         self._before.check()
 
     async def forward(self, call: InFlightCall) -> str:
-        """Returns the outcome. Raises ``Refused``, ``UpstreamError``, ``NotForwarded``, ``ForbiddenUrl``."""
+        """Forward the request and return the outcome.
+
+        Raises ``Refused``, ``UpstreamError``, ``NotForwarded``, ``ForbiddenUrl``.
+        """
         key: Key = (self._caller.session_id or call.view.token.id, call.server.id)
         answer = Answer(self._message.id, target_secrets(call.target))
         try:
@@ -130,7 +133,7 @@ class AggregateCall:
                 result = await self._result(call, key, answer, watch)
         except McpUpstreamError as error:
             if error.kind == "session_lost" and not self._reopened:
-                # The upstream said that it did not take the call: it may go once more, on a new admission.
+                # The upstream did not accept the call, so it may be sent once more, on a new admission.
                 self._reopened = True
                 raise NotForwarded from None
             if error.kind == "rpc":
@@ -179,12 +182,12 @@ class AggregateCall:
     def _parameters(self, call: InFlightCall, connection: Connection) -> Headers:
         if self._route.tool is None or not isinstance(connection, ModernConnection):
             return ()
-        found = parameter_headers(call.server.tools.get(self._route.tool), self._route.arguments)
+        headers = parameter_headers(call.server.tools.get(self._route.tool), self._route.arguments)
         own = {name for name, _ in call.target.headers}
-        return tuple((name, value) for name, value in found if name not in own)
+        return tuple((name, value) for name, value in headers if name not in own)
 
     def _declared_features(self) -> dict[str, Any] | None:
-        """What the server may ask of this client: only where it can ask and be answered."""
+        """Return the client's capabilities for methods that can have input requests."""
         if self._message.method not in INPUT_METHODS:
             return None
         return keep_flags(client_capabilities(self._message.params["_meta"][CAPABILITIES_KEY]))
@@ -203,7 +206,7 @@ class AggregateCall:
         raise bad_upstream("The server behind the gateway ended the stream without an answer.")
 
     def _params(self, connection: Connection, *, approved: bool) -> dict[str, Any]:
-        """The evaluated parameters under the server's own names, without the caller's envelope."""
+        """Return the parameters with the server's own names, without the caller's envelope in ``_meta``."""
         params = dict(self._route.params)
         params.pop("requestState", None)
         if not self._same_rounds:
@@ -221,7 +224,7 @@ class AggregateCall:
         return {**params, "_meta": kept} if kept else params
 
     def _translated(self, result: dict[str, Any], call: InFlightCall) -> dict[str, Any]:
-        """The result in the caller's era, with the names of here."""
+        """Translate a result to the caller's era, and to the names on ``/mcp``."""
         if result.get("resultType") == "input_required":
             if self._same_rounds:
                 pass_input_requests(
@@ -229,9 +232,9 @@ class AggregateCall:
                 )
                 return result
             if self._route.tool is None:
-                raise bad_upstream("The server asked for input from the user, which is not carried here.")
+                raise bad_upstream("The server asked for input from the user, which is not supported here.")
             fail_input_request(result)
-        # No client may be asked by a result that is complete.
+        # A complete result must not contain input requests.
         result.pop("inputRequests", None)
         if self._route.rename is not None:
             self._route.rename(result, call.server.slug)
@@ -264,7 +267,7 @@ class AggregateCall:
 
 
 async def _encode_notification(notification: Notification, answer: Answer) -> bytes:
-    """The bytes of a notification for the client. Raises ``Refused``."""
+    """Encode a notification for the client. Raises ``Refused``."""
     message = notification.message
 
     def write() -> bytes:
@@ -274,7 +277,7 @@ async def _encode_notification(notification: Notification, answer: Answer) -> by
 
 
 def translate_upstream_error(error: McpUpstreamError) -> Exception:
-    """A failed upstream leg as the pipeline knows it, or the refusal to answer with."""
+    """Return the exception for the pipeline: a failed upstream request, or the answer to refuse with."""
     if error.kind in {"unreachable", "timeout"}:
         kind = "timeout" if error.kind == "timeout" else "closed"
         return UpstreamError(kind, error.message, may_have_been_sent=error.may_have_been_sent)  # type: ignore[arg-type]
@@ -297,7 +300,7 @@ SUBSCRIBING = frozenset({"resources/subscribe", "resources/unsubscribe"})
 
 
 class AggregateSubscription(AggregateCall):
-    """A request after whose success the session's notes hold what it asked for."""
+    """A subscribe or unsubscribe request. If it succeeds, the session's notes are updated."""
 
     def __init__(
         self,
@@ -312,23 +315,23 @@ class AggregateSubscription(AggregateCall):
         self._notes = notes
 
     def check(self, server: Server, target: UpstreamTarget) -> None:
-        """Refuse also, before anybody is asked, what is too long to be kept."""
+        """Refuse also a URI that is too long."""
         super().check(server, target)
         if len(self._message.params["uri"]) > MAX_REQUESTED_URI:
             raise invalid_params(
-                f"uri may have {MAX_REQUESTED_URI} characters at most.", self._message.modern
+                f"uri may have at most {MAX_REQUESTED_URI} characters.", self._message.modern
             )
 
     async def _ask(
         self, connection: Connection, call: InFlightCall, answer: Answer, watch: Watch
     ) -> dict[str, Any]:
         subscribes = self._message.method == "resources/subscribe"
-        # A modern server knows no subscriptions but those of a stream.
+        # A modern server has subscriptions only in streams.
         if isinstance(connection, LegacySession):
             try:
                 await super()._ask(connection, call, answer, watch)
             except McpUpstreamError as error:
-                # It may have been another worker's session with the server that subscribed.
+                # The subscription may be in another worker's session with the server.
                 if subscribes or error.kind != "rpc":
                     raise
         session_id, token_id = self._caller.session_id, call.view.token.id

@@ -1,4 +1,4 @@
-"""``/mcp``: one server of both eras before all servers in reach, with names that say which server each is of."""
+"""The endpoint ``/mcp``: one MCP server for all servers in reach, whose slugs are part of the names."""
 
 from dataclasses import dataclass, replace
 from functools import partial
@@ -63,14 +63,14 @@ from app.outbound.mcp.connection import client_info
 
 LEGACY_VERSIONS = tuple(version for version in NEWEST_FIRST if version < "2026")
 _INSTRUCTIONS = (
-    "This is a gateway before several servers. Tools and prompts are named <server>__<name>, resources "
-    "mcp+<server>+<uri>. Only what your token may use is listed."
+    "This is a gateway to several servers. Tools and prompts are named <server>__<name>, resources "
+    "mcp+<server>+<uri>. Lists contain only what your token may use."
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Aggregate:
-    """Serves the path ``/mcp``."""
+    """The endpoint for the path ``/mcp``."""
 
     pipeline: Pipeline
     sealer: SessionSealer
@@ -106,7 +106,7 @@ class Aggregate:
             session_id, features = self.sessions.open(exchange, view)
         if message.id is None:
             if session_id is not None and message.method == "notifications/cancelled":
-                # Of a client's notifications this alone has an effect.
+                # All other client notifications are ignored.
                 self.sessions.cancel(view.token.id, session_id, message.params.get("requestId"))
             await exchange.answer(202)
             return
@@ -167,7 +167,7 @@ class Aggregate:
     async def _introduce(
         self, view: View, caller: Caller, action: str, result: dict[str, Any], headers: HeaderList = ()
     ) -> None:
-        """Say what there is for this token: an answer of our own, on record like any other."""
+        """Answer with the capabilities for this token. The audit log records it like a forwarded request."""
         exchange, message = caller.exchange, caller.message
         access = AccessCheck(action, None, exchange.address)
         async for call in self.pipeline.admitted(_request(view, caller, access)):
@@ -247,11 +247,11 @@ class Aggregate:
             await self._answer_denied(caller, route, denied, resumed)
 
     async def _set_log_level(self, view: View, caller: Caller, session_id: UUID) -> None:
-        """Note the level; each server's session gets it when it is next used."""
+        """Store the level. Each server's session gets it on its next use."""
         message = caller.message
         level = message.params.get("level")
         if level not in LOG_LEVELS:
-            raise invalid_params("level must be one of MCP's.", modern=False)
+            raise invalid_params(f"level must be one of {', '.join(LOG_LEVELS)}.", modern=False)
 
         access = AccessCheck("mcp.set_level", None, caller.exchange.address, session_id=session_id)
         async for call in self.pipeline.admitted(_request(view, caller, access)):
@@ -305,7 +305,7 @@ class Aggregate:
     async def _answer_denied(
         self, caller: Caller, route: Route, denied: Denied, resumed: ResumedRequest | None
     ) -> None:
-        """What is out of reach looks as if it were not there."""
+        """Answer a denied request. What is out of reach looks as if it did not exist."""
         exchange, view = caller.exchange, denied.view
         if not isinstance(denied, ApprovalNeeded):
             at, hidden = self.pipeline.snapshots.now(), {*HIDDEN_REASONS, "server_unknown", "server_disabled"}
@@ -318,14 +318,14 @@ class Aggregate:
 
 
 def _request(view: View, caller: Caller, access: AccessCheck) -> GatewayRequest:
-    """A request of which policies see the program that calls."""
+    """Make a pipeline request that includes the calling program."""
     client = read_client(caller.exchange, caller.message)
     access.program = caller_program(client)
     return GatewayRequest(caller.exchange, view, access, caller.message.method, client=client)
 
 
 def _capabilities(parts: frozenset[Part]) -> dict[str, Any]:
-    """What is carried here and the token can use."""
+    """Return the capabilities of ``/mcp`` that the token can use."""
     kept: dict[str, Any] = {"tools": {"listChanged": True}, "logging": {}}
     if Part.PROMPTS in parts:
         kept["prompts"] = {"listChanged": True}

@@ -1,7 +1,7 @@
 """Lists on ``/mcp``: the live lists of all servers in reach, filtered, in the order of their slugs.
 
-A page ends where a page of a server does. Its cursor says where the next begins, so that any worker goes on from
-there without a store; it is sealed, for this token and this list alone.
+A page ends where a page of a server ends. Its cursor contains the next position, so that any worker can continue
+without a store. The cursor is sealed for this token and list.
 """
 
 import asyncio
@@ -37,20 +37,20 @@ from app.outbound.http import VIA, NotForwarded
 from app.outbound.mcp import McpUpstreamError
 
 PAGE_ITEMS = 1000
-"""Once a page has so many, it goes on in the next."""
+"""A page with this many items is complete."""
 MAX_PAGES = 100
-"""Of one server for one page of ours."""
+"""Pages of one server per page of ``/mcp``."""
 MAX_BYTES = 8 * 1024 * 1024
-"""Of one server for one page of ours: sixteen hostile ones at once must not fill the memory."""
+"""Bytes of one server per page of ``/mcp``. Sixteen hostile servers at a time must not exhaust the memory."""
 MAX_TAKEN = 10_000
-"""Of one server in all: a list that never ends does."""
+"""Items of one server in total, because a hostile list may never end."""
 MAX_CURSOR = 4096
 _MAX_SEALED = 16 * 1024
 
 
 @dataclass(frozen=True, slots=True)
 class ListPosition:
-    """Where a list goes on: at which of its server's own cursors, after how many items of that server."""
+    """The position in a list: a server, its own cursor, and the number of its items before."""
 
     slug: str
     cursor: str | None = None
@@ -59,7 +59,7 @@ class ListPosition:
 
 @dataclass(slots=True)
 class ServerPage:
-    """What one server had for a page: items, where it goes on, and a plain reason when it is not as it should be."""
+    """The items of one server for a page, the next position, and a reason if something is missing."""
 
     items: list[Any]
     next_position: ListPosition | None = None
@@ -68,7 +68,7 @@ class ServerPage:
 
 
 class Cursors:
-    """Our cursors of one list of one token."""
+    """The cursors of one list for one token."""
 
     def __init__(self, sealer: SessionSealer, token_id: UUID, message: Message) -> None:
         self._sealer = sealer
@@ -77,19 +77,19 @@ class Cursors:
         self._purpose = f"cursor:{message.method}".encode()
 
     def begin(self) -> ListPosition:
-        """Where the page that is asked for begins. Raises ``Refused`` for a cursor that is not of this list."""
+        """Return the first position of the requested page. Raises ``Refused`` for a cursor of another list."""
         if "cursor" not in self._message.params:
             return ListPosition("")
         cursor, opened = self._message.params["cursor"], None
         if isinstance(cursor, str) and cursor.isascii():
             opened = self._sealer.open(self._token_id, FLEET, cursor.encode(), self._purpose, _MAX_SEALED)
         if opened is None:
-            raise invalid_params("The cursor is of no list that this token was shown.", self._message.modern)
+            raise invalid_params("The cursor is invalid for this list and token.", self._message.modern)
         slug, own, taken = _parse_cursor(opened)
         return ListPosition(slug, own, taken)
 
     def seal(self, position: ListPosition) -> str:
-        """The cursor that the client is shown."""
+        """Seal a position as a cursor for the client."""
         parts = strict_json.dumps([position.slug, position.cursor, position.taken])
         return self._sealer.seal(self._token_id, FLEET, parts, self._purpose).decode()
 
@@ -108,13 +108,13 @@ async def fetch_pages(
     position: ListPosition,
     headers: Headers = (),
 ) -> ServerPage:
-    """A server's own pages from a place on, until there are enough.
+    """Fetch a server's own pages from a position on, until there are enough items.
 
-    What cannot be confirmed to be allowed still ends the page here; its cursor goes on under the next admission.
-    Raises ``NotForwarded`` when that was so before the first page, and ``McpUpstreamError``: ``too_large``, or
-    ``invalid_response`` for what is no list or goes in a circle.
+    If the call may not continue, the page ends, and its cursor continues under the next admission. Raises
+    ``NotForwarded`` if that happens before the first page, and ``McpUpstreamError``: ``too_large``, or
+    ``invalid_response`` for a malformed or circular list.
     """
-    found, cursor, taken = ServerPage([]), position.cursor, position.taken
+    server_page, cursor, taken = ServerPage([]), position.cursor, position.taken
     before_send, seen = call.may_start, {position.cursor}
     for _ in range(MAX_PAGES):
         params: dict[str, Any] = {} if cursor is None else {"cursor": cursor}
@@ -126,35 +126,35 @@ async def fetch_pages(
             break
         listed = page.get(key, [])
         if not isinstance(listed, list):
-            raise McpUpstreamError("invalid_response", "a list is no list")
-        found.items += listed
-        found.size += size
-        if found.size > MAX_BYTES:
+            raise McpUpstreamError("invalid_response", "a list is not an array")
+        server_page.items += listed
+        server_page.size += size
+        if server_page.size > MAX_BYTES:
             raise McpUpstreamError("too_large", "the list is too large")
         cursor, taken = _next(page, seen), taken + max(1, len(listed))
         if cursor is None:
-            return found
+            return server_page
         if taken >= MAX_TAKEN:
-            found.reason = "Its list is too long and was cut off."
-            return found
-        if len(found.items) >= PAGE_ITEMS:
+            server_page.reason = "Its list is too long and was truncated."
+            return server_page
+        if len(server_page.items) >= PAGE_ITEMS:
             break
         before_send = call.may_continue
-    found.next_position = ListPosition(position.slug, cursor, taken)
-    return found
+    server_page.next_position = ListPosition(position.slug, cursor, taken)
+    return server_page
 
 
 async def _page(
     connection: Connection, method: str, params: dict[str, Any], before_send: Any, headers: Headers
 ) -> tuple[dict[str, Any], int]:
-    """With the bytes that it took."""
+    """Return a page and its size in bytes."""
     try:
         got = await connection.answer(
             method, params, before_send=before_send, extra_headers=headers, max_bytes=MAX_BYTES
         )
     except McpUpstreamError as error:
         if error.code == METHOD_NOT_FOUND and not params:
-            return {}, 0  # A server without this part.
+            return {}, 0  # The server does not have this part.
         raise
     return dict(got.result), got.size
 
@@ -171,16 +171,16 @@ def _next(page: dict[str, Any], seen: set[str | None]) -> str | None:
 
 UNREACHABLE_KEY = "io.scopegate/unreachable"
 LIST_SECONDS = 10.0
-"""How long one server is waited for. A page that took so long asks no further servers."""
+"""How long to wait for one server. After this time, a page does not query more servers."""
 MAX_AT_ONCE = 16
 PAGE_BYTES = 4 * 1024 * 1024
 _TIMED_OUT = "It did not answer in time."
-_NOT_ACCEPTABLE = "Some of what it lists is not acceptable and was left out."
+_INVALID_ITEMS = "Some of its items are invalid and were left out."
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """One of the lists. ``named`` is the member that says what an item is called."""
+    """A kind of list. ``name_key`` is the member with the name or URI of an item."""
 
     action: str
     key: str
@@ -229,7 +229,7 @@ class _Page:
 
 @dataclass(frozen=True, slots=True)
 class AggregateList:
-    """Carries one page of one list. Each server's part is an admitted request of its own."""
+    """One page of one list. The request to each server is admitted separately."""
 
     pipeline: Pipeline
     upstreams: UpstreamSessions
@@ -241,7 +241,7 @@ class AggregateList:
     begin: ListPosition
 
     async def forward(self, call: InFlightCall) -> str:
-        """Ask the servers in reach, many at once, and answer with what came; a dead one is named, not waited for."""
+        """Query the servers in reach concurrently, and answer with their items. ``_meta`` lists failed servers."""
         message, exchange = self.caller.message, self.caller.exchange
         with Watch(exchange, call, message.modern):
             page = await self._page(call)
@@ -277,7 +277,7 @@ class AggregateList:
         return page
 
     def _slugs(self, call: InFlightCall) -> Iterator[str]:
-        """The servers in reach, decided as far as they are needed: of a large fleet a page takes a small part."""
+        """Yield the servers in reach. They are decided lazily, because a page needs few servers of a large fleet."""
         view, at = call.view, self.pipeline.snapshots.now()
         for slug in sorted(server.slug for server in view.within()):
             if slug >= self.begin.slug and self._access(slug).reevaluate(view, at).allowed:
@@ -294,13 +294,13 @@ class AggregateList:
         )
 
     async def _part(self, call: InFlightCall, slug: str) -> ServerPage:
-        """What one server has for the page, under the names of here."""
-        found, caller = ServerPage([]), self.caller
+        """Fetch one server's items for the page, with their names on ``/mcp``."""
+        server_page, caller = ServerPage([]), self.caller
         request = GatewayRequest(caller.exchange, call.view, self._access(slug), caller.message.method)
         try:
             async for part in self.pipeline.admitted(request):
                 async with part, asyncio.timeout(LIST_SECONDS):
-                    found = await self._fetch(part)
+                    server_page = await self._fetch(part)
                     part.outcome = "success"
         except (Denied, Cut):
             return ServerPage([])
@@ -310,7 +310,7 @@ class AggregateList:
             if refused.status in {502, 503, 504}:
                 return ServerPage([], reason=refused.message)
             raise
-        return found
+        return server_page
 
     async def _fetch(self, part: InFlightCall) -> ServerPage:
         key = (self.caller.session_id or part.view.token.id, part.server.id)
@@ -326,41 +326,41 @@ class AggregateList:
                 caller=part.view.token.identity.id.int,
             ) as connection:
                 via = self.upstreams.loops.header(self.caller.exchange.headers.get(VIA))
-                found = await fetch_pages(connection, part, method, self.kind.key, position, (via,))
+                server_page = await fetch_pages(connection, part, method, self.kind.key, position, (via,))
         except McpUpstreamError as error:
             if error.kind == "session_lost":
                 raise NotForwarded from None
             raise translate_upstream_error(error) from None
-        if found.size > SOON_BYTES:
-            await off_loop(self._show, found, part)
+        if server_page.size > SOON_BYTES:
+            await off_loop(self._show, server_page, part)
         else:
-            self._show(found, part)
-        return found
+            self._show(server_page, part)
+        return server_page
 
-    def _show(self, found: ServerPage, part: InFlightCall) -> None:
-        """Leave of what was found what may be shown, as it is here."""
+    def _show(self, server_page: ServerPage, part: InFlightCall) -> None:
+        """Filter and rename the items, and redact the upstream credential."""
         if self.kind.part is None:
-            result = {"tools": found.items}
+            result = {"tools": server_page.items}
             filter_tools(result, part.server, part.names, self.sync_requests)
-            found.items = result["tools"]
-        self._name(found, part.server.slug)
-        found.items = _redact(found.items, target_secrets(part.target))
+            server_page.items = result["tools"]
+        self._name(server_page, part.server.slug)
+        server_page.items = _redact(server_page.items, target_secrets(part.target))
 
-    def _name(self, found: ServerPage, slug: str) -> None:
-        """Give what was found its names of here, each once, and leave out what would spoil the list for a client."""
-        name_key: dict[str, Any] = {}
-        for item in found.items:
+    def _name(self, server_page: ServerPage, slug: str) -> None:
+        """Give the items their names on ``/mcp``, without duplicates and invalid items."""
+        by_name: dict[str, Any] = {}
+        for item in server_page.items:
             if _is_valid(item, self.kind):
                 name = self.kind.join(slug, item[self.kind.name_key])
                 kept = item if self.kind.part is None else filter_item(self.kind.key, item)
-                name_key.setdefault(name, {**kept, self.kind.name_key: name})
+                by_name.setdefault(name, {**kept, self.kind.name_key: name})
             else:
-                found.reason = found.reason or _NOT_ACCEPTABLE
-        found.items = list(name_key.values())
+                server_page.reason = server_page.reason or _INVALID_ITEMS
+        server_page.items = list(by_name.values())
 
 
 def _is_valid(item: Any, kind: Kind) -> bool:
-    """Whether strict clients can read it: they would take a list with one bad item for no list at all."""
+    """Whether an item is valid. Strict clients reject a whole list with one invalid item."""
     try:
         kind.model.model_validate(item, by_name=False)
     except ValidationError:
@@ -369,7 +369,7 @@ def _is_valid(item: Any, kind: Kind) -> bool:
 
 
 async def _gather(parts: Sequence[Coroutine[Any, Any, ServerPage]]) -> list[ServerPage]:
-    """All results in order; when one fails or we are cancelled, none is left running."""
+    """Return all results in order. On failure or cancellation, cancel the rest."""
     tasks = [asyncio.create_task(part) for part in parts]
     try:
         return await asyncio.gather(*tasks)

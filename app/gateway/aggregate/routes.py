@@ -1,7 +1,7 @@
-"""Requests on ``/mcp`` that are about one server: which one the names in them say, and what they ask there.
+"""Routing of requests on ``/mcp`` to one server, by the slug in a name or URI.
 
-A tool or prompt is ``<slug>__<name>``. A resource is ``mcp+<slug>+<uri>``: still a URI where the server's own is one,
-and a template still expands into such a one. A name says by itself whose it is, so no server can take another's.
+A tool or prompt is ``<slug>__<name>``. A resource is ``mcp+<slug>+<uri>``, which is a URI if the server's own is one;
+a template expands to such a URI. A name contains its server, so no server can claim another's name.
 """
 
 import re
@@ -14,49 +14,49 @@ from app.gateway.wire.messages import LEGACY, MODERN, Message, call_parameters, 
 from app.gateway.wire.refusals import Refused, invalid_params, unknown_resource, unknown_tool
 
 SEPARATOR = "__"
-_PLACED = re.compile(r"mcp\+([a-z0-9][a-z0-9-]*)\+(.+)", re.DOTALL)
+_RESOURCE = re.compile(r"mcp\+([a-z0-9][a-z0-9-]*)\+(.+)", re.DOTALL)
 _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:\S*")
-_OF_THE_WEB = ("https://", "http://")
+_WEB_SCHEMES = ("https://", "http://")
 
 
 def join_name(slug: str, name: str) -> str:
-    """What a server's tool or prompt is called here."""
+    """Return the name of a server's tool or prompt on ``/mcp``."""
     return f"{slug}{SEPARATOR}{name}"
 
 
 def split_name(name: str) -> tuple[str, str]:
-    """Slug and the server's own name; a slug has no underscore, so the first seam is the one."""
+    """Return the slug and the server's own name. A slug has no underscore, so the first separator counts."""
     slug, _, own = name.partition(SEPARATOR)
     return slug, own
 
 
 def join_uri(slug: str, uri: str) -> str:
-    """What a server's resource, or template, is called here."""
+    """Return the URI of a server's resource or template on ``/mcp``."""
     return f"mcp+{slug}+{uri}"
 
 
 def split_uri(uri: str) -> tuple[str, str] | None:
-    """Slug and the server's own URI; ``None`` for a URI that is of no server."""
-    found = _PLACED.fullmatch(uri)
-    return None if found is None else (found[1], found[2])
+    """Return the slug and the server's own URI; ``None`` for a URI of another form."""
+    match = _RESOURCE.fullmatch(uri)
+    return None if match is None else (match[1], match[2])
 
 
 def is_uri(text: str) -> bool:
-    """Whether it begins as a URI does and holds no blanks."""
+    """Whether a text begins with a URI scheme and contains no blanks."""
     return _URI.fullmatch(text) is not None
 
 
 def rename_contents(result: dict[str, Any], slug: str) -> None:
-    """Name what a ``resources/read`` brought as it was asked for."""
+    """Rename the resources in a ``resources/read`` result as on ``/mcp``."""
     contents = result.get("contents")
     for content in contents if isinstance(contents, list) else ():
         _rename(content, slug)
 
 
 def rename_links(result: dict[str, Any], slug: str) -> None:
-    """Name the resources that the result of a tool or prompt speaks of, so that they can be read here.
+    """Rename the resources in a tool or prompt result, so that they can be read on ``/mcp``.
 
-    Addresses of the web stay: clients fetch them themselves.
+    Web URLs are unchanged, because clients fetch them directly.
     """
     _rename_in(result.get("content"), slug)
     messages = result.get("messages")
@@ -76,7 +76,7 @@ def _rename_in(content: Any, slug: str) -> None:
 
 def _rename_link(resource: Any, slug: str) -> None:
     uri = resource.get("uri") if isinstance(resource, dict) else None
-    if isinstance(uri, str) and not uri.lower().startswith(_OF_THE_WEB):
+    if isinstance(uri, str) and not uri.lower().startswith(_WEB_SCHEMES):
         resource["uri"] = join_uri(slug, uri)
 
 
@@ -88,14 +88,14 @@ def _rename(resource: Any, slug: str) -> None:
 NOWHERE = ""
 """The slug of no server."""
 Renaming = Callable[[dict[str, Any], str], None]
-"""Names what a result speaks of as it is named here, for the server with this slug."""
+"""Renames the resources in a result as on ``/mcp``, for the server with this slug."""
 
 
 @dataclass(slots=True)
 class Route:
-    """Where a request goes and what it asks there. ``params`` is as the server knows it.
+    """The server of a request, and the access it needs. ``params`` has the server's own names.
 
-    Made for each request and never changed; a frozen class would take three times as long to make.
+    Never changed, but not frozen, because a frozen dataclass takes three times as long to create.
     """
 
     slug: str
@@ -104,26 +104,26 @@ class Route:
     tool: str | None = None
     part: Part | None = None
     arguments: dict[str, Any] | None = None
-    """What is on record, as a digest."""
+    """The arguments for policies; the audit log records their digest."""
     rename: Renaming | None = None
 
 
 def find_route(message: Message) -> Route | None:
-    """The route of a request; ``None`` for a method that is not about one server. Raises ``Refused``."""
-    carried = MODERN if message.modern else LEGACY
+    """Return the route of a request; ``None`` for a method without a single server. Raises ``Refused``."""
+    methods = MODERN if message.modern else LEGACY
     router = _ROUTERS.get(message.method)
-    return None if router is None or message.method not in carried else router(message)
+    return None if router is None or message.method not in methods else router(message)
 
 
 def not_found(message: Message) -> Refused:
-    """The answer where there is no such thing, or none in reach."""
+    """Return the one answer for an unknown item and for one out of reach."""
     name, modern = str(message.params.get("name")), message.modern
     if message.method == "tools/call":
         return unknown_tool(name, modern)
     if message.method == "prompts/get":
         return invalid_params(f"Unknown prompt: {name}", modern)
     if message.method == "completion/complete":
-        return invalid_params("ref is of nothing that is here.", modern)
+        return invalid_params("ref does not exist.", modern)
     return unknown_resource(str(message.params.get("uri")), modern)
 
 

@@ -1,6 +1,7 @@
-"""Legacy sessions on ``/mcp``, what their clients asked for, and the connections to upstreams behind them.
+"""Legacy sessions on ``/mcp``, their notes, and the connections to upstreams.
 
-An id is sealed over the token, so that any worker knows whose it is. Notes hold what a session's client asked for.
+A session id is sealed for its token, so that any worker can verify it. The notes of a session contain its log level and
+subscriptions.
 """
 
 import asyncio
@@ -25,14 +26,14 @@ from app.outbound.mcp import LegacySession, McpUpstreamError, ModernConnection, 
 MAX_CACHED = 10_000
 MAX_URIS = 100
 MAX_URI = 1024
-"""Characters: what is noted of a session stays small."""
+"""Characters of a subscribed URI, so that notes stay small."""
 MAX_REQUESTED_URI = 4096
-"""Characters: a session's subscriptions are kept as long as its token lives."""
+"""Characters of a URI in a subscribe request. Longer ones are refused before admission."""
 _NOTHING = Notes()
 
 
 class NotesCache:
-    """Reads each session's notes once, until another worker changes them."""
+    """A cache of session notes. Changes by other workers drop entries."""
 
     def __init__(self, store: SessionNotes) -> None:
         self._store = store
@@ -41,40 +42,40 @@ class NotesCache:
         self._listeners: defaultdict[UUID, set[asyncio.Event]] = defaultdict(set)
 
     def begin(self, session_id: UUID) -> None:
-        """A session that was just made has asked for nothing."""
+        """Cache empty notes for a new session."""
         self._keep(session_id, _NOTHING)
 
     async def get(self, session_id: UUID) -> Notes:
-        """Raises ``StoreUnavailable``."""
+        """Return the notes of a session. Raises ``StoreUnavailable``."""
         notes = self._cached.get(session_id)
         if notes is None:
             changes = self._changes
             notes = await self._store.read(session_id)
             if changes == self._changes:
-                # Else what was read may be what was there before.
+                # If notes have changed since, the result may be outdated.
                 self._keep(session_id, notes)
         return notes
 
     async def set_log_level(self, session_id: UUID, token_id: UUID, level: str) -> None:
-        """Raises ``StoreUnavailable``."""
+        """Set the log level of a session. Raises ``StoreUnavailable``."""
         notes = await self._store.change(session_id, token_id, lambda notes: replace(notes, log_level=level))
         self._update(session_id, notes)
 
     async def subscribe(self, session_id: UUID, token_id: UUID, uri: str) -> None:
-        """Raises ``StoreUnavailable``, and ``Refused`` for one too many or too long."""
+        """Add a subscription. Raises ``StoreUnavailable``, and ``Refused`` if it is over a limit."""
         if len(uri) > MAX_URI:
-            raise invalid_params(f"A URI to subscribe to has {MAX_URI} characters at most.", modern=False)
+            raise invalid_params(f"A subscribed URI may have at most {MAX_URI} characters.", modern=False)
 
         def change(notes: Notes) -> Notes:
             uris = notes.subscriptions | {uri}
             if len(uris) > MAX_URIS:
-                raise invalid_params(f"A session has {MAX_URIS} subscriptions at most.", modern=False)
+                raise invalid_params(f"A session may have at most {MAX_URIS} subscriptions.", modern=False)
             return replace(notes, subscriptions=uris)
 
         self._update(session_id, await self._store.change(session_id, token_id, change))
 
     async def unsubscribe(self, session_id: UUID, token_id: UUID, uri: str) -> None:
-        """Raises ``StoreUnavailable``."""
+        """Remove a subscription. Raises ``StoreUnavailable``."""
         if uri in (await self.get(session_id)).subscriptions:
             notes = await self._store.change(
                 session_id, token_id, lambda notes: replace(notes, subscriptions=notes.subscriptions - {uri})
@@ -93,7 +94,7 @@ class NotesCache:
                 del self._listeners[session_id]
 
     def forget(self, session_id: UUID | None) -> None:
-        """Another worker changed the notes of a session; ``None``: of nobody knows which."""
+        """Drop the cached notes of a session that another worker changed; ``None`` drops all."""
         self._changes += 1
         if session_id is None:
             self._cached.clear()
@@ -120,7 +121,7 @@ class NotesCache:
 
 Connection = LegacySession | ModernConnection
 Key = tuple[UUID, UUID]
-"""The client's session (modern: its token), and the server."""
+"""The ids of the client's session (modern: of its token) and of the server."""
 IDLE_SECONDS = 600.0
 MAX_KEPT = 4096
 _SWEEP_SECONDS = 30.0
@@ -137,7 +138,7 @@ class _Entry:
 
 
 class UpstreamSessions:
-    """One connection for each key, opened by the call that first needs it, closed when unused."""
+    """Connections to upstreams by key, opened on first use and closed when idle."""
 
     def __init__(self, outbound: OutboundClient, times: Timeouts) -> None:
         self._outbound = outbound
@@ -159,12 +160,11 @@ class UpstreamSessions:
         caller: int | None = None,
         log_level: str | None = None,
     ) -> AsyncIterator[Connection]:
-        """The kept connection to this target, or a new one in the caller's era where the upstream has it.
+        """Use the connection to a target, or open one in the caller's era if the upstream supports it.
 
-        ``before_send`` is asked before what is sent first, ``before_next`` before what opening a session sends after
-        it. A session in which the server logs has this level. It is not closed for want of room while it is used, and
-        forgotten when the upstream says that it is gone. Raises ``McpUpstreamError``, ``NotForwarded`` and
-        ``ForbiddenUrl``.
+        ``before_send`` is called before the first message, ``before_next`` before each later one that opens a session.
+        ``log_level`` is set on servers that log. A connection in use is not evicted. A lost session is dropped. Raises
+        ``McpUpstreamError``, ``NotForwarded`` and ``ForbiddenUrl``.
         """
         self._sweep(monotonic())
         entry = self._entries.get(key)
@@ -226,12 +226,12 @@ class UpstreamSessions:
             return entry.connection
 
     def end(self, session_id: UUID) -> None:
-        """Close every connection of a client's session."""
+        """Close all connections of a client's session."""
         for key in [key for key in self._entries if key[0] == session_id]:
             self._release(key)
 
     async def aclose(self) -> None:
-        """Close everything."""
+        """Close all connections."""
         for key in list(self._entries):
             self._release(key)
         await asyncio.gather(*self._closing, return_exceptions=True)
@@ -244,7 +244,7 @@ class UpstreamSessions:
             if entry.users:
                 continue
             if now - entry.used_at < IDLE_SECONDS and len(self._entries) <= MAX_KEPT:
-                break  # The rest was used later still.
+                break  # The entries are ordered by last use.
             self._release(key)
 
     def _release(self, key: Key) -> None:
@@ -256,7 +256,7 @@ class UpstreamSessions:
         self._run_in_background(connection.close())
 
     def _run_in_background(self, work: Coroutine[None, None, None]) -> None:
-        """Have something done that nobody waits for."""
+        """Run work in a background task."""
         task = asyncio.get_running_loop().create_task(work)
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
@@ -265,7 +265,7 @@ class UpstreamSessions:
 async def _set_log_level(
     entry: _Entry, connection: Connection, log_level: str, before_send: Callable[[], bool]
 ) -> None:
-    """A server that cannot, or does not like the level, is no reason to fail."""
+    """Set the log level of a server session. An error answer of the server is ignored."""
     if isinstance(connection, LegacySession) and "logging" in connection.capabilities:
         try:
             await connection.request("logging/setLevel", {"level": log_level}, before_send=before_send)
@@ -276,12 +276,12 @@ async def _set_log_level(
 
 
 CANCELS_PER_MINUTE = 60
-"""How often a worker passes on, for one token, that it cancels what does not run here."""
+"""Maximum cancellations per minute and token that a worker broadcasts."""
 MAX_REQUEST_ID = 256
 
 
 class AggregateSessions:
-    """The sessions as this worker knows them."""
+    """Client sessions on ``/mcp``, and their running calls in this worker."""
 
     def __init__(
         self,
@@ -301,15 +301,15 @@ class AggregateSessions:
         self._broadcasts_since = monotonic()
 
     def begin(self, token_id: UUID, features: ClientFeatures) -> bytes:
-        """The id of a new session, as the client sees it. ``asks``: what its client can be asked for."""
+        """Make the sealed id of a new session, with the features of its client."""
         session_id = os.urandom(16)
         self._notes_cache.begin(UUID(bytes=session_id))
         return self._sealer.seal_session(token_id, FLEET, session_id, features)
 
     def open(self, exchange: Exchange, view: View) -> tuple[UUID, ClientFeatures]:
-        """The session that a request is in, and what its client said that it can be asked for.
+        """Return the session of a request, and the features of its client.
 
-        Raises ``Refused`` for none, and for one of another token.
+        Raises ``Refused`` without a session, and for a session of another token.
         """
         sealed = exchange.headers.get(SESSION)
         if sealed is None:
@@ -320,19 +320,19 @@ class AggregateSessions:
         return UUID(bytes=opened[0]), opened[1]
 
     async def check(self, session_id: UUID) -> None:
-        """Raise ``Refused`` when its client has ended it."""
+        """Raise ``Refused`` if the session has ended."""
         if await self._ended.has_ended(session_id):
             raise no_such_session()
 
     async def end(self, session_id: UUID, token_id: UUID) -> None:
-        """End it, for every worker."""
+        """End a session in all workers."""
         await self.check(session_id)
         await self._ended.end(session_id, token_id)
         self._upstreams.end(session_id)
 
     @contextmanager
     def running(self, key: tuple[UUID, str | int], call: InFlightCall) -> Iterator[None]:
-        """Let ``notifications/cancelled`` find a call while it runs, by its session and its id there."""
+        """Register a running call, so that ``notifications/cancelled`` can cancel it."""
         self._running[key] = call
         try:
             yield
@@ -341,19 +341,19 @@ class AggregateSessions:
                 del self._running[key]
 
     def cancel(self, token_id: UUID, session_id: UUID, request_id: object) -> None:
-        """End a call of the session, wherever it runs; what is no call's id ends none."""
+        """Cancel a call of the session in any worker. An invalid id is ignored."""
         if isinstance(request_id, bool) or not isinstance(request_id, (str, int)):
             return
         if not self.cancel_local(session_id, request_id):
             self.broadcast_cancel(token_id, session_id, request_id)
 
     def broadcast_cancel(self, token_id: UUID, session_id: UUID, request_id: str | int) -> None:
-        """Let the other workers look for it, as often as one token may ask for that."""
+        """Broadcast a cancellation to the other workers, within the token's rate limit."""
         if len(str(request_id)) <= MAX_REQUEST_ID and self._may_broadcast(token_id):
             self._neighbours.tell_cancelled(session_id, request_id)
 
     def cancel_local(self, session_id: UUID, request_id: str | int) -> bool:
-        """Whether such a call ran here; it ends."""
+        """Cancel a call of this worker; returns whether there is one."""
         call = self._running.get((session_id, request_id))
         if call is None:
             return False

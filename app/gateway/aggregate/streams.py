@@ -1,8 +1,8 @@
-"""Streams that stay open on ``/mcp``: the legacy GET and ``subscriptions/listen``.
+"""Listening streams on ``/mcp``: the legacy GET and ``subscriptions/listen``.
 
-They report lists that may have changed for this token, because its access or the fleet did, and resources that its
-client subscribed to. Behind a stream is one stream with each server that such a resource is of, and with no other:
-a stream with every server for every client would be a great many that nearly always say nothing.
+They report lists that may have changed for the token, because its access or the fleet changed, and changes to
+subscribed resources. Only servers with subscribed resources get an upstream stream, because a stream per server and
+client would be too many.
 """
 
 import asyncio
@@ -35,7 +35,7 @@ from app.outbound.http import Timeouts
 from app.outbound.mcp import LegacySession, McpUpstreamError
 
 Kind = str
-"""``tools``, ``prompts`` or ``resources``: what a list is of."""
+"""The kind of a list: ``tools``, ``prompts`` or ``resources``."""
 TOOLS: Kind = "tools"
 PROMPTS: Kind = Part.PROMPTS.value
 RESOURCES: Kind = Part.RESOURCES.value
@@ -43,18 +43,18 @@ RESOURCES: Kind = Part.RESOURCES.value
 
 @dataclass(frozen=True, slots=True)
 class ListState:
-    """What lists hold, told by versions: two that are equal show the same lists, as far as we know of them."""
+    """The versions that a token's lists depend on. Equal states mean equal lists, as far as the gateway knows."""
 
     tools: frozenset[Version]
     prompts: frozenset[UUID]
     resources: frozenset[UUID]
 
     def reaches(self, part: Part, server_id: UUID) -> bool:
-        """Whether a part of a server is seen."""
+        """Whether a part of a server is in reach."""
         return server_id in (self.prompts if part is Part.PROMPTS else self.resources)
 
     def changed_lists(self, other: "ListState") -> set[Kind]:
-        """The lists that may differ from those of another."""
+        """Return the lists that may differ between two states."""
         return {
             kind
             for kind, mine, theirs in (
@@ -67,7 +67,7 @@ class ListState:
 
 
 async def read_list_state(view: View, at: float, address: Address | None) -> ListState:
-    """What a token sees now. Others have their turn meanwhile: it may reach thousands of servers."""
+    """Return the current state of a token's lists. Runs in slices, because there may be thousands of servers."""
     return await in_slices(_list_state(view, at, address))
 
 
@@ -75,19 +75,19 @@ def _list_state(view: View, at: float, address: Address | None) -> Generator[Non
     tools, parts = set(_rights(view)), {part: set[UUID]() for part in Part}
     for server in view.within():
         yield
-        question = AccessRequest(view.token, server, address=address)
-        if decide(question, view.context, at).effect is Effect.DENY:
+        request = AccessRequest(view.token, server, address=address)
+        if decide(request, view.context, at).effect is Effect.DENY:
             continue
         tools.add((server.id, server.version))
         for part, reached in parts.items():
-            question = AccessRequest(view.token, server, address=address, part=part)
-            if decide(question, view.context, at).effect is not Effect.DENY:
+            request = AccessRequest(view.token, server, address=address, part=part)
+            if decide(request, view.context, at).effect is not Effect.DENY:
                 reached.add(server.id)
     return ListState(frozenset(tools), frozenset(parts[Part.PROMPTS]), frozenset(parts[Part.RESOURCES]))
 
 
 def _rights(view: View) -> list[Version]:
-    """What says which tools are seen of a server that is in reach."""
+    """Return the versions that determine which tools of a server in reach are visible."""
     versions = [(link.id, link.version) for link in view.token.chain()]
     versions.append((POLICY_SET_ID, view.context.policy_version))
     versions += [(grant.id, grant.version) for link in view.token.chain() for grant in link.identity.grants]
@@ -96,7 +96,7 @@ def _rights(view: View) -> list[Version]:
 
 @dataclass(slots=True)
 class FleetAccessCheck(AccessCheck):
-    """May the token be here: decided again, and ``look`` called, whenever anything moves that its lists come from."""
+    """Whether the token is live. Reevaluated, calling ``on_change``, when anything changes that its lists depend on."""
 
     on_change: Callable[[View, float], None] | None = None
 
@@ -110,8 +110,8 @@ class FleetAccessCheck(AccessCheck):
     def reevaluate(
         self, view: View, at: float, approvals: frozenset[ApprovalDemand] = NO_APPROVALS
     ) -> Decision:
-        """The same request on a newer view."""
-        # Not by ``super()``: that needs the class as it was before it had slots.
+        """Decide the request on a newer view, and call ``on_change``."""
+        # ``super()`` does not work in a dataclass with slots.
         decision = AccessCheck.reevaluate(self, view, at, approvals)
         if decision.allowed and self.on_change is not None:
             self.on_change(view, at)
@@ -122,10 +122,10 @@ SUBSCRIPTION_ID_KEY = "io.modelcontextprotocol/subscriptionId"
 
 
 class PendingNotifications:
-    """Waits to be told; bounded, since lists are of three kinds and resources of so many at most."""
+    """The unsent notifications of one stream, without duplicates and bounded by ``MAX_URIS``."""
 
     def __init__(self, kinds: Iterable[Kind], subscription_id: str | int | None) -> None:
-        """``kinds``: the lists whose changes are told. ``subscription_id``: of the stream, in the modern era."""
+        """``kinds``: the lists to report. ``subscription_id``: of a modern stream."""
         self.kinds = frozenset(kinds)
         self._meta = None if subscription_id is None else {SUBSCRIPTION_ID_KEY: subscription_id}
         self._changed: dict[Kind, None] = {}
@@ -133,20 +133,20 @@ class PendingNotifications:
         self._available = asyncio.Event()
 
     def changed(self, kinds: Iterable[Kind]) -> None:
-        """A list may have changed."""
+        """Add notifications of lists that may have changed."""
         for kind in kinds:
             if kind in self.kinds:
                 self._changed[kind] = None
                 self._available.set()
 
     def updated(self, uri: str) -> None:
-        """A resource has changed."""
+        """Add a notification of a changed resource."""
         if len(self._updated) < MAX_URIS:
             self._updated[uri] = None
             self._available.set()
 
     async def next(self) -> list[dict[str, Any]]:
-        """The notifications to send, as soon as there are any."""
+        """Wait for notifications and return them."""
         await self._available.wait()
         notifications = [self.message(f"{kind}/list_changed") for kind in self._changed]
         notifications += [self.message("resources/updated", uri=uri) for uri in self._updated]
@@ -156,13 +156,13 @@ class PendingNotifications:
         return notifications
 
     def end(self, id: str | int | None) -> bytes:
-        """The last that the stream brings: in the modern era, an answer to the request that asked for it."""
+        """Return the last event of the stream: in the modern era, the answer to its request."""
         if id is None:
             return b""
         return encode_event(result_body(id, {"resultType": "complete", "_meta": self._meta}))
 
     def message(self, what: str, **params: Any) -> dict[str, Any]:
-        """A notification of this stream."""
+        """Make a notification of this stream."""
         if self._meta is not None:
             params["_meta"] = self._meta
         message: dict[str, Any] = {"jsonrpc": "2.0", "method": f"notifications/{what}"}
@@ -170,9 +170,9 @@ class PendingNotifications:
 
 
 MAX_UPSTREAM_STREAMS = 16
-"""Servers that one stream hears from."""
+"""Maximum upstream streams, each of one server, per client stream."""
 FIRST_WAIT, MAX_WAIT = 1.0, 60.0
-"""Seconds until a server is asked again that ended its stream or did not open one."""
+"""Seconds before a new attempt after a server's stream ended or failed to open."""
 _LISTS = {
     "notifications/prompts/list_changed": Part.PROMPTS,
     "notifications/resources/list_changed": Part.RESOURCES,
@@ -181,7 +181,7 @@ _LISTS = {
 
 @dataclass(slots=True)
 class UpstreamStreams:
-    """The streams behind one stream of a client. Each is an admitted call of its own, cut as any other."""
+    """The upstream streams behind one client stream. Each is an admitted call, and is cut like any other call."""
 
     pipeline: Pipeline
     upstreams: UpstreamSessions
@@ -192,12 +192,12 @@ class UpstreamStreams:
     state: ListState
     times: Timeouts
     id: UUID = field(default_factory=uuid4)
-    """In the place of a client's session: these streams have upstream sessions to themselves."""
+    """The key for upstream sessions, which these streams do not share with the client's session."""
     _running: dict[str, tuple[frozenset[str], asyncio.Task[None]]] = field(default_factory=dict)
     _ending: dict[str, asyncio.Task[None]] = field(default_factory=dict)
 
     def reconcile(self, uris: Iterable[str]) -> None:
-        """Hear of these resources and no others, as far as their servers are in reach."""
+        """Open and close upstream streams to match these resources, as far as their servers are in reach."""
         wanted = self._reached(uris)
         for slug, (own, task) in list(self._running.items()):
             if task.done() or wanted.get(slug) != own:
@@ -211,16 +211,16 @@ class UpstreamStreams:
                 self._running[slug] = own, task
 
     def _reached(self, uris: Iterable[str]) -> Mapping[str, frozenset[str]]:
-        found: dict[str, set[str]] = defaultdict(set)
+        by_slug: dict[str, set[str]] = defaultdict(set)
         for uri in sorted(uris):
             slug, own = split_uri(uri) or ("", "")
             server = self.view.servers.get(slug)
             if server is not None and self.state.reaches(Part.RESOURCES, server.id):
-                found[slug].add(own)
-        return {slug: frozenset(own) for slug, own in found.items()}
+                by_slug[slug].add(own)
+        return {slug: frozenset(own) for slug, own in by_slug.items()}
 
     async def close(self) -> None:
-        """End them all."""
+        """Close all streams."""
         tasks = [*(task for _, task in self._running.values()), *self._ending.values()]
         for task in tasks:
             task.cancel()
@@ -230,18 +230,18 @@ class UpstreamStreams:
     async def _keep_listening(
         self, slug: str, uris: frozenset[str], before: asyncio.Task[None] | None
     ) -> None:
-        """Hold the stream with one server, and open it again when it ends, ever less often."""
+        """Listen to one server, and reconnect with exponential backoff."""
         if before is not None:
-            # Many servers take one stream in a session at a time.
+            # Many servers accept only one stream per session.
             await asyncio.gather(before, return_exceptions=True)
-        wait, began = FIRST_WAIT, monotonic()
+        wait, started = FIRST_WAIT, monotonic()
         while await self._listen_once(slug, uris):
-            held = monotonic() - began
+            duration = monotonic() - started
             await asyncio.sleep(wait)
-            wait, began = FIRST_WAIT if held > MAX_WAIT else min(2 * wait, MAX_WAIT), monotonic()
+            wait, started = FIRST_WAIT if duration > MAX_WAIT else min(2 * wait, MAX_WAIT), monotonic()
 
     async def _listen_once(self, slug: str, uris: frozenset[str]) -> bool:
-        """Whether it is worth another try; not where the server is out of reach."""
+        """Listen until the stream ends; returns whether to try again (not if the server is out of reach)."""
         exchange, message = self.caller.exchange, self.caller.message
         access = AccessCheck(
             "mcp.listen", slug, exchange.address, part=Part.RESOURCES, session_id=self.caller.session_id
@@ -258,7 +258,7 @@ class UpstreamStreams:
         except Refused as refused:
             return refused.status not in {401, 404}
         except StoreUnavailable:
-            # Nothing was decided and nothing is held: the stream is asked for again when the database is back.
+            # Nothing was decided. Try again when the database is back.
             return True
         return True
 
@@ -302,14 +302,14 @@ class UpstreamStreams:
             self.pending.changed((part.value,))
         elif method == "notifications/resources/updated" and isinstance(params, dict):
             uri = params.get("uri")
-            # What changed may lie below what was subscribed to.
+            # A subscription includes resources below its URI.
             if isinstance(uri, str) and any(uri.startswith(own) for own in uris):
                 raw = Answer(None, target_secrets(call.target)).redact(dump(uri), uri)
                 self.pending.updated(join_uri(server.slug, parse(raw)))
 
 
 async def _subscribe_all(session: LegacySession, uris: frozenset[str], may_start: Callable[[], bool]) -> None:
-    """Ask for each; one that the server does not know is no reason not to hear of the others."""
+    """Subscribe to each resource. An error answer for one of them is ignored."""
     for uri in sorted(uris):
         try:
             await session.request("resources/subscribe", {"uri": uri}, before_send=may_start)
@@ -319,15 +319,15 @@ async def _subscribe_all(session: LegacySession, uris: frozenset[str], may_start
 
 
 Uris = Callable[[], Awaitable[Iterable[str]]]
-"""The resources that the client wants to hear of, as they are named here."""
+"""Returns the client's subscriptions, as URIs on ``/mcp``."""
 GAP_SECONDS = 1.0
-"""Between two tellings: a server that says more gets less said."""
+"""Minimum time between notifications to a client. Duplicates within it are merged."""
 _FLAGS = {TOOLS: "toolsListChanged", PROMPTS: "promptsListChanged", RESOURCES: "resourcesListChanged"}
 _SUBSCRIPTIONS = "resourceSubscriptions"
 
 
 def requested_notifications(caller: Caller) -> dict[str, Any]:
-    """What a modern client listens for. Raises ``Refused`` for another shape."""
+    """Return the notifications that a modern client requests. Raises ``Refused`` if they are malformed."""
     wanted = caller.message.params.get("notifications")
     uris = wanted.get(_SUBSCRIPTIONS, []) if isinstance(wanted, dict) else None
     if not isinstance(wanted, dict) or not isinstance(uris, list) or len(uris) > MAX_URIS:
@@ -336,13 +336,13 @@ def requested_notifications(caller: Caller) -> dict[str, Any]:
         )
     if not all(isinstance(uri, str) and len(uri) <= MAX_URI for uri in uris):
         raise invalid_params(
-            f"resourceSubscriptions must be strings of {MAX_URI} characters at most.", modern=True
+            f"resourceSubscriptions must be strings of at most {MAX_URI} characters.", modern=True
         )
     return wanted
 
 
 class FleetStream:
-    """One stream of one client."""
+    """One client stream on ``/mcp``."""
 
     def __init__(
         self,
@@ -360,10 +360,10 @@ class FleetStream:
         self._exchange = caller.exchange
         self._latest: tuple[View, float] | None = None
         self.uris_changed = asyncio.Event()
-        """Set to have the subscriptions looked at again."""
+        """Set this event to reconcile the upstream streams."""
 
     def access(self) -> FleetAccessCheck:
-        """What the stream rests on."""
+        """Return the access check of the stream."""
         return FleetAccessCheck(
             "mcp.listen",
             None,
@@ -377,7 +377,7 @@ class FleetStream:
         self.uris_changed.set()
 
     async def listen(self, call: InFlightCall, wanted: dict[str, Any]) -> str:
-        """A modern stream: what is wanted, as far as the token may hear of it, is acknowledged first."""
+        """Run a modern stream. It acknowledges the allowed notifications first."""
         state = await self._list_state(call.view)
         reached = {kind for kind, there in ((PROMPTS, state.prompts), (RESOURCES, state.resources)) if there}
         heard = allowed_notifications(wanted, frozenset(reached))
@@ -395,7 +395,7 @@ class FleetStream:
         return await self._run(call, pending, uris, encode_event(dump(first)))
 
     async def listen_legacy(self, call: InFlightCall, uris: Uris) -> str:
-        """A legacy stream: of all that the token may hear of, and what its session subscribed to."""
+        """Run a legacy stream: all lists in reach, and the session's subscriptions."""
         return await self._run(call, PendingNotifications(_FLAGS, None), uris, b"")
 
     async def _run(self, call: InFlightCall, pending: PendingNotifications, uris: Uris, first: bytes) -> str:
@@ -428,7 +428,7 @@ class FleetStream:
                 await streams.close()
 
     async def _reconcile(self, streams: UpstreamStreams, uris: Uris) -> None:
-        """Keep the streams behind this one as they are wanted, and tell what is seen otherwise than before."""
+        """Keep the upstream streams up to date, and report changed lists."""
         while True:
             self.uris_changed.clear()
             if self._latest is not None:

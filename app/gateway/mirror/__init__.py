@@ -1,1 +1,1 @@
-"""The endpoint of one server, as it is itself: `/mcp/{slug}`."""
+"""The endpoint of one server: `/mcp/{slug}`."""

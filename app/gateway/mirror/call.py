@@ -1,4 +1,4 @@
-"""One request on its way through a mirror."""
+"""One request to a mirror endpoint."""
 
 import contextlib
 import hashlib
@@ -90,13 +90,13 @@ from app.lib import strict_json
 from app.outbound.http import VIA, NotForwarded, OutboundClient, OutboundResponse, Timeouts
 
 GRACE_SECONDS = 5.0
-"""How long a server may take to end a call that its client took back, before its connection is closed."""
+"""How long a server may take to end a canceled call before its connection is closed."""
 Broadcast = Callable[[UUID, UUID, str | int], None]
-"""Tells the other workers: of which token, in which session, which request."""
+"""Broadcasts a cancellation to the other workers: token id, session handle, request id."""
 
 
 class RunningCalls:
-    """What runs in this worker, by the sealed id of the session, of one token and server, and the call's own."""
+    """The running calls of this worker, by sealed session id and JSON-RPC id."""
 
     def __init__(self, alarms: Alarms, broadcast: Broadcast) -> None:
         self._alarms = alarms
@@ -104,16 +104,16 @@ class RunningCalls:
         self._running: dict[tuple[bytes, str | int], InFlightCall] = {}
 
     def begin(self, session: bytes, id: str | int, call: InFlightCall) -> None:
-        """It runs."""
+        """Add a call that starts."""
         self._running[(session, id)] = call
 
     def end(self, session: bytes, id: str | int, call: InFlightCall) -> None:
-        """It runs no more."""
+        """Remove a call that has ended."""
         if self._running.get((session, id)) is call:
             del self._running[(session, id)]
 
     def cancel(self, token_id: UUID, session: bytes, id: object) -> None:
-        """Its client wants no answer any more. The server is told by its client's own message."""
+        """Cancel a call, in any worker. The client's own notification is forwarded to the server."""
         if isinstance(id, bool) or not isinstance(id, (str, int)):
             return
         call = self._running.get((session, id))
@@ -123,7 +123,7 @@ class RunningCalls:
             self._broadcast(token_id, _handle(session), id)
 
     def cancel_by_handle(self, handle: UUID, id: str | int) -> None:
-        """Another worker was told so, and does not have the call."""
+        """Cancel a call of this worker on behalf of another worker."""
         for (session, each), call in list(self._running.items()):
             if each == id and type(each) is type(id) and _handle(session) == handle:
                 self._withdraw(call)
@@ -134,13 +134,13 @@ class RunningCalls:
 
 
 def _handle(session: bytes) -> UUID:
-    """What the session is called among workers, who do not tell each other its id."""
+    """Return the session's name in messages between workers, which do not contain its id."""
     return UUID(bytes=hashlib.sha256(session).digest()[:16])
 
 
 @dataclass(frozen=True, slots=True)
 class MirrorServices:
-    """What every request through a mirror needs."""
+    """The services that every request to a mirror needs."""
 
     pipeline: Pipeline
     outbound: OutboundClient
@@ -185,7 +185,7 @@ class MirrorCall:
         self.services = services
         self.exchange = exchange
         self.view = view
-        """As it was when the request came."""
+        """The view when the request arrived."""
         self.slug = slug
         self.message = message
         self.session: bytes | None = None
@@ -197,7 +197,7 @@ class MirrorCall:
 
     @property
     def features(self) -> ClientFeatures:
-        """What the client said that it can be asked for: in 2026-07-28 with each request, else in ``initialize``."""
+        """The client's features, declared with each request (2026-07-28) or in ``initialize``."""
         if self._features is None:
             self._features = client_features(self._capabilities)
         return self._features
@@ -218,7 +218,7 @@ class MirrorCall:
         self._open_related(view.servers.get(self.slug))
 
         def check(server: Server, target: UpstreamTarget) -> None:
-            # Only who may use a part is told what is wrong with its use.
+            # Only callers with access to a part see what is wrong with its use.
             if arguments is None and method.names is not None:
                 raise invalid_params(f"{method.names} must be a string.", message.modern)
             before.check()
@@ -264,7 +264,7 @@ class MirrorCall:
                 self.services.streams.close(view)
 
     def _declare(self) -> None:
-        """Tell the server of those of the client's capabilities alone that the gateway carries."""
+        """Reduce the declared client capabilities to those that the gateway supports."""
         message = self.message
         if message.modern:
             meta = message.params["_meta"]
@@ -282,7 +282,7 @@ class MirrorCall:
             self._capabilities = message.params["capabilities"]
 
     async def run_in_session(self, access: AccessCheck, http_method: str) -> None:
-        """Pass on what rides on its session's admission: no row of its own, unless it is denied."""
+        """Decide and forward a message under its session's admission. Only a denial writes a row."""
 
         def check(server: Server, target: UpstreamTarget) -> None:
             self._open_related(server)
@@ -298,7 +298,7 @@ class MirrorCall:
             raise no_such_server() from None
 
     def _check(self, server: Server, target: UpstreamTarget) -> None:
-        """Refuse an era that this upstream does not speak, and a session that is not the caller's."""
+        """Refuse an era that the upstream does not support, and a session of another caller."""
         message = self.message
         offered = target.protocol_versions or NEWEST_FIRST
         if message.modern:
@@ -367,7 +367,7 @@ class MirrorCall:
                 response.close()
 
     def _listen_body(self, call: InFlightCall) -> bytes:
-        """A ``subscriptions/listen`` for those notifications alone that the token may hear of."""
+        """Return a ``subscriptions/listen`` for only the notifications that the token may receive."""
         params = self.message.params
         wanted = allowed_notifications(params["notifications"], call.names)
         task_ids = self._tasks(call).open_all(params["notifications"].get("taskIds"))
@@ -395,7 +395,7 @@ class MirrorCall:
         return ScopedTasks(self.services.tasks, scope, self.tool)
 
     def _open_related(self, server: Server | None) -> None:
-        """Give the server its own id of the task that a message of the client belongs to."""
+        """Replace the related task id in the client's message by the server's own."""
         if self._opened_related:
             return
         self._opened_related, message = True, self.message
@@ -451,7 +451,7 @@ class MirrorCall:
         )
 
     def _replier(self, call: InFlightCall, session: bytes | None) -> AnswerUpstream:
-        """Answers those requests of the server that its client is not asked, in the session that they came in."""
+        """Make the function that answers server requests that are not forwarded, in their session."""
         headers = [_JSON, (b"accept", _BOTH), self.services.outbound.loops.header()]
         if self.message.version is not None:
             headers.append((VERSION, self.message.version.encode()))
@@ -460,7 +460,7 @@ class MirrorCall:
 
         async def reply(body: bytes) -> None:
             target = await self._current_target(call)
-            # One that may not go on any more is about to be cut; the call itself must not be decided anew for it.
+            # If the call may not continue, it is about to be cut, so it must not be decided again.
             with contextlib.suppress(NotForwarded):
                 sent = await self.services.outbound.request(
                     "POST",
@@ -475,7 +475,7 @@ class MirrorCall:
         return reply
 
     async def _current_target(self, call: InFlightCall) -> UpstreamTarget:
-        """The target with the access token of now: a stream may outlive the one that it was opened with."""
+        """Return the target with the current access token. A stream may outlive the token that it started with."""
         if call.target.client is None:
             return call.target
         try:
@@ -484,7 +484,7 @@ class MirrorCall:
             return call.target
 
     def _headers(self, target: UpstreamTarget, call: InFlightCall | None = None) -> list[tuple[bytes, bytes]]:
-        """By allow-list: never the client's credential, cookies or addresses."""
+        """Return the headers to forward, by allowlist: never the client's credential, cookies or addresses."""
         theirs, approved = self.exchange.headers, call is not None and call.approved
         headers = [_JSON, (b"accept", _BOTH if approved else theirs.get(b"accept", _BOTH))]
         headers += [
@@ -513,7 +513,7 @@ class MirrorCall:
             return ()
         sealed = self.services.sealer.seal_session(call.view.token.id, call.server.id, session, self.features)
         if len(sealed) > MAX_SEALED:
-            raise bad_upstream("The server behind the gateway gave a session id that is too long.")
+            raise bad_upstream("The server behind the gateway sent a session id that is too long.")
         return ((SESSION, sealed),)
 
     async def _forward_in_session(self, http_method: str, call: FreshCall | InFlightCall) -> str:
@@ -530,7 +530,10 @@ class MirrorCall:
         try:
             if response.status == 405 and http_method == "DELETE":
                 raise Refused(
-                    405, -32600, "This server ends its sessions itself.", headers=((b"allow", b"POST"),)
+                    405,
+                    -32600,
+                    "Clients cannot end sessions of this server.",
+                    headers=((b"allow", b"POST"),),
                 )
             if not 200 <= response.status < 300:
                 raise await refuse_status(response, target_secrets(call.target))
@@ -541,7 +544,7 @@ class MirrorCall:
         return "success"
 
     async def _answer_denied(self, denied: Denied, resumed: ResumedRequest | None) -> None:
-        """What is out of reach looks as if it were not there."""
+        """Answer a denied request. What is out of reach looks as if it did not exist."""
         view, modern, address = denied.view, self.message.modern, self.exchange.address
         at = self.services.pipeline.snapshots.now()
         if not isinstance(denied, ApprovalNeeded):
@@ -550,7 +553,7 @@ class MirrorCall:
             if self.tool is None and (
                 self.part is None or not reaches(view, self.slug, at, address, self.part)
             ):
-                # The very answer of a server without this part.
+                # The same answer as that of a server without this part.
                 raise unknown_method(modern)
             if self.tool is not None and denied.decision.reason_code in HIDDEN_REASONS:
                 raise unknown_tool(self.tool, modern)
@@ -561,6 +564,6 @@ class MirrorCall:
 
 
 def _may_pass(name: bytes, value: bytes, approved: bool) -> bool:
-    """Of a call that took an approval, a trace passes only in its own form."""
+    """Whether to forward a header. In an approved call, tracing headers must be well-formed."""
     check = _TRACES.get(name) if approved else None
     return check is None or check(value.decode("latin-1"))

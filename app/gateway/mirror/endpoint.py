@@ -1,4 +1,4 @@
-"""``/mcp/{slug}``: one upstream, its own eras, nothing translated."""
+"""The endpoint ``/mcp/{slug}``: one upstream, in its own eras, without translation."""
 
 from dataclasses import dataclass
 from time import time
@@ -36,10 +36,10 @@ from app.gateway.wire.messages import (
     Message,
     Method,
     caller_program,
-    carried_extensions,
     read_client,
     read_message,
     read_version,
+    supported_extensions,
 )
 from app.gateway.wire.refusals import (
     INVALID_REQUEST,
@@ -57,7 +57,7 @@ LAST_EVENT_ID = b"last-event-id"
 
 
 class MirrorListen(MirrorCall):
-    """One GET. An answer's stream that is taken up again is decided as the request was that it answers."""
+    """One GET. A resumed answer stream is decided like the request that it answers."""
 
     __slots__ = ("_event_id", "_origin")
 
@@ -70,7 +70,7 @@ class MirrorListen(MirrorCall):
         self._origin: Origin | None = None
 
     async def listen(self) -> None:
-        """Decide, admit, and pass on what comes, until either side ends it or access is withdrawn."""
+        """Decide, admit, and relay the stream until either side closes it or access is withdrawn."""
         exchange, view = self.exchange, self.view
         if LAST_EVENT_ID in exchange.headers:
             self._resume(view)
@@ -91,7 +91,7 @@ class MirrorListen(MirrorCall):
                 raise no_such_server() from None
 
     def _resume(self, view: View) -> None:
-        """Find out whose stream is meant, by the id of its event. Raises ``Refused`` for one that is not of here."""
+        """Open the id of the last event. Raises ``Refused`` for an id of another session."""
         server = view.servers.get(self.slug)
         if server is None:
             return
@@ -100,12 +100,12 @@ class MirrorListen(MirrorCall):
             None if session is None else self.services.sealer.open_session(view.token.id, server.id, session)
         )
         shown = self.exchange.headers[LAST_EVENT_ID]
-        found = None
+        event = None
         if opened is not None:
-            found = open_event_id(self.services.sealer, view.token.id, server.id, opened[0], shown)
-        if found is None:
-            raise Refused(400, INVALID_REQUEST, "The Last-Event-ID is of no stream of this session.")
-        self._event_id, self._origin = found
+            event = open_event_id(self.services.sealer, view.token.id, server.id, opened[0], shown)
+        if event is None:
+            raise Refused(400, INVALID_REQUEST, "The Last-Event-ID belongs to no stream of this session.")
+        self._event_id, self._origin = event
         if self._origin is not None:
             self.exchange.id = self._origin.id
 
@@ -133,14 +133,14 @@ class MirrorListen(MirrorCall):
                     raise Refused(
                         405,
                         INVALID_REQUEST,
-                        "This server opens no streams of its own.",
+                        "This server does not support streams with GET.",
                         headers=((b"allow", b"POST, DELETE"),),
                     )
                 if response.status != 200:
                     raise await refuse_status(response, secrets)
                 media = (response.header(b"content-type") or b"").partition(b";")[0].strip().lower()
                 if media != b"text/event-stream":
-                    raise bad_upstream("The server behind the gateway opened no event stream.")
+                    raise bad_upstream("The server behind the gateway did not open an event stream.")
                 await exchange.stream(b"")
                 answer = Answer(None, secrets, check_error=self._check_error)
                 if origin is not None:
@@ -161,10 +161,10 @@ class MirrorListen(MirrorCall):
         return outcome if outcome != "unknown" else "success"
 
     def _record_outcome(self, origin: Origin, outcome: str) -> None:
-        """How the call ended whose stream was left."""
-        began = (origin.call_id.int >> 80) / 1000  # A UUIDv7 begins with the time.
-        took = max(0, int((time() - began) * 1000))
-        self.services.pipeline.admissions.finish(origin.call_id, outcome, took)
+        """Record the outcome of the call whose stream was resumed."""
+        started = (origin.call_id.int >> 80) / 1000  # A UUIDv7 begins with its time in milliseconds.
+        duration_ms = max(0, int((time() - started) * 1000))
+        self.services.pipeline.admissions.finish(origin.call_id, outcome, duration_ms)
 
     def _headers(self, target: UpstreamTarget, call: InFlightCall | None = None) -> list[tuple[bytes, bytes]]:
         headers = [(name, value) for name, value in super()._headers(target, call) if name != b"content-type"]
@@ -174,27 +174,27 @@ class MirrorListen(MirrorCall):
 
 
 class MirrorNotification(MirrorCall):
-    """One notification, inside the caller's own session."""
+    """One notification in the caller's session."""
 
     __slots__ = ()
 
     async def _forward_in_session(self, http_method: str, call: FreshCall | InFlightCall) -> str:
         if self.message.method == "notifications/cancelled":
-            # Before the server hears of it, which may answer at once.
+            # Cancel before the server gets the notification, because it may answer immediately.
             session, id = self.exchange.headers[SESSION], self.message.params.get("requestId")
             self.services.running.cancel(call.view.token.id, session, id)
         return await super()._forward_in_session(http_method, call)
 
 
 class MirrorResponse(MirrorCall):
-    """One response: it rides on the admission of the call that the server asked in."""
+    """One response to a server request, under the admission of its session."""
 
     __slots__ = ("_taken",)
 
     async def pass_on(self) -> None:
-        """Forward it under the server's own id. Raises ``Refused`` when no request of this session waits for it."""
+        """Forward the response with the server's own id. Raises ``Refused`` if no request of the session is pending."""
         self._taken = False
-        # It answers no message of ours with an id.
+        # The gateway answers a response without a JSON-RPC id.
         self.exchange.id = None
         await self.run_in_session(AccessCheck("mcp.response", self.slug, self.exchange.address), "POST")
 
@@ -210,7 +210,7 @@ class MirrorResponse(MirrorCall):
 
 
 class MirrorTask(MirrorCall):
-    """One such request, from its decision to its answer."""
+    """One request about a task, from its decision to its answer."""
 
     __slots__ = ()
 
@@ -235,12 +235,12 @@ class MirrorTask(MirrorCall):
             at = pipeline.snapshots.now()
             if not reaches(denied.view, self.slug, at, exchange.address):
                 raise no_such_server() from None
-            if message.modern and not carried_extensions(message.params["_meta"][CAPABILITIES_KEY]):
+            if message.modern and not supported_extensions(message.params["_meta"][CAPABILITIES_KEY]):
                 raise missing_tasks() from None
             raise unknown_task(message.modern) from None
 
     def _open(self, view: View) -> bool:
-        """Whether it is a task of this token at this server; then the message bears the server's own id."""
+        """Put the server's own task id into the message; false if the task is of another token or server."""
         server, params = view.servers.get(self.slug), self.message.params
         task = None
         if server is not None:
@@ -252,7 +252,7 @@ class MirrorTask(MirrorCall):
         return True
 
     def _headers(self, target: UpstreamTarget, call: InFlightCall | None = None) -> list[tuple[bytes, bytes]]:
-        """Whose ``Mcp-Name`` is the task's id, by which requests find the machine that has the task."""
+        """Set ``Mcp-Name`` to the server's task id, which may route requests to the machine that has the task."""
         headers = [(name, value) for name, value in super()._headers(target, call) if name != NAME]
         if self.message.modern:
             headers.append((NAME, encode_header_value(self.message.params["taskId"]).encode("ascii")))
@@ -261,7 +261,7 @@ class MirrorTask(MirrorCall):
 
 @dataclass(frozen=True, slots=True)
 class Mirror:
-    """Serves every path ``/mcp/{slug}``."""
+    """The endpoint for all paths ``/mcp/{slug}``."""
 
     services: MirrorServices
     body_limit: int
@@ -303,7 +303,7 @@ class Mirror:
             raise unknown_method(message.modern)
 
     async def _pong(self, exchange: Exchange, view: View, slug: str) -> None:
-        """A ping asks whether the session's other end is there, and that is us."""
+        """Answer a ping, because the gateway is the other end of the session."""
         server = view.servers.get(slug)
         if SESSION in exchange.headers and (server is None or not self._has_session(exchange, view, server)):
             raise no_such_session()
@@ -314,7 +314,7 @@ class Mirror:
         return self.services.sealer.open_session(view.token.id, server.id, sealed) is not None
 
     async def _notify(self, exchange: Exchange, view: View, slug: str, message: Message) -> None:
-        """Pass on the notifications that are carried, inside the caller's own session alone."""
+        """Forward supported notifications in the caller's session."""
         if message.modern or message.method not in CLIENT_NOTIFICATIONS or SESSION not in exchange.headers:
             await exchange.answer(202)
             return
@@ -334,7 +334,7 @@ class Mirror:
     async def _refuse_version(
         self, exchange: Exchange, view: View, slug: str, refused: UnknownVersion
     ) -> Refused:
-        """A version that nobody speaks is a denied call. Who reaches the server is told what is spoken here."""
+        """Record an unknown version as a denied call. Only callers that reach the server see its versions."""
         pipeline = self.services.pipeline
         view = await record_unknown_version(pipeline, exchange, view, slug)
         if not reaches(view, slug, pipeline.snapshots.now(), exchange.address):

@@ -1,7 +1,7 @@
-"""What passes on a mirror's event stream beside the answer: notifications, the server's requests, ids of events.
+"""The filter for a mirror's event streams: notifications, server requests, and event ids.
 
-Which notifications pass is decided anew for each that tells of a part of the server, on what is known of the token by
-then: a stream may be older than the grants.
+A notification about a part of the server is decided on the current view of the token, because a stream may be older
+than the grants.
 """
 
 from collections import deque
@@ -25,13 +25,13 @@ from app.gateway.wire.refusals import bad_upstream
 from app.lib import strict_json
 
 MAX_EVENT_ID = 4096
-"""Characters of a sealed one."""
+"""Characters of a sealed event id."""
 _EVENT_PURPOSE = b"event:"
 
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """The request whose answer a stream brings, so that another stream can go on in its place."""
+    """The request that a stream answers, as stored in event ids, so that another stream can continue it."""
 
     method: str
     tool: str | None
@@ -42,7 +42,7 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class StreamContext:
-    """Between which ends a stream runs, and what there is to decide and seal with."""
+    """The client and server of a stream, and the services to decide and seal with."""
 
     snapshots: Snapshots
     sync_requests: SyncRequests
@@ -61,15 +61,15 @@ class StreamContext:
 
 @dataclass(slots=True)
 class MirrorStreamFilter:
-    """The passage of one stream. ``origin`` None: a stream that belongs to no request."""
+    """The filter of one stream. ``origin`` None: the stream belongs to no request."""
 
     context: StreamContext
     origin: Origin | None
     _asked: deque[str] = field(default_factory=lambda: deque(maxlen=MAX_KEPT))
-    """What is older is not known any more as waiting for a response."""
+    """The client's ids of forwarded server requests, without the oldest."""
 
     async def filter_notification(self, message: dict[str, Any]) -> bool | None:
-        """Whether it passes; ``None`` when it passes and was changed."""
+        """Whether to forward the notification; ``None`` to forward it with changes made in place."""
         method, context = message["method"], self.context
         if method not in SERVER_NOTIFICATIONS:
             return False
@@ -85,18 +85,18 @@ class MirrorStreamFilter:
         return None if self._show_tasks(message) else True
 
     def filter_request(self, message: dict[str, Any]) -> bool:
-        """Whether the client is asked; then the message bears the id that the client sees."""
+        """Whether to forward the request. If so, its id is replaced by the one that the client sees."""
         context, id = self.context, message["id"]
         if context.modern or message["method"] not in SERVER_REQUESTS:
             return False
         if isinstance(id, bool) or not isinstance(id, (str, int)) or len(str(id)) > MAX_REQUEST_ID:
-            raise bad_upstream("The server behind the gateway asks under an id that is none.")
+            raise bad_upstream("The server behind the gateway sent a request with an invalid id.")
         params = message.get("params")
         if not context.input_rules.allow(message["method"], params, context.features):
             return False
         if isinstance(params, dict):
             if "task" in params:
-                # It wants the answer as a task of the client's, which is not carried.
+                # The server requests a task of the client, which is not supported.
                 return False
             self._tasks().show_related(params.get("_meta"))
         shown = context.requests.register(context.view.token.id, context.server.id, context.session, id)
@@ -105,7 +105,7 @@ class MirrorStreamFilter:
         return True
 
     def seal_event_id(self, id: str) -> bytes | None:
-        """The id under which the client may take the stream up again; ``None`` when it cannot."""
+        """Return the event id with which the client may resume the stream; ``None`` when it cannot."""
         context = self.context
         if context.session is None:
             return None
@@ -120,16 +120,16 @@ class MirrorStreamFilter:
             _EVENT_PURPOSE + context.session,
         )
         if len(sealed) > MAX_EVENT_ID:
-            raise bad_upstream("The server behind the gateway gave an event an id that is too long.")
+            raise bad_upstream("The server behind the gateway sent an event id that is too long.")
         return sealed
 
     def close(self) -> None:
-        """The call is over: nobody waits for responses to what was asked with it."""
+        """Stop waiting for responses to the requests of an ended call."""
         for shown in self._asked:
             self.context.requests.close(shown)
 
     def _filter_cancellation(self, message: dict[str, Any]) -> bool | None:
-        """The server takes a request back, under the id that the client knows."""
+        """Replace the id in the server's cancellation of a request by the client's."""
         context, params = self.context, message.get("params")
         id = params.get("requestId") if isinstance(params, dict) else None
         if isinstance(id, bool) or not isinstance(id, (str, int)):
@@ -145,7 +145,7 @@ class MirrorStreamFilter:
         return ScopedTasks(context.tasks, scope, None if origin is None else origin.tool)
 
     def _show_tasks(self, message: dict[str, Any]) -> bool:
-        """Whether there were ids of tasks in a notification that had to be changed."""
+        """Replace task ids in a notification by the client's; returns whether there were any."""
         params = message.get("params")
         if not isinstance(params, dict):
             return False
@@ -157,7 +157,7 @@ class MirrorStreamFilter:
         return changed
 
     async def _filter_task_notification(self, message: dict[str, Any]) -> bool | None:
-        """What became of a task is told while the token reaches its tool."""
+        """Forward the status of a task while the token reaches its tool."""
         params, tasks = message.get("params"), self._tasks()
         if not isinstance(params, dict) or TASK_NOTIFICATIONS[message["method"]] is not self.context.modern:
             return False
@@ -178,14 +178,14 @@ class MirrorStreamFilter:
         if view is None:
             return False
         server = view.servers.get(context.server.slug)
-        question = AccessRequest(view.token, server, tool, address=context.address, part=part)
-        return decide(question, view.context, context.snapshots.now()).allowed
+        request = AccessRequest(view.token, server, tool, address=context.address, part=part)
+        return decide(request, view.context, context.snapshots.now()).allowed
 
 
 def open_event_id(
     sealer: SessionSealer, token_id: UUID, server_id: UUID, session: bytes, shown: bytes
 ) -> tuple[str, Origin | None] | None:
-    """The upstream's own id of an event and whose stream it was in; ``None`` when it is not of this session."""
+    """Open a sealed event id: the upstream's own id, and the stream's origin. ``None`` for another session."""
     opened = sealer.open(token_id, server_id, shown, _EVENT_PURPOSE + session, MAX_EVENT_ID)
     if opened is None:
         return None

@@ -1,13 +1,12 @@
-"""Answers of an upstream on their way to the client: checked, redacted, otherwise untouched.
+"""Checks and redaction of an upstream's answers. Everything else is forwarded unchanged.
 
-Only members of the protocol pass, spelled exactly. Clients in Go, .NET and Java match the names of members regardless
-of case. A member that differs from one of the protocol only by case would be one thing to us and another to them, so
-the message is refused. Unknown members are dropped. What a user or a tool names itself (schemas, arguments, structured
-content) is left alone.
+Only members of the protocol are forwarded, spelled exactly. Clients in Go, .NET and Java match member names
+case-insensitively, so they would read a member that differs only by case as one of the protocol. Such a message is
+refused. Unknown members are dropped. Names that users or tools choose (schemas, arguments, structured content) are not
+checked.
 
-A server may ask a client for what that client said it can do, at addresses that are not the gateway's. A user trusts
-a page of the gateway more than a server's, so a server must not lead its users to one, nor to an address that a
-browser reads otherwise than this does (WHATWG URL, section 4.4).
+A server may send a client only requests that the client supports. URL elicitation must not use a URL of the gateway,
+because users trust the gateway more than a server, nor a URL that browsers parse differently (WHATWG URL, section 4.4).
 """
 
 import re
@@ -34,7 +33,7 @@ from app.outbound.stdio import REFUSAL
 
 
 class Members:
-    """The names that an object of the protocol may have."""
+    """The member names that an object of the protocol may have."""
 
     def __init__(self, names: str) -> None:
         self.names = frozenset(names.split())
@@ -51,7 +50,7 @@ class Members:
                 )
 
     def keep(self, holder: dict[str, Any]) -> bool:
-        """Drop unknown names; whether there were any. Raises as ``check`` does."""
+        """Drop unknown names; returns whether there were any. Raises ``Refused`` like ``check``."""
         if holder.keys() <= self.names:
             return False
         self.check(holder)
@@ -60,7 +59,7 @@ class Members:
         return True
 
     def pick(self, holder: Any) -> dict[str, Any]:
-        """A copy with the known names only; empty for what is no object."""
+        """Return a copy with only the known names; empty if ``holder`` is not an object."""
         if not isinstance(holder, dict):
             return {}
         return {name: value for name, value in holder.items() if name in self.names}
@@ -75,23 +74,23 @@ RESULT = Members(
     "structuredContent messages description completion protocolVersion capabilities serverInfo instructions "
     f"supportedVersions inputRequests requestState task ttl pollInterval pollIntervalMs result error {_TASK}"
 )
-"""Of the results of all methods that are carried, with those of the extension for tasks."""
+"""Members of the results of all supported methods, including the tasks extension."""
 TASK = Members(f"_meta ttl ttlMs pollInterval pollIntervalMs {_TASK}")
 INPUT = Members("method params")
-"""Of a question within a result."""
+"""Members of an input request within a result."""
 ELICITATIONS = Members("elicitations")
-"""Of the data of an error that leads the user to an address."""
+"""Members of the data of an error that requires URL elicitation."""
 PARAMS = Members(
     "_meta requestId reason progressToken progress total message level logger data uri elicitationId notifications "
     "mode url requestedSchema task messages modelPreferences systemPrompt includeContext temperature maxTokens "
     f"stopSequences metadata tools toolChoice ttl ttlMs pollInterval pollIntervalMs inputRequests result error {_TASK}"
 )
-"""Of the notifications and requests of servers."""
+"""Members of the params of server notifications and requests."""
 BLOCK = Members(
     "_meta annotations type text data mimeType blob uri name title description icons size resource id input toolUseId "
     "content structuredContent isError role"
 )
-"""Of a piece of content, of what it embeds, and of a message of a prompt."""
+"""Members of a content block, of an embedded resource, and of a prompt message."""
 PROMPT = Members("_meta name title description icons arguments")
 PROMPT_ARGUMENT = Members("name title description required")
 RESOURCE = Members("_meta uri uriTemplate name title description icons mimeType size annotations")
@@ -103,11 +102,11 @@ LISTS = {
     for key in ("tools", "prompts", "resources", "resourceTemplates")
 }
 IMPLEMENTATION = Members("name title version")
-"""Who a server says that it is; not its description, which a model would read and nobody has approved."""
+"""Members of ``serverInfo``. The description is dropped, because models may read it and it is not approved."""
 
 
 def check_answer(message: dict[str, Any]) -> bool:
-    """Keep of an answer what is the protocol's; whether something was dropped. Raises ``Refused``."""
+    """Drop unknown members of an answer; returns whether there were any. Raises ``Refused``."""
     dropped = ANSWER.keep(message)
     error, result = message.get("error"), message.get("result")
     if isinstance(error, dict):
@@ -118,7 +117,7 @@ def check_answer(message: dict[str, Any]) -> bool:
 
 
 def check_result(result: dict[str, Any]) -> bool:
-    """Keep of a result what is the protocol's; whether something was dropped. Raises ``Refused``."""
+    """Drop unknown members of a result; returns whether there were any. Raises ``Refused``."""
     dropped = RESULT.keep(result)
     _check_blocks(result.get("content"))
     if "messages" in result or "contents" in result:
@@ -133,7 +132,7 @@ def check_result(result: dict[str, Any]) -> bool:
 
 
 def check_server_message(message: dict[str, Any]) -> bool:
-    """The same of a notification, or a request, of a server. Raises ``Refused``."""
+    """Drop unknown members of a server notification or request; returns whether there were any. Raises ``Refused``."""
     dropped = REQUEST.keep(message)
     params = message.get("params")
     if isinstance(params, dict):
@@ -153,7 +152,7 @@ def _check_blocks(blocks: Any) -> None:
 
 
 def filter_item(key: str, item: dict[str, Any]) -> dict[str, Any]:
-    """An item of a list of prompts, resources or templates with the protocol's members only."""
+    """Return an item of a list of prompts, resources or templates with only the known members."""
     kept = (PROMPT if key == "prompts" else RESOURCE).pick(item)
     if isinstance(kept.get("arguments"), list):
         kept["arguments"] = [PROMPT_ARGUMENT.pick(each) for each in kept["arguments"]]
@@ -161,14 +160,14 @@ def filter_item(key: str, item: dict[str, Any]) -> dict[str, Any]:
 
 
 def filter_introduction(result: dict[str, Any]) -> None:
-    """Keep what introduces a server, and of who it says that it is its name and version."""
+    """Drop all but the known members of an ``initialize`` or ``server/discover`` result."""
     _keep_only(result, INTRODUCTION)
     if "serverInfo" in result:
         result["serverInfo"] = _implementation(result["serverInfo"])
 
 
 def filter_list(result: dict[str, Any], key: str) -> None:
-    """Keep what makes a page of a list."""
+    """Drop all but the known members of a list page."""
     _keep_only(result, LISTS[key])
     if not isinstance(result.get("nextCursor", ""), str):
         del result["nextCursor"]
@@ -188,40 +187,40 @@ def _implementation(info: Any) -> dict[str, str]:
 
 REDACTED = b"[redacted]"
 MAX_DEPTH = 256
-"""How deep an answer may nest."""
+"""Maximum nesting depth of an answer."""
 MINIMUM_SECRET = 8
-"""A shorter credential would be found by chance in honest answers."""
+"""Bytes. A shorter credential would occur by chance in answers, so it is not redacted."""
 Rewrite = Callable[[dict[str, Any]], bool]
-"""Changes a ``result`` in place (a list filtered, capabilities stripped) and says whether it did."""
-_NO_INPUT = "The server asked for input from the user, which this gateway does not carry."
+"""Changes a ``result`` in place and returns whether it changed."""
+_NO_INPUT = "The server asked for input from the user, which this gateway does not support."
 
 
 @dataclass(slots=True)
 class Answer:
-    """How the one answer to a request must look and what is done to it."""
+    """The checks and changes for the answer to one request."""
 
     id: str | int | None
     secrets: tuple[bytes, ...]
     rewrite: Rewrite | None = None
     check_error: Callable[[Any], None] | None = None
-    """Checks what an error leads the user to."""
+    """Checks the data of an error that requires URL elicitation."""
     headers: HeaderList = ()
 
     def read(self, raw: bytes) -> tuple[bytes, str]:
-        """The same as ``finish``, of JSON that is not parsed yet."""
+        """Parse and finish an answer."""
         message = parse(raw)
         if not isinstance(message, dict) or "method" in message:
-            raise bad_upstream("The server behind the gateway sent something that is not one answer.")
+            raise bad_upstream("The server behind the gateway sent something other than one answer.")
         return self.finish(raw, message)
 
     def finish(self, raw: bytes, message: dict[str, Any]) -> tuple[bytes, str]:
-        """The bytes for the client and the outcome. Raises ``Refused`` when this is no answer to the request."""
+        """Return the bytes for the client and the outcome. Raises ``Refused`` if this does not answer the request."""
         changed = check_answer(message) | remove_gateway_members(raw, message)
         result, error = message.get("result"), message.get("error")
         id = message.get("id")
         ours = type(id) is type(self.id) and id == self.id and message.get("jsonrpc") == "2.0"
         if not ours or (result is None) == (error is None):
-            raise bad_upstream("The server behind the gateway gave an answer that belongs to no request.")
+            raise bad_upstream("The server behind the gateway sent an answer that belongs to no request.")
         if error is not None:
             if _requires_url(error) and self.check_error is not None:
                 self.check_error(error.get("data"))
@@ -229,31 +228,31 @@ class Answer:
                 raw = dump(message)
             return self.redact(raw, message), "error"
         if not isinstance(result, dict):
-            raise bad_upstream("The server behind the gateway gave a result that is not an object.")
+            raise bad_upstream("The server behind the gateway sent a result that is not an object.")
         if (self.rewrite is not None and self.rewrite(result)) or changed:
             raw = dump(message)
         outcome = "error" if result.get("isError") is True else "success"
         return self.redact(raw, message), outcome
 
     async def finish_async(self, raw: bytes, message: dict[str, Any]) -> tuple[bytes, str]:
-        """The same as ``finish``; what is large does not hold the event loop meanwhile."""
+        """Like ``finish``, but process a large answer off the event loop."""
         return await off_loop(self.finish, raw, message) if is_large(raw) else self.finish(raw, message)
 
     def clean_message(self, raw: bytes, message: dict[str, Any]) -> bytes:
-        """The bytes for the client of a notification or request of the server. Raises ``Refused``."""
+        """Return the bytes for the client of a server notification or request. Raises ``Refused``."""
         if check_server_message(message) | remove_gateway_members(raw, message):
             raw = dump(message)
         return self.redact(raw, message)
 
     def scrub(self, raw: bytes) -> bytes:
-        """Take the upstream credential out of bytes, as it is."""
+        """Redact the upstream credential where it occurs literally."""
         for secret in self.secrets:
             if secret in raw:
                 raw = raw.replace(secret, REDACTED)
         return raw
 
     def redact(self, raw: bytes, message: Any) -> bytes:
-        """Take the upstream credential out, should the upstream repeat it, also in escaped form."""
+        """Redact the upstream credential, also where it occurs with JSON escapes."""
         raw = self.scrub(raw)
         if self.secrets and (b"\\u" in raw or b"\\/" in raw):
             plain = dump(message)
@@ -265,9 +264,9 @@ class Answer:
 
 
 def remove_gateway_members(raw: bytes, message: Any) -> bool:
-    """Take out what the gateway alone says (events, approvals and where they are decided); whether there was any.
+    """Remove members that only the gateway may set (events, approvals); returns whether there were any.
 
-    It is looked for wherever ``_meta`` may be, and in the data of an error, in any case.
+    Searches every ``_meta`` and the data of an error, case-insensitively.
     """
     if not (b"\\u00" in raw or b"copegate" in raw.lower()):
         return False
@@ -299,7 +298,7 @@ def _error_of(message: Any) -> Any:
 
 
 def fail_input_request(result: dict[str, Any]) -> bool:
-    """Turn a modern server's request for input, which is not carried yet, into a failed call."""
+    """Convert a modern server's request for input, where it is not supported, to a failed call."""
     if result.get("resultType") != "input_required":
         return False
     result.clear()
@@ -310,53 +309,51 @@ def fail_input_request(result: dict[str, Any]) -> bool:
 
 
 def target_secrets(target: UpstreamTarget) -> tuple[bytes, ...]:
-    """The values to look for in answers: each credential without its scheme, as JSON would write it."""
+    """Return the values to redact in answers: each credential without its scheme, also with JSON escapes."""
     return _secrets_in(target.headers) if target.secrets is None else _with_escaped(target.secrets)
 
 
 @lru_cache(maxsize=256)
 def _secrets_in(headers: tuple[tuple[bytes, bytes], ...]) -> tuple[bytes, ...]:
-    found: list[bytes] = []
+    values: list[bytes] = []
     for _, value in headers:
         scheme, space, rest = value.partition(b" ")
         if not space or not scheme.isalpha():
-            found.append(value)
+            values.append(value)
         if space:
-            found.append(rest)
-    return _with_escaped(tuple(found))
+            values.append(rest)
+    return _with_escaped(tuple(values))
 
 
 @lru_cache(maxsize=256)
 def _with_escaped(secrets: tuple[bytes, ...]) -> tuple[bytes, ...]:
-    found: list[bytes] = []
+    values: list[bytes] = []
     for secret in secrets:
         if len(secret) >= MINIMUM_SECRET:
-            found.append(secret)
+            values.append(secret)
             escaped = strict_json.dumps(secret.decode(errors="replace"))[1:-1]
             if escaped != secret:
-                found.append(escaped)
-    return tuple(found)
+                values.append(escaped)
+    return tuple(values)
 
 
 def parse(raw: bytes) -> Any:
-    """JSON from an upstream that has one meaning for every client. Raises ``Refused``."""
+    """Parse JSON from an upstream, refusing what clients may parse differently. Raises ``Refused``."""
     try:
         return strict_json.loads(raw, max_depth=MAX_DEPTH, any_text=True)
     except strict_json.StrictJsonError as error:
         if error.code == "size":
-            raise bad_upstream(
-                "The server behind the gateway sent more values than are taken in one message."
-            ) from None
+            raise bad_upstream("The server behind the gateway sent too many values in one message.") from None
         raise bad_upstream("The server behind the gateway sent something that is not JSON.") from None
 
 
 async def parse_async(raw: bytes) -> Any:
-    """The same as ``parse``; what is large does not hold the event loop meanwhile."""
+    """Like ``parse``, but parse large JSON off the event loop."""
     return await off_loop(parse, raw) if is_large(raw) else parse(raw)
 
 
 def dump(message: Any) -> bytes:
-    """JSON to a client. Raises ``Refused`` for what only a lax parser takes (NaN, lone surrogates)."""
+    """Encode JSON for a client. Raises ``Refused`` for NaN and lone surrogates."""
     try:
         return strict_json.dumps(message) if is_on_loop() else strict_json.dumps_in_pieces(message)
     except ValueError:
@@ -364,7 +361,7 @@ def dump(message: Any) -> bytes:
 
 
 async def answer_json(exchange: Exchange, response: OutboundResponse, answer: Answer) -> str:
-    """Pass a JSON answer on; returns the outcome. Raises ``Refused``, ``UpstreamError``."""
+    """Forward a JSON answer; returns the outcome. Raises ``Refused``, ``UpstreamError``."""
     raw = await response.read()
     body, outcome = await off_loop(answer.read, raw) if is_large(raw) else answer.read(raw)
     await exchange.answer(200, body, answer.headers)
@@ -372,7 +369,7 @@ async def answer_json(exchange: Exchange, response: OutboundResponse, answer: An
 
 
 def _refused_by(status: int, ours: bool) -> Refused | None:
-    """The answer where the status says it all. ``ours``: the supervisor of commands says it."""
+    """Return the answer for statuses that do not need the body. ``ours``: the supervisor of commands sent it."""
     if status == 401:
         return CredentialRefused()
     if status == LOOP_DETECTED:
@@ -385,8 +382,10 @@ def _refused_by(status: int, ours: bool) -> Refused | None:
 
 
 async def refuse_status(response: OutboundResponse, secrets: Sequence[bytes]) -> Refused:
-    """What to answer when the upstream's status is no success. 4xx keeps its status, as what the supervisor of
-    commands says does; the rest is 502."""
+    """Return the answer to an error status of the upstream.
+
+    Statuses 4xx, and those of the supervisor of commands, are kept; others become 502.
+    """
     status = response.status
     refused = _refused_by(status, response.header(REFUSAL) is not None)
     if refused is not None:
@@ -416,52 +415,52 @@ async def refuse_status(response: OutboundResponse, secrets: Sequence[bytes]) ->
 
 
 _URL = re.compile(r"[\x21-\x5b\x5d-\x7e]{1,2048}")
-"""Printable ASCII without blanks and backslashes, which browsers drop or turn."""
+"""Printable ASCII without blanks and backslashes, which browsers remove or replace."""
 _MODES = {"form": ClientFeatures.FORM, "url": ClientFeatures.URL}
 
 
 @dataclass(frozen=True, slots=True)
 class InputRequestRules:
-    """The rules for all servers."""
+    """The rules for requests that servers send to clients."""
 
     own: OwnAddresses
 
-    def allow(self, method: object, params: Any, asks: ClientFeatures) -> bool:
-        """Whether a client of these abilities may be asked this. Raises ``Refused`` for members in another case."""
+    def allow(self, method: object, params: Any, features: ClientFeatures) -> bool:
+        """Whether a server may send this request to a client. Raises ``Refused`` for members in another case."""
         if isinstance(params, dict):
             PARAMS.check(params)
         if method == "ping":
             return True
         if method == "roots/list":
-            return ClientFeatures.ROOTS in asks
+            return ClientFeatures.ROOTS in features
         if method == "sampling/createMessage":
-            return ClientFeatures.SAMPLING in asks
+            return ClientFeatures.SAMPLING in features
         if method != "elicitation/create" or not isinstance(params, dict):
             return False
         mode = params.get("mode", "form")
         needed = _MODES.get(mode) if isinstance(mode, str) else None
-        if needed is None or needed not in asks:
+        if needed is None or needed not in features:
             return False
         return needed is ClientFeatures.FORM or self._is_safe_url(params.get("url"))
 
-    def check(self, questions: Any, asks: ClientFeatures) -> bool:
-        """Check the questions in a result; whether something was dropped of them. Raises ``Refused``."""
-        if not isinstance(questions, dict):
-            raise bad_upstream("The server behind the gateway asked for input where it may not.")
+    def check(self, requests: Any, features: ClientFeatures) -> bool:
+        """Check the input requests in a result; returns whether members were dropped. Raises ``Refused``."""
+        if not isinstance(requests, dict):
+            raise bad_upstream("The server behind the gateway sent input requests that are not an object.")
         dropped = False
-        for question in questions.values():
-            if not isinstance(question, dict) or question.get("method") not in INPUT_REQUESTS:
-                raise bad_upstream("The server behind the gateway asked for input that no client gives.")
-            dropped |= INPUT.keep(question)
-            if not self.allow(question["method"], question.get("params"), asks):
+        for request in requests.values():
+            if not isinstance(request, dict) or request.get("method") not in INPUT_REQUESTS:
+                raise bad_upstream("The server behind the gateway asked for input of an unknown kind.")
+            dropped |= INPUT.keep(request)
+            if not self.allow(request["method"], request.get("params"), features):
                 raise bad_upstream(
-                    "The server behind the gateway asked for input that this client does not give, or at an address "
-                    "to which no user is led."
+                    "The server behind the gateway asked for input that this client does not support, or at a URL "
+                    "that is not allowed."
                 )
         return dropped
 
-    def check_error(self, data: Any, asks: ClientFeatures) -> None:
-        """Check what an error leads the user to (-32042 of MCP 2025-11-25). Raises ``Refused``."""
+    def check_error(self, data: Any, features: ClientFeatures) -> None:
+        """Check the URLs of an elicitation error (-32042 of MCP 2025-11-25). Raises ``Refused``."""
         elicitations = None
         if isinstance(data, dict):
             ELICITATIONS.check(data)
@@ -469,10 +468,10 @@ class InputRequestRules:
         if not isinstance(elicitations, list) or not all(
             isinstance(each, dict)
             and each.get("mode", "url") == "url"
-            and self.allow("elicitation/create", {**each, "mode": "url"}, asks)
+            and self.allow("elicitation/create", {**each, "mode": "url"}, features)
             for each in elicitations
         ):
-            raise bad_upstream("The server behind the gateway leads the user where no user is led.")
+            raise bad_upstream("The server behind the gateway sent its user to a URL that is not allowed.")
 
     def _is_safe_url(self, url: Any) -> bool:
         if not isinstance(url, str) or _URL.fullmatch(url) is None:
@@ -490,7 +489,7 @@ class InputRequestRules:
 
 
 def _is_odd_ipv4(host: str) -> bool:
-    """Whether browsers take a name for an IPv4 address that is written in none of the usual forms."""
+    """Whether browsers would parse a host name as an IPv4 address in an unusual notation."""
     last = host.rpartition(".")[2]
     if not (last.isdigit() or last.startswith("0x")):
         return False

@@ -1,7 +1,4 @@
-"""One HTTP exchange as the gateway sees it: the request's parts, its body within limits, and ways to answer.
-
-Also its time budget for the database, and coarse timers for what rarely takes long.
-"""
+"""One HTTP request to the gateway and its answer, its time budget for the database, and coarse timers."""
 
 import asyncio
 from collections import Counter
@@ -21,11 +18,11 @@ from app.lib.ids import MADE_ID, made_id, new_id, taken_id
 from app.lib.sse import encode_event
 
 TICK = 0.05
-"""Seconds by which an alarm may be late."""
+"""Seconds. An alarm may be late by this much."""
 
 
 class Alarms:
-    """Rings callbacks after a time unless they are cleared before. Belongs to one event loop."""
+    """Cheap coarse timers of one event loop, for callbacks that are usually cleared before they are due."""
 
     def __init__(self) -> None:
         self._due: dict[int, tuple[float, Callable[[], None]]] = {}
@@ -33,7 +30,7 @@ class Alarms:
         self._timer: asyncio.TimerHandle | None = None
 
     def set(self, seconds: float, ring: Callable[[], None]) -> int:
-        """Ring after so many seconds. Returns what ``clear`` takes."""
+        """Call ``ring`` after so many seconds. Returns a key for ``clear``."""
         self._next = key = self._next + 1
         self._due[key] = (monotonic() + seconds, ring)
         if self._timer is None:
@@ -41,7 +38,7 @@ class Alarms:
         return key
 
     def clear(self, key: int) -> None:
-        """Do not ring; no harm when it rang already."""
+        """Clear an alarm, if it is not due yet."""
         self._due.pop(key, None)
 
     def _tick(self) -> None:
@@ -58,9 +55,9 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 HeaderList = Sequence[tuple[bytes, bytes]]
 BODY_SECONDS = 15.0
-"""How long a client may take to send its body before it is told off with 408."""
+"""How long a client may take to send its body before it gets 408."""
 _CACHED_BYTES = 256
-"""What a client sends is kept in no cache when it is longer."""
+"""Maximum length of a cached value from a client."""
 _NONE: frozenset[bytes] = frozenset()
 _PRIVATE = ((b"cache-control", b"no-store"), (b"x-accel-buffering", b"no"))
 _JSON_HEADERS = ((b"content-type", b"application/json"), *_PRIVATE)
@@ -70,11 +67,11 @@ _STREAM_HEADERS = [(b"content-type", b"text/event-stream"), *_PRIVATE]
 
 
 class ClientGone(Exception):
-    """The client left before its request was whole: nobody is there to answer."""
+    """The client disconnected before its request was complete, so there is no one to answer."""
 
 
 class Exchange:
-    """A request and its answer. ``id`` is the JSON-RPC id to answer with, once it is known."""
+    """An HTTP request and its answer. ``id`` is the JSON-RPC id of the answer, once known."""
 
     __slots__ = (
         "_request_id",
@@ -111,7 +108,7 @@ class Exchange:
         if len(self.headers) != len(lines):
             counts = Counter(name for name, _ in lines)
             self.duplicated = frozenset(name for name, count in counts.items() if count > 1)
-            # Of several the first; where it matters, none is taken.
+            # Keep the first of duplicated headers. Where duplicates matter, the request is refused.
             self.headers = dict(reversed(lines))
         peer, agent = scope.get("client"), self.headers.get(b"user-agent")
         host: str | None = None if peer is None else peer[0]
@@ -121,7 +118,7 @@ class Exchange:
         self.client: Client
         self.address, self.client = look(host, agent)
         if proxies:
-            # Some proxies add a line of their own below the client's: all of them are one list (RFC 9110, 5.3).
+            # Some proxies add a separate header line. All lines are one list (RFC 9110, section 5.3).
             hops = [value for name, value in scope["headers"] if name == b"x-forwarded-for"]
             self.address = behind_proxies(self.address, b",".join(hops), proxies)
             self.client = _client(self.address, agent)
@@ -129,25 +126,25 @@ class Exchange:
         self.id: str | int | None = None
         self.started = False
         self.recorded = False
-        """It was decided, or counted as refused: there is a row of it."""
+        """The audit log has a row of the request: it was decided, or counted as refused."""
         self.complete = False
         self.sending = False
         self.waited_s = 0.0
-        """How long it has waited for the database, in seconds, but for what it waits for now."""
+        """Seconds that the request has waited for the database, without the current wait."""
         self.waits = 0
         self.waiting_since = 0.0
 
     @property
     def request_id(self) -> str:
-        """What the request is called in the ``X-Request-ID`` of its answer: as its client said, else as we say."""
+        """The ``X-Request-ID`` of the answer: the client's, or a new one."""
         if self._request_id is None:
             self._request_id = made_id()
         return self._request_id
 
     def name_call(self) -> tuple[UUID, str | None]:
-        """The id of the next row about this request, and the request's own id unless the row's tells it.
+        """Return an id for the next row of this request, and the request id unless it derives from the row's id.
 
-        Nearly every request has one row, and an index of ids that say nothing new would cost as much as the row.
+        Most requests have one row. Indexing redundant ids would cost as much as the row.
         """
         id = new_id()
         if self._request_id is not None:
@@ -156,12 +153,12 @@ class Exchange:
         return id, None
 
     def header(self, name: bytes) -> str | None:
-        """The value of a header by its lower-case name."""
+        """Return the value of a header by its lower-case name."""
         value = self.headers.get(name)
         return None if value is None else value.decode("latin-1")
 
     async def read_body(self, limit: int) -> bytes:
-        """The whole body. Raises ``Refused`` (408, 413) and ``ClientGone``."""
+        """Read the whole body. Raises ``Refused`` (408, 413) and ``ClientGone``."""
         whole = getattr(self.send, "whole_body", None)
         body: bytes | None = None if whole is None else whole()
         if body is not None:
@@ -202,14 +199,14 @@ class Exchange:
             parts.append(part)
 
     async def answer(self, status: int, body: bytes = b"", headers: HeaderList = ()) -> None:
-        """Send a whole answer; a body is JSON. Where a stream was begun meanwhile, it is its last event."""
+        """Send an answer with a JSON body, as the last event if a stream has started."""
         if self.started:
             await self.stream(encode_event(body), last=True)
             return
         self.started = self.complete = True
         request_id = self.request_id.encode()
         if body and not headers:
-            # Our own server's way to answer in one write; any other server takes the two events below.
+            # Our HTTP server can send an answer in one write. Other servers get the two events below.
             at_once = getattr(self.send, "at_once", None)
             if at_once is not None and at_once(status, _JSON_LINES % request_id, body):
                 return
@@ -222,18 +219,18 @@ class Exchange:
         await self.send({"type": "http.response.body", "body": body})
 
     async def answer_error(self, refused: Refused) -> None:
-        """Answer with a JSON-RPC error; inside a stream, as its last event."""
+        """Send a JSON-RPC error, as the last event if a stream has started."""
         body = error_body(self.id, refused.code, refused.message, refused.data)
         if self.complete:
             return
         if self.started:
-            # A stream that answers no request just ends.
+            # A stream that answers no request ends without an error.
             await self.stream(b"" if self.id is None else encode_event(body), last=True)
         else:
             await self.answer(refused.status, body, refused.headers)
 
     async def stream(self, data: bytes, *, last: bool = False, headers: HeaderList = ()) -> None:
-        """Send a piece of an event stream, which starts with its first piece."""
+        """Send a part of an event stream. The first part starts the stream."""
         self.sending = True
         if not self.started:
             self.started = True
@@ -245,19 +242,19 @@ class Exchange:
 
 
 def too_slow() -> Refused:
-    """The answer to a body that does not come."""
+    """Return the answer to a body that does not arrive in time."""
     return Refused(
         408, -32600, "The request body did not arrive in time.", headers=((b"connection", b"close"),)
     )
 
 
 def too_large(limit: int) -> Refused:
-    """The answer to a body over the limit."""
+    """Return the answer to a body over the limit."""
     return Refused(413, -32600, f"The request body is over the limit of {limit} bytes.")
 
 
 def error_body(id: str | int | None, code: int, message: str, data: Any = None) -> bytes:
-    """A JSON-RPC error response. ``id`` is null when the request's could not be read."""
+    """Encode a JSON-RPC error response. ``id`` is null if the request's id could not be read."""
     error: dict[str, Any] = {"code": code, "message": message}
     if data is not None:
         error["data"] = data
@@ -265,13 +262,13 @@ def error_body(id: str | int | None, code: int, message: str, data: Any = None) 
 
 
 def result_body(id: str | int | None, result: dict[str, Any]) -> bytes:
-    """A JSON-RPC result response."""
+    """Encode a JSON-RPC result response."""
     write = strict_json.dumps if is_on_loop() else strict_json.dumps_in_pieces
     return write({"jsonrpc": "2.0", "id": id, "result": result})
 
 
 def parse_address(text: str) -> Address | None:
-    """An IP address, or ``None`` for anything else (a Unix socket's name)."""
+    """Parse an IP address; ``None`` for anything else, such as a Unix socket's name."""
     return _address(text) if len(text) <= _CACHED_BYTES else None
 
 
@@ -281,14 +278,14 @@ def _address(text: str) -> Address | None:
         address = ip_address(text.strip())
     except ValueError:
         return None
-    # So a socket of both families names IPv4, which networks of that family do not hold.
+    # A dual-stack socket reports IPv4 addresses as mapped ones, which no IPv4 network contains.
     mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
     return mapped or address
 
 
 @lru_cache(maxsize=4096)
 def client_at(host: str | None, agent: bytes | None) -> tuple[Address | None, Client]:
-    """The client as far as the connection tells. Texts are hashed in no time, addresses are not."""
+    """Return the client as known from the connection. Cached by texts, because hashing addresses is slow."""
     address = None if host is None else parse_address(host)
     return address, _client(address, agent)
 
@@ -302,7 +299,7 @@ def _client(address: Address | None, agent: bytes | None) -> Client:
 def behind_proxies(
     peer: Address | None, forwarded_for: bytes, proxies: tuple[Network, ...]
 ) -> Address | None:
-    """The address of the client, read from the right of ``X-Forwarded-For`` as far as trusted proxies wrote it."""
+    """Return the client's address: the rightmost in ``X-Forwarded-For`` that is not of a trusted proxy."""
     address = peer
     hops = forwarded_for.decode("latin-1").split(",") if forwarded_for else []
     while hops and address is not None and any(address in proxy for proxy in proxies):
@@ -312,19 +309,19 @@ def behind_proxies(
 
 Result = TypeVar("Result")
 DATABASE_BUDGET_S = 1.6
-"""Each wait has a deadline of its own below this; after a long one, what is left of it is all that the next has."""
+"""The time that one request may wait for the database in total."""
 MIN_WAIT_S = 0.2
 _SHORT_S = 0.1
 
 
 class DatabaseBudgetExceeded(StoreUnavailable):
-    """Given up by us: what was asked for may be done all the same."""
+    """The request has waited too long for the database. The statement may still be executed."""
 
 
 async def with_db_budget(exchange: Exchange, operation: Awaitable[Result]) -> Result:
-    """What the database says. Raises what asking raises, and ``DatabaseBudgetExceeded``.
+    """Await a database operation within the request's budget. Raises ``DatabaseBudgetExceeded``.
 
-    A list may ask many things at once, and waits for all of them no longer than for the slowest.
+    Concurrent operations of one request count once, for the time of the slowest.
     """
     now = monotonic()
     if not exchange.waits:
@@ -333,7 +330,7 @@ async def with_db_budget(exchange: Exchange, operation: Awaitable[Result]) -> Re
     exchange.waits += 1
     try:
         if waited_s < _SHORT_S or exchange.started:
-            # Nearly always: no timer is made for it. And an answer that has begun is late for nobody.
+            # The usual case, which needs no timer. An answer that has started has no deadline.
             return await operation
         return await _within(operation, max(MIN_WAIT_S, DATABASE_BUDGET_S - waited_s))
     finally:

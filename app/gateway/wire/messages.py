@@ -1,8 +1,7 @@
-"""MCP messages from clients: parsed and checked in both eras, with the methods that the gateway carries.
+"""Parsing and checks of MCP messages from clients, and the methods that the gateway supports.
 
-``MCP-Protocol-Version`` alone says which era a request belongs to (absent: 2025-03-26). The modern header rules are
-those of MCP 2026-07-28, as the ``mcp`` package checks them. A method that is not listed here is refused, never
-forwarded.
+``MCP-Protocol-Version`` determines the era of a request (absent: 2025-03-26). The modern header rules are those of MCP
+2026-07-28, as the ``mcp`` package checks them. A method that is not listed here is refused, never forwarded.
 """
 
 from collections.abc import Mapping
@@ -51,7 +50,7 @@ CAPABILITIES_KEY = "io.modelcontextprotocol/clientCapabilities"
 CLIENT_INFO_KEY = "io.modelcontextprotocol/clientInfo"
 VERSION_KEY = "io.modelcontextprotocol/protocolVersion"
 GATEWAY_PREFIX = "io.scopegate/"
-"""How the names begin of what only the gateway says, or is told, in ``_meta``."""
+"""Prefix of ``_meta`` members that only the gateway sets or reads."""
 REASON_KEY = f"{GATEWAY_PREFIX}reason"
 MAX_REASON = 500
 _MODERN = frozenset(MODERN_PROTOCOL_VERSIONS)
@@ -59,12 +58,12 @@ _LEGACY = frozenset(HANDSHAKE_PROTOCOL_VERSIONS)
 NEWEST_FIRST = tuple(reversed(SUPPORTED_PROTOCOL_VERSIONS))
 _ROUTING = frozenset({VERSION, METHOD, NAME})
 _NAMING_TASKS = frozenset({"tasks/get", "tasks/update", "tasks/cancel"})
-"""Their ``Mcp-Name`` is the id of the task, which the ``mcp`` package does not check. Some clients leave it out."""
+"""Methods whose ``Mcp-Name`` is a task id. The ``mcp`` package does not check it, and some clients omit it."""
 
 
 @dataclass(slots=True)
 class Message:
-    """One request or notification. ``params`` is the object inside ``body``; ``id`` is None for a notification."""
+    """A request or notification. ``params`` is the object inside ``body``; ``id`` is None for a notification."""
 
     body: dict[str, Any]
     method: str
@@ -72,23 +71,20 @@ class Message:
     id: str | int | None
     modern: bool
     version: str | None
-    """The version that the header names; None without one."""
+    """The version in the header; None without one."""
     is_response: bool = False
-    """It answers a request of the server, and has no method."""
+    """A response to a request of the server, without a method."""
     reason: str | None = None
-    """Why the caller asks, for those who may have to approve it. Nobody else gets it."""
+    """The caller's reason, shown only to approvers."""
 
     def serialised(self) -> bytes:
-        """The bytes to forward, made of the very object that is decided on."""
+        """Encode the message to forward, from the same object that is decided on."""
         # mutation: body_written
         return strict_json.dumps(self.body)
 
 
 def read_version(exchange: Exchange) -> tuple[str | None, bool]:
-    """The named protocol version and whether it is a modern one.
-
-    Raises ``Refused`` for a version that nobody speaks.
-    """
+    """Return the protocol version in the header and whether it is modern. Raises ``UnknownVersion``."""
     raw = exchange.headers.get(VERSION)
     if raw is None:
         return None, False
@@ -103,7 +99,7 @@ def read_version(exchange: Exchange) -> tuple[str | None, bool]:
 async def read_message(exchange: Exchange, limit: int, *, responses: bool = False) -> Message:
     """Read, parse and check the body of a POST. Sets ``exchange.id``. Raises ``Refused`` and ``ClientGone``.
 
-    ``responses``: legacy clients may answer requests of the server here.
+    ``responses``: accept responses of legacy clients to requests of the server.
     """
     _check_contents(exchange.headers, limit)
     # mutation: body_read
@@ -113,7 +109,9 @@ async def read_message(exchange: Exchange, limit: int, *, responses: bool = Fals
     except strict_json.StrictJsonError as error:
         raise Refused(400, PARSE_ERROR, f"Parse error: {error.message}") from None
     if not isinstance(body, dict):
-        raise Refused(400, INVALID_REQUEST, "The body must be one JSON-RPC object; batches are not taken.")
+        raise Refused(
+            400, INVALID_REQUEST, "The body must be one JSON-RPC object; batches are not supported."
+        )
     method, id = _check_envelope(body, responses)
     exchange.id = id
     version, modern = read_version(exchange)
@@ -143,9 +141,9 @@ def _check_media(headers: dict[bytes, bytes]) -> None:
     if media.strip().lower() != b"application/json":
         raise Refused(415, INVALID_REQUEST, "The Content-Type must be application/json.")
     if parameters and parameters.strip().lower().replace(b'"', b"") not in {b"", b"charset=utf-8"}:
-        raise Refused(415, INVALID_REQUEST, "JSON is UTF-8: no other charset is taken.")
+        raise Refused(415, INVALID_REQUEST, "JSON must be UTF-8.")
     if headers.get(b"content-encoding", b"identity").strip().lower() != b"identity":
-        raise Refused(415, INVALID_REQUEST, "Compressed request bodies are not taken.")
+        raise Refused(415, INVALID_REQUEST, "Compressed request bodies are not supported.")
 
 
 def _check_envelope(body: dict[str, Any], responses: bool) -> tuple[str | None, str | int | None]:
@@ -160,7 +158,7 @@ def _check_envelope(body: dict[str, Any], responses: bool) -> tuple[str | None, 
     method = body.get("method")
     if "result" in body or "error" in body:
         if not responses or "method" in body or not isinstance(id, str) or len(body) != 3:
-            # The ids under which clients are asked are strings.
+            # The ids of forwarded server requests are strings.
             raise _unexpected_response()
         return None, id
     if not isinstance(method, str):
@@ -169,7 +167,7 @@ def _check_envelope(body: dict[str, Any], responses: bool) -> tuple[str | None, 
 
 
 def _take_reason(params: dict[str, Any]) -> str | None:
-    """The reason in ``_meta``. It is taken out, and so is all else there under the gateway's own names."""
+    """Return the reason in ``_meta``, and remove all members with the gateway's prefix."""
     meta = params.get("_meta")
     if not isinstance(meta, dict):
         return None
@@ -182,7 +180,7 @@ def _take_reason(params: dict[str, Any]) -> str | None:
         return None
     if not isinstance(reason, str) or len(reason) > MAX_REASON:
         raise Refused(
-            400, INVALID_PARAMS, f"{REASON_KEY} must be a string of {MAX_REASON} characters at most."
+            400, INVALID_PARAMS, f"{REASON_KEY} must be a string of at most {MAX_REASON} characters."
         )
     return reason.strip() or None
 
@@ -204,7 +202,7 @@ def _check_headers(exchange: Exchange, message: Message) -> None:
     for name in (METHOD, NAME):
         value = exchange.headers.get(name)
         if value is not None:
-            # Blanks around a value are no part of it (RFC 9110, 5.5); not every parser takes them away.
+            # Blanks around a value are not part of it (RFC 9110, section 5.5), but some parsers keep them.
             value = exchange.headers[name] = value.strip(b" \t")
             headers[name.decode()] = value.decode("latin-1")
     verdict = classify_inbound_request(message.body, headers=headers)
@@ -226,7 +224,7 @@ def _check_task_name(message: Message, header: str | None) -> None:
 
 
 def _headers_match(headers: dict[bytes, bytes], message: Message) -> bool:
-    """Whether headers and body agree without a doubt: the same ladder, for the plain case that nearly all are."""
+    """Whether headers and body agree: a fast path for the common case of ``classify_inbound_request``."""
     meta, name = message.params.get("_meta"), message.params.get("name")
     return (
         isinstance(meta, dict)
@@ -247,7 +245,7 @@ def _headers_match(headers: dict[bytes, bytes], message: Message) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """One method. ``names`` is the parameter that says what of the part is meant."""
+    """A supported method. ``names`` is the parameter that names a prompt or resource."""
 
     action: str
     part: Part | None = None
@@ -279,18 +277,18 @@ LEGACY: Mapping[str, Method] = {
 _TASKS: Mapping[str, Method] = {"tasks/get": Method("task.get"), "tasks/cancel": Method("task.cancel")}
 MODERN_TASKS: Mapping[str, Method] = {**_TASKS, "tasks/update": Method("task.update")}
 LEGACY_TASKS: Mapping[str, Method] = {**_TASKS, "tasks/result": Method("task.result")}
-"""What is asked about a task. Not ``tasks/list``: a server cannot tell one token's tasks from another's."""
+"""Methods about one task. ``tasks/list`` is missing, because a server cannot separate tasks by token."""
 INTRODUCING = frozenset({"initialize", "server/discover", "subscriptions/listen"})
-"""What is answered with, or filtered by, the parts that the token reaches."""
+"""Methods whose answer depends on the parts that the token reaches."""
 CLIENT_NOTIFICATIONS = frozenset(
     f"notifications/{name}" for name in ("initialized", "cancelled", "progress", "roots/list_changed")
 )
 SERVER_REQUESTS = frozenset({"ping", "roots/list", "sampling/createMessage", "elicitation/create"})
 INPUT_REQUESTS = SERVER_REQUESTS - {"ping"}
 TASKS_EXTENSION = "io.modelcontextprotocol/tasks"
-"""What tasks are called in 2026-07-28: the one extension that is carried."""
+"""The tasks extension of 2026-07-28, the only supported extension."""
 INPUT_METHODS = frozenset({"tools/call", "prompts/get", "resources/read"})
-"""What a modern server may answer with a request for input."""
+"""Methods that a modern server may answer with input requests."""
 SERVER_NOTIFICATIONS: Mapping[str, Part | None] = {
     "notifications/progress": None,
     "notifications/message": None,
@@ -304,9 +302,9 @@ SERVER_NOTIFICATIONS: Mapping[str, Part | None] = {
     "notifications/tasks/status": None,
     "notifications/tasks": None,
 }
-"""Each with the part that it tells of."""
+"""Forwarded server notifications, with the part that each concerns."""
 TASK_NOTIFICATIONS: Mapping[str, bool] = {"notifications/tasks/status": False, "notifications/tasks": True}
-"""Those that tell of a task, and whether each is of the modern era."""
+"""Notifications about a task, and whether each belongs to the modern era."""
 _FLAGS = frozenset(
     "tools prompts resources logging completions listChanged subscribe tasks cancel requests call extensions roots "
     f"sampling context elicitation form url {TASKS_EXTENSION}".split()
@@ -316,19 +314,19 @@ _REFERENCES = {"ref/prompt": (Part.PROMPTS, "name"), "ref/resource": (Part.RESOU
 
 
 def used_part(method: Method, message: Message) -> Part | None:
-    """Which part of a server a message uses. Raises ``Refused`` for a reference that is none."""
+    """Return the part of a server that a message uses. Raises ``Refused`` for an invalid reference."""
     return method.part if message.method != "completion/complete" else _referred(message)[0]
 
 
 def _referred(message: Message) -> tuple[Part, dict[str, Any]]:
-    """The part that a completion is about, and what of it. Raises ``Refused``."""
+    """Return the part that a completion is about, and the name or URI in it. Raises ``Refused``."""
     ref = message.params.get("ref")
     reference = ref if isinstance(ref, dict) else {}
     kind = reference.get("type")
-    found = _REFERENCES.get(kind) if isinstance(kind, str) else None
-    if found is None:
+    reference_kind = _REFERENCES.get(kind) if isinstance(kind, str) else None
+    if reference_kind is None:
         raise invalid_params("ref must be of the type ref/prompt or ref/resource.", message.modern)
-    part, key = found
+    part, key = reference_kind
     value = reference.get(key)
     if not isinstance(value, str):
         raise invalid_params(f"{key} must be a string.", message.modern)
@@ -336,7 +334,7 @@ def _referred(message: Message) -> tuple[Part, dict[str, Any]]:
 
 
 def named_arguments(method: Method, message: Message) -> dict[str, Any] | None:
-    """What of the part is meant, for policy and the record. Raises ``Refused`` for a reference that is none."""
+    """Return the name or URI in a request, for policies and the audit log. Raises ``Refused``."""
     if message.method == "completion/complete":
         return _referred(message)[1]
     value = None if method.names is None else message.params.get(method.names)
@@ -344,20 +342,20 @@ def named_arguments(method: Method, message: Message) -> dict[str, Any] | None:
 
 
 def prompt_arguments(message: Message) -> Any:
-    """What a prompt is asked for with, which is as much of the request as its name is."""
+    """Return the arguments of ``prompts/get``."""
     return message.params.get("arguments") if message.method == "prompts/get" else None
 
 
 def client_capabilities(declared: Any, *, modern: bool = False) -> dict[str, Any]:
-    """Of a client's capabilities those that the gateway carries: the server may ask for these, and no more."""
+    """Return the client capabilities that the gateway supports, which are all that the server sees."""
     if not declared or not isinstance(declared, dict):
         return {}
     kept = {key: declared[key] for key in _CLIENT_CAPABILITIES if isinstance(declared.get(key), dict)}
-    return {**kept, **carried_extensions(declared)} if modern else kept
+    return {**kept, **supported_extensions(declared)} if modern else kept
 
 
 class ClientFeatures(IntFlag):
-    """What a client said that it can be asked for."""
+    """Client features that server requests need, as the client declared them."""
 
     NOTHING = 0
     ROOTS = 1
@@ -367,25 +365,25 @@ class ClientFeatures(IntFlag):
 
 
 def client_features(declared: Any) -> ClientFeatures:
-    """What a client can be asked for, by its capabilities. ``elicitation: {}`` has always meant forms."""
+    """Return the features in a client's capabilities. ``elicitation: {}`` means forms."""
     if not isinstance(declared, dict):
         return ClientFeatures.NOTHING
-    asks = ClientFeatures.NOTHING
+    features = ClientFeatures.NOTHING
     if isinstance(declared.get("roots"), dict):
-        asks |= ClientFeatures.ROOTS
+        features |= ClientFeatures.ROOTS
     if isinstance(declared.get("sampling"), dict):
-        asks |= ClientFeatures.SAMPLING
+        features |= ClientFeatures.SAMPLING
     elicitation = declared.get("elicitation")
     if isinstance(elicitation, dict):
         if isinstance(elicitation.get("url"), dict):
-            asks |= ClientFeatures.URL
+            features |= ClientFeatures.URL
         if isinstance(elicitation.get("form"), dict) or "url" not in elicitation:
-            asks |= ClientFeatures.FORM
-    return asks
+            features |= ClientFeatures.FORM
+    return features
 
 
 def keep_flags(declared: dict[str, Any]) -> dict[str, Any]:
-    """Of capabilities what says that something is there, and no text."""
+    """Return capabilities with only known flags, without text."""
     return {
         name: keep_flags(value) if isinstance(value, dict) else value
         for name, value in declared.items()
@@ -393,15 +391,15 @@ def keep_flags(declared: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def carried_extensions(capabilities: dict[str, Any]) -> dict[str, Any]:
-    """Of a side's extensions the one that the gateway carries, as a part of its capabilities."""
+def supported_extensions(capabilities: dict[str, Any]) -> dict[str, Any]:
+    """Return the supported extensions in capabilities."""
     extensions = capabilities.get("extensions")
     tasks = extensions.get(TASKS_EXTENSION) if isinstance(extensions, dict) else None
     return {"extensions": {TASKS_EXTENSION: tasks}} if isinstance(tasks, dict) else {}
 
 
 def allowed_notifications(wanted: Any, parts: frozenset[str]) -> dict[str, Any]:
-    """Of the notifications that a client listens for those that its token may hear of."""
+    """Return the requested notifications that the token may receive."""
     keys = ["toolsListChanged"]
     if Part.PROMPTS in parts:
         keys.append("promptsListChanged")
@@ -411,9 +409,9 @@ def allowed_notifications(wanted: Any, parts: frozenset[str]) -> dict[str, Any]:
 
 
 def call_parameters(message: Message, *, tasks: bool = False) -> tuple[str, dict[str, Any] | None]:
-    """Name and arguments of a ``tools/call``. Raises ``Refused`` for another shape.
+    """Return the name and arguments of a ``tools/call``. Raises ``Refused``.
 
-    ``tasks``: the call may ask to be a task.
+    ``tasks``: the call may request a task.
     """
     name, arguments = message.params.get("name"), message.params.get("arguments")
     if not isinstance(name, str):
@@ -427,27 +425,27 @@ def call_parameters(message: Message, *, tasks: bool = False) -> tuple[str, dict
 
 def _check_task(message: Message, tasks: bool) -> None:
     if message.modern:
-        # Servers of this era decide that themselves, and ignore what asks for it.
+        # In this era, the server decides whether a call becomes a task, and ignores this member.
         del message.params["task"]
     elif not tasks:
-        raise invalid_params("Tasks are carried on /mcp/<server> alone.", message.modern)
+        raise invalid_params("Tasks are supported only on /mcp/<server>.", message.modern)
     elif not isinstance(message.params["task"], dict):
         raise invalid_params("task must be an object.", message.modern)
 
 
 def bound_content(message: Message) -> Any:
-    """What an approval covers in addition to name and arguments; ``None`` for nearly all."""
+    """Return what an approval covers in addition to name and arguments; usually ``None``."""
     task = message.params.get("task")
     return None if task is None else {"task": task}
 
 
 def caller_program(client: Client | None) -> CallerProgram:
-    """The program that calls, as policies see it: as it names itself."""
+    """Return the calling program for policies, by its own name."""
     return UNNAMED if client is None else CallerProgram(client.name, client.version)
 
 
 def read_client(exchange: Exchange, message: Message) -> Client | None:
-    """The client with the name it gives itself, where the message holds one."""
+    """Return the client with its own name and version, if the message contains them."""
     if message.modern:
         info = message.params["_meta"].get(CLIENT_INFO_KEY)
     elif message.method == "initialize":
@@ -485,7 +483,7 @@ def check_parameter_headers(exchange: Exchange, tool: Tool | None, arguments: di
 
 
 def parameter_headers(tool: Tool | None, arguments: dict[str, Any] | None) -> Headers:
-    """The headers of a call, made from the arguments that were decided on; others that a client sent go nowhere."""
+    """Make the parameter headers of a call from the decided arguments. The client's own headers are not forwarded."""
     if (
         tool is None
         or tool.header_schema is None

@@ -1,11 +1,11 @@
-"""What the gateway says no with: an HTTP status around one JSON-RPC error."""
+"""Error answers of the gateway: an HTTP status with one JSON-RPC error."""
 
 from typing import Any
 
 PARSE_ERROR = -32700
 INVALID_REQUEST = -32600
 RESOURCE_NOT_FOUND = -32002
-"""Until 2025-11-25."""
+"""Used until 2025-11-25."""
 METHOD_NOT_FOUND = -32601
 INVALID_PARAMS = -32602
 INTERNAL_ERROR = -32603
@@ -16,7 +16,7 @@ RETRY_SOON = ((b"retry-after", b"1"),)
 
 
 class Refused(Exception):
-    """Raised anywhere below the dispatch, answered there with the caller's JSON-RPC id."""
+    """A refused request. The dispatch answers it with the caller's JSON-RPC id."""
 
     def __init__(
         self,
@@ -36,51 +36,51 @@ class Refused(Exception):
 
 
 def unavailable(why: str = "") -> Refused:
-    """The store cannot serve: nothing is allowed, coming back soon is right."""
+    """Return the answer when the database is unavailable: nothing is allowed, and the client may retry soon."""
     # mutation: store_unavailable
     return Refused(
         503,
         INTERNAL_ERROR,
         "The gateway cannot record calls at the moment. Try again shortly."
         if not why
-        else f"The gateway takes no calls: {why}.",
+        else f"The gateway does not accept calls: {why}.",
         headers=RETRY_SOON,
     )
 
 
 def no_such_server() -> Refused:
-    """One answer for a slug that does not exist and for one out of reach."""
+    """Return the one answer for an unknown slug and for a server out of reach."""
     return Refused(404, INVALID_REQUEST, "There is no server here that this token may use.")
 
 
 def no_such_session() -> Refused:
-    """A session that ended, never was, or is another token's or server's."""
+    """Return the answer to a session that ended, never existed, or is of another token or server."""
     return Refused(404, INVALID_REQUEST, "The session has ended. Initialize a new one.")
 
 
 def unknown_method(modern: bool) -> Refused:
-    """A method that is not carried. Its name is not repeated."""
+    """Return the answer to an unsupported method, without its name."""
     return Refused(404 if modern else 200, METHOD_NOT_FOUND, "Method not found")
 
 
 def unknown_tool(name: str, modern: bool) -> Refused:
-    """The very answer for a tool that does not exist and for one that is hidden."""
+    """Return the one answer for an unknown tool and for a hidden one."""
     return Refused(400 if modern else 200, INVALID_PARAMS, f"Unknown tool: {name}")
 
 
 def unknown_resource(uri: str, modern: bool) -> Refused:
-    """The very answer for a resource that does not exist and for one that is hidden."""
+    """Return the one answer for an unknown resource and for a hidden one."""
     code = INVALID_PARAMS if modern else RESOURCE_NOT_FOUND
     return Refused(400 if modern else 200, code, "Resource not found", data={"uri": uri})
 
 
 def invalid_params(message: str, modern: bool) -> Refused:
-    """Parameters of a known method that have the wrong shape."""
+    """Return the answer to malformed parameters of a known method."""
     return Refused(400 if modern else 200, INVALID_PARAMS, message)
 
 
 def unsupported_version(requested: str, supported: tuple[str, ...]) -> Refused:
-    """A protocol version that is not offered here; ``supported`` is never empty."""
+    """Return the answer to a protocol version that is not offered; ``supported`` is never empty."""
     return Refused(
         400,
         UNSUPPORTED_VERSION,
@@ -90,11 +90,11 @@ def unsupported_version(requested: str, supported: tuple[str, ...]) -> Refused:
 
 
 class UnknownVersion(Refused):
-    """A protocol version that nobody speaks. A server may refuse one under the same code, which is its own affair."""
+    """A protocol version that the gateway does not know. (A server may refuse a known one with the same code.)"""
 
     def __init__(self, requested: str, supported: tuple[str, ...]) -> None:
-        told = unsupported_version(requested, supported)
-        super().__init__(told.status, told.code, told.message, data=told.data)
+        refused = unsupported_version(requested, supported)
+        super().__init__(refused.status, refused.code, refused.message, data=refused.data)
         self.requested = requested
 
 
@@ -108,14 +108,14 @@ _REASONS = {
 
 
 def refusal_reason(refused: Refused) -> str:
-    """Under which reason a request is counted that was refused before anything was decided."""
+    """Return the reason code for counting a request that was refused before a decision."""
     if refused.status == 404 and refused.code == INVALID_REQUEST:
         return "session_unknown"
     return _REASONS.get(refused.code, "request_malformed")
 
 
 class CredentialRefused(Refused):
-    """The server behind the gateway answered 401: it did not accept what it was sent."""
+    """The server behind the gateway answered 401: it did not accept the upstream credential."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -124,28 +124,26 @@ class CredentialRefused(Refused):
 
 
 def bad_upstream(message: str) -> Refused:
-    """The server behind the gateway misbehaved."""
+    """Return the answer when the server behind the gateway violates the protocol."""
     return Refused(502, INTERNAL_ERROR, message)
 
 
 def request_loop() -> Refused:
-    """The answer to a request that this gateway sent itself."""
-    return Refused(
-        508, INVALID_REQUEST, "This request came back to the gateway that sent it. It is not served."
-    )
+    """Return the answer to a request that this gateway sent itself."""
+    return Refused(508, INVALID_REQUEST, "Loop detected: this request came back to the gateway that sent it.")
 
 
 def upstream_loop() -> Refused:
-    """The server behind the gateway is the gateway."""
+    """Return the answer when the server behind the gateway is the gateway itself."""
     return bad_upstream(
-        "The server behind the gateway is the gateway itself, or leads back to it. Its administrator has to correct "
-        "the URL of the server."
+        "The server behind the gateway is the gateway itself, or forwards to it. An administrator must correct the "
+        "URL of the server."
     )
 
 
 def wrong_http_method(modern: bool) -> Refused:
-    """GET in the modern era, and the rest (405)."""
+    """Return the answer to an unsupported HTTP method (405)."""
     if modern:
-        return Refused(405, -32600, "Only POST is taken here.", headers=((b"allow", b"POST"),))
-    taken = ((b"allow", b"POST, GET, DELETE"),)
-    return Refused(405, -32600, "Only POST, GET and DELETE are taken here.", headers=taken)
+        return Refused(405, -32600, "Only POST is supported here.", headers=((b"allow", b"POST"),))
+    allow = ((b"allow", b"POST, GET, DELETE"),)
+    return Refused(405, -32600, "Only POST, GET and DELETE are supported here.", headers=allow)

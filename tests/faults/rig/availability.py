@@ -10,7 +10,7 @@ from tests.faults.upstream import ECHO
 CUT_SAYS = "The call was ended because access was withdrawn"
 UNRECORDED_SAYS = "The gateway cannot record calls"
 MOVING_SAYS = "Access rules are changing too fast"
-RESTING_SAYS = "The server behind the gateway does not answer at present"
+RESTING_SAYS = "The server behind the gateway does not answer. The call was not sent"
 """How refusals begin; a test looks for them in the gateway."""
 # What cannot be decided again is cut 1.8 s after it was last known to be allowed.
 _UNDECIDED_S = 1.5

@@ -53,7 +53,7 @@ COUNTED = replace(GIVEN, counted=True)
 OTHER_STOPPED = Trouble("gateway-stop", 59.0, 62.0, [2], blind=True, frozen=True)
 MOVING = replace(REFUSED, started=60.0, ended=60.3, said=f"{MOVING_SAYS} to decide.")
 CHANGES = [Request("POST", "/x", 2, 60.0 + number / 20, 60.04 + number / 20, 201) for number in range(4)]
-RESTING = replace(REFUSED, started=60.0, ended=60.1, said=f"{RESTING_SAYS}; the call was not sent.")
+RESTING = replace(REFUSED, started=60.0, ended=60.1, said=f"{RESTING_SAYS}. Try again later.")
 LATE = Beat(59.9, 62.9, 0.6, 0.9)
 
 

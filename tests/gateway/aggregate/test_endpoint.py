@@ -43,7 +43,10 @@ async def test_lists_and_calls_span_servers_of_both_eras(mode: Mode) -> None:
             tools = await client.list_tools()
             assert [tool.name for tool in tools.tools] == ["ant__add", "zoo__add", "zoo__leak", "zoo__steps"]
             assert (tools.meta or {})["io.scopegate/unreachable"] == [
-                {"server": "dead", "reason": "The server behind the gateway cannot be reached or broke off."}
+                {
+                    "server": "dead",
+                    "reason": "The server behind the gateway cannot be reached, or closed the connection.",
+                }
             ]
             for name in ("ant__add", "zoo__add"):
                 answer = await client.call_tool(name, {"a": 2, "b": 3})

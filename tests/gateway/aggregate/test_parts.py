@@ -121,7 +121,7 @@ async def test_what_a_grant_does_not_reach_looks_as_if_it_were_not_there(mode: M
                 types.ResourceTemplateReference(uri="mcp+old+test://template/{id}/data"),
                 types.ResourceTemplateReference(uri="test://template/{id}/data"),
             ):
-                with pytest.raises(MCPError, match="ref is of nothing that is here"):
+                with pytest.raises(MCPError, match="ref does not exist"):
                     await client.complete(reference, {"name": "a", "value": "b"})
 
 

@@ -12,7 +12,7 @@ import httpx2
 import pytest
 
 from app.gateway import sealed_ids as server_requests
-from app.gateway.mirror.streams import MirrorStreamFilter
+from app.gateway.mirror.streams import MirrorStreamFilter, StreamContext
 from app.gateway.results import Tasks
 from app.gateway.sealed_ids import FLEET, ServerRequests, SessionSealer
 from app.gateway.wire.answers import InputRequestRules
