@@ -1,4 +1,4 @@
-"""The first tables: the whole domain, the audit log with its partitions, and what admission compares.
+"""Create the first tables: the domain, the partitioned audit log, and the versions that admission compares.
 
 Revision ID: 0001
 Revises:
@@ -532,7 +532,7 @@ def upgrade() -> None:
 
 
 def _statements(script: str) -> list[str]:
-    """Split at semicolons outside of dollar quotes: the driver takes one statement at a time."""
+    """Split at semicolons outside dollar quotes, because the driver accepts one statement at a time."""
     statements, current, quoted = [], "", False
     for index, part in enumerate(script.split("$$")):
         quoted = index % 2 == 1

@@ -1,6 +1,6 @@
-"""Sign-in by OpenID providers, break-glass sessions, and answers kept for idempotency keys.
+"""Add sign-in with OpenID providers, break-glass sessions, and stored answers for idempotency keys.
 
-Expands alone: what code before it reads and writes stays as it was.
+Backward compatible: earlier code can still use this schema.
 
 Revision ID: 0002
 Revises: 0001

@@ -1,6 +1,6 @@
-"""Which tokens of programs have signed in, so that each is recorded once.
+"""Store which workload tokens have signed in, so that each sign-in is recorded once.
 
-Expands alone: what code before it reads and writes stays as it was.
+Backward compatible: earlier code can still use this schema.
 
 Revision ID: 0003
 Revises: 0002

@@ -1,6 +1,6 @@
-"""Indexes for the orders that lists offer.
+"""Add indexes for the sort orders of lists.
 
-Expands alone: what code before it reads and writes stays as it was.
+Backward compatible: earlier code can still use this schema.
 
 Revision ID: 0004
 Revises: 0003

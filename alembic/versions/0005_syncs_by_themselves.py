@@ -1,6 +1,6 @@
-"""When a server's tools are read again without being asked to.
+"""Store when to sync a server's tools again.
 
-Expands alone: what code before it reads and writes stays as it was.
+Backward compatible: earlier code can still use this schema.
 
 Revision ID: 0005
 Revises: 0004

@@ -1,6 +1,6 @@
-"""What clients of sessions on the aggregate endpoint asked for.
+"""Add notes of sessions on the aggregate endpoint: log level and subscriptions.
 
-Expands alone: what code before it reads and writes stays as it was.
+Backward compatible: earlier code can still use this schema.
 
 Revision ID: 0006
 Revises: 0005

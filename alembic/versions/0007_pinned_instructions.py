@@ -1,6 +1,6 @@
-"""What servers say of their use, as it was read last and as it was approved.
+"""Store server instructions: the latest and the approved ones.
 
-Expands alone: what code before it reads and writes stays as it was.
+Backward compatible: earlier code can still use this schema.
 
 Revision ID: 0007
 Revises: 0006

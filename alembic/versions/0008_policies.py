@@ -1,7 +1,6 @@
-"""Policies, what binds an approval, attributes of identities, and what observed policies would have done.
+"""Add policies, the binding of approvals, attributes of identities, and results of observed policies.
 
-Code of the first generation knows no policies and would let through what they forbid, so it serves this database no
-longer.
+Not backward compatible: earlier code does not evaluate policies, so it must not use this database.
 
 Revision ID: 0008
 Revises: 0007

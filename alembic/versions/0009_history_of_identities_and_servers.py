@@ -1,6 +1,6 @@
-"""The state of today as the first version of each identity and server: from now on their past is kept.
+"""Write the current state as the first version of each identity and server, to start their history.
 
-Adds rows alone; what code before it reads and writes stays as it was.
+Only adds rows. Backward compatible: earlier code can still use this schema.
 
 Revision ID: 0009
 Revises: 0008

@@ -1,6 +1,6 @@
-"""Webhooks, their signing secrets, and the messages that wait to be delivered.
+"""Add webhooks, their signing secrets, and the queue of messages.
 
-Expands alone: what code before it reads and writes stays as it was.
+Backward compatible: earlier code can still use this schema.
 
 Revision ID: 0010
 Revises: 0009

@@ -1,6 +1,6 @@
-"""People who are signed in with a browser.
+"""Add browser sessions of people.
 
-Expands alone.
+Backward compatible.
 
 Revision ID: 0011
 Revises: 0010

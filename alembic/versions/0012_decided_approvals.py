@@ -1,6 +1,6 @@
-"""Who decided an approval, and the ways in which people look for approvals.
+"""Store who decided an approval, and add indexes for searching approvals.
 
-Expands alone; nothing wrote approvals before, so the indexes are made on an empty table.
+Backward compatible. The table is empty before, so the indexes are created quickly.
 
 Revision ID: 0012
 Revises: 0011

@@ -1,4 +1,4 @@
-"""How often an approval was asked for, and indexes by which the approvals of a call are found under lock.
+"""Count how often an approval was requested, and add indexes for locking the approvals of a call.
 
 Revision ID: 0013
 Revises: 0012

@@ -1,6 +1,6 @@
-"""Indexes by which the history tells what was whose.
+"""Add indexes for the history of an owner.
 
-Expands alone: what code before it reads and writes stays as it was.
+Backward compatible: earlier code can still use this schema.
 
 Revision ID: 0014
 Revises: 0013

@@ -1,6 +1,6 @@
-"""What SCIM keeps of the people that a provider provisions.
+"""Store the SCIM attributes of provisioned people.
 
-Expands alone: what code before it reads and writes stays as it was.
+Backward compatible: earlier code can still use this schema.
 
 Revision ID: 0015
 Revises: 0014

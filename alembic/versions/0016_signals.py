@@ -1,6 +1,6 @@
-"""The events of Shared Signals that were taken, and the streams that they come by.
+"""Add the received events of Shared Signals, and their streams.
 
-Expands alone: what code before it reads and writes stays as it was.
+Backward compatible: earlier code can still use this schema.
 
 Revision ID: 0016
 Revises: 0015

@@ -1,6 +1,6 @@
-"""Offboardings that are set for later, and receipts that are signed.
+"""Add scheduled offboardings and signed receipts.
 
-Expands alone: what code before it reads and writes stays as it was.
+Backward compatible: earlier code can still use this schema.
 
 Revision ID: 0017
 Revises: 0016

@@ -1,6 +1,6 @@
-"""Notices of what is about to expire, each given once, and what grants are used for.
+"""Add expiry notices, each sent once, and the uses of grants.
 
-Expands alone: what code before it reads and writes stays as it was.
+Backward compatible: earlier code can still use this schema.
 
 Revision ID: 0018
 Revises: 0017

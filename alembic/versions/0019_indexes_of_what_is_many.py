@@ -1,7 +1,6 @@
-"""Indexes of what is many already: of failed deliveries, looked for when it matters, of groups by what their directory
-calls them, and of identities by what HR systems do.
+"""Add indexes of large tables: failed deliveries, groups by directory name, and identities by HR attributes.
 
-Expands alone: what code before it reads and writes stays as it was.
+Backward compatible: earlier code can still use this schema.
 
 Revision ID: 0019
 Revises: 0018

@@ -1,6 +1,6 @@
-"""Up to when the sign-ins of somebody are over, as their provider said.
+"""Store until when an identity's sign-ins have ended, as its provider reported.
 
-Expands alone: what code before it reads and writes stays as it was.
+Backward compatible: earlier code can still use this schema.
 
 Revision ID: 0020
 Revises: 0019

@@ -1,6 +1,6 @@
-"""What somebody has chosen so far of a token that they are about to issue on the console's pages.
+"""Add drafts of tokens that people issue in the console.
 
-Expands alone: what code before it reads and writes stays as it was.
+Backward compatible: earlier code can still use this schema.
 
 Revision ID: 0021
 Revises: 0020

@@ -1,7 +1,7 @@
-"""Links by which people pick up the secrets of their tokens.
+"""Add pickup links for token secrets.
 
-Expands alone: what code before it reads and writes stays as it was. A token that waits for its first secret has none,
-which that code takes for one that no secret opens.
+Backward compatible: earlier code can still use this schema. A token with a
+pending first secret has none, which earlier code treats as a token that no secret opens.
 
 Revision ID: 0022
 Revises: 0021

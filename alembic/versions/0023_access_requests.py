@@ -1,6 +1,6 @@
-"""Approvals of access that people ask for, the grants that come of them, and the servers that can be asked for.
+"""Add approvals for access requests, the grants that they create, and the servers that people can request.
 
-Expands alone: what code before it reads and writes stays as it was, and it makes no approval of the new kind.
+Backward compatible: earlier code can still use this schema, and creates no approvals of the new kind.
 
 Revision ID: 0023
 Revises: 0022

@@ -1,7 +1,7 @@
-"""How many events of the audit trail each hour has, by action and decision, and up to where they are counted.
+"""Add the number of audit events per hour, action and decision, and the position up to which they are counted.
 
-Expands alone: what code before it reads and writes stays as it was. What was recorded before is counted by the service
-itself, in the background.
+Backward compatible: earlier code can still use this schema. The service counts earlier events in the
+background.
 
 Revision ID: 0024
 Revises: 0023

@@ -1,6 +1,6 @@
-"""The sealed trail: tiles of its hash tree, which grow and never change, and checkpoints found by their place.
+"""Add the sealed log: tiles of its hash tree, which grow and never change, and checkpoints by position.
 
-What was a table of single nodes goes: nobody has used it. Code before this reads and writes none of these.
+Drops the unused table of single nodes. Earlier code uses none of these tables.
 
 Revision ID: 0025
 Revises: 0024

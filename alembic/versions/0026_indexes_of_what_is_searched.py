@@ -1,7 +1,6 @@
-"""Indexes of what is searched: text in names, by the three letters that follow each other in it; names that are asked
-for whole; who is stopped, what is revoked, and deliveries by their type.
+"""Add search indexes: trigrams of names, exact names, suspended identities, revoked tokens, and deliveries by type.
 
-Expands alone: what code before it reads and writes stays as it was.
+Backward compatible: earlier code can still use this schema.
 
 Revision ID: 0026
 Revises: 0025

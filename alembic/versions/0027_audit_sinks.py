@@ -1,6 +1,6 @@
-"""Sinks of the audit trail: where it goes, how far it got there, and how their endpoints fare.
+"""Add audit sinks: destination, position, and health of their endpoints.
 
-Expands alone: what code before it reads and writes stays as it was.
+Backward compatible: earlier code can still use this schema.
 
 Revision ID: 0027
 Revises: 0026

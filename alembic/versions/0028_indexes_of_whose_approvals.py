@@ -1,7 +1,6 @@
-"""Indexes of whose approvals there are: of access to a server, and of the servers that a group owns; and of text in the
-names of servers.
+"""Add indexes for approvals of access to a server, for the servers that a group owns, and for text in server names.
 
-Expands alone: what code before it reads and writes stays as it was.
+Backward compatible: earlier code can still use this schema.
 
 Revision ID: 0028
 Revises: 0027

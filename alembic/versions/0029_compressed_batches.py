@@ -1,7 +1,7 @@
-"""Whether a sink of the audit trail is given its batches compressed.
+"""Store whether an audit sink receives compressed batches.
 
-Expands alone: what code before it reads and writes stays as it was, and it gives all sinks batches as they are, which a
-sink that wants them compressed takes too. The default is kept in the catalogue, so no row is written over.
+Backward compatible: earlier code sends uncompressed batches, which all sinks accept. The default is stored in the
+catalog, so no row is rewritten.
 
 Revision ID: 0029
 Revises: 0028

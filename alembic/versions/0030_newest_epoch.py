@@ -1,8 +1,8 @@
-"""The log's epoch is the newest one, and only where this system and timeline opened it.
+"""Use the newest epoch of the log, and only where this system and timeline opened it.
 
-A database that was dumped, restored elsewhere, and brought back finds its own system and timeline in an older row.
-That epoch is over: later ones follow it in the order of commits. Several epochs may therefore have the same system
-and timeline. Code before this opens epochs by the same function and inserts no epoch where the function finds one.
+A database that was dumped, restored elsewhere, and moved back finds its own system and timeline in an older row. That
+epoch has ended: later ones follow it in the order of commits. Several epochs may therefore have the same system and
+timeline. Earlier code uses the same function, and inserts no epoch if the function finds one.
 
 Revision ID: 0030
 Revises: 0029

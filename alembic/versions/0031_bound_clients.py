@@ -1,8 +1,8 @@
-"""Clients of the audit log are append-only, and bound to the events that name them.
+"""Make clients of the audit log append-only, and bind them to the events that name them.
 
 A client's id is a digest of its row and of its salt, so that ``scopegate audit verify`` finds a row that was altered.
-Rows without a salt are those of code before this, whose id is a keyed digest; that code goes on writing such rows.
-Their owner deletes rows, when no event names them any more.
+Rows without a salt were written by earlier code, whose id is a keyed digest; that code still writes such rows. The
+owner of the tables deletes rows that no event names anymore.
 
 Revision ID: 0031
 Revises: 0030

@@ -1,6 +1,6 @@
-"""The risk of the tool when an approval of its call was asked for: a changed risk voids the approval.
+"""Store the risk of the tool when approval of a call was requested: a changed risk voids the approval.
 
-Only adds a column that older code does not read.
+Backward compatible: earlier code does not read the new column.
 
 Revision ID: 0032
 Revises: 0031

@@ -1,4 +1,4 @@
-"""New servers keep the arguments of calls that wait for an approval, so that approvers see what they approve.
+"""Store the arguments of calls with pending approvals for new servers, so that approvers see what they approve.
 
 Existing servers keep their setting: no administrator has decided that their arguments may be kept.
 

@@ -1,6 +1,6 @@
-"""Restores to an older state that an administrator has confirmed: workers that noticed one wait for it.
+"""Store restores to an older state that an administrator has confirmed. Workers that detect one wait for it.
 
-Code before this notices nothing, and goes on as it did.
+Backward compatible: earlier code does not detect restores.
 
 Revision ID: 0034
 Revises: 0033

@@ -1,4 +1,4 @@
-"""When a sync that was asked for began, so that it can go on after its request was answered.
+"""Store when a requested sync began, so that it can continue after its request was answered.
 
 Revision ID: 0035
 Revises: 0034

@@ -1,6 +1,6 @@
-"""The name of the sealed log, once for all replicas: that of its newest checkpoint, if there is one.
+"""Store the name of the sealed log for all replicas: that of its newest checkpoint, if there is one.
 
-Code before this signs under the name of its own address, as it did.
+Backward compatible: earlier code still signs with the name of its own address.
 
 Revision ID: 0036
 Revises: 0035

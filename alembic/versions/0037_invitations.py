@@ -1,6 +1,6 @@
-"""Invitations, by which people whom no directory provisions come to sign in.
+"""Add invitations for people that no directory provisions.
 
-Expands only: earlier code neither reads nor writes the table.
+Backward compatible: earlier code does not use the table.
 
 Revision ID: 0037
 Revises: 0036

@@ -1,7 +1,8 @@
-"""Rename stored values to the words that the contract uses since: transports, pickup links and scheduled offboardings.
+"""Rename stored values as in the contract: transports, pickup links and scheduled offboardings.
 
-Code before this does not know the new values, so it no longer serves this database. The partial indexes of pickup links
-name the state. They are built in this transaction: the table has one row per link, and links last a week at most.
+Not backward compatible: earlier code does not know the new values, so it must not use this database. The partial
+indexes of pickup links name the state. They are built in this transaction: the table has one row per link, and links
+last at most a week.
 
 Revision ID: 0038
 Revises: 0037
