@@ -3,11 +3,11 @@
 import uvloop
 
 from bench import report, rounds
-from bench.ground import laid
 from bench.processes import Cores
 from bench.rounds import Plan
 from bench.systems import running
 from bench.targets import figures_table
+from bench.testbed import start_testbed
 
 TOKENS = 2_000
 POLICIES = 100
@@ -17,21 +17,21 @@ FULL = Plan(rounds=5, window=1.5, settle=0.2, warm_up=3.0)
 
 def measure(cores: Cores, plan: Plan, tokens: int = TOKENS) -> int:
     """Measure, print and write ``latest.json``; the exit code."""
-    with laid(cores, tokens, POLICIES) as ground, running(ground) as systems:
-        measured = uvloop.run(rounds.measure(systems, ground.postmaster, plan))
-    found = report.lines(measured)
-    figures = report.figures_of(found)
-    print(report.table(found))
+    with start_testbed(cores, tokens, POLICIES) as testbed, running(testbed) as systems:
+        measured = uvloop.run(rounds.measure(systems, testbed.postmaster, plan))
+    summaries = report.summarize(measured)
+    figures = report.key_figures(summaries)
+    print(report.table(summaries))
     print(figures_table(figures))
-    path = report.write("latest", settings_of(plan, cores, tokens), found, figures)
-    ground_of = f"{tokens:,} tokens, {POLICIES} policies"
-    print(f"\nMedians of {plan.rounds} rounds of {plan.window} s, {ground_of}. Written to {path}")
+    path = report.write("latest", run_settings(plan, cores, tokens), summaries, figures)
+    describe_testbed = f"{tokens:,} tokens, {POLICIES} policies"
+    print(f"\nMedians of {plan.rounds} rounds of {plan.window} s, {describe_testbed}. Written to {path}")
     failed = report.errors(measured)
     print("\n".join(failed))
     return 1 if failed else 0
 
 
-def settings_of(plan: Plan, cores: Cores, tokens: int) -> dict[str, object]:
+def run_settings(plan: Plan, cores: Cores, tokens: int) -> dict[str, object]:
     """For the file of results."""
     return {
         "tokens": tokens,

@@ -250,7 +250,7 @@ def _unchunked(body: bytes) -> bytes:
     return b"".join(parts)
 
 
-def merged_errors(samples: Sequence[Sample]) -> Counter[str]:
+def merge_errors(samples: Sequence[Sample]) -> Counter[str]:
     """All errors of several runs, by kind."""
     total: Counter[str] = Counter()
     for sample in samples:

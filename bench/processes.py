@@ -28,7 +28,7 @@ class Cores:
     rest: int
     pair: frozenset[int]
     """What two workers share. With four cores or more nothing else runs there."""
-    beside: frozenset[int]
+    others: frozenset[int]
     """What is left to everything else while two workers are measured."""
 
     @property
@@ -158,21 +158,21 @@ def children_cpu_seconds(parent: int) -> dict[int, float]:
     """CPU time of each direct child of a process, by its id."""
     used: dict[int, float] = {}
     for entry in Path("/proc").iterdir():
-        if entry.name.isdigit() and _parent_of(int(entry.name)) == parent:
+        if entry.name.isdigit() and _parent_pid(int(entry.name)) == parent:
             with contextlib.suppress(OSError):
                 used[int(entry.name)] = cpu_seconds(int(entry.name))
     return used
 
 
-def parent_of(pid: int) -> int:
+def parent_pid(pid: int) -> int:
     """The parent's id. Raises ``CannotMeasure`` when there is no such process."""
-    found = _parent_of(pid)
+    found = _parent_pid(pid)
     if found is None:
         raise CannotMeasure(f"process {pid} is gone")
     return found
 
 
-def _parent_of(pid: int) -> int | None:
+def _parent_pid(pid: int) -> int | None:
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except OSError:

@@ -12,7 +12,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from bench.load import merged_errors
+from bench.load import merge_errors
 from bench.rounds import Measured
 from bench.systems import AIOHTTP, DIRECT, GATEWAY, RAW
 from bench.targets import Figure, at_least, at_most
@@ -21,7 +21,7 @@ RESULTS = Path(__file__).parent / "results"
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class Summary:
     """The medians of one system under one load, and how it stands to the others within a round."""
 
     system: str
@@ -40,23 +40,23 @@ class Line:
     """Milliseconds over the direct call."""
 
 
-def lines(rounds: Sequence[Sequence[Measured]]) -> list[Line]:
+def summarize(rounds: Sequence[Sequence[Measured]]) -> list[Summary]:
     """Sum up all rounds; each round holds every system under every load once."""
     first = rounds[0]
-    return [_line(one.system, one.sample.callers, rounds) for one in first]
+    return [_summarize(one.system, one.sample.callers, rounds) for one in first]
 
 
-def _line(system: str, callers: int, rounds: Sequence[Sequence[Measured]]) -> Line:
+def _summarize(system: str, callers: int, rounds: Sequence[Sequence[Measured]]) -> Summary:
     mine = [_find(one, system, callers) for one in rounds]
     database = [one.database_cpu for one in mine if one.database_cpu is not None]
 
-    return Line(
+    return Summary(
         system=system,
         callers=callers,
         rate=median(one.sample.rate for one in mine),
         p50=median(one.sample.percentile(0.5) for one in mine),
         p99=median(one.sample.percentile(0.99) for one in mine),
-        errors=dict(merged_errors([one.sample for one in mine])),
+        errors=dict(merge_errors([one.sample for one in mine])),
         cpu=median(one.cpu for one in mine),
         database_cpu=median(database) if database else None,
         calls=sum(one.sample.calls for one in mine),
@@ -81,41 +81,41 @@ def ratio(rounds: Sequence[Sequence[Measured]], one: str, other: str, callers: i
 
 def errors(rounds: Sequence[Sequence[Measured]]) -> list[str]:
     """What failed under load, a line for each system and load."""
-    found = []
+    summaries = []
     for first in rounds[0]:
         samples = [_find(one, first.system, first.sample.callers).sample for one in rounds]
-        failed = dict(merged_errors(samples))
+        failed = dict(merge_errors(samples))
         if failed:
-            found.append(f"ERRORS: {first.system} at {first.sample.callers}: {failed}")
-    return found
+            summaries.append(f"ERRORS: {first.system} at {first.sample.callers}: {failed}")
+    return summaries
 
 
-def figures_of(found: Sequence[Line]) -> list[Figure]:
+def key_figures(summaries: Sequence[Summary]) -> list[Figure]:
     """What of the table has a target."""
-    most, least = max(line.callers for line in found), min(line.callers for line in found)
-    mine = [line for line in found if line.system in GATEWAY]
+    most, least = max(summary.callers for summary in summaries), min(summary.callers for summary in summaries)
+    mine = [summary for summary in summaries if summary.system in GATEWAY]
     return [
         *(
             Figure(
-                f"throughput, {most} callers: {line.system}",
-                line.to_aiohttp,
+                f"throughput, {most} callers: {summary.system}",
+                summary.to_aiohttp,
                 "x",
                 at_least(1.0),
                 "of the aiohttp proxy",
             )
-            for line in mine
-            if line.callers == most
+            for summary in mine
+            if summary.callers == most
         ),
         *(
             Figure(
-                f"added p50, {least} caller: {line.system}",
-                line.added_p50,
+                f"added p50, {least} caller: {summary.system}",
+                summary.added_p50,
                 "ms",
                 at_most(1.0),
                 "over the upstream alone",
             )
-            for line in mine
-            if line.callers == least
+            for summary in mine
+            if summary.callers == least
         ),
     ]
 
@@ -128,28 +128,30 @@ def _divide(one: float, other: float) -> float:
     return one / other if other else math.nan
 
 
-def table(found: Sequence[Line]) -> str:
+def table(summaries: Sequence[Summary]) -> str:
     """The figures as text, one block for each load."""
     out = []
-    for callers in dict.fromkeys(line.callers for line in found):
+    for callers in dict.fromkeys(summary.callers for summary in summaries):
         load = f"{callers} caller" if callers == 1 else f"{callers} callers"
         out.append(
             f"\n{load:<30}{'req/s':>9}{'p50 ms':>9}{'p99 ms':>9}"
             f"{'errors':>8}{'CPU µs':>8}{'DB µs':>7}  |"
             f"{'vs aiohttp':>11}{'vs raw':>8}{'vs direct':>10}{'added p50':>11}"
         )
-        for line in found:
-            if line.callers == callers:
-                database = "" if line.database_cpu is None else f"{line.database_cpu:.0f}"
+        for summary in summaries:
+            if summary.callers == callers:
+                database = "" if summary.database_cpu is None else f"{summary.database_cpu:.0f}"
                 out.append(
-                    f"{line.system:<30}{line.rate:>9,.0f}{line.p50:>9.3f}{line.p99:>9.3f}"
-                    f"{sum(line.errors.values()):>8}{line.cpu:>8.0f}{database:>7}  |{line.to_aiohttp:>11.2f}"
-                    f"{line.to_raw:>8.2f}{line.to_direct:>10.2f}{line.added_p50:>11.3f}"
+                    f"{summary.system:<30}{summary.rate:>9,.0f}{summary.p50:>9.3f}{summary.p99:>9.3f}"
+                    f"{sum(summary.errors.values()):>8}{summary.cpu:>8.0f}{database:>7}  |{summary.to_aiohttp:>11.2f}"
+                    f"{summary.to_raw:>8.2f}{summary.to_direct:>10.2f}{summary.added_p50:>11.3f}"
                 )
     return "\n".join(out)
 
 
-def write(name: str, settings: dict[str, Any], found: Sequence[Line], figures: Sequence[Figure]) -> Path:
+def write(
+    name: str, settings: dict[str, Any], summaries: Sequence[Summary], figures: Sequence[Figure]
+) -> Path:
     """Write the figures as JSON beside what they were measured on; where that is."""
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}.json"
@@ -163,30 +165,30 @@ def write(name: str, settings: dict[str, Any], found: Sequence[Line], figures: S
             "python": platform.python_version(),
         },
         "settings": settings,
-        "results": [_jsonable(line) for line in found],
+        "results": [_jsonable(summary) for summary in summaries],
         "figures": [figure.jsonable() for figure in figures],
     }
     path.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     return path
 
 
-def _jsonable(line: Line) -> dict[str, Any]:
+def _jsonable(summary: Summary) -> dict[str, Any]:
     return {
-        "system": line.system,
-        "callers": line.callers,
-        "requests_per_second": round(line.rate, 1),
-        "p50_ms": _rounded(line.p50),
-        "p99_ms": _rounded(line.p99),
-        "errors": line.errors,
-        "calls": line.calls,
-        "cpu_us_per_call": _rounded(line.cpu),
-        "database_cpu_us_per_call": None if line.database_cpu is None else _rounded(line.database_cpu),
+        "system": summary.system,
+        "callers": summary.callers,
+        "requests_per_second": round(summary.rate, 1),
+        "p50_ms": _rounded(summary.p50),
+        "p99_ms": _rounded(summary.p99),
+        "errors": summary.errors,
+        "calls": summary.calls,
+        "cpu_us_per_call": _rounded(summary.cpu),
+        "database_cpu_us_per_call": None if summary.database_cpu is None else _rounded(summary.database_cpu),
         "ratios": {
-            "aiohttp_proxy": _rounded(line.to_aiohttp),
-            "raw_proxy": _rounded(line.to_raw),
-            "direct": _rounded(line.to_direct),
+            "aiohttp_proxy": _rounded(summary.to_aiohttp),
+            "raw_proxy": _rounded(summary.to_raw),
+            "direct": _rounded(summary.to_direct),
         },
-        "added_p50_ms": _rounded(line.added_p50),
+        "added_p50_ms": _rounded(summary.added_p50),
     }
 
 
@@ -207,7 +209,7 @@ def _commit() -> str | None:
 
 
 def _processor() -> str:
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            return line.partition(":")[2].strip()
+    for summary in Path("/proc/cpuinfo").read_text().splitlines():
+        if summary.startswith("model name"):
+            return summary.partition(":")[2].strip()
     return platform.machine()

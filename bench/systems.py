@@ -4,11 +4,11 @@ import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from bench.ground import Ground
 from bench.load import Work
 from bench.messages import LEGACY, MODERN, TOOL, make_requests
 from bench.processes import Running
 from bench.seed import SLUG
+from bench.testbed import Testbed
 
 DIRECT = "direct"
 AIOHTTP = "aiohttp proxy"
@@ -33,29 +33,29 @@ class System:
     """Whether it works on the database, whose CPU time then belongs to its calls."""
 
 
-def plain(ground: Ground, process: Running, name: str) -> System:
+def plain(testbed: Testbed, process: Running, name: str) -> System:
     """The upstream, or a proxy before it, called with every token."""
-    return _system(ground, process, name, "/mcp", TOOL, MODERN, records=False)
+    return _system(testbed, process, name, "/mcp", TOOL, MODERN, records=False)
 
 
 def mirror(
-    ground: Ground,
+    testbed: Testbed,
     gateway: Running,
     name: str = MIRROR,
     version: str = MODERN,
     tokens: slice = _ALL,
 ) -> System:
     """The endpoint of one server on a gateway, called with every token, or some of them."""
-    return _system(ground, gateway, name, f"/mcp/{SLUG}", TOOL, version, records=True, tokens=tokens)
+    return _system(testbed, gateway, name, f"/mcp/{SLUG}", TOOL, version, records=True, tokens=tokens)
 
 
-def fleet(ground: Ground, gateway: Running) -> System:
+def fleet(testbed: Testbed, gateway: Running) -> System:
     """The endpoint over all servers on a gateway, called with every token."""
-    return _system(ground, gateway, FLEET, "/mcp", f"{SLUG}__{TOOL}", MODERN, records=True)
+    return _system(testbed, gateway, FLEET, "/mcp", f"{SLUG}__{TOOL}", MODERN, records=True)
 
 
 def _system(
-    ground: Ground,
+    testbed: Testbed,
     process: Running,
     name: str,
     path: str,
@@ -65,25 +65,25 @@ def _system(
     records: bool,
     tokens: slice = _ALL,
 ) -> System:
-    credentials = ground.seeded.credentials[tokens]
+    credentials = testbed.seeded.credentials[tokens]
     work = make_requests(f"127.0.0.1:{process.port}", path, tool, version, credentials)
     # Once each token has been used, no call reads the database first.
     return System(name, process, work, 2 * len(credentials), records=records)
 
 
 @contextlib.contextmanager
-def running(ground: Ground) -> Iterator[tuple[System, ...]]:
+def running(testbed: Testbed) -> Iterator[tuple[System, ...]]:
     """Start all of them, and stop them at the end. Raises ``CannotMeasure``."""
     with contextlib.ExitStack() as stack:
-        upstream = str(ground.upstream.port)
-        raw = stack.enter_context(ground.module("raw_proxy", upstream))
-        aiohttp = stack.enter_context(ground.module("aiohttp_proxy", upstream))
-        gateway = stack.enter_context(ground.gateway("gateway", {ground.cores.system}))
+        upstream = str(testbed.upstream.port)
+        raw = stack.enter_context(testbed.module("raw_proxy", upstream))
+        aiohttp = stack.enter_context(testbed.module("aiohttp_proxy", upstream))
+        gateway = stack.enter_context(testbed.gateway("gateway", {testbed.cores.system}))
         yield (
-            plain(ground, ground.upstream, DIRECT),
-            plain(ground, raw, RAW),
-            plain(ground, aiohttp, AIOHTTP),
-            mirror(ground, gateway),
-            mirror(ground, gateway, MIRROR_LEGACY, LEGACY),
-            fleet(ground, gateway),
+            plain(testbed, testbed.upstream, DIRECT),
+            plain(testbed, raw, RAW),
+            plain(testbed, aiohttp, AIOHTTP),
+            mirror(testbed, gateway),
+            mirror(testbed, gateway, MIRROR_LEGACY, LEGACY),
+            fleet(testbed, gateway),
         )

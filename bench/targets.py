@@ -41,7 +41,7 @@ class Figure:
     unit: str
     target: Target | None = None
     detail: str = ""
-    unjudged: str | None = None
+    exempt_reason: str | None = None
     """Why it cannot be held against its target here."""
 
     @property
@@ -49,7 +49,7 @@ class Figure:
         """What is printed behind it; nothing without a target."""
         if self.target is None:
             return ""
-        return NOT_JUDGED if self.unjudged is not None else self.target.judge(self.value)
+        return NOT_JUDGED if self.exempt_reason is not None else self.target.judge(self.value)
 
     def jsonable(self) -> dict[str, Any]:
         """For the file of results. JSON has no NaN."""
@@ -59,7 +59,7 @@ class Figure:
             "unit": self.unit,
             "target": None if self.target is None else _shown(self.target),
             "verdict": self.verdict or None,
-            "detail": "; ".join(part for part in (self.detail, self.unjudged) if part),
+            "detail": "; ".join(part for part in (self.detail, self.exempt_reason) if part),
         }
 
 
@@ -72,7 +72,7 @@ def figures_table(figures: Sequence[Figure]) -> str:
     out = [f"\n{'':<58}{'measured':>10}{'':<8}{'target':>10}"]
     for figure in figures:
         target = "" if figure.target is None else _shown(figure.target)
-        detail = "; ".join(part for part in (figure.detail, figure.unjudged) if part)
+        detail = "; ".join(part for part in (figure.detail, figure.exempt_reason) if part)
         line = f"{figure.what:<58}{figure.value:>10,.2f} {figure.unit:<7}{target:>10}  {figure.verdict:<11}{detail}"
         out.append(line.rstrip())
     return "\n".join(out)

@@ -19,11 +19,11 @@ from app.features.administrators.browser_sign_in import SignedIn
 from app.features.administrators.sign_in import sign_in
 from app.features.identity_providers.queries import browser_providers
 from app.lib.ids import GROUP, IDENTITY, SERVER, TOKEN, format_id
-from bench.ground import Ground, laid
-from bench.more import trail
+from bench.more import audit_log
 from bench.processes import CannotMeasure, Cores
 from bench.seed import Seeded
 from bench.targets import Figure, at_most
+from bench.testbed import Testbed, start_testbed
 
 FEW_EVENTS = 10_000
 _PAGE = 25
@@ -164,21 +164,21 @@ def _pages(seeded: Seeded) -> dict[str, str]:
 
 @contextlib.contextmanager
 def _served(cores: Cores, tokens: int, events: int, people: int) -> Iterator[tuple[Browser, dict[str, str]]]:
-    with laid(cores, tokens) as ground:
-        asyncio.run(_grow(ground, people))
-        trail.fill(ground, events)
-        with ground.gateway("console", {cores.system}, **_OIDC) as gateway:
+    with start_testbed(cores, tokens) as testbed:
+        asyncio.run(_grow(testbed, people))
+        audit_log.fill(testbed, events)
+        with testbed.gateway("console", {cores.system}, **_OIDC) as gateway:
             connection = http.client.HTTPConnection("127.0.0.1", gateway.port, timeout=120)
             # The first answer comes when it has started, and so knows the provider.
             connection.request("GET", "/livez")
             connection.getresponse().read()
-            asyncio.run(_wait_for_hours(ground))
-            yield Browser(connection, asyncio.run(_sign_in(ground))), _pages(ground.seeded)
+            asyncio.run(_wait_for_hours(testbed))
+            yield Browser(connection, asyncio.run(_sign_in(testbed))), _pages(testbed.seeded)
             connection.close()
 
 
-async def _grow(ground: Ground, people: int) -> None:
-    connection = await asyncpg.connect(ground.owner_url)
+async def _grow(testbed: Testbed, people: int) -> None:
+    connection = await asyncpg.connect(testbed.owner_url)
     try:
         for statement in _GROW:
             await connection.execute(statement, people, timeout=3600)
@@ -187,9 +187,9 @@ async def _grow(ground: Ground, people: int) -> None:
         await connection.close()
 
 
-async def _wait_for_hours(ground: Ground) -> None:
+async def _wait_for_hours(testbed: Testbed) -> None:
     """The trail came at once, and is counted by the hour in the background; a real one is counted as it grows."""
-    connection = await asyncpg.connect(ground.owner_url)
+    connection = await asyncpg.connect(testbed.owner_url)
     try:
         async with asyncio.timeout(3600):
             # Nobody tells how far the counting is.
@@ -199,18 +199,18 @@ async def _wait_for_hours(ground: Ground) -> None:
         await connection.close()
 
 
-async def _sign_in(ground: Ground) -> str:
+async def _sign_in(testbed: Testbed) -> str:
     """The cookie of a session of one of the people, an owner: as the service opens one, but for the provider's word."""
-    engine = make_engine(ground.owner_url)
+    engine = make_engine(testbed.owner_url)
     sessions = make_sessions(engine)
     try:
         async with sessions() as session:
             provider = (await browser_providers(session))[0]
-        connection = await asyncpg.connect(ground.owner_url)
+        connection = await asyncpg.connect(testbed.owner_url)
         await connection.execute(
             "INSERT INTO identity_links (id, identity_id, provider_id, kind, value) "
             "VALUES (uuidv7(), $1, $2, 'oidc', 'somebody')",
-            ground.seeded.identities[0],
+            testbed.seeded.identities[0],
             provider.id,
         )
         await connection.close()
@@ -219,7 +219,7 @@ async def _sign_in(ground: Ground) -> str:
         day = timedelta(days=1)
         async with sessions() as session:
             said = SignedIn(provider, claims, "somebody", None, "an ID token")
-            peppers = Peppers([ground.keys["SCOPEGATE_TOKEN_PEPPER"].encode()])
+            peppers = Peppers([testbed.keys["SCOPEGATE_TOKEN_PEPPER"].encode()])
             text = await open_session(session, peppers, said, caller, Lifetimes(day, day), None)
             await session.commit()
             return text

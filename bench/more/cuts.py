@@ -16,12 +16,12 @@ from uuid import UUID
 import uvloop
 
 from app.lib.ids import TOKEN, format_id
-from bench.ground import Ground
 from bench.load import Connection, WrongAnswer
 from bench.messages import MODERN, TOOL, Requests, http_head, make_listen, make_requests
 from bench.processes import CannotMeasure, Running
 from bench.seed import SLUG
 from bench.targets import Figure, at_most
+from bench.testbed import Testbed
 
 _PATH = f"/mcp/{SLUG}"
 _PATIENCE = 120.0
@@ -108,16 +108,16 @@ class _Caller:
             self.called.set()
 
 
-def measure(ground: Ground) -> list[Figure]:
+def measure(testbed: Testbed) -> list[Figure]:
     """Revoke every token that was seeded."""
-    core = {ground.cores.system}
+    core = {testbed.cores.system}
     with (
-        ground.gateway("asked", core, SCOPEGATE_LIMIT_REQUESTS="0") as asked,
-        ground.gateway("second", core) as second,
-        ground.gateway("third", core) as third,
+        testbed.gateway("asked", core, SCOPEGATE_LIMIT_REQUESTS="0") as asked,
+        testbed.gateway("second", core) as second,
+        testbed.gateway("third", core) as third,
     ):
-        bearer = ground.bearer(asked)
-        cuts = uvloop.run(_revoke_all(ground, [asked, second, third], bearer))
+        bearer = testbed.bearer(asked)
+        cuts = uvloop.run(_revoke_all(testbed, [asked, second, third], bearer))
     calls = sum(cut.calls for cut in cuts)
     answered = f"the answer took {median(cut.answer for cut in cuts):.0f} ms"
     return [
@@ -151,8 +151,8 @@ def _rank(ranked: list[float], share: float) -> float:
     return ranked[min(len(ranked) - 1, int(share * len(ranked)))]
 
 
-async def _revoke_all(ground: Ground, replicas: list[Running], bearer: str) -> list[Cut]:
-    seeded = ground.seeded
+async def _revoke_all(testbed: Testbed, replicas: list[Running], bearer: str) -> list[Cut]:
+    seeded = testbed.seeded
     tokens = list(zip(seeded.tokens, seeded.credentials, strict=True))
     cuts: list[Cut] = []
     for begin in range(0, len(tokens), _AT_ONCE):

@@ -5,11 +5,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from bench import report
-from bench.ground import laid
 from bench.more import console, cuts, issuing, listing, memory, policy, workers
 from bench.processes import Cores
 from bench.rounds import Plan
 from bench.targets import Figure, figures_table
+from bench.testbed import start_testbed
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,28 +57,28 @@ Part = Callable[[Cores, Size], list[Figure]]
 
 
 def _workers(cores: Cores, size: Size) -> list[Figure]:
-    with laid(cores, min(size.tokens, workers.TOKENS)) as ground:
-        return workers.measure(ground, size.plan)
+    with start_testbed(cores, min(size.tokens, workers.TOKENS)) as testbed:
+        return workers.measure(testbed, size.plan)
 
 
 def _policy(cores: Cores, size: Size) -> list[Figure]:
-    with laid(cores, min(size.tokens, policy.TOKENS)) as ground:
-        return policy.measure(ground, size.plan)
+    with start_testbed(cores, min(size.tokens, policy.TOKENS)) as testbed:
+        return policy.measure(testbed, size.plan)
 
 
 def _issuing(cores: Cores, size: Size) -> list[Figure]:
-    with laid(cores, 1) as ground:
-        return issuing.measure(ground, size.plan)
+    with start_testbed(cores, 1) as testbed:
+        return issuing.measure(testbed, size.plan)
 
 
 def _cuts(cores: Cores, size: Size) -> list[Figure]:
-    with laid(cores, size.revocations) as ground:
-        return cuts.measure(ground)
+    with start_testbed(cores, size.revocations) as testbed:
+        return cuts.measure(testbed)
 
 
 def _memory(cores: Cores, size: Size) -> list[Figure]:
-    with laid(cores, size.tokens) as ground:
-        return memory.measure(ground, size.base_tokens, size.flat_seconds)
+    with start_testbed(cores, size.tokens) as testbed:
+        return memory.measure(testbed, size.base_tokens, size.flat_seconds)
 
 
 def _listing(cores: Cores, size: Size) -> list[Figure]:
@@ -102,7 +102,7 @@ PARTS: dict[str, Part] = {
 
 def measure(cores: Cores, size: Size, parts: Sequence[str]) -> int:
     """Measure, print and write ``more.json``, if all parts were run; the exit code."""
-    os.sched_setaffinity(0, cores.beside)
+    os.sched_setaffinity(0, cores.others)
     figures: list[Figure] = []
     for name in parts:
         print(f"{name} ...", flush=True)

@@ -12,11 +12,11 @@ import uvloop
 from app.domain.token_format import SCOPED_TOKEN, parse_credential
 from app.lib.ids import IDENTITY, SERVER, format_id
 from bench import load
-from bench.ground import Ground
 from bench.messages import TOOL, http_head
 from bench.processes import CannotMeasure, Running, cpu_seconds
 from bench.rounds import Plan
 from bench.targets import Figure, Target, at_least
+from bench.testbed import Testbed
 
 CALLERS = 16
 _DIGITS = 9
@@ -68,11 +68,11 @@ class Issued:
     cpu: float
 
 
-def measure(ground: Ground, plan: Plan) -> list[Figure]:
+def measure(testbed: Testbed, plan: Plan) -> list[Figure]:
     """Tokens a second, for one caller and for some. Raises ``CannotMeasure`` when a request failed."""
-    with ground.gateway("issuing", {ground.cores.system}, SCOPEGATE_LIMIT_REQUESTS="0") as gateway:
-        bearer = ground.bearer(gateway)
-        seeded = ground.seeded
+    with testbed.gateway("issuing", {testbed.cores.system}, SCOPEGATE_LIMIT_REQUESTS="0") as gateway:
+        bearer = testbed.bearer(gateway)
+        seeded = testbed.seeded
         work = Issuing(f"127.0.0.1:{gateway.port}", bearer, seeded.identities, seeded.server)
         alone, together = (uvloop.run(_issue(gateway, work, callers, plan)) for callers in (1, CALLERS))
     return [
@@ -93,7 +93,7 @@ async def _issue(gateway: Running, work: Issuing, callers: int, plan: Plan) -> I
         await load.apply(gateway.port, work, callers, plan.window, plan.settle) for _ in range(plan.rounds)
     ]
     used = cpu_seconds(gateway.pid) - before
-    if errors := load.merged_errors(samples):
+    if errors := load.merge_errors(samples):
         raise CannotMeasure(f"tokens could not be issued: {dict(errors)}")
     calls = max(1, sum(sample.all_calls for sample in samples))
     return Issued(median(sample.rate for sample in samples), used / calls * 1000)

@@ -11,11 +11,11 @@ from typing import Any
 from urllib.parse import urlencode
 
 from app.lib.ids import IDENTITY, SERVER, TOKEN, format_id
-from bench.ground import laid
-from bench.more import trail
+from bench.more import audit_log
 from bench.processes import CannotMeasure, Cores
 from bench.seed import Seeded
 from bench.targets import Figure, at_most
+from bench.testbed import start_testbed
 
 FEW_EVENTS = 10_000
 LIMIT = 20
@@ -45,7 +45,7 @@ class Listing:
         page: dict[str, Any] = json.loads(body)
         return page
 
-    def turn_to(self, page: int) -> str:
+    def cursor_of_page(self, page: int) -> str:
         """The cursor of a page, having turned all that are before it."""
         cursor = None
         for _ in range(page - 1):
@@ -55,7 +55,7 @@ class Listing:
         return str(cursor)
 
 
-def in_turns(
+def alternate(
     one: tuple[Listing, str | None], other: tuple[Listing, str | None], times: int
 ) -> tuple[float, float]:
     """The median milliseconds that a page of each takes, read in turns."""
@@ -111,25 +111,25 @@ class _Served:
             "refused": {"decision": "deny"},
             "failed": {"outcome": "error", "since": month},
             "with a name": {"q": "person7", "since": month},
-            _NO_INDEX: {"trace_id": trail.TRACE_ID, "since": month},
+            _NO_INDEX: {"trace_id": audit_log.TRACE_ID, "since": month},
         }
         return {name: self._list("/audit-events", **search) for name, search in found.items()}
 
 
 @contextlib.contextmanager
 def _served(cores: Cores, tokens: int, events: int) -> Iterator[_Served]:
-    with laid(cores, tokens) as ground:
-        trail.fill(ground, events)
-        with ground.gateway("listing", {cores.system}, SCOPEGATE_LIMIT_REQUESTS="0") as gateway:
+    with start_testbed(cores, tokens) as testbed:
+        audit_log.fill(testbed, events)
+        with testbed.gateway("listing", {cores.system}, SCOPEGATE_LIMIT_REQUESTS="0") as gateway:
             connection = http.client.HTTPConnection("127.0.0.1", gateway.port, timeout=120)
-            yield _Served(connection, ground.bearer(gateway), ground.seeded)
+            yield _Served(connection, testbed.bearer(gateway), testbed.seeded)
             connection.close()
 
 
-def _of_pages(served: _Served, times: int, late_page: int) -> list[Figure]:
+def _of_pages(serve: _Served, times: int, late_page: int) -> list[Figure]:
     figures = []
-    for name, listing in served.long_lists().items():
-        late, first = in_turns((listing, listing.turn_to(late_page)), (listing, None), times)
+    for name, listing in serve.long_lists().items():
+        late, first = alternate((listing, listing.cursor_of_page(late_page)), (listing, None), times)
         detail = f"{late:.1f} ms, page 1 {first:.1f} ms"
         figures.append(Figure(f"{name}: page {late_page:,} over page 1", late / first, "x", _TARGET, detail))
     return figures
@@ -139,9 +139,11 @@ def _of_lengths(few: _Served, many: _Served, short: int, long: int, times: int) 
     figures = []
     shorter = few.searches()
     for name, listing in many.searches().items():
-        slow, fast = in_turns((listing, None), (shorter[name], None), times)
+        slow, fast = alternate((listing, None), (shorter[name], None), times)
         detail = f"{slow:.1f} ms, {fast:.1f} ms"
-        unjudged = "no index serves it: it goes through the time asked for" if name == _NO_INDEX else None
+        exempt_reason = (
+            "no index serves it: it goes through the time asked for" if name == _NO_INDEX else None
+        )
         what = f"audit, {name}: {long:,} events over {short:,}"
-        figures.append(Figure(what, slow / fast, "x", _TARGET, detail, unjudged))
+        figures.append(Figure(what, slow / fast, "x", _TARGET, detail, exempt_reason))
     return figures

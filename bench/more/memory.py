@@ -7,10 +7,10 @@ from time import perf_counter
 import uvloop
 
 from bench import load
-from bench.ground import Ground
 from bench.processes import Running, memory_bytes, open_files
 from bench.systems import System, mirror
 from bench.targets import Figure, at_most
+from bench.testbed import Testbed
 
 _CALLERS = 64
 _SLICE = 2.0
@@ -39,13 +39,13 @@ class Grown:
     """Of all calls."""
 
 
-def measure(ground: Ground, base: int, seconds: float) -> list[Figure]:
+def measure(testbed: Testbed, base: int, seconds: float) -> list[Figure]:
     """Use ``base`` tokens, then all others too, then go on for ``seconds``."""
-    with ground.gateway("memory", {ground.cores.system}) as gateway:
-        first = mirror(ground, gateway, tokens=slice(base))
-        every = mirror(ground, gateway)
+    with testbed.gateway("memory", {testbed.cores.system}) as gateway:
+        first = mirror(testbed, gateway, tokens=slice(base))
+        every = mirror(testbed, gateway)
         grown = uvloop.run(_load(gateway, first, every, seconds))
-    return figures(grown, len(ground.seeded.credentials) - base, seconds)
+    return figures(grown, len(testbed.seeded.credentials) - base, seconds)
 
 
 def figures(grown: Grown, tokens: int, seconds: float) -> list[Figure]:

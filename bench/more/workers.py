@@ -5,33 +5,33 @@ from dataclasses import replace
 import uvloop
 
 from bench import report, rounds
-from bench.ground import Ground
 from bench.processes import CannotMeasure
 from bench.rounds import Plan
 from bench.systems import mirror
 from bench.targets import Figure, at_least
+from bench.testbed import Testbed
 
 _ONE, _TWO = "one worker", "two workers"
 TOKENS = 500
 _CORES_NEEDED = 4
 
 
-def measure(ground: Ground, plan: Plan) -> list[Figure]:
+def measure(testbed: Testbed, plan: Plan) -> list[Figure]:
     """Both under the same load, in turns. Raises ``CannotMeasure`` when a call failed."""
-    cores = ground.cores
+    cores = testbed.cores
     with (
-        ground.gateway(_ONE, {cores.system}) as one,
-        ground.gateway(_TWO, cores.pair, SCOPEGATE_WORKERS="2") as two,
+        testbed.gateway(_ONE, {cores.system}) as one,
+        testbed.gateway(_TWO, cores.pair, SCOPEGATE_WORKERS="2") as two,
     ):
-        single = mirror(ground, one, _ONE)
-        double = mirror(ground, two, _TWO)
+        single = mirror(testbed, one, _ONE)
+        double = mirror(testbed, two, _TWO)
         # Either worker reads each token for itself.
         double = replace(double, warm_calls=2 * double.warm_calls)
-        measured = uvloop.run(rounds.measure((single, double), ground.postmaster, plan))
+        measured = uvloop.run(rounds.measure((single, double), testbed.postmaster, plan))
     if failed := report.errors(measured):
         raise CannotMeasure("\n".join(failed))
     callers = max(plan.callers)
-    count = len(cores.pair | cores.beside)
+    count = len(cores.pair | cores.others)
     return [
         Figure(
             f"two workers, {callers} callers",

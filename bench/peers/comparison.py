@@ -6,13 +6,13 @@ from collections.abc import Sequence
 import uvloop
 
 from bench import report, rounds
-from bench.calls import TOKENS, settings_of
-from bench.ground import laid
+from bench.calls import TOKENS, run_settings
 from bench.peers import contextforge, fastmcp
 from bench.processes import Cores
 from bench.rounds import Measured, Plan
 from bench.systems import GATEWAY, running
 from bench.targets import Figure, Target, at_least, figures_table
+from bench.testbed import start_testbed
 
 QUICK = Plan(rounds=1, window=2.0, settle=0.5, warm_up=2.0)
 FULL = Plan(rounds=3, window=3.0, settle=0.5, warm_up=3.0)
@@ -22,26 +22,28 @@ _TARGETS = {contextforge.NAME: at_least(50), fastmcp.NAME: at_least(8)}
 def measure(cores: Cores, plan: Plan, tokens: int = TOKENS) -> int:
     """Measure, print and write ``peers.json``; the exit code."""
     with contextlib.ExitStack() as stack:
-        ground = stack.enter_context(laid(cores, tokens))
-        systems = list(stack.enter_context(running(ground)))
+        testbed = stack.enter_context(start_testbed(cores, tokens))
+        systems = list(stack.enter_context(running(testbed)))
         versions = {}
         for peer in (fastmcp, contextforge):
-            system, version = stack.enter_context(peer.running(ground))
+            system, version = stack.enter_context(peer.running(testbed))
             systems.append(system)
             versions[system.name] = version
-        measured = uvloop.run(rounds.measure(systems, ground.postmaster, plan))
-    found = report.lines(measured)
-    figures = figures_of(measured, max(plan.callers), versions)
-    print(report.table(found))
+        measured = uvloop.run(rounds.measure(systems, testbed.postmaster, plan))
+    summaries = report.summarize(measured)
+    figures = key_figures(measured, max(plan.callers), versions)
+    print(report.table(summaries))
     print(figures_table(figures))
-    path = report.write("peers", {**settings_of(plan, cores, tokens), "versions": versions}, found, figures)
+    path = report.write(
+        "peers", {**run_settings(plan, cores, tokens), "versions": versions}, summaries, figures
+    )
     print(f"\nMedians of {plan.rounds} rounds of {plan.window} s, {tokens:,} tokens. Written to {path}")
     failed = report.errors(measured)
     print("\n".join(failed))
     return 1 if failed else 0
 
 
-def figures_of(
+def key_figures(
     measured: Sequence[Sequence[Measured]], callers: int, versions: dict[str, str]
 ) -> list[Figure]:
     """How many times the throughput of each peer each endpoint of ours has."""

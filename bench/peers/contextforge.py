@@ -14,11 +14,11 @@ from typing import Any
 import httpx2
 
 from app.cli.children import plain_environment
-from bench.ground import Ground
 from bench.messages import LEGACY, TOOL, Requests, make_requests
-from bench.peers.environments import programs, version_of
+from bench.peers.environments import package_version, programs
 from bench.processes import CannotMeasure, child
 from bench.systems import System
+from bench.testbed import Testbed
 from tests.ports import free_port
 
 NAME = "ContextForge"
@@ -28,19 +28,19 @@ _ADMIN = "admin@example.com"
 
 
 @contextlib.contextmanager
-def running(ground: Ground) -> Iterator[tuple[System, str]]:
+def running(testbed: Testbed) -> Iterator[tuple[System, str]]:
     """It, with the upstream registered and sessions open, and its version. Raises ``CannotMeasure``."""
     where, port = programs("contextforge"), free_port()
-    place = ground.place / "contextforge"
+    place = testbed.place / "contextforge"
     place.mkdir()
     environment = _environment(place)
     command: list[str | Path] = [where / "mcpgateway", "--host", "127.0.0.1", "--port", str(port)]
     command += ["--loop", "uvloop", "--http", "httptools", "--no-access-log", "--log-level", "error"]
-    cores, log = {ground.cores.system}, ground.place / "contextforge.log"
+    cores, log = {testbed.cores.system}, testbed.place / "contextforge.log"
     with child(command, port, cores, log, environment, place) as process:
         token = _token(where, environment, place)
-        work = _register(port, token, ground.upstream.port)
-        yield System(NAME, process, work, _WARM_CALLS), version_of(where, "mcp-contextforge-gateway")
+        work = _register(port, token, testbed.upstream.port)
+        yield System(NAME, process, work, _WARM_CALLS), package_version(where, "mcp-contextforge-gateway")
 
 
 def _environment(place: Path) -> dict[str, str]:

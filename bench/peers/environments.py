@@ -24,7 +24,7 @@ def programs(name: str) -> Path:
     return programs_of(_HOME, name, _LOCKS)
 
 
-def version_of(programs: Path, package: str) -> str:
+def package_version(programs: Path, package: str) -> str:
     """Which version of a package an environment has."""
     paths = [str(path) for path in programs.parent.glob("lib/python*/site-packages")]
     return next(found.version for found in distributions(name=package, path=paths))

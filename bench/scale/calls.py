@@ -7,7 +7,7 @@ from typing import Any
 
 from bench.messages import MODERN, TOOL, TOOLS
 from bench.processes import CannotMeasure
-from bench.scale.turns import Operation, Step
+from bench.scale.comparison import Operation, Step
 from bench.scale.worlds import World
 from bench.seed import SLUG
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from app.lib.ids import SERVER, format_id
 from bench.messages import TOOL
-from bench.scale.turns import Operation, Step
+from bench.scale.comparison import Operation, Step
 from bench.scale.worlds import World
 
 _FIRST_REVOKED = 300

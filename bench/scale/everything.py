@@ -9,11 +9,11 @@ from bench.processes import Cores
 from bench.scale import memory
 from bench.scale.calls import CALLS
 from bench.scale.changes import CHANGES
+from bench.scale.comparison import Operation, compare_operations
 from bench.scale.lists import LISTS, OBJECTS, late_pages
 from bench.scale.searches import AUDIT
 from bench.scale.sizes import SMALL, Size
-from bench.scale.turns import Operation, compared
-from bench.scale.worlds import World, served
+from bench.scale.worlds import World, serve
 from bench.targets import Figure, figures_table
 
 TIMES = 20
@@ -24,21 +24,21 @@ _MEMORY_STEPS = (1_000, 10_000, 50_000, 100_000)
 
 def _operations(late_page: int) -> dict[str, Sequence[Operation]]:
     """What is compared, in the order in which it is done: the last ends what the others look at."""
-    compared = (CALLS, OBJECTS, LISTS, tuple(late_pages(late_page)), AUDIT, CHANGES)
-    return dict(zip((part for part in PARTS if part != MEMORY), compared, strict=True))
+    parts = (CALLS, OBJECTS, LISTS, tuple(late_pages(late_page)), AUDIT, CHANGES)
+    return dict(zip((part for part in PARTS if part != MEMORY), parts, strict=True))
 
 
 def measure(cores: Cores, size: Size, name: str, parts: Sequence[str] = PARTS, times: int = TIMES) -> int:
     """Measure and print, and write all parts to ``scale.json``, or ``scale-<name>.json`` if smaller. The exit code."""
-    os.sched_setaffinity(0, cores.beside)
+    os.sched_setaffinity(0, cores.others)
     print("loading ...", flush=True)
     figures: list[Figure] = []
-    with served(cores, SMALL) as small, served(cores, size) as large:
+    with serve(cores, SMALL) as small, serve(cores, size) as large:
         for part in parts:
             print(f"{part} ...", flush=True)
-            found = _memory(large) if part == MEMORY else compare(part, small, large, times)
-            print(figures_table(found), flush=True)
-            figures += found
+            figures_of_part = _memory(large) if part == MEMORY else compare(part, small, large, times)
+            print(figures_table(figures_of_part), flush=True)
+            figures += figures_of_part
     if set(parts) == set(PARTS):
         settings = {"large": asdict(size), "small": asdict(SMALL)}
         print(
@@ -50,7 +50,7 @@ def measure(cores: Cores, size: Size, name: str, parts: Sequence[str] = PARTS, t
 def compare(part: str, small: World, large: World, times: int) -> list[Figure]:
     """The figures of a part other than memory."""
     operations = _operations(large.loaded.size.late_page)[part]
-    return compared(operations, small, large, times)
+    return compare_operations(operations, small, large, times)
 
 
 def _memory(large: World) -> list[Figure]:

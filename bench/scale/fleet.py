@@ -6,7 +6,7 @@ from typing import Any
 
 from app.domain.definitions import definition_digest
 from bench.messages import LEGACY, MODERN, TOOLS
-from bench.scale.rows import FALSE, Copied, document, hyphened, lines, moment, octets, uuid7, uuid7s
+from bench.scale.rows import FALSE, TableRows, document, hyphened, lines, moment, octets, uuid7, uuid7s
 from bench.scale.sizes import Size
 from bench.seed import SLUG
 
@@ -38,9 +38,9 @@ class Fleet:
     syncs_at: str
     """When they are read again: no sync is measured, so not while the benchmark runs."""
 
-    def tables(self) -> Iterator[Copied]:
+    def tables(self) -> Iterator[TableRows]:
         """What goes in, in an order that foreign keys take."""
-        yield Copied(
+        yield TableRows(
             "servers",
             (
                 "id", "created_at", "slug", "name", "description", "labels", "url", "sync_state", "sync_at",
@@ -48,7 +48,7 @@ class Fleet:
             ),
             lines(self._server_rows()),
         )  # fmt: skip
-        yield Copied(
+        yield TableRows(
             "tools",
             (
                 "id", "server_id", "name", "description", "input_schema", "annotations", "risk", "assessed_risk",
@@ -56,7 +56,7 @@ class Fleet:
             ),
             lines(self._tool_rows()),
         )  # fmt: skip
-        yield Copied(
+        yield TableRows(
             "object_versions", ("object_id", "version", "kind", "valid_from", "content"), lines(self._past())
         )
 

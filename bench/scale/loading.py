@@ -15,13 +15,13 @@ from app.db.engine import make_engine, make_sessions
 from app.db.partitions import maintain_partitions
 from app.domain.token_format import SCOPED_TOKEN, format_credential
 from app.features.audit.stats import HourCounts
-from bench.ground import Filling
+from bench.scale.audit_log import AuditLog
 from bench.scale.fleet import make_fleet
 from bench.scale.people import People, make_people
-from bench.scale.rows import Copied
+from bench.scale.rows import TableRows
 from bench.scale.sizes import Size
-from bench.scale.trail import Trail
 from bench.seed import Seeded
+from bench.testbed import Filling
 
 DAYS = 45
 """How far back the trail goes."""
@@ -58,7 +58,7 @@ class Loaded(Seeded):
     """What was loaded, beside what the load needs of it."""
 
     people: People
-    trail: Trail
+    audit_log: AuditLog
     events: int
     """Of the trail, as they were written."""
 
@@ -100,7 +100,7 @@ async def load(
         place = await connection.fetchrow(_PLACE)
         if place is None or place["account"] is None:
             raise ValueError("there is no service account to have issued the tokens")
-        trail = Trail(
+        audit_log = AuditLog(
             people,
             place["account"].hex,
             begins.timestamp(),
@@ -110,17 +110,17 @@ async def load(
             place["seq"],
         )
         clock = _Clock(steps)
-        await connection.execute(_USE_UP.format(trail.commits), timeout=_TIMEOUT_S)
+        await connection.execute(_USE_UP.format(audit_log.commits), timeout=_TIMEOUT_S)
         clock.done("transaction ids used up")
-        events = await _copy(connection, list(_tables(people, trail)), clock)
-        await connection.execute("SELECT setval('audit_events_seq', $1)", trail.seq + trail.events)
+        events = await _copy(connection, list(_tables(people, audit_log)), clock)
+        await connection.execute("SELECT setval('audit_events_seq', $1)", audit_log.seq + audit_log.events)
         await connection.execute("VACUUM ANALYZE", timeout=_TIMEOUT_S)
         clock.done("vacuumed and analysed")
     finally:
         await connection.close()
     await _count_hours(owner_url)
     clock.done("hours counted")
-    return _loaded(people, trail, events)
+    return _loaded(people, audit_log, events)
 
 
 async def until_sealed(owner_url: str, events: int) -> None:
@@ -149,15 +149,15 @@ class _Clock:
         self._since = now
 
 
-def _tables(people: People, trail: Trail) -> Iterator[Copied]:
+def _tables(people: People, audit_log: AuditLog) -> Iterator[TableRows]:
     yield from people.fleet.tables()
     yield from people.tables()
     ids = chain((id for id, _ in people.fleet.servers), people.ids())
-    yield Copied("access_versions", ("id", "version"), (f"{id}\t1" for id in ids))
-    yield from trail.tables()
+    yield TableRows("access_versions", ("id", "version"), (f"{id}\t1" for id in ids))
+    yield from audit_log.tables()
 
 
-async def _copy(connection: asyncpg.Connection, tables: list[Copied], clock: _Clock) -> int:
+async def _copy(connection: asyncpg.Connection, tables: list[TableRows], clock: _Clock) -> int:
     """How many rows came into the last of the tables."""
     copied = ""
     names = sorted({table.table for table in tables})
@@ -186,7 +186,7 @@ async def _count_hours(owner_url: str) -> None:
         await engine.dispose()
 
 
-def _loaded(people: People, trail: Trail, events: int) -> Loaded:
+def _loaded(people: People, audit_log: AuditLog, events: int) -> Loaded:
     tokens = [UUID(people.tokens[number][0]) for number in people.called()]
     return Loaded(
         server=UUID(people.fleet.servers[0][0]),
@@ -198,6 +198,6 @@ def _loaded(people: People, trail: Trail, events: int) -> Loaded:
             for token, secret in zip(tokens, people.secrets, strict=True)
         ],
         people=people,
-        trail=trail,
+        audit_log=audit_log,
         events=events,
     )

@@ -19,7 +19,7 @@ _SETTLE_S = 2.0
 
 def measure(world: World, steps: Sequence[int]) -> list[Figure]:
     """Use so many tokens, then more, and so on; what each of the later ones takes."""
-    systems = [mirror(world.ground, world.gateway, tokens=slice(step)) for step in steps]
+    systems = [mirror(world.testbed, world.gateway, tokens=slice(step)) for step in steps]
     read = uvloop.run(_use(world.gateway.pid, systems))
     figures = [
         Figure(f"memory of a gateway with {step:,} tokens in use", taken / 2**20, "MiB")

@@ -9,7 +9,7 @@ from app.crypto.keys import Peppers
 from app.domain.token_format import ID_LENGTH, SECRET_BYTES, SECRET_LENGTH, encode_base62
 from bench.messages import TOOLS
 from bench.scale.fleet import Fleet
-from bench.scale.rows import FALSE, NULL, Copied, document, hyphened, lines, moment, octets, uuid7, uuid7s
+from bench.scale.rows import FALSE, NULL, TableRows, document, hyphened, lines, moment, octets, uuid7, uuid7s
 from bench.scale.sizes import MEMBERS, Size
 
 _IDENTITIES, _GROUPS, _GRANTS, _TOKENS, _MEMBERS, _SECRETS = 3, 4, 5, 6, 7, 8
@@ -59,22 +59,22 @@ class People:
     secrets: list[bytes] = field(default_factory=list, repr=False)
     """Of the tokens that the load calls with, in their order; written while the rows are."""
 
-    def tables(self) -> Iterator[Copied]:
+    def tables(self) -> Iterator[TableRows]:
         """What goes in, in an order that foreign keys take."""
-        yield Copied(
+        yield TableRows(
             "identities", ("id", "created_at", "kind", "user_name", "display_name", "email", "owner_id"),
             lines(self._identity_rows()),
         )  # fmt: skip
-        yield Copied("groups", ("id", "created_at", "name"), lines(self._group_rows()))
-        yield Copied(
+        yield TableRows("groups", ("id", "created_at", "name"), lines(self._group_rows()))
+        yield TableRows(
             "group_members", ("id", "group_id", "identity_id", "created_at"), lines(self._member_rows())
         )
-        yield Copied(
+        yield TableRows(
             "grants",
             ("id", "created_at", "identity_id", "group_id", "servers", "tools", "resources", "prompts"),
             lines(self._grant_rows()),
         )
-        yield Copied(
+        yield TableRows(
             "tokens",
             (
                 "id", "created_at", "identity_id", "name", "scope", "expires_at", "revoked_at", "revoke_reason",
@@ -82,15 +82,15 @@ class People:
             ),
             lines(self._token_rows()),
         )  # fmt: skip
-        yield Copied(
+        yield TableRows(
             "token_secrets", ("id", "token_id", "digest", "pepper_key_id", "created_at"),
             lines(self._secret_rows()),
         )  # fmt: skip
-        yield Copied(
+        yield TableRows(
             "token_uses", ("token_id", "last_used_at"),
             (f"{id}\t{moment(self.now - n % 1000 * 600)}" for n, (id, _) in enumerate(self.tokens) if n % 2 == 0),
         )  # fmt: skip
-        yield Copied(
+        yield TableRows(
             "object_versions", ("object_id", "version", "kind", "valid_from", "valid_to", "content"),
             lines(self._past()),
         )  # fmt: skip

@@ -17,7 +17,7 @@ _LOW = (1 << 62) - 1
 
 
 @dataclass(frozen=True, slots=True)
-class Copied:
+class TableRows:
     """What goes into one table: ``lines`` without their ends."""
 
     table: str

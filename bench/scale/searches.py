@@ -5,8 +5,8 @@ from datetime import UTC, datetime, timedelta
 
 from app.features.audit.schemas import AuditQuery
 from app.http.pagination import Cursors
-from bench.scale.lists import LIMIT, SOMEBODY, Value, called_server, found, listed
-from bench.scale.turns import Operation, Step
+from bench.scale.comparison import Operation, Step
+from bench.scale.lists import LIMIT, SAMPLE, Value, first_page, get_object, main_server
 from bench.scale.worlds import World
 
 _PATH = "/audit-events"
@@ -20,8 +20,8 @@ def _ago(days: float) -> Callable[[World], str]:
     return lambda world: (datetime.now(UTC) - timedelta(days=days)).isoformat()
 
 
-def _month(name: str, unjudged: str | None = None, **search: Value) -> Operation:
-    return Operation(name, listed(_PATH, since=_ago(_MONTH), **search), unjudged)
+def _month(name: str, exempt_reason: str | None = None, **search: Value) -> Operation:
+    return Operation(name, first_page(_PATH, since=_ago(_MONTH), **search), exempt_reason)
 
 
 def _event(world: World) -> str:
@@ -43,27 +43,27 @@ def _polled(after: Callable[[World], str]) -> Callable[[World], Step]:
 
 def _end(world: World) -> str:
     """The cursor of a poll that has read nearly all that was loaded: nobody turns ten million events to be there."""
-    trail = world.loaded.trail
+    audit_log = world.loaded.audit_log
     cursors = Cursors(world.peppers.derive("cursors"), "poll_audit_events", AuditQuery(after="").filters())
-    return cursors.write([trail.epoch, trail.xact + trail.commits - 3, 0])
+    return cursors.write([audit_log.epoch, audit_log.xact + audit_log.commits - 3, 0])
 
 
 AUDIT = (
-    Operation("an event", found(lambda world: f"{_PATH}/{_event(world)}")),
-    Operation("newest", listed(_PATH)),
-    Operation("of a token", listed(_PATH, token_id=lambda world: world.token(SOMEBODY))),
-    Operation("of a busy token", listed(_PATH, token_id=lambda world: world.token(_BUSY - 1))),
-    Operation("of a person", listed(_PATH, actor_id=lambda world: world.identity(SOMEBODY))),
-    Operation("of a server", listed(_PATH, server_id=called_server)),
-    Operation("of a tool of a server", listed(_PATH, server_id=called_server, tool="echo")),
-    Operation("of a request", listed(_PATH, request_id="client-500")),
-    Operation("refused", listed(_PATH, decision="deny")),
+    Operation("an event", get_object(lambda world: f"{_PATH}/{_event(world)}")),
+    Operation("newest", first_page(_PATH)),
+    Operation("of a token", first_page(_PATH, token_id=lambda world: world.token(SAMPLE))),
+    Operation("of a busy token", first_page(_PATH, token_id=lambda world: world.token(_BUSY - 1))),
+    Operation("of a person", first_page(_PATH, actor_id=lambda world: world.identity(SAMPLE))),
+    Operation("of a server", first_page(_PATH, server_id=main_server)),
+    Operation("of a tool of a server", first_page(_PATH, server_id=main_server, tool="echo")),
+    Operation("of a request", first_page(_PATH, request_id="client-500")),
+    Operation("refused", first_page(_PATH, decision="deny")),
     Operation(
         "refused, of a busy person",
-        listed(_PATH, decision="deny", actor_id=lambda world: world.identity(_BUSY)),
+        first_page(_PATH, decision="deny", actor_id=lambda world: world.identity(_BUSY)),
     ),
     _month("of a month"),
-    Operation("of a day a month ago", listed(_PATH, since=_ago(_MONTH), until=_ago(_MONTH - 1))),
+    Operation("of a day a month ago", first_page(_PATH, since=_ago(_MONTH), until=_ago(_MONTH - 1))),
     _month("calls", action="tool.call"),
     _month("tokens issued", action="token.issue"),
     _month("for a reason", reason_code="not_granted"),
@@ -76,5 +76,7 @@ AUDIT = (
     _month("about an object", _UNSERVED, object_id=_issued),
     Operation("polled from the beginning", _polled(lambda world: "")),
     Operation("polled at the end", _polled(_end)),
-    Operation("counted by the hour", found(lambda world: f"{_PATH}/stats?since={_ago(_MONTH)(world)[:19]}Z")),
+    Operation(
+        "counted by the hour", get_object(lambda world: f"{_PATH}/stats?since={_ago(_MONTH)(world)[:19]}Z")
+    ),
 )

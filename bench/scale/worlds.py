@@ -12,10 +12,10 @@ from urllib.parse import urlencode
 
 from app.crypto.keys import Peppers
 from app.lib.ids import format_id
-from bench.ground import Ground, laid
 from bench.processes import CannotMeasure, Cores, Running
 from bench.scale.loading import Loaded, seeding, until_sealed
 from bench.scale.sizes import Size
+from bench.testbed import Testbed, start_testbed
 
 _TIMEOUT_S = 120
 
@@ -24,7 +24,7 @@ _TIMEOUT_S = 120
 class World:
     """One of the two that are compared."""
 
-    ground: Ground
+    testbed: Testbed
     gateway: Running
     connection: http.client.HTTPConnection
     bearer: str
@@ -32,12 +32,12 @@ class World:
     @property
     def loaded(self) -> Loaded:
         """What is in it."""
-        return cast("Loaded", self.ground.seeded)
+        return cast("Loaded", self.testbed.seeded)
 
     @property
     def peppers(self) -> Peppers:
         """Those that the gateway has."""
-        return Peppers([self.ground.keys["SCOPEGATE_TOKEN_PEPPER"].encode()])
+        return Peppers([self.testbed.keys["SCOPEGATE_TOKEN_PEPPER"].encode()])
 
     def ask(
         self, method: str, path: str, body: Mapping[str, Any] | None = None, *, expected: int = 200
@@ -72,8 +72,8 @@ class World:
         body = answer.read()
         if answer.status != expected:
             raise CannotMeasure(f"{method} {path} answered {answer.status}: {body.decode()[:1000]}")
-        found: dict[str, Any] = json.loads(body) if body else {}
-        return found
+        answer_body: dict[str, Any] = json.loads(body) if body else {}
+        return answer_body
 
     def identity(self, number: int) -> str:
         """The id of an identity, as the API says it."""
@@ -85,23 +85,23 @@ class World:
 
 
 @contextlib.contextmanager
-def served(cores: Cores, size: Size) -> Iterator[World]:
+def serve(cores: Cores, size: Size) -> Iterator[World]:
     """Load an organisation and serve it."""
 
-    def told(step: str, seconds: float) -> None:
+    def report_step(step: str, seconds: float) -> None:
         if seconds >= 1:
             print(f"  {step}: {seconds:,.0f} s", flush=True)
 
     began = perf_counter()
-    with laid(cores, 0, fill=seeding(size, told)) as ground:
+    with start_testbed(cores, 0, fill=seeding(size, report_step)) as testbed:
         print(
             f"  {size.tokens:,} tokens, {size.events:,} events loaded in {perf_counter() - began:,.0f} s",
             flush=True,
         )
-        with ground.gateway("scale", {cores.system}, SCOPEGATE_LIMIT_REQUESTS="0") as gateway:
+        with testbed.gateway("scale", {cores.system}, SCOPEGATE_LIMIT_REQUESTS="0") as gateway:
             began = perf_counter()
-            asyncio.run(until_sealed(ground.owner_url, cast("Loaded", ground.seeded).events))
-            told("sealed", perf_counter() - began)
+            asyncio.run(until_sealed(testbed.owner_url, cast("Loaded", testbed.seeded).events))
+            report_step("sealed", perf_counter() - began)
             connection = http.client.HTTPConnection("127.0.0.1", gateway.port, timeout=_TIMEOUT_S)
-            yield World(ground, gateway, connection, ground.bearer(gateway))
+            yield World(testbed, gateway, connection, testbed.bearer(gateway))
             connection.close()

@@ -48,8 +48,10 @@ ROUNDS = [
 ]
 
 
-def _line(system: str, callers: int) -> report.Line:
-    return next(line for line in report.lines(ROUNDS) if line.system == system and line.callers == callers)
+def _line(system: str, callers: int) -> report.Summary:
+    return next(
+        line for line in report.summarize(ROUNDS) if line.system == system and line.callers == callers
+    )
 
 
 def test_a_figure_is_the_median_of_the_rounds() -> None:
@@ -73,17 +75,17 @@ def test_what_a_system_adds_is_told_over_the_direct_call_with_as_many_callers() 
 
 
 def test_errors_under_load_are_told_with_where_they_were() -> None:
-    told = report.errors(ROUNDS)
+    report_step = report.errors(ROUNDS)
 
-    assert [line.partition(": {")[0] for line in told] == [
+    assert [line.partition(": {")[0] for line in report_step] == [
         f"ERRORS: {MIRROR} at 1",
         f"ERRORS: {MIRROR} at 64",
     ]
-    assert "HTTP/1.1 503" in told[0]
+    assert "HTTP/1.1 503" in report_step[0]
 
 
 def test_the_calls_are_held_against_their_targets_at_the_loads_that_these_name() -> None:
-    throughput, added = report.figures_of(report.lines(ROUNDS))
+    throughput, added = report.key_figures(report.summarize(ROUNDS))
 
     assert throughput.what == f"throughput, 64 callers: {MIRROR}"
     assert throughput.value == pytest.approx(0.6)
@@ -100,7 +102,7 @@ def test_the_calls_are_held_against_their_targets_at_the_loads_that_these_name()
         (Figure("", 1.0, "ms", at_most(1.0)), "met"),
         (Figure("", 1.01, "ms", at_most(1.0)), "missed"),
         (Figure("", float("nan"), "ms", at_most(1.0)), "missed"),
-        (Figure("", 9.0, "x", at_least(1.0), unjudged="two cores"), "not judged"),
+        (Figure("", 9.0, "x", at_least(1.0), exempt_reason="two cores"), "not judged"),
         (Figure("", 9.0, "x"), ""),
     ],
 )
@@ -113,7 +115,7 @@ def test_the_file_of_results_is_json_and_has_every_line_and_figure(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(report, "RESULTS", tmp_path / "results")
-    found = report.lines(ROUNDS)
+    found = report.summarize(ROUNDS)
 
     path = report.write("latest", {"rounds": 3}, found, [Figure("a", float("nan"), "ms", at_most(2.0))])
 
@@ -133,12 +135,12 @@ def test_the_file_of_results_is_json_and_has_every_line_and_figure(
     ],
 )
 def test_with_four_cores_two_workers_have_two_to_themselves(
-    allowed: set[int], system: int, rest: int, pair: set[int], beside: set[int]
+    allowed: set[int], system: int, rest: int, pair: set[int], others: set[int]
 ) -> None:
     cores = divide_cores(allowed)
 
     assert (cores.system, cores.rest) == (system, rest)
-    assert (set(cores.pair), set(cores.beside)) == (pair, beside)
+    assert (set(cores.pair), set(cores.others)) == (pair, others)
 
 
 @pytest.mark.parametrize("version", [MODERN, LEGACY])

@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 
 from bench import rounds
-from bench.ground import laid
 from bench.load import Sample
 from bench.peers import comparison, contextforge, fastmcp
 from bench.processes import divide_cores
 from bench.rounds import Measured
 from bench.systems import FLEET, MIRROR, MIRROR_LEGACY
+from bench.testbed import start_testbed
 
 
 def _measured(system: str, rate: int) -> Measured:
@@ -23,7 +23,7 @@ def test_each_endpoint_of_ours_is_held_against_each_peer() -> None:
     rates = {MIRROR: 4000, MIRROR_LEGACY: 5000, FLEET: 2000, contextforge.NAME: 50, fastmcp.NAME: 500}
     measured = [[_measured(system, rate) for system, rate in rates.items()]]
 
-    figures = comparison.figures_of(measured, 64, {contextforge.NAME: "1.1", fastmcp.NAME: "4.2"})
+    figures = comparison.key_figures(measured, 64, {contextforge.NAME: "1.1", fastmcp.NAME: "4.2"})
 
     assert [(figure.value, figure.verdict, figure.detail) for figure in figures] == [
         (80, "met", "of ContextForge 1.1"),
@@ -41,7 +41,7 @@ def test_each_endpoint_of_ours_is_held_against_each_peer() -> None:
 def test_a_peer_answers_every_call_right(peer: Any) -> None:
     cores = divide_cores(os.sched_getaffinity(0))
 
-    with laid(cores, tokens=2) as ground, peer.running(ground) as (system, version):
+    with start_testbed(cores, tokens=2) as testbed, peer.running(testbed) as (system, version):
         asyncio.run(rounds.check([system], times=2))
 
     assert version[0].isdigit()

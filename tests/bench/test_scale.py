@@ -15,7 +15,7 @@ from bench.scale import everything
 from bench.scale.loading import load
 from bench.scale.rows import document, uuid7
 from bench.scale.sizes import FULL, SMALL, Size
-from bench.scale.worlds import served
+from bench.scale.worlds import serve
 from tests.api import Account
 
 CORES = divide_cores(os.sched_getaffinity(0))
@@ -72,7 +72,7 @@ async def test_what_is_loaded_is_what_the_service_would_have_left(
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_every_part_gives_its_figures() -> None:
-    with served(CORES, TINY) as small, served(CORES, TINY) as large:
+    with serve(CORES, TINY) as small, serve(CORES, TINY) as large:
         for part in (part for part in everything.PARTS if part != everything.MEMORY):
             figures = everything.compare(part, small, large, 1)
             assert figures

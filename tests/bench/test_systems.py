@@ -7,11 +7,11 @@ import pytest
 import uvloop
 
 from bench import report, rounds
-from bench.ground import laid
 from bench.more.everything import PARTS, Size
 from bench.processes import divide_cores
 from bench.rounds import Plan
 from bench.systems import AIOHTTP, DIRECT, FLEET, MIRROR, MIRROR_LEGACY, RAW, running
+from bench.testbed import start_testbed
 
 CORES = divide_cores(os.sched_getaffinity(0))
 # A window in which no call ends has no figures: it is longer than a machine stands still for.
@@ -31,8 +31,8 @@ SMALL = Size(
 
 @pytest.mark.slow
 def test_every_system_answers_and_is_measured() -> None:
-    with laid(CORES, tokens=4) as ground, running(ground) as systems:
-        measured = uvloop.run(rounds.measure(systems, ground.postmaster, SHORT))
+    with start_testbed(CORES, tokens=4) as testbed, running(testbed) as systems:
+        measured = uvloop.run(rounds.measure(systems, testbed.postmaster, SHORT))
 
     assert [one.system for one in measured[0]] == [DIRECT, RAW, AIOHTTP, MIRROR, MIRROR_LEGACY, FLEET]
     assert all(one.sample.all_calls > 0 and one.cpu > 0 for one in measured[0])

@@ -23,15 +23,17 @@ class Operation:
 
     name: str
     begin: Callable[[World], Step]
-    unjudged: str | None = None
+    exempt_reason: str | None = None
 
 
-def compared(operations: Iterable[Operation], small: World, large: World, times: int) -> list[Figure]:
+def compare_operations(
+    operations: Iterable[Operation], small: World, large: World, times: int
+) -> list[Figure]:
     """How many times as long each takes in the large one: medians of so many repetitions."""
     figures = []
     for operation in operations:
         steps = operation.begin(large), operation.begin(small)
-        slow, fast = in_turns(steps, times)
+        slow, fast = alternate(steps, times)
         figures.append(
             Figure(
                 operation.name,
@@ -39,13 +41,13 @@ def compared(operations: Iterable[Operation], small: World, large: World, times:
                 "x",
                 _TARGET,
                 f"{slow:,.1f} ms, {fast:,.1f} ms",
-                operation.unjudged,
+                operation.exempt_reason,
             )
         )
     return figures
 
 
-def in_turns(steps: tuple[Step, Step], times: int) -> tuple[float, float]:
+def alternate(steps: tuple[Step, Step], times: int) -> tuple[float, float]:
     """The median milliseconds of each, taken in turns."""
     taken: tuple[list[float], list[float]] = ([], [])
     for number in range(UNTIMED + times):

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from bench.messages import TOOLS
 from bench.scale.people import People
-from bench.scale.rows import NULL, Copied, document, hyphened, lines, moment, octets, uuid7, uuid7s
+from bench.scale.rows import NULL, TableRows, document, hyphened, lines, moment, octets, uuid7, uuid7s
 
 CALLS_IN_A_COMMIT = 32
 REFUSED_OF = 50
@@ -29,7 +29,7 @@ _COLUMNS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Trail:
+class AuditLog:
     """Events between two times in Unix seconds, in transactions whose ids begin with ``xact``."""
 
     people: People
@@ -56,17 +56,17 @@ class Trail:
         """How many there are at the most."""
         return 2 * self.calls + self.calls // _CHANGE_OF + 1
 
-    def tables(self) -> Iterator[Copied]:
+    def tables(self) -> Iterator[TableRows]:
         """What goes in."""
         clients = self._clients()
-        yield Copied(
+        yield TableRows(
             "audit_clients", ("id", "ip", "user_agent", "name", "version"),
             lines(
                 (id, f"10.{n // 65536}.{n // 256 % 256}.{n % 256}", f"client-{n % 7}/1.0", f"client-{n % 7}", "1.0")
                 for n, id in enumerate(clients)
             ),
         )  # fmt: skip
-        yield Copied("audit_events", _COLUMNS, self._events(clients))
+        yield TableRows("audit_events", _COLUMNS, self._events(clients))
 
     def _clients(self) -> list[str]:
         """A caller's program on a machine, for each person."""

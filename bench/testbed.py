@@ -22,7 +22,7 @@ from app.db.engine import make_engine, make_sessions
 from app.db.migrations import upgrade
 from app.features.service_accounts.bootstrap import bootstrap
 from bench import policies
-from bench.processes import CannotMeasure, Cores, Running, child, parent_of, python
+from bench.processes import CannotMeasure, Cores, Running, child, parent_pid, python
 from bench.seed import SLUG, Seeded, seed
 from tests.ports import free_port
 
@@ -33,7 +33,7 @@ Filling = Callable[[str, bytes, str], Coroutine[Any, Any, Seeded]]
 
 
 @dataclass(frozen=True, slots=True)
-class Ground:
+class Testbed:
     """A database, an upstream, and where more processes can be started."""
 
     place: Path
@@ -83,7 +83,9 @@ class Ground:
 
 
 @contextlib.contextmanager
-def laid(cores: Cores, tokens: int, published: int = 0, fill: Filling | None = None) -> Iterator[Ground]:
+def start_testbed(
+    cores: Cores, tokens: int, published: int = 0, fill: Filling | None = None
+) -> Iterator[Testbed]:
     """Start it, with as many tokens and policies, and take it down at the end. ``fill`` writes others than the usual
     tokens. Raises ``CannotMeasure``."""
     with contextlib.ExitStack() as stack:
@@ -114,7 +116,7 @@ def laid(cores: Cores, tokens: int, published: int = 0, fill: Filling | None = N
         if published:
             asyncio.run(policies.publish(owner, policies.others(published, SLUG, seeded.groups)))
         serving = cluster.url(DATABASE, _SERVING_ROLE)
-        yield Ground(place, cores, owner, serving, postmaster, seeded, upstream, keys, signs_in)
+        yield Testbed(place, cores, owner, serving, postmaster, seeded, upstream, keys, signs_in)
 
 
 def _cluster(stack: contextlib.ExitStack, place: Path) -> EmbeddedPostgres:
@@ -132,7 +134,7 @@ async def _prepare(owner: str) -> int:
     try:
         await connection.execute(f'CREATE ROLE "{_SERVING_ROLE}" LOGIN')
         backend = await connection.fetchval("SELECT pg_backend_pid()")
-        postmaster = parent_of(backend)
+        postmaster = parent_pid(backend)
     finally:
         await connection.close()
     await upgrade(owner, serving_role=_SERVING_ROLE)

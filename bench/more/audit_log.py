@@ -7,8 +7,8 @@ import asyncio
 
 import asyncpg
 
-from bench.ground import Ground
 from bench.messages import TOOLS
+from bench.testbed import Testbed
 
 _CALLS_IN_A_COMMIT = 32
 REFUSED_OF = 50
@@ -57,13 +57,13 @@ END $$
 """
 
 
-def fill(ground: Ground, events: int) -> None:
+def fill(testbed: Testbed, events: int) -> None:
     """Add about as many events, from the beginning of the month until now."""
-    asyncio.run(_fill(ground, max(1, events // (2 * _CALLS_IN_A_COMMIT))))
+    asyncio.run(_fill(testbed, max(1, events // (2 * _CALLS_IN_A_COMMIT))))
 
 
-async def _fill(ground: Ground, batches: int) -> None:
-    connection = await asyncpg.connect(ground.owner_url)
+async def _fill(testbed: Testbed, batches: int) -> None:
+    connection = await asyncpg.connect(testbed.owner_url)
     try:
         await connection.execute("SET synchronous_commit = off")
         await connection.execute(_PEOPLE)
@@ -72,7 +72,7 @@ async def _fill(ground: Ground, batches: int) -> None:
                 batches=batches,
                 calls=_CALLS_IN_A_COMMIT,
                 refused_of=REFUSED_OF,
-                server=ground.seeded.server,
+                server=testbed.seeded.server,
                 tools="{" + ",".join(tool["name"] for tool in TOOLS) + "}",
                 trace_id=TRACE_ID,
             ),
