@@ -1,4 +1,4 @@
-"""Measures a ``tools/call`` through the gateway beside plain proxies and the upstream alone.
+"""Benchmarks of a ``tools/call`` through the gateway, compared with plain proxies and the upstream only.
 
-Run it as ``python -m bench``; what it measures and how to read it is in ``docs/how-to/benchmark.md``.
+Run ``python -m bench``. ``docs/how-to/benchmark.md`` describes the figures.
 """

@@ -19,7 +19,9 @@ def main() -> int:
     options = _options()
     cores = choose_cores()
     if cores.shared:
-        sys.stderr.write("Only one core: system and load share it, and the ratios will flatter nobody.\n")
+        sys.stderr.write(
+            "Only one core: the system and the load share it, so the ratios are not meaningful.\n"
+        )
     os.sched_setaffinity(0, {cores.rest})
     try:
         return _measure(cores, options)
@@ -38,7 +40,7 @@ def _options() -> argparse.Namespace:
     more.add_argument("--revocations", type=int, help="how many tokens are revoked")
     more.add_argument("--flat-seconds", type=float, help="how long memory is watched under load")
     large = parser.add_argument_group("of scale")
-    large.add_argument("--size", choices=tuple(SIZES), default="full", help="of the large organisation")
+    large.add_argument("--size", choices=tuple(SIZES), default="full", help="of the large organization")
     large.add_argument("--parts", nargs="+", choices=scale.PARTS, default=scale.PARTS, help="these alone")
     return parser.parse_args()
 

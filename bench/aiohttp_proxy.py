@@ -1,4 +1,4 @@
-"""The common yardstick: a plain ASGI application that forwards with aiohttp, and checks and records nothing.
+"""A baseline: a plain ASGI application that forwards with aiohttp, without checks or records.
 
 ``python -m bench.aiohttp_proxy PORT UPSTREAM_PORT``
 """

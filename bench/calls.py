@@ -1,4 +1,4 @@
-"""The call: through the gateway, beside plain proxies and the upstream alone."""
+"""The benchmark of a call: through the gateway, plain proxies, and to the upstream only."""
 
 import uvloop
 
@@ -16,7 +16,7 @@ FULL = Plan(rounds=5, window=1.5, settle=0.2, warm_up=3.0)
 
 
 def measure(cores: Cores, plan: Plan, tokens: int = TOKENS) -> int:
-    """Measure, print and write ``latest.json``; the exit code."""
+    """Measure, print and write ``latest.json``; returns the exit code."""
     with start_testbed(cores, tokens, POLICIES) as testbed, running(testbed) as systems:
         measured = uvloop.run(rounds.measure(systems, testbed.postmaster, plan))
     summaries = report.summarize(measured)
@@ -24,15 +24,17 @@ def measure(cores: Cores, plan: Plan, tokens: int = TOKENS) -> int:
     print(report.table(summaries))
     print(figures_table(figures))
     path = report.write("latest", run_settings(plan, cores, tokens), summaries, figures)
-    describe_testbed = f"{tokens:,} tokens, {POLICIES} policies"
-    print(f"\nMedians of {plan.rounds} rounds of {plan.window} s, {describe_testbed}. Written to {path}")
+    print(
+        f"\nMedians of {plan.rounds} rounds of {plan.window} s, {tokens:,} tokens, {POLICIES} policies. "
+        f"Written to {path}"
+    )
     failed = report.errors(measured)
     print("\n".join(failed))
     return 1 if failed else 0
 
 
 def run_settings(plan: Plan, cores: Cores, tokens: int) -> dict[str, object]:
-    """For the file of results."""
+    """Return the settings for the results file."""
     return {
         "tokens": tokens,
         "policies": POLICIES,

@@ -1,6 +1,6 @@
-"""A fast MCP server for measuring: both eras, no sessions, JSON answers, HTTP read with a few byte searches.
+"""A fast MCP server for benchmarks: both eras, no sessions, JSON answers, minimal HTTP parsing.
 
-It is no example of how to serve HTTP: it takes only what well-behaved clients of this benchmark send.
+It accepts only what the clients of this benchmark send, so do not use it as an example of an HTTP server.
 """
 
 import asyncio
@@ -15,18 +15,18 @@ _ACKNOWLEDGED = {"jsonrpc": "2.0", "method": "notifications/subscriptions/acknow
 
 
 class Upstream(asyncio.Protocol):
-    """One connection; answers whole requests in order."""
+    """One connection. It answers complete requests in order."""
 
     def __init__(self) -> None:
         self._buffer = b""
         self._transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Keep the way back."""
+        """Store the transport."""
         self._transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
-        """Answer every request that is whole."""
+        """Answer every complete request."""
         self._buffer = self._buffer + data if self._buffer else data
         while self._transport is not None:
             head_end = self._buffer.find(_HEAD_END)
@@ -67,7 +67,7 @@ def _answer(head: bytes, body: bytes) -> bytes:
 
 
 def _stream(message: dict[str, Any]) -> bytes:
-    """A stream that begins, and stays open until the other side has enough of it."""
+    """Start a stream that stays open until the client closes it."""
     meta = {"io.modelcontextprotocol/subscriptionId": message["id"]}
     params = {"notifications": message["params"]["notifications"], "_meta": meta}
     event = b"data: %b\n\n" % json.dumps({**_ACKNOWLEDGED, "params": params}).encode()

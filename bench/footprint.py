@@ -1,7 +1,7 @@
-"""``python -m bench.footprint``: what recording a call costs the database: rows a second, bytes kept, bytes of its log.
+"""``python -m bench.footprint``: the database cost of recording a call: rows per second, bytes stored, bytes of WAL.
 
-One worker's admission writer on an embedded PostgreSQL, without gateway or HTTP: the limit of the one connection on
-which a worker records. Each call is two rows, its admission and its outcome, as the gateway writes them.
+Measures one worker's admission writer on an embedded PostgreSQL, without gateway or HTTP. This is the limit of a
+worker's connection for records. Each call has two rows, its admission and its outcome.
 """
 
 import asyncio

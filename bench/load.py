@@ -1,4 +1,4 @@
-"""The load: callers on keep-alive connections, each with one request outstanding, and every answer checked."""
+"""The load: callers on keep-alive connections, each with one request at a time. Every answer is checked."""
 
 import asyncio
 import math
@@ -14,41 +14,41 @@ _numbers = iter(range(1, 1_000_000_000))
 
 
 class WrongAnswer(Exception):
-    """A system does not answer the measured call as it should; the message shows the answer."""
+    """A system does not answer the measured call correctly; the message shows the answer."""
 
 
 class Work(Protocol):
-    """Numbered requests to one system, and what their answers must hold."""
+    """Numbered requests to one system, and the checks of their answers."""
 
     def wire(self, number: int) -> bytes:
         """The bytes of the request with this number."""
 
     def is_right(self, number: int, answer: bytes) -> bool:
-        """A quick look at an answer, under load."""
+        """Check an answer quickly, under load."""
 
     def is_exactly_right(self, number: int, head: bytes, body: bytes) -> bool:
-        """A look at all of an answer. May raise ``ValueError``, ``KeyError`` or ``TypeError`` for a wrong one."""
+        """Check an answer completely. May raise ``ValueError``, ``KeyError`` or ``TypeError`` for a wrong one."""
 
 
 @dataclass(slots=True)
 class Sample:
-    """What one run of load saw. Times in milliseconds; ``calls`` counts those within the measured window."""
+    """The results of one run. Times are in milliseconds; ``calls`` counts calls within the measured window."""
 
     callers: int
     seconds: float
     calls: int = 0
     all_calls: int = 0
-    """With those of the settling time before the window."""
+    """Includes errors of the settling time before the window."""
     errors: Counter[str] = field(default_factory=Counter)
     latencies: list[float] = field(default_factory=list)
 
     @property
     def rate(self) -> float:
-        """Right answers a second."""
+        """Correct answers per second."""
         return self.calls / self.seconds
 
     def percentile(self, share: float) -> float:
-        """The latency that ``share`` of the calls stayed within; NaN without any."""
+        """Return the latency of this quantile; NaN without calls."""
         if not self.latencies:
             return math.nan
         ranked = sorted(self.latencies)
@@ -56,7 +56,7 @@ class Sample:
 
 
 class _Run:
-    """The state that the callers of one run share."""
+    """The shared state of the callers of one run."""
 
     def __init__(self, work: Work, sample: Sample, settle: float) -> None:
         self.work = work
@@ -67,25 +67,25 @@ class _Run:
         self.active = sample.callers
 
     def answered(self, sent_at: float, now: float) -> None:
-        """Count a right answer."""
+        """Count a correct answer."""
         self.sample.all_calls += 1
         if self.opens_at <= now < self.closes_at:
             self.sample.calls += 1
             self.sample.latencies.append((now - sent_at) * 1000)
 
     def failed(self, why: str) -> None:
-        """Count a wrong answer or a lost one."""
+        """Count a wrong or lost answer."""
         self.sample.errors[why] += 1
 
     def caller_left(self) -> None:
-        """A caller sends nothing more."""
+        """Count a caller that has finished."""
         self.active -= 1
         if self.active == 0 and not self.over.done():
             self.over.set_result(None)
 
 
 class _Caller(asyncio.Protocol):
-    """One connection that sends the next request as soon as the answer is there."""
+    """One connection that sends the next request as soon as the answer has arrived."""
 
     def __init__(self) -> None:
         self._transport: asyncio.Transport | None = None
@@ -95,7 +95,7 @@ class _Caller(asyncio.Protocol):
         self._sent_at = 0.0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Connected; sends nothing before ``start``."""
+        """Store the transport. ``start`` sends the first request."""
         self._transport = cast("asyncio.Transport", transport)
 
     def start(self, run: _Run) -> None:
@@ -128,7 +128,7 @@ class _Caller(asyncio.Protocol):
             run.caller_left()
 
     def data_received(self, data: bytes) -> None:
-        """Take a piece of the answer; once it is whole, check it and call again."""
+        """Collect the answer. When it is complete, check it and send the next request."""
         run = self._run
         if run is None:
             return
@@ -149,7 +149,7 @@ class _Caller(asyncio.Protocol):
             self._leave(None)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The system closed on us: a call that waits has failed."""
+        """Count a pending call as failed, because the system closed the connection."""
         self._leave("connection lost")
 
 
@@ -163,12 +163,12 @@ def _is_whole(data: bytes) -> bool:
         line_end = head.find(b"\r\n", at + 2)
         length = int(head[at + 17 : line_end if line_end > 0 else len(head)])
         return len(data) >= head_end + len(_HEAD_END) + length
-    # Without a length it is chunked. Only the last chunk of these answers is empty.
+    # Without a length, the answer is chunked. Only its last chunk is empty.
     return data.endswith(b"0\r\n\r\n")
 
 
 async def apply(port: int, work: Work, callers: int, seconds: float, settle: float) -> Sample:
-    """Load one system: ``settle`` seconds that do not count, then ``seconds`` that do."""
+    """Load one system for ``settle`` seconds that do not count, then for ``seconds`` that do."""
     loop = asyncio.get_running_loop()
     connections: list[_Caller] = []
     for _ in range(callers):
@@ -190,7 +190,7 @@ async def apply(port: int, work: Work, callers: int, seconds: float, settle: flo
 
 
 class Connection:
-    """One connection that sends a request at a time and waits for all of its answer."""
+    """One connection that sends one request at a time and waits for its complete answer."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader, self._writer = reader, writer
@@ -201,7 +201,7 @@ class Connection:
         return cls(*await asyncio.open_connection("127.0.0.1", port))
 
     async def ask(self, wire: bytes) -> tuple[bytes, bytes]:
-        """Head and body of the answer. Raises ``WrongAnswer`` when none comes."""
+        """Return head and body of the answer. Raises ``WrongAnswer`` without an answer."""
         answer = b""
         try:
             self._writer.write(wire)
@@ -217,12 +217,12 @@ class Connection:
         return head, _unchunked(body) if b"transfer-encoding: chunked" in head.lower() else body
 
     def close(self) -> None:
-        """End it."""
+        """Close the connection."""
         self._writer.close()
 
 
 async def check(port: int, work: Work, count: int) -> None:
-    """Make single calls on connections of their own and look at all of each answer. Raises ``WrongAnswer``."""
+    """Make single calls on separate connections and check each answer completely. Raises ``WrongAnswer``."""
     for _ in range(count):
         number = next(_numbers)
         connection = await Connection.open(port)
@@ -251,7 +251,7 @@ def _unchunked(body: bytes) -> bytes:
 
 
 def merge_errors(samples: Sequence[Sample]) -> Counter[str]:
-    """All errors of several runs, by kind."""
+    """Add up the errors of several runs, by kind."""
     total: Counter[str] = Counter()
     for sample in samples:
         total.update(sample.errors)

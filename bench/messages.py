@@ -1,7 +1,7 @@
-"""The call that is measured: its bytes for each system, and what a right answer holds.
+"""The measured call: its bytes for each system, and the check of its answer.
 
-Every request carries a number of its own, in its JSON-RPC id and in its argument, and the upstream echoes the
-latter. So an answer that belongs to another request never counts as right.
+Every request has a unique number, in its JSON-RPC id and in its argument, which the upstream echoes. So an answer to
+another request never counts as correct.
 """
 
 import json
@@ -31,16 +31,16 @@ TOOLS: tuple[dict[str, Any], ...] = tuple(
         ("upper", "Say the text in capitals."),
     )
 )
-"""What the fake upstream lists and what is seeded as its catalogue."""
+"""The tools that the fake upstream lists, which are also seeded into the database."""
 
 _DIGITS = 9
-# Stands where the number goes while a body is made; as long as the number.
+# A placeholder for the number, with the same length.
 _PLACE = "N" * _DIGITS
 
 
 @dataclass(frozen=True, slots=True)
 class Requests:
-    """Ready-made requests to one system: only the number is put in at sending time."""
+    """Prepared requests to one system. Only the number is inserted when sending."""
 
     heads: Sequence[bytes]
     """Request line and headers, one for each token."""
@@ -55,7 +55,7 @@ class Requests:
         return b"%b%b%b%b%b%b" % (head, before, digits, between, digits, after)
 
     def is_right(self, number: int, answer: bytes) -> bool:
-        """A quick look at an answer, under load."""
+        """Check an answer quickly, under load."""
         return (
             answer.startswith(b"HTTP/1.1 200 ")
             and _id(number) in answer
@@ -63,7 +63,7 @@ class Requests:
         )
 
     def is_exactly_right(self, number: int, head: bytes, body: bytes) -> bool:
-        """A look at all of an answer."""
+        """Check an answer completely."""
         message = json.loads(body)
         content = message["result"]["content"]
         return (

@@ -1,4 +1,4 @@
-"""Made-up published policies, of the kinds that people write: most are about others, or hold for every call alike."""
+"""Generated policies of common kinds. Most concern other tools or people, or apply to every call equally."""
 
 from collections.abc import Sequence
 from uuid import UUID
@@ -23,29 +23,29 @@ READING = (
         ' when {{ context.time.hour > 23 && context.arguments.text == "" }};'
     ),
 )
-"""Three that read each call of the measured tool, and let it pass by what is told without the engine."""
+"""Three policies that read each call of the measured tool and do not apply, which is decided without the engine."""
 
 ASKING = (
     'forbid (principal, action == Action::"call_tool", resource == Tool::"{tool}")'
     " when {{ context.arguments.text == context.client.name }};"
 )
-"""One that lets it pass as well, of which the engine has to be asked: at each call, for it reads the arguments."""
+"""A policy that needs the engine at each call, because it reads the arguments. It does not apply either."""
 
 REPEATING = (
     'forbid (principal, action == Action::"call_tool", resource in Server::"{slug}")'
     ' unless {{ context has ip && context.ip.isInRange(ip("127.0.0.0/8")) }};'
 )
-"""One that lets it pass too, of which the engine has to be asked, and finds the same for all calls from one address."""
+"""A policy that needs the engine once per address. It does not apply either."""
 
 
 def others(count: int, slug: str, groups: Sequence[UUID]) -> list[str]:
-    """As many that read no call of the measured tool."""
+    """Return this many policies that read no call of the measured tool."""
     return [_other(number, slug, format_id(GROUP, groups[number % len(groups)])) for number in range(count)]
 
 
 def _other(number: int, slug: str, group: str) -> str:
     kinds = (
-        # About another server, another tool, or what the tool is not; the last two are about everybody on the server.
+        # About another server, another tool or another risk. The last two concern everyone on the server.
         f'forbid (principal in Group::"{group}", action, resource in Server::"other-{number}");',
         (
             f'forbid (principal, action == Action::"call_tool", resource == Tool::"{slug}/other_{number}")'
@@ -68,22 +68,22 @@ def _other(number: int, slug: str, group: str) -> str:
 
 
 def reading(slug: str) -> list[str]:
-    """Those that read each call of the measured tool, in plain ways."""
+    """Return policies that read each call of the measured tool and do not need the engine."""
     return [text.format(slug=slug, tool=f"{slug}/{TOOL}") for text in READING]
 
 
 def asking(slug: str) -> list[str]:
-    """Those and one more, for which the engine is asked at each call."""
+    """Return these policies and one that needs the engine at each call."""
     return [*reading(slug), ASKING.format(tool=f"{slug}/{TOOL}")]
 
 
 def repeating(slug: str) -> list[str]:
-    """Those and one more, for which the engine is asked once for what most calls are like."""
+    """Return these policies and one that needs the engine once per address."""
     return [*reading(slug), REPEATING.format(slug=slug)]
 
 
 async def publish(owner_url: str, texts: Sequence[str]) -> None:
-    """Write them as published, and move the set's version as publishing does."""
+    """Insert the policies as published, and increment the version of the set."""
     rows = [
         (new_id(), f"policy {number}", text, "published", 1, text, "enforce")
         for number, text in enumerate(texts)

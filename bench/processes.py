@@ -1,4 +1,4 @@
-"""Child processes on cores of their own, and what processes have used of CPU, memory and files. Linux."""
+"""Child processes on dedicated cores, and the CPU time, memory and open files of processes. Linux only."""
 
 import contextlib
 import os
@@ -12,38 +12,38 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _START_SECONDS = 90.0
-"""Some of the peers make a database first."""
+"""Some of the peers create a database first."""
 _STOP_SECONDS = 10.0
 
 
 class CannotMeasure(Exception):
-    """The benchmark cannot go on; one message that says why."""
+    """The benchmark cannot continue; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cores:
-    """Where things run: the system under test alone, and everything else."""
+    """The cores of the system under test, and of everything else."""
 
     system: int
     rest: int
     pair: frozenset[int]
-    """What two workers share. With four cores or more nothing else runs there."""
+    """The cores of two workers. With at least four cores, nothing else runs there."""
     others: frozenset[int]
-    """What is left to everything else while two workers are measured."""
+    """The remaining cores while two workers are measured."""
 
     @property
     def shared(self) -> bool:
-        """Whether there is only one core, so that the figures say little."""
+        """Whether there is only one core, so that the figures are not meaningful."""
         return self.system == self.rest
 
 
 def choose_cores() -> Cores:
-    """The first core that we may use for the system under test, the second for the rest."""
+    """Choose the first allowed core for the system under test, the second for the rest."""
     return divide_cores(os.sched_getaffinity(0))
 
 
 def divide_cores(allowed: Collection[int]) -> Cores:
-    """Who gets which of the cores that are allowed."""
+    """Divide the allowed cores."""
     mine = sorted(allowed)
     system, rest = mine[0], mine[min(1, len(mine) - 1)]
     pair = {system, mine[2] if len(mine) >= 4 else rest}
@@ -52,7 +52,7 @@ def divide_cores(allowed: Collection[int]) -> Cores:
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A process that listens. ``log`` is what it wrote."""
+    """A listening process. ``log`` is its output."""
 
     port: int
     pid: int
@@ -75,11 +75,11 @@ def child(
 ) -> Iterator[Running]:
     """Run a program pinned to ``cores`` until the end of the block; yields once it listens on ``port``.
 
-    ``environment`` and ``directory`` are ours unless given. Raises ``CannotMeasure`` with
-    the end of its log when it does not come up.
+    ``environment`` and ``directory`` default to those of this process. Raises ``CannotMeasure`` with the end of its log
+    if it does not start.
     """
     words = [str(part) for part in command]
-    # A child begins on the cores of whoever starts it.
+    # A child inherits the cores of its parent.
     with log.open("wb") as output, _pinned(cores):
         process = subprocess.Popen(
             words,
@@ -123,16 +123,16 @@ def _wait_until_listening(
             return
         except OSError:
             time.sleep(0.05)
-    raise CannotMeasure(f"{' '.join(command)} did not come up:\n{tail(log)}")
+    raise CannotMeasure(f"{' '.join(command)} did not start:\n{tail(log)}")
 
 
 def tail(log: Path) -> str:
-    """The last lines that a child wrote."""
+    """Return the last lines of a log."""
     return "\n".join(log.read_text(errors="replace").splitlines()[-30:])
 
 
 def cpu_seconds(pid: int) -> float:
-    """CPU time of a whole process, all threads, user and system, to the nanosecond.
+    """Return the CPU time of a process, for all threads, user and system, in seconds.
 
     This is ``clock_getcpuclockid(3)``, whose encoding Linux keeps stable; ``/proc/<pid>/stat`` counts in ticks of
     10 ms, too coarse for half a second of one caller.
@@ -142,20 +142,20 @@ def cpu_seconds(pid: int) -> float:
 
 
 def memory_bytes(pid: int) -> int:
-    """The memory of a process that is its own: no file, and no page that it shares."""
+    """Return the private anonymous memory of a process."""
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
         if line.startswith("RssAnon:"):
             return int(line.split()[1]) * 1024
-    raise CannotMeasure("this kernel does not tell a process's anonymous memory")
+    raise CannotMeasure("this kernel does not report a process's anonymous memory")
 
 
 def open_files(pid: int) -> int:
-    """How many files and sockets a process has open."""
+    """Return the number of open files and sockets of a process."""
     return sum(1 for _ in Path(f"/proc/{pid}/fd").iterdir())
 
 
 def children_cpu_seconds(parent: int) -> dict[int, float]:
-    """CPU time of each direct child of a process, by its id."""
+    """Return the CPU time of each direct child of a process, by its id."""
     used: dict[int, float] = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit() and _parent_pid(int(entry.name)) == parent:
@@ -165,7 +165,7 @@ def children_cpu_seconds(parent: int) -> dict[int, float]:
 
 
 def parent_pid(pid: int) -> int:
-    """The parent's id. Raises ``CannotMeasure`` when there is no such process."""
+    """Return the parent's id. Raises ``CannotMeasure`` if there is no such process."""
     found = _parent_pid(pid)
     if found is None:
         raise CannotMeasure(f"process {pid} is gone")
@@ -177,5 +177,5 @@ def _parent_pid(pid: int) -> int | None:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
         return None
-    # The name stands in brackets and may hold anything; the fields after it are fixed.
+    # The name is in parentheses and may contain any character; the fields after it are fixed.
     return int(stat.rpartition(")")[2].split()[1])

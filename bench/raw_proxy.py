@@ -1,4 +1,4 @@
-"""The strong yardstick: a reverse proxy of asyncio protocols on httptools that checks and records nothing.
+"""A fast baseline: a reverse proxy of asyncio protocols on httptools, without checks or records.
 
 ``python -m bench.raw_proxy PORT UPSTREAM_PORT``
 """
@@ -30,7 +30,7 @@ class Upstream(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Gone; a waiting caller is cut."""
+        """Close the waiting caller."""
         if self in _free:
             _free.remove(self)
         if self._caller is not None:
@@ -56,7 +56,7 @@ class Upstream(asyncio.Protocol):
         self._body.append(body)
 
     def on_message_complete(self) -> None:
-        """The answer is whole: hand it on."""
+        """Forward the complete answer."""
         caller, self._caller = self._caller, None
         _free.append(self)
         if caller is not None:
@@ -100,7 +100,7 @@ class Downstream(asyncio.Protocol):
         self._body.append(body)
 
     def on_message_complete(self) -> None:
-        """The request is whole: forward it."""
+        """Forward the complete request."""
         line = b"%b %b HTTP/1.1\r\nhost: 127.0.0.1\r\n" % (self._parser.get_method(), self._path)
         wire = b"".join((line, *self._head, b"\r\n", *self._body))
         if _free:
@@ -121,7 +121,7 @@ class Downstream(asyncio.Protocol):
             self._transport.write(wire)
 
     def cut(self) -> None:
-        """Nothing will come: close."""
+        """Close the connection without an answer."""
         if self._transport is not None:
             self._transport.abort()
 

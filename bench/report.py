@@ -1,4 +1,4 @@
-"""Medians over the rounds, ratios within each round, and the two ways to write them down."""
+"""Medians over rounds, ratios within rounds, and their output as a table and as JSON."""
 
 import json
 import math
@@ -22,7 +22,7 @@ RESULTS = Path(__file__).parent / "results"
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """The medians of one system under one load, and how it stands to the others within a round."""
+    """The medians of one system under one load, and its ratios to other systems within a round."""
 
     system: str
     callers: int
@@ -41,7 +41,7 @@ class Summary:
 
 
 def summarize(rounds: Sequence[Sequence[Measured]]) -> list[Summary]:
-    """Sum up all rounds; each round holds every system under every load once."""
+    """Summarize all rounds. Each round has every system under every load once."""
     first = rounds[0]
     return [_summarize(one.system, one.sample.callers, rounds) for one in first]
 
@@ -71,8 +71,8 @@ def _summarize(system: str, callers: int, rounds: Sequence[Sequence[Measured]]) 
 
 
 def ratio(rounds: Sequence[Sequence[Measured]], one: str, other: str, callers: int) -> float:
-    """How many times the throughput of another system one has."""
-    # Within a round both had the same weather; only then comes the median.
+    """Return the throughput of one system relative to another."""
+    # Compare within rounds, where conditions are equal, before taking the median.
     return median(
         _divide(_find(measured, one, callers).sample.rate, _find(measured, other, callers).sample.rate)
         for measured in rounds
@@ -80,7 +80,7 @@ def ratio(rounds: Sequence[Sequence[Measured]], one: str, other: str, callers: i
 
 
 def errors(rounds: Sequence[Sequence[Measured]]) -> list[str]:
-    """What failed under load, a line for each system and load."""
+    """Return the failures under load, one line for each system and load."""
     summaries = []
     for first in rounds[0]:
         samples = [_find(one, first.system, first.sample.callers).sample for one in rounds]
@@ -91,7 +91,7 @@ def errors(rounds: Sequence[Sequence[Measured]]) -> list[str]:
 
 
 def key_figures(summaries: Sequence[Summary]) -> list[Figure]:
-    """What of the table has a target."""
+    """Return the figures of the table that have a target."""
     most, least = max(summary.callers for summary in summaries), min(summary.callers for summary in summaries)
     mine = [summary for summary in summaries if summary.system in GATEWAY]
     return [
@@ -112,7 +112,7 @@ def key_figures(summaries: Sequence[Summary]) -> list[Figure]:
                 summary.added_p50,
                 "ms",
                 at_most(1.0),
-                "over the upstream alone",
+                "over the upstream only",
             )
             for summary in mine
             if summary.callers == least
@@ -129,7 +129,7 @@ def _divide(one: float, other: float) -> float:
 
 
 def table(summaries: Sequence[Summary]) -> str:
-    """The figures as text, one block for each load."""
+    """Return the figures as text, one block for each load."""
     out = []
     for callers in dict.fromkeys(summary.callers for summary in summaries):
         load = f"{callers} caller" if callers == 1 else f"{callers} callers"
@@ -152,7 +152,7 @@ def table(summaries: Sequence[Summary]) -> str:
 def write(
     name: str, settings: dict[str, Any], summaries: Sequence[Summary], figures: Sequence[Figure]
 ) -> Path:
-    """Write the figures as JSON beside what they were measured on; where that is."""
+    """Write the figures and the machine they were measured on as JSON; returns the path."""
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}.json"
     document = {
@@ -193,7 +193,7 @@ def _jsonable(summary: Summary) -> dict[str, Any]:
 
 
 def _rounded(value: float) -> float | None:
-    """JSON has no NaN."""
+    """Round a number, and replace NaN, which JSON does not have."""
     return None if math.isnan(value) else round(value, 4)
 
 

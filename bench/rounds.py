@@ -1,4 +1,4 @@
-"""Loads systems in turns, round after round, once each has shown that it answers and is warm."""
+"""Rounds of load on all systems, alternately, after each of them answers correctly and is warm."""
 
 import asyncio
 import gc
@@ -16,7 +16,7 @@ _WARM_UP_LIMIT = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How long to measure. Seconds."""
+    """The durations of a measurement, in seconds."""
 
     rounds: int
     window: float
@@ -27,7 +27,7 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """One system under one load in one round. CPU in microseconds per call; the database's only where it works."""
+    """One system under one load in one round. CPU in microseconds per call; the database's only if it is used."""
 
     system: str
     sample: load.Sample
@@ -36,18 +36,18 @@ class Measured:
 
 
 async def check(systems: Sequence[System], times: int = _CHECKS) -> None:
-    """Look at single answers of each. Raises ``WrongAnswer``."""
+    """Check single answers of each system. Raises ``WrongAnswer``."""
     for system in systems:
         try:
             await load.check(system.process.port, system.work, times)
         except load.WrongAnswer as error:
             raise load.WrongAnswer(
-                f"{system.name} does not answer as it should:\n{error}\n{tail(system.process.log)}"
+                f"{system.name} does not answer correctly:\n{error}\n{tail(system.process.log)}"
             ) from None
 
 
 async def measure(systems: Sequence[System], postmaster: int, plan: Plan) -> list[list[Measured]]:
-    """All rounds. Raises ``WrongAnswer`` or ``CannotMeasure`` before the first."""
+    """Measure all rounds. Raises ``WrongAnswer`` or ``CannotMeasure`` before the first."""
     await check(systems)
     for system in systems:
         await _warm_up(system, plan)
@@ -71,7 +71,7 @@ async def _warm_up(system: System, plan: Plan) -> None:
 
 
 async def _round(systems: Sequence[System], postmaster: int, plan: Plan, number: int) -> list[Measured]:
-    """Every system under every load, in turns; each round begins with another system."""
+    """Measure every system under every load. Each round starts with another system."""
     measured: dict[tuple[int, str], Measured] = {}
     first = number % len(systems)
     for callers in plan.callers:
@@ -91,7 +91,7 @@ async def _measure(system: System, postmaster: int, callers: int, plan: Plan) ->
         database_after = children_cpu_seconds(postmaster) if system.records else {}
     finally:
         gc.enable()
-    # What the system still has to do, as outcome rows, is not the next one's burden.
+    # Wait for deferred work, such as outcome rows, so that it does not slow the next system.
     await asyncio.sleep(0.05)
     calls = max(1, sample.all_calls)
     database = sum(seconds - database_before.get(pid, 0.0) for pid, seconds in database_after.items())

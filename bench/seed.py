@@ -1,6 +1,6 @@
-"""Fills an empty, migrated database: one server, people in groups that are granted it, and their many tokens.
+"""Fills an empty, migrated database: one server, people in groups with grants for it, and many tokens.
 
-Rows go in directly. Through the API they would be the same rows, a few thousand requests later.
+The rows are inserted directly. The API would create the same rows with thousands of requests.
 """
 
 import json
@@ -35,7 +35,7 @@ class _Table:
 
 @dataclass(frozen=True, slots=True)
 class Seeded:
-    """What was written: ids, and the secret of each token in ``credentials``."""
+    """The seeded data: ids, and the secret of each token in ``credentials``."""
 
     server: UUID
     groups: list[UUID]
@@ -85,7 +85,7 @@ async def seed(owner_url: str, pepper: bytes, upstream_url: str, tokens: int) ->
         async with connection.transaction():
             for table in tables:
                 await connection.copy_records_to_table(table.name, columns=table.columns, records=table.rows)
-        # As autovacuum would have done by the time that a real service has this many tokens.
+        # In production, autovacuum would have done this.
         await connection.execute("VACUUM ANALYZE")
     finally:
         await connection.close()

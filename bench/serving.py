@@ -1,4 +1,4 @@
-"""Serves a raw asyncio protocol on a port given on the command line, until it is told to stop."""
+"""Serves a raw asyncio protocol on a port from the command line, until stopped."""
 
 import asyncio
 import gc
@@ -20,7 +20,7 @@ async def _serve(protocol: Callable[[], asyncio.Protocol], port: int) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopped.set)
     server = await loop.create_server(protocol, "127.0.0.1", port, backlog=512)
-    # The yardsticks get the same favour as the gateway: start-up objects are not collected again and again.
+    # As in the gateway, exclude start-up objects from garbage collection.
     gc.freeze()
     await stopped.wait()
     server.close()

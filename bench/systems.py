@@ -1,4 +1,4 @@
-"""What a call goes through, each as it runs: the upstream alone, two plain proxies, and the gateway's endpoints."""
+"""The systems under test: the upstream only, two plain proxies, and the gateway's endpoints."""
 
 import contextlib
 from collections.abc import Iterator
@@ -22,19 +22,19 @@ _ALL = slice(None)
 
 @dataclass(frozen=True, slots=True)
 class System:
-    """One thing under load, and whose CPU time is its own."""
+    """A system under load, in a process of its own."""
 
     name: str
     process: Running
     work: Work
     warm_calls: int
-    """After so many calls the next are like all that follow."""
+    """Number of calls after which the system is warm."""
     records: bool = False
-    """Whether it works on the database, whose CPU time then belongs to its calls."""
+    """Whether it uses the database, whose CPU time then counts for its calls."""
 
 
 def plain(testbed: Testbed, process: Running, name: str) -> System:
-    """The upstream, or a proxy before it, called with every token."""
+    """Return the upstream, or a proxy in front of it, called with every token."""
     return _system(testbed, process, name, "/mcp", TOOL, MODERN, records=False)
 
 
@@ -45,12 +45,12 @@ def mirror(
     version: str = MODERN,
     tokens: slice = _ALL,
 ) -> System:
-    """The endpoint of one server on a gateway, called with every token, or some of them."""
+    """Return the endpoint of one server on a gateway, called with all tokens or some of them."""
     return _system(testbed, gateway, name, f"/mcp/{SLUG}", TOOL, version, records=True, tokens=tokens)
 
 
 def fleet(testbed: Testbed, gateway: Running) -> System:
-    """The endpoint over all servers on a gateway, called with every token."""
+    """Return the endpoint of all servers on a gateway, called with every token."""
     return _system(testbed, gateway, FLEET, "/mcp", f"{SLUG}__{TOOL}", MODERN, records=True)
 
 
@@ -67,13 +67,13 @@ def _system(
 ) -> System:
     credentials = testbed.seeded.credentials[tokens]
     work = make_requests(f"127.0.0.1:{process.port}", path, tool, version, credentials)
-    # Once each token has been used, no call reads the database first.
+    # After each token was used once, no call reads the database first.
     return System(name, process, work, 2 * len(credentials), records=records)
 
 
 @contextlib.contextmanager
 def running(testbed: Testbed) -> Iterator[tuple[System, ...]]:
-    """Start all of them, and stop them at the end. Raises ``CannotMeasure``."""
+    """Start all systems, and stop them at the end. Raises ``CannotMeasure``."""
     with contextlib.ExitStack() as stack:
         upstream = str(testbed.upstream.port)
         raw = stack.enter_context(testbed.module("raw_proxy", upstream))

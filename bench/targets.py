@@ -1,4 +1,4 @@
-"""Figures that have a target, and whether they reach it."""
+"""Figures, their targets, and whether they meet them."""
 
 import math
 from collections.abc import Sequence
@@ -10,31 +10,31 @@ MET, MISSED, NOT_JUDGED = "met", "missed", "not judged"
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A bound, and the side of it that is good."""
+    """A bound, and whether a value must be at least or at most this."""
 
     bound: float
     at_least: bool
 
     def judge(self, value: float) -> str:
-        """Whether a value reaches it; one that could not be measured does not."""
+        """Compare a value with the target. NaN misses it."""
         if math.isnan(value):
             return MISSED
         return MET if (value >= self.bound if self.at_least else value <= self.bound) else MISSED
 
 
 def at_least(bound: float) -> Target:
-    """More is better."""
+    """Make a target for a value that should be large."""
     return Target(bound, at_least=True)
 
 
 def at_most(bound: float) -> Target:
-    """Less is better."""
+    """Make a target for a value that should be small."""
     return Target(bound, at_least=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One measured number beside its target."""
+    """One measured number and its target."""
 
     what: str
     value: float
@@ -42,17 +42,17 @@ class Figure:
     target: Target | None = None
     detail: str = ""
     exempt_reason: str | None = None
-    """Why it cannot be held against its target here."""
+    """Why the target does not apply here."""
 
     @property
     def verdict(self) -> str:
-        """What is printed behind it; nothing without a target."""
+        """The verdict to print; empty without a target."""
         if self.target is None:
             return ""
         return NOT_JUDGED if self.exempt_reason is not None else self.target.judge(self.value)
 
     def jsonable(self) -> dict[str, Any]:
-        """For the file of results. JSON has no NaN."""
+        """Return the figure for the results file, without NaN, which JSON does not have."""
         return {
             "what": self.what,
             "value": None if math.isnan(self.value) else round(self.value, 4),
@@ -68,7 +68,7 @@ def _shown(target: Target) -> str:
 
 
 def figures_table(figures: Sequence[Figure]) -> str:
-    """The figures as text, one line each."""
+    """Return the figures as text, one line each."""
     out = [f"\n{'':<58}{'measured':>10}{'':<8}{'target':>10}"]
     for figure in figures:
         target = "" if figure.target is None else _shown(figure.target)

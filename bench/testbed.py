@@ -1,5 +1,4 @@
-"""What every measurement stands on: a database with people and tokens in it, a fast upstream, and the gateway as it
-really runs."""
+"""The testbed of a benchmark: a filled database, a fast upstream, and the real gateway."""
 
 import asyncio
 import contextlib
@@ -29,12 +28,12 @@ from tests.ports import free_port
 DATABASE = "bench"
 _OWNER, _SERVING_ROLE = "postgres", "scopegate"
 Filling = Callable[[str, bytes, str], Coroutine[Any, Any, Seeded]]
-"""Of a database: with its owner's URL, the pepper, and the upstream's URL."""
+"""Fills a database; gets its owner's URL, the pepper, and the upstream's URL."""
 
 
 @dataclass(frozen=True, slots=True)
 class Testbed:
-    """A database, an upstream, and where more processes can be started."""
+    """A database, an upstream, and a folder for more processes."""
 
     place: Path
     cores: Cores
@@ -48,7 +47,7 @@ class Testbed:
     """Client id and secret of a service account with the role owner."""
 
     def gateway(self, name: str, cores: Collection[int], **settings: str) -> AbstractContextManager[Running]:
-        """``scopegate serve`` with more settings than it needs, which are named as their variables are."""
+        """Run ``scopegate serve``. ``settings`` are environment variables."""
         port = free_port()
         environment = {
             **os.environ,
@@ -64,13 +63,13 @@ class Testbed:
         return child(command, port, cores, self.place / f"{name}.log", environment)
 
     def module(self, name: str, *arguments: str) -> AbstractContextManager[Running]:
-        """``python -m bench.<name> PORT <arguments>`` on the core of the system under test."""
+        """Run ``python -m bench.<name> PORT <arguments>`` on the core of the system under test."""
         port = free_port()
         command = python("-m", f"bench.{name}", str(port), *arguments)
         return child(command, port, {self.cores.system}, self.place / f"{name}.log")
 
     def bearer(self, gateway: Running) -> str:
-        """A bearer for the API of a gateway, with the role owner."""
+        """Get an access token for the API of a gateway, with the role owner."""
         with httpx2.Client(trust_env=False, timeout=30) as client:
             answer = client.post(
                 f"http://127.0.0.1:{gateway.port}/oauth/token",
@@ -86,13 +85,12 @@ class Testbed:
 def start_testbed(
     cores: Cores, tokens: int, published: int = 0, fill: Filling | None = None
 ) -> Iterator[Testbed]:
-    """Start it, with as many tokens and policies, and take it down at the end. ``fill`` writes others than the usual
-    tokens. Raises ``CannotMeasure``."""
+    """Start a testbed with this many tokens and policies, or with the data of ``fill``. Raises ``CannotMeasure``."""
     with contextlib.ExitStack() as stack:
         place = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="scopegate-bench-")))
-        # A cluster that root starts lies in it only where the system user may pass through, and goes with it then.
+        # As root, the cluster's system user needs access to this folder, which is removed with the cluster.
         place.chmod(0o711)
-        # Started from here, the cluster runs on our cores, which leave out that of the system under test.
+        # The cluster inherits the cores of this process, which exclude that of the system under test.
         cluster = _cluster(stack, place)
         owner = cluster.url(DATABASE, _OWNER)
         postmaster = asyncio.run(_prepare(owner))
@@ -129,7 +127,7 @@ def _cluster(stack: contextlib.ExitStack, place: Path) -> EmbeddedPostgres:
 
 
 async def _prepare(owner: str) -> int:
-    """Make the serving role and the schema, as production has them; the id of the cluster's first process."""
+    """Create the serving role and the schema, as in production; returns the process id of the postmaster."""
     connection = await asyncpg.connect(owner)
     try:
         await connection.execute(f'CREATE ROLE "{_SERVING_ROLE}" LOGIN')

@@ -1,4 +1,4 @@
-"""FastMCP's proxy behind its token verifier, in the setting that serves fastest. Runs in FastMCP's own environment.
+"""FastMCP's proxy with its token verifier, in its fastest configuration. It runs in FastMCP's own environment.
 
 ``python fastmcp_proxy.py PORT UPSTREAM_PORT TOKENS``; the last is a file with a token in each line.
 """
@@ -14,9 +14,9 @@ from fastmcp.server.auth.providers.jwt import StaticTokenVerifier
 
 
 async def main(port: int, upstream_port: int, tokens: list[str]) -> None:
-    """Serve until told to stop."""
+    """Serve until stopped."""
     known = {token: {"client_id": "bench", "scopes": []} for token in tokens}
-    # A connected client is one upstream session for all calls. The proxy's other way opens one for each call.
+    # A connected client uses one upstream session for all calls. Otherwise the proxy opens one per call.
     async with Client(f"http://127.0.0.1:{upstream_port}/mcp") as client:
         proxy = create_proxy(client, name="bench", auth=StaticTokenVerifier(known))
         app = proxy.http_app(path="/mcp", json_response=True, stateless_http=True)

@@ -1,1 +1,1 @@
-"""What else has a target: a second worker, issuing tokens, lists over many rows, cuts, and memory."""
+"""Other benchmarks with a target: policies, workers, issuing, cuts, memory, lists, and the console."""

@@ -1,6 +1,6 @@
-"""Fills the audit trail as calls would: a row for each, with one of its outcome, some dozens in a commit.
+"""Fills the audit log as calls do: an admission row and an outcome row per call, dozens of calls per commit.
 
-The rows are made in the database. Sent as calls, ten million would take most of an hour.
+The database generates the rows, because ten million real calls would take most of an hour.
 """
 
 import asyncio
@@ -12,10 +12,10 @@ from bench.testbed import Testbed
 
 _CALLS_IN_A_COMMIT = 32
 REFUSED_OF = 50
-"""One call of so many is refused, and one ends in an error."""
+"""One in this many calls is refused, and one ends in an error."""
 TRACE_ID = "trace-of-one-event"
 
-# Few enough that each has events in a short trail too.
+# Few enough that each has events in a short audit log too.
 _PEOPLE = """
 CREATE TEMPORARY TABLE people AS
 SELECT row_number() OVER (ORDER BY id) - 1 AS number, id AS token_id, identity_id FROM tokens ORDER BY id LIMIT 500;
@@ -23,7 +23,7 @@ CREATE UNIQUE INDEX ON people (number);
 ANALYZE people;
 """
 
-# $1 cannot be used inside DO; all that is put in is a number, an id or a name of ours.
+# DO takes no parameters. Only numbers, ids and fixed names are inserted.
 _FILL = """
 DO $$
 DECLARE
@@ -58,7 +58,7 @@ END $$
 
 
 def fill(testbed: Testbed, events: int) -> None:
-    """Add about as many events, from the beginning of the month until now."""
+    """Add about this many events, from the beginning of the month until now."""
     asyncio.run(_fill(testbed, max(1, events // (2 * _CALLS_IN_A_COMMIT))))
 
 

@@ -1,4 +1,4 @@
-"""The console's pages: with a hundred thousand people and a long audit trail beside a small organisation."""
+"""The benchmark of console pages: a large organization with a long audit log, compared with a small one."""
 
 import asyncio
 import contextlib
@@ -35,7 +35,7 @@ _OIDC = {
     "SCOPEGATE_OIDC_ISSUER": _ISSUER,
     "SCOPEGATE_OIDC_AUDIENCE": "scopegate",
     "SCOPEGATE_OIDC_CLIENT_ID": "pages",
-    "SCOPEGATE_OIDC_CLIENT_SECRET": "a secret of nobody",
+    "SCOPEGATE_OIDC_CLIENT_SECRET": "unused client secret",
     "SCOPEGATE_OIDC_ROLE_MAP": f'{{"{_ADMINS}": "owner"}}',
     "SCOPEGATE_LIMIT_REQUESTS": "0",
 }
@@ -62,13 +62,13 @@ _UNCOUNTED = """SELECT count(*) > 1000 FROM (
 
 @dataclass(frozen=True, slots=True)
 class Browser:
-    """Somebody who is signed in, and reads pages one after another."""
+    """A signed-in browser that reads pages one after another."""
 
     connection: http.client.HTTPConnection
     cookie: str = field(repr=False)
 
     def read(self, path: str) -> str:
-        """A page. Raises ``CannotMeasure`` when it is refused, or leads elsewhere."""
+        """Read a page. Raises ``CannotMeasure`` if it is refused or redirects."""
         self.connection.request("GET", path, headers={"Cookie": f"scopegate-session={self.cookie}"})
         answer = self.connection.getresponse()
         body = answer.read().decode()
@@ -77,26 +77,26 @@ class Browser:
         return body
 
     def next_page(self, path: str) -> str | None:
-        """Where the link to the next page of a list leads."""
+        """Return the URL of the next page of a list."""
         found = re.search(r'rel="next"[^>]* href="([^"]+)"', self.read(path))
         return None if found is None else found[1].replace("&amp;", "&")
 
 
 def measure(cores: Cores, tokens: int, events: int, people: int, times: int) -> list[Figure]:
-    """Every page of the menu, some searches and some objects, each read so many times in either organisation."""
+    """Measure all pages of the menu, some searches and some objects, in both organizations."""
     figures = []
     with (
         _served(cores, tokens, min(FEW_EVENTS, events), 0) as few,
         _served(cores, tokens, events, people) as many,
     ):
-        # It has waited for the other to be filled, longer than a server may keep a connection for.
+        # Reconnect, because filling the other database takes longer than a connection is kept.
         few[0].connection.close()
         pages = {name: (few[1][name], path) for name, path in many[1].items()}
         for name, (small, large) in pages.items():
             slow, fast = _in_turns((many[0], large), (few[0], small), times)
             detail = f"{slow:.1f} ms, {fast:.1f} ms"
             figures.append(Figure(f"console, {name}: many over few", slow / fast, "x", _TARGET, detail))
-        # As far as a patient person turns.
+        # As far as people page.
         page = min(100, people // _PAGE)
         path = _turned(many[0], "/console/identities", page)
         late, first = _in_turns((many[0], path), (many[0], "/console/identities"), times)
@@ -116,7 +116,7 @@ def _turned(browser: Browser, path: str, pages: int) -> str:
 
 
 def _in_turns(one: tuple[Browser, str], other: tuple[Browser, str], times: int) -> tuple[float, float]:
-    """The median milliseconds that each page takes, read in turns."""
+    """Return the median milliseconds of each page, read alternately."""
     taken: tuple[list[float], list[float]] = ([], [])
     for number in range(_UNTIMED + times):
         for (browser, path), mine in zip((one, other), taken, strict=True):
@@ -169,7 +169,7 @@ def _served(cores: Cores, tokens: int, events: int, people: int) -> Iterator[tup
         audit_log.fill(testbed, events)
         with testbed.gateway("console", {cores.system}, **_OIDC) as gateway:
             connection = http.client.HTTPConnection("127.0.0.1", gateway.port, timeout=120)
-            # The first answer comes when it has started, and so knows the provider.
+            # The first answer shows that the gateway has started and knows the provider.
             connection.request("GET", "/livez")
             connection.getresponse().read()
             asyncio.run(_wait_for_hours(testbed))
@@ -188,11 +188,11 @@ async def _grow(testbed: Testbed, people: int) -> None:
 
 
 async def _wait_for_hours(testbed: Testbed) -> None:
-    """The trail came at once, and is counted by the hour in the background; a real one is counted as it grows."""
+    """Wait until the service has counted the bulk-loaded audit log by the hour, in the background."""
     connection = await asyncpg.connect(testbed.owner_url)
     try:
         async with asyncio.timeout(3600):
-            # Nobody tells how far the counting is.
+            # There is no notification of the progress.
             while await connection.fetchval(_UNCOUNTED):  # noqa: ASYNC110
                 await asyncio.sleep(1)
     finally:
@@ -200,7 +200,7 @@ async def _wait_for_hours(testbed: Testbed) -> None:
 
 
 async def _sign_in(testbed: Testbed) -> str:
-    """The cookie of a session of one of the people, an owner: as the service opens one, but for the provider's word."""
+    """Return the cookie of a session of an owner, opened without a sign-in at the provider."""
     engine = make_engine(testbed.owner_url)
     sessions = make_sessions(engine)
     try:
@@ -209,16 +209,16 @@ async def _sign_in(testbed: Testbed) -> str:
         connection = await asyncpg.connect(testbed.owner_url)
         await connection.execute(
             "INSERT INTO identity_links (id, identity_id, provider_id, kind, value) "
-            "VALUES (uuidv7(), $1, $2, 'oidc', 'somebody')",
+            "VALUES (uuidv7(), $1, $2, 'oidc', 'owner')",
             testbed.seeded.identities[0],
             provider.id,
         )
         await connection.close()
-        claims = {"sub": "somebody", "groups": [_ADMINS], "iat": int(datetime.now(UTC).timestamp())}
+        claims = {"sub": "owner", "groups": [_ADMINS], "iat": int(datetime.now(UTC).timestamp())}
         caller = await sign_in(sessions, provider, claims, None)
         day = timedelta(days=1)
         async with sessions() as session:
-            said = SignedIn(provider, claims, "somebody", None, "an ID token")
+            said = SignedIn(provider, claims, "owner", None, "an ID token")
             peppers = Peppers([testbed.keys["SCOPEGATE_TOKEN_PEPPER"].encode()])
             text = await open_session(session, peppers, said, caller, Lifetimes(day, day), None)
             await session.commit()

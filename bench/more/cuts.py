@@ -1,7 +1,7 @@
-"""Revocation: what is admitted after it was answered, how soon calls are refused and streams end. On three replicas.
+"""The benchmark of revocation on three replicas: late admissions, and the time until calls are refused and streams end.
 
-Three gateways stand on one database. Each token has a stream open and makes calls at each of them; the first is told
-to revoke them, one after another.
+Three gateways share one database. Each token has an open stream and makes calls at each of them. The tokens are
+revoked one after another at the first gateway.
 """
 
 import asyncio
@@ -26,26 +26,26 @@ from bench.testbed import Testbed
 _PATH = f"/mcp/{SLUG}"
 _PATIENCE = 120.0
 _MORE_CALLS = 3
-"""Made with a token after its revocation was answered."""
+"""Calls with a token after its revocation was answered."""
 _AT_ONCE = 50
-"""Tokens that have their streams open at a time."""
+"""Tokens with open streams at a time."""
 
 
 @dataclass(slots=True)
 class Cut:
-    """What one revocation did. Milliseconds from the moment that it was asked for, at each replica."""
+    """The results of one revocation, in milliseconds after its request, by replica."""
 
     streams: list[float]
     refusals: list[float]
-    """When the first call was answered that was refused."""
+    """The time of the first refusal."""
     answer: float
     admitted: int
-    """Calls that began after the answer and were forwarded."""
+    """Calls that started after the answer and were forwarded."""
     calls: int
 
 
 class _Stream(asyncio.Protocol):
-    """A client that listens."""
+    """A listening client."""
 
     def __init__(self, wire: bytes) -> None:
         loop = asyncio.get_running_loop()
@@ -56,12 +56,12 @@ class _Stream(asyncio.Protocol):
         self.ended: asyncio.Future[float] = loop.create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Ask for the stream."""
+        """Request the stream."""
         self._transport = cast("asyncio.Transport", transport)
         self._transport.write(self._wire)
 
     def data_received(self, data: bytes) -> None:
-        """It begins with an event, and ends with the empty chunk."""
+        """Detect the first event and the last, empty chunk."""
         self._buffer += data
         if not self.begun.done() and b"subscriptions/acknowledged" in self._buffer:
             self.begun.set_result(None)
@@ -69,14 +69,14 @@ class _Stream(asyncio.Protocol):
             self._end()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """It ended hard, or never began."""
+        """Record that the stream was closed without its end, or never started."""
         if not self.begun.done():
             said = self._buffer[:500].decode("utf-8", "replace")
             self.begun.set_exception(CannotMeasure(f"no stream: {said}"))
         self._end()
 
     def close(self) -> None:
-        """Leave it."""
+        """Close the stream."""
         if self._transport is not None:
             self._transport.abort()
 
@@ -87,14 +87,14 @@ class _Stream(asyncio.Protocol):
 
 @dataclass(slots=True)
 class _Caller:
-    """Calls with one token at one replica until told to stop, and a few more."""
+    """Calls with one token at one replica until stopped, and a few more."""
 
     connection: Connection
     requests: Requests
     called: asyncio.Event = field(default_factory=asyncio.Event)
     revoked: asyncio.Event = field(default_factory=asyncio.Event)
     calls: list[tuple[float, float, bool]] = field(default_factory=list)
-    """When each began and ended, and whether it was forwarded."""
+    """Start, end, and whether the call was forwarded."""
 
     async def run(self) -> None:
         number, left = 0, _MORE_CALLS
@@ -109,7 +109,7 @@ class _Caller:
 
 
 def measure(testbed: Testbed) -> list[Figure]:
-    """Revoke every token that was seeded."""
+    """Revoke every seeded token."""
     core = {testbed.cores.system}
     with (
         testbed.gateway("asked", core, SCOPEGATE_LIMIT_REQUESTS="0") as asked,
@@ -161,7 +161,7 @@ async def _revoke_all(testbed: Testbed, replicas: list[Running], bearer: str) ->
 
 
 async def _revoke_some(replicas: list[Running], bearer: str, tokens: list[tuple[UUID, str]]) -> list[Cut]:
-    """Revoke each of these, while all of them that are left have their streams open."""
+    """Revoke each of these tokens, while the streams of the others are open."""
     ports = [replica.port for replica in replicas]
     streams = [[await _listen(port, credential) for port in ports] for _, credential in tokens]
     every = [stream for own in streams for stream in own]

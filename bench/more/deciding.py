@@ -1,4 +1,4 @@
-"""What policies cost the decision alone, in this process: without the weather that a whole call is measured in."""
+"""The cost of policies for the decision only, measured in this process, which avoids the noise of a whole call."""
 
 from collections.abc import Mapping, Sequence
 from ipaddress import ip_address
@@ -31,7 +31,7 @@ _REQUEST = AccessCheck(
 
 
 def measure(sets: Mapping[str, Sequence[str]], groups: Sequence[UUID], rounds: int) -> dict[str, list[float]]:
-    """The processor time of a decision (µs) under each set, by round: in turns, every token once in a turn."""
+    """Return the CPU time of a decision (µs) with each policy set, by round. Every round uses each token once."""
     views = {name: _views(_evaluator(texts), groups) for name, texts in sets.items()}
     known = {name: DecisionCache() for name in sets}
     for name, mine in views.items():
@@ -39,7 +39,7 @@ def measure(sets: Mapping[str, Sequence[str]], groups: Sequence[UUID], rounds: i
     spent: dict[str, list[float]] = {name: [] for name in sets}
     for _ in range(rounds):
         for name, mine in views.items():
-            # What keeps once for a minute is no part of a call.
+            # Exclude what is computed once per minute.
             _decide(mine, known[name])
             before = process_time()
             for _ in range(4):
@@ -49,7 +49,7 @@ def measure(sets: Mapping[str, Sequence[str]], groups: Sequence[UUID], rounds: i
 
 
 def more(spent: Mapping[str, Sequence[float]], one: str, other: str) -> float:
-    """How much more one costs than another: the median over the rounds."""
+    """Return the median over the rounds of the cost of one set above another."""
     return median(mine - theirs for mine, theirs in zip(spent[one], spent[other], strict=True))
 
 

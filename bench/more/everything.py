@@ -1,4 +1,4 @@
-"""The parts one after another, as ``python -m bench more`` runs them."""
+"""All parts of ``python -m bench more``."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -14,20 +14,20 @@ from bench.testbed import start_testbed
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """How much of everything."""
+    """The size of each part."""
 
     plan: Plan
     tokens: int
     base_tokens: int
-    """Of these, in use before memory is looked at for the first time."""
+    """Tokens in use before the first memory reading."""
     revocations: int
     flat_seconds: float
     events: int
     people: int
-    """How many more than those with tokens the console shows."""
+    """People in the console without tokens."""
     late_page: int
     times: int
-    """How often each page is read."""
+    """Repetitions for each page."""
 
 
 QUICK = Size(
@@ -101,7 +101,7 @@ PARTS: dict[str, Part] = {
 
 
 def measure(cores: Cores, size: Size, parts: Sequence[str]) -> int:
-    """Measure, print and write ``more.json``, if all parts were run; the exit code."""
+    """Measure and print, and write ``more.json`` after all parts; returns the exit code."""
     os.sched_setaffinity(0, cores.others)
     figures: list[Figure] = []
     for name in parts:

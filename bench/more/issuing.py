@@ -1,4 +1,4 @@
-"""How many tokens one worker issues: each with its secret, its audit event and its commit."""
+"""The benchmark of issuing tokens by one worker: each with its secret, audit event and commit."""
 
 import json
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ _DIGITS = 9
 
 
 class Issuing:
-    """Numbered requests that each issue one token; people take turns."""
+    """Numbered requests that each issue a token, for people in rotation."""
 
     def __init__(self, host: str, bearer: str, identities: Sequence[UUID], server: UUID) -> None:
         expires_at = datetime.now(UTC) + timedelta(days=30)
@@ -47,11 +47,11 @@ class Issuing:
         return self._wires[number % len(self._wires)].replace(b"N" * _DIGITS, b"%09d" % number)
 
     def is_right(self, number: int, answer: bytes) -> bool:
-        """A quick look at an answer, under load."""
+        """Check an answer quickly, under load."""
         return answer.startswith(b"HTTP/1.1 201 ") and b'"name":"%09d"' % number in answer
 
     def is_exactly_right(self, number: int, head: bytes, body: bytes) -> bool:
-        """A look at all of an answer."""
+        """Check an answer completely."""
         issued = json.loads(body)
         return (
             head.startswith(b"HTTP/1.1 201 ")
@@ -62,14 +62,14 @@ class Issuing:
 
 @dataclass(frozen=True, slots=True)
 class Issued:
-    """Under one load: tokens a second, and the milliseconds of CPU that the gateway spent on each."""
+    """Tokens per second under one load, and the gateway's CPU milliseconds per token."""
 
     rate: float
     cpu: float
 
 
 def measure(testbed: Testbed, plan: Plan) -> list[Figure]:
-    """Tokens a second, for one caller and for some. Raises ``CannotMeasure`` when a request failed."""
+    """Measure tokens per second, for one caller and for several. Raises ``CannotMeasure`` if a request fails."""
     with testbed.gateway("issuing", {testbed.cores.system}, SCOPEGATE_LIMIT_REQUESTS="0") as gateway:
         bearer = testbed.bearer(gateway)
         seeded = testbed.seeded

@@ -1,4 +1,4 @@
-"""Lists and searches: late pages beside first ones, and a long audit trail beside a short one."""
+"""The benchmark of lists and searches: late pages compared with first ones, and a long audit log with a short one."""
 
 import contextlib
 import http.client
@@ -26,7 +26,7 @@ _NO_INDEX = "with a trace id"
 
 
 class Listing:
-    """One list of an API, narrowed in one way: read by a client that adds little of its own."""
+    """One filtered list of the API, read by a client with little overhead."""
 
     def __init__(self, connection: http.client.HTTPConnection, bearer: str, path: str, **search: str) -> None:
         self._connection = connection
@@ -35,7 +35,7 @@ class Listing:
         self._search: Mapping[str, str] = {**search, "limit": str(LIMIT)}
 
     def read(self, cursor: str | None = None) -> dict[str, Any]:
-        """One page. Raises ``CannotMeasure`` when the API refuses."""
+        """Read one page. Raises ``CannotMeasure`` if the API refuses."""
         parameters = {**self._search, **({} if cursor is None else {"cursor": cursor})}
         self._connection.request("GET", f"/api/v1{self._path}?{urlencode(parameters)}", headers=self._headers)
         answer = self._connection.getresponse()
@@ -46,7 +46,7 @@ class Listing:
         return page
 
     def cursor_of_page(self, page: int) -> str:
-        """The cursor of a page, having turned all that are before it."""
+        """Return the cursor of a page, after reading all pages before it."""
         cursor = None
         for _ in range(page - 1):
             cursor = self.read(cursor)["next_cursor"]
@@ -58,7 +58,7 @@ class Listing:
 def alternate(
     one: tuple[Listing, str | None], other: tuple[Listing, str | None], times: int
 ) -> tuple[float, float]:
-    """The median milliseconds that a page of each takes, read in turns."""
+    """Return the median milliseconds of a page of each list, read alternately."""
     taken: tuple[list[float], list[float]] = ([], [])
     for number in range(_UNTIMED + times):
         for (listing, cursor), mine in zip((one, other), taken, strict=True):
@@ -67,12 +67,12 @@ def alternate(
             if number >= _UNTIMED:
                 mine.append((perf_counter() - began) * 1000)
             if not items:
-                raise CannotMeasure("an empty page says nothing")
+                raise CannotMeasure("the page is empty")
     return median(taken[0]), median(taken[1])
 
 
 def measure(cores: Cores, tokens: int, events: int, times: int, late_page: int = LATE_PAGE) -> list[Figure]:
-    """On two databases, with few events and with many; each page is read so many times."""
+    """Measure two databases, one with few and one with many events."""
     with _served(cores, tokens, min(FEW_EVENTS, events)) as few, _served(cores, tokens, events) as many:
         return [
             *_of_lengths(few, many, min(FEW_EVENTS, events), events, times),
@@ -81,7 +81,7 @@ def measure(cores: Cores, tokens: int, events: int, times: int, late_page: int =
 
 
 class _Served:
-    """An API over a database that was filled."""
+    """The API of a filled database."""
 
     def __init__(self, connection: http.client.HTTPConnection, bearer: str, seeded: Seeded) -> None:
         self._connection, self._bearer, self._seeded = connection, bearer, seeded
@@ -90,7 +90,7 @@ class _Served:
         return Listing(self._connection, self._bearer, path, **search)
 
     def long_lists(self) -> dict[str, Listing]:
-        """Those whose late pages are read."""
+        """The lists with late pages."""
         return {
             "tokens": self._list("/tokens"),
             "tokens by name": self._list("/tokens", sort="name"),
@@ -99,7 +99,7 @@ class _Served:
         }
 
     def searches(self) -> dict[str, Listing]:
-        """Those of the audit trail that are made with few events and with many."""
+        """The searches of the audit log."""
         seeded = self._seeded
         server = format_id(SERVER, seeded.server)
         month = (datetime.now(UTC) - timedelta(days=30)).isoformat()
@@ -141,9 +141,7 @@ def _of_lengths(few: _Served, many: _Served, short: int, long: int, times: int) 
     for name, listing in many.searches().items():
         slow, fast = alternate((listing, None), (shorter[name], None), times)
         detail = f"{slow:.1f} ms, {fast:.1f} ms"
-        exempt_reason = (
-            "no index serves it: it goes through the time asked for" if name == _NO_INDEX else None
-        )
+        exempt_reason = "no index: it scans the requested time" if name == _NO_INDEX else None
         what = f"audit, {name}: {long:,} events over {short:,}"
         figures.append(Figure(what, slow / fast, "x", _TARGET, detail, exempt_reason))
     return figures

@@ -1,4 +1,4 @@
-"""What a token that is in use costs a gateway in memory, and whether memory and open files stay flat under load."""
+"""The benchmark of memory: the cost of a token in use, and the growth of memory and open files under load."""
 
 import asyncio
 from dataclasses import dataclass
@@ -15,12 +15,12 @@ from bench.testbed import Testbed
 _CALLERS = 64
 _SLICE = 2.0
 _SETTLE = 2.0
-"""For what is written behind: outcomes, and when tokens were last used."""
+"""Time for deferred writes: outcomes and last use of tokens."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """A gateway at rest."""
+    """The resources of an idle gateway."""
 
     memory: int
     files: int
@@ -28,7 +28,7 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class Grown:
-    """What one load after another left behind."""
+    """The readings after each load."""
 
     base: Reading
     with_tokens: Reading
@@ -36,11 +36,11 @@ class Grown:
     calls: int
     """Between the last two readings."""
     failed: int
-    """Of all calls."""
+    """Failed calls in total."""
 
 
 def measure(testbed: Testbed, base: int, seconds: float) -> list[Figure]:
-    """Use ``base`` tokens, then all others too, then go on for ``seconds``."""
+    """Use ``base`` tokens, then all tokens, then continue for ``seconds``."""
     with testbed.gateway("memory", {testbed.cores.system}) as gateway:
         first = mirror(testbed, gateway, tokens=slice(base))
         every = mirror(testbed, gateway)
@@ -49,7 +49,7 @@ def measure(testbed: Testbed, base: int, seconds: float) -> list[Figure]:
 
 
 def figures(grown: Grown, tokens: int, seconds: float) -> list[Figure]:
-    """What the readings come to."""
+    """Return the figures of the readings."""
     growth = (grown.after.memory - grown.with_tokens.memory) / grown.with_tokens.memory * 100
     within = f"in {seconds:,.0f} s, {grown.calls:,} calls"
     each = (grown.with_tokens.memory - grown.base.memory) / tokens / 1024
@@ -57,7 +57,7 @@ def figures(grown: Grown, tokens: int, seconds: float) -> list[Figure]:
         Figure("memory of a token in use", each, "KiB", at_most(2), f"over {tokens:,} tokens"),
         Figure("memory of a gateway with them", grown.with_tokens.memory / 2**20, "MiB"),
         Figure("memory grown under load", growth, "%", at_most(2), within),
-        Figure("calls that failed meanwhile", grown.failed, "", at_most(0)),
+        Figure("calls that failed", grown.failed, "", at_most(0)),
         Figure(
             "open files grown under load",
             grown.after.files - grown.with_tokens.files,
@@ -77,13 +77,13 @@ class _Load:
         self.failed = 0
 
     async def use(self, system: System, calls: int) -> None:
-        """Call until each token took its turns."""
+        """Call until each token was used."""
         until = self.calls + calls
         while self.calls < until:
             await self.go_on(system, min(_SLICE, calls / 1000))
 
     async def go_on(self, system: System, seconds: float) -> None:
-        """Call for so long, on new connections every few seconds."""
+        """Call for this long, on new connections every few seconds."""
         deadline = perf_counter() + seconds
         while perf_counter() < deadline:
             sample = await load.apply(system.process.port, system.work, _CALLERS, min(_SLICE, seconds), 0)
@@ -94,7 +94,7 @@ class _Load:
 async def _load(gateway: Running, first: System, every: System, seconds: float) -> Grown:
     await load.check(gateway.port, first.work, 1)
     done = _Load()
-    # Twice over: what is made once, as connections and buffers, is no token's.
+    # Use each token twice, so that one-time allocations, such as connections and buffers, are not counted.
     await done.use(first, 2 * first.warm_calls)
     base = await _read(gateway)
     await done.use(every, every.warm_calls)

@@ -1,4 +1,4 @@
-"""What policies cost a call: none published beside a hundred and a thousand, with and without some that read it."""
+"""The benchmark of policies: no policy, a hundred and a thousand, with and without some that read the call."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -26,7 +26,7 @@ _BOUNDS = {_UNRELATED: 5, _PLAIN: 100, _ASKING: 100, _REPEATING: 100}
 
 
 def measure(testbed: Testbed, plan: Plan) -> list[Figure]:
-    """All under the same load, in turns, each gateway on a copy of the database. Raises ``CannotMeasure``."""
+    """Measure all sets under the same load, alternately, each on a copy of the database. Raises ``CannotMeasure``."""
     sets = {_NONE: list[str]()}
     for count in COUNTS:
         unrelated = policies.others(count, SLUG, testbed.seeded.groups)
@@ -35,7 +35,7 @@ def measure(testbed: Testbed, plan: Plan) -> list[Figure]:
         sets[_named(count, _ASKING)] = unrelated + policies.asking(SLUG)
         sets[_named(count, _REPEATING)] = unrelated + policies.repeating(SLUG)
     spent = deciding.measure(sets, testbed.seeded.groups, 5 * plan.rounds)
-    # A gateway for each would be more than two cores have room for: the most policies, at both ends.
+    # Two cores cannot run a gateway for each set, so only the extremes are measured.
     whole = [_NONE, *(_named(max(COUNTS), kind) for kind in (_UNRELATED, _ASKING))]
     with ExitStack() as stack:
         systems = [_system(stack, testbed, number, name, sets[name]) for number, name in enumerate(whole)]
@@ -78,7 +78,7 @@ def _decision(spent: Mapping[str, Sequence[float]], name: str, bound: float) -> 
 
 
 def _call(measured: Sequence[Sequence[Measured]], name: str, bound: float, callers: int) -> Figure:
-    """The processor time of a whole call more than without policy: within each round, then the median."""
+    """Return the additional CPU time of a call with policies: the median of the differences within rounds."""
     base, more = [], []
     for one in measured:
         cpu = {each.system: each.cpu for each in one if each.sample.callers == callers}

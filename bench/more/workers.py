@@ -1,4 +1,4 @@
-"""How much a second worker process adds."""
+"""The benchmark of a second worker process."""
 
 from dataclasses import replace
 
@@ -17,7 +17,7 @@ _CORES_NEEDED = 4
 
 
 def measure(testbed: Testbed, plan: Plan) -> list[Figure]:
-    """Both under the same load, in turns. Raises ``CannotMeasure`` when a call failed."""
+    """Measure one and two workers under the same load, alternately. Raises ``CannotMeasure`` if a call fails."""
     cores = testbed.cores
     with (
         testbed.gateway(_ONE, {cores.system}) as one,
@@ -25,7 +25,7 @@ def measure(testbed: Testbed, plan: Plan) -> list[Figure]:
     ):
         single = mirror(testbed, one, _ONE)
         double = mirror(testbed, two, _TWO)
-        # Either worker reads each token for itself.
+        # Each worker reads each token separately.
         double = replace(double, warm_calls=2 * double.warm_calls)
         measured = uvloop.run(rounds.measure((single, double), testbed.postmaster, plan))
     if failed := report.errors(measured):
@@ -41,6 +41,6 @@ def measure(testbed: Testbed, plan: Plan) -> list[Figure]:
             f"of one worker; {count} cores",
             None
             if count >= _CORES_NEEDED
-            else "with fewer than four the load takes the second worker's core",
+            else "with fewer than four, the load uses the second worker's core",
         )
     ]

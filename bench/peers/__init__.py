@@ -1,1 +1,1 @@
-"""Other gateways, each in an environment of its own, measured in the same run as ours."""
+"""Other gateways, each in its own environment, measured in the same run as this one."""

@@ -1,4 +1,4 @@
-"""Ours and theirs in one run, before the same upstream."""
+"""The benchmark of this gateway and its peers, in one run with the same upstream."""
 
 import contextlib
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ _TARGETS = {contextforge.NAME: at_least(50), fastmcp.NAME: at_least(8)}
 
 
 def measure(cores: Cores, plan: Plan, tokens: int = TOKENS) -> int:
-    """Measure, print and write ``peers.json``; the exit code."""
+    """Measure, print and write ``peers.json``; returns the exit code."""
     with contextlib.ExitStack() as stack:
         testbed = stack.enter_context(start_testbed(cores, tokens))
         systems = list(stack.enter_context(running(testbed)))
@@ -46,7 +46,7 @@ def measure(cores: Cores, plan: Plan, tokens: int = TOKENS) -> int:
 def key_figures(
     measured: Sequence[Sequence[Measured]], callers: int, versions: dict[str, str]
 ) -> list[Figure]:
-    """How many times the throughput of each peer each endpoint of ours has."""
+    """Return the throughput of each endpoint relative to each peer."""
 
     def figure(mine: str, peer: str, target: Target) -> Figure:
         times = report.ratio(measured, mine, peer, callers)

@@ -1,6 +1,6 @@
-"""IBM ContextForge on SQLite, the fastest of its databases for one process, with all off that can be switched off.
+"""IBM ContextForge on SQLite, its fastest database for one process, with all optional features disabled.
 
-Its callers have one session each, which is faster than without, and share one token, which spares it look-ups.
+Its callers have one session each, which is faster than without, and share one token, which saves lookups.
 """
 
 import contextlib
@@ -29,7 +29,7 @@ _ADMIN = "admin@example.com"
 
 @contextlib.contextmanager
 def running(testbed: Testbed) -> Iterator[tuple[System, str]]:
-    """It, with the upstream registered and sessions open, and its version. Raises ``CannotMeasure``."""
+    """Run it with the registered upstream and open sessions; yields its version too. Raises ``CannotMeasure``."""
     where, port = programs("contextforge"), free_port()
     place = testbed.place / "contextforge"
     place.mkdir()

@@ -1,4 +1,4 @@
-"""Where the peers are installed, once, from lock files with hashes."""
+"""The environments of the peers, installed once from lock files with hashes."""
 
 import sys
 from importlib.metadata import distributions
@@ -15,7 +15,7 @@ _HOME = Path(sys.prefix) / "bench"
 
 
 def programs(name: str) -> Path:
-    """The folder of an environment's programs. Raises ``CannotMeasure`` when it cannot be installed."""
+    """Return the folder of an environment's programs. Raises ``CannotMeasure`` if it cannot be installed."""
     _HOME.mkdir(exist_ok=True)
     try:
         make_environment(_HOME, name, _LOCKS)
@@ -25,6 +25,6 @@ def programs(name: str) -> Path:
 
 
 def package_version(programs: Path, package: str) -> str:
-    """Which version of a package an environment has."""
+    """Return the version of a package in an environment."""
     paths = [str(path) for path in programs.parent.glob("lib/python*/site-packages")]
     return next(found.version for found in distributions(name=package, path=paths))

@@ -18,7 +18,7 @@ _WARM_CALLS = 200
 
 @contextlib.contextmanager
 def running(testbed: Testbed) -> Iterator[tuple[System, str]]:
-    """It, knowing every token, and its version. Raises ``CannotMeasure``."""
+    """Run it with every token; yields its version too. Raises ``CannotMeasure``."""
     where, port = programs("fastmcp"), free_port()
     tokens = testbed.place / "tokens"
     tokens.touch(0o600)

@@ -1,1 +1,1 @@
-"""A million tokens and ten million events beside a small organisation of the same shape: what costs as much on both."""
+"""Benchmarks of a large organization (a million tokens, ten million events) and a small one of the same shape."""

@@ -1,4 +1,4 @@
-"""The audit trail as calls leave it: a row for each, with one of its outcome, some dozens in a transaction."""
+"""The audit log of calls: an admission row and an outcome row per call, dozens of calls per transaction."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,13 +9,13 @@ from bench.scale.rows import NULL, TableRows, document, hyphened, lines, moment,
 
 CALLS_IN_A_COMMIT = 32
 REFUSED_OF = 50
-"""One call of so many is refused, and one ends in an error."""
+"""One in this many calls is refused, and one ends in an error."""
 _BUSY_OF = 200
-"""Two calls of so many are of one and the same token, as of an agent that works all day; one of them is refused."""
+"""Two in this many calls are of the same token, like that of a busy agent; one of them is refused."""
 _CHANGE_OF = 100
-"""For so many calls there is one token issued."""
+"""One token is issued per this many calls."""
 _NAMED_OF, _TRACED_OF = 10, 4
-"""One call of so many comes with a request id of the caller's, and one with a trace id."""
+"""One in this many calls has a request id of the caller, and one has a trace id."""
 TRACE_ID = "trace-of-one-event"
 _CLIENTS, _CALLS, _RESULTS, _CHANGES = 9, 10, 11, 12
 _MASK = (1 << 256) - 1
@@ -30,7 +30,7 @@ _COLUMNS = (
 
 @dataclass(frozen=True, slots=True)
 class AuditLog:
-    """Events between two times in Unix seconds, in transactions whose ids begin with ``xact``."""
+    """Events between two times in Unix seconds, in transactions with ids from ``xact`` on."""
 
     people: People
     account: str
@@ -43,21 +43,21 @@ class AuditLog:
 
     @property
     def calls(self) -> int:
-        """How many calls come to about as many events as there are to be."""
+        """The number of calls for about the requested number of events."""
         return max(1, int(self.people.size.events / (2 - 1 / REFUSED_OF + 1 / _CHANGE_OF)))
 
     @property
     def commits(self) -> int:
-        """How many transactions wrote them."""
+        """The number of transactions."""
         return self.calls // CALLS_IN_A_COMMIT + 1
 
     @property
     def events(self) -> int:
-        """How many there are at the most."""
+        """The maximum number of events."""
         return 2 * self.calls + self.calls // _CHANGE_OF + 1
 
     def tables(self) -> Iterator[TableRows]:
-        """What goes in."""
+        """Return the rows to insert."""
         clients = self._clients()
         yield TableRows(
             "audit_clients", ("id", "ip", "user_agent", "name", "version"),
@@ -69,7 +69,7 @@ class AuditLog:
         yield TableRows("audit_events", _COLUMNS, self._events(clients))
 
     def _clients(self) -> list[str]:
-        """A caller's program on a machine, for each person."""
+        """Return one client program per person."""
         return [id for id, _ in uuid7s(self.people.size.identities, self.begins, self.ends, _CLIENTS)]
 
     def _events(self, clients: list[str]) -> Iterator[str]:
@@ -93,7 +93,7 @@ class AuditLog:
             id = uuid7(ms, call * 64 + _CALLS)
             refused = call % REFUSED_OF == 1
             said = "deny\tnot_granted" if refused else "allow\tgranted"
-            # Every other call goes to the server that all use.
+            # Every other call goes to the main server.
             server = reached[holder][call // 2 % 3 if call % 2 else 0]
             digest = octets(f"{call * _SPREAD & _MASK:064x}")
             request = f"client-{call}" if call % _NAMED_OF == 0 else NULL

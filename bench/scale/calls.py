@@ -1,4 +1,4 @@
-"""What a token's holder does: calls and lists through the gateway, and the first use of a token."""
+"""Operations of a token: calls and lists through the gateway, and its first use."""
 
 import json
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from bench.scale.worlds import World
 from bench.seed import SLUG
 
 _CALLER = 150
-"""The number of the token that calls again and again; those before it are each used once."""
+"""The number of the token that calls repeatedly. Tokens before it are used once each."""
 _HEADERS = {"MCP-Protocol-Version": MODERN}
 _META = {
     "io.modelcontextprotocol/protocolVersion": MODERN,

@@ -1,4 +1,4 @@
-"""What an administrator changes, each with its audit event and its commit."""
+"""Changes by an administrator, each with its audit event and commit."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -10,7 +10,7 @@ from bench.scale.comparison import Operation, Step
 from bench.scale.worlds import World
 
 _FIRST_REVOKED = 300
-"""The number of the first token that is revoked, or narrowed."""
+"""The number of the first token to revoke or narrow."""
 _FIRST_NARROWED = 500
 
 
@@ -52,7 +52,7 @@ def _grant(world: World, number: int) -> None:
 
 
 def _offboard(world: World, number: int) -> None:
-    # From the end, and not one of the agents: nobody who calls, or is looked at.
+    # Choose people from the end, because other operations use the first ones.
     person = world.loaded.size.identities - 10 - number // 5 * 10 - number % 5
     world.ask("POST", f"/identities/{world.identity(person)}/offboard", {"reason": "measured"})
 

@@ -1,4 +1,4 @@
-"""One operation in a large organisation and in a small one, in turns, and what the two come to."""
+"""Comparison of operations in a large and in a small organization."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -16,9 +16,9 @@ Step = Callable[[int], object]
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """Something that is done again and again. ``begin`` makes it ready in a world.
+    """A repeatable operation. ``begin`` prepares it in a world.
 
-    ``unjudged`` is why the large organisation may take longer.
+    ``exempt_reason`` says why the large organization may take longer.
     """
 
     name: str
@@ -29,7 +29,7 @@ class Operation:
 def compare_operations(
     operations: Iterable[Operation], small: World, large: World, times: int
 ) -> list[Figure]:
-    """How many times as long each takes in the large one: medians of so many repetitions."""
+    """Return the ratio of the median times in the large and in the small organization, for each operation."""
     figures = []
     for operation in operations:
         steps = operation.begin(large), operation.begin(small)
@@ -48,7 +48,7 @@ def compare_operations(
 
 
 def alternate(steps: tuple[Step, Step], times: int) -> tuple[float, float]:
-    """The median milliseconds of each, taken in turns."""
+    """Return the median milliseconds of both steps, run alternately."""
     taken: tuple[list[float], list[float]] = ([], [])
     for number in range(UNTIMED + times):
         for step, mine in zip(steps, taken, strict=True):

@@ -1,4 +1,4 @@
-"""All of it in one run, as ``python -m bench scale`` does."""
+"""All parts of ``python -m bench scale``."""
 
 import os
 from collections.abc import Sequence
@@ -23,13 +23,13 @@ _MEMORY_STEPS = (1_000, 10_000, 50_000, 100_000)
 
 
 def _operations(late_page: int) -> dict[str, Sequence[Operation]]:
-    """What is compared, in the order in which it is done: the last ends what the others look at."""
+    """Return the operations by part, in order: the last part changes what the others read."""
     parts = (CALLS, OBJECTS, LISTS, tuple(late_pages(late_page)), AUDIT, CHANGES)
     return dict(zip((part for part in PARTS if part != MEMORY), parts, strict=True))
 
 
 def measure(cores: Cores, size: Size, name: str, parts: Sequence[str] = PARTS, times: int = TIMES) -> int:
-    """Measure and print, and write all parts to ``scale.json``, or ``scale-<name>.json`` if smaller. The exit code."""
+    """Measure and print, and write all parts to ``scale.json`` or ``scale-<name>.json``; returns the exit code."""
     os.sched_setaffinity(0, cores.others)
     print("loading ...", flush=True)
     figures: list[Figure] = []
@@ -48,7 +48,7 @@ def measure(cores: Cores, size: Size, name: str, parts: Sequence[str] = PARTS, t
 
 
 def compare(part: str, small: World, large: World, times: int) -> list[Figure]:
-    """The figures of a part other than memory."""
+    """Return the figures of a part other than memory."""
     operations = _operations(large.loaded.size.late_page)[part]
     return compare_operations(operations, small, large, times)
 

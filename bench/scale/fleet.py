@@ -1,4 +1,4 @@
-"""Servers with their tools, as syncs have found them: each is the benchmark's upstream, under a name of its own."""
+"""Synced servers with their tools. Each is the benchmark's upstream under another name."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -29,17 +29,17 @@ _YEAR_S = 365 * 86_400.0
 
 @dataclass(frozen=True, slots=True)
 class Fleet:
-    """The servers' ids with the times they were made at. The first is the one that the load calls."""
+    """The servers' ids with their creation times. The load calls the first."""
 
     size: Size
     url: str
     servers: list[tuple[str, str]]
     begins: float
     syncs_at: str
-    """When they are read again: no sync is measured, so not while the benchmark runs."""
+    """The time of the next sync, which is after the benchmark."""
 
     def tables(self) -> Iterator[TableRows]:
-        """What goes in, in an order that foreign keys take."""
+        """Return the rows to insert, in the order of foreign keys."""
         yield TableRows(
             "servers",
             (
@@ -61,15 +61,15 @@ class Fleet:
         )
 
     def slug(self, number: int) -> str:
-        """What a server is called."""
+        """Return the slug of a server."""
         return SLUG if number == 0 else f"{_SUBJECTS[number % len(_SUBJECTS)]}-{number}"
 
     def labels(self, number: int) -> dict[str, str]:
-        """Its labels: whose it is, among them."""
+        """Return the labels of a server, including its team."""
         return {"team": f"team-{number % self.size.teams}", "env": _PLACES[number % len(_PLACES)]}
 
     def tools_of(self, number: int) -> Iterator[dict[str, Any]]:
-        """What a server lists: those of the upstream, and as many more as there are to be."""
+        """Return the tools of a server: those of the upstream, and generated ones."""
         yield from TOOLS
         more = self.size.tools - self.size.servers * len(TOOLS)
         each, rest = divmod(max(0, more), self.size.servers)
@@ -127,5 +127,5 @@ class Fleet:
 
 
 def make_fleet(size: Size, url: str, begins: float, ends: float) -> Fleet:
-    """A fleet whose servers were registered one after another between two times in Unix seconds."""
+    """Make a fleet whose servers were registered one after another between two times in Unix seconds."""
     return Fleet(size, url, uuid7s(size.servers, begins, ends, _SERVERS), begins, moment(ends + _YEAR_S))

@@ -1,4 +1,4 @@
-"""What is looked at: objects, what somebody reaches, lists with their searches, and late pages of these."""
+"""Read operations: objects, access of a person, lists with searches, and late pages."""
 
 from collections.abc import Callable, Iterator, Mapping
 from uuid import UUID
@@ -16,7 +16,7 @@ Value = str | Callable[[World], str]
 
 
 def get_object(path: Callable[[World], str]) -> Callable[[World], Step]:
-    """One object."""
+    """Return the operation that reads one object."""
 
     def begin(world: World) -> Step:
         asked = path(world)
@@ -26,7 +26,7 @@ def get_object(path: Callable[[World], str]) -> Callable[[World], Step]:
 
 
 def first_page(path: str, **search: Value) -> Callable[[World], Step]:
-    """The first page of a list, which is not to be empty."""
+    """Return the operation that reads the first page of a list, which must not be empty."""
 
     def begin(world: World) -> Step:
         asked = {name: value if isinstance(value, str) else value(world) for name, value in search.items()}
@@ -41,7 +41,7 @@ def first_page(path: str, **search: Value) -> Callable[[World], Step]:
 
 
 def later_page(path: str, page: int, search: Mapping[str, str]) -> Callable[[World], Step]:
-    """A late page of a list, all that are before it having been turned; of one that is too short the first."""
+    """Return the operation that reads a late page of a list, or the first page of a short list."""
 
     def begin(world: World) -> Step:
         cursor: dict[str, str] = {}
@@ -57,7 +57,7 @@ def later_page(path: str, page: int, search: Mapping[str, str]) -> Callable[[Wor
 
 
 def main_server(world: World) -> str:
-    """The id of the server that everybody uses."""
+    """Return the id of the server that everyone uses."""
     return format_id(SERVER, world.loaded.server)
 
 
@@ -141,6 +141,6 @@ _LONG: tuple[tuple[str, str, Mapping[str, str]], ...] = (
 
 
 def late_pages(page: int) -> Iterator[Operation]:
-    """A late page of each long list of the large organisation, beside the first of the small one."""
+    """Yield operations that compare late pages of the large organization with first pages of the small one."""
     for name, path, search in _LONG:
         yield Operation(f"{name}, page {page:,}", later_page(path, page, search))

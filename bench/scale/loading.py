@@ -1,4 +1,4 @@
-"""Loads an organisation into an empty, migrated database by COPY, as it would be after some weeks of use."""
+"""Loads an organization, as after some weeks of use, into an empty, migrated database by COPY."""
 
 import asyncio
 from collections.abc import Callable, Iterator
@@ -24,12 +24,12 @@ from bench.seed import Seeded
 from bench.testbed import Filling
 
 DAYS = 45
-"""How far back the trail goes."""
+"""The age of the oldest audit event."""
 _A_MOMENT_S = 60.0
-"""What is loaded lies before what is measured."""
+"""The age of the newest loaded data, which is older than all measured data."""
 _FOR_EVER = timedelta(days=4000)
 _TIMEOUT_S = 3600
-# Those of constraints stay: they are in the order in which the rows come.
+# Indexes of constraints stay, because the rows are loaded in their order.
 _INDEXES = """
 SELECT i.indexrelid::regclass::text AS name, pg_get_indexdef(i.indexrelid) AS definition
 FROM pg_index i JOIN pg_class c ON c.oid = i.indrelid
@@ -37,7 +37,7 @@ WHERE i.indrelid = ANY($1::text[]::regclass[])
     AND NOT EXISTS (SELECT FROM pg_constraint WHERE conindid = i.indexrelid)
 ORDER BY 1
 """
-# A transaction that writes takes an id: those of the trail are used up as if it had been written.
+# Consume the transaction ids that the loaded audit log contains.
 _USE_UP = """
 DO $$ BEGIN
     FOR n IN 1..{} LOOP
@@ -55,21 +55,21 @@ SELECT scopegate_epoch() AS epoch, pg_current_xact_id()::text::bigint + 1 AS xac
 
 @dataclass(frozen=True, slots=True)
 class Loaded(Seeded):
-    """What was loaded, beside what the load needs of it."""
+    """The loaded organization, and what the load needs of it."""
 
     people: People
     audit_log: AuditLog
     events: int
-    """Of the trail, as they were written."""
+    """Written audit events."""
 
     @property
     def size(self) -> Size:
-        """How much of everything there is."""
+        """The size of the organization."""
         return self.people.size
 
 
 def seeding(size: Size, steps: Callable[[str, float], None] = lambda step, seconds: None) -> Filling:
-    """What fills a database with an organisation of a size. ``steps`` is told of each with its seconds."""
+    """Return a function that fills a database. It calls ``steps`` with the name and seconds of each step."""
 
     async def seed(owner_url: str, pepper: bytes, upstream_url: str) -> Loaded:
         return await load(owner_url, Peppers([pepper]), upstream_url, size, steps)
@@ -84,9 +84,9 @@ async def load(
     size: Size,
     steps: Callable[[str, float], None] = lambda step, seconds: None,
 ) -> Loaded:
-    """Load it, and bring up to date what the service keeps up to date. The database has its first service account.
+    """Load an organization, and update derived data. The database must have a service account.
 
-    Raises ``asyncpg.PostgresError`` when something of it is refused.
+    Raises ``asyncpg.PostgresError`` if the database refuses a row.
     """
     now = datetime.now(UTC)
     begins = now - timedelta(days=DAYS)
@@ -124,11 +124,11 @@ async def load(
 
 
 async def until_sealed(owner_url: str, events: int) -> None:
-    """Wait until a service has sealed so many events, which it does as fast as it can when there is something to."""
+    """Wait until a service has sealed this many events."""
     connection = await asyncpg.connect(owner_url)
     try:
         async with asyncio.timeout(_TIMEOUT_S):
-            # Nobody tells how far the sealing is.
+            # There is no notification of the progress.
             while await connection.fetchval(_SEALED) < events:  # noqa: ASYNC110
                 await asyncio.sleep(0.2)
     finally:
@@ -136,14 +136,14 @@ async def until_sealed(owner_url: str, events: int) -> None:
 
 
 class _Clock:
-    """Tells how long each step took."""
+    """Measures the steps."""
 
     def __init__(self, steps: Callable[[str, float], None]) -> None:
         self._steps = steps
         self._since = perf_counter()
 
     def done(self, step: str) -> None:
-        """A step is over, and the next begins."""
+        """Report the duration of a step, and start the next."""
         now = perf_counter()
         self._steps(step, now - self._since)
         self._since = now
@@ -158,7 +158,7 @@ def _tables(people: People, audit_log: AuditLog) -> Iterator[TableRows]:
 
 
 async def _copy(connection: asyncpg.Connection, tables: list[TableRows], clock: _Clock) -> int:
-    """How many rows came into the last of the tables."""
+    """Copy the rows; returns the number of rows in the last table."""
     copied = ""
     names = sorted({table.table for table in tables})
     indexes = await connection.fetch(_INDEXES, names)
@@ -170,7 +170,7 @@ async def _copy(connection: asyncpg.Connection, tables: list[TableRows], clock: 
         )
         clock.done(table.table)
     for index in indexes:
-        # Of a partitioned table it is told without its partitions; made anew it is to have them.
+        # PostgreSQL prints the index of a partitioned table with ONLY. Create it for the partitions too.
         await connection.execute(index["definition"].replace(" ON ONLY ", " ON "), timeout=_TIMEOUT_S)
     clock.done(f"{len(indexes)} indexes")
     return int(copied.rpartition(" ")[2])

@@ -1,4 +1,4 @@
-"""What a gateway's memory grows to with the tokens that are in use."""
+"""The memory of a gateway by the number of tokens in use."""
 
 import asyncio
 from collections.abc import Sequence
@@ -14,11 +14,11 @@ from bench.targets import Figure, at_most
 _CALLERS = 64
 _SLICE_S = 2.0
 _SETTLE_S = 2.0
-"""For what is written behind: outcomes, and when tokens were last used."""
+"""Time for deferred writes: outcomes and last use of tokens."""
 
 
 def measure(world: World, steps: Sequence[int]) -> list[Figure]:
-    """Use so many tokens, then more, and so on; what each of the later ones takes."""
+    """Use more and more tokens, and return the memory per token."""
     systems = [mirror(world.testbed, world.gateway, tokens=slice(step)) for step in steps]
     read = uvloop.run(_use(world.gateway.pid, systems))
     figures = [

@@ -1,4 +1,4 @@
-"""Identities, the groups that they are in, what these are granted, and the tokens that people hold."""
+"""Identities, their groups, grants and tokens."""
 
 import secrets
 from collections.abc import Iterator
@@ -14,12 +14,12 @@ from bench.scale.sizes import MEMBERS, Size
 
 _IDENTITIES, _GROUPS, _GRANTS, _TOKENS, _MEMBERS, _SECRETS = 3, 4, 5, 6, 7, 8
 _AGENT_OF = 10
-"""One identity of so many is an agent, of the person before it."""
+"""One in this many identities is an agent, owned by the person before it."""
 _OWN_GRANT_OF = 5
 _OF_GRANTS = 10
-"""One token of so many may do all that its holder may."""
+"""One in this many tokens has the full access of its holder."""
 _ENDED_OF = 20
-"""One token of so many was revoked, and one has expired."""
+"""One in this many tokens is revoked, and one is expired."""
 _REVOKED, _EXPIRED = 7, 13
 _DAY_S = 86_400.0
 _EVERY_TOOL = {"kind": "names", "names": [tool["name"] for tool in TOOLS]}
@@ -28,7 +28,7 @@ _ALL_TOOLS = {"kind": "all"}
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """To a group or to an identity."""
+    """A grant to a group or to an identity."""
 
     id: str
     at: str
@@ -39,28 +39,28 @@ class Grant:
 
     @property
     def beyond_tools(self) -> bool:
-        """Whether it reaches resources and prompts: as the API makes it by default."""
+        """Whether it includes resources and prompts, which is the default of the API."""
         return bool(self.tools == _ALL_TOOLS)
 
 
 @dataclass(frozen=True, slots=True)
 class People:
-    """Who there is. Lists hold ids with the times they were made at."""
+    """The people of an organization. Lists contain ids with creation times."""
 
     size: Size
     fleet: Fleet
     now: float
     identities: list[tuple[str, str]]
     groups: list[tuple[str, str]]
-    """The teams first, then the groups across them."""
+    """The teams, then the groups across teams."""
     grants: list[Grant]
     tokens: list[tuple[str, str]]
     peppers: Peppers = field(repr=False)
     secrets: list[bytes] = field(default_factory=list, repr=False)
-    """Of the tokens that the load calls with, in their order; written while the rows are."""
+    """The secrets of the tokens for the load, in order, filled while the rows are written."""
 
     def tables(self) -> Iterator[TableRows]:
-        """What goes in, in an order that foreign keys take."""
+        """Return the rows to insert, in the order of foreign keys."""
         yield TableRows(
             "identities", ("id", "created_at", "kind", "user_name", "display_name", "email", "owner_id"),
             lines(self._identity_rows()),
@@ -96,15 +96,15 @@ class People:
         )  # fmt: skip
 
     def holder(self, token: int) -> int:
-        """The number of the identity that a token is of."""
+        """Return the number of a token's identity."""
         return token % self.size.identities
 
     def team(self, identity: int) -> int:
-        """The number of somebody's team."""
+        """Return the number of a person's team."""
         return min(identity // MEMBERS, self.size.teams - 1)
 
     def servers_of(self, identity: int) -> list[int]:
-        """Servers that somebody is granted by their team: the one that the load calls, and others."""
+        """Return the servers that a team grants: the one that the load calls, and others."""
         team = self.team(identity)
         return [0, 1 + team * 2 % (self.size.servers - 2), 1 + (team * 2 + 1) % (self.size.servers - 2)]
 
@@ -113,7 +113,7 @@ class People:
         return token % _ENDED_OF not in (_REVOKED, _EXPIRED)
 
     def called(self) -> Iterator[int]:
-        """The numbers of the tokens that the load calls with: live ones, for named servers."""
+        """Return the numbers of the tokens for the load: live ones, for named servers."""
         left = self.size.called
         for number in range(self.size.tokens):
             if left == 0:
@@ -123,7 +123,7 @@ class People:
                 yield number
 
     def ids(self) -> Iterator[str]:
-        """Of everything that a decision can rest on."""
+        """Return the ids of all objects that a decision can depend on."""
         yield from (id for id, _ in (*self.identities, *self.groups))
         yield from (grant.id for grant in self.grants)
         yield from (id for id, _ in self.tokens)
@@ -136,7 +136,7 @@ class People:
             yield id, at, kind, name, shown, mail if owner is None else NULL, NULL if owner is None else owner
 
     def _kind(self, number: int) -> tuple[str, str | None]:
-        """The kind of an identity, and the owner of an agent."""
+        """Return the kind of an identity, and the owner of an agent."""
         is_agent = number % _AGENT_OF == _AGENT_OF - 1
         return ("agent", self.identities[number - 1][0]) if is_agent else ("person", None)
 
@@ -164,7 +164,7 @@ class People:
             )  # fmt: skip
 
     def scope(self, token: int) -> dict[str, Any]:
-        """What a token is for."""
+        """Return the scope of a token."""
         if token % _OF_GRANTS == 0:
             return {"kind": "grants"}
         ids = [hyphened(self.fleet.servers[server][0]) for server in self.servers_of(self.holder(token))]
@@ -224,7 +224,7 @@ class People:
 
 
 def make_people(size: Size, fleet: Fleet, peppers: Peppers, begins: float, now: float) -> People:
-    """People who came, and were given tokens, one after another between two times in Unix seconds."""
+    """Make people who joined and got tokens one after another between two times in Unix seconds."""
     identities = uuid7s(size.identities, begins, now, _IDENTITIES)
     groups = uuid7s(2 * size.teams, begins, now, _GROUPS)
     tokens = uuid7s(size.tokens, begins, now, _TOKENS)

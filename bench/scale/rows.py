@@ -1,4 +1,4 @@
-"""Rows as COPY takes them, in its text format: a line each, with cells that need no escaping."""
+"""Rows in the text format of COPY, one per line, with cells that need no escaping."""
 
 import json
 from collections.abc import AsyncIterator, Iterable, Iterator
@@ -12,34 +12,34 @@ TRUE, FALSE = "t", "f"
 _LINES = 4_000
 _FIRST, _SECOND = 0x7 << 76, 0x2 << 62
 _SPREAD = 0x9E3779B97F4A7C15
-"""Odd, so that counting by it comes to every number before it comes to one again."""
+"""Odd, so that multiples are unique modulo a power of two."""
 _LOW = (1 << 62) - 1
 
 
 @dataclass(frozen=True, slots=True)
 class TableRows:
-    """What goes into one table: ``lines`` without their ends."""
+    """The rows of one table; ``lines`` are without line ends."""
 
     table: str
     columns: tuple[str, ...]
     lines: Iterable[str]
 
     async def chunks(self) -> AsyncIterator[bytes]:
-        """The lines as a connection takes them."""
+        """Yield the lines in chunks for a connection."""
         lines = iter(self.lines)
         while some := list(islice(lines, _LINES)):
             yield ("\n".join(some) + "\n").encode()
 
 
 def uuid7(ms: int, number: int) -> str:
-    """The hex of a UUIDv7 (RFC 9562) of a time in Unix milliseconds; those of one number differ by the time alone."""
+    """Return the hex of a UUIDv7 (RFC 9562) from a time in Unix milliseconds and a number."""
     return f"{ms << 80 | _FIRST | (number & 0xFFF) << 64 | _SECOND | number * _SPREAD & _LOW:032x}"
 
 
 def uuid7s(count: int, begins: float, ends: float, kind: int) -> list[tuple[str, str]]:
-    """So many ids with the times that they were made at, as cells, evenly between two times in Unix seconds.
+    """Return this many ids with creation times, as cells, evenly between two times in Unix seconds.
 
-    ``kind`` keeps those of one table from being those of another.
+    ``kind`` makes the ids of different tables differ.
     """
     step = (ends - begins) / max(1, count)
     times = (begins + step * number for number in range(count))
@@ -47,12 +47,12 @@ def uuid7s(count: int, begins: float, ends: float, kind: int) -> list[tuple[str,
 
 
 def moment(at: float) -> str:
-    """A time in Unix seconds."""
+    """Return a time in Unix seconds as a cell."""
     return datetime.fromtimestamp(at, UTC).isoformat()
 
 
 def document(value: Any) -> str:
-    """JSON. Raises ``ValueError`` for one that COPY would read otherwise."""
+    """Return JSON as a cell. Raises ``ValueError`` if COPY would need escapes."""
     text = json.dumps(value, separators=(",", ":"))
     if "\\" in text:
         raise ValueError("COPY reads backslashes in its own way")
@@ -60,15 +60,15 @@ def document(value: Any) -> str:
 
 
 def octets(digits: str) -> str:
-    """Bytes, from their hex."""
+    """Return bytes, given as hex, as a cell."""
     return rf"\\x{digits}"
 
 
 def hyphened(id: str) -> str:
-    """The hex of an id as documents hold it."""
+    """Return the hex of an id with hyphens, as in documents."""
     return f"{id[:8]}-{id[8:12]}-{id[12:16]}-{id[16:20]}-{id[20:]}"
 
 
 def lines(rows: Iterable[tuple[str, ...]]) -> Iterator[str]:
-    """Rows of cells as lines."""
+    """Join cells to lines."""
     return ("\t".join(row) for row in rows)

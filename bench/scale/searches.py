@@ -1,4 +1,4 @@
-"""What is asked of the audit trail."""
+"""Searches of the audit log."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -11,9 +11,9 @@ from bench.scale.worlds import World
 
 _PATH = "/audit-events"
 _BUSY = 1
-"""The number of the token that makes one call in a hundred, and of who has it."""
+"""The number of the token that makes one in a hundred calls, and of its holder."""
 _MONTH = 30.9
-_UNSERVED = "no index serves it: it goes through the time asked for"
+_UNSERVED = "no index: it scans the requested time"
 
 
 def _ago(days: float) -> Callable[[World], str]:
@@ -42,7 +42,7 @@ def _polled(after: Callable[[World], str]) -> Callable[[World], Step]:
 
 
 def _end(world: World) -> str:
-    """The cursor of a poll that has read nearly all that was loaded: nobody turns ten million events to be there."""
+    """Return the cursor near the end of the loaded events, made without reading ten million events."""
     audit_log = world.loaded.audit_log
     cursors = Cursors(world.peppers.derive("cursors"), "poll_audit_events", AuditQuery(after="").filters())
     return cursors.write([audit_log.epoch, audit_log.xact + audit_log.commits - 3, 0])

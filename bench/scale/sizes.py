@@ -1,14 +1,14 @@
-"""How much of everything an organisation has."""
+"""Sizes of organizations."""
 
 from dataclasses import dataclass
 
 MEMBERS = 50
-"""Of a group. Everybody is in two: a team, and a group across the teams."""
+"""Members of a group. Everyone is in two groups: a team, and a group across teams."""
 
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """How many there are; the shape of an organisation is the same at every size."""
+    """The numbers of objects. The shape of an organization is the same at every size."""
 
     tokens: int
     identities: int
@@ -16,20 +16,20 @@ class Size:
     tools: int
     events: int
     called: int
-    """Tokens whose secret the load is given."""
+    """Tokens whose secrets the load gets."""
 
     @property
     def teams(self) -> int:
-        """How many teams, and how many groups across them."""
+        """The number of teams, and of groups across teams."""
         return max(1, self.identities // MEMBERS)
 
     @property
     def late_page(self) -> int:
-        """The number of a page that all long lists have: a thousand for a million tokens."""
+        """The number of a late page in all long lists: 1,000 for a million tokens."""
         return max(2, self.tokens // 1_000)
 
     def of(self, share: int) -> "Size":
-        """An organisation that has one of so many."""
+        """Return the size divided by this number."""
         parts = (self.tokens, self.identities, self.servers, self.tools, self.events, self.called)
         return Size(*(part // share for part in parts))
 

@@ -1,4 +1,4 @@
-"""An organisation that was loaded, the gateway before it, and somebody who asks it one thing after another."""
+"""A loaded organization, its gateway, and a client that sends one request at a time."""
 
 import asyncio
 import contextlib
@@ -22,7 +22,7 @@ _TIMEOUT_S = 120
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """One of the two that are compared."""
+    """One of the two compared organizations."""
 
     testbed: Testbed
     gateway: Running
@@ -31,18 +31,18 @@ class World:
 
     @property
     def loaded(self) -> Loaded:
-        """What is in it."""
+        """The loaded data."""
         return cast("Loaded", self.testbed.seeded)
 
     @property
     def peppers(self) -> Peppers:
-        """Those that the gateway has."""
+        """The peppers of the gateway."""
         return Peppers([self.testbed.keys["SCOPEGATE_TOKEN_PEPPER"].encode()])
 
     def ask(
         self, method: str, path: str, body: Mapping[str, Any] | None = None, *, expected: int = 200
     ) -> dict[str, Any]:
-        """What the API answers. Raises ``CannotMeasure`` for another status."""
+        """Send an API request and return the answer. Raises ``CannotMeasure`` for another status."""
         headers = {"Authorization": f"Bearer {self.bearer}"}
         content = None
         if body is not None:
@@ -51,11 +51,11 @@ class World:
         return self._answer(method, f"/api/v1{path}", content, headers, expected)
 
     def search(self, path: str, **search: str) -> dict[str, Any]:
-        """One page of a list."""
+        """Read one page of a list."""
         return self.ask("GET", f"{path}?{urlencode(search)}")
 
     def send(self, path: str, token: str, message: str, headers: Mapping[str, str]) -> dict[str, Any]:
-        """What the gateway answers to a message of a token's."""
+        """Send an MCP message with a token and return the answer."""
         sent = {
             "Authorization": f"Bearer {token}",
             "Content-Type": "application/json",
@@ -76,17 +76,17 @@ class World:
         return answer_body
 
     def identity(self, number: int) -> str:
-        """The id of an identity, as the API says it."""
+        """Return the id of an identity as in the API."""
         return format_id("idn", self.loaded.identities[number])
 
     def token(self, number: int) -> str:
-        """The id of a token that the load may call with."""
+        """Return the id of a token of the load."""
         return format_id("tok", self.loaded.tokens[number])
 
 
 @contextlib.contextmanager
 def serve(cores: Cores, size: Size) -> Iterator[World]:
-    """Load an organisation and serve it."""
+    """Load an organization and serve it."""
 
     def report_step(step: str, seconds: float) -> None:
         if seconds >= 1:
