@@ -36,7 +36,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="shorter, and less steady")
     more = parser.add_argument_group("of more")
     more.add_argument("--only", nargs="+", choices=tuple(everything.PARTS), help="these parts")
-    more.add_argument("--events", type=int, help="length of the long audit trail")
+    more.add_argument("--events", type=int, help="length of the long audit log")
     more.add_argument("--revocations", type=int, help="how many tokens are revoked")
     more.add_argument("--flat-seconds", type=float, help="how long memory is watched under load")
     large = parser.add_argument_group("of scale")

@@ -37,7 +37,7 @@ class Heard:
         self._more.set()
 
     def forget(self) -> None:
-        """Begin anew."""
+        """Start again."""
         self._statements.clear()
 
     async def until(self, part: str) -> None:

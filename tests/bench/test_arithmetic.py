@@ -127,7 +127,7 @@ def test_the_file_of_results_is_json_and_has_every_line_and_figure(
 
 
 @pytest.mark.parametrize(
-    ("allowed", "system", "rest", "pair", "beside"),
+    ("allowed", "system", "rest", "pair", "others"),
     [
         ({0}, 0, 0, {0}, {0}),
         ({0, 1}, 0, 1, {0, 1}, {1}),

@@ -59,8 +59,8 @@ class Job:
 
     def state(self) -> dict[str, Any]:
         """As it is told."""
-        told = {"taskId": self.id, "status": self.status, "createdAt": self.created, "lastUpdatedAt": now()}
-        return {**told, "ttlMs": 600_000, "pollIntervalMs": 100}
+        fields = {"taskId": self.id, "status": self.status, "createdAt": self.created, "lastUpdatedAt": now()}
+        return {**fields, "ttlMs": 600_000, "pollIntervalMs": 100}
 
     async def ask(self, **questions: str) -> dict[str, Any]:
         """The answers to questions that are asked at once."""

@@ -15,7 +15,7 @@ from tests.faults.wire import BROKEN, VERSION, Connection, Way
 SILENT = "silent"
 LEGACY = "2025-06-18"
 KINDS = ("streaming call", "silent call", "legacy listen", "listen", "listen on all servers")
-_PATIENCE_S = 30.0
+_TIMEOUT_S = 30.0
 _SESSION = b"mcp-session-id: endless\r\n"
 
 
@@ -30,7 +30,7 @@ class Endless:
 
     async def opened(self, count: int) -> list[asyncio.Future[float]]:
         """Wait until so many streams were opened. Raises ``TimeoutError``."""
-        async with asyncio.timeout(_PATIENCE_S), self.news:
+        async with asyncio.timeout(_TIMEOUT_S), self.news:
             await self.news.wait_for(lambda: len(self.legs) >= count)
         assert len(self.legs) == count
         return self.legs

@@ -39,7 +39,7 @@ _API_TIMEOUT_S = 30.0
 _RECORDED = "SELECT DISTINCT trace_id AS id FROM audit_events WHERE action = 'tool.call'"
 # A gateway whose statement went unanswered says of its calls that they were not forwarded, should they have been
 # recorded. Of those that were not, nobody is told.
-_TOLD = """
+_RECORDED = """
 SELECT id FROM audit_events event
 WHERE action <> 'tool.result' OR EXISTS (SELECT FROM audit_events call WHERE call.id = event.call_id)
 ORDER BY epoch, xact, seq
@@ -169,7 +169,7 @@ async def test_what_was_acknowledged_survives_the_primary_with_a_synchronous_sta
             running.stop()
         polling.cancel()
         await asyncio.gather(polling, return_exceptions=True)
-        told = await _settled(two, poller)
+        recorded = await _settled(two, poller)
         verdict = await _verified(two)
     assert resumed_after < RESUME_WITHIN_S
     assert [_overtaken(there, number, at) for number, at in acknowledged.items()] == [[]] * len(acknowledged)
@@ -179,25 +179,25 @@ async def test_what_was_acknowledged_survives_the_primary_with_a_synchronous_sta
     assert there.server.received.keys() <= recorded
     epochs = await fetch(two.standby.url, "SELECT epoch, timeline FROM log_epochs ORDER BY epoch")
     assert [tuple(row) for row in epochs] == [(1, 1), (2, 2)]
-    assert poller.ids == told
+    assert poller.ids == recorded
     assert verdict.is_well, verdict.faults
-    assert verdict.events >= len(told)
+    assert verdict.events >= len(recorded)
 
 
 async def _settled(two: Replicas, poller: Poller) -> list[str]:
     """Poll until all of the trail was told, or nothing has come for long; what there is to tell, in its order."""
-    told: list[str] = []
+    recorded: list[str] = []
     async with asyncio.timeout(60):
         quiet_since = monotonic()
         while monotonic() - quiet_since < QUIET_S:
             if await poller.poll():
                 quiet_since = monotonic()
                 continue
-            told = [format_id(EVENT, row["id"]) for row in await fetch(two.standby.url, _TOLD)]
-            if len(poller.ids) >= len(told):
+            recorded = [format_id(EVENT, row["id"]) for row in await fetch(two.standby.url, _RECORDED)]
+            if len(poller.ids) >= len(recorded):
                 break
             await asyncio.sleep(_RETRY_S)
-    return told
+    return recorded
 
 
 async def _verified(two: Replicas) -> Verdict:

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.slow
 _API, _COMMIT = b"\0scopegate-api\0", b"COMMIT"
 _WAYS = pytest.mark.parametrize("silent", [False, True], ids=["cut off", "silent"])
 _STANDS = "SELECT revoked_at IS NOT NULL AS revoked, version FROM tokens JOIN access_versions USING (id)"
-_TOLD = "SELECT count(*) AS n FROM audit_events WHERE action = 'token.revoke'"
+_RECORDED = "SELECT count(*) AS n FROM audit_events WHERE action = 'token.revoke'"
 
 
 class LosingProxy(DatabaseProxy):
@@ -111,12 +111,12 @@ async def test_a_revocation_whose_commit_has_no_answer_is_503_and_can_be_repeate
         [token] = await fetch(database_url, _STANDS)
         assert token["revoked"]
         assert token["version"] > before["version"]
-        assert [row["n"] for row in await fetch(database_url, _TOLD)] == [1]
+        assert [row["n"] for row in await fetch(database_url, _RECORDED)] == [1]
         assert await call() == 401
         for headers in (key, {}):
             repeated = await revoke(**headers)
             assert repeated.status_code == 200, repeated.text
-        assert [row["n"] for row in await fetch(database_url, _TOLD)] == [1]
+        assert [row["n"] for row in await fetch(database_url, _RECORDED)] == [1]
         assert await call() == 401
 
 

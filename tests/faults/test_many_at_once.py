@@ -55,12 +55,12 @@ async def test_hundreds_at_once_after_a_start_are_served_or_get_a_time_to_retry(
             httpx2.AsyncClient(base_url=gateway.url, headers=headers, timeout=30, limits=limits) as api,
             watched(database_url) as held,
         ):
-            told: Counter[int] = Counter()
+            statuses: Counter[int] = Counter()
 
             async def ask(number: int) -> None:
                 while True:
                     answer = await api.post("/api/v1/groups", json={"name": f"group {number}"})
-                    told[answer.status_code] += 1
+                    statuses[answer.status_code] += 1
                     if answer.status_code == 201:
                         return
                     assert answer.status_code in {429, 503}, answer.text
@@ -68,5 +68,5 @@ async def test_hundreds_at_once_after_a_start_are_served_or_get_a_time_to_retry(
 
             async with asyncio.timeout(SERVED_WITHIN_S):
                 await asyncio.gather(*(ask(number) for number in range(CALLERS)))
-    assert told[201] == CALLERS
-    assert 1 < max(held) <= POOL, told
+    assert statuses[201] == CALLERS
+    assert 1 < max(held) <= POOL, statuses

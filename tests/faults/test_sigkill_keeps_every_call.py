@@ -74,8 +74,8 @@ async def test_every_call_that_was_received_is_in_the_audit(
     if counted:
         [row] = await fetch(database_url, "SELECT sum(used) AS used FROM quota_uses")
         given_back = await fetch(database_url, _GIVEN_BACK)
-        told = {row["call_id"] for row in given_back} & {row["id"] for row in calls}
-        assert row["used"] == len(calls) - len(told)
+        released = {row["call_id"] for row in given_back} & {row["id"] for row in calls}
+        assert row["used"] == len(calls) - len(released)
     # The kills struck calls that were running, else this would have shown nothing.
     lost = [row["id"] for row in await fetch(database_url, _WITHOUT_OUTCOME)]
     assert len(lost) >= rounds // 2

@@ -30,7 +30,7 @@ Json = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class SignalWorld:
     """A person with a right, and the provider whose transmitter tells of them."""
 
     api: httpx2.AsyncClient
@@ -53,7 +53,7 @@ class Told:
 
 
 @asynccontextmanager
-async def told(database_url: str, gateway: Gateway) -> AsyncIterator[Told]:
+async def signal_world(database_url: str, gateway: Gateway) -> AsyncIterator[SignalWorld]:
     """Register the provider of a transmitter, and link a person to it."""
     engine = make_engine(database_url, pool_size=1, name="test")
     account = await make_account(make_sessions(engine), Peppers([KEY.encode()]), "provisioner")
@@ -73,13 +73,13 @@ async def told(database_url: str, gateway: Gateway) -> AsyncIterator[Told]:
             parse_id(IDENTITY_PROVIDER, answer.json()["id"]),
         )
         subject = {"format": "iss_sub", "iss": issuer, "sub": "ada"}
-        yield Told(api, database_url, here, server, it, account.secret, subject)
+        yield SignalWorld(api, database_url, here, server, it, account.secret, subject)
 
 
 @pytest.mark.parametrize("type", [EventType.SESSION_REVOKED, EventType.ACCOUNT_DISABLED])
 async def test_a_signed_event_revokes_within_a_second_and_cuts_what_runs(pair: Pair, type: EventType) -> None:
     near, far = pair.gateways
-    async with told(pair.database_url, near) as world:
+    async with signal_world(pair.database_url, near) as world:
         way, call = world.here.way, uuid4().hex
         with (
             closing(await Connection.open(far.port)) as running,
@@ -108,7 +108,7 @@ async def test_one_event_has_one_effect_at_two_replicas_at_once_and_after_both_w
     database_url: str,
 ) -> None:
     with gateways(database_url, 2) as both:
-        async with told(database_url, both[0]) as world:
+        async with signal_world(database_url, both[0]) as world:
             event = world.it.event(EventType.CREDENTIAL_COMPROMISE, world.subject)
             answers = await asyncio.gather(*(world.push(one, event) for one in both * 3))
             assert {answer.status_code for answer in answers} == {202}

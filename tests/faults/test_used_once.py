@@ -69,9 +69,9 @@ class Office:
         self.seen.requests.clear()
         answers = await self.attempts(count, tool)
         assert {answer.status for answer in answers} == {200}
-        told = sum(tool_result(answer) is not None for answer in answers)
-        assert told == len(self.seen.of("tools/call"))
-        return told
+        answered = sum(tool_result(answer) is not None for answer in answers)
+        assert answered == len(self.seen.of("tools/call"))
+        return answered
 
 
 @asynccontextmanager

@@ -87,10 +87,10 @@ class Hearing:
 
     def __init__(self) -> None:
         self.has_approval_listeners = True
-        self.told: asyncio.Queue[tuple[UUID, UUID]] = asyncio.Queue()
+        self.announced: asyncio.Queue[tuple[UUID, UUID]] = asyncio.Queue()
 
     def announce_approval(self, *decided: UUID) -> None:
-        self.told.put_nowait(decided)  # type: ignore[arg-type]
+        self.announced.put_nowait(decided)  # type: ignore[arg-type]
 
 
 async def test_clients_that_listen_are_told_of_decisions_on_calls_with_their_token(
@@ -105,8 +105,8 @@ async def test_clients_that_listen_are_told_of_decisions_on_calls_with_their_tok
         news.hear(first.hex)
         hearing.has_approval_listeners = True
         news.hear(second.hex)
-        assert await hearing.told.get() == (second, TOKEN)
-        assert hearing.told.empty()
+        assert await hearing.announced.get() == (second, TOKEN)
+        assert hearing.announced.empty()
 
 
 async def test_a_decision_that_nobody_told_of_is_found_all_the_same(

@@ -190,9 +190,9 @@ async def test_a_wait_is_bounded_and_does_not_ask_twice(
             assert "inputRequests" not in result, "its user was asked already"
         result = await modern_call(client, path, again(refund(name), result))
         assert "Repeat" in result["content"][0]["text"]
-        anew = await modern_call(client, path, refund(name))
+        repeated = await modern_call(client, path, refund(name))
         here.needed.append(approval("Legal"))
-        more = await modern_call(client, path, again(refund(name), anew))
+        more = await modern_call(client, path, again(refund(name), repeated))
         assert list(more["inputRequests"]) == [here.id(1)], "what is needed since"
 
 
@@ -339,9 +339,9 @@ async def test_a_client_of_2025_11_25_that_leads_its_user_is_led_and_others_are_
         assert (await send(refund(name)))["result"]["isError"] is True
         here.decide(ApprovalState.PENDING)
         for declared, version in (({"form": {}}, LEGACY), (None, LEGACY), ({"url": {}}, "2025-06-18")):
-            told = (await (await session(client, path, declared, version))(refund(name)))["result"]
-            assert here.link() in told["content"][0]["text"]
-            assert "resultType" not in told
+            result = (await (await session(client, path, declared, version))(refund(name)))["result"]
+            assert here.link() in result["content"][0]["text"]
+            assert "resultType" not in result
         here.decide(ApprovalState.APPROVED)
         assert (await send(refund(name)))["result"]["content"][0]["text"] == "refunded"
 
@@ -369,8 +369,8 @@ async def test_a_session_that_was_led_to_an_approval_hears_that_it_is_decided(pa
                     here.world.gateway.announce_approval(here.needed[0].id, token_id)
                 if "url" in declared:
                     lines = stream.aiter_lines()
-                    told = [line async for line in take(lines) if line.startswith("data: ")]
-        assert [json.loads(line[6:]) for line in told] == [
+                    lines_read = [line async for line in take(lines) if line.startswith("data: ")]
+        assert [json.loads(line[6:]) for line in lines_read] == [
             {
                 "jsonrpc": "2.0",
                 "method": "notifications/elicitation/complete",
@@ -447,9 +447,9 @@ async def test_a_denied_resource_is_told_where_its_kind_is_in_reach_and_hidden_e
     async with desk() as here, here.world.client(here.token) as client:
         verdict = PolicyVerdict(Effect.DENY, "policy_denied", reasons=("Not that one.",))
         here.policies.says = _only_calls(verdict)
-        told = await post_modern(client, path, request("resources/read", {"uri": uri}))
-        assert "Not that one." in told.json()["error"]["message"]
-        assert told.json()["error"]["data"] == {"io.scopegate/event": here.event}
+        answer = await post_modern(client, path, request("resources/read", {"uri": uri}))
+        assert "Not that one." in answer.json()["error"]["message"]
+        assert answer.json()["error"]["data"] == {"io.scopegate/event": here.event}
         ask = PolicyVerdict(Effect.REQUIRE_APPROVAL, "approval_required", asks=ASKS)
         here.policies.says = _only_calls(ask)
         led = await post_modern(client, path, request("resources/read", {"uri": uri}))

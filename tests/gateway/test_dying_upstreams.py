@@ -181,6 +181,6 @@ async def test_the_stream_of_a_session_ends_with_its_upstream() -> None:
         async with b.client.stream("GET", "/mcp/calc") as stream:
             await b.heard("begun listen")
             b.process.kill()
-            told = [line async for line in stream.aiter_lines() if line]
-        assert all(line.startswith((":", "data:")) and "error" not in line for line in told)
+            lines = [line async for line in stream.aiter_lines() if line]
+        assert all(line.startswith((":", "data:")) and "error" not in line for line in lines)
         assert b.outcome() == "error"

@@ -111,8 +111,8 @@ async def test_our_credential_does_not_come_back_for_any_request(streamed: bool)
     hidden: Any = {}
 
     async def script(message: dict[str, Any], receive: Any, send: Any) -> None:
-        told = {"progressToken": 1, "progress": 1, "message": SECRET}
-        note = {"jsonrpc": "2.0", "method": "notifications/progress", "params": told}
+        params = {"progressToken": 1, "progress": 1, "message": SECRET}
+        note = {"jsonrpc": "2.0", "method": "notifications/progress", "params": params}
         if streamed:
             await send_events(send, event(note), event(result_of(message, **hidden)))
         else:

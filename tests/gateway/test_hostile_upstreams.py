@@ -201,8 +201,8 @@ async def test_our_credential_does_not_come_back(make: Callable[[], bytes], stre
 def test_a_credential_is_known_without_the_word_before_it(value: str) -> None:
     target = UpstreamTarget("http://calc.example", ((b"x-key", value.encode()),), ())
     answered = Answer(None, target_secrets(target))
-    for told in (value, "s3cret-word"):
-        assert b"s3cret" not in answered.scrub(json.dumps(told).encode())
+    for secret in (value, "s3cret-word"):
+        assert b"s3cret" not in answered.scrub(json.dumps(secret).encode())
 
 
 async def test_our_credential_does_not_come_back_next_to_the_data() -> None:

@@ -54,9 +54,9 @@ def test_it_is_not_found_once_anything_was_read_anew(part: str) -> None:
     new = (
         {slug: replace(server) for slug, server in old.items()} if isinstance(old, Mapping) else replace(old)
     )
-    anew = View(here.token, here.context, here.servers, here.credential, here.directory)
-    setattr(anew, part, new)
-    again = ASK.decide(anew, 1.0, cache)
+    newer = View(here.token, here.context, here.servers, here.credential, here.directory)
+    setattr(newer, part, new)
+    again = ASK.decide(newer, 1.0, cache)
     assert again is not first
 
 

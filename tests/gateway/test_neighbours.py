@@ -19,7 +19,7 @@ from app.lib.ids import new_id
 from app.worker.ports import CHANNEL, EndedSessionsPort, NeighboursPort, SessionNotesPort, TokenUses
 from tests.admission.world import make_world
 from tests.gateway.aggregate.test_cancel import TOOLS, Slow, cancelled, outcome_of
-from tests.gateway.aggregate.test_streams import Subscribing, Told, updated
+from tests.gateway.aggregate.test_streams import StreamReader, Subscribing, updated
 from tests.gateway.messages import LEGACY, call, initialize, post, request
 from tests.gateway.upstreams import scripted
 from tests.gateway.world import Store, World, running
@@ -139,7 +139,7 @@ async def noted(notes: SessionNotesPort, token_id: UUID) -> UUID:
 
 
 async def test_a_database_that_is_away_is_told_as_such() -> None:
-    engine = make_engine("postgresql+asyncpg://nobody@127.0.0.1:9/none", pool_size=1, name="test")
+    engine = make_engine("postgresql+asyncpg://none@127.0.0.1:9/none", pool_size=1, name="test")
     notes = SessionNotesPort(make_sessions(engine))
     with pytest.raises(StoreUnavailable):
         await notes.read(uuid4())
@@ -190,8 +190,8 @@ async def test_a_stream_tells_of_what_another_worker_was_asked_to_subscribe_to(
             session = (await post(here, "/mcp", initialize())).headers["mcp-session-id"]
             headers = {"mcp-session-id": session, "mcp-protocol-version": LEGACY}
             async with here.stream("GET", "/mcp", headers=headers) as stream:
-                wish = request("resources/subscribe", {"uri": "mcp+calc+r://1"})
-                assert (await there.post("/mcp", json=wish, headers=headers)).json()["result"] == {}
+                subscription = request("resources/subscribe", {"uri": "mcp+calc+r://1"})
+                assert (await there.post("/mcp", json=subscription, headers=headers)).json()["result"] == {}
                 await server.listening.wait()
                 server.more.put_nowait(updated("r://1"))
-                assert (await Told(stream).next())["params"] == {"uri": "mcp+calc+r://1"}
+                assert (await StreamReader(stream).next())["params"] == {"uri": "mcp+calc+r://1"}

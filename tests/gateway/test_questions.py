@@ -267,7 +267,7 @@ async def test_a_legacy_client_is_asked_what_it_declared_at_initialize_and_the_s
         leading("http://127.0.0.1:8080/console"),
     ]
     replies: dict[int, Any] = {}
-    told = asyncio.Event()
+    notified = asyncio.Event()
     refused = [
         not DEV.allow(each["method"], each.get("params"), client_features(declared)) for each in questions
     ]
@@ -284,12 +284,12 @@ async def test_a_legacy_client_is_asked_what_it_declared_at_initialize_and_the_s
         elif "method" not in message:
             replies[message["id"]] = message["error"]["code"]
             if len(replies) == sum(refused):
-                told.set()
+                notified.set()
             await send_json(send, 202, b"")
         else:
             asks = [event({"jsonrpc": "2.0", "id": number, **each}) for number, each in enumerate(questions)]
             await send_events(send, *asks, last=False)
-            await told.wait()
+            await notified.wait()
             done = {"jsonrpc": "2.0", "id": message["id"], "result": {"content": []}}
             await send({"type": "http.response.body", "body": event(done)})
 

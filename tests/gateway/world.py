@@ -74,7 +74,7 @@ class Sessions:
     """What workers keep for each other of sessions, and what they tell each other."""
 
     notes: dict[UUID, Notes] = field(default_factory=dict)
-    told: list[tuple[UUID, str | int]] = field(default_factory=list)
+    broadcasts: list[tuple[UUID, str | int]] = field(default_factory=list)
 
     async def read(self, session_id: UUID) -> Notes:
         return self.notes.get(session_id, Notes())
@@ -84,7 +84,7 @@ class Sessions:
         return notes
 
     def tell_cancelled(self, session_id: UUID, request_id: str | int) -> None:
-        self.told.append((session_id, request_id))
+        self.broadcasts.append((session_id, request_id))
 
 
 @dataclass

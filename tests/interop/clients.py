@@ -14,7 +14,7 @@ from app.cli.children import plain_environment
 from tests.interop.others import FOREIGN, HERE, environment, python_of
 from tests.interop.tour import Traveller
 
-Wish = Callable[..., Awaitable[Any]]
+Command = Callable[..., Awaitable[Any]]
 """``wish("call", name=..., arguments=...)``: what the client was given, or ``Shown``."""
 
 
@@ -23,7 +23,7 @@ class Shown(Exception):
 
 
 @asynccontextmanager
-async def foreign_client(name: str, url: str, token: str, *arguments: str) -> AsyncIterator[Wish]:
+async def foreign_client(name: str, url: str, token: str, *arguments: str) -> AsyncIterator[Command]:
     """``foreign/client_<name>.py``, running in the environment ``<name>``."""
     process = await asyncio.create_subprocess_exec(
         python_of(name),
@@ -38,7 +38,7 @@ async def foreign_client(name: str, url: str, token: str, *arguments: str) -> As
     assert process.stdout is not None
     answers = process.stdout
 
-    async def wish(do: str, **members: Any) -> Any:
+    async def command(do: str, **members: Any) -> Any:
         assert process.stdin is not None
         process.stdin.write(json.dumps({"do": do, **members}).encode() + b"\n")
         async with asyncio.timeout(50):
@@ -50,7 +50,7 @@ async def foreign_client(name: str, url: str, token: str, *arguments: str) -> As
         return said["result"]
 
     try:
-        yield wish
+        yield command
     finally:
         if process.returncode is None:
             process.kill()
@@ -60,7 +60,7 @@ async def foreign_client(name: str, url: str, token: str, *arguments: str) -> As
 @asynccontextmanager
 async def remote_client(
     command: str, arguments: list[str], variables: dict[str, str], home: Path
-) -> AsyncIterator[Wish]:
+) -> AsyncIterator[Command]:
     """What a client of stdio servers runs to reach a remote one (``npx mcp-remote ...``), with such a client."""
     traveller = Traveller()
     # npx finds what is installed beside this file before it looks elsewhere.
@@ -77,8 +77,8 @@ async def remote_client(
             yield _granting(client, traveller)
 
 
-def _granting(client: Client, traveller: Traveller) -> Wish:
-    async def grant(do: str, wish: dict[str, Any]) -> Any:
+def _granting(client: Client, traveller: Traveller) -> Command:
+    async def grant(do: str, command: dict[str, Any]) -> Any:
         match do:
             case "tools":
                 return [tool.name for tool in (await client.list_tools()).tools]
@@ -88,20 +88,20 @@ def _granting(client: Client, traveller: Traveller) -> Wish:
                 return [resource.uri for resource in (await client.list_resources()).resources]
             case "call":
                 result = await client.call_tool(
-                    wish["name"], wish["arguments"], progress_callback=traveller.progress
+                    command["name"], command["arguments"], progress_callback=traveller.progress
                 )
                 return {"error": result.is_error, "text": str(result.content)}
             case "prompt":
-                return str((await client.get_prompt(wish["name"], wish["arguments"])).messages)
+                return str((await client.get_prompt(command["name"], command["arguments"])).messages)
             case "resource":
-                return str((await client.read_resource(wish["uri"])).contents)
+                return str((await client.read_resource(command["uri"])).contents)
             case _:
                 return [str(item) for item in traveller.heard]
 
-    async def wish(do: str, **members: Any) -> Any:
+    async def command(do: str, **members: Any) -> Any:
         try:
             return await grant(do, members)
         except MCPError as error:
             raise Shown(str(error)) from None
 
-    return wish
+    return command

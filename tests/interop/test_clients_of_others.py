@@ -13,7 +13,7 @@ import pytest
 from app.domain.token_format import TOKEN_NEEDED
 from tests.api import Account
 from tests.conformance.fixture_server import fixture_app
-from tests.interop.clients import Shown, Wish, foreign_client, remote_client
+from tests.interop.clients import Command, Shown, foreign_client, remote_client
 from tests.interop.others import HERE, environment, run
 from tests.story.service import Service, listener, serving, whole_service
 
@@ -74,43 +74,43 @@ async def bench(request: pytest.FixtureRequest, database_url: str, owner: Accoun
                 )
 
 
-async def check(wish: Wish, bench: Bench, asking: str) -> None:
+async def check(command: Command, bench: Bench, asking: str) -> None:
     """What every client has to be able to do. ``asking``: the tool by which the server asks the user."""
-    assert set(await wish("tools")) == {bench.named(name) for name in GRANTED}
-    called = await wish("call", name=bench.named("test_simple_text"), arguments={})
+    assert set(await command("tools")) == {bench.named(name) for name in GRANTED}
+    called = await command("call", name=bench.named("test_simple_text"), arguments={})
     assert not called["error"]
     assert "This is a simple text response" in called["text"]
-    assert bench.named("test_simple_prompt") in await wish("prompts")
-    filled = await wish(
+    assert bench.named("test_simple_prompt") in await command("prompts")
+    filled = await command(
         "prompt", name=bench.named("test_prompt_with_arguments"), arguments={"arg1": "a", "arg2": "b"}
     )
     assert "arg1='a'" in filled
-    assert bench.placed("test://static-text") in await wish("resources")
-    assert "Data for ID: 7" in await wish("resource", uri=bench.placed("test://template/7/data"))
-    await wish("call", name=bench.named("test_tool_with_progress"), arguments={})
+    assert bench.placed("test://static-text") in await command("resources")
+    assert "Data for ID: 7" in await command("resource", uri=bench.placed("test://template/7/data"))
+    await command("call", name=bench.named("test_tool_with_progress"), arguments={})
     if asking != "test_elicitation" or not bench.fleet:
         arguments = {"message": "Who are you?"} if asking == "test_elicitation" else {}
-        assert "Ada" in (await wish("call", name=bench.named(asking), arguments=arguments))["text"]
-    heard = str(await wish("heard"))
+        assert "Ada" in (await command("call", name=bench.named(asking), arguments=arguments))["text"]
+    heard = str(await command("heard"))
     assert "100" in heard, "how the call went"
     with pytest.raises(Shown, match=f"Unknown tool: {bench.named('test_error_handling')}"):
-        await wish("call", name=bench.named("test_error_handling"), arguments={})
+        await command("call", name=bench.named("test_error_handling"), arguments={})
     await bench.revoke()
     with pytest.raises(Shown):
-        await wish("call", name=bench.named("test_simple_text"), arguments={})
+        await command("call", name=bench.named("test_simple_text"), arguments={})
 
 
 @pytest.mark.parametrize(
     ("mode", "asking"), [("auto", "test_input_required_result_elicitation"), ("legacy", "test_elicitation")]
 )
 async def test_the_fastmcp_client(bench: Bench, mode: str, asking: str) -> None:
-    async with foreign_client("fastmcp", bench.url, bench.token, mode) as wish:
-        await check(wish, bench, asking)
+    async with foreign_client("fastmcp", bench.url, bench.token, mode) as command:
+        await check(command, bench, asking)
 
 
 async def test_the_client_of_the_first_python_sdk(bench: Bench) -> None:
-    async with foreign_client("mcp1", bench.url, bench.token) as wish:
-        await check(wish, bench, "test_elicitation")
+    async with foreign_client("mcp1", bench.url, bench.token) as command:
+        await check(command, bench, "test_elicitation")
 
 
 APPROVAL = """
@@ -123,32 +123,32 @@ forbid (principal, action == Action::"call_tool", resource == Tool::"fixture/tes
 async def test_a_client_is_walked_through_an_approval(bench: Bench, arguments: tuple[str, ...]) -> None:
     await bench.service.publish(APPROVAL)
     name, *mode = arguments
-    async with foreign_client(name, bench.url, bench.token, *mode) as wish:
+    async with foreign_client(name, bench.url, bench.token, *mode) as command:
         call = {"name": bench.named("test_simple_text"), "arguments": {}}
         if mode == ["auto"]:
-            calling: asyncio.Future[Any] = asyncio.ensure_future(wish("call", **call))
+            calling: asyncio.Future[Any] = asyncio.ensure_future(command("call", **call))
             url = await approve(bench)
             assert "This is a simple text response" in (await calling)["text"]
-            assert url in await wish("heard")
+            assert url in await command("heard")
         else:
-            assert "This is a simple text response" in await repeat(wish, bench)
+            assert "This is a simple text response" in await repeat(command, bench)
 
 
 async def test_mcp_remote_is_walked_through_an_approval(bench: Bench, tmp_path: Path) -> None:
     await bench.service.publish(APPROVAL)
-    async with by_mcp_remote(bench, tmp_path) as wish:
-        assert "This is a simple text response" in await repeat(wish, bench)
+    async with by_mcp_remote(bench, tmp_path) as command:
+        assert "This is a simple text response" in await repeat(command, bench)
 
 
-async def repeat(wish: Wish, bench: Bench) -> str:
+async def repeat(command: Command, bench: Bench) -> str:
     """Call, be told where to approve it, and call again when it is; what that said."""
     call = {"name": bench.named("test_simple_text"), "arguments": {}}
     try:
-        told = (await wish("call", **call))["text"]
+        shown_text = (await command("call", **call))["text"]
     except Shown as shown:
-        told = str(shown)
-    assert await approve(bench) in told
-    return str((await wish("call", **call))["text"])
+        shown_text = str(shown)
+    assert await approve(bench) in shown_text
+    return str((await command("call", **call))["text"])
 
 
 async def approve(bench: Bench) -> str:
@@ -164,18 +164,18 @@ async def approve(bench: Bench) -> str:
 
 
 @asynccontextmanager
-async def by_mcp_remote(bench: Bench, home: Path) -> AsyncIterator[Wish]:
+async def by_mcp_remote(bench: Bench, home: Path) -> AsyncIterator[Command]:
     """``mcp-remote`` by the settings for Claude Desktop."""
     text = bench.connect["claude_desktop"]["text"].replace("<the token>", bench.token)
     entry = json.loads(text)["mcpServers"]["scopegate"]
     arguments = [bench.url if part == bench.connect["url"] else part for part in entry["args"]]
-    async with remote_client(entry["command"], arguments, entry["env"], home) as wish:
-        yield wish
+    async with remote_client(entry["command"], arguments, entry["env"], home) as command:
+        yield command
 
 
 async def test_mcp_remote_as_claude_desktop_runs_it(bench: Bench, tmp_path: Path) -> None:
-    async with by_mcp_remote(bench, tmp_path) as wish:
-        await check(wish, bench, "test_elicitation")
+    async with by_mcp_remote(bench, tmp_path) as command:
+        await check(command, bench, "test_elicitation")
 
 
 async def test_the_inspector(bench: Bench, tmp_path: Path) -> None:

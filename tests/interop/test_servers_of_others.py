@@ -124,13 +124,13 @@ def placed(stops: Stops) -> Stops:
     )
 
 
-def unplaced(told: Any) -> Any:
+def unplaced(value: Any) -> Any:
     """What was told, in the server's own names."""
-    if isinstance(told, dict):
-        return {unplaced(key): unplaced(value) for key, value in told.items()}
-    if isinstance(told, list):
-        return [unplaced(item) for item in told]
-    return told.replace("other__", "").replace("mcp+other+", "") if isinstance(told, str) else told
+    if isinstance(value, dict):
+        return {unplaced(key): unplaced(value) for key, value in value.items()}
+    if isinstance(value, list):
+        return [unplaced(item) for item in value]
+    return value.replace("other__", "").replace("mcp+other+", "") if isinstance(value, str) else value
 
 
 SERVERS: dict[str, tuple[Server, Stops]] = {

@@ -37,9 +37,9 @@ async def lived(
 ) -> list[dict[str, Any]]:
     """What a client saw of the tasks that it ran."""
     variables = environment(URL=url, SCOPEGATE_TOKEN=token)
-    told = await run(program, FOREIGN / client, cwd=HERE, env=variables, within_s=within_s)
+    output = await run(program, FOREIGN / client, cwd=HERE, env=variables, within_s=within_s)
     # How often a state is seen is a matter of time.
-    return [json.loads(line) for line, _ in itertools.groupby(told.splitlines())]
+    return [json.loads(line) for line, _ in itertools.groupby(output.splitlines())]
 
 
 async def recorded(service: Service, action: str) -> list[tuple[str, str]]:

@@ -16,7 +16,7 @@ from mcp.client.streamable_http import streamable_http_client
 from pydantic import BaseModel
 
 Mode = Literal["auto", "legacy"]
-Told = dict[str, Any]
+Tour = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ class Traveller:
         self.heard.append([progress, total, message])
 
 
-async def tour(url: str, mode: Mode, stops: Stops, token: str | None = None) -> Told:
+async def tour(url: str, mode: Mode, stops: Stops, token: str | None = None) -> Tour:
     """Connect, list everything, use what the stops name; what was told and heard."""
     traveller = Traveller()
     headers = {} if token is None else {"Authorization": f"Bearer {token}"}
@@ -80,25 +80,25 @@ async def tour(url: str, mode: Mode, stops: Stops, token: str | None = None) -> 
             list_roots_callback=traveller.roots,
             logging_callback=traveller.read_log,
         ) as client:
-            told = await _lists(client)
+            results = await _lists(client)
             for name, arguments in stops.tools:
-                told[f"tool {name}"] = _plain(
+                results[f"tool {name}"] = _plain(
                     await client.call_tool(name, arguments, progress_callback=traveller.progress)
                 )
             for name, filled in stops.prompts:
-                told[f"prompt {name}"] = _plain(await client.get_prompt(name, filled))
+                results[f"prompt {name}"] = _plain(await client.get_prompt(name, filled))
             for uri in stops.resources:
-                told[f"resource {uri}"] = _plain(await client.read_resource(uri))
+                results[f"resource {uri}"] = _plain(await client.read_resource(uri))
             for reference, argument in stops.completions:
-                told[f"completion {argument}"] = _plain(await client.complete(reference, argument))
+                results[f"completion {argument}"] = _plain(await client.complete(reference, argument))
             async with asyncio.timeout(50):
-                told["log"] = [await traveller.logged.get() for _ in range(stops.logs)]
-    return {**told, "heard": traveller.heard}
+                results["log"] = [await traveller.logged.get() for _ in range(stops.logs)]
+    return {**results, "heard": traveller.heard}
 
 
-async def _lists(client: Client) -> Told:
+async def _lists(client: Client) -> Tour:
     capabilities = client.server_capabilities
-    told: Told = {
+    results: Tour = {
         "version": client.protocol_version,
         "server": _plain(client.server_info),
         "instructions": client.instructions,
@@ -107,11 +107,11 @@ async def _lists(client: Client) -> Told:
         "tools": _plain(await client.list_tools()),
     }  # fmt: skip
     if capabilities.prompts is not None:
-        told["prompts"] = _plain(await client.list_prompts())
+        results["prompts"] = _plain(await client.list_prompts())
     if capabilities.resources is not None:
-        told["resources"] = _plain(await client.list_resources())
-        told["templates"] = _plain(await client.list_resource_templates())
-    return told
+        results["resources"] = _plain(await client.list_resources())
+        results["templates"] = _plain(await client.list_resource_templates())
+    return results
 
 
 _UNLIKE = {"meta", "ttl_ms", "cache_scope"}

@@ -125,19 +125,19 @@ async def test_a_client_that_leads_its_user_is_walked_through_an_approval(office
 async def test_a_client_that_leads_nobody_is_told_and_repeats_its_call(office: Office) -> None:
     for path, mode in WAYS:
         async with office.client(path, mode, leads=False) as client:
-            told = await office.call(client, path, f"{path} {mode}")
-            assert told.is_error
-            words, event = told.content[0].text, told.meta["io.scopegate/event"]
+            result = await office.call(client, path, f"{path} {mode}")
+            assert result.is_error
+            words, event = result.content[0].text, result.meta["io.scopegate/event"]
             assert "What is written stays." in words
             assert event in words
             office.answers.append(("approve", {}))
-            (asked,) = told.meta["io.scopegate/approvals"]
+            (asked,) = result.meta["io.scopegate/approvals"]
             await office.opened(asked["url"])
             explained = await office.service.api.get(f"/api/v1/audit-events/{event}")
             assert explained.json()["decision"] == "require_approval"
             assert not (await office.call(client, path, f"{path} {mode}")).is_error
-            asked_anew = await office.call(client, path, f"{path} {mode}")
-            assert asked_anew.meta["io.scopegate/approvals"][0]["url"] != asked["url"]
+            repeated = await office.call(client, path, f"{path} {mode}")
+            assert repeated.meta["io.scopegate/approvals"][0]["url"] != asked["url"]
 
 
 @pytest.mark.slow
@@ -155,8 +155,8 @@ async def test_a_legacy_session_hears_that_its_approval_is_decided(office: Offic
                 (elicitation,) = asked.json()["error"]["data"]["elicitations"]
                 office.answers.append(("approve", {}))
                 await office.opened(elicitation["url"])
-                told = [line async for line in take(stream.aiter_lines())]
-            (said,) = [json.loads(line[6:]) for line in told if line.startswith("data: ")]
+                lines = [line async for line in take(stream.aiter_lines())]
+            (said,) = [json.loads(line[6:]) for line in lines if line.startswith("data: ")]
             assert said["method"] == "notifications/elicitation/complete"
             assert said["params"] == {"elicitationId": elicitation["elicitationId"]}
 

@@ -212,9 +212,9 @@ async def approve_one(hands: Hands, secret: str) -> None:
     """A call waits for somebody, appears in the inbox, is approved, and runs when it is repeated."""
     await hands.press("Approvals")
     await hands.sees("Nothing waits")
-    told = await call(hands.service, secret, "write_note", name="hello", text="you")
-    assert "needs an approval" in told
-    assert f"{hands.service.url}/console/approvals/apr_" in told
+    answer = await call(hands.service, secret, "write_note", name="hello", text="you")
+    assert "needs an approval" in answer
+    assert f"{hands.service.url}/console/approvals/apr_" in answer
     if not hands.script:
         await hands.press("Approvals")
     await hands.sees("write_note")

@@ -28,7 +28,7 @@ async def notes() -> AsyncIterator[str]:
             yield f"{url}/mcp"
 
 
-async def told(service: Service, bearer: str, command: str, **values: str) -> Any:
+async def run_shown_command(service: Service, bearer: str, command: str, **values: str) -> Any:
     """The JSON that a command of the page answers, with these in place of its examples."""
     for example, value in values.items():
         assert f"<{example}>" in command
@@ -57,20 +57,20 @@ async def test_what_is_not_used_is_found_and_taken_away_and_what_is_used_goes_on
     # What a worker has noted it writes when it ends, at the latest.
     async with whole_service(database_url, bearer) as service:
         report, ask, apply = COMMANDS[:3]
-        unused, used = (await told(service, bearer, report))["items"]
+        unused, used = (await run_shown_command(service, bearer, report))["items"]
         assert (unused["state"], unused["proposal"]["action"]) == ("unused", "end")
         assert (used["state"], used["proposal"]["tools"]["names"]) == ("partly_used", ["read_note"])
         # Lists are no use of resources and prompts.
         assert (used["proposal"]["resources"], used["proposal"]["prompts"]) == (False, False)
         chosen = {"grant": used["grant_id"], "digest": used["proposal"]["digest"]}
-        assert (await told(service, bearer, ask, **chosen))["items"][0]["outcome"] == "narrowed"
+        assert (await run_shown_command(service, bearer, ask, **chosen))["items"][0]["outcome"] == "narrowed"
         async with service.connect("/mcp/notes", issued["secret"]) as transport, Client(transport) as client:
             assert len((await client.list_tools()).tools) == 3
-            done = await told(service, bearer, apply, **chosen)
+            done = await run_shown_command(service, bearer, apply, **chosen)
             assert (done["dry_run"], done["items"][0]["grant"]["revision"]) == (False, 2)
             assert [tool.name for tool in (await client.list_tools()).tools] == ["read_note"]
             assert "world" in str((await client.call_tool("read_note", {"name": "hello"})).content)
             with pytest.raises(MCPError, match="Unknown tool"):
                 await client.call_tool("write_note", {"name": "hello", "text": "mine"})
-        [left] = (await told(service, bearer, report))["items"]
+        [left] = (await run_shown_command(service, bearer, report))["items"]
         assert left["grant_id"] == unused["grant_id"]

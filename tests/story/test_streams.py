@@ -76,8 +76,8 @@ async def test_streams_tell_of_a_changed_grant_and_end_with_the_token(
     ):
         level = request("logging/setLevel", {"level": "warning"})
         assert (await client.post("/mcp", json=level, headers=session)).json()["result"] == {}
-        wish = request("resources/subscribe", {"uri": "mcp+fixture+test://watched-resource"})
-        assert (await client.post("/mcp", json=wish, headers=session)).json()["result"] == {}
+        subscription = request("resources/subscribe", {"uri": "mcp+fixture+test://watched-resource"})
+        assert (await client.post("/mcp", json=subscription, headers=session)).json()["result"] == {}
         body = call("fixture__test_tool_with_logging", {}, 3)
         logged = await client.post("/mcp", json=body, headers=session)
         assert '"result"' in logged.text
@@ -91,9 +91,9 @@ async def test_streams_tell_of_a_changed_grant_and_end_with_the_token(
         )
         assert narrowed.status_code == 200, narrowed.text
         for stream in (old, new):
-            told = {(await stream.next())["method"], (await stream.next())["method"]}
-            assert "notifications/tools/list_changed" in told
-            assert "notifications/prompts/list_changed" in told
+            methods = {(await stream.next())["method"], (await stream.next())["method"]}
+            assert "notifications/tools/list_changed" in methods
+            assert "notifications/prompts/list_changed" in methods
 
         began = await client.post("/mcp", json=initialize())
         ending = {"mcp-session-id": began.headers["mcp-session-id"], "mcp-protocol-version": LEGACY}

@@ -71,9 +71,9 @@ async def test_a_message_leads_to_the_decision_and_tells_nothing_else(
                 decided = endpoint.arrived[1].verified(secret)
                 assert (decided["type"], decided["data"]) == ("approval.approved", asked["data"])
                 assert not (await client.call_tool("write_note", SECRETS)).is_error
-            told = json.dumps([[request.headers, request.body] for request in endpoint.arrived])
+            sent = json.dumps([[request.headers, request.body] for request in endpoint.arrived])
             words = [*SECRETS.values(), "Editors", "As agreed.", "write_note", "sophie", issued["secret"]]
-            assert [word for word in words if word in told] == []
+            assert [word for word in words if word in sent] == []
 
 
 HOW_TO = (Path(__file__).parents[2] / "docs" / "how-to" / "webhooks.md").read_text()

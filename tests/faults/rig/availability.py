@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from tests.faults.rig.case import ANSWER_S, CUT_S, FOREVER, RESUME_S, Case
-from tests.faults.rig.history import Call, Request, Trouble
+from tests.faults.rig.history import Call, Disturbance, Request
 from tests.faults.rig.plan import Violation
 from tests.faults.upstream import ECHO
 
@@ -27,42 +27,44 @@ _USUAL_S, _DEADLINE_S = 0.2, 0.9
 
 def refused_soon(case: Case) -> Iterator[Violation]:
     """While the database cannot serve, calls are refused soon, and none runs."""
-    for trouble in case.troubles:
-        if trouble.calls == "free":
+    for disturbance in case.disturbances:
+        if disturbance.calls == "free":
             continue
         for call in case.calls:
-            if call.port not in trouble.ports or call.tool != ECHO or call.ended is None:
+            if call.port not in disturbance.ports or call.tool != ECHO or call.ended is None:
                 continue
-            if not trouble.began <= call.started <= trouble.ended:
+            if not disturbance.began <= call.started <= disturbance.ended:
                 continue
             if case.died(call.port, call.started, call.ended):
                 continue
             others = case.troubled(call.port, call.started, call.ended, lambda one: one.calls == "free")
             if others:
                 continue
-            yield from _as_it_should(case, trouble, call)
+            yield from _as_it_should(case, disturbance, call)
 
 
-def _as_it_should(case: Case, trouble: Trouble, call: Call) -> Iterator[Violation]:
+def _as_it_should(case: Case, disturbance: Disturbance, call: Call) -> Iterator[Violation]:
     assert call.ended is not None
-    undecided = trouble.blind and _undecided(case, call)
-    over = call.ended - call.started - _within(trouble, call, undecided=undecided)
+    undecided = disturbance.blind and _undecided(case, call)
+    over = call.ended - call.started - _within(disturbance, call, undecided=undecided)
     if over > 0:
-        what = f"{call.id} was answered after {call.ended - call.started:.2f} s: {trouble.kind}"
+        what = f"{call.id} was answered after {call.ended - call.started:.2f} s: {disturbance.kind}"
         yield case.timed("I6", what, over, call.started, call.ended)
     # One that began near the end may have been written after it.
-    strict = trouble.calls == "refused" and call.started < trouble.ended - ANSWER_S
+    strict = disturbance.calls == "refused" and call.started < disturbance.ended - ANSWER_S
     if strict and call.ran:
-        yield Violation("I6", f"{call.id} ran: {trouble.kind}")
+        yield Violation("I6", f"{call.id} ran: {disturbance.kind}")
     if not case.entitled(call) or call.ran or undecided:
         return
     if call.status != 503 or not call.retry_after:
-        yield Violation("I6", f"{call.id} was answered {call.status}: {trouble.kind} {call.said}".rstrip())
+        yield Violation(
+            "I6", f"{call.id} was answered {call.status}: {disturbance.kind} {call.said}".rstrip()
+        )
 
 
-def _within(trouble: Trouble, call: Call, *, undecided: bool) -> float:
+def _within(disturbance: Disturbance, call: Call, *, undecided: bool) -> float:
     """Seconds within which the call has to be answered."""
-    if trouble.calls == "slow":
+    if disturbance.calls == "slow":
         # The database serves: I6 promises nothing of how long a result takes.
         return FOREVER if call.ran else ANSWER_S
     return ANSWER_S + CUT_S if undecided else ANSWER_S
@@ -107,7 +109,7 @@ def _was_locked_out(case: Case, call: Call, ended: float) -> bool:
         return False
     return any(
         (one.frozen or one.blind) and one.began <= ended and one.ended + ANSWER_S >= call.started
-        for one in case.troubles
+        for one in case.disturbances
     )
 
 
@@ -126,13 +128,13 @@ def _unserved(case: Case, call: Call, ended: float) -> Violation:
     took = ended - call.started
     if took >= _DEADLINE_S:
         return case.timed("I6", f"{what} (after {took:.2f} s)", took - _USUAL_S, call.started, ended)
-    over = [one.ended for one in case.troubles if call.port in one.ports and one.ended < call.started]
+    over = [one.ended for one in case.disturbances if call.port in one.ports and one.ended < call.started]
     after = call.started - max(over, default=-FOREVER) - RESUME_S
     if after <= RESUME_S:
         return case.timed("I6", f"{what} {RESUME_S + after:.2f} s before", after, max(over), ended)
     return Violation("I6", what)
 
 
-def is_upstreams(trouble: Trouble) -> bool:
+def is_upstreams(disturbance: Disturbance) -> bool:
     """Whether it was on the way to the upstream."""
-    return trouble.kind.startswith("upstream")
+    return disturbance.kind.startswith("upstream")

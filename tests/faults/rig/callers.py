@@ -16,7 +16,7 @@ from tests.faults.upstream import ECHO, SLOW
 from tests.faults.wire import BROKEN, Answer, Connection, tool_result
 
 _RECONNECT_S = 0.05
-_PATIENCE_S = 15.0
+_TIMEOUT_S = 15.0
 """How long a caller waits for an answer, until it leaves."""
 _LOOK_EVERY_S = 0.02
 _BEAT_S = 0.5
@@ -47,7 +47,7 @@ class Callers:
         connection: Connection | None = None
         call = self._begun(port, token, tool, server, id, after)
         with contextlib.suppress(*BROKEN, TimeoutError):
-            async with asyncio.timeout(_PATIENCE_S):
+            async with asyncio.timeout(_TIMEOUT_S):
                 connection = await Connection.open(port)
                 await self._exchange(connection, token, call)
         self._over(call, connection)
@@ -130,7 +130,7 @@ class Callers:
             token, tool, server = self._choice()
             call = self._begun(port, token, tool, server, "", None)
             try:
-                async with asyncio.timeout(_PATIENCE_S):
+                async with asyncio.timeout(_TIMEOUT_S):
                     keeps = await self._exchange(connection, token, call, slug=server)
             except (*BROKEN, TimeoutError) as error:
                 call.left = isinstance(error, TimeoutError)

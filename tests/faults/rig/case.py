@@ -12,12 +12,12 @@ from tests.faults.rig.history import (
     Beat,
     Call,
     Closed,
+    Disturbance,
     Given,
     History,
     Life,
     Received,
     Taken,
-    Trouble,
 )
 from tests.faults.rig.plan import Violation
 
@@ -49,7 +49,7 @@ class Case:
         self.received = history.of(Received)
         self.taken = history.of(Taken)
         self.backs = {back.id: back for back in history.of(Back)}
-        self.troubles = history.of(Trouble)
+        self.disturbances = history.of(Disturbance)
         self.closed = {closed.call: closed.at for closed in history.of(Closed)}
         self._beats = history.of(Beat)
         self._beat_starts = [beat.began for beat in self._beats]
@@ -111,13 +111,16 @@ class Case:
         return True
 
     def troubled(
-        self, port: int, since: float, until: float, which: Callable[[Trouble], bool] = lambda _: True
-    ) -> list[Trouble]:
+        self, port: int, since: float, until: float, which: Callable[[Disturbance], bool] = lambda _: True
+    ) -> list[Disturbance]:
         """The faults that concerned this gateway within that time."""
         return [
-            trouble
-            for trouble in self.troubles
-            if port in trouble.ports and trouble.began <= until and trouble.ended >= since and which(trouble)
+            disturbance
+            for disturbance in self.disturbances
+            if port in disturbance.ports
+            and disturbance.began <= until
+            and disturbance.ended >= since
+            and which(disturbance)
         ]
 
     def died(self, port: int, since: float, until: float) -> bool:

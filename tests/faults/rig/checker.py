@@ -146,12 +146,12 @@ def _limit(case: Case, call: Call, taken: Taken) -> tuple[float, bool]:
     """By when it has to have ended, and whether a fault gives it longer than otherwise."""
     limit = taken.answered + CUT_S
     disturbed = False
-    for trouble in case.troubled(call.port, taken.asked - RESUME_S, limit):
+    for disturbance in case.troubled(call.port, taken.asked - RESUME_S, limit):
         disturbed = True
-        if trouble.frozen:
-            limit = max(limit, trouble.ended + CUT_S + LOOK_S)
-        if trouble.blind:
-            limit = max(limit, min(trouble.ended + RESUME_S, trouble.began + BLIND_S + LOOK_S))
+        if disturbance.frozen:
+            limit = max(limit, disturbance.ended + CUT_S + LOOK_S)
+        if disturbance.blind:
+            limit = max(limit, min(disturbance.ended + RESUME_S, disturbance.began + BLIND_S + LOOK_S))
     return limit, disturbed or case.died(call.port, call.started, limit)
 
 
@@ -159,23 +159,27 @@ def _upstream_limit(case: Case, call: Call, limit: float) -> float:
     """The same for the upstream's leg, which hears of nothing while its way is disturbed."""
     ways = case.troubled(call.port, call.started, limit, lambda one: is_upstreams(one) and one.concerns(call))
     # The recorder is a process of its own, which gets its turn a moment later.
-    return max([limit, *(trouble.ended + CUT_S for trouble in ways)])
+    return max([limit, *(disturbance.ended + CUT_S for disturbance in ways)])
 
 
 def _blind(case: Case) -> Iterator[Violation]:
     """I4: a worker that cannot see the database ends what it has in flight."""
-    for trouble in case.troubles:
-        by = trouble.began + BLIND_S + LOOK_S
-        if not trouble.blind or trouble.frozen or trouble.ended < by:
+    for disturbance in case.disturbances:
+        by = disturbance.began + BLIND_S + LOOK_S
+        if not disturbance.blind or disturbance.frozen or disturbance.ended < by:
             continue
         for call in case.calls:
-            if call.port not in trouble.ports or call.tool not in ENDLESS or call.started >= trouble.began:
+            if (
+                call.port not in disturbance.ports
+                or call.tool not in ENDLESS
+                or call.started >= disturbance.began
+            ):
                 continue
-            what = f"{call.tool} {call.id} outlived {trouble.kind}"
+            what = f"{call.tool} {call.id} outlived {disturbance.kind}"
             if call.ended is None:
                 yield Violation("I4", what)
             elif call.ended > by:
-                yield case.timed("I4", what, call.ended - by, trouble.began, call.ended)
+                yield case.timed("I4", what, call.ended - by, disturbance.began, call.ended)
 
 
 def _no_500(case: Case) -> Iterator[Violation]:

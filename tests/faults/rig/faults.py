@@ -10,7 +10,7 @@ import asyncpg
 from tests.faults.database_proxy import Fault
 from tests.faults.harness import fetch
 from tests.faults.rig.lives import at_failpoint, failpoint_kills, gateway_kills
-from tests.faults.rig.neighbours import NEIGHBOURS, beside
+from tests.faults.rig.neighbours import NEIGHBOURS, neighbour_fault
 from tests.faults.rig.processes import RigGateway
 from tests.faults.rig.proxies import THROTTLED_S, DatabaseWay, UpstreamWay
 from tests.faults.rig.revoking import revoke
@@ -43,7 +43,7 @@ async def gateway_stops(here: Site, times: int) -> None:
 
 @asynccontextmanager
 async def _frozen(here: Site, gateway: RigGateway) -> AsyncIterator[None]:
-    with here.trouble("gateway-stop", frozen=True, blind=True, gateways=[gateway]), gateway.away():
+    with here.disturbance("gateway-stop", frozen=True, blind=True, gateways=[gateway]), gateway.away():
         await gateway.freeze_admitted()
         try:
             yield
@@ -63,7 +63,7 @@ async def gateways_cut_off(here: Site, times: int) -> None:
 async def _cut_off(here: Site, gateway: RigGateway) -> AsyncIterator[None]:
     way = here.ways[gateway.port]
     await way.begin(Fault.BLACKHOLE)
-    with here.trouble("gateway-cut-off", calls="refused", blind=True, gateways=[gateway]), gateway.away():
+    with here.disturbance("gateway-cut-off", calls="refused", blind=True, gateways=[gateway]), gateway.away():
         yield
         await way.end()
 
@@ -72,7 +72,7 @@ async def database_kills(here: Site, times: int) -> None:
     """SIGKILL of PostgreSQL, all of its processes, and a start at once."""
     for _ in range(times):
         await asyncio.sleep(here.random.uniform(0.2, _BETWEEN_S))
-        with here.trouble("database-kill", calls="mixed", blind=True):
+        with here.disturbance("database-kill", calls="mixed", blind=True):
             await asyncio.to_thread(here.cluster.kill)
             await asyncio.to_thread(here.cluster.bring_up)
         await here.resumed()
@@ -81,7 +81,7 @@ async def database_kills(here: Site, times: int) -> None:
 async def database_restarts(here: Site, times: int) -> None:
     """An orderly restart, which ends every session."""
     for _ in range(times):
-        with here.trouble("database-restart", calls="mixed", blind=True):
+        with here.disturbance("database-restart", calls="mixed", blind=True):
             await asyncio.to_thread(here.cluster.restart)
         await here.resumed()
         await asyncio.sleep(_BETWEEN_S)
@@ -91,7 +91,7 @@ async def database_stops(here: Site, times: int) -> None:
     """SIGSTOP of PostgreSQL: connections stay, and nobody answers."""
     for _ in range(times):
         await asyncio.to_thread(here.cluster.freeze)
-        with here.trouble("database-stop", calls="refused", blind=True):
+        with here.disturbance("database-stop", calls="refused", blind=True):
             await asyncio.sleep(_DATABASE_AWAY_S)
             await asyncio.to_thread(here.cluster.thaw)
         await here.resumed()
@@ -104,7 +104,7 @@ def database_way(fault: Fault) -> Strike:
         for _ in range(times):
             for way in here.ways.values():
                 await way.begin(fault)
-            with here.trouble(f"database-{fault}", calls="refused", blind=True):
+            with here.disturbance(f"database-{fault}", calls="refused", blind=True):
                 await asyncio.sleep(_DATABASE_AWAY_S)
                 for way in here.ways.values():
                     await way.end()
@@ -116,7 +116,7 @@ def database_way(fault: Fault) -> Strike:
 async def database_throttled(here: Site, times: int) -> None:
     """Every piece of the ways to the database takes its time."""
     for _ in range(times):
-        with here.trouble("database-throttle", calls="slow"), _delayed([*here.ways.values()]):
+        with here.disturbance("database-throttle", calls="slow"), _delayed([*here.ways.values()]):
             await asyncio.sleep(_DATABASE_AWAY_S)
         await here.resumed()
 
@@ -126,7 +126,7 @@ async def database_swallows(here: Site, times: int) -> None:
     ways = here.ways.values()
     for _ in range(times):
         before = sum(way.swallowed for way in ways)
-        with here.trouble("database-swallow", calls="mixed", blind=True):
+        with here.disturbance("database-swallow", calls="mixed", blind=True):
             for way in ways:
                 way.swallowing = True
             revoking = asyncio.create_task(revoke(here))
@@ -154,9 +154,9 @@ async def database_read_only(here: Site, times: int) -> None:
     for _ in range(times):
         await _say(here, "ALTER SYSTEM SET default_transaction_read_only = on")
         # Sessions hear of it one by one, between two statements.
-        with here.trouble("database-read-only", calls="mixed", blind=True):
+        with here.disturbance("database-read-only", calls="mixed", blind=True):
             await asyncio.sleep(_BETWEEN_S)
-        with here.trouble("database-read-only", calls="refused", blind=True):
+        with here.disturbance("database-read-only", calls="refused", blind=True):
             await asyncio.sleep(_DATABASE_AWAY_S)
         await _say(here, "ALTER SYSTEM RESET default_transaction_read_only")
         await here.resumed()
@@ -184,7 +184,7 @@ def disk_full(*, wal: bool) -> Strike:
             if wal:
                 # What nobody has fetched yet is kept, so that new segments need room of their own.
                 await _say(here, f"SELECT pg_create_physical_replication_slot('{_SLOT}', true)")
-            with here.trouble(kind, calls="mixed", blind=True):
+            with here.disturbance(kind, calls="mixed", blind=True):
                 with here.cluster.full(wal=wal):
                     await _for_a_while(here, wal=wal)
                 # Without room for its log it stops for good; whoever makes room starts it again.
@@ -210,7 +210,7 @@ def upstream_way(fault: Fault) -> Strike:
 
     async def strike(here: Site, times: int) -> None:
         for _ in range(times):
-            with here.trouble(f"upstream-{fault}"):
+            with here.disturbance(f"upstream-{fault}"):
                 await here.upstream_way.begin(fault)
                 await asyncio.sleep(_DATABASE_AWAY_S)
                 await here.upstream_way.end()
@@ -222,7 +222,7 @@ def upstream_way(fault: Fault) -> Strike:
 async def upstream_throttled(here: Site, times: int) -> None:
     """Every piece of the way to the upstream takes its time."""
     for _ in range(times):
-        with here.trouble("upstream-throttle"), _delayed([here.upstream_way]):
+        with here.disturbance("upstream-throttle"), _delayed([here.upstream_way]):
             await asyncio.sleep(_DATABASE_AWAY_S)
         await here.resumed()
 
@@ -258,7 +258,7 @@ KINDS: dict[str, Strike] = {
     "wal-disk-full": disk_full(wal=True),
     **{f"upstream-{fault}": upstream_way(fault) for fault in Fault},
     "upstream-throttle": upstream_throttled,
-    **{f"neighbour-{how}": beside(how) for how in NEIGHBOURS},
+    **{f"neighbour-{how}": neighbour_fault(how) for how in NEIGHBOURS},
 }
 """By name. The first three are no faults of anybody's, or the ones that most is asked of."""
 

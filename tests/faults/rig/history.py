@@ -79,7 +79,7 @@ class Back:
 
 
 @dataclass(slots=True)
-class Trouble:
+class Disturbance:
     """A fault, from when it was complete until it was over.
 
     ``calls`` says what I6 asks of calls meanwhile: ``refused`` (503 with Retry-After), ``mixed`` (the same or the
@@ -205,7 +205,7 @@ Record = (
     | Given
     | Taken
     | Back
-    | Trouble
+    | Disturbance
     | Life
     | Request
     | Spent
@@ -222,7 +222,7 @@ _KINDS: dict[str, type[Record]] = {
         Given,
         Taken,
         Back,
-        Trouble,
+        Disturbance,
         Life,
         Request,
         Spent,

@@ -12,7 +12,7 @@ from tests.faults.rig.recorder import FLOODS
 from tests.faults.rig.site import Site
 from tests.faults.upstream import ECHO
 
-_BEFORE_S = _MEANWHILE_S = 8.0
+_BEFORE_S = _DURING_S = 8.0
 _SAMPLE_S = 0.5
 _CALLERS = 12
 _UNREAD, _READ = 2, 1
@@ -20,7 +20,7 @@ _SLOW_S = 0.5
 _BETWEEN_S = 0.05
 
 
-def beside(how: str) -> Callable[[Site, int], Awaitable[None]]:
+def neighbour_fault(how: str) -> Callable[[Site, int], Awaitable[None]]:
     """What is wrong with the neighbour's server: ``slow``, ``silent`` or ``flood``."""
 
     async def strike(here: Site, times: int) -> None:
@@ -28,10 +28,10 @@ def beside(how: str) -> Callable[[Site, int], Awaitable[None]]:
             before = time.monotonic()
             async with sampled(here, _SAMPLE_S):
                 await asyncio.sleep(_BEFORE_S)
-                with here.trouble(f"upstream-neighbour-{how}", servers=[here.neighbour.slug]):
+                with here.disturbance(f"upstream-neighbour-{how}", servers=[here.neighbour.slug]):
                     began = time.monotonic()
                     async with _DIFFICULT[how](here):
-                        await asyncio.sleep(_MEANWHILE_S)
+                        await asyncio.sleep(_DURING_S)
                         ended = time.monotonic()
             here.writer.write(Period(f"neighbour-{how}", before, began, ended, [here.neighbour.slug]))
             await here.resumed()

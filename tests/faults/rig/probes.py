@@ -32,7 +32,7 @@ from tests.faults.wire import Connection
 Entered = TypeVar("Entered")
 Probe = Callable[[str], Awaitable[frozenset[str]]]
 BUILD = ("-m", "tests.faults.rig.serve", "serve")
-_PATIENCE_S = 30.0
+_TIMEOUT_S = 30.0
 _KEPT = frozenset[str]()
 _ROW = """
 INSERT INTO audit_events (id, time, epoch, action, actor_type)
@@ -124,14 +124,14 @@ async def sealed_late(mutant: str) -> frozenset[str]:
         await late.execute(_ROW)
         for _ in range(3):
             await fetch(pair.database_url, _ROW)
-        sealed, until = await _sealed(pair.database_url), time.monotonic() + _PATIENCE_S / 2
+        sealed, until = await _sealed(pair.database_url), time.monotonic() + _TIMEOUT_S / 2
         while time.monotonic() < until and await _sealed(pair.database_url) <= sealed:  # noqa: ASYNC110
             await asyncio.sleep(0.5)
         await transaction.commit()
         await late.close()
         for _ in range(3):
             await fetch(pair.database_url, _ROW)
-        while await events_left(pair.database_url) and time.monotonic() < until + _PATIENCE_S / 2:  # noqa: ASYNC110
+        while await events_left(pair.database_url) and time.monotonic() < until + _TIMEOUT_S / 2:  # noqa: ASYNC110
             await asyncio.sleep(0.5)
         verified = await asyncio.to_thread(verify, pair.database_url)
         return _KEPT if verified.returncode == 0 else frozenset({"I8"})

@@ -47,7 +47,7 @@ class _Link:
     ) -> None:
         self._way = way
         self._writers = writers
-        self._asked, self._told = Frames(typed=False), Frames(typed=True)
+        self._asked, self._answered = Frames(typed=False), Frames(typed=True)
         self._in_transaction = self._executes = self._lost = False
         self.backend: int | None = None
         """The process id of the server's end, once it has said so."""
@@ -69,7 +69,7 @@ class _Link:
     async def tells(self, data: bytes) -> bool:
         """What the server answers to a commit does not, and half of these connections break off then."""
         lost = self._lost
-        for type, payload in self._told.feed(data):
+        for type, payload in self._answered.feed(data):
             if type == b"K":
                 [self.backend] = _PROCESS.unpack_from(payload)
                 self._way.backends.add(self.backend)

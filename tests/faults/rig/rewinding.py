@@ -19,22 +19,22 @@ _OLDER, _NEWER = "older", "newer"
 async def database_rewinds(here: Site, times: int) -> None:
     """The data directory of before some revocations is put in place of the newest for a while."""
     for _ in range(times):
-        with here.trouble("database-restart", calls="mixed", blind=True):
+        with here.disturbance("database-restart", calls="mixed", blind=True):
             await asyncio.to_thread(_copy, here)
         await here.resumed()
         await revoke(here, next(path for path in PATHS if path.for_good))
-        async with _nobody_at_the_office(here):
-            with here.trouble("database-rewind", calls="mixed", blind=True):
+        async with _pause_office(here):
+            with here.disturbance("database-rewind", calls="mixed", blind=True):
                 await asyncio.to_thread(_swap, here)
-            with here.trouble("database-rewind", calls="refused", blind=True):
+            with here.disturbance("database-rewind", calls="refused", blind=True):
                 await asyncio.sleep(_OLDER_S)
-            with here.trouble("database-rewind", calls="mixed", blind=True):
+            with here.disturbance("database-rewind", calls="mixed", blind=True):
                 await asyncio.to_thread(_swap_back, here)
         await here.resumed()
 
 
 @asynccontextmanager
-async def _nobody_at_the_office(here: Site) -> AsyncIterator[None]:
+async def _pause_office(here: Site) -> AsyncIterator[None]:
     """What is changed in the older state would be lost with it, and could not be told from a fault."""
     with ExitStack() as stack:
         for gateway in here.office.serving():

@@ -98,7 +98,7 @@ async def _again(here: Site, load: Load) -> None:
         ran = any(call.ran for call in await load.asking.attempt(id))
         here.writer.write(Spent("approval", id, ran, "its call ran"))
     await load.picking_up.again()
-    for cell, event in list(here.world.signals.told):
+    for cell, event in list(here.world.signals.sent):
         await here.world.signals.push(event)
         token = cell.full
         assert token is not None

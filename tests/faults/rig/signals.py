@@ -71,7 +71,7 @@ class Signals:
     secret: str
     transmitter: Transmitter
     issuer: str
-    told: list[tuple[Cell, str]]
+    sent: list[tuple[Cell, str]]
     """Event tokens that had an effect, with whose they were."""
 
     @classmethod
@@ -100,7 +100,7 @@ class Signals:
         """A signed event of the person of a cell."""
         subject = {"format": "iss_sub", "iss": self.issuer, "sub": cell.person}
         event = self.transmitter.event(type, subject)
-        self.told.append((cell, event))
+        self.sent.append((cell, event))
         return event
 
     async def push(self, event: str) -> Answered:

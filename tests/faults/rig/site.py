@@ -15,7 +15,7 @@ from tests.faults.harness import owners_account
 from tests.faults.rig.callers import Callers
 from tests.faults.rig.cluster import Cluster
 from tests.faults.rig.fleet import Cell, Fleet
-from tests.faults.rig.history import BY_ITSELF, THE_END, Life, Trouble, Writer
+from tests.faults.rig.history import BY_ITSELF, THE_END, Disturbance, Life, Writer
 from tests.faults.rig.nursery import Nursery
 from tests.faults.rig.office import Office
 from tests.faults.rig.paths import World
@@ -89,7 +89,7 @@ class Site:
             self.writer.write(Life(gateway.port, gateway.up_at, time.monotonic(), THE_END))
 
     @contextmanager
-    def trouble(
+    def disturbance(
         self, kind: str, *, calls: str = "free", blind: bool = False, frozen: bool = False,
         gateways: list[RigGateway] | None = None, servers: list[str] | None = None,
     ) -> Iterator[None]:  # fmt: skip
@@ -100,7 +100,7 @@ class Site:
             yield
         finally:
             ended = time.monotonic()
-            self.writer.write(Trouble(kind, began, ended, ports, calls, blind, frozen, servers))
+            self.writer.write(Disturbance(kind, began, ended, ports, calls, blind, frozen, servers))
             self.struck[kind] += 1
 
     async def resumed(self, since: float | None = None) -> None:

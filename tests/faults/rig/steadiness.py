@@ -26,12 +26,12 @@ class Others:
     """What calls of other servers took before and while one was difficult, in seconds."""
 
     before: list[float]
-    meanwhile: list[float]
+    during: list[float]
 
     @property
     def can_be_judged(self) -> bool:
         """Whether there were enough of both."""
-        return min(len(self.before), len(self.meanwhile)) >= _LEAST_CALLS
+        return min(len(self.before), len(self.during)) >= _LEAST_CALLS
 
 
 def others_of(case: Case, period: Period) -> Others:
@@ -65,11 +65,11 @@ def _slower(case: Case, period: Period) -> Iterator[Violation]:
     others = others_of(case, period)
     if not others.can_be_judged:
         return
-    before, meanwhile = p99(others.before), p99(others.meanwhile)
-    over = meanwhile - max(_SLOWER * before, before + _NOISE_S)
+    before, during = p99(others.before), p99(others.during)
+    over = during - max(_SLOWER * before, before + _NOISE_S)
     if over <= 0:
         return
-    what = f"p99 of others was {1000 * meanwhile:.0f} ms, and {1000 * before:.0f} ms before: {period.kind}"
+    what = f"p99 of others was {1000 * during:.0f} ms, and {1000 * before:.0f} ms before: {period.kind}"
     worst, _ = case.lateness(period.began, period.ended)
     if worst > LATE_S and over <= _EXPLAINS * worst:
         yield Violation("isolation", f"{what} (the driver was late by {worst:.2f} s)", judged=False)
@@ -135,21 +135,21 @@ def _median(samples: Sequence[Sample], of: Callable[[Sample], float | None]) -> 
 def table_of(history: History) -> Iterator[str]:
     """Lines for people to read: others beside each difficult server, and what gateways held in time."""
     periods = history.of(Period)
-    beside = [period for period in periods if period.kind != SOAK]
-    if beside:
+    difficult = [period for period in periods if period.kind != SOAK]
+    if difficult:
         case = Case(history)
         yield f"{'others beside, p99 in ms':32}{'before':>8}{'then':>8}{'of':>8}{'memory before, then (MB)':>32}"
-        yield from (_beside(case, period) for period in beside)
+        yield from (_row(case, period) for period in difficult)
     for period in periods:
         if period.kind == SOAK:
             yield from _in_time(history, period)
 
 
-def _beside(case: Case, period: Period) -> str:
+def _row(case: Case, period: Period) -> str:
     others = others_of(case, period)
     times = "".join(
         f"{1000 * p99(values):>8,.0f}" if len(values) > 1 else f"{'-':>8}"
-        for values in (others.before, others.meanwhile)
+        for values in (others.before, others.during)
     )
     held = [
         (_median(first, _memory), _median(last, _memory))
@@ -157,7 +157,7 @@ def _beside(case: Case, period: Period) -> str:
     ]
     memory = ", ".join(f"{then:.0f} {now:.0f}" for then, now in held if then is not None and now is not None)
     few = "" if others.can_be_judged else "  too few to judge"
-    return f"  {period.kind:30}{times}{len(others.meanwhile):>8,}{memory:>32}{few}"
+    return f"  {period.kind:30}{times}{len(others.during):>8,}{memory:>32}{few}"
 
 
 def _in_time(history: History, period: Period) -> Iterator[str]:

@@ -10,8 +10,8 @@ from tests.faults.wire import Way
 
 def test_no_caller_takes_a_new_server_of_its_own_for_one_of_others() -> None:
     cells = [Cell(slug=f"{n}", full=Token(f"{n}", Way(f"{n}", "secret"), 0.0)) for n in range(3)]
-    nobody = cast("Any", None)
-    callers = Callers(Fleet(nobody, nobody, "", cells), nobody, Random(1))
+    unused = cast("Any", None)
+    callers = Callers(Fleet(unused, unused, "", cells), unused, Random(1))
     for cell in cells:
         # The server is a new one, the token still that of before.
         cell.slug = f"new {cell.slug}"

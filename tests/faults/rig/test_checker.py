@@ -17,6 +17,7 @@ from tests.faults.rig.history import (
     Beat,
     Call,
     Closed,
+    Disturbance,
     Given,
     History,
     Life,
@@ -25,7 +26,6 @@ from tests.faults.rig.history import (
     Request,
     Spent,
     Taken,
-    Trouble,
     line_of,
     read,
 )
@@ -42,15 +42,15 @@ TAKEN = Taken("r", "token", PORT, 20.0, 20.1, ["t"], "s")
 FLOW = Call("f", PORT, "t", "s", STREAM, 12.0, 20.15, 200, ran=True, opened=12.1)
 FLOWS: list[Record] = [FLOW, Received("f", 12.1, 1012.1, "ok"), Closed("f", 20.2)]
 FLOW_AUDITED = Audited("f", "evt_2", "allow", 1012.05, finished=True)
-AWAY = Trouble("database-stop", 30.0, 40.0, [PORT], "refused", blind=True)
+AWAY = Disturbance("database-stop", 30.0, 40.0, [PORT], "refused", blind=True)
 REFUSED = Call("x", PORT, "t", "s", ECHO, 32.0, 33.5, 503, retry_after=True)
-SLOWED = Trouble("database-throttle", 30.0, 40.0, [PORT], "slow")
-FULL = Trouble("wal-disk-full", 30.0, 40.0, [PORT], "mixed", blind=True)
+SLOWED = Disturbance("database-throttle", 30.0, 40.0, [PORT], "slow")
+FULL = Disturbance("wal-disk-full", 30.0, 40.0, [PORT], "mixed", blind=True)
 CUT = Call("k", PORT, "t", "s", ECHO, 32.0, 34.1, 200, said=f"{CUT_SAYS} while it ran.")
 CUT_AUDITED = Audited("k", "evt_4", "allow", 1033.4, finished=True)
 UNRECORDED = replace(REFUSED, started=60.0, ended=61.1, said=f"{UNRECORDED_SAYS} at the moment.")
 COUNTED = replace(GIVEN, counted=True)
-OTHER_STOPPED = Trouble("gateway-stop", 59.0, 62.0, [2], blind=True, frozen=True)
+OTHER_STOPPED = Disturbance("gateway-stop", 59.0, 62.0, [2], blind=True, frozen=True)
 MOVING = replace(REFUSED, started=60.0, ended=60.3, said=f"{MOVING_SAYS} to decide.")
 CHANGES = [Request("POST", "/x", 2, 60.0 + number / 20, 60.04 + number / 20, 201) for number in range(4)]
 RESTING = replace(REFUSED, started=60.0, ended=60.1, said=f"{RESTING_SAYS}. Try again later.")
@@ -76,7 +76,7 @@ GOOD: dict[str, History] = {
     ),
     "a call that a held upstream receives long after a revocation": history(
         Call("y", PORT, "t", "s", ECHO, 19.9, 23.4, 200, ran=True), Received("y", 23.3, 1023.3, "ok"), TAKEN,
-        Trouble("upstream-hold", 19.5, 23.2, [PORT]),
+        Disturbance("upstream-hold", 19.5, 23.2, [PORT]),
         audit=(AUDITED, Audited("y", "evt_3", "allow", 1019.95, finished=True)),
     ),
     "a call that began while it was taken and ran when it was back": history(
@@ -86,7 +86,7 @@ GOOD: dict[str, History] = {
     "a refusal while the database is away": history(AWAY, REFUSED),
     "a stream of a worker that cannot see": history(
         replace(FLOW, ended=41.0), FLOWS[1], Closed("f", 41.0),
-        Trouble("gateway-cut-off", 30.0, 44.0, [PORT], "refused", blind=True),
+        Disturbance("gateway-cut-off", 30.0, 44.0, [PORT], "refused", blind=True),
     ),
     "a result that a slow database takes its time for": history(
         SLOWED, Call("y", PORT, "t", "s", ECHO, 32.0, 36.0, 200, ran=True), Received("y", 35.9, 1035.9, "ok"),
@@ -98,9 +98,9 @@ GOOD: dict[str, History] = {
     ),
     "a wait for a lock of a gateway that stands still": history(COUNTED, OTHER_STOPPED, UNRECORDED),
     "a call that is overtaken by four changes": history(MOVING, *CHANGES),
-    "an upstream that is left alone for long": history(Trouble("upstream-refuse", 36.0, 40.0, [PORT]), RESTING),
+    "an upstream that is left alone for long": history(Disturbance("upstream-refuse", 36.0, 40.0, [PORT]), RESTING),
     "a refusal by a server that a fault concerns": history(
-        Trouble("upstream-hold", 59.0, 63.0, [PORT], servers=["s"]), replace(RESTING, status=502)
+        Disturbance("upstream-hold", 59.0, 63.0, [PORT], servers=["s"]), replace(RESTING, status=502)
     ),
     "a lost call": history(Life(2, 0.0, 50.0, "gateway-kill"), Call("z", 2, "t", "s", ECHO, 49.0, 49.5)),
 }  # fmt: skip
@@ -122,7 +122,7 @@ BAD: dict[str, tuple[str, History]] = {
         "I3",
         history(
             Call("y", PORT, "t", "s", ECHO, 19.9, 23.4, 200, ran=True), Received("y", 23.3, 1023.3, "ok"), TAKEN,
-            Trouble("gateway-stop", 20.0, 23.2, [PORT], blind=True, frozen=True),
+            Disturbance("gateway-stop", 20.0, 23.2, [PORT], blind=True, frozen=True),
             audit=(AUDITED, Audited("y", "evt_3", "allow", 1019.95, finished=True)),
         ),
     ),
@@ -133,7 +133,7 @@ BAD: dict[str, tuple[str, History]] = {
         "I4",
         history(
             replace(FLOW, ended=43.0), FLOWS[1], Closed("f", 43.0),
-            Trouble("gateway-cut-off", 30.0, 44.0, [PORT], "refused", blind=True),
+            Disturbance("gateway-cut-off", 30.0, 44.0, [PORT], "refused", blind=True),
         ),
     ),
     "out of scope": (
@@ -170,10 +170,10 @@ BAD: dict[str, tuple[str, History]] = {
     ),
     "a call that is overtaken by fewer changes": ("I6", history(MOVING, *CHANGES[:3])),
     "an upstream that is left alone for ever": (
-        "I6", history(Trouble("upstream-refuse", 20.0, 24.0, [PORT]), RESTING),
+        "I6", history(Disturbance("upstream-refuse", 20.0, 24.0, [PORT]), RESTING),
     ),
     "a refusal by a server that no fault concerns": (
-        "I6", history(Trouble("upstream-hold", 59.0, 63.0, [PORT], servers=["q"]), replace(RESTING, status=502)),
+        "I6", history(Disturbance("upstream-hold", 59.0, 63.0, [PORT], servers=["q"]), replace(RESTING, status=502)),
     ),
     "a quick refusal by whom the driver was too late for": (
         "I6", history(LATE, replace(UNRECORDED, ended=60.5)),
@@ -212,7 +212,7 @@ UNJUDGED: dict[str, History] = {
     ),
     "a stream that a worker without sight ended late": history(
         replace(FLOW, ended=42.0), FLOWS[1], Closed("f", 42.0), replace(LATE, began=39.0, ended=41.0),
-        Trouble("gateway-cut-off", 30.0, 44.0, [PORT], "refused", blind=True),
+        Disturbance("gateway-cut-off", 30.0, 44.0, [PORT], "refused", blind=True),
     ),
 }  # fmt: skip
 

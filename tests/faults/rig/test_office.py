@@ -11,7 +11,7 @@ import pytest
 from tests.api import Account
 from tests.faults.rig import office
 
-NOBODY = UUID(int=1)
+UNKNOWN_ID = UUID(int=1)
 
 
 async def test_it_signs_in_again_before_its_bearer_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -26,7 +26,7 @@ async def test_it_signs_in_again_before_its_bearer_is_over(monkeypatch: pytest.M
 
     gateway: Any = SimpleNamespace(url="http://127.0.0.1:1", port=1, serves=True)
     writer: Any = SimpleNamespace(write=lambda _: None)
-    account = Account(NOBODY, NOBODY, NOBODY, "sgc_secret", "sgb_first")
+    account = Account(UNKNOWN_ID, UNKNOWN_ID, UNKNOWN_ID, "sgc_secret", "sgb_first")
     it = office.Office([gateway], writer, Random(1), account)
     # Gateways take an hour until a bearer of theirs is over: what is asked is looked at instead.
     it._client = httpx2.AsyncClient(transport=httpx2.MockTransport(answer))

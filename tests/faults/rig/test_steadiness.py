@@ -27,17 +27,17 @@ from tests.faults.rig.run import run
 from tests.faults.upstream import ECHO
 
 PORT = 1
-BESIDE = Period("neighbour-slow", 100.0, 200.0, 300.0, ["q"])
+PERIOD = Period("neighbour-slow", 100.0, 200.0, 300.0, ["q"])
 SOAKED = Period("soak", 0.0, 100.0, 200.0)
 
 
-def beside(
-    before_s: float, meanwhile_s: float, *, count: int = 300, server: str = "s", more: tuple[Record, ...] = ()
+def next_to(
+    before_s: float, during_s: float, *, count: int = 300, server: str = "s", more: tuple[Record, ...] = ()
 ) -> History:
     """So many calls of a server before another one is difficult and as many meanwhile, which take so long each."""
-    records: list[Record] = [Life(PORT, 0.0, 1000.0, THE_END), Given("t", server, [ECHO], 1.0), BESIDE, *more]
+    records: list[Record] = [Life(PORT, 0.0, 1000.0, THE_END), Given("t", server, [ECHO], 1.0), PERIOD, *more]
     audit = []
-    for began, took in ((100.0, before_s), (200.0, meanwhile_s)):
+    for began, took in ((100.0, before_s), (200.0, during_s)):
         for number in range(count):
             id, at = f"{began}-{number}", began + number * 90 / count
             records.append(Call(id, PORT, "t", server, ECHO, at, at + took, 200, ran=True))
@@ -69,13 +69,13 @@ def violations(found: History) -> list[tuple[str, bool]]:
 @pytest.mark.parametrize(
     ("found"),
     [
-        beside(0.02, 0.03),
-        beside(0.02, 0.1),
-        beside(0.2, 0.39),
-        beside(0.02, 5.0, count=150),
-        beside(0.02, 5.0, server="q"),
+        next_to(0.02, 0.03),
+        next_to(0.02, 0.1),
+        next_to(0.2, 0.39),
+        next_to(0.02, 5.0, count=150),
+        next_to(0.02, 5.0, server="q"),
         held(SOAKED, growing(mb=20, files=10, tasks=10)),
-        held(BESIDE, growing(mb=20, files=1000, tasks=1000)),
+        held(PERIOD, growing(mb=20, files=1000, tasks=1000)),
         held(SOAKED, lambda at: Sample(PORT, at, 100 if at < 100 else 400, 40, 30)),
         held(SOAKED, lambda at: Sample(PORT, at, 900 if at == 190 else 200, 40, None)),
     ],
@@ -91,9 +91,9 @@ def test_nothing_is_held_against_what_stays_as_it_was(found: History) -> None:
 @pytest.mark.parametrize(
     ("invariant", "found"),
     [
-        ("isolation", beside(0.02, 0.2)),
-        ("isolation", beside(0.2, 0.45)),
-        ("isolation", held(BESIDE, lambda at: Sample(PORT, at, 200 if at < 200 else 260, 40, 30))),
+        ("isolation", next_to(0.02, 0.2)),
+        ("isolation", next_to(0.2, 0.45)),
+        ("isolation", held(PERIOD, lambda at: Sample(PORT, at, 200 if at < 200 else 260, 40, 30))),
         ("flat", held(SOAKED, growing(mb=150))),
         ("flat", held(SOAKED, growing(files=100))),
         ("flat", held(SOAKED, growing(tasks=100))),
@@ -105,13 +105,13 @@ def test_what_does_not_stay_as_it_was_is_found(invariant: str, found: History) -
 
 def test_slower_others_are_not_judged_when_the_driver_was_late_by_as_much() -> None:
     late = Beat(250.0, 250.5, 0.2, 0.3)
-    assert violations(beside(0.02, 0.2, more=(late,))) == [("isolation", False)]
-    assert violations(beside(0.02, 5.0, more=(late,))) == [("isolation", True)]
+    assert violations(next_to(0.02, 0.2, more=(late,))) == [("isolation", False)]
+    assert violations(next_to(0.02, 5.0, more=(late,))) == [("isolation", True)]
 
 
 def test_samples_and_periods_are_read_as_they_were_written_and_stand_in_the_table(tmp_path: Path) -> None:
     history = held(SOAKED, growing(mb=150))
-    history.records += beside(0.02, 0.2).records
+    history.records += next_to(0.02, 0.2).records
     path = tmp_path / "history.jsonl"
     path.write_text("".join(map(line_of, history.records)))
     assert list(read(path)) == history.records

@@ -53,7 +53,7 @@ async def test_of_a_page_with_more_than_a_list_may_have_no_more_is_read(
     monkeypatch.setattr(paging, "MAX_BYTES", 10_000)
 
     async def script(message: dict[str, Any], receive: Any, send: Any) -> None:
-        result = {"resultType": "complete", "tools": [], "beside": "x" * 10_000}
+        result = {"resultType": "complete", "tools": [], "extra": "x" * 10_000}
         await send_json(send, 200, {"jsonrpc": "2.0", "id": message["id"], "result": result})
 
     async with (

@@ -44,7 +44,7 @@ def regrant(world: World, token: str, *grants: Any) -> None:
     world.store.change(token, identity=replace(identity, grants=grants))
 
 
-class Told:
+class StreamReader:
     """What a stream tells, message by message."""
 
     def __init__(self, stream: httpx2.Response) -> None:
@@ -61,31 +61,31 @@ class Told:
 @asynccontextmanager
 async def listening(
     client: httpx2.AsyncClient, wanted: dict[str, Any], id: Any = "l"
-) -> AsyncIterator[tuple[Told, dict[str, Any]]]:
+) -> AsyncIterator[tuple[StreamReader, dict[str, Any]]]:
     """A modern stream, with what was acknowledged."""
     body, headers = modern(request("subscriptions/listen", {"notifications": wanted}, id))
     async with asyncio.timeout(50), client.stream("POST", "/mcp", json=body, headers=headers) as stream:
         assert stream.status_code == 200
-        told = Told(stream)
-        first = await told.next()
+        reader = StreamReader(stream)
+        first = await reader.next()
         assert first["method"] == "notifications/subscriptions/acknowledged"
         assert first["params"]["_meta"] == {SUBSCRIPTION: id}
-        yield told, first["params"]["notifications"]
+        yield reader, first["params"]["notifications"]
 
 
 @asynccontextmanager
-async def hearing(client: httpx2.AsyncClient) -> AsyncIterator[tuple[Told, dict[str, str]]]:
+async def hearing(client: httpx2.AsyncClient) -> AsyncIterator[tuple[StreamReader, dict[str, str]]]:
     """A legacy session's stream, with the session's headers."""
     began = await post(client, "/mcp", initialize())
     headers = {"mcp-session-id": began.headers["mcp-session-id"], "mcp-protocol-version": LEGACY}
     async with asyncio.timeout(50), client.stream("GET", "/mcp", headers=headers) as stream:
         assert stream.status_code == 200
         assert stream.headers["content-type"] == "text/event-stream"
-        yield Told(stream), headers
+        yield StreamReader(stream), headers
 
 
-async def methods(told: Told, count: int) -> set[str]:
-    return {(await told.next())["method"].removeprefix("notifications/") for _ in range(count)}
+async def methods(reader: StreamReader, count: int) -> set[str]:
+    return {(await reader.next())["method"].removeprefix("notifications/") for _ in range(count)}
 
 
 async def test_a_narrowed_token_is_told_that_its_lists_changed() -> None:
@@ -93,14 +93,14 @@ async def test_a_narrowed_token_is_told_that_its_lists_changed() -> None:
         store = world.store
         store.register("calc", url, (MODERN,), TOOLS)
         token = store.issue(store.grant(None, prompts=True, resources=True))
-        async with world.client(token) as client, listening(client, ALL) as (told, kept):
+        async with world.client(token) as client, listening(client, ALL) as (reader, kept):
             assert kept == ALL
             regrant(world, token, store.grant(None, "add", prompts=True))
             await store.look_again()
-            assert await methods(told, 2) == {"tools/list_changed", "resources/list_changed"}
+            assert await methods(reader, 2) == {"tools/list_changed", "resources/list_changed"}
             regrant(world, token, store.grant(None, "add", prompts=True, resources=True))
             await store.look_again()
-            assert await methods(told, 2) == {"tools/list_changed", "resources/list_changed"}
+            assert await methods(reader, 2) == {"tools/list_changed", "resources/list_changed"}
 
 
 @pytest.mark.parametrize("kind", ["approved", "disabled", "added"])
@@ -129,17 +129,17 @@ async def test_what_changed_out_of_a_tokens_reach_is_not_sent() -> None:
         store = world.store
         near, far = (store.register(slug, url, (MODERN,), TOOLS) for slug in ("near", "far"))
         token = store.issue(store.grant(near))
-        async with world.client(token) as client, listening(client, ALL) as (told, kept):
+        async with world.client(token) as client, listening(client, ALL) as (reader, kept):
             assert kept == {"toolsListChanged": True}
             store.change_server("far", tools={})
             await store.look_again()
             store.change_server("near", tools={})
             await store.look_again()
-            assert await methods(told, 1) == {"tools/list_changed"}
+            assert await methods(reader, 1) == {"tools/list_changed"}
             store.cut_all()
-            last = await told.next()
+            last = await reader.next()
             assert "withdrawn" in last["error"]["message"]
-            assert await told.next() is None
+            assert await reader.next() is None
         assert far.slug == "far"
 
 
@@ -147,12 +147,12 @@ async def test_a_stream_is_on_record_and_is_cut_when_its_token_is_revoked() -> N
     async with running() as world:
         store = world.store
         token = store.issue()
-        async with world.client(token) as client, hearing(client) as (told, _):
+        async with world.client(token) as client, hearing(client) as (reader, _):
             (opened,) = store.admitted("mcp.listen")
             assert opened.server is None
             store.change(token, revoked=True)
             await store.look_again()
-            assert await told.next() is None
+            assert await reader.next() is None
             assert store.outcomes[opened.id] == "cancelled"
             assert (await client.get("/mcp")).status_code == 401
 
@@ -227,12 +227,12 @@ async def test_a_modern_client_hears_of_resources_of_servers_of_either_era(versi
         far = world.store.register("far", "http://127.0.0.1:9/mcp", (MODERN,), TOOLS)
         near = world.store.grant(world.store.servers["calc"], resources=True)
         token = world.store.issue(near, world.store.grant(far))
-        async with world.client(token) as client, listening(client, wanted, 7) as (told, kept):
+        async with world.client(token) as client, listening(client, wanted, 7) as (reader, kept):
             assert kept == {"resourceSubscriptions": ["mcp+calc+r://1", "mcp+far+r://1"]}
             await server.listening.wait()
             for uri in ("r://other", f"r://1/below?key={CREDENTIAL.decode()}"):
                 server.more.put_nowait(updated(uri))
-            message = await told.next()
+            message = await reader.next()
             shown = "mcp+calc+r://1/below?key=[redacted]"
             assert message["params"] == {"uri": shown, "_meta": {SUBSCRIPTION: 7}}
             regrant(world, token, world.store.grant())
@@ -253,12 +253,12 @@ async def test_a_legacy_session_hears_of_what_it_subscribed_to_whatever_worker_t
     server = Subscribing()
     async with fleet(server, version) as (world, seen):
         token = world.store.issue(world.store.grant(resources=True))
-        async with world.client(token) as client, hearing(client) as (told, headers):
-            wish = request("resources/subscribe", {"uri": "mcp+calc+r://1"})
-            assert (await client.post("/mcp", json=wish, headers=headers)).json()["result"] == {}
+        async with world.client(token) as client, hearing(client) as (reader, headers):
+            subscription = request("resources/subscribe", {"uri": "mcp+calc+r://1"})
+            assert (await client.post("/mcp", json=subscription, headers=headers)).json()["result"] == {}
             await server.listening.wait()
             server.more.put_nowait(updated("r://1"))
-            assert (await told.next())["params"] == {"uri": "mcp+calc+r://1"}
+            assert (await reader.next())["params"] == {"uri": "mcp+calc+r://1"}
             # As another worker would have noted it.
             (session_id,) = world.store.sessions.notes
             notes = world.store.sessions.notes[session_id]
@@ -277,29 +277,29 @@ async def test_subscriptions_are_refused_as_the_server_says_and_beyond_reach_num
         store = world.store
         reaching, narrow = (store.issue(store.grant(resources=reach)) for reach in (True, False))
 
-        async def wish(client: httpx2.AsyncClient, session: str, what: str, uri: str) -> Any:
+        async def ask(client: httpx2.AsyncClient, session: str, what: str, uri: str) -> Any:
             return (await post(client, "/mcp", request(what, {"uri": uri}), mcp_session_id=session)).json()
 
         async with world.client(reaching) as client, world.client(narrow) as other:
             session = (await post(client, "/mcp", initialize())).headers["mcp-session-id"]
-            refused = await wish(client, session, "resources/subscribe", "mcp+calc+r://unknown")
+            refused = await ask(client, session, "resources/subscribe", "mcp+calc+r://unknown")
             assert refused["error"]["code"] == -32002
             assert not store.sessions.notes
-            assert (await wish(client, session, "resources/subscribe", "mcp+calc+r://1"))["result"] == {}
-            long = await wish(client, session, "resources/subscribe", "mcp+calc+r://" + "x" * 1024)
+            assert (await ask(client, session, "resources/subscribe", "mcp+calc+r://1"))["result"] == {}
+            long = await ask(client, session, "resources/subscribe", "mcp+calc+r://" + "x" * 1024)
             assert long["error"]["code"] == -32602
-            many = await wish(client, session, "resources/subscribe", "mcp+calc+r://2")
+            many = await ask(client, session, "resources/subscribe", "mcp+calc+r://2")
             assert many["error"]["code"] == -32602
-            assert (await wish(client, session, "resources/unsubscribe", "mcp+calc+r://1"))["result"] == {}
-            assert (await wish(client, session, "resources/subscribe", "mcp+calc+r://2"))["result"] == {}
+            assert (await ask(client, session, "resources/unsubscribe", "mcp+calc+r://1"))["result"] == {}
+            assert (await ask(client, session, "resources/subscribe", "mcp+calc+r://2"))["result"] == {}
             (notes,) = store.sessions.notes.values()
             assert notes.subscriptions == {"mcp+calc+r://2"}
             asked = len(seen.of("resources/subscribe"))
-            long = await wish(client, session, "resources/subscribe", "mcp+calc+r://" + "x" * 5000)
+            long = await ask(client, session, "resources/subscribe", "mcp+calc+r://" + "x" * 5000)
             assert long["error"]["code"] == -32602
             assert len(seen.of("resources/subscribe")) == asked, "nobody is asked"
             theirs = (await post(other, "/mcp", initialize())).headers["mcp-session-id"]
-            hidden = await wish(other, theirs, "resources/subscribe", "mcp+calc+r://1")
+            hidden = await ask(other, theirs, "resources/subscribe", "mcp+calc+r://1")
             assert hidden["error"]["message"] == "Resource not found"
             body, headers = modern(request("resources/subscribe", {"uri": "mcp+calc+r://1"}))
             assert (await client.post("/mcp", json=body, headers=headers)).status_code == 404
@@ -335,15 +335,15 @@ async def test_another_wish_for_the_same_server_takes_up_its_stream_anew_with_bo
     server = Counting()
     async with fleet(server, MODERN) as (world, _):
         token = world.store.issue(world.store.grant(resources=True))
-        async with world.client(token) as client, hearing(client) as (told, headers):
+        async with world.client(token) as client, hearing(client) as (reader, headers):
             for count, uri in enumerate(("r://1", "s://2"), 1):
-                wish = request("resources/subscribe", {"uri": f"mcp+calc+{uri}"})
-                assert (await client.post("/mcp", json=wish, headers=headers)).json()["result"] == {}
+                subscription = request("resources/subscribe", {"uri": f"mcp+calc+{uri}"})
+                assert (await client.post("/mcp", json=subscription, headers=headers)).json()["result"] == {}
                 while (server.streams, server.open) != (count, 1):  # noqa: ASYNC110  nothing tells of it
                     await asyncio.sleep(0.01)
             for uri in ("r://1", "s://2"):
                 server.more.put_nowait(updated(uri))
-                assert (await told.next())["params"] == {"uri": f"mcp+calc+{uri}"}
+                assert (await reader.next())["params"] == {"uri": f"mcp+calc+{uri}"}
 
 
 async def test_what_a_server_says_of_its_lists_is_sent_once_however_often_it_says_it() -> None:
@@ -351,7 +351,7 @@ async def test_what_a_server_says_of_its_lists_is_sent_once_however_often_it_say
     wanted = {**ALL, "resourceSubscriptions": ["mcp+calc+r://1"]}
     async with fleet(server, MODERN) as (world, _):
         token = world.store.issue(world.store.grant(resources=True))
-        async with world.client(token) as client, listening(client, wanted) as (told, _):
+        async with world.client(token) as client, listening(client, wanted) as (reader, _):
             await server.listening.wait()
             said = [
                 event({"jsonrpc": "2.0", "method": f"notifications/{kind}/list_changed"})
@@ -360,7 +360,7 @@ async def test_what_a_server_says_of_its_lists_is_sent_once_however_often_it_say
             server.more.put_nowait(b"".join(said) + updated("r://1"))
             heard: list[str] = []
             while "notifications/resources/updated" not in heard:
-                heard.append((await told.next())["method"])
+                heard.append((await reader.next())["method"])
             assert set(heard) == {"notifications/resources/list_changed", "notifications/resources/updated"}
             assert len(heard) <= 5
         assert world.store.syncs, "its tools are read again"
@@ -371,25 +371,25 @@ async def test_a_server_whose_stream_ends_is_asked_again() -> None:
     async with fleet(server, MODERN) as (world, seen):
         token = world.store.issue(world.store.grant(resources=True))
         wanted = {"resourceSubscriptions": ["mcp+calc+r://1"]}
-        async with world.client(token) as client, listening(client, wanted) as (told, _):
+        async with world.client(token) as client, listening(client, wanted) as (reader, _):
             await server.listening.wait()
             server.listening.clear()
             server.more.put_nowait(b"")
             await server.listening.wait()
             server.more.put_nowait(updated("r://1"))
-            assert (await told.next())["method"] == "notifications/resources/updated"
+            assert (await reader.next())["method"] == "notifications/resources/updated"
         assert len(seen.of("subscriptions/listen")) == 2
 
 
 async def test_a_stream_lasts_as_long_as_streams_may_and_says_that_it_ended() -> None:
     times = CallTimes(listen=Timeouts(total=0.2))
     async with running(times=times) as world, world.client(world.store.issue()) as client:
-        async with listening(client, ALL) as (told, _):
-            last = await told.next()
+        async with listening(client, ALL) as (reader, _):
+            last = await reader.next()
             assert last["result"] == {"resultType": "complete", "_meta": {SUBSCRIPTION: "l"}}
-            assert await told.next() is None
-        async with hearing(client) as (told, _):
-            assert await told.next() is None
+            assert await reader.next() is None
+        async with hearing(client) as (reader, _):
+            assert await reader.next() is None
     outcomes = [world.store.outcomes[call.id] for call in world.store.admitted("mcp.listen")]
     assert outcomes == ["success", "success"]
 

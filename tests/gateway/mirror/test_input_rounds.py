@@ -84,8 +84,8 @@ async def test_a_forged_state_tells_nothing_of_what_is_out_of_reach(path: str, n
             ]
             assert there.status_code == nowhere.status_code
             assert there.text.replace("copy", "none") == nowhere.text
-            told = await again(client, call(name.format("calc")), "forged", path.format("calc"))
-            assert "requestState" in told.json()["error"]["message"]
+            answer = await again(client, call(name.format("calc")), "forged", path.format("calc"))
+            assert "requestState" in answer.json()["error"]["message"]
 
 
 async def test_the_next_round_is_decided_anew() -> None:

@@ -151,7 +151,7 @@ async def test_parameters_of_the_wrong_shape_are_refused(method: str, params: di
 
 
 async def test_a_token_hears_of_no_part_that_it_does_not_reach() -> None:
-    told = [
+    sent = [
         "tools/list_changed",
         "prompts/list_changed",
         "resources/list_changed",
@@ -161,19 +161,19 @@ async def test_a_token_hears_of_no_part_that_it_does_not_reach() -> None:
     ]
 
     async def script(message: dict[str, Any], receive: Any, send: Any) -> None:
-        events = [event({"jsonrpc": "2.0", "method": f"notifications/{name}"}) for name in told]
+        events = [event({"jsonrpc": "2.0", "method": f"notifications/{name}"}) for name in sent]
         await send_events(send, *events, event({"jsonrpc": "2.0", "id": message["id"], "result": {}}))
 
     async with running() as world, scripted(script) as (url, _):
         server = world.store.register("calc", url, (LEGACY,), [])
         for parts, heard in (
-            ((), told[:1]),
-            (("prompts",), told[:2]),
-            (("resources",), [told[0], *told[2:4]]),
+            ((), sent[:1]),
+            (("prompts",), sent[:2]),
+            (("resources",), [sent[0], *sent[2:4]]),
         ):
             async with world.client(token_for(world, *parts)) as client:
                 text = (await post(client, "/mcp/calc", request("logging/setLevel", {"level": "info"}))).text
-                assert [name for name in told if f"notifications/{name}" in text] == heard
+                assert [name for name in sent if f"notifications/{name}" in text] == heard
         assert set(world.store.syncs) == {server.id}
 
 

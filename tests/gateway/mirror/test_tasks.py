@@ -368,7 +368,7 @@ async def test_what_belongs_to_a_task_names_it_as_each_side_knows_it() -> None:
         elif message["method"] != "tasks/result":
             await digging(message, receive, send)
         else:
-            told = [
+            notifications = [
                 {"jsonrpc": "2.0", "method": "notifications/message", "params": {"level": "info", **related}},
                 {"jsonrpc": "2.0", "method": "notifications/tasks/status", "params": TASK},
                 {"jsonrpc": "2.0", "method": "notifications/tasks", "params": TASK},
@@ -377,7 +377,7 @@ async def test_what_belongs_to_a_task_names_it_as_each_side_knows_it() -> None:
                 {**question, "id": 9},
                 {**question, "id": 10},
             ]
-            await send_events(send, *(event(each) for each in told), last=False)
+            await send_events(send, *(event(each) for each in notifications), last=False)
             for _ in range(3):
                 await answered.acquire()
             done = {"jsonrpc": "2.0", "id": message["id"], "result": {"content": [], **related}}
@@ -430,7 +430,7 @@ async def test_the_status_of_a_task_is_told_while_its_tool_is_reached() -> None:
             return
         meta = {"_meta": {"io.modelcontextprotocol/subscriptionId": message["id"]}}
         heard = {"notifications": {"taskIds": [RAW, "foreign"]}, **meta}
-        told = [
+        notifications = [
             {"jsonrpc": "2.0", "method": "notifications/subscriptions/acknowledged", "params": heard},
             {
                 "jsonrpc": "2.0",
@@ -440,10 +440,10 @@ async def test_the_status_of_a_task_is_told_while_its_tool_is_reached() -> None:
             {"jsonrpc": "2.0", "method": "notifications/tasks/status", "params": {**TASK, **meta}},
             {"jsonrpc": "2.0", "method": "notifications/tasks", "params": {**TASK, **meta}},
         ]
-        await send_events(send, *(event(each) for each in told), last=False)
+        await send_events(send, *(event(each) for each in notifications), last=False)
         await narrowed.wait()
         done = {"jsonrpc": "2.0", "id": message["id"], "result": {"resultType": "complete"}}
-        await send({"type": "http.response.body", "body": event(told[-1]) + event(done)})
+        await send({"type": "http.response.body", "body": event(notifications[-1]) + event(done)})
 
     async with bench(MODERN, script) as b, asyncio.timeout(50):
         store = b.world.store

@@ -34,9 +34,9 @@ async def progress(step: float, total: float | None, message: str | None) -> Non
     heard.append(f"{step:g} of {total:g}")
 
 
-async def do(client: Client[Any], wish: dict[str, Any]) -> Any:
+async def do(client: Client[Any], command: dict[str, Any]) -> Any:
     """Grant one wish."""
-    match wish["do"]:
+    match command["do"]:
         case "tools":
             return [tool.name for tool in await client.list_tools()]
         case "prompts":
@@ -44,12 +44,12 @@ async def do(client: Client[Any], wish: dict[str, Any]) -> Any:
         case "resources":
             return [str(resource.uri) for resource in await client.list_resources()]
         case "call":
-            result = await client.call_tool(wish["name"], wish["arguments"], raise_on_error=False)
+            result = await client.call_tool(command["name"], command["arguments"], raise_on_error=False)
             return {"error": result.is_error, "text": str(result.content)}
         case "prompt":
-            return str((await client.get_prompt(wish["name"], wish["arguments"])).messages)
+            return str((await client.get_prompt(command["name"], command["arguments"])).messages)
         case "resource":
-            return str(await client.read_resource(wish["uri"]))
+            return str(await client.read_resource(command["uri"]))
         case "heard":
             return heard
 

@@ -33,9 +33,9 @@ async def progress(step: float, total: float | None, message: str | None) -> Non
     heard.append(f"{step:g} of {total:g}")
 
 
-async def do(session: ClientSession, wish: dict[str, Any]) -> Any:
+async def do(session: ClientSession, command: dict[str, Any]) -> Any:
     """Grant one wish."""
-    match wish["do"]:
+    match command["do"]:
         case "tools":
             return [tool.name for tool in (await session.list_tools()).tools]
         case "prompts":
@@ -43,12 +43,14 @@ async def do(session: ClientSession, wish: dict[str, Any]) -> Any:
         case "resources":
             return [str(resource.uri) for resource in (await session.list_resources()).resources]
         case "call":
-            result = await session.call_tool(wish["name"], wish["arguments"], progress_callback=progress)
+            result = await session.call_tool(
+                command["name"], command["arguments"], progress_callback=progress
+            )
             return {"error": result.isError, "text": str(result.content)}
         case "prompt":
-            return str((await session.get_prompt(wish["name"], wish["arguments"])).messages)
+            return str((await session.get_prompt(command["name"], command["arguments"])).messages)
         case "resource":
-            return str((await session.read_resource(AnyUrl(wish["uri"]))).contents)
+            return str((await session.read_resource(AnyUrl(command["uri"]))).contents)
         case "heard":
             return heard
 
