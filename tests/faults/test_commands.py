@@ -96,7 +96,7 @@ async def test_any_worker_serves_a_session_and_a_revocation_ends_its_process(run
         await until(lambda: not alive(pid), 5)
 
 
-async def test_a_worker_that_dies_takes_along_what_nobody_else_serves(running: Running) -> None:
+async def test_a_dying_worker_ends_only_its_own_programs(running: Running) -> None:
     async with running.serving_a_command() as two:
         lost, kept = [await two.caller.session(way, two.caller.path) for way in two.ways]
         pids = await two.pid(0, lost), await two.pid(1, kept)

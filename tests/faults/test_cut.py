@@ -58,7 +58,7 @@ async def test_a_stream_ends_on_both_sides_soon_after_its_right(
 
 
 @pytest.mark.slow
-async def test_a_stream_of_an_agent_is_decided_anew_when_it_is_handed_over(pair: Pair) -> None:
+async def test_a_stream_of_an_agent_is_reevaluated_when_it_is_handed_over(pair: Pair) -> None:
     async with upstream() as server, administration(pair.database_url, pair.gateways[0]) as api:
         organisation = await organise(api, server.url)
 

@@ -17,7 +17,7 @@ SHORT = {
 }
 
 
-async def test_what_must_be_true_is_true_whatever_happens() -> None:
+async def test_the_invariants_hold_under_all_faults() -> None:
     verdict = await run(RunPlan(SHORT))
     assert verdict.violations == (), f"{verdict.table}\n{verdict.place}"
     assert verdict.missed == (), verdict.table

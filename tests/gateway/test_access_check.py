@@ -79,14 +79,14 @@ def test_a_call_says_what_it_needs() -> None:
     ],
     ids=lambda ask: ask.action,
 )
-def test_what_is_no_use_of_its_own_asks_nobody_and_uses_nothing_up(ask: AccessCheck) -> None:
+def test_follow_up_requests_need_no_approval_and_count_in_no_quota(ask: AccessCheck) -> None:
     decision = answered(ask, Says(Effect.REQUIRE_APPROVAL, MARIA, quotas=(A_DAY,)))
     assert (decision.effect, decision.asks, decision.quotas) == (Effect.ALLOW, (), ())
     assert answered(ask, Says(Effect.ALLOW, quotas=(A_DAY,))).quotas == ()
     assert answered(ask, Says(Effect.DENY)).effect is Effect.DENY
 
 
-def test_an_approval_that_nobody_could_give_is_a_deny() -> None:
+def test_an_approval_that_no_one_could_give_is_a_deny() -> None:
     assert not answered(ASK, Says(Effect.REQUIRE_APPROVAL)).attainable
 
 
@@ -175,7 +175,7 @@ async def test_a_prompt_is_bound_with_what_it_is_asked_for_with(path: str) -> No
     ]
 
 
-async def test_an_approved_call_runs_on_until_somebody_else_has_to_approve_it(
+async def test_an_approved_call_runs_until_another_approval_is_needed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     cut_calls: list[InFlightCall] = []

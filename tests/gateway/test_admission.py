@@ -175,7 +175,7 @@ async def test_hidden_tools_answer_like_tools_that_do_not_exist(bench: Bench) ->
     assert not bench.seen.requests
 
 
-async def test_an_unreachable_upstream_is_told_and_recorded(bench: Bench) -> None:
+async def test_an_unreachable_upstream_is_reported_and_recorded(bench: Bench) -> None:
     bench.store.register("gone", "http://127.0.0.1:9/mcp", (LEGACY,), TOOLS)
     bench.store.register("inside", "http://10.0.0.1/mcp", (LEGACY,), TOOLS)
     for slug in ("gone", "inside"):

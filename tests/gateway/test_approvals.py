@@ -127,7 +127,7 @@ def again(message: dict[str, Any], result: dict[str, Any], action: str | None = 
 
 
 @ENDPOINTS
-async def test_a_client_that_leads_nobody_is_told_in_words(path: str, name: str) -> None:
+async def test_a_client_without_url_elicitation_gets_a_text(path: str, name: str) -> None:
     async with desk() as here, here.world.client(here.token) as client:
         result = await modern_call(client, path, refund(name), {"elicitation": {}})
         text = result["content"][0]["text"]
@@ -320,9 +320,7 @@ async def opened(
 
 
 @ENDPOINTS
-async def test_a_client_of_2025_11_25_that_leads_its_user_is_led_and_others_are_told(
-    path: str, name: str
-) -> None:
+async def test_a_client_of_2025_11_25_gets_url_elicitation_and_others_a_text(path: str, name: str) -> None:
     async with desk(versions=(LEGACY, "2025-06-18")) as here, here.world.client(here.token) as client:
         send = await session(client, path, {"form": {}, "url": {}})
         for _ in range(2):
@@ -441,9 +439,7 @@ def _only_calls(verdict: PolicyVerdict) -> Callable[[PolicyInput], PolicyVerdict
 
 
 @pytest.mark.parametrize(("path", "uri"), [("/mcp/shop", "r://1"), ("/mcp", "mcp+shop+r://1")])
-async def test_a_denied_resource_is_told_where_its_kind_is_in_reach_and_hidden_elsewhere(
-    path: str, uri: str
-) -> None:
+async def test_a_denied_resource_gets_a_reason_if_its_part_is_in_reach(path: str, uri: str) -> None:
     async with desk() as here, here.world.client(here.token) as client:
         verdict = PolicyVerdict(Effect.DENY, "policy_denied", reasons=("Not that one.",))
         here.policies.says = _only_calls(verdict)

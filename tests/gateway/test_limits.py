@@ -194,7 +194,7 @@ async def test_an_identity_s_streams_are_counted_over_its_tokens() -> None:
             assert "identity of this token" in refused.json()["error"]["message"]
 
 
-async def test_strangers_use_up_nobody_s_calls() -> None:
+async def test_unknown_tokens_do_not_count_against_limits() -> None:
     async with running(per_token=Allowance(calls=1)) as world:
         token = world.store.issue()
         wrong = token[:-10] + ("a" * 10)
@@ -227,7 +227,7 @@ def test_each_worker_has_its_share_and_at_least_one() -> None:
     assert Allowance(0, 0, 0).share(4) == Allowance(0, 0, 0)
 
 
-def test_who_was_not_seen_lately_is_forgotten_and_nobody_else(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_idle_tokens_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     clock, store = Clock(monkeypatch), Store()
     monkeypatch.setattr(limits, "_FORGET_AT", 10)
     kept = limits.CallLimits(store, Allowance(calls=60), Allowance(calls=60))

@@ -138,7 +138,7 @@ def needing(world: World) -> NeededApproval:
 
 
 @pytest.mark.parametrize("mode", ["auto", "legacy"])
-async def test_a_revoked_token_is_told_what_to_do(mode: Mode) -> None:
+async def test_a_revoked_token_gets_instructions(mode: Mode) -> None:
     async with running() as world, reference() as (url, _seen):
         token = world.store.issue(world.store.grant(await world.register("calc", url)))
         world.store.change(token, revoked=True)

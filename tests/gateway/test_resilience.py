@@ -36,7 +36,7 @@ async def session_on(client: httpx2.AsyncClient, path: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize(("path", "tool"), [("/mcp/gone", "add"), ("/mcp", "gone__add")])
-async def test_a_server_that_is_gone_is_left_alone_and_the_callers_are_told(path: str, tool: str) -> None:
+async def test_an_unreachable_server_is_not_retried_and_callers_get_an_error(path: str, tool: str) -> None:
     async with running() as world:
         world.store.register("gone", dead_url(), (LEGACY,), TOOLS)
         async with world.client(world.store.issue(world.store.grant())) as client:

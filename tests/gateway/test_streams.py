@@ -7,7 +7,7 @@ import pytest
 
 from tests.gateway.aggregate.test_cancel import Slow, cancelled, outcome_of
 from tests.gateway.messages import LEGACY, call, initialize, post
-from tests.gateway.test_neighbours import two_workers
+from tests.gateway.test_shared_sessions import two_workers
 from tests.gateway.upstreams import event, reference, scripted, send_events, send_json
 from tests.gateway.world import running
 

@@ -38,7 +38,7 @@ async def test_an_allowed_call_without_a_credential_is_on_record_and_goes_nowher
     assert world.store.outcomes == {row.id: "not_forwarded"}
 
 
-async def test_who_lost_access_meanwhile_is_not_told_of_a_missing_credential() -> None:
+async def test_a_caller_without_access_does_not_learn_of_a_missing_credential() -> None:
     async def script(message: dict[str, Any], receive: Any, send: Any) -> None:
         raise AssertionError("nothing is sent")
 

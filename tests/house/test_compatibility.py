@@ -99,7 +99,7 @@ def test_a_break_is_noticed(said: str, change: Callable[[Json], Any]) -> None:
     assert any(said in line for line in breaks(contract(), doctored)), breaks(contract(), doctored)
 
 
-def test_what_is_added_breaks_nobody() -> None:
+def test_additions_are_compatible() -> None:
     doctored = contract()
     schema(doctored, "Group")["properties"]["colour"] = {"type": "string"}
     schema(doctored, "Group")["required"].append("colour")

@@ -123,7 +123,7 @@ def test_a_database_that_was_used_is_put_back_to_what_it_was_made() -> None:
         "SELECT lo_create(0)",
     ],
 )
-def test_a_database_whose_schema_was_changed_goes_to_nobody_else(statement: str) -> None:
+def test_a_database_with_a_changed_schema_is_not_reused(statement: str) -> None:
     async def execute(url: str) -> None:
         connection = await asyncpg.connect(url)
         await connection.execute(statement)

@@ -21,7 +21,7 @@ MUTANTS = f"{RIG}_mutants"
 
 
 @pytest.mark.parametrize("failing", [[], [RIG], [MUTANTS], [RIG, MUTANTS]])
-def test_the_mutants_are_tried_whatever_the_rig_found_and_either_fails_the_whole(
+def test_the_mutants_run_after_a_failed_rig_and_either_failure_counts(
     tmp_path: Path, failing: list[str]
 ) -> None:
     python = tmp_path / "python"

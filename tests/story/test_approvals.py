@@ -122,7 +122,7 @@ async def test_a_client_that_leads_its_user_is_walked_through_an_approval(office
 
 
 @pytest.mark.slow
-async def test_a_client_that_leads_nobody_is_told_and_repeats_its_call(office: Office) -> None:
+async def test_a_client_without_url_elicitation_gets_a_text_and_repeats_its_call(office: Office) -> None:
     for path, mode in WAYS:
         async with office.client(path, mode, leads=False) as client:
             result = await office.call(client, path, f"{path} {mode}")

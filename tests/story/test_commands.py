@@ -233,7 +233,7 @@ async def test_the_data_of_a_deleted_server_is_removed_and_of_an_unknown_one_is_
 
 
 @pytest.mark.slow
-async def test_a_supervisor_that_is_away_is_told_of_and_missed_by_its_servers_alone(
+async def test_an_unavailable_supervisor_is_reported_and_affects_only_its_servers(
     plain: Plain, tmp_path: Path
 ) -> None:
     _, secret, _ = await token(plain)

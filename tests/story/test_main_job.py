@@ -103,7 +103,7 @@ async def test_one_call_is_allowed_one_refused_all_is_audited_and_a_revocation_e
     assert secret not in json.dumps(await events(service, token_id))
 
 
-async def test_a_refused_token_is_told_in_plain_words(service: Service, notes: str) -> None:
+async def test_a_refused_token_gets_a_plain_error(service: Service, notes: str) -> None:
     await service.register("notes", notes)
     token_id, secret, _ = await issue(service, ["read"])
     await service.api.post(f"/api/v1/tokens/{token_id}/revoke", json={"reason": "left"})

@@ -10,7 +10,7 @@ import pytest
 
 from tests.api import Account
 from tests.gateway.messages import LEGACY, MODERN, call, modern
-from tests.gateway.test_dying_upstreams import mortal, said
+from tests.gateway.test_failing_upstreams import failing, said
 from tests.story.service import Service, whole_service
 
 
@@ -29,7 +29,7 @@ async def outcome(service: Service, request_id: str) -> str:
 async def test_the_trail_says_how_calls_ended(version: str, database_url: str, owner: Account) -> None:
     short = timedelta(seconds=2)
     async with (
-        mortal() as (url, process),
+        failing() as (url, process),
         whole_service(database_url, owner.bearer, limit_call_idle_time=short) as service,
     ):
         await service.register("calc", url)

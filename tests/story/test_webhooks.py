@@ -80,7 +80,7 @@ HOW_TO = (Path(__file__).parents[2] / "docs" / "how-to" / "webhooks.md").read_te
 
 
 @pytest.mark.slow
-async def test_whoever_answers_for_a_token_is_written_to_before_it_ends(
+async def test_the_owner_of_a_token_is_notified_before_it_expires(
     database_url: str,
     owner: Account,
     sessions: Sessions,

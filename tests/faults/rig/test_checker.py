@@ -218,7 +218,7 @@ UNJUDGED: dict[str, History] = {
 
 
 @pytest.mark.parametrize("found", UNJUDGED.values(), ids=UNJUDGED.keys())
-def test_a_time_is_told_and_not_judged_that_the_driver_s_own_lateness_explains(found: History) -> None:
+def test_a_delay_of_the_driver_itself_is_reported_and_not_judged(found: History) -> None:
     [violation] = judge(found)[0]
     assert not violation.judged
     assert "the driver was late by 0.60 s" in violation.what

@@ -99,7 +99,7 @@ def test_the_named_points_are_there_and_each_compiles_into_one_call_on_its_line(
     assert seen == names
 
 
-def test_whatever_has_to_be_brought_about_is_a_point_in_the_code() -> None:
+def test_every_provoked_point_exists_in_the_code() -> None:
     assert POINTS.keys() <= failpoints()
 
 

@@ -55,7 +55,7 @@ async def outcome_of(world: World) -> str:
 
 
 @pytest.mark.parametrize("elsewhere", [False, True])
-async def test_a_legacy_client_cancels_its_call_in_whatever_worker_it_runs(elsewhere: bool) -> None:
+async def test_a_legacy_client_cancels_its_call_in_any_worker(elsewhere: bool) -> None:
     server = Slow()
     async with running() as world, scripted(server) as (url, _), asyncio.timeout(50):
         world.store.register("calc", url, (LEGACY,), TOOLS)
@@ -115,7 +115,7 @@ async def test_the_other_workers_are_not_notified_without_end() -> None:
         assert isinstance(world.store.sessions.broadcasts[0][0], UUID)
 
 
-async def test_a_modern_client_that_leaves_cancels_and_a_legacy_server_is_told() -> None:
+async def test_a_modern_client_that_disconnects_cancels_at_a_legacy_server() -> None:
     server = Slow()
     async with running() as world, scripted(server) as (url, _), asyncio.timeout(50):
         world.store.register("calc", url, (LEGACY,), TOOLS)

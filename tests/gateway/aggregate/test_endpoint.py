@@ -110,7 +110,7 @@ async def forgetful(forget_after: int) -> AsyncIterator[tuple[str, Seen]]:
         yield url, seen
 
 
-async def test_a_session_that_the_upstream_ended_is_opened_anew_under_a_new_admission() -> None:
+async def test_a_lost_upstream_session_is_reopened_under_a_new_admission() -> None:
     async with running() as world, forgetful(1) as (url, _seen):
         world.store.register("calc", url, (LEGACY,), TOOLS)
         async with world.client(world.store.issue(world.store.grant())) as client:
@@ -123,7 +123,7 @@ async def test_a_session_that_the_upstream_ended_is_opened_anew_under_a_new_admi
         assert [world.store.outcomes[call.id] for call in calls] == ["success", "not_forwarded", "success"]
 
 
-async def test_a_session_that_is_always_lost_is_told_and_not_tried_for_ever() -> None:
+async def test_a_session_that_is_always_lost_ends_in_an_error() -> None:
     async with running() as world, forgetful(0) as (url, seen):
         world.store.register("calc", url, (LEGACY,), TOOLS)
         async with world.client(world.store.issue(world.store.grant())) as client:

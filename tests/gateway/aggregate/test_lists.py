@@ -249,7 +249,7 @@ async def test_one_bad_item_does_not_spoil_the_list(method: str, good: Any, bad:
 
 
 @pytest.mark.parametrize("listing", [{"prompts": 5}, {"prompts": {}}, {"prompts": [], "nextCursor": 7}])
-async def test_what_is_no_list_is_told(listing: Any) -> None:
+async def test_an_invalid_list_is_reported(listing: Any) -> None:
     async def script(message: dict[str, Any], receive: Any, send: Any) -> None:
         await send_json(send, 200, {"jsonrpc": "2.0", "id": message["id"], "result": listing})
 

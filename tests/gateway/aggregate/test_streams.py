@@ -88,7 +88,7 @@ async def methods(reader: StreamReader, count: int) -> set[str]:
     return {(await reader.next())["method"].removeprefix("notifications/") for _ in range(count)}
 
 
-async def test_a_narrowed_token_is_told_that_its_lists_changed() -> None:
+async def test_a_narrowed_token_gets_list_changed_notifications() -> None:
     async with running() as world, reference() as (url, _):
         store = world.store
         store.register("calc", url, (MODERN,), TOOLS)
@@ -104,7 +104,7 @@ async def test_a_narrowed_token_is_told_that_its_lists_changed() -> None:
 
 
 @pytest.mark.parametrize("kind", ["approved", "disabled", "added"])
-async def test_a_changed_fleet_is_told_to_streams_of_both_eras(kind: str) -> None:
+async def test_a_changed_fleet_notifies_streams_of_both_eras(kind: str) -> None:
     async with running() as world, reference() as (url, _):
         store = world.store
         store.register("calc", url, (MODERN,), TOOLS)
@@ -247,7 +247,7 @@ async def test_a_modern_client_hears_of_resources_of_servers_of_either_era(versi
 
 
 @pytest.mark.parametrize("version", [LEGACY, MODERN])
-async def test_a_legacy_session_hears_of_what_it_subscribed_to_whatever_worker_took_the_wish(
+async def test_a_legacy_session_gets_updates_of_subscriptions_made_at_any_worker(
     version: str,
 ) -> None:
     server = Subscribing()
@@ -331,7 +331,7 @@ class Counting(Subscribing):
         self.left.set()
 
 
-async def test_another_wish_for_the_same_server_takes_up_its_stream_anew_with_both() -> None:
+async def test_a_second_subscription_at_a_server_reopens_its_stream_with_both() -> None:
     server = Counting()
     async with fleet(server, MODERN) as (world, _):
         token = world.store.issue(world.store.grant(resources=True))

@@ -88,7 +88,7 @@ async def test_a_forged_state_tells_nothing_of_what_is_out_of_reach(path: str, n
             assert "requestState" in answer.json()["error"]["message"]
 
 
-async def test_the_next_round_is_decided_anew() -> None:
+async def test_the_next_round_is_decided_again() -> None:
     async with running() as world, scripted(asking) as (url, seen):
         world.store.register("calc", url, (MODERN,), TOOLS)
         async with world.client(world.store.issue(world.store.grant())) as client:

@@ -133,7 +133,7 @@ async def test_a_response_of_another_session_token_server_or_making_is_refused()
             world.store.cut_all()
 
 
-async def test_once_the_call_is_over_nobody_waits_for_the_response() -> None:
+async def test_a_response_after_the_end_of_its_call_is_refused() -> None:
     server = Asking()
     async with running() as world, scripted(server.script) as (url, _):
         world.store.register("calc", url, (LEGACY,), TOOLS)
@@ -155,7 +155,7 @@ async def test_no_modern_client_answers_with_a_message() -> None:
         assert not seen.requests
 
 
-async def test_a_modern_server_asks_nobody() -> None:
+async def test_requests_of_a_modern_server_are_not_forwarded() -> None:
     async def script(message: dict[str, Any], receive: Any, send: Any) -> None:
         done = {"jsonrpc": "2.0", "id": message["id"], "result": {"resultType": "complete", "content": []}}
         await send_events(send, event(Asking().asks), event(done))

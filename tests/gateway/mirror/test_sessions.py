@@ -118,7 +118,7 @@ async def test_a_mirror_offers_exactly_what_its_upstream_spoke() -> None:
             assert got.json()["error"]["data"] == {"supported": [MODERN], "requested": LEGACY}
 
 
-async def test_a_version_that_nobody_speaks_is_a_denied_call() -> None:
+async def test_an_unknown_version_is_a_denied_call() -> None:
     async with running() as world, reference() as (url, seen):
         await world.register("calc", url)
         seen.requests.clear()

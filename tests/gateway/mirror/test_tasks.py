@@ -164,7 +164,7 @@ async def test_a_task_is_hidden_with_its_tool(version: str) -> None:
 
 
 @ERAS
-async def test_what_nobody_can_hold_apart_is_not_offered(version: str) -> None:
+async def test_listing_tasks_is_not_offered(version: str) -> None:
     capabilities = {
         "tools": {},
         "tasks": {"list": {}, "cancel": {}, "requests": {"tools": {"call": {}}, "x": {}}},
@@ -248,7 +248,7 @@ async def test_the_name_header_of_a_task_is_its_id() -> None:
         assert b.seen.requests[-1][1][b"mcp-name"] == b"=?base64?dMOic2sgMQ==?="
 
 
-async def test_a_client_that_cannot_have_tasks_is_told_so() -> None:
+async def test_a_client_without_the_task_capability_gets_an_error() -> None:
     async with bench(MODERN) as b, b.client() as client:
         body, headers = modern(about("tasks/get", "t"))
         got = await client.post("/mcp/calc", json=body, headers=headers)
@@ -420,7 +420,7 @@ async def test_what_belongs_to_a_task_names_it_as_each_side_knows_it() -> None:
         assert (second["id"], second["result"]["_meta"]) == (10, {})
 
 
-async def test_the_status_of_a_task_is_told_while_its_tool_is_reached() -> None:
+async def test_the_status_of_a_task_is_sent_while_its_tool_is_in_reach() -> None:
     """In the modern era: what is listened for are tasks by the ids that the client knows."""
     narrowed = asyncio.Event()
 

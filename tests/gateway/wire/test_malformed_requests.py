@@ -129,7 +129,7 @@ async def test_a_body_over_the_limit_is_refused_with_and_without_a_length(bench:
     assert not bench.seen.requests
 
 
-async def test_other_http_methods_are_told_what_is_taken(bench: Bench) -> None:
+async def test_other_http_methods_get_the_allowed_ones(bench: Bench) -> None:
     for path in ("/mcp/calc", "/mcp"):
         for method in ("PUT", "PATCH", "OPTIONS"):
             answer = await bench.client.request(method, path)
@@ -276,7 +276,7 @@ async def test_those_client_capabilities_are_declared_upstream_that_are_carried(
     assert bodies[1]["params"]["capabilities"] == {"sampling": {}, "elicitation": {"url": {}}, "roots": {}}
 
 
-async def test_a_body_that_never_ends_is_told_off(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_body_that_never_ends_is_refused(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("app.gateway.wire.exchange.BODY_SECONDS", 0.1)
     host, port = bench.world.url.removeprefix("http://").split(":")
     reader, writer = await asyncio.open_connection(host, int(port))

@@ -256,7 +256,7 @@ async def test_an_error_that_leads_the_user_is_held_to_the_same(path: str, name:
 @pytest.mark.parametrize(
     "declared", [{}, {"sampling": {}, "roots": {}}, {"elicitation": {"form": {}, "url": {}}}]
 )
-async def test_a_legacy_client_is_asked_what_it_declared_at_initialize_and_the_server_is_told(
+async def test_a_legacy_client_gets_only_declared_requests_and_the_server_an_error(
     declared: dict[str, Any],
 ) -> None:
     questions = [

@@ -23,7 +23,7 @@ from app.outbound.http import Timeouts
 from tests.gateway.messages import LEGACY, MODERN, call, modern
 from tests.gateway.world import World, running
 
-PROGRAM = Path(__file__).parent / "mortal_upstream.py"
+PROGRAM = Path(__file__).parent / "failing_upstream.py"
 PLACES = ("silent", "half", "stream")
 TOOLS = [{"name": name, "inputSchema": {"type": "object"}} for name in (*PLACES, "talk")]
 ERAS = pytest.mark.parametrize("version", [LEGACY, MODERN])
@@ -55,7 +55,7 @@ class Bench:
 
 
 @asynccontextmanager
-async def mortal() -> AsyncIterator[tuple[str, Process]]:
+async def failing() -> AsyncIterator[tuple[str, Process]]:
     """The upstream's URL and its process."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         url = f"http://127.0.0.1:{listener.getsockname()[1]}/mcp"
@@ -88,7 +88,7 @@ async def bench(version: str, **times: float) -> AsyncIterator[Bench]:
     """``times`` are those of a call that differ from very long ones."""
     long = {"first_byte": LONG, "idle": LONG, "total": LONG}
     allowed = CallTimes(call=Timeouts(**{**long, **times}))
-    async with asyncio.timeout(50), mortal() as (url, process), running(times=allowed) as world:
+    async with asyncio.timeout(50), failing() as (url, process), running(times=allowed) as world:
         world.store.register("calc", url, (version,), TOOLS)
         async with world.client(world.store.issue(world.store.grant())) as client:
             yield Bench(world, process, client, version)

@@ -73,9 +73,7 @@ async def worker_is_busy() -> AsyncIterator[None]:
         ("/mcp", request("prompts/list")),
     ],
 )
-async def test_a_large_answer_is_read_and_written_beside_the_event_loop(
-    path: str, message: dict[str, Any]
-) -> None:
+async def test_a_large_answer_is_processed_off_the_event_loop(path: str, message: dict[str, Any]) -> None:
     small = call("small" if path == "/mcp/calc" else "calc__small")
     async with served() as world:
         token = world.store.issue(world.store.grant(None, prompts=True))
@@ -128,7 +126,7 @@ async def test_no_step_of_the_work_on_a_large_message_holds_the_event_loop(
 
 
 @pytest.mark.parametrize(("path", "name"), [("/mcp/calc", "small"), ("/mcp", "calc__small")])
-async def test_a_large_request_is_read_beside_the_event_loop(path: str, name: str) -> None:
+async def test_a_large_request_is_parsed_off_the_event_loop(path: str, name: str) -> None:
     async with served() as world, world.client(world.store.issue(world.store.grant())) as client:
         async with worker_is_busy():
             large = asyncio.create_task(post_modern(client, path, call(name, {"values": LARGE})))

@@ -1,4 +1,4 @@
-"""An MCP server in a process of its own that gets as far as it is told and stays there: python mortal_upstream.py FD.
+"""An MCP server in a process of its own that gets as far as it is told and stays there: python failing_upstream.py FD.
 
 The name of the called tool says how far: ``silent`` before anything is sent, ``half`` within a JSON answer, ``stream``
 within an event stream, ``talk`` in a stream of comments without end. Only the standard library, so that it starts
@@ -18,7 +18,7 @@ RESULT: dict[str, Any] = {
     "protocolVersion": "2025-11-25",
     "supportedVersions": ["2026-07-28"],
     "capabilities": {"tools": {}},
-    "serverInfo": {"name": "mortal", "version": "1"},
+    "serverInfo": {"name": "failing", "version": "1"},
     "tools": [
         {"name": name, "inputSchema": {"type": "object"}} for name in ("silent", "half", "stream", "talk")
     ],

@@ -93,7 +93,7 @@ class Hearing:
         self.announced.put_nowait(decided)  # type: ignore[arg-type]
 
 
-async def test_clients_that_listen_are_told_of_decisions_on_calls_with_their_token(
+async def test_listening_clients_are_notified_of_decisions_on_calls_with_their_token(
     sessions: Sessions,
 ) -> None:
     first, second = await made(sessions, "approved", "denied")
@@ -109,7 +109,7 @@ async def test_clients_that_listen_are_told_of_decisions_on_calls_with_their_tok
         assert hearing.announced.empty()
 
 
-async def test_a_decision_that_nobody_told_of_is_found_all_the_same(
+async def test_a_decision_without_a_notification_is_found(
     sessions: Sessions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(approvals, "LOOK_EVERY_S", 0.05)

@@ -66,7 +66,7 @@ async def line(url: str) -> AsyncIterator[tuple[SessionNotesPort, NeighboursPort
         await engine.dispose()
 
 
-async def test_notes_are_kept_for_all_workers_which_are_told_of_changes(database_url: str) -> None:
+async def test_session_notes_are_shared_and_workers_are_notified_of_changes(database_url: str) -> None:
     session_id, token_id = uuid4(), uuid4()
     async with (
         asyncio.timeout(50),
@@ -138,7 +138,7 @@ async def noted(notes: SessionNotesPort, token_id: UUID) -> UUID:
     return session_id
 
 
-async def test_a_database_that_is_away_is_told_as_such() -> None:
+async def test_an_unavailable_database_is_reported_as_such() -> None:
     engine = make_engine("postgresql+asyncpg://none@127.0.0.1:9/none", pool_size=1, name="test")
     notes = SessionNotesPort(make_sessions(engine))
     with pytest.raises(StoreUnavailable):

@@ -47,7 +47,7 @@ def test_an_allow_is_found_again_for_the_same_tool_of_the_same_token() -> None:
 
 
 @pytest.mark.parametrize("part", ["token", "context", "servers"])
-def test_it_is_not_found_once_anything_was_read_anew(part: str) -> None:
+def test_a_cached_decision_is_not_used_after_a_new_read(part: str) -> None:
     cache, here = DecisionCache(), view()
     first = ASK.decide(here, 1.0, cache)
     old = getattr(here, part)

@@ -58,7 +58,7 @@ async def turns_during(work: Awaitable[Result]) -> tuple[int, Result]:
     return turns, result
 
 
-async def test_what_a_stream_tells_of(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_stream_state_is_computed_in_slices(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(slices, "SLICE_S", 0.0)
     view = wide_view()
     turns, sight = await turns_during(read_list_state(view, 0.0, None))
@@ -66,7 +66,7 @@ async def test_what_a_stream_tells_of(monkeypatch: pytest.MonkeyPatch) -> None:
     assert turns >= _MANY
 
 
-async def test_what_a_client_is_told_at_first(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_visible_parts_are_computed_in_slices(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(slices, "SLICE_S", 0.0)
     view = wide_view()
     steps = reached_parts(view.token, view.within(), view.context, 0.0, None)
