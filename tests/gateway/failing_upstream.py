@@ -1,8 +1,8 @@
-"""An MCP server in a process of its own that gets as far as it is told and stays there: python failing_upstream.py FD.
+"""An MCP server in its own process that stalls at a given point: python failing_upstream.py FD.
 
 The name of the called tool says how far: ``silent`` before anything is sent, ``half`` within a JSON answer, ``stream``
-within an event stream, ``talk`` in a stream of comments without end. Only the standard library, so that it starts
-at once. It says on its standard output what it did, and goes on when something comes on its standard input.
+within an event stream, ``talk`` in a stream of endless comments. It uses only the standard library, to start fast. It
+prints each step, and continues after a line of input.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ RESULT: dict[str, Any] = {
     "ttlMs": 0,
     "cacheScope": "private",
 }
-"""Whatever is asked."""
+"""The result of every call."""
 go_on = asyncio.Event()
 
 
@@ -42,12 +42,12 @@ def whole(body: bytes, status: str = "200 OK") -> bytes:
 
 
 def chunk(data: bytes) -> bytes:
-    """A piece of a stream, whose end is told, so that breaking off can be told from it."""
+    """Encode a chunk of a stream. Its last chunk distinguishes the end from a lost connection."""
     return f"{len(data):x}\r\n".encode() + data + b"\r\n"
 
 
 def begin(tool: str, answer: bytes) -> bytes:
-    """What is sent before it stays where it is."""
+    """Return what is sent before the stall."""
     if tool == "half":
         return whole(answer)[:-5]
     if tool in {"stream", "talk", "listen"}:
@@ -61,14 +61,14 @@ def begin(tool: str, answer: bytes) -> bytes:
 
 
 def end(tool: str, answer: bytes) -> bytes:
-    """The rest."""
+    """Return the rest of the answer."""
     if tool == "half":
         return answer[-5:]
     return chunk(b"data: " + answer + b"\n\n") + chunk(b"") if tool == "stream" else whole(answer)
 
 
 async def talk(writer: asyncio.StreamWriter) -> None:
-    """Keep the stream alive for ever."""
+    """Keep the stream alive forever."""
     while True:
         writer.write(chunk(b": still here\n\n"))
         await writer.drain()

@@ -1,6 +1,6 @@
-"""Requests and answers that are nearly right, or not at all: messages of both eras with something done to them.
+"""Malformed requests and answers: messages of both eras with random damage.
 
-An object is a list of pairs here, so that a key can come twice, and a token may be no JSON.
+An object is a list of pairs here, so that keys can be duplicated, and a token may be invalid JSON.
 """
 
 import json
@@ -13,18 +13,18 @@ from tests.gateway.messages import LEGACY, call, initialize, modern, request
 
 
 class Object(list[tuple[str, Any]]):
-    """An object whose keys may come twice."""
+    """An object that may have duplicate keys."""
 
 
 class Token(str):
-    """Written as it is."""
+    """A token that is written unchanged."""
 
     __slots__ = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Post:
-    """What is sent: headers as pairs, and a body that may be no message at all."""
+    """A POST: headers as pairs, and a body that may be invalid."""
 
     headers: tuple[tuple[str, str], ...]
     body: bytes
@@ -149,7 +149,7 @@ def _headers(draw: st.DrawFn, headers: dict[str, str]) -> list[tuple[str, str]]:
 
 
 def _damaged(draw: st.DrawFn, message: dict[str, Any]) -> bytes:
-    """The message with so much damage, as bytes."""
+    """Return the damaged message as bytes."""
     pairs = _pairs(message)
     for _ in range(draw(st.sampled_from([0, 1, 1, 1, 1, 2, 3]))):
         _damage(draw, pairs)
@@ -174,7 +174,7 @@ def posts(draw: st.DrawFn) -> Post:
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
-    """What a client asks on a mirror and on ``/mcp``, and what the server answers; ``ID`` stands for the request's."""
+    """A request on a mirror and on ``/mcp``, and the server's answer; ``ID`` is replaced by the request's id."""
 
     asked: dict[str, Any]
     asked_of_fleet: dict[str, Any]
@@ -211,7 +211,7 @@ ANSWERED: list[tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = [
     (initialize(), initialize(),
      {"protocolVersion": LEGACY, "capabilities": {"tools": {}}, "serverInfo": {"name": "x", "version": "1"}}),
 ]  # fmt: skip
-"""What is asked of a mirror, the same of ``/mcp``, and a result that is in order."""
+"""Requests to a mirror, the same to ``/mcp``, and valid results."""
 _NOTES: list[dict[str, Any]] = [
     {"jsonrpc": "2.0", "method": "notifications/progress", "params": _PROGRESS},
     {"jsonrpc": "2.0", "method": "notifications/message", "params": {"level": "info", "data": [SECRET]}},
@@ -229,7 +229,7 @@ _FIELDS = ["", "id: 1\n", "retry: 1\n", "event: message\n", ": hello\n", "data\n
 
 @st.composite
 def exchanges(draw: st.DrawFn) -> Exchange:
-    """A request that is in order, and an answer that need not be."""
+    """Generate a valid request, and an answer that may be damaged."""
     asked, of_fleet, result = draw(st.sampled_from(ANSWERED))
     answer: dict[str, Any] = {"jsonrpc": "2.0", "id": ID, "result": {"resultType": "complete", **result}}
     if draw(st.integers(0, 5)) == 0:

@@ -1,4 +1,4 @@
-"""JSON-RPC messages as clients of each era send them."""
+"""JSON-RPC messages of clients of each era."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What policies demand beside a decision: of which requests, and what counts while a call runs."""
+"""Approvals and quotas of a decision: which requests they apply to, and what counts while a call runs."""
 
 import asyncio
 from dataclasses import replace
@@ -42,7 +42,7 @@ class Says:
     """One verdict for everything."""
 
     def __init__(self, effect: Effect, *asks: ApprovalDemand, quotas: tuple[QuotaDemand, ...] = ()) -> None:
-        self.verdict = PolicyVerdict(effect, "as_told", asks=asks, quotas=quotas)
+        self.verdict = PolicyVerdict(effect, "test_verdict", asks=asks, quotas=quotas)
         self.programs: list[CallerProgram] = []
 
     def evaluate(self, request: PolicyInput) -> PolicyVerdict:

@@ -1,4 +1,4 @@
-"""How approvals stand that clients wait for, by a real database."""
+"""Notifications of decided approvals, with a real database."""
 
 import asyncio
 from collections.abc import AsyncIterator

@@ -1,4 +1,4 @@
-"""A call that needs an approval takes nothing to its server but what those who decide have agreed to."""
+"""A call that needs an approval forwards only what its approval covers."""
 
 from typing import Any
 

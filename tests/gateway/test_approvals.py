@@ -1,4 +1,4 @@
-"""How clients of each era are told that a person has to approve their call, and how they wait for it."""
+"""Answers to calls that need an approval, for clients of each era, and their wait for a decision."""
 
 import asyncio
 import json
@@ -29,7 +29,7 @@ ENDPOINTS = pytest.mark.parametrize(("path", "name"), PATHS, ids=["one", "all"])
 
 
 class Verdicts(Policies):
-    """Asks approval for the tool, or says what the test has it say."""
+    """Requires approval for the tool, or returns the test's verdict."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -42,7 +42,7 @@ class Verdicts(Policies):
 
 @dataclass
 class Desk:
-    """The approvals of a world, as the database would have them."""
+    """The approvals of a world, as in the database."""
 
     world: World
     seen: Seen
@@ -80,7 +80,7 @@ def approval(group: str = "Refund approvers", state: ApprovalState = ApprovalSta
 
 
 async def done(message: dict[str, Any], _receive: Any, send: Any) -> None:
-    """A server of both eras that does what it is told."""
+    """A server of both eras that answers every call."""
     result: dict[str, Any] = {"content": [{"type": "text", "text": "refunded"}], "resultType": "complete"}
     headers = {}
     if message.get("method") == "initialize":
@@ -119,7 +119,7 @@ async def modern_call(
 
 
 def again(message: dict[str, Any], result: dict[str, Any], action: str | None = "accept") -> dict[str, Any]:
-    """The same request with what its client was asked for."""
+    """Repeat a request with the state and responses to its input requests."""
     params = {**message["params"], "requestState": result["requestState"]}
     if action is not None and "inputRequests" in result:
         params["inputResponses"] = {key: {"action": action} for key in result["inputRequests"]}

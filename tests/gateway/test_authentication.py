@@ -1,4 +1,4 @@
-"""Who gets in, and the one answer for all who do not."""
+"""Authentication at the gateway: every invalid token gets the same answer."""
 
 from dataclasses import replace
 from ipaddress import ip_address, ip_network

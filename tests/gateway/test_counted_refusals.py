@@ -1,4 +1,4 @@
-"""What is refused before a decision is counted under the token that sent it, and never a row each."""
+"""Requests that are refused before a decision are counted by token, without a row for each."""
 
 from typing import Any
 

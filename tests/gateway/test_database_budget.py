@@ -1,4 +1,4 @@
-"""However many times a request asks the database, it waits for it no longer than callers are promised."""
+"""A request waits for the database only within its budget, however many operations it needs."""
 
 import asyncio
 from types import SimpleNamespace

@@ -1,4 +1,4 @@
-"""A decision is used again for what it was made of, and for nothing else."""
+"""A cached decision is used only for the objects that it was made of."""
 
 import gc
 import weakref

@@ -1,4 +1,4 @@
-"""Clients that ignore the case of members, as those in Go and .NET do, see nothing but what was approved."""
+"""Clients that match member names case-insensitively (Go, .NET) see only approved content."""
 
 import json
 from collections.abc import AsyncIterator

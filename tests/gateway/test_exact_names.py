@@ -1,4 +1,4 @@
-"""A tool is named by exact bytes, and what is not approved as it is has no name at all."""
+"""Tools are matched by exact name, and unapproved definitions are hidden."""
 
 from base64 import b64encode
 from collections.abc import AsyncIterator

@@ -1,6 +1,6 @@
-"""An upstream that is killed or stalls, and a client that leaves: each ends the call as it should, and is on record.
+"""Calls end correctly and are recorded when their upstream is killed or stalls, or their client disconnects.
 
-The upstream is a process of its own, killed and stopped by signals.
+The upstream is a separate process, killed and stopped by signals.
 """
 
 import asyncio
@@ -95,7 +95,7 @@ async def bench(version: str, **times: float) -> AsyncIterator[Bench]:
 
 
 def assert_failed(got: httpx2.Response, place: str, status: int, words: str) -> None:
-    """The client is told in the form that it expects by then."""
+    """Check that the client gets the error in the form of its started answer."""
     if place in {"stream", "talk", "listen"}:
         assert got.status_code == 200
         body = json.loads(got.text.strip().splitlines()[-1].removeprefix("data: "))
@@ -115,7 +115,7 @@ async def test_a_killed_upstream_ends_the_call_as_an_error(place: str, version: 
         b.process.kill()
         assert_failed(await asking, place, 502, "cannot be reached, or closed the connection")
         assert b.outcome() == "error"
-        # Nobody is there any more: nothing of the next call is sent.
+        # The upstream is gone: nothing of the next call is sent.
         assert_failed(await b.ask(place), "silent", 502, "cannot be reached")
         assert b.outcome() == "not_forwarded"
 

@@ -1,4 +1,4 @@
-"""A gateway that stood still sends nothing on what it knew before: neither a first request nor one that follows."""
+"""A gateway that was frozen sends nothing based on outdated data, neither a first nor a later request."""
 
 from types import SimpleNamespace
 from typing import Any, cast

@@ -1,4 +1,4 @@
-"""Whatever a server answers is no fault of the gateway's to its client, and does not show our credential."""
+"""No upstream answer causes an internal error or reveals the upstream credential."""
 
 import asyncio
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ TOOLS = [{"name": "add", "inputSchema": {"type": "object"}, "annotations": {"rea
 
 
 class Hostile:
-    """A gateway before a server that answers what it is told to, in a loop of its own."""
+    """A gateway and a server with generated answers, in a separate event loop."""
 
     def __init__(self, runner: asyncio.Runner, world: World, client: httpx2.AsyncClient) -> None:
         self._runner, self.world, self._client = runner, world, client

@@ -1,4 +1,4 @@
-"""No request is a fault of ours, what is refused goes nowhere, and what is forwarded is what was decided on."""
+"""No request causes an internal error, and what is forwarded is what was decided on."""
 
 import asyncio
 import json
@@ -87,7 +87,7 @@ def first_wins(body: bytes) -> Any:
 
 
 def caseless(value: Any) -> Any:
-    """As a parser reads it that knows members by their letters alone, whatever their case, and keeps the last."""
+    """Parse like a case-insensitive parser that keeps the last duplicate."""
     if not isinstance(value, dict):
         return value
     return {key.casefold(): value[key] for key in value}
@@ -114,7 +114,7 @@ def test_no_request_is_a_fault_and_what_is_forwarded_is_what_was_decided_on(
 
 
 def check_forwarded(world: World, path: str, sent: Post, message: dict[str, Any]) -> None:
-    """One message that reached the server: allowed, on record, and read by everybody as it was by us."""
+    """Check one message that reached the server: allowed, recorded, and with one meaning for all parsers."""
     method = message.get("method")
     allowed = {call.method: call for call in world.store.calls if call.decision.allowed}
     if path == "/mcp" and method in OWN:

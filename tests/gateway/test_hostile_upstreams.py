@@ -1,4 +1,4 @@
-"""What a malicious or broken upstream sends does not harm the client, nor show our credential."""
+"""A malicious or broken upstream harms no client and does not reveal the upstream credential."""
 
 import asyncio
 import json

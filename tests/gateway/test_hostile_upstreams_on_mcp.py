@@ -1,4 +1,4 @@
-"""What a malicious or broken upstream sends through ``/mcp``, and whatever our credential is hidden in."""
+"""A malicious or broken upstream on ``/mcp`` harms no client and does not reveal the upstream credential."""
 
 import base64
 from collections.abc import AsyncIterator

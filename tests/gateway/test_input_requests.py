@@ -1,4 +1,4 @@
-"""A server asks its clients only what they said that they can be asked, and leads nobody to the gateway's own pages."""
+"""Servers may send clients only supported requests, and never URLs of the gateway."""
 
 import asyncio
 import json

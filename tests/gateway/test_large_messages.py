@@ -1,4 +1,4 @@
-"""Large answers, and floods of what says nothing, are one caller's affair: the calls of others go on meanwhile."""
+"""Large answers and floods of comments affect only their own call, not the calls of others."""
 
 import asyncio
 import threading

@@ -1,4 +1,4 @@
-"""How much one token, and one identity, may ask of the gateway."""
+"""Rate limits and concurrent-request limits of tokens and identities."""
 
 import asyncio
 from dataclasses import replace
@@ -20,7 +20,7 @@ TOOLS = [{"name": name, "inputSchema": {"type": "object"}} for name in ("add", "
 
 
 class Clock:
-    """Stands still until it is told to go on."""
+    """A clock that the test advances."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 1000.0

@@ -1,4 +1,4 @@
-"""What clients and servers say makes no line in a log of ours, and breaks none."""
+"""Text from clients and servers cannot inject lines into logs."""
 
 import logging
 from typing import Any

@@ -1,4 +1,4 @@
-"""Gateways that lead to each other, or to themselves, notice it: a request is decided once at each."""
+"""Loops between gateways are detected, and a request is decided once at each gateway."""
 
 from typing import Any
 

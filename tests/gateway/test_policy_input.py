@@ -1,4 +1,4 @@
-"""Policy is asked about the very values that the server gets."""
+"""Policies see exactly the values that the server receives."""
 
 import json
 from typing import Any

@@ -1,4 +1,4 @@
-"""Messages that break the protocol's own terms, from clients and from servers: each gets one definite end."""
+"""Protocol violations by clients and servers have a defined result."""
 
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable

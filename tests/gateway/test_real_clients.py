@@ -124,7 +124,7 @@ async def test_a_legacy_client_is_led_to_the_approval_and_repeats_its_call(path:
             answer = await client.call_tool(name, {"a": 2, "b": 3})
             assert answer.is_error
             assert f"/approvals/{elicitation.elicitation_id}" in str(answer.content), (
-                "who leads nobody is told"
+                "a client without URL elicitation gets a text"
             )
         assert len(seen.of("tools/call")) == 1
 

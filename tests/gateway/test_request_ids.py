@@ -1,4 +1,4 @@
-"""Every answer says what its request is called, and the record knows it by that."""
+"""Every answer contains the id of its request, which the audit log records."""
 
 import pytest
 

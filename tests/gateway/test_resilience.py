@@ -1,4 +1,4 @@
-"""What one caller or one upstream does to itself is not felt by others."""
+"""The problems of one caller or one upstream do not affect others."""
 
 import asyncio
 import json
@@ -175,7 +175,7 @@ async def test_a_flood_that_its_client_does_not_read_fills_no_memory_and_ends(
 
 
 async def deaf_connection(url: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    """Whose own side takes little that nobody reads."""
+    """A connection with a small receive buffer that is not read."""
     host, port = url.removeprefix("http://").split(":")
     with socket.socket() as made:
         made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)

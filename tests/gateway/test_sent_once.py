@@ -1,6 +1,6 @@
 """A call that a server has received is never sent again, however the connection ends.
 
-The server may have done what it was asked: nobody but the caller can say whether to ask again.
+The server may have executed it, so only the caller can decide whether to repeat it.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""What workers keep for each other of sessions on ``/mcp``, and tell each other, by a real database."""
+"""Session notes and notifications that workers share, with a real database."""
 
 import asyncio
 from collections.abc import AsyncIterator

@@ -1,4 +1,4 @@
-"""Of a token that reaches thousands of servers, what it sees is worked out while others have their turn."""
+"""The visible parts of thousands of servers are computed in slices, without blocking the event loop."""
 
 import asyncio
 from collections.abc import Awaitable
@@ -43,7 +43,7 @@ def wide_view() -> View:
 
 
 async def turns_during(work: Awaitable[Result]) -> tuple[int, Result]:
-    """How often others had their turn meanwhile."""
+    """Count how often other tasks ran."""
     turns = 0
 
     async def others() -> None:

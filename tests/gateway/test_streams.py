@@ -1,4 +1,4 @@
-"""Long calls: kept alive, cancelled by those who may, and never mixed up."""
+"""Long calls: kept alive, canceled only by their client, and never mixed up."""
 
 import asyncio
 from typing import Any

@@ -1,4 +1,4 @@
-"""Calls whose upstream credential is not to be had, is not accepted, or is renewed meanwhile."""
+"""Calls whose upstream credential is missing, rejected or renewed."""
 
 import asyncio
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Sessions with upstreams that are kept for ``/mcp``: closed when unused, never under somebody's call."""
+"""Upstream sessions of ``/mcp`` are closed when idle, and never while in use."""
 
 from uuid import uuid4
 

@@ -1,4 +1,4 @@
-"""Servers to stand behind a gateway under test: real ones on the ``mcp`` package, and hostile ones."""
+"""Upstreams for tests of the gateway: real ones with the ``mcp`` package, and scripted ones."""
 
 import asyncio
 import json

@@ -1,6 +1,6 @@
-"""A gateway on loopback with stand-ins for its ports, and upstream servers to put behind it.
+"""A gateway on loopback with in-memory ports, and upstream servers.
 
-The stand-ins keep the ports' promises in memory: admission compares versions as the database would.
+The ports keep their contracts in memory: admission compares versions like the database.
 """
 
 import asyncio
@@ -53,7 +53,7 @@ Asgi = Callable[[Any, Any, Any], Awaitable[None]]
 
 
 class Policies:
-    """Denies or asks approval for named tools; both may be changed while calls run."""
+    """Denies named tools or requires approval for them. Tests may change both while calls run."""
 
     def __init__(self) -> None:
         self.verdicts: dict[str, Effect] = {}
@@ -65,13 +65,13 @@ class Policies:
             return PolicyVerdict(self.verdicts[name], "policy_forbids")
         if request.arguments is not None and name in self.asks:
             return PolicyVerdict(Effect.REQUIRE_APPROVAL, "approval_required", asks=self.asks[name])
-        # Changed while calls run, as no published set is: each call has to ask it.
+        # Unlike a published set, this changes while calls run, so its verdicts must not be cached.
         return replace(GrantedIsAllowed().evaluate(request), reads_call=True)
 
 
 @dataclass
 class Sessions:
-    """What workers keep for each other of sessions, and what they tell each other."""
+    """Session notes and broadcasts that workers share."""
 
     notes: dict[UUID, Notes] = field(default_factory=dict)
     broadcasts: list[tuple[UUID, str | int]] = field(default_factory=list)
@@ -89,7 +89,7 @@ class Sessions:
 
 @dataclass
 class Approvals:
-    """Approvals that clients wait for, until the test says that they are decided."""
+    """Approvals that clients wait for, until the test decides them."""
 
     waited_for: list[frozenset[UUID]] = field(default_factory=list)
     begun: asyncio.Event = field(default_factory=asyncio.Event)
@@ -107,7 +107,7 @@ class Approvals:
 
 @dataclass
 class Store:
-    """The ports in memory, with the truth (``tokens``, ``servers``) and what a worker may still believe."""
+    """The ports in memory: the current data (``tokens``, ``servers``), and the outdated data of a worker."""
 
     tokens: dict[UUID, tuple[str, Token]] = field(default_factory=dict)
     servers: dict[str, Server] = field(default_factory=dict)
@@ -120,7 +120,7 @@ class Store:
     not_accepted: list[UpstreamTarget] = field(default_factory=list)
     unknown: list[Client] = field(default_factory=list)
     counted: list[str] = field(default_factory=list)
-    """The ids of the requests that were not decided at all."""
+    """The ids of requests without a decision."""
     syncs: list[UUID] = field(default_factory=list)
     ended: set[UUID] = field(default_factory=set)
     sessions: Sessions = field(default_factory=Sessions)
@@ -129,16 +129,16 @@ class Store:
     asked: dict[UUID, tuple[View, Reevaluated, frozenset[ApprovalDemand]]] = field(default_factory=dict)
     cached: dict[UUID, View] = field(default_factory=dict)
     withheld: Callable[[Call], Withheld | None] = lambda _call: None
-    """What a call is told that asks for approvals, or is one of a quota."""
+    """The verdict of the admission for calls that need approvals or count in a quota."""
     down: bool = False
     no_credential: CredentialUnavailable | None = None
     refreshes: int = 0
     age: float = 0.0
-    """Seconds by which admissions are older than they should be."""
+    """Seconds by which admissions are older than now."""
     at_admission: Callable[[Call], None] | None = None
     at_refresh: Callable[[], None] | None = None
     confirmed: dict[UUID, float] = field(default_factory=dict)
-    """When the watch last found calls to be allowed still."""
+    """When running calls were last confirmed."""
 
     def _view(self, credential: Credential) -> View | None:
         known = self.tokens.get(credential.id)
@@ -236,12 +236,12 @@ class Store:
         self.asked.pop(call_id, None)
 
     def cut_all(self) -> None:
-        """What the watch does when access was withdrawn."""
+        """Cut all calls, as after withdrawn access."""
         for cut in list(self.watched.values()):
             cut()
 
     async def look_again(self) -> None:
-        """What the watch does when versions moved: decide again, and cut what is no longer allowed."""
+        """Reevaluate running calls, as after a change, and cut those that are no longer allowed."""
         for id, (view, request, approvals) in list(self.asked.items()):
             fresh = await self.refresh(view, [server.id for server in view.servers.values()])
             if fresh is None or not request.reevaluate(fresh, self.now(), approvals).allowed:
@@ -261,7 +261,7 @@ class Store:
     # ---- the control plane, as tests need it
 
     def issue(self, *grants: Grant, expires_at: float = inf) -> str:
-        """A token of a new identity with these grants; the secret's text."""
+        """Issue a token for a new identity with these grants; returns its secret."""
         identity = Identity(uuid4(), 1, IdentityStatus.ACTIVE, grants=grants)
         token = Token(uuid4(), 1, identity, GrantsScope(), expires_at)
         text = format_credential(SCOPED_TOKEN, token.id, uuid4().bytes + uuid4().bytes)
@@ -273,7 +273,7 @@ class Store:
         return text
 
     def change(self, text: str, **changes: Any) -> None:
-        """Change a token, moving its version; workers are not told."""
+        """Change a token and its version, without notifying workers."""
         credential = parse_credential(text, SCOPED_TOKEN)
         assert credential is not None
         secret, token = self.tokens[credential.id]
@@ -281,7 +281,7 @@ class Store:
         self.tokens[token.id] = (secret, replace(token, version=version, **changes))
 
     def change_server(self, slug: str, **changes: Any) -> None:
-        """Change a server, moving its version; workers are not told."""
+        """Change a server and its version, without notifying workers."""
         server = self.servers[slug]
         version = self.versions[server.id] = server.version + 1
         self.servers[slug] = replace(server, version=version, **changes)
@@ -324,7 +324,7 @@ class Store:
         return Grant(uuid4(), 1, servers, selected, resources, prompts)
 
     def admitted(self, action: str) -> list[Call]:
-        """Calls on record with this action that were allowed."""
+        """Return the recorded allowed calls with this action."""
         return [call for call in self.calls if call.action == action and call.decision.allowed]
 
 
@@ -332,7 +332,7 @@ class Store:
 async def serve(
     app: Any, *, lifespan: Literal["on", "off"] = "off", http: type[asyncio.Protocol] | str = "auto"
 ) -> AsyncIterator[str]:
-    """Serve an ASGI application on a free loopback port; gives its origin."""
+    """Serve an ASGI application on a free loopback port; yields its origin."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         # asyncio sets this only on sockets that name their protocol; without it each answer waits for an ACK.
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -382,7 +382,7 @@ class World:
 
 @asynccontextmanager
 async def running(store: Store | None = None, /, **options: Any) -> AsyncIterator[World]:
-    """A gateway with an empty store, or this one, on loopback, served as in earnest unless ``http`` is another."""
+    """Run a gateway on loopback with an empty store or this one, with the real HTTP server unless ``http`` is given."""
     store, http = store or Store(), options.pop("http", GuardedHttp)
     outbound = OutboundClient(AddressPolicy((LOOPBACK,)))
     notes, neighbours = (

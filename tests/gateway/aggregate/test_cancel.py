@@ -1,4 +1,4 @@
-"""``/mcp``: a call that its client cancels ends, wherever it runs, and is on record as cancelled."""
+"""``/mcp``: a canceled call ends in any worker, and is recorded as canceled."""
 
 import asyncio
 from typing import Any
@@ -67,7 +67,7 @@ async def test_a_legacy_client_cancels_its_call_in_any_worker(elsewhere: bool) -
             )
             await server.began.wait()
             if elsewhere:
-                # This worker has no such call: the others are told, and the one that has it ends it.
+                # This worker does not have the call, so it broadcasts the cancellation.
                 assert (
                     await post(same, "/mcp", cancelled("other"), mcp_session_id=session)
                 ).status_code == 202
@@ -81,7 +81,7 @@ async def test_a_legacy_client_cancels_its_call_in_any_worker(elsewhere: bool) -
             assert "result" not in answer.text
             assert await outcome_of(world) == "cancelled"
             assert await server.cancelled.get() == server.ids[0], (
-                "the server is told, by the id that it knows"
+                "the server gets the cancellation with its own id"
             )
 
 

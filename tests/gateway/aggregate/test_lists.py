@@ -1,4 +1,4 @@
-"""Lists over all servers: their pages, and what one hostile or dead server can make of them."""
+"""Lists of all servers: their pages, and the effects of one hostile or dead server."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -66,7 +66,7 @@ async def test_of_a_page_with_more_than_a_list_may_have_no_more_is_read(
 
 
 def pages_of(method: str, pages: list[list[Any]], *, circle: bool = False) -> Any:
-    """A modern server with a list in pages, whose cursors are their numbers; in a ``circle``, it begins anew."""
+    """A modern server with a list in pages, whose cursors are page numbers; with ``circle``, it starts again."""
 
     async def script(message: dict[str, Any], receive: Any, send: Any) -> None:
         key, result = KEYS.get(message["method"]), {"resultType": "complete"}
@@ -197,7 +197,7 @@ async def test_a_cursor_is_of_use_to_its_token_and_its_list_alone(monkeypatch: p
         bad = await post(client, "/mcp", request(method, {"cursor": "1"}), mcp_session_id=session)
         assert (bad.status_code, bad.json()["error"]["code"]) == (200, -32602)
         assert not seen["a"].requests
-        # A grant that ended meanwhile: the list goes on with what is still in reach.
+        # The grant has ended, so the list continues with what is still in reach.
         world.store.change_server("a", enabled=False)
         assert (await listed(client, method, cursor))["prompts"] == []
 

@@ -1,4 +1,4 @@
-"""``/mcp``: log messages come from the level that the client chose, in both eras and across them."""
+"""``/mcp``: log messages are filtered by the client's level, within and across eras."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ LEVEL_KEY = "io.modelcontextprotocol/logLevel"
 
 
 async def talkative(message: dict[str, Any], receive: Any, send: Any) -> None:
-    """A server that says something at each of three levels, whatever it was asked."""
+    """A server that sends a log message at each of three levels for every request."""
     method = message["method"]
     if "id" not in message:
         await send_json(send, 202, b"")
@@ -55,7 +55,7 @@ async def test_a_legacy_session_hears_from_the_level_that_it_set(version: str) -
             assert (await ask(request("logging/setLevel", {"level": "warning"}))).json()["result"] == {}
             for _ in range(2):
                 assert heard(await ask(call("calc__add"))) == ["warning", "alert"]
-            # Another worker took the next wish.
+            # Another worker changed the level.
             (session_id,) = world.store.sessions.notes
             world.store.sessions.notes[session_id] = Notes("alert")
             world.gateway.forget_notes(None)

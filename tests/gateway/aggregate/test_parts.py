@@ -1,4 +1,4 @@
-"""``/mcp``: prompts, resources, templates and completions of many servers, by names that say whose they are."""
+"""``/mcp``: prompts, resources, templates and completions of many servers, named by server."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager

@@ -1,4 +1,4 @@
-"""A server may end the stream of a call before its answer, to be asked for the rest (MCP 2025-11-25, SEP-1699)."""
+"""A server may end the stream of a call before its answer, and continue on request (MCP 2025-11-25, SEP-1699)."""
 
 import asyncio
 from collections.abc import AsyncIterator

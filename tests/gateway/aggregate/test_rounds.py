@@ -1,4 +1,4 @@
-"""``/mcp``: a modern server asks a modern client for input; nobody else is asked, and no state crosses over."""
+"""``/mcp``: input requests of a modern server go only to modern clients, and states stay with their token."""
 
 from typing import Any
 

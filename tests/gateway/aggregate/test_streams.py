@@ -1,4 +1,4 @@
-"""``/mcp``: open streams tell of lists that changed for the token, and of resources that were subscribed to."""
+"""``/mcp``: open streams report changed lists and subscribed resources."""
 
 import asyncio
 import json
@@ -45,13 +45,13 @@ def regrant(world: World, token: str, *grants: Any) -> None:
 
 
 class StreamReader:
-    """What a stream tells, message by message."""
+    """Reads the messages of a stream."""
 
     def __init__(self, stream: httpx2.Response) -> None:
         self._lines = stream.aiter_lines()
 
     async def next(self) -> Any:
-        """The next message; ``None`` at the end of the stream."""
+        """Return the next message; ``None`` at the end of the stream."""
         async for line in self._lines:
             if line.startswith("data: "):
                 return json.loads(line.removeprefix("data: "))
@@ -62,7 +62,7 @@ class StreamReader:
 async def listening(
     client: httpx2.AsyncClient, wanted: dict[str, Any], id: Any = "l"
 ) -> AsyncIterator[tuple[StreamReader, dict[str, Any]]]:
-    """A modern stream, with what was acknowledged."""
+    """Open a modern stream; yields its acknowledged notifications too."""
     body, headers = modern(request("subscriptions/listen", {"notifications": wanted}, id))
     async with asyncio.timeout(50), client.stream("POST", "/mcp", json=body, headers=headers) as stream:
         assert stream.status_code == 200
@@ -75,7 +75,7 @@ async def listening(
 
 @asynccontextmanager
 async def hearing(client: httpx2.AsyncClient) -> AsyncIterator[tuple[StreamReader, dict[str, str]]]:
-    """A legacy session's stream, with the session's headers."""
+    """Open a legacy session's stream; yields the session's headers too."""
     began = await post(client, "/mcp", initialize())
     headers = {"mcp-session-id": began.headers["mcp-session-id"], "mcp-protocol-version": LEGACY}
     async with asyncio.timeout(50), client.stream("GET", "/mcp", headers=headers) as stream:
@@ -196,7 +196,7 @@ def updated(uri: str) -> bytes:
 
 
 class Subscribing(Streaming):
-    """A legacy server that takes subscriptions and tells on its session's stream what the test says."""
+    """A legacy server with subscriptions that sends the test's notifications."""
 
     async def __call__(self, message: dict[str, Any], receive: Any, send: Any) -> None:
         if message.get("method") in {"resources/subscribe", "resources/unsubscribe"}:
@@ -238,7 +238,7 @@ async def test_a_modern_client_hears_of_resources_of_servers_of_either_era(versi
             regrant(world, token, world.store.grant())
             await world.store.look_again()
             await server.left.wait()
-        assert all(call.decision.allowed for call in world.store.calls), "nobody out of reach is asked"
+        assert all(call.decision.allowed for call in world.store.calls), "servers out of reach get no request"
         if version == MODERN:
             (asked,) = [body for _, body in seen.of("subscriptions/listen")]
             assert asked["params"]["notifications"]["resourceSubscriptions"] == ["r://1"]
@@ -259,7 +259,7 @@ async def test_a_legacy_session_gets_updates_of_subscriptions_made_at_any_worker
             await server.listening.wait()
             server.more.put_nowait(updated("r://1"))
             assert (await reader.next())["params"] == {"uri": "mcp+calc+r://1"}
-            # As another worker would have noted it.
+            # As if another worker had stored it.
             (session_id,) = world.store.sessions.notes
             notes = world.store.sessions.notes[session_id]
             world.store.sessions.notes[session_id] = replace(notes, subscriptions=frozenset())
@@ -297,7 +297,7 @@ async def test_subscriptions_are_refused_as_the_server_says_and_beyond_reach_num
             asked = len(seen.of("resources/subscribe"))
             long = await ask(client, session, "resources/subscribe", "mcp+calc+r://" + "x" * 5000)
             assert long["error"]["code"] == -32602
-            assert len(seen.of("resources/subscribe")) == asked, "nobody is asked"
+            assert len(seen.of("resources/subscribe")) == asked, "no server gets a request"
             theirs = (await post(other, "/mcp", initialize())).headers["mcp-session-id"]
             hidden = await ask(other, theirs, "resources/subscribe", "mcp+calc+r://1")
             assert hidden["error"]["message"] == "Resource not found"
@@ -306,7 +306,7 @@ async def test_subscriptions_are_refused_as_the_server_says_and_beyond_reach_num
 
 
 class Counting(Subscribing):
-    """Knows how many streams it has had, and has."""
+    """Counts open and past streams."""
 
     open = 0
     streams = 0
@@ -407,7 +407,7 @@ async def test_the_real_client_listens_through_the_gateway() -> None:
             ):
                 assert heard.honored.tools_list_changed
                 assert heard.honored.resource_subscriptions == [uri]
-                while len(world.store.watched) < 2:  # noqa: ASYNC110  the stream with the server opens beside
+                while len(world.store.watched) < 2:  # noqa: ASYNC110  the stream with the server opens later
                     await asyncio.sleep(0.01)
                 telling = asyncio.create_task(tell(ResourceUpdated("test://watched-resource")))
                 assert (await anext(heard)) == ResourceUpdated(uri)
@@ -419,7 +419,7 @@ async def test_the_real_client_listens_through_the_gateway() -> None:
 
 
 async def tell(event: Any) -> None:
-    """Say it until somebody listens."""
+    """Notify until a client listens."""
     while True:
         await BUS.publish(event)
         await asyncio.sleep(0.05)
@@ -439,7 +439,7 @@ async def test_the_real_legacy_client_hears_that_its_tools_changed() -> None:
             async with Client(transport, mode="legacy", message_handler=hear) as client:
                 assert client.server_capabilities.tools is not None
                 assert client.server_capabilities.tools.list_changed
-                while not world.store.admitted("mcp.listen"):  # noqa: ASYNC110  it opens its stream beside
+                while not world.store.admitted("mcp.listen"):  # noqa: ASYNC110  it opens its stream later
                     await asyncio.sleep(0.01)
                 world.store.change_server("calc", tools={})
                 await world.store.look_again()

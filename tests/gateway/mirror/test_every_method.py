@@ -1,4 +1,4 @@
-"""Each method of each version is carried or refused, on both endpoints: none is forwarded by accident."""
+"""Each method of each version is supported or refused on both endpoints; none is forwarded by accident."""
 
 from typing import Any
 
@@ -125,7 +125,7 @@ async def test_a_mirror_forwards_the_methods_of_the_version_and_no_other(version
                     assert "result" in got, method
                     assert received(seen) == ({method} - {"ping"}), "the gateway answers a ping"
                 else:
-                    # A task that nobody has is looked for, and not at the server.
+                    # An unknown task id is refused without a request to the server.
                     assert got["error"]["code"] == (-32602 if method in known_tasks else -32601), method
                     assert not seen.requests, method
 

@@ -1,4 +1,4 @@
-"""A modern server asks for input within its result; the next round is decided anew, and its state is the token's."""
+"""Input requests of a modern server: the next round is decided again, and its state belongs to the token."""
 
 from typing import Any
 

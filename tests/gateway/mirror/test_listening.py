@@ -1,4 +1,4 @@
-"""Streams that stay open: the legacy GET, streams taken up again, and ``subscriptions/listen``."""
+"""Listening streams: the legacy GET, resumed streams, and ``subscriptions/listen``."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""Prompts, resources, completion and what tells of them on ``/mcp/{slug}``: reached through the grant, or not there."""
+"""Prompts, resources, completion and their notifications on ``/mcp/{slug}``: in reach by grant, or hidden."""
 
 from dataclasses import replace
 from typing import Any

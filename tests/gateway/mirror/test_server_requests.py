@@ -1,4 +1,4 @@
-"""A legacy server asks its client: the question reaches it, and only the one who was asked answers."""
+"""Requests of a legacy server reach its client, and only that client can respond."""
 
 import asyncio
 import json

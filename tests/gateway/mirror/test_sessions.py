@@ -1,4 +1,4 @@
-"""Sessions and versions on ``/mcp/{slug}``: sealed, bound, and those of the upstream."""
+"""Sessions and versions on ``/mcp/{slug}``: sealed for a token and server, and those of the upstream."""
 
 from dataclasses import replace
 from typing import Any

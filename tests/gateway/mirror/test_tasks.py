@@ -1,4 +1,4 @@
-"""Tasks on a mirror, in both eras: each is of use to its token alone, and for as long as the token reaches its tool."""
+"""Tasks on a mirror, in both eras: usable only by their token, while it reaches their tool."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""Every malformed request gets its 4xx, and nothing of it is forwarded."""
+"""Every malformed request gets a 4xx status, and nothing of it is forwarded."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""An argument and the header that mirrors it say the same to the upstream, or the call does not go out."""
+"""A call is forwarded only if each parameter header equals its argument."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
