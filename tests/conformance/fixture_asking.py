@@ -1,4 +1,4 @@
-"""Tools and a prompt of the fixture server that ask the client within their result (MCP 2026-07-28)."""
+"""Tools and a prompt of the fixture server with input requests in their results (MCP 2026-07-28)."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any

@@ -1,4 +1,4 @@
-"""What the fixture server has to show: a picture, a sound, resources and prompts."""
+"""Contents of the fixture server: an image, audio, resources and prompts."""
 
 import base64
 import json

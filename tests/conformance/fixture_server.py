@@ -1,4 +1,4 @@
-"""A server of both eras that passes the official conformance suite, to stand behind the gateway."""
+"""A server of both eras that passes the official conformance suite, for tests of the gateway."""
 
 import sys
 from typing import Any

@@ -58,7 +58,7 @@ class Job:
     work: asyncio.Task[None] | None = None
 
     def state(self) -> dict[str, Any]:
-        """As it is told."""
+        """Return the task as in messages."""
         fields = {"taskId": self.id, "status": self.status, "createdAt": self.created, "lastUpdatedAt": now()}
         return {**fields, "ttlMs": 600_000, "pollIntervalMs": 100}
 

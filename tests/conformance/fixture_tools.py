@@ -1,4 +1,4 @@
-"""The tools of the fixture server: one for each thing that a tool can do on the wire."""
+"""The tools of the fixture server, one for each protocol feature of tools."""
 
 import asyncio
 import json

@@ -44,7 +44,7 @@ class Score:
 
 
 def install_suite() -> None:
-    """Put the suite beside this file, once for all workers and sessions."""
+    """Install the suite next to this file, once for all workers and sessions."""
     install(_HERE, _SUITE)
 
 

@@ -1,4 +1,4 @@
-"""The conformance suite against a command: what the fixture server passes on its standard input and output."""
+"""The conformance suite against the fixture server as a stdio command."""
 
 import sys
 from functools import partial

@@ -1,4 +1,4 @@
-"""One pair of gateway processes on one database for the tests that leave both as they found them."""
+"""Two gateway processes on one database, for tests that leave them unchanged."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

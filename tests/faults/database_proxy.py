@@ -1,4 +1,4 @@
-"""A way to PostgreSQL, or to anything else, that can be disturbed."""
+"""A proxy for PostgreSQL, or any other server, that can inject faults."""
 
 import asyncio
 import contextlib
@@ -21,15 +21,15 @@ class Fault(StrEnum):
     HOLD = "hold"
     """Bytes wait and arrive when the fault is over."""
     BLACKHOLE = "blackhole"
-    """Bytes vanish; nobody is told."""
+    """Bytes are dropped silently."""
     RESET = "reset"
     """Connections are cut, new ones as soon as they are made."""
     REFUSE = "refuse"
-    """Connections are cut, and nobody listens."""
+    """Connections are closed, and new ones are refused."""
 
 
 class Proxy(ABC):
-    """Forwards connections and can be told to disturb them. Which to where, its kinds say."""
+    """Forwards connections, with faults on request. Subclasses define the endpoints."""
 
     def __init__(self) -> None:
         self._fault: Fault | None = None
@@ -144,7 +144,7 @@ class DatabaseProxy(Proxy):
         self.url = urlunsplit(parts._replace(netloc=f"{user_part}@", query=query))
 
     async def _listening(self) -> asyncio.Server:
-        # What an earlier server of ours left behind is nobody's.
+        # Remove the socket of an earlier server.
         self._path.unlink(missing_ok=True)
         server = await asyncio.start_unix_server(self._serve, self._path)
         self._path.chmod(0o777)

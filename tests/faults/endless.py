@@ -1,4 +1,4 @@
-"""Streams that nobody ends: an upstream whose answers never come to an end, and every kind of stream of a client."""
+"""Endless streams: an upstream whose answers never end, and every kind of client stream."""
 
 import asyncio
 import json

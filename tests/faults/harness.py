@@ -1,4 +1,4 @@
-"""Gateways as processes of their own on a real PostgreSQL, and an organisation made through their REST API."""
+"""Gateway processes on a real PostgreSQL, and an organization made with their REST API."""
 
 import asyncio
 import contextlib
@@ -66,7 +66,7 @@ class Gateway:
             "SCOPEGATE_ENCRYPTION_KEY": KEY,
             "SCOPEGATE_SIGNING_KEY": KEY,
             "SCOPEGATE_UPSTREAM_ALLOWED_NETWORKS": "127.0.0.1/32",
-            # One token stands for everybody here, and calls as fast as it can.
+            # One token makes all calls here, as fast as it can.
             "SCOPEGATE_LIMIT_CALLS": "0",
             "SCOPEGATE_LIMIT_CALLS_PER_IDENTITY": "0",
             **settings,
@@ -254,7 +254,7 @@ async def count_calls(api: httpx2.AsyncClient, here: Organisation) -> None:
 
 
 async def fetch(database_url: str, statement: str, *values: object) -> list[asyncpg.Record]:
-    """Run one statement beside the gateways."""
+    """Run one statement on a separate connection."""
     connection = await asyncpg.connect(database_url)
     try:
         return list(await connection.fetch(statement, *values))

@@ -1,4 +1,4 @@
-"""Callers that call as fast as they are answered, and a history of every call on one clock."""
+"""Callers that call as fast as they get answers, and a history of every call on one clock."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence

@@ -1,4 +1,4 @@
-"""A primary and a standby of one's own, from the programs of the embedded PostgreSQL. All methods block."""
+"""A PostgreSQL primary and standby, from the embedded PostgreSQL programs. All methods block."""
 
 import contextlib
 import os

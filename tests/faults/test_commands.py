@@ -1,4 +1,4 @@
-"""Commands behind the service as it really runs: several workers, one supervisor, and nothing left of any of them."""
+"""Commands in the real service: several workers, one supervisor, and no leftover processes."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""I4: what is in flight when its right ends is cut, both legs."""
+"""I4: a running call whose access ends is cut on both connections."""
 
 import asyncio
 from contextlib import closing, suppress
@@ -53,7 +53,7 @@ async def test_a_stream_ends_on_both_sides_soon_after_its_right(
                 rest = await _until_the_end(connection)
                 ended_at = await server.streams_ended[call]
         assert ended_at - revoked_at < AT_MOST_S
-        # The client is told why instead of being left to guess.
+        # The client gets the reason.
         assert b"access was withdrawn" in rest
 
 

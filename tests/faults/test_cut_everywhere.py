@@ -1,4 +1,4 @@
-"""I4 on three replicas: whatever takes a right ends every kind of stream that rests on it, both legs, silent or not."""
+"""I4 on three replicas: every kind of withdrawal ends every kind of stream on both connections."""
 
 import asyncio
 from collections.abc import Iterator
@@ -49,7 +49,7 @@ async def opened(trio: Pair, server: Endless, way: Way) -> list[Stream]:
 
 
 async def all_cut(server: Endless, streams: list[Stream], since: float, *, spared: str = "") -> None:
-    """Both legs of each end in time, but for the clients' legs of one kind; and who waits for an answer is told why."""
+    """Check that both connections of each stream end in time with a reason, except clients' ones of one kind."""
     async with asyncio.timeout(AT_MOST_S + since - time()):
         ends = [await leg for leg in server.legs]
         for stream in streams:

@@ -1,4 +1,4 @@
-"""I4 where nobody hears of a revocation: connections that were killed, fell silent, or all of them at once."""
+"""I4 without notifications: revocations end streams even if listening connections are killed or silent."""
 
 import asyncio
 import tempfile
@@ -147,6 +147,6 @@ async def test_a_worker_that_is_cut_off_ends_its_streams_though_nothing_was_revo
             cut_off_at = time()
             async with asyncio.timeout(BLIND_AT_MOST_S + 1):
                 last = await last_end(streams, legs)
-            # Nor was it hasty: a database that is away for a moment costs nobody a stream.
+            # A brief outage of the database ends no stream.
             assert BLIND_AT_MOST_S / 2 < last - cut_off_at < BLIND_AT_MOST_S + 0.2
             await proxy.end()

@@ -1,4 +1,4 @@
-"""I6: while the database cannot serve, calls get 503 soon and nothing is allowed; then service resumes by itself."""
+"""I6: while the database is unavailable, calls quickly get 503 and nothing is allowed; then service resumes."""
 
 import asyncio
 import tempfile

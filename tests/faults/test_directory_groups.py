@@ -1,4 +1,4 @@
-"""I3 and I4 by SCIM: what a group was granted follows who its directory says is in it, at once and on every gateway."""
+"""I3 and I4 with SCIM: grants of a group follow its membership immediately, on every gateway."""
 
 import asyncio
 from contextlib import closing

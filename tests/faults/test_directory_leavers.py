@@ -1,4 +1,4 @@
-"""I3 and I4 by SCIM: once a directory has its answer, a leaver begins nothing on any gateway, and what runs is cut."""
+"""I3 and I4 with SCIM: after deprovisioning, a leaver starts no calls on any gateway, and running ones are cut."""
 
 import asyncio
 from contextlib import closing

@@ -37,9 +37,9 @@ _RETRY_S = 0.1
 _API_TIMEOUT_S = 30.0
 # Each call of the load is its own trace.
 _RECORDED = "SELECT DISTINCT trace_id AS id FROM audit_events WHERE action = 'tool.call'"
-# A gateway whose statement went unanswered says of its calls that they were not forwarded, should they have been
-# recorded. Of those that were not, nobody is told.
-_RECORDED = """
+# A gateway whose statement got no answer records its calls as not forwarded. If the statement was lost, such an outcome
+# has no call and is not delivered.
+_TO_POLL = """
 SELECT id FROM audit_events event
 WHERE action <> 'tool.result' OR EXISTS (SELECT FROM audit_events call WHERE call.id = event.call_id)
 ORDER BY epoch, xact, seq
@@ -51,7 +51,7 @@ SELECT (SELECT count(*) FROM audit_events) - (SELECT coalesce(max(tree_size), 0)
 
 @dataclass(slots=True)
 class Poller:
-    """Polls the trail from its beginning, and goes on by its cursor whatever happens."""
+    """Polls the audit log from its beginning, and continues with its cursor after any error."""
 
     api: httpx2.AsyncClient
     after: str = ""
@@ -169,7 +169,7 @@ async def test_what_was_acknowledged_survives_the_primary_with_a_synchronous_sta
             running.stop()
         polling.cancel()
         await asyncio.gather(polling, return_exceptions=True)
-        recorded = await _settled(two, poller)
+        expected = await _settled(two, poller)
         verdict = await _verified(two)
     assert resumed_after < RESUME_WITHIN_S
     assert [_overtaken(there, number, at) for number, at in acknowledged.items()] == [[]] * len(acknowledged)
@@ -179,25 +179,25 @@ async def test_what_was_acknowledged_survives_the_primary_with_a_synchronous_sta
     assert there.server.received.keys() <= recorded
     epochs = await fetch(two.standby.url, "SELECT epoch, timeline FROM log_epochs ORDER BY epoch")
     assert [tuple(row) for row in epochs] == [(1, 1), (2, 2)]
-    assert poller.ids == recorded
+    assert poller.ids == expected
     assert verdict.is_well, verdict.faults
-    assert verdict.events >= len(recorded)
+    assert verdict.events >= len(expected)
 
 
 async def _settled(two: Replicas, poller: Poller) -> list[str]:
-    """Poll until all of the trail was told, or nothing has come for long; what there is to tell, in its order."""
-    recorded: list[str] = []
+    """Poll until the whole audit log was read or nothing arrives; returns the recorded events in order."""
+    expected: list[str] = []
     async with asyncio.timeout(60):
         quiet_since = monotonic()
         while monotonic() - quiet_since < QUIET_S:
             if await poller.poll():
                 quiet_since = monotonic()
                 continue
-            recorded = [format_id(EVENT, row["id"]) for row in await fetch(two.standby.url, _RECORDED)]
-            if len(poller.ids) >= len(recorded):
+            expected = [format_id(EVENT, row["id"]) for row in await fetch(two.standby.url, _TO_POLL)]
+            if len(poller.ids) >= len(expected):
                 break
             await asyncio.sleep(_RETRY_S)
-    return recorded
+    return expected
 
 
 async def _verified(two: Replicas) -> Verdict:
@@ -251,7 +251,7 @@ async def test_what_an_asynchronous_standby_had_not_received_is_lost_with_the_pr
 
 @pytest.mark.slow
 async def test_nothing_is_acknowledged_while_the_synchronous_standby_is_away(two: Replicas) -> None:
-    """Not at a repeat either, which finds the change made by the commit that nobody may count on."""
+    """A retry is not acknowledged either, although it finds the change of the unconfirmed commit."""
     two.synchronous(on=True)
     async with scene(two, 2) as there:
         await asyncio.to_thread(two.standby.freeze)

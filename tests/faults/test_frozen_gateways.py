@@ -1,4 +1,4 @@
-"""I3: a gateway that stood still between an admission and its call sends nothing once the right is gone."""
+"""I3: a gateway that was frozen between an admission and its call sends nothing after a revocation."""
 
 import asyncio
 import os

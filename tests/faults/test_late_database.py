@@ -1,4 +1,4 @@
-"""A service that starts before its database serves 503 until it is there, and says so in few lines."""
+"""A service that starts before its database serves 503 until it is available, with few log lines."""
 
 import asyncio
 import shutil

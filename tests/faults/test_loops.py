@@ -1,4 +1,4 @@
-"""A worker does not go on without what admits, cuts and records."""
+"""A worker ends if a loop fails that admits, cuts or records calls."""
 
 import asyncio
 import logging
@@ -28,7 +28,7 @@ async def away() -> Any:
 
 
 async def broken() -> Any:
-    """What nobody thought of."""
+    """An unexpected error."""
     raise RuntimeError(SENT)
 
 

@@ -1,4 +1,4 @@
-"""The answer to a COMMIT of the API that never comes: 503, nothing half done, and a repeat that finds what holds."""
+"""A lost answer to a COMMIT of the API: 503, nothing half done, and a retry that finds the result."""
 
 import asyncio
 import tempfile

@@ -1,4 +1,4 @@
-"""Many requests in one moment, at a service that has just started: each is served or told when to come again."""
+"""Many concurrent requests to a service that has just started: each is served or gets a time to retry."""
 
 import asyncio
 from collections import Counter

@@ -1,4 +1,4 @@
-"""``/readyz`` of a gateway whose PostgreSQL takes no writes, or does not answer: 503 in time and in words, then 200."""
+"""``/readyz`` of a gateway whose PostgreSQL is read-only or silent: 503 in time with a reason, then 200."""
 
 import asyncio
 import shutil

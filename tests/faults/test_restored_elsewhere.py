@@ -1,4 +1,4 @@
-"""A database that is dumped, restored elsewhere, served there and brought back keeps one order and one sealed log."""
+"""A database that is dumped, restored elsewhere, served and moved back keeps one order and one sealed log."""
 
 from collections.abc import Iterator
 

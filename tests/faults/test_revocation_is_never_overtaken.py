@@ -1,4 +1,4 @@
-"""I3: when a revocation has answered, no gateway lets a call through that starts later."""
+"""I3: after the answer to a revocation, no gateway forwards a call that starts later."""
 
 from collections.abc import Iterator
 from time import monotonic

@@ -1,4 +1,4 @@
-"""A database that goes back to an older state under running replicas: no revocation since is undone unnoticed."""
+"""A database that returns to an older state under running replicas: no revocation is silently undone."""
 
 import asyncio
 from contextlib import closing, suppress

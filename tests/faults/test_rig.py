@@ -1,4 +1,4 @@
-"""The fault rig in short: some of every fault that takes little time, and nothing that must never be."""
+"""A short run of the fault rig, with some of every fast fault."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""An offboarding that came due while nobody ran is carried out by whoever starts, once."""
+"""An offboarding that came due while no worker ran is executed once by the first that starts."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""The seal of the trail across the loss of the primary: one tree over both epochs, and no other tree passes for it."""
+"""Sealing across the loss of the primary: one tree over both epochs."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator

@@ -1,4 +1,4 @@
-"""I1: what an upstream received is in the audit, whenever a gateway dies."""
+"""I1: every call that an upstream received is in the audit log, whenever a gateway is killed."""
 
 from collections.abc import Iterator
 from random import Random

@@ -1,4 +1,4 @@
-"""A signal at real replicas: what it revokes is refused and cut at once, and each is done once, whoever gets it."""
+"""Shared Signals at real replicas: revocations take effect immediately, and each event is processed once."""
 
 import asyncio
 from collections.abc import AsyncIterator

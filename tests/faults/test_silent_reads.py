@@ -1,4 +1,4 @@
-"""What a call asks the database beside its admission is given up in time, where the database keeps silent."""
+"""Database reads of a call other than its admission time out while the database is silent."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager

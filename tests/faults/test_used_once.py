@@ -1,4 +1,4 @@
-"""What a call uses up is used up once, whichever replica it comes to: an approval, and the uses of a quota."""
+"""Approvals and quota uses are consumed once, at any replica."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -23,7 +23,7 @@ FORBID = 'forbid (principal, action == Action::"call_tool", resource == Tool::"{
 
 @dataclass(frozen=True, slots=True)
 class Office:
-    """Two replicas, somebody who administers them, and the server behind."""
+    """Two replicas, their administrator, and an upstream."""
 
     pair: Pair
     api: httpx2.AsyncClient
@@ -65,7 +65,7 @@ class Office:
                 connection.close()
 
     async def ran(self, count: int, tool: str = ECHO) -> int:
-        """How many of so many attempts reached the server; nobody is told more or less than that."""
+        """Return how many of the attempts reached the server, and check that as many callers got a result."""
         self.seen.requests.clear()
         answers = await self.attempts(count, tool)
         assert {answer.status for answer in answers} == {200}
@@ -86,7 +86,7 @@ async def office(pair: Pair) -> AsyncIterator[Office]:
 
 async def test_fifty_attempts_on_two_replicas_run_once_for_each_approval(pair: Pair) -> None:
     async with office(pair) as here:
-        path = await here.publish("asking", '@require_approval("Nobody in particular")')
+        path = await here.publish("asking", '@require_approval("No one in particular")')
         assert await here.ran(1) == 0
         for _ in range(ROUNDS):
             await here.approve()

@@ -1,4 +1,4 @@
-"""Whoever runs the tests without a browser is told that those of the pages did not run, and how to get it."""
+"""Without a browser, the test run reports that page tests were skipped, and how to install one."""
 
 import shutil
 from pathlib import Path

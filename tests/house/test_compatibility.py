@@ -1,4 +1,4 @@
-"""No change of the contract breaks the clients of the last release; and each kind of break is noticed."""
+"""The contract stays compatible with clients of the last release, and every kind of break is detected."""
 
 import copy
 import json

@@ -1,4 +1,4 @@
-"""The contract is complete: whatever a client developer looks up is named, described and shown by example."""
+"""The contract is complete: everything has a name, a description and an example."""
 
 import re
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""The floor under what tests cover."""
+"""The coverage floor."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Every test has a migrated database to itself, also where it has it after another test."""
+"""Every test has a migrated database of its own, also a reused one."""
 
 import asyncio
 from typing import Any

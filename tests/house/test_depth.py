@@ -1,4 +1,4 @@
-"""How deep input may nest is counted by us, and not left to where an interpreter gives up."""
+"""Input has a maximum nesting depth of our own, which does not depend on the interpreter."""
 
 from pathlib import Path
 

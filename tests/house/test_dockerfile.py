@@ -1,4 +1,4 @@
-"""The Dockerfile builds: with no engine at hand, its steps are run outside a container."""
+"""The steps of the Dockerfile run, outside a container if there is no engine."""
 
 import os
 import re
@@ -16,7 +16,7 @@ IMAGE_DIRS = ("/build", "/opt/scopegate", "/data")
 PASSED_ON = ("PIP_", "UV_", "SSL_", "NPM_", "npm_")
 # What would change this machine is left to the real image.
 STAND_INS = ("useradd", "chown")
-# As .dockerignore has it: what these make is made anew.
+# As in .dockerignore: these files are built again.
 LEFT_OUT = shutil.ignore_patterns("__pycache__", "node_modules", "assets")
 
 pytestmark = pytest.mark.slow

@@ -1,4 +1,4 @@
-"""The domain imports the standard library and itself, whatever gets installed."""
+"""The domain imports only the standard library and itself."""
 
 import ast
 import sys

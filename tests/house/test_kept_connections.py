@@ -1,4 +1,4 @@
-"""A connection that tests use one after the other carries nothing from one to the next."""
+"""A connection that tests share keeps no state between them."""
 
 import asyncpg
 import pytest

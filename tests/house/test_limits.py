@@ -1,4 +1,4 @@
-"""The numbers on the page of limits are those of the code."""
+"""The page of limits has the numbers of the code."""
 
 import re
 from datetime import timedelta

@@ -1,4 +1,4 @@
-"""What ``make`` does with the steps of a target."""
+"""The steps of ``make`` targets."""
 
 import os
 import subprocess
@@ -29,7 +29,7 @@ def test_the_mutants_run_after_a_failed_rig_and_either_failure_counts(
     python.chmod(0o755)
     for name in failing:
         (tmp_path / f"fails{name}").touch()
-    # The environment is there, whatever its age.
+    # Assume that the environment is up to date.
     made = ["make", "--assume-old=.venv/.installed", f"BIN={tmp_path}", "faults"]
     done = subprocess.run(made, cwd=ROOT, capture_output=True, check=False)
     assert (tmp_path / "asked").read_text().split() == [RIG, MUTANTS]

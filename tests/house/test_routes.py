@@ -1,4 +1,4 @@
-"""Every route declares the permission that it needs, or is on a short list of open ones; none waits for a thread."""
+"""Every route declares its permission or is a listed public one, and no route blocks a thread."""
 
 import inspect
 from collections.abc import Iterator
@@ -57,7 +57,7 @@ def api() -> FastAPI:
 
 
 def permissions(dependant: Any) -> Iterator[Permission]:
-    """Whatever a route's dependencies, and theirs, demand."""
+    """Return all permissions that a route's dependencies require, recursively."""
     for dependency in dependant.dependencies:
         found = permission_of(dependency.call)
         if found is not None:
@@ -71,7 +71,7 @@ def routes(api: FastAPI) -> list[RouteContext]:
 
 
 def calls(dependant: Any) -> Iterator[Any]:
-    """A route's handler, and whatever is called before it."""
+    """Return a route's handler and all functions that run before it."""
     yield dependant.call
     for dependency in dependant.dependencies:
         yield from calls(dependency)
@@ -129,7 +129,7 @@ def test_every_operation_has_a_name_of_its_own_and_one_tag(api: FastAPI) -> None
 
 
 def test_no_request_is_handed_to_a_thread(api: FastAPI) -> None:
-    """FastAPI does so for whatever is not async: at each request, for a line that reads an attribute."""
+    """FastAPI runs functions that are not async in a thread, at each request, even trivial ones."""
     called = {
         call for route in routes(api) if (found := getattr(route, "dependant", None)) for call in calls(found)
     }

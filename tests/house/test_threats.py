@@ -1,4 +1,4 @@
-"""The page of threats names tests that exist, in every row."""
+"""The page of threats names existing tests in every row."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""One version: what is packaged is what the running code says of itself."""
+"""The packaged version equals the version in the code."""
 
 import tomllib
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The files of the repository, for checks that read all of them."""
+"""The tracked files of the repository, for checks that read all of them."""
 
 import subprocess
 from pathlib import Path

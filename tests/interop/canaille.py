@@ -1,4 +1,4 @@
-"""Canaille, an identity provider of others: it signs people in and pushes each change of them by SCIM."""
+"""Canaille, a third-party identity provider with OpenID sign-in and SCIM provisioning."""
 
 import asyncio
 import json
@@ -24,7 +24,7 @@ class Canaille:
     _process: asyncio.subprocess.Process
 
     async def save_user(self, user_name: str, **fields: Any) -> None:
-        """Make or change somebody. Fields are Canaille's (``display_name``, ``emails`` ...) and ``locked``."""
+        """Create or change a person. Fields are Canaille's (``display_name``, ``emails`` ...) and ``locked``."""
         await self._change("save_user", user_name, **fields)
 
     async def delete_user(self, user_name: str) -> None:
@@ -38,7 +38,7 @@ class Canaille:
         await self._change("delete_group", name)
 
     async def access_token(self, user_name: str, password: str) -> str:
-        """What somebody signs in to the API with."""
+        """Return a credential for signing in to the API."""
         form = {
             "grant_type": "password",
             "client_id": AUDIENCE,

@@ -1,4 +1,4 @@
-"""Clients of others, each connected by its own settings, that do as they are told."""
+"""Third-party clients, each connected with its own settings, that run commands."""
 
 import asyncio
 import json
@@ -15,7 +15,7 @@ from tests.interop.others import FOREIGN, HERE, environment, python_of
 from tests.interop.tour import Traveller
 
 Command = Callable[..., Awaitable[Any]]
-"""``wish("call", name=..., arguments=...)``: what the client was given, or ``Shown``."""
+"""``command("call", name=..., arguments=...)``: returns the result of the client, or raises ``Shown``."""
 
 
 class Shown(Exception):
@@ -63,7 +63,7 @@ async def remote_client(
 ) -> AsyncIterator[Command]:
     """What a client of stdio servers runs to reach a remote one (``npx mcp-remote ...``), with such a client."""
     traveller = Traveller()
-    # npx finds what is installed beside this file before it looks elsewhere.
+    # npx finds what is installed next to this file before it looks elsewhere.
     parameters = StdioServerParameters(
         command=command, args=arguments, env=environment(HOME=str(home), **variables), cwd=HERE
     )

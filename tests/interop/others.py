@@ -1,4 +1,4 @@
-"""Programs of others that the tests run: where they come from, and how their servers are started."""
+"""Third-party programs for the tests: their installation, and the start of their servers."""
 
 import asyncio
 import fcntl
@@ -49,7 +49,7 @@ def python_of(name: str) -> Path:
 
 
 def node() -> Path:
-    """A Node that runs what ``package.json`` names, which is installed beside this file."""
+    """A Node that runs what ``package.json`` names, which is installed next to this file."""
     install(HERE, "what others made")
     return Path(find_node(HERE, NODE, "what others made"))
 

@@ -1,4 +1,4 @@
-"""Clients of others use a server through the gateway as they would use it directly, and are refused in plain words."""
+"""Third-party clients use a server through the gateway as directly, and show plain errors."""
 
 import asyncio
 import json
@@ -141,7 +141,7 @@ async def test_mcp_remote_is_walked_through_an_approval(bench: Bench, tmp_path: 
 
 
 async def repeat(command: Command, bench: Bench) -> str:
-    """Call, be told where to approve it, and call again when it is; what that said."""
+    """Call, approve the call at the shown URL, and call again; returns the result."""
     call = {"name": bench.named("test_simple_text"), "arguments": {}}
     try:
         shown_text = (await command("call", **call))["text"]

@@ -1,4 +1,4 @@
-"""Stdio servers of others, run by Scopegate: what they offer reaches the real client."""
+"""Third-party stdio servers, run by Scopegate, with the real client."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""The settings that come with a token connect the clients that they are for, read as each of these reads them."""
+"""The connection settings of a token work with the clients that they are for."""
 
 import json
 import re
@@ -90,6 +90,6 @@ async def test_the_inspectors_command_lists_the_tools(service: Service, tmp_path
     issued = await service.issue()
     variables = {issued["connect"]["variable"]: issued["secret"], "HOME": str(tmp_path)}
     command = issued["connect"]["inspector"]["text"]
-    # npx finds what is installed beside these tests before it looks elsewhere.
+    # npx finds what is installed next to these tests before it looks elsewhere.
     listed = await run("sh", "-c", command, cwd=HERE, env=environment(**variables))
     assert {tool["name"] for tool in json.loads(listed)["tools"]} == TOOLS

@@ -1,4 +1,4 @@
-"""The stdio servers that docs/how-to/stdio-server.md names, installed and run as it says: as root and as a user."""
+"""The stdio servers in docs/how-to/stdio-server.md, installed and run as described: as root and as a user."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""A real identity provider, Canaille, provisions people and groups, and takes them back while they work."""
+"""Canaille, a real identity provider, provisions and deprovisions people and groups."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -100,7 +100,7 @@ class Company:
                 yield client
 
     async def me(self, user_name: str) -> httpx2.Response:
-        """What the API says to somebody who signs in at the provider."""
+        """Return the API's answer to a person who signs in at the provider."""
         token = await self.provider.access_token(user_name, PASSWORD)
         headers = {"Authorization": f"Bearer {token}"}
         return await self.service.api.get("/api/v1/me", headers=headers)
@@ -122,7 +122,7 @@ async def upstream() -> AsyncIterator[Slow]:
 
 @pytest.fixture
 async def company(database_url: str, owner: Account) -> AsyncIterator[Company]:
-    # Each has to know of the other first: the provider's address is part of what the service is told of it.
+    # Each has to know of the other first: the provider's address is part of its configuration in the service.
     with listener() as sock:
         issuer = f"http://127.0.0.1:{sock.getsockname()[1]}"
         async with whole_service(database_url, owner.bearer) as service, upstream() as slow:

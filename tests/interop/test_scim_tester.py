@@ -1,4 +1,4 @@
-"""The SCIM conformance suite of others, scim2-tester, against the running service."""
+"""The SCIM conformance suite scim2-tester against the running service."""
 
 import asyncio
 from collections import Counter
@@ -32,7 +32,7 @@ async def test_every_check_passes(database_url: str, owner: Account) -> None:
     failures = [f"{one.status.name} {one.title}: {one.reason}" for one in results if one.status not in FINE]
     assert not failures, "\n".join(failures)
     found = Counter((one.resource_type, one.title) for one in results)
-    # Whatever it leaves out for want of an announcement of ours would be missed here.
+    # Checks that the tester skips, because the service does not announce a feature, would be missing here.
     assert found["User", "object_creation"], found
     assert found["Group", "object_creation"], found
     assert len(results) > 100

@@ -1,4 +1,4 @@
-"""Servers of others behind the gateway: a client cannot tell them from the servers themselves."""
+"""Third-party servers behave the same through the gateway as directly."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -125,7 +125,7 @@ def placed(stops: Stops) -> Stops:
 
 
 def unplaced(value: Any) -> Any:
-    """What was told, in the server's own names."""
+    """Replace names on ``/mcp`` by the server's own."""
     if isinstance(value, dict):
         return {unplaced(key): unplaced(value) for key, value in value.items()}
     if isinstance(value, list):

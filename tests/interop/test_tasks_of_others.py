@@ -1,4 +1,4 @@
-"""Tasks of real servers, run by real clients: through the gateway as directly."""
+"""Tasks of real servers and clients behave the same through the gateway as directly."""
 
 import itertools
 import json

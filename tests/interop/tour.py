@@ -33,7 +33,7 @@ class Stops:
 
 @dataclass
 class Traveller:
-    """The user, the model and the screen of the client. What it is asked and told is kept."""
+    """The user, the model and the screen of the client. It stores all requests and messages."""
 
     heard: list[Any] = field(default_factory=list)
     logged: asyncio.Queue[Any] = field(default_factory=asyncio.Queue)
@@ -67,7 +67,7 @@ class Traveller:
 
 
 async def tour(url: str, mode: Mode, stops: Stops, token: str | None = None) -> Tour:
-    """Connect, list everything, use what the stops name; what was told and heard."""
+    """Connect, list everything, use what the stops name; returns all results and messages."""
     traveller = Traveller()
     headers = {} if token is None else {"Authorization": f"Bearer {token}"}
     async with httpx2.AsyncClient(headers=headers, timeout=60) as http_client:

@@ -1,4 +1,4 @@
-"""What the stories share."""
+"""Fixtures of the end-to-end tests."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""A directory that provisions by SCIM: what an administrator sets up for it here, and its client."""
+"""A SCIM directory: its configuration by an administrator, and its client."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -27,7 +27,7 @@ async def make_directory(
 ) -> Directory:
     """Make the service account, its secret and the provider that names it, as the how-to says.
 
-    ``api`` is an owner's client; ``scim`` are settings beside the account's, ``provider`` fields of the provider.
+    ``api`` is an owner's client; ``scim`` are additional settings, ``provider`` fields of the provider.
     """
     me = (await api.get("/api/v1/me")).json()
     account = await _made(

@@ -1,4 +1,4 @@
-"""The whole service as one runs it, for stories: real uvicorn, real database, real MCP servers, real clients."""
+"""The whole service for end-to-end tests: real uvicorn, database, MCP servers and clients."""
 
 import asyncio
 import os

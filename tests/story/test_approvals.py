@@ -1,4 +1,4 @@
-"""Somebody has to approve a call: the real client of each era, from its call to the one run that it gets."""
+"""Calls that need an approval, from the first call to the one run, with real clients of each era."""
 
 import asyncio
 import json
@@ -33,7 +33,7 @@ WAYS = [(path, mode) for path in ("/mcp/{slug}", "/mcp") for mode in ("auto", "l
 
 @dataclass
 class Office:
-    """The service with a policy that asks, and whoever decides."""
+    """The service with a policy that requires approval, and an approver."""
 
     service: Service
     slug: str
@@ -59,7 +59,7 @@ class Office:
         return await client.call_tool(self.named(path), {**self.arguments, "text": text}, meta=meta)
 
     async def lead(self, context: Any, params: Any) -> ElicitResult:
-        """A user who opens the page, and somebody at it who decides."""
+        """A user who opens the page, and an approver who decides there."""
         if not isinstance(params, ElicitRequestURLParams):
             return await fill_in(context, params)
         await self.opened(params.url)
@@ -105,7 +105,7 @@ async def walk(office: Office, path: str, mode: str) -> None:
 
 
 async def led(office: Office, client: Client, path: str, text: str) -> str:
-    """What a call comes to; a legacy client makes it anew once it was led to the approval."""
+    """Return the result of a call; a legacy client repeats it after the approval."""
     try:
         answer = await office.call(client, path, text)
     except MCPError as error:

@@ -1,4 +1,4 @@
-"""Calls carry an access token that the gateway fetched with its client credentials at the upstream's own provider."""
+"""Calls with an access token that the gateway gets by client credentials from the upstream's provider."""
 
 import json
 import logging

@@ -1,4 +1,4 @@
-"""Servers that are commands, from their registration to the end of their processes, with the real client."""
+"""Stdio servers, from their registration to the end of their processes, with the real client."""
 
 import asyncio
 import json

@@ -32,7 +32,7 @@ SOON_MS = 60_000
 
 @dataclass
 class Hands:
-    """Somebody at the browser, each of whose clicks and typings counts."""
+    """A person at the browser. Clicks and typing are counted."""
 
     context: BrowserContext
     page: Page
@@ -209,7 +209,7 @@ async def see_it_green(hands: Hands) -> str:
 
 
 async def approve_one(hands: Hands, secret: str) -> None:
-    """A call waits for somebody, appears in the inbox, is approved, and runs when it is repeated."""
+    """A call needs an approval, appears in the inbox, is approved, and runs when it is repeated."""
     await hands.press("Approvals")
     await hands.sees("Nothing waits")
     answer = await call(hands.service, secret, "write_note", name="hello", text="you")
@@ -250,7 +250,7 @@ async def offboard(hands: Hands, person: str, name: str) -> None:
 
 async def see_the_refusal(hands: Hands, token: str, secret: str) -> None:
     """The client is refused, and the token says why."""
-    with pytest.raises(BaseException) as refused:  # noqa: PT011 - a group of whatever its transport raises
+    with pytest.raises(BaseException) as refused:  # noqa: PT011 - a group of transport errors
         await call(hands.service, secret, "read_note", name="hello")
     assert "401" in repr(refused.value) or "valid Scopegate token" in _words(refused.value)
     await hands.open(token)

@@ -1,4 +1,4 @@
-"""The limits of the settings hold at the gateway, and what they refuse is counted in the audit trail."""
+"""The gateway enforces the limits in the settings, and the audit log counts refused requests."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any

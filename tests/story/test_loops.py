@@ -1,4 +1,4 @@
-"""A server of the fleet that is the gateway itself is refused, under whatever name it is registered and used."""
+"""A server that is the gateway itself is refused, under any name."""
 
 import asyncio
 import contextlib

@@ -1,4 +1,4 @@
-"""The story that the product exists for, through every room, with the real client in both eras."""
+"""The main use case of the product, end to end, with the real client in both eras."""
 
 import json
 import os

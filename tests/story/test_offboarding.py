@@ -1,4 +1,4 @@
-"""A leaver's last day by the page that tells how: every command of it runs, and what they had opens nothing."""
+"""The how-to of offboarding a person: every command runs, and the leaver's credentials stop working."""
 
 import asyncio
 import json
@@ -91,7 +91,7 @@ async def test_a_leaver_goes_by_the_page_that_tells_how(
         assert receipt.startswith("evt_")
         assert await run(f"./leaver.sh {other}") == receipt
         with pytest.raises(AssertionError):
-            await run("./leaver.sh nobody")
+            await run("./leaver.sh unknown")
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""The upstream gets the credential of whoever calls: the identity's own, or else the server's."""
+"""The upstream gets the caller's own credential, or else the server's."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Signing in through a real OpenID provider: who gets in, as what, and what happens when the provider is away."""
+"""Sign-in with a real OpenID provider: allowed people, their roles, and an unavailable provider."""
 
 import base64
 import hmac
@@ -169,7 +169,7 @@ FORGERIES: list[Forge] = [
 async def test_what_is_no_access_token_for_us_is_refused_like_any_other(
     service: Service, provider: OpenIdProvider
 ) -> None:
-    # Its keys are known: whatever is refused below is not refused for lack of them.
+    # The provider's keys are known, so the refusals below have other reasons.
     assert (await get(service, "/me", await provider.access_token("alice"))).status_code == 200
     unknown = await get(service, "/me", "a.b.c")
     for forge in FORGERIES:

@@ -1,4 +1,4 @@
-"""Access that nobody uses is found by what was really called, and taken away by following the page that tells how."""
+"""The how-to of removing unused access, based on recorded calls."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""The whole service with streams on ``/mcp``: what changes is told within seconds, and revocation ends them."""
+"""Streams on ``/mcp`` in the whole service: changes arrive within seconds, and revocation ends streams."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""What the audit trail says of calls whose upstream was killed or stalled, or whose client left."""
+"""Audit events of calls whose upstream was killed or stalled, or whose client disconnected."""
 
 import asyncio
 import signal
@@ -69,5 +69,5 @@ async def test_the_trail_says_how_calls_ended(version: str, database_url: str, o
             process.kill()
             assert "closed the connection" in (await dying).text
             assert await outcome(service, "killed") == "error"
-            assert (await ask("stream", "nobody")).status_code == 502
-            assert await outcome(service, "nobody") == "not_forwarded"
+            assert (await ask("stream", "missing")).status_code == 502
+            assert await outcome(service, "missing") == "not_forwarded"

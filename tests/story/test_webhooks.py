@@ -27,7 +27,7 @@ POLICY = """
 forbid (principal, action == Action::"call_tool", resource == Tool::"notes/write_note");
 """
 EVENTS = ["approval.requested", "approval.approved"]
-SECRETS = {"name": "personal", "text": "what nobody else may read"}
+SECRETS = {"name": "personal", "text": "private text"}
 
 
 @pytest.mark.slow

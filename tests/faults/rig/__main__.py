@@ -1,7 +1,7 @@
 """``python -m tests.faults.rig``: strike, judge, print a table. Exit code 1 when an invariant did not hold, or
 a failpoint was never reached.
 
-``python -m tests.faults.rig soak --minutes 60``: load and no faults, and what gateways hold meanwhile.
+``python -m tests.faults.rig soak --minutes 60``: load without faults, and the resources of gateways.
 ``python -m tests.faults.rig mutants [NAME ...]``: see ``mutants``.
 """
 

@@ -1,4 +1,4 @@
-"""Approvals: calls that need one, the approval, and many who want to use it at once."""
+"""Approvals: calls that need one, decisions, and concurrent attempts to use each once."""
 
 import asyncio
 from contextlib import suppress
@@ -52,7 +52,7 @@ class Asking:
             self.used.append(id)
 
     async def _decide(self, how: str) -> None:
-        """Approve or deny whatever waits."""
+        """Approve or deny all pending approvals."""
         office = self.here.office
         query = {"state": "pending", "identity_id": self.cell.person}
         waiting = (await office.insist("GET", "/api/v1/approvals", params=query)).body["items"]

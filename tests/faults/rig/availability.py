@@ -1,4 +1,4 @@
-"""Judges I6: what calls are answered while the database cannot serve, and that they are served otherwise."""
+"""Checks I6: answers while the database is unavailable, and service otherwise."""
 
 from collections.abc import Iterator
 
@@ -72,7 +72,7 @@ def _within(disturbance: Disturbance, call: Call, *, undecided: bool) -> float:
 
 def _undecided(case: Case, call: Call) -> bool:
     """Whether it was on record and on its way, and was cut because it could not be decided again in time: I4 asks for
-    that, and nobody may be told to send again what the upstream may have."""
+    that, and a caller must not be asked to repeat what the upstream may have received."""
     assert call.ended is not None
     cut = call.status == 200 and call.said.startswith(CUT_SAYS)
     return cut and call.id in case.allowed and call.ended - call.started >= _UNDECIDED_S

@@ -1,4 +1,4 @@
-"""How builds are broken on purpose: what each mutant does to statements marked ``# mutation: name``."""
+"""Deliberately broken builds: the change that each mutant makes to statements marked ``# mutation: name``."""
 
 import asyncio
 import json

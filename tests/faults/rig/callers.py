@@ -1,4 +1,4 @@
-"""Callers: who calls what through which gateway, written down from start to end."""
+"""Callers that make calls through gateways, and record each from start to end."""
 
 import asyncio
 import contextlib
@@ -61,7 +61,7 @@ class Callers:
         until: asyncio.Event,
         begun: Callable[[], None] | None = None,
     ) -> Call:
-        """One call that does not end by itself; the caller leaves once ``until`` is set. ``begun`` is told when it
+        """One call that does not end by itself; the caller leaves once ``until`` is set. ``begun`` is set when it
         has begun at the upstream, or never will."""
         connection: Connection | None = None
         call = self._begun(port, token, tool, "", "", None)
@@ -78,7 +78,7 @@ class Callers:
         return call
 
     async def unread(self, port: int, token: Token, tool: str, until: asyncio.Event) -> Call:
-        """One call whose answer nobody reads, left once ``until`` is set."""
+        """One call whose answer is not read, closed once ``until`` is set."""
         connection: Connection | None = None
         call = self._begun(port, token, tool, "", "", None)
         with contextlib.suppress(*BROKEN):

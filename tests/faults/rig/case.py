@@ -1,4 +1,4 @@
-"""A history, arranged for the judgement: whose right what was when, which faults were near, how late the driver was."""
+"""A history, indexed for the checker: access, nearby faults, and delays of the driver."""
 
 from bisect import bisect_right
 from collections import defaultdict
@@ -147,7 +147,7 @@ class Case:
 
     def timed(self, invariant: str, what: str, over_s: float, since: float, until: float) -> Violation:
         """That a time was too long by so much. It is not judged where the driver's own lateness explains that much:
-        callers, proxies and clocks are in it, and whoever it talks to waited for the same processors."""
+        callers, proxies and clocks are in it, and other processes waited for the same processors."""
         worst, total = self.lateness(since, until)
         if worst <= LATE_S or over_s > _WAITING * total:
             return Violation(invariant, what)

@@ -1,4 +1,4 @@
-"""Judges a history: which of the invariants did not hold in it. Pure: it reads nothing but what it is given."""
+"""Checks a history for violated invariants. It has no side effects and reads only its input."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -109,7 +109,7 @@ def _within_rights(case: Case) -> Iterator[Violation]:
     for received in case.received:
         call = case.by_id.get(received.call)
         if call is None:
-            yield Violation("I5", f"{received.call} was received, and nobody called it")
+            yield Violation("I5", f"{received.call} was received without a call")
         elif not case.given(call, received.at):
             yield Violation("I5", f"{call.id} called {call.tool} of {call.server}, which was never its right")
 

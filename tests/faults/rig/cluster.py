@@ -17,7 +17,7 @@ _SETTINGS: Mapping[str, str] = {
     "shared_buffers": "64MB",
     "min_wal_size": "32MB",
     "max_wal_size": "64MB",
-    # Whatever is killed and never started again leaves it in its own directory, and not in the machine's memory.
+    # A killed server leaves its shared memory in its own directory, not in the machine's memory.
     "dynamic_shared_memory_type": "mmap",
 }
 _DATA_MB, _WAL_MB = 1536, 320

@@ -133,7 +133,7 @@ def reach(name: str) -> None:
     _arrivals[name] += 1
     if _arrivals[name] == action.time:
         os.kill(os.getpid(), action.sends)
-    # Blocking is meant: nothing else of this process goes on meanwhile.
+    # Block on purpose, so that nothing else in this process runs.
     time.sleep(action.seconds)
 
 

@@ -1,4 +1,4 @@
-"""What is gathered for the checker once nobody calls any more: audit, outcomes, secrets, the verdict on the seal."""
+"""Evidence for the checker after the last call: audit log, outcomes, secrets, and the verification of the log."""
 
 import asyncio
 import os

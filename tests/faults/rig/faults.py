@@ -1,4 +1,4 @@
-"""The faults: each strikes so many times while everybody calls, and waits until service has resumed."""
+"""The faults: each strikes a number of times during the load, and waits until service has resumed."""
 
 import asyncio
 import time
@@ -32,8 +32,7 @@ async def calm(here: Site, seconds: int) -> None:
 
 
 async def gateway_stops(here: Site, times: int) -> None:
-    """SIGSTOP while others revoke, and SIGCONT: what came to it meanwhile began after the answer, and what it had been
-    about to send was admitted too long ago."""
+    """SIGSTOP during revocations, then SIGCONT: waiting calls started after the answer, and admissions have expired."""
     for _ in range(times):
         gateway = here.random.choice(here.office.serving())
         frozen = _frozen(here, gateway)
@@ -88,7 +87,7 @@ async def database_restarts(here: Site, times: int) -> None:
 
 
 async def database_stops(here: Site, times: int) -> None:
-    """SIGSTOP of PostgreSQL: connections stay, and nobody answers."""
+    """SIGSTOP of PostgreSQL: connections stay open without answers."""
     for _ in range(times):
         await asyncio.to_thread(here.cluster.freeze)
         with here.disturbance("database-stop", calls="refused", blind=True):
@@ -182,12 +181,12 @@ def disk_full(*, wal: bool) -> Strike:
             return
         for _ in range(times):
             if wal:
-                # What nobody has fetched yet is kept, so that new segments need room of their own.
+                # Unfetched WAL is kept, so that new segments need space.
                 await _say(here, f"SELECT pg_create_physical_replication_slot('{_SLOT}', true)")
             with here.disturbance(kind, calls="mixed", blind=True):
                 with here.cluster.full(wal=wal):
                     await _for_a_while(here, wal=wal)
-                # Without room for its log it stops for good; whoever makes room starts it again.
+                # Without space for its WAL it stops for good. Start it again after freeing space.
                 await asyncio.to_thread(here.cluster.bring_up)
             await here.resumed()
             if wal:

@@ -1,4 +1,4 @@
-"""The fleet of a run, in cells: a server, a person, a group, a grant and two tokens, which nothing else shares."""
+"""The fleet of a run, in cells: a server, a person, a group, a grant and two tokens, used only by the cell."""
 
 import asyncio
 import time
@@ -35,7 +35,7 @@ class Cell:
     """Objects by id."""
 
     provisioner: str = ""
-    """Who keeps the person: nobody, ``scim`` or ``signals``."""
+    """The source of the person: none, ``scim`` or ``signals``."""
     counted: bool = False
     """Whether a quota counts every call, which goes the second lane then."""
     asking: bool = False
@@ -74,7 +74,7 @@ class Fleet:
     secrets: set[str] = field(default_factory=set)
 
     async def make(self, cells: Sequence[Cell]) -> None:
-        """Make the objects of these cells, whose persons are made already if somebody else keeps them."""
+        """Make the objects of these cells, whose people already exist if a directory or provider manages them."""
 
         async def one(cell: Cell) -> None:
             await self.register(cell)
@@ -104,7 +104,7 @@ class Fleet:
         if cell.counted:
             await self.publish('@quota("100000000 per day")', cell, ECHO)
         if cell.asking:
-            await self.publish('@require_approval("Nobody in particular")', cell, ASKS)
+            await self.publish('@require_approval("No one in particular")', cell, ASKS)
 
     async def publish(self, annotation: str, cell: Cell, tool: str) -> None:
         """Publish a policy of a tool of a cell."""
@@ -114,7 +114,7 @@ class Fleet:
         await self.office.insist("POST", f"/api/v1/policies/{made['id']}/publish", headers={"If-Match": "*"})
 
     async def employ(self, cell: Cell) -> None:
-        """A person of nobody's directory."""
+        """Create a person without a directory."""
         made = await self.office.made("identities", kind="person", user_name=f"p-{uuid4().hex[:12]}")
         cell.person = made["id"]
 
@@ -159,7 +159,7 @@ class Fleet:
             "scope": scope,
             "expires_at": (datetime.now(UTC) + timedelta(days=1)).isoformat(),
         }
-        # Without a key: of an attempt that nobody heard of the secret is lost, and nobody can call with it.
+        # Without an idempotency key: if an answer is lost, the secret is lost and unused.
         begun = time.monotonic()
         issued = (await self.office.insist("POST", "/api/v1/tokens", json=body)).body
         token = Token(issued["token"]["id"], Way(cell.slug, issued["secret"]), time.time())

@@ -1,4 +1,4 @@
-"""What gateways hold of the machine: memory and open files as the kernel says, and tasks as they say themselves."""
+"""Resources of gateways: memory and open files from the kernel, and the number of tasks from the process."""
 
 import asyncio
 import os

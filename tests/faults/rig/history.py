@@ -1,4 +1,4 @@
-"""The history of a run: a line of JSON for everything that happened. Times are of CLOCK_MONOTONIC, in seconds."""
+"""The history of a run: a line of JSON for each event. Times are of CLOCK_MONOTONIC, in seconds."""
 
 import json
 from collections.abc import Iterator
@@ -82,8 +82,8 @@ class Back:
 class Disturbance:
     """A fault, from when it was complete until it was over.
 
-    ``calls`` says what I6 asks of calls meanwhile: ``refused`` (503 with Retry-After), ``mixed`` (the same or the
-    result), ``slow`` (the same, and the result takes its time), or nothing (``free``).
+    ``calls`` is what I6 requires of calls during the fault: ``refused`` (503 with Retry-After), ``mixed`` (the same or
+    the result), ``slow`` (the same, and the result may be late), or nothing (``free``).
     """
 
     kind: str
@@ -93,9 +93,9 @@ class Disturbance:
     """The gateways that it concerns."""
     calls: str = "free"
     blind: bool = False
-    """Whether the gateways could not see the database meanwhile."""
+    """Whether the gateways could not see the database during the fault."""
     frozen: bool = False
-    """Whether the gateways stood still meanwhile."""
+    """Whether the gateways were frozen during the fault."""
     servers: list[str] | None = None
     """The servers that it concerns, if not all: calls of others are held to what they are without it."""
 
@@ -139,7 +139,7 @@ class Spent:
 
 @dataclass(slots=True)
 class Beat:
-    """How late the driver itself was meanwhile, when it looked at the clock every few milliseconds."""
+    """How late the driver itself was, as measured every few milliseconds."""
 
     began: float
     ended: float
@@ -199,7 +199,7 @@ class Closed:
 THE_END = "end"
 """How those ended that lived to the end of the run."""
 BY_ITSELF = "ended by itself"
-"""How a gateway ended that nobody killed."""
+"""The end of a gateway that the rig did not kill."""
 Record = (
     Call
     | Given

@@ -1,4 +1,4 @@
-"""Keeps checkpoints outside of the database, as a witness would: against them a log comes out that was signed anew."""
+"""Stores checkpoints outside the database, like a witness, to detect a log that was signed again."""
 
 import asyncio
 from contextlib import suppress

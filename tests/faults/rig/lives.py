@@ -1,4 +1,4 @@
-"""Lives of gateways that end at any instant, or at a place in the code that was named before."""
+"""Gateways that are killed at any instant, or at a named failpoint."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -45,7 +45,7 @@ async def _at(here: Site, points: Sequence[str]) -> None:
 
 async def _lives(here: Site, deaths: Sequence[str], how: str) -> None:
     waiting = iter(deaths)
-    # One goes on serving: whoever revokes needs somebody to ask, and whoever calls somebody to be admitted by.
+    # One keeps serving, for revocations and calls.
     victims = here.gateways[:-1] or here.gateways
 
     async def kill_again_and_again(gateway: RigGateway) -> None:

@@ -1,4 +1,4 @@
-"""Everybody who calls during a run."""
+"""All callers of a run."""
 
 import asyncio
 from dataclasses import dataclass, field

@@ -40,7 +40,7 @@ async def moved_and_back(mutant: str) -> frozenset[str]:
 
 
 async def origin_rewritten(mutant: str) -> frozenset[str]:
-    """The serving role, as whoever has its password, rewrites the address that an event is attributed to."""
+    """The serving role rewrites the address that an event is attributed to."""
     role = f"serving_{uuid4().hex}"
     async with in_thread(database.temporary_database(migrated=False)) as owner:
         await fetch(owner, f'CREATE ROLE "{role}" LOGIN')

@@ -79,7 +79,7 @@ async def violated(name: str, mutant: Mutant) -> frozenset[str]:
             if "the database went backwards" not in str(stuck).rstrip().rpartition("\n")[2]:
                 raise
             return frozenset({"I1"})
-        # What a broken build did is of no use to anybody.
+        # The results of a broken build are not needed.
         await asyncio.to_thread(shutil.rmtree, verdict.place, ignore_errors=True)
         return verdict.violated
     return await mutant.catches(name)

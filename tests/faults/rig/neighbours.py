@@ -1,4 +1,4 @@
-"""One server is slow, silent, or sends without end, and everybody calls it: what others do is compared with before."""
+"""One server is slow, silent or endless while everyone calls it; calls to other servers are compared with before."""
 
 import asyncio
 import time

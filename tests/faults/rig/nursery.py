@@ -129,7 +129,7 @@ def _become(environment: dict[str, str], log: str) -> NoReturn:
 
 
 def _tell_tasks(gauge: Path) -> None:
-    """Write down how many tasks there are. It runs between two steps of the loop's own thread: none ends meanwhile."""
+    """Write the number of tasks to the file. It runs between two steps of the loop, so no task ends during it."""
     unfinished = gauge.with_suffix(".new")
     unfinished.write_text(str(len(asyncio.all_tasks())), encoding="ascii")
     unfinished.rename(gauge)

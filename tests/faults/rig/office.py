@@ -1,4 +1,4 @@
-"""The administrator of the rig: asks any gateway that serves, until it is answered, and writes every request down."""
+"""The administrator of the rig: sends each request to any gateway until it is answered, and records it."""
 
 import asyncio
 import time
@@ -63,7 +63,7 @@ class Office:
         self._headers = {"Authorization": f"Bearer {account.bearer}"}
         self._signed_in_at = time.monotonic()
         self.secrets = {account.secret, account.bearer}
-        """What it has shown as who it is, and whatever else must never be read anywhere."""
+        """Its credentials, and other secrets that must not leak."""
         limits = httpx2.Limits(max_connections=200, max_keepalive_connections=20)
         self._client = httpx2.AsyncClient(timeout=_REQUEST_S, limits=limits)
 

@@ -1,4 +1,4 @@
-"""Every path by which a right is taken, and how it is given back."""
+"""Every way to withdraw access, and to restore it."""
 
 import asyncio
 from collections.abc import Awaitable, Callable

@@ -1,4 +1,4 @@
-"""Pick-up links: secrets that are made for whoever signs in and takes them, and many who want to take each at once."""
+"""Pickup links: secrets for people who sign in, and concurrent attempts to take each once."""
 
 import asyncio
 import time
@@ -93,7 +93,7 @@ class PickingUp:
             self.used.append(id)
 
     async def _take(self, id: str) -> list[httpx2.Response]:
-        """Whatever is answered to so many at once, at every gateway."""
+        """Return the answers to concurrent attempts at every gateway."""
         now = int(time.time())
         claims = {
             "iss": self.transmitter.issuer,

@@ -1,4 +1,4 @@
-"""What a run of the fault rig does, and what comes of it."""
+"""The plan of a run of the fault rig, and its results."""
 
 from collections import Counter
 from collections.abc import Mapping

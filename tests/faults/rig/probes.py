@@ -85,7 +85,7 @@ async def read_while_revoked(mutant: str) -> frozenset[str]:
 async def approved_once(mutant: str) -> frozenset[str]:
     """Fifty attempts on two replicas for each of a few approvals."""
     async with pair_of(mutant) as pair, office(pair) as here:
-        await here.publish("asking", '@require_approval("Nobody in particular")')
+        await here.publish("asking", '@require_approval("No one in particular")')
         await here.attempts(1)
         for _ in range(ROUNDS):
             await here.approve()
@@ -108,7 +108,7 @@ async def stream_unheard(mutant: str) -> frozenset[str]:
             connection.send(here.way.call(SLOW, "c" * 32))
             await connection.head()
             await connection.chunk()
-            # Changed beside everybody, as by a replica whose notification was lost.
+            # Changed without a notification, as by a replica whose notification was lost.
             await fetch(pair.database_url, "UPDATE tokens SET revoked_at = now()")
             await fetch(pair.database_url, "UPDATE access_versions SET version = version + 1")
             ended, _ = await asyncio.wait({server.streams_ended["c" * 32]}, timeout=2)

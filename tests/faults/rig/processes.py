@@ -1,4 +1,4 @@
-"""The gateways of the rig and its upstream: processes that it may kill and freeze."""
+"""The gateways and the upstream of the rig: processes that it may kill and freeze."""
 
 import asyncio
 import contextlib
@@ -46,7 +46,7 @@ class RigGateway(Gateway):
 
     @property
     def serves(self) -> bool:
-        """Whether it was ready and nobody has seen its end."""
+        """Whether it was ready and is not known to have ended."""
         return self.up_at is not None
 
     def launch(self) -> None:
@@ -80,7 +80,7 @@ class RigGateway(Gateway):
 
     @contextlib.contextmanager
     def away(self) -> Iterator[None]:
-        """It is there and cannot answer: nobody is to rely on it in the block."""
+        """It cannot answer during the block, so the rig does not rely on it."""
         up_at, self.up_at = self.up_at, None
         try:
             yield

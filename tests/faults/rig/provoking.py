@@ -1,4 +1,4 @@
-"""Brings gateways to places in the code that load alone hardly brings them to, while they are armed there."""
+"""Brings gateways to failpoints that the load alone rarely reaches."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -18,7 +18,7 @@ _Provocation = Callable[[Site, RigGateway], AbstractAsyncContextManager[None]]
 _EVERY_S = 0.1
 _SINKS = 3
 _SEALERS_LOCK = 0x5C09E5EA1
-# Whoever seals has a lock on a session of its own; without it, others have their turn.
+# The sealer holds a lock in its own session. Without it, another gateway seals.
 _SEALER = """
 SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND granted AND (classid::bigint << 32) + objid::bigint = $1
 """
@@ -71,7 +71,7 @@ async def _write(here: Site, gateway: RigGateway) -> None:
 
 
 async def _pass_on_sealing(here: Site, gateway: RigGateway) -> None:
-    """Nobody else gets to seal."""
+    """Keep other gateways from sealing."""
     sealing = {row["pid"] for row in await fetch(here.cluster.url, _SEALER, _SEALERS_LOCK)}
     others = sealing - here.ways[gateway.port].backends
     if others:
@@ -129,7 +129,7 @@ POINTS = {
     "after_sink_batch": _Point(2, _sinks),
     "before_noting": _Point(3, _messages),
 }
-"""Points that plain calls do not come to, or too seldom."""
+"""Failpoints that plain calls rarely reach."""
 
 
 def latest_of(failpoint: str) -> int:

@@ -1,4 +1,4 @@
-"""Ways that the rig disturbs: to the database, one for each gateway, and to the upstream."""
+"""Proxies with faults: one to the database for each gateway, and one to the upstream."""
 
 import asyncio
 import struct
@@ -119,7 +119,7 @@ class UpstreamWay(Proxy):
     def __init__(self, real_port: int) -> None:
         super().__init__()
         self._real_port = real_port
-        # Nobody gets it by chance while it refuses.
+        # Keep the port reserved while it refuses.
         self._port = free_port()
         self.delay_s = 0.0
 

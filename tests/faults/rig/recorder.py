@@ -17,7 +17,7 @@ from tests.faults.upstream import ECHO, HEAD_END, PIECE, SLOW, STREAM_HEAD, cont
 STREAM, SILENT, DIES, FLOODS, MOVED, ASKS = "stream", "silent", "dies", "floods", "moved", "asks"
 TOOLS = (ECHO, SLOW, STREAM, SILENT, DIES, FLOODS, MOVED, ASKS)
 """What each does: answers; begins a stream and says no more; streams; says nothing; breaks off in a stream; sends far
-more than anybody reads; sends its callers elsewhere. ``asks`` answers, and a policy asks for approval first."""
+more than a client reads; sends its callers elsewhere. ``asks`` answers, and a policy asks for approval first."""
 ENDLESS = (SLOW, STREAM, SILENT, FLOODS)
 """Tools whose calls do not end by themselves."""
 SINK, HOOK = "/sink", "/hook"
@@ -32,7 +32,7 @@ class Recorder:
     """The file that is appended to."""
 
     def __init__(self, path: Path) -> None:
-        # Unbuffered: what is written is in the file, whatever happens to this process afterwards.
+        # Unbuffered, so that records survive a kill of this process.
         self._file = path.open("ab", buffering=0)
 
     def received(self, call: str, where: str, *, raw: bool) -> None:

@@ -1,4 +1,4 @@
-"""One revocation while calls run: streams in flight on every gateway, calls at once after the answer, and back."""
+"""One withdrawal during the load: running streams on every gateway, calls right after the answer, and restoration."""
 
 import asyncio
 import time

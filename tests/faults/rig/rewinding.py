@@ -1,6 +1,6 @@
 """An older state of the database under gateways that knew a newer one, and the newer one again.
 
-In between nobody may be served: what was revoked since is alive in the older state.
+In between no call may be served, because the older state contains revoked access.
 """
 
 import asyncio
@@ -35,7 +35,7 @@ async def database_rewinds(here: Site, times: int) -> None:
 
 @asynccontextmanager
 async def _pause_office(here: Site) -> AsyncIterator[None]:
-    """What is changed in the older state would be lost with it, and could not be told from a fault."""
+    """Pause changes, because those in the older state would be lost, which looks like a fault."""
     with ExitStack() as stack:
         for gateway in here.office.serving():
             stack.enter_context(gateway.away())

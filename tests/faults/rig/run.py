@@ -81,7 +81,7 @@ async def _ended(here: Site, load: Load) -> History:
     await _again(here, load)
     await load.stop()
     here.over()
-    _log.info("nobody calls any more")
+    _log.info("all callers have stopped")
     # Outcomes ride with a later statement.
     await asyncio.sleep(_SETTLED_S)
     history = History(audit=await evidence.audited(here))

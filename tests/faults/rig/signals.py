@@ -1,4 +1,4 @@
-"""Those who tell from outside that somebody has left: a directory by SCIM, a provider by Shared Signals."""
+"""External systems that report leavers: a directory with SCIM, a provider with Shared Signals."""
 
 from dataclasses import dataclass
 from uuid import uuid4
@@ -29,7 +29,7 @@ class Scim:
 
     @classmethod
     async def make(cls, fleet: Fleet) -> "Scim":
-        """Set it up, as ``make_directory`` does, by somebody who is heard at last."""
+        """Register it, like ``make_directory``, with retries."""
         office = fleet.office
         me = (await office.insist("GET", "/api/v1/me")).body
         account = await office.made(
@@ -104,7 +104,7 @@ class Signals:
         return event
 
     async def push(self, event: str) -> Answered:
-        """Tell it, until somebody has taken it."""
+        """Push it until a gateway accepts it."""
         headers = {"Content-Type": "application/secevent+jwt", "Authorization": f"Bearer {self.secret}"}
         return await self.fleet.office.insist("POST", "/ssf/events", content=event, headers=headers)
 

@@ -1,4 +1,4 @@
-"""All that one run has: the processes, the ways between them, the fleet, and those who call."""
+"""The parts of one run: processes, proxies, fleet and callers."""
 
 import asyncio
 import time
@@ -57,7 +57,7 @@ class Site:
     notes: list[str] = field(default_factory=list)
     """What could not be done, and why."""
     sealing: asyncio.Lock = field(default_factory=asyncio.Lock)
-    """Held by whoever decides which gateway seals."""
+    """Held while a task decides which gateway seals."""
     turn: int = 0
     """How many revocations there were: each takes the next path."""
 
@@ -118,7 +118,7 @@ class Site:
             await asyncio.sleep(_LOOK_EVERY_S)
 
     async def revive(self) -> None:
-        """Write down the end of those that nobody killed, for the checker to judge, and start them again."""
+        """Record gateways that ended by themselves, for the checker, and start them again."""
         for gateway in self.office.serving():
             if await gateway.gone(0):
                 self.fallen(gateway, BY_ITSELF)
@@ -188,7 +188,7 @@ async def site(plan: RunPlan, place: Path, cluster: Cluster) -> AsyncIterator[Si
 
 
 async def populate(here: Site, cells: int) -> None:
-    """Make the cells: so many of nobody's directory, and one of each other kind."""
+    """Make the cells: this many without a directory, and one of each other kind."""
     scim, signalled = Cell("scim"), Cell("signals")
     await here.world.scim.employ(scim)
     await here.world.signals.employ(signalled)

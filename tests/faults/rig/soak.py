@@ -1,4 +1,4 @@
-"""Load for long without a fault: whether what gateways hold of the machine stays what it was."""
+"""A long load without faults, to check that the resources of gateways do not grow."""
 
 import asyncio
 import time

@@ -1,4 +1,4 @@
-"""Judges whether gateways stay as they were: for others while one server is difficult, and over a long time."""
+"""Checks that calls to other servers stay fast while one server is difficult, and that resources do not grow."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -79,7 +79,7 @@ def _slower(case: Case, period: Period) -> Iterator[Violation]:
 
 def _grown(case: Case, period: Period) -> Iterator[Violation]:
     soaks = period.kind == SOAK
-    # Whoever waits for a difficult server has a task and a file open, and is no leak.
+    # A caller that waits for a difficult server has a task and an open file, which is no leak.
     invariant, measures = ("flat", _MEASURES) if soaks else ("isolation", _MEASURES[:1])
     for port, (first, last) in ends_of(case.history, period).items():
         for name, least, of in measures:
@@ -133,12 +133,12 @@ def _median(samples: Sequence[Sample], of: Callable[[Sample], float | None]) -> 
 
 
 def table_of(history: History) -> Iterator[str]:
-    """Lines for people to read: others beside each difficult server, and what gateways held in time."""
+    """Return lines of text: calls to other servers next to each difficult one, and resources of gateways over time."""
     periods = history.of(Period)
     difficult = [period for period in periods if period.kind != SOAK]
     if difficult:
         case = Case(history)
-        yield f"{'others beside, p99 in ms':32}{'before':>8}{'then':>8}{'of':>8}{'memory before, then (MB)':>32}"
+        yield f"{'other servers, p99 in ms':32}{'before':>8}{'then':>8}{'of':>8}{'memory before, then (MB)':>32}"
         yield from (_row(case, period) for period in difficult)
     for period in periods:
         if period.kind == SOAK:

@@ -1,4 +1,4 @@
-"""Callers know what they may call."""
+"""Callers know their access."""
 
 from random import Random
 from typing import Any, cast

@@ -1,4 +1,4 @@
-"""The checker finds what must never be in histories made by hand, and nothing in those that are as they should be."""
+"""The checker finds every violation in hand-made histories, and none in correct ones."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -127,8 +127,8 @@ BAD: dict[str, tuple[str, History]] = {
         ),
     ),
     "a stream that goes on": ("I4", history(replace(FLOW, ended=22.5), *FLOWS[1:], TAKEN)),
-    "an upstream that is not told": ("I4", history(*FLOWS[:2], Closed("f", 22.5), TAKEN)),
-    "an upstream that is never told": ("I4", history(*FLOWS[:2], TAKEN)),
+    "an upstream that is not notified": ("I4", history(*FLOWS[:2], Closed("f", 22.5), TAKEN)),
+    "an upstream that is never notified": ("I4", history(*FLOWS[:2], TAKEN)),
     "a stream that outlives a worker's sight": (
         "I4",
         history(
@@ -143,7 +143,7 @@ BAD: dict[str, tuple[str, History]] = {
             audit=(AUDITED, Audited("y", "evt_3", "allow", 1011.0, finished=True)),
         ),
     ),
-    "of nobody": ("I5", history(replace(RECEIVED, call="q"))),
+    "of no caller": ("I5", history(replace(RECEIVED, call="q"))),
     "an allow while the database is away": ("I6", history(AWAY, replace(REFUSED, status=200, ran=True))),
     "a late refusal": ("I6", history(AWAY, replace(REFUSED, ended=34.5))),
     "a refusal that says no more": ("I6", history(AWAY, replace(REFUSED, retry_after=False))),
@@ -153,7 +153,7 @@ BAD: dict[str, tuple[str, History]] = {
     "a late refusal by a slow database": ("I6", history(SLOWED, replace(REFUSED, ended=34.1))),
     "another refusal by a slow database": ("I6", history(SLOWED, replace(REFUSED, status=401))),
     "a cut on a full disk of a call that is not on record": ("I6", history(FULL, CUT)),
-    "a cut on a full disk that nobody can have tried to avoid": (
+    "a cut on a full disk without an attempt to avoid it": (
         "I6", history(FULL, replace(CUT, ended=32.5), audit=(AUDITED, CUT_AUDITED)),
     ),
     "a cut on a full disk that came too late": (
@@ -163,9 +163,9 @@ BAD: dict[str, tuple[str, History]] = {
     "a cut while all gateways see the database": (
         "I6", history(replace(FULL, blind=False), CUT, audit=(AUDITED, CUT_AUDITED)),
     ),
-    "a wait for a lock that nobody holds": ("I6", history(COUNTED, UNRECORDED)),
+    "a wait for a lock without a holder": ("I6", history(COUNTED, UNRECORDED)),
     "a wait for a lock by a call that takes none": ("I6", history(OTHER_STOPPED, UNRECORDED)),
-    "a refusal beside a lock that did not wait for it": (
+    "a refusal during a lock that did not wait for it": (
         "I6", history(COUNTED, OTHER_STOPPED, replace(UNRECORDED, ended=60.3)),
     ),
     "a call that is overtaken by fewer changes": ("I6", history(MOVING, *CHANGES[:3])),

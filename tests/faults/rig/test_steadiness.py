@@ -1,4 +1,4 @@
-"""Others who are slower beside a difficult server, and gateways that grow, are found; noise is not."""
+"""Slower calls next to a difficult server, and growing gateways, are found; noise is not."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -34,7 +34,7 @@ SOAKED = Period("soak", 0.0, 100.0, 200.0)
 def next_to(
     before_s: float, during_s: float, *, count: int = 300, server: str = "s", more: tuple[Record, ...] = ()
 ) -> History:
-    """So many calls of a server before another one is difficult and as many meanwhile, which take so long each."""
+    """Calls to a server before and during the time that another one is difficult, with these durations."""
     records: list[Record] = [Life(PORT, 0.0, 1000.0, THE_END), Given("t", server, [ECHO], 1.0), PERIOD, *more]
     audit = []
     for began, took in ((100.0, before_s), (200.0, during_s)):

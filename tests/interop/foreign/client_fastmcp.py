@@ -1,4 +1,4 @@
-"""A client on FastMCP that does as it is told, line by line. Runs in an environment of FastMCP's own.
+"""A FastMCP client that runs commands, one per line. It runs in FastMCP's own environment.
 
 ``python client_fastmcp.py MODE`` with URL and SCOPEGATE_TOKEN in the environment.
 """
@@ -35,7 +35,7 @@ async def progress(step: float, total: float | None, message: str | None) -> Non
 
 
 async def do(client: Client[Any], command: dict[str, Any]) -> Any:
-    """Grant one wish."""
+    """Run one command."""
     match command["do"]:
         case "tools":
             return [tool.name for tool in await client.list_tools()]
@@ -68,7 +68,7 @@ async def main() -> None:
         while line := await asyncio.to_thread(sys.stdin.readline):
             try:
                 said = {"result": await do(client, json.loads(line))}
-            except Exception as error:  # noqa: BLE001  whatever a user of the client would be shown
+            except Exception as error:  # noqa: BLE001  the error that a user would see
                 said = {"error": str(error)}
             print(json.dumps(said), flush=True)  # noqa: T201
 

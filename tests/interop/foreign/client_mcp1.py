@@ -1,4 +1,4 @@
-"""A client on the first line of the Python SDK that does as it is told, line by line. Runs in that line's environment.
+"""A client of the first major version of the Python SDK that runs commands, one per line. It has its own environment.
 
 ``python client_mcp1.py`` with URL and SCOPEGATE_TOKEN in the environment.
 """
@@ -34,7 +34,7 @@ async def progress(step: float, total: float | None, message: str | None) -> Non
 
 
 async def do(session: ClientSession, command: dict[str, Any]) -> Any:
-    """Grant one wish."""
+    """Run one command."""
     match command["do"]:
         case "tools":
             return [tool.name for tool in (await session.list_tools()).tools]
@@ -66,7 +66,7 @@ async def main() -> None:
         while line := await asyncio.to_thread(sys.stdin.readline):
             try:
                 said = {"result": await do(session, json.loads(line))}
-            except Exception as error:  # noqa: BLE001  whatever a user of the client would be shown
+            except Exception as error:  # noqa: BLE001  the error that a user would see
                 said = {"error": str(error)}
             print(json.dumps(said), flush=True)  # noqa: T201
 

@@ -105,7 +105,7 @@ def register(wanted: dict[str, Any]) -> None:
 
 
 def save_user(user_name: str, /, **fields: Any) -> None:
-    """Make or change somebody; ``locked`` says whether they may do anything."""
+    """Create or change a person; ``locked`` blocks the account."""
     user = Backend.instance.get(models.User, user_name=user_name) or models.User(user_name=user_name)
     if "locked" in fields:
         now = datetime.now(UTC)
@@ -116,7 +116,7 @@ def save_user(user_name: str, /, **fields: Any) -> None:
 
 
 def delete_user(user_name: str) -> None:
-    """Delete somebody."""
+    """Delete a person."""
     Backend.instance.delete(Backend.instance.get(models.User, user_name=user_name))
 
 
@@ -134,7 +134,7 @@ def delete_group(name: str) -> None:
 
 
 def say(line: str) -> None:
-    """Answer whoever started it."""
+    """Answer the parent process."""
     sys.stdout.write(f"{line}\n")
     sys.stdout.flush()
 

@@ -39,7 +39,7 @@ async def where(ctx: Context) -> str | types.InputRequiredResult:
 
 @server.tool(task=TaskConfig(mode="required"))
 async def wait() -> str:
-    """Wait until somebody calls it off."""
+    """Wait until the task is canceled."""
     await asyncio.Event().wait()
     return "never"
 
