@@ -60,7 +60,7 @@ async def all_cut(server: Endless, streams: list[Stream], since: float, *, spare
     assert max(ends) - since < AT_MOST_S
 
 
-def test_each_way_of_taking_a_right_is_tried() -> None:
+def test_every_way_to_withdraw_access_is_tested() -> None:
     assert OF_ONE_SERVER | OF_ALL | {"quarantined tool"} == set(ROUTES)
 
 

@@ -85,7 +85,7 @@ async def test_a_service_starts_before_its_database_and_serves_once_it_is_there_
 
 
 @pytest.mark.slow
-async def test_an_outage_is_two_lines_of_a_worker(stopped: Server, tmp_path: Path) -> None:
+async def test_an_outage_makes_two_log_lines_per_worker(stopped: Server, tmp_path: Path) -> None:
     await asyncio.to_thread(stopped.start)
     await upgrade(stopped.url)
     gateway = Gateway(stopped.url, tmp_path)

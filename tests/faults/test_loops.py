@@ -33,7 +33,7 @@ async def broken() -> Any:
 
 
 @pytest.mark.parametrize("which", ["AdmissionWriter", "SecondLane", "InFlightTable"])
-async def test_a_worker_ends_at_once_and_says_so_when_one_of_its_loops_fails(
+async def test_a_worker_exits_with_a_message_when_a_loop_fails(
     which: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     ended, codes = asyncio.Event(), []

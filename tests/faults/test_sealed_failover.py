@@ -58,7 +58,7 @@ async def looked(url: str, rewinds: RewindGuard) -> None:
             await asyncio.sleep(0.05)
 
 
-async def test_sealing_goes_on_over_a_promoted_standby_as_one_tree(both: Replicas) -> None:
+async def test_sealing_continues_on_a_promoted_standby_in_one_tree(both: Replicas) -> None:
     await upgrade(both.primary.url)
     await asyncio.to_thread(both.synchronous, on=True)
     async with sealing(both.url) as worker:
@@ -82,7 +82,7 @@ async def test_sealing_goes_on_over_a_promoted_standby_as_one_tree(both: Replica
         await new.close()
 
 
-async def test_a_confirmed_restore_goes_on_from_where_it_was_and_fits_no_later_checkpoint(
+async def test_a_confirmed_restore_continues_from_its_state_and_contradicts_later_checkpoints(
     both: Replicas,
 ) -> None:
     await upgrade(both.primary.url)

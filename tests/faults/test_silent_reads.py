@@ -52,7 +52,7 @@ async def world_of(database_url: str) -> tuple[World, Fleet]:
 @pytest.mark.slow
 @pytest.mark.parametrize("fault", [Fault.HOLD, Fault.BLACKHOLE])
 @pytest.mark.parametrize("idle_s", [0.0, 60.0], ids=["used just now", "idle before"])
-async def test_where_a_call_goes(
+async def test_target_reads_time_out_with_a_silent_database(
     database_url: str, monkeypatch: pytest.MonkeyPatch, fault: Fault, idle_s: float
 ) -> None:
     world, fleet = await world_of(database_url)
@@ -77,7 +77,7 @@ ASKED: dict[str, Callable[[Sessions], Awaitable[object]]] = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("asked", ASKED.values(), ids=ASKED)
-async def test_what_is_kept_of_a_session(
+async def test_session_reads_time_out_with_a_silent_database(
     database_url: str, asked: Callable[[Sessions], Awaitable[object]]
 ) -> None:
     async with silent(database_url, Fault.BLACKHOLE) as sessions:

@@ -63,7 +63,7 @@ def answered(ask: AccessCheck, says: Says) -> Decision:
     return ask.decide(view(says), 1.0)
 
 
-def test_a_call_says_what_it_needs() -> None:
+def test_a_decision_contains_approvals_and_quotas() -> None:
     decision = answered(ASK, Says(Effect.REQUIRE_APPROVAL, MARIA, quotas=(A_DAY,)))
     assert (decision.effect, decision.asks, decision.quotas) == (Effect.REQUIRE_APPROVAL, (MARIA,), (A_DAY,))
     assert decision.attainable
@@ -122,7 +122,7 @@ def test_lists_and_calls_tell_policy_the_program_that_asks() -> None:
 
 
 @pytest.mark.parametrize("path", ["/mcp/shop", "/mcp"])
-async def test_a_call_goes_to_the_server_when_what_it_asks_for_was_had_and_not_before(path: str) -> None:
+async def test_a_call_is_forwarded_only_after_its_approvals_and_quotas(path: str) -> None:
     async def script(message: dict[str, Any], _receive: Any, send: Any) -> None:
         await send_json(
             send, 200, {"jsonrpc": "2.0", "id": 1, "result": {"content": [], "resultType": "complete"}}
@@ -223,7 +223,7 @@ class Slow(Says):
 
 
 @pytest.mark.parametrize("shown", [{"lists": True}, {"parts": True}])
-async def test_others_go_on_while_it_is_found_out_which_of_many_tools_are_seen(
+async def test_deciding_many_tools_does_not_block_other_requests(
     shown: dict[str, bool],
 ) -> None:
     says = Slow(Effect.ALLOW)

@@ -57,7 +57,7 @@ async def test_a_call_after_the_revocation_is_refused_though_the_worker_does_not
     assert bench.store.refused == ["token_revoked"] * 2
 
 
-async def test_a_new_right_is_not_refused_by_a_worker_that_lags(bench: Bench) -> None:
+async def test_a_new_grant_works_at_a_worker_with_outdated_data(bench: Bench) -> None:
     tools = dict(bench.store.servers["calc"].tools)
     bench.store.change_server("calc", tools={})
     assert "Unknown tool" in (await post(bench.client, "/mcp/calc", call("add"))).text
@@ -65,7 +65,7 @@ async def test_a_new_right_is_not_refused_by_a_worker_that_lags(bench: Bench) ->
     assert "result" in (await post(bench.client, "/mcp/calc", call("add"))).json()
 
 
-async def test_a_refusal_at_a_server_out_of_reach_that_has_changed_is_on_record(bench: Bench) -> None:
+async def test_a_denial_at_a_changed_server_out_of_reach_is_recorded(bench: Bench) -> None:
     bench.store.register("vault", "http://127.0.0.1:9", (MODERN, LEGACY), TOOLS)
     narrow = bench.store.issue(bench.store.grant(bench.store.servers["calc"]))
     async with bench.world.client(narrow) as client:
@@ -75,7 +75,7 @@ async def test_a_refusal_at_a_server_out_of_reach_that_has_changed_is_on_record(
     assert [each.decision.reason_code for each in bench.store.calls] == ["no_grant"] * 2
 
 
-async def test_a_decision_that_is_always_stale_ends_in_503_after_three_more(bench: Bench) -> None:
+async def test_an_always_stale_decision_ends_in_503_after_three_retries(bench: Bench) -> None:
     def move(call: Call) -> None:
         bench.store.change_server("calc")
 
@@ -95,7 +95,7 @@ async def test_nothing_is_sent_on_an_admission_older_than_a_second(bench: Bench)
     assert set(bench.store.outcomes.values()) == {"not_forwarded"}
 
 
-async def test_a_cut_that_comes_before_the_call_is_sent_wins(bench: Bench) -> None:
+async def test_a_cut_before_the_call_is_sent_prevents_it(bench: Bench) -> None:
     def cut(call: Call) -> None:
         if call.decision.allowed:
             bench.store.cut_all()

@@ -54,7 +54,7 @@ async def decide(sessions: Sessions, id: UUID) -> None:
         await session.commit()
 
 
-async def test_a_wait_ends_when_all_is_decided_or_one_will_not_be_given(sessions: Sessions) -> None:
+async def test_a_wait_ends_when_all_are_decided_or_one_is_denied(sessions: Sessions) -> None:
     pending, approved, denied, cancelled, consumed = await made(
         sessions, "pending", "approved", "denied", "cancelled", "consumed"
     )

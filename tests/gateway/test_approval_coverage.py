@@ -64,7 +64,7 @@ async def test_of_an_approved_call_nothing_free_is_forwarded(path: str, name: st
 
 
 @ENDPOINTS
-async def test_traces_and_progress_tokens_go_along_in_their_own_form(path: str, name: str) -> None:
+async def test_wellformed_traces_and_progress_tokens_are_forwarded(path: str, name: str) -> None:
     good = {"progressToken": "p-1", "traceparent": PARENT, "tracestate": "a=1,b@c=2"}
     async with desk(versions=(MODERN,)) as here, here.world.client(here.token) as client:
         here.decide(ApprovalState.APPROVED)
@@ -132,7 +132,7 @@ async def test_a_call_as_a_task_is_bound_with_its_time_to_live_and_nothing_else(
         assert here.seen.of("tools/call")[-1][1]["params"]["_meta"] == {"progressToken": 5}
 
 
-def test_traces_have_the_form_of_w3c() -> None:
+def test_trace_headers_must_be_valid_w3c_trace_context() -> None:
     assert is_trace_parent(PARENT)
     assert all(is_trace_state(good) for good in ("a=1", "rojo=00f067aa0ba902b7, congo=t61rcWkgMzE"))
     for bad in (HARM, PARENT + "\n", PARENT.upper(), "", 5, None):

@@ -153,7 +153,7 @@ async def test_a_client_without_url_elicitation_gets_a_text(path: str, name: str
 
 
 @ENDPOINTS
-async def test_a_modern_client_is_led_to_the_approval_waits_and_gets_its_answer(path: str, name: str) -> None:
+async def test_a_modern_client_waits_for_the_approval_and_gets_its_answer(path: str, name: str) -> None:
     async with desk() as here, here.world.client(here.token) as client:
         here.needed.append(approval("Legal"))
         first = await modern_call(client, path, refund(name))
@@ -345,7 +345,7 @@ async def test_a_client_of_2025_11_25_gets_url_elicitation_and_others_a_text(pat
 
 
 @ENDPOINTS
-async def test_a_session_that_was_led_to_an_approval_hears_that_it_is_decided(path: str, name: str) -> None:
+async def test_a_session_is_notified_when_its_approval_is_decided(path: str, name: str) -> None:
     async def streaming(message: dict[str, Any], receive: Any, send: Any) -> None:
         if message:
             await done(message, receive, send)
@@ -390,7 +390,7 @@ async def take(lines: AsyncIterator[str]) -> AsyncIterator[str]:
             return
 
 
-async def test_who_calls_for_a_task_gets_no_result_but_an_error() -> None:
+async def test_a_denied_task_call_gets_an_error() -> None:
     async with desk() as here, here.world.client(here.token) as client:
         send = await session(client, "/mcp/shop", None)
         error = (await send(refund("refund", task={})))["error"]
@@ -400,7 +400,7 @@ async def test_who_calls_for_a_task_gets_no_result_but_an_error() -> None:
 
 
 @ENDPOINTS
-async def test_the_callers_reason_is_for_approvers_and_goes_no_further(path: str, name: str) -> None:
+async def test_the_callers_reason_is_shown_only_to_approvers(path: str, name: str) -> None:
     async with desk() as here, here.world.client(here.token) as client:
         here.decide(ApprovalState.APPROVED)
         body, headers = modern(refund(name))

@@ -107,7 +107,7 @@ async def test_too_many_unknown_tokens_have_to_wait(monkeypatch: pytest.MonkeyPa
         assert answer.headers["retry-after"] == "1"
 
 
-async def test_a_woken_identity_is_not_refused_by_a_worker_that_lags() -> None:
+async def test_a_reactivated_identity_works_at_a_worker_with_outdated_data() -> None:
     async with running() as world:
         token = world.store.issue()
         async with world.client(token) as client:
@@ -135,14 +135,14 @@ async def test_the_address_comes_from_trusted_proxies_alone() -> None:
                     assert answer.status_code == 401
 
 
-def test_an_ipv4_address_is_the_same_however_a_socket_or_a_proxy_writes_it() -> None:
+def test_ipv4_addresses_are_normalized() -> None:
     address, proxy = ip_address("10.1.2.3"), (ip_network("127.0.0.0/8"),)
     assert client_at("::ffff:10.1.2.3", None) == (address, Client("10.1.2.3"))
     assert behind_proxies(parse_address("::ffff:127.0.0.1"), b"::ffff:10.1.2.3", proxy) == address
     assert parse_address("2001:db8::ffff:a01:203") == ip_address("2001:db8::ffff:a01:203")
 
 
-async def test_a_header_that_blanks_make_long_opens_but_is_not_kept() -> None:
+async def test_a_padded_authorization_header_works_but_is_not_cached() -> None:
     store = Store()
     token = store.issue().encode()
     authenticator = Authenticator(store, store, ServiceAddress("http://127.0.0.1:8080"))

@@ -76,7 +76,7 @@ async def test_a_malformed_request_of_a_live_token_is_counted_once_with_its_reas
             assert not seen.of("tools/call")
 
 
-async def test_what_was_decided_or_refused_by_the_server_is_not_counted_again() -> None:
+async def test_requests_that_were_decided_or_refused_by_the_server_are_not_counted() -> None:
     async with running() as world, scripted(answering) as (url, _):
         world.store.register("calc", url, (MODERN, LEGACY), TOOLS)
         async with world.client(world.store.issue(world.store.grant())) as client:

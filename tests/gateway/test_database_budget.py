@@ -29,14 +29,14 @@ async def soon() -> str:
     return "found"
 
 
-async def test_who_has_waited_long_is_not_kept_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_request_with_an_exhausted_budget_waits_briefly(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MIN_WAIT_S", SOON)
     for waited in (DATABASE_BUDGET_S - SOON, DATABASE_BUDGET_S, 100):
         with pytest.raises(DatabaseBudgetExceeded):
             await with_db_budget(exchange(waited), never())
 
 
-async def test_all_waits_of_a_request_count_and_so_do_those_that_failed() -> None:
+async def test_all_waits_count_against_the_budget_including_failed_ones() -> None:
     async def fails() -> None:
         await soon()
         raise TimeoutError
@@ -48,7 +48,7 @@ async def test_all_waits_of_a_request_count_and_so_do_those_that_failed() -> Non
     assert asked.waited_s >= 1.8 * SOON
 
 
-async def test_what_is_waited_for_at_once_counts_once_and_from_its_beginning(
+async def test_concurrent_waits_count_once_from_their_start(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     now = 100.0
@@ -65,7 +65,7 @@ async def test_what_is_waited_for_at_once_counts_once_and_from_its_beginning(
     assert asked.waited_s == pytest.approx(DATABASE_BUDGET_S)
 
 
-async def test_a_fault_of_the_database_is_not_taken_for_impatience() -> None:
+async def test_a_database_timeout_is_not_reported_as_an_exceeded_budget() -> None:
     async def fails() -> None:
         raise TimeoutError
 
@@ -73,12 +73,12 @@ async def test_a_fault_of_the_database_is_not_taken_for_impatience() -> None:
         await with_db_budget(exchange(1), fails())
 
 
-async def test_an_answer_that_has_begun_waits_as_long_as_it_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_started_answer_has_no_database_budget(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MIN_WAIT_S", SOON / 10)
     assert await with_db_budget(exchange(100, started=True), soon()) == "found"
 
 
-async def test_a_call_that_cannot_be_recorded_in_what_time_is_left_is_refused_and_never_sent(
+async def test_a_call_that_exceeds_its_database_budget_is_never_sent(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(module, "_SHORT_S", 0)

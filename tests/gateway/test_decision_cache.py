@@ -36,7 +36,7 @@ def view(expires_at: float = 100.0, context: PolicyContext | None = None) -> Vie
     return View(token, here, servers, Credential("sgt", token.id, "x"), directory_of({}))
 
 
-def test_an_allow_is_found_again_for_the_same_tool_of_the_same_token() -> None:
+def test_an_allow_is_cached_for_the_same_token_and_tool() -> None:
     cache, here = DecisionCache(), view()
     first = ASK.decide(here, 1.0, cache)
     assert first.allowed
@@ -60,14 +60,14 @@ def test_a_cached_decision_is_not_used_after_a_new_read(part: str) -> None:
     assert again is not first
 
 
-def test_it_is_not_found_outside_its_span() -> None:
+def test_a_cached_decision_is_not_used_outside_its_time_span() -> None:
     cache, here = DecisionCache(), view(expires_at=10.0)
     assert ASK.decide(here, 9.9, cache).allowed
     late = ASK.decide(here, 10.0, cache)
     assert (late.effect, late.reason_code) == (Effect.DENY, "token_expired")
 
 
-def test_a_policy_that_reads_calls_is_asked_about_each() -> None:
+def test_a_policy_that_reads_calls_is_evaluated_for_each_call() -> None:
     class NotThere:
         def evaluate(self, request: PolicyInput) -> PolicyVerdict:
             bad = request.arguments == {"path": "/etc"}
@@ -78,7 +78,7 @@ def test_a_policy_that_reads_calls_is_asked_about_each() -> None:
     assert not replace(ASK, arguments={"path": "/etc"}).decide(here, 1.0, cache).allowed
 
 
-def test_a_token_that_is_bound_to_addresses_is_looked_at_each_time() -> None:
+def test_a_token_with_allowed_addresses_is_decided_each_time() -> None:
     cache, here = DecisionCache(), view()
     here.token = replace(here.token, ip_allow=(ip_network("192.0.2.0/24"),))
     inside = replace(ASK, address=ip_network("192.0.2.1/32").network_address)
@@ -86,7 +86,7 @@ def test_a_token_that_is_bound_to_addresses_is_looked_at_each_time() -> None:
     assert not ASK.decide(here, 1.0, cache).allowed
 
 
-def test_an_ended_session_is_part_of_what_a_known_decision_rests_on() -> None:
+def test_decisions_of_sessions_are_not_cached() -> None:
     cache, here, session = DecisionCache(), view(), uuid4()
     ASK.decide(here, 1.0, cache)
     decision = replace(ASK, session_id=session).decide(here, 1.0, cache)
@@ -94,14 +94,14 @@ def test_an_ended_session_is_part_of_what_a_known_decision_rests_on() -> None:
 
 
 @pytest.mark.parametrize("own", [{"session_id": uuid4()}, {"refused": "task_unknown"}])
-def test_what_is_true_of_one_call_alone_says_so(own: dict[str, Any]) -> None:
+def test_decisions_for_one_call_are_not_reusable(own: dict[str, Any]) -> None:
     cache, here = DecisionCache(), view()
     assert ASK.decide(here, 1.0, cache).for_any_call
     assert not replace(ASK, **own).decide(here, 1.0, cache).for_any_call
     assert ASK.decide(here, 1.0, cache).for_any_call
 
 
-def test_no_more_is_kept_than_there_is_room_for_and_the_oldest_goes() -> None:
+def test_the_cache_is_bounded_and_evicts_the_oldest() -> None:
     cache, here = DecisionCache(), view(expires_at=inf)
     decision = ASK.decide(here, 1.0)
     for number in range(MAX_DECISIONS + 1):
@@ -116,7 +116,7 @@ def _judging(*texts: str) -> PolicyContext:
     return PolicyContext(1, 1, Evaluator(policies))
 
 
-def test_where_policy_reads_the_call_it_is_asked_of_each_and_the_rest_is_found_again() -> None:
+def test_only_policies_are_evaluated_again_if_they_read_the_call() -> None:
     etc = 'forbid (principal, action, resource) when { context.arguments.path like "/etc/*" };'
     unseen = 'permit (principal, action, resource) when { context.arguments.path like "/tmp/*" };'
     cache, here = DecisionCache(), view(context=_judging(etc, unseen))
@@ -134,7 +134,7 @@ def test_where_policy_reads_the_call_it_is_asked_of_each_and_the_rest_is_found_a
     assert replace(ASK, arguments={"path": "/home"}).decide(here, 3.0, cache).policy_ids == ()
 
 
-def test_what_has_to_be_had_for_each_call_is_never_found_again() -> None:
+def test_decisions_with_quotas_are_not_cached() -> None:
     quota = '@quota("2 per day") forbid (principal, action == Action::"call_tool", resource);'
     cache, here = DecisionCache(), view(context=_judging(quota))
     first = ASK.decide(here, 1.0, cache)
@@ -144,7 +144,7 @@ def test_what_has_to_be_had_for_each_call_is_never_found_again() -> None:
     assert again is not first
 
 
-def test_nothing_is_kept_alive_that_policies_were_compiled_to_before_the_last_change() -> None:
+def test_the_cache_drops_old_compiled_policies() -> None:
     cache, policies = DecisionCache(), GrantedIsAllowed()
     compiled = weakref.ref(policies)
     old, new = (

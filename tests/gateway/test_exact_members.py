@@ -104,7 +104,7 @@ async def test_an_answer_that_spells_a_member_in_another_case_or_twice_is_502(
 
 
 @pytest.mark.parametrize("streams", [False, True])
-async def test_on_mcp_an_answer_that_spells_a_member_of_a_result_in_another_case_is_502(
+async def test_on_mcp_a_result_member_in_another_case_is_502(
     streams: bool,
 ) -> None:
     async with behind(MODERN) as (_, upstream, client):
@@ -114,7 +114,7 @@ async def test_on_mcp_an_answer_that_spells_a_member_of_a_result_in_another_case
             assert (got.status_code, body_of(got)["error"]["code"]) == (502, -32603), upstream.raw
 
 
-async def test_a_notification_or_question_that_spells_a_member_in_another_case_ends_the_stream() -> None:
+async def test_a_server_message_with_a_member_in_another_case_ends_the_stream() -> None:
     note: dict[str, Any] = {
         "jsonrpc": "2.0",
         "method": "notifications/message",
@@ -225,7 +225,7 @@ async def test_of_its_introduction_the_client_gets_what_was_approved_and_nothing
 
 @pytest.mark.parametrize("new", [False, True])
 @pytest.mark.parametrize("path", ["/mcp/calc", "/mcp"])
-async def test_other_lists_hold_the_members_of_the_protocol_alone(path: str, new: bool) -> None:
+async def test_other_lists_contain_only_members_of_the_protocol(path: str, new: bool) -> None:
     async with behind(MODERN if new else LEGACY) as (_, upstream, client):
         argument = {"name": "who", "Description": INJECTED}
         prompt = {"name": "hi", "Description": INJECTED, "note": INJECTED, "arguments": [argument]}

@@ -153,7 +153,7 @@ async def test_a_modern_client_that_leaves_cancels_its_call(place: str) -> None:
 
 
 @pytest.mark.parametrize("place", PLACES)
-async def test_a_call_runs_to_its_end_without_its_legacy_client(
+async def test_a_call_continues_after_its_legacy_client_disconnects(
     place: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with bench(LEGACY) as b:

@@ -43,7 +43,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return Clock(monkeypatch)
 
 
-async def test_what_follows_goes_on_only_while_the_call_was_confirmed_lately(clock: Clock) -> None:
+async def test_later_requests_are_sent_only_while_the_call_is_confirmed(clock: Clock) -> None:
     confirmed = boot_time()
     in_flight = SimpleNamespace(confirmed_at=lambda _id: confirmed)
     here = cast("Pipeline", SimpleNamespace(in_flight=in_flight))
@@ -63,7 +63,7 @@ async def test_what_follows_goes_on_only_while_the_call_was_confirmed_lately(clo
     assert not running_call.may_continue()
 
 
-async def test_a_list_ends_where_the_gateway_stood_still_and_goes_on_under_a_new_admission(
+async def test_a_list_page_ends_after_a_freeze_and_continues_under_a_new_admission(
     clock: Clock,
 ) -> None:
     method = "prompts/list"
@@ -84,7 +84,7 @@ async def test_a_list_ends_where_the_gateway_stood_still_and_goes_on_under_a_new
         assert len(world.store.calls) > admitted
 
 
-async def test_a_session_that_was_being_opened_is_not_gone_on_with(clock: Clock) -> None:
+async def test_opening_a_session_does_not_continue_after_a_freeze(clock: Clock) -> None:
     frozen = 0
 
     async def script(message: dict[str, Any], receive: Any, send: Any) -> None:
@@ -120,9 +120,7 @@ async def test_a_session_that_was_being_opened_is_not_gone_on_with(clock: Clock)
 
 
 @pytest.mark.parametrize("for_good", [False, True])
-async def test_a_notification_is_not_sent_on_what_was_read_before_the_gateway_stood_still(
-    clock: Clock, *, for_good: bool
-) -> None:
+async def test_a_notification_is_not_sent_after_a_freeze(clock: Clock, *, for_good: bool) -> None:
     async with running() as world, reference(json_response=True) as (url, seen):
         await world.register("calc", url)
         token = world.store.issue(world.store.grant())

@@ -127,7 +127,7 @@ async def test_a_client_error_keeps_its_status_and_gets_the_callers_id(status: i
 
 
 @pytest.mark.parametrize("data", [None, "no", {}, {"supported": []}, {"supported": list(NEWEST_FIRST)}])
-async def test_a_version_that_a_server_refuses_is_its_answer_and_no_fault_of_the_gateway(data: Any) -> None:
+async def test_a_version_error_of_a_server_is_forwarded(data: Any) -> None:
     error = {"code": UNSUPPORTED_VERSION, "message": "no", **({} if data is None else {"data": data})}
 
     async def script(message: dict[str, Any], receive: Any, send: Any) -> None:
@@ -142,7 +142,7 @@ async def test_a_version_that_a_server_refuses_is_its_answer_and_no_fault_of_the
 
 
 @pytest.mark.parametrize(("path", "name"), [("/mcp/calc", "add"), ("/mcp", "calc__add")])
-async def test_an_answer_in_one_piece_has_a_bound_on_both_endpoints(path: str, name: str) -> None:
+async def test_answers_have_a_size_limit_on_both_endpoints(path: str, name: str) -> None:
     async def script(message: dict[str, Any], receive: Any, send: Any) -> None:
         text = {"type": "text", "text": "x" * (16 * 1024 * 1024)}
         await send_json(send, 200, answer(message["id"], result={"content": [text]}))
@@ -198,7 +198,7 @@ async def test_our_credential_does_not_come_back(make: Callable[[], bytes], stre
 @pytest.mark.parametrize(
     "value", ["s3cret-word", "Bearer s3cret-word", "Api-Key s3cret-word", "V2 s3cret-word"]
 )
-def test_a_credential_is_known_without_the_word_before_it(value: str) -> None:
+def test_a_credential_is_redacted_without_its_scheme(value: str) -> None:
     target = UpstreamTarget("http://calc.example", ((b"x-key", value.encode()),), ())
     answered = Answer(None, target_secrets(target))
     for secret in (value, "s3cret-word"):
@@ -238,7 +238,7 @@ async def test_no_server_speaks_for_the_gateway(path: str) -> None:
                 answers.pop(0)
 
 
-async def test_answers_pass_byte_for_byte_and_as_they_come() -> None:
+async def test_answers_are_forwarded_unchanged_and_immediately() -> None:
     go_on = asyncio.Event()
     odd = b': hello\r\rid: 7\nevent: message\ndata: {"jsonrpc":"2.0",  "method":"notifications/message"}\n\n'
 

@@ -164,7 +164,7 @@ async def test_a_modern_client_is_asked_nothing_that_it_did_not_declare(path: st
 
 
 @PATHS
-async def test_a_question_that_spells_a_member_in_another_case_is_502(path: str, name: str) -> None:
+async def test_an_input_request_with_a_member_in_another_case_is_502(path: str, name: str) -> None:
     good, own = leading("https://id.example.com/")["params"], "http://127.0.0.1:8080/console"
     params: dict[str, Any] = {}
 
@@ -186,7 +186,7 @@ async def test_a_question_that_spells_a_member_in_another_case_is_502(path: str,
 @pytest.mark.parametrize("streams", [False, True])
 @pytest.mark.parametrize("version", [MODERN, LEGACY])
 @PATHS
-async def test_a_result_that_is_complete_or_of_an_era_without_questions_asks_nothing(
+async def test_complete_or_legacy_results_contain_no_input_requests(
     path: str, name: str, version: str, streams: bool
 ) -> None:
     questions = {"q": leading("http://127.0.0.1:8080/console")}
@@ -221,7 +221,7 @@ async def test_a_result_that_is_complete_or_of_an_era_without_questions_asks_not
 
 
 @PATHS
-async def test_an_error_that_leads_the_user_is_held_to_the_same(path: str, name: str) -> None:
+async def test_url_elicitation_errors_follow_the_same_rules(path: str, name: str) -> None:
     error: dict[str, Any] = {"code": -32042, "message": "Sign in."}
     status = 200
 
@@ -336,7 +336,7 @@ async def test_only_the_gateway_speaks_under_its_name_in_any_meta_and_case(
 
 
 @PATHS
-async def test_a_client_says_nothing_under_the_gateways_name_to_a_server(path: str, name: str) -> None:
+async def test_gateway_members_of_a_client_are_removed(path: str, name: str) -> None:
     async def script(message: dict[str, Any], receive: Any, send: Any) -> None:
         result = {"content": [], "resultType": "complete"}
         await send_json(send, 200, {"jsonrpc": "2.0", "id": message["id"], "result": result})

@@ -96,7 +96,7 @@ async def test_a_large_answer_is_processed_off_the_event_loop(path: str, message
 
 @pytest.mark.parametrize("tool", ["json", "events", "notes"])
 @pytest.mark.parametrize(("path", "name"), [("/mcp/calc", "{}"), ("/mcp", "calc__{}")])
-async def test_no_step_of_the_work_on_a_large_message_holds_the_event_loop(
+async def test_no_step_of_processing_a_large_message_blocks_the_event_loop(
     path: str, name: str, tool: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     steps: dict[str, set[bool]] = {}

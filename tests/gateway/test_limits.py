@@ -124,7 +124,7 @@ async def test_a_list_counts_as_much_as_the_servers_that_it_asks(monkeypatch: py
             assert got == [200, 429]
 
 
-async def test_refused_requests_use_up_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_refused_requests_do_not_count_against_limits(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock(monkeypatch)
     allowed = {"per_token": Allowance(calls=1), "per_identity": Allowance(calls=2)}
     async with running(**allowed) as world:
@@ -167,7 +167,7 @@ async def test_so_many_requests_are_served_at_once_and_the_place_of_each_is_give
                 assert (await client.get("/mcp/unknown")).status_code == 404
 
 
-async def test_an_identity_s_streams_are_counted_over_its_tokens() -> None:
+async def test_streams_of_an_identity_are_counted_across_its_tokens() -> None:
     opened = asyncio.Event()
 
     async def script(message: dict[str, Any], receive: Any, send: Any) -> None:

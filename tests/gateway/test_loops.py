@@ -20,7 +20,7 @@ def behind(world: World, other: World, path: str, tools: list[dict[str, Any]] = 
 
 
 @pytest.mark.parametrize(("path", "name"), [("/mcp/next", "add"), ("/mcp", "next__add")])
-async def test_a_gateway_that_is_its_own_server_says_so(path: str, name: str) -> None:
+async def test_a_gateway_that_is_its_own_server_reports_a_loop(path: str, name: str) -> None:
     async with running() as world:
         behind(world, world, "/mcp/next")
         async with world.client(world.store.issue(world.store.grant())) as client:
@@ -46,7 +46,7 @@ async def test_a_circle_of_gateways_is_walked_once(path: str) -> None:
             assert len([row for row in world.store.calls if row.tool]) == 1
 
 
-async def test_every_request_to_a_server_bears_the_marker_and_an_honest_chain_passes() -> None:
+async def test_every_upstream_request_has_the_loop_marker_and_chains_work() -> None:
     async def script(message: dict[str, Any], receive: Any, send: Any) -> None:
         result: dict[str, Any] = {"content": [], "tools": TOOLS, "resultType": "complete"}
         if message.get("method") == "initialize":
@@ -82,7 +82,7 @@ async def test_every_request_to_a_server_bears_the_marker_and_an_honest_chain_pa
             assert (await post_modern(client, "/mcp/calc", call("add"))).status_code == 508
 
 
-def test_all_replicas_of_a_deployment_know_its_marker_also_by_an_older_key() -> None:
+def test_all_replicas_recognize_the_loop_marker_also_by_an_older_key() -> None:
     old, new, other = LoopGuard([b"o" * 32]), LoopGuard([b"n" * 32, b"o" * 32]), LoopGuard([b"x" * 32])
     assert new.leads_back(old.header()[1])
     assert new.leads_back(other.header(new.header()[1])[1])

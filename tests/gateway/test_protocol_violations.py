@@ -65,7 +65,7 @@ async def test_a_request_that_names_two_sessions_is_refused(path: str) -> None:
         assert seen.requests == []
 
 
-async def test_a_session_id_that_is_too_long_to_seal_is_not_handed_on() -> None:
+async def test_a_session_id_that_is_too_long_to_seal_is_refused() -> None:
     async def script(message: dict[str, Any], _receive: Any, send: Any) -> None:
         await send_json(send, 200, handshake(message), {"mcp-session-id": "s" * MAX_SEALED})
 
@@ -75,7 +75,7 @@ async def test_a_session_id_that_is_too_long_to_seal_is_not_handed_on() -> None:
         assert "mcp-session-id" not in answer.headers
 
 
-async def test_a_server_that_ends_its_sessions_itself_says_so_to_the_client() -> None:
+async def test_a_405_for_ending_a_session_is_forwarded() -> None:
     statuses = [405]
 
     async def script(message: Any, receive: Any, send: Any) -> None:
@@ -93,9 +93,7 @@ async def test_a_server_that_ends_its_sessions_itself_says_so_to_the_client() ->
 
 
 @pytest.mark.parametrize(("path", "name", "status"), [("/mcp/calc", "add", 429), ("/mcp", "calc__add", 503)])
-async def test_a_server_that_limits_requests_is_busy_and_not_broken(
-    path: str, name: str, status: int
-) -> None:
+async def test_a_429_of_a_server_is_reported_as_busy(path: str, name: str, status: int) -> None:
     """A server's own endpoint passes its status on; that of all servers names the server."""
 
     async def script(message: dict[str, Any], receive: Any, send: Any) -> None:
@@ -113,7 +111,7 @@ async def test_a_server_that_limits_requests_is_busy_and_not_broken(
 
 
 @pytest.mark.parametrize("id", [True, 1.5, None, "x" * 10_000])
-async def test_a_question_under_an_id_that_is_none_ends_the_call(id: Any) -> None:
+async def test_a_server_request_with_an_invalid_id_ends_the_call(id: Any) -> None:
     async def script(message: dict[str, Any], receive: Any, send: Any) -> None:
         if message["method"] != "tools/call":
             await answering(message, receive, send)
@@ -131,7 +129,7 @@ async def test_a_question_under_an_id_that_is_none_ends_the_call(id: Any) -> Non
 
 
 @pytest.mark.parametrize("taken_back", [True, None, {"a": 1}])
-async def test_taking_back_what_was_never_asked_is_not_shown(taken_back: Any) -> None:
+async def test_cancellations_of_unknown_server_requests_are_not_forwarded(taken_back: Any) -> None:
     async def script(message: dict[str, Any], receive: Any, send: Any) -> None:
         if message["method"] != "tools/call":
             await answering(message, receive, send)

@@ -83,7 +83,7 @@ async def test_a_policy_denial_is_a_result_that_says_why(mode: Mode) -> None:
 
 
 @pytest.mark.parametrize(("path", "name"), [("/mcp/calc", "add"), ("/mcp", "calc__add")])
-async def test_a_modern_client_is_led_to_the_approval_and_gets_its_answer(path: str, name: str) -> None:
+async def test_a_modern_client_opens_the_approval_and_gets_its_answer(path: str, name: str) -> None:
     shown: list[str] = []
     async with running() as world, reference() as (url, seen):
         token = world.store.issue(world.store.grant(await world.register("calc", url)))
@@ -104,7 +104,7 @@ async def test_a_modern_client_is_led_to_the_approval_and_gets_its_answer(path: 
 
 
 @pytest.mark.parametrize(("path", "name"), [("/mcp/calc", "add"), ("/mcp", "calc__add")])
-async def test_a_legacy_client_is_led_to_the_approval_and_repeats_its_call(path: str, name: str) -> None:
+async def test_a_legacy_client_opens_the_approval_and_repeats_its_call(path: str, name: str) -> None:
     async def lead(_context: Any, _params: Any) -> ElicitResult:
         return ElicitResult(action="accept")
 

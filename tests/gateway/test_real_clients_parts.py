@@ -61,7 +61,7 @@ async def test_what_is_granted_works_as_it_does_directly(mode: Mode) -> None:
 
 
 @pytest.mark.parametrize("mode", ["auto", "legacy"])
-async def test_a_narrow_token_meets_a_server_without_prompts_and_resources(mode: Mode) -> None:
+async def test_a_token_without_prompts_and_resources_sees_none(mode: Mode) -> None:
     async with connect(mode) as (_, client):
         assert client.server_capabilities.prompts is None
         assert client.server_capabilities.resources is None

@@ -16,7 +16,7 @@ def made(recorded: Call) -> str:
     return f"req_{recorded.id.hex}"
 
 
-async def test_every_answer_names_its_request_and_the_record_knows_it_by_that() -> None:
+async def test_every_answer_has_the_request_id_of_the_audit_log() -> None:
     async with running(body_limit=4096) as world, reference() as (url, _):
         token = world.store.issue(world.store.grant(await world.register("calc", url), "add", "steps"))
         store = world.store
@@ -67,7 +67,7 @@ async def test_a_client_may_name_its_request(asked: str, kept: bool) -> None:
         assert recorded.request_id == (asked if kept else None)
 
 
-def test_of_requests_that_are_counted_together_the_first_ones_name_is_kept() -> None:
+def test_counted_requests_keep_the_id_of_the_first() -> None:
     written: list[Row] = []
     refusals = Refusals(written.append)
     place = Values._fields.index("request_id")

@@ -162,7 +162,7 @@ async def two_workers(url: str) -> AsyncIterator[tuple[World, World]]:
         yield one, two
 
 
-async def test_a_call_is_cancelled_by_a_notification_that_another_worker_got(database_url: str) -> None:
+async def test_a_notification_at_another_worker_cancels_a_call(database_url: str) -> None:
     server = Slow()
     async with asyncio.timeout(50), two_workers(database_url) as (one, two), scripted(server) as (url, _):
         one.store.register("calc", url, (LEGACY,), TOOLS)
@@ -178,7 +178,7 @@ async def test_a_call_is_cancelled_by_a_notification_that_another_worker_got(dat
             assert await outcome_of(one) == "cancelled"
 
 
-async def test_a_stream_tells_of_what_another_worker_was_asked_to_subscribe_to(
+async def test_a_stream_reports_subscriptions_made_at_another_worker(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("app.gateway.aggregate.streams.GAP_SECONDS", 0.0)

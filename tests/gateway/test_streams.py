@@ -39,7 +39,7 @@ async def test_a_silent_stream_is_kept_alive_by_comments(monkeypatch: pytest.Mon
             assert received.endswith(event({"jsonrpc": "2.0", "id": 1, "result": {}}))
 
 
-async def test_callers_with_equal_ids_get_their_own_answers() -> None:
+async def test_equal_request_ids_of_callers_are_not_mixed_up() -> None:
     async with running() as world, reference() as (url, _):
         await world.register("calc", url)
         grant = world.store.grant()
@@ -102,9 +102,7 @@ async def test_a_legacy_client_cancels_its_own_call_and_no_other() -> None:
 
 
 @pytest.mark.parametrize("ending", ["error", "closing", "nothing", "result"])
-async def test_a_call_that_its_client_took_back_is_on_record_as_cancelled(
-    ending: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_canceled_call_is_recorded_as_canceled(ending: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("app.gateway.mirror.call.GRACE_SECONDS", 0.1)
     begun, cancelled, left = asyncio.Semaphore(0), asyncio.Event(), asyncio.Event()
     error = {"code": 0, "message": "Request cancelled"}
@@ -154,7 +152,7 @@ async def test_a_call_that_its_client_took_back_is_on_record_as_cancelled(
         assert world.store.outcomes[other] == others[ending]
 
 
-async def test_a_call_is_taken_back_by_way_of_another_worker(
+async def test_a_mirror_call_is_canceled_through_another_worker(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("app.gateway.mirror.call.GRACE_SECONDS", 0.1)

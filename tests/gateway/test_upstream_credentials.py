@@ -18,7 +18,7 @@ TOOLS = [{"name": "add", "inputSchema": {"type": "object"}}]
 
 
 @pytest.mark.parametrize(("passing", "status"), [(True, 503), (False, 502)])
-async def test_an_allowed_call_without_a_credential_is_on_record_and_goes_nowhere(
+async def test_an_allowed_call_without_a_credential_is_recorded_and_not_sent(
     passing: bool, status: int
 ) -> None:
     async def script(message: dict[str, Any], receive: Any, send: Any) -> None:
@@ -75,7 +75,7 @@ async def test_a_401_of_the_upstream_drops_the_token_and_is_not_passed_on(path: 
     assert list(world.store.outcomes.values()) == ["error"]
 
 
-async def test_a_session_goes_on_under_a_renewed_token_and_ends_with_another_credential() -> None:
+async def test_a_session_continues_with_a_renewed_token_and_ends_with_another_credential() -> None:
     async with (
         reference(modern=False) as (url, seen),
         OutboundClient(AddressPolicy((LOOPBACK,))) as outbound,

@@ -41,7 +41,7 @@ def test_a_run_of_all_tests_says_last_that_the_browser_tests_did_not_run(
     ]
 
 
-def test_nothing_is_said_where_they_run_or_were_not_asked_for(
+def test_no_notice_is_shown_if_browser_tests_run_or_are_deselected(
     monkeypatch: pytest.MonkeyPatch, pytestconfig: pytest.Config
 ) -> None:
     terminal = Terminal()
@@ -54,7 +54,7 @@ def test_nothing_is_said_where_they_run_or_were_not_asked_for(
     assert terminal.lines == []
 
 
-def test_every_test_that_needs_a_browser_gets_it_from_one_place() -> None:
+def test_browser_tests_use_one_fixture() -> None:
     room = Path(__file__).parents[1]
     itself = {room / "chromium.py", Path(__file__)}
     others = [path for path in room.rglob("*.py") if path not in itself and "node_modules" not in path.parts]

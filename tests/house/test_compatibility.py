@@ -93,7 +93,7 @@ BREAKS: list[tuple[str, Callable[[Json], Any]]] = [
 
 
 @pytest.mark.parametrize(("said", "change"), BREAKS, ids=[said for said, _ in BREAKS])
-def test_a_break_is_noticed(said: str, change: Callable[[Json], Any]) -> None:
+def test_an_incompatible_change_is_detected(said: str, change: Callable[[Json], Any]) -> None:
     doctored = copy.deepcopy(contract())
     change(doctored)
     assert any(said in line for line in breaks(contract(), doctored)), breaks(contract(), doctored)
@@ -112,5 +112,5 @@ def test_additions_are_compatible() -> None:
     assert breaks(contract(), doctored) == []
 
 
-def test_a_contract_breaks_nothing_of_itself() -> None:
+def test_a_contract_is_compatible_with_itself() -> None:
     assert breaks(contract(), contract()) == []

@@ -169,7 +169,7 @@ def lax_bodies(api: FastAPI) -> list[str]:
     ]
 
 
-def test_a_body_takes_nothing_but_numbers_and_booleans_for_such(api: FastAPI) -> None:
+def test_request_bodies_reject_strings_as_numbers_and_booleans(api: FastAPI) -> None:
     in_contract = {
         (method, path)
         for path, item in api.openapi()["paths"].items()
@@ -180,7 +180,7 @@ def test_a_body_takes_nothing_but_numbers_and_booleans_for_such(api: FastAPI) ->
     assert lax_bodies(api) == []
 
 
-def test_a_body_that_takes_texts_for_numbers_is_found(api: FastAPI) -> None:
+def test_a_schema_that_accepts_strings_as_numbers_is_found(api: FastAPI) -> None:
     class Days(BaseModel):
         days: int
 

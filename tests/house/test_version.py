@@ -6,6 +6,6 @@ from pathlib import Path
 import app
 
 
-def test_the_package_and_the_code_tell_one_version() -> None:
+def test_the_package_and_the_code_have_one_version() -> None:
     project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
     assert project["version"] == app.__version__

@@ -199,7 +199,7 @@ async def test_the_inspector(bench: Bench, tmp_path: Path) -> None:
     assert "test_simple_text" not in await inspector("--method", "tools/list")
 
 
-async def test_clients_show_our_sentence_when_the_token_has_ended(bench: Bench, tmp_path: Path) -> None:
+async def test_clients_show_the_message_for_an_expired_token(bench: Bench, tmp_path: Path) -> None:
     await bench.revoke()
     header, env = f"Authorization: Bearer {bench.token}", environment(HOME=str(tmp_path))
     commands = {

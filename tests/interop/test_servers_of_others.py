@@ -143,7 +143,7 @@ SERVERS: dict[str, tuple[Server, Stops]] = {
 
 @pytest.mark.parametrize("mode", ["auto", "legacy"])
 @pytest.mark.parametrize("name", SERVERS)
-async def test_a_server_tells_the_same_through_the_gateway(service: Service, name: str, mode: Mode) -> None:
+async def test_a_server_behaves_the_same_through_the_gateway(service: Service, name: str, mode: Mode) -> None:
     server, stops = SERVERS[name]
     async with server() as url:
         await service.register("other", url)
@@ -155,7 +155,7 @@ async def test_a_server_tells_the_same_through_the_gateway(service: Service, nam
 
 @pytest.mark.parametrize("mode", ["auto", "legacy"])
 @pytest.mark.parametrize("name", SERVERS)
-async def test_a_server_tells_the_same_among_others_under_names_that_say_whose_they_are(
+async def test_a_server_behaves_the_same_on_mcp_with_prefixed_names(
     service: Service, name: str, mode: Mode
 ) -> None:
     server, stops = SERVERS[name]

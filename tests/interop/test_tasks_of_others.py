@@ -49,7 +49,7 @@ async def recorded(service: Service, action: str) -> list[tuple[str, str]]:
     return [(item["tool"], item["outcome"]) for item in answer.json()["items"]]
 
 
-async def test_the_tasks_of_a_legacy_server_live_as_they_do_directly(service: Service) -> None:
+async def test_tasks_of_a_legacy_server_work_as_directly(service: Service) -> None:
     client = partial(lived, program=node(), client="client_tasks.mjs")
     async with everything_server() as url:
         directly = await client(url, "")
@@ -62,7 +62,7 @@ async def test_the_tasks_of_a_legacy_server_live_as_they_do_directly(service: Se
     assert await recorded(service, "task.result") == [("simulate-research-query", "success")]
 
 
-async def test_the_tasks_of_a_modern_server_live_as_they_do_directly(service: Service) -> None:
+async def test_tasks_of_a_modern_server_work_as_directly(service: Service) -> None:
     client = partial(lived, program=python_of("tasks"), client="client_tasks.py")
     with python_server("tasks") as url:
         directly = await client(url, "")

@@ -141,7 +141,7 @@ async def test_a_client_without_url_elicitation_gets_a_text_and_repeats_its_call
 
 
 @pytest.mark.slow
-async def test_a_legacy_session_hears_that_its_approval_is_decided(office: Office) -> None:
+async def test_a_legacy_session_is_notified_of_a_decided_approval(office: Office) -> None:
     hello = initialize()
     hello["params"]["capabilities"] = {"elicitation": {"url": {}}}
     headers = {"authorization": f"Bearer {office.token}", "accept": "application/json, text/event-stream"}

@@ -104,7 +104,7 @@ async def test_a_command_is_a_server_like_any_other_and_two_tokens_share_no_proc
     assert {call["outcome"] for call in calls if call["decision"] == "allow"} == {"success"}
 
 
-async def test_what_a_program_asks_and_tells_reaches_its_own_client(plain: Plain) -> None:
+async def test_messages_of_a_program_reach_only_its_client(plain: Plain) -> None:
     async def answer(_context: Any, _params: Any) -> ElicitResult:
         return ElicitResult(action="decline")
 
@@ -167,7 +167,7 @@ async def test_processes_end_with_the_right_the_command_or_the_credential(plain:
             await client.send_ping()
 
 
-async def test_a_change_that_takes_nothing_away_leaves_processes_alone(plain: Plain) -> None:
+async def test_a_change_without_withdrawal_ends_no_process(plain: Plain) -> None:
     held = await token(plain)
     async with plain.client(held[1], mode="legacy") as client:
         pid = await text(client, "pid")
@@ -195,7 +195,7 @@ async def test_a_call_in_flight_is_cut_with_its_process(plain: Plain) -> None:
             await waiting
 
 
-async def test_a_program_that_dies_at_work_is_an_error_of_the_call_and_the_next_session_is_new(
+async def test_a_dying_program_fails_its_call_and_the_next_session_is_new(
     plain: Plain,
 ) -> None:
     token_id, secret, _ = await token(plain)

@@ -25,8 +25,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 ASKS = """@require_approval("Editors")
 @reason("What is written stays.")
 forbid (principal, action == Action::"call_tool", resource == Tool::"notes/write_note");"""
-MOST_INTERACTIONS = 12
-MOST_SECONDS = 60
+MAX_INTERACTIONS = 12
+MAX_SECONDS = 60
 SOON_MS = 60_000
 
 
@@ -305,5 +305,5 @@ async def test_from_signing_in_to_a_working_token_takes_a_minute_and_twelve_inte
         taken = monotonic() - begun
         assert await call(service, secret, "read_note", name="hello") == "world"
         await see_it_green(hands)
-    assert hands.interactions <= MOST_INTERACTIONS, hands.interactions
-    assert taken <= MOST_SECONDS
+    assert hands.interactions <= MAX_INTERACTIONS, hands.interactions
+    assert taken <= MAX_SECONDS

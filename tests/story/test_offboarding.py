@@ -24,9 +24,7 @@ MCP = {"accept": "application/json, text/event-stream"}
 
 
 @pytest.mark.slow
-async def test_a_leaver_goes_by_the_page_that_tells_how(
-    database_url: str, owner: Account, tmp_path: Path
-) -> None:
+async def test_the_offboarding_how_to_works(database_url: str, owner: Account, tmp_path: Path) -> None:
     async with whole_service(database_url, owner.bearer) as service:
         # The command is the one of this checkout, wherever it is.
         environment = {**os.environ, "URL": service.url, "BEARER": owner.bearer}

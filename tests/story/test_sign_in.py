@@ -166,9 +166,7 @@ FORGERIES: list[Forge] = [
 ]
 
 
-async def test_what_is_no_access_token_for_us_is_refused_like_any_other(
-    service: Service, provider: OpenIdProvider
-) -> None:
+async def test_invalid_access_tokens_get_the_same_answer(service: Service, provider: OpenIdProvider) -> None:
     # The provider's keys are known, so the refusals below have other reasons.
     assert (await get(service, "/me", await provider.access_token("alice"))).status_code == 200
     unknown = await get(service, "/me", "a.b.c")
@@ -181,7 +179,7 @@ async def test_what_is_no_access_token_for_us_is_refused_like_any_other(
         assert said == expected, forge.__name__
 
 
-async def test_an_outsiders_provider_opens_nothing(service: Service) -> None:
+async def test_a_token_of_an_unknown_provider_is_refused(service: Service) -> None:
     with openid_provider() as outsider:
         token = await outsider.access_token("alice")
         assert (await get(service, "/me", token)).status_code == 401
@@ -242,7 +240,7 @@ async def becomes(service: Service, expected: Callable[[list[str]], bool]) -> No
 
 
 @pytest.mark.usefixtures("impatient")
-async def test_a_provider_that_is_away_at_the_start_is_counted_and_found_when_it_comes(
+async def test_a_provider_that_is_unavailable_at_start_is_found_later(
     database_url: str, owner: Account
 ) -> None:
     with openid_provider(free_port()) as provider:
@@ -260,7 +258,7 @@ async def test_a_provider_that_is_away_at_the_start_is_counted_and_found_when_it
 
 
 @pytest.mark.usefixtures("impatient")
-async def test_a_provider_that_goes_away_leaves_its_keys_serving(database_url: str, owner: Account) -> None:
+async def test_cached_keys_work_while_the_provider_is_unavailable(database_url: str, owner: Account) -> None:
     async with AsyncExitStack() as running:
         with openid_provider(free_port()) as provider:
             token = await provider.access_token("alice")

@@ -42,7 +42,7 @@ async def run_shown_command(service: Service, bearer: str, command: str, **value
     return json.loads(output)
 
 
-async def test_what_is_not_used_is_found_and_taken_away_and_what_is_used_goes_on(
+async def test_unused_access_is_removed_and_used_access_remains(
     database_url: str, owner: Account, sessions: Sessions, notes: str
 ) -> None:
     bearer = owner.bearer

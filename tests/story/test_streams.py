@@ -59,7 +59,7 @@ async def both_eras(client: httpx2.AsyncClient) -> AsyncIterator[tuple[Stream, S
         yield *streams, session
 
 
-async def test_streams_tell_of_a_changed_grant_and_end_with_the_token(
+async def test_streams_report_a_changed_grant_and_end_with_the_token(
     service: Service, server_url: str
 ) -> None:
     await service.register("fixture", server_url)

@@ -26,7 +26,9 @@ async def outcome(service: Service, request_id: str) -> str:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("version", [LEGACY, MODERN])
-async def test_the_trail_says_how_calls_ended(version: str, database_url: str, owner: Account) -> None:
+async def test_the_audit_log_has_the_outcome_of_calls(
+    version: str, database_url: str, owner: Account
+) -> None:
     short = timedelta(seconds=2)
     async with (
         failing() as (url, process),

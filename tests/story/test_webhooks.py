@@ -31,7 +31,7 @@ SECRETS = {"name": "personal", "text": "private text"}
 
 
 @pytest.mark.slow
-async def test_a_message_leads_to_the_decision_and_tells_nothing_else(
+async def test_a_webhook_message_links_to_the_decision_and_contains_no_data(
     database_url: str, owner: Account
 ) -> None:
     with listener() as sock:

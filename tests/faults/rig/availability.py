@@ -20,7 +20,7 @@ _LOCKED_S = 0.9
 _ROUNDS = 4
 # An upstream that did not answer is left alone for moments, and tried again after them.
 _LEFT_ALONE_S = 15.0
-_LONGEST_REST_S = 30.0
+_MAX_REST_S = 30.0
 # What a call takes that nothing delays, and the shortest deadline that one can run into.
 _USUAL_S, _DEADLINE_S = 0.2, 0.9
 
@@ -93,7 +93,7 @@ def served_otherwise(case: Case) -> Iterator[Violation]:
 def _excused(case: Case, call: Call, ended: float) -> bool:
     if case.troubled(call.port, call.started - RESUME_S, ended, lambda one: one.concerns(call)):
         return True
-    rest = _LONGEST_REST_S + RESUME_S if call.said.startswith(RESTING_SAYS) else _LEFT_ALONE_S
+    rest = _MAX_REST_S + RESUME_S if call.said.startswith(RESTING_SAYS) else _LEFT_ALONE_S
     if case.troubled(
         call.port, call.started - rest, ended, lambda one: is_upstreams(one) and one.concerns(call)
     ):

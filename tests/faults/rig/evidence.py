@@ -18,7 +18,7 @@ from tests.faults.rig.keeping import kept
 from tests.faults.rig.site import Site
 
 UNKNOWN_WITHIN_S = 60
-_MOST_ASKED = 300
+_MAX_ASKED = 300
 _CALLS = """
 SELECT e.id, e.trace_id, e.decision, extract(epoch FROM e.time)::float8 AS at,
     EXISTS (SELECT FROM audit_events r WHERE r.action = 'tool.result' AND r.call_id = e.id) AS finished
@@ -49,7 +49,7 @@ async def outcomes(
     else:
         await fetch(here.cluster.url, _AGE, UNKNOWN_WITHIN_S, datetime.fromtimestamp(lost_before, UTC))
     found = {}
-    for row in here.random.sample(lost, min(len(lost), _MOST_ASKED)):
+    for row in here.random.sample(lost, min(len(lost), _MAX_ASKED)):
         answered = await here.office.insist("GET", f"/api/v1/audit-events/{row.id}")
         found[row.call] = answered.body["outcome"]
     return found

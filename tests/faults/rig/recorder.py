@@ -25,7 +25,7 @@ SINK, HOOK = "/sink", "/hook"
 _ELSEWHERE = "/elsewhere"
 _EVENT_EVERY_S = 0.1
 _FLOOD = b"x" * 32_768
-_MOST_UNSENT = 1 << 18
+_MAX_UNSENT = 1 << 18
 
 
 class Recorder:
@@ -55,7 +55,7 @@ class _Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
-        self.transport.set_write_buffer_limits(_MOST_UNSENT)
+        self.transport.set_write_buffer_limits(_MAX_UNSENT)
 
     def pause_writing(self) -> None:
         self._flowing.clear()

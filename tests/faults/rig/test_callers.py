@@ -8,7 +8,7 @@ from tests.faults.rig.fleet import Cell, Fleet, Token
 from tests.faults.wire import Way
 
 
-def test_no_caller_takes_a_new_server_of_its_own_for_one_of_others() -> None:
+def test_a_caller_does_not_mistake_its_own_new_server_for_another() -> None:
     cells = [Cell(slug=f"{n}", full=Token(f"{n}", Way(f"{n}", "secret"), 0.0)) for n in range(3)]
     unused = cast("Any", None)
     callers = Callers(Fleet(unused, unused, "", cells), unused, Random(1))

@@ -190,12 +190,12 @@ BAD: dict[str, tuple[str, History]] = {
 
 
 @pytest.mark.parametrize("found", GOOD.values(), ids=GOOD.keys())
-def test_nothing_is_held_against_what_is_as_it_should_be(found: History) -> None:
+def test_correct_histories_have_no_violations(found: History) -> None:
     assert judge(found)[0] == []
 
 
 @pytest.mark.parametrize(("invariant", "found"), BAD.values(), ids=BAD.keys())
-def test_what_must_never_be_is_found(invariant: str, found: History) -> None:
+def test_every_violation_is_found(invariant: str, found: History) -> None:
     assert invariant in violated(found)
 
 
@@ -224,13 +224,13 @@ def test_a_delay_of_the_driver_itself_is_reported_and_not_judged(found: History)
     assert "the driver was late by 0.60 s" in violation.what
 
 
-def test_no_lateness_of_the_driver_explains_a_stream_that_never_ends_or_a_call_that_runs() -> None:
+def test_a_delayed_driver_does_not_excuse_an_endless_stream_or_an_allowed_call() -> None:
     late = Beat(0.0, 100.0, 50.0, 99.0)
     assert violated(history(*FLOWS[:2], TAKEN, late)) == {"I4"}
     assert violated(history(AWAY, replace(REFUSED, status=200, ran=True), late)) == {"I6"}
 
 
-def test_the_gateway_says_what_the_checker_knows_refusals_by() -> None:
+def test_the_checker_knows_the_messages_of_the_gateway() -> None:
     said = "".join(path.read_text() for path in (ROOT / "app" / "gateway").rglob("*.py"))
     for text in (CUT_SAYS, UNRECORDED_SAYS, MOVING_SAYS, RESTING_SAYS):
         assert f'"{text}' in said
@@ -251,20 +251,18 @@ def _known_outcome(found: History) -> None:
 @pytest.mark.parametrize(
     ("invariant", "spoil"), [("I1", _known_outcome), ("I2", _leak), ("I8", _broken_seal)]
 )
-def test_what_was_found_at_the_end_is_held_against_it(
-    invariant: str, spoil: Callable[[History], None]
-) -> None:
+def test_evidence_at_the_end_is_checked(invariant: str, spoil: Callable[[History], None]) -> None:
     found = history()
     spoil(found)
     assert violated(found) == {invariant}
 
 
-def test_what_was_cut_is_measured_from_the_answer_at_both_legs() -> None:
+def test_cuts_are_measured_from_the_answer_on_both_connections() -> None:
     [cut] = judge(history(*FLOWS, TAKEN))[1]
     assert (round(cut.caller_s, 3), round(cut.upstream_s or 0.0, 3)) == (0.05, 0.1)
 
 
-def test_a_history_is_read_as_it_was_written_but_for_a_line_that_was_cut_off(tmp_path: Path) -> None:
+def test_a_history_is_read_back_without_a_truncated_line(tmp_path: Path) -> None:
     path = tmp_path / "history.jsonl"
     records: list[Record] = [GIVEN, CALL, TAKEN, Back("r", 1.0, 2.0), AWAY, *FLOWS]
     path.write_text("".join(map(line_of, records)) + line_of(LIFE)[:-4])

@@ -77,7 +77,7 @@ def build(package: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_the_named_points_are_there_and_each_compiles_into_one_call_on_its_line() -> None:
+def test_every_failpoint_exists_and_compiles_to_one_call_on_its_line() -> None:
     names = failpoints()
     assert names >= {
         "before_admission", "after_admission", "before_forward", "after_forward", "before_outcome", "before_commit",
@@ -103,7 +103,7 @@ def test_every_provoked_point_exists_in_the_code() -> None:
     assert POINTS.keys() <= failpoints()
 
 
-def test_a_point_kills_the_process_there_and_at_no_other_time(package: Path) -> None:
+def test_a_failpoint_kills_the_process_only_there(package: Path) -> None:
     plain = build(package, "")
     assert plain.stdout.splitlines() == ["committed", "committed", "done"], plain.stderr
     for asked, commits in (
@@ -115,7 +115,7 @@ def test_a_point_kills_the_process_there_and_at_no_other_time(package: Path) -> 
         assert (killed.returncode, killed.stdout.count("committed")) == (-signal.SIGKILL, commits)
 
 
-def test_a_change_is_made_to_what_is_imported_and_leaves_nothing_behind(package: Path) -> None:
+def test_a_mutant_changes_only_the_imported_code(package: Path) -> None:
     forgets = '{"printed": Text("committed", "forgot")}'
     changed = build(package, "", forgets)
     assert changed.stdout.splitlines() == ["forgot", "forgot", "done"], changed.stderr
@@ -132,7 +132,7 @@ def test_a_change_is_made_to_what_is_imported_and_leaves_nothing_behind(package:
     )
 
 
-def test_what_does_not_fit_ends_the_start(package: Path) -> None:
+def test_invalid_failpoints_and_mutants_end_the_start(package: Path) -> None:
     refused = [["nowhere=kill"], ["", '{"nowhere": Skip()}'], ["", '{"printed": Text("absent", "present")}']]
     for arguments in refused:
         refuse(package, *arguments)
@@ -148,7 +148,7 @@ def refuse(package: Path, *arguments: str) -> None:
     assert "done" not in refused.stdout
 
 
-def test_a_build_that_there_is_not_does_not_start() -> None:
+def test_an_unknown_build_does_not_start() -> None:
     for environment in ({"RIG_FAILPOINTS": "nowhere=kill"}, {"RIG_MUTANT": "perfect"}):
         refused = subprocess.run(
             [sys.executable, "-m", "tests.faults.rig.serve", "version"],

@@ -14,7 +14,7 @@ from tests.faults.rig import office
 UNKNOWN_ID = UUID(int=1)
 
 
-async def test_it_signs_in_again_before_its_bearer_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_office_signs_in_again_before_its_token_expires(monkeypatch: pytest.MonkeyPatch) -> None:
     shown = list[tuple[str, str]]()
 
     def answer(request: httpx2.Request) -> httpx2.Response:

@@ -84,7 +84,7 @@ def violations(found: History) -> list[tuple[str, bool]]:
         "noise", "callers who wait", "growth until it is warm", "a peak",
     ],
 )  # fmt: skip
-def test_nothing_is_held_against_what_stays_as_it_was(found: History) -> None:
+def test_steady_histories_have_no_violations(found: History) -> None:
     assert violations(found) == []
 
 
@@ -99,7 +99,7 @@ def test_nothing_is_held_against_what_stays_as_it_was(found: History) -> None:
         ("flat", held(SOAKED, growing(tasks=100))),
     ],
 )
-def test_what_does_not_stay_as_it_was_is_found(invariant: str, found: History) -> None:
+def test_unsteady_histories_have_violations(invariant: str, found: History) -> None:
     assert violations(found) == [(invariant, True)]
 
 
@@ -125,7 +125,7 @@ def test_samples_and_periods_are_read_as_they_were_written_and_stand_in_the_tabl
 
 @pytest.mark.slow
 @pytest.mark.timeout(120)
-async def test_gateways_hold_as_much_after_some_seconds_of_load_as_before() -> None:
+async def test_resources_of_gateways_do_not_grow_under_load() -> None:
     verdict = await run(RunPlan({"soak": 8}, gateways=2, callers=1))
     assert verdict.violations == (), f"{verdict.table}\n{verdict.place}"
     [heading] = [line for line in verdict.table.splitlines() if line.startswith("minutes")]

@@ -127,7 +127,7 @@ async def test_a_modern_client_that_disconnects_cancels_at_a_legacy_server() -> 
             assert await outcome_of(world) == "cancelled"
 
 
-async def test_a_call_that_is_cut_is_cancelled_at_a_legacy_server() -> None:
+async def test_a_cut_call_is_canceled_at_a_legacy_server() -> None:
     server = Slow()
     async with running() as world, scripted(server) as (url, _), asyncio.timeout(50):
         world.store.register("calc", url, (LEGACY,), TOOLS)

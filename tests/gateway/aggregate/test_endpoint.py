@@ -168,7 +168,7 @@ async def test_sessions_of_two_clients_are_never_one_upstream_session() -> None:
         assert len(texts) == 2
 
 
-async def test_what_the_aggregate_says_of_itself() -> None:
+async def test_the_aggregate_describes_itself() -> None:
     async with running() as world, world.client(world.store.issue()) as client:
         discovered = (await post_modern(client, "/mcp", request("server/discover"))).json()["result"]
         assert discovered["supportedVersions"][0] == MODERN
@@ -186,7 +186,7 @@ async def test_what_the_aggregate_says_of_itself() -> None:
         ]  # fmt: skip
 
 
-async def test_a_revoked_token_is_refused_by_a_worker_that_does_not_know() -> None:
+async def test_a_revoked_token_is_refused_by_a_worker_with_outdated_data() -> None:
     async with running() as world:
         token = world.store.issue()
         async with world.client(token) as client:

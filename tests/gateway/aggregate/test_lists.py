@@ -47,7 +47,7 @@ async def test_a_list_that_never_ends_is_given_up_before_it_fills_the_memory() -
     assert endless.pages <= MAX_BYTES // 1_000_000 + 1
 
 
-async def test_of_a_page_with_more_than_a_list_may_have_no_more_is_read(
+async def test_an_oversized_page_is_not_read_completely(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(paging, "MAX_BYTES", 10_000)
@@ -128,7 +128,7 @@ def everything(world: World) -> str:
     return world.store.issue(world.store.grant(None, prompts=True, resources=True))
 
 
-async def test_pages_go_on_where_the_last_one_ended_across_pages_and_servers(
+async def test_pages_continue_across_pages_and_servers(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("app.gateway.aggregate.lists.PAGE_ITEMS", 3)
@@ -149,7 +149,7 @@ async def test_pages_go_on_where_the_last_one_ended_across_pages_and_servers(
         assert asked == [None, "1", "2"]
 
 
-async def test_a_fleet_of_many_servers_is_listed_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_many_servers_are_listed_completely(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("app.gateway.aggregate.lists.MAX_AT_ONCE", 2)
     method = "prompts/list"
     one = pages_of(method, [prompts("p")])

@@ -42,7 +42,7 @@ def heard(answer: httpx2.Response) -> list[str]:
 
 
 @pytest.mark.parametrize("version", [LEGACY, MODERN])
-async def test_a_legacy_session_hears_from_the_level_that_it_set(version: str) -> None:
+async def test_a_legacy_session_gets_log_messages_from_its_level_on(version: str) -> None:
     async with running() as world, scripted(talkative) as (url, seen):
         world.store.register("calc", url, (version,), TOOLS)
         async with world.client(world.store.issue(world.store.grant())) as client:
@@ -75,7 +75,7 @@ async def test_a_legacy_session_hears_from_the_level_that_it_set(version: str) -
 
 
 @pytest.mark.parametrize("version", [LEGACY, MODERN])
-async def test_a_modern_request_hears_what_it_asked_for_and_else_nothing(version: str) -> None:
+async def test_a_modern_request_gets_log_messages_only_from_its_level_on(version: str) -> None:
     async with running() as world, scripted(talkative) as (url, seen):
         world.store.register("calc", url, (version,), TOOLS)
         async with world.client(world.store.issue(world.store.grant())) as client:

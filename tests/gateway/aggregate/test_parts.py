@@ -93,7 +93,7 @@ async def test_prompts_and_completions_go_to_the_server_that_their_names_say(mod
 
 
 @pytest.mark.parametrize("mode", ["auto", "legacy"])
-async def test_what_a_grant_does_not_reach_looks_as_if_it_were_not_there(mode: Mode) -> None:
+async def test_items_out_of_reach_look_nonexistent(mode: Mode) -> None:
     async with two_servers() as world:
         store = world.store
         grants = [
@@ -170,7 +170,7 @@ async def test_resources_that_a_result_speaks_of_can_be_read_here_and_no_server_
         assert result["structuredContent"] == {"uri": "r://1"}
 
 
-async def test_names_of_the_wrong_shape_are_refused_before_anybody_is_asked() -> None:
+async def test_malformed_names_are_refused_before_any_upstream_request() -> None:
     async with running() as world, scripted(linking()) as (url, seen):
         world.store.register("calc", url, (MODERN, LEGACY), TOOLS)
         token = world.store.issue(world.store.grant(None, prompts=True, resources=True))

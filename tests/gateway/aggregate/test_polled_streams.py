@@ -93,7 +93,7 @@ def polls(seen: Seen) -> list[tuple[bytes | None, bytes | None]]:
 
 @pytest.mark.parametrize("breaks", [False, True])
 @pytest.mark.parametrize("new", [False, True])
-async def test_the_rest_is_asked_for_in_the_session_from_the_last_event_on_and_the_call_is_sent_once(
+async def test_an_ended_stream_is_resumed_in_its_session_and_the_call_is_sent_once(
     new: bool, breaks: bool
 ) -> None:
     server = Polled(b"id: e-2\ndata: \n\n", answer(2), breaks=breaks)
@@ -105,13 +105,13 @@ async def test_the_rest_is_asked_for_in_the_session_from_the_last_event_on_and_t
 
 
 @pytest.mark.parametrize("rest", [answer(99), b"data: {}\n\n", b"data: x\n\n"])
-async def test_a_rest_that_is_no_answer_is_502(rest: bytes) -> None:
+async def test_a_resumed_stream_without_an_answer_is_502(rest: bytes) -> None:
     async with behind(Polled(rest)) as (_, seen, client):
         assert (await asked(client, "calc__add", new=True)).status_code == 502
         assert len(seen.of("tools/call")) == 1
 
 
-async def test_a_server_that_only_ever_ends_its_streams_runs_into_the_time_of_the_call() -> None:
+async def test_a_server_that_always_ends_its_streams_times_out() -> None:
     async with behind(Polled(), total=1.0) as (world, seen, client):
         assert (await asked(client, "calc__add", new=True)).status_code == 504
         assert 1 <= len(polls(seen)) <= 10
@@ -119,7 +119,7 @@ async def test_a_server_that_only_ever_ends_its_streams_runs_into_the_time_of_th
         assert list(world.store.outcomes.values()) == ["error"]
 
 
-async def test_withdrawing_access_ends_a_call_that_waits_for_its_rest() -> None:
+async def test_withdrawn_access_ends_a_call_that_waits_to_resume() -> None:
     server = Polled()
     async with behind(server) as (world, seen, client):
         calling = asyncio.create_task(asked(client, "calc__add", new=True))

@@ -25,7 +25,9 @@ CAPABILITIES = "io.modelcontextprotocol/clientCapabilities"
         request("resources/read", {"uri": "mcp+calc+r://1"}),
     ],
 )
-async def test_the_questions_pass_and_the_server_gets_its_state_back(message: dict[str, Any]) -> None:
+async def test_input_requests_are_forwarded_and_the_server_gets_its_state_back(
+    message: dict[str, Any],
+) -> None:
     async with running() as world, scripted(asking) as (url, seen):
         world.store.register("calc", url, (MODERN,), TOOLS)
         token = world.store.issue(world.store.grant(resources=True, prompts=True))
@@ -74,7 +76,7 @@ async def legacy_call(client: httpx2.AsyncClient, message: dict[str, Any]) -> An
     return (await post(client, "/mcp", message, mcp_session_id=session)).json()
 
 
-async def test_a_legacy_client_is_not_asked_and_brings_no_state_of_its_own() -> None:
+async def test_a_legacy_client_gets_no_input_requests_and_sends_no_state() -> None:
     async with running() as world, scripted(asking) as (url, seen):
         world.store.register("calc", url, (MODERN,), TOOLS)
         async with world.client(world.store.issue(world.store.grant(prompts=True))) as client:
@@ -90,7 +92,7 @@ async def test_a_legacy_client_is_not_asked_and_brings_no_state_of_its_own() -> 
             assert refused["error"]["code"] == -32603
 
 
-async def test_a_legacy_server_gets_no_rounds_of_a_modern_client() -> None:
+async def test_a_legacy_server_gets_no_input_responses() -> None:
     async def script(message: dict[str, Any], receive: Any, send: Any) -> None:
         result: dict[str, Any] = {"content": []}
         if message["method"] == "initialize":
@@ -111,7 +113,7 @@ async def test_a_legacy_server_gets_no_rounds_of_a_modern_client() -> None:
         assert sent["params"] == {"name": "add"}
 
 
-async def test_the_real_client_is_asked_through_the_gateway_and_answers() -> None:
+async def test_the_real_client_answers_input_requests_through_the_gateway() -> None:
     async with running() as world, serve(fixture_app(), lifespan="on") as origin:
         await world.register("fixture", f"{origin}/mcp")
         async with world.client(world.store.issue(world.store.grant())) as http_client:

@@ -143,7 +143,7 @@ async def test_what_changed_out_of_a_tokens_reach_is_not_sent() -> None:
         assert far.slug == "far"
 
 
-async def test_a_stream_is_on_record_and_is_cut_when_its_token_is_revoked() -> None:
+async def test_a_stream_is_recorded_and_cut_when_its_token_is_revoked() -> None:
     async with running() as world:
         store = world.store
         token = store.issue()
@@ -184,7 +184,7 @@ async def test_a_stream_belongs_to_a_session_that_lives() -> None:
         {"notifications": {"resourceSubscriptions": ["x" * 1025]}},
     ],
 )
-async def test_listening_for_nothing_sensible_is_refused(params: dict[str, Any]) -> None:
+async def test_malformed_listen_requests_are_refused(params: dict[str, Any]) -> None:
     async with running() as world, world.client(world.store.issue()) as client:
         body, headers = modern(request("subscriptions/listen", params))
         got = await client.post("/mcp", json=body, headers=headers)
@@ -366,7 +366,7 @@ async def test_what_a_server_says_of_its_lists_is_sent_once_however_often_it_say
         assert world.store.syncs, "its tools are read again"
 
 
-async def test_a_server_whose_stream_ends_is_asked_again() -> None:
+async def test_an_ended_upstream_stream_is_reopened() -> None:
     server = Subscribing()
     async with fleet(server, MODERN) as (world, seen):
         token = world.store.issue(world.store.grant(resources=True))
@@ -381,7 +381,7 @@ async def test_a_server_whose_stream_ends_is_asked_again() -> None:
         assert len(seen.of("subscriptions/listen")) == 2
 
 
-async def test_a_stream_lasts_as_long_as_streams_may_and_says_that_it_ended() -> None:
+async def test_a_stream_ends_at_its_timeout_with_a_last_message() -> None:
     times = CallTimes(listen=Timeouts(total=0.2))
     async with running(times=times) as world, world.client(world.store.issue()) as client:
         async with listening(client, ALL) as (reader, _):
@@ -425,7 +425,7 @@ async def tell(event: Any) -> None:
         await asyncio.sleep(0.05)
 
 
-async def test_the_real_legacy_client_hears_that_its_tools_changed() -> None:
+async def test_the_real_legacy_client_is_notified_of_changed_tools() -> None:
     changed = asyncio.Event()
 
     async def hear(message: Any) -> None:

@@ -33,7 +33,9 @@ async def again(
     "message",
     [call("add"), request("prompts/get", {"name": "add"}), request("resources/read", {"uri": "r://1"})],
 )
-async def test_the_questions_pass_and_the_server_gets_its_state_back(message: dict[str, Any]) -> None:
+async def test_input_requests_are_forwarded_and_the_server_gets_its_state_back(
+    message: dict[str, Any],
+) -> None:
     async with running() as world, scripted(asking) as (url, seen):
         world.store.register("calc", url, (MODERN,), TOOLS)
         token = world.store.issue(world.store.grant(resources=True, prompts=True))
@@ -120,7 +122,7 @@ async def test_what_no_client_can_be_asked_is_a_fault_of_the_server(result: dict
             assert (await post_modern(client, "/mcp/calc", call("add"))).status_code == 502
 
 
-async def test_nothing_but_what_may_ask_asks() -> None:
+async def test_only_some_methods_may_have_input_requests() -> None:
     async with running() as world, scripted(asking) as (url, _):
         world.store.register("calc", url, (MODERN,), TOOLS)
         async with world.client(world.store.issue(world.store.grant(prompts=True))) as client:

@@ -125,7 +125,7 @@ async def last_event_of(client: httpx2.AsyncClient, message: Any, headers: dict[
     return [line.removeprefix("id: ") for line in got.text.splitlines() if line.startswith("id: ")][-1]
 
 
-async def test_a_session_hears_what_its_server_has_to_say_until_the_client_leaves() -> None:
+async def test_a_session_gets_server_messages_until_the_client_disconnects() -> None:
     server = Streaming()
     async with world_of(server, resources=True) as (world, seen, token), world.client(token) as client:
         headers = await session_of(client)
@@ -152,7 +152,7 @@ async def test_a_session_hears_what_its_server_has_to_say_until_the_client_leave
         assert world.store.outcomes[opened.id] == "cancelled"
 
 
-async def test_withdrawn_access_ends_the_stream_and_withdrawn_parts_fall_silent() -> None:
+async def test_withdrawn_access_ends_streams_and_withdrawn_parts_are_not_reported() -> None:
     server = Streaming()
     async with world_of(server, resources=True) as (world, _, token), world.client(token) as client:
         headers = await session_of(client)
@@ -192,7 +192,7 @@ async def test_only_its_own_session_opens_a_stream() -> None:
         assert (await client.get("/mcp/calc", headers=headers)).status_code == 502
 
 
-async def test_a_stream_is_taken_up_again_and_brings_the_answer_and_the_outcome() -> None:
+async def test_a_resumed_stream_contains_the_answer_and_records_the_outcome() -> None:
     server = Streaming()
     async with world_of(server) as (world, seen, token), world.client(token) as client:
         headers = await session_of(client)
@@ -213,7 +213,7 @@ async def test_a_stream_is_taken_up_again_and_brings_the_answer_and_the_outcome(
         assert world.store.outcomes[called.id] == "error"
 
 
-async def test_a_client_that_leaves_a_stream_which_it_can_take_up_again_lets_go_of_it() -> None:
+async def test_leaving_a_resumable_stream_closes_the_upstream_stream() -> None:
     server = Streaming()
     async with world_of(server) as (world, _, token), world.client(token) as client:
         headers = await session_of(client)
@@ -229,7 +229,7 @@ async def test_a_client_that_leaves_a_stream_which_it_can_take_up_again_lets_go_
         assert world.store.outcomes[called.id] == "unknown"
 
 
-async def test_a_stream_that_breaks_off_and_can_be_taken_up_again_just_ends() -> None:
+async def test_a_lost_resumable_stream_ends_without_an_error() -> None:
     async with world_of(Streaming()) as (world, _, token), world.client(token) as client:
         headers = await session_of(client)
         message = request("logging/setLevel", {"level": "alert"})
@@ -240,7 +240,7 @@ async def test_a_stream_that_breaks_off_and_can_be_taken_up_again_just_ends() ->
         assert world.store.outcomes[called.id] == "unknown"
 
 
-async def test_a_list_that_comes_by_a_stream_taken_up_again_is_filtered_all_the_same() -> None:
+async def test_a_list_in_a_resumed_stream_is_filtered() -> None:
     server = Streaming()
     async with world_of(server) as (world, _, token), world.client(token) as client:
         headers = await session_of(client)
@@ -252,7 +252,7 @@ async def test_a_list_that_comes_by_a_stream_taken_up_again_is_filtered_all_the_
         assert "secret" not in got.text
 
 
-async def test_a_completion_is_taken_up_again_while_the_part_that_it_is_of_is_reached() -> None:
+async def test_a_completion_can_be_resumed_while_its_part_is_in_reach() -> None:
     server = Streaming()
     reference = {"ref": {"type": "ref/prompt", "name": "p"}, "argument": {"name": "a", "value": "b"}}
     async with world_of(server, prompts=True) as (world, seen, token), world.client(token) as client:
@@ -331,7 +331,7 @@ async def test_a_modern_client_listens_for_what_its_token_may_hear_of(
         assert world.store.outcomes[opened.id] == "cancelled"
 
 
-async def test_listening_for_nothing_sensible_is_refused() -> None:
+async def test_malformed_listen_requests_are_refused() -> None:
     async with world_of(Streaming()) as (world, seen, token), world.client(token) as client:
         without: list[dict[str, Any]] = [{}, {"notifications": []}]
         for params in without:
@@ -341,7 +341,7 @@ async def test_listening_for_nothing_sensible_is_refused() -> None:
         assert not seen.requests
 
 
-async def test_one_token_holds_so_many_streams_and_no_more() -> None:
+async def test_open_streams_of_a_token_are_limited() -> None:
     server = Streaming()
     body, listening = modern(request("subscriptions/listen", {"notifications": {}}))
     allowed = Allowance(streams=1)

@@ -120,7 +120,7 @@ async def test_capabilities_promise_what_the_token_can_use(
             assert modern["supportedVersions"] == [MODERN, LEGACY]
 
 
-async def test_what_a_modern_client_gets_of_a_part_is_its_own_and_not_to_be_kept() -> None:
+async def test_modern_results_are_private_and_not_cacheable() -> None:
     async with running() as world, scripted(answering) as (url, _):
         world.store.register("calc", url, (MODERN,), [])
         async with world.client(token_for(world, "prompts", "resources")) as client:
@@ -178,7 +178,7 @@ async def test_a_token_hears_of_no_part_that_it_does_not_reach() -> None:
 
 
 @pytest.mark.parametrize("version", [LEGACY, MODERN])
-async def test_instructions_are_for_those_who_reach_all_that_they_may_speak_of(version: str) -> None:
+async def test_instructions_are_shown_only_with_full_access_to_the_server(version: str) -> None:
     async def script(message: dict[str, Any], receive: Any, send: Any) -> None:
         result: dict[str, Any] = {"instructions": "Use erase.", "capabilities": {"tools": {}, "prompts": {}}}
         result |= {"protocolVersion": LEGACY, "serverInfo": {"name": "x", "version": "1"}}

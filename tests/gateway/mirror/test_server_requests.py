@@ -145,7 +145,7 @@ async def test_a_response_after_the_end_of_its_call_is_refused() -> None:
             assert not server.responses
 
 
-async def test_no_modern_client_answers_with_a_message() -> None:
+async def test_responses_of_modern_clients_are_refused() -> None:
     async with running() as world, scripted(Asking().script) as (url, seen):
         world.store.register("calc", url, ("2026-07-28",), TOOLS)
         async with world.client(world.store.issue(world.store.grant())) as client:
@@ -166,7 +166,7 @@ async def test_requests_of_a_modern_server_are_not_forwarded() -> None:
             assert "elicitation" not in (await post_modern(client, "/mcp/calc", call("add"))).text
 
 
-def test_any_worker_knows_a_question_that_another_passed_on_but_the_asking_one_knows_when_it_ended() -> None:
+def test_any_worker_accepts_a_response_but_only_the_forwarding_one_knows_its_end() -> None:
     sealer = SessionSealer([b"n" * 32, b"o" * 32])
     here, there, older = (
         ServerRequests(sealer),
@@ -183,7 +183,7 @@ def test_any_worker_knows_a_question_that_another_passed_on_but_the_asking_one_k
         assert here.take(FLEET, FLEET, b"s", older.register(FLEET, FLEET, b"s", id)) == id
 
 
-def test_a_worker_keeps_no_more_of_what_others_passed_on_than_of_its_own(
+def test_forwarded_request_ids_are_bounded_in_every_worker(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(server_requests, "MAX_KEPT", 3)
@@ -194,7 +194,7 @@ def test_a_worker_keeps_no_more_of_what_others_passed_on_than_of_its_own(
     assert [len(each._waiting) for each in (here, there)] == [3, 3]
 
 
-def test_of_a_server_that_asks_without_end_no_more_is_kept_than_can_be_waited_for() -> None:
+def test_requests_of_an_endless_server_are_bounded() -> None:
     sealer = SessionSealer([b"n" * 32])
     ends = SimpleNamespace(
         modern=False,

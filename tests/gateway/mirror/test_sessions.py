@@ -58,7 +58,7 @@ async def test_the_upstreams_session_id_is_never_seen_and_opens_for_its_token_an
             assert (await post(client, "/mcp/calc", request("tools/list"), **sent)).status_code == 404
 
 
-async def test_what_rides_on_its_session_passes_no_worker_that_has_not_heard_of_the_end() -> None:
+async def test_messages_in_an_ended_session_are_refused_by_every_worker() -> None:
     async with running() as world, reference(json_response=True) as (url, seen):
         await world.register("calc", url)
         ends: tuple[tuple[dict[str, Any], int], ...] = (
@@ -92,7 +92,7 @@ async def test_a_missing_session_is_the_upstreams_to_refuse() -> None:
             assert (await client.delete("/mcp/calc")).status_code == 400
 
 
-async def test_a_mirror_offers_exactly_what_its_upstream_spoke() -> None:
+async def test_a_mirror_offers_the_versions_of_its_upstream() -> None:
     async with running() as world, reference(modern=False) as (url, seen):
         server = await world.register("calc", url)
         assert MODERN not in world.store.targets[server.id].protocol_versions
@@ -145,7 +145,7 @@ async def test_an_unknown_version_is_a_denied_call() -> None:
         assert not world.store.calls
 
 
-def test_any_key_opens_what_an_older_one_sealed_and_no_other_does() -> None:
+def test_sessions_open_with_any_configured_key() -> None:
     token, server = uuid4(), uuid4()
     old, new = SessionSealer([b"o" * 32]), SessionSealer([b"n" * 32, b"o" * 32])
     sealed = old.seal_session(token, server, b"upstream", ClientFeatures.FORM)

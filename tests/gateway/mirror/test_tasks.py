@@ -95,7 +95,7 @@ def about(method: str, id: Any) -> dict[str, Any]:
 
 
 @ERAS
-async def test_a_call_becomes_a_task_that_its_token_follows_by_an_id_of_ours(version: str) -> None:
+async def test_a_call_becomes_a_task_with_a_sealed_id(version: str) -> None:
     async with bench(version) as b, b.client() as client:
         shown = await b.start(client)
         assert RAW not in shown
@@ -210,7 +210,7 @@ async def test_listing_tasks_is_not_offered(version: str) -> None:
         ("prompts/get", {"resultType": "task", "taskId": "x"}),
     ],
 )
-async def test_a_task_that_is_none_is_a_fault_of_the_server(method: str, result: dict[str, Any]) -> None:
+async def test_an_invalid_task_is_502(method: str, result: dict[str, Any]) -> None:
     async def script(message: dict[str, Any], receive: Any, send: Any) -> None:
         if message["method"] == "tools/call" and method != "tools/call":
             await digging(message, receive, send)
@@ -276,7 +276,7 @@ async def test_a_task_of_the_wrong_shape_is_refused() -> None:
 
 
 @ERAS
-async def test_there_are_no_tasks_where_servers_are_one(version: str) -> None:
+async def test_mcp_does_not_support_tasks(version: str) -> None:
     async def script(message: dict[str, Any], receive: Any, send: Any) -> None:
         result: dict[str, Any] = {"resultType": "complete", "content": []}
         if message["method"] in {"initialize", "server/discover"}:
@@ -312,7 +312,7 @@ async def test_a_denied_task_is_an_error_that_says_why() -> None:
 
 
 @pytest.mark.parametrize("method", ["tools/call", "tasks/result"])
-async def test_an_answer_about_a_task_that_is_taken_up_again_is_as_it_would_have_been(method: str) -> None:
+async def test_a_resumed_answer_about_a_task_is_unchanged(method: str) -> None:
     async def script(message: dict[str, Any], receive: Any, send: Any) -> None:
         answer: dict[str, Any] = {"jsonrpc": "2.0", "id": message.get("id", 7)}
         if message.get("method") == "initialize":
@@ -346,7 +346,7 @@ async def test_an_answer_about_a_task_that_is_taken_up_again_is_as_it_would_have
             assert (await client.get("/mcp/calc", headers=headers)).status_code == 404
 
 
-async def test_what_belongs_to_a_task_names_it_as_each_side_knows_it() -> None:
+async def test_messages_about_a_task_have_the_id_of_each_side() -> None:
     """On the stream of ``tasks/result``: notifications, questions, the client's response, the result."""
     related = {"_meta": {RELATED: {"taskId": RAW}}}
     question = {"jsonrpc": "2.0", "method": "elicitation/create", "params": {"message": "Who?", **related}}

@@ -108,7 +108,7 @@ async def test_wrong_headers_are_refused(bench: Bench, headers: dict[str, str], 
     assert not bench.seen.requests
 
 
-async def test_own_origin_and_a_charset_of_utf8_are_taken(bench: Bench) -> None:
+async def test_own_origin_and_utf8_charset_are_accepted(bench: Bench) -> None:
     headers = {"content-type": 'Application/JSON; charset="UTF-8"', "origin": "http://127.0.0.1:8080"}
     answer = await bench.client.post("/mcp/calc", content=json.dumps(call("add")).encode(), headers=headers)
     assert answer.status_code == 200
@@ -177,7 +177,7 @@ async def test_a_modern_request_without_its_envelope_is_refused(bench: Bench) ->
     )
 
 
-async def test_a_name_that_no_header_can_hold_comes_encoded(bench: Bench) -> None:
+async def test_a_name_is_encoded_if_a_header_cannot_contain_it(bench: Bench) -> None:
     body, sent = modern(call("höher"))
     sent["mcp-name"] = "=?base64?aMO2aGVy?="
     answer = await bench.client.post("/mcp/calc", json=body, headers=sent)
@@ -220,12 +220,12 @@ async def test_each_era_has_its_own_methods(bench: Bench) -> None:
         {"name": "add", "task": True},
     ],
 )
-async def test_parameters_of_a_call_have_their_shape(bench: Bench, params: dict[str, Any]) -> None:
+async def test_malformed_call_parameters_are_refused(bench: Bench, params: dict[str, Any]) -> None:
     check_error(await post(bench.client, "/mcp/calc", request("tools/call", params)), 200, -32602, 1)
     assert not bench.seen.requests
 
 
-async def test_notifications_are_taken_and_dropped(bench: Bench) -> None:
+async def test_notifications_are_accepted_and_ignored(bench: Bench) -> None:
     for method in (
         "notifications/progress",
         "notifications/roots/list_changed",
@@ -255,7 +255,7 @@ async def test_what_is_forwarded_is_what_was_decided_on(bench: Bench) -> None:
                             b"accept-encoding", b"user-agent", b"scopegate-via"}  # fmt: skip
 
 
-async def test_those_client_capabilities_are_declared_upstream_that_are_carried(bench: Bench) -> None:
+async def test_only_supported_client_capabilities_are_sent_upstream(bench: Bench) -> None:
     body, headers = modern(call("add"))
     able: dict[str, Any] = {
         "elicitation": {"url": {}},

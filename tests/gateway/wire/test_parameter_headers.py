@@ -63,7 +63,7 @@ async def test_a_header_that_differs_from_its_argument_goes_nowhere(
             assert received == {name: value.encode() for name, value in declared.items()}
 
 
-async def test_a_call_of_an_era_without_the_headers_gets_them_made() -> None:
+async def test_a_legacy_call_gets_generated_parameter_headers() -> None:
     async with behind((MODERN,)) as (client, seen):
         opened = await client.post("/mcp", json=initialize())
         headers = {"mcp-session-id": opened.headers["mcp-session-id"], "mcp-protocol-version": LEGACY}
