@@ -11,7 +11,7 @@ CUT_SAYS = "The call was ended because access was withdrawn"
 UNRECORDED_SAYS = "The gateway cannot record calls"
 MOVING_SAYS = "Access rules are changing too fast"
 RESTING_SAYS = "The server behind the gateway does not answer. The call was not sent"
-"""How refusals begin; a test looks for them in the gateway."""
+"""Prefixes of refusals. A test searches them in the gateway."""
 # What cannot be decided again is cut 1.8 s after it was last known to be allowed.
 _UNDECIDED_S = 1.5
 # What is consumed is locked; a call waits a second for that.
@@ -26,7 +26,7 @@ _USUAL_S, _DEADLINE_S = 0.2, 0.9
 
 
 def refused_soon(case: Case) -> Iterator[Violation]:
-    """While the database cannot serve, calls are refused soon, and none runs."""
+    """While the database is unavailable, calls are refused quickly, and none runs."""
     for disturbance in case.disturbances:
         if disturbance.calls == "free":
             continue
@@ -63,7 +63,7 @@ def _as_it_should(case: Case, disturbance: Disturbance, call: Call) -> Iterator[
 
 
 def _within(disturbance: Disturbance, call: Call, *, undecided: bool) -> float:
-    """Seconds within which the call has to be answered."""
+    """Return the seconds within which the call must be answered."""
     if disturbance.calls == "slow":
         # The database serves: I6 promises nothing of how long a result takes.
         return FOREVER if call.ran else ANSWER_S
@@ -79,7 +79,7 @@ def _undecided(case: Case, call: Call) -> bool:
 
 
 def served_otherwise(case: Case) -> Iterator[Violation]:
-    """Service resumes by itself, and without a fault what is allowed runs."""
+    """Service resumes by itself, and allowed calls run without a fault."""
     for call in case.calls:
         if call.tool != ECHO or call.ran or call.ended is None or call.left:
             continue

@@ -10,7 +10,7 @@ from math import inf
 from typing import Any
 from urllib.parse import urljoin
 
-from tests.faults.rig.compiled_in import Break, Skip, Text, Through, Unfit, Value
+from tests.faults.rig.compiled_in import Break, InvalidBuild, Skip, Text, Through, Value
 
 _kept: list[Any] = []
 """Without a reference, Python closes a connection and cancels a task."""
@@ -220,7 +220,7 @@ BREAKS: dict[str, dict[str, Break]] = {
 
 
 def breaks_of(mutant: str) -> Mapping[str, Break]:
-    """How the mutant of this name is broken; not at all when the name is empty. Raises ``Unfit``."""
+    """How the mutant of this name is broken; not at all when the name is empty. Raises ``InvalidBuild``."""
     if mutant and mutant not in BREAKS:
-        raise Unfit(f"there is no mutant {mutant}")
+        raise InvalidBuild(f"there is no mutant {mutant}")
     return BREAKS.get(mutant, {})

@@ -10,7 +10,7 @@ from random import Random
 from uuid import uuid4
 
 from tests.faults.rig.fleet import Fleet, Token
-from tests.faults.rig.history import Beat, Call, Writer
+from tests.faults.rig.history import Call, DriverDelay, Writer
 from tests.faults.rig.recorder import ASKS, DIES, FLOODS, MOVED, SILENT, STREAM
 from tests.faults.upstream import ECHO, SLOW
 from tests.faults.wire import BROKEN, Answer, Connection, tool_result
@@ -164,7 +164,7 @@ class Callers:
             by = max(0.0, now - before - _LOOK_EVERY_S)
             worst, late, before = max(worst, by), late + by, now
             if now - began > _BEAT_S:
-                self.writer.write(Beat(began, now, round(worst, 4), round(late, 4)))
+                self.writer.write(DriverDelay(began, now, round(worst, 4), round(late, 4)))
                 began, worst, late = now, 0.0, 0.0
 
     def _choice(self) -> tuple[Token, str, str]:

@@ -8,16 +8,16 @@ from functools import cached_property
 from tests.faults.rig.history import (
     THE_END,
     Audited,
-    Back,
-    Beat,
     Call,
     Closed,
     Disturbance,
-    Given,
+    DriverDelay,
+    GatewayLife,
+    Granted,
     History,
-    Life,
     Received,
-    Taken,
+    Restored,
+    Withdrawn,
 )
 from tests.faults.rig.plan import Violation
 
@@ -47,11 +47,11 @@ class Case:
         for call in self.calls:
             self.by_id.setdefault(call.id, call)
         self.received = history.of(Received)
-        self.taken = history.of(Taken)
-        self.backs = {back.id: back for back in history.of(Back)}
+        self.taken = history.of(Withdrawn)
+        self.backs = {back.id: back for back in history.of(Restored)}
         self.disturbances = history.of(Disturbance)
         self.closed = {closed.call: closed.at for closed in history.of(Closed)}
-        self._beats = history.of(Beat)
+        self._beats = history.of(DriverDelay)
         self._beat_starts = [beat.began for beat in self._beats]
 
     @cached_property
@@ -64,28 +64,28 @@ class Case:
         return found
 
     @cached_property
-    def _takings(self) -> dict[str, list[Taken]]:
-        found: dict[str, list[Taken]] = defaultdict(list)
+    def _takings(self) -> dict[str, list[Withdrawn]]:
+        found: dict[str, list[Withdrawn]] = defaultdict(list)
         for taken in self.taken:
             for token in taken.tokens or [""]:
                 found[token].append(taken)
         return found
 
     @cached_property
-    def _rights(self) -> dict[str, list[Given]]:
-        found: dict[str, list[Given]] = defaultdict(list)
-        for given in self.history.of(Given):
+    def _rights(self) -> dict[str, list[Granted]]:
+        found: dict[str, list[Granted]] = defaultdict(list)
+        for given in self.history.of(Granted):
             found[given.token].append(given)
         return found
 
     @cached_property
-    def _deaths(self) -> dict[int, list[Life]]:
-        found: dict[int, list[Life]] = defaultdict(list)
-        for life in self.history.of(Life):
+    def _deaths(self) -> dict[int, list[GatewayLife]]:
+        found: dict[int, list[GatewayLife]] = defaultdict(list)
+        for life in self.history.of(GatewayLife):
             found[life.port].append(life)
         return found
 
-    def takings(self, call: Call) -> Iterator[Taken]:
+    def takings(self, call: Call) -> Iterator[Withdrawn]:
         """What was taken that concerns this call, at any time."""
         for token in (call.token, ""):
             for taken in self._takings.get(token, ()):
@@ -155,6 +155,6 @@ class Case:
         return Violation(invariant, f"{what} ({late})", judged=False)
 
 
-def _seen_alive(life: Life) -> float:
+def _seen_alive(life: GatewayLife) -> float:
     """Until when it lived for sure: that a process has ended is noticed a moment later."""
     return life.down if life.how == THE_END else life.down - _NOTICED_S

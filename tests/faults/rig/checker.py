@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from tests.faults.rig.availability import is_upstreams, refused_soon, served_otherwise
 from tests.faults.rig.case import ADMITTED_S, BLIND_S, CUT_S, LOOK_S, RESUME_S, Case
-from tests.faults.rig.history import BY_ITSELF, Call, History, Life, Received, Request, Spent, Taken
+from tests.faults.rig.history import BY_ITSELF, Call, GatewayLife, History, Received, Request, Used, Withdrawn
 from tests.faults.rig.plan import Violation
 from tests.faults.rig.recorder import ENDLESS
 from tests.faults.rig.steadiness import unsteady
@@ -14,7 +14,7 @@ from tests.faults.rig.steadiness import unsteady
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """A stream that ended because its right did: how long after the answer to the revocation, at both legs."""
+    """A cut stream: the time from the answer to the revocation to the end of both connections."""
 
     port: int
     caller_s: float
@@ -22,7 +22,7 @@ class Cut:
 
 
 def judge(history: History) -> tuple[list[Violation], list[Cut]]:
-    """All violations, and the cuts that nothing disturbed."""
+    """Return all violations, and the cuts without a fault."""
     case = Case(history)
     cuts: list[Cut] = []
     found = [
@@ -38,13 +38,13 @@ def judge(history: History) -> tuple[list[Violation], list[Cut]]:
         *unsteady(case),
         *(
             Violation("I6", f"the gateway on {life.port} ended by itself")
-            for life in history.of(Life)
+            for life in history.of(GatewayLife)
             if life.how == BY_ITSELF
         ),
         *([] if history.verified is None else [Violation("I8", history.verified)]),
         *(
             Violation("I9", f"{one.kind} {one.what} worked again: {one.said}")
-            for one in history.of(Spent)
+            for one in history.of(Used)
             if one.opened
         ),
         *(Violation("I11", f"{one.call} was forwarded as the client wrote it") for one in case.received if one.raw),
@@ -53,7 +53,7 @@ def judge(history: History) -> tuple[list[Violation], list[Cut]]:
 
 
 def _recorded(case: Case) -> Iterator[Violation]:
-    """I1: what was received was admitted before, once; and what was lost shows as unknown."""
+    """I1: every received call was admitted before, once, and lost calls have an unknown outcome."""
     times = Counter(received.call for received in case.received)
     for received in case.received:
         row = case.allowed.get(received.call)
@@ -79,7 +79,7 @@ _ON_ITS_WAY_S = 0.5
 
 
 def _never_overtaken(case: Case) -> Iterator[Violation]:
-    """I3: no call that began after a revocation's answer was received, and none that began before it long after it."""
+    """I3: no call that started after a revocation's answer was received, and no earlier call long after it."""
     for received in case.received:
         call = case.by_id.get(received.call)
         if call is None:
@@ -93,8 +93,8 @@ def _never_overtaken(case: Case) -> Iterator[Violation]:
                 yield from _sent_late(case, call, received, taken)
 
 
-def _sent_late(case: Case, call: Call, received: Received, taken: Taken) -> Iterator[Violation]:
-    """An admission is good for a moment from when it was asked for, however long its gateway stood still since."""
+def _sent_late(case: Case, call: Call, received: Received, taken: Withdrawn) -> Iterator[Violation]:
+    """An admission expires soon after its request, even if its gateway was frozen."""
     over = received.at - taken.answered - ADMITTED_S - _ON_ITS_WAY_S
     if over <= 0 or case.troubled(
         call.port, call.started, received.at, lambda one: is_upstreams(one) and one.concerns(call)
@@ -105,7 +105,7 @@ def _sent_late(case: Case, call: Call, received: Received, taken: Taken) -> Iter
 
 
 def _within_rights(case: Case) -> Iterator[Violation]:
-    """I5: nothing was received that its token was never given."""
+    """I5: no received call was outside the access that its token ever had."""
     for received in case.received:
         call = case.by_id.get(received.call)
         if call is None:
@@ -115,7 +115,7 @@ def _within_rights(case: Case) -> Iterator[Violation]:
 
 
 def _cut(case: Case, cuts: list[Cut]) -> Iterator[Violation]:
-    """I4: a stream in flight ends soon after its right, at both legs."""
+    """I4: a running stream ends soon after its access, on both connections."""
     begun = {received.call for received in case.received}
     for call in case.calls:
         if call.tool not in ENDLESS or call.id not in begun or call.ended is None:
@@ -142,8 +142,8 @@ def _cut(case: Case, cuts: list[Cut]) -> Iterator[Violation]:
                 cuts.append(Cut(call.port, max(0.0, call.ended - taken.answered), upstream_s))
 
 
-def _limit(case: Case, call: Call, taken: Taken) -> tuple[float, bool]:
-    """By when it has to have ended, and whether a fault gives it longer than otherwise."""
+def _limit(case: Case, call: Call, taken: Withdrawn) -> tuple[float, bool]:
+    """Return the deadline of a stream, and whether a fault extends it."""
     limit = taken.answered + CUT_S
     disturbed = False
     for disturbance in case.troubled(call.port, taken.asked - RESUME_S, limit):
@@ -156,14 +156,14 @@ def _limit(case: Case, call: Call, taken: Taken) -> tuple[float, bool]:
 
 
 def _upstream_limit(case: Case, call: Call, limit: float) -> float:
-    """The same for the upstream's leg, which hears of nothing while its way is disturbed."""
+    """Return the deadline of the upstream's connection, which may be disturbed by a fault."""
     ways = case.troubled(call.port, call.started, limit, lambda one: is_upstreams(one) and one.concerns(call))
     # The recorder is a process of its own, which gets its turn a moment later.
     return max([limit, *(disturbance.ended + CUT_S for disturbance in ways)])
 
 
 def _blind(case: Case) -> Iterator[Violation]:
-    """I4: a worker that cannot see the database ends what it has in flight."""
+    """I4: a worker without the database ends its running calls."""
     for disturbance in case.disturbances:
         by = disturbance.began + BLIND_S + LOOK_S
         if not disturbance.blind or disturbance.frozen or disturbance.ended < by:
@@ -183,7 +183,7 @@ def _blind(case: Case) -> Iterator[Violation]:
 
 
 def _no_500(case: Case) -> Iterator[Violation]:
-    """I7: no 500, ever; and a 503 says when to come again."""
+    """I7: no answer is 500, and every 503 has Retry-After."""
     answers: Iterable[Call | Request] = (*case.calls, *case.history.of(Request))
     for one in answers:
         what = f"{one.method} {one.path}" if isinstance(one, Request) else f"call {one.id} of {one.tool}"

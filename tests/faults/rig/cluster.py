@@ -37,7 +37,7 @@ class Cluster:
         self._wal = place / "wal"
         self._postgres = EmbeddedPostgres(self._data, extra_settings=_SETTINGS)
         self.why_not_full = ""
-        """Why its disks cannot be filled; empty when they can."""
+        """Why its disks cannot be filled; empty if they can."""
 
     @property
     def url(self) -> str:
@@ -70,7 +70,7 @@ class Cluster:
         return True
 
     def _move_wal(self) -> None:
-        """Give the log a file system of its own, as PostgreSQL's documentation says: by a link."""
+        """Move the WAL to its own file system with a symbolic link."""
         self._postgres.stop()
         user, cluster = run_as(), self._data / "postgres" / "cluster"
         target = self._wal / "pg_wal"
@@ -83,7 +83,7 @@ class Cluster:
         self._postgres.start()
 
     def destroy(self) -> None:
-        """Stop it and leave nothing."""
+        """Stop it and remove all files."""
         with contextlib.suppress(ProcessLookupError, FileNotFoundError, EmbeddedPostgresError):
             self.thaw()
         with contextlib.suppress(EmbeddedPostgresError):
@@ -104,7 +104,7 @@ class Cluster:
         return [postmaster, *map(int, children.split())]
 
     def kill(self) -> None:
-        """SIGKILL every process of it; nothing of it runs any more when this returns."""
+        """SIGKILL all its processes, and wait for their end."""
         # Frozen, the postmaster has no more children, which would outlive it unseen.
         self.freeze()
         doomed = self.processes()
@@ -164,7 +164,7 @@ class Cluster:
 
     @contextlib.contextmanager
     def full(self, *, wal: bool) -> Iterator[None]:
-        """Leave no room on the file system of the data, or of the log."""
+        """Fill the file system of the data, or of the WAL."""
         ballast = (self._wal if wal else self._data) / "ballast"
         try:
             with ballast.open("wb", buffering=0) as file, contextlib.suppress(OSError):

@@ -1,8 +1,8 @@
-"""Builds for the rig: the service as it stands in ``app``, changed while it is imported and never on disk.
+"""Builds for the rig: the service in ``app``, changed while it is imported and never on disk.
 
-Two kinds of comments, each on a line of its own, mean something here and nothing to the service. ``# failpoint: name``
-becomes a call on its line that does what was asked for under that name. ``# mutation: name`` marks the statement that
-follows it: a build that is broken on purpose has another statement there. Both are found by name in all of ``app``.
+Two kinds of comments, each on its own line, are used here and ignored by the service. ``# failpoint: name`` becomes a
+call on its line that runs the action of that name. ``# mutation: name`` marks the next statement, which a mutant
+replaces. Both are found by name in all of ``app``.
 """
 
 import ast
@@ -32,21 +32,21 @@ _ACTION = re.compile(
 _SIGNALS = {"kill": signal.SIGKILL, "stop": signal.SIGSTOP}
 
 
-class Unfit(Exception):
-    """What was asked for does not fit the source."""
+class InvalidBuild(Exception):
+    """The requested failpoints or mutations do not match the source."""
 
 
 @dataclass(frozen=True, slots=True)
 class Skip:
-    """The marked statement does nothing."""
+    """Remove the marked statement."""
 
     def apply(self, tree: ast.Module, statement: ast.stmt) -> None:
-        """Raises ``Unfit`` for a statement that binds a name, and for those of which others are part."""
+        """Raises ``InvalidBuild`` for a compound statement, or one that binds a name."""
         if not isinstance(statement, ast.Expr | ast.Raise | ast.Assign | ast.AugAssign):
-            raise Unfit("it is not simple")
+            raise InvalidBuild("it is not simple")
         targets = statement.targets if isinstance(statement, ast.Assign) else []
         if any(isinstance(node, ast.Name | ast.Tuple | ast.List) for node in targets):
-            raise Unfit("it binds a name")
+            raise InvalidBuild("it binds a name")
         for node in ast.walk(tree):
             for _, block in ast.iter_fields(node):
                 if isinstance(block, list) and statement in block:
@@ -55,55 +55,55 @@ class Skip:
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """What is tested, assigned or returned is this constant."""
+    """Replace the tested, assigned or returned value by this constant."""
 
     value: bool | float | str
 
     def apply(self, _tree: ast.Module, statement: ast.stmt) -> None:
-        """Raises ``Unfit`` for a statement that has no value, or this one already."""
+        """Raises ``InvalidBuild`` for a statement without a value, or with this one."""
         part = "test" if isinstance(statement, ast.If | ast.While) else "value"
         old = getattr(statement, part, None)
         if isinstance(statement, ast.Expr) or not isinstance(old, ast.expr):
-            raise Unfit("it does not test, assign or return")
+            raise InvalidBuild("it does not test, assign or return")
         if isinstance(old, ast.Constant) and old.value == self.value:
-            raise Unfit("it has this value")
+            raise InvalidBuild("it has this value")
         setattr(statement, part, ast.copy_location(ast.Constant(self.value), old))
 
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """``old``, which stands exactly once in the string constants of the marked statement, is ``new``."""
+    """Replace ``old``, which must occur once in the string constants of the marked statement, by ``new``."""
 
     old: str
     new: str
 
     def apply(self, _tree: ast.Module, statement: ast.stmt) -> None:
-        """Raises ``Unfit`` unless ``old`` stands there once."""
+        """Raises ``InvalidBuild`` unless ``old`` occurs once."""
         found = 0
         for node in ast.walk(statement):
             if isinstance(node, ast.Constant) and isinstance(node.value, str):
                 found += node.value.count(self.old)
                 node.value = node.value.replace(self.old, self.new)
         if found != 1:
-            raise Unfit(f"it has the text {found} times")
+            raise InvalidBuild(f"it has the text {found} times")
 
 
 @dataclass(frozen=True, slots=True)
 class Through:
-    """The statement's call ``f(x)`` is ``function(f, x)``. ``function`` is ``async`` where the call is awaited."""
+    """Replace the call ``f(x)`` by ``function(f, x)``. ``function`` is ``async`` if the call is awaited."""
 
     function: Callable[..., Any]
 
     def apply(self, _tree: ast.Module, statement: ast.stmt) -> None:
-        """Raises ``Unfit`` unless the statement's value is a call, awaited as the function must be."""
+        """Raises ``InvalidBuild`` unless the value is a call, awaited if ``function`` is async."""
         call = getattr(statement, "value", None)
         is_awaited = isinstance(call, ast.Await)
         if isinstance(call, ast.Await):
             call = call.value
         if not isinstance(call, ast.Call):
-            raise Unfit("its value is no call")
+            raise InvalidBuild("its value is no call")
         if is_awaited != inspect.iscoroutinefunction(self.function):
-            raise Unfit("either the call is awaited or the function is async, not both")
+            raise InvalidBuild("either the call is awaited or the function is async, not both")
         call.args.insert(0, call.func)
         place = f"__import__('sys').modules[{self.function.__module__!r}].{self.function.__name__}"
         call.func = ast.parse(place, mode="eval").body
@@ -116,7 +116,7 @@ Break: TypeAlias = Skip | Value | Text | Through
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """What happens at a failpoint: a signal at the ``time``-th arrival, or all of the process stalls at each."""
+    """The action of a failpoint: a signal at the ``time``-th arrival, or a stall of the process at each."""
 
     time: int = 0
     seconds: float = 0.0
@@ -128,7 +128,7 @@ _arrivals: Counter[str] = Counter()
 
 
 def reach(name: str) -> None:
-    """Called where a failpoint is compiled in."""
+    """Run the action of a failpoint. Compiled-in failpoints call this."""
     action = _actions[name]
     _arrivals[name] += 1
     if _arrivals[name] == action.time:
@@ -138,17 +138,17 @@ def reach(name: str) -> None:
 
 
 def stop_soon(name: str, after: int) -> None:
-    """Send SIGSTOP to this process at the failpoint, once it has come there ``after`` more times."""
+    """Send SIGSTOP to this process at the failpoint, after ``after`` more arrivals."""
     _actions[name] = Action(_arrivals[name] + after, sends=signal.SIGSTOP)
 
 
 def failpoints() -> frozenset[str]:
-    """The names of all failpoints in ``app``."""
+    """Return the names of all failpoints in ``app``."""
     return frozenset(_counted(_FAILPOINT))
 
 
 def marks() -> Counter[str]:
-    """How often there is a mark of each name in ``app``; once, or no mutant can use it."""
+    """Count the marks of each name in ``app``. A mutant can use only names that occur once."""
     return _counted(_MARK)
 
 
@@ -161,13 +161,13 @@ def parsed(text: str) -> dict[str, Action]:
     """``name=kill``, ``name=kill:3`` (at the third arrival), ``name=stop:3`` (SIGSTOP, until someone sends SIGCONT),
     ``name=stall:0.5`` (seconds), with commas between.
 
-    Raises ``Unfit``.
+    Raises ``InvalidBuild``.
     """
     found = {}
     for part in filter(None, text.split(",")):
         asked = _ACTION.fullmatch(part)
         if asked is None:
-            raise Unfit(f"this is no action at a failpoint: {part}")
+            raise InvalidBuild(f"this is no action at a failpoint: {part}")
         seconds = asked["seconds"]
         found[asked["name"]] = (
             Action(int(asked["time"] or 1), sends=_SIGNALS[asked["what"]])
@@ -178,7 +178,7 @@ def parsed(text: str) -> dict[str, Action]:
 
 
 def compiled(text: str, names: Iterable[str]) -> str:
-    """The source with these failpoints in it. Lines keep their numbers."""
+    """Return the source with these failpoints. Line numbers stay the same."""
     wanted = frozenset(names)
 
     def call(match: re.Match[str]) -> str:
@@ -190,7 +190,7 @@ def compiled(text: str, names: Iterable[str]) -> str:
 
 
 def broken(text: str, breaks: Mapping[str, Break]) -> ast.Module:
-    """The source as a tree, with these breaks at its marks. Raises ``Unfit`` where one does not fit its statement."""
+    """Return the source as a tree with these mutations at its marks. Raises ``InvalidBuild``."""
     tree, lines = ast.parse(text), text.splitlines()
     # Found before anything is replaced.
     marked = [
@@ -201,13 +201,13 @@ def broken(text: str, breaks: Mapping[str, Break]) -> ast.Module:
     for statement, one in marked:
         try:
             one.apply(tree, statement)
-        except Unfit as error:
-            raise Unfit(f"line {statement.lineno} cannot be broken: {error}, for {one}") from None
+        except InvalidBuild as error:
+            raise InvalidBuild(f"line {statement.lineno} cannot be broken: {error}, for {one}") from None
     return ast.fix_missing_locations(tree)
 
 
 def _marked(tree: ast.Module, lines: Sequence[str], line: int, mark: re.Match[str]) -> ast.stmt:
-    """The statement that follows a mark directly, but for other comments."""
+    """Return the statement after a mark; other comments may be between."""
     statements = (node for node in ast.walk(tree) if isinstance(node, ast.stmt) and node.lineno > line)
     # Of statements that begin at the same place the outer one is walked first.
     found = min(statements, key=lambda node: (node.lineno, node.col_offset), default=None)
@@ -216,21 +216,21 @@ def _marked(tree: ast.Module, lines: Sequence[str], line: int, mark: re.Match[st
         or found.col_offset != len(mark["indent"])
         or any(between.strip() and between.strip()[0] != "#" for between in lines[line : found.lineno - 1])
     ):
-        raise Unfit(f"no statement follows the mark {mark['name']}")
+        raise InvalidBuild(f"no statement follows the mark {mark['name']}")
     return found
 
 
 def install(actions: Mapping[str, Action], breaks: Mapping[str, Break]) -> None:
-    """Have ``app`` imported with these failpoints, and these breaks by their marks, from now on. Raises ``Unfit``."""
+    """Import ``app`` with these failpoints and mutations from now on. Raises ``InvalidBuild``."""
     if any(name == PACKAGE or name.startswith(f"{PACKAGE}.") for name in sys.modules):
-        raise Unfit(f"{PACKAGE} is imported already")
+        raise InvalidBuild(f"{PACKAGE} is imported already")
     unknown = actions.keys() - failpoints()
     if unknown:
-        raise Unfit(f"there are no such failpoints: {', '.join(sorted(unknown))}")
+        raise InvalidBuild(f"there are no such failpoints: {', '.join(sorted(unknown))}")
     there = marks()
     unfit = sorted(name for name in breaks if there[name] != 1)
     if unfit:
-        raise Unfit(f"there is not one mark for each of these: {', '.join(unfit)}")
+        raise InvalidBuild(f"there is not one mark for each of these: {', '.join(unfit)}")
     _actions.update(actions)
     sys.meta_path.insert(0, _Finder(actions, breaks))
 

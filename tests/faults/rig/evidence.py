@@ -14,8 +14,8 @@ from app.lib.ids import EVENT, format_id
 from tests.api import KEY
 from tests.faults.harness import fetch
 from tests.faults.rig.history import Audited, History, read
-from tests.faults.rig.keeping import kept
 from tests.faults.rig.site import Site
+from tests.faults.rig.witness import stored_checkpoints
 
 UNKNOWN_WITHIN_S = 60
 _MAX_ASKED = 300
@@ -71,7 +71,7 @@ def sealed(here: Site) -> str | None:
     """What ``scopegate audit verify`` finds wrong, also against the checkpoints that were kept; ``None`` when that is
     nothing."""
     command = [sys.executable, "-m", "app.cli", "audit", "verify"]
-    command += [part for file in kept(here) for part in ("--checkpoint", str(file))]
+    command += [part for file in stored_checkpoints(here) for part in ("--checkpoint", str(file))]
     keys = ("TOKEN_PEPPER", "ENCRYPTION_KEY", "SIGNING_KEY")
     environment = {
         **os.environ,

@@ -9,15 +9,15 @@ import asyncpg
 
 from tests.faults.database_proxy import Fault
 from tests.faults.harness import fetch
-from tests.faults.rig.lives import at_failpoint, failpoint_kills, gateway_kills
+from tests.faults.rig.kills import at_failpoint, failpoint_kills, gateway_kills
 from tests.faults.rig.neighbours import NEIGHBOURS, neighbour_fault
 from tests.faults.rig.processes import RigGateway
 from tests.faults.rig.proxies import THROTTLED_S, DatabaseWay, UpstreamWay
-from tests.faults.rig.revoking import revoke
-from tests.faults.rig.rewinding import database_rewinds
+from tests.faults.rig.rewinds import database_rewinds
 from tests.faults.rig.site import Site
 from tests.faults.rig.soak import soak
 from tests.faults.rig.steadiness import SOAK
+from tests.faults.rig.withdrawals import revoke
 
 Strike = Callable[[Site, int], Awaitable[None]]
 _DATABASE_AWAY_S = 4.0
@@ -27,7 +27,7 @@ _SLOT = "rig"
 
 
 async def calm(here: Site, seconds: int) -> None:
-    """Nothing at all: load for so many seconds."""
+    """Load without a fault for this many seconds."""
     await asyncio.sleep(seconds)
 
 
@@ -51,7 +51,7 @@ async def _frozen(here: Site, gateway: RigGateway) -> AsyncIterator[None]:
 
 
 async def gateways_cut_off(here: Site, times: int) -> None:
-    """One gateway cannot reach the database while others revoke: it ends what it has in flight."""
+    """Cut off one gateway from the database while others revoke; it ends its running calls."""
     for _ in range(times):
         gateway = here.random.choice(here.office.serving())
         await revoke(here, during=_cut_off(here, gateway), lasting_s=_LONG_S, held_s=_HELD_S)
@@ -68,7 +68,7 @@ async def _cut_off(here: Site, gateway: RigGateway) -> AsyncIterator[None]:
 
 
 async def database_kills(here: Site, times: int) -> None:
-    """SIGKILL of PostgreSQL, all of its processes, and a start at once."""
+    """SIGKILL of all PostgreSQL processes, then an immediate start."""
     for _ in range(times):
         await asyncio.sleep(here.random.uniform(0.2, _BETWEEN_S))
         with here.disturbance("database-kill", calls="mixed", blind=True):
@@ -78,7 +78,7 @@ async def database_kills(here: Site, times: int) -> None:
 
 
 async def database_restarts(here: Site, times: int) -> None:
-    """An orderly restart, which ends every session."""
+    """A regular restart, which ends every session."""
     for _ in range(times):
         with here.disturbance("database-restart", calls="mixed", blind=True):
             await asyncio.to_thread(here.cluster.restart)
@@ -97,7 +97,7 @@ async def database_stops(here: Site, times: int) -> None:
 
 
 def database_way(fault: Fault) -> Strike:
-    """What is wrong with all ways to the database."""
+    """Return a fault of all database connections."""
 
     async def strike(here: Site, times: int) -> None:
         for _ in range(times):
@@ -113,7 +113,7 @@ def database_way(fault: Fault) -> Strike:
 
 
 async def database_throttled(here: Site, times: int) -> None:
-    """Every piece of the ways to the database takes its time."""
+    """All data on database connections is delayed."""
     for _ in range(times):
         with here.disturbance("database-throttle", calls="slow"), _delayed([*here.ways.values()]):
             await asyncio.sleep(_DATABASE_AWAY_S)
@@ -172,7 +172,7 @@ async def _say(here: Site, statement: str) -> None:
 
 
 def disk_full(*, wal: bool) -> Strike:
-    """No room for the data, or for the log."""
+    """A full disk for the data, or for the WAL."""
     kind = "wal-disk-full" if wal else "data-disk-full"
 
     async def strike(here: Site, times: int) -> None:
@@ -205,7 +205,7 @@ async def _for_a_while(here: Site, *, wal: bool) -> None:
 
 
 def upstream_way(fault: Fault) -> Strike:
-    """What is wrong with the way to the upstream."""
+    """Return a fault of upstream connections."""
 
     async def strike(here: Site, times: int) -> None:
         for _ in range(times):
@@ -219,7 +219,7 @@ def upstream_way(fault: Fault) -> Strike:
 
 
 async def upstream_throttled(here: Site, times: int) -> None:
-    """Every piece of the way to the upstream takes its time."""
+    """All data on upstream connections is delayed."""
     for _ in range(times):
         with here.disturbance("upstream-throttle"), _delayed([here.upstream_way]):
             await asyncio.sleep(_DATABASE_AWAY_S)
@@ -227,7 +227,7 @@ async def upstream_throttled(here: Site, times: int) -> None:
 
 
 async def revocations(here: Site, times: int) -> None:
-    """Revoke by all paths in turn, two at a time."""
+    """Withdraw access by all paths in turn, two at a time."""
     waiting = iter(range(times))
 
     async def go_on() -> None:
@@ -259,11 +259,11 @@ KINDS: dict[str, Strike] = {
     "upstream-throttle": upstream_throttled,
     **{f"neighbour-{how}": neighbour_fault(how) for how in NEIGHBOURS},
 }
-"""By name. The first three are no faults of anybody's, or the ones that most is asked of."""
+"""The faults by name. The first three are no faults, or the most important ones."""
 
 
 def strike_of(kind: str) -> Strike:
-    """The fault of a name; ``failpoint-kill:NAME`` is of one place, ``soak`` is of seconds. Raises ``KeyError``."""
+    """Return the fault of a name, such as ``failpoint-kill:NAME`` or ``soak``. Raises ``KeyError``."""
     if kind == SOAK:
         return soak
     name, _, failpoint = kind.partition(":")

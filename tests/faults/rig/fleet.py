@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
-from tests.faults.rig.history import Given, Writer
+from tests.faults.rig.history import Granted, Writer
 from tests.faults.rig.office import Office
 from tests.faults.rig.recorder import ASKS, TOOLS
 from tests.faults.upstream import ECHO
@@ -37,7 +37,7 @@ class Cell:
     provisioner: str = ""
     """The source of the person: none, ``scim`` or ``signals``."""
     counted: bool = False
-    """Whether a quota counts every call, which goes the second lane then."""
+    """Whether a quota counts every call, so that its admission is consuming."""
     asking: bool = False
     """Whether calls of the tool ``asks`` need an approval."""
     person: str = ""
@@ -55,17 +55,17 @@ class Cell:
     dead: list[Token] = field(default_factory=list)
     """Tokens that were, newest last."""
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
-    """Held while something is taken of the cell and until it is given back."""
+    """Held while access of the cell is withdrawn, until it is restored."""
 
     @property
     def live(self) -> list[Token]:
-        """The tokens that were issued and not taken for good."""
+        """The tokens that are not permanently revoked."""
         return [token for token in (self.full, self.narrow) if token is not None]
 
 
 @dataclass(slots=True)
 class Fleet:
-    """All cells, and everything secret about them."""
+    """All cells and their secrets."""
 
     office: Office
     writer: Writer
@@ -164,5 +164,5 @@ class Fleet:
         issued = (await self.office.insist("POST", "/api/v1/tokens", json=body)).body
         token = Token(issued["token"]["id"], Way(cell.slug, issued["secret"]), time.time())
         self.secrets.add(issued["secret"])
-        self.writer.write(Given(token.id, cell.slug, tools, begun, cell.counted))
+        self.writer.write(Granted(token.id, cell.slug, tools, begun, cell.counted))
         return token

@@ -9,7 +9,7 @@ from typing import Any, TextIO, TypeVar
 
 @dataclass(slots=True)
 class Call:
-    """One call by one of the callers. Without a status the connection was refused or broke off."""
+    """One call by a caller. Without a status, the connection was refused or lost."""
 
     id: str
     port: int
@@ -20,32 +20,32 @@ class Call:
     ended: float | None = None
     status: int | None = None
     ran: bool = False
-    """Whether its result came back, or its stream had begun."""
+    """Whether its result arrived, or its stream started."""
     retry_after: bool = False
     opened: float | None = None
-    """When the head of a stream was there."""
+    """When the head of a stream arrived."""
     left: bool = False
-    """Whether it ended because the caller left."""
+    """Whether the caller disconnected."""
     after: str | None = None
-    """The taking whose answer it was begun at once after."""
+    """The withdrawal right after whose answer the call started."""
     said: str = ""
-    """What the refusal says, of one that was answered in one piece."""
+    """The error message of a refusal."""
 
 
 @dataclass(slots=True)
-class Given:
-    """From when on a token may reach tools of a server: the request that gave it began then."""
+class Granted:
+    """The start of a token's access to tools of a server, which is the start of the request that granted it."""
 
     token: str
     server: str
     tools: list[str]
     at: float
     counted: bool = False
-    """Whether a quota counts its calls, for which each of them holds a lock for a moment."""
+    """Whether a quota counts its calls, each of which briefly holds a lock."""
 
 
 @dataclass(slots=True)
-class Taken:
+class Withdrawn:
     """A right that was taken: every call of these tokens (all of them without), of this server and these tools if they
     are named. ``asked`` is when it was first asked for, ``answered`` when the 2xx came."""
 
@@ -58,10 +58,10 @@ class Taken:
     server: str | None = None
     tools: list[str] | None = None
     repeats: int = 0
-    """Requests before that had no 2xx answer."""
+    """Earlier attempts without a 2xx answer."""
 
     def concerns(self, call: Call) -> bool:
-        """Whether the call was of what was taken."""
+        """Whether the call used the withdrawn access."""
         return (
             (self.tokens is None or call.token in self.tokens)
             and (self.server is None or call.server == self.server)
@@ -70,8 +70,8 @@ class Taken:
 
 
 @dataclass(slots=True)
-class Back:
-    """What was taken is given again: it was asked for ``at`` first, and all of it was there by ``done``."""
+class Restored:
+    """Restored access: first requested ``at``, complete by ``done``."""
 
     id: str
     at: float
@@ -80,7 +80,7 @@ class Back:
 
 @dataclass(slots=True)
 class Disturbance:
-    """A fault, from when it was complete until it was over.
+    """A fault, from when it took full effect until its end.
 
     ``calls`` is what I6 requires of calls during the fault: ``refused`` (503 with Retry-After), ``mixed`` (the same or
     the result), ``slow`` (the same, and the result may be late), or nothing (``free``).
@@ -90,23 +90,23 @@ class Disturbance:
     began: float
     ended: float
     ports: list[int]
-    """The gateways that it concerns."""
+    """The affected gateways."""
     calls: str = "free"
     blind: bool = False
     """Whether the gateways could not see the database during the fault."""
     frozen: bool = False
     """Whether the gateways were frozen during the fault."""
     servers: list[str] | None = None
-    """The servers that it concerns, if not all: calls of others are held to what they are without it."""
+    """The affected servers, if not all. Calls to others are checked as without the fault."""
 
     def concerns(self, call: Call) -> bool:
-        """Whether the call was of a server that it concerns."""
+        """Whether the call was to an affected server."""
         return self.servers is None or call.server in self.servers
 
 
 @dataclass(slots=True)
-class Life:
-    """One life of a gateway process, from being ready to its end."""
+class GatewayLife:
+    """The time of a gateway process from being ready to its end."""
 
     port: int
     up: float
@@ -128,8 +128,8 @@ class Request:
 
 
 @dataclass(slots=True)
-class Spent:
-    """Something that can be used once, and what came of trying it again after everything was restarted."""
+class Used:
+    """Something that can be used once, and the result of using it again after a restart of everything."""
 
     kind: str
     what: str
@@ -138,20 +138,20 @@ class Spent:
 
 
 @dataclass(slots=True)
-class Beat:
+class DriverDelay:
     """How late the driver itself was, as measured every few milliseconds."""
 
     began: float
     ended: float
     worst_s: float
-    """At one look."""
+    """The longest delay."""
     late_s: float
-    """At all of them together: for so long nothing of the driver ran that should have."""
+    """The sum of all delays."""
 
 
 @dataclass(slots=True)
 class Sample:
-    """What a gateway held of the machine at a time."""
+    """The resources of a gateway at a time."""
 
     port: int
     at: float
@@ -159,57 +159,57 @@ class Sample:
     files: int
     """Open file descriptors."""
     tasks: int | None = None
-    """Of its event loop; unknown when it did not say."""
+    """Tasks of its event loop; unknown if it did not report them."""
 
 
 @dataclass(slots=True)
 class Period:
-    """A time that is held against one before it: ``soak``, or how a neighbour was difficult."""
+    """A time that is compared with an earlier one: ``soak``, or the fault of another server."""
 
     kind: str
     before: float
-    """When that one began."""
+    """The start of the earlier time."""
     began: float
     ended: float
     servers: list[str] = field(default_factory=list)
-    """Who was difficult: everybody else is looked at."""
+    """The difficult servers. All others are checked."""
 
 
 @dataclass(slots=True)
 class Received:
-    """What the upstream received. ``wall`` is the time of day in seconds."""
+    """A call that the upstream received. ``wall`` is the time of day in seconds."""
 
     call: str
     at: float
     wall: float
     where: str
-    """``ok``, or the path it should not have come by."""
+    """``ok``, or the wrong path of the request."""
     raw: bool = False
     """Whether the bytes were those of the client."""
 
 
 @dataclass(slots=True)
 class Closed:
-    """When the connection of a call that was not answered in full was closed from the other side."""
+    """The time at which the other side closed the connection of an unfinished call."""
 
     call: str
     at: float
 
 
 THE_END = "end"
-"""How those ended that lived to the end of the run."""
+"""The end of a gateway that ran until the end of the run."""
 BY_ITSELF = "ended by itself"
 """The end of a gateway that the rig did not kill."""
 Record = (
     Call
-    | Given
-    | Taken
-    | Back
+    | Granted
+    | Withdrawn
+    | Restored
     | Disturbance
-    | Life
+    | GatewayLife
     | Request
-    | Spent
-    | Beat
+    | Used
+    | DriverDelay
     | Sample
     | Period
     | Received
@@ -219,14 +219,14 @@ _KINDS: dict[str, type[Record]] = {
     kind.__name__: kind
     for kind in (
         Call,
-        Given,
-        Taken,
-        Back,
+        Granted,
+        Withdrawn,
+        Restored,
         Disturbance,
-        Life,
+        GatewayLife,
         Request,
-        Spent,
-        Beat,
+        Used,
+        DriverDelay,
         Sample,
         Period,
         Received,
@@ -237,33 +237,33 @@ _One = TypeVar("_One", bound=Record)
 
 
 class Writer:
-    """Appends records to a file as they come."""
+    """Appends records to a file."""
 
     def __init__(self, path: Path) -> None:
         self._file: TextIO = path.open("a", encoding="utf-8")
 
     def write(self, record: Record) -> None:
-        """Append one."""
+        """Append a record."""
         self._file.write(line_of(record))
 
     def close(self) -> None:
-        """Everything is in the file afterwards."""
+        """Write all records to the file."""
         self._file.close()
 
 
 def line_of(record: Record) -> str:
-    """A record as a line: its kind, and those of its fields that say something."""
+    """Encode a record as a line: its kind, and the fields that differ from their defaults."""
     said = asdict(record)
     defaults = {
         one.name: one.default if one.default_factory is MISSING else one.default_factory()
         for one in fields(record)
     }
-    kept = {name: value for name, value in said.items() if value != defaults[name]}
-    return json.dumps({"": type(record).__name__, **kept}, separators=(",", ":")) + "\n"
+    changed = {name: value for name, value in said.items() if value != defaults[name]}
+    return json.dumps({"": type(record).__name__, **changed}, separators=(",", ":")) + "\n"
 
 
 def read(path: Path) -> Iterator[Record]:
-    """The records of a file. A last line that was cut off, of a process that was killed, is left out."""
+    """Read the records of a file, without a truncated last line of a killed process."""
     with path.open(encoding="utf-8") as file:
         for line in file:
             if line.endswith("\n"):
@@ -273,7 +273,7 @@ def read(path: Path) -> Iterator[Record]:
 
 @dataclass(slots=True)
 class Audited:
-    """A decision on a call as the audit has it. ``time`` is the time of day at which it was written, in seconds."""
+    """A recorded decision on a call. ``time`` is the time of day of the record, in seconds."""
 
     call: str
     """The trace id, which the caller chose."""
@@ -281,22 +281,22 @@ class Audited:
     decision: str
     time: float
     finished: bool
-    """Whether an outcome was written for it."""
+    """Whether its outcome was recorded."""
 
 
 @dataclass(slots=True)
 class History:
-    """All that is known of a run."""
+    """All data of a run."""
 
     records: list[Record] = field(default_factory=list)
     audit: list[Audited] = field(default_factory=list)
     outcomes: dict[str, str] = field(default_factory=dict)
-    """What the API says became of each unfinished call once its worker has been gone for a minute, by trace id."""
+    """The API's outcome of each unfinished call, a minute after its worker ended, by trace id."""
     leaks: list[str] = field(default_factory=list)
     """Where secrets were found."""
     verified: str | None = None
-    """What is wrong with the sealed log; ``None`` when nothing is."""
+    """The error of the log verification; ``None`` without one."""
 
     def of(self, kind: type[_One]) -> list[_One]:
-        """The records of one kind, in their order."""
+        """Return the records of one kind, in order."""
         return [record for record in self.records if isinstance(record, kind)]

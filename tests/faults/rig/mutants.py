@@ -1,7 +1,7 @@
-"""The rig against builds that are broken on purpose: each must be caught, or what the rig does not find says nothing.
+"""The rig against deliberately broken builds. Each must be caught, or a passing run would mean nothing.
 
-``python -m tests.faults.rig mutants [NAME ...]`` prints which were. The probes are made of the service as it is, too;
-a load without a mutant is what ``python -m tests.faults.rig`` is. See ADR 24.
+``python -m tests.faults.rig mutants [NAME ...]`` prints the results. The probes also run without a
+mutant; ``python -m tests.faults.rig`` runs the load without one. See ADR 24.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from tests.faults.rig.run import run
 
 @dataclass(frozen=True, slots=True)
 class Mutant:
-    """What catches a broken build, and as what: at least one of these invariants."""
+    """The run or probe that catches a broken build, by violating at least one of these invariants."""
 
     invariants: frozenset[str]
     catches: RunPlan | Probe
@@ -70,7 +70,7 @@ assert MUTANTS.keys() == BREAKS.keys()
 
 
 async def violated(name: str, mutant: Mutant) -> frozenset[str]:
-    """What was found not to hold; everything of the build as it is has to (``name`` empty)."""
+    """Return the violated invariants; none without a mutant (``name`` empty)."""
     if isinstance(mutant.catches, RunPlan):
         try:
             verdict = await run(replace(mutant.catches, mutant=name or None))
@@ -86,7 +86,7 @@ async def violated(name: str, mutant: Mutant) -> frozenset[str]:
 
 
 async def run_all(names: Sequence[str] = ()) -> bool:
-    """Whether each was caught, and no probe complains of the service as it is. Prints a line for each."""
+    """Return whether each mutant was caught without a false alarm. Prints a line for each."""
     # The probes' databases are those of tests, which are in a cluster that a session of tests shares.
     database.open_session()
     try:

@@ -27,19 +27,19 @@ DONE_BEFORE = frozenset({404, 409, 412})
 
 
 class Stuck(AssertionError):
-    """Something that has to come did not: the run cannot go on."""
+    """A required answer did not arrive, so the run cannot continue."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """An answer at last."""
+    """The final answer to a request."""
 
     answer: httpx2.Response
     port: int
     asked: float
-    """When the last attempt, the one that was answered, began."""
+    """The start of the answered attempt."""
     first: float
-    """When the first one did."""
+    """The start of the first attempt."""
     answered: float
     repeats: int
 
@@ -51,7 +51,7 @@ class Answered:
 
 
 class Office:
-    """Requests through whichever gateway serves."""
+    """Requests through any gateway that serves."""
 
     def __init__(
         self, gateways: Sequence[RigGateway], writer: Writer, random: Random, account: Account
@@ -68,17 +68,17 @@ class Office:
         self._client = httpx2.AsyncClient(timeout=_REQUEST_S, limits=limits)
 
     async def close(self) -> None:
-        """Let go of its connections."""
+        """Close its connections."""
         await self._client.aclose()
 
     def serving(self) -> list[RigGateway]:
-        """The gateways that serve now."""
+        """Return the gateways that serve now."""
         return [gateway for gateway in self._gateways if gateway.serves]
 
     async def once(
         self, gateway: RigGateway, method: str, path: str, *, headers: Json | None = None, **options: Any
     ) -> httpx2.Response | None:
-        """One attempt at one gateway; ``None`` when no answer came."""
+        """Make one attempt at one gateway; ``None`` without an answer."""
         started = time.monotonic()
         answer: httpx2.Response | None = None
         try:
@@ -146,6 +146,6 @@ class Office:
                 self._signed_in_at = time.monotonic()
 
     async def made(self, plural: str, **body: Any) -> Json:
-        """Create an object, once, however often it has to be asked for."""
+        """Create an object once, with retries."""
         key = {"Idempotency-Key": uuid4().hex}
         return (await self.insist("POST", f"/api/v1/{plural}", json=body, headers=key)).body

@@ -14,13 +14,13 @@ from tests.faults.rig.signals import Scim, Signals
 from tests.faults.upstream import ECHO
 
 SOME = [ECHO, STREAM]
-"""What is taken where a right gets smaller and does not end."""
+"""The tools that are withdrawn when access is narrowed."""
 _REST = [tool for tool in TOOLS if tool not in SOME]
 
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """The fleet, and who tells of its people."""
+    """The fleet, and the external systems of its people."""
 
     fleet: Fleet
     scim: Scim
@@ -30,7 +30,7 @@ class World:
 
 @dataclass(frozen=True, slots=True)
 class Path:
-    """One path. ``tools`` are those that it takes, if not all; without ``both`` it takes only the token ``full``."""
+    """A way to withdraw access to ``tools`` (default: all); without ``both`` only of the token ``full``."""
 
     name: str
     take: Callable[[World, Cell], Awaitable[Answered]]
@@ -39,14 +39,14 @@ class Path:
     both: bool = True
     provisioner: str = ""
     for_good: bool = False
-    """Whether the very tokens never work again; new ones are issued instead."""
+    """Whether the tokens end permanently; new ones are issued instead."""
 
     def suits(self, cell: Cell) -> bool:
-        """Whether something can be taken of this cell by it."""
+        """Whether the path applies to this cell."""
         return cell.provisioner == self.provisioner and not cell.asking
 
     def tokens(self, cell: Cell) -> list[str]:
-        """The tokens that it takes something of."""
+        """Return the affected tokens."""
         return [token.id for token in (cell.live if self.both else cell.live[:1])]
 
 

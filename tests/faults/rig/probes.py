@@ -1,4 +1,4 @@
-"""What a load of everything hardly ever hits: one interleaving, made to happen, on real processes.
+"""Probes: one rare interleaving each, forced on real processes.
 
 A probe starts gateways of a mutant, or of the service as it is, and says which invariants did not hold.
 """

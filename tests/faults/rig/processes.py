@@ -12,7 +12,7 @@ from pathlib import Path
 
 import app
 from tests.faults.harness import SERVE, Gateway
-from tests.faults.rig.nursery import Nursery
+from tests.faults.rig.fork_server import ForkServer
 
 _ROOT = Path(app.__file__).parent.parent
 _UP_WITHIN_S = 20.0
@@ -22,7 +22,7 @@ _ADMITS_WITHIN_S, _LOOK_EVERY_S = 2.0, 0.005
 class RigGateway(Gateway):
     """A gateway with one worker that may die of itself, at a place in the code or through a mutant of it."""
 
-    def __init__(self, database_url: str, place: Path, nursery: Nursery) -> None:
+    def __init__(self, database_url: str, place: Path, fork_server: ForkServer) -> None:
         settings = {
             "SCOPEGATE_LIMIT_REQUESTS": "0",
             "SCOPEGATE_SYNC_INTERVAL": "PT0S",
@@ -35,13 +35,13 @@ class RigGateway(Gateway):
         self.gauge = place / f"{self.port}.tasks"
         """Where it writes how many tasks it has, upon SIGUSR2."""
         self._environment["RIG_GAUGE"] = str(self.gauge)
-        self._nursery = nursery
+        self._fork_server = fork_server
         self.up_at: float | None = None
-        """Since when it serves; ``None`` while it does not."""
+        """The start of its service; ``None`` while it does not serve."""
 
     @property
     def log(self) -> Path:
-        """What it has written, in all of its lives."""
+        """Return its output of all lives."""
         return self._log
 
     @property
@@ -51,7 +51,7 @@ class RigGateway(Gateway):
 
     def launch(self) -> None:
         """Start the process."""
-        self._process = self._nursery.bear(self._environment, self._log)
+        self._process = self._fork_server.fork(self._environment, self._log)
 
     async def rise(self, failpoint: str = "") -> None:
         """Start it, and wait until it is ready; with a failpoint (``name=kill:3``) it dies there, or before that."""
@@ -65,7 +65,7 @@ class RigGateway(Gateway):
         self.up_at = time.monotonic()
 
     async def gone(self, within_s: float) -> bool:
-        """Wait for it to die of itself; whether it did."""
+        """Wait for it to end by itself; returns whether it did."""
         process = self._process
         assert process is not None
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -73,7 +73,7 @@ class RigGateway(Gateway):
         return process.poll() is not None
 
     def fell(self) -> float:
-        """Note that it is dead; since when it had served."""
+        """Mark it as dead; returns the start of its service."""
         up_at, self.up_at, self._process = self.up_at, None, None
         assert up_at is not None
         return up_at

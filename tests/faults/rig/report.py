@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from statistics import quantiles
 
 from tests.faults.rig.checker import Cut
-from tests.faults.rig.history import Beat, Call, History, Received, Request, Spent, Taken
+from tests.faults.rig.history import Call, DriverDelay, History, Received, Request, Used, Withdrawn
 from tests.faults.rig.plan import Violation
 from tests.faults.rig.steadiness import table_of
 
@@ -61,7 +61,7 @@ def _points(points: Mapping[str, int]) -> Iterator[str]:
 
 
 def _punctuality(history: History) -> Iterator[str]:
-    beats = history.of(Beat)
+    beats = history.of(DriverDelay)
     if beats:
         share = sum(beat.late_s for beat in beats) / sum(beat.ended - beat.began for beat in beats)
         yield f"{'driver late at most, ms':32}{1000 * max(beat.worst_s for beat in beats):>8,.0f}"
@@ -72,7 +72,7 @@ def _traffic(history: History, seconds: float) -> Iterator[str]:
     calls = history.of(Call)
     statuses = Counter("no answer" if call.status is None else str(call.status) for call in calls)
     requests = Counter("none" if one.status is None else str(one.status) for one in history.of(Request))
-    taken = history.of(Taken)
+    taken = history.of(Withdrawn)
     unfinished = sum(row.decision == "allow" and not row.finished for row in history.audit)
     yield f"{'seconds':32}{seconds:>8,.0f}"
     yield f"{'calls':32}{len(calls):>8,}"
@@ -86,12 +86,12 @@ def _traffic(history: History, seconds: float) -> Iterator[str]:
     yield f"{'  asked for more than once':32}{sum(one.repeats > 0 for one in taken):>8,}"
     for path, times in sorted(Counter(one.path for one in taken).items()):
         yield f"  {path:30}{times:>8,}"
-    spent = Counter(one.kind for one in history.of(Spent))
+    spent = Counter(one.kind for one in history.of(Used))
     yield f"{'used-up things tried again':32}{sum(spent.values()):>8,}  {_counted(spent)}"
 
 
 def _times(history: History, cuts: Sequence[Cut]) -> Iterator[str]:
-    asked = {taken.id: taken.asked for taken in history.of(Taken) if taken.repeats == 0}
+    asked = {taken.id: taken.asked for taken in history.of(Withdrawn) if taken.repeats == 0}
     refusals = [
         call.ended - asked[call.after]
         for call in history.of(Call)

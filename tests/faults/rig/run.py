@@ -11,7 +11,7 @@ from tests.faults.rig import evidence
 from tests.faults.rig.checker import judge
 from tests.faults.rig.cluster import Cluster
 from tests.faults.rig.faults import strike_of
-from tests.faults.rig.history import History, Spent
+from tests.faults.rig.history import History, Used
 from tests.faults.rig.load import Load
 from tests.faults.rig.plan import RunPlan, Verdict, Violation
 from tests.faults.rig.report import table
@@ -25,7 +25,7 @@ _MANY_KILLS = 20
 
 
 async def run(plan: RunPlan) -> Verdict:
-    """Make the fleet, strike it as the plan says, and judge what became of it.
+    """Make the fleet, run the faults of the plan, and check the result.
 
     Raises ``KeyError`` for a kind of fault that there is not, and ``office.Stuck`` when the service came to a stop.
     """
@@ -94,16 +94,16 @@ async def _ended(here: Site, load: Load) -> History:
 
 async def _again(here: Site, load: Load) -> None:
     """Everything that was used up or taken for good, once more. What comes of dead tokens the checker sees."""
-    for id in load.asking.used:
-        ran = any(call.ran for call in await load.asking.attempt(id))
-        here.writer.write(Spent("approval", id, ran, "its call ran"))
-    await load.picking_up.again()
+    for id in load.approvals.used:
+        ran = any(call.ran for call in await load.approvals.attempt(id))
+        here.writer.write(Used("approval", id, ran, "its call ran"))
+    await load.pickups.again()
     for cell, event in list(here.world.signals.sent):
         await here.world.signals.push(event)
         token = cell.full
         assert token is not None
         call = await here.callers.call(here.gateways[0].port, token, ECHO)
-        here.writer.write(Spent("event", event[-12:], not call.ran, f"a new token is answered {call.status}"))
+        here.writer.write(Used("event", event[-12:], not call.ran, f"a new token is answered {call.status}"))
     for cell in here.fleet.cells:
         for token in cell.dead:
             await asyncio.gather(*(here.callers.call(port, token, ECHO) for port in here.ports))

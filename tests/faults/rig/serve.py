@@ -8,11 +8,11 @@ import os
 import sys
 
 from tests.faults.rig.breaks import breaks_of
-from tests.faults.rig.compiled_in import Unfit, install, parsed
+from tests.faults.rig.compiled_in import InvalidBuild, install, parsed
 
 try:
     install(parsed(os.environ.get("RIG_FAILPOINTS", "")), breaks_of(os.environ.get("RIG_MUTANT", "")))
-except Unfit as error:
+except InvalidBuild as error:
     sys.exit(str(error))
 
 if __name__ == "__main__":

@@ -15,8 +15,8 @@ from tests.faults.harness import owners_account
 from tests.faults.rig.callers import Callers
 from tests.faults.rig.cluster import Cluster
 from tests.faults.rig.fleet import Cell, Fleet
-from tests.faults.rig.history import BY_ITSELF, THE_END, Disturbance, Life, Writer
-from tests.faults.rig.nursery import Nursery
+from tests.faults.rig.fork_server import ForkServer
+from tests.faults.rig.history import BY_ITSELF, THE_END, Disturbance, GatewayLife, Writer
 from tests.faults.rig.office import Office
 from tests.faults.rig.paths import World
 from tests.faults.rig.plan import RunPlan
@@ -31,7 +31,7 @@ _INSTANT_S = 0.001
 
 @dataclass(slots=True)
 class Site:
-    """One run's."""
+    """The parts of one run."""
 
     plan: RunPlan
     place: Path
@@ -55,7 +55,7 @@ class Site:
     points: Counter[str] = field(default_factory=Counter)
     """How often a gateway died at each failpoint that was struck at."""
     notes: list[str] = field(default_factory=list)
-    """What could not be done, and why."""
+    """Skipped faults, and why."""
     sealing: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held while a task decides which gateway seals."""
     turn: int = 0
@@ -63,7 +63,7 @@ class Site:
 
     @property
     def fleet(self) -> Fleet:
-        """What is called."""
+        """The fleet of the run."""
         return self.world.fleet
 
     @property
@@ -72,28 +72,28 @@ class Site:
         return [gateway.port for gateway in self.gateways]
 
     async def kill(self, gateway: RigGateway, how: str) -> None:
-        """SIGKILL one, and write its life down."""
+        """SIGKILL a gateway, and record its life."""
         gateway.kill()
         self.fallen(gateway, how)
 
     def fallen(self, gateway: RigGateway, how: str) -> None:
-        """Write down the life of one that is dead."""
+        """Record the life of a dead gateway."""
         down = time.monotonic()
-        self.writer.write(Life(gateway.port, gateway.fell(), down, how))
+        self.writer.write(GatewayLife(gateway.port, gateway.fell(), down, how))
         self.struck[how] += 1
 
     def over(self) -> None:
-        """Write down the lives of those that have served to the end."""
+        """Record the lives of gateways that ran until the end."""
         for gateway in self.office.serving():
             assert gateway.up_at is not None
-            self.writer.write(Life(gateway.port, gateway.up_at, time.monotonic(), THE_END))
+            self.writer.write(GatewayLife(gateway.port, gateway.up_at, time.monotonic(), THE_END))
 
     @contextmanager
     def disturbance(
         self, kind: str, *, calls: str = "free", blind: bool = False, frozen: bool = False,
         gateways: list[RigGateway] | None = None, servers: list[str] | None = None,
     ) -> Iterator[None]:  # fmt: skip
-        """Write a fault down that lasts as long as the block."""
+        """Record a fault for the duration of the block."""
         ports = [gateway.port for gateway in (self.gateways if gateways is None else gateways)]
         began = time.monotonic()
         try:
@@ -135,10 +135,10 @@ class Site:
 
 @asynccontextmanager
 async def site(plan: RunPlan, place: Path, cluster: Cluster) -> AsyncIterator[Site]:
-    """Build everything and take it down again; the cluster is the caller's."""
+    """Start all parts and stop them at the end, except the cluster."""
     random = Random(plan.seed)
     writer = Writer(place / "history.jsonl")
-    upstream, nursery = UpstreamProcess(place), Nursery(plan.mutant)
+    upstream, fork_server = UpstreamProcess(place), ForkServer(plan.mutant)
     ways: dict[int, DatabaseWay] = {}
     gateways: list[RigGateway] = []
     await upgrade(cluster.url)
@@ -152,7 +152,7 @@ async def site(plan: RunPlan, place: Path, cluster: Cluster) -> AsyncIterator[Si
             socket.mkdir()
             way = DatabaseWay(cluster.url, socket)
             await way.listen()
-            gateways.append(RigGateway(way.url, place, nursery))
+            gateways.append(RigGateway(way.url, place, fork_server))
             ways[gateways[-1].port] = way
         await asyncio.gather(*(gateway.rise() for gateway in gateways))
         async with transmitter() as tells:
@@ -182,7 +182,7 @@ async def site(plan: RunPlan, place: Path, cluster: Cluster) -> AsyncIterator[Si
         for gateway in gateways:
             await asyncio.to_thread(gateway.stop)
         await asyncio.gather(*(way.close() for way in (*ways.values(), upstream_way, neighbour_way)))
-        nursery.close()
+        fork_server.close()
         upstream.stop()
         writer.close()
 

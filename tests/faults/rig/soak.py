@@ -7,9 +7,9 @@ import httpx2
 
 from tests.faults.rig.gauges import sampled
 from tests.faults.rig.history import Period
-from tests.faults.rig.revoking import revoke
 from tests.faults.rig.site import Site
 from tests.faults.rig.steadiness import SOAK
+from tests.faults.rig.withdrawals import revoke
 from tests.gateway.messages import LEGACY, initialize
 
 _SAMPLES = 120

@@ -13,19 +13,19 @@ from tests.faults.rig.history import (
     BY_ITSELF,
     THE_END,
     Audited,
-    Back,
-    Beat,
     Call,
     Closed,
     Disturbance,
-    Given,
+    DriverDelay,
+    GatewayLife,
+    Granted,
     History,
-    Life,
     Received,
     Record,
     Request,
-    Spent,
-    Taken,
+    Restored,
+    Used,
+    Withdrawn,
     line_of,
     read,
 )
@@ -33,12 +33,12 @@ from tests.faults.rig.recorder import STREAM
 from tests.faults.upstream import ECHO
 
 PORT = 1
-GIVEN = Given("t", "s", [ECHO, STREAM], 1.0)
-LIFE = Life(PORT, 0.0, 1000.0, THE_END)
+GIVEN = Granted("t", "s", [ECHO, STREAM], 1.0)
+LIFE = GatewayLife(PORT, 0.0, 1000.0, THE_END)
 CALL = Call("c", PORT, "t", "s", ECHO, 10.0, 10.2, 200, ran=True)
 RECEIVED = Received("c", 10.1, 1010.1, "ok")
 AUDITED = Audited("c", "evt_1", "allow", 1010.05, finished=True)
-TAKEN = Taken("r", "token", PORT, 20.0, 20.1, ["t"], "s")
+TAKEN = Withdrawn("r", "token", PORT, 20.0, 20.1, ["t"], "s")
 FLOW = Call("f", PORT, "t", "s", STREAM, 12.0, 20.15, 200, ran=True, opened=12.1)
 FLOWS: list[Record] = [FLOW, Received("f", 12.1, 1012.1, "ok"), Closed("f", 20.2)]
 FLOW_AUDITED = Audited("f", "evt_2", "allow", 1012.05, finished=True)
@@ -54,7 +54,7 @@ OTHER_STOPPED = Disturbance("gateway-stop", 59.0, 62.0, [2], blind=True, frozen=
 MOVING = replace(REFUSED, started=60.0, ended=60.3, said=f"{MOVING_SAYS} to decide.")
 CHANGES = [Request("POST", "/x", 2, 60.0 + number / 20, 60.04 + number / 20, 201) for number in range(4)]
 RESTING = replace(REFUSED, started=60.0, ended=60.1, said=f"{RESTING_SAYS}. Try again later.")
-LATE = Beat(59.9, 62.9, 0.6, 0.9)
+LATE = DriverDelay(59.9, 62.9, 0.6, 0.9)
 
 
 def history(*records: Record, audit: tuple[Audited, ...] = (AUDITED, FLOW_AUDITED)) -> History:
@@ -81,7 +81,7 @@ GOOD: dict[str, History] = {
     ),
     "a call that began while it was taken and ran when it was back": history(
         Call("y", PORT, "t", "s", ECHO, 21.0, 22.5, 200, ran=True), Received("y", 22.2, 1022.2, "ok"), TAKEN,
-        Back("r", 22.0, 22.1), audit=(AUDITED, Audited("y", "evt_3", "allow", 1022.1, finished=True)),
+        Restored("r", 22.0, 22.1), audit=(AUDITED, Audited("y", "evt_3", "allow", 1022.1, finished=True)),
     ),
     "a refusal while the database is away": history(AWAY, REFUSED),
     "a stream of a worker that cannot see": history(
@@ -102,7 +102,7 @@ GOOD: dict[str, History] = {
     "a refusal by a server that a fault concerns": history(
         Disturbance("upstream-hold", 59.0, 63.0, [PORT], servers=["s"]), replace(RESTING, status=502)
     ),
-    "a lost call": history(Life(2, 0.0, 50.0, "gateway-kill"), Call("z", 2, "t", "s", ECHO, 49.0, 49.5)),
+    "a lost call": history(GatewayLife(2, 0.0, 50.0, "gateway-kill"), Call("z", 2, "t", "s", ECHO, 49.0, 49.5)),
 }  # fmt: skip
 
 BAD: dict[str, tuple[str, History]] = {
@@ -181,10 +181,10 @@ BAD: dict[str, tuple[str, History]] = {
     "a refusal that came later than the driver was": (
         "I6", history(replace(LATE, late_s=0.2, worst_s=0.2), UNRECORDED),
     ),
-    "a gateway that ends": ("I6", history(Life(PORT, 1000.0, 1001.0, BY_ITSELF))),
+    "a gateway that ends": ("I6", history(GatewayLife(PORT, 1000.0, 1001.0, BY_ITSELF))),
     "a call that is answered 500": ("I7", history(replace(REFUSED, status=500))),
     "a request that is answered 500": ("I7", history(Request("POST", "/x", PORT, 1.0, 2.0, 500))),
-    "an approval that works twice": ("I9", history(Spent("approval", "c", opened=True, said="it ran"))),
+    "an approval that works twice": ("I9", history(Used("approval", "c", opened=True, said="it ran"))),
     "bytes of the client": ("I11", history(replace(RECEIVED, raw=True))),
 }  # fmt: skip
 
@@ -225,7 +225,7 @@ def test_a_delay_of_the_driver_itself_is_reported_and_not_judged(found: History)
 
 
 def test_a_delayed_driver_does_not_excuse_an_endless_stream_or_an_allowed_call() -> None:
-    late = Beat(0.0, 100.0, 50.0, 99.0)
+    late = DriverDelay(0.0, 100.0, 50.0, 99.0)
     assert violated(history(*FLOWS[:2], TAKEN, late)) == {"I4"}
     assert violated(history(AWAY, replace(REFUSED, status=200, ran=True), late)) == {"I6"}
 
@@ -264,6 +264,6 @@ def test_cuts_are_measured_from_the_answer_on_both_connections() -> None:
 
 def test_a_history_is_read_back_without_a_truncated_line(tmp_path: Path) -> None:
     path = tmp_path / "history.jsonl"
-    records: list[Record] = [GIVEN, CALL, TAKEN, Back("r", 1.0, 2.0), AWAY, *FLOWS]
+    records: list[Record] = [GIVEN, CALL, TAKEN, Restored("r", 1.0, 2.0), AWAY, *FLOWS]
     path.write_text("".join(map(line_of, records)) + line_of(LIFE)[:-4])
     assert list(read(path)) == records

@@ -13,17 +13,17 @@ from tests.faults.rig.compiled_in import (
     ROOT,
     Action,
     Break,
+    InvalidBuild,
     Skip,
     Text,
     Through,
-    Unfit,
     Value,
     broken,
     compiled,
     failpoints,
     parsed,
 )
-from tests.faults.rig.provoking import POINTS
+from tests.faults.rig.provocations import POINTS
 
 _MODULE = """
 async def commit():
@@ -144,7 +144,7 @@ def test_invalid_failpoints_and_mutants_end_the_start(package: Path) -> None:
 def refuse(package: Path, *arguments: str) -> None:
     refused = build(package, *arguments)
     assert refused.returncode == 1
-    assert "Unfit" in refused.stderr
+    assert "InvalidBuild" in refused.stderr
     assert "done" not in refused.stdout
 
 
@@ -171,7 +171,7 @@ def test_what_happens_is_said_in_a_few_words() -> None:
         "e": Action(2, sends=signal.SIGSTOP),
     }
     for text in ("a", "a=", "a=kill:0", "a=kill:x", "a=stall", "a=sing", "a=kill b=kill"):
-        with pytest.raises(Unfit):
+        with pytest.raises(InvalidBuild):
             parsed(text)
 
 
@@ -217,7 +217,7 @@ def test_a_marked_statement_is_broken_or_refused(statement: str, one: Break, exp
     text = f"async def f():\n    g()\n    # mutation: here\n    # Why.\n    {statement}\n    h()\n"
     assert ast.dump(broken(text, {"elsewhere": one})) == ast.dump(ast.parse(text))
     if expected is None:
-        with pytest.raises(Unfit, match="line 5"):
+        with pytest.raises(InvalidBuild, match="line 5"):
             broken(text, {"here": one})
         return
     tree = broken(text, {"here": one})
@@ -236,5 +236,5 @@ def test_a_marked_statement_is_broken_or_refused(statement: str, one: Break, exp
     ],
 )
 def test_a_mark_that_no_statement_follows_is_refused(text: str) -> None:
-    with pytest.raises(Unfit, match="no statement follows the mark here"):
+    with pytest.raises(InvalidBuild, match="no statement follows the mark here"):
         broken(text, {"here": Skip()})

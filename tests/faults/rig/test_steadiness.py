@@ -9,11 +9,11 @@ from tests.faults.rig.checker import judge
 from tests.faults.rig.history import (
     THE_END,
     Audited,
-    Beat,
     Call,
-    Given,
+    DriverDelay,
+    GatewayLife,
+    Granted,
     History,
-    Life,
     Period,
     Received,
     Record,
@@ -35,7 +35,12 @@ def next_to(
     before_s: float, during_s: float, *, count: int = 300, server: str = "s", more: tuple[Record, ...] = ()
 ) -> History:
     """Calls to a server before and during the time that another one is difficult, with these durations."""
-    records: list[Record] = [Life(PORT, 0.0, 1000.0, THE_END), Given("t", server, [ECHO], 1.0), PERIOD, *more]
+    records: list[Record] = [
+        GatewayLife(PORT, 0.0, 1000.0, THE_END),
+        Granted("t", server, [ECHO], 1.0),
+        PERIOD,
+        *more,
+    ]
     audit = []
     for began, took in ((100.0, before_s), (200.0, during_s)):
         for number in range(count):
@@ -104,7 +109,7 @@ def test_unsteady_histories_have_violations(invariant: str, found: History) -> N
 
 
 def test_slower_others_are_not_judged_when_the_driver_was_late_by_as_much() -> None:
-    late = Beat(250.0, 250.5, 0.2, 0.3)
+    late = DriverDelay(250.0, 250.5, 0.2, 0.3)
     assert violations(next_to(0.02, 0.2, more=(late,))) == [("isolation", False)]
     assert violations(next_to(0.02, 5.0, more=(late,))) == [("isolation", True)]
 

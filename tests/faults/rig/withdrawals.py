@@ -6,7 +6,7 @@ from contextlib import AbstractAsyncContextManager, nullcontext, suppress
 from uuid import uuid4
 
 from tests.faults.rig.fleet import Cell, Token
-from tests.faults.rig.history import Back, Call, Taken
+from tests.faults.rig.history import Call, Restored, Withdrawn
 from tests.faults.rig.paths import PATHS, Path
 from tests.faults.rig.processes import RigGateway
 from tests.faults.rig.recorder import SILENT, STREAM
@@ -29,7 +29,7 @@ async def revoke(
     held_s: float = 0.0,
     crowd_at: RigGateway | None = None,
 ) -> None:
-    """Take a right by the next path in turn, and give it back.
+    """Withdraw access by the next path in turn, and restore it.
 
     ``during`` is a fault that begins once the streams run, and lasts so long after the answer; while a stream goes on
     that should have ended, up to ``held_s`` longer, so that no slow machine explains it. At the gateway ``crowd_at``
@@ -79,7 +79,7 @@ async def _taken(
     ]
     async with during:
         heard = await path.take(here.world, cell)
-        taken = Taken(
+        taken = Withdrawn(
             uuid4().hex, path.name, heard.port, heard.first, heard.answered, tokens, slug, path.tools, heard.repeats
         )  # fmt: skip
         here.writer.write(taken)
@@ -99,7 +99,7 @@ async def _taken(
     at = time.monotonic()
     await path.back(here.world, cell)
     if not path.for_good:
-        here.writer.write(Back(taken.id, at, time.monotonic()))
+        here.writer.write(Restored(taken.id, at, time.monotonic()))
 
 
 async def _stream(

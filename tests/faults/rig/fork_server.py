@@ -1,10 +1,9 @@
-"""Gateways in an instant: one process has all of the service imported, and each gateway is a fork of it.
+"""Fast starts of gateways: one process imports the whole service, and each gateway is a fork of it.
 
-``python -m tests.faults.rig.nursery`` reads a line of JSON for each gateway, answers with its process id, and ends with
-its input. What a fork does is what ``scopegate serve`` does once its modules are there. All failpoints are compiled in;
-``RIG_FAILPOINTS`` of a gateway says what happens at them, ``RIG_MUTANT`` of the nursery how the build is broken. Upon
-SIGUSR2 a gateway writes into ``RIG_GAUGE`` how many tasks its event loop has; after SIGUSR1 it stops itself when it
-has admitted calls and not sent them yet.
+``python -m tests.faults.rig.fork_server`` reads a line of JSON for each gateway, answers with its process id, and ends
+with its input. A fork runs ``scopegate serve``. All failpoints are compiled in; ``RIG_FAILPOINTS`` of a gateway defines
+their actions, and ``RIG_MUTANT`` of the fork server the mutant. On SIGUSR2 a gateway writes the number of its tasks to
+``RIG_GAUGE``. After SIGUSR1 it stops itself when it has admitted calls and not sent them yet.
 """
 
 import asyncio
@@ -29,7 +28,7 @@ _IN_A_CROWD = 3
 """The first statements after a crowd came admit few of its calls."""
 
 
-class Nursery:
+class ForkServer:
     """The process, and a way to ask it for gateways."""
 
     def __init__(self, mutant: str | None) -> None:
@@ -40,9 +39,9 @@ class Nursery:
         )  # fmt: skip
         self._asking = threading.Lock()
 
-    def bear(self, environment: dict[str, str], log: Path) -> "Child":
+    def fork(self, environment: dict[str, str], log: Path) -> "Child":
         """A new gateway with this environment, which appends to this log. Raises ``OSError`` and ``ValueError`` when
-        the nursery is gone."""
+        the fork server is gone."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         with self._asking:
@@ -113,7 +112,7 @@ def _become(environment: dict[str, str], log: str) -> NoReturn:
     signal.signal(signal.SIGUSR1, lambda *_: compiled_in.stop_soon("after_admission", _IN_A_CROWD))
     from app.cli import main
 
-    # When the driver is killed, the nursery ends, and nothing may be left.
+    # When the driver is killed, the fork server ends, and nothing may be left.
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     sys.argv = ["scopegate", "serve"]
     code = 1

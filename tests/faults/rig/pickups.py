@@ -13,7 +13,7 @@ from tests.adapters.oidc.tokens import token as signed
 from tests.adapters.ssf.transmitter import Transmitter
 from tests.faults.harness import fetch
 from tests.faults.rig.fleet import Cell
-from tests.faults.rig.history import Spent
+from tests.faults.rig.history import Used
 from tests.faults.rig.office import Stuck
 from tests.faults.rig.signals import link
 from tests.faults.rig.site import Site
@@ -28,7 +28,7 @@ _ISSUER = "UPDATE identity_providers SET issuer = $2 WHERE id = $1"
 
 
 @dataclass(slots=True)
-class PickingUp:
+class PickupAttempts:
     """Make a link, and take what it is for from everywhere, again and again."""
 
     here: Site
@@ -40,7 +40,7 @@ class PickingUp:
     stopping: bool = False
 
     @classmethod
-    async def make(cls, here: Site) -> "PickingUp":
+    async def make(cls, here: Site) -> "PickupAttempts":
         """A person who signs in at a provider, and a token of theirs."""
         office, transmitter = here.office, here.world.signals.transmitter
         transmitter.answers["GET", "/.well-known/openid-configuration"] = (
@@ -76,7 +76,7 @@ class PickingUp:
         """Take once more what was taken, and write down what came of it."""
         for id in self.used[-_KEPT:]:
             given = [answer.status_code for answer in await self._take(id) if answer.is_success]
-            self.here.writer.write(Spent("pick-up link", id, bool(given), f"it was answered {given}"))
+            self.here.writer.write(Used("pick-up link", id, bool(given), f"it was answered {given}"))
 
     async def _round(self) -> None:
         place, key = f"/api/v1/tokens/{self.token}/pickups", {"Idempotency-Key": uuid4().hex}
@@ -86,7 +86,7 @@ class PickingUp:
         self.here.fleet.secrets.update(given)
         if len(given) > 1:
             self.here.writer.write(
-                Spent("pick-up link", id, opened=True, said=f"{len(given)} secrets at once")
+                Used("pick-up link", id, opened=True, said=f"{len(given)} secrets at once")
             )
         # One whose answer was lost is used all the same.
         if given or any(_SPENT in answer.text for answer in answers):

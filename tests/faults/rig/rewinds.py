@@ -9,8 +9,8 @@ from contextlib import ExitStack, asynccontextmanager
 
 from tests.faults.rig.paths import PATHS
 from tests.faults.rig.probes import scopegate
-from tests.faults.rig.revoking import revoke
 from tests.faults.rig.site import Site
+from tests.faults.rig.withdrawals import revoke
 
 _OLDER_S = 6.0
 _OLDER, _NEWER = "older", "newer"

@@ -16,7 +16,7 @@ _AT_ONCE = 3
 
 
 @dataclass(slots=True)
-class Asking:
+class ApprovalAttempts:
     """Call, approve, and call again from everywhere, again and again."""
 
     here: Site

@@ -17,7 +17,7 @@ _NEWEST = "SELECT tree_size, note FROM audit_checkpoints ORDER BY tree_size DESC
 
 
 @dataclass(slots=True)
-class Keeping:
+class Witness:
     """Fetches the newest checkpoint now and then."""
 
     here: Site
@@ -42,7 +42,7 @@ def _place(here: Site) -> Path:
     return here.place / "checkpoints"
 
 
-def kept(here: Site) -> list[Path]:
+def stored_checkpoints(here: Site) -> list[Path]:
     """The checkpoints that were kept, or some of many, oldest first; the newest is among them."""
     found = sorted(_place(here).glob("*.note"))
     return found[:: -max(1, len(found) // _MOST)][::-1]

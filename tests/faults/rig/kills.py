@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from tests.faults.rig.compiled_in import failpoints
 from tests.faults.rig.processes import RigGateway
-from tests.faults.rig.provoking import latest_of, provoked
+from tests.faults.rig.provocations import latest_of, provoked
 from tests.faults.rig.site import Site
 
 _WITHIN_S = 20.0
