@@ -178,7 +178,7 @@ async def administration(database_url: str, gateway: Gateway) -> AsyncIterator[h
 
 
 @dataclass(frozen=True, slots=True)
-class Organisation:
+class Organization:
     """Ids of one person with one right to two tools of one server, and a token."""
 
     person: str
@@ -191,14 +191,14 @@ class Organisation:
     way: Way
 
 
-async def organise(
+async def organize(
     api: httpx2.AsyncClient,
     upstream_url: str,
     *,
     through_group: bool = False,
     tools: Sequence[str] = (ECHO, SLOW),
-) -> Organisation:
-    """Make the organisation. The first of the tools is its ``echo``."""
+) -> Organization:
+    """Make the organization. The first of the tools is its ``echo``."""
 
     async def made(plural: str, **body: Any) -> Json:
         answer = await api.post(f"/api/v1/{plural}", json=body)
@@ -231,7 +231,7 @@ async def organise(
         scope={"kind": "grants"},
         expires_at=expiry.isoformat(),
     )
-    return Organisation(
+    return Organization(
         person=person["id"],
         group=group["id"],
         server=server["id"],
@@ -242,8 +242,8 @@ async def organise(
     )
 
 
-async def count_calls(api: httpx2.AsyncClient, here: Organisation) -> None:
-    """Have a policy count the person's calls, and forbid none of them: each goes the second lane from now on."""
+async def count_calls(api: httpx2.AsyncClient, here: Organization) -> None:
+    """Count the person's calls with a quota that never denies, so that each needs a consuming admission."""
     text = f"""@quota("1000000 per day")
     forbid (principal == Identity::"{here.person}", action == Action::"call_tool", resource);"""
     draft = await api.post("/api/v1/policies", json={"name": f"counting {here.person}", "text": text})

@@ -9,7 +9,7 @@ from uuid import uuid4
 import pytest
 
 from tests.faults.conftest import Pair
-from tests.faults.harness import administration, organise
+from tests.faults.harness import administration, organize
 from tests.faults.upstream import SLOW, upstream
 from tests.faults.wire import BROKEN, Connection, Way
 from tests.features.tokens.world import in_days
@@ -38,14 +38,14 @@ async def test_a_stream_ends_on_both_sides_soon_after_its_right(
     pair: Pair, path: str, body: dict[str, Any] | None, gateway: int
 ) -> None:
     async with upstream() as server, administration(pair.database_url, pair.gateways[0]) as api:
-        organisation = await organise(api, server.url)
+        organization = await organize(api, server.url)
         with closing(await Connection.open(pair.ports[gateway])) as connection:
             call = uuid4().hex
-            connection.send(organisation.way.call(SLOW, call))
+            connection.send(organization.way.call(SLOW, call))
             status, _ = await connection.head()
             assert status == 200
             assert b"notifications/progress" in await connection.chunk()
-            ids = {"token": organisation.token, "person": organisation.person}
+            ids = {"token": organization.token, "person": organization.person}
             answer = await api.post(f"/api/v1/{path.format(**ids)}", json=body)
             revoked_at = monotonic()
             assert answer.is_success, answer.text
@@ -60,7 +60,7 @@ async def test_a_stream_ends_on_both_sides_soon_after_its_right(
 @pytest.mark.slow
 async def test_a_stream_of_an_agent_is_reevaluated_when_it_is_handed_over(pair: Pair) -> None:
     async with upstream() as server, administration(pair.database_url, pair.gateways[0]) as api:
-        organisation = await organise(api, server.url)
+        organization = await organize(api, server.url)
 
         async def made(plural: str, **body: Any) -> dict[str, Any]:
             answer = await api.post(f"/api/v1/{plural}", json=body)
@@ -70,7 +70,7 @@ async def test_a_stream_of_an_agent_is_reevaluated_when_it_is_handed_over(pair: 
 
         heirs = [await made("identities", kind="person", user_name=f"heir-{uuid4().hex}") for _ in range(2)]
         name = f"robot-{uuid4().hex}"
-        robot = await made("identities", kind="agent", user_name=name, owner_id=organisation.person)
+        robot = await made("identities", kind="agent", user_name=name, owner_id=organization.person)
         principal = {"type": "identity", "id": robot["id"]}
         await made("grants", principal=principal, servers={"kind": "all"}, tools={"kind": "all"})
         token = {"identity_id": robot["id"], "name": "job", "scope": {"kind": "grants"}}
@@ -84,7 +84,7 @@ async def test_a_stream_of_an_agent_is_reevaluated_when_it_is_handed_over(pair: 
         assert published.is_success, published.text
         with closing(await Connection.open(pair.ports[1])) as connection:
             call = uuid4().hex
-            connection.send(Way(organisation.way.slug, secret).call(SLOW, call))
+            connection.send(Way(organization.way.slug, secret).call(SLOW, call))
             status, _ = await connection.head()
             assert status == 200
             assert b"notifications/progress" in await connection.chunk()
@@ -104,7 +104,7 @@ async def test_a_stream_of_an_agent_is_reevaluated_when_it_is_handed_over(pair: 
 @pytest.mark.slow
 async def test_what_an_agent_has_running_is_cut_when_its_owner_is_offboarded(pair: Pair) -> None:
     async with upstream() as server, administration(pair.database_url, pair.gateways[0]) as api:
-        organisation = await organise(api, server.url)
+        organization = await organize(api, server.url)
 
         async def made(plural: str, **body: Any) -> dict[str, Any]:
             answer = await api.post(f"/api/v1/{plural}", json=body)
@@ -112,14 +112,14 @@ async def test_what_an_agent_has_running_is_cut_when_its_owner_is_offboarded(pai
             found: dict[str, Any] = answer.json()
             return found
 
-        owner = organisation.person
+        owner = organization.person
         robot = await made("identities", kind="agent", user_name=f"robot-{uuid4().hex}", owner_id=owner)
         principal = {"type": "identity", "id": robot["id"]}
         await made("grants", principal=principal, servers={"kind": "all"}, tools={"kind": "all"})
         token = {"identity_id": robot["id"], "name": "job", "scope": {"kind": "grants"}}
         secret = (await made("tokens", **token, expires_at=in_days(1)))["secret"]
         # One call of the agent at another replica, and one of its owner at this.
-        calls = {1: Way(organisation.way.slug, secret), 0: organisation.way}
+        calls = {1: Way(organization.way.slug, secret), 0: organization.way}
         running = []
         for gateway, way in calls.items():
             call, connection = uuid4().hex, await Connection.open(pair.ports[gateway])

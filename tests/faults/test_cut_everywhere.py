@@ -13,7 +13,7 @@ import pytest
 from tests import database
 from tests.faults.conftest import Pair
 from tests.faults.endless import KINDS, SILENT, Endless, Stream, closing_all, endless, every_kind
-from tests.faults.harness import Organisation, administration, gateways, organise
+from tests.faults.harness import Organization, administration, gateways, organize
 from tests.faults.test_revocation_is_never_overtaken import ROUTES, drafted
 from tests.faults.upstream import ECHO, SLOW
 from tests.faults.wire import Way
@@ -36,9 +36,9 @@ def trio() -> Iterator[Pair]:
         yield Pair(url, running)
 
 
-async def prepared(api: httpx2.AsyncClient, server: Endless, *, through_group: bool = False) -> Organisation:
+async def prepared(api: httpx2.AsyncClient, server: Endless, *, through_group: bool = False) -> Organization:
     """A person who may call and hear everything of the upstream."""
-    return await organise(api, server.url, through_group=through_group, tools=(ECHO, SLOW, SILENT))
+    return await organize(api, server.url, through_group=through_group, tools=(ECHO, SLOW, SILENT))
 
 
 async def opened(trio: Pair, server: Endless, way: Way) -> list[Stream]:
@@ -67,12 +67,12 @@ def test_every_way_to_withdraw_access_is_tested() -> None:
 @pytest.mark.parametrize("route", sorted(OF_ONE_SERVER | OF_ALL))
 async def test_every_kind_of_stream_ends_at_every_replica(trio: Pair, route: str) -> None:
     async with endless() as server, administration(trio.database_url, trio.gateways[0]) as api:
-        organisation = await prepared(api, server, through_group=route in _THROUGH_GROUP)
-        draft = await drafted(api, organisation)
+        organization = await prepared(api, server, through_group=route in _THROUGH_GROUP)
+        draft = await drafted(api, organization)
         names = ("token", "grant", "group", "person", "server", "echo")
-        ids = {name: getattr(organisation, name) for name in names} | {"policy": draft.json()["id"]}
+        ids = {name: getattr(organization, name) for name in names} | {"policy": draft.json()["id"]}
         method, path, body = ROUTES[route]
-        with closing_all(await opened(trio, server, organisation.way)) as streams:
+        with closing_all(await opened(trio, server, organization.way)) as streams:
             asked_at = time()
             seen = {"If-Match": draft.headers["etag"]} if route == "policy" else None
             answer = await api.request(method, f"/api/v1/{path.format(**ids)}", json=body, headers=seen)
@@ -87,11 +87,11 @@ async def test_every_kind_of_stream_ends_at_every_replica(trio: Pair, route: str
 
 async def test_every_kind_of_stream_ends_when_its_token_expires(trio: Pair) -> None:
     async with endless() as server, administration(trio.database_url, trio.gateways[0]) as api:
-        organisation = await prepared(api, server)
+        organization = await prepared(api, server)
         ends = datetime.now(UTC) + timedelta(seconds=4)
-        token = {"identity_id": organisation.person, "name": "short", "scope": {"kind": "grants"}}
+        token = {"identity_id": organization.person, "name": "short", "scope": {"kind": "grants"}}
         issued = await api.post("/api/v1/tokens", json={**token, "expires_at": ends.isoformat()})
-        way = Way(organisation.way.slug, issued.json()["secret"])
+        way = Way(organization.way.slug, issued.json()["secret"])
         with closing_all(await opened(trio, server, way)) as streams:
             assert all(stream.is_open for stream in streams)
             await all_cut(server, streams, ends.timestamp())
@@ -101,13 +101,13 @@ async def test_every_kind_of_stream_ends_when_its_token_expires(trio: Pair) -> N
 
 async def test_every_kind_of_stream_ends_when_the_window_of_its_grant_does(trio: Pair) -> None:
     async with endless() as server, administration(trio.database_url, trio.gateways[0]) as api:
-        organisation = await prepared(api, server)
-        grant = f"/api/v1/grants/{organisation.grant}"
+        organization = await prepared(api, server)
+        grant = f"/api/v1/grants/{organization.grant}"
         ends = datetime.now(UTC) + timedelta(seconds=4)
         seen = {"If-Match": (await api.get(grant)).headers["etag"]}
         shortened = await api.patch(grant, json={"expires_at": ends.isoformat()}, headers=seen)
         assert shortened.is_success, shortened.text
-        with closing_all(await opened(trio, server, organisation.way)) as streams:
+        with closing_all(await opened(trio, server, organization.way)) as streams:
             assert all(stream.is_open for stream in streams)
             await all_cut(server, streams, ends.timestamp(), spared=KINDS[-1])
             assert max(leg.result() for leg in server.legs) < ends.timestamp() + 0.5
@@ -115,12 +115,12 @@ async def test_every_kind_of_stream_ends_when_the_window_of_its_grant_does(trio:
 
 async def test_a_tool_that_is_quarantined_ends_its_calls_and_no_others(trio: Pair) -> None:
     async with endless() as server, administration(trio.database_url, trio.gateways[0]) as api:
-        organisation = await prepared(api, server)
+        organization = await prepared(api, server)
         found: dict[str, Any] = (
-            await api.get("/api/v1/tools", params={"server_id": organisation.server})
+            await api.get("/api/v1/tools", params={"server_id": organization.server})
         ).json()
         [slow] = [tool["id"] for tool in found["items"] if tool["name"] == SLOW]
-        with closing_all(await opened(trio, server, organisation.way)) as streams:
+        with closing_all(await opened(trio, server, organization.way)) as streams:
             answer = await api.patch(f"/api/v1/tools/{slow}", json={"state": "quarantined"})
             assert answer.is_success, answer.text
             async with asyncio.timeout(AT_MOST_S):

@@ -12,7 +12,7 @@ import pytest
 from tests.faults.conftest import Pair
 from tests.faults.database_proxy import DatabaseProxy, Fault
 from tests.faults.endless import SILENT, Stream, closing_all, endless, every_kind
-from tests.faults.harness import Gateway, administration, fetch, organise
+from tests.faults.harness import Gateway, administration, fetch, organize
 from tests.faults.upstream import ECHO, SLOW
 
 pytestmark = pytest.mark.slow
@@ -95,16 +95,16 @@ async def test_streams_end_everywhere_when_the_connections_that_listen_were_just
         administration(pair.database_url, pair.gateways[0]) as api,
         behind_a_proxy(pair.database_url) as (third, _),
     ):
-        organisation = await organise(api, server.url, tools=(ECHO, SLOW, SILENT))
+        organization = await organize(api, server.url, tools=(ECHO, SLOW, SILENT))
         ports = [*pair.ports, third.port]
         with closing_all(
-            [one for port in ports for one in await every_kind(port, organisation.way)]
+            [one for port in ports for one in await every_kind(port, organization.way)]
         ) as streams:
             legs = await server.opened(len(streams))
             killed = await fetch(pair.database_url, _KILL)
             assert len(killed) == 3
             asked_at = time()
-            answer = await api.post(f"/api/v1/tokens/{organisation.token}/revoke", json={"reason": "lost"})
+            answer = await api.post(f"/api/v1/tokens/{organization.token}/revoke", json={"reason": "lost"})
             assert answer.is_success, answer.text
             async with asyncio.timeout(AT_MOST_S):
                 assert await last_end(streams, legs) - asked_at < AT_MOST_S
@@ -123,12 +123,12 @@ async def test_streams_end_although_some_connections_of_their_worker_fell_silent
         administration(pair.database_url, pair.gateways[0]) as api,
         behind_a_proxy(pair.database_url) as (third, proxy),
     ):
-        organisation = await organise(api, server.url, tools=(ECHO, SLOW, SILENT))
-        with closing_all(await every_kind(third.port, organisation.way)) as streams:
+        organization = await organize(api, server.url, tools=(ECHO, SLOW, SILENT))
+        with closing_all(await every_kind(third.port, organization.way)) as streams:
             legs = await server.opened(len(streams))
             proxy.swallow(name, later=later)
             asked_at = time()
-            answer = await api.post(f"/api/v1/tokens/{organisation.token}/revoke", json={"reason": "lost"})
+            answer = await api.post(f"/api/v1/tokens/{organization.token}/revoke", json={"reason": "lost"})
             assert answer.is_success, answer.text
             async with asyncio.timeout(AT_MOST_S):
                 assert await last_end(streams, legs) - asked_at < AT_MOST_S
@@ -140,8 +140,8 @@ async def test_a_worker_that_is_cut_off_ends_its_streams_though_nothing_was_revo
         administration(pair.database_url, pair.gateways[0]) as api,
         behind_a_proxy(pair.database_url) as (third, proxy),
     ):
-        organisation = await organise(api, server.url, tools=(ECHO, SLOW, SILENT))
-        with closing_all(await every_kind(third.port, organisation.way)) as streams:
+        organization = await organize(api, server.url, tools=(ECHO, SLOW, SILENT))
+        with closing_all(await every_kind(third.port, organization.way)) as streams:
             legs = await server.opened(len(streams))
             await proxy.begin(Fault.BLACKHOLE)
             cut_off_at = time()

@@ -8,7 +8,7 @@ from time import monotonic
 import pytest
 
 from tests.faults.database_proxy import Fault, database_proxy
-from tests.faults.harness import Gateway, administration, count_calls, organise
+from tests.faults.harness import Gateway, administration, count_calls, organize
 from tests.faults.load import Call, load
 from tests.faults.upstream import upstream
 
@@ -24,7 +24,7 @@ def _is_refusal(call: Call) -> bool:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("counted", [False, True], ids=["first lane", "second lane"])
+@pytest.mark.parametrize("counted", [False, True], ids=["admission", "consuming admission"])
 @pytest.mark.parametrize("fault", list(Fault))
 async def test_calls_are_refused_soon_and_service_resumes(
     database_url: str, fault: Fault, counted: bool
@@ -35,11 +35,11 @@ async def test_calls_are_refused_soon_and_service_resumes(
             try:
                 await gateway.start()
                 async with administration(database_url, gateway) as api:
-                    organisation = await organise(api, server.url)
+                    organization = await organize(api, server.url)
                     if counted:
-                        await count_calls(api, organisation)
+                        await count_calls(api, organization)
                 port = gateway.port
-                async with load(organisation.way, [port], CALLERS) as running:
+                async with load(organization.way, [port], CALLERS) as running:
                     await running.answered([port], 50, since=monotonic())
                     await proxy.begin(fault)
                     began_at = monotonic()

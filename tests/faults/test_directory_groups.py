@@ -10,7 +10,7 @@ import httpx2
 import pytest
 
 from tests.faults.conftest import Pair
-from tests.faults.harness import administration, organise
+from tests.faults.harness import administration, organize
 from tests.faults.test_cut import AT_MOST_S, _until_the_end
 from tests.faults.upstream import ECHO, SLOW, upstream
 from tests.faults.wire import Connection, Way
@@ -23,7 +23,7 @@ PATCH = "urn:ietf:params:scim:api:messages:2.0:PatchOp"
 @pytest.mark.slow
 async def test_who_leaves_a_directorys_group_is_cut_off_and_calls_no_more(pair: Pair) -> None:
     async with upstream() as server, administration(pair.database_url, pair.gateways[0]) as api:
-        organisation = await organise(api, server.url)
+        organization = await organize(api, server.url)
         directory = await make_directory(api, f"https://{uuid4().hex}.example.com")
         async with client_of_directory(pair.gateways[0].url, directory) as scim:
             user, group = await _provisioned(scim)
@@ -31,7 +31,7 @@ async def test_who_leaves_a_directorys_group_is_cut_off_and_calls_no_more(pair: 
             await _made(api, "grants", principal=principal, servers={"kind": "all"}, tools={"kind": "all"})
             token = {"identity_id": user, "name": "job", "scope": {"kind": "grants"}}
             secret = (await _made(api, "tokens", **token, expires_at=in_days(1)))["secret"]
-            way = Way(organisation.way.slug, secret)
+            way = Way(organization.way.slug, secret)
 
             async def echoed() -> list[bool]:
                 """Whether a call comes through, by each gateway."""

@@ -10,7 +10,7 @@ import httpx2
 import pytest
 
 from tests.faults.conftest import Pair
-from tests.faults.harness import administration, organise
+from tests.faults.harness import administration, organize
 from tests.faults.load import load
 from tests.faults.test_cut import AT_MOST_S, _until_the_end
 from tests.faults.upstream import SLOW, upstream
@@ -33,7 +33,7 @@ WAYS: dict[str, Any] = {
 @pytest.mark.parametrize("method", WAYS)
 async def test_a_leaver_is_cut_off_and_calls_no_more_on_any_gateway(pair: Pair, method: str) -> None:
     async with upstream() as server, administration(pair.database_url, pair.gateways[0]) as api:
-        slug = (await organise(api, server.url)).way.slug
+        slug = (await organize(api, server.url)).way.slug
         directory = await make_directory(api, f"https://{uuid4().hex}.example.com")
         async with client_of_directory(pair.gateways[0].url, directory) as scim:
             name = uuid4().hex

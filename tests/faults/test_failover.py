@@ -21,7 +21,7 @@ from app.features.audit.sealing.verdict import Verdict
 from app.features.audit.sealing.verifying import verify_log
 from app.lib.ids import EVENT, format_id
 from tests.api import KEY
-from tests.faults.harness import Gateway, Organisation, administration, fetch, gateways, organise
+from tests.faults.harness import Gateway, Organization, administration, fetch, gateways, organize
 from tests.faults.load import Load, load
 from tests.faults.replicas import Replicas, replicas
 from tests.faults.rig.probes import scopegate
@@ -82,7 +82,7 @@ class Scene:
     gateways: list[Gateway]
     apis: list[httpx2.AsyncClient]
     server: Upstream
-    organisations: list[Organisation]
+    organizations: list[Organization]
     loads: list[Load]
 
     @property
@@ -100,7 +100,7 @@ class Scene:
 
     async def revoke(self, number: int) -> float:
         """Revoke a token, asking again while the answer is 503; when it was acknowledged."""
-        path = f"/api/v1/tokens/{self.organisations[number].token}/revoke"
+        path = f"/api/v1/tokens/{self.organizations[number].token}/revoke"
         while True:
             api = self.apis[number % len(self.apis)]
             with contextlib.suppress(httpx2.TransportError):
@@ -120,8 +120,8 @@ def two() -> Iterator[Replicas]:
 
 
 @asynccontextmanager
-async def scene(both: Replicas, organisations: int = ORGANISATIONS) -> AsyncIterator[Scene]:
-    """Three gateways, organisations and a load of each."""
+async def scene(both: Replicas, organizations: int = ORGANISATIONS) -> AsyncIterator[Scene]:
+    """Three gateways, organizations and a load of each."""
     async with AsyncExitStack() as stack:
         running = await asyncio.to_thread(stack.enter_context, gateways(both.url, 3))
         server = await stack.enter_async_context(upstream())
@@ -130,7 +130,7 @@ async def scene(both: Replicas, organisations: int = ORGANISATIONS) -> AsyncIter
         for gateway in running[1:]:
             options: dict[str, Any] = {"headers": first.headers, "timeout": _API_TIMEOUT_S}
             apis.append(await stack.enter_async_context(httpx2.AsyncClient(base_url=gateway.url, **options)))
-        made = [await organise(first, server.url) for _ in range(organisations)]
+        made = [await organize(first, server.url) for _ in range(organizations)]
         ports = [gateway.port for gateway in running]
         loads = [await stack.enter_async_context(load(one.way, ports, 1)) for one in made]
         there = Scene(both, running, apis, server, made, loads)
@@ -256,7 +256,7 @@ async def test_nothing_is_acknowledged_while_the_synchronous_standby_is_away(two
     async with scene(two, 2) as there:
         await asyncio.to_thread(two.standby.freeze)
         frozen_at = monotonic()
-        path = f"/api/v1/tokens/{there.organisations[0].token}/revoke"
+        path = f"/api/v1/tokens/{there.organizations[0].token}/revoke"
         for _ in range(2):
             answer = await there.apis[0].post(path, json={"reason": "lost"}, timeout=_API_TIMEOUT_S)
             assert answer.status_code == 503, answer.text

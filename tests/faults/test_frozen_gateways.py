@@ -8,7 +8,7 @@ from uuid import uuid4
 import pytest
 
 from app.gateway.pipeline import ADMISSION_SECONDS
-from tests.faults.harness import administration, count_calls, gateways, organise
+from tests.faults.harness import administration, count_calls, gateways, organize
 from tests.faults.upstream import ECHO, upstream
 from tests.faults.wire import Connection
 
@@ -28,16 +28,16 @@ async def called_across_a_freeze(database_url: str, point: str, *, counted: bool
         gateways(database_url, 1, BUILD, **freezes_at(point), RIG_MUTANT=mutant) as [frozen],
     ):
         async with upstream() as server, administration(database_url, awake) as api:
-            organisation = await organise(api, server.url)
+            organization = await organize(api, server.url)
             if counted:
-                await count_calls(api, organisation)
+                await count_calls(api, organization)
             connection = await Connection.open(frozen.port)
-            calling = asyncio.create_task(connection.exchange(organisation.way.call(ECHO, uuid4().hex)))
+            calling = asyncio.create_task(connection.exchange(organization.way.call(ECHO, uuid4().hex)))
             # It is our child, so the system tells when it stands still.
             await asyncio.to_thread(os.waitid, os.P_PID, frozen.pid, os.WSTOPPED)
             try:
                 answer = await api.post(
-                    f"/api/v1/tokens/{organisation.token}/revoke", json={"reason": "laptop lost"}
+                    f"/api/v1/tokens/{organization.token}/revoke", json={"reason": "laptop lost"}
                 )
                 assert answer.is_success, answer.text
                 # What is shown is that time went by: there is no event to wait for.
@@ -54,7 +54,7 @@ async def called_across_a_freeze(database_url: str, point: str, *, counted: bool
 @pytest.mark.parametrize(
     ("point", "counted"),
     [("after_admission", False), ("after_settlement", True)],
-    ids=["first lane", "second lane"],
+    ids=["admission", "consuming admission"],
 )
 async def test_a_call_that_was_admitted_before_a_freeze_is_not_sent_after_the_revocation(
     database_url: str, point: str, *, counted: bool

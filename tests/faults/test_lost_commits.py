@@ -11,7 +11,7 @@ import httpx2
 import pytest
 
 from tests.faults.database_proxy import DatabaseProxy
-from tests.faults.harness import Gateway, Organisation, administration, fetch, organise
+from tests.faults.harness import Gateway, Organization, administration, fetch, organize
 from tests.faults.upstream import ECHO, upstream
 from tests.faults.wire import Connection
 
@@ -62,8 +62,8 @@ class LosingProxy(DatabaseProxy):
 @asynccontextmanager
 async def scene(
     database_url: str, *, silent: bool
-) -> AsyncIterator[tuple[LosingProxy, httpx2.AsyncClient, Organisation, Connection]]:
-    """A gateway behind such a proxy, its API, an organisation, and a connection to call on."""
+) -> AsyncIterator[tuple[LosingProxy, httpx2.AsyncClient, Organization, Connection]]:
+    """A gateway behind such a proxy, its API, an organization, and a connection to call on."""
     with tempfile.TemporaryDirectory(prefix="sg-faults-", dir="/tmp") as text:
         proxy = LosingProxy(database_url, Path(text), silent=silent)
         await proxy.listen()
@@ -71,9 +71,9 @@ async def scene(
         try:
             await gateway.start()
             async with upstream() as server, administration(database_url, gateway) as api:
-                organisation = await organise(api, server.url)
+                organization = await organize(api, server.url)
                 connection = await Connection.open(gateway.port)
-                yield proxy, api, organisation, connection
+                yield proxy, api, organization, connection
                 connection.close()
         finally:
             await asyncio.to_thread(gateway.stop)

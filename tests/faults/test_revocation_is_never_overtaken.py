@@ -9,7 +9,7 @@ import pytest
 
 from tests import database
 from tests.faults.conftest import Pair
-from tests.faults.harness import Organisation, administration, count_calls, gateways, organise
+from tests.faults.harness import Organization, administration, count_calls, gateways, organize
 from tests.faults.load import Call, load
 from tests.faults.upstream import upstream
 
@@ -18,7 +18,7 @@ BROKEN = ("-m", "tests.faults.rig.serve", "serve")
 CALLS = 150
 
 Request = tuple[str, str, dict[str, Any] | None]
-# Method, path and body at the REST API; names in braces are ids of the organisation.
+# Method, path and body at the REST API; names in braces are ids of the organization.
 ROUTES: dict[str, Request] = {
     "token": ("POST", "tokens/{token}/revoke", {"reason": "laptop lost"}),
     "grant of a person": ("DELETE", "grants/{grant}", None),
@@ -36,10 +36,10 @@ _THROUGH_GROUP = {"grant of a group", "membership", "end of a group"}
 _QUICK = {"token", "grant of a group"}
 
 
-async def drafted(api: httpx2.AsyncClient, organisation: Organisation) -> httpx2.Response:
+async def drafted(api: httpx2.AsyncClient, organization: Organization) -> httpx2.Response:
     """A policy that forbids the person everything once it is published."""
-    text = f'forbid (principal == Identity::"{organisation.person}", action, resource);'
-    answer = await api.post("/api/v1/policies", json={"name": organisation.person, "text": text})
+    text = f'forbid (principal == Identity::"{organization.person}", action, resource);'
+    answer = await api.post("/api/v1/policies", json={"name": organization.person, "text": text})
     assert answer.status_code == 201, answer.text
     return answer
 
@@ -47,18 +47,18 @@ async def drafted(api: httpx2.AsyncClient, organisation: Organisation) -> httpx2
 async def overtaking(pair: Pair, route: str, *, counted: bool = False) -> list[Call]:
     """Revoke under load; the calls that started after the answer and were received upstream all the same."""
     async with upstream() as server, administration(pair.database_url, pair.gateways[0]) as api:
-        organisation = await organise(api, server.url, through_group=route in _THROUGH_GROUP)
+        organization = await organize(api, server.url, through_group=route in _THROUGH_GROUP)
         method, path, body = ROUTES[route]
         ids = {
-            name: getattr(organisation, name)
+            name: getattr(organization, name)
             for name in ("token", "grant", "group", "person", "server", "echo")
         }
-        draft = await drafted(api, organisation)
+        draft = await drafted(api, organization)
         if counted:
-            await count_calls(api, organisation)
+            await count_calls(api, organization)
         ids["policy"] = draft.json()["id"]
         begun = monotonic()
-        async with load(organisation.way, pair.ports) as running:
+        async with load(organization.way, pair.ports) as running:
             await running.answered(pair.ports, CALLS, since=begun)
             asked_at = monotonic()
             seen = {"If-Match": draft.headers["etag"]} if route == "policy" else None

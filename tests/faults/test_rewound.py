@@ -8,7 +8,7 @@ from uuid import uuid4
 import httpx2
 import pytest
 
-from tests.faults.harness import Organisation, administration, fetch, gateways, organise
+from tests.faults.harness import Organization, administration, fetch, gateways, organize
 from tests.faults.replicas import Server
 from tests.faults.rig.probes import scopegate, verify
 from tests.faults.test_readiness import Probe, postgres
@@ -22,12 +22,12 @@ _CONFIRMED = "SELECT epoch, actor_type FROM audit_events WHERE action = 'audit.a
 REASON = "the database went backwards"
 
 
-async def call(port: int, here: Organisation) -> Answer:
+async def call(port: int, here: Organization) -> Answer:
     with closing(await Connection.open(port)) as connection:
         return await connection.exchange(here.way.call(ECHO, uuid4().hex))
 
 
-async def statuses(port: int, here: Organisation, within: float, until: int | None = None) -> set[int]:
+async def statuses(port: int, here: Organization, within: float, until: int | None = None) -> set[int]:
     """What calls are answered for so many seconds, or until one is answered so."""
     ends, found = monotonic() + within, set[int]()
     while monotonic() < ends and until not in found:
@@ -50,7 +50,7 @@ async def test_no_replica_serves_an_older_database_before_a_restore_is_confirmed
     async with upstream() as server:
         with gateways(postgres.url, 2) as replicas:
             async with administration(postgres.url, replicas[0]) as api:
-                here, other = await organise(api, server.url), await organise(api, server.url)
+                here, other = await organize(api, server.url), await organize(api, server.url)
                 ports = [replica.port for replica in replicas]
                 assert [(await call(port, here)).status for port in ports] == [200, 200]
                 await asyncio.to_thread(_with_copy, postgres)

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from tests.faults.harness import administration, fetch, gateways, organise
+from tests.faults.harness import administration, fetch, gateways, organize
 from tests.faults.upstream import upstream
 from tests.features.tokens.world import in_days
 
@@ -22,7 +22,7 @@ async def test_what_came_due_while_all_were_down_is_done_once_when_they_start(da
     url = database_url
     with gateways(url, 2) as running:
         async with upstream() as server, administration(url, running[0]) as api:
-            people = [(await organise(api, server.url)).person for _ in range(3)]
+            people = [(await organize(api, server.url)).person for _ in range(3)]
             for person in people:
                 later = {"reason": "leaves", "effective_at": in_days(30)}
                 answer = await api.post(f"/api/v1/identities/{person}/offboard", json=later)

@@ -9,7 +9,7 @@ import httpx2
 import pytest
 
 from app.lib.ids import EVENT, format_id
-from tests.faults.harness import Gateway, administration, count_calls, fetch, gateways, organise
+from tests.faults.harness import Gateway, administration, count_calls, fetch, gateways, organize
 from tests.faults.load import Load, load
 from tests.faults.upstream import Upstream, upstream
 
@@ -48,7 +48,7 @@ async def _outcome(api: httpx2.AsyncClient, id: UUID) -> str:
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize(
-    ("counted", "rounds"), [(False, ROUNDS), (True, ROUNDS // 3)], ids=["first lane", "second lane"]
+    ("counted", "rounds"), [(False, ROUNDS), (True, ROUNDS // 3)], ids=["admission", "consuming admission"]
 )
 async def test_every_call_that_was_received_is_in_the_audit(
     database_url: str, two: list[Gateway], counted: bool, rounds: int
@@ -56,10 +56,10 @@ async def test_every_call_that_was_received_is_in_the_audit(
     random = Random(12)
     async with upstream(delay=0.02) as server:
         async with administration(database_url, two[0]) as api:
-            organisation = await organise(api, server.url)
+            organization = await organize(api, server.url)
             if counted:
-                await count_calls(api, organisation)
-        async with load(organisation.way, [gateway.port for gateway in two]) as running:
+                await count_calls(api, organization)
+        async with load(organization.way, [gateway.port for gateway in two]) as running:
             for number in range(rounds):
                 victim = two[number % 2]
                 await _strike(running, server, victim, holding=number % 3 != 0, after=random.randrange(1, 60))

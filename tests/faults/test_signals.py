@@ -19,7 +19,7 @@ from app.lib.ids import IDENTITY_PROVIDER, SERVICE_ACCOUNT, format_id, parse_id
 from tests.adapters.ssf.transmitter import Transmitter, transmitter
 from tests.api import KEY, make_account
 from tests.faults.conftest import Pair
-from tests.faults.harness import Gateway, Organisation, administration, fetch, gateways, organise
+from tests.faults.harness import Gateway, Organization, administration, fetch, gateways, organize
 from tests.faults.test_cut import _until_the_end
 from tests.faults.upstream import ECHO, SLOW, Upstream, upstream
 from tests.faults.wire import Connection
@@ -35,7 +35,7 @@ class SignalWorld:
 
     api: httpx2.AsyncClient
     database_url: str
-    here: Organisation
+    here: Organization
     server: Upstream
     it: Transmitter
     secret: str
@@ -59,7 +59,7 @@ async def signal_world(database_url: str, gateway: Gateway) -> AsyncIterator[Sig
     account = await make_account(make_sessions(engine), Peppers([KEY.encode()]), "provisioner")
     await engine.dispose()
     async with upstream() as server, transmitter() as it, administration(database_url, gateway) as api:
-        here = await organise(api, server.url)
+        here = await organize(api, server.url)
         signals = it.settings | {"service_account_id": format_id(SERVICE_ACCOUNT, account.id)}
         issuer = f"https://{uuid4().hex}.example.com"
         body = {"name": "SSO", "issuer": issuer, "audiences": ["scopegate"], "signals": signals}

@@ -11,7 +11,7 @@ import pytest
 
 from app.lib.ids import IDENTITY, parse_id
 from tests.faults.conftest import Pair
-from tests.faults.harness import Organisation, administration, fetch, organise
+from tests.faults.harness import Organization, administration, fetch, organize
 from tests.faults.upstream import ECHO, SLOW
 from tests.faults.wire import Answer, Connection, tool_result
 from tests.gateway.upstreams import Seen, scripted, send_json
@@ -27,7 +27,7 @@ class Office:
 
     pair: Pair
     api: httpx2.AsyncClient
-    here: Organisation
+    here: Organization
     seen: Seen
 
     async def publish(self, name: str, text: str, tool: str = ECHO) -> str:
@@ -81,7 +81,7 @@ async def office(pair: Pair) -> AsyncIterator[Office]:
         await send_json(send, 200, {"jsonrpc": "2.0", "id": message["id"], "result": result})
 
     async with scripted(script) as (url, seen), administration(pair.database_url, pair.gateways[0]) as api:
-        yield Office(pair, api, await organise(api, url), seen)
+        yield Office(pair, api, await organize(api, url), seen)
 
 
 async def test_fifty_attempts_on_two_replicas_run_once_for_each_approval(pair: Pair) -> None:

@@ -329,7 +329,7 @@ class MirrorCall:
     async def _forward(self, call: InFlightCall) -> str:
         if self.message.method == "subscriptions/listen":
             return await self._send(call, self._listen_body(call), self.services.times.listen)
-        body = strict_json.dumps(covered_body(self.message)) if call.approved else self.message.serialised()
+        body = strict_json.dumps(covered_body(self.message)) if call.approved else self.message.serialize()
         if self.session is None or self.message.id is None:
             return await self._send(call, body, self.services.times.call)
         running, session = self.services.running, self.exchange.headers[SESSION]
@@ -517,7 +517,7 @@ class MirrorCall:
         return ((SESSION, sealed),)
 
     async def _forward_in_session(self, http_method: str, call: FreshCall | InFlightCall) -> str:
-        body = self.message.serialised() if http_method == "POST" else b""
+        body = self.message.serialize() if http_method == "POST" else b""
         response = await self.services.outbound.request(
             http_method,
             call.target.url,

@@ -77,7 +77,7 @@ class Message:
     reason: str | None = None
     """The caller's reason, shown only to approvers."""
 
-    def serialised(self) -> bytes:
+    def serialize(self) -> bytes:
         """Encode the message to forward, from the same object that is decided on."""
         # mutation: body_written
         return strict_json.dumps(self.body)

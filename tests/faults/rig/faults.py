@@ -10,7 +10,7 @@ import asyncpg
 from tests.faults.database_proxy import Fault
 from tests.faults.harness import fetch
 from tests.faults.rig.kills import at_failpoint, failpoint_kills, gateway_kills
-from tests.faults.rig.neighbours import NEIGHBOURS, neighbour_fault
+from tests.faults.rig.neighbors import NEIGHBORS, neighbor_fault
 from tests.faults.rig.processes import RigGateway
 from tests.faults.rig.proxies import THROTTLED_S, DatabaseWay, UpstreamWay
 from tests.faults.rig.rewinds import database_rewinds
@@ -257,7 +257,7 @@ KINDS: dict[str, Strike] = {
     "wal-disk-full": disk_full(wal=True),
     **{f"upstream-{fault}": upstream_way(fault) for fault in Fault},
     "upstream-throttle": upstream_throttled,
-    **{f"neighbour-{how}": neighbour_fault(how) for how in NEIGHBOURS},
+    **{f"neighbor-{how}": neighbor_fault(how) for how in NEIGHBORS},
 }
 """The faults by name. The first three are no faults, or the most important ones."""
 

@@ -23,7 +23,7 @@ import asyncpg
 from tests import database
 from tests.api import KEY
 from tests.faults.conftest import Pair
-from tests.faults.harness import administration, fetch, gateways, organise
+from tests.faults.harness import administration, fetch, gateways, organize
 from tests.faults.rig.compiled_in import ROOT
 from tests.faults.test_used_once import ATTEMPTS, ROUNDS, office
 from tests.faults.upstream import ECHO, SLOW, upstream
@@ -69,7 +69,7 @@ async def read_while_revoked(mutant: str) -> frozenset[str]:
         upstream() as server,
         administration(pair.database_url, pair.gateways[0]) as api,
     ):
-        here = await organise(api, server.url)
+        here = await organize(api, server.url)
         with closing(await Connection.open(pair.ports[1])) as connection:
             reading = asyncio.create_task(connection.exchange(here.way.call(ECHO, "a" * 32)))
             # The mutant waits between the contents and their versions; the service as it is has read long before.
@@ -103,7 +103,7 @@ async def stream_unheard(mutant: str) -> frozenset[str]:
         upstream() as server,
         administration(pair.database_url, pair.gateways[0]) as api,
     ):
-        here = await organise(api, server.url)
+        here = await organize(api, server.url)
         with closing(await Connection.open(pair.ports[1])) as connection:
             connection.send(here.way.call(SLOW, "c" * 32))
             await connection.head()

@@ -42,13 +42,13 @@ class Site:
     ways: dict[int, DatabaseWay]
     """By the port of the gateway."""
     upstream_way: UpstreamWay
-    neighbour_way: UpstreamWay
-    """To the same upstream, for the server of ``neighbour`` alone."""
+    neighbor_way: UpstreamWay
+    """To the same upstream, for the server of ``neighbor`` alone."""
     upstream: UpstreamProcess
     office: Office
     world: World
     callers: Callers
-    neighbour: Cell = field(default_factory=Cell)
+    neighbor: Cell = field(default_factory=Cell)
     """A cell whose server is difficult at times; it is called then alone."""
     struck: Counter[str] = field(default_factory=Counter)
     """How often each kind of fault has struck."""
@@ -143,10 +143,10 @@ async def site(plan: RunPlan, place: Path, cluster: Cluster) -> AsyncIterator[Si
     gateways: list[RigGateway] = []
     await upgrade(cluster.url)
     await asyncio.to_thread(upstream.start)
-    upstream_way, neighbour_way = UpstreamWay(upstream.port), UpstreamWay(upstream.port)
+    upstream_way, neighbor_way = UpstreamWay(upstream.port), UpstreamWay(upstream.port)
     try:
         await upstream_way.listen()
-        await neighbour_way.listen()
+        await neighbor_way.listen()
         for number in range(plan.gateways):
             socket = place / f"way{number}"
             socket.mkdir()
@@ -171,7 +171,7 @@ async def site(plan: RunPlan, place: Path, cluster: Cluster) -> AsyncIterator[Si
                 gateways,
                 ways,
                 upstream_way,
-                neighbour_way,
+                neighbor_way,
                 upstream,
                 office,
                 world,
@@ -181,7 +181,7 @@ async def site(plan: RunPlan, place: Path, cluster: Cluster) -> AsyncIterator[Si
     finally:
         for gateway in gateways:
             await asyncio.to_thread(gateway.stop)
-        await asyncio.gather(*(way.close() for way in (*ways.values(), upstream_way, neighbour_way)))
+        await asyncio.gather(*(way.close() for way in (*ways.values(), upstream_way, neighbor_way)))
         fork_server.close()
         upstream.stop()
         writer.close()
@@ -194,4 +194,4 @@ async def populate(here: Site, cells: int) -> None:
     await here.world.signals.employ(signalled)
     plain = [Cell(counted=number % 3 == 1) for number in range(cells)]
     await here.fleet.make([*plain, scim, signalled, Cell(asking=True)])
-    await replace(here.fleet, upstream_url=here.neighbour_way.url, cells=[]).make([here.neighbour])
+    await replace(here.fleet, upstream_url=here.neighbor_way.url, cells=[]).make([here.neighbor])

@@ -27,7 +27,7 @@ from tests.faults.rig.run import run
 from tests.faults.upstream import ECHO
 
 PORT = 1
-PERIOD = Period("neighbour-slow", 100.0, 200.0, 300.0, ["q"])
+PERIOD = Period("neighbor-slow", 100.0, 200.0, 300.0, ["q"])
 SOAKED = Period("soak", 0.0, 100.0, 200.0)
 
 
@@ -122,7 +122,7 @@ def test_samples_and_periods_are_read_as_they_were_written_and_stand_in_the_tabl
     assert list(read(path)) == history.records
     found, cuts = judge(history)
     text = table(history, found, cuts, {}, {"before_commit": 0}, [], 1.0)
-    assert "neighbour-slow" in text
+    assert "neighbor-slow" in text
     assert "NEVER REACHED" in text
     assert "flat 1" in text
     assert "\n   0.00" in text

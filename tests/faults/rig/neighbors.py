@@ -20,20 +20,20 @@ _SLOW_S = 0.5
 _BETWEEN_S = 0.05
 
 
-def neighbour_fault(how: str) -> Callable[[Site, int], Awaitable[None]]:
-    """What is wrong with the neighbour's server: ``slow``, ``silent`` or ``flood``."""
+def neighbor_fault(how: str) -> Callable[[Site, int], Awaitable[None]]:
+    """What is wrong with the neighbor's server: ``slow``, ``silent`` or ``flood``."""
 
     async def strike(here: Site, times: int) -> None:
         for _ in range(times):
             before = time.monotonic()
             async with sampled(here, _SAMPLE_S):
                 await asyncio.sleep(_BEFORE_S)
-                with here.disturbance(f"upstream-neighbour-{how}", servers=[here.neighbour.slug]):
+                with here.disturbance(f"upstream-neighbor-{how}", servers=[here.neighbor.slug]):
                     began = time.monotonic()
                     async with _DIFFICULT[how](here):
                         await asyncio.sleep(_DURING_S)
                         ended = time.monotonic()
-            here.writer.write(Period(f"neighbour-{how}", before, began, ended, [here.neighbour.slug]))
+            here.writer.write(Period(f"neighbor-{how}", before, began, ended, [here.neighbor.slug]))
             await here.resumed()
 
     return strike
@@ -41,8 +41,8 @@ def neighbour_fault(how: str) -> Callable[[Site, int], Awaitable[None]]:
 
 @asynccontextmanager
 async def _called(here: Site) -> AsyncIterator[None]:
-    """Many call the neighbour's server, and wait for as long as it takes."""
-    over, token = False, here.neighbour.full
+    """Many call the neighbor's server, and wait for as long as it takes."""
+    over, token = False, here.neighbor.full
     assert token is not None
 
     async def go_on(port: int) -> None:
@@ -61,27 +61,27 @@ async def _called(here: Site) -> AsyncIterator[None]:
 @asynccontextmanager
 async def _slow(here: Site) -> AsyncIterator[None]:
     async with _called(here):
-        here.neighbour_way.delay_s = _SLOW_S
+        here.neighbor_way.delay_s = _SLOW_S
         try:
             yield
         finally:
-            here.neighbour_way.delay_s = 0.0
+            here.neighbor_way.delay_s = 0.0
 
 
 @asynccontextmanager
 async def _silent(here: Site) -> AsyncIterator[None]:
     async with _called(here):
-        await here.neighbour_way.begin(Fault.HOLD)
+        await here.neighbor_way.begin(Fault.HOLD)
         try:
             yield
         finally:
-            await here.neighbour_way.end()
+            await here.neighbor_way.end()
 
 
 @asynccontextmanager
 async def _flood(here: Site) -> AsyncIterator[None]:
     """Some read all of it, and some nothing."""
-    until, token = asyncio.Event(), here.neighbour.full
+    until, token = asyncio.Event(), here.neighbor.full
     assert token is not None
     streams = [here.callers.stream(port, token, FLOODS, until) for port in here.ports for _ in range(_READ)]
     streams += [
@@ -100,4 +100,4 @@ _DIFFICULT: dict[str, Callable[[Site], AbstractAsyncContextManager[None]]] = {
     "silent": _silent,
     "flood": _flood,
 }
-NEIGHBOURS = tuple(_DIFFICULT)
+NEIGHBORS = tuple(_DIFFICULT)
