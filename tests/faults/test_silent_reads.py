@@ -57,7 +57,7 @@ async def test_target_reads_time_out_with_a_silent_database(
 ) -> None:
     world, fleet = await world_of(database_url)
     async with silent(database_url, fault) as sessions:
-        monkeypatch.setattr("app.http.transaction.monotonic", lambda: monotonic() + idle_s)
+        monkeypatch.setattr("app.db.engine.monotonic", lambda: monotonic() + idle_s)
         snapshot = AccessSnapshot(UNUSED, sessions, Peppers([KEY]), UNUSED, UNUSED, DatabaseClock())
         asked_at = monotonic()
         with pytest.raises(SnapshotUnavailable):
