@@ -27,7 +27,7 @@ def _sample(words: str, tokens: int) -> types.CreateMessageRequest:
 
 
 def _answers(params: Params, questions: Questions) -> dict[str, Any] | None:
-    """What was answered, by question; ``None`` unless every question was, and in its own form."""
+    """Return the answers by input request; ``None`` unless all are valid."""
     given = params.input_responses or {}
     found: dict[str, Any] = {}
     for key, question in questions.items():
@@ -49,7 +49,7 @@ def _answers(params: Params, questions: Questions) -> dict[str, Any] | None:
 
 
 def _asks(questions: Questions, state: str | None, answer: Callable[[dict[str, Any]], str]) -> Run:
-    """A tool that answers once its questions are answered, and its state has come back."""
+    """A tool that answers after its input requests are answered and its state is returned."""
 
     async def run(
         ctx: Context, params: types.CallToolRequestParams

@@ -52,7 +52,7 @@ _TEXTS = {
 
 
 def read(uri: str) -> types.ReadResourceResult:
-    """What a resource holds. Raises ``MCPError`` for one that is not there."""
+    """Return the contents of a resource. Raises ``MCPError`` for an unknown one."""
     contents: types.TextResourceContents | types.BlobResourceContents
     begin, _, end = TEMPLATE.partition("{id}")
     if uri in _TEXTS:
@@ -90,7 +90,7 @@ PROMPTS = [
 
 
 def prompt(name: str, arguments: dict[str, str]) -> types.GetPromptResult:
-    """A prompt, filled in. Raises ``MCPError`` for one that is not there."""
+    """Return a prompt with its arguments. Raises ``MCPError`` for an unknown one."""
     content: types.ContentBlock
     match name:
         case "test_simple_prompt":

@@ -22,7 +22,7 @@ Context = ServerRequestContext[Any, Any]
 
 
 class Events(EventStore):
-    """Keeps every event, so that a stream can be taken up again."""
+    """Stores every event, so that streams can be resumed."""
 
     def __init__(self) -> None:
         self._kept: list[tuple[StreamId, types.JSONRPCMessage | None]] = []
@@ -137,7 +137,7 @@ def fixture() -> Server[Any]:
 
 
 def fixture_app() -> Any:
-    """The server as an ASGI application, at ``/mcp``."""
+    """Return the server as an ASGI application, at ``/mcp``."""
     return telling_when_begun(fixture().streamable_http_app(event_store=Events(), retry_interval=50))
 
 

@@ -91,7 +91,7 @@ _USER = {
 
 @dataclass(frozen=True, slots=True)
 class FixtureTool:
-    """A tool as it is listed, and what it does."""
+    """A tool's definition and function."""
 
     name: str
     description: str
@@ -116,7 +116,7 @@ def telling_when_begun(app: Any) -> Any:
 
 
 def text(words: str, *, error: bool = False) -> types.CallToolResult:
-    """A result of one text."""
+    """Return a result with one text."""
     return types.CallToolResult(content=[types.TextContent(text=words)], is_error=error)
 
 

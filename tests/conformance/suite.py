@@ -28,14 +28,14 @@ _SECONDS = 300
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """How often each check, by scenario and name, passed and did not. One name may stand for several checks."""
+    """Passed and failed checks, by scenario and name. A name may have several checks."""
 
     passed: Counter[str]
     failed: Counter[str]
-    """With what was wrong."""
+    """Failed checks, with the errors."""
 
     def lost(self, other: "Score") -> list[str]:
-        """What passes here and does not there."""
+        """Return the checks that pass here and fail in another result."""
         return sorted((self.passed - other.passed).elements())
 
     def __str__(self) -> str:
@@ -49,13 +49,13 @@ def install_suite() -> None:
 
 
 async def run_suite(url: str, revision: str, results: Path) -> Score:
-    """Run what a revision of the specification asks of a server."""
+    """Run the server checks of a revision of the specification."""
     await _run(url, REVISIONS[revision], results)
     return _read(results)
 
 
 async def run_scenarios(url: str, names: Sequence[str], results: Path) -> Score:
-    """Run what an extension of the protocol asks, which is of no revision."""
+    """Run the checks of a protocol extension, which belongs to no revision."""
     for name in names:
         await _run(url, ("--scenario", name, "--spec-version", "2026-07-28", "--force"), results)
     return _read(results)

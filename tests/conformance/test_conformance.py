@@ -18,7 +18,7 @@ from tests.story.service import Service, listener, whole_service
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
-# What the direct run scores, so that a suite that runs less than it did is noticed.
+# The score of the direct run, to detect a suite that runs fewer checks.
 DIRECT = {"2025-11-25": 84, "2026-07-28": 152}
 TASKS = [
     f"tasks-{name}"
@@ -39,10 +39,10 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @contextmanager
 def serving(module: str) -> Iterator[str]:
-    """The URL of a fixture server, in a process of its own."""
+    """Run a fixture server in its own process; yields its URL."""
     install_suite()
     with listener() as sock:
-        # It serves what it inherits, so that it is there before it is asked.
+        # It inherits a listening socket, so that it is reachable immediately.
         command = [sys.executable, "-m", f"tests.conformance.{module}", str(sock.fileno())]
         with subprocess.Popen(
             command, cwd=ROOT, stderr=subprocess.DEVNULL, pass_fds=[sock.fileno()]
@@ -69,7 +69,7 @@ def fixture_server() -> Iterator[str]:
 
 
 def bearing(token: list[str], app: Any) -> Any:
-    """A small hop in front: the suite has no token to send, so it is put on its requests here."""
+    """A proxy that adds the token to requests, because the suite cannot send one."""
 
     async def hop(scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] == "http" and scope["path"].startswith("/mcp/") and token:
@@ -83,11 +83,11 @@ def bearing(token: list[str], app: Any) -> Any:
 async def through_the_gateway(
     database_url: str, owner: Account, server: str
 ) -> AsyncIterator[tuple[str, Service]]:
-    """The URL of the server behind the whole service."""
+    """Return the URL of the server behind the service."""
     token: list[str] = []
     hop = partial(bearing, token)
     async with whole_service(database_url, owner.bearer, host="localhost", wrap=hop) as service:
-        # Of `localhost` every address would have to be allowed.
+        # For `localhost`, all its addresses would have to be allowed.
         await service.register("fixture", server.replace("localhost", "127.0.0.1"))
         token.append((await service.issue())["secret"])
         yield f"{service.url.replace('127.0.0.1', 'localhost')}/mcp/fixture", service

@@ -16,7 +16,7 @@ from tests.supervisor.world import supervising
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
-# What a pipe has not: streams that are taken up again.
+# A pipe does not support resumable streams.
 PASSED = {**DIRECT, "2025-11-25": DIRECT["2025-11-25"] - 4}
 RUN = f"""
 import runpy, sys
@@ -34,7 +34,7 @@ async def test_a_command_passes_all_that_a_pipe_can_carry(
     install_suite()
     allowed, token = AllowedCommands((COMMAND,)), list[str]()
     settings = {"host": "localhost", "stdio_allowed_commands": allowed}
-    # The suite opens a session for each of its scenarios, and ends few.
+    # The suite opens a session for each scenario and ends few of them.
     async with supervising(tmp_path, allowed=allowed, processes=512, starts_a_minute=10_000) as world:
         monkeypatch.setenv(VARIABLE, world.address.written()[VARIABLE])
         async with whole_service(

@@ -31,7 +31,7 @@ class Canaille:
         await self._change("delete_user", user_name)
 
     async def save_group(self, name: str, members: list[str], new_name: str | None = None) -> None:
-        """Make or change a group: its members by user name, and the name that it has from now on."""
+        """Create or change a group: its members by user name, and its new name."""
         await self._change("save_group", name, members=members, new_name=new_name)
 
     async def delete_group(self, name: str) -> None:
@@ -58,7 +58,7 @@ class Canaille:
         async with asyncio.timeout(60):
             line = await self._process.stdout.readline()
         assert line, "it ended"
-        # It takes what it could not push for a matter of its log alone.
+        # It only logs failed pushes.
         assert json.loads(line) == []
 
 

@@ -19,12 +19,12 @@ Command = Callable[..., Awaitable[Any]]
 
 
 class Shown(Exception):
-    """What a user of the client is shown when something fails."""
+    """The error that a user of the client sees."""
 
 
 @asynccontextmanager
 async def foreign_client(name: str, url: str, token: str, *arguments: str) -> AsyncIterator[Command]:
-    """``foreign/client_<name>.py``, running in the environment ``<name>``."""
+    """Run ``foreign/client_<name>.py`` in the environment ``<name>``."""
     process = await asyncio.create_subprocess_exec(
         python_of(name),
         FOREIGN / f"client_{name}.py",
@@ -61,7 +61,7 @@ async def foreign_client(name: str, url: str, token: str, *arguments: str) -> As
 async def remote_client(
     command: str, arguments: list[str], variables: dict[str, str], home: Path
 ) -> AsyncIterator[Command]:
-    """What a client of stdio servers runs to reach a remote one (``npx mcp-remote ...``), with such a client."""
+    """Run the stdio bridge to a remote server (``npx mcp-remote ...``) with a stdio client."""
     traveller = Traveller()
     # npx finds what is installed next to this file before it looks elsewhere.
     parameters = StdioServerParameters(

@@ -15,7 +15,7 @@ from tests.story.service import listener
 
 HERE = Path(__file__).parent
 FOREIGN = HERE / "foreign"
-"""Programs that run in the environments of others."""
+"""Programs that run in third-party environments."""
 NODE = 22
 EVERYTHING = HERE / "node_modules/@modelcontextprotocol/server-everything/dist/index.js"
 
@@ -24,7 +24,7 @@ _HOME = Path(sys.prefix) / "interop"
 
 
 def installed(name: str, locks: Path = _LOCKS) -> Path:
-    """Where the programs of ``<name>.lock`` are, in an environment that is made once for all workers and sessions."""
+    """Return the folder of the programs of ``<name>.lock``, installed once for all workers and sessions."""
     _HOME.mkdir(exist_ok=True)
     with (_HOME / f"{name}.held").open("w") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
@@ -55,7 +55,7 @@ def node() -> Path:
 
 
 def environment(**more: str) -> dict[str, str]:
-    """What a program needs of our environment, with the Node that came with the packages before any other."""
+    """Return environment variables for a program, with the Node of the packages first."""
     plain = plain_environment()
     own = f"{node().parent}:{HERE / 'node_modules/.bin'}"
     return {**plain, "PATH": f"{own}:{plain['PATH']}", **more}
@@ -63,8 +63,8 @@ def environment(**more: str) -> dict[str, str]:
 
 @contextmanager
 def python_server(name: str) -> Iterator[str]:
-    """The URL of ``foreign/server_<name>.py``, running in the environment ``<name>``."""
-    # It serves what it inherits, so that it is there before it is asked.
+    """Run ``foreign/server_<name>.py`` in the environment ``<name>``; yields its URL."""
+    # It inherits a listening socket, so that it is reachable immediately.
     with listener() as sock:
         command: list[str | Path] = [python_of(name), FOREIGN / f"server_{name}.py", str(sock.fileno())]
         with subprocess.Popen(
@@ -82,7 +82,7 @@ def python_server(name: str) -> Iterator[str]:
 
 @asynccontextmanager
 async def everything_server() -> AsyncIterator[str]:
-    """The URL of npm's ``server-everything``, which takes a port and says when it listens."""
+    """Run npm's ``server-everything``; yields its URL."""
     port = free_port()
     process = await asyncio.create_subprocess_exec(
         node(),
@@ -106,7 +106,7 @@ async def everything_server() -> AsyncIterator[str]:
 
 
 async def run(*command: str | Path, cwd: Path, env: dict[str, str], within_s: float = 60) -> str:
-    """Run a program to its end; what it said."""
+    """Run a program to its end; returns its output."""
     process = await asyncio.create_subprocess_exec(
         *command, cwd=cwd, env=env, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
     )

@@ -30,7 +30,7 @@ GRANTED = [
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """The service before the fixture server, with a token for some of its tools and all its parts."""
+    """The service and the fixture server, with a token for some of its tools and all its parts."""
 
     service: Service
     fleet: bool
@@ -40,15 +40,15 @@ class Bench:
 
     @property
     def url(self) -> str:
-        """The endpoint: the fleet's, or the server's own."""
+        """The URL of ``/mcp``, or of the mirror."""
         return f"{self.service.url}/mcp" if self.fleet else f"{self.service.url}/mcp/fixture"
 
     def named(self, name: str) -> str:
-        """What a tool or prompt is called there."""
+        """Return the name of a tool or prompt at the endpoint."""
         return f"fixture__{name}" if self.fleet else name
 
     def placed(self, uri: str) -> str:
-        """What a resource is called there."""
+        """Return the URI of a resource at the endpoint."""
         return f"mcp+fixture+{uri}" if self.fleet else uri
 
     async def revoke(self) -> None:
@@ -75,7 +75,7 @@ async def bench(request: pytest.FixtureRequest, database_url: str, owner: Accoun
 
 
 async def check(command: Command, bench: Bench, asking: str) -> None:
-    """What every client has to be able to do. ``asking``: the tool by which the server asks the user."""
+    """Check the features of a client. ``asking``: the tool with an elicitation."""
     assert set(await command("tools")) == {bench.named(name) for name in GRANTED}
     called = await command("call", name=bench.named("test_simple_text"), arguments={})
     assert not called["error"]
@@ -152,7 +152,7 @@ async def repeat(command: Command, bench: Bench) -> str:
 
 
 async def approve(bench: Bench) -> str:
-    """Approve what is asked for, as soon as it is; where it is done."""
+    """Approve the next pending approval; returns its URL."""
     found: list[dict[str, Any]] = []
     async with asyncio.timeout(50):
         while not found:
@@ -165,7 +165,7 @@ async def approve(bench: Bench) -> str:
 
 @asynccontextmanager
 async def by_mcp_remote(bench: Bench, home: Path) -> AsyncIterator[Command]:
-    """``mcp-remote`` by the settings for Claude Desktop."""
+    """Run ``mcp-remote`` with the settings for Claude Desktop."""
     text = bench.connect["claude_desktop"]["text"].replace("<the token>", bench.token)
     entry = json.loads(text)["mcpServers"]["scopegate"]
     arguments = [bench.url if part == bench.connect["url"] else part for part in entry["args"]]
@@ -190,7 +190,7 @@ async def test_the_inspector(bench: Bench, tmp_path: Path) -> None:
     assert {tool["name"] for tool in listed} == {bench.named(name) for name in GRANTED}
     call = ("--method", "tools/call", "--tool-name")
     assert "This is a simple text response" in await inspector(*call, bench.named("test_simple_text"))
-    # It looks at the list before it calls, and says so itself.
+    # The client checks the list before it calls, and reports the error itself.
     assert "not found on server" in await inspector(*call, bench.named("test_error_handling"))
     read = await inspector("--method", "resources/read", "--uri", bench.placed("test://template/7/data"))
     assert "Data for ID: 7" in read

@@ -27,7 +27,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 async def client_of(
     command: Sequence[str], database_url: str, owner: Account, users: range | None = None, **options: Any
 ) -> AsyncIterator[Client]:
-    """The real client of the whole service, which runs this command."""
+    """Connect the real client to the service, which runs this command."""
     allowed = AllowedCommands((tuple(command),))
     with passable_directory() as place, pytest.MonkeyPatch.context() as patch:
         async with supervising(place, users, allowed) as world:
@@ -46,7 +46,7 @@ async def client_of(
 
 
 def text(result: Any) -> str:
-    """All that a tool said."""
+    """Return the whole text of a tool result."""
     return "".join(part.text for part in result.content if part.type == "text")
 
 

@@ -31,7 +31,7 @@ async def service(database_url: str, owner: Account) -> AsyncIterator[Service]:
 
 
 def expand(text: str, pattern: str, variables: dict[str, str]) -> str:
-    """What a client makes of the references to variables in its settings."""
+    """Expand the variable references in a client's settings."""
     return re.sub(pattern, lambda found: variables[found[1]], text)
 
 

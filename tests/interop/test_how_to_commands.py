@@ -31,7 +31,7 @@ as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root gives each ser
 
 @pytest.fixture(scope="module")
 def programs() -> Iterator[Path]:
-    """The programs written in Python, where all users can run them."""
+    """Install the Python programs where all users can run them."""
     with passable_directory() as place:
         installed_for_all(place, "servers", LOCKS)
         installed_for_all(place, "sqlite")
@@ -40,7 +40,7 @@ def programs() -> Iterator[Path]:
 
 @pytest.fixture
 def files() -> Iterator[Path]:
-    """What the servers serve, which belongs to the user that runs the tests."""
+    """Return the data of the servers, owned by the user that runs the tests."""
     with passable_directory() as place:
         (place / "wiki").mkdir()
         subprocess.run(["git", "init", "-q", str(place / "wiki")], check=True)
@@ -60,7 +60,7 @@ class Served:
 
     @asynccontextmanager
     async def client(self) -> AsyncIterator[Client]:
-        """The real client, for which a process of its own runs."""
+        """Connect the real client, with its own process."""
         async with (
             self.service.connect("/mcp/served", self.secret) as transport,
             Client(transport, mode="legacy") as client,
@@ -96,7 +96,7 @@ async def served(
 
 
 async def use(client: Client, tool: str, **arguments: Any) -> str:
-    """What a tool says."""
+    """Call a tool; returns its text."""
     result: Any = await client.call_tool(tool, arguments)
     text = "".join(part.text for part in result.content if part.type == "text")
     assert not result.is_error, text
@@ -139,7 +139,7 @@ USES: dict[str, Any] = {
 
 
 def commands() -> dict[str, tuple[str, ...]]:
-    """The command lines that the page allows, by the name of the server."""
+    """Return the allowed command lines of the page, by server name."""
     (written,) = re.findall(r"export SCOPEGATE_STDIO_ALLOWED_COMMANDS='(.*?)'", PAGE, re.DOTALL)
     lines = read_commands(written).entries
     return {next(name for name in USES if any(name in word for word in line)): line for line in lines}

@@ -9,6 +9,6 @@ from tests.provider.openid import OpenIdProvider, openid_provider
 
 @pytest.fixture
 def provider() -> Iterator[OpenIdProvider]:
-    """A running OpenID provider of this test's own."""
+    """Run an OpenID provider for this test only."""
     with openid_provider() as running:
         yield running

@@ -12,7 +12,7 @@ SCIM_JSON = "application/scim+json"
 
 @dataclass(frozen=True, slots=True)
 class Directory:
-    """What provisions: its provider, its service account, and the secret that is its bearer for good."""
+    """A SCIM client: its provider, its service account, and its permanent bearer token."""
 
     provider_id: str
     account_id: str
@@ -25,7 +25,7 @@ class Directory:
 async def make_directory(
     api: httpx2.AsyncClient, issuer: str, scim: Any = None, **provider: Any
 ) -> Directory:
-    """Make the service account, its secret and the provider that names it, as the how-to says.
+    """Create the service account, its secret and its provider, as in the how-to.
 
     ``api`` is an owner's client; ``scim`` are additional settings, ``provider`` fields of the provider.
     """

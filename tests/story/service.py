@@ -24,7 +24,7 @@ from tests.api import KEY
 
 @contextmanager
 def listener() -> Iterator[socket.socket]:
-    """A listening loopback socket on a port of the system's choice."""
+    """Return a listening loopback socket on a free port."""
     with socket.create_server(("127.0.0.1", 0)) as sock:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         yield sock
@@ -32,12 +32,12 @@ def listener() -> Iterator[socket.socket]:
 
 @asynccontextmanager
 async def serving(app: Any, sock: socket.socket) -> AsyncIterator[str]:
-    """Serve an ASGI application; the value is its base URL."""
+    """Serve an ASGI application; yields its base URL."""
     config = uvicorn.Config(app, log_level="error", timeout_graceful_shutdown=2, ws="none")
     server = uvicorn.Server(config)
     task = asyncio.create_task(server.serve(sockets=[sock]))
     async with asyncio.timeout(50):
-        # uvicorn says that it serves by this flag alone.
+        # uvicorn has only this flag to show that it serves.
         while not server.started:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
     try:
@@ -87,14 +87,14 @@ class Service:
         return answer_body
 
     async def register(self, slug: str, url: str) -> str:
-        """Register a server and sync it; the value is its id."""
+        """Register and sync a server; returns its id."""
         server = await self.post("/servers", {"slug": slug, "name": slug, "url": url})
         synced = await self.sync(server["id"])
         assert synced["sync"]["state"] == "ok", synced
         return str(server["id"])
 
     async def sync(self, server_id: str) -> dict[str, Any]:
-        """Read a server's tools; the server when that has ended."""
+        """Sync a server's tools; returns the server afterwards."""
         path = f"/api/v1/servers/{server_id}"
         answer = await self.api.post(f"{path}/sync", json={})
         assert answer.status_code in {200, 202}, answer.text
@@ -105,7 +105,7 @@ class Service:
         return server
 
     async def publish(self, text: str) -> None:
-        """Have a policy decide from now on."""
+        """Publish a policy."""
         policy = await self.post("/policies", {"name": f"policy-{os.urandom(4).hex()}", "text": text})
         path = f"/api/v1/policies/{policy['id']}"
         etag = (await self.api.get(path)).headers["etag"]
@@ -113,7 +113,7 @@ class Service:
         assert answer.status_code == 200, answer.text
 
     async def issue(self, **rights: Any) -> dict[str, Any]:
-        """The answer to issuing a token to a new person with a grant of these rights: everything, unless said."""
+        """Issue a token to a new person with a grant (default: everything); returns the answer."""
         name = f"sophie-{os.urandom(4).hex()}"
         person = await self.post("/identities", {"kind": "person", "user_name": name})
         grant = {"servers": {"kind": "all"}, "tools": {"kind": "all"}, **rights}
@@ -130,7 +130,7 @@ class Service:
 
     @asynccontextmanager
     async def connect(self, path: str, token: str) -> AsyncIterator[Any]:
-        """The transport of the real client, with a token."""
+        """Return the transport of the real client, with a token."""
         async with httpx2.AsyncClient(
             headers={"Authorization": f"Bearer {token}"}, timeout=60
         ) as http_client:

@@ -42,7 +42,7 @@ class Office:
     token: str
     shown: list[str] = field(default_factory=list)
     answers: list[tuple[str, dict[str, str]]] = field(default_factory=list)
-    """How the next approvals that are shown are decided."""
+    """The decisions for the next shown approvals."""
 
     def named(self, path: str) -> str:
         return f"{self.slug}__{self.tool}" if path == "/mcp" else self.tool
@@ -92,7 +92,7 @@ async def office(database_url: str, owner: Account) -> AsyncIterator[Office]:
 
 
 async def walk(office: Office, path: str, mode: str) -> None:
-    """One call that is approved and runs, one that is refused."""
+    """Make one call that is approved and runs, and one that is denied."""
     office.answers += [("approve", {}), ("deny", {"reason": "Not this one."})]
     async with office.client(path, mode) as client:
         assert await led(office, client, path, f"{path} {mode}") == "written"
@@ -203,7 +203,7 @@ async def test_a_server_that_asks_within_an_approved_call_is_answered_once(
 
 
 async def replay(office: Office, path: str) -> None:
-    """Answer the server's question twice, where the call was approved once."""
+    """Answer the server's input request twice in a call that was approved once."""
     message = call(office.named(path), {})
     headers = {"authorization": f"Bearer {office.token}", "accept": "application/json, text/event-stream"}
     async with httpx2.AsyncClient(base_url=office.service.url, headers=headers, timeout=60) as client:

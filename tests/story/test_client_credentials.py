@@ -29,7 +29,7 @@ SECRET = "client-secret-0123456789"
 
 @dataclass
 class Guarded:
-    """An MCP server that answers those bearers alone which ``takes`` finds good, and shows what it was sent."""
+    """An MCP server that accepts only the bearer tokens for which ``takes`` is true, and records them."""
 
     takes: Callable[[str], bool]
     inner: Any = field(default_factory=notes_server)
@@ -206,7 +206,7 @@ async def test_a_token_that_the_upstream_refuses_is_not_used_again(
                 assert (await service.sync(server["id"]))["sync"]["state"] == "error"
             else:
                 assert (await called(service, secret, "read_note", name="hello")).status_code == 502
-            # What was refused is not repeated; what comes next has a new token.
+            # The refused call is not repeated. The next call gets a new token.
             assert len(endpoint.issued) == 1
             assert (await called(service, secret, "read_note", name="hello")).status_code == 200
     assert endpoint.issued == ["shared-token-1", "shared-token-2"]

@@ -23,7 +23,7 @@ VALUE = "a-secret-value-0123456789"
 
 @dataclass
 class Plain:
-    """The service with one command behind it."""
+    """The service with one stdio server."""
 
     service: Service
     world: World
@@ -31,12 +31,12 @@ class Plain:
 
     @asynccontextmanager
     async def client(self, secret: str, path: str = "/mcp/plain", **options: Any) -> AsyncIterator[Client]:
-        """The real client with a token."""
+        """Connect the real client with a token."""
         async with self.service.connect(path, secret) as transport, Client(transport, **options) as client:
             yield client
 
     async def patch(self, path: str, body: dict[str, Any]) -> None:
-        """A change that has to be accepted."""
+        """Make a change that must succeed."""
         answer = await self.service.api.patch(f"/api/v1{path}", json=body)
         assert answer.status_code == 200, answer.text
 
@@ -66,13 +66,13 @@ async def plain(
 
 
 async def text(client: Client, tool: str) -> str:
-    """What a tool answers."""
+    """Call a tool and return its answer."""
     result: Any = await client.call_tool(tool, {})
     return str(result.content[0].text)
 
 
 async def token(plain: Plain) -> tuple[str, str, str]:
-    """A person with everything on the server: token, secret, grant."""
+    """Create a person with access to the whole server; returns token, secret and grant."""
     return await issue(plain.service, ["read", "write", "destructive", "unknown"])
 
 
@@ -172,7 +172,7 @@ async def test_a_change_without_withdrawal_ends_no_process(plain: Plain) -> None
     async with plain.client(held[1], mode="legacy") as client:
         pid = await text(client, "pid")
         await plain.patch(f"/servers/{plain.id}", {"labels": {"env": "prod"}})
-        # The next check of what is in flight has happened when another's right has been withdrawn.
+        # Another withdrawal shows that running calls were reevaluated.
         other = await token(plain)
         async with plain.client(other[1], mode="legacy") as theirs:
             gone = int(await text(theirs, "pid"))
@@ -220,7 +220,7 @@ async def test_the_data_of_a_deleted_server_is_removed_and_of_an_unknown_one_is_
                 body = {"slug": slug, "transport": "stdio", "command": PYTHON, "args": [PLAIN]}
                 ids.append((await service.post("/servers", body))["id"])
                 await service.sync(ids[-1])
-            # As of a service with another database, or of a server that is newer than a restored backup.
+            # As from a service with another database, or a server newer than a restored backup.
             async with await world.worker().legacy() as session:
                 unknown = json.loads(await call(session, "who"))["data"]
             deleted, disabled = (tmp_path / "data" / id for id in ids)

@@ -42,7 +42,7 @@ class Hands:
     complaints: list[str] = field(default_factory=list)
 
     async def press(self, what: Locator | str) -> None:
-        """A link or button, by its words or itself."""
+        """Click a link or button, given by its text or locator."""
         self.interactions += 1
         await (self.control(what) if isinstance(what, str) else what).click()
 
@@ -56,7 +56,7 @@ class Hands:
         await self.page.locator("main").get_by_label(label).first.check()
 
     def control(self, words: str) -> Locator:
-        """What says these words in the page's own part, else in the menu."""
+        """Find the element with this text on the page, else in the menu."""
         page = self.page
         name = re.compile(f"^{re.escape(words)}$")
         inside = page.locator("main").get_by_role("button", name=name)
@@ -64,14 +64,14 @@ class Hands:
         return inside.or_(page.locator("aside").get_by_role("link", name=name)).first
 
     async def sees(self, words: str, *, within: str = "main") -> None:
-        """Wait until it stands there: that a script brings it, or that it was in the page."""
+        """Wait for an element, whether a script adds it or not."""
         await self.page.locator(within).get_by_text(words).first.wait_for(timeout=SOON_MS)
 
     async def open(self, path: str) -> None:
         await self.page.goto(self.service.url + path)
 
     async def sign_in(self) -> None:
-        """At the provider's own pages: name, password, and that it may tell who one is. Back, the page has loaded."""
+        """Sign in on the provider's pages: name, password and consent. Then wait for the console's page."""
         for name, text in (("login", "alice"), ("password", "any")):
             self.interactions += 1
             await self.page.fill(f"input[name={name}]", text)
@@ -105,7 +105,7 @@ async def hands_at(browser: Browser, service: Service, *, script: bool) -> Async
 
 @pytest.fixture
 async def browser() -> AsyncIterator[Browser]:
-    """Chromium, as the machine has it."""
+    """The installed Chromium."""
     async with chromium() as browser:
         yield browser
 
@@ -120,20 +120,20 @@ async def notes() -> AsyncIterator[str]:
 
 @pytest.fixture
 async def service(database_url: str, owner: Account) -> AsyncIterator[Service]:
-    """The service with nothing in it, and its provider."""
+    """The empty service and its provider."""
     async with served(database_url, owner) as (service, _):
         yield service
 
 
 async def call(service: Service, secret: str, tool: str, **arguments: Any) -> str:
-    """What a real MCP client gets."""
+    """Call a tool with a real MCP client; returns the text."""
     async with service.connect("/mcp/notes", secret) as transport, Client(transport) as client:
         answer = await client.call_tool(tool, arguments)
         return str(getattr(answer.content[0], "text", ""))
 
 
 async def register(hands: Hands, url: str) -> None:
-    """Register a server, which is synced on the way."""
+    """Register and sync a server."""
     await hands.press("Servers")
     await hands.press("Register server")
     await hands.type("Name", "notes")
@@ -146,7 +146,7 @@ async def register(hands: Hands, url: str) -> None:
 
 
 async def make_person(hands: Hands, name: str) -> str:
-    """The address of a person's page, whom it makes known."""
+    """Create a person; returns the URL of their page."""
     await hands.press("Identities")
     await hands.press("New person")
     await hands.type("User name", name)
@@ -167,7 +167,7 @@ async def give(hands: Hands, person: str) -> None:
 
 
 async def issue(hands: Hands, who: str, *, all_tools: bool) -> str:
-    """Issue a token by the steps; the secret, which is copied as people copy it."""
+    """Issue a token with the wizard; returns the copied secret."""
     await hands.press(hands.page.locator("main").get_by_role("link", name=re.compile("^Issue")).first)
     await hands.press(hands.page.locator("main .choice-list a").filter(has_text=who).first)
     await hands.type("What will they use it for?", "Claude Code")
@@ -185,7 +185,7 @@ async def issue(hands: Hands, who: str, *, all_tools: bool) -> str:
 
 
 async def copy_snippet(hands: Hands) -> None:
-    """The settings of a client, which hold no secret."""
+    """Check the connection settings of a client, which contain no secret."""
     shown = await hands.page.locator("#connect-claude_code").inner_text()
     if hands.script:
         await hands.press(hands.page.locator("[data-copy=connect-claude_code]"))
@@ -197,7 +197,7 @@ async def copy_snippet(hands: Hands) -> None:
 
 
 async def see_it_green(hands: Hands) -> str:
-    """The light that says that the first call came; the address of the token's page."""
+    """Wait for the notice of the first call; returns the URL of the token's page."""
     away = hands.page.locator("main").get_by_role("link", name="See how it stands")
     token = str(await away.get_attribute("href")).partition("#")[0]
     if hands.script:
@@ -226,7 +226,7 @@ async def approve_one(hands: Hands, secret: str) -> None:
 
 
 async def find_it(hands: Hands, token: str) -> None:
-    """The call in the audit, and why it was held back at first."""
+    """Check the call in the audit log, and the reason of its first denial."""
     await hands.press("Audit")
     await hands.page.wait_for_url("**/console/audit**")
     await hands.open(f"/console/audit?token_id={token.rpartition('/')[2]}")
@@ -237,7 +237,7 @@ async def find_it(hands: Hands, token: str) -> None:
 
 
 async def offboard(hands: Hands, person: str, name: str) -> None:
-    """End all of it, by the name typed out."""
+    """Offboard the person, by typing the name."""
     await hands.open(person)
     await hands.press("Offboard")
     await hands.type("Reason", "Left the company.")
@@ -249,7 +249,7 @@ async def offboard(hands: Hands, person: str, name: str) -> None:
 
 
 async def see_the_refusal(hands: Hands, token: str, secret: str) -> None:
-    """The client is refused, and the token says why."""
+    """Check that the client is refused, and that the token's page says why."""
     with pytest.raises(BaseException) as refused:  # noqa: PT011 - a group of transport errors
         await call(hands.service, secret, "read_note", name="hello")
     assert "401" in repr(refused.value) or "valid Scopegate token" in _words(refused.value)
@@ -261,7 +261,7 @@ async def see_the_refusal(hands: Hands, token: str, secret: str) -> None:
 
 
 def _words(error: BaseException) -> str:
-    """All that an exception and those within it say."""
+    """Return the texts of an exception and of nested ones."""
     inner = getattr(error, "exceptions", ())
     return " ".join([str(error), *map(_words, inner)])
 

@@ -14,7 +14,7 @@ from tests.story.service import whole_service
 
 @asynccontextmanager
 async def forwarded(port: int) -> AsyncIterator[int]:
-    """Another port that leads to this one."""
+    """Forward another port to this one."""
     lines: list[asyncio.Task[None]] = []
     ends: list[asyncio.StreamWriter] = []
 

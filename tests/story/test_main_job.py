@@ -30,7 +30,7 @@ async def notes() -> AsyncIterator[str]:
 
 
 async def issue(service: Service, risk: list[str]) -> tuple[str, str, str]:
-    """A new person with a grant of these risks; (token id, secret, grant id)."""
+    """Create a person with a grant of these risks; returns (token id, secret, grant id)."""
     person = await service.post(
         "/identities", {"kind": "person", "user_name": f"maria-{os.urandom(4).hex()}"}
     )
@@ -81,7 +81,7 @@ async def test_one_call_is_allowed_one_refused_all_is_audited_and_a_revocation_e
         with pytest.raises(MCPError, match="Unknown tool"):
             await client.call_tool(f"{prefix}write_note", {"name": "hello", "text": "mine"})
 
-        # Widened and narrowed: the token follows its grants at once.
+        # After widening and narrowing, the token follows its grants immediately.
         for risks, expected in ((["read", "write"], 2), (["read"], 1)):
             patched = await service.api.patch(
                 f"/api/v1/grants/{grant_id}", json={"tools": {"kind": "risk", "risk": risks}}

@@ -13,7 +13,7 @@ SHARED, OWN = "shared-credential-0123456789", "own-credential-0123456789"
 
 
 class Listening:
-    """An ASGI application that notes which credentials reach it."""
+    """An ASGI application that records the received credentials."""
 
     def __init__(self, inner: Any) -> None:
         self._inner = inner
@@ -56,7 +56,7 @@ async def test_calls_carry_the_callers_own_credential_from_the_next_call_on(
             for identity, body in ((first, {"kind": "bearer", "token": OWN}), (second, {"kind": "none"})):
                 answer = await service.api.put(f"{credential}s/{identity}", json=body)
                 assert answer.status_code == 200, answer.text
-            # Each twice: the second time from what the worker keeps.
+            # Call twice, the second time with the cached credential.
             for _ in range(2):
                 assert await heard(with_own) == {f"Bearer {OWN}"}
                 assert await heard(without) == {""}

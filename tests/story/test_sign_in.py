@@ -26,7 +26,7 @@ Forge = Callable[[OpenIdProvider], Coroutine[Any, Any, str]]
 
 
 def settings_for(provider: OpenIdProvider) -> dict[str, Any]:
-    """What an operator sets to have the service believe this provider."""
+    """Return the settings that make the service trust this provider."""
     return {
         "oidc_issuer": provider.issuer,
         "oidc_audience": (AUDIENCE,),
@@ -41,7 +41,7 @@ async def service(database_url: str, owner: Account, provider: OpenIdProvider) -
 
 
 async def get(service: Service, path: str, token: str) -> httpx2.Response:
-    """Ask the API with an access token instead of the owner's bearer."""
+    """Send an API request with an access token instead of the owner's bearer."""
     return await service.api.get(f"/api/v1{path}", headers={"Authorization": f"Bearer {token}"})
 
 
@@ -127,7 +127,7 @@ async def unsigned(provider: OpenIdProvider) -> str:
 
 
 async def signed_with_the_public_key(provider: OpenIdProvider) -> str:
-    """The provider's public key as a shared secret: what a verifier falls for that lets a token choose."""
+    """Sign with the provider's public key as a shared secret, to test verifiers that trust the token's algorithm."""
     header, claims, _ = (await provider.access_token("alice")).split(".")
     key = RSAKey.import_key(await _published(provider, _json(header)["kid"]))
     signed = f"{_text({**_json(header), 'alg': 'HS256'})}.{claims}"
@@ -148,7 +148,7 @@ async def signed_by_a_key_that_it_brings_along(provider: OpenIdProvider) -> str:
 
 
 async def promoted(provider: OpenIdProvider) -> str:
-    """Bob's own token, with a group written into it."""
+    """Return Bob's own token with an added group."""
     header, claims, signature = (await provider.access_token("bob")).split(".")
     return f"{header}.{_text({**_json(claims), 'groups': [ADMINS]})}.{signature}"
 
@@ -227,7 +227,7 @@ async def test_new_keys_are_found_without_a_restart_and_old_ones_no_longer_count
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ask the provider again at once instead of after seconds or minutes."""
+    """Retry the provider immediately instead of after seconds or minutes."""
     for name in ("REFRESH_S", "UNKNOWN_KEY_GAP_S", "RETRY_S"):
         monkeypatch.setattr(provider_keys, name, 0.02)
     monkeypatch.setattr(watch, "WATCH_EVERY_S", 0.02)

@@ -29,7 +29,7 @@ async def notes() -> AsyncIterator[str]:
 
 
 async def run_shown_command(service: Service, bearer: str, command: str, **values: str) -> Any:
-    """The JSON that a command of the page answers, with these in place of its examples."""
+    """Run a command of the page with these values in place of its examples; returns its JSON."""
     for example, value in values.items():
         assert f"<{example}>" in command
         command = command.replace(f"<{example}>", value)
@@ -54,13 +54,13 @@ async def test_unused_access_is_removed_and_used_access_remains(
         async with service.connect("/mcp/notes", issued["secret"]) as transport, Client(transport) as client:
             assert len((await client.list_tools()).tools) == 3
             assert "world" in str((await client.call_tool("read_note", {"name": "hello"})).content)
-    # What a worker has noted it writes when it ends, at the latest.
+    # A worker writes buffered uses when it ends, at the latest.
     async with whole_service(database_url, bearer) as service:
         report, ask, apply = COMMANDS[:3]
         unused, used = (await run_shown_command(service, bearer, report))["items"]
         assert (unused["state"], unused["proposal"]["action"]) == ("unused", "end")
         assert (used["state"], used["proposal"]["tools"]["names"]) == ("partly_used", ["read_note"])
-        # Lists are no use of resources and prompts.
+        # Lists do not count as uses of resources and prompts.
         assert (used["proposal"]["resources"], used["proposal"]["prompts"]) == (False, False)
         chosen = {"grant": used["grant_id"], "digest": used["proposal"]["digest"]}
         assert (await run_shown_command(service, bearer, ask, **chosen))["items"][0]["outcome"] == "narrowed"

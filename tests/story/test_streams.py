@@ -30,13 +30,13 @@ async def server_url() -> AsyncIterator[str]:
 
 
 class Stream:
-    """What comes on an open stream."""
+    """The messages of an open stream."""
 
     def __init__(self, response: httpx2.Response) -> None:
         self._lines = response.aiter_lines()
 
     async def next(self) -> Any:
-        """The next message; ``None`` at the end."""
+        """Return the next message; ``None`` at the end."""
         async for line in self._lines:
             if line.startswith("data: "):
                 return json.loads(line.removeprefix("data: "))
@@ -45,7 +45,7 @@ class Stream:
 
 @asynccontextmanager
 async def both_eras(client: httpx2.AsyncClient) -> AsyncIterator[tuple[Stream, Stream, dict[str, str]]]:
-    """A stream of each era, and the headers of the legacy one's session."""
+    """Open a stream of each era; yields the headers of the legacy session too."""
     began = await client.post("/mcp", json=initialize())
     session = {"mcp-session-id": began.headers["mcp-session-id"], "mcp-protocol-version": LEGACY}
     wanted = {"toolsListChanged": True, "promptsListChanged": True}
@@ -107,7 +107,7 @@ async def test_streams_report_a_changed_grant_and_end_with_the_token(
         assert revoked.status_code == 200, revoked.text
         assert await old.next() is None
         assert "withdrawn" in (await new.next())["error"]["message"]
-        # Outcomes are written a moment later than the streams end.
+        # Outcomes are written shortly after the streams end.
         outcomes: list[str] = []
         while outcomes.count("cancelled") < 2:
             listed = await service.api.get(

@@ -15,7 +15,7 @@ from tests.story.service import Service, whole_service
 
 
 async def outcome(service: Service, request_id: str) -> str:
-    """The outcome of a call, once it has one."""
+    """Wait for the outcome of a call."""
     async with asyncio.timeout(50):
         while True:
             asked = {"request_id": request_id}
@@ -60,7 +60,7 @@ async def test_the_audit_log_has_the_outcome_of_calls(
             assert "took too long" in (await stalling).text
             assert await outcome(service, "stalled") == "error"
             if version == LEGACY:
-                # Unheard, it ran on, until the server fell silent.
+                # The call continued without its client, until the server fell silent.
                 assert await outcome(service, "left") == "error"
             process.send_signal(signal.SIGCONT)
             await said(process, "left")

@@ -1,5 +1,5 @@
-"""Those who decide hear of a call that waits: from the call to the message, by its link to the decision, and back.
-Those who answer for a token hear of its end before it comes, by the receiver that the how-to shows."""
+"""Webhooks: approvers are notified of pending approvals, from the call to the decision.
+Owners of tokens are notified before they expire, with the receiver of the how-to."""
 
 import asyncio
 import json
