@@ -29,7 +29,7 @@ class _Held:
 _NOTHING = _Held((), inf)
 
 
-class Grounds(Generic[Call]):
+class DependencyIndex(Generic[Call]):
     """Pairs of an id and a version, and ends of spans, with the calls that rest on them. A call is its own key."""
 
     def __init__(self) -> None:
@@ -97,11 +97,11 @@ class Grounds(Generic[Call]):
         """Each pair that a call rests on, once, as of what was caught up with."""
         return list(self._resting)
 
-    def resting_on(self, pair: Version) -> Collection[Call]:
+    def calls_depending_on(self, pair: Version) -> Collection[Call]:
         """The calls that rest on it, as of what was caught up with."""
         return self._resting.get(pair, ())
 
-    def is_caught_up_with(self, call: Call) -> bool:
+    def is_current(self, call: Call) -> bool:
         """Whether what is said of this call is what it rests on now."""
         return call not in self._awaited
 
@@ -112,7 +112,7 @@ class Grounds(Generic[Call]):
         first = self._ends[0][0] if self._ends else inf
         return min(first, min((held.until for held in self._awaited.values()), default=inf))
 
-    def ended_by(self, at: float) -> list[Call]:
+    def calls_ended_by(self, at: float) -> list[Call]:
         """The calls whose spans have ended by then, in Unix seconds; each span is told once."""
         ended = []
         while self._ends and self._ends[0][0] <= at:

@@ -12,7 +12,7 @@ from app.db.engine import plain_url
 
 TOOLS = "tools"
 """The part of a server that a call uses; the others are those of ``domain.objects.Part``."""
-LONGEST_WINDOW = timedelta(days=730)
+MAX_WINDOW = timedelta(days=730)
 
 Use = tuple[UUID, UUID, str, str]
 """Grant, server, part, tool."""
@@ -70,7 +70,7 @@ async def forget_uses(owner_url: str, *, now: datetime) -> int:
         gone = 0
         for table in ("grant_uses", "grant_users"):
             status = await connection.execute(
-                _FORGET.format(table=table), now - LONGEST_WINDOW, now - _ENDED_FOR
+                _FORGET.format(table=table), now - MAX_WINDOW, now - _ENDED_FOR
             )
             gone += int(status.rpartition(" ")[2])
         return gone

@@ -26,7 +26,7 @@ class Answer(NamedTuple):
     received: float
 
 
-class WatchLine:
+class ChangeListener:
     """A connection to the database that is opened when it is needed, replaced when it is in doubt, and listens."""
 
     def __init__(

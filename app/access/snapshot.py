@@ -43,7 +43,7 @@ from app.access.reading import (
 )
 from app.crypto.keys import Peppers, Sealer
 from app.db.connection import DRIVER_FAULTS
-from app.db.rewinds import RewindGuard, WentBack
+from app.db.rewinds import DatabaseRewound, RewindGuard
 from app.domain.access import PolicyContext
 from app.domain.objects import Server, Token
 from app.domain.policy import GrantedIsAllowed, PolicyEvaluator
@@ -488,7 +488,7 @@ class AccessSnapshot:
     def _fell(self) -> None:
         try:
             self._rewinds.fell()
-        except WentBack as fault:
+        except DatabaseRewound as fault:
             raise SnapshotUnavailable(str(fault)) from None
 
     def _reset(self) -> None:

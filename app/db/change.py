@@ -16,7 +16,7 @@ from sqlalchemy import insert, text
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import SQLModel
 
-from app.db.outbox import tell
+from app.db.outbox import enqueue
 from app.db.versions import move_versions, notify_at_commit
 from app.db.webhook_events import Message, WebhookEvent
 from app.domain.caller import Caller
@@ -222,7 +222,7 @@ async def write(session: AsyncSession) -> None:
         return
     await _write_events(session, collected.events)
     await _write_versions(session, collected.versions)
-    await tell(session, *collected.messages)
+    await enqueue(session, *collected.messages)
     await move_versions(session, collected.narrowed | collected.widened, narrows=False)
     notify_at_commit(session, collected.narrowed)
 

@@ -27,7 +27,7 @@ DRIVER_FAULTS = (
 """What the driver raises where a database does not do as it is asked, or does not answer."""
 
 
-class OutOfReach(ConnectionError):
+class PrimaryUnavailable(ConnectionError):
     """No primary takes the connection; the text names the kind of fault, and nothing that the server said."""
 
 
@@ -68,9 +68,9 @@ class Primary:
     def __init__(self, url: str, check: Callable[[_Connection], Awaitable[None]] | None = None) -> None:
         """``url`` is asyncpg's: ``postgresql://...``. Raises ``ValueError`` for hosts that are not named well.
 
-        ``check`` looks at each new connection, and raises ``OutOfReach`` where it is not to be used.
+        ``check`` looks at each new connection, and raises ``PrimaryUnavailable`` where it is not to be used.
         """
-        self._urls = each_host(url)
+        self._urls = split_hosts(url)
         self._check = check
 
     async def connect(
@@ -78,7 +78,7 @@ class Primary:
     ) -> GuardedConnection:
         """Connect within so many seconds, of which each host has its share: a silent one must not use them up.
 
-        Raises ``OutOfReach``.
+        Raises ``PrimaryUnavailable``.
         """
         share = within / len(self._urls)
         fault: Exception | None = None
@@ -100,25 +100,27 @@ class Primary:
                 self._urls.insert(0, url)
                 connection.add_log_listener(connection.hear)
                 return await self._checked(connection)
-        raise OutOfReach(f"no primary takes connections ({type(fault).__name__})") from fault
+        raise PrimaryUnavailable(f"no primary takes connections ({type(fault).__name__})") from fault
 
     async def _checked(self, connection: GuardedConnection) -> GuardedConnection:
         if self._check is not None:
             try:
                 await self._check(connection)
-            except OutOfReach:
+            except PrimaryUnavailable:
                 connection.terminate()
                 raise
             except DRIVER_FAULTS as fault:
                 connection.terminate()
-                raise OutOfReach(f"the connection cannot be checked ({type(fault).__name__})") from fault
+                raise PrimaryUnavailable(
+                    f"the connection cannot be checked ({type(fault).__name__})"
+                ) from fault
             except BaseException:
                 connection.terminate()
                 raise
         return connection
 
 
-def each_host(url: str) -> list[str]:
+def split_hosts(url: str) -> list[str]:
     """A URL for each host that one names, in order. Raises ``ValueError`` when ports and hosts do not match."""
     parts = urlsplit(url)
     user, at, hosts = parts.netloc.rpartition("@")

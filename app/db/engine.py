@@ -13,8 +13,8 @@ from sqlalchemy.orm import Session
 from sqlalchemy.pool import AsyncAdaptedQueuePool
 
 from app.db import change
-from app.db.connection import GuardedConnection, Primary, each_host
-from app.db.versions import forget_narrowed, notify_narrowed
+from app.db.connection import GuardedConnection, Primary, split_hosts
+from app.db.versions import discard_narrowed, notify_narrowed
 from app.domain.errors import Unavailable
 
 ATTEMPTS = 4
@@ -53,7 +53,7 @@ def async_url(url: str) -> str:
 def plain_url(url: str) -> str:
     """The same URL for asyncpg itself; of several hosts, the primary. Raises ``ValueError`` where it is none."""
     plain = "postgresql://" + async_url(url).partition("://")[2]
-    if len(each_host(plain)) == 1 or "target_session_attrs=" in plain:
+    if len(split_hosts(plain)) == 1 or "target_session_attrs=" in plain:
         return plain
     return f"{plain}{'&' if '?' in plain else '?'}target_session_attrs=primary"
 
@@ -193,5 +193,5 @@ async def commit(session: AsyncSession) -> None:
 async def undo(session: AsyncSession) -> None:
     """Leave nothing of a transaction that was carried out to see what it would do."""
     change.forget(session)
-    forget_narrowed(session)
+    discard_narrowed(session)
     await session.rollback()

@@ -22,7 +22,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from sqlalchemy.pool import NullPool
 
 from alembic import command
-from app.db.connection import DRIVER_FAULTS, OutOfReach, Primary
+from app.db.connection import DRIVER_FAULTS, Primary, PrimaryUnavailable
 from app.db.engine import UNAVAILABLE_CLASSES, plain_url, sqlstate
 
 # Moves by one when older code could no longer work correctly on a newer schema.
@@ -255,13 +255,13 @@ class SchemaCheck:
         self._passed = False
 
     async def __call__(self, connection: "asyncpg.Connection[asyncpg.Record]") -> None:
-        """Check the schema until it has passed once. Raises ``OutOfReach`` where it does not."""
+        """Check the schema until it has passed once. Raises ``PrimaryUnavailable`` where it does not."""
         if self._passed:
             return
         try:
             await check_schema(connection)
         except DatabaseFault as fault:
-            raise OutOfReach(str(fault)) from None
+            raise PrimaryUnavailable(str(fault)) from None
         self._passed = True
 
 

@@ -22,7 +22,7 @@ from uuid import UUID
 
 from asyncpg import Connection, Record
 
-from app.db.connection import OutOfReach
+from app.db.connection import PrimaryUnavailable
 
 PROGRESS_FILE = "database-progress.json"
 """In the data directory of whoever serves."""
@@ -49,7 +49,7 @@ _ADVICE = (
 _log = logging.getLogger(__name__)
 
 
-class WentBack(OutOfReach):
+class DatabaseRewound(PrimaryUnavailable):
     """The database is behind what this worker knew. The text says by what, and what to do."""
 
 
@@ -115,7 +115,7 @@ class RewindGuard:
 
     def sealed(self, size: int, root: bytes, known: Progress) -> None:
         """Know the newest checkpoint, or find that it is older than the one that was ``known`` before it was read.
-        Raises ``WentBack``."""
+        Raises ``DatabaseRewound``."""
         if known.accepted != self._known.accepted:
             # A restore was confirmed in between: what was known before it counts no more.
             return
@@ -127,17 +127,17 @@ class RewindGuard:
             self._known = self._known._replace(size=size, root=root.hex())
 
     def fell(self) -> None:
-        """A version is lower than it was. Raises ``WentBack``, but for what was decided before a confirmed restore."""
+        """A version is lower than it was. Raises ``DatabaseRewound``, but for what was decided before a confirmed restore."""
         if time.monotonic() - self._accepted_at > _GRACE_S:
             self._went_back("a right has an older version than it had")
 
     def pause(self) -> None:
-        """Raise ``WentBack`` where a look a moment ago found it, before another connection is opened."""
+        """Raise ``DatabaseRewound`` where a look a moment ago found it, before another connection is opened."""
         if self.reason is not None and time.monotonic() - self._looked_at < _LOOK_EVERY_S:
-            raise WentBack(self.reason)
+            raise DatabaseRewound(self.reason)
 
     async def look(self, connection: "Connection[Record]") -> None:
-        """Compare the database behind a new connection with what is known. Raises ``WentBack``."""
+        """Compare the database behind a new connection with what is known. Raises ``DatabaseRewound``."""
         known, is_confirmed = self._known, False
         [row] = await connection.fetch(_LOOK, known.size, bytes.fromhex(known.root))
         self._looked_at = time.monotonic()
@@ -152,7 +152,7 @@ class RewindGuard:
             is_confirmed = True
             self._take_over()
         elif self._is_final and self.reason is not None:
-            raise WentBack(self.reason)
+            raise DatabaseRewound(self.reason)
         elif found.epoch < known.epoch:
             # Perhaps an old primary, in place of which the right one may come again.
             self._went_back(f"it is at epoch {found.epoch}, and was at {known.epoch}", is_final=False)
@@ -225,7 +225,7 @@ class RewindGuard:
             self._keeping = asyncio.get_running_loop().run_in_executor(None, self.keep)
         self._looked_at = time.monotonic()
         # mutation: rewind_refused
-        raise WentBack(reason)
+        raise DatabaseRewound(reason)
 
 
 def _text(id: UUID | None) -> str:

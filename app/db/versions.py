@@ -44,7 +44,7 @@ def notify_at_commit(session: AsyncSession, ids: Iterable[UUID]) -> None:
     session.info.setdefault(_NARROWED, set()).update(ids)
 
 
-def forget_narrowed(session: AsyncSession) -> None:
+def discard_narrowed(session: AsyncSession) -> None:
     """Tell nobody of what this transaction narrowed, because it is rolled back."""
     session.info.pop(_NARROWED, None)
 

@@ -10,7 +10,7 @@ import pytest
 from app.admission.store import Admitted
 from app.domain.access import Decision
 from app.lib.clock import boot_time
-from tests.admission.lane import quota
+from tests.admission.consuming import quota
 from tests.admission.test_kept_arguments import Desk, opened
 
 _COMPARES = """
@@ -32,7 +32,7 @@ def counted(allowed: Decision) -> Decision:
     return replace(allowed, quotas=(quota(10),), for_any_call=False)
 
 
-@pytest.mark.parametrize("consumes", [False, True], ids=["first lane", "second lane"])
+@pytest.mark.parametrize("consumes", [False, True], ids=["plain", "consuming"])
 async def test_an_admission_is_as_old_as_the_statement_that_wrote_it(desk: Desk, *, consumes: bool) -> None:
     decided = counted(desk.allowed) if consumes else desk.allowed
     # Once before: preparing the statement would wait for the lock, too.

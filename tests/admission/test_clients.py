@@ -37,7 +37,7 @@ def test_a_client_that_comes_back_after_long_is_written_again(monkeypatch: pytes
     id, row = clients.name("127.0.0.1", "agent", None, None)
     assert row is not None
     clients.written(row)
-    now += access_clients.REMEMBERED_S
+    now += access_clients.REMEMBER_FOR_S
     assert clients.name("127.0.0.1", "agent", None, None) == (id, None)
     now += 1
     assert clients.name("127.0.0.1", "agent", None, None) == (id, row)

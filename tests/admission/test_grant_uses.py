@@ -11,11 +11,11 @@ import asyncpg
 import pytest
 from sqlalchemy.exc import SQLAlchemyError
 
-from app.access.grant_uses import LONGEST_WINDOW, forget_uses
+from app.access.grant_uses import MAX_WINDOW, forget_uses
 from app.access.reading import consistent, read_fleet, read_token
 from app.access.snapshot import DatabaseClock
 from app.admission.clients import Clients, Refusals
-from app.admission.postgres_store import AdmissionPort
+from app.admission.postgres_store import PostgresAdmissions
 from app.admission.store import Admitted, Call, Client, Stale, Withheld
 from app.crypto.keys import Sealer
 from app.db.engine import make_engine, make_sessions
@@ -26,7 +26,7 @@ from app.domain.scopes import AllServers, AllTools, GrantsScope, ToolsByNames
 from app.lib.ids import new_id
 from app.worker import ports as grant_uses
 from app.worker.ports import CallUses, GrantUses, uses_of
-from tests.admission.lane import ASK, lane_on
+from tests.admission.consuming import ASK, running_consuming_writer
 from tests.admission.world import Connection, World, decision, make_world, writer_on
 
 
@@ -34,7 +34,7 @@ from tests.admission.world import Connection, World, decision, make_world, write
 class Desk:
     """Where calls are admitted, and what is noted of them."""
 
-    port: AdmissionPort
+    port: PostgresAdmissions
     uses: CallUses
     world: World
     token: Token
@@ -58,10 +58,10 @@ async def opened(database_url: str, connection: Connection) -> AsyncIterator[Des
     assert entry is not None
     engine = make_engine(database_url, pool_size=2, name="test")
     uses = uses_of(make_sessions(engine), DatabaseClock())
-    async with writer_on(database_url) as writer, lane_on(database_url) as lane:
+    async with writer_on(database_url) as writer, running_consuming_writer(database_url) as consuming:
         clients, refusals = Clients(b"c" * 32), Refusals(lambda row: None)
         sealer = Sealer([b"a key of thirty-two bytes or more!"])
-        port = AdmissionPort(writer, lane, clients, refusals, uses, b"d" * 32, sealer)
+        port = PostgresAdmissions(writer, consuming, clients, refusals, uses, b"d" * 32, sealer)
         yield Desk(port, uses, world, entry.token, fleet.servers[world.server], decided)
     await engine.dispose()
 
@@ -180,8 +180,8 @@ async def test_uses_are_forgotten_that_no_report_asks_for(
         "UPDATE grants SET ended_at = now() - interval '40 days' WHERE id = $1", ended.grant
     )
     days = {
-        "old": (desk.world, LONGEST_WINDOW + timedelta(days=1)),
-        "kept": (desk.world, LONGEST_WINDOW - timedelta(days=1)),
+        "old": (desk.world, MAX_WINDOW + timedelta(days=1)),
+        "kept": (desk.world, MAX_WINDOW - timedelta(days=1)),
         "ended": (ended, timedelta()),
     }
     for tool, (world, age) in days.items():

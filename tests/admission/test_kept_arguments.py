@@ -11,7 +11,7 @@ import pytest
 
 from app.access.reading import consistent, read_fleet, read_token
 from app.admission.clients import Clients, Refusals
-from app.admission.postgres_store import AdmissionPort
+from app.admission.postgres_store import PostgresAdmissions
 from app.admission.store import Admitted, Call, Client, Stale, Withheld
 from app.crypto.keys import Sealed, Sealer, UnsealingFault
 from app.db.call_arguments import open_arguments
@@ -19,7 +19,7 @@ from app.domain.access import Decision
 from app.domain.objects import Server, Token
 from app.domain.policy import Effect
 from app.lib.ids import new_id
-from tests.admission.lane import ASK, approve, lane_on
+from tests.admission.consuming import ASK, approve, running_consuming_writer
 from tests.admission.world import Connection, decision, make_world, writer_on
 
 SEALER = Sealer([b"a key of thirty-two bytes or more!"])
@@ -35,7 +35,7 @@ class Desk:
     """Where calls are admitted."""
 
     def __init__(
-        self, port: AdmissionPort, connection: Connection, parts: tuple[Token, Server, Decision]
+        self, port: PostgresAdmissions, connection: Connection, parts: tuple[Token, Server, Decision]
     ) -> None:
         self.port, self.connection = port, connection
         self.token, self.server, self.allowed = parts
@@ -66,9 +66,9 @@ async def opened(database_url: str, connection: Connection) -> AsyncIterator[Des
         entry = await read_token(connection, world.token)
         fleet = (await read_fleet(connection, None)).made()
     assert entry is not None
-    async with writer_on(database_url) as writer, lane_on(database_url) as lane:
+    async with writer_on(database_url) as writer, running_consuming_writer(database_url) as consuming:
         clients, refusals = Clients(b"c" * 32), Refusals(lambda row: None)
-        port = AdmissionPort(writer, lane, clients, refusals, NoUses(), b"d" * 32, SEALER)
+        port = PostgresAdmissions(writer, consuming, clients, refusals, NoUses(), b"d" * 32, SEALER)
         yield Desk(port, connection, (entry.token, fleet.servers[world.server], decided))
 
 

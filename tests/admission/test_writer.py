@@ -12,7 +12,7 @@ import pytest
 
 from app.access.snapshot import DatabaseClock
 from app.admission.rows import Row, Values, cells_of, clients_of
-from app.admission.writer import DEADLINE_S, AdmissionUnavailable, AdmissionWriter, outcome_of
+from app.admission.writer import DEADLINE_S, AdmissionUnavailable, AdmissionWriter, make_outcome
 from app.db.connection import GuardedConnection
 from app.db.rewinds import RewindGuard
 from app.lib.ids import new_id
@@ -198,7 +198,7 @@ async def test_an_outcome_survives_the_loss_of_its_connection(
         transaction = connection.transaction()
         await transaction.start()
         await connection.execute("LOCK TABLE audit_events IN ACCESS EXCLUSIVE MODE")
-        writer.write_later(outcome_of(first.id, "success", 12))
+        writer.write_later(make_outcome(first.id, "success", 12))
         waiting = asyncio.create_task(writer.write(call_row(world, decided)))
         async with asyncio.timeout(50):
             pid = None
@@ -229,7 +229,7 @@ async def test_an_outcome_survives_a_bad_value_and_the_loss_of_its_connection_to
             return await execute(batch)
 
         monkeypatch.setattr(writer, "_execute", faulty)
-        writer.write_later(outcome_of(first.id, "success", 12))
+        writer.write_later(make_outcome(first.id, "success", 12))
         with pytest.raises(AdmissionUnavailable):
             await writer.write(call_row(world, decided))
         assert not faults
@@ -256,7 +256,7 @@ async def test_an_outcome_waits_for_its_partition(
             return await execute(batch)
 
         monkeypatch.setattr(writer, "_execute", faulty)
-        writer.write_later(outcome_of(first.id, "success", 12))
+        writer.write_later(make_outcome(first.id, "success", 12))
         with pytest.raises(AdmissionUnavailable):
             await writer.write(call_row(world, decided))
         assert await writer.write(call_row(world, decided))
@@ -274,7 +274,7 @@ async def test_an_outcome_is_a_row_of_its_own(database_url: str, connection: Con
     row = call_row(world, await decision(connection, world, "get_time"))
     async with writer_on(database_url) as writer:
         assert await writer.write(row)
-        writer.write_later(outcome_of(row.id, "success", 12))
+        writer.write_later(make_outcome(row.id, "success", 12))
     [told] = await connection.fetch("SELECT * FROM audit_events WHERE call_id = $1", row.id)
     assert (told["action"], told["outcome"], told["duration_ms"]) == ("tool.result", "success", 12)
 
@@ -284,7 +284,7 @@ async def test_an_outcome_that_took_longer_than_can_be_told_is_told(
 ) -> None:
     id = new_id()
     async with writer_on(database_url) as writer:
-        writer.write_later(outcome_of(id, "success", 2**31))
+        writer.write_later(make_outcome(id, "success", 2**31))
     assert (
         await connection.fetchval("SELECT duration_ms FROM audit_events WHERE call_id = $1", id) == 2**31 - 1
     )

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import text
 
 from app.db import engine as database
-from app.db.connection import NotReplicated, OutOfReach, Primary, each_host
+from app.db.connection import NotReplicated, Primary, PrimaryUnavailable, split_hosts
 from app.db.engine import OUT_OF_REACH, make_engine, plain_url
 from app.domain.errors import Unavailable
 from app.lib.ids import new_id
@@ -16,16 +16,16 @@ from app.worker.database import Connector
 
 
 def test_each_host_of_a_url_gets_a_url_of_its_own() -> None:
-    assert each_host("postgresql://u:p@one:1,two/n?x=y") == [
+    assert split_hosts("postgresql://u:p@one:1,two/n?x=y") == [
         "postgresql://u:p@one:1/n?x=y",
         "postgresql://u:p@two/n?x=y",
     ]
-    assert each_host("postgresql://u@/n?host=/a,/b&port=1,2") == [
+    assert split_hosts("postgresql://u@/n?host=/a,/b&port=1,2") == [
         "postgresql://u@/n?host=/a&port=1",
         "postgresql://u@/n?host=/b&port=2",
     ]
     with pytest.raises(ValueError, match="one port"):
-        each_host("postgresql://u@/n?host=/a,/b,/c&port=1,2")
+        split_hosts("postgresql://u@/n?host=/a,/b,/c&port=1,2")
     assert "target_session_attrs=primary" in plain_url("postgres://u@one,two/n")
 
 
@@ -59,7 +59,7 @@ async def test_a_database_without_a_connection_left_is_out_of_reach(database_url
     connection = await asyncpg.connect(database_url)
     role = f"limited_{new_id().hex}"
     await connection.execute(f"CREATE ROLE {role} LOGIN CONNECTION LIMIT 0")
-    with pytest.raises(OutOfReach) as raised:
+    with pytest.raises(PrimaryUnavailable) as raised:
         await Primary(database_url.replace("postgres@", f"{role}@")).connect(5, {})
     assert isinstance(raised.value.__cause__, asyncpg.TooManyConnectionsError)
     await connection.execute(f"DROP ROLE {role}")
@@ -83,7 +83,7 @@ async def test_a_worker_goes_back_to_no_older_epoch(database_url: str) -> None:
     await newer.execute("UPDATE log_epochs SET epoch = 2")
     await (await connector.named("test")()).close()
     await newer.execute("UPDATE log_epochs SET epoch = 1")
-    with pytest.raises(OutOfReach):
+    with pytest.raises(PrimaryUnavailable):
         await connector.named("test")()
     await newer.close()
 

@@ -12,7 +12,7 @@ import pytest
 from app.db import rewinds
 from app.db.connection import GuardedConnection
 from app.db.engine import make_engine, make_sessions
-from app.db.rewinds import RewindGuard, WentBack
+from app.db.rewinds import DatabaseRewound, RewindGuard
 from app.features.audit.epochs import accept_restore
 from app.features.audit.sealing.sealer import Sealing
 from app.lib.ids import new_id
@@ -44,7 +44,7 @@ async def look(url: str, guard: RewindGuard) -> str | None:
     """Open a connection as a lane does; why it is refused."""
     try:
         await (await opened(url, guard)).close()
-    except WentBack as fault:
+    except DatabaseRewound as fault:
         return str(fault)
     return None
 
@@ -105,14 +105,14 @@ async def test_an_older_checkpoint_or_version_is_noticed_by_whoever_reads_it(
     await sealed(owner, 5)
     guard = RewindGuard()
     assert await look(database_url, guard) is None
-    with pytest.raises(WentBack, match="4 events are sealed, and 5 were"):
+    with pytest.raises(DatabaseRewound, match="4 events are sealed, and 5 were"):
         guard.sealed(4, b"r" * 32, guard.known)
     other = RewindGuard()
     assert await look(database_url, other) is None
-    with pytest.raises(WentBack, match="another checkpoint of 5 events"):
+    with pytest.raises(DatabaseRewound, match="another checkpoint of 5 events"):
         other.sealed(5, b"r" * 32, other.known)
     third = RewindGuard()
-    with pytest.raises(WentBack, match="older version"):
+    with pytest.raises(DatabaseRewound, match="older version"):
         third.fell()
 
 
@@ -170,7 +170,7 @@ async def test_the_reason_to_take_no_calls_is_kept_once_the_file_can_be_written(
     await sealed(owner, 5)
     guard = RewindGuard(file)
     assert await look(database_url, guard) is None
-    with pytest.raises(WentBack):
+    with pytest.raises(DatabaseRewound):
         guard.fell()
     assert guard._keeping is not None
     await guard._keeping

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from app.access import reach as matrix
-from app.access.grant_uses import LONGEST_WINDOW
+from app.access.grant_uses import MAX_WINDOW
 from app.access.policy import references
 from app.adapters.ssf import polling
 from app.admission import consuming as demands
@@ -78,7 +78,7 @@ LIMITS: dict[str, tuple[int, ...]] = {
     "Items of one server": (lists.MAX_TAKEN,),
     "Subscriptions per session": (sessions.MAX_URIS, sessions.MAX_URI),
     "Servers with resource updates": (MAX_LINKS,),
-    "Report window": (LONGEST_WINDOW.days,),
+    "Report window": (MAX_WINDOW.days,),
     "Grants examined per page": (unused_pages.GRANTS_A_PAGE, unused_pages.TOKENS_A_PAGE),
     "Grants narrowed or ended": (unused_apply_schemas.MOST_APPLIED,),
     "Distinct uses buffered": (MOST_NOTED, 2 * MOST_NOTED),

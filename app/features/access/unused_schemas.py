@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, WrapValidator
 from typing_extensions import TypeAliasType
 
-from app.access.grant_uses import LONGEST_WINDOW
+from app.access.grant_uses import MAX_WINDOW
 from app.access.unused import GrantFinding, Proposal, StaleState
 from app.domain.scopes import (
     AllServers,
@@ -145,7 +145,7 @@ Days = Annotated[
     int,
     Field(
         ge=1,
-        le=LONGEST_WINDOW.days,
+        le=MAX_WINDOW.days,
         description="How many days back the window goes.",
         examples=[90],
     ),

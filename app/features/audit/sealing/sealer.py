@@ -23,7 +23,7 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from app.crypto.signed_notes import Checkpoint, Note, NoteFault, NoteSigner, open_checkpoint
 from app.db.engine import OUT_OF_REACH
-from app.db.rewinds import RewindGuard, WentBack
+from app.db.rewinds import DatabaseRewound, RewindGuard
 from app.domain.errors import Unavailable
 from app.domain.merkle import leaf_hash
 from app.features.audit.epochs import record_by_system
@@ -324,7 +324,7 @@ class Sealing:
         except OtherName as fault:
             self._drop()
             self._disagree(str(fault))
-        except (Overtaken, WentBack, *_AWAY):
+        except (Overtaken, DatabaseRewound, *_AWAY):
             # Others say that the database is away; what is not sealed stays so.
             self._drop()
         except Exception as error:  # noqa: BLE001
