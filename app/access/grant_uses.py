@@ -69,9 +69,7 @@ async def forget_uses(owner_url: str, *, now: datetime) -> int:
     try:
         gone = 0
         for table in ("grant_uses", "grant_users"):
-            status = await connection.execute(
-                _FORGET.format(table=table), now - MAX_WINDOW, now - _ENDED_FOR
-            )
+            status = await connection.execute(_FORGET.format(table=table), now - MAX_WINDOW, now - _ENDED_FOR)
             gone += int(status.rpartition(" ")[2])
         return gone
     finally:

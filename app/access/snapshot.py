@@ -50,7 +50,7 @@ from app.domain.policy import GrantedIsAllowed, PolicyEvaluator
 from app.domain.token_format import Credential
 from app.lib.clock import boot_time
 from app.lib.ids import POLICY, format_id
-from app.lib.timeouts import in_time
+from app.lib.timeouts import with_timeout
 from app.models.servers import Server as ServerRow
 from app.outbound.client_tokens import ClientCredentials, ClientTokens, Header
 from app.outbound.stdio import Launch
@@ -389,7 +389,7 @@ class AccessSnapshot:
             if target is not None:
                 return target
         try:
-            targets, found = await in_time(READ_TIMEOUT_S, self._read_target(server, identity_id, known))
+            targets, found = await with_timeout(READ_TIMEOUT_S, self._read_target(server, identity_id, known))
         except DRIVER_FAULTS as error:
             raise SnapshotUnavailable from error
         targets.keep(identity_id, found)
@@ -487,7 +487,7 @@ class AccessSnapshot:
 
     def _fell(self) -> None:
         try:
-            self._rewinds.fell()
+            self._rewinds.report_older_version()
         except DatabaseRewound as fault:
             raise SnapshotUnavailable(str(fault)) from None
 

@@ -321,7 +321,7 @@ class InFlightTable:
             )
             self._clock.learn(answer.row["at"], answer.sent, answer.received)
             if answer.row["fell"]:
-                self._rewinds.fell()
+                self._rewinds.report_older_version()
             answers.append(answer)
             # mutation: moved_judged
             await in_slices(self._process_moved([part[place - 1] for place in answer.row["places"] or ()]))

@@ -278,8 +278,8 @@ class AdmissionWriter:
         # failpoint: after_admission
         self._connection.check_replicated()
         if record["fell"]:
-            self._rewinds.fell()
-        self._rewinds.wrote(record["epoch"], record["xact"])
+            self._rewinds.report_older_version()
+        self._rewinds.record_transaction(record["epoch"], record["xact"])
         return record
 
     async def _handle_error(self, batch: _Batch, error: asyncpg.PostgresError) -> None:

@@ -19,8 +19,8 @@ Place = tuple[int, int, int]
 """Where an entry stands in the order of the log: epoch, transaction, number."""
 _PLACE_KEYS = ("epoch", "xact", "seq")
 # Guesses cost hashes, and serve to say more exactly what was found out already.
-_MOST_LEFT_OUT = 512
-_MOST_EXCHANGED = 64
+_MAX_LEFT_OUT = 512
+_MAX_EXCHANGED = 64
 
 
 class LeafFault(ValueError):
@@ -38,19 +38,19 @@ class Entry:
     @classmethod
     def read(cls, leaf: bytes) -> "Entry":
         """An entry whose leaf says where it stands. Raises ``LeafFault``."""
-        said = fields_of(leaf)
-        epoch, xact, seq = (said.get(key) for key in _PLACE_KEYS)
+        fields = parse_leaf(leaf)
+        epoch, xact, seq = (fields.get(key) for key in _PLACE_KEYS)
         if not (type(epoch) is type(xact) is type(seq) is int):
             raise LeafFault("it has no epoch, xact and seq, which say where it stands")
         return cls((epoch, xact, seq), leaf)
 
-    def told(self, key: str) -> str | None:
+    def text_field(self, key: str) -> str | None:
         """What it says of itself, as its id and its time, if it says that."""
         try:
-            said = fields_of(self.leaf).get(key)
+            fields = parse_leaf(self.leaf).get(key)
         except LeafFault:
             return None
-        return said if isinstance(said, str) else None
+        return fields if isinstance(fields, str) else None
 
     def hash_at(self, place: Place) -> bytes:
         """The hash that it would have if it stood elsewhere."""
@@ -63,15 +63,15 @@ class Entry:
         return leaf_hash(leaf)
 
 
-def fields_of(leaf: bytes) -> dict[str, Any]:
+def parse_leaf(leaf: bytes) -> dict[str, Any]:
     """What a leaf says. Raises ``LeafFault``."""
     try:
-        said = json_depth.loads(leaf)
+        fields = json_depth.loads(leaf)
     except ValueError:
         raise LeafFault("it is no JSON") from None
-    if not isinstance(said, dict):
+    if not isinstance(fields, dict):
         raise LeafFault("it is no JSON object")
-    return said
+    return fields
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +149,7 @@ class Follower:
         """How many entries it has gone through."""
         return self._frontier.size
 
-    def glide(self, entries: Sequence[Entry], kept: Sequence[bytes]) -> bool:
+    def advance(self, entries: Sequence[Entry], kept: Sequence[bytes]) -> bool:
         """Go on over entries without a root at their end, unless the kept hashes are at odds with them; whether it
         did. The next root judges them with what leads up to it."""
         found = [entry.hash for entry in entries]
@@ -206,9 +206,9 @@ def _candidates(entries: Sequence[Entry], kept: Sequence[bytes], count: int) -> 
         yield [*kept, *found[-open_end:]]
     if len(found) == count:
         yield [entry.hash for entry in sorted(entries, key=lambda entry: entry.place)]
-        if count <= _MOST_EXCHANGED:
+        if count <= _MAX_EXCHANGED:
             yield from _exchanges(entries)
-    if len(found) == count + 1 and count <= _MOST_LEFT_OUT:
+    if len(found) == count + 1 and count <= _MAX_LEFT_OUT:
         for left_out in range(len(found)):
             yield found[:left_out] + found[left_out + 1 :]
 
@@ -292,7 +292,7 @@ def _longest_rise(pairs: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
 def _exchanged(first: int, sealed: Sequence[bytes], findings: list[Finding]) -> list[Finding]:
     """The findings, those told apart that are entries which only have each other's place: that is in the leaf."""
     changed = [(at, finding) for at, finding in enumerate(findings) if finding.kind is Kind.CHANGED]
-    if len(changed) > _MOST_EXCHANGED:
+    if len(changed) > _MAX_EXCHANGED:
         return findings
     for at, finding in changed:
         for _, other in changed:

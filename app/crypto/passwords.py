@@ -2,9 +2,9 @@
 
 from passlib.hash import argon2
 
-SHORTEST = 12
+MIN_LENGTH = 12
 """Characters. What opens a deployment to whoever guesses it is not to be guessed."""
-LONGEST = 1024
+MAX_LENGTH = 1024
 
 
 def hash_password(password: str) -> str:

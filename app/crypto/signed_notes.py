@@ -17,14 +17,14 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from app.crypto.keys import derive_key, key_ring
 
-LARGEST_NOTE = 128 * 1024
+MAX_NOTE_BYTES = 128 * 1024
 """Bytes of a note with all of its signatures."""
-MOST_SIGNATURES = 64
+MAX_SIGNATURES = 64
 ED25519 = 0x01
 """The type of a log's own signature."""
 COSIGNATURE = 0x04
 """The type of a witness's signature, which has a time (cosignature/v1)."""
-_LARGEST_SIZE = _LATEST = 2**63 - 1
+_MAX_SIZE = _MAX_TIME = 2**63 - 1
 _ROOT_BYTES = 32
 _DASH = "\u2014 "
 
@@ -95,8 +95,8 @@ class Note:
         if end < 1 or not text.endswith("\n"):
             raise NoteFault("a note is a text, an empty line and signatures, each line with its end")
         lines = text[end + 2 :].split("\n")[:-1]
-        if not 1 <= len(lines) <= MOST_SIGNATURES:
-            raise NoteFault(f"a note has 1 to {MOST_SIGNATURES} signatures")
+        if not 1 <= len(lines) <= MAX_SIGNATURES:
+            raise NoteFault(f"a note has 1 to {MAX_SIGNATURES} signatures")
         return cls(text[: end + 1], tuple(map(_signature_line, lines)))
 
 
@@ -129,7 +129,7 @@ class Checkpoint:
         if not (size.isascii() and size.isdigit() and len(size) < 20 and str(int(size)) == size):
             raise NoteFault("the size of a checkpoint is a number, without a zero before it")
         root = _decode(lines[2], "the root of a checkpoint")
-        if len(root) != _ROOT_BYTES or int(size) > _LARGEST_SIZE:
+        if len(root) != _ROOT_BYTES or int(size) > _MAX_SIZE:
             raise NoteFault(f"the root of a checkpoint has {_ROOT_BYTES} bytes, and its size fits 63 bits")
         return cls(lines[0], int(size), root)
 
@@ -207,7 +207,7 @@ def _verify(text: str, line: SignatureLine, key: VerifierKey) -> Signed:
     if key.type == COSIGNATURE:
         at = int.from_bytes(value[:8])
         signed, value = f"cosignature/v1\ntime {at}\n".encode() + signed, value[8:]
-    if at is None or at <= _LATEST:
+    if at is None or at <= _MAX_TIME:
         with suppress(InvalidSignature, ValueError):
             Ed25519PublicKey.from_public_bytes(key.public).verify(value, signed)
             return Signed(key, at)
@@ -220,8 +220,8 @@ def _read(note: str | bytes) -> str:
         text = data.decode()
     except UnicodeError:
         raise NoteFault("a note is UTF-8") from None
-    if len(data) > LARGEST_NOTE:
-        raise NoteFault(f"a note has at most {LARGEST_NOTE} bytes")
+    if len(data) > MAX_NOTE_BYTES:
+        raise NoteFault(f"a note has at most {MAX_NOTE_BYTES} bytes")
     if any(character < " " and character != "\n" for character in text):
         raise NoteFault("a note has no control characters but the ends of its lines (which are no CR LF)")
     return text

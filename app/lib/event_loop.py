@@ -44,26 +44,26 @@ class Turns:
         self._at_once = at_once
         self._left = at_once
         self._waiting: deque[asyncio.Future[None]] = deque()
-        self._is_next_due = False
+        self._is_next_scheduled = False
 
     async def take(self) -> None:
         """Return when it is one's turn, in the order of asking."""
         if self._left > 0 and not self._waiting:
             self._left -= 1
-            self._let_next_be_due()
+            self._schedule_next()
             return
         turn = asyncio.get_running_loop().create_future()
         self._waiting.append(turn)
-        self._let_next_be_due()
+        self._schedule_next()
         await turn
 
-    def _let_next_be_due(self) -> None:
-        if not self._is_next_due:
-            self._is_next_due = True
+    def _schedule_next(self) -> None:
+        if not self._is_next_scheduled:
+            self._is_next_scheduled = True
             asyncio.get_running_loop().call_soon(self._next)
 
     def _next(self) -> None:
-        self._is_next_due, self._left = False, self._at_once
+        self._is_next_scheduled, self._left = False, self._at_once
         while self._waiting and self._left > 0:
             turn = self._waiting.popleft()
             # One that has given up takes no place.
@@ -71,7 +71,7 @@ class Turns:
                 turn.set_result(None)
                 self._left -= 1
         if self._waiting:
-            self._let_next_be_due()
+            self._schedule_next()
 
 
 _AT_ONCE = 4
@@ -79,7 +79,7 @@ _AT_ONCE = 4
 _turns: WeakKeyDictionary[asyncio.AbstractEventLoop, Turns] = WeakKeyDictionary()
 
 
-async def let_others_go_on() -> None:
+async def yield_to_others() -> None:
     """Wait one's turn among all that call this: a few of them go on in each turn of the event loop.
 
     For what reads streams without end. Each that only lets the loop turn would hold it once in every turn, and many
@@ -98,7 +98,7 @@ LARGE_VALUES = 4_000
 
 """They take the event loop a few milliseconds."""
 
-SOON_BYTES = 16 * 1024
+MAX_UNCOUNTED_BYTES = 16 * 1024
 
 """Of which nobody knows how many values they hold: no more than take that long."""
 
@@ -106,7 +106,7 @@ SOON_BYTES = 16 * 1024
 _WORKER = ThreadPoolExecutor(1, "large-json")
 
 # Of the context of the thread, which is its own.
-_is_beside: ContextVar[bool] = ContextVar("is_beside", default=False)
+_is_in_thread: ContextVar[bool] = ContextVar("is_beside", default=False)
 
 Arguments = ParamSpec("Arguments")
 
@@ -123,7 +123,7 @@ def is_large(raw: bytes) -> bool:
 
 def is_on_loop() -> bool:
     """Whether whoever asks holds the event loop, and does not work beside it."""
-    return not _is_beside.get()
+    return not _is_in_thread.get()
 
 
 async def off_loop(
@@ -132,8 +132,8 @@ async def off_loop(
     """What ``work`` returns or raises, after work that came before. It must touch nothing that the loop changes."""
     loop = asyncio.get_running_loop()
 
-    def beside() -> Done:
-        _is_beside.set(True)
+    def in_thread() -> Done:
+        _is_in_thread.set(True)
         return work(*arguments, **options)
 
-    return await loop.run_in_executor(_WORKER, beside)
+    return await loop.run_in_executor(_WORKER, in_thread)

@@ -150,20 +150,20 @@ EventId = Annotated[UUID, *_typed(EVENT, "an audit event")]
 KeyId = Annotated[UUID, *_typed(KEY, "a credential")]
 
 
-MADE_ID = "req_"
+REQUEST_ID_PREFIX = "req_"
 
 """Before the hexadecimal id of those that we make."""
 
-_TAKEN = re.compile(rb"(?!(?i:req_))[A-Za-z0-9._:-]{1,128}")
+_ACCEPTED = re.compile(rb"(?!(?i:req_))[A-Za-z0-9._:-]{1,128}")
 
 
-def taken_id(header: bytes | None) -> str | None:
+def accept_request_id(header: bytes | None) -> str | None:
     """The caller's ``X-Request-ID``; ``None`` where there is none, it is not acceptable, or it looks like ours."""
-    if header is None or not _TAKEN.fullmatch(header):
+    if header is None or not _ACCEPTED.fullmatch(header):
         return None
     return header.decode("ascii")
 
 
-def made_id() -> str:
+def new_request_id() -> str:
     """A new id of ours."""
-    return f"{MADE_ID}{new_id().hex}"
+    return f"{REQUEST_ID_PREFIX}{new_id().hex}"

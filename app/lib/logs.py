@@ -29,7 +29,7 @@ class LineRecord(logging.LogRecord):
         return escape_line(super().getMessage())
 
 
-def keep_lines() -> None:
+def use_line_records() -> None:
     """Have every logger of this process write such lines."""
     logging.setLogRecordFactory(LineRecord)
 
@@ -45,7 +45,7 @@ _EVERY_S = 60.0
 _log = logging.getLogger(__name__)
 
 
-class Reasons:
+class ThrottledReasons:
     """Each reason once in a minute, since anybody can send tokens. Reasons are few, and never quote one."""
 
     def __init__(self, what: str) -> None:

@@ -26,7 +26,7 @@ MAX_VALUES = 250_000
 """In one text: each becomes an object of its own, and nothing else runs until all of them have."""
 TOO_MANY_VALUES = f"There are more than {MAX_VALUES:,} values."
 
-_IN_A_PIECE, _FEW = 256, 16
+_VALUES_PER_PIECE, _MAX_PLAIN_VALUES = 256, 16
 """So many values, and so many in one of these, are written at once by ``dumps_in_pieces``."""
 _ENVELOPE_KEYS = frozenset({"jsonrpc", "id", "method", "params", "result", "error"})
 _PARAMS_KEYS = frozenset(
@@ -36,7 +36,7 @@ _PARAMS_KEYS = frozenset(
 _REFERENCE_KEYS = frozenset({"type", "name", "uri"})
 
 
-def folded(name: str) -> str:
+def fold_name(name: str) -> str:
     """The form in which two names are equal that some parser takes for the same.
 
     Parsers that ignore case fold as Unicode does (Go: long s and the Kelvin sign), by upper case (.NET), or by either
@@ -45,9 +45,9 @@ def folded(name: str) -> str:
     return name.upper().casefold().replace("\u0307", "")
 
 
-_FOLDED_ENVELOPE_KEYS = frozenset(map(folded, _ENVELOPE_KEYS))
-_FOLDED_PARAMS_KEYS = frozenset(map(folded, _PARAMS_KEYS))
-_FOLDED_REFERENCE_KEYS = frozenset(map(folded, _REFERENCE_KEYS))
+_FOLDED_ENVELOPE_KEYS = frozenset(map(fold_name, _ENVELOPE_KEYS))
+_FOLDED_PARAMS_KEYS = frozenset(map(fold_name, _PARAMS_KEYS))
+_FOLDED_REFERENCE_KEYS = frozenset(map(fold_name, _REFERENCE_KEYS))
 
 
 class StrictJsonError(ValueError):
@@ -198,7 +198,7 @@ def _write(value: JsonValue, pieces: list[str]) -> None:
         child = value[name]  # type: ignore[index]
         if _is_plain(child):
             plain[name] = child
-            if len(plain) == _IN_A_PIECE:
+            if len(plain) == _VALUES_PER_PIECE:
                 _write_plain(plain, value, pieces)
                 plain = {}
             continue
@@ -221,7 +221,7 @@ def _is_plain(value: JsonValue) -> bool:
     if not isinstance(value, dict | list):
         return True
     children = value.values() if isinstance(value, dict) else value
-    return len(value) <= _FEW and not any(isinstance(child, dict | list) for child in children)
+    return len(value) <= _MAX_PLAIN_VALUES and not any(isinstance(child, dict | list) for child in children)
 
 
 def _write_plain(plain: dict[Any, JsonValue], holder: JsonValue, pieces: list[str]) -> None:
@@ -249,16 +249,16 @@ def envelope_case_variant(message: JsonValue) -> str | None:
     if not isinstance(message, dict):
         return None
     for key in message:
-        if key not in _ENVELOPE_KEYS and folded(key) in _FOLDED_ENVELOPE_KEYS:
+        if key not in _ENVELOPE_KEYS and fold_name(key) in _FOLDED_ENVELOPE_KEYS:
             return key
     params = message.get("params")
     if isinstance(params, dict):
         for key in params:
-            if key not in _PARAMS_KEYS and folded(key) in _FOLDED_PARAMS_KEYS:
+            if key not in _PARAMS_KEYS and fold_name(key) in _FOLDED_PARAMS_KEYS:
                 return f"params.{key}"
         reference = params.get("ref")
         if isinstance(reference, dict):
             for key in reference:
-                if key not in _REFERENCE_KEYS and folded(key) in _FOLDED_REFERENCE_KEYS:
+                if key not in _REFERENCE_KEYS and fold_name(key) in _FOLDED_REFERENCE_KEYS:
                     return f"params.ref.{key}"
     return None

@@ -13,7 +13,7 @@ _OPTIONS = (
 )
 
 
-def notice_loss(transport: asyncio.BaseTransport) -> None:
+def enable_keepalive(transport: asyncio.BaseTransport) -> None:
     """Let the system end the connection within two minutes of its loss; nothing for what is not TCP."""
     found = transport.get_extra_info("socket")
     if found is None or found.family not in {socket.AF_INET, socket.AF_INET6}:

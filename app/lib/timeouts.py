@@ -6,10 +6,10 @@ from typing import Any, TypeVar
 
 Result = TypeVar("Result")
 # Nobody else holds what is given up, and it must come to its end.
-_given_up: set["asyncio.Task[Any]"] = set()
+_abandoned: set["asyncio.Task[Any]"] = set()
 
 
-async def in_time(within_s: float, work: Coroutine[Any, Any, Result]) -> Result:
+async def with_timeout(within_s: float, work: Coroutine[Any, Any, Result]) -> Result:
     """What the work gives. Raises ``TimeoutError`` when that takes longer.
 
     It is cancelled then, and not waited for: a connection to a database that keeps silent takes two more seconds to be
@@ -23,13 +23,13 @@ async def in_time(within_s: float, work: Coroutine[Any, Any, Result]) -> Result:
         return task.result()
     finally:
         if not task.done():
-            _given_up.add(task)
+            _abandoned.add(task)
             task.add_done_callback(_ended)
             task.cancel()
 
 
 def _ended(task: "asyncio.Task[Any]") -> None:
-    _given_up.discard(task)
+    _abandoned.discard(task)
     if not task.cancelled():
         # Whoever wanted to know is gone.
         task.exception()

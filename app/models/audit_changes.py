@@ -8,7 +8,7 @@ from sqlalchemy.types import TypeDecorator
 
 from app.lib import strict_json
 
-_DEEPEST = 64
+_MAX_DEPTH = 64
 """Levels that are shown; what the service writes has a handful."""
 
 
@@ -29,7 +29,7 @@ class Changes(TypeDecorator[dict[str, Any]]):
         if value is None:
             return None
         try:
-            said = strict_json.loads(value.encode(), max_depth=_DEEPEST)
+            said = strict_json.loads(value.encode(), max_depth=_MAX_DEPTH)
         except strict_json.StrictJsonError:
             return {}
         return said if isinstance(said, dict) else {}

@@ -25,7 +25,7 @@ _OK = frozenset({200})
 _T = TypeVar("_T")
 
 
-async def in_time(asking: Awaitable[_T], within_s: float = _WITHIN_S) -> _T:
+async def ask_provider(asking: Awaitable[_T], within_s: float = _WITHIN_S) -> _T:
     """What somebody answers, or the one ``ProviderFault`` that says why they do not."""
     try:
         async with asyncio.timeout(within_s):

@@ -77,7 +77,7 @@ class Connector:
             await connection.execute(_END_PREDECESSORS, name)
             # A promoted standby and a restored database need an epoch of their own before anything is recorded.
             await ensure_epoch(connection)
-            await self._rewinds.look(connection)
+            await self._rewinds.check(connection)
         except BaseException:
             connection.terminate()
             raise
@@ -95,7 +95,7 @@ async def reading_pool(
         try:
             # Nothing is read by it where the database went backwards.
             with suppress(DatabaseRewound):
-                await rewinds.look(connection)
+                await rewinds.check(connection)
         except BaseException:
             connection.terminate()
             raise

@@ -117,7 +117,7 @@ async def test_a_call_whose_caller_left_before_it_was_sent_gets_no_row(
 async def test_nothing_is_admitted_once_the_database_went_back_in_time(desk: Desk) -> None:
     assert isinstance((await desk.admit("off", desk.allowed))[1], Admitted)
     with pytest.raises(DatabaseRewound):
-        desk.port._rewinds.fell()
+        desk.port._rewinds.report_older_version()
     before = await desk.connection.fetchval("SELECT count(*) FROM audit_events")
     with pytest.raises(StoreUnavailable, match="version"):
         await desk.admit("off", desk.allowed)

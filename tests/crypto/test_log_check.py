@@ -31,7 +31,7 @@ class Log:
             Entry(place, leaf(number, place, changes={"epoch": 7, "seq": {"xact": 9}}, tool='a,"seq":3'))
             for number, place in enumerate(places)
         ]
-        self.ids = [entry.told("id") for entry in self.entries]
+        self.ids = [entry.text_field("id") for entry in self.entries]
         hashes = [entry.hash for entry in self.entries]
         self.kept = hashes[: count // TILE * TILE]
         self.heads = [Head(size, root_of(hashes[:size])) for size in sizes]
@@ -125,7 +125,7 @@ def test_an_entry_that_was_put_in_is_found_before_what_follows_it(log: Log, data
         found = only(findings, Kind.INSERTED)
         assert found.first == found.end == at
         assert found.entry is not None
-        assert found.entry.told("id") == "event-999"
+        assert found.entry.text_field("id") == "event-999"
 
 
 @given(logs(least=2), st.data())
@@ -137,7 +137,9 @@ def test_two_that_have_each_others_place_are_found_out_of_order(log: Log, data: 
     findings = log.check()
     between = [head.size for head in log.heads if at < head.size <= to]
     if not between and findings[0].kind is not Kind.UNEXPLAINED:
-        assert {(found.kind, found.first, found.entry and found.entry.told("id")) for found in findings} == {
+        assert {
+            (found.kind, found.first, found.entry and found.entry.text_field("id")) for found in findings
+        } == {
             (Kind.OUT_OF_ORDER, at, log.ids[at]),
             (Kind.OUT_OF_ORDER, to, log.ids[to]),
         }
@@ -208,10 +210,10 @@ def test_without_roots_between_what_is_wrong_lies_after_the_last_one(log: Log, d
         log.kept[at : at + 1] = [log.entries[at].hash][: len(log.kept) - at] if at < len(log.kept) else []
     follower = Follower()
     for start, end in pairwise(ends[:-1]):
-        assert follower.glide(log.entries[start:end], log.kept[start:end])
+        assert follower.advance(log.entries[start:end], log.kept[start:end])
     findings = follower.step(log.heads[-1], log.entries[ends[-2] :], log.kept[ends[-2] :]).findings
     assert findings == ([] if at < 0 else [Finding(Kind.UNEXPLAINED, 0, len(log.entries))])
-    assert not follower.glide([log.entries[0]], [leaf_hash(b"another")])
+    assert not follower.advance([log.entries[0]], [leaf_hash(b"another")])
 
 
 def test_months_that_are_gone_are_one_finding() -> None:
@@ -238,4 +240,4 @@ def test_lines_that_are_no_leaves_are_refused() -> None:
     ):
         with pytest.raises(LeafFault):
             Entry.read(line)
-        assert Entry((0, 0, 0), line).told("id") is None
+        assert Entry((0, 0, 0), line).text_field("id") is None

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from app.crypto.signed_notes import (
     COSIGNATURE,
     ED25519,
-    LARGEST_NOTE,
-    MOST_SIGNATURES,
+    MAX_NOTE_BYTES,
+    MAX_SIGNATURES,
     Checkpoint,
     Note,
     NoteFault,
@@ -188,8 +188,8 @@ def test_what_is_no_note_is_refused() -> None:
         good + "— name AAAA\n",
         good + "— name AAAAAA==\n",
         good + "— name AAAAAAB=\n",  # The last bits are not those of the one form.
-        good + line * MOST_SIGNATURES,
-        "x" * LARGEST_NOTE + good,
+        good + line * MAX_SIGNATURES,
+        "x" * MAX_NOTE_BYTES + good,
         good + "\ud800",
         good.encode().replace(b"gate", b"g\xffte"),
     ):
@@ -197,7 +197,7 @@ def test_what_is_no_note_is_refused() -> None:
             Note.parse(bad)
     # Sixteen signatures at the least have to be taken.
     assert len(Note.parse(good + line * 15).signatures) == 16
-    for text in ("", "no end", "a\x00b\n", "x" * LARGEST_NOTE + "\n"):
+    for text in ("", "no end", "a\x00b\n", "x" * MAX_NOTE_BYTES + "\n"):
         with pytest.raises(NoteFault):
             signer.sign(text)
 

@@ -9,7 +9,7 @@ from sqlalchemy import text
 
 from app.db import engine as database
 from app.db.connection import NotReplicated, Primary, PrimaryUnavailable, split_hosts
-from app.db.engine import OUT_OF_REACH, make_engine, plain_url
+from app.db.engine import CONNECTION_ERRORS, make_engine, plain_url
 from app.domain.errors import Unavailable
 from app.lib.ids import new_id
 from app.worker.database import Connector
@@ -93,7 +93,7 @@ async def test_more_callers_than_connections_wait_in_a_queue_that_has_an_end(
 ) -> None:
     name = f"pool-{new_id().hex}"
     engine = make_engine(database_url, pool_size=3, name=name)
-    monkeypatch.setattr(database, "MOST_WAITING", 40)
+    monkeypatch.setattr(database, "MAX_WAITING", 40)
     seen: list[int] = []
 
     async def ask() -> bool:
@@ -101,7 +101,7 @@ async def test_more_callers_than_connections_wait_in_a_queue_that_has_an_end(
             async with engine.connect() as connection:
                 count = "SELECT count(*) FROM pg_stat_activity WHERE application_name = :name"
                 seen.append((await connection.execute(text(count), {"name": name})).scalar_one())
-        except (Unavailable, *OUT_OF_REACH):
+        except (Unavailable, *CONNECTION_ERRORS):
             return False
         return True
 

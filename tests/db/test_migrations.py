@@ -259,7 +259,7 @@ async def test_nobody_waits_long_behind_a_migration_that_waits_for_a_table(
     with monkeypatch.context() as before:
         before.setattr(command, "upgrade", lambda config, _: run(config, "0007"))
         await upgrade(empty_database_url)
-    monkeypatch.setattr(migrations, "_WAITS_FOR_TABLES_S", 0.2)
+    monkeypatch.setattr(migrations, "_LOCK_TIMEOUT_S", 0.2)
     monkeypatch.setattr(migrations, "_PAUSE_S", 0.05)
     reader = await asyncpg.connect(plain_url(empty_database_url))
     caller = await asyncpg.connect(plain_url(empty_database_url))
@@ -278,7 +278,7 @@ async def test_nobody_waits_long_behind_a_migration_that_waits_for_a_table(
         await migrating
     await check_compatible(empty_database_url)
     with monkeypatch.context() as impatient:
-        impatient.setattr(migrations, "_TRIES", 0)
+        impatient.setattr(migrations, "_MAX_ATTEMPTS", 0)
         with pytest.raises(DatabaseFault, match="scopegate migrate"):
             await upgrade(empty_database_url)
     await reader.close()

@@ -79,7 +79,7 @@ async def test_a_month_of_the_trail_stays_when_its_end_is_not_recorded(database_
         return "not sealed"
 
     first, end = await first_month(database_url)
-    for reason, record in (("not sealed", refuse), ("nobody records that it is dropped", None)):
+    for reason, record in (("not sealed", refuse), ("nothing records its drop", None)):
         done = await maintain_partitions(database_url, keep=KEEP, now=end + KEEP, record_drop=record)
         assert done.kept == ((first, reason),)
         assert first in await partitions(database_url)

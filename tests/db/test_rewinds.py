@@ -33,7 +33,7 @@ async def owner(database_url: str) -> AsyncIterator["Connection"]:
 
 @pytest.fixture(autouse=True)
 def _no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rewinds, "_LOOK_EVERY_S", 0.0)
+    monkeypatch.setattr(rewinds, "_CHECK_EVERY_S", 0.0)
 
 
 async def opened(url: str, guard: RewindGuard) -> GuardedConnection:
@@ -95,7 +95,7 @@ async def test_a_lost_transaction_is_noticed_although_nothing_was_sealed_since(
     guard = RewindGuard()
     assert await look(database_url, guard) is None
     later = await owner.fetchval("SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint + 1000")
-    guard.wrote(1, later)
+    guard.record_transaction(1, later)
     assert "transactions that were committed" in (await look(database_url, guard) or "")
 
 
@@ -106,14 +106,14 @@ async def test_an_older_checkpoint_or_version_is_noticed_by_whoever_reads_it(
     guard = RewindGuard()
     assert await look(database_url, guard) is None
     with pytest.raises(DatabaseRewound, match="4 events are sealed, and 5 were"):
-        guard.sealed(4, b"r" * 32, guard.known)
+        guard.record_checkpoint(4, b"r" * 32, guard.known)
     other = RewindGuard()
     assert await look(database_url, other) is None
     with pytest.raises(DatabaseRewound, match="another checkpoint of 5 events"):
-        other.sealed(5, b"r" * 32, other.known)
+        other.record_checkpoint(5, b"r" * 32, other.known)
     third = RewindGuard()
     with pytest.raises(DatabaseRewound, match="older version"):
-        third.fell()
+        third.report_older_version()
 
 
 async def test_a_checkpoint_that_was_read_before_a_newer_one_was_known_is_no_alarm(
@@ -125,7 +125,7 @@ async def test_a_checkpoint_that_was_read_before_a_newer_one_was_known_is_no_ala
     before = guard.known
     await sealed(owner, 5)
     assert await look(database_url, guard) is None
-    guard.sealed(5, bytes.fromhex(before.root), before)
+    guard.record_checkpoint(5, bytes.fromhex(before.root), before)
     assert (guard.reason, guard.known.size) == (None, 10)
 
 
@@ -141,7 +141,7 @@ async def test_what_was_known_before_a_restore_was_confirmed_is_no_alarm_after_i
     await cut_off(owner, 5)
     await accept_restore(owner)
     assert await look(database_url, guard) is None
-    guard.sealed(5, bytes.fromhex(guard.known.root), before)
+    guard.record_checkpoint(5, bytes.fromhex(guard.known.root), before)
     assert guard.reason is None
 
 
@@ -154,11 +154,11 @@ async def test_a_file_that_cannot_be_written_is_tried_again_and_reported_once(
     guard = RewindGuard(file)
     assert await look(database_url, guard) is None
     for _ in range(2):
-        await asyncio.to_thread(guard.keep)
+        await asyncio.to_thread(guard.save)
     [said] = [record.getMessage() for record in caplog.records if "cannot be kept" in record.getMessage()]
     assert f"{file} (File exists)" in said
     file.parent.unlink()
-    await asyncio.to_thread(guard.keep)
+    await asyncio.to_thread(guard.save)
     assert RewindGuard(file).known == guard.known
 
 
@@ -171,7 +171,7 @@ async def test_the_reason_to_take_no_calls_is_kept_once_the_file_can_be_written(
     guard = RewindGuard(file)
     assert await look(database_url, guard) is None
     with pytest.raises(DatabaseRewound):
-        guard.fell()
+        guard.report_older_version()
     assert guard._keeping is not None
     await guard._keeping
     file.parent.unlink()
@@ -236,7 +236,7 @@ async def test_a_file_of_another_database_or_one_that_is_damaged_says_nothing(
     await sealed(owner, 5)
     guard = RewindGuard(file)
     assert await look(database_url, guard) is None
-    await asyncio.to_thread(guard.keep)
+    await asyncio.to_thread(guard.save)
     said = json.loads(file.read_text())
     for text in (
         json.dumps(said | {"log": "another", "size": 900, "epoch": 9}),

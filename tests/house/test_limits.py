@@ -11,8 +11,8 @@ from app.access.grant_uses import MAX_WINDOW
 from app.access.policy import references
 from app.adapters.ssf import polling
 from app.admission import consuming as demands
-from app.crypto.jose.token import MOST_CHARACTERS
-from app.db.engine import MOST_WAITING
+from app.crypto.jose.token import MAX_CHARACTERS
+from app.db.engine import MAX_WAITING
 from app.domain.security_events import MOST_ALIASES
 from app.features.access import unused_schemas as unused_apply_schemas
 from app.features.access import unused_service as unused_pages
@@ -62,13 +62,13 @@ LIMITS: dict[str, tuple[int, ...]] = {
     "Request line and headers": (server_protocol.HEAD_BYTES // KIB, server_protocol.MAX_HEADERS),
     "Pipelined requests": (server_protocol.MAX_PIPELINED,),
     "Open connections": (server_protocol.MAX_CONNECTIONS,),
-    "Requests waiting for an API connection": (MOST_WAITING,),
+    "Requests waiting for an API connection": (MAX_WAITING,),
     "Pending approvals per token": (demands.PENDING_PER_TOKEN,),
     "Pending approvals per identity": (demands.PENDING_PER_IDENTITY,),
     "Pending requests per person": (ask.MOST_PENDING,),
     "Requested access duration": (ask.LONGEST.days,),
     "Time to decide a request": (ask.DECIDABLE.days,),
-    "Event token size": (MOST_CHARACTERS // KIB,),
+    "Event token size": (MAX_CHARACTERS // KIB,),
     "Subject aliases": (MOST_ALIASES,),
     "People that one subject matches": (MOST_PEOPLE,),
     "Polls per transmitter": (polling.POLL_EVERY.seconds, polling.MOST_EVENTS),

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.lib import strict_json
-from app.lib.event_loop import LARGE_BYTES, LARGE_VALUES, is_large, is_on_loop, let_others_go_on, off_loop
+from app.lib.event_loop import LARGE_BYTES, LARGE_VALUES, is_large, is_on_loop, off_loop, yield_to_others
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
@@ -55,7 +55,7 @@ async def test_many_who_never_pause_take_a_few_turns_at_a_time() -> None:
 
     async def never_pauses() -> None:
         while round_number < 50:
-            await let_others_go_on()
+            await yield_to_others()
             turns.append(round_number)
 
     floods = [asyncio.create_task(never_pauses()) for _ in range(100)]

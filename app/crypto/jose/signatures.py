@@ -7,7 +7,7 @@ from joserfc.errors import JoseError
 from joserfc.jws import JWSRegistry, deserialize_compact
 
 from app.crypto.jose.keys import Algorithm, Key
-from app.crypto.jose.token import MOST_CHARACTERS, Refused, Unverified
+from app.crypto.jose.token import MAX_CHARACTERS, Refused, Unverified
 
 
 class _Registry(JWSRegistry):
@@ -18,7 +18,7 @@ class _Registry(JWSRegistry):
     """
 
     # Real headers and long keys' signatures pass joserfc's own limits; the whole token is limited already.
-    max_header_length = max_signature_length = MOST_CHARACTERS
+    max_header_length = max_signature_length = MAX_CHARACTERS
 
     def get_alg(self, name: str) -> Algorithm:
         if name not in (self.allowed or ()):

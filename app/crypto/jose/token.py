@@ -6,8 +6,8 @@ from joserfc.util import urlsafe_b64decode
 
 from app.lib.strict_json import JsonObject, loads
 
-MOST_CHARACTERS = 16 * 1024
-_DEEPEST = 16
+MAX_CHARACTERS = 16 * 1024
+_MAX_DEPTH = 16
 
 
 class Refused(Exception):
@@ -32,7 +32,7 @@ def read_token(text: str) -> Unverified:
 
     Strict JSON, since whoever signs and whoever verifies must have read the same thing: no duplicate members.
     """
-    if len(text) > MOST_CHARACTERS:
+    if len(text) > MAX_CHARACTERS:
         raise Refused("too large")
     parts = text.split(".")
     if len(parts) != 3:
@@ -42,7 +42,7 @@ def read_token(text: str) -> Unverified:
 
 def _object(part: str) -> JsonObject:
     try:
-        value = loads(urlsafe_b64decode(part.encode("ascii")), max_depth=_DEEPEST)
+        value = loads(urlsafe_b64decode(part.encode("ascii")), max_depth=_MAX_DEPTH)
     except ValueError:
         raise Refused("not strict JSON in base64url") from None
     if not isinstance(value, dict):

@@ -18,7 +18,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from app.crypto.signing import Signer
-from app.db.engine import OUT_OF_REACH, commit, sqlstate
+from app.db.engine import CONNECTION_ERRORS, commit, sqlstate
 from app.db.outbox import enqueue
 from app.db.webhook_events import WebhookEvent, identity_message
 from app.domain.errors import Conflict, Forbidden, Invalid, NotFound, Unavailable
@@ -245,7 +245,7 @@ _REST_S = 5.0
 
 _COLLISIONS = {"40001", "40P01"}
 
-_AWAY = (Unavailable, *OUT_OF_REACH)
+_AWAY = (Unavailable, *CONNECTION_ERRORS)
 
 _spread = SystemRandom()
 

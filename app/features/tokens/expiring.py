@@ -15,7 +15,7 @@ from uuid import UUID
 from sqlalchemy import DateTime, Interval, Row, TextClause, Uuid, bindparam, text
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
-from app.db.engine import OUT_OF_REACH
+from app.db.engine import CONNECTION_ERRORS
 from app.db.outbox import enqueue, has_subscribers
 from app.db.webhook_events import Message, WebhookEvent, grant_message, token_message
 from app.domain.errors import Unavailable
@@ -106,7 +106,7 @@ class ExpiryNotices:
             longest = LOOK_EVERY_S
             try:
                 await self.round()
-            except (Unavailable, *OUT_OF_REACH):
+            except (Unavailable, *CONNECTION_ERRORS):
                 # Others say that the database is away; what is due stays due.
                 continue
             except Exception as error:  # noqa: BLE001

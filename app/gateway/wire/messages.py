@@ -40,7 +40,7 @@ from app.gateway.wire.refusals import (
 )
 from app.lib import strict_json
 from app.lib.event_loop import is_large, off_loop
-from app.lib.strict_json import folded
+from app.lib.strict_json import fold_name
 
 VERSION = b"mcp-protocol-version"
 SESSION = b"mcp-session-id"
@@ -174,7 +174,7 @@ def _take_reason(params: dict[str, Any]) -> str | None:
     if not isinstance(meta, dict):
         return None
     given, reason = REASON_KEY in meta, meta.get(REASON_KEY)
-    for name in [name for name in meta if "copegate" in name.lower() and folded(name).startswith(OURS)]:
+    for name in [name for name in meta if "copegate" in name.lower() and fold_name(name).startswith(OURS)]:
         del meta[name]
     if not given:
         return None

@@ -5,7 +5,7 @@ import ssl
 from collections import OrderedDict, deque
 from collections.abc import Awaitable
 
-from app.lib.tcp import notice_loss
+from app.lib.tcp import enable_keepalive
 from app.outbound.http.connection import Connection, Limits
 from app.outbound.http.guard import AddressPolicy, IPAddress, Origin, UpstreamError
 
@@ -266,7 +266,7 @@ class Pool:
     ) -> Connection:
         try:
             transport, _ = await opening
-            notice_loss(transport)
+            enable_keepalive(transport)
         except BaseException:
             connection.abort()
             raise

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from app.lib import strict_json
-from app.lib.event_loop import is_large, let_others_go_on, off_loop
+from app.lib.event_loop import is_large, off_loop, yield_to_others
 from app.lib.sse import SseEvent, SseLimitError, SseParser
 from app.lib.strict_json import JsonObject, JsonValue
 from app.outbound.http import (
@@ -369,7 +369,7 @@ async def _messages(
         try:
             for event in parser.feed(chunk):
                 if event is None:
-                    await let_others_go_on()
+                    await yield_to_others()
                     continue
                 if mark is not None:
                     mark.see(event)

@@ -122,7 +122,7 @@ async def test_keys_serve_while_their_provider_is_away_but_not_for_ever(world: W
     assert await world.find() is FIRST
     assert await world.find("second") is None
 
-    world.now = fetched_at + module.TRUSTED_FOR_S
+    world.now = fetched_at + module.TRUST_FOR_S
     await world.keys.keep_fresh([ISSUER])
     assert await world.find() is FIRST
     world.now += 1

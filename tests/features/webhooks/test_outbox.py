@@ -9,7 +9,7 @@ from sqlmodel import col
 
 from app.db.engine import plain_url
 from app.db.outbox import INSERT_DELIVERIES, delivery_arguments, enqueue
-from app.db.webhook_events import Message, WebhookEvent, approval_message, link_of
+from app.db.webhook_events import Message, WebhookEvent, approval_message, message_url
 from app.lib.ids import APPROVAL, IDENTITY, format_id, new_id
 from app.models.webhooks import Webhook, WebhookDelivery
 
@@ -50,7 +50,7 @@ async def test_a_message_waits_for_each_webhook_that_wants_it_and_holds_ids_alon
     assert (row.webhook_id, row.type, row.state) == (webhook_id, "approval.requested", "pending")
     shown = format_id(APPROVAL, approval_id)
     assert row.data == {"approval_id": shown, "identity_id": format_id(IDENTITY, identity_id)}
-    assert link_of(row.type, row.data, "https://gate") == f"https://gate/console/approvals/{shown}"
+    assert message_url(row.type, row.data, "https://gate") == f"https://gate/console/approvals/{shown}"
 
 
 async def test_the_statement_for_asyncpg_writes_ids_that_sort_by_time(
