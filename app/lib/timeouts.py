@@ -1,19 +1,19 @@
-"""Work that is given up in time, however long it takes to end."""
+"""Timeouts that do not wait for the cancelled work to end."""
 
 import asyncio
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 Result = TypeVar("Result")
-# Nobody else holds what is given up, and it must come to its end.
+# References to cancelled tasks, which would be garbage-collected before their end otherwise.
 _abandoned: set["asyncio.Task[Any]"] = set()
 
 
 async def with_timeout(within_s: float, work: Coroutine[Any, Any, Result]) -> Result:
-    """What the work gives. Raises ``TimeoutError`` when that takes longer.
+    """Run work for at most ``within_s`` seconds. Raises ``TimeoutError``.
 
-    It is cancelled then, and not waited for: a connection to a database that keeps silent takes two more seconds to be
-    let go.
+    After the timeout, the work is cancelled but not awaited: closing the connection to a silent database takes two more
+    seconds.
     """
     task = asyncio.create_task(work)
     try:
@@ -31,5 +31,4 @@ async def with_timeout(within_s: float, work: Coroutine[Any, Any, Result]) -> Re
 def _ended(task: "asyncio.Task[Any]") -> None:
     _abandoned.discard(task)
     if not task.cancelled():
-        # Whoever wanted to know is gone.
-        task.exception()
+        task.exception()  # Retrieved, so that asyncio does not log it.

@@ -155,7 +155,7 @@ async def test_a_file_that_cannot_be_written_is_tried_again_and_reported_once(
     assert await look(database_url, guard) is None
     for _ in range(2):
         await asyncio.to_thread(guard.save)
-    [said] = [record.getMessage() for record in caplog.records if "cannot be kept" in record.getMessage()]
+    [said] = [record.getMessage() for record in caplog.records if "cannot be saved" in record.getMessage()]
     assert f"{file} (File exists)" in said
     file.parent.unlink()
     await asyncio.to_thread(guard.save)

@@ -1,4 +1,4 @@
-"""The keys of providers, kept in memory: fetched seldom, never once for each request, and trusted for a day."""
+"""A cache of the providers' public keys, refreshed in the background and trusted for a day."""
 
 import asyncio
 import logging
@@ -18,20 +18,20 @@ _log = logging.getLogger(__name__)
 Algorithm = JWSAlgModel
 Key = RSAKey | ECKey | OKPKey
 Issuer = TypeVar("Issuer", bound=Hashable)
-"""What is asked for its keys: an issuer by its address, or what else says where they are. ``str`` of it names it."""
+"""Identifies a provider, as by its issuer URL. ``str`` of it is its name in the log."""
 
 REFRESH_S = 300.0
-"""Keys are fetched again after this, so that one that the provider has withdrawn ends here too."""
+"""Keys are fetched again after this, so that a withdrawn key stops working."""
 UNKNOWN_KEY_GAP_S = 60.0
-"""Between two fetches that tokens with unknown keys bring about; anybody can make such tokens."""
+"""The gap between two fetches that tokens with unknown keys cause, since anyone can send such tokens."""
 RETRY_S = 5.0
-"""Between two attempts while there are no keys at all."""
+"""The gap between two attempts while there are no keys at all."""
 TRUST_FOR_S = 24 * 3600.0
-"""How long keys serve while the provider cannot be asked. What it withdrew meanwhile must not serve for ever."""
+"""How long keys are trusted while the provider is unreachable. It could have withdrawn them."""
 
 
 class ProviderFault(Exception):
-    """A provider cannot be asked for its keys; ``reason`` says why in plain words and never quotes its answer."""
+    """A provider's keys cannot be fetched. ``reason`` says why and never quotes its answer."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -40,7 +40,7 @@ class ProviderFault(Exception):
 
 @dataclass(slots=True)
 class _IssuerKeys:
-    """What is known of one issuer's keys."""
+    """The cached keys of one issuer, and the state of their fetches."""
 
     keys: tuple[Key, ...] = ()
     fetched_at: float | None = None
@@ -51,7 +51,7 @@ class _IssuerKeys:
 
 
 class ProviderKeys(Generic[Issuer]):
-    """Finds the key of a token. Make it inside the event loop that uses it; close it with ``aclose``."""
+    """Finds the key of a token. Create it in the event loop that uses it; close it with ``aclose``."""
 
     def __init__(
         self,
@@ -61,7 +61,7 @@ class ProviderKeys(Generic[Issuer]):
         description: str = "OpenID provider",
         impact: str = "nobody signs in by it",
     ) -> None:
-        """``whose`` says in warnings what the issuers are, ``lost`` what does not go on without their keys."""
+        """For warnings, ``description`` says what the issuers are, and ``impact`` what fails without their keys."""
         self._fetch = fetch
         self._clock = clock
         self._description = description
@@ -69,9 +69,9 @@ class ProviderKeys(Generic[Issuer]):
         self._issuers: dict[Issuer, _IssuerKeys] = {}
 
     async def find(self, issuer: Issuer, kid: str | None, algorithm: Algorithm) -> Key | None:
-        """The issuer's key of this name that fits the algorithm; without a name, the only one that fits.
+        """The issuer's key with this id that fits the algorithm; without an id, the only one that fits.
 
-        Raises ``Unavailable`` when there are no keys to choose from, because the provider cannot be asked.
+        Raises ``Unavailable`` when there are no keys because the provider is unreachable.
         """
         known = self._issuers.setdefault(issuer, _IssuerKeys())
         key = _choose(self._trusted(known), kid, algorithm)
@@ -89,7 +89,7 @@ class ProviderKeys(Generic[Issuer]):
         return key
 
     async def keep_fresh(self, issuers: Collection[Issuer]) -> None:
-        """Fetch what is due of these issuers, and forget all others. One that fails keeps no other from it."""
+        """Fetch the keys of these issuers that are due, and forget all others. Failures are independent."""
         for issuer in [issuer for issuer in self._issuers if issuer not in issuers]:
             if self._issuers[issuer].fetching is None:
                 del self._issuers[issuer]
@@ -102,9 +102,9 @@ class ProviderKeys(Generic[Issuer]):
                 _log.error("fetching the keys of a provider failed: %s", type(unexpected).__name__)
 
     def warnings(self) -> list[str]:
-        """How many providers cannot be asked, or have nothing to check tokens with.
+        """Warnings about providers that are unreachable or have no usable keys.
 
-        Without names, since anyone may read them: the log has those.
+        They are public, so only the log names the providers.
         """
         down = [known for known in self._issuers.values() if known.fault is not None]
         impact = [known for known in down if not self._has_trusted(known)]
@@ -121,7 +121,7 @@ class ProviderKeys(Generic[Issuer]):
         return [f"{self._description}: {count} {what}; the log names it" for count, what in counted if count]
 
     async def aclose(self) -> None:
-        """End what is being fetched."""
+        """Cancel all fetches."""
         tasks = [known.fetching for known in self._issuers.values() if known.fetching is not None]
         for task in tasks:
             task.cancel()
@@ -150,7 +150,7 @@ class ProviderKeys(Generic[Issuer]):
         return then is None or self._clock() - then >= gap
 
     async def _refetch(self, issuer: Issuer, known: _IssuerKeys) -> None:
-        """Fetch, or wait for the fetch that is under way. A caller who goes away does not end it for the others."""
+        """Fetch, or wait for the running fetch. Cancelling one caller does not cancel the fetch."""
         if known.fetching is None:
             known.fetching = asyncio.create_task(self._fetch_into(issuer, known), name="provider keys")
         await asyncio.shield(known.fetching)
@@ -182,7 +182,7 @@ def _choose(keys: Sequence[Key], kid: str | None, algorithm: Algorithm) -> Key |
 
 
 def _fits(key: Key, algorithm: Algorithm) -> bool:
-    """Whether the key is of the algorithm's kind and curve, and its owner did not make it for something else."""
+    """Whether the key has the algorithm's type and curve and is meant for verification."""
     try:
         algorithm.check_key(key)
         key.check_key_op("verify")
