@@ -21,11 +21,11 @@ from sqlmodel import col
 from app.access.point_in_time import AccessReader
 from app.access.policy.evaluator import Considered, Evaluator
 from app.domain.access import Decision, PolicyContext, Question, act_of, decide
-from app.domain.considered import ConsideredLink, considered, lacking
 from app.domain.errors import Invalid, NotFound
+from app.domain.link_checks import LinkCheck, check_links, identities_without_grant
 from app.domain.objects import Address, Part, Server, Token
 from app.domain.policy import UNNAMED, CallerProgram, Effect, PolicyInput
-from app.domain.reach import widest_token, with_everything
+from app.domain.reach import widest_token, with_all_grants
 from app.lib.ids import SERVER, parse_id
 from app.models.audit import AuditClient, AuditEvent
 from app.models.grants import Grant as GrantRow
@@ -58,9 +58,9 @@ class Explanation:
     at: datetime
     token_id: UUID | None
     decision: Decision
-    links: tuple[ConsideredLink, ...]
+    links: tuple[LinkCheck, ...]
     policies: tuple[Sequence[Considered], ...]
-    lacking: tuple[UUID, ...]
+    identities_without_grant: tuple[UUID, ...]
     once_given: Decision
     """What is decided with a new token of the identity that reaches it, and a grant that gives it."""
     group_of: Mapping[UUID, UUID] = field(default_factory=dict)
@@ -80,7 +80,7 @@ async def explain(session: AsyncSession, reader: AccessReader, ask: Ask) -> Expl
         ask.part,
         ask.program,
     )
-    links = considered(question, reader.at)
+    links = check_links(question, reader.at)
     policies = tuple(_policies(question, context, reader.at, link) for link in links)
     return Explanation(
         question,
@@ -89,9 +89,9 @@ async def explain(session: AsyncSession, reader: AccessReader, ask: Ask) -> Expl
         decide(question, context, reader.at),
         links,
         policies,
-        lacking(question, links),
+        identities_without_grant(question, links),
         decide(
-            replace(question, token=widest_token(with_everything(question.token.identity))),
+            replace(question, token=widest_token(with_all_grants(question.token.identity))),
             context,
             reader.at,
         ),
@@ -122,9 +122,7 @@ def _named(servers: Mapping[UUID, Server], name: str | None) -> Server | None:
         return next((server for server in servers.values() if server.slug == name), None)
 
 
-def _policies(
-    question: Question, context: PolicyContext, at: float, link: ConsideredLink
-) -> Sequence[Considered]:
+def _policies(question: Question, context: PolicyContext, at: float, link: LinkCheck) -> Sequence[Considered]:
     """What each policy did about a link, also where it was refused before policy was asked."""
     server, policies = question.server, context.policies
     tool = None if server is None or question.tool is None else server.tools.get(question.tool)
@@ -318,15 +316,19 @@ def meaning_of_explanation(found: Explanation) -> Meaning:
         return meaning_of(reason)
     says, steps = [], []
     outside = [index for index, link in enumerate(found.links) if not link.in_scope]
-    if found.lacking:
+    if found.identities_without_grant:
         steps.append("Make a grant that gives it")
     if outside:
         whose = "the token" if outside[0] == 0 else "a token that it was derived from"
         which = f"the scope of {whose} does not reach it"
-        says.append(f"A grant reaches it, but {which}." if not found.lacking else f"{which.capitalize()}.")
+        says.append(
+            f"A grant reaches it, but {which}."
+            if not found.identities_without_grant
+            else f"{which.capitalize()}."
+        )
         steps.append("issue a new token with a scope that reaches it, since a token cannot be widened")
-    if found.lacking:
-        own = found.question.token.identity.id in found.lacking
+    if found.identities_without_grant:
+        own = found.question.token.identity.id in found.identities_without_grant
         whose = "the identity or its groups" if own else "the identity of a token that it was derived from"
         says.append(f"No live grant of {whose} reaches it.")
     remedy = ", then ".join(steps)

@@ -17,7 +17,7 @@ from app.access.point_in_time import AccessReader, AccessState
 from app.domain.access import Decision, PolicyContext
 from app.domain.objects import Identity, Server
 from app.domain.policy import Effect
-from app.domain.reach import Reach, Tally, call_of, reach, stopped, tally
+from app.domain.reach import Reach, Tally, decide_call, reach, stopped, tally
 from app.lib.event_loop import in_slices
 
 # A page ends when so many identities were looked at, however few of them can call the tool.
@@ -92,7 +92,7 @@ def _can_call(
         identity = state.identities.get(holder.id)
         if identity is None or server is None:
             continue
-        decision = call_of(identity, server, tool, state.context, at)
+        decision = decide_call(identity, server, tool, state.context, at)
         if decision.effect is not Effect.DENY:
             group_id = None if decision.grant_id is None else state.group_of.get(decision.grant_id)
             found.append(ToolCaller(holder.id, holder.user_name, holder.kind, decision, group_id))

@@ -21,7 +21,7 @@ from asyncpg import Record
 
 from app.domain.access import FLEET_ID, POLICY_SET_ID
 from app.domain.arguments import argument_types
-from app.domain.directory import Directory, directory_of
+from app.domain.directory import Directory, make_directory
 from app.domain.objects import Grant, Identity, IdentityStatus, Server, Token, Tool, ToolState, Version
 from app.domain.risk import Risk
 from app.http.selectors import load_scope, load_server_selector, load_tool_selector
@@ -282,7 +282,7 @@ class ReadFleet:
             for row in sorted(self.servers, key=itemgetter("slug"))
         }
         by_slug = {server.slug: server for server in servers.values()}
-        return Fleet(self.version, self.policy_version, servers, by_slug, directory_of(servers, alike))
+        return Fleet(self.version, self.policy_version, servers, by_slug, make_directory(servers, alike))
 
 
 async def read_fleet(connection: Any, known: Fleet | None, only: Collection[UUID] | None = None) -> ReadFleet:

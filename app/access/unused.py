@@ -29,7 +29,7 @@ from app.domain.scopes import (
     ToolSelector,
     scope_within,
 )
-from app.domain.stale import Kept, Note, Reach, narrowed, notes_on, reach_of
+from app.domain.unused_access import Note, Reach, RetainedAccess, narrow, notes_on, reach_of
 from app.http.selectors import MOST_ITEMS, load_server_selector, load_tool_selector
 from app.lib.event_loop import in_slices
 from app.models.grants import Grant
@@ -303,8 +303,8 @@ class Judge:
     ) -> GrantFinding:
         observed = max(given, self._watched)
         used = {id: kept for id, kept in kept_of(usage.used).items() if id in reach}
-        after = narrowed(right, reach, self._staying(right, used), self._servers, MOST_ITEMS)
-        gives = narrowed(right, reach, used, self._servers, MOST_ITEMS) is not None
+        after = narrow(right, reach, self._staying(right, used), self._servers, MOST_ITEMS)
+        gives = narrow(right, reach, used, self._servers, MOST_ITEMS) is not None
         if observed > self._since:
             state = StaleState.UNKNOWN
         elif after == right:
@@ -324,19 +324,19 @@ class Judge:
             reach,
         )
 
-    def _staying(self, right: ScopeEntry, used: Mapping[UUID, Kept]) -> dict[UUID, Kept]:
+    def _staying(self, right: ScopeEntry, used: Mapping[UUID, RetainedAccess]) -> dict[UUID, RetainedAccess]:
         """What was used, with what came within reach too late to be judged."""
         new = self._new
         whole = new.servers | (new.relabelled if isinstance(right.servers, ServersByLabels) else frozenset())
         staying = dict(used)
         for id, names in new.tools.items():
-            had = staying.get(id, Kept())
-            staying[id] = Kept(had.tools | names, had.resources, had.prompts)
-        staying.update((id, Kept(whole=True)) for id in whole)
+            had = staying.get(id, RetainedAccess())
+            staying[id] = RetainedAccess(had.tools | names, had.resources, had.prompts)
+        staying.update((id, RetainedAccess(whole=True)) for id in whole)
         return staying
 
 
-def kept_of(used: Sequence[UsedThing]) -> dict[UUID, Kept]:
+def kept_of(used: Sequence[UsedThing]) -> dict[UUID, RetainedAccess]:
     """What was used, by server."""
     tools: dict[UUID, set[str]] = {}
     parts: dict[UUID, set[str]] = {}
@@ -344,7 +344,7 @@ def kept_of(used: Sequence[UsedThing]) -> dict[UUID, Kept]:
         found, name = (tools, thing.tool or "") if thing.part == TOOLS else (parts, thing.part)
         found.setdefault(thing.server_id, set()).add(name)
     return {
-        id: Kept(
+        id: RetainedAccess(
             frozenset(tools.get(id, ())),
             Part.RESOURCES in parts.get(id, ()),
             Part.PROMPTS in parts.get(id, ()),

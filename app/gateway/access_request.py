@@ -10,8 +10,8 @@ from app.domain.access import (
     Decision,
     PolicyContext,
     Question,
+    all_dependencies,
     decide,
-    everything_read,
     has_same_verdicts,
     liveness,
 )
@@ -193,6 +193,6 @@ _Called = tuple[UUID, str | None, str]
 def decide_presence(view: View, at: float, address: Address | None) -> Decision:
     """Whether the token is live: what answers of the gateway's own rest on (the aggregate's initialize)."""
     stopped = liveness(view.token, at, address)
-    versions, valid_from, valid_until = everything_read(view.token, (), view.context, at)
+    versions, valid_from, valid_until = all_dependencies(view.token, (), view.context, at)
     effect = Effect.ALLOW if stopped is None else Effect.DENY
     return Decision(effect, stopped or "token_active", versions, valid_from, valid_until)

@@ -51,7 +51,7 @@ class Server(ObjectRow, table=True):
     sync_started_at: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))
     """When the requested, unfinished sync began; null if there is none."""
     sync_due_at: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))
-    """When the next periodic sync is due. The worker that claims it sets the next time. Null: derived from ``sync_at``."""
+    """When the next periodic sync is due; the worker that claims it sets a new time. Null: derived from ``sync_at``."""
     sync_failures: int = Field(default=0, sa_column_kwargs={"server_default": text("0")})
     """The number of failed syncs since the last successful one."""
     first_synced_at: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))

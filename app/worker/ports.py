@@ -42,8 +42,8 @@ from app.domain.access import Decision
 from app.domain.directory import within
 from app.domain.errors import Unavailable
 from app.domain.objects import Part, Server, Token
-from app.domain.stale import givers
 from app.domain.token_format import Credential
+from app.domain.unused_access import grants_giving
 from app.features.tokens.queries import among
 from app.gateway import Gateway
 from app.lib.event_loop import Turns, in_slices
@@ -414,7 +414,7 @@ class GrantUses:
             yield
             name = None if part is not None else tool
             for link in token.chain():
-                for grant_id in givers(link.identity, server, name, part, now):
+                for grant_id in grants_giving(link.identity, server, name, part, now):
                     uses.add((grant_id, server.id, TOOLS if part is None else part.value, name or ""))
                     users.add((grant_id, link.identity.id))
         return uses, users

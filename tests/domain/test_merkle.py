@@ -285,10 +285,10 @@ def test_hashes_of_another_length_prove_nothing() -> None:
 
 def test_what_no_tree_has_is_refused() -> None:
     tree = Naive(leaves_of(4))
-    for position, size in ((-1, 4), (4, 4), (0, 0), (0, merkle.LARGEST_TREE + 1)):
+    for position, size in ((-1, 4), (4, 4), (0, 0), (0, merkle.MAX_TREE_SIZE + 1)):
         with pytest.raises(ProofFault):
             inclusion_proof(position, size, tree.subtree)
-    for old, new in ((-1, 4), (5, 4), (1, merkle.LARGEST_TREE + 1)):
+    for old, new in ((-1, 4), (5, 4), (1, merkle.MAX_TREE_SIZE + 1)):
         with pytest.raises(ProofFault):
             consistency_proof(old, new, tree.subtree)
     for first, end, size in ((-1, 1, 4), (2, 2, 4), (0, 5, 4)):

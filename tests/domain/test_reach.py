@@ -5,10 +5,10 @@ from math import inf
 import pytest
 
 from app.domain.access import PolicyContext
-from app.domain.directory import directory_of
+from app.domain.directory import make_directory
 from app.domain.objects import Grant, Identity, IdentityStatus, Server, Tool, ToolState
 from app.domain.policy import Effect, GrantedIsAllowed, PolicyInput, PolicyVerdict
-from app.domain.reach import Reach, reach, stopped, tally
+from app.domain.reach import Reach, reach, stop_reason, tally
 from app.domain.risk import Risk
 from app.domain.scopes import (
     AllServers,
@@ -95,9 +95,9 @@ def test_a_server_that_is_switched_off_is_out_of_reach() -> None:
 @pytest.mark.parametrize("status", [IdentityStatus.SUSPENDED, IdentityStatus.OFFBOARDED])
 def test_a_stopped_identity_reaches_nothing(status: IdentityStatus) -> None:
     identity = person(grant(AllTools()), status=status)
-    assert stopped(identity, NOW) == f"identity_{status}"
+    assert stop_reason(identity, NOW) == f"identity_{status}"
     assert ask(identity, GrantedIsAllowed()) is None
-    assert stopped(person(), NOW) is None
+    assert stop_reason(person(), NOW) is None
 
 
 @pytest.mark.parametrize("size", [3, 1_000])
@@ -107,7 +107,7 @@ def test_what_no_grant_names_is_what_is_out_of_reach(size: int) -> None:
         Server(new_id(), 1, f"s-{n}", enabled=True, labels={"env": "prod" if n % 3 else "test"}, tools={})
         for n in range(size)
     ]
-    directory = directory_of({one.id: one for one in fleet})
+    directory = make_directory({one.id: one for one in fleet})
     of_ids, of_labels = ServersByIds(frozenset({fleet[0].id})), ServersByLabels(frozenset({("env", "test")}))
     nobody: tuple[ServerSelector, ...] = ()
     for selectors in (nobody, (of_ids,), (of_labels,), (of_ids, of_labels), (AllServers(),)):

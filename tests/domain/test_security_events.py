@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.domain.security_events import (
-    MOST_ALIASES,
+    MAX_ALIASES,
     ByAccount,
     ByEmail,
     ById,
@@ -80,7 +80,7 @@ def test_any_subject_names_what_it_says_or_is_refused(value: object) -> None:
     except Unreadable:
         return
     assert names(subject) <= texts_in(value)
-    assert len(subject.people) <= MOST_ALIASES
+    assert len(subject.people) <= MAX_ALIASES
 
 
 @given(SIMPLE)
@@ -91,7 +91,7 @@ def test_a_member_more_or_less_is_refused(simple: Json) -> None:
             read_subject(changed)
 
 
-@given(st.lists(SIMPLE | UNKNOWN, min_size=1, max_size=MOST_ALIASES))
+@given(st.lists(SIMPLE | UNKNOWN, min_size=1, max_size=MAX_ALIASES))
 def test_aliases_name_what_each_of_them_names_in_whatever_order(entries: list[Json]) -> None:
     alone = {one for entry in entries for one in read_subject(entry).people}
     for order in (entries, entries[::-1]):

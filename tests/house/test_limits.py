@@ -13,7 +13,7 @@ from app.adapters.ssf import polling
 from app.admission import consuming as demands
 from app.crypto.jose.token import MAX_CHARACTERS
 from app.db.engine import MAX_WAITING
-from app.domain.security_events import MOST_ALIASES
+from app.domain.security_events import MAX_ALIASES
 from app.features.access import unused_schemas as unused_apply_schemas
 from app.features.access import unused_service as unused_pages
 from app.features.administrators import break_glass
@@ -69,7 +69,7 @@ LIMITS: dict[str, tuple[int, ...]] = {
     "Requested access duration": (ask.LONGEST.days,),
     "Time to decide a request": (ask.DECIDABLE.days,),
     "Event token size": (MAX_CHARACTERS // KIB,),
-    "Subject aliases": (MOST_ALIASES,),
+    "Subject aliases": (MAX_ALIASES,),
     "People that one subject matches": (MOST_PEOPLE,),
     "Polls per transmitter": (polling.POLL_EVERY.seconds, polling.MOST_EVENTS),
     "One server's part of a list page": (lists.MAX_BYTES // KIB**2, lists.MAX_PAGES),

@@ -15,7 +15,7 @@ from typing_extensions import TypeAliasType
 from app.access.explain import Ask, Explanation, RecordedCall, meaning_of_explanation
 from app.access.policy.evaluator import Considered
 from app.access.reach import MOST_IDENTITIES, MOST_SERVERS, Row
-from app.domain.considered import ConsideredLink
+from app.domain.link_checks import LinkCheck
 from app.domain.objects import Part
 from app.domain.policy import CallerProgram, Effect
 from app.domain.reach import Tally
@@ -240,7 +240,7 @@ class ConsideredToken(Strict):
     policies: list[ConsideredPolicy] = Field(description="All published policies.")
 
     @classmethod
-    def of(cls, link: ConsideredLink, policies: Sequence[Considered], of: Explanation) -> Self:
+    def of(cls, link: LinkCheck, policies: Sequence[Considered], of: Explanation) -> Self:
         """As the answer says it."""
         entries = link.entries
         return cls(
@@ -400,7 +400,7 @@ def _missing(found: Explanation) -> list[GrantCreate]:
             resources=part is Part.RESOURCES,
             prompts=part is Part.PROMPTS,
         )
-        for identity_id in found.lacking
+        for identity_id in found.identities_without_grant
     ]
 
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.domain.access import PolicyContext, Question, decide
-from app.domain.considered import considered, lacking
+from app.domain.link_checks import check_links, identities_without_grant
 from app.domain.objects import Grant, Identity, IdentityStatus, Part, Server, Token, ToolState
 from app.domain.policy import GrantedIsAllowed
 from app.domain.scopes import (
@@ -52,10 +52,10 @@ def refused(question: Question, at: float, scope: Scope, *grants: Grant) -> str:
 def test_nothing_is_against_just_what_decide_takes(world: World, part: Part | None) -> None:
     found = asked(world, part)
     if found is None:
-        assert all(link.grants == () for link in considered(world.question, world.at))
+        assert all(link.grants == () for link in check_links(world.question, world.at))
         return
     question, _ = found
-    for link in considered(question, world.at):
+    for link in check_links(question, world.at):
         for grant, faults in link.grants:
             denied = refused(question, world.at, GrantsScope(), grant) == "no_grant"
             assert denied is bool(faults)
@@ -75,10 +75,10 @@ def test_the_grants_that_are_said_to_be_missing_are_all_that_is_missing(
 ) -> None:
     found = asked(world, part)
     if found is None:
-        assert lacking(world.question, considered(world.question, world.at)) == ()
+        assert identities_without_grant(world.question, check_links(world.question, world.at)) == ()
         return
     question, server = found
-    missing = lacking(question, considered(question, world.at))
+    missing = identities_without_grant(question, check_links(question, world.at))
     more = Grant(
         ID, 1, ServersByIds(frozenset({server.id})),
         ToolsByNames(frozenset({question.tool} if question.tool else ())),
