@@ -247,7 +247,7 @@ def test_an_end_that_the_event_loop_has_not_seen_yet_is_found_before_writing() -
                 # The loop stands still while the server closes, so nothing can have told it.
                 server.join()
                 for connection in next(iter(client._pools.values()))._all:
-                    connection.rested_since -= 1
+                    connection.idle_since -= 1
 
     with socket.create_server(("127.0.0.1", 0)) as listener:
         asyncio.run(main(listener))

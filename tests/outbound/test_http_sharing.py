@@ -20,7 +20,7 @@ from app.outbound.http import (
     Timeouts,
     UpstreamError,
 )
-from app.outbound.http.client import FIRST_PAUSE_S, LONGEST_PAUSE_S, Breaker
+from app.outbound.http.client import FIRST_PAUSE_S, MAX_PAUSE_S, Breaker
 from app.outbound.http.connection import PIECE_BYTES
 from tests.ports import free_port
 
@@ -235,7 +235,7 @@ async def test_an_upstream_that_cannot_be_reached_is_left_alone_and_tried_again(
             clock.now += pause
             assert await kind(out, url, OTHER) == "connect", "one call goes and sees"
             assert await kind(out, url, OTHER) == "unavailable"
-            pause = min(pause * 2, LONGEST_PAUSE_S)
+            pause = min(pause * 2, MAX_PAUSE_S)
             clock.now += pause - 0.1
             assert await kind(out, url, OTHER) == "unavailable", "the pause is longer each time"
             clock.now -= pause - 0.1

@@ -40,7 +40,7 @@ from app.lib.strict_json import JsonObject
 from app.models.tokens import TokenSecret
 from app.outbound.client_tokens import TokenFault
 from app.outbound.http import Target, Timeouts
-from app.outbound.stdio import syncing
+from app.outbound.stdio import sync_holder
 
 _LOOKS_BACK = timedelta(days=7)
 
@@ -410,7 +410,7 @@ async def _list(
         if runtime.supervisor is None:
             raise DiscoveryFailed("forbidden", "It is a command, and this host runs none.")
         url, patience = runtime.supervisor.target(server.id), _COMMANDS
-        headers = runtime.supervisor.headers(target.launch, syncing(server.id))
+        headers = runtime.supervisor.headers(target.launch, sync_holder(server.id))
     try:
         return await list_now(runtime.outbound, url, headers, target.protocol_versions, patience)
     except DiscoveryFailed as failed:

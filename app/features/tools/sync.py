@@ -30,7 +30,7 @@ from app.http.runtime import Runtime
 from app.models.servers import Server
 from app.outbound.client_tokens import TokenFault
 from app.outbound.http import Target
-from app.outbound.stdio import secret_values, syncing
+from app.outbound.stdio import secret_values, sync_holder
 
 # Who acts when nobody asked: a background task that saw a changed definition.
 SYSTEM = Caller("system", UUID(int=0), frozenset({Role.ADMIN}))
@@ -119,7 +119,7 @@ def _started(runtime: Runtime, server: Server, at: datetime, credential: Opened)
     if launch is None or supervisor is None:
         reason = "It is a command, and this host runs none: SCOPEGATE_STDIO_ALLOWED_COMMANDS names those that may run."
         return Start(at, _place(server), "", credential, DiscoveryFailed("forbidden", reason))
-    headers = supervisor.headers(launch, syncing(server.id))
+    headers = supervisor.headers(launch, sync_holder(server.id))
     credential = replace(credential, headers=headers)
     return Start(at, _place(server), supervisor.target(server.id), credential)
 

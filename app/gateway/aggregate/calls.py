@@ -39,7 +39,7 @@ from app.gateway.wire.refusals import (
     Refused,
     bad_upstream,
     invalid_params,
-    leads_back,
+    is_loop,
 )
 from app.lib.event_loop import off_loop
 from app.lib.sse import encode_event
@@ -131,8 +131,8 @@ class AggregateCall:
             raise upstream_refused(error) from None
 
         def finish() -> tuple[bytes, str]:
-            translated = self._translated(result, call)
-            message = {"jsonrpc": "2.0", "id": self._message.id, "result": translated}
+            translate_error = self._translated(result, call)
+            message = {"jsonrpc": "2.0", "id": self._message.id, "result": translate_error}
             return answer.finish(dump(message), message)
 
         body, outcome = await off_loop(finish) if self._is_large else finish()
@@ -276,7 +276,7 @@ def upstream_refused(error: McpUpstreamError) -> Exception:
     if error.kind == "too_large":
         return bad_upstream("The answer of the server behind the gateway is too large.")
     if error.kind == "loop":
-        return leads_back()
+        return is_loop()
     if error.status == 401:
         return CredentialRefused()
     if error.status == 429:

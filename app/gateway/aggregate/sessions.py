@@ -220,7 +220,7 @@ class UpstreamSessions:
                 caller=caller,
             )
             if isinstance(kept.connection, LegacySession):
-                kept.connection.aside = self._aside
+                kept.connection.run_in_background = self._aside
             kept.target = target
             kept.log_level = None
             return kept.connection

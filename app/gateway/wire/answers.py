@@ -23,7 +23,7 @@ from mcp_types import SERVER_INFO_META_KEY, URL_ELICITATION_REQUIRED
 from app.admission.store import UpstreamTarget
 from app.gateway.wire.exchange import Exchange, HeaderList
 from app.gateway.wire.messages import INPUT_REQUESTS, OURS, Asks
-from app.gateway.wire.refusals import INVALID_REQUEST, CredentialRefused, Refused, bad_upstream, leads_back
+from app.gateway.wire.refusals import INVALID_REQUEST, CredentialRefused, Refused, bad_upstream, is_loop
 from app.http.service_address import OwnAddresses, is_loopback
 from app.lib import strict_json
 from app.lib.event_loop import is_large, is_on_loop, off_loop
@@ -376,7 +376,7 @@ def _refused_by(status: int, ours: bool) -> Refused | None:
     if status == 401:
         return CredentialRefused()
     if status == LOOP_DETECTED:
-        return leads_back()
+        return is_loop()
     if status in {403, 407}:
         return bad_upstream("The server behind the gateway does not accept the gateway's credential.")
     if not 400 <= status < 500 and not ours:

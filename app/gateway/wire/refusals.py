@@ -135,7 +135,7 @@ def looped() -> Refused:
     )
 
 
-def leads_back() -> Refused:
+def is_loop() -> Refused:
     """The server behind the gateway is the gateway."""
     return bad_upstream(
         "The server behind the gateway is the gateway itself, or leads back to it. Its administrator has to correct "
