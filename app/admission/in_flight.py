@@ -316,7 +316,7 @@ class InFlightTable:
         # In parts, so that the database answers each statement in time and the event loop is not blocked.
         for begin in range(0, len(pairs) or 1, PAIRS_AT_ONCE):
             part = pairs[begin : begin + PAIRS_AT_ONCE]
-            answer = await self._listener.ask(
+            answer = await self._listener.query(
                 _MOVED, [id for id, _ in part], [version for _, version in part]
             )
             self._clock.learn(answer.row["at"], answer.sent, answer.received)
@@ -330,7 +330,7 @@ class InFlightTable:
         self._completed, self._completed_at = comparison, first.sent
         if boot_time() - self._lease_at > LEASE_EVERY_S:
             # This write also detects a database that is no longer the primary.
-            await self._listener.tell(_LEASE, self._worker_id)
+            await self._listener.execute(_LEASE, self._worker_id)
             self._lease_at = boot_time()
         return first.sent
 

@@ -67,7 +67,7 @@ async def test_a_fleet_that_comes_in_pieces_is_whole(
     monkeypatch.setattr(reading, "SERVERS_AT_ONCE", 2)
 
     async with consistent(connection):
-        fleet = (await read_fleet(connection, None)).made()
+        fleet = (await read_fleet(connection, None)).build()
 
     assert set(fleet.servers) == set(servers)
     assert all(set(fleet.servers[id].tools) == {"get_time", "set_time"} for id in servers)

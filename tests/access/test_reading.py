@@ -94,7 +94,7 @@ async def test_a_withdrawal_between_any_two_reads_leaves_nothing_that_admission_
             connection = Interrupted(reader, after, withdraw)
             async with consistent(connection):
                 entry = await read_token(connection, world.token)
-                fleet = (await read_fleet(connection, None)).made()
+                fleet = (await read_fleet(connection, None)).build()
                 policies = await sets.read(connection, fleet.policy_version)
             assert entry is not None
             context = PolicyContext(fleet.version, fleet.policy_version, await sets.evaluator(policies))
@@ -109,10 +109,10 @@ async def test_a_refresh_keeps_servers_that_did_not_change(database_url: str) ->
     connection = await asyncpg.connect(database_url)
     first, second = await make_world(connection), await make_world(connection)
     async with consistent(connection):
-        fleet = (await read_fleet(connection, None)).made()
+        fleet = (await read_fleet(connection, None)).build()
     await quarantine(connection, first)
     async with consistent(connection):
-        again = (await read_fleet(connection, fleet)).made()
+        again = (await read_fleet(connection, fleet)).build()
     assert again.servers[second.server] is fleet.servers[second.server]
     assert again.servers[first.server] is not fleet.servers[first.server]
     await connection.close()
@@ -124,18 +124,18 @@ async def test_other_servers_than_those_looked_at_are_read_when_one_is_added_rel
     connection = await asyncpg.connect(database_url)
     first, second = await make_world(connection), await make_world(connection)
     async with consistent(connection):
-        fleet = (await read_fleet(connection, None)).made()
+        fleet = (await read_fleet(connection, None)).build()
     await quarantine(connection, first)
     await quarantine(connection, second)
     async with consistent(connection):
-        again = (await read_fleet(connection, fleet, [first.server])).made()
+        again = (await read_fleet(connection, fleet, [first.server])).build()
     assert again.servers[first.server].version > fleet.servers[first.server].version
     assert again.servers[second.server] is fleet.servers[second.server]
     assert again.by_slug == {server.slug: server for server in again.servers.values()}
     third = await make_world(connection)
     await move(connection, FLEET_ID)
     async with consistent(connection):
-        again = (await read_fleet(connection, fleet, [first.server])).made()
+        again = (await read_fleet(connection, fleet, [first.server])).build()
     assert third.server in again.servers
     assert again.servers[second.server].version > fleet.servers[second.server].version
     await connection.close()
@@ -171,7 +171,7 @@ async def test_what_policies_read_is_read_with_the_versions_that_move_when_it_ch
         await connection.execute(statement, *values)
     async with consistent(connection):
         entry = await read_token(connection, world.token)
-        fleet = (await read_fleet(connection, None)).made()
+        fleet = (await read_fleet(connection, None)).build()
     assert entry is not None
     answers_for_it = entry.token.identity.owner
     assert answers_for_it is not None
@@ -218,7 +218,7 @@ async def test_a_schema_is_kept_in_memory_only_where_it_mirrors_arguments_into_h
     schema = '{"type": "object", "properties": {"region": {"type": "string", "x-mcp-header": "Region"}}}'
     await connection.execute("UPDATE tools SET input_schema = $1 WHERE name = 'get_time'", schema)
     async with consistent(connection):
-        fleet = (await read_fleet(connection, None)).made()
+        fleet = (await read_fleet(connection, None)).build()
     tools = fleet.servers[world.server].tools
     assert tools["get_time"].header_schema == json.loads(schema)
     assert tools["set_time"].header_schema is None

@@ -54,7 +54,7 @@ async def opened(database_url: str, connection: Connection) -> AsyncIterator[Des
     decided = await decision(connection, world, "get_time")
     async with consistent(connection):
         entry = await read_token(connection, world.token)
-        fleet = (await read_fleet(connection, None)).made()
+        fleet = (await read_fleet(connection, None)).build()
     assert entry is not None
     engine = make_engine(database_url, pool_size=2, name="test")
     uses = uses_of(make_sessions(engine), DatabaseClock())

@@ -64,7 +64,7 @@ async def opened(database_url: str, connection: Connection) -> AsyncIterator[Des
     decided = await decision(connection, world, "get_time")
     async with consistent(connection):
         entry = await read_token(connection, world.token)
-        fleet = (await read_fleet(connection, None)).made()
+        fleet = (await read_fleet(connection, None)).build()
     assert entry is not None
     async with writer_on(database_url) as writer, running_consuming_writer(database_url) as consuming:
         clients, refusals = Clients(b"c" * 32), Refusals(lambda row: None)

@@ -92,7 +92,7 @@ async def decision(connection: Connection, world: World, tool: str) -> Decision:
     """What ``decide`` says of a call now, read freshly."""
     async with consistent(connection):
         entry = await read_token(connection, world.token)
-        fleet = (await read_fleet(connection, None)).made()
+        fleet = (await read_fleet(connection, None)).build()
         now = await connection.fetchval("SELECT extract(epoch FROM clock_timestamp())::float8")
     assert entry is not None
     context = PolicyContext(fleet.version, fleet.policy_version, GrantedIsAllowed())

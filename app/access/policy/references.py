@@ -1,4 +1,4 @@
-"""What a policy refers to in the database: the tools that it reaches, and names that do not exist."""
+"""References of policies to the database: the tools in their scope, and names that do not exist."""
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ _NUMBERS = frozenset({ArgumentKind.INTEGER, ArgumentKind.NUMBER})
 
 @dataclass(frozen=True, slots=True)
 class StoredTool:
-    """A tool of the fleet, its input schema as it came."""
+    """A stored tool with its raw input schema."""
 
     slug: str
     name: str
@@ -37,12 +37,12 @@ class StoredTool:
     input_schema: object
 
     def known(self) -> KnownTool:
-        """As policies see it. Takes its time over a large schema."""
+        """The tool as policies see it. Slow for a large schema."""
         return KnownTool(self.slug, self.name, self.risk, argument_types(self.input_schema))
 
 
 async def reached_tools(session: AsyncSession, statement: Statement) -> tuple[list[StoredTool], bool]:
-    """The tools that the scope of a policy lets in, and whether there are more than are looked at."""
+    """The tools in the scope of a policy, and whether there are more than the maximum."""
     reach = _reach(statement.policy.resource)
     if reach is None or Act.CALL_TOOL not in statement.acts():
         return [], False
@@ -62,7 +62,7 @@ async def reached_tools(session: AsyncSession, statement: Statement) -> tuple[li
 
 
 async def number_type(session: AsyncSession, slug: str, tool: str, argument: str) -> str | None:
-    """Which kind of number an argument of a tool is by its input schema; ``None`` where that does not say."""
+    """The number type of a tool's argument by its input schema; ``None`` if it has none."""
     query = (
         select(col(Tool.input_schema))
         .join(Server, col(Server.id) == col(Tool.server_id))
@@ -74,7 +74,7 @@ async def number_type(session: AsyncSession, slug: str, tool: str, argument: str
 
 
 def _reach(constraint: object) -> tuple[str | None, str | None] | None:
-    """The server and the tool that the scope names; ``None``: no tool at all."""
+    """The server and the tool that the scope names; ``None`` if it matches no tool."""
     match constraint:
         case pst.ScopeIs(entity_type) if str(entity_type) != "Tool":
             return None
@@ -89,7 +89,7 @@ def _reach(constraint: object) -> tuple[str | None, str | None] | None:
 
 
 async def unknown_names(session: AsyncSession, statement: Statement) -> list[Finding]:
-    """Warnings about names that a policy has, and nothing else."""
+    """Warnings about names in a policy that do not exist, and about its approvers."""
     named = statement.named()
     groups = {
         type: [each for each in named if each.type == type]
@@ -158,7 +158,7 @@ async def _tools(session: AsyncSession, named: Sequence[Named]) -> set[str]:
 
 
 async def _hidden_arguments(session: AsyncSession, statement: Statement) -> list[Finding]:
-    """Whether approvers would decide without the arguments, as a server that this reaches keeps none."""
+    """A warning if approvers would not see the arguments, because a server in the scope does not keep them."""
     reach = _reach(statement.policy.resource)
     if REQUIRE_APPROVAL not in statement.policy.annotations or reach is None:
         return []
@@ -179,7 +179,7 @@ async def _hidden_arguments(session: AsyncSession, statement: Statement) -> list
 
 
 async def _approvers(session: AsyncSession, statement: Statement) -> list[Finding]:
-    """Whether anybody could approve."""
+    """A warning if no member of the group could approve."""
     name = statement.policy.annotations.get(REQUIRE_APPROVAL)
     if name is None:
         return []
@@ -189,12 +189,14 @@ async def _approvers(session: AsyncSession, statement: Statement) -> list[Findin
     )
     inhabited = list(await session.scalars(query))
     if len(inhabited) > 1:
-        detail = f"Several groups are called {name}: only those with the role can approve, whoever is in one."
+        detail = (
+            f"Several groups are called {name}, so only callers with the role can approve, not their members."
+        )
         return [Finding("ambiguous_group", detail, statement.where(REQUIRE_APPROVAL))]
     if any(inhabited):
         return []
     what = (
-        "has no members: nobody in it can approve"
+        "has no members who can approve"
         if inhabited
         else "does not exist: only those with the role can approve"
     )

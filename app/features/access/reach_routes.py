@@ -6,7 +6,7 @@ from uuid import UUID
 from fastapi import APIRouter, Query
 
 from app.access.point_in_time import AccessReader
-from app.access.reach import callers_of, page_of
+from app.access.reach import find_callers, reach_page
 from app.access.snapshot import AccessSnapshot, CurrentSnapshot
 from app.domain.errors import NotFound
 from app.domain.reach import blocking_reason, stop_reason
@@ -85,7 +85,7 @@ async def _access_of(
     servers = () if reason is not None else state.servers.values()
     wanted = [server for server in servers if not query.server_id or server.id in query.server_id]
     after = None if position is None else str(position[0])
-    found, following = await page_of(
+    found, following = await reach_page(
         identity, wanted, state.context, reader.at, after=after, limit=query.limit
     )
     return IdentityAccessView(
@@ -127,7 +127,7 @@ async def list_tool_access(
     found, following = (
         ([], None)
         if reason is not None
-        else await callers_of(session, reader, tool.server_id, tool.name, after=after, limit=query.limit)
+        else await find_callers(session, reader, tool.server_id, tool.name, after=after, limit=query.limit)
     )
     return ToolAccessView(
         tool_id=tool_id,

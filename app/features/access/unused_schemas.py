@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, WrapValida
 from typing_extensions import TypeAliasType
 
 from app.access.grant_uses import MAX_WINDOW
-from app.access.unused import GrantFinding, Proposal, StaleState
+from app.access.unused import GrantFinding, Proposal, UsageState
 from app.domain.scopes import (
     AllServers,
     AllTools,
@@ -335,7 +335,7 @@ class StaleTokenView(BaseModel):
             kind="token",
             token_id=row.id,
             observed_since=row.created_at,
-            state=StaleState.UNUSED.value,
+            state=UsageState.UNUSED.value,
             last_used_at=last_used_at,
             proposal=TokenProposal(action="revoke"),
         )

@@ -12,7 +12,7 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.access.credentials import Headers, Opened, launch_of, open_credential
+from app.access.credentials import Headers, OpenedCredential, launch_of, open_credential
 from app.crypto.keys import Sealer, UnsealingFault
 from app.db.engine import commit
 from app.db.versions import move_versions
@@ -45,7 +45,7 @@ class Start:
     at: datetime
     place: tuple[str | None, ...]
     url: str | Target
-    credential: Opened
+    credential: OpenedCredential
     fault: DiscoveryFailed | None = None
 
 
@@ -113,7 +113,7 @@ async def _begin(runtime: Runtime, server_id: UUID, *, shown: bool) -> Start:
         return start
 
 
-def _started(runtime: Runtime, server: Server, at: datetime, credential: Opened) -> Start:
+def _started(runtime: Runtime, server: Server, at: datetime, credential: OpenedCredential) -> Start:
     """A command is read by way of the supervisor that runs it."""
     launch, supervisor = launch_of(server, credential), runtime.supervisor
     if launch is None or supervisor is None:
@@ -148,12 +148,12 @@ async def _discover(runtime: Runtime, start: Start) -> Discovered:
 
 async def _credential(
     session: AsyncSession, sealer: Sealer, server: Server
-) -> tuple[Opened, DiscoveryFailed | None]:
+) -> tuple[OpenedCredential, DiscoveryFailed | None]:
     try:
         return await open_credential(session, sealer, server), None
     except UnsealingFault:
         reason = "The stored credential does not open with the configured keys: set it again."
-        return Opened(), DiscoveryFailed("credential", reason)
+        return OpenedCredential(), DiscoveryFailed("credential", reason)
 
 
 async def _headers(runtime: Runtime, start: Start) -> Headers:
