@@ -15,7 +15,7 @@ from app.access.point_in_time import AccessReader, AccessState
 from app.domain.access import Decision, PolicyContext
 from app.domain.objects import Identity, Server
 from app.domain.policy import Effect
-from app.domain.reach import Reach, Tally, decide_call, reach, stopped, tally
+from app.domain.reach import Reach, Tally, decide_call, reach, stop_reason, tally
 from app.lib.event_loop import in_slices
 
 # The maximum of identities checked for one page, even if few of them can call the tool.
@@ -177,5 +177,5 @@ def _rows(
             yield
             found = yield from tally(identity, server, state.context, at, most=most)
             tallies.append((server.id, found))
-        rows.append(Row(identity_id, stopped(identity, at), tuple(tallies)))
+        rows.append(Row(identity_id, stop_reason(identity, at), tuple(tallies)))
     return rows

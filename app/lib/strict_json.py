@@ -136,7 +136,7 @@ def has_too_many_values(data: bytes) -> bool:
     """Whether JSON has more than ``MAX_VALUES`` values, without parsing it."""
     if len(data) < 2 * MAX_VALUES or count_values(data) <= MAX_VALUES:
         return False
-    # A string counts once, whatever it contains.
+    # A string counts once, even if it contains commas or brackets.
     plain = data.replace(b"\\\\", b"").replace(b'\\"', b"")
     # A value has at most one name.
     if plain.count(b'"') > 4 * MAX_VALUES:

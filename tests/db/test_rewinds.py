@@ -172,8 +172,8 @@ async def test_the_reason_to_take_no_calls_is_kept_once_the_file_can_be_written(
     assert await look(database_url, guard) is None
     with pytest.raises(DatabaseRewound):
         guard.report_older_version()
-    assert guard._keeping is not None
-    await guard._keeping
+    assert guard._saving is not None
+    await guard._saving
     file.parent.unlink()
     engine = make_engine(database_url)
     await Sealing(lambda: opened(database_url, guard), make_sessions(engine), SIGNER, guard).turn()
@@ -195,12 +195,12 @@ async def test_what_one_worker_finds_out_is_not_lost_while_another_writes_the_fi
         # It has read the file already, in which there is no reason yet.
         monkeypatch.setattr(rewinds, "_write", write)
         finds.reason, finds._is_final = "a right has an older version", True
-        finds.keep()
+        finds.save()
         write(file, state)
 
     monkeypatch.setattr(rewinds, "_write", interrupted)
-    await asyncio.to_thread(writes.keep)
-    await asyncio.to_thread(finds.keep)
+    await asyncio.to_thread(writes.save)
+    await asyncio.to_thread(finds.save)
     assert RewindGuard(file).reason == finds.reason
 
 
@@ -211,7 +211,7 @@ async def test_what_was_known_is_known_after_a_restart_of_every_worker(
     await sealed(owner, 5)
     first = RewindGuard(file)
     assert await look(database_url, first) is None
-    await asyncio.to_thread(first.keep)
+    await asyncio.to_thread(first.save)
     assert file.stat().st_mode & 0o777 == 0o600
     assert await look(database_url, RewindGuard(file)) is None
     await cut_off(owner, 0)

@@ -21,8 +21,8 @@ VALUES = st.recursive(
 @given(VALUES, st.integers(1, 3), st.integers(0, 3))
 def test_json_that_is_written_in_pieces_is_the_same(value: Any, in_a_piece: int, few: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(strict_json, "_IN_A_PIECE", in_a_piece)
-        patch.setattr(strict_json, "_FEW", few)
+        patch.setattr(strict_json, "_VALUES_PER_PIECE", in_a_piece)
+        patch.setattr(strict_json, "_MAX_PLAIN_VALUES", few)
         assert strict_json.dumps_in_pieces(value) == strict_json.dumps(value)
 
 

@@ -43,7 +43,7 @@ class Rules:
         return datetime.fromtimestamp(at, self.zone)
 
     def day(self, at: float) -> tuple[float, float]:
-        """The start and end of the local day of a time, in Unix seconds. Not always 24 hours apart."""
+        """The start and end of the local day of a time, in Unix seconds. Not always 24 hours long."""
         today = self.local(at).date()
         return self._midnight(today), self._midnight(today + timedelta(days=1))
 

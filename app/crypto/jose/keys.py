@@ -59,7 +59,7 @@ class ProviderKeys(Generic[Issuer]):
         clock: Callable[[], float] = time.monotonic,
         *,
         description: str = "OpenID provider",
-        impact: str = "nobody signs in by it",
+        impact: str = "no one can sign in with it",
     ) -> None:
         """For warnings, ``description`` says what the issuers are, and ``impact`` what fails without their keys."""
         self._fetch = fetch

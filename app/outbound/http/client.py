@@ -87,8 +87,7 @@ class Breaker:
     def check(self, target: Target, caller: int, asks: bool) -> None:
         """Raise ``UpstreamError`` while the upstream is paused. After each pause, one request probes it.
 
-        A caller that has probed before lets others go first, because its requests may never be answered, whatever the
-        state of the upstream.
+        A caller that has probed before lets others go first, because the lack of an answer can be its own fault.
 
         ``asks``: the request expects an answer. A listening stream can stay silent for long, so it neither counts as a
         failure nor serves as a probe.
