@@ -218,14 +218,14 @@ async def test_what_was_known_is_known_after_a_restart_of_every_worker(
     again = RewindGuard(file)
     assert "the checkpoint of 5 events" in (await look(database_url, again) or "")
     # Nothing of the older state is written over what was known.
-    await asyncio.to_thread(again.keep)
+    await asyncio.to_thread(again.save)
     assert await look(database_url, RewindGuard(file)) is not None
     # One that knows nothing cannot tell, as the documentation says, and writes nothing over it either.
     assert await look(database_url, RewindGuard()) is None
     await accept_restore(owner)
     confirmed = RewindGuard(file)
     assert await look(database_url, confirmed) is None
-    await asyncio.to_thread(confirmed.keep)
+    await asyncio.to_thread(confirmed.save)
     assert await look(database_url, RewindGuard(file)) is None
 
 
