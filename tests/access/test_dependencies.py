@@ -1,4 +1,4 @@
-"""What calls rest on is known by what they rest on, whatever came, went and was decided again in between."""
+"""The dependency index stays correct while calls enter, leave and are reevaluated."""
 
 from collections.abc import Generator
 from math import inf
@@ -11,7 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from app.access.dependencies import DependencyIndex
 from app.domain.objects import Version
 
-# Few, so that calls often rest on the same, and twice on one.
+# A small set, so that calls often share dependencies and have some twice.
 _PAIRS = st.lists(
     st.tuples(st.integers(0, 4).map(lambda number: UUID(int=number)), st.integers(0, 2)), max_size=8
 )
@@ -22,7 +22,7 @@ _LARGE = 1_000
 
 
 class InAnyOrder(RuleBasedStateMachine):
-    """Against what all calls together rest on, worked out anew."""
+    """Compare the index with the dependencies of all calls, computed from scratch."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Reads of several ids at once: each is as fresh as one of its own, and none the worse for the others."""
+"""Batched reads by id are as fresh as separate reads, and failures do not affect other ids."""
 
 import asyncio
 from collections.abc import Collection, Mapping
@@ -15,7 +15,7 @@ ONE, OTHER, THIRD = (UUID(int=number) for number in range(3))
 
 
 class Reading:
-    """Reads that end when they are let, and find how many had begun."""
+    """Reads that end on command, and return how many had begun."""
 
     def __init__(self) -> None:
         self.begun: list[set[UUID]] = []
@@ -42,7 +42,7 @@ async def test_what_is_asked_for_during_a_read_is_read_after_it_and_together() -
     async with asyncio.timeout(50), asyncio.TaskGroup() as group:
         first = group.create_task(batches.result(ONE))
         ends = await reading.begins.get()
-        # Of an id that is being read the same answer would be no fresh one.
+        # The running read of an id is not fresh enough for a later caller.
         later = [group.create_task(batches.result(id)) for id in (ONE, OTHER, THIRD, OTHER)]
         await asyncio.sleep(0)
         ends.set()
@@ -106,7 +106,7 @@ async def test_where_nothing_can_be_read_it_is_tried_once_for_all() -> None:
         asked = [group.create_task(_fault_of(batches.result(id))) for id in (OTHER, ONE)]
         await reading.end_one()
     assert [task.result() for task in asked] == [away, away]
-    # The next is a read of its own.
+    # The next caller gets a new read.
     del reading.faults[ONE]
     async with asyncio.timeout(50), asyncio.TaskGroup() as group:
         fine = group.create_task(batches.result(ONE))

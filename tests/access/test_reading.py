@@ -1,4 +1,4 @@
-"""Reading for the snapshot: old rights never sit under a current version."""
+"""Reads for the snapshot: outdated rights never have a current version."""
 
 import json
 from collections.abc import Awaitable, Callable
@@ -62,7 +62,7 @@ async def move(connection: Connection, id: object) -> None:
 
 
 class Interrupted:
-    """A connection that lets a withdrawal commit elsewhere right after its n-th read."""
+    """A connection that lets a revocation commit elsewhere right after its n-th read."""
 
     def __init__(self, inner: Connection, after: int, withdraw: Callable[[], Awaitable[None]]) -> None:
         self._inner, self._left, self._withdraw = inner, after, withdraw
@@ -201,10 +201,10 @@ async def test_a_set_is_read_again_when_its_version_has_moved_and_not_before(dat
     second = await evaluator(3)
     assert isinstance(first, Evaluator)
     assert isinstance(second, Evaluator)
-    # What was compiled before is taken over.
+    # Compiled policies are reused.
     assert second.policies[0] is first.policies[0]
     assert second.policies[1].fault is not None
-    # Where grants alone do not permit, no policy at all denies everything.
+    # If grants alone do not permit, an empty policy set denies everything.
     strict = PolicySets(Rules(permits_by_default=False))
     assert isinstance(await strict.evaluator(ReadSet(1, None)), Evaluator)
     await connection.close()
@@ -256,7 +256,7 @@ async def test_tokens_that_are_alike_share_what_they_hold_and_never_an_older_sta
 
 
 class Noting:
-    """A connection that notes what it is asked."""
+    """A connection that records its queries."""
 
     def __init__(self, inner: Connection) -> None:
         self._inner = inner

@@ -86,7 +86,7 @@ async def states(connection: Connection) -> list[str]:
 
 
 async def used(connection: Connection, key: str = "a-quota") -> int:
-    """How much of a quota is used."""
+    """The used part of a quota."""
     found = await connection.fetchval("SELECT used FROM quota_uses WHERE quota_key = $1", key)
     return found or 0
 

@@ -1,4 +1,4 @@
-"""A writer without room or time refuses at once, and writes nothing for a caller who has left."""
+"""A full or closed writer refuses at once, and writes nothing for a caller that has left."""
 
 import asyncio
 from collections import deque

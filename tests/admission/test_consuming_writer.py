@@ -236,7 +236,7 @@ async def test_what_was_not_forwarded_is_given_back_once(bench: Bench) -> None:
         "SELECT content ->> 'state' AS state, valid_to IS NULL AS current FROM object_versions"
         " WHERE kind = 'approval' ORDER BY version"
     )
-    # That it was approved is kept by whoever approves.
+    # The approver writes the version of the approval itself.
     assert [tuple(row) for row in past] == [
         ("pending", False), ("consumed", False), ("approved", False), ("consumed", True),
     ]  # fmt: skip
@@ -273,13 +273,13 @@ async def test_a_round_that_was_not_forwarded_gives_each_approval_back_to_whoeve
     await approve(bench.connection)
     first = await bench.settle(ASK, other)
     assert first is not None
-    # The approval of a further group cannot be asked for in a round, whose answers it would not see.
+    # A round cannot request the approval of another group, which would not see its answers.
     assert await bench.effect(ASK, other, replace(ASK, group="Board"), continues=first.demand.id) == UNCOVERED
     second = await bench.settle(ASK, other, continues=first.demand.id)
     assert second is not None
     assert second.admitted
     assert bench.consuming.finish(second.demand.id, "not_forwarded")
-    # What the first round ran with is of no use to a call that is none of its rounds.
+    # The approval of the first round is not valid for an unrelated call.
     assert await bench.effect(ASK) == ASKS
     assert await states(bench.connection) == ["consumed", "consumed", "pending"]
     assert await bench.effect(ASK, other, continues=first.demand.id) == APPROVED
@@ -327,7 +327,7 @@ async def test_a_lock_that_is_held_too_long_refuses_and_takes_nothing(bench: Ben
         await bench.connection.execute("SELECT id FROM approvals FOR UPDATE")
         with pytest.raises(AdmissionUnavailable):
             await bench.settle(ASK)
-    # Others were in the way; the database takes rows.
+    # Other transactions caused the conflict; the database is healthy.
     assert bench.health.reason() is None
     assert await bench.effect(ASK) == APPROVED
 
@@ -360,7 +360,7 @@ async def test_an_unavailable_database_is_reported_in_time_and_nothing_is_consum
 
 @pytest.fixture
 def lose_an_answer(monkeypatch: pytest.MonkeyPatch) -> Callable[[bool], None]:
-    """Has the next commit, which holds or not, end the connection without an answer."""
+    """Make the next commit, successful or not, end the connection without an answer."""
 
     def lose(holds: bool) -> None:
         execute, lost = asyncpg.Connection.execute, asyncio.Event()
@@ -389,12 +389,12 @@ async def test_a_commit_without_an_answer_counts_as_spent_until_it_is_given_back
     lost = demand(bench.world, bench.decided, ASK, quotas=(quota(2),))
     with pytest.raises(AdmissionUnavailable):
         await bench.consuming.settle(lost)
-    # It is given back before the next is served: what was taken, and no more.
+    # It is released, exactly once, before the next call is served.
     again = await bench.settle(ASK, quotas=(quota(2),))
     assert again is not None
     assert again.admitted
     assert await used(bench.connection) == 2
-    # Nor twice, when that is what has no answer.
+    # Nor is it released twice if the release gets no answer.
     lose_an_answer(True)
     assert bench.consuming.finish(again.demand.id, "not_forwarded")
     assert await bench.effect(ASK, quotas=(quota(2),)) == APPROVED
@@ -475,7 +475,7 @@ async def test_a_driver_that_lost_its_way_refuses_one_call_and_no_other(
     whole = consuming_connection.DedicatedConnection.transaction
 
     async def amiss(own: Any, work: Any) -> Any:
-        # What asyncpg raises where the server was killed in the midst of an answer.
+        # The error of asyncpg when the server was killed in the middle of an answer.
         monkeypatch.setattr(consuming_connection.DedicatedConnection, "transaction", whole)
         raise asyncpg.InternalClientError("cannot switch to state 11")
 

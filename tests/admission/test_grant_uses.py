@@ -1,4 +1,4 @@
-"""What grants are used for is written down for each grant that gives it, and nothing of it is lost."""
+"""Uses are recorded for every grant that gives the access, and none are lost."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -32,7 +32,7 @@ from tests.admission.world import Connection, World, decision, make_world, write
 
 @dataclass
 class Desk:
-    """Where calls are admitted, and what is noted of them."""
+    """Admits calls and records their uses."""
 
     port: PostgresAdmissions
     uses: CallUses
@@ -103,7 +103,7 @@ async def test_calls_that_run_are_uses_and_those_that_do_not_are_not(
     assert await used(connection) == set()
 
     assert isinstance(await desk.admit("tool.call", "get_time", desk.allowed), Admitted)
-    # Nothing is written on the way of a call.
+    # Nothing is written while a call is admitted.
     assert await used(connection) == set()
     await desk.uses.flush()
     assert await used(connection) == {(desk.world.grant, "tools", "get_time")}
@@ -168,7 +168,7 @@ async def test_what_cannot_be_written_is_kept_within_bounds_and_written_later(
     assert await used(connection) == {(desk.world.grant, "tools", "get_time")}
     assert await connection.fetchval("SELECT count(*) FROM token_uses") == 1
     assert not desk.uses.grants._many.is_set()
-    # Nothing to write asks nobody.
+    # Without uses, there is no query.
     await GrantUses(cast("Any", None), DatabaseClock()).flush()
 
 

@@ -1,4 +1,4 @@
-"""Arguments of calls are kept by choice of their server, in the transaction of the call's record."""
+"""Arguments are kept as the server is configured, in the transaction of the call's audit row."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -28,11 +28,11 @@ ARGUMENTS = {"account": "4711", "amount": 9007199254740993}
 
 class NoUses:
     def note(self, call: Call, *, runs: bool) -> None:
-        """Nothing: it is not about these."""
+        """Record nothing."""
 
 
 class Desk:
-    """Where calls are admitted."""
+    """Admits calls."""
 
     def __init__(
         self, port: PostgresAdmissions, connection: Connection, parts: tuple[Token, Server, Decision]
@@ -44,7 +44,7 @@ class Desk:
     async def admit(
         self, keep: str, decided: Decision, **others: Any
     ) -> tuple[UUID, Admitted | Stale | Withheld]:
-        """Admit one more call of a server that keeps arguments so."""
+        """Admit one more call to a server with this setting."""
         server = replace(self.server, keep_arguments=keep)
         given: dict[str, Any] = {"arguments": ARGUMENTS, **others}
         call = Call(
@@ -53,7 +53,7 @@ class Desk:
         return call.id, await self.port.admit(call)
 
     async def kept(self) -> dict[UUID, Sealed]:
-        """What is kept, by call."""
+        """The kept arguments, by call."""
         rows = await self.connection.fetch("SELECT call_id, key_id, sealed FROM audit_arguments")
         return {row["call_id"]: Sealed(row["key_id"], row["sealed"]) for row in rows}
 

@@ -1,4 +1,4 @@
-"""Calls are decided again many at once, and each is told of by the time at which it is due."""
+"""Calls are reevaluated concurrently, and each is reported by its due time."""
 
 import asyncio
 import time
@@ -12,13 +12,13 @@ from app.domain.access import Decision
 from app.domain.policy import Effect
 from app.lib.ids import new_id
 
-PATIENCE_S = 50.0
+TIMEOUT_S = 50.0
 ALLOWED = Decision(Effect.ALLOW, "granted", (), 0.0, 1e12)
 Asked = Callable[[], Awaitable[Decision | None]]
 
 
 class Telling:
-    """Notes what is told."""
+    """Records the reported calls."""
 
     def __init__(self) -> None:
         self.decided: list[WatchedCall] = []
@@ -27,13 +27,13 @@ class Telling:
         self._news = asyncio.Condition()
         self._notes: set[asyncio.Task[None]] = set()
 
-    def add(self, reevaluate: Asked, due_in_s: float = PATIENCE_S) -> WatchedCall:
+    def add(self, reevaluate: Asked, due_in_s: float = TIMEOUT_S) -> WatchedCall:
         watched = WatchedCall(new_id(), (), 0.0, reevaluate, lambda: None, 0)
         self.again.add(watched, time.monotonic() + due_in_s)
         return watched
 
     async def told(self, how_many: int) -> None:
-        async with asyncio.timeout(PATIENCE_S), self._news:
+        async with asyncio.timeout(TIMEOUT_S), self._news:
             await self._news.wait_for(lambda: len(self.decided) + len(self.late) >= how_many)
 
     def _decided(self, watched: WatchedCall, begun: float, decision: Decision | None) -> None:
@@ -87,7 +87,7 @@ async def test_what_waits_behind_others_is_late_when_it_is_due(monkeypatch: pyte
     monkeypatch.setattr(reevaluation, "MAX_CONCURRENT", 1)
     monkeypatch.setattr(reevaluation, "_LOW_WATER", 0)
     telling = Telling()
-    running = telling.add(never, PATIENCE_S)
+    running = telling.add(never, TIMEOUT_S)
     waiting = [telling.add(at_once, due) for due in (0.2, 0.1, 0.1)]
     await telling.told(len(waiting))
     assert telling.late == [*waiting[1:], waiting[0]]
@@ -104,7 +104,7 @@ async def test_the_most_urgent_is_the_next(monkeypatch: pytest.MonkeyPatch) -> N
         return ALLOWED
 
     first = telling.add(asked)
-    later, sooner = telling.add(at_once, PATIENCE_S), telling.add(at_once, PATIENCE_S / 2)
+    later, sooner = telling.add(at_once, TIMEOUT_S), telling.add(at_once, TIMEOUT_S / 2)
     ends.set()
     await telling.told(3)
     assert telling.decided == [first, sooner, later]

@@ -1,4 +1,4 @@
-"""Admission on a real PostgreSQL: the check rides on the write."""
+"""The admission writer on a real PostgreSQL."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -59,7 +59,7 @@ async def test_nothing_is_written_once_what_it_rests_on_has_moved(
 
 
 async def test_a_version_that_fell_lets_nothing_run(database_url: str, connection: Connection) -> None:
-    """The database is older than what the call was decided on."""
+    """The database is older than the data of the call's decision."""
     world, rewinds = await make_world(connection), RewindGuard()
     await connection.execute(MOVE, world.token)
     rests_on_newer = call_row(world, await decision(connection, world, "get_time"))
@@ -151,7 +151,7 @@ async def test_a_log_without_an_open_epoch_opens_the_next_and_goes_on(
 ) -> None:
     world = await make_world(connection)
     decided = await decision(connection, world, "get_time")
-    # As after a restore: the system that wrote epoch 1 is not this one.
+    # As after a restore: another system wrote epoch 1.
     await connection.execute("UPDATE log_epochs SET system_identifier = 1")
     row = call_row(world, decided)
     async with writer_on(database_url) as writer:
@@ -180,7 +180,7 @@ async def test_a_lost_connection_denies_and_the_call_is_told_as_not_forwarded(
     assert [record["outcome"] for record in told] == ["not_forwarded"]
 
 
-# Of this database: the tables of others, which are copies of the same template, have the same numbers.
+# Only in this database, because tables in copies of the same template have the same ids.
 BLOCKED = """
 SELECT pid FROM pg_locks WHERE NOT granted AND relation = 'audit_events'::regclass
 AND database = (SELECT oid FROM pg_database WHERE datname = current_database())

@@ -1,4 +1,4 @@
-"""Admission at a database that takes connections and no rows, or whose commits perhaps hold at the primary alone."""
+"""Admission with a database that accepts connections but no rows, or whose commits are not replicated."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -37,7 +37,7 @@ async def connection(database_url: str) -> AsyncIterator[Connection]:
 
 
 def opening(url: str, opened: list[float]) -> Callable[[], Awaitable[GuardedConnection]]:
-    """Opens connections, and writes down when."""
+    """Open connections, and record when."""
 
     async def connect() -> GuardedConnection:
         opened.append(monotonic())
@@ -49,7 +49,7 @@ def opening(url: str, opened: list[float]) -> Callable[[], Awaitable[GuardedConn
 
 
 def assert_paused(opened: list[float]) -> None:
-    """The first is replaced at once: it may be that connection alone which was at fault. Each later one waits."""
+    """The first connection is replaced at once, since only it may be faulty. Each later attempt waits."""
     pauses = [later - earlier for earlier, later in pairwise(opened[1:])]
     assert len(pauses) > 2
     assert min(pauses) >= PAUSE_S
@@ -57,7 +57,7 @@ def assert_paused(opened: list[float]) -> None:
 
 @asynccontextmanager
 async def writer_on(url: str, health: RecorderHealth, opened: list[float]) -> AsyncIterator[AdmissionWriter]:
-    """A writer that serves its queue; when it opened connections, and what keeps it from writing."""
+    """A writer that serves its queue, with its health and the times of its connections."""
     writer = AdmissionWriter(opening(url, opened), DatabaseClock(), new_id(), "key", health)
     serving = asyncio.create_task(writer.run())
     yield writer
@@ -99,7 +99,7 @@ async def test_a_database_that_takes_no_rows_is_not_connected_to_without_a_pause
 async def test_a_call_whose_commit_warns_does_not_run_and_is_recorded_as_not_forwarded(
     database_url: str, connection: Connection
 ) -> None:
-    """So PostgreSQL answers a wait for a standby that was cancelled."""
+    """PostgreSQL's answer to a cancelled wait for a standby."""
     world = await make_world(connection)
     decided = await decision(connection, world, "get_time")
     health = RecorderHealth()

@@ -1,4 +1,4 @@
-"""Whatever is done to a log is found, and called what it is, at the position where it was done."""
+"""Every change of a log is found, with the right kind and position."""
 
 import json
 from collections.abc import Sequence
@@ -22,12 +22,12 @@ def leaf(number: int, place: Place, **more: Any) -> bytes:
 
 
 class Log:
-    """Entries, the hashes that were kept of them, and roots, as a database holds them."""
+    """Entries, their stored hashes and roots, as in a database."""
 
     def __init__(self, count: int, sizes: Sequence[int]) -> None:
         places = [(1 + number // 20, 100 + number // 3, 10 * number) for number in range(count)]
         self.entries = [
-            # What an event tells of changes may look like a place.
+            # The changes of an event can look like its place.
             Entry(place, leaf(number, place, changes={"epoch": 7, "seq": {"xact": 9}}, tool='a,"seq":3'))
             for number, place in enumerate(places)
         ]
@@ -38,7 +38,7 @@ class Log:
         self.ends = [places[size - 1] for size in sizes]
 
     def check(self) -> list[Finding]:
-        """As a reader of a database does: sorted, and cut at the last place that each root names."""
+        """The entries as read from a database: sorted, and cut at the last place of each root."""
         return [finding for step in self.steps() for finding in step.findings]
 
     def steps(self, elsewhere: Sequence[Head] = ()) -> list[Step]:
@@ -52,7 +52,7 @@ class Log:
         return steps
 
     def move(self, at: int, place: Place) -> Entry:
-        """The entry at a position, written anew with another place."""
+        """The entry at a position, rewritten with another place."""
         said = json.loads(self.entries[at].leaf) | dict(zip(("epoch", "xact", "seq"), place, strict=True))
         return Entry(place, json.dumps(said, sort_keys=True, separators=(",", ":")).encode())
 
@@ -71,12 +71,12 @@ def only(findings: list[Finding], kind: Kind) -> Finding:
 
 
 def is_kept(log: Log, at: int) -> bool:
-    """Whether the hashes of everything up to the next root after a position are known for sure."""
+    """Whether all hashes up to the next root after a position are known."""
     return next(head.size for head in log.heads if head.size > at) <= len(log.kept)
 
 
 def assert_names(log: Log, at: int, kind: Kind, findings: list[Finding]) -> None:
-    """It is told exactly; at the open end of the log, of which no hashes are kept yet, between which roots it is."""
+    """The position is exact, or, at the end without stored hashes, known between two roots."""
     before = max((head.size for head in log.heads if head.size <= at), default=0)
     after = next(head.size for head in log.heads if head.size > at)
     if is_kept(log, at) or findings[0].kind is not Kind.UNEXPLAINED:
@@ -144,7 +144,7 @@ def test_two_that_have_each_others_place_are_found_out_of_order(log: Log, data: 
             (Kind.OUT_OF_ORDER, to, log.ids[to]),
         }
     elif findings[0].kind is not Kind.UNEXPLAINED:
-        # A root is between them, so each is looked at with its own neighbours, and is another than was there.
+        # A root is between them, so each is compared with its own neighbors and counts as changed.
         assert (findings[0].kind, findings[0].first) == (Kind.CHANGED, at)
     else:
         assert findings[0].first <= at < findings[0].end
@@ -170,7 +170,7 @@ def test_entry_and_hash_changed_alike_do_not_give_the_root(log: Log, data: st.Da
     findings = log.check()
     assert findings[0].kind is Kind.UNEXPLAINED
     assert findings[0].first <= at < findings[0].end
-    # What comes after cannot be judged, and is not accused.
+    # Later entries cannot be checked and are not reported.
     assert len(findings) == 1
 
 
@@ -187,7 +187,7 @@ def test_another_log_is_found_by_a_root_that_was_kept_elsewhere(log: Log, data: 
 
 
 def test_lines_that_were_exchanged_are_told_apart_from_changed_ones() -> None:
-    """In a file, an entry can stand anywhere, whatever it says of its place."""
+    """In a file, an entry can be at any position, independent of its place."""
     log = Log(24, [24])
     hashes = [entry.hash for entry in log.entries]
     lines = log.entries.copy()
@@ -202,7 +202,7 @@ def test_lines_that_were_exchanged_are_told_apart_from_changed_ones() -> None:
 
 @given(logs(least=4), st.data())
 def test_without_roots_between_what_is_wrong_lies_after_the_last_one(log: Log, data: st.DataObject) -> None:
-    """Where a root is far, a reader goes on over what agrees with the kept hashes, and is told at the root."""
+    """Before a distant root, the check advances over entries that match the stored hashes."""
     ends = [0, *sorted(data.draw(st.sets(st.integers(1, len(log.entries) - 1)))), len(log.entries)]
     at = data.draw(st.integers(-1, len(log.entries) - 1))
     if at >= 0:

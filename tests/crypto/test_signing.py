@@ -1,4 +1,4 @@
-"""What is signed can be checked by anybody with the public keys, and nothing else passes for it."""
+"""Signed texts verify with the public keys, and nothing else does."""
 
 import base64
 import json
@@ -26,7 +26,7 @@ def test_anybody_can_check_it_with_the_public_keys() -> None:
     key_set: Any = {"keys": signer.public_keys()}
     said, key_id = verify(signed.text, signer.public_keys(), type=TYPE)
     assert (said, key_id) == (CLAIMS | {"iss": "https://gate.example.com"}, signer.ids[0])
-    # And with somebody else's library, which knows that a newer name for the algorithm is coming.
+    # It also verifies with another library, which warns about the algorithm's newer name.
     with warnings.catch_warnings(action="ignore"):
         theirs = deserialize_compact(signed.text, KeySet.import_key_set(key_set), algorithms=["EdDSA"])
     assert json.loads(theirs.payload) == said
@@ -56,7 +56,7 @@ def test_what_was_changed_or_is_something_else_does_not_pass() -> None:
     none = part({"alg": "none", "kid": signer.ids[0], "typ": TYPE})
     hmac = part({"alg": "HS256", "kid": signer.ids[0], "typ": TYPE})
     critical = part({"alg": "EdDSA", "kid": signer.ids[0], "typ": TYPE, "crit": ["x"], "x": 1})
-    # The last character of base64url has bits that say nothing.
+    # The last character of base64url has unused bits.
     twin = signature[:-1] + chr(ord(signature[-1]) + 1)
     wrong = {
         f"{header}.{part({'jti': 'evt_2'})}.{signature}": "it was changed",
@@ -76,7 +76,7 @@ def test_what_was_changed_or_is_something_else_does_not_pass() -> None:
     for forged, why in wrong.items():
         with pytest.raises(SignatureFault, match=why):
             verify(forged, keys, type=TYPE)
-    # A foreign key under the id of ours.
+    # A foreign key with our key's id.
     for bad in (
         {"x": "AAAA"},
         {"crv": "Ed448"},

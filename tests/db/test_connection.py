@@ -1,4 +1,4 @@
-"""Connections to the primary: which host, and what counts as an answer."""
+"""Connections to the primary: the choice of the host, and valid commits."""
 
 import asyncio
 from pathlib import Path
@@ -47,7 +47,7 @@ async def test_a_silent_host_does_not_use_up_the_time_of_the_others(
 
 
 async def test_a_commit_that_warns_has_no_answer(database_url: str) -> None:
-    """So PostgreSQL answers a wait for a standby that was cancelled."""
+    """PostgreSQL's answer to a cancelled wait for a standby."""
     connection = await Primary(database_url).connect(5, {})
     with pytest.raises(NotReplicated):
         await connection.execute("DO $$ BEGIN RAISE WARNING 'not replicated'; END $$")

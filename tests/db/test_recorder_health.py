@@ -1,4 +1,4 @@
-"""What keeps a worker from recording, in words."""
+"""Health of the audit writers, and the log lines of an outage."""
 
 import asyncpg
 import pytest
@@ -11,7 +11,7 @@ SECRET = "what somebody sent"
 
 
 def because(cause: BaseException) -> PrimaryUnavailable:
-    """No connection, for this reason."""
+    """The error of a failed connection with this cause."""
     fault = PrimaryUnavailable("no primary takes connections")
     fault.__cause__ = cause
     return fault
@@ -47,7 +47,7 @@ def test_trouble_lasts_until_an_attempt_goes_well() -> None:
 
 
 def test_trouble_that_nobody_meets_any_more_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A replica that is sent no calls would stay out for ever otherwise."""
+    """Otherwise a replica without calls would stay unready forever."""
     health = RecorderHealth()
     health.record_failure(asyncpg.DiskFullError())
     assert health.reason() is not None

@@ -1,4 +1,4 @@
-"""A database that went backwards is noticed by a worker that knew it further, on real databases."""
+"""A worker detects that its database went backwards, on real databases."""
 
 import asyncio
 import json
@@ -41,7 +41,7 @@ async def opened(url: str, guard: RewindGuard) -> GuardedConnection:
 
 
 async def look(url: str, guard: RewindGuard) -> str | None:
-    """Open a connection as a lane does; why it is refused."""
+    """Open a connection as a worker does. Returns why it is refused."""
     try:
         await (await opened(url, guard)).close()
     except DatabaseRewound as fault:
@@ -55,7 +55,7 @@ async def sealed(owner: "Connection", events: int) -> None:
 
 
 async def cut_off(owner: "Connection", size: int) -> None:
-    """As an older state has no newer checkpoints."""
+    """Delete newer checkpoints, as in an older state."""
     async with tampering(owner):
         await owner.execute("DELETE FROM audit_checkpoints WHERE tree_size > $1", size)
 
@@ -74,7 +74,7 @@ async def test_a_database_that_lost_a_checkpoint_is_refused_until_the_restore_is
     assert refused == guard.reason
     assert "the checkpoint of 10 events is not there any more" in (refused or "")
     assert "scopegate audit accept-restore" in (refused or "")
-    # Others seal as many events as there were: it is another log all the same.
+    # Another log with the same number of sealed events is still another log.
     await sealed(owner, 9)
     assert await look(database_url, guard) == refused
     assert heard == []
@@ -136,7 +136,7 @@ async def test_what_was_known_before_a_restore_was_confirmed_is_no_alarm_after_i
         await sealed(owner, 5)
     guard = RewindGuard()
     assert await look(database_url, guard) is None
-    # The sealing remembers this, and then waits for a connection of its own.
+    # The sealer remembers this, and then waits for a connection.
     before = guard.known
     await cut_off(owner, 5)
     await accept_restore(owner)
@@ -192,7 +192,7 @@ async def test_what_one_worker_finds_out_is_not_lost_while_another_writes_the_fi
     write = rewinds._write
 
     def interrupted(file: Path, state: rewinds._State) -> None:
-        # It has read the file already, in which there is no reason yet.
+        # It has already read the file, which has no reason yet.
         monkeypatch.setattr(rewinds, "_write", write)
         finds.reason, finds._is_final = "a right has an older version", True
         finds.save()
@@ -217,10 +217,10 @@ async def test_what_was_known_is_known_after_a_restart_of_every_worker(
     await cut_off(owner, 0)
     again = RewindGuard(file)
     assert "the checkpoint of 5 events" in (await look(database_url, again) or "")
-    # Nothing of the older state is written over what was known.
+    # The older state does not overwrite the known progress.
     await asyncio.to_thread(again.save)
     assert await look(database_url, RewindGuard(file)) is not None
-    # One that knows nothing cannot tell, as the documentation says, and writes nothing over it either.
+    # A worker without progress cannot detect it, as documented, and overwrites nothing either.
     assert await look(database_url, RewindGuard()) is None
     await accept_restore(owner)
     confirmed = RewindGuard(file)

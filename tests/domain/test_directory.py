@@ -1,4 +1,4 @@
-"""Which servers a selector names, and which a token could reach: never fewer than ``decide`` lets it, and few more."""
+"""The directory finds at least the servers that ``decide`` allows, and few more."""
 
 from collections.abc import Sequence
 from dataclasses import replace

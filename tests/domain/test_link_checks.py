@@ -1,4 +1,4 @@
-"""What is said against a grant or an entry of a scope is what ``decide`` has against it, no more and no less."""
+"""The faults of grants and scope entries agree exactly with ``decide``."""
 
 from dataclasses import replace
 from math import inf
@@ -30,7 +30,7 @@ parts = st.sampled_from((None, None, *Part))
 
 
 def asked(world: World, part: Part | None) -> tuple[Question, Server] | None:
-    """The question of a world, of a part where it is of no tool, and its server, switched on."""
+    """The question of a world, for a part if it names no tool, and its server, enabled."""
     question = world.question
     if question.server is None:
         return None
@@ -42,7 +42,7 @@ def asked(world: World, part: Part | None) -> tuple[Question, Server] | None:
 
 
 def refused(question: Question, at: float, scope: Scope, *grants: Grant) -> str:
-    """What ``decide`` makes of a live token with this scope, of somebody with these grants."""
+    """The decision for a valid token with this scope and an identity with these grants."""
     token = Token(ID, 1, Identity(ID, 1, IdentityStatus.ACTIVE, grants=grants), scope, inf)
     return decide(replace(question, token=token), AROUND, at).reason_code
 

@@ -1,4 +1,4 @@
-"""What an identity reaches is asked of ``decide``: policy, approvals and clocks are in it as in any call."""
+"""The reach of an identity follows ``decide``, including policies, approvals and times."""
 
 from math import inf
 
@@ -25,7 +25,7 @@ NOW = 1_000.0
 
 
 class Cautious:
-    """Asks for approval of one tool and forbids another."""
+    """Requires approval for one tool and forbids another."""
 
     def evaluate(self, request: PolicyInput) -> PolicyVerdict:
         name = None if request.tool is None else request.tool.name
@@ -102,7 +102,7 @@ def test_a_stopped_identity_reaches_nothing(status: IdentityStatus) -> None:
 
 @pytest.mark.parametrize("size", [3, 1_000])
 def test_what_no_grant_names_is_what_is_out_of_reach(size: int) -> None:
-    """So that of a large fleet the few others are read, and asked about."""
+    """So that in a large fleet only few servers are read and decided."""
     fleet = [
         Server(new_id(), 1, f"s-{n}", enabled=True, labels={"env": "prod" if n % 3 else "test"}, tools={})
         for n in range(size)

@@ -1,4 +1,4 @@
-"""A grant that is narrowed by its use gives nothing that it did not give before, and all that was used of it."""
+"""A narrowed grant gives nothing new, and everything that was used."""
 
 from collections.abc import Mapping
 from math import inf
@@ -61,7 +61,7 @@ limits = st.sampled_from((MOST, 2, 1, 0))
 
 
 def right(right: ScopeEntry, fleet: Fleet) -> set[tuple[UUID, str]]:
-    """All that a right gives of a fleet, of tools in whatever state, and of the parts beside them."""
+    """All access that a right gives in a fleet, for tools in any state and other parts."""
     found = set()
     for server in fleet.values():
         if not right.servers.matches(server.id, server.labels):
@@ -170,7 +170,7 @@ def test_names_that_would_give_a_dangerous_namesake_are_not_proposed() -> None:
     used = {one.id: RetainedAccess(frozenset({"get"})), other.id: RetainedAccess(frozenset({"list"}))}
     after = proposed(before, used, one, other)
     assert after == ScopeEntry(AllServers(), ToolsByRisk(frozenset({Risk.READ})))
-    # Alone, its own name says as much.
+    # By itself, its name is enough.
     alone = proposed(before, {one.id: used[one.id]}, one, other)
     assert alone == ScopeEntry(ServersByIds(frozenset({one.id})), ToolsByNames(frozenset({"get"})))
     assert notes_on(before, alone) == (Note.NEW_SERVERS_EXCLUDED, Note.RISKS_NO_LONGER_MATCHED)
@@ -185,12 +185,12 @@ def test_a_selector_that_loses_nothing_of_today_goes_on_following_what_comes() -
     assert after == ScopeEntry(ServersByIds(frozenset({one.id})), AllTools(), False, False)
     assert notes_on(before, after) == (Note.LABELS_NO_LONGER_MATCHED,)
     assert proposed(before, {}, one, other) is None
-    # What was used by another grant keeps nothing of this one.
+    # Uses of another grant retain nothing of this one.
     assert (
         proposed(ScopeEntry(before.servers, AllTools()), {one.id: RetainedAccess(resources=True)}, one, other)
         is None
     )
-    # A server of which it gives nothing is no reason to name the others.
+    # A server of which the grant gives nothing is no reason to list the others.
     empty = server(env="prod")
     bare = ScopeEntry(before.servers, AllTools())
     assert proposed(bare, all_used, one, other, empty) == bare

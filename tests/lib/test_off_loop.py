@@ -1,4 +1,4 @@
-"""Work on large JSON does not hold the event loop, and comes to the same."""
+"""Work on large JSON does not block the event loop, and gives the same result."""
 
 import asyncio
 import threading

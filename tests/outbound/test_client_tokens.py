@@ -1,4 +1,4 @@
-"""Access tokens for upstreams: fetched once, renewed beside the calls, and never taken from what is no answer."""
+"""Access tokens for upstreams are fetched once, renewed in the background, and read only from valid responses."""
 
 import asyncio
 import base64
@@ -23,7 +23,7 @@ SECRET = "cl:ient secret/ü"
 
 @dataclass
 class Issuer:
-    """A token endpoint that numbers its tokens; what it answers and when may be changed."""
+    """A token endpoint with numbered tokens, configurable responses and a clock."""
 
     url: str = ""
     now: float = 0.0
@@ -99,7 +99,7 @@ async def test_all_callers_share_one_fetch_and_one_that_leaves_does_not_end_it()
         issuer.go.set()
         assert set(await asyncio.gather(*callers[1:])) == {bearer(1)}
         assert await tokens.header(credentials) == bearer(1)
-        # Another credential has a token of its own, though it is the same client.
+        # Another credential of the same client has its own token.
         assert await tokens.header(replace(credentials, id=uuid4())) == bearer(2)
 
 

@@ -1,4 +1,4 @@
-"""Nobody keeps the connections to an upstream from others, and one that does not answer is left alone."""
+"""Callers share the connections to an upstream, and upstreams that do not answer are paused."""
 
 import asyncio
 import ipaddress
@@ -31,7 +31,7 @@ SOON, PATIENT = Timeouts(connect=0.05), Timeouts(first_byte=15)
 
 @dataclass
 class Upstream:
-    """Holds every request to ``/slow`` until it is let go; answers others with ``status``, or with nothing."""
+    """Holds requests to ``/slow`` until they are released; answers others with ``status``, or not at all."""
 
     url: str = ""
     status: int | None = 200
@@ -165,7 +165,7 @@ async def test_many_may_give_up_waiting_in_one_moment() -> None:
         [connection] = pool._all
         for task in waiting:
             task.cancel()
-        # Before any of them comes round to saying so.
+        # Before any of them can report it.
         connection._fail("timeout", "")
         await asyncio.gather(*held, *waiting, return_exceptions=True)
         assert await ask(out, up.url, OTHER, SOON) == 200

@@ -1,4 +1,4 @@
-"""Which command lines may run, and what they may be given."""
+"""The allowed command lines and variables of stdio servers."""
 
 import pytest
 
