@@ -30,7 +30,7 @@ TEST = "webhook.test"
 
 
 class WebhookEvent(StrEnum):
-    """The events that a webhook can subscribe to, as ``<object>.<what happened to it>``."""
+    """What a webhook can be told of. ``<object>.<what happened to it>``."""
 
     APPROVAL_REQUESTED = "approval.requested"
     APPROVAL_APPROVED = "approval.approved"

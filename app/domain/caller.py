@@ -6,7 +6,7 @@ from uuid import UUID
 
 
 class Permission(StrEnum):
-    """A permission of roles, as ``<resource>.<verb>``."""
+    """One thing a role may do. ``<resource>.<verb>``."""
 
     SERVERS_READ = "servers.read"
     SERVERS_WRITE = "servers.write"
@@ -45,7 +45,7 @@ class Permission(StrEnum):
 
 
 class Role(StrEnum):
-    """A role at the API, strongest first."""
+    """What a caller may do at the API, strongest first."""
 
     OWNER = "owner"
     ADMIN = "admin"

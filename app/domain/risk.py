@@ -11,7 +11,7 @@ from enum import StrEnum
 
 
 class Risk(StrEnum):
-    """The possible effect of a call."""
+    """What a call may do to the world."""
 
     READ = "read"
     WRITE = "write"
