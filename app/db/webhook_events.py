@@ -30,7 +30,7 @@ TEST = "webhook.test"
 
 
 class WebhookEvent(StrEnum):
-    """What a webhook can be told of. ``<object>.<what happened to it>``."""
+    """An event that a webhook can subscribe to: ``<object>.<what happened to it>``."""
 
     APPROVAL_REQUESTED = "approval.requested"
     APPROVAL_APPROVED = "approval.approved"

@@ -6,7 +6,7 @@ from uuid import UUID
 
 
 class Permission(StrEnum):
-    """One thing a role may do. ``<resource>.<verb>``."""
+    """A permission of a role: ``<resource>.<verb>``."""
 
     SERVERS_READ = "servers.read"
     SERVERS_WRITE = "servers.write"
