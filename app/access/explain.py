@@ -303,37 +303,37 @@ def meaning_of(reason_code: str) -> Meaning:
 _RIGHTS = frozenset({"outside_scope", "no_grant"})
 
 
-def meaning_of_explanation(found: Explanation) -> Meaning:
+def meaning_of_explanation(explanation: Explanation) -> Meaning:
     """The decision in a sentence or two, with one remedy.
 
     ``decide`` stops at the first missing scope or grant. This covers both, and the decision once they exist.
     """
-    reason = found.decision.reason_code
+    reason = explanation.decision.reason_code
     if reason not in _RIGHTS:
         return meaning_of(reason)
     says, steps = [], []
-    outside = [index for index, link in enumerate(found.links) if not link.in_scope]
-    if found.identities_without_grant:
+    outside = [index for index, link in enumerate(explanation.links) if not link.in_scope]
+    if explanation.identities_without_grant:
         steps.append("Make a grant that gives it")
     if outside:
         whose = "the token" if outside[0] == 0 else "a token that it was derived from"
         which = f"the scope of {whose} does not reach it"
         says.append(
             f"A grant reaches it, but {which}."
-            if not found.identities_without_grant
+            if not explanation.identities_without_grant
             else f"{which.capitalize()}."
         )
         steps.append("issue a new token with a scope that reaches it, since a token cannot be widened")
-    if found.identities_without_grant:
-        own = found.question.token.identity.id in found.identities_without_grant
+    if explanation.identities_without_grant:
+        own = explanation.question.token.identity.id in explanation.identities_without_grant
         whose = "the identity or its groups" if own else "the identity of a token that it was derived from"
         says.append(f"No live grant of {whose} reaches it.")
     remedy = ", then ".join(steps)
-    return _with_rest(found, says, f"{remedy[0].upper()}{remedy[1:]}.")
+    return _with_rest(explanation, says, f"{remedy[0].upper()}{remedy[1:]}.")
 
 
-def _with_rest(found: Explanation, says: list[str], remedy: str) -> Meaning:
-    then = found.with_access
+def _with_rest(explanation: Explanation, says: list[str], remedy: str) -> Meaning:
+    then = explanation.with_access
     if then.effect is Effect.ALLOW:
         return Meaning(" ".join(says), remedy)
     rest = meaning_of(then.reason_code)
@@ -393,14 +393,14 @@ async def find_recorded(session: AsyncSession, event_id: UUID) -> RecordedCall:
     row: Any = (await session.execute(statement)).one_or_none()
     if row is None:
         raise NotFound("There is no such audit event.")
-    found = recorded_call(row[0], row[1])
-    if found is None:
+    call = recorded_call(row[0], row[1])
+    if call is None:
         raise Invalid.field(
             "/event_id",
             "not_a_decision",
             "This event decides nothing about a token: name one of a call or list.",
         )
-    return found
+    return call
 
 
 def address_of(text: str | None) -> Address | None:

@@ -102,7 +102,7 @@ class FreshBatches:
 
     async def _read_together(self, batch: Mapping[UUID, asyncio.Future[Any]]) -> None:
         try:
-            found = await self._read(batch.keys())
+            values = await self._read(batch.keys())
         except ReadsUnavailable as fault:
             for answer in batch.values():
                 _fail(answer, fault)
@@ -115,7 +115,7 @@ class FreshBatches:
                     await self._read_together({id: answer})
         else:
             for id, answer in batch.items():
-                answer.set_result(found.get(id))
+                answer.set_result(values.get(id))
 
 
 def _fail(answer: "asyncio.Future[Any]", fault: Exception) -> None:

@@ -38,8 +38,13 @@ async def write_uses(session: AsyncSession, uses: Collection[Use], users: Collec
     """Write that all of these were used now. Each batch has its own transaction."""
     for batch in _batches(sorted(uses)):
         grants, servers, parts, tools = zip(*batch, strict=True)
-        found = {"grants": list(grants), "servers": list(servers), "parts": list(parts), "tools": list(tools)}
-        await session.execute(_WRITE_USES, found)
+        columns = {
+            "grants": list(grants),
+            "servers": list(servers),
+            "parts": list(parts),
+            "tools": list(tools),
+        }
+        await session.execute(_WRITE_USES, columns)
         await session.commit()
     for batch in _batches(sorted(users)):
         grants, identities = zip(*batch, strict=True)

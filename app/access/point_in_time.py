@@ -98,11 +98,13 @@ async def identities_at(
     session: AsyncSession, ids: Collection[UUID], at: datetime
 ) -> tuple[dict[UUID, Identity], dict[UUID, UUID]]:
     """The identities that existed then, with the sources of their rights, and the group of each grant to a group."""
-    found = await _identity_contents(session, ids, at)
-    owners = {UUID(content["owner_id"]) for _, content in found.values() if content["owner_id"] is not None}
-    all_contents = found | await _identity_contents(session, owners - found.keys(), at)
+    contents = await _identity_contents(session, ids, at)
+    owners = {
+        UUID(content["owner_id"]) for _, content in contents.values() if content["owner_id"] is not None
+    }
+    all_contents = contents | await _identity_contents(session, owners - contents.keys(), at)
     groups = await _groups(session, all_contents, at)
-    grants = await _grants(session, found, {group for id in found for group in groups.get(id, ())}, at)
+    grants = await _grants(session, contents, {group for id in contents for group in groups.get(id, ())}, at)
     group_of = {grant.id: group for (_, group), made in grants.items() if group is not None for grant in made}
 
     def build(id: UUID, owner: Identity | None, *, rights: bool) -> Identity:
@@ -124,7 +126,7 @@ async def identities_at(
         owner = all_contents[id][1]["owner_id"]
         return None if owner is None else build(UUID(owner), None, rights=False)
 
-    return {id: build(id, owner_of(id), rights=True) for id in found}, group_of
+    return {id: build(id, owner_of(id), rights=True) for id in contents}, group_of
 
 
 async def servers_at(

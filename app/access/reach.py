@@ -65,25 +65,25 @@ async def find_callers(
 
     Raises ``Unavailable``, and ``Invalid`` for a time before the history begins.
     """
-    found: list[ToolCaller] = []
+    callers: list[ToolCaller] = []
     for _ in range(IDENTITIES_PER_PAGE // _AT_ONCE):
         query = _HOLDERS_EVER if reader.is_past else _HOLDERS_NOW
         holders = (await session.execute(query, {"after": after, "limit": _AT_ONCE})).all()
         state = await reader.of([holder.id for holder in holders])
         for caller in await in_slices(_can_call(holders, state, server_id, tool, reader.at)):
-            if len(found) == limit:
-                return found, found[-1].id
-            found.append(caller)
+            if len(callers) == limit:
+                return callers, callers[-1].id
+            callers.append(caller)
         if len(holders) < _AT_ONCE:
-            return found, None
+            return callers, None
         after = holders[-1].id
-    return found, after
+    return callers, after
 
 
 def _can_call(
     holders: Sequence[Any], state: AccessState, server_id: UUID, tool: str, at: float
 ) -> Generator[None, None, list[ToolCaller]]:
-    found = []
+    callers = []
     server = state.servers.get(server_id)
     for holder in holders:
         yield
@@ -93,8 +93,8 @@ def _can_call(
         decision = decide_call(identity, server, tool, state.context, at)
         if decision.effect is not Effect.DENY:
             group_id = None if decision.grant_id is None else state.group_of.get(decision.grant_id)
-            found.append(ToolCaller(holder.id, holder.user_name, holder.kind, decision, group_id))
-    return found
+            callers.append(ToolCaller(holder.id, holder.user_name, holder.kind, decision, group_id))
+    return callers
 
 
 # The maximum of tools on a page, after which it ends even with fewer servers.
@@ -119,18 +119,18 @@ async def reach_page(
 def _page(
     identity: Identity, servers: Iterable[Server], context: PolicyContext, at: float, limit: int
 ) -> Generator[None, None, tuple[list[Reach], str | None]]:
-    found: list[Reach] = []
+    reaches: list[Reach] = []
     tools = 0
     for server in servers:
         yield
         one = yield from reach(identity, server, context, at)
         if one is None:
             continue
-        if len(found) == limit or tools > TOOLS_PER_PAGE:
-            return found, found[-1].server.slug
-        found.append(one)
+        if len(reaches) == limit or tools > TOOLS_PER_PAGE:
+            return reaches, reaches[-1].server.slug
+        reaches.append(one)
         tools += len(one.tools)
-    return found, None
+    return reaches, None
 
 
 MAX_IDENTITIES = 50
@@ -175,7 +175,7 @@ def _rows(
         tallies = []
         for server in servers:
             yield
-            found = yield from tally(identity, server, state.context, at, most=most)
-            tallies.append((server.id, found))
+            counts = yield from tally(identity, server, state.context, at, most=most)
+            tallies.append((server.id, counts))
         rows.append(Row(identity_id, stop_reason(identity, at), tuple(tallies)))
     return rows

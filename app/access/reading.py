@@ -115,8 +115,8 @@ async def read_tokens(connection: Any, ids: Collection[UUID]) -> dict[UUID, Toke
     # failpoint: between_reads
     # The same queries run for missing tokens, so that the timing does not reveal which ids exist.
     identities = await _read_identities(connection, list({row["identity_id"] for row in chains}))
-    found = await connection.fetch(_SECRETS, ids)
-    return await in_slices(_entries(chains, identities, found))
+    secrets = await connection.fetch(_SECRETS, ids)
+    return await in_slices(_entries(chains, identities, secrets))
 
 
 def _entries(
@@ -202,8 +202,8 @@ def _identities(
 
     def grants_of(id: UUID) -> tuple[Grant, ...]:
         holders = (id, *(group for group, _ in groups.get(id, ())))
-        found = [grant for holder in holders for grant in grants_to.get(holder, ())]
-        return tuple(grant for _, grant in sorted(found, key=itemgetter(0)))
+        grants = [grant for holder in holders for grant in grants_to.get(holder, ())]
+        return tuple(grant for _, grant in sorted(grants, key=itemgetter(0)))
 
     identities: dict[UUID, Identity] = {}
     for id in ids:
@@ -316,13 +316,13 @@ def _is_same(row: Record, known: Mapping[UUID, Server]) -> bool:
 
 
 async def _every_server(connection: Any) -> list[Record]:
-    found: list[Record] = []
+    servers: list[Record] = []
     while True:
-        after = found[-1]["id"] if found else _BEFORE_ALL
+        after = servers[-1]["id"] if servers else _BEFORE_ALL
         rows = await connection.fetch(_NEXT_SERVERS, after, SERVERS_AT_ONCE)
-        found += rows
+        servers += rows
         if len(rows) < SERVERS_AT_ONCE:
-            return found
+            return servers
 
 
 def _tools(rows: Sequence[Record]) -> dict[UUID, dict[str, Tool]]:

@@ -322,8 +322,8 @@ class AccessSnapshot:
         if fresh and self._stale_servers is not None:
             self._stale_servers = None if only is None else self._stale_servers.union(only)
         async with _with_read_timeout():
-            found: tuple[Fleet, PolicyContext] = await self._fleet_reads.result()
-            return found
+            result: tuple[Fleet, PolicyContext] = await self._fleet_reads.result()
+            return result
 
     @property
     def last_fleet(self) -> Fleet | None:
@@ -355,8 +355,8 @@ class AccessSnapshot:
             return holders, await self._read_shared(connection, known, only)
 
         async with _with_read_timeout(), self._holder_reads:
-            holders, found = await self._read(read)
-            return holders, *await self._build(found)
+            holders, raw = await self._read(read)
+            return holders, *await self._build(raw)
 
     async def target(self, server: Server, identity_id: UUID) -> Target:
         """Where to send an identity's calls to this version of a server, with its own credential or else the server's.
@@ -382,12 +382,14 @@ class AccessSnapshot:
             if target is not None:
                 return target
         try:
-            targets, found = await with_timeout(READ_TIMEOUT_S, self._read_target(server, identity_id, known))
+            targets, target_read = await with_timeout(
+                READ_TIMEOUT_S, self._read_target(server, identity_id, known)
+            )
         except DRIVER_FAULTS as error:
             raise SnapshotUnavailable from error
-        targets.keep(identity_id, found)
+        targets.keep(identity_id, target_read)
         self._targets[server.id] = targets
-        return found
+        return target_read
 
     async def _read_target(
         self, server: Server, identity_id: UUID, known: _ServerTargets | None
@@ -437,9 +439,9 @@ class AccessSnapshot:
 
     async def _read_tokens(self, ids: Collection[UUID]) -> Mapping[UUID, TokenEntry]:
         before = {id: self._tokens.get(id) for id in ids}
-        found = await self._read(lambda connection: read_tokens(connection, ids))
+        entries = await self._read(lambda connection: read_tokens(connection, ids))
         for id in ids:
-            entry, known = found.get(id), before[id]
+            entry, known = entries.get(id), before[id]
             if entry is None:
                 self._tokens.pop(id, None)
                 continue
@@ -449,17 +451,17 @@ class AccessSnapshot:
             self._tokens.move_to_end(id)
             if len(self._tokens) > CAPACITY:
                 self._tokens.popitem(last=False)
-        return found
+        return entries
 
     async def _read_fleet(self) -> tuple[Fleet, PolicyContext]:
         known = self.last_fleet
         only, self._stale_servers = self._stale_servers, set()
         changes = self._changes
         try:
-            found = await self._read(
+            raw = await self._read(
                 lambda connection: self._read_shared(connection, known, only), in_pieces=True
             )
-            self._fleet = await self._build(found)
+            self._fleet = await self._build(raw)
         except BaseException:
             self._stale_servers = (
                 None if only is None or self._stale_servers is None else self._stale_servers | only
@@ -491,11 +493,11 @@ class AccessSnapshot:
         self._fleet = None
         self.policies.forget()
 
-    async def _build(self, found: _RawFleet) -> tuple[Fleet, PolicyContext]:
+    async def _build(self, raw: _RawFleet) -> tuple[Fleet, PolicyContext]:
         """Build the fleet and the policy context, which stays the same object while it is unchanged."""
         # In a thread and outside a transaction, since many tools or policies take a large part of a second.
-        fleet = await asyncio.to_thread(found[0].build)
-        context = PolicyContext(fleet.version, fleet.policy_version, await self.policies.evaluator(found[1]))
+        fleet = await asyncio.to_thread(raw[0].build)
+        context = PolicyContext(fleet.version, fleet.policy_version, await self.policies.evaluator(raw[1]))
         if self._fleet is not None and self._fleet[1] == context:
             context = self._fleet[1]
         return fleet, context

@@ -126,21 +126,21 @@ async def recording_start(session: AsyncSession) -> datetime:
 
 async def usage_of(session: AsyncSession, grants: Sequence[Grant], since: datetime) -> dict[UUID, Usage]:
     """The use of these grants in the window that began at ``since``."""
-    found = {grant.id: Usage() for grant in grants}
-    asked: dict[str, Any] = {"ids": list(found), "since": since}
+    usage = {grant.id: Usage() for grant in grants}
+    asked: dict[str, Any] = {"ids": list(usage), "since": since}
     for row in await session.execute(_USES, asked):
         thing = UsedThing(row.server_id, row.part, row.tool or None, row.last_used_at)
-        found[row.grant_id].used.append(thing)
-    for row in await session.execute(_LAST, {"ids": list(found)}):
-        found[row.grant_id].last_used_at = row.last_used_at
+        usage[row.grant_id].used.append(thing)
+    for row in await session.execute(_LAST, {"ids": list(usage)}):
+        usage[row.grant_id].last_used_at = row.last_used_at
     for row in await session.execute(_USERS, asked):
-        found[row.grant_id].used_by = row.number
+        usage[row.grant_id].used_by = row.number
     groups = {grant.group_id for grant in grants if grant.group_id is not None}
     members = {row.group_id: row.number for row in await session.execute(_MEMBERS, {"ids": list(groups)})}
     for grant in grants:
         if grant.group_id is not None:
-            found[grant.id].held_by = members.get(grant.group_id, 0)
-    return found
+            usage[grant.id].held_by = members.get(grant.group_id, 0)
+    return usage
 
 
 async def given_since(session: AsyncSession, grants: Collection[Grant]) -> dict[UUID, datetime]:
@@ -285,13 +285,13 @@ class UsageReview:
     def _review(
         self, grants: Sequence[Grant], usage: Mapping[UUID, Usage], given: Mapping[UUID, datetime]
     ) -> Generator[None, None, list[GrantFinding]]:
-        found = []
+        findings = []
         for grant in grants:
             yield
             right = stored_right(grant)
             reach = yield from self._reach(right)
-            found.append(self._finding(grant, right, reach, usage[grant.id], given[grant.id]))
-        return found
+            findings.append(self._finding(grant, right, reach, usage[grant.id], given[grant.id]))
+        return findings
 
     def _reach(self, right: ScopeEntry) -> Generator[None, None, Reach]:
         key = (right.servers, right.tools)
@@ -342,8 +342,8 @@ def used_by_server(used: Sequence[UsedThing]) -> dict[UUID, RetainedAccess]:
     tools: dict[UUID, set[str]] = {}
     parts: dict[UUID, set[str]] = {}
     for thing in used:
-        found, name = (tools, thing.tool or "") if thing.part == TOOLS else (parts, thing.part)
-        found.setdefault(thing.server_id, set()).add(name)
+        by_server, name = (tools, thing.tool or "") if thing.part == TOOLS else (parts, thing.part)
+        by_server.setdefault(thing.server_id, set()).add(name)
     return {
         id: RetainedAccess(
             frozenset(tools.get(id, ())),

@@ -66,8 +66,8 @@ class Clients:
 
     def _known(self, parts: tuple[str | None, ...]) -> UUID | None:
         """The id of a client whose row exists. After a while without events the row can have been deleted."""
-        found = self._seen.get(parts)
-        return None if found is None or monotonic() - found[1] > REMEMBER_FOR_S else found[0]
+        seen = self._seen.get(parts)
+        return None if seen is None or monotonic() - seen[1] > REMEMBER_FOR_S else seen[0]
 
 
 def clean(text: str | None) -> str | None:

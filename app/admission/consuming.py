@@ -200,14 +200,14 @@ class Ledger:
 
     def settle(self, demand: Demand) -> Settlement:
         """Give a call everything that it needs, or nothing."""
-        found = [self._find(need, demand.continues) for need in demand.needs]
-        existing = [approval for approval in found if approval is not None]
+        approvals = [self._find(need, demand.continues) for need in demand.needs]
+        existing = [approval for approval in approvals if approval is not None]
         # The quota of the next round of an admitted call was counted with that call.
         is_next_round = bool(existing) and all(approval.consumed_by is not None for approval in existing)
         if (
             demand.needs
             and demand.continues is not None
-            and not (is_next_round and len(existing) == len(found))
+            and not (is_next_round and len(existing) == len(approvals))
         ):
             # No approver saw the contents of a next round: it runs only on the approvals of the previous round.
             return self._deny(demand, "not_covered_by_approval", ())
@@ -215,12 +215,12 @@ class Ledger:
         if over := [quota for quota in quotas if self.used[quota.key, quota.start] >= quota.limit]:
             return self._deny(demand, "quota_exceeded", over)
         if any(approval.state == "denied" for approval in existing):
-            return self._withhold(demand, found, Effect.DENY, "approval_denied")
-        if len(existing) == len(found) and all(approval.state != "pending" for approval in existing):
+            return self._withhold(demand, approvals, Effect.DENY, "approval_denied")
+        if len(existing) == len(approvals) and all(approval.state != "pending" for approval in existing):
             return self._admit(demand, existing, quotas)
-        if self._exceeds_pending_limit(demand, found.count(None)):
+        if self._exceeds_pending_limit(demand, approvals.count(None)):
             return self._deny(demand, "too_many_approvals", ())
-        return self._withhold(demand, found, Effect.REQUIRE_APPROVAL, "approval_required")
+        return self._withhold(demand, approvals, Effect.REQUIRE_APPROVAL, "approval_required")
 
     def _find(self, need: Need, continues: UUID | None) -> Approval | None:
         """The approval that applies: for a next round, that of the previous one; a denial before an unused approval."""
@@ -260,13 +260,13 @@ class Ledger:
         )
 
     def _withhold(
-        self, demand: Demand, found: Sequence[Approval | None], effect: Effect, reason_code: str
+        self, demand: Demand, approvals: Sequence[Approval | None], effect: Effect, reason_code: str
     ) -> Settlement:
         policies = tuple(dict.fromkeys(id for need in demand.needs for id in need.policy_ids))
         reasons = tuple(dict.fromkeys(reason for need in demand.needs for reason in need.reasons))
         reports = [
             self._request(demand, need) if approval is None else _report(need, approval)
-            for need, approval in zip(demand.needs, found, strict=True)
+            for need, approval in zip(demand.needs, approvals, strict=True)
             # After a denial, no other group is asked.
             if approval is not None or effect is not Effect.DENY
         ]
@@ -414,7 +414,7 @@ async def settle(
 async def _read_ledger(connection: Connection, demands: Sequence[Demand], ttl: float) -> Ledger:
     bindings = list({need.binding for demand in demands for need in demand.needs})
     earlier = [demand.continues for demand in demands if demand.continues is not None]
-    found = await connection.fetch(_LOCK_APPROVALS, bindings, earlier) if bindings else []
+    rows = await connection.fetch(_LOCK_APPROVALS, bindings, earlier) if bindings else []
     used = await lock_quotas(
         connection, {(quota.key, quota.start) for demand in demands for quota in demand.quotas}
     )
@@ -427,7 +427,7 @@ async def _read_ledger(connection: Connection, demands: Sequence[Demand], ttl: f
             row["consumed_by"],
             row["decision_reason"],
         )
-        for row in found
+        for row in rows
     ]
     # The time is read under the locks because acquiring them can take a while.
     ledger = Ledger(await connection.fetchval(_NOW), ttl, approvals, used)

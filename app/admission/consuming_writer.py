@@ -356,11 +356,11 @@ class ConsumingWriter:
     ) -> None:
         settled.clear()
         demands = [waiting.demand for waiting in batch]
-        found, at, sent = await settle(
+        settlements, at, sent = await settle(
             connection, demands, ttl=self._ttl, worker_id=self._worker_id, digest_key_id=self._digest_key_id
         )
         self._clock.learn(at, sent, boot_time())
-        settled.extend(found)
+        settled.extend(settlements)
 
     async def _serve_each(self, batch: Sequence[_Waiting], *, stale: bool) -> None:
         """Serve each call separately. A batch of one is the cause itself: it is stale or cannot be written."""

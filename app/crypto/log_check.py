@@ -154,10 +154,10 @@ class Follower:
     def advance(self, entries: Sequence[Entry], kept: Sequence[bytes]) -> bool:
         """Advance over entries without a root at their end, which the next root covers. Returns False, without
         advancing, if they differ from the stored hashes."""
-        found = [entry.hash for entry in entries]
-        if self.is_lost or list(kept[: len(found)]) != found[: len(kept)]:
+        hashes = [entry.hash for entry in entries]
+        if self.is_lost or list(kept[: len(hashes)]) != hashes[: len(kept)]:
             return False
-        self._frontier = _grown(self._frontier, found)
+        self._frontier = _grown(self._frontier, hashes)
         return True
 
     def step(
@@ -196,30 +196,30 @@ class Follower:
 
 def _candidates(entries: Sequence[Entry], kept: Sequence[bytes], count: int) -> Iterator[Sequence[bytes]]:
     """Possible sealed hashes for this many positions, the likeliest first."""
-    found = [entry.hash for entry in entries]
-    if len(found) == count:
-        yield found
+    hashes = [entry.hash for entry in entries]
+    if len(hashes) == count:
+        yield hashes
     if len(kept) == count:
         yield kept
         return
     # The last hashes are not stored yet, so only the entries give them.
     open_end = count - len(kept)
-    if kept and open_end <= len(found):
-        yield [*kept, *found[-open_end:]]
-    if len(found) == count:
+    if kept and open_end <= len(hashes):
+        yield [*kept, *hashes[-open_end:]]
+    if len(hashes) == count:
         yield [entry.hash for entry in sorted(entries, key=lambda entry: entry.place)]
         if count <= _MAX_EXCHANGED:
             yield from _exchanges(entries)
-    if len(found) == count + 1 and count <= _MAX_LEFT_OUT:
-        for left_out in range(len(found)):
-            yield found[:left_out] + found[left_out + 1 :]
+    if len(hashes) == count + 1 and count <= _MAX_LEFT_OUT:
+        for left_out in range(len(hashes)):
+            yield hashes[:left_out] + hashes[left_out + 1 :]
 
 
 def _exchanges(entries: Sequence[Entry]) -> Iterator[Sequence[bytes]]:
     """The entries' hashes with each pair of entries exchanged in turn."""
-    found = [entry.hash for entry in entries]
+    hashes = [entry.hash for entry in entries]
     for (at, one), (to, other) in combinations(enumerate(entries), 2):
-        before = found.copy()
+        before = hashes.copy()
         before[to], before[at] = one.hash_at(other.place), other.hash_at(one.place)
         yield before
 
@@ -240,9 +240,9 @@ def _differences(first: int, sealed: Sequence[bytes], entries: Sequence[Entry]) 
     """The differences from the sealed entries by position. Consecutive missing entries are one finding."""
     if list(sealed) == [entry.hash for entry in entries]:
         return []
-    found = _exchanged(first, sealed, list(_compared(first, sealed, entries)))
-    missing = (finding.first for finding in found if finding.kind is Kind.MISSING)
-    others = [finding for finding in found if finding.kind is not Kind.MISSING]
+    findings = _exchanged(first, sealed, list(_compared(first, sealed, entries)))
+    missing = (finding.first for finding in findings if finding.kind is Kind.MISSING)
+    others = [finding for finding in findings if finding.kind is not Kind.MISSING]
     others += [Finding(Kind.MISSING, *stretch) for stretch in _stretches(missing)]
     return sorted(others, key=lambda finding: (finding.first, finding.end))
 

@@ -83,11 +83,11 @@ def verify(text: str, keys: Sequence[Mapping[str, Any]], *, type: str) -> tuple[
     if header.get("alg") != ALGORITHM or "crit" in header:
         raise SignatureFault(f"it is not signed with {ALGORITHM}, the only supported algorithm")
     key_id = header.get("kid")
-    found = [key for key in keys if key.get("kid") == key_id]
-    if not isinstance(key_id, str) or not found:
+    matching = [key for key in keys if key.get("kid") == key_id]
+    if not isinstance(key_id, str) or not matching:
         raise SignatureFault(f"its signing key {key_id!r} is not among the keys")
     try:
-        _public_key(found[0]).verify(_decode(parts[2]), f"{parts[0]}.{parts[1]}".encode())
+        _public_key(matching[0]).verify(_decode(parts[2]), f"{parts[0]}.{parts[1]}".encode())
     except InvalidSignature:
         raise SignatureFault(f"the signature is not valid for the key {key_id!r}: it was changed") from None
     return _object(parts[1], "content"), key_id

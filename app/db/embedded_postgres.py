@@ -189,14 +189,16 @@ def programs(major: int | None, user: RunAs) -> Path:
             "or set SCOPEGATE_DATABASE_URL"
         )
     package = Path(spec.submodule_search_locations[0])
-    found = {_major(path): path for path in package.glob("pginstall*/bin") if (path / "postgres").exists()}
-    if not found or (major is not None and major not in found):
+    directories = {
+        _major(path): path for path in package.glob("pginstall*/bin") if (path / "postgres").exists()
+    }
+    if not directories or (major is not None and major not in directories):
         raise EmbeddedPostgresError(
             f"the database was created by PostgreSQL {major or ''}, which the installed wheel does not contain"
-            if found
+            if directories
             else f"the wheel in {package} contains no PostgreSQL programs: install it again"
         )
-    chosen = found[major if major is not None else max(found)]
+    chosen = directories[major if major is not None else max(directories)]
     return chosen if user.may_pass(chosen) else _reachable_copy(package, chosen)
 
 

@@ -148,7 +148,7 @@ def partition_month(name: str, parent: str = AUDIT_LOG) -> tuple[datetime, datet
 
 async def _months(connection: asyncpg.Connection, parent: str) -> list[_Month]:
     """The partitions of a table, oldest first, and those that an interrupted drop left detached."""
-    found = []
+    months = []
     for row in await connection.fetch(_FIND_PARTITIONS, parent, _MARK):
         month = partition_month(row["name"], parent)
         if month is None:
@@ -158,8 +158,8 @@ async def _months(connection: asyncpg.Connection, parent: str) -> list[_Month]:
             # The drop has not started, and until then an operator can detach the partition to keep it.
             await _mark(connection, row["name"], "NULL")
             marked = False
-        found.append(_Month(row["name"], month[1], row["attached"], row["pending"], marked))
-    return found
+        months.append(_Month(row["name"], month[1], row["attached"], row["pending"], marked))
+    return months
 
 
 async def _drop(connection: asyncpg.Connection, parent: str, month: _Month, record: RecordDrop) -> str | None:

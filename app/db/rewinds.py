@@ -144,33 +144,33 @@ class RewindGuard:
         known, is_confirmed = self._known, False
         [row] = await connection.fetch(_CHECK, known.size, bytes.fromhex(known.root))
         self._checked_at = time.monotonic()
-        found = Progress.of(row)
+        present = Progress.of(row)
         if row["epoch"] is None:
             # No epoch is open yet; the next writer opens one and checks again.
-            found = found._replace(epoch=known.epoch)
+            present = present._replace(epoch=known.epoch)
         if not self._has_checked and self._log != (row["log"] or ""):
             # Nothing is known yet, or the file belongs to another database.
             known, self.reason, self._is_final = Progress(), None, False
-        if found.accepted > known.accepted and known.epoch:
+        if present.accepted > known.accepted and known.epoch:
             is_confirmed = True
             self._accept_restore()
         elif self._is_final and self.reason is not None:
             raise DatabaseRewound(self.reason)
-        elif found.epoch < known.epoch:
+        elif present.epoch < known.epoch:
             # This can be an old primary; the right one may come back.
-            self._report_rewind(f"it is at epoch {found.epoch}, and was at {known.epoch}", is_final=False)
+            self._report_rewind(f"it is at epoch {present.epoch}, and was at {known.epoch}", is_final=False)
         elif known.size and not row["holds"]:
             self._report_rewind(f"the checkpoint of {known.size} events is not there any more")
-        elif found.system == known.system and row["next"] <= known.xact:
+        elif present.system == known.system and row["next"] <= known.xact:
             self._report_rewind("transactions that were committed are not there any more")
-        elif found.accepted < known.accepted:
+        elif present.accepted < known.accepted:
             self._report_rewind("a restore that was confirmed is not")
         self.reason, self._is_final, self._has_checked = None, False, True
         self._log = row["log"] or ""
-        if found.system == known.system and not is_confirmed:
-            found = found._replace(xact=known.xact)
+        if present.system == known.system and not is_confirmed:
+            present = present._replace(xact=known.xact)
         # Other connections can have recorded later progress since.
-        self._known = found if is_confirmed or not known.epoch else max(found, self._known)
+        self._known = present if is_confirmed or not known.epoch else max(present, self._known)
 
     def save(self) -> None:
         """Merge the known progress into the file. Blocks.

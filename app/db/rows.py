@@ -31,5 +31,5 @@ async def lock(
     table are locked by id. Access versions come last: ``db.change`` moves them right before the commit.
     """
     how = True if mode is Lock.UPDATE else {mode.value: True}
-    found: Row | None = await session.get(table, id, with_for_update=how, populate_existing=True)
-    return found
+    row: Row | None = await session.get(table, id, with_for_update=how, populate_existing=True)
+    return row

@@ -18,8 +18,8 @@ def has_text(q: str, *columns: Any, indexed: str) -> ColumnElement[bool]:
     ``indexed`` is the SQL expression of the table's index, which concatenates the columns. A text shorter than three
     characters scans the table, since it matches many rows anyway.
     """
-    found = or_(*(column.icontains(q, autoescape=True) for column in columns))
+    contains = or_(*(column.icontains(q, autoescape=True) for column in columns))
     if len(q) < _SHORTEST:
-        return found
+        return contains
     letters = func.scopegate_trigrams(literal_column(indexed), type_=ARRAY(Text))
-    return letters.contains(func.scopegate_trigrams(literal(q, Text), type_=ARRAY(Text))) & found
+    return letters.contains(func.scopegate_trigrams(literal(q, Text), type_=ARRAY(Text))) & contains

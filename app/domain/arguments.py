@@ -88,8 +88,8 @@ class _Reader:
         for name, declared in _mapping(schema.get("properties")).items():
             if self._budget < 0:
                 break
-            found, nullable = self._read(declared, depth)
-            properties[name] = _intern(found, required=name in required and not nullable)
+            type, nullable = self._read(declared, depth)
+            properties[name] = _intern(type, required=name in required and not nullable)
         return properties
 
     def _merge(self, schema: object, hops: int = _MAX_ALTERNATIVES) -> dict[str, object]:
@@ -101,8 +101,8 @@ class _Reader:
             parts.insert(0, self._resolve(merged.pop("$ref")))
         for part in parts:
             if hops > 0 and self._budget > 0:
-                found = self._merge(part, hops - 1)
-                self._budget -= _add(merged, found)
+                other = self._merge(part, hops - 1)
+                self._budget -= _add(merged, other)
         return merged
 
     def _resolve(self, reference: object) -> object:
@@ -110,10 +110,10 @@ class _Reader:
             return None
         if reference != "#" and not reference.startswith("#/"):
             return None
-        found = self._root
+        value = self._root
         for step in unquote(reference).split("/")[1:]:
-            found = _mapping(found).get(step.replace("~1", "/").replace("~0", "~"))
-        return found
+            value = _mapping(value).get(step.replace("~1", "/").replace("~0", "~"))
+        return value
 
     def _without_null(self, schema: dict[str, object]) -> tuple[dict[str, object], bool]:
         """A schema with the alternatives of ``anyOf`` or ``oneOf`` merged, and whether null was among them."""
@@ -121,21 +121,21 @@ class _Reader:
             if "type" in schema or word not in schema:
                 continue
             rest = {key: value for key, value in schema.items() if key != word}
-            found = _list(schema[word])
-            read = [self._merge(each) for each in found[:_MAX_ALTERNATIVES]]
+            alternatives = _list(schema[word])
+            read = [self._merge(each) for each in alternatives[:_MAX_ALTERNATIVES]]
             kept = [each for each in read if _kinds(each) != {_NULL}]
-            if len(found) > _MAX_ALTERNATIVES or not kept:
+            if len(alternatives) > _MAX_ALTERNATIVES or not kept:
                 return rest, True
             _add(rest, kept[0] if len(kept) == 1 else _only_type(kept))
             return rest, len(kept) < len(read)
         return schema, False
 
 
-def _intern(found: ArgumentType, *, required: bool) -> ArgumentType:
+def _intern(type: ArgumentType, *, required: bool) -> ArgumentType:
     """The type, required or not. Types without parts share one object, which saves memory."""
-    if found.properties or found.items is not None:
-        return replace(found, required=required)
-    return _PLAIN[found.kind, required]
+    if type.properties or type.items is not None:
+        return replace(type, required=required)
+    return _PLAIN[type.kind, required]
 
 
 def _only_type(schemas: list[dict[str, object]]) -> dict[str, object]:

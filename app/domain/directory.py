@@ -32,8 +32,8 @@ class Directory:
     def _ids(self, selector: ServersByIds | ServersByLabels) -> Iterable[UUID]:
         if isinstance(selector, ServersByIds):
             return selector.ids
-        found = sorted((self.labelled.get(label, frozenset()) for label in selector.labels), key=len)
-        return found[0].intersection(*found[1:]) if found else ()
+        by_label = sorted((self.labelled.get(label, frozenset()) for label in selector.labels), key=len)
+        return by_label[0].intersection(*by_label[1:]) if by_label else ()
 
 
 def make_directory(servers: Mapping[UUID, Server], alike: Directory | None = None) -> Directory:

@@ -98,14 +98,14 @@ def root_of(hashes: Iterable[bytes]) -> bytes:
 
 def cover(first: int, end: int) -> list[tuple[int, int]]:
     """The fewest complete subtrees that cover the leaves ``first`` to ``end``, left to right, as (level, number)."""
-    found = []
+    subtrees = []
     while first < end:
         level = (end - first).bit_length() - 1
         if first:
             level = min(level, (first & -first).bit_length() - 1)
-        found.append((level, first >> level))
+        subtrees.append((level, first >> level))
         first += 1 << level
-    return found
+    return subtrees
 
 
 def root_at(size: int, subtree: Subtree) -> bytes:
@@ -254,10 +254,10 @@ def _root_of_next(count: int, leaves: Iterator[bytes]) -> bytes:
 
 
 def _next(hashes: Iterator[bytes], of: str) -> bytes:
-    found = next(hashes, None)
-    if found is None:
+    value = next(hashes, None)
+    if value is None:
         raise ProofFault(f"there are fewer hashes than the {of} has")
-    return found
+    return value
 
 
 def _siblings(first: int, end: int, low: int, high: int) -> Iterator[LeafRange]:

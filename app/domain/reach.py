@@ -46,15 +46,15 @@ def reach(
     decision = decide(Question(token, server), context, at)
     if decision.effect is Effect.DENY:
         return None
-    found = []
+    tools = []
     for name in sorted(server.tools):
         yield
         called = decide(Question(token, server, name), context, at)
         if called.effect is not Effect.DENY:
-            found.append((server.tools[name], called))
+            tools.append((server.tools[name], called))
     parts = {part: decide(Question(token, server, part=part), context, at) for part in Part}
     within = {part: used for part, used in parts.items() if used.effect is not Effect.DENY}
-    return Reach(server, decision, tuple(found), within)
+    return Reach(server, decision, tuple(tools), within)
 
 
 @dataclass(frozen=True, slots=True)

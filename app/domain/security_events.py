@@ -170,13 +170,13 @@ def read_subject(value: object) -> Subject:
     parts = {name: part for name, part in members.items() if name != "format"}
     if not 0 < len(parts) <= _MAX_MEMBERS:
         raise Unreadable("its complex subject has no parts, or too many")
-    found: dict[str, tuple[Identifier, ...]] = {}
+    identifiers: dict[str, tuple[Identifier, ...]] = {}
     for name, part in parts.items():
         inner = _members(part)
         if inner.get("format") == "complex":
             raise Unreadable("its complex subject has a complex part")
-        found[name] = _identifiers(inner)
-    return Subject(found.get("user", ()), found.get("session", ()), frozenset(parts))
+        identifiers[name] = _identifiers(inner)
+    return Subject(identifiers.get("user", ()), identifiers.get("session", ()), frozenset(parts))
 
 
 def _identifiers(members: Mapping[str, Any], *, alias: bool = False) -> tuple[Identifier, ...]:
@@ -209,10 +209,10 @@ def _identifiers(members: Mapping[str, Any], *, alias: bool = False) -> tuple[Id
 def _aliases(entries: object) -> tuple[Identifier, ...]:
     if not isinstance(entries, Sequence) or isinstance(entries, str) or not 0 < len(entries) <= MAX_ALIASES:
         raise Unreadable("the identifiers of its subject are not a list, empty or too many")
-    found: dict[Identifier, None] = {}
+    identifiers: dict[Identifier, None] = {}
     for entry in entries:
-        found.update(dict.fromkeys(_identifiers(_members(entry), alias=True)))
-    return tuple(found)
+        identifiers.update(dict.fromkeys(_identifiers(_members(entry), alias=True)))
+    return tuple(identifiers)
 
 
 def _members(value: object) -> Mapping[str, Any]:

@@ -70,16 +70,16 @@ def grants_giving(
 
 def reach_of(right: ScopeEntry, servers: Iterable[Server]) -> Generator[None, None, Reach]:
     """The servers and tools that a right reaches. Yields after each server."""
-    found = {}
+    reach = {}
     for server in servers:
         yield
         if right.servers.matches(server.id, server.labels):
-            found[server.id] = frozenset(
+            reach[server.id] = frozenset(
                 name
                 for name, tool in server.tools.items()
                 if tool.state is ToolState.ACTIVE and right.tools.matches(name, tool.risk)
             )
-    return found
+    return reach
 
 
 def narrow(
@@ -95,9 +95,9 @@ def narrow(
     list more than ``most`` entries stays unchanged.
     """
     retained_within = {
-        id: found
+        id: access
         for id in reach
-        if id in retained and (found := _retain(right, servers[id], retained[id])) is not None
+        if id in retained and (access := _retain(right, servers[id], retained[id])) is not None
     }
     if not retained_within:
         return None
@@ -109,15 +109,15 @@ def narrow(
     ):
         chosen = ServersByIds(frozenset(retained_within))
     left = retained_within.keys() if chosen is not right.servers else reach.keys()
-    names = frozenset[str]().union(*(found.tools for found in retained_within.values()))
+    names = frozenset[str]().union(*(access.tools for access in retained_within.values()))
     tools = right.tools
     if any(not reach[id] <= names for id in left):
         tools = _narrow_tools(right.tools, names, [servers[id] for id in left], retained_within, most)
     return ScopeEntry(
         chosen,
         tools,
-        right.resources and any(found.resources for found in retained_within.values()),
-        right.prompts and any(found.prompts for found in retained_within.values()),
+        right.resources and any(access.resources for access in retained_within.values()),
+        right.prompts and any(access.prompts for access in retained_within.values()),
     )
 
 
@@ -143,12 +143,12 @@ def _retain(right: ScopeEntry, server: Server, retained: RetainedAccess) -> Reta
         return RetainedAccess(
             frozenset(name for name in server.tools if _selects(right.tools, server, name)), True, True, True
         )
-    found = RetainedAccess(
+    retained_part = RetainedAccess(
         frozenset(name for name in retained.tools if _selects(right.tools, server, name)),
         right.resources and retained.resources,
         right.prompts and retained.prompts,
     )
-    return found if found.tools or found.resources or found.prompts else None
+    return retained_part if retained_part.tools or retained_part.resources or retained_part.prompts else None
 
 
 def _selects(tools: ToolSelector, server: Server, name: str) -> bool:

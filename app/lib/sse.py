@@ -84,14 +84,14 @@ class SseParser:
                 if self._raw[self._scanned] == 0x0A:
                     self._scanned += 1
                     self._line_start = self._scanned
-            found = _LINE_END.search(self._raw, self._scanned)
-            if found is None:
+            line_end = _LINE_END.search(self._raw, self._scanned)
+            if line_end is None:
                 self._scanned = len(self._raw)
                 self._check(len(self._raw))
                 return
-            self._check(found.start())
-            line = bytes(self._raw[self._line_start : found.start()])
-            end = found.end()
+            self._check(line_end.start())
+            line = bytes(self._raw[self._line_start : line_end.start()])
+            end = line_end.end()
             self._after_cr = end == len(self._raw) and self._raw[end - 1] == 0x0D
             self._line_start = self._scanned = end
             if line:

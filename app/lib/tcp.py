@@ -15,11 +15,11 @@ _OPTIONS = (
 
 def enable_keepalive(transport: asyncio.BaseTransport) -> None:
     """Have the system end a TCP connection within two minutes of its loss. Ignores other transports."""
-    found = transport.get_extra_info("socket")
-    if found is None or found.family not in {socket.AF_INET, socket.AF_INET6}:
+    sock = transport.get_extra_info("socket")
+    if sock is None or sock.family not in {socket.AF_INET, socket.AF_INET6}:
         return
-    found.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for level, name, value in _OPTIONS:
         # Not every system supports all options.
         if hasattr(socket, name):
-            found.setsockopt(level, getattr(socket, name), value)
+            sock.setsockopt(level, getattr(socket, name), value)

@@ -212,10 +212,10 @@ def _path(expression: pst.Expr) -> tuple[str, ...] | None:
 
 def _literals(elements: Iterable[pst.Expr]) -> tuple[type, frozenset[Any]] | None:
     """The type of some literals, and their values, where all are strings or all are integers."""
-    found = tuple(elements)
+    literals = tuple(elements)
     for literal in (pst.StringLit, pst.LongLit):
-        if found and all(isinstance(each, literal) for each in found):
-            values = frozenset(each.value for each in found if isinstance(each, literal))
+        if literals and all(isinstance(each, literal) for each in literals):
+            values = frozenset(each.value for each in literals if isinstance(each, literal))
             return (str if literal is pst.StringLit else int), values
     return None
 
@@ -290,8 +290,8 @@ def _like(path: tuple[str, ...], parts: tuple[str, ...], context: Context) -> bo
         return False
     at, end = len(first), len(value) - len(last)
     for part in between:
-        found = value.find(part, at, end)
-        if found < 0:
+        position = value.find(part, at, end)
+        if position < 0:
             return False
-        at = found + len(part)
+        at = position + len(part)
     return True

@@ -228,12 +228,12 @@ class _Locator:
 
 def _operands(node: Located, op: str) -> list[Located]:
     """The operands of a chain of one operator, from the left."""
-    start, found = node.start, []
+    start, operands = node.start, []
     # A nested chain in parentheses has another start and is a single operand.
     while isinstance(node.expr, pst.BinaryOp) and node.expr.op == op and node.start == start:
-        found.append(node.parts[1])
+        operands.append(node.parts[1])
         node = node.parts[0]
-    return [node, *reversed(found)]
+    return [node, *reversed(operands)]
 
 
 def _variants(statement: Statement, tools: Sequence[KnownTool]) -> dict[_Variant, list[KnownTool]]:
@@ -241,13 +241,13 @@ def _variants(statement: Statement, tools: Sequence[KnownTool]) -> dict[_Variant
     policy = replace(statement.policy, annotations=pst.FrozenMap())
     if not reads_arguments(statement):
         return {_Variant(policy, schema_text()): []}
-    found: dict[_Variant, list[KnownTool]] = {}
+    variants: dict[_Variant, list[KnownTool]] = {}
     acts = statement.acts()
     others = sorted(acts - {Act.CALL_TOOL})
     if others:
-        found[_Variant(_for_acts(policy, others), schema_text())] = []
+        variants[_Variant(_for_acts(policy, others), schema_text())] = []
     if Act.CALL_TOOL not in acts:
-        return found
+        return variants
     policy = _for_acts(policy, [Act.CALL_TOOL])
     names = _argument_names(statement)
     about = [
@@ -260,15 +260,15 @@ def _variants(statement: Statement, tools: Sequence[KnownTool]) -> dict[_Variant
     for tool in tools:
         read = tool.parameters if names is None else {k: v for k, v in tool.parameters.items() if k in names}
         key = (schema_text(read), untyped_arguments(read), *(_truth(each, tool) for each in about))
-        if key not in known and len(found) < MAX_VARIANTS:
+        if key not in known and len(variants) < MAX_VARIANTS:
             settled = replace(policy, clauses=_settled(policy.clauses, tool))
             known[key] = _Variant(settled, schema_text(read), untyped_arguments(read))
-            found[known[key]] = []
+            variants[known[key]] = []
         if key in known:
-            found[known[key]].append(tool)
+            variants[known[key]].append(tool)
     if not tools:
-        found[_Variant(policy, schema_text(), lenient=None)] = []
-    return found
+        variants[_Variant(policy, schema_text(), lenient=None)] = []
+    return variants
 
 
 def _for_acts(policy: pst.Template, acts: Iterable[Act]) -> pst.Template:
@@ -281,8 +281,8 @@ def _excused(message: str, variant: _Variant) -> bool:
     """Whether a message is about something that this variant does not know."""
     if message.startswith(_INAPPLICABLE):
         return True
-    found = _OF_ARGUMENT.search(message)
-    return found is not None and (variant.lenient is None or found["name"] in variant.lenient)
+    match = _OF_ARGUMENT.search(message)
+    return match is not None and (variant.lenient is None or match["name"] in variant.lenient)
 
 
 def _error(message: str, offset: int, paths: Sequence[str]) -> Finding:
@@ -314,16 +314,16 @@ def _reads(expr: pst.Expr) -> bool:
 
 def _argument_names(statement: Statement) -> dict[str, int] | None:
     """The arguments that a statement reads, with their first positions; ``None`` if it can read any."""
-    found: dict[str, int] = {}
+    arguments: dict[str, int] = {}
     inside: set[int] = set()
     for each in statement.expressions():
         match each.expr:
             case pst.GetAttr(base, name) | pst.HasAttr(base, (name, *_)) if base == _ARGUMENTS:
-                found.setdefault(name, each.start)
+                arguments.setdefault(name, each.start)
                 inside.update(map(id, each.parts))
             case pst.GetAttr() as expr if expr == _ARGUMENTS and id(each) not in inside:
                 return None
-    return found
+    return arguments
 
 
 def _unchecked_arguments(statement: Statement, tools: Sequence[KnownTool]) -> list[Finding]:
@@ -332,15 +332,15 @@ def _unchecked_arguments(statement: Statement, tools: Sequence[KnownTool]) -> li
     declared = {name for tool in tools for name in tool.parameters}
     declared |= {name for act, name in _PART_ARGUMENTS.items() if act in statement.acts()}
     untyped = {name for tool in tools for name in untyped_arguments(tool.parameters)}
-    found = []
+    findings = []
     for name, offset in (names or {}).items():
         if name not in declared:
             detail = f"No tool that this reaches declares the argument {name}."
-            found.append(Finding("unknown_argument", detail, offset))
+            findings.append(Finding("unknown_argument", detail, offset))
         elif name in untyped:
             detail = f"Some tool gives the argument {name} no single type, so its use could not be checked."
-            found.append(Finding("untyped_argument", detail, offset))
-    return found
+            findings.append(Finding("untyped_argument", detail, offset))
+    return findings
 
 
 def _about_tool(node: Located, tool: KnownTool) -> Iterator[pst.Expr]:
@@ -413,7 +413,7 @@ def _path(expr: pst.Expr) -> tuple[str, ...]:
 
 def _odd_values(statement: Statement) -> list[Finding]:
     """Comparisons with an impossible value, such as ``resource.risk == "reading"``."""
-    found = []
+    findings = []
     for each in statement.expressions():
         match each.expr:
             case pst.BinaryOp("eq" | "not_eq", left, _):
@@ -431,5 +431,5 @@ def _odd_values(statement: Statement) -> list[Finding]:
         for constant in constants:
             if isinstance(constant.expr, pst.StringLit) and constant.expr.value not in allowed:
                 detail = f"{name} is never {quoted(constant.expr.value)}."
-                found.append(Finding("unknown_value", detail, constant.start))
-    return found
+                findings.append(Finding("unknown_value", detail, constant.start))
+    return findings

@@ -176,16 +176,16 @@ def run(
         return Findings(failed=dict.fromkeys(numbers, "the request cannot be represented"))
     failed = {}
     for error in result.diagnostics.errors:
-        found = _FAILED.fullmatch(error)
-        if found is None:
+        match = _FAILED.fullmatch(error)
+        if match is None:
             return Findings(failed=dict.fromkeys(numbers, "the engine failed"))
-        failed[int(found[1])] = _sanitize(found[2])
+        failed[int(match[1])] = _sanitize(match[2])
     return Findings(tuple(sorted(map(int, result.diagnostics.reasons))), failed)
 
 
 def _sanitize(message: str) -> str:
     """The engine's message without values of the call."""
-    found = _WITHOUT_VALUES.fullmatch(message)
-    if found is None:
+    match = _WITHOUT_VALUES.fullmatch(message)
+    if match is None:
         return "it cannot be evaluated"
-    return found["cut"] or found["function"] or message
+    return match["cut"] or match["function"] or message

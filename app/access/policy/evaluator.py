@@ -219,16 +219,18 @@ class Evaluator:
     def consider(self, request: PolicyInput) -> list[PolicyResult]:
         """The outcome of each policy of the set for a request."""
         selection = self._selection(request)
-        found = self._evaluate_settled(selection, request)[0]
-        found += self._ask(selection.engine_input, selection.per_call, request)
+        findings = self._evaluate_settled(selection, request)[0]
+        findings += self._ask(selection.engine_input, selection.per_call, request)
         outcomes = {
             **dict.fromkeys(self._selector.concerned(request), Outcome.CONDITION),
-            **dict.fromkeys(found.skipped, Outcome.ARGUMENTS_UNKNOWN),
-            **dict.fromkeys(found.satisfied, Outcome.SATISFIED),
-            **dict.fromkeys(found.failed, Outcome.FAILED),
+            **dict.fromkeys(findings.skipped, Outcome.ARGUMENTS_UNKNOWN),
+            **dict.fromkeys(findings.satisfied, Outcome.SATISFIED),
+            **dict.fromkeys(findings.failed, Outcome.FAILED),
         }
         return [
-            PolicyResult(policy, outcomes.get(number) or _refusal(policy, request), found.failed.get(number))
+            PolicyResult(
+                policy, outcomes.get(number) or _refusal(policy, request), findings.failed.get(number)
+            )
             for number, policy in enumerate(self.policies)
         ]
 
@@ -270,15 +272,15 @@ class Evaluator:
         if Part.TIME in self._read_by(selection.per_minute + selection.per_call).parts:
             start = request.at // _MINUTE_S * _MINUTE_S
             end = start + _MINUTE_S
-        found = start, findings.satisfied, findings.skipped
-        verdict = None if findings.failed else selection.verdicts.get(found)
+        key = start, findings.satisfied, findings.skipped
+        verdict = None if findings.failed else selection.verdicts.get(key)
         if verdict is None:
             validity = Validity(bool(selection.per_call), selection.reads_groups, start, end)
             verdict = verdict_of(self.policies, findings, request, self._rules, validity)
             if not findings.failed:
                 if len(selection.verdicts) >= _MAX_MINUTES:
                     selection.verdicts.clear()
-                selection.verdicts[found] = verdict
+                selection.verdicts[key] = verdict
         return verdict
 
     def _ask(self, engine_input: EngineInput | None, numbers: Numbers, request: PolicyInput) -> Findings:
@@ -299,9 +301,9 @@ class Evaluator:
             # Only small subsets, since there would be too many larger ones to cache.
             left = left if len(left) <= _MAX_SUBSET else numbers
             context = self._part_of(context, self._read_by(left))
-        found = self._found_by_engine(engine_input, left, context)
-        failed = {**found.failed, **self._unreadable(numbers, faults)} if faults else found.failed
-        satisfied = tuple(number for number in found.satisfied if number not in failed)
+        findings = self._found_by_engine(engine_input, left, context)
+        failed = {**findings.failed, **self._unreadable(numbers, faults)} if faults else findings.failed
+        satisfied = tuple(number for number in findings.satisfied if number not in failed)
         return Findings(satisfied, failed, skipped)
 
     def _found_by_engine(
@@ -314,11 +316,11 @@ class Evaluator:
         if Part.ARGUMENTS in context:
             # Arguments rarely repeat, and must not be cached.
             return self._selector.ask(*asked)
-        found = self._found.get(asked)
-        if found is None:
-            found = self._selector.ask(*asked)
-            self._found.put(asked, found)
-        return found
+        findings = self._found.get(asked)
+        if findings is None:
+            findings = self._selector.ask(*asked)
+            self._found.put(asked, findings)
+        return findings
 
     def _unreadable(self, numbers: Numbers, faults: Mapping[str, str]) -> dict[int, str]:
         """The policies that read an argument which cannot be represented, with the reason."""
@@ -364,10 +366,10 @@ class Evaluator:
         minute = at // _MINUTE_S
         if self._minute != minute:
             self._minute, self._times = minute, {}
-        found = self._times.get(names)
-        if found is None:
-            found = self._times[names] = time_of(self._rules.local(minute * _MINUTE_S), names)
-        return found
+        members = self._times.get(names)
+        if members is None:
+            members = self._times[names] = time_of(self._rules.local(minute * _MINUTE_S), names)
+        return members
 
     def _read_by(self, numbers: Numbers) -> Reads:
         """What these policies read in total."""
@@ -379,8 +381,8 @@ class Evaluator:
 
 
 def _refusal(policy: CompiledPolicy, request: PolicyInput) -> Outcome:
-    found = policy.scope.refuses(request.act, request.token.identity, request.server, request.tool)
-    return Outcome.CONDITION if found is None else Outcome(found)
+    part = policy.scope.refuses(request.act, request.token.identity, request.server, request.tool)
+    return Outcome.CONDITION if part is None else Outcome(part)
 
 
 _KEPT = 4096

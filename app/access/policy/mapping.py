@@ -61,17 +61,17 @@ def named(act: Act, identity: Identity, server: Server, tool: Tool | None) -> Na
 def entities_json(identity: Identity, server: Server, tool: Tool | None) -> str:
     """The entities for a request of this identity to this server or tool, as Cedar JSON."""
     labels = dict(server.labels)
-    found = [_identity(identity), _entity(_server_uid(server), {"slug": server.slug}, labels)]
+    entities = [_identity(identity), _entity(_server_uid(server), {"slug": server.slug}, labels)]
     if identity.owner is not None and identity.owner.id != identity.id:
-        found.append(_identity(identity.owner))
+        entities.append(_identity(identity.owner))
     if tool is not None:
         attributes = {
             "name": tool.name,
             "risk": tool.risk.value,
             "server": {"__entity": _server_uid(server)},
         }
-        found.append(_entity(_tool_uid(server, tool), attributes, labels, (_server_uid(server),)))
-    return json.dumps(found)
+        entities.append(_entity(_tool_uid(server, tool), attributes, labels, (_server_uid(server),)))
+    return json.dumps(entities)
 
 
 def _identity(identity: Identity) -> dict[str, object]:

@@ -57,8 +57,8 @@ async def reached_tools(session: AsyncSession, statement: Statement) -> tuple[li
     if name is not None:
         query = query.where(col(Tool.name) == name)
     rows = await session.execute(query.order_by(col(Server.slug), col(Tool.name)).limit(MAX_TOOLS + 1))
-    found = [StoredTool(*row) for row in rows]
-    return found[:MAX_TOOLS], len(found) > MAX_TOOLS
+    tools = [StoredTool(*row) for row in rows]
+    return tools[:MAX_TOOLS], len(tools) > MAX_TOOLS
 
 
 async def number_type(session: AsyncSession, slug: str, tool: str, argument: str) -> str | None:
@@ -69,8 +69,8 @@ async def number_type(session: AsyncSession, slug: str, tool: str, argument: str
         .where(col(Server.slug) == slug, col(Server.ended_at).is_(None), col(Tool.name) == tool)
     )
     schema = await session.scalar(query.where(col(Tool.state) != ToolState.REMOVED.value))
-    found = argument_types(schema).get(argument)
-    return found.kind.value if found is not None and found.kind in _NUMBERS else None
+    declared = argument_types(schema).get(argument)
+    return declared.kind.value if declared is not None and declared.kind in _NUMBERS else None
 
 
 def _reach(constraint: object) -> tuple[str | None, str | None] | None:
@@ -119,23 +119,23 @@ async def _identities(session: AsyncSession, named: Sequence[Named]) -> set[str]
     there = select(col(Identity.id)).where(
         col(Identity.id).in_(list(ids)), col(Identity.status) != "offboarded"
     )
-    return {ids[found] for found in await session.scalars(there)} if ids else set()
+    return {ids[id] for id in await session.scalars(there)} if ids else set()
 
 
 async def _groups(session: AsyncSession, named: Sequence[Named]) -> set[str]:
     ids = _ids(GROUP, named)
     there = select(col(Group.id)).where(col(Group.id).in_(list(ids)), col(Group.ended_at).is_(None))
-    return {ids[found] for found in await session.scalars(there)} if ids else set()
+    return {ids[id] for id in await session.scalars(there)} if ids else set()
 
 
 def _ids(prefix: str, named: Iterable[Named]) -> dict[object, str]:
-    found: dict[object, str] = {}
+    names: dict[object, str] = {}
     for each in named:
         try:
-            found[parse_id(prefix, each.id)] = each.id
+            names[parse_id(prefix, each.id)] = each.id
         except ValueError:
             continue
-    return found
+    return names
 
 
 async def _servers(session: AsyncSession, named: Sequence[Named]) -> set[str]:

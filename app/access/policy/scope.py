@@ -127,11 +127,11 @@ class ScopeIndex:
 
     def matching(self, act: Act, identity: Identity, server: Server, tool: Tool | None) -> tuple[int, ...]:
         """The positions of the matching scopes, in order."""
-        found: list[int] = []
+        positions: list[int] = []
         for resource in _resource_keys(server, tool):
             for principal in _principal_keys(identity):
-                found += self._found.get((act, principal, resource), ())
-        return tuple(sorted(found))
+                positions += self._found.get((act, principal, resource), ())
+        return tuple(sorted(positions))
 
 
 def _principal_keys(identity: Identity) -> tuple[UUID | None, ...]:

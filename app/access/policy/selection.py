@@ -101,8 +101,8 @@ class Selector:
         asked = tuple(number for number in sound if self._policies[number].leading is not None)
         later = [number for number in sound if self._policies[number].reads.parts]
         engine_input = engine_input_of(request) if asked or later else None
-        found = self.ask(engine_input, asked, "{}", leading=True)
-        ruled_out = set(asked).difference(found.satisfied)
+        findings = self.ask(engine_input, asked, "{}", leading=True)
+        ruled_out = set(asked).difference(findings.satisfied)
         later = [number for number in later if number not in ruled_out]
         satisfied = set(sound) - ruled_out - set(later)
         return Selection(
@@ -110,7 +110,7 @@ class Selector:
             request.server,
             request.tool,
             engine_input if later else None,
-            Findings(tuple(sorted(satisfied)), {**broken, **found.failed}),
+            Findings(tuple(sorted(satisfied)), {**broken, **findings.failed}),
             tuple(number for number in later if not self._policies[number].reads_call),
             tuple(number for number in later if self._policies[number].reads_call),
             self._read_groups(request.token.identity, concerned),
@@ -134,9 +134,9 @@ class Selector:
             chosen = {number: self._policies[number] for number in numbers}
             statements = engine_set(
                 {
-                    number: found
+                    number: statement
                     for number, policy in chosen.items()
-                    if (found := policy.leading if leading else policy.whole) is not None
+                    if (statement := policy.leading if leading else policy.whole) is not None
                 }
             )
             self._sets.put((leading, numbers), statements)

@@ -230,11 +230,11 @@ class _Aligner:
         """Locate an expression. Also returns its start including the parentheses around it."""
         begin = self._at
         start, parts = self._inner(expr)
-        found = Located(expr, start, parts)
+        located = Located(expr, start, parts)
         while self._next_is(")") and self._opened[self._at] >= begin:
             start = self._tokens[self._opened[self._at]].start
             self._take()
-        return found, start
+        return located, start
 
     def _inner(self, expr: pst.Expr) -> tuple[int, _Parts]:
         """The start of an expression, and the expressions inside it."""
@@ -294,21 +294,21 @@ class _Aligner:
     def _listed(self, elements: Iterable[pst.Expr]) -> _Parts:
         """Locate the comma-separated elements between the next brackets."""
         end = self._closed[self._at]
-        found = tuple(map(self._after_word, elements))
+        located = tuple(map(self._after_word, elements))
         self._at = end + 1
-        return found
+        return located
 
     def _fields(self, fields: Mapping[str, pst.Expr]) -> _Parts:
         """Locate the values of a record in the order of the text, since the engine sorts them by name."""
         end = self._closed[self._at]
-        found = []
+        located = []
         for _ in fields:
             self._take()
             key = self._take()
             name = unescaped(key.text) if key.kind == "string" else key.text
-            found.append(self._after_word(fields[name]))
+            located.append(self._after_word(fields[name]))
         self._at = end + 1
-        return tuple(found)
+        return tuple(located)
 
     def _leaf(self, expr: pst.Expr) -> int:
         start = self._start()
@@ -348,8 +348,8 @@ def syntax_error(text: str, tokens: list[Token], message: str) -> int:
 
 def _unexpected(text: str, tokens: list[Token], message: str) -> int:
     """The first token like the one in the message at which the text up to it cannot be parsed."""
-    found = _QUOTED.search(message)
-    name = found[1] if found is not None else None
+    quoted = _QUOTED.search(message)
+    name = quoted[1] if quoted is not None else None
     alike = [token for token in tokens if token.text == name] or tokens
     low, high = 0, len(alike) - 1
     while low < high:
@@ -419,12 +419,12 @@ class Statement:
 
     def named(self) -> list[Named]:
         """The distinct entities that it names."""
-        found: dict[tuple[str, str], Named] = {}
+        entities: dict[tuple[str, str], Named] = {}
         for kind, (sign, name) in zip(self.tokens, pairwise(self.tokens[1:]), strict=False):
             if sign.text == "::" and name.kind == "string":
                 id = unescaped(name.text)
-                found.setdefault((kind.text, id), Named(kind.text, id, kind.start))
-        return list(found.values())
+                entities.setdefault((kind.text, id), Named(kind.text, id, kind.start))
+        return list(entities.values())
 
     def expressions(self) -> list[Located]:
         """All expressions of its conditions."""
@@ -442,11 +442,11 @@ def read_statement(text: str) -> Statement:
     if deep is not None:
         raise InvalidPolicy([_too_complex(deep.start)])
     try:
-        found = cedarpy.policies_to_pst(text)
+        parsed = cedarpy.policies_to_pst(text)
     except ValueError as error:
         raise InvalidPolicy([_unreadable(text, tokens, str(error))]) from None
-    policies = list(found.static_policies.values())
-    if found.templates:
+    policies = list(parsed.static_policies.values())
+    if parsed.templates:
         detail = "A policy has no slots: put the entity itself in place of ?principal or ?resource."
         raise InvalidPolicy([Finding("slot", detail, text.find("?"))])
     if len(policies) != 1:
@@ -464,7 +464,7 @@ def read_statement(text: str) -> Statement:
 
 def text_warnings(statement: Statement) -> list[Finding]:
     """Warnings about the text itself: unknown annotations and invisible characters."""
-    found = [
+    findings = [
         Finding("unknown_annotation", f"Scopegate knows no annotation @{name}; it has no effect.", offset)
         for name, offset in statement.parts.annotations.items()
         if name not in KNOWN
@@ -472,8 +472,8 @@ def text_warnings(statement: Statement) -> list[Finding]:
     unseen = _UNSEEN.search(statement.text)
     if unseen is not None:
         detail = f"There is a character here that does not show (U+{ord(unseen[0]):04X}): what you see may mislead."
-        found.append(Finding("unseen_character", detail, unseen.start()))
-    return found
+        findings.append(Finding("unseen_character", detail, unseen.start()))
+    return findings
 
 
 def _unreadable(text: str, tokens: list[Token], message: str) -> Finding:

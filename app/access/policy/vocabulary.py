@@ -113,10 +113,10 @@ def _is_untyped(declared: ArgumentType) -> bool:
 
 
 def _record(properties: Mapping[str, ArgumentType]) -> str:
-    found = {name: _type(declared) for name, declared in properties.items()}
+    types = {name: _type(declared) for name, declared in properties.items()}
     parts = (
         f"{quoted(name)}{'' if properties[name].required else '?'}: {written}"
-        for name, written in found.items()
+        for name, written in types.items()
         if written is not None
     )
     return "{ " + ", ".join(parts) + " }"

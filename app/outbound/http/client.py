@@ -184,8 +184,8 @@ class LoopGuard:
         """Whether this deployment sent the request."""
         if via is None:
             return False
-        found = [marker.strip() for marker in via.split(b",")]
-        return len(found) >= MAX_MARKERS or any(marker in found for marker in self._markers)
+        markers = [marker.strip() for marker in via.split(b",")]
+        return len(markers) >= MAX_MARKERS or any(marker in markers for marker in self._markers)
 
     def header(self, via: bytes | None = None) -> tuple[bytes, bytes]:
         """The header of a forwarded request. ``via`` is the value of the incoming request."""

@@ -223,10 +223,10 @@ class AddressPolicy:
             self.check_address(literal)
             return [literal]
         try:
-            found = await asyncio.get_running_loop().run_in_executor(_RESOLVER_THREADS, _resolve_host, origin)
+            texts = await asyncio.get_running_loop().run_in_executor(_RESOLVER_THREADS, _resolve_host, origin)
         except (OSError, UnicodeError):
             raise UpstreamError("resolve", "the host name has no address", may_have_been_sent=False) from None
-        addresses = list(dict.fromkeys(map(ipaddress.ip_address, found)))
+        addresses = list(dict.fromkeys(map(ipaddress.ip_address, texts)))
         if not addresses:
             raise UpstreamError("resolve", "the host name has no address", may_have_been_sent=False)
         for address in addresses:
@@ -306,8 +306,8 @@ def _ipv6_text(address: IPv6Address) -> str:
 
 
 def _resolve_host(origin: Origin) -> list[str]:
-    found = socket.getaddrinfo(origin.host, origin.port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP)
-    return [str(entry[4][0]) for entry in found]
+    entries = socket.getaddrinfo(origin.host, origin.port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP)
+    return [str(entry[4][0]) for entry in entries]
 
 
 def _is_loopback_name(host: str) -> bool:

@@ -196,9 +196,9 @@ class ModernConnection(Connection):
         }
         headers = (*ACCEPT, *self._routing_headers(method, given), *extra_headers)
         response = await self._endpoint.send("POST", headers, message, before_send)
-        found = items(response, request_id, max_bytes or self._endpoint.max_bytes, None)
-        async with aclosing(found):
-            async for item in found:
+        stream = items(response, request_id, max_bytes or self._endpoint.max_bytes, None)
+        async with aclosing(stream):
+            async for item in stream:
                 yield item
 
     async def listen(
@@ -214,8 +214,8 @@ class ModernConnection(Connection):
         }
         headers = (*ACCEPT, *self._routing_headers(method, {}))
         response = await self._endpoint.send("POST", headers, message, before_send, timeouts)
-        async with aclosing(notifications(response, None)) as found:
-            async for notification in found:
+        async with aclosing(notifications(response, None)) as messages:
+            async for notification in messages:
                 yield notification
 
     def _routing_headers(self, method: str, params: JsonObject) -> Headers:

@@ -229,9 +229,9 @@ async def items(
                 await _parse_message(await response.read(min(max_bytes, MAX_JSON_BYTES))), request_id
             )
         elif media_type == b"text/event-stream":
-            found = _event_items(response, request_id, max_bytes, on_server_request, resume)
-            async with aclosing(found):
-                async for item in found:
+            stream = _event_items(response, request_id, max_bytes, on_server_request, resume)
+            async with aclosing(stream):
+                async for item in stream:
                     yield item
         else:
             raise McpUpstreamError(
@@ -310,19 +310,19 @@ async def _event_items(
     while True:
         try:
             async with asyncio.timeout(None if result is None else _END_GRACE):
-                found = await anext(messages, None)
+                read = await anext(messages, None)
         except TimeoutError:
-            found = None
-        if found is None:
+            read = None
+        if read is None:
             break
-        message = found.message
+        message = read.message
         if "method" not in message:
             if result is not None:
                 raise McpUpstreamError("invalid_response", "the upstream answered twice")
-            result = _answer(found, request_id)
+            result = _answer(read, request_id)
         elif "id" not in message:
             if result is None:
-                yield Notification(message, found.is_large)
+                yield Notification(message, read.is_large)
         else:
             asked += 1
             if on_server_request is None or asked > _SERVER_REQUESTS:
@@ -342,9 +342,9 @@ async def _resume_messages(
         while True:
             try:
                 async with aclosing(_messages(response, max_bytes, point)) as messages:
-                    async for found in messages:
-                        answered = answered or "method" not in found.message
-                        yield found
+                    async for read in messages:
+                        answered = answered or "method" not in read.message
+                        yield read
             except UpstreamError as error:
                 if error.kind != "closed" or resume is None or point.event_id is None:
                     raise

@@ -136,11 +136,11 @@ class LegacySession(Connection):
             response = await self._endpoint.send("POST", headers, message, before_send)
             try:
                 self._check_session(method, response)
-                found = items(
+                stream = items(
                     response, request_id, max_bytes or self._endpoint.max_bytes, self._answer_server, resume
                 )
-                async with aclosing(found):
-                    async for item in found:
+                async with aclosing(stream):
+                    async for item in stream:
                         answered = answered or isinstance(item, Result)
                         yield item
             finally:
@@ -200,8 +200,8 @@ class LegacySession(Connection):
         """See ``Connection.listen``. Yields all notifications to this session."""
         headers = ((b"Accept", b"text/event-stream"), *self._session_headers())
         response = await self._endpoint.send("GET", headers, None, before_send, timeouts)
-        async with aclosing(notifications(response, self._answer_server)) as found:
-            async for message in found:
+        async with aclosing(notifications(response, self._answer_server)) as messages:
+            async for message in messages:
                 yield message
 
     async def notify(

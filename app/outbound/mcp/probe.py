@@ -195,10 +195,10 @@ async def list_tools(
 
 
 def _tools(page: JsonObject) -> list[JsonObject]:
-    found: JsonValue = page.get("tools")
-    if not isinstance(found, list):
+    tools: JsonValue = page.get("tools")
+    if not isinstance(tools, list):
         raise McpUpstreamError("invalid_response", "the list of tools is not a list")
-    return [as_object(tool, "a tool") for tool in found]
+    return [as_object(tool, "a tool") for tool in tools]
 
 
 def _name(tool: JsonObject) -> str:
