@@ -69,9 +69,9 @@ class DependencyIndex(Generic[Call]):
         if now is not _NONE:
             self._current[call] = now
         if before and before is not now.pairs:
-            kept = set(now.pairs)
+            remaining = set(now.pairs)
             for place, pair in enumerate(before):
-                if pair not in kept:
+                if pair not in remaining:
                     self._remove(call, pair)
                 if place % _STEP == _STEP - 1:
                     yield

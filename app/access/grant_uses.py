@@ -71,10 +71,10 @@ async def forget_uses(owner_url: str, *, now: datetime) -> int:
     """
     connection = await asyncpg.connect(plain_url(owner_url), timeout=10)
     try:
-        gone = 0
+        count = 0
         for table in ("grant_uses", "grant_users"):
             status = await connection.execute(_FORGET.format(table=table), now - MAX_WINDOW, now - _ENDED_FOR)
-            gone += int(status.rpartition(" ")[2])
-        return gone
+            count += int(status.rpartition(" ")[2])
+        return count
     finally:
         await connection.close()

@@ -86,9 +86,9 @@ class ChangeListener:
 
     async def _first(self, queries: list[_Query]) -> Answer:
         """The first answer, whose connection is kept. Raises the last error if there is none."""
-        waiting = set(queries)
-        while waiting:
-            done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        pending = set(queries)
+        while pending:
+            done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 if _succeeded(task):
                     connection, answer = task.result()

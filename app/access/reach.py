@@ -112,8 +112,8 @@ async def reach_page(
 ) -> tuple[list[Reach], str | None]:
     """A page of reached servers in the order of slugs, and the slug to continue after (or ``None``)."""
     wanted = sorted(servers, key=lambda server: server.slug)
-    left = [server for server in wanted if after is None or server.slug > after]
-    return await in_slices(_page(identity, left, context, at, limit))
+    remaining = [server for server in wanted if after is None or server.slug > after]
+    return await in_slices(_page(identity, remaining, context, at, limit))
 
 
 def _page(

@@ -407,14 +407,14 @@ class AccessSnapshot:
     def forget(self, ids: set[UUID] | None) -> None:
         """Drop the objects that a notification named (``None``: everything), so that they are read again."""
         if ids is None:
-            for kept in (self._tokens, self._verified, self._targets):
-                kept.clear()
+            for cache in (self._tokens, self._verified, self._targets):
+                cache.clear()
             self._changes += 1
             self._stale_servers = None
             return
         for id in ids:
-            for kept in (self._tokens, self._verified, self._targets):
-                kept.pop(id, None)
+            for cache in (self._tokens, self._verified, self._targets):
+                cache.pop(id, None)
         if self._fleet is not None and (servers := ids & self._fleet[0].servers.keys()):
             self._changes += 1
             self._stale_servers = None if self._stale_servers is None else self._stale_servers | servers

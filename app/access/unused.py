@@ -127,13 +127,13 @@ async def recording_start(session: AsyncSession) -> datetime:
 async def usage_of(session: AsyncSession, grants: Sequence[Grant], since: datetime) -> dict[UUID, Usage]:
     """The use of these grants in the window that began at ``since``."""
     usage = {grant.id: Usage() for grant in grants}
-    asked: dict[str, Any] = {"ids": list(usage), "since": since}
-    for row in await session.execute(_USES, asked):
+    parameters: dict[str, Any] = {"ids": list(usage), "since": since}
+    for row in await session.execute(_USES, parameters):
         thing = UsedThing(row.server_id, row.part, row.tool or None, row.last_used_at)
         usage[row.grant_id].used.append(thing)
     for row in await session.execute(_LAST, {"ids": list(usage)}):
         usage[row.grant_id].last_used_at = row.last_used_at
-    for row in await session.execute(_USERS, asked):
+    for row in await session.execute(_USERS, parameters):
         usage[row.grant_id].used_by = row.number
     groups = {grant.group_id for grant in grants if grant.group_id is not None}
     members = {row.group_id: row.number for row in await session.execute(_MEMBERS, {"ids": list(groups)})}
@@ -241,10 +241,10 @@ class GrantFinding:
         shown: list[tuple[UUID, str]] = []
         count = 0
         for id, names in self.reach.items():
-            left = names - used[id].tools if id in used else names
-            count += len(left)
+            unused_names = names - used[id].tools if id in used else names
+            count += len(unused_names)
             if len(shown) < most:
-                shown += [(id, name) for name in sorted(left)[: most - len(shown)]]
+                shown += [(id, name) for name in sorted(unused_names)[: most - len(shown)]]
         return shown, count
 
 
@@ -279,18 +279,18 @@ class UsageReview:
         if not grants:
             return []
         usage = await usage_of(self._session, grants, self._since)
-        given = await given_since(self._session, grants)
-        return await in_slices(self._review(grants, usage, given))
+        since_by_grant = await given_since(self._session, grants)
+        return await in_slices(self._review(grants, usage, since_by_grant))
 
     def _review(
-        self, grants: Sequence[Grant], usage: Mapping[UUID, Usage], given: Mapping[UUID, datetime]
+        self, grants: Sequence[Grant], usage: Mapping[UUID, Usage], since_by_grant: Mapping[UUID, datetime]
     ) -> Generator[None, None, list[GrantFinding]]:
         findings = []
         for grant in grants:
             yield
             right = stored_right(grant)
             reach = yield from self._reach(right)
-            findings.append(self._finding(grant, right, reach, usage[grant.id], given[grant.id]))
+            findings.append(self._finding(grant, right, reach, usage[grant.id], since_by_grant[grant.id]))
         return findings
 
     def _reach(self, right: ScopeEntry) -> Generator[None, None, Reach]:
@@ -300,9 +300,9 @@ class UsageReview:
         return self._reaches[key]
 
     def _finding(
-        self, grant: Grant, right: ScopeEntry, reach: Reach, usage: Usage, given: datetime
+        self, grant: Grant, right: ScopeEntry, reach: Reach, usage: Usage, since: datetime
     ) -> GrantFinding:
-        observed = max(given, self._watched)
+        observed = max(since, self._watched)
         used = {id: kept for id, kept in used_by_server(usage.used).items() if id in reach}
         after = narrow(right, reach, self._retained(right, used), self._servers, MOST_ITEMS)
         gives = narrow(right, reach, used, self._servers, MOST_ITEMS) is not None
@@ -355,8 +355,8 @@ def used_by_server(used: Sequence[UsedThing]) -> dict[UUID, RetainedAccess]:
 
 
 def _proposal(grant: Grant, before: ScopeEntry, after: ScopeEntry | None) -> Proposal:
-    said: list[Any] = [grant.id.hex, grant.revision, None if after is None else _canonical_right(after)]
-    digest = hashlib.sha256(json.dumps(said, separators=(",", ":")).encode()).hexdigest()
+    content: list[Any] = [grant.id.hex, grant.revision, None if after is None else _canonical_right(after)]
+    digest = hashlib.sha256(json.dumps(content, separators=(",", ":")).encode()).hexdigest()
     return Proposal(after, () if after is None else notes_on(before, after), digest)
 
 

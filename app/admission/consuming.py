@@ -474,8 +474,8 @@ async def _request_approvals(connection: Connection, settlements: Sequence[Settl
             raise ApprovalConflict
         messages = [_message(demand.values, report, groups[report.id]) for demand, report in new_approvals]
         await connection.execute(INSERT_DELIVERIES, *delivery_arguments(messages))
-    waiting = (report for each in settlements for report in each.reports)
-    times = Counter(report.id for report in waiting if report.standing is Standing.PENDING)
+    reports = (report for each in settlements for report in each.reports)
+    times = Counter(report.id for report in reports if report.standing is Standing.PENDING)
     if times:
         await connection.execute(_COUNT_REPEATED_REQUESTS, *columns(list(times.items())))
 

@@ -197,15 +197,15 @@ async def release(
     await connection.fetch(_LOCK, [id for each in releases for id, _ in each.consumed])
     await lock_quotas(connection, {window for each in releases for window in each.reserved})
     # Read under the locks because an earlier attempt can have held them.
-    asked = [*call_ids, *(each.outcome.id for each in releases)]
-    written = {row["id"] for row in await connection.fetch(_WRITTEN, asked)}
+    ids = [*call_ids, *(each.outcome.id for each in releases)]
+    written = {row["id"] for row in await connection.fetch(_WRITTEN, ids)}
     due = [each for each in releases if each.outcome.call_id in written and each.outcome.id not in written]
     if not due:
         return
     consumed = [(id, each.outcome.call_id, earlier) for each in due for id, earlier in each.consumed]
     if consumed:
-        given = await connection.fetch(_RESTORE_APPROVALS, *columns(consumed))
-        await keep_versions(connection, [row["id"] for row in given])
+        rows = await connection.fetch(_RESTORE_APPROVALS, *columns(consumed))
+        await keep_versions(connection, [row["id"] for row in rows])
     uses = Counter(window for each in due for window in each.reserved)
     if uses:
         await connection.execute(
@@ -227,7 +227,7 @@ _FAULTS = (*DRIVER_FAULTS, ValueError, ApprovalConflict)
 
 
 @dataclass(slots=True)
-class _Waiting:
+class _QueuedCall:
     demand: Demand
     answer: asyncio.Future[Settlement | None]
 
@@ -250,7 +250,7 @@ class ConsumingWriter:
         self._worker_id = worker_id
         self._digest_key_id = digest_key_id
         self._ttl = approval_ttl
-        self._queue: deque[_Waiting] = deque()
+        self._queue: deque[_QueuedCall] = deque()
         self._releases: deque[Release] = deque(maxlen=WAITING)
         self._admitted: dict[UUID, Settlement] = {}
         self._wake = asyncio.Event()
@@ -264,7 +264,7 @@ class ConsumingWriter:
         if self._closing or len(self._queue) >= WAITING:
             raise AdmissionUnavailable
         answer: asyncio.Future[Settlement | None] = asyncio.get_running_loop().create_future()
-        self._queue.append(_Waiting(demand, answer))
+        self._queue.append(_QueuedCall(demand, answer))
         self._wake.set()
         try:
             # A caller that stops waiting cancels the answer, and anything consumed for it is released.
@@ -325,10 +325,10 @@ class ConsumingWriter:
             return False
         return True
 
-    async def _serve(self, batch: Sequence[_Waiting]) -> None:
+    async def _serve(self, batch: Sequence[_QueuedCall]) -> None:
         """Settle calls together, or one by one when one of them makes the batch fail."""
         # Skip calls whose caller is gone; nothing was sent for them.
-        batch = [waiting for waiting in batch if not waiting.answer.done()]
+        batch = [queued for queued in batch if not queued.answer.done()]
         if not batch:
             return
         settled: list[Settlement] = []
@@ -348,21 +348,21 @@ class ConsumingWriter:
                 self._release_unclaimed(settlement)
         else:
             self._health.record_success()
-            for waiting, settlement in zip(batch, settled, strict=True):
-                self._deliver(waiting, settlement)
+            for queued, settlement in zip(batch, settled, strict=True):
+                self._deliver(queued, settlement)
 
     async def _settle(
-        self, connection: Connection, batch: Sequence[_Waiting], settled: list[Settlement]
+        self, connection: Connection, batch: Sequence[_QueuedCall], settled: list[Settlement]
     ) -> None:
         settled.clear()
-        demands = [waiting.demand for waiting in batch]
+        demands = [queued.demand for queued in batch]
         settlements, at, sent = await settle(
             connection, demands, ttl=self._ttl, worker_id=self._worker_id, digest_key_id=self._digest_key_id
         )
         self._clock.learn(at, sent, boot_time())
         settled.extend(settlements)
 
-    async def _serve_each(self, batch: Sequence[_Waiting], *, stale: bool) -> None:
+    async def _serve_each(self, batch: Sequence[_QueuedCall], *, stale: bool) -> None:
         """Serve each call separately. A batch of one is the cause itself: it is stale or cannot be written."""
         if len(batch) == 1:
             if not stale:
@@ -370,28 +370,28 @@ class ConsumingWriter:
             elif not batch[0].answer.done():
                 batch[0].answer.set_result(None)
             return
-        for waiting in batch:
+        for queued in batch:
             if await self._ensure_connected():
-                await self._serve([waiting])
+                await self._serve([queued])
             else:
-                self._fail([waiting])
+                self._fail([queued])
 
-    def _deliver(self, waiting: _Waiting, settlement: Settlement) -> None:
-        if waiting.answer.done():
+    def _deliver(self, queued: _QueuedCall, settlement: Settlement) -> None:
+        if queued.answer.done():
             self._release_unclaimed(settlement)
             return
         if settlement.admitted:
             self._admitted[settlement.demand.id] = settlement
-        waiting.answer.set_result(settlement)
+        queued.answer.set_result(settlement)
 
     def _release_unclaimed(self, settlement: Settlement) -> None:
         if settlement.admitted:
             self._release_later(settlement)
 
-    def _fail(self, batch: Sequence[_Waiting]) -> None:
-        for waiting in batch:
-            if not waiting.answer.done():
-                waiting.answer.set_exception(AdmissionUnavailable())
+    def _fail(self, batch: Sequence[_QueuedCall]) -> None:
+        for queued in batch:
+            if not queued.answer.done():
+                queued.answer.set_exception(AdmissionUnavailable())
 
     def _record_failure(self, error: BaseException) -> None:
         if not is_conflict(error):

@@ -39,11 +39,11 @@ async def forget_ended_sessions(owner_url: str, *, at_once: int = AT_ONCE) -> in
     """
     connection = await asyncpg.connect(plain_url(owner_url), timeout=10)
     try:
-        gone, last = 0, _BEFORE_ALL
+        count, last = 0, _BEFORE_ALL
         while True:
             row = await connection.fetchrow(_FORGET, last, at_once, OVER_FOR)
             if row is None or row["last"] is None:
-                return gone
-            gone, last = gone + row["gone"], row["last"]
+                return count
+            count, last = count + row["gone"], row["last"]
     finally:
         await connection.close()

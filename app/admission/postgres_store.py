@@ -220,14 +220,14 @@ def _policy_version(decision: Decision) -> int | None:
 
 def _withhold(decision: Decision, settlement: Settlement) -> Withheld:
     """The recorded decision of a call that does not run, with its approvals."""
-    said = replace(
+    recorded = replace(
         decision,
         effect=settlement.effect,
         reason_code=settlement.reason_code,
         policy_ids=settlement.policy_ids,
         reasons=settlement.reasons,
     )
-    return Withheld(said, tuple(_needed_approval(report) for report in settlement.reports))
+    return Withheld(recorded, tuple(_needed_approval(report) for report in settlement.reports))
 
 
 def _needed_approval(report: ApprovalReport) -> NeededApproval:

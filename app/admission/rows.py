@@ -246,7 +246,7 @@ def arguments_of(
     """The arguments of the statement that ``statement_for`` selects for this batch."""
     places: dict[tuple[UUID, int], int] = {}
     dependencies = [_dependency_places(row, places) for row in rows]
-    kept = [(row.id, row.arguments) for row in rows if row.arguments is not None]
+    arguments = [(row.id, row.arguments) for row in rows if row.arguments is not None]
     return [
         worker_id,
         digest_key_id,
@@ -258,8 +258,8 @@ def arguments_of(
         _array([NULL if row.span is None else str(row.span[0]) for row in rows]),
         _array([NULL if row.span is None else str(row.span[1]) for row in rows]),
         *_columns([row.cells for row in rows], len(_ENCODERS)),
-        *(_columns([_client_cells(client) for client in clients], 6) if clients or kept else ()),
-        *(_columns([_kept_cells(id, sealed) for id, sealed in kept], 3) if kept else ()),
+        *(_columns([_client_cells(client) for client in clients], 6) if clients or arguments else ()),
+        *(_columns([_kept_cells(id, sealed) for id, sealed in arguments], 3) if arguments else ()),
     ]
 
 

@@ -53,7 +53,7 @@ class AdmissionUnavailable(Exception):
 
 
 @dataclass(slots=True)
-class _Waiting:
+class _QueuedCall:
     row: Row
     answer: asyncio.Future[float | None]
     deadline: float
@@ -62,7 +62,7 @@ class _Waiting:
 class _Batch(NamedTuple):
     """The rows of one statement: calls, which wait for the result, and other rows, which do not."""
 
-    calls: Sequence[_Waiting]
+    calls: Sequence[_QueuedCall]
     later: Sequence[Row | Outcome]
 
     def halves(self) -> tuple["_Batch", "_Batch"]:
@@ -90,7 +90,7 @@ class AdmissionWriter:
         self._clock = clock
         self._worker_id = worker_id
         self._digest_key_id = digest_key_id
-        self._queue: deque[_Waiting] = deque()
+        self._queue: deque[_QueuedCall] = deque()
         self._later: deque[Row | Outcome] = deque(maxlen=WAITING)
         self._unconfirmed: deque[Row | Outcome] = deque(maxlen=WAITING)
         self._wake = asyncio.Event()
@@ -112,7 +112,7 @@ class AdmissionWriter:
             # Cached because Python 3.11 makes a system call for it each time.
             self._loop = asyncio.get_running_loop()
         answer: asyncio.Future[float | None] = self._loop.create_future()
-        self._queue.append(_Waiting(row, answer, boot_time() + DEADLINE_S))
+        self._queue.append(_QueuedCall(row, answer, boot_time() + DEADLINE_S))
         self._wake.set()
         return await answer
 
@@ -213,19 +213,19 @@ class AdmissionWriter:
         self._unconfirmed.clear()
 
     def _expire(self, now: float) -> None:
-        kept: deque[_Waiting] = deque()
-        for waiting in self._queue:
-            if waiting.answer.done():
+        remaining: deque[_QueuedCall] = deque()
+        for queued in self._queue:
+            if queued.answer.done():
                 continue
-            if waiting.deadline - DEADLINE_S / 2 <= now:
-                waiting.answer.set_exception(AdmissionUnavailable())
+            if queued.deadline - DEADLINE_S / 2 <= now:
+                queued.answer.set_exception(AdmissionUnavailable())
             else:
-                kept.append(waiting)
-        self._queue = kept
+                remaining.append(queued)
+        self._queue = remaining
 
     async def _send(self, batch: _Batch) -> None:
         # Skip calls whose caller is gone; nothing was sent for them.
-        calls, later = [waiting for waiting in batch.calls if not waiting.answer.done()], batch.later
+        calls, later = [queued for queued in batch.calls if not queued.answer.done()], batch.later
         batch = _Batch(calls, later)
         if not calls and not later:
             return
@@ -254,14 +254,14 @@ class AdmissionWriter:
             # The statement lists the written rows only if some were not written.
             every = record["written"] == len(calls) + len(later)
             written = () if every else frozenset(record["ids"] or ())
-            for waiting in calls:
-                if not waiting.answer.done():
-                    waiting.answer.set_result(sent if every or waiting.row.id in written else None)
+            for queued in calls:
+                if not queued.answer.done():
+                    queued.answer.set_result(sent if every or queued.row.id in written else None)
 
     async def _execute(self, batch: _Batch) -> asyncpg.Record:
         if self._connection is None:
             raise asyncpg.InterfaceError("there is no connection")
-        rows, outcomes = [waiting.row for waiting in batch.calls], []
+        rows, outcomes = [queued.row for queued in batch.calls], []
         for row in batch.later:
             if isinstance(row, Outcome):
                 outcomes.append(row)
@@ -310,10 +310,10 @@ class AdmissionWriter:
                 self._fail(half.calls)
                 self._later.extend(half.later)
 
-    def _fail(self, calls: Iterable[_Waiting]) -> None:
-        for waiting in calls:
-            if not waiting.answer.done():
-                waiting.answer.set_exception(AdmissionUnavailable())
+    def _fail(self, calls: Iterable[_QueuedCall]) -> None:
+        for queued in calls:
+            if not queued.answer.done():
+                queued.answer.set_exception(AdmissionUnavailable())
 
     def _drop_connection(self, batch: _Batch, *, maybe_committed: bool = True) -> None:
         """Drop the connection. Calls whose rows may have committed will not run; record that after reconnecting."""
@@ -324,9 +324,9 @@ class AdmissionWriter:
         self._fail(batch.calls)
         (self._unconfirmed if maybe_committed else self._later).extend(batch.later)
         if maybe_committed:
-            for waiting in batch.calls:
-                if waiting.row.span is not None:
-                    self.write_later(make_outcome(waiting.row.id, "not_forwarded", 0))
+            for queued in batch.calls:
+                if queued.row.span is not None:
+                    self.write_later(make_outcome(queued.row.id, "not_forwarded", 0))
 
 
 def _take(queue: deque[Item]) -> list[Item]:

@@ -66,8 +66,8 @@ async def forget_arguments(owner_url: str, *, keep: timedelta, now: datetime) ->
     connection = await asyncpg.connect(plain_url(owner_url), timeout=10)
     try:
         done, after = 0, UUID(int=0)
-        while gone := await connection.fetch(_FORGET, now - keep, after, _AT_ONCE):
-            done, after = done + len(gone), max(row["call_id"] for row in gone)
+        while rows := await connection.fetch(_FORGET, now - keep, after, _AT_ONCE):
+            done, after = done + len(rows), max(row["call_id"] for row in rows)
         return done
     finally:
         await connection.close()

@@ -242,15 +242,15 @@ def reject_unwritten(session: Any) -> None:
 async def savepoint(session: AsyncSession) -> AsyncIterator[None]:
     """A savepoint that, when its block raises, also discards what the block collected."""
     collected: _Collected | None = session.info.get(_COLLECTED)
-    kept = None if collected is None else collected.copy()
+    copy = None if collected is None else collected.copy()
     try:
         async with session.begin_nested():
             yield
     except BaseException:
-        if kept is None:
+        if copy is None:
             discard(session)
         else:
-            session.info[_COLLECTED] = kept
+            session.info[_COLLECTED] = copy
         raise
 
 

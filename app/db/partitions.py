@@ -74,13 +74,13 @@ async def maintain_partitions(
     Raises ``asyncpg.PostgresError`` or ``OSError`` when the database cannot do it.
     """
     connection = await asyncpg.connect(plain_url(owner_url), timeout=10)
-    made: list[str] = []
+    created: list[str] = []
     dropped: list[str] = []
     kept: list[tuple[str, str]] = []
     try:
         await connection.execute("SELECT pg_advisory_lock($1)", _LOCK)
         for parent in PARENTS:
-            made += await _create_ahead(connection, parent, now)
+            created += await _create_ahead(connection, parent, now)
         for parent in PARENTS:
             record = _skip_record if parent != AUDIT_LOG else record_drop or _keep
             for month in await _months(connection, parent):
@@ -94,7 +94,7 @@ async def maintain_partitions(
     finally:
         # Ends the session, and the lock with it.
         await connection.close()
-    return MaintenanceResult(tuple(made), tuple(dropped), tuple(kept))
+    return MaintenanceResult(tuple(created), tuple(dropped), tuple(kept))
 
 
 async def _keep(_connection: asyncpg.Connection, _name: str) -> str:
@@ -106,7 +106,7 @@ async def _skip_record(_connection: asyncpg.Connection, _name: str) -> None:
 
 
 async def _create_ahead(connection: asyncpg.Connection, parent: str, now: datetime) -> list[str]:
-    made = []
+    created = []
     start = now.astimezone(UTC).date().replace(day=1)
     for _ in range(MONTHS_AHEAD + 1):
         end = _next_month(start)
@@ -124,9 +124,9 @@ async def _create_ahead(connection: asyncpg.Connection, parent: str, now: dateti
                 if parent == AUDIT_LOG:
                     # The trigger of the parent table does not fire for a partition.
                     await connection.execute(_NO_TRUNCATE.format(name))
-            made.append(name)
+            created.append(name)
         start = end
-    return made
+    return created
 
 
 def partition_month(name: str, parent: str = AUDIT_LOG) -> tuple[datetime, datetime] | None:

@@ -123,11 +123,11 @@ class _Reader:
             rest = {key: value for key, value in schema.items() if key != word}
             alternatives = _list(schema[word])
             read = [self._merge(each) for each in alternatives[:_MAX_ALTERNATIVES]]
-            kept = [each for each in read if _kinds(each) != {_NULL}]
-            if len(alternatives) > _MAX_ALTERNATIVES or not kept:
+            others = [each for each in read if _kinds(each) != {_NULL}]
+            if len(alternatives) > _MAX_ALTERNATIVES or not others:
                 return rest, True
-            _add(rest, kept[0] if len(kept) == 1 else _only_type(kept))
-            return rest, len(kept) < len(read)
+            _add(rest, others[0] if len(others) == 1 else _only_type(others))
+            return rest, len(others) < len(read)
         return schema, False
 
 

@@ -155,11 +155,11 @@ def read_time(value: object, name: str) -> float:
 def happened_at(payload: Mapping[str, Any], issued_at: float, now: float) -> float:
     """When an event happened, at most ``now``, so that a fast clock of the transmitter spares no session. Raises
     ``Unreadable``."""
-    said = payload.get("event_timestamp", issued_at)
+    timestamp = payload.get("event_timestamp", issued_at)
     # Drafts of CAEP used milliseconds, which as seconds are in the far future.
-    if isinstance(said, int | float) and not isinstance(said, bool) and said > now:
+    if isinstance(timestamp, int | float) and not isinstance(timestamp, bool) and timestamp > now:
         return now
-    return read_time(said, "the event_timestamp of its event")
+    return read_time(timestamp, "the event_timestamp of its event")
 
 
 def read_subject(value: object) -> Subject:

@@ -151,15 +151,15 @@ def count_values(bare: bytes) -> int:
 
 def _check_strings(root: JsonValue) -> None:
     """Check every string and key. Raises ``StrictJsonError``."""
-    waiting = [root]
-    while waiting:
-        value = waiting.pop()
+    stack = [root]
+    while stack:
+        value = stack.pop()
         if isinstance(value, dict):
-            waiting.extend(value.values())
+            stack.extend(value.values())
             for key in value:
                 _check_string(key)
         elif isinstance(value, list):
-            waiting.extend(value)
+            stack.extend(value)
         elif isinstance(value, str):
             _check_string(value)
 

@@ -30,7 +30,7 @@ class Changes(TypeDecorator[dict[str, Any]]):
         if value is None:
             return None
         try:
-            said = strict_json.loads(value.encode(), max_depth=_MAX_DEPTH)
+            content = strict_json.loads(value.encode(), max_depth=_MAX_DEPTH)
         except strict_json.StrictJsonError:
             return {}
-        return said if isinstance(said, dict) else {}
+        return content if isinstance(content, dict) else {}

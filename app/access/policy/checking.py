@@ -197,9 +197,9 @@ class _Locator:
         if self._budget.left < 0:
             return False
         part = self._settled(node)
-        asked = pst.When(pst.BinaryOp("eq", part, part))
+        condition = pst.When(pst.BinaryOp("eq", part, part))
         try:
-            return message in self._engine.errors(replace(self._policy, clauses=(*guards, asked)))
+            return message in self._engine.errors(replace(self._policy, clauses=(*guards, condition)))
         except ValueError:
             # The comparison exceeds the engine's nesting limit.
             return False

@@ -296,12 +296,14 @@ class Evaluator:
         if arguments is not None and Part.ARGUMENTS in reads.parts:
             mapped, faults = arguments_of(request.act, request.tool, arguments, reads.of(Part.ARGUMENTS))
         context = self._context(reads, mapped, request)
-        left = tuple(number for number in numbers if not ruled_out(self.policies[number].checks, context))
-        if 0 < len(left) < len(numbers):
+        remaining = tuple(
+            number for number in numbers if not ruled_out(self.policies[number].checks, context)
+        )
+        if 0 < len(remaining) < len(numbers):
             # Only small subsets, since there would be too many larger ones to cache.
-            left = left if len(left) <= _MAX_SUBSET else numbers
-            context = self._part_of(context, self._read_by(left))
-        findings = self._found_by_engine(engine_input, left, context)
+            remaining = remaining if len(remaining) <= _MAX_SUBSET else numbers
+            context = self._part_of(context, self._read_by(remaining))
+        findings = self._found_by_engine(engine_input, remaining, context)
         failed = {**findings.failed, **self._unreadable(numbers, faults)} if faults else findings.failed
         satisfied = tuple(number for number in findings.satisfied if number not in failed)
         return Findings(satisfied, failed, skipped)
@@ -312,14 +314,14 @@ class Evaluator:
         """Run the engine, with a cache of its results for the same input."""
         if not numbers:
             return Findings()
-        asked = engine_input, numbers, json.dumps(context)
+        key = engine_input, numbers, json.dumps(context)
         if Part.ARGUMENTS in context:
             # Arguments rarely repeat, and must not be cached.
-            return self._selector.ask(*asked)
-        findings = self._found.get(asked)
+            return self._selector.ask(*key)
+        findings = self._found.get(key)
         if findings is None:
-            findings = self._selector.ask(*asked)
-            self._found.put(asked, findings)
+            findings = self._selector.ask(*key)
+            self._found.put(key, findings)
         return findings
 
     def _unreadable(self, numbers: Numbers, faults: Mapping[str, str]) -> dict[int, str]:
@@ -392,10 +394,10 @@ Changes = Mapping[UUID, PublishedPolicy | None]
 
 def changed_set(published: Sequence[PublishedPolicy], changes: Changes) -> list[PublishedPolicy]:
     """The published set with these changes."""
-    kept = [changes.get(policy.id, policy) for policy in published]
+    changed = [changes.get(policy.id, policy) for policy in published]
     known = {policy.id for policy in published}
     added = [policy for id, policy in changes.items() if id not in known]
-    return [policy for policy in [*kept, *added] if policy is not None]
+    return [policy for policy in [*changed, *added] if policy is not None]
 
 
 def compile_with(published: Sequence[PublishedPolicy], changes: Changes, rules: Rules) -> PolicyEvaluator:

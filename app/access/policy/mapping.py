@@ -121,9 +121,9 @@ def time_of(local: datetime, names: frozenset[str] | None = None) -> dict[str, o
 
 def client_of(program: CallerProgram, names: frozenset[str] | None = None) -> dict[str, object]:
     """``context.client``, with the members of these names (``None``: all)."""
-    said = {"name": program.name, "version": program.version}
+    members = {"name": program.name, "version": program.version}
     return {
-        key: value for key, value in said.items() if value is not None and (names is None or key in names)
+        key: value for key, value in members.items() if value is not None and (names is None or key in names)
     }
 
 

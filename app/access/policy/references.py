@@ -148,11 +148,11 @@ async def _tools(session: AsyncSession, named: Sequence[Named]) -> set[str]:
     pairs = [each.id.partition("/") for each in named if "\0" not in each.id]
     if not pairs:
         return set()
-    asked = or_(*(and_(col(Server.slug) == slug, col(Tool.name) == name) for slug, _, name in pairs))
+    matches = or_(*(and_(col(Server.slug) == slug, col(Tool.name) == name) for slug, _, name in pairs))
     there = (
         select(col(Server.slug), col(Tool.name))
         .join(Server, col(Server.id) == col(Tool.server_id))
-        .where(asked, col(Server.ended_at).is_(None), col(Tool.state) != ToolState.REMOVED.value)
+        .where(matches, col(Server.ended_at).is_(None), col(Tool.state) != ToolState.REMOVED.value)
     )
     return {f"{slug}/{name}" for slug, name in await session.execute(there)}
 

@@ -165,29 +165,31 @@ def annotations_of(policy: pst.Template) -> Annotations:
     """Parse the annotations of a policy. Raises ``ValueError`` for an invalid or misplaced one."""
     for _, fault in faults_of(policy):
         raise ValueError(fault)
-    given = policy.annotations
-    counted = _QUOTA.fullmatch(given.get(QUOTA, ""))
+    annotations = policy.annotations
+    counted = _QUOTA.fullmatch(annotations.get(QUOTA, ""))
     return Annotations(
-        given.get(REQUIRE_APPROVAL), None if counted is None else int(counted[1]), given.get(REASON)
+        annotations.get(REQUIRE_APPROVAL),
+        None if counted is None else int(counted[1]),
+        annotations.get(REASON),
     )
 
 
 def faults_of(policy: pst.Template) -> Iterator[tuple[str, str]]:
     """Yield the invalid annotations: the name, and what is wrong."""
-    given = policy.annotations
-    if REQUIRE_APPROVAL in given and not _is_line(given[REQUIRE_APPROVAL], MAX_GROUP_NAME_LENGTH):
+    annotations = policy.annotations
+    if REQUIRE_APPROVAL in annotations and not _is_line(annotations[REQUIRE_APPROVAL], MAX_GROUP_NAME_LENGTH):
         detail = 'Name the group whose members may approve, as in @require_approval("finance-leads").'
         yield REQUIRE_APPROVAL, detail
-    if QUOTA in given and not _QUOTA.fullmatch(given[QUOTA]):
+    if QUOTA in annotations and not _QUOTA.fullmatch(annotations[QUOTA]):
         yield QUOTA, '@quota is a number of uses a day, as in @quota("20 per day").'
-    if QUOTA in given and REQUIRE_APPROVAL in given:
+    if QUOTA in annotations and REQUIRE_APPROVAL in annotations:
         yield QUOTA, "A policy has @quota or @require_approval, not both: make two policies of it."
     for name in (REQUIRE_APPROVAL, QUOTA):
-        if name in given and policy.effect != "forbid":
+        if name in annotations and policy.effect != "forbid":
             yield name, f"@{name} goes with forbid: it softens a denial."
-        elif name in given and not acts_of(policy.action) <= _CALLS:
+        elif name in annotations and not acts_of(policy.action) <= _CALLS:
             yield name, f'@{name} is about tool calls: write action == Action::"call_tool" in the scope.'
-    if REASON in given and not _is_line(given[REASON], MAX_REASON_LENGTH):
+    if REASON in annotations and not _is_line(annotations[REASON], MAX_REASON_LENGTH):
         yield (
             REASON,
             f"@reason is one line of text for callers and approvers, of at most {MAX_REASON_LENGTH} characters.",

@@ -98,11 +98,11 @@ class Selector:
             number: fault for number in concerned if (fault := self._policies[number].fault) is not None
         }
         sound = [number for number in concerned if number not in broken]
-        asked = tuple(number for number in sound if self._policies[number].leading is not None)
+        with_leading = tuple(number for number in sound if self._policies[number].leading is not None)
         later = [number for number in sound if self._policies[number].reads.parts]
-        engine_input = engine_input_of(request) if asked or later else None
-        findings = self.ask(engine_input, asked, "{}", leading=True)
-        ruled_out = set(asked).difference(findings.satisfied)
+        engine_input = engine_input_of(request) if with_leading or later else None
+        findings = self.ask(engine_input, with_leading, "{}", leading=True)
+        ruled_out = set(with_leading).difference(findings.satisfied)
         later = [number for number in later if number not in ruled_out]
         satisfied = set(sound) - ruled_out - set(later)
         return Selection(

@@ -64,11 +64,11 @@ class Located:
 
     def walk(self) -> Iterator["Located"]:
         """This expression and all expressions inside it, from the left."""
-        waiting = [self]
-        while waiting:
-            node = waiting.pop()
+        stack = [self]
+        while stack:
+            node = stack.pop()
             yield node
-            waiting.extend(reversed(node.parts))
+            stack.extend(reversed(node.parts))
 
 
 @dataclass(frozen=True, slots=True)

@@ -177,8 +177,8 @@ class LoopGuard:
 
     def __init__(self, keys: Sequence[bytes] = ()) -> None:
         """``keys``: secrets of the deployment, newest first. Without keys, the marker is specific to this process."""
-        made = [hmac.digest(key, b"scopegate: via", "sha256")[:8].hex().encode() for key in keys]
-        self._markers = made or [os.urandom(8).hex().encode()]
+        markers = [hmac.digest(key, b"scopegate: via", "sha256")[:8].hex().encode() for key in keys]
+        self._markers = markers or [os.urandom(8).hex().encode()]
 
     def is_loop(self, via: bytes | None) -> bool:
         """Whether this deployment sent the request."""

@@ -182,8 +182,8 @@ class ModernConnection(Connection):
     ) -> AsyncGenerator[Item, None]:
         """See ``Connection.stream``. ``extra_headers``: the ``Mcp-Param-*`` headers of a tool that requires them."""
         request_id = self._next_id()
-        given = params or {}
-        meta = given.get("_meta")
+        members = params or {}
+        meta = members.get("_meta")
         envelope = self._envelope
         if declares:
             envelope = {**envelope, CLIENT_CAPABILITIES_META_KEY: declares}
@@ -192,9 +192,9 @@ class ModernConnection(Connection):
             "jsonrpc": "2.0",
             "id": request_id,
             "method": method,
-            "params": {**given, "_meta": enveloped},
+            "params": {**members, "_meta": enveloped},
         }
-        headers = (*ACCEPT, *self._routing_headers(method, given), *extra_headers)
+        headers = (*ACCEPT, *self._routing_headers(method, members), *extra_headers)
         response = await self._endpoint.send("POST", headers, message, before_send)
         stream = items(response, request_id, max_bytes or self._endpoint.max_bytes, None)
         async with aclosing(stream):

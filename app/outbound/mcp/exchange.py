@@ -305,7 +305,7 @@ async def _event_items(
     resume: Resume | None,
 ) -> AsyncGenerator[Item, None]:
     result: Result | None = None
-    asked = 0
+    server_requests = 0
     messages = _resume_messages(response, max_bytes, resume)
     while True:
         try:
@@ -324,8 +324,8 @@ async def _event_items(
             if result is None:
                 yield Notification(message, read.is_large)
         else:
-            asked += 1
-            if on_server_request is None or asked > _SERVER_REQUESTS:
+            server_requests += 1
+            if on_server_request is None or server_requests > _SERVER_REQUESTS:
                 raise McpUpstreamError("invalid_response", "the upstream sent a request where none may come")
             await on_server_request(message)
     if result is None:

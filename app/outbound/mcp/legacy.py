@@ -161,13 +161,13 @@ class LegacySession(Connection):
         event_id = (point.event_id or "").encode("ascii")
         headers = ((b"Accept", b"text/event-stream"), *self._session_headers(), (_LAST_EVENT_ID, event_id))
         while True:
-            left = deadline - monotonic() - point.retry_s
-            if left <= 0:
+            remaining_s = deadline - monotonic() - point.retry_s
+            if remaining_s <= 0:
                 raise McpUpstreamError("timeout", "the upstream did not answer in time")
             await asyncio.sleep(point.retry_s)
             timeouts = self._endpoint.timeouts
             if timeouts.total is not None:
-                timeouts = replace(timeouts, total=left)
+                timeouts = replace(timeouts, total=remaining_s)
             try:
                 response = await self._endpoint.send("GET", headers, None, before_next, timeouts)
                 break

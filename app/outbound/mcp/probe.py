@@ -104,14 +104,14 @@ async def _legacy(
     newest, *older = await asyncio.gather(*map(ask, versions), return_exceptions=True)
     if isinstance(newest, BaseException):
         raise newest
-    spoken = [newest.protocol_version]
+    versions_seen = [newest.protocol_version]
     for version, answer in zip(versions[1:], older, strict=True):
         if isinstance(answer, BaseException):
             if not isinstance(answer, McpUpstreamError) or answer.kind in _FINAL_KINDS:
                 raise answer
-        elif answer.protocol_version == version and version not in spoken:
-            spoken.append(version)
-    return UpstreamInfo(tuple(spoken), newest.server_info, newest.capabilities, newest.instructions)
+        elif answer.protocol_version == version and version not in versions_seen:
+            versions_seen.append(version)
+    return UpstreamInfo(tuple(versions_seen), newest.server_info, newest.capabilities, newest.instructions)
 
 
 async def open_connection(

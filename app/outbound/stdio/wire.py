@@ -54,8 +54,8 @@ class Launch:
         match parts:
             case [str(server), str(command), list(args), dict(variables)]:
                 words = tuple(word for word in args if isinstance(word, str))
-                given = tuple((name, text) for name, text in variables.items() if isinstance(text, str))
-                return cls(UUID(hex=server), command, words, given)
+                pairs = tuple((name, text) for name, text in variables.items() if isinstance(text, str))
+                return cls(UUID(hex=server), command, words, pairs)
         raise ValueError("not a launch")
 
 
