@@ -10,7 +10,7 @@ from time import monotonic
 import asyncpg
 
 from app.admission.rows import Row
-from app.admission.writer import AdmissionWriter, outcome_of
+from app.admission.writer import AdmissionWriter, make_outcome
 from tests import database
 from tests.admission.world import call_row, decision, make_world, writer_on
 
@@ -28,7 +28,7 @@ async def _caller(writer: AdmissionWriter, rows: "asyncio.Queue[Row]", until: fl
     while monotonic() < until:
         row = await rows.get()
         assert await writer.write(row)
-        writer.write_later(outcome_of(row.id, "success", 12))
+        writer.write_later(make_outcome(row.id, "success", 12))
         done += 1
     return done
 

@@ -9,7 +9,7 @@ from starlette.requests import Request
 
 from app.http.problems import MOST_ERRORS
 from app.http.requests import check_repeats
-from app.lib.ids import made_id
+from app.lib.ids import new_request_id
 from app.main import Scopegate
 from app.outbound.http import UpstreamError
 
@@ -85,7 +85,7 @@ def test_looking_for_repeats_costs_no_more_than_reading_the_query() -> None:
 async def test_a_good_request_id_is_echoed_and_a_bad_one_replaced(anonymous: httpx2.AsyncClient) -> None:
     kept = await anonymous.get("/livez", headers={"X-Request-ID": "portal-42"})
     assert kept.headers["X-Request-ID"] == "portal-42"
-    ours = made_id()
+    ours = new_request_id()
     for asked in ("x" * 500, ours, ours.upper(), "req_1"):
         made = await anonymous.get("/livez", headers={"X-Request-ID": asked})
         assert made.headers["X-Request-ID"].startswith("req_")

@@ -1,4 +1,4 @@
-"""Upstream credentials, opened for sending: each is sealed for one row, one server and one origin."""
+"""Decryption of upstream credentials. Each is bound to one row, one server and one origin."""
 
 import json
 from dataclasses import dataclass, field
@@ -19,9 +19,8 @@ Headers = tuple[tuple[bytes, bytes], ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Opened:
-    """A credential as it is sent: as headers, as a client that an access token is fetched for, or as the variables
-    of a command."""
+class OpenedCredential:
+    """A decrypted credential: headers, client credentials for an access token, or the variables of a command."""
 
     headers: Headers = ()
     client: ClientCredentials | None = None
@@ -29,23 +28,23 @@ class Opened:
 
 
 def credential_place(row_id: UUID, server_id: UUID, origin: str) -> bytes:
-    """The associated data that binds a sealed credential to where it may be used."""
+    """The associated data that binds an encrypted credential to its row, server and origin."""
     return f"server-credential {row_id} {server_id} {origin}".encode()
 
 
-def place_of(row: ServerCredential, server: Server) -> bytes:
-    """Where a credential may be used: made of what is true now, never of what the row says of itself."""
+def credential_binding(row: ServerCredential, server: Server) -> bytes:
+    """The associated data of a stored credential, from the present state of its server."""
     return credential_place(row.id, server.id, place_of_server(server))
 
 
 def place_of_server(server: Server) -> str:
-    """What a credential is bound to: the URL's origin, or a digest of the command."""
+    """The origin that a server's credential is bound to, or a digest of its command."""
     fields = {name: getattr(server, name) for name in ("url", "command", "args", "env_names")}
     return place_of_fields(server.transport, fields)
 
 
 def place_of_fields(transport: str, fields: dict[str, Any]) -> str:
-    """The same, of fields that have been checked."""
+    """The same for validated fields of a request."""
     if transport == "stdio":
         return command_place(fields["command"] or "", fields["args"] or [], fields["env_names"] or [])
     return str(origin_of(fields["url"] or ""))
@@ -64,7 +63,7 @@ async def find_credential(
 
 
 async def credential_holders(session: AsyncSession, server_id: UUID) -> frozenset[UUID]:
-    """The identities that have a credential of their own for the server."""
+    """The identities with their own credential for the server."""
     query = select(col(ServerCredential.identity_id)).where(
         col(ServerCredential.server_id) == server_id, col(ServerCredential.identity_id).is_not(None)
     )
@@ -73,10 +72,10 @@ async def credential_holders(session: AsyncSession, server_id: UUID) -> frozense
 
 async def open_credential(
     session: AsyncSession, sealer: Sealer, server_row: Server, identity_id: UUID | None = None
-) -> Opened:
-    """What to send to a server: the identity's own credential, or else the server's; nothing without either.
+) -> OpenedCredential:
+    """Decrypt the credential for a server: the identity's own, or else the server's; empty without either.
 
-    Raises ``UnsealingFault`` when a stored one does not open for the server's present origin. Never log the answer.
+    Raises ``UnsealingFault`` when it is not bound to the server's present origin. Never log the result.
     """
     row = None
     if identity_id is not None:
@@ -84,25 +83,25 @@ async def open_credential(
     if row is None:
         row = await find_credential(session, server_row.id, None)
     if row is None:
-        return Opened()
-    plaintext = sealer.unseal(Sealed(row.key_id, row.sealed), place_of(row, server_row))
-    return _opened(row.id, json.loads(plaintext))
+        return OpenedCredential()
+    plaintext = sealer.unseal(Sealed(row.key_id, row.sealed), credential_binding(row, server_row))
+    return _parse(row.id, json.loads(plaintext))
 
 
-def _opened(row_id: UUID, contents: Any) -> Opened:
+def _parse(row_id: UUID, contents: Any) -> OpenedCredential:
     if contents is None:
-        return Opened()
+        return OpenedCredential()
     if isinstance(contents, dict) and contents["kind"] == "env":
-        return Opened(variables=tuple(sorted(contents["variables"].items())))
+        return OpenedCredential(variables=tuple(sorted(contents["variables"].items())))
     if isinstance(contents, dict):
         del contents["kind"]
-        return Opened(client=ClientCredentials(row_id, **contents))
+        return OpenedCredential(client=ClientCredentials(row_id, **contents))
     name, value = contents
-    return Opened(((name.encode("ascii"), value.encode("ascii")),))
+    return OpenedCredential(((name.encode("ascii"), value.encode("ascii")),))
 
 
-def launch_of(server: Server, opened: Opened) -> Launch | None:
-    """What a server is that runs as a command; ``None`` for one at a URL."""
+def launch_of(server: Server, opened: OpenedCredential) -> Launch | None:
+    """The launch parameters of a server that runs as a command; ``None`` for a server with a URL."""
     if server.transport != "stdio" or server.command is None:
         return None
     return Launch(server.id, server.command, tuple(server.args or ()), opened.variables)

@@ -1,7 +1,7 @@
-"""What calls in flight rest on, by what they rest on: kept up as they come and go, so that a look asks what changed.
+"""An index of calls in flight by their dependencies.
 
-Calls come and go far oftener than the versions are looked at. So nothing is done when one does: what of it is left at
-the next look is caught up with then, in steps.
+Calls enter and leave far more often than versions are compared. So ``put`` and ``drop`` only queue their change, and
+``catch_up`` applies what is left before a comparison, in small steps.
 """
 
 from collections.abc import Collection, Generator, Sequence
@@ -14,109 +14,109 @@ from app.domain.objects import Version
 
 Call = TypeVar("Call")
 _STEP = 64
-"""So many pairs are a step, of some hundredths of a millisecond."""
-_SPARE_ENDS = 1_000
+"""Pairs per step, which takes some hundredths of a millisecond."""
+_MAX_STALE_ENDS = 1_000
 
 
 @dataclass(slots=True, eq=False)
-class _Held:
-    """What a call rests on, and until when the decision holds, in Unix seconds."""
+class _Dependencies:
+    """The dependencies of a call, and until when its decision holds (Unix seconds)."""
 
     pairs: Sequence[Version]
     until: float
 
 
-_NOTHING = _Held((), inf)
+_NONE = _Dependencies((), inf)
 
 
-class Grounds(Generic[Call]):
-    """Pairs of an id and a version, and ends of spans, with the calls that rest on them. A call is its own key."""
+class DependencyIndex(Generic[Call]):
+    """Maps pairs of id and version, and ends of validity, to the calls that depend on them. A call is its own key."""
 
     def __init__(self) -> None:
-        self._resting: dict[Version, set[Call]] = {}
-        self._held: dict[Call, _Held] = {}
-        self._awaited: dict[Call, _Held] = {}
-        """What calls rest on by now, of those that were not caught up with yet."""
-        self._ends: list[tuple[float, int, Call, _Held]] = []
+        self._dependents: dict[Version, set[Call]] = {}
+        self._current: dict[Call, _Dependencies] = {}
+        self._pending: dict[Call, _Dependencies] = {}
+        """The queued changes."""
+        self._ends: list[tuple[float, int, Call, _Dependencies]] = []
         self._pushed = 0
 
     def put(self, call: Call, pairs: Sequence[Version], until: float) -> None:
-        """From now on the call rests on these, whatever it rested on before."""
-        self._awaited[call] = _Held(pairs, until)
+        """Set the dependencies of a call, replacing earlier ones."""
+        self._pending[call] = _Dependencies(pairs, until)
 
     def drop(self, call: Call) -> None:
-        """The call rests on nothing any more; unknown ones are fine."""
-        if call in self._held:
-            self._awaited[call] = _NOTHING
+        """Remove a call. Ignores unknown calls."""
+        if call in self._current:
+            self._pending[call] = _NONE
         else:
-            self._awaited.pop(call, None)
+            self._pending.pop(call, None)
 
     def catch_up(self) -> Generator[None, None, None]:
-        """Take in all that was put and dropped before the first step, and perhaps some that is so meanwhile."""
-        for _ in range(len(self._awaited)):
-            if not self._awaited:
+        """Apply all changes queued before the first step, and possibly later ones. Yields between steps."""
+        for _ in range(len(self._pending)):
+            if not self._pending:
                 return
-            call = next(iter(self._awaited))
-            yield from self._take_in(call, self._awaited.pop(call))
+            call = next(iter(self._pending))
+            yield from self._apply(call, self._pending.pop(call))
             yield
-        if len(self._ends) > 2 * len(self._held) + _SPARE_ENDS:
-            self._ends = [end for end in self._ends if self._held.get(end[2]) is end[3]]
+        if len(self._ends) > 2 * len(self._current) + _MAX_STALE_ENDS:
+            self._ends = [end for end in self._ends if self._current.get(end[2]) is end[3]]
             heapify(self._ends)
 
-    def _take_in(self, call: Call, now: _Held) -> Generator[None, None, None]:
-        before = self._held.pop(call, _NOTHING).pairs
-        # Known from here on, so that one that is dropped meanwhile is found to be.
-        if now is not _NOTHING:
-            self._held[call] = now
+    def _apply(self, call: Call, now: _Dependencies) -> Generator[None, None, None]:
+        before = self._current.pop(call, _NONE).pairs
+        # Set first, so that a ``drop`` between two steps finds the call.
+        if now is not _NONE:
+            self._current[call] = now
         if before and before is not now.pairs:
-            kept = set(now.pairs)
+            remaining = set(now.pairs)
             for place, pair in enumerate(before):
-                if pair not in kept:
-                    self._let_go(call, pair)
+                if pair not in remaining:
+                    self._remove(call, pair)
                 if place % _STEP == _STEP - 1:
                     yield
         for place, pair in enumerate(now.pairs):
-            resting = self._resting.get(pair)
-            if resting is None:
-                resting = self._resting[pair] = set()
-            resting.add(call)
+            dependents = self._dependents.get(pair)
+            if dependents is None:
+                dependents = self._dependents[pair] = set()
+            dependents.add(call)
             if place % _STEP == _STEP - 1:
                 yield
         if now.until < inf:
             self._pushed += 1
             heappush(self._ends, (now.until, self._pushed, call, now))
 
-    def _let_go(self, call: Call, pair: Version) -> None:
-        resting = self._resting.get(pair)
-        if resting is not None:
-            resting.discard(call)
-            if not resting:
-                del self._resting[pair]
+    def _remove(self, call: Call, pair: Version) -> None:
+        dependents = self._dependents.get(pair)
+        if dependents is not None:
+            dependents.discard(call)
+            if not dependents:
+                del self._dependents[pair]
 
     def pairs(self) -> list[Version]:
-        """Each pair that a call rests on, once, as of what was caught up with."""
-        return list(self._resting)
+        """The distinct dependencies of all calls, as of the last ``catch_up``."""
+        return list(self._dependents)
 
-    def resting_on(self, pair: Version) -> Collection[Call]:
-        """The calls that rest on it, as of what was caught up with."""
-        return self._resting.get(pair, ())
+    def calls_depending_on(self, pair: Version) -> Collection[Call]:
+        """The calls that depend on a pair, as of the last ``catch_up``."""
+        return self._dependents.get(pair, ())
 
-    def is_caught_up_with(self, call: Call) -> bool:
-        """Whether what is said of this call is what it rests on now."""
-        return call not in self._awaited
+    def is_current(self, call: Call) -> bool:
+        """Whether the index has the present dependencies of this call."""
+        return call not in self._pending
 
     def next_end(self) -> float:
-        """When the next span ends, of any call, in Unix seconds; ``inf`` for none."""
-        while self._ends and self._held.get(self._ends[0][2]) is not self._ends[0][3]:
+        """When the next validity of any call ends, in Unix seconds; ``inf`` for none."""
+        while self._ends and self._current.get(self._ends[0][2]) is not self._ends[0][3]:
             heappop(self._ends)
         first = self._ends[0][0] if self._ends else inf
-        return min(first, min((held.until for held in self._awaited.values()), default=inf))
+        return min(first, min((held.until for held in self._pending.values()), default=inf))
 
-    def ended_by(self, at: float) -> list[Call]:
-        """The calls whose spans have ended by then, in Unix seconds; each span is told once."""
+    def calls_ended_by(self, at: float) -> list[Call]:
+        """The calls whose validity has ended by ``at`` (Unix seconds). Each end is returned once."""
         ended = []
         while self._ends and self._ends[0][0] <= at:
             _, _, call, held = heappop(self._ends)
-            if self._held.get(call) is held:
+            if self._current.get(call) is held:
                 ended.append(call)
         return ended

@@ -1,10 +1,6 @@
-"""Why a call is decided as it is: what ``decide`` answers, and all that it looked at on the way.
+"""Explanations of decisions: everything that was checked, and texts with remedies for each reason.
 
-What the reason of a decision means, in words for whoever was refused, and what can be done about it.
-
-An explanation in words, made of what was considered: what is missing, in the order of asking, and what to do.
-
-Calls as they were recorded, for asking again what decided them.
+Also reads recorded calls, to explain them later.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,13 +15,13 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
 from app.access.point_in_time import AccessReader
-from app.access.policy.evaluator import Considered, Evaluator
+from app.access.policy.evaluator import Evaluator, PolicyResult
 from app.domain.access import AccessRequest, Decision, PolicyContext, act_of, decide
-from app.domain.considered import ConsideredLink, considered, lacking
 from app.domain.errors import Invalid, NotFound
+from app.domain.link_checks import LinkCheck, check_links, identities_without_grant
 from app.domain.objects import Address, Part, Server, Token
 from app.domain.policy import UNNAMED, CallerProgram, Effect, PolicyInput
-from app.domain.reach import widest_token, with_everything
+from app.domain.reach import widest_token, with_all_grants
 from app.lib.ids import SERVER, parse_id
 from app.models.audit import AuditClient, AuditEvent
 from app.models.grants import Grant as GrantRow
@@ -34,10 +30,7 @@ from app.models.policies import Policy
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """What is to be explained: an identity, or a token, that asks for something of a server.
-
-    ``server``: its slug, or its id.
-    """
+    """The request to explain: by an identity or a token, for a server, which is named by its slug or id."""
 
     identity_id: UUID | None
     token_id: UUID | None
@@ -51,25 +44,25 @@ class Ask:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """The decision, and what it was made of. ``token_id`` is None where the widest token of an identity was asked
-    for; ``policies`` are by link, in the order of ``links``."""
+    """A decision and its parts. ``token_id`` is ``None`` for the widest token of an identity. ``policies`` are per
+    link, in the order of ``links``."""
 
     question: AccessRequest
     at: datetime
     token_id: UUID | None
     decision: Decision
-    links: tuple[ConsideredLink, ...]
-    policies: tuple[Sequence[Considered], ...]
-    lacking: tuple[UUID, ...]
-    once_given: Decision
-    """What is decided with a new token of the identity that reaches it, and a grant that gives it."""
+    links: tuple[LinkCheck, ...]
+    policies: tuple[Sequence[PolicyResult], ...]
+    identities_without_grant: tuple[UUID, ...]
+    with_access: Decision
+    """The decision for a new token of the identity with a sufficient scope and grant."""
     group_of: Mapping[UUID, UUID] = field(default_factory=dict)
     policy_names: Mapping[UUID, str] = field(default_factory=dict)
 
 
 async def explain(session: AsyncSession, reader: AccessReader, ask: Ask) -> Explanation:
-    """Decide, and tell all that was considered. Raises ``NotFound``, ``Unavailable``, and ``Invalid`` for a moment
-    before which nothing is known."""
+    """Decide a request and explain it. Raises ``NotFound``, ``Unavailable``, and ``Invalid`` for a time before the
+    history begins."""
     token, servers, context = await _found(reader, ask)
     question = AccessRequest(
         token,
@@ -80,7 +73,7 @@ async def explain(session: AsyncSession, reader: AccessReader, ask: Ask) -> Expl
         ask.part,
         ask.program,
     )
-    links = considered(question, reader.at)
+    links = check_links(question, reader.at)
     policies = tuple(_policies(question, context, reader.at, link) for link in links)
     return Explanation(
         question,
@@ -89,9 +82,9 @@ async def explain(session: AsyncSession, reader: AccessReader, ask: Ask) -> Expl
         decide(question, context, reader.at),
         links,
         policies,
-        lacking(question, links),
+        identities_without_grant(question, links),
         decide(
-            replace(question, token=widest_token(with_everything(question.token.identity))),
+            replace(question, token=widest_token(with_all_grants(question.token.identity))),
             context,
             reader.at,
         ),
@@ -123,9 +116,9 @@ def _named(servers: Mapping[UUID, Server], name: str | None) -> Server | None:
 
 
 def _policies(
-    question: AccessRequest, context: PolicyContext, at: float, link: ConsideredLink
-) -> Sequence[Considered]:
-    """What each policy did about a link, also where it was refused before policy was asked."""
+    question: AccessRequest, context: PolicyContext, at: float, link: LinkCheck
+) -> Sequence[PolicyResult]:
+    """The result of each policy for a link, even if the request was denied before the policies."""
     server, policies = question.server, context.policies
     tool = None if server is None or question.tool is None else server.tools.get(question.tool)
     if server is None or (question.tool is not None and tool is None) or not isinstance(policies, Evaluator):
@@ -145,7 +138,7 @@ def _policies(
 
 
 async def _groups(session: AsyncSession, grants: Sequence[UUID]) -> dict[UUID, UUID]:
-    """The groups that grants were made to, by grant."""
+    """The group of each grant to a group."""
     statement = select(col(GrantRow.id), col(GrantRow.group_id)).where(
         col(GrantRow.id).in_(grants), col(GrantRow.group_id).is_not(None)
     )
@@ -159,13 +152,13 @@ async def _names(session: AsyncSession, ids: set[UUID]) -> dict[UUID, str]:
 
 @dataclass(frozen=True, slots=True)
 class Meaning:
-    """``says`` is a sentence; ``remedy`` another, or ``None`` where nothing has to be mended."""
+    """The text for a reason: a sentence, and another with the remedy if one is needed."""
 
     says: str
     remedy: str | None = None
 
 
-_ASK_FOR_ACCESS = "Ask for access: a grant that covers it has to be made."
+_ASK_FOR_ACCESS = "Request access: this needs a grant that covers it."
 
 _NEW_TOKEN = "Issue a new token, or ask an administrator for one."
 
@@ -178,14 +171,14 @@ MEANINGS: dict[str, Meaning] = {
     "granted": Meaning("The scope of the token reaches it, and a live grant allows it."),
     "approved": Meaning("Policies asked for approvals, and all of them were there."),
     "filtered": Meaning("It is a list, which shows what the token may use."),
-    "token_active": Meaning("The token is good; what each server adds was decided apart."),
+    "token_active": Meaning("The token is valid; each server was decided separately."),
     "approval_required": Meaning(
-        "Somebody has to approve the call first.",
-        "Once it is approved, repeat the very same call.",
+        "The call needs an approval first.",
+        "Once it is approved, repeat exactly the same call.",
     ),
     "approval_denied": Meaning(
-        "Somebody was asked to approve the call, and said no.",
-        "The approval says who decided and why. It is not asked for again until it has expired.",
+        "An approver denied the call.",
+        "The approval says who decided and why. It is not requested again until it has expired.",
     ),
     "not_covered_by_approval": Meaning(
         "The call needs an approval, and its request carried more than an approval covers, or answers to a question "
@@ -227,7 +220,7 @@ MEANINGS: dict[str, Meaning] = {
         "Check the name. If the server has it by now, sync the server.",
     ),
     "tool_quarantined": Meaning(
-        "The tool is new or has changed, and nobody has approved it yet.",
+        "The tool is new or has changed, and is not approved yet.",
         "An administrator has to review and approve its definition.",
     ),
     "task_unknown": Meaning("There is no such task of this token at this server.", "Start the call again."),
@@ -252,12 +245,12 @@ MEANINGS: dict[str, Meaning] = {
         "Nothing that it had comes back. Once it is reinstated, it needs a new token.",
     ),
     "owner_suspended": Meaning(
-        "The person who answers for the agent is suspended.",
-        "An administrator can reinstate the person, or give the agent to somebody else.",
+        "The owner of the agent is suspended.",
+        "An administrator can reinstate the owner, or assign the agent to another person.",
     ),
     "owner_offboarded": Meaning(
-        "The person who answers for the agent was offboarded.",
-        "An administrator can give the agent to somebody else.",
+        "The owner of the agent was offboarded.",
+        "An administrator can assign the agent to another person.",
     ),
     "rate_limited": Meaning("The token, or its identity, made more requests than it may in a minute.", _WAIT),
     "too_many_concurrent_requests": Meaning(
@@ -289,11 +282,11 @@ MEANINGS: dict[str, Meaning] = {
 }
 
 
-HIDDEN = frozenset(
+HIDDEN_REASONS = frozenset(
     {"no_grant", "outside_scope", "server_unknown", "server_disabled", "tool_unknown", "tool_quarantined"}
 )
 
-"""Reasons that whoever is refused may not tell apart: they would say what there is out of their reach."""
+"""Reasons that a denied caller must not be able to distinguish, since they reveal what exists out of reach."""
 
 
 OUT_OF_REACH = Meaning(
@@ -303,38 +296,44 @@ OUT_OF_REACH = Meaning(
 
 
 def meaning_of(reason_code: str) -> Meaning:
-    """The words for a reason; for one without any, the reason itself."""
+    """The text for a reason code; for an unknown one, the code itself."""
     return MEANINGS.get(reason_code, Meaning(f"The reason was {reason_code}."))
 
 
 _RIGHTS = frozenset({"outside_scope", "no_grant"})
 
 
-def meaning_of_explanation(found: Explanation) -> Meaning:
-    """The decision in a sentence or two, with one remedy. Where a scope or a grant is missing, both are looked at, and
-    what would be decided once they are there: ``decide`` itself stops at the first."""
-    reason = found.decision.reason_code
+def meaning_of_explanation(explanation: Explanation) -> Meaning:
+    """The decision in a sentence or two, with one remedy.
+
+    ``decide`` stops at the first missing scope or grant. This covers both, and the decision once they exist.
+    """
+    reason = explanation.decision.reason_code
     if reason not in _RIGHTS:
         return meaning_of(reason)
     says, steps = [], []
-    outside = [index for index, link in enumerate(found.links) if not link.in_scope]
-    if found.lacking:
+    outside = [index for index, link in enumerate(explanation.links) if not link.in_scope]
+    if explanation.identities_without_grant:
         steps.append("Make a grant that gives it")
     if outside:
         whose = "the token" if outside[0] == 0 else "a token that it was derived from"
         which = f"the scope of {whose} does not reach it"
-        says.append(f"A grant reaches it, but {which}." if not found.lacking else f"{which.capitalize()}.")
+        says.append(
+            f"A grant reaches it, but {which}."
+            if not explanation.identities_without_grant
+            else f"{which.capitalize()}."
+        )
         steps.append("issue a new token with a scope that reaches it, since a token cannot be widened")
-    if found.lacking:
-        own = found.question.token.identity.id in found.lacking
+    if explanation.identities_without_grant:
+        own = explanation.question.token.identity.id in explanation.identities_without_grant
         whose = "the identity or its groups" if own else "the identity of a token that it was derived from"
         says.append(f"No live grant of {whose} reaches it.")
     remedy = ", then ".join(steps)
-    return _with_rest(found, says, f"{remedy[0].upper()}{remedy[1:]}.")
+    return _with_rest(explanation, says, f"{remedy[0].upper()}{remedy[1:]}.")
 
 
-def _with_rest(found: Explanation, says: list[str], remedy: str) -> Meaning:
-    then = found.once_given
+def _with_rest(explanation: Explanation, says: list[str], remedy: str) -> Meaning:
+    then = explanation.with_access
     if then.effect is Effect.ALLOW:
         return Meaning(" ".join(says), remedy)
     rest = meaning_of(then.reason_code)
@@ -353,12 +352,12 @@ _PARTS: Mapping[str, Part] = {
     "resource.unsubscribe": Part.RESOURCES,
 }
 
-"""Which part of a server an action uses."""
+"""The part of a server that an action uses."""
 
 
 @dataclass(frozen=True, slots=True)
 class RecordedCall:
-    """An event of the gateway about one token, and the client that it came from."""
+    """An audit event about a token at the gateway, with its client."""
 
     event: AuditEvent
     token_id: UUID
@@ -374,8 +373,8 @@ class RecordedCall:
         return self.event.action == "tool.call"
 
 
-def recorded(event: AuditEvent, client: AuditClient | None) -> RecordedCall | None:
-    """The call that an event tells of; ``None`` for one that is about no token or decides nothing."""
+def recorded_call(event: AuditEvent, client: AuditClient | None) -> RecordedCall | None:
+    """The call of an event; ``None`` for an event without a token or a decision."""
     if event.token_id is None or event.decision is None:
         return None
     if client is None:
@@ -385,7 +384,7 @@ def recorded(event: AuditEvent, client: AuditClient | None) -> RecordedCall | No
 
 
 async def find_recorded(session: AsyncSession, event_id: UUID) -> RecordedCall:
-    """The call of an event. Raises ``NotFound``, and ``Invalid`` for an event that is none."""
+    """Read the call of an event. Raises ``NotFound``, and ``Invalid`` for an event that is not a call."""
     statement = (
         select(AuditEvent, AuditClient)
         .outerjoin(AuditClient, col(AuditClient.id) == col(AuditEvent.client_id))
@@ -394,18 +393,18 @@ async def find_recorded(session: AsyncSession, event_id: UUID) -> RecordedCall:
     row: Any = (await session.execute(statement)).one_or_none()
     if row is None:
         raise NotFound("There is no such audit event.")
-    found = recorded(row[0], row[1])
-    if found is None:
+    call = recorded_call(row[0], row[1])
+    if call is None:
         raise Invalid.field(
             "/event_id",
             "not_a_decision",
             "This event decides nothing about a token: name one of a call or list.",
         )
-    return found
+    return call
 
 
 def address_of(text: str | None) -> Address | None:
-    """The address that a client was recorded with; ``None`` where that is none, or cut."""
+    """Parse the recorded address of a client; ``None`` if it is missing or truncated."""
     try:
         return None if text is None else ip_address(text)
     except ValueError:

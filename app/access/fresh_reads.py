@@ -1,4 +1,4 @@
-"""How the snapshot reads: once for all who ask for the same, and never longer than callers can wait."""
+"""Shared database reads of the snapshot, with timeouts: one read serves all callers that wait for the same data."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping
@@ -7,20 +7,20 @@ from typing import Any
 from uuid import UUID
 
 READ_TIMEOUT_S = 1.5
-"""Of a read; of one that comes in pieces, of each."""
+"""The timeout of a read, or of each statement of a read in pieces."""
 IDS_AT_ONCE = 200
-_BATCHES_AT_ONCE = 3
-"""One connection of the pool is left to reads of other kinds."""
-_SLOW_S = 0.05
-"""After it, what waits for a read is read beside it: the connection may have gone silent, or the database be slow."""
+_MAX_BATCHES = 3
+"""Leaves one connection of the pool to other reads."""
+_SECOND_BATCH_AFTER_S = 0.05
+"""Waiting ids are read by another batch after this, since the first connection may be silent or the database slow."""
 
 
-class Unreadable(Exception):
-    """Nothing can be read now, whatever is asked for."""
+class ReadsUnavailable(Exception):
+    """The database cannot be read at the moment."""
 
 
 class FreshReads:
-    """Runs one read for all who asked before it began."""
+    """Runs one read for all callers that waited when it began."""
 
     def __init__(self, read: Callable[[], Awaitable[Any]]) -> None:
         self._read = read
@@ -29,11 +29,11 @@ class FreshReads:
 
     @property
     def idle(self) -> bool:
-        """Whether nobody waits for a read that has not begun."""
+        """Whether no caller waits for a read that has not begun."""
         return self._next is None
 
     async def result(self) -> Any:
-        """What a read finds that begins after this was asked."""
+        """The result of a read that begins after this call."""
         if self._next is None:
             self._next = asyncio.create_task(self._after(self._running))
         return await asyncio.shield(self._next)
@@ -46,44 +46,46 @@ class FreshReads:
 
 
 class FreshBatches:
-    """Reads by id, each for all who asked before it began, and what is asked for meanwhile in one go.
+    """Reads by id in batches. Each read serves all callers that waited when it began.
 
-    What one id has is never read twice at a time: the later read is what is known last.
+    An id is never read by two batches at the same time, so that the later read is also the last to be stored.
     """
 
     def __init__(self, read: Callable[[Collection[UUID]], Awaitable[Mapping[UUID, Any]]]) -> None:
-        """``read`` finds nothing of ids that do not exist, and raises ``Unreadable`` where others would not help."""
+        """``read`` leaves out missing ids, and raises ``ReadsUnavailable`` when a retry with fewer ids cannot help."""
         self._read = read
         self._waiting: dict[UUID, asyncio.Future[Any]] = {}
         self._reading: set[UUID] = set()
         self._batches: set[asyncio.Task[None]] = set()
-        self._help: asyncio.TimerHandle | None = None
+        self._timer: asyncio.TimerHandle | None = None
 
     async def result(self, id: UUID) -> Any:
-        """What a read finds that begins after this was asked; ``None``: nothing. Raises what the read raised."""
-        asked = self._waiting.get(id)
-        if asked is None:
-            asked = self._waiting[id] = asyncio.get_running_loop().create_future()
+        """The result of a read that begins after this call; ``None`` for a missing id. Raises what the read raises."""
+        answer = self._waiting.get(id)
+        if answer is None:
+            answer = self._waiting[id] = asyncio.get_running_loop().create_future()
             if not self._batches:
                 self._begin()
-            elif self._help is None:
-                self._help = asyncio.get_running_loop().call_later(_SLOW_S, self._begin_beside)
-        return await asyncio.shield(asked)
+            elif self._timer is None:
+                self._timer = asyncio.get_running_loop().call_later(
+                    _SECOND_BATCH_AFTER_S, self._begin_another
+                )
+        return await asyncio.shield(answer)
 
     def _begin(self) -> None:
-        task = asyncio.create_task(self._read_what_waits())
+        task = asyncio.create_task(self._read_waiting())
         self._batches.add(task)
         task.add_done_callback(self._batches.discard)
 
-    def _begin_beside(self) -> None:
-        self._help = None
+    def _begin_another(self) -> None:
+        self._timer = None
         if not self._waiting:
             return
-        if len(self._batches) < _BATCHES_AT_ONCE:
+        if len(self._batches) < _MAX_BATCHES:
             self._begin()
-        self._help = asyncio.get_running_loop().call_later(_SLOW_S, self._begin_beside)
+        self._timer = asyncio.get_running_loop().call_later(_SECOND_BATCH_AFTER_S, self._begin_another)
 
-    async def _read_what_waits(self) -> None:
+    async def _read_waiting(self) -> None:
         while batch := self._next():
             try:
                 await self._read_together(batch)
@@ -100,46 +102,45 @@ class FreshBatches:
 
     async def _read_together(self, batch: Mapping[UUID, asyncio.Future[Any]]) -> None:
         try:
-            found = await self._read(batch.keys())
-        except Unreadable as fault:
-            for asked in batch.values():
-                _fail(asked, fault)
+            values = await self._read(batch.keys())
+        except ReadsUnavailable as fault:
+            for answer in batch.values():
+                _fail(answer, fault)
         except Exception as fault:  # noqa: BLE001
-            for id, asked in batch.items():
+            for id, answer in batch.items():
                 if len(batch) == 1:
-                    _fail(asked, fault)
+                    _fail(answer, fault)
                 else:
-                    # Something is wrong with one of them: others are none the worse for being asked for with it.
-                    await self._read_together({id: asked})
+                    # One id causes the error: read each separately, so that it does not affect the others.
+                    await self._read_together({id: answer})
         else:
-            for id, asked in batch.items():
-                asked.set_result(found.get(id))
+            for id, answer in batch.items():
+                answer.set_result(values.get(id))
 
 
-def _fail(asked: "asyncio.Future[Any]", fault: Exception) -> None:
-    asked.set_exception(fault)
-    # Whoever asked may have given up, which is no news.
-    asked.exception()
+def _fail(answer: "asyncio.Future[Any]", fault: Exception) -> None:
+    answer.set_exception(fault)
+    answer.exception()  # Retrieved, since all callers may be gone.
 
 
-class Pace:
-    """A connection that is cut when a read takes too long, or ``in_pieces`` when one of its statements does."""
+class ReadTimeout:
+    """Terminates a connection when a read takes too long, or, ``in_pieces``, when one of its statements does."""
 
     def __init__(self, connection: Any, *, in_pieces: bool) -> None:
         self._connection = connection
         self._in_pieces = in_pieces
-        self._cut = self._begun()
+        self._cut = self._start()
 
-    def _begun(self) -> asyncio.TimerHandle:
+    def _start(self) -> asyncio.TimerHandle:
         return asyncio.get_running_loop().call_later(READ_TIMEOUT_S, self._connection.terminate)
 
     async def fetch(self, query: str, *arguments: object) -> Any:
         """The rows of a statement."""
         if self._in_pieces:
             self._cut.cancel()
-            self._cut = self._begun()
+            self._cut = self._start()
         return await self._connection.fetch(query, *arguments)
 
     def end(self) -> None:
-        """There is nothing more to come."""
+        """Stop the timer after the last statement."""
         self._cut.cancel()

@@ -1,7 +1,7 @@
-"""The connection that a worker compares versions and hears notifications on, and a second one when it keeps silent.
+"""The connection on which a worker compares versions and receives notifications (LISTEN/NOTIFY).
 
-A network that loses what is sent tells nobody. So a silent connection is not waited for: what was asked is asked
-again on a new one after a moment, and whichever answers first is kept.
+A network can drop packets silently. So after a moment without an answer, a query is repeated on a second connection,
+and the connection that answers first is kept.
 """
 
 import asyncio
@@ -15,19 +15,19 @@ from app.lib.clock import boot_time
 SILENT_AFTER_S = 0.4
 TIMEOUT_S = 1.5
 _Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
-_Asked: TypeAlias = "asyncio.Task[tuple[_Connection, Answer]]"
+_Query: TypeAlias = "asyncio.Task[tuple[_Connection, Answer]]"
 
 
 class Answer(NamedTuple):
-    """One row, and between which seconds of ``boot_time`` it was asked for and came."""
+    """A row, with the ``boot_time`` of its query and of its arrival."""
 
     row: asyncpg.Record
     sent: float
     received: float
 
 
-class WatchLine:
-    """A connection to the database that is opened when it is needed, replaced when it is in doubt, and listens."""
+class ChangeListener:
+    """A listening database connection that is opened on demand and replaced when it fails or stays silent."""
 
     def __init__(
         self,
@@ -35,32 +35,32 @@ class WatchLine:
         listeners: Mapping[str, Callable[[str | None], None]],
         lost: Callable[[], None],
     ) -> None:
-        """``listeners`` hear what is said, by channel; ``None`` says that something may be missed. What is said while
-        connections change may be heard twice. ``lost`` is called when the connection ends."""
+        """``listeners`` get the payloads by channel; ``None`` means that notifications may have been lost. A
+        notification can arrive twice while connections change. ``lost`` is called when the connection ends."""
         self._connect = connect
         self._listeners = listeners
         self._lost = lost
         self._connection: _Connection | None = None
 
-    async def ask(self, statement: str, *values: object) -> Answer:
-        """Ask for one row, on a second connection as well when the first does not answer in a moment.
+    async def query(self, statement: str, *values: object) -> Answer:
+        """Query one row, also on a second connection if the first does not answer within ``SILENT_AFTER_S``.
 
         Raises ``DRIVER_FAULTS`` when neither does in time.
         """
-        asked = [asyncio.create_task(self._answer(self._current(), statement, values))]
+        queries = [asyncio.create_task(self._answer(self._current(), statement, values))]
         try:
             async with asyncio.timeout(TIMEOUT_S):
-                await asyncio.wait(asked, timeout=SILENT_AFTER_S)
-                if not _has_answered(asked[0]):
-                    asked.append(asyncio.create_task(self._answer(None, statement, values)))
-                return await self._first(asked)
+                await asyncio.wait(queries, timeout=SILENT_AFTER_S)
+                if not _succeeded(queries[0]):
+                    queries.append(asyncio.create_task(self._answer(None, statement, values)))
+                return await self._first(queries)
         finally:
-            for task in asked:
-                if not task.cancel() and _has_answered(task) and task.result()[0] is not self._connection:
-                    # Both answered in the same moment.
+            for task in queries:
+                if not task.cancel() and _succeeded(task) and task.result()[0] is not self._connection:
+                    # Both answered at the same time.
                     task.result()[0].terminate()
 
-    async def tell(self, statement: str, *values: object) -> None:
+    async def execute(self, statement: str, *values: object) -> None:
         """Run a statement on the connection that last answered.
 
         Raises ``DRIVER_FAULTS``, and the connection is dropped.
@@ -75,7 +75,7 @@ class WatchLine:
             raise
 
     def drop(self) -> None:
-        """End the connection at once, without a word."""
+        """Terminate the connection."""
         if self._connection is not None:
             self._connection.terminate()
         self._connection = None
@@ -84,25 +84,25 @@ class WatchLine:
         closed = self._connection is None or self._connection.is_closed()
         return None if closed else self._connection
 
-    async def _first(self, asked: list[_Asked]) -> Answer:
-        """The first answer; the connection that it came by is kept. Raises the last fault when there is none."""
-        waiting = set(asked)
-        while waiting:
-            done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+    async def _first(self, queries: list[_Query]) -> Answer:
+        """The first answer, whose connection is kept. Raises the last error if there is none."""
+        pending = set(queries)
+        while pending:
+            done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
-                if _has_answered(task):
+                if _succeeded(task):
                     connection, answer = task.result()
                     self._keep(connection)
                     return answer
-        # Raises what the last of them did.
-        return asked[-1].result()[1]
+        # Raises the error of the last query.
+        return queries[-1].result()[1]
 
     async def _answer(
         self, connection: "_Connection | None", statement: str, values: tuple[object, ...]
     ) -> tuple[_Connection, Answer]:
         try:
             if connection is None:
-                connection = await self._opened()
+                connection = await self._open()
             sent = boot_time()
             [row] = await connection.fetch(statement, *values)
             return connection, Answer(row, sent, boot_time())
@@ -111,15 +111,15 @@ class WatchLine:
                 connection.terminate()
             raise
 
-    async def _opened(self) -> _Connection:
+    async def _open(self) -> _Connection:
         connection = await self._connect()
         try:
-            for channel, hear in self._listeners.items():
-                await connection.add_listener(channel, _handing(hear))
+            for channel, listener in self._listeners.items():
+                await connection.add_listener(channel, _notification_handler(listener))
         except BaseException:
             connection.terminate()
             raise
-        connection.add_termination_listener(self._ended)
+        connection.add_termination_listener(self._on_termination)
         return connection
 
     def _keep(self, connection: _Connection) -> None:
@@ -127,24 +127,24 @@ class WatchLine:
             return
         self.drop()
         self._connection = connection
-        # Whatever was said while nobody listened is unknown.
-        for hear in self._listeners.values():
-            hear(None)
+        # Notifications between the two connections were lost.
+        for listener in self._listeners.values():
+            listener(None)
 
-    def _ended(self, connection: object) -> None:
+    def _on_termination(self, connection: object) -> None:
         if connection is self._connection:
             self._lost()
 
 
-def _has_answered(task: _Asked) -> bool:
+def _succeeded(task: _Query) -> bool:
     return task.done() and not task.cancelled() and task.exception() is None
 
 
-def _handing(hear: Callable[[str | None], None]) -> Callable[..., None]:
-    """What asyncpg calls with a notification, of which the payload alone counts."""
+def _notification_handler(listener: Callable[[str | None], None]) -> Callable[..., None]:
+    """A callback for asyncpg that passes only the payload on."""
 
-    def heard(_connection: object, _pid: int, _channel: str, payload: object) -> None:
+    def handle(_connection: object, _pid: int, _channel: str, payload: object) -> None:
         if isinstance(payload, str):
-            hear(payload)
+            listener(payload)
 
-    return heard
+    return handle

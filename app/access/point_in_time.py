@@ -1,6 +1,6 @@
-"""Access data at one point in time: the current data, or past data from the versions that the history keeps.
+"""Access data at one point in time: current data, or past data from the version history.
 
-Versions in past data are those of the history. No call is ever admitted by them.
+The versions in past data are those of the history. No call is admitted with them.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ from app.domain.risk import Risk
 from app.http.selectors import load_scope, load_server_selector, load_tool_selector
 from app.lib.ids import SERVER, parse_id
 
-# Of two versions that one transaction wrote, both of the same moment, the later one counts.
+# Of two versions that one transaction wrote at the same time, the later one counts.
 _AT = "valid_from <= :at AND coalesce(valid_to, 'infinity') > :at ORDER BY object_id, version DESC"
 
 _SINCE = text("SELECT min(valid_from) FROM object_versions WHERE kind = 'identity'")
@@ -88,8 +88,8 @@ WHERE kind = 'policy' AND {_AT}
 """)  # noqa: S608
 
 
-async def known_since(session: AsyncSession) -> datetime | None:
-    """Since when the past of everything is kept; of some kinds it is kept for longer."""
+async def history_start(session: AsyncSession) -> datetime | None:
+    """Since when the history of all kinds of objects exists."""
     since: datetime | None = await session.scalar(_SINCE)
     return since
 
@@ -97,17 +97,18 @@ async def known_since(session: AsyncSession) -> datetime | None:
 async def identities_at(
     session: AsyncSession, ids: Collection[UUID], at: datetime
 ) -> tuple[dict[UUID, Identity], dict[UUID, UUID]]:
-    """Those of the identities that there were, with all that their rights came from; and the groups that their
-    grants were made to, by grant."""
-    found = await _identity_contents(session, ids, at)
-    owners = {UUID(content["owner_id"]) for _, content in found.values() if content["owner_id"] is not None}
-    everybody = found | await _identity_contents(session, owners - found.keys(), at)
-    groups = await _groups(session, everybody, at)
-    grants = await _grants(session, found, {group for id in found for group in groups.get(id, ())}, at)
+    """The identities that existed then, with the sources of their rights, and the group of each grant to a group."""
+    contents = await _identity_contents(session, ids, at)
+    owners = {
+        UUID(content["owner_id"]) for _, content in contents.values() if content["owner_id"] is not None
+    }
+    all_contents = contents | await _identity_contents(session, owners - contents.keys(), at)
+    groups = await _groups(session, all_contents, at)
+    grants = await _grants(session, contents, {group for id in contents for group in groups.get(id, ())}, at)
     group_of = {grant.id: group for (_, group), made in grants.items() if group is not None for grant in made}
 
     def build(id: UUID, owner: Identity | None, *, rights: bool) -> Identity:
-        version, content = everybody[id]
+        version, content = all_contents[id]
         mine = groups.get(id, ())
         principals = [(id, None), *((None, group) for group in mine)] if rights else []
         return Identity(
@@ -122,17 +123,17 @@ async def identities_at(
         )
 
     def owner_of(id: UUID) -> Identity | None:
-        owner = everybody[id][1]["owner_id"]
+        owner = all_contents[id][1]["owner_id"]
         return None if owner is None else build(UUID(owner), None, rights=False)
 
-    return {id: build(id, owner_of(id), rights=True) for id in found}, group_of
+    return {id: build(id, owner_of(id), rights=True) for id in contents}, group_of
 
 
 async def servers_at(
     session: AsyncSession, at: datetime, ids: Collection[UUID] | None = None, typed: str | None = None
 ) -> dict[UUID, Server]:
-    """The servers that there were, or those of these, with their tools; the tool of the name ``typed`` with the types
-    of its arguments."""
+    """The servers that existed then, optionally only these ``ids``, with their tools. Only the tool named ``typed`` has
+    argument types."""
     parameters: dict[str, Any] = {"at": at, "typed": typed}
     query = _ALL_TOOLS if ids is None else _TOOLS_OF
     tools: dict[str, dict[str, Tool]] = {}
@@ -154,7 +155,7 @@ async def servers_at(
 
 
 async def token_at(session: AsyncSession, token_id: UUID, at: datetime) -> Token | None:
-    """A token with its ancestors as they were; ``None`` when it had not been issued."""
+    """A token with its ancestors at that time; ``None`` if it had not been issued."""
     chain = list(await session.execute(_CHAIN, {"id": token_id, "at": at}))
     if not chain or any(row.content is None for row in chain):
         return None
@@ -178,7 +179,7 @@ async def token_at(session: AsyncSession, token_id: UUID, at: datetime) -> Token
 
 
 async def policies_at(session: AsyncSession, at: datetime) -> tuple[PublishedPolicy, ...]:
-    """The policies that were published."""
+    """The policies that were published then."""
     return tuple(
         PublishedPolicy(row.object_id, row.version, row.content["text"], Mode(row.content["mode"]))
         for row in await session.execute(_POLICIES, {"at": at})
@@ -207,7 +208,7 @@ Principal = tuple[UUID | None, UUID | None]
 async def _grants(
     session: AsyncSession, ids: Collection[UUID], groups: Collection[UUID], at: datetime
 ) -> dict[Principal, list[Grant]]:
-    """The grants, by the identity or the group that they were made to."""
+    """The grants by their holder, an identity or a group."""
     wanted = {"ids": [str(id) for id in ids], "groups": [str(id) for id in groups], "at": at}
     grants: dict[Principal, list[Grant]] = {}
     for row in await session.execute(_GRANTS, wanted):
@@ -254,8 +255,8 @@ def _bound(value: str | None, open_end: float) -> float:
     return open_end if value is None else datetime.fromisoformat(value).timestamp()
 
 
-# Calendars end, and policies read local days.
-_FURTHEST_S = 100 * 365 * 86_400.0
+# Calendars end, and policies use local dates.
+_MAX_FUTURE_S = 100 * 365 * 86_400.0
 
 _UNAVAILABLE = "The database cannot serve right now; repeat the request shortly."
 
@@ -271,12 +272,11 @@ class AccessState:
 
 
 class AccessReader:
-    """Reads access data for one point in time: past data, or current data to be evaluated now or later.
+    """Reads access data for one point in time: past data, or current data to evaluate now or later.
 
-    ``at`` is in Unix seconds; ``server_ids`` says that these servers are enough, ``named_by_grants`` that those are
-    which a grant of the identities names, ``asked`` that this one is, by its id as the API writes it or its slug;
-    ``typed`` of which tools, by name, the types of the arguments are wanted. ``pointer`` is where the moment was asked
-    for. Raises ``Invalid`` for one that is too far ahead.
+    ``at`` is in Unix seconds. To read fewer servers, pass ``server_ids``, ``named_by_grants`` for those that a grant of
+    the identities names, or ``asked`` for one by its API id or slug. ``typed`` is the name of the tool whose argument
+    types are needed. ``pointer`` is the request field of the time. Raises ``Invalid`` for a time too far ahead.
     """
 
     def __init__(
@@ -292,13 +292,13 @@ class AccessReader:
         pointer: str = "?at",
     ) -> None:
         now = snapshot.clock.now()
-        if at is not None and at.timestamp() > now + _FURTHEST_S:
-            raise Invalid.field(pointer, "too_late", "Of what lies so far ahead, nothing can be told.")
+        if at is not None and at.timestamp() > now + _MAX_FUTURE_S:
+            raise Invalid.field(pointer, "too_late", "This time is too far in the future.")
         self._session = session
         self._snapshot = snapshot
         self._server_ids = None if server_ids is None else list(server_ids)
         self._named_by_grants = named_by_grants
-        self._asked = asked
+        self._requested = asked
         self._typed = typed
         self._pointer = pointer
         self._moment = None if at is None or at.timestamp() >= now else at
@@ -311,20 +311,20 @@ class AccessReader:
 
     @property
     def time(self) -> datetime:
-        """The moment, as answers say it."""
+        """The point in time, for responses."""
         return datetime.fromtimestamp(self.at, UTC)
 
     async def of(self, ids: Sequence[UUID]) -> AccessState:
-        """Read the state with the identities that exist. Raises ``Unavailable``, and ``Invalid`` for a time before
-        the history begins."""
+        """Read the state with the existing ones of these identities. Raises ``Unavailable``, and ``Invalid`` for a time
+        before the history begins."""
         if self._moment is None:
             try:
-                holders, fleet, context = await self._snapshot.holders(ids, self._looked_at)
+                holders, fleet, context = await self._snapshot.holders(ids, self._servers_to_read)
             except SnapshotUnavailable as error:
                 raise Unavailable(_UNAVAILABLE) from error
             servers = fleet.servers
             if self._named_by_grants:
-                servers = {server.id: server for server in _named(holders, fleet)}
+                servers = {server.id: server for server in _servers_of_grants(holders, fleet)}
             return AccessState(holders.identities, holders.group_of, servers, context)
         if self._past is None:
             self._past = await self._read_past(self._moment)
@@ -332,12 +332,12 @@ class AccessReader:
         return AccessState(identities, group_of, *self._past)
 
     async def token(self, token_id: UUID) -> tuple[Token | None, Mapping[UUID, Server], PolicyContext]:
-        """A token, whoever presents it, and what decides about it. Raises as ``of`` does."""
+        """A token, without a check of a secret, and the data for its decisions. Raises as ``of`` does."""
         if self._moment is None:
             try:
                 token = await self._snapshot.live_token(token_id)
                 known, _ = await self._snapshot.fleet()
-                fleet, context = await self._snapshot.fleet(fresh=True, only=self._one_of(known))
+                fleet, context = await self._snapshot.fleet(fresh=True, only=self._requested_server(known))
             except SnapshotUnavailable as error:
                 raise Unavailable(_UNAVAILABLE) from error
             return token, fleet.servers, context
@@ -345,38 +345,40 @@ class AccessReader:
             self._past = await self._read_past(self._moment)
         return await token_at(self._session, token_id, self._moment), *self._past
 
-    async def _looked_at(self, holders: Holders, known: Fleet) -> list[UUID] | None:
+    async def _servers_to_read(self, holders: Holders, known: Fleet) -> list[UUID] | None:
         if self._named_by_grants:
-            return [server.id for server in _named(holders, known)]
-        return self._one_of(known) or self._server_ids
+            return [server.id for server in _servers_of_grants(holders, known)]
+        return self._requested_server(known) or self._server_ids
 
-    def _one_of(self, known: Fleet) -> list[UUID] | None:
-        """The server that is asked about, where it is one that is known."""
-        server = None if self._asked is None else server_named(known.servers, known.by_slug, self._asked)
+    def _requested_server(self, known: Fleet) -> list[UUID] | None:
+        """The id of the requested server, if it is known."""
+        server = (
+            None if self._requested is None else server_named(known.servers, known.by_slug, self._requested)
+        )
         return None if server is None else [server.id]
 
     async def _read_past(self, at: datetime) -> tuple[Mapping[UUID, Server], PolicyContext]:
-        since = await known_since(self._session)
+        since = await history_start(self._session)
         if since is None or at < since:
-            known = "nothing yet" if since is None else f"what was from {since.isoformat()} on"
-            detail = f"Of the past, {known} is known; ask for a later time."
+            known = "has no data yet" if since is None else f"begins at {since.isoformat()}"
+            detail = f"The history {known}. Use a later time."
             raise Invalid.field(self._pointer, "before_history", detail)
         servers = await servers_at(self._session, at, self._server_ids, self._typed)
         published = await policies_at(self._session, at)
-        # Off the loop: a thousand policies take a good part of a second.
+        # In a thread, since a thousand policies take a large part of a second.
         policies = await asyncio.to_thread(evaluator_of, published, self._snapshot.policies.rules)
         return servers, PolicyContext(0, 0, policies)
 
 
 def server_named(servers: Mapping[UUID, Server], by_slug: Mapping[str, Server], name: str) -> Server | None:
-    """A server by its id as the API writes it, or by its slug."""
+    """Find a server by its API id or its slug."""
     try:
         return servers.get(parse_id(SERVER, name))
     except ValueError:
         return by_slug.get(name)
 
 
-def _named(holders: Holders, fleet: Fleet) -> Collection[Server]:
-    """The servers that a grant of one of the identities names: nothing else is within reach."""
+def _servers_of_grants(holders: Holders, fleet: Fleet) -> Collection[Server]:
+    """The servers that grants of the identities select; no others are within reach."""
     selectors = (grant.servers for identity in holders.identities.values() for grant in identity.grants)
     return fleet.directory.named_by(selectors)

@@ -1,8 +1,6 @@
-"""How much many identities reach of many servers: a number for each pair, counted as calls are decided.
+"""Reach of identities: a matrix of identities and servers, the callers of a tool, and pages of reached servers.
 
-Who can call a tool: identities from the newest on, each asked as its calls are.
-
-One page of what an identity reaches, in the order of slugs.
+Everything is decided like calls.
 """
 
 from collections.abc import Generator, Iterable, Sequence
@@ -17,11 +15,11 @@ from app.access.point_in_time import AccessReader, AccessState
 from app.domain.access import Decision, PolicyContext
 from app.domain.objects import Identity, Server
 from app.domain.policy import Effect
-from app.domain.reach import Reach, Tally, call_of, reach, stopped, tally
+from app.domain.reach import Reach, Tally, decide_call, reach, stop_reason, tally
 from app.lib.event_loop import in_slices
 
-# A page ends when so many identities were looked at, however few of them can call the tool.
-LOOKED_AT_A_PAGE = 2_000
+# The maximum of identities checked for one page, even if few of them can call the tool.
+IDENTITIES_PER_PAGE = 2_000
 
 _AT_ONCE = 100
 
@@ -30,8 +28,8 @@ SELECT i.id, i.user_name, i.kind FROM identities i
 WHERE (CAST(:after AS uuid) IS NULL OR i.id < :after) AND {} ORDER BY i.id DESC LIMIT :limit
 """
 
-# Without a grant nobody can: it saves asking of most. OFFSET has it looked for by key, of each who is looked at: all
-# grants would be read for every hundred of them otherwise.
+# Only holders of grants can call, which excludes most identities. OFFSET 0 forces a lookup by key for each identity;
+# otherwise all grants would be read for every hundred identities.
 _HOLDERS_NOW = text(
     _SELECT.format("""(
     EXISTS (SELECT FROM grants g WHERE g.identity_id = i.id AND g.ended_at IS NULL OFFSET 0) OR EXISTS (
@@ -51,7 +49,7 @@ _HOLDERS_EVER = text(
 
 @dataclass(frozen=True, slots=True)
 class ToolCaller:
-    """An identity that can call the tool, with the decision that says by which grant, and the group of that grant."""
+    """An identity that can call the tool, with its decision, which names the grant, and the group of that grant."""
 
     id: UUID
     user_name: str
@@ -60,50 +58,50 @@ class ToolCaller:
     group_id: UUID | None
 
 
-async def callers_of(
+async def find_callers(
     session: AsyncSession, reader: AccessReader, server_id: UUID, tool: str, *, after: UUID | None, limit: int
 ) -> tuple[list[ToolCaller], UUID | None]:
-    """A page of them, and the identity to go on after; ``None`` at the end.
+    """A page of the identities that can call a tool, newest first, and the identity to continue after (or ``None``).
 
-    Raises ``Unavailable``, and ``Invalid`` for a moment before which nothing is known.
+    Raises ``Unavailable``, and ``Invalid`` for a time before the history begins.
     """
-    found: list[ToolCaller] = []
-    for _ in range(LOOKED_AT_A_PAGE // _AT_ONCE):
+    callers: list[ToolCaller] = []
+    for _ in range(IDENTITIES_PER_PAGE // _AT_ONCE):
         query = _HOLDERS_EVER if reader.is_past else _HOLDERS_NOW
         holders = (await session.execute(query, {"after": after, "limit": _AT_ONCE})).all()
         state = await reader.of([holder.id for holder in holders])
         for caller in await in_slices(_can_call(holders, state, server_id, tool, reader.at)):
-            if len(found) == limit:
-                return found, found[-1].id
-            found.append(caller)
+            if len(callers) == limit:
+                return callers, callers[-1].id
+            callers.append(caller)
         if len(holders) < _AT_ONCE:
-            return found, None
+            return callers, None
         after = holders[-1].id
-    return found, after
+    return callers, after
 
 
 def _can_call(
     holders: Sequence[Any], state: AccessState, server_id: UUID, tool: str, at: float
 ) -> Generator[None, None, list[ToolCaller]]:
-    found = []
+    callers = []
     server = state.servers.get(server_id)
     for holder in holders:
         yield
         identity = state.identities.get(holder.id)
         if identity is None or server is None:
             continue
-        decision = call_of(identity, server, tool, state.context, at)
+        decision = decide_call(identity, server, tool, state.context, at)
         if decision.effect is not Effect.DENY:
             group_id = None if decision.grant_id is None else state.group_of.get(decision.grant_id)
-            found.append(ToolCaller(holder.id, holder.user_name, holder.kind, decision, group_id))
-    return found
+            callers.append(ToolCaller(holder.id, holder.user_name, holder.kind, decision, group_id))
+    return callers
 
 
-# A page ends when it is past so many tools, however many servers it was asked for.
-TOOLS_A_PAGE = 2_000
+# The maximum of tools on a page, after which it ends even with fewer servers.
+TOOLS_PER_PAGE = 2_000
 
 
-async def page_of(
+async def reach_page(
     identity: Identity,
     servers: Iterable[Server],
     context: PolicyContext,
@@ -112,53 +110,53 @@ async def page_of(
     after: str | None,
     limit: int,
 ) -> tuple[list[Reach], str | None]:
-    """What is reached of the servers after a slug, and the slug to go on after; ``None`` at the end."""
+    """A page of reached servers in the order of slugs, and the slug to continue after (or ``None``)."""
     wanted = sorted(servers, key=lambda server: server.slug)
-    left = [server for server in wanted if after is None or server.slug > after]
-    return await in_slices(_page(identity, left, context, at, limit))
+    remaining = [server for server in wanted if after is None or server.slug > after]
+    return await in_slices(_page(identity, remaining, context, at, limit))
 
 
 def _page(
     identity: Identity, servers: Iterable[Server], context: PolicyContext, at: float, limit: int
 ) -> Generator[None, None, tuple[list[Reach], str | None]]:
-    found: list[Reach] = []
+    reaches: list[Reach] = []
     tools = 0
     for server in servers:
         yield
         one = yield from reach(identity, server, context, at)
         if one is None:
             continue
-        if len(found) == limit or tools > TOOLS_A_PAGE:
-            return found, found[-1].server.slug
-        found.append(one)
+        if len(reaches) == limit or tools > TOOLS_PER_PAGE:
+            return reaches, reaches[-1].server.slug
+        reaches.append(one)
         tools += len(one.tools)
-    return found, None
+    return reaches, None
 
 
-MOST_IDENTITIES = 50
+MAX_IDENTITIES = 50
 
-MOST_SERVERS = 20
+MAX_SERVERS = 20
 
-MOST_DECISIONS = 20_000
+MAX_DECISIONS = 20_000
 
-"""What one matrix decides at most, shared out evenly among its pairs: one takes some 30 µs, and more with policies."""
+"""The maximum of decisions for a matrix, divided evenly among its pairs. One takes some 30 µs, more with policies."""
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One identity: why nothing at all is within reach, if something keeps it so, and a tally for each server."""
+    """The row of an identity: why nothing is within reach, if so, and a tally for each server."""
 
     identity_id: UUID
     stopped: str | None
     tallies: tuple[tuple[UUID, Tally], ...]
 
 
-async def matrix_of(
+async def build_matrix(
     reader: AccessReader, identity_ids: Sequence[UUID], server_ids: Sequence[UUID]
 ) -> list[Row]:
-    """A row for each of the identities that there are, with each of the servers that there are, in the order asked.
+    """A row for each existing identity, with each existing server, in the requested order.
 
-    One read, whatever the number of pairs. Raises ``Unavailable``.
+    Uses one read for any number of pairs. Raises ``Unavailable``.
     """
     state = await reader.of(identity_ids)
     servers = [state.servers[id] for id in dict.fromkeys(server_ids) if id in state.servers]
@@ -168,7 +166,7 @@ async def matrix_of(
 def _rows(
     state: AccessState, identity_ids: Sequence[UUID], servers: Sequence[Server], at: float
 ) -> Generator[None, None, list[Row]]:
-    most = MOST_DECISIONS // max(1, len(identity_ids) * len(servers))
+    most = MAX_DECISIONS // max(1, len(identity_ids) * len(servers))
     rows = []
     for identity_id in identity_ids:
         identity = state.identities.get(identity_id)
@@ -177,7 +175,7 @@ def _rows(
         tallies = []
         for server in servers:
             yield
-            found = yield from tally(identity, server, state.context, at, most=most)
-            tallies.append((server.id, found))
-        rows.append(Row(identity_id, stopped(identity, at), tuple(tallies)))
+            counts = yield from tally(identity, server, state.context, at, most=most)
+            tallies.append((server.id, counts))
+        rows.append(Row(identity_id, stop_reason(identity, at), tuple(tallies)))
     return rows

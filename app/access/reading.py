@@ -1,7 +1,7 @@
-"""Reading what decisions need, each part together with its version, in one REPEATABLE READ transaction.
+"""Reads the data of decisions, each object together with its version, in one REPEATABLE READ transaction.
 
-Contents read under one snapshot and versions under a later one would put old rights under a current version,
-for ever. Hence everything here runs inside ``consistent``.
+If contents came from an older database snapshot than their versions, outdated rights would have a current version
+forever. So everything here runs inside ``consistent``.
 """
 
 import json
@@ -21,7 +21,7 @@ from asyncpg import Record
 
 from app.domain.access import FLEET_ID, POLICY_SET_ID
 from app.domain.arguments import argument_types
-from app.domain.directory import Directory, directory_of
+from app.domain.directory import Directory, make_directory
 from app.domain.objects import Grant, Identity, IdentityStatus, Server, Token, Tool, ToolState, Version
 from app.domain.risk import Risk
 from app.http.selectors import load_scope, load_server_selector, load_tool_selector
@@ -33,7 +33,7 @@ Reader = "Connection[Record] | PoolConnectionProxy[Record]"
 
 @dataclass(frozen=True, slots=True)
 class Secret:
-    """One stored secret of a token; ``expires_at`` in Unix seconds."""
+    """A stored secret of a token. ``expires_at`` is in Unix seconds."""
 
     pepper_key_id: str
     digest: bytes
@@ -42,7 +42,7 @@ class Secret:
 
 @dataclass(frozen=True, slots=True)
 class TokenEntry:
-    """A token with everything of its identities, and its secrets."""
+    """A token with its identities and secrets."""
 
     token: Token
     secrets: tuple[Secret, ...]
@@ -50,7 +50,7 @@ class TokenEntry:
 
 @dataclass(frozen=True, slots=True)
 class Holders:
-    """Identities with everything their rights come from, and the groups that their grants were made to, by grant."""
+    """Identities with the sources of their rights, and the group of each grant to a group."""
 
     identities: Mapping[UUID, Identity]
     group_of: Mapping[UUID, UUID]
@@ -58,7 +58,7 @@ class Holders:
 
 @dataclass(frozen=True, slots=True)
 class Fleet:
-    """All servers with their catalogues, under the versions they were read with."""
+    """All servers with their tools, and the versions that they were read with."""
 
     version: int
     policy_version: int
@@ -69,7 +69,7 @@ class Fleet:
 
 @asynccontextmanager
 async def consistent(connection: Any) -> AsyncIterator[None]:
-    """A read-only snapshot that every statement inside shares."""
+    """A read-only transaction in which all statements see the same snapshot."""
     # mutation: read_isolation
     async with connection.transaction(isolation="repeatable_read", readonly=True):
         yield
@@ -109,23 +109,23 @@ async def read_token(connection: Any, token_id: UUID) -> TokenEntry | None:
 
 
 async def read_tokens(connection: Any, ids: Collection[UUID]) -> dict[UUID, TokenEntry]:
-    """Read those of these tokens that exist. Runs inside ``consistent``."""
+    """Read the existing ones of these tokens. Runs inside ``consistent``."""
     # mutation: tokens_read
     chains = await connection.fetch(_CHAINS, ids)
     # failpoint: between_reads
-    # Of tokens that do not exist all is asked too: the time tells nobody which ids exist.
+    # The same queries run for missing tokens, so that the timing does not reveal which ids exist.
     identities = await _read_identities(connection, list({row["identity_id"] for row in chains}))
-    found = await connection.fetch(_SECRETS, ids)
-    return await in_slices(_entries(chains, identities, found))
+    secrets = await connection.fetch(_SECRETS, ids)
+    return await in_slices(_entries(chains, identities, secrets))
 
 
 def _entries(
     chains: Sequence[Record], identities: Mapping[UUID, Identity], found: Sequence[Record]
 ) -> Generator[None, None, dict[UUID, TokenEntry]]:
-    """The tokens, of rows with the ancestors of each before it."""
+    """Build the tokens from rows in which ancestors come first."""
     secrets: dict[UUID, list[Secret]] = {}
     for row in found:
-        secret = Secret(_shared(row["pepper_key_id"]), row["digest"], _bound(row["expires_at"], inf))
+        secret = Secret(_intern(row["pepper_key_id"]), row["digest"], _bound(row["expires_at"], inf))
         secrets.setdefault(row["token_id"], []).append(secret)
     entries: dict[UUID, TokenEntry] = {}
     for asked_for, chain in groupby(chains, itemgetter("asked_for")):
@@ -135,7 +135,7 @@ def _entries(
                 id=row["id"],
                 version=row["version"],
                 identity=identities[row["identity_id"]],
-                scope=_shared(load_scope(_json(row["scope"]))),
+                scope=_intern(load_scope(_json(row["scope"]))),
                 expires_at=row["expires_at"].timestamp(),
                 revoked=row["revoked_at"] is not None,
                 ip_allow=tuple(ip_network(network) for network in row["ip_allow"]),
@@ -148,15 +148,15 @@ def _entries(
 
 
 _EXISTING = "SELECT id FROM identities WHERE id = ANY($1)"
-_MADE_TO_GROUPS = "SELECT id, group_id FROM grants WHERE id = ANY($1) AND group_id IS NOT NULL"
+_GRANTED_TO_GROUPS = "SELECT id, group_id FROM grants WHERE id = ANY($1) AND group_id IS NOT NULL"
 
 
 async def read_holders(connection: Any, ids: Sequence[UUID]) -> Holders:
-    """Read those of these identities that exist, whatever tokens they have. Runs inside ``consistent``."""
+    """Read the existing ones of these identities, with or without tokens. Runs inside ``consistent``."""
     existing = [row["id"] for row in await connection.fetch(_EXISTING, ids)]
     identities = await _read_identities(connection, existing)
     grants = list({grant.id for identity in identities.values() for grant in identity.grants})
-    group_of = {row["id"]: row["group_id"] for row in await connection.fetch(_MADE_TO_GROUPS, grants)}
+    group_of = {row["id"]: row["group_id"] for row in await connection.fetch(_GRANTED_TO_GROUPS, grants)}
     return Holders(identities, group_of)
 
 
@@ -176,10 +176,10 @@ def _identities(
     groups: Mapping[UUID, Sequence[Version]],
     granted: Sequence[Record],
 ) -> Generator[None, None, dict[UUID, Identity]]:
-    """The identities with their owners, of rows that are in the order of their ids."""
+    """Build the identities with their owners from rows in the order of ids."""
     grants_to: dict[UUID, list[tuple[int, Grant]]] = {}
     for place, row in enumerate(granted):
-        grants_to.setdefault(row["identity_id"] or row["group_id"], []).append((place, _shared(_grant(row))))
+        grants_to.setdefault(row["identity_id"] or row["group_id"], []).append((place, _intern(_grant(row))))
         yield
 
     def build(id: UUID, owner: Identity | None, grants: tuple[Grant, ...]) -> Identity:
@@ -191,23 +191,23 @@ def _identities(
             owner=owner,
             groups=tuple(groups.get(id, ())),
             grants=grants,
-            kind=_shared(row["kind"]),
+            kind=_intern(row["kind"]),
             attributes=tuple(sorted(_json(row["attributes"]).items())),
         )
 
     def owner_of(id: UUID) -> Identity | None:
         owner_id = rows[id]["owner_id"]
-        # Of an owner its grants do not matter: its rights are not the agent's.
+        # The owner's grants do not matter, since an agent does not have its owner's rights.
         return None if owner_id is None else build(owner_id, None, ())
 
     def grants_of(id: UUID) -> tuple[Grant, ...]:
         holders = (id, *(group for group, _ in groups.get(id, ())))
-        found = [grant for holder in holders for grant in grants_to.get(holder, ())]
-        return tuple(grant for _, grant in sorted(found, key=itemgetter(0)))
+        grants = [grant for holder in holders for grant in grants_to.get(holder, ())]
+        return tuple(grant for _, grant in sorted(grants, key=itemgetter(0)))
 
     identities: dict[UUID, Identity] = {}
     for id in ids:
-        identities[id] = _shared(build(id, owner_of(id), grants_of(id)))
+        identities[id] = _intern(build(id, owner_of(id), grants_of(id)))
         yield
     return identities
 
@@ -234,7 +234,7 @@ WHERE s.ended_at IS NULL AND {}
 _NEXT_SERVERS = _SERVERS.format("s.id > $1 ORDER BY s.id LIMIT $2")
 _THESE_SERVERS = _SERVERS.format("s.id = ANY($1)")
 SERVERS_AT_ONCE = 2_000
-"""So many servers, or the tools of so many, come with one statement: each of them has to come in time."""
+"""Servers per statement, or servers whose tools are read by one statement, so that each stays within its timeout."""
 _TOOLS = """
 SELECT id, server_id, name, risk, state, approved_digest, input_schema::text AS input_schema
 FROM tools
@@ -249,8 +249,7 @@ _SHARED = "SELECT id, version FROM access_versions WHERE id = ANY($1)"
 
 @dataclass(frozen=True, slots=True)
 class ReadFleet:
-    """The fleet as it was read: rows, the servers that have not changed since, and those that were not asked for.
-    ``made`` takes its time."""
+    """The rows of the fleet, its unchanged servers, and those that were not read. ``build`` can take long."""
 
     version: int
     policy_version: int
@@ -258,14 +257,14 @@ class ReadFleet:
     tools: Sequence[Record]
     unchanged: Mapping[UUID, Server]
     unread: Mapping[UUID, Server]
-    alike: Fleet | None
-    """One of the same version, in which no server was added, relabelled or ended."""
+    same_servers: Fleet | None
+    """A fleet of the same version, which has the same servers with the same labels."""
 
-    def made(self) -> Fleet:
-        """The fleet itself."""
-        if self.alike is not None and len(self.unchanged) == len(self.servers):
-            return replace(self.alike, policy_version=self.policy_version)
-        alike = None if self.alike is None else self.alike.directory
+    def build(self) -> Fleet:
+        """Build the fleet."""
+        if self.same_servers is not None and len(self.unchanged) == len(self.servers):
+            return replace(self.same_servers, policy_version=self.policy_version)
+        same_servers = None if self.same_servers is None else self.same_servers.directory
         tools = _tools(self.tools)
         servers = dict(self.unread) | {
             row["id"]: self.unchanged.get(row["id"])
@@ -282,21 +281,23 @@ class ReadFleet:
             for row in sorted(self.servers, key=itemgetter("slug"))
         }
         by_slug = {server.slug: server for server in servers.values()}
-        return Fleet(self.version, self.policy_version, servers, by_slug, directory_of(servers, alike))
+        return Fleet(
+            self.version, self.policy_version, servers, by_slug, make_directory(servers, same_servers)
+        )
 
 
 async def read_fleet(connection: Any, known: Fleet | None, only: Collection[UUID] | None = None) -> ReadFleet:
-    """Read the fleet, taking over servers of ``known`` whose version is still the same.
+    """Read the fleet, reusing unchanged servers of ``known``.
 
-    With ``only``, other servers are as they are known, unless one was added, relabelled or ended since: then all are
-    read. Runs inside ``consistent``.
+    With ``only``, other servers are reused without a check, unless a server was added, relabelled or ended since; then
+    all are read. Runs inside ``consistent``.
     """
     shared = {row["id"]: row["version"] for row in await connection.fetch(_SHARED, [FLEET_ID, POLICY_SET_ID])}
     version, policy_version = shared[FLEET_ID], shared[POLICY_SET_ID]
     old: Mapping[UUID, Server] = {} if known is None else known.servers
     is_part = known is not None and known.version == version
     if is_part and only is None:
-        # Of many servers few change: the versions tell which.
+        # Few of many servers change, and the versions tell which.
         current = await connection.fetch(_SERVER_VERSIONS)
         only = [row["id"] for row in current if not _is_same(row, old)]
     rows = await (connection.fetch(_THESE_SERVERS, only) if is_part else _every_server(connection))
@@ -305,8 +306,8 @@ async def read_fleet(connection: Any, known: Fleet | None, only: Collection[UUID
     tools: list[Record] = []
     for begin in range(0, len(changed), SERVERS_AT_ONCE):
         tools += await connection.fetch(_TOOLS, changed[begin : begin + SERVERS_AT_ONCE])
-    alike = known if is_part else None
-    return ReadFleet(version, policy_version, rows, tools, unchanged, old if is_part else {}, alike)
+    same_servers = known if is_part else None
+    return ReadFleet(version, policy_version, rows, tools, unchanged, old if is_part else {}, same_servers)
 
 
 def _is_same(row: Record, known: Mapping[UUID, Server]) -> bool:
@@ -315,13 +316,13 @@ def _is_same(row: Record, known: Mapping[UUID, Server]) -> bool:
 
 
 async def _every_server(connection: Any) -> list[Record]:
-    found: list[Record] = []
+    servers: list[Record] = []
     while True:
-        after = found[-1]["id"] if found else _BEFORE_ALL
+        after = servers[-1]["id"] if servers else _BEFORE_ALL
         rows = await connection.fetch(_NEXT_SERVERS, after, SERVERS_AT_ONCE)
-        found += rows
+        servers += rows
         if len(rows) < SERVERS_AT_ONCE:
-            return found
+            return servers
 
 
 def _tools(rows: Sequence[Record]) -> dict[UUID, dict[str, Tool]]:
@@ -341,16 +342,16 @@ def _tools(rows: Sequence[Record]) -> dict[UUID, dict[str, Tool]]:
 
 
 @lru_cache(maxsize=4096)
-def _first(value: Any) -> Any:
+def _cached(value: Any) -> Any:
     return value
 
 
-def _shared(value: Value) -> Value:
-    """The same object for all that are equal: tokens of one person, of one team and of one shape are many.
+def _intern(value: Value) -> Value:
+    """The same object for equal values, which saves memory because many tokens share their parts.
 
-    It was read anew all the same. What is shared is memory, never an older state.
+    All values are freshly read; an equal object is never an older state.
     """
-    return cast("Value", _first(value))
+    return cast("Value", _cached(value))
 
 
 def _json(value: Any) -> Any:

@@ -1,16 +1,11 @@
-"""The in-memory access snapshot: warm, a resolution reads no database.
+"""The in-memory access snapshot of a worker, its compiled policies and its database clock.
 
-What is in it may be stale at any time; admission finds out and asks for a refresh. A refresh only joins reads
-that begin after it was asked, so that it never returns what made it necessary.
+A warm snapshot resolves tokens without a database read. Its data can be stale at any time; admission detects this and
+requests a refresh. A refresh uses only reads that begin after it was requested, so that it never returns the stale
+data.
 
-The database's clock as a worker knows it: its own clock plus a learned offset.
-
-The published policies, read beside the fleet and compiled off the loop.
-
-A set is read again when the version of the policy set has moved, and of its policies only those are taken apart that
-were not in the last one.
-
-The access snapshot of this worker, for whoever answers a request by it.
+The policies are read with the fleet when the version of the policy set has changed. Only new ones are compiled, in a
+thread.
 """
 
 import asyncio
@@ -28,7 +23,7 @@ from fastapi import Depends, Request
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from app.access.credentials import credential_holders, launch_of, open_credential
-from app.access.fresh_reads import READ_TIMEOUT_S, FreshBatches, FreshReads, Pace, Unreadable
+from app.access.fresh_reads import READ_TIMEOUT_S, FreshBatches, FreshReads, ReadsUnavailable, ReadTimeout
 from app.access.policy.compiled import CompiledPolicy, Mode, PublishedPolicy, compile_policy
 from app.access.policy.evaluator import Evaluator, Rules
 from app.access.reading import (
@@ -43,44 +38,44 @@ from app.access.reading import (
 )
 from app.crypto.keys import Peppers, Sealer
 from app.db.connection import DRIVER_FAULTS
-from app.db.rewinds import RewindGuard, WentBack
+from app.db.rewinds import DatabaseRewound, RewindGuard
 from app.domain.access import PolicyContext
 from app.domain.objects import Server, Token
 from app.domain.policy import GrantedIsAllowed, PolicyEvaluator
 from app.domain.token_format import Credential
 from app.lib.clock import boot_time
 from app.lib.ids import POLICY, format_id
-from app.lib.timeouts import in_time
+from app.lib.timeouts import with_timeout
 from app.models.servers import Server as ServerRow
 from app.outbound.client_tokens import ClientCredentials, ClientTokens, Header
 from app.outbound.stdio import Launch
 
 
 class DatabaseClock:
-    """Expiry is judged by the database's clock alone; workers' wall clocks may be wrong."""
+    """The database's clock: the worker's clock plus a learned offset. Expiry depends on it, not on wall clocks."""
 
     def __init__(self) -> None:
         self._offset = time.time() - boot_time()
         self.known = False
 
     def now(self) -> float:
-        """Unix seconds of the database, as far as this worker can know."""
+        """The estimated database time in Unix seconds."""
         return boot_time() + self._offset
 
     def learn(self, database_time: float, sent: float, received: float) -> None:
-        """Take over the database's time from an answer; ``sent`` and ``received`` are of ``boot_time``."""
+        """Update the offset from a query result. ``sent`` and ``received`` are on the ``boot_time`` clock."""
         self._offset = database_time - (sent + received) / 2
         self.known = True
 
 
-_PUBLISHED = """
+_READ_PUBLISHED = """
 SELECT id, version, published_text, published_mode FROM policies
 WHERE status = 'published' AND ended_at IS NULL ORDER BY id
 """
 
-_GRANTS_ALONE = GrantedIsAllowed()
+_WITHOUT_POLICIES = GrantedIsAllowed()
 
-_NAMED = 3
+_MAX_NAMED = 3
 
 
 logger = logging.getLogger(__name__)
@@ -88,7 +83,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class ReadSet:
-    """The policies of one version of the set: compiled already, or as they were read."""
+    """The policy set of one version: the cached evaluator, or the policies that were read."""
 
     version: int
     evaluator: PolicyEvaluator | None
@@ -96,7 +91,7 @@ class ReadSet:
 
 
 class PolicySets:
-    """Makes evaluators of published policies; the one of the version that was asked for last is kept."""
+    """Creates evaluators of published policies, and caches the last one."""
 
     def __init__(self, rules: Rules) -> None:
         self.rules = rules
@@ -104,10 +99,10 @@ class PolicySets:
         self._compiled: dict[PublishedPolicy, CompiledPolicy] = {}
 
     async def read(self, connection: Any, version: int) -> ReadSet:
-        """Read the set of this version, unless it is the one that is kept. Runs inside ``consistent``."""
+        """Read the set of this version, unless it is cached. Runs inside ``consistent``."""
         if self._kept is not None and self._kept[0] == version:
             return ReadSet(*self._kept)
-        rows = await connection.fetch(_PUBLISHED)
+        rows = await connection.fetch(_READ_PUBLISHED)
         policies = (
             PublishedPolicy(row["id"], row["version"], row["published_text"], Mode(row["published_mode"]))
             for row in rows
@@ -115,63 +110,63 @@ class PolicySets:
         return ReadSet(version, None, tuple(policies))
 
     async def evaluator(self, read: ReadSet) -> PolicyEvaluator:
-        """The evaluator of a set that was read."""
+        """The evaluator of a set."""
         if read.evaluator is not None:
             return read.evaluator
-        # Off the loop: a thousand policies take a good part of a second.
-        self._compiled = await asyncio.to_thread(self._taken_apart, read.policies)
-        evaluator = self._made_of(self._compiled.values())
+        # In a thread, since a thousand policies take a large part of a second.
+        self._compiled = await asyncio.to_thread(self._compile_all, read.policies)
+        evaluator = self._make_evaluator(self._compiled.values())
         self._kept = read.version, evaluator
         return evaluator
 
     def forget(self) -> None:
-        """Read the set again, whatever its version."""
+        """Read the set again, even if its version is unchanged."""
         self._kept = None
 
     def warnings(self) -> list[str]:
-        """What whoever runs this worker should know of the set that was made last."""
+        """Warnings for operators about the last policy set."""
         broken = [
             format_id(POLICY, policy.id) for policy, compiled in self._compiled.items() if compiled.fault
         ]
         if not broken:
             return []
-        named = ", ".join(broken[:_NAMED]) + (" and others" if len(broken) > _NAMED else "")
+        named = ", ".join(broken[:_MAX_NAMED]) + (" and others" if len(broken) > _MAX_NAMED else "")
         how_many = f"{len(broken)} published policies cannot be evaluated"
-        return [f"{how_many}, and deny every call that they could be about unless they only observe: {named}"]
+        return [f"{how_many}, and deny every call in their scope unless they only observe: {named}"]
 
-    def _taken_apart(self, policies: Sequence[PublishedPolicy]) -> dict[PublishedPolicy, CompiledPolicy]:
+    def _compile_all(self, policies: Sequence[PublishedPolicy]) -> dict[PublishedPolicy, CompiledPolicy]:
         return {policy: self._compiled.get(policy) or _compiled(policy) for policy in policies}
 
-    def _made_of(self, policies: Collection[CompiledPolicy]) -> PolicyEvaluator:
+    def _make_evaluator(self, policies: Collection[CompiledPolicy]) -> PolicyEvaluator:
         if not policies and self.rules.permits_by_default:
-            return _GRANTS_ALONE
+            return _WITHOUT_POLICIES
         return Evaluator(policies, self.rules)
 
 
 def _compiled(policy: PublishedPolicy) -> CompiledPolicy:
     compiled = compile_policy(policy)
     if compiled.fault is not None:
-        # It denies all that it could be about, and whoever published it had it accepted: the engine has changed.
+        # It denies all calls in its scope. It was valid when it was published, so the engine has changed.
         logger.error("policy %s: %s", format_id(POLICY, policy.id), compiled.fault)
     return compiled
 
 
 Result = TypeVar("Result")
 
-_Read = tuple[ReadFleet, ReadSet]
+_RawFleet = tuple[ReadFleet, ReadSet]
 
 Choose = Callable[[Holders, Fleet], Awaitable[Collection[UUID] | None]]
 
-"""Which servers of the fleet, as it is known, an answer about some holders looks at; ``None``: all."""
+"""Selects the servers to read for some holders; ``None`` means all."""
 
 PREPARE_S = 30
 
-# Look-ups of ids that are not in the snapshot, a worker; a flood of made-up ids waits here, not in the pool.
+# Concurrent lookups of ids that are not in the snapshot, so that a flood of invented ids does not fill the pool.
 COLD_LOOKUPS = 3
 
 COLD_QUEUE = 500
 
-# Of the API, which must not keep calls waiting for a connection.
+# Concurrent reads for the API, which must not take connections from calls.
 HOLDER_READS = 1
 
 CAPACITY = 200_000
@@ -180,17 +175,17 @@ _NOW = "SELECT extract(epoch FROM clock_timestamp())::float8"
 
 
 class LookupsExhausted(Exception):
-    """Too many unknown credentials at once."""
+    """Too many concurrent lookups of unknown credentials."""
 
 
-class SnapshotUnavailable(Unreadable):
-    """The database cannot be read now."""
+class SnapshotUnavailable(ReadsUnavailable):
+    """The database cannot be read at the moment."""
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where a server's calls go. ``client`` is what the one header was fetched with, or is to be; ``launch`` is what
-    a server is that has no URL."""
+    """Where a server's calls go. ``client`` are the client credentials for its access token; ``launch`` is for a server
+    that runs as a command."""
 
     url: str
     headers: tuple[Header, ...]
@@ -200,8 +195,8 @@ class Target:
 
 
 @dataclass(slots=True)
-class _Targets:
-    """The targets of one version of a server: of each identity with a credential of its own, and of all others."""
+class _ServerTargets:
+    """The targets of one version of a server: one per identity with its own credential, and one for all others."""
 
     version: int
     holders: frozenset[UUID]
@@ -215,8 +210,8 @@ class _Targets:
 
 
 @dataclass(frozen=True, slots=True)
-class _Opening:
-    """A credential object that was proven against an entry; the very same two need no second proof."""
+class _VerifiedCredential:
+    """A credential object that was verified against an entry, cached for the same two objects."""
 
     credential: Credential
     entry: TokenEntry
@@ -225,7 +220,7 @@ class _Opening:
 
 
 class AccessSnapshot:
-    """Tokens by id and the fleet, each part as it was read together with its version."""
+    """Tokens by id, and the fleet, each with its version."""
 
     def __init__(
         self,
@@ -250,50 +245,47 @@ class AccessSnapshot:
         self._token_reads = FreshBatches(self._read_tokens)
         self._fleet: tuple[Fleet, PolicyContext] | None = None
         self._fleet_reads = FreshReads(self._read_fleet)
-        # Which servers the next read of the fleet compares with the database; ``None``: all.
-        self._wanted: set[UUID] | None = None
-        # How often something of it was forgotten, and how often when the last read that succeeded began.
-        self._forgotten = self._forgotten_before = 0
-        self._openings: dict[UUID, _Opening] = {}
-        self._targets: dict[UUID, _Targets] = {}
+        # The servers that the next read of the fleet compares with the database; ``None`` for all.
+        self._stale_servers: set[UUID] | None = None
+        # The number of invalidations of the fleet, and that number when the last successful read began.
+        self._changes = self._changes_read = 0
+        self._verified: dict[UUID, _VerifiedCredential] = {}
+        self._targets: dict[UUID, _ServerTargets] = {}
         self._cold = asyncio.Semaphore(COLD_LOOKUPS)
         self._cold_waiting = 0
         self._holder_reads = asyncio.Semaphore(HOLDER_READS)
         self.clock = clock
 
     async def prepare(self) -> None:
-        """Read the fleet, and compile the policies, before a call has to wait for it.
-
-        Calls find out for themselves that the database is away.
-        """
+        """Read the fleet and compile the policies before the first call. Ignores an unavailable database."""
         with suppress(SnapshotUnavailable, TimeoutError):
             async with asyncio.timeout(PREPARE_S):
                 await self._fleet_reads.result()
 
     def warm(self, credential: Credential) -> tuple[Token, Fleet, PolicyContext] | None:
-        """What ``token`` and ``fleet`` give, when that takes no read."""
+        """The results of ``token`` and ``fleet`` if they need no read, else ``None``."""
         entry = self._tokens.get(credential.id)
-        token = None if entry is None else self._opened(entry, credential)
+        token = None if entry is None else self._open(entry, credential)
         known = self._known_fleet()
         return None if token is None or known is None else (token, *known)
 
     async def token(self, credential: Credential, *, fresh: bool = False) -> Token | None:
-        """The token that a credential opens, with its span cut at the end of the secret; ``None`` if none.
+        """The token of a credential, which expires at the latest with its secret; ``None`` if the secret is wrong.
 
         Raises ``SnapshotUnavailable`` and ``LookupsExhausted``.
         """
         entry = self._tokens.get(credential.id)
         if entry is None or fresh:
-            # Whoever wants it fresh had it: it may be forgotten, and is no unknown one.
+            # A refresh is for a known token, even if the entry was dropped, so no budget applies.
             entry = await self._load(credential.id, bounded=not fresh)
-        elif not self._opened(entry, credential):
-            # The secret may be newer than the snapshot: look once, under the budget of the unknown.
+        elif not self._open(entry, credential):
+            # The secret can be newer than the snapshot: read once, within the budget for unknown credentials.
             entry = await self._load(credential.id, bounded=True)
-        return None if entry is None else self._opened(entry, credential)
+        return None if entry is None else self._open(entry, credential)
 
-    def _opened(self, entry: TokenEntry, credential: Credential) -> Token | None:
+    def _open(self, entry: TokenEntry, credential: Credential) -> Token | None:
         now = self.clock.now()
-        known = self._openings.get(credential.id)
+        known = self._verified.get(credential.id)
         if (
             known is not None
             and known.credential is credential
@@ -308,77 +300,78 @@ class AccessSnapshot:
                 token = entry.token
                 if secret.expires_at < token.expires_at:
                     token = replace(token, expires_at=secret.expires_at)
-                if len(self._openings) >= CAPACITY:
-                    self._openings.clear()
-                self._openings[credential.id] = _Opening(credential, entry, token, secret.expires_at)
+                if len(self._verified) >= CAPACITY:
+                    self._verified.clear()
+                self._verified[credential.id] = _VerifiedCredential(
+                    credential, entry, token, secret.expires_at
+                )
                 return token
         return None
 
     async def fleet(
         self, *, fresh: bool = False, only: Collection[UUID] | None = None
     ) -> tuple[Fleet, PolicyContext]:
-        """The fleet, and the versions that decisions rest on beside objects. Raises ``SnapshotUnavailable``.
+        """The fleet, and the policy context of decisions. Raises ``SnapshotUnavailable``.
 
-        ``only`` are the servers that have to be ``fresh``; without it, all of them. Whatever is not is found out by its
-        version when something is admitted that rests on it.
+        ``only`` are the servers that must be ``fresh``; without it, all of them. Admission detects changes of others by
+        their versions.
         """
         known = self._known_fleet()
         if known is not None and not fresh:
             return known
-        if fresh and self._wanted is not None:
-            self._wanted = None if only is None else self._wanted.union(only)
-        async with _in_time():
-            found: tuple[Fleet, PolicyContext] = await self._fleet_reads.result()
-            return found
+        if fresh and self._stale_servers is not None:
+            self._stale_servers = None if only is None else self._stale_servers.union(only)
+        async with _with_read_timeout():
+            result: tuple[Fleet, PolicyContext] = await self._fleet_reads.result()
+            return result
 
     @property
     def last_fleet(self) -> Fleet | None:
-        """The fleet as it was read last, whatever was forgotten of it since; ``None`` before the first read."""
+        """The last fleet that was read, even if invalidated since; ``None`` before the first read."""
         return None if self._fleet is None else self._fleet[0]
 
     def _known_fleet(self) -> tuple[Fleet, PolicyContext] | None:
-        """The fleet, unless something of it was forgotten since it was read."""
-        return self._fleet if self._forgotten == self._forgotten_before else None
+        """The fleet, unless it was invalidated since it was read."""
+        return self._fleet if self._changes == self._changes_read else None
 
     async def live_token(self, token_id: UUID) -> Token | None:
-        """A token as it is now, whoever presents it; ``None`` when there is none. Raises ``SnapshotUnavailable``."""
+        """Read a token without a check of its secret; ``None`` if it does not exist. Raises ``SnapshotUnavailable``."""
         entry = await self._load(token_id, bounded=False)
         return None if entry is None else entry.token
 
     async def holders(
         self, ids: Sequence[UUID], choose: Choose | None = None
     ) -> tuple[Holders, Fleet, PolicyContext]:
-        """Those of the identities that exist, and the fleet, as they are now, read together. Raises
-        ``SnapshotUnavailable``.
+        """Read the existing ones of these identities and the fleet together. Raises ``SnapshotUnavailable``.
 
-        Servers that have not changed since the snapshot are taken from it. ``choose`` says which are looked at, of a
-        large fleet a part: none but these are compared with the database.
+        Unchanged servers are taken from the snapshot. ``choose`` selects the servers of a large fleet that are compared
+        with the database.
         """
         known, _ = await self.fleet()
 
-        async def read(connection: Any) -> tuple[Holders, _Read]:
+        async def read(connection: Any) -> tuple[Holders, _RawFleet]:
             holders = await read_holders(connection, ids)
             only = None if choose is None else await choose(holders, known)
             return holders, await self._read_shared(connection, known, only)
 
-        async with _in_time(), self._holder_reads:
-            holders, found = await self._reading(read)
-            return holders, *await self._made(found)
+        async with _with_read_timeout(), self._holder_reads:
+            holders, raw = await self._read(read)
+            return holders, *await self._build(raw)
 
     async def target(self, server: Server, identity_id: UUID) -> Target:
-        """Where calls of an identity go in this version of a server, with its own credential or else the server's.
+        """Where to send an identity's calls to this version of a server, with its own credential or else the server's.
 
-        Newer contents under an older version do no harm: the older version is never admitted again. Raises
-        ``SnapshotUnavailable``, ``UnsealingFault`` and ``TokenFault``.
+        The contents can be newer than the version, which is safe because an older version is never admitted again.
+        Raises ``SnapshotUnavailable``, ``UnsealingFault`` and ``TokenFault``.
         """
         target = await self._stored_target(server, identity_id)
         if target.client is None:
             return target
-        # No connection to the database is held here: the authorization server may take its time.
+        # No database connection is held here, because the authorization server can be slow.
         return replace(target, headers=(await self._client_tokens.header(target.client),))
 
     def refused(self, client_id: UUID, headers: tuple[Header, ...]) -> None:
-        """An upstream did not accept the token that was fetched with these client credentials."""
+        """Discard the access token of these client credentials after an upstream rejected it."""
         for header in headers:
             self._client_tokens.refused(client_id, header)
 
@@ -389,44 +382,45 @@ class AccessSnapshot:
             if target is not None:
                 return target
         try:
-            targets, found = await in_time(READ_TIMEOUT_S, self._read_target(server, identity_id, known))
+            targets, target_read = await with_timeout(
+                READ_TIMEOUT_S, self._read_target(server, identity_id, known)
+            )
         except DRIVER_FAULTS as error:
             raise SnapshotUnavailable from error
-        targets.keep(identity_id, found)
+        targets.keep(identity_id, target_read)
         self._targets[server.id] = targets
-        return found
+        return target_read
 
     async def _read_target(
-        self, server: Server, identity_id: UUID, known: _Targets | None
-    ) -> tuple[_Targets, Target]:
+        self, server: Server, identity_id: UUID, known: _ServerTargets | None
+    ) -> tuple[_ServerTargets, Target]:
         async with self._sessions() as session:
             row = await session.get(ServerRow, server.id)
             if row is None:
                 raise SnapshotUnavailable
             if known is None or known.version != server.version:
-                known = _Targets(server.version, await credential_holders(session, server.id))
+                known = _ServerTargets(server.version, await credential_holders(session, server.id))
             opened = await open_credential(session, self._sealer, row, identity_id)
             versions, launch = tuple(row.protocol_versions), launch_of(row, opened)
             return known, Target(row.url or "", opened.headers, versions, opened.client, launch)
 
     def forget(self, ids: set[UUID] | None) -> None:
-        """Drop what a notification named (``None``: everything), so that the next look is fresh, and nothing stays of
-        what is no more."""
+        """Drop the objects that a notification named (``None``: everything), so that they are read again."""
         if ids is None:
-            for kept in (self._tokens, self._openings, self._targets):
-                kept.clear()
-            self._forgotten += 1
-            self._wanted = None
+            for cache in (self._tokens, self._verified, self._targets):
+                cache.clear()
+            self._changes += 1
+            self._stale_servers = None
             return
         for id in ids:
-            for kept in (self._tokens, self._openings, self._targets):
-                kept.pop(id, None)
+            for cache in (self._tokens, self._verified, self._targets):
+                cache.pop(id, None)
         if self._fleet is not None and (servers := ids & self._fleet[0].servers.keys()):
-            self._forgotten += 1
-            self._wanted = None if self._wanted is None else self._wanted | servers
+            self._changes += 1
+            self._stale_servers = None if self._stale_servers is None else self._stale_servers | servers
 
     async def _load(self, token_id: UUID, *, bounded: bool) -> TokenEntry | None:
-        async with _in_time():
+        async with _with_read_timeout():
             if not bounded:
                 entry = await self._token_reads.result(token_id)
             else:
@@ -445,76 +439,78 @@ class AccessSnapshot:
 
     async def _read_tokens(self, ids: Collection[UUID]) -> Mapping[UUID, TokenEntry]:
         before = {id: self._tokens.get(id) for id in ids}
-        found = await self._reading(lambda connection: read_tokens(connection, ids))
+        entries = await self._read(lambda connection: read_tokens(connection, ids))
         for id in ids:
-            entry, known = found.get(id), before[id]
+            entry, known = entries.get(id), before[id]
             if entry is None:
                 self._tokens.pop(id, None)
                 continue
             if known is not None and _is_older(entry.token, known.token):
-                self._fell()
+                self._report_rewind()
             self._tokens[id] = entry
             self._tokens.move_to_end(id)
             if len(self._tokens) > CAPACITY:
                 self._tokens.popitem(last=False)
-        return found
+        return entries
 
     async def _read_fleet(self) -> tuple[Fleet, PolicyContext]:
         known = self.last_fleet
-        only, self._wanted = self._wanted, set()
-        forgotten = self._forgotten
+        only, self._stale_servers = self._stale_servers, set()
+        changes = self._changes
         try:
-            found = await self._reading(
+            raw = await self._read(
                 lambda connection: self._read_shared(connection, known, only), in_pieces=True
             )
-            self._fleet = await self._made(found)
+            self._fleet = await self._build(raw)
         except BaseException:
-            self._wanted = None if only is None or self._wanted is None else self._wanted | only
+            self._stale_servers = (
+                None if only is None or self._stale_servers is None else self._stale_servers | only
+            )
             raise
-        self._forgotten_before = forgotten
+        self._changes_read = changes
         return self._fleet
 
     async def _read_shared(
         self, connection: Any, known: Fleet | None, only: Collection[UUID] | None = None
-    ) -> _Read:
+    ) -> _RawFleet:
         fleet = await read_fleet(connection, known, only)
         if known is not None and (fleet.version, fleet.policy_version) < (
             known.version,
             known.policy_version,
         ):
-            self._fell()
+            self._report_rewind()
         return fleet, await self.policies.read(connection, fleet.policy_version)
 
-    def _fell(self) -> None:
+    def _report_rewind(self) -> None:
         try:
-            self._rewinds.fell()
-        except WentBack as fault:
+            self._rewinds.report_older_version()
+        except DatabaseRewound as fault:
             raise SnapshotUnavailable(str(fault)) from None
 
     def _reset(self) -> None:
-        """Forget all that was read of a database that was restored since."""
+        """Forget everything that was read before a restore of the database."""
         self.forget(None)
         self._fleet = None
         self.policies.forget()
 
-    async def _made(self, found: _Read) -> tuple[Fleet, PolicyContext]:
-        """What was read, as decisions take it: the very same surroundings while nothing in them has changed."""
-        # Off the loop, and with no transaction open: many tools, or policies, take a good part of a second.
-        fleet = await asyncio.to_thread(found[0].made)
-        context = PolicyContext(fleet.version, fleet.policy_version, await self.policies.evaluator(found[1]))
+    async def _build(self, raw: _RawFleet) -> tuple[Fleet, PolicyContext]:
+        """Build the fleet and the policy context, which stays the same object while it is unchanged."""
+        # In a thread and outside a transaction, since many tools or policies take a large part of a second.
+        fleet = await asyncio.to_thread(raw[0].build)
+        context = PolicyContext(fleet.version, fleet.policy_version, await self.policies.evaluator(raw[1]))
         if self._fleet is not None and self._fleet[1] == context:
             context = self._fleet[1]
         return fleet, context
 
-    async def _reading(self, read: Callable[[Any], Awaitable[Result]], *, in_pieces: bool = False) -> Result:
+    async def _read(self, read: Callable[[Any], Awaitable[Result]], *, in_pieces: bool = False) -> Result:
         started = boot_time()
         try:
             async with self._pool.acquire(timeout=READ_TIMEOUT_S) as connection:
-                # A cancelled read would still wait for its rollback: on a silent network only a cut ends it.
-                pace = Pace(connection, in_pieces=in_pieces)
+                # A cancelled read waits for its rollback; on a silent network, only terminating the connection ends it.
+                timed = ReadTimeout(connection, in_pieces=in_pieces)
                 try:
                     async with consistent(connection):
-                        result = await read(pace)
+                        result = await read(timed)
                         if self._rewinds.reason is not None:
                             raise SnapshotUnavailable(self._rewinds.reason)
                         if not self.clock.known:
@@ -522,20 +518,20 @@ class AccessSnapshot:
                             self.clock.learn(at, started, boot_time())
                         return result
                 finally:
-                    pace.end()
+                    timed.end()
         except DRIVER_FAULTS as error:
             raise SnapshotUnavailable from error
 
 
 def _is_older(token: Token, known: Token) -> bool:
-    """Whether a version is lower than one that was read before."""
+    """Whether a version is lower than the one read before."""
     whose, before = token.identity, known.identity
     return token.version < known.version or (whose.id == before.id and whose.version < before.version)
 
 
 @asynccontextmanager
-async def _in_time() -> AsyncIterator[None]:
-    """Bounds the wait of one caller, however many reads it has to wait for. Raises ``SnapshotUnavailable``."""
+async def _with_read_timeout() -> AsyncIterator[None]:
+    """Limit the wait of one caller for all its reads together. Raises ``SnapshotUnavailable``."""
     try:
         async with asyncio.timeout(READ_TIMEOUT_S):
             yield

@@ -1,7 +1,7 @@
-"""What of a grant nobody used, and what it could be narrowed to.
+"""Unused access of grants, and proposals to narrow them.
 
-What is read to tell how much of a grant was used: uses, who holds it, since when it gives what it gives, and what of
-the fleet is too new to be judged.
+It depends on the uses of a grant, its holders, since when it gives its present access, and which servers and tools are
+too new to judge.
 """
 
 import hashlib
@@ -29,12 +29,12 @@ from app.domain.scopes import (
     ToolSelector,
     scope_within,
 )
-from app.domain.stale import Kept, Note, Reach, narrowed, notes_on, reach_of
+from app.domain.unused_access import Note, Reach, RetainedAccess, narrow, notes_on, reach_of
 from app.http.selectors import MOST_ITEMS, load_server_selector, load_tool_selector
 from app.lib.event_loop import in_slices
 from app.models.grants import Grant
 
-# A watch that is not there saw nothing.
+# Without a row, nothing was recorded yet.
 _WATCH = text("SELECT coalesce((SELECT since FROM use_watches WHERE subject = 'grants'), now())")
 
 _USES = text("""
@@ -46,7 +46,7 @@ _LAST = text(
     "SELECT grant_id, max(last_used_at) AS last_used_at FROM grant_uses WHERE grant_id = ANY(:ids) GROUP BY grant_id"
 )
 
-# Of a group those count who are in it still.
+# For a group, only its present members count.
 _USERS = text("""
 SELECT u.grant_id, count(*) AS number FROM grant_users u JOIN grants g ON g.id = u.grant_id
 WHERE u.grant_id = ANY(:ids) AND u.last_used_at > :since AND (g.identity_id = u.identity_id OR EXISTS (
@@ -63,7 +63,7 @@ SELECT object_id, valid_from, content FROM object_versions
 WHERE object_id = ANY(:ids) AND kind = 'grant' ORDER BY object_id, version DESC
 """)
 
-# What has a version of the window may be new or otherwise than it was; what has none has been as it is all along.
+# Only objects with a version inside the window can be new or changed.
 _NEW_SERVERS = text("""
 SELECT s.id, s.created_at > :since AS made FROM servers s
 WHERE s.ended_at IS NULL AND (s.id IN (
@@ -90,7 +90,7 @@ WHERE t.state = 'active' AND t.id IN (
 
 @dataclass(frozen=True, slots=True)
 class UsedThing:
-    """A tool of a server, or another part of it (then without a tool), and when it was last used."""
+    """A used tool of a server, or another part of it (then without a tool), and its last use."""
 
     server_id: UUID
     part: str
@@ -100,7 +100,7 @@ class UsedThing:
 
 @dataclass(slots=True)
 class Usage:
-    """What is known of the use of one grant: in the window, and when last at all; by how many, of how many."""
+    """The use of a grant: in the window, its last use at all, and the numbers of users and holders."""
 
     used: list[UsedThing] = field(default_factory=list)
     last_used_at: datetime | None = None
@@ -109,45 +109,44 @@ class Usage:
 
 
 @dataclass(frozen=True, slots=True)
-class Newcomers:
-    """What came within reach of grants inside the window: servers that were made, or labelled as they are; and tools,
-    by server, that were found, approved, or given the risk that they have."""
+class NewAccess:
+    """Access that is new in the window: created or relabelled servers, and, by server, tools that were found, approved
+    or assigned their present risk."""
 
     servers: frozenset[UUID]
     relabelled: frozenset[UUID]
     tools: Mapping[UUID, frozenset[str]]
 
 
-async def watched_since(session: AsyncSession) -> datetime:
-    """Since when uses of grants are written down."""
+async def recording_start(session: AsyncSession) -> datetime:
+    """Since when uses of grants are recorded."""
     since: datetime = (await session.execute(_WATCH)).scalar_one()
     return since
 
 
 async def usage_of(session: AsyncSession, grants: Sequence[Grant], since: datetime) -> dict[UUID, Usage]:
     """The use of these grants in the window that began at ``since``."""
-    found = {grant.id: Usage() for grant in grants}
-    asked: dict[str, Any] = {"ids": list(found), "since": since}
-    for row in await session.execute(_USES, asked):
+    usage = {grant.id: Usage() for grant in grants}
+    parameters: dict[str, Any] = {"ids": list(usage), "since": since}
+    for row in await session.execute(_USES, parameters):
         thing = UsedThing(row.server_id, row.part, row.tool or None, row.last_used_at)
-        found[row.grant_id].used.append(thing)
-    for row in await session.execute(_LAST, {"ids": list(found)}):
-        found[row.grant_id].last_used_at = row.last_used_at
-    for row in await session.execute(_USERS, asked):
-        found[row.grant_id].used_by = row.number
+        usage[row.grant_id].used.append(thing)
+    for row in await session.execute(_LAST, {"ids": list(usage)}):
+        usage[row.grant_id].last_used_at = row.last_used_at
+    for row in await session.execute(_USERS, parameters):
+        usage[row.grant_id].used_by = row.number
     groups = {grant.group_id for grant in grants if grant.group_id is not None}
     members = {row.group_id: row.number for row in await session.execute(_MEMBERS, {"ids": list(groups)})}
     for grant in grants:
         if grant.group_id is not None:
-            found[grant.id].held_by = members.get(grant.group_id, 0)
-    return found
+            usage[grant.id].held_by = members.get(grant.group_id, 0)
+    return usage
 
 
 async def given_since(session: AsyncSession, grants: Collection[Grant]) -> dict[UUID, datetime]:
-    """Since when each grant has given all that it gives now: what was wider before gave that too, as far as it had
-    begun and had not expired."""
-    now = {grant.id: right_of_row(grant) for grant in grants}
-    # Of a grant that never gave anything else, when it was made counts.
+    """Since when each grant has given at least its present access. Wider versions count if they were in effect."""
+    now = {grant.id: stored_right(grant) for grant in grants}
+    # A grant that never changed counts from its creation.
     since = {grant.id: grant.created_at for grant in grants}
     following: dict[UUID, datetime] = {}
     done: set[UUID] = set()
@@ -155,18 +154,18 @@ async def given_since(session: AsyncSession, grants: Collection[Grant]) -> dict[
         if row.object_id in done:
             continue
         later = following.get(row.object_id)
-        if later is not None and not _gave(row.content, now[row.object_id], later):
+        if later is not None and not _gave_all(row.content, now[row.object_id], later):
             since[row.object_id] = max(since[row.object_id], later)
             done.add(row.object_id)
         elif later is not None and (begun := _time(row.content["not_before"])) is not None:
-            # Until then it gave nothing, whatever was before.
+            # Before that it gave nothing.
             since[row.object_id] = max(since[row.object_id], begun)
         following[row.object_id] = row.valid_from
     return {grant.id: max(since[grant.id], grant.not_before or since[grant.id]) for grant in grants}
 
 
-def _gave(content: Mapping[str, Any], right: ScopeEntry, until: datetime) -> bool:
-    """Whether a version of a grant gave all of a right until its successor came."""
+def _gave_all(content: Mapping[str, Any], right: ScopeEntry, until: datetime) -> bool:
+    """Whether a version of a grant gave all of a right until the next version."""
     not_before, expires_at = _time(content["not_before"]), _time(content["expires_at"])
     if (not_before is not None and not_before >= until) or (expires_at is not None and expires_at < until):
         return False
@@ -183,15 +182,15 @@ def _time(value: str | None) -> datetime | None:
     return None if value is None else datetime.fromisoformat(value)
 
 
-def right_of_row(grant: Grant) -> ScopeEntry:
-    """What a stored grant gives, apart from whom and when."""
+def stored_right(grant: Grant) -> ScopeEntry:
+    """The access that a stored grant gives, without its holder and time."""
     return ScopeEntry(
         load_server_selector(grant.servers), load_tool_selector(grant.tools), grant.resources, grant.prompts
     )
 
 
-async def newcomers(session: AsyncSession, since: datetime) -> Newcomers:
-    """What of the fleet is newer than ``since``."""
+async def find_new_access(session: AsyncSession, since: datetime) -> NewAccess:
+    """Read which access is newer than ``since``."""
     servers: set[UUID] = set()
     relabelled: set[UUID] = set()
     for row in await session.execute(_NEW_SERVERS, {"since": since}):
@@ -199,13 +198,13 @@ async def newcomers(session: AsyncSession, since: datetime) -> Newcomers:
     tools: dict[UUID, set[str]] = {}
     for row in await session.execute(_NEW_TOOLS, {"since": since}):
         tools.setdefault(row.server_id, set()).add(row.name)
-    return Newcomers(
+    return NewAccess(
         frozenset(servers), frozenset(relabelled), {id: frozenset(names) for id, names in tools.items()}
     )
 
 
-class StaleState(StrEnum):
-    """How much of a right was used."""
+class UsageState(StrEnum):
+    """How much of a grant's access was used."""
 
     UNUSED = "unused"
     PARTLY_USED = "partly_used"
@@ -215,7 +214,7 @@ class StaleState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
-    """What a grant should become: ``None`` for ended. ``digest`` stands for this, of this revision of the grant."""
+    """The proposed access of a grant, ``None`` to end it. ``digest`` identifies this proposal for this revision."""
 
     right: ScopeEntry | None
     notes: tuple[Note, ...]
@@ -224,7 +223,7 @@ class Proposal:
 
 @dataclass(frozen=True, slots=True)
 class GrantFinding:
-    """A grant with what was used of it in the window, the latest first, and what it reaches."""
+    """A grant with its uses in the window, the latest first, and its reach."""
 
     grant: Grant
     observed_since: datetime
@@ -232,25 +231,25 @@ class GrantFinding:
     used_by: int
     held_by: int
     used: Sequence[UsedThing]
-    state: StaleState
+    state: UsageState
     proposal: Proposal | None
     reach: Reach
 
     def unused(self, most: int) -> tuple[list[tuple[UUID, str]], int]:
-        """The first of the tools within reach that were not used, by server, and how many there are."""
-        used = kept_of(self.used)
+        """The first ``most`` unused tools within reach, by server, and the number of all of them."""
+        used = used_by_server(self.used)
         shown: list[tuple[UUID, str]] = []
         count = 0
         for id, names in self.reach.items():
-            left = names - used[id].tools if id in used else names
-            count += len(left)
+            unused_names = names - used[id].tools if id in used else names
+            count += len(unused_names)
             if len(shown) < most:
-                shown += [(id, name) for name in sorted(left)[: most - len(shown)]]
+                shown += [(id, name) for name in sorted(unused_names)[: most - len(shown)]]
         return shown, count
 
 
-class Judge:
-    """Judges grants by their use since a time, in a fleet; what is alike of several is worked out once."""
+class UsageReview:
+    """Reviews the use of grants since a time. Computes equal reaches only once."""
 
     def __init__(
         self,
@@ -258,7 +257,7 @@ class Judge:
         servers: Mapping[UUID, Server],
         since: datetime,
         watched: datetime,
-        new: Newcomers,
+        new: NewAccess,
     ) -> None:
         self._session = session
         self._servers = servers
@@ -268,29 +267,31 @@ class Judge:
         self._reaches: dict[tuple[ServerSelector, ToolSelector], Reach] = {}
 
     @classmethod
-    async def of(cls, session: AsyncSession, servers: Mapping[UUID, Server], since: datetime) -> "Judge":
-        """The judge of the window that began at ``since``."""
-        watched = await watched_since(session)
-        return cls(session, servers, since, watched, await newcomers(session, since))
+    async def of(
+        cls, session: AsyncSession, servers: Mapping[UUID, Server], since: datetime
+    ) -> "UsageReview":
+        """Create a review of the window from ``since`` on."""
+        watched = await recording_start(session)
+        return cls(session, servers, since, watched, await find_new_access(session, since))
 
     async def findings(self, grants: Sequence[Grant]) -> list[GrantFinding]:
-        """What is found of each of these."""
+        """The findings for these grants."""
         if not grants:
             return []
         usage = await usage_of(self._session, grants, self._since)
-        given = await given_since(self._session, grants)
-        return await in_slices(self._judge(grants, usage, given))
+        since_by_grant = await given_since(self._session, grants)
+        return await in_slices(self._review(grants, usage, since_by_grant))
 
-    def _judge(
-        self, grants: Sequence[Grant], usage: Mapping[UUID, Usage], given: Mapping[UUID, datetime]
+    def _review(
+        self, grants: Sequence[Grant], usage: Mapping[UUID, Usage], since_by_grant: Mapping[UUID, datetime]
     ) -> Generator[None, None, list[GrantFinding]]:
-        found = []
+        findings = []
         for grant in grants:
             yield
-            right = right_of_row(grant)
+            right = stored_right(grant)
             reach = yield from self._reach(right)
-            found.append(self._found(grant, right, reach, usage[grant.id], given[grant.id]))
-        return found
+            findings.append(self._finding(grant, right, reach, usage[grant.id], since_by_grant[grant.id]))
+        return findings
 
     def _reach(self, right: ScopeEntry) -> Generator[None, None, Reach]:
         key = (right.servers, right.tools)
@@ -298,20 +299,20 @@ class Judge:
             self._reaches[key] = yield from reach_of(right, self._servers.values())
         return self._reaches[key]
 
-    def _found(
-        self, grant: Grant, right: ScopeEntry, reach: Reach, usage: Usage, given: datetime
+    def _finding(
+        self, grant: Grant, right: ScopeEntry, reach: Reach, usage: Usage, since: datetime
     ) -> GrantFinding:
-        observed = max(given, self._watched)
-        used = {id: kept for id, kept in kept_of(usage.used).items() if id in reach}
-        after = narrowed(right, reach, self._staying(right, used), self._servers, MOST_ITEMS)
-        gives = narrowed(right, reach, used, self._servers, MOST_ITEMS) is not None
+        observed = max(since, self._watched)
+        used = {id: kept for id, kept in used_by_server(usage.used).items() if id in reach}
+        after = narrow(right, reach, self._retained(right, used), self._servers, MOST_ITEMS)
+        gives = narrow(right, reach, used, self._servers, MOST_ITEMS) is not None
         if observed > self._since:
-            state = StaleState.UNKNOWN
+            state = UsageState.UNKNOWN
         elif after == right:
-            state = StaleState.IN_USE if gives else StaleState.UNKNOWN
+            state = UsageState.IN_USE if gives else UsageState.UNKNOWN
         else:
-            state = StaleState.PARTLY_USED if gives else StaleState.UNUSED
-        proposed = state in {StaleState.UNUSED, StaleState.PARTLY_USED}
+            state = UsageState.PARTLY_USED if gives else UsageState.UNUSED
+        proposed = state in {UsageState.UNUSED, UsageState.PARTLY_USED}
         return GrantFinding(
             grant,
             observed,
@@ -324,27 +325,27 @@ class Judge:
             reach,
         )
 
-    def _staying(self, right: ScopeEntry, used: Mapping[UUID, Kept]) -> dict[UUID, Kept]:
-        """What was used, with what came within reach too late to be judged."""
+    def _retained(self, right: ScopeEntry, used: Mapping[UUID, RetainedAccess]) -> dict[UUID, RetainedAccess]:
+        """The used access, plus access that is too new to judge."""
         new = self._new
         whole = new.servers | (new.relabelled if isinstance(right.servers, ServersByLabels) else frozenset())
-        staying = dict(used)
+        retained = dict(used)
         for id, names in new.tools.items():
-            had = staying.get(id, Kept())
-            staying[id] = Kept(had.tools | names, had.resources, had.prompts)
-        staying.update((id, Kept(whole=True)) for id in whole)
-        return staying
+            had = retained.get(id, RetainedAccess())
+            retained[id] = RetainedAccess(had.tools | names, had.resources, had.prompts)
+        retained.update((id, RetainedAccess(whole=True)) for id in whole)
+        return retained
 
 
-def kept_of(used: Sequence[UsedThing]) -> dict[UUID, Kept]:
-    """What was used, by server."""
+def used_by_server(used: Sequence[UsedThing]) -> dict[UUID, RetainedAccess]:
+    """The used access by server."""
     tools: dict[UUID, set[str]] = {}
     parts: dict[UUID, set[str]] = {}
     for thing in used:
-        found, name = (tools, thing.tool or "") if thing.part == TOOLS else (parts, thing.part)
-        found.setdefault(thing.server_id, set()).add(name)
+        by_server, name = (tools, thing.tool or "") if thing.part == TOOLS else (parts, thing.part)
+        by_server.setdefault(thing.server_id, set()).add(name)
     return {
-        id: Kept(
+        id: RetainedAccess(
             frozenset(tools.get(id, ())),
             Part.RESOURCES in parts.get(id, ()),
             Part.PROMPTS in parts.get(id, ()),
@@ -354,13 +355,13 @@ def kept_of(used: Sequence[UsedThing]) -> dict[UUID, Kept]:
 
 
 def _proposal(grant: Grant, before: ScopeEntry, after: ScopeEntry | None) -> Proposal:
-    said: list[Any] = [grant.id.hex, grant.revision, None if after is None else _said(after)]
-    digest = hashlib.sha256(json.dumps(said, separators=(",", ":")).encode()).hexdigest()
+    content: list[Any] = [grant.id.hex, grant.revision, None if after is None else _canonical_right(after)]
+    digest = hashlib.sha256(json.dumps(content, separators=(",", ":")).encode()).hexdigest()
     return Proposal(after, () if after is None else notes_on(before, after), digest)
 
 
-def _said(right: ScopeEntry) -> list[Any]:
-    """A right, in an order of its own, as it is digested."""
+def _canonical_right(right: ScopeEntry) -> list[Any]:
+    """The canonical form of a right, for its digest."""
     servers, tools = right.servers, right.tools
     where: list[str] | None = None
     if isinstance(servers, ServersByIds):

@@ -1,11 +1,10 @@
-"""Ids for combinations of address, user agent and client, worked out without a look-up.
+"""Client ids for combinations of address, user agent and program, and counts of rejected requests.
 
-The row with the readable parts is written once with the first event of a worker that names it; erasing the row
-leaves an id that tells nothing.
+A client id is computed, not looked up. Each worker writes the row with the readable parts once, with the first event
+that names it. Erasing that row leaves an id without meaning.
 
-Counting what is refused before a decision: one row per token, reason and minute, or per source and minute.
-
-A flood of bad credentials must not fill the disk, so these are counted in memory and written once a minute.
+Requests rejected before a decision are counted in memory and written once a minute, so that a flood of bad credentials
+does not fill the disk: one row per token, reason and minute, or per source and minute.
 """
 
 import asyncio
@@ -24,26 +23,26 @@ from app.crypto.client_ids import client_id, salt_of
 from app.db.engine import plain_url
 from app.lib.ids import new_id
 
-REMEMBERED = 10_000
+MAX_REMEMBERED = 10_000
 
-REMEMBERED_S = 12 * 3600.0
+REMEMBER_FOR_S = 12 * 3600.0
 
-"""Less than the trail is kept for."""
+"""Less than the retention of the audit log."""
 
 
 class Clients:
-    """Ids of clients, remembering which rows this worker has written. The key is for their salts."""
+    """Client ids, with a memory of the rows that this worker has written. ``key`` derives the salts."""
 
     def __init__(self, key: bytes) -> None:
         self._key = key
-        # With when each row was written, or found to be there.
+        # Each client's id and when its row was written.
         self._seen: OrderedDict[tuple[str | None, ...], tuple[UUID, float]] = OrderedDict()
 
     def name(
         self, ip: str | None, user_agent: str | None, name: str | None, version: str | None
     ) -> tuple[UUID, ClientRow | None]:
-        """The id, and the row to write along when this worker has not written it yet."""
-        # Nearly all are short and plain, and known as they are.
+        """The id, and the row to write if this worker has not written it yet."""
+        # Most values need no cleaning and are found as they are.
         known = self._known((ip, user_agent, name, version))
         if known is not None:
             return known, None
@@ -56,23 +55,23 @@ class Clients:
         return id, (id, *cut, salt)
 
     def written(self, row: ClientRow) -> None:
-        """Remember that the row is in the database. Its parts are cut, so a stranger's long ones are not kept."""
+        """Remember that the row is in the database. Its parts are truncated, so long values take no memory."""
         self._seen[row[1:5]] = row[0], monotonic()
-        if len(self._seen) > REMEMBERED:
+        if len(self._seen) > MAX_REMEMBERED:
             self._seen.popitem(last=False)
 
     def forget(self) -> None:
-        """Write every row again: the database was restored."""
+        """Write every row again, as after a restore of the database."""
         self._seen.clear()
 
     def _known(self, parts: tuple[str | None, ...]) -> UUID | None:
-        """The id of one whose row is there: what no event has named for long may have been forgotten since."""
-        found = self._seen.get(parts)
-        return None if found is None or monotonic() - found[1] > REMEMBERED_S else found[0]
+        """The id of a client whose row exists. After a while without events the row can have been deleted."""
+        seen = self._seen.get(parts)
+        return None if seen is None or monotonic() - seen[1] > REMEMBER_FOR_S else seen[0]
 
 
 def clean(text: str | None) -> str | None:
-    """A string that PostgreSQL takes, at most 256 bytes; a longer one ends in a digest of the whole."""
+    """Make a string storable in PostgreSQL in at most 256 bytes; a longer one ends in a digest of the whole."""
     if text is None:
         return None
     if len(text) <= STRING_LIMIT and text.isascii() and "\0" not in text:
@@ -86,7 +85,7 @@ def clean(text: str | None) -> str | None:
 
 _OLD = "SELECT id FROM audit_clients WHERE first_seen_at < date_trunc('month', $1::timestamptz, 'UTC')"
 
-# The trail is read before the first row is deleted: an admission that names one would wait for the end.
+# The audit log is read before the first row is deleted, since an admission that names the row waits for the commit.
 _FORGET = """
 WITH unnamed AS MATERIALIZED (
     SELECT id FROM unnest($1::uuid[]) AS old(id)
@@ -97,7 +96,7 @@ DELETE FROM audit_clients WHERE id IN (SELECT id FROM unnamed)
 
 
 async def forget_clients(owner_url: str, *, keep: timedelta, now: datetime) -> int:
-    """Delete the readable parts of clients that no audit event names any more; how many there were.
+    """Delete the readable parts of clients that no audit event names any more. Returns how many.
 
     Raises ``asyncpg.PostgresError`` or ``OSError`` when the database cannot do it.
     """
@@ -114,12 +113,12 @@ async def forget_clients(owner_url: str, *, keep: timedelta, now: datetime) -> i
 
 FLUSH_EVERY_S = 60.0
 
-KINDS = 10_000
+MAX_KINDS = 10_000
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """What is counted together. Token, identity and owner are None for an unknown credential."""
+    """The key of a count. Token, identity and owner are ``None`` for an unknown credential."""
 
     reason_code: str
     client_id: UUID | None
@@ -138,11 +137,11 @@ class Refusals:
         self._first: dict[Refusal, str | None] = {}
 
     def count(self, refusal: Refusal, client: ClientRow | None, request_id: str | None = None) -> None:
-        """Count one; of those counted together the first one's request id is kept.
+        """Count one refusal and keep the request id of the first in each count.
 
-        Past the limit of kinds, sources are counted together rather than lost.
+        Beyond ``MAX_KINDS``, different sources are counted together.
         """
-        if refusal not in self._counts and len(self._counts) >= KINDS:
+        if refusal not in self._counts and len(self._counts) >= MAX_KINDS:
             refusal = Refusal(
                 refusal.reason_code, None, refusal.token_id, refusal.identity_id, refusal.owner_id
             )
@@ -152,7 +151,7 @@ class Refusals:
             self._clients[client[0]] = client
 
     def flush(self) -> None:
-        """Queue what was counted as rows."""
+        """Queue the counts as rows."""
         counts, self._counts = self._counts, Counter()
         clients, self._clients = self._clients, {}
         first, self._first = self._first, {}

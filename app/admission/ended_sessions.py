@@ -1,8 +1,8 @@
-"""The ends of sessions, forgotten once they guard nothing.
+"""Deletion of ended sessions that protect nothing any more.
 
-An ended session has a version, which its calls, resting on version 0, no longer find. But each of those calls rests on
-its token too, and a session opens with no other: a token that is over for good lets none of them in. Versions of all
-else stay, as whoever remembered one could take it for another that began again.
+The version of an ended session blocks its calls, which depend on version 0. Those calls also depend on the session's
+token, and a token that has expired or was revoked blocks them for good. Versions of other objects are never deleted: a
+worker that remembers one could mistake a restarted count for it.
 """
 
 from datetime import timedelta
@@ -13,9 +13,9 @@ import asyncpg
 from app.db.engine import plain_url
 
 OVER_FOR = timedelta(days=31)
-"""Far longer than a decision is kept anywhere, or than the clocks of two primaries differ."""
+"""Far longer than any decision is cached and than the clocks of two primaries differ."""
 AT_ONCE = 5_000
-# In the order of ids, each looked at once. By the database's clock, as calls are decided.
+# Each session is read once, in the order of ids. The database's clock decides, as for calls.
 _FORGET = """
 WITH looked AS (
     SELECT session_id, token_id FROM ended_sessions WHERE session_id > $1 ORDER BY session_id LIMIT $2
@@ -33,18 +33,17 @@ _BEFORE_ALL = UUID(int=0)
 
 
 async def forget_ended_sessions(owner_url: str, *, at_once: int = AT_ONCE) -> int:
-    """Delete the ends of sessions whose token has been over for ``OVER_FOR``, so many with one statement; how many
-    there were.
+    """Delete the ended sessions whose token has been over for ``OVER_FOR``, in batches. Returns how many.
 
     Raises ``asyncpg.PostgresError`` or ``OSError`` when the database cannot do it.
     """
     connection = await asyncpg.connect(plain_url(owner_url), timeout=10)
     try:
-        gone, last = 0, _BEFORE_ALL
+        count, last = 0, _BEFORE_ALL
         while True:
             row = await connection.fetchrow(_FORGET, last, at_once, OVER_FOR)
             if row is None or row["last"] is None:
-                return gone
-            gone, last = gone + row["gone"], row["last"]
+                return count
+            count, last = count + row["gone"], row["last"]
     finally:
         await connection.close()

@@ -1,12 +1,11 @@
-"""What is in flight, watched: whoever loses the right to it is cut.
+"""The table of calls in flight. A call that is no longer allowed is cut.
 
-Twice a second, at once when a notification arrives, and when a span ends, one statement compares the versions of all
-that is in flight. What moved is decided again on a fresh view, and cut when that cannot be done in time. A worker that
-could not compare for ten seconds may be cut off while others revoke, so it ends everything it has in flight.
+One statement compares the versions of all dependencies: twice a second, when a notification arrives, and when a
+decision's validity ends. Calls with a changed dependency are reevaluated on fresh data, and cut if that takes too long.
+A worker that could not compare for ten seconds may be cut off from the database while access is revoked elsewhere, so
+it cuts all its calls.
 
-Calls whose grounds have moved, decided again: many at once, the most urgent first, none later than it is due.
-
-One change of a policy set or a group may be what thousands of calls rest on.
+Thousands of calls can depend on one policy set or group, so reevaluation is concurrent and takes the most urgent first.
 """
 
 import asyncio
@@ -21,8 +20,8 @@ from uuid import UUID
 
 import asyncpg
 
-from app.access.dependencies import Grounds
-from app.access.listener import Answer, WatchLine
+from app.access.dependencies import DependencyIndex
+from app.access.listener import Answer, ChangeListener
 from app.access.snapshot import DatabaseClock
 from app.db.connection import DRIVER_FAULTS
 from app.db.recorder_health import OutageLog
@@ -36,99 +35,101 @@ from app.lib.event_loop import in_slices
 _log = logging.getLogger(__name__)
 
 
-AT_ONCE = 256
+MAX_CONCURRENT = 256
 
-"""Those of one token, and of tokens that are read at once, share their reads."""
+"""Concurrent reevaluations. Those of one token, or of tokens read together, share their reads."""
 
-_FEW = AT_ONCE // 2
+_LOW_WATER = MAX_CONCURRENT // 2
 
-"""More are begun when no more than these are left, many at a time: one after the other they would share little."""
+"""Reevaluations start in bulk when no more than these are running: started one by one, they would share few reads."""
 
-_AGAIN_AFTER_S = 0.1
+_RETRY_AFTER_S = 0.1
 
-_CUTS_AT_ONCE = 50
+_MAX_CUTS = 50
 
 
 @dataclass(slots=True, eq=False)
-class Watched:
-    """A call in flight. Times are of ``boot_time``, spans in Unix seconds."""
+class WatchedCall:
+    """A call in flight. Times are on the ``boot_time`` clock; ``valid_until`` is in Unix seconds."""
 
     id: UUID
     depends_on: Sequence[Version]
     valid_until: float
-    redecide: Callable[[], Awaitable[Decision | None]]
+    reevaluate: Callable[[], Awaitable[Decision | None]]
     cut: Callable[[], None]
     since: int
-    """How many looks had begun when this became what it rests on."""
-    good_at: float = field(default_factory=boot_time)
-    """When it was last known to be allowed, looks apart that found nothing moved."""
-    is_deciding: bool = False
-    """Whether it waits to be decided again, or is being so."""
-    deciding: "asyncio.Task[None] | None" = None
+    """How many comparisons had started when the call got its present dependencies."""
+    confirmed_at: float = field(default_factory=boot_time)
+    """When the call was last known to be allowed, not counting comparisons that found no change."""
+    is_reevaluating: bool = False
+    """Whether a reevaluation is queued or running."""
+    reevaluation: "asyncio.Task[None] | None" = None
     has_left: bool = False
 
 
-class DecidingAgain:
-    """Decides again what is added, and tells: ``decided`` what came out and since when that is known to hold, ``late``
-    what could not be decided by the time at which it was due."""
+class Reevaluator:
+    """Reevaluates the calls that are added.
+
+    ``decided`` gets each new decision and since when it is known to hold. ``late`` gets the calls that could not be
+    decided by their due time.
+    """
 
     def __init__(
         self,
-        decided: Callable[[Watched, float, Decision | None], None],
-        late: Callable[[Sequence[Watched]], None],
+        decided: Callable[[WatchedCall, float, Decision | None], None],
+        late: Callable[[Sequence[WatchedCall]], None],
     ) -> None:
         self._decided = decided
         self._late = late
-        self._waiting: list[tuple[float, int, Watched]] = []
+        self._waiting: list[tuple[float, int, WatchedCall]] = []
         self._added = self._running = 0
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
 
-    def add(self, watched: Watched, due: float) -> None:
-        """Have a call decided again that is not waiting for it already; ``due`` is of ``boot_time``."""
-        watched.is_deciding = True
+    def add(self, watched: WatchedCall, due: float) -> None:
+        """Queue a call that is not queued yet; ``due`` is on the ``boot_time`` clock."""
+        watched.is_reevaluating = True
         self._added += 1
         heappush(self._waiting, (due, self._added, watched))
         self._begin()
-        self._watch()
+        self._schedule_timer()
 
-    def drop(self, watched: Watched) -> None:
-        """It has left: nothing more is told of it."""
+    def drop(self, watched: WatchedCall) -> None:
+        """Cancel the reevaluation of a call that has ended."""
         watched.has_left = True
-        if watched.deciding is not None:
-            watched.deciding.cancel()
+        if watched.reevaluation is not None:
+            watched.reevaluation.cancel()
 
     def _begin(self) -> None:
-        if self._running > _FEW:
+        if self._running > _LOW_WATER:
             return
-        while self._waiting and self._running < AT_ONCE:
+        while self._waiting and self._running < MAX_CONCURRENT:
             due, _, watched = heappop(self._waiting)
             if watched.has_left:
                 continue
             self._running += 1
-            watched.deciding = asyncio.create_task(self._decide(watched, due))
-            watched.deciding.add_done_callback(self._has_ended)
+            watched.reevaluation = asyncio.create_task(self._decide(watched, due))
+            watched.reevaluation.add_done_callback(self._finish)
 
-    def _has_ended(self, task: "asyncio.Task[None]") -> None:
+    def _finish(self, task: "asyncio.Task[None]") -> None:
         self._running -= 1
         self._begin()
         if not task.cancelled():
-            # Whatever the listeners raised.
-            task.result()
+            task.result()  # Raises what a callback raised.
 
-    async def _decide(self, watched: Watched, due: float) -> None:
+    async def _decide(self, watched: WatchedCall, due: float) -> None:
         begun, decision = boot_time(), None
         try:
             async with asyncio.timeout(due - begun):
-                begun, decision = await _decision(watched)
+                begun, decision = await _retry_until_decided(watched)
         except TimeoutError:
-            self._is_late([watched])
+            self._report_late([watched])
             return
-        watched.deciding, watched.is_deciding = None, False
+        watched.reevaluation, watched.is_reevaluating = None, False
         self._decided(watched, begun, decision)
 
-    def _watch(self) -> None:
-        """Be called when the first of those that wait is due."""
+    def _schedule_timer(self) -> None:
+        """Set the timer to the due time of the most urgent queued call."""
         if not self._waiting:
             return
         due = self._waiting[0][0]
@@ -137,37 +138,37 @@ class DecidingAgain:
                 return
             self._timer.cancel()
         self._timer_at = due
-        self._timer = asyncio.get_running_loop().call_later(due - boot_time(), self._give_up)
+        self._timer = asyncio.get_running_loop().call_later(due - boot_time(), self._expire)
 
-    def _give_up(self) -> None:
-        """Of those that wait, what is due has had its time. A few at once: each of them has an end to come to."""
-        self._timer, late = None, list[Watched]()
-        while self._waiting and self._waiting[0][0] <= boot_time() and len(late) < _CUTS_AT_ONCE:
+    def _expire(self) -> None:
+        """Give up on queued calls that are due, a few at a time because cutting each one takes time."""
+        self._timer, late = None, list[WatchedCall]()
+        while self._waiting and self._waiting[0][0] <= boot_time() and len(late) < _MAX_CUTS:
             _, _, watched = heappop(self._waiting)
             if not watched.has_left:
                 late.append(watched)
         if late:
-            self._is_late(late)
-        self._watch()
+            self._report_late(late)
+        self._schedule_timer()
 
-    def _is_late(self, late: list[Watched]) -> None:
+    def _report_late(self, late: list[WatchedCall]) -> None:
         _log.warning(
-            "Calls are cut (%d): what they rest on has moved, and they could not be decided again in time.",
+            "Cutting %d calls: their dependencies changed, and they could not be reevaluated in time.",
             len(late),
         )
         for watched in late:
-            watched.deciding, watched.is_deciding = None, False
+            watched.reevaluation, watched.is_reevaluating = None, False
         self._late(late)
 
 
-async def _decision(watched: Watched) -> tuple[float, Decision | None]:
-    """The decision, and since when it is known to hold."""
+async def _retry_until_decided(watched: WatchedCall) -> tuple[float, Decision | None]:
+    """The new decision, and since when it is known to hold."""
     while True:
         try:
-            return boot_time(), await watched.redecide()
+            return boot_time(), await watched.reevaluate()
         except Exception:  # noqa: BLE001
-            # Whatever it is: it is tried again until the call is cut.
-            await asyncio.sleep(_AGAIN_AFTER_S)
+            # Any error is retried until the call is cut.
+            await asyncio.sleep(_RETRY_AFTER_S)
 
 
 # mutation: check_interval
@@ -180,15 +181,15 @@ LEASE_EVERY_S = 5.0
 
 CUT_WITHIN_S = 1.8
 
-"""After its grounds may have moved, a call that could not be decided again."""
+"""A call that could not be reevaluated is cut this long after its dependencies may have changed."""
 
-_TRIES_AT_LEAST_S = 0.5
+_MIN_REEVALUATION_S = 0.5
 
 PAIRS_AT_ONCE = 5_000
 
-"""So many pairs are compared by one statement, which takes the event loop one to two milliseconds to write."""
+"""Dependencies per statement, whose arguments take the event loop one to two milliseconds to encode."""
 
-# The clock that spans are judged by here is known to a few milliseconds.
+# The database clock is known to within a few milliseconds.
 _CLOCK_S = 0.02
 
 
@@ -206,7 +207,7 @@ ON CONFLICT (worker_id) DO UPDATE SET renewed_at = clock_timestamp()
 
 
 class InFlightTable:
-    """Everything this worker has admitted and not finished."""
+    """All calls that this worker has admitted and not finished."""
 
     def __init__(
         self,
@@ -217,25 +218,27 @@ class InFlightTable:
         listeners: Mapping[str, Callable[[str | None], None]] | None = None,
         rewinds: RewindGuard | None = None,
     ) -> None:
-        """``listeners``: who else hears on this connection, by channel; ``None`` says that something may be missed."""
+        """``listeners`` get the payloads of other channels on this connection; ``None`` means some may be lost."""
         self._wake = asyncio.Event()
-        self._line = WatchLine(connect, {CHANNEL: self._heard, **(listeners or {})}, self._wake.set)
+        self._listener = ChangeListener(
+            connect, {CHANNEL: self._on_notification, **(listeners or {})}, self._wake.set
+        )
         self._rewinds = RewindGuard() if rewinds is None else rewinds
         self._rewinds.listeners.append(lambda: self._cut(list(self._watched)))
         self._clock = clock
         self._worker_id = worker_id
         self._on_narrowed = on_narrowed
-        self._watched: dict[UUID, Watched] = {}
-        self._grounds = Grounds[Watched]()
-        self._again = DecidingAgain(self._decided, self._cut_these)
-        self._looks = 0
-        # Which look was the last that came to its end, and as of when what had not moved then was good.
-        self._looked, self._looked_at = 0, -inf
-        self._looks_at = 0.0
-        self._heard_at = -inf
-        self._blind: asyncio.TimerHandle | None = None
-        # Whether the log has said so: in an outage, each call that comes is ended, and one line is enough.
-        self._is_blind = False
+        self._watched: dict[UUID, WatchedCall] = {}
+        self._dependencies = DependencyIndex[WatchedCall]()
+        self._reevaluator = Reevaluator(self._decided, self._cut_late)
+        self._comparisons = 0
+        # The last comparison that completed, and the time as of which it confirmed the unchanged calls.
+        self._completed, self._completed_at = 0, -inf
+        self._next_comparison_at = 0.0
+        self._notified_at = -inf
+        self._blind_timer: asyncio.TimerHandle | None = None
+        # One log line per outage is enough, though every new call is cut.
+        self._is_blind_logged = False
         self._lease_at = 0.0
         self._closing = False
         self._outage = OutageLog()
@@ -247,147 +250,157 @@ class InFlightTable:
         self,
         call_id: UUID,
         decision: Decision,
-        redecide: Callable[[], Awaitable[Decision | None]],
+        reevaluate: Callable[[], Awaitable[Decision | None]],
         cut: Callable[[], None],
     ) -> None:
-        """Watch a call. ``redecide`` decides it again on a fresh view (``None``: its secret opens nothing)."""
-        watched = Watched(call_id, decision.depends_on, decision.valid_until, redecide, cut, self._looks)
+        """Watch a call. ``reevaluate`` decides it on fresh data; ``None`` means that its secret is no longer valid."""
+        watched = WatchedCall(
+            call_id, decision.depends_on, decision.valid_until, reevaluate, cut, self._comparisons
+        )
         self._watched[call_id] = watched
-        self._grounds.put(watched, watched.depends_on, watched.valid_until)
-        if decision.valid_until < self._looks_at:
+        self._dependencies.put(watched, watched.depends_on, watched.valid_until)
+        if decision.valid_until < self._next_comparison_at:
             self._wake.set()
 
     def confirmed_at(self, call_id: UUID) -> float:
-        """As of when the database last said that the call is still allowed, of ``boot_time``; never: ``-inf``."""
+        """When the database last confirmed that the call is allowed (``boot_time``); ``-inf`` if never."""
         watched = self._watched.get(call_id)
         if watched is None:
             return -inf
-        # What waits to be decided again may not be allowed any more.
-        return watched.good_at if watched.is_deciding else self._good_at(watched)
+        # A call that waits for reevaluation may not be allowed any more.
+        return watched.confirmed_at if watched.is_reevaluating else self._confirmed_at(watched)
 
     def leave(self, call_id: UUID) -> None:
-        """Stop watching; unknown ids are fine."""
+        """Stop watching a call. Ignores unknown ids."""
         watched = self._watched.pop(call_id, None)
         if watched is not None:
-            self._grounds.drop(watched)
-            self._again.drop(watched)
+            self._dependencies.drop(watched)
+            self._reevaluator.drop(watched)
 
     def close(self) -> None:
-        """Cut what is left and end ``run``."""
+        """Cut the remaining calls and end ``run``."""
         self._closing = True
         self._cut(list(self._watched))
         self._wake.set()
 
     async def run(self) -> None:
-        """Compare, cut and renew the lease until ``close``; the composition root runs this as a task."""
-        self._sees(boot_time())
+        """Compare, cut and renew the lease until ``close``. The composition root runs this as a task."""
+        self._restart_blind_timer(boot_time())
         while not self._closing:
-            # Before the look: what is heard while it looks is looked into at once.
+            # Cleared before the comparison, so that a notification during it starts another one.
             self._wake.clear()
             try:
-                self._sees(await self._check())
+                self._restart_blind_timer(await self._check())
             except DRIVER_FAULTS as fault:
-                self._outage.found(fault)
+                self._outage.record_failure(fault)
             else:
-                self._outage.over()
+                self._outage.record_success()
             pause = self._pause()
-            self._looks_at = self._clock.now() + pause
+            self._next_comparison_at = self._clock.now() + pause
             with suppress(TimeoutError):
                 async with asyncio.timeout(pause):
                     await self._wake.wait()
-        if self._blind is not None:
-            self._blind.cancel()
-        self._line.drop()
+        if self._blind_timer is not None:
+            self._blind_timer.cancel()
+        self._listener.drop()
 
     async def _check(self) -> float:
-        """Compare once, and have decided again what moved; as of when that is known."""
+        """Compare once and queue changed calls for reevaluation. Returns when the comparison was sent."""
         if self._rewinds.reason is not None:
-            # A new connection is held against what is known, and finds out whether a restore was confirmed.
-            self._line.drop()
-        self._looks += 1
-        look = self._looks
-        await in_slices(self._grounds.catch_up())
-        pairs, answers = self._grounds.pairs(), list[Answer]()
-        # In parts: what a part holds of others is held by all of it, and the database has to answer each in time.
+            # A new connection is checked against the known progress, which shows whether a restore was confirmed.
+            self._listener.drop()
+        self._comparisons += 1
+        comparison = self._comparisons
+        await in_slices(self._dependencies.catch_up())
+        pairs, answers = self._dependencies.pairs(), list[Answer]()
+        # In parts, so that the database answers each statement in time and the event loop is not blocked.
         for begin in range(0, len(pairs) or 1, PAIRS_AT_ONCE):
             part = pairs[begin : begin + PAIRS_AT_ONCE]
-            answer = await self._line.ask(_MOVED, [id for id, _ in part], [version for _, version in part])
+            answer = await self._listener.query(
+                _MOVED, [id for id, _ in part], [version for _, version in part]
+            )
             self._clock.learn(answer.row["at"], answer.sent, answer.received)
             if answer.row["fell"]:
-                self._rewinds.fell()
+                self._rewinds.report_older_version()
             answers.append(answer)
             # mutation: moved_judged
-            await in_slices(self._judge([part[place - 1] for place in answer.row["places"] or ()]))
+            await in_slices(self._process_moved([part[place - 1] for place in answer.row["places"] or ()]))
         first = answers[0]
-        await in_slices(self._judge_ends(first.row["at"]))
-        self._looked, self._looked_at = look, first.sent
+        await in_slices(self._process_ended(first.row["at"]))
+        self._completed, self._completed_at = comparison, first.sent
         if boot_time() - self._lease_at > LEASE_EVERY_S:
-            # It is also what tells a database that is written to from one that others have turned away from.
-            await self._line.tell(_LEASE, self._worker_id)
+            # This write also detects a database that is no longer the primary.
+            await self._listener.execute(_LEASE, self._worker_id)
             self._lease_at = boot_time()
         return first.sent
 
-    def _judge(self, moved: list[Version]) -> Generator[None, None, None]:
-        """Cut, or have decided again, the calls that rest on what moved."""
+    def _process_moved(self, moved: list[Version]) -> Generator[None, None, None]:
+        """Cut or reevaluate the calls whose dependencies changed."""
         for pair in moved:
-            for watched in list(self._grounds.resting_on(pair)):
+            for watched in list(self._dependencies.calls_depending_on(pair)):
                 yield
                 if watched.has_left or not (
-                    self._grounds.is_caught_up_with(watched) or pair in watched.depends_on
+                    self._dependencies.is_current(watched) or pair in watched.depends_on
                 ):
                     continue
                 if pair[1] == 0:
-                    # What rested on there being no such version, a session that had not ended, never holds again.
+                    # Version 0 means that a session had not ended; once it has, the call is never allowed again.
                     self._cut([watched.id])
-                elif not watched.is_deciding:
-                    self._decide_again(watched)
+                elif not watched.is_reevaluating:
+                    self._reevaluate(watched)
 
-    def _judge_ends(self, at: float) -> Generator[None, None, None]:
-        """Have decided again the calls whose spans have ended by the database's clock."""
-        for watched in self._grounds.ended_by(at):
+    def _process_ended(self, at: float) -> Generator[None, None, None]:
+        """Reevaluate the calls whose validity has ended by the database's clock."""
+        for watched in self._dependencies.calls_ended_by(at):
             yield
-            if not watched.has_left and not watched.is_deciding and watched.valid_until <= at:
-                self._decide_again(watched)
+            if not watched.has_left and not watched.is_reevaluating and watched.valid_until <= at:
+                self._reevaluate(watched)
 
-    def _good_at(self, watched: Watched) -> float:
-        # A look that began after the call came, and has ended, found nothing of it moved.
-        return max(watched.good_at, self._looked_at) if watched.since < self._looked else watched.good_at
+    def _confirmed_at(self, watched: WatchedCall) -> float:
+        # A comparison that started after the call entered, and completed, found its dependencies unchanged.
+        return (
+            max(watched.confirmed_at, self._completed_at)
+            if watched.since < self._completed
+            else watched.confirmed_at
+        )
 
-    def _decide_again(self, watched: Watched) -> None:
-        watched.good_at = self._good_at(watched)
-        self._again.add(watched, max(watched.good_at + CUT_WITHIN_S, boot_time() + _TRIES_AT_LEAST_S))
+    def _reevaluate(self, watched: WatchedCall) -> None:
+        watched.confirmed_at = self._confirmed_at(watched)
+        self._reevaluator.add(
+            watched, max(watched.confirmed_at + CUT_WITHIN_S, boot_time() + _MIN_REEVALUATION_S)
+        )
 
-    def _decided(self, watched: Watched, begun: float, decision: Decision | None) -> None:
-        """Cut the call unless it is allowed still; ``begun`` is since when that is known."""
+    def _decided(self, watched: WatchedCall, begun: float, decision: Decision | None) -> None:
+        """Cut the call unless it is still allowed; ``begun`` is when its reevaluation started."""
         if decision is None or not decision.allowed:
             self._cut([watched.id])
             return
         watched.depends_on, watched.valid_until = decision.depends_on, decision.valid_until
-        watched.good_at, watched.since = max(watched.good_at, begun), self._looks
-        self._grounds.put(watched, watched.depends_on, watched.valid_until)
-        if self._heard_at >= begun:
-            # It was not watched when something was said to have moved.
+        watched.confirmed_at, watched.since = max(watched.confirmed_at, begun), self._comparisons
+        self._dependencies.put(watched, watched.depends_on, watched.valid_until)
+        if self._notified_at >= begun:
+            # The notification came before the call had its new dependencies: compare again.
             self._wake.set()
 
     def _pause(self) -> float:
-        """Seconds until the next look: at the end of the next span, if that comes before."""
-        ends = self._grounds.next_end() - self._clock.now()
+        """Seconds until the next comparison, which is at the next end of a validity if that comes first."""
+        ends = self._dependencies.next_end() - self._clock.now()
         return min(CHECK_EVERY_S, max(0.0, ends) + _CLOCK_S)
 
-    def _sees(self, at: float) -> None:
-        """What was compared at that time holds; without another, all ends in ten seconds."""
-        self._is_blind = False
-        if self._blind is not None:
-            self._blind.cancel()
+    def _restart_blind_timer(self, at: float) -> None:
+        """Restart the countdown after a comparison; without another one, all calls are cut."""
+        self._is_blind_logged = False
+        if self._blind_timer is not None:
+            self._blind_timer.cancel()
         wait = at + BLIND_AFTER_S - boot_time()
-        self._blind = asyncio.get_running_loop().call_later(wait, self._end_blindly)
+        self._blind_timer = asyncio.get_running_loop().call_later(wait, self._cut_blindly)
 
-    def _end_blindly(self) -> None:
-        if self._watched and not self._is_blind:
-            self._is_blind = True
-            _log.warning("This worker cannot see who was revoked, and ends all that it has in flight.")
+    def _cut_blindly(self) -> None:
+        if self._watched and not self._is_blind_logged:
+            self._is_blind_logged = True
+            _log.warning("This worker cannot detect revocations and cuts all calls in flight.")
         self._cut(list(self._watched))
-        self._blind = asyncio.get_running_loop().call_later(CHECK_EVERY_S, self._end_blindly)
+        self._blind_timer = asyncio.get_running_loop().call_later(CHECK_EVERY_S, self._cut_blindly)
 
     def _cut(self, call_ids: Iterable[UUID]) -> None:
         for call_id in call_ids:
@@ -397,14 +410,14 @@ class InFlightTable:
                 # mutation: call_cut
                 watched.cut()
 
-    def _cut_these(self, late: Sequence[Watched]) -> None:
+    def _cut_late(self, late: Sequence[WatchedCall]) -> None:
         self._cut([watched.id for watched in late])
 
-    def _heard(self, payload: str | None) -> None:
+    def _on_notification(self, payload: str | None) -> None:
         ids: set[UUID] | None = None
         if payload is not None and payload.startswith("["):
             ids = {UUID(hex=text) for text in json.loads(payload)}
-        self._heard_at = boot_time()
+        self._notified_at = boot_time()
         # mutation: narrowing_heard
         self._on_narrowed(ids)
         self._wake.set()

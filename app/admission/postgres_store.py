@@ -1,4 +1,4 @@
-"""``admission.store.Admissions``: calls become rows of the audit log, those that consume something apart."""
+"""``admission.store.Admissions`` on PostgreSQL: calls become rows of the audit log."""
 
 import hmac
 from collections.abc import Callable, Sequence
@@ -7,8 +7,8 @@ from typing import Protocol, cast
 from uuid import UUID
 
 from app.admission.clients import Clients, Refusal, Refusals, clean
-from app.admission.consuming import Demand, Settlement, Told, needs_of
-from app.admission.consuming_writer import SecondLane
+from app.admission.consuming import ApprovalReport, Demand, Settlement, approval_needs
+from app.admission.consuming_writer import ConsumingWriter
 from app.admission.rows import Row, Values, cells_for, cells_of
 from app.admission.store import (
     Admitted,
@@ -21,7 +21,7 @@ from app.admission.store import (
     View,
     Withheld,
 )
-from app.admission.writer import AdmissionUnavailable, AdmissionWriter, outcome_of
+from app.admission.writer import AdmissionUnavailable, AdmissionWriter, make_outcome
 from app.crypto.keys import Sealed, Sealer
 from app.db.call_arguments import arguments_place
 from app.db.rewinds import RewindGuard
@@ -30,26 +30,26 @@ from app.domain.objects import Token
 from app.lib.strict_json import JsonValue, canonical
 
 MAX_KNOWN = 5_000
-"""Decisions whose cells are kept for calls to come."""
-LONGEST_REASON = 500
+"""Decisions whose row cells are cached for later calls."""
+MAX_REASON_LENGTH = 500
 
 
-class Uses(Protocol):
-    """Takes note of what is used by calls that are on record."""
+class UseRecorder(Protocol):
+    """Records what recorded calls use."""
 
     def note(self, call: Call, *, runs: bool) -> None: ...
 
 
-class AdmissionPort:
-    """``admission.store.Admissions`` on the two lanes."""
+class PostgresAdmissions:
+    """``admission.store.Admissions`` on the two writers."""
 
     def __init__(
         self,
         writer: AdmissionWriter,
-        lane: SecondLane,
+        consuming: ConsumingWriter,
         clients: Clients,
         refusals: Refusals,
-        uses: Uses,
+        uses: UseRecorder,
         digest_key: bytes,
         sealer: Sealer,
         rewinds: RewindGuard | None = None,
@@ -58,7 +58,7 @@ class AdmissionPort:
         self._rewinds = RewindGuard() if rewinds is None else rewinds
         self._rewinds.listeners.append(clients.forget)
         self._sealer = sealer
-        self._lane = lane
+        self._consuming = consuming
         self._clients = clients
         self._refusals = refusals
         self._uses = uses
@@ -90,7 +90,7 @@ class AdmissionPort:
     async def _settle(self, call: Call) -> Admitted | Stale | Withheld:
         demand = self._demand(call)
         try:
-            settlement = await self._lane.settle(demand)
+            settlement = await self._consuming.settle(demand)
         except AdmissionUnavailable as error:
             raise StoreUnavailable from error
         if settlement is None:
@@ -101,7 +101,7 @@ class AdmissionPort:
         if settlement.admitted:
             # mutation: consuming_admitted
             return Admitted(settlement.sent_at)
-        return _withheld(call.decision, settlement)
+        return _withhold(call.decision, settlement)
 
     def _demand(self, call: Call) -> Demand:
         decision = call.decision
@@ -116,26 +116,26 @@ class AdmissionPort:
             values,
             decision.depends_on,
             (decision.valid_from, decision.valid_until),
-            needs_of(values, decision.asks, risk, call.bound),
+            approval_needs(values, decision.asks, risk, call.bound),
             decision.quotas,
-            None if call.reason is None else call.reason[:LONGEST_REASON],
+            None if call.reason is None else call.reason[:MAX_REASON_LENGTH],
             call.continues,
             risk,
             client_row,
-            self._seals(call),
+            self._argument_sealer(call),
             call.server is not None and call.server.keep_arguments == "all",
         )
 
     def _digest(self, call: Call) -> bytes | None:
         if call.arguments is None:
             return None
-        # A keyed hash that is begun already: to begin one costs as much as all the rest of it.
+        # Copied, because creating a keyed hash costs as much as all the rest.
         mac = self._digests.copy()
         mac.update(canonical(cast("JsonValue", call.arguments)))
         return mac.digest()
 
-    def _seals(self, call: Call) -> Callable[[], Sealed] | None:
-        """Seals the arguments for this very call, where its server has them kept."""
+    def _argument_sealer(self, call: Call) -> Callable[[], Sealed] | None:
+        """A function that encrypts the arguments for this call; ``None`` if its server does not keep them."""
         if call.arguments is None or call.server is None or call.server.keep_arguments == "off":
             return None
         arguments = cast("JsonValue", call.arguments)
@@ -149,17 +149,17 @@ class AdmissionPort:
         span = (decision.valid_from, decision.valid_until) if decision.allowed else None
         row = Row(call.id, cells, decision.depends_on, span)
         if call.server is not None and call.server.keep_arguments == "all":
-            seals = self._seals(call)
+            seals = self._argument_sealer(call)
             row.arguments = None if seals is None else seals()
         return row
 
     def _cells(self, call: Call, client_id: UUID) -> Sequence[str]:
-        """The cells that all calls with this decision have in common: of a known one, as they were."""
+        """The cells that all calls with this decision share, cached for recurring decisions."""
         decision = call.decision
         if not decision.recurs:
             return cells_of(self._values(call, client_id))
         known = self._known.get((id(decision), call.method))
-        # The decision is kept along, so that no other can come to have its address.
+        # The cached decision stays referenced, so that no other can get its address.
         if known is not None and known[0] is decision and known[1] == call.action:
             return known[2]
         cells = cells_of(self._values(call, client_id))
@@ -169,7 +169,7 @@ class AdmissionPort:
         return cells
 
     def _values(self, call: Call, client_id: UUID) -> Values:
-        """What the row of a call says, as it was decided, but for what is this call's alone."""
+        """The columns of a call's row that its decision determines."""
         decision, identity = call.decision, call.token.identity
         return Values(
             id=call.id,
@@ -193,8 +193,8 @@ class AdmissionPort:
         )
 
     def finish(self, call_id: UUID, outcome: str, duration_ms: int) -> None:
-        if not self._lane.finish(call_id, outcome):
-            self._writer.write_later(outcome_of(call_id, outcome, duration_ms))
+        if not self._consuming.finish(call_id, outcome):
+            self._writer.write_later(make_outcome(call_id, outcome, duration_ms))
 
     def count_refused(self, view: View, reason_code: str, client: Client, request_id: str) -> None:
         client_id, row = self._clients.name(client.ip, client.user_agent, client.name, client.version)
@@ -218,24 +218,24 @@ def _policy_version(decision: Decision) -> int | None:
     return None
 
 
-def _withheld(decision: Decision, settlement: Settlement) -> Withheld:
-    """What the row says of a call that does not run, with the approvals that it lacks or had."""
-    said = replace(
+def _withhold(decision: Decision, settlement: Settlement) -> Withheld:
+    """The recorded decision of a call that does not run, with its approvals."""
+    recorded = replace(
         decision,
         effect=settlement.effect,
         reason_code=settlement.reason_code,
         policy_ids=settlement.policy_ids,
         reasons=settlement.reasons,
     )
-    return Withheld(said, tuple(_needed(told) for told in settlement.told))
+    return Withheld(recorded, tuple(_needed_approval(report) for report in settlement.reports))
 
 
-def _needed(told: Told) -> NeededApproval:
+def _needed_approval(report: ApprovalReport) -> NeededApproval:
     return NeededApproval(
-        told.id,
-        told.need.group,
-        ApprovalState(told.standing.value),
-        told.expires_at,
-        told.need.reasons,
-        told.decision_reason,
+        report.id,
+        report.need.group,
+        ApprovalState(report.standing.value),
+        report.expires_at,
+        report.need.reasons,
+        report.decision_reason,
     )

@@ -1,7 +1,7 @@
-"""The rows of one admission batch, and the one statement that writes those whose grounds still hold.
+"""The rows of one admission batch, and the statement that writes those whose dependencies are unchanged.
 
-Columns travel as array literals, one text for each: asyncpg asks of every element of a list whether it is a list
-itself, which costs more than all the rest of a row.
+Each column is sent as one array literal. Encoding lists costs more than the rest of a row, because asyncpg checks of
+every element whether it is a list.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -49,10 +49,10 @@ class Values(NamedTuple):
 
 @dataclass(slots=True)
 class Row:
-    """One audit row to be: ``cells`` are its values as an array literal holds them (``cells_of``).
+    """One audit row to write. ``cells`` are its values encoded for array literals (``cells_of``).
 
-    ``depends_on`` guards it; an unguarded row (a count) has none. ``span`` is (valid_from, valid_until) in Unix seconds
-    by the database's clock, for an allow.
+    The row is written only if ``depends_on`` is unchanged; a count has no dependencies. ``span`` is
+    (valid_from, valid_until) of an allow in Unix seconds by the database's clock.
     """
 
     id: UUID
@@ -61,11 +61,11 @@ class Row:
     span: tuple[float, float] | None = None
     client: ClientRow | None = None
     arguments: Sealed | None = None
-    """The arguments of the call, where its server has them kept."""
+    """The arguments of the call, if its server keeps them."""
 
 
 class Outcome(NamedTuple):
-    """How a call ended: a row of its own, unguarded; reads ignore one whose call was never written."""
+    """The outcome of a call: a separate, unguarded row. Reads ignore one whose call was never written."""
 
     id: UUID
     call_id: UUID
@@ -88,7 +88,7 @@ def _uuids(ids: Sequence[UUID]) -> str:
 Encode = Callable[[Any], str]
 _uuid: Encode = attrgetter("hex")
 _word: Encode = lru_cache(maxsize=1024)(_text)
-"""Of what is the same in most rows."""
+"""Cached encoding, for texts that recur in most rows."""
 
 _TYPES: dict[str, tuple[str, Encode]] = {
     "id": ("uuid", _uuid),
@@ -122,7 +122,7 @@ NULL = "NULL"
 
 
 def cells_of(values: Values) -> list[str]:
-    """The values as they stand in array literals."""
+    """Encode the values for array literals."""
     return [_cell(value, encode) for value, encode in zip(values, _ENCODERS, strict=True)]
 
 
@@ -143,7 +143,7 @@ def cells_for(
     request_id: str | None,
     trace_id: str | None,
 ) -> list[str]:
-    """The cells of one more call like another, whose decision is the same: what differs from call to call."""
+    """The cells of a call with the same decision as ``call``, with the parts that differ replaced."""
     cells = list(call)
     cells[_ID] = id.hex
     cells[_CLIENT] = client_id.hex
@@ -159,7 +159,7 @@ def _unnest(first: int, kinds: Sequence[str]) -> str:
 
 def _statement(*, clients: bool, arguments: bool = False) -> str:
     names = ", ".join(Values._fields)
-    # ``unnest`` would take an array of arrays apart to the last: these travel as texts.
+    # ``unnest`` flattens an array of arrays, so array columns are sent as texts.
     kinds = ["text" if kind.endswith("[]") else kind for kind, _ in map(_TYPES.__getitem__, Values._fields)]
     rows = 10
     written = rows + 3 + len(kinds)
@@ -185,10 +185,10 @@ epoch AS MATERIALIZED (
     SELECT at, extract(epoch FROM at)::float8 AS seconds, scopegate_epoch() AS number FROM clock_timestamp() AS at
 ),
 moved AS MATERIALIZED (
-    SELECT array_agg(ground.place::int) AS places, bool_or(coalesce(v.version, 0) < ground.version) AS fell
-    FROM unnest({_unnest(4, ("uuid", "bigint"))}) WITH ORDINALITY AS ground(id, version, place)
-    LEFT JOIN access_versions v ON v.id = ground.id
-    WHERE coalesce(v.version, 0) <> ground.version
+    SELECT array_agg(dependency.place::int) AS places, bool_or(coalesce(v.version, 0) < dependency.version) AS fell
+    FROM unnest({_unnest(4, ("uuid", "bigint"))}) WITH ORDINALITY AS dependency(id, version, place)
+    LEFT JOIN access_versions v ON v.id = dependency.id
+    WHERE coalesce(v.version, 0) <> dependency.version
 ),{client if clients else ""}
 written AS (
     INSERT INTO audit_events (time, epoch, worker_id, digest_key_id, call_id, duration_ms, {names})
@@ -196,13 +196,13 @@ written AS (
            CASE WHEN row.arguments_digest IS NULL THEN NULL ELSE $2 END, NULL::uuid, NULL::int,
            {", ".join(f"row.{name}::{_TYPES[name][0]}" for name in Values._fields)}
     FROM epoch, moved, unnest({_unnest(rows, ("text", "float8", "float8", *kinds))})
-        AS row(grounds, valid_from, valid_until, {names})
-    WHERE (moved.places IS NULL OR row.grounds IS NULL OR NOT row.grounds::int[] && moved.places)
+        AS row(depends_on, valid_from, valid_until, {names})
+    WHERE (moved.places IS NULL OR row.depends_on IS NULL OR NOT row.depends_on::int[] && moved.places)
       AND (row.valid_from IS NULL OR (epoch.seconds >= row.valid_from AND epoch.seconds < row.valid_until))
     UNION ALL
-    SELECT epoch.at, epoch.number, $1::uuid, NULL, told.call_id, told.duration_ms,
-           {", ".join(_told(name) for name in Values._fields)}
-    FROM epoch, unnest({_unnest(6, ("uuid", "uuid", "text", "int"))}) AS told(id, call_id, outcome, duration_ms)
+    SELECT epoch.at, epoch.number, $1::uuid, NULL, result.call_id, result.duration_ms,
+           {", ".join(_outcome_column(name) for name in Values._fields)}
+    FROM epoch, unnest({_unnest(6, ("uuid", "uuid", "text", "int"))}) AS result(id, call_id, outcome, duration_ms)
     RETURNING id, xact
 ){kept if arguments else ""}
 SELECT count(*) AS written,
@@ -214,25 +214,26 @@ FROM written
 """  # noqa: S608
 
 
-def _told(name: str) -> str:
-    """A column of an outcome's row."""
-    known = {"id": "told.id", "outcome": "told.outcome", "action": "'tool.result'", "actor_type": "'gateway'"}
-    return known.get(name, f"NULL::{_TYPES[name][0]}")
+def _outcome_column(name: str) -> str:
+    values = {
+        "id": "result.id",
+        "outcome": "result.outcome",
+        "action": "'tool.result'",
+        "actor_type": "'gateway'",
+    }
+    return values.get(name, f"NULL::{_TYPES[name][0]}")
 
 
 STATEMENT = _statement(clients=False)
 STATEMENT_WITH_CLIENTS = _statement(clients=True)
 STATEMENT_WITH_ARGUMENTS = _statement(clients=True, arguments=True)
-"""The seldom one: with clients and arguments of calls, or without either."""
+"""For the rare batches with clients or arguments of calls."""
 
 
 def clients_of(rows: Sequence[Row]) -> list[ClientRow]:
-    """The clients that these rows bring along, each once.
-
-    In the order of their ids: two workers that insert the same ones in two orders would wait for each other.
-    """
-    found = {row.client[0]: row.client for row in rows if row.client is not None}
-    return [found[id] for id in sorted(found)]
+    """The distinct clients of these rows, ordered by id so that two workers that insert them do not deadlock."""
+    clients = {row.client[0]: row.client for row in rows if row.client is not None}
+    return [clients[id] for id in sorted(clients)]
 
 
 def arguments_of(
@@ -242,10 +243,10 @@ def arguments_of(
     worker_id: UUID,
     digest_key_id: str,
 ) -> list[object]:
-    """The arguments of ``STATEMENT`` for a batch, or of whichever statement there is for what else it holds."""
+    """The arguments of the statement that ``statement_for`` selects for this batch."""
     places: dict[tuple[UUID, int], int] = {}
-    grounds = [_grounds(row, places) for row in rows]
-    kept = [(row.id, row.arguments) for row in rows if row.arguments is not None]
+    dependencies = [_dependency_places(row, places) for row in rows]
+    arguments = [(row.id, row.arguments) for row in rows if row.arguments is not None]
     return [
         worker_id,
         digest_key_id,
@@ -253,17 +254,17 @@ def arguments_of(
         _array([id.hex for id, _ in places]),
         _array([str(version) for _, version in places]),
         *_columns([_outcome_cells(outcome) for outcome in outcomes], 4),
-        _array(grounds),
+        _array(dependencies),
         _array([NULL if row.span is None else str(row.span[0]) for row in rows]),
         _array([NULL if row.span is None else str(row.span[1]) for row in rows]),
         *_columns([row.cells for row in rows], len(_ENCODERS)),
-        *(_columns([_client_cells(client) for client in clients], 6) if clients or kept else ()),
-        *(_columns([_kept_cells(id, sealed) for id, sealed in kept], 3) if kept else ()),
+        *(_columns([_client_cells(client) for client in clients], 6) if clients or arguments else ()),
+        *(_columns([_kept_cells(id, sealed) for id, sealed in arguments], 3) if arguments else ()),
     ]
 
 
 def statement_for(rows: Sequence[Row], clients: Sequence[ClientRow]) -> str:
-    """The statement that writes these rows, and clients with them."""
+    """Select the statement that writes these rows and clients."""
     if any(row.arguments is not None for row in rows):
         return STATEMENT_WITH_ARGUMENTS
     return STATEMENT_WITH_CLIENTS if clients else STATEMENT
@@ -276,7 +277,7 @@ def _columns(rows: Sequence[Sequence[str]], width: int) -> Iterable[str | None]:
 
 
 def _array(cells: Sequence[str]) -> str | None:
-    """A column as PostgreSQL's array literal. None, which ``unnest`` fills up with NULL, when nothing is in it."""
+    """A column as a PostgreSQL array literal; ``None``, which ``unnest`` pads with NULL, when it has no values."""
     if not cells or (cells[0] == NULL and all(cell == NULL for cell in cells)):
         return None
     return "{" + ",".join(cells) + "}"
@@ -295,8 +296,8 @@ def _client_cells(client: ClientRow) -> list[str]:
     return [id.hex, *(_cell(text, _text) for text in texts), _bytes(salt)]
 
 
-def _grounds(row: Row, places: dict[tuple[UUID, int], int]) -> str:
-    """What a row depends on, as an array of places among all dependencies of the batch, counted from 1."""
+def _dependency_places(row: Row, places: dict[tuple[UUID, int], int]) -> str:
+    """The dependencies of a row, as an array of places (from 1) among all dependencies of the batch."""
     if not row.depends_on:
         return NULL
     return '"{' + ",".join([str(places.setdefault(pair, len(places) + 1)) for pair in row.depends_on]) + '}"'

@@ -1,7 +1,7 @@
-"""What the gateway needs from the rest, as small protocols that the composition root wires to features.
+"""The ports of the gateway: small protocols that the composition root wires to implementations.
 
-The gateway itself knows no database: it resolves tokens against a snapshot, offers decided calls for
-admission, and learns from a guard when something in flight must end.
+The gateway has no database access of its own. It resolves tokens against a snapshot, submits decided calls for
+admission, and is called back when a call in flight must end.
 """
 
 from collections.abc import Callable, Collection, Mapping
@@ -19,11 +19,11 @@ from app.outbound.http import Target
 
 
 class StoreUnavailable(Exception):
-    """The database cannot serve: answer 503 with ``Retry-After``, allow nothing. The text, if any, says why."""
+    """The database is unavailable: respond 503 with ``Retry-After`` and allow nothing. The text says why, if known."""
 
 
 class CredentialUnavailable(Exception):
-    """The server wants an access token that cannot be had now. The text says why; ``passing``: try again soon."""
+    """The server's access token cannot be fetched now. The text says why. ``passing`` means that a retry may help."""
 
     def __init__(self, reason: str, *, passing: bool) -> None:
         super().__init__(reason)
@@ -31,26 +31,26 @@ class CredentialUnavailable(Exception):
 
 
 class TooManyLookups(Exception):
-    """The budget for unknown credentials is used up: answer 429."""
+    """The budget for lookups of unknown credentials is used up: respond 429."""
 
 
 @dataclass(slots=True)
 class UpstreamTarget:
-    """Where a server's calls go. ``headers`` is the upstream credential, opened; never logged. Never changed.
+    """Where to send a server's calls. ``headers`` holds the decrypted upstream credential; never log it. Immutable.
 
-    ``url`` is a ``Target`` where a server is a command, and ``secrets`` is then what may not come back in answers.
+    For a server that runs as a command, ``url`` is a ``Target`` and ``secrets`` must not appear in responses.
     """
 
     url: str | Target
     headers: tuple[tuple[bytes, bytes], ...]
     protocol_versions: tuple[str, ...]
     client: UUID | None = None
-    """Whose access token the headers hold, where they hold one: it is renewed now and then, and the session goes on."""
+    """The client whose access token the headers hold, if any. The token is renewed while the session continues."""
     secrets: tuple[bytes, ...] | None = None
 
 
 class Client(NamedTuple):
-    """Who is calling, technically. Strings are cut to 256 bytes before they become a row."""
+    """The calling program and its address. Strings are truncated to 256 bytes before they are stored."""
 
     ip: str | None = None
     user_agent: str | None = None
@@ -60,19 +60,19 @@ class Client(NamedTuple):
 
 @dataclass(slots=True)
 class View:
-    """One consistent look at what a token's decisions need; every part carries its version. Never changed."""
+    """A consistent view of everything that decisions for a token need. Every part carries its version. Immutable."""
 
     token: Token
     context: PolicyContext
     servers: Mapping[str, Server]
-    """All servers of the fleet by slug."""
+    """All servers by slug."""
     credential: Credential
-    """What was presented; a rotated secret must not live on in a fresh view."""
+    """The presented credential, checked again in a fresh view because its secret can have been rotated."""
     directory: Directory
-    """The same servers, to find those that could be within the token's reach."""
+    """The same servers, indexed to find those that the token may reach."""
 
     def within(self) -> Collection[Server]:
-        """Servers among which are all that the token reaches; see ``domain.directory``."""
+        """A superset of the servers that the token reaches; see ``domain.directory``."""
         return within(self.token, self.directory)
 
 
@@ -80,43 +80,44 @@ class Snapshots(Protocol):
     """The in-memory access snapshot."""
 
     async def resolve(self, credential: Credential, client: Client) -> View | None:
-        """The view of a token whose secret is right, else ``None``.
+        """The view of a token, or ``None`` if the secret is wrong. A warm snapshot reads no database.
 
-        The token may be expired, revoked or suspended: ``domain.access.decide`` says so. Warm, it reads no
-        database. Raises ``StoreUnavailable`` and ``TooManyLookups``.
+        The token can be expired, revoked or suspended, which ``domain.access.decide`` checks. Raises
+        ``StoreUnavailable`` and ``TooManyLookups``.
         """
         ...
 
     async def refresh(self, view: View, about: Collection[UUID] = ()) -> View | None:
-        """Read the same credential's view anew, by reads that begin after this call: the token with all that it rests
-        on, the servers that could be within its reach, and those that this is ``about``. Other servers are as they were
-        known: what is decided about one of them and has changed is not admitted.
+        """Read the view of the same credential again, by reads that start after this call.
 
-        ``None`` when the secret it came with no longer opens the token. Raises ``StoreUnavailable``.
+        Refreshes the token with its dependencies, the servers that it may reach, and the servers in ``about``. Other
+        servers stay as known; a decision about one that has changed is not admitted.
+
+        ``None`` when the secret is no longer valid. Raises ``StoreUnavailable``.
         """
         ...
 
     async def target(self, server: Server, token: Token) -> UpstreamTarget:
-        """Where to forward, of this version of the server.
+        """Where to forward calls to this version of the server.
 
         Raises ``StoreUnavailable``, ``UnsealingFault``, ``CredentialUnavailable``.
         """
         ...
 
     def credential_refused(self, target: UpstreamTarget) -> None:
-        """The server answered 401: an access token that was fetched for it is not used again."""
+        """Discard the access token that was fetched for a server which answered 401."""
         ...
 
     def now(self) -> float:
-        """The database's clock as this worker knows it, in Unix seconds."""
+        """The database time as known to this worker, in Unix seconds."""
         ...
 
 
 @dataclass(slots=True)
 class Call:
-    """One decided request that becomes an audit row. Strings may be of any length; they are cut there.
+    """One decided request that becomes an audit row, which truncates long strings.
 
-    Made once for each request and never changed; a frozen class would take three times as long to make.
+    Never changed after creation; it is not frozen because creating a frozen instance takes three times as long.
     """
 
     id: UUID
@@ -129,23 +130,23 @@ class Call:
     decision: Decision
     client: Client
     arguments: object = None
-    """The arguments object of a call, for its digest; ``None`` when the method has none."""
+    """The arguments object of a call, for its digest; ``None`` when the method has no arguments."""
     request_id: str | None = None
-    """``None`` where it is ``req_`` with this very row's id."""
+    """``None`` if it is ``req_`` with the id of this row."""
     trace_id: str | None = None
     reason: str | None = None
-    """Why the caller wants it, for those who are asked to approve it."""
+    """The caller's reason, shown to approvers."""
     continues: UUID | None = None
-    """The call of which this is the next round, where that is proven: approvals that it had go over to this one."""
+    """The call that this one is the verified next round of. Its approvals pass to this call."""
     bound: object = None
     """What an approval covers of the request in addition to its arguments: JSON."""
 
 
 @dataclass(slots=True)
 class Admitted:
-    """The row is durable. ``at`` is when the statement that wrote it was sent, of ``boot_time``.
+    """The row is durable. ``at`` is when its statement was sent, on the ``boot_time`` clock.
 
-    Not when the answer was read: a process that stood still in between would read it long after it was true.
+    It is not when the answer was read, because a process that was stopped in between reads an outdated answer.
     """
 
     at: float
@@ -153,22 +154,22 @@ class Admitted:
 
 @dataclass(frozen=True, slots=True)
 class Stale:
-    """What the decision rests on has moved, or its span is over: re-read and decide again."""
+    """A dependency of the decision has changed, or its validity has ended: read again and reevaluate."""
 
 
 class ApprovalState(StrEnum):
-    """How an approval stands that a call needs, when the call does not run."""
+    """The state of an approval that a withheld call needs."""
 
     ASKED = "asked"
-    """This call asked for it."""
+    """This call requested it."""
     ASKED_AGAIN = "asked_again"
-    """So it did, since one that was asked before ran out, unanswered or unused."""
+    """This call requested it because an earlier one expired undecided or unused."""
     PENDING = "pending"
-    """An earlier call with the same content asked for it, and nobody has decided yet."""
+    """An earlier call with the same content requested it, and it is not decided yet."""
     APPROVED = "approved"
-    """It is there; another one is not."""
+    """It is approved, but another approval is missing."""
     DENIED = "denied"
-    """Somebody said no. Until it expires that holds for each such call."""
+    """It was denied. Until it expires, the denial applies to every such call."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,17 +182,17 @@ class NeededApproval:
     state: ApprovalState
     expires_at: float
     reasons: tuple[str, ...] = ()
-    """What the policies that ask have callers and approvers told."""
+    """The policies' reasons, shown to callers and approvers."""
     decision_reason: str | None = None
-    """What whoever denied it wrote."""
+    """The reason that the approver gave for a denial."""
 
 
 @dataclass(frozen=True, slots=True)
 class Withheld:
-    """The row is durable, and it says that the call does not run.
+    """The row is durable, and the call does not run.
 
-    ``decision`` is what it says: ``require_approval`` with the ``approvals`` that are needed, or a deny, since a quota
-    is used up, an approval was denied, or too many are asked for already.
+    ``decision`` is ``require_approval`` with the needed ``approvals``, or a deny: a quota is used up, an approval was
+    denied, or too many approvals are pending.
     """
 
     decision: Decision
@@ -202,62 +203,62 @@ class Admissions(Protocol):
     """The durable record that lets an allowed call run."""
 
     async def admit(self, call: Call) -> Admitted | Stale | Withheld:
-        """Write the call's row if what its decision rests on is current. Raises ``StoreUnavailable``.
+        """Write the call's row if its decision's dependencies are unchanged. Raises ``StoreUnavailable``.
 
-        What the decision asks for, approvals and uses of quotas, is taken in the same transaction, all or nothing;
-        where something is missing, approvals are asked for in it, and the call is ``Withheld``.
+        The approvals and quota that the decision requires are consumed in the same transaction, all or nothing. If one
+        is missing, approvals are requested in it, and the call is ``Withheld``.
         """
         ...
 
     def finish(self, call_id: UUID, outcome: str, duration_ms: int) -> None:
         """Queue the outcome row of an admitted call: success, error, cancelled or not_forwarded.
 
-        A call that was not forwarded gives back what it took.
+        A call that was not forwarded releases its approvals and quota.
         """
         ...
 
     def count_refused(self, view: View, reason_code: str, client: Client, request_id: str) -> None:
-        """Count a request of a known token that is not live: one row per token, reason and minute, with the id of
-        the first request."""
+        """Count a request with a known token that is not valid: one row per token, reason and minute, with the first
+        request id."""
         ...
 
     def count_unknown(self, client: Client, request_id: str) -> None:
-        """Count a request without a known token: one row per source and minute, with the id of the first."""
+        """Count a request without a known token: one row per source and minute, with the first request id."""
         ...
 
 
 class Reevaluated(Protocol):
-    """What a running call asked of the evaluator, to be asked again."""
+    """The request of a running call, for its reevaluation."""
 
     def reevaluate(self, view: View, at: float, approvals: frozenset[ApprovalDemand]) -> Decision:
-        """Decide it on a fresh view. The ``approvals`` that the call used still count, and no others."""
+        """Decide on a fresh view. Only the ``approvals`` that the call consumed count."""
         ...
 
 
 class InFlight(Protocol):
-    """Everything admitted that still runs; what is no longer allowed is cut."""
+    """The running admitted calls; those that are no longer allowed are cut."""
 
     def enter(self, call: Call, view: View, request: Reevaluated, cut: Callable[[], None]) -> None:
-        """Watch a call from before its row is sent. ``request`` is decided again on fresh views, with the approvals of
-        the call's decision; ``cut`` ends both legs and is called at most once."""
+        """Watch a call, starting before its row is sent. ``request`` is reevaluated on fresh views with the approvals
+        of the call's decision. ``cut`` ends both connections and is called at most once."""
         ...
 
     def confirmed_at(self, call_id: UUID) -> float:
-        """As of when the call was last confirmed to be allowed still, of ``boot_time``; never: ``-inf``."""
+        """When the call was last confirmed to be allowed (``boot_time``); ``-inf`` if never."""
         ...
 
     def leave(self, call_id: UUID) -> None:
-        """Stop watching."""
+        """Stop watching a call."""
         ...
 
 
 class ApprovalNews(Protocol):
-    """How approvals stand that clients wait for."""
+    """Notifications about approvals that clients wait for."""
 
     async def settled(self, ids: Collection[UUID]) -> None:
-        """Return when none of these waits for a decision any more, or one of them will not be given.
+        """Return when none of these approvals is pending any more, or one of them will not be granted.
 
-        What cannot be read now is read again; how long to wait is the caller's affair.
+        Retries reads that fail. The caller sets the timeout.
         """
         ...
 
@@ -265,8 +266,8 @@ class ApprovalNews(Protocol):
 class EndedSessions(Protocol):
     """Sessions on the aggregate endpoint that their client ended.
 
-    A call in such a session rests on ``(session_id, 0)`` beside its decision's own versions: ending moves that
-    version, so admission finds an ended session without a read, and ``has_ended`` is asked only on ``Stale``.
+    A call in such a session depends on ``(session_id, 0)`` in addition to its decision's dependencies. Ending the
+    session changes that version, so admission detects it without a read; ``has_ended`` is called only on ``Stale``.
     """
 
     async def end(self, session_id: UUID, token_id: UUID) -> None:
@@ -280,21 +281,21 @@ class EndedSessions(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Notes:
-    """What the client of a session on the aggregate endpoint asked for, to be kept while the session lasts."""
+    """The settings of a client session on the aggregate endpoint, kept while the session lasts."""
 
     log_level: str | None = None
     subscriptions: frozenset[str] = frozenset()
 
 
 class SessionNotes(Protocol):
-    """Keeps these for all workers; each is told, soon, when another has changed them."""
+    """Session settings shared by all workers, which are notified of each other's changes."""
 
     async def read(self, session_id: UUID) -> Notes:
-        """What is noted; nothing for a session that asked for nothing. Raises ``StoreUnavailable``."""
+        """The settings of a session, empty by default. Raises ``StoreUnavailable``."""
         ...
 
     async def change(self, session_id: UUID, token_id: UUID, change: Callable[[Notes], Notes]) -> Notes:
-        """Note it otherwise, one change after the other. Raises ``StoreUnavailable`` and what ``change`` raises."""
+        """Change the settings, one change at a time. Raises ``StoreUnavailable`` and what ``change`` raises."""
         ...
 
 
@@ -302,21 +303,21 @@ class Neighbours(Protocol):
     """The gateway's other workers, on this machine and others."""
 
     def tell_cancelled(self, session_id: UUID, request_id: str | int) -> None:
-        """Let whichever has this request of a session on the aggregate endpoint end it. As well as can be done."""
+        """Ask the worker that serves this request of an aggregate session to end it. Best effort."""
         ...
 
 
 class SyncRequests(Protocol):
-    """Asks the control plane to look at a server again."""
+    """Requests for the control plane to sync a server."""
 
     def request_sync(self, server_id: UUID) -> None:
-        """A live definition differed from the approved one; at most one sync per server waits."""
+        """Queue a sync because a live definition differed from the approved one; at most one per server waits."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """All of them, as the composition root wires them."""
+    """All ports, as wired by the composition root."""
 
     snapshots: Snapshots
     admissions: Admissions

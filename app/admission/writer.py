@@ -1,8 +1,8 @@
-"""Admission: the check rides on the write.
+"""The admission writer: a call may run once its audit row is written, and the write checks its dependencies.
 
-One connection a worker sends, whenever it is free, all rows that wait by then in one statement that writes each
-row only if everything it rests on still has the version that was read. A written allow may run. There is no
-timer and no row lock; concurrent calls share a commit.
+Each worker has one connection. Whenever it is free, one statement sends all queued rows and writes each row only if
+all its dependencies still have the versions that were read. No timer and no row lock is involved, and concurrent calls
+share a commit.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ from app.admission.rows import (
     statement_for,
 )
 from app.db.connection import DRIVER_FAULTS, GuardedConnection
-from app.db.recorder_health import Trouble
+from app.db.recorder_health import RecorderHealth
 from app.db.rewinds import RewindGuard
 from app.lib.clock import boot_time
 from app.lib.ids import new_id
@@ -35,10 +35,10 @@ from app.lib.ids import new_id
 DEADLINE_S = 1.5
 BATCH = 512
 WAITING = 20_000
-# How long an outcome waits for a call to share a commit with.
-COMPANY_S = 0.02
-_LOOK_EVERY_S = 0.1
-_LONGEST_MS = 2**31 - 1
+# How long an outcome waits for a call whose commit it can share.
+OUTCOME_DELAY_S = 0.02
+_RETRY_EVERY_S = 0.1
+_MAX_DURATION_MS = 2**31 - 1
 _DATA_CLASSES = ("22", "23", "54")
 _NO_PARTITION = "23514"
 _NO_EPOCH = "23502"
@@ -53,16 +53,16 @@ class AdmissionUnavailable(Exception):
 
 
 @dataclass(slots=True)
-class _Waiting:
+class _QueuedCall:
     row: Row
     answer: asyncio.Future[float | None]
     deadline: float
 
 
 class _Batch(NamedTuple):
-    """Rows of one statement: calls, which wait for the answer, and what nobody waits for."""
+    """The rows of one statement: calls, which wait for the result, and other rows, which do not."""
 
-    calls: Sequence[_Waiting]
+    calls: Sequence[_QueuedCall]
     later: Sequence[Row | Outcome]
 
     def halves(self) -> tuple["_Batch", "_Batch"]:
@@ -73,7 +73,7 @@ class _Batch(NamedTuple):
 
 
 class AdmissionWriter:
-    """Batches rows into guarded statements on one connection of its own."""
+    """Writes rows in batches with guarded statements on its own connection."""
 
     def __init__(
         self,
@@ -81,63 +81,61 @@ class AdmissionWriter:
         clock: DatabaseClock,
         worker_id: UUID,
         digest_key_id: str,
-        trouble: Trouble | None = None,
+        health: RecorderHealth | None = None,
         rewinds: RewindGuard | None = None,
     ) -> None:
-        self._trouble = Trouble() if trouble is None else trouble
+        self._health = RecorderHealth() if health is None else health
         self._rewinds = RewindGuard() if rewinds is None else rewinds
         self._connect = connect
         self._clock = clock
         self._worker_id = worker_id
         self._digest_key_id = digest_key_id
-        self._queue: deque[_Waiting] = deque()
+        self._queue: deque[_QueuedCall] = deque()
         self._later: deque[Row | Outcome] = deque(maxlen=WAITING)
-        self._unsure: deque[Row | Outcome] = deque(maxlen=WAITING)
+        self._unconfirmed: deque[Row | Outcome] = deque(maxlen=WAITING)
         self._wake = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._connection: GuardedConnection | None = None
         self._statements: dict[str, PreparedStatement[asyncpg.Record]] = {}
-        self._opened_in_vain = False
+        self._is_unproven = False
         self._closing = False
 
     async def write(self, row: Row) -> float | None:
-        """Write one guarded row; None when its grounds have moved or its span is over.
+        """Write one guarded row. Returns when its statement was sent (``boot_time``), however late the answer is read.
 
-        Returns when the statement that wrote it was sent, of ``boot_time``: the row is no newer than that, however
-        late its answer is read.
-
-        Raises ``AdmissionUnavailable`` when the answer does not come within the deadline.
+        ``None`` when a dependency changed or the validity ended. Raises ``AdmissionUnavailable`` when there is no
+        answer within the deadline.
         """
         if self._closing or len(self._queue) >= WAITING:
             raise AdmissionUnavailable
         if self._loop is None:
-            # Python 3.11 asks the operating system each time whose loop it is.
+            # Cached because Python 3.11 makes a system call for it each time.
             self._loop = asyncio.get_running_loop()
         answer: asyncio.Future[float | None] = self._loop.create_future()
-        self._queue.append(_Waiting(row, answer, boot_time() + DEADLINE_S))
+        self._queue.append(_QueuedCall(row, answer, boot_time() + DEADLINE_S))
         self._wake.set()
         return await answer
 
     def write_later(self, row: Row | Outcome) -> None:
-        """Queue an unguarded row (an outcome, a count); it rides with the next statement."""
+        """Queue an unguarded row (an outcome or a count) for the next statement."""
         if not self._later:
             self._wake.set()
         self._later.append(row)
 
     async def run(self) -> None:
-        """Serve the queue until ``close``; the composition root runs this as a task."""
+        """Serve the queue until ``close``. The composition root runs this as a task."""
         while self._queue or self._later or not self._closing:
-            if not self._queue and not await self._due():
+            if not self._queue and not await self._should_send():
                 continue
-            if await self._connected():
+            if await self._ensure_connected():
                 await self._send(self._next_batch())
         if self._connection is not None:
             await self._connection.close(timeout=1)
 
-    async def _due(self) -> bool:
-        """Whether the rows that nobody waits for should go now, without a call to ride with.
+    async def _should_send(self) -> bool:
+        """Whether to send rows now that have no call to share a commit with.
 
-        A lone caller's next call would otherwise wait behind the commit of its last one's outcome.
+        The short delay keeps a single caller's next call from waiting for the commit of its last outcome.
         """
         self._wake.clear()
         if not self._later:
@@ -145,30 +143,30 @@ class AdmissionWriter:
             return False
         if not self._closing:
             with suppress(TimeoutError):
-                async with asyncio.timeout(COMPANY_S):
+                async with asyncio.timeout(OUTCOME_DELAY_S):
                     await self._wake.wait()
         return True
 
     def _next_batch(self) -> _Batch:
-        return _Batch(_taken(self._queue), _taken(self._later))
+        return _Batch(_take(self._queue), _take(self._later))
 
     def close(self) -> None:
-        """Finish what waits, then end ``run``."""
+        """Finish the queue, then end ``run``."""
         self._closing = True
         self._wake.set()
 
-    async def _connected(self) -> bool:
+    async def _ensure_connected(self) -> bool:
         if self._connection is not None and not self._connection.is_closed():
             return True
-        if self._opened_in_vain:
-            # It takes connections and no rows, as on a full disk: opening the next at once would never end.
-            await asyncio.sleep(_LOOK_EVERY_S)
+        if self._is_unproven:
+            # The last connection wrote no rows, as on a full disk: do not reopen in a tight loop.
+            await asyncio.sleep(_RETRY_EVERY_S)
             self._expire(boot_time())
         opening = asyncio.create_task(self._open())
         try:
             while not opening.done():
-                # Opening may hang, and whoever came meanwhile has a deadline too.
-                await asyncio.wait([opening], timeout=_LOOK_EVERY_S)
+                # Opening can hang, and calls that arrive during it have deadlines too.
+                await asyncio.wait([opening], timeout=_RETRY_EVERY_S)
                 self._expire(boot_time())
         finally:
             opening.cancel()
@@ -178,8 +176,8 @@ class AdmissionWriter:
             self._fail(self._queue)
             self._queue.clear()
             self._later.clear()
-        # A database that is away refuses at once; do not spin on it.
-        await asyncio.sleep(_LOOK_EVERY_S)
+        # A database that is down refuses at once; do not spin on it.
+        await asyncio.sleep(_RETRY_EVERY_S)
         return False
 
     async def _open(self) -> bool:
@@ -190,78 +188,80 @@ class AdmissionWriter:
                 self._statements = {
                     text: await connection.prepare(text) for text in (STATEMENT, STATEMENT_WITH_CLIENTS)
                 }
-                await self._take_up_again(connection)
+                await self._requeue_unwritten(connection)
         except DRIVER_FAULTS as error:
-            self._trouble.found(error)
+            self._health.record_failure(error)
             return False
         else:
-            self._connection, self._opened_in_vain = connection, True
+            self._connection, self._is_unproven = connection, True
             return True
         finally:
             if connection is not None and connection is not self._connection:
                 connection.terminate()
 
-    async def _take_up_again(self, connection: "asyncpg.Connection[asyncpg.Record]") -> None:
-        """Queue anew those outcomes and counts whose statement had no answer and that it did not write.
+    async def _requeue_unwritten(self, connection: "asyncpg.Connection[asyncpg.Record]") -> None:
+        """Requeue the outcomes and counts of a statement that got no answer and did not write them.
 
-        One that is being written at this very moment may come to stand twice, under the same id.
+        A row that is being committed at this moment can be written twice with the same id.
         """
-        if not self._unsure:
+        if not self._unconfirmed:
             return
-        written = {row["id"] for row in await connection.fetch(_WRITTEN, [row.id for row in self._unsure])}
-        self._later.extend(row for row in self._unsure if row.id not in written)
-        self._unsure.clear()
+        written = {
+            row["id"] for row in await connection.fetch(_WRITTEN, [row.id for row in self._unconfirmed])
+        }
+        self._later.extend(row for row in self._unconfirmed if row.id not in written)
+        self._unconfirmed.clear()
 
     def _expire(self, now: float) -> None:
-        kept: deque[_Waiting] = deque()
-        for waiting in self._queue:
-            if waiting.answer.done():
+        remaining: deque[_QueuedCall] = deque()
+        for queued in self._queue:
+            if queued.answer.done():
                 continue
-            if waiting.deadline - DEADLINE_S / 2 <= now:
-                waiting.answer.set_exception(AdmissionUnavailable())
+            if queued.deadline - DEADLINE_S / 2 <= now:
+                queued.answer.set_exception(AdmissionUnavailable())
             else:
-                kept.append(waiting)
-        self._queue = kept
+                remaining.append(queued)
+        self._queue = remaining
 
     async def _send(self, batch: _Batch) -> None:
-        # A caller that is gone needs no row: what is cancelled here was never sent.
-        calls, later = [waiting for waiting in batch.calls if not waiting.answer.done()], batch.later
+        # Skip calls whose caller is gone; nothing was sent for them.
+        calls, later = [queued for queued in batch.calls if not queued.answer.done()], batch.later
         batch = _Batch(calls, later)
         if not calls and not later:
             return
         sent = boot_time()
-        # Who came first is first out of time.
+        # The first call in the queue has the earliest deadline.
         remaining = calls[0].deadline - sent if calls else DEADLINE_S
         try:
             async with asyncio.timeout(max(0.05, min(remaining, DEADLINE_S))):
                 record = await self._execute(batch)
         except asyncpg.PostgresError as error:
-            await self._refused(batch, error)
+            await self._handle_error(batch, error)
         except (*DRIVER_FAULTS, ValueError, OverflowError) as error:
             if isinstance(error, asyncpg.DataError):
                 await self._split(batch)
             else:
-                self._trouble.found(error)
-                self._lost(batch)
+                self._health.record_failure(error)
+                self._drop_connection(batch)
         else:
-            self._trouble.over()
-            self._opened_in_vain = False
+            self._health.record_success()
+            self._is_unproven = False
             self._clock.learn(record["at"], sent, boot_time())
-            if self._unsure:
-                # What this connection could not write for want of a partition: there is one again.
-                self._later.extend(self._unsure)
-                self._unsure.clear()
-            # Which rows were written is told only when some were not.
+            if self._unconfirmed:
+                # These rows lacked a partition, which exists now.
+                self._later.extend(self._unconfirmed)
+                self._unconfirmed.clear()
+            # The statement lists the written rows only if some were not written.
             every = record["written"] == len(calls) + len(later)
             written = () if every else frozenset(record["ids"] or ())
-            for waiting in calls:
-                if not waiting.answer.done():
-                    waiting.answer.set_result(sent if every or waiting.row.id in written else None)
+            for queued in calls:
+                if not queued.answer.done():
+                    queued.answer.set_result(sent if every or queued.row.id in written else None)
 
     async def _execute(self, batch: _Batch) -> asyncpg.Record:
         if self._connection is None:
             raise asyncpg.InterfaceError("there is no connection")
-        rows, outcomes = [waiting.row for waiting in batch.calls], []
+        rows, outcomes = [queued.row for queued in batch.calls], []
         for row in batch.later:
             if isinstance(row, Outcome):
                 outcomes.append(row)
@@ -278,27 +278,27 @@ class AdmissionWriter:
         # failpoint: after_admission
         self._connection.check_replicated()
         if record["fell"]:
-            self._rewinds.fell()
-        self._rewinds.wrote(record["epoch"], record["xact"])
+            self._rewinds.report_older_version()
+        self._rewinds.record_transaction(record["epoch"], record["xact"])
         return record
 
-    async def _refused(self, batch: _Batch, error: asyncpg.PostgresError) -> None:
+    async def _handle_error(self, batch: _Batch, error: asyncpg.PostgresError) -> None:
         state = str(error.sqlstate)
         if not state.startswith(_DATA_CLASSES) or state in {_NO_PARTITION, _NO_EPOCH}:
-            self._trouble.found(error)
+            self._health.record_failure(error)
         if state == _NO_EPOCH and self._connection is not None:
-            # The log's position moved to another timeline under us; the next connection opens its epoch.
-            self._lost(batch, committed_perhaps=False)
+            # The database moved to another timeline; the next connection opens its epoch.
+            self._drop_connection(batch, maybe_committed=False)
         elif state.startswith(_DATA_CLASSES) and state != _NO_PARTITION:
             await self._split(batch)
         elif state == _NO_PARTITION:
             self._fail(batch.calls)
-            self._unsure.extend(batch.later)
+            self._unconfirmed.extend(batch.later)
         else:
-            self._lost(batch)
+            self._drop_connection(batch)
 
     async def _split(self, batch: _Batch) -> None:
-        """A bad value harms only the caller who brought it: halve until it stands alone."""
+        """Halve a batch until the row with an invalid value is separate, so that it fails no other call."""
         if len(batch.calls) + len(batch.later) == 1:
             self._fail(batch.calls)
             return
@@ -306,33 +306,33 @@ class AdmissionWriter:
             if self._connection is not None:
                 await self._send(half)
             else:
-                # The connection went with the other half. This one was not written.
+                # The other half lost the connection, and this half was not written.
                 self._fail(half.calls)
                 self._later.extend(half.later)
 
-    def _fail(self, calls: Iterable[_Waiting]) -> None:
-        for waiting in calls:
-            if not waiting.answer.done():
-                waiting.answer.set_exception(AdmissionUnavailable())
+    def _fail(self, calls: Iterable[_QueuedCall]) -> None:
+        for queued in calls:
+            if not queued.answer.done():
+                queued.answer.set_exception(AdmissionUnavailable())
 
-    def _lost(self, batch: _Batch, *, committed_perhaps: bool = True) -> None:
-        """Drop the connection. Rows may have committed although nobody will run them: say so once back."""
+    def _drop_connection(self, batch: _Batch, *, maybe_committed: bool = True) -> None:
+        """Drop the connection. Calls whose rows may have committed will not run; record that after reconnecting."""
         if self._connection is not None:
             self._connection.terminate()
         self._connection = None
         self._statements = {}
         self._fail(batch.calls)
-        (self._unsure if committed_perhaps else self._later).extend(batch.later)
-        if committed_perhaps:
-            for waiting in batch.calls:
-                if waiting.row.span is not None:
-                    self.write_later(outcome_of(waiting.row.id, "not_forwarded", 0))
+        (self._unconfirmed if maybe_committed else self._later).extend(batch.later)
+        if maybe_committed:
+            for queued in batch.calls:
+                if queued.row.span is not None:
+                    self.write_later(make_outcome(queued.row.id, "not_forwarded", 0))
 
 
-def _taken(queue: deque[Item]) -> list[Item]:
+def _take(queue: deque[Item]) -> list[Item]:
     return [queue.popleft() for _ in range(min(BATCH, len(queue)))]
 
 
-def outcome_of(call_id: UUID, outcome: str, duration_ms: int) -> Outcome:
-    """The ``tool.result`` row of a call; a stream that is taken up again after weeks took longer than can be told."""
-    return Outcome(new_id(), call_id, outcome, min(duration_ms, _LONGEST_MS))
+def make_outcome(call_id: UUID, outcome: str, duration_ms: int) -> Outcome:
+    """The ``tool.result`` row of a call. The duration is capped because a stream can resume after weeks."""
+    return Outcome(new_id(), call_id, outcome, min(duration_ms, _MAX_DURATION_MS))

@@ -21,7 +21,7 @@ from app.cli.errors import CannotStart
 from app.crypto.client_ids import KEY_PURPOSE
 from app.crypto.keys import Peppers
 from app.crypto.signed_notes import (
-    LARGEST_NOTE,
+    MAX_NOTE_BYTES,
     NoteFault,
     NoteSigner,
     VerifierKey,
@@ -63,7 +63,7 @@ def kept_checkpoint(file: str, keys: Keys) -> Kept:
     """A checkpoint that was kept, with a true signature. Raises ``CannotStart``."""
     try:
         with Path(file).open("rb") as opened:
-            note = opened.read(LARGEST_NOTE + 1)
+            note = opened.read(MAX_NOTE_BYTES + 1)
     except OSError:
         raise CannotStart(f"{file} cannot be read") from None
     return _signed(note, file, keys)

@@ -14,7 +14,7 @@ import typer
 from app import __version__
 from app.cli.audit_commands import audit
 from app.cli.errors import CANNOT_START, CannotStart
-from app.lib.logs import keep_lines
+from app.lib.logs import use_line_records
 
 app = typer.Typer(
     name="scopegate",
@@ -27,7 +27,7 @@ app = typer.Typer(
 
 def main() -> None:
     """Run the command line and exit."""
-    keep_lines()
+    use_line_records()
     try:
         app()
     except CannotStart as fault:

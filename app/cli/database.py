@@ -20,8 +20,15 @@ from app.cli.errors import CannotStart
 from app.db.call_arguments import forget_arguments
 from app.db.connection import DRIVER_FAULTS
 from app.db.embedded_postgres import EmbeddedPostgres
-from app.db.migrations import DatabaseAway, Upgraded, check_compatible, database_fault, role_of, upgrade_sync
-from app.db.partitions import Maintained, maintain_partitions
+from app.db.migrations import (
+    DatabaseUnreachable,
+    UpgradeResult,
+    check_compatible,
+    database_fault,
+    role_of,
+    upgrade_sync,
+)
+from app.db.partitions import MaintenanceResult, maintain_partitions
 from app.features.administrators.break_glass import forget_sessions
 from app.features.audit.sealing.drops import record_drop
 from app.features.audit.stats import forget_hours
@@ -52,7 +59,7 @@ def usable_database(settings: Settings, *, may_be_away: bool = False) -> Iterato
     if settings.database_url is not None:
         try:
             asyncio.run(check_compatible(settings.database_url.get_secret_value()))
-        except DatabaseAway as fault:
+        except DatabaseUnreachable as fault:
             if not may_be_away:
                 raise
             typer.echo(f"scopegate: {fault}; /readyz answers 503 until it is back", err=True)
@@ -89,7 +96,7 @@ def migrate(settings: Settings) -> None:
     _say_upgraded(upgrade_sync(url, serving_role=role_of(serving)))
 
 
-def _say_upgraded(done: Upgraded) -> None:
+def _say_upgraded(done: UpgradeResult) -> None:
     words = done.words()
     if words is not None:
         # Not among the output of a command, which may be for a program.
@@ -111,7 +118,7 @@ async def _make_serving_role(owner_url: str) -> None:
         await connection.close()
 
 
-def maintain(settings: Settings) -> Maintained:
+def maintain(settings: Settings) -> MaintenanceResult:
     """Make the coming months of the audit log, drop those past ``SCOPEGATE_AUDIT_RETENTION`` with the
     counts, break-glass sessions and clients of that time, delete the arguments of calls that are past
     ``SCOPEGATE_ARGUMENTS_RETENTION``, the quotas of days gone by and the uses of grants that no report asks for, and
@@ -140,7 +147,7 @@ async def _record_drop(connection: "asyncpg.Connection[asyncpg.Record]", partiti
     return reason
 
 
-async def _maintain(owner_url: str, settings: Settings) -> Maintained:
+async def _maintain(owner_url: str, settings: Settings) -> MaintenanceResult:
     now, keep = datetime.now(UTC), settings.audit_retention
     done = await maintain_partitions(owner_url, keep=keep, now=now, record_drop=_record_drop)
     await forget_answers(owner_url)

@@ -5,7 +5,7 @@ import sys
 from getpass import getpass
 
 from app.cli.errors import CannotStart
-from app.crypto.passwords import LONGEST, SHORTEST
+from app.crypto.passwords import MAX_LENGTH, MIN_LENGTH
 
 
 def read_password() -> str:
@@ -16,8 +16,8 @@ def read_password() -> str:
             raise CannotStart("the two passwords differ")
     else:
         password = sys.stdin.readline().rstrip("\r\n")
-    if not SHORTEST <= len(password) <= LONGEST:
-        raise CannotStart(f"a password has {SHORTEST} to {LONGEST} characters")
+    if not MIN_LENGTH <= len(password) <= MAX_LENGTH:
+        raise CannotStart(f"a password has {MIN_LENGTH} to {MAX_LENGTH} characters")
     if not password.isprintable():
         raise CannotStart("a password is readable text in UTF-8")
     return password

@@ -17,7 +17,7 @@ from app.cli.signals import Stopped, bound_socket, cannot_listen, signals_held, 
 from app.cli.supervisor import commands_running
 from app.db.rewinds import PROGRESS_FILE, RewindGuard
 from app.http.server_protocol import GuardedHttp
-from app.lib.logs import keep_lines
+from app.lib.logs import use_line_records
 from app.main import Scopegate, create_app
 from app.settings import Settings, load_settings
 from app.supervisor.processes import hide_from_equals
@@ -39,7 +39,7 @@ def application() -> Scopegate:
     if multiprocessing.parent_process() is not None:
         # Left alone, a worker would go on serving on a port that nobody can stop or start again.
         end_with_parent()
-    keep_lines()
+    use_line_records()
     settings = load_settings()
     if settings.stdio_allowed_commands:
         # As an ordinary user, commands run as the same one.

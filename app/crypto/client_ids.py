@@ -1,8 +1,8 @@
-"""Ids of clients, which bind the address and program of a caller to the sealed events that name them.
+"""Client ids, which bind the address and program of a caller to the sealed events that name them.
 
-An event is sealed with the id of its client; the readable parts are in a row of their own, so that they can be erased.
-The id is a digest of the row: of 16 bytes of salt, and of address, user agent, client name and client version as a JSON
-array. Without the row it says nothing, since nothing can be tried against it without the salt.
+An event is sealed with the id of its client. The readable parts are in a separate row, so that they can be erased. The
+id is a digest of that row: of a 16-byte salt, and of address, user agent, client name and client version as a JSON
+array. Without the salt, guesses cannot be tested against the id.
 """
 
 import hashlib
@@ -14,13 +14,13 @@ from uuid import UUID
 Parts = tuple[str | None, str | None, str | None, str | None]
 """Address, user agent, client name, client version."""
 KEY_PURPOSE = "clients"
-"""What the key of the salts is derived from the pepper for."""
+"""The purpose for which the key of the salts is derived from the pepper."""
 _SALT_BYTES = 16
 _PURPOSE = b"scopegate client v1\0"
 
 
 def salt_of(key: bytes, parts: Parts) -> bytes:
-    """The salt of a client: the same in every worker with this key, and unknown to others."""
+    """The salt of a client: the same in every worker with this key, and secret."""
     return hmac.digest(key, _PURPOSE + _text(parts), "sha256")[:_SALT_BYTES]
 
 
@@ -30,9 +30,9 @@ def client_id(salt: bytes, parts: Parts) -> UUID:
 
 
 def is_client(id: UUID, salt: bytes | None, parts: Parts, keys: Iterable[bytes]) -> bool:
-    """Whether a row is as it was when events were sealed with its id.
+    """Whether a row is unchanged since events were sealed with its id.
 
-    Rows of older code have no salt: their id is a keyed digest, by one of ``keys``.
+    Rows of older code have no salt; their id is a keyed digest with one of ``keys``.
     """
     if salt is not None:
         return id == client_id(salt, parts)
@@ -48,6 +48,6 @@ def _text(parts: Sequence[str | None]) -> bytes:
 
 
 def _uuid(digest: bytes) -> UUID:
-    # Version 8 of RFC 9562, its bits set by hand: the UUID of Python 3.11 knows versions 1 to 5 only.
+    # A version 8 UUID (RFC 9562) with its bits set by hand, as Python 3.11 supports only versions 1 to 5.
     number = int.from_bytes(digest[:16]) & ~(0xF << 76 | 0x3 << 62)
     return UUID(int=number | 0x8 << 76 | 0x2 << 62)

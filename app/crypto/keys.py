@@ -1,7 +1,7 @@
-"""Keys at work: peppered digests of credentials, sealed secrets, and keys derived for single purposes.
+"""Peppered digests of credentials, encrypted secrets, and keys derived for single purposes.
 
-Every key list is newest first: the first key writes, all of them read. A key's id is derived from the key, so
-it can be stored beside what the key made without a registry of keys.
+Every key list is newest first: the first key writes, all of them read. A key's id is derived from the key and stored
+with what the key produced, so no registry of keys is needed.
 """
 
 import hashlib
@@ -26,16 +26,16 @@ class KeyFault(ValueError):
 
 
 class UnsealingFault(Exception):
-    """A sealed value does not open: wrong key, wrong place or changed bytes. Never a raw value instead."""
+    """A sealed value cannot be decrypted: wrong key, wrong associated data or changed bytes."""
 
 
 def derive_key(key: bytes, purpose: str) -> bytes:
-    """A 32-byte key for one purpose (RFC 5869), so that no key serves two."""
+    """Derive a 32-byte key for one purpose (RFC 5869)."""
     return HKDF(SHA256(), 32, salt=None, info=b"scopegate " + purpose.encode()).derive(key)
 
 
 def key_id(key: bytes) -> str:
-    """The public name of a key: 12 hex characters that tell nothing about it."""
+    """The public name of a key: 12 hex characters that reveal nothing about it."""
     return hmac.new(key, b"scopegate key id", hashlib.sha256).hexdigest()[:12]
 
 
@@ -61,7 +61,7 @@ class Peppers:
         return hmac.digest(self._keys[self.current_id], data, "sha256")
 
     def matches(self, pepper_key_id: str, digest: bytes, data: bytes) -> bool:
-        """Compare in constant time. An unknown key id takes the same time and is no match."""
+        """Compare in constant time. An unknown key id takes the same time and does not match."""
         key = self._keys.get(pepper_key_id)
         actual = hmac.digest(key or self._keys[self.current_id], data, "sha256")
         return hmac.compare_digest(actual, digest) and key is not None
@@ -86,8 +86,8 @@ class Sealed:
 class Sealer:
     """AES-256-GCM with a fresh data key for each value, wrapped by the encryption key.
 
-    ``place`` is associated data: a value opens only where it was sealed for. ``ids`` are those of the keys, newest
-    first.
+    ``place`` is the associated data: a value can be decrypted only with the place that it was sealed for. ``ids`` are
+    the keys' ids, newest first.
     """
 
     def __init__(self, keys: Sequence[bytes]) -> None:
@@ -97,14 +97,14 @@ class Sealer:
         self._wrappers = {id: AESGCM(derive_key(key, "wrap data keys")) for id, key in self._keys.items()}
 
     def seal(self, plaintext: bytes, place: bytes) -> Sealed:
-        """Seal a value for one place."""
+        """Encrypt a value for one place."""
         data_key = AESGCM.generate_key(256)
         wrap_nonce, nonce = os.urandom(_NONCE), os.urandom(_NONCE)
         wrapped = wrap_nonce + self._wrappers[self.current_id].encrypt(wrap_nonce, data_key, place)
         return Sealed(self.current_id, wrapped + nonce + AESGCM(data_key).encrypt(nonce, plaintext, place))
 
     def unseal(self, sealed: Sealed, place: bytes) -> bytes:
-        """Open a value. Raises ``UnsealingFault``."""
+        """Decrypt a value. Raises ``UnsealingFault``."""
         wrapper = self._wrappers.get(sealed.key_id)
         if wrapper is None:
             raise UnsealingFault("sealed with a key that is not configured")
@@ -116,5 +116,5 @@ class Sealer:
             raise UnsealingFault("the sealed value does not open here") from error
 
     def derived_keys(self, purpose: str) -> list[bytes]:
-        """Keys for one purpose, newest first, one for each encryption key."""
+        """The keys for one purpose derived from every encryption key, newest first."""
         return [derive_key(key, purpose) for key in self._keys.values()]

@@ -1,8 +1,8 @@
-"""What is wrong with a log, told by the roots that were signed of it.
+"""Detection of changes to an audit log by its signed roots.
 
-Three things say what a log holds: its entries, the hashes that were kept of them when they were sealed, and signed
-roots. Nobody can make up what leads to a given root; so whatever does is what was sealed, and everything is compared
-with that.
+Three sources describe a log: its entries, the hashes that were stored when they were sealed, and signed roots. Entries
+that lead to a signed root cannot be forged. So those that do are what was sealed, and everything else is compared with
+them.
 """
 
 from bisect import bisect_left
@@ -16,19 +16,19 @@ from app.domain.merkle import HASH_BYTES, Frontier, leaf_hash
 from app.lib import json_depth
 
 Place = tuple[int, int, int]
-"""Where an entry stands in the order of the log: epoch, transaction, number."""
+"""The position of an entry in the order of the log: epoch, transaction, number."""
 _PLACE_KEYS = ("epoch", "xact", "seq")
-# Guesses cost hashes, and serve to say more exactly what was found out already.
-_MOST_LEFT_OUT = 512
-_MOST_EXCHANGED = 64
+# Guesses cost hashes and only make a finding more precise.
+_MAX_LEFT_OUT = 512
+_MAX_EXCHANGED = 64
 
 
 class LeafFault(ValueError):
-    """A text is no leaf of an audit log. The message says why, for people."""
+    """A text is not a leaf of an audit log. The message says why."""
 
 
 class Entry:
-    """An entry as it is found: its place, its leaf (one line of JSON, without the end of it), and the leaf's hash."""
+    """A stored entry: its place, its leaf (one line of JSON, without the line end), and the leaf's hash."""
 
     __slots__ = ("hash", "leaf", "place")
 
@@ -37,47 +37,47 @@ class Entry:
 
     @classmethod
     def read(cls, leaf: bytes) -> "Entry":
-        """An entry whose leaf says where it stands. Raises ``LeafFault``."""
-        said = fields_of(leaf)
-        epoch, xact, seq = (said.get(key) for key in _PLACE_KEYS)
+        """Read an entry whose leaf contains its place. Raises ``LeafFault``."""
+        fields = parse_leaf(leaf)
+        epoch, xact, seq = (fields.get(key) for key in _PLACE_KEYS)
         if not (type(epoch) is type(xact) is type(seq) is int):
-            raise LeafFault("it has no epoch, xact and seq, which say where it stands")
+            raise LeafFault("it lacks epoch, xact and seq, which give its position")
         return cls((epoch, xact, seq), leaf)
 
-    def told(self, key: str) -> str | None:
-        """What it says of itself, as its id and its time, if it says that."""
+    def text_field(self, key: str) -> str | None:
+        """A text field of the leaf, such as its id or time, if it has it."""
         try:
-            said = fields_of(self.leaf).get(key)
+            fields = parse_leaf(self.leaf).get(key)
         except LeafFault:
             return None
-        return said if isinstance(said, str) else None
+        return fields if isinstance(fields, str) else None
 
     def hash_at(self, place: Place) -> bytes:
-        """The hash that it would have if it stood elsewhere."""
+        """The hash that the entry would have at another place."""
         leaf = self.leaf
         for key, value in zip(_PLACE_KEYS, place, strict=True):
-            # The last of them is the entry's own: `changes` comes before it, and no text holds a bare quotation mark.
+            # The last match is the entry's own: `changes` comes before it, and texts contain no bare quotation mark.
             before, marker, after = leaf.rpartition(f',"{key}":'.encode())
             if marker:
                 leaf = before + marker + str(value).encode() + after.lstrip(b"0123456789")
         return leaf_hash(leaf)
 
 
-def fields_of(leaf: bytes) -> dict[str, Any]:
-    """What a leaf says. Raises ``LeafFault``."""
+def parse_leaf(leaf: bytes) -> dict[str, Any]:
+    """Parse a leaf. Raises ``LeafFault``."""
     try:
-        said = json_depth.loads(leaf)
+        fields = json_depth.loads(leaf)
     except ValueError:
-        raise LeafFault("it is no JSON") from None
-    if not isinstance(said, dict):
-        raise LeafFault("it is no JSON object")
-    return said
+        raise LeafFault("it is not JSON") from None
+    if not isinstance(fields, dict):
+        raise LeafFault("it is not a JSON object")
+    return fields
 
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """A signed root (32 bytes) over the first ``size`` entries; or over the first ``of``, the ``beyond`` among them,
-    which are as in ``Frontier.root_with``."""
+    """A signed root (32 bytes) over the first ``size`` entries, or over the first ``of`` entries including ``beyond``,
+    as in ``Frontier.root_with``."""
 
     size: int
     root: bytes
@@ -90,30 +90,32 @@ class Head:
 
 
 class Kind(StrEnum):
-    """What may be wrong."""
+    """The kinds of faults."""
 
     CHANGED = "changed"
-    """An entry does not say what was sealed."""
+    """An entry differs from the sealed one."""
     MISSING = "missing"
-    """An entry that was sealed is not there."""
+    """A sealed entry does not exist."""
     INSERTED = "inserted"
-    """An entry stands where none was sealed."""
+    """An entry exists that was never sealed."""
     OUT_OF_ORDER = "out_of_order"
-    """An entry that was sealed stands elsewhere."""
+    """A sealed entry has another position."""
     UNEXPLAINED = "unexplained"
-    """Nothing that is there gives the root, and nothing tells which part of it is wrong."""
+    """No combination of the available data gives the root, so the wrong part is unknown."""
     HASHES = "hashes"
-    """The kept hashes are not those of what was sealed."""
+    """The stored hashes differ from those of the sealed entries."""
     REWRITTEN = "rewritten"
-    """It is another log than the one of which a root was kept elsewhere."""
+    """The log is not the one of which a root was stored elsewhere."""
     CUT_OFF = "cut_off"
-    """A root was signed of more than there is."""
+    """The log has fewer entries than a root was signed for."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that is wrong, at the positions ``first`` up to, but without, ``end``. Nothing is between these if
-    something was inserted: it stands before ``first``. ``entry`` is the one concerned, if it is one that is there."""
+    """One fault at the positions from ``first`` up to, but not including, ``end``.
+
+    For an insertion both are equal: it is before ``first``. ``entry`` is the existing entry concerned, if any.
+    """
 
     kind: Kind
     first: int
@@ -123,8 +125,8 @@ class Finding:
 
 @dataclass(slots=True)
 class Step:
-    """What is wrong up to a root, and the hashes that were sealed; guessed ones, if it ``is_certain`` of nothing.
-    ``foreign`` are roots from elsewhere that are of another log."""
+    """The faults up to a root, and the sealed hashes, which are guesses unless ``is_certain``. ``foreign`` are roots
+    from elsewhere that belong to another log."""
 
     findings: list[Finding] = field(default_factory=list)
     sealed: Sequence[bytes] = ()
@@ -133,10 +135,10 @@ class Step:
 
 
 class Follower:
-    """Goes from root to root, starting from a tree that is known to be right.
+    """Checks a log from root to root, starting from a tree that is known to be correct.
 
-    Once nothing gives a root, there is nothing to start from: entries are still compared with the kept hashes, but
-    roots that follow are not judged. ``is_lost`` says so.
+    After a root that nothing explains (``is_lost``), entries are still compared with the stored hashes, but later roots
+    are not checked.
     """
 
     def __init__(self, frontier: Frontier | None = None) -> None:
@@ -146,26 +148,26 @@ class Follower:
 
     @property
     def size(self) -> int:
-        """How many entries it has gone through."""
+        """The number of entries checked so far."""
         return self._frontier.size
 
-    def glide(self, entries: Sequence[Entry], kept: Sequence[bytes]) -> bool:
-        """Go on over entries without a root at their end, unless the kept hashes are at odds with them; whether it
-        did. The next root judges them with what leads up to it."""
-        found = [entry.hash for entry in entries]
-        if self.is_lost or list(kept[: len(found)]) != found[: len(kept)]:
+    def advance(self, entries: Sequence[Entry], kept: Sequence[bytes]) -> bool:
+        """Advance over entries without a root at their end, which the next root covers. Returns False, without
+        advancing, if they differ from the stored hashes."""
+        hashes = [entry.hash for entry in entries]
+        if self.is_lost or list(kept[: len(hashes)]) != hashes[: len(kept)]:
             return False
-        self._frontier = _grown(self._frontier, found)
+        self._frontier = _grown(self._frontier, hashes)
         return True
 
     def step(
         self, head: Head, entries: Sequence[Entry], kept: Sequence[bytes], elsewhere: Sequence[Head] = ()
     ) -> Step:
-        """Go on to a root that is no smaller.
+        """Advance to a root of at least the present size.
 
-        ``entries`` are those between the last root and this one, in the order in which they are found; ``kept`` are
-        the hashes that were kept from the last root on, which may end before this root. ``elsewhere`` are roots
-        between the two that were kept elsewhere: other logs than this one are found by them.
+        ``entries`` are those between the last root and this one, in stored order. ``kept`` are the stored hashes from
+        the last root on, which can end before this root. ``elsewhere`` are roots in between that were stored elsewhere,
+        which reveal another log.
         """
         first, count = self.size, head.size - self.size
         kept = kept[:count]
@@ -193,31 +195,31 @@ class Follower:
 
 
 def _candidates(entries: Sequence[Entry], kept: Sequence[bytes], count: int) -> Iterator[Sequence[bytes]]:
-    """What may have been sealed at so many positions, the likeliest first."""
-    found = [entry.hash for entry in entries]
-    if len(found) == count:
-        yield found
+    """Possible sealed hashes for this many positions, the likeliest first."""
+    hashes = [entry.hash for entry in entries]
+    if len(hashes) == count:
+        yield hashes
     if len(kept) == count:
         yield kept
         return
-    # Nothing was kept of the last ones yet, so that only the entries tell of them.
+    # The last hashes are not stored yet, so only the entries give them.
     open_end = count - len(kept)
-    if kept and open_end <= len(found):
-        yield [*kept, *found[-open_end:]]
-    if len(found) == count:
+    if kept and open_end <= len(hashes):
+        yield [*kept, *hashes[-open_end:]]
+    if len(hashes) == count:
         yield [entry.hash for entry in sorted(entries, key=lambda entry: entry.place)]
-        if count <= _MOST_EXCHANGED:
+        if count <= _MAX_EXCHANGED:
             yield from _exchanges(entries)
-    if len(found) == count + 1 and count <= _MOST_LEFT_OUT:
-        for left_out in range(len(found)):
-            yield found[:left_out] + found[left_out + 1 :]
+    if len(hashes) == count + 1 and count <= _MAX_LEFT_OUT:
+        for left_out in range(len(hashes)):
+            yield hashes[:left_out] + hashes[left_out + 1 :]
 
 
 def _exchanges(entries: Sequence[Entry]) -> Iterator[Sequence[bytes]]:
-    """The entries' hashes as they would be if two of them had each other's place."""
-    found = [entry.hash for entry in entries]
+    """The entries' hashes with each pair of entries exchanged in turn."""
+    hashes = [entry.hash for entry in entries]
     for (at, one), (to, other) in combinations(enumerate(entries), 2):
-        before = found.copy()
+        before = hashes.copy()
         before[to], before[at] = one.hash_at(other.place), other.hash_at(one.place)
         yield before
 
@@ -235,18 +237,18 @@ def _stale(first: int, sealed: Sequence[bytes], kept: Sequence[bytes]) -> list[F
 
 
 def _differences(first: int, sealed: Sequence[bytes], entries: Sequence[Entry]) -> list[Finding]:
-    """What was done to what was sealed, by position; what is missing in one go is one finding."""
+    """The differences from the sealed entries by position. Consecutive missing entries are one finding."""
     if list(sealed) == [entry.hash for entry in entries]:
         return []
-    found = _exchanged(first, sealed, list(_compared(first, sealed, entries)))
-    missing = (finding.first for finding in found if finding.kind is Kind.MISSING)
-    others = [finding for finding in found if finding.kind is not Kind.MISSING]
+    findings = _exchanged(first, sealed, list(_compared(first, sealed, entries)))
+    missing = (finding.first for finding in findings if finding.kind is Kind.MISSING)
+    others = [finding for finding in findings if finding.kind is not Kind.MISSING]
     others += [Finding(Kind.MISSING, *stretch) for stretch in _stretches(missing)]
     return sorted(others, key=lambda finding: (finding.first, finding.end))
 
 
 def _compared(first: int, sealed: Sequence[bytes], entries: Sequence[Entry]) -> Iterator[Finding]:
-    """What stays in order is what most entries agree about; between that lies what is wrong."""
+    """Yield the faults between the entries of the longest sequence in sealed order."""
     positions = {each: at for at, each in enumerate(sealed)}
     known = [(index, positions.pop(entry.hash, None)) for index, entry in enumerate(entries)]
     staying = _longest_rise([(index, at) for index, at in known if at is not None])
@@ -272,7 +274,7 @@ def _compared(first: int, sealed: Sequence[bytes], entries: Sequence[Entry]) -> 
 
 
 def _longest_rise(pairs: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
-    """The most pairs, in their order, whose second numbers rise."""
+    """The longest subsequence of pairs whose second numbers increase."""
     ends: list[int] = []
     holders: list[int] = []
     before: list[int] = []
@@ -290,9 +292,9 @@ def _longest_rise(pairs: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
 
 
 def _exchanged(first: int, sealed: Sequence[bytes], findings: list[Finding]) -> list[Finding]:
-    """The findings, those told apart that are entries which only have each other's place: that is in the leaf."""
+    """The findings, with entries that only exchanged places as ``OUT_OF_ORDER``: their leaves contain the place."""
     changed = [(at, finding) for at, finding in enumerate(findings) if finding.kind is Kind.CHANGED]
-    if len(changed) > _MOST_EXCHANGED:
+    if len(changed) > _MAX_EXCHANGED:
         return findings
     for at, finding in changed:
         for _, other in changed:
@@ -304,7 +306,7 @@ def _exchanged(first: int, sealed: Sequence[bytes], findings: list[Finding]) -> 
 
 
 def _stretches(positions: Iterable[int]) -> Iterator[tuple[int, int]]:
-    """Neighbouring positions, which rise, as stretches."""
+    """Group consecutive positions, which increase, into ranges."""
     start = end = None
     for position in positions:
         if position != end:

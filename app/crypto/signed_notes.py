@@ -1,7 +1,7 @@
-"""Signed notes, and checkpoints of logs as notes: texts that anybody can check, and that others can sign as well.
+"""Signed notes and log checkpoints (C2SP signed-note, tlog-checkpoint and tlog-cosignature; see c2sp.org).
 
-After C2SP's signed-note, tlog-checkpoint and tlog-cosignature (c2sp.org): a text, an empty line, and a line for each
-signature. A line of a key that is not known is none of our business, and stays where it is.
+A note is a text, an empty line, and one line per signature. Witnesses can add signatures. Lines of unknown keys are
+kept and ignored.
 """
 
 import base64
@@ -17,20 +17,20 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from app.crypto.keys import derive_key, key_ring
 
-LARGEST_NOTE = 128 * 1024
+MAX_NOTE_BYTES = 128 * 1024
 """Bytes of a note with all of its signatures."""
-MOST_SIGNATURES = 64
+MAX_SIGNATURES = 64
 ED25519 = 0x01
 """The type of a log's own signature."""
 COSIGNATURE = 0x04
 """The type of a witness's signature, which has a time (cosignature/v1)."""
-_LARGEST_SIZE = _LATEST = 2**63 - 1
+_MAX_SIZE = _MAX_TIME = 2**63 - 1
 _ROOT_BYTES = 32
 _DASH = "\u2014 "
 
 
 class NoteFault(ValueError):
-    """A text is no note, no key or not signed as it should be. The message says what is wrong, for people."""
+    """A note, a key or a signature is invalid. The message says what is wrong."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +43,12 @@ class VerifierKey:
 
     @property
     def id(self) -> bytes:
-        """Four bytes that a signature names its key by, beside the key's name."""
+        """The four bytes that identify the key in a signature, together with its name."""
         named = self.name.encode() + b"\n" + bytes([self.type]) + self.public
         return hashlib.sha256(named).digest()[:4]
 
     def __str__(self) -> str:
-        """As people hand it on: a "vkey"."""
+        """The text form of the key, a "vkey"."""
         return f"{self.name}+{self.id.hex()}+{_encode(bytes([self.type]) + self.public)}"
 
     @classmethod
@@ -56,19 +56,19 @@ class VerifierKey:
         """Raises ``NoteFault``."""
         parts = text.split("+", 2)
         if len(parts) != 3 or not _is_name(parts[0]):
-            raise NoteFault("a key is a name, its id and the key itself, with a plus sign between them")
+            raise NoteFault("a key is a name, an id and the key itself, separated by plus signs")
         data = _decode(parts[2], "the key")
         if len(data) != 33 or data[0] not in {ED25519, COSIGNATURE}:
-            raise NoteFault("the key is none of Ed25519, neither of a log (01) nor of a witness (04)")
+            raise NoteFault("the key is not an Ed25519 key of a log (01) or a witness (04)")
         key = cls(parts[0], data[0], data[1:])
         if parts[1].lower() != key.id.hex():
-            raise NoteFault("the id in the key is not that of the key: a part of it was changed or lost")
+            raise NoteFault("the id does not match the key: a part of it was changed or lost")
         return key
 
 
 @dataclass(frozen=True, slots=True)
 class SignatureLine:
-    """A line under a note: who is said to have signed with which key, and the bytes."""
+    """A signature line of a note: the claimed name and key id, and the signature bytes."""
 
     name: str
     key_id: bytes
@@ -77,7 +77,7 @@ class SignatureLine:
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """A text that ends with a newline, and the lines under it."""
+    """A text that ends with a newline, and its signature lines."""
 
     text: str
     signatures: tuple[SignatureLine, ...]
@@ -90,19 +90,21 @@ class Note:
     def parse(cls, note: str | bytes) -> "Note":
         """Raises ``NoteFault``."""
         text = _read(note)
-        # The last empty line parts them, so no line of signatures can be taken for text.
+        # The last empty line separates them, so a signature line cannot be mistaken for text.
         end = text.rfind("\n\n")
         if end < 1 or not text.endswith("\n"):
-            raise NoteFault("a note is a text, an empty line and signatures, each line with its end")
+            raise NoteFault(
+                "a note is a text, an empty line and signatures, and each line ends with a newline"
+            )
         lines = text[end + 2 :].split("\n")[:-1]
-        if not 1 <= len(lines) <= MOST_SIGNATURES:
-            raise NoteFault(f"a note has 1 to {MOST_SIGNATURES} signatures")
+        if not 1 <= len(lines) <= MAX_SIGNATURES:
+            raise NoteFault(f"a note has 1 to {MAX_SIGNATURES} signatures")
         return cls(text[: end + 1], tuple(map(_signature_line, lines)))
 
 
 @dataclass(frozen=True, slots=True)
 class Signed:
-    """One key's true signature of a note. ``at``: a witness's time, in seconds since 1970."""
+    """One key's valid signature of a note. ``at`` is a witness's time in Unix seconds."""
 
     key: VerifierKey
     at: int | None = None
@@ -110,7 +112,7 @@ class Signed:
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """What a log says of itself: its name, how many leaves it has, and the root over them (32 bytes)."""
+    """A checkpoint of a log: its name, its number of leaves, and their root hash (32 bytes)."""
 
     origin: str
     size: int
@@ -121,26 +123,26 @@ class Checkpoint:
 
     @classmethod
     def parse(cls, text: str) -> "Checkpoint":
-        """Further lines of the text are the log's own affair. Raises ``NoteFault``."""
+        """Parse a checkpoint; further lines are ignored. Raises ``NoteFault``."""
         lines = text.split("\n")
         if len(lines) < 4 or lines[-1] or not all(lines[:-1]):
-            raise NoteFault("a checkpoint has a name, a size and a root, each on a line")
+            raise NoteFault("a checkpoint has a name, a size and a root, each on its own line")
         size = lines[1]
         if not (size.isascii() and size.isdigit() and len(size) < 20 and str(int(size)) == size):
-            raise NoteFault("the size of a checkpoint is a number, without a zero before it")
+            raise NoteFault("the size of a checkpoint is a number without leading zeros")
         root = _decode(lines[2], "the root of a checkpoint")
-        if len(root) != _ROOT_BYTES or int(size) > _LARGEST_SIZE:
+        if len(root) != _ROOT_BYTES or int(size) > _MAX_SIZE:
             raise NoteFault(f"the root of a checkpoint has {_ROOT_BYTES} bytes, and its size fits 63 bits")
         return cls(lines[0], int(size), root)
 
 
 class NoteSigner:
-    """Signs notes with the newest of some keys, as a log of that name. The names of its keys are the log's."""
+    """Signs notes with the newest of its keys, as a log of this name, which is also the keys' name."""
 
     def __init__(self, keys: Sequence[bytes], name: str) -> None:
-        """Raises ``NoteFault`` for a name that no key can have."""
+        """Raises ``NoteFault`` for a name that is invalid for a key."""
         if not _is_name(name):
-            raise NoteFault("the name of a log has neither spaces nor plus signs")
+            raise NoteFault("the name of a log cannot contain spaces or plus signs")
         self.name = name
         self._keys = [
             Ed25519PrivateKey.from_private_bytes(derive_key(key, "sign checkpoints with Ed25519"))
@@ -148,16 +150,16 @@ class NoteSigner:
         ]
 
     def sign(self, text: str) -> str:
-        """The note of a text that ends with a newline. Raises ``NoteFault`` for what no note can say."""
+        """Sign a text that ends with a newline. Raises ``NoteFault`` for a text that is invalid in a note."""
         key = self.verifier_keys()[0]
         line = SignatureLine(key.name, key.id, self._keys[0].sign(text.encode()))
         note = str(Note(text, (line,)))
         if Note.parse(note).text != text:
-            raise NoteFault("a text that is signed ends with one end of a line")
+            raise NoteFault("a text to sign ends with exactly one newline")
         return note
 
     def verifier_keys(self, name: str | None = None) -> list[VerifierKey]:
-        """The public halves, newest first, by the log's name or by one that it had before."""
+        """The public keys, newest first, under the log's name or an earlier one."""
         return [
             VerifierKey(
                 name or self.name, ED25519, key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
@@ -167,21 +169,20 @@ class NoteSigner:
 
 
 def log_name(public_url: str) -> str:
-    """What the audit log of an installation is called in its checkpoints: its address without the scheme."""
+    """The name of an installation's audit log in its checkpoints: its URL without the scheme."""
     _, _, rest = public_url.partition("://")
     return rest.rstrip("/").replace("+", "%2B") + "/audit"
 
 
 def signatures_of(note: Note, keys: Iterable[VerifierKey]) -> list[Signed]:
-    """The signatures of these keys, all of which are true; none, if none of them signed it.
+    """The valid signatures of these keys, if any.
 
-    Raises ``NoteFault`` for a signature that names one of the keys and is not its, and for keys that cannot be told
-    apart.
+    Raises ``NoteFault`` for an invalid signature by one of the keys, and for different keys with the same name and id.
     """
     known: dict[tuple[str, bytes], VerifierKey] = {}
     for key in keys:
         if known.setdefault((key.name, key.id), key) != key:
-            raise NoteFault(f"two different keys are {key.name}+{key.id.hex()}, so neither can be told")
+            raise NoteFault(f"two different keys have the name and id {key.name}+{key.id.hex()}")
     return [
         _verify(note.text, line, known[line.name, line.key_id])
         for line in note.signatures
@@ -190,9 +191,9 @@ def signatures_of(note: Note, keys: Iterable[VerifierKey]) -> list[Signed]:
 
 
 def open_checkpoint(note: str | bytes, keys: Iterable[VerifierKey]) -> tuple[Checkpoint, list[Signed]]:
-    """A checkpoint that one of a log's keys signed, with the signatures of all the keys, of witnesses among them.
+    """A checkpoint signed by one of its log's keys, with the signatures of all keys, including witnesses.
 
-    Raises ``NoteFault``, also if what signed it is a witness alone, or another log.
+    Raises ``NoteFault``, also when only a witness or another log signed it.
     """
     parsed = Note.parse(note)
     checkpoint = Checkpoint.parse(parsed.text)
@@ -207,11 +208,11 @@ def _verify(text: str, line: SignatureLine, key: VerifierKey) -> Signed:
     if key.type == COSIGNATURE:
         at = int.from_bytes(value[:8])
         signed, value = f"cosignature/v1\ntime {at}\n".encode() + signed, value[8:]
-    if at is None or at <= _LATEST:
+    if at is None or at <= _MAX_TIME:
         with suppress(InvalidSignature, ValueError):
             Ed25519PublicKey.from_public_bytes(key.public).verify(value, signed)
             return Signed(key, at)
-    raise NoteFault(f"the signature is not that of {key.name}: one of them was changed")
+    raise NoteFault(f"the signature is not valid for {key.name}: the text or the signature was changed")
 
 
 def _read(note: str | bytes) -> str:
@@ -220,20 +221,20 @@ def _read(note: str | bytes) -> str:
         text = data.decode()
     except UnicodeError:
         raise NoteFault("a note is UTF-8") from None
-    if len(data) > LARGEST_NOTE:
-        raise NoteFault(f"a note has at most {LARGEST_NOTE} bytes")
+    if len(data) > MAX_NOTE_BYTES:
+        raise NoteFault(f"a note has at most {MAX_NOTE_BYTES} bytes")
     if any(character < " " and character != "\n" for character in text):
-        raise NoteFault("a note has no control characters but the ends of its lines (which are no CR LF)")
+        raise NoteFault("a note contains no control characters except newlines (LF, not CR LF)")
     return text
 
 
 def _signature_line(line: str) -> SignatureLine:
     parts = line.removeprefix(_DASH).split(" ")
     if not line.startswith(_DASH) or len(parts) != 2 or not _is_name(parts[0]):
-        raise NoteFault("a line of a signature is a dash, the name of a key and the signature")
+        raise NoteFault("a signature line is a dash, the name of a key and the signature")
     data = _decode(parts[1], "a signature")
     if len(data) < 5:
-        raise NoteFault("a signature is too short to be one")
+        raise NoteFault("a signature is too short")
     return SignatureLine(parts[0], data[:4], data[4:])
 
 
@@ -246,7 +247,7 @@ def _encode(data: bytes) -> str:
 
 
 def _decode(text: str, what: str) -> bytes:
-    """The bytes of a text in the one form of base64 that they have (RFC 4648 section 4)."""
+    """Decode canonical base64 (RFC 4648 section 4). Raises ``NoteFault``."""
     try:
         data = base64.b64decode(text, validate=True)
     except (ValueError, binascii.Error):

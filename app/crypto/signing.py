@@ -1,7 +1,7 @@
-"""Signatures that anybody can check: compact JWS (RFC 7515) with Ed25519 (RFC 8037), and the keys to check them with.
+"""Publicly verifiable signatures: compact JWS (RFC 7515) with Ed25519 (RFC 8037), and their public keys.
 
-Every configured signing key gives one pair: its seed is derived from it for one purpose, so that what is configured is
-a text like every other key. The newest signs; the public halves of all of them are published.
+Each configured signing key is the seed of one key pair, so it is a text like every other key. The newest key signs; all
+public keys are published.
 """
 
 import base64
@@ -18,12 +18,12 @@ from app.crypto.keys import derive_key, key_ring
 from app.lib import strict_json
 
 ALGORITHM = "EdDSA"
-"""The name of RFC 8037, which is what libraries know; RFC 9864 has a newer one, which few do."""
+"""The name of RFC 8037, which libraries support; few support the newer one of RFC 9864."""
 _CURVE = "Ed25519"
 
 
 class SignatureFault(ValueError):
-    """A text is not signed as it should be. The message says what is wrong, in words for people."""
+    """A JWS is invalid. The message says what is wrong."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class SignedText:
 
 
 class Signer:
-    """Signs with the newest of some keys, as ``issuer``. ``ids`` are those of the keys, newest first."""
+    """Signs as ``issuer`` with the newest of its keys. ``ids`` are the keys' ids, newest first."""
 
     def __init__(self, keys: Sequence[bytes], issuer: str) -> None:
         ring = key_ring(keys)
@@ -48,15 +48,14 @@ class Signer:
         }
 
     def sign(self, claims: Mapping[str, Any], *, type: str) -> SignedText:
-        """Sign JSON, and that it is ours (``iss``). ``type`` says what it is (``typ``), so that it is never taken for
-        anything else."""
+        """Sign claims with our ``iss``. ``type`` becomes the ``typ`` header, which prevents use for another purpose."""
         header = {"alg": ALGORITHM, "kid": self.current_id, "typ": type}
         signed = f"{_part(header)}.{_part({'iss': self.issuer, **claims})}"
         signature = self._keys[self.current_id].sign(signed.encode())
         return SignedText(self.current_id, f"{signed}.{_encode(signature)}")
 
     def public_keys(self) -> list[dict[str, str]]:
-        """The public halves as JSON Web Keys (RFC 8037 section 2), newest first."""
+        """The public keys as JSON Web Keys (RFC 8037 section 2), newest first."""
         return [
             {
                 "kty": "OKP",
@@ -71,32 +70,32 @@ class Signer:
 
 
 def verify(text: str, keys: Sequence[Mapping[str, Any]], *, type: str) -> tuple[dict[str, Any], str]:
-    """What a compact JWS of this type says, and the id of the key that signed it. ``keys`` are JSON Web Keys.
+    """Verify a compact JWS of this type. Returns its claims and the id of the signing key.
 
-    Raises ``SignatureFault``.
+    ``keys`` are JSON Web Keys. Raises ``SignatureFault``.
     """
     parts = text.split(".")
     if len(parts) != 3:
-        raise SignatureFault("this is no compact JWS: it has no three parts with dots between them")
+        raise SignatureFault("this is not a compact JWS: it does not have three parts separated by dots")
     header = _object(parts[0], "header")
     if header.get("typ") != type:
         raise SignatureFault(f"this is not a {type}, but says that it is {header.get('typ')!r}")
     if header.get("alg") != ALGORITHM or "crit" in header:
-        raise SignatureFault(f"it is not signed with {ALGORITHM}, which is all that these are signed with")
+        raise SignatureFault(f"it is not signed with {ALGORITHM}, the only supported algorithm")
     key_id = header.get("kid")
-    found = [key for key in keys if key.get("kid") == key_id]
-    if not isinstance(key_id, str) or not found:
-        raise SignatureFault(f"none of the keys is {key_id!r}, which it says it is signed with")
+    matching = [key for key in keys if key.get("kid") == key_id]
+    if not isinstance(key_id, str) or not matching:
+        raise SignatureFault(f"its signing key {key_id!r} is not among the keys")
     try:
-        _public_key(found[0]).verify(_decode(parts[2]), f"{parts[0]}.{parts[1]}".encode())
+        _public_key(matching[0]).verify(_decode(parts[2]), f"{parts[0]}.{parts[1]}".encode())
     except InvalidSignature:
-        raise SignatureFault(f"the signature is not that of the key {key_id!r}: it was changed") from None
+        raise SignatureFault(f"the signature is not valid for the key {key_id!r}: it was changed") from None
     return _object(parts[1], "content"), key_id
 
 
 def _public_key(key: Mapping[str, Any]) -> Ed25519PublicKey:
     if key.get("kty") != "OKP" or key.get("crv") != _CURVE or not isinstance(key.get("x"), str):
-        raise SignatureFault(f"the key {key.get('kid')!r} is none of {_CURVE}")
+        raise SignatureFault(f"the key {key.get('kid')!r} is not an {_CURVE} key")
     try:
         return Ed25519PublicKey.from_public_bytes(_decode(key["x"]))
     except ValueError as error:
@@ -122,7 +121,7 @@ def _encode(data: bytes) -> str:
 
 
 def _decode(text: str) -> bytes:
-    """Raises ``SignatureFault`` for what is not in the one form that a text of these bytes has."""
+    """Decode canonical base64url. Raises ``SignatureFault``."""
     try:
         data = base64.b64decode(text + "=" * (-len(text) % 4), b"-_", validate=True)
     except (ValueError, binascii.Error):

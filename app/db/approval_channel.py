@@ -1,4 +1,4 @@
-"""Word that an approval was decided or ended, for whoever waits for it. Nothing rests on it: it makes things sooner."""
+"""Notifications that an approval was decided or ended. They only shorten waits; correctness does not depend on them."""
 
 from collections.abc import Collection
 from uuid import UUID
@@ -7,12 +7,12 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 CHANNEL = "scopegate_approvals"
-"""The payload is the id of one approval, as 32 hexadecimal digits; it comes with the commit."""
+"""The payload is the id of one approval as 32 hexadecimal digits. It is sent at commit."""
 
 _NOTIFY = text("SELECT pg_notify(:channel, id) FROM unnest(CAST(:ids AS text[])) AS t(id)")
 
 
 async def notify_decided(session: AsyncSession, ids: Collection[UUID]) -> None:
-    """Say so of these approvals when this transaction commits."""
+    """Notify waiting workers about these approvals when this transaction commits."""
     if ids:
         await session.execute(_NOTIFY, {"channel": CHANNEL, "ids": [id.hex for id in ids]})

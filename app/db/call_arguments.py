@@ -1,4 +1,4 @@
-"""Arguments of calls, kept by choice of each server: sealed for the very call, beside the trail and not in it."""
+"""Encrypted arguments of calls, kept outside the audit log for servers that choose so. Each opens only at its call."""
 
 from datetime import datetime, timedelta
 from typing import Any
@@ -17,7 +17,7 @@ from app.models.audit import AuditArguments, AuditEvent
 
 # A call and its arguments are written together; the slack covers a clock that was set back.
 _NEAR = timedelta(days=1)
-# So many in a transaction: the trail is sealed and read up to the oldest one that writes.
+# Small transactions, because an open one holds back the sealing and the reading of the audit log.
 _AT_ONCE = 5_000
 _FORGET = """
 DELETE FROM audit_arguments a USING (
@@ -28,12 +28,12 @@ WHERE a.call_id = old.call_id AND a.time = old.time AND a.time < $1 RETURNING a.
 
 
 def arguments_place(call_id: UUID) -> bytes:
-    """Where arguments open: at their call alone."""
+    """The associated data that binds arguments to their call."""
     return b"arguments of call " + call_id.bytes
 
 
 def open_arguments(sealer: Sealer, call_id: UUID, sealed: Sealed) -> Any:
-    """The arguments of a call. Raises ``UnsealingFault``."""
+    """Decrypt the arguments of a call. Raises ``UnsealingFault``."""
     return strict_json.loads(sealer.unseal(sealed, arguments_place(call_id)))
 
 
@@ -59,15 +59,15 @@ async def kept_arguments(session: AsyncSession, sealer: Sealer, call_id: UUID) -
 
 
 async def forget_arguments(owner_url: str, *, keep: timedelta, now: datetime) -> int:
-    """Delete arguments that are older; how many there were. For the owner of the tables alone.
+    """Delete arguments older than ``keep``. Returns how many. Requires the owner of the tables.
 
     Raises ``asyncpg.PostgresError`` or ``OSError`` when the database cannot do it.
     """
     connection = await asyncpg.connect(plain_url(owner_url), timeout=10)
     try:
         done, after = 0, UUID(int=0)
-        while gone := await connection.fetch(_FORGET, now - keep, after, _AT_ONCE):
-            done, after = done + len(gone), max(row["call_id"] for row in gone)
+        while rows := await connection.fetch(_FORGET, now - keep, after, _AT_ONCE):
+            done, after = done + len(rows), max(row["call_id"] for row in rows)
         return done
     finally:
         await connection.close()

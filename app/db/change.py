@@ -1,7 +1,7 @@
-"""One change: its audit events, object versions, webhook deliveries and access versions, written by its commit.
+"""A change: its audit events, object versions, webhook deliveries and access versions, all written at its commit.
 
-A service collects with ``Change`` what it does. ``db.engine.commit`` writes what was collected with one statement each,
-in the transaction of the change itself, so that there is never one without the other.
+A service collects them in a ``Change``. ``db.engine.commit`` writes each kind with one statement, in the transaction of
+the change itself.
 """
 
 import json
@@ -16,7 +16,7 @@ from sqlalchemy import insert, text
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import SQLModel
 
-from app.db.outbox import tell
+from app.db.outbox import enqueue
 from app.db.versions import move_versions, notify_at_commit
 from app.db.webhook_events import Message, WebhookEvent
 from app.domain.caller import Caller
@@ -24,9 +24,9 @@ from app.lib.ids import new_id
 from app.models.audit import AuditEvent
 
 PERSONAL = {"personal": True}
-"""What an audit event says of a personal column that changed."""
+"""The entry of an audit event for a personal column that changed."""
 _COLLECTED = "collected_changes"
-# The version before is closed first, in the same statement.
+# The previous version is closed in the same statement.
 _WRITE_VERSIONS = text("""
 WITH closed AS (
     UPDATE object_versions SET valid_to = now() WHERE object_id = ANY(CAST(:ids AS uuid[])) AND valid_to IS NULL
@@ -41,7 +41,7 @@ WHERE t.content IS NOT NULL
 
 @dataclass(frozen=True, slots=True)
 class Values:
-    """The columns of a row that its subject lists, as they were at one moment."""
+    """The columns of a row that its subject lists, at one moment."""
 
     id: UUID
     columns: Mapping[str, Any]
@@ -49,7 +49,7 @@ class Values:
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """What is recorded of the rows of a table, by column.
+    """Which columns of a table are recorded, and how.
 
     Derive ``audited`` from the update schema of the API, so that a new field is recorded without a line here.
     """
@@ -57,58 +57,58 @@ class Subject:
     type: str
     """``object_type`` of audit events."""
     audited: tuple[str, ...] = ()
-    """Columns whose values audit events hold, before and after."""
+    """Columns whose old and new values audit events contain."""
     personal: tuple[str, ...] = ()
-    """Columns with text that people wrote. It can name a person, and the audit log cannot be erased: events say only
-    that the column changed."""
+    """Columns with free text. It can name a person, and the audit log cannot be erased, so events say only that the
+    column changed."""
     history: str | None = None
     """``kind`` of the versions in ``object_versions``; ``None`` without a history."""
     kept: tuple[str, ...] = ()
-    """Columns that each version holds: all that a decision reads."""
+    """Columns that each version contains: everything that a decision reads."""
     webhook: tuple[str, ...] = ()
-    """Columns with the ids that messages to webhooks hold. The row's own id is always among them."""
+    """Columns with the ids that webhook messages contain, in addition to the row's own id."""
     shown: Mapping[str, Callable[[Any], Any]] = field(default_factory=dict)
-    """How audit events write a column, where that is not its plain value."""
+    """How audit events format a column, if not as its plain value."""
     content: Callable[[Mapping[str, Any]], dict[str, Any]] = dict
-    """What a version holds, made of ``kept``."""
+    """Builds the content of a version from the ``kept`` columns."""
 
     def values(self, row: SQLModel) -> Values:
-        """The columns of a row as they are now. Take them before you change the row."""
+        """The current values of a row. Take them before you change the row."""
         names = dict.fromkeys((*self.audited, *self.personal, *self.kept, *self.webhook))
         return Values(cast("Any", row).id, {name: getattr(row, name) for name in names})
 
     def blank(self, row: SQLModel) -> Values:
-        """A row before it had any value, where the event of a new row is to say only what it has."""
+        """Values that are all ``None``, so that the event of a new row says only what it has."""
         return Values(cast("Any", row).id, dict.fromkeys(self.values(row).columns))
 
     def difference(self, before: Values | None, after: Values | None) -> dict[str, Any]:
-        """What an event says of a change: each audited column that differs, of a new row every one."""
+        """The changes for an event: each audited column that differs; all of them for a new row."""
         if after is None:
             return {}
         old = dict.fromkeys(after.columns) if before is None else before.columns
-        said: dict[str, Any] = {
-            name: {"from": self._show(name, old[name]), "to": self._show(name, after.columns[name])}
+        changes: dict[str, Any] = {
+            name: {"from": self._format(name, old[name]), "to": self._format(name, after.columns[name])}
             for name in self.audited
             if before is None or old[name] != after.columns[name]
         }
-        return said | {name: PERSONAL for name in self.personal if old[name] != after.columns[name]}
+        return changes | {name: PERSONAL for name in self.personal if old[name] != after.columns[name]}
 
     def version(self, values: Values) -> dict[str, Any]:
-        """What the history keeps of a row."""
+        """The content of a version in the history."""
         return self.content({name: values.columns[name] for name in self.kept})
 
     def message(self, event: WebhookEvent, values: Values, event_id: UUID) -> Message:
-        """That something happened to a row."""
+        """The webhook message about an event of a row."""
         ids = {f"{self.type}_id": values.id} | {name: values.columns[name] for name in self.webhook}
         return Message(event.value, ids | {"event_id": event_id})
 
-    def _show(self, name: str, value: Any) -> Any:
+    def _format(self, name: str, value: Any) -> Any:
         return value if value is None or name not in self.shown else self.shown[name](value)
 
 
 @dataclass(slots=True)
 class _Collected:
-    """What the transaction of a session is to write."""
+    """Everything that the transaction of a session will write."""
 
     events: list[dict[str, Any]] = field(default_factory=list)
     versions: dict[UUID, tuple[str, str | None]] = field(default_factory=dict)
@@ -123,7 +123,7 @@ class _Collected:
 
 
 class Change:
-    """What a caller changes at a moment, in one transaction."""
+    """Changes by one caller at one moment, in one transaction."""
 
     def __init__(self, session: AsyncSession, caller: Caller, request_id: str | None, now: datetime) -> None:
         self.session = session
@@ -149,18 +149,18 @@ class Change:
         outcome: str = "success",
         **columns: Any,
     ) -> UUID:
-        """Collect the audit event of a change of one row, and what goes with it; returns the event's id.
+        """Collect the audit event of a change of one row, and everything that goes with it. Returns the event's id.
 
-        ``before`` is ``None`` for a new row, ``after`` for one that ended. ``details`` is what the event says besides
-        their difference. ``narrows`` and ``widens`` are the objects whose access versions move; workers are notified of
-        what is narrowed. ``columns`` are further columns of the event.
+        ``before`` is ``None`` for a new row, ``after`` for a row that ended. ``details`` adds to their difference.
+        ``narrows`` and ``widens`` are the objects whose access versions change; workers are notified of the narrowed
+        ones. ``columns`` are further columns of the event.
         """
         old, new = _values(subject, before), _values(subject, after)
         row = new or old
         if row is None:
             raise ValueError("a change has a row before it or after it")
         event_id = new_id()
-        said = subject.difference(old, new) | dict(details or {})
+        changes = subject.difference(old, new) | dict(details or {})
         self._collected.events.append(
             {
                 "id": event_id,
@@ -171,7 +171,7 @@ class Change:
                 "object_type": subject.type,
                 "object_id": row.id,
                 "outcome": outcome,
-                "changes": _json(said) if said else None,
+                "changes": _json(changes) if changes else None,
                 "request_id": self.request_id,
                 **columns,
             }
@@ -190,7 +190,7 @@ class Change:
         widens: Iterable[UUID] = (),
         webhook: WebhookEvent | None = None,
     ) -> None:
-        """Collect what goes with a row that changes under another row's event, as the grants of a group that ends."""
+        """Collect the change of a row under another row's event, such as the grants of a group that ends."""
         collected = self._collected
         old, new = _values(subject, before), _values(subject, after)
         if subject.history is not None:
@@ -204,54 +204,53 @@ class Change:
         self.move(narrows=narrows, widens=widens)
 
     def move(self, *, narrows: Iterable[UUID] = (), widens: Iterable[UUID] = ()) -> None:
-        """Collect objects whose access versions move."""
+        """Collect objects whose access versions change."""
         self._collected.narrowed.update(narrows)
         self._collected.widened.update(widens)
 
     def enqueue(self, message: Message) -> None:
-        """Collect a message to webhooks that no row's ``Subject`` describes."""
+        """Collect a webhook message that no ``Subject`` describes."""
         self._collected.messages.append(message)
 
 
 async def write(session: AsyncSession) -> None:
-    """Write what was collected: events, versions, deliveries, and access versions last and by id, so that two
-    transactions that move the same ones never wait for each other."""
+    """Write what was collected: events, versions, deliveries, and then access versions in id order, so that two
+    transactions cannot deadlock."""
     await session.flush()
     collected: _Collected | None = session.info.pop(_COLLECTED, None)
     if collected is None:
         return
     await _write_events(session, collected.events)
     await _write_versions(session, collected.versions)
-    await tell(session, *collected.messages)
+    await enqueue(session, *collected.messages)
     await move_versions(session, collected.narrowed | collected.widened, narrows=False)
     notify_at_commit(session, collected.narrowed)
 
 
-def forget(session: AsyncSession) -> None:
-    """Drop what was collected: its transaction is rolled back."""
+def discard(session: AsyncSession) -> None:
+    """Discard what was collected, when its transaction is rolled back."""
     session.info.pop(_COLLECTED, None)
 
 
-def refuse_unwritten(session: Any) -> None:
-    """Before a commit: raise where something was collected and not written, which would leave a change without its
-    event. Commit with ``db.engine.commit``."""
+def reject_unwritten(session: Any) -> None:
+    """Raise before a commit that would lose collected events. Commit with ``db.engine.commit`` instead."""
     if not session.in_nested_transaction() and session.info.get(_COLLECTED) is not None:
         raise RuntimeError("a commit would lose the audit events of its change")
 
 
 @asynccontextmanager
 async def savepoint(session: AsyncSession) -> AsyncIterator[None]:
-    """A part of a transaction that is undone where it raises, with what it collected."""
+    """A savepoint that, when its block raises, also discards what the block collected."""
     collected: _Collected | None = session.info.get(_COLLECTED)
-    kept = None if collected is None else collected.copy()
+    copy = None if collected is None else collected.copy()
     try:
         async with session.begin_nested():
             yield
     except BaseException:
-        if kept is None:
-            forget(session)
+        if copy is None:
+            discard(session)
         else:
-            session.info[_COLLECTED] = kept
+            session.info[_COLLECTED] = copy
         raise
 
 
@@ -273,7 +272,7 @@ def _values(subject: Subject, given: Values | SQLModel | None) -> Values | None:
 
 
 def _json(content: dict[str, Any]) -> Any:
-    """The content as JSON can hold it."""
+    """Convert the content to plain JSON values."""
     return json.loads(json.dumps(content, default=_plain))
 
 

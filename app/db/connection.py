@@ -1,7 +1,7 @@
-"""Connections to PostgreSQL: to the primary alone, whichever host of a URL that is, and none that lies about a commit.
+"""Connections to the PostgreSQL primary that detect commits which were not replicated.
 
-A URL may name several hosts, as libpq's do: ``postgresql://user@one:5432,two:5432/name``, or ``?host=/one,/two`` for
-sockets. They are tried one after the other, the one that served last first, and a standby is passed over.
+A URL can name several hosts, as in libpq: ``postgresql://user@one:5432,two:5432/name``, or ``?host=/one,/two`` for
+sockets. They are tried in turn, starting with the last one that worked. Standbys are skipped.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 else:
     _Connection = asyncpg.Connection
 _WARNING = "01000"
-# Of a server that died in the midst of an answer, the driver says that its own state is amiss.
+# The driver raises InternalClientError when the server died in the middle of an answer.
 DRIVER_FAULTS = (
     asyncpg.PostgresError,
     asyncpg.InterfaceError,
@@ -24,22 +24,22 @@ DRIVER_FAULTS = (
     OSError,
     TimeoutError,
 )
-"""What the driver raises where a database does not do as it is asked, or does not answer."""
+"""What the driver raises when the database rejects a statement or does not answer."""
 
 
-class OutOfReach(ConnectionError):
-    """No primary takes the connection; the text names the kind of fault, and nothing that the server said."""
+class PrimaryUnavailable(ConnectionError):
+    """No primary accepts the connection. The text names the kind of fault, without anything that the server sent."""
 
 
 class NotReplicated(ConnectionError):
-    """A commit holds here, and perhaps here alone: somebody cancelled its wait for the synchronous standby."""
+    """A commit may exist only on the primary: its wait for the synchronous standby was cancelled."""
 
 
 class GuardedConnection(_Connection):
-    """Takes a commit that warns for one without an answer.
+    """A connection that treats a commit with a warning like a commit without an answer.
 
-    PostgreSQL answers a cancelled wait for a synchronous standby with success and a warning (``SyncRepWaitForLSN``),
-    in whatever language the server speaks; no other warning of that class comes at a commit.
+    PostgreSQL answers a cancelled wait for a synchronous standby with success and a warning (``SyncRepWaitForLSN``).
+    The text is localized, but no other warning of that class occurs at a commit.
     """
 
     _warned = False
@@ -51,34 +51,34 @@ class GuardedConnection(_Connection):
             raise NotReplicated("the wait for the synchronous standby was cancelled")
 
     async def execute(self, query: str, *args: Any, timeout: float | None = None) -> str:  # noqa: ASYNC109
-        """As ever. Raises ``NotReplicated`` when it warned, for a COMMIT most of all."""
+        """Execute a statement. Raises ``NotReplicated`` when the server warned, as at a COMMIT."""
         status: str = await super().execute(query, *args, timeout=timeout)
         self.check_replicated()
         return status
 
     def hear(self, _connection: object, message: object) -> None:
-        """A notice of the server."""
+        """Handle a notice of the server."""
         if getattr(message, "sqlstate", None) == _WARNING:
             self._warned = True
 
 
 class Primary:
-    """The way to the primary of a database."""
+    """Connects to the primary of a database."""
 
     def __init__(self, url: str, check: Callable[[_Connection], Awaitable[None]] | None = None) -> None:
-        """``url`` is asyncpg's: ``postgresql://...``. Raises ``ValueError`` for hosts that are not named well.
+        """``url`` is asyncpg's: ``postgresql://...``. Raises ``ValueError`` for malformed hosts.
 
-        ``check`` looks at each new connection, and raises ``OutOfReach`` where it is not to be used.
+        ``check`` validates each new connection and raises ``PrimaryUnavailable`` if it must not be used.
         """
-        self._urls = each_host(url)
+        self._urls = split_hosts(url)
         self._check = check
 
     async def connect(
         self, within: float, settings: Mapping[str, str], *, command_timeout: float | None = None
     ) -> GuardedConnection:
-        """Connect within so many seconds, of which each host has its share: a silent one must not use them up.
+        """Connect within this many seconds, divided equally among the hosts so that a silent one cannot use them up.
 
-        Raises ``OutOfReach``.
+        Raises ``PrimaryUnavailable``.
         """
         share = within / len(self._urls)
         fault: Exception | None = None
@@ -93,33 +93,35 @@ class Primary:
                     connection_class=GuardedConnection,
                 )
             except (*DRIVER_FAULTS, ValueError) as error:
-                # ValueError: the driver says so of a URL that it cannot read.
+                # The driver raises ValueError for a malformed URL.
                 fault = error
             else:
                 self._urls.remove(url)
                 self._urls.insert(0, url)
                 connection.add_log_listener(connection.hear)
                 return await self._checked(connection)
-        raise OutOfReach(f"no primary takes connections ({type(fault).__name__})") from fault
+        raise PrimaryUnavailable(f"no primary takes connections ({type(fault).__name__})") from fault
 
     async def _checked(self, connection: GuardedConnection) -> GuardedConnection:
         if self._check is not None:
             try:
                 await self._check(connection)
-            except OutOfReach:
+            except PrimaryUnavailable:
                 connection.terminate()
                 raise
             except DRIVER_FAULTS as fault:
                 connection.terminate()
-                raise OutOfReach(f"the connection cannot be checked ({type(fault).__name__})") from fault
+                raise PrimaryUnavailable(
+                    f"the connection cannot be checked ({type(fault).__name__})"
+                ) from fault
             except BaseException:
                 connection.terminate()
                 raise
         return connection
 
 
-def each_host(url: str) -> list[str]:
-    """A URL for each host that one names, in order. Raises ``ValueError`` when ports and hosts do not match."""
+def split_hosts(url: str) -> list[str]:
+    """Split a URL with several hosts into one URL per host. Raises ``ValueError`` when ports and hosts do not match."""
     parts = urlsplit(url)
     user, at, hosts = parts.netloc.rpartition("@")
     if "," in hosts:

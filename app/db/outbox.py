@@ -1,6 +1,6 @@
-"""The outbox: a message is written in the transaction of what it tells of, so there is never one without the other.
+"""The webhook outbox: messages are written in the transaction of the change that they report.
 
-It becomes one row for each webhook that wants to be told; without any, nothing is written. See ADR 13.
+A message becomes one row per subscribed webhook, or none. See ADR 13.
 """
 
 from collections.abc import Sequence
@@ -10,49 +10,49 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.webhook_events import Message, WebhookEvent
 
-# A UUIDv7, as ``new_id`` makes them, for rows whose number the caller does not know.
+# A UUIDv7 as from ``new_id``, for rows whose number the caller does not know.
 NEW_ID = """
 CAST(encode(set_bit(set_bit(overlay(uuid_send(gen_random_uuid())
     PLACING substring(int8send(CAST(extract(epoch FROM clock_timestamp()) * 1000 AS bigint)) FROM 3)
     FROM 1 FOR 6), 52, 1), 53, 1), 'hex') AS uuid)
 """
-TELL = f"""
+INSERT_DELIVERIES = f"""
 INSERT INTO webhook_deliveries (id, webhook_id, type, data)
 SELECT {NEW_ID}, w.id, m.type, m.data::jsonb
 FROM unnest($1::text[], $2::text[]) AS m (type, data)
 JOIN webhooks w ON m.type = ANY (w.events) AND w.status = 'active' AND w.ended_at IS NULL
 """  # noqa: S608 - the one value is a constant of ours
-"""For asyncpg, with ``arguments_of``: takes no lock, and waits for nobody."""
-TELL_ONE = f"""
+"""For asyncpg, with ``delivery_arguments``. Takes no lock."""
+INSERT_DELIVERY = f"""
 INSERT INTO webhook_deliveries (id, webhook_id, type, data)
 SELECT {NEW_ID}, w.id, CAST(:message_type AS text), CAST(:message_data AS jsonb) FROM webhooks w
 WHERE CAST(:message_type AS text) = ANY (w.events) AND w.status = 'active' AND w.ended_at IS NULL
 """  # noqa: S608 - the one value is a constant of ours
-"""The same for one message, as a part of a statement that goes to the database anyway, with ``values_of``."""
+"""The same for one message with ``delivery_values``, to be part of a larger statement."""
 
-_TELL = text(TELL.replace("::", "\\:\\:").replace("$1", ":types").replace("$2", ":contents"))
+_TELL = text(INSERT_DELIVERIES.replace("::", "\\:\\:").replace("$1", ":types").replace("$2", ":contents"))
 _WANTED = text(
     "SELECT EXISTS (SELECT 1 FROM webhooks WHERE :type = ANY (events) AND status = 'active' AND ended_at IS NULL)"
 )
 
 
-def arguments_of(messages: Sequence[Message]) -> tuple[list[str], list[str]]:
-    """The two arguments of ``TELL``."""
+def delivery_arguments(messages: Sequence[Message]) -> tuple[list[str], list[str]]:
+    """The arguments of ``INSERT_DELIVERIES``."""
     return [message.type for message in messages], [message.data for message in messages]
 
 
-def values_of(message: Message) -> dict[str, str]:
-    """The values of ``TELL_ONE``."""
+def delivery_values(message: Message) -> dict[str, str]:
+    """The values of ``INSERT_DELIVERY``."""
     return {"message_type": message.type, "message_data": message.data}
 
 
-async def is_wanted(session: AsyncSession, type: WebhookEvent) -> bool:
-    """Whether any webhook is told of this: asked before very many messages are made."""
+async def has_subscribers(session: AsyncSession, type: WebhookEvent) -> bool:
+    """Whether any webhook subscribes to this event. Check this before building many messages."""
     return bool(await session.scalar(_WANTED, {"type": type.value}))
 
 
-async def tell(session: AsyncSession, *messages: Message) -> None:
-    """Write messages in this session's transaction."""
+async def enqueue(session: AsyncSession, *messages: Message) -> None:
+    """Write messages to the outbox in this session's transaction."""
     if messages:
-        types, contents = arguments_of(messages)
+        types, contents = delivery_arguments(messages)
         await session.execute(_TELL, {"types": types, "contents": contents})

@@ -1,4 +1,4 @@
-"""What keeps this worker from recording, in words, as its last attempts found it; and the log's lines of an outage."""
+"""Health of the audit writers, and the log lines of a database outage."""
 
 import logging
 import time
@@ -7,14 +7,14 @@ from dataclasses import dataclass
 
 from asyncpg.exceptions import TargetServerAttributeNotMatched
 
-from app.db.connection import NotReplicated, OutOfReach
+from app.db.connection import NotReplicated, PrimaryUnavailable
 
 FRESH_S = 5.0
-"""After so long an attempt says nothing any more: where no calls come, nobody finds out that it is over."""
+"""A failure older than this is not reported: without new calls, no attempt shows that the outage is over."""
 REPEAT_S = 60.0
 _log = logging.getLogger(__name__)
 _UNKNOWN = "the database does not take the log's rows"
-_WORDS = {
+_REASONS = {
     "53100": "the disk of the database is full",
     "53200": "the database is out of memory",
     "53300": "the database has no connection left",
@@ -32,13 +32,13 @@ _WORDS = {
 }
 
 
-def words_of(fault: BaseException) -> str:
-    """What a fault of the database means, without a word of its own text, which may say what somebody sent."""
-    if isinstance(fault, OutOfReach):
-        return words_of(fault.__cause__) if isinstance(fault.__cause__, Exception) else str(fault)
+def describe_fault(fault: BaseException) -> str:
+    """Describe a database fault without its own text, which can contain caller data."""
+    if isinstance(fault, PrimaryUnavailable):
+        return describe_fault(fault.__cause__) if isinstance(fault.__cause__, Exception) else str(fault)
     state = getattr(fault, "sqlstate", None)
     if isinstance(state, str):
-        return _WORDS.get(state, f"{_UNKNOWN} (SQLSTATE {state})")
+        return _REASONS.get(state, f"{_UNKNOWN} (SQLSTATE {state})")
     if isinstance(fault, NotReplicated):
         return "the wait for the synchronous standby was cancelled"
     if isinstance(fault, TimeoutError):
@@ -49,29 +49,29 @@ def words_of(fault: BaseException) -> str:
 
 
 @dataclass(slots=True)
-class Trouble:
-    """Kept by whoever writes the log."""
+class RecorderHealth:
+    """The result of the last attempt to write to the audit log."""
 
-    _words: str | None = None
+    _reason: str | None = None
     _since: float = 0.0
 
-    def found(self, fault: BaseException) -> None:
-        """An attempt failed."""
-        self._words, self._since = words_of(fault), time.monotonic()
+    def record_failure(self, fault: BaseException) -> None:
+        """Record a failed attempt."""
+        self._reason, self._since = describe_fault(fault), time.monotonic()
 
-    def over(self) -> None:
-        """An attempt went well."""
-        self._words = None
+    def record_success(self) -> None:
+        """Record a successful attempt."""
+        self._reason = None
 
-    def words(self) -> str | None:
-        """Why nothing could be recorded a moment ago; ``None`` where it could, or nobody tried."""
-        return self._words if time.monotonic() - self._since < FRESH_S else None
+    def reason(self) -> str | None:
+        """Why the last attempt failed; ``None`` when it succeeded or is older than ``FRESH_S``."""
+        return self._reason if time.monotonic() - self._since < FRESH_S else None
 
 
 class OutageLog:
     """Writes one line when an outage of the database begins, one a minute while it lasts, and one when it ends.
 
-    Fed by the one loop of a worker that asks the database all the time; the others keep silent about an outage.
+    Only the loop of a worker that queries the database continuously feeds it, so that an outage is logged once.
     """
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
@@ -79,20 +79,22 @@ class OutageLog:
         self._began: float | None = None
         self._written = 0.0
 
-    def found(self, fault: BaseException) -> None:
-        """An attempt failed."""
+    def record_failure(self, fault: BaseException) -> None:
+        """Record a failed attempt."""
         now = self._now()
         if self._began is None:
             self._began = self._written = now
             _log.warning(
-                "the database is away (%s): requests are answered 503 until it is back", words_of(fault)
+                "the database is away (%s): requests are answered 503 until it is back", describe_fault(fault)
             )
         elif now - self._written >= REPEAT_S:
             self._written = now
-            _log.warning("the database has been away for %.0f s (%s)", now - self._began, words_of(fault))
+            _log.warning(
+                "the database has been away for %.0f s (%s)", now - self._began, describe_fault(fault)
+            )
 
-    def over(self) -> None:
-        """An attempt went well."""
+    def record_success(self) -> None:
+        """Record a successful attempt."""
         if self._began is not None:
             _log.warning("the database is back after %.0f s", self._now() - self._began)
             self._began = None

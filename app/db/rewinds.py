@@ -1,10 +1,10 @@
-"""Whether the database went backwards: a restore of an older state revives tokens that were revoked after it.
+"""Detection of a database that went backwards: restoring an older state revives tokens that were revoked after it.
 
-A worker knows how far the database had come: the newest epoch of the log, the last transaction of its own, the newest
-checkpoint. A database that is behind that, or a version that fell, was restored to an older state. The worker takes no
-calls then, until an administrator confirms the restore. What it knows is also kept in a file, for workers after it.
+A worker remembers the progress of the database: the newest epoch, its own last transaction and the newest checkpoint.
+A database behind this progress, or an access version that decreased, was restored to an older state. The worker then
+rejects all calls until an administrator confirms the restore. A file keeps the progress for later workers.
 
-All of it rides on what a worker reads anyway, and on one look at each connection that it opens. See ADR 23.
+The check uses data that a worker reads anyway, and one query on each connection that it opens. See ADR 23.
 """
 
 import asyncio
@@ -22,11 +22,11 @@ from uuid import UUID
 
 from asyncpg import Connection, Record
 
-from app.db.connection import OutOfReach
+from app.db.connection import PrimaryUnavailable
 
 PROGRESS_FILE = "database-progress.json"
-"""In the data directory of whoever serves."""
-_LOOK = """
+"""A file in the data directory."""
+_CHECK = """
 SELECT (SELECT to_char(opened_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US') || system_identifier
         FROM log_epochs ORDER BY epoch LIMIT 1) AS log,
     (SELECT id FROM accepted_restores ORDER BY id DESC LIMIT 1) AS accepted,
@@ -38,9 +38,9 @@ FROM (SELECT) AS one LEFT JOIN (
     SELECT tree_size, root_hash FROM audit_checkpoints ORDER BY tree_size DESC LIMIT 1
 ) AS newest ON true
 """
-_LOOK_EVERY_S = 1.0
+_CHECK_EVERY_S = 1.0
 _MAX_SIZE = 2**63 - 1
-# So long after a confirmation there may be calls that were decided before it.
+# For this long after a confirmation, there can be calls that were decided before it.
 _GRACE_S = 15.0
 _ADVICE = (
     "the database went backwards ({what}); an administrator has to confirm it: scopegate audit accept-restore"
@@ -49,21 +49,21 @@ _ADVICE = (
 _log = logging.getLogger(__name__)
 
 
-class WentBack(OutOfReach):
-    """The database is behind what this worker knew. The text says by what, and what to do."""
+class DatabaseRewound(PrimaryUnavailable):
+    """The database is behind the progress that this worker knew. The text says why, and what to do."""
 
 
 class Progress(NamedTuple):
-    """How far a database had come. A later one compares as greater."""
+    """The progress of a database. Later progress compares as greater."""
 
     accepted: str = ""
-    """The last restore that was confirmed, by its id."""
+    """The id of the last confirmed restore."""
     epoch: int = 0
     size: int = 0
-    """Events in the newest checkpoint; ``root`` is its root hash."""
+    """The number of events in the newest checkpoint; ``root`` is its root hash."""
     root: str = ""
     xact: int = 0
-    """A transaction that was committed on that system: a standby that is promoted goes on from what it received."""
+    """A committed transaction on ``system``. A promoted standby continues from the transactions that it received."""
     system: int = 0
 
     @classmethod
@@ -76,7 +76,7 @@ class Progress(NamedTuple):
 
 
 class _State(NamedTuple):
-    """What is kept in the file: of which log, why no calls are taken, and the progress."""
+    """The content of the file: the log, the reason for rejecting calls, and the progress."""
 
     log: str = ""
     reason: str = ""
@@ -84,113 +84,116 @@ class _State(NamedTuple):
 
 
 class RewindGuard:
-    """What one worker knows of its database's progress, and whether the database is behind it."""
+    """Tracks the progress of one worker's database, and detects a database that is behind it."""
 
     def __init__(self, file: Path | None = None) -> None:
-        """``file``: where it is kept for the workers after this one."""
+        """``file`` keeps the progress for later workers."""
         self.reason: str | None = None
-        """Why no calls are taken; ``None`` while they are."""
+        """Why calls are rejected; ``None`` while they are accepted."""
         self.listeners: list[Callable[[], None]] = []
-        """Called when a restore was confirmed: nothing that was read before it counts any more."""
+        """Called when a restore was confirmed, which invalidates everything that was read before it."""
         self._file = file
-        self._keeping: asyncio.Future[None] | None = None
+        self._saving: asyncio.Future[None] | None = None
         self._log = ""
         self._known = Progress()
-        self._kept = _State()
-        self._is_unkept_logged = False
-        self._has_looked = self._is_final = False
-        self._looked_at = self._accepted_at = -_GRACE_S
+        self._saved = _State()
+        self._is_unsaved_logged = False
+        self._has_checked = self._is_final = False
+        self._checked_at = self._accepted_at = -_GRACE_S
         if file is not None:
             self._load(file)
 
-    def wrote(self, epoch: int | None, xact: int | None) -> None:
-        """Know a transaction that was committed and answered."""
+    def record_transaction(self, epoch: int | None, xact: int | None) -> None:
+        """Record a transaction whose commit was answered."""
         if epoch is not None and xact is not None and (epoch, xact) > (self._known.epoch, self._known.xact):
             self._known = self._known._replace(epoch=epoch, xact=xact)
 
     @property
     def known(self) -> Progress:
-        """How far the database had come."""
+        """The known progress of the database."""
         return self._known
 
-    def sealed(self, size: int, root: bytes, known: Progress) -> None:
-        """Know the newest checkpoint, or find that it is older than the one that was ``known`` before it was read.
-        Raises ``WentBack``."""
+    def record_checkpoint(self, size: int, root: bytes, known: Progress) -> None:
+        """Record the newest checkpoint. ``known`` is the progress from before it was read. Raises ``DatabaseRewound``
+        if it is older."""
         if known.accepted != self._known.accepted:
-            # A restore was confirmed in between: what was known before it counts no more.
+            # A restore was confirmed in between, so the earlier progress no longer counts.
             return
         if size < known.size:
-            self._went_back(f"{size} events are sealed, and {known.size} were")
+            self._report_rewind(f"{size} events are sealed, and {known.size} were")
         elif size == known.size and root.hex() != known.root:
-            self._went_back(f"another checkpoint of {size} events is there")
+            self._report_rewind(f"another checkpoint of {size} events is there")
         elif size > self._known.size:
             self._known = self._known._replace(size=size, root=root.hex())
 
-    def fell(self) -> None:
-        """A version is lower than it was. Raises ``WentBack``, but for what was decided before a confirmed restore."""
+    def report_older_version(self) -> None:
+        """Report an access version that decreased. Raises ``DatabaseRewound``.
+
+        Ignored shortly after a confirmed restore, when calls from before it can still arrive.
+        """
         if time.monotonic() - self._accepted_at > _GRACE_S:
-            self._went_back("a right has an older version than it had")
+            self._report_rewind("a right has an older version than it had")
 
     def pause(self) -> None:
-        """Raise ``WentBack`` where a look a moment ago found it, before another connection is opened."""
-        if self.reason is not None and time.monotonic() - self._looked_at < _LOOK_EVERY_S:
-            raise WentBack(self.reason)
+        """Raise ``DatabaseRewound`` again shortly after a check found it, instead of opening another connection."""
+        if self.reason is not None and time.monotonic() - self._checked_at < _CHECK_EVERY_S:
+            raise DatabaseRewound(self.reason)
 
-    async def look(self, connection: "Connection[Record]") -> None:
-        """Compare the database behind a new connection with what is known. Raises ``WentBack``."""
+    async def check(self, connection: "Connection[Record]") -> None:
+        """Compare the database behind a new connection with the known progress. Raises ``DatabaseRewound``."""
         known, is_confirmed = self._known, False
-        [row] = await connection.fetch(_LOOK, known.size, bytes.fromhex(known.root))
-        self._looked_at = time.monotonic()
-        found = Progress.of(row)
+        [row] = await connection.fetch(_CHECK, known.size, bytes.fromhex(known.root))
+        self._checked_at = time.monotonic()
+        present = Progress.of(row)
         if row["epoch"] is None:
-            # It is not open yet: whoever writes opens one, and looks again.
-            found = found._replace(epoch=known.epoch)
-        if not self._has_looked and self._log != (row["log"] or ""):
-            # Nothing is known yet, or only a file, of the workers of another database.
+            # No epoch is open yet; the next writer opens one and checks again.
+            present = present._replace(epoch=known.epoch)
+        if not self._has_checked and self._log != (row["log"] or ""):
+            # Nothing is known yet, or the file belongs to another database.
             known, self.reason, self._is_final = Progress(), None, False
-        if found.accepted > known.accepted and known.epoch:
+        if present.accepted > known.accepted and known.epoch:
             is_confirmed = True
-            self._take_over()
+            self._accept_restore()
         elif self._is_final and self.reason is not None:
-            raise WentBack(self.reason)
-        elif found.epoch < known.epoch:
-            # Perhaps an old primary, in place of which the right one may come again.
-            self._went_back(f"it is at epoch {found.epoch}, and was at {known.epoch}", is_final=False)
+            raise DatabaseRewound(self.reason)
+        elif present.epoch < known.epoch:
+            # This can be an old primary; the right one may come back.
+            self._report_rewind(f"it is at epoch {present.epoch}, and was at {known.epoch}", is_final=False)
         elif known.size and not row["holds"]:
-            self._went_back(f"the checkpoint of {known.size} events is not there any more")
-        elif found.system == known.system and row["next"] <= known.xact:
-            self._went_back("transactions that were committed are not there any more")
-        elif found.accepted < known.accepted:
-            self._went_back("a restore that was confirmed is not")
-        self.reason, self._is_final, self._has_looked = None, False, True
+            self._report_rewind(f"the checkpoint of {known.size} events is not there any more")
+        elif present.system == known.system and row["next"] <= known.xact:
+            self._report_rewind("transactions that were committed are not there any more")
+        elif present.accepted < known.accepted:
+            self._report_rewind("a restore that was confirmed is not")
+        self.reason, self._is_final, self._has_checked = None, False, True
         self._log = row["log"] or ""
-        if found.system == known.system and not is_confirmed:
-            found = found._replace(xact=known.xact)
-        # Others may have learned more since.
-        self._known = found if is_confirmed or not known.epoch else max(found, self._known)
+        if present.system == known.system and not is_confirmed:
+            present = present._replace(xact=known.xact)
+        # Other connections can have recorded later progress since.
+        self._known = present if is_confirmed or not known.epoch else max(present, self._known)
 
-    def keep(self) -> None:
-        """Write what is known to the file, with what others have written. It blocks.
+    def save(self) -> None:
+        """Merge the known progress into the file. Blocks.
 
-        Where the file cannot be written, as on a full disk, the next call tries again.
+        If the file cannot be written, as on a full disk, the next call tries again.
         """
-        state = _State(self._log, self._reason_kept(), self._known)
-        if self._file is None or state == self._kept or not state.log:
+        state = _State(self._log, self._saved_reason(), self._known)
+        if self._file is None or state == self._saved or not state.log:
             return
         try:
             _update(self._file, state)
         except BlockingIOError:
-            # Another worker writes at this moment.
+            # Another worker is writing.
             return
         except OSError as error:
-            if not self._is_unkept_logged:
-                self._is_unkept_logged = True
+            if not self._is_unsaved_logged:
+                self._is_unsaved_logged = True
                 _log.warning(
-                    "What this worker knows of the database cannot be kept in %s (%s): after a restart it does not "
-                    "notice that the database went backwards.", self._file, error.strerror,
+                    "The database progress cannot be saved in %s (%s): after a restart, this worker does not "
+                    "detect that the database went backwards.", self._file, error.strerror,
                 )  # fmt: skip
             return
-        self._kept, self._is_unkept_logged = state, False
+        self._saved, self._is_unsaved_logged = state, False
 
     def _load(self, file: Path) -> None:
         try:
@@ -203,70 +206,69 @@ class RewindGuard:
         self._log, self._known = state.log, state.known
         self._is_final, self.reason = bool(state.reason), state.reason or None
 
-    def _reason_kept(self) -> str:
+    def _saved_reason(self) -> str:
         return (self.reason or "") if self._is_final else ""
 
-    def _take_over(self) -> None:
+    def _accept_restore(self) -> None:
         self._accepted_at = time.monotonic()
         for listener in self.listeners:
             listener()
         if self.reason is not None:
-            _log.warning("The restore of the database was confirmed: calls are taken again.")
+            _log.warning("The restore of the database was confirmed: calls are accepted again.")
 
-    def _went_back(self, what: str, *, is_final: bool = True) -> None:
+    def _report_rewind(self, what: str, *, is_final: bool = True) -> None:
         reason = _ADVICE.format(what=what)
         is_new = self.reason is None
         # mutation: rewind_noted
         self.reason = reason
         self._is_final = self._is_final or is_final
         if is_new:
-            _log.critical("No calls are taken: %s", reason)
-            # At once, for a worker that is started now.
-            self._keeping = asyncio.get_running_loop().run_in_executor(None, self.keep)
-        self._looked_at = time.monotonic()
+            _log.critical("All calls are rejected: %s", reason)
+            # Saved at once, for workers that start now.
+            self._saving = asyncio.get_running_loop().run_in_executor(None, self.save)
+        self._checked_at = time.monotonic()
         # mutation: rewind_refused
-        raise WentBack(reason)
+        raise DatabaseRewound(reason)
 
 
 def _text(id: UUID | None) -> str:
     return "" if id is None else id.hex
 
 
-def _merged(state: _State, kept: _State) -> _State:
-    """What two workers know together."""
-    if state.log != kept.log:
+def _merge(state: _State, saved: _State) -> _State:
+    """The combined knowledge of two workers."""
+    if state.log != saved.log:
         return state
-    later = max(state, kept, key=lambda one: one.known)
-    if state.known.accepted != kept.known.accepted:
+    later = max(state, saved, key=lambda one: one.known)
+    if state.known.accepted != saved.known.accepted:
         return later
-    return later._replace(reason=state.reason or kept.reason)
+    return later._replace(reason=state.reason or saved.reason)
 
 
 def _read(file: Path) -> _State:
     """Raises ``OSError``, ``ValueError``."""
-    said: Any = json.loads(file.read_text(encoding="utf-8"))
+    content: Any = json.loads(file.read_text(encoding="utf-8"))
     shape = {"log": "", "reason": "", **Progress()._asdict()}
-    if not isinstance(said, dict) or {key: type(said.get(key)) for key in said | shape} != {
+    if not isinstance(content, dict) or {key: type(content.get(key)) for key in content | shape} != {
         key: type(value) for key, value in shape.items()
     }:
-        raise ValueError("it is not what this service writes")
-    state = _State(said.pop("log"), said.pop("reason"), Progress(**said))
-    # Both are asked of the database.
+        raise ValueError("it was not written by this service")
+    state = _State(content.pop("log"), content.pop("reason"), Progress(**content))
+    # Both are parameters of a query.
     bytes.fromhex(state.known.root)
     if not 0 <= state.known.size <= _MAX_SIZE:
-        raise ValueError("no log has as many events")
+        raise ValueError("the number of events is out of range")
     return state
 
 
 def _update(file: Path, state: _State) -> None:
-    """Write what one worker knows together with what others wrote. Raises ``OSError``, of which ``BlockingIOError``
-    while another worker does this: neither may write over what the other has found out."""
+    """Merge a state into the file. Raises ``OSError``, and ``BlockingIOError`` while another worker holds the lock."""
     file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     lock = os.open(file.with_name(f".{file.name}.lock"), os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         with suppress(OSError, ValueError):
-            state = _merged(state, _read(file))
+            state = _merge(state, _read(file))
         _write(file, state)
     finally:
         os.close(lock)

@@ -26,10 +26,10 @@ async def lock(
 ) -> Row | None:
     """Read a row under a lock that is held until the transaction ends; ``None`` where there is no such row.
 
-    Every transaction locks in one order, so that two of them never wait for each other: servers, groups, identities,
+    To prevent deadlocks, every transaction locks in this order: servers, groups, identities,
     administrators and service accounts, grants, tokens, pickup links, approvals, memberships, policies. Rows of one
     table are locked by id. Access versions come last: ``db.change`` moves them right before the commit.
     """
     how = True if mode is Lock.UPDATE else {mode.value: True}
-    found: Row | None = await session.get(table, id, with_for_update=how, populate_existing=True)
-    return found
+    row: Row | None = await session.get(table, id, with_for_update=how, populate_existing=True)
+    return row

@@ -1,8 +1,7 @@
-"""Text that is looked for anywhere in names, served by an index.
+"""Indexed substring search.
 
-PostgreSQL has none for that without an extension, which not every server offers: so what three letters follow each
-other in a text is indexed, in lower case, by a function of the schema. It finds what may have the text, and the text
-itself decides.
+PostgreSQL's own trigram index needs an extension that not every server offers. So a function of the schema computes the
+lower-case trigrams of a text, and an index on it finds candidates, which are then compared with the text itself.
 """
 
 from typing import Any
@@ -14,13 +13,13 @@ _SHORTEST = 3
 
 
 def has_text(q: str, *columns: Any, indexed: str) -> ColumnElement[bool]:
-    """Whether one of these columns has a text in it, in upper or lower case.
+    """Whether one of these columns contains a text, ignoring case.
 
-    ``indexed`` is the SQL of all of them together, as it stands in the index of its table. For a text shorter than
-    three letters the table is walked: much has it.
+    ``indexed`` is the SQL expression of the table's index, which concatenates the columns. A text shorter than three
+    characters scans the table, since it matches many rows anyway.
     """
-    found = or_(*(column.icontains(q, autoescape=True) for column in columns))
+    contains = or_(*(column.icontains(q, autoescape=True) for column in columns))
     if len(q) < _SHORTEST:
-        return found
+        return contains
     letters = func.scopegate_trigrams(literal_column(indexed), type_=ARRAY(Text))
-    return letters.contains(func.scopegate_trigrams(literal(q, Text), type_=ARRAY(Text))) & found
+    return letters.contains(func.scopegate_trigrams(literal(q, Text), type_=ARRAY(Text))) & contains

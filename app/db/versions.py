@@ -1,7 +1,7 @@
-"""The versions that access decisions rest on, moved inside the transaction that changes what they stand for.
+"""The versions that access decisions depend on, incremented in the transaction that changes their object.
 
-``NOTIFY`` only makes other workers fresh sooner; correctness rests on the versions alone. It serialises commits,
-so only narrowing changes send it, once, at the end of their transaction. See ADR 3.
+Correctness depends only on the versions; ``NOTIFY`` makes other workers refresh sooner. It serializes commits, so only
+changes that narrow access send it, once, at the end of their transaction. See ADR 3.
 """
 
 import json
@@ -17,8 +17,8 @@ _PAYLOAD_LIMIT = 7_000
 _NARROWED = "narrowed_ids"
 
 
-# Versions of one epoch of the log are above all of those before it. What a lost primary handed out and its successor
-# never had is not handed out again for other contents, which a worker that remembers the old ones could not tell.
+# Versions of one epoch are above all versions of earlier epochs. So a new primary never reuses a version that a lost
+# primary assigned to other contents, which a worker could have cached.
 _MOVE = text(
     "INSERT INTO access_versions (id, version) SELECT t.id, e.base + 1 FROM unnest(CAST(:ids AS uuid[])) AS t(id), "
     "(SELECT (coalesce(scopegate_epoch(), 1) - 1)::bigint << 40 AS base) e ORDER BY t.id "
@@ -27,9 +27,9 @@ _MOVE = text(
 
 
 async def move_versions(session: AsyncSession, ids: Iterable[UUID], *, narrows: bool) -> None:
-    """Move the versions of these objects (made at 1 where new), in id order so that movers cannot deadlock.
+    """Increment the versions of these objects (new ones start at 1), in id order so that transactions cannot deadlock.
 
-    ``narrows`` says that the change takes something away, so that workers are told at commit.
+    ``narrows``: the change takes access away, so workers are notified at commit.
     """
     unique = sorted(set(ids))
     if not unique:
@@ -40,12 +40,12 @@ async def move_versions(session: AsyncSession, ids: Iterable[UUID], *, narrows: 
 
 
 def notify_at_commit(session: AsyncSession, ids: Iterable[UUID]) -> None:
-    """Notify workers at the commit that these objects were narrowed."""
+    """Have workers notified at commit that these objects were narrowed."""
     session.info.setdefault(_NARROWED, set()).update(ids)
 
 
-def forget_narrowed(session: AsyncSession) -> None:
-    """Tell nobody of what this transaction narrowed, because it is rolled back."""
+def discard_narrowed(session: AsyncSession) -> None:
+    """Discard the pending notification of a transaction that is rolled back."""
     session.info.pop(_NARROWED, None)
 
 

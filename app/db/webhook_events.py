@@ -1,7 +1,7 @@
-"""What webhooks can be told: the types of messages, all of them registered here, and what each one holds.
+"""Webhook messages: all event types and their contents.
 
-A message holds ids alone, by their names, and times: no name of a person, no reason, no argument, no secret. Whoever
-wants to know more follows its link or asks the API, and signs in.
+A message holds only named ids and times: no names of people, no reasons, no arguments, no secrets. For more, follow its
+link or call the API, both of which require a sign-in.
 """
 
 import json
@@ -26,11 +26,11 @@ from app.lib.ids import (
 )
 
 TEST = "webhook.test"
-"""The type of the message that ``POST /webhooks/{id}/test`` sends; nobody subscribes to it."""
+"""The type of the message that ``POST /webhooks/{id}/test`` sends. It cannot be subscribed to."""
 
 
 class WebhookEvent(StrEnum):
-    """What a webhook can be told of. ``<object>.<what happened to it>``."""
+    """An event that a webhook can subscribe to: ``<object>.<what happened to it>``."""
 
     APPROVAL_REQUESTED = "approval.requested"
     APPROVAL_APPROVED = "approval.approved"
@@ -74,15 +74,14 @@ PREFIXES = {
     "token_id": TOKEN,
     "webhook_id": WEBHOOK,
 }
-"""What the ids in ``data`` are of, by their names."""
+"""The id prefixes of the members of ``data``."""
 _PAGES = {"approval": ("console/approvals", "approval_id")}
-"""Where people go from a message about an object of this kind."""
+"""The console page for messages about an object of this kind, and the id that its path ends in."""
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """Something that happened, told by ids and times by the names that ``data`` has, without those that are
-    ``None``."""
+    """A webhook message: ids and times by their names in ``data``. ``None`` values are left out."""
 
     type: str
     ids: Mapping[str, UUID | None]
@@ -90,7 +89,7 @@ class Message:
 
     @property
     def data(self) -> str:
-        """The ids and times as JSON, in the form that the API has them."""
+        """The ids and times as JSON, in the API's format."""
         shown = {name: format_id(PREFIXES[name], id) for name, id in self.ids.items() if id is not None}
         times = {name: _time(at) for name, at in self.times.items() if at is not None}
         return json.dumps(shown | times)
@@ -106,7 +105,7 @@ def approval_message(
     server_id: UUID | None,
     group_id: UUID | None,
 ) -> Message:
-    """That an approval was asked for or decided: by whom it was asked, what for, and of which group."""
+    """The message that an approval was requested or decided, with its requester, subject and approver group."""
     ids = {
         "approval_id": approval_id,
         "event_id": event_id,
@@ -126,19 +125,19 @@ def identity_message(
     receipt_id: UUID | None = None,
     effective_at: datetime | None = None,
 ) -> Message:
-    """What happened to an identity: ``event_id`` is the audit event, which says who did it."""
+    """The message about a change of an identity. ``event_id`` is the audit event, which names the actor."""
     ids = {"identity_id": identity_id, "event_id": event_id, "receipt_id": receipt_id}
     return Message(type.value, ids, {"effective_at": effective_at})
 
 
 def administrator_message(identity_id: UUID, receipt_id: UUID) -> Message:
-    """That a directory offboarded an identity with the role owner or admin, which no administrator decided."""
+    """The message that a directory, not an administrator, offboarded an identity with the role owner or admin."""
     ids = {"identity_id": identity_id, "event_id": receipt_id, "receipt_id": receipt_id}
     return Message(WebhookEvent.ADMINISTRATOR_OFFBOARDED.value, ids)
 
 
 def invitation_message(type: WebhookEvent, invitation_id: UUID, identity_id: UUID, event_id: UUID) -> Message:
-    """That an account has signed in by an invitation, or was linked to the identity."""
+    """The message that an account signed in by an invitation, or was linked to the identity."""
     ids = {"invitation_id": invitation_id, "identity_id": identity_id, "event_id": event_id}
     return Message(type.value, ids)
 
@@ -152,7 +151,7 @@ def token_message(
     parent_id: UUID | None = None,
     expires_at: datetime | None = None,
 ) -> Message:
-    """What happened to a token of this identity, or is about to: that has no event."""
+    """The message about a change of a token. ``event_id`` is ``None`` for a token that is about to expire."""
     ids = {"token_id": token_id, "identity_id": identity_id, "parent_id": parent_id, "event_id": event_id}
     return Message(type.value, ids, {"expires_at": expires_at})
 
@@ -166,7 +165,7 @@ def pickup_message(
     identity_id: UUID,
     recipient_id: UUID,
 ) -> Message:
-    """What happened to a link for a secret of this identity's token, by the person that the link is for."""
+    """The message that the recipient used or reopened a pickup link."""
     ids = {
         "pickup_id": pickup_id,
         "token_id": token_id,
@@ -186,13 +185,13 @@ def grant_message(
     group_id: UUID | None,
     expires_at: datetime | None = None,
 ) -> Message:
-    """What happened to a grant of this identity or group, or is about to: that has no event."""
+    """The message about a change of a grant. ``event_id`` is ``None`` for a grant that is about to expire."""
     ids = {"grant_id": grant_id, "identity_id": identity_id, "group_id": group_id, "event_id": event_id}
     return Message(type.value, ids, {"expires_at": expires_at})
 
 
-def link_of(type: str, data: Mapping[str, str], public_url: str) -> str | None:
-    """The page to go to from a message, whose address holds an id and nothing else."""
+def message_url(type: str, data: Mapping[str, str], public_url: str) -> str | None:
+    """The console page of a message, whose URL contains nothing but an id; ``None`` if there is none."""
     page = _PAGES.get(type.partition(".")[0])
     if page is None or page[1] not in data:
         return None

@@ -1,9 +1,9 @@
-"""The one place that answers "may this token do this now, and why".
+"""The access decision: whether a token may do something now, and why.
 
-The effective right is *token scope ∩ the identity's live grants ∩ policy*, for the token and for every
-ancestor it was attenuated from. The module is pure: all state comes in as values, the time too (Unix seconds).
-Besides the answer it tells what the answer depends on, as (object id, version) pairs, and the span of time in
-which no clock rule that it read changes, so that admission can prove the answer still current.
+The effective right is *token scope ∩ the identity's live grants ∩ policy*, for the token and for every ancestor that it
+was attenuated from. The module is pure: all state, including the time in Unix seconds, is passed in. A decision
+contains its dependencies as (object id, version) pairs and the time span in which no time rule changes it, so that
+admission can check that it is still current.
 """
 
 from collections.abc import Iterable, Mapping
@@ -38,7 +38,7 @@ from app.domain.policy import (
 )
 from app.domain.scopes import Scope, scope_reaches_part, scope_reaches_server, scope_reaches_tool
 
-# Two fixed objects that decisions depend on, besides those that have ids of their own.
+# Fixed ids of two objects that decisions depend on.
 POLICY_SET_ID = UUID("00000000-0000-7000-8000-000000000001")
 FLEET_ID = UUID("00000000-0000-7000-8000-000000000002")
 
@@ -47,7 +47,7 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True, slots=True)
 class PolicyContext:
-    """What a decision reads besides token and server: the policy set, and versions of that set and of the fleet."""
+    """The policy set, with its version and that of the fleet, for a decision."""
 
     fleet_version: int
     policy_version: int
@@ -58,7 +58,7 @@ class PolicyContext:
 class AccessRequest:
     """A request to decide: reach a server, call one of its tools (``tool``), or use another ``part`` of it.
 
-    ``server`` is None if the slug is unknown.
+    ``server`` is ``None`` when the slug is unknown.
     """
 
     token: Token
@@ -72,11 +72,12 @@ class AccessRequest:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """The answer. ``depends_on`` and the span [``valid_from``, ``valid_until``) say while what it holds.
+    """A decision. It holds while ``depends_on`` is unchanged and the time is in [``valid_from``, ``valid_until``).
 
-    ``asks`` and ``quotas`` must be had before the call runs, whatever the effect; ``policy_ids`` decided, and
-    ``reasons`` are what they have the caller told; ``observed`` would have decided otherwise, were they enforced.
-    ``for_any_call``: an allow of every call of this tool with this token, whatever its arguments and address.
+    The call runs only with the approvals of ``asks`` and the uses of ``quotas``. ``policy_ids`` are the policies that
+    decided, and ``reasons`` are their texts for the caller. ``observed`` policies would have decided differently if
+    they were enforced. ``for_any_call``: every call of this tool with this token is allowed, with any arguments and
+    address.
     """
 
     effect: Effect
@@ -96,7 +97,7 @@ class Decision:
 
     @property
     def recurs(self) -> bool:
-        """Whether it is the answer to other calls too."""
+        """Whether the decision can apply to other calls too."""
         return self.for_any_call or bool(self.verdicts)
 
     @property
@@ -105,14 +106,14 @@ class Decision:
 
     @property
     def attainable(self) -> bool:
-        """Whether the call may run: now, or with approvals that it says it needs."""
+        """Whether the call may run, now or with approvals."""
         return self.allowed or (self.effect is Effect.REQUIRE_APPROVAL and bool(self.asks))
 
 
 def liveness(token: Token, at: float, address: Address | None) -> str | None:
-    """Why the credential opens nothing at all, or ``None`` when it is live.
+    """Why the token is not valid, or ``None`` if it is valid.
 
-    All of these are the same 401 outside; inside, the reason goes to the audit.
+    Clients get the same 401 for all reasons; the audit log has the reason.
     """
     for link in token.chain():
         if link.revoked:
@@ -121,13 +122,13 @@ def liveness(token: Token, at: float, address: Address | None) -> str | None:
             return "token_expired"
         if link.ip_allow and (address is None or not any(address in net for net in link.ip_allow)):
             return "address_not_allowed"
-        reason = _identity_stopped(link.identity)
+        reason = _inactive_reason(link.identity)
         if reason is not None:
             return reason
     return None
 
 
-def _identity_stopped(identity: Identity) -> str | None:
+def _inactive_reason(identity: Identity) -> str | None:
     if identity.status is not IdentityStatus.ACTIVE:
         return f"identity_{identity.status}"
     if identity.owner is not None and identity.owner.status is not IdentityStatus.ACTIVE:
@@ -136,7 +137,7 @@ def _identity_stopped(identity: Identity) -> str | None:
 
 
 def decide(request: AccessRequest, context: PolicyContext, at: float) -> Decision:
-    """Decide one request. Anything unknown is denied; nothing is allowed by default."""
+    """Decide one request at one time. Anything unknown is denied."""
     token, server = request.token, request.server
     stopped = liveness(token, at, request.address)
     if stopped is not None:
@@ -177,8 +178,8 @@ def _apply_policy(
     verdict = _strictest(verdicts)
     if verdict.effect is Effect.DENY:
         return _deny(request, context, at, verdict.reason_code, tool, verdict)
-    # Nothing but policy makes a difference between calls, then.
-    alike = (
+    # If so, only policies can make a difference between calls.
+    is_uniform = (
         verdict.effect is Effect.ALLOW
         and not verdict.quotas
         and not any(link.ip_allow for link in token.chain())
@@ -207,8 +208,8 @@ def _apply_policy(
         asks=verdict.asks,
         quotas=verdict.quotas,
         observed=verdict.observed,
-        for_any_call=alike and not verdict.reads_call,
-        verdicts=verdicts if alike and verdict.reads_call else (),
+        for_any_call=is_uniform and not verdict.reads_call,
+        verdicts=verdicts if is_uniform and verdict.reads_call else (),
         reasons=verdict.reasons,
     )
 
@@ -218,14 +219,14 @@ _PART_ACTS = {Part.RESOURCES: Act.USE_RESOURCES, Part.PROMPTS: Act.USE_PROMPTS}
 
 
 def act_of(request: AccessRequest) -> Act:
-    """What is asked for, as policies name it."""
+    """The Cedar action of a request."""
     if request.tool is not None:
         return Act.CALL_TOOL
     return Act.USE_SERVER if request.part is None else _PART_ACTS[request.part]
 
 
 def has_same_verdicts(decision: Decision, request: AccessRequest, context: PolicyContext, at: float) -> bool:
-    """Whether policies give this call the same verdict objects that an earlier decision depends on."""
+    """Whether policies give this call the very verdict objects of an earlier decision."""
     if request.server is None or decision.tool is None:
         return False
     verdicts = _verdicts(request, context, at, request.server, decision.tool)
@@ -235,7 +236,7 @@ def has_same_verdicts(decision: Decision, request: AccessRequest, context: Polic
 def _verdicts(
     request: AccessRequest, context: PolicyContext, at: float, server: Server, tool: Tool | None
 ) -> tuple[PolicyVerdict, ...]:
-    """What policy says of the token and of each ancestor."""
+    """The policy verdicts for the token and each ancestor."""
     act = act_of(request)
     return tuple(
         [
@@ -248,29 +249,29 @@ def _verdicts(
 
 
 def _strictest(verdicts: tuple[PolicyVerdict, ...]) -> PolicyVerdict:
-    """The verdict that holds of those about a token and its ancestors: the strictest, or attenuating would widen.
+    """The strictest of the verdicts on a token and its ancestors, so that attenuation never widens access.
 
-    The span is the one in which none of these verdicts changes; what any of them demands must be had.
+    Its span is the one in which none of the verdicts changes. The demands of all verdicts apply.
     """
     if len(verdicts) == 1:
         return verdicts[0]
     strictest = max(verdicts, key=lambda verdict: _STRENGTH[verdict.effect])
     return replace(
         strictest,
-        policy_ids=_united(each.policy_ids for each in verdicts if each.effect is strictest.effect),
+        policy_ids=_merge(each.policy_ids for each in verdicts if each.effect is strictest.effect),
         valid_from=max(verdict.valid_from for verdict in verdicts),
         valid_until=min(verdict.valid_until for verdict in verdicts),
         reads_call=any(verdict.reads_call for verdict in verdicts),
         reads_groups=any(verdict.reads_groups for verdict in verdicts),
-        asks=_united(each.asks for each in verdicts),
-        quotas=_united(each.quotas for each in verdicts),
-        observed=_united(each.observed for each in verdicts),
-        reasons=_united(each.reasons for each in verdicts if each.effect is strictest.effect),
+        asks=_merge(each.asks for each in verdicts),
+        quotas=_merge(each.quotas for each in verdicts),
+        observed=_merge(each.observed for each in verdicts),
+        reasons=_merge(each.reasons for each in verdicts if each.effect is strictest.effect),
     )
 
 
-def _united(parts: Iterable[tuple[Item, ...]]) -> tuple[Item, ...]:
-    """All of them, each once, in their order."""
+def _merge(parts: Iterable[tuple[Item, ...]]) -> tuple[Item, ...]:
+    """All distinct items, in order."""
     return tuple(dict.fromkeys(item for part in parts for item in part))
 
 
@@ -297,7 +298,7 @@ def _live_grant(
 
 
 def _credential_versions(token: Token) -> tuple[Version, ...]:
-    """The token, its ancestors, their identities and those identities' owners."""
+    """The versions of the token, its ancestors, their identities and those identities' owners."""
     versions: dict[Version, None] = {}
     for link in token.chain():
         versions[(link.id, link.version)] = None
@@ -308,7 +309,7 @@ def _credential_versions(token: Token) -> tuple[Version, ...]:
 
 
 def _group_versions(token: Token) -> tuple[Version, ...]:
-    """The groups of everybody whose rights count, and of whoever answers for an agent."""
+    """The versions of the groups of all identities in the chain and of their owners."""
     versions: dict[Version, None] = {}
     for link in token.chain():
         versions.update(dict.fromkeys(link.identity.groups))
@@ -317,10 +318,10 @@ def _group_versions(token: Token) -> tuple[Version, ...]:
     return tuple(versions)
 
 
-def everything_read(
+def all_dependencies(
     token: Token, servers: tuple[Server, ...], context: PolicyContext, at: float
 ) -> tuple[tuple[Version, ...], float, float]:
-    """What a deny or a list depends on: any change of these could make it different.
+    """The dependencies of a deny or a list, which any change of these could alter.
 
     Returns (versions, valid_from, valid_until).
     """
@@ -348,7 +349,7 @@ def _deny(
     verdict: PolicyVerdict | None = None,
 ) -> Decision:
     servers = () if request.server is None else (request.server,)
-    versions, valid_from, valid_until = everything_read(request.token, servers, context, at)
+    versions, valid_from, valid_until = all_dependencies(request.token, servers, context, at)
     policy_ids: tuple[UUID, ...] = ()
     observed: tuple[UUID, ...] = ()
     reasons: tuple[str, ...] = ()

@@ -1,4 +1,4 @@
-"""The types that an approved input schema gives to a tool's arguments, as far as policies can read them."""
+"""Argument types for policies, derived from a tool's approved input schema."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -7,7 +7,7 @@ from urllib.parse import unquote
 
 
 class ArgumentKind(StrEnum):
-    """JSON Schema's types (JSON Schema 2020-12, section 6.1.1); ``ANY`` stands for what has none, or several."""
+    """The types of JSON Schema (2020-12, section 6.1.1). ``ANY`` stands for no single type."""
 
     STRING = "string"
     BOOLEAN = "boolean"
@@ -20,9 +20,9 @@ class ArgumentKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ArgumentType:
-    """The type of one argument or of a part of one. ``items`` is an array's; ``properties`` are an object's.
+    """The type of an argument or of a part of one. ``items`` is for arrays, ``properties`` for objects.
 
-    ``required``: it is there in every call that the schema takes. What may be null counts as not required.
+    ``required``: every valid call has it. A nullable value counts as not required.
     """
 
     kind: ArgumentKind
@@ -31,10 +31,10 @@ class ArgumentType:
     properties: Mapping[str, "ArgumentType"] = field(default_factory=dict)
 
 
-_NESTED = 6
-_PARTS = 512
-_FEW = 16
-_LONGEST_REFERENCE = 512
+_MAX_DEPTH = 6
+_MAX_PARTS = 512
+_MAX_ALTERNATIVES = 16
+_MAX_REFERENCE = 512
 _NULL = "null"
 _KINDS = {kind.value: kind for kind in ArgumentKind}
 _ANYTHING = ArgumentType(ArgumentKind.ANY)
@@ -44,37 +44,37 @@ _PLAIN = {
 
 
 def argument_types(schema: object) -> dict[str, ArgumentType]:
-    """The types of a tool's arguments, by name, as its input schema declares them.
+    """The types of a tool's arguments by name, as declared by its input schema.
 
-    What it says in a way that is not followed here (conditions, alternatives of several types, remote references,
-    what lies deeper than six levels or past some hundreds of parts) is ``ANY`` or left out: looser than what it
-    says, never stricter. The schema is an upstream server's, so nothing in it is taken for well-formed.
+    Unsupported parts (conditions, alternatives of several types, remote references, more than six levels or some
+    hundreds of parts) become ``ANY`` or are left out: the result is looser than the schema, never stricter. The schema
+    comes from an upstream server, so it can be malformed.
     """
     return _Reader(schema).arguments()
 
 
 class _Reader:
-    """Reads the types out of one schema, in bounded time: references can make a short schema endless."""
+    """Reads the types of one schema in bounded time, since references can make a short schema endless."""
 
     def __init__(self, root: object) -> None:
         self._root = root
-        self._left = _PARTS
+        self._budget = _MAX_PARTS
 
     def arguments(self) -> dict[str, ArgumentType]:
-        schema, _ = self._without_null(self._merged(self._root))
+        schema, _ = self._without_null(self._merge(self._root))
         return self._properties(schema, 1)
 
     def _read(self, schema: object, depth: int) -> tuple[ArgumentType, bool]:
-        """The type, as if not required, and whether null is taken too."""
-        self._left -= 1
-        if depth > _NESTED or self._left < 0:
+        """The type, as if not required, and whether it is nullable."""
+        self._budget -= 1
+        if depth > _MAX_DEPTH or self._budget < 0:
             return _ANYTHING, True
-        merged, nullable = self._without_null(self._merged(schema))
+        merged, nullable = self._without_null(self._merge(schema))
         kinds = _kinds(merged)
         kind = _one_kind(kinds - {_NULL})
-        return self._built(kind, merged, depth), nullable or not kinds or _NULL in kinds
+        return self._build(kind, merged, depth), nullable or not kinds or _NULL in kinds
 
-    def _built(self, kind: ArgumentKind, schema: Mapping[str, object], depth: int) -> ArgumentType:
+    def _build(self, kind: ArgumentKind, schema: Mapping[str, object], depth: int) -> ArgumentType:
         if kind is ArgumentKind.OBJECT:
             return ArgumentType(kind, properties=self._properties(schema, depth + 1))
         if kind is ArgumentKind.ARRAY and "items" in schema and "prefixItems" not in schema:
@@ -86,83 +86,83 @@ class _Reader:
         required = {name for name in _list(schema.get("required")) if isinstance(name, str)}
         properties = {}
         for name, declared in _mapping(schema.get("properties")).items():
-            if self._left < 0:
+            if self._budget < 0:
                 break
-            found, nullable = self._read(declared, depth)
-            properties[name] = _shared(found, required=name in required and not nullable)
+            type, nullable = self._read(declared, depth)
+            properties[name] = _intern(type, required=name in required and not nullable)
         return properties
 
-    def _merged(self, schema: object, hops: int = _FEW) -> dict[str, object]:
-        """A schema with what it refers to and with all that must hold beside it; what is not followed is left out."""
+    def _merge(self, schema: object, hops: int = _MAX_ALTERNATIVES) -> dict[str, object]:
+        """A schema merged with its ``$ref`` and ``allOf``; unsupported parts are left out."""
         merged = dict(_mapping(schema))
-        self._left -= 1 + len(merged) // _FEW
-        parts = list(_list(merged.pop("allOf", None))[:_FEW])
+        self._budget -= 1 + len(merged) // _MAX_ALTERNATIVES
+        parts = list(_list(merged.pop("allOf", None))[:_MAX_ALTERNATIVES])
         if "$ref" in merged:
-            parts.insert(0, self._referred(merged.pop("$ref")))
+            parts.insert(0, self._resolve(merged.pop("$ref")))
         for part in parts:
-            if hops > 0 and self._left > 0:
-                found = self._merged(part, hops - 1)
-                self._left -= _add(merged, found)
+            if hops > 0 and self._budget > 0:
+                other = self._merge(part, hops - 1)
+                self._budget -= _add(merged, other)
         return merged
 
-    def _referred(self, reference: object) -> object:
-        if not isinstance(reference, str) or len(reference) > _LONGEST_REFERENCE:
+    def _resolve(self, reference: object) -> object:
+        if not isinstance(reference, str) or len(reference) > _MAX_REFERENCE:
             return None
         if reference != "#" and not reference.startswith("#/"):
             return None
-        found = self._root
+        value = self._root
         for step in unquote(reference).split("/")[1:]:
-            found = _mapping(found).get(step.replace("~1", "/").replace("~0", "~"))
-        return found
+            value = _mapping(value).get(step.replace("~1", "/").replace("~0", "~"))
+        return value
 
     def _without_null(self, schema: dict[str, object]) -> tuple[dict[str, object], bool]:
-        """A schema with the alternatives of ``anyOf`` or ``oneOf`` made one, and whether null was among them."""
+        """A schema with the alternatives of ``anyOf`` or ``oneOf`` merged, and whether null was among them."""
         for word in ("anyOf", "oneOf"):
             if "type" in schema or word not in schema:
                 continue
             rest = {key: value for key, value in schema.items() if key != word}
-            found = _list(schema[word])
-            read = [self._merged(each) for each in found[:_FEW]]
-            kept = [each for each in read if _kinds(each) != {_NULL}]
-            if len(found) > _FEW or not kept:
+            alternatives = _list(schema[word])
+            read = [self._merge(each) for each in alternatives[:_MAX_ALTERNATIVES]]
+            others = [each for each in read if _kinds(each) != {_NULL}]
+            if len(alternatives) > _MAX_ALTERNATIVES or not others:
                 return rest, True
-            _add(rest, kept[0] if len(kept) == 1 else _only_type(kept))
-            return rest, len(kept) < len(read)
+            _add(rest, others[0] if len(others) == 1 else _only_type(others))
+            return rest, len(others) < len(read)
         return schema, False
 
 
-def _shared(found: ArgumentType, *, required: bool) -> ArgumentType:
-    """The type, required or not: one object for all of a kind that has no parts, since tools are many."""
-    if found.properties or found.items is not None:
-        return replace(found, required=required)
-    return _PLAIN[found.kind, required]
+def _intern(type: ArgumentType, *, required: bool) -> ArgumentType:
+    """The type, required or not. Types without parts share one object, which saves memory."""
+    if type.properties or type.items is not None:
+        return replace(type, required=required)
+    return _PLAIN[type.kind, required]
 
 
 def _only_type(schemas: list[dict[str, object]]) -> dict[str, object]:
-    """Of several alternatives nothing but the types, where each names its own."""
+    """Only the types of several alternatives, if each has one."""
     kinds = [_kinds(each) for each in schemas]
     return {"type": sorted(set().union(*kinds))} if all(kinds) else {}
 
 
 def _add(merged: dict[str, object], other: Mapping[str, object]) -> int:
-    """Add what holds as well; gives what that has cost, in parts."""
+    """Merge another schema that also applies. Returns the cost in parts."""
     for key, value in other.items():
         mine = merged.setdefault(key, value)
         if key == "properties" and mine is not value:
             merged[key] = {**_mapping(value), **_mapping(mine)}
         elif key == "required" and mine is not value:
             merged[key] = [*_list(mine), *_list(value)]
-    return (len(_mapping(merged.get("properties"))) + len(_list(merged.get("required")))) // _FEW
+    return (len(_mapping(merged.get("properties"))) + len(_list(merged.get("required")))) // _MAX_ALTERNATIVES
 
 
 def _kinds(schema: Mapping[str, object]) -> set[str]:
-    """The names of the types that a schema takes, null among them; none when it does not say."""
+    """The names of a schema's types, including null; empty if it does not say."""
     if "type" in schema:
         named = schema["type"]
-        names = [named] if isinstance(named, str) else _list(named)[:_FEW]
+        names = [named] if isinstance(named, str) else _list(named)[:_MAX_ALTERNATIVES]
         return {name for name in names if isinstance(name, str)}
     values = [schema["const"]] if "const" in schema else _list(schema.get("enum"))
-    return {_kind_of(value) for value in values} if len(values) <= _PARTS else set()
+    return {_kind_of(value) for value in values} if len(values) <= _MAX_PARTS else set()
 
 
 def _one_kind(kinds: set[str]) -> ArgumentKind:

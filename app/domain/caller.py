@@ -1,4 +1,4 @@
-"""Who calls the API, and what each role may do there."""
+"""Callers of the API, roles and permissions."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -6,7 +6,7 @@ from uuid import UUID
 
 
 class Permission(StrEnum):
-    """One thing a role may do. ``<resource>.<verb>``."""
+    """A permission of a role: ``<resource>.<verb>``."""
 
     SERVERS_READ = "servers.read"
     SERVERS_WRITE = "servers.write"
@@ -56,7 +56,7 @@ class Role(StrEnum):
 
 
 MANAGING_ROLES = frozenset({Role.OWNER, Role.ADMIN})
-"""Roles that only a caller with the same or a higher one acts on."""
+"""Roles whose holders can be changed only by a caller with the same or a higher role."""
 _SELF = {Permission.SELF_READ, Permission.SELF_WRITE}
 _READ = {
     Permission.SERVERS_READ,
@@ -110,11 +110,11 @@ ROLE_PERMISSIONS: dict[Role, frozenset[Permission]] = {
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Whoever authenticated this request at the API.
+    """The authenticated caller of an API request.
 
-    ``identity_id`` is the person who signed in, or who answers for a service account. A signed-in person without
-    a role has no roles, and may read who they are and see to their own tokens and access requests. A stranger, whom a
-    provider knows and nobody here, may nothing.
+    ``identity_id`` is the signed-in person, or the person responsible for a service account. A signed-in person without
+    roles can only read their own data and manage their own tokens and access requests. A stranger, who has an account
+    at a provider but no identity here, has no permissions.
     """
 
     kind: str  # "service_account" | "administrator" | "identity" | "stranger" | "break_glass" | "system"
@@ -124,7 +124,7 @@ class Caller:
 
     @property
     def permissions(self) -> frozenset[Permission]:
-        """What any of the roles may do, and what everybody may who has an identity."""
+        """The permissions of all roles, and those of every caller with an identity."""
         own = _SELF if self.identity_id is not None else set()
         return frozenset(own).union(*(ROLE_PERMISSIONS[role] for role in self.roles))
 
@@ -137,7 +137,7 @@ class Caller:
     def lacking(self) -> str:
         """The end of a sentence about a permission that is missing."""
         if not self.roles:
-            return f"nobody without a role{'' if self.identity_id else ' or an identity here'} has"
+            return f"callers without a role{'' if self.identity_id else ' or an identity here'} do not have"
         names = " and ".join(role.value for role in Role if role in self.roles)
         return f"the role {names} does not have" if len(self.roles) == 1 else f"the roles {names} do not have"
 

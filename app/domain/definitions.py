@@ -1,8 +1,8 @@
-"""The digest that pins a tool's definition, and what differs between two of them.
+"""The digest of an approved tool definition, and the differences between two definitions.
 
-SHA-256 over the canonical JSON (sorted keys, no spaces, exact integers, UTF-8) of the members a model or a
-policy can see: name, title, description, schemas and annotations. Absent members are left out, so the two
-protocol eras, which order keys differently, give one digest.
+The digest is SHA-256 over the canonical JSON (sorted keys, no spaces, exact integers, UTF-8) of the members that a
+model or a policy can see: name, title, description, schemas and annotations. Absent members are left out. Both protocol
+generations, which order keys differently, give the same digest.
 """
 
 import hashlib
@@ -22,7 +22,7 @@ def definition_digest(tool: Mapping[str, object]) -> bytes:
 
 
 def text_digest(text: str) -> bytes:
-    """The 32-byte digest that pins what a server says of its use."""
+    """The 32-byte digest of a server's instructions."""
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
 
 
@@ -37,7 +37,7 @@ class Change:
 
 
 def definition_changes(before: object, after: object, pointer: str = "") -> Iterator[Change]:
-    """What differs, as deep inside as it can be said. ``1``, ``1.0`` and ``true`` are three different values."""
+    """Yield the innermost differences. ``1``, ``1.0`` and ``true`` are three different values."""
     if isinstance(before, Mapping) and isinstance(after, Mapping):
         for key in sorted(before.keys() | after.keys()):
             inside = f"{pointer}/{key.replace('~', '~0').replace('/', '~1')}"

@@ -1,4 +1,4 @@
-"""Servers as selectors name them, so that of a large fleet only those are asked about that could be within reach."""
+"""An index of servers by selector, so that in a large fleet only servers that may be within reach are decided."""
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -12,13 +12,13 @@ Label = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Directory:
-    """All servers by id, and which of them carry a label."""
+    """All servers by id, and the ids of those with each label."""
 
     servers: Mapping[UUID, Server]
     labelled: Mapping[Label, frozenset[UUID]]
 
     def named_by(self, selectors: Iterable[ServerSelector]) -> Collection[Server]:
-        """The servers that any of these selectors matches, each once."""
+        """The distinct servers that any of these selectors matches."""
         named: dict[UUID, Server] = {}
         for selector in selectors:
             if isinstance(selector, AllServers):
@@ -32,13 +32,13 @@ class Directory:
     def _ids(self, selector: ServersByIds | ServersByLabels) -> Iterable[UUID]:
         if isinstance(selector, ServersByIds):
             return selector.ids
-        found = sorted((self.labelled.get(label, frozenset()) for label in selector.labels), key=len)
-        return found[0].intersection(*found[1:]) if found else ()
+        by_label = sorted((self.labelled.get(label, frozenset()) for label in selector.labels), key=len)
+        return by_label[0].intersection(*by_label[1:]) if by_label else ()
 
 
-def directory_of(servers: Mapping[UUID, Server], alike: Directory | None = None) -> Directory:
-    """The directory of these servers. Of tens of thousands it takes some hundredths of a second, unless there is one of
-    the very same with the same labels."""
+def make_directory(servers: Mapping[UUID, Server], alike: Directory | None = None) -> Directory:
+    """Create the directory of these servers. ``alike``, one of the same servers with the same labels, saves some
+    hundredths of a second for tens of thousands of servers."""
     if alike is not None:
         return replace(alike, servers=servers)
     labelled: dict[Label, list[UUID]] = {}
@@ -49,15 +49,14 @@ def directory_of(servers: Mapping[UUID, Server], alike: Directory | None = None)
 
 
 def within(token: Token, directory: Directory) -> Collection[Server]:
-    """Servers among which are all that a token reaches: those that its scope names, or else its holder's grants.
+    """A superset of the servers that a token reaches: those of its scope, or else of its holder's grants.
 
-    Which of them it does reach is for ``decide`` to say: of any other server it says no, since there is no grant or the
-    server lies outside the scope.
+    ``decide`` denies all other servers, because no grant or scope covers them.
     """
-    return directory.named_by(_narrowest(token))
+    return directory.named_by(_candidate_selectors(token))
 
 
-def _narrowest(token: Token) -> Iterator[ServerSelector]:
+def _candidate_selectors(token: Token) -> Iterator[ServerSelector]:
     scope = token.scope
     if isinstance(scope, ListedScope):
         scoped = [entry.servers for entry in scope.entries]

@@ -1,6 +1,6 @@
-"""Domain errors: a stable ``code`` and plain words, never a transport status.
+"""Domain errors: a stable ``code`` and a readable message, without a transport status.
 
-Every face (REST, OAuth, JSON-RPC) maps the classes below to its own form once.
+Each interface (REST, OAuth, JSON-RPC) maps these classes to its own format.
 """
 
 from collections.abc import Sequence
@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class FieldError:
-    """One wrong field. ``pointer`` is an RFC 6901 JSON pointer into the request body (``/expires_at``),
-    or ``?name`` for a query parameter. In a text of several lines, ``line`` and ``column`` say where, from 1."""
+    """An invalid field. ``pointer`` is a JSON Pointer (RFC 6901) into the request body (``/expires_at``), or ``?name``
+    for a query parameter. ``line`` and ``column``, from 1, are the position in a multi-line text."""
 
     pointer: str
     code: str
@@ -20,9 +20,9 @@ class FieldError:
 
 
 class DomainError(Exception):
-    """Base of all errors that a caller can understand and mend.
+    """The base of all errors that a caller can understand and fix.
 
-    ``code`` is stable snake_case; ``detail`` says what is wrong and how to mend it, without secrets.
+    ``code`` is stable snake_case; ``detail`` says what is wrong and how to fix it, without secrets.
     """
 
     code = "error"
@@ -36,13 +36,13 @@ class DomainError(Exception):
 
 
 class Malformed(DomainError):
-    """The request cannot be read as asked (bad cursor, bad parameter)."""
+    """The request is malformed (invalid cursor, invalid parameter)."""
 
     code = "malformed_request"
 
 
 class Invalid(DomainError):
-    """The request reads well but holds a value that is not acceptable; ``errors`` names the fields."""
+    """The request is well-formed but contains an invalid value; ``errors`` names the fields."""
 
     code = "validation_failed"
 
@@ -53,50 +53,50 @@ class Invalid(DomainError):
 
 
 class Unauthenticated(DomainError):
-    """Missing, unknown, expired or revoked credential: one answer for all, so nothing leaks."""
+    """The credential is missing, unknown, expired or revoked. The response is the same for all, so nothing leaks."""
 
     code = "unauthenticated"
 
 
 class Forbidden(DomainError):
-    """The caller is known and may not do this; the detail names the missing permission."""
+    """The caller lacks a permission, which the detail names."""
 
     code = "forbidden"
 
 
 class NotFound(DomainError):
-    """The object does not exist, or the caller may not know that it does."""
+    """The object does not exist, or the caller may not know that it exists."""
 
     code = "not_found"
 
 
 class Conflict(DomainError):
-    """The change collides with the present state (taken slug, ended object)."""
+    """The change conflicts with the present state (used slug, ended object)."""
 
     code = "conflict"
 
 
 class KeyInFlight(Conflict):
-    """A request with the same idempotency key has not been answered yet; repeating later is safe."""
+    """A request with the same idempotency key is still running. It is safe to repeat it later."""
 
     code = "idempotency_in_flight"
     retry_after_s = 1
 
 
 class PreconditionFailed(DomainError):
-    """``If-Match`` names a revision that is no longer the current one."""
+    """``If-Match`` does not name the current revision."""
 
     code = "revision_mismatch"
 
 
 class PreconditionRequired(DomainError):
-    """The change needs ``If-Match``: without it, it could overwrite what the caller has not seen."""
+    """The change needs ``If-Match``, so that it cannot overwrite changes that the caller has not seen."""
 
     code = "precondition_required"
 
 
 class TooManyRequests(DomainError):
-    """A limit was reached; ``retry_after_s`` says when to come back."""
+    """A limit was reached; ``retry_after_s`` says when to retry."""
 
     code = "rate_limited"
 
@@ -106,7 +106,7 @@ class TooManyRequests(DomainError):
 
 
 class Unavailable(DomainError):
-    """A dependency (the database) cannot serve now; repeating later is safe."""
+    """A dependency (the database) is unavailable. It is safe to repeat the request later."""
 
     code = "unavailable"
 

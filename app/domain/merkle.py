@@ -1,29 +1,29 @@
-"""The Merkle tree of RFC 9162 section 2.1: its hashes, and proofs that any party can check with a few dozen of them.
+"""The Merkle tree of RFC 9162 section 2.1: hashes, inclusion and consistency proofs.
 
-A tree has ``size`` leaves, counted from 0. Whoever builds proofs hands in ``subtree(level, number)``, which gives the
-hash over the leaves ``number << level`` to ``(number + 1) << level``, all of them in the tree; level 0 are the leaf
-hashes. Every hash is 32 bytes.
+A tree has ``size`` leaves, counted from 0. To build proofs, pass ``subtree(level, number)``, which returns the hash
+over the leaves ``number << level`` to ``(number + 1) << level``, all of them in the tree. Level 0 are the leaf hashes.
+Every hash is 32 bytes.
 
-Whatever is handed to ``verify_inclusion`` and ``verify_consistency``, they answer with yes or no.
+``verify_inclusion`` and ``verify_consistency`` never raise.
 """
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 HASH_BYTES = 32
-LARGEST_TREE = 2**63 - 1
+MAX_TREE_SIZE = 2**63 - 1
 """Positions and sizes fit a signed 64-bit integer, as in the database."""
 EMPTY_ROOT = hashlib.sha256().digest()
 """The root of the tree without leaves."""
 
 Subtree = Callable[[int, int], bytes]
 """By level and number, the hash of a complete subtree of ``2**level`` leaves."""
-Stretch = tuple[int, int]
-"""Leaves from the first position up to, but without, the second."""
+LeafRange = tuple[int, int]
+"""The leaves from the first position up to, but not including, the second."""
 
 
 class ProofFault(ValueError):
-    """A proof, or what it shall prove, is none: its sizes do not fit. The message says what, in words for people."""
+    """The sizes of a proof or of its claim do not fit. The message says what is wrong."""
 
 
 def leaf_hash(data: bytes) -> bytes:
@@ -32,21 +32,21 @@ def leaf_hash(data: bytes) -> bytes:
 
 
 def node_hash(left: bytes, right: bytes) -> bytes:
-    """The hash of two neighbouring subtrees together."""
+    """The hash of two adjacent subtrees together."""
     return hashlib.sha256(b"\x01" + left + right).digest()
 
 
 class Frontier:
-    """A tree that grows at its right edge and keeps only that edge: one hash for each bit that is set in its size."""
+    """The right edge of a growing tree: one hash for each bit that is set in its size."""
 
     __slots__ = ("_hashes", "size")
 
     def __init__(self, size: int = 0, hashes: Iterable[bytes] = ()) -> None:
-        """An empty tree, or one of ``size`` leaves whose complete subtrees, as ``cover(0, size)`` names them, have
-        these hashes. Raises ``ProofFault``."""
+        """An empty tree, or one of ``size`` leaves with these hashes of the subtrees of ``cover(0, size)``. Raises
+        ``ProofFault``."""
         self.size = size
         self._hashes = list(hashes)
-        if not 0 <= size <= LARGEST_TREE or len(self._hashes) != size.bit_count():
+        if not 0 <= size <= MAX_TREE_SIZE or len(self._hashes) != size.bit_count():
             raise ProofFault(f"{len(self._hashes)} hashes are not the edge of a tree of {size} leaves")
 
     def push(self, leaf: bytes) -> None:
@@ -59,32 +59,32 @@ class Frontier:
         self._hashes.append(leaf)
 
     def root(self) -> bytes:
-        """The root of the tree as it is now."""
+        """The root of the present tree."""
         return _fold(self._hashes)
 
     def root_with(self, size: int, beyond: Iterable[bytes]) -> bytes:
-        """The root of a tree of ``size`` leaves that begins with this one: ``beyond`` are the hashes that
-        ``range_nodes`` names right of it. Raises ``ProofFault``."""
-        if not self.size <= size <= LARGEST_TREE:
+        """The root of a tree of ``size`` leaves that begins with this one. ``beyond`` are the hashes of the nodes to
+        its right, as in ``range_nodes``. Raises ``ProofFault``."""
+        if not self.size <= size <= MAX_TREE_SIZE:
             raise ProofFault(f"a tree of {size} leaves does not begin with one of {self.size}")
         mine, others = iter(self._hashes), iter(beyond)
 
-        def over(low: int, high: int) -> bytes:
+        def subtree_hash(low: int, high: int) -> bytes:
             if low >= self.size:
                 return _next(others, "proof")
             if high <= self.size and (high - low).bit_count() == 1:
                 return _next(mine, "proof")
             middle = low + _split(high - low)
-            left = over(low, middle)
-            return node_hash(left, over(middle, high))
+            left = subtree_hash(low, middle)
+            return node_hash(left, subtree_hash(middle, high))
 
-        root = over(0, size) if size else EMPTY_ROOT
+        root = subtree_hash(0, size) if size else EMPTY_ROOT
         if next(others, None) is not None:
             raise ProofFault("there are more hashes than the proof has")
         return root
 
     def hashes(self) -> tuple[bytes, ...]:
-        """The complete subtrees at the edge, left to right: what a frontier is made again from."""
+        """The hashes of the complete subtrees at the edge, left to right, from which a frontier can be restored."""
         return tuple(self._hashes)
 
 
@@ -97,15 +97,15 @@ def root_of(hashes: Iterable[bytes]) -> bytes:
 
 
 def cover(first: int, end: int) -> list[tuple[int, int]]:
-    """The fewest complete subtrees that leaves ``first`` to ``end`` are made of, left to right, as (level, number)."""
-    found = []
+    """The fewest complete subtrees that cover the leaves ``first`` to ``end``, left to right, as (level, number)."""
+    subtrees = []
     while first < end:
         level = (end - first).bit_length() - 1
         if first:
             level = min(level, (first & -first).bit_length() - 1)
-        found.append((level, first >> level))
+        subtrees.append((level, first >> level))
         first += 1 << level
-    return found
+    return subtrees
 
 
 def root_at(size: int, subtree: Subtree) -> bytes:
@@ -113,14 +113,14 @@ def root_at(size: int, subtree: Subtree) -> bytes:
     return node_at((0, size), subtree)
 
 
-def node_at(stretch: Stretch, subtree: Subtree) -> bytes:
-    """The hash of one node of a tree, given by the leaves beneath it."""
-    return _fold([subtree(level, number) for level, number in cover(*stretch)])
+def node_at(leaves: LeafRange, subtree: Subtree) -> bytes:
+    """The hash of the node over these leaves."""
+    return _fold([subtree(level, number) for level, number in cover(*leaves)])
 
 
-def inclusion_nodes(position: int, size: int) -> list[Stretch]:
+def inclusion_nodes(position: int, size: int) -> list[LeafRange]:
     """The nodes of the proof that a tree has a leaf (section 2.1.3.1), from the leaf up. Raises ``ProofFault``."""
-    if not 0 <= position < size <= LARGEST_TREE:
+    if not 0 <= position < size <= MAX_TREE_SIZE:
         raise ProofFault(f"a tree of {size} leaves has none at position {position}")
     nodes = []
     low, high = 0, size
@@ -135,10 +135,13 @@ def inclusion_nodes(position: int, size: int) -> list[Stretch]:
     return nodes[::-1]
 
 
-def consistency_nodes(old_size: int, new_size: int) -> list[Stretch]:
-    """The nodes of the proof that a tree begins with another (section 2.1.4.1), from the leaves up. It has none from an
-    empty tree, which every tree begins with, nor from a tree to itself. Raises ``ProofFault``."""
-    if not 0 <= old_size <= new_size <= LARGEST_TREE:
+def consistency_nodes(old_size: int, new_size: int) -> list[LeafRange]:
+    """The nodes of the proof that a tree begins with another (section 2.1.4.1), from the leaves up. Raises
+    ``ProofFault``.
+
+    The proof is empty for an empty old tree and for equal sizes.
+    """
+    if not 0 <= old_size <= new_size <= MAX_TREE_SIZE:
         raise ProofFault(f"a tree of {new_size} leaves does not begin with one of {old_size}")
     if old_size in {0, new_size}:
         return []
@@ -157,25 +160,25 @@ def consistency_nodes(old_size: int, new_size: int) -> list[Stretch]:
     return nodes[::-1]
 
 
-def range_nodes(first: int, end: int, size: int) -> list[Stretch]:
-    """The nodes that make a root of the leaves ``first`` to ``end`` of a tree: the largest ones beside them, left to
-    right. Raises ``ProofFault``."""
+def range_nodes(first: int, end: int, size: int) -> list[LeafRange]:
+    """The nodes that give the root together with the leaves ``first`` to ``end``: the largest ones outside that range,
+    left to right. Raises ``ProofFault``."""
     _check_range(first, end, size)
-    return list(_beside(first, end, 0, size))
+    return list(_siblings(first, end, 0, size))
 
 
 def inclusion_proof(position: int, size: int, subtree: Subtree) -> list[bytes]:
-    """Proves to ``verify_inclusion`` that a tree has a leaf at a position. Raises ``ProofFault``."""
+    """The proof for ``verify_inclusion`` that a tree has a leaf at a position. Raises ``ProofFault``."""
     return [node_at(node, subtree) for node in inclusion_nodes(position, size)]
 
 
 def consistency_proof(old_size: int, new_size: int, subtree: Subtree) -> list[bytes]:
-    """Proves to ``verify_consistency`` that a tree begins with an older one. Raises ``ProofFault``."""
+    """The proof for ``verify_consistency`` that a tree begins with an older one. Raises ``ProofFault``."""
     return [node_at(node, subtree) for node in consistency_nodes(old_size, new_size)]
 
 
 def range_proof(first: int, end: int, size: int, subtree: Subtree) -> list[bytes]:
-    """What ``root_of_range`` needs beside the leaves ``first`` to ``end``. Raises ``ProofFault``."""
+    """The hashes that ``root_of_range`` needs in addition to the leaves ``first`` to ``end``. Raises ``ProofFault``."""
     return [node_at(node, subtree) for node in range_nodes(first, end, size)]
 
 
@@ -187,8 +190,8 @@ def verify_inclusion(leaf: bytes, position: int, size: int, proof: Sequence[byte
         return False
     if len(nodes) != len(proof) or not _are_hashes(leaf, root, *proof):
         return False
-    for (_, end), beside in zip(nodes, proof, strict=True):
-        leaf = node_hash(beside, leaf) if end <= position else node_hash(leaf, beside)
+    for (_, end), sibling in zip(nodes, proof, strict=True):
+        leaf = node_hash(sibling, leaf) if end <= position else node_hash(leaf, sibling)
     return leaf == root
 
 
@@ -206,40 +209,39 @@ def verify_consistency(
         return old_root == EMPTY_ROOT and (new_size > 0 or new_root == EMPTY_ROOT)
     if old_size == new_size:
         return old_root == new_root
-    # The lowest node is in both trees; it is the old tree itself, and so not in the proof, if that is complete.
+    # The lowest node is in both trees. If the old tree is complete, it is that node, which the proof omits.
     whole = not old_size & (old_size - 1)
     old = new = old_root if whole else proof[0]
-    for (_, end), beside in list(zip(nodes, proof, strict=True))[0 if whole else 1 :]:
+    for (_, end), sibling in list(zip(nodes, proof, strict=True))[0 if whole else 1 :]:
         if end <= old_size:
-            old, new = node_hash(beside, old), node_hash(beside, new)
+            old, new = node_hash(sibling, old), node_hash(sibling, new)
         else:
-            new = node_hash(new, beside)
+            new = node_hash(new, sibling)
     return (old, new) == (old_root, new_root)
 
 
 def root_of_range(first: int, end: int, hashes: Iterable[bytes], size: int, proof: Sequence[bytes]) -> bytes:
-    """The root of a tree of ``size`` leaves, of which ``hashes`` are those at ``first`` to ``end``, in order. They are
-    read once and not kept.
+    """The root of a tree of ``size`` leaves, computed from the leaf hashes at ``first`` to ``end`` and their proof.
 
-    It is for the caller to compare the root with a signed one. Raises ``ProofFault`` for too few or too many of
-    anything.
+    ``hashes`` is read once and not stored. The caller compares the root with a signed one. Raises ``ProofFault`` for
+    too few or too many hashes.
     """
     _check_range(first, end, size)
     if not _are_hashes(*proof):
         raise ProofFault(f"the hashes of a proof have {HASH_BYTES} bytes each")
-    leaves, beside = iter(hashes), iter(proof)
+    leaves, siblings = iter(hashes), iter(proof)
 
-    def over(low: int, high: int) -> bytes:
+    def subtree_hash(low: int, high: int) -> bytes:
         if high <= first or low >= end:
-            return _next(beside, "proof")
+            return _next(siblings, "proof")
         if first <= low and high <= end:
             return _root_of_next(high - low, leaves)
         middle = low + _split(high - low)
-        left = over(low, middle)
-        return node_hash(left, over(middle, high))
+        left = subtree_hash(low, middle)
+        return node_hash(left, subtree_hash(middle, high))
 
-    root = over(0, size)
-    if next(leaves, None) is not None or next(beside, None) is not None:
+    root = subtree_hash(0, size)
+    if next(leaves, None) is not None or next(siblings, None) is not None:
         raise ProofFault("there are more hashes than the range and its proof have")
     return root
 
@@ -252,24 +254,24 @@ def _root_of_next(count: int, leaves: Iterator[bytes]) -> bytes:
 
 
 def _next(hashes: Iterator[bytes], of: str) -> bytes:
-    found = next(hashes, None)
-    if found is None:
+    value = next(hashes, None)
+    if value is None:
         raise ProofFault(f"there are fewer hashes than the {of} has")
-    return found
+    return value
 
 
-def _beside(first: int, end: int, low: int, high: int) -> Iterator[Stretch]:
-    """The largest nodes under one node that lie wholly beside the leaves ``first`` to ``end``."""
+def _siblings(first: int, end: int, low: int, high: int) -> Iterator[LeafRange]:
+    """The largest nodes under one node that lie wholly outside the leaves ``first`` to ``end``."""
     if high <= first or low >= end:
         yield low, high
     elif low < first or end < high:
         middle = low + _split(high - low)
-        yield from _beside(first, end, low, middle)
-        yield from _beside(first, end, middle, high)
+        yield from _siblings(first, end, low, middle)
+        yield from _siblings(first, end, middle, high)
 
 
 def _check_range(first: int, end: int, size: int) -> None:
-    if not 0 <= first < end <= size <= LARGEST_TREE:
+    if not 0 <= first < end <= size <= MAX_TREE_SIZE:
         raise ProofFault(f"a tree of {size} leaves has no range from {first} to {end}")
 
 
@@ -279,7 +281,7 @@ def _split(size: int) -> int:
 
 
 def _fold(hashes: Sequence[bytes]) -> bytes:
-    """The hash over neighbouring subtrees that become smaller to the right."""
+    """The hash over adjacent subtrees whose sizes decrease to the right."""
     if not hashes:
         return EMPTY_ROOT
     value = hashes[-1]

@@ -1,6 +1,6 @@
-"""What decisions are made of: identities with their grants, tokens, servers with their tools.
+"""The inputs of decisions: identities with their grants, tokens, servers with their tools.
 
-Immutable values, each with the version that it was read with. Times are Unix seconds.
+The values are immutable and carry the version that they were read with. Times are in Unix seconds.
 """
 
 from collections.abc import Iterator, Mapping
@@ -26,7 +26,7 @@ class IdentityStatus(StrEnum):
 
 
 class Part(StrEnum):
-    """What a server has beside its tools; a grant says of each whether it reaches it."""
+    """What a server offers in addition to tools. A grant includes or excludes each."""
 
     RESOURCES = "resources"
     PROMPTS = "prompts"
@@ -40,7 +40,7 @@ class ToolState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """A durable entitlement of an identity or of a group that the identity is in."""
+    """A durable entitlement of an identity or of one of its groups."""
 
     id: UUID
     version: int
@@ -54,7 +54,7 @@ class Grant:
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """A person or agent with everything its rights come from. ``grants`` holds its own and its groups'."""
+    """A person or agent with the sources of its rights. ``grants`` includes those of its groups."""
 
     id: UUID
     version: int
@@ -65,7 +65,7 @@ class Identity:
     kind: str = "person"
     """``person`` or ``agent``."""
     attributes: tuple[tuple[str, str], ...] = ()
-    """What policies may read of it beside its groups, by name."""
+    """The attributes that policies can read, by name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,9 +91,9 @@ class Token:
 
 @dataclass(frozen=True, slots=True)
 class Tool:
-    """A tool as it was approved. ``approved_digest`` is the digest a live definition must have.
+    """An approved tool. A live definition must have the digest ``approved_digest``.
 
-    ``header_schema`` is the input schema, kept only where it mirrors arguments into headers.
+    ``header_schema`` is the input schema, kept only if it mirrors arguments into headers.
     """
 
     id: UUID
@@ -103,12 +103,12 @@ class Tool:
     approved_digest: bytes | None
     header_schema: Mapping[str, object] | None = None
     parameters: Mapping[str, ArgumentType] = field(default_factory=dict)
-    """What its arguments are, by the approved input schema."""
+    """The types of its arguments by the approved input schema."""
 
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A registered server with its catalogue, by exact tool name."""
+    """A registered server with its tools by exact name."""
 
     id: UUID
     version: int
@@ -117,6 +117,6 @@ class Server:
     labels: Mapping[str, str] = field(default_factory=dict)
     tools: Mapping[str, Tool] = field(default_factory=dict)
     instructions: bytes | None = None
-    """The digest of what it may say of its use; ``None``: nothing was approved."""
+    """The digest of the approved instructions; ``None`` if none were approved."""
     keep_arguments: str = "off"
-    """Of which calls the arguments are kept: ``off``, ``approvals`` (those that ask for one), or ``all``."""
+    """The calls whose arguments are kept: ``off``, ``approvals`` (calls that need one), or ``all``."""

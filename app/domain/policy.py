@@ -1,4 +1,4 @@
-"""Where policy enters a decision: what an evaluator reads, what it answers, and the built-in permit."""
+"""The interface of policy evaluators: their input and verdict, and the evaluator without policies."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from app.domain.objects import Address, Server, Token, Tool
 
 
 class Effect(StrEnum):
-    """What is decided about one request."""
+    """The effect of a decision."""
 
     ALLOW = "allow"
     DENY = "deny"
@@ -19,7 +19,7 @@ class Effect(StrEnum):
 
 
 class Act(StrEnum):
-    """What is asked to be done, as policies name it."""
+    """The Cedar actions."""
 
     CALL_TOOL = "call_tool"
     USE_RESOURCES = "use_resources"
@@ -28,7 +28,7 @@ class Act(StrEnum):
 
 
 class CallerProgram(NamedTuple):
-    """The MCP client program, as it calls itself."""
+    """The name and version that the MCP client program reports."""
 
     name: str | None = None
     version: str | None = None
@@ -39,10 +39,10 @@ UNNAMED = CallerProgram()
 
 @dataclass(frozen=True, slots=True)
 class PolicyInput:
-    """What a policy may read of one request: the token, or an ancestor of it, whose identity is the principal.
+    """The input of a policy evaluation. The principal is the identity of ``token``, a token or one of its ancestors.
 
-    ``arguments`` is the object that will be forwarded. ``None``: they are not known, since it is asked what a call
-    may be met with (a list, a task that was called before); a policy that reads them then stands aside.
+    ``arguments`` is the object that will be forwarded. It is ``None`` when the arguments are unknown, as for a list or
+    an earlier task; policies that read arguments are then skipped.
     """
 
     act: Act
@@ -57,9 +57,9 @@ class PolicyInput:
 
 @dataclass(frozen=True, slots=True)
 class ApprovalDemand:
-    """A policy that a person of the named group has to approve this call.
+    """A policy's demand that a member of the named group approves this call.
 
-    ``version`` is the policy's own; ``reason`` is what it has callers and approvers told.
+    ``version`` is that of the policy; ``reason`` is its text for callers and approvers.
     """
 
     policy_id: UUID
@@ -70,10 +70,10 @@ class ApprovalDemand:
 
 @dataclass(frozen=True, slots=True)
 class QuotaDemand:
-    """One use to be reserved, before the call, of what a policy lets an identity have in a window.
+    """A policy's demand that the call uses one unit of a quota.
 
-    ``key`` names policy, identity and tool; the window is [``start``, ``end``) in Unix seconds. ``reason`` is what
-    the policy has those told who have used it up.
+    ``key`` names policy, identity and tool; the window is [``start``, ``end``) in Unix seconds. ``reason`` is the
+    policy's text for callers who have used up the quota.
     """
 
     policy_id: UUID
@@ -86,12 +86,12 @@ class QuotaDemand:
 
 @dataclass(frozen=True, slots=True)
 class PolicyVerdict:
-    """The answer of the policy set, and the span (Unix seconds) in which its time rules do not change.
+    """The verdict of the policy set, and the span (Unix seconds) in which its time rules do not change.
 
-    ``policy_ids`` decided, and ``reasons`` are what they have the caller told. ``asks``, of a ``REQUIRE_APPROVAL``,
-    and ``quotas``, of whatever is not denied, must be had before the call runs. ``observed`` would have decided
-    otherwise, were they enforced. ``reads_call``: another call of the same tool with the same token could be judged
-    otherwise. ``reads_groups``: it holds only while the groups of the identity, and of its owner, are what they are.
+    ``policy_ids`` are the policies that decided, and ``reasons`` are their texts for the caller. The call runs only
+    with the approvals of ``asks`` and the uses of ``quotas``. ``observed`` policies would have decided differently if
+    they were enforced. ``reads_call``: another call of the same tool with the same token could get another verdict.
+    ``reads_groups``: the verdict depends on the groups of the identity and its owner.
     """
 
     effect: Effect
@@ -108,7 +108,7 @@ class PolicyVerdict:
 
 
 class PolicyEvaluator(Protocol):
-    """A compiled, immutable policy set. Pure: it reads nothing but its input."""
+    """A compiled, immutable policy set. Pure: it reads only its input."""
 
     def evaluate(self, request: PolicyInput) -> PolicyVerdict:
         """Decide one request. An error inside a policy is a deny with ``policy_error``, never a permit."""
@@ -119,7 +119,7 @@ _PERMITTED = PolicyVerdict(Effect.ALLOW, "granted", reads_call=False, reads_grou
 
 
 class GrantedIsAllowed:
-    """The set without published policies: what is granted is allowed."""
+    """The evaluator without published policies: everything granted is allowed."""
 
     def evaluate(self, request: PolicyInput) -> PolicyVerdict:
         return _PERMITTED

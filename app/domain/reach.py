@@ -1,7 +1,7 @@
-"""What an identity's live grants reach, whichever tokens it has: asked of ``decide`` as any call asks.
+"""What an identity's live grants reach, independent of its tokens.
 
-The token that asks exists for the question alone: its scope is all of the grants, and it never expires. So this says
-what the widest token of the identity could use, and nothing here decides anything.
+``decide`` decides it for a hypothetical token whose scope is all grants and which never expires, the widest token that
+the identity could have.
 """
 
 from collections.abc import Generator, Mapping
@@ -15,12 +15,12 @@ from app.domain.policy import Effect, GrantedIsAllowed
 from app.domain.risk import Risk
 from app.domain.scopes import AllServers, AllTools, GrantsScope
 
-_NOBODY = UUID(int=0)
+_NIL = UUID(int=0)
 
 
 @dataclass(frozen=True, slots=True)
 class Reach:
-    """A server within reach, with the tools and parts that are; each with the decision that says by which grant."""
+    """A server within reach, with its tools and parts within reach. Each decision names the grant."""
 
     server: Server
     decision: Decision
@@ -28,39 +28,41 @@ class Reach:
     parts: Mapping[Part, Decision]
 
 
-def stopped(identity: Identity, at: float) -> str | None:
-    """Why nothing at all is within reach: the status of the identity, or of whoever answers for it."""
+def stop_reason(identity: Identity, at: float) -> str | None:
+    """Why nothing is within reach: the status of the identity or its owner; ``None`` if both are active."""
     return liveness(widest_token(identity), at, None)
 
 
 def reach(
     identity: Identity, server: Server, context: PolicyContext, at: float
 ) -> Generator[None, None, Reach | None]:
-    """What the identity reaches of a server, its tools by name. ``None`` when that is nothing.
+    """What the identity reaches of a server, with tools in order of their names; ``None`` if nothing.
 
-    In steps, of a decision each: a server may have thousands of tools.
+    Yields after each decision, as a server can have thousands of tools.
     """
-    if not _is_named(identity, server):
+    if not _has_grant_for(identity, server):
         return None
     token = widest_token(identity)
     decision = decide(AccessRequest(token, server), context, at)
     if decision.effect is Effect.DENY:
         return None
-    found = []
+    tools = []
     for name in sorted(server.tools):
         yield
         called = decide(AccessRequest(token, server, name), context, at)
         if called.effect is not Effect.DENY:
-            found.append((server.tools[name], called))
+            tools.append((server.tools[name], called))
     parts = {part: decide(AccessRequest(token, server, part=part), context, at) for part in Part}
     within = {part: used for part, used in parts.items() if used.effect is not Effect.DENY}
-    return Reach(server, decision, tuple(found), within)
+    return Reach(server, decision, tuple(tools), within)
 
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """How many tools of a server are within reach: all, and of those the ones that somebody has to approve and the
-    destructive ones. ``is_whole``: none was left out. ``reached``: the server is, be it without an active tool."""
+    """Counts of the tools of a server within reach: all, those that require approval, and the destructive ones.
+
+    ``is_whole``: no tool was left out. ``reached``: the server is within reach, even without an active tool.
+    """
 
     reached: bool = False
     tools: int = 0
@@ -72,10 +74,10 @@ class Tally:
 def tally(
     identity: Identity, server: Server, context: PolicyContext, at: float, *, most: int
 ) -> Generator[None, None, Tally]:
-    """Count what ``reach`` lists, of the first ``most`` tools by name. In steps, as there."""
+    """Count what ``reach`` lists, for the first ``most`` tools by name. Yields after each decision."""
     token = widest_token(identity)
     if (
-        not _is_named(identity, server)
+        not _has_grant_for(identity, server)
         or decide(AccessRequest(token, server), context, at).effect is Effect.DENY
     ):
         return Tally()
@@ -91,32 +93,32 @@ def tally(
     return Tally(True, tools, approval_required, destructive, len(server.tools) <= most)
 
 
-def call_of(identity: Identity, server: Server, tool: str, context: PolicyContext, at: float) -> Decision:
-    """What a call of a tool by the identity is met with, before it is known what it says."""
+def decide_call(identity: Identity, server: Server, tool: str, context: PolicyContext, at: float) -> Decision:
+    """Decide a call of a tool by the identity, with unknown arguments."""
     return decide(AccessRequest(widest_token(identity), server, tool), context, at)
 
 
-def shut(server: Server | None, tool: str, at: float) -> str | None:
-    """Why nobody at all can call a tool, whatever grants and policies say; ``None`` when somebody could."""
-    everything = Grant(_NOBODY, 0, AllServers(), AllTools(), True, True)
-    anybody = Identity(_NOBODY, 0, IdentityStatus.ACTIVE, grants=(everything,))
-    request = AccessRequest(widest_token(anybody), server, tool)
+def blocking_reason(server: Server | None, tool: str, at: float) -> str | None:
+    """Why no identity can call a tool, independent of grants and policies; ``None`` if it can be called."""
+    everything = Grant(_NIL, 0, AllServers(), AllTools(), True, True)
+    any_identity = Identity(_NIL, 0, IdentityStatus.ACTIVE, grants=(everything,))
+    request = AccessRequest(widest_token(any_identity), server, tool)
     decision = decide(request, PolicyContext(0, 0, GrantedIsAllowed()), at)
     return None if decision.allowed else decision.reason_code
 
 
-def _is_named(identity: Identity, server: Server) -> bool:
-    # Without a grant the answer is known, and of a large fleet nearly all is like that.
+def _has_grant_for(identity: Identity, server: Server) -> bool:
+    # Without a grant the result is a deny, as for most servers of a large fleet.
     return any(grant.servers.matches(server.id, server.labels) for grant in identity.grants)
 
 
-def with_everything(identity: Identity) -> Identity:
-    """The identity as if it had been granted everything too. Last, so that its own grants decide what they give."""
-    everything = Grant(_NOBODY, 0, AllServers(), AllTools(), True, True)
+def with_all_grants(identity: Identity) -> Identity:
+    """The identity with an additional grant of everything, placed last so that its own grants are named first."""
+    everything = Grant(_NIL, 0, AllServers(), AllTools(), True, True)
     return replace(identity, grants=(*identity.grants, everything))
 
 
 def widest_token(identity: Identity) -> Token:
-    """The token that can do whatever the identity's grants allow."""
-    # Its id is the identity's own, since there is no token that could be named.
+    """A hypothetical token with all rights of the identity's grants."""
+    # It has the identity's id, as no real token exists.
     return Token(identity.id, identity.version, identity, GrantsScope(), inf)

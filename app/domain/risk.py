@@ -1,8 +1,8 @@
-"""How dangerous a tool is, read from its MCP annotations and its name.
+"""The risk of a tool, assessed from its MCP annotations and its name.
 
-Source: MCP ``ToolAnnotations`` (``readOnlyHint``, ``destructiveHint``; the hint's own default for a tool
-that is said not to be read-only is destructive). A server's word alone never lowers the risk below what
-the name says: a tool that is named ``delete_repo`` and calls itself read-only is destructive.
+Source: MCP ``ToolAnnotations`` (``readOnlyHint``, ``destructiveHint``; a tool that is not read-only is destructive by
+default). Annotations never lower the risk that the name suggests: a tool named ``delete_repo`` that claims to be
+read-only is destructive.
 """
 
 import re
@@ -61,9 +61,5 @@ _SEVERITY = {Risk.UNKNOWN: 0, Risk.READ: 1, Risk.WRITE: 2, Risk.DESTRUCTIVE: 3}
 
 
 def assess(name: str, annotations: Mapping[str, object] | None) -> Risk:
-    """The risk of a tool by its name and annotations: the graver of what the two say.
-
-    Annotations can raise what the name says, never lower it. A tool about which neither says anything is
-    ``unknown``.
-    """
+    """The risk of a tool: the higher of those of its name and its annotations; ``unknown`` if neither says."""
     return max(_risk_of_name(name), _risk_of_annotations(annotations or {}), key=_SEVERITY.__getitem__)

@@ -1,7 +1,7 @@
-"""Selectors and scopes: what a grant gives and what a token asks to reach.
+"""Selectors of grants and scopes of tokens.
 
-Empty means nothing: an empty id list, an empty name list, an empty label map and an empty entry list all
-select nothing at all. "Everything" is only ever the explicit kind ``all``.
+Empty selects nothing: an empty list of ids, names or entries, or an empty map of labels. Only the kind ``all`` selects
+everything.
 """
 
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from app.domain.risk import Risk
 
 @dataclass(frozen=True, slots=True)
 class AllServers:
-    """Every server, also those registered later."""
+    """Every server, including those registered later."""
 
     def matches(self, server_id: UUID, labels: Mapping[str, str]) -> bool:
         return True
@@ -31,7 +31,7 @@ class ServersByIds:
 
 @dataclass(frozen=True, slots=True)
 class ServersByLabels:
-    """Servers that carry every one of these labels; no labels select nothing."""
+    """Servers with all of these labels; an empty set selects nothing."""
 
     labels: frozenset[tuple[str, str]]
 
@@ -75,7 +75,7 @@ ToolSelector = AllTools | ToolsByNames | ToolsByRisk
 
 @dataclass(frozen=True, slots=True)
 class ScopeEntry:
-    """One line of a listed scope."""
+    """One entry of a listed scope."""
 
     servers: ServerSelector
     tools: ToolSelector
@@ -85,12 +85,12 @@ class ScopeEntry:
 
 @dataclass(frozen=True, slots=True)
 class GrantsScope:
-    """All that the identity's live grants allow, and no more."""
+    """Everything that the identity's live grants allow."""
 
 
 @dataclass(frozen=True, slots=True)
 class ListedScope:
-    """Only these entries, and of them only what the live grants allow."""
+    """Only these entries, as far as the live grants allow them."""
 
     entries: tuple[ScopeEntry, ...]
 
@@ -134,7 +134,7 @@ def _servers_within(child: ServerSelector, parent: ServerSelector) -> bool:
     if isinstance(child, ServersByIds):
         return isinstance(parent, ServersByIds) and child.ids <= parent.ids
     if isinstance(child, ServersByLabels):
-        # More labels select fewer servers; no labels select none.
+        # More labels select fewer servers; an empty set selects none.
         return not child.labels or (
             isinstance(parent, ServersByLabels) and bool(parent.labels) and parent.labels <= child.labels
         )
@@ -152,7 +152,7 @@ def _tools_within(child: ToolSelector, parent: ToolSelector) -> bool:
 
 
 def _server_pieces(servers: ServerSelector) -> list[ServerSelector]:
-    """The smallest parts of a selector, so that several parent entries may cover it together."""
+    """The smallest parts of a selector, so that several parent entries can cover it together."""
     if isinstance(servers, ServersByIds):
         return [ServersByIds(frozenset({one})) for one in servers.ids]
     return [servers]
@@ -167,10 +167,10 @@ def _tool_pieces(tools: ToolSelector) -> list[ToolSelector]:
 
 
 def _entry_within(child: ScopeEntry, parents: tuple[ScopeEntry, ...]) -> bool:
-    """Whether each server of the entry with each of its tools lies within one of the parents.
+    """Whether one of the parents covers each server of the entry with each of its tools.
 
-    A thousand servers and a thousand tools are a million pairs, so what is compared is which parents cover them,
-    as bits: there are few different answers.
+    A thousand servers and a thousand tools are a million pairs. So it compares bit sets of the covering parents, of
+    which there are only a few different ones.
     """
     able = [
         parent
@@ -189,7 +189,7 @@ def _entry_within(child: ScopeEntry, parents: tuple[ScopeEntry, ...]) -> bool:
 
 
 def scope_within(child: Scope, parent: Scope) -> bool:
-    """Whether ``child`` is provably no wider than ``parent``, whatever servers and tools exist.
+    """Whether ``child`` is provably no wider than ``parent``, for any set of servers and tools.
 
     Sound, not complete: ids against labels, or names against risk, cannot be proven and count as wider.
     """

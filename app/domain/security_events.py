@@ -1,7 +1,7 @@
-"""Security events (RFC 8417) as CAEP, RISC and SSF 1.0 define them: what happened, to whom, and when.
+"""Parsing of security events (RFC 8417) as defined by CAEP, RISC and SSF 1.0.
 
-What a transmitter says is a stranger's JSON: of any type, and read to its last member. Subject identifiers are those
-of RFC 9493 and of SSF 1.0 section 3. One of a format that nobody here is known by names nobody, and is no fault.
+A transmitter's JSON is untrusted, so every member is validated. Subject identifiers are those of RFC 9493 and of SSF
+1.0 section 3. An identifier of an unsupported format matches no identity and is not an error.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,16 +12,16 @@ from typing import Any, TypeAlias
 _CAEP = "https://schemas.openid.net/secevent/caep/event-type/"
 _RISC = "https://schemas.openid.net/secevent/risc/event-type/"
 _SSF = "https://schemas.openid.net/secevent/ssf/event-type/"
-_LONGEST_TEXT = 1024
-_LONGEST_TYPE = 255
-MOST_ALIASES = 20
-_MOST_MEMBERS = 20
-# Times are compared and stored later: only those that a date can hold (year 9999).
+_MAX_TEXT = 1024
+_MAX_TYPE = 255
+MAX_ALIASES = 20
+_MAX_MEMBERS = 20
+# Times are stored as dates, which end in the year 9999.
 _LAST_SECOND = 253_402_300_799
 
 
 class EventType(StrEnum):
-    """What something follows from here."""
+    """The event types that have an effect."""
 
     SESSION_REVOKED = _CAEP + "session-revoked"
     CREDENTIAL_CHANGE = _CAEP + "credential-change"
@@ -35,15 +35,15 @@ class EventType(StrEnum):
 
 
 REQUESTED = tuple(type.value for type in EventType if not type.value.startswith(_SSF))
-"""What a transmitter is asked for. What is of the stream itself comes unasked."""
+"""The event types requested from a transmitter. Events about the stream itself are always sent."""
 STREAM_STATUSES = ("enabled", "paused", "disabled")
 INTERPRETED_MEMBERS = frozenset({"user", "session"})
-"""Members of a complex subject that are gone by. One of the others that a transmitter calls critical, and the event
-is left alone (SSF 1.0 section 3.6)."""
+"""The supported members of a complex subject. An event with another critical member is ignored (SSF 1.0 section
+3.6)."""
 
 
 class Unreadable(Exception):
-    """This is not what its definition says. ``reason`` is in plain words and quotes nothing."""
+    """An event is malformed. ``reason`` says why and quotes nothing."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -52,7 +52,7 @@ class Unreadable(Exception):
 
 @dataclass(frozen=True, slots=True)
 class ByEmail:
-    """An address of somebody (RFC 9493 section 3.2.2)."""
+    """An email address (RFC 9493 section 3.2.2)."""
 
     address: str
 
@@ -66,7 +66,7 @@ class ByAccount:
 
 @dataclass(frozen=True, slots=True)
 class ByIssuer:
-    """Whom an issuer knows by this ``sub`` (RFC 9493 section 3.2.3)."""
+    """An issuer and its ``sub`` (RFC 9493 section 3.2.3)."""
 
     issuer: str
     subject: str
@@ -74,7 +74,7 @@ class ByIssuer:
 
 @dataclass(frozen=True, slots=True)
 class ById:
-    """What the transmitter itself calls somebody or something (RFC 9493 section 3.2.4)."""
+    """The transmitter's own opaque id (RFC 9493 section 3.2.4)."""
 
     id: str
 
@@ -84,24 +84,24 @@ Identifier: TypeAlias = ByEmail | ByAccount | ByIssuer | ById
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """Whom an event is about: a person by each of their names, or a session of theirs. ``members`` are the names of
-    the parts of a complex subject; empty for a simple one."""
+    """The subject of an event: a person by each identifier, or a session. ``members`` are the names of the parts of a
+    complex subject; empty for a simple one."""
 
     people: tuple[Identifier, ...] = ()
     sessions: tuple[Identifier, ...] = ()
     members: frozenset[str] = frozenset()
 
     def lacks(self, critical: frozenset[str]) -> bool:
-        """Whether a part that has to be gone by is not gone by here."""
+        """Whether the subject has a critical part that is not supported."""
         return not (self.members & critical) <= INTERPRETED_MEMBERS
 
 
 @dataclass(frozen=True, slots=True)
 class SecurityEvent:
-    """One event of a token whose signature was checked. Times are in seconds since 1970.
+    """The event of a verified token. Times are in Unix seconds.
 
-    ``happened_at`` is when it happened as far as the event says, else when the token was issued. ``detail`` is what
-    its type says of it: the kind of a credential's change, the status of a stream, the state of a verification.
+    ``happened_at`` is the event's own time or else when the token was issued. ``detail`` depends on the type: the kind
+    of a credential change, the status of a stream, or the state of a verification.
     """
 
     issuer: str
@@ -113,7 +113,7 @@ class SecurityEvent:
 
     @property
     def known(self) -> EventType | None:
-        """Its type, if anything follows from it."""
+        """The event type, if it has an effect."""
         return EventType(self.type) if self.type in _KNOWN else None
 
 
@@ -125,20 +125,20 @@ def read_event(events: object) -> tuple[str, Mapping[str, Any]]:
     if not isinstance(events, dict) or len(events) != 1:
         raise Unreadable("it has not exactly one event")
     ((type, payload),) = events.items()
-    if not 0 < len(type) <= _LONGEST_TYPE or not type.isprintable() or ":" not in type:
-        raise Unreadable("the type of its event is no URI, or too long")
+    if not 0 < len(type) <= _MAX_TYPE or not type.isprintable() or ":" not in type:
+        raise Unreadable("the type of its event is not a URI, or too long")
     if not isinstance(payload, dict):
-        raise Unreadable("its event is no object")
+        raise Unreadable("its event is not an object")
     return type, payload
 
 
 def read_detail(type: str, payload: Mapping[str, Any]) -> str | None:
-    """What matters of an event beyond its type. Raises ``Unreadable``."""
+    """The ``detail`` of an event. Raises ``Unreadable``."""
     if type == EventType.CREDENTIAL_CHANGE:
         return _text(payload.get("change_type"), "the change_type of its event")
     if type == EventType.STREAM_UPDATED:
         if payload.get("status") not in STREAM_STATUSES:
-            raise Unreadable("the status of its stream is none of enabled, paused and disabled")
+            raise Unreadable("the status of its stream is not enabled, paused or disabled")
         return str(payload["status"])
     if type == EventType.VERIFICATION and "state" in payload:
         return _text(payload["state"], "the state of its event")
@@ -146,41 +146,41 @@ def read_detail(type: str, payload: Mapping[str, Any]) -> str | None:
 
 
 def read_time(value: object, name: str) -> float:
-    """A NumericDate (RFC 7519 section 2). Raises ``Unreadable``."""
+    """Parse a NumericDate (RFC 7519 section 2). Raises ``Unreadable``."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= _LAST_SECOND:
-        raise Unreadable(f"{name} is no time in seconds")
+        raise Unreadable(f"{name} is not a time in seconds")
     return float(value)
 
 
 def happened_at(payload: Mapping[str, Any], issued_at: float, now: float) -> float:
-    """When an event happened: never later than now, so that a clock that is ahead spares nothing. Raises
+    """When an event happened, at most ``now``, so that a fast clock of the transmitter spares no session. Raises
     ``Unreadable``."""
-    said = payload.get("event_timestamp", issued_at)
-    # Drafts of CAEP had milliseconds: far ahead, if taken for seconds, and so now.
-    if isinstance(said, int | float) and not isinstance(said, bool) and said > now:
+    timestamp = payload.get("event_timestamp", issued_at)
+    # Drafts of CAEP used milliseconds, which as seconds are in the far future.
+    if isinstance(timestamp, int | float) and not isinstance(timestamp, bool) and timestamp > now:
         return now
-    return read_time(said, "the event_timestamp of its event")
+    return read_time(timestamp, "the event_timestamp of its event")
 
 
 def read_subject(value: object) -> Subject:
-    """Whom an event is about. Raises ``Unreadable``."""
+    """Parse the subject of an event. Raises ``Unreadable``."""
     members = _members(value)
     if members.get("format") != "complex":
         return Subject(people=_identifiers(members))
     parts = {name: part for name, part in members.items() if name != "format"}
-    if not 0 < len(parts) <= _MOST_MEMBERS:
+    if not 0 < len(parts) <= _MAX_MEMBERS:
         raise Unreadable("its complex subject has no parts, or too many")
-    found: dict[str, tuple[Identifier, ...]] = {}
+    identifiers: dict[str, tuple[Identifier, ...]] = {}
     for name, part in parts.items():
         inner = _members(part)
         if inner.get("format") == "complex":
             raise Unreadable("its complex subject has a complex part")
-        found[name] = _identifiers(inner)
-    return Subject(found.get("user", ()), found.get("session", ()), frozenset(parts))
+        identifiers[name] = _identifiers(inner)
+    return Subject(identifiers.get("user", ()), identifiers.get("session", ()), frozenset(parts))
 
 
 def _identifiers(members: Mapping[str, Any], *, alias: bool = False) -> tuple[Identifier, ...]:
-    """The names that one simple subject identifier gives. Each format has its members and no others."""
+    """Parse a simple subject identifier. Each format allows only its own members."""
     kind = members.get("format")
     if kind == "aliases" and not alias:
         _only(members, "identifiers")
@@ -192,7 +192,7 @@ def _identifiers(members: Mapping[str, Any], *, alias: bool = False) -> tuple[Id
         _only(members, "uri")
         uri = _text(members["uri"], "the uri of its subject")
         if not uri.startswith("acct:") or len(uri) == len("acct:"):
-            raise Unreadable("the uri of its subject is no acct: URI")
+            raise Unreadable("the uri of its subject is not an acct: URI")
         return (ByAccount(uri.removeprefix("acct:")),)
     if kind == "iss_sub":
         _only(members, "iss", "sub")
@@ -202,34 +202,34 @@ def _identifiers(members: Mapping[str, Any], *, alias: bool = False) -> tuple[Id
         _only(members, "id")
         return (ById(_text(members["id"], "the id of its subject")),)
     if kind in {"aliases", "complex"}:
-        raise Unreadable("its subject holds what it may not hold")
+        raise Unreadable("its subject contains a nested format that is not allowed there")
     return ()
 
 
 def _aliases(entries: object) -> tuple[Identifier, ...]:
-    if not isinstance(entries, Sequence) or isinstance(entries, str) or not 0 < len(entries) <= MOST_ALIASES:
-        raise Unreadable("the identifiers of its subject are no list, empty or too many")
-    found: dict[Identifier, None] = {}
+    if not isinstance(entries, Sequence) or isinstance(entries, str) or not 0 < len(entries) <= MAX_ALIASES:
+        raise Unreadable("the identifiers of its subject are not a list, empty or too many")
+    identifiers: dict[Identifier, None] = {}
     for entry in entries:
-        found.update(dict.fromkeys(_identifiers(_members(entry), alias=True)))
-    return tuple(found)
+        identifiers.update(dict.fromkeys(_identifiers(_members(entry), alias=True)))
+    return tuple(identifiers)
 
 
 def _members(value: object) -> Mapping[str, Any]:
     if not isinstance(value, dict):
-        raise Unreadable("its subject is no object")
+        raise Unreadable("its subject is not an object")
     if not isinstance(value.get("format"), str):
         raise Unreadable("its subject does not say its format")
     return value
 
 
 def _only(members: Mapping[str, Any], *names: str) -> None:
-    """RFC 9493 section 3: the members of the format, and none that it does not describe."""
+    """Check that exactly the members of the format are present (RFC 9493 section 3)."""
     if members.keys() != {"format", *names}:
-        raise Unreadable("its subject has not exactly the members of its format")
+        raise Unreadable("its subject does not have exactly the members of its format")
 
 
 def _text(value: object, name: str) -> str:
-    if not isinstance(value, str) or not 0 < len(value) <= _LONGEST_TEXT or not value.isprintable():
-        raise Unreadable(f"{name} is no text, or too long")
+    if not isinstance(value, str) or not 0 < len(value) <= _MAX_TEXT or not value.isprintable():
+        raise Unreadable(f"{name} is not text, or too long")
     return value

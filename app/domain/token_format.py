@@ -1,8 +1,8 @@
-"""The text form of credentials: ``<prefix>_<id><secret><checksum>`` with an ``_`` after the id.
+"""The text format of credentials: ``<prefix>_<id>_<secret><checksum>``.
 
-``sgt_<22 base62 id>_<43 base62 secret><6 base62 CRC-32>``. The id is the object's UUID and may be
-logged; the checksum covers everything before it, so that a typo costs no look-up and secret scanners
-can tell a real credential from noise. Only an HMAC of id and secret is ever stored.
+``sgt_<22 base62 id>_<43 base62 secret><6 base62 CRC-32>``. The id is the object's UUID and is safe to log. The checksum
+covers everything before it, so that a typo costs no lookup and secret scanners recognize real credentials. Only an HMAC
+of id and secret is stored.
 """
 
 import re
@@ -29,7 +29,7 @@ TOKEN_NEEDED = (
     "This needs a valid Scopegate token. Send it as 'Authorization: Bearer sgt_...'; if yours has expired or was "
     "revoked, ask your administrator for a new one."
 )
-"""What a client of the gateway is answered without a live token. Fits in a quoted string of a header."""
+"""The gateway's message for requests without a valid token. It fits in a quoted string of a header."""
 
 _SHAPE = re.compile(
     rf"(sg[tcbesi])_([0-9A-Za-z]{{{ID_LENGTH}}})_([0-9A-Za-z]{{{SECRET_LENGTH}}})([0-9A-Za-z]{{{CHECKSUM_LENGTH}}})"
@@ -38,7 +38,7 @@ _SHAPE = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """A parsed credential. ``secret`` never shows in ``repr``."""
+    """A parsed credential. ``repr`` leaves out ``secret``."""
 
     prefix: str
     id: UUID
@@ -46,7 +46,7 @@ class Credential:
 
     @property
     def digest_input(self) -> bytes:
-        """The bytes that the stored HMAC covers: id then secret."""
+        """The input of the stored HMAC: id, then secret."""
         return encode_base62(self.id.int, ID_LENGTH).encode() + self.secret.encode()
 
 
@@ -91,7 +91,7 @@ def format_credential(prefix: str, id: UUID, secret_bytes: bytes) -> str:
 
 
 def parse_credential(text: str, prefix: str) -> Credential | None:
-    """Parse a credential of the given class; ``None`` for anything malformed, mistyped or of another class."""
+    """Parse a credential with this prefix; ``None`` if it is malformed, mistyped or has another prefix."""
     match = _SHAPE.fullmatch(text)
     if match is None or match[1] != prefix:
         return None

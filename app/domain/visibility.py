@@ -1,26 +1,26 @@
-"""What a token may see of one server: the names of its tools, and which parts it has beside them.
+"""Which tools and other parts of a server a token may see.
 
-Each answer comes with the one decision that stands for it, which rests on everything that could make it different. It
-is found in steps, of a decision each: a server may have thousands of tools.
+Each result comes with one decision that depends on everything that could change it. The functions yield after each
+decision, because a server can have thousands of tools.
 """
 
 from collections.abc import Generator, Iterable, Mapping
 from dataclasses import replace
 
-from app.domain.access import AccessRequest, Decision, PolicyContext, decide, everything_read
+from app.domain.access import AccessRequest, Decision, PolicyContext, all_dependencies, decide
 from app.domain.objects import Address, Part, Server, Token, ToolState
 from app.domain.policy import Effect
 
 Seen = Generator[None, None, tuple[Decision, frozenset[str]]]
 EVERY_TOOL = "every tool"
-"""Stands among the parts of a server where the token may use all of its tools."""
+"""A member of the parts of a server if the token may use all of its tools."""
 
 
 def visible_tools(request: AccessRequest, context: PolicyContext, at: float) -> Seen:
-    """The names a token may see of one server, with the decision that stands for the list.
+    """The names of the visible tools of a server, with the decision for the list.
 
-    A tool is visible when a call of it, without arguments, would not be denied. The decision is a deny when the
-    server itself is out of reach.
+    A tool is visible if a call without arguments would not be denied. The decision is a deny if the server itself is
+    out of reach.
     """
     reach = decide(request, context, at)
     server = request.server
@@ -34,10 +34,10 @@ def visible_tools(request: AccessRequest, context: PolicyContext, at: float) -> 
 
 
 def visible_parts(request: AccessRequest, context: PolicyContext, at: float) -> Seen:
-    """The parts of one server that a token reaches, with the decision that stands for what is shown of them.
+    """The parts of a server that a token reaches, with the decision for them.
 
-    ``EVERY_TOOL`` is among them when none of the approved tools is hidden. The decision is a deny when the server
-    itself is out of reach.
+    Includes ``EVERY_TOOL`` if none of the approved tools is hidden. The decision is a deny if the server itself is out
+    of reach.
     """
     reach = decide(request, context, at)
     server = request.server
@@ -60,7 +60,7 @@ def visible_parts(request: AccessRequest, context: PolicyContext, at: float) -> 
 def reached_parts(
     token: Token, servers: Iterable[Server], context: PolicyContext, at: float, address: Address | None
 ) -> Generator[None, None, frozenset[Part]]:
-    """The parts that a token reaches of any of these servers. In steps, of a server each: there may be thousands."""
+    """The parts that a token reaches on any of these servers. Yields after each server, as there can be thousands."""
     missing = set(Part)
     for server in servers:
         yield
@@ -81,13 +81,13 @@ def _filtered(
     request: AccessRequest, context: PolicyContext, at: float, reach: Decision, decisions: Iterable[Decision]
 ) -> Decision:
     servers = () if request.server is None else (request.server,)
-    versions, valid_from, valid_until = everything_read(request.token, servers, context, at)
+    versions, valid_from, valid_until = all_dependencies(request.token, servers, context, at)
     met = (reach, *decisions)
     return Decision(
         Effect.ALLOW,
         "filtered",
         versions,
-        # The time rules of policies are in the spans of the decisions that met them.
+        # The spans of the decisions include the time rules of their policies.
         max(valid_from, *(each.valid_from for each in met)),
         min(valid_until, *(each.valid_until for each in met)),
         grant_id=reach.grant_id,

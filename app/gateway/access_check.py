@@ -10,8 +10,8 @@ from app.domain.access import (
     AccessRequest,
     Decision,
     PolicyContext,
+    all_dependencies,
     decide,
-    everything_read,
     has_same_verdicts,
     liveness,
 )
@@ -192,6 +192,6 @@ _Key = tuple[UUID, str | None, str]
 def decide_liveness(view: View, at: float, address: Address | None) -> Decision:
     """Decide whether the token is live, for answers of the gateway itself (such as ``initialize`` on ``/mcp``)."""
     stopped = liveness(view.token, at, address)
-    versions, valid_from, valid_until = everything_read(view.token, (), view.context, at)
+    versions, valid_from, valid_until = all_dependencies(view.token, (), view.context, at)
     effect = Effect.ALLOW if stopped is None else Effect.DENY
     return Decision(effect, stopped or "token_active", versions, valid_from, valid_until)

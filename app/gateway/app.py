@@ -135,7 +135,7 @@ class Gateway:
     async def _dispatch(self, exchange: Exchange, encoded_slash: bool) -> None:
         if encoded_slash:
             raise Refused(400, INVALID_REQUEST, ENCODED_SLASH)
-        if VIA in exchange.duplicated or self._loops.leads_back(exchange.headers.get(VIA)):
+        if VIA in exchange.duplicated or self._loops.is_loop(exchange.headers.get(VIA)):
             raise request_loop()
         self._authenticator.check_origin(exchange)
         view = await self._authenticator.authenticate(exchange)

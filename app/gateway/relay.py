@@ -11,7 +11,7 @@ from app.gateway.wire.answers import Answer, dump, parse_async
 from app.gateway.wire.exchange import Exchange
 from app.gateway.wire.refusals import METHOD_NOT_FOUND, bad_upstream
 from app.lib import strict_json
-from app.lib.event_loop import is_large, let_others_go_on, off_loop
+from app.lib.event_loop import is_large, off_loop, yield_to_others
 from app.lib.sse import SseEvent, SseLimitError, SseParser, encode_event, replace_id
 from app.outbound.http import OutboundResponse, UpstreamError
 
@@ -131,7 +131,7 @@ class Relay:
                 self._check_backlog(len(chunk))
                 for event in parser.feed(chunk):
                     if event is None:
-                        await let_others_go_on()
+                        await yield_to_others()
                         continue
                     outcome = await self._pass(event)
                     if outcome is not None:

@@ -22,7 +22,7 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from app.db.engine import OUT_OF_REACH, out_of_reach
+from app.db.engine import CONNECTION_ERRORS, database_unavailable
 from app.domain.errors import DomainError, Unavailable
 from app.http.authorization import Authenticator, Caller, Permission, authorize
 from app.http.rate_limits import Slots
@@ -47,7 +47,7 @@ _HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 # A client that lost its stream comes back after so many milliseconds.
 _OPENING = b"retry: 3000\r\n: open\r\n\r\n"
 _QUIET = b": quiet\r\n\r\n"
-_AWAY = (Unavailable, *OUT_OF_REACH)
+_AWAY = (Unavailable, *CONNECTION_ERRORS)
 _log = logging.getLogger(__name__)
 
 Sessions = async_sessionmaker[AsyncSession]
@@ -304,7 +304,7 @@ class Live:
                 # Where the connection ended as it was given back, another look would go on after what was found.
                 if found is None:
                     if time.monotonic() > until:
-                        raise out_of_reach() from error
+                        raise database_unavailable() from error
                     await asyncio.sleep(_RETRY_S)
         return found
 

@@ -16,7 +16,7 @@ import asyncpg
 
 from app.db.connection import DRIVER_FAULTS, GuardedConnection, Primary
 from app.db.engine import plain_url
-from app.db.recorder_health import words_of
+from app.db.recorder_health import describe_fault
 
 WITHIN_S = 1.5
 
@@ -78,7 +78,7 @@ class Readiness:
                 return found
         except DRIVER_FAULTS as fault:
             self.close()
-            raise Unready(words_of(fault)) from fault
+            raise Unready(describe_fault(fault)) from fault
 
     def close(self) -> None:
         """End the connection at once."""

@@ -9,7 +9,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.http.problems import ErrorForm, problem
 from app.http.service_address import ENCODED_SLASH, WRONG_HOST, ServiceAddress, has_encoded_slash
-from app.lib.ids import made_id, taken_id
+from app.lib.ids import accept_request_id, new_request_id
 
 BODY_LIMIT = 1 << 20
 PROBES = frozenset({"/livez", "/readyz"})
@@ -69,7 +69,7 @@ class _Exchange:
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self._scope, self._receive, self._send = scope, receive, send
         self._headers = dict(scope["headers"])
-        self.request_id = taken_id(self._headers.get(b"x-request-id")) or made_id()
+        self.request_id = accept_request_id(self._headers.get(b"x-request-id")) or new_request_id()
         scope.setdefault("state", {})["request_id"] = self.request_id
         self._received = 0
         self.started = False

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from app.crypto.keys import Peppers, Sealer
 from app.crypto.signed_notes import NoteSigner
 from app.crypto.signing import Signer
-from app.db.recorder_health import Trouble
+from app.db.recorder_health import RecorderHealth
 from app.db.rewinds import RewindGuard
 from app.http.authorization import Authenticator
 from app.http.live import Live
@@ -59,10 +59,10 @@ class Runtime:
     """Where this service is reached itself."""
     clock: Clock = field(default=utc_now)
     horizon: LogHorizon = field(default_factory=LogHorizon)
-    trouble: Trouble = field(default_factory=Trouble)
-    """Of the lane that records most calls."""
-    settling: Trouble = field(default_factory=Trouble)
-    """Of the lane that records calls which use something up."""
+    recorder_health: RecorderHealth = field(default_factory=RecorderHealth)
+    """Of the writer that records most calls."""
+    consuming_recorder_health: RecorderHealth = field(default_factory=RecorderHealth)
+    """Of the writer that records calls which consume approvals or quota."""
     commands: AllowedCommands = field(default_factory=AllowedCommands)
     """The command lines that servers may be."""
     supervisor: SupervisorAddress | None = None

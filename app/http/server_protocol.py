@@ -16,7 +16,7 @@ from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from app.http.lean_http import LeanCycle, LeanHttp
-from app.lib.tcp import notice_loss
+from app.lib.tcp import enable_keepalive
 
 HEAD_BYTES = 32 * 1024
 """Request line and headers; also what may come of a chunked body without any of the body itself."""
@@ -99,7 +99,7 @@ class GuardedHttp(LeanHttp):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Take it, if need be in the place of one that rests."""
         super().connection_made(transport)
-        notice_loss(transport)
+        enable_keepalive(transport)
         self._since = self.loop.time()
         self._timer = self.loop.call_later(self.times.look, self._look)
         files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)

@@ -13,7 +13,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
-from app.db.engine import ATTEMPTS, OUT_OF_REACH, commit, out_of_reach, sqlstate, undo
+from app.db.engine import ATTEMPTS, CONNECTION_ERRORS, commit, database_unavailable, sqlstate, undo
 from app.domain.errors import Unavailable
 from app.http.etags import demanding
 from app.http.requests import check_media_type, check_repeats, read_json, repeatable_names
@@ -90,8 +90,8 @@ class TransactionalRoute(APIRoute):
                     return await handle(request)
                 except Exception as error:
                     await give_back(request)
-                    if isinstance(error, OUT_OF_REACH):
-                        raise out_of_reach() from error
+                    if isinstance(error, CONNECTION_ERRORS):
+                        raise database_unavailable() from error
                     if not isinstance(error, DBAPIError) or sqlstate(error) not in _REPEATABLE:
                         raise
             raise Unavailable("The change kept colliding with others; repeat the request shortly.")

@@ -1,4 +1,4 @@
-"""The clocks of the process: wall time for the control plane, and one for how long ago something was."""
+"""The clocks of the process: wall time, and a monotonic clock that counts suspensions."""
 
 import time
 from collections.abc import Callable
@@ -8,13 +8,13 @@ Clock = Callable[[], datetime]
 
 
 def utc_now() -> datetime:
-    """Now, aware, in UTC."""
+    """The current time in UTC, timezone-aware."""
     return datetime.now(UTC)
 
 
 def _clock_of_boot() -> int | None:
-    """The system's clock that goes on while the machine is suspended; ``None`` where there is no such clock."""
-    # Linux: CLOCK_BOOTTIME. macOS: CLOCK_MONOTONIC, which goes on there. Windows: time.monotonic() does.
+    """The system clock that keeps running while the machine is suspended; ``None`` if there is none."""
+    # Linux: CLOCK_BOOTTIME. macOS: CLOCK_MONOTONIC. On Windows, time.monotonic() counts suspensions itself.
     for name in ("CLOCK_BOOTTIME", "CLOCK_MONOTONIC"):
         try:
             clock: int = getattr(time, name)
@@ -29,8 +29,8 @@ _BOOT = _clock_of_boot()
 
 
 def boot_time() -> float:
-    """Seconds of a clock that never goes back, and that counts the time for which the machine was suspended.
+    """Seconds of a monotonic clock that keeps running while the machine is suspended.
 
-    ``time.monotonic`` does not count it on Linux: what was checked before a suspension would look fresh after it.
+    On Linux, ``time.monotonic`` does not: what was checked before a suspension would seem fresh after it.
     """
     return time.monotonic() if _BOOT is None else time.clock_gettime(_BOOT)

@@ -1,10 +1,8 @@
-"""Work on large JSON, in a thread, so that the calls that a worker carries go on meanwhile.
+"""Long work that does not block the event loop: in slices, in turns, or in a thread.
 
-Reading and writing hundreds of thousands of values takes tenths of a second, for which the event loop would stand
-still. In a thread the interpreter changes between the two every few milliseconds, as long as no single step of the
-work is long. There is one thread, so that the event loop has half of the processor at least.
-
-Calculations that take long, in slices, so that the calls that a worker carries go on in between.
+Parsing or writing hundreds of thousands of JSON values takes tenths of a second. In a thread, the interpreter switches
+every few milliseconds, as long as no single step is long. There is only one thread, so that the event loop gets at
+least half of the processor.
 """
 
 import asyncio
@@ -24,7 +22,7 @@ SLICE_S = 0.002
 
 
 async def in_slices(steps: Generator[None, None, Result]) -> Result:
-    """Run to the end, and let others go on whenever the event loop was held for a slice of time."""
+    """Run a generator to its end, yielding to the event loop after each slice of time."""
     since = monotonic()
     while True:
         try:
@@ -38,40 +36,40 @@ async def in_slices(steps: Generator[None, None, Result]) -> Result:
 
 
 class Turns:
-    """Many short calculations that want to be made at the same moment, made a few at a time, with others in between."""
+    """Admits a few waiting tasks per iteration of the event loop, in order."""
 
     def __init__(self, at_once: int) -> None:
         self._at_once = at_once
         self._left = at_once
         self._waiting: deque[asyncio.Future[None]] = deque()
-        self._is_next_due = False
+        self._is_next_scheduled = False
 
     async def take(self) -> None:
-        """Return when it is one's turn, in the order of asking."""
+        """Wait for a turn."""
         if self._left > 0 and not self._waiting:
             self._left -= 1
-            self._let_next_be_due()
+            self._schedule_next()
             return
         turn = asyncio.get_running_loop().create_future()
         self._waiting.append(turn)
-        self._let_next_be_due()
+        self._schedule_next()
         await turn
 
-    def _let_next_be_due(self) -> None:
-        if not self._is_next_due:
-            self._is_next_due = True
+    def _schedule_next(self) -> None:
+        if not self._is_next_scheduled:
+            self._is_next_scheduled = True
             asyncio.get_running_loop().call_soon(self._next)
 
     def _next(self) -> None:
-        self._is_next_due, self._left = False, self._at_once
+        self._is_next_scheduled, self._left = False, self._at_once
         while self._waiting and self._left > 0:
             turn = self._waiting.popleft()
-            # One that has given up takes no place.
+            # Skip tasks that were cancelled.
             if not turn.done():
                 turn.set_result(None)
                 self._left -= 1
         if self._waiting:
-            self._let_next_be_due()
+            self._schedule_next()
 
 
 _AT_ONCE = 4
@@ -79,11 +77,11 @@ _AT_ONCE = 4
 _turns: WeakKeyDictionary[asyncio.AbstractEventLoop, Turns] = WeakKeyDictionary()
 
 
-async def let_others_go_on() -> None:
-    """Wait one's turn among all that call this: a few of them go on in each turn of the event loop.
+async def yield_to_others() -> None:
+    """Wait for a turn among all callers: a few of them continue in each iteration of the event loop.
 
-    For what reads streams without end. Each that only lets the loop turn would hold it once in every turn, and many
-    of them together for long.
+    For readers of endless streams. With ``sleep(0)``, all of them would run in every iteration and together block the
+    loop for long.
     """
     loop = asyncio.get_running_loop()
     turns = _turns.get(loop)
@@ -96,17 +94,17 @@ LARGE_BYTES = 256 * 1024
 
 LARGE_VALUES = 4_000
 
-"""They take the event loop a few milliseconds."""
+"""These take the event loop a few milliseconds."""
 
-SOON_BYTES = 16 * 1024
+MAX_UNCOUNTED_BYTES = 16 * 1024
 
-"""Of which nobody knows how many values they hold: no more than take that long."""
+"""JSON up to this size takes no longer than that, however many values it has."""
 
 
 _WORKER = ThreadPoolExecutor(1, "large-json")
 
-# Of the context of the thread, which is its own.
-_is_beside: ContextVar[bool] = ContextVar("is_beside", default=False)
+# Set in the thread, which has its own context.
+_is_in_thread: ContextVar[bool] = ContextVar("is_in_thread", default=False)
 
 Arguments = ParamSpec("Arguments")
 
@@ -114,26 +112,26 @@ Done = TypeVar("Done")
 
 
 def is_large(raw: bytes) -> bool:
-    """Whether the work on this JSON should not hold the event loop."""
-    # A value takes two bytes at least.
+    """Whether this JSON should be processed in the thread."""
+    # A value takes at least two bytes.
     if len(raw) <= 2 * LARGE_VALUES:
         return False
     return len(raw) > LARGE_BYTES or count_values(raw) > LARGE_VALUES
 
 
 def is_on_loop() -> bool:
-    """Whether whoever asks holds the event loop, and does not work beside it."""
-    return not _is_beside.get()
+    """Whether the caller runs on the event loop and not in the thread."""
+    return not _is_in_thread.get()
 
 
 async def off_loop(
     work: Callable[Arguments, Done], *arguments: Arguments.args, **options: Arguments.kwargs
 ) -> Done:
-    """What ``work`` returns or raises, after work that came before. It must touch nothing that the loop changes."""
+    """Run ``work`` in the thread, after earlier work. It must not touch anything that the event loop changes."""
     loop = asyncio.get_running_loop()
 
-    def beside() -> Done:
-        _is_beside.set(True)
+    def in_thread() -> Done:
+        _is_in_thread.set(True)
         return work(*arguments, **options)
 
-    return await loop.run_in_executor(_WORKER, beside)
+    return await loop.run_in_executor(_WORKER, in_thread)

@@ -1,8 +1,9 @@
-"""TypeIDs: ``<prefix>_<26 characters of Crockford base32>`` around a UUIDv7 (typeid spec 0.3).
+"""TypeIDs and request ids.
 
-The database holds the native UUID; the prefix exists at the API alone and says what kind of object is meant.
+A TypeID is ``<prefix>_<26 characters of Crockford base32>`` around a UUIDv7 (typeid spec 0.3). The prefix, which says
+the kind of object, exists only in the API; the database stores the UUID.
 
-The id of a request: ours, or one that its caller gave it, which never looks like ours.
+A request id is generated here or accepted from the caller, whose ids cannot look like generated ones.
 """
 
 import re
@@ -58,7 +59,7 @@ KEY = "key"
 
 
 def new_id() -> UUID:
-    """A fresh UUIDv7 (RFC 9562): ids sort by creation."""
+    """A new UUIDv7 (RFC 9562); ids sort by creation."""
     return compat.uuid7()
 
 
@@ -93,7 +94,7 @@ def _typed(prefix: str, meaning: str) -> tuple[BeforeValidator, PlainSerializer,
     example = format_id(prefix, UUID("01936d5e-7c00-7000-8000-000000000000"))
     return (
         BeforeValidator(_reader(prefix)),
-        # In JSON only: what code dumps in order to store it stays the UUID that the database holds.
+        # Only in JSON: values that are dumped for storage stay UUIDs.
         PlainSerializer(lambda id: format_id(prefix, id), return_type=str, when_used="json"),
         WithJsonSchema(
             {
@@ -150,20 +151,20 @@ EventId = Annotated[UUID, *_typed(EVENT, "an audit event")]
 KeyId = Annotated[UUID, *_typed(KEY, "a credential")]
 
 
-MADE_ID = "req_"
+REQUEST_ID_PREFIX = "req_"
 
-"""Before the hexadecimal id of those that we make."""
+"""The prefix of generated request ids."""
 
-_TAKEN = re.compile(rb"(?!(?i:req_))[A-Za-z0-9._:-]{1,128}")
+_ACCEPTED = re.compile(rb"(?!(?i:req_))[A-Za-z0-9._:-]{1,128}")
 
 
-def taken_id(header: bytes | None) -> str | None:
-    """The caller's ``X-Request-ID``; ``None`` where there is none, it is not acceptable, or it looks like ours."""
-    if header is None or not _TAKEN.fullmatch(header):
+def accept_request_id(header: bytes | None) -> str | None:
+    """The caller's ``X-Request-ID``; ``None`` if it is missing, malformed or looks like a generated one."""
+    if header is None or not _ACCEPTED.fullmatch(header):
         return None
     return header.decode("ascii")
 
 
-def made_id() -> str:
-    """A new id of ours."""
-    return f"{MADE_ID}{new_id().hex}"
+def new_request_id() -> str:
+    """Generate a request id."""
+    return f"{REQUEST_ID_PREFIX}{new_id().hex}"

@@ -1,9 +1,4 @@
-"""Why what a provider signed was refused, told to whoever sets it up; who sends it is told nothing.
-
-Log lines that stay one line each, whatever names they hold.
-
-Telling of faults of ours: where they were, and never what was in hand, which somebody sent or we keep.
-"""
+"""Log lines: always one line per message, faults without their data, and throttled reasons for rejections."""
 
 import logging
 import time
@@ -13,29 +8,29 @@ from app.lib.names import escape_line
 
 
 class Trace(str):
-    """Where a fault was: lines of this service's own, for the end of a message."""
+    """A stack trace without messages, to append to a log message."""
 
     __slots__ = ()
 
 
 class LineRecord(logging.LogRecord):
-    """A record whose message has control characters and bidirectional controls written out."""
+    """A log record that escapes control characters and bidirectional controls in its message."""
 
     def getMessage(self) -> str:  # noqa: N802
-        """The message as one line, and the lines of a trace at its end."""
+        """The message as one line, followed by its trace, if any."""
         args = self.args
         if isinstance(args, tuple) and args and isinstance(trace := args[-1], Trace):
             return escape_line(str(self.msg) % (*args[:-1], "")) + trace
         return escape_line(super().getMessage())
 
 
-def keep_lines() -> None:
-    """Have every logger of this process write such lines."""
+def use_line_records() -> None:
+    """Use ``LineRecord`` for every logger of this process."""
     logging.setLogRecordFactory(LineRecord)
 
 
 def log_fault(log: logging.Logger, what: str, fault: BaseException, level: int = logging.ERROR) -> None:
-    """Say that ``what`` failed, by the type and the place of the fault, without its message."""
+    """Log that ``what`` failed, with the type and the trace of the fault but without its message."""
     where = Trace("\n" + "".join(traceback.format_tb(fault.__traceback__)))
     log.log(level, "%s failed: %s%s", what, type(fault).__name__, where)
 
@@ -45,15 +40,18 @@ _EVERY_S = 60.0
 _log = logging.getLogger(__name__)
 
 
-class Reasons:
-    """Each reason once in a minute, since anybody can send tokens. Reasons are few, and never quote one."""
+class ThrottledReasons:
+    """Logs each reason for a rejection at most once a minute, since anyone can send invalid tokens.
+
+    Callers do not see the reasons. There are few, and they never quote a token.
+    """
 
     def __init__(self, what: str) -> None:
         self._what = what
         self._said_at: dict[str, float] = {}
 
     def say(self, reason: str, request_id: str | None) -> None:
-        """Write it to the log, unless it stands there already."""
+        """Log a reason, unless it was logged within the last minute."""
         now = time.monotonic()
         if now - self._said_at.get(reason, -_EVERY_S) >= _EVERY_S:
             self._said_at[reason] = now

@@ -1,7 +1,7 @@
 """Server-sent events: an incremental parser that keeps the raw bytes, and an encoder.
 
-Source: HTML Living Standard, section 9.2 (event stream format). The raw bytes of all events together are
-exactly the bytes that were fed, so a proxy can look at each event and pass it on untouched.
+Source: HTML Living Standard, section 9.2 (event stream format). The raw bytes of all events together are exactly the
+bytes that were fed, so a proxy can inspect each event and forward it unchanged.
 """
 
 import re
@@ -14,23 +14,23 @@ _ID_LINE = re.compile(rb"(?<![^\r\n])id(?::[^\r\n]*)?(?=[\r\n])")
 _RETRY_DIGITS = 9
 _BOM = b"\xef\xbb\xbf"
 LINES_AT_A_TIME = 32
-"""A flood of short lines must not keep the event loop from everybody else."""
+"""Lines between two yields, so that a flood of short lines does not block the event loop."""
 MAX_SILENT_BYTES = 1024 * 1024
-"""Of blocks without data (comments, bare ids), beside so many in a second:"""
+"""Bytes of blocks without data (comments, bare ids), in addition to ``SILENT_BYTES_A_SECOND``."""
 SILENT_BYTES_A_SECOND = 1024
 
 
 class SseLimitError(ValueError):
-    """A line or an event is longer than the caps allow, or there are too many that say nothing."""
+    """A line or an event is too long, or there are too many blocks without data."""
 
 
 @dataclass(frozen=True, slots=True)
 class SseEvent:
-    """One block of the stream, up to and with its empty line.
+    """One block of the stream, including its empty line.
 
-    ``data`` is None when the block has no ``data`` field (a comment, a bare ``id`` or ``retry``): pass such a
-    block on, dispatch nothing. ``event`` is ``message`` unless named. ``id`` is the block's own, None when it has none.
-    ``retry`` is the reconnection time in milliseconds that the block sets, if it does.
+    ``data`` is ``None`` when the block has no ``data`` field (a comment, a bare ``id`` or ``retry``): forward such a
+    block, dispatch nothing. ``event`` is ``message`` by default. ``id`` is the block's own, if any. ``retry`` is the
+    reconnection time in milliseconds, if the block sets it.
     """
 
     raw: bytes
@@ -41,7 +41,7 @@ class SseEvent:
 
 
 class SseParser:
-    """Feed chunks as they come, get events as they end. Caps are in bytes."""
+    """An incremental parser. The limits are in bytes."""
 
     def __init__(
         self, *, max_line_bytes: int = 4 * 1024 * 1024, max_event_bytes: int = 4 * 1024 * 1024
@@ -62,13 +62,13 @@ class SseParser:
 
     @property
     def pending(self) -> bytes:
-        """Bytes of the block that has not ended yet. At the end of a stream they are no event (and are dropped)."""
+        """Bytes of the unfinished block. At the end of a stream they are dropped."""
         return bytes(self._raw)
 
     def feed(self, chunk: bytes) -> Iterator[SseEvent | None]:
-        """The events that end in this chunk, and ``None`` every few lines: let others go on then.
+        """The events that end in this chunk, and ``None`` every few lines, at which the caller must yield.
 
-        Read it to its end before the next chunk. Raises ``SseLimitError``; the parser is of no use after that.
+        Consume it completely before the next chunk. Raises ``SseLimitError``; do not use the parser after that.
         """
         self._raw += chunk
         if self._at_start and not self._skip_bom():
@@ -79,19 +79,19 @@ class SseParser:
             if lines % LINES_AT_A_TIME == 0:
                 yield None
             if self._after_cr and self._scanned < len(self._raw):
-                # The line end was CR and may have been the first half of CRLF, cut between two chunks.
+                # The line ended with CR, which can be the first half of a CRLF split between two chunks.
                 self._after_cr = False
                 if self._raw[self._scanned] == 0x0A:
                     self._scanned += 1
                     self._line_start = self._scanned
-            found = _LINE_END.search(self._raw, self._scanned)
-            if found is None:
+            line_end = _LINE_END.search(self._raw, self._scanned)
+            if line_end is None:
                 self._scanned = len(self._raw)
                 self._check(len(self._raw))
                 return
-            self._check(found.start())
-            line = bytes(self._raw[self._line_start : found.start()])
-            end = found.end()
+            self._check(line_end.start())
+            line = bytes(self._raw[self._line_start : line_end.start()])
+            end = line_end.end()
             self._after_cr = end == len(self._raw) and self._raw[end - 1] == 0x0D
             self._line_start = self._scanned = end
             if line:
@@ -119,7 +119,7 @@ class SseParser:
         if self._silent > MAX_SILENT_BYTES:
             over = self._silent - MAX_SILENT_BYTES
             if over > SILENT_BYTES_A_SECOND * (monotonic() - self._begun):
-                raise SseLimitError("the stream has too many blocks that say nothing")
+                raise SseLimitError("the stream has too many blocks without data")
 
     def _field(self, line: bytes) -> None:
         name, colon, value = line.partition(b":")
@@ -151,7 +151,7 @@ class SseParser:
 
 
 def encode_event(data: bytes, id: bytes | None = None, *, name: bytes | None = b"message") -> bytes:
-    """One event. Line ends inside ``data`` become separate ``data`` lines; ``id`` and ``name`` have none."""
+    """Encode one event. Each line of ``data`` becomes a ``data`` line; ``id`` and ``name`` must be single lines."""
     head = b"" if name is None else b"event: " + name + b"\r\n"
     if id is not None:
         head += b"id: " + id + b"\r\n"
@@ -162,5 +162,5 @@ def encode_event(data: bytes, id: bytes | None = None, *, name: bytes | None = b
 
 
 def replace_id(raw: bytes, id: bytes) -> bytes:
-    """The raw block of an event under another id."""
+    """Replace the id in the raw block of an event."""
     return _ID_LINE.sub(lambda _: b"id: " + id, raw)

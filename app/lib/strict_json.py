@@ -1,9 +1,9 @@
-"""JSON as policy must read it: one meaning for every text, or an error.
+"""Strict JSON, which has one meaning for every parser, as policies need it.
 
-The standard library's parser with hooks. Refused on top of the grammar (RFC 8259): duplicate keys anywhere,
-a byte-order mark, anything but UTF-8, NaN and Infinity, numbers that a float cannot hold, lone surrogates and
-NUL in any string, integers of more than 400 digits, nesting past a limit, and more values than are read without
-keeping others waiting. I-JSON (RFC 7493) asks for most of this.
+The standard library's parser with hooks. In addition to the grammar (RFC 8259), it rejects duplicate keys, a byte-order
+mark, other encodings than UTF-8, NaN and Infinity, numbers outside the range of a float, lone surrogates and NUL in
+strings, integers of more than 400 digits, deep nesting, and more values than can be parsed without blocking the event
+loop for long. I-JSON (RFC 7493) requires most of this.
 """
 
 import json
@@ -20,14 +20,14 @@ JsonObject: TypeAlias = dict[str, JsonValue]
 StrictJsonCode = Literal["encoding", "syntax", "duplicate_key", "number", "string", "depth", "size"]
 
 MAX_DEPTH = 64
-"""Open objects and arrays, unless a caller says otherwise."""
+"""The default limit of open objects and arrays."""
 MAX_INTEGER_DIGITS = 400
 MAX_VALUES = 250_000
-"""In one text: each becomes an object of its own, and nothing else runs until all of them have."""
+"""Values in one text. Each becomes an object, and parsing blocks everything else."""
 TOO_MANY_VALUES = f"There are more than {MAX_VALUES:,} values."
 
-_IN_A_PIECE, _FEW = 256, 16
-"""So many values, and so many in one of these, are written at once by ``dumps_in_pieces``."""
+_VALUES_PER_PIECE, _MAX_PLAIN_VALUES = 256, 16
+"""``dumps_in_pieces`` writes this many values at once, each with at most this many values inside."""
 _ENVELOPE_KEYS = frozenset({"jsonrpc", "id", "method", "params", "result", "error"})
 _PARAMS_KEYS = frozenset(
     "_meta argument arguments capabilities clientInfo cursor inputResponses level name notifications "
@@ -36,22 +36,22 @@ _PARAMS_KEYS = frozenset(
 _REFERENCE_KEYS = frozenset({"type", "name", "uri"})
 
 
-def folded(name: str) -> str:
-    """The form in which two names are equal that some parser takes for the same.
+def fold_name(name: str) -> str:
+    """Fold a name so that names which any case-insensitive parser treats as equal become equal.
 
-    Parsers that ignore case fold as Unicode does (Go: long s and the Kelvin sign), by upper case (.NET), or by either
-    (Java: the dotless and the dotted i).
+    Such parsers use Unicode case folding (Go: long s and the Kelvin sign), upper case (.NET), or either (Java: the
+    dotless and the dotted i).
     """
     return name.upper().casefold().replace("\u0307", "")
 
 
-_FOLDED_ENVELOPE_KEYS = frozenset(map(folded, _ENVELOPE_KEYS))
-_FOLDED_PARAMS_KEYS = frozenset(map(folded, _PARAMS_KEYS))
-_FOLDED_REFERENCE_KEYS = frozenset(map(folded, _REFERENCE_KEYS))
+_FOLDED_ENVELOPE_KEYS = frozenset(map(fold_name, _ENVELOPE_KEYS))
+_FOLDED_PARAMS_KEYS = frozenset(map(fold_name, _PARAMS_KEYS))
+_FOLDED_REFERENCE_KEYS = frozenset(map(fold_name, _REFERENCE_KEYS))
 
 
 class StrictJsonError(ValueError):
-    """The bytes are not JSON that has one meaning. ``code`` is stable, ``message`` never quotes the input."""
+    """The bytes are not strict JSON. ``code`` is stable; ``message`` never quotes the input."""
 
     def __init__(self, code: StrictJsonCode, message: str) -> None:
         super().__init__(message)
@@ -89,7 +89,7 @@ def _encoder(*, sort_keys: bool) -> Callable[[JsonValue], str]:
     )
     if c_make_encoder is None:
         return encoder.encode
-    # What ``encode`` makes anew each time.
+    # ``encode`` would create this encoder on every call.
     chunks = c_make_encoder(None, encoder.default, encode_basestring, None, ":", ",", sort_keys, False, False)
     return lambda value: "".join(chunks(value, 0))
 
@@ -103,9 +103,9 @@ _sorted = _encoder(sort_keys=True)
 
 
 def loads(data: bytes, *, max_depth: int = MAX_DEPTH, any_text: bool = False) -> JsonValue:
-    """Parse UTF-8 bytes. ``max_depth`` counts open objects and arrays. Raises ``StrictJsonError`` and nothing else.
+    """Parse UTF-8 bytes. ``max_depth`` limits open objects and arrays. Raises only ``StrictJsonError``.
 
-    ``any_text``: strings may hold NUL and halves of surrogate pairs, for what is passed on and not evaluated.
+    ``any_text`` allows NUL and lone surrogates in strings, for JSON that is forwarded and not evaluated.
     """
     if has_too_many_values(data):
         raise StrictJsonError("size", TOO_MANY_VALUES)
@@ -126,41 +126,40 @@ def loads(data: bytes, *, max_depth: int = MAX_DEPTH, any_text: bool = False) ->
         raise StrictJsonError("syntax", "The text is not JSON.") from None
     if end != len(text):
         raise StrictJsonError("syntax", "There is something after the JSON value.")
-    # Raw control characters and surrogates do not get here, so only an escape can make a bad string.
+    # Raw control characters and surrogates were rejected, so only an escape can produce an invalid string.
     if not any_text and b"\\u" in data:
         _check_strings(value)
     return value
 
 
 def has_too_many_values(data: bytes) -> bool:
-    """Whether JSON has more than ``MAX_VALUES`` values, seen without reading it: long texts are none of them many."""
+    """Whether JSON has more than ``MAX_VALUES`` values, without parsing it."""
     if len(data) < 2 * MAX_VALUES or count_values(data) <= MAX_VALUES:
         return False
-    # Texts count once each, whatever is written in them.
+    # A string counts once, even if it contains commas or brackets.
     plain = data.replace(b"\\\\", b"").replace(b'\\"', b"")
-    # A value has a name at most.
+    # A value has at most one name.
     if plain.count(b'"') > 4 * MAX_VALUES:
         return True
     return count_values(b"".join(plain.split(b'"')[::2])) > MAX_VALUES
 
 
 def count_values(bare: bytes) -> int:
-    """How many values there are at most, more where texts hold commas or brackets: each follows a comma or stands first
-    in what holds it."""
+    """An upper bound on the number of values: each follows a comma or an opening bracket."""
     return bare.count(b",") + bare.count(b"[") + bare.count(b"{") + 1
 
 
 def _check_strings(root: JsonValue) -> None:
-    """Look at each string and key, after an escape."""
-    waiting = [root]
-    while waiting:
-        value = waiting.pop()
+    """Check every string and key. Raises ``StrictJsonError``."""
+    stack = [root]
+    while stack:
+        value = stack.pop()
         if isinstance(value, dict):
-            waiting.extend(value.values())
+            stack.extend(value.values())
             for key in value:
                 _check_string(key)
         elif isinstance(value, list):
-            waiting.extend(value)
+            stack.extend(value)
         elif isinstance(value, str):
             _check_string(value)
 
@@ -176,12 +175,12 @@ def _check_string(text: str) -> None:
 
 
 def dumps(value: JsonValue) -> bytes:
-    """Compact UTF-8. ``ValueError`` on NaN, Infinity and lone surrogates, none of which ``loads`` returns."""
+    """Encode to compact UTF-8. Raises ``ValueError`` on NaN, Infinity and lone surrogates, which ``loads`` rejects."""
     return _compact(value).encode("utf-8")
 
 
 def dumps_in_pieces(value: JsonValue) -> bytes:
-    """The same bytes, made of many short ones: another thread gets its turn in between."""
+    """Encode to the same bytes in many short steps, between which other threads can run."""
     pieces: list[str] = []
     _write(value, pieces)
     return "".join(pieces).encode("utf-8")
@@ -198,7 +197,7 @@ def _write(value: JsonValue, pieces: list[str]) -> None:
         child = value[name]  # type: ignore[index]
         if _is_plain(child):
             plain[name] = child
-            if len(plain) == _IN_A_PIECE:
+            if len(plain) == _VALUES_PER_PIECE:
                 _write_plain(plain, value, pieces)
                 plain = {}
             continue
@@ -211,17 +210,17 @@ def _write(value: JsonValue, pieces: list[str]) -> None:
         pieces.append(",")
     if plain:
         _write_plain(plain, value, pieces)
-    # The comma after the last.
+    # Drop the comma after the last member.
     pieces[-1] = pieces[-1][:-1]
     pieces.append("}" if isinstance(value, dict) else "]")
 
 
 def _is_plain(value: JsonValue) -> bool:
-    """Whether it is written in a moment."""
+    """Whether the value is small enough to be written in one step."""
     if not isinstance(value, dict | list):
         return True
     children = value.values() if isinstance(value, dict) else value
-    return len(value) <= _FEW and not any(isinstance(child, dict | list) for child in children)
+    return len(value) <= _MAX_PLAIN_VALUES and not any(isinstance(child, dict | list) for child in children)
 
 
 def _write_plain(plain: dict[Any, JsonValue], holder: JsonValue, pieces: list[str]) -> None:
@@ -230,11 +229,11 @@ def _write_plain(plain: dict[Any, JsonValue], holder: JsonValue, pieces: list[st
 
 
 def canonical(value: JsonValue) -> bytes:
-    """The form that digests are taken over, the same for equal values however they were written.
+    """Encode to the canonical form for digests, which is the same for equal values.
 
-    Compact UTF-8; keys sorted by code point; strings with only the escapes that JSON requires; integers exact
-    whatever their size; floats as the shortest decimal that reads back the same (``repr``), so ``1`` and
-    ``1.0`` differ. Not RFC 8785, which fails on integers beyond 2^53.
+    Compact UTF-8; keys sorted by code point; strings with only the escapes that JSON requires; exact integers of any
+    size; floats as the shortest decimal that reads back the same (``repr``), so ``1`` and ``1.0`` differ. Not RFC 8785,
+    which fails on integers beyond 2^53.
     """
     return _sorted(value).encode("utf-8")
 
@@ -243,22 +242,22 @@ def envelope_case_variant(message: JsonValue) -> str | None:
     """The first key of a JSON-RPC envelope (or of its ``params``, or the ``ref`` there) that differs from a known
     key only by case.
 
-    A parser that ignores case (Go's, .NET's) would take ``"Method"`` for ``"method"``. Folding is Unicode's, as
-    Go's is: ``param\\u017f`` is caught too. None when there is none.
+    A case-insensitive parser (Go's, .NET's) would read ``"Method"`` as ``"method"``. Folding follows Unicode, like
+    Go's, so ``param\\u017f`` is detected too. ``None`` when there is no such key.
     """
     if not isinstance(message, dict):
         return None
     for key in message:
-        if key not in _ENVELOPE_KEYS and folded(key) in _FOLDED_ENVELOPE_KEYS:
+        if key not in _ENVELOPE_KEYS and fold_name(key) in _FOLDED_ENVELOPE_KEYS:
             return key
     params = message.get("params")
     if isinstance(params, dict):
         for key in params:
-            if key not in _PARAMS_KEYS and folded(key) in _FOLDED_PARAMS_KEYS:
+            if key not in _PARAMS_KEYS and fold_name(key) in _FOLDED_PARAMS_KEYS:
                 return f"params.{key}"
         reference = params.get("ref")
         if isinstance(reference, dict):
             for key in reference:
-                if key not in _REFERENCE_KEYS and folded(key) in _FOLDED_REFERENCE_KEYS:
+                if key not in _REFERENCE_KEYS and fold_name(key) in _FOLDED_REFERENCE_KEYS:
                     return f"params.ref.{key}"
     return None

@@ -1,25 +1,25 @@
-"""Noticing that the other side of a connection is gone without a word: switched off, or cut off by a network."""
+"""TCP keepalive, which detects that a peer is gone without closing the connection."""
 
 import asyncio
 import socket
 
 _OPTIONS = (
-    # After a minute of silence, ask; after four questions without an answer, it is gone.
+    # Probe after a minute of silence; four unanswered probes end the connection.
     (socket.IPPROTO_TCP, "TCP_KEEPIDLE", 60),
     (socket.IPPROTO_TCP, "TCP_KEEPINTVL", 15),
     (socket.IPPROTO_TCP, "TCP_KEEPCNT", 4),
-    # The same where something was sent and nobody acknowledges it, in milliseconds.
+    # The limit for unacknowledged data, in milliseconds.
     (socket.IPPROTO_TCP, "TCP_USER_TIMEOUT", 120_000),
 )
 
 
-def notice_loss(transport: asyncio.BaseTransport) -> None:
-    """Let the system end the connection within two minutes of its loss; nothing for what is not TCP."""
-    found = transport.get_extra_info("socket")
-    if found is None or found.family not in {socket.AF_INET, socket.AF_INET6}:
+def enable_keepalive(transport: asyncio.BaseTransport) -> None:
+    """Have the system end a TCP connection within two minutes of its loss. Ignores other transports."""
+    sock = transport.get_extra_info("socket")
+    if sock is None or sock.family not in {socket.AF_INET, socket.AF_INET6}:
         return
-    found.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for level, name, value in _OPTIONS:
-        # Not every system has all of them.
+        # Not every system supports all options.
         if hasattr(socket, name):
-            found.setsockopt(level, getattr(socket, name), value)
+            sock.setsockopt(level, getattr(socket, name), value)

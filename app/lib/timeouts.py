@@ -1,19 +1,19 @@
-"""Work that is given up in time, however long it takes to end."""
+"""Timeouts that do not wait for the cancelled work to end."""
 
 import asyncio
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 Result = TypeVar("Result")
-# Nobody else holds what is given up, and it must come to its end.
-_given_up: set["asyncio.Task[Any]"] = set()
+# References to cancelled tasks, which would be garbage-collected before their end otherwise.
+_abandoned: set["asyncio.Task[Any]"] = set()
 
 
-async def in_time(within_s: float, work: Coroutine[Any, Any, Result]) -> Result:
-    """What the work gives. Raises ``TimeoutError`` when that takes longer.
+async def with_timeout(within_s: float, work: Coroutine[Any, Any, Result]) -> Result:
+    """Run work for at most ``within_s`` seconds. Raises ``TimeoutError``.
 
-    It is cancelled then, and not waited for: a connection to a database that keeps silent takes two more seconds to be
-    let go.
+    After the timeout, the work is cancelled but not awaited: closing the connection to a silent database takes two more
+    seconds.
     """
     task = asyncio.create_task(work)
     try:
@@ -23,13 +23,12 @@ async def in_time(within_s: float, work: Coroutine[Any, Any, Result]) -> Result:
         return task.result()
     finally:
         if not task.done():
-            _given_up.add(task)
+            _abandoned.add(task)
             task.add_done_callback(_ended)
             task.cancel()
 
 
 def _ended(task: "asyncio.Task[Any]") -> None:
-    _given_up.discard(task)
+    _abandoned.discard(task)
     if not task.cancelled():
-        # Whoever wanted to know is gone.
-        task.exception()
+        task.exception()  # Retrieved, so that asyncio does not log it.

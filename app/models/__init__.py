@@ -1,4 +1,4 @@
-"""The tables, by subject. Constraints are named by the convention of ``base``, which is set before any is made."""
+"""The tables, by subject. ``base`` sets the naming convention of constraints before any table is defined."""
 
 from app.models import base
 

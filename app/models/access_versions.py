@@ -7,7 +7,7 @@ from sqlmodel import Field, SQLModel
 
 
 class AccessVersion(SQLModel, table=True):
-    """The version of everything that a decision can rest on: one narrow row each, deleted for sessions alone."""
+    """The version of an object that decisions depend on, in a narrow row. Only those of sessions are deleted."""
 
     __tablename__ = "access_versions"
     __table_args__ = ({"postgresql_with": {"fillfactor": 70}},)

@@ -1,4 +1,4 @@
-"""Tables of administrators, of their role assignments, and of sessions and sign-ins that have no other home."""
+"""Tables of administrators, their role assignments, and sessions and sign-ins."""
 
 from datetime import datetime
 from uuid import UUID
@@ -11,7 +11,7 @@ from app.models.base import ObjectRow
 
 
 class Administrator(ObjectRow, table=True):
-    """A human who manages the control plane."""
+    """A person who manages the control plane."""
 
     __tablename__ = "administrators"
     __table_args__ = (
@@ -26,7 +26,7 @@ class Administrator(ObjectRow, table=True):
 
 
 class RoleAssignment(ObjectRow, table=True):
-    """A role of an administrator, and within what (``all`` for now)."""
+    """A role of an administrator, and its scope (``all`` for now)."""
 
     __tablename__ = "role_assignments"
     __table_args__ = (Index("uq_role_assignments", "administrator_id", "role", "within", unique=True),)
@@ -37,7 +37,7 @@ class RoleAssignment(ObjectRow, table=True):
 
 
 class BreakGlassSession(SQLModel, table=True):
-    """HMAC of a bearer of the local administrator. ``password_key`` names the password it was opened with."""
+    """HMAC of a bearer token of the break-glass administrator. ``password_key`` names the password that was used."""
 
     __tablename__ = "break_glass_sessions"
 
@@ -53,10 +53,10 @@ class BreakGlassSession(SQLModel, table=True):
 
 
 class BrowserSession(SQLModel, table=True):
-    """A person who is signed in with a browser: HMAC of the cookie, and what the sign-in said of them.
+    """A browser session: HMAC of the cookie, and the claims of the sign-in.
 
-    ``role_values`` are the values of the provider's role claim that gave roles. ``id_token`` is sealed by the cookie's
-    own secret, which is nowhere here.
+    ``role_values`` are the values of the provider's role claim that gave roles. ``id_token`` is encrypted with the
+    cookie's secret, which is not stored.
     """
 
     __tablename__ = "browser_sessions"
@@ -83,7 +83,7 @@ class BrowserSession(SQLModel, table=True):
 
 
 class WorkloadSignIn(SQLModel, table=True):
-    """A program's access token that has signed in, by the digest of its claims; kept for a day."""
+    """The sign-in of a program by an access token, identified by the digest of its claims. Kept for a day."""
 
     __tablename__ = "workload_sign_ins"
 

@@ -1,4 +1,4 @@
-"""Tables of what somebody has to agree to, and of what a call can consume: approvals and durable quotas."""
+"""Tables of approvals and durable quotas."""
 
 from datetime import datetime
 from typing import Any
@@ -13,14 +13,15 @@ from app.models.base import ObjectRow
 
 
 class Approval(ObjectRow, table=True):
-    """One approval: of a call, bound to the very call that asked, or of access to a server that a person asked for.
+    """An approval of a call, bound to its contents, or of a person's request for access to a server.
 
-    ``binding`` is a digest of all that binds it, the policies that asked among it; ``event_id`` is the event of the
-    call that asked, or of the request, and ``asked`` counts how many calls have; ``consumed_by`` is the call that used
-    it up. The state of one whose time is over is ``expired`` at the latest when the next is asked for.
+    ``binding`` is a digest of everything that binds it, including the policies that require it. ``event_id`` is the
+    event of the requesting call, or of the access request. ``asked`` counts the calls that requested it, and
+    ``consumed_by`` is the call that used it. An overdue approval becomes ``expired`` at the latest when the next one is
+    requested.
 
-    For access: ``access_tools`` and ``access_expires_at`` are what was asked for, ``granted_tools`` and
-    ``granted_expires_at`` what was agreed to, by the grant ``grant_id``; who decides is who owns the server then.
+    For access: ``access_tools`` and ``access_expires_at`` are what was requested, ``granted_tools`` and
+    ``granted_expires_at`` what was granted, with the grant ``grant_id``. The owners of the server decide.
     """
 
     __tablename__ = "approvals"
@@ -66,7 +67,7 @@ class Approval(ObjectRow, table=True):
 
 
 class QuotaUse(SQLModel, table=True):
-    """How much of a durable quota is used in a window."""
+    """The used part of a durable quota in a window."""
 
     __tablename__ = "quota_uses"
 

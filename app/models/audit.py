@@ -1,4 +1,4 @@
-"""Tables of the audit trail. Append-only but for leases; the log itself has no foreign keys (ADR 4)."""
+"""Tables of the audit log. Append-only except for leases; the log itself has no foreign keys (ADR 4)."""
 
 from datetime import datetime
 from typing import Any
@@ -27,7 +27,7 @@ __all__ = [
 
 
 class AuditEvent(SQLModel, table=True):
-    """One immutable event. Order is (epoch, xact, seq), the order of commits; the id is a name only."""
+    """An immutable audit event. (epoch, xact, seq) is its position in the order of commits; the id is only a name."""
 
     __tablename__ = "audit_events"
     __table_args__ = (
@@ -89,11 +89,11 @@ class AuditEvent(SQLModel, table=True):
     request_id: str | None = None
     trace_id: str | None = None
     observed_policy_ids: list[UUID] | None = Field(default=None, sa_type=ARRAY(PgUuid))
-    """Policies on trial that would have decided otherwise."""
+    """Observed policies that would have decided differently."""
 
 
 class AuditArguments(SQLModel, table=True):
-    """Sealed arguments of a call, kept by the server's choice, with a retention of their own."""
+    """Encrypted arguments of a call, kept if the server is configured so, with their own retention."""
 
     __tablename__ = "audit_arguments"
     __table_args__ = ({"postgresql_partition_by": "RANGE (time)"},)
@@ -105,7 +105,7 @@ class AuditArguments(SQLModel, table=True):
 
 
 class AuditClient(SQLModel, table=True):
-    """Address, user agent and client name of a caller: the personal part, in its own table so that it can be erased.
+    """Address, user agent and client name of a caller: personal data, in a separate table so that it can be erased.
 
     The id is a digest of the row (``client_ids``); rows of older code have no salt.
     """
@@ -124,9 +124,9 @@ class AuditClient(SQLModel, table=True):
 
 
 class AuditHour(SQLModel, table=True):
-    """How many events of a kind an hour has, outcomes of calls counted apart, and between which of them they lie.
+    """The number of events of a kind in an hour, with outcomes of calls counted separately, and their positions.
 
-    ``things`` is what the events stand for: one may tell of many refusals.
+    ``things`` is the number of occurrences: one event can represent many refusals.
     """
 
     __tablename__ = "audit_hours"
@@ -145,7 +145,7 @@ class AuditHour(SQLModel, table=True):
 
 
 class AuditRollup(SQLModel, table=True):
-    """One row: up to which event the hours are counted."""
+    """A single row with the event up to which the hours are counted."""
 
     __tablename__ = "audit_rollup"
     __table_args__ = (CheckConstraint("id = 1", name="one_row"),)
@@ -157,7 +157,7 @@ class AuditRollup(SQLModel, table=True):
 
 
 class LogEpoch(SQLModel, table=True):
-    """One stay on a system identifier and timeline; transaction ids order events only within it."""
+    """A period on one system identifier and timeline. Transaction ids order events only within an epoch."""
 
     __tablename__ = "log_epochs"
 
@@ -171,20 +171,20 @@ class LogEpoch(SQLModel, table=True):
 
 
 class AcceptedRestore(SQLModel, table=True):
-    """A restore of the database to an older state that an administrator has confirmed; ``id`` orders them by time."""
+    """A confirmed restore of the database to an older state. ``id`` orders them by time."""
 
     __tablename__ = "accepted_restores"
 
     id: UUID = Field(primary_key=True)
     epoch: int
-    """The epoch of the log that begins with it."""
+    """The epoch that begins with it."""
     accepted_at: datetime = Field(
         default=None, sa_type=DateTime(timezone=True), sa_column_kwargs={"server_default": text("now()")}
     )
 
 
 class WorkerLease(SQLModel, table=True):
-    """A gateway worker that is alive; calls of a worker whose lease is stale have an unknown outcome."""
+    """The lease of a running gateway worker. Calls of a worker with an expired lease have an unknown outcome."""
 
     __tablename__ = "worker_leases"
 
@@ -198,12 +198,12 @@ class WorkerLease(SQLModel, table=True):
 
 
 class ObjectVersion(SQLModel, table=True):
-    """The past of grants, memberships, scopes, definitions: one closed or current version each."""
+    """A version in the history of a grant, membership, token scope or definition, current or past."""
 
     __tablename__ = "object_versions"
     __table_args__ = (
         Index("ix_object_versions_kind_valid_from", "kind", "valid_from"),
-        # What was whose, for answers about the past.
+        # Objects by identity, for queries about the past.
         Index("ix_object_versions_identity", text("(content ->> 'identity_id')"),
               postgresql_where=text("kind IN ('grant', 'membership')")),
         Index("ix_object_versions_group", text("(content ->> 'group_id')"),

@@ -1,4 +1,4 @@
-"""What an event says of a change, as it is read back, whoever wrote it."""
+"""A column type for the changes of an audit event that is safe to read."""
 
 from typing import Any
 
@@ -8,28 +8,29 @@ from sqlalchemy.types import TypeDecorator
 
 from app.lib import strict_json
 
-_DEEPEST = 64
-"""Levels that are shown; what the service writes has a handful."""
+_MAX_DEPTH = 64
+"""Levels that are read; events of the service have only a few."""
 
 
 class Changes(TypeDecorator[dict[str, Any]]):
-    """An object in a column of JSON. Whoever may insert into the trail can put there what no parser here takes: nested
-    without an end, or with numbers of any length. Such a row must not keep those beside it from whoever reads the
-    trail, so what cannot be shown is read as an empty object. The leaf of the event says all of it.
+    """A JSON object in a column.
+
+    A role that can insert into the audit log can store JSON that the parser rejects, such as deep nesting or very long
+    numbers. To keep the other rows of a page readable, it is read as an empty object. The event's leaf has all of it.
     """
 
     impl = JSONB(none_as_null=True)
     cache_ok = True
 
     def column_expression(self, column: ColumnElement[Any]) -> ColumnElement[Any]:
-        # As text, since the driver would parse JSON itself, and fail with the whole page.
+        # Read as text, since the driver's own JSON parser would fail for the whole page.
         return type_coerce(cast(column, Text), self)
 
     def process_result_value(self, value: Any, dialect: Dialect) -> dict[str, Any] | None:
         if value is None:
             return None
         try:
-            said = strict_json.loads(value.encode(), max_depth=_DEEPEST)
+            content = strict_json.loads(value.encode(), max_depth=_MAX_DEPTH)
         except strict_json.StrictJsonError:
             return {}
-        return said if isinstance(said, dict) else {}
+        return content if isinstance(content, dict) else {}

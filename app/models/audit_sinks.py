@@ -1,4 +1,4 @@
-"""The table of sinks: where the audit trail goes, how far it got there, and how its endpoint fares."""
+"""The table of audit sinks: their endpoints and the state of the delivery."""
 
 from datetime import datetime
 from uuid import UUID
@@ -9,11 +9,11 @@ from sqlmodel import Field
 from app.models.base import ObjectRow
 
 MOST_EVENTS = 500
-"""In a batch."""
+"""Events per batch."""
 
 
 class AuditSink(ObjectRow, table=True):
-    """Where the trail goes. What stands after ``ended_at`` is moved by whoever delivers, and the revision stays."""
+    """A destination of the audit log. Delivery updates the fields after ``ended_at`` without a new revision."""
 
     __tablename__ = "audit_sinks"
     __table_args__ = (Index("ix_audit_sinks_lower_name_id", text("lower(name)"), "id"),)
@@ -27,24 +27,24 @@ class AuditSink(ObjectRow, table=True):
     credential_kind: str = Field(default="none", sa_column_kwargs={"server_default": "none"})
     key_id: str | None = None
     sealed: bytes | None = Field(default=None, sa_type=LargeBinary)
-    """The header to send, sealed; bound by associated data to this sink and the origin of its URL."""
+    """The header to send, encrypted and bound by associated data to this sink and the origin of its URL."""
     ended_at: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))
     epoch: int
-    """With the next two: the position of the trail up to which everything was taken."""
+    """With the next two fields: the position up to which all events were accepted."""
     xact: int = Field(sa_type=BigInteger)
     seq: int = Field(sa_type=BigInteger)
     batch_epoch: int | None = None
-    """With the next three: where the batch ends that was begun and not yet taken, so that it is repeated as it was."""
+    """With the next three fields: the end of the current batch, so that a retry sends exactly the same batch."""
     batch_xact: int | None = Field(default=None, sa_type=BigInteger)
     batch_seq: int | None = Field(default=None, sa_type=BigInteger)
     batch_checkpoint: int | None = Field(default=None, sa_type=BigInteger)
     batch_events: int = Field(default=MOST_EVENTS, sa_column_kwargs={"server_default": text("500")})
-    """How many events a batch has at most: fewer where the endpoint finds batches too large."""
+    """The maximum of events per batch, lowered when the endpoint rejects a batch as too large."""
     checkpoint: int | None = Field(default=None, sa_type=BigInteger)
-    """The size of the tree of the last checkpoint that was taken."""
+    """The tree size of the last accepted checkpoint."""
     checkpoint_at: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))
     lease: UUID | None = None
-    """Of the worker that has it; nobody else sends until ``leased_until``."""
+    """The worker that holds the lease. No other worker sends until ``leased_until``."""
     leased_until: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))
     due_at: datetime = Field(
         default=None, sa_type=DateTime(timezone=True), sa_column_kwargs={"server_default": text("now()")}
@@ -55,4 +55,4 @@ class AuditSink(ObjectRow, table=True):
     error: str | None = None
     delivered_at: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))
     missed_at: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))
-    """When events were dropped by retention that it had not been given."""
+    """When retention dropped events that were not delivered to this sink."""

@@ -1,4 +1,4 @@
-"""What every table shares: named constraints, UTC times, id, revision."""
+"""The base of all tables: named constraints, UTC times, id, revision."""
 
 from datetime import datetime
 from uuid import UUID
@@ -21,7 +21,7 @@ metadata.naming_convention = NAMING
 
 
 class ObjectRow(SQLModel):
-    """An object of the API: ``revision`` is its ETag and moves by one with every change."""
+    """An object of the API. ``revision`` is its ETag and increments with every change."""
 
     id: UUID = Field(default_factory=new_id, primary_key=True)
     created_at: datetime = Field(

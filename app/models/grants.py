@@ -12,7 +12,7 @@ from app.models.base import ObjectRow
 
 
 class Grant(ObjectRow, table=True):
-    """A durable entitlement of one identity or one group. The past is in ``object_versions``."""
+    """A durable entitlement of one identity or one group. Its history is in ``object_versions``."""
 
     __tablename__ = "grants"
     __table_args__ = (
@@ -30,13 +30,14 @@ class Grant(ObjectRow, table=True):
     expires_at: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))
     reason: str | None = None
     approval_id: UUID | None = None
-    """The request for access that it was made for."""
+    """The access request that it was created for."""
     ended_at: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))
 
 
 class GrantUse(SQLModel, table=True):
-    """When something was last used that a grant gives: a tool of a server, or its resources or prompts (``part``, then
-    without a tool). Written at most once a minute, and kept however long the log is."""
+    """When a part of a grant was last used: a tool of a server, or its resources or prompts (``part``, without a tool).
+
+    Written at most once a minute, and kept independently of the audit log's retention."""
 
     __tablename__ = "grant_uses"
 
@@ -48,7 +49,7 @@ class GrantUse(SQLModel, table=True):
 
 
 class GrantUser(SQLModel, table=True):
-    """When somebody last used anything that a grant gives."""
+    """When an identity last used a grant."""
 
     __tablename__ = "grant_users"
 
@@ -58,7 +59,7 @@ class GrantUser(SQLModel, table=True):
 
 
 class UseWatch(SQLModel, table=True):
-    """Since when uses are written down, of ``grants``."""
+    """Since when uses of ``grants`` are recorded."""
 
     __tablename__ = "use_watches"
 

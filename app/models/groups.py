@@ -11,7 +11,7 @@ from app.models.base import ObjectRow
 
 
 class Group(ObjectRow, table=True):
-    """A set of identities that grants can be made to."""
+    """A set of identities that can receive grants."""
 
     __tablename__ = "groups"
     __table_args__ = (
@@ -32,7 +32,7 @@ class Group(ObjectRow, table=True):
 
 
 class GroupMember(SQLModel, table=True):
-    """A current membership; past ones are in ``object_versions`` under the same id."""
+    """A current membership. Past ones are in ``object_versions`` under the same id."""
 
     __tablename__ = "group_members"
     __table_args__ = (Index("uq_group_members_pair", "group_id", "identity_id", unique=True),)

@@ -1,4 +1,4 @@
-"""Tables of people and agents, and of how providers know them."""
+"""Tables of people and agents, and of their accounts at providers."""
 
 from datetime import datetime
 from typing import Any
@@ -16,22 +16,22 @@ _PROVIDERS = f"{IdentityProvider.__tablename__}.id"
 
 
 NAMES = "identities.user_name || ' ' || coalesce(identities.display_name, '') || ' ' || coalesce(identities.email, '')"
-"""What is searched for text, as it is indexed."""
+"""The indexed expression for text search."""
 
 
 class Identity(ObjectRow, table=True):
-    """A person or agent that can hold tokens. ``provider_id`` is None for those made by hand."""
+    """A person or agent that can hold tokens. ``provider_id`` is ``None`` for those created by hand."""
 
     __tablename__ = "identities"
     __table_args__ = (
         Index("ix_identities_lower_user_name_id", text("lower(user_name)"), "id"),
         Index("ix_identities_names", text(f"scopegate_trigrams({NAMES})"), postgresql_using="gin"),
         Index("ix_identities_lower_shown_name", text("lower(coalesce(display_name, user_name))")),
-        # Shared Signals name people by it.
+        # Shared Signals identify people by email.
         Index("ix_identities_lower_email", text("lower(email)"), postgresql_where=text("email IS NOT NULL")),
-        # Whose tokens are stopped: few, or over.
+        # The few identities whose tokens are invalidated.
         Index("ix_identities_stopped", "id", postgresql_where=text("status <> 'active'")),
-        # HR systems name a leaver by it, whichever provider keeps them.
+        # HR systems identify a leaver by it, at any provider.
         Index("ix_identities_external_id", "external_id", postgresql_where=text("external_id IS NOT NULL")),
         Index("uq_identities_user_name", text("coalesce(provider_id::text, '')"), text("lower(user_name)"),
               unique=True, postgresql_where=text("status <> 'offboarded'")),
@@ -55,13 +55,13 @@ class Identity(ObjectRow, table=True):
     attributes: dict[str, str] = Field(
         default_factory=dict, sa_type=JSONB, sa_column_kwargs={"server_default": text("'{}'")}
     )
-    """What policies can read of it."""
+    """Attributes that policies can read."""
     sign_ins_after: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))
-    """Their provider's tokens open nothing that were issued up to then: it has taken them back."""
+    """The provider revoked its tokens for this identity that were issued up to this time."""
 
 
 class IdentityLink(SQLModel, table=True):
-    """Who is the same person: (provider, kind, value), never an email."""
+    """A provider's stable name for an identity: (provider, kind, value), never an email."""
 
     __tablename__ = "identity_links"
     __table_args__ = (
@@ -78,7 +78,7 @@ class IdentityLink(SQLModel, table=True):
 
 
 class OffboardingReceipt(SQLModel, table=True):
-    """What one offboarding ended; its id is the audit event's."""
+    """The receipt of an offboarding: what it ended. Its id is that of the audit event."""
 
     __tablename__ = "offboarding_receipts"
 
@@ -89,12 +89,12 @@ class OffboardingReceipt(SQLModel, table=True):
     )
     body: dict[str, Any] = Field(sa_type=JSONB)
     signed: str | None = None
-    """What an auditor keeps: a JWS (RFC 7515) of the receipt, without anything personal."""
+    """The receipt for auditors, as a JWS (RFC 7515) without personal data."""
     key_id: str | None = None
 
 
 class ScimUser(SQLModel, table=True):
-    """What SCIM says of an identity that a provider provisions; the identity has what the rest of us reads."""
+    """The SCIM resource of an identity that a provider provisions."""
 
     __tablename__ = "scim_users"
     __table_args__ = (
@@ -103,7 +103,7 @@ class ScimUser(SQLModel, table=True):
         Index("uq_scim_users_external_id", "provider_id", "external_id",
               unique=True, postgresql_where=text("deleted_at IS NULL AND external_id IS NOT NULL")),
         Index("ix_scim_users_provider_id_identity_id", "provider_id", "identity_id"),
-        # What directories look people up by, besides both names.
+        # Directories also filter by these attributes.
         Index("ix_scim_users_display_name", "provider_id", text("lower(profile ->> 'displayName')"),
               postgresql_where=text("deleted_at IS NULL")),
         Index("ix_scim_users_emails",
@@ -118,6 +118,6 @@ class ScimUser(SQLModel, table=True):
     profile: dict[str, Any] = Field(
         default_factory=dict, sa_type=JSONB, sa_column_kwargs={"server_default": text("'{}'")}
     )
-    """The attributes that SCIM has beyond those of an identity."""
+    """The SCIM attributes that an identity does not have."""
     deleted_at: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))
-    """Since when SCIM does not know it any more; the identity stays, offboarded."""
+    """When SCIM deleted the user. The identity stays, offboarded."""

@@ -11,7 +11,7 @@ from app.models.base import ObjectRow
 
 
 class IdentityProvider(ObjectRow, table=True):
-    """An OIDC, SCIM and Shared Signals source. ``source`` is ``environment`` for the one of ``SCOPEGATE_OIDC_*``."""
+    """An OIDC, SCIM and Shared Signals provider. ``source`` is ``environment`` for that of ``SCOPEGATE_OIDC_*``."""
 
     __tablename__ = "identity_providers"
     __table_args__ = (

@@ -12,9 +12,9 @@ _OPEN = "status IN ('pending', 'claimed')"
 
 
 class Invitation(ObjectRow, table=True):
-    """How a person who cannot sign in yet comes to: HMAC of the link's secret, and the account that it is for.
+    """An invitation for a person who cannot sign in yet: HMAC of the link's secret, and the expected account.
 
-    ``claimed_link`` is the value of the provider's link claim of the account that has signed in by it.
+    ``claimed_link`` is the provider's link claim of the account that signed in with it.
     """
 
     __tablename__ = "invitations"

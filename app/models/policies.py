@@ -1,4 +1,4 @@
-"""Table of policies; the texts that were published before are in ``object_versions``."""
+"""Table of policies. Earlier published texts are in ``object_versions``."""
 
 from datetime import datetime
 from typing import Any
@@ -12,9 +12,9 @@ from app.models.base import ObjectRow
 
 
 class Policy(ObjectRow, table=True):
-    """One Cedar policy: the text that is worked on, and the one that decides.
+    """A Cedar policy: its draft text, and the published text, which decides.
 
-    ``version`` counts what was published; it and the ``published_`` fields are null until then.
+    ``version`` counts the publications. It and the ``published_`` fields are null before the first one.
     """
 
     __tablename__ = "policies"

@@ -1,4 +1,4 @@
-"""Tables of the sealed log: what was signed of the trail, and the hashes that it rests on. Append-only."""
+"""Tables of the sealed audit log: signed checkpoints and the hashes of the tree. Append-only."""
 
 from datetime import datetime
 from uuid import UUID
@@ -12,7 +12,7 @@ __all__ = ["AuditCheckpoint", "AuditTile", "LogName", "metadata"]
 
 
 class AuditCheckpoint(SQLModel, table=True):
-    """A signed head of the sealed log (C2SP checkpoint text, RFC 9162 hashing)."""
+    """A signed checkpoint of the audit log (C2SP checkpoint text, RFC 9162 hashing)."""
 
     __tablename__ = "audit_checkpoints"
     __table_args__ = (Index("uq_audit_checkpoints_place", "epoch", "last_xact", "last_seq", unique=True),)
@@ -29,7 +29,7 @@ class AuditCheckpoint(SQLModel, table=True):
 
 
 class LogName(SQLModel, table=True):
-    """A name of the sealed log; the one with the largest id is its name."""
+    """A name of the audit log. The one with the largest id is current."""
 
     __tablename__ = "log_names"
 
@@ -41,9 +41,9 @@ class LogName(SQLModel, table=True):
 
 
 class AuditTile(SQLModel, table=True):
-    """256 hashes of the sealed log's tree that lie side by side, 32 bytes each, once all of them are known.
+    """A complete tile: 256 adjacent hashes of the tree, 32 bytes each.
 
-    On level 0 these are hashes of leaves; one level higher, each is that of a whole tile.
+    On level 0 these are hashes of leaves; on each higher level, hashes of whole tiles.
     """
 
     __tablename__ = "audit_tiles"

@@ -1,4 +1,4 @@
-"""Tables of MCP servers and of our own credentials for them."""
+"""Tables of MCP servers and their upstream credentials."""
 
 from datetime import datetime
 from uuid import UUID
@@ -11,11 +11,11 @@ from app.lib.ids import new_id
 from app.models.base import ObjectRow
 
 TEXTS = "servers.slug || ' ' || servers.name || ' ' || coalesce(servers.description, '')"
-"""What is searched for text, as it is indexed."""
+"""The indexed expression for text search."""
 
 
 class Server(ObjectRow, table=True):
-    """An MCP server as registered. Slugs of ended servers stay taken for 90 days."""
+    """A registered MCP server. The slug of an ended server stays reserved for 90 days."""
 
     __tablename__ = "servers"
     __table_args__ = (
@@ -44,22 +44,22 @@ class Server(ObjectRow, table=True):
     new_tools: str = Field(default="quarantine", sa_column_kwargs={"server_default": "quarantine"})
     keep_arguments: str = Field(default="approvals", sa_column_kwargs={"server_default": "approvals"})
     requestable: bool = Field(default=False, sa_column_kwargs={"server_default": text("false")})
-    """Whether people see that it is there and can ask for access to it."""
+    """Whether people can see the server and request access to it."""
     sync_state: str = Field(default="never", sa_column_kwargs={"server_default": "never"})
     sync_at: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))
     sync_error: str | None = None
     sync_started_at: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))
-    """When the sync began that was asked for and has not ended; null: there is none."""
+    """When the requested, unfinished sync began; null if there is none."""
     sync_due_at: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))
-    """When it is read again without being asked to; whoever claims that moves it. Null: some time after ``sync_at``."""
+    """When the next periodic sync is due; the worker that claims it sets a new time. Null: derived from ``sync_at``."""
     sync_failures: int = Field(default=0, sa_column_kwargs={"server_default": text("0")})
-    """How many syncs failed since the last that went well."""
+    """The number of failed syncs since the last successful one."""
     first_synced_at: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))
-    """When tools were first listed; what is found later counts as new."""
+    """When tools were first listed. Tools found later count as new."""
     instructions: str | None = None
-    """What it says of its use, as it was read last."""
+    """The server's instructions, as read last."""
     approved_instructions: str | None = None
-    """What it may say: a live text that is another is left out."""
+    """The approved instructions. A live text that differs is left out."""
     protocol_versions: list[str] = Field(
         default_factory=list, sa_type=ARRAY(TEXT), sa_column_kwargs={"server_default": text("'{}'")}
     )
@@ -67,7 +67,7 @@ class Server(ObjectRow, table=True):
 
 
 class ServerCredential(SQLModel, table=True):
-    """An upstream credential, sealed; bound by associated data to its row, server and origin."""
+    """An encrypted upstream credential, bound by associated data to its row, server and origin."""
 
     __tablename__ = "server_credentials"
     __table_args__ = (

@@ -1,4 +1,4 @@
-"""Tables of service accounts, their secrets and the short-lived bearers they trade them for."""
+"""Tables of service accounts, their client secrets and their short-lived API bearers."""
 
 from datetime import datetime
 from uuid import UUID
@@ -13,7 +13,7 @@ SERVICE_ACCOUNT_KIND = "service_account"
 
 
 class ServiceAccount(ObjectRow, table=True):
-    """A program that manages the control plane; ``owner_id`` answers for it."""
+    """A program that manages the control plane. ``owner_id`` is the responsible person."""
 
     __tablename__ = "service_accounts"
     __table_args__ = (Index("ix_service_accounts_lower_name_id", text("lower(name)"), "id"),)
@@ -42,7 +42,7 @@ class ServiceAccountCredential(SQLModel, table=True):
 
 
 class ApiBearer(SQLModel, table=True):
-    """HMAC of a short-lived API bearer (``sgb_``); it lives only while its credential does."""
+    """HMAC of a short-lived API bearer (``sgb_``), which ends with its credential."""
 
     __tablename__ = "api_bearers"
 

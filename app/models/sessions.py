@@ -1,4 +1,4 @@
-"""Tables beside admission: sessions on the aggregate endpoint, and the oldest code that the database serves."""
+"""Tables of sessions on the aggregate endpoint, and of the oldest code that the database supports."""
 
 from datetime import datetime
 from uuid import UUID
@@ -9,7 +9,7 @@ from sqlmodel import Field, SQLModel
 
 
 class EndedSession(SQLModel, table=True):
-    """A session on the aggregate endpoint that its client ended; 404 everywhere until its token is long over."""
+    """A session on the aggregate endpoint that its client ended. It returns 404 until its token is long expired."""
 
     __tablename__ = "ended_sessions"
 
@@ -21,7 +21,7 @@ class EndedSession(SQLModel, table=True):
 
 
 class SessionNote(SQLModel, table=True):
-    """What the client of a session on the aggregate endpoint asked for; kept until its token ends."""
+    """The settings of a client session on the aggregate endpoint, kept until its token ends."""
 
     __tablename__ = "session_notes"
 
@@ -32,7 +32,7 @@ class SessionNote(SQLModel, table=True):
 
 
 class Compatibility(SQLModel, table=True):
-    """The oldest generation of the code that this database still serves; one row."""
+    """A single row with the oldest generation of the code that this database supports."""
 
     __tablename__ = "compatibility"
 

@@ -1,4 +1,4 @@
-"""Tables of Shared Signals: the events that were taken, each once, and the streams that they come by."""
+"""Tables of Shared Signals: the processed events and their streams."""
 
 from datetime import datetime
 from uuid import UUID
@@ -12,9 +12,9 @@ _IDENTITY_PROVIDERS = "identity_providers.id"
 
 
 class SignalEvent(SQLModel, table=True):
-    """One event token that was taken: ``jti`` once for each provider and issuer, for ever (RFC 8417 section 2.2).
+    """A processed event token. ``jti`` is unique per provider and issuer, forever (RFC 8417 section 2.2).
 
-    For each provider: whoever may push for one could else have an event of another's taken before it gets there.
+    It is unique per provider so that one provider cannot use up the ``jti`` of another one's event.
     """
 
     __tablename__ = "signal_events"
@@ -24,16 +24,16 @@ class SignalEvent(SQLModel, table=True):
     jti: str = Field(primary_key=True)
     event_type: str
     event_id: UUID
-    """The audit event that tells what came of it."""
+    """The audit event with its result."""
     received_at: datetime = Field(
         default=None, sa_type=DateTime(timezone=True), sa_column_kwargs={"server_default": text("now()")}
     )
 
 
 class SignalStream(ObjectRow, table=True):
-    """The stream of one provider, and how it fares.
+    """The stream of a provider and its state.
 
-    ``revision`` moves with what somebody sets; what is noted as events come leaves it as it is.
+    ``revision`` increments when the configuration changes, not when events arrive.
     """
 
     __tablename__ = "signal_streams"
@@ -44,24 +44,24 @@ class SignalStream(ObjectRow, table=True):
 
     provider_id: UUID = Field(foreign_key=_IDENTITY_PROVIDERS)
     issuer: str
-    """The transmitter that it is of: at another one, nothing of this is true."""
+    """The stream's transmitter. The rest of the row applies only to it."""
     stream_id: str | None = None
-    """What the transmitter calls it, once it was made there."""
+    """The stream id that the transmitter assigned."""
     delivery: str | None = None
-    """How the transmitter was told to deliver when it was."""
+    """The delivery method with which the stream was created."""
     poll_url: str | None = None
     status: str = Field(default="unknown", sa_column_kwargs={"server_default": "unknown"})
-    """What the transmitter says: enabled, paused, disabled."""
+    """The status that the transmitter reports: enabled, paused or disabled."""
     key_id: str | None = None
     sealed: bytes | None = Field(default=None, sa_type=LargeBinary)
-    """The access token for the transmitter's own API, sealed."""
+    """The encrypted access token for the transmitter's API."""
     verification_state: str | None = None
     verification_asked_at: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))
     verified_at: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))
     received_at: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))
     polled_at: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))
     poll_at: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))
-    """When it is polled next, or, while a worker polls, when others may."""
+    """When the stream is polled next; while a worker polls it, when another worker may take over."""
     failures: int = Field(default=0, sa_column_kwargs={"server_default": text("0")})
     failing_since: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))
     error: str | None = None

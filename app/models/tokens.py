@@ -1,4 +1,4 @@
-"""Tables of scoped tokens. A token holds no secret; its secrets are HMACs in rows of their own."""
+"""Tables of scoped tokens. Their secrets are HMACs in separate rows."""
 
 from datetime import datetime
 from typing import Any
@@ -13,7 +13,7 @@ from app.models.base import ObjectRow
 
 
 class Token(ObjectRow, table=True):
-    """A scoped token by its loggable id. The scope's past is in ``object_versions``."""
+    """A scoped token. Its id is safe to log. The history of its scope is in ``object_versions``."""
 
     __tablename__ = "tokens"
     __table_args__ = (
@@ -37,7 +37,7 @@ class Token(ObjectRow, table=True):
 
 
 class TokenSecret(SQLModel, table=True):
-    """HMAC-SHA256(pepper, id‖secret) of one secret; rotation adds a row and ends the older by ``expires_at``."""
+    """HMAC-SHA256(pepper, id‖secret) of one secret. A rotation adds a row and ends the older one by ``expires_at``."""
 
     __tablename__ = "token_secrets"
 
@@ -52,9 +52,9 @@ class TokenSecret(SQLModel, table=True):
 
 
 class TokenPickup(ObjectRow, table=True):
-    """A link by which one person takes a new secret of a token, once. It holds no secret: that is made when they do.
+    """A pickup link, with which one person gets a new secret of a token, once. The secret is generated at pickup.
 
-    A row says what was done to it. Whether it still waits follows from time, the token and whose it is, too; see
+    Whether the link is still pending depends on the state here, the time, the token and its holder; see
     ``pickup_queries``.
     """
 
@@ -74,12 +74,11 @@ class TokenPickup(ObjectRow, table=True):
     expires_at: datetime = Field(sa_type=DateTime(timezone=True))
     picked_up_at: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))
     reopened_at: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))
-    """When somebody was last told that its recipient opened it again after it was used."""
+    """When it was last reported that the recipient opened the link again after its use."""
 
 
 class TokenDraft(ObjectRow, table=True):
-    """What somebody has chosen so far of a token that they are about to issue, and the token once it is. It holds no
-    secret, and gives no right."""
+    """The form state of a token that a person is about to issue, and the token once issued. It grants no access."""
 
     __tablename__ = "token_drafts"
     __table_args__ = (
@@ -93,7 +92,7 @@ class TokenDraft(ObjectRow, table=True):
 
 
 class TokenUse(SQLModel, table=True):
-    """When a token was last used, written at most once a minute, apart so that tokens stay cold."""
+    """When a token was last used, written at most once a minute, in a separate table so that tokens rarely change."""
 
     __tablename__ = "token_uses"
 
@@ -102,7 +101,7 @@ class TokenUse(SQLModel, table=True):
 
 
 class ScheduledOffboarding(ObjectRow, table=True):
-    """An offboarding that takes effect later, by whoever asked for it last. An erasure takes the reason."""
+    """A scheduled offboarding, by its last requester. An erasure removes the reason."""
 
     __tablename__ = "scheduled_offboardings"
     __table_args__ = (
@@ -124,11 +123,11 @@ class ScheduledOffboarding(ObjectRow, table=True):
 
 
 class ExpiryNotice(SQLModel, table=True):
-    """That somebody was told of the end of a token or grant: once for each end that it was given."""
+    """A record that the coming expiry of a token or grant was announced: once for each expiry that it was given."""
 
     __tablename__ = "expiry_notices"
 
-    # In the order of the index that they are looked for by.
+    # In the column order of the index for look-ups.
     expires_at: datetime = Field(primary_key=True, sa_type=DateTime(timezone=True))
     object_id: UUID = Field(primary_key=True)
     told_at: datetime = Field(

@@ -1,4 +1,4 @@
-"""Table of the tools that servers offer."""
+"""Table of the tools of servers."""
 
 from datetime import datetime
 from typing import Any
@@ -11,11 +11,11 @@ from sqlmodel import Field
 from app.models.base import ObjectRow
 
 TEXTS = "tools.name || ' ' || coalesce(tools.title, '') || ' ' || coalesce(tools.description, '')"
-"""What is searched for text, as it is indexed."""
+"""The indexed expression for text search."""
 
 
 class Tool(ObjectRow, table=True):
-    """A tool, its latest definition and the digest that was approved. The past is in ``object_versions``."""
+    """A tool with its latest definition and the approved digest. Its history is in ``object_versions``."""
 
     __tablename__ = "tools"
     __table_args__ = (
@@ -33,11 +33,11 @@ class Tool(ObjectRow, table=True):
     annotations: dict[str, Any] | None = Field(default=None, sa_type=JSONB(none_as_null=True))
     risk: str
     assessed_risk: str
-    """What the approved definition says; ``risk`` is this unless an administrator overrode it."""
+    """The risk by the approved definition. ``risk`` is the same unless an administrator overrode it."""
     risk_overridden: bool = Field(default=False, sa_column_kwargs={"server_default": text("false")})
     state: str
     held: bool = Field(default=False, sa_column_kwargs={"server_default": text("false")})
-    """Quarantined by hand: a sync that finds the approved definition does not make it active again."""
+    """Quarantined by hand: a sync that finds the approved definition does not reactivate the tool."""
     definition_digest: bytes = Field(sa_type=LargeBinary)
     approved_digest: bytes | None = Field(default=None, sa_type=LargeBinary)
     removed_at: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))

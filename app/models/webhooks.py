@@ -1,4 +1,4 @@
-"""Tables of webhooks, their signing secrets, and the messages that wait to be delivered or were."""
+"""Tables of webhooks, their signing secrets and their deliveries."""
 
 from datetime import datetime
 from typing import Any
@@ -13,9 +13,9 @@ from app.models.base import ObjectRow
 
 
 class Webhook(ObjectRow, table=True):
-    """Where messages of chosen types go.
+    """An endpoint for messages of chosen types.
 
-    The last four fields say how its endpoint fares; whoever delivers moves them, and the revision stays.
+    Delivery updates the last four fields, the state of the endpoint, without a new revision.
     """
 
     __tablename__ = "webhooks"
@@ -29,15 +29,15 @@ class Webhook(ObjectRow, table=True):
     disabled_reason: str | None = None
     ended_at: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))
     failures: int = Field(default=0, sa_column_kwargs={"server_default": text("0")})
-    """How many attempts failed since the last that went well."""
+    """The number of failed attempts since the last successful one."""
     failing_since: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))
     held_until: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))
-    """Nothing is sent before this: its endpoint keeps failing."""
+    """Nothing is sent before this time, because the endpoint keeps failing."""
     delivered_at: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))
 
 
 class WebhookSecret(SQLModel, table=True):
-    """A signing secret, sealed; bound by associated data to its row and webhook."""
+    """An encrypted signing secret, bound by associated data to its row and webhook."""
 
     __tablename__ = "webhook_secrets"
 
@@ -49,11 +49,11 @@ class WebhookSecret(SQLModel, table=True):
         default=None, sa_type=DateTime(timezone=True), sa_column_kwargs={"server_default": text("now()")}
     )
     expires_at: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))
-    """When its overlap with a newer one is over; ``None``: it is the newest."""
+    """When its overlap with a newer secret ends; ``None`` for the newest secret."""
 
 
 class WebhookDelivery(ObjectRow, table=True):
-    """One message to one webhook. ``due_at`` is when it is tried next, or, under ``lease``, when others may try it."""
+    """One message to one webhook. ``due_at`` is the next attempt; under ``lease``, when another worker may try."""
 
     __tablename__ = "webhook_deliveries"
     __table_args__ = (
@@ -80,7 +80,7 @@ class WebhookDelivery(ObjectRow, table=True):
         sa_type=DateTime(timezone=True),
         sa_column_kwargs={"server_default": text("now() + interval '3 days'")},
     )
-    """From then on it is not tried any more."""
+    """No attempts are made after this time."""
     lease: UUID | None = None
     attempts: int = Field(default=0, sa_column_kwargs={"server_default": text("0")})
     attempted_at: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))

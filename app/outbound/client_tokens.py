@@ -1,7 +1,7 @@
-"""Access tokens that upstreams want, fetched with client credentials (RFC 6749, section 4.4) and kept in memory.
+"""A cache of access tokens for upstreams, fetched with client credentials (RFC 6749, section 4.4).
 
-One fetch at a time for each credential, and none on the way of a call while a token is good: it is renewed beside the
-calls before it ends. What a token endpoint says is read strictly and repeated nowhere.
+There is one fetch at a time per credential. A valid token is renewed in the background before it expires, so that calls
+do not wait for it. Responses of token endpoints are parsed strictly and never quoted.
 """
 
 import asyncio
@@ -24,15 +24,15 @@ _log = logging.getLogger(__name__)
 Header = tuple[bytes, bytes]
 
 WITHIN_S = 10.0
-MOST_BYTES = 64 * 1024
-MOST_KEPT = 4096
-DEFAULT_LIFE_S = 300.0
-"""Of a token whose end is not told."""
-LONGEST_LIFE_S = 24 * 3600.0
+MAX_BYTES = 64 * 1024
+MAX_CACHED = 4096
+DEFAULT_LIFETIME_S = 300.0
+"""The assumed lifetime of a token without ``expires_in``."""
+MAX_LIFETIME_S = 24 * 3600.0
 MARGIN_S = 10.0
-"""Before its end a token is not used any more: the request has to arrive, and clocks differ."""
+"""A token is not used this long before its expiry, because requests take time and clocks differ."""
 RETRY_S = 5.0
-"""Between two fetches after one that failed, and the age at which a refused token is worth another fetch."""
+"""The gap between two fetches after a failure, and the minimum age of a rejected token for another fetch."""
 _TIMEOUTS = Timeouts(connect=3.0, first_byte=8.0, idle=5.0, total=9.0)
 _ACCESS_TOKEN = re.compile(r"[!-~]{1,16384}")
 _UNAVAILABLE = frozenset({408, 425, 429})
@@ -40,7 +40,7 @@ _UNAVAILABLE = frozenset({408, 425, 429})
 
 @dataclass(frozen=True, slots=True)
 class ClientCredentials:
-    """A client at an authorization server. ``id`` names this very credential: another one has another id."""
+    """A client at an authorization server. A changed credential has another ``id``."""
 
     id: UUID
     token_url: str
@@ -53,20 +53,20 @@ class ClientCredentials:
 
 
 class TokenFault(Exception):
-    """No access token can be had; ``reason`` is plain words of ours. ``passing``: it is worth trying again soon."""
+    """No access token is available. ``reason`` is our own text. ``passing``: a retry may help."""
 
     def __init__(self, reason: str, *, passing: bool) -> None:
         super().__init__(reason)
         self.reason = reason
         self.passing = passing
 
-    def again(self) -> "TokenFault":
-        """The same for another caller: one exception that is raised many times would keep all that raised it."""
+    def copy(self) -> "TokenFault":
+        """A copy for another caller, since an exception that is raised many times keeps all its tracebacks."""
         return TokenFault(self.reason, passing=self.passing)
 
 
 @dataclass(slots=True)
-class _Kept:
+class _CachedToken:
     header: Header | None = None
     fetched_at: float = 0.0
     renew_at: float = 0.0
@@ -82,65 +82,64 @@ class ClientTokens:
     def __init__(self, outbound: OutboundClient, clock: Callable[[], float] = monotonic) -> None:
         self._outbound = outbound
         self._clock = clock
-        self._kept: OrderedDict[UUID, _Kept] = OrderedDict()
+        self._cache: OrderedDict[UUID, _CachedToken] = OrderedDict()
 
     async def header(self, credentials: ClientCredentials) -> Header:
-        """The header to send. Raises ``TokenFault``. A caller who goes away does not end a fetch for the others."""
-        kept, now = self._find(credentials.id), self._clock()
-        if kept.header is None or now >= kept.ends_at:
-            if kept.fault is not None and now - kept.failed_at < RETRY_S:
-                raise kept.fault.again()
-            await asyncio.shield(self._fetch(credentials, kept))
-            if kept.fault is not None:
-                raise kept.fault.again()
-        elif now >= kept.renew_at and (kept.fault is None or now - kept.failed_at >= RETRY_S):
-            self._fetch(credentials, kept)
-        if kept.header is None:
-            raise TokenFault("the token endpoint gave no token", passing=True)
-        return kept.header
+        """The header to send. Raises ``TokenFault``. Cancelling one caller does not cancel the fetch."""
+        cached, now = self._find(credentials.id), self._clock()
+        if cached.header is None or now >= cached.ends_at:
+            if cached.fault is not None and now - cached.failed_at < RETRY_S:
+                raise cached.fault.copy()
+            await asyncio.shield(self._fetch(credentials, cached))
+            if cached.fault is not None:
+                raise cached.fault.copy()
+        elif now >= cached.renew_at and (cached.fault is None or now - cached.failed_at >= RETRY_S):
+            self._fetch(credentials, cached)
+        if cached.header is None:
+            raise TokenFault("the token endpoint returned no token", passing=True)
+        return cached.header
 
     def refused(self, id: UUID, header: Header) -> None:
-        """An upstream did not accept this token: fetch another for the next call, unless it is a new one already."""
-        kept = self._kept.get(id)
-        # A token that was fetched just now is not made better by another: a server that refuses all would have us ask
-        # the authorization server with every call.
-        if kept is not None and kept.header == header and self._clock() - kept.fetched_at >= RETRY_S:
-            kept.header = None
+        """Discard a token that an upstream rejected, unless it has been renewed already."""
+        cached = self._cache.get(id)
+        # A token that was just fetched is kept: a server that rejects all tokens would cause a fetch for every call.
+        if cached is not None and cached.header == header and self._clock() - cached.fetched_at >= RETRY_S:
+            cached.header = None
 
     async def aclose(self) -> None:
-        """End what is being fetched."""
-        tasks = [kept.fetching for kept in self._kept.values() if kept.fetching is not None]
+        """Cancel all fetches."""
+        tasks = [cached.fetching for cached in self._cache.values() if cached.fetching is not None]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _find(self, id: UUID) -> _Kept:
-        kept = self._kept.get(id)
-        if kept is None:
-            kept = self._kept[id] = _Kept()
-            if len(self._kept) > MOST_KEPT:
-                self._kept.popitem(last=False)
-        self._kept.move_to_end(id)
-        return kept
+    def _find(self, id: UUID) -> _CachedToken:
+        cached = self._cache.get(id)
+        if cached is None:
+            cached = self._cache[id] = _CachedToken()
+            if len(self._cache) > MAX_CACHED:
+                self._cache.popitem(last=False)
+        self._cache.move_to_end(id)
+        return cached
 
-    def _fetch(self, credentials: ClientCredentials, kept: _Kept) -> "asyncio.Task[None]":
-        if kept.fetching is None:
-            kept.fetching = asyncio.create_task(self._fetch_into(credentials, kept), name="client token")
-        return kept.fetching
+    def _fetch(self, credentials: ClientCredentials, cached: _CachedToken) -> "asyncio.Task[None]":
+        if cached.fetching is None:
+            cached.fetching = asyncio.create_task(self._fetch_into(credentials, cached), name="client token")
+        return cached.fetching
 
-    async def _fetch_into(self, credentials: ClientCredentials, kept: _Kept) -> None:
+    async def _fetch_into(self, credentials: ClientCredentials, cached: _CachedToken) -> None:
         asked_at = self._clock()
         try:
             header, life = await _ask(self._outbound, credentials)
         except TokenFault as fault:
-            kept.fault, kept.failed_at = fault, self._clock()
+            cached.fault, cached.failed_at = fault, self._clock()
             _log.warning("no access token for an upstream credential: %s", fault.reason)
         else:
-            kept.fault, kept.header, kept.fetched_at = None, header, asked_at
-            kept.ends_at = asked_at + max(life - MARGIN_S, life / 2)
-            kept.renew_at = asked_at + life * 0.75
+            cached.fault, cached.header, cached.fetched_at = None, header, asked_at
+            cached.ends_at = asked_at + max(life - MARGIN_S, life / 2)
+            cached.renew_at = asked_at + life * 0.75
         finally:
-            kept.fetching = None
+            cached.fetching = None
 
 
 async def _ask(outbound: OutboundClient, credentials: ClientCredentials) -> tuple[Header, float]:
@@ -151,7 +150,7 @@ async def _ask(outbound: OutboundClient, credentials: ClientCredentials) -> tupl
                 "POST", credentials.token_url, headers, body, timeouts=_TIMEOUTS
             )
             try:
-                raw = await response.read(MOST_BYTES)
+                raw = await response.read(MAX_BYTES)
             finally:
                 response.close()
     except TimeoutError:
@@ -159,7 +158,7 @@ async def _ask(outbound: OutboundClient, credentials: ClientCredentials) -> tupl
     except ForbiddenUrl as error:
         raise TokenFault(f"the token endpoint may not be reached: {error.reason}", passing=False) from None
     except UpstreamError as error:
-        raise TokenFault(f"the token endpoint cannot be asked: {error.message}", passing=True) from None
+        raise TokenFault(f"the token endpoint cannot be reached: {error.message}", passing=True) from None
     return _read(response, raw)
 
 
@@ -173,14 +172,14 @@ def _request(credentials: ClientCredentials) -> tuple[list[Header], bytes]:
     if credentials.auth_method == "client_secret_post":
         form |= {"client_id": credentials.client_id, "client_secret": credentials.client_secret}
     else:
-        # RFC 6749, section 2.3.1: both are form-encoded before they are put together.
+        # RFC 6749, section 2.3.1: both are form-encoded before they are joined.
         pair = f"{quote_plus(credentials.client_id)}:{quote_plus(credentials.client_secret)}"
         headers.append((b"authorization", b"Basic " + base64.b64encode(pair.encode("ascii"))))
     return headers, urlencode(form).encode("ascii")
 
 
 def _read(response: OutboundResponse, raw: bytes) -> tuple[Header, float]:
-    """The header and the seconds of its life. Quotes nothing of the answer: it may hold what was sent."""
+    """The header and its lifetime in seconds. Errors never quote the response, which can contain the secret."""
     status = response.status
     if 300 <= status < 400:
         raise TokenFault(
@@ -198,14 +197,14 @@ def _read(response: OutboundResponse, raw: bytes) -> tuple[Header, float]:
         raise TokenFault("the token endpoint does not answer with a JSON object", passing=False)
     token, kind = answer.get("access_token"), answer.get("token_type")
     if not isinstance(token, str) or not _ACCESS_TOKEN.fullmatch(token):
-        raise TokenFault("the token endpoint gives no token that can be sent", passing=False)
+        raise TokenFault("the token endpoint returns no token that can be sent", passing=False)
     if not isinstance(kind, str) or kind.lower() != "bearer":
-        raise TokenFault("the token endpoint gives a token that is no bearer", passing=False)
+        raise TokenFault("the token endpoint returns a token that is not a bearer token", passing=False)
     return (b"authorization", b"Bearer " + token.encode("ascii")), _life(answer)
 
 
 def _life(answer: JsonObject) -> float:
-    life = answer.get("expires_in", DEFAULT_LIFE_S)
+    life = answer.get("expires_in", DEFAULT_LIFETIME_S)
     if isinstance(life, bool) or not isinstance(life, int | float) or life <= 0:
-        raise TokenFault("the token endpoint gives a token whose end cannot be read", passing=False)
-    return float(min(life, LONGEST_LIFE_S))
+        raise TokenFault("the token endpoint returns an invalid expires_in", passing=False)
+    return float(min(life, MAX_LIFETIME_S))

@@ -1,11 +1,11 @@
-"""Headers that carry somebody else's secret: which names and values may be stored, and sent later."""
+"""Validation of headers that carry upstream credentials."""
 
 import re
 
 from pydantic import SecretStr
 
 HEADER_NAME = r"^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}$"
-# What the outbound client writes itself, and what would change how a request is read.
+# Headers that the outbound client sets itself, or that change how a request is read.
 _RESERVED = frozenset(
     "accept accept-encoding connection content-encoding content-length content-type expect host keep-alive "
     "last-event-id proxy-authorization proxy-connection te trailer transfer-encoding upgrade".split()
@@ -13,21 +13,21 @@ _RESERVED = frozenset(
 
 
 def visible_ascii(secret: SecretStr) -> SecretStr:
-    """A token. Raises ``ValueError`` for what no header can carry as one."""
+    """Validate a token. Raises ``ValueError`` for one that a header cannot carry."""
     if not re.fullmatch(r"[!-~]+", secret.get_secret_value()):
         raise ValueError("only visible ASCII characters, without spaces")
     return secret
 
 
 def header_value(secret: SecretStr) -> SecretStr:
-    """The value of a header. Raises ``ValueError``."""
+    """Validate the value of a header. Raises ``ValueError``."""
     if not re.fullmatch(r"[!-~]([ -~]*[!-~])?", secret.get_secret_value()):
-        raise ValueError("only visible ASCII characters, with spaces inside at most")
+        raise ValueError("only visible ASCII characters, and spaces between them")
     return secret
 
 
 def check_free(name: str, *prefixes: str) -> str:
-    """The name of a header that is nobody else's, nor begins as one of ours. Raises ``ValueError``."""
+    """Validate a header name: not reserved, and without these prefixes. Raises ``ValueError``."""
     lower = name.lower()
     if lower in _RESERVED or lower.startswith(prefixes):
         raise ValueError("this header belongs to the transport; choose another")

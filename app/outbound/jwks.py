@@ -1,4 +1,4 @@
-"""What those publish who sign: documents and key sets, fetched guarded, read strictly."""
+"""Fetching and parsing of providers' metadata and key sets."""
 
 import asyncio
 from collections.abc import Awaitable, Mapping
@@ -15,18 +15,18 @@ from app.outbound.http import ForbiddenUrl, OutboundResponse, Timeouts, Upstream
 
 TIMEOUTS = Timeouts(connect=3.0, first_byte=5.0, idle=5.0, total=8.0)
 _WITHIN_S = 10.0
-_MOST_BYTES = 512 * 1024
-_MOST_KEYS = 100
-# Shorter ones are weak (NIST SP 800-131A); longer ones cost whoever has to check with them.
+_MAX_BYTES = 512 * 1024
+_MAX_KEYS = 100
+# Shorter keys are weak (NIST SP 800-131A); longer ones make verification expensive.
 _RSA_BITS = range(2048, 8192 + 1)
-# A secret part that somebody published by mistake is left where it is, and shared secrets are no key of ours.
+# Private parts that were published by mistake are ignored; shared secrets are never used.
 _PUBLIC_PARTS = frozenset({"kty", "use", "key_ops", "alg", "kid", "n", "e", "crv", "x", "y"})
 _OK = frozenset({200})
 _T = TypeVar("_T")
 
 
-async def in_time(asking: Awaitable[_T], within_s: float = _WITHIN_S) -> _T:
-    """What somebody answers, or the one ``ProviderFault`` that says why they do not."""
+async def ask_provider(asking: Awaitable[_T], within_s: float = _WITHIN_S) -> _T:
+    """Await a request to a provider. Raises ``ProviderFault`` when it fails or takes too long."""
     try:
         async with asyncio.timeout(within_s):
             return await asking
@@ -39,11 +39,11 @@ async def in_time(asking: Awaitable[_T], within_s: float = _WITHIN_S) -> _T:
 
 
 async def read_object(
-    response: OutboundResponse, statuses: frozenset[int] = _OK, most_bytes: int = _MOST_BYTES
+    response: OutboundResponse, statuses: frozenset[int] = _OK, max_bytes: int = _MAX_BYTES
 ) -> JsonObject:
-    """The JSON object of an answer with one of these statuses. Raises ``ProviderFault`` and ``UpstreamError``."""
+    """The JSON object in a response with one of these statuses. Raises ``ProviderFault`` and ``UpstreamError``."""
     good = response.status in statuses
-    body = await response.read(most_bytes) if good else b""
+    body = await response.read(max_bytes) if good else b""
     response.close()
     if not good:
         raise ProviderFault(f"it answers {response.status}")
@@ -57,14 +57,14 @@ async def read_object(
 
 
 def usable_keys(entries: object) -> tuple[Key, ...]:
-    """The keys of a set (RFC 7517) that can check a signature. Raises ``ProviderFault`` when it is no set."""
-    if not isinstance(entries, list) or len(entries) > _MOST_KEYS:
+    """The keys of a set (RFC 7517) that can verify signatures. Raises ``ProviderFault`` if it is not a key set."""
+    if not isinstance(entries, list) or len(entries) > _MAX_KEYS:
         raise ProviderFault("its key set cannot be read")
-    return tuple(key for entry in entries if (key := _import(entry)) is not None)
+    return tuple(key for entry in entries if (key := _import_key(entry)) is not None)
 
 
 def is_safe(issuer: str, url: str) -> bool:
-    """Over TLS, or at the origin of the issuer: on loopback, where nobody is on the way."""
+    """Whether a URL uses TLS or has the origin of its issuer, which without TLS is on loopback."""
     try:
         origin = origin_of(url)
     except ForbiddenUrl:
@@ -72,8 +72,8 @@ def is_safe(issuer: str, url: str) -> bool:
     return url.isascii() and (origin.scheme == "https" or origin == origin_of(issuer))
 
 
-def _import(entry: object) -> Key | None:
-    """One key of a set. RFC 7517 section 5: what is not understood is left out, the others serve."""
+def _import_key(entry: object) -> Key | None:
+    """Import one key of a set; ``None`` for an unsupported key, which is ignored (RFC 7517 section 5)."""
     if not isinstance(entry, dict):
         return None
     public: Mapping[str, Any] = {name: value for name, value in entry.items() if name in _PUBLIC_PARTS}

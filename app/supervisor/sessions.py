@@ -11,7 +11,7 @@ from time import monotonic
 from uuid import UUID
 
 from app.outbound.stdio.commands import AllowedCommands
-from app.outbound.stdio.wire import NOBODY, Holder, Launch
+from app.outbound.stdio.wire import NO_WORKER, Holder, Launch
 from app.supervisor.bridge import Bridge, Flood
 from app.supervisor.isolation import Isolation, NoPlace
 from app.supervisor.limits import Limits, Refused, no_such_session, resting, too_many
@@ -37,7 +37,7 @@ class Session:
         self.token_id = holder.token_id
         self.identity_id = holder.identity_id
         self.modern = modern
-        self.of_sync = holder.worker_id == NOBODY
+        self.of_sync = holder.worker_id == NO_WORKER
         self.started = asyncio.Event()
         self.workers: set[UUID] = set()
         self.used_at = monotonic()
@@ -149,7 +149,7 @@ class Sessions:
     def used(self, session: Session, holder: Holder) -> None:
         """A request of this worker is about to use it."""
         session.used_at = monotonic()
-        if holder.worker_id != NOBODY:
+        if holder.worker_id != NO_WORKER:
             session.workers.add(holder.worker_id)
             self._beats.setdefault(holder.worker_id, monotonic())
 
@@ -202,7 +202,7 @@ class Sessions:
             of["identity"] += session.identity_id == holder.identity_id
             of["token"] += session.token_id == holder.token_id
         # A sync asks in all versions at the same time, and takes no caller's share.
-        of_caller = holder.worker_id != NOBODY
+        of_caller = holder.worker_id != NO_WORKER
         if of_caller and (of["token"] >= limits.of_token() or of["identity"] >= limits.of_identity()):
             whose = "This token" if of["token"] >= limits.of_token() else "This identity"
             if not self._give_way(holder):

@@ -135,7 +135,7 @@ def receiving_signals(runtime: Runtime, stack: AsyncExitStack) -> tuple[Runtime,
     """What event tokens are checked by, looked after until ``stack`` is closed; and the runtime that warns of it."""
     transmitters = Transmitters(runtime.outbound)
     keys = ProviderKeys(
-        transmitters.keys_of, whose="transmitter of signals", lost="none of its events is taken"
+        transmitters.keys_of, description="transmitter of signals", impact="none of its events is taken"
     )
     stack.push_async_callback(keys.aclose)
     receiver = Receiver(transmitters, keys, RefusedEvents(runtime.sessions))

@@ -10,7 +10,7 @@ import asyncpg
 from app.db.connection import GuardedConnection, Primary
 from app.db.engine import plain_url
 from app.db.migrations import SchemaCheck
-from app.db.rewinds import RewindGuard, WentBack
+from app.db.rewinds import DatabaseRewound, RewindGuard
 from app.features.audit.epochs import ensure_epoch
 from app.settings import Settings
 
@@ -60,11 +60,11 @@ class Connector:
         self._worker = worker_id.hex[-12:]
         self._rewinds = RewindGuard() if rewinds is None else rewinds
 
-    def named(self, lane: str) -> Connect:
-        """Opens those of one lane, which has one at a time."""
+    def named(self, name: str) -> Connect:
+        """A function that opens the connections of this name, of which only one is open at a time."""
 
         async def connect() -> GuardedConnection:
-            return await self._open(f"scopegate-{lane}-{self._worker}")
+            return await self._open(f"scopegate-{name}-{self._worker}")
 
         return connect
 
@@ -77,7 +77,7 @@ class Connector:
             await connection.execute(_END_PREDECESSORS, name)
             # A promoted standby and a restored database need an epoch of their own before anything is recorded.
             await ensure_epoch(connection)
-            await self._rewinds.look(connection)
+            await self._rewinds.check(connection)
         except BaseException:
             connection.terminate()
             raise
@@ -94,8 +94,8 @@ async def reading_pool(
         connection = await primary.connect(_OPENING_S, _CONNECTION_SETTINGS)
         try:
             # Nothing is read by it where the database went backwards.
-            with suppress(WentBack):
-                await rewinds.look(connection)
+            with suppress(DatabaseRewound):
+                await rewinds.check(connection)
         except BaseException:
             connection.terminate()
             raise

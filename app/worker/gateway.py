@@ -8,9 +8,9 @@ import asyncpg
 from app.access.policy.evaluator import Rules
 from app.access.snapshot import AccessSnapshot, DatabaseClock
 from app.admission.clients import Clients, Refusals
-from app.admission.consuming_writer import SecondLane
+from app.admission.consuming_writer import ConsumingWriter
 from app.admission.in_flight import InFlightTable
-from app.admission.postgres_store import AdmissionPort
+from app.admission.postgres_store import PostgresAdmissions
 from app.admission.store import Ports
 from app.admission.writer import AdmissionWriter
 from app.crypto.client_ids import KEY_PURPOSE
@@ -47,11 +47,13 @@ async def serving_gateway(
     connector, sessions = Connector(url, worker_id, check, rewinds), runtime.sessions
     snapshot = await _snapshot(await reading_pool(url, stack, check, rewinds), runtime, clock)
     writer = AdmissionWriter(
-        connector.named("admissions"), clock, worker_id, peppers.current_id, runtime.trouble, rewinds
+        connector.named("admissions"), clock, worker_id, peppers.current_id, runtime.recorder_health, rewinds
     )
     ttl = settings.approval_ttl.total_seconds()
     settlements = connector.named("settlements")
-    lane = SecondLane(settlements, clock, worker_id, peppers.current_id, ttl, runtime.settling)
+    consuming = ConsumingWriter(
+        settlements, clock, worker_id, peppers.current_id, ttl, runtime.consuming_recorder_health
+    )
     neighbours, approvals = NeighboursPort(sessions), ApprovalNewsPort(sessions)
     heard = {CHANNEL: neighbours.hear, APPROVALS_CHANNEL: approvals.hear}
     table = InFlightTable(connector.named("watch"), clock, worker_id, snapshot.forget, heard, rewinds)
@@ -63,11 +65,11 @@ async def serving_gateway(
     snapshots = SnapshotPort(snapshot, commands)
     deleted = DeletedServers(runtime.supervisor, worker_id, runtime.outbound, sessions)
     others = (syncs, LostSyncs(runtime), commands, deleted, neighbours, approvals)
-    await run_in_background(stack, (writer, lane), table, refusals, uses, others)
+    await run_in_background(stack, (writer, consuming), table, refusals, uses, others)
     ports = Ports(
         snapshots,
-        AdmissionPort(
-            writer, lane, clients, refusals, uses, peppers.derive("arguments"), runtime.sealer, rewinds
+        PostgresAdmissions(
+            writer, consuming, clients, refusals, uses, peppers.derive("arguments"), runtime.sealer, rewinds
         ),
         InFlightPort(table, snapshots),
         EndedSessionsPort(sessions),

@@ -36,18 +36,18 @@ from app.admission.store import (
     UpstreamTarget,
     View,
 )
-from app.db.engine import OUT_OF_REACH, commit
+from app.db.engine import CONNECTION_ERRORS, commit
 from app.db.versions import move_versions
 from app.domain.access import Decision
 from app.domain.directory import within
 from app.domain.errors import Unavailable
 from app.domain.objects import Part, Server, Token
-from app.domain.stale import givers
 from app.domain.token_format import Credential
+from app.domain.unused_access import grants_giving
 from app.features.tokens.queries import among
 from app.gateway import Gateway
 from app.lib.event_loop import Turns, in_slices
-from app.lib.timeouts import in_time
+from app.lib.timeouts import with_timeout
 from app.models.sessions import EndedSession, SessionNote
 from app.models.tokens import Token as TokenRow
 from app.models.tokens import TokenUse
@@ -58,7 +58,7 @@ USE_FLUSH_S = 60.0
 
 _DECIDED_IN_A_TURN = 8
 
-AWAY = (Unavailable, SQLAlchemyError, *OUT_OF_REACH)
+AWAY = (Unavailable, SQLAlchemyError, *CONNECTION_ERRORS)
 
 """What a database raises that cannot be asked now. A ``TimeoutError`` is an ``OSError``."""
 
@@ -176,7 +176,7 @@ class EndedSessionsPort:
 
     async def end(self, session_id: UUID, token_id: UUID) -> None:
         try:
-            await in_time(READ_TIMEOUT_S, self._end(session_id, token_id))
+            await with_timeout(READ_TIMEOUT_S, self._end(session_id, token_id))
         except AWAY as error:
             raise StoreUnavailable from error
 
@@ -191,7 +191,7 @@ class EndedSessionsPort:
 
     async def has_ended(self, session_id: UUID) -> bool:
         try:
-            return await in_time(READ_TIMEOUT_S, self._has_ended(session_id))
+            return await with_timeout(READ_TIMEOUT_S, self._has_ended(session_id))
         except AWAY as error:
             raise StoreUnavailable from error
 
@@ -265,7 +265,7 @@ class SessionNotesPort:
 
     async def read(self, session_id: UUID) -> Notes:
         try:
-            return await in_time(READ_TIMEOUT_S, self._read(session_id))
+            return await with_timeout(READ_TIMEOUT_S, self._read(session_id))
         except AWAY as error:
             raise StoreUnavailable from error
 
@@ -275,7 +275,7 @@ class SessionNotesPort:
 
     async def change(self, session_id: UUID, token_id: UUID, change: Callable[[Notes], Notes]) -> Notes:
         try:
-            return await in_time(READ_TIMEOUT_S, self._change(session_id, token_id, change))
+            return await with_timeout(READ_TIMEOUT_S, self._change(session_id, token_id, change))
         except AWAY as error:
             raise StoreUnavailable from error
 
@@ -414,7 +414,7 @@ class GrantUses:
             yield
             name = None if part is not None else tool
             for link in token.chain():
-                for grant_id in givers(link.identity, server, name, part, now):
+                for grant_id in grants_giving(link.identity, server, name, part, now):
                     uses.add((grant_id, server.id, TOOLS if part is None else part.value, name or ""))
                     users.add((grant_id, link.identity.id))
         return uses, users

@@ -12,7 +12,7 @@ from app.access.policy.evaluator import Evaluator
 from app.admission.store import View
 from app.domain.access import PolicyContext
 from app.domain.arguments import argument_types
-from app.domain.directory import directory_of
+from app.domain.directory import make_directory
 from app.domain.objects import Grant, Identity, IdentityStatus, Server, Token, Tool, ToolState
 from app.domain.policy import CallerProgram, GrantedIsAllowed, PolicyEvaluator
 from app.domain.risk import Risk
@@ -73,7 +73,7 @@ def _views(policies: PolicyEvaluator, groups: Sequence[UUID]) -> list[View]:
     tool = Tool(new_id(), TOOL, Risk.READ, ToolState.ACTIVE, b"digest", parameters=argument_types(schema))
     servers = {SLUG: Server(new_id(), 1, SLUG, enabled=True, tools={TOOL: tool})}
     context = PolicyContext(1, 1, policies)
-    directory = directory_of({server.id: server for server in servers.values()})
+    directory = make_directory({server.id: server for server in servers.values()})
     views = []
     for number in range(TOKENS):
         group = (groups[number % len(groups)], 1)

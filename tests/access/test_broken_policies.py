@@ -1,4 +1,4 @@
-"""A policy that was published and that the engine reads no more denies: whoever runs the service is told."""
+"""Published policies that the engine no longer accepts deny their calls, and operators are warned."""
 
 import asyncio
 
@@ -13,7 +13,7 @@ BROKEN = [new_id() for _ in range(4)]
 
 @pytest.fixture
 def database_url(database_url: str) -> str:
-    """With one policy that can be evaluated and four that cannot, as after a change of the engine."""
+    """A set with one valid policy and four that cannot be evaluated, as after a change of the engine."""
 
     async def publish() -> None:
         connection = await asyncpg.connect(database_url)

@@ -1,4 +1,4 @@
-"""Reading a large fleet for the snapshot: in pieces, and again only what somebody asks about."""
+"""Reads of a large fleet for the snapshot: in pieces, and later only the requested servers."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -22,7 +22,7 @@ _MANY = 5
 
 
 class Pool:
-    """Lends one connection to the database, or none while it is away."""
+    """A pool with one database connection, or none during an outage."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -67,7 +67,7 @@ async def test_a_fleet_that_comes_in_pieces_is_whole(
     monkeypatch.setattr(reading, "SERVERS_AT_ONCE", 2)
 
     async with consistent(connection):
-        fleet = (await read_fleet(connection, None)).made()
+        fleet = (await read_fleet(connection, None)).build()
 
     assert set(fleet.servers) == set(servers)
     assert all(set(fleet.servers[id].tools) == {"get_time", "set_time"} for id in servers)

@@ -1,4 +1,4 @@
-"""What is no more is not held in memory either: no token that has ended, no credential of a server that was deleted."""
+"""Ended tokens and credentials of deleted servers are removed from memory too."""
 
 import gc
 from typing import Any
@@ -15,7 +15,7 @@ from tests.features.principals import Sessions
 
 
 def held(kind: type) -> list[Any]:
-    """All objects of a class that something refers to."""
+    """All referenced objects of a class."""
     gc.collect()
     return [one for one in gc.get_objects() if type(one) is kind]
 

@@ -1,4 +1,4 @@
-"""Reads of several ids at once: each is as fresh as one of its own, and none the worse for the others."""
+"""Batched reads by id are as fresh as separate reads, and failures do not affect other ids."""
 
 import asyncio
 from collections.abc import Collection, Mapping
@@ -8,14 +8,14 @@ from uuid import UUID
 import pytest
 
 from app.access import fresh_reads
-from app.access.fresh_reads import FreshBatches, Unreadable
+from app.access.fresh_reads import FreshBatches, ReadsUnavailable
 from app.lib.ids import new_id
 
 ONE, OTHER, THIRD = (UUID(int=number) for number in range(3))
 
 
 class Reading:
-    """Reads that end when they are let, and find how many had begun."""
+    """Reads that end on command, and return how many had begun."""
 
     def __init__(self) -> None:
         self.begun: list[set[UUID]] = []
@@ -42,7 +42,7 @@ async def test_what_is_asked_for_during_a_read_is_read_after_it_and_together() -
     async with asyncio.timeout(50), asyncio.TaskGroup() as group:
         first = group.create_task(batches.result(ONE))
         ends = await reading.begins.get()
-        # Of an id that is being read the same answer would be no fresh one.
+        # The running read of an id is not fresh enough for a later caller.
         later = [group.create_task(batches.result(id)) for id in (ONE, OTHER, THIRD, OTHER)]
         await asyncio.sleep(0)
         ends.set()
@@ -55,7 +55,7 @@ async def test_what_is_asked_for_during_a_read_is_read_after_it_and_together() -
 async def test_a_read_that_takes_long_keeps_no_others_waiting_but_of_the_same_id(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(fresh_reads, "_SLOW_S", 0.01)
+    monkeypatch.setattr(fresh_reads, "_SECOND_BATCH_AFTER_S", 0.01)
     reading = Reading()
     batches = FreshBatches(reading)
     async with asyncio.timeout(50), asyncio.TaskGroup() as group:
@@ -100,13 +100,13 @@ async def test_what_is_wrong_with_one_harms_no_other_that_is_read_with_it() -> N
 
 async def test_where_nothing_can_be_read_it_is_tried_once_for_all() -> None:
     reading = Reading()
-    away = reading.faults[ONE] = Unreadable()
+    away = reading.faults[ONE] = ReadsUnavailable()
     batches = FreshBatches(reading)
     async with asyncio.timeout(50), asyncio.TaskGroup() as group:
         asked = [group.create_task(_fault_of(batches.result(id))) for id in (OTHER, ONE)]
         await reading.end_one()
     assert [task.result() for task in asked] == [away, away]
-    # The next is a read of its own.
+    # The next caller gets a new read.
     del reading.faults[ONE]
     async with asyncio.timeout(50), asyncio.TaskGroup() as group:
         fine = group.create_task(batches.result(ONE))
@@ -128,6 +128,6 @@ async def test_whoever_gives_up_leaves_the_read_to_the_others() -> None:
 async def _fault_of(result: Any) -> Exception | None:
     try:
         await result
-    except (Unreadable, ValueError) as fault:
+    except (ReadsUnavailable, ValueError) as fault:
         return fault
     return None

@@ -1,4 +1,4 @@
-"""Reading for the snapshot: old rights never sit under a current version."""
+"""Reads for the snapshot: outdated rights never have a current version."""
 
 import json
 from collections.abc import Awaitable, Callable
@@ -62,7 +62,7 @@ async def move(connection: Connection, id: object) -> None:
 
 
 class Interrupted:
-    """A connection that lets a withdrawal commit elsewhere right after its n-th read."""
+    """A connection that lets a revocation commit elsewhere right after its n-th read."""
 
     def __init__(self, inner: Connection, after: int, withdraw: Callable[[], Awaitable[None]]) -> None:
         self._inner, self._left, self._withdraw = inner, after, withdraw
@@ -94,7 +94,7 @@ async def test_a_withdrawal_between_any_two_reads_leaves_nothing_that_admission_
             connection = Interrupted(reader, after, withdraw)
             async with consistent(connection):
                 entry = await read_token(connection, world.token)
-                fleet = (await read_fleet(connection, None)).made()
+                fleet = (await read_fleet(connection, None)).build()
                 policies = await sets.read(connection, fleet.policy_version)
             assert entry is not None
             context = PolicyContext(fleet.version, fleet.policy_version, await sets.evaluator(policies))
@@ -111,10 +111,10 @@ async def test_a_refresh_keeps_servers_that_did_not_change(database_url: str) ->
     connection = await asyncpg.connect(database_url)
     first, second = await make_world(connection), await make_world(connection)
     async with consistent(connection):
-        fleet = (await read_fleet(connection, None)).made()
+        fleet = (await read_fleet(connection, None)).build()
     await quarantine(connection, first)
     async with consistent(connection):
-        again = (await read_fleet(connection, fleet)).made()
+        again = (await read_fleet(connection, fleet)).build()
     assert again.servers[second.server] is fleet.servers[second.server]
     assert again.servers[first.server] is not fleet.servers[first.server]
     await connection.close()
@@ -126,18 +126,18 @@ async def test_other_servers_than_those_looked_at_are_read_when_one_is_added_rel
     connection = await asyncpg.connect(database_url)
     first, second = await make_world(connection), await make_world(connection)
     async with consistent(connection):
-        fleet = (await read_fleet(connection, None)).made()
+        fleet = (await read_fleet(connection, None)).build()
     await quarantine(connection, first)
     await quarantine(connection, second)
     async with consistent(connection):
-        again = (await read_fleet(connection, fleet, [first.server])).made()
+        again = (await read_fleet(connection, fleet, [first.server])).build()
     assert again.servers[first.server].version > fleet.servers[first.server].version
     assert again.servers[second.server] is fleet.servers[second.server]
     assert again.by_slug == {server.slug: server for server in again.servers.values()}
     third = await make_world(connection)
     await move(connection, FLEET_ID)
     async with consistent(connection):
-        again = (await read_fleet(connection, fleet, [first.server])).made()
+        again = (await read_fleet(connection, fleet, [first.server])).build()
     assert third.server in again.servers
     assert again.servers[second.server].version > fleet.servers[second.server].version
     await connection.close()
@@ -173,7 +173,7 @@ async def test_what_policies_read_is_read_with_the_versions_that_move_when_it_ch
         await connection.execute(statement, *values)
     async with consistent(connection):
         entry = await read_token(connection, world.token)
-        fleet = (await read_fleet(connection, None)).made()
+        fleet = (await read_fleet(connection, None)).build()
     assert entry is not None
     answers_for_it = entry.token.identity.owner
     assert answers_for_it is not None
@@ -203,10 +203,10 @@ async def test_a_set_is_read_again_when_its_version_has_moved_and_not_before(dat
     second = await evaluator(3)
     assert isinstance(first, Evaluator)
     assert isinstance(second, Evaluator)
-    # What was compiled before is taken over.
+    # Compiled policies are reused.
     assert second.policies[0] is first.policies[0]
     assert second.policies[1].fault is not None
-    # Where grants alone do not permit, no policy at all denies everything.
+    # If grants alone do not permit, an empty policy set denies everything.
     strict = PolicySets(Rules(permits_by_default=False))
     assert isinstance(await strict.evaluator(ReadSet(1, None)), Evaluator)
     await connection.close()
@@ -220,7 +220,7 @@ async def test_a_schema_is_kept_in_memory_only_where_it_mirrors_arguments_into_h
     schema = '{"type": "object", "properties": {"region": {"type": "string", "x-mcp-header": "Region"}}}'
     await connection.execute("UPDATE tools SET input_schema = $1 WHERE name = 'get_time'", schema)
     async with consistent(connection):
-        fleet = (await read_fleet(connection, None)).made()
+        fleet = (await read_fleet(connection, None)).build()
     tools = fleet.servers[world.server].tools
     assert tools["get_time"].header_schema == json.loads(schema)
     assert tools["set_time"].header_schema is None
@@ -258,7 +258,7 @@ async def test_tokens_that_are_alike_share_what_they_hold_and_never_an_older_sta
 
 
 class Noting:
-    """A connection that notes what it is asked."""
+    """A connection that records its queries."""
 
     def __init__(self, inner: Connection) -> None:
         self._inner = inner

@@ -1,4 +1,4 @@
-"""An admission is as old as the statement that compared its versions, however late its answer is read."""
+"""An admission is as old as the statement that compared its versions, even if its answer is read later."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -10,7 +10,7 @@ import pytest
 from app.admission.store import Admitted
 from app.domain.access import Decision
 from app.lib.clock import boot_time
-from tests.admission.lane import quota
+from tests.admission.consuming import quota
 from tests.admission.test_kept_arguments import Desk, opened
 
 _COMPARES = """
@@ -28,19 +28,19 @@ async def desk(database_url: str) -> AsyncIterator[Desk]:
 
 
 def counted(allowed: Decision) -> Decision:
-    """The same decision, of which a quota counts the calls."""
+    """The same decision with a quota."""
     return replace(allowed, quotas=(quota(10),), for_any_call=False)
 
 
-@pytest.mark.parametrize("consumes", [False, True], ids=["first lane", "second lane"])
+@pytest.mark.parametrize("consumes", [False, True], ids=["plain", "consuming"])
 async def test_an_admission_is_as_old_as_the_statement_that_wrote_it(desk: Desk, *, consumes: bool) -> None:
     decided = counted(desk.allowed) if consumes else desk.allowed
-    # Once before: preparing the statement would wait for the lock, too.
+    # Admitted once before, since preparing the statement would wait for the lock too.
     assert isinstance((await desk.admit("off", decided))[1], Admitted)
     begun = boot_time()
     lock = desk.connection.transaction()
     await lock.start()
-    # The statement has been sent, and is not answered before this is gone.
+    # The statement is sent, and is answered only after this lock is released.
     await desk.connection.execute("LOCK TABLE access_versions IN ACCESS EXCLUSIVE MODE")
     admitting = asyncio.create_task(desk.admit("off", decided))
     async with asyncio.timeout(50):

@@ -1,4 +1,4 @@
-"""A writer without room or time refuses at once, and writes nothing for a caller who has left."""
+"""A full or closed writer refuses at once, and writes nothing for a caller that has left."""
 
 import asyncio
 from collections import deque
@@ -15,10 +15,10 @@ from app.admission.rows import Row, Values, cells_of
 from app.admission.store import Admitted, StoreUnavailable
 from app.admission.writer import AdmissionUnavailable, AdmissionWriter
 from app.db.connection import GuardedConnection, Primary
-from app.db.rewinds import WentBack
+from app.db.rewinds import DatabaseRewound
 from app.features.audit.epochs import ensure_epoch
 from app.lib.ids import new_id
-from tests.admission.lane import demand, lane_on, quota, used
+from tests.admission.consuming import demand, quota, running_consuming_writer, used
 from tests.admission.test_kept_arguments import Desk, opened
 from tests.admission.world import Connection, call_row, decision, make_world
 
@@ -49,7 +49,7 @@ def room_for_two(module: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def come(calls: list[asyncio.Task[Any]]) -> None:
-    """Let calls put themselves into the queue, which each does in its first step."""
+    """Let calls enter the queue, which each does in its first step."""
     await asyncio.sleep(0)
     assert not any(call.done() for call in calls)
 
@@ -116,8 +116,8 @@ async def test_a_call_whose_caller_left_before_it_was_sent_gets_no_row(
 
 async def test_nothing_is_admitted_once_the_database_went_back_in_time(desk: Desk) -> None:
     assert isinstance((await desk.admit("off", desk.allowed))[1], Admitted)
-    with pytest.raises(WentBack):
-        desk.port._rewinds.fell()
+    with pytest.raises(DatabaseRewound):
+        desk.port._rewinds.report_older_version()
     before = await desk.connection.fetchval("SELECT count(*) FROM audit_events")
     with pytest.raises(StoreUnavailable, match="version"):
         await desk.admit("off", desk.allowed)
@@ -131,14 +131,14 @@ async def test_a_full_consuming_queue_refuses_the_next_call_and_takes_nothing_fo
     monkeypatch.setattr(consuming_writer, "DEADLINE_S", 30.0)  # However busy the machine is.
     world = await make_world(connection)
     decided = await decision(connection, world, "get_time")
-    async with lane_on(database_url) as lane:
-        # All three come before the lane's own task has a turn.
+    async with running_consuming_writer(database_url) as consuming:
+        # All three are queued before the writer's task runs.
         settled = await asyncio.gather(
-            *(lane.settle(demand(world, decided, quotas=(quota(10),))) for _ in range(3)),
+            *(consuming.settle(demand(world, decided, quotas=(quota(10),))) for _ in range(3)),
             return_exceptions=True,
         )
         assert [isinstance(each, AdmissionUnavailable) for each in settled] == [False, False, True]
-        lane.close()
+        consuming.close()
         with pytest.raises(AdmissionUnavailable):
-            await lane.settle(demand(world, decided, quotas=(quota(10),)))
+            await consuming.settle(demand(world, decided, quotas=(quota(10),)))
     assert await used(connection) == 2

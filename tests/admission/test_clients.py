@@ -1,4 +1,4 @@
-"""Names of clients: the same for the same client, and nothing long of a stranger's is kept."""
+"""Client ids: the same for the same client, without storing long values."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta
@@ -30,14 +30,14 @@ def test_a_client_is_named_once_and_its_long_strings_are_kept_cut() -> None:
 
 
 def test_a_client_that_comes_back_after_long_is_written_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its row may have gone with the last event that named it."""
+    """Its row can have been deleted with the last event that named it."""
     now = 100.0
     monkeypatch.setattr(access_clients, "monotonic", lambda: now)
     clients = Clients(b"key")
     id, row = clients.name("127.0.0.1", "agent", None, None)
     assert row is not None
     clients.written(row)
-    now += access_clients.REMEMBERED_S
+    now += access_clients.REMEMBER_FOR_S
     assert clients.name("127.0.0.1", "agent", None, None) == (id, None)
     now += 1
     assert clients.name("127.0.0.1", "agent", None, None) == (id, row)

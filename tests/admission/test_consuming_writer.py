@@ -1,4 +1,4 @@
-"""What a call takes with it, it takes once and with its row: approvals and uses of quotas, on a real PostgreSQL."""
+"""Calls consume approvals and quota exactly once, together with their audit row, on a real PostgreSQL."""
 
 import asyncio
 import json
@@ -13,21 +13,21 @@ import pytest
 from app.access.snapshot import DatabaseClock
 from app.admission import consuming_writer as consuming_connection
 from app.admission.consuming import PENDING_PER_TOKEN, Settlement, settle
-from app.admission.consuming_writer import Release, SecondLane, release
+from app.admission.consuming_writer import ConsumingWriter, Release, release
 from app.admission.writer import AdmissionUnavailable
-from app.db.recorder_health import Trouble
+from app.db.recorder_health import RecorderHealth
 from app.domain.access import Decision
 from app.domain.policy import Effect
 from app.lib.ids import new_id
-from tests.admission.lane import (
+from tests.admission.consuming import (
     ASK,
     OTHER_POLICY,
     POLICY,
     approve,
     demand,
     event,
-    lane_on,
     quota,
+    running_consuming_writer,
     states,
     used,
 )
@@ -40,20 +40,25 @@ MOVE = "UPDATE access_versions SET version = version + 1 WHERE id = $1"
 
 
 class Bench:
-    """A call's world, and a lane to send it on."""
+    """A world for calls, and a writer that admits them."""
 
     def __init__(
-        self, connection: Connection, lane: SecondLane, world: World, decided: Decision, trouble: Trouble
+        self,
+        connection: Connection,
+        consuming: ConsumingWriter,
+        world: World,
+        decided: Decision,
+        health: RecorderHealth,
     ) -> None:
-        self.connection, self.lane, self.world, self.decided = connection, lane, world, decided
-        self.trouble = trouble
+        self.connection, self.consuming, self.world, self.decided = connection, consuming, world, decided
+        self.health = health
 
     async def settle(self, *asks: Any, **others: Any) -> Settlement | None:
         """One more call."""
-        return await self.lane.settle(demand(self.world, self.decided, *asks, **others))
+        return await self.consuming.settle(demand(self.world, self.decided, *asks, **others))
 
     async def effect(self, *asks: Any, **others: Any) -> tuple[str, str]:
-        """What becomes of one more call, and why."""
+        """The effect and the reason code of one more call."""
         settled = await self.settle(*asks, **others)
         assert settled is not None
         return settled.effect.value, settled.reason_code
@@ -63,9 +68,9 @@ class Bench:
 async def bench(database_url: str) -> AsyncIterator[Bench]:
     connection = await asyncpg.connect(database_url)
     world = await make_world(connection)
-    trouble = Trouble()
-    async with lane_on(database_url, trouble=trouble) as lane:
-        yield Bench(connection, lane, world, await decision(connection, world, "get_time"), trouble)
+    health = RecorderHealth()
+    async with running_consuming_writer(database_url, health=health) as consuming:
+        yield Bench(connection, consuming, world, await decision(connection, world, "get_time"), health)
     await connection.close()
 
 
@@ -78,17 +83,17 @@ async def test_an_approval_is_asked_for_once_and_lets_one_call_through(bench: Be
     first = await bench.settle(ASK, reason="the customer was charged twice")
     assert first is not None
     assert (first.effect, first.reason_code) == (Effect.REQUIRE_APPROVAL, "approval_required")
-    [told] = first.told
-    assert (told.standing, told.need.group, told.need.reasons) == (
+    [report] = first.reports
+    assert (report.standing, report.need.group, report.need.reasons) == (
         "asked", "Refund approvers", ("Refunds need a second person.",),
     )  # fmt: skip
     row = await event(bench.connection, first.demand.id)
     assert (row["decision"], row["outcome"], row["approval_id"], row["policy_ids"]) == (
-        "require_approval", "not_forwarded", told.id, [POLICY],
+        "require_approval", "not_forwarded", report.id, [POLICY],
     )  # fmt: skip
     again = await bench.settle(ASK, reason="please")
     assert again is not None
-    assert [(each.id, each.standing) for each in again.told] == [(told.id, "pending")]
+    assert [(each.id, each.standing) for each in again.reports] == [(report.id, "pending")]
 
     kept = await bench.connection.fetchrow("SELECT * FROM approvals")
     assert kept is not None
@@ -105,24 +110,24 @@ async def test_an_approval_is_asked_for_once_and_lets_one_call_through(bench: Be
     assert used_by.admitted
     row = await event(bench.connection, used_by.demand.id)
     assert (row["decision"], row["reason_code"], row["outcome"], row["approval_id"]) == (
-        "allow", "approved", None, told.id,
+        "allow", "approved", None, report.id,
     )  # fmt: skip
     assert await bench.effect(ASK) == ASKS
     assert await states(bench.connection) == ["consumed", "pending"]
 
 
-async def test_fifty_calls_on_two_lanes_use_an_approval_once_and_a_quota_to_the_last(
+async def test_fifty_calls_at_two_writers_use_an_approval_once_and_a_quota_to_the_last(
     bench: Bench, database_url: str
 ) -> None:
     await bench.settle(ASK)
     await approve(bench.connection)
-    async with lane_on(database_url) as other:
-        lanes = [bench.lane, other]
+    async with running_consuming_writer(database_url) as other:
+        writers = [bench.consuming, other]
         calls = [demand(bench.world, bench.decided, ASK) for _ in range(50)]
-        settled = await asyncio.gather(*(lanes[n % 2].settle(call) for n, call in enumerate(calls)))
+        settled = await asyncio.gather(*(writers[n % 2].settle(call) for n, call in enumerate(calls)))
         assert Counter(each.effect for each in settled if each) == {"allow": 1, "require_approval": 49}
         calls = [demand(bench.world, bench.decided, quotas=(quota(7),)) for _ in range(50)]
-        settled = await asyncio.gather(*(lanes[n % 2].settle(call) for n, call in enumerate(calls)))
+        settled = await asyncio.gather(*(writers[n % 2].settle(call) for n, call in enumerate(calls)))
     assert Counter(each.effect for each in settled if each) == {"allow": 7, "deny": 43}
     assert await used(bench.connection) == 7
     assert await states(bench.connection) == ["consumed", "pending"]
@@ -148,7 +153,7 @@ async def test_it_takes_all_the_approvals_and_quotas_or_none(bench: Bench) -> No
     await approve(bench.connection)
     partly = await bench.settle(ASK, legal, quotas=(quota(1),))
     assert partly is not None
-    assert {told.need.group: told.standing for told in partly.told} == {
+    assert {report.need.group: report.standing for report in partly.reports} == {
         "Legal": "asked", "Refund approvers": "approved",
     }  # fmt: skip
     assert await used(bench.connection) == 0
@@ -168,7 +173,7 @@ async def test_time_runs_out_for_asking_and_for_using_and_a_no_holds_until_then(
             await bench.connection.execute(statement)
         again = await bench.settle(ASK)
         assert again is not None
-        assert [told.standing for told in again.told] == ["asked_again"]
+        assert [report.standing for report in again.reports] == ["asked_again"]
     assert await states(bench.connection) == ["expired", "expired", "pending"]
     await bench.connection.execute(
         "UPDATE approvals SET state = 'denied', decision_reason = 'no' WHERE state = 'pending'"
@@ -176,7 +181,7 @@ async def test_time_runs_out_for_asking_and_for_using_and_a_no_holds_until_then(
     denied = await bench.settle(ASK)
     assert denied is not None
     assert (denied.effect, denied.reason_code) == (Effect.DENY, "approval_denied")
-    assert [(told.standing, told.decision_reason) for told in denied.told] == [("denied", "no")]
+    assert [(report.standing, report.decision_reason) for report in denied.reports] == [("denied", "no")]
     await bench.connection.execute(over)
     assert await bench.effect(ASK) == ASKS
 
@@ -189,14 +194,14 @@ async def test_what_rests_on_what_has_moved_takes_nothing_and_leaves_no_trace(be
         await bench.connection.execute(MOVE, getattr(bench.world, moved))
         for asks in (ASK, replace(ASK, version=9)):
             call = demand(bench.world, decided, asks, quotas=(quota(1),))
-            assert await bench.lane.settle(call) is None, moved
+            assert await bench.consuming.settle(call) is None, moved
     now = await decision(bench.connection, bench.world, "get_time")
     late = replace(now, valid_until=1.0)
-    assert await bench.lane.settle(demand(bench.world, late, ASK)) is None
+    assert await bench.consuming.settle(demand(bench.world, late, ASK)) is None
     assert await states(bench.connection) == ["approved"]
     assert await used(bench.connection) == 0
     assert await bench.connection.fetchval("SELECT count(*) FROM audit_events") == 1
-    assert (await bench.lane.settle(demand(bench.world, now, ASK))) is not None
+    assert (await bench.consuming.settle(demand(bench.world, now, ASK))) is not None
 
 
 async def test_one_that_is_stale_or_cannot_be_written_harms_no_other(bench: Bench) -> None:
@@ -206,7 +211,7 @@ async def test_one_that_is_stale_or_cannot_be_written_harms_no_other(bench: Benc
     bad = demand(bench.world, bench.decided, ASK, reason="NUL \x00 is no text in PostgreSQL")
     good = [demand(bench.world, bench.decided, quotas=(quota(9),)) for _ in range(5)]
     calls = [*good[:3], stale, bad, *good[3:]]
-    answers = await asyncio.gather(*map(bench.lane.settle, calls), return_exceptions=True)
+    answers = await asyncio.gather(*map(bench.consuming.settle, calls), return_exceptions=True)
     assert answers.pop(3) is None
     assert isinstance(answers.pop(3), AdmissionUnavailable)
     assert all(isinstance(each, Settlement) and each.admitted for each in answers)
@@ -218,8 +223,8 @@ async def test_what_was_not_forwarded_is_given_back_once(bench: Bench) -> None:
     await approve(bench.connection)
     taken = await bench.settle(ASK, quotas=(quota(1),))
     assert taken is not None
-    assert bench.lane.finish(taken.demand.id, "not_forwarded")
-    assert not bench.lane.finish(taken.demand.id, "not_forwarded")
+    assert bench.consuming.finish(taken.demand.id, "not_forwarded")
+    assert not bench.consuming.finish(taken.demand.id, "not_forwarded")
     assert await bench.effect(ASK, quotas=(quota(1),)) == APPROVED
     rows = await bench.connection.fetch(
         "SELECT outcome FROM audit_events WHERE call_id = $1", taken.demand.id
@@ -231,7 +236,7 @@ async def test_what_was_not_forwarded_is_given_back_once(bench: Bench) -> None:
         "SELECT content ->> 'state' AS state, valid_to IS NULL AS current FROM object_versions"
         " WHERE kind = 'approval' ORDER BY version"
     )
-    # That it was approved is kept by whoever approves.
+    # The approver writes the version of the approval itself.
     assert [tuple(row) for row in past] == [
         ("pending", False), ("consumed", False), ("approved", False), ("consumed", True),
     ]  # fmt: skip
@@ -240,7 +245,7 @@ async def test_what_was_not_forwarded_is_given_back_once(bench: Bench) -> None:
 async def test_what_ran_keeps_what_it_took(bench: Bench) -> None:
     taken = await bench.settle(quotas=(quota(1),))
     assert taken is not None
-    assert not bench.lane.finish(taken.demand.id, "error")
+    assert not bench.consuming.finish(taken.demand.id, "error")
     assert await bench.effect(quotas=(quota(1),)) == EXCEEDED
 
 
@@ -255,7 +260,7 @@ async def test_the_next_round_of_a_call_goes_on_with_its_approval_once(bench: Be
     assert second is not None
     assert second.admitted
     assert await bench.effect(ASK, continues=first.demand.id, quotas=(quota(2),)) == UNCOVERED
-    assert bench.lane.finish(second.demand.id, "not_forwarded")
+    assert bench.consuming.finish(second.demand.id, "not_forwarded")
     assert await bench.effect(ASK, quotas=(quota(1),), continues=first.demand.id) == APPROVED
     assert await states(bench.connection) == ["consumed"]
 
@@ -268,13 +273,13 @@ async def test_a_round_that_was_not_forwarded_gives_each_approval_back_to_whoeve
     await approve(bench.connection)
     first = await bench.settle(ASK, other)
     assert first is not None
-    # The approval of a further group cannot be asked for in a round, whose answers it would not see.
+    # A round cannot request the approval of another group, which would not see its answers.
     assert await bench.effect(ASK, other, replace(ASK, group="Board"), continues=first.demand.id) == UNCOVERED
     second = await bench.settle(ASK, other, continues=first.demand.id)
     assert second is not None
     assert second.admitted
-    assert bench.lane.finish(second.demand.id, "not_forwarded")
-    # What the first round ran with is of no use to a call that is none of its rounds.
+    assert bench.consuming.finish(second.demand.id, "not_forwarded")
+    # The approval of the first round is not valid for an unrelated call.
     assert await bench.effect(ASK) == ASKS
     assert await states(bench.connection) == ["consumed", "consumed", "pending"]
     assert await bench.effect(ASK, other, continues=first.demand.id) == APPROVED
@@ -290,14 +295,14 @@ async def test_an_approval_is_of_no_use_to_a_call_of_another_risk_or_with_more_i
     assert [row["tool_risk"] for row in kept] == ["write", "destructive", "write"]
 
 
-async def test_an_agent_gone_wild_does_not_bury_those_who_decide(bench: Bench) -> None:
+async def test_pending_approvals_of_a_token_are_limited(bench: Bench) -> None:
     asked = [await bench.effect(ASK, digest=bytes([n]) * 32) for n in range(PENDING_PER_TOKEN + 2)]
     assert asked == [ASKS] * PENDING_PER_TOKEN + [("deny", "too_many_approvals")] * 2
     assert await bench.effect(ASK, digest=bytes([0]) * 32) == ASKS
     assert len(await states(bench.connection)) == PENDING_PER_TOKEN
 
 
-async def test_each_approval_tells_webhooks_once_with_ids_alone(bench: Bench) -> None:
+async def test_each_approval_notifies_webhooks_once_with_ids_only(bench: Bench) -> None:
     hook, group = new_id(), new_id()
     await bench.connection.execute(
         "INSERT INTO webhooks (id, name, url, events) VALUES ($1, 'chat', 'https://chat.example',"
@@ -322,12 +327,12 @@ async def test_a_lock_that_is_held_too_long_refuses_and_takes_nothing(bench: Ben
         await bench.connection.execute("SELECT id FROM approvals FOR UPDATE")
         with pytest.raises(AdmissionUnavailable):
             await bench.settle(ASK)
-    # Others were in the way; the database takes rows.
-    assert bench.trouble.words() is None
+    # Other transactions caused the conflict; the database is healthy.
+    assert bench.health.reason() is None
     assert await bench.effect(ASK) == APPROVED
 
 
-async def test_a_database_that_is_away_is_told_in_time_and_nothing_is_taken_when_it_is_back(
+async def test_an_unavailable_database_is_reported_in_time_and_nothing_is_consumed_once_it_is_back(
     bench: Bench, database_url: str
 ) -> None:
     await bench.settle(ASK)
@@ -339,23 +344,23 @@ async def test_a_database_that_is_away_is_told_in_time_and_nothing_is_taken_when
             raise ConnectionRefusedError
         return await asyncpg.connect(database_url)
 
-    lane = SecondLane(connect, DatabaseClock(), new_id(), "key", 3600.0)
-    serving = asyncio.create_task(lane.run())
+    consuming = ConsumingWriter(connect, DatabaseClock(), new_id(), "key", 3600.0)
+    serving = asyncio.create_task(consuming.run())
     async with asyncio.timeout(50):
         with pytest.raises(AdmissionUnavailable):
-            await lane.settle(demand(bench.world, bench.decided, ASK))
+            await consuming.settle(demand(bench.world, bench.decided, ASK))
     reachable.set()
-    settled = await lane.settle(demand(bench.world, bench.decided, ASK))
+    settled = await consuming.settle(demand(bench.world, bench.decided, ASK))
     assert settled is not None
     assert settled.admitted
-    lane.close()
+    consuming.close()
     await serving
     assert await bench.connection.fetchval("SELECT count(*) FROM audit_events") == 2
 
 
 @pytest.fixture
 def lose_an_answer(monkeypatch: pytest.MonkeyPatch) -> Callable[[bool], None]:
-    """Has the next commit, which holds or not, end the connection without an answer."""
+    """Make the next commit, successful or not, end the connection without an answer."""
 
     def lose(holds: bool) -> None:
         execute, lost = asyncpg.Connection.execute, asyncio.Event()
@@ -383,15 +388,15 @@ async def test_a_commit_without_an_answer_counts_as_spent_until_it_is_given_back
     lose_an_answer(holds)
     lost = demand(bench.world, bench.decided, ASK, quotas=(quota(2),))
     with pytest.raises(AdmissionUnavailable):
-        await bench.lane.settle(lost)
-    # It is given back before the next is served: what was taken, and no more.
+        await bench.consuming.settle(lost)
+    # It is released, exactly once, before the next call is served.
     again = await bench.settle(ASK, quotas=(quota(2),))
     assert again is not None
     assert again.admitted
     assert await used(bench.connection) == 2
-    # Nor twice, when that is what has no answer.
+    # Nor is it released twice if the release gets no answer.
     lose_an_answer(True)
-    assert bench.lane.finish(again.demand.id, "not_forwarded")
+    assert bench.consuming.finish(again.demand.id, "not_forwarded")
     assert await bench.effect(ASK, quotas=(quota(2),)) == APPROVED
     assert await bench.effect(quotas=(quota(2),)) == EXCEEDED
     rows = await bench.connection.fetch(
@@ -446,7 +451,7 @@ async def test_a_caller_who_leaves_while_it_is_settled_takes_nothing(
     await bench.settle(ASK)
     await approve(bench.connection)
     left = asyncio.Event()
-    transaction = consuming_connection.OwnConnection.transaction
+    transaction = consuming_connection.DedicatedConnection.transaction
 
     async def slow(self: Any, work: Any) -> Any:
         result = await transaction(self, work)
@@ -457,7 +462,7 @@ async def test_a_caller_who_leaves_while_it_is_settled_takes_nothing(
         return result
 
     waiting = asyncio.create_task(bench.settle(ASK))
-    monkeypatch.setattr(consuming_connection.OwnConnection, "transaction", slow)
+    monkeypatch.setattr(consuming_connection.DedicatedConnection, "transaction", slow)
     with pytest.raises(asyncio.CancelledError):
         await waiting
     assert await bench.effect(ASK) == APPROVED
@@ -467,14 +472,14 @@ async def test_a_caller_who_leaves_while_it_is_settled_takes_nothing(
 async def test_a_driver_that_lost_its_way_refuses_one_call_and_no_other(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = consuming_connection.OwnConnection.transaction
+    whole = consuming_connection.DedicatedConnection.transaction
 
     async def amiss(own: Any, work: Any) -> Any:
-        # What asyncpg raises where the server was killed in the midst of an answer.
-        monkeypatch.setattr(consuming_connection.OwnConnection, "transaction", whole)
+        # The error of asyncpg when the server was killed in the middle of an answer.
+        monkeypatch.setattr(consuming_connection.DedicatedConnection, "transaction", whole)
         raise asyncpg.InternalClientError("cannot switch to state 11")
 
-    monkeypatch.setattr(consuming_connection.OwnConnection, "transaction", amiss)
+    monkeypatch.setattr(consuming_connection.DedicatedConnection, "transaction", amiss)
     with pytest.raises(AdmissionUnavailable):
         await bench.settle(ASK)
     assert await bench.settle(ASK) is not None

@@ -1,4 +1,4 @@
-"""The end of a session is kept for as long as its token could let a call in, and not for ever."""
+"""The end of a session is kept as long as its token could let a call in, and then deleted."""
 
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -29,7 +29,7 @@ async def connection(database_url: str) -> AsyncIterator[Connection]:
 
 
 async def end_session(connection: Connection, token: UUID) -> UUID:
-    """The id of a session that its client has ended."""
+    """End a session as its client does. Returns its id."""
     id = new_id()
     await connection.execute("INSERT INTO ended_sessions (session_id, token_id) VALUES ($1, $2)", id, token)
     await connection.execute("INSERT INTO access_versions (id, version) VALUES ($1, 1)", id)
@@ -60,7 +60,7 @@ async def test_the_end_of_a_session_is_forgotten_when_its_token_is_long_over(
     left = {living} if is_forgotten else {living, *ended}
     assert {row["session_id"] for row in await connection.fetch(SESSIONS)} == left
     versions = {row["id"] for row in await connection.fetch(VERSIONS, [*ended, living, token])}
-    # What the token was is read by its version: that stays.
+    # The token's version stays.
     assert versions == {*left, token}
 
 
@@ -79,7 +79,7 @@ async def test_noting_uses_leaves_the_end_of_a_session_to_be_forgotten_with_its_
 async def test_no_call_comes_in_by_a_session_whose_end_is_forgotten(
     database_url: str, connection: Connection
 ) -> None:
-    """As a replica decided it that has heard of neither end."""
+    """Decided by a replica that knows of neither end."""
     world = await make_world(connection)
     session = await end_session(connection, world.token)
     decided = await decision(connection, world, "get_time")

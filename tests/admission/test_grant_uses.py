@@ -1,4 +1,4 @@
-"""What grants are used for is written down for each grant that gives it, and nothing of it is lost."""
+"""Uses are recorded for every grant that gives the access, and none are lost."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -11,11 +11,11 @@ import asyncpg
 import pytest
 from sqlalchemy.exc import SQLAlchemyError
 
-from app.access.grant_uses import LONGEST_WINDOW, forget_uses
+from app.access.grant_uses import MAX_WINDOW, forget_uses
 from app.access.reading import consistent, read_fleet, read_token
 from app.access.snapshot import DatabaseClock
 from app.admission.clients import Clients, Refusals
-from app.admission.postgres_store import AdmissionPort
+from app.admission.postgres_store import PostgresAdmissions
 from app.admission.store import Admitted, Call, Client, Stale, Withheld
 from app.crypto.keys import Sealer
 from app.db.engine import make_engine, make_sessions
@@ -26,15 +26,15 @@ from app.domain.scopes import AllServers, AllTools, GrantsScope, ToolsByNames
 from app.lib.ids import new_id
 from app.worker import ports as grant_uses
 from app.worker.ports import CallUses, GrantUses, uses_of
-from tests.admission.lane import ASK, lane_on
+from tests.admission.consuming import ASK, running_consuming_writer
 from tests.admission.world import Connection, World, decision, make_world, writer_on
 
 
 @dataclass
 class Desk:
-    """Where calls are admitted, and what is noted of them."""
+    """Admits calls and records their uses."""
 
-    port: AdmissionPort
+    port: PostgresAdmissions
     uses: CallUses
     world: World
     token: Token
@@ -54,14 +54,14 @@ async def opened(database_url: str, connection: Connection) -> AsyncIterator[Des
     decided = await decision(connection, world, "get_time")
     async with consistent(connection):
         entry = await read_token(connection, world.token)
-        fleet = (await read_fleet(connection, None)).made()
+        fleet = (await read_fleet(connection, None)).build()
     assert entry is not None
     engine = make_engine(database_url, pool_size=2, name="test")
     uses = uses_of(make_sessions(engine), DatabaseClock())
-    async with writer_on(database_url) as writer, lane_on(database_url) as lane:
+    async with writer_on(database_url) as writer, running_consuming_writer(database_url) as consuming:
         clients, refusals = Clients(b"c" * 32), Refusals(lambda row: None)
         sealer = Sealer([b"a key of thirty-two bytes or more!"])
-        port = AdmissionPort(writer, lane, clients, refusals, uses, b"d" * 32, sealer)
+        port = PostgresAdmissions(writer, consuming, clients, refusals, uses, b"d" * 32, sealer)
         yield Desk(port, uses, world, entry.token, fleet.servers[world.server], decided)
     await engine.dispose()
 
@@ -103,7 +103,7 @@ async def test_calls_that_run_are_uses_and_those_that_do_not_are_not(
     assert await used(connection) == set()
 
     assert isinstance(await desk.admit("tool.call", "get_time", desk.allowed), Admitted)
-    # Nothing is written on the way of a call.
+    # Nothing is written while a call is admitted.
     assert await used(connection) == set()
     await desk.uses.flush()
     assert await used(connection) == {(desk.world.grant, "tools", "get_time")}
@@ -168,7 +168,7 @@ async def test_what_cannot_be_written_is_kept_within_bounds_and_written_later(
     assert await used(connection) == {(desk.world.grant, "tools", "get_time")}
     assert await connection.fetchval("SELECT count(*) FROM token_uses") == 1
     assert not desk.uses.grants._many.is_set()
-    # Nothing to write asks nobody.
+    # Without uses, there is no query.
     await GrantUses(cast("Any", None), DatabaseClock()).flush()
 
 
@@ -180,8 +180,8 @@ async def test_uses_are_forgotten_that_no_report_asks_for(
         "UPDATE grants SET ended_at = now() - interval '40 days' WHERE id = $1", ended.grant
     )
     days = {
-        "old": (desk.world, LONGEST_WINDOW + timedelta(days=1)),
-        "kept": (desk.world, LONGEST_WINDOW - timedelta(days=1)),
+        "old": (desk.world, MAX_WINDOW + timedelta(days=1)),
+        "kept": (desk.world, MAX_WINDOW - timedelta(days=1)),
         "ended": (ended, timedelta()),
     }
     for tool, (world, age) in days.items():

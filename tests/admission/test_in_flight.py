@@ -1,6 +1,6 @@
-"""What is in flight is cut when its grounds go, and when the worker is blind.
+"""Calls in flight are cut when their dependencies are revoked, and when the worker cannot compare versions.
 
-How soon it is cut says here how busy the machine is; that is measured in ``tests/faults``, where nothing else runs.
+The delay before a cut depends on how busy the machine is; ``tests/faults`` measures it.
 """
 
 import asyncio
@@ -24,9 +24,9 @@ from app.lib.ids import new_id
 from tests.admission.world import Connection, World, decision, make_world
 from tests.faults.database_proxy import Fault, database_proxy
 
-PATIENCE_S = 50.0
-# No look comes before patience is over.
-SELDOM_S = 600.0
+TIMEOUT_S = 50.0
+# No comparison comes before the timeout.
+NEVER_S = 600.0
 _MOVE = "UPDATE access_versions SET version = version + 1 WHERE id = $1"
 
 
@@ -39,7 +39,7 @@ async def connection(database_url: str) -> AsyncIterator[Connection]:
 
 @pytest.fixture
 async def reader(database_url: str) -> AsyncIterator[Connection]:
-    """What calls are decided again on, while something is changed."""
+    """The connection for reevaluations, while another one changes data."""
     reader = await asyncpg.connect(database_url)
     yield reader
     await reader.close()
@@ -49,7 +49,7 @@ async def reader(database_url: str) -> AsyncIterator[Connection]:
 async def running(
     connect: str | Callable[[], Awaitable[Connection]], listens: asyncio.Event | None = None
 ) -> AsyncIterator[InFlightTable]:
-    """A table at work. The event says that it listens, on each connection anew."""
+    """A running table. The event is set whenever a connection listens."""
 
     async def to_url() -> Connection:
         assert isinstance(connect, str)
@@ -60,7 +60,7 @@ async def running(
             listens.set()
 
     opens = to_url if isinstance(connect, str) else connect
-    table = InFlightTable(opens, DatabaseClock(), new_id(), lambda ids: None, {"beside": heard})
+    table = InFlightTable(opens, DatabaseClock(), new_id(), lambda ids: None, {"other": heard})
     task = asyncio.create_task(table.run())
     try:
         yield table
@@ -70,22 +70,22 @@ async def running(
 
 
 async def revoke(connection: Connection, world: World) -> None:
-    """Without a word to anybody."""
+    """Revoke the token without a notification."""
     async with connection.transaction():
         await connection.execute("UPDATE tokens SET revoked_at = now() WHERE id = $1", world.token)
         await connection.execute(_MOVE, world.token)
 
 
-async def test_a_call_is_cut_when_its_token_is_revoked_and_told(
+async def test_a_call_is_cut_when_its_token_is_revoked_with_a_notification(
     database_url: str, connection: Connection, reader: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(in_flight, "CHECK_EVERY_S", SELDOM_S)
+    monkeypatch.setattr(in_flight, "CHECK_EVERY_S", NEVER_S)
     world, cut, listens = await make_world(connection), asyncio.Event(), asyncio.Event()
 
     async def again() -> Decision:
         return await decision(reader, world, "get_time")
 
-    async with asyncio.timeout(PATIENCE_S), running(database_url, listens) as table:
+    async with asyncio.timeout(TIMEOUT_S), running(database_url, listens) as table:
         await listens.wait()
         table.enter(new_id(), await again(), again, cut.set)
         async with connection.transaction():
@@ -104,16 +104,16 @@ async def test_a_call_is_cut_without_any_notification(
         asked.set()
         return await decision(reader, world, "get_time")
 
-    async with asyncio.timeout(PATIENCE_S), running(database_url) as table:
+    async with asyncio.timeout(TIMEOUT_S), running(database_url) as table:
         table.enter(new_id(), await decision(connection, world, "get_time"), again, cut.set)
-        # What is allowed still is not cut, and watched by its new grounds.
+        # A call that is still allowed is not cut, and is watched with its new dependencies.
         await connection.execute(_MOVE, world.server)
         await asked.wait()
         await revoke(connection, world)
         await cut.wait()
 
 
-async def test_a_call_that_is_still_allowed_runs_on_under_its_new_grounds(
+async def test_a_call_that_is_still_allowed_runs_on_with_its_new_dependencies(
     database_url: str, connection: Connection, reader: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(in_flight, "CHECK_EVERY_S", 0.01)
@@ -123,7 +123,7 @@ async def test_a_call_that_is_still_allowed_runs_on_under_its_new_grounds(
         asked.append(True)
         return await decision(reader, world, "get_time")
 
-    async with asyncio.timeout(PATIENCE_S), running(database_url) as table:
+    async with asyncio.timeout(TIMEOUT_S), running(database_url) as table:
         table.enter(new_id(), await again(), again, lambda: cut.append(True))
         asked.clear()
         check = table._check
@@ -140,7 +140,7 @@ async def test_a_call_that_is_still_allowed_runs_on_under_its_new_grounds(
         for _ in range(5):
             await looks.get()
         assert (cut, len(table)) == ([], 1)
-        # Once or, where a look fell into it, twice; but not at every look.
+        # Once, or twice if a comparison ran in between, but not at every comparison.
         assert len(asked) <= 2
 
 
@@ -156,7 +156,7 @@ async def test_a_call_is_confirmed_by_each_look_that_finds_nothing_moved_and_by_
         await go_on.wait()
         return await decision(reader, world, "get_time")
 
-    async with asyncio.timeout(PATIENCE_S), running(database_url) as table:
+    async with asyncio.timeout(TIMEOUT_S), running(database_url) as table:
         assert table.confirmed_at(call) == -inf
         table.enter(call, await decision(reader, world, "get_time"), again, lambda: None)
         came, check = boot_time(), table._check
@@ -185,7 +185,7 @@ async def test_a_call_is_confirmed_by_each_look_that_finds_nothing_moved_and_by_
 async def test_a_call_is_cut_at_the_very_end_of_its_span(
     database_url: str, connection: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(in_flight, "CHECK_EVERY_S", SELDOM_S)
+    monkeypatch.setattr(in_flight, "CHECK_EVERY_S", NEVER_S)
     world, cut, pauses = await make_world(connection), asyncio.Event(), asyncio.Queue[float]()
     decided = await decision(connection, world, "get_time")
     pause = InFlightTable._pause
@@ -199,17 +199,17 @@ async def test_a_call_is_cut_at_the_very_end_of_its_span(
     async def again() -> Decision | None:
         return None
 
-    async with asyncio.timeout(PATIENCE_S), running(database_url) as table:
-        # Once more, since something may have been missed before it listened.
-        assert [await pauses.get() for _ in range(2)] == [SELDOM_S, SELDOM_S]
+    async with asyncio.timeout(TIMEOUT_S), running(database_url) as table:
+        # A second comparison, since a notification may have been lost before it listened.
+        assert [await pauses.get() for _ in range(2)] == [NEVER_S, NEVER_S]
         table.enter(new_id(), decided, again, lambda: pytest.fail("its span is not over"))
         begun = time.monotonic()
         at = await connection.fetchval("SELECT extract(epoch FROM clock_timestamp())::float8")
         later = asyncio.Event()
         for wait, ends in ((1.0, later), (0.3, cut)):
-            # Of the second it hears while it waits for the end of the first.
+            # The second enters while the table waits for the end of the first.
             table.enter(new_id(), replace(decided, valid_until=at + wait), again, ends.set)
-            assert await pauses.get() < SELDOM_S
+            assert await pauses.get() < NEVER_S
         await cut.wait()
         assert time.monotonic() - begun > 0.2
         await later.wait()
@@ -217,7 +217,7 @@ async def test_a_call_is_cut_at_the_very_end_of_its_span(
         table.leave(next(iter(table._watched)))
 
 
-async def test_a_moved_version_reaches_exactly_the_calls_that_rest_on_it(
+async def test_a_changed_version_reaches_exactly_the_calls_that_depend_on_it(
     database_url: str, connection: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(in_flight, "PAIRS_AT_ONCE", 2)
@@ -238,12 +238,12 @@ async def test_a_moved_version_reaches_exactly_the_calls_that_rest_on_it(
 
         return asking
 
-    async with asyncio.timeout(PATIENCE_S), running(database_url) as table:
+    async with asyncio.timeout(TIMEOUT_S), running(database_url) as table:
         for name in calls:
             table.enter(new_id(), about(name, 1), again(name), lambda: pytest.fail("it is allowed still"))
         await connection.execute(_MOVE, ids[2])
         assert {await asked.get(), await asked.get()} == {"one", "both"}
-        # What those two rest on now is known, too.
+        # The new dependencies of both are known, too.
         await connection.execute(_MOVE, ids[3])
         assert await asked.get() == "both"
         assert asked.empty()
@@ -252,7 +252,7 @@ async def test_a_moved_version_reaches_exactly_the_calls_that_rest_on_it(
 
 
 @pytest.mark.parametrize("hangs", [True, False], ids=["hangs", "fails"])
-async def test_a_call_that_cannot_be_decided_again_is_cut_and_keeps_no_other_waiting(
+async def test_a_call_that_cannot_be_reevaluated_is_cut_and_keeps_no_other_waiting(
     database_url: str,
     connection: Connection,
     reader: Connection,
@@ -274,7 +274,7 @@ async def test_a_call_that_cannot_be_decided_again_is_cut_and_keeps_no_other_wai
     async def again() -> Decision:
         return await decision(reader, other, "get_time")
 
-    async with asyncio.timeout(PATIENCE_S), running(database_url) as table:
+    async with asyncio.timeout(TIMEOUT_S), running(database_url) as table:
         table.enter(new_id(), await decision(connection, world, "get_time"), never, cut.set)
         table.enter(new_id(), await again(), again, other_cut.set)
         await connection.execute(_MOVE, world.server)
@@ -289,7 +289,7 @@ async def test_a_call_that_cannot_be_decided_again_is_cut_and_keeps_no_other_wai
 async def test_a_connection_that_ended_is_replaced_at_once(
     database_url: str, connection: Connection, reader: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(in_flight, "CHECK_EVERY_S", SELDOM_S)
+    monkeypatch.setattr(in_flight, "CHECK_EVERY_S", NEVER_S)
     world, cut, listens = await make_world(connection), asyncio.Event(), asyncio.Event()
     pids = []
 
@@ -301,11 +301,11 @@ async def test_a_connection_that_ended_is_replaced_at_once(
     async def again() -> Decision:
         return await decision(reader, world, "get_time")
 
-    async with asyncio.timeout(PATIENCE_S), running(connect, listens) as table:
+    async with asyncio.timeout(TIMEOUT_S), running(connect, listens) as table:
         await listens.wait()
         listens.clear()
         table.enter(new_id(), await again(), again, cut.set)
-        # Nobody is told of this one.
+        # There is no notification of this one.
         await revoke(connection, world)
         await connection.execute("SELECT pg_terminate_backend($1)", pids[0])
         await listens.wait()
@@ -320,7 +320,7 @@ async def test_a_connection_that_fell_silent_does_not_keep_a_call_alive(
     async def again() -> Decision:
         return await decision(reader, world, "get_time")
 
-    async with asyncio.timeout(PATIENCE_S), database_proxy(database_url) as proxy:
+    async with asyncio.timeout(TIMEOUT_S), database_proxy(database_url) as proxy:
 
         async def connect() -> Connection:
             opened.append(True)
@@ -332,7 +332,7 @@ async def test_a_connection_that_fell_silent_does_not_keep_a_call_alive(
             await proxy.begin(Fault.BLACKHOLE)
             await revoke(connection, world)
             await cut.wait()
-            # From now on it listens on the second.
+            # From now on it listens on the second connection.
             assert len(opened) == 2
 
 
@@ -344,14 +344,14 @@ async def test_a_slow_answer_is_taken_and_its_connection_kept(
     async def again() -> Decision:
         return await decision(reader, world, "get_time")
 
-    async with asyncio.timeout(PATIENCE_S), database_proxy(database_url) as proxy:
+    async with asyncio.timeout(TIMEOUT_S), database_proxy(database_url) as proxy:
         third = asyncio.Event()
 
         async def connect() -> Connection:
             opened.append(True)
             if len(opened) == 1:
                 return await asyncpg.connect(proxy.url)
-            # Nobody else can be reached; meanwhile the first goes on.
+            # No other server can be reached; the first connection continues.
             await proxy.end()
             await third.wait()
             raise ConnectionRefusedError
@@ -365,7 +365,7 @@ async def test_a_slow_answer_is_taken_and_its_connection_kept(
             assert len(opened) == 2
 
 
-async def test_a_worker_that_cannot_look_for_too_long_ends_what_it_has(
+async def test_a_worker_that_cannot_compare_for_too_long_cuts_all_its_calls(
     monkeypatch: pytest.MonkeyPatch, connection: Connection
 ) -> None:
     world = await make_world(connection)
@@ -379,7 +379,7 @@ async def test_a_worker_that_cannot_look_for_too_long_ends_what_it_has(
         raise AssertionError("nothing can be read")
 
     monkeypatch.setattr(in_flight, "BLIND_AFTER_S", 0.3)
-    async with asyncio.timeout(PATIENCE_S), running(hangs) as table:
+    async with asyncio.timeout(TIMEOUT_S), running(hangs) as table:
         for _ in range(2):
             # The second comes when it is blind already.
             cut = asyncio.Event()
@@ -396,7 +396,7 @@ async def test_a_call_is_cut_when_its_session_was_ended(database_url: str, conne
     async def again() -> Decision:
         return decided
 
-    async with asyncio.timeout(PATIENCE_S), running(database_url) as table:
+    async with asyncio.timeout(TIMEOUT_S), running(database_url) as table:
         table.enter(new_id(), decided, again, cut.set)
         await connection.execute("INSERT INTO access_versions (id, version) VALUES ($1, 1)", session_id)
         await cut.wait()

@@ -1,4 +1,4 @@
-"""Arguments of calls are kept by choice of their server, in the transaction of the call's record."""
+"""Arguments are kept as the server is configured, in the transaction of the call's audit row."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -11,7 +11,7 @@ import pytest
 
 from app.access.reading import consistent, read_fleet, read_token
 from app.admission.clients import Clients, Refusals
-from app.admission.postgres_store import AdmissionPort
+from app.admission.postgres_store import PostgresAdmissions
 from app.admission.store import Admitted, Call, Client, Stale, Withheld
 from app.crypto.keys import Sealed, Sealer, UnsealingFault
 from app.db.call_arguments import open_arguments
@@ -19,7 +19,7 @@ from app.domain.access import Decision
 from app.domain.objects import Server, Token
 from app.domain.policy import Effect
 from app.lib.ids import new_id
-from tests.admission.lane import ASK, approve, lane_on
+from tests.admission.consuming import ASK, approve, running_consuming_writer
 from tests.admission.world import Connection, decision, make_world, writer_on
 
 SEALER = Sealer([b"a key of thirty-two bytes or more!"])
@@ -28,14 +28,14 @@ ARGUMENTS = {"account": "4711", "amount": 9007199254740993}
 
 class NoUses:
     def note(self, call: Call, *, runs: bool) -> None:
-        """Nothing: it is not about these."""
+        """Record nothing."""
 
 
 class Desk:
-    """Where calls are admitted."""
+    """Admits calls."""
 
     def __init__(
-        self, port: AdmissionPort, connection: Connection, parts: tuple[Token, Server, Decision]
+        self, port: PostgresAdmissions, connection: Connection, parts: tuple[Token, Server, Decision]
     ) -> None:
         self.port, self.connection = port, connection
         self.token, self.server, self.allowed = parts
@@ -44,7 +44,7 @@ class Desk:
     async def admit(
         self, keep: str, decided: Decision, **others: Any
     ) -> tuple[UUID, Admitted | Stale | Withheld]:
-        """Admit one more call of a server that keeps arguments so."""
+        """Admit one more call to a server with this setting."""
         server = replace(self.server, keep_arguments=keep)
         given: dict[str, Any] = {"arguments": ARGUMENTS, **others}
         call = Call(
@@ -53,7 +53,7 @@ class Desk:
         return call.id, await self.port.admit(call)
 
     async def kept(self) -> dict[UUID, Sealed]:
-        """What is kept, by call."""
+        """The kept arguments, by call."""
         rows = await self.connection.fetch("SELECT call_id, key_id, sealed FROM audit_arguments")
         return {row["call_id"]: Sealed(row["key_id"], row["sealed"]) for row in rows}
 
@@ -64,11 +64,11 @@ async def opened(database_url: str, connection: Connection) -> AsyncIterator[Des
     decided = await decision(connection, world, "get_time")
     async with consistent(connection):
         entry = await read_token(connection, world.token)
-        fleet = (await read_fleet(connection, None)).made()
+        fleet = (await read_fleet(connection, None)).build()
     assert entry is not None
-    async with writer_on(database_url) as writer, lane_on(database_url) as lane:
+    async with writer_on(database_url) as writer, running_consuming_writer(database_url) as consuming:
         clients, refusals = Clients(b"c" * 32), Refusals(lambda row: None)
-        port = AdmissionPort(writer, lane, clients, refusals, NoUses(), b"d" * 32, SEALER)
+        port = PostgresAdmissions(writer, consuming, clients, refusals, NoUses(), b"d" * 32, SEALER)
         yield Desk(port, connection, (entry.token, fleet.servers[world.server], decided))
 
 

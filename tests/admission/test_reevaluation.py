@@ -1,4 +1,4 @@
-"""Calls are decided again many at once, and each is told of by the time at which it is due."""
+"""Calls are reevaluated concurrently, and each is reported by its due time."""
 
 import asyncio
 import time
@@ -7,42 +7,42 @@ from collections.abc import Awaitable, Callable, Sequence
 import pytest
 
 from app.admission import in_flight as reevaluation
-from app.admission.in_flight import AT_ONCE, DecidingAgain, Watched
+from app.admission.in_flight import MAX_CONCURRENT, Reevaluator, WatchedCall
 from app.domain.access import Decision
 from app.domain.policy import Effect
 from app.lib.ids import new_id
 
-PATIENCE_S = 50.0
+TIMEOUT_S = 50.0
 ALLOWED = Decision(Effect.ALLOW, "granted", (), 0.0, 1e12)
 Asked = Callable[[], Awaitable[Decision | None]]
 
 
 class Telling:
-    """Notes what is told."""
+    """Records the reported calls."""
 
     def __init__(self) -> None:
-        self.decided: list[Watched] = []
-        self.late: list[Watched] = []
-        self.again = DecidingAgain(self._decided, self._is_late)
+        self.decided: list[WatchedCall] = []
+        self.late: list[WatchedCall] = []
+        self.again = Reevaluator(self._decided, self._is_late)
         self._news = asyncio.Condition()
         self._notes: set[asyncio.Task[None]] = set()
 
-    def add(self, redecide: Asked, due_in_s: float = PATIENCE_S) -> Watched:
-        watched = Watched(new_id(), (), 0.0, redecide, lambda: None, 0)
+    def add(self, reevaluate: Asked, due_in_s: float = TIMEOUT_S) -> WatchedCall:
+        watched = WatchedCall(new_id(), (), 0.0, reevaluate, lambda: None, 0)
         self.again.add(watched, time.monotonic() + due_in_s)
         return watched
 
     async def told(self, how_many: int) -> None:
-        async with asyncio.timeout(PATIENCE_S), self._news:
+        async with asyncio.timeout(TIMEOUT_S), self._news:
             await self._news.wait_for(lambda: len(self.decided) + len(self.late) >= how_many)
 
-    def _decided(self, watched: Watched, begun: float, decision: Decision | None) -> None:
+    def _decided(self, watched: WatchedCall, begun: float, decision: Decision | None) -> None:
         assert begun <= time.monotonic()
         assert decision is ALLOWED
         self.decided.append(watched)
         self._note()
 
-    def _is_late(self, late: Sequence[Watched]) -> None:
+    def _is_late(self, late: Sequence[WatchedCall]) -> None:
         self.late += late
         self._note()
 
@@ -76,18 +76,18 @@ async def test_thousands_are_decided_and_never_more_at_once_than_may_be() -> Non
         running -= 1
         return ALLOWED
 
-    added = [telling.add(asked) for _ in range(10 * AT_ONCE + 1)]
+    added = [telling.add(asked) for _ in range(10 * MAX_CONCURRENT + 1)]
     await telling.told(len(added))
     assert set(telling.decided) == set(added)
     assert (len(telling.decided), telling.late) == (len(added), [])
-    assert most == AT_ONCE
+    assert most == MAX_CONCURRENT
 
 
 async def test_what_waits_behind_others_is_late_when_it_is_due(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reevaluation, "AT_ONCE", 1)
-    monkeypatch.setattr(reevaluation, "_FEW", 0)
+    monkeypatch.setattr(reevaluation, "MAX_CONCURRENT", 1)
+    monkeypatch.setattr(reevaluation, "_LOW_WATER", 0)
     telling = Telling()
-    running = telling.add(never, PATIENCE_S)
+    running = telling.add(never, TIMEOUT_S)
     waiting = [telling.add(at_once, due) for due in (0.2, 0.1, 0.1)]
     await telling.told(len(waiting))
     assert telling.late == [*waiting[1:], waiting[0]]
@@ -95,8 +95,8 @@ async def test_what_waits_behind_others_is_late_when_it_is_due(monkeypatch: pyte
 
 
 async def test_the_most_urgent_is_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reevaluation, "AT_ONCE", 1)
-    monkeypatch.setattr(reevaluation, "_FEW", 0)
+    monkeypatch.setattr(reevaluation, "MAX_CONCURRENT", 1)
+    monkeypatch.setattr(reevaluation, "_LOW_WATER", 0)
     telling, ends = Telling(), asyncio.Event()
 
     async def asked() -> Decision:
@@ -104,15 +104,15 @@ async def test_the_most_urgent_is_the_next(monkeypatch: pytest.MonkeyPatch) -> N
         return ALLOWED
 
     first = telling.add(asked)
-    later, sooner = telling.add(at_once, PATIENCE_S), telling.add(at_once, PATIENCE_S / 2)
+    later, sooner = telling.add(at_once, TIMEOUT_S), telling.add(at_once, TIMEOUT_S / 2)
     ends.set()
     await telling.told(3)
     assert telling.decided == [first, sooner, later]
 
 
 async def test_what_hangs_is_late_when_it_is_due_and_makes_room(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reevaluation, "AT_ONCE", 1)
-    monkeypatch.setattr(reevaluation, "_FEW", 0)
+    monkeypatch.setattr(reevaluation, "MAX_CONCURRENT", 1)
+    monkeypatch.setattr(reevaluation, "_LOW_WATER", 0)
     telling = Telling()
     hangs, waits = telling.add(never, 0.05), telling.add(at_once)
     await telling.told(2)
@@ -120,8 +120,8 @@ async def test_what_hangs_is_late_when_it_is_due_and_makes_room(monkeypatch: pyt
 
 
 async def test_nothing_is_told_of_what_has_left(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reevaluation, "AT_ONCE", 1)
-    monkeypatch.setattr(reevaluation, "_FEW", 0)
+    monkeypatch.setattr(reevaluation, "MAX_CONCURRENT", 1)
+    monkeypatch.setattr(reevaluation, "_LOW_WATER", 0)
     telling = Telling()
     running, waiting, soon_due = telling.add(never), telling.add(at_once), telling.add(at_once, 0.02)
     stays = telling.add(at_once)

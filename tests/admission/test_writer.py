@@ -1,4 +1,4 @@
-"""Admission on a real PostgreSQL: the check rides on the write."""
+"""The admission writer on a real PostgreSQL."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -12,7 +12,7 @@ import pytest
 
 from app.access.snapshot import DatabaseClock
 from app.admission.rows import Row, Values, cells_of, clients_of
-from app.admission.writer import DEADLINE_S, AdmissionUnavailable, AdmissionWriter, outcome_of
+from app.admission.writer import DEADLINE_S, AdmissionUnavailable, AdmissionWriter, make_outcome
 from app.db.connection import GuardedConnection
 from app.db.rewinds import RewindGuard
 from app.lib.ids import new_id
@@ -59,7 +59,7 @@ async def test_nothing_is_written_once_what_it_rests_on_has_moved(
 
 
 async def test_a_version_that_fell_lets_nothing_run(database_url: str, connection: Connection) -> None:
-    """The database is older than what the call was decided on."""
+    """The database is older than the data of the call's decision."""
     world, rewinds = await make_world(connection), RewindGuard()
     await connection.execute(MOVE, world.token)
     rests_on_newer = call_row(world, await decision(connection, world, "get_time"))
@@ -151,7 +151,7 @@ async def test_a_log_without_an_open_epoch_opens_the_next_and_goes_on(
 ) -> None:
     world = await make_world(connection)
     decided = await decision(connection, world, "get_time")
-    # As after a restore: the system that wrote epoch 1 is not this one.
+    # As after a restore: another system wrote epoch 1.
     await connection.execute("UPDATE log_epochs SET system_identifier = 1")
     row = call_row(world, decided)
     async with writer_on(database_url) as writer:
@@ -180,7 +180,7 @@ async def test_a_lost_connection_denies_and_the_call_is_told_as_not_forwarded(
     assert [record["outcome"] for record in told] == ["not_forwarded"]
 
 
-# Of this database: the tables of others, which are copies of the same template, have the same numbers.
+# Only in this database, because tables in copies of the same template have the same ids.
 BLOCKED = """
 SELECT pid FROM pg_locks WHERE NOT granted AND relation = 'audit_events'::regclass
 AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
@@ -198,7 +198,7 @@ async def test_an_outcome_survives_the_loss_of_its_connection(
         transaction = connection.transaction()
         await transaction.start()
         await connection.execute("LOCK TABLE audit_events IN ACCESS EXCLUSIVE MODE")
-        writer.write_later(outcome_of(first.id, "success", 12))
+        writer.write_later(make_outcome(first.id, "success", 12))
         waiting = asyncio.create_task(writer.write(call_row(world, decided)))
         async with asyncio.timeout(50):
             pid = None
@@ -229,7 +229,7 @@ async def test_an_outcome_survives_a_bad_value_and_the_loss_of_its_connection_to
             return await execute(batch)
 
         monkeypatch.setattr(writer, "_execute", faulty)
-        writer.write_later(outcome_of(first.id, "success", 12))
+        writer.write_later(make_outcome(first.id, "success", 12))
         with pytest.raises(AdmissionUnavailable):
             await writer.write(call_row(world, decided))
         assert not faults
@@ -256,7 +256,7 @@ async def test_an_outcome_waits_for_its_partition(
             return await execute(batch)
 
         monkeypatch.setattr(writer, "_execute", faulty)
-        writer.write_later(outcome_of(first.id, "success", 12))
+        writer.write_later(make_outcome(first.id, "success", 12))
         with pytest.raises(AdmissionUnavailable):
             await writer.write(call_row(world, decided))
         assert await writer.write(call_row(world, decided))
@@ -274,7 +274,7 @@ async def test_an_outcome_is_a_row_of_its_own(database_url: str, connection: Con
     row = call_row(world, await decision(connection, world, "get_time"))
     async with writer_on(database_url) as writer:
         assert await writer.write(row)
-        writer.write_later(outcome_of(row.id, "success", 12))
+        writer.write_later(make_outcome(row.id, "success", 12))
     [told] = await connection.fetch("SELECT * FROM audit_events WHERE call_id = $1", row.id)
     assert (told["action"], told["outcome"], told["duration_ms"]) == ("tool.result", "success", 12)
 
@@ -284,7 +284,7 @@ async def test_an_outcome_that_took_longer_than_can_be_told_is_told(
 ) -> None:
     id = new_id()
     async with writer_on(database_url) as writer:
-        writer.write_later(outcome_of(id, "success", 2**31))
+        writer.write_later(make_outcome(id, "success", 2**31))
     assert (
         await connection.fetchval("SELECT duration_ms FROM audit_events WHERE call_id = $1", id) == 2**31 - 1
     )

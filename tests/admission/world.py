@@ -1,4 +1,4 @@
-"""A small world in the database for tests of access: a person with a grant, a server with tools, a token."""
+"""A small world in the database for tests: a person with a grant, a server with tools, a token."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -28,7 +28,7 @@ KEY = b"a pepper of thirty-two bytes or more"
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """Ids of the rows that were made, and the token's text."""
+    """The ids of the rows, and the token's text."""
 
     person: UUID
     server: UUID
@@ -44,7 +44,7 @@ class World:
 
 
 async def make_world(connection: Connection) -> World:
-    """Write the rows, with their versions at 1."""
+    """Insert the rows, with versions 1."""
     person, server, grant, token = new_id(), new_id(), new_id(), new_id()
     text = format_credential(SCOPED_TOKEN, token, bytes(range(32)))
     credential = parse_credential(text, SCOPED_TOKEN)
@@ -89,10 +89,10 @@ async def make_world(connection: Connection) -> World:
 
 
 async def decision(connection: Connection, world: World, tool: str) -> Decision:
-    """What ``decide`` says of a call now, read freshly."""
+    """The present decision for a call, from fresh data."""
     async with consistent(connection):
         entry = await read_token(connection, world.token)
-        fleet = (await read_fleet(connection, None)).made()
+        fleet = (await read_fleet(connection, None)).build()
         now = await connection.fetchval("SELECT extract(epoch FROM clock_timestamp())::float8")
     assert entry is not None
     context = PolicyContext(fleet.version, fleet.policy_version, GrantedIsAllowed())

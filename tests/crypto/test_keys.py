@@ -1,4 +1,4 @@
-"""Keys at work: what is sealed opens only in its place; digests are bound to their pepper."""
+"""Sealed values open only in their place, and digests are bound to their pepper."""
 
 import pytest
 

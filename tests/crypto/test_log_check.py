@@ -1,4 +1,4 @@
-"""Whatever is done to a log is found, and called what it is, at the position where it was done."""
+"""Every change of a log is found, with the right kind and position."""
 
 import json
 from collections.abc import Sequence
@@ -22,23 +22,23 @@ def leaf(number: int, place: Place, **more: Any) -> bytes:
 
 
 class Log:
-    """Entries, the hashes that were kept of them, and roots, as a database holds them."""
+    """Entries, their stored hashes and roots, as in a database."""
 
     def __init__(self, count: int, sizes: Sequence[int]) -> None:
         places = [(1 + number // 20, 100 + number // 3, 10 * number) for number in range(count)]
         self.entries = [
-            # What an event tells of changes may look like a place.
+            # The changes of an event can look like its place.
             Entry(place, leaf(number, place, changes={"epoch": 7, "seq": {"xact": 9}}, tool='a,"seq":3'))
             for number, place in enumerate(places)
         ]
-        self.ids = [entry.told("id") for entry in self.entries]
+        self.ids = [entry.text_field("id") for entry in self.entries]
         hashes = [entry.hash for entry in self.entries]
         self.kept = hashes[: count // TILE * TILE]
         self.heads = [Head(size, root_of(hashes[:size])) for size in sizes]
         self.ends = [places[size - 1] for size in sizes]
 
     def check(self) -> list[Finding]:
-        """As a reader of a database does: sorted, and cut at the last place that each root names."""
+        """The entries as read from a database: sorted, and cut at the last place of each root."""
         return [finding for step in self.steps() for finding in step.findings]
 
     def steps(self, elsewhere: Sequence[Head] = ()) -> list[Step]:
@@ -52,7 +52,7 @@ class Log:
         return steps
 
     def move(self, at: int, place: Place) -> Entry:
-        """The entry at a position, written anew with another place."""
+        """The entry at a position, rewritten with another place."""
         said = json.loads(self.entries[at].leaf) | dict(zip(("epoch", "xact", "seq"), place, strict=True))
         return Entry(place, json.dumps(said, sort_keys=True, separators=(",", ":")).encode())
 
@@ -71,12 +71,12 @@ def only(findings: list[Finding], kind: Kind) -> Finding:
 
 
 def is_kept(log: Log, at: int) -> bool:
-    """Whether the hashes of everything up to the next root after a position are known for sure."""
+    """Whether all hashes up to the next root after a position are known."""
     return next(head.size for head in log.heads if head.size > at) <= len(log.kept)
 
 
 def assert_names(log: Log, at: int, kind: Kind, findings: list[Finding]) -> None:
-    """It is told exactly; at the open end of the log, of which no hashes are kept yet, between which roots it is."""
+    """The position is exact, or, at the end without stored hashes, known between two roots."""
     before = max((head.size for head in log.heads if head.size <= at), default=0)
     after = next(head.size for head in log.heads if head.size > at)
     if is_kept(log, at) or findings[0].kind is not Kind.UNEXPLAINED:
@@ -125,7 +125,7 @@ def test_an_entry_that_was_put_in_is_found_before_what_follows_it(log: Log, data
         found = only(findings, Kind.INSERTED)
         assert found.first == found.end == at
         assert found.entry is not None
-        assert found.entry.told("id") == "event-999"
+        assert found.entry.text_field("id") == "event-999"
 
 
 @given(logs(least=2), st.data())
@@ -137,12 +137,14 @@ def test_two_that_have_each_others_place_are_found_out_of_order(log: Log, data: 
     findings = log.check()
     between = [head.size for head in log.heads if at < head.size <= to]
     if not between and findings[0].kind is not Kind.UNEXPLAINED:
-        assert {(found.kind, found.first, found.entry and found.entry.told("id")) for found in findings} == {
+        assert {
+            (found.kind, found.first, found.entry and found.entry.text_field("id")) for found in findings
+        } == {
             (Kind.OUT_OF_ORDER, at, log.ids[at]),
             (Kind.OUT_OF_ORDER, to, log.ids[to]),
         }
     elif findings[0].kind is not Kind.UNEXPLAINED:
-        # A root is between them, so each is looked at with its own neighbours, and is another than was there.
+        # A root is between them, so each is compared with its own neighbors and counts as changed.
         assert (findings[0].kind, findings[0].first) == (Kind.CHANGED, at)
     else:
         assert findings[0].first <= at < findings[0].end
@@ -168,7 +170,7 @@ def test_entry_and_hash_changed_alike_do_not_give_the_root(log: Log, data: st.Da
     findings = log.check()
     assert findings[0].kind is Kind.UNEXPLAINED
     assert findings[0].first <= at < findings[0].end
-    # What comes after cannot be judged, and is not accused.
+    # Later entries cannot be checked and are not reported.
     assert len(findings) == 1
 
 
@@ -185,7 +187,7 @@ def test_another_log_is_found_by_a_root_that_was_kept_elsewhere(log: Log, data: 
 
 
 def test_lines_that_were_exchanged_are_told_apart_from_changed_ones() -> None:
-    """In a file, an entry can stand anywhere, whatever it says of its place."""
+    """In a file, an entry can be at any position, independent of its place."""
     log = Log(24, [24])
     hashes = [entry.hash for entry in log.entries]
     lines = log.entries.copy()
@@ -200,7 +202,7 @@ def test_lines_that_were_exchanged_are_told_apart_from_changed_ones() -> None:
 
 @given(logs(least=4), st.data())
 def test_without_roots_between_what_is_wrong_lies_after_the_last_one(log: Log, data: st.DataObject) -> None:
-    """Where a root is far, a reader goes on over what agrees with the kept hashes, and is told at the root."""
+    """Before a distant root, the check advances over entries that match the stored hashes."""
     ends = [0, *sorted(data.draw(st.sets(st.integers(1, len(log.entries) - 1)))), len(log.entries)]
     at = data.draw(st.integers(-1, len(log.entries) - 1))
     if at >= 0:
@@ -208,10 +210,10 @@ def test_without_roots_between_what_is_wrong_lies_after_the_last_one(log: Log, d
         log.kept[at : at + 1] = [log.entries[at].hash][: len(log.kept) - at] if at < len(log.kept) else []
     follower = Follower()
     for start, end in pairwise(ends[:-1]):
-        assert follower.glide(log.entries[start:end], log.kept[start:end])
+        assert follower.advance(log.entries[start:end], log.kept[start:end])
     findings = follower.step(log.heads[-1], log.entries[ends[-2] :], log.kept[ends[-2] :]).findings
     assert findings == ([] if at < 0 else [Finding(Kind.UNEXPLAINED, 0, len(log.entries))])
-    assert not follower.glide([log.entries[0]], [leaf_hash(b"another")])
+    assert not follower.advance([log.entries[0]], [leaf_hash(b"another")])
 
 
 def test_months_that_are_gone_are_one_finding() -> None:
@@ -238,4 +240,4 @@ def test_lines_that_are_no_leaves_are_refused() -> None:
     ):
         with pytest.raises(LeafFault):
             Entry.read(line)
-        assert Entry((0, 0, 0), line).told("id") is None
+        assert Entry((0, 0, 0), line).text_field("id") is None

@@ -1,10 +1,10 @@
-"""Passwords are kept as Argon2id hashes, and nothing else passes for one."""
+"""Passwords are stored as Argon2id hashes, and nothing else is accepted."""
 
 import pytest
 
 from app.crypto.passwords import hash_password, is_password_hash, matches_hash
 
-# Of "correct horse battery", at a cost that suits tests.
+# The hash of "correct horse battery", with a low cost for tests.
 HASH = "$argon2id$v=19$m=64,t=1,p=1$FeLc+/9fyxljbM15b40x5g$vEWLeOcDVNx+wNVCo276nsxrCbMnmyS1QziBoGiNcNI"
 
 

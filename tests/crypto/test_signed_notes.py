@@ -1,4 +1,4 @@
-"""Notes and checkpoints are those of C2SP: published ones verify, ours verify, and nothing else does."""
+"""Notes and checkpoints follow C2SP: published ones and ours verify, others do not."""
 
 import base64
 import contextlib
@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from app.crypto.signed_notes import (
     COSIGNATURE,
     ED25519,
-    LARGEST_NOTE,
-    MOST_SIGNATURES,
+    MAX_NOTE_BYTES,
+    MAX_SIGNATURES,
     Checkpoint,
     Note,
     NoteFault,
@@ -30,7 +30,7 @@ OLD, NEW = b"o" * 40, b"n" * 40
 LOG = "gate.example.com/audit"
 CHECKPOINT = Checkpoint(LOG, 42, bytes(range(32)))
 
-# The example of Go's golang.org/x/mod/sumdb/note, which the specification grew from.
+# The example of Go's golang.org/x/mod/sumdb/note, on which the specification is based.
 PETER = "PeterNeumann+c74f20a3+ARpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TW"
 PETERS_TEXT = (
     "If you think cryptography is the answer to your problem,\nthen you don't know what your problem is.\n"
@@ -39,7 +39,7 @@ PETERS_NOTE = (
     PETERS_TEXT
     + "\n— PeterNeumann x08go/ZJkuBS9UG/SffcvIAQxVBtiFupLLr8pAcElZInNIuGUgYN1FFYC2pZSNXgKvqfqdngotpRZb6KE6RyyBwJnAM=\n"
 )
-# The example of tlog-cosignature, and a witness's key that is in use.
+# The example of tlog-cosignature, and the key of a real witness.
 COSIGNED = (
     "example.com/behind-the-sofa\n20852163\nCsUYapGGPo4dkMgIAUqom/Xajj7h2fB2MPA3j2jxq2I=\n"
     "\n— example.com/behind-the-sofa "
@@ -51,7 +51,7 @@ REMORA = "remora.n621.de+da77ade7+BOvN63jn/bLvkieywe8R6UYAtVtNbZpXh34x7onlmtw2"
 
 
 class Witness:
-    """Signs what it is shown, as tlog-cosignature has it."""
+    """Signs any checkpoint, as in tlog-cosignature."""
 
     def __init__(self, name: str) -> None:
         self._private = Ed25519PrivateKey.generate()
@@ -88,7 +88,7 @@ def test_what_we_sign_is_checked_with_the_key_as_people_hand_it_on() -> None:
     note = signer.sign(str(CHECKPOINT))
     (key, older) = (VerifierKey.parse(str(each)) for each in signer.verifier_keys())
     assert open_checkpoint(note, [key]) == (CHECKPOINT, [Signed(key)])
-    # A retired key goes on checking what it signed, by the name that the log had then.
+    # A retired key still verifies its signatures, under the log's name at that time.
     before = NoteSigner([OLD], "old.example.com/audit").sign(
         "old.example.com/audit\n7\n" + str(CHECKPOINT).split("\n")[2] + "\n"
     )
@@ -128,13 +128,13 @@ def test_a_signature_that_is_not_true_spoils_the_note() -> None:
         ours + witness.line(other, 1_790_000_000),  # A witness's of another text.
         ours + theirs + witness.line(other, 1),  # The second line of a key counts as the first does.
     ):
-        with pytest.raises(NoteFault, match="not that of"):
+        with pytest.raises(NoteFault, match="not valid for"):
             open_checkpoint(spoiled, keys)
-    # A witness, or another log, does not speak for the log.
+    # A witness or another log cannot sign for the log.
     for foreign in (f"{text}\n{theirs}", NoteSigner([NEW], "b.example/audit").sign(text)):
         with pytest.raises(NoteFault, match="none of the keys of gate"):
             open_checkpoint(foreign, [*keys, *NoteSigner([NEW], "b.example/audit").verifier_keys()])
-    # A witness's signature is none of a log, and the other way round: the type is part of what a key is.
+    # A witness's key is not a log's key, and vice versa: the type is part of the key.
     as_log = VerifierKey(witness.key.name, ED25519, witness.key.public)
     assert signatures_of(Note.parse(ours + theirs), [as_log]) == []
 
@@ -188,16 +188,16 @@ def test_what_is_no_note_is_refused() -> None:
         good + "— name AAAA\n",
         good + "— name AAAAAA==\n",
         good + "— name AAAAAAB=\n",  # The last bits are not those of the one form.
-        good + line * MOST_SIGNATURES,
-        "x" * LARGEST_NOTE + good,
+        good + line * MAX_SIGNATURES,
+        "x" * MAX_NOTE_BYTES + good,
         good + "\ud800",
         good.encode().replace(b"gate", b"g\xffte"),
     ):
         with pytest.raises(NoteFault):
             Note.parse(bad)
-    # Sixteen signatures at the least have to be taken.
+    # At least sixteen signatures must be accepted.
     assert len(Note.parse(good + line * 15).signatures) == 16
-    for text in ("", "no end", "a\x00b\n", "x" * LARGEST_NOTE + "\n"):
+    for text in ("", "no end", "a\x00b\n", "x" * MAX_NOTE_BYTES + "\n"):
         with pytest.raises(NoteFault):
             signer.sign(text)
 
@@ -237,10 +237,10 @@ def test_what_is_no_checkpoint_or_key_is_refused() -> None:
     assert signatures_of(Note.parse(PETERS_NOTE), [VerifierKey.parse(PETER), twin])
 
 
-def test_two_keys_that_cannot_be_told_apart_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Four bytes are soon the same for a key that somebody made for it."""
+def test_two_different_keys_with_the_same_id_are_rejected(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A key with the same four bytes is easy to generate."""
     monkeypatch.setattr(VerifierKey, "id", property(lambda _: b"same"))
-    with pytest.raises(NoteFault, match="neither can be told"):
+    with pytest.raises(NoteFault, match="two different keys"):
         signatures_of(
             Note.parse(PETERS_NOTE),
             [VerifierKey("a", ED25519, bytes(32)), VerifierKey("a", ED25519, bytes(31) + b"1")],

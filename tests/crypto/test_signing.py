@@ -1,4 +1,4 @@
-"""What is signed can be checked by anybody with the public keys, and nothing else passes for it."""
+"""Signed texts verify with the public keys, and nothing else does."""
 
 import base64
 import json
@@ -26,7 +26,7 @@ def test_anybody_can_check_it_with_the_public_keys() -> None:
     key_set: Any = {"keys": signer.public_keys()}
     said, key_id = verify(signed.text, signer.public_keys(), type=TYPE)
     assert (said, key_id) == (CLAIMS | {"iss": "https://gate.example.com"}, signer.ids[0])
-    # And with somebody else's library, which knows that a newer name for the algorithm is coming.
+    # It also verifies with another library, which warns about the algorithm's newer name.
     with warnings.catch_warnings(action="ignore"):
         theirs = deserialize_compact(signed.text, KeySet.import_key_set(key_set), algorithms=["EdDSA"])
     assert json.loads(theirs.payload) == said
@@ -38,7 +38,7 @@ def test_a_retired_key_goes_on_checking_while_it_is_configured() -> None:
     both = Signer([NEW, OLD], "https://gate.example.com")
     assert verify(before.text, both.public_keys(), type=TYPE)[1] == both.ids[1]
     assert both.sign(CLAIMS, type=TYPE).key_id == both.ids[0]
-    with pytest.raises(SignatureFault, match="none of the keys"):
+    with pytest.raises(SignatureFault, match="not among the keys"):
         verify(before.text, Signer([NEW], "").public_keys(), type=TYPE)
 
 
@@ -56,7 +56,7 @@ def test_what_was_changed_or_is_something_else_does_not_pass() -> None:
     none = part({"alg": "none", "kid": signer.ids[0], "typ": TYPE})
     hmac = part({"alg": "HS256", "kid": signer.ids[0], "typ": TYPE})
     critical = part({"alg": "EdDSA", "kid": signer.ids[0], "typ": TYPE, "crit": ["x"], "x": 1})
-    # The last character of base64url has bits that say nothing.
+    # The last character of base64url has unused bits.
     twin = signature[:-1] + chr(ord(signature[-1]) + 1)
     wrong = {
         f"{header}.{part({'jti': 'evt_2'})}.{signature}": "it was changed",
@@ -65,10 +65,10 @@ def test_what_was_changed_or_is_something_else_does_not_pass() -> None:
         f"{none}.{content}.": "not signed with EdDSA",
         f"{hmac}.{content}.{signature}": "not signed with EdDSA",
         f"{critical}.{content}.{signature}": "not signed with EdDSA",
-        foreign.sign(CLAIMS, type=TYPE).text: "none of the keys",
+        foreign.sign(CLAIMS, type=TYPE).text: "not among the keys",
         signer.sign(CLAIMS, type="at+jwt").text: "says that it is 'at",
-        "a.b": "no compact JWS",
-        "": "no compact JWS",
+        "a.b": "not a compact JWS",
+        "": "not a compact JWS",
         f"!.{content}.{signature}": "header cannot be read",
         f"{part([])}.{content}.{signature}": "header cannot be read",
         f"{'W1' * 5000}.{content}.{signature}": "header cannot be read",
@@ -76,7 +76,7 @@ def test_what_was_changed_or_is_something_else_does_not_pass() -> None:
     for forged, why in wrong.items():
         with pytest.raises(SignatureFault, match=why):
             verify(forged, keys, type=TYPE)
-    # A foreign key under the id of ours.
+    # A foreign key with our key's id.
     for bad in (
         {"x": "AAAA"},
         {"crv": "Ed448"},

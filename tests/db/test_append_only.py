@@ -1,4 +1,4 @@
-"""The database itself keeps the trail from being changed: by the service's role in any way, by others unawares."""
+"""The database protects the audit log from changes: any by the service's role, accidental ones by others."""
 
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
@@ -38,7 +38,7 @@ COLUMN = {
     "log_names": "name",
 }
 ERASABLE = "audit_clients"
-"""Its owner deletes rows, when their events are gone or a person is to be forgotten."""
+"""The owner deletes rows after the retention, or to erase a person."""
 
 
 async def tables(connection: "Connection") -> list[str]:
@@ -59,7 +59,7 @@ async def owner(database_url: str) -> AsyncIterator["Connection"]:
 
 @pytest.fixture
 async def serving(owner: "Connection", database_url: str) -> AsyncIterator["Connection"]:
-    """A connection as the service has it where two roles are told apart."""
+    """A connection with the serving role, where it differs from the owner."""
     role = f"serving_{uuid4().hex}"
     await owner.execute(f'CREATE ROLE "{role}" LOGIN')
     await upgrade(database_url, serving_role=role)
@@ -87,9 +87,9 @@ async def test_the_serving_role_may_append_to_the_trail_and_read_it_and_has_no_o
         assert await serving.fetchval(f"SELECT count(*) FROM {table}") == 1
     rights = "SELECT r FROM unnest($2::text[]) AS r WHERE has_table_privilege($1, r)"
     for table in await tables(serving):
-        # Triggers would refuse some of these as well, as long as they are there.
+        # Triggers would reject some of these too, as long as they exist.
         has = [row["r"] for row in await serving.fetch(rights, table, RIGHTS)]
-        # Of an event it gives each column but where it stands.
+        # The role can set every column of an event except its position.
         whole = ["SELECT"] if table == "audit_events" else ["INSERT", "SELECT"]
         assert has == (whole if table in WRITES else [])
 

@@ -1,4 +1,4 @@
-"""What a change collects is written with its commit, all of it or nothing."""
+"""A change is written completely with its commit, or not at all."""
 
 from collections.abc import AsyncIterator
 from contextlib import suppress
@@ -54,7 +54,7 @@ async def session(engine: AsyncEngine, database_url: str) -> AsyncIterator[Async
 
 
 async def made(session: AsyncSession, **fields: Any) -> Grant:
-    """A grant to a new group, in the session's transaction."""
+    """Create a grant to a new group in the session's transaction."""
     group = Group(name=str(new_id()))
     session.add(group)
     await session.flush()
@@ -84,7 +84,7 @@ EVENTS = "SELECT id, action, object_id, changes, request_id, actor_id, token_id 
 VERSIONS = (
     "SELECT object_id, version, content, valid_to IS NULL AS current FROM object_versions ORDER BY version"
 )
-# Without those that the migrations made.
+# Without the versions that the migrations created.
 MOVED = (
     "SELECT id, version FROM access_versions WHERE id > '00000000-ffff-0000-0000-000000000000' ORDER BY id"
 )

@@ -1,4 +1,4 @@
-"""Connections to the primary: which host, and what counts as an answer."""
+"""Connections to the primary: the choice of the host, and valid commits."""
 
 import asyncio
 from pathlib import Path
@@ -8,24 +8,24 @@ import pytest
 from sqlalchemy import text
 
 from app.db import engine as database
-from app.db.connection import NotReplicated, OutOfReach, Primary, each_host
-from app.db.engine import OUT_OF_REACH, make_engine, plain_url
+from app.db.connection import NotReplicated, Primary, PrimaryUnavailable, split_hosts
+from app.db.engine import CONNECTION_ERRORS, make_engine, plain_url
 from app.domain.errors import Unavailable
 from app.lib.ids import new_id
 from app.worker.database import Connector
 
 
 def test_each_host_of_a_url_gets_a_url_of_its_own() -> None:
-    assert each_host("postgresql://u:p@one:1,two/n?x=y") == [
+    assert split_hosts("postgresql://u:p@one:1,two/n?x=y") == [
         "postgresql://u:p@one:1/n?x=y",
         "postgresql://u:p@two/n?x=y",
     ]
-    assert each_host("postgresql://u@/n?host=/a,/b&port=1,2") == [
+    assert split_hosts("postgresql://u@/n?host=/a,/b&port=1,2") == [
         "postgresql://u@/n?host=/a&port=1",
         "postgresql://u@/n?host=/b&port=2",
     ]
     with pytest.raises(ValueError, match="one port"):
-        each_host("postgresql://u@/n?host=/a,/b,/c&port=1,2")
+        split_hosts("postgresql://u@/n?host=/a,/b,/c&port=1,2")
     assert "target_session_attrs=primary" in plain_url("postgres://u@one,two/n")
 
 
@@ -47,7 +47,7 @@ async def test_a_silent_host_does_not_use_up_the_time_of_the_others(
 
 
 async def test_a_commit_that_warns_has_no_answer(database_url: str) -> None:
-    """So PostgreSQL answers a wait for a standby that was cancelled."""
+    """PostgreSQL's answer to a cancelled wait for a standby."""
     connection = await Primary(database_url).connect(5, {})
     with pytest.raises(NotReplicated):
         await connection.execute("DO $$ BEGIN RAISE WARNING 'not replicated'; END $$")
@@ -59,7 +59,7 @@ async def test_a_database_without_a_connection_left_is_out_of_reach(database_url
     connection = await asyncpg.connect(database_url)
     role = f"limited_{new_id().hex}"
     await connection.execute(f"CREATE ROLE {role} LOGIN CONNECTION LIMIT 0")
-    with pytest.raises(OutOfReach) as raised:
+    with pytest.raises(PrimaryUnavailable) as raised:
         await Primary(database_url.replace("postgres@", f"{role}@")).connect(5, {})
     assert isinstance(raised.value.__cause__, asyncpg.TooManyConnectionsError)
     await connection.execute(f"DROP ROLE {role}")
@@ -83,7 +83,7 @@ async def test_a_worker_goes_back_to_no_older_epoch(database_url: str) -> None:
     await newer.execute("UPDATE log_epochs SET epoch = 2")
     await (await connector.named("test")()).close()
     await newer.execute("UPDATE log_epochs SET epoch = 1")
-    with pytest.raises(OutOfReach):
+    with pytest.raises(PrimaryUnavailable):
         await connector.named("test")()
     await newer.close()
 
@@ -93,7 +93,7 @@ async def test_more_callers_than_connections_wait_in_a_queue_that_has_an_end(
 ) -> None:
     name = f"pool-{new_id().hex}"
     engine = make_engine(database_url, pool_size=3, name=name)
-    monkeypatch.setattr(database, "MOST_WAITING", 40)
+    monkeypatch.setattr(database, "MAX_WAITING", 40)
     seen: list[int] = []
 
     async def ask() -> bool:
@@ -101,7 +101,7 @@ async def test_more_callers_than_connections_wait_in_a_queue_that_has_an_end(
             async with engine.connect() as connection:
                 count = "SELECT count(*) FROM pg_stat_activity WHERE application_name = :name"
                 seen.append((await connection.execute(text(count), {"name": name})).scalar_one())
-        except (Unavailable, *OUT_OF_REACH):
+        except (Unavailable, *CONNECTION_ERRORS):
             return False
         return True
 

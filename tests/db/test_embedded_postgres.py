@@ -1,4 +1,4 @@
-"""Embedded PostgreSQL keeps its data, mends what a kill leaves and opens nobody's directories."""
+"""Embedded PostgreSQL keeps its data, recovers after a kill and changes no foreign directories."""
 
 import asyncio
 import os
@@ -16,7 +16,7 @@ import pytest
 
 from app.db.embedded_postgres import SYSTEM_DIR, EmbeddedPostgres, EmbeddedPostgresError
 
-# Each starts, and most kill, servers of their own.
+# Each test starts, and most kill, its own servers.
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
@@ -32,7 +32,7 @@ SMALL = {"shared_buffers": "16MB", "max_connections": "20", "io_method": "sync"}
 
 @pytest.fixture
 def data_dir() -> Iterator[Path]:
-    """A data directory that any user may pass through to, as ``/srv/scopegate`` would be."""
+    """A data directory that any user can traverse, like ``/srv/scopegate``."""
     parent = Path(tempfile.mkdtemp(prefix="sg-", dir="/tmp"))
     parent.chmod(0o711)
     yield parent / "data"
@@ -41,7 +41,7 @@ def data_dir() -> Iterator[Path]:
 
 
 def forget(data_dir: Path) -> None:
-    """Remove the cluster that root may have put outside the data directory."""
+    """Remove the cluster that root may have created outside the data directory."""
     record = data_dir / "postgres.location"
     if record.exists():
         home = Path(record.read_text().strip())
@@ -87,7 +87,7 @@ def test_what_is_committed_outlives_a_killed_server(data_dir: Path) -> None:
 def test_a_stale_pid_that_now_belongs_to_a_stranger_is_no_obstacle(data_dir: Path) -> None:
     with EmbeddedPostgres(data_dir, extra_settings=SMALL) as database:
         cluster = Path(sql(database, "SHOW data_directory"))
-    # The number of a living process that is not PostgreSQL: this one.
+    # The id of a running process that is not PostgreSQL: this one.
     (cluster / "postmaster.pid").write_text(f"{os.getpid()}\n{cluster}\n1\n5432\n\n\n\nready\n")
     with EmbeddedPostgres(data_dir, extra_settings=SMALL) as database:
         assert sql(database, "SELECT 1") == 1

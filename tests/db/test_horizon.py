@@ -1,4 +1,4 @@
-"""Somebody who keeps a writing transaction open is noticed, and named."""
+"""A long-running write transaction is detected and named."""
 
 import asyncio
 from contextlib import AsyncExitStack
@@ -29,9 +29,9 @@ async def test_an_open_writing_transaction_is_seen_and_its_process_named(databas
         stack.callback(readiness.close)
         async with writer.transaction():
             await writer.fetchval("SELECT pg_current_xact_id()")
-            # Nothing is held back but what came after it, and ended.
+            # Only what came after it, and has ended, is held back.
             await watcher.fetchval("SELECT pg_current_xact_id()")
-            # Other tests write in the same cluster: theirs may be older and end, ours stays.
+            # Other tests write in the same cluster: their transactions can be older and end, ours stays.
             async with asyncio.timeout(50):
                 found = await readiness.look()
                 while horizon.observe(found["oldest"], found["next"], monotonic()) == 0:

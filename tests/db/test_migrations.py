@@ -1,4 +1,4 @@
-"""The migrated database is what the code's tables say, and refuses code and roles that it should refuse."""
+"""The migrated schema matches the models, and incompatible code and roles are rejected."""
 
 import asyncio
 import importlib
@@ -27,12 +27,12 @@ from app.models.base import metadata
 
 def differences(connection: Connection) -> list[object]:
     def ours(name: str | None, kind: str, _parents: object) -> bool:
-        # Partitions are made month by month, not declared.
+        # Partitions are created monthly, not declared.
         return kind != "table" or name in metadata.tables
 
     options = {"compare_type": True, "compare_server_default": False, "include_name": ours}
     found: list[object] = compare_metadata(MigrationContext.configure(connection, opts=options), metadata)
-    # Indexes over expressions cannot be compared; they are named in both places.
+    # Indexes over expressions cannot be compared; both sides name them.
     return [one for one in found if not (isinstance(one, tuple) and str(one[0]).endswith("_index"))]
 
 
@@ -52,7 +52,7 @@ async def test_the_indexes_of_the_code_are_those_of_the_database(
 ) -> None:
     migrated = await asyncpg.connect(plain_url(database_url))
     made = await asyncpg.connect(plain_url(empty_database_url))
-    # What tables of the code rest on and is none.
+    # Objects that the models depend on but do not declare.
     await made.execute("CREATE FUNCTION scopegate_epoch() RETURNS int LANGUAGE sql AS 'SELECT 1'")
     await made.execute(
         "CREATE FUNCTION scopegate_trigrams(text) RETURNS text[] IMMUTABLE LANGUAGE sql AS 'SELECT ARRAY[$1]'"
@@ -83,7 +83,7 @@ async def test_two_processes_may_migrate_at_once(empty_database_url: str) -> Non
 
 @dataclass(frozen=True, slots=True)
 class TwoRoles:
-    """An empty database of a role that may log in and nothing else, and another such role."""
+    """An empty database of a role that can only log in, and another such role."""
 
     owner_url: str
     serving_url: str
@@ -112,7 +112,7 @@ def as_role(url: str, name: str) -> str:
 
 
 def revisions() -> list[str]:
-    """Oldest first."""
+    """The revisions, oldest first."""
     scripts = ScriptDirectory.from_config(migrations._config())
     return [script.revision for script in scripts.walk_revisions()][::-1]
 
@@ -167,7 +167,7 @@ async def test_a_migration_whose_grants_fail_leaves_nothing(
     with pytest.raises(DatabaseFault, match="no_such_role"):
         await upgrade(two_roles.owner_url, serving_role="no_such_role")
     assert await owner.fetchval("SELECT to_regclass('audit_events')") is None
-    # The last of them only makes tables of its own or widens those that are there; all before it stand.
+    # The last migrations only add tables or widen existing ones; all earlier ones stay applied.
     before, last = revisions()[-2:]
     await upgrade_to(monkeypatch, before, two_roles.owner_url, two_roles.serving)
     with pytest.raises(DatabaseFault, match="no_such_role"):
@@ -231,7 +231,7 @@ async def test_stored_values_get_the_words_of_the_contract(
         before.setattr(command, "upgrade", lambda config, _: run(config, "0037"))
         await upgrade(empty_database_url)
     connection = await asyncpg.connect(plain_url(empty_database_url))
-    # Whose tokens and people these rows are does not matter here, so no foreign key is checked.
+    # The tokens and people of these rows do not matter, so no foreign keys are checked.
     await connection.execute("SET session_replication_role = replica")
     await connection.execute(OLD_VALUES)
     await upgrade(empty_database_url)
@@ -259,7 +259,7 @@ async def test_nobody_waits_long_behind_a_migration_that_waits_for_a_table(
     with monkeypatch.context() as before:
         before.setattr(command, "upgrade", lambda config, _: run(config, "0007"))
         await upgrade(empty_database_url)
-    monkeypatch.setattr(migrations, "_WAITS_FOR_TABLES_S", 0.2)
+    monkeypatch.setattr(migrations, "_LOCK_TIMEOUT_S", 0.2)
     monkeypatch.setattr(migrations, "_PAUSE_S", 0.05)
     reader = await asyncpg.connect(plain_url(empty_database_url))
     caller = await asyncpg.connect(plain_url(empty_database_url))
@@ -278,7 +278,7 @@ async def test_nobody_waits_long_behind_a_migration_that_waits_for_a_table(
         await migrating
     await check_compatible(empty_database_url)
     with monkeypatch.context() as impatient:
-        impatient.setattr(migrations, "_TRIES", 0)
+        impatient.setattr(migrations, "_MAX_ATTEMPTS", 0)
         with pytest.raises(DatabaseFault, match="scopegate migrate"):
             await upgrade(empty_database_url)
     await reader.close()
@@ -303,7 +303,7 @@ async def test_a_database_that_is_newer_than_the_code_is_not_migrated(database_u
     await connection.execute("UPDATE alembic_version SET version_num = '9999'")
     with pytest.raises(DatabaseFault, match="newer"):
         await upgrade(database_url)
-    # Replicas of before serve on while a newer version is rolled out.
+    # Replicas of the old version keep serving during a rollout.
     await check_compatible(database_url)
     assert await connection.fetchval("SELECT version_num FROM alembic_version") == "9999"
     await connection.close()

@@ -1,4 +1,4 @@
-"""The owner makes the coming months of the audit log, and drops those that are past the retention."""
+"""The owner creates future partitions of the audit log, and drops those past the retention."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta
@@ -24,7 +24,7 @@ async def partitions(url: str) -> set[str]:
 
 
 async def test_a_fresh_database_needs_nothing(database_url: str) -> None:
-    # As of when it was made, which may have been in the month before; its oldest month is an extra of the tests.
+    # The template can be from last month; its oldest partition is added by the tests.
     _, made_after = await first_month(database_url)
     done = await maintain_partitions(database_url, keep=KEEP, now=made_after)
     assert done.made == done.dropped == ()
@@ -79,24 +79,24 @@ async def test_a_month_of_the_trail_stays_when_its_end_is_not_recorded(database_
         return "not sealed"
 
     first, end = await first_month(database_url)
-    for reason, record in (("not sealed", refuse), ("nobody records that it is dropped", None)):
+    for reason, record in (("not sealed", refuse), ("nothing records its drop", None)):
         done = await maintain_partitions(database_url, keep=KEEP, now=end + KEEP, record_drop=record)
         assert done.kept == ((first, reason),)
         assert first in await partitions(database_url)
 
 
 async def record_nothing(_connection: object, _partition: str) -> None:
-    """Stands for a record of each drop."""
+    """Stands for the record of each drop."""
 
 
 async def interrupted(url: str, now: datetime) -> None:
-    """A run that is killed while the detaching of a month is half done."""
+    """A run that is killed while a partition is half detached."""
     reader, other = [await asyncpg.connect(url) for _ in range(2)]
     transaction = reader.transaction()
     await transaction.start()
     await reader.execute("SELECT FROM audit_events")
     running = asyncio.create_task(maintain_partitions(url, keep=KEEP, now=now, record_drop=record_nothing))
-    # It waits for the reader, and is ended there.
+    # It waits for the reader, and is killed there.
     async with asyncio.timeout(50):
         while not await other.fetchval("SELECT count(*) FROM pg_inherits WHERE inhdetachpending"):
             pass
@@ -128,7 +128,7 @@ async def test_a_drop_that_was_interrupted_before_the_table_was_gone_is_finished
     first, end = await first_month(database_url)
     now = end + KEEP
     connection = await asyncpg.connect(database_url)
-    # What hangs on the table keeps it from being dropped once it is detached.
+    # A dependent object prevents the drop after the detach.
     await connection.execute(f"CREATE VIEW hanging AS SELECT FROM {first}")
     with pytest.raises(asyncpg.DependentObjectsStillExistError):
         await maintain_partitions(database_url, keep=KEEP, now=now, record_drop=record_nothing)
@@ -178,7 +178,7 @@ async def test_a_month_of_which_nothing_was_detached_yet_can_be_detached_to_be_k
 ) -> None:
     first, end = await first_month(database_url)
     connection = await asyncpg.connect(database_url)
-    # As a run leaves it that was killed in between.
+    # The state after a run that was killed in between.
     await connection.execute(f"COMMENT ON TABLE {first} IS 'scopegate maintain is dropping this month'")
     await maintain_partitions(database_url, keep=KEEP, now=end, record_drop=record_nothing)
     await connection.execute(f"ALTER TABLE audit_events DETACH PARTITION {first}")
@@ -189,7 +189,7 @@ async def test_a_month_of_which_nothing_was_detached_yet_can_be_detached_to_be_k
 
 
 async def first_month(url: str) -> tuple[str, datetime]:
-    """The oldest month of the trail, and when it ends."""
+    """The oldest partition of the audit log, and when it ends."""
     first = min(name for name in await partitions(url) if name.startswith("audit_events_"))
     start = datetime.strptime(first, "audit_events_y%Ym%m").replace(tzinfo=UTC)
     return first, (start + timedelta(days=32)).replace(day=1)

@@ -1,4 +1,4 @@
-"""The triggers of the test database find a change that the service does not record."""
+"""The triggers of the test database detect changes without audit events."""
 
 from collections.abc import AsyncIterator
 from typing import Any
@@ -28,7 +28,7 @@ PROMOTE = "UPDATE service_accounts SET role = 'owner', revision = revision + 1 W
 
 @pytest.fixture
 async def service(database_url: str) -> AsyncIterator[asyncpg.Connection]:
-    """A connection that is named as the service's are, to a database that takes events."""
+    """A connection with the service's application name, to a database that accepts events."""
     connection = await asyncpg.connect(database_url, server_settings={"application_name": SERVICE})
     await connection.execute(
         "INSERT INTO log_epochs (epoch, system_identifier, timeline) SELECT 1, system_identifier, "
@@ -40,7 +40,7 @@ async def service(database_url: str) -> AsyncIterator[asyncpg.Connection]:
 
 @pytest.fixture
 async def account_id(service: asyncpg.Connection) -> UUID:
-    """The id of a service account that was recorded as it should be."""
+    """The id of a correctly recorded service account."""
     id = new_id()
     await service.execute(OWNER, new_id())
     await written(service, (ACCOUNT, id), (EVENT, id), (VERSION, id, 1))

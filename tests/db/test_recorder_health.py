@@ -1,18 +1,18 @@
-"""What keeps a worker from recording, in words."""
+"""Health of the audit writers, and the log lines of an outage."""
 
 import asyncpg
 import pytest
 
 from app.db import recorder_health
-from app.db.connection import NotReplicated, OutOfReach
-from app.db.recorder_health import OutageLog, Trouble, words_of
+from app.db.connection import NotReplicated, PrimaryUnavailable
+from app.db.recorder_health import OutageLog, RecorderHealth, describe_fault
 
 SECRET = "what somebody sent"
 
 
-def because(cause: BaseException) -> OutOfReach:
-    """No connection, for this reason."""
-    fault = OutOfReach("no primary takes connections")
+def because(cause: BaseException) -> PrimaryUnavailable:
+    """The error of a failed connection with this cause."""
+    fault = PrimaryUnavailable("no primary takes connections")
     fault.__cause__ = cause
     return fault
 
@@ -26,33 +26,33 @@ def because(cause: BaseException) -> OutOfReach:
         (because(asyncpg.TooManyConnectionsError(SECRET)), "the database has no connection left"),
         (because(TimeoutError(SECRET)), "the database does not answer in time"),
         (because(ConnectionRefusedError(SECRET)), "the database cannot be reached"),
-        (OutOfReach("the database is older"), "the database is older"),
+        (PrimaryUnavailable("the database is older"), "the database is older"),
         (NotReplicated(SECRET), "the wait for the synchronous standby was cancelled"),
         (TimeoutError(SECRET), "the database does not answer in time"),
         (asyncpg.InterfaceError(SECRET), "the database cannot be reached"),
     ],
 )
 def test_a_fault_is_said_in_words_that_are_none_of_its_own(fault: BaseException, words: str) -> None:
-    assert words_of(fault) == words
+    assert describe_fault(fault) == words
 
 
 def test_trouble_lasts_until_an_attempt_goes_well() -> None:
-    found = Trouble()
-    assert found.words() is None
-    found.found(asyncpg.DiskFullError())
-    found.found(TimeoutError())
-    assert found.words() == "the database does not answer in time"
-    found.over()
-    assert found.words() is None
+    health = RecorderHealth()
+    assert health.reason() is None
+    health.record_failure(asyncpg.DiskFullError())
+    health.record_failure(TimeoutError())
+    assert health.reason() == "the database does not answer in time"
+    health.record_success()
+    assert health.reason() is None
 
 
 def test_trouble_that_nobody_meets_any_more_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A replica that is sent no calls would stay out for ever otherwise."""
-    found = Trouble()
-    found.found(asyncpg.DiskFullError())
-    assert found.words() is not None
+    """Otherwise a replica without calls would stay unready forever."""
+    health = RecorderHealth()
+    health.record_failure(asyncpg.DiskFullError())
+    assert health.reason() is not None
     monkeypatch.setattr(recorder_health, "FRESH_S", 0.0)
-    assert found.words() is None
+    assert health.reason() is None
 
 
 def test_an_outage_is_one_line_when_it_begins_one_a_minute_and_one_when_it_ends(
@@ -60,13 +60,13 @@ def test_an_outage_is_one_line_when_it_begins_one_a_minute_and_one_when_it_ends(
 ) -> None:
     now = 0.0
     outage = OutageLog(lambda: now)
-    outage.over()
+    outage.record_success()
     for second in range(130):
         now = float(second)
-        outage.found(because(ConnectionRefusedError(SECRET)))
+        outage.record_failure(because(ConnectionRefusedError(SECRET)))
     now = 135.0
-    outage.over()
-    outage.over()
+    outage.record_success()
+    outage.record_success()
     assert [record.getMessage() for record in caplog.records] == [
         "the database is away (the database cannot be reached): requests are answered 503 until it is back",
         "the database has been away for 60 s (the database cannot be reached)",

@@ -1,4 +1,4 @@
-"""A database that went backwards is noticed by a worker that knew it further, on real databases."""
+"""A worker detects that its database went backwards, on real databases."""
 
 import asyncio
 import json
@@ -12,7 +12,7 @@ import pytest
 from app.db import rewinds
 from app.db.connection import GuardedConnection
 from app.db.engine import make_engine, make_sessions
-from app.db.rewinds import RewindGuard, WentBack
+from app.db.rewinds import DatabaseRewound, RewindGuard
 from app.features.audit.epochs import accept_restore
 from app.features.audit.sealing.sealer import Sealing
 from app.lib.ids import new_id
@@ -33,7 +33,7 @@ async def owner(database_url: str) -> AsyncIterator["Connection"]:
 
 @pytest.fixture(autouse=True)
 def _no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rewinds, "_LOOK_EVERY_S", 0.0)
+    monkeypatch.setattr(rewinds, "_CHECK_EVERY_S", 0.0)
 
 
 async def opened(url: str, guard: RewindGuard) -> GuardedConnection:
@@ -41,10 +41,10 @@ async def opened(url: str, guard: RewindGuard) -> GuardedConnection:
 
 
 async def look(url: str, guard: RewindGuard) -> str | None:
-    """Open a connection as a lane does; why it is refused."""
+    """Open a connection as a worker does. Returns why it is refused."""
     try:
         await (await opened(url, guard)).close()
-    except WentBack as fault:
+    except DatabaseRewound as fault:
         return str(fault)
     return None
 
@@ -55,7 +55,7 @@ async def sealed(owner: "Connection", events: int) -> None:
 
 
 async def cut_off(owner: "Connection", size: int) -> None:
-    """As an older state has no newer checkpoints."""
+    """Delete newer checkpoints, as in an older state."""
     async with tampering(owner):
         await owner.execute("DELETE FROM audit_checkpoints WHERE tree_size > $1", size)
 
@@ -74,7 +74,7 @@ async def test_a_database_that_lost_a_checkpoint_is_refused_until_the_restore_is
     assert refused == guard.reason
     assert "the checkpoint of 10 events is not there any more" in (refused or "")
     assert "scopegate audit accept-restore" in (refused or "")
-    # Others seal as many events as there were: it is another log all the same.
+    # Another log with the same number of sealed events is still another log.
     await sealed(owner, 9)
     assert await look(database_url, guard) == refused
     assert heard == []
@@ -95,7 +95,7 @@ async def test_a_lost_transaction_is_noticed_although_nothing_was_sealed_since(
     guard = RewindGuard()
     assert await look(database_url, guard) is None
     later = await owner.fetchval("SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint + 1000")
-    guard.wrote(1, later)
+    guard.record_transaction(1, later)
     assert "transactions that were committed" in (await look(database_url, guard) or "")
 
 
@@ -105,15 +105,15 @@ async def test_an_older_checkpoint_or_version_is_noticed_by_whoever_reads_it(
     await sealed(owner, 5)
     guard = RewindGuard()
     assert await look(database_url, guard) is None
-    with pytest.raises(WentBack, match="4 events are sealed, and 5 were"):
-        guard.sealed(4, b"r" * 32, guard.known)
+    with pytest.raises(DatabaseRewound, match="4 events are sealed, and 5 were"):
+        guard.record_checkpoint(4, b"r" * 32, guard.known)
     other = RewindGuard()
     assert await look(database_url, other) is None
-    with pytest.raises(WentBack, match="another checkpoint of 5 events"):
-        other.sealed(5, b"r" * 32, other.known)
+    with pytest.raises(DatabaseRewound, match="another checkpoint of 5 events"):
+        other.record_checkpoint(5, b"r" * 32, other.known)
     third = RewindGuard()
-    with pytest.raises(WentBack, match="older version"):
-        third.fell()
+    with pytest.raises(DatabaseRewound, match="older version"):
+        third.report_older_version()
 
 
 async def test_a_checkpoint_that_was_read_before_a_newer_one_was_known_is_no_alarm(
@@ -125,7 +125,7 @@ async def test_a_checkpoint_that_was_read_before_a_newer_one_was_known_is_no_ala
     before = guard.known
     await sealed(owner, 5)
     assert await look(database_url, guard) is None
-    guard.sealed(5, bytes.fromhex(before.root), before)
+    guard.record_checkpoint(5, bytes.fromhex(before.root), before)
     assert (guard.reason, guard.known.size) == (None, 10)
 
 
@@ -136,12 +136,12 @@ async def test_what_was_known_before_a_restore_was_confirmed_is_no_alarm_after_i
         await sealed(owner, 5)
     guard = RewindGuard()
     assert await look(database_url, guard) is None
-    # The sealing remembers this, and then waits for a connection of its own.
+    # The sealer remembers this, and then waits for a connection.
     before = guard.known
     await cut_off(owner, 5)
     await accept_restore(owner)
     assert await look(database_url, guard) is None
-    guard.sealed(5, bytes.fromhex(guard.known.root), before)
+    guard.record_checkpoint(5, bytes.fromhex(guard.known.root), before)
     assert guard.reason is None
 
 
@@ -154,11 +154,11 @@ async def test_a_file_that_cannot_be_written_is_tried_again_and_reported_once(
     guard = RewindGuard(file)
     assert await look(database_url, guard) is None
     for _ in range(2):
-        await asyncio.to_thread(guard.keep)
-    [said] = [record.getMessage() for record in caplog.records if "cannot be kept" in record.getMessage()]
+        await asyncio.to_thread(guard.save)
+    [said] = [record.getMessage() for record in caplog.records if "cannot be saved" in record.getMessage()]
     assert f"{file} (File exists)" in said
     file.parent.unlink()
-    await asyncio.to_thread(guard.keep)
+    await asyncio.to_thread(guard.save)
     assert RewindGuard(file).known == guard.known
 
 
@@ -170,10 +170,10 @@ async def test_the_reason_to_take_no_calls_is_kept_once_the_file_can_be_written(
     await sealed(owner, 5)
     guard = RewindGuard(file)
     assert await look(database_url, guard) is None
-    with pytest.raises(WentBack):
-        guard.fell()
-    assert guard._keeping is not None
-    await guard._keeping
+    with pytest.raises(DatabaseRewound):
+        guard.report_older_version()
+    assert guard._saving is not None
+    await guard._saving
     file.parent.unlink()
     engine = make_engine(database_url)
     await Sealing(lambda: opened(database_url, guard), make_sessions(engine), SIGNER, guard).turn()
@@ -192,15 +192,15 @@ async def test_what_one_worker_finds_out_is_not_lost_while_another_writes_the_fi
     write = rewinds._write
 
     def interrupted(file: Path, state: rewinds._State) -> None:
-        # It has read the file already, in which there is no reason yet.
+        # It has already read the file, which has no reason yet.
         monkeypatch.setattr(rewinds, "_write", write)
         finds.reason, finds._is_final = "a right has an older version", True
-        finds.keep()
+        finds.save()
         write(file, state)
 
     monkeypatch.setattr(rewinds, "_write", interrupted)
-    await asyncio.to_thread(writes.keep)
-    await asyncio.to_thread(finds.keep)
+    await asyncio.to_thread(writes.save)
+    await asyncio.to_thread(finds.save)
     assert RewindGuard(file).reason == finds.reason
 
 
@@ -211,21 +211,21 @@ async def test_what_was_known_is_known_after_a_restart_of_every_worker(
     await sealed(owner, 5)
     first = RewindGuard(file)
     assert await look(database_url, first) is None
-    await asyncio.to_thread(first.keep)
+    await asyncio.to_thread(first.save)
     assert file.stat().st_mode & 0o777 == 0o600
     assert await look(database_url, RewindGuard(file)) is None
     await cut_off(owner, 0)
     again = RewindGuard(file)
     assert "the checkpoint of 5 events" in (await look(database_url, again) or "")
-    # Nothing of the older state is written over what was known.
-    await asyncio.to_thread(again.keep)
+    # The older state does not overwrite the known progress.
+    await asyncio.to_thread(again.save)
     assert await look(database_url, RewindGuard(file)) is not None
-    # One that knows nothing cannot tell, as the documentation says, and writes nothing over it either.
+    # A worker without progress cannot detect it, as documented, and overwrites nothing either.
     assert await look(database_url, RewindGuard()) is None
     await accept_restore(owner)
     confirmed = RewindGuard(file)
     assert await look(database_url, confirmed) is None
-    await asyncio.to_thread(confirmed.keep)
+    await asyncio.to_thread(confirmed.save)
     assert await look(database_url, RewindGuard(file)) is None
 
 
@@ -236,7 +236,7 @@ async def test_a_file_of_another_database_or_one_that_is_damaged_says_nothing(
     await sealed(owner, 5)
     guard = RewindGuard(file)
     assert await look(database_url, guard) is None
-    await asyncio.to_thread(guard.keep)
+    await asyncio.to_thread(guard.save)
     said = json.loads(file.read_text())
     for text in (
         json.dumps(said | {"log": "another", "size": 900, "epoch": 9}),

@@ -1,4 +1,4 @@
-"""Text is found wherever it stands in a name, and nothing else is: the index leaves out what cannot have it."""
+"""Substring search finds exactly the matching names; the index excludes only others."""
 
 import pytest
 from sqlalchemy import func, select, text
@@ -23,7 +23,7 @@ PEOPLE = [
 
 
 def parts(name: str) -> set[str]:
-    """Every text that a name has in it."""
+    """All substrings of a name."""
     return {name[begin:end] for begin in range(len(name)) for end in range(begin + 1, len(name) + 1)}
 
 

@@ -1,4 +1,4 @@
-"""Versions that are moved: always upwards, and never to one that an earlier epoch of the log may have handed out."""
+"""Versions only increase, and never to one that an earlier epoch can have assigned."""
 
 import asyncpg
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -29,7 +29,7 @@ async def test_no_version_of_an_epoch_is_one_of_an_earlier_epoch(database_url: s
 
     async with make_sessions(engine)() as session:
         assert [await moved(session) for _ in range(3)] == [[1], [2], [3]]
-        # As after a failover: what the lost primary handed out beyond 3 is unknown here.
+        # As after a failover: versions above 3 of the lost primary are unknown here.
         await connection.execute("UPDATE log_epochs SET epoch = 3")
         assert [await moved(session) for _ in range(2)] == [[2 * AN_EPOCH + 1], [2 * AN_EPOCH + 2]]
         await move_versions(session, [fresh], narrows=False)

@@ -1,4 +1,4 @@
-"""Laws of the access decision, over drawn fleets, identities, grants, tokens and policies."""
+"""Properties of the access decision, over generated fleets, identities, grants, tokens and policies."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
@@ -229,7 +229,7 @@ def test_a_revoked_or_expired_token_stops_itself_and_its_children(
     assert with_token(world, stop).effect is Effect.DENY
 
 
-# Every edge that a drawn world can have, and a moment between each two.
+# Every boundary of a generated world, and a time between each two.
 MOMENTS = [half / 2 for half in range(-1, 2 * LATEST + 2)]
 
 
@@ -325,7 +325,7 @@ def subsets(of: Iterable[Any]) -> list[frozenset[Any]]:
 
 
 def test_each_server_selector_within_another_selects_no_more() -> None:
-    """All of them over three servers and three labels."""
+    """All server selectors over three servers and three labels."""
     selectors: list[ServerSelector] = [AllServers()]
     selectors += [ServersByIds(ids) for ids in subsets(SERVER_IDS)]
     selectors += [ServersByLabels(labels) for labels in subsets(LABELS)]
@@ -338,7 +338,7 @@ def test_each_server_selector_within_another_selects_no_more() -> None:
 
 
 def test_each_tool_selector_within_another_selects_no_more() -> None:
-    """All of them over four names and all risks."""
+    """All tool selectors over four names and all risks."""
     selectors: list[ToolSelector] = [AllTools()]
     selectors += [ToolsByNames(names) for names in subsets(TOOL_NAMES)]
     selectors += [ToolsByRisk(risks) for risks in subsets(Risk)]

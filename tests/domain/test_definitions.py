@@ -1,4 +1,4 @@
-"""The digest that pins a tool: the same for the same definition however written, another for any change."""
+"""The digest of a tool definition is independent of formatting, and any change alters it."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Which servers a selector names, and which a token could reach: never fewer than ``decide`` lets it, and few more."""
+"""The directory finds at least the servers that ``decide`` allows, and few more."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.domain.access import AccessRequest, PolicyContext, decide
-from app.domain.directory import directory_of, within
+from app.domain.directory import make_directory, within
 from app.domain.objects import Grant, Identity, IdentityStatus, Server, Token
 from app.domain.policy import GrantedIsAllowed
 from app.domain.scopes import (
@@ -58,7 +58,7 @@ def _token(scope: Scope, granted: Sequence[ServerSelector]) -> Token:
 def test_a_directory_names_exactly_what_the_selectors_match(
     servers: dict[UUID, Server], selectors: list[ServerSelector]
 ) -> None:
-    named = directory_of(servers).named_by(selectors)
+    named = make_directory(servers).named_by(selectors)
 
     matched = {
         id for id, server in servers.items() if any(each.matches(id, server.labels) for each in selectors)
@@ -72,7 +72,7 @@ def test_no_server_is_left_out_that_a_token_may_use(
 ) -> None:
     token, context = _token(scope, granted), PolicyContext(1, 1, GrantedIsAllowed())
 
-    found = {server.id for server in within(token, directory_of(servers))}
+    found = {server.id for server in within(token, make_directory(servers))}
 
     allowed = {
         id for id, server in servers.items() if decide(AccessRequest(token, server), context, 0.0).allowed
@@ -87,7 +87,7 @@ def test_an_attenuated_token_is_looked_for_as_its_own_scope_says(
     parent = _token(GrantsScope(), granted)
     token = replace(parent, id=UUID(int=601), scope=scope, parent=parent)
 
-    found = {server.id for server in within(token, directory_of(servers))}
+    found = {server.id for server in within(token, make_directory(servers))}
 
     context = PolicyContext(1, 1, GrantedIsAllowed())
     allowed = {
@@ -103,7 +103,7 @@ def test_of_a_large_fleet_those_are_looked_at_that_a_scope_or_else_a_grant_names
         )
         for number in range(1, 2001)
     }
-    directory = directory_of(servers)
+    directory = make_directory(servers)
     team, two = (
         ServersByLabels(frozenset({("team", "7")})),
         ServersByIds(frozenset({UUID(int=1), UUID(int=2)})),
@@ -120,6 +120,6 @@ def test_a_directory_of_the_same_labels_holds_the_servers_as_they_are_now() -> N
     server = Server(UUID(int=1), 1, "files", enabled=True, labels={"env": "prod"})
     now = replace(server, version=2, enabled=False)
 
-    directory = directory_of({now.id: now}, directory_of({server.id: server}))
+    directory = make_directory({now.id: now}, make_directory({server.id: server}))
 
     assert list(directory.named_by([ServersByLabels(frozenset({("env", "prod")}))])) == [now]

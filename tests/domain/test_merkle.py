@@ -1,4 +1,4 @@
-"""The tree is that of RFC 9162: the published vectors say so, and a naive reading of its definitions agrees always."""
+"""The tree is that of RFC 9162: it matches the published vectors and a naive implementation of the definitions."""
 
 from contextlib import suppress
 from hashlib import sha256
@@ -65,7 +65,7 @@ CONSISTENCY = [
 
 
 class Naive:
-    """The definitions of section 2.1, word for word, over lists."""
+    """The definitions of section 2.1, literally, over lists."""
 
     def __init__(self, leaves: list[bytes]) -> None:
         self.leaves = leaves
@@ -230,7 +230,7 @@ def test_a_range_gives_the_root_of_its_tree_and_a_changed_one_another(
     tree = Naive(leaves)
     root, proof = tree.mth(leaves), range_proof(first, end, size, tree.subtree)
     assert root_of_range(first, end, iter(leaves[first:end]), size, proof) == root
-    # It is also what a tree that ends with the range makes of what is right of it.
+    # A tree that ends with the range gives the same with the nodes to its right.
     left = [node for node in merkle.range_nodes(first, end, size) if node[1] <= first]
     frontier = Frontier(first, proof[: len(left)])
     for leaf in leaves[first:end]:
@@ -241,7 +241,7 @@ def test_a_range_gives_the_root_of_its_tree_and_a_changed_one_another(
             frontier.root_with(size, unfit)
     with pytest.raises(ProofFault):
         frontier.root_with(end - 1, [])
-    # One leaf with the hashes beside it is what an inclusion proof is, from left to right.
+    # For one leaf, the nodes outside the range are its inclusion proof, from left to right.
     if end == first + 1:
         assert sorted(proof) == sorted(inclusion_proof(first, size, tree.subtree))
 
@@ -273,7 +273,7 @@ def test_whatever_is_handed_in_is_judged(
 
 
 def test_hashes_of_another_length_prove_nothing() -> None:
-    """Else whoever chooses a proof could move bytes from one side of a node to the other."""
+    """Otherwise the author of a proof could move bytes from one side of a node to the other."""
     left, right = leaves_of(2)
     root = node_hash(left, right)
     assert root == node_hash(left + right[:1], right[1:])
@@ -285,10 +285,10 @@ def test_hashes_of_another_length_prove_nothing() -> None:
 
 def test_what_no_tree_has_is_refused() -> None:
     tree = Naive(leaves_of(4))
-    for position, size in ((-1, 4), (4, 4), (0, 0), (0, merkle.LARGEST_TREE + 1)):
+    for position, size in ((-1, 4), (4, 4), (0, 0), (0, merkle.MAX_TREE_SIZE + 1)):
         with pytest.raises(ProofFault):
             inclusion_proof(position, size, tree.subtree)
-    for old, new in ((-1, 4), (5, 4), (1, merkle.LARGEST_TREE + 1)):
+    for old, new in ((-1, 4), (5, 4), (1, merkle.MAX_TREE_SIZE + 1)):
         with pytest.raises(ProofFault):
             consistency_proof(old, new, tree.subtree)
     for first, end, size in ((-1, 1, 4), (2, 2, 4), (0, 5, 4)):

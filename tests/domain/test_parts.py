@@ -1,4 +1,4 @@
-"""Resources and prompts: reached through a scope and a live grant that say so, and never otherwise."""
+"""Resources and prompts are reached only with a scope and a live grant that include them."""
 
 from dataclasses import replace
 from typing import Any

@@ -1,14 +1,14 @@
-"""What an identity reaches is asked of ``decide``: policy, approvals and clocks are in it as in any call."""
+"""The reach of an identity follows ``decide``, including policies, approvals and times."""
 
 from math import inf
 
 import pytest
 
 from app.domain.access import PolicyContext
-from app.domain.directory import directory_of
+from app.domain.directory import make_directory
 from app.domain.objects import Grant, Identity, IdentityStatus, Server, Tool, ToolState
 from app.domain.policy import Effect, GrantedIsAllowed, PolicyInput, PolicyVerdict
-from app.domain.reach import Reach, reach, stopped, tally
+from app.domain.reach import Reach, reach, stop_reason, tally
 from app.domain.risk import Risk
 from app.domain.scopes import (
     AllServers,
@@ -25,7 +25,7 @@ NOW = 1_000.0
 
 
 class Cautious:
-    """Asks for approval of one tool and forbids another."""
+    """Requires approval for one tool and forbids another."""
 
     def evaluate(self, request: PolicyInput) -> PolicyVerdict:
         name = None if request.tool is None else request.tool.name
@@ -95,19 +95,19 @@ def test_a_server_that_is_switched_off_is_out_of_reach() -> None:
 @pytest.mark.parametrize("status", [IdentityStatus.SUSPENDED, IdentityStatus.OFFBOARDED])
 def test_a_stopped_identity_reaches_nothing(status: IdentityStatus) -> None:
     identity = person(grant(AllTools()), status=status)
-    assert stopped(identity, NOW) == f"identity_{status}"
+    assert stop_reason(identity, NOW) == f"identity_{status}"
     assert ask(identity, GrantedIsAllowed()) is None
-    assert stopped(person(), NOW) is None
+    assert stop_reason(person(), NOW) is None
 
 
 @pytest.mark.parametrize("size", [3, 1_000])
 def test_what_no_grant_names_is_what_is_out_of_reach(size: int) -> None:
-    """So that of a large fleet the few others are read, and asked about."""
+    """So that in a large fleet only few servers are read and decided."""
     fleet = [
         Server(new_id(), 1, f"s-{n}", enabled=True, labels={"env": "prod" if n % 3 else "test"}, tools={})
         for n in range(size)
     ]
-    directory = directory_of({one.id: one for one in fleet})
+    directory = make_directory({one.id: one for one in fleet})
     of_ids, of_labels = ServersByIds(frozenset({fleet[0].id})), ServersByLabels(frozenset({("env", "test")}))
     nobody: tuple[ServerSelector, ...] = ()
     for selectors in (nobody, (of_ids,), (of_labels,), (of_ids, of_labels), (AllServers(),)):

@@ -1,4 +1,4 @@
-"""Comparing scopes: what several entries cover together, and that the widest scopes hold nobody up."""
+"""Comparison of scopes: several entries can cover one together, and the largest scopes are fast."""
 
 from time import process_time
 from uuid import UUID

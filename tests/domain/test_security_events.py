@@ -1,4 +1,4 @@
-"""Laws of reading subjects and events: whatever a transmitter says, it names whom it named, or is refused in words."""
+"""Properties of event parsing: any input gives the subject it names, or an error without quotes."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.domain.security_events import (
-    MOST_ALIASES,
+    MAX_ALIASES,
     ByAccount,
     ByEmail,
     ById,
@@ -33,7 +33,7 @@ WORDS = st.sampled_from(
     "format complex aliases email iss_sub iss sub opaque id user session account identifiers uri acct:a@b "
     "phone_number tenant".split()
 )
-# What is nearly right is what a parser goes wrong on.
+# Nearly valid input is where parsers fail.
 NEARLY = st.recursive(
     WORDS | st.integers(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(WORDS, inner, max_size=4),
@@ -51,7 +51,7 @@ UNKNOWN = st.sampled_from(["phone_number", "did", "uri", "jwt_id", "x"]).map(
 
 
 def texts_in(value: object) -> set[str]:
-    """Every text of a value, at any depth."""
+    """All texts in a value, at any depth."""
     if isinstance(value, dict):
         return set(value) | {text for inner in value.values() for text in texts_in(inner)}
     if isinstance(value, list):
@@ -60,7 +60,7 @@ def texts_in(value: object) -> set[str]:
 
 
 def names(subject: Subject) -> set[str]:
-    """Every text that somebody could be looked up by."""
+    """All texts by which an identity could be found."""
     found: set[str] = set()
     for one in (*subject.people, *subject.sessions):
         match one:
@@ -80,7 +80,7 @@ def test_any_subject_names_what_it_says_or_is_refused(value: object) -> None:
     except Unreadable:
         return
     assert names(subject) <= texts_in(value)
-    assert len(subject.people) <= MOST_ALIASES
+    assert len(subject.people) <= MAX_ALIASES
 
 
 @given(SIMPLE)
@@ -91,7 +91,7 @@ def test_a_member_more_or_less_is_refused(simple: Json) -> None:
             read_subject(changed)
 
 
-@given(st.lists(SIMPLE | UNKNOWN, min_size=1, max_size=MOST_ALIASES))
+@given(st.lists(SIMPLE | UNKNOWN, min_size=1, max_size=MAX_ALIASES))
 def test_aliases_name_what_each_of_them_names_in_whatever_order(entries: list[Json]) -> None:
     alone = {one for entry in entries for one in read_subject(entry).people}
     for order in (entries, entries[::-1]):

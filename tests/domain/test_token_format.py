@@ -1,4 +1,4 @@
-"""The text of credentials: what was written is read, and nothing else is taken for one."""
+"""The text format of credentials: round trips, and nothing else is accepted."""
 
 import re
 import zlib
@@ -78,7 +78,7 @@ def test_the_secret_does_not_show_in_repr() -> None:
 
 
 def test_the_form_is_the_documented_one() -> None:
-    """What secret scanners match must not change."""
+    """The pattern of secret scanners must not change."""
     assert format_credential(SCOPED_TOKEN, UUID(int=1), bytes(32)) == (
         "sgt_0000000000000000000001_" + "0" * 43 + encode_base62(
             zlib.crc32(b"sgt_0000000000000000000001_" + b"0" * 43), 6

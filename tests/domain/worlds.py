@@ -120,7 +120,7 @@ def servers(draw: st.DrawFn) -> Server:
 
 @dataclass(frozen=True, slots=True)
 class TimedRule:
-    """A policy set of one rule: ``effect`` for one identity in a window of time, allow otherwise."""
+    """A policy set with one rule: ``effect`` for one identity in a time window, otherwise allow."""
 
     effect: Effect
     identity_id: UUID | None
@@ -151,7 +151,7 @@ def surroundings(draw: st.DrawFn, token: Token) -> PolicyContext:
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """One question with everything it is asked in."""
+    """A question with its whole environment."""
 
     question: AccessRequest
     context: PolicyContext
@@ -213,7 +213,7 @@ def open_worlds(draw: st.DrawFn, *, bare: bool = False) -> World:
 
 
 def at_once(steps: Generator[None, None, Result]) -> Result:
-    """What comes of something that is made in steps."""
+    """The result of a generator that yields between steps."""
     while True:
         try:
             next(steps)

@@ -11,10 +11,10 @@ import pytest
 from app.access.snapshot import DatabaseClock
 from app.admission.clients import Refusals
 from app.admission.consuming import Demand
-from app.admission.consuming_writer import SecondLane
+from app.admission.consuming_writer import ConsumingWriter
 from app.admission.in_flight import InFlightTable
 from app.admission.rows import Values
-from app.admission.writer import AdmissionUnavailable, AdmissionWriter, outcome_of
+from app.admission.writer import AdmissionUnavailable, AdmissionWriter, make_outcome
 from app.lib.ids import new_id
 from app.worker.background import run_in_background
 from app.worker.ports import TokenUses
@@ -32,7 +32,7 @@ async def broken() -> Any:
     raise RuntimeError(SENT)
 
 
-@pytest.mark.parametrize("which", ["AdmissionWriter", "SecondLane", "InFlightTable"])
+@pytest.mark.parametrize("which", ["AdmissionWriter", "ConsumingWriter", "InFlightTable"])
 async def test_a_worker_exits_with_a_message_when_a_loop_fails(
     which: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -43,17 +43,17 @@ async def test_a_worker_exits_with_a_message_when_a_loop_fails(
         ended.set()
 
     monkeypatch.setattr(os, "_exit", end)
-    opens = dict.fromkeys(["AdmissionWriter", "SecondLane", "InFlightTable"], away) | {which: broken}
+    opens = dict.fromkeys(["AdmissionWriter", "ConsumingWriter", "InFlightTable"], away) | {which: broken}
     clock = DatabaseClock()
     writer = AdmissionWriter(opens["AdmissionWriter"], clock, new_id(), "key")
-    lane = SecondLane(opens["SecondLane"], clock, new_id(), "key", 60.0)
+    consuming = ConsumingWriter(opens["ConsumingWriter"], clock, new_id(), "key", 60.0)
     table = InFlightTable(opens["InFlightTable"], clock, new_id(), lambda _ids: None)
     uses = TokenUses(cast("Any", None))
     demand = Demand(Values(id=new_id(), action="tool.call", actor_type="identity"), (), (0.0, 1.0))
-    writer.write_later(outcome_of(new_id(), "success", 1))
+    writer.write_later(make_outcome(new_id(), "success", 1))
     async with AsyncExitStack() as stack:
-        await run_in_background(stack, (writer, lane), table, Refusals(writer.write_later), uses, ())
-        settling = asyncio.create_task(lane.settle(demand))
+        await run_in_background(stack, (writer, consuming), table, Refusals(writer.write_later), uses, ())
+        settling = asyncio.create_task(consuming.settle(demand))
         async with asyncio.timeout(20):
             await ended.wait()
     with pytest.raises(AdmissionUnavailable):

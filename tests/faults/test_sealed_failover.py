@@ -10,7 +10,7 @@ import pytest
 
 from app.db.engine import make_engine, make_sessions
 from app.db.migrations import upgrade
-from app.db.rewinds import RewindGuard, WentBack
+from app.db.rewinds import DatabaseRewound, RewindGuard
 from app.domain.merkle import root_of
 from app.features.audit.epochs import accept_restore
 from app.features.audit.sealing.leaves import latest_checkpoint
@@ -53,7 +53,7 @@ async def looked(url: str, rewinds: RewindGuard) -> None:
     connect = Connector(url, new_id(), rewinds=rewinds).named("watch")
     async with asyncio.timeout(30):
         while rewinds.reason is not None:
-            with suppress(WentBack):
+            with suppress(DatabaseRewound):
                 (await connect()).terminate()
             await asyncio.sleep(0.05)
 

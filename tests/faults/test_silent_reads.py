@@ -44,7 +44,7 @@ async def world_of(database_url: str) -> tuple[World, Fleet]:
     try:
         world = await make_world(connection)
         async with consistent(connection):
-            return world, (await read_fleet(connection, None)).made()
+            return world, (await read_fleet(connection, None)).build()
     finally:
         await connection.close()
 

@@ -11,7 +11,7 @@ import pytest
 
 from app.admission.store import ApprovalState, Call, NeededApproval, View, Withheld
 from app.domain.access import Decision, PolicyContext
-from app.domain.directory import directory_of
+from app.domain.directory import make_directory
 from app.domain.objects import Grant, Identity, IdentityStatus, Part, Server, Token, Tool, ToolState
 from app.domain.policy import (
     ApprovalDemand,
@@ -56,7 +56,9 @@ def view(says: Says) -> View:
     token = Token(uuid4(), 1, identity, GrantsScope(), inf)
     tool = Tool(uuid4(), "refund", Risk.WRITE, ToolState.ACTIVE, b"digest")
     servers = {"shop": Server(uuid4(), 1, "shop", enabled=True, tools={"refund": tool})}
-    return View(token, PolicyContext(1, 1, says), servers, Credential("sgt", token.id, "x"), directory_of({}))
+    return View(
+        token, PolicyContext(1, 1, says), servers, Credential("sgt", token.id, "x"), make_directory({})
+    )
 
 
 def answered(ask: AccessCheck, says: Says) -> Decision:

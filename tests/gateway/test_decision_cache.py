@@ -15,7 +15,7 @@ from app.access.policy.compiled import PublishedPolicy, compile_policy
 from app.access.policy.evaluator import Evaluator
 from app.admission.store import View
 from app.domain.access import PolicyContext
-from app.domain.directory import directory_of
+from app.domain.directory import make_directory
 from app.domain.objects import Grant, Identity, IdentityStatus, Server, Token, Tool, ToolState
 from app.domain.policy import Effect, GrantedIsAllowed, PolicyInput, PolicyVerdict
 from app.domain.risk import Risk
@@ -33,7 +33,7 @@ def view(expires_at: float = 100.0, context: PolicyContext | None = None) -> Vie
     tool = Tool(uuid4(), "read", Risk.READ, ToolState.ACTIVE, b"digest")
     servers = {"files": Server(uuid4(), 1, "files", enabled=True, tools={"read": tool})}
     here = context or PolicyContext(1, 1, GrantedIsAllowed())
-    return View(token, here, servers, Credential("sgt", token.id, "x"), directory_of({}))
+    return View(token, here, servers, Credential("sgt", token.id, "x"), make_directory({}))
 
 
 def test_an_allow_is_cached_for_the_same_token_and_tool() -> None:

@@ -9,7 +9,7 @@ import httpx2
 import pytest
 
 from app.gateway.wire.answers import BLOCK, PARAMS, PROMPT, RESOURCE, RESULT, TASK
-from app.lib.strict_json import folded
+from app.lib.strict_json import fold_name
 from tests.gateway.messages import LEGACY, MODERN, call, initialize, post, post_modern, request
 from tests.gateway.upstreams import event, scripted, send_events, send_json
 from tests.gateway.world import World, running
@@ -300,4 +300,4 @@ def test_every_member_of_the_protocol_is_known() -> None:
         types.CreateMessageRequestParams,
     )
     for members in (BLOCK, PARAMS, PROMPT, RESOURCE, RESULT, TASK):
-        assert len(set(map(folded, members.names))) == len(members.names)
+        assert len(set(map(fold_name, members.names))) == len(members.names)

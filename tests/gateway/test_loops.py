@@ -84,8 +84,8 @@ async def test_every_upstream_request_has_the_loop_marker_and_chains_work() -> N
 
 def test_all_replicas_recognize_the_loop_marker_also_by_an_older_key() -> None:
     old, new, other = LoopGuard([b"o" * 32]), LoopGuard([b"n" * 32, b"o" * 32]), LoopGuard([b"x" * 32])
-    assert new.leads_back(old.header()[1])
-    assert new.leads_back(other.header(new.header()[1])[1])
-    assert not new.leads_back(other.header()[1])
-    assert not new.leads_back(None)
-    assert not old.leads_back(new.header()[1])
+    assert new.is_loop(old.header()[1])
+    assert new.is_loop(other.header(new.header()[1])[1])
+    assert not new.is_loop(other.header()[1])
+    assert not new.is_loop(None)
+    assert not old.is_loop(new.header()[1])

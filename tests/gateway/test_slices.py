@@ -9,7 +9,7 @@ import pytest
 
 from app.admission.store import View
 from app.domain.access import PolicyContext
-from app.domain.directory import directory_of
+from app.domain.directory import make_directory
 from app.domain.objects import Grant, Identity, IdentityStatus, Server, Token
 from app.domain.policy import GrantedIsAllowed
 from app.domain.scopes import AllServers, AllTools, GrantsScope
@@ -32,7 +32,7 @@ def wide_view() -> View:
     person = Identity(new_id(), 1, IdentityStatus.ACTIVE, grants=(everything,))
     token = Token(new_id(), 1, person, GrantsScope(), inf)
     context = PolicyContext(1, 1, GrantedIsAllowed())
-    directory = directory_of({server.id: server for server in servers})
+    directory = make_directory({server.id: server for server in servers})
     return View(
         token,
         context,

@@ -35,7 +35,7 @@ from app.admission.store import (
 )
 from app.domain.access import FLEET_ID, POLICY_SET_ID, PolicyContext
 from app.domain.definitions import definition_digest, text_digest
-from app.domain.directory import directory_of
+from app.domain.directory import make_directory
 from app.domain.objects import Grant, Identity, IdentityStatus, Server, Token, Tool, ToolState
 from app.domain.policy import ApprovalDemand, Effect, GrantedIsAllowed, PolicyInput, PolicyVerdict
 from app.domain.risk import Risk
@@ -146,7 +146,7 @@ class Store:
             return None
         context = PolicyContext(self._version(FLEET_ID), self._version(POLICY_SET_ID), self.policies)
         servers = MappingProxyType(dict(self.servers))
-        directory = directory_of({server.id: server for server in servers.values()})
+        directory = make_directory({server.id: server for server in servers.values()})
         return View(known[1], context, servers, credential, directory)
 
     def _version(self, id: UUID) -> int:

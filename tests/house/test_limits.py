@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 
 from app.access import reach as matrix
-from app.access.grant_uses import LONGEST_WINDOW
+from app.access.grant_uses import MAX_WINDOW
 from app.access.policy import references
 from app.adapters.ssf import polling
 from app.admission import consuming as demands
-from app.crypto.jose.token import MOST_CHARACTERS
-from app.db.engine import MOST_WAITING
-from app.domain.security_events import MOST_ALIASES
+from app.crypto.jose.token import MAX_CHARACTERS
+from app.db.engine import MAX_WAITING
+from app.domain.security_events import MAX_ALIASES
 from app.features.access import unused_schemas as unused_apply_schemas
 from app.features.access import unused_service as unused_pages
 from app.features.administrators import break_glass
@@ -62,14 +62,14 @@ LIMITS: dict[str, tuple[int, ...]] = {
     "Request line and headers": (server_protocol.HEAD_BYTES // KIB, server_protocol.MAX_HEADERS),
     "Pipelined requests": (server_protocol.MAX_PIPELINED,),
     "Open connections": (server_protocol.MAX_CONNECTIONS,),
-    "Requests waiting for an API connection": (MOST_WAITING,),
+    "Requests waiting for an API connection": (MAX_WAITING,),
     "Pending approvals per token": (demands.PENDING_PER_TOKEN,),
     "Pending approvals per identity": (demands.PENDING_PER_IDENTITY,),
     "Pending requests per person": (ask.MOST_PENDING,),
     "Requested access duration": (ask.LONGEST.days,),
     "Time to decide a request": (ask.DECIDABLE.days,),
-    "Event token size": (MOST_CHARACTERS // KIB,),
-    "Subject aliases": (MOST_ALIASES,),
+    "Event token size": (MAX_CHARACTERS // KIB,),
+    "Subject aliases": (MAX_ALIASES,),
     "People that one subject matches": (MOST_PEOPLE,),
     "Polls per transmitter": (polling.POLL_EVERY.seconds, polling.MOST_EVENTS),
     "One server's part of a list page": (lists.MAX_BYTES // KIB**2, lists.MAX_PAGES),
@@ -78,12 +78,12 @@ LIMITS: dict[str, tuple[int, ...]] = {
     "Items of one server": (lists.MAX_TAKEN,),
     "Subscriptions per session": (sessions.MAX_URIS, sessions.MAX_URI),
     "Servers with resource updates": (MAX_UPSTREAM_STREAMS,),
-    "Report window": (LONGEST_WINDOW.days,),
+    "Report window": (MAX_WINDOW.days,),
     "Grants examined per page": (unused_pages.GRANTS_A_PAGE, unused_pages.TOKENS_A_PAGE),
     "Grants narrowed or ended": (unused_apply_schemas.MOST_APPLIED,),
     "Distinct uses buffered": (MOST_NOTED, 2 * MOST_NOTED),
-    "Identities; servers per request": (matrix.MOST_IDENTITIES, matrix.MOST_SERVERS),
-    "Tools evaluated": (matrix.MOST_DECISIONS,),
+    "Identities; servers per request": (matrix.MAX_IDENTITIES, matrix.MAX_SERVERS),
+    "Tools evaluated": (matrix.MAX_DECISIONS,),
     "Policy text": (policies.MAX_TEXT_LENGTH,),
     "Tests per policy": (policies.MAX_TESTS, policies.MAX_BYTES // KIB),
     "Tests run per publish": (testing.MAX_RUN,),

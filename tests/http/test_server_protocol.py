@@ -295,17 +295,17 @@ async def test_a_client_that_reads_nothing_of_the_last_answer_is_cut() -> None:
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": b"x" * 20_000_000})
 
-    class Watched(GuardedHttp):
+    class WatchedCall(GuardedHttp):
         times = SocketTimes(idle=0.05, write=0.05, look=0.02)
 
         def connection_lost(self, exc: Exception | None) -> None:
             super().connection_lost(exc)
             left.set()
 
-    config = uvicorn.Config(app, http=Watched, log_level="warning", lifespan="off", ws="none")
+    config = uvicorn.Config(app, http=WatchedCall, log_level="warning", lifespan="off", ws="none")
     loop, state = asyncio.get_running_loop(), uvicorn.server.ServerState()
     server = await loop.create_server(
-        lambda: Watched(config=config, server_state=state, app_state={}), "127.0.0.1", 0
+        lambda: WatchedCall(config=config, server_state=state, app_state={}), "127.0.0.1", 0
     )
     async with server, connected(server.sockets[0].getsockname()[1]) as (reader, writer):
         writer.write(GET)
@@ -422,16 +422,16 @@ async def test_what_follows_a_head_that_nobody_can_read_is_no_request(head: byte
 async def test_the_system_notices_when_the_other_side_is_gone_without_a_word() -> None:
     made: list[int] = []
 
-    class Watched(GuardedHttp):
+    class WatchedCall(GuardedHttp):
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
             super().connection_made(transport)
             found = transport.get_extra_info("socket")
             made.append(found.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE))
 
-    config = uvicorn.Config(echo(Seen()), http=Watched, log_level="warning", lifespan="off", ws="none")
+    config = uvicorn.Config(echo(Seen()), http=WatchedCall, log_level="warning", lifespan="off", ws="none")
     state = uvicorn.server.ServerState()
     server = await asyncio.get_running_loop().create_server(
-        lambda: Watched(config=config, server_state=state, app_state={}), "127.0.0.1", 0
+        lambda: WatchedCall(config=config, server_state=state, app_state={}), "127.0.0.1", 0
     )
     async with server, connected(server.sockets[0].getsockname()[1]) as (reader, writer):
         writer.write(GET)

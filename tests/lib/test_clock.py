@@ -1,4 +1,4 @@
-"""The clock by which it is judged how long ago something was checked."""
+"""The clock that counts suspensions of the machine."""
 
 import sys
 import time
@@ -10,7 +10,7 @@ from app.lib import clock
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the clock of other systems has another name")
 def test_boot_time_counts_the_time_for_which_the_machine_was_suspended() -> None:
-    # CLOCK_MONOTONIC stops then, and says the same on a machine that never was.
+    # CLOCK_MONOTONIC stops during a suspension; both are equal on a machine without one.
     assert clock._clock_of_boot() == time.CLOCK_BOOTTIME
     before = time.clock_gettime(time.CLOCK_BOOTTIME)
     assert before <= clock.boot_time() <= time.clock_gettime(time.CLOCK_BOOTTIME)

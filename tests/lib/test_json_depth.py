@@ -1,4 +1,4 @@
-"""How deep JSON nests is counted as a parser would, and the bound is the same on every Python."""
+"""The nesting of JSON is counted like a parser would, with the same limit on every Python version."""
 
 import json
 from typing import Any
@@ -42,7 +42,7 @@ def test_the_bound_is_ours_and_not_that_of_the_interpreter(opening: str, closing
     for deeper in (levels + 1, 200_000):
         with pytest.raises(TooDeep):
             json_depth.loads(opening * deeper + "1" + closing * deeper)
-        # Neither does a text that is broken off reach the parser.
+        # Truncated text does not reach the parser either.
         with pytest.raises(TooDeep):
             json_depth.loads((opening * deeper).encode())
 

@@ -1,4 +1,4 @@
-"""Names that look the same are the same, and those that deceive the eye are refused or written out."""
+"""Names that look the same are equal, and misleading characters are rejected or escaped."""
 
 import logging
 

@@ -1,4 +1,4 @@
-"""Work on large JSON does not hold the event loop, and comes to the same."""
+"""Work on large JSON does not block the event loop, and gives the same result."""
 
 import asyncio
 import threading
@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.lib import strict_json
-from app.lib.event_loop import LARGE_BYTES, LARGE_VALUES, is_large, is_on_loop, let_others_go_on, off_loop
+from app.lib.event_loop import LARGE_BYTES, LARGE_VALUES, is_large, is_on_loop, off_loop, yield_to_others
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
@@ -21,8 +21,8 @@ VALUES = st.recursive(
 @given(VALUES, st.integers(1, 3), st.integers(0, 3))
 def test_json_that_is_written_in_pieces_is_the_same(value: Any, in_a_piece: int, few: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(strict_json, "_IN_A_PIECE", in_a_piece)
-        patch.setattr(strict_json, "_FEW", few)
+        patch.setattr(strict_json, "_VALUES_PER_PIECE", in_a_piece)
+        patch.setattr(strict_json, "_MAX_PLAIN_VALUES", few)
         assert strict_json.dumps_in_pieces(value) == strict_json.dumps(value)
 
 
@@ -55,7 +55,7 @@ async def test_many_who_never_pause_take_a_few_turns_at_a_time() -> None:
 
     async def never_pauses() -> None:
         while round_number < 50:
-            await let_others_go_on()
+            await yield_to_others()
             turns.append(round_number)
 
     floods = [asyncio.create_task(never_pauses()) for _ in range(100)]

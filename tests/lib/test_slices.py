@@ -1,4 +1,4 @@
-"""Long calculations leave the event loop to others in between."""
+"""Long calculations yield to other tasks."""
 
 import asyncio
 

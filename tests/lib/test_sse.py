@@ -1,4 +1,4 @@
-"""The event stream parser: the standard's reading, and not a byte changed on the way through."""
+"""The event stream parser follows the standard and changes no byte."""
 
 import pytest
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""Strict JSON: one meaning for every text, and an error of one kind for all others."""
+"""Strict JSON: one meaning for every text, and one kind of error for all others."""
 
 import json
 from typing import Any
@@ -143,7 +143,7 @@ def test_finds_envelope_keys_that_differ_only_by_case(
 
 
 def values_in(value: Any) -> int:
-    """How many values a value is made of; an empty list or object counts for two."""
+    """The number of values in a value; an empty list or object counts for two."""
     if not isinstance(value, dict | list):
         return 1
     within = value.values() if isinstance(value, dict) else value
@@ -163,7 +163,7 @@ def test_values_are_counted_but_not_what_is_written_in_texts(value: Any, most: i
     written = json.dumps(value, ensure_ascii=escaped).encode()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(strict_json, "MAX_VALUES", most)
-        # What is shorter than twice as many has not so many.
+        # A text of less than twice this length cannot have as many values.
         assert strict_json.has_too_many_values(written + b" " * 2 * most) == (values_in(value) > most)
 
 

@@ -1,4 +1,4 @@
-"""The outbound client is tested on both event loops: the service uses uvloop where there is one."""
+"""Tests of the outbound client run on both event loops, since the service uses uvloop if available."""
 
 import asyncio
 from collections.abc import Callable, Mapping
@@ -10,7 +10,7 @@ LoopFactory = Callable[[], asyncio.AbstractEventLoop]
 
 
 def pytest_asyncio_loop_factories(item: pytest.Item) -> Mapping[str, LoopFactory]:
-    """uvloop too for the outbound client, which lives close to the transport."""
+    """Also use uvloop, since the outbound client depends on the transport."""
     loops: dict[str, LoopFactory] = {"asyncio": asyncio.new_event_loop}
     if item.path.name == "test_http_client.py":
         loops["uvloop"] = uvloop.new_event_loop

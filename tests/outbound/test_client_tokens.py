@@ -1,4 +1,4 @@
-"""Access tokens for upstreams: fetched once, renewed beside the calls, and never taken from what is no answer."""
+"""Access tokens for upstreams are fetched once, renewed in the background, and read only from valid responses."""
 
 import asyncio
 import base64
@@ -14,7 +14,7 @@ from uuid import uuid4
 
 import pytest
 
-from app.outbound.client_tokens import MOST_BYTES, RETRY_S, ClientCredentials, ClientTokens, TokenFault
+from app.outbound.client_tokens import MAX_BYTES, RETRY_S, ClientCredentials, ClientTokens, TokenFault
 from app.outbound.http import AddressPolicy, OutboundClient
 from tests.features.tools.upstreams import answer, serving
 
@@ -23,7 +23,7 @@ SECRET = "cl:ient secret/ü"
 
 @dataclass
 class Issuer:
-    """A token endpoint that numbers its tokens; what it answers and when may be changed."""
+    """A token endpoint with numbered tokens, configurable responses and a clock."""
 
     url: str = ""
     now: float = 0.0
@@ -99,7 +99,7 @@ async def test_all_callers_share_one_fetch_and_one_that_leaves_does_not_end_it()
         issuer.go.set()
         assert set(await asyncio.gather(*callers[1:])) == {bearer(1)}
         assert await tokens.header(credentials) == bearer(1)
-        # Another credential has a token of its own, though it is the same client.
+        # Another credential of the same client has its own token.
         assert await tokens.header(replace(credentials, id=uuid4())) == bearer(2)
 
 
@@ -125,7 +125,7 @@ async def test_a_renewal_that_fails_costs_no_call_while_the_token_is_good() -> N
         credentials = issuer.credentials
         await tokens.header(credentials)
         issuer.now, issuer.answers = 2800.0, answer(503, b"")
-        renewing = tokens._kept[credentials.id]
+        renewing = tokens._cache[credentials.id]
         assert await tokens.header(credentials) == bearer(1)
         assert renewing.fetching is not None
         await renewing.fetching
@@ -159,14 +159,18 @@ BAD: list[tuple[str, Any, bool]] = [
     ("not answer with JSON", answer(200, b"access_token=x&token_type=bearer"), False),
     ("not answer with JSON", answer(200, b'{"access_token": "a", "access_token": "b"}'), False),
     ("JSON object", answer(200, b"[]"), False),
-    ("too large", answer(200, b" " * (MOST_BYTES + 1)), True),
+    ("too large", answer(200, b" " * (MAX_BYTES + 1)), True),
     ("no token", answer(200, b'{"token_type": "Bearer"}'), False),
     ("no token", answer(200, b'{"token_type": "Bearer", "access_token": "a\\r\\nX-Evil: 1"}'), False),
     ("no token", answer(200, b'{"token_type": "Bearer", "access_token": ""}'), False),
-    ("no bearer", answer(200, b'{"access_token": "a", "token_type": "mac"}'), False),
-    ("no bearer", answer(200, b'{"access_token": "a"}'), False),
+    ("not a bearer", answer(200, b'{"access_token": "a", "token_type": "mac"}'), False),
+    ("not a bearer", answer(200, b'{"access_token": "a"}'), False),
     *(
-        ("end", answer(200, b'{"access_token":"a","token_type":"bearer","expires_in":%s}' % end), False)
+        (
+            "expires_in",
+            answer(200, b'{"access_token":"a","token_type":"bearer","expires_in":%s}' % end),
+            False,
+        )
         for end in (b"0", b"-1", b"true", b'"soon"', b"null")
     ),
 ]

@@ -1,4 +1,4 @@
-"""The outbound client against real sockets: nothing twice, nothing unbounded, nothing left open."""
+"""The outbound client on real sockets: no retries, no unbounded reads, no leaks."""
 
 import asyncio
 import datetime as dt
@@ -31,7 +31,7 @@ OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
 
 class Upstream:
-    """A server that reads whole requests and answers with raw bytes; it remembers all that it saw."""
+    """A server that reads whole requests, answers with raw bytes and records everything."""
 
     def __init__(self, answer: "Callable[[Upstream, asyncio.StreamWriter], Awaitable[None]] | bytes") -> None:
         self.answer = answer
@@ -244,10 +244,10 @@ def test_an_end_that_the_event_loop_has_not_seen_yet_is_found_before_writing() -
                 server = threading.Thread(target=serve_once, args=(listener,))
                 server.start()
                 assert await get(client, url) == b"ok"
-                # The loop stands still while the server closes, so nothing can have told it.
+                # The loop is blocked while the server closes, so it cannot have noticed.
                 server.join()
                 for connection in next(iter(client._pools.values()))._all:
-                    connection.rested_since -= 1
+                    connection.idle_since -= 1
 
     with socket.create_server(("127.0.0.1", 0)) as listener:
         asyncio.run(main(listener))
@@ -436,7 +436,7 @@ async def test_a_reader_that_does_not_read_holds_the_upstream_back(client: Outbo
         (Timeouts(first_byte=0.15), b""),
         (Timeouts(first_byte=0.15), b"HTTP/1.1 200 OK\r\nContent-"),
         (Timeouts(idle=0.15), b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc"),
-        # Connecting is a part of it, which has to be over when the time is up.
+        # Connecting is part of the total time.
         (Timeouts(total=1.0), b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc"),
     ],
 )

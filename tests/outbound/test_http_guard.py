@@ -1,4 +1,4 @@
-"""Where outbound requests may go: no form of a forbidden address gets through."""
+"""No spelling of a forbidden address passes the guard."""
 
 import asyncio
 import socket

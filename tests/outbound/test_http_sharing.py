@@ -1,4 +1,4 @@
-"""Nobody keeps the connections to an upstream from others, and one that does not answer is left alone."""
+"""Callers share the connections to an upstream, and upstreams that do not answer are paused."""
 
 import asyncio
 import ipaddress
@@ -20,7 +20,7 @@ from app.outbound.http import (
     Timeouts,
     UpstreamError,
 )
-from app.outbound.http.client import FIRST_PAUSE_S, LONGEST_PAUSE_S, Breaker
+from app.outbound.http.client import FIRST_PAUSE_S, MAX_PAUSE_S, Breaker
 from app.outbound.http.connection import PIECE_BYTES
 from tests.ports import free_port
 
@@ -31,7 +31,7 @@ SOON, PATIENT = Timeouts(connect=0.05), Timeouts(first_byte=15)
 
 @dataclass
 class Upstream:
-    """Holds every request to ``/slow`` until it is let go; answers others with ``status``, or with nothing."""
+    """Holds requests to ``/slow`` until they are released; answers others with ``status``, or not at all."""
 
     url: str = ""
     status: int | None = 200
@@ -165,7 +165,7 @@ async def test_many_may_give_up_waiting_in_one_moment() -> None:
         [connection] = pool._all
         for task in waiting:
             task.cancel()
-        # Before any of them comes round to saying so.
+        # Before any of them can report it.
         connection._fail("timeout", "")
         await asyncio.gather(*held, *waiting, return_exceptions=True)
         assert await ask(out, up.url, OTHER, SOON) == 200
@@ -235,7 +235,7 @@ async def test_an_upstream_that_cannot_be_reached_is_left_alone_and_tried_again(
             clock.now += pause
             assert await kind(out, url, OTHER) == "connect", "one call goes and sees"
             assert await kind(out, url, OTHER) == "unavailable"
-            pause = min(pause * 2, LONGEST_PAUSE_S)
+            pause = min(pause * 2, MAX_PAUSE_S)
             clock.now += pause - 0.1
             assert await kind(out, url, OTHER) == "unavailable", "the pause is longer each time"
             clock.now -= pause - 0.1

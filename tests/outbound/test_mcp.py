@@ -1,4 +1,4 @@
-"""The MCP client against real servers of both eras, and against servers that misbehave."""
+"""The MCP client with real servers of both protocol generations, and with servers that misbehave."""
 
 import asyncio
 import ipaddress
@@ -73,7 +73,7 @@ def sdk_server() -> MCPServer:
 
 
 def only(app: App, *, modern: bool) -> App:
-    """The server as it would be if it knew one era alone."""
+    """The server restricted to one protocol generation."""
 
     async def guarded(scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] == "http":
@@ -102,7 +102,7 @@ def only(app: App, *, modern: bool) -> App:
 async def scripted(
     script: Callable[[dict[str, Any]], Reply], seen: list[tuple[str, dict[bytes, bytes], Any]] | None = None
 ) -> AsyncIterator[str]:
-    """A server that answers each message by the script; ``seen`` collects method, headers and message."""
+    """A server with scripted answers. ``seen`` collects method, headers and message."""
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         body, more = b"", True

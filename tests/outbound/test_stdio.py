@@ -1,9 +1,9 @@
-"""Which command lines may run, and what they may be given."""
+"""The allowed command lines and variables of stdio servers."""
 
 import pytest
 
 from app.outbound.stdio import AllowedCommands, Holder, Launch, is_variable_name, read_commands, secret_values
-from app.outbound.stdio.wire import NOBODY
+from app.outbound.stdio.wire import NO_WORKER
 
 
 def test_an_entry_is_taken_word_for_word_and_only_a_star_lets_more_follow() -> None:
@@ -60,10 +60,10 @@ def test_settings_of_git_may_be_given_and_are_no_secrets() -> None:
 
 
 def test_what_is_said_to_the_supervisor_is_read_as_it_was_meant_and_shows_no_value() -> None:
-    launch = Launch(NOBODY, "/a", ("b c", "d"), (("KEY", "line\nline é"),))
+    launch = Launch(NO_WORKER, "/a", ("b c", "d"), (("KEY", "line\nline é"),))
     assert Launch.decode(launch.encode()) == launch
     assert "line" not in repr(launch)
-    holder = Holder(NOBODY, NOBODY, NOBODY)
+    holder = Holder(NO_WORKER, NO_WORKER, NO_WORKER)
     assert Holder.decode(holder.encode()) == holder
     for bad in (b"", b"AAAA", b"!", holder.encode()[:-1]):
         with pytest.raises(ValueError, match=r"."):

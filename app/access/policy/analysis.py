@@ -1,8 +1,8 @@
-"""What a policy reads of a call, which conditions hold for every call alike, and checks that need no engine.
+"""Static analysis of policies: what they read of a call, their leading conditions, and checks without the engine.
 
-Most policies let most calls pass by their first condition, and asking the engine takes far longer than that
-comparison. Only a condition that is certainly false rules a policy out. The engine decides everything else: another
-type, a missing value, another kind of condition, and every condition that holds.
+For most calls the first condition of most policies is false, and that comparison is far faster than the engine. Only a
+condition that is certainly false excludes a policy. The engine decides everything else: other types, missing values,
+other kinds of conditions, and conditions that hold.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -33,19 +33,19 @@ class Part(StrEnum):
 
 _PARTS = frozenset(part.value for part in Part)
 CALL_PARTS = frozenset({Part.ARGUMENTS, Part.CLIENT, Part.IP})
-"""What may differ between two calls of one tool, by one token, in one minute."""
+"""The parts that can differ between two calls of one tool, by one token, in one minute."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reads:
-    """What is read of the context: parts, and of each the members; of those in ``whole`` all members."""
+    """What is read of the context: its parts, and their members; for parts in ``whole``, all members."""
 
     parts: frozenset[Part] = frozenset()
     members: frozenset[tuple[Part, str]] = frozenset()
     whole: frozenset[Part] = frozenset()
 
     def of(self, part: Part) -> frozenset[str] | None:
-        """The members of a part that are read; ``None``: all of them."""
+        """The members of a part that are read; ``None`` for all."""
         return None if part in self.whole else frozenset(name for each, name in self.members if each is part)
 
     def __or__(self, other: "Reads") -> "Reads":
@@ -53,7 +53,7 @@ class Reads:
 
 
 def reads_of(policy: pst.Template) -> Reads:
-    """What the conditions of a policy read of the context, in whichever way they get at it."""
+    """What the conditions of a policy read of the context."""
     paths = set(_paths(policy.clauses))
     if any(not path or path[0] not in _PARTS for path in paths):
         return Reads(frozenset(Part), whole=frozenset(Part))
@@ -65,7 +65,7 @@ def reads_of(policy: pst.Template) -> Reads:
 
 
 def _paths(node: Any) -> Iterator[tuple[str, ...]]:
-    """The attributes after each ``context``, as far as they are spelt out; none for a bare one."""
+    """The attribute path after each ``context``; empty for ``context`` itself."""
     if isinstance(node, tuple):
         for each in node:
             yield from _paths(each)
@@ -87,18 +87,18 @@ def _paths(node: Any) -> Iterator[tuple[str, ...]]:
 
 
 def reads_context(node: pst.Expr) -> bool:
-    """Whether an expression reads anything of the context."""
+    """Whether an expression reads the context."""
     return next(_paths(node), None) is not None
 
 
 def groups_in(policy: pst.Template) -> frozenset[UUID]:
-    """The groups that a policy names: whether somebody is in another one makes no difference to it."""
+    """The groups that a policy names. Membership in other groups does not affect it."""
     named = (uid.id for uid in pst.entity_uids(policy) if str(uid.type) == "Group")
     return frozenset(id for text in named if (id := exact_id(GROUP, text)) is not None)
 
 
 def exact_id(prefix: str, text: str) -> UUID | None:
-    """The id that a text is written of, letter by letter; ``None`` when it is no such id."""
+    """Parse an id in its exact canonical text; ``None`` for any other text."""
     try:
         id = parse_id(prefix, text)
     except ValueError:
@@ -107,11 +107,11 @@ def exact_id(prefix: str, text: str) -> UUID | None:
 
 
 def conditions_of(policy: pst.Template) -> tuple[list[pst.Expr], list[pst.Expr]]:
-    """What a policy asks in turn: before the first that reads the context, and from that on.
+    """The conditions of a policy before the first one that reads the context, and from that one on.
 
-    Cedar takes conditions in their order and stops at the first that is false or fails. So where the leading ones do
-    not hold the policy does nothing for any call, and where they fail it fails for every call. Of later ones neither
-    is true.
+    Cedar evaluates conditions in order and stops at the first that is false or fails. So if a leading condition is
+    false, the policy never applies, and if one fails, the policy fails for every call. Neither is true for later
+    conditions.
     """
     every = [
         condition
@@ -123,7 +123,7 @@ def conditions_of(policy: pst.Template) -> tuple[list[pst.Expr], list[pst.Expr]]
 
 
 def _conjuncts(condition: pst.Expr, *, negated: bool) -> Iterator[pst.Expr]:
-    """What must all be true for a condition (or for its negation) to be so, in the order of evaluation."""
+    """The conjuncts of a condition (or of its negation), in the order of evaluation."""
     match condition:
         case pst.UnaryOp("not", inner):
             yield from _conjuncts(inner, negated=not negated)
@@ -136,7 +136,7 @@ def _conjuncts(condition: pst.Expr, *, negated: bool) -> Iterator[pst.Expr]:
 
 Context = Mapping[str, Any]
 Check = Callable[[Context], bool | None]
-"""Whether a condition holds; ``None``: that is not for us to say."""
+"""Whether a condition holds; ``None`` if only the engine can decide it."""
 _MISSING = object()
 _COMPARED: dict[str, Callable[[Any, Any], bool]] = {
     "eq": eq,
@@ -150,7 +150,7 @@ _MIRRORED = {"less": "greater", "less_eq": "greater_eq", "greater": "less", "gre
 
 
 def checks_of(conditions: Iterable[pst.Expr]) -> tuple[Check, ...]:
-    """The conditions, in their order, as far as they are of a plain kind."""
+    """Checks for the conditions, in order, up to the first unsupported one."""
     checks = []
     for condition in conditions:
         check = _check(condition)
@@ -161,7 +161,7 @@ def checks_of(conditions: Iterable[pst.Expr]) -> tuple[Check, ...]:
 
 
 def ruled_out(checks: Iterable[Check], context: Context) -> bool:
-    """Whether one of these conditions is false, and none before it in doubt."""
+    """Whether one of these conditions is false and all before it are true."""
     for check in checks:
         holds = check(context)
         if holds is not True:
@@ -212,10 +212,10 @@ def _path(expression: pst.Expr) -> tuple[str, ...] | None:
 
 def _literals(elements: Iterable[pst.Expr]) -> tuple[type, frozenset[Any]] | None:
     """The type of some literals, and their values, where all are strings or all are integers."""
-    found = tuple(elements)
+    literals = tuple(elements)
     for literal in (pst.StringLit, pst.LongLit):
-        if found and all(isinstance(each, literal) for each in found):
-            values = frozenset(each.value for each in found if isinstance(each, literal))
+        if literals and all(isinstance(each, literal) for each in literals):
+            values = frozenset(each.value for each in literals if isinstance(each, literal))
             return (str if literal is pst.StringLit else int), values
     return None
 
@@ -290,8 +290,8 @@ def _like(path: tuple[str, ...], parts: tuple[str, ...], context: Context) -> bo
         return False
     at, end = len(first), len(value) - len(last)
     for part in between:
-        found = value.find(part, at, end)
-        if found < 0:
+        position = value.find(part, at, end)
+        if position < 0:
             return False
-        at = found + len(part)
+        at = position + len(part)
     return True

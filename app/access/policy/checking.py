@@ -1,7 +1,7 @@
-"""Checks a policy against the vocabulary and against the approved input schemas of the tools that it reaches.
+"""Type checks of a policy against the vocabulary and the approved input schemas of the tools in its scope.
 
-The engine looks at types for any tool at once; here each tool's own arguments count, and what the policy says of the
-tool (``resource == Tool::...``, its name, its risk) is settled first, so that it is held to the tools it is about.
+The engine checks types for any tool at once. This checks each tool with its own arguments, after it has evaluated the
+conditions about the tool itself (``resource == Tool::...``, its name, its risk), so that only matching tools count.
 """
 
 import re
@@ -67,7 +67,7 @@ class KnownTool:
 
 @dataclass(slots=True)
 class Report:
-    """What checking found."""
+    """The errors and warnings of a check."""
 
     errors: list[Finding] = field(default_factory=list)
     warnings: list[Finding] = field(default_factory=list)
@@ -76,22 +76,22 @@ class Report:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Variant:
-    """One way to look at a statement: for some actions, with what is settled of its conditions, and one schema."""
+    """A statement reduced to some actions, with conditions about the tool evaluated, and its schema."""
 
     policy: pst.Template
     schema: str
     lenient: frozenset[str] | None = frozenset()
-    """Arguments of which nothing is known; ``None``: of any."""
+    """Arguments of unknown type; ``None`` for all arguments."""
 
 
 class _Engine:
-    """The type checker of Cedar on one schema."""
+    """Cedar's type checker with one schema."""
 
     def __init__(self, schema: str) -> None:
         self._schema = _parsed(schema)
 
     def errors(self, policy: pst.Template) -> frozenset[str]:
-        """What is wrong with the types in a policy. Raises ``ValueError`` for one that nests too deeply."""
+        """The type errors of a policy. Raises ``ValueError`` for one that is nested too deeply."""
         text = str(cedarpy.PolicySet.from_pst(pst.PolicySet({}, {policy.id: policy}, ())))
         result = cedarpy.validate_policies(text, self._schema, release_gil=True)
         return frozenset(_PREFIX.sub("", error.error) for error in result.errors)
@@ -103,17 +103,17 @@ def _parsed(schema: str) -> cedarpy.Schema:
 
 
 def reads_arguments(statement: Statement) -> bool:
-    """Whether any condition looks at the arguments of the call."""
+    """Whether any condition reads the arguments of the call."""
     return any(_reads(each.expr) for each in statement.expressions())
 
 
 def check_types(statement: Statement, tools: Sequence[KnownTool]) -> Report:
-    """Check a statement; ``tools`` are those that its scope reaches, needed only where it reads arguments."""
+    """Check a statement. ``tools`` are those in its scope, needed only if it reads arguments."""
     wrong = _Engine(schema_text()).errors(replace(statement.policy, annotations={}, clauses=()))
     if wrong:
-        # That no action is left follows from a name that nothing has.
-        told = {message for message in wrong if not message.startswith(_INAPPLICABLE)} or wrong
-        return Report([_in_scope(statement, message) for message in sorted(told)])
+        # "No applicable action" only follows from an unknown name.
+        reported = {message for message in wrong if not message.startswith(_INAPPLICABLE)} or wrong
+        return Report([_in_scope(statement, message) for message in sorted(reported)])
     report = Report(warnings=_odd_values(statement))
     variants = _variants(statement, tools)
     matched = _check_variants(statement, variants, report)
@@ -136,7 +136,7 @@ def check_types(statement: Statement, tools: Sequence[KnownTool]) -> Report:
 def _check_variants(
     statement: Statement, variants: Mapping[_Variant, Sequence[KnownTool]], report: Report
 ) -> bool:
-    """Whether the statement can match in any variant; what is wrong in any goes into the report, each once."""
+    """Whether the statement can match in any variant. Adds each distinct error to the report."""
     matched, budget = False, _Budget()
     marker = pst.When(pst.GetAttr(CONTEXT, _MARKER))
     failing: dict[str, tuple[_Variant, list[KnownTool]]] = {}
@@ -157,15 +157,15 @@ def _check_variants(
 
 @dataclass(slots=True)
 class _Budget:
-    """How many questions may still be asked of the engine, about all errors of a text together."""
+    """The remaining engine calls to locate all errors of a text."""
 
     left: int = MAX_QUESTIONS
 
 
 class _Locator:
-    """Finds where in a statement an error about types is, by asking the engine about ever smaller parts.
+    """Locates a type error in a statement by checking smaller and smaller parts.
 
-    ``tool`` is one that the variant stands for, if it stands for tools.
+    ``tool`` is one of the tools of the variant, if any.
     """
 
     def __init__(
@@ -175,7 +175,7 @@ class _Locator:
         self._engine = _Engine(variant.schema)
 
     def find(self, message: str) -> int:
-        """The offset of the smallest part that has this error, or of the scope when none is found."""
+        """The offset of the smallest part with this error, or of the scope if none has it."""
         parts = self._statement.parts
         guards: _Guards = ()
         for condition, clause in zip(parts.conditions, self._policy.clauses, strict=True):
@@ -185,29 +185,29 @@ class _Locator:
         return parts.scope[0]
 
     def _below(self, node: Located, guards: _Guards, message: str) -> int:
-        """The start of the smallest part of an expression, which has the error, that has it too."""
+        """The start of the smallest part with the error inside an expression with the error."""
         for part, its_guards in self._parts_of(node, guards):
             if self._has(part, its_guards, message):
                 return self._below(part, its_guards, message)
         return node.start
 
     def _has(self, node: Located, guards: _Guards, message: str) -> bool:
-        """Whether a part has the error, where what stands before it holds. Of any type, it equals itself."""
+        """Whether a part has the error, under its guards. Compares it with itself, which works for any type."""
         self._budget.left -= 1
         if self._budget.left < 0:
             return False
         part = self._settled(node)
-        asked = pst.When(pst.BinaryOp("eq", part, part))
+        condition = pst.When(pst.BinaryOp("eq", part, part))
         try:
-            return message in self._engine.errors(replace(self._policy, clauses=(*guards, asked)))
+            return message in self._engine.errors(replace(self._policy, clauses=(*guards, condition)))
         except ValueError:
-            # The comparison nests deeper than the engine takes.
+            # The comparison exceeds the engine's nesting limit.
             return False
 
     def _parts_of(self, node: Located, guards: _Guards) -> Iterator[tuple[Located, _Guards]]:
         match node.expr:
             case pst.BinaryOp("and" | "or" as op, _, _):
-                # The operands of a chain one by one: each is a short question.
+                # Check the operands of a chain one by one.
                 for operand in _operands(node, op):
                     yield operand, guards
                     if op == "and":
@@ -227,27 +227,27 @@ class _Locator:
 
 
 def _operands(node: Located, op: str) -> list[Located]:
-    """What a chain of one operator joins, from the left."""
-    start, found = node.start, []
-    # One in parentheses starts after them: it is an operand of its own.
+    """The operands of a chain of one operator, from the left."""
+    start, operands = node.start, []
+    # A nested chain in parentheses has another start and is a single operand.
     while isinstance(node.expr, pst.BinaryOp) and node.expr.op == op and node.start == start:
-        found.append(node.parts[1])
+        operands.append(node.parts[1])
         node = node.parts[0]
-    return [node, *reversed(found)]
+    return [node, *reversed(operands)]
 
 
 def _variants(statement: Statement, tools: Sequence[KnownTool]) -> dict[_Variant, list[KnownTool]]:
-    """The ways to look at a statement, each with the tools that it stands for."""
+    """The variants of a statement, each with its tools."""
     policy = replace(statement.policy, annotations=pst.FrozenMap())
     if not reads_arguments(statement):
         return {_Variant(policy, schema_text()): []}
-    found: dict[_Variant, list[KnownTool]] = {}
+    variants: dict[_Variant, list[KnownTool]] = {}
     acts = statement.acts()
     others = sorted(acts - {Act.CALL_TOOL})
     if others:
-        found[_Variant(_for_acts(policy, others), schema_text())] = []
+        variants[_Variant(_for_acts(policy, others), schema_text())] = []
     if Act.CALL_TOOL not in acts:
-        return found
+        return variants
     policy = _for_acts(policy, [Act.CALL_TOOL])
     names = _argument_names(statement)
     about = [
@@ -260,29 +260,29 @@ def _variants(statement: Statement, tools: Sequence[KnownTool]) -> dict[_Variant
     for tool in tools:
         read = tool.parameters if names is None else {k: v for k, v in tool.parameters.items() if k in names}
         key = (schema_text(read), untyped_arguments(read), *(_truth(each, tool) for each in about))
-        if key not in known and len(found) < MAX_VARIANTS:
+        if key not in known and len(variants) < MAX_VARIANTS:
             settled = replace(policy, clauses=_settled(policy.clauses, tool))
             known[key] = _Variant(settled, schema_text(read), untyped_arguments(read))
-            found[known[key]] = []
+            variants[known[key]] = []
         if key in known:
-            found[known[key]].append(tool)
+            variants[known[key]].append(tool)
     if not tools:
-        found[_Variant(policy, schema_text(), lenient=None)] = []
-    return found
+        variants[_Variant(policy, schema_text(), lenient=None)] = []
+    return variants
 
 
 def _for_acts(policy: pst.Template, acts: Iterable[Act]) -> pst.Template:
-    """A policy for these actions alone."""
+    """Restrict a policy to these actions."""
     uids = tuple(pst.EntityUid(pst.EntityType("Action"), act.value) for act in acts)
     return replace(policy, action=pst.ActionIn(uids))
 
 
 def _excused(message: str, variant: _Variant) -> bool:
-    """Whether a message is about what this variant leaves open."""
+    """Whether a message is about something that this variant does not know."""
     if message.startswith(_INAPPLICABLE):
         return True
-    found = _OF_ARGUMENT.search(message)
-    return found is not None and (variant.lenient is None or found["name"] in variant.lenient)
+    match = _OF_ARGUMENT.search(message)
+    return match is not None and (variant.lenient is None or match["name"] in variant.lenient)
 
 
 def _error(message: str, offset: int, paths: Sequence[str]) -> Finding:
@@ -306,45 +306,45 @@ def _in_scope(statement: Statement, message: str) -> Finding:
 
 
 def _reads(expr: pst.Expr) -> bool:
-    """Whether this very expression is ``context.arguments``, or asks whether it is there."""
+    """Whether this expression is ``context.arguments`` or tests its presence."""
     return expr == _ARGUMENTS or (
         isinstance(expr, pst.HasAttr) and expr.base == CONTEXT and expr.attrs[0] == "arguments"
     )
 
 
 def _argument_names(statement: Statement) -> dict[str, int] | None:
-    """The arguments that a statement reads and where it does first; ``None`` when it may read any."""
-    found: dict[str, int] = {}
+    """The arguments that a statement reads, with their first positions; ``None`` if it can read any."""
+    arguments: dict[str, int] = {}
     inside: set[int] = set()
     for each in statement.expressions():
         match each.expr:
             case pst.GetAttr(base, name) | pst.HasAttr(base, (name, *_)) if base == _ARGUMENTS:
-                found.setdefault(name, each.start)
+                arguments.setdefault(name, each.start)
                 inside.update(map(id, each.parts))
             case pst.GetAttr() as expr if expr == _ARGUMENTS and id(each) not in inside:
                 return None
-    return found
+    return arguments
 
 
 def _unchecked_arguments(statement: Statement, tools: Sequence[KnownTool]) -> list[Finding]:
-    """Warnings about arguments that are read, and that no schema gives a type."""
+    """Warnings about arguments that have no type in any schema."""
     names = _argument_names(statement) if tools else None
     declared = {name for tool in tools for name in tool.parameters}
     declared |= {name for act, name in _PART_ARGUMENTS.items() if act in statement.acts()}
     untyped = {name for tool in tools for name in untyped_arguments(tool.parameters)}
-    found = []
+    findings = []
     for name, offset in (names or {}).items():
         if name not in declared:
             detail = f"No tool that this reaches declares the argument {name}."
-            found.append(Finding("unknown_argument", detail, offset))
+            findings.append(Finding("unknown_argument", detail, offset))
         elif name in untyped:
             detail = f"Some tool gives the argument {name} no single type, so its use could not be checked."
-            found.append(Finding("untyped_argument", detail, offset))
-    return found
+            findings.append(Finding("untyped_argument", detail, offset))
+    return findings
 
 
 def _about_tool(node: Located, tool: KnownTool) -> Iterator[pst.Expr]:
-    """The expressions that speak of the tool itself. Any tool will do to find them."""
+    """The expressions about the tool itself. Any tool serves to find them."""
     if _truth(node.expr, tool) is not None:
         yield node.expr
         return
@@ -353,7 +353,7 @@ def _about_tool(node: Located, tool: KnownTool) -> Iterator[pst.Expr]:
 
 
 def _settled(node: Any, tool: KnownTool) -> Any:
-    """A part of the engine's tree, with what it says of the tool itself replaced by true or false."""
+    """A part of the engine's tree with expressions about the tool itself replaced by true or false."""
     if isinstance(node, tuple):
         return tuple(_settled(each, tool) for each in node)
     if isinstance(node, Mapping):
@@ -383,7 +383,7 @@ def _truth(node: Any, tool: KnownTool) -> bool | None:
 
 
 def _of_tool(expr: pst.Expr, tool: KnownTool) -> pst.Lit | None:
-    """What an expression that only speaks of the tool stands for."""
+    """The value of an expression about the tool itself."""
     match _path(expr):
         case ("resource",):
             return pst.EntityLit(_uid("Tool", tool.path))
@@ -403,7 +403,7 @@ def _uid(type: str, id: str) -> pst.EntityUid:
 
 
 def _path(expr: pst.Expr) -> tuple[str, ...]:
-    """The names of ``a.b.c``, from the variable on; none where it starts with anything else."""
+    """The names of ``a.b.c`` including the variable; empty if it does not start with a variable."""
     names: tuple[str, ...] = ()
     while isinstance(expr, pst.GetAttr):
         names = (expr.attr, *names)
@@ -412,8 +412,8 @@ def _path(expr: pst.Expr) -> tuple[str, ...]:
 
 
 def _odd_values(statement: Statement) -> list[Finding]:
-    """Comparisons with a value that there is not, as ``resource.risk == "reading"``."""
-    found = []
+    """Comparisons with an impossible value, such as ``resource.risk == "reading"``."""
+    findings = []
     for each in statement.expressions():
         match each.expr:
             case pst.BinaryOp("eq" | "not_eq", left, _):
@@ -431,5 +431,5 @@ def _odd_values(statement: Statement) -> list[Finding]:
         for constant in constants:
             if isinstance(constant.expr, pst.StringLit) and constant.expr.value not in allowed:
                 detail = f"{name} is never {quoted(constant.expr.value)}."
-                found.append(Finding("unknown_value", detail, constant.start))
-    return found
+                findings.append(Finding("unknown_value", detail, constant.start))
+    return findings

@@ -21,7 +21,7 @@ from app.access.policy.analysis import (
     reads_of,
 )
 from app.access.policy.scope import PolicyScope, annotations_of, scope_of
-from app.access.policy.text import tokens_of, too_deep
+from app.access.policy.text import find_excessive_nesting, tokens_of
 
 
 class Mode(StrEnum):
@@ -47,13 +47,13 @@ _NOTHING_READ = Reads()
 
 @dataclass(frozen=True, slots=True)
 class CompiledPolicy:
-    """What the evaluator knows of one policy.
+    """A compiled policy.
 
-    ``whole`` and ``leading`` are statements for the engine: all of it, and its scope with what it asks before it
-    reads the context (``None``: nothing). Both are written as ``forbid``, of which the engine tells every one that
-    is satisfied; the effect is applied afterwards. ``checks`` are those of its other conditions that can be told
-    without the engine. ``fault``: this is no policy that can be evaluated, and whatever
-    it could have been about is denied.
+    ``whole`` and ``leading`` are statements for the engine: the whole policy, and its scope with the conditions before
+    the first one that reads the context (``None`` if there are none). Both are written as ``forbid``, because the
+    engine reports every satisfied ``forbid``; the effect is applied afterwards. ``checks`` are the other conditions
+    that can be evaluated without the engine. ``fault``: the policy cannot be evaluated, and all requests in its scope
+    are denied.
     """
 
     published: PublishedPolicy
@@ -75,12 +75,12 @@ class CompiledPolicy:
 
     @property
     def denies(self) -> bool:
-        """Whether it denies outright what satisfies it."""
+        """Whether it denies every request that satisfies it."""
         return not self.permits and self.group is None and self.quota is None
 
     @property
     def reads_call(self) -> bool:
-        """Whether it can find differently on two calls of one tool, by one token, in one minute."""
+        """Whether its result can differ between two calls of one tool, by one token, in one minute."""
         return bool(self.reads.parts & CALL_PARTS)
 
     @property
@@ -89,16 +89,16 @@ class CompiledPolicy:
 
 
 def compile_policy(published: PublishedPolicy) -> CompiledPolicy:
-    """Take a policy apart. One that cannot be, whatever the cause, comes back with its ``fault``."""
+    """Compile a policy. One that cannot be compiled has a ``fault``."""
     try:
         return _compiled(published)
     except ValueError as error:
-        return CompiledPolicy(published, fault=f"this is no policy that can be evaluated: {error}")
+        return CompiledPolicy(published, fault=f"this policy cannot be evaluated: {error}")
 
 
 def _compiled(published: PublishedPolicy) -> CompiledPolicy:
-    if too_deep(tokens_of(published.text)) is not None:
-        # It would end the process.
+    if find_excessive_nesting(tokens_of(published.text)) is not None:
+        # The engine would crash the process.
         raise ValueError("it nests too deeply")
     parsed = cedarpy.policies_to_pst(published.text)
     if parsed.templates or len(parsed.static_policies) != 1:
@@ -106,7 +106,7 @@ def _compiled(published: PublishedPolicy) -> CompiledPolicy:
     [policy] = parsed.static_policies.values()
     scope, reads, annotations = scope_of(policy), reads_of(policy), annotations_of(policy)
     if annotations.quota is not None:
-        # Its window is a day, so time goes into it.
+        # Its window is a day, so it depends on the time.
         reads = replace(reads, parts=reads.parts | {Part.TIME})
     bare = replace(policy, effect="forbid", annotations={})
     leading, later = conditions_of(policy)
@@ -126,19 +126,19 @@ def _compiled(published: PublishedPolicy) -> CompiledPolicy:
 
 
 def _evaluable(statement: pst.Template) -> pst.Template:
-    """The statement, once the engine has taken it. Raises ``ValueError`` when it does not."""
+    """Check that the engine accepts the statement, and return it. Raises ``ValueError``."""
     engine_set({0: statement})
     return statement
 
 
 def engine_set(statements: Mapping[int, pst.Template]) -> cedarpy.PolicySet:
-    """Statements for the engine, under numbers by which it tells of them."""
+    """A policy set for the engine, in which the numbers identify the statements."""
     numbered = {str(number): replace(each, id=str(number)) for number, each in statements.items()}
     return cedarpy.PolicySet.from_pst(pst.PolicySet({}, numbered, ()))
 
 
 _FAILED = re.compile(r"error while evaluating policy `(\d+)`: (.*)", re.DOTALL)
-# The engine's other messages may hold values of the call.
+# The engine's other messages can contain values of the call.
 _WITHOUT_VALUES = re.compile(
     r"record does not have the attribute `[^`]*`|type error: expected [^`]*, got [^`]*"
     r"|`[^`]*` does not have the (?:attribute|tag) `[^`]*`"
@@ -149,18 +149,18 @@ _WITHOUT_VALUES = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """The numbers of the policies that are satisfied, of those that failed, with why, and of those that stood aside.
+    """The numbers of the satisfied policies, of those that failed, with reasons, and of the skipped ones.
 
-    A policy stands aside that reads arguments which are not known.
+    A policy is skipped if it reads arguments that are unknown.
     """
 
     satisfied: tuple[int, ...] = ()
     failed: Mapping[int, str] = field(default_factory=dict)
-    aside: tuple[int, ...] = ()
+    skipped: tuple[int, ...] = ()
 
     def __add__(self, other: "Findings") -> "Findings":
         return Findings(
-            self.satisfied + other.satisfied, {**self.failed, **other.failed}, self.aside + other.aside
+            self.satisfied + other.satisfied, {**self.failed, **other.failed}, self.skipped + other.skipped
         )
 
 
@@ -170,22 +170,22 @@ def run(
     request: dict[str, Any],
     entities: cedarpy.Entities,
 ) -> Findings:
-    """What the engine finds. A request that it cannot take at all fails every statement."""
+    """Run the engine. A request that it cannot represent fails every statement."""
     result = cedarpy.is_authorized(request, statements, entities)
     if result.decision is cedarpy.Decision.NoDecision:
         return Findings(failed=dict.fromkeys(numbers, "the request cannot be represented"))
     failed = {}
     for error in result.diagnostics.errors:
-        found = _FAILED.fullmatch(error)
-        if found is None:
+        match = _FAILED.fullmatch(error)
+        if match is None:
             return Findings(failed=dict.fromkeys(numbers, "the engine failed"))
-        failed[int(found[1])] = _told(found[2])
+        failed[int(match[1])] = _sanitize(match[2])
     return Findings(tuple(sorted(map(int, result.diagnostics.reasons))), failed)
 
 
-def _told(message: str) -> str:
-    """The message of the engine as far as it holds no value of the call."""
-    found = _WITHOUT_VALUES.fullmatch(message)
-    if found is None:
+def _sanitize(message: str) -> str:
+    """The engine's message without values of the call."""
+    match = _WITHOUT_VALUES.fullmatch(message)
+    if match is None:
         return "it cannot be evaluated"
-    return found["cut"] or found["function"] or message
+    return match["cut"] or match["function"] or message

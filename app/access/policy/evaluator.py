@@ -1,6 +1,6 @@
-"""The published policies as one evaluator: what ``decide`` asks of every request.
+"""The evaluator of a policy set, which ``decide`` uses.
 
-``evaluator_of`` and ``compile_with`` make evaluators of other sets as well, such as the published set with a change.
+``evaluator_of`` and ``compile_with`` create evaluators of other sets too, such as the published set with a change.
 """
 
 import json
@@ -17,7 +17,7 @@ from zoneinfo import ZoneInfo
 from app.access.policy.analysis import Part, Reads, ruled_out
 from app.access.policy.compiled import CompiledPolicy, Findings, PublishedPolicy, compile_policy
 from app.access.policy.mapping import arguments_of, client_of, ip_of, time_of, token_of
-from app.access.policy.selection import EngineInput, Numbers, Pace, Recent, Selection, Selector
+from app.access.policy.selection import EngineInput, Minute, Numbers, RecentCache, Selection, Selector
 from app.domain.policy import (
     Act,
     ApprovalDemand,
@@ -33,7 +33,7 @@ _UTC = ZoneInfo("UTC")
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What a deployment has settled for all policies: its zone of time, and whether grants alone permit."""
+    """The settings of a deployment for all policies: its time zone, and whether grants permit without a policy."""
 
     zone: ZoneInfo = _UTC
     permits_by_default: bool = True
@@ -43,7 +43,7 @@ class Rules:
         return datetime.fromtimestamp(at, self.zone)
 
     def day(self, at: float) -> tuple[float, float]:
-        """The local day around a time, in Unix seconds; on two days of a year these are not 24 hours."""
+        """The start and end of the local day of a time, in Unix seconds. Not always 24 hours long."""
         today = self.local(at).date()
         return self._midnight(today), self._midnight(today + timedelta(days=1))
 
@@ -53,7 +53,7 @@ class Rules:
 
 @dataclass(frozen=True, slots=True)
 class Validity:
-    """When, and for which other requests, a verdict holds as well: see ``PolicyVerdict``."""
+    """When and for which other requests a verdict also applies; see ``PolicyVerdict``."""
 
     reads_call: bool
     reads_groups: bool
@@ -68,7 +68,7 @@ def verdict_of(
     rules: Rules,
     validity: Validity,
 ) -> PolicyVerdict:
-    """The verdict on a request with these findings."""
+    """The verdict on a request with these findings of the engine."""
     if rules.permits_by_default and not findings.satisfied and not findings.failed:
         return PolicyVerdict(
             Effect.ALLOW,
@@ -81,10 +81,10 @@ def verdict_of(
         )
     satisfied = [policies[number] for number in findings.satisfied]
     failed = [policies[number] for number in sorted(findings.failed)]
-    effect, reason_code, deciding = _decided(
+    effect, reason_code, deciding = _decide(
         [policy for policy in satisfied if policy.enforced],
         [policy for policy in failed if policy.enforced],
-        rules.permits_by_default or any(_may_permit(policies[number]) for number in findings.aside),
+        rules.permits_by_default or any(_may_permit(policies[number]) for number in findings.skipped),
     )
     observed = [policy for policy in failed if not policy.enforced]
     if effect is not Effect.DENY:
@@ -109,10 +109,10 @@ def _may_permit(policy: CompiledPolicy) -> bool:
     return policy.enforced and policy.permits
 
 
-def _decided(
+def _decide(
     satisfied: list[CompiledPolicy], failed: list[CompiledPolicy], permitted: bool
 ) -> tuple[Effect, str, list[CompiledPolicy]]:
-    """What the enforced policies make of it, and which of them do."""
+    """The effect of the enforced policies, its reason, and the policies that decided."""
     if failed:
         return Effect.DENY, "policy_error", failed
     denying = [policy for policy in satisfied if policy.denies]
@@ -130,7 +130,7 @@ def _decided(
 def _demands(
     effect: Effect, satisfied: list[CompiledPolicy], request: PolicyInput, rules: Rules
 ) -> tuple[tuple[ApprovalDemand, ...], tuple[QuotaDemand, ...]]:
-    """What has to be had before the call runs: of what is denied, nothing."""
+    """The approvals and quotas that the call needs; none for a denied call."""
     demanding = () if effect is Effect.DENY else tuple(policy for policy in satisfied if policy.enforced)
     asks = tuple(
         ApprovalDemand(policy.published.id, policy.published.version, policy.group, policy.reason)
@@ -161,16 +161,16 @@ def _reasons(
 
 
 _SELECTIONS = 4096
-_PACES = 64
+_MAX_MINUTES = 64
 _READS = 512
 _FOUND = 2048
-_FEW = 4
+_MAX_SUBSET = 4
 _MINUTE_S = 60
 _DEFAULT_RULES = Rules()
 
 
 class Outcome(StrEnum):
-    """What a policy did about a request, or what kept it from doing anything."""
+    """The outcome of a policy for a request, or the part of its scope that did not match."""
 
     PRINCIPAL = "principal"
     ACTION = "action"
@@ -182,8 +182,8 @@ class Outcome(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Considered:
-    """One policy of the set and what became of it. ``message`` says why it failed."""
+class PolicyResult:
+    """A policy of the set and its outcome. ``message`` says why it failed."""
 
     policy: CompiledPolicy
     outcome: Outcome
@@ -191,44 +191,46 @@ class Considered:
 
 
 class Evaluator:
-    """A compiled policy set. It answers from its input alone; what it keeps only saves asking the engine again."""
+    """A compiled policy set. Results depend only on the input; caches only save calls of the engine."""
 
     def __init__(self, policies: Iterable[CompiledPolicy], rules: Rules = _DEFAULT_RULES) -> None:
         self.policies = tuple(policies)
         self._rules = rules
         self._selector = Selector(self.policies)
-        self._selections: Recent[tuple[int, int, int, Act], Selection] = Recent(_SELECTIONS)
-        self._reads: Recent[Numbers, Reads] = Recent(_READS)
-        self._found: Recent[tuple[EngineInput | None, Numbers, str], Findings] = Recent(_FOUND)
+        self._selections: RecentCache[tuple[int, int, int, Act], Selection] = RecentCache(_SELECTIONS)
+        self._reads: RecentCache[Numbers, Reads] = RecentCache(_READS)
+        self._found: RecentCache[tuple[EngineInput | None, Numbers, str], Findings] = RecentCache(_FOUND)
         self._minute = -inf
         self._times: dict[frozenset[str] | None, dict[str, object]] = {}
 
     def evaluate(self, request: PolicyInput) -> PolicyVerdict:
         """Decide one request. An error inside a policy is a deny with ``policy_error``, never a permit."""
         selection = self._selection(request)
-        findings, verdict = self._settled(selection, request)
+        findings, verdict = self._evaluate_settled(selection, request)
         if verdict is not None:
             return verdict
-        findings += self._asked(selection.engine_input, selection.calling, request)
-        return self._judged(selection, findings, request)
+        findings += self._ask(selection.engine_input, selection.per_call, request)
+        return self._verdict(selection, findings, request)
 
     def reads_arguments(self, request: PolicyInput) -> bool:
-        """Whether a policy that concerns a request like this one reads the arguments, whatever they are."""
-        return Part.ARGUMENTS in self._read_by(self._selection(request).calling).parts
+        """Whether any policy that applies to such a request reads the arguments."""
+        return Part.ARGUMENTS in self._read_by(self._selection(request).per_call).parts
 
-    def consider(self, request: PolicyInput) -> list[Considered]:
-        """What each policy of the set did about a request, or what kept it from doing anything."""
+    def consider(self, request: PolicyInput) -> list[PolicyResult]:
+        """The outcome of each policy of the set for a request."""
         selection = self._selection(request)
-        found = self._settled(selection, request)[0]
-        found += self._asked(selection.engine_input, selection.calling, request)
+        findings = self._evaluate_settled(selection, request)[0]
+        findings += self._ask(selection.engine_input, selection.per_call, request)
         outcomes = {
             **dict.fromkeys(self._selector.concerned(request), Outcome.CONDITION),
-            **dict.fromkeys(found.aside, Outcome.ARGUMENTS_UNKNOWN),
-            **dict.fromkeys(found.satisfied, Outcome.SATISFIED),
-            **dict.fromkeys(found.failed, Outcome.FAILED),
+            **dict.fromkeys(findings.skipped, Outcome.ARGUMENTS_UNKNOWN),
+            **dict.fromkeys(findings.satisfied, Outcome.SATISFIED),
+            **dict.fromkeys(findings.failed, Outcome.FAILED),
         }
         return [
-            Considered(policy, outcomes.get(number) or _kept_out(policy, request), found.failed.get(number))
+            PolicyResult(
+                policy, outcomes.get(number) or _refusal(policy, request), findings.failed.get(number)
+            )
             for number, policy in enumerate(self.policies)
         ]
 
@@ -240,50 +242,53 @@ class Evaluator:
             self._selections.put(key, selection)
         return selection
 
-    def _settled(self, selection: Selection, request: PolicyInput) -> tuple[Findings, PolicyVerdict | None]:
-        """What holds in this minute for this token; the verdict, where nothing reads more than that."""
-        pace = self._pace(selection.paced, request)
-        settled = selection.by_pace.get(pace)
+    def _evaluate_settled(
+        self, selection: Selection, request: PolicyInput
+    ) -> tuple[Findings, PolicyVerdict | None]:
+        """The findings for this token in this minute, and the verdict if no policy reads more of the call."""
+        minute = self._minute_key(selection.per_minute, request)
+        settled = selection.by_minute.get(minute)
         if settled is None:
-            findings = selection.settled + self._asked(selection.engine_input, selection.paced, request)
-            verdict = None if selection.calling else self._judged(selection, findings, request)
-            if len(selection.by_pace) >= _PACES:
-                selection.by_pace.clear()
-            settled = selection.by_pace[pace] = findings, verdict
+            findings = selection.settled + self._ask(selection.engine_input, selection.per_minute, request)
+            verdict = None if selection.per_call else self._verdict(selection, findings, request)
+            if len(selection.by_minute) >= _MAX_MINUTES:
+                selection.by_minute.clear()
+            settled = selection.by_minute[minute] = findings, verdict
         return settled
 
-    def _pace(self, paced: Numbers, request: PolicyInput) -> Pace:
-        if not paced:
+    def _minute_key(self, per_minute: Numbers, request: PolicyInput) -> Minute:
+        if not per_minute:
             return None, None
-        parts = self._read_by(paced).parts
+        parts = self._read_by(per_minute).parts
         return (
             request.at // _MINUTE_S if Part.TIME in parts else None,
             request.token.id if Part.TOKEN in parts else None,
         )
 
-    def _judged(self, selection: Selection, findings: Findings, request: PolicyInput) -> PolicyVerdict:
-        """The verdict: the very same one for calls of which the same was found, so that more need not be compared."""
+    def _verdict(self, selection: Selection, findings: Findings, request: PolicyInput) -> PolicyVerdict:
+        """The verdict: the same object for calls with the same findings, so that verdicts can be compared by
+        identity."""
         start, end = -inf, inf
-        if Part.TIME in self._read_by(selection.paced + selection.calling).parts:
+        if Part.TIME in self._read_by(selection.per_minute + selection.per_call).parts:
             start = request.at // _MINUTE_S * _MINUTE_S
             end = start + _MINUTE_S
-        found = start, findings.satisfied, findings.aside
-        verdict = None if findings.failed else selection.verdicts.get(found)
+        key = start, findings.satisfied, findings.skipped
+        verdict = None if findings.failed else selection.verdicts.get(key)
         if verdict is None:
-            validity = Validity(bool(selection.calling), selection.reads_groups, start, end)
+            validity = Validity(bool(selection.per_call), selection.reads_groups, start, end)
             verdict = verdict_of(self.policies, findings, request, self._rules, validity)
             if not findings.failed:
-                if len(selection.verdicts) >= _PACES:
+                if len(selection.verdicts) >= _MAX_MINUTES:
                     selection.verdicts.clear()
-                selection.verdicts[found] = verdict
+                selection.verdicts[key] = verdict
         return verdict
 
-    def _asked(self, engine_input: EngineInput | None, numbers: Numbers, request: PolicyInput) -> Findings:
-        """What these policies find, read with as much of the context as they read."""
+    def _ask(self, engine_input: EngineInput | None, numbers: Numbers, request: PolicyInput) -> Findings:
+        """Evaluate these policies with the part of the context that they read."""
         arguments = None if request.act is Act.USE_SERVER else request.arguments
-        aside: Numbers = ()
+        skipped: Numbers = ()
         if arguments is None and Part.ARGUMENTS in self._read_by(numbers).parts:
-            aside = tuple(number for number in numbers if self.policies[number].reads_arguments)
+            skipped = tuple(number for number in numbers if self.policies[number].reads_arguments)
             numbers = tuple(number for number in numbers if not self.policies[number].reads_arguments)
         reads = self._read_by(numbers)
         mapped: Mapping[str, object] = {}
@@ -291,34 +296,36 @@ class Evaluator:
         if arguments is not None and Part.ARGUMENTS in reads.parts:
             mapped, faults = arguments_of(request.act, request.tool, arguments, reads.of(Part.ARGUMENTS))
         context = self._context(reads, mapped, request)
-        left = tuple(number for number in numbers if not ruled_out(self.policies[number].checks, context))
-        if 0 < len(left) < len(numbers):
-            # A few alone; of more there would be too many sets to keep.
-            left = left if len(left) <= _FEW else numbers
-            context = self._part_of(context, self._read_by(left))
-        found = self._found_by_engine(engine_input, left, context)
-        failed = {**found.failed, **self._unreadable(numbers, faults)} if faults else found.failed
-        satisfied = tuple(number for number in found.satisfied if number not in failed)
-        return Findings(satisfied, failed, aside)
+        remaining = tuple(
+            number for number in numbers if not ruled_out(self.policies[number].checks, context)
+        )
+        if 0 < len(remaining) < len(numbers):
+            # Only small subsets, since there would be too many larger ones to cache.
+            remaining = remaining if len(remaining) <= _MAX_SUBSET else numbers
+            context = self._part_of(context, self._read_by(remaining))
+        findings = self._found_by_engine(engine_input, remaining, context)
+        failed = {**findings.failed, **self._unreadable(numbers, faults)} if faults else findings.failed
+        satisfied = tuple(number for number in findings.satisfied if number not in failed)
+        return Findings(satisfied, failed, skipped)
 
     def _found_by_engine(
         self, engine_input: EngineInput | None, numbers: Numbers, context: Mapping[str, object]
     ) -> Findings:
-        """What the engine finds: it goes by these alone, so that the same of them is asked once."""
+        """Run the engine, with a cache of its results for the same input."""
         if not numbers:
             return Findings()
-        asked = engine_input, numbers, json.dumps(context)
+        key = engine_input, numbers, json.dumps(context)
         if Part.ARGUMENTS in context:
-            # They seldom come again, and are not ours to keep.
-            return self._selector.ask(*asked)
-        found = self._found.get(asked)
-        if found is None:
-            found = self._selector.ask(*asked)
-            self._found.put(asked, found)
-        return found
+            # Arguments rarely repeat, and must not be cached.
+            return self._selector.ask(*key)
+        findings = self._found.get(key)
+        if findings is None:
+            findings = self._selector.ask(*key)
+            self._found.put(key, findings)
+        return findings
 
     def _unreadable(self, numbers: Numbers, faults: Mapping[str, str]) -> dict[int, str]:
-        """The policies that read an argument which cannot be given to them, with why."""
+        """The policies that read an argument which cannot be represented, with the reason."""
         failed = {}
         for number in numbers:
             policy = self.policies[number]
@@ -348,7 +355,7 @@ class Evaluator:
         return context
 
     def _part_of(self, context: Mapping[str, object], reads: Reads) -> dict[str, object]:
-        """As much of a context as is read: the engine takes its time over each member."""
+        """The part of a context that is read, because each member costs time in the engine."""
         part = {name: context[name] for name in reads.parts if name in context}
         names = reads.of(Part.ARGUMENTS)
         arguments = part.get(Part.ARGUMENTS)
@@ -357,17 +364,17 @@ class Evaluator:
         return {str(name): value for name, value in part.items()}
 
     def _time(self, at: float, names: frozenset[str] | None) -> dict[str, object]:
-        """``context.time`` with the members that are read: the engine takes its time over each."""
+        """``context.time`` with only the members that are read, because each costs time in the engine."""
         minute = at // _MINUTE_S
         if self._minute != minute:
             self._minute, self._times = minute, {}
-        found = self._times.get(names)
-        if found is None:
-            found = self._times[names] = time_of(self._rules.local(minute * _MINUTE_S), names)
-        return found
+        members = self._times.get(names)
+        if members is None:
+            members = self._times[names] = time_of(self._rules.local(minute * _MINUTE_S), names)
+        return members
 
     def _read_by(self, numbers: Numbers) -> Reads:
-        """What these policies read together."""
+        """What these policies read in total."""
         reads = self._reads.get(numbers)
         if reads is None:
             reads = reduce(or_, (self.policies[number].reads for number in numbers), Reads())
@@ -375,28 +382,28 @@ class Evaluator:
         return reads
 
 
-def _kept_out(policy: CompiledPolicy, request: PolicyInput) -> Outcome:
-    found = policy.scope.refuses(request.act, request.token.identity, request.server, request.tool)
-    return Outcome.CONDITION if found is None else Outcome(found)
+def _refusal(policy: CompiledPolicy, request: PolicyInput) -> Outcome:
+    part = policy.scope.refuses(request.act, request.token.identity, request.server, request.tool)
+    return Outcome.CONDITION if part is None else Outcome(part)
 
 
 _KEPT = 4096
 Changes = Mapping[UUID, PublishedPolicy | None]
-"""By policy: what is published of it instead, or that nothing is."""
+"""The changed policies by id; ``None`` for one that is no longer published."""
 
 
 def changed_set(published: Sequence[PublishedPolicy], changes: Changes) -> list[PublishedPolicy]:
-    """What is published, with these changes."""
-    kept = [changes.get(policy.id, policy) for policy in published]
+    """The published set with these changes."""
+    changed = [changes.get(policy.id, policy) for policy in published]
     known = {policy.id for policy in published}
     added = [policy for id, policy in changes.items() if id not in known]
-    return [policy for policy in [*kept, *added] if policy is not None]
+    return [policy for policy in [*changed, *added] if policy is not None]
 
 
 def compile_with(published: Sequence[PublishedPolicy], changes: Changes, rules: Rules) -> PolicyEvaluator:
-    """An evaluator of what is published, with these changes. Takes its time over many policies: not on the loop.
+    """An evaluator of the published set with these changes. Slow for many policies; run it in a thread.
 
-    The texts of changes must have been checked, as those that are kept are.
+    The texts of the changes must be validated.
     """
     return evaluator_of(changed_set(published, changes), rules)
 

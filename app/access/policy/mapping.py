@@ -1,7 +1,7 @@
-"""What Cedar is given of a request: entities, and the context, in Cedar's JSON.
+"""Mapping of requests to Cedar's JSON: entities and context.
 
-Arguments reach Cedar by this mapping alone. Handed over raw, ``{"__entity": ...}`` in them would be taken for an
-entity, and a value of another type than the policy's author had in mind would make the policy be skipped.
+Arguments reach Cedar only through this mapping. Without it, ``{"__entity": ...}`` in them would become an entity, and a
+value of an unexpected type would make Cedar skip the policy.
 """
 
 import json
@@ -32,12 +32,12 @@ _OF_ACTS: dict[Act, Mapping[str, ArgumentType]] = {
 
 
 class Unrepresentable(Exception):
-    """A value that policies cannot read; the text says why, without the value."""
+    """A value that Cedar cannot represent. The text says why, without the value."""
 
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """The three that a request is about, as Cedar names them, for the engine's requests."""
+    """Principal, action and resource of a request, as Cedar entity ids."""
 
     principal: dict[str, str]
     action: dict[str, str]
@@ -53,25 +53,25 @@ class Named:
 
 
 def named(act: Act, identity: Identity, server: Server, tool: Tool | None) -> Named:
-    """Who does what to what."""
+    """The Cedar entity ids of a request."""
     resource = _server_uid(server) if tool is None else _tool_uid(server, tool)
     return Named(_identity_uid(identity), _uid("Action", act.value), resource)
 
 
 def entities_json(identity: Identity, server: Server, tool: Tool | None) -> str:
-    """The entities that policies can read when this identity uses this server or tool."""
+    """The entities for a request of this identity to this server or tool, as Cedar JSON."""
     labels = dict(server.labels)
-    found = [_identity(identity), _entity(_server_uid(server), {"slug": server.slug}, labels)]
+    entities = [_identity(identity), _entity(_server_uid(server), {"slug": server.slug}, labels)]
     if identity.owner is not None and identity.owner.id != identity.id:
-        found.append(_identity(identity.owner))
+        entities.append(_identity(identity.owner))
     if tool is not None:
         attributes = {
             "name": tool.name,
             "risk": tool.risk.value,
             "server": {"__entity": _server_uid(server)},
         }
-        found.append(_entity(_tool_uid(server, tool), attributes, labels, (_server_uid(server),)))
-    return json.dumps(found)
+        entities.append(_entity(_tool_uid(server, tool), attributes, labels, (_server_uid(server),)))
+    return json.dumps(entities)
 
 
 def _identity(identity: Identity) -> dict[str, object]:
@@ -108,7 +108,7 @@ def _tool_uid(server: Server, tool: Tool) -> dict[str, str]:
 
 
 def time_of(local: datetime, names: frozenset[str] | None = None) -> dict[str, object]:
-    """``context.time`` at a local time; of its members those of these names (``None``: all)."""
+    """``context.time`` at a local time, with the members of these names (``None``: all)."""
     members = {
         "hour": local.hour,
         "minute": local.minute,
@@ -120,20 +120,20 @@ def time_of(local: datetime, names: frozenset[str] | None = None) -> dict[str, o
 
 
 def client_of(program: CallerProgram, names: frozenset[str] | None = None) -> dict[str, object]:
-    """``context.client``; of its members those of these names (``None``: all)."""
-    said = {"name": program.name, "version": program.version}
+    """``context.client``, with the members of these names (``None``: all)."""
+    members = {"name": program.name, "version": program.version}
     return {
-        key: value for key, value in said.items() if value is not None and (names is None or key in names)
+        key: value for key, value in members.items() if value is not None and (names is None or key in names)
     }
 
 
 def token_of(token: Token) -> dict[str, object]:
-    """``context.token``. Its depth is the number of tokens that it was attenuated from, one out of the other."""
+    """``context.token``. Its depth is the number of its ancestors."""
     return {"id": format_id(TOKEN, token.id), "depth": sum(1 for _ in token.chain()) - 1}
 
 
 def ip_of(address: Address) -> dict[str, object]:
-    """``context.ip``. Cedar knows neither zones nor IPv4 inside IPv6."""
+    """``context.ip``. Cedar supports neither zones nor IPv4-mapped addresses."""
     if isinstance(address, IPv6Address):
         address = address.ipv4_mapped or IPv6Address(int(address))
     return _extension("ip", address.exploded)
@@ -142,7 +142,7 @@ def ip_of(address: Address) -> dict[str, object]:
 def arguments_of(
     act: Act, tool: Tool | None, arguments: Mapping[str, object], names: frozenset[str] | None
 ) -> tuple[dict[str, object], dict[str, str]]:
-    """The arguments of these names (``None``: all) as Cedar's JSON, and why those cannot be that are not there."""
+    """The arguments of these names (``None``: all) as Cedar's JSON, and the faults of those that cannot be mapped."""
     declared = _OF_ACTS.get(act, {}) if tool is None else tool.parameters
     mapped: dict[str, object] = {}
     faults: dict[str, str] = {}
@@ -161,7 +161,7 @@ def arguments_of(
 
 def _member(name: str, value: object, declared: Mapping[str, ArgumentType], depth: int = 0) -> object:
     if name in RESERVED_KEYS:
-        raise Unrepresentable("a key has a name that Cedar keeps for itself")
+        raise Unrepresentable("a key has a name that Cedar reserves")
     _text(name)
     return ABSENT if value is None else _value(value, declared.get(name, _BY_VALUE), depth)
 
@@ -171,7 +171,7 @@ def _value(value: object, declared: ArgumentType, depth: int) -> object:
         raise Unrepresentable("it nests too deeply")
     kind = declared.kind if declared.kind is not ArgumentKind.ANY else _kind_of(value)
     if type(value) not in _PYTHON[kind]:
-        raise Unrepresentable(f"it is no {kind.value}, as which the tool declares it")
+        raise Unrepresentable(f"it is not of the declared type {kind.value}")
     if isinstance(value, str):
         return _text(value)
     if isinstance(value, list):
@@ -193,10 +193,10 @@ _PYTHON: dict[ArgumentKind, tuple[type, ...]] = {
 
 def _kind_of(value: object) -> ArgumentKind:
     for kind, types in _PYTHON.items():
-        # A float is a number, but whether it should be one nobody has said: 5.0 and 5 are not the same to Cedar.
+        # Without a declared type, a float is ambiguous: 5.0 and 5 are different values in Cedar.
         if type(value) in types and kind is not ArgumentKind.NUMBER:
             return kind
-    raise Unrepresentable("it is no integer, and the tool does not declare it as a number")
+    raise Unrepresentable("it is not an integer, and the tool does not declare it as a number")
 
 
 def _item(value: object, declared: ArgumentType, depth: int) -> object:
@@ -230,10 +230,10 @@ def _long(value: Any) -> Any:
 
 
 def _decimal(value: Any) -> dict[str, object]:
-    """A number as Cedar's decimal, exactly: four places, and 64 bits with them."""
+    """Convert a number exactly to Cedar's decimal, which has four decimal places and 64 bits."""
     if not -_LONG < value < _LONG:
         raise Unrepresentable("it is a number out of the range of decimals")
-    # The shortest text that reads back as this number is what is forwarded.
+    # The forwarded JSON contains the shortest text that reads back as this number.
     scaled = Decimal(repr(value)) * _PLACES
     if scaled != int(scaled):
         raise Unrepresentable("it is a number with more than four decimal places")

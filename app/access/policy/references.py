@@ -1,4 +1,4 @@
-"""What a policy refers to in the database: the tools that it reaches, and names that do not exist."""
+"""References of policies to the database: the tools in their scope, and names that do not exist."""
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ _NUMBERS = frozenset({ArgumentKind.INTEGER, ArgumentKind.NUMBER})
 
 @dataclass(frozen=True, slots=True)
 class StoredTool:
-    """A tool of the fleet, its input schema as it came."""
+    """A stored tool with its raw input schema."""
 
     slug: str
     name: str
@@ -37,12 +37,12 @@ class StoredTool:
     input_schema: object
 
     def known(self) -> KnownTool:
-        """As policies see it. Takes its time over a large schema."""
+        """The tool as policies see it. Slow for a large schema."""
         return KnownTool(self.slug, self.name, self.risk, argument_types(self.input_schema))
 
 
 async def reached_tools(session: AsyncSession, statement: Statement) -> tuple[list[StoredTool], bool]:
-    """The tools that the scope of a policy lets in, and whether there are more than are looked at."""
+    """The tools in the scope of a policy, and whether there are more than the maximum."""
     reach = _reach(statement.policy.resource)
     if reach is None or Act.CALL_TOOL not in statement.acts():
         return [], False
@@ -57,24 +57,24 @@ async def reached_tools(session: AsyncSession, statement: Statement) -> tuple[li
     if name is not None:
         query = query.where(col(Tool.name) == name)
     rows = await session.execute(query.order_by(col(Server.slug), col(Tool.name)).limit(MAX_TOOLS + 1))
-    found = [StoredTool(*row) for row in rows]
-    return found[:MAX_TOOLS], len(found) > MAX_TOOLS
+    tools = [StoredTool(*row) for row in rows]
+    return tools[:MAX_TOOLS], len(tools) > MAX_TOOLS
 
 
 async def number_type(session: AsyncSession, slug: str, tool: str, argument: str) -> str | None:
-    """Which kind of number an argument of a tool is by its input schema; ``None`` where that does not say."""
+    """The number type of a tool's argument by its input schema; ``None`` if it has none."""
     query = (
         select(col(Tool.input_schema))
         .join(Server, col(Server.id) == col(Tool.server_id))
         .where(col(Server.slug) == slug, col(Server.ended_at).is_(None), col(Tool.name) == tool)
     )
     schema = await session.scalar(query.where(col(Tool.state) != ToolState.REMOVED.value))
-    found = argument_types(schema).get(argument)
-    return found.kind.value if found is not None and found.kind in _NUMBERS else None
+    declared = argument_types(schema).get(argument)
+    return declared.kind.value if declared is not None and declared.kind in _NUMBERS else None
 
 
 def _reach(constraint: object) -> tuple[str | None, str | None] | None:
-    """The server and the tool that the scope names; ``None``: no tool at all."""
+    """The server and the tool that the scope names; ``None`` if it matches no tool."""
     match constraint:
         case pst.ScopeIs(entity_type) if str(entity_type) != "Tool":
             return None
@@ -89,7 +89,7 @@ def _reach(constraint: object) -> tuple[str | None, str | None] | None:
 
 
 async def unknown_names(session: AsyncSession, statement: Statement) -> list[Finding]:
-    """Warnings about names that a policy has, and nothing else."""
+    """Warnings about names in a policy that do not exist, and about its approvers."""
     named = statement.named()
     groups = {
         type: [each for each in named if each.type == type]
@@ -119,23 +119,23 @@ async def _identities(session: AsyncSession, named: Sequence[Named]) -> set[str]
     there = select(col(Identity.id)).where(
         col(Identity.id).in_(list(ids)), col(Identity.status) != "offboarded"
     )
-    return {ids[found] for found in await session.scalars(there)} if ids else set()
+    return {ids[id] for id in await session.scalars(there)} if ids else set()
 
 
 async def _groups(session: AsyncSession, named: Sequence[Named]) -> set[str]:
     ids = _ids(GROUP, named)
     there = select(col(Group.id)).where(col(Group.id).in_(list(ids)), col(Group.ended_at).is_(None))
-    return {ids[found] for found in await session.scalars(there)} if ids else set()
+    return {ids[id] for id in await session.scalars(there)} if ids else set()
 
 
 def _ids(prefix: str, named: Iterable[Named]) -> dict[object, str]:
-    found: dict[object, str] = {}
+    names: dict[object, str] = {}
     for each in named:
         try:
-            found[parse_id(prefix, each.id)] = each.id
+            names[parse_id(prefix, each.id)] = each.id
         except ValueError:
             continue
-    return found
+    return names
 
 
 async def _servers(session: AsyncSession, named: Sequence[Named]) -> set[str]:
@@ -148,17 +148,17 @@ async def _tools(session: AsyncSession, named: Sequence[Named]) -> set[str]:
     pairs = [each.id.partition("/") for each in named if "\0" not in each.id]
     if not pairs:
         return set()
-    asked = or_(*(and_(col(Server.slug) == slug, col(Tool.name) == name) for slug, _, name in pairs))
+    matches = or_(*(and_(col(Server.slug) == slug, col(Tool.name) == name) for slug, _, name in pairs))
     there = (
         select(col(Server.slug), col(Tool.name))
         .join(Server, col(Server.id) == col(Tool.server_id))
-        .where(asked, col(Server.ended_at).is_(None), col(Tool.state) != ToolState.REMOVED.value)
+        .where(matches, col(Server.ended_at).is_(None), col(Tool.state) != ToolState.REMOVED.value)
     )
     return {f"{slug}/{name}" for slug, name in await session.execute(there)}
 
 
 async def _hidden_arguments(session: AsyncSession, statement: Statement) -> list[Finding]:
-    """Whether approvers would decide without the arguments, as a server that this reaches keeps none."""
+    """A warning if approvers would not see the arguments, because a server in the scope does not keep them."""
     reach = _reach(statement.policy.resource)
     if REQUIRE_APPROVAL not in statement.policy.annotations or reach is None:
         return []
@@ -179,7 +179,7 @@ async def _hidden_arguments(session: AsyncSession, statement: Statement) -> list
 
 
 async def _approvers(session: AsyncSession, statement: Statement) -> list[Finding]:
-    """Whether anybody could approve."""
+    """A warning if no member of the group could approve."""
     name = statement.policy.annotations.get(REQUIRE_APPROVAL)
     if name is None:
         return []
@@ -189,12 +189,14 @@ async def _approvers(session: AsyncSession, statement: Statement) -> list[Findin
     )
     inhabited = list(await session.scalars(query))
     if len(inhabited) > 1:
-        detail = f"Several groups are called {name}: only those with the role can approve, whoever is in one."
+        detail = (
+            f"Several groups are called {name}, so only callers with the role can approve, not their members."
+        )
         return [Finding("ambiguous_group", detail, statement.where(REQUIRE_APPROVAL))]
     if any(inhabited):
         return []
     what = (
-        "has no members: nobody in it can approve"
+        "has no members who can approve"
         if inhabited
         else "does not exist: only those with the role can approve"
     )

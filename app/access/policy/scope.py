@@ -1,7 +1,7 @@
 """The scope of a policy (principal, action, resource) and Scopegate's annotations.
 
-Of many policies few concern a call: an index over scopes finds those. Published policies are held to the rules for
-annotations too, and one that breaks them denies every call. So these rules may be made wider, and never narrower.
+An index over scopes finds the few policies that apply to a call. Published policies must also follow the rules for
+annotations, and one that does not denies every call. So these rules can be relaxed, but never tightened.
 """
 
 import re
@@ -24,11 +24,11 @@ ResourceKey = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class PolicyScope:
-    """What the scope of a policy lets in. ``None`` for a principal or resource: any.
+    """The requests that the scope of a policy matches. A principal or resource of ``None`` matches any.
 
-    ``principal`` is an identity, or a group that it is in; ``resource`` is a ``Tool`` or ``Server`` by its Cedar id,
-    where a server stands for its tools too. ``no_principal``: no identity can be what the scope asks of the principal.
-    ``resource_acts`` are the acts whose resource is of the type that it asks for.
+    ``principal`` is an identity or a group. ``resource`` is a ``Tool`` or ``Server`` by its Cedar id; a server includes
+    its tools. ``no_principal``: no identity can match. ``resource_acts`` are the actions whose resource has the
+    required type.
     """
 
     actions: frozenset[Act] = frozenset(Act)
@@ -39,13 +39,13 @@ class PolicyScope:
 
     @property
     def acts(self) -> frozenset[Act]:
-        """The acts that it lets in, of whoever it is about."""
+        """The actions that it matches for its principals."""
         return _NOTHING if self.no_principal else self.actions & self.resource_acts
 
     def refuses(
         self, act: Act, identity: Identity, server: Server, tool: Tool | None
     ) -> Literal["principal", "action", "resource"] | None:
-        """What of a request it does not let in; ``None``: it lets it in."""
+        """The part of a request that does not match; ``None`` if all parts match."""
         if self.no_principal or self.principal not in _principal_keys(identity):
             return "principal"
         if act not in self.actions:
@@ -55,14 +55,14 @@ class PolicyScope:
 
 
 def scope_of(policy: pst.Template) -> PolicyScope:
-    """The scope of a policy, taken as Cedar takes it. Raises ``ValueError`` for one with a slot."""
+    """The scope of a policy, with Cedar's semantics. Raises ``ValueError`` for a template slot."""
     anyone, principal = _principal(policy.principal)
     resource_acts, resource = _resource(policy.resource)
     return PolicyScope(acts_of(policy.action), principal, not anyone, resource, resource_acts)
 
 
 def acts_of(constraint: pst.ActionConstraint) -> frozenset[Act]:
-    """The actions that a scope lets in, whatever it says of the resource."""
+    """The actions that an action constraint matches."""
     if isinstance(constraint, pst.ScopeAny):
         return frozenset(Act)
     uids = (constraint.entity,) if isinstance(constraint, pst.ActionEq) else constraint.entities
@@ -71,13 +71,13 @@ def acts_of(constraint: pst.ActionConstraint) -> frozenset[Act]:
 
 
 def _principal(constraint: pst.PrincipalOrResourceConstraint) -> tuple[bool, UUID | None]:
-    """Whether anybody is let in, and who."""
+    """Whether any identity can match, and the required identity or group."""
     if isinstance(constraint, pst.ScopeIs | pst.ScopeIsIn) and str(constraint.entity_type) != "Identity":
         return False, None
     uid = _entity(constraint)
     if uid is None:
         return True, None
-    # Nobody equals a group; everybody is in themselves.
+    # An identity never equals a group; every identity is "in" itself.
     kinds = (
         {"Identity": IDENTITY}
         if isinstance(constraint, pst.ScopeEq)
@@ -89,7 +89,7 @@ def _principal(constraint: pst.PrincipalOrResourceConstraint) -> tuple[bool, UUI
 
 
 def _resource(constraint: pst.PrincipalOrResourceConstraint) -> tuple[frozenset[Act], ResourceKey | None]:
-    """What can be done to what is let in, and what that is."""
+    """The possible actions on the matching resources, and the required resource."""
     acts = frozenset(Act)
     if isinstance(constraint, pst.ScopeIs | pst.ScopeIsIn):
         acts = _acts_on(str(constraint.entity_type))
@@ -117,7 +117,7 @@ def _entity(constraint: pst.PrincipalOrResourceConstraint) -> pst.EntityUid | No
 
 
 class ScopeIndex:
-    """Finds the scopes that let something in without a look at the others."""
+    """Finds the scopes that match a request without checking all of them."""
 
     def __init__(self, scopes: Iterable[PolicyScope]) -> None:
         self._found: dict[tuple[Act, UUID | None, ResourceKey | None], list[int]] = {}
@@ -126,12 +126,12 @@ class ScopeIndex:
                 self._found.setdefault((act, scope.principal, scope.resource), []).append(index)
 
     def matching(self, act: Act, identity: Identity, server: Server, tool: Tool | None) -> tuple[int, ...]:
-        """The places of the scopes that let this in, in their order."""
-        found: list[int] = []
+        """The positions of the matching scopes, in order."""
+        positions: list[int] = []
         for resource in _resource_keys(server, tool):
             for principal in _principal_keys(identity):
-                found += self._found.get((act, principal, resource), ())
-        return tuple(sorted(found))
+                positions += self._found.get((act, principal, resource), ())
+        return tuple(sorted(positions))
 
 
 def _principal_keys(identity: Identity) -> tuple[UUID | None, ...]:
@@ -154,7 +154,7 @@ _CALLS = frozenset({Act.CALL_TOOL})
 
 @dataclass(frozen=True, slots=True)
 class Annotations:
-    """What they say: the group that is asked, the uses that there are in a day, and what is told."""
+    """The annotations of a policy: the approver group, the daily quota, and the reason text."""
 
     group: str | None = None
     quota: int | None = None
@@ -162,35 +162,37 @@ class Annotations:
 
 
 def annotations_of(policy: pst.Template) -> Annotations:
-    """Those of a policy. Raises ``ValueError`` for one that says, or stands where, it cannot mean anything."""
+    """Parse the annotations of a policy. Raises ``ValueError`` for an invalid or misplaced one."""
     for _, fault in faults_of(policy):
         raise ValueError(fault)
-    given = policy.annotations
-    counted = _QUOTA.fullmatch(given.get(QUOTA, ""))
+    annotations = policy.annotations
+    counted = _QUOTA.fullmatch(annotations.get(QUOTA, ""))
     return Annotations(
-        given.get(REQUIRE_APPROVAL), None if counted is None else int(counted[1]), given.get(REASON)
+        annotations.get(REQUIRE_APPROVAL),
+        None if counted is None else int(counted[1]),
+        annotations.get(REASON),
     )
 
 
 def faults_of(policy: pst.Template) -> Iterator[tuple[str, str]]:
-    """What is wrong with them: the name of the annotation, and why."""
-    given = policy.annotations
-    if REQUIRE_APPROVAL in given and not _is_line(given[REQUIRE_APPROVAL], MAX_GROUP_NAME_LENGTH):
+    """Yield the invalid annotations: the name, and what is wrong."""
+    annotations = policy.annotations
+    if REQUIRE_APPROVAL in annotations and not _is_line(annotations[REQUIRE_APPROVAL], MAX_GROUP_NAME_LENGTH):
         detail = 'Name the group whose members may approve, as in @require_approval("finance-leads").'
         yield REQUIRE_APPROVAL, detail
-    if QUOTA in given and not _QUOTA.fullmatch(given[QUOTA]):
+    if QUOTA in annotations and not _QUOTA.fullmatch(annotations[QUOTA]):
         yield QUOTA, '@quota is a number of uses a day, as in @quota("20 per day").'
-    if QUOTA in given and REQUIRE_APPROVAL in given:
+    if QUOTA in annotations and REQUIRE_APPROVAL in annotations:
         yield QUOTA, "A policy has @quota or @require_approval, not both: make two policies of it."
     for name in (REQUIRE_APPROVAL, QUOTA):
-        if name in given and policy.effect != "forbid":
+        if name in annotations and policy.effect != "forbid":
             yield name, f"@{name} goes with forbid: it softens a denial."
-        elif name in given and not acts_of(policy.action) <= _CALLS:
+        elif name in annotations and not acts_of(policy.action) <= _CALLS:
             yield name, f'@{name} is about tool calls: write action == Action::"call_tool" in the scope.'
-    if REASON in given and not _is_line(given[REASON], MAX_REASON_LENGTH):
+    if REASON in annotations and not _is_line(annotations[REASON], MAX_REASON_LENGTH):
         yield (
             REASON,
-            f"@reason is one line of text for whoever is denied or asked, of at most {MAX_REASON_LENGTH} characters.",
+            f"@reason is one line of text for callers and approvers, of at most {MAX_REASON_LENGTH} characters.",
         )
 
 

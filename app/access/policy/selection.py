@@ -1,7 +1,7 @@
-"""What is settled of a whole set of policies for one identity at one tool, whatever it calls it with.
+"""Selection of the policies that apply to an identity at a tool, and evaluation of what all its calls share.
 
-Of many policies few concern a call, and of these most find the same on every call: they are evaluated once. For a
-call the engine is handed those alone that read it, and of them only those whose leading conditions hold.
+Few of many policies apply to a call, and most of those have the same result for every call, so they are evaluated once.
+For each call, the engine evaluates only policies that read the call and whose leading conditions hold.
 """
 
 from collections.abc import Hashable, Sequence
@@ -21,8 +21,8 @@ Key = TypeVar("Key", bound=Hashable)
 Value = TypeVar("Value")
 
 
-class Recent(Generic[Key, Value]):
-    """At most twice ``most`` values; what was not asked for while ``most`` others came is gone."""
+class RecentCache(Generic[Key, Value]):
+    """A cache of at most twice ``most`` values. It drops values that are not read while ``most`` others are added."""
 
     def __init__(self, most: int) -> None:
         self._most = most
@@ -30,7 +30,7 @@ class Recent(Generic[Key, Value]):
         self._old: dict[Key, Value] = {}
 
     def get(self, key: Key) -> Value | None:
-        """The value, if it is still there."""
+        """The cached value, if any."""
         value = self._young.get(key)
         if value is None:
             value = self._old.get(key)
@@ -39,7 +39,7 @@ class Recent(Generic[Key, Value]):
         return value
 
     def put(self, key: Key, value: Value) -> None:
-        """Keep a value."""
+        """Cache a value."""
         if len(self._young) >= self._most:
             self._old, self._young = self._young, {}
         self._young[key] = value
@@ -47,12 +47,12 @@ class Recent(Generic[Key, Value]):
 
 _KEPT_SETS = 512
 Numbers = tuple[int, ...]
-Pace = tuple[float | None, UUID | None]
+Minute = tuple[float | None, UUID | None]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class EngineInput:
-    """What the engine is told of a request beside the context. Equal to itself alone, as whatever was found in it."""
+    """The engine's input for a request, except the context. Compared by identity, like the results cached for it."""
 
     named: Named
     entities: cedarpy.Entities
@@ -60,11 +60,11 @@ class EngineInput:
 
 @dataclass(slots=True)
 class Selection:
-    """The policies that concern one identity, server and tool, by how often they have to be asked.
+    """The policies that apply to one identity, server and tool, by how often they must be evaluated.
 
-    ``settled`` holds for every call, ``paced`` find the same within a minute for one token, ``calling`` may find
-    otherwise on each call. The objects that it was made of are kept, so that no others can have their place in memory
-    while it is found by that.
+    ``settled`` holds for every call. ``per_minute`` policies have the same result within a minute for one token.
+    ``per_call`` policies can differ for each call. The objects of the key are kept, because the cache uses their ids,
+    which could be reused otherwise.
     """
 
     identity: Identity
@@ -72,10 +72,10 @@ class Selection:
     tool: Tool | None
     engine_input: EngineInput | None
     settled: Findings
-    paced: Numbers
-    calling: Numbers
+    per_minute: Numbers
+    per_call: Numbers
     reads_groups: bool
-    by_pace: dict[Pace, tuple[Findings, PolicyVerdict | None]] = field(default_factory=dict)
+    by_minute: dict[Minute, tuple[Findings, PolicyVerdict | None]] = field(default_factory=dict)
     verdicts: dict[tuple[float, Numbers, Numbers], PolicyVerdict] = field(default_factory=dict)
 
 
@@ -85,24 +85,24 @@ class Selector:
     def __init__(self, policies: Sequence[CompiledPolicy]) -> None:
         self._policies = policies
         self._index = ScopeIndex(policy.scope for policy in policies)
-        self._sets: Recent[tuple[bool, Numbers], cedarpy.PolicySet] = Recent(_KEPT_SETS)
+        self._sets: RecentCache[tuple[bool, Numbers], cedarpy.PolicySet] = RecentCache(_KEPT_SETS)
 
     def concerned(self, request: PolicyInput) -> Numbers:
-        """The policies whose scopes let a request in."""
+        """The policies whose scopes match a request."""
         return self._index.matching(request.act, request.token.identity, request.server, request.tool)
 
     def select(self, request: PolicyInput) -> Selection:
-        """Find out what holds for every request that is like this one in all but the context."""
+        """Evaluate what is the same for all requests that differ from this one only in the context."""
         concerned = self.concerned(request)
         broken = {
             number: fault for number in concerned if (fault := self._policies[number].fault) is not None
         }
         sound = [number for number in concerned if number not in broken]
-        asked = tuple(number for number in sound if self._policies[number].leading is not None)
+        with_leading = tuple(number for number in sound if self._policies[number].leading is not None)
         later = [number for number in sound if self._policies[number].reads.parts]
-        engine_input = engine_input_of(request) if asked or later else None
-        found = self.ask(engine_input, asked, "{}", leading=True)
-        ruled_out = set(asked).difference(found.satisfied)
+        engine_input = engine_input_of(request) if with_leading or later else None
+        findings = self.ask(engine_input, with_leading, "{}", leading=True)
+        ruled_out = set(with_leading).difference(findings.satisfied)
         later = [number for number in later if number not in ruled_out]
         satisfied = set(sound) - ruled_out - set(later)
         return Selection(
@@ -110,14 +110,14 @@ class Selector:
             request.server,
             request.tool,
             engine_input if later else None,
-            Findings(tuple(sorted(satisfied)), {**broken, **found.failed}),
+            Findings(tuple(sorted(satisfied)), {**broken, **findings.failed}),
             tuple(number for number in later if not self._policies[number].reads_call),
             tuple(number for number in later if self._policies[number].reads_call),
             self._read_groups(request.token.identity, concerned),
         )
 
     def _read_groups(self, identity: Identity, concerned: Numbers) -> bool:
-        """Whether it makes a difference that an identity, or its owner, is in the groups that it is in."""
+        """Whether the policies depend on the groups of an identity or its owner."""
         groups = {group for group, _ in identity.groups}
         if identity.owner is not None:
             groups.update(group for group, _ in identity.owner.groups)
@@ -126,7 +126,7 @@ class Selector:
     def ask(
         self, engine_input: EngineInput | None, numbers: Numbers, context: str, *, leading: bool = False
     ) -> Findings:
-        """What the engine finds of these policies, or of their leading conditions, in a context."""
+        """Run the engine on these policies, or on their leading conditions, in a context."""
         if not numbers or engine_input is None:
             return Findings()
         statements = self._sets.get((leading, numbers))
@@ -134,9 +134,9 @@ class Selector:
             chosen = {number: self._policies[number] for number in numbers}
             statements = engine_set(
                 {
-                    number: found
+                    number: statement
                     for number, policy in chosen.items()
-                    if (found := policy.leading if leading else policy.whole) is not None
+                    if (statement := policy.leading if leading else policy.whole) is not None
                 }
             )
             self._sets.put((leading, numbers), statements)
@@ -144,7 +144,7 @@ class Selector:
 
 
 def engine_input_of(request: PolicyInput) -> EngineInput:
-    """What the engine is told of a request beside the context."""
+    """The engine's input for a request, except the context."""
     identity, server, tool = request.token.identity, request.server, request.tool
     entities = cedarpy.Entities.from_json_str(entities_json(identity, server, tool))
     return EngineInput(named(request.act, identity, server, tool), entities)

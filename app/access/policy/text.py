@@ -1,7 +1,7 @@
-"""The text of a policy, with positions: Cedar's engine says what is wrong with a text, and not where.
+"""Positions in policy texts, since Cedar's engine reports errors without them.
 
-The engine parses. This module splits a text into tokens, counts nesting before the engine sees it, finds the place of
-each expression of the engine's tree among the tokens, and checks what the text by itself tells (ADR 17).
+The engine parses a text. This module splits it into tokens, limits its nesting before the engine sees it, locates each
+expression of the engine's tree among the tokens, and checks the text itself (ADR 17).
 """
 
 import re
@@ -15,10 +15,10 @@ from cedarpy import pst
 from app.access.policy.scope import KNOWN, acts_of, faults_of
 from app.domain.policy import Act
 
-# What the engine's own recursion survives by far; it ends the process at about three times as much.
+# The engine's recursion crashes the process at about three times this depth.
 MAX_NESTING = 60
 _MAX_WEIGHT = 500
-# The engine makes ``a has b && a.b has c`` of ``a has b.c``: nested, its tree grows exponentially.
+# The engine expands ``a has b.c`` to ``a has b && a.b has c``, so nesting makes its tree grow exponentially.
 _MAX_COPIES = 1000
 _TOKEN = re.compile(
     r"""//[^\n]*|\s+
@@ -40,7 +40,7 @@ _ESCAPED = {"n": "\n", "r": "\r", "t": "\t", "0": "\0"}
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A word, number, string or sign, and where it is."""
+    """A word, number, string or sign with its position."""
 
     kind: str
     text: str
@@ -56,24 +56,24 @@ class Token:
 
 @dataclass(frozen=True, slots=True)
 class Located:
-    """An expression of the engine's tree, where it starts in the text, and the expressions in it."""
+    """An expression of the engine's tree, its start in the text, and the expressions inside it."""
 
     expr: pst.Expr
     start: int
     parts: tuple["Located", ...] = ()
 
     def walk(self) -> Iterator["Located"]:
-        """This one and all in it, from the left."""
-        waiting = [self]
-        while waiting:
-            node = waiting.pop()
+        """This expression and all expressions inside it, from the left."""
+        stack = [self]
+        while stack:
+            node = stack.pop()
             yield node
-            waiting.extend(reversed(node.parts))
+            stack.extend(reversed(node.parts))
 
 
 @dataclass(frozen=True, slots=True)
 class Outline:
-    """Where the parts of a statement are: its start, its annotations by name, its scope, and its conditions."""
+    """The positions of the parts of a statement: start, annotations by name, scope, and conditions."""
 
     start: int
     annotations: Mapping[str, int]
@@ -82,7 +82,7 @@ class Outline:
 
 
 def tokens_of(text: str) -> list[Token]:
-    """The tokens, without space and comments. What is none is a sign of one character."""
+    """Split a text into tokens, without spaces and comments. Unknown characters become signs."""
     return [
         Token(match.lastgroup, match[0], match.start())
         for match in _TOKEN.finditer(text)
@@ -91,17 +91,17 @@ def tokens_of(text: str) -> list[Token]:
 
 
 def place(text: str, offset: int) -> tuple[int, int]:
-    """Line and column of a character, both from 1."""
+    """The line and column of a character, both from 1."""
     return text.count("\n", 0, offset) + 1, offset - text.rfind("\n", 0, offset)
 
 
-def too_deep(tokens: list[Token]) -> Token | None:
-    """The token at which a text nests or repeats more than the engine may be given, if it does."""
+def find_excessive_nesting(tokens: list[Token]) -> Token | None:
+    """The token at which a text exceeds the limits of nesting or expansion; ``None`` if it does not."""
     open_groups = [_Group()]
     for index, token in enumerate(tokens):
         group = open_groups[-1]
         if token.kind == "sign" and token.text in _OPENING:
-            # What follows on another, as ``a["b"]["c"]``, lies in it.
+            # A group after another one, as in ``a["b"]["c"]``, counts as nested.
             group.own += 1
             open_groups.append(_Group())
         elif token.kind == "sign" and token.text in _CLOSING and len(open_groups) > 1:
@@ -123,7 +123,7 @@ def too_deep(tokens: list[Token]) -> Token | None:
 
 
 def _steps(tokens: list[Token], at: int) -> int:
-    """The names of ``a.b.c`` after ``has``: for each, the engine writes the expression before it once more."""
+    """The number of names in ``a.b.c`` after ``has``. For each, the engine copies the expression before it."""
     count = 1
     while at + 1 < len(tokens) and tokens[at + 1].is_sign("."):
         count, at = count + 1, at + 2
@@ -132,9 +132,9 @@ def _steps(tokens: list[Token], at: int) -> int:
 
 @dataclass(slots=True)
 class _Group:
-    """What is between two brackets, by its elements: how deep the one that is read is, and the deepest so far.
+    """The depth of the current element between two brackets, and the deepest one so far.
 
-    ``copies``: how often the engine writes a part of the operand that is read, ``most_copies`` of one before it.
+    ``copies``: how often the engine copies a part of the current operand; ``most_copies``: of an earlier one.
     """
 
     own: int = 2
@@ -147,7 +147,7 @@ class _Group:
         return max(self.before, self.own + self.inner)
 
     def close(self, inner: "_Group") -> None:
-        """Take in a group that ends here."""
+        """Add a nested group that ends here."""
         self.inner = max(self.inner, inner.deepest())
         self.copies = max(self.copies, inner.copies, inner.most_copies)
 
@@ -160,7 +160,7 @@ class _Group:
 
 
 def unescaped(literal: str) -> str:
-    """What a string literal stands for."""
+    """The value of a string literal."""
 
     def one(match: re.Match[str]) -> str:
         code = match[2] or match[3]
@@ -170,7 +170,7 @@ def unescaped(literal: str) -> str:
 
 
 def outline(tokens: list[Token], policy: pst.Template) -> Outline:
-    """Where the parts of the one statement are that the engine made of these tokens."""
+    """Locate the parts of the statement that the engine parsed from these tokens."""
     return _Aligner(tokens).statement(policy)
 
 
@@ -221,23 +221,23 @@ class _Aligner:
         return start, self._tokens[self._at - 1].end
 
     def _start(self) -> int:
-        """The start of an expression that begins with the next token that is not a parenthesis around it."""
+        """The start of an expression, after the parentheses around it."""
         while self._next_is("("):
             self._take()
         return self._tokens[self._at].start
 
     def _locate(self, expr: pst.Expr) -> tuple[Located, int]:
-        """An expression, and where it starts with the parentheses around it."""
+        """Locate an expression. Also returns its start including the parentheses around it."""
         begin = self._at
         start, parts = self._inner(expr)
-        found = Located(expr, start, parts)
+        located = Located(expr, start, parts)
         while self._next_is(")") and self._opened[self._at] >= begin:
             start = self._tokens[self._opened[self._at]].start
             self._take()
-        return found, start
+        return located, start
 
     def _inner(self, expr: pst.Expr) -> tuple[int, _Parts]:
-        """Where an expression starts, and what is in it."""
+        """The start of an expression, and the expressions inside it."""
         match expr:
             case pst.BinaryOp():
                 return self._binary(expr)
@@ -263,7 +263,7 @@ class _Aligner:
             self._take(2)
             return start, (first, *self._listed([expr.right]))
         if expr.op == "and" and self._next_is("."):
-            # The engine makes ``a has b && a.b has c`` of ``a has b.c``.
+            # The engine expands ``a has b.c`` to ``a has b && a.b has c``.
             self._take(2)
             return start, (first, Located(expr.right, start))
         return start, (first, self._after_word(expr.right))
@@ -280,7 +280,7 @@ class _Aligner:
         return start, (first, *self._listed([]))
 
     def _after_word(self, expr: pst.Expr) -> Located:
-        """The expression after a word or an operator."""
+        """Locate the expression after a word or an operator."""
         self._take()
         return self._locate(expr)[0]
 
@@ -292,23 +292,23 @@ class _Aligner:
         return start, (first,) if expr.in_expr is None else (first, self._after_word(expr.in_expr))
 
     def _listed(self, elements: Iterable[pst.Expr]) -> _Parts:
-        """What is between the brackets that come next, with commas between."""
+        """Locate the comma-separated elements between the next brackets."""
         end = self._closed[self._at]
-        found = tuple(map(self._after_word, elements))
+        located = tuple(map(self._after_word, elements))
         self._at = end + 1
-        return found
+        return located
 
     def _fields(self, fields: Mapping[str, pst.Expr]) -> _Parts:
-        """The values of a record, in the order of the text: the engine sorts them by name."""
+        """Locate the values of a record in the order of the text, since the engine sorts them by name."""
         end = self._closed[self._at]
-        found = []
+        located = []
         for _ in fields:
             self._take()
             key = self._take()
             name = unescaped(key.text) if key.kind == "string" else key.text
-            found.append(self._after_word(fields[name]))
+            located.append(self._after_word(fields[name]))
         self._at = end + 1
-        return tuple(found)
+        return tuple(located)
 
     def _leaf(self, expr: pst.Expr) -> int:
         start = self._start()
@@ -330,7 +330,7 @@ _UNEXPECTED = "unexpected token"
 
 
 def syntax_error(text: str, tokens: list[Token], message: str) -> int:
-    """The offset of what the engine cannot read."""
+    """The offset of the syntax error that the engine reported."""
     for token in tokens:
         if token.kind == "sign" and token.text not in _SIGNS:
             return token.start
@@ -342,19 +342,19 @@ def syntax_error(text: str, tokens: list[Token], message: str) -> int:
         return _unexpected(text, tokens, message)
     quoted = {part.strip("`'@") for match in _QUOTED.finditer(message) for part in match.groups() if part}
     named = [token.start for token in tokens if token.text in quoted]
-    # Of two that are the same, the second is the one too many.
+    # If a token occurs twice, the second one is the duplicate.
     return named[-1] if named else (tokens[0].start if tokens else 0)
 
 
 def _unexpected(text: str, tokens: list[Token], message: str) -> int:
-    """Of the tokens that look as the one in the message, the first with which the text so far cannot be read."""
-    found = _QUOTED.search(message)
-    name = found[1] if found is not None else None
+    """The first token like the one in the message at which the text up to it cannot be parsed."""
+    quoted = _QUOTED.search(message)
+    name = quoted[1] if quoted is not None else None
     alike = [token for token in tokens if token.text == name] or tokens
     low, high = 0, len(alike) - 1
     while low < high:
         middle = (low + high) // 2
-        # An end makes the engine tell of what came before it, in place of the end of the text.
+        # A semicolon makes the engine report the token before it instead of the end of the text.
         if _complaint(f"{text[: alike[middle].end]}{'' if name == ';' else ';'}") == message:
             high = middle
         else:
@@ -370,25 +370,25 @@ def _complaint(text: str) -> str | None:
     return None
 
 
-# What shows nothing and can turn text round, so that a reader sees another policy than the engine (UTS 39, 55).
+# Invisible characters and bidirectional controls, with which a reader sees another policy than the engine (UTS 39, 55).
 _UNSEEN = re.compile("[\u00ad\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb]")
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What is wrong or odd, and the offset of it in the text."""
+    """An error or a warning, and its offset in the text."""
 
     code: str
     detail: str
     offset: int
 
     def place(self, text: str) -> tuple[int, int]:
-        """Its line and column, from 1."""
+        """The line and column, from 1."""
         return place(text, min(self.offset, len(text)))
 
 
-class Refused(Exception):
-    """A text that is no policy. ``findings`` say why."""
+class InvalidPolicy(Exception):
+    """The text is not a valid policy. ``findings`` say why."""
 
     def __init__(self, findings: list[Finding]) -> None:
         super().__init__(findings[0].detail)
@@ -397,7 +397,7 @@ class Refused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """An entity that a text names, and where it does first."""
+    """An entity that a text names, and its first position."""
 
     type: str
     id: str
@@ -406,7 +406,7 @@ class Named:
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """A readable policy: its text, its tokens, where its parts are, and what the engine makes of it."""
+    """A parsed policy: its text, tokens, positions, and the engine's tree."""
 
     text: str
     tokens: list[Token]
@@ -414,20 +414,20 @@ class Statement:
     policy: pst.Template
 
     def acts(self) -> frozenset[Act]:
-        """The actions that its scope lets in."""
+        """The actions that its scope matches."""
         return acts_of(self.policy.action)
 
     def named(self) -> list[Named]:
-        """The entities that it names, each once."""
-        found: dict[tuple[str, str], Named] = {}
+        """The distinct entities that it names."""
+        entities: dict[tuple[str, str], Named] = {}
         for kind, (sign, name) in zip(self.tokens, pairwise(self.tokens[1:]), strict=False):
             if sign.text == "::" and name.kind == "string":
                 id = unescaped(name.text)
-                found.setdefault((kind.text, id), Named(kind.text, id, kind.start))
-        return list(found.values())
+                entities.setdefault((kind.text, id), Named(kind.text, id, kind.start))
+        return list(entities.values())
 
     def expressions(self) -> list[Located]:
-        """All that its conditions consist of."""
+        """All expressions of its conditions."""
         return [each for condition in self.parts.conditions for each in condition.walk()]
 
     def where(self, annotation: str) -> int:
@@ -436,35 +436,35 @@ class Statement:
 
 
 def read_statement(text: str) -> Statement:
-    """The one policy that a text is. Raises ``Refused``."""
+    """Parse a text with exactly one policy. Raises ``InvalidPolicy``."""
     tokens = tokens_of(text)
-    deep = too_deep(tokens)
+    deep = find_excessive_nesting(tokens)
     if deep is not None:
-        raise Refused([_too_complex(deep.start)])
+        raise InvalidPolicy([_too_complex(deep.start)])
     try:
-        found = cedarpy.policies_to_pst(text)
+        parsed = cedarpy.policies_to_pst(text)
     except ValueError as error:
-        raise Refused([_unreadable(text, tokens, str(error))]) from None
-    policies = list(found.static_policies.values())
-    if found.templates:
+        raise InvalidPolicy([_unreadable(text, tokens, str(error))]) from None
+    policies = list(parsed.static_policies.values())
+    if parsed.templates:
         detail = "A policy has no slots: put the entity itself in place of ?principal or ?resource."
-        raise Refused([Finding("slot", detail, text.find("?"))])
+        raise InvalidPolicy([Finding("slot", detail, text.find("?"))])
     if len(policies) != 1:
         offset = _second_statement(tokens) if policies else 0
         detail = f"A policy is exactly one Cedar statement, and this text has {len(policies)}: make a policy of each."
-        raise Refused([Finding("not_one_statement", detail, offset)])
+        raise InvalidPolicy([Finding("not_one_statement", detail, offset)])
     statement = Statement(text, tokens, outline(tokens, policies[0]), policies[0])
     errors = [
         Finding("bad_annotation", fault, statement.where(name)) for name, fault in faults_of(statement.policy)
     ]
     if errors:
-        raise Refused(errors)
+        raise InvalidPolicy(errors)
     return statement
 
 
-def odd(statement: Statement) -> list[Finding]:
-    """Warnings that the text alone gives: annotations that mean nothing here, characters that nobody sees."""
-    found = [
+def text_warnings(statement: Statement) -> list[Finding]:
+    """Warnings about the text itself: unknown annotations and invisible characters."""
+    findings = [
         Finding("unknown_annotation", f"Scopegate knows no annotation @{name}; it has no effect.", offset)
         for name, offset in statement.parts.annotations.items()
         if name not in KNOWN
@@ -472,8 +472,8 @@ def odd(statement: Statement) -> list[Finding]:
     unseen = _UNSEEN.search(statement.text)
     if unseen is not None:
         detail = f"There is a character here that does not show (U+{ord(unseen[0]):04X}): what you see may mislead."
-        found.append(Finding("unseen_character", detail, unseen.start()))
-    return found
+        findings.append(Finding("unseen_character", detail, unseen.start()))
+    return findings
 
 
 def _unreadable(text: str, tokens: list[Token], message: str) -> Finding:

@@ -1,7 +1,6 @@
-"""What policies are written in: entity types, actions and the context, as a Cedar schema. A published contract.
+"""The vocabulary of policies: entity types, actions and the context, as a Cedar schema. A published contract.
 
-Within a version things are added alone, so that a policy that was valid stays so. ``docs/policy-reference.md``
-explains it to those who write policies.
+Within a version there are only additions, so that valid policies stay valid. ``docs/policy-reference.md`` documents it.
 """
 
 from collections.abc import Mapping
@@ -90,17 +89,17 @@ _TYPES = {
 
 
 def schema_text(arguments: Mapping[str, ArgumentType] | None = None) -> str:
-    """The vocabulary, with ``context.arguments`` of a tool that takes these; without any when it is not said.
+    """The Cedar schema, with ``context.arguments`` of a tool with these arguments.
 
-    Arguments without a type of their own are left out, since Cedar has none for them: see ``untyped_arguments``.
+    Arguments without a single type are left out, since Cedar has no type for them; see ``untyped_arguments``.
     """
     return _SCHEMA.replace("ARGUMENTS", _record(arguments or {}))
 
 
 def untyped_arguments(arguments: Mapping[str, ArgumentType]) -> frozenset[str]:
-    """Arguments that have, or in which something has, no one type that Cedar knows.
+    """The arguments that have, or contain, a part without a single Cedar type.
 
-    They are read by the value that a call brings, so a policy that reads them can't be validated beforehand.
+    Their type depends on the value of each call, so policies that read them cannot be validated in advance.
     """
     return frozenset(name for name, declared in arguments.items() if _is_untyped(declared))
 
@@ -114,10 +113,10 @@ def _is_untyped(declared: ArgumentType) -> bool:
 
 
 def _record(properties: Mapping[str, ArgumentType]) -> str:
-    found = {name: _type(declared) for name, declared in properties.items()}
+    types = {name: _type(declared) for name, declared in properties.items()}
     parts = (
         f"{quoted(name)}{'' if properties[name].required else '?'}: {written}"
-        for name, written in found.items()
+        for name, written in types.items()
         if written is not None
     )
     return "{ " + ", ".join(parts) + " }"
@@ -133,7 +132,7 @@ def _type(declared: ArgumentType) -> str | None:
 
 
 def quoted(text: str) -> str:
-    """A string literal of Cedar (schema or policy) that stands for exactly this text."""
+    """A Cedar string literal, for schemas and policies, with exactly this value."""
     return '"' + "".join(map(_escaped, text)) + '"'
 
 

@@ -24,7 +24,7 @@ from app.crypto.jose.token import Refused, read_token
 from app.domain.errors import Malformed, Unavailable
 from app.features.administrators.browser_sign_in import Attempt, SignedIn, SignedOut
 from app.features.identity_providers.provider import Provider
-from app.lib.logs import Reasons
+from app.lib.logs import ThrottledReasons
 
 KNOWN_FOR_S = 300.0
 _AGAIN_AFTER_S = 5.0
@@ -59,7 +59,7 @@ class CodeFlow:
         self._secrets = secrets
         self._clock = clock
         self._known: dict[str, _Known] = {}
-        self._reasons = Reasons("a sign-in with a browser")
+        self._reasons = ThrottledReasons("a sign-in with a browser")
 
     async def start(self, provider: Provider, attempt: Attempt, *, another_account: bool = False) -> str:
         """Where the browser goes. Raises ``Unavailable``."""

@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 from app.crypto.jose.keys import Key, ProviderFault
 from app.lib.strict_json import JsonObject
 from app.outbound.http import Origin, OutboundClient, origin_of
-from app.outbound.jwks import TIMEOUTS, in_time, is_safe, read_object, usable_keys
+from app.outbound.jwks import TIMEOUTS, ask_provider, is_safe, read_object, usable_keys
 
 DISCOVERY_PATH = "/.well-known/openid-configuration"
 _FORM = b"application/x-www-form-urlencoded"
@@ -49,18 +49,18 @@ class Publications:
 
     async def keys_of(self, issuer: str) -> tuple[Key, ...]:
         """The keys that a provider signs with, those that we can use. Raises ``ProviderFault``."""
-        return await in_time(self._keys_of(issuer))
+        return await ask_provider(self._keys_of(issuer))
 
     async def endpoints_of(self, issuer: str) -> Endpoints:
         """Where people sign in at a provider. Raises ``ProviderFault``."""
-        return _endpoints(issuer, await in_time(self._document_of(issuer)))
+        return _endpoints(issuer, await ask_provider(self._document_of(issuer)))
 
     async def redeem(self, issuer: str, url: str, form: Mapping[str, str], basic: str | None) -> JsonObject:
         """What a token endpoint gives for a code; ``basic`` is the credential of the client. Raises ``ProviderFault``.
 
         Sent once: a code that came twice is taken for a stolen one.
         """
-        return await in_time(self._redeem(issuer, url, form, basic))
+        return await ask_provider(self._redeem(issuer, url, form, basic))
 
     async def _keys_of(self, issuer: str) -> tuple[Key, ...]:
         published = await self._get(issuer, _keys_url(issuer, await self._document_of(issuer)))

@@ -15,7 +15,7 @@ from app.features.identity_providers import queries
 from app.features.identity_providers.provider import Provider
 from app.features.service_accounts.authenticate import refused
 from app.http.authorization import Caller
-from app.lib.logs import Reasons
+from app.lib.logs import ThrottledReasons
 
 FindProvider = Callable[[str], Awaitable[tuple[Provider, float] | None]]
 """The active provider with exactly this issuer, and the time by the database's clock."""
@@ -70,7 +70,7 @@ class AccessTokens:
         self._sessions = sessions
         self._verifier = Verifier(finder(sessions), keys)
         self._sign_in = sign_in
-        self._reasons = Reasons("an access token")
+        self._reasons = ThrottledReasons("an access token")
 
     async def __call__(self, request: Request, session: AsyncSession, bearer: str) -> Caller:
         """The caller that an access token belongs to. Raises ``Unauthenticated``, ``Forbidden``, ``Unavailable``."""

@@ -18,7 +18,7 @@ from app.adapters.scim.handler import Handler
 from app.adapters.scim.leniency import tolerate
 from app.adapters.scim.service import Asked, Service, make_service, note
 from app.adapters.scim.work import Work, answer, error_of, headers_of, read_apart
-from app.db.engine import OUT_OF_REACH, commit, out_of_reach
+from app.db.engine import CONNECTION_ERRORS, commit, database_unavailable
 from app.domain.errors import DomainError
 from app.features.identity_providers.provisioning import Surface, provider_served
 from app.features.identity_providers.schemas import ScimSettings
@@ -49,9 +49,9 @@ class ScimRoute(TransactionalRoute):
         async def handled(request: Request) -> Response:
             try:
                 return await tell(request)
-            except (DomainError, *OUT_OF_REACH) as error:
+            except (DomainError, *CONNECTION_ERRORS) as error:
                 # The refusal could not be recorded: then it is not told either.
-                told = error if isinstance(error, DomainError) else out_of_reach()
+                told = error if isinstance(error, DomainError) else database_unavailable()
                 return answer(error_of(told), headers_of(told))
 
         return handled

@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from app.adapters.ssf.push_routes import Receiver
 from app.crypto.keys import Sealer, UnsealingFault
 from app.crypto.signing import Signer
-from app.db.engine import ATTEMPTS, OUT_OF_REACH, commit, sqlstate
+from app.db.engine import ATTEMPTS, CONNECTION_ERRORS, commit, sqlstate
 from app.domain.errors import Unavailable
 from app.features.identity_providers import queries as providers
 from app.features.identity_providers.signals import queries
@@ -53,7 +53,7 @@ _UPKEEP_EVERY_S = 5.0
 # Longer than one poll and taking what it brings.
 _LEASE = timedelta(seconds=60)
 _COLLISIONS = {"40001", "40P01"}
-_AWAY = (Unavailable, *OUT_OF_REACH)
+_AWAY = (Unavailable, *CONNECTION_ERRORS)
 _log = logging.getLogger(__name__)
 _spread = SystemRandom()
 

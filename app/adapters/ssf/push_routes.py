@@ -19,8 +19,8 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from app.adapters.ssf.event_token import MEDIA_TYPE, check_event_token
 from app.adapters.ssf.transmitters import Transmitters
 from app.crypto.jose.keys import ProviderKeys
-from app.crypto.jose.token import MOST_CHARACTERS
-from app.db.engine import OUT_OF_REACH, commit, out_of_reach
+from app.crypto.jose.token import MAX_CHARACTERS
+from app.db.engine import CONNECTION_ERRORS, commit, database_unavailable
 from app.domain.errors import DomainError, Forbidden, TooManyRequests, Unauthenticated, Unavailable
 from app.domain.security_events import SecurityEvent
 from app.features.identity_providers.provisioning import Surface, provider_served
@@ -135,9 +135,9 @@ class SignalRoute(TransactionalRoute):
                 return await _recorded(request, handle)
             except (Unacceptable, DomainError) as error:
                 return _answer(error)
-            except OUT_OF_REACH:
+            except CONNECTION_ERRORS:
                 # What is left over where a refusal cannot be written down.
-                return _answer(out_of_reach())
+                return _answer(database_unavailable())
 
         return answer
 
@@ -215,6 +215,6 @@ async def _token_of(request: Request) -> str:
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != _TAKEN:
         raise _NotAnEvent(415, f"Send the event token as {_TAKEN}.")
     body = (await request.body()).strip()
-    if len(body) > MOST_CHARACTERS:
-        raise _NotAnEvent(413, f"An event token has at most {MOST_CHARACTERS} characters.")
+    if len(body) > MAX_CHARACTERS:
+        raise _NotAnEvent(413, f"An event token has at most {MAX_CHARACTERS} characters.")
     return body.decode("ascii", "replace")

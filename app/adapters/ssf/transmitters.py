@@ -17,7 +17,7 @@ from app.features.identity_providers.signals.streams import (
 )
 from app.lib.strict_json import JsonObject, JsonValue, StrictJsonError, dumps, loads
 from app.outbound.http import OutboundClient, Timeouts
-from app.outbound.jwks import TIMEOUTS, in_time, is_safe, read_object, usable_keys
+from app.outbound.jwks import TIMEOUTS, ask_provider, is_safe, read_object, usable_keys
 
 WELL_KNOWN = "/.well-known/ssf-configuration"
 PUSH, POLL = "urn:ietf:rfc:8935", "urn:ietf:rfc:8936"
@@ -59,7 +59,7 @@ class Transmitters:
 
     async def keys_of(self, transmitter: Transmitter) -> tuple[Key, ...]:
         """The keys that it signs with, those that we can use. Raises ``ProviderFault``."""
-        return await in_time(self._keys_of(transmitter))
+        return await ask_provider(self._keys_of(transmitter))
 
     def critical_of(self, transmitter: Transmitter) -> frozenset[str]:
         """The members of subjects that it called critical when its keys were fetched last."""
@@ -135,7 +135,7 @@ class Transmitters:
     async def _learn(self, transmitter: Transmitter) -> None:
         """Its keys are known without; what else it says matters all the same."""
         with suppress(ProviderFault):
-            self._known[transmitter] = await in_time(self._configuration(transmitter.issuer))
+            self._known[transmitter] = await ask_provider(self._configuration(transmitter.issuer))
 
     async def _keys_at(self, url: str) -> tuple[Key, ...]:
         return usable_keys((await self._get(url)).get("keys"))
@@ -163,7 +163,7 @@ class Transmitters:
 
     async def _asked(self, access: Access) -> Configuration:
         try:
-            return await in_time(self._configuration(access.transmitter.issuer))
+            return await ask_provider(self._configuration(access.transmitter.issuer))
         except ProviderFault as fault:
             raise TransmitterFault(fault.reason) from None
 
@@ -219,7 +219,7 @@ class Transmitters:
                 response.close()
 
         try:
-            status, content = await in_time(ask(), within_s)
+            status, content = await ask_provider(ask(), within_s)
         except ProviderFault as fault:
             raise TransmitterFault(fault.reason) from None
         if status not in statuses:

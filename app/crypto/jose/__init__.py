@@ -1,1 +1,1 @@
-"""Reading what others sign: the text of a token, the keys of whoever signs, the signature (RFC 7515, 7517, 8725)."""
+"""Verification of tokens that providers sign: parsing, keys and signatures (RFC 7515, 7517, 8725)."""

@@ -1,4 +1,4 @@
-"""The keys of providers, kept in memory: fetched seldom, never once for each request, and trusted for a day."""
+"""A cache of the providers' public keys, refreshed in the background and trusted for a day."""
 
 import asyncio
 import logging
@@ -18,20 +18,20 @@ _log = logging.getLogger(__name__)
 Algorithm = JWSAlgModel
 Key = RSAKey | ECKey | OKPKey
 Issuer = TypeVar("Issuer", bound=Hashable)
-"""What is asked for its keys: an issuer by its address, or what else says where they are. ``str`` of it names it."""
+"""Identifies a provider, as by its issuer URL. ``str`` of it is its name in the log."""
 
 REFRESH_S = 300.0
-"""Keys are fetched again after this, so that one that the provider has withdrawn ends here too."""
+"""Keys are fetched again after this, so that a withdrawn key stops working."""
 UNKNOWN_KEY_GAP_S = 60.0
-"""Between two fetches that tokens with unknown keys bring about; anybody can make such tokens."""
+"""The gap between two fetches that tokens with unknown keys cause, since anyone can send such tokens."""
 RETRY_S = 5.0
-"""Between two attempts while there are no keys at all."""
-TRUSTED_FOR_S = 24 * 3600.0
-"""How long keys serve while the provider cannot be asked. What it withdrew meanwhile must not serve for ever."""
+"""The gap between two attempts while there are no keys at all."""
+TRUST_FOR_S = 24 * 3600.0
+"""How long keys are trusted while the provider is unreachable. It could have withdrawn them."""
 
 
 class ProviderFault(Exception):
-    """A provider cannot be asked for its keys; ``reason`` says why in plain words and never quotes its answer."""
+    """A provider's keys cannot be fetched. ``reason`` says why and never quotes its answer."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -39,8 +39,8 @@ class ProviderFault(Exception):
 
 
 @dataclass(slots=True)
-class _Known:
-    """What is known of one issuer's keys."""
+class _IssuerKeys:
+    """The cached keys of one issuer, and the state of their fetches."""
 
     keys: tuple[Key, ...] = ()
     fetched_at: float | None = None
@@ -51,50 +51,50 @@ class _Known:
 
 
 class ProviderKeys(Generic[Issuer]):
-    """Finds the key of a token. Make it inside the event loop that uses it; close it with ``aclose``."""
+    """Finds the key of a token. Create it in the event loop that uses it; close it with ``aclose``."""
 
     def __init__(
         self,
         fetch: Callable[[Issuer], Awaitable[tuple[Key, ...]]],
         clock: Callable[[], float] = time.monotonic,
         *,
-        whose: str = "OpenID provider",
-        lost: str = "nobody signs in by it",
+        description: str = "OpenID provider",
+        impact: str = "no one can sign in with it",
     ) -> None:
-        """``whose`` says in warnings what the issuers are, ``lost`` what does not go on without their keys."""
+        """For warnings, ``description`` says what the issuers are, and ``impact`` what fails without their keys."""
         self._fetch = fetch
         self._clock = clock
-        self._whose = whose
-        self._lost = lost
-        self._issuers: dict[Issuer, _Known] = {}
+        self._description = description
+        self._impact = impact
+        self._issuers: dict[Issuer, _IssuerKeys] = {}
 
     async def find(self, issuer: Issuer, kid: str | None, algorithm: Algorithm) -> Key | None:
-        """The issuer's key of this name that fits the algorithm; without a name, the only one that fits.
+        """The issuer's key with this id that fits the algorithm; without an id, the only one that fits.
 
-        Raises ``Unavailable`` when there are no keys to choose from, because the provider cannot be asked.
+        Raises ``Unavailable`` when there are no keys because the provider is unreachable.
         """
-        known = self._issuers.setdefault(issuer, _Known())
+        known = self._issuers.setdefault(issuer, _IssuerKeys())
         key = _choose(self._trusted(known), kid, algorithm)
-        if key is None and self._may_ask(known):
+        if key is None and self._may_fetch(known):
             if known.fetching is None and self._has_trusted(known):
                 known.asked_for_unknown_at = self._clock()
             await self._refetch(issuer, known)
             key = _choose(self._trusted(known), kid, algorithm)
         if key is None and not self._has_trusted(known):
             raise Unavailable(
-                f"The keys of your {self._whose} cannot be fetched right now; repeat the request shortly.",
+                f"The keys of your {self._description} cannot be fetched right now; repeat the request shortly.",
                 retry_after_s=int(RETRY_S),
                 code="provider_unavailable",
             )
         return key
 
     async def keep_fresh(self, issuers: Collection[Issuer]) -> None:
-        """Fetch what is due of these issuers, and forget all others. One that fails keeps no other from it."""
+        """Fetch the keys of these issuers that are due, and forget all others. Failures are independent."""
         for issuer in [issuer for issuer in self._issuers if issuer not in issuers]:
             if self._issuers[issuer].fetching is None:
                 del self._issuers[issuer]
         for issuer in issuers:
-            self._issuers.setdefault(issuer, _Known())
+            self._issuers.setdefault(issuer, _IssuerKeys())
         due = [(issuer, known) for issuer, known in self._issuers.items() if self._is_due(known)]
         fetches = (self._refetch(issuer, known) for issuer, known in due)
         for unexpected in await asyncio.gather(*fetches, return_exceptions=True):
@@ -102,45 +102,45 @@ class ProviderKeys(Generic[Issuer]):
                 _log.error("fetching the keys of a provider failed: %s", type(unexpected).__name__)
 
     def warnings(self) -> list[str]:
-        """How many providers cannot be asked, or have nothing to check tokens with.
+        """Warnings about providers that are unreachable or have no usable keys.
 
-        Without names, since anyone may read them: the log has those.
+        They are public, so only the log names the providers.
         """
         down = [known for known in self._issuers.values() if known.fault is not None]
-        lost = [known for known in down if not self._has_trusted(known)]
+        impact = [known for known in down if not self._has_trusted(known)]
         empty = [
             known
             for known in self._issuers.values()
             if known.fault is None and known.fetched_at is not None and not known.keys
         ]
         counted = (
-            (len(down) - len(lost), "that cannot be asked for keys; the keys fetched before serve"),
-            (len(lost), f"that cannot be asked for keys; {self._lost}"),
+            (len(down) - len(impact), "that cannot be asked for keys; the keys fetched before serve"),
+            (len(impact), f"that cannot be asked for keys; {self._impact}"),
             (len(empty), "without a key that can be used"),
         )
-        return [f"{self._whose}: {count} {what}; the log names it" for count, what in counted if count]
+        return [f"{self._description}: {count} {what}; the log names it" for count, what in counted if count]
 
     async def aclose(self) -> None:
-        """End what is being fetched."""
+        """Cancel all fetches."""
         tasks = [known.fetching for known in self._issuers.values() if known.fetching is not None]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _has_trusted(self, known: _Known) -> bool:
-        return known.fetched_at is not None and self._clock() - known.fetched_at <= TRUSTED_FOR_S
+    def _has_trusted(self, known: _IssuerKeys) -> bool:
+        return known.fetched_at is not None and self._clock() - known.fetched_at <= TRUST_FOR_S
 
-    def _trusted(self, known: _Known) -> tuple[Key, ...]:
+    def _trusted(self, known: _IssuerKeys) -> tuple[Key, ...]:
         return known.keys if self._has_trusted(known) else ()
 
-    def _may_ask(self, known: _Known) -> bool:
+    def _may_fetch(self, known: _IssuerKeys) -> bool:
         if known.fetching is not None:
             return True
         if self._has_trusted(known):
             return self._is_past(known.asked_for_unknown_at, UNKNOWN_KEY_GAP_S)
         return self._is_past(known.attempted_at, RETRY_S)
 
-    def _is_due(self, known: _Known) -> bool:
+    def _is_due(self, known: _IssuerKeys) -> bool:
         if known.fault is None:
             return self._is_past(known.attempted_at, REFRESH_S)
         gap = UNKNOWN_KEY_GAP_S if self._has_trusted(known) else RETRY_S
@@ -149,23 +149,25 @@ class ProviderKeys(Generic[Issuer]):
     def _is_past(self, then: float | None, gap: float) -> bool:
         return then is None or self._clock() - then >= gap
 
-    async def _refetch(self, issuer: Issuer, known: _Known) -> None:
-        """Fetch, or wait for the fetch that is under way. A caller who goes away does not end it for the others."""
+    async def _refetch(self, issuer: Issuer, known: _IssuerKeys) -> None:
+        """Fetch, or wait for the running fetch. Cancelling one caller does not cancel the fetch."""
         if known.fetching is None:
             known.fetching = asyncio.create_task(self._fetch_into(issuer, known), name="provider keys")
         await asyncio.shield(known.fetching)
 
-    async def _fetch_into(self, issuer: Issuer, known: _Known) -> None:
+    async def _fetch_into(self, issuer: Issuer, known: _IssuerKeys) -> None:
         known.attempted_at = self._clock()
         try:
             known.keys = await self._fetch(issuer)
         except ProviderFault as fault:
             if known.fault != fault.reason:
-                _log.warning("the %s %s cannot be asked for its keys: %s", self._whose, issuer, fault.reason)
+                _log.warning(
+                    "the %s %s cannot be asked for its keys: %s", self._description, issuer, fault.reason
+                )
             known.fault = fault.reason
         else:
             if not known.keys:
-                _log.warning("the %s %s publishes no key that can be used", self._whose, issuer)
+                _log.warning("the %s %s publishes no key that can be used", self._description, issuer)
             known.fault, known.fetched_at = None, self._clock()
         finally:
             known.fetching = None
@@ -180,7 +182,7 @@ def _choose(keys: Sequence[Key], kid: str | None, algorithm: Algorithm) -> Key |
 
 
 def _fits(key: Key, algorithm: Algorithm) -> bool:
-    """Whether the key is of the algorithm's kind and curve, and its owner did not make it for something else."""
+    """Whether the key has the algorithm's type and curve and is meant for verification."""
     try:
         algorithm.check_key(key)
         key.check_key_op("verify")

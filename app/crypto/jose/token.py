@@ -1,4 +1,4 @@
-"""Reading the text of a signed token, before anything in it is trusted."""
+"""Parsing of signed tokens before their verification."""
 
 from dataclasses import dataclass, field
 
@@ -6,12 +6,12 @@ from joserfc.util import urlsafe_b64decode
 
 from app.lib.strict_json import JsonObject, loads
 
-MOST_CHARACTERS = 16 * 1024
-_DEEPEST = 16
+MAX_CHARACTERS = 16 * 1024
+_MAX_DEPTH = 16
 
 
 class Refused(Exception):
-    """This is no token for us. ``reason`` is for our own log; callers are told the same whatever it was."""
+    """The token is rejected. ``reason`` is only for our log; the caller's response does not depend on it."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -20,7 +20,7 @@ class Refused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Unverified:
-    """What a token says of itself. Nothing of it is true until its signature has been checked."""
+    """The header and claims of a token. Do not trust them until the signature has been verified."""
 
     text: str = field(repr=False)
     header: JsonObject = field(repr=False)
@@ -28,11 +28,11 @@ class Unverified:
 
 
 def read_token(text: str) -> Unverified:
-    """Read a compact JWS of two JSON objects (RFC 7515 section 7.1). Raises ``Refused``.
+    """Parse a compact JWS of two JSON objects (RFC 7515 section 7.1). Raises ``Refused``.
 
-    Strict JSON, since whoever signs and whoever verifies must have read the same thing: no duplicate members.
+    The JSON must be strict, without duplicate members, so that the signer and we read the same claims.
     """
-    if len(text) > MOST_CHARACTERS:
+    if len(text) > MAX_CHARACTERS:
         raise Refused("too large")
     parts = text.split(".")
     if len(parts) != 3:
@@ -42,7 +42,7 @@ def read_token(text: str) -> Unverified:
 
 def _object(part: str) -> JsonObject:
     try:
-        value = loads(urlsafe_b64decode(part.encode("ascii")), max_depth=_DEEPEST)
+        value = loads(urlsafe_b64decode(part.encode("ascii")), max_depth=_MAX_DEPTH)
     except ValueError:
         raise Refused("not strict JSON in base64url") from None
     if not isinstance(value, dict):

@@ -6,10 +6,10 @@ from uuid import UUID
 from fastapi import APIRouter, Query
 
 from app.access.point_in_time import AccessReader
-from app.access.reach import callers_of, page_of
+from app.access.reach import find_callers, reach_page
 from app.access.snapshot import AccessSnapshot, CurrentSnapshot
 from app.domain.errors import NotFound
-from app.domain.reach import shut, stopped
+from app.domain.reach import blocking_reason, stop_reason
 from app.features.access.reach_schemas import (
     AccessQuery,
     IdentityAccessView,
@@ -81,11 +81,11 @@ async def _access_of(
     identity = state.identities.get(identity_id)
     if identity is None:
         raise NotFound("There is no such identity, or there was none at that time.")
-    reason = stopped(identity, reader.at)
+    reason = stop_reason(identity, reader.at)
     servers = () if reason is not None else state.servers.values()
     wanted = [server for server in servers if not query.server_id or server.id in query.server_id]
     after = None if position is None else str(position[0])
-    found, following = await page_of(
+    found, following = await reach_page(
         identity, wanted, state.context, reader.at, after=after, limit=query.limit
     )
     return IdentityAccessView(
@@ -122,12 +122,12 @@ async def list_tool_access(
     tool = await tools.require(session, tool_id, ended=query.at is not None)
     reader = AccessReader(session, snapshot, query.at, server_ids=[tool.server_id])
     server = (await reader.of([])).servers.get(tool.server_id)
-    reason = shut(server, tool.name, reader.at)
+    reason = blocking_reason(server, tool.name, reader.at)
     after = None if position is None else UUID(position[0])
     found, following = (
         ([], None)
         if reason is not None
-        else await callers_of(session, reader, tool.server_id, tool.name, after=after, limit=query.limit)
+        else await find_callers(session, reader, tool.server_id, tool.name, after=after, limit=query.limit)
     )
     return ToolAccessView(
         tool_id=tool_id,

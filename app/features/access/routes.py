@@ -10,10 +10,10 @@ from fastapi import APIRouter, Query, Request
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.access.point_in_time import AccessReader
-from app.access.reach import matrix_of
+from app.access.reach import build_matrix
 from app.access.reading import Fleet
 from app.access.snapshot import AccessSnapshot, CurrentSnapshot, SnapshotUnavailable
-from app.access.unused import Judge
+from app.access.unused import UsageReview
 from app.domain.errors import Unavailable
 from app.features.access.schemas import AccessMatrix, AccessMatrixQuery, AccessMatrixRow
 from app.features.access.unused_schemas import StaleAccess, StaleApplied, StaleApply, StaleQuery
@@ -42,7 +42,7 @@ async def get_access_matrix(
     """For each pair, how many of the server's tools the identity's live grants and those of its groups reach now,
     decided as calls are. `/identities/{id}/access` says which, and why."""
     reader = AccessReader(session, snapshot, server_ids=query.server_id)
-    rows = await matrix_of(reader, query.identity_id, query.server_id)
+    rows = await build_matrix(reader, query.identity_id, query.server_id)
     return AccessMatrix(at=reader.time, items=[AccessMatrixRow.of(row) for row in rows])
 
 
@@ -76,8 +76,8 @@ async def list_stale_access(
     cursors = Cursors(runtime.peppers.derive("cursors"), "list_stale_access", filters)
     position = read_position(cursors.read(query.cursor))
     window = await _window(session, query.unused_for_days)
-    judge = await Judge.of(session, (await _fleet(snapshot)).servers, window.since)
-    items, following = await page_of(session, judge, query, window, position)
+    review = await UsageReview.of(session, (await _fleet(snapshot)).servers, window.since)
+    items, following = await page_of(session, review, query, window, position)
     return Page(items=items, next_cursor=None if following is None else cursors.write(following))
 
 
@@ -100,9 +100,9 @@ async def apply_stale_access(
     """
     window = await _window(session, body.unused_for_days)
     fleet = await _fleet(snapshot)
-    judge = await Judge.of(session, fleet.servers, window.since)
+    review = await UsageReview.of(session, fleet.servers, window.since)
     applying = Applying(session, caller, fleet, window.now, request.state.request_id)
-    return StaleApplied(dry_run=dry_run, items=await applying.apply(judge, body, dry_run=dry_run))
+    return StaleApplied(dry_run=dry_run, items=await applying.apply(review, body, dry_run=dry_run))
 
 
 async def _window(session: AsyncSession, days: int) -> Window:

@@ -13,9 +13,9 @@ from pydantic.config import JsonDict
 from typing_extensions import TypeAliasType
 
 from app.access.explain import Ask, Explanation, RecordedCall, meaning_of_explanation
-from app.access.policy.evaluator import Considered
-from app.access.reach import MOST_IDENTITIES, MOST_SERVERS, Row
-from app.domain.considered import ConsideredLink
+from app.access.policy.evaluator import PolicyResult
+from app.access.reach import MAX_IDENTITIES, MAX_SERVERS, Row
+from app.domain.link_checks import LinkCheck
 from app.domain.objects import Part
 from app.domain.policy import CallerProgram, Effect
 from app.domain.reach import Tally
@@ -208,7 +208,7 @@ class ConsideredPolicy(Strict):
     )
 
     @classmethod
-    def of(cls, found: Considered, name: str | None) -> Self:
+    def of(cls, found: PolicyResult, name: str | None) -> Self:
         """As the answer says it."""
         policy = found.policy
         return cls(
@@ -240,7 +240,7 @@ class ConsideredToken(Strict):
     policies: list[ConsideredPolicy] = Field(description="All published policies.")
 
     @classmethod
-    def of(cls, link: ConsideredLink, policies: Sequence[Considered], of: Explanation) -> Self:
+    def of(cls, link: LinkCheck, policies: Sequence[PolicyResult], of: Explanation) -> Self:
         """As the answer says it."""
         entries = link.entries
         return cls(
@@ -400,7 +400,7 @@ def _missing(found: Explanation) -> list[GrantCreate]:
             resources=part is Part.RESOURCES,
             prompts=part is Part.PROMPTS,
         )
-        for identity_id in found.lacking
+        for identity_id in found.identities_without_grant
     ]
 
 
@@ -424,10 +424,10 @@ class AccessMatrixQuery(Strict):
     """Whose access to what: the rows and the columns, each by its ids."""
 
     identity_id: list[IdentityId] = Field(
-        min_length=1, max_length=MOST_IDENTITIES, description=f"The rows, at most {MOST_IDENTITIES}."
+        min_length=1, max_length=MAX_IDENTITIES, description=f"The rows, at most {MAX_IDENTITIES}."
     )
     server_id: list[ServerId] = Field(
-        min_length=1, max_length=MOST_SERVERS, description=f"The columns, at most {MOST_SERVERS}."
+        min_length=1, max_length=MAX_SERVERS, description=f"The columns, at most {MAX_SERVERS}."
     )
 
 

@@ -9,8 +9,8 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, WrapValidator
 from typing_extensions import TypeAliasType
 
-from app.access.grant_uses import LONGEST_WINDOW
-from app.access.unused import GrantFinding, Proposal, StaleState
+from app.access.grant_uses import MAX_WINDOW
+from app.access.unused import GrantFinding, Proposal, UsageState
 from app.domain.scopes import (
     AllServers,
     AllTools,
@@ -145,7 +145,7 @@ Days = Annotated[
     int,
     Field(
         ge=1,
-        le=LONGEST_WINDOW.days,
+        le=MAX_WINDOW.days,
         description="How many days back the window goes.",
         examples=[90],
     ),
@@ -335,7 +335,7 @@ class StaleTokenView(BaseModel):
             kind="token",
             token_id=row.id,
             observed_since=row.created_at,
-            state=StaleState.UNUSED.value,
+            state=UsageState.UNUSED.value,
             last_used_at=last_used_at,
             proposal=TokenProposal(action="revoke"),
         )

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
 from app.access.reading import Fleet
-from app.access.unused import GrantFinding, Judge, Proposal, StaleState
+from app.access.unused import GrantFinding, Proposal, UsageReview, UsageState
 from app.db.change import Change
 from app.domain.errors import FieldError, Invalid
 from app.features.access.unused_schemas import (
@@ -66,7 +66,7 @@ def read_position(position: Sequence[Any] | None) -> Position:
 
 
 async def page_of(
-    session: AsyncSession, judge: Judge, query: StaleQuery, window: Window, position: Position
+    session: AsyncSession, review: UsageReview, query: StaleQuery, window: Window, position: Position
 ) -> tuple[list[StaleAccess], Position | None]:
     """A page, and where to go on; ``None`` at the end."""
     kind, after = position
@@ -75,11 +75,11 @@ async def page_of(
     if query.grant_id:
         kinds.discard("token")
     if kind == "grant" and "grant" in kinds:
-        grants, following = await _grants(session, judge, query, window, after)
+        grants, following = await _grants(session, review, query, window, after)
         items += [StaleGrantView.of(found) for found in grants]
         if following is not None:
             return items, ("grant", following)
-    if "token" not in kinds or StaleState.UNUSED not in query.state:
+    if "token" not in kinds or UsageState.UNUSED not in query.state:
         return items, None
     if len(items) == query.limit:
         return items, ("token", None)
@@ -90,12 +90,12 @@ async def page_of(
 
 
 async def _grants(
-    session: AsyncSession, judge: Judge, query: StaleQuery, window: Window, after: UUID | None
+    session: AsyncSession, review: UsageReview, query: StaleQuery, window: Window, after: UUID | None
 ) -> tuple[list[GrantFinding], UUID | None]:
     found: list[GrantFinding] = []
     for _ in range(GRANTS_A_PAGE // _AT_ONCE):
         rows = list(await session.scalars(_live_grants(query, window, after)))
-        for finding in await judge.findings(rows):
+        for finding in await review.findings(rows):
             if finding.state not in query.state:
                 continue
             if query.server_id is not None and query.server_id not in finding.reach:
@@ -111,7 +111,7 @@ async def _grants(
 
 def _live_grants(query: StaleQuery, window: Window, after: UUID | None) -> Select[Grant]:
     statement = select(Grant).where(is_active(window.now))
-    if StaleState.UNKNOWN not in query.state:
+    if UsageState.UNKNOWN not in query.state:
         # What is younger than the window is never judged.
         statement = statement.where(col(Grant.created_at) <= window.since)
     if query.identity_id or query.group_id:
@@ -175,14 +175,14 @@ class Applying:
         self._now = now
         self._request_id = request_id
 
-    async def apply(self, judge: Judge, body: StaleApply, *, dry_run: bool) -> list[AppliedView]:
+    async def apply(self, review: UsageReview, body: StaleApply, *, dry_run: bool) -> list[AppliedView]:
         """What became, or with ``dry_run`` would become, of each item. ``judge`` is of the window in ``body``. Raises
         ``Invalid`` for a grant that is named twice."""
         _check_named_once(body)
         # In the order of ids, whatever the order of the items.
         locked = await lock_grants(self._session, [item.grant_id for item in body.items])
         active = await self._active(locked.values())
-        findings = {found.grant.id: found for found in await judge.findings(active)}
+        findings = {found.grant.id: found for found in await review.findings(active)}
         unmoved = await self._unmoved(findings.values())
         outcomes: list[tuple[UUID, AppliedOutcome]] = []
         changes: list[tuple[Grant, GrantUpdate | None]] = []

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Depends, HTTPException, Request, Response
 from pydantic import ConfigDict, Field, SecretStr, StringConstraints
 
-from app.crypto.passwords import LONGEST
+from app.crypto.passwords import MAX_LENGTH
 from app.features.administrators.break_glass import LIFETIME, BreakGlass, origin_of
 from app.http.problems import problem_responses
 from app.http.schemas import CleanSecret, CleanText, Strict
@@ -46,7 +46,7 @@ class BreakGlassSignIn(Strict):
             "examples": [{"password": "correct horse battery staple", "reason": "The provider is down."}]
         }
     )
-    password: Annotated[SecretStr, Field(min_length=1, max_length=LONGEST), CleanSecret] = Field(
+    password: Annotated[SecretStr, Field(min_length=1, max_length=MAX_LENGTH), CleanSecret] = Field(
         description="The password whose hash is configured."
     )
     reason: Annotated[str, StringConstraints(min_length=1, max_length=500), CleanText] = Field(

@@ -16,7 +16,7 @@ from sqlalchemy import Select, exists, func, literal, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
-from app.db.outbox import tell
+from app.db.outbox import enqueue
 from app.db.webhook_events import WebhookEvent, approval_message
 from app.domain.errors import Conflict, FieldError, Forbidden, Invalid, NotFound
 from app.domain.risk import Risk
@@ -172,7 +172,7 @@ async def ask_for_access(
         WebhookEvent.APPROVAL_REQUESTED, row.id, event_id=row.event_id, identity_id=identity.id, token_id=None,
         server_id=server.id, group_id=server.owner_group_id,
     )  # fmt: skip
-    await tell(session, message)
+    await enqueue(session, message)
     return row
 
 

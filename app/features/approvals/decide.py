@@ -17,7 +17,7 @@ from sqlalchemy import func, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.approval_channel import notify_decided
-from app.db.outbox import tell
+from app.db.outbox import enqueue
 from app.db.webhook_events import WebhookEvent, approval_message
 from app.domain.errors import Conflict, Forbidden, NotFound
 from app.features.approvals.queries import find_approval, lock_approval, lock_membership, member_of
@@ -203,7 +203,7 @@ async def _tell(
         _EVENTS[verdict], row.id, event_id=row.event_id, identity_id=row.identity_id, token_id=row.token_id,
         server_id=row.server_id, group_id=group_id,
     )  # fmt: skip
-    await tell(session, message)
+    await enqueue(session, message)
     await notify_decided(session, [row.id])
 
 

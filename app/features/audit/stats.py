@@ -18,7 +18,7 @@ from sqlalchemy import ARRAY, DateTime, Text, bindparam, select, text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
-from app.db.engine import OUT_OF_REACH, plain_url
+from app.db.engine import CONNECTION_ERRORS, plain_url
 from app.domain.errors import Malformed, Unavailable
 from app.features.audit import queries
 from app.features.audit.queries import RESULT
@@ -206,7 +206,7 @@ class HourCounts:
             try:
                 while await self.round():
                     pass
-            except (Unavailable, SQLAlchemyError, *OUT_OF_REACH):
+            except (Unavailable, SQLAlchemyError, *CONNECTION_ERRORS):
                 # Others say that the database is away; what is not counted stays so.
                 continue
             except Exception as error:  # noqa: BLE001

@@ -10,7 +10,7 @@ from random import SystemRandom
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from app.crypto.keys import Sealer, UnsealingFault
-from app.db.engine import OUT_OF_REACH
+from app.db.engine import CONNECTION_ERRORS
 from app.domain.errors import Unavailable
 from app.features.audit_sinks.batches import Batch, next_batch
 from app.features.audit_sinks.credentials import open_credential
@@ -42,7 +42,7 @@ _LOOK_EVERY_S = 1.0
 _CONNECTIONS = 2
 _TOO_LARGE = 413
 # Nothing else that the database says: a table that may not be read, say, is no outage that ends by itself.
-_AWAY = (Unavailable, *OUT_OF_REACH)
+_AWAY = (Unavailable, *CONNECTION_ERRORS)
 _spread = SystemRandom()
 
 

@@ -18,7 +18,7 @@ from app.db.webhook_events import WebhookEvent
 from app.domain.errors import FieldError, Invalid, NotFound
 from app.domain.objects import Server
 from app.domain.scopes import ScopeEntry
-from app.domain.stale import reach_of
+from app.domain.unused_access import reach_of
 from app.features.grants.queries import SORTS, select_grants, unknown_servers
 from app.features.grants.schemas import (
     GrantCreate,

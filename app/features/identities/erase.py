@@ -13,7 +13,7 @@ from uuid import UUID
 from sqlalchemy import func, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.db.outbox import tell
+from app.db.outbox import enqueue
 from app.db.versions import move_versions
 from app.db.webhook_events import WebhookEvent, identity_message
 from app.domain.errors import Conflict
@@ -182,5 +182,5 @@ async def erase_identity(
         session, caller, "identity.erase", "identity", identity.id, changes=changes, request_id=request_id
     )
     # Whoever keeps a copy of what the API said of this person is to take it out, too.
-    await tell(session, identity_message(WebhookEvent.IDENTITY_ERASED, identity.id, event_id))
+    await enqueue(session, identity_message(WebhookEvent.IDENTITY_ERASED, identity.id, event_id))
     await session.refresh(identity)

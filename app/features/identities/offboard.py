@@ -22,7 +22,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
 from app.crypto.signing import Signer
-from app.db.outbox import tell
+from app.db.outbox import enqueue
 from app.db.versions import move_versions
 from app.db.webhook_events import WebhookEvent, administrator_message, grant_message, identity_message
 from app.domain.errors import Conflict, Forbidden, Invalid, NotFound
@@ -391,7 +391,7 @@ async def offboard_identity(
     await move_versions(session, [*people, *affected.grants, *affected.tokens], narrows=True)
     await _tell(session, affected, receipt_id)
     if not roles.isdisjoint(MANAGING_ROLES):
-        await tell(session, administrator_message(identity.id, receipt_id))
+        await enqueue(session, administrator_message(identity.id, receipt_id))
     return Offboarded(identity.id, True, things, transferred, receipt_id)
 
 
@@ -457,7 +457,7 @@ async def _tell(session: AsyncSession, affected: Affected, receipt_id: UUID) -> 
         grant_message(WebhookEvent.GRANT_ENDED, grant, receipt_id, identity_id=id, group_id=None)
         for grant in affected.grants
     )
-    await tell(session, offboarded, *ended)
+    await enqueue(session, offboarded, *ended)
 
 
 async def _end_rights(session: AsyncSession, affected: Affected) -> None:
@@ -493,7 +493,7 @@ async def _end_people(
         )
         type = WebhookEvent.IDENTITY_SUSPENDED if affected.heir is None else WebhookEvent.IDENTITY_UPDATED
         told.append(identity_message(type, agent.id, event_id))
-    await tell(session, *told)
+    await enqueue(session, *told)
     if affected.administrator is not None:
         affected.administrator.status = "disabled"
         affected.administrator.revision += 1

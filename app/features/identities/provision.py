@@ -13,7 +13,7 @@ from sqlalchemy import func
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.db.outbox import tell
+from app.db.outbox import enqueue
 from app.db.versions import move_versions
 from app.db.webhook_events import WebhookEvent, identity_message
 from app.domain.errors import Conflict, NotFound
@@ -280,7 +280,7 @@ async def _tell(
         changes=changes,
         request_id=directory.request_id,
     )
-    await tell(session, identity_message(event, identity.id, event_id))
+    await enqueue(session, identity_message(event, identity.id, event_id))
 
 
 async def _flush(session: AsyncSession) -> None:

@@ -18,8 +18,8 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from app.crypto.signing import Signer
-from app.db.engine import OUT_OF_REACH, commit, sqlstate
-from app.db.outbox import tell
+from app.db.engine import CONNECTION_ERRORS, commit, sqlstate
+from app.db.outbox import enqueue
 from app.db.webhook_events import WebhookEvent, identity_message
 from app.domain.errors import Conflict, Forbidden, Invalid, NotFound, Unavailable
 from app.features.audit.record import record
@@ -150,7 +150,7 @@ async def _keep(
         session, caller, "identity.schedule_offboarding", "identity", identity_id,
         changes=changes, request_id=request_id,
     )  # fmt: skip
-    await tell(
+    await enqueue(
         session,
         identity_message(
             WebhookEvent.IDENTITY_OFFBOARDING_SCHEDULED, identity_id, event_id, effective_at=row.effective_at
@@ -200,7 +200,7 @@ async def end_schedule(
         changes=changes, request_id=request_id,
     )  # fmt: skip
     cancelled = WebhookEvent.IDENTITY_OFFBOARDING_CANCELLED
-    await tell(session, identity_message(cancelled, row.identity_id, event_id))
+    await enqueue(session, identity_message(cancelled, row.identity_id, event_id))
 
 
 def _found(row: ScheduledOffboarding | None) -> ScheduledOffboarding:
@@ -245,7 +245,7 @@ _REST_S = 5.0
 
 _COLLISIONS = {"40001", "40P01"}
 
-_AWAY = (Unavailable, *OUT_OF_REACH)
+_AWAY = (Unavailable, *CONNECTION_ERRORS)
 
 _spread = SystemRandom()
 

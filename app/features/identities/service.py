@@ -8,7 +8,7 @@ from uuid import UUID
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.db.outbox import tell
+from app.db.outbox import enqueue
 from app.db.versions import move_versions
 from app.db.webhook_events import WebhookEvent, identity_message
 from app.domain.errors import Conflict, Invalid, NotFound
@@ -94,7 +94,7 @@ async def create_identity(
     event_id = await record(
         session, caller, "identity.create", "identity", identity.id, changes=changes, request_id=request_id
     )
-    await tell(session, identity_message(WebhookEvent.IDENTITY_CREATED, identity.id, event_id))
+    await enqueue(session, identity_message(WebhookEvent.IDENTITY_CREATED, identity.id, event_id))
     return identity
 
 
@@ -162,7 +162,7 @@ async def update_identity(
         session, caller, "identity.update", "identity", identity.id,
         changes=_changes(moved) | linked, request_id=request_id,
     )  # fmt: skip
-    await tell(session, identity_message(WebhookEvent.IDENTITY_UPDATED, identity.id, event_id))
+    await enqueue(session, identity_message(WebhookEvent.IDENTITY_UPDATED, identity.id, event_id))
     return identity
 
 
@@ -188,7 +188,7 @@ async def suspend_identity(
     event_id = await record(
         session, caller, "identity.suspend", "identity", identity.id, changes=changes, request_id=request_id
     )
-    await tell(session, identity_message(WebhookEvent.IDENTITY_SUSPENDED, identity.id, event_id))
+    await enqueue(session, identity_message(WebhookEvent.IDENTITY_SUSPENDED, identity.id, event_id))
     return identity
 
 
@@ -250,7 +250,7 @@ async def reinstate_identity(
         session, caller, "identity.reinstate", "identity", identity.id,
         changes=_changes({"status": (before, "active")}), request_id=request_id,
     )  # fmt: skip
-    await tell(session, identity_message(WebhookEvent.IDENTITY_REINSTATED, identity.id, event_id))
+    await enqueue(session, identity_message(WebhookEvent.IDENTITY_REINSTATED, identity.id, event_id))
     return identity
 
 

@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from app.crypto.keys import Peppers
 from app.db.engine import commit
-from app.db.outbox import tell
+from app.db.outbox import enqueue
 from app.db.webhook_events import WebhookEvent, invitation_message
 from app.domain.errors import Forbidden
 from app.domain.token_format import INVITATION, parse_credential
@@ -141,7 +141,7 @@ async def _use(
     event_id = await record(
         session, _SYSTEM, "invitation.claim", KIND, row.id, changes=changes, request_id=request_id
     )
-    await tell(session, invitation_message(WebhookEvent.INVITATION_CLAIMED, row.id, identity.id, event_id))
+    await enqueue(session, invitation_message(WebhookEvent.INVITATION_CLAIMED, row.id, identity.id, event_id))
     return True
 
 

@@ -10,7 +10,7 @@ from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.crypto.keys import Peppers
-from app.db.outbox import tell
+from app.db.outbox import enqueue
 from app.db.webhook_events import WebhookEvent, identity_message, invitation_message
 from app.domain.errors import Conflict, Invalid, NotFound
 from app.domain.token_format import INVITATION as SECRET_PREFIX
@@ -172,7 +172,7 @@ async def link_account(
         session, caller, "identity.update", "identity", identity.id, changes=changes, request_id=request_id
     )
     confirmed = await record(session, caller, "invitation.confirm", KIND, row.id, request_id=request_id)
-    await tell(
+    await enqueue(
         session,
         identity_message(WebhookEvent.IDENTITY_UPDATED, identity.id, updated),
         invitation_message(WebhookEvent.INVITATION_CONFIRMED, row.id, identity.id, confirmed),

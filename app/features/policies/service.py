@@ -15,7 +15,7 @@ from app.access.policy.checking import Report, check_types, reads_arguments
 from app.access.policy.compiled import Mode, PublishedPolicy
 from app.access.policy.evaluator import Rules
 from app.access.policy.references import MAX_TOOLS, StoredTool, reached_tools, unknown_names
-from app.access.policy.text import Finding, Refused, Statement, odd, read_statement
+from app.access.policy.text import Finding, InvalidPolicy, Statement, read_statement, text_warnings
 from app.db.versions import move_versions
 from app.domain.access import POLICY_SET_ID
 from app.domain.errors import Conflict, FieldError, Invalid, NotFound
@@ -141,7 +141,7 @@ async def warnings_about(
 async def _report(session: AsyncSession, text: str) -> Report:
     try:
         statement = await asyncio.to_thread(read_statement, text)
-    except Refused as refused:
+    except InvalidPolicy as refused:
         return Report(errors=refused.findings)
     tools: list[StoredTool] = []
     more = False
@@ -160,7 +160,7 @@ async def _report(session: AsyncSession, text: str) -> Report:
 def _check(statement: Statement, tools: Sequence[StoredTool]) -> Report:
     report = check_types(statement, [tool.known() for tool in tools])
     report.permits = statement.policy.effect == "permit"
-    report.warnings += odd(statement)
+    report.warnings += text_warnings(statement)
     return report
 
 

@@ -28,7 +28,7 @@ from app.domain.access import AccessRequest, Decision, PolicyContext, decide
 from app.domain.objects import Identity, Server, Token
 from app.domain.policy import Act as PolicyAct
 from app.domain.policy import CallerProgram, Effect, PolicyEvaluator, PolicyInput, QuotaDemand
-from app.domain.replay import open_server, open_token, unhindered
+from app.domain.policy_replay import unlimited_token, unrestricted_server, with_full_access
 from app.lib.event_loop import in_slices
 from app.models.audit import AuditArguments
 
@@ -236,10 +236,10 @@ class Simulation:
         strangers = sorted({identity for _, identity in chains.values()} - self._identities.keys())
         for first in range(0, len(strangers), _READ_AT_ONCE):
             state = await self._reader.of(strangers[first : first + _READ_AT_ONCE])
-            self._identities |= {id: unhindered(identity) for id, identity in state.identities.items()}
+            self._identities |= {id: with_full_access(identity) for id, identity in state.identities.items()}
             if not self._servers:
                 # The very same objects for all calls: what policies say of these is found out once.
-                self._servers = {id: open_server(server) for id, server in state.servers.items()}
+                self._servers = {id: unrestricted_server(server) for id, server in state.servers.items()}
         for id in new & chains.keys():
             self._token(id, chains)
 
@@ -248,7 +248,7 @@ class Simulation:
         if token is None:
             parent, identity = chains[id]
             above = None if parent is None else self._token(parent, chains)
-            token = self._tokens[id] = open_token(id, self._identities[identity], above)
+            token = self._tokens[id] = unlimited_token(id, self._identities[identity], above)
         return token
 
     def _reading(self, calls: Sequence[Any]) -> Generator[None, None, list[Any]]:

@@ -8,7 +8,7 @@ from pydantic import ConfigDict, Field, ValidationError
 from typing_extensions import TypeAliasType
 
 from app.access.policy.references import number_type
-from app.access.policy.text import Refused, read_statement
+from app.access.policy.text import InvalidPolicy, read_statement
 from app.domain.errors import FieldError, Invalid, NotFound
 from app.features.policies.templates import TEMPLATES, ArgumentLimit, Template
 from app.features.tools.schemas import JsonSchema
@@ -101,7 +101,7 @@ async def render_policy_template(
         raise _invalid(error) from None
     try:
         await asyncio.to_thread(read_statement, text)
-    except Refused as refused:
+    except InvalidPolicy as refused:
         raise Invalid.field("/parameters", "too_complex", refused.findings[0].detail) from None
     return RenderedPolicy(text=text)
 

@@ -8,7 +8,7 @@ from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from sqlmodel import col
 
-from app.access.credentials import place_of
+from app.access.credentials import credential_binding
 from app.crypto.keys import Sealed, Sealer, UnsealingFault
 from app.models.servers import Server, ServerCredential
 
@@ -33,7 +33,7 @@ async def reseal(sessions: async_sessionmaker[AsyncSession], sealer: Sealer) -> 
     while page := await _older(sessions, sealer.current_id, after):
         for row, server in page:
             after = row.id
-            place = place_of(row, server)
+            place = credential_binding(row, server)
             try:
                 contents = sealer.unseal(Sealed(row.key_id, row.sealed), place)
             except UnsealingFault:

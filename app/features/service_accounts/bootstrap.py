@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
 from app.crypto.keys import Peppers
-from app.db.outbox import tell
+from app.db.outbox import enqueue
 from app.db.versions import move_versions
 from app.db.webhook_events import WebhookEvent, identity_message
 from app.domain.errors import Conflict
@@ -63,7 +63,7 @@ async def bootstrap(session: AsyncSession, peppers: Peppers, *, user_name: str =
         person.id,
         changes={"kind": "person", "user_name": None},
     )
-    await tell(session, identity_message(WebhookEvent.IDENTITY_CREATED, person.id, event_id))
+    await enqueue(session, identity_message(WebhookEvent.IDENTITY_CREATED, person.id, event_id))
     account = await create(
         session, _SYSTEM, name="bootstrap", owner_id=person.id, role=Role.OWNER, request_id=None
     )

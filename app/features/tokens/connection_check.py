@@ -17,7 +17,7 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
-from app.access.explain import HIDDEN, OUT_OF_REACH, meaning_of
+from app.access.explain import HIDDEN_REASONS, OUT_OF_REACH, meaning_of
 from app.access.point_in_time import AccessReader
 from app.access.snapshot import AccessSnapshot, SnapshotUnavailable
 from app.crypto.keys import Peppers, UnsealingFault
@@ -40,7 +40,7 @@ from app.lib.strict_json import JsonObject
 from app.models.tokens import TokenSecret
 from app.outbound.client_tokens import TokenFault
 from app.outbound.http import Target, Timeouts
-from app.outbound.stdio import syncing
+from app.outbound.stdio import sync_holder
 
 _LOOKS_BACK = timedelta(days=7)
 
@@ -262,7 +262,7 @@ async def _last_refusal(
         return None
     allowed = await newest("allow")
     code = refused.reason_code or "denied"
-    hidden = not tells_all and code in HIDDEN
+    hidden = not tells_all and code in HIDDEN_REASONS
     meaning = OUT_OF_REACH if hidden else meaning_of(code)
     about = "" if refused.tool is None else f" for the tool {refused.tool}"
     passed = allowed is not None and allowed.time > refused.time
@@ -412,7 +412,7 @@ async def _list(
         if runtime.supervisor is None:
             raise DiscoveryFailed("forbidden", "It is a command, and this host runs none.")
         url, patience = runtime.supervisor.target(server.id), _COMMANDS
-        headers = runtime.supervisor.headers(target.launch, syncing(server.id))
+        headers = runtime.supervisor.headers(target.launch, sync_holder(server.id))
     try:
         return await list_now(runtime.outbound, url, headers, target.protocol_versions, patience)
     except DiscoveryFailed as failed:

@@ -15,7 +15,7 @@ from app.access.point_in_time import AccessReader, AccessState
 from app.domain.errors import NotFound
 from app.domain.objects import Identity, Part, Server
 from app.domain.policy import Effect
-from app.domain.reach import Reach, reach, stopped, with_everything
+from app.domain.reach import Reach, reach, stop_reason, with_all_grants
 from app.domain.risk import Risk
 from app.features.servers.queries import select_servers
 from app.features.servers.schemas import ServerQuery
@@ -80,7 +80,7 @@ async def offers_to(
     identity = state.identities.get(identity_id)
     if identity is None:
         raise NotFound("There is no such identity.")
-    reason = stopped(identity, reader.at)
+    reason = stop_reason(identity, reader.at)
     if reason is not None:
         return Offers(reason)
     named = await _named(session, q)
@@ -107,7 +107,7 @@ def _page(
     identity: Identity, servers: Iterable[Server], state: AccessState, at: float, *,
     q: str, named: frozenset[UUID], grantable: bool, limit: int,
 ) -> Generator[None, None, tuple[tuple[OfferedServer, ...], str | None]]:  # fmt: skip
-    anything = with_everything(identity)
+    anything = with_all_grants(identity)
     text = q.lower()
     found: list[OfferedServer] = []
     tools = 0

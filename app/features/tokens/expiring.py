@@ -15,8 +15,8 @@ from uuid import UUID
 from sqlalchemy import DateTime, Interval, Row, TextClause, Uuid, bindparam, text
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
-from app.db.engine import OUT_OF_REACH
-from app.db.outbox import is_wanted, tell
+from app.db.engine import CONNECTION_ERRORS
+from app.db.outbox import enqueue, has_subscribers
 from app.db.webhook_events import Message, WebhookEvent, grant_message, token_message
 from app.domain.errors import Unavailable
 from app.features.tokens.queries import STATUS_SQL
@@ -106,7 +106,7 @@ class ExpiryNotices:
             longest = LOOK_EVERY_S
             try:
                 await self.round()
-            except (Unavailable, *OUT_OF_REACH):
+            except (Unavailable, *CONNECTION_ERRORS):
                 # Others say that the database is away; what is due stays due.
                 continue
             except Exception as error:  # noqa: BLE001
@@ -126,13 +126,13 @@ class ExpiryNotices:
         given, (after, after_id) = 0, _BEGINNING
         while True:
             async with self._sessions() as session:
-                if not await is_wanted(session, type):
+                if not await has_subscribers(session, type):
                     # Whoever wants them later is told then of what is near.
                     return given
                 values = {"lead": self._lead, "shortest": SHORTEST, "most": _AT_ONCE}
                 rows = (await session.execute(near, values | {"after": after, "after_id": after_id})).all()
                 messages = [message_of(row) for row in rows if row.is_new]
-                await tell(session, *messages)
+                await enqueue(session, *messages)
                 await session.commit()
             given += len(messages)
             if len(rows) < _AT_ONCE:

@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.crypto.keys import Peppers
 from app.db.engine import commit
-from app.db.outbox import tell
+from app.db.outbox import enqueue
 from app.db.versions import move_versions
 from app.db.webhook_events import WebhookEvent, pickup_message
 from app.domain.errors import Conflict, NotFound
@@ -209,4 +209,4 @@ async def _tell(
         type, row.id, event_id,
         token_id=row.token_id, identity_id=found.identity_id, recipient_id=row.recipient_id,
     )  # fmt: skip
-    await tell(session, message)
+    await enqueue(session, message)

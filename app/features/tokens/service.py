@@ -27,7 +27,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
 from app.crypto.keys import Peppers
-from app.db.outbox import TELL_ONE, is_wanted, tell, values_of
+from app.db.outbox import INSERT_DELIVERY, delivery_values, enqueue, has_subscribers
 from app.db.versions import move_versions
 from app.db.webhook_events import Message, WebhookEvent, token_message
 from app.domain import token_format
@@ -73,7 +73,7 @@ _SECRET = {"digest", "pepper_key_id"}
 
 # Nothing can rest on the token yet, so its version begins here and moves nobody's.
 _ADD = text(f"""
-WITH told AS ({TELL_ONE}),
+WITH told AS ({INSERT_DELIVERY}),
 secret AS (
     INSERT INTO token_secrets (id, token_id, digest, pepper_key_id)
     SELECT CAST(:secret_id AS uuid), CAST(:id AS uuid), CAST(:digest AS bytea), CAST(:pepper_key_id AS varchar)
@@ -96,7 +96,7 @@ async def hold(session: AsyncSession, identity_id: UUID, servers: Collection[UUI
 
 async def add(session: AsyncSession, token: Token, secret: TokenSecret | None, message: Message) -> None:
     """Add a token with its secret, if it gets one now, tell of it, and read its times."""
-    values = token.model_dump(include=_TOKEN) | values_of(message) | {"scope": json.dumps(token.scope)}
+    values = token.model_dump(include=_TOKEN) | delivery_values(message) | {"scope": json.dumps(token.scope)}
     values |= dict.fromkeys(("secret_id", *_SECRET)) if secret is None else _values_of(secret)
     row = (await session.execute(_ADD, values)).one()
     token.created_at, token.updated_at, token.revision = row
@@ -392,7 +392,7 @@ async def _note_narrowed(
     updated = (
         token_message(WebhookEvent.TOKEN_UPDATED, id, holder, event_id) for id, holder in holders.items()
     )
-    await tell(session, *updated)
+    await enqueue(session, *updated)
 
 
 async def living_token(session: AsyncSession, token_id: UUID) -> TokenReading:
@@ -448,7 +448,7 @@ async def rotate_token(
         session, caller, "token.rotate", "token", token_id,
         changes={"overlap_until": until.isoformat()}, request_id=request_id, token_id=token_id,
     )  # fmt: skip
-    await tell(session, token_message(WebhookEvent.TOKEN_ROTATED, token_id, row.identity_id, event_id))
+    await enqueue(session, token_message(WebhookEvent.TOKEN_ROTATED, token_id, row.identity_id, event_id))
     await move_versions(session, [token_id], narrows=True)
     return secret
 
@@ -516,6 +516,6 @@ async def _tell(session: AsyncSession, events: Mapping[UUID, UUID]) -> None:
     """Tell of each token that ended, given the events of that. Of many as of one: they are made when somebody wants
     them, and written by one statement."""
     type = WebhookEvent.TOKEN_REVOKED
-    if await is_wanted(session, type):
+    if await has_subscribers(session, type):
         holders = await queries.holders_of(session, events)
-        await tell(session, *(token_message(type, id, holders[id], event) for id, event in events.items()))
+        await enqueue(session, *(token_message(type, id, holders[id], event) for id, event in events.items()))

@@ -11,8 +11,8 @@ from sqlalchemy import Select, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
-from app.access.grant_uses import LONGEST_WINDOW, TOOLS
-from app.access.unused import watched_since
+from app.access.grant_uses import MAX_WINDOW, TOOLS
+from app.access.unused import recording_start
 from app.features.grants.queries import is_active, reaches_server, reaches_tool
 from app.features.grants.schemas import GrantView
 from app.features.tokens.queries import database_now
@@ -41,7 +41,7 @@ class ToolGrantQuery(ListQuery):
     unused_for_days: int | None = Field(
         default=None,
         ge=1,
-        le=LONGEST_WINDOW.days,
+        le=MAX_WINDOW.days,
         description="Only those by which nobody used the tool for so many days. Uses are written down within a minute, "
         "and only since `observed_since` is anything known of them.",
     )
@@ -84,7 +84,7 @@ async def list_tool_grants(
     items = [
         ToolGrantView(**dict(GrantView.from_row(row, now)), last_used_at=used.get(row.id)) for row in rows
     ]
-    since = await watched_since(session)
+    since = await recording_start(session)
     return ToolGrantsView(tool_id=tool_id, observed_since=since, items=items, next_cursor=next_cursor)
 
 

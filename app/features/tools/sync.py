@@ -12,7 +12,7 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.access.credentials import Headers, Opened, launch_of, open_credential
+from app.access.credentials import Headers, OpenedCredential, launch_of, open_credential
 from app.crypto.keys import Sealer, UnsealingFault
 from app.db.engine import commit
 from app.db.versions import move_versions
@@ -30,7 +30,7 @@ from app.http.runtime import Runtime
 from app.models.servers import Server
 from app.outbound.client_tokens import TokenFault
 from app.outbound.http import Target
-from app.outbound.stdio import secret_values, syncing
+from app.outbound.stdio import secret_values, sync_holder
 
 # Who acts when nobody asked: a background task that saw a changed definition.
 SYSTEM = Caller("system", UUID(int=0), frozenset({Role.ADMIN}))
@@ -45,7 +45,7 @@ class Start:
     at: datetime
     place: tuple[str | None, ...]
     url: str | Target
-    credential: Opened
+    credential: OpenedCredential
     fault: DiscoveryFailed | None = None
 
 
@@ -113,13 +113,13 @@ async def _begin(runtime: Runtime, server_id: UUID, *, shown: bool) -> Start:
         return start
 
 
-def _started(runtime: Runtime, server: Server, at: datetime, credential: Opened) -> Start:
+def _started(runtime: Runtime, server: Server, at: datetime, credential: OpenedCredential) -> Start:
     """A command is read by way of the supervisor that runs it."""
     launch, supervisor = launch_of(server, credential), runtime.supervisor
     if launch is None or supervisor is None:
         reason = "It is a command, and this host runs none: SCOPEGATE_STDIO_ALLOWED_COMMANDS names those that may run."
         return Start(at, _place(server), "", credential, DiscoveryFailed("forbidden", reason))
-    headers = supervisor.headers(launch, syncing(server.id))
+    headers = supervisor.headers(launch, sync_holder(server.id))
     credential = replace(credential, headers=headers)
     return Start(at, _place(server), supervisor.target(server.id), credential)
 
@@ -148,12 +148,12 @@ async def _discover(runtime: Runtime, start: Start) -> Discovered:
 
 async def _credential(
     session: AsyncSession, sealer: Sealer, server: Server
-) -> tuple[Opened, DiscoveryFailed | None]:
+) -> tuple[OpenedCredential, DiscoveryFailed | None]:
     try:
         return await open_credential(session, sealer, server), None
     except UnsealingFault:
         reason = "The stored credential does not open with the configured keys: set it again."
-        return Opened(), DiscoveryFailed("credential", reason)
+        return OpenedCredential(), DiscoveryFailed("credential", reason)
 
 
 async def _headers(runtime: Runtime, start: Start) -> Headers:

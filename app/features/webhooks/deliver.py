@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from sqlmodel import col
 
 from app.crypto.keys import Sealer, UnsealingFault
-from app.db.engine import OUT_OF_REACH
+from app.db.engine import CONNECTION_ERRORS
 from app.domain.errors import Unavailable
 from app.features.audit.record import record
 from app.features.webhooks.queue import Claimed, claim, forget, note_delivered, note_failed
@@ -48,7 +48,7 @@ _FORGET_EVERY_S = 600.0
 # What waits to be noted must not take the connections of those who wait for answers.
 _CONNECTIONS = 2
 # Nothing else that the database says: a table that may not be read, say, is no outage that ends by itself.
-_AWAY = (Unavailable, *OUT_OF_REACH)
+_AWAY = (Unavailable, *CONNECTION_ERRORS)
 _spread = SystemRandom()
 
 

@@ -10,7 +10,7 @@ from email.utils import parsedate_to_datetime
 from standardwebhooks import Webhook as Signer
 
 from app import __version__
-from app.db.webhook_events import link_of
+from app.db.webhook_events import message_url
 from app.features.webhooks.queue import Claimed
 from app.lib.ids import DELIVERY, format_id
 from app.outbound.http import ForbiddenUrl, OutboundClient, OutboundResponse, Timeouts, UpstreamError
@@ -32,7 +32,7 @@ class Attempt:
 
 def body_of(claimed: Claimed, public_url: str) -> str:
     """The message: the same bytes at each attempt, ids and a link alone."""
-    link = link_of(claimed.type, claimed.data, public_url)
+    link = message_url(claimed.type, claimed.data, public_url)
     data = claimed.data if link is None else claimed.data | {"url": link}
     happened = claimed.created_at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     message = {"type": claimed.type, "timestamp": happened, "data": data}

@@ -32,7 +32,7 @@ from app.gateway.wire.exchange import result_body
 from app.gateway.wire.messages import Headers, Message
 from app.gateway.wire.refusals import Refused, invalid_params
 from app.lib import strict_json
-from app.lib.event_loop import SOON_BYTES, off_loop
+from app.lib.event_loop import MAX_UNCOUNTED_BYTES, off_loop
 from app.outbound.http import VIA, NotForwarded
 from app.outbound.mcp import McpUpstreamError
 
@@ -253,7 +253,7 @@ class AggregateList:
         if message.modern:
             result["resultType"] = "complete"
             make_private(result)
-        large = page.size > SOON_BYTES
+        large = page.size > MAX_UNCOUNTED_BYTES
         body = await off_loop(result_body, message.id, result) if large else result_body(message.id, result)
         await exchange.answer(200, body)
         return "success"
@@ -331,7 +331,7 @@ class AggregateList:
             if error.kind == "session_lost":
                 raise NotForwarded from None
             raise translate_upstream_error(error) from None
-        if server_page.size > SOON_BYTES:
+        if server_page.size > MAX_UNCOUNTED_BYTES:
             await off_loop(self._show, server_page, part)
         else:
             self._show(server_page, part)

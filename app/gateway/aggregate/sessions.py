@@ -220,7 +220,7 @@ class UpstreamSessions:
                 caller=caller,
             )
             if isinstance(entry.connection, LegacySession):
-                entry.connection.aside = self._run_in_background
+                entry.connection.run_in_background = self._run_in_background
             entry.target = target
             entry.log_level = None
             return entry.connection

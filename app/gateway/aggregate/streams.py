@@ -15,7 +15,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from app.admission.store import StoreUnavailable, SyncRequests, View
-from app.domain.access import POLICY_SET_ID, AccessRequest, Decision, decide, everything_read, liveness
+from app.domain.access import POLICY_SET_ID, AccessRequest, Decision, all_dependencies, decide, liveness
 from app.domain.objects import Address, Part, Version
 from app.domain.policy import ApprovalDemand, Effect
 from app.gateway.access_check import NO_APPROVALS, AccessCheck
@@ -103,7 +103,7 @@ class FleetAccessCheck(AccessCheck):
     def _evaluate(self, view: View, at: float) -> Decision:
         stopped = liveness(view.token, at, self.address)
         servers = tuple(view.within())
-        versions, valid_from, valid_until = everything_read(view.token, servers, view.context, at)
+        versions, valid_from, valid_until = all_dependencies(view.token, servers, view.context, at)
         effect = Effect.ALLOW if stopped is None else Effect.DENY
         return Decision(effect, stopped or "token_active", versions, valid_from, valid_until)
 

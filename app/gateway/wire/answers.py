@@ -26,7 +26,7 @@ from app.gateway.wire.refusals import INVALID_REQUEST, CredentialRefused, Refuse
 from app.http.service_address import OwnAddresses, is_loopback
 from app.lib import strict_json
 from app.lib.event_loop import is_large, is_on_loop, off_loop
-from app.lib.strict_json import folded
+from app.lib.strict_json import fold_name
 from app.outbound.http import OutboundResponse
 from app.outbound.mcp.exchange import LOOP_DETECTED
 from app.outbound.stdio import REFUSAL
@@ -37,14 +37,14 @@ class Members:
 
     def __init__(self, names: str) -> None:
         self.names = frozenset(names.split())
-        self._folded = frozenset(map(folded, self.names))
+        self._folded = frozenset(map(fold_name, self.names))
 
     def check(self, holder: dict[str, Any]) -> None:
         """Raise ``Refused`` for a name that differs from a known one only by case."""
         if holder.keys() <= self.names:
             return
         for name in holder:
-            if name not in self.names and folded(name) in self._folded:
+            if name not in self.names and fold_name(name) in self._folded:
                 raise bad_upstream(
                     "The server behind the gateway spelled a member of its answer in another case than MCP's."
                 )
@@ -277,12 +277,12 @@ def remove_gateway_members(raw: bytes, message: Any) -> bool:
         if isinstance(holder, list):
             holders += [(False, each) for each in holder if isinstance(each, (dict, list))]
         elif isinstance(holder, dict):
-            for name in [name for name in holder if said and folded(name).startswith(GATEWAY_PREFIX)]:
+            for name in [name for name in holder if said and fold_name(name).startswith(GATEWAY_PREFIX)]:
                 del holder[name]
                 taken = True
             in_error = holder is not message and holder is _error_of(message)
             holders += [
-                (folded(name) == "_meta" or (in_error and name == "data"), value)
+                (fold_name(name) == "_meta" or (in_error and name == "data"), value)
                 for name, value in holder.items()
                 if isinstance(value, (dict, list))
             ]

@@ -14,7 +14,7 @@ from app.domain.objects import Address, Network
 from app.gateway.wire.refusals import Refused
 from app.lib import strict_json
 from app.lib.event_loop import is_on_loop
-from app.lib.ids import MADE_ID, made_id, new_id, taken_id
+from app.lib.ids import REQUEST_ID_PREFIX, accept_request_id, new_id, new_request_id
 from app.lib.sse import encode_event
 
 TICK = 0.05
@@ -122,7 +122,7 @@ class Exchange:
             hops = [value for name, value in scope["headers"] if name == b"x-forwarded-for"]
             self.address = behind_proxies(self.address, b",".join(hops), proxies)
             self.client = _client(self.address, agent)
-        self._request_id: str | None = taken_id(self.headers.get(b"x-request-id"))
+        self._request_id: str | None = accept_request_id(self.headers.get(b"x-request-id"))
         self.id: str | int | None = None
         self.started = False
         self.recorded = False
@@ -138,7 +138,7 @@ class Exchange:
     def request_id(self) -> str:
         """The ``X-Request-ID`` of the answer: the client's, or a new one."""
         if self._request_id is None:
-            self._request_id = made_id()
+            self._request_id = new_request_id()
         return self._request_id
 
     def name_call(self) -> tuple[UUID, str | None]:
@@ -149,7 +149,7 @@ class Exchange:
         id = new_id()
         if self._request_id is not None:
             return id, self._request_id
-        self._request_id = f"{MADE_ID}{id.hex}"
+        self._request_id = f"{REQUEST_ID_PREFIX}{id.hex}"
         return id, None
 
     def header(self, name: bytes) -> str | None:

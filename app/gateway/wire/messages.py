@@ -39,7 +39,7 @@ from app.gateway.wire.refusals import (
 )
 from app.lib import strict_json
 from app.lib.event_loop import is_large, off_loop
-from app.lib.strict_json import folded
+from app.lib.strict_json import fold_name
 
 VERSION = b"mcp-protocol-version"
 SESSION = b"mcp-session-id"
@@ -173,7 +173,7 @@ def _take_reason(params: dict[str, Any]) -> str | None:
         return None
     given, reason = REASON_KEY in meta, meta.get(REASON_KEY)
     for name in [
-        name for name in meta if "copegate" in name.lower() and folded(name).startswith(GATEWAY_PREFIX)
+        name for name in meta if "copegate" in name.lower() and fold_name(name).startswith(GATEWAY_PREFIX)
     ]:
         del meta[name]
     if not given:

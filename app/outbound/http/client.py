@@ -1,15 +1,11 @@
-"""The one HTTP client for every request that leaves the process.
+"""The HTTP client for all outbound requests, with a circuit breaker and loop detection.
 
-Upstreams that do not answer are left alone for a moment: their callers learn so at once, and hold nothing.
+The breaker pauses upstreams that do not answer, so that callers fail at once. One caller cannot block an upstream for
+others: a failed connection counts for any caller, but a request without an answer can be the request's fault, so it
+counts once per caller. Any answer to any caller resets the breaker.
 
-What counts is chosen so that nobody can shut an upstream for others. That it cannot be connected to counts whoever
-finds out. That it takes a request and gives no answer may be the request's fault, so it counts once for each caller,
-however often they try. Any answer at all, to anybody, clears the upstream.
-
-A header that says through which gateways an MCP request came, so that one which comes back is noticed.
-
-A server of the fleet may be the gateway itself, under another name or behind a port that is forwarded, or a further
-gateway that leads back. Each gateway adds a marker of its own, the same on all of its replicas.
+A registered server can be the gateway itself, under another name or through another gateway. So each deployment adds
+its own marker to a header of MCP requests and detects requests that come back.
 """
 
 import asyncio
@@ -39,127 +35,130 @@ UNREACHABLE_TIMES = 5
 
 UNANSWERED_CALLERS = 3
 
-FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 30.0
+FIRST_PAUSE_S, MAX_PAUSE_S = 1.0, 30.0
 
 NO_ANSWER = frozenset({502, 503, 504})
 
-"""Said by what stands before an upstream that does not answer."""
+"""Statuses that a proxy returns for an upstream that does not answer."""
 
 REMEMBERED_S = 300.0
 
-_REMEMBERED = 4096
+_MAX_REMEMBERED = 4096
 
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
-class _Trouble:
+class _Failures:
     unreachable: int = 0
     unanswered: set[int] = field(default_factory=set)
     pause: float = 0.0
-    """0 while calls go on as ever."""
-    tried_again: bool = False
-    looked: set[int] = field(default_factory=set)
-    """Callers whose call was one that went to see."""
+    """The length of the current pause; 0 while requests are sent."""
+    was_probed: bool = False
+    probed_by: set[int] = field(default_factory=set)
+    """Callers whose requests probed the upstream."""
     until: float = 0.0
     last: float = 0.0
 
 
 class Breaker:
-    """What is wrong with upstreams at the moment. One with which nothing is wrong is not in it."""
+    """A circuit breaker for upstreams that do not answer. It keeps only those with failures."""
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
         self._now = now
-        self._troubles: dict[Target, _Trouble] = {}
+        self._failures: dict[Target, _Failures] = {}
 
     def __bool__(self) -> bool:
-        """Whether anything is wrong with any upstream."""
-        return bool(self._troubles)
+        """Whether any upstream has failures."""
+        return bool(self._failures)
 
-    def resting(self) -> int:
-        """How many upstreams are left alone."""
+    def count_paused(self) -> int:
+        """The number of paused upstreams."""
         recent = self._now() - REMEMBERED_S
-        return sum(1 for trouble in self._troubles.values() if trouble.pause and trouble.last >= recent)
+        return sum(1 for failures in self._failures.values() if failures.pause and failures.last >= recent)
 
     def warnings(self) -> list[str]:
-        """For those who run the service; without names, since anybody may read them."""
-        count = self.resting()
+        """Warnings for operators. They are public, so only the log names the upstreams."""
+        count = self.count_paused()
         words = "1 server does" if count == 1 else f"{count} servers do"
         return [f"{words} not answer at present; the log names them"] if count else []
 
     def check(self, target: Target, caller: int, asks: bool) -> None:
-        """Raises ``UpstreamError`` while the upstream is left alone; after each pause one call goes and sees.
+        """Raise ``UpstreamError`` while the upstream is paused. After each pause, one request probes it.
 
-        Whoever has looked before lets others go first: calls that get no answer, whatever the upstream does, would
-        otherwise be all that is seen of it, if only there are enough of them.
+        A caller that has probed before lets others go first, because the lack of an answer can be its own fault.
 
-        ``asks``: the request wants an answer. A stream that waits to be told something may get none for long, on
-        which nothing can be built: neither that it is silent, nor a look whether the upstream is back.
+        ``asks``: the request expects an answer. A listening stream can stay silent for long, so it neither counts as a
+        failure nor serves as a probe.
         """
-        trouble = self._troubles.get(target)
-        if trouble is None or not trouble.pause:
+        failures = self._failures.get(target)
+        if failures is None or not failures.pause:
             return
-        now, unreachable = self._now(), trouble.unreachable >= UNREACHABLE_TIMES
-        turn = trouble.until if unreachable or caller not in trouble.looked else trouble.until + trouble.pause
+        now, unreachable = self._now(), failures.unreachable >= UNREACHABLE_TIMES
+        turn = (
+            failures.until
+            if unreachable or caller not in failures.probed_by
+            else failures.until + failures.pause
+        )
         if now < turn or not (asks or unreachable):
             raise UpstreamError(
                 "unavailable",
-                "the upstream has not answered lately",
+                "the upstream has not answered recently",
                 may_have_been_sent=False,
                 retry_after_s=max(1, ceil(turn - now)),
             )
-        trouble.until = now + trouble.pause
-        trouble.tried_again = True
-        trouble.looked.add(caller)
+        failures.until = now + failures.pause
+        failures.was_probed = True
+        failures.probed_by.add(caller)
 
     def failed(self, target: Target, caller: int, error: UpstreamError, asks: bool) -> None:
-        """A request of this caller got no answer."""
+        """Record that a request of this caller got no answer."""
         if error.kind in {"resolve", "connect", "tls"}:
-            self._trouble(target).unreachable += 1
+            self._failures_of(target).unreachable += 1
         elif error.kind in {"timeout", "closed"} and error.may_have_been_sent and asks:
-            self._trouble(target).unanswered.add(caller)
+            self._failures_of(target).unanswered.add(caller)
         else:
             return
-        self._judge(target)
+        self._update_pause(target)
 
     def answered(self, target: Target, caller: int, status: int, asks: bool) -> None:
-        """An answer came; of these statuses it is none."""
-        # The supervisor of commands says it of a caller's own program, and lets that rest itself.
+        """Record an answer. The statuses ``NO_ANSWER`` count as none."""
+        # The supervisor returns them for one caller's program, which it pauses itself.
         if status in NO_ANSWER and target.origin.socket is None:
             if asks:
-                self._trouble(target).unanswered.add(caller)
-                self._judge(target)
+                self._failures_of(target).unanswered.add(caller)
+                self._update_pause(target)
             return
-        trouble = self._troubles.pop(target, None)
-        if trouble is not None and trouble.pause:
+        failures = self._failures.pop(target, None)
+        if failures is not None and failures.pause:
             log.warning("the upstream at %s answers again", _name(target))
 
-    def _trouble(self, target: Target) -> _Trouble:
-        trouble = self._troubles.get(target)
-        if trouble is None:
-            if len(self._troubles) >= _REMEMBERED:
-                self._troubles.clear()
-            trouble = self._troubles[target] = _Trouble()
-        return trouble
+    def _failures_of(self, target: Target) -> _Failures:
+        failures = self._failures.get(target)
+        if failures is None:
+            if len(self._failures) >= _MAX_REMEMBERED:
+                self._failures.clear()
+            failures = self._failures[target] = _Failures()
+        return failures
 
-    def _judge(self, target: Target) -> None:
-        trouble = self._troubles[target]
-        trouble.last = now = self._now()
-        if trouble.pause:
-            # What was under way before the pause says nothing new; what was tried after it does.
-            if trouble.tried_again:
-                trouble.tried_again = False
-                trouble.pause = min(trouble.pause * 2, LONGEST_PAUSE_S)
-                trouble.until = now + trouble.pause
-        elif trouble.unreachable >= UNREACHABLE_TIMES or len(trouble.unanswered) >= UNANSWERED_CALLERS:
-            trouble.pause = FIRST_PAUSE_S
-            trouble.until = now + trouble.pause
-            log.warning("the upstream at %s does not answer: it is left alone for moments", _name(target))
+    def _update_pause(self, target: Target) -> None:
+        failures = self._failures[target]
+        failures.last = now = self._now()
+        if failures.pause:
+            # Only probes after the pause count, not requests from before it.
+            if failures.was_probed:
+                failures.was_probed = False
+                failures.pause = min(failures.pause * 2, MAX_PAUSE_S)
+                failures.until = now + failures.pause
+        elif failures.unreachable >= UNREACHABLE_TIMES or len(failures.unanswered) >= UNANSWERED_CALLERS:
+            failures.pause = FIRST_PAUSE_S
+            failures.until = now + failures.pause
+            log.warning("the upstream at %s does not answer: requests to it are paused", _name(target))
 
 
 def _name(target: Target) -> str:
-    """Without the path, which may hold what nobody should read."""
+    """The target without its path, which can contain secrets."""
     return f"{target.origin.scheme}://{target.origin.authority.decode('ascii')}"
 
 
@@ -167,29 +166,29 @@ VIA = b"scopegate-via"
 
 MAX_MARKERS = 8
 
-"""A request that came through more gateways goes in a circle too."""
+"""A request that passed this many gateways counts as a loop."""
 
 
 _LIST = re.compile(rb"[0-9a-f]{16}(?:, [0-9a-f]{16})*")
 
 
 class LoopGuard:
-    """The marker of one deployment."""
+    """Detects requests that this deployment sent itself."""
 
     def __init__(self, keys: Sequence[bytes] = ()) -> None:
-        """``keys``: secrets of the deployment, newest first; without one the marker is of this process only."""
-        made = [hmac.digest(key, b"scopegate: via", "sha256")[:8].hex().encode() for key in keys]
-        self._markers = made or [os.urandom(8).hex().encode()]
+        """``keys``: secrets of the deployment, newest first. Without keys, the marker is specific to this process."""
+        markers = [hmac.digest(key, b"scopegate: via", "sha256")[:8].hex().encode() for key in keys]
+        self._markers = markers or [os.urandom(8).hex().encode()]
 
-    def leads_back(self, via: bytes | None) -> bool:
-        """Whether a request was sent by this very deployment."""
+    def is_loop(self, via: bytes | None) -> bool:
+        """Whether this deployment sent the request."""
         if via is None:
             return False
-        found = [marker.strip() for marker in via.split(b",")]
-        return len(found) >= MAX_MARKERS or any(marker in found for marker in self._markers)
+        markers = [marker.strip() for marker in via.split(b",")]
+        return len(markers) >= MAX_MARKERS or any(marker in markers for marker in self._markers)
 
     def header(self, via: bytes | None = None) -> tuple[bytes, bytes]:
-        """The header of a request that goes on. ``via``: what came with the request that it is for."""
+        """The header of a forwarded request. ``via`` is the value of the incoming request."""
         own = self._markers[0]
         return VIA, own if via is None or _LIST.fullmatch(via) is None else via + b", " + own
 
@@ -198,7 +197,7 @@ _METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE"})
 
 _WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
 
-_OURS = frozenset(
+_RESERVED = frozenset(
     {
         b"host",
         b"content-length",
@@ -215,14 +214,14 @@ _HEADER_BLOCK = re.compile(rb"(?:[!#$%&'*+\-.^_`|~0-9A-Za-z]+: [\t\x20-\x7e\x80-
 
 _SWEEP_EVERY = 0.1
 
-# Checking and splitting a URL costs as much as the rest of sending; a service has few upstreams.
-_REMEMBERED_TARGETS = 4096
+# Cached because checking and splitting a URL costs as much as the rest of sending.
+_MAX_TARGETS = 4096
 
 
 class OutboundClient:
-    """Guarded HTTP/1.1 with keep-alive: no redirects, proxies, cookies or compression.
+    """A guarded HTTP/1.1 client with keep-alive: no redirects, proxies, cookies or compression.
 
-    Make it inside the event loop that uses it; close it with ``aclose`` or ``async with``.
+    Create it in the event loop that uses it; close it with ``aclose`` or ``async with``.
     """
 
     def __init__(
@@ -260,18 +259,17 @@ class OutboundClient:
         before_send: Callable[[], bool] | None = None,
         caller: int | None = None,
     ) -> OutboundResponse:
-        """Send one request and return when the headers of its answer are there.
+        """Send one request and return when the headers of its response have arrived.
 
-        ``url`` is a string, or (faster) a ``Target`` from ``AddressPolicy.check_target``. ``Host``, ``Content-Length``,
-        ``Connection`` and ``Accept-Encoding`` are ours: passing one is a ``ValueError``, as are CR, LF or NUL in a
-        header and other methods than GET, POST, PUT, PATCH and DELETE. A redirect is an answer like any other.
+        ``url`` is a string, or (faster) a ``Target`` from ``AddressPolicy.check_target``. Raises ``ValueError`` for the
+        headers ``Host``, ``Content-Length``, ``Connection`` and ``Accept-Encoding``, which the client sets itself, for
+        CR, LF or NUL in a header, and for methods other than GET, POST, PUT, PATCH and DELETE. Redirects are returned.
 
-        ``before_send`` is asked when the connection is ready and nothing has been written yet; there is no await
-        between its yes and the write. Read the answer to its end or ``close()`` it. Cancelling
-        this call cuts the connection. Nothing is ever sent twice.
+        ``before_send`` is called when the connection is ready and nothing has been written yet. There is no await
+        between its approval and the write. Read the response to its end or ``close()`` it. Cancelling this call cuts
+        the connection. No request is sent twice.
 
-        ``caller`` says on whose behalf: each has a share of the connections, and an upstream that does not answer is
-        left alone. Without, neither holds.
+        With a ``caller``, the caller's share of connections and the breaker apply.
 
         Raises ``ForbiddenUrl``, ``NotForwarded``, ``UpstreamError``.
         """
@@ -286,7 +284,7 @@ class OutboundClient:
             if connection is None:
                 connection = await pool.acquire(timeouts.connect, caller)
             if before_send is not None:
-                _ask(before_send, pool, connection)
+                _confirm(before_send, pool, connection)
                 # failpoint: before_forward
             head = connection.start(wire, timeouts)
             # failpoint: after_forward
@@ -297,7 +295,7 @@ class OutboundClient:
                     # mutation: upstream_cut
                     connection.abort()
                 elif head.exception() is None:
-                    # The head arrived in the moment of the cancellation; the connection may be somebody else's by now.
+                    # The head arrived just before the cancellation, and the connection may already be in use again.
                     head.result().close()
                 raise
         except UpstreamError as error:
@@ -309,7 +307,7 @@ class OutboundClient:
         return response
 
     async def aclose(self) -> None:
-        """Abort every connection."""
+        """Abort all connections."""
         self._closed = True
         if self._sweeper is not None:
             self._sweeper.cancel()
@@ -320,11 +318,11 @@ class OutboundClient:
         await asyncio.sleep(0)  # Let the transports close their sockets.
 
     def _target(self, url: str) -> Target:
-        """The checked target of a URL: the same for the same URL, since the policy never changes."""
+        """The checked target of a URL, cached because the policy never changes."""
         target = self._targets.get(url)
         if target is None:
             target = self.policy.check_target(url)
-            if len(self._targets) >= _REMEMBERED_TARGETS:
+            if len(self._targets) >= _MAX_TARGETS:
                 self._targets.clear()
             self._targets[url] = target
         return target
@@ -348,7 +346,7 @@ class OutboundClient:
         return self._tls
 
     def _sweep(self) -> None:
-        """One timer for all requests: a timer of its own for each would cost more than the rest of the write."""
+        """Check the timeouts of all requests with one timer; a timer per request would cost more than the write."""
         loop = asyncio.get_running_loop()
         now = loop.time()
         for origin, pool in list(self._pools.items()):
@@ -358,7 +356,7 @@ class OutboundClient:
         self._sweeper = loop.call_later(_SWEEP_EVERY, self._sweep) if self._pools else None
 
 
-def _ask(before_send: Callable[[], bool], pool: Pool, connection: Connection) -> None:
+def _confirm(before_send: Callable[[], bool], pool: Pool, connection: Connection) -> None:
     try:
         go = before_send()
     except BaseException:
@@ -375,8 +373,8 @@ def _encode(method: str, target: Target, headers: Sequence[tuple[bytes, bytes]],
     block = b"".join([b"%s: %s\r\n" % header for header in headers])
     if block.count(b"\n") != len(headers) or not _HEADER_BLOCK.fullmatch(block):
         raise ValueError("a header is not valid")
-    if not _OURS.isdisjoint([name.lower() for name, _ in headers]):
-        raise ValueError("a header is not the caller's to set")
+    if not _RESERVED.isdisjoint([name.lower() for name, _ in headers]):
+        raise ValueError("a header is reserved for the client")
     if body or method in _WITH_BODY:
         block += b"Content-Length: %d\r\n" % len(body)
     return b"%s %s HTTP/1.1\r\nHost: %s\r\nAccept-Encoding: identity\r\n%s\r\n%s" % (

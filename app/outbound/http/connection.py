@@ -1,8 +1,6 @@
-"""One keep-alive connection: an asyncio protocol on httptools (llhttp).
+"""A keep-alive HTTP/1.1 connection on httptools (llhttp), its responses, limits and timeouts.
 
-Caps and times of outbound requests. Sizes in bytes, times in seconds.
-
-The answer to an outbound request.
+Sizes are in bytes, times in seconds.
 """
 
 import asyncio
@@ -19,33 +17,33 @@ from app.outbound.http.guard import UpstreamError, UpstreamErrorKind
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Caps that hold for every request of one client."""
+    """The limits of a client."""
 
     header_bytes: int = 32 * 1024
-    """Status line and headers of one answer, informational answers before it included."""
+    """Status line and headers of one response, including informational responses before it."""
     body_bytes: int = 16 * 1024 * 1024
-    """What ``read`` accepts unless told otherwise."""
+    """The default maximum of ``read``."""
     buffer_bytes: int = 64 * 1024
-    """Unread bytes of an answer at which reading from the socket pauses."""
+    """Unread bytes of a response at which reading from the socket pauses."""
     connections_per_origin: int = 256
     connections_per_caller: int = 64
-    """Of these, so that nobody keeps all of them from others."""
+    """The share of one caller, so that no caller uses all connections."""
     idle_connection: float = 4.0
     """An unused connection is closed after this; below the 5 s after which common servers close theirs."""
 
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """Times of one request, kept to within a tenth of a second. ``None`` is no limit."""
+    """The timeouts of a request, accurate to a tenth of a second. ``None`` is no limit."""
 
     connect: float = 5.0
-    """Waiting for a free connection, and resolving, connecting and the TLS handshake: each."""
+    """For a free connection, and separately for resolving, connecting and the TLS handshake together."""
     first_byte: float | None = 60.0
-    """From sending to the headers of the answer."""
+    """From sending to the headers of the response."""
     idle: float | None = 60.0
-    """Between two pieces of the answer; does not run while our own reader holds the upstream back."""
+    """Between two chunks of the response; paused while our own reader is slow."""
     total: float | None = 300.0
-    """From sending to the end of the answer."""
+    """From sending to the end of the response."""
 
 
 DEFAULT_LIMITS = Limits()
@@ -55,11 +53,11 @@ DEFAULT_TIMEOUTS = Timeouts()
 
 PIECE_BYTES = 16 * 1024
 
-"""What a reader gets at a time, so that what it does with it is done soon."""
+"""The maximum chunk for a reader, so that it processes each one quickly."""
 
 
-class Leg(Protocol):
-    """What an answer needs of the connection that it arrives on."""
+class FlowControl(Protocol):
+    """The connection, as its response sees it."""
 
     def pause(self) -> None:
         """Stop reading from the socket."""
@@ -72,17 +70,17 @@ class Leg(Protocol):
 
 
 class OutboundResponse:
-    """One answer: status, headers and a body that is read once.
+    """A response: status, headers and a body that can be read once.
 
-    ``headers`` are (lower-case name, value) in wire order. Methods that begin with ``on_`` are the connection's.
+    ``headers`` are (lower-case name, value) in wire order. The connection calls the methods that begin with ``on_``.
     """
 
     __slots__ = (
         "_buffered",
         "_chunks",
         "_complete",
+        "_connection",
         "_error",
-        "_leg",
         "_limits",
         "_paused",
         "_waiter",
@@ -90,10 +88,12 @@ class OutboundResponse:
         "status",
     )
 
-    def __init__(self, status: int, headers: list[tuple[bytes, bytes]], leg: Leg, limits: Limits) -> None:
+    def __init__(
+        self, status: int, headers: list[tuple[bytes, bytes]], connection: FlowControl, limits: Limits
+    ) -> None:
         self.status = status
         self.headers = headers
-        self._leg = leg
+        self._connection = connection
         self._limits = limits
         self._chunks: deque[bytes] = deque()
         self._buffered = 0
@@ -110,9 +110,9 @@ class OutboundResponse:
         return None
 
     async def read(self, max_bytes: int | None = None) -> bytes:
-        """The whole body. Default for ``max_bytes``: the client's ``body_bytes``.
+        """The whole body. The default of ``max_bytes`` is the client's ``body_bytes``.
 
-        Raises ``UpstreamError``: ``too_large`` past the cap, and what ``iter_chunks`` raises.
+        Raises ``UpstreamError``: ``too_large`` beyond the maximum, and those of ``iter_chunks``.
         """
         cap = self._limits.body_bytes if max_bytes is None else max_bytes
         if self._complete and len(self._chunks) == 1 and self._buffered <= cap:
@@ -129,10 +129,10 @@ class OutboundResponse:
         return b"".join(parts)
 
     async def iter_chunks(self) -> AsyncGenerator[bytes, None]:
-        """The body as it arrives. A reader that does not read holds the upstream back.
+        """The body as it arrives. A slow reader pauses the upstream.
 
         Cancelling the reader, or leaving the loop early and closing the iterator, cuts the connection. Raises
-        ``UpstreamError`` (``timeout``, ``closed``, ``protocol``) after all that did arrive.
+        ``UpstreamError`` (``timeout``, ``closed``, ``protocol``) after the data that did arrive.
         """
         try:
             while True:
@@ -141,11 +141,11 @@ class OutboundResponse:
                     self._buffered -= len(chunk)
                     if self._paused and self._buffered < self._limits.buffer_bytes:
                         self._paused = False
-                        self._leg.resume()
+                        self._connection.resume()
                     for start in range(0, len(chunk), PIECE_BYTES):
                         yield chunk if len(chunk) <= PIECE_BYTES else chunk[start : start + PIECE_BYTES]
                         if self._chunks or len(chunk) > PIECE_BYTES:
-                            # An upstream that never pauses must not keep the loop from everybody else.
+                            # Yield, so that an upstream that never pauses does not block the event loop.
                             await asyncio.sleep(0)
                 if self._error is not None:
                     raise self._error
@@ -157,30 +157,30 @@ class OutboundResponse:
             self.close()
 
     def close(self) -> None:
-        """Done with it: aborts the connection unless the answer is complete. Idempotent; wakes a reader."""
+        """Close the response. Aborts the connection unless it is complete. Idempotent; wakes a reader."""
         if self._complete or self._error is not None:
             return
         self.on_failed(UpstreamError("closed", "the answer was closed", may_have_been_sent=True))
         self._chunks.clear()
-        self._leg.abort()
+        self._connection.abort()
 
     def on_data(self, data: bytes) -> None:
-        """A piece of the body arrived."""
+        """Buffer a chunk of the body."""
         self._chunks.append(data)
         self._buffered += len(data)
         if self._buffered > self._limits.buffer_bytes and not self._paused:
             self._paused = True
-            self._leg.pause()
+            self._connection.pause()
         self._wake()
 
     def on_complete(self) -> None:
-        """The answer is whole. From here on the connection may serve somebody else."""
+        """Mark the response as complete. After this, the connection can be reused."""
         self._complete = True
         self._paused = False
         self._wake()
 
     def on_failed(self, error: UpstreamError) -> None:
-        """The rest will not come."""
+        """Mark the response as failed, unless it is complete."""
         if not self._complete and self._error is None:
             self._error = error
             self._wake()
@@ -193,34 +193,34 @@ class OutboundResponse:
                 waiter.set_result(None)
 
 
-# A connection that rested this long (seconds) is asked for a pending end or stray bytes before it is used: the
-# event loop may not have come round to telling us.
-_LOOK_AFTER_REST = 0.5
+# A connection that was idle this long (seconds) is polled for a pending close or stray bytes before it is used, since
+# the event loop may not have processed them yet.
+_CHECK_AFTER_IDLE = 0.5
 
 
-class Keeper(Protocol):
+class ConnectionOwner(Protocol):
     """The pool, as a connection sees it."""
 
     def release(self, connection: "Connection") -> None:
-        """The answer is complete and the connection is clean."""
+        """Take back a connection with a complete response."""
 
     def retire(self, connection: "Connection") -> None:
-        """The connection is gone."""
+        """Remove a closed connection."""
 
 
 class Connection(asyncio.Protocol):
-    """Sends one request at a time. Never sends anything twice: what fails after ``start`` has failed."""
+    """Sends one request at a time and never retries."""
 
-    def __init__(self, keeper: Keeper, limits: Limits, loop: asyncio.AbstractEventLoop) -> None:
-        self._keeper = keeper
+    def __init__(self, owner: ConnectionOwner, limits: Limits, loop: asyncio.AbstractEventLoop) -> None:
+        self._owner = owner
         self._limits = limits
         self._loop = loop
         self._parser = httptools.HttpResponseParser(self)
         self._transport: asyncio.Transport | None = None
         self.closed = False
-        self.rested_since = 0.0
+        self.idle_since = 0.0
         self.caller: int | None = None
-        """For whom it is in use, as the pool counts."""
+        """The caller that uses the connection, for the pool's counts."""
         self._poll: select.poll | None = None
         self._paused = False
         self._busy = False
@@ -238,14 +238,14 @@ class Connection(asyncio.Protocol):
         self._keep_alive = False
         self._done = False
         self._dirty = False
-        self._refusal: UpstreamError | None = None
+        self._rejection: UpstreamError | None = None
         self._timeouts = timeouts
-        self._started = self._heard = now
+        self._started = self._received_at = now
 
     # What the pool and the client call
 
     def start(self, wire: bytes, timeouts: Timeouts) -> asyncio.Future[OutboundResponse]:
-        """Write a request; the future gives the answer's head or an ``UpstreamError``."""
+        """Write a request. The future gives the response after its headers, or an ``UpstreamError``."""
         transport = self._transport
         if transport is None or self._busy or self.closed:
             raise RuntimeError("the connection is not free")
@@ -256,10 +256,10 @@ class Connection(asyncio.Protocol):
         return self._head
 
     def usable(self, now: float) -> bool:
-        """True when a request may be written: open, and nothing came in since the last answer."""
+        """Whether a request can be sent: the connection is open and nothing arrived since the last response."""
         if self.closed or self._transport is None or self._transport.is_closing():
             return False
-        return now - self.rested_since < _LOOK_AFTER_REST or not self._readable(self._transport)
+        return now - self.idle_since < _CHECK_AFTER_IDLE or not self._readable(self._transport)
 
     def _readable(self, transport: asyncio.Transport) -> bool:
         if self._poll is None:
@@ -268,7 +268,7 @@ class Connection(asyncio.Protocol):
         return bool(self._poll.poll(0))
 
     def check_time(self, now: float) -> None:
-        """Fail the request when one of its times is up."""
+        """Fail the request if one of its timeouts has passed."""
         if not self._busy:
             return
         times = self._timeouts
@@ -277,47 +277,47 @@ class Connection(asyncio.Protocol):
         elif self._response is None:
             if times.first_byte is not None and now - self._started >= times.first_byte:
                 self._fail("timeout", "the upstream did not begin to answer in time")
-        elif times.idle is not None and not self._paused and now - self._heard >= times.idle:
+        elif times.idle is not None and not self._paused and now - self._received_at >= times.idle:
             self._fail("timeout", "the upstream stopped in the middle of its answer")
 
     def pause(self) -> None:
-        """Hold the upstream back."""
+        """Stop reading from the socket."""
         if not self._paused and self._transport is not None and not self._transport.is_closing():
             self._paused = True
             self._transport.pause_reading()
 
     def resume(self) -> None:
-        """Let the upstream go on."""
+        """Read from the socket again."""
         if self._paused:
             self._paused = False
-            self._heard = self._loop.time()
+            self._received_at = self._loop.time()
             if self._transport is not None and not self._transport.is_closing():
                 self._transport.resume_reading()
 
     def abort(self) -> None:
-        """Cut at once. Idempotent; whoever waits for the answer gets an ``UpstreamError``."""
+        """Cut the connection. Idempotent. A waiting request gets an ``UpstreamError``."""
         if self._transport is not None:
             self._transport.abort()
-        self._gone(UpstreamError("closed", "the connection was cut", may_have_been_sent=True))
+        self._end(UpstreamError("closed", "the connection was cut", may_have_been_sent=True))
 
     # asyncio.Protocol
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Connected (and, with TLS, shaken hands)."""
+        """Handle an established connection, after the TLS handshake if any."""
         self._transport = cast(asyncio.Transport, transport)
 
     def data_received(self, data: bytes) -> None:
-        """Feed the parser; whatever it finds wrong ends this connection, never the process."""
+        """Feed the parser. Any parser error ends this connection."""
         if not self._busy:
-            self.abort()  # Bytes that nobody asked for would be taken for the next answer.
+            self.abort()  # Unsolicited bytes would be read as the next response.
             return
-        self._heard = self._loop.time()
+        self._received_at = self._loop.time()
         self._progress = False
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
             if not self._done:
-                error = self._refusal
+                error = self._rejection
                 if error is None:
                     self._fail("protocol", "the upstream's answer is not valid HTTP/1.1")
                 else:
@@ -327,56 +327,56 @@ class Connection(asyncio.Protocol):
         if self._done and self._response is not None:
             self._finish(self._response)
             return
-        # Only completed headers and body pieces count: this bounds an endless header, trailer or chunk extension.
+        # Only complete headers and body chunks are progress, which limits endless headers, trailers and extensions.
         self._without_progress = 0 if self._progress else self._without_progress + len(data)
         if self._without_progress > self._limits.header_bytes:
             self._fail("too_large", "the headers of the answer are too large")
 
     def eof_received(self) -> bool:
-        """The upstream closed: the end of an answer without a length, else too early."""
+        """Handle the end of the stream, which completes a response without a length."""
         if self._busy and self._response is not None and not self._sized:
             self._keep_alive = False
             self._finish(self._response)
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The socket is gone."""
-        self._gone(
+        """Handle a closed socket."""
+        self._end(
             UpstreamError("closed", "the upstream closed the connection early", may_have_been_sent=True)
         )
 
     # httptools callbacks
 
     def on_message_begin(self) -> None:
-        """A second message behind a complete one makes the connection unfit for use."""
+        """Handle a new message; a second one makes the connection unusable."""
         if self._done:
             self._dirty = True
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """A header, or a trailer, which is counted and dropped."""
+        """Collect a header, or count and drop a trailer."""
         if self._done:
             return
         self._header_bytes += len(name) + len(value) + 4
         if self._header_bytes > self._limits.header_bytes:
-            self._refuse("too_large", "the headers of the answer are too large")
+            self._reject("too_large", "the headers of the answer are too large")
         if self._response is None:
             self._headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
-        """Check the head and hand it out."""
+        """Check the headers and return the response to its request."""
         if self._done:
             return
         status = self._parser.get_status_code()
         if status < 200:
             if status == 101:
-                self._refuse("protocol", "the upstream switched protocols")
+                self._reject("protocol", "the upstream switched protocols")
             self._informational = True
             self._headers = []
             return
         for name, value in self._headers:
             self._check_header(name, value)
         if self._head is None or self._head.done():
-            self._refuse("closed", "nobody waits for the answer")
+            self._reject("closed", "no request waits for the answer")
         self._keep_alive = self._parser.should_keep_alive()
         self._progress = True
         self._response = OutboundResponse(status, self._headers, self, self._limits)
@@ -384,20 +384,20 @@ class Connection(asyncio.Protocol):
 
     def _check_header(self, name: bytes, value: bytes) -> None:
         if name == b"content-encoding" and value.lower() != b"identity":
-            self._refuse("compressed", "the upstream compressed its answer unasked")
+            self._reject("compressed", "the upstream compressed its answer unasked")
         elif name == b"transfer-encoding" and value.lower() != b"chunked":
-            self._refuse("compressed", "the upstream used a transfer encoding other than chunked")
+            self._reject("compressed", "the upstream used a transfer encoding other than chunked")
         elif name in (b"content-length", b"transfer-encoding"):
             self._sized = True
 
     def on_body(self, body: bytes) -> None:
-        """A piece of the body."""
+        """Pass a chunk of the body to the response."""
         if not self._done and self._response is not None:
             self._progress = True
             self._response.on_data(body)
 
     def on_message_complete(self) -> None:
-        """The answer, or an informational one before it, is whole."""
+        """Note that a response, or an informational one before it, is complete."""
         if self._informational:
             self._informational = False
         else:
@@ -405,29 +405,29 @@ class Connection(asyncio.Protocol):
 
     # Ends
 
-    def _refuse(self, kind: UpstreamErrorKind, message: str) -> NoReturn:
-        self._refusal = UpstreamError(kind, message, may_have_been_sent=True)
-        raise self._refusal
+    def _reject(self, kind: UpstreamErrorKind, message: str) -> NoReturn:
+        self._rejection = UpstreamError(kind, message, may_have_been_sent=True)
+        raise self._rejection
 
     def _finish(self, response: OutboundResponse) -> None:
         self._busy = False
         self._response = self._head = None
         response.on_complete()
-        # Bytes of the request that are still unsent mean that the upstream answered without reading it all.
+        # Unsent bytes of the request mean that the upstream answered before it had read all of it.
         unsent = self._transport is None or self._transport.get_write_buffer_size()
         if self._dirty or not self._keep_alive or unsent:
             self.abort()
         else:
             self.resume()
-            self._keeper.release(self)
+            self._owner.release(self)
 
     def _fail(self, kind: UpstreamErrorKind, message: str) -> None:
         error = UpstreamError(kind, message, may_have_been_sent=True)
         if self._transport is not None:
             self._transport.abort()
-        self._gone(error)
+        self._end(error)
 
-    def _gone(self, error: UpstreamError) -> None:
+    def _end(self, error: UpstreamError) -> None:
         head, response = self._head, self._response
         self._head = self._response = None
         self._busy = False
@@ -437,4 +437,4 @@ class Connection(asyncio.Protocol):
             response.on_failed(error)
         if not self.closed:
             self.closed = True
-            self._keeper.retire(self)
+            self._owner.retire(self)

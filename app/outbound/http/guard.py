@@ -1,10 +1,9 @@
-"""Where outbound requests may go: SSRF rules for URLs, names and addresses.
+"""SSRF protection: the rules for URLs, names and addresses of outbound requests, and their errors.
 
-A URL is checked when it is registered (``check_url``, no I/O) and again at each connect, where the name is
-resolved once, every address it has is checked and the connection goes to a checked address, so a name that
-changes its mind between check and connect (DNS rebinding) gains nothing.
+A URL is checked when it is registered (``check_url``, no I/O) and again at each connect. There the name is resolved
+once, every address is checked, and the connection goes to a checked address, which prevents DNS rebinding.
 
-What can go wrong with an outbound request. No message ever holds a header, a body or a query.
+Error messages never contain a header, a body or a query.
 """
 
 import asyncio
@@ -21,24 +20,24 @@ import idna
 
 UpstreamErrorKind = Literal[
     "resolve",  # the name has no address
-    "connect",  # nobody answers at the address
+    "connect",  # no connection to the address
     "tls",  # the handshake failed (certificate, name)
-    "busy",  # every connection that the limits allow is in use
-    "unavailable",  # it has not answered lately, and is left alone for a moment
+    "busy",  # all connections that the limits allow are in use
+    "unavailable",  # paused by the circuit breaker
     "timeout",  # connected, but too slow
-    "closed",  # the connection ended before the answer did
-    "protocol",  # what came back is not an HTTP/1.1 answer that we accept
-    "compressed",  # the answer is compressed although we asked for identity
-    "too_large",  # the answer passed a cap
+    "closed",  # the connection ended before the response
+    "protocol",  # the response is not acceptable HTTP/1.1
+    "compressed",  # the response is compressed although identity was requested
+    "too_large",  # the response exceeds a limit
 ]
 
 
 class OutboundError(Exception):
-    """Base of all errors of an outbound request."""
+    """The base of all errors of outbound requests."""
 
 
 class ForbiddenUrl(OutboundError):
-    """The URL or an address behind it may not be reached; ``reason`` says why in plain words."""
+    """The URL or one of its addresses is forbidden; ``reason`` says why."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -46,15 +45,15 @@ class ForbiddenUrl(OutboundError):
 
 
 class NotForwarded(OutboundError):
-    """``before_send`` said no: no byte of the request was written."""
+    """``before_send`` returned False, so nothing was written."""
 
     def __init__(self) -> None:
         super().__init__("the request was not sent")
 
 
 class UpstreamError(OutboundError):
-    """The upstream failed. ``may_have_been_sent`` is False only when not one byte of the request was written,
-    which is the only case in which sending again cannot do a thing twice."""
+    """The upstream failed. ``may_have_been_sent`` is False only if no byte of the request was written, which is the
+    only case in which a retry is safe."""
 
     def __init__(
         self, kind: UpstreamErrorKind, message: str, *, may_have_been_sent: bool, retry_after_s: int = 1
@@ -69,8 +68,8 @@ class UpstreamError(OutboundError):
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
-# RFC 6890 and later registrations. Listed here instead of asking ``is_global``, whose answer moves with the
-# Python version. 168.63.129.16 is Azure's public-looking platform address.
+# RFC 6890 and later registrations, listed here because ``is_global`` depends on the Python version. 168.63.129.16 is
+# Azure's public-looking platform address.
 _FORBIDDEN_V4 = tuple(
     (IPv4Network(network), why)
     for network, why in (
@@ -100,7 +99,7 @@ _FORBIDDEN_V6 = tuple(
         ("fe80::/10", "link-local"),
         ("fc00::/7", "private"),
         ("ff00::/8", "multicast"),
-        ("2001::/23", "reserved"),  # Teredo too: what it tunnels to cannot be trusted to be what it says
+        ("2001::/23", "reserved"),  # Includes Teredo, whose tunnel endpoints cannot be verified.
         ("2001:db8::/32", "reserved"),
         ("3fff::/20", "reserved"),
     )
@@ -125,7 +124,7 @@ _NAT64 = IPv6Network("64:ff9b::/96")
 _SIX_TO_FOUR = IPv6Network("2002::/16")
 
 
-# Visible ASCII without what URL parsers disagree about.
+# Visible ASCII without the characters that URL parsers treat differently.
 _URL_ASCII = re.compile(r"[!#-;=?-\[\]_a-z~]+")
 
 _NUMERIC_LABEL = re.compile(r"[0-9]+|0x[0-9a-f]*", re.IGNORECASE)
@@ -135,8 +134,8 @@ _HOST_NAME = re.compile(
 )
 
 
-# Threads of their own: those that wait for a resolver that keeps silent must hold up nothing else that threads do.
-_LOOK_UPS = ThreadPoolExecutor(16, thread_name_prefix="look-up")
+# Separate threads, so that a silent resolver does not block other work in threads.
+_RESOLVER_THREADS = ThreadPoolExecutor(16, thread_name_prefix="look-up")
 
 
 IPAddress = IPv4Address | IPv6Address
@@ -146,15 +145,15 @@ IPNetwork = IPv4Network | IPv6Network
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Scheme, host and port (RFC 6454). ``host`` is lower-case ASCII; an IPv6 address stands without brackets."""
+    """Scheme, host and port (RFC 6454). ``host`` is lower-case ASCII; IPv6 addresses have no brackets."""
 
     scheme: str
     host: str
     port: int
     socket: str | None = None
-    """A Unix socket to connect to in place of the host. Code alone makes such an origin: no URL reads as one."""
+    """A Unix socket to connect to instead of the host. No URL is parsed to such an origin."""
     authority: bytes = field(init=False, compare=False, repr=False)
-    """The value of ``Host``: the port only when it is not the scheme's own."""
+    """The value of ``Host``, with the port unless it is the scheme's default."""
 
     def __post_init__(self) -> None:
         host = f"[{self.host}]" if ":" in self.host else self.host
@@ -167,7 +166,7 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A checked URL, split once: where to connect, and path with query as they go on the wire."""
+    """A checked URL: its origin, and its path with query as sent."""
 
     origin: Origin
     path: bytes
@@ -175,20 +174,20 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class AddressPolicy:
-    """Public addresses are open, all others only inside ``allowed_networks``.
+    """Allows public addresses, and others only inside ``allowed_networks``.
 
-    A cloud's metadata address is open only to a network of exactly that one address, so that allowing
-    a whole private range does not open it by accident.
+    A cloud's metadata address needs a network of exactly that address, so that allowing a private range does not
+    include it by accident.
     """
 
     allowed_networks: tuple[IPNetwork, ...] = ()
 
     def check_url(self, url: str) -> Origin:
-        """The origin of a URL that may be registered; no I/O. Raises ``ForbiddenUrl``."""
+        """Check a URL for registration, without I/O. Raises ``ForbiddenUrl``."""
         return self.check_target(url).origin
 
     def check_target(self, url: str) -> Target:
-        """Check a URL and split it for sending; no I/O. Raises ``ForbiddenUrl``."""
+        """Check a URL and split it for sending, without I/O. Raises ``ForbiddenUrl``."""
         origin, path = _split(url)
         literal = _literal(origin.host)
         if literal is not None:
@@ -198,14 +197,14 @@ class AddressPolicy:
         return Target(origin, path)
 
     def is_allowed_network(self, origin: Origin) -> bool:
-        """Whether an origin is an address, or loopback by name, that the operator allowed on purpose."""
+        """Whether an origin is an address or a loopback name that the operator explicitly allowed."""
         literal = _literal(origin.host)
         if literal is None:
             return _is_loopback_name(origin.host) and self._allows_loopback()
         return self._allows(literal)
 
     def check_address(self, address: IPAddress) -> None:
-        """Raises ``ForbiddenUrl`` when this address may not be connected to."""
+        """Raise ``ForbiddenUrl`` if connections to this address are not allowed."""
         embedded = _embedded(address)
         if embedded is not None and not self._allows(address):
             self.check_address(embedded)
@@ -215,19 +214,19 @@ class AddressPolicy:
             raise ForbiddenUrl(f"the address is {why} and not in an allowed network")
 
     async def resolve(self, origin: Origin) -> list[IPAddress]:
-        """The addresses of an origin, all checked. One look-up.
+        """Resolve an origin with one lookup, and check all its addresses.
 
-        Raises ``ForbiddenUrl`` when any one is forbidden, ``UpstreamError("resolve")`` when there is none.
+        Raises ``ForbiddenUrl`` if any address is forbidden, and ``UpstreamError("resolve")`` if there is none.
         """
         literal = _literal(origin.host)
         if literal is not None:
             self.check_address(literal)
             return [literal]
         try:
-            found = await asyncio.get_running_loop().run_in_executor(_LOOK_UPS, _look_up, origin)
+            texts = await asyncio.get_running_loop().run_in_executor(_RESOLVER_THREADS, _resolve_host, origin)
         except (OSError, UnicodeError):
             raise UpstreamError("resolve", "the host name has no address", may_have_been_sent=False) from None
-        addresses = list(dict.fromkeys(map(ipaddress.ip_address, found)))
+        addresses = list(dict.fromkeys(map(ipaddress.ip_address, texts)))
         if not addresses:
             raise UpstreamError("resolve", "the host name has no address", may_have_been_sent=False)
         for address in addresses:
@@ -244,7 +243,7 @@ class AddressPolicy:
 
 
 def origin_of(url: str) -> Origin:
-    """The origin of a URL, whether or not it may be reached. Raises ``ForbiddenUrl`` when it is not one of ours."""
+    """The origin of a URL, which may be forbidden. Raises ``ForbiddenUrl`` for a malformed or unsupported URL."""
     return _split(url)[0]
 
 
@@ -273,50 +272,50 @@ def _split(url: str) -> tuple[Origin, bytes]:
 
 
 def _host(text: str) -> str:
-    """Normalise a host: lower-case ASCII, IDNA (UTS 46), addresses in their one canonical form."""
+    """Normalize a host: lower-case ASCII, IDNA (UTS 46), canonical addresses."""
     if ":" in text:
         try:
-            return _ipv6_text(IPv6Address(text)) if "%" not in text else _refuse_host()
+            return _ipv6_text(IPv6Address(text)) if "%" not in text else _reject_host()
         except ValueError:
-            _refuse_host()
+            _reject_host()
     if not text.isascii():
         try:
             text = idna.encode(text, uts46=True).decode("ascii")
         except (idna.IDNAError, UnicodeError):
-            _refuse_host()
+            _reject_host()
     host = text.lower()
     if _NUMERIC_LABEL.fullmatch(host.rstrip(".").rpartition(".")[2]):
-        # WHATWG URL: a host whose last label is a number is an IPv4 address. ``127.1``, octal and hexadecimal
-        # forms mean different things to different resolvers, so only the canonical form is taken.
+        # WHATWG URL: a host whose last label is a number is an IPv4 address. Resolvers interpret ``127.1``, octal and
+        # hexadecimal forms differently, so only the canonical form is accepted.
         try:
             return str(IPv4Address(host))
         except ValueError:
             raise ForbiddenUrl("an IPv4 address must be four decimal numbers") from None
     host = host.removesuffix(".")
     if len(host) > 253 or not _HOST_NAME.fullmatch(host):
-        _refuse_host()
+        _reject_host()
     return host
 
 
 def _ipv6_text(address: IPv6Address) -> str:
-    """One text for every Python: from 3.13 on, mapped addresses are written with dots, and origins are compared."""
+    """The same text on every Python version, since origins are compared; 3.13 writes mapped addresses with dots."""
     if address.ipv4_mapped is None:
         return address.compressed
     number = int(address.ipv4_mapped)
     return f"::ffff:{number >> 16:x}:{number & 0xFFFF:x}"
 
 
-def _look_up(origin: Origin) -> list[str]:
-    found = socket.getaddrinfo(origin.host, origin.port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP)
-    return [str(entry[4][0]) for entry in found]
+def _resolve_host(origin: Origin) -> list[str]:
+    entries = socket.getaddrinfo(origin.host, origin.port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP)
+    return [str(entry[4][0]) for entry in entries]
 
 
 def _is_loopback_name(host: str) -> bool:
-    """RFC 6761: these names are loopback whatever a resolver says."""
+    """Whether RFC 6761 reserves the name for loopback."""
     return host == "localhost" or host.endswith(".localhost")
 
 
-def _refuse_host() -> NoReturn:
+def _reject_host() -> NoReturn:
     raise ForbiddenUrl("the host is not valid")
 
 
@@ -330,7 +329,7 @@ def _literal(host: str) -> IPAddress | None:
 
 
 def _embedded(address: IPAddress) -> IPv4Address | None:
-    """The IPv4 address that an IPv6 form carries to: mapped, NAT64 (RFC 6052), 6to4 (RFC 3056)."""
+    """The IPv4 address inside an IPv6 address: mapped, NAT64 (RFC 6052) or 6to4 (RFC 3056)."""
     if isinstance(address, IPv4Address):
         return None
     if address.ipv4_mapped is not None:

@@ -1,23 +1,23 @@
-"""The connections to one origin."""
+"""A pool of connections to one origin."""
 
 import asyncio
 import ssl
 from collections import OrderedDict, deque
 from collections.abc import Awaitable
 
-from app.lib.tcp import notice_loss
+from app.lib.tcp import enable_keepalive
 from app.outbound.http.connection import Connection, Limits
 from app.outbound.http.guard import AddressPolicy, IPAddress, Origin, UpstreamError
 
-_NOBODY = -1
+_NO_CALLER = -1
 _Waiter = asyncio.Future[Connection | None]
 
 
 class Pool:
-    """Hands out clean connections, newest first, and makes new ones up to the limit.
+    """Provides clean connections, newest first, and opens new ones up to the limit.
 
-    No caller uses more than a share of them, and callers who wait are served in turns, so one who floods waits for
-    nobody but himself. A caller of ``None`` is one of the service's own requests.
+    Each caller can use only a share of them, and waiting callers are served in turn, so that a caller with many
+    requests does not delay others. ``None`` as the caller stands for the service's own requests.
     """
 
     def __init__(
@@ -29,30 +29,30 @@ class Pool:
         self._tls = tls
         self._loop = asyncio.get_running_loop()
         self._all: set[Connection] = set()
-        self._resting: dict[Connection, None] = {}
-        # Of each caller, in the order of their turns.
+        self._idle: dict[Connection, None] = {}
+        # The waiters of each caller, in the order of their turns.
         self._waiting: OrderedDict[int | None, deque[_Waiter]] = OrderedDict()
         self._share = limits.connections_per_caller
-        # How many each caller uses or has the right to open.
+        # The number of connections that each caller uses or is opening.
         self._used: dict[int, int] = {}
         self._size = 0  # open connections and those being opened
-        self._looking: asyncio.Task[list[IPAddress]] | None = None
+        self._resolving: asyncio.Task[list[IPAddress]] | None = None
         self._closed = False
 
     @property
     def empty(self) -> bool:
-        """True when nothing is open, being opened, looked up or waited for."""
-        return self._size == 0 and self._looking is None
+        """Whether nothing is open, being opened, resolved or waited for."""
+        return self._size == 0 and self._resolving is None
 
     def take(self, caller: int | None = None) -> Connection | None:
-        """A connection that can be written to right now, or None."""
+        """An idle connection that can be used now, or ``None``."""
         if caller is not None:
             used = self._used.get(caller, 0)
             if used >= self._share:
                 return None
         now = self._loop.time()
-        while self._resting:
-            connection, _ = self._resting.popitem()
+        while self._idle:
+            connection, _ = self._idle.popitem()
             if connection.usable(now):
                 if caller is not None:
                     self._used[caller] = used + 1
@@ -62,9 +62,9 @@ class Pool:
         return None
 
     async def acquire(self, within: float, caller: int | None = None) -> Connection:
-        """A connection, new if need be. Raises ``UpstreamError`` with nothing sent, and ``ForbiddenUrl``.
+        """An idle or new connection. Raises ``UpstreamError`` with nothing sent, and ``ForbiddenUrl``.
 
-        ``within`` (seconds) holds for the wait for a free place and again for connecting.
+        ``within`` (seconds) limits the wait for a free slot, and separately the time to connect.
         """
         while True:
             connection = self.take(caller)
@@ -84,34 +84,34 @@ class Pool:
                 connection = await self._connect(within)
             except BaseException:
                 self._discount(caller)
-                self._free_place()
+                self._release_slot()
                 raise
             connection.caller = caller
             return connection
 
     def release(self, connection: Connection) -> None:
         """Take back a clean connection."""
-        connection.rested_since = self._loop.time()
+        connection.idle_since = self._loop.time()
         caller = connection.caller
         if caller is not None:
             connection.caller = None
             self._discount(caller)
         if not self._waiting or not self._serve_next(connection):
-            self._resting[connection] = None
+            self._idle[connection] = None
 
     def retire(self, connection: Connection) -> None:
-        """Forget a connection that is gone."""
+        """Remove a closed connection."""
         if connection in self._all:
             self._all.discard(connection)
-            self._resting.pop(connection, None)
+            self._idle.pop(connection, None)
             self._discount(connection.caller)
-            self._free_place()
+            self._release_slot()
 
     def sweep(self, now: float) -> None:
-        """Fail what is out of time and close what rested too long."""
+        """Fail requests that timed out, and close connections that were idle too long."""
         for connection in list(self._all):
-            if connection in self._resting:
-                if now - connection.rested_since >= self._limits.idle_connection:
+            if connection in self._idle:
+                if now - connection.idle_since >= self._limits.idle_connection:
                     connection.abort()
             else:
                 connection.check_time(now)
@@ -145,10 +145,10 @@ class Pool:
                 del self._used[caller]
 
     def _serve_next(self, connection: Connection | None) -> bool:
-        """Give a connection, or the right to open one, to whose turn it is; False when nobody may have it."""
+        """Give a connection, or the right to open one, to the next waiter. False if no waiter may use it."""
         while True:
-            caller = next((caller for caller in self._waiting if self._may_use(caller)), _NOBODY)
-            if caller == _NOBODY:
+            caller = next((caller for caller in self._waiting if self._may_use(caller)), _NO_CALLER)
+            if caller == _NO_CALLER:
                 return False
             waiters = self._waiting[caller]
             waiter = waiters.popleft()
@@ -156,7 +156,7 @@ class Pool:
                 self._waiting.move_to_end(caller)
             else:
                 del self._waiting[caller]
-            # Of those who gave up in this very moment there may be thousands: a cut ends all calls of a server at once.
+            # Skip cancelled waiters; there can be thousands, since a cut ends all calls of a server at once.
             if not waiter.done():
                 break
         self._count(caller)
@@ -166,7 +166,7 @@ class Pool:
         return True
 
     async def _wait(self, within: float, caller: int | None) -> Connection | None:
-        """A connection that somebody released, or None for the right to open one."""
+        """Wait for a released connection, or for the right to open one (``None``)."""
         waiter: _Waiter = self._loop.create_future()
         self._waiting.setdefault(caller, deque()).append(waiter)
         try:
@@ -174,11 +174,11 @@ class Pool:
                 return await waiter
         except (TimeoutError, asyncio.CancelledError) as error:
             if waiter.done() and not waiter.cancelled() and waiter.exception() is None:
-                # It was served in the very moment in which we gave up.
+                # It was served just before the timeout or cancellation.
                 served = waiter.result()
                 if served is None:
                     self._discount(caller)
-                    self._free_place()
+                    self._release_slot()
                 elif not served.closed:
                     self.release(served)
             else:
@@ -196,19 +196,19 @@ class Pool:
             if not waiters:
                 del self._waiting[caller]
 
-    def _free_place(self) -> None:
+    def _release_slot(self) -> None:
         if not self._waiting or not self._serve_next(None):
             self._size -= 1
 
     async def _connect(self, within: float) -> Connection:
-        """Resolve once, then connect to a checked address and no other."""
+        """Resolve the name once, then connect only to the checked addresses."""
         if self._origin.socket is not None:
             return await self._connect_to_socket(self._origin.socket, within)
         addresses = await self._addresses(within)
         failure = UpstreamError("connect", "the upstream cannot be reached", may_have_been_sent=False)
         deadline = self._loop.time() + within
         for index, address in enumerate(addresses):
-            # A dead first address must not use up the time of the others.
+            # Each address gets a share of the time, so that a dead one leaves time for the others.
             share = (deadline - self._loop.time()) / (len(addresses) - index)
             try:
                 async with asyncio.timeout(share):
@@ -220,29 +220,28 @@ class Pool:
         raise failure
 
     async def _addresses(self, within: float) -> list[IPAddress]:
-        """One look-up at a time, for all who wait for it: of a name whose resolver keeps silent, no more threads do."""
-        if self._looking is None:
-            self._looking = self._loop.create_task(self._policy.resolve(self._origin))
-            self._looking.add_done_callback(self._looked_up)
+        """The checked addresses. All waiters share one lookup, so that a silent resolver blocks only one thread."""
+        if self._resolving is None:
+            self._resolving = self._loop.create_task(self._policy.resolve(self._origin))
+            self._resolving.add_done_callback(self._resolved)
         try:
             async with asyncio.timeout(within):
-                return await asyncio.shield(self._looking)
+                return await asyncio.shield(self._resolving)
         except TimeoutError:
             raise UpstreamError(
                 "resolve", "the host name was not resolved in time", may_have_been_sent=False
             ) from None
 
-    def _looked_up(self, task: "asyncio.Task[list[IPAddress]]") -> None:
-        self._looking = None
+    def _resolved(self, task: "asyncio.Task[list[IPAddress]]") -> None:
+        self._resolving = None
         if not task.cancelled():
-            # Whoever asked may have given up.
-            task.exception()
+            task.exception()  # Retrieved, since all waiters may be gone.
 
     async def _connect_to_socket(self, path: str, within: float) -> Connection:
         connection = Connection(self, self._limits, self._loop)
         try:
             async with asyncio.timeout(within):
-                return await self._opened(
+                return await self._finish_opening(
                     connection, self._loop.create_unix_connection(lambda: connection, path)
                 )
         except (OSError, TimeoutError):
@@ -259,14 +258,14 @@ class Pool:
             ssl=self._tls,
             server_hostname=self._origin.host if self._tls else None,
         )
-        return await self._opened(connection, opening)
+        return await self._finish_opening(connection, opening)
 
-    async def _opened(
+    async def _finish_opening(
         self, connection: Connection, opening: Awaitable[tuple[asyncio.BaseTransport, object]]
     ) -> Connection:
         try:
             transport, _ = await opening
-            notice_loss(transport)
+            enable_keepalive(transport)
         except BaseException:
             connection.abort()
             raise
@@ -275,6 +274,6 @@ class Pool:
         if self._closed:
             connection.abort()
             raise UpstreamError("closed", "the client was closed", may_have_been_sent=False)
-        connection.rested_since = self._loop.time()
+        connection.idle_since = self._loop.time()
         self._all.add(connection)
         return connection

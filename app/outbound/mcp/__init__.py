@@ -1,7 +1,7 @@
-"""An MCP client for both eras on the guarded outbound client.
+"""An MCP client for both protocol generations on the guarded outbound client.
 
-``probe`` finds out what an upstream speaks, ``open_connection`` gives a ``LegacySession`` (with a session) or a
-``ModernConnection`` (stateless), both with ``request`` and ``stream``, and ``list_tools`` walks all pages.
+``probe`` detects the protocol versions of an upstream. ``open_connection`` returns a ``LegacySession`` (with a session)
+or a ``ModernConnection`` (stateless), both with ``request`` and ``stream``. ``list_tools`` reads all pages.
 """
 
 from app.outbound.mcp.connection import ModernConnection

@@ -1,7 +1,4 @@
-"""What a way to an upstream is, in either era.
-
-The era without sessions.
-"""
+"""The interface of MCP connections to upstreams, and the stateless connection."""
 
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
@@ -45,12 +42,12 @@ VERSION_HEADER = MCP_PROTOCOL_VERSION_HEADER.encode("ascii")
 
 
 def client_info() -> JsonObject:
-    """Who we say that we are, as MCP's ``Implementation``."""
+    """Our client information, as MCP's ``Implementation``."""
     return {"name": "scopegate", "version": __version__}
 
 
 class Connection:
-    """What both eras share: ids of our own, and ``request`` as a stream of which only the result counts."""
+    """The base of both connection types."""
 
     def __init__(
         self,
@@ -66,7 +63,7 @@ class Connection:
         self._last_id = 0
 
     def renew_headers(self, headers: Headers) -> None:
-        """Send these from now on: the same caller's credential, renewed."""
+        """Use these headers from now on, with the renewed credential of the same caller."""
         self._endpoint = replace(self._endpoint, headers=headers)
 
     def _next_id(self) -> int:
@@ -84,11 +81,11 @@ class Connection:
         declares: JsonObject | None = None,
         max_bytes: int | None = None,
     ) -> AsyncGenerator[Item, None]:
-        """Notifications as they come, the result last. Closing it early (``aclosing``) cuts the upstream request.
+        """Send a request. Yields notifications as they arrive, and the result last.
 
-        ``before_send``: see ``OutboundClient.request``. ``before_next``: the same before the rest of a stream
-        is asked for that the upstream ended. ``declares``: capabilities of the client that this request
-        is for, where requests declare them. ``max_bytes``: what this answer may have, if less than others. Raises
+        Closing it early (``aclosing``) cuts the upstream request. For ``before_send``, see ``OutboundClient.request``;
+        ``before_next`` is the same for a request that resumes the stream. ``declares``: the client capabilities for
+        this request, in versions where requests declare them. ``max_bytes``: a lower limit for this response. Raises
         ``McpUpstreamError`` and ``NotForwarded``.
         """
         raise NotImplementedError
@@ -96,9 +93,9 @@ class Connection:
     def listen(
         self, wanted: JsonObject, timeouts: Timeouts, *, before_send: BeforeSend | None = None
     ) -> AsyncGenerator[JsonObject, None]:
-        """Notifications that belong to no request, until the upstream ends the stream. Raises as ``stream`` does.
+        """Yield notifications that belong to no request, until the upstream ends the stream. Raises as ``stream`` does.
 
-        ``wanted``: which, where the upstream is told. Closing it early (``aclosing``) ends the stream.
+        ``wanted``: the requested kinds, in versions that send them. Closing it early (``aclosing``) ends the stream.
         """
         raise NotImplementedError
 
@@ -111,7 +108,7 @@ class Connection:
         extra_headers: Headers = (),
         max_bytes: int | None = None,
     ) -> JsonObject:
-        """The result; notifications on the way are dropped. Raises as ``stream`` does."""
+        """Send a request and return its result, without notifications. Raises as ``stream`` does."""
         answer = await self.answer(
             method, params, before_send=before_send, extra_headers=extra_headers, max_bytes=max_bytes
         )
@@ -126,7 +123,7 @@ class Connection:
         extra_headers: Headers = (),
         max_bytes: int | None = None,
     ) -> Result:
-        """The same, with how large it was."""
+        """Send a request and return its result with its size."""
         stream = self.stream(
             method, params, before_send=before_send, extra_headers=extra_headers, max_bytes=max_bytes
         )
@@ -137,7 +134,7 @@ class Connection:
         raise McpUpstreamError("unreachable", "the upstream's stream ended without an answer")
 
     async def close(self) -> None:
-        """End it at the upstream; failing to is no error."""
+        """End the session at the upstream, if any. Ignores failures."""
 
     async def __aenter__(self) -> Self:
         return self
@@ -147,9 +144,9 @@ class Connection:
 
 
 class ModernConnection(Connection):
-    """2026-07-28: stateless, every request carries its envelope. Nothing to open or to close.
+    """A stateless connection (2026-07-28): every request carries its envelope.
 
-    ``params`` are given without the three envelope keys; other members of ``_meta`` are kept.
+    Pass ``params`` without the three envelope keys; other members of ``_meta`` are kept.
     """
 
     def __init__(
@@ -183,10 +180,10 @@ class ModernConnection(Connection):
         declares: JsonObject | None = None,
         max_bytes: int | None = None,
     ) -> AsyncGenerator[Item, None]:
-        """See ``Connection.stream``. ``extra_headers``: the ``Mcp-Param-*`` of a tool that asks for them."""
+        """See ``Connection.stream``. ``extra_headers``: the ``Mcp-Param-*`` headers of a tool that requires them."""
         request_id = self._next_id()
-        given = params or {}
-        meta = given.get("_meta")
+        members = params or {}
+        meta = members.get("_meta")
         envelope = self._envelope
         if declares:
             envelope = {**envelope, CLIENT_CAPABILITIES_META_KEY: declares}
@@ -195,19 +192,19 @@ class ModernConnection(Connection):
             "jsonrpc": "2.0",
             "id": request_id,
             "method": method,
-            "params": {**given, "_meta": enveloped},
+            "params": {**members, "_meta": enveloped},
         }
-        headers = (*ACCEPT, *self._routing_headers(method, given), *extra_headers)
+        headers = (*ACCEPT, *self._routing_headers(method, members), *extra_headers)
         response = await self._endpoint.send("POST", headers, message, before_send)
-        found = items(response, request_id, max_bytes or self._endpoint.max_bytes, None)
-        async with aclosing(found):
-            async for item in found:
+        stream = items(response, request_id, max_bytes or self._endpoint.max_bytes, None)
+        async with aclosing(stream):
+            async for item in stream:
                 yield item
 
     async def listen(
         self, wanted: JsonObject, timeouts: Timeouts, *, before_send: BeforeSend | None = None
     ) -> AsyncGenerator[JsonObject, None]:
-        """See ``Connection.listen``: ``subscriptions/listen`` for what is wanted."""
+        """See ``Connection.listen``. Sends ``subscriptions/listen``."""
         method = "subscriptions/listen"
         message: JsonObject = {
             "jsonrpc": "2.0",
@@ -217,9 +214,9 @@ class ModernConnection(Connection):
         }
         headers = (*ACCEPT, *self._routing_headers(method, {}))
         response = await self._endpoint.send("POST", headers, message, before_send, timeouts)
-        async with aclosing(notifications(response, None)) as found:
-            async for told in found:
-                yield told
+        async with aclosing(notifications(response, None)) as messages:
+            async for notification in messages:
+                yield notification
 
     def _routing_headers(self, method: str, params: JsonObject) -> Headers:
         headers: Headers = (

@@ -1,7 +1,4 @@
-"""One POST of one JSON-RPC message, and the reading of what comes back as JSON or as an event stream.
-
-What can go wrong when talking MCP to an upstream.
-"""
+"""Sending of JSON-RPC messages to upstreams, parsing of JSON and event stream responses, and their errors."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -10,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from app.lib import strict_json
-from app.lib.event_loop import is_large, let_others_go_on, off_loop
+from app.lib.event_loop import is_large, off_loop, yield_to_others
 from app.lib.sse import SseEvent, SseLimitError, SseParser
 from app.lib.strict_json import JsonObject, JsonValue
 from app.outbound.http import (
@@ -24,26 +21,26 @@ from app.outbound.http import (
 )
 
 McpUpstreamErrorKind = Literal[
-    "forbidden",  # the URL or its address may not be reached
+    "forbidden",  # the URL or its address is forbidden
     "unreachable",  # no connection, or it ended early
     "timeout",
-    "busy",  # every connection that the limits allow is in use
-    "unavailable",  # it has not answered lately, and is left alone for a moment
+    "busy",  # all connections that the limits allow are in use
+    "unavailable",  # paused by the circuit breaker
     "redirect",
     "loop",  # the request came back to the gateway that sent it
-    "http_error",  # an HTTP error status without a JSON-RPC error in it; see ``status``
-    "session_lost",  # 404 to a request with a session id: not taken by the upstream
+    "http_error",  # an HTTP error status without a JSON-RPC error; see ``status``
+    "session_lost",  # 404 to a request with a session id; the upstream did not process it
     "rpc",  # a JSON-RPC error; see ``code``, ``data``, ``status``
-    "invalid_response",  # not an MCP answer: no JSON, wrong id, second answer, wrong shape
-    "too_large",  # past a cap on bytes, pages or items
+    "invalid_response",  # not an MCP response: not JSON, wrong id, second response, wrong shape
+    "too_large",  # beyond a limit on bytes, pages or items
 ]
 
 
 class McpUpstreamError(Exception):
-    """``message`` is plain words (for ``rpc``: the upstream's own text) without secrets.
+    """An error of an MCP request. ``message`` contains no secrets; for ``rpc`` it is the upstream's own text.
 
-    ``status``: the HTTP status if there was one. ``code`` and ``data``: those of a JSON-RPC error.
-    ``may_have_been_sent`` is False only when the upstream cannot have seen the request or says it did not take it.
+    ``status`` is the HTTP status, if any. ``code`` and ``data`` are those of a JSON-RPC error. ``may_have_been_sent``
+    is False only if the upstream cannot have seen the request or says that it did not process it.
     """
 
     def __init__(
@@ -77,19 +74,19 @@ ACCEPT: Headers = (
 )
 
 
-MOST_JSON = 16 * 1024 * 1024
+MAX_JSON_BYTES = 16 * 1024 * 1024
 
-"""Bytes of an answer in one piece."""
+"""Bytes of a JSON response."""
 
 LOOP_DETECTED = 508
 
-"""What a gateway answers a request that it sent itself (RFC 5842, 7.2)."""
+"""The status of a gateway for a request that it sent itself (RFC 5842, 7.2)."""
 
 _ERROR_BODY_BYTES = 64 * 1024
 
 _SERVER_REQUESTS = 100
 
-# How long (seconds) the end of an event stream may lag behind the answer before the stream is cut.
+# Seconds to wait for the end of an event stream after the response, before the stream is cut.
 _END_GRACE = 0.05
 
 FIRST_RETRY_S = 1.0
@@ -101,29 +98,29 @@ MAX_EVENT_ID = 4096
 
 @dataclass(frozen=True, slots=True)
 class Notification:
-    """A notification that came before the result; ``message`` is the whole JSON-RPC object."""
+    """A notification before the result. ``message`` is the whole JSON-RPC object."""
 
     message: JsonObject
     is_large: bool
-    """Whether work on it should not hold the event loop."""
+    """Whether to process it in a thread."""
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """The ``result`` of the answer, always the last item of a stream."""
+    """The ``result`` of the response, always the last item of a stream."""
 
     result: JsonObject
     size: int
-    """The bytes of the message that it came in."""
+    """The size of its message in bytes."""
     is_large: bool
-    """Whether work on it should not hold the event loop."""
+    """Whether to process it in a thread."""
 
 
 Item = Notification | Result
 
 
 class _Read(NamedTuple):
-    """A message, the bytes that it took, and whether work on it should not hold the event loop."""
+    """A message, its size in bytes, and whether to process it in a thread."""
 
     message: JsonObject
     size: int
@@ -131,13 +128,13 @@ class _Read(NamedTuple):
 
 
 @dataclass(slots=True)
-class Mark:
-    """Where an event stream that ended without its answer can be resumed, and how many seconds later."""
+class ResumePoint:
+    """The event id at which an event stream can be resumed, and the delay in seconds."""
 
     event_id: str | None = None
     retry_s: float = FIRST_RETRY_S
 
-    def see(self, event: SseEvent) -> None:
+    def update(self, event: SseEvent) -> None:
         """Note what an event says of that."""
         if event.id is not None:
             usable = event.id.isascii() and event.id.isprintable() and len(event.id) <= MAX_EVENT_ID
@@ -146,14 +143,14 @@ class Mark:
             self.retry_s = min(max(event.retry / 1000, MIN_RETRY_S), MAX_RETRY_S)
 
 
-Resume = Callable[[Mark], Awaitable[OutboundResponse]]
+Resume = Callable[[ResumePoint], Awaitable[OutboundResponse]]
 
-"""Opens the rest of an event stream."""
+"""Opens the stream that resumes an event stream."""
 
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Where and how to talk: client, URL, the caller's headers (credential), times, the cap on an answer, for whom."""
+    """An upstream endpoint: client, URL, headers with the credential, timeouts, response limit and caller."""
 
     client: OutboundClient
     target: Target
@@ -170,7 +167,7 @@ class Endpoint:
         before_send: Callable[[], bool] | None = None,
         timeouts: Timeouts | None = None,
     ) -> OutboundResponse:
-        """The head of the answer. Raises ``McpUpstreamError`` and ``NotForwarded``."""
+        """Send a message. Returns the response after its headers. Raises ``McpUpstreamError`` and ``NotForwarded``."""
         body = b"" if message is None else strict_json.dumps(message)
         via = () if any(name == VIA for name, _ in headers) else (self.client.loops.header(),)
         try:
@@ -184,11 +181,11 @@ class Endpoint:
                 caller=self.caller,
             )
         except (ForbiddenUrl, UpstreamError) as error:
-            raise translated(error) from None
+            raise translate_error(error) from None
 
 
-def translated(error: ForbiddenUrl | UpstreamError) -> McpUpstreamError:
-    """The outbound client's error in this package's words."""
+def translate_error(error: ForbiddenUrl | UpstreamError) -> McpUpstreamError:
+    """Convert an error of the outbound client."""
     if isinstance(error, ForbiddenUrl):
         return McpUpstreamError("forbidden", error.reason, may_have_been_sent=False)
     kinds: dict[str, McpUpstreamErrorKind] = {
@@ -206,7 +203,7 @@ def translated(error: ForbiddenUrl | UpstreamError) -> McpUpstreamError:
 
 
 def as_object(value: JsonValue, what: str) -> JsonObject:
-    """``value`` if it is an object, else ``invalid_response``."""
+    """Return ``value`` if it is an object, else raise ``invalid_response``."""
     if not isinstance(value, dict):
         raise McpUpstreamError("invalid_response", f"{what} is not an object")
     return value
@@ -219,50 +216,52 @@ async def items(
     on_server_request: ServerRequestHandler | None,
     resume: Resume | None = None,
 ) -> AsyncGenerator[Item, None]:
-    """What the answer to the request ``request_id`` holds. Raises ``McpUpstreamError``.
+    """Parse the response to the request ``request_id``. Raises ``McpUpstreamError``.
 
-    ``resume``: how to go on where the upstream ends an event stream before its answer (MCP 2025-11-25, SEP-1699).
+    ``resume`` continues an event stream that the upstream ended before the response (MCP 2025-11-25, SEP-1699).
     """
     try:
         if response.status != 200:
             raise await failure(response)
         media_type = (response.header(b"content-type") or b"").partition(b";")[0].strip().lower()
         if media_type == b"application/json":
-            yield _answer(await _parsed(await response.read(min(max_bytes, MOST_JSON))), request_id)
+            yield _answer(
+                await _parse_message(await response.read(min(max_bytes, MAX_JSON_BYTES))), request_id
+            )
         elif media_type == b"text/event-stream":
-            found = _event_items(response, request_id, max_bytes, on_server_request, resume)
-            async with aclosing(found):
-                async for item in found:
+            stream = _event_items(response, request_id, max_bytes, on_server_request, resume)
+            async with aclosing(stream):
+                async for item in stream:
                     yield item
         else:
             raise McpUpstreamError(
                 "invalid_response", "the answer is neither JSON nor an event stream", status=200
             )
     except UpstreamError as error:
-        raise translated(error) from None
+        raise translate_error(error) from None
     finally:
         response.close()
 
 
 async def check_stream(response: OutboundResponse) -> None:
-    """Raise ``McpUpstreamError`` for an answer that is no event stream."""
+    """Raise ``McpUpstreamError`` for a response that is not an event stream."""
     if response.status != 200:
         raise await failure(response)
     media_type = (response.header(b"content-type") or b"").partition(b";")[0].strip().lower()
     if media_type != b"text/event-stream":
-        raise McpUpstreamError("invalid_response", "what should be an event stream is none", status=200)
+        raise McpUpstreamError("invalid_response", "the response is not an event stream", status=200)
 
 
 async def notifications(
     response: OutboundResponse, on_server_request: ServerRequestHandler | None
 ) -> AsyncGenerator[JsonObject, None]:
-    """What a stream that answers nothing tells, until either side ends it. Raises ``McpUpstreamError``."""
+    """Yield the notifications of a listening stream, until either side ends it. Raises ``McpUpstreamError``."""
     try:
         await check_stream(response)
         async with aclosing(_messages(response, None)) as messages:
             async for message, *_ in messages:
                 if "method" not in message:
-                    return  # A stream that was asked for with a request ends with an answer to it.
+                    return  # A stream that was opened by a request ends with its response.
                 if "id" not in message:
                     yield message
                 elif on_server_request is None:
@@ -272,13 +271,13 @@ async def notifications(
                 else:
                     await on_server_request(message)
     except UpstreamError as error:
-        raise translated(error) from None
+        raise translate_error(error) from None
     finally:
         response.close()
 
 
 async def failure(response: OutboundResponse) -> McpUpstreamError:
-    """The error that an answer other than 200 stands for: a JSON-RPC error in its body, or the status alone."""
+    """The error of a response other than 200: the JSON-RPC error in its body, or else its status."""
     status = response.status
     if status < 300:
         return McpUpstreamError(
@@ -306,27 +305,27 @@ async def _event_items(
     resume: Resume | None,
 ) -> AsyncGenerator[Item, None]:
     result: Result | None = None
-    asked = 0
-    messages = _resumed(response, max_bytes, resume)
+    server_requests = 0
+    messages = _resume_messages(response, max_bytes, resume)
     while True:
         try:
             async with asyncio.timeout(None if result is None else _END_GRACE):
-                found = await anext(messages, None)
+                read = await anext(messages, None)
         except TimeoutError:
-            found = None
-        if found is None:
+            read = None
+        if read is None:
             break
-        message = found.message
+        message = read.message
         if "method" not in message:
             if result is not None:
                 raise McpUpstreamError("invalid_response", "the upstream answered twice")
-            result = _answer(found, request_id)
+            result = _answer(read, request_id)
         elif "id" not in message:
             if result is None:
-                yield Notification(message, found.is_large)
+                yield Notification(message, read.is_large)
         else:
-            asked += 1
-            if on_server_request is None or asked > _SERVER_REQUESTS:
+            server_requests += 1
+            if on_server_request is None or server_requests > _SERVER_REQUESTS:
                 raise McpUpstreamError("invalid_response", "the upstream sent a request where none may come")
             await on_server_request(message)
     if result is None:
@@ -334,31 +333,31 @@ async def _event_items(
     yield result
 
 
-async def _resumed(
+async def _resume_messages(
     response: OutboundResponse, max_bytes: int, resume: Resume | None
 ) -> AsyncGenerator[_Read, None]:
-    """The messages of a stream and, as long as it is resumed before its answer, of those that take its place."""
-    mark, answered = Mark(), False
+    """Yield the messages of a stream, and of the streams that resume it until the response."""
+    point, answered = ResumePoint(), False
     try:
         while True:
             try:
-                async with aclosing(_messages(response, max_bytes, mark)) as messages:
-                    async for found in messages:
-                        answered = answered or "method" not in found.message
-                        yield found
+                async with aclosing(_messages(response, max_bytes, point)) as messages:
+                    async for read in messages:
+                        answered = answered or "method" not in read.message
+                        yield read
             except UpstreamError as error:
-                if error.kind != "closed" or resume is None or mark.event_id is None:
+                if error.kind != "closed" or resume is None or point.event_id is None:
                     raise
-            if answered or resume is None or mark.event_id is None:
+            if answered or resume is None or point.event_id is None:
                 return
             response.close()
-            response = await resume(mark)
+            response = await resume(point)
     finally:
         response.close()
 
 
 async def _messages(
-    response: OutboundResponse, max_bytes: int | None, mark: Mark | None = None
+    response: OutboundResponse, max_bytes: int | None, point: ResumePoint | None = None
 ) -> AsyncGenerator[_Read, None]:
     parser = SseParser()
     size = 0
@@ -369,17 +368,17 @@ async def _messages(
         try:
             for event in parser.feed(chunk):
                 if event is None:
-                    await let_others_go_on()
+                    await yield_to_others()
                     continue
-                if mark is not None:
-                    mark.see(event)
+                if point is not None:
+                    point.update(event)
                 if event.data and event.event == "message":
-                    yield await _parsed(event.data)
+                    yield await _parse_message(event.data)
         except SseLimitError as error:
             raise McpUpstreamError("too_large", str(error)) from None
 
 
-async def _parsed(data: bytes) -> _Read:
+async def _parse_message(data: bytes) -> _Read:
     large = is_large(data)
     return _Read(await off_loop(_parse, data) if large else _parse(data), len(data), large)
 
@@ -397,11 +396,11 @@ def _parse(data: bytes) -> JsonObject:
 
 
 def _answer(read: _Read, request_id: int) -> Result:
-    """The result of a JSON-RPC answer (2.0, section 5) to exactly this request."""
+    """The result of the JSON-RPC response (2.0, section 5) to this request."""
     message, size, large = read
     error = message.get("error")
     answered = message.get("id")
-    # JSON-RPC lets an error about an unreadable request have a null id.
+    # In JSON-RPC, an error about an unreadable request can have a null id.
     if (type(answered) is not int or answered != request_id) and not (error is not None and answered is None):
         raise McpUpstreamError("invalid_response", "the answer is to another request")
     if error is not None:

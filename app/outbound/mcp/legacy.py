@@ -1,4 +1,4 @@
-"""A session of the eras that begin with ``initialize``."""
+"""Sessions of the MCP versions that begin with ``initialize``."""
 
 import asyncio
 import re
@@ -31,9 +31,9 @@ from app.outbound.mcp.exchange import (
     ACCEPT,
     Headers,
     Item,
-    Mark,
     McpUpstreamError,
     Result,
+    ResumePoint,
     as_object,
     check_stream,
     failure,
@@ -41,10 +41,10 @@ from app.outbound.mcp.exchange import (
     notifications,
 )
 
-Aside = Callable[[Coroutine[None, None, None]], None]
+RunInBackground = Callable[[Coroutine[None, None, None]], None]
 
-# For what is done on the side: an upstream that hangs there must not hold up a cancelled or answered call.
-_ASIDE = Timeouts(connect=2.0, first_byte=5.0, idle=5.0, total=5.0)
+# For requests in the background, where a hanging upstream must not delay a cancelled or answered call.
+_SIDE_TIMEOUTS = Timeouts(connect=2.0, first_byte=5.0, idle=5.0, total=5.0)
 
 _SESSION_HEADER = b"Mcp-Session-Id"
 _LAST_EVENT_ID = b"Last-Event-ID"
@@ -52,11 +52,11 @@ _SESSION_ID = re.compile(rb"[\x21-\x7e]{1,1024}")
 
 
 class LegacySession(Connection):
-    """A session of 2024-11-05 to 2025-11-25. ``open`` makes one; ``async with`` or ``close`` ends it.
+    """A session of 2024-11-05 to 2025-11-25. ``open`` creates one; ``async with`` or ``close`` ends it.
 
-    The upstream's requests are answered here: ``ping`` with ``{}``, all others with "method not found".
-    ``session_id`` is None where the upstream keeps no sessions. With ``aside``, which runs what nobody waits for,
-    the upstream is told of a request whose stream was closed early: a closed stream alone cancels nothing.
+    Requests of the upstream are answered here: ``ping`` with ``{}``, all others with "method not found". ``session_id``
+    is ``None`` if the upstream has no sessions. With ``run_in_background``, a stream that is closed early sends a
+    cancellation, since closing a stream does not cancel its request.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class LegacySession(Connection):
         self.server_info: JsonObject = {}
         self.capabilities: JsonObject = {}
         self.instructions: str | None = None
-        self.aside: Aside | None = None
+        self.run_in_background: RunInBackground | None = None
 
     @classmethod
     async def open(
@@ -92,9 +92,12 @@ class LegacySession(Connection):
         before_next: BeforeSend | None = None,
         caller: int | None = None,
     ) -> Self:
-        """``initialize`` asking for ``version`` (the upstream may choose an older one) and
-        ``notifications/initialized``. ``before_send`` guards the first and ``before_next`` the second; ``caller``:
-        see ``OutboundClient.request``. Raises as ``stream`` does."""
+        """Send ``initialize`` with ``version`` (the upstream may choose an older one) and
+        ``notifications/initialized``.
+
+        ``before_send`` guards the first and ``before_next`` the second. For ``caller``, see ``OutboundClient.request``.
+        Raises as ``stream`` does.
+        """
         session = cls(client, url, headers, timeouts=timeouts, max_bytes=max_bytes, caller=caller)
         params: JsonObject = {
             "protocolVersion": version,
@@ -103,7 +106,7 @@ class LegacySession(Connection):
         }
         try:
             result = await session.request("initialize", params, before_send=before_send)
-            session._negotiated(result)
+            session._accept_negotiation(result)
             await session.notify("notifications/initialized", before_send=before_next)
         except BaseException:
             await session.close()
@@ -121,56 +124,58 @@ class LegacySession(Connection):
         declares: JsonObject | None = None,
         max_bytes: int | None = None,
     ) -> AsyncGenerator[Item, None]:
-        """See ``Connection.stream``; a dead session raises ``session_lost``."""
+        """See ``Connection.stream``. An ended session raises ``session_lost``."""
         request_id = self._next_id()
         message: JsonObject = {"jsonrpc": "2.0", "id": request_id, "method": method}
         if params is not None:
             message["params"] = params
         headers = (*ACCEPT, *self._session_headers(), *extra_headers)
-        answered = method == "initialize"  # Which may not be cancelled.
+        answered = method == "initialize"  # It must not be cancelled.
         resume = partial(self._resume, before_next, self._deadline())
         try:
             response = await self._endpoint.send("POST", headers, message, before_send)
             try:
                 self._check_session(method, response)
-                found = items(
+                stream = items(
                     response, request_id, max_bytes or self._endpoint.max_bytes, self._answer_server, resume
                 )
-                async with aclosing(found):
-                    async for item in found:
+                async with aclosing(stream):
+                    async for item in stream:
                         answered = answered or isinstance(item, Result)
                         yield item
             finally:
                 response.close()
         except (asyncio.CancelledError, GeneratorExit):
-            if not answered and self.aside is not None:
-                self.aside(self._cancel(request_id))
+            if not answered and self.run_in_background is not None:
+                self.run_in_background(self._cancel(request_id))
             raise
 
     def _deadline(self) -> float:
         total = self._endpoint.timeouts.total
         return inf if total is None else monotonic() + total
 
-    async def _resume(self, before_next: BeforeSend | None, deadline: float, mark: Mark) -> OutboundResponse:
-        """The rest of a stream that the upstream ended to be asked again (SEP-1699). The request is not sent again."""
-        event_id = (mark.event_id or "").encode("ascii")
+    async def _resume(
+        self, before_next: BeforeSend | None, deadline: float, point: ResumePoint
+    ) -> OutboundResponse:
+        """Resume a stream that the upstream ended to be polled (SEP-1699), without sending the request again."""
+        event_id = (point.event_id or "").encode("ascii")
         headers = ((b"Accept", b"text/event-stream"), *self._session_headers(), (_LAST_EVENT_ID, event_id))
         while True:
-            left = deadline - monotonic() - mark.retry_s
-            if left <= 0:
+            remaining_s = deadline - monotonic() - point.retry_s
+            if remaining_s <= 0:
                 raise McpUpstreamError("timeout", "the upstream did not answer in time")
-            await asyncio.sleep(mark.retry_s)
+            await asyncio.sleep(point.retry_s)
             timeouts = self._endpoint.timeouts
             if timeouts.total is not None:
-                timeouts = replace(timeouts, total=left)
+                timeouts = replace(timeouts, total=remaining_s)
             try:
                 response = await self._endpoint.send("GET", headers, None, before_next, timeouts)
                 break
             except NotForwarded:
-                # Of the GET alone. What withdraws the call ends it; else it is confirmed in a moment.
+                # Only the GET was not sent. The call will be confirmed or cut soon.
                 continue
             except McpUpstreamError as error:
-                # Whatever the GET met, the request was sent, and must not go once more.
+                # The original request was sent, so the error of the GET must not allow a retry.
                 if error.kind == "timeout":
                     raise McpUpstreamError("timeout", error.message) from None
                 raise McpUpstreamError("unreachable", error.message, status=error.status) from None
@@ -192,17 +197,17 @@ class LegacySession(Connection):
     async def listen(
         self, wanted: JsonObject, timeouts: Timeouts, *, before_send: BeforeSend | None = None
     ) -> AsyncGenerator[JsonObject, None]:
-        """See ``Connection.listen``: whatever the upstream tells this session."""
+        """See ``Connection.listen``. Yields all notifications to this session."""
         headers = ((b"Accept", b"text/event-stream"), *self._session_headers())
         response = await self._endpoint.send("GET", headers, None, before_send, timeouts)
-        async with aclosing(notifications(response, self._answer_server)) as found:
-            async for message in found:
+        async with aclosing(notifications(response, self._answer_server)) as messages:
+            async for message in messages:
                 yield message
 
     async def notify(
         self, method: str, params: JsonObject | None = None, *, before_send: BeforeSend | None = None
     ) -> None:
-        """Send a notification, as ``notifications/cancelled``. Raises ``McpUpstreamError`` and ``NotForwarded``."""
+        """Send a notification such as ``notifications/cancelled``. Raises ``McpUpstreamError`` and ``NotForwarded``."""
         message: JsonObject = {"jsonrpc": "2.0", "method": method}
         if params is not None:
             message["params"] = params
@@ -212,18 +217,18 @@ class LegacySession(Connection):
         params: JsonObject = {"requestId": request_id}
         message: JsonObject = {"jsonrpc": "2.0", "method": "notifications/cancelled", "params": params}
         try:
-            await self._post_and_forget(message, _ASIDE)
+            await self._post_and_forget(message, _SIDE_TIMEOUTS)
         except McpUpstreamError:
             return
 
     async def close(self) -> None:
-        """DELETE the session at the upstream; failing to is no error."""
+        """DELETE the session at the upstream. Ignores failures."""
         if self.session_id is None:
             return
         headers = self._session_headers()
         self.session_id = None
         try:
-            response = await self._endpoint.send("DELETE", headers, None, timeouts=_ASIDE)
+            response = await self._endpoint.send("DELETE", headers, None, timeouts=_SIDE_TIMEOUTS)
             await response.read()
         except (McpUpstreamError, UpstreamError):
             return
@@ -242,12 +247,10 @@ class LegacySession(Connection):
                 raise McpUpstreamError("invalid_response", "the session id is not valid")
             self.session_id = value.decode("ascii")
 
-    def _negotiated(self, result: JsonObject) -> None:
+    def _accept_negotiation(self, result: JsonObject) -> None:
         chosen = result.get("protocolVersion")
         if not isinstance(chosen, str) or chosen not in HANDSHAKE_PROTOCOL_VERSIONS:
-            raise McpUpstreamError(
-                "invalid_response", "the upstream chose a protocol version that nobody knows"
-            )
+            raise McpUpstreamError("invalid_response", "the upstream chose an unknown protocol version")
         self.protocol_version = chosen
         self.server_info = as_object(result.get("serverInfo"), "serverInfo")
         self.capabilities = as_object(result.get("capabilities"), "capabilities")
@@ -261,9 +264,9 @@ class LegacySession(Connection):
         else:
             answer["error"] = {"code": METHOD_NOT_FOUND, "message": "Method not found"}
         try:
-            await self._post_and_forget(answer, _ASIDE)
+            await self._post_and_forget(answer, _SIDE_TIMEOUTS)
         except McpUpstreamError:
-            return  # What the upstream does without its answer shows in the stream.
+            return  # If the upstream needs the answer, the stream fails.
 
     async def _post_and_forget(
         self, message: JsonObject, timeouts: Timeouts | None = None, *, before_send: BeforeSend | None = None

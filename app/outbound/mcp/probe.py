@@ -1,9 +1,4 @@
-"""Find out what an upstream speaks.
-
-One caller's way to one upstream, in the era that there is.
-
-All pages of ``tools/list``.
-"""
+"""Detection of an upstream's protocol versions, connections to it, and all pages of ``tools/list``."""
 
 import asyncio
 from dataclasses import dataclass
@@ -22,13 +17,13 @@ from app.outbound.mcp.connection import DEFAULT_TIMEOUTS, BeforeSend, ModernConn
 from app.outbound.mcp.exchange import Headers, McpUpstreamError, as_object
 from app.outbound.mcp.legacy import LegacySession
 
-# Nobody is there, or nobody may be asked: the other era would not find more.
-_HOPELESS = ("forbidden", "unreachable", "timeout")
+# Errors that occur with every protocol version.
+_FINAL_KINDS = ("forbidden", "unreachable", "timeout")
 
 
 @dataclass(frozen=True, slots=True)
 class UpstreamInfo:
-    """``protocol_versions``: those it really spoke, newest first, never empty. The rest is of the newest era."""
+    """``protocol_versions`` are the verified ones, newest first, never empty. The rest is from the newest."""
 
     protocol_versions: tuple[str, ...]
     server_info: JsonObject
@@ -39,15 +34,15 @@ class UpstreamInfo:
 async def probe(
     client: OutboundClient, url: str | Target, headers: Headers, *, timeouts: Timeouts = DEFAULT_TIMEOUTS
 ) -> UpstreamInfo:
-    """Ask in both eras at the same time: one ``server/discover``, and an ``initialize`` for each older version.
+    """Send ``server/discover``, and an ``initialize`` for each older version, at the same time.
 
-    Raises ``McpUpstreamError`` when it speaks neither (the legacy era's reason), or does not answer.
+    Raises ``McpUpstreamError`` when none succeeds (with the error of ``initialize``), or there is no answer.
     """
     try:
         target = url if isinstance(url, Target) else client.policy.check_target(url)
     except ForbiddenUrl as error:
         raise McpUpstreamError("forbidden", error.reason, may_have_been_sent=False) from None
-    # A command is started for each question, so one after the other would take several times as long.
+    # Concurrently, since each request to a stdio server starts its command.
     modern, legacy = await asyncio.gather(
         _modern(client, target, headers, timeouts),
         _legacy(client, target, headers, timeouts),
@@ -56,7 +51,7 @@ async def probe(
     if isinstance(modern, BaseException):
         raise modern
     if isinstance(legacy, BaseException):
-        hopeless = not isinstance(legacy, McpUpstreamError) or legacy.kind in _HOPELESS
+        hopeless = not isinstance(legacy, McpUpstreamError) or legacy.kind in _FINAL_KINDS
         if modern is None or hopeless:
             raise legacy
         return modern
@@ -78,7 +73,7 @@ async def _modern(
         result = await connection.request("server/discover")
         capabilities = as_object(result.get("capabilities"), "capabilities")
     except McpUpstreamError as error:
-        if error.kind in _HOPELESS:
+        if error.kind in _FINAL_KINDS:
             raise
         return None
     supported = result.get("supportedVersions")
@@ -109,14 +104,14 @@ async def _legacy(
     newest, *older = await asyncio.gather(*map(ask, versions), return_exceptions=True)
     if isinstance(newest, BaseException):
         raise newest
-    spoken = [newest.protocol_version]
+    versions_seen = [newest.protocol_version]
     for version, answer in zip(versions[1:], older, strict=True):
         if isinstance(answer, BaseException):
-            if not isinstance(answer, McpUpstreamError) or answer.kind in _HOPELESS:
+            if not isinstance(answer, McpUpstreamError) or answer.kind in _FINAL_KINDS:
                 raise answer
-        elif answer.protocol_version == version and version not in spoken:
-            spoken.append(version)
-    return UpstreamInfo(tuple(spoken), newest.server_info, newest.capabilities, newest.instructions)
+        elif answer.protocol_version == version and version not in versions_seen:
+            versions_seen.append(version)
+    return UpstreamInfo(tuple(versions_seen), newest.server_info, newest.capabilities, newest.instructions)
 
 
 async def open_connection(
@@ -131,7 +126,7 @@ async def open_connection(
     before_next: BeforeSend | None = None,
     caller: int | None = None,
 ) -> LegacySession | ModernConnection:
-    """Modern where ``protocol_versions`` (of a probe) has it, else a new legacy session of the newest of them."""
+    """A stateless connection if ``protocol_versions`` (of a probe) allow it, else a new session of the newest one."""
     for known in reversed(MODERN_PROTOCOL_VERSIONS):
         if known in protocol_versions:
             return ModernConnection(
@@ -164,10 +159,10 @@ async def list_tools(
     max_tools: int = 10_000,
     max_bytes: int = 64 * 1024 * 1024,
 ) -> list[JsonObject]:
-    """Every tool in the upstream's order, as sent; empty where the upstream has no tools at all.
+    """All tools in the upstream's order, as sent; empty if the upstream does not support tools.
 
-    Each has a ``name`` that no other has, and an ``inputSchema`` object. Raises ``McpUpstreamError``: ``too_large``
-    past a cap, ``invalid_response`` for a wrong shape, two tools of one name, or cursors that go in a circle.
+    Each has a unique ``name`` and an ``inputSchema`` object. Raises ``McpUpstreamError``: ``too_large`` beyond a limit,
+    ``invalid_response`` for a wrong shape, duplicate names or a repeated cursor.
     """
     tools: dict[str, JsonObject] = {}
     cursors: set[str] = set()
@@ -200,10 +195,10 @@ async def list_tools(
 
 
 def _tools(page: JsonObject) -> list[JsonObject]:
-    found: JsonValue = page.get("tools")
-    if not isinstance(found, list):
+    tools: JsonValue = page.get("tools")
+    if not isinstance(tools, list):
         raise McpUpstreamError("invalid_response", "the list of tools is not a list")
-    return [as_object(tool, "a tool") for tool in found]
+    return [as_object(tool, "a tool") for tool in tools]
 
 
 def _name(tool: JsonObject) -> str:

@@ -1,4 +1,4 @@
-"""MCP servers that are commands: what may run, and how the supervisor that runs them is talked to."""
+"""MCP servers that run as commands: the allowed commands, and the protocol of the supervisor that runs them."""
 
 from app.outbound.stdio.commands import (
     GIT_KEYS,
@@ -8,11 +8,19 @@ from app.outbound.stdio.commands import (
     read_commands,
     secret_values,
 )
-from app.outbound.stdio.wire import NOBODY, REFUSAL, Holder, Launch, SupervisorAddress, command_place, syncing
+from app.outbound.stdio.wire import (
+    NO_WORKER,
+    REFUSAL,
+    Holder,
+    Launch,
+    SupervisorAddress,
+    command_place,
+    sync_holder,
+)
 
 __all__ = [
     "GIT_KEYS",
-    "NOBODY",
+    "NO_WORKER",
     "REFUSAL",
     "AllowedCommands",
     "Holder",
@@ -23,5 +31,5 @@ __all__ = [
     "is_variable_value",
     "read_commands",
     "secret_values",
-    "syncing",
+    "sync_holder",
 ]

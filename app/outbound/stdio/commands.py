@@ -1,4 +1,4 @@
-"""Which command lines may be run, and which variables they may be given."""
+"""The allowed command lines and environment variables of stdio servers."""
 
 import json
 import re
@@ -7,30 +7,30 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 FREE = "*"
-"""The last word of an entry that lets further arguments follow."""
+"""As the last word of an entry, allows any further arguments."""
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,99}")
-# What chooses the code that runs, or belongs to us: a credential may not be one of these.
-_OURS = frozenset(
+# Variables that select the code that runs, or that Scopegate uses: credentials cannot set them.
+_RESERVED = frozenset(
     "PATH HOME TMPDIR LANG USER LOGNAME SHELL PWD IFS ENV BASH_ENV BASHOPTS SHELLOPTS PS4 CDPATH GCONV_PATH LOCPATH "
     "NLSPATH HOSTALIASES RES_OPTIONS GLIBC_TUNABLES JAVA_TOOL_OPTIONS _JAVA_OPTIONS JDK_JAVA_OPTIONS CLASSPATH "
     "DOTNET_STARTUP_HOOKS EDITOR VISUAL PAGER BROWSER".split()
 )
-_OURS_BEGIN = tuple(
+_RESERVED_PREFIXES = tuple(
     "LD_ DYLD_ PYTHON NODE_OPTIONS NODE_PATH NPM_ YARN_ BUN_ DENO_ UV_ PIP_ PERL RUBY BUNDLE_ GEM_ LUA_ PHP COR_ "
     "CORECLR_ MALLOC_ SCOPEGATE_ _SCOPEGATE GIT_SSH GIT_EXEC GIT_CONFIG GIT_ASKPASS GIT_EDITOR GIT_PAGER "
     "GIT_EXTERNAL GIT_PROXY GIT_TEMPLATE BASH_FUNC SSH_ASKPASS SUDO_".split()
 )
 
 
-# Settings of Git by environment (git-config(1)). Many settings name programs that Git runs, so only these may be set.
+# Git settings in environment variables (git-config(1)). Many of them name programs to run, so only these are allowed.
 _GIT_SETTING = re.compile(r"GIT_CONFIG_(COUNT|(KEY|VALUE)_[0-9]{1,3})")
 GIT_KEYS = ("safe.directory", "user.name", "user.email", "init.defaultbranch", "core.quotepath")
 
 
 @dataclass(frozen=True, slots=True)
 class AllowedCommands:
-    """Command lines, each a program by its absolute path and its arguments, word for word."""
+    """Allowed command lines: the absolute path of a program and its exact arguments."""
 
     entries: tuple[tuple[str, ...], ...] = ()
 
@@ -38,7 +38,7 @@ class AllowedCommands:
         return bool(self.entries)
 
     def allow(self, command: str, args: Sequence[str]) -> bool:
-        """Whether one of the entries is this command line, or begins it where an entry ends in ``*``."""
+        """Whether an entry equals this command line, or is a prefix of it and ends in ``*``."""
         words = (command, *args)
         return any(
             words[: len(entry) - 1] == entry[:-1] if entry[-1] == FREE else words == entry
@@ -47,7 +47,7 @@ class AllowedCommands:
 
 
 def read_commands(text: str) -> AllowedCommands:
-    """Read a setting: a JSON list of command lines, or command lines separated by commas. Raises ``ValueError``."""
+    """Parse a setting: a JSON list of command lines, or command lines separated by commas. Raises ``ValueError``."""
     listed = text.lstrip().startswith("[")
     lines = json.loads(text) if listed else [part for part in text.split(",") if part.strip()]
     entries = []
@@ -62,18 +62,18 @@ def read_commands(text: str) -> AllowedCommands:
 
 
 def is_variable_name(name: str) -> bool:
-    """Whether a command may be given a variable of this name."""
+    """Whether a credential can set a variable with this name."""
     upper = name.upper()
     if _GIT_SETTING.fullmatch(name):
         return True
-    return bool(_NAME.fullmatch(name)) and upper not in _OURS and not upper.startswith(_OURS_BEGIN)
+    return bool(_NAME.fullmatch(name)) and upper not in _RESERVED and not upper.startswith(_RESERVED_PREFIXES)
 
 
 def is_variable_value(name: str, value: str) -> bool:
-    """Whether a variable of an allowed name may have this value."""
+    """Whether a variable with an allowed name can have this value."""
     return not name.startswith("GIT_CONFIG_KEY_") or value.lower() in GIT_KEYS
 
 
 def secret_values(variables: Iterable[tuple[str, str]]) -> tuple[bytes, ...]:
-    """The values that may not come back in what a command answers. Settings of Git are no secrets."""
+    """The values that must not appear in a command's output. Git settings are not secrets."""
     return tuple(value.encode() for name, value in variables if not _GIT_SETTING.fullmatch(name))

@@ -1,7 +1,7 @@
-"""How the workers of a host talk to its supervisor: what each request carries, and where it goes.
+"""The protocol between the workers of a host and its supervisor.
 
-Every request says which command it means and what that command is given, so that the supervisor needs neither the
-database nor a key. The secret keeps the commands themselves out, which may run as the same user.
+Every request contains the command and its variables, so the supervisor needs neither the database nor a key. A secret
+authenticates the workers, because commands can run as the same user.
 """
 
 import hashlib
@@ -15,22 +15,22 @@ from app.lib import strict_json
 from app.outbound.http import Origin, Target
 
 VARIABLE = "_SCOPEGATE_SUPERVISOR"
-"""The environment variable by which ``serve`` tells its children where the supervisor is."""
+"""The environment variable in which ``serve`` passes the supervisor's address to its child processes."""
 
 SECRET = b"scopegate-secret"
 LAUNCH = b"scopegate-launch"
 HOLDER = b"scopegate-holder"
 REFUSAL = b"scopegate-refusal"
-"""Marks an answer that is the supervisor's own and no program's."""
-NOBODY = UUID(int=0)
-"""Stands for the worker of a sync."""
+"""Marks a response that comes from the supervisor itself."""
+NO_WORKER = UUID(int=0)
+"""The worker id of a sync."""
 
 Headers = tuple[tuple[bytes, bytes], ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """What is started: a command line and the variables of its credential, for one server."""
+    """A command to start for one server: its command line and the variables of its credential."""
 
     server_id: UUID
     command: str
@@ -54,14 +54,14 @@ class Launch:
         match parts:
             case [str(server), str(command), list(args), dict(variables)]:
                 words = tuple(word for word in args if isinstance(word, str))
-                given = tuple((name, text) for name, text in variables.items() if isinstance(text, str))
-                return cls(UUID(hex=server), command, words, given)
+                pairs = tuple((name, text) for name, text in variables.items() if isinstance(text, str))
+                return cls(UUID(hex=server), command, words, pairs)
         raise ValueError("not a launch")
 
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """On whose behalf: of a token and its identity, through a worker."""
+    """The token, identity and worker that a command runs for."""
 
     token_id: UUID
     identity_id: UUID
@@ -80,46 +80,46 @@ class Holder:
         return cls(UUID(hex=text[:32]), UUID(hex=text[32:64]), UUID(hex=text[64:]))
 
 
-def syncing(server_id: UUID) -> Holder:
-    """Who holds what a sync of a server starts: each server by itself."""
-    return Holder(server_id, server_id, NOBODY)
+def sync_holder(server_id: UUID) -> Holder:
+    """The holder of a command that a sync starts; separate for each server."""
+    return Holder(server_id, server_id, NO_WORKER)
 
 
 def command_place(command: str, args: list[str], env_names: list[str]) -> str:
-    """What stands for a command where a URL's origin stands for a server elsewhere: a digest of its words."""
+    """The counterpart of a URL's origin for a command: a digest of its command line."""
     words = strict_json.dumps([command, list(args), list(env_names)])
     return f"stdio:{hashlib.sha256(words).hexdigest()}"
 
 
 @dataclass(frozen=True, slots=True)
 class SupervisorAddress:
-    """Where the supervisor of this host listens."""
+    """The socket and the secret of this host's supervisor."""
 
     socket: str
     secret: str = field(repr=False)
 
     @classmethod
     def from_environment(cls) -> "SupervisorAddress | None":
-        """What ``serve`` wrote down, if it runs commands at all."""
+        """The address that ``serve`` passed, if commands are enabled."""
         socket, _, secret = os.environ.get(VARIABLE, "").rpartition(":")
         return cls(socket, secret) if socket else None
 
     def written(self) -> dict[str, str]:
-        """For the environment of ``serve``'s own children."""
+        """The environment for child processes of ``serve``."""
         return {VARIABLE: f"{self.socket}:{self.secret}"}
 
     def target(self, server_id: UUID, path: bytes = b"/mcp") -> Target:
-        """Each server has connections of its own, so that none takes those of the others."""
+        """The target for a server. Each server has its own connections, so that none uses those of others."""
         return Target(Origin("http", f"{server_id.hex}.stdio", 80, socket=self.socket), path)
 
     def headers(self, launch: Launch, holder: Holder) -> Headers:
-        """What each request to the supervisor carries."""
+        """The headers of a request about a command."""
         return ((SECRET, self.secret.encode()), (LAUNCH, launch.encode()), (HOLDER, holder.encode()))
 
     def own_headers(self) -> Headers:
-        """What a request carries that is about no command."""
+        """The headers of other requests."""
         return ((SECRET, self.secret.encode()),)
 
     def is_secret(self, value: bytes) -> bool:
-        """Whether a caller knows the secret."""
+        """Whether the value is the secret, compared in constant time."""
         return hmac.compare_digest(value, self.secret.encode())

@@ -122,7 +122,7 @@ async def test_keys_serve_while_their_provider_is_away_but_not_for_ever(world: W
     assert await world.find() is FIRST
     assert await world.find("second") is None
 
-    world.now = fetched_at + module.TRUSTED_FOR_S
+    world.now = fetched_at + module.TRUST_FOR_S
     await world.keys.keep_fresh([ISSUER])
     assert await world.find() is FIRST
     world.now += 1
@@ -168,7 +168,7 @@ async def test_warnings_count_providers_the_log_names_them_and_both_end_when_the
     world.fault = "the upstream cannot be reached"
     await world.keys.keep_fresh([ISSUER])
     begin = "OpenID provider: 1 that cannot be asked for keys; "
-    assert world.keys.warnings() == [f"{begin}nobody signs in by it; the log names it"]
+    assert world.keys.warnings() == [f"{begin}no one can sign in with it; the log names it"]
     named = f"the OpenID provider {ISSUER} cannot be asked for its keys: the upstream cannot be reached"
     assert caplog.messages == [named]
 
@@ -197,7 +197,7 @@ async def test_a_provider_that_is_no_longer_active_is_forgotten_with_its_warning
     await world.keys.keep_fresh([ISSUER, OTHER])
     await world.keys.keep_fresh([OTHER])
     assert world.keys.warnings() == [
-        "OpenID provider: 1 that cannot be asked for keys; nobody signs in by it; the log names it"
+        "OpenID provider: 1 that cannot be asked for keys; no one can sign in with it; the log names it"
     ]
 
 

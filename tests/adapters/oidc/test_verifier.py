@@ -15,7 +15,7 @@ from joserfc.jws import JWSRegistry
 
 from app.adapters.oidc.verifier import Verifier
 from app.crypto.jose.keys import Key, ProviderKeys
-from app.crypto.jose.token import MOST_CHARACTERS, Refused
+from app.crypto.jose.token import MAX_CHARACTERS, Refused
 from app.features.identity_providers.provider import ALGORITHMS, Provider
 from app.outbound.jwks import usable_keys
 from tests.adapters.oidc.tokens import (
@@ -318,7 +318,7 @@ async def test_a_short_rsa_key_is_no_key() -> None:
 
 
 async def test_a_token_that_is_too_large_is_refused() -> None:
-    room = MOST_CHARACTERS - len(good_token(padding=""))
+    room = MAX_CHARACTERS - len(good_token(padding=""))
     assert await accepted(good_token(padding="a" * (room * 3 // 4 - 3)))
     assert not await accepted(good_token(padding="a" * room))
 

@@ -11,7 +11,7 @@ from sqlalchemy import text
 
 from app.adapters.ssf.event_token import SKEW_S
 from app.crypto.jose import keys as key_times
-from app.crypto.jose.token import MOST_CHARACTERS
+from app.crypto.jose.token import MAX_CHARACTERS
 from app.crypto.keys import Peppers
 from app.domain.security_events import EventType
 from tests.adapters.oidc.tokens import part, public, token
@@ -206,7 +206,7 @@ async def test_who_may_not_push_is_refused_and_nothing_is_looked_at(world: World
     assert told(answer) == (415, "invalid_request")
     answer = await world.push(event, **{"Content-Encoding": "gzip"})
     assert told(answer) == (415, "invalid_request")
-    assert told(await world.push("x" * (MOST_CHARACTERS + 1))) == (413, "invalid_request")
+    assert told(await world.push("x" * (MAX_CHARACTERS + 1))) == (413, "invalid_request")
     assert (await world.push("x" * 1_100_000)).status_code == 413
     refused = await world.recorded("signal.refused")
     assert [(row.actor_id, row.reason_code) for row in refused] == [

@@ -231,7 +231,7 @@ async def test_a_page_with_many_tools_ends_early_and_nothing_is_left_out(
     await fleet.add("third")
     ada = await person(api)
     await grant(api, ada)
-    monkeypatch.setattr(effective, "TOOLS_A_PAGE", 3)
+    monkeypatch.setattr(effective, "TOOLS_PER_PAGE", 3)
     first = await access(api, ada)
     assert len(first["items"]) == 2
     second = await access(api, ada, cursor=first["next_cursor"])

@@ -103,7 +103,7 @@ async def test_a_large_matrix_looks_at_the_first_tools_and_says_so(
 ) -> None:
     ada, bea = await person(api), await person(api)
     await grant(api, ada)
-    monkeypatch.setattr(matrix, "MOST_DECISIONS", 4 * (len(BY_RISK) - 1))
+    monkeypatch.setattr(matrix, "MAX_DECISIONS", 4 * (len(BY_RISK) - 1))
     both = [fleet.ids["notes"], fleet.ids["books"]]
     rows = await asked(api, [ada, bea], both)
     partial = NOTHING | {"reached": True, "tools": 2, "is_whole": False}
@@ -120,8 +120,8 @@ async def test_a_large_matrix_looks_at_the_first_tools_and_says_so(
         {"server_id": "notes"},
         {"identity_id": None},
         {"server_id": None},
-        {"identity_id": [format_id(IDENTITY, new_id())] * (matrix.MOST_IDENTITIES + 1)},
-        {"server_id": [format_id(SERVER, new_id())] * (matrix.MOST_SERVERS + 1)},
+        {"identity_id": [format_id(IDENTITY, new_id())] * (matrix.MAX_IDENTITIES + 1)},
+        {"server_id": [format_id(SERVER, new_id())] * (matrix.MAX_SERVERS + 1)},
         {"limit": 5},
     ],
 )

@@ -4,7 +4,7 @@ import asyncpg
 import httpx2
 
 from app.models.groups import Group
-from tests.admission.lane import ASK, demand, lane_on
+from tests.admission.consuming import ASK, demand, running_consuming_writer
 from tests.admission.world import decision, make_world
 from tests.features.administrators.people import stored_provider
 from tests.features.principals import Sessions, fresh
@@ -19,8 +19,8 @@ async def test_of_two_groups_that_are_called_so_none_decides(
     meant = Group(name=ASK.group.upper())
 
     async def group_of(digest: bytes) -> object:
-        async with lane_on(database_url) as lane:
-            await lane.settle(demand(world, decided, ASK, digest=digest))
+        async with running_consuming_writer(database_url) as consuming:
+            await consuming.settle(demand(world, decided, ASK, digest=digest))
         return await connection.fetchval(
             "SELECT approver_group_id FROM approvals WHERE arguments_digest = $1", digest
         )

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from app.access.policy.checking import KnownTool, check_types
-from app.access.policy.text import odd, read_statement
+from app.access.policy.text import read_statement, text_warnings
 from app.access.policy.vocabulary import VERSION, schema_text
 from app.domain.arguments import ArgumentKind, ArgumentType
 from app.features.policies.schemas import EXAMPLE_TEXT
@@ -44,7 +44,7 @@ def test_every_example_holds_and_can_match(text: str) -> None:
     statement = read_statement(text)
     reached = [tool for tool in TOOLS if tool.path in text or f'Server::"{tool.slug}"' in text]
     report = check_types(statement, reached or TOOLS)
-    assert (report.errors, report.warnings, odd(statement)) == ([], [], [])
+    assert (report.errors, report.warnings, text_warnings(statement)) == ([], [], [])
 
 
 def test_there_are_examples() -> None:

@@ -101,10 +101,10 @@ def test_no_value_that_cannot_be_represented_slips_past_a_policy_that_reads_it(s
         request = drawn.request(tricks=True)
         if request.arguments is None:
             continue
-        odd = [name for name, value in request.arguments.items() if _is_odd(name, value)]
+        text_warnings = [name for name, value in request.arguments.items() if _is_odd(name, value)]
         found = found_by_cedar(policies, request, BERLIN)
         verdict = tested.evaluate(request)
-        concerned = [each for each in policies if any(reads_arguments(each, name) for name in odd)]
+        concerned = [each for each in policies if any(reads_arguments(each, name) for name in text_warnings)]
         if not concerned:
             assert _told(verdict) == verdict_of(found, permits=True)
         elif any(found[each] == "failed" and each.mode is Mode.ENFORCE for each in policies):

@@ -8,7 +8,14 @@ from hypothesis import strategies as st
 
 from app.access.policy.checking import KnownTool, Report, check_types, reads_arguments
 from app.access.policy.compiled import PublishedPolicy, compile_policy
-from app.access.policy.text import Refused, odd, read_statement, tokens_of, too_deep, unescaped
+from app.access.policy.text import (
+    InvalidPolicy,
+    find_excessive_nesting,
+    read_statement,
+    text_warnings,
+    tokens_of,
+    unescaped,
+)
 from app.access.policy.vocabulary import quoted
 from app.domain.arguments import ArgumentKind, ArgumentType
 from app.lib.ids import new_id
@@ -40,7 +47,7 @@ def places(text: str) -> list[tuple[str, int, int]]:
     """(code, line, column) of the errors in a text."""
     try:
         findings = checked(text).errors
-    except Refused as refused:
+    except InvalidPolicy as refused:
         findings = refused.findings
     return [(finding.code, *finding.place(text)) for finding in findings]
 
@@ -48,7 +55,7 @@ def places(text: str) -> list[tuple[str, int, int]]:
 def warned(text: str) -> list[str]:
     report = checked(text)
     assert report.errors == []
-    return [finding.code for finding in report.warnings + odd(read_statement(text))]
+    return [finding.code for finding in report.warnings + text_warnings(read_statement(text))]
 
 
 @pytest.mark.parametrize(
@@ -106,14 +113,17 @@ def test_no_text_makes_the_engine_write_an_exponential_tree() -> None:
     assert [code for code, _, _ in places(nested_has(13))] == ["too_complex"]
     assert places(nested_has(3, "a.b.c.d.e.f.g.h.i.j.k.l"))[0][0] == "too_complex"
     assert fault(nested_has(13)) is not None
-    assert too_deep(tokens_of(nested_has(5))) is None
+    assert find_excessive_nesting(tokens_of(nested_has(5))) is None
     chain = " && ".join(f"context has a{number}.b.c" for number in range(20))
-    assert too_deep(tokens_of(f"{CALL} when {{ {chain} || [{chain}, {chain}].isEmpty() }};")) is None
+    assert (
+        find_excessive_nesting(tokens_of(f"{CALL} when {{ {chain} || [{chain}, {chain}].isEmpty() }};"))
+        is None
+    )
 
 
 def test_long_lists_are_not_deep() -> None:
     names = ", ".join(f'"tool{number}"' for number in range(1500))
-    assert too_deep(tokens_of(f"{CALL} when {{ [{names}].contains(resource.name) }};")) is None
+    assert find_excessive_nesting(tokens_of(f"{CALL} when {{ [{names}].contains(resource.name) }};")) is None
 
 
 def is_read(text: str) -> bool:
@@ -128,7 +138,7 @@ def is_read(text: str) -> bool:
 def test_any_text_is_a_policy_or_refused(text: str) -> None:
     try:
         checked(text)
-    except Refused as refused:
+    except InvalidPolicy as refused:
         for finding in refused.findings:
             line, column = finding.place(text)
             assert line >= 1 <= column
@@ -145,7 +155,7 @@ def test_any_words_are_a_policy_or_refused(words: list[str]) -> None:
     text = f"{CALL} when {{ {' '.join(words)} }};"
     try:
         checked(text)
-    except Refused:
+    except InvalidPolicy:
         assert not is_read(text)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from app.access.explain import HIDDEN, MEANINGS
+from app.access.explain import HIDDEN_REASONS, MEANINGS
 from app.features.tokens.check_routes import CHECKS_A_MINUTE, CHECKS_AT_ONCE, ConnectionChecks
 from app.http.authorization import Caller, Role
 from app.lib.ids import TOKEN, format_id, new_id
@@ -248,7 +248,7 @@ async def test_the_holder_learns_no_more_of_a_refusal_than_the_gateway_said(
     token, _ = await issued(api, me)
     server = await registered(api, "http://127.0.0.1:1/", sync=False)
     seen = []
-    for reason in sorted(HIDDEN):
+    for reason in sorted(HIDDEN_REASONS):
         refused = {"decision": "deny", "reason_code": reason}
         event = await record_call(sessions, token, server, "refund", None, **refused)
         last = step(await checked(mine, token, own=True), "last_denial")
@@ -350,4 +350,4 @@ def test_every_reason_of_a_decision_has_words_for_whoever_was_refused() -> None:
         for code in re.findall(r"`([a-z_]+)`", line.split("|")[1])
     }
     assert set(MEANINGS) == documented
-    assert all(meaning.remedy for code, meaning in MEANINGS.items() if code in HIDDEN)
+    assert all(meaning.remedy for code, meaning in MEANINGS.items() if code in HIDDEN_REASONS)

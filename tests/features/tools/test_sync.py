@@ -19,7 +19,7 @@ from mcp_types import (
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
-from app.access.credentials import Opened
+from app.access.credentials import OpenedCredential
 from app.domain.definitions import definition_digest, text_digest
 from app.features.servers.instructions import LONGEST
 from app.features.tools import definitions
@@ -573,7 +573,9 @@ async def test_tools_of_a_command_may_name_what_git_was_told_but_no_secret(app: 
     given = (("GIT_TOKEN", "s3cret-of-git"), ("GIT_CONFIG_VALUE_0", "/srv/wiki"))
     async with mcp_server(tool("look", "In /srv/wiki."), tool("leak", "By s3cret-of-git.")) as upstream:
         target = runtime.outbound.policy.check_target(upstream.url)
-        found = await _discover(runtime, Start(datetime.now(UTC), (), target, Opened(variables=given)))
+        found = await _discover(
+            runtime, Start(datetime.now(UTC), (), target, OpenedCredential(variables=given))
+        )
     assert [definition.name for definition in found.definitions] == ["look"]
 
 

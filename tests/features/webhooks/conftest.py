@@ -11,7 +11,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 
 from app.crypto.keys import Sealer
-from app.db.outbox import tell
+from app.db.outbox import enqueue
 from app.db.webhook_events import Message, WebhookEvent
 from app.features.webhooks.deliver import Deliveries
 from app.features.webhooks.secrets import add_secret
@@ -51,7 +51,7 @@ class World:
     async def tell(self, times: int = 1) -> None:
         """Tell of requests for approval."""
         async with self.sessions() as session:
-            await tell(session, *(Message(ASKED.value, {"approval_id": new_id()}) for _ in range(times)))
+            await enqueue(session, *(Message(ASKED.value, {"approval_id": new_id()}) for _ in range(times)))
             await session.commit()
 
     async def make_due(self) -> None:

@@ -8,8 +8,8 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from sqlmodel import col
 
 from app.db.engine import plain_url
-from app.db.outbox import TELL, arguments_of, tell
-from app.db.webhook_events import Message, WebhookEvent, approval_message, link_of
+from app.db.outbox import INSERT_DELIVERIES, delivery_arguments, enqueue
+from app.db.webhook_events import Message, WebhookEvent, approval_message, message_url
 from app.lib.ids import APPROVAL, IDENTITY, format_id, new_id
 from app.models.webhooks import Webhook, WebhookDelivery
 
@@ -44,13 +44,13 @@ async def make_webhooks(sessions: Sessions) -> UUID:
 async def test_a_message_waits_for_each_webhook_that_wants_it_and_holds_ids_alone(sessions: Sessions) -> None:
     webhook_id, approval_id, identity_id = await make_webhooks(sessions), new_id(), new_id()
     async with sessions() as session:
-        await tell(session, asked(approval_id, identity_id), Message("nobody.wants", {}))
+        await enqueue(session, asked(approval_id, identity_id), Message("nobody.wants", {}))
         await session.commit()
         [row] = (await session.execute(select(WebhookDelivery))).scalars()
     assert (row.webhook_id, row.type, row.state) == (webhook_id, "approval.requested", "pending")
     shown = format_id(APPROVAL, approval_id)
     assert row.data == {"approval_id": shown, "identity_id": format_id(IDENTITY, identity_id)}
-    assert link_of(row.type, row.data, "https://gate") == f"https://gate/console/approvals/{shown}"
+    assert message_url(row.type, row.data, "https://gate") == f"https://gate/console/approvals/{shown}"
 
 
 async def test_the_statement_for_asyncpg_writes_ids_that_sort_by_time(
@@ -61,7 +61,7 @@ async def test_the_statement_for_asyncpg_writes_ids_that_sort_by_time(
     before = new_id()
     messages = [asked(new_id(), new_id()) for _ in range(3)]
     async with connection.transaction():
-        await connection.execute(TELL, *arguments_of(messages))
+        await connection.execute(INSERT_DELIVERIES, *delivery_arguments(messages))
     await connection.close()
     async with sessions() as session:
         ids = list((await session.execute(select(col(WebhookDelivery.id)))).scalars())
@@ -74,6 +74,6 @@ async def test_the_statement_for_asyncpg_writes_ids_that_sort_by_time(
 async def test_a_message_of_what_was_rolled_back_is_never_told(sessions: Sessions) -> None:
     await make_webhooks(sessions)
     async with sessions() as session:
-        await tell(session, asked(new_id(), new_id()))
+        await enqueue(session, asked(new_id(), new_id()))
         await session.rollback()
         assert (await session.execute(select(WebhookDelivery))).all() == []

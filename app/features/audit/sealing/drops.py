@@ -19,8 +19,8 @@ from itertools import accumulate, pairwise
 
 from asyncpg import Connection, Record
 
-from app.crypto.log_check import Entry, Finding, Kind, LeafFault, fields_of
-from app.db.partitions import MONTHS_AHEAD, month_of
+from app.crypto.log_check import Entry, Finding, Kind, LeafFault, parse_leaf
+from app.db.partitions import MONTHS_AHEAD, partition_month
 from app.domain.merkle import leaf_hash, verify_inclusion
 from app.features.audit.epochs import record_by_system
 from app.features.audit.sealing.leaves import (
@@ -252,7 +252,7 @@ class Drops:
 
     def _take_down(self, leaf: bytes) -> None:
         try:
-            said = fields_of(leaf)
+            said = parse_leaf(leaf)
         except LeafFault:
             return
         changes = said.get("changes")
@@ -262,7 +262,7 @@ class Drops:
         name, at = str(changes.get("partition")), said.get("time")
         if not (type(rows) is int and type(lowest) is int and type(highest) is int and isinstance(at, str)):
             return
-        span = month_of(name)
+        span = partition_month(name)
         recorded = datetime.fromisoformat(at)
         if span is None or recorded < span[1]:
             self._made_up.append(f"{name[:40]!r} is on record as dropped, and was no month that was over")

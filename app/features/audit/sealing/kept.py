@@ -248,7 +248,7 @@ class _Reading:
         step = self._follower.step(head, entries, kept)
         self._verdict.checkpoints += 1
         self._verdict.events += len(entries)
-        mark = Mark(head.size, entries[-1].told("time") if entries else None, False)
+        mark = Mark(head.size, entries[-1].text_field("time") if entries else None, False)
         findings = step.findings
         if findings and not step.is_certain:
             findings = [*findings, *self._odd]
@@ -273,7 +273,7 @@ class _Reading:
     def _glide(self) -> bool:
         self._read(AT_ONCE)
         entries = list(islice(self._ahead, AT_ONCE))
-        if len(entries) < AT_ONCE or not self._follower.glide(entries, ()):
+        if len(entries) < AT_ONCE or not self._follower.advance(entries, ()):
             return False
         self._verdict.events += AT_ONCE
         for _ in entries:

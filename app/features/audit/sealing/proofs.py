@@ -15,8 +15,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.domain.errors import Invalid, NotFound, Unavailable
 from app.domain.merkle import (
     Frontier,
+    LeafRange,
     ProofFault,
-    Stretch,
     consistency_nodes,
     cover,
     inclusion_nodes,
@@ -76,7 +76,7 @@ async def range_of(tree: SealedTree, first: int, end: int) -> list[bytes]:
     return await _hashes(tree, range_nodes(first, end, tree.size))
 
 
-async def _hashes(tree: SealedTree, nodes: Iterable[Stretch]) -> list[bytes]:
+async def _hashes(tree: SealedTree, nodes: Iterable[LeafRange]) -> list[bytes]:
     # A node is the root of a tree of its own, whose complete subtrees are those of the large tree.
     return [
         Frontier(end - first, [await tree.subtree(*each) for each in cover(first, end)]).root()

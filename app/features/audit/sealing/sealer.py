@@ -22,8 +22,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from app.crypto.signed_notes import Checkpoint, Note, NoteFault, NoteSigner, open_checkpoint
-from app.db.engine import OUT_OF_REACH
-from app.db.rewinds import RewindGuard, WentBack
+from app.db.engine import CONNECTION_ERRORS
+from app.db.rewinds import DatabaseRewound, RewindGuard
 from app.domain.errors import Unavailable
 from app.domain.merkle import leaf_hash
 from app.features.audit.epochs import record_by_system
@@ -138,7 +138,7 @@ INSERT INTO audit_checkpoints (tree_size, epoch, last_xact, last_seq, root_hash,
 VALUES ($1, $2, $3, $4, $5, $6)
 """
 
-_AWAY = (PostgresError, InterfaceError, SQLAlchemyError, Unavailable, *OUT_OF_REACH)
+_AWAY = (PostgresError, InterfaceError, SQLAlchemyError, Unavailable, *CONNECTION_ERRORS)
 
 
 _log = logging.getLogger(__name__)
@@ -324,7 +324,7 @@ class Sealing:
         except OtherName as fault:
             self._drop()
             self._disagree(str(fault))
-        except (Overtaken, WentBack, *_AWAY):
+        except (Overtaken, DatabaseRewound, *_AWAY):
             # Others say that the database is away; what is not sealed stays so.
             self._drop()
         except Exception as error:  # noqa: BLE001
@@ -333,7 +333,7 @@ class Sealing:
             log_fault(_log, "sealing the audit trail", error, logging.WARNING)
 
     async def _turn(self) -> None:
-        await asyncio.to_thread(self._rewinds.keep)
+        await asyncio.to_thread(self._rewinds.save)
         if self._rewinds.reason is not None:
             # Nothing is signed of a database that went backwards.
             self._drop()
@@ -353,7 +353,7 @@ class Sealing:
                 more = await self._sealed.seal()
             self._seen = self._sealed.size
             if self._seen:
-                self._rewinds.sealed(self._seen, self._sealed.root, self._rewinds.known)
+                self._rewinds.record_checkpoint(self._seen, self._sealed.root, self._rewinds.known)
         self._behind = 0.0
 
     async def _look(self) -> bool:
@@ -367,7 +367,7 @@ class Sealing:
             self._behind = await waiting(raw, BEGINNING if last is None else last.place)
             free = bool(await session.scalar(_FREE, {"lock": _LOCK}))
         size = 0 if last is None else last.size
-        self._rewinds.sealed(size, b"" if last is None else last.root, known)
+        self._rewinds.record_checkpoint(size, b"" if last is None else last.root, known)
         if size > self._seen:
             # Whoever has sealed more meanwhile has looked at the log itself.
             self._seen, self._fault = size, ""

@@ -169,7 +169,7 @@ def told(finding: Finding, after: Mark | None, before: Mark | None) -> Fault:
     """A finding in words."""
     entry = finding.entry
     id = None if entry is None else _event_id(entry)
-    time = None if entry is None else entry.told("time")
+    time = None if entry is None else entry.text_field("time")
     event = f"{id or 'one that cannot be read'}{f' of {time}' if time else ''}"
     what = positions(finding.first, finding.end)
     words = _WORDS[finding.kind].format(
@@ -186,7 +186,7 @@ def positions(first: int, end: int) -> str:
 
 
 def _event_id(entry: Entry) -> str | None:
-    said = entry.told("id")
+    said = entry.text_field("id")
     try:
         return None if said is None else format_id(EVENT, UUID(said))
     except ValueError:

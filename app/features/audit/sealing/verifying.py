@@ -118,7 +118,7 @@ async def _fault(connection: "Connection[Record]", row: Record, *, is_salted: bo
     except LogFault:
         sealed = None
     position = 0 if sealed is None else sealed[0]
-    event, time = format_id(EVENT, row["id"]), Entry(place, leaf).told("time")
+    event, time = format_id(EVENT, row["id"]), Entry(place, leaf).text_field("time")
     words = f"the caller's address or program was altered after {event} was recorded (events with it: {row['events']})"
     if not is_salted:
         words += ", or the pepper that this row was made with is not in SCOPEGATE_TOKEN_PEPPER"
@@ -312,7 +312,7 @@ class Walk:
             return False
         entries = await self._entries.up_to(sealed.place, count)
         kept = await self._hashes.of(first, first + count)
-        if len(entries) != count or not self._follower.glide(entries, kept):
+        if len(entries) != count or not self._follower.advance(entries, kept):
             return False
         self._entries.pass_by(count)
         self._verdict.events += count

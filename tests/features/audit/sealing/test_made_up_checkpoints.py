@@ -59,13 +59,13 @@ async def test_what_is_larger_than_can_be_is_not_gone_along_at_once(
     await make_up(connection, 2**62)
     monkeypatch.setattr(verifying, "_AT_ONCE", 100)
     glides: list[int] = []
-    glide = Follower.glide
+    advance = Follower.advance
 
     def counted(self: Follower, entries: Sequence[Entry], kept: Sequence[bytes]) -> bool:
         glides.append(len(entries))
-        return glide(self, entries, kept)
+        return advance(self, entries, kept)
 
-    monkeypatch.setattr(Follower, "glide", counted)
+    monkeypatch.setattr(Follower, "advance", counted)
     assert ("signature", 2**62, 2**62, None) in named(await verify(connection))
     assert glides == [100] * 6
 

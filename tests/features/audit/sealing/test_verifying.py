@@ -384,13 +384,13 @@ async def test_far_apart_checkpoints_are_gone_between_in_steps(
     await seal(connection, 600)
     kept = await kept_checkpoint(connection)
     steps: list[int] = []
-    glide = Follower.glide
+    advance = Follower.advance
 
     def seen(follower: Follower, *arguments: Any) -> bool:
         steps.append(follower.size)
-        return glide(follower, *arguments)
+        return advance(follower, *arguments)
 
-    monkeypatch.setattr(Follower, "glide", seen)
+    monkeypatch.setattr(Follower, "advance", seen)
     assert (await verify(connection, kept)).notes == [
         "the checkpoint of 600 events in kept.txt is of this log"
     ]

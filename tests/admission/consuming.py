@@ -1,4 +1,4 @@
-"""Calls in the second lane: what they demand, and a lane that serves them."""
+"""Helpers for consuming admissions: demands, and a running writer."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -7,11 +7,11 @@ from typing import Any
 from uuid import UUID
 
 from app.access.snapshot import DatabaseClock
-from app.admission.consuming import Demand, needs_of
-from app.admission.consuming_writer import SecondLane
+from app.admission.consuming import Demand, approval_needs
+from app.admission.consuming_writer import ConsumingWriter
 from app.admission.rows import Values
 from app.db.connection import GuardedConnection, Primary
-from app.db.recorder_health import Trouble
+from app.db.recorder_health import RecorderHealth
 from app.domain.access import Decision
 from app.domain.policy import ApprovalDemand, QuotaDemand
 from app.features.audit.epochs import ensure_epoch
@@ -24,7 +24,7 @@ DAY = 1_780_000_000.0 // 86_400 * 86_400
 
 
 def quota(limit: int, key: str = "a-quota") -> QuotaDemand:
-    """So many uses a day."""
+    """A demand for one use of a daily quota."""
     return QuotaDemand(OTHER_POLICY, key, limit, DAY, DAY + 86_400, "Ten a day are enough.")
 
 
@@ -46,32 +46,32 @@ def demand(
         definition_digest=definition,
     )  # fmt: skip
     span = (decided.valid_from, decided.valid_until)
-    needs = needs_of(values, asks, risk, bound)
+    needs = approval_needs(values, asks, risk, bound)
     return Demand(values, decided.depends_on, span, needs, quotas, risk=risk, **others)
 
 
 @asynccontextmanager
-async def lane_on(
-    url: str, *, ttl: float = 3600.0, trouble: Trouble | None = None
-) -> AsyncIterator[SecondLane]:
-    """A lane that serves its queue."""
+async def running_consuming_writer(
+    url: str, *, ttl: float = 3600.0, health: RecorderHealth | None = None
+) -> AsyncIterator[ConsumingWriter]:
+    """A writer that serves its queue."""
 
     async def connect() -> GuardedConnection:
         connection = await Primary(url).connect(10, {})
         await ensure_epoch(connection)
         return connection
 
-    lane = SecondLane(connect, DatabaseClock(), new_id(), "key", ttl, trouble)
-    serving = asyncio.create_task(lane.run())
-    yield lane
-    lane.close()
+    consuming = ConsumingWriter(connect, DatabaseClock(), new_id(), "key", ttl, health)
+    serving = asyncio.create_task(consuming.run())
+    yield consuming
+    consuming.close()
     await asyncio.wait([serving], timeout=60)
     assert serving.done()
     serving.result()
 
 
 async def approve(connection: Connection, ttl: float = 3600.0) -> int:
-    """Approve whatever waits; how many that were."""
+    """Approve all pending approvals. Returns how many."""
     status = await connection.execute(
         "UPDATE approvals SET state = 'approved', expires_at = now() + make_interval(secs => $1)"
         " WHERE state = 'pending'",
@@ -81,16 +81,16 @@ async def approve(connection: Connection, ttl: float = 3600.0) -> int:
 
 
 async def states(connection: Connection) -> list[str]:
-    """How all approvals stand, oldest first."""
+    """The states of all approvals, oldest first."""
     return [row["state"] for row in await connection.fetch("SELECT state FROM approvals ORDER BY id")]
 
 
 async def used(connection: Connection, key: str = "a-quota") -> int:
-    """How much of a quota is used."""
+    """The used part of a quota."""
     found = await connection.fetchval("SELECT used FROM quota_uses WHERE quota_key = $1", key)
     return found or 0
 
 
 async def event(connection: Connection, id: UUID) -> Any:
-    """The row of a call."""
+    """The audit row of a call."""
     return await connection.fetchrow("SELECT * FROM audit_events WHERE id = $1", id)

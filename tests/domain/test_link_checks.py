@@ -1,4 +1,4 @@
-"""What is said against a grant or an entry of a scope is what ``decide`` has against it, no more and no less."""
+"""The faults of grants and scope entries agree exactly with ``decide``."""
 
 from dataclasses import replace
 from math import inf
@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.domain.access import AccessRequest, PolicyContext, decide
-from app.domain.considered import considered, lacking
+from app.domain.link_checks import check_links, identities_without_grant
 from app.domain.objects import Grant, Identity, IdentityStatus, Part, Server, Token, ToolState
 from app.domain.policy import GrantedIsAllowed
 from app.domain.scopes import (
@@ -30,7 +30,7 @@ parts = st.sampled_from((None, None, *Part))
 
 
 def asked(world: World, part: Part | None) -> tuple[AccessRequest, Server] | None:
-    """The question of a world, of a part where it is of no tool, and its server, switched on."""
+    """The question of a world, for a part if it names no tool, and its server, enabled."""
     question = world.question
     if question.server is None:
         return None
@@ -42,7 +42,7 @@ def asked(world: World, part: Part | None) -> tuple[AccessRequest, Server] | Non
 
 
 def refused(question: AccessRequest, at: float, scope: Scope, *grants: Grant) -> str:
-    """What ``decide`` makes of a live token with this scope, of somebody with these grants."""
+    """The decision for a valid token with this scope and an identity with these grants."""
     token = Token(ID, 1, Identity(ID, 1, IdentityStatus.ACTIVE, grants=grants), scope, inf)
     return decide(replace(question, token=token), AROUND, at).reason_code
 
@@ -52,10 +52,10 @@ def refused(question: AccessRequest, at: float, scope: Scope, *grants: Grant) ->
 def test_nothing_is_against_just_what_decide_takes(world: World, part: Part | None) -> None:
     found = asked(world, part)
     if found is None:
-        assert all(link.grants == () for link in considered(world.question, world.at))
+        assert all(link.grants == () for link in check_links(world.question, world.at))
         return
     question, _ = found
-    for link in considered(question, world.at):
+    for link in check_links(question, world.at):
         for grant, faults in link.grants:
             denied = refused(question, world.at, GrantsScope(), grant) == "no_grant"
             assert denied is bool(faults)
@@ -75,10 +75,10 @@ def test_the_grants_that_are_said_to_be_missing_are_all_that_is_missing(
 ) -> None:
     found = asked(world, part)
     if found is None:
-        assert lacking(world.question, considered(world.question, world.at)) == ()
+        assert identities_without_grant(world.question, check_links(world.question, world.at)) == ()
         return
     question, server = found
-    missing = lacking(question, considered(question, world.at))
+    missing = identities_without_grant(question, check_links(question, world.at))
     more = Grant(
         ID, 1, ServersByIds(frozenset({server.id})),
         ToolsByNames(frozenset({question.tool} if question.tool else ())),

@@ -1,4 +1,4 @@
-"""Admission at a database that takes connections and no rows, or whose commits perhaps hold at the primary alone."""
+"""Admission with a database that accepts connections but no rows, or whose commits are not replicated."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -10,13 +10,13 @@ import asyncpg
 import pytest
 
 from app.access.snapshot import DatabaseClock
-from app.admission.consuming_writer import SecondLane
+from app.admission.consuming_writer import ConsumingWriter
 from app.admission.writer import AdmissionUnavailable, AdmissionWriter
 from app.db.connection import GuardedConnection, Primary
-from app.db.recorder_health import Trouble
+from app.db.recorder_health import RecorderHealth
 from app.features.audit.epochs import ensure_epoch
 from app.lib.ids import new_id
-from tests.admission.lane import demand, quota, used
+from tests.admission.consuming import demand, quota, used
 from tests.admission.world import Connection, call_row, decision, make_world
 
 PAUSE_S = 0.1
@@ -37,7 +37,7 @@ async def connection(database_url: str) -> AsyncIterator[Connection]:
 
 
 def opening(url: str, opened: list[float]) -> Callable[[], Awaitable[GuardedConnection]]:
-    """Opens connections, and writes down when."""
+    """Open connections, and record when."""
 
     async def connect() -> GuardedConnection:
         opened.append(monotonic())
@@ -49,16 +49,16 @@ def opening(url: str, opened: list[float]) -> Callable[[], Awaitable[GuardedConn
 
 
 def assert_paused(opened: list[float]) -> None:
-    """The first is replaced at once: it may be that connection alone which was at fault. Each later one waits."""
+    """The first connection is replaced at once, since only it may be faulty. Each later attempt waits."""
     pauses = [later - earlier for earlier, later in pairwise(opened[1:])]
     assert len(pauses) > 2
     assert min(pauses) >= PAUSE_S
 
 
 @asynccontextmanager
-async def writer_on(url: str, trouble: Trouble, opened: list[float]) -> AsyncIterator[AdmissionWriter]:
-    """A writer that serves its queue; when it opened connections, and what keeps it from writing."""
-    writer = AdmissionWriter(opening(url, opened), DatabaseClock(), new_id(), "key", trouble)
+async def writer_on(url: str, health: RecorderHealth, opened: list[float]) -> AsyncIterator[AdmissionWriter]:
+    """A writer that serves its queue, with its health and the times of its connections."""
+    writer = AdmissionWriter(opening(url, opened), DatabaseClock(), new_id(), "key", health)
     serving = asyncio.create_task(writer.run())
     yield writer
     writer.close()
@@ -79,18 +79,18 @@ async def test_a_database_that_takes_no_rows_is_not_connected_to_without_a_pause
 ) -> None:
     world = await make_world(connection)
     decided = await decision(connection, world, "get_time")
-    trouble, opened = Trouble(), list[float]()
-    async with writer_on(database_url, trouble, opened) as writer:
+    health, opened = RecorderHealth(), list[float]()
+    async with writer_on(database_url, health, opened) as writer:
         assert await writer.write(call_row(world, decided))
         await connection.execute(FUNCTION.format(fault=f"RAISE {fault}"))
         await connection.execute(AT_ONCE)
         for _ in range(5):
             with pytest.raises(AdmissionUnavailable):
                 await writer.write(call_row(world, decided))
-        assert trouble.words() == words
+        assert health.reason() == words
         await connection.execute(WELL_AGAIN)
         async with asyncio.timeout(50):
-            while trouble.words() is not None:
+            while health.reason() is not None:
                 await connection.fetchval("SELECT 1")
         assert await writer.write(call_row(world, decided))
     assert_paused(opened)
@@ -99,21 +99,21 @@ async def test_a_database_that_takes_no_rows_is_not_connected_to_without_a_pause
 async def test_a_call_whose_commit_warns_does_not_run_and_is_recorded_as_not_forwarded(
     database_url: str, connection: Connection
 ) -> None:
-    """So PostgreSQL answers a wait for a standby that was cancelled."""
+    """PostgreSQL's answer to a cancelled wait for a standby."""
     world = await make_world(connection)
     decided = await decision(connection, world, "get_time")
-    trouble = Trouble()
-    async with writer_on(database_url, trouble, []) as writer:
+    health = RecorderHealth()
+    async with writer_on(database_url, health, []) as writer:
         assert await writer.write(call_row(world, decided))
         await connection.execute(FUNCTION.format(fault="RAISE WARNING 'not replicated'"))
         await connection.execute(AT_COMMIT)
         row = call_row(world, decided)
         with pytest.raises(AdmissionUnavailable):
             await writer.write(row)
-        assert trouble.words() == "the wait for the synchronous standby was cancelled"
+        assert health.reason() == "the wait for the synchronous standby was cancelled"
         await connection.execute(WELL_AGAIN)
         assert await writer.write(call_row(world, decided))
-        assert trouble.words() is None
+        assert health.reason() is None
     assert await connection.fetchval("SELECT count(*) FROM audit_events WHERE id = $1", row.id) == 1
     told = await connection.fetch("SELECT outcome FROM audit_events WHERE call_id = $1", row.id)
     assert {record["outcome"] for record in told} == {"not_forwarded"}
@@ -122,12 +122,14 @@ async def test_a_call_whose_commit_warns_does_not_run_and_is_recorded_as_not_for
 async def test_nor_is_it_for_calls_that_are_counted(database_url: str, connection: Connection) -> None:
     world = await make_world(connection)
     decided = await decision(connection, world, "get_time")
-    trouble, opened = Trouble(), list[float]()
-    lane = SecondLane(opening(database_url, opened), DatabaseClock(), new_id(), "key", 3600.0, trouble)
-    serving = asyncio.create_task(lane.run())
+    health, opened = RecorderHealth(), list[float]()
+    consuming = ConsumingWriter(
+        opening(database_url, opened), DatabaseClock(), new_id(), "key", 3600.0, health
+    )
+    serving = asyncio.create_task(consuming.run())
 
     async def settled() -> bool:
-        settlement = await lane.settle(demand(world, decided, quotas=(quota(7),)))
+        settlement = await consuming.settle(demand(world, decided, quotas=(quota(7),)))
         return settlement is not None and settlement.admitted
 
     assert await settled()
@@ -136,11 +138,11 @@ async def test_nor_is_it_for_calls_that_are_counted(database_url: str, connectio
     for _ in range(5):
         with pytest.raises(AdmissionUnavailable):
             await settled()
-    assert trouble.words() == "the disk of the database is full"
+    assert health.reason() == "the disk of the database is full"
     await connection.execute(WELL_AGAIN)
     assert await settled()
-    assert trouble.words() is None
-    lane.close()
+    assert health.reason() is None
+    consuming.close()
     async with asyncio.timeout(50):
         await serving
     assert_paused(opened)

@@ -1,7 +1,7 @@
-"""What ``decide`` looks at on its way to an answer, and what keeps each of it from giving the right that is asked for.
+"""Explains for each token of a chain, scope entry and grant why it does or does not give the requested access.
 
-It decides nothing: a law in the tests says that a grant, or an entry of a scope, with nothing against it is one that
-``decide`` takes, and that every other is one that it does not.
+This decides nothing. A property test checks that ``decide`` accepts exactly the grants and scope entries without
+faults.
 """
 
 from dataclasses import dataclass, replace
@@ -15,11 +15,10 @@ Faults = tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class ConsideredLink:
-    """A token, or one that it was attenuated from, with its scope and the grants of its identity.
+class LinkCheck:
+    """A token of the chain, with its scope entries and its identity's grants, each with its faults.
 
-    ``stopped``: why it opens nothing at all. ``entries`` are those of a listed scope, each with what keeps it from
-    reaching; ``None`` where the scope is all of the grants.
+    ``stopped`` says why the token is not valid. ``entries`` is ``None`` if the scope is all grants.
     """
 
     token: Token
@@ -36,31 +35,30 @@ class ConsideredLink:
         return any(not faults for _, faults in self.grants)
 
 
-def considered(request: AccessRequest, at: float) -> tuple[ConsideredLink, ...]:
-    """The token that asks and those that it was attenuated from. Of a server or tool that is not there, nothing is
-    in reach of a scope or a grant."""
-    server, tool, nowhere = _found(request)
+def check_links(request: AccessRequest, at: float) -> tuple[LinkCheck, ...]:
+    """Check the token and its ancestors. Nothing reaches a server or tool that does not exist."""
+    server, tool, is_missing = _found(request)
     return tuple(
-        ConsideredLink(
+        LinkCheck(
             link,
             liveness(replace(link, parent=None), at, request.address),
-            None if server is None or nowhere else _entries(link, server, tool, request.part),
-            () if server is None or nowhere else _grants(link.identity, server, tool, request.part, at),
+            None if server is None or is_missing else _entries(link, server, tool, request.part),
+            () if server is None or is_missing else _grants(link.identity, server, tool, request.part, at),
         )
         for link in request.token.chain()
     )
 
 
-def lacking(request: AccessRequest, links: tuple[ConsideredLink, ...]) -> tuple[UUID, ...]:
-    """The identities that lack a grant, of those whose rights count; none where what is asked for is not there."""
-    server, _, nowhere = _found(request)
-    if server is None or nowhere:
+def identities_without_grant(request: AccessRequest, links: tuple[LinkCheck, ...]) -> tuple[UUID, ...]:
+    """The identities of the chain that lack a grant; none if the requested server or tool does not exist."""
+    server, _, is_missing = _found(request)
+    if server is None or is_missing:
         return ()
     return tuple(dict.fromkeys(link.token.identity.id for link in links if not link.granted))
 
 
 def _found(request: AccessRequest) -> tuple[Server | None, Tool | None, bool]:
-    """The server and the tool, and whether it is a tool that is asked for and is not there."""
+    """The server and the tool, and whether the requested tool is missing."""
     if request.server is None or request.tool is None:
         return request.server, None, False
     tool = request.server.tools.get(request.tool)
@@ -71,7 +69,7 @@ def _entries(token: Token, server: Server, tool: Tool | None, part: Part | None)
     if isinstance(token.scope, GrantsScope):
         return None
     return tuple(
-        _missed(entry.servers, entry.tools, {Part.RESOURCES: entry.resources, Part.PROMPTS: entry.prompts},
+        _uncovered(entry.servers, entry.tools, {Part.RESOURCES: entry.resources, Part.PROMPTS: entry.prompts},
                 server, tool, part)
         for entry in token.scope.entries
     )  # fmt: skip
@@ -84,7 +82,7 @@ def _grants(
         (
             grant,
             _window(grant, at)
-            + _missed(grant.servers, grant.tools, {Part.RESOURCES: grant.resources, Part.PROMPTS: grant.prompts},
+            + _uncovered(grant.servers, grant.tools, {Part.RESOURCES: grant.resources, Part.PROMPTS: grant.prompts},
                       server, tool, part),
         )
         for grant in identity.grants
@@ -97,7 +95,7 @@ def _window(grant: Grant, at: float) -> Faults:
     return ("expired",) if at >= grant.expires_at else ()
 
 
-def _missed(
+def _uncovered(
     servers: ServerSelector,
     tools: ToolSelector,
     parts: dict[Part, bool],
@@ -105,7 +103,7 @@ def _missed(
     tool: Tool | None,
     part: Part | None,
 ) -> Faults:
-    """What of the thing asked for is not among what is selected."""
+    """The parts of the request that the selectors do not cover."""
     faults = []
     if not servers.matches(server.id, server.labels):
         faults.append("server_not_covered")

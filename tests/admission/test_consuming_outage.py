@@ -1,4 +1,4 @@
-"""Readiness tells of the second lane too: a worker whose counted calls cannot be recorded is not ready."""
+"""Readiness covers the consuming writer: a worker that cannot record calls with a quota is not ready."""
 
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
@@ -23,7 +23,7 @@ CREATE TRIGGER full_disk BEFORE INSERT OR UPDATE ON quota_uses FOR EACH ROW EXEC
 
 @pytest.fixture
 async def caller(app: Scopegate, api: httpx2.AsyncClient) -> AsyncIterator[httpx2.AsyncClient]:
-    """A client of the gateway, each of whose calls is counted."""
+    """A client of the gateway whose calls all count against a quota."""
     server = await made(api, "servers", {"slug": "billing", "url": "https://mcp.example.com/"})
     body = {"server_id": server["id"], "name": "refund", "input_schema": {"type": "object"}, "risk": "write"}
     await made(api, "tools", body)
@@ -44,7 +44,7 @@ async def caller(app: Scopegate, api: httpx2.AsyncClient) -> AsyncIterator[httpx
         yield client
 
 
-async def test_a_full_disk_that_only_the_second_lane_meets_is_told_until_it_writes_again(
+async def test_a_full_disk_that_only_the_consuming_writer_meets_is_reported_until_it_writes_again(
     caller: httpx2.AsyncClient,
     anonymous: httpx2.AsyncClient,
     database_url: str,
@@ -54,7 +54,7 @@ async def test_a_full_disk_that_only_the_second_lane_meets_is_told_until_it_writ
     connection = await asyncpg.connect(database_url)
     await connection.execute(FULL)
     assert (await post_modern(caller, "/mcp", call("billing__refund", {}))).status_code == 503
-    # The first lane, which writes, does not take back what the second has found.
+    # A success of the other writer does not clear the failure of this one.
     assert (await post_modern(caller, "/mcp", request("tools/list"))).status_code == 200
     answer = await anonymous.get("/readyz")
     assert (answer.status_code, answer.json()["recording"]) == (503, False)
