@@ -24,7 +24,7 @@ from bench.targets import Figure, at_most
 from bench.testbed import Testbed
 
 _PATH = f"/mcp/{SLUG}"
-_PATIENCE = 120.0
+_TIMEOUT_S = 120.0
 _MORE_CALLS = 3
 """Calls with a token after its revocation was answered."""
 _AT_ONCE = 50
@@ -167,7 +167,7 @@ async def _revoke_some(replicas: list[Running], bearer: str, tokens: list[tuple[
     every = [stream for own in streams for stream in own]
     api = await Connection.open(ports[0])
     try:
-        async with asyncio.timeout(_PATIENCE):
+        async with asyncio.timeout(_TIMEOUT_S):
             await asyncio.gather(*(stream.begun for stream in every))
         cuts = []
         for (token, credential), own in zip(tokens, streams, strict=True):
@@ -209,7 +209,7 @@ async def _revoke(api: Connection, wire: bytes, streams: list[_Stream], callers:
         raise WrongAnswer((head + b"\r\n\r\n" + body).decode("utf-8", "replace"))
     for caller in callers:
         caller.revoked.set()
-    async with asyncio.timeout(_PATIENCE):
+    async with asyncio.timeout(_TIMEOUT_S):
         ends = [await stream.ended for stream in streams]
         await asyncio.gather(*running)
     for caller in callers:

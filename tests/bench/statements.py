@@ -1,4 +1,4 @@
-"""The statements that the service sends, heard where they are sent, and how the database would carry them out."""
+"""The statements that the service sends, recorded at the driver, and their query plans."""
 
 import asyncio
 import json
@@ -13,24 +13,24 @@ from tests.streams import PATIENCE_S
 
 _EXPLAINED = ("SELECT", "INSERT", "UPDATE", "DELETE", "WITH")
 BIG = 1_000
-"""Rows from which on a table is not to be read through."""
+"""Tables with at least this many rows must not be scanned sequentially."""
 _BIG_TABLES = """
 SELECT relname FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace AND reltuples >= $1
 """
 
 
 class Heard:
-    """Statements with their parameters, each text as often as its parameters differ in kind: its first and its last."""
+    """Statements with their parameters: the first and the last for each text and kinds of parameters."""
 
     def __init__(self) -> None:
         self._statements: dict[str, list[tuple[Any, ...]]] = {}
         self._more = asyncio.Event()
 
     def hear(self, query: asyncpg.connection.LoggedQuery) -> None:
-        """One more that was sent."""
+        """Record a statement."""
         arguments = tuple(query.args or ())
         if arguments and isinstance(arguments[0], tuple):
-            # One of many rows that were sent together.
+            # One row of a batch.
             arguments = arguments[0]
         known = self._statements.setdefault(query.query, [])
         known[1:] = [arguments]
@@ -41,14 +41,14 @@ class Heard:
         self._statements.clear()
 
     async def until(self, part: str) -> None:
-        """Wait until a statement was sent that has this text in it."""
+        """Wait until a statement with this text was sent."""
         async with asyncio.timeout(PATIENCE_S):
             while not any(part in statement for statement in self._statements):
                 self._more.clear()
                 await self._more.wait()
 
     def __iter__(self) -> Iterator[tuple[str, tuple[Any, ...]]]:
-        """Those that have a plan."""
+        """Return the statements that have a plan."""
         for statement, known in list(self._statements.items()):
             if statement.lstrip(" \n(").upper().startswith(_EXPLAINED) and ";" not in statement:
                 yield from ((statement, arguments) for arguments in known)
@@ -56,7 +56,7 @@ class Heard:
 
 @contextmanager
 def heard(monkeypatch: pytest.MonkeyPatch) -> Iterator[Heard]:
-    """Hear what is sent on every connection that is opened from now on."""
+    """Record the statements of every connection that is opened from now on."""
     found = Heard()
     made = asyncpg.Connection.__init__
 
@@ -70,7 +70,7 @@ def heard(monkeypatch: pytest.MonkeyPatch) -> Iterator[Heard]:
 
 
 class Plans:
-    """Asks the database how it would carry statements out."""
+    """Explains statements in the database."""
 
     def __init__(self, connection: "asyncpg.Connection[asyncpg.Record]", big: frozenset[str]) -> None:
         self._connection = connection
@@ -78,12 +78,12 @@ class Plans:
 
     @classmethod
     async def of(cls, connection: "asyncpg.Connection[asyncpg.Record]") -> "Plans":
-        """Of a database that was analysed."""
+        """Use a database with statistics."""
         big = await connection.fetch(_BIG_TABLES, BIG)
         return cls(connection, frozenset(row["relname"] for row in big))
 
     async def read_through(self, statement: str, arguments: tuple[Any, ...]) -> set[str]:
-        """The big tables that it reads through."""
+        """Return the big tables that a statement scans sequentially."""
         explained = await self._connection.fetchval(f"EXPLAIN (FORMAT JSON) {statement}", *arguments)
         return {
             node["Relation Name"] for node in _nodes(json.loads(explained)[0]["Plan"]) if self._is_bad(node)

@@ -1,4 +1,4 @@
-"""What the benchmark makes of its samples: medians, ratios within a round, verdicts. Nothing here takes time."""
+"""The arithmetic of the benchmark: medians, ratios within a round, and verdicts."""
 
 import json
 from pathlib import Path
@@ -42,7 +42,7 @@ def _round(rates: tuple[int, int, int, int], error: str | None = None) -> list[M
 
 ROUNDS = [
     _round((8000, 4000, 1000, 500)),
-    # A bad spell in which everything was ten times slower.
+    # A slow round, in which everything took ten times as long.
     _round((800, 400, 100, 60)),
     _round((8000, 4000, 1000, 700), error="HTTP/1.1 503"),
 ]
@@ -70,11 +70,11 @@ def test_a_ratio_is_taken_within_each_round_so_that_a_bad_spell_harms_both() -> 
     assert report.ratio(ROUNDS, MIRROR, AIOHTTP, 1) == pytest.approx(0.6)
 
 
-def test_what_a_system_adds_is_told_over_the_direct_call_with_as_many_callers() -> None:
+def test_added_latency_is_over_the_direct_call_with_as_many_callers() -> None:
     assert _line(MIRROR, 1).added_p50 == pytest.approx(1000 / 500 - 1000 / 8000)
 
 
-def test_errors_under_load_are_told_with_where_they_were() -> None:
+def test_errors_under_load_name_their_system_and_load() -> None:
     report_step = report.errors(ROUNDS)
 
     assert [line.partition(": {")[0] for line in report_step] == [

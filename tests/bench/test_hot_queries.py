@@ -1,4 +1,4 @@
-"""That what is done often reads through no big table: statements are heard as the service sends them, and explained."""
+"""Hot queries scan no big table sequentially: the statements of the service are recorded and explained."""
 
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -37,7 +37,7 @@ _MONTH = timedelta(days=30.9)
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """The application on an organisation of some size, and clients of it."""
+    """The application on a loaded organization, and its clients."""
 
     app: Any
     api: httpx2.AsyncClient
@@ -47,11 +47,11 @@ class Service:
     statements: Heard
 
     async def look(self, path: str, **search: str) -> Any:
-        """What the API answers to a GET."""
+        """Send a GET to the API; returns the answer."""
         return self._found(await self.api.get(f"/api/v1{path}", params=search))
 
     async def send(self, path: str, body: dict[str, Any]) -> Any:
-        """What the API answers to a POST."""
+        """Send a POST to the API; returns the answer."""
         return self._found(await self.api.post(f"/api/v1{path}", json=body))
 
     def _found(self, answer: httpx2.Response) -> Any:
@@ -59,12 +59,12 @@ class Service:
         return answer.json()
 
     def id(self, prefix: str, number: int) -> str:
-        """The id of something, as the API says it."""
+        """Return an id as in the API."""
         ids = {"tok": self.loaded.tokens, "idn": self.loaded.identities, GROUP: self.loaded.groups}
         return format_id(prefix, ids[prefix][number])
 
     async def call(self, token: int, method: str, path: str, **params: Any) -> httpx2.Response:
-        """What the gateway answers to a token's message."""
+        """Send an MCP message with a token; returns the answer."""
         meta = {
             "io.modelcontextprotocol/protocolVersion": MODERN,
             "io.modelcontextprotocol/clientCapabilities": {},
@@ -87,7 +87,7 @@ class Service:
 
 @asynccontextmanager
 async def serving(url: str, upstream: int, statements: Heard) -> AsyncIterator[Service]:
-    """Load it and serve it."""
+    """Load an organization and serve it."""
     engine = make_engine(url, name="test")
     account = await make_account(make_sessions(engine), Peppers([KEY.encode()]))
     await engine.dispose()
@@ -264,7 +264,7 @@ async def test_nothing_that_is_done_often_reads_through_a_big_table(
         async with serving(fresh_database_url, port, statements) as service:
             connection = await asyncpg.connect(fresh_database_url)
             plans = await Plans.of(connection)
-            # A worker reads the fleet when it starts, all of it.
+            # A worker reads the whole fleet when it starts.
             await _calls(service)
             for name, operation in OPERATIONS.items():
                 statements.forget()

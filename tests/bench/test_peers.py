@@ -1,4 +1,4 @@
-"""That the peers of the benchmark answer as ours do, and how the figures over them are made."""
+"""The peers of the benchmark answer correctly, and their figures are computed."""
 
 import asyncio
 import os

@@ -1,4 +1,4 @@
-"""That a large organisation is loaded as the service would have left it, and that each part of it is measured."""
+"""A loaded organization looks as if the service had written it, and each part is measured."""
 
 import math
 import os
@@ -55,7 +55,7 @@ async def test_what_is_loaded_is_what_the_service_would_have_left(
 
     connection = await asyncpg.connect(database_url)
     uncounted = await connection.fetchval(_UNCOUNTED)
-    # The account's owner was made by a test, whose events are none.
+    # The test inserted the account's owner without audit events.
     assert await connection.fetchval(_WITHOUT_VERSION) == 0
     await connection.close()
     assert uncounted == 0

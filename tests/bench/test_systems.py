@@ -1,4 +1,4 @@
-"""That the benchmark measures what it says: each system answers, each part gives its figures. How fast is not asked."""
+"""The benchmark measures each system and each part. The speed is not checked."""
 
 import math
 import os
@@ -14,7 +14,7 @@ from bench.systems import AIOHTTP, DIRECT, FLEET, MIRROR, MIRROR_LEGACY, RAW, ru
 from bench.testbed import start_testbed
 
 CORES = divide_cores(os.sched_getaffinity(0))
-# A window in which no call ends has no figures: it is longer than a machine stands still for.
+# The window is long enough for calls on a busy machine; without calls, there are no figures.
 SHORT = Plan(rounds=1, window=0.5, settle=0.0, warm_up=0.1, callers=(2,))
 SMALL = Size(
     SHORT,
