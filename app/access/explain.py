@@ -159,9 +159,7 @@ class Meaning:
 
 
 _ASK_FOR_ACCESS = "Request access: this needs a grant that covers it."
-
 _NEW_TOKEN = "Issue a new token, or ask an administrator for one."
-
 _WAIT = (
     "Wait a minute. If it comes again, have the program call less often, or an administrator raise the limit."
 )
@@ -285,7 +283,6 @@ MEANINGS: dict[str, Meaning] = {
 HIDDEN_REASONS = frozenset(
     {"no_grant", "outside_scope", "server_unknown", "server_disabled", "tool_unknown", "tool_quarantined"}
 )
-
 """Reasons that a denied caller must not be able to distinguish, since they reveal what exists out of reach."""
 
 
@@ -351,7 +348,6 @@ _PARTS: Mapping[str, Part] = {
     "resource.subscribe": Part.RESOURCES,
     "resource.unsubscribe": Part.RESOURCES,
 }
-
 """The part of a server that an action uses."""
 
 

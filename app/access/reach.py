@@ -20,9 +20,7 @@ from app.lib.event_loop import in_slices
 
 # The maximum of identities checked for one page, even if few of them can call the tool.
 IDENTITIES_PER_PAGE = 2_000
-
 _AT_ONCE = 100
-
 _SELECT = """
 SELECT i.id, i.user_name, i.kind FROM identities i
 WHERE (CAST(:after AS uuid) IS NULL OR i.id < :after) AND {} ORDER BY i.id DESC LIMIT :limit
@@ -38,7 +36,6 @@ _HOLDERS_NOW = text(
     )
 )""")
 )
-
 _HOLDERS_EVER = text(
     _SELECT.format("""EXISTS (
     SELECT FROM object_versions v
@@ -134,11 +131,8 @@ def _page(
 
 
 MAX_IDENTITIES = 50
-
 MAX_SERVERS = 20
-
 MAX_DECISIONS = 20_000
-
 """The maximum of decisions for a matrix, divided evenly among its pairs. One takes some 30 µs, more with policies."""
 
 

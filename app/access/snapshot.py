@@ -72,9 +72,7 @@ _READ_PUBLISHED = """
 SELECT id, version, published_text, published_mode FROM policies
 WHERE status = 'published' AND ended_at IS NULL ORDER BY id
 """
-
 _WITHOUT_POLICIES = GrantedIsAllowed()
-
 _MAX_NAMED = 3
 
 
@@ -152,25 +150,18 @@ def _compiled(policy: PublishedPolicy) -> CompiledPolicy:
 
 
 Result = TypeVar("Result")
-
 _RawFleet = tuple[ReadFleet, ReadSet]
-
 Choose = Callable[[Holders, Fleet], Awaitable[Collection[UUID] | None]]
-
 """Selects the servers to read for some holders; ``None`` means all."""
-
 PREPARE_S = 30
 
 # Concurrent lookups of ids that are not in the snapshot, so that a flood of invented ids does not fill the pool.
 COLD_LOOKUPS = 3
-
 COLD_QUEUE = 500
 
 # Concurrent reads for the API, which must not take connections from calls.
 HOLDER_READS = 1
-
 CAPACITY = 200_000
-
 _NOW = "SELECT extract(epoch FROM clock_timestamp())::float8"
 
 

@@ -24,9 +24,7 @@ from app.db.engine import plain_url
 from app.lib.ids import new_id
 
 MAX_REMEMBERED = 10_000
-
 REMEMBER_FOR_S = 12 * 3600.0
-
 """Less than the retention of the audit log."""
 
 
@@ -112,7 +110,6 @@ async def forget_clients(owner_url: str, *, keep: timedelta, now: datetime) -> i
 
 
 FLUSH_EVERY_S = 60.0
-
 MAX_KINDS = 10_000
 
 

@@ -29,9 +29,7 @@ from app.lib.clock import boot_time
 from app.lib.ids import new_id
 
 PENDING_PER_TOKEN = 20
-
 PENDING_PER_IDENTITY = 60
-
 """Pending approvals at most, so that a runaway agent does not flood the approvers."""
 
 
@@ -136,7 +134,6 @@ class ApprovalReport:
 
 
 QuotaWindow = tuple[str, float]
-
 """A quota's key and the start of its window in Unix seconds."""
 
 
@@ -299,37 +296,30 @@ WHERE binding = ANY($1) AND (state IN ('pending', 'approved')
     OR (state = 'denied' AND expires_at > clock_timestamp()) OR (state = 'consumed' AND consumed_by = ANY($2)))
 ORDER BY id FOR UPDATE
 """
-
 LOCK_QUOTAS = """
 INSERT INTO quota_uses (quota_key, window_start, used)
 SELECT key, to_timestamp(start), 0 FROM unnest($1::text[], $2::float8[]) AS t(key, start) ORDER BY key, start
 ON CONFLICT (quota_key, window_start) DO UPDATE SET used = quota_uses.used
 RETURNING quota_key, extract(epoch FROM window_start)::float8 AS start, used
 """
-
 _COUNT_PENDING = """
 SELECT identity_id, token_id, count(*) AS waiting FROM approvals
 WHERE kind = 'call' AND state = 'pending' AND expires_at > clock_timestamp() AND identity_id = ANY($1)
 GROUP BY identity_id, token_id
 """
-
 _NOW = "SELECT extract(epoch FROM clock_timestamp())::float8"
-
 _EXPIRE = """
 UPDATE approvals SET state = 'expired', revision = revision + 1, updated_at = clock_timestamp() WHERE id = ANY($1)
 """
-
 _CONSUME = """
 UPDATE approvals a SET state = 'consumed', consumed_by = t.call_id, consumed_at = clock_timestamp(),
     revision = a.revision + 1, updated_at = clock_timestamp()
 FROM unnest($1::uuid[], $2::uuid[]) AS t(id, call_id) WHERE a.id = t.id
 """
-
 _RESERVE = """
 UPDATE quota_uses q SET used = q.used + t.uses FROM unnest($1::text[], $2::float8[], $3::int[]) AS t(key, start, uses)
 WHERE q.quota_key = t.key AND q.window_start = to_timestamp(t.start)
 """
-
 _INSERT_APPROVALS = """
 INSERT INTO approvals (id, kind, identity_id, token_id, server_id, tool, arguments_digest, definition_digest,
     tool_risk, policy_ids, policy_versions, approver_group_id, approver_group, binding, event_id, reason, expires_at)
@@ -348,7 +338,6 @@ LEFT JOIN LATERAL (
 ON CONFLICT (binding) WHERE state = 'pending' DO NOTHING
 RETURNING id, approver_group_id
 """
-
 _COUNT_REPEATED_REQUESTS = """
 UPDATE approvals a SET asked = a.asked + t.times FROM unnest($1::uuid[], $2::int[]) AS t(id, times) WHERE a.id = t.id
 """
@@ -365,11 +354,8 @@ SELECT id, coalesce((SELECT max(version) FROM object_versions WHERE object_id = 
         'expires_at', expires_at)
 FROM approvals a WHERE id = ANY($1)
 """
-
 _FORGET_QUOTAS = "DELETE FROM quota_uses WHERE window_start < $1"
-
 _MAX_QUOTA_WINDOW = timedelta(days=2)
-
 """Quotas are counted per day, and a day in a local time zone can start up to half a day off UTC."""
 
 

@@ -17,7 +17,6 @@ from weakref import WeakKeyDictionary
 from app.lib.strict_json import count_values
 
 Result = TypeVar("Result")
-
 SLICE_S = 0.002
 
 
@@ -73,7 +72,6 @@ class Turns:
 
 
 _AT_ONCE = 4
-
 _turns: WeakKeyDictionary[asyncio.AbstractEventLoop, Turns] = WeakKeyDictionary()
 
 
@@ -91,13 +89,9 @@ async def yield_to_others() -> None:
 
 
 LARGE_BYTES = 256 * 1024
-
 LARGE_VALUES = 4_000
-
 """These take the event loop a few milliseconds."""
-
 MAX_UNCOUNTED_BYTES = 16 * 1024
-
 """JSON up to this size takes no longer than that, however many values it has."""
 
 
@@ -105,9 +99,7 @@ _WORKER = ThreadPoolExecutor(1, "large-json")
 
 # Set in the thread, which has its own context.
 _is_in_thread: ContextVar[bool] = ContextVar("is_in_thread", default=False)
-
 Arguments = ParamSpec("Arguments")
-
 Done = TypeVar("Done")
 
 

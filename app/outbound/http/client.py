@@ -32,17 +32,11 @@ from app.outbound.http.guard import AddressPolicy, NotForwarded, Origin, Target,
 from app.outbound.http.pool import Pool
 
 UNREACHABLE_TIMES = 5
-
 UNANSWERED_CALLERS = 3
-
 FIRST_PAUSE_S, MAX_PAUSE_S = 1.0, 30.0
-
 NO_ANSWER = frozenset({502, 503, 504})
-
 """Statuses that a proxy returns for an upstream that does not answer."""
-
 REMEMBERED_S = 300.0
-
 _MAX_REMEMBERED = 4096
 
 
@@ -163,9 +157,7 @@ def _name(target: Target) -> str:
 
 
 VIA = b"scopegate-via"
-
 MAX_MARKERS = 8
-
 """A request that passed this many gateways counts as a loop."""
 
 
@@ -194,9 +186,7 @@ class LoopGuard:
 
 
 _METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE"})
-
 _WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
-
 _RESERVED = frozenset(
     {
         b"host",
@@ -211,7 +201,6 @@ _RESERVED = frozenset(
 
 # RFC 9110, 5.6.2 and 5.5: a token, then visible characters, spaces and tabs. No CR, LF or NUL.
 _HEADER_BLOCK = re.compile(rb"(?:[!#$%&'*+\-.^_`|~0-9A-Za-z]+: [\t\x20-\x7e\x80-\xff]*\r\n)*")
-
 _SWEEP_EVERY = 0.1
 
 # Cached because checking and splitting a URL costs as much as the rest of sending.

@@ -47,12 +47,10 @@ class Timeouts:
 
 
 DEFAULT_LIMITS = Limits()
-
 DEFAULT_TIMEOUTS = Timeouts()
 
 
 PIECE_BYTES = 16 * 1024
-
 """The maximum chunk for a reader, so that it processes each one quickly."""
 
 

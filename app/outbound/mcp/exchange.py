@@ -64,7 +64,6 @@ class McpUpstreamError(Exception):
 
 
 Headers = tuple[tuple[bytes, bytes], ...]
-
 ServerRequestHandler = Callable[[JsonObject], Awaitable[None]]
 
 
@@ -75,24 +74,16 @@ ACCEPT: Headers = (
 
 
 MAX_JSON_BYTES = 16 * 1024 * 1024
-
 """Bytes of a JSON response."""
-
 LOOP_DETECTED = 508
-
 """The status of a gateway for a request that it sent itself (RFC 5842, 7.2)."""
-
 _ERROR_BODY_BYTES = 64 * 1024
-
 _SERVER_REQUESTS = 100
 
 # Seconds to wait for the end of an event stream after the response, before the stream is cut.
 _END_GRACE = 0.05
-
 FIRST_RETRY_S = 1.0
-
 MIN_RETRY_S, MAX_RETRY_S = 0.1, 60.0
-
 MAX_EVENT_ID = 4096
 
 
@@ -144,7 +135,6 @@ class ResumePoint:
 
 
 Resume = Callable[[ResumePoint], Awaitable[OutboundResponse]]
-
 """Opens the stream that resumes an event stream."""
 
 
