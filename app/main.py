@@ -10,7 +10,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 import app as package
 from app.adapters.console import routes as console
 from app.adapters.console.menu import HOME
-from app.adapters.console.page import tell_error
+from app.adapters.console.page import render_http_error
 from app.adapters.oauth import routes as oauth
 from app.adapters.scim import routes as scim
 from app.adapters.ssf import push_routes as signal_pushes
@@ -57,7 +57,7 @@ class Scopegate:
 
     def __init__(self, api: FastAPI, address: ServiceAddress) -> None:
         self.api = api
-        self._limited: ASGIApp = RequestLimits(api, address, {scim.PREFIX: scim.tell_error, HOME: tell_error})
+        self._limited: ASGIApp = RequestLimits(api, address, {scim.PREFIX: scim.render_http_error, HOME: render_http_error})
         # Starlette's ``state`` is looked up in Python, each time anew.
         self._gateway: ASGIApp | None = None
 

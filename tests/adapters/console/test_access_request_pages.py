@@ -26,14 +26,14 @@ ASK = "/console/my-access/request"
 EVIL = '"><script>alert(1)</script>'
 
 
-async def at_a_browser(new_browser: NewBrowser, provider: SigningProvider, sub: str) -> Person:
-    browser = new_browser()
+async def at_a_browser(generate_browser_secret: NewBrowser, provider: SigningProvider, sub: str) -> Person:
+    browser = generate_browser_secret()
     assert (await sign_in(browser, provider, sub=sub)).status_code == 303
     return Person(browser)
 
 
 @pytest.fixture
-async def ada(new_browser: NewBrowser, provider: SigningProvider, desk: Desk) -> Person:
+async def ada(generate_browser_secret: NewBrowser, provider: SigningProvider, desk: Desk) -> Person:
     """Ada asks: for the server of the desk, which Grace's group owns."""
     await open_up(desk)
     more = Tool(
@@ -41,13 +41,13 @@ async def ada(new_browser: NewBrowser, provider: SigningProvider, desk: Desk) ->
         state="active", definition_digest=DIGEST,
     )  # fmt: skip
     await desk.world.add(more, versioned=False)
-    return await at_a_browser(new_browser, provider, "ada")
+    return await at_a_browser(generate_browser_secret, provider, "ada")
 
 
 @pytest.fixture
-async def grace(new_browser: NewBrowser, provider: SigningProvider, desk: Desk) -> Person:
+async def grace(generate_browser_secret: NewBrowser, provider: SigningProvider, desk: Desk) -> Person:
     """Grace decides; she has no role."""
-    return await at_a_browser(new_browser, provider, "grace")
+    return await at_a_browser(generate_browser_secret, provider, "grace")
 
 
 async def ask(ada: Person, *tools: str, **changed: str) -> Person:

@@ -54,9 +54,9 @@ async def keep(desk: Desk, approval: Approval, arguments: Json) -> None:
 
 
 @pytest.fixture
-async def grace(new_browser: NewBrowser, provider: SigningProvider, desk: Desk) -> httpx2.AsyncClient:
+async def grace(generate_browser_secret: NewBrowser, provider: SigningProvider, desk: Desk) -> httpx2.AsyncClient:
     """Grace's browser; she is in the group that decides."""
-    browser = new_browser()
+    browser = generate_browser_secret()
     assert (await sign_in(browser, provider, sub="grace")).status_code == 303
     return browser
 
@@ -97,7 +97,7 @@ async def test_a_member_of_the_group_sees_what_is_asked_as_it_is_and_approves_it
 
 
 async def test_a_form_decides_from_a_page_of_ours_of_this_session_and_revision_alone(
-    grace: httpx2.AsyncClient, desk: Desk, new_browser: NewBrowser, provider: SigningProvider
+    grace: httpx2.AsyncClient, desk: Desk, generate_browser_secret: NewBrowser, provider: SigningProvider
 ) -> None:
     approval = await desk.asked()
     fields = form_of(await grace.get(path(approval)))
@@ -111,7 +111,7 @@ async def test_a_form_decides_from_a_page_of_ours_of_this_session_and_revision_a
     assert await tried({"Origin": "http://127.0.0.1:9090"}) == 403
     assert await tried(form_token="...") == 403
     assert await tried(form_token="0" * 64) == 403
-    other = new_browser()
+    other = generate_browser_secret()
     await sign_in(other, provider, sub="grace")
     assert await tried(form_token=form_of(await other.get(path(approval)))["form_token"]) == 403
     assert await tried(revision="7") == 412
@@ -125,7 +125,7 @@ async def test_a_form_decides_from_a_page_of_ours_of_this_session_and_revision_a
     # A link, or a picture, decides nothing.
     assert (await grace.get(path(approval, "/approve"))).status_code == 404
     # Whoever is not signed in is told that nothing was decided, and is not sent on with the form.
-    nobody = new_browser()
+    nobody = generate_browser_secret()
     refused = await nobody.post(path(approval, "/approve"), data=fields)
     assert refused.status_code == 401
     assert f"/login?next={path(approval).replace('/', '%2F')}" in unescape(refused.text)
@@ -133,11 +133,11 @@ async def test_a_form_decides_from_a_page_of_ours_of_this_session_and_revision_a
 
 
 async def test_who_may_not_decide_or_see_learns_no_more_than_that(
-    grace: httpx2.AsyncClient, desk: Desk, new_browser: NewBrowser, provider: SigningProvider
+    grace: httpx2.AsyncClient, desk: Desk, generate_browser_secret: NewBrowser, provider: SigningProvider
 ) -> None:
     own, theirs = await desk.asked(), await desk.asked(approver_group_id=None)
     await keep(desk, own, {"amount": 987654})
-    ada = new_browser()
+    ada = generate_browser_secret()
     await sign_in(ada, provider, sub="ada")
     await desk.join(desk.ada)
     page = await ada.get(path(own))

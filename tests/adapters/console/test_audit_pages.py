@@ -40,15 +40,15 @@ async def commit(sessions: Sessions, **columns: Any) -> str:
     return format_id(EVENT, row.id)
 
 
-async def signed_in_as(new_browser: NewBrowser, provider: SigningProvider, group: str) -> Person:
-    browser = new_browser()
+async def signed_in_as(generate_browser_secret: NewBrowser, provider: SigningProvider, group: str) -> Person:
+    browser = generate_browser_secret()
     assert (await sign_in(browser, provider, sub=group, groups=[group])).status_code == 303
     return Person(browser)
 
 
 @pytest.fixture
-async def admin(new_browser: NewBrowser, provider: SigningProvider) -> Person:
-    return await signed_in_as(new_browser, provider, "admins")
+async def admin(generate_browser_secret: NewBrowser, provider: SigningProvider) -> Person:
+    return await signed_in_as(generate_browser_secret, provider, "admins")
 
 
 def rows(page: httpx2.Response) -> list[str]:
@@ -353,15 +353,15 @@ async def test_arguments_are_shown_to_whoever_asks_for_them_and_that_is_on_recor
 
 @pytest.mark.parametrize("group", ["approvers", "issuers"])
 async def test_whoever_may_not_audit_sees_none_of_it(
-    new_browser: NewBrowser, provider: SigningProvider, sessions: Sessions, group: str
+    generate_browser_secret: NewBrowser, provider: SigningProvider, sessions: Sessions, group: str
 ) -> None:
     id = await commit(sessions, decision="deny")
-    person = await signed_in_as(new_browser, provider, group)
+    person = await signed_in_as(generate_browser_secret, provider, group)
     for path in (PATH, f"{PATH}/{id}", f"{PATH}/export?format=csv"):
         await person.open(path)
         assert person.page.status_code == 403, path
         assert "audit.read" in person.words
-    # Whoever listens is told that it is over, and does not ask again.
+    # Whoever is_live_request is told that it is over, and does not ask again.
     assert (
         await person.browser.get(f"{PATH}/live")
     ).text == 'event: ended\r\ndata: {"code":"forbidden"}\r\n\r\n'

@@ -18,9 +18,9 @@ ANY = "/console/tokens/{}/check"
 
 
 @pytest.fixture
-async def ada(new_browser: NewBrowser, provider: SigningProvider, desk: Desk) -> Person:
+async def ada(generate_browser_secret: NewBrowser, provider: SigningProvider, desk: Desk) -> Person:
     """Ada's browser. She has no role."""
-    browser = new_browser()
+    browser = generate_browser_secret()
     assert (await sign_in(browser, provider, sub="ada")).status_code == 303
     return Person(browser)
 
@@ -75,7 +75,7 @@ async def test_what_cannot_be_answered_is_said_in_the_part_that_asked(ada: Perso
 
 
 async def test_a_refusal_leads_to_its_explanation_for_those_who_may_read_it(
-    ada: Person, desk: Desk, new_browser: NewBrowser, provider: SigningProvider
+    ada: Person, desk: Desk, generate_browser_secret: NewBrowser, provider: SigningProvider
 ) -> None:
     id, _ = await issued(desk)
     token = {"id": id, "identity_id": (await desk.world.read({"id": id}))["identity_id"]}
@@ -86,7 +86,7 @@ async def test_a_refusal_leads_to_its_explanation_for_those_who_may_read_it(
     assert "It asked for something that it does not reach, or that does not exist." in ada.words
     assert f"name the event {event}" in ada.words
     assert "<b>refund" not in ada.page.text
-    browser = new_browser()
+    browser = generate_browser_secret()
     await sign_in(browser, provider, sub="root", groups=["admins"])
     admin = Person(browser)
     await admin.send((await admin.open(ANY.format(id))).form("/check"))

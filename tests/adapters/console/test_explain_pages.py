@@ -23,9 +23,9 @@ EVIL = '"><script>alert(1)</script>'
 
 
 @pytest.fixture
-async def admin(new_browser: NewBrowser, provider: SigningProvider) -> Person:
+async def admin(generate_browser_secret: NewBrowser, provider: SigningProvider) -> Person:
     """An administrator's browser."""
-    browser = new_browser()
+    browser = generate_browser_secret()
     assert (await sign_in(browser, provider, sub="root", groups=["admins"])).status_code == 303
     return Person(browser)
 
@@ -132,9 +132,9 @@ async def test_a_name_that_several_have_is_asked_back_and_what_cannot_be_read_is
 
 
 async def test_only_who_may_explain_access_is_told(
-    new_browser: NewBrowser, provider: SigningProvider, desk: Desk
+    generate_browser_secret: NewBrowser, provider: SigningProvider, desk: Desk
 ) -> None:
-    browser = new_browser()
+    browser = generate_browser_secret()
     await sign_in(browser, provider, sub="ada")
     answer = await browser.get(EXPLAIN)
     assert answer.status_code == 403

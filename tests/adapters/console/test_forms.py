@@ -11,7 +11,7 @@ from starlette.requests import Request
 from app.adapters.console.console import Console
 from app.adapters.console.forms import (
     Problems,
-    attempted,
+    attempt_change,
     first_page,
     next_page,
     read_form,
@@ -118,18 +118,18 @@ async def test_what_a_form_asked_for_is_undone_where_it_is_refused_and_the_page_
 ) -> None:
     async with sessions() as session:
         await session.execute(text("CREATE TEMPORARY TABLE tried (x int)"))
-        async with attempted(session) as attempt:
+        async with attempt_change(session) as attempt:
             await session.execute(text("INSERT INTO tried VALUES (1)"))
             _refuse()
         assert (attempt.problems.status, attempt.problems.code) == (409, "slug_taken")
         assert (await session.execute(text("SELECT count(*) FROM tried"))).scalar_one() == 0
-        async with attempted(session) as attempt:
+        async with attempt_change(session) as attempt:
             await session.execute(text("INSERT INTO tried VALUES (2)"))
         assert not attempt.problems
         assert (await session.execute(text("SELECT count(*) FROM tried"))).scalar_one() == 1
         # Who may not do it at all gets a page that says so, not the form again.
         with pytest.raises(Forbidden):
-            async with attempted(session):
+            async with attempt_change(session):
                 raise Forbidden("No.")
 
 

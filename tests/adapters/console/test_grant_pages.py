@@ -51,9 +51,9 @@ def put(pairs: Pairs, *more: tuple[str, str], **changed: str) -> Any:
 
 
 @pytest.fixture
-async def admin(new_browser: NewBrowser, provider: SigningProvider) -> httpx2.AsyncClient:
+async def admin(generate_browser_secret: NewBrowser, provider: SigningProvider) -> httpx2.AsyncClient:
     """The browser of an administrator."""
-    browser = new_browser()
+    browser = generate_browser_secret()
     assert (await sign_in(browser, provider, sub="root", groups=["admins"])).status_code == 303
     return browser
 
@@ -363,13 +363,13 @@ async def test_a_grant_is_changed_by_what_was_seen_and_ended_on_a_page_of_its_ow
 
 
 async def test_who_may_not_grant_reads_and_is_offered_nothing_more(
-    admin: httpx2.AsyncClient, api: httpx2.AsyncClient, sessions: Sessions, here: Place, new_browser: NewBrowser,
+    admin: httpx2.AsyncClient, api: httpx2.AsyncClient, sessions: Sessions, here: Place, generate_browser_secret: NewBrowser,
     provider: SigningProvider,
 ) -> None:  # fmt: skip
     wide = await grant(api, here.ada, servers=PROD)
     await age(sessions, 100)
     path = f"{ROOT}/{wide['id']}"
-    auditor = new_browser()
+    auditor = generate_browser_secret()
     await sign_in(auditor, provider, sub="reader", groups=["auditors"])
     text = (
         said(await auditor.get(path))
@@ -381,7 +381,7 @@ async def test_who_may_not_grant_reads_and_is_offered_nothing_more(
         assert offered not in text
     assert (await auditor.get(f"{ROOT}/new")).status_code == 403
     # Known, and without a role any more.
-    nobody = new_browser()
+    nobody = generate_browser_secret()
     await sign_in(nobody, provider, sub="reader")
     for refused in (ROOT, path, f"{ROOT}/new", f"{ROOT}/stale", f"{path}/edit", f"{path}/end"):
         page = await nobody.get(refused)

@@ -125,12 +125,12 @@ async def test_suspending_and_reinstating_are_forms_of_a_page_that_says_what_sto
 
 
 async def test_a_change_takes_a_form_of_this_session_and_this_service(
-    admin: httpx2.AsyncClient, api: httpx2.AsyncClient, new_browser: NewBrowser, provider: SigningProvider
+    admin: httpx2.AsyncClient, api: httpx2.AsyncClient, generate_browser_secret: NewBrowser, provider: SigningProvider
 ) -> None:
     ada = await person(api)
     path = f"{ROOT}/{ada['id']}/suspend"
     hidden = fields_of(await admin.get(path), path)
-    other = await signed_in_as(new_browser, provider, "admins", "else")
+    other = await signed_in_as(generate_browser_secret, provider, "admins", "else")
     assert (await other.post(path, data=hidden)).status_code == 403
     assert (await admin.post(path, data={"revision": hidden["revision"]})).status_code == 403
     foreign = {"Origin": "https://evil.example.com"}
@@ -163,11 +163,11 @@ async def test_access_comes_with_its_grant_its_group_and_the_way_to_the_explanat
 
 
 async def test_each_tab_needs_what_its_contents_need_and_is_offered_to_nobody_else(
-    api: httpx2.AsyncClient, new_browser: NewBrowser, provider: SigningProvider
+    api: httpx2.AsyncClient, generate_browser_secret: NewBrowser, provider: SigningProvider
 ) -> None:
     ada = await person(api, display_name="Ada Lovelace")
     path = f"{ROOT}/{ada['id']}"
-    provisioner = await signed_in_as(new_browser, provider, "provisioners", "pro")
+    provisioner = await signed_in_as(generate_browser_secret, provider, "provisioners", "pro")
     page = await provisioner.get(path)
     assert page.status_code == 200
     assert links_of(page, r".*\?tab=\w+") == []
@@ -179,7 +179,7 @@ async def test_each_tab_needs_what_its_contents_need_and_is_offered_to_nobody_el
         assert refused.status_code == 403
         assert permission in refused.text
     assert (await provisioner.get(path, params={"tab": "other"})).status_code == 404
-    approver = await signed_in_as(new_browser, provider, "approvers", "app")
+    approver = await signed_in_as(generate_browser_secret, provider, "approvers", "app")
     assert links_of(await approver.get(path), rf"{path}/\w+") == []
     for verb in ("edit", "suspend", "offboard", "erase"):
         assert (await approver.get(f"{path}/{verb}")).status_code == 403

@@ -28,16 +28,16 @@ async def fleet(api: httpx2.AsyncClient) -> Fleet:
     return fleet
 
 
-async def somebody(new_browser: NewBrowser, provider: SigningProvider, role: str) -> Person:
-    browser = new_browser()
+async def somebody(generate_browser_secret: NewBrowser, provider: SigningProvider, role: str) -> Person:
+    browser = generate_browser_secret()
     assert (await sign_in(browser, provider, sub=role, groups=[role])).status_code == 303
     return Person(browser)
 
 
 @pytest.fixture
-async def admin(new_browser: NewBrowser, provider: SigningProvider) -> Person:
+async def admin(generate_browser_secret: NewBrowser, provider: SigningProvider) -> Person:
     """An administrator at a browser."""
-    return await somebody(new_browser, provider, "admins")
+    return await somebody(generate_browser_secret, provider, "admins")
 
 
 async def begun(who: Person, identity: Json, name: str = "laptop") -> Person:
@@ -170,7 +170,7 @@ async def test_what_was_chosen_survives_searching_going_back_and_another_page(
 
 
 async def test_what_was_chosen_stays_when_the_token_becomes_one_for_somebody_new(
-    admin: Person, new_browser: NewBrowser, provider: SigningProvider, api: httpx2.AsyncClient, fleet: Fleet
+    admin: Person, generate_browser_secret: NewBrowser, provider: SigningProvider, api: httpx2.AsyncClient, fleet: Fleet
 ) -> None:
     ana, name = await person(api), fresh("bo")
     await begun(admin, ana, "build robot")
@@ -188,7 +188,7 @@ async def test_what_was_chosen_stays_when_the_token_becomes_one_for_somebody_new
     await admin.send("/limits", lasts="7")
     assert f"{name} can call 1 tool on 1 server" in admin.words
     assert "“build robot”" in admin.words
-    other = await somebody(new_browser, provider, "owners")
+    other = await somebody(generate_browser_secret, provider, "owners")
     await other.open(NEW)
     mine = other.form("/new/identity").fields["form_token"]
     await other.send(form, form_token=mine, user_name=fresh("cy"))
@@ -197,7 +197,7 @@ async def test_what_was_chosen_stays_when_the_token_becomes_one_for_somebody_new
 
 
 async def test_a_draft_is_its_makers_alone_lasts_a_day_and_changes_by_forms_of_this_session(
-    admin: Person, new_browser: NewBrowser, provider: SigningProvider, api: httpx2.AsyncClient, sessions: Sessions,
+    admin: Person, generate_browser_secret: NewBrowser, provider: SigningProvider, api: httpx2.AsyncClient, sessions: Sessions,
     fleet: Fleet,
 ) -> None:  # fmt: skip
     ana = await person(api)
@@ -205,13 +205,13 @@ async def test_a_draft_is_its_makers_alone_lasts_a_day_and_changes_by_forms_of_t
     await begun(admin, ana)
     draft = admin.address.removesuffix("/tools")
     form = admin.form("/choose")
-    other = await somebody(new_browser, provider, "issuers")
+    other = await somebody(generate_browser_secret, provider, "issuers")
     assert (await other.open(f"{draft}/tools")).page.status_code == 404
     await other.open(f"{NEW}?identity_id={ana['id']}")
     mine = other.form(NEW).fields["form_token"]
     assert (await other.send(form, form_token=mine, mode="all")).page.status_code == 404
     assert (await other.send(form, mode="all")).page.status_code == 403
-    auditor = await somebody(new_browser, provider, "auditors")
+    auditor = await somebody(generate_browser_secret, provider, "auditors")
     assert (await auditor.open(NEW)).page.status_code == 403
     assert (await auditor.open("/console/tokens")).page.status_code == 200
     assert "Issue token" not in auditor.words
@@ -228,11 +228,11 @@ async def test_a_draft_is_its_makers_alone_lasts_a_day_and_changes_by_forms_of_t
 
 
 async def test_an_issuer_chooses_of_what_is_granted_alone(
-    new_browser: NewBrowser, provider: SigningProvider, api: httpx2.AsyncClient, fleet: Fleet
+    generate_browser_secret: NewBrowser, provider: SigningProvider, api: httpx2.AsyncClient, fleet: Fleet
 ) -> None:
     ana = await person(api)
     await grant(api, ana, servers=fleet.only("notes"), tools={"kind": "names", "names": ["look", "change"]})
-    issuer = await begun(await somebody(new_browser, provider, "issuers"), ana)
+    issuer = await begun(await somebody(generate_browser_secret, provider, "issuers"), ana)
     assert "somebody who is not there yet" not in issuer.words
     await issuer.open(f"{issuer.address}?which=all")
     assert fleet.slugs["books"] not in issuer.words

@@ -44,9 +44,9 @@ def secrets_in(page: httpx2.Response) -> set[str]:
 
 
 @pytest.fixture
-async def ada(new_browser: NewBrowser, provider: SigningProvider, desk: Desk) -> httpx2.AsyncClient:
+async def ada(generate_browser_secret: NewBrowser, provider: SigningProvider, desk: Desk) -> httpx2.AsyncClient:
     """Ada's browser. She has no role."""
-    browser = new_browser()
+    browser = generate_browser_secret()
     assert (await sign_in(browser, provider, sub="ada")).status_code == 303
     return browser
 
@@ -126,7 +126,7 @@ async def test_a_link_that_is_over_says_why_and_is_not_taken(ada: httpx2.AsyncCl
 
 
 async def test_a_link_and_a_token_of_somebody_else_are_not_there(
-    ada: httpx2.AsyncClient, desk: Desk, new_browser: NewBrowser, provider: SigningProvider
+    ada: httpx2.AsyncClient, desk: Desk, generate_browser_secret: NewBrowser, provider: SigningProvider
 ) -> None:
     token, pickup = await offered(desk.world, desk.grace)
     fields = fields_of(await ada.get(pickup_path((await offered(desk.world, desk.ada))[1])))
@@ -135,7 +135,7 @@ async def test_a_link_and_a_token_of_somebody_else_are_not_there(
     for path in (pickup_path(pickup), token_path(token, "/rotate"), token_path(token, "/revoke")):
         answer = await ada.post(path, data={**fields, "reason": "x", "overlap_s": "0"})
         assert answer.status_code == 404, path
-    nobody = new_browser()
+    nobody = generate_browser_secret()
     answer = await nobody.get(pickup_path(pickup))
     assert (answer.status_code, answer.headers["location"]) == (
         303, f"/login?next={pickup_path(pickup).replace('/', '%2F')}",

@@ -164,11 +164,11 @@ async def test_a_name_that_nobody_can_type_is_confirmed_by_the_id(
 
 
 async def test_an_owner_erases_who_has_left_once_the_name_is_typed(
-    admin: httpx2.AsyncClient, api: httpx2.AsyncClient, new_browser: NewBrowser, provider: SigningProvider
+    admin: httpx2.AsyncClient, api: httpx2.AsyncClient, generate_browser_secret: NewBrowser, provider: SigningProvider
 ) -> None:
     ada = await person(api, display_name="Ada Gone")
     path = f"{ROOT}/{ada['id']}/erase"
-    owner = await signed_in_as(new_browser, provider, "owners", "boss")
+    owner = await signed_in_as(generate_browser_secret, provider, "owners", "boss")
     assert "Not offboarded yet" in (await owner.get(path)).text
     left = await api.post(f"/api/v1/identities/{ada['id']}/offboard", json={"reason": "left"})
     assert left.status_code == 200

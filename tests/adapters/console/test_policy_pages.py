@@ -29,9 +29,9 @@ TEST = {
 
 
 @pytest.fixture
-async def admin(new_browser: NewBrowser, provider: SigningProvider) -> httpx2.AsyncClient:
+async def admin(generate_browser_secret: NewBrowser, provider: SigningProvider) -> httpx2.AsyncClient:
     """The browser of an administrator."""
-    browser = new_browser()
+    browser = generate_browser_secret()
     assert (await sign_in(browser, provider, sub="root", groups=["admins"])).status_code == 303
     return browser
 
@@ -313,11 +313,11 @@ async def test_a_policy_is_taken_back_and_ended_on_pages_of_their_own(
 
 
 async def test_who_may_not_write_policies_reads_them_and_is_offered_nothing_more(
-    admin: httpx2.AsyncClient, api: httpx2.AsyncClient, new_browser: NewBrowser, provider: SigningProvider
+    admin: httpx2.AsyncClient, api: httpx2.AsyncClient, generate_browser_secret: NewBrowser, provider: SigningProvider
 ) -> None:
     policy = await published(api, "Refunds", NO_REFUNDS)
     path = f"{ROOT}/{policy['id']}"
-    auditor = new_browser()
+    auditor = generate_browser_secret()
     await sign_in(auditor, provider, sub="reader", groups=["auditors"])
     page = await auditor.get(path)
     assert "No refunds." in said(page)
@@ -337,7 +337,7 @@ async def test_who_may_not_write_policies_reads_them_and_is_offered_nothing_more
         assert (await admin.post(action, data=token | {"form_token": "0" * 64})).status_code == 403
     for refused in (f"{ROOT}/new", f"{path}/publish", f"{path}/unpublish", f"{path}/end"):
         assert (await auditor.get(refused)).status_code == 403
-    nobody = new_browser()
+    nobody = generate_browser_secret()
     await sign_in(nobody, provider, sub="reader")
     for refused in (ROOT, path, f"{path}/published", f"{path}/versions", f"{path}/versions/1"):
         assert (await nobody.get(refused)).status_code == 403

@@ -317,7 +317,7 @@ async def test_the_list_is_searched_filtered_and_paged_by_its_links(
 
 
 async def test_whoever_reads_is_shown_no_change_and_makes_none(
-    auditor: httpx2.AsyncClient, api: httpx2.AsyncClient, new_browser: NewBrowser
+    auditor: httpx2.AsyncClient, api: httpx2.AsyncClient, generate_browser_secret: NewBrowser
 ) -> None:
     page, path = await registered(api, "notes")
     for tab in ("", "?tab=tools", "?tab=access", "?tab=credentials"):
@@ -339,7 +339,7 @@ async def test_whoever_reads_is_shown_no_change_and_makes_none(
         assert (await auditor.post(f"{page}/{verb}", data=form)).status_code == 403, verb
     assert (await auditor.post(f"{ROOT}/new/register", data=form)).status_code == 403
     assert (await api.get(path)).json()["revision"] == 1
-    nobody = await new_browser().get(page)
+    nobody = await generate_browser_secret().get(page)
     assert (nobody.status_code, nobody.headers["location"].startswith("/login")) == (303, True)
 
 

@@ -24,9 +24,9 @@ LIST = "/console/tokens"
 
 
 @pytest.fixture
-async def admin(new_browser: NewBrowser, provider: SigningProvider) -> Person:
+async def admin(generate_browser_secret: NewBrowser, provider: SigningProvider) -> Person:
     """An administrator at a browser."""
-    return await somebody(new_browser, provider, "admins")
+    return await somebody(generate_browser_secret, provider, "admins")
 
 
 @pytest.fixture
@@ -219,7 +219,7 @@ async def test_until_when_earlier_secrets_work_stays_as_it_was_chosen(
 
 
 async def test_a_token_is_revoked_with_what_was_attenuated_from_it(
-    admin: Person, new_browser: NewBrowser, provider: SigningProvider, api: httpx2.AsyncClient
+    admin: Person, generate_browser_secret: NewBrowser, provider: SigningProvider, api: httpx2.AsyncClient
 ) -> None:
     ana = await person(api)
     bot = await agent(api, ana)
@@ -232,7 +232,7 @@ async def test_a_token_is_revoked_with_what_was_attenuated_from_it(
     assert (await now(api, token))["status"] == "active"
     form = admin.form("/revoke")
     assert (await admin.send(form, reason=" ")).page.status_code == 422
-    auditor = await somebody(new_browser, provider, "auditors")
+    auditor = await somebody(generate_browser_secret, provider, "auditors")
     await auditor.open(path_of(token))
     assert auditor.page.status_code == 200
     assert "Revoke" not in auditor.words
