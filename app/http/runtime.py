@@ -45,7 +45,7 @@ class Runtime:
     public_url: str
     max_token_ttl: timedelta
     pickup_ttl: timedelta
-    """How long a secret waits behind a pick-up link for the person that it is for."""
+    """How long a secret waits behind a pickup link for its recipient."""
     approval_ttl: timedelta
     """How long an approval can be decided, and from then on used."""
     time_zone: ZoneInfo

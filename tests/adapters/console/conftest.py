@@ -48,7 +48,7 @@ async def app(database_url: str, provider: SigningProvider) -> AsyncIterator[Sco
 
 
 @pytest.fixture
-async def generate_browser_secret(app: Scopegate) -> AsyncIterator[NewBrowser]:
+async def new_browser(app: Scopegate) -> AsyncIterator[NewBrowser]:
     """Makes browsers: clients that keep cookies and follow nothing."""
     made: list[httpx2.AsyncClient] = []
 

@@ -19,18 +19,18 @@ def links_of(page: httpx2.Response, pattern: str) -> list[str]:
 
 
 async def signed_in_as(
-    generate_browser_secret: NewBrowser, provider: SigningProvider, group: str, name: str
+    new_browser: NewBrowser, provider: SigningProvider, group: str, name: str
 ) -> httpx2.AsyncClient:
     """The browser of somebody whose provider puts them into this group."""
-    browser = generate_browser_secret()
+    browser = new_browser()
     assert (await sign_in(browser, provider, sub=name, groups=[group])).status_code == 303
     return browser
 
 
 @pytest.fixture
-async def admin(generate_browser_secret: NewBrowser, provider: SigningProvider) -> httpx2.AsyncClient:
+async def admin(new_browser: NewBrowser, provider: SigningProvider) -> httpx2.AsyncClient:
     """The browser of an administrator."""
-    return await signed_in_as(generate_browser_secret, provider, "admins", "root")
+    return await signed_in_as(new_browser, provider, "admins", "root")
 
 
 async def provider_id(api: httpx2.AsyncClient) -> str:

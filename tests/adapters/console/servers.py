@@ -32,17 +32,17 @@ async def app(database_url: str, provider: SigningProvider) -> AsyncIterator[Sco
 
 
 @pytest.fixture
-async def admin(generate_browser_secret: NewBrowser, provider: SigningProvider) -> httpx2.AsyncClient:
+async def admin(new_browser: NewBrowser, provider: SigningProvider) -> httpx2.AsyncClient:
     """The browser of an administrator."""
-    browser = generate_browser_secret()
+    browser = new_browser()
     assert (await sign_in(browser, provider, sub="root", groups=["admins"])).status_code == 303
     return browser
 
 
 @pytest.fixture
-async def auditor(generate_browser_secret: NewBrowser, provider: SigningProvider) -> httpx2.AsyncClient:
+async def auditor(new_browser: NewBrowser, provider: SigningProvider) -> httpx2.AsyncClient:
     """The browser of somebody who reads and changes nothing."""
-    browser = generate_browser_secret()
+    browser = new_browser()
     assert (await sign_in(browser, provider, sub="reader", groups=["auditors"])).status_code == 303
     return browser
 

@@ -14,9 +14,9 @@ from tests.features.approvals.desk import Desk
 
 
 async def test_who_is_not_let_in_may_come_with_another_account_and_goes_on_where_they_wanted(
-    generate_browser_secret: NewBrowser, provider: SigningProvider, desk: Desk
+    new_browser: NewBrowser, provider: SigningProvider, desk: Desk
 ) -> None:
-    browser, wanted = generate_browser_secret(), "/console/approvals?tab=over"
+    browser, wanted = new_browser(), "/console/approvals?tab=over"
     assert "prompt" not in await begin(browser, wanted)
     told = await sign_in(browser, provider, wanted, sub="stranger")
     assert "Sign in with another account" in told.text
@@ -26,7 +26,7 @@ async def test_who_is_not_let_in_may_come_with_another_account_and_goes_on_where
     assert began["prompt"] == "login"
     # The offer is a link: whoever sends it to somebody gains no more than by the one to sign in.
     provider.answer = {"id_token": provider.id_token(began["nonce"], sub="grace")}
-    assert (await come_back(generate_browser_secret(), provider, began)).status_code == 400
+    assert (await come_back(new_browser(), provider, began)).status_code == 400
     back = await come_back(browser, provider, began)
     assert (back.status_code, back.headers["location"]) == (303, wanted)
     elsewhere = await browser.get("/login", params={"next": "//evil.example.com", "account": "another"})
@@ -44,17 +44,17 @@ async def test_who_is_not_let_in_may_come_with_another_account_and_goes_on_where
     ],
 )
 async def test_a_provider_that_lets_people_choose_an_account_is_asked_to(
-    generate_browser_secret: NewBrowser, provider: SigningProvider, said: Any, prompt: str
+    new_browser: NewBrowser, provider: SigningProvider, said: Any, prompt: str
 ) -> None:
     provider.publish_all(prompt_values_supported=said)
-    began = asked(await generate_browser_secret().get("/login", params={"account": "another"}))
+    began = asked(await new_browser().get("/login", params={"account": "another"}))
     assert began["prompt"] == prompt
 
 
 async def test_who_is_not_let_in_may_sign_out_at_the_provider_and_goes_on_where_they_wanted(
-    generate_browser_secret: NewBrowser, provider: SigningProvider, desk: Desk
+    new_browser: NewBrowser, provider: SigningProvider, desk: Desk
 ) -> None:
-    browser, wanted = generate_browser_secret(), "/console/approvals?tab=over"
+    browser, wanted = new_browser(), "/console/approvals?tab=over"
     began = await begin(browser, wanted)
     provider.answer = {"id_token": provider.id_token(began["nonce"], sub="stranger")}
     told = await come_back(browser, provider, began)
@@ -71,6 +71,6 @@ async def test_who_is_not_let_in_may_sign_out_at_the_provider_and_goes_on_where_
 
     assert await leads(browser, sent["state"]) == [f"/login?{urlencode({'next': wanted})}"]
     # Of no other browser, for no other address, and nothing that somebody made up.
-    for other, state in ((generate_browser_secret(), sent["state"]), (browser, began["state"]), (browser, wanted)):
+    for other, state in ((new_browser(), sent["state"]), (browser, began["state"]), (browser, wanted)):
         assert await leads(other, state) == ["/login"]
     assert (await come_back(browser, provider, began, state=sent["state"])).status_code == 400

@@ -54,9 +54,9 @@ async def keep(desk: Desk, approval: Approval, arguments: Json) -> None:
 
 
 @pytest.fixture
-async def grace(generate_browser_secret: NewBrowser, provider: SigningProvider, desk: Desk) -> httpx2.AsyncClient:
+async def grace(new_browser: NewBrowser, provider: SigningProvider, desk: Desk) -> httpx2.AsyncClient:
     """Grace's browser; she is in the group that decides."""
-    browser = generate_browser_secret()
+    browser = new_browser()
     assert (await sign_in(browser, provider, sub="grace")).status_code == 303
     return browser
 
@@ -97,7 +97,7 @@ async def test_a_member_of_the_group_sees_what_is_asked_as_it_is_and_approves_it
 
 
 async def test_a_form_decides_from_a_page_of_ours_of_this_session_and_revision_alone(
-    grace: httpx2.AsyncClient, desk: Desk, generate_browser_secret: NewBrowser, provider: SigningProvider
+    grace: httpx2.AsyncClient, desk: Desk, new_browser: NewBrowser, provider: SigningProvider
 ) -> None:
     approval = await desk.asked()
     fields = form_of(await grace.get(path(approval)))
@@ -111,7 +111,7 @@ async def test_a_form_decides_from_a_page_of_ours_of_this_session_and_revision_a
     assert await tried({"Origin": "http://127.0.0.1:9090"}) == 403
     assert await tried(form_token="...") == 403
     assert await tried(form_token="0" * 64) == 403
-    other = generate_browser_secret()
+    other = new_browser()
     await sign_in(other, provider, sub="grace")
     assert await tried(form_token=form_of(await other.get(path(approval)))["form_token"]) == 403
     assert await tried(revision="7") == 412
@@ -125,7 +125,7 @@ async def test_a_form_decides_from_a_page_of_ours_of_this_session_and_revision_a
     # A link, or a picture, decides nothing.
     assert (await grace.get(path(approval, "/approve"))).status_code == 404
     # Whoever is not signed in is told that nothing was decided, and is not sent on with the form.
-    nobody = generate_browser_secret()
+    nobody = new_browser()
     refused = await nobody.post(path(approval, "/approve"), data=fields)
     assert refused.status_code == 401
     assert f"/login?next={path(approval).replace('/', '%2F')}" in unescape(refused.text)
@@ -133,11 +133,11 @@ async def test_a_form_decides_from_a_page_of_ours_of_this_session_and_revision_a
 
 
 async def test_who_may_not_decide_or_see_learns_no_more_than_that(
-    grace: httpx2.AsyncClient, desk: Desk, generate_browser_secret: NewBrowser, provider: SigningProvider
+    grace: httpx2.AsyncClient, desk: Desk, new_browser: NewBrowser, provider: SigningProvider
 ) -> None:
     own, theirs = await desk.asked(), await desk.asked(approver_group_id=None)
     await keep(desk, own, {"amount": 987654})
-    ada = generate_browser_secret()
+    ada = new_browser()
     await sign_in(ada, provider, sub="ada")
     await desk.join(desk.ada)
     page = await ada.get(path(own))
@@ -170,8 +170,8 @@ async def test_one_that_is_over_or_of_no_use_says_so_and_has_no_form(
     set_state = "UPDATE approvals SET state = :state WHERE id = :id RETURNING id"
     words = {
         "approved": "runs once",
-        "denied": "caller is told",
-        "cancelled": "ended with",
+        "denied": "caller receives the denial",
+        "cancelled": "cancelled with",
         "consumed": "has run",
     }
     for state, said in words.items():
@@ -183,7 +183,7 @@ async def test_one_that_is_over_or_of_no_use_says_so_and_has_no_form(
     await desk.world.sql(set_state, state="pending", id=approval.id)
     await desk.world.sql("UPDATE policies SET version = version + 1 RETURNING id")
     void = await grace.get(path(approval))
-    assert "a policy that asked was changed" in void.text
+    assert "a policy that required it changed" in void.text
     assert "<textarea" not in void.text
     past = "UPDATE approvals SET expires_at = now() - interval '1 minute' WHERE id = :id RETURNING id"
     await desk.world.sql(past, id=approval.id)

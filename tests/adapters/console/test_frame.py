@@ -22,9 +22,9 @@ def form_token(page: httpx2.Response) -> str:
 
 
 @pytest.fixture
-async def grace(generate_browser_secret: NewBrowser, provider: SigningProvider, desk: Desk) -> httpx2.AsyncClient:
+async def grace(new_browser: NewBrowser, provider: SigningProvider, desk: Desk) -> httpx2.AsyncClient:
     """A browser in which somebody without a role is signed in."""
-    browser = generate_browser_secret()
+    browser = new_browser()
     assert (await sign_in(browser, provider, sub="grace")).status_code == 303
     return browser
 
@@ -67,10 +67,10 @@ async def test_htmx_gets_the_block_of_its_target_and_a_browser_the_page(grace: h
     assert "<!doctype html>" not in wrong.text
 
 
-async def test_a_part_of_a_page_sends_the_whole_page_to_sign_in(generate_browser_secret: NewBrowser, desk: Desk) -> None:
+async def test_a_part_of_a_page_sends_the_whole_page_to_sign_in(new_browser: NewBrowser, desk: Desk) -> None:
     # htmx says of every part that it may be a stream.
     headers = {"HX-Request": "true", "Accept": "text/html, text/event-stream"}
-    answer = await generate_browser_secret().get("/console/tokens?q=x", headers=headers)
+    answer = await new_browser().get("/console/tokens?q=x", headers=headers)
     assert answer.status_code == 200
     assert answer.headers["hx-redirect"] == "/login?next=%2Fconsole%2Ftokens%3Fq%3Dx"
     assert answer.content == b""
@@ -87,9 +87,9 @@ async def test_whoever_has_no_role_begins_at_their_own_access_and_is_offered_no_
 
 
 async def test_the_address_of_the_service_leads_to_the_console_and_has_an_icon(
-    generate_browser_secret: NewBrowser,
+    new_browser: NewBrowser,
 ) -> None:
-    browser = generate_browser_secret()
+    browser = new_browser()
     answer = await browser.get("/")
     assert (answer.status_code, answer.headers["location"]) == (303, "/console")
     page = (await browser.get("/signed-out")).text
@@ -115,9 +115,9 @@ async def test_a_browser_keeps_the_look_that_was_chosen(grace: httpx2.AsyncClien
 
 
 async def test_another_look_leads_back_to_the_very_page_with_its_filters(
-    generate_browser_secret: NewBrowser, provider: SigningProvider, desk: Desk
+    new_browser: NewBrowser, provider: SigningProvider, desk: Desk
 ) -> None:
-    browser = generate_browser_secret()
+    browser = new_browser()
     await sign_in(browser, provider, sub="root", groups=["admins"])
     person = f"/console/identities/{format_id(IDENTITY, desk.ada.id)}/edit"
     for place in ("/console/tokens?q=ana+smith&status=active", person):
@@ -132,9 +132,9 @@ async def test_another_look_leads_back_to_the_very_page_with_its_filters(
 
 
 async def test_assets_are_served_under_names_that_change_with_them_packed_where_that_is_shorter(
-    generate_browser_secret: NewBrowser, desk: Desk
+    new_browser: NewBrowser, desk: Desk
 ) -> None:
-    browser = generate_browser_secret()
+    browser = new_browser()
     path = assets.asset_path("console.css")
     assert path is not None
     packed = await browser.get(path, headers={"Accept-Encoding": "gzip"})

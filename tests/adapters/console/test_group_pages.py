@@ -104,12 +104,12 @@ async def test_what_a_group_was_granted_stands_on_its_page(
 
 
 async def test_whoever_may_not_grant_does_not_change_a_group_that_gives_rights(
-    api: httpx2.AsyncClient, generate_browser_secret: NewBrowser, provider: SigningProvider
+    api: httpx2.AsyncClient, new_browser: NewBrowser, provider: SigningProvider
 ) -> None:
     ada = await person(api)
     plain, granted = await group(api, name=fresh("plain")), await group(api, name=fresh("granted"))
     await grant(api, granted)
-    provisioner = await signed_in_as(generate_browser_secret, provider, "provisioners", "pro")
+    provisioner = await signed_in_as(new_browser, provider, "provisioners", "pro")
     hidden: dict[str, str] = {}
     for one, answer in ((plain, 303), (granted, 403)):
         path = f"{ROOT}/{one['id']}"
@@ -122,7 +122,7 @@ async def test_whoever_may_not_grant_does_not_change_a_group_that_gives_rights(
     refused = await provisioner.get(f"{ROOT}/{granted['id']}", params={"tab": "grants"})
     assert refused.status_code == 403
     assert "grants.read" in refused.text
-    approver = await signed_in_as(generate_browser_secret, provider, "approvers", "app")
+    approver = await signed_in_as(new_browser, provider, "approvers", "app")
     page = await approver.get(f"{ROOT}/{plain['id']}")
     assert page.status_code == 200
     assert 'method="post" action="/console/groups' not in page.text

@@ -35,9 +35,9 @@ def steps(person: Person) -> list[bool]:
 
 
 async def test_where_there_is_nothing_the_first_steps_are_told_and_ticked_off(
-    generate_browser_secret: NewBrowser, provider: SigningProvider, api: httpx2.AsyncClient
+    new_browser: NewBrowser, provider: SigningProvider, api: httpx2.AsyncClient
 ) -> None:
-    admin = await signed_in_as(generate_browser_secret, provider, "admins")
+    admin = await signed_in_as(new_browser, provider, "admins")
     await admin.open("/console")
     # The owner of the service account that the test uses is somebody already.
     assert steps(admin) == [False, True, False, False]
@@ -46,25 +46,25 @@ async def test_where_there_is_nothing_the_first_steps_are_told_and_ticked_off(
     assert (await api.post("/api/v1/servers", json=body)).status_code == 201
     await admin.open("/console")
     assert steps(admin) == [True, True, False, False]
-    approver = await signed_in_as(generate_browser_secret, provider, "approvers")
+    approver = await signed_in_as(new_browser, provider, "approvers")
     await approver.open("/console")
     assert steps(approver) == [True, True, False, False]
     assert not [href for href, _ in approver.shown.links if href.endswith("/new")]
 
 
 async def test_the_numbers_are_those_of_the_lists_that_they_lead_to(
-    generate_browser_secret: NewBrowser, provider: SigningProvider, desk: Desk, sessions: Sessions
+    new_browser: NewBrowser, provider: SigningProvider, desk: Desk, sessions: Sessions
 ) -> None:
     # In one hour, though it may turn meanwhile.
     now = datetime.now(UTC)
     denied = [await commit(sessions, decision="deny", reason_code="no_grant", time=now) for _ in range(3)]
     await commit(sessions, decision="allow")
     await desk.asked()
-    admin = await signed_in_as(generate_browser_secret, provider, "admins")
+    admin = await signed_in_as(new_browser, provider, "admins")
     await admin.open("/console")
     shown = numbers(admin)
     assert shown["Denied calls in 24 hours"] == "3"
-    assert shown["Approvals waiting"] == "1"
+    assert shown["Pending approvals"] == "1"
     assert shown["Active tokens"] == "1"
     assert int(shown["Calls in 24 hours"]) >= 4
     await admin.follow("Denied calls in 24 hours")
@@ -77,10 +77,10 @@ async def test_the_numbers_are_those_of_the_lists_that_they_lead_to(
 
 
 async def test_what_waits_and_what_ends_soon_is_named_with_its_page(
-    generate_browser_secret: NewBrowser, provider: SigningProvider, desk: Desk
+    new_browser: NewBrowser, provider: SigningProvider, desk: Desk
 ) -> None:
     waiting: Any = await desk.asked()
-    admin = await signed_in_as(generate_browser_secret, provider, "admins")
+    admin = await signed_in_as(new_browser, provider, "admins")
     await admin.open("/console")
     links = [href for href, _ in admin.shown.links]
     assert f"/console/approvals/{format_id('apr', waiting.id)}" in links
@@ -91,14 +91,14 @@ async def test_what_waits_and_what_ends_soon_is_named_with_its_page(
 
 @pytest.mark.parametrize("group", ["approvers", "issuers"])
 async def test_whoever_may_not_audit_sees_no_counts_of_calls(
-    generate_browser_secret: NewBrowser, provider: SigningProvider, desk: Desk, sessions: Sessions, group: str
+    new_browser: NewBrowser, provider: SigningProvider, desk: Desk, sessions: Sessions, group: str
 ) -> None:
     await commit(sessions, decision="deny")
-    person = await signed_in_as(generate_browser_secret, provider, group)
+    person = await signed_in_as(new_browser, provider, group)
     await person.open("/console")
     assert set(numbers(person)) == {
         "Active tokens",
-        "Approvals waiting",
+        "Pending approvals",
         "Active servers",
         "People and agents",
     }
@@ -107,18 +107,18 @@ async def test_whoever_may_not_audit_sees_no_counts_of_calls(
 
 
 async def test_more_than_a_hundred_are_not_counted(
-    generate_browser_secret: NewBrowser, provider: SigningProvider, desk: Desk, monkeypatch: pytest.MonkeyPatch
+    new_browser: NewBrowser, provider: SigningProvider, desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from app.adapters.console.pages import home
 
     monkeypatch.setattr(home, "COUNTED", 1)
-    person = await signed_in_as(generate_browser_secret, provider, "issuers")
+    person = await signed_in_as(new_browser, provider, "issuers")
     await person.open("/console")
     assert numbers(person)["People and agents"] == "1+"
 
 
 async def test_administrators_see_at_home_whom_of_them_a_directory_offboarded(
-    generate_browser_secret: NewBrowser, provider: SigningProvider, desk: Desk, api: httpx2.AsyncClient, app: Scopegate
+    new_browser: NewBrowser, provider: SigningProvider, desk: Desk, api: httpx2.AsyncClient, app: Scopegate
 ) -> None:
     directory = await make_directory(api, "https://directory.example.com")
     made = {}
@@ -131,13 +131,13 @@ async def test_administrators_see_at_home_whom_of_them_a_directory_offboarded(
         for id in made.values():
             assert (await scim.delete(f"/scim/v2/Users/{id}")).status_code == 204
     await desk.asked()
-    admin = await signed_in_as(generate_browser_secret, provider, "admins")
+    admin = await signed_in_as(new_browser, provider, "admins")
     await admin.open("/console")
     (receipt,) = (
         await api.get("/api/v1/offboarding-receipts", params={"identity_id": made["Ada Lovelace"]})
     ).json()["items"]
     assert admin.link("Ada Lovelace") == f"/console/offboarding-receipts/{receipt['id']}"
     assert "Grace Hopper" not in admin.page.text
-    approver = await signed_in_as(generate_browser_secret, provider, "approvers")
+    approver = await signed_in_as(new_browser, provider, "approvers")
     await approver.open("/console")
     assert "Ada Lovelace" not in approver.page.text

@@ -60,7 +60,7 @@ async def test_a_person_and_an_agent_are_made_by_forms_and_what_is_wrong_is_said
     assert 'aria-invalid="true"' in refused.text
     odd = await admin.post(new, data=hidden | typed | {"email": "", "attributes": "finance"})
     assert odd.status_code == 422
-    assert "one attribute a line" in odd.text
+    assert "one attribute on each line" in odd.text
     made = await admin.post(new, data=hidden | typed | {"email": "ada@example.com"})
     assert made.status_code == 303
     ada = await read(api, made.headers["location"].rpartition("/")[2].partition("?")[0])
@@ -125,12 +125,12 @@ async def test_suspending_and_reinstating_are_forms_of_a_page_that_says_what_sto
 
 
 async def test_a_change_takes_a_form_of_this_session_and_this_service(
-    admin: httpx2.AsyncClient, api: httpx2.AsyncClient, generate_browser_secret: NewBrowser, provider: SigningProvider
+    admin: httpx2.AsyncClient, api: httpx2.AsyncClient, new_browser: NewBrowser, provider: SigningProvider
 ) -> None:
     ada = await person(api)
     path = f"{ROOT}/{ada['id']}/suspend"
     hidden = fields_of(await admin.get(path), path)
-    other = await signed_in_as(generate_browser_secret, provider, "admins", "else")
+    other = await signed_in_as(new_browser, provider, "admins", "else")
     assert (await other.post(path, data=hidden)).status_code == 403
     assert (await admin.post(path, data={"revision": hidden["revision"]})).status_code == 403
     foreign = {"Origin": "https://evil.example.com"}
@@ -159,15 +159,15 @@ async def test_access_comes_with_its_grant_its_group_and_the_way_to_the_explanat
     assert "<script>alert" not in page.text
     assert fleet.slugs["books"] in (await admin.get(path, params={"tab": "access"})).text
     nobody = await admin.get(f"{ROOT}/{(await person(api))['id']}", params={"tab": "access"})
-    assert "Nothing is within reach" in nobody.text
+    assert "No access yet" in nobody.text
 
 
 async def test_each_tab_needs_what_its_contents_need_and_is_offered_to_nobody_else(
-    api: httpx2.AsyncClient, generate_browser_secret: NewBrowser, provider: SigningProvider
+    api: httpx2.AsyncClient, new_browser: NewBrowser, provider: SigningProvider
 ) -> None:
     ada = await person(api, display_name="Ada Lovelace")
     path = f"{ROOT}/{ada['id']}"
-    provisioner = await signed_in_as(generate_browser_secret, provider, "provisioners", "pro")
+    provisioner = await signed_in_as(new_browser, provider, "provisioners", "pro")
     page = await provisioner.get(path)
     assert page.status_code == 200
     assert links_of(page, r".*\?tab=\w+") == []
@@ -179,7 +179,7 @@ async def test_each_tab_needs_what_its_contents_need_and_is_offered_to_nobody_el
         assert refused.status_code == 403
         assert permission in refused.text
     assert (await provisioner.get(path, params={"tab": "other"})).status_code == 404
-    approver = await signed_in_as(generate_browser_secret, provider, "approvers", "app")
+    approver = await signed_in_as(new_browser, provider, "approvers", "app")
     assert links_of(await approver.get(path), rf"{path}/\w+") == []
     for verb in ("edit", "suspend", "offboard", "erase"):
         assert (await approver.get(f"{path}/{verb}")).status_code == 403
@@ -207,5 +207,5 @@ async def test_tokens_and_activity_are_those_of_this_identity(
     assert names[ada["id"]] in page.text
     assert names[bea["id"]] not in page.text
     quiet = await admin.get(f"{ROOT}/{ada['id']}", params={"tab": "activity"})
-    assert "Nothing yet" in quiet.text
+    assert "No activity yet" in quiet.text
     assert links_of(quiet, rf"/console/audit\?actor_id={ada['id']}&period=all")

@@ -70,11 +70,11 @@ async def test_people_and_servers_lead_on_each_by_itself(
 
 
 async def test_it_is_for_those_who_may_explain_and_says_when_there_is_nothing(
-    admin: httpx2.AsyncClient, generate_browser_secret: NewBrowser, provider: SigningProvider
+    admin: httpx2.AsyncClient, new_browser: NewBrowser, provider: SigningProvider
 ) -> None:
     nothing = await admin.get(PATH, params={"q": uuid4().hex})
     assert (nothing.status_code, "No identity matches" in nothing.text) == (200, True)
-    provisioner = await signed_in_as(generate_browser_secret, provider, "provisioners", "pro")
+    provisioner = await signed_in_as(new_browser, provider, "provisioners", "pro")
     refused = await provisioner.get(PATH)
     assert refused.status_code == 403
     assert "access.explain" in refused.text

@@ -44,9 +44,9 @@ def form_token(page: httpx2.Response) -> str:
 
 
 async def test_a_person_signs_in_by_code_with_pkce_state_and_nonce_and_out_again(
-    generate_browser_secret: NewBrowser, provider: SigningProvider, desk: Desk, sessions: Any
+    new_browser: NewBrowser, provider: SigningProvider, desk: Desk, sessions: Any
 ) -> None:
-    browser = generate_browser_secret()
+    browser = new_browser()
     first = await browser.get("/console/approvals/apr_01jdpnwz00e008000000000000?x=1")
     assert first.status_code == 303
     start = await browser.get(first.headers["location"])
@@ -90,9 +90,9 @@ async def test_a_person_signs_in_by_code_with_pkce_state_and_nonce_and_out_again
 
 
 async def test_whoever_signs_in_again_goes_on_at_the_very_page(
-    generate_browser_secret: NewBrowser, provider: SigningProvider, desk: Desk
+    new_browser: NewBrowser, provider: SigningProvider, desk: Desk
 ) -> None:
-    browser = generate_browser_secret()
+    browser = new_browser()
     for place in (
         "/console/tokens?q=ana+smith&status=active",
         "/console/audit?since=2026-01-02T03:04:05Z&actor_name=a,b*@c",
@@ -105,9 +105,9 @@ async def test_whoever_signs_in_again_goes_on_at_the_very_page(
 
 
 async def test_whoever_signs_out_of_what_had_ended_is_told_that_they_are_signed_out(
-    generate_browser_secret: NewBrowser, provider: SigningProvider, desk: Desk
+    new_browser: NewBrowser, provider: SigningProvider, desk: Desk
 ) -> None:
-    browser = generate_browser_secret()
+    browser = new_browser()
     await sign_in(browser, provider)
     token = form_token(await browser.get("/console/approvals"))
     await desk.world.sql("UPDATE browser_sessions SET seen_at = now() - interval '2 days' RETURNING id")
@@ -118,9 +118,9 @@ async def test_whoever_signs_out_of_what_had_ended_is_told_that_they_are_signed_
 
 
 async def test_the_session_changes_at_each_sign_in_and_is_of_no_use_at_the_api(
-    generate_browser_secret: NewBrowser, provider: SigningProvider, desk: Desk
+    new_browser: NewBrowser, provider: SigningProvider, desk: Desk
 ) -> None:
-    browser, other = generate_browser_secret(), generate_browser_secret()
+    browser, other = new_browser(), new_browser()
     await sign_in(browser, provider)
     before = browser.cookies[COOKIE]
     await sign_in(browser, provider)
@@ -133,19 +133,19 @@ async def test_the_session_changes_at_each_sign_in_and_is_of_no_use_at_the_api(
     assert replaced.request_id == again.request_id != first.request_id
     assert (await browser.get("/api/v1/me")).status_code == 401
     bearer = {"Authorization": f"Bearer {browser.cookies[COOKIE]}"}
-    assert (await generate_browser_secret().get("/api/v1/me", headers=bearer)).status_code == 401
-    assert (await generate_browser_secret().get("/console/approvals", headers=bearer)).status_code == 303
+    assert (await new_browser().get("/api/v1/me", headers=bearer)).status_code == 401
+    assert (await new_browser().get("/console/approvals", headers=bearer)).status_code == 303
 
 
 async def test_an_answer_that_is_not_of_this_browsers_attempt_is_refused(
-    generate_browser_secret: NewBrowser, provider: SigningProvider, desk: Desk
+    new_browser: NewBrowser, provider: SigningProvider, desk: Desk
 ) -> None:
-    browser, attacker = generate_browser_secret(), generate_browser_secret()
+    browser, attacker = new_browser(), new_browser()
     mine, theirs = await begin(browser), await begin(attacker)
     provider.answer = {"id_token": provider.id_token(theirs["nonce"])}
     # The attacker's code and state, followed as a link: login CSRF.
     assert (await come_back(browser, provider, theirs)).status_code == 400
-    assert (await come_back(generate_browser_secret(), provider, theirs)).status_code == 400
+    assert (await come_back(new_browser(), provider, theirs)).status_code == 400
     for state in ("", "x", mine["state"][:-4] + "AAAA", "é" * 40, "A" * 9000):
         assert (await come_back(browser, provider, mine, state=state)).status_code == 400
     assert provider.redeemed == []
@@ -177,10 +177,10 @@ WRONG: dict[str, dict[str, Any]] = {
 
 
 async def test_an_answer_that_comes_to_another_providers_address_is_refused(
-    generate_browser_secret: NewBrowser, provider: SigningProvider, desk: Desk
+    new_browser: NewBrowser, provider: SigningProvider, desk: Desk
 ) -> None:
     """Or a provider could send people on to another one, and be given the code that is for that one (mix-up)."""
-    browser = generate_browser_secret()
+    browser = new_browser()
     provider.publish_all(authorization_response_iss_parameter_supported=False)
     [row] = await desk.world.sql("UPDATE identity_providers SET source = 'api' RETURNING id")
     own = f"/login/callback/{format_id(IDENTITY_PROVIDER, row.id)}"
@@ -196,9 +196,9 @@ async def test_an_answer_that_comes_to_another_providers_address_is_refused(
 
 
 async def test_an_id_token_that_is_not_for_us_and_now_signs_no_one_in(
-    generate_browser_secret: NewBrowser, provider: SigningProvider, desk: Desk
+    new_browser: NewBrowser, provider: SigningProvider, desk: Desk
 ) -> None:
-    browser = generate_browser_secret()
+    browser = new_browser()
     for what, changed in WRONG.items():
         began = await begin(browser)
         made = provider.id_token(**({"nonce": began["nonce"]} | changed))
@@ -214,9 +214,9 @@ async def test_an_id_token_that_is_not_for_us_and_now_signs_no_one_in(
 
 
 async def test_an_access_token_for_the_api_says_what_they_may_if_it_came_with_the_id_token(
-    generate_browser_secret: NewBrowser, provider: SigningProvider, desk: Desk
+    new_browser: NewBrowser, provider: SigningProvider, desk: Desk
 ) -> None:
-    browser = generate_browser_secret()
+    browser = new_browser()
 
     async def by(access_token: str, **claims: Any) -> int:
         began = await begin(browser)
@@ -236,13 +236,13 @@ async def test_an_access_token_for_the_api_says_what_they_may_if_it_came_with_th
 
 
 async def test_who_is_unknown_or_stopped_here_is_told_so_and_is_not_signed_in(
-    generate_browser_secret: NewBrowser,
+    new_browser: NewBrowser,
     provider: SigningProvider,
     desk: Desk,
     api: httpx2.AsyncClient,
     owner: Account,
 ) -> None:
-    browser = generate_browser_secret()
+    browser = new_browser()
     told = await sign_in(browser, provider, sub="stranger")
     assert told.status_code == 403
     assert ">Sign in with another account</a>" in told.text
@@ -261,11 +261,11 @@ async def test_who_is_unknown_or_stopped_here_is_told_so_and_is_not_signed_in(
 
 
 async def test_a_session_ends_with_its_person_for_good(
-    generate_browser_secret: NewBrowser, provider: SigningProvider, desk: Desk, api: httpx2.AsyncClient
+    new_browser: NewBrowser, provider: SigningProvider, desk: Desk, api: httpx2.AsyncClient
 ) -> None:
     person = f"/api/v1/identities/{format_id(IDENTITY, desk.grace.id)}"
     for stop, start in (("suspend", "reinstate"), ("offboard", "reinstate")):
-        browser = generate_browser_secret()
+        browser = new_browser()
         await sign_in(browser, provider)
         assert await home(browser) == 200
         body = {"reason": "left"} if stop == "offboard" else None
@@ -273,7 +273,7 @@ async def test_a_session_ends_with_its_person_for_good(
         assert await home(browser) == 303
         assert (await api.post(f"{person}/{start}")).status_code == 200
         assert await home(browser) == 303, f"{start} brought a session back"
-    admin = generate_browser_secret()
+    admin = new_browser()
     await sign_in(admin, provider, sub="nora", groups=["admins"])
     [them] = (await api.get("/api/v1/administrators")).json()["items"]
     for verb in ("disable", "enable"):
@@ -282,9 +282,9 @@ async def test_a_session_ends_with_its_person_for_good(
 
 
 async def test_a_provider_signs_people_out_by_a_token_of_its_own_and_no_other(
-    generate_browser_secret: NewBrowser, provider: SigningProvider, desk: Desk, anonymous: httpx2.AsyncClient
+    new_browser: NewBrowser, provider: SigningProvider, desk: Desk, anonymous: httpx2.AsyncClient
 ) -> None:
-    browser = generate_browser_secret()
+    browser = new_browser()
     await sign_in(browser, provider, sid="laptop")
 
     async def told(logout_token: str) -> int:
@@ -310,7 +310,7 @@ async def test_a_provider_signs_people_out_by_a_token_of_its_own_and_no_other(
 
 
 async def test_a_page_goes_on_to_this_service_alone_and_is_served_under_its_name_alone(
-    generate_browser_secret: NewBrowser, provider: SigningProvider, desk: Desk
+    new_browser: NewBrowser, provider: SigningProvider, desk: Desk
 ) -> None:
     for target in (
         "https://evil.example.com/",
@@ -319,18 +319,18 @@ async def test_a_page_goes_on_to_this_service_alone_and_is_served_under_its_name
         "javascript:1",
         "/a\n",
     ):
-        answer = await sign_in(generate_browser_secret(), provider, target)
+        answer = await sign_in(new_browser(), provider, target)
         assert answer.headers["location"] == "/console", target
     for path in ("/login", "/console/approvals", "/signed-out"):
         for host in ("evil.example.com", "127.0.0.1", "127.0.0.1:8081", "[", "127.0.0.1:x", ""):
-            answer = await generate_browser_secret().get(path, headers={"Host": host})
+            answer = await new_browser().get(path, headers={"Host": host})
             assert answer.status_code == 400, host
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 async def test_several_providers_are_offered_and_those_without_a_client_are_not(
-    generate_browser_secret: NewBrowser, provider: SigningProvider, desk: Desk, sessions: Any
+    new_browser: NewBrowser, provider: SigningProvider, desk: Desk, sessions: Any
 ) -> None:
     async with sessions() as session:
         for name, client in (("Partners <b>", '"partners"'), ("Machines", "null")):
@@ -344,16 +344,16 @@ async def test_several_providers_are_offered_and_those_without_a_client_are_not(
                 {"name": name, "host": name[:5].lower(), "client": client},
             )
         await session.commit()
-    page = await generate_browser_secret().get("/login", params={"next": "/console/approvals?x=1"})
+    page = await new_browser().get("/login", params={"next": "/console/approvals?x=1"})
     assert page.status_code == 200
     assert "Partners &lt;b&gt;" in page.text
     assert "Machines" not in page.text
     choices = re.findall(r'href="(/login[^"]+)"', page.text)
     assert len(choices) == 2
-    reached = [await generate_browser_secret().get(choice.replace("&amp;", "&")) for choice in choices]
+    reached = [await new_browser().get(choice.replace("&amp;", "&")) for choice in choices]
     # The other is at an address that is not there.
     assert sorted(answer.status_code for answer in reached) == [302, 503]
-    again = await generate_browser_secret().get("/login", params={"account": "another"})
+    again = await new_browser().get("/login", params={"account": "another"})
     assert all("account=another" in one for one in links_of(again, "/login.*"))
 
 

@@ -90,12 +90,12 @@ async def test_a_place_in_a_list_that_is_another_now_leads_to_its_beginning(
     ],
 )  # fmt: skip
 async def test_a_form_that_is_not_taken_leads_back_to_the_page_that_it_stands_on(
-    admin: httpx2.AsyncClient, generate_browser_secret: NewBrowser, path: str, page: str
+    admin: httpx2.AsyncClient, new_browser: NewBrowser, path: str, page: str
 ) -> None:
     refused = await admin.post(path, data={"form_token": "of another sign-in"})
     assert refused.status_code == 403
     assert page in links_of(refused, r"/console/.*")
-    signed_out = await generate_browser_secret().post(path, data={})
+    signed_out = await new_browser().post(path, data={})
     assert signed_out.status_code == 401
     (sign_in,) = links_of(signed_out, r"/login.*")
     assert httpx2.URL(sign_in).params["next"] == page
@@ -116,10 +116,10 @@ async def test_a_search_among_the_tokens_of_one_stays_among_them(admin: httpx2.A
     ],
 )
 async def test_a_page_that_listens_after_its_sign_in_has_ended_is_told_so_and_asks_no_more(
-    generate_browser_secret: NewBrowser, path: str
+    new_browser: NewBrowser, path: str
 ) -> None:
     headers = {"Accept": "text/html, text/event-stream", "HX-Request": "true"}
-    answer = await generate_browser_secret().get(path, headers=headers)
+    answer = await new_browser().get(path, headers=headers)
     assert (answer.status_code, answer.headers["content-type"]) == (200, "text/event-stream; charset=utf-8")
     assert "event: ended" in answer.text
     assert '"code":"unauthenticated"' in answer.text
@@ -134,7 +134,7 @@ async def test_a_page_that_listens_to_what_is_not_there_is_told_so(admin: httpx2
 
 @pytest.mark.parametrize("role", ["auditors", "approvers", "issuers", "provisioners"])
 async def test_no_link_leads_a_role_to_what_it_may_not_see(
-    api: httpx2.AsyncClient, generate_browser_secret: NewBrowser, provider: SigningProvider, role: str
+    api: httpx2.AsyncClient, new_browser: NewBrowser, provider: SigningProvider, role: str
 ) -> None:
     ada, (server, _) = await person(api), await billing(api)
     team = await group(api, ada)
@@ -142,7 +142,7 @@ async def test_no_link_leads_a_role_to_what_it_may_not_see(
     await published(api, "Large refunds", REFUNDS)
     body = {"identity_id": ada["id"], "name": "laptop", "scope": {"kind": "grants"}, "expires_at": in_days(1)}
     token = (await api.post("/api/v1/tokens", json=body)).json()["token"]
-    browser = await signed_in_as(generate_browser_secret, provider, role, role)
+    browser = await signed_in_as(new_browser, provider, role, role)
     begun = [
         "/console", "/console/my-access", f"/console/identities/{ada['id']}", f"/console/groups/{team['id']}",
         f"/console/grants/{given['id']}", f"/console/tokens/{token['id']}", f"/console/servers/{server['id']}",

@@ -136,12 +136,12 @@ async def test_a_revoked_session_ends_what_is_older_and_spares_what_came_after(w
                 text(f"UPDATE {table} SET created_at = now() - interval '2 hours' WHERE {id}")
             )
             await session.commit()
-    new, generate_browser_secret = await world.token(ada.id), await world.browser(ada)
+    new, new_browser = await world.token(ada.id), await world.browser(ada)
     did = await sent(world, EventType.SESSION_REVOKED, by_sub("ada"), payload={"event_timestamp": at})
     assert (sorted(did["tokens"]), did["sessions"]) == (sorted([ada.token, child]), 1)
     assert await world.status(new) == "active"
-    assert await world.browsers() == {generate_browser_secret}
-    assert old != generate_browser_secret
+    assert await world.browsers() == {new_browser}
+    assert old != new_browser
     # A clock that is ahead, or counts milliseconds, spares nothing.
     did = await sent(world, EventType.SESSION_REVOKED, by_sub("ada"), payload={"event_timestamp": at * 1000})
     assert (did["tokens"], did["sessions"]) == ([new], 1)
