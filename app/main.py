@@ -57,8 +57,9 @@ class Scopegate:
 
     def __init__(self, api: FastAPI, address: ServiceAddress) -> None:
         self.api = api
-        self._limited: ASGIApp = RequestLimits(api, address, {scim.PREFIX: scim.render_http_error, HOME: render_http_error})
-        # Starlette's ``state`` is looked up in Python, each time anew.
+        renderers = {scim.PREFIX: scim.render_http_error, HOME: render_http_error}
+        self._limited: ASGIApp = RequestLimits(api, address, renderers)
+        # Cached, since Starlette looks ``state`` up in Python each time.
         self._gateway: ASGIApp | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -184,7 +184,7 @@ def test_it_serves_the_story_and_the_tutorial_stops_and_goes_on(
         assert json.loads(auditor)["role"] == "auditor"
         assert (json.loads(member)["type"], json.loads(member)["roles"]) == ("identity", [])
         assert json.loads(stranger)["status"] == 403
-        inside, outside = "Nothing waits for a decision", "does not let you in"
+        inside, outside = "No pending approvals", "you have no access to this service"
         for people, told in ((["ada"], inside), (["max"], outside), (["max", "ada"], inside)):
             page = page_of(first, *people)
             assert page is None or told in page

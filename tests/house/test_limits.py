@@ -71,7 +71,7 @@ LIMITS: dict[str, tuple[int, ...]] = {
     "Event token size": (MOST_CHARACTERS // KIB,),
     "Subject aliases": (MOST_ALIASES,),
     "People that one subject matches": (MOST_PEOPLE,),
-    "Polls per transmitter": (polling.POLL_EVERY.seconds, polling.MOST_EVENTS),
+    "Polls per transmitter": (polling.POLL_EVERY.seconds, polling.MAX_EVENTS),
     "One server's part of a list page": (lists.MAX_BYTES // KIB**2, lists.MAX_PAGES),
     "Size of a list page": (lists.PAGE_ITEMS, lists.PAGE_BYTES // KIB**2),
     "Servers queried concurrently": (lists.MAX_AT_ONCE,),

@@ -9,7 +9,7 @@ from mcp_types import ToolAnnotations
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
-from app.adapters.console.pages.tools import parameters_of
+from app.adapters.console.pages.tools import list_parameters
 from tests.adapters.console.servers import EVIL, admin, app, auditor, fields_of, follow, press
 from tests.features.principals import grant, group, person, plain
 from tests.features.tools.upstreams import Upstream, mcp_server, tool
@@ -244,4 +244,4 @@ async def test_whoever_reads_is_shown_no_change_and_makes_none(
     ],
 )
 def test_a_schema_that_is_no_schema_of_a_tool_is_laid_out_too(schema: dict[str, Any]) -> None:
-    assert [one.name for one in parameters_of(schema)] in ([], ["a"])
+    assert [one.name for one in list_parameters(schema)] in ([], ["a"])

@@ -10,12 +10,12 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.adapters.console.forms import Form, Problems, attempt_change, validate
 from app.adapters.console.page import PageRoute, page, redirect
 from app.adapters.console.pages.servers import (
+    HTTP_KINDS,
     KINDS,
     LIST,
-    OF_HTTP,
     Change,
     Writer,
-    locked,
+    lock_shown,
     path_of,
     read_credential,
 )
@@ -77,7 +77,7 @@ async def save(
 ) -> Response:
     """Save the changed fields at the revision that was shown."""
     async with attempt_change(session) as attempt:
-        row = await locked(session, submission, server_id)
+        row = await lock_shown(session, submission, server_id)
         patch = await _read_patch(session, runtime, submission, row)
         await service.update(
             session, _rules(runtime), row, patch, submission.viewer.caller, request.state.request_id
@@ -256,6 +256,6 @@ async def _form(
         request, "servers/form.html",
         viewer=viewer, status=problems.status if problems else 200, typed=typed, server=server, problems=problems,
         base=LIST if server is None else path_of(server.id), groups=[one.name for one in suggested],
-        kinds=[(kind, KINDS[kind]) for kind in OF_HTTP if kind != "none"],
+        kinds=[(kind, KINDS[kind]) for kind in HTTP_KINDS if kind != "none"],
         runs_commands=bool(runtime.commands),
     )  # fmt: skip
