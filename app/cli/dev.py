@@ -1,14 +1,13 @@
 """``scopegate dev``: everything on this machine, until Ctrl-C.
 
-The supervisor owns the embedded database, and has three children: ``scopegate serve``, the OpenID provider and the
-bridge of the demo fleet. They end with it, however it ends; a database that a killed supervisor left is adopted next
-time.
+The supervisor owns the embedded database and has three children: ``scopegate serve``, the OpenID provider and the
+bridge of the demo fleet. They end when it ends for any reason; the next run adopts the database of a killed
+supervisor.
 
-``<data dir>/dev.json``: what other programs need to use a ``scopegate dev``. It holds secrets: mode 0600.
+``<data dir>/dev.json`` is for programs that use a ``scopegate dev``. It contains secrets: mode 0600.
 
-The few lines that ``scopegate dev`` prints when it is ready.
-
-No secret is among them: the commands read them from ``dev.json``, so that no scroll-back or log holds one.
+The welcome text is printed when all is ready. It contains no secrets: its commands read them from ``dev.json``, so
+that no terminal history contains one.
 """
 
 import contextlib
@@ -37,8 +36,8 @@ from app.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class DevFile:
-    """Where the service is, the credential of its first service account, the demo's tokens by name, and how people
-    sign in; ``None`` where that is left to a provider of somebody else's."""
+    """The address of the service, the credential of its first service account, the demo's tokens by name, and the
+    sign-in; ``None`` if another provider is configured."""
 
     url: str
     client_id: str
@@ -48,7 +47,7 @@ class DevFile:
     sign_in: SignIn | None = None
 
     def write(self, data_dir: Path) -> None:
-        """Write it whole or not at all, never readable by others at any moment."""
+        """Write the file atomically, at no moment readable by others."""
         content: dict[str, object] = {
             "url": self.url,
             "console_url": f"{self.url}/console",
@@ -75,15 +74,15 @@ class DevFile:
 
 
 def path_in(data_dir: Path) -> Path:
-    """Where the file of a data directory lies."""
+    """The path of the file in a data directory."""
     return data_dir.absolute() / "dev.json"
 
 
 def read(data_dir: Path) -> DevFile | None:
-    """The file of a data directory; ``None`` when there is none.
+    """Read the file of a data directory; ``None`` if there is none.
 
     Raises:
-        CannotStart: it is there and cannot be understood.
+        CannotStart: it cannot be parsed.
     """
     path = path_in(data_dir)
     try:
@@ -100,7 +99,7 @@ def read(data_dir: Path) -> DevFile | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError):
-        raise CannotStart(f"{path} cannot be read; remove it to have new credentials made") from None
+        raise CannotStart(f"{path} cannot be read; remove it to create new credentials") from None
 
 
 _VERSION = "2026-07-28"
@@ -119,7 +118,7 @@ _LIST_TOOLS = {
 
 
 def welcome(known: DevFile, data_dir: Path, repository: Path) -> str:
-    """Where it serves, how to connect, and how to revoke: commands for a POSIX shell that work as they stand."""
+    """The address, how to connect, and how to revoke: commands that run unchanged in a POSIX shell."""
     url, mcp = known.url, f"{known.url}/mcp"
     token = known.tokens[PERSON]
     return f"""
@@ -151,7 +150,7 @@ Revoke {PERSON}'s token with it, then ask again:
 
 
 def _bearer(known: DevFile) -> str:
-    """How to get a bearer for the API: what becomes of the text that an endpoint answers comes after it."""
+    """The command that gets a bearer for the API; the caller appends how to read the response."""
     if known.sign_in is None:
         return f"""Sign in to the API as the demo's service account:
   BEARER=$(curl -s {known.url}/oauth/token -d grant_type=client_credentials \\
@@ -163,7 +162,7 @@ def _bearer(known: DevFile) -> str:
 
 
 def _pages(known: DevFile) -> str:
-    """The console, where there is a provider that people can sign in at."""
+    """The console, if there is a provider for signing in."""
     if known.sign_in is None:
         return ""
     return f"""The console is at {known.url}/console: sign in as ada with this password:
@@ -189,10 +188,10 @@ _LOOPBACK = "127.0.0.0/8"
 
 
 def dev(settings: Settings) -> None:
-    """Serve with the demo fleet until SIGINT, SIGTERM or SIGHUP, then stop all of it.
+    """Serve with the demo fleet until SIGINT, SIGTERM or SIGHUP, then stop everything.
 
     Raises:
-        CannotStart: something is in the way; one line says what.
+        CannotStart: it cannot start; with the reason in one line.
         DatabaseFault, EmbeddedPostgresError: the database cannot be used.
     """
     bound_socket(settings).close()
@@ -205,14 +204,14 @@ def _run(settings: Settings, running: contextlib.ExitStack) -> None:
     if read(data_dir) is None:
         typer.echo(f"Making the database and the demo fleet in {data_dir} ...")
     with signals_held():
-        # Stopped half-way, a database that was just launched would be nobody's.
+        # An interruption here would leave a new database without an owner.
         usable = running.enter_context(usable_database(settings))
     running.enter_context(_alone(data_dir))
     url = _local_url(settings)
     fleet, provider = Fleet(data_dir), _provider(settings, url)
     children = []
     if provider is not None:
-        # First: the service asks it for its keys.
+        # First, since the service fetches its keys.
         provider.prepare()
         children.append(_started(running, provider.start))
     children.append(_started(running, lambda: _service(settings, provider.settings() if provider else {})))
@@ -225,7 +224,7 @@ def _run(settings: Settings, running: contextlib.ExitStack) -> None:
     typer.echo(welcome(known, data_dir, fleet.repository))
     next_maintenance = time.monotonic()
     while True:
-        # A database of somebody else's is maintained by its owner, whose address we may not have.
+        # The owner of a configured database maintains it; we may not have the owner's address.
         if usable.migration_database_url is not None and time.monotonic() >= next_maintenance:
             with signals_cancel():
                 maintain(usable)
@@ -235,7 +234,7 @@ def _run(settings: Settings, running: contextlib.ExitStack) -> None:
 
 
 def _provider(settings: Settings, url: str) -> OpenIdProvider | None:
-    """The provider to sign in at; ``None`` where the settings name another."""
+    """The provider for signing in; ``None`` if the settings name another."""
     if settings.oidc_issuer is not None:
         return None
     last = read(settings.data_dir)
@@ -243,7 +242,7 @@ def _provider(settings: Settings, url: str) -> OpenIdProvider | None:
 
 
 def _seeded(settings: Settings, url: str, fleet: Fleet, sign_in: SignIn | None) -> DevFile:
-    """Sign in with the credential of last time, or with a new one; make what is missing; write it down."""
+    """Sign in with the last credential or a new one, create what is missing, and write the file."""
     data_dir = settings.data_dir
     last = read(data_dir)
     tokens = last.tokens if last else {}
@@ -265,10 +264,10 @@ def _signed_in(
         try:
             return Api(url, last.client_id, last.client_secret), (last.client_id, last.client_secret)
         except ApiFault:
-            typer.echo("The credential in dev.json is no longer good: making another.")
+            typer.echo("The credential in dev.json is no longer valid: creating another.")
     with signals_cancel():
         credential = first_credential(settings)
-    # Written at once: it is shown only now, and a failure below must not lose it.
+    # Written immediately: the secret is shown only now, and a later failure must not lose it.
     tokens = last.tokens if last else {}
     DevFile(url, *credential, tokens=tokens, sign_in=sign_in).write(settings.data_dir)
     return Api(url, *credential), credential
@@ -315,7 +314,7 @@ def _local_url(settings: Settings) -> str:
 
 
 def _local_origins(settings: Settings) -> str:
-    """The names of this machine that people type, beside the one that the service goes by."""
+    """The names of this machine that people type, in addition to the configured one."""
     return f"http://localhost:{settings.port},http://127.0.0.1:{settings.port}"
 
 
@@ -328,7 +327,7 @@ def _is_ready(url: str) -> bool:
 
 @contextlib.contextmanager
 def _alone(data_dir: Path) -> Iterator[None]:
-    """Be the only ``scopegate dev`` on the data directory; the lock goes with the process."""
+    """Allow only one ``scopegate dev`` per data directory; the lock ends with the process."""
     with (data_dir / "dev.lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -80,7 +80,7 @@ def test_a_genuine_one_is_summed_up_on_a_machine_that_has_nothing_but_the_keys(
     assert run("-", "--keys", keys, sent=json.dumps(answer)).returncode == 0
     forged = run("-", "--keys", keys, sent=json.dumps(answer | {"receipt": CONTENT | {"in_flight": 0}}))
     assert (forged.returncode, forged.stdout) == (1, "")
-    assert "NOT GENUINE: `signed` is in order, and says something else" in forged.stderr
+    assert "NOT GENUINE: `signed` is valid, but differs" in forged.stderr
     for words in ((str(place),), (str(place), "--keys", keys, "--url", "https://gate.example.com")):
         assert run(*words).returncode == 2
 

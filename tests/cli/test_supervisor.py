@@ -28,7 +28,7 @@ def test_without_an_allowed_command_there_is_no_supervisor(
 def test_elsewhere_than_on_linux_the_start_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.platform", "darwin")
     with (
-        pytest.raises(CannotStart, match="Linux alone"),
+        pytest.raises(CannotStart, match="only run on Linux"),
         commands_running(settings(tmp_path, ("/bin/true",))),
     ):
         pass
