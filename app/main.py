@@ -78,7 +78,7 @@ class Scopegate:
 
 
 def create_api(settings: Settings, rewinds: RewindGuard | None = None) -> FastAPI:
-    """The REST API alone."""
+    """Build the REST API without the gateway."""
     api = FastAPI(
         title="Scopegate",
         version=package.__version__,
@@ -87,7 +87,7 @@ def create_api(settings: Settings, rewinds: RewindGuard | None = None) -> FastAP
         lifespan=make_lifespan(settings, RewindGuard() if rewinds is None else rewinds),
         docs_url=None,
         redoc_url=None,
-        # To an address made of the Host header, by plain http behind a proxy: nobody's bearer is sent there.
+        # A redirect would send bearers to an address from the Host header, over plain HTTP behind a proxy.
         redirect_slashes=False,
     )
     problems.install(api)
@@ -97,7 +97,7 @@ def create_api(settings: Settings, rewinds: RewindGuard | None = None) -> FastAP
 
 @cache
 def _routes() -> tuple[BaseRoute, ...]:
-    """What the API answers, put together once in a process: most of what a start costs, whatever the settings."""
+    """Build the routes once per process: this takes most of the time of a start, and does not depend on settings."""
     everything = APIRouter()
     for feature in (
         identities,
@@ -142,7 +142,7 @@ def _routes() -> tuple[BaseRoute, ...]:
 
 
 def create_app(settings: Settings, rewinds: RewindGuard | None = None) -> Scopegate:
-    """The whole service of one worker. ``rewinds`` is what is known of the database's progress, if anything is."""
+    """Build the whole service of a worker. ``rewinds`` is the known progress of the database, if any."""
     address = ServiceAddress(settings.base_url, settings.allowed_origins)
     return Scopegate(create_api(settings, rewinds), address)
 
