@@ -126,7 +126,7 @@ class Program:
     async def start(
         cls, launch: Launch, listener: Listener, isolation: Isolation, limits: Limits, leaders: set[int]
     ) -> "Program":
-        """Start the program. ``leaders`` contains the pids of programs that have not completely ended. Raises ``Refused``."""
+        """Start the program. ``leaders`` contains the pids of programs that have not ended. Raises ``Refused``."""
         try:
             place = isolation.place(launch.server_id)
         except NoPlace as error:

@@ -92,7 +92,7 @@ async def test_it_beats_again_when_what_was_committed_can_be_read_in_order(sessi
 async def test_more_than_can_be_counted_each_second_is_looked_for_at_each_look(
     sessions: Sessions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(live, "_MOST_SETTLING", 2)
+    monkeypatch.setattr(live, "_MAX_SETTLING", 2)
     pulse = Pulse(sessions)
     async with sessions() as slow:
         await slow.execute(text("SELECT pg_current_xact_id()"))
@@ -225,7 +225,7 @@ async def test_a_database_that_is_away_is_waited_for_and_then_not(
         await pulsing.pulse.wait(pulsing.pulse.beats, 1)
         door.error = None
         assert await data_of(stream) >= 1
-        monkeypatch.setattr(live, "PATIENCE_S", 0.05)
+        monkeypatch.setattr(live, "AWAY_LIMIT_S", 0.05)
         door.error = OSError("away")
         await commit(sessions)
         while (ended := await stream.event()).event != "ended":
