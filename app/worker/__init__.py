@@ -1,4 +1,4 @@
-"""Starting and stopping one worker: engine, keys, outbound client, background tasks, and the gateway's ports."""
+"""The lifespan of a worker: engine, keys, outbound client, background tasks, and the gateway's ports."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -41,7 +41,7 @@ Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
 
 def make_lifespan(settings: Settings, rewinds: RewindGuard) -> Lifespan:
-    """The lifespan of the API application; it leaves ``runtime`` and ``gateway`` on ``app.state``."""
+    """Build the lifespan of the API application; it sets ``runtime`` and ``gateway`` on ``app.state``."""
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:

@@ -39,7 +39,7 @@ from app.http import idempotency, live, pagination, selectors, server_protocol
 from app.http import requests as json_bodies
 from app.lib import strict_json
 from app.models import audit_sinks as sinks
-from app.worker.ports import MOST_NOTED
+from app.worker.ports import MAX_NOTED
 
 PAGE = (Path(__file__).parents[2] / "docs/reference/limits.md").read_text()
 ROWS = re.findall(r"^\| ([^|]+) \| ([^|]*) \|", PAGE, re.MULTILINE)
@@ -81,7 +81,7 @@ LIMITS: dict[str, tuple[int, ...]] = {
     "Report window": (LONGEST_WINDOW.days,),
     "Grants examined per page": (unused_pages.GRANTS_A_PAGE, unused_pages.TOKENS_A_PAGE),
     "Grants narrowed or ended": (unused_apply_schemas.MOST_APPLIED,),
-    "Distinct uses buffered": (MOST_NOTED, 2 * MOST_NOTED),
+    "Distinct uses buffered": (MAX_NOTED, 2 * MAX_NOTED),
     "Identities; servers per request": (matrix.MOST_IDENTITIES, matrix.MOST_SERVERS),
     "Tools evaluated": (matrix.MOST_DECISIONS,),
     "Policy text": (policies.MAX_TEXT_LENGTH,),

@@ -245,7 +245,7 @@ async def test_a_supervisor_that_is_away_is_told_of_and_missed_by_its_servers_al
 
         async def warned() -> bool:
             answer = await plain.service.api.get("/readyz")
-            return "supervisor that runs commands" in answer.text
+            return "supervisor of commands" in answer.text
 
         async with asyncio.timeout(50):
             while not await warned():  # noqa: ASYNC110
