@@ -30,7 +30,7 @@ from app.domain.scopes import (
     scope_within,
 )
 from app.domain.stale import Kept, Note, Reach, narrowed, notes_on, reach_of
-from app.http.selectors import MOST_ITEMS, load_server_selector, load_tool_selector
+from app.http.selectors import MAX_ITEMS, load_server_selector, load_tool_selector
 from app.lib.event_loop import in_slices
 from app.models.grants import Grant
 
@@ -303,8 +303,8 @@ class Judge:
     ) -> GrantFinding:
         observed = max(given, self._watched)
         used = {id: kept for id, kept in kept_of(usage.used).items() if id in reach}
-        after = narrowed(right, reach, self._staying(right, used), self._servers, MOST_ITEMS)
-        gives = narrowed(right, reach, used, self._servers, MOST_ITEMS) is not None
+        after = narrowed(right, reach, self._staying(right, used), self._servers, MAX_ITEMS)
+        gives = narrowed(right, reach, used, self._servers, MAX_ITEMS) is not None
         if observed > self._since:
             state = StaleState.UNKNOWN
         elif after == right:

@@ -311,11 +311,11 @@ async def _export(
             "checkpoint": upper.note,
             "hashes": [each.hex() for each in hashes],
         }
-        with _new(file) as out, _new(proof) as beside:
-            beside.write(json.dumps(said).encode() + b"\n")
+        with _new(file) as out, _new(proof) as proof_out:
+            proof_out.write(json.dumps(said).encode() + b"\n")
             while part := await leaves.next(connection):
                 out.writelines(leaf + b"\n" for leaf in part)
-                beside.writelines(_hash_lines(part))
+                proof_out.writelines(_hash_lines(part))
     return positions(leaves.first, leaves.end)
 
 

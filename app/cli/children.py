@@ -198,8 +198,8 @@ def _environment(home: Path, name: str, locks: Path) -> Path:
 
 
 def _uv() -> Path | str:
-    beside = Path(sys.executable).with_name("uv")
-    found = beside if beside.exists() else shutil.which("uv")
+    bundled = Path(sys.executable).with_name("uv")
+    found = bundled if bundled.exists() else shutil.which("uv")
     if found is None:
         raise CannotStart("the demo is installed by uv, which is missing: pip install uv")
     return found

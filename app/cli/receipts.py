@@ -33,7 +33,7 @@ def verify_receipt(file: str, keys: str | None, url: str | None) -> list[str]:
     if (keys is None) == (url is None):
         raise CannotStart("give the public keys: --keys FILE, or --url URL of the service, one of them")
     public = _keys(_read(keys) if keys is not None else _fetch(url or ""))
-    text, beside = _receipt(_read(file))
+    text, parts = _receipt(_read(file))
     try:
         claims, key_id = verify(text, public, type=TYPE)
         receipt = Receipt.model_validate(claims.get("receipt"))
@@ -50,7 +50,7 @@ def verify_receipt(file: str, keys: str | None, url: str | None) -> list[str]:
         "key_id": key_id,
     }
     for name, value in signed.items():
-        if beside.get(name) not in (None, value):
+        if parts.get(name) not in (None, value):
             raise CannotStart(
                 f"NOT GENUINE: `signed` is valid, but differs from the `{name}` next to it",
                 NOT_GENUINE,

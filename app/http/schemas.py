@@ -22,8 +22,8 @@ from typing_extensions import TypeAliasType
 
 from app.lib.names import checked_name, comparable_name
 
-LARGEST_INTEGER = 2**53 - 1
-LONGEST_NAME = 200
+MAX_INTEGER = 2**53 - 1
+MAX_NAME_LENGTH = 200
 
 
 def _text(value: object) -> object:
@@ -102,14 +102,14 @@ def _utc(value: datetime) -> datetime:
 
 def _user_name(value: str) -> str:
     name = checked_name(value)
-    if len(name) > LONGEST_NAME:
-        raise ValueError(f"in its comparable form (NFKC) it has more than {LONGEST_NAME} characters")
+    if len(name) > MAX_NAME_LENGTH:
+        raise ValueError(f"in its comparable form (NFKC) it has more than {MAX_NAME_LENGTH} characters")
     return name
 
 
 CleanText = AfterValidator(_clean)
 CleanSecret = AfterValidator(_clean_secret)
-Name = Annotated[str, StringConstraints(min_length=1, max_length=LONGEST_NAME), CleanText]
+Name = Annotated[str, StringConstraints(min_length=1, max_length=MAX_NAME_LENGTH), CleanText]
 UserName = Annotated[Name, AfterValidator(_user_name)]
 """The user name of a person or agent, stored in its comparable form."""
 ShortText = Annotated[str, StringConstraints(max_length=500), CleanText]

@@ -30,8 +30,8 @@ from app.domain.scopes import (
 from app.http.schemas import CleanText, Strict
 from app.lib.ids import ServerId
 
-MOST_ITEMS = 1_000
-MOST_LABELS = 64
+MAX_ITEMS = 1_000
+MAX_LABELS = 64
 
 LabelKey = Annotated[str, StringConstraints(min_length=1, max_length=100), CleanText]
 LabelValue = Annotated[str, StringConstraints(max_length=200), CleanText]
@@ -39,7 +39,7 @@ Labels = TypeAliasType(
     "Labels",
     Annotated[
         dict[LabelKey, LabelValue],
-        Field(max_length=MOST_LABELS),
+        Field(max_length=MAX_LABELS),
         Field(description="Labels by key.", examples=[{"env": "prod"}]),
     ],
 )
@@ -69,7 +69,7 @@ class ServersByIdsModel(Strict):
         json_schema_extra={"examples": [{"kind": "ids", "ids": ["srv_01jdpnwz00e008000000000000"]}]},
     )
     kind: Literal["ids"]
-    ids: list[ServerId] = Field(max_length=MOST_ITEMS, description="The servers.")
+    ids: list[ServerId] = Field(max_length=MAX_ITEMS, description="The servers.")
 
 
 class ServersByLabelsModel(Strict):
@@ -101,7 +101,7 @@ class ToolsByNamesModel(Strict):
         extra="forbid", json_schema_extra={"examples": [{"kind": "names", "names": ["git_log"]}]}
     )
     kind: Literal["names"]
-    names: list[ToolName] = Field(max_length=MOST_ITEMS, description="The names, as the servers give them.")
+    names: list[ToolName] = Field(max_length=MAX_ITEMS, description="The names, as the servers give them.")
 
 
 class ToolsByRiskModel(Strict):

@@ -187,9 +187,9 @@ class Place:
 
     def environment(self, launch: Launch) -> dict[str, str]:
         """All environment variables of the program."""
-        beside = str(Path(launch.command).parent)
+        programs = str(Path(launch.command).parent)
         return {
-            "PATH": f"{beside}:{_PATH}",
+            "PATH": f"{programs}:{_PATH}",
             "HOME": str(self.home),
             "TMPDIR": str(self.home / "tmp"),
             "LANG": "C.UTF-8",

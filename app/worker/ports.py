@@ -169,7 +169,7 @@ class InFlightPort:
 
 
 class EndedSessionsPort:
-    """Implements ``admission.store.EndedSessions`` in PostgreSQL, so that an end applies everywhere and is permanent."""
+    """Implements ``admission.store.EndedSessions`` in PostgreSQL, so that an end holds everywhere and is permanent."""
 
     def __init__(self, sessions: async_sessionmaker[AsyncSession]) -> None:
         self._sessions = sessions

@@ -28,7 +28,7 @@ from app.http.schemas import (
     WantedUserName,
     absent,
 )
-from app.http.selectors import MOST_LABELS, LabelKey, LabelValue
+from app.http.selectors import MAX_LABELS, LabelKey, LabelValue
 from app.lib.ids import (
     AdministratorId,
     ApprovalId,
@@ -71,7 +71,7 @@ Email = Annotated[str, StringConstraints(max_length=320, pattern=r"^[^@\s]+@[^@\
 
 ExternalId = Annotated[str, StringConstraints(min_length=1, max_length=255), CleanText]
 
-MOST_ATTRIBUTES = MOST_LABELS
+MOST_ATTRIBUTES = MAX_LABELS
 
 IdentityAttributes = TypeAliasType(
     "IdentityAttributes",
