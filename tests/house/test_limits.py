@@ -51,7 +51,7 @@ LIMITS: dict[str, tuple[int, ...]] = {
     "List page size": (pagination.MAXIMUM_LIMIT, pagination.DEFAULT_LIMIT),
     "`Idempotency-Key` length": (idempotency.LIFETIME // timedelta(hours=1),),
     "Token drafts per person": (drafts._MOST_DRAFTS,),
-    "IDs or names in one selector": (selectors.MOST_ITEMS, selectors.MOST_LABELS),
+    "IDs or names in one selector": (selectors.MAX_ITEMS, selectors.MAX_LABELS),
     "Ancestors of an attenuated token": (issue.DEEPEST,),
     "Advance scheduling of an offboarding": (schedule.FURTHEST.days,),
     "Nesting depth of JSON": (
