@@ -58,14 +58,14 @@ class EventProofFile:
     hashes: tuple[bytes, ...]
 
 
-def kept_checkpoint(file: str, keys: Keys) -> Kept:
+def read_checkpoint(file: str, keys: Keys) -> Kept:
     """Read a checkpoint that was kept, and check its signature. Raises ``CannotStart``."""
     try:
         with Path(file).open("rb") as opened:
             note = opened.read(LARGEST_NOTE + 1)
     except OSError:
         raise CannotStart(f"{file} cannot be read") from None
-    return _signed(note, file, keys)
+    return _check_signature(note, file, keys)
 
 
 def export_lines(file: str) -> Iterator[bytes]:
@@ -80,7 +80,7 @@ def export_lines(file: str) -> Iterator[bytes]:
 def proof_in(file: str, keys: Keys) -> RangeProof | EventProofFile:
     """Read a proof of a range or of one event. Raises ``CannotStart``."""
     head = _object(next(export_lines(file), b""), file)
-    checkpoint = _signed(_text(head, "checkpoint", file).encode(), file, keys)
+    checkpoint = _check_signature(_text(head, "checkpoint", file).encode(), file, keys)
     hashes = tuple(_hash(each, file) for each in _list(head, "hashes", file))
     if "leaf" in head:
         leaf = _text(head, "leaf", file).encode()
@@ -107,7 +107,7 @@ def _leaf_hashes(file: str) -> Iterator[bytes]:
         yield from (data[at : at + HASH_BYTES] for at in range(0, len(data), HASH_BYTES))
 
 
-def _signed(note: bytes, file: str, keys: Keys) -> Kept:
+def _check_signature(note: bytes, file: str, keys: Keys) -> Kept:
     try:
         name = note.partition(b"\n")[0].decode(errors="replace")
         checkpoint, signed = open_checkpoint(note, keys(name))
@@ -212,7 +212,7 @@ def verify_database(
         return [*ours.verifier_keys(name), *theirs]
 
     # Before the log is read, so that no checkpoint is newer than what is read of the log.
-    kept = [kept_checkpoint(file, known) for file in checkpoints]
+    kept = [read_checkpoint(file, known) for file in checkpoints]
     clients = Peppers(settings.keys("token_pepper")).derive_all(KEY_PURPOSE)
     return _run(settings, lambda connection: verify_log(connection, known, kept, find, clients))
 
@@ -229,11 +229,11 @@ def verify_files(
         raise CannotStart(
             "give the key of the log with --key, as `scopegate audit keys` prints it where it runs"
         )
-    kept = [kept_checkpoint(file, lambda _: theirs) for file in checkpoints]
+    kept = [read_checkpoint(file, lambda _: theirs) for file in checkpoints]
     proven = None if proof is None else proof_in(proof, lambda _: theirs)
     if proven is not None:
         _agree(proven.checkpoint, kept)
-    verdict = _verified(export, proven, kept)
+    verdict = _verify(export, proven, kept)
     verdict.notes += [
         f"the checkpoint of {one.checkpoint.size} events in {one.source}{one.witnessed} is signed by the log"
         for one in ([proven.checkpoint] if proven else kept)
@@ -327,9 +327,7 @@ def _hash_lines(leaves: Sequence[bytes]) -> Iterator[bytes]:
         yield json.dumps(line).encode() + b"\n"
 
 
-def _verified(
-    export: str | None, proven: RangeProof | EventProofFile | None, kept: Sequence[Kept]
-) -> Verdict:
+def _verify(export: str | None, proven: RangeProof | EventProofFile | None, kept: Sequence[Kept]) -> Verdict:
     if isinstance(proven, EventProofFile):
         return _verify_event(proven)
     if export is None:
@@ -378,7 +376,7 @@ def _run(
         raise ValueError("the settings must come from usable_database")
     url = settings.database_direct_url or settings.database_url
     try:
-        return asyncio.run(_connected(plain_url(url.get_secret_value()), work))
+        return asyncio.run(_connect(plain_url(url.get_secret_value()), work))
     except (NoSuchPart, DomainError, NoteFault) as fault:
         raise CannotStart(str(fault)) from None
     except LogFault as fault:
@@ -387,7 +385,7 @@ def _run(
         raise database_fault(error, "read") from None
 
 
-async def _connected(
+async def _connect(
     url: str, work: Callable[["asyncpg.Connection[asyncpg.Record]"], Awaitable[Result]]
 ) -> Result:
     connection: asyncpg.Connection[asyncpg.Record] = await asyncpg.connect(url, timeout=10)

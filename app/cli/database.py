@@ -63,7 +63,7 @@ def usable_database(settings: Settings, *, may_be_away: bool = False) -> Iterato
         owner = cluster.url(_NAME, _OWNER)
         asyncio.run(_make_serving_role(owner))
         _say_upgraded(upgrade_sync(owner, serving_role=_SERVING_ROLE))
-        yield _pointed_at(cluster, settings).model_copy(update={"migration_database_url": SecretStr(owner)})
+        yield _point_at(cluster, settings).model_copy(update={"migration_database_url": SecretStr(owner)})
 
 
 def joined_database(settings: Settings) -> Settings:
@@ -72,7 +72,7 @@ def joined_database(settings: Settings) -> Settings:
         return settings
     cluster = EmbeddedPostgres(settings.data_dir)
     cluster.start()
-    return _pointed_at(cluster, settings)
+    return _point_at(cluster, settings)
 
 
 def migrate(settings: Settings) -> None:
@@ -96,7 +96,7 @@ def _say_upgraded(done: Upgraded) -> None:
         typer.echo(words, err=True)
 
 
-def _pointed_at(cluster: EmbeddedPostgres, settings: Settings) -> Settings:
+def _point_at(cluster: EmbeddedPostgres, settings: Settings) -> Settings:
     url = SecretStr(cluster.url(_NAME, _SERVING_ROLE))
     return with_local_keys(settings).model_copy(update={"database_url": url})
 

@@ -102,15 +102,15 @@ class _Story:
         self._audit(token["id"], grant)
 
     async def _use(self, secret: str, server: Json) -> None:
-        async with self._connected(secret) as client:
-            listed = await self._listed(client)
+        async with self._connect(secret) as client:
+            listed = await self._list(client)
             self._expect(listed == _GRANTED, f"the list holds {listed}")
             count = self._api.get(f"/servers/{server['id']}")["tool_count"]
             self._say(f"It lists {', '.join(listed)}: {len(listed)} of the server's {count} tools.")
             result = await client.call_tool("git_status", self._arguments)
             self._expect(not result.is_error, f"git_status answered {_text(result)}")
             self._say(f"git_status is allowed: {_text(result)}")
-            refusal = await self._refused(client, "git_commit", {"message": "not allowed"})
+            refusal = await self._expect_refusal(client, "git_commit", {"message": "not allowed"})
             self._say(f"git_commit is refused before it reaches the server: {refusal}")
 
     def _narrow(self, name: str, grant: Json) -> None:
@@ -118,10 +118,10 @@ class _Story:
         self._say(f"{name}'s grant is narrowed to {', '.join(_NARROWED)}. The token stays the same.")
 
     async def _use_narrowed(self, secret: str) -> None:
-        async with self._connected(secret) as client:
-            listed = await self._listed(client)
+        async with self._connect(secret) as client:
+            listed = await self._list(client)
             self._expect(listed == _NARROWED, f"after the narrowing the list holds {listed}")
-            refusal = await self._refused(client, "git_log", {})
+            refusal = await self._expect_refusal(client, "git_log", {})
             self._say(f"It now lists only {', '.join(listed)}, and git_log is refused: {refusal}")
 
     async def _use_revoked(self, secret: str) -> None:
@@ -133,7 +133,7 @@ class _Story:
             )
         self._expect(answer.status_code == 401, f"the revoked token got {answer.status_code}")
         try:
-            async with self._connected(secret) as client:
+            async with self._connect(secret) as client:
                 await client.call_tool("git_status", self._arguments)
         except* MCPError as refusals:
             message = " ".join(str(refusal) for refusal in _leaves(refusals))
@@ -159,17 +159,17 @@ class _Story:
             self._expect(wanted in calls, f"the audit trail lacks {wanted[1]} of {wanted[0]}")
 
     @contextlib.asynccontextmanager
-    async def _connected(self, secret: str) -> AsyncIterator[Client]:
+    async def _connect(self, secret: str) -> AsyncIterator[Client]:
         headers = {"Authorization": f"Bearer {secret}"}
         async with httpx2.AsyncClient(headers=headers, timeout=30, trust_env=False) as http:
             transport = streamable_http_client(self._mcp_url, http_client=http)
             async with Client(transport, mode="auto") as client:
                 yield client
 
-    async def _listed(self, client: Client) -> list[str]:
+    async def _list(self, client: Client) -> list[str]:
         return sorted(tool.name for tool in (await client.list_tools()).tools)
 
-    async def _refused(self, client: Client, tool: str, arguments: dict[str, str]) -> str:
+    async def _expect_refusal(self, client: Client, tool: str, arguments: dict[str, str]) -> str:
         try:
             result = await client.call_tool(tool, self._arguments | arguments)
         except MCPError as refusal:

@@ -30,7 +30,7 @@ from app.cli.database import maintain, usable_database
 from app.cli.errors import CannotStart
 from app.cli.openid import CLIENT_ID, SCOPES, OpenIdProvider, SignIn
 from app.cli.seed import AGENT, PERSON, SERVERS, Fleet, seed, token_id
-from app.cli.signals import Stopped, bound_socket, signals_cancel, signals_held, signals_stop
+from app.cli.signals import Stopped, bound_socket, hold_signals, signals_cancel, signals_stop
 from app.settings import Settings
 
 
@@ -145,7 +145,7 @@ Revoke {PERSON}'s token with it, then ask again:
   curl -s -X POST {url}/api/v1/tokens/{token_id(token)}/revoke \\
     -H "Authorization: Bearer $BEARER" -H "Content-Type: application/json" -d '{{"reason": "a trial"}}'
 
-{_pages(known)}`make demo` in another terminal plays the whole story.
+{_describe_console(known)}`make demo` in another terminal plays the whole story.
 """
 
 
@@ -161,7 +161,7 @@ def _bearer(known: DevFile) -> str:
     -d "scope={" ".join(SCOPES)}" -d username=ada -d "password=$(dev_json '["oidc"]["passwords"]["ada"]')\""""
 
 
-def _pages(known: DevFile) -> str:
+def _describe_console(known: DevFile) -> str:
     """The console, if there is a provider for signing in."""
     if known.sign_in is None:
         return ""
@@ -203,7 +203,7 @@ def _run(settings: Settings, running: contextlib.ExitStack) -> None:
     data_dir = settings.data_dir.absolute()
     if read(data_dir) is None:
         typer.echo(f"Making the database and the demo fleet in {data_dir} ...")
-    with signals_held():
+    with hold_signals():
         # An interruption here would leave a new database without an owner.
         usable = running.enter_context(usable_database(settings))
     running.enter_context(_alone(data_dir))
@@ -213,14 +213,14 @@ def _run(settings: Settings, running: contextlib.ExitStack) -> None:
     if provider is not None:
         # First, since the service fetches its keys.
         provider.prepare()
-        children.append(_started(running, provider.start))
-    children.append(_started(running, lambda: _service(settings, provider.settings() if provider else {})))
+        children.append(_start(running, provider.start))
+    children.append(_start(running, lambda: _service(settings, provider.settings() if provider else {})))
     fleet.prepare()
-    children.append(_started(running, fleet.start))
+    children.append(_start(running, fleet.start))
     if provider is not None:
         _wait(children, provider.answers, "the OpenID provider")
     _wait(children, lambda: fleet.answers() and _is_ready(url), "the service and its demo fleet")
-    known = _seeded(usable, url, fleet, provider.sign_in if provider else None)
+    known = _seed(usable, url, fleet, provider.sign_in if provider else None)
     typer.echo(welcome(known, data_dir, fleet.repository))
     next_maintenance = time.monotonic()
     while True:
@@ -241,13 +241,13 @@ def _provider(settings: Settings, url: str) -> OpenIdProvider | None:
     return OpenIdProvider(settings.data_dir, url, last.sign_in.passwords if last and last.sign_in else {})
 
 
-def _seeded(settings: Settings, url: str, fleet: Fleet, sign_in: SignIn | None) -> DevFile:
+def _seed(settings: Settings, url: str, fleet: Fleet, sign_in: SignIn | None) -> DevFile:
     """Sign in with the last credential or a new one, create what is missing, and write the file."""
     data_dir = settings.data_dir
     last = read(data_dir)
     tokens = last.tokens if last else {}
     try:
-        api, credential = _signed_in(settings, url, last, sign_in)
+        api, credential = _sign_in(settings, url, last, sign_in)
         with api:
             tokens = seed(api, fleet, tokens)
     except ApiFault as fault:
@@ -257,7 +257,7 @@ def _seeded(settings: Settings, url: str, fleet: Fleet, sign_in: SignIn | None) 
     return known
 
 
-def _signed_in(
+def _sign_in(
     settings: Settings, url: str, last: DevFile | None, sign_in: SignIn | None
 ) -> tuple[Api, tuple[str, str]]:
     if last is not None:
@@ -285,8 +285,8 @@ def _service(settings: Settings, additions: dict[str, str]) -> Child:
     )
 
 
-def _started(running: contextlib.ExitStack, start: Callable[[], Child]) -> Child:
-    with signals_held():
+def _start(running: contextlib.ExitStack, start: Callable[[], Child]) -> Child:
+    with hold_signals():
         child = start()
         running.callback(child.stop)
     return child

@@ -45,7 +45,7 @@ def _database(settings: Settings) -> bool:
 
 
 async def _describe(settings: Settings) -> str:
-    connection = await _connected(settings)
+    connection = await _connect(settings)
     try:
         check_not_newer(await connection.fetchval("SELECT version_num::text FROM alembic_version"))
         number = await connection.fetchval("SHOW server_version")
@@ -55,10 +55,10 @@ async def _describe(settings: Settings) -> str:
         await connection.close()
     # Invariants survive the loss of the primary only if a standby has every commit.
     copies = f"synchronous standbys: {standbys}" if standbys else "no synchronous standby"
-    return f"PostgreSQL {number}, schema serves this code, {copies}{_held_back(holder)}"
+    return f"PostgreSQL {number}, schema serves this code, {copies}{_describe_holder(holder)}"
 
 
-async def _connected(
+async def _connect(
     settings: Settings, session: Mapping[str, str] | None = None
 ) -> "asyncpg.Connection[asyncpg.Record]":
     if settings.database_url is None:
@@ -78,7 +78,7 @@ def _session_limits(settings: Settings) -> None:
 
 
 async def _missing_limits(settings: Settings) -> dict[str, str]:
-    connection = await _connected(settings, SESSION_SETTINGS)
+    connection = await _connect(settings, SESSION_SETTINGS)
     try:
         return await missing_limits(connection)
     finally:
@@ -92,7 +92,7 @@ async def missing_limits(connection: "asyncpg.Connection[asyncpg.Record]") -> di
     return {row["name"]: limits[row["name"]] for row in rows if row["setting"] != limits[row["name"]]}
 
 
-def _held_back(holder: asyncpg.Record | None) -> str:
+def _describe_holder(holder: asyncpg.Record | None) -> str:
     """The process that delays readers of the log, if it has lasted or its age is hidden."""
     if holder is None or (holder["seconds"] is not None and holder["seconds"] < HELD_BACK_S):
         return ""
@@ -124,7 +124,7 @@ def _trail(settings: Settings) -> bool:
 
 
 async def _sealed(settings: Settings) -> tuple[int, float]:
-    connection = await _connected(settings)
+    connection = await _connect(settings)
     try:
         signer = trail_signer(settings)
         await check_name(connection, signer.name)

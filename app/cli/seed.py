@@ -181,7 +181,7 @@ def token_id(secret: str) -> str | None:
 
 
 def _server(api: Api, slug: str, description: str, url: str) -> str:
-    server = _found(api.every("/servers"), "slug", slug)
+    server = _find(api.every("/servers"), "slug", slug)
     if server is None:
         body: Json = {
             "slug": slug,
@@ -203,12 +203,12 @@ def _server(api: Api, slug: str, description: str, url: str) -> str:
 
 
 def _identity(api: Api, body: Json) -> str:
-    known = _found(api.every("/identities", q=body["user_name"]), "user_name", body["user_name"])
+    known = _find(api.every("/identities", q=body["user_name"]), "user_name", body["user_name"])
     return str((known or api.post("/identities", body))["id"])
 
 
 def _group(api: Api, member: str) -> str:
-    known = _found(api.every("/groups", q=_GROUP), "name", _GROUP)
+    known = _find(api.every("/groups", q=_GROUP), "name", _GROUP)
     if known is not None:
         return str(known["id"])
     group = api.post("/groups", {"name": _GROUP, "description": "People who may look"})
@@ -257,5 +257,5 @@ def _lives(api: Api, secret: str) -> bool:
         return False
 
 
-def _found(objects: list[Json], field: str, value: str) -> Json | None:
+def _find(objects: list[Json], field: str, value: str) -> Json | None:
     return next((one for one in objects if one[field] == value), None)

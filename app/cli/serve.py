@@ -13,8 +13,8 @@ from uvicorn.supervisors import Multiprocess
 from app.cli.children import end_with_parent
 from app.cli.database import joined_database, usable_database
 from app.cli.errors import CannotStart
-from app.cli.signals import Stopped, bound_socket, cannot_listen, signals_held, signals_stop
-from app.cli.supervisor import commands_running
+from app.cli.signals import Stopped, bound_socket, cannot_listen, hold_signals, signals_stop
+from app.cli.supervisor import run_commands
 from app.db.rewinds import PROGRESS_FILE, RewindGuard
 from app.http.server_protocol import GuardedHttp
 from app.lib.logs import keep_lines
@@ -82,10 +82,10 @@ def _allow_files() -> None:
 
 def _serve_on(bound: socket.socket, settings: Settings) -> None:
     with contextlib.ExitStack() as running:
-        with signals_held():
+        with hold_signals():
             # An interruption here would leave a new embedded database without an owner.
             running.enter_context(usable_database(settings, may_be_away=True))
-        running.enter_context(commands_running(settings))
+        running.enter_context(run_commands(settings))
         config = _config(settings)
         if settings.workers > 1:
             _Workers(config, bound, settings).run()

@@ -69,7 +69,7 @@ def signals_cancel() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def signals_held() -> Iterator[None]:
+def hold_signals() -> Iterator[None]:
     """Defer signals until the end of the block."""
     signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
     try:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from app.cli.children import Child
 from app.cli.errors import CannotStart
-from app.cli.signals import signals_held
+from app.cli.signals import hold_signals
 from app.outbound.stdio import SupervisorAddress
 from app.settings import Settings
 from app.supervisor.processes import hide_from_equals
@@ -25,7 +25,7 @@ _ROOTS_DATA = Path("/var/lib/scopegate/stdio")
 
 
 @contextlib.contextmanager
-def commands_running(settings: Settings) -> Iterator[None]:
+def run_commands(settings: Settings) -> Iterator[None]:
     """Run the supervisor while the service runs, if commands are allowed.
 
     Raises:
@@ -40,16 +40,16 @@ def commands_running(settings: Settings) -> Iterator[None]:
         address = SupervisorAddress(f"{directory}/socket", secrets.token_urlsafe(32))
         hide_from_equals()
         with contextlib.ExitStack() as running:
-            with signals_held():
+            with hold_signals():
                 # An interruption here would leave a new guard without an owner.
-                guard = _started(settings, address)
+                guard = _start(settings, address)
                 running.callback(guard.stop)
             os.environ.update(address.written())
             _wait(guard, Path(address.socket))
             yield
 
 
-def _started(settings: Settings, address: SupervisorAddress) -> Child:
+def _start(settings: Settings, address: SupervisorAddress) -> Child:
     """Only with the environment variables that it needs, since it runs third-party programs."""
     kept = {name: os.environ[name] for name in ("PATH", "TMPDIR", "LANG", "TZ") if name in os.environ}
     own = {

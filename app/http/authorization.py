@@ -78,7 +78,7 @@ def requires(permission: Permission, *, machine: bool = False) -> Any:
     """
 
     async def check(request: Request, session: Session) -> Caller:
-        return await _authenticated(request, session, permission, machine=machine)
+        return await _authenticate(request, session, permission, machine=machine)
 
     check.permission = permission  # type: ignore[attr-defined]
     return Depends(check, scope="function")
@@ -90,14 +90,14 @@ def changes(permission: Permission, *, machine: bool = False) -> Any:
     """
 
     async def begin(request: Request, session: Session) -> Change:
-        caller = await _authenticated(request, session, permission, machine=machine)
+        caller = await _authenticate(request, session, permission, machine=machine)
         return Change(session, caller, request.state.request_id, request.app.state.runtime.clock())
 
     begin.permission = permission  # type: ignore[attr-defined]
     return Depends(begin, scope="function")
 
 
-async def _authenticated(
+async def _authenticate(
     request: Request, session: AsyncSession, permission: Permission, *, machine: bool
 ) -> Caller:
     runtime = request.app.state.runtime

@@ -56,7 +56,7 @@ async def get_page(code: str) -> HTMLResponse:
     # Checked against the existing codes, since the path is the caller's input.
     if code not in codes():
         raise NotFound("There is no such error code; /docs/errors lists all.")
-    return HTMLResponse(_rendered(code), headers=_HEADERS)
+    return HTMLResponse(_render(code), headers=_HEADERS)
 
 
 def codes() -> list[str]:
@@ -65,7 +65,7 @@ def codes() -> list[str]:
 
 
 @cache
-def _rendered(code: str) -> str:
+def _render(code: str) -> str:
     text = _ELSEWHERE.sub(r"\1", (_folder() / f"{code}.md").read_text(encoding="utf-8"))
     return _PAGE.format(title=escape(code), body=MarkdownIt("commonmark", {"html": False}).render(text))
 

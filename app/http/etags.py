@@ -105,7 +105,7 @@ async def _required(
 RequiredIfMatch = Annotated[Precondition, Depends(_required)]
 
 
-def demanding(endpoint: Callable[..., Any]) -> Callable[..., Any]:
+def require_if_match(endpoint: Callable[..., Any]) -> Callable[..., Any]:
     """Wrap an endpoint to respond 428 if a required ``If-Match`` is missing, after the types are checked."""
     names = [
         name

@@ -43,16 +43,18 @@ async def readyz(runtime: CurrentRuntime) -> JSONResponse:
         reasons.append("the database is read-only")
     if not found["recording"]:
         reasons.append("the log has no epoch for this timeline of the database yet")
-    troubles = [words for lane in (runtime.trouble, runtime.settling) if (words := lane.words()) is not None]
+    faults = [
+        words for lane in (runtime.lane_faults, runtime.settling) if (words := lane.words()) is not None
+    ]
     if runtime.rewinds.reason is not None:
-        troubles.append(runtime.rewinds.reason)
+        faults.append(runtime.rewinds.reason)
     # The lanes may say the same, and the look too.
-    reasons = list(dict.fromkeys((*reasons, *troubles)))
+    reasons = list(dict.fromkeys((*reasons, *faults)))
     answer = {
         "status": "unavailable" if reasons else "ok",
         "database": "read-only" if found["read_only"] else "ok",
         "revision": found["revision"],
-        "recording": found["recording"] and not found["read_only"] and not troubles,
+        "recording": found["recording"] and not found["read_only"] and not faults,
         "replication": "synchronous" if found["synchronous"] else "none or asynchronous",
         "reasons": reasons,
         "warnings": _warnings(runtime, found),

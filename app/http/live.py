@@ -264,13 +264,13 @@ class Live:
     async def _news(self, watch: _Watch) -> AsyncGenerator[bytes, None]:
         while True:
             beats = self.pulse.beats
-            news = await self._asked(watch, watch.look)
+            news = await self._look_again(watch, watch.look)
             for event in news.events:
                 yield event
             if news.is_last:
                 return
             while not news.more and not await self.pulse.wait(beats, QUIET_S):
-                await self._asked(watch, None)
+                await self._look_again(watch, None)
                 yield _QUIET
 
     async def _parts(self, watch: _Watch) -> AsyncGenerator[bytes, None]:
@@ -278,7 +278,7 @@ class Live:
             with self._downloads.held(watch.caller):
                 is_last = False
                 while not is_last:
-                    news = await self._asked(watch, watch.look)
+                    news = await self._look_again(watch, watch.look)
                     is_last = news.is_last
                     for part in news.events:
                         yield part
@@ -288,7 +288,7 @@ class Live:
             log_fault(_log, "a download", error)
             raise _BrokenOff from error
 
-    async def _asked(self, watch: _Watch, look: Look | None) -> News:
+    async def _look_again(self, watch: _Watch, look: Look | None) -> News:
         """Authenticate the caller again, and look on its behalf. Waits for an unavailable database for a while."""
         until = time.monotonic() + AWAY_LIMIT_S
         found: News | None = None

@@ -110,12 +110,12 @@ def problem(
         "instance": request.url.path.encode("ascii", "backslashreplace").decode(),
         "code": code,
         "request_id": request_id,
-        "errors": [_shown(error) for error in errors],
+        "errors": [_render(error) for error in errors],
     }
     return JSONResponse(body, status, headers, MEDIA_TYPE)
 
 
-def _shown(error: FieldError) -> dict[str, Any]:
+def _render(error: FieldError) -> dict[str, Any]:
     shown = {"pointer": error.pointer, "code": error.code, "detail": error.detail}
     return shown if error.line is None else shown | {"line": error.line, "column": error.column}
 

@@ -59,7 +59,7 @@ class Runtime:
     """The addresses of this service."""
     clock: Clock = field(default=utc_now)
     horizon: LogHorizon = field(default_factory=LogHorizon)
-    trouble: Trouble = field(default_factory=Trouble)
+    lane_faults: Trouble = field(default_factory=Trouble)
     """The state of the lane that records most calls."""
     settling: Trouble = field(default_factory=Trouble)
     """The state of the lane that records calls with quotas."""

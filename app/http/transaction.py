@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from app.db.engine import ATTEMPTS, OUT_OF_REACH, commit, out_of_reach, sqlstate, undo
 from app.domain.errors import Unavailable
-from app.http.etags import demanding
+from app.http.etags import require_if_match
 from app.http.requests import check_media_type, check_repeats, read_json, repeatable_names
 
 _REPEATABLE = {"40001", "40P01"}
@@ -66,7 +66,7 @@ class TransactionalRoute(APIRoute):
     """
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **values: Any) -> None:
-        super().__init__(path, demanding(endpoint), **values)
+        super().__init__(path, require_if_match(endpoint), **values)
         if "{" not in path:
             _FIXED_PATHS.add(path)
 

@@ -134,7 +134,7 @@ class SupervisorApp:
     async def _serve_mcp(self, exchange: Exchange, launch: Launch, holder: Holder) -> None:
         sessions = self._sessions
         if exchange.method != "POST":
-            session = sessions.find(self._named(exchange), launch, holder)
+            session = sessions.find(self._session_id(exchange), launch, holder)
             if exchange.method == "DELETE":
                 sessions.end_soon(session, "its client ended it")
                 await exchange.answer(200, b"{}")
@@ -150,10 +150,10 @@ class SupervisorApp:
         elif message.get("method") == "initialize":
             await self._initialize(exchange, message, launch, holder)
         else:
-            session = sessions.find(self._named(exchange), launch, holder)
+            session = sessions.find(self._session_id(exchange), launch, holder)
             await self._pass(exchange, message, session, holder)
 
-    def _named(self, exchange: Exchange) -> str:
+    def _session_id(self, exchange: Exchange) -> str:
         named = exchange.headers.get(_SESSION)
         if named is None:
             raise Refused(400, "The Mcp-Session-Id header is missing.", code=INVALID_REQUEST)

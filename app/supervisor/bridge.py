@@ -150,7 +150,7 @@ class Bridge:
         self._last += 1
         id, outlet = self._last, self._outlet()
         if self.over:
-            self._put(outlet, _ended(message["id"]), last=True)
+            self._put(outlet, _end_error(message["id"]), last=True)
             return outlet
         opened = self._open[id] = _Open(
             message["id"], outlet, listens=message["method"] == "subscriptions/listen"
@@ -356,7 +356,7 @@ class Bridge:
         """Answer all open requests after the end of the program."""
         self.over = True
         for opened in self._open.values():
-            self._put(opened.outlet, _ended(opened.id), last=True)
+            self._put(opened.outlet, _end_error(opened.id), last=True)
         self._open.clear()
         if self._stream is not None:
             self._stream.close()
@@ -382,7 +382,7 @@ class Bridge:
         outlet.put(strict_json.dumps(message), last=last)
 
 
-def _ended(id: str | int) -> Message:
+def _end_error(id: str | int) -> Message:
     return {"jsonrpc": "2.0", "id": id, "error": {"code": INTERNAL_ERROR, "message": ENDED}}
 
 

@@ -241,11 +241,11 @@ class Isolation:
         self._running[place.uid] -= 1
         return last
 
-    def removing_home(self, place: Place) -> Removal:
+    def home_removal(self, place: Place) -> Removal:
         """The command that removes the home of an ended process."""
         return ["/bin/rm", "-rf", "--", str(place.home)], {}
 
-    def removing_shared(self, uid: int) -> Removal:
+    def shared_removal(self, uid: int) -> Removal:
         """The command that removes the user's files in shared directories."""
         # Run as the user, so that it can only remove the user's files. A process that starts now keeps its files.
         mine = ["-xdev", "-mindepth", "1", "-maxdepth", "1", "-uid", str(uid)]

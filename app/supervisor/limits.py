@@ -88,7 +88,7 @@ def too_many(whose: str, what: str = "sessions with commands") -> Refused:
     return Refused(429, f"{whose} has too many {what} open. Close one, or try later.", retry_after=5)
 
 
-def resting(seconds: float) -> Refused:
+def too_many_failures(seconds: float) -> Refused:
     """The program failed repeatedly."""
     wait = max(1, round(seconds))
     return Refused(

@@ -48,7 +48,7 @@ class Seen:
     session: int
 
 
-def _running() -> Iterator[Seen]:
+def _list_processes() -> Iterator[Seen]:
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit():
             continue
@@ -63,7 +63,7 @@ def descendants(of: int, session: int | None = None) -> list[Seen]:
     """List all descendants of a process, in any process group, and the members of a session."""
     children: dict[int, list[Seen]] = {}
     found: dict[int, Seen] = {}
-    for seen in _running():
+    for seen in _list_processes():
         children.setdefault(seen.parent, []).append(seen)
         if seen.session == session and seen.pid != of:
             found[seen.pid] = seen
@@ -120,7 +120,7 @@ def kill_user(uid: int) -> None:
 def kill_orphans(ours: Collection[int]) -> None:
     """Kill adopted processes: those without a living parent or session of ours (``ours``: leaders)."""
     mine = os.getpid()
-    for seen in _running():
+    for seen in _list_processes():
         if seen.parent == mine and seen.pid not in ours and seen.session not in ours:
             kill_session(seen.pid)
     reap_orphans(ours)

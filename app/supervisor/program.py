@@ -244,11 +244,11 @@ class Program:
 
     async def _clear(self) -> None:
         """Remove its files, in separate processes since there may be many."""
-        await remove(self._isolation.removing_home(self._place), self._leaders)
+        await remove(self._isolation.home_removal(self._place), self._leaders)
         if self._isolation.give_back(self._place) and self._place.uid is not None:
             # Concurrently ended sessions of the server left this to each other.
             kill_user(self._place.uid)
-            await remove(self._isolation.removing_shared(self._place.uid), self._leaders)
+            await remove(self._isolation.shared_removal(self._place.uid), self._leaders)
 
     def _kill(self, others: Collection[int]) -> None:
         """Kill all of its processes."""
@@ -265,14 +265,14 @@ def _prefer_to_kill(pid: int) -> None:
         Path(f"/proc/{pid}/oom_score_adj").write_bytes(_OOM_SCORE)
 
 
-def _removing(command: list[str], identity: dict[str, Any]) -> "subprocess.Popen[bytes]":
+def _start_removal(command: list[str], identity: dict[str, Any]) -> "subprocess.Popen[bytes]":
     return subprocess.Popen(command, stderr=subprocess.DEVNULL, **identity)
 
 
 async def remove(removal: Removal, leaders: set[int]) -> None:
     """Remove files in a separate process, within a minute. ``leaders`` contains its pid until it has ended."""
     try:
-        removing = _removing(*removal)
+        removing = _start_removal(*removal)
     except OSError:
         return
     loop, removed, pidfd = asyncio.get_running_loop(), asyncio.Event(), os.pidfd_open(removing.pid)

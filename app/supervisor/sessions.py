@@ -14,7 +14,7 @@ from app.outbound.stdio.commands import AllowedCommands
 from app.outbound.stdio.wire import NOBODY, Holder, Launch
 from app.supervisor.bridge import Bridge, Flood
 from app.supervisor.isolation import Isolation, NoPlace
-from app.supervisor.limits import Limits, Refused, no_such_session, resting, too_many
+from app.supervisor.limits import Limits, Refused, no_such_session, too_many, too_many_failures
 from app.supervisor.processes import kill_orphans, kill_user
 from app.supervisor.program import Program, remove
 
@@ -185,7 +185,7 @@ class Sessions:
         failing = self._failing.get(key)
         rest = 0.0 if failing is None else failing.rest(monotonic())
         if rest > 0:
-            raise resting(rest)
+            raise too_many_failures(rest)
         now, starts = monotonic(), self._starts.setdefault(key, deque())
         while starts and now - starts[0] > 60:
             starts.popleft()
@@ -261,7 +261,7 @@ class Sessions:
                 data, uid = self._isolation.data.retire(server_id)
                 if uid is not None:
                     kill_user(uid)
-                    await remove(self._isolation.removing_shared(uid), self._leaders)
+                    await remove(self._isolation.shared_removal(uid), self._leaders)
                 await remove((["/bin/rm", "-rf", "--", str(data)], {}), self._leaders)
 
     def failed(self, session: Session) -> None:

@@ -67,12 +67,12 @@ async def run_in_background(
     others: Sequence[Loop],
 ) -> None:
     """Start the worker's loops; at shutdown, calls are cut first and pending records are written last."""
-    writing = [_running(lane) for lane in lanes]
-    watching = _running(table)
+    writing = [_start(lane) for lane in lanes]
+    watching = _start(table)
     for task in (*writing, watching):
         task.add_done_callback(_end_where_failed)
     secondary: list[Loop] = [refusals, uses, *others]
-    extras = [_running(loop) for loop in secondary]
+    extras = [_start(loop) for loop in secondary]
 
     async def stop() -> None:
         table.close()
@@ -92,7 +92,7 @@ async def run_in_background(
     stack.push_async_callback(stop)
 
 
-def _running(loop: Loop) -> asyncio.Task[None]:
+def _start(loop: Loop) -> asyncio.Task[None]:
     task = asyncio.create_task(loop.run(), name=type(loop).__name__)
     task.add_done_callback(_tell_where_failed)
     return task
@@ -119,7 +119,7 @@ def trail_signer(settings: Settings) -> NoteSigner:
     return NoteSigner(settings.keys("signing_key"), log_name(settings.base_url))
 
 
-def sealing_trail(settings: Settings, runtime: Runtime, stack: AsyncExitStack, check: SchemaCheck) -> Runtime:
+def start_sealing(settings: Settings, runtime: Runtime, stack: AsyncExitStack, check: SchemaCheck) -> Runtime:
     """Seal until ``stack`` is closed; return the runtime with warnings of the sealing."""
     connect = Connector(direct_url(settings), new_id(), check, runtime.rewinds).named("sealing")
     sealing = Sealing(connect, runtime.sessions, trail_signer(settings), runtime.rewinds)
@@ -129,7 +129,7 @@ def sealing_trail(settings: Settings, runtime: Runtime, stack: AsyncExitStack, c
     return replace(runtime, warnings=lambda: [*others(), *sealing.warnings()])
 
 
-def receiving_signals(runtime: Runtime, stack: AsyncExitStack) -> tuple[Runtime, Receiver]:
+def start_receiver(runtime: Runtime, stack: AsyncExitStack) -> tuple[Runtime, Receiver]:
     """Build the receiver of event tokens, maintained until ``stack`` is closed; and the runtime with its warnings."""
     transmitters = Transmitters(runtime.outbound)
     keys = ProviderKeys(

@@ -38,7 +38,7 @@ from app.worker.ports import (
 from app.worker.syncs import LostSyncs, PeriodicSyncs, SyncRequestsPort
 
 
-async def serving_gateway(
+async def start_gateway(
     settings: Settings, runtime: Runtime, stack: AsyncExitStack, reach: Reach, check: SchemaCheck
 ) -> tuple[Gateway, AccessSnapshot]:
     """Build the gateway and run its loops until ``stack`` is closed; also return the access snapshot."""
@@ -47,7 +47,7 @@ async def serving_gateway(
     connector, sessions = Connector(url, worker_id, check, rewinds), runtime.sessions
     snapshot = await _snapshot(await reading_pool(url, stack, check, rewinds), runtime, clock)
     writer = AdmissionWriter(
-        connector.named("admissions"), clock, worker_id, peppers.current_id, runtime.trouble, rewinds
+        connector.named("admissions"), clock, worker_id, peppers.current_id, runtime.lane_faults, rewinds
     )
     ttl = settings.approval_ttl.total_seconds()
     settlements = connector.named("settlements")

@@ -89,7 +89,7 @@ class SnapshotPort:
                 token = await self._snapshot.token(credential, fresh=fresh)
                 if token is None:
                     return None
-                only = self._looked_at(token, about) if fresh else None
+                only = self._stale_servers(token, about) if fresh else None
                 fleet, context = await self._snapshot.fleet(fresh=fresh, only=only)
         except (SnapshotUnavailable, TimeoutError) as error:
             raise StoreUnavailable(*error.args) from error
@@ -97,7 +97,7 @@ class SnapshotPort:
             raise TooManyLookups from error
         return View(token, context, fleet.by_slug, credential, fleet.directory)
 
-    def _looked_at(self, token: Token, about: Collection[UUID]) -> Collection[UUID] | None:
+    def _stale_servers(self, token: Token, about: Collection[UUID]) -> Collection[UUID] | None:
         """The servers to read again, by the token's current rights and the current fleet; ``None``: all. The view of a
         stream may be hours old, without servers that were added since."""
         known = self._snapshot.last_fleet

@@ -130,7 +130,7 @@ def live_groups(table: FromClause, provider_id: UUID) -> ColumnElement[bool]:
     )
 
 
-def shown_name(table: FromClause) -> ColumnElement[str]:
+def name_column(table: FromClause) -> ColumnElement[str]:
     """The display name of a user in references, from a row of ``scim_users`` (or an alias of it)."""
     profile = table.c.profile
     names = (_text_in(profile, "displayName"), _text_in(_in(profile, "name"), "formatted"))
@@ -191,7 +191,7 @@ def _members_of_group(provider_id: UUID) -> Many:
     id = id_value(IDENTITY, members.c.identity_id)
     parts = {
         "value": id,
-        "display": Value(shown_name(people), "text"),
+        "display": Value(name_column(people), "text"),
         "type": _constant("User"),
         "$ref": _reference("Users", id),
     }

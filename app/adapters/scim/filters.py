@@ -148,7 +148,7 @@ class _ResourceVisitor(_Visitor):
                 part = "value"
             if part is None:
                 return _compare_complex(attribute, node.op, wanted)
-            attribute = _known(attribute.parts, part, bound)
+            attribute = _find_attribute(attribute.parts, part, bound)
         return _compare(attribute, node.op, wanted, exact=bound.case_exact)
 
     def visit_present(self, node: Present) -> Condition:
@@ -159,7 +159,7 @@ class _ResourceVisitor(_Visitor):
         part = _part(bound)
         if isinstance(attribute, Value):
             return _present(attribute)
-        parts = attribute.parts if part is None else {part: _known(attribute.parts, part, bound)}
+        parts = attribute.parts if part is None else {part: _find_attribute(attribute.parts, part, bound)}
         present = or_(*(_present(value) for value in parts.values()))
         return _any(attribute, present) if isinstance(attribute, Many) else present
 
@@ -193,7 +193,7 @@ class _ValueVisitor(_Visitor):
             bound = self.outer.bind(inner)
         if bound is None:
             return None
-        return bound, _known(self.many.parts, _part(bound) or "value", bound)
+        return bound, _find_attribute(self.many.parts, _part(bound) or "value", bound)
 
     def visit_comparison(self, node: Comparison) -> Condition:
         found = self._part(node.attr_path)
@@ -231,7 +231,7 @@ def _part(bound: AttributeBinding) -> str | None:
     return bound.urn.rpartition(":")[2].partition(".")[2] or None
 
 
-def _known(parts: Any, part: str, bound: AttributeBinding) -> Value:
+def _find_attribute(parts: Any, part: str, bound: AttributeBinding) -> Value:
     value = parts.get(part)
     if not isinstance(value, Value):
         raise InvalidFilterException(detail=f"Filters cannot use '{bound.urn}'")
@@ -275,7 +275,7 @@ def _present(value: Value) -> Condition:
 def _compare_many(
     many: Many, part: str, op: CompareOperator, wanted: Any, bound: AttributeBinding
 ) -> Condition:
-    value = _known(many.parts, part, bound)
+    value = _find_attribute(many.parts, part, bound)
     if wanted is None:
         # An attribute without values equals null.
         without = _any(many, value.expression.is_(None))

@@ -30,7 +30,7 @@ from scim2_server.service import ScimService
 from scim2_server.storage import SearchPage
 from sqlalchemy import ARRAY, Row, Uuid, any_, func, literal, select
 
-from app.adapters.scim.columns import MEMBERS, USERS, shown_name
+from app.adapters.scim.columns import MEMBERS, USERS, name_column
 from app.adapters.scim.models import Group, GroupMember
 from app.adapters.scim.work import Work
 from app.db.change import Change
@@ -172,7 +172,7 @@ def read_members(values: Iterable[object]) -> set[UUID]:
     return {_member_id(value) for value in values}
 
 
-def known_ids(text: object) -> set[UUID]:
+def parse_ids(text: object) -> set[UUID]:
     """The id of a user in a text; empty if it is no user's id."""
     id = _id(IDENTITY, text) if isinstance(text, str) else None
     return set() if id is None else {id}
@@ -191,7 +191,7 @@ def _member_id(value: object) -> UUID:
         text = next((item for key, item in value.items() if str(key).lower() == "value"), None)
     else:
         text = None
-    for id in known_ids(text):
+    for id in parse_ids(text):
         return id
     raise InvalidValueException(
         detail="A member must be an object whose value is the id of a user, as this service returned it. Nested groups "
@@ -208,7 +208,7 @@ def _id(prefix: str, text: str) -> UUID | None:
 
 async def _members(work: Work, group_ids: Iterable[UUID]) -> dict[UUID, list[GroupMember]]:
     query = (
-        select(MEMBERS.c.group_id, MEMBERS.c.identity_id, shown_name(USERS))
+        select(MEMBERS.c.group_id, MEMBERS.c.identity_id, name_column(USERS))
         .join(USERS, USERS.c.identity_id == MEMBERS.c.identity_id)
         .where(
             MEMBERS.c.group_id == any_(_array(group_ids)),

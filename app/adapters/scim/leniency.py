@@ -438,7 +438,7 @@ def _edit(operation: PatchOperation[Any], path: Path[Any]) -> Edit:
             detail="Members can only be added and removed as a whole. Their attributes belong to the users",
         )
     if path.value_filter is not None:
-        named = _named(path.value_filter)
+        named = _ids_of(path.value_filter)
         return Edit(chosen=path.value_filter) if named is None else Edit(remove=frozenset(named))
     return _edit_value(operation.op, operation.value)
 
@@ -462,7 +462,7 @@ def _entries(value: Any) -> Iterator[Any]:
     return iter(value)
 
 
-def _named(chosen: FilterNode) -> set[UUID] | None:
+def _ids_of(chosen: FilterNode) -> set[UUID] | None:
     """The members that a filter names by id; None for any other filter."""
     terms = (
         chosen.terms if isinstance(chosen, LogicalExpr) and chosen.op is LogicalOperator.or_ else (chosen,)
@@ -473,5 +473,5 @@ def _named(chosen: FilterNode) -> set[UUID] | None:
             return None
         if term.attr_path.attr.lower() != "value" or term.attr_path.sub_attr or term.attr_path.uri:
             return None
-        named |= groups.known_ids(term.value)
+        named |= groups.parse_ids(term.value)
     return named

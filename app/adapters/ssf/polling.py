@@ -215,7 +215,7 @@ class Polling:
     async def _state(self, provider_id: UUID) -> tuple[Configured, Access, str, float]:
         """Read the current settings and access of a stream, and renew the lease. Raises ``Failed``."""
         async with self._sessions() as session:
-            found, stream = await self._found(session, provider_id), None
+            found, stream = await self._find_settings(session, provider_id), None
             if found is not None and found.delivery == "poll":
                 stream = await stream_at(session, provider_id, found.issuer)
             now = (await queries.database_now(session)).timestamp()
@@ -231,7 +231,7 @@ class Polling:
             raise Failed("decryption_failed")
         return found, access, stream.poll_url, now
 
-    async def _found(self, session: AsyncSession, provider_id: UUID) -> Configured | None:
+    async def _find_settings(self, session: AsyncSession, provider_id: UUID) -> Configured | None:
         row = await providers.find(session, provider_id)
         return None if row is None or row.status != "active" else configured(row)
 

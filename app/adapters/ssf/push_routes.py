@@ -130,7 +130,7 @@ class SignalRoute(TransactionalRoute):
 
         async def answer(request: Request) -> Response:
             try:
-                return await _recorded(request, handle)
+                return await _record_refusals(request, handle)
             except (Unacceptable, DomainError) as error:
                 return _answer(error)
             except OUT_OF_REACH:
@@ -140,7 +140,9 @@ class SignalRoute(TransactionalRoute):
         return answer
 
 
-async def _recorded(request: Request, handle: Callable[[Request], Coroutine[Any, Any, Response]]) -> Response:
+async def _record_refusals(
+    request: Request, handle: Callable[[Request], Coroutine[Any, Any, Response]]
+) -> Response:
     """Handle a request; a refusal of an authenticated caller is recorded before it is returned."""
     try:
         return await handle(request)

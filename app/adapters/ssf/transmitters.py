@@ -89,7 +89,7 @@ class Transmitters:
                 stream_id = None
         if stream_id is None:
             _, answer = await self._ask(access, "POST", endpoint, body, {200, 201})
-        made = _made(access.transmitter.issuer, method, wanted, answer)
+        made = _read_stream(access.transmitter.issuer, method, wanted, answer)
         return MadeStream(made.id, made.poll_url, await self._status(access, configuration, made.id))
 
     async def delete_stream(self, access: Access, stream_id: str) -> None:
@@ -256,7 +256,7 @@ def _stream_body(method: str, wanted: WantedStream) -> JsonObject:
     return {"delivery": delivery, "events_requested": list(wanted.events), "description": "Scopegate"}
 
 
-def _made(issuer: str, method: str, wanted: WantedStream, answer: JsonValue) -> MadeStream:
+def _read_stream(issuer: str, method: str, wanted: WantedStream, answer: JsonValue) -> MadeStream:
     if not isinstance(answer, dict):
         raise TransmitterFault("it does not say what stream it made")
     id, delivery, said = answer.get("stream_id"), answer.get("delivery"), answer.get("aud")

@@ -22,14 +22,14 @@ def rename(found: dict[str, Any]) -> dict[str, Any]:
     if len(set(names.values())) < len(names):
         raise ValueError("two schemas of the API have the same name")
     found["components"]["schemas"] = {
-        names[key]: _titled(schemas[key], names[key]) for key in sorted(schemas, key=names.__getitem__)
+        names[key]: _set_title(schemas[key], names[key]) for key in sorted(schemas, key=names.__getitem__)
     }
     references = {SCHEMAS + key: SCHEMAS + name for key, name in names.items()}
-    changed: dict[str, Any] = _replaced(found, references)
+    changed: dict[str, Any] = _replace(found, references)
     return changed
 
 
-def _titled(schema: dict[str, Any], title: str) -> dict[str, Any]:
+def _set_title(schema: dict[str, Any], title: str) -> dict[str, Any]:
     """Use the name as title, and remove the titles of fields, where Pydantic repeats their names."""
     for field in schema.get("properties", {}).values():
         field.pop("title", None)
@@ -48,12 +48,12 @@ def _name(key: str, schemas: dict[str, Any]) -> str:
     return next((key.removesuffix(suffix) for suffix in _SUFFIXES if key.endswith(suffix)), key)
 
 
-def _replaced(value: Any, references: dict[str, str]) -> Any:
+def _replace(value: Any, references: dict[str, str]) -> Any:
     """A copy with other references; those of discriminators are plain values."""
     if isinstance(value, dict):
-        return {key: _replaced(inner, references) for key, inner in value.items()}
+        return {key: _replace(inner, references) for key, inner in value.items()}
     if isinstance(value, list):
-        return [_replaced(inner, references) for inner in value]
+        return [_replace(inner, references) for inner in value]
     return references.get(value, value) if isinstance(value, str) else value
 
 
