@@ -99,9 +99,9 @@ def test_what_is_wrong_is_named_and_differs_from_what_cannot_be_read(tmp_path: P
         (other.sign({"receipt": CONTENT}, type=TYPE).text, "none of the keys"),
         (SIGNER.sign({"receipt": CONTENT}, type="at+jwt").text, "is not a scopegate-receipt+jwt"),
         (json.dumps({"receipt": CONTENT, "signed": None}), "it has no signature"),
-        (json.dumps({"id": format_id(EVENT, new_id()), "signed": SIGNED}), "than the `id` beside"),
-        (json.dumps({"identity_id": HEIR, "signed": SIGNED}), "than the `identity_id` beside"),
-        (json.dumps({"key_id": SIGNER.ids[1], "signed": SIGNED}), "than the `key_id` beside"),
+        (json.dumps({"id": format_id(EVENT, new_id()), "signed": SIGNED}), "from the `id` next"),
+        (json.dumps({"identity_id": HEIR, "signed": SIGNED}), "from the `identity_id` next"),
+        (json.dumps({"key_id": SIGNER.ids[1], "signed": SIGNED}), "from the `key_id` next"),
         ("", "no compact JWS"),
     ):
         code, said = attempt(text)

@@ -51,7 +51,7 @@ def test_the_supervisor_is_given_nothing_of_our_environment_but_what_it_needs(
     monkeypatch.setattr(supervisor, "Child", Given)
     monkeypatch.setattr(supervisor, "hide_from_equals", lambda: None)
     monkeypatch.setenv(VARIABLE, "put back afterwards")
-    monkeypatch.setenv("SCOPEGATE_ENCRYPTION_KEY", "a-key-that-is-nobody-elses-and-long-enough")
+    monkeypatch.setenv("SCOPEGATE_ENCRYPTION_KEY", "a-key-that-is-not-shared-and-long-enough")
     with (
         pytest.raises(CannotStart, match="did not start"),
         run_commands(settings(tmp_path, ("/bin/true", "a b"))),

@@ -35,7 +35,7 @@ async def commit(sessions: Sessions) -> None:
 
 
 async def beats_at(pulse: Pulse) -> int:
-    """Beats once everything that is on record has been told of; open transactions of other tests come and go."""
+    """Beats after all recorded events were reported; open transactions of other tests come and go."""
     before = -1
     async with asyncio.timeout(50):
         while pulse.beats != before or pulse._trail.waiting:
@@ -122,7 +122,7 @@ async def pulsing(sessions: Sessions, monkeypatch: pytest.MonkeyPatch) -> AsyncI
 
 
 class Door:
-    """Lets the caller in until it is closed, or fails as it is told to."""
+    """Authenticates the caller until it is closed, or fails on request."""
 
     def __init__(self) -> None:
         self.error: Exception | None = None
@@ -170,7 +170,9 @@ async def test_a_stream_looks_at_once_and_then_at_each_beat(pulsing: Live, sessi
         pass
     seen = len(calls)
     await commit(sessions)
-    assert await pulsing.pulse.wait(pulsing.pulse.beats, 0.1) is False, "nobody listens, so nobody looks"
+    assert await pulsing.pulse.wait(pulsing.pulse.beats, 0.1) is False, (
+        "no stream is open, so no look happens"
+    )
     assert len(calls) == seen
 
 
@@ -179,8 +181,8 @@ async def test_what_is_last_ends_the_stream(pulsing: Live) -> None:
         return News([live_event("<b>green</b>\nnow", name="used")], is_last=True)
 
     async with listening(served(pulsing, look), "/", {}) as stream:
-        told = await stream.event()
-        assert (told.event, told.data) == ("used", b"<b>green</b>\nnow")
+        used = await stream.event()
+        assert (used.event, used.data) == ("used", b"<b>green</b>\nnow")
         await stream.body()
         assert stream.is_whole
 
