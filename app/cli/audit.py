@@ -44,7 +44,6 @@ from app.lib.ids import EVENT, parse_id
 from app.settings import Settings
 
 MAX_LINE_BYTES = 16 * 1024 * 1024
-
 _MAX_HASHES = 128
 
 
@@ -166,11 +165,8 @@ def _hash(value: Any, file: str) -> bytes:
 
 
 LOG_FAULT = 1
-
 """The exit code for a log that does not match its seals."""
-
 _HASHES_A_LINE = 256
-
 Result = TypeVar("Result")
 
 

@@ -30,7 +30,6 @@ from app.http.idempotency import forget_answers
 from app.settings import Settings, with_local_keys
 
 _NAME = "scopegate"
-
 _OWNER = "postgres"
 
 # The serving role owns nothing: the audit log is append-only for it, as in production.

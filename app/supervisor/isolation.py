@@ -29,11 +29,8 @@ from app.supervisor.limits import Limits
 from app.supervisor.processes import die_with, gain_nothing
 
 FREE_USERS = range(60706, 61184)
-
 """Systemd's list of user ids calls these unused; Debian's policy gives them out only on request."""
-
 _CLAIMS = Path("/run/scopegate-stdio")
-
 _RETIRED = ".retired"
 
 
@@ -162,18 +159,13 @@ def _is_account(uid: int) -> bool:
 
 
 _SHARED = ("/tmp", "/var/tmp", "/dev/shm")  # noqa: S108
-
 """The directories in which every user can create files."""
-
 _NICE = 5
-
 """The gateway has priority if the CPU is busy."""
-
 _PATH = "/usr/local/bin:/usr/bin:/bin"
 
 
 Removal = tuple[list[str], dict[str, Any]]
-
 """A command that removes files, and the user that runs it."""
 
 

@@ -55,11 +55,8 @@ from app.outbound.client_tokens import TokenFault
 from app.worker.commands import Commands
 
 USE_FLUSH_S = 60.0
-
 _DECIDED_IN_A_TURN = 8
-
 AWAY = (Unavailable, SQLAlchemyError, *OUT_OF_REACH)
-
 """The errors of an unavailable database. A ``TimeoutError`` is an ``OSError``."""
 
 
@@ -248,9 +245,7 @@ class TokenUses:
 
 
 CHANNEL = "scopegate_sessions"
-
 BATCH_S = 0.05
-
 MAX_WAITING = 1_000
 
 
@@ -345,16 +340,13 @@ log = logging.getLogger(__name__)
 
 
 MAX_NOTED = 50_000
-
 """The number of different uses that triggers a write; twice as many are kept while writes fail."""
-
 _PARTS: dict[str, Part | None] = {
     "tool.call": None,
     "resource.read": Part.RESOURCES,
     "resource.subscribe": Part.RESOURCES,
     "prompt.get": Part.PROMPTS,
 }
-
 """The part of a server that an action uses. Lists do not count, since clients request all lists when they start."""
 
 

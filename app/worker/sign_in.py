@@ -36,7 +36,6 @@ WATCH_EVERY_S = 5.0
 
 # Others report an unavailable database; a conflict is a concurrent registration of the same issuer.
 _AWAY = (SQLAlchemyError, Unavailable, Conflict, OSError)
-
 _ANYWHERE = (ip_network("0.0.0.0/0"), ip_network("::/0"))
 
 

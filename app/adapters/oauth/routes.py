@@ -22,9 +22,7 @@ from app.http.schemas import Strict
 from app.http.transaction import Session, TransactionalRoute
 
 _MAX_FORM_BYTES = 16 * 1024
-
 _FORM_TYPE = "application/x-www-form-urlencoded"
-
 _PARAMETERS = {"grant_type", "client_id", "client_secret", "scope"}
 
 
@@ -163,7 +161,6 @@ _ERRORS: dict[int | str, list[str]] = {
     429: ["Retry-After", *RATE_LIMIT],
     503: ["Retry-After"],
 }
-
 _FORM = {
     "requestBody": {
         "required": True,

@@ -22,7 +22,6 @@ from app.features.administrators.browser_sign_in import SignedOut
 from app.features.identity_providers.provider import Provider
 
 SKEW_S = 60
-
 _MAX_SUBJECT_LENGTH = 1024
 
 # Times are stored, so they must fit into a date (year 9999).
@@ -90,11 +89,8 @@ def _is_foreign(claims: Mapping[str, Any]) -> bool:
 
 
 LOGOUT_EVENT = "http://schemas.openid.net/event/backchannel-logout"
-
 _ID_TOKEN_TYPES = frozenset({"", "jwt"})
-
 _LOGOUT_TYPES = frozenset({"", "jwt", "logout+jwt"})
-
 _MAX_CLAIM_LENGTH = 1024
 
 # Providers send logout tokens immediately; an older one is a replay.

@@ -42,24 +42,16 @@ from app.lib.strict_json import JsonValue, StrictJsonError, dumps, loads
 from app.models import groups as models
 
 _BOOLEANS = {"true": True, "false": False}
-
 _TRUTHS = frozenset({"active", "primary"})
-
 _WHOLE = frozenset({"POST", "PUT"})
-
 _CORE = {
     "users": "urn:ietf:params:scim:schemas:core:2.0:User",
     "groups": "urn:ietf:params:scim:schemas:core:2.0:Group",
 }
-
 _PATCH = "urn:ietf:params:scim:api:messages:2.0:PatchOp"
-
 _SECRET = "password"
-
 _MANAGER = "manager"
-
 _SINGLE = frozenset({"active", _MANAGER})
-
 _MANAGER_PATH = "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User:manager"
 
 # Read-only attributes that directories send in a PATCH without a path.
@@ -67,17 +59,11 @@ _READ_ONLY = frozenset({"id", "meta", "schemas", "groups"})
 
 # Applying an operation to a user costs with its number of values, and blocks the event loop.
 _MAX_OPERATIONS = 1_000
-
 _MAX_OPERATIONS_ON_USERS = 200
-
 _MAX_NAMES = 2_000
-
 _MAX_VALUES = 20
-
 _MAX_VALUES_IN_CHANGES = 50
-
 _MAX_PATH_LENGTH = 500
-
 _MAX_PATHS_LENGTH = 100_000
 
 
@@ -322,7 +308,6 @@ def _members(value: JsonValue, name: str) -> list[dict[str, JsonValue]]:
 
 
 _MEMBERS = AttrPath("members")
-
 _OP = PatchOperation.Op
 
 

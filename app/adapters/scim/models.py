@@ -73,13 +73,9 @@ def _not_kept(attribute: Attribute) -> Attribute:
 
 
 MAX_RESULTS = 200
-
 MAX_OPERATIONS = 100
-
 """The maximum number of operations of a bulk request, which is one transaction."""
-
 PAGE_SIZE = 100
-
 CURSOR_LIFETIME_S = 3600
 
 

@@ -55,7 +55,6 @@ from app.models import groups as models
 from app.models.identities import Identity, ScimUser
 
 MAX_OFFSET = 2**31
-
 """The maximum start index; larger ones are past the end."""
 
 
@@ -257,7 +256,6 @@ def _sorted_by(source: Source, wanted: SearchRequest[Any]) -> Value | None:
 
 
 MAX_MEMBERS = 50_000
-
 """The maximum number of group members in a page, which is shortened otherwise."""
 
 

@@ -59,18 +59,13 @@ class Work:
 
 
 MIN_THREADED_BYTES = 1 << 15
-
 """The size above which parsing a body takes longer than using a thread costs."""
 
 
 Result = TypeVar("Result")
-
 MAX_WAITING = 4
-
 """The maximum number of large bodies being parsed or waiting. Each holds a database connection."""
-
 _reader = ThreadPoolExecutor(max_workers=1, thread_name_prefix="scim-bodies")
-
 _free_places = MAX_WAITING
 
 

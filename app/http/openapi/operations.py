@@ -48,9 +48,7 @@ A caller's roles determine what it may do. Each operation names the permission t
 - **Request ids**: `X-Request-ID` is echoed or generated, and is part of the audit events. Values that begin with
   `req_`, like ours, are replaced.
 """
-
 LICENSE = {"name": "Apache-2.0", "identifier": "Apache-2.0"}
-
 SERVERS = [{"url": "/", "description": "The service that this document came from."}]
 
 
@@ -78,9 +76,7 @@ _TAGS = {
     "oauth": "Bearers for service accounts (RFC 6749, client credentials).",
     "health": "For load balancers and monitoring.",
 }
-
 _NAMES = {"oauth": "OAuth"}
-
 TAGS = [
     # The titles in reference pages.
     {
@@ -114,12 +110,10 @@ SECURITY_SCHEMES = {
         "description": "A scoped token, `sgt_...`, for MCP clients at `/mcp`. This API does not accept it.",
     },
 }
-
 CALLER_SCHEMES: list[dict[str, list[str]]] = [{"oidc": []}, {"client_credentials": []}, {"break_glass": []}]
 
 
 RATE_LIMIT = ["RateLimit", "RateLimit-Policy"]
-
 _ANSWER_HEADERS: dict[str, tuple[str, Schema]] = {
     "X-Request-ID": (
         "The request's id: yours, or a new one. It is part of the audit events.",
@@ -155,7 +149,6 @@ _ANSWER_HEADERS: dict[str, tuple[str, Schema]] = {
         {"type": "string", "examples": ['Bearer realm="scopegate"']},
     ),
 }
-
 HEADERS = {name: {"description": text, "schema": schema} for name, (text, schema) in _ANSWER_HEADERS.items()}
 
 
@@ -194,7 +187,6 @@ _PROBLEMS = {
         "The service is temporarily unavailable. Nothing was changed; try again.",
     ),
 }
-
 _EXTRA_HEADERS = {
     401: ["WWW-Authenticate"],
     409: ["Retry-After"],
@@ -244,11 +236,8 @@ def problem_responses() -> dict[str, Any]:
 
 
 Operation = dict[str, Any]
-
 _FIRST_SENTENCE = re.compile(r"(.+?)\.(?:\s+|$)", re.DOTALL)
-
 _METHODS = ["get", "post", "put", "patch", "delete"]
-
 _SUCCESS = {"200": "OK", "201": "Created", "204": "Done; there is no body"}
 
 # The responses of every operation that authenticates its caller: the caller is authenticated, authorized and counted,

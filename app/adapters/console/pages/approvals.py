@@ -61,14 +61,12 @@ _ENDED_CALL = {
     "cancelled": "It was cancelled with the token, identity or group that it depended on.",
     "consumed": "The approved call has run. The approval is used up.",
 }
-
 _ENDED_ACCESS = {
     "approved": "A grant was created.",
     "denied": "No access was granted.",
     "expired": "It was not decided in time. It can be requested again.",
     "cancelled": "It was withdrawn, or cancelled with the identity that it was for.",
 }
-
 _VOID = {
     "token_ended": "It can no longer be used: the requesting token is revoked or expired.",
     "identity_offboarded": "It can no longer be used: the requester is offboarded.",
@@ -158,13 +156,9 @@ def _row(view: ApprovalView, tools: Sequence[RequestableTool]) -> Row:
 
 
 HOME = "/console/approvals"
-
 _PAGE = 25
-
 _OVER = ["approved", "denied", "consumed", "expired", "cancelled"]
-
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
-
 Reader = Annotated[Viewer, require_viewer(Permission.SELF_READ)]
 
 
@@ -245,12 +239,10 @@ _ONE = f"{HOME}/{{approval_id}}"
 
 # Arguments longer than this are summarized by their length.
 _MAX_SHORT_TEXT = 2_000
-
 _EARLIER = 8
 
 # The form names each selected tool, of which there can be some hundred.
 _MAX_FORM_BYTES = 256 * 1024
-
 Decision = Annotated[Submission, require_submission(Permission.SELF_READ, max_bytes=_MAX_FORM_BYTES)]
 
 

@@ -41,18 +41,14 @@ from app.http.transaction import Session
 from app.lib.ids import EventId
 
 PATH = "/console/audit"
-
 SHOWN = 25
-
 USUAL = "24h"
-
 PERIODS = {
     "1h": timedelta(hours=1),
     "24h": timedelta(days=1),
     "7d": timedelta(days=7),
     "30d": timedelta(days=30),
 }
-
 PERIOD_CHOICES = [
     ("1h", "Last hour"),
     ("24h", "Last 24 hours"),
@@ -60,16 +56,13 @@ PERIOD_CHOICES = [
     ("30d", "Last 30 days"),
     ("all", "Any time"),
 ]
-
 _EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
-
 _TIMES = ("since", "until")
 
 # Filters without a field in the form, which keeps them as hidden fields.
 _KEPT = tuple(
     name for name in AuditFilters.model_fields if name not in {"q", "decision", "outcome", "action", "tool"}
 )
-
 _CHIP_NAMES = {
     "q": "Named",
     "id": "Event",
@@ -104,7 +97,6 @@ _CHIP_NAMES = {
 _NAMED = (
     "actor_id", "on_behalf_of", "token_id", "server_id", "object_id", "policy_id", "observed_policy_id",
 )  # fmt: skip
-
 """Filters by ids, which are shown by name."""
 
 
@@ -241,9 +233,7 @@ ACTIONS = (
     "session.open", "session.end", "arguments.read", "scim.request", "signal.received", "break_glass.sign_in",
     "break_glass.use",
 )  # fmt: skip
-
 """Suggestions for the action filter, which accepts any text."""
-
 _MAX_TEXT_LENGTH = 2_000
 
 
@@ -283,7 +273,6 @@ router = APIRouter(include_in_schema=False, route_class=PageRoute)
 
 # Filters that the hourly counts support.
 _COUNTED_BY = frozenset({"since", "until", "action", "decision"})
-
 CanAudit = Annotated[Viewer, require_viewer(Permission.AUDIT_READ)]
 
 

@@ -30,17 +30,11 @@ from app.http.transaction import Session
 from app.lib.ids import GROUP, IDENTITY, SERVER, GrantId, format_id, parse_id
 
 PRESETS = (7, 30, 90, 180, 365)
-
 """The offered lifetimes, in days."""
-
 _DEFAULT_DAYS = "90"
-
 _NEVER, _ON, _AT = "never", "on", "at"
-
 _LISTS = ("server", "risk", "tool")
-
 _TEXTS = ("who", "servers", "labels", "tools", "expires", "expires_on", "expires_at", "begins_on", "reason")
-
 _FLAGS = ("resources", "prompts")
 
 
@@ -336,7 +330,6 @@ NEW = f"{HOME}/new"
 
 # The form carries up to a thousand tool names and as many servers.
 _MAX_FORM_BYTES = 512 * 1024
-
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 
 

@@ -38,13 +38,9 @@ from app.http.transaction import Session
 from app.lib.ids import GrantId
 
 Names = Mapping[UUID, str]
-
 _MAX_NAMED = 3
-
 MAX_IDS = _MAX_NAMED + 1
-
 """The maximum number of ids in a list that a description names."""
-
 ROOMS = {
     "approval": "approvals",
     "audit_event": "audit",
@@ -56,23 +52,19 @@ ROOMS = {
     "token": "tokens",
     "tool": "tools",
 }
-
 """The path segment of each kind of object, under ``/console``."""
-
 RISK_WORDS = {
     Risk.READ: "only read",
     Risk.WRITE: "change something",
     Risk.DESTRUCTIVE: "destroy something",
     Risk.UNKNOWN: "have no known risk",
 }
-
 NOTE_WORDS: dict[NarrowingNote, str] = {
     "new_servers_excluded": "Servers that are registered later are excluded.",
     "labels_no_longer_matched": "Servers are named, so they stay included when their labels change.",
     "new_tools_excluded": "Tools that are added later are excluded.",
     "risks_no_longer_matched": "Tools are named, so they stay included when their risk changes.",
 }
-
 """Consequences of a narrowing beyond what is reachable today."""
 
 
@@ -129,21 +121,15 @@ def ids_to_name(principal: Principal, servers: ServerSelectorModel) -> Iterable[
 
 
 HOME = "/console/grants"
-
 UNUSED_DAYS = 60
-
 """The days without use after which the list marks a grant."""
-
 _PAGE = 25
-
 _EXPIRING = {"7": "within 7 days", "30": "within 30 days", "90": "within 90 days"}
-
 _DONE = {
     "created": "The grant was created. It applies now, or from its start time.",
     "updated": "The grant was changed. Tokens in use follow it immediately.",
     "ended": "The grant was revoked. No call depends on it any more.",
 }
-
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 
 

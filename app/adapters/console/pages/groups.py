@@ -48,11 +48,8 @@ router = APIRouter(include_in_schema=False, route_class=PageRoute)
 
 
 GROUPS = "/console/groups"
-
 Reader = Annotated[Viewer, require_viewer(Permission.GROUPS_READ)]
-
 _FOUND = 8
-
 _DONE = {
     "made": "The group was created. Add members, and grant it access.",
     "changed": "The changes are saved.",
@@ -79,9 +76,7 @@ async def show_groups(
 
 
 Writer = Annotated[Viewer, require_viewer(Permission.GROUPS_WRITE)]
-
 Written = Annotated[Submission, require_submission(Permission.GROUPS_WRITE)]
-
 _FIELDS = ("name", "description", "external_id")
 
 

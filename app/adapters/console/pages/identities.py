@@ -56,11 +56,8 @@ router = APIRouter(include_in_schema=False, route_class=PageRoute)
 
 
 Writer = Annotated[Viewer, require_viewer(Permission.IDENTITIES_WRITE)]
-
 Written = Annotated[Submission, require_submission(Permission.IDENTITIES_WRITE)]
-
 _DONE = {"erased": "The personal data was erased. The id and its audit events remain."}
-
 _FIELDS = ("user_name", "display_name", "email", "external_id")
 
 
@@ -203,9 +200,7 @@ def _read_id(text: str) -> UUID | None:
 
 
 Reader = Annotated[Viewer, require_viewer(Permission.IDENTITIES_READ)]
-
 _SERVERS_A_PAGE = 10
-
 _IDENTITY_DONE = {
     "made": "Created. Grant access next, then issue a token.",
     "changed": "The changes are saved.",
@@ -273,7 +268,6 @@ async def _activity(tab_context: _TabContext, it: IdentityView) -> dict[str, Any
 
 
 _Read = Callable[[_TabContext, IdentityView], Awaitable[dict[str, Any]]]
-
 _TABS: dict[str, tuple[str, Permission, _Read]] = {
     "overview": ("Overview", Permission.IDENTITIES_READ, _overview),
     "access": ("Access", Permission.GRANTS_READ, _access),
@@ -400,9 +394,7 @@ def _first(found: Page[Any]) -> Any:
 
 # Signing in as an identity gives all of its grants, so links need the permission to grant.
 Granter = Annotated[Viewer, require_viewer(Permission.GRANTS_WRITE)]
-
 Granted = Annotated[Submission, require_submission(Permission.GRANTS_WRITE)]
-
 _MAX_PROVIDERS = 200
 
 

@@ -63,13 +63,9 @@ router = APIRouter(include_in_schema=False, route_class=PageRoute)
 
 
 Offboarder = Annotated[Viewer, require_viewer(Permission.IDENTITIES_OFFBOARD)]
-
 Eraser = Annotated[Viewer, require_viewer(Permission.IDENTITIES_ERASE)]
-
 RECEIPTS = "/console/offboarding-receipts"
-
 _PREVIEW = "a preview"
-
 _NAMED = 20
 
 
@@ -211,14 +207,11 @@ def _show_erase(request: Request, viewer: Viewer, it: IdentityView, problems: Pr
 
 
 SCHEDULED = "/console/scheduled-offboardings"
-
 Reader = Annotated[Viewer, require_viewer(Permission.IDENTITIES_READ)]
-
 _DONE = {"cancelled": "The scheduled offboarding was cancelled."}
 
 # The page shows at most this many entries of each list; the signed receipt has all.
 _LISTED = 200
-
 _ACTORS = {"identity": IDENTITY, "administrator": ADMINISTRATOR, "service_account": SERVICE_ACCOUNT}
 
 

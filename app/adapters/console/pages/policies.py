@@ -52,17 +52,11 @@ from app.http.transaction import Session
 from app.lib.ids import PolicyId
 
 HOME = "/console/policies"
-
 NEW = f"{HOME}/new"
-
 SPANS = (1, 7, 14, MAX_WINDOW.days)
-
 """The offered numbers of days whose calls are replayed."""
-
 _SHOWN = 50
-
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
-
 CanWrite = Annotated[Submission, require_submission(Permission.POLICIES_WRITE, max_bytes=BODY_LIMIT)]
 
 
@@ -225,9 +219,7 @@ async def show_editor(
 
 
 _PAGE = 25
-
 _LOOK_BACK = timedelta(days=30)
-
 _DONE = {
     "created": "The draft was saved. It decides nothing until you publish it.",
     "saved": "The draft was saved. The published version stays in force.",
@@ -237,7 +229,6 @@ _DONE = {
     "ended": "The policy was deleted. It decides no calls.",
     "same": "Nothing was changed, since this version is already in force.",
 }
-
 CanRead = Annotated[Viewer, require_viewer(Permission.POLICIES_READ)]
 
 
@@ -347,9 +338,7 @@ async def versions_page(
 
 
 Writer = Annotated[Viewer, require_viewer(Permission.POLICIES_WRITE)]
-
 Sent = Annotated[Submission, require_submission(Permission.POLICIES_WRITE)]
-
 Number = Annotated[int, Path(ge=1, le=999_999_999)]
 
 

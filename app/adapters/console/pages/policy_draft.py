@@ -39,9 +39,7 @@ from app.lib.ids import GROUP, format_id, new_id
 from app.lib.json_depth import is_too_deep
 
 _MAX_EXCERPT = 80
-
 _UNNAMED = "Untitled policy"
-
 NEW_POLICY_TEXT = """@reason("The message for refused callers.")
 forbid (
   principal,
@@ -207,7 +205,6 @@ _OFFERED = 50
 
 # Not asked for, since the tool's schema determines it.
 _INFERRED = frozenset({"type"})
-
 _LABELS = {
     "group_id": "Only for the group",
     "server": "Server",

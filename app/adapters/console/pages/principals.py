@@ -26,9 +26,7 @@ from app.lib.ids import IDENTITY, format_id
 from app.models.identities import Identity
 
 MAX_FOUND = 50
-
 MAX_SEARCH_LENGTH = 200
-
 """The maximum length of a search text, in characters."""
 
 
@@ -64,11 +62,8 @@ async def find_server(
 
 
 IDENTITIES = "/console/identities"
-
 ERASED = "an erased identity"
-
 PAGE_SIZE = 25
-
 _FOUND = 8
 
 

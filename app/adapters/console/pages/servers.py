@@ -97,11 +97,8 @@ KINDS = {
     "env": "Environment variables",
     "none": "None: calls carry no credential",
 }
-
 HTTP_KINDS = ("bearer", "header", "oauth_client_credentials", "none")
-
 STDIO_KINDS = ("env", "none")
-
 _OPTIONAL = ("scope", "resource", "audience")
 
 # The form has one field for all secrets, and its "name" field is the server's name.
@@ -167,11 +164,8 @@ router = APIRouter(include_in_schema=False, route_class=PageRoute)
 
 
 _TABS = {"": "Overview", "tools": "Tools", "access": "Who has access", "credentials": "Credentials"}
-
 _PREVIEW = 10
-
 _REFRESH_S = "2"
-
 _DONE = {
     "registered": "The server was registered.",
     "saved": "The changes are saved.",
@@ -279,7 +273,6 @@ async def _access(context: ServerContext) -> dict[str, Any]:
 
 
 Change = Annotated[Submission, require_submission(Permission.SERVERS_WRITE)]
-
 Writer = Annotated[Viewer, require_viewer(Permission.SERVERS_WRITE)]
 
 

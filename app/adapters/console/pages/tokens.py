@@ -68,28 +68,19 @@ router = APIRouter(include_in_schema=False, route_class=PageRoute)
 
 
 LIST = "/console/tokens"
-
 SHOWN = 25
-
 MAX_HOLDERS = 50
-
 """The maximum number of identities that a name filter selects."""
-
 _REFUSAL_PERIOD = timedelta(days=7)
-
 _ENDS = (1, 7, 14, 30, 90)
-
 _END_WORDS = [(str(days), f"within {days} day{'' if days == 1 else 's'}") for days in _ENDS]
-
 _FEW = 10
-
 _DONE = {
     "revoked": "The token was revoked. New calls with it are refused.",
     "narrowed": "The token was changed. New calls follow the change.",
     "linked": "The pickup link was created. Send it to the recipient.",
     "cancelled": "The pickup link was cancelled.",
 }
-
 CanRead = Annotated[Viewer, require_viewer(Permission.TOKENS_READ)]
 
 
@@ -202,9 +193,7 @@ async def _last_refusal(
 
 
 OVERLAPS = ((0, "Immediately"), (3600, "After an hour"), (86_400, "After a day"))
-
 _MAX_NAMED = 10
-
 CanRevoke = Annotated[Viewer, require_viewer(Permission.TOKENS_REVOKE)]
 
 

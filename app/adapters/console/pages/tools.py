@@ -40,7 +40,6 @@ from app.models.tools import Tool
 
 # Longer texts are escaped in a thread, so as not to block the event loop.
 _MAX_INLINE_TEXT = 2_000
-
 _HINTS = {
     ("readOnlyHint", True): "claims to change nothing",
     ("readOnlyHint", False): "claims to change something",
@@ -137,16 +136,12 @@ def _text(schema: Any, member: str) -> str:
 
 
 LIST = "/console/tools"
-
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 
 
 _TABS = {"": "Definition", "callers": "Who may call it", "grants": "Grants and their use", "calls": "Calls"}
-
 _UNUSED_DAYS = 60
-
 _CALLS_PERIOD = timedelta(days=7)
-
 _DONE = {
     "approved": "The definition was approved. Callers with access can call the tool.",
     "risk": "The risk was set.",
@@ -289,7 +284,6 @@ async def _calls(context: _ToolContext) -> dict[str, Any]:
 
 
 Change = Annotated[Submission, require_submission(Permission.TOOLS_WRITE)]
-
 Writer = Annotated[Viewer, require_viewer(Permission.TOOLS_WRITE)]
 
 
