@@ -10,7 +10,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 import app as package
 from app.adapters.console import routes as console
 from app.adapters.console.menu import HOME
-from app.adapters.console.page import tell_error
+from app.adapters.console.page import render_http_error
 from app.adapters.oauth import routes as oauth
 from app.adapters.scim import routes as scim
 from app.adapters.ssf import push_routes as signal_pushes
@@ -57,8 +57,9 @@ class Scopegate:
 
     def __init__(self, api: FastAPI, address: ServiceAddress) -> None:
         self.api = api
-        self._limited: ASGIApp = RequestLimits(api, address, {scim.PREFIX: scim.tell_error, HOME: tell_error})
-        # Starlette's ``state`` is looked up in Python, each time anew.
+        renderers = {scim.PREFIX: scim.render_http_error, HOME: render_http_error}
+        self._limited: ASGIApp = RequestLimits(api, address, renderers)
+        # Cached, since Starlette looks ``state`` up in Python each time.
         self._gateway: ASGIApp | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -77,7 +78,7 @@ class Scopegate:
 
 
 def create_api(settings: Settings, rewinds: RewindGuard | None = None) -> FastAPI:
-    """The REST API alone."""
+    """Build the REST API without the gateway."""
     api = FastAPI(
         title="Scopegate",
         version=package.__version__,
@@ -86,7 +87,7 @@ def create_api(settings: Settings, rewinds: RewindGuard | None = None) -> FastAP
         lifespan=make_lifespan(settings, RewindGuard() if rewinds is None else rewinds),
         docs_url=None,
         redoc_url=None,
-        # To an address made of the Host header, by plain http behind a proxy: nobody's bearer is sent there.
+        # A redirect would send bearers to an address from the Host header, over plain HTTP behind a proxy.
         redirect_slashes=False,
     )
     problems.install(api)
@@ -96,7 +97,7 @@ def create_api(settings: Settings, rewinds: RewindGuard | None = None) -> FastAP
 
 @cache
 def _routes() -> tuple[BaseRoute, ...]:
-    """What the API answers, put together once in a process: most of what a start costs, whatever the settings."""
+    """Build the routes once per process: this takes most of the time of a start, and does not depend on settings."""
     everything = APIRouter()
     for feature in (
         identities,
@@ -141,7 +142,7 @@ def _routes() -> tuple[BaseRoute, ...]:
 
 
 def create_app(settings: Settings, rewinds: RewindGuard | None = None) -> Scopegate:
-    """The whole service of one worker. ``rewinds`` is what is known of the database's progress, if anything is."""
+    """Build the whole service of a worker. ``rewinds`` is the known progress of the database, if any."""
     address = ServiceAddress(settings.base_url, settings.allowed_origins)
     return Scopegate(create_api(settings, rewinds), address)
 

@@ -1,7 +1,7 @@
-"""All configuration, read once from ``SCOPEGATE_*`` names, frozen.
+"""All settings: immutable, read once from ``SCOPEGATE_*`` environment variables.
 
-Every secret has a ``*_FILE`` twin. An unknown ``SCOPEGATE_*`` name or a bad value stops the start with one
-clear line that never repeats the value.
+Every secret has a ``*_FILE`` variant. An unknown ``SCOPEGATE_*`` name or an invalid value stops the start with one
+line that never repeats the value.
 """
 
 import json
@@ -54,8 +54,8 @@ _SECRETS = (
 )
 _LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 _KEYS = ("token_pepper", "encryption_key", "signing_key")
-# Names of others that share the prefix: the test harness's, those that MCP clients are told to keep a token in, and
-# those of the client package.
+# Other names with the prefix: those of the test harness, of the client package, and those in which MCP clients keep a
+# token.
 _NOT_SETTINGS = {
     "SCOPEGATE_TEST_DATABASE_URL",
     "SCOPEGATE_TEST_SHARED_DIR",
@@ -70,11 +70,11 @@ _NOT_SETTINGS = {
 
 
 class SettingsError(Exception):
-    """One line that says which name is wrong and how to mend it."""
+    """One line that names the invalid setting and the fix."""
 
 
 class Settings(BaseSettings):
-    """See ``docs/reference/configuration.md`` for each name."""
+    """The settings; ``docs/reference/configuration.md`` describes each name."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")
 
@@ -94,7 +94,7 @@ class Settings(BaseSettings):
     policy_default: Literal["permit", "deny"] = "permit"
     time_zone: ZoneInfo = ZoneInfo("UTC")
     approval_ttl: timedelta = Field(default=timedelta(hours=1), gt=timedelta(), le=timedelta(days=30))
-    # Below zero, the month that is being written would be past it.
+    # A negative value would drop the current month.
     audit_retention: timedelta = Field(default=timedelta(days=400), ge=timedelta())
     arguments_retention: timedelta = Field(default=timedelta(days=30), ge=timedelta())
     upstream_allowed_networks: Annotated[tuple[Network, ...], NoDecode] = ()
@@ -173,7 +173,7 @@ class Settings(BaseSettings):
         parts = urlsplit(value)
         if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
             raise ValueError("give it as https://host[:port]")
-        # Whatever it was written like: cookies and answers go by whether it is https.
+        # Normalized: cookies and responses depend on whether it is https.
         return (parts.scheme + value[len(parts.scheme) :]).rstrip("/")
 
     @field_validator("allowed_origins", mode="before")
@@ -234,27 +234,27 @@ class Settings(BaseSettings):
         return value
 
     @model_validator(mode="after")
-    def _keys_beside_a_database(self) -> "Settings":
+    def _require_keys(self) -> "Settings":
         if self.database_url is not None:
             for name in _KEYS:
                 if getattr(self, name) is None:
-                    raise ValueError(f"{PREFIX}{name.upper()} is required beside {PREFIX}DATABASE_URL")
+                    raise ValueError(f"{PREFIX}{name.upper()} is required with {PREFIX}DATABASE_URL")
         return self
 
     @model_validator(mode="after")
-    def _audience_beside_an_issuer(self) -> "Settings":
+    def _require_audience(self) -> "Settings":
         if self.oidc_issuer is not None and not self.oidc_audience:
-            raise ValueError(f"{PREFIX}OIDC_AUDIENCE is required beside {PREFIX}OIDC_ISSUER")
+            raise ValueError(f"{PREFIX}OIDC_AUDIENCE is required with {PREFIX}OIDC_ISSUER")
         return self
 
     @property
     def base_url(self) -> str:
-        """Where clients reach this service, without a slash at the end."""
+        """The address at which clients reach this service, without a final slash."""
         return self.public_url or f"http://{self.host}:{self.port}"
 
     @property
     def oidc_provider(self) -> IdentityProviderCreate | None:
-        """The provider of ``SCOPEGATE_OIDC_*``, if there is one; it is called what its host is called."""
+        """The provider of ``SCOPEGATE_OIDC_*``, if configured; its name is its host."""
         if self.oidc_issuer is None:
             return None
         return IdentityProviderCreate(
@@ -272,7 +272,7 @@ class Settings(BaseSettings):
         )
 
     def keys(self, name: str) -> list[bytes]:
-        """A key list, newest first. Raises ``SettingsError`` when it is not set."""
+        """The keys of a list, newest first. Raises ``SettingsError`` if it is not set."""
         value = cast("SecretStr | None", getattr(self, name))
         if value is None:
             raise SettingsError(f"{PREFIX}{name.upper()} is not set")
@@ -299,7 +299,7 @@ def _from_files(environ: dict[str, str]) -> dict[str, Any]:
         if path is None:
             continue
         if f"{PREFIX}{name.upper()}" in environ:
-            raise SettingsError(f"{variable} and its twin without _FILE are both set; keep one")
+            raise SettingsError(f"{variable} and its variant without _FILE are both set; keep one")
         try:
             found[name] = Path(path).read_text().strip()
         except (OSError, UnicodeError):
@@ -329,7 +329,7 @@ def load_settings(**overrides: Any) -> Settings:
 
 
 def with_local_keys(settings: Settings) -> Settings:
-    """With the embedded database, make missing keys once and keep them in the data directory (0600)."""
+    """Create missing keys for the embedded database once, and keep them in the data directory (0600)."""
     made: dict[str, SecretStr] = {}
     for name in _KEYS:
         if getattr(settings, name) is not None:
@@ -343,9 +343,9 @@ def with_local_keys(settings: Settings) -> Settings:
 
 
 def _make_key(path: Path) -> None:
-    """Put a whole key there, or leave the one that another process put there first.
+    """Store a complete key, unless another process stored one first.
 
-    Written elsewhere and linked, since a process that starts beside this one, or after a crash, must not read half.
+    Written elsewhere and linked, so that a concurrent start, or one after a crash, reads no incomplete key.
     """
     handle, draft = tempfile.mkstemp(dir=path.parent)
     try:

@@ -7,7 +7,7 @@ import httpx2
 import pytest
 from starlette.requests import Request
 
-from app.http.problems import MOST_ERRORS
+from app.http.problems import MAX_ERRORS
 from app.http.requests import check_repeats
 from app.lib.ids import new_request_id
 from app.main import Scopegate
@@ -56,12 +56,12 @@ async def test_bad_bodies_are_problems_that_name_the_mend(api: httpx2.AsyncClien
 async def test_of_very_many_wrong_fields_the_first_are_named(api: httpx2.AsyncClient) -> None:
     answer = await api.post("/api/v1/groups", json={f"k{number}": 0 for number in range(5000)})
     assert answer.status_code == 422
-    assert len(answer.json()["errors"]) == MOST_ERRORS
+    assert len(answer.json()["errors"]) == MAX_ERRORS
     assert len(answer.content) < 20_000
     twice = "&".join([f"k{number}=" for number in range(2500)] * 2)
     answer = await api.get("/api/v1/groups", params=twice)
     assert answer.status_code == 422
-    assert len(answer.json()["errors"]) == MOST_ERRORS
+    assert len(answer.json()["errors"]) == MAX_ERRORS
 
 
 def test_looking_for_repeats_costs_no_more_than_reading_the_query() -> None:

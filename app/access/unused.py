@@ -30,7 +30,7 @@ from app.domain.scopes import (
     scope_within,
 )
 from app.domain.unused_access import Note, Reach, RetainedAccess, narrow, notes_on, reach_of
-from app.http.selectors import MOST_ITEMS, load_server_selector, load_tool_selector
+from app.http.selectors import MAX_ITEMS, load_server_selector, load_tool_selector
 from app.lib.event_loop import in_slices
 from app.models.grants import Grant
 
@@ -304,8 +304,8 @@ class UsageReview:
     ) -> GrantFinding:
         observed = max(since, self._watched)
         used = {id: kept for id, kept in used_by_server(usage.used).items() if id in reach}
-        after = narrow(right, reach, self._retained(right, used), self._servers, MOST_ITEMS)
-        gives = narrow(right, reach, used, self._servers, MOST_ITEMS) is not None
+        after = narrow(right, reach, self._retained(right, used), self._servers, MAX_ITEMS)
+        gives = narrow(right, reach, used, self._servers, MAX_ITEMS) is not None
         if observed > self._since:
             state = UsageState.UNKNOWN
         elif after == right:

@@ -1,4 +1,4 @@
-"""``python -m app.cli``: the ``scopegate`` command of a checkout that is not installed."""
+"""``python -m app.cli``: the ``scopegate`` command in a checkout without an installation."""
 
 from app.cli import main
 

@@ -1,4 +1,4 @@
-"""The REST API as ``dev`` and ``demo`` use it: as any other program would, with client credentials."""
+"""The REST API client of ``dev`` and ``demo``, authenticated with client credentials."""
 
 from types import TracebackType
 from typing import Any, Self
@@ -9,15 +9,15 @@ Json = dict[str, Any]
 
 
 class ApiFault(Exception):
-    """The API refused, or did not answer; one line that names the request and the reason."""
+    """The API refused or did not respond; one line with the request and the reason."""
 
 
 class Api:
-    """A signed-in client of one running service. It blocks."""
+    """A blocking client that is signed in to a running service."""
 
     def __init__(self, url: str, client_id: str, client_secret: str) -> None:
-        """Sign in. Raises ``ApiFault`` when the service is not there or knows no such credential."""
-        # trust_env: a proxy that the environment names must not come between us and this machine.
+        """Sign in. Raises ``ApiFault`` if the service does not respond or refuses the credential."""
+        # trust_env: requests to this machine must not use a proxy from the environment.
         self._http = httpx2.Client(base_url=url, timeout=30, trust_env=False)
         answer = self._send(
             "POST",
@@ -40,7 +40,7 @@ class Api:
         return self._send("GET", f"/api/v1{path}", params=parameters)
 
     def every(self, path: str, **parameters: str | int) -> list[Json]:
-        """Read a list, all pages of it."""
+        """Read all pages of a list."""
         items: list[Json] = []
         page: Json = {"next_cursor": None}
         while True:
@@ -51,15 +51,15 @@ class Api:
                 return items
 
     def post(self, path: str, body: Json | None = None) -> Json:
-        """Create or act."""
+        """Create an object or run an action."""
         return self._send("POST", f"/api/v1{path}", json=body if body is not None else {})
 
     def patch(self, path: str, body: Json) -> Json:
-        """Change what ``body`` names."""
+        """Change the members in ``body``."""
         return self._send("PATCH", f"/api/v1{path}", json=body)
 
     def put(self, path: str) -> Json:
-        """Make it so."""
+        """Create or replace."""
         return self._send("PUT", f"/api/v1{path}")
 
     def _send(self, method: str, path: str, **options: Any) -> Json:

@@ -1,7 +1,6 @@
-"""``scopegate audit``: whether the log is what was sealed, here or in files, and what others need to see that, too.
+"""``scopegate audit``: verification of the sealed log, in the database or in files, and the export of proofs.
 
-The files that ``scopegate audit verify`` reads: checkpoints, exported leaves, and proofs. All are taken for what
-somebody may have made up.
+The files that ``scopegate audit verify`` reads are checkpoints, exported leaves and proofs. None is trusted.
 """
 
 import asyncio
@@ -44,13 +43,13 @@ from app.lib import json_depth
 from app.lib.ids import EVENT, parse_id
 from app.settings import Settings
 
-LARGEST_LINE = 16 * 1024 * 1024
-_MOST_HASHES = 128
+MAX_LINE_BYTES = 16 * 1024 * 1024
+_MAX_HASHES = 128
 
 
 @dataclass(frozen=True, slots=True)
 class EventProofFile:
-    """That a log has a leaf at a position, as a file says."""
+    """A proof from a file that a log has a leaf at a position."""
 
     position: int
     leaf: bytes
@@ -58,29 +57,29 @@ class EventProofFile:
     hashes: tuple[bytes, ...]
 
 
-def kept_checkpoint(file: str, keys: Keys) -> Kept:
-    """A checkpoint that was kept, with a true signature. Raises ``CannotStart``."""
+def read_checkpoint(file: str, keys: Keys) -> Kept:
+    """Read a checkpoint that was kept, and check its signature. Raises ``CannotStart``."""
     try:
         with Path(file).open("rb") as opened:
             note = opened.read(MAX_NOTE_BYTES + 1)
     except OSError:
         raise CannotStart(f"{file} cannot be read") from None
-    return _signed(note, file, keys)
+    return _check_signature(note, file, keys)
 
 
 def export_lines(file: str) -> Iterator[bytes]:
-    """The lines of exported leaves, of no more than so many bytes each. Raises ``CannotStart``."""
+    """Read the lines of exported leaves, of a limited length. Raises ``CannotStart``."""
     try:
         with Path(file).open("rb") as opened:
-            yield from iter(partial(opened.readline, LARGEST_LINE), b"")
+            yield from iter(partial(opened.readline, MAX_LINE_BYTES), b"")
     except OSError:
         raise CannotStart(f"{file} cannot be read") from None
 
 
 def proof_in(file: str, keys: Keys) -> RangeProof | EventProofFile:
-    """A proof of a range or of one event. Raises ``CannotStart``."""
+    """Read a proof of a range or of one event. Raises ``CannotStart``."""
     head = _object(next(export_lines(file), b""), file)
-    checkpoint = _signed(_text(head, "checkpoint", file).encode(), file, keys)
+    checkpoint = _check_signature(_text(head, "checkpoint", file).encode(), file, keys)
     hashes = tuple(_hash(each, file) for each in _list(head, "hashes", file))
     if "leaf" in head:
         leaf = _text(head, "leaf", file).encode()
@@ -107,7 +106,7 @@ def _leaf_hashes(file: str) -> Iterator[bytes]:
         yield from (data[at : at + HASH_BYTES] for at in range(0, len(data), HASH_BYTES))
 
 
-def _signed(note: bytes, file: str, keys: Keys) -> Kept:
+def _check_signature(note: bytes, file: str, keys: Keys) -> Kept:
     try:
         name = note.partition(b"\n")[0].decode(errors="replace")
         checkpoint, signed = open_checkpoint(note, keys(name))
@@ -127,7 +126,7 @@ def _object(line: bytes, file: str) -> dict[str, Any]:
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object. Raises ``ValueError`` for one that says something twice."""
+    """Build an object. Raises ``ValueError`` for a repeated member."""
     found = dict(pairs)
     if len(found) != len(pairs):
         raise ValueError
@@ -150,7 +149,7 @@ def _number(said: dict[str, Any], key: str, file: str) -> int:
 
 def _list(said: dict[str, Any], key: str, file: str) -> list[Any]:
     value = said.get(key)
-    if not isinstance(value, list) or len(value) > _MOST_HASHES:
+    if not isinstance(value, list) or len(value) > _MAX_HASHES:
         raise CannotStart(f"{file} is no proof: it has no list `{key}` of hashes")
     return value
 
@@ -165,15 +164,15 @@ def _hash(value: Any, file: str) -> bytes:
     return data
 
 
-AT_FAULT = 1
-"""The exit code for a log that is not what was sealed."""
+LOG_FAULT = 1
+"""The exit code for a log that does not match its seals."""
 _HASHES_A_LINE = 256
 Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """What of the log shall be looked at; all of it, if nothing is set."""
+    """The part of the log to verify; all of it by default."""
 
     first: int | None = None
     end: int | None = None
@@ -181,7 +180,7 @@ class Part:
     until: str | None = None
 
     def find(self) -> FindSpan | None:
-        """What finds it. Raises ``CannotStart``."""
+        """The function that finds the part. Raises ``CannotStart``."""
         by_place = self.first is not None or self.end is not None
         by_clock = self.since is not None or self.until is not None
         if by_place and by_clock:
@@ -194,7 +193,7 @@ class Part:
 def verify_database(
     settings: Settings, part: Part, checkpoints: Sequence[str], keys: Sequence[str]
 ) -> Verdict:
-    """Hold the log against its own checkpoints and against ones that were kept elsewhere.
+    """Verify the log against its own checkpoints and against checkpoints that were kept elsewhere.
 
     Raises ``CannotStart``, ``DatabaseFault``.
     """
@@ -208,8 +207,8 @@ def verify_database(
     def known(name: str) -> list[VerifierKey]:
         return [*ours.verifier_keys(name), *theirs]
 
-    # Before the log is read, so that what it is held against cannot be newer than what is read of it.
-    kept = [kept_checkpoint(file, known) for file in checkpoints]
+    # Before the log is read, so that no checkpoint is newer than what is read of the log.
+    kept = [read_checkpoint(file, known) for file in checkpoints]
     clients = Peppers(settings.keys("token_pepper")).derive_all(KEY_PURPOSE)
     return _run(settings, lambda connection: verify_log(connection, known, kept, find, clients))
 
@@ -217,7 +216,7 @@ def verify_database(
 def verify_files(
     export: str | None, proof: str | None, checkpoints: Sequence[str], keys: Sequence[str]
 ) -> Verdict:
-    """Hold exported leaves against checkpoints, or an event against its proof, without a database.
+    """Verify exported leaves against checkpoints, or an event against its proof, without a database.
 
     Raises ``CannotStart``.
     """
@@ -226,11 +225,11 @@ def verify_files(
         raise CannotStart(
             "give the key of the log with --key, as `scopegate audit keys` prints it where it runs"
         )
-    kept = [kept_checkpoint(file, lambda _: theirs) for file in checkpoints]
+    kept = [read_checkpoint(file, lambda _: theirs) for file in checkpoints]
     proven = None if proof is None else proof_in(proof, lambda _: theirs)
     if proven is not None:
         _agree(proven.checkpoint, kept)
-    verdict = _verified(export, proven, kept)
+    verdict = _verify(export, proven, kept)
     verdict.notes += [
         f"the checkpoint of {one.checkpoint.size} events in {one.source}{one.witnessed} is signed by the log"
         for one in ([proven.checkpoint] if proven else kept)
@@ -239,15 +238,15 @@ def verify_files(
 
 
 def newest_checkpoint(settings: Settings) -> str:
-    """The note of the newest checkpoint. Raises ``CannotStart``, ``DatabaseFault``."""
+    """Read the note of the newest checkpoint. Raises ``CannotStart``, ``DatabaseFault``."""
     latest = _run(settings, latest_checkpoint)
     if latest is None:
-        raise CannotStart("nothing is sealed yet: the service seals while it runs", AT_FAULT)
+        raise CannotStart("nothing is sealed yet: the service seals while it runs", LOG_FAULT)
     return latest.note
 
 
 def verifier_keys(settings: Settings) -> list[str]:
-    """The keys that checkpoints are checked with, newest first, by each name that the log has had. Raises
+    """List the keys that verify checkpoints, newest first, under each name that the log has had. Raises
     ``CannotStart``, ``DatabaseFault``."""
     signer = _signer(settings)
     names = _run(settings, names_of) or [signer.name]
@@ -255,20 +254,20 @@ def verifier_keys(settings: Settings) -> list[str]:
 
 
 def rename(settings: Settings) -> tuple[str | None, str]:
-    """Call the log after the public URL; the name that it had (None: this one already), and the one that it has.
-    Raises ``CannotStart``, ``DatabaseFault``."""
+    """Name the log after the public URL; return the previous name (None if unchanged) and the new one. Raises
+    ``CannotStart``, ``DatabaseFault``."""
     name = log_name(settings.base_url)
     return _run(settings, lambda connection: rename_log(connection, name)), name
 
 
 def accept_restore(settings: Settings) -> tuple[int, int]:
-    """Confirm a restore of the database; the epoch that begins, and how many events are sealed. Raises ``CannotStart``,
-    ``DatabaseFault``."""
+    """Confirm a restore of the database; return the epoch that begins and the number of sealed events. Raises
+    ``CannotStart``, ``DatabaseFault``."""
     return _run(settings, epochs.accept_restore)
 
 
 def prove(settings: Settings, event: str) -> str:
-    """The proof of one event, as JSON. Raises ``CannotStart``, ``DatabaseFault``."""
+    """Prove one event; return the proof as JSON. Raises ``CannotStart``, ``DatabaseFault``."""
     try:
         id = parse_id(EVENT, event)
     except ValueError:
@@ -285,8 +284,8 @@ def prove(settings: Settings, event: str) -> str:
 
 
 def export(settings: Settings, file: str, first: int | None, end: int | None) -> tuple[str, str]:
-    """Write the leaves of a part of the log to a file, and their proof beside it; the part in words, and the proof's
-    path. Raises ``CannotStart``, ``DatabaseFault``."""
+    """Write the leaves of a part of the log to a file, and their proof next to it; return a description of the part
+    and the proof's path. Raises ``CannotStart``, ``DatabaseFault``."""
     proof = f"{file}.proof"
     done = _run(settings, lambda connection: _export(connection, file, proof, first, end))
     return done, proof
@@ -308,25 +307,23 @@ async def _export(
             "checkpoint": upper.note,
             "hashes": [each.hex() for each in hashes],
         }
-        with _new(file) as out, _new(proof) as beside:
-            beside.write(json.dumps(said).encode() + b"\n")
+        with _new(file) as out, _new(proof) as proof_out:
+            proof_out.write(json.dumps(said).encode() + b"\n")
             while part := await leaves.next(connection):
                 out.writelines(leaf + b"\n" for leaf in part)
-                beside.writelines(_hash_lines(part))
+                proof_out.writelines(_hash_lines(part))
     return positions(leaves.first, leaves.end)
 
 
 def _hash_lines(leaves: Sequence[bytes]) -> Iterator[bytes]:
-    """The hashes of leaves, some on a line, in base64."""
+    """The hashes of leaves in base64, several per line."""
     hashes = [leaf_hash(leaf) for leaf in leaves]
     for at in range(0, len(hashes), _HASHES_A_LINE):
         line = b64encode(b"".join(hashes[at : at + _HASHES_A_LINE])).decode()
         yield json.dumps(line).encode() + b"\n"
 
 
-def _verified(
-    export: str | None, proven: RangeProof | EventProofFile | None, kept: Sequence[Kept]
-) -> Verdict:
+def _verify(export: str | None, proven: RangeProof | EventProofFile | None, kept: Sequence[Kept]) -> Verdict:
     if isinstance(proven, EventProofFile):
         return _verify_event(proven)
     if export is None:
@@ -353,7 +350,7 @@ def _verify_event(proof: EventProofFile) -> Verdict:
 
 
 def _agree(checkpoint: Kept, kept: Sequence[Kept]) -> None:
-    """Raise ``CannotStart`` unless checkpoints that were kept are the one that a proof leads to."""
+    """Raise ``CannotStart`` unless the kept checkpoints are the checkpoint of the proof."""
     for one in kept:
         if one.checkpoint.size != checkpoint.checkpoint.size:
             raise CannotStart(
@@ -363,28 +360,28 @@ def _agree(checkpoint: Kept, kept: Sequence[Kept]) -> None:
         if one.checkpoint.root != checkpoint.checkpoint.root:
             raise CannotStart(
                 f"the proof leads to another log of {one.checkpoint.size} events than {one.source} is of",
-                AT_FAULT,
+                LOG_FAULT,
             )
 
 
 def _run(
     settings: Settings, work: Callable[["asyncpg.Connection[asyncpg.Record]"], Awaitable[Result]]
 ) -> Result:
-    """Work on a connection to the database. Raises ``CannotStart``, ``DatabaseFault``."""
+    """Run ``work`` with a database connection. Raises ``CannotStart``, ``DatabaseFault``."""
     if settings.database_url is None:
         raise ValueError("the settings must come from usable_database")
     url = settings.database_direct_url or settings.database_url
     try:
-        return asyncio.run(_connected(plain_url(url.get_secret_value()), work))
+        return asyncio.run(_connect(plain_url(url.get_secret_value()), work))
     except (NoSuchPart, DomainError, NoteFault) as fault:
         raise CannotStart(str(fault)) from None
     except LogFault as fault:
-        raise CannotStart(f"the log is not what was sealed: {fault}", AT_FAULT) from None
+        raise CannotStart(f"the log is not what was sealed: {fault}", LOG_FAULT) from None
     except DRIVER_FAULTS as error:
         raise database_fault(error, "read") from None
 
 
-async def _connected(
+async def _connect(
     url: str, work: Callable[["asyncpg.Connection[asyncpg.Record]"], Awaitable[Result]]
 ) -> Result:
     connection: asyncpg.Connection[asyncpg.Record] = await asyncpg.connect(url, timeout=10)
@@ -407,7 +404,7 @@ def _keys(texts: Sequence[str]) -> list[VerifierKey]:
 
 @contextmanager
 def _new(path: str) -> Iterator[BinaryIO]:
-    """A file that was not there before, and is not there afterwards unless it is whole. Raises ``CannotStart``."""
+    """Open a new file, which is removed unless it is complete. Raises ``CannotStart``."""
     try:
         with Path(path).open("xb") as opened:
             yield opened

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-audit = typer.Typer(help="The sealed audit log, and whether it is what was sealed.", no_args_is_help=True)
+audit = typer.Typer(help="Verify and export the sealed audit log.", no_args_is_help=True)
 
 From = Annotated[int | None, typer.Option("--from", min=0, help="The first position.")]
 To = Annotated[int | None, typer.Option("--to", min=1, help="The position after the last one.")]
@@ -16,26 +16,24 @@ def verify(
     *,
     first: From = None,
     end: To = None,
-    since: Annotated[str | None, typer.Option(help="Only what was sealed of this time on.")] = None,
-    until: Annotated[str | None, typer.Option(help="Only what was sealed of before this time.")] = None,
+    since: Annotated[str | None, typer.Option(help="Only events that were sealed from this time.")] = None,
+    until: Annotated[str | None, typer.Option(help="Only events that were sealed before this time.")] = None,
     checkpoint: Annotated[
         list[str] | None, typer.Option(help="A checkpoint that was kept elsewhere; may be repeated.")
     ] = None,
     key: Annotated[
         list[str] | None,
-        typer.Option(help="A key to check signatures with, of the log or a witness; may be repeated."),
+        typer.Option(help="A key of the log or a witness that verifies signatures; may be repeated."),
     ] = None,
-    export: Annotated[
-        str | None, typer.Option(help="Exported leaves, which are looked at without a database.")
-    ] = None,
-    proof: Annotated[str | None, typer.Option(help="The proof of a range or of an event, likewise.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Say it for programs.")] = False,
+    export: Annotated[str | None, typer.Option(help="Exported leaves to verify without a database.")] = None,
+    proof: Annotated[str | None, typer.Option(help="The proof of a range or of an event to verify.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Look whether the log, or exported leaves of it, are what was sealed; exit code 1 if not.
+    """Verify the log, or exported leaves of it; exit code 1 if it does not match its seals.
 
     Without options: the whole log, against the checkpoints in the database. Files need no settings and no database.
     """
-    from app.cli.audit import AT_FAULT, Part, verify_database, verify_files
+    from app.cli.audit import LOG_FAULT, Part, verify_database, verify_files
     from app.cli.database import usable_database
     from app.cli.errors import CannotStart
     from app.settings import load_settings
@@ -51,7 +49,7 @@ def verify(
     for line in [json.dumps(verdict.as_json(), indent=2)] if as_json else verdict.lines():
         typer.echo(line)
     if not verdict.is_well:
-        raise typer.Exit(AT_FAULT)
+        raise typer.Exit(LOG_FAULT)
 
 
 @audit.command()
@@ -67,7 +65,7 @@ def checkpoint() -> None:
 
 @audit.command()
 def keys() -> None:
-    """Print the public keys that checkpoints are checked with, newest first."""
+    """Print the public keys that verify checkpoints, newest first."""
     from app.cli.audit import verifier_keys
     from app.cli.database import usable_database
     from app.settings import load_settings
@@ -79,13 +77,11 @@ def keys() -> None:
 
 @audit.command()
 def export(
-    file: Annotated[
-        str, typer.Argument(help="The file to write; its proof goes beside it, into FILE.proof.")
-    ],
+    file: Annotated[str, typer.Argument(help="The file to write; its proof is written to FILE.proof.")],
     first: From = None,
     end: To = None,
 ) -> None:
-    """Write the leaves of the log, or of a part of it, to look at them elsewhere."""
+    """Write the leaves of the log, or of a part of it, for verification elsewhere."""
     from app.cli.audit import export as run
     from app.cli.database import usable_database
     from app.settings import load_settings
@@ -97,7 +93,7 @@ def export(
 
 @audit.command()
 def prove(event: Annotated[str, typer.Argument(help="The id of the event.")]) -> None:
-    """Print the proof that the log has an event, as JSON."""
+    """Print the proof that the log contains an event, as JSON."""
     from app.cli.audit import prove as run
     from app.cli.database import usable_database
     from app.settings import load_settings
@@ -108,7 +104,7 @@ def prove(event: Annotated[str, typer.Argument(help="The id of the event.")]) ->
 
 @audit.command()
 def accept_restore() -> None:
-    """Confirm that the database was restored to an older state: workers that noticed take calls again."""
+    """Confirm that the database was restored to an older state, so that workers accept calls again."""
     from app.cli.audit import accept_restore as run
     from app.cli.database import usable_database
     from app.settings import load_settings
@@ -121,7 +117,7 @@ def accept_restore() -> None:
 
 @audit.command()
 def rename() -> None:
-    """Call the audit log after the public URL, once that has changed for all replicas."""
+    """Name the audit log after the public URL, after that has changed for all replicas."""
     from app.cli.audit import rename as run
     from app.cli.database import usable_database
     from app.settings import load_settings

@@ -1,9 +1,9 @@
-"""Programs that a command starts and must not leave behind.
+"""Child processes of commands, which end with the command, and programs from PyPI in environments of their own.
 
-Programs from PyPI that ``scopegate dev`` runs, each in an environment of its own: their needs may clash with ours.
+The environments are separate because the requirements of the programs conflict with ours.
 
-An environment lies under the data directory, is installed from a lock file with hashes, and is made anew when
-the lock file changes.
+An environment is a folder in the data directory. It is installed from a lock file with hashes, and again after the
+lock file changes.
 """
 
 import contextlib
@@ -25,9 +25,9 @@ _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 class Child:
-    """One program in a process group of its own: Ctrl-C in the terminal reaches its parent alone.
+    """A program in its own process group, so that Ctrl-C in the terminal only reaches the parent.
 
-    On Linux it gets ``farewell`` when the parent dies, however that happens.
+    On Linux it gets ``farewell`` when the parent dies for any reason.
     """
 
     def __init__(
@@ -40,8 +40,8 @@ class Child:
         grace_seconds: float = 5.0,
         farewell: signal.Signals = signal.SIGTERM,
     ) -> None:
-        """``log`` takes both outputs and is written anew; without it the child shares ours.
-        ``grace_seconds`` is what ``stop`` allows after SIGTERM before it kills."""
+        """``log`` receives both outputs and is overwritten; without it the child shares the parent's outputs.
+        ``grace_seconds`` is the time between SIGTERM and SIGKILL in ``stop``."""
         self.name = name
         self.log = log
         self._grace_seconds = grace_seconds
@@ -54,7 +54,7 @@ class Child:
                 stdout=output,
                 stderr=subprocess.STDOUT if output is not None else None,
                 start_new_session=True,
-                # Safe: the parent is a command line with one thread, and nothing in it takes a lock.
+                # Safe: the parent is a command line with one thread, and nothing in the function takes a lock.
                 preexec_fn=_first_in_child(farewell),  # noqa: PLW1509
             )
         finally:
@@ -63,29 +63,29 @@ class Child:
 
     @property
     def exit_code(self) -> int | None:
-        """``None`` while it runs; 128 + n when signal n ended it."""
+        """``None`` while it runs; 128 + n after signal n ended it."""
         code = self._process.poll()
         return 128 - code if code is not None and code < 0 else code
 
     def wait(self, seconds: float) -> int | None:
-        """Wait at most ``seconds`` for the end; the exit code, or ``None`` when it still runs."""
+        """Wait at most ``seconds`` for the end; return the exit code, or ``None`` if it still runs."""
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(seconds)
         return self.exit_code
 
     def stop(self) -> None:
-        """Ask, wait for the grace, then kill the whole group."""
+        """Send SIGTERM, wait for the grace period, then kill the whole group."""
         if self._process.poll() is None:
             self._process.terminate()
             self.wait(self._grace_seconds)
         with contextlib.suppress(ProcessLookupError, PermissionError):
-            # The group outlives its leader while it has members. PermissionError: macOS says so of zombies.
+            # The group outlives its leader while it has members. PermissionError: macOS raises it for zombies.
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
 
 
 def end_with_parent() -> None:
-    """On Linux: from here on this process, a worker, gets SIGTERM when its parent dies, however that happens."""
+    """On Linux: end this worker process with SIGTERM when its parent dies for any reason."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         _farewell(ctypes.CDLL(None) if sys.platform == "linux" else None, signal.SIGTERM, parent.pid)
@@ -96,7 +96,7 @@ def _first_in_child(farewell: signal.Signals) -> Callable[[], None]:
     parent = os.getpid()
 
     def prepare() -> None:
-        # A mask is inherited, and with our signals blocked the child could not be stopped.
+        # The signal mask is inherited; with blocked signals the child could not be stopped.
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
         _farewell(libc, farewell, parent)
 
@@ -115,12 +115,12 @@ LOCKS = Path(__file__).parent / "requirements"
 
 
 def programs_of(home: Path, name: str, locks: Path = LOCKS) -> Path:
-    """Where the programs of an environment are, once it is made."""
+    """The folder of an environment's programs."""
     return _environment(home, name, locks) / "bin"
 
 
 def make_environment(home: Path, name: str, locks: Path = LOCKS) -> None:
-    """Install ``<name>.lock`` of the folder ``locks`` under ``home``, unless that was done.
+    """Install ``<name>.lock`` of the folder ``locks`` under ``home``, unless it is installed.
 
     Raises:
         CannotStart: ``uv`` is missing or failed.
@@ -133,16 +133,16 @@ def make_environment(home: Path, name: str, locks: Path = LOCKS) -> None:
     for old in home.glob(f"{name}-*"):
         shutil.rmtree(old, ignore_errors=True)
     uv = _uv()
-    # Installing needs the package index as this machine is set up for it, so uv keeps our environment.
+    # uv keeps our environment variables, because the package index may be configured there.
     run([uv, "venv", "--quiet", "--python", sys.executable, environment], os.environ)
-    # As pip does, trust what this machine trusts: the index may stand behind a company's own authority.
+    # Like pip, trust the machine's certificates: the index may use a company's own authority.
     install = [uv, "pip", "install", "--system-certs", "--quiet", "--python", environment / "bin" / "python"]
     run([*install, "--require-hashes", "-r", locks / f"{name}.lock"], os.environ)
     finished.touch()
 
 
 def plain_environment() -> dict[str, str]:
-    """What such a program needs of our environment variables, and no secret of them."""
+    """The environment variables that such a program needs, without secrets."""
     kept = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR")
     return {name: os.environ[name] for name in kept if name in os.environ}
 
@@ -151,7 +151,7 @@ def run(command: list[str | Path], environment: Mapping[str, str]) -> None:
     """Run a program to its end.
 
     Raises:
-        CannotStart: it failed; with the beginning of what it said.
+        CannotStart: it failed; with the beginning of its output.
     """
     result = subprocess.run(
         [str(part) for part in command], env=dict(environment), capture_output=True, text=True, check=False
@@ -163,7 +163,7 @@ def run(command: list[str | Path], environment: Mapping[str, str]) -> None:
 
 
 def free_port(record: Path) -> int:
-    """A free loopback port: that of last time where it is free, so that what was told others stays true.
+    """Find a free loopback port: the last one if it is free, so that registered addresses stay valid.
 
     Raises:
         CannotStart: there is none.
@@ -183,7 +183,7 @@ def free_port(record: Path) -> int:
 
 
 def takes_connections(port: int) -> bool:
-    """Whether somebody listens on a loopback port."""
+    """Whether a program listens on a loopback port."""
     try:
         with socket.create_connection((LOOPBACK, port), timeout=1):
             return True
@@ -197,8 +197,8 @@ def _environment(home: Path, name: str, locks: Path) -> Path:
 
 
 def _uv() -> Path | str:
-    beside = Path(sys.executable).with_name("uv")
-    found = beside if beside.exists() else shutil.which("uv")
+    bundled = Path(sys.executable).with_name("uv")
+    found = bundled if bundled.exists() else shutil.which("uv")
     if found is None:
         raise CannotStart("the demo is installed by uv, which is missing: pip install uv")
     return found

@@ -1,8 +1,8 @@
 """The commands of ``scopegate``.
 
-A command that cannot go on says why in one line on the error output; exit code 2 means that something has
-to be mended before it is started again. Each command imports what it needs when it runs: ``--version`` and a
-mistake in the settings need no database driver.
+A command that fails prints one line on the error output; exit code 2 means that the operator must fix something
+before the next start. Each command imports what it needs when it runs: ``--version`` and a mistake in the settings
+need no database driver.
 """
 
 import socket
@@ -40,7 +40,7 @@ def main() -> None:
 
 
 def _words_and_code(fault: Exception) -> tuple[str, int] | None:
-    """The line and the exit code for a mistake of the operator or the database; ``None`` for one of ours."""
+    """The line and exit code for a mistake of the operator or a database fault; ``None`` for an internal fault."""
     from sqlalchemy.exc import SQLAlchemyError
 
     from app.db.connection import DRIVER_FAULTS
@@ -80,7 +80,7 @@ def scopegate(
         typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit."),
     ] = False,
 ) -> None:
-    """What every command shares: nothing but the version."""
+    """The options of all commands."""
 
 
 @app.command()
@@ -103,7 +103,7 @@ def dev() -> None:
 
 @app.command()
 def demo() -> None:
-    """Play the story of a token against a running `scopegate dev`."""
+    """Demonstrate the life of a token against a running `scopegate dev`."""
     from app.cli.demo import demo as run
     from app.settings import load_settings
 
@@ -112,7 +112,7 @@ def demo() -> None:
 
 @app.command()
 def bootstrap() -> None:
-    """Make the first identity and its service account, and print the secret once."""
+    """Create the first identity and its service account, and print the secret once."""
     from app.cli.credentials import bootstrap_credential
     from app.cli.database import usable_database
     from app.settings import load_settings
@@ -135,7 +135,7 @@ def hash_password() -> None:
 
 @app.command()
 def migrate() -> None:
-    """Bring the database to this code's schema."""
+    """Upgrade the database to the schema of this version."""
     from app.cli.database import migrate as run
     from app.settings import load_settings
 
@@ -145,7 +145,7 @@ def migrate() -> None:
 
 @app.command()
 def maintain() -> None:
-    """Make the coming months of the audit log, and drop those past the retention. For cron."""
+    """Create the coming months of the audit log, and drop those past the retention. For cron."""
     from app.cli.database import maintain as run
     from app.cli.database import usable_database
     from app.settings import load_settings
@@ -162,7 +162,7 @@ def maintain() -> None:
 
 
 keys = typer.Typer(
-    help="The keys that stored secrets are sealed with, digests made with, and receipts signed with.",
+    help="The keys that seal stored secrets, digest tokens and sign receipts.",
     no_args_is_help=True,
 )
 app.add_typer(keys, name="keys")
@@ -170,7 +170,7 @@ app.add_typer(keys, name="keys")
 
 @keys.command("list")
 def list_keys() -> None:
-    """Show each key by its id, and how much rests on it."""
+    """Show each key by its id, and what it protects."""
     from app.cli.database import usable_database
     from app.cli.keys import standing
     from app.settings import load_settings
@@ -182,14 +182,14 @@ def list_keys() -> None:
 
 @keys.command()
 def rotate() -> None:
-    """Seal everything with the newest key. The service may run meanwhile, and it may be repeated."""
+    """Seal everything with the newest key, also while the service runs. May be repeated."""
     from app.cli.database import usable_database
     from app.cli.keys import rotate as run
     from app.settings import load_settings
 
     with usable_database(load_settings()) as settings:
         done, after = run(settings)
-    typer.echo(f"Sealed anew: {done.done}")
+    typer.echo(f"Sealed again: {done.done}")
     for line in after.advice():
         typer.echo(line)
     if done.unopened:
@@ -204,12 +204,13 @@ app.add_typer(receipt, name="receipt")
 @receipt.command("verify")
 def verify_receipt(
     file: Annotated[
-        str, typer.Argument(help="The receipt: its `signed` text, or the API's answer; - reads it.")
+        str,
+        typer.Argument(help="The receipt: its `signed` text or the API's response; - for standard input."),
     ],
-    keys: Annotated[str | None, typer.Option(help="The public keys, kept as a file.")] = None,
-    url: Annotated[str | None, typer.Option(help="The service, whose public keys are fetched.")] = None,
+    keys: Annotated[str | None, typer.Option(help="A file with the public keys.")] = None,
+    url: Annotated[str | None, typer.Option(help="The service to fetch the public keys from.")] = None,
 ) -> None:
-    """Check a receipt against the public keys, and say what it says. Needs no settings and no database."""
+    """Verify a receipt with the public keys, and print its content. Needs no settings and no database."""
     from app.cli.receipts import verify_receipt as run
 
     for line in run(file, keys, url):
@@ -221,7 +222,7 @@ app.add_typer(audit, name="audit")
 
 @app.command()
 def doctor() -> None:
-    """Look whether the service can start here: settings, keys, database, schema, port."""
+    """Check whether the service can start here: settings, keys, database, schema, port."""
     from app.cli.doctor import doctor as run
     from app.settings import load_settings
 
@@ -231,7 +232,7 @@ def doctor() -> None:
 
 @app.command()
 def export_openapi() -> None:
-    """Print the OpenAPI document of this code."""
+    """Print the OpenAPI document of this version."""
     from app.cli.openapi import openapi
 
     sys.stdout.write(openapi())

@@ -1,4 +1,4 @@
-"""The first service account's credential, made at the database itself: nobody can sign in before it."""
+"""The credential of the first service account, created directly in the database, since no one can sign in yet."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -22,7 +22,7 @@ Credential = tuple[str, str]
 
 
 def bootstrap_credential(settings: Settings) -> Credential:
-    """Make the first identity and its service account (role owner).
+    """Create the first identity and its service account (role owner).
 
     Raises:
         Conflict: there has been a service account already.
@@ -31,7 +31,7 @@ def bootstrap_credential(settings: Settings) -> Credential:
 
 
 def first_credential(settings: Settings) -> Credential:
-    """For ``dev``: bootstrap, or where that was done and its secret is lost, another secret for an owner."""
+    """For ``dev``: bootstrap, or add a secret to an owner if the first one is lost."""
     return _at_the_database(settings, _bootstrap_or_add)
 
 

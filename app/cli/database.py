@@ -1,6 +1,6 @@
-"""The database of a command: the one that is configured, or the embedded one of the data directory.
+"""The database of a command: the configured one, or the embedded one of the data directory.
 
-``scopegate maintain``: what the owner of the tables does now and then, and the service itself may not.
+``scopegate maintain``: periodic work that needs the owner of the tables.
 """
 
 import asyncio
@@ -20,14 +20,7 @@ from app.cli.errors import CannotStart
 from app.db.call_arguments import forget_arguments
 from app.db.connection import DRIVER_FAULTS
 from app.db.embedded_postgres import EmbeddedPostgres
-from app.db.migrations import (
-    DatabaseUnreachable,
-    UpgradeResult,
-    check_compatible,
-    database_fault,
-    role_of,
-    upgrade_sync,
-)
+from app.db.migrations import DatabaseUnreachable, UpgradeResult, check_compatible, database_fault, role_of, upgrade_sync
 from app.db.partitions import MaintenanceResult, maintain_partitions
 from app.features.administrators.break_glass import forget_sessions
 from app.features.audit.sealing.drops import record_drop
@@ -39,7 +32,7 @@ from app.settings import Settings, with_local_keys
 _NAME = "scopegate"
 _OWNER = "postgres"
 
-# Serves, and owns nothing: the audit log is append-only for it here as in production.
+# The serving role owns nothing: the audit log is append-only for it, as in production.
 _SERVING_ROLE = "scopegate"
 
 
@@ -47,13 +40,13 @@ _SERVING_ROLE = "scopegate"
 def usable_database(settings: Settings, *, may_be_away: bool = False) -> Iterator[Settings]:
     """The settings with a ``database_url`` that serves this code, and every key.
 
-    The embedded database is started if it does not run (and stopped again by whoever started it), and
-    always migrated: it has no other users. A configured one is looked at and left as it is. Where that
-    ``may_be_away``, a line says so and the settings are yielded all the same.
+    The embedded database is started unless it runs, and stopped by the process that started it. It is always
+    migrated, since it has no other users. A configured database is only checked; if it is unavailable and
+    ``may_be_away`` is set, a line says so and the settings are yielded.
 
     Raises:
-        DatabaseFault: it cannot be reached, or does not serve this code.
-        EmbeddedPostgresError: the embedded one cannot be had.
+        DatabaseFault: it cannot be reached, or has another schema.
+        EmbeddedPostgresError: the embedded database cannot be started.
     """
     if settings.database_url is not None:
         try:
@@ -69,20 +62,20 @@ def usable_database(settings: Settings, *, may_be_away: bool = False) -> Iterato
         owner = cluster.url(_NAME, _OWNER)
         asyncio.run(_make_serving_role(owner))
         _say_upgraded(upgrade_sync(owner, serving_role=_SERVING_ROLE))
-        yield _pointed_at(cluster, settings).model_copy(update={"migration_database_url": SecretStr(owner)})
+        yield _point_at(cluster, settings).model_copy(update={"migration_database_url": SecretStr(owner)})
 
 
 def joined_database(settings: Settings) -> Settings:
-    """For a worker of ``serve``: the settings with the ``database_url`` that its parent has made usable."""
+    """For a worker of ``serve``: the settings with the ``database_url`` that the parent prepared."""
     if settings.database_url is not None:
         return settings
     cluster = EmbeddedPostgres(settings.data_dir)
     cluster.start()
-    return _pointed_at(cluster, settings)
+    return _point_at(cluster, settings)
 
 
 def migrate(settings: Settings) -> None:
-    """Bring the database to this code's schema, as its owner where one is configured.
+    """Upgrade the database to the schema of this version, as its owner if one is configured.
 
     Raises as ``usable_database`` does.
     """
@@ -98,11 +91,11 @@ def migrate(settings: Settings) -> None:
 def _say_upgraded(done: UpgradeResult) -> None:
     words = done.words()
     if words is not None:
-        # Not among the output of a command, which may be for a program.
+        # On the error output, since a program may read the output.
         typer.echo(words, err=True)
 
 
-def _pointed_at(cluster: EmbeddedPostgres, settings: Settings) -> Settings:
+def _point_at(cluster: EmbeddedPostgres, settings: Settings) -> Settings:
     url = SecretStr(cluster.url(_NAME, _SERVING_ROLE))
     return with_local_keys(settings).model_copy(update={"database_url": url})
 
@@ -118,13 +111,13 @@ async def _make_serving_role(owner_url: str) -> None:
 
 
 def maintain(settings: Settings) -> MaintenanceResult:
-    """Make the coming months of the audit log, drop those past ``SCOPEGATE_AUDIT_RETENTION`` with the
-    counts, break-glass sessions and clients of that time, delete the arguments of calls that are past
-    ``SCOPEGATE_ARGUMENTS_RETENTION``, the quotas of days gone by and the uses of grants that no report asks for, and
-    forget the answers that were kept for idempotency keys and the sessions of tokens that are long over.
+    """Create the coming months of the audit log, and drop those past ``SCOPEGATE_AUDIT_RETENTION`` with the counts,
+    break-glass sessions and clients of that time. Delete the arguments of calls past
+    ``SCOPEGATE_ARGUMENTS_RETENTION``, quotas of past days, uses of grants that no report needs, old responses for
+    idempotency keys and sessions of tokens that ended long ago.
 
     Raises:
-        CannotStart: the role may not do it.
+        CannotStart: the role is not permitted to do it.
         DatabaseFault: the database cannot be reached.
     """
     url = settings.migration_database_url or settings.database_url
@@ -139,7 +132,7 @@ def maintain(settings: Settings) -> MaintenanceResult:
 
 
 async def _record_drop(connection: "asyncpg.Connection[asyncpg.Record]", partition: str) -> str | None:
-    """Tell the sinks of the trail too, which may not have been given all of it."""
+    """Record a drop, also for the audit sinks, which may not have received everything."""
     reason = await record_drop(connection, partition)
     if reason is None:
         await note_missed(connection, partition)

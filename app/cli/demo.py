@@ -1,7 +1,7 @@
-"""``scopegate demo``: the story of one token, told against a running ``scopegate dev`` by real programs.
+"""``scopegate demo``: the life of a token, demonstrated against a running ``scopegate dev`` with real programs.
 
-The control plane is driven through the REST API, the gateway by the ``mcp`` client. The story has a person, a
-grant and a token of its own and takes them away again, so that it can be told as often as one likes.
+It uses the REST API for the control plane and the ``mcp`` client for the gateway. It creates a person, a grant and
+a token, and removes them again, so that it can be repeated.
 """
 
 import asyncio
@@ -28,15 +28,15 @@ _GRANTED = ["git_log", "git_status"]
 _NARROWED = ["git_status"]
 
 
-class NotAsTold(Exception):
-    """The service did something else than the story says."""
+class UnexpectedResult(Exception):
+    """The service did not behave as the demo expects."""
 
 
 def demo(settings: Settings) -> None:
-    """Tell the story, a line for each step.
+    """Run the demo, with a line for each step.
 
     Raises:
-        CannotStart: no service runs, or a step went otherwise; then the exit code is 1.
+        CannotStart: no service runs, or a step failed; then the exit code is 1.
     """
     known = dev_file.read(settings.data_dir)
     if known is None:
@@ -45,11 +45,11 @@ def demo(settings: Settings) -> None:
         )
     try:
         with Api(known.url, known.client_id, known.client_secret) as api:
-            _Story(api, known, Fleet(settings.data_dir).repository).tell()
+            _Story(api, known, Fleet(settings.data_dir).repository).run()
     except ApiFault as fault:
         raise CannotStart(f"the story stops here: {fault}", code=1) from None
-    except NotAsTold as fault:
-        raise CannotStart(f"not as told: {fault}", code=1) from None
+    except UnexpectedResult as fault:
+        raise CannotStart(f"unexpected result: {fault}", code=1) from None
 
 
 class _Story:
@@ -59,19 +59,19 @@ class _Story:
         self._arguments = {"repo_path": str(repository)}
         self._step = 0
 
-    def tell(self) -> None:
+    def run(self) -> None:
         server = next((one for one in self._api.every("/servers") if one["slug"] == _SERVER), None)
         if server is None:
-            raise NotAsTold(f"the server {_SERVER} is not registered; start `make run` again")
+            raise UnexpectedResult(f"the server {_SERVER} is not registered; start `make run` again")
         name = f"demo-{secrets.token_hex(3)}"
         person = self._api.post("/identities", {"kind": "person", "user_name": name, "display_name": name})
         try:
-            self._tell_of(person, server)
+            self._run_with(person, server)
         finally:
             self._api.post(f"/identities/{person['id']}/offboard", {"reason": "the demo is over"})
         self._say(f"{name} is offboarded. The audit trail stays.")
 
-    def _tell_of(self, person: Json, server: Json) -> None:
+    def _run_with(self, person: Json, server: Json) -> None:
         name = person["user_name"]
         grant = self._api.post(
             "/grants",
@@ -102,15 +102,15 @@ class _Story:
         self._audit(token["id"], grant)
 
     async def _use(self, secret: str, server: Json) -> None:
-        async with self._connected(secret) as client:
-            listed = await self._listed(client)
+        async with self._connect(secret) as client:
+            listed = await self._list(client)
             self._expect(listed == _GRANTED, f"the list holds {listed}")
             count = self._api.get(f"/servers/{server['id']}")["tool_count"]
             self._say(f"It lists {', '.join(listed)}: {len(listed)} of the server's {count} tools.")
             result = await client.call_tool("git_status", self._arguments)
             self._expect(not result.is_error, f"git_status answered {_text(result)}")
             self._say(f"git_status is allowed: {_text(result)}")
-            refusal = await self._refused(client, "git_commit", {"message": "not allowed"})
+            refusal = await self._expect_refusal(client, "git_commit", {"message": "not allowed"})
             self._say(f"git_commit is refused before it reaches the server: {refusal}")
 
     def _narrow(self, name: str, grant: Json) -> None:
@@ -118,11 +118,11 @@ class _Story:
         self._say(f"{name}'s grant is narrowed to {', '.join(_NARROWED)}. The token stays the same.")
 
     async def _use_narrowed(self, secret: str) -> None:
-        async with self._connected(secret) as client:
-            listed = await self._listed(client)
+        async with self._connect(secret) as client:
+            listed = await self._list(client)
             self._expect(listed == _NARROWED, f"after the narrowing the list holds {listed}")
-            refusal = await self._refused(client, "git_log", {})
-            self._say(f"It now lists {', '.join(listed)} alone, and git_log is refused: {refusal}")
+            refusal = await self._expect_refusal(client, "git_log", {})
+            self._say(f"It now lists only {', '.join(listed)}, and git_log is refused: {refusal}")
 
     async def _use_revoked(self, secret: str) -> None:
         headers = {"Authorization": f"Bearer {secret}"}
@@ -133,19 +133,19 @@ class _Story:
             )
         self._expect(answer.status_code == 401, f"the revoked token got {answer.status_code}")
         try:
-            async with self._connected(secret) as client:
+            async with self._connect(secret) as client:
                 await client.call_tool("git_status", self._arguments)
         except* MCPError as refusals:
             message = " ".join(str(refusal) for refusal in _leaves(refusals))
         else:
-            raise NotAsTold("the revoked token could call git_status")
+            raise UnexpectedResult("the revoked token could call git_status")
         self._say(f"The next call gets 401: {message}")
 
     def _audit(self, token_id: str, grant: Json) -> None:
         events = self._api.every("/audit-events", token_id=token_id)
         events += self._api.every("/audit-events", object_id=grant["id"], since=grant["created_at"])
         events.sort(key=lambda event: str(event["time"]))
-        self._say("What the audit trail says of all this:")
+        self._say("The audit log of this story:")
         for event in events:
             what = " ".join(str(event[part]) for part in ("decision", "reason_code") if event.get(part))
             tool = event.get("tool") or ""
@@ -159,22 +159,22 @@ class _Story:
             self._expect(wanted in calls, f"the audit trail lacks {wanted[1]} of {wanted[0]}")
 
     @contextlib.asynccontextmanager
-    async def _connected(self, secret: str) -> AsyncIterator[Client]:
+    async def _connect(self, secret: str) -> AsyncIterator[Client]:
         headers = {"Authorization": f"Bearer {secret}"}
         async with httpx2.AsyncClient(headers=headers, timeout=30, trust_env=False) as http:
             transport = streamable_http_client(self._mcp_url, http_client=http)
             async with Client(transport, mode="auto") as client:
                 yield client
 
-    async def _listed(self, client: Client) -> list[str]:
+    async def _list(self, client: Client) -> list[str]:
         return sorted(tool.name for tool in (await client.list_tools()).tools)
 
-    async def _refused(self, client: Client, tool: str, arguments: dict[str, str]) -> str:
+    async def _expect_refusal(self, client: Client, tool: str, arguments: dict[str, str]) -> str:
         try:
             result = await client.call_tool(tool, self._arguments | arguments)
         except MCPError as refusal:
             return str(refusal)
-        raise NotAsTold(f"{tool} was not refused: {_text(result)}")
+        raise UnexpectedResult(f"{tool} was not refused: {_text(result)}")
 
     def _say(self, sentence: str) -> None:
         self._step += 1
@@ -182,7 +182,7 @@ class _Story:
 
     def _expect(self, true: bool, otherwise: str) -> None:
         if not true:
-            raise NotAsTold(otherwise)
+            raise UnexpectedResult(otherwise)
 
 
 def _text(result: CallToolResult) -> str:

@@ -1,14 +1,13 @@
 """``scopegate dev``: everything on this machine, until Ctrl-C.
 
-The supervisor owns the embedded database, and has three children: ``scopegate serve``, the OpenID provider and the
-bridge of the demo fleet. They end with it, however it ends; a database that a killed supervisor left is adopted next
-time.
+The supervisor owns the embedded database and has three children: ``scopegate serve``, the OpenID provider and the
+bridge of the demo fleet. They end when it ends for any reason; the next run adopts the database of a killed
+supervisor.
 
-``<data dir>/dev.json``: what other programs need to use a ``scopegate dev``. It holds secrets: mode 0600.
+``<data dir>/dev.json`` is for programs that use a ``scopegate dev``. It contains secrets: mode 0600.
 
-The few lines that ``scopegate dev`` prints when it is ready.
-
-No secret is among them: the commands read them from ``dev.json``, so that no scroll-back or log holds one.
+The welcome text is printed when all is ready. It contains no secrets: its commands read them from ``dev.json``, so
+that no terminal history contains one.
 """
 
 import contextlib
@@ -31,14 +30,14 @@ from app.cli.database import maintain, usable_database
 from app.cli.errors import CannotStart
 from app.cli.openid import CLIENT_ID, SCOPES, OpenIdProvider, SignIn
 from app.cli.seed import AGENT, PERSON, SERVERS, Fleet, seed, token_id
-from app.cli.signals import Stopped, bound_socket, signals_cancel, signals_held, signals_stop
+from app.cli.signals import Stopped, bound_socket, hold_signals, signals_cancel, signals_stop
 from app.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
 class DevFile:
-    """Where the service is, the credential of its first service account, the demo's tokens by name, and how people
-    sign in; ``None`` where that is left to a provider of somebody else's."""
+    """The address of the service, the credential of its first service account, the demo's tokens by name, and the
+    sign-in; ``None`` if another provider is configured."""
 
     url: str
     client_id: str
@@ -48,7 +47,7 @@ class DevFile:
     sign_in: SignIn | None = None
 
     def write(self, data_dir: Path) -> None:
-        """Write it whole or not at all, never readable by others at any moment."""
+        """Write the file atomically, at no moment readable by others."""
         content: dict[str, object] = {
             "url": self.url,
             "console_url": f"{self.url}/console",
@@ -75,15 +74,15 @@ class DevFile:
 
 
 def path_in(data_dir: Path) -> Path:
-    """Where the file of a data directory lies."""
+    """The path of the file in a data directory."""
     return data_dir.absolute() / "dev.json"
 
 
 def read(data_dir: Path) -> DevFile | None:
-    """The file of a data directory; ``None`` when there is none.
+    """Read the file of a data directory; ``None`` if there is none.
 
     Raises:
-        CannotStart: it is there and cannot be understood.
+        CannotStart: it cannot be parsed.
     """
     path = path_in(data_dir)
     try:
@@ -100,7 +99,7 @@ def read(data_dir: Path) -> DevFile | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError):
-        raise CannotStart(f"{path} cannot be read; remove it to have new credentials made") from None
+        raise CannotStart(f"{path} cannot be read; remove it to create new credentials") from None
 
 
 _VERSION = "2026-07-28"
@@ -118,7 +117,7 @@ _LIST_TOOLS = {
 
 
 def welcome(known: DevFile, data_dir: Path, repository: Path) -> str:
-    """Where it serves, how to connect, and how to revoke: commands for a POSIX shell that work as they stand."""
+    """The address, how to connect, and how to revoke: commands that run unchanged in a POSIX shell."""
     url, mcp = known.url, f"{known.url}/mcp"
     token = known.tokens[PERSON]
     return f"""
@@ -145,12 +144,12 @@ Revoke {PERSON}'s token with it, then ask again:
   curl -s -X POST {url}/api/v1/tokens/{token_id(token)}/revoke \\
     -H "Authorization: Bearer $BEARER" -H "Content-Type: application/json" -d '{{"reason": "a trial"}}'
 
-{_pages(known)}`make demo` in another terminal plays the whole story.
+{_describe_console(known)}`make demo` in another terminal plays the whole story.
 """
 
 
 def _bearer(known: DevFile) -> str:
-    """How to get a bearer for the API: what becomes of the text that an endpoint answers comes after it."""
+    """The command that gets a bearer for the API; the caller appends how to read the response."""
     if known.sign_in is None:
         return f"""Sign in to the API as the demo's service account:
   BEARER=$(curl -s {known.url}/oauth/token -d grant_type=client_credentials \\
@@ -161,8 +160,8 @@ def _bearer(known: DevFile) -> str:
     -d "scope={" ".join(SCOPES)}" -d username=ada -d "password=$(dev_json '["oidc"]["passwords"]["ada"]')\""""
 
 
-def _pages(known: DevFile) -> str:
-    """The console, where there is a provider that people can sign in at."""
+def _describe_console(known: DevFile) -> str:
+    """The console, if there is a provider for signing in."""
     if known.sign_in is None:
         return ""
     return f"""The console is at {known.url}/console: sign in as ada with this password:
@@ -183,10 +182,10 @@ _LOOPBACK = "127.0.0.0/8"
 
 
 def dev(settings: Settings) -> None:
-    """Serve with the demo fleet until SIGINT, SIGTERM or SIGHUP, then stop all of it.
+    """Serve with the demo fleet until SIGINT, SIGTERM or SIGHUP, then stop everything.
 
     Raises:
-        CannotStart: something is in the way; one line says what.
+        CannotStart: it cannot start; with the reason in one line.
         DatabaseFault, EmbeddedPostgresError: the database cannot be used.
     """
     bound_socket(settings).close()
@@ -198,28 +197,28 @@ def _run(settings: Settings, running: contextlib.ExitStack) -> None:
     data_dir = settings.data_dir.absolute()
     if read(data_dir) is None:
         typer.echo(f"Making the database and the demo fleet in {data_dir} ...")
-    with signals_held():
-        # Stopped half-way, a database that was just launched would be nobody's.
+    with hold_signals():
+        # An interruption here would leave a new database without an owner.
         usable = running.enter_context(usable_database(settings))
     running.enter_context(_alone(data_dir))
     url = _local_url(settings)
     fleet, provider = Fleet(data_dir), _provider(settings, url)
     children = []
     if provider is not None:
-        # First: the service asks it for its keys.
+        # First, since the service fetches its keys.
         provider.prepare()
-        children.append(_started(running, provider.start))
-    children.append(_started(running, lambda: _service(settings, provider.settings() if provider else {})))
+        children.append(_start(running, provider.start))
+    children.append(_start(running, lambda: _service(settings, provider.settings() if provider else {})))
     fleet.prepare()
-    children.append(_started(running, fleet.start))
+    children.append(_start(running, fleet.start))
     if provider is not None:
         _wait(children, provider.answers, "the OpenID provider")
     _wait(children, lambda: fleet.answers() and _is_ready(url), "the service and its demo fleet")
-    known = _seeded(usable, url, fleet, provider.sign_in if provider else None)
+    known = _seed(usable, url, fleet, provider.sign_in if provider else None)
     typer.echo(welcome(known, data_dir, fleet.repository))
     next_maintenance = time.monotonic()
     while True:
-        # A database of somebody else's is maintained by its owner, whose address we may not have.
+        # The owner of a configured database maintains it; we may not have the owner's address.
         if usable.migration_database_url is not None and time.monotonic() >= next_maintenance:
             with signals_cancel():
                 maintain(usable)
@@ -229,20 +228,20 @@ def _run(settings: Settings, running: contextlib.ExitStack) -> None:
 
 
 def _provider(settings: Settings, url: str) -> OpenIdProvider | None:
-    """The provider to sign in at; ``None`` where the settings name another."""
+    """The provider for signing in; ``None`` if the settings name another."""
     if settings.oidc_issuer is not None:
         return None
     last = read(settings.data_dir)
     return OpenIdProvider(settings.data_dir, url, last.sign_in.passwords if last and last.sign_in else {})
 
 
-def _seeded(settings: Settings, url: str, fleet: Fleet, sign_in: SignIn | None) -> DevFile:
-    """Sign in with the credential of last time, or with a new one; make what is missing; write it down."""
+def _seed(settings: Settings, url: str, fleet: Fleet, sign_in: SignIn | None) -> DevFile:
+    """Sign in with the last credential or a new one, create what is missing, and write the file."""
     data_dir = settings.data_dir
     last = read(data_dir)
     tokens = last.tokens if last else {}
     try:
-        api, credential = _signed_in(settings, url, last, sign_in)
+        api, credential = _sign_in(settings, url, last, sign_in)
         with api:
             tokens = seed(api, fleet, tokens)
     except ApiFault as fault:
@@ -252,17 +251,17 @@ def _seeded(settings: Settings, url: str, fleet: Fleet, sign_in: SignIn | None) 
     return known
 
 
-def _signed_in(
+def _sign_in(
     settings: Settings, url: str, last: DevFile | None, sign_in: SignIn | None
 ) -> tuple[Api, tuple[str, str]]:
     if last is not None:
         try:
             return Api(url, last.client_id, last.client_secret), (last.client_id, last.client_secret)
         except ApiFault:
-            typer.echo("The credential in dev.json is no longer good: making another.")
+            typer.echo("The credential in dev.json is no longer valid: creating another.")
     with signals_cancel():
         credential = first_credential(settings)
-    # Written at once: it is shown only now, and a failure below must not lose it.
+    # Written immediately: the secret is shown only now, and a later failure must not lose it.
     tokens = last.tokens if last else {}
     DevFile(url, *credential, tokens=tokens, sign_in=sign_in).write(settings.data_dir)
     return Api(url, *credential), credential
@@ -280,8 +279,8 @@ def _service(settings: Settings, additions: dict[str, str]) -> Child:
     )
 
 
-def _started(running: contextlib.ExitStack, start: Callable[[], Child]) -> Child:
-    with signals_held():
+def _start(running: contextlib.ExitStack, start: Callable[[], Child]) -> Child:
+    with hold_signals():
         child = start()
         running.callback(child.stop)
     return child
@@ -309,7 +308,7 @@ def _local_url(settings: Settings) -> str:
 
 
 def _local_origins(settings: Settings) -> str:
-    """The names of this machine that people type, beside the one that the service goes by."""
+    """The names of this machine that people type, in addition to the configured one."""
     return f"http://localhost:{settings.port},http://127.0.0.1:{settings.port}"
 
 
@@ -322,7 +321,7 @@ def _is_ready(url: str) -> bool:
 
 @contextlib.contextmanager
 def _alone(data_dir: Path) -> Iterator[None]:
-    """Be the only ``scopegate dev`` on the data directory; the lock goes with the process."""
+    """Allow only one ``scopegate dev`` per data directory; the lock ends with the process."""
     with (data_dir / "dev.lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,4 +1,4 @@
-"""``scopegate doctor``: one line for each thing that a start needs."""
+"""``scopegate doctor``: one line for each requirement of a start."""
 
 import asyncio
 from collections.abc import Mapping
@@ -25,7 +25,7 @@ from app.worker.background import trail_signer
 
 
 def doctor(settings: Settings) -> bool:
-    """Print what is well and what is not; whether all is. The settings have been read, so they are well."""
+    """Print what works and what does not; return whether all works. The settings are valid if they were read."""
     _say(True, "settings", f"serves at {settings.base_url}, workers: {settings.workers}")
     _console()
     return all([_database(settings), _port(settings)])
@@ -45,7 +45,7 @@ def _database(settings: Settings) -> bool:
 
 
 async def _describe(settings: Settings) -> str:
-    connection = await _connected(settings)
+    connection = await _connect(settings)
     try:
         check_not_newer(await connection.fetchval("SELECT version_num::text FROM alembic_version"))
         number = await connection.fetchval("SHOW server_version")
@@ -53,12 +53,12 @@ async def _describe(settings: Settings) -> str:
         standbys = await connection.fetchval("SHOW synchronous_standby_names")
     finally:
         await connection.close()
-    # Invariants hold across the loss of the primary only when a standby has every commit.
+    # Invariants survive the loss of the primary only if a standby has every commit.
     copies = f"synchronous standbys: {standbys}" if standbys else "no synchronous standby"
-    return f"PostgreSQL {number}, schema serves this code, {copies}{_held_back(holder)}"
+    return f"PostgreSQL {number}, schema serves this code, {copies}{_describe_holder(holder)}"
 
 
-async def _connected(
+async def _connect(
     settings: Settings, session: Mapping[str, str] | None = None
 ) -> "asyncpg.Connection[asyncpg.Record]":
     if settings.database_url is None:
@@ -68,7 +68,7 @@ async def _connected(
 
 
 def _session_limits(settings: Settings) -> None:
-    """No reason not to start: the service keeps deadlines of its own, and these end what a killed one left behind."""
+    """Not required for a start: the service has its own deadlines, and the limits end sessions of killed processes."""
     missing = asyncio.run(_missing_limits(settings))
     if missing:
         wanted = "; ".join(f"ALTER ROLE ... SET {name} = '{value}'" for name, value in missing.items())
@@ -78,7 +78,7 @@ def _session_limits(settings: Settings) -> None:
 
 
 async def _missing_limits(settings: Settings) -> dict[str, str]:
-    connection = await _connected(settings, SESSION_SETTINGS)
+    connection = await _connect(settings, SESSION_SETTINGS)
     try:
         return await missing_limits(connection)
     finally:
@@ -86,14 +86,14 @@ async def _missing_limits(settings: Settings) -> dict[str, str]:
 
 
 async def missing_limits(connection: "asyncpg.Connection[asyncpg.Record]") -> dict[str, str]:
-    """The limits in milliseconds, by name, that sessions of the service ask for and this one does not have."""
+    """The limits in milliseconds, by name, that sessions of the service request and this one does not have."""
     limits = {name: value for name, value in SESSION_SETTINGS.items() if name.endswith("_timeout")}
     rows = await connection.fetch("SELECT name, setting FROM pg_settings WHERE name = ANY($1)", [*limits])
     return {row["name"]: limits[row["name"]] for row in rows if row["setting"] != limits[row["name"]]}
 
 
-def _held_back(holder: asyncpg.Record | None) -> str:
-    """Who keeps the log's readers from what came later, when that has lasted or nobody may see how long it has."""
+def _describe_holder(holder: asyncpg.Record | None) -> str:
+    """The process that delays readers of the log, if it has lasted or its age is hidden."""
     if holder is None or (holder["seconds"] is not None and holder["seconds"] < HELD_BACK_S):
         return ""
     since = (
@@ -105,11 +105,9 @@ def _held_back(holder: asyncpg.Record | None) -> str:
 def _keys(settings: Settings) -> bool:
     lost = [key for key in standing(settings).missing if key.setting == ENCRYPTION]
     if lost:
-        rests = "; ".join(f"{', '.join(key.rests)} rest on {key.id}" for key in lost)
-        return _say(
-            False, "keys", f"{rests}, which is not in {ENCRYPTION}: scopegate keys list says how much"
-        )
-    return _say(True, "keys", "every stored credential opens")
+        rests = "; ".join(f"{', '.join(key.rests)} need {key.id}" for key in lost)
+        return _say(False, "keys", f"{rests}, which is not in {ENCRYPTION}: run scopegate keys list")
+    return _say(True, "keys", "all stored credentials can be opened")
 
 
 def _trail(settings: Settings) -> bool:
@@ -126,7 +124,7 @@ def _trail(settings: Settings) -> bool:
 
 
 async def _sealed(settings: Settings) -> tuple[int, float]:
-    connection = await _connected(settings)
+    connection = await _connect(settings)
     try:
         signer = trail_signer(settings)
         await check_name(connection, signer.name)
@@ -136,12 +134,12 @@ async def _sealed(settings: Settings) -> tuple[int, float]:
 
 
 def _console() -> None:
-    """No reason not to start: everything but the looks of pages is there without them."""
+    """Not required for a start: pages work without styles."""
     if are_made():
-        _say(True, "console", "its pages have their looks")
+        _say(True, "console", "its styles are installed")
     else:
         typer.echo(
-            "note  console   its pages look plain: make assets (needs npm) has not run where this was built"
+            "note  console   its pages have no styles: make assets (needs npm) has not run for this build"
         )
 
 

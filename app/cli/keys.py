@@ -1,4 +1,4 @@
-"""``scopegate keys``: what rests on which key, and sealing everything with the newest. No key is ever shown."""
+"""``scopegate keys``: what each key protects, and sealing everything with the newest one. Keys are never shown."""
 
 import asyncio
 from base64 import b64encode
@@ -32,7 +32,7 @@ _SIGNING = "SELECT key_id, count(*) FROM webhook_secrets GROUP BY key_id"
 _SIGNALS = "SELECT key_id, count(*) FROM signal_streams WHERE key_id IS NOT NULL GROUP BY key_id"
 _SINKS = "SELECT key_id, count(*) FROM audit_sinks WHERE key_id IS NOT NULL GROUP BY key_id"
 _ARGUMENTS = "SELECT key_id, count(*) FROM audit_arguments GROUP BY key_id"
-# Of what is digested only that which still opens something counts.
+# Of digests, only those of valid secrets count.
 _TOKENS = """
 SELECT s.pepper_key_id, count(*) FROM token_secrets s JOIN tokens t ON t.id = s.token_id
 WHERE t.revoked_at IS NULL AND t.expires_at > now() AND (s.expires_at IS NULL OR s.expires_at > now())
@@ -67,7 +67,7 @@ _RESTS_ON = {
     SIGNING: {"receipts of offboardings": _RECEIPTS},
 }
 CHECKPOINTS = "checkpoints of the log"
-# A note names its key by four bytes before the signature, of which so many characters of base64 hold nothing else.
+# A note names its key by four bytes before the signature; this many characters of base64 contain only those bytes.
 _MARK = 5
 _CHECKPOINTS = r"""
 SELECT split_part(note, E'\n', 1) AS name, left(split_part(split_part(note, E'\n\n', 2), ' ', 3), :mark) AS mark,
@@ -75,15 +75,15 @@ SELECT split_part(note, E'\n', 1) AS name, left(split_part(split_part(note, E'\n
 FROM audit_checkpoints GROUP BY 1, 2
 """
 _ADVICE_ON_SIGNED = (
-    "What {key} signed is checked with its public half: keep that (/.well-known/jwks.json, scopegate audit keys) "
-    "before the key is taken out of {setting}."
+    "Signatures of {key} are verified with its public half: keep that (/.well-known/jwks.json, scopegate audit keys) "
+    "before you remove the key from {setting}."
 )
 _ROLES = {ENCRYPTION: ("seals", "opens"), PEPPER: ("makes", "checks"), SIGNING: ("signs", "checks")}
 
 
 @dataclass(slots=True)
 class KeyStanding:
-    """One key of a list: its place in it (``None``: it is not configured), and what rests on it."""
+    """A key of a list: its position (``None``: not configured), and what it protects."""
 
     setting: str
     id: str
@@ -92,7 +92,7 @@ class KeyStanding:
 
     @property
     def line(self) -> str:
-        """What ``keys list`` says of it."""
+        """The line of ``keys list``."""
         makes, reads = _ROLES[self.setting]
         role = "MISSING" if self.place is None else makes if self.place == 0 else reads
         rests = ", ".join(f"{count} {what}" for what, count in self.rests.items()) or "nothing"
@@ -101,43 +101,43 @@ class KeyStanding:
 
 @dataclass(slots=True)
 class Standing:
-    """All keys, newest first in each list, and those that are missing at the end of theirs."""
+    """All keys, newest first in each list, followed by missing ones."""
 
     keys: list[KeyStanding]
 
     def lines(self) -> list[str]:
-        """What ``keys list`` prints."""
+        """The output of ``keys list``."""
         return [*(key.line for key in self.keys), *self.advice()]
 
     def advice(self) -> list[str]:
-        """What to do next, a line each."""
+        """The next steps, one per line."""
         found = []
         for key in self.keys:
             if key.setting == SIGNING and key.rests and key.place != 0:
                 found.append(_ADVICE_ON_SIGNED.format(key=key.id, setting=SIGNING))
             elif key.place is None:
-                found.append(f"What rests on {key.id} is lost until that key is in {key.setting} again.")
+                found.append(f"What {key.id} protects is lost until that key is in {key.setting} again.")
             elif key.place > 0 and not key.rests:
-                found.append(f"Nothing rests on {key.id} any more: it may be taken out of {key.setting}.")
+                found.append(f"{key.id} protects nothing any more: you can remove it from {key.setting}.")
             elif key.place > 0 and key.setting == ENCRYPTION and key.rests.keys() == {ARGUMENTS}:
                 found.append(
                     f"Arguments of calls leave {key.id} with their retention, or when scopegate keys rotate is given "
                     "SCOPEGATE_MIGRATION_DATABASE_URL."
                 )
             elif key.place > 0 and key.setting == ENCRYPTION:
-                found.append(f"scopegate keys rotate takes what rests on {key.id} to the newest key.")
+                found.append(f"scopegate keys rotate seals what {key.id} protects with the newest key.")
             elif key.place > 0:
                 found.append(f"Secrets leave {key.id} when they are rotated, revoked or expire.")
         return found
 
     @property
     def missing(self) -> list[KeyStanding]:
-        """Keys that something rests on and nobody configured."""
+        """Keys that protect something but are not configured."""
         return [key for key in self.keys if key.place is None]
 
 
 def standing(settings: Settings) -> Standing:
-    """Look at what rests on which key. Raises ``DatabaseFault`` as every command does."""
+    """Count what each key protects. Raises ``DatabaseFault``."""
 
     async def look(sessions: async_sessionmaker[AsyncSession]) -> Standing:
         return await _standing(settings, sessions)
@@ -146,7 +146,7 @@ def standing(settings: Settings) -> Standing:
 
 
 def rotate(settings: Settings) -> tuple[Resealed, Standing]:
-    """Seal everything with the newest key; what was done, and how the keys stand afterwards."""
+    """Seal everything with the newest key; return what was done and the resulting state of the keys."""
 
     async def run(sessions: async_sessionmaker[AsyncSession]) -> tuple[Resealed, Standing]:
         sealer = Sealer(settings.keys("encryption_key"))
@@ -188,7 +188,7 @@ async def _standing(settings: Settings, sessions: async_sessionmaker[AsyncSessio
 
 
 async def _count_checkpoints(session: AsyncSession, settings: Settings, keys: list[KeyStanding]) -> None:
-    """Add how many checkpoints each of the signing keys signed. Those of other keys tell nothing of whose they are."""
+    """Add the number of checkpoints that each signing key signed. Checkpoints of other keys are not attributed."""
     signer = NoteSigner(settings.keys("signing_key"), log_name(settings.base_url))
     for name, mark, count in await session.execute(text(_CHECKPOINTS), {"mark": _MARK}):
         for key, public in zip(keys, signer.verifier_keys(name), strict=True):

@@ -1,4 +1,4 @@
-"""``scopegate export-openapi``: the same bytes for the same code, whatever the environment."""
+"""``scopegate export-openapi``: a document that only depends on the code, not on the environment."""
 
 import json
 
@@ -9,8 +9,8 @@ from app.settings import Settings
 
 
 def openapi() -> str:
-    """The OpenAPI document as text, keys in the order of the code, with a line feed at the end."""
-    # Nothing is connected to before the application starts, and no setting shows in the document.
+    """The OpenAPI document as text, in the order of the code, with a final line feed."""
+    # Nothing connects before the application starts, and no setting is part of the document.
     unused = SecretStr("unused-" * 8)
     settings = Settings(
         database_url=SecretStr("postgresql://localhost/unused"),

@@ -1,6 +1,6 @@
-"""The development OpenID provider of ``scopegate dev``: Canaille, so that a sign-in can be tried whole.
+"""The development OpenID provider of ``scopegate dev``: Canaille, which allows a complete sign-in.
 
-It listens on a loopback port. Its people have passwords that are made once and stand in ``dev.json`` alone.
+It listens on a loopback port. The passwords of its people are created once and stored in ``dev.json`` only.
 """
 
 import json
@@ -23,7 +23,7 @@ AUDIENCE = "scopegate"
 CLIENT_ID = "scopegate-demo"
 SCOPES = ("openid", "profile", "email", "groups")
 ROLES = {"scopegate-owners": "owner", "scopegate-admins": "admin", "scopegate-auditors": "auditor"}
-"""Roles by the group of the provider that gives them."""
+"""Roles by the provider's group that grants them."""
 
 PEOPLE = "staff"
 """The group whose members become people without a role."""
@@ -41,17 +41,17 @@ _ENVIRONMENT = "openid"
 
 @dataclass(frozen=True, slots=True)
 class SignIn:
-    """What a program needs to sign people in at the provider. Passwords are by user name."""
+    """The data that a program needs for signing in at the provider. Passwords are by user name."""
 
     issuer: str
     passwords: dict[str, str] = field(default_factory=dict, repr=False)
 
 
 class OpenIdProvider:
-    """The provider, prepared once for each data directory; ``url`` is the service that people sign in to."""
+    """The provider, prepared once per data directory; ``url`` is the service that people sign in to."""
 
     def __init__(self, data_dir: Path, url: str, passwords: Mapping[str, str]) -> None:
-        """``passwords`` are those of last time; who lacks one gets one."""
+        """``passwords`` are the previous ones; people without one get one."""
         self._home = data_dir.absolute() / "demo"
         self._home.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._port = free_port(self._home / f"{_ENVIRONMENT}.port")
@@ -61,7 +61,7 @@ class OpenIdProvider:
         self.sign_in = SignIn(issuer, known)
 
     def settings(self) -> dict[str, str]:
-        """The service's environment variables that let it believe this provider."""
+        """The service's environment variables that make it trust this provider."""
         return {
             "SCOPEGATE_OIDC_ISSUER": self.sign_in.issuer,
             "SCOPEGATE_OIDC_AUDIENCE": AUDIENCE,
@@ -69,12 +69,12 @@ class OpenIdProvider:
             "SCOPEGATE_OIDC_SCOPES": ",".join(SCOPES),
             "SCOPEGATE_OIDC_ROLE_MAP": json.dumps(ROLES),
             "SCOPEGATE_OIDC_PEOPLE": PEOPLE,
-            # Canaille says no more of its access tokens.
+            # Canaille's access tokens contain no more than this.
             "SCOPEGATE_OIDC_TOKEN_TYPES": "JWT",
         }
 
     def prepare(self) -> None:
-        """Install it, unless that was done.
+        """Install the provider, unless it is installed.
 
         Raises:
             CannotStart: ``uv`` is missing or failed.
@@ -82,7 +82,7 @@ class OpenIdProvider:
         make_environment(self._home, _ENVIRONMENT)
 
     def start(self) -> Child:
-        """Start it on its port."""
+        """Start the provider on its port."""
         wanted = {
             "issuer": self.sign_in.issuer,
             "url": self._url,
@@ -102,12 +102,12 @@ class OpenIdProvider:
         }
         return Child(
             "the OpenID provider",
-            # -P: the modules beside the program are ours, and not what it means by their names.
+            # -P: the modules next to the program are ours and would shadow its imports.
             [programs_of(self._home, _ENVIRONMENT) / "python", "-P", _PROGRAM],
             environment=plain_environment() | {"OPENID_PROVIDER": json.dumps(wanted)},
             log=self._home / f"{_ENVIRONMENT}.log",
         )
 
     def answers(self) -> bool:
-        """Whether it takes connections."""
+        """Whether the provider accepts connections."""
         return takes_connections(self._port)

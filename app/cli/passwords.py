@@ -1,5 +1,5 @@
-"""Reading a password: from the terminal, unseen and twice, or the first line of a pipe. Never from an argument, which
-every process on the machine can read."""
+"""Password input: hidden and repeated in a terminal, or the first line of a pipe. Never an argument, which every
+process on the machine can read."""
 
 import sys
 from getpass import getpass
@@ -9,7 +9,7 @@ from app.crypto.passwords import MAX_LENGTH, MIN_LENGTH
 
 
 def read_password() -> str:
-    """A password to hash. Raises ``CannotStart`` when it is not acceptable, or not typed alike twice."""
+    """Read a password. Raises ``CannotStart`` if it is not acceptable, or if the repetition differs."""
     if sys.stdin.isatty():
         password = getpass("Password: ")
         if getpass("The same again: ") != password:

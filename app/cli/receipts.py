@@ -1,7 +1,7 @@
-"""``scopegate receipt verify``: whether a receipt is what it was when it was signed, and what it says.
+"""``scopegate receipt verify``: whether a receipt is unchanged since it was signed, and its content.
 
-It needs the receipt and the public keys, and neither settings nor a database: an auditor checks
-it on a machine of theirs.
+It needs the receipt and the public keys, but neither settings nor a database, so that auditors can run it on their
+own machines.
 """
 
 import sys
@@ -21,19 +21,19 @@ from app.lib import json_depth
 
 KEYS_PATH = "/.well-known/jwks.json"
 NOT_GENUINE = 1
-_LARGEST = 64 * 1024 * 1024
+_MAX_BYTES = 64 * 1024 * 1024
 _LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 
 
 def verify_receipt(file: str, keys: str | None, url: str | None) -> list[str]:
-    """What a genuine receipt says, a line each. ``file`` and ``keys`` are paths, ``-`` is the standard input.
+    """Describe a genuine receipt, in lines. ``file`` and ``keys`` are paths; ``-`` is the standard input.
 
-    Raises ``CannotStart``: exit code 1 for a receipt that is not genuine, 2 when that cannot be found out.
+    Raises ``CannotStart``: exit code 1 for a receipt that is not genuine, 2 if that cannot be determined.
     """
     if (keys is None) == (url is None):
         raise CannotStart("give the public keys: --keys FILE, or --url URL of the service, one of them")
     public = _keys(_read(keys) if keys is not None else _fetch(url or ""))
-    text, beside = _receipt(_read(file))
+    text, parts = _receipt(_read(file))
     try:
         claims, key_id = verify(text, public, type=TYPE)
         receipt = Receipt.model_validate(claims.get("receipt"))
@@ -41,7 +41,7 @@ def verify_receipt(file: str, keys: str | None, url: str | None) -> list[str]:
         raise CannotStart(f"NOT GENUINE: {fault}", NOT_GENUINE) from None
     except ValidationError:
         raise CannotStart(
-            "signed, but this version does not know what it says: check it with a newer one"
+            "signed, but this version does not understand its content: verify it with a newer one"
         ) from None
     signed = {
         "receipt": claims["receipt"],
@@ -50,9 +50,9 @@ def verify_receipt(file: str, keys: str | None, url: str | None) -> list[str]:
         "key_id": key_id,
     }
     for name, value in signed.items():
-        if beside.get(name) not in (None, value):
+        if parts.get(name) not in (None, value):
             raise CannotStart(
-                f"NOT GENUINE: `signed` is in order, and says something else than the `{name}` beside it",
+                f"NOT GENUINE: `signed` is valid, but differs from the `{name}` next to it",
                 NOT_GENUINE,
             )
     return _summary(claims, receipt, key_id)
@@ -60,17 +60,17 @@ def verify_receipt(file: str, keys: str | None, url: str | None) -> list[str]:
 
 def _read(path: str) -> str:
     try:
-        text = sys.stdin.read(_LARGEST) if path == "-" else Path(path).read_text(encoding="utf-8")
+        text = sys.stdin.read(_MAX_BYTES) if path == "-" else Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeError):
         raise CannotStart(f"{path} cannot be read") from None
     return text.strip()
 
 
 def _fetch(url: str) -> str:
-    """The keys of a service, by its address or that of its keys."""
+    """Fetch the keys of a service, by its address or the address of its keys."""
     parts = urlsplit(url)
     if not parts.hostname or not (parts.scheme == "https" or parts.hostname in _LOOPBACK):
-        # Whoever stands between could give us keys of their own.
+        # An attacker on the path could replace the keys.
         raise CannotStart("give --url as https://host[/path]; plain http proves nothing")
     place = url if parts.path.endswith(".json") else url.rstrip("/") + KEYS_PATH
     try:
@@ -93,11 +93,11 @@ def _keys(text: str) -> list[Mapping[str, Any]]:
 
 
 def _receipt(text: str) -> tuple[str, dict[str, Any]]:
-    """The signed text of a file, and what stands beside it there: the API's answer is taken as well."""
+    """The signed text of a file and the members next to it; a response of the API is accepted, too."""
     if not text.startswith("{"):
         return text, {}
     try:
-        # What is said twice is read in two ways.
+        # Parsers disagree about repeated members.
         answer = json_depth.loads(text, object_pairs_hook=_once)
     except ValueError:
         raise CannotStart("the receipt is neither a signed text nor the API's answer") from None
@@ -108,7 +108,7 @@ def _receipt(text: str) -> tuple[str, dict[str, Any]]:
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object. Raises ``ValueError`` for one that says something twice."""
+    """Build an object. Raises ``ValueError`` for a repeated member."""
     found = dict(pairs)
     if len(found) != len(pairs):
         raise ValueError

@@ -1,9 +1,9 @@
-"""What ``scopegate dev`` registers, through the REST API alone. Each step looks before it makes.
+"""The demo data of ``scopegate dev``, created through the REST API where it is missing.
 
-The demo fleet of ``scopegate dev``: real MCP servers from PyPI on a small repository.
+The demo fleet of ``scopegate dev`` consists of real MCP servers from PyPI that use a small repository.
 
-``mcp-server-time`` and ``mcp-server-git`` speak stdio; ``mcp-proxy`` bridges them to streamable HTTP on a
-loopback port. The bridge and the servers need different lines of the MCP SDK, so each has an environment of its own.
+``mcp-server-time`` and ``mcp-server-git`` use stdio; ``mcp-proxy`` bridges them to streamable HTTP on a loopback
+port. The bridge and the servers need different versions of the MCP SDK, so each has its own environment.
 """
 
 import os
@@ -54,7 +54,7 @@ _HISTORY = (
 
 
 class Fleet:
-    """The servers, prepared once for each data directory and run by one bridge."""
+    """The servers, prepared once per data directory and run by one bridge."""
 
     def __init__(self, data_dir: Path) -> None:
         self._home = data_dir.absolute() / "demo"
@@ -63,11 +63,11 @@ class Fleet:
         self._bridge: Child | None = None
 
     def url(self, slug: str) -> str:
-        """Where the bridge serves one server over streamable HTTP."""
+        """The address at which the bridge serves one server over streamable HTTP."""
         return f"http://{LOOPBACK}:{self._port}/servers/{slug}/mcp"
 
     def prepare(self) -> None:
-        """Make what is missing: both environments and the repository.
+        """Create what is missing: both environments and the repository.
 
         Raises:
             CannotStart: ``uv`` or ``git`` is missing or failed.
@@ -78,7 +78,7 @@ class Fleet:
         self._make_repository()
 
     def start(self) -> Child:
-        """Start the bridge on the port of last time where that is free, so that what is registered stays true."""
+        """Start the bridge on the last port if it is free, so that registered addresses stay valid."""
         self._port = free_port(self._home / "port")
         servers = programs_of(self._home, "servers")
         time = shlex.join([str(servers / "mcp-server-time"), "--local-timezone", "UTC"])
@@ -96,7 +96,7 @@ class Fleet:
         return self._bridge
 
     def answers(self) -> bool:
-        """Whether the bridge takes connections, which it does once every server has started."""
+        """Whether the bridge accepts connections, which it does after every server has started."""
         return takes_connections(self._port)
 
     def _make_repository(self) -> None:
@@ -104,7 +104,7 @@ class Fleet:
             return
         if shutil.which("git") is None:
             raise CannotStart("the demo fleet needs git: apt-get install git")
-        # Made aside and moved: half a repository is never taken for a whole one.
+        # Created under a temporary name, so that an incomplete repository is never used.
         unfinished = self.repository.with_suffix(".unfinished")
         shutil.rmtree(unfinished, ignore_errors=True)
         unfinished.mkdir()
@@ -140,10 +140,9 @@ _TOKEN_LIFE = timedelta(days=30)
 
 
 def seed(api: Api, fleet: Fleet, tokens: dict[str, str]) -> dict[str, str]:
-    """Make what is missing of servers, people, grants and tokens; the tokens by name.
+    """Create missing servers, people, grants and tokens; return the tokens by name.
 
-    ``tokens`` are those of last time: a token that still lives is kept, another takes the place of one
-    that does not.
+    ``tokens`` are the previous ones: a valid token is kept, any other is replaced.
 
     Raises:
         ApiFault: the API refused a step.
@@ -168,13 +167,13 @@ def seed(api: Api, fleet: Fleet, tokens: dict[str, str]) -> dict[str, str]:
 
 
 def token_id(secret: str) -> str | None:
-    """The ``tok_`` id that a scoped token's text carries; ``None`` when it is none."""
+    """The ``tok_`` id in the text of a scoped token; ``None`` for other texts."""
     credential = parse_credential(secret, SCOPED_TOKEN)
     return format_id("tok", credential.id) if credential else None
 
 
 def _server(api: Api, slug: str, description: str, url: str) -> str:
-    server = _found(api.every("/servers"), "slug", slug)
+    server = _find(api.every("/servers"), "slug", slug)
     if server is None:
         body: Json = {
             "slug": slug,
@@ -196,12 +195,12 @@ def _server(api: Api, slug: str, description: str, url: str) -> str:
 
 
 def _identity(api: Api, body: Json) -> str:
-    known = _found(api.every("/identities", q=body["user_name"]), "user_name", body["user_name"])
+    known = _find(api.every("/identities", q=body["user_name"]), "user_name", body["user_name"])
     return str((known or api.post("/identities", body))["id"])
 
 
 def _group(api: Api, member: str) -> str:
-    known = _found(api.every("/groups", q=_GROUP), "name", _GROUP)
+    known = _find(api.every("/groups", q=_GROUP), "name", _GROUP)
     if known is not None:
         return str(known["id"])
     group = api.post("/groups", {"name": _GROUP, "description": "People who may look"})
@@ -212,7 +211,7 @@ def _group(api: Api, member: str) -> str:
 def _grant(api: Api, principal: Json, server: str, tools: list[str], reason: str) -> None:
     selector = {"kind": "ids", "ids": [server]}
     known = [grant for grant in api.every("/grants") if grant["principal"]["id"] == principal["id"]]
-    # A grant that somebody narrowed since stays as it is.
+    # A grant that was narrowed since stays as it is.
     if any(grant["servers"] == selector for grant in known):
         return
     api.post(
@@ -250,5 +249,5 @@ def _lives(api: Api, secret: str) -> bool:
         return False
 
 
-def _found(objects: list[Json], field: str, value: str) -> Json | None:
+def _find(objects: list[Json], field: str, value: str) -> Json | None:
     return next((one for one in objects if one[field] == value), None)

@@ -1,4 +1,4 @@
-"""``scopegate serve``: the API and the gateway, in as many worker processes as configured."""
+"""``scopegate serve``: the API and the gateway, in the configured number of worker processes."""
 
 import contextlib
 import gc
@@ -13,8 +13,8 @@ from uvicorn.supervisors import Multiprocess
 from app.cli.children import end_with_parent
 from app.cli.database import joined_database, usable_database
 from app.cli.errors import CannotStart
-from app.cli.signals import Stopped, bound_socket, cannot_listen, signals_held, signals_stop
-from app.cli.supervisor import commands_running
+from app.cli.signals import Stopped, bound_socket, cannot_listen, hold_signals, signals_stop
+from app.cli.supervisor import run_commands
 from app.db.rewinds import PROGRESS_FILE, RewindGuard
 from app.http.server_protocol import GuardedHttp
 from app.lib.logs import use_line_records
@@ -23,37 +23,37 @@ from app.settings import Settings, load_settings
 from app.supervisor.processes import hide_from_equals
 
 _GRACE_SECONDS = 5
-"""How long open streams may go on after SIGTERM before they are cut."""
+"""How long open streams may continue after SIGTERM."""
 _HUNG_SECONDS = 20
-"""How long a worker may not answer its supervisor before it is killed: a busy machine alone is no reason to."""
+"""How long a worker may be unresponsive before its supervisor kills it; a busy machine is not enough."""
 _FILES = 65_536
-"""Open files that are asked for: each connection is one, and many systems start a service with 1,024."""
+"""The limit of open files to request: each connection is one, and many systems set 1,024 for services."""
 
-_TLS_ALONE = ("Strict-Transport-Security", "max-age=31536000")
-"""For a year browsers come to this host by TLS alone (RFC 6797). Of hosts below it others have to decide, and of the
-lists that browsers are made with."""
+_HSTS_HEADER = ("Strict-Transport-Security", "max-age=31536000")
+"""Browsers only use TLS for this host for a year (RFC 6797). Neither subdomains nor preload lists are included, since
+others decide about those."""
 
 
 def application() -> Scopegate:
-    """What each worker serves: made in the worker, from the same environment."""
+    """Build the application of a worker, from the same environment."""
     if multiprocessing.parent_process() is not None:
-        # Left alone, a worker would go on serving on a port that nobody can stop or start again.
+        # Without its parent, a worker would keep a port that cannot be stopped or restarted.
         end_with_parent()
     use_line_records()
     settings = load_settings()
     if settings.stdio_allowed_commands:
-        # As an ordinary user, commands run as the same one.
+        # Without root, commands run as the same user.
         hide_from_equals()
     served = create_app(joined_database(settings), RewindGuard(settings.data_dir / PROGRESS_FILE))
-    _collect_seldom()
+    _tune_collector()
     return served
 
 
-def _collect_seldom() -> None:
-    """Keep the collector from going through modules and the access snapshot again and again.
+def _tune_collector() -> None:
+    """Keep the collector from repeatedly walking modules and the access snapshot.
 
-    Both are large and live long; with Python's defaults the walks cost a sixth of the throughput, and pauses of
-    tens of milliseconds. What a call leaves behind is freed by reference counts.
+    Both are large and permanent; with Python's defaults the walks cost a sixth of the throughput, and pauses of tens
+    of milliseconds. Objects of a call are freed by reference counts.
     """
     gc.collect()
     gc.freeze()
@@ -64,11 +64,11 @@ def serve(settings: Settings) -> None:
     """Serve until SIGINT or SIGTERM.
 
     Raises:
-        CannotStart: the port cannot be had.
+        CannotStart: the port is not available.
         DatabaseFault, EmbeddedPostgresError: the database cannot be used.
     """
     _allow_files()
-    # uvicorn raises the signal again when it has shut down; by default that would end us before the database.
+    # uvicorn raises the signal again after its shutdown, which by default would end this process before the database.
     with contextlib.suppress(Stopped), signals_stop(), bound_socket(settings) as bound:
         _serve_on(bound, settings)
 
@@ -82,10 +82,10 @@ def _allow_files() -> None:
 
 def _serve_on(bound: socket.socket, settings: Settings) -> None:
     with contextlib.ExitStack() as running:
-        with signals_held():
-            # Stopped half-way, an embedded database that was just launched would be nobody's.
+        with hold_signals():
+            # An interruption here would leave a new embedded database without an owner.
             running.enter_context(usable_database(settings, may_be_away=True))
-        running.enter_context(commands_running(settings))
+        running.enter_context(run_commands(settings))
         config = _config(settings)
         if settings.workers > 1:
             _Workers(config, bound, settings).run()
@@ -97,7 +97,7 @@ def _serve_on(bound: socket.socket, settings: Settings) -> None:
 
 
 class _Server(uvicorn.Server):
-    """The one worker, which listens once its application is configured, and then says where."""
+    """The only worker, which listens after its application is configured, and then prints the address."""
 
     def __init__(self, config: uvicorn.Config, settings: Settings) -> None:
         super().__init__(config)
@@ -107,13 +107,13 @@ class _Server(uvicorn.Server):
         try:
             await super().startup(sockets)
         except OSError as error:
-            # Another process has bound the same address, and was the first to listen.
+            # Another process bound the same address and listened first.
             raise cannot_listen(self._settings, error) from None
         _say_serving(self._settings)
 
 
 class _Workers(Multiprocess):
-    """Several workers, each of which listens once its application is configured."""
+    """Several workers, each of which listens after its application is configured."""
 
     def __init__(self, config: uvicorn.Config, bound: socket.socket, settings: Settings) -> None:
         super().__init__(config, sockets=[bound])
@@ -142,11 +142,11 @@ def _config(settings: Settings) -> uvicorn.Config:
         ws="none",
         lifespan="on",
         log_level="warning",
-        # Each request that matters is in the audit trail; a line for each URL would only repeat it.
+        # Relevant requests are in the audit log; an access log would only repeat them.
         access_log=False,
         server_header=False,
-        # Of the server, so that no answer is without it: its own refusals, the API's, the pages', the gateway's.
-        headers=[_TLS_ALONE] if settings.base_url.startswith("https://") else [],
+        # Set by the server, so that every response has it: its own refusals, the API's, the console's, the gateway's.
+        headers=[_HSTS_HEADER] if settings.base_url.startswith("https://") else [],
         proxy_headers=bool(settings.trusted_proxies),
         forwarded_allow_ips=[str(network) for network in settings.trusted_proxies],
         timeout_graceful_shutdown=_GRACE_SECONDS,

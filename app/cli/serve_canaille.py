@@ -1,6 +1,6 @@
 """The program of the development OpenID provider. ``openid.py`` runs it as a script, where Canaille is installed.
 
-Canaille keeps people, sessions and codes in memory here, and signs with a key that is made at the start.
+Canaille keeps people, sessions and codes in memory here, and signs with a key that is created at the start.
 """
 
 import json
@@ -33,12 +33,12 @@ def serve(wanted: dict[str, Any]) -> None:
                 "DATABASE": "memory",
                 "LOGO": None,
                 "SMTP": None,
-                # By default people make groups of their own, and a group's name is what gives a role.
+                # By default people may create groups, and a group's name gives a role.
                 "ACL": {"DEFAULT": {"PERMISSIONS": ["edit_self", "use_oidc"]}},
             },
             "CANAILLE_OIDC": {
                 "ACTIVE_JWKS": [_new_key()],
-                # The service itself is trusted: nobody has to consent to its own demo.
+                # The service itself is trusted, so that the demo needs no consent.
                 "TRUSTED_DOMAINS": [urlsplit(wanted["url"]).hostname],
                 "REQUIRE_NONCE": False,
                 "USERINFO_MAPPING": {"PREFERRED_USERNAME": "{{ user.user_name }}"},
@@ -69,7 +69,7 @@ def _register(wanted: dict[str, Any]) -> None:
     for name, members in groups.items():
         Backend.instance.save(models.Group(display_name=name, members=members))
     now = datetime.now(UTC)
-    # Canaille names an audience by the id of a client that stands for the API.
+    # Canaille names an audience by the id of a client that represents the API.
     api = models.Client(client_id=wanted["audience"], client_name="Scopegate", client_id_issued_at=now)
     Backend.instance.save(api)
     client = models.Client(
@@ -86,13 +86,13 @@ def _register(wanted: dict[str, Any]) -> None:
         audience=[api],
     )
     Backend.instance.save(client)
-    # Its ID tokens have the audiences of its access tokens, and are for the client; which has to be there first.
+    # Its ID tokens have the audiences of its access tokens and are for the client, which must exist first.
     client.audience = [client, api]
     Backend.instance.save(client)
 
 
 def _let_loopback_ports_vary() -> None:
-    """A program on this machine listens where there is room when the browser comes back (RFC 8252 section 7.3)."""
+    """Accept any port of a loopback redirect URI (RFC 8252 section 7.3)."""
     exact = models.Client.check_redirect_uri
 
     def check(client: Any, uri: str) -> bool:

@@ -1,6 +1,6 @@
-"""Stopping on SIGINT, SIGTERM and SIGHUP by an exception, so that every ``with`` on the way cleans up.
+"""Signals: SIGINT, SIGTERM and SIGHUP raise an exception, so that every ``with`` block cleans up.
 
-The socket that a command binds, for its workers to listen on once they are configured.
+Also binds the socket of a command, on which its workers listen after they are configured.
 """
 
 import asyncio
@@ -18,14 +18,14 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Stopped(BaseException):
-    """A signal asked for the end. Not an ``Exception``: nothing on the way may take it for a fault."""
+    """A signal requested the end. Not an ``Exception``, so that it is not handled as a fault."""
 
 
 @contextlib.contextmanager
 def signals_stop() -> Iterator[None]:
-    """The first signal raises ``Stopped`` in the main thread; from then on signals are ignored.
+    """Raise ``Stopped`` in the main thread at the first signal, and ignore further signals.
 
-    They stay ignored afterwards: a second Ctrl-C must not interrupt the cleaning up that follows.
+    They stay ignored afterwards: a second Ctrl-C must not interrupt the cleanup.
     """
 
     def stop(_number: int, _frame: FrameType | None) -> None:
@@ -42,8 +42,9 @@ def signals_stop() -> Iterator[None]:
 
 @contextlib.contextmanager
 def signals_cancel() -> Iterator[None]:
-    """For an event loop that runs within ``signals_stop``: the first signal cancels its tasks, and the block ends with
-    ``Stopped``. Raised in the loop's midst, it would be taken for a fault of whatever the loop was at.
+    """Cancel the tasks of an event loop at the first signal, and end the block with ``Stopped``.
+
+    For use within ``signals_stop``. An exception in a callback would be handled as a fault of that callback.
     """
     asked = False
 
@@ -68,8 +69,8 @@ def signals_cancel() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def signals_held() -> Iterator[None]:
-    """Put signals off while something is half done; they arrive at the end of the block."""
+def hold_signals() -> Iterator[None]:
+    """Defer signals until the end of the block."""
     signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
     try:
         yield
@@ -88,10 +89,10 @@ def _ignore() -> None:
 
 
 def bound_socket(settings: Settings) -> socket.socket:
-    """Bind the configured address, without listening: until a worker does, connections are refused.
+    """Bind the configured address, without listening: connections are refused until a worker listens.
 
     Raises:
-        CannotStart: it is in use, or not an address of this machine.
+        CannotStart: it is in use, or is not an address of this machine.
     """
     where = f"{settings.host}:{settings.port}"
     try:
@@ -112,6 +113,6 @@ def bound_socket(settings: Settings) -> socket.socket:
 
 
 def cannot_listen(settings: Settings, error: OSError) -> CannotStart:
-    """What to say of an address that cannot be bound or listened on."""
+    """The error for an address that cannot be bound or listened on."""
     where, why = f"{settings.host}:{settings.port}", os.strerror(error.errno or 0)
     return CannotStart(f"cannot listen on {where}: {why}; stop what uses it, or set SCOPEGATE_PORT")

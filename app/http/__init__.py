@@ -1,1 +1,1 @@
-"""What every HTTP face shares: transactions, authorization, problems, pagination."""
+"""Shared parts of all HTTP interfaces: transactions, authorization, problems, pagination."""

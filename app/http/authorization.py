@@ -1,4 +1,4 @@
-"""Who may do what at the API: permissions, roles, and the dependency that every route declares.
+"""Authorization at the API: permissions, roles, and the dependency that every route declares.
 
 A route names its permission with ``requires(...)``; a test lists all routes and fails on one without.
 """
@@ -34,13 +34,13 @@ __all__ = [
 
 
 class BearerReader(Protocol):
-    """Turns the text of one class of bearer into a caller. Raises ``Unauthenticated``."""
+    """Authenticates one class of bearers. Raises ``Unauthenticated``."""
 
     def __call__(self, request: Request, session: AsyncSession, bearer: str) -> Awaitable[Caller]: ...
 
 
 class Authenticator(Protocol):
-    """Turns a request's credential into a caller. Raises ``Unauthenticated``; wired by the composition root."""
+    """Authenticates a request. Raises ``Unauthenticated``; wired by the composition root."""
 
     def __call__(self, request: Request, session: AsyncSession) -> Awaitable[Caller]: ...
 
@@ -52,7 +52,7 @@ def authorize(caller: Caller, permission: Permission) -> None:
 
 
 def authorize_giving(caller: Caller, role: Role) -> None:
-    """Raise ``Forbidden`` for a role above the caller's own: nobody grants, changes or arms such a one."""
+    """Raise ``Forbidden`` for a role above the caller's own, which the caller may not grant, change or arm."""
     missing = ROLE_PERMISSIONS[role] - caller.permissions
     if missing or (role is Role.OWNER and Role.OWNER not in caller.roles):
         raise Forbidden(
@@ -61,8 +61,8 @@ def authorize_giving(caller: Caller, role: Role) -> None:
 
 
 def authorize_acting_on(caller: Caller, roles: Collection[Role]) -> None:
-    """Raise ``Forbidden`` for a caller below the roles of those it acts on: only owners act on owners, and only owners
-    and administrators on administrators."""
+    """Raise ``Forbidden`` for a caller below the roles of the identities to change: only owners change owners, and only
+    owners and administrators change administrators."""
     for role, above in ((Role.OWNER, {Role.OWNER}), (Role.ADMIN, MANAGING_ROLES)):
         if role in roles and not caller.roles & above:
             raise Forbidden(
@@ -74,11 +74,11 @@ def authorize_acting_on(caller: Caller, roles: Collection[Role]) -> None:
 def requires(permission: Permission, *, machine: bool = False) -> Any:
     """The dependency that authenticates the caller and demands a permission. Its value is the ``Caller``.
 
-    ``machine``: a client secret itself is taken as a bearer too, from those who can keep one bearer and no more.
+    ``machine``: also accepts a client secret as a bearer, for clients that can only store one static bearer.
     """
 
     async def check(request: Request, session: Session) -> Caller:
-        return await _authenticated(request, session, permission, machine=machine)
+        return await _authenticate(request, session, permission, machine=machine)
 
     check.permission = permission  # type: ignore[attr-defined]
     return Depends(check, scope="function")
@@ -86,18 +86,18 @@ def requires(permission: Permission, *, machine: bool = False) -> Any:
 
 def changes(permission: Permission, *, machine: bool = False) -> Any:
     """The dependency of an operation that changes something. Its value is a ``Change`` by a caller with the permission,
-    written when the request commits. ``machine`` is that of ``requires``.
+    recorded when the request commits. ``machine`` is as in ``requires``.
     """
 
     async def begin(request: Request, session: Session) -> Change:
-        caller = await _authenticated(request, session, permission, machine=machine)
+        caller = await _authenticate(request, session, permission, machine=machine)
         return Change(session, caller, request.state.request_id, request.app.state.runtime.clock())
 
     begin.permission = permission  # type: ignore[attr-defined]
     return Depends(begin, scope="function")
 
 
-async def _authenticated(
+async def _authenticate(
     request: Request, session: AsyncSession, permission: Permission, *, machine: bool
 ) -> Caller:
     runtime = request.app.state.runtime
@@ -109,7 +109,7 @@ async def _authenticated(
 
 
 def permission_of(dependency: Callable[..., Any] | None) -> Permission | None:
-    """The permission that a dependency demands, for the test over all routes."""
+    """The permission that a dependency requires, for the test over all routes."""
     return getattr(dependency, "permission", None)
 
 

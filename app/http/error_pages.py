@@ -1,4 +1,4 @@
-"""``/docs/errors``: a page for each problem code, so that the ``type`` of a problem leads somewhere on any service."""
+"""``/docs/errors``: a page for each problem code, so that the ``type`` of a problem can be opened on any service."""
 
 import re
 from functools import cache
@@ -13,7 +13,7 @@ from app.domain.errors import NotFound
 
 router = APIRouter(prefix="/docs/errors", include_in_schema=False)
 
-# To a document beside these pages, of which the service has none: the words stay.
+# A link to another document, which the service does not have: only its text is kept.
 _ELSEWHERE = re.compile(r"\[([^\]]+)\]\(\.\./[^)]+\)")
 _HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'",
@@ -45,34 +45,34 @@ li {{ margin: .3rem 0; }}
 @router.get("", operation_id="list_error_pages")
 @router.get("/", operation_id="list_error_pages_below")
 async def get_index() -> HTMLResponse:
-    """All codes."""
+    """The list of all codes."""
     items = "".join(f'<li><a href="/docs/errors/{code}"><code>{code}</code></a></li>' for code in codes())
     return HTMLResponse(_PAGE.format(title="All", body=f"<h1>Errors</h1><ul>{items}</ul>"), headers=_HEADERS)
 
 
 @router.get("/{code}", operation_id="get_error_page")
 async def get_page(code: str) -> HTMLResponse:
-    """Why an error happens, what to do about it, and an example."""
-    # Looked up among those that exist: the path is the caller's.
+    """The causes of an error, how to fix it, and an example."""
+    # Checked against the existing codes, since the path is the caller's input.
     if code not in codes():
         raise NotFound("There is no such error code; /docs/errors lists all.")
-    return HTMLResponse(_rendered(code), headers=_HEADERS)
+    return HTMLResponse(_render(code), headers=_HEADERS)
 
 
 def codes() -> list[str]:
-    """The codes that have a page, in alphabetical order."""
+    """The codes with a page, in alphabetical order."""
     return sorted(path.stem for path in _folder().glob("*.md"))
 
 
 @cache
-def _rendered(code: str) -> str:
+def _render(code: str) -> str:
     text = _ELSEWHERE.sub(r"\1", (_folder() / f"{code}.md").read_text(encoding="utf-8"))
     return _PAGE.format(title=escape(code), body=MarkdownIt("commonmark", {"html": False}).render(text))
 
 
 @cache
 def _folder() -> Path:
-    """A checkout has the pages beside the package, an installed wheel inside it."""
+    """The pages are next to the package in a checkout, and inside the package in an installed wheel."""
     package = Path(__file__).resolve().parents[1]
-    beside = package.parent / "docs" / "errors"
-    return beside if beside.exists() else package / "_errors"
+    checkout = package.parent / "docs" / "errors"
+    return checkout if checkout.exists() else package / "_errors"

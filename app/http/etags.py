@@ -11,30 +11,30 @@ from fastapi import Depends, Header, Request, Response
 
 from app.domain.errors import PreconditionFailed, PreconditionRequired
 
-# For the contract, on a route whose answer is not seen to have a tag by having a revision.
+# For the contract, on routes whose responses have an ETag but no field ``revision``.
 TAGGED: dict[str, Any] = {"headers": {"ETag": {"$ref": "#/components/headers/ETag"}}}
 
 _TAG = re.compile(r'(W/)?"([^"]*)"')
 
 
 def set_etag(response: Response, revision: int | str) -> None:
-    """Name the revision of the object that this response shows."""
+    """Set the ETag to the revision of the returned object."""
     response.headers["ETag"] = f'"{revision}"'
 
 
 @dataclass(frozen=True, slots=True)
 class Precondition:
-    """The ``If-Match`` of a request; ``None`` when it has none.
+    """The ``If-Match`` of a request; ``None`` if it has none.
 
     Strong comparison (RFC 9110 section 13.1.1): a weak tag never matches, ``*`` always does.
     """
 
     asked: str | None
     is_missing: bool = False
-    """It is needed, and was not sent."""
+    """It is required, and was not sent."""
 
     def demand(self) -> None:
-        """Raise ``PreconditionRequired`` if it is needed and missing."""
+        """Raise ``PreconditionRequired`` if it is required and missing."""
         if self.is_missing:
             raise PreconditionRequired(
                 "This change needs If-Match: read the object, and send its ETag, so that you overwrite only what you "
@@ -43,14 +43,14 @@ class Precondition:
 
     @classmethod
     def of(cls, request: Request) -> "Precondition":
-        """What a request asks for; several lines are one list."""
+        """Read the header of a request; several lines are one list."""
         values = request.headers.getlist("if-match")
         return cls(", ".join(values).strip() if values else None)
 
     def check(self, revision: int | str) -> None:
-        """Raise ``PreconditionFailed`` unless this revision will do.
+        """Raise ``PreconditionFailed`` unless the revision matches.
 
-        Call it with the row locked, or two writers that hold the same tag could both pass.
+        Call it with the row locked; otherwise two writers with the same tag could both pass.
         """
         self.demand()
         if self.asked is None or self.asked == "*":
@@ -63,7 +63,7 @@ class Precondition:
             )
 
     def check_none(self) -> None:
-        """Raise ``PreconditionFailed`` if anything is asked of an object that is not there yet."""
+        """Raise ``PreconditionFailed`` if the header is sent for an object that does not exist yet."""
         if self.asked is not None:
             raise PreconditionFailed(
                 "If-Match asks for an object that is not there: leave the header out to make it."
@@ -81,7 +81,7 @@ async def _precondition(
         ),
     ] = None,
 ) -> Precondition:
-    # The parameter documents the header; a header that is sent twice shows in the request alone.
+    # The parameter documents the header; repeated headers are only visible in the request.
     return Precondition(None) if if_match is None else Precondition.of(request)
 
 
@@ -105,8 +105,8 @@ async def _required(
 RequiredIfMatch = Annotated[Precondition, Depends(_required)]
 
 
-def demanding(endpoint: Callable[..., Any]) -> Callable[..., Any]:
-    """The endpoint, which answers 428 where a needed ``If-Match`` is missing, after types were checked."""
+def require_if_match(endpoint: Callable[..., Any]) -> Callable[..., Any]:
+    """Wrap an endpoint to respond 428 if a required ``If-Match`` is missing, after the types are checked."""
     names = [
         name
         for name, parameter in inspect.signature(endpoint).parameters.items()

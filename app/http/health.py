@@ -43,15 +43,18 @@ async def readyz(runtime: CurrentRuntime) -> JSONResponse:
         reasons.append("the database is read-only")
     if not found["recording"]:
         reasons.append("the log has no epoch for this timeline of the database yet")
-    recorders = (runtime.recorder_health.reason(), runtime.consuming_recorder_health.reason())
-    failures = [reason for reason in (*recorders, runtime.rewinds.reason) if reason is not None]
-    # Several checks can report the same reason.
-    reasons = list(dict.fromkeys((*reasons, *failures)))
+    faults = [
+        words for lane in (runtime.lane_faults, runtime.settling) if (words := lane.reason()) is not None
+    ]
+    if runtime.rewinds.reason is not None:
+        faults.append(runtime.rewinds.reason)
+    # The lanes may say the same, and the look too.
+    reasons = list(dict.fromkeys((*reasons, *faults)))
     answer = {
         "status": "unavailable" if reasons else "ok",
         "database": "read-only" if found["read_only"] else "ok",
         "revision": found["revision"],
-        "recording": found["recording"] and not found["read_only"] and not failures,
+        "recording": found["recording"] and not found["read_only"] and not faults,
         "replication": "synchronous" if found["synchronous"] else "none or asynchronous",
         "reasons": reasons,
         "warnings": _warnings(runtime, found),

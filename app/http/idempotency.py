@@ -1,7 +1,7 @@
-"""``Idempotency-Key``: a request that creates may be sent again without creating twice.
+"""``Idempotency-Key``: a request that creates may be repeated without creating twice.
 
-The answer is kept in the transaction of the change itself, so there is never one without the other: a crash, an
-error or a lost commit leaves the key free. While a request runs, an advisory lock of its transaction holds the key.
+The response is stored in the transaction of the change, so that neither exists without the other: a crash, an error or
+a lost commit leaves the key free. While a request runs, an advisory lock of its transaction holds the key.
 
 See ADR 8.
 """
@@ -54,9 +54,9 @@ IdempotencyKey = Annotated[
 
 
 class KeptAnswer(SQLModel, table=True):
-    """The answer to a request with a key, without any secret; it is forgotten after ``LIFETIME``.
+    """The response to a request with a key, without secrets; deleted after ``LIFETIME``.
 
-    Without a body: it named somebody who was erased. Until then the key still keeps a repeat from creating again.
+    Without a body, it identified an erased person; the key still prevents a repeated creation.
     """
 
     __tablename__ = "idempotency_keys"
@@ -77,7 +77,7 @@ class KeptAnswer(SQLModel, table=True):
 
 
 class Revealed(Strict):
-    """An answer that shows a secret, this once: what is kept of it for a repeat says that there was one."""
+    """A response that shows a secret once; the stored response says that there was one."""
 
     secret_available: bool = Field(
         default=True,
@@ -85,15 +85,15 @@ class Revealed(Strict):
     )
 
     def without_secret(self) -> Self:
-        """The same answer, as it may be kept."""
+        """The response without its secret, for storing."""
         raise NotImplementedError
 
 
 def once(endpoint: _Endpoint[_Arguments]) -> Callable[..., Coroutine[Any, Any, BaseModel | Response]]:
-    """Let a handler that creates and answers 201 honour ``Idempotency-Key``. It stands below the route's decorator.
+    """Let a handler that creates and responds 201 support ``Idempotency-Key``. Use it below the route's decorator.
 
-    The key is bound to the caller, the path and the request's content. The handler runs after its permission was
-    checked, so a repeat gets its answer only while the caller still may.
+    The key is bound to the caller, the path and the request's content. The permission is checked before the handler
+    runs, so that a repeated request needs the permission as well.
     """
     signature = inspect.signature(endpoint)
     given = signature.parameters
@@ -104,7 +104,7 @@ def once(endpoint: _Endpoint[_Arguments]) -> Callable[..., Coroutine[Any, Any, B
 
     @wraps(endpoint)
     async def answer(*, idempotency_key: str | None, **arguments: Any) -> BaseModel | Response:
-        # FastAPI passes every argument by its name.
+        # FastAPI passes every argument by name.
         request = arguments["request"] if "request" in given else arguments.pop("request")
         run: _Run = partial(cast("Callable[..., Any]", endpoint), **arguments)
         if idempotency_key is None:
@@ -148,7 +148,7 @@ async def _answer_once(
         "body": keepable.model_dump(mode="json"),
         "created_at": func.now(),
     }
-    # One that is too old may still be there.
+    # An expired one may still exist.
     await session.execute(
         insert(KeptAnswer)
         .values(place | values)
@@ -159,7 +159,7 @@ async def _answer_once(
 
 
 def _key(request: Request) -> str:
-    """The one key of a request. Raises ``Malformed``."""
+    """Read the key of a request. Raises ``Malformed``."""
     values = request.headers.getlist("idempotency-key")
     if len(values) != 1 or not _KEY.fullmatch(values[0]):
         raise Malformed(
@@ -170,7 +170,7 @@ def _key(request: Request) -> str:
 
 
 async def _hold(session: AsyncSession, place: dict[str, Any]) -> None:
-    """Hold a key until this transaction ends. Raises ``KeyInFlight`` when another one holds it."""
+    """Hold a key until this transaction ends. Raises ``KeyInFlight`` if another transaction holds it."""
     name = "\0".join(str(part) for part in place.values())
     number = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], signed=True)
     if not await session.scalar(select(func.pg_try_advisory_xact_lock(number))):
@@ -180,7 +180,7 @@ async def _hold(session: AsyncSession, place: dict[str, Any]) -> None:
 
 
 async def _digest(request: Request) -> bytes:
-    """What makes two requests the same: the query, and the body however its JSON is spelled."""
+    """Digest what identifies a request: the query, and the body as parsed JSON."""
     if isinstance(request, ReadRequest):
         body = json.dumps(request.value, sort_keys=True).encode()
     else:
@@ -190,7 +190,7 @@ async def _digest(request: Request) -> bytes:
 
 
 async def _find(session: AsyncSession, place: dict[str, Any]) -> KeptAnswer | None:
-    # A statement of its own after the lock: its snapshot sees what the holder before us has committed.
+    # A separate statement after the lock, so that its snapshot contains the commit of the previous holder.
     query = select(KeptAnswer).where(
         *(col(getattr(KeptAnswer, name)) == value for name, value in place.items()),
         col(KeptAnswer.created_at) > func.now() - LIFETIME,
@@ -213,7 +213,7 @@ def _replay(kept: KeptAnswer, digest: bytes) -> Response:
     return JSONResponse(kept.body, kept.status, {**kept.headers, REPLAYED: "true"})
 
 
-# What shows an identity is the identity itself, a token of it, a grant to it, or what it or its agent asked for.
+# A response shows an identity if it is the identity, its token, a grant to it, or an approval of it or its agent.
 _ERASE = text(
     "UPDATE idempotency_keys SET body = NULL, request_digest = '' "
     "WHERE :id IN (body ->> 'id', body -> 'token' ->> 'identity_id', body -> 'principal' ->> 'id',"
@@ -222,11 +222,11 @@ _ERASE = text(
 
 
 async def erase_answers(session: AsyncSession, shown_id: str) -> None:
-    """Empty every kept answer that shows an identity, given by its id as answers have it."""
+    """Empty every stored response that shows an identity, given by its id as in responses."""
     await session.execute(_ERASE, {"id": shown_id})
 
 
-# A few with each new one, so that the table stays small where nobody runs `scopegate maintain`.
+# A few with each new one, so that the table stays small even without `scopegate maintain`.
 _FORGET_SOME = text(
     "DELETE FROM idempotency_keys WHERE ctid = ANY(ARRAY(SELECT ctid FROM idempotency_keys "
     "WHERE created_at < now() - CAST(:age AS interval) LIMIT 20 FOR UPDATE SKIP LOCKED))"
@@ -238,9 +238,9 @@ async def _forget_some(session: AsyncSession) -> None:
 
 
 async def forget_answers(owner_url: str) -> int:
-    """Delete every answer that is too old to be given again; how many there were.
+    """Delete all expired responses; return their number.
 
-    Raises ``asyncpg.PostgresError`` or ``OSError`` when the database cannot do it.
+    Raises ``asyncpg.PostgresError`` or ``OSError`` if the database fails.
     """
     connection = await asyncpg.connect(plain_url(owner_url), timeout=10)
     try:

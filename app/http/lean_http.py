@@ -1,8 +1,8 @@
-"""uvicorn's HTTP/1.1 with less work for each request: the same ASGI, in half the time.
+"""uvicorn's HTTP/1.1 with less work per request: the same ASGI, in half the time.
 
-An answer's head is held back until its body begins (ASGI allows that), so that both go out in one write: a write is
-the dearest thing that a small answer does. What a request needs only now and then (an event to wait for, a URL parsed
-in full) is made when it does. There is no access log and no upgrade to another protocol. See ADR 5.
+The head of a response is sent with the beginning of its body (which ASGI allows), since a write is the most expensive
+part of a small response. Rarely needed parts of a request (an event to wait for, a parsed URL) are created on demand.
+There is no access log and no upgrade to another protocol. See ADR 5.
 """
 
 import asyncio
@@ -17,16 +17,16 @@ import httptools
 from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-# RFC 9110, 5.6.2 and 5.5: a token (in lower case, as ASGI has it), then anything but control characters; whole lines,
-# so that nobody adds one.
+# RFC 9110, 5.6.2 and 5.5: a token (in lower case, as in ASGI), then anything but control characters; complete lines, so
+# that no line can be injected.
 _HEADER_BLOCK = re.compile(rb"(?:[!#$%&'*+\-.^_`|~0-9a-z]+: [\t\x20-\x7e\x80-\xff]*\r\n)*")
-_LARGE = 64 * 1024
-"""Copying so much would cost more than another write."""
+_MIN_SEPARATE_BYTES = 64 * 1024
+"""The size at which copying costs more than another write."""
 _BODILESS = frozenset({204, 304})
 
 
 class LeanCycle:
-    """One request and its answer. It is its own ASGI ``send``, one that can also answer ``at_once``."""
+    """One request and its response. It is its own ASGI ``send``, one that can also respond ``at_once``."""
 
     __slots__ = (
         "_asked",
@@ -55,14 +55,14 @@ class LeanCycle:
         self.response_started = self.response_complete = False
         self.chunked = False
         self.left = 0
-        """Bytes that the answer still has to have."""
+        """The bytes of the response that are still missing."""
         self._head = b""
-        # Whether the application asked for anything, and whether something came since it did last.
+        # Whether the application has received anything, and whether something has arrived since then.
         self._asked = self._news = False
         self._waiting: asyncio.Event | None = None
 
     async def run_asgi(self, app: ASGI3Application) -> None:
-        """Let the application answer; what it leaves undone ends the connection."""
+        """Run the application; an incomplete response ends the connection."""
         protocol = self._protocol
         try:
             await app(self._scope, self.receive, self)
@@ -88,7 +88,7 @@ class LeanCycle:
 
     @property
     def message_event(self) -> "LeanCycle":
-        """What uvicorn sets when something came; all of an event that this needs is here."""
+        """The event that uvicorn sets when something arrives; this class implements the part that it needs."""
         return self
 
     def set(self) -> None:
@@ -98,7 +98,7 @@ class LeanCycle:
             self._waiting.set()
 
     async def receive(self) -> Any:
-        """The next of the request, or that its client left. The answer's end counts as leaving."""
+        """Receive the next part of the request, or a disconnect, which the end of the response counts as."""
         self._asked = True
         if not self.disconnected and not self.response_complete:
             self._protocol.flow.resume_reading()
@@ -106,7 +106,7 @@ class LeanCycle:
                 if self._waiting is None:
                     self._ask_for_body()
                     self._waiting = asyncio.Event()
-                # It may be set by what came while nobody waited, and was taken since.
+                # The event may be set for something that was already received.
                 self._waiting.clear()
                 await self._waiting.wait()
             self._news = False
@@ -116,20 +116,20 @@ class LeanCycle:
         return {"type": "http.request", "body": bytes(body), "more_body": self.more_body}
 
     def _ask_for_body(self) -> None:
-        """A client may wait to be told to go on (RFC 9110, 10.1.1)."""
+        """Send 100 Continue if the client may wait for it (RFC 9110, 10.1.1)."""
         transport = self._protocol.transport
         if self._may_be_waited_for() and not self.response_started and not transport.is_closing():
             transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def _may_be_waited_for(self) -> bool:
-        """Whether the client may wait to be told to go on, and was not told."""
+        """Whether the client may wait for 100 Continue, and did not get it."""
         if not self.more_body or self._waiting is not None:
             return False
         expected: bytes = dict(self._scope["headers"]).get(b"expect", b"")
         return expected.lower() == b"100-continue"
 
     async def __call__(self, message: Any) -> None:
-        """ASGI's ``send``: a piece of the answer. Raises ``RuntimeError`` for what is none."""
+        """Send a part of the response, as ASGI's ``send``. Raises ``RuntimeError`` for other messages."""
         flow = self._protocol.flow
         if flow.write_paused and not self.disconnected:
             await flow.drain()
@@ -144,7 +144,7 @@ class LeanCycle:
             raise RuntimeError(f"{kind} is out of turn")
 
     def whole_body(self) -> bytes | None:
-        """The body, when all of it is here and nothing of it was taken; ``receive`` says the rest."""
+        """Return the body if it is complete and none of it was received; otherwise use ``receive``."""
         if self.more_body or self._asked or self.disconnected:
             return None
         self._asked, self._news = True, False
@@ -152,9 +152,9 @@ class LeanCycle:
         return bytes(body)
 
     def at_once(self, status: int, block: bytes, body: bytes) -> bool:
-        """A whole answer in one go; False when it has to take the long way.
+        """Send a complete response in one write; False if it must be sent in parts.
 
-        ``block`` holds header lines of the application's own; it answers for what others had a say in.
+        ``block`` contains header lines of the application, which must not contain untrusted input.
         """
         protocol = self._protocol
         if (
@@ -181,7 +181,7 @@ class LeanCycle:
         found = dict(headers)
         self.response_started = True
         if self._may_be_waited_for():
-            # It may keep the body that it announced, and its next request would be taken for it.
+            # The client may send the announced body later, which would be read as its next request.
             self.keep_alive = False
         if b"connection" in found and b"close" in found[b"connection"].lower():
             self.keep_alive = False
@@ -208,7 +208,7 @@ class LeanCycle:
             self.left -= len(body)
             if self.left < 0 or (self.left and not more):
                 raise RuntimeError("the answer is longer or shorter than its Content-Length")
-            if len(body) > _LARGE:
+            if len(body) > _MIN_SEPARATE_BYTES:
                 self._protocol.transport.write(content)
                 content = b""
             content += body
@@ -226,12 +226,12 @@ class LeanCycle:
 
 @lru_cache(maxsize=4)
 def _same_lines(headers: tuple[tuple[bytes, bytes], ...]) -> bytes:
-    """Of what uvicorn says in every answer: the date, which is another each second."""
+    """The headers that uvicorn adds to every response: the date, which changes every second."""
     return _lines(list(headers))
 
 
 def _lines(headers: list[tuple[bytes, bytes]]) -> bytes:
-    """Header lines. Raises ``RuntimeError`` for what would be more or other than these."""
+    """Encode header lines. Raises ``RuntimeError`` for invalid headers, which could inject lines."""
     block = b"".join([b"%b: %b\r\n" % header for header in headers])
     if block.count(b"\n") != len(headers) or not _HEADER_BLOCK.fullmatch(block):
         raise RuntimeError("a header of the answer is not valid")
@@ -245,11 +245,11 @@ class LeanHttp(HttpToolsProtocol):
     pipeline: deque[tuple[LeanCycle, Any]]  # type: ignore[assignment]
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """A header of the request."""
+        """Add a header of the request."""
         self.headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
-        """Start the request, or let it wait for its turn."""
+        """Start the request, or queue it."""
         parser, scope, url = self.parser, self.scope, self.url
         version = parser.get_http_version()
         scope["method"] = parser.get_method().decode("ascii")

@@ -1,9 +1,9 @@
-"""Telling of changes as they happen: server-sent events, of the API and of the pages alike.
+"""Live streams: server-sent events about changes, for the API and for pages.
 
-Whatever changes anything is in the audit trail. So one look each second, shared by all streams of a worker, says
-whether anything is new, and only then does each stream look for what is new to it. No stream holds a connection to
-the database while its client reads, and none tells anything that its caller may not know any more: who it is is asked
-again at each look.
+Every change is in the audit log. One query per second, shared by all streams of a worker, finds out whether there is
+anything new; only then does each stream query its own news. No stream holds a database connection while its client
+reads. The caller is authenticated again at each look, so that a stream shows nothing that its caller may no longer
+see.
 """
 
 import asyncio
@@ -30,21 +30,21 @@ from app.lib.logs import log_fault
 from app.lib.sse import encode_event
 
 MEDIA_TYPE = "text/event-stream"
-MOST_STREAMS = 256
-"""Of one worker."""
-MOST_STREAMS_OF_CALLER = 16
-MOST_DOWNLOADS = 8
-MOST_DOWNLOADS_OF_CALLER = 2
+MAX_STREAMS = 256
+"""The maximum per worker."""
+MAX_STREAMS_OF_CALLER = 16
+MAX_DOWNLOADS = 8
+MAX_DOWNLOADS_OF_CALLER = 2
 LOOK_EVERY_S = 1.0
 QUIET_S = 15.0
-"""After so long without news a stream says that it is alive, and asks whether its caller still may listen."""
-PATIENCE_S = 10.0
-"""For a database that is away; then the stream ends."""
+"""The time without news after which a stream sends a keep-alive and checks the caller's right again."""
+AWAY_LIMIT_S = 10.0
+"""How long a stream waits for an unavailable database before it ends."""
 _RETRY_S = 1.0
-# The streams of a worker must leave connections to whoever asks for something.
-_LOOKS_AT_ONCE = 3
+# The streams of a worker must leave database connections to other requests.
+_MAX_LOOKS = 3
 _HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-# A client that lost its stream comes back after so many milliseconds.
+# The delay in milliseconds after which a client reconnects.
 _OPENING = b"retry: 3000\r\n: open\r\n\r\n"
 _QUIET = b": quiet\r\n\r\n"
 _AWAY = (Unavailable, *CONNECTION_ERRORS)
@@ -53,8 +53,8 @@ _log = logging.getLogger(__name__)
 Sessions = async_sessionmaker[AsyncSession]
 
 _WRITTEN = text("SELECT last_value + is_called::int FROM audit_events_seq")
-_MOST_SETTLING = 10_000
-"""While more events wait for an old transaction, they are not all counted each second: any look may find something."""
+_MAX_SETTLING = 10_000
+"""If more events wait for an old transaction, they are not counted each second: any look may find news."""
 _SETTLING = text("""
 WITH now AS (SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS oldest)
 SELECT now.oldest, count(e.xact) AS seen, count(e.xact) FILTER (WHERE e.xact >= now.oldest) AS waiting
@@ -71,32 +71,32 @@ _TAKE_SNAPSHOT = text("SELECT 1")
 
 @dataclass(slots=True)
 class _Trail:
-    """What was seen of the trail at the last look."""
+    """The state of the audit log at the last look."""
 
-    # How many events were begun, committed or not.
+    # The number of events that were begun, committed or not.
     written: int | None = None
-    # The oldest transaction that was open, and how many events from it on could be seen: they wait for it, since
-    # whoever reads in order stops there. Not known while events are begun at each look.
+    # The oldest open transaction, and the number of visible events from it on: readers in order stop there, so these
+    # events wait for it. Unknown while events are begun at each look.
     floor: int | None = None
     waiting: int = 0
 
     async def is_new(self, session: AsyncSession) -> bool:
-        """Take one look; whether a reader may find something that it could not find at the look before."""
+        """Look once; return whether a reader may find something that it could not find at the previous look."""
         written = (await session.execute(_WRITTEN)).scalar_one()
         if written != self.written:
             self.written, self.floor = written, None
             return True
-        # Nothing was begun since; what was begun before may have been committed, or need to wait no more.
-        values = {"floor": self.floor, "most": _MOST_SETTLING}
+        # No event was begun since; earlier ones may have been committed, or no longer have to wait.
+        values = {"floor": self.floor, "most": _MAX_SETTLING}
         row = (await session.execute(_SETTLING, values)).one()
-        is_counted = self.floor is not None and row.seen < _MOST_SETTLING
+        is_counted = self.floor is not None and row.seen < _MAX_SETTLING
         is_new = not is_counted or row.seen != self.waiting or row.waiting != row.seen
         self.floor, self.waiting = row.oldest, row.waiting
         return is_new
 
 
 class Pulse:
-    """One look each second while anybody wants to know, and a beat whenever there is something new."""
+    """Looks once per second while a stream is open, and beats if there is anything new."""
 
     def __init__(self, sessions: Sessions) -> None:
         self.beats = 0
@@ -108,7 +108,7 @@ class Pulse:
 
     @contextmanager
     def watched(self) -> Iterator[None]:
-        """Have it look, around a block."""
+        """Keep looking during a block."""
         self._watching += 1
         self._wanted.set()
         try:
@@ -119,7 +119,7 @@ class Pulse:
                 self._wanted.clear()
 
     async def wait(self, beats: int, within_s: float) -> bool:
-        """Whether it beat again since it had beaten so often: at once when it did, False when the time was up."""
+        """Wait for a beat after the first ``beats``; False after ``within_s`` seconds without one."""
         if self.beats == beats:
             with suppress(TimeoutError):
                 async with asyncio.timeout(within_s):
@@ -127,7 +127,7 @@ class Pulse:
         return self.beats != beats
 
     async def run(self) -> None:
-        """Look until cancelled; a database that is away has no news."""
+        """Look until cancelled; an unavailable database has no news."""
         while True:
             await self._wanted.wait()
             with suppress(SQLAlchemyError, *_AWAY):
@@ -135,7 +135,7 @@ class Pulse:
             await asyncio.sleep(LOOK_EVERY_S)
 
     async def look(self) -> None:
-        """Take one look, and beat if there is something new. Raises what the database raises."""
+        """Look once, and beat if there is anything new. Raises database errors."""
         async with self._sessions() as session:
             is_new = await self._trail.is_new(session)
         if is_new:
@@ -146,7 +146,7 @@ class Pulse:
 
 @dataclass(frozen=True, slots=True)
 class News:
-    """What one look found: whole events of the stream, whether there is more at once, and whether that was all."""
+    """The result of a look: complete events, whether more follow immediately, and whether these were the last."""
 
     events: Sequence[bytes] = ()
     more: bool = False
@@ -154,14 +154,14 @@ class News:
 
 
 class Look(Protocol):
-    """Looks for what is new since it looked last, in one snapshot of the database. It cannot write."""
+    """Queries the news since the last look, in one read-only snapshot of the database."""
 
     def __call__(self, session: AsyncSession, caller: Caller, /) -> Awaitable[News]: ...
 
 
 def live_event(data: Any, *, id: str | None = None, name: str | None = None) -> bytes:
-    """One event of a stream. ``data`` is a text (HTML for pages), or whatever JSON can say. Without a name it is a
-    ``message``, which htmx puts into the page; to one with a name, pages listen by it."""
+    """Encode an event. ``data`` is a text (HTML for pages) or JSON. Without a name it is a ``message``, which htmx
+    inserts into the page; pages listen to other events by name."""
     content = data if isinstance(data, str) else json.dumps(data, ensure_ascii=False, separators=(",", ":"))
     return encode_event(
         content.encode(), None if id is None else id.encode(), name=None if name is None else name.encode()
@@ -169,13 +169,13 @@ def live_event(data: Any, *, id: str | None = None, name: str | None = None) -> 
 
 
 def goes_on(request: Request) -> bool:
-    """Whether a request was let in before, and who it is of is asked again while it is answered."""
+    """Whether a request is a stream that is already authorized, whose caller is authenticated repeatedly."""
     return bool(getattr(request.state, "goes_on", False))
 
 
 @dataclass(frozen=True, slots=True)
 class _Watch:
-    """One stream: whose it is, how to ask again who that is, and what it looks for."""
+    """One stream: its caller, how to authenticate it again, and its look."""
 
     request: Request
     caller: Caller
@@ -184,7 +184,7 @@ class _Watch:
     look: Look
 
     async def ask(self, session: AsyncSession) -> Caller:
-        # Nobody does anything: no session stays awake by this, and nothing is recorded once more.
+        # Not an action of the caller: it extends no session and is not recorded again.
         self.request.state.goes_on = True
         caller = await self.authenticate(self.request, session)
         authorize(caller, self.permission)
@@ -193,7 +193,7 @@ class _Watch:
 
 @dataclass(slots=True)
 class Live:
-    """The streams of one worker."""
+    """The streams of a worker."""
 
     sessions: Sessions
     pulse: Pulse = field(init=False)
@@ -203,12 +203,12 @@ class Live:
 
     def __post_init__(self) -> None:
         self.pulse = Pulse(self.sessions)
-        self._room = asyncio.Semaphore(_LOOKS_AT_ONCE)
+        self._room = asyncio.Semaphore(_MAX_LOOKS)
         self._streams = Slots(
-            "live streams", "too_many_streams", most=MOST_STREAMS, most_of_caller=MOST_STREAMS_OF_CALLER
+            "live streams", "too_many_streams", most=MAX_STREAMS, most_of_caller=MAX_STREAMS_OF_CALLER
         )
         self._downloads = Slots(
-            "exports", "too_many_exports", most=MOST_DOWNLOADS, most_of_caller=MOST_DOWNLOADS_OF_CALLER
+            "exports", "too_many_exports", most=MAX_DOWNLOADS, most_of_caller=MAX_DOWNLOADS_OF_CALLER
         )
 
     def stream(
@@ -219,10 +219,10 @@ class Live:
         authenticate: Authenticator,
         look: Look,
     ) -> StreamingResponse:
-        """The answer to a request of ``caller``: what ``look`` finds, at once and then whenever something is new.
+        """Stream what ``look`` finds, immediately and then whenever there is news.
 
-        It ends with an event ``ended`` that says a code when the caller's right has ended. Raises
-        ``TooManyRequests`` where the caller, or this worker, has as many streams as it may.
+        When the caller's right has ended, the stream ends with an event ``ended`` that contains a code. Raises
+        ``TooManyRequests`` if the caller or this worker has the maximum of streams.
         """
         self._streams.check(caller)
         events = self._events(_Watch(request, caller, authenticate, permission, look))
@@ -237,10 +237,10 @@ class Live:
         look: Look,
         headers: Mapping[str, str],
     ) -> StreamingResponse:
-        """The answer to a request for more than fits into memory: what one look after the other finds, up to the last.
+        """Send a response that does not fit into memory: the results of repeated looks, up to the last.
 
-        Where it cannot be finished it is broken off, and no client takes it for whole. Raises ``TooManyRequests`` where
-        the caller, or this worker, has as many downloads as it may.
+        An incomplete download is aborted, so that no client takes it for complete. Raises ``TooManyRequests`` if the
+        caller or this worker has the maximum of downloads.
         """
         self._downloads.check(caller)
         parts = self._parts(_Watch(request, caller, authenticate, permission, look))
@@ -248,7 +248,7 @@ class Live:
 
     async def _events(self, watch: _Watch) -> AsyncGenerator[bytes, None]:
         try:
-            # Again: others may have begun since the request was let in.
+            # Checked again: other streams may have started since the request was authorized.
             with self._streams.held(watch.caller), self.pulse.watched():
                 yield _OPENING
                 async with aclosing(self._news(watch)) as news:
@@ -257,20 +257,20 @@ class Live:
         except DomainError as error:
             yield live_event({"code": error.code}, name="ended")
         except Exception as error:  # noqa: BLE001
-            # The answer has begun: all that is left is to end it, and to say no more than that.
+            # The response has begun, so it can only be ended.
             log_fault(_log, "a live stream", error)
             yield live_event({"code": "internal_error"}, name="ended")
 
     async def _news(self, watch: _Watch) -> AsyncGenerator[bytes, None]:
         while True:
             beats = self.pulse.beats
-            news = await self._asked(watch, watch.look)
+            news = await self._look_again(watch, watch.look)
             for event in news.events:
                 yield event
             if news.is_last:
                 return
             while not news.more and not await self.pulse.wait(beats, QUIET_S):
-                await self._asked(watch, None)
+                await self._look_again(watch, None)
                 yield _QUIET
 
     async def _parts(self, watch: _Watch) -> AsyncGenerator[bytes, None]:
@@ -278,7 +278,7 @@ class Live:
             with self._downloads.held(watch.caller):
                 is_last = False
                 while not is_last:
-                    news = await self._asked(watch, watch.look)
+                    news = await self._look_again(watch, watch.look)
                     is_last = news.is_last
                     for part in news.events:
                         yield part
@@ -288,20 +288,20 @@ class Live:
             log_fault(_log, "a download", error)
             raise _BrokenOff from error
 
-    async def _asked(self, watch: _Watch, look: Look | None) -> News:
-        """Ask anew who the caller is, and look as that one. A database that is away is waited for, for a while."""
-        until = time.monotonic() + PATIENCE_S
+    async def _look_again(self, watch: _Watch, look: Look | None) -> News:
+        """Authenticate the caller again, and look on its behalf. Waits for an unavailable database for a while."""
+        until = time.monotonic() + AWAY_LIMIT_S
         found: News | None = None
         while found is None:
             try:
                 async with self._room, self.sessions() as session:
-                    # Seen as it was before the caller was asked for: what is told was there while the right was.
+                    # The snapshot is older than the authentication, so the caller had the right to all that it shows.
                     await session.connection(execution_options=_ONE_SNAPSHOT)
                     await session.execute(_TAKE_SNAPSHOT)
                     caller = await watch.ask(session)
                     found = News() if look is None else await look(session, caller)
             except _AWAY as error:
-                # Where the connection ended as it was given back, another look would go on after what was found.
+                # If returning the connection failed, another look would continue after these results.
                 if found is None:
                     if time.monotonic() > until:
                         raise database_unavailable() from error
@@ -310,15 +310,15 @@ class Live:
 
 
 class _BrokenOff(Exception):
-    """An answer that has begun cannot be finished."""
+    """A response that has begun cannot be completed."""
 
 
 class _Stream(StreamingResponse):
-    """Ends what makes it as soon as the client is gone, and leaves open what is broken off: the server then closes the
-    connection before the end, by which every client knows."""
+    """Stops the generator as soon as the client disconnects, and leaves an aborted response open: the server then
+    closes the connection before its end, which every client detects."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer."""
+        """Send the response."""
         async with aclosing(cast("AsyncGenerator[bytes, None]", self.body_iterator)):
             with suppress(_BrokenOff):
                 await super().__call__(scope, receive, send)

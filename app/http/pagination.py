@@ -1,4 +1,4 @@
-"""Keyset pages with opaque, tamper-evident cursors that are bound to the filters they came from."""
+"""Keyset pages with opaque, tamper-evident cursors that are bound to the filters of their list."""
 
 import base64
 import hashlib
@@ -24,12 +24,12 @@ MAXIMUM_LIMIT = 200
 _TAG = 16
 CREATED_AT = "created_at"
 
-# Expressions over a list's table, by the name that `sort` gives them.
+# Expressions over a list's table, by the names for `sort`.
 Sorts = Mapping[str, Any]
 
-Limit = Annotated[int, Query(ge=1, le=MAXIMUM_LIMIT, description="Items a page.")]
+Limit = Annotated[int, Query(ge=1, le=MAXIMUM_LIMIT, description="Items per page.")]
 CursorParameter = Annotated[
-    str | None, Query(max_length=2000, description="`next_cursor` of the page before; opaque.")
+    str | None, Query(max_length=2000, description="The `next_cursor` of the previous page; opaque.")
 ]
 
 
@@ -44,25 +44,25 @@ class Page(BaseModel, Generic[Item]):
 class ListQuery(Strict):
     """The query parameters of every list; a list adds its filters as fields. Unknown parameters are refused."""
 
-    limit: int = Field(default=DEFAULT_LIMIT, ge=1, le=MAXIMUM_LIMIT, description="Items a page.")
+    limit: int = Field(default=DEFAULT_LIMIT, ge=1, le=MAXIMUM_LIMIT, description="Items per page.")
     cursor: str | None = Field(
-        default=None, max_length=2000, description="`next_cursor` of the page before; opaque."
+        default=None, max_length=2000, description="The `next_cursor` of the previous page; opaque."
     )
-    created_after: Time | None = Field(default=None, description="Only those made after this time.")
-    created_before: Time | None = Field(default=None, description="Only those made before this time.")
+    created_after: Time | None = Field(default=None, description="Only objects created after this time.")
+    created_before: Time | None = Field(default=None, description="Only objects created before this time.")
 
     @property
     def order(self) -> str:
-        """What the list is sorted by, with ``-`` before it from the top; a list with a choice has ``sort``."""
+        """The sort order, with ``-`` for descending; a list with a choice has ``sort``."""
         return str(getattr(self, "sort", f"-{CREATED_AT}"))
 
     def filters(self) -> dict[str, Any]:
-        """What narrows and orders the list, to bind cursors to."""
+        """The filters and order of the list, which cursors are bound to."""
         return self.model_dump(exclude={"limit", "cursor"})
 
 
 class Cursors:
-    """Writes and reads cursors for one list. ``key`` is a derived key; ``filters`` whatever narrows the list."""
+    """Writes and reads the cursors of one list. ``key`` is a derived key; ``filters`` are the list's filters."""
 
     def __init__(self, key: bytes, route: str, filters: Mapping[str, Any]) -> None:
         self._key = key
@@ -70,12 +70,12 @@ class Cursors:
         self._binding = hashlib.sha256(canonical.encode()).digest()
 
     def write(self, position: Sequence[Any]) -> str:
-        """A cursor that continues after ``position``, the sort values of a page's last item."""
+        """Encode a cursor that continues after ``position``, the sort values of a page's last item."""
         body = json.dumps(list(position), separators=(",", ":"), default=str).encode()
         return base64.urlsafe_b64encode(self._tag(body) + body).rstrip(b"=").decode()
 
     def read(self, cursor: str | None) -> list[Any] | None:
-        """The position of a cursor. Raises ``Malformed`` with ``cursor_mismatch`` for a foreign or changed one."""
+        """Decode a cursor to its position. Raises ``Malformed`` (``cursor_mismatch``) for a foreign or changed one."""
         if cursor is None:
             return None
         try:
@@ -96,7 +96,7 @@ class Cursors:
 
 
 def caseless(column: Any) -> ColumnElement[str]:
-    """A text, sorted whatever its case."""
+    """An expression that sorts a text case-insensitively."""
     return func.lower(column, type_=Text)
 
 
@@ -108,11 +108,11 @@ async def read_page(
     query: ListQuery,
     sorts: Sorts | None = None,
 ) -> tuple[list[Row], str | None]:
-    """One page of ``statement`` in the order that the query asks for, and the cursor of the page after it.
+    """Read one page of ``statement`` in the order of the query, and the cursor of the next page.
 
-    ``sorts`` are the expressions behind the names that the query's ``sort`` may have beside ``created_at``, which
-    goes by id (ids are UUIDv7). What is equal follows by id, in the same direction. Raises ``Malformed`` for a
-    foreign cursor.
+    ``sorts`` are the expressions for the values of the query's ``sort``, in addition to ``created_at``, which sorts by
+    id (ids are UUIDv7). Equal values are sorted by id in the same direction. Raises ``Malformed`` for a foreign
+    cursor.
     """
     columns: Any = table
     name, descending = query.order.removeprefix("-"), query.order.startswith("-")
@@ -126,7 +126,7 @@ async def read_page(
     if position is not None:
         after: list[Any] = [literal(UUID(position[-1]), Uuid)]
         if by is not None:
-            # As text, since a time as Python knows it has no infinity.
+            # As text, since Python's times have no infinity.
             after = [cast(literal(position[0], Text), by.type), *after]
         here, there = tuple_(*keys), tuple_(*after)
         statement = statement.where(here < there if descending else here > there)

@@ -14,10 +14,10 @@ from app.domain import errors
 from app.domain.errors import DomainError, FieldError
 
 MEDIA_TYPE = "application/problem+json"
-# Each code has a page at the service itself (see ``http.error_pages``), whatever address it was reached by.
+# Each code has a page at the service itself (see ``http.error_pages``), under any address.
 DOCS = "/docs/errors/"
-MOST_ERRORS = 100
-"""How many wrong fields an answer names."""
+MAX_ERRORS = 100
+"""The maximum of invalid fields in a response."""
 
 STATUS: tuple[tuple[type[DomainError], int, str], ...] = (
     (errors.Malformed, 400, "Bad request"),
@@ -31,26 +31,26 @@ STATUS: tuple[tuple[type[DomainError], int, str], ...] = (
     (errors.TooManyRequests, 429, "Too many requests"),
     (errors.Unavailable, 503, "Temporarily unavailable"),
 )
-# What comes without a domain error: its code, title and words, unless it brings better ones.
+# The code, title and default text of HTTP errors without a domain error.
 _HTTP = {
     400: ("malformed_request", "Bad request", "The body cannot be read: send JSON in UTF-8."),
-    404: ("not_found", "Not found", "There is nothing at this path: see /docs for what there is."),
-    405: ("method_not_allowed", "Method not allowed", "This path does not take the method: see Allow."),
+    404: ("not_found", "Not found", "This path does not exist: see /docs for the API."),
+    405: ("method_not_allowed", "Method not allowed", "This path does not support the method: see Allow."),
     413: ("body_too_large", "Body too large", None),
     415: ("unsupported_media_type", "Unsupported media type", None),
 }
 
 
 class ProblemError(BaseModel):
-    """One wrong field."""
+    """One invalid field."""
 
     model_config = ConfigDict(extra="forbid")
     pointer: str = Field(
         description="JSON pointer into the body (RFC 6901), or `?name` of a query parameter.",
         examples=["/expires_at"],
     )
-    code: str = Field(description="What is wrong, stable, snake_case.", examples=["required"])
-    detail: str = Field(description="What is wrong, and how to correct it.", examples=["Field required"])
+    code: str = Field(description="The kind of error, stable, snake_case.", examples=["required"])
+    detail: str = Field(description="The error, and how to correct it.", examples=["Field required"])
     line: int | None = Field(
         default=None, description="In a text of several lines, the line, from 1.", examples=[2]
     )
@@ -66,25 +66,23 @@ class Problem(BaseModel):
     type: str = Field(
         description="A page of the documentation for this code.", examples=["/docs/errors/slug_taken"]
     )
-    title: str = Field(description="What kind of error it is, in words.", examples=["Conflict"])
+    title: str = Field(description="The kind of error in words.", examples=["Conflict"])
     status: int = Field(description="The HTTP status.", examples=[409])
     detail: str = Field(
-        description="What is wrong, and how to correct it.",
+        description="The error, and how to correct it.",
         examples=["The slug git is in use; choose another."],
     )
     instance: str = Field(description="The path of the request.", examples=["/api/v1/servers"])
     code: str = Field(description="Stable, snake_case.", examples=["slug_taken"])
     request_id: str = Field(
-        description="The id of the request, for whoever looks into it.",
+        description="The id of the request, for support.",
         examples=["req_01936d5e7c0070008000000000000000"],
     )
-    errors: list[ProblemError] = Field(
-        default_factory=list, description="The fields that are not acceptable."
-    )
+    errors: list[ProblemError] = Field(default_factory=list, description="The invalid fields.")
 
 
 ErrorForm: TypeAlias = Callable[[Request, int, str, Mapping[str, str]], Response]
-"""How a foreign protocol tells an error: its status, what is wrong, and headers."""
+"""Renders an error in a foreign protocol, from its status, text and headers."""
 
 
 def problem(
@@ -96,9 +94,9 @@ def problem(
     errors: Sequence[FieldError] = (),
     headers: dict[str, str] | None = None,
 ) -> Response:
-    """A problem answer; ``instance`` is the path alone, since a query could hold what must not be repeated.
+    """Build a problem response; ``instance`` is only the path, since a query could contain secrets.
 
-    Below the path of a foreign protocol it has that protocol's form.
+    Below the path of a foreign protocol it is rendered by that protocol.
     """
     form: ErrorForm | None = getattr(request.state, "error_form", None)
     if form is not None:
@@ -112,12 +110,12 @@ def problem(
         "instance": request.url.path.encode("ascii", "backslashreplace").decode(),
         "code": code,
         "request_id": request_id,
-        "errors": [_shown(error) for error in errors],
+        "errors": [_render(error) for error in errors],
     }
     return JSONResponse(body, status, headers, MEDIA_TYPE)
 
 
-def _shown(error: FieldError) -> dict[str, Any]:
+def _render(error: FieldError) -> dict[str, Any]:
     shown = {"pointer": error.pointer, "code": error.code, "detail": error.detail}
     return shown if error.line is None else shown | {"line": error.line, "column": error.column}
 
@@ -145,17 +143,17 @@ def _printable(text: str) -> str:
 
 def _validation(request: Request, error: Exception) -> Response:
     items = cast("RequestValidationError", error).errors()
-    # A body can have tens of thousands of wrong fields, and whoever sends it need not have signed in.
+    # A body can have tens of thousands of invalid fields, and its sender may be unauthenticated.
     found = [
         FieldError(
             _printable(_pointer(item["loc"])),
             {"extra_forbidden": "unknown_field", "missing": "required"}.get(item["type"], item["type"]),
             _printable(item["msg"].removeprefix("Value error, ")),
         )
-        for item in items[:MOST_ERRORS]
+        for item in items[:MAX_ERRORS]
     ]
     names = ", ".join(sorted({e.pointer or "/" for e in found}))
-    detail = f"These fields are not acceptable: {names}. See errors for what each needs."
+    detail = f"These fields are invalid: {names}. See errors for details."
     return problem(request, 422, "Invalid request", "validation_failed", detail, found)
 
 
@@ -170,9 +168,9 @@ def _http(request: Request, error: Exception) -> Response:
 
 
 def _allowed(request: Request) -> list[str]:
-    """The methods of a path. Routing knows those of the first route alone, and each method is a route of its own.
+    """List the methods of a path. Routing only knows those of the first matching route, and each method is a route.
 
-    Of a fixed path (``/tokens/bulk-revoke``) its own, not those of the object that its last word could name.
+    A fixed path (``/tokens/bulk-revoke``) has its own methods, not those of an object with this last segment.
     """
     path = request.url.path
     routes = [
@@ -185,14 +183,14 @@ def _allowed(request: Request) -> list[str]:
 
 
 def install(app: FastAPI) -> None:
-    """Answer every error of this application as a problem document."""
+    """Render every error of this application as a problem document."""
     app.add_exception_handler(DomainError, _domain)
     app.add_exception_handler(RequestValidationError, _validation)
     app.add_exception_handler(HTTPException, _http)
 
 
 def problem_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """The documented error answers of an operation, under their media type."""
+    """The documented error responses of an operation, under their media type."""
     schema = {"$ref": "#/components/schemas/Problem"}
     titles = {status: title for _, status, title in STATUS}
     return {
@@ -201,6 +199,6 @@ def problem_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     }
 
 
-# What every operation that knows its caller can answer. More follows from what an operation takes (see
-# ``http.openapi.operations``), and 409 is declared where it can happen.
+# The responses of every operation that authenticates its caller. More follow from its inputs (see
+# ``http.openapi.operations``), and routes declare 409 themselves.
 COMMON_PROBLEMS = problem_responses(400, 401, 403, 429, 503)

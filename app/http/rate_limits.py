@@ -1,9 +1,9 @@
-"""How often a caller may ask, and how often an address may fail to say who it is.
+"""Limits of requests per caller, and of failed authentications per address.
 
-Each worker counts for itself, in memory, against its share of the limit: a database that is asked about every
-request would be the first thing that a flood brings down.
+Each worker counts in memory, against its share of the limit: a database that counted every request would be the first
+victim of a flood.
 
-Things that take long, of which a worker and a caller may have so many under way.
+Slow operations are limited by their number per worker and per caller.
 """
 
 import hashlib
@@ -26,13 +26,13 @@ WINDOW_S = 60
 REMEMBERED = 10_000
 
 
-# Told the client's address of each refused credential.
+# Called with the client's address for each refused credential.
 Tell = Callable[[str | None], None]
 
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """Where somebody stands against a limit."""
+    """The state of a key against a limit."""
 
     policy: str
     quota: int
@@ -40,7 +40,7 @@ class Standing:
     reset_s: int
 
     def headers(self) -> dict[str, str]:
-        """As draft-ietf-httpapi-ratelimit-headers-10 writes it."""
+        """The headers of draft-ietf-httpapi-ratelimit-headers-10."""
         return {
             "RateLimit-Policy": f'"{self.policy}";q={self.quota};w={WINDOW_S}',
             "RateLimit": f'"{self.policy}";r={self.remaining};t={self.reset_s}',
@@ -48,9 +48,9 @@ class Standing:
 
 
 class Quota:
-    """So many for each key in a minute, which begins with the key's first. A limit of 0 is none.
+    """A limit per key and minute, which begins with the key's first use. A limit of 0 means none.
 
-    At most ``REMEMBERED`` keys are kept; past them, the one whose minute began first is let off.
+    At most ``REMEMBERED`` keys are kept; beyond that the oldest minute is dropped.
     """
 
     def __init__(
@@ -59,11 +59,11 @@ class Quota:
         self._policy = policy
         self._limit = max(1, limit // workers) if limit else 0
         self._now = now
-        # When the minute of a key ends and what it has used; in the order of these ends.
+        # The end of the minute and the use of each key, ordered by end.
         self._used: OrderedDict[object, tuple[float, int]] = OrderedDict()
 
     def standing(self, key: object) -> Standing | None:
-        """Where a key stands; ``None`` without a limit."""
+        """The state of a key; ``None`` without a limit."""
         if not self._limit:
             return None
         now = self._now()
@@ -74,7 +74,7 @@ class Quota:
         return Standing(self._policy, self._limit, left, max(1, ceil(ends - now)))
 
     def take(self, key: object) -> bool:
-        """Count one for a key; whether it was within the limit."""
+        """Count one use of a key; return whether it was within the limit."""
         if not self._limit:
             return True
         now = self._now()
@@ -88,23 +88,23 @@ class Quota:
 
 
 class SignInAttempts:
-    """Holds back addresses that keep presenting credentials which open nothing.
+    """Limits addresses that repeatedly present invalid credentials.
 
-    A credential that worked here before is not held back by what its neighbours behind the same address do, so
-    nobody is locked out from revoking by somebody else's noise.
+    A credential that has worked before is not limited by failures from the same address, so that revocations remain
+    possible.
     """
 
     def __init__(self, quota: Quota) -> None:
         self._failures = quota
         self._proven: OrderedDict[bytes, None] = OrderedDict()
         self.tell: Tell | None = None
-        """Who records what was refused; set once the log can be written to."""
+        """Records refusals; set once the log can be written."""
 
     @contextmanager
     def attempt(self, request: Request, credential: str | None) -> Iterator[None]:
-        """Around checking a credential. Raises ``TooManyRequests`` before it is looked at.
+        """Wrap the check of a credential. Raises ``TooManyRequests`` before the check.
 
-        No credential at all cannot be a guess: it is recorded, and never held back.
+        A request without a credential cannot be a guess: it is recorded, but not limited.
         """
         address = client_address(request)
         key = None if credential is None else hashlib.sha256(credential.encode("utf-8", "replace")).digest()
@@ -136,8 +136,8 @@ class SignInAttempts:
 
 
 class LimitedAuthenticator:
-    """Implements ``http.authorization.Authenticator`` around another: so many failures an address, so many requests
-    a caller."""
+    """Implements ``http.authorization.Authenticator`` around another one: limits failures per address, and requests per
+    caller."""
 
     def __init__(
         self,
@@ -146,17 +146,17 @@ class LimitedAuthenticator:
         requests: Quota,
         credential: Callable[[Request], str | None] = lambda request: request.headers.get("authorization"),
     ) -> None:
-        """``credential`` is where the credential is that the other reads."""
+        """``credential`` reads the credential that the other authenticator uses."""
         self._authenticate = authenticate
         self._credential = credential
         self._attempts = attempts
         self._requests = requests
 
     async def __call__(self, request: Request, session: AsyncSession) -> Caller:
-        """The caller. Raises ``Unauthenticated``, ``TooManyRequests`` and what the other raises."""
+        """Authenticate. Raises ``Unauthenticated``, ``TooManyRequests`` and what the other authenticator raises."""
         with self._attempts.attempt(request, self._credential(request)):
             caller = await self._authenticate(request, session)
-        # A request that lost against another one is run again, and counts once.
+        # A request that is repeated after a conflict of transactions counts once.
         if getattr(request.state, "standing", None) is None:
             within = self._requests.take(caller.id)
             request.state.standing = standing = self._requests.standing(caller.id)
@@ -169,12 +169,12 @@ class LimitedAuthenticator:
 
 
 def client_address(request: Request) -> str | None:
-    """The client's address; the server has taken trusted proxies off it."""
+    """The client's address; the server has removed trusted proxies."""
     return request.client.host if request.client else None
 
 
 def source_of(address: str | None) -> str:
-    """What counts as one address: of IPv6 the network that one subscriber has to himself."""
+    """The source of an address: for IPv6 the network of one subscriber."""
     if address is None:
         return ""
     try:
@@ -190,7 +190,7 @@ RETRY_S = 5
 
 
 class Slots:
-    """Counts them in this worker. ``what`` they are is said in words."""
+    """Counts the running operations of this worker. ``what`` describes them in words."""
 
     def __init__(self, what: str, code: str, *, most: int, most_of_caller: int) -> None:
         self._what = what
@@ -200,7 +200,7 @@ class Slots:
         self._taken: Counter[UUID] = Counter()
 
     def check(self, caller: Caller) -> None:
-        """Raise ``TooManyRequests`` where no more can begin."""
+        """Raise ``TooManyRequests`` if no more can begin."""
         is_full = self._taken.total() >= self._most
         if is_full or self._taken[caller.id] >= self._most_of_caller:
             whose = "This service has" if is_full else "You have"
@@ -212,7 +212,7 @@ class Slots:
 
     @contextmanager
     def held(self, caller: Caller) -> Iterator[None]:
-        """Hold one around a block. Raises as ``check`` does."""
+        """Hold a slot during a block. Raises as ``check`` does."""
         self.check(caller)
         self._taken[caller.id] += 1
         try:

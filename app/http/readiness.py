@@ -1,11 +1,11 @@
-"""One look at the database for whoever asks whether this worker can serve, on a connection of its own.
+"""Readiness of a worker: one query to the database, on a separate connection.
 
-The pool of the API may be in use to the last connection while calls are served all the same, and a look must end in
-time when the database does not answer: so it takes no connection from there, and waits for none.
+The API's pool may be exhausted while calls are still served, and the query must end in time if the database does not
+respond. So it uses no connection of the pool.
 
-How far the log can be read: below the oldest writing transaction that is still open, anywhere in the cluster.
+Also measures the log horizon: readers only see events below the oldest open writing transaction of the cluster.
 
-Such a transaction is not wrong, but one that stays open keeps pollers, exports and sealing from all that came after.
+Such a transaction is legitimate, but a long one delays pollers, exports and sealing.
 """
 
 import asyncio
@@ -47,21 +47,21 @@ SELECT (SELECT version_num FROM alembic_version) AS revision,
 
 
 class Unready(Exception):
-    """The database does not serve; the text says how in words."""
+    """The database is not ready; the text is the reason."""
 
 
 class Readiness:
-    """The looks of one worker."""
+    """The readiness checks of one worker."""
 
     def __init__(self, database_url: str, key_ids: Sequence[str]) -> None:
-        """``key_ids``: of the encryption keys that are configured."""
+        """``key_ids``: the ids of the configured encryption keys."""
         self._primary = Primary(plain_url(database_url))
         self._key_ids = list(key_ids)
         self._connection: GuardedConnection | None = None
         self._looking: asyncio.Task[asyncpg.Record] | None = None
 
     async def look(self) -> asyncpg.Record:
-        """Look, within ``WITHIN_S``; those who ask at the same time share one look. Raises ``Unready``."""
+        """Look, within ``WITHIN_S``; concurrent callers share one look. Raises ``Unready``."""
         if self._looking is None or self._looking.done():
             self._looking = asyncio.create_task(self._look())
         return await asyncio.shield(self._looking)
@@ -78,7 +78,7 @@ class Readiness:
             raise Unready(describe_fault(fault)) from fault
 
     def close(self) -> None:
-        """End the connection at once."""
+        """Close the connection immediately."""
         if self._connection is not None:
             self._connection.terminate()
         self._connection = None
@@ -93,12 +93,12 @@ FROM pg_locks l LEFT JOIN pg_stat_activity a ON a.pid = l.pid
 WHERE l.locktype = 'transactionid' AND l.mode = 'ExclusiveLock' AND l.granted
 ORDER BY age(l.transactionid) DESC LIMIT 1
 """
-"""Who has the oldest writing transaction open. Seconds are NULL where the asking role may not see them."""
+"""The oldest open writing transaction. Seconds are NULL if the role may not see them."""
 
 
 @dataclass(slots=True)
 class LogHorizon:
-    """Remembers between looks since when the horizon has not moved although there is something beyond it.
+    """Measures for how long the horizon has not moved although events are beyond it.
 
     The ages of other roles' transactions are hidden from a serving role, so they are measured from outside.
     """
@@ -107,7 +107,7 @@ class LogHorizon:
     _since: float = 0.0
 
     def observe(self, oldest: str, following: str, at: float) -> float:
-        """Take one look: the oldest open transaction, the next one to be given out, monotonic seconds."""
+        """Record a look: the oldest open transaction, the next one, monotonic seconds."""
         if oldest == following:
             self._oldest = None
             return 0.0

@@ -1,4 +1,4 @@
-"""``/docs``: the contract as pages to read, by Redoc. Everything comes from this service, nothing from elsewhere."""
+"""``/docs``: the contract as pages, rendered by Redoc. This service serves all of its files."""
 
 from importlib.resources import files
 from pathlib import Path
@@ -39,7 +39,7 @@ Redoc.init("/openapi.json", {
   },
 }, document.getElementById("reference"));
 """
-# Redoc writes its styles into the page, and searches in a worker that it makes.
+# Redoc writes its styles into the page, and searches in a worker that it creates.
 _POLICY = (
     "default-src 'none'; script-src 'self'; connect-src 'self'; style-src 'unsafe-inline'; img-src 'self' data:; "
     "worker-src blob:; frame-ancestors 'none'; base-uri 'none'"
@@ -50,23 +50,23 @@ _CACHED = {"Cache-Control": "public, max-age=86400"}
 
 @router.get("", operation_id="get_reference")
 async def get_reference() -> HTMLResponse:
-    """The reference of the API."""
+    """The API reference."""
     return HTMLResponse(_PAGE, headers={"Content-Security-Policy": _POLICY})
 
 
 @router.get("/start.js", operation_id="get_reference_script")
 async def get_start() -> Response:
-    """What starts Redoc, apart from the page so that the page may run no script of its own."""
+    """The script that starts Redoc, in a separate file because the page allows no inline scripts."""
     return Response(_START, media_type="text/javascript")
 
 
 @router.get("/redoc.js", operation_id="get_redoc")
 async def get_redoc() -> FileResponse:
-    """Redoc itself, from the package that bundles it."""
+    """Redoc, from the package that bundles it."""
     return FileResponse(_BUNDLE / "redoc.standalone.js", media_type="text/javascript", headers=_CACHED)
 
 
 @router.get("/logo-mini.svg", operation_id="get_redoc_logo")
 async def get_redoc_logo() -> FileResponse:
-    """The mark of its makers, which Redoc shows at the foot."""
+    """The logo of Redoc, which it shows in the footer."""
     return FileResponse(_BUNDLE / "logo-mini.svg", media_type="image/svg+xml", headers=_CACHED)

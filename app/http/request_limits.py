@@ -1,4 +1,4 @@
-"""Before any handler of the API: a request id, a body limit, and a problem document for what nobody expected."""
+"""Middleware before all handlers of the API: the request id, the body limit, and unexpected errors."""
 
 import logging
 from collections.abc import Mapping
@@ -13,19 +13,19 @@ from app.lib.ids import accept_request_id, new_request_id
 
 BODY_LIMIT = 1 << 20
 PROBES = frozenset({"/livez", "/readyz"})
-"""Asked by the address of a container, under any name."""
+"""The paths that a container's health checks request by address, with any host name."""
 _log = logging.getLogger(__name__)
 UNEXPECTED = (500, "Internal error", "internal_error", "Something unexpected failed; report the request id.")
-"""The answer to an error that no handler expects: its status, title, code and detail."""
+"""The response to an unexpected error: its status, title, code and detail."""
 
 
 def log_unexpected(request_id: str, error: Exception) -> None:
-    """Write the type of an unexpected error, and not its message, which could hold what a client sent."""
+    """Log the type of an unexpected error, but not its message, which could contain client data."""
     _log.error("request %s failed: %s", request_id, type(error).__name__)
 
 
 class RequestLimits:
-    """ASGI middleware around the API. ``forms`` are those in which foreign protocols tell errors, by their paths."""
+    """ASGI middleware around the API. ``forms`` render errors of foreign protocols, by path."""
 
     def __init__(
         self, app: ASGIApp, address: ServiceAddress, forms: Mapping[str, ErrorForm] | None = None
@@ -64,7 +64,7 @@ class RequestLimits:
 
 
 class _Exchange:
-    """One request: counts what comes in and marks what goes out."""
+    """One request: counts received bytes, and adds headers to the response."""
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self._scope, self._receive, self._send = scope, receive, send
@@ -76,18 +76,18 @@ class _Exchange:
 
     @property
     def over(self) -> bool:
-        """More has come than a body may have."""
+        """Whether the body exceeds the limit."""
         return self._received > BODY_LIMIT
 
     def declared(self) -> int:
-        """The length that the client announced, 0 when it did not."""
+        """The length that the client announced, or 0."""
         value = self._headers.get(b"content-length", b"0")
         return int(value) if value.isdigit() and len(value) < 20 else 0
 
     async def receive(self) -> Message:
         message = await self._receive()
         self._received += len(message.get("body", b""))
-        # To the application an oversized body is a client that went away; the answer comes from here.
+        # The application sees an oversized body as a disconnect; the response is sent here.
         return {"type": "http.disconnect"} if self.over else message
 
     async def send(self, message: Message) -> None:

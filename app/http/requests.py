@@ -1,8 +1,7 @@
-"""Query parameters that are given once: of two values, one would be dropped without a word.
+"""Parsing of requests: query parameters, JSON bodies and media types.
 
-JSON bodies of the REST API, read by the strict reader before FastAPI would read them with the standard library's.
-
-What a body may be written in: JSON, and for a change also a merge patch by its own name (RFC 7396).
+A query parameter that is not a list may be given once, since further values would be dropped silently. JSON bodies are
+parsed strictly, before FastAPI would use the standard library. They are JSON, or merge patches (RFC 7396) for changes.
 """
 
 import email.message
@@ -15,16 +14,16 @@ from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
 from app.domain.errors import FieldError, Invalid, Malformed
-from app.http.problems import MOST_ERRORS
+from app.http.problems import MAX_ERRORS
 from app.lib.event_loop import is_large, off_loop
 from app.lib.strict_json import JsonValue, StrictJsonError, loads
 
 MAX_DEPTH = 128
-"""Open objects and arrays. A tool's schema may have 64 of them within its body."""
+"""Open objects and arrays. A tool's schema may have 64 levels within its body."""
 
 
 class ReadRequest(Request):
-    """A request whose JSON body has been read: ``value``."""
+    """A request with its parsed JSON body as ``value``."""
 
     def __init__(self, request: Request, body: bytes, value: JsonValue) -> None:
         super().__init__(request.scope, request.receive)
@@ -36,7 +35,7 @@ class ReadRequest(Request):
 
 
 async def read_json(request: Request) -> Request:
-    """The request with its JSON body read strictly; as it was where it has none. Raises ``Malformed``."""
+    """Parse the JSON body strictly; requests without one are returned unchanged. Raises ``Malformed``."""
     body = await request.body()
     if not body:
         return request
@@ -59,7 +58,7 @@ MERGE_PATCH = "application/merge-patch+json"
 
 
 def check_media_type(request: Request) -> None:
-    """Raise a 415 for a body that is not JSON, does not say so, or is compressed."""
+    """Raise a 415 for a body that is compressed, not JSON, or without a media type."""
     if not _has_body(request):
         return
     if request.headers.get("content-encoding", "identity").strip().lower() != "identity":
@@ -79,7 +78,7 @@ def _has_body(request: Request) -> bool:
 
 
 def repeatable_names(parameters: Iterable[Any]) -> frozenset[str]:
-    """The names among a route's query parameters that may be given several times: those of lists."""
+    """The names of a route's query parameters that are lists and may be repeated."""
     types: dict[str, Any] = {}
     for parameter in parameters:
         annotation = parameter.field_info.annotation
@@ -91,10 +90,10 @@ def repeatable_names(parameters: Iterable[Any]) -> frozenset[str]:
 
 
 def check_repeats(request: Request, repeatable: frozenset[str]) -> None:
-    """Raise ``Invalid`` for a parameter that is given several times and cannot be."""
-    # Before anybody is known: thousands of parameters must cost no more than reading them.
+    """Raise ``Invalid`` for repeated parameters that are not lists."""
+    # Runs before authentication: thousands of parameters must not cost more than their parsing.
     given = Counter(name for name, _ in request.query_params.multi_items())
-    repeated = sorted({name for name, times in given.items() if times > 1} - repeatable)[:MOST_ERRORS]
+    repeated = sorted({name for name, times in given.items() if times > 1} - repeatable)[:MAX_ERRORS]
     if repeated:
         errors = [FieldError(f"?{name}", "repeated", "Give this once.") for name in repeated]
         raise Invalid("These parameters may be given once: " + ", ".join(repeated) + ".", errors=errors)

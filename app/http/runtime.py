@@ -1,4 +1,4 @@
-"""What the composition root hands to features: one frozen value on ``app.state.runtime``."""
+"""The services that the composition root passes to features: one immutable value on ``app.state.runtime``."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -33,44 +33,44 @@ class Runtime:
     peppers: Peppers
     sealer: Sealer
     signer: Signer
-    """Of what people keep as proof."""
+    """Signs receipts, which people keep as proof."""
     trail_signer: NoteSigner
-    """Of checkpoints of the trail."""
+    """Signs checkpoints of the audit log."""
     outbound: OutboundClient
     client_tokens: ClientTokens
     authenticate: Authenticator
     authenticate_machine: Authenticator
-    """The same, and takes the client secret of a service account as a bearer too."""
+    """The same, but also accepts client secrets of service accounts as bearers."""
     attempts: SignInAttempts
     public_url: str
     max_token_ttl: timedelta
     pickup_ttl: timedelta
-    """How long a secret waits behind a pick-up link for the person that it is for."""
+    """How long a secret can be collected by a pickup link."""
     approval_ttl: timedelta
-    """How long an approval can be decided, and from then on used."""
+    """How long an approval can be decided, and then used."""
     time_zone: ZoneInfo
-    """In which policies tell the time."""
+    """The time zone of policies."""
     permits_by_default: bool
-    """Whether what is granted is allowed where no policy says so."""
+    """Whether granted calls are allowed without a policy that permits them."""
     live: Live
-    """Streams that tell of changes as they happen."""
+    """The live streams."""
     readiness: Readiness
     own_addresses: OwnAddresses = field(default_factory=lambda: OwnAddresses(()))
-    """Where this service is reached itself."""
+    """The addresses of this service."""
     clock: Clock = field(default=utc_now)
     horizon: LogHorizon = field(default_factory=LogHorizon)
-    recorder_health: RecorderHealth = field(default_factory=RecorderHealth)
-    """Of the writer that records most calls."""
+    lane_faults: RecorderHealth = field(default_factory=RecorderHealth)
+    """The state of the lane that records most calls."""
     consuming_recorder_health: RecorderHealth = field(default_factory=RecorderHealth)
-    """Of the writer that records calls which consume approvals or quota."""
+    """The state of the lane that records calls with quotas."""
     commands: AllowedCommands = field(default_factory=AllowedCommands)
-    """The command lines that servers may be."""
+    """The command lines that servers may use."""
     supervisor: SupervisorAddress | None = None
-    """Where commands run, if they do."""
+    """The supervisor that runs commands, if any."""
     rewinds: RewindGuard = field(default_factory=RewindGuard)
-    """What the worker knows of the database's progress."""
+    """The known progress of the database."""
     warnings: Callable[[], Sequence[str]] = tuple
-    """What whoever runs this worker should know, for ``/readyz``."""
+    """Warnings for the operator, for ``/readyz``."""
 
 
 async def get_runtime(request: Request) -> Runtime:

@@ -1,4 +1,4 @@
-"""Types that request and answer models share."""
+"""Types that request and response models share."""
 
 import re
 from collections.abc import Sequence
@@ -22,12 +22,12 @@ from typing_extensions import TypeAliasType
 
 from app.lib.names import checked_name, comparable_name
 
-LARGEST_INTEGER = 2**53 - 1
-LONGEST_NAME = 200
+MAX_INTEGER = 2**53 - 1
+MAX_NAME_LENGTH = 200
 
 
 def _text(value: object) -> object:
-    # To Python, numbers and booleans are addresses too.
+    # Pydantic would also accept numbers and booleans, which Python treats as addresses.
     if isinstance(value, int):
         raise ValueError("an address is a string")
     return value
@@ -37,27 +37,27 @@ IpAddress = Annotated[
     IPv4Address | IPv6Address,
     BeforeValidator(_text),
     PlainSerializer(str, return_type=str),
-    # The same whether it is sent or shown, or the contract would have two of each model that holds one.
+    # The same for input and output; otherwise the contract would have two variants of each model that contains one.
     WithJsonSchema({"type": "string", "examples": ["192.0.2.7"]}),
 ]
 
 
 class Strict(BaseModel):
-    """Unknown fields are refused."""
+    """A model that refuses unknown fields."""
 
     model_config = ConfigDict(extra="forbid")
 
 
 class Patch(Strict):
-    """A merge patch (RFC 7396): null clears a field that may be null, what is not named stays."""
+    """A merge patch (RFC 7396): null clears a nullable field, and missing fields stay."""
 
     def given(self) -> dict[str, Any]:
-        """The fields that the patch names, with their new values."""
+        """The fields in the patch, with their new values."""
         return {name: getattr(self, name) for name in self.model_fields_set}
 
 
 def absent(description: str | None = None) -> Any:
-    """The default of a patch field that may not be null: nothing that anybody reads, and none in the schema."""
+    """The default of a patch field that is not nullable: an unused value without a default in the schema."""
     return Field(default_factory=object, description=description)
 
 
@@ -80,7 +80,7 @@ _DATE = re.compile(r"\d{4}-\d{2}-\d{2}[Tt ]")
 
 
 def _no_numbers(value: object) -> object:
-    # In a query, a number is text too.
+    # In a query, a number is a text, too.
     if isinstance(value, int | float) or (isinstance(value, str) and not _DATE.match(value)):
         raise ValueError("a time is an RFC 3339 string")
     return value
@@ -102,35 +102,33 @@ def _utc(value: datetime) -> datetime:
 
 def _user_name(value: str) -> str:
     name = checked_name(value)
-    if len(name) > LONGEST_NAME:
-        raise ValueError(f"in its comparable form (NFKC) it has more than {LONGEST_NAME} characters")
+    if len(name) > MAX_NAME_LENGTH:
+        raise ValueError(f"in its comparable form (NFKC) it has more than {MAX_NAME_LENGTH} characters")
     return name
 
 
 CleanText = AfterValidator(_clean)
 CleanSecret = AfterValidator(_clean_secret)
-Name = Annotated[str, StringConstraints(min_length=1, max_length=LONGEST_NAME), CleanText]
+Name = Annotated[str, StringConstraints(min_length=1, max_length=MAX_NAME_LENGTH), CleanText]
 UserName = Annotated[Name, AfterValidator(_user_name)]
-"""Of people and agents. It is stored as it is compared."""
+"""The user name of a person or agent, stored in its comparable form."""
 ShortText = Annotated[str, StringConstraints(max_length=500), CleanText]
 WantedUserName = Annotated[ShortText, AfterValidator(comparable_name)]
-"""A user name that is looked for."""
+"""A user name to search for."""
 LongText = Annotated[str, StringConstraints(max_length=10_000), CleanText]
-# Named with TypeAliasType, here and in the features, is what the contract shows as a schema of its own.
+# Types that are named with TypeAliasType, here and in features, are schemas of their own in the contract.
 Source = TypeAliasType(
     "Source",
     Annotated[
         Literal["manual", "scim"],
-        Field(
-            description="Who keeps it: `manual` by hand through this API, `scim` a provider that provisions it."
-        ),
+        Field(description="Who maintains it: `manual` this API, `scim` the provider that provisions it."),
     ],
 )
 Time = Annotated[AwareDatetime, BeforeValidator(_no_numbers), AfterValidator(_utc)]
 
 
 def rule(*, given: Sequence[str] = (), without: Sequence[str] = ()) -> dict[str, Any]:
-    """A JSON schema for the contract: some fields are there and not null, others are null or left out.
+    """A JSON schema rule for the contract: some fields are present and not null, others are null or missing.
 
     It states what a model's validator enforces. Put rules under ``allOf``.
     """

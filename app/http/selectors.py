@@ -1,6 +1,6 @@
-"""Selectors and scopes in their three forms: at the API (TypeIDs), stored as JSON (plain UUIDs), in the domain.
+"""Selectors and scopes in three forms: in the API (TypeIDs), stored as JSON (plain UUIDs), and in the domain.
 
-Features read stored ones with ``load_*`` to decide and ``show_*`` to answer, and write with ``store_*``.
+Features read stored ones with ``load_*`` for decisions and ``show_*`` for responses, and write with ``store_*``.
 Empty selects nothing in each form.
 """
 
@@ -30,8 +30,8 @@ from app.domain.scopes import (
 from app.http.schemas import CleanText, Strict
 from app.lib.ids import ServerId
 
-MOST_ITEMS = 1_000
-MOST_LABELS = 64
+MAX_ITEMS = 1_000
+MAX_LABELS = 64
 
 LabelKey = Annotated[str, StringConstraints(min_length=1, max_length=100), CleanText]
 LabelValue = Annotated[str, StringConstraints(max_length=200), CleanText]
@@ -39,7 +39,7 @@ Labels = TypeAliasType(
     "Labels",
     Annotated[
         dict[LabelKey, LabelValue],
-        Field(max_length=MOST_LABELS),
+        Field(max_length=MAX_LABELS),
         Field(description="Labels by key.", examples=[{"env": "prod"}]),
     ],
 )
@@ -47,8 +47,8 @@ ToolName = Annotated[str, StringConstraints(min_length=1, max_length=256), Clean
 
 
 def without_tag(value: Any, validate: Callable[[Any], Any]) -> Any:
-    """Validate a union by ``kind``, and report errors without the member's tag, which is no part of the JSON
-    pointer that the caller would look for."""
+    """Validate a union by ``kind``, and report errors without the member's tag, which is not part of the caller's JSON
+    pointer."""
     try:
         return validate(value)
     except ValidationError as error:
@@ -62,18 +62,18 @@ def without_tag(value: Any, validate: Callable[[Any], Any]) -> Any:
 
 
 class ServersByIdsModel(Strict):
-    """Exactly these servers; none at all when the list is empty."""
+    """The servers with these ids; none if the list is empty."""
 
     model_config = ConfigDict(
         extra="forbid",
         json_schema_extra={"examples": [{"kind": "ids", "ids": ["srv_01jdpnwz00e008000000000000"]}]},
     )
     kind: Literal["ids"]
-    ids: list[ServerId] = Field(max_length=MOST_ITEMS, description="The servers.")
+    ids: list[ServerId] = Field(max_length=MAX_ITEMS, description="The servers.")
 
 
 class ServersByLabelsModel(Strict):
-    """Servers that carry every one of these labels; none at all when the map is empty."""
+    """The servers that have all of these labels; none if the map is empty."""
 
     model_config = ConfigDict(
         extra="forbid", json_schema_extra={"examples": [{"kind": "labels", "labels": {"env": "prod"}}]}
@@ -83,29 +83,29 @@ class ServersByLabelsModel(Strict):
 
 
 class AllServersModel(Strict):
-    """Every server, also those registered later."""
+    """All servers, including those registered later."""
 
     kind: Literal["all"]
 
 
 class AllToolsModel(Strict):
-    """Every tool of the selected servers."""
+    """All tools of the selected servers."""
 
     kind: Literal["all"]
 
 
 class ToolsByNamesModel(Strict):
-    """Tools with exactly these names; none at all when the list is empty."""
+    """The tools with these names; none if the list is empty."""
 
     model_config = ConfigDict(
         extra="forbid", json_schema_extra={"examples": [{"kind": "names", "names": ["git_log"]}]}
     )
     kind: Literal["names"]
-    names: list[ToolName] = Field(max_length=MOST_ITEMS, description="The names, as the servers give them.")
+    names: list[ToolName] = Field(max_length=MAX_ITEMS, description="The names, as the servers give them.")
 
 
 class ToolsByRiskModel(Strict):
-    """Tools of these risks; none at all when the list is empty."""
+    """The tools of these risks; none if the list is empty."""
 
     model_config = ConfigDict(
         extra="forbid", json_schema_extra={"examples": [{"kind": "risk", "risk": ["read"]}]}
@@ -120,7 +120,7 @@ ServerSelectorModel = TypeAliasType(
         ServersByIdsModel | ServersByLabelsModel | AllServersModel,
         Field(discriminator="kind"),
         WrapValidator(without_tag),
-        Field(description="Which servers: by id, by the labels that they carry, or all."),
+        Field(description="The servers: by id, by labels, or all."),
     ],
 )
 ToolSelectorModel = TypeAliasType(
@@ -129,32 +129,34 @@ ToolSelectorModel = TypeAliasType(
         AllToolsModel | ToolsByNamesModel | ToolsByRiskModel,
         Field(discriminator="kind"),
         WrapValidator(without_tag),
-        Field(description="Which tools of the selected servers: all, by name, or by risk."),
+        Field(description="The tools of the selected servers: all, by name, or by risk."),
     ],
 )
 
 
 class ScopeEntryModel(Strict):
-    """One line of a listed scope. ``resources`` and ``prompts`` are true by default when the tools are all."""
+    """One entry of a listed scope. ``resources`` and ``prompts`` are true by default if the tools are all."""
 
     servers: ServerSelectorModel
     tools: ToolSelectorModel
-    resources: StrictBool | None = Field(default=None, description="Reaches the servers' resources.")
-    prompts: StrictBool | None = Field(default=None, description="Reaches the servers' prompts.")
+    resources: StrictBool | None = Field(
+        default=None, description="Whether it includes the servers' resources."
+    )
+    prompts: StrictBool | None = Field(default=None, description="Whether it includes the servers' prompts.")
 
 
 class GrantsScopeModel(Strict):
-    """All that the identity's live grants allow."""
+    """All that the identity's current grants allow."""
 
     kind: Literal["grants"]
 
 
 class ListedScopeModel(Strict):
-    """Only these entries, and of them only what the live grants allow; an empty list reaches nothing."""
+    """These entries, limited to what the current grants allow; an empty list allows nothing."""
 
     kind: Literal["listed"]
     entries: list[ScopeEntryModel] = Field(
-        max_length=100, description="What it reaches is what any of these reaches."
+        max_length=100, description="The entries; the scope is their union."
     )
 
 
@@ -164,7 +166,7 @@ TokenScopeModel = TypeAliasType(
         GrantsScopeModel | ListedScopeModel,
         Field(discriminator="kind"),
         WrapValidator(without_tag),
-        Field(description="What a token may reach, never more than its identity's live grants allow."),
+        Field(description="What a token may use, limited to what its identity's current grants allow."),
     ],
 )
 
@@ -192,7 +194,7 @@ def tool_selector_to_domain(model: ToolSelectorModel) -> ToolSelector:
 
 
 def reaches_by_default(tools: ToolSelectorModel) -> bool:
-    """What ``resources`` and ``prompts`` are when nobody said: true exactly when the tools are all."""
+    """The default of ``resources`` and ``prompts``: true only if the tools are all."""
     return isinstance(tools, AllToolsModel)
 
 
@@ -214,14 +216,14 @@ def _entry_to_domain(entry: ScopeEntryModel) -> ScopeEntry:
 
 
 def store_server_selector(model: ServerSelectorModel) -> dict[str, Any]:
-    """The JSON that the database keeps: ids as plain UUIDs, each once, in order."""
+    """The stored JSON: ids as plain UUIDs, each once, in order."""
     if isinstance(model, ServersByIdsModel):
         return {"kind": "ids", "ids": [str(id) for id in dict.fromkeys(model.ids)]}
     return model.model_dump()
 
 
 def store_tool_selector(model: ToolSelectorModel) -> dict[str, Any]:
-    """The JSON that the database keeps."""
+    """The stored JSON."""
     match model:
         case ToolsByNamesModel():
             return {"kind": "names", "names": list(dict.fromkeys(model.names))}
@@ -232,7 +234,7 @@ def store_tool_selector(model: ToolSelectorModel) -> dict[str, Any]:
 
 
 def store_scope(model: TokenScopeModel) -> dict[str, Any]:
-    """The JSON that the database keeps, with the defaults of each entry written out."""
+    """The stored JSON, with explicit defaults of each entry."""
     if isinstance(model, GrantsScopeModel):
         return {"kind": "grants"}
     entries = []
@@ -250,7 +252,7 @@ def store_scope(model: TokenScopeModel) -> dict[str, Any]:
 
 
 def load_server_selector(stored: dict[str, Any]) -> ServerSelector:
-    """Read a stored selector. Raises ``ValueError`` on a kind that this code does not know, never widening."""
+    """Read a stored selector. Raises ``ValueError`` for an unknown kind, which must not widen access."""
     match stored["kind"]:
         case "ids":
             return ServersByIds(frozenset(UUID(id) for id in stored["ids"]))
@@ -262,7 +264,7 @@ def load_server_selector(stored: dict[str, Any]) -> ServerSelector:
 
 
 def load_tool_selector(stored: dict[str, Any]) -> ToolSelector:
-    """Read a stored selector. Raises ``ValueError`` on a kind that this code does not know, never widening."""
+    """Read a stored selector. Raises ``ValueError`` for an unknown kind, which must not widen access."""
     match stored["kind"]:
         case "all":
             return AllTools()
@@ -274,7 +276,7 @@ def load_tool_selector(stored: dict[str, Any]) -> ToolSelector:
 
 
 def load_scope(stored: dict[str, Any]) -> Scope:
-    """Read a stored scope. Raises ``ValueError`` on a kind that this code does not know, never widening."""
+    """Read a stored scope. Raises ``ValueError`` for an unknown kind, which must not widen access."""
     match stored["kind"]:
         case "grants":
             return GrantsScope()
@@ -336,9 +338,9 @@ def show_scope(stored: dict[str, Any]) -> TokenScopeModel:
 
 
 def servers_named(model: ServerSelectorModel, pointer: str) -> list[tuple[str, UUID]]:
-    """(JSON pointer, id) of each server that a selector names, for checking that they exist.
+    """The JSON pointer and id of each server that a selector names, for checking that it exists.
 
-    ``pointer`` is where the selector itself stands, as ``/servers``.
+    ``pointer`` is the pointer of the selector itself, such as ``/servers``.
     """
     if not isinstance(model, ServersByIdsModel):
         return []

@@ -1,7 +1,7 @@
-"""uvicorn's HTTP/1.1 with bounds that it does not have: on time, on heads, on pipelines and on answers nobody reads.
+"""uvicorn's HTTP/1.1 with additional limits: on time, heads, pipelined requests and unread responses.
 
-Whoever is slow on purpose, or goes away half-way, loses the connection; nobody else notices. One coarse timer for
-each connection looks after all of its times, so a request costs no timer of its own.
+A client that is slow on purpose, or disappears, loses its connection without an effect on others. One coarse timer per
+connection checks all of its times, so that a request needs no timer of its own.
 """
 
 import asyncio
@@ -19,12 +19,12 @@ from app.http.lean_http import LeanCycle, LeanHttp
 from app.lib.tcp import enable_keepalive
 
 HEAD_BYTES = 32 * 1024
-"""Request line and headers; also what may come of a chunked body without any of the body itself."""
+"""The size of request line and headers; also of the framing of a chunked body without data."""
 MAX_HEADERS = 100
 MAX_PIPELINED = 16
 MAX_CONNECTIONS = 8192
-_TAKEN = 16 * 1024
-"""Of an answer that waits, a client takes at least so much within the time for it."""
+_MIN_ACCEPTED_BYTES = 16 * 1024
+"""The bytes of a pending response that a client must accept within the write time-out."""
 _LOOKED_AT = 64
 _SCHEMES = frozenset({b"http", b"https"})
 _AUTHORITY_END = re.compile(rb"[/?]")
@@ -33,24 +33,24 @@ _FRAMING = frozenset({b"content-length", b"transfer-encoding"})
 
 @dataclass(frozen=True, slots=True)
 class SocketTimes:
-    """In seconds. None of those for reading runs while we hold the client back."""
+    """Times in seconds. Those for reading stop while the server holds the client back."""
 
     head: float = 10.0
-    """From connecting, or the first byte of a request, to the end of its headers."""
+    """From the connection, or the first byte of a request, to the end of its headers."""
     request: float = 30.0
     """From the first byte of a request to its last."""
     linger: float = 5.0
-    """For the rest of a request that was answered before it was whole."""
+    """For the rest of a request that was answered before it was complete."""
     idle: float = 75.0
-    """Between two requests; above the 60 s for which common proxies keep theirs."""
+    """Between two requests; above the 60 s for which common proxies keep connections."""
     write: float = 60.0
-    """For a client to take some of an answer that waits, and for the rest after we closed."""
+    """For a client to accept a part of a pending response, and for the rest after the server closed."""
     look: float = 1.0
-    """How often all these are looked at: they may be late by so much."""
+    """How often the times are checked, and therefore their maximum delay."""
 
 
 class _Reading(Enum):
-    """What of the client is awaited."""
+    """The part of a request that the server waits for."""
 
     IDLE = 0
     HEAD = 1
@@ -78,7 +78,7 @@ class GuardedHttp(LeanHttp):
 
     times: ClassVar[SocketTimes] = SocketTimes()
     most: ClassVar[int] = MAX_CONNECTIONS
-    """Connections of one worker, as far as half of its open files go; the rest is for upstreams and the database."""
+    """The connections of a worker, up to half of its open files; the rest is for upstreams and the database."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -97,7 +97,7 @@ class GuardedHttp(LeanHttp):
     # The connection
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Take it, if need be in the place of one that rests."""
+        """Accept the connection, if needed by closing an idle one."""
         super().connection_made(transport)
         enable_keepalive(transport)
         self._since = self.loop.time()
@@ -108,7 +108,7 @@ class GuardedHttp(LeanHttp):
 
     @property
     def rests(self) -> bool:
-        """No request is there that anybody works on."""
+        """Whether no request is being processed."""
         serves = self._answering is not None and not self._answering.response_complete
         return (
             self._reading in {_Reading.IDLE, _Reading.HEAD} and not serves and not self.transport.is_closing()
@@ -122,7 +122,7 @@ class GuardedHttp(LeanHttp):
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Tell every request that is being answered or waits; uvicorn tells the last one alone."""
+        """Notify all running and queued requests; uvicorn only notifies the last one."""
         if self._timer is not None:
             self._timer.cancel()
         waiting = [cycle for cycle, _ in self.pipeline]
@@ -134,7 +134,7 @@ class GuardedHttp(LeanHttp):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Feed the parser; what it finds wrong ends the connection."""
+        """Feed the parser; an invalid request ends the connection."""
         self._progress = False
         self._large = len(data) > HEAD_BYTES
         try:
@@ -145,12 +145,12 @@ class GuardedHttp(LeanHttp):
             self._refuse(cause.answer if isinstance(cause, _Refusal) else _MALFORMED)
 
     def _feed(self, data: bytes) -> bytes:
-        """What the parser left. Raises ``HttpParserError``."""
+        """Feed the parser, and return the rest. Raises ``HttpParserError``."""
         rest = b""
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
-            # To nothing else is changed here, so what follows is the body, if there is one, and the next request.
+            # No upgrade is supported, so the body, if any, and the next request follow.
             rest = data[upgrade.args[0] :]
             if self._framing:
                 self._replay()
@@ -161,18 +161,18 @@ class GuardedHttp(LeanHttp):
         return rest
 
     def _replay(self) -> None:
-        """Have the parser read the body, which it leaves to the protocol that it expects to come.
+        """Make the parser read the body, which it leaves to the protocol of an announced upgrade.
 
-        Taken for the next request, it would be one that whoever stands before us never saw. Raises ``HttpParserError``.
+        Read as the next request, it would be a request that no proxy in front has seen. Raises ``HttpParserError``.
         """
         head, self._framing = b"POST / HTTP/1.1\r\n%b\r\n" % self._framing, b""
         self._replays = True
         self.parser.feed_data(head)
 
-    # What the parser finds
+    # Callbacks of the parser
 
     def on_message_begin(self) -> None:
-        """A request begins."""
+        """Begin a request."""
         if self._replays:
             return
         super().on_message_begin()
@@ -180,7 +180,7 @@ class GuardedHttp(LeanHttp):
         self._since = self.loop.time()
 
     def on_headers_complete(self) -> None:
-        """Check the head, then start the request or let it wait for its turn."""
+        """Check the head, then start or queue the request."""
         if self._replays:
             self._replays = False
             return
@@ -201,14 +201,14 @@ class GuardedHttp(LeanHttp):
         self._asked = self._progress = True
         self._reading = _Reading.BODY
         super().on_headers_complete()
-        # What comes after the body is a trailer, and no header: it was not there when headers were checked.
+        # Fields after the body are trailers, not headers: they were not there when the headers were checked.
         self.headers = []
 
     def _check_target(self) -> None:
-        """Take the authority of a target in absolute form for one more ``Host``, unless it says the same.
+        """Treat the authority of a target in absolute form as another ``Host``, unless both are equal.
 
-        RFC 9112 section 3.2.2: it is what counts, and a request that names two hosts is refused. A target has no
-        fragment (section 3.2).
+        RFC 9112 section 3.2.2: the authority counts, and a request with two hosts is refused. A target has no fragment
+        (section 3.2).
         """
         scheme, separator, rest = self.url.partition(b"://")
         if b"#" in self.url or not separator or scheme.lower() not in _SCHEMES:
@@ -218,7 +218,7 @@ class GuardedHttp(LeanHttp):
             self.headers.append((b"host", authority))
 
     def on_body(self, body: bytes) -> None:
-        """A piece of a body."""
+        """Add a part of a body."""
         self._progress = True
         cycle = self.cycle
         if cycle.response_complete:
@@ -227,7 +227,7 @@ class GuardedHttp(LeanHttp):
             cycle.body = body
         else:
             if isinstance(cycle.body, bytes):
-                # Of many small pieces, each would otherwise copy all that came before.
+                # Each of many small parts would otherwise copy all previous ones.
                 cycle.body = bytearray(cycle.body)
             cycle.body += body
         if len(cycle.body) > HIGH_WATER_LIMIT:
@@ -235,7 +235,7 @@ class GuardedHttp(LeanHttp):
         cycle.message_event.set()
 
     def on_message_complete(self) -> None:
-        """A request is whole."""
+        """End a request."""
         if self._framing:
             return
         self._progress = True
@@ -247,14 +247,14 @@ class GuardedHttp(LeanHttp):
         cycle.more_body = False
         cycle.message_event.set()
 
-    # Answers
+    # Responses
 
     def _start_asgi_task(self, cycle: LeanCycle, app: Any) -> None:  # type: ignore[override]
         self._answering = cycle
         super()._start_asgi_task(cycle, app)
 
     def on_response_complete(self) -> None:
-        """Go on with the request that waits, or rest."""
+        """Continue with the next queued request, or become idle."""
         self.server_state.total_requests += 1
         if self.transport.is_closing():
             return
@@ -273,7 +273,7 @@ class GuardedHttp(LeanHttp):
 
     def _refuse(self, answer: _Answer) -> None:
         if self._answering is not None and not self._answering.response_complete:
-            # Nobody could tell these words from the answer that is under way.
+            # The text would be read as a part of the response that is being sent.
             self.transport.abort()
             return
         status, words = answer[0], answer[1].encode("ascii")
@@ -303,8 +303,8 @@ class GuardedHttp(LeanHttp):
             self._look_at_reading(now)
 
     def _is_stalled(self, now: float, unread: int) -> bool:
-        """Whether the client took too little of what waits for it."""
-        if self._unread_since is None or unread <= self._unread - _TAKEN:
+        """Whether the client accepted too little of the pending response."""
+        if self._unread_since is None or unread <= self._unread - _MIN_ACCEPTED_BYTES:
             self._unread_since, self._unread = now, unread
         return now - self._unread_since >= self.times.write
 
@@ -323,7 +323,7 @@ class GuardedHttp(LeanHttp):
         if self.cycle.response_started:
             self.transport.abort()
         elif self._answering is self.cycle:
-            # The request's task is told that the client left, and answers nobody.
+            # The request's task sees a disconnect, and its response is discarded.
             self._answering = None
             self.cycle.disconnected = True
             self.cycle.message_event.set()

@@ -1,6 +1,6 @@
-"""Under which hosts and origins this service may be asked, which is what keeps DNS rebinding out.
+"""The hosts and origins of this service, which prevent DNS rebinding.
 
-Which addresses are this service's own, so that nothing is led back to it unawares.
+Also finds out whether an address leads to this service, so that no request is sent back to it.
 """
 
 from collections.abc import Collection, Iterable
@@ -21,20 +21,20 @@ ENCODED_SLASH = "The path holds an encoded slash (%2F): no name that a path may 
 
 
 class ServiceAddress:
-    """The public URL, and further origins under which the service is reached too (``SCOPEGATE_ALLOWED_ORIGINS``)."""
+    """The public URL, and further origins of the service (``SCOPEGATE_ALLOWED_ORIGINS``)."""
 
     def __init__(self, public_url: str, allowed_origins: Collection[str] = ()) -> None:
         self.public_url = public_url.rstrip("/")
         self.origin = origin_of_url(public_url)
         self.origins = frozenset({self.origin, *allowed_origins})
-        """Values of an ``Origin`` header that are ours."""
+        """The accepted values of an ``Origin`` header."""
         self.other_hosts = frozenset(urlsplit(origin).netloc for origin in allowed_origins)
-        """``Host`` headers of the further origins, in lower case."""
+        """The ``Host`` headers of the further origins, in lower case."""
         self._hosts = frozenset().union(*(_hosts_of(url) for url in (public_url, *allowed_origins)))
         self._seen: set[bytes] = set()
 
     def has_host(self, value: bytes | None) -> bool:
-        """Whether a ``Host`` header is one of this service. The port is not looked at: a browser sends the page's."""
+        """Whether a ``Host`` header belongs to this service. The port is ignored: a browser sends the page's."""
         if value in self._seen:
             return True
         host = (value or b"").decode("latin-1").lower()
@@ -53,7 +53,7 @@ def origin_of_url(url: str) -> str:
 
 
 def has_encoded_slash(scope: Any) -> bool:
-    """Whether a request's path would be read as another one by who decodes it first (``%2F``)."""
+    """Whether a path contains an encoded slash (``%2F``), which servers decode differently."""
     raw: bytes = scope.get("raw_path") or b""
     return b"%" in raw and b"%2f" in raw.lower()
 
@@ -64,7 +64,7 @@ def _without_port(host: str) -> str:
 
 
 def _hosts_of(url: str) -> frozenset[str]:
-    """Host header values that belong to a URL; a loopback or unspecified address has several names."""
+    """The ``Host`` header values of a URL; a loopback or unspecified address has several names."""
     parts = urlsplit(url)
     if parts.hostname in _HERE:
         return _HERE
@@ -75,7 +75,7 @@ _PORTS = {"https": 443, "http": 80}
 
 
 class OwnAddresses:
-    """The URLs under which the service is reached, and the ports that it has on this machine."""
+    """The URLs of the service, and its ports on this machine."""
 
     def __init__(self, urls: Iterable[str], ports: Iterable[int] = ()) -> None:
         own = [urlsplit(url) for url in urls]
@@ -84,7 +84,7 @@ class OwnAddresses:
         self._ports = frozenset([*ports, *(port for name, port in self._places if is_loopback(name))])
 
     def holds(self, url: str) -> bool:
-        """Whether a URL leads here. What is no URL leads nowhere."""
+        """Whether a URL leads to this service. An invalid URL does not."""
         try:
             parts = urlsplit(url)
             name, port = _name(parts.hostname or ""), port_of(parts)
@@ -94,7 +94,7 @@ class OwnAddresses:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host's name is this machine's, or an address that is."""
+    """Whether a host name or address is this machine's."""
     if host == "localhost" or host.endswith(".localhost"):
         return True
     try:
@@ -107,7 +107,7 @@ def is_loopback(host: str) -> bool:
 
 
 def port_of(parts: SplitResult) -> int | None:
-    """The port of a URL, also where it does not name one. Raises ``ValueError``."""
+    """The port of a URL, or the scheme's default. Raises ``ValueError``."""
     return parts.port or _PORTS.get(parts.scheme)
 
 

@@ -1,7 +1,7 @@
-"""The one transaction of a request.
+"""The transaction of a request.
 
-A request's session commits *before* its answer leaves. A deadlock or serialization failure repeats the whole
-request a few times; a database that cannot serve becomes ``Unavailable``, never a 500.
+A request's session commits *before* its response is sent. A deadlock or serialization failure repeats the whole
+request a few times; an unavailable database becomes ``Unavailable``, never a 500.
 """
 
 from collections.abc import AsyncIterator, Callable, Coroutine
@@ -15,15 +15,15 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from app.db.engine import ATTEMPTS, CONNECTION_ERRORS, commit, database_unavailable, sqlstate, undo
 from app.domain.errors import Unavailable
-from app.http.etags import demanding
+from app.http.etags import require_if_match
 from app.http.requests import check_media_type, check_repeats, read_json, repeatable_names
 
 _REPEATABLE = {"40001", "40P01"}
-# Without parameters; those of the pages have a route that takes what is left.
+# Paths without parameters; the route of console pages handles the others.
 _FIXED_PATHS: set[str] = set()
 _SAFE = {"GET", "HEAD", "OPTIONS"}
-# A repeat of a change that holds already writes nothing, and so would be answered without a wait for the standby; but
-# what it saw may be the very commit that never got there. Any record of the log after it is waited for in its place.
+# A repeated change that already holds writes nothing, so its response would not wait for the standby; but the state
+# that it saw may be a commit that was never replicated. So it waits for a later record of the log instead.
 _WAIT_FOR_WHAT_IS_SEEN = text(
     "SELECT CASE WHEN pg_current_xact_id_if_assigned() IS NULL THEN pg_logical_emit_message(true, 'scopegate', '') END"
 )
@@ -36,7 +36,7 @@ async def get_session(request: Request) -> AsyncIterator[AsyncSession]:
         request.state.session = session
         yield session
         if request.state.session is not session:
-            # It was given back, and the request was repeated, or its error is answered in another form.
+            # Already returned: the request was repeated, or its error is rendered in another form.
             return
         if request.method not in _SAFE:
             await session.execute(_WAIT_FOR_WHAT_IS_SEEN)
@@ -44,10 +44,10 @@ async def get_session(request: Request) -> AsyncIterator[AsyncSession]:
 
 
 async def give_back(request: Request) -> None:
-    """Undo the transaction of a request that failed, and give its connection back.
+    """Roll back the transaction of a failed request, and return its connection.
 
-    Its session ends with the request alone: until then it would hold its locks and its connection against whatever
-    comes after, and what it did outside of a savepoint that failed would be committed in the end.
+    The session ends with the request: until then it would keep its locks and connection, and commit what it did outside
+    of a failed savepoint.
     """
     session: AsyncSession | None = getattr(request.state, "session", None)
     if session is not None:
@@ -59,14 +59,14 @@ Session = Annotated[AsyncSession, Depends(get_session, scope="function")]
 
 
 class TransactionalRoute(APIRoute):
-    """Repeats a request whose transaction lost against another, and maps a lost database to ``Unavailable``.
+    """Repeats a request after a transaction conflict, and maps an unavailable database to ``Unavailable``.
 
-    What a request that failed has done is undone here: a route above this one may answer the error in its own form,
-    and a request that is answered is committed.
+    A failed request is rolled back here, since a route above this one may render the error as a response in its own
+    form, and the session of a completed request commits.
     """
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **values: Any) -> None:
-        super().__init__(path, demanding(endpoint), **values)
+        super().__init__(path, require_if_match(endpoint), **values)
         if "{" not in path:
             _FIXED_PATHS.add(path)
 
@@ -78,7 +78,7 @@ class TransactionalRoute(APIRoute):
 
         async def repeat(request: Request) -> Response:
             if is_api and request.path_params and request.url.path in _FIXED_PATHS:
-                # Its last word is no id: the path has no such method.
+                # Its last segment is not an id: the path has no such method.
                 raise HTTPException(405)
             if reads_json:
                 check_media_type(request)
@@ -94,6 +94,6 @@ class TransactionalRoute(APIRoute):
                         raise database_unavailable() from error
                     if not isinstance(error, DBAPIError) or sqlstate(error) not in _REPEATABLE:
                         raise
-            raise Unavailable("The change kept colliding with others; repeat the request shortly.")
+            raise Unavailable("The change repeatedly conflicted with others. Repeat the request shortly.")
 
         return repeat

@@ -1,4 +1,4 @@
-"""Run as ``python -m app.supervisor`` by the guard, with the environment that ``serve`` gave it."""
+"""Run as ``python -m app.supervisor`` by the guard, with the environment from ``serve``."""
 
 import os
 from pathlib import Path
@@ -15,7 +15,7 @@ DATA = "SCOPEGATE_STDIO_DATA_DIR"
 
 
 def main() -> None:
-    """Serve where the environment says."""
+    """Serve with the settings from the environment."""
     address = SupervisorAddress.from_environment()
     if address is None:
         raise SystemExit("this is run by `scopegate serve`")

@@ -1,4 +1,4 @@
-"""Streamable HTTP on the supervisor's socket, for the workers of this host alone."""
+"""Streamable HTTP on the supervisor's socket, only for the workers of this host."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
@@ -20,15 +20,15 @@ Message = dict[str, Any]
 _SESSION = b"mcp-session-id"
 _VERSION = b"mcp-protocol-version"
 _MODERN = b"2026"
-"""What the versions of the modern era are not less than."""
+"""The minimum protocol version of the modern era."""
 STATUS_OF = {-32700: 400, -32600: 400, -32602: 400, -32020: 400, -32021: 400, -32022: 400, -32601: 404}
-"""The HTTP status of an error code in the modern era. The ``mcp`` package has it too, and takes a second to import."""
+"""The HTTP status of an error code in the modern era. The ``mcp`` package has it too, but takes a second to import."""
 _BODY = 8 * 1024 * 1024
 _KEEP_ALIVE = b": keep-alive\r\n\r\n"
 
 
 class Exchange:
-    """One request of a worker and its answer."""
+    """One request of a worker and its response."""
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.headers: dict[bytes, bytes] = dict(scope["headers"])
@@ -40,7 +40,7 @@ class Exchange:
         self.id: Any = None
 
     async def read(self) -> Any:
-        """Its body as JSON. Raises ``Refused``."""
+        """Read the body as JSON. Raises ``Refused``."""
         parts: list[bytes] = []
         while True:
             event = await self._receive()
@@ -55,20 +55,20 @@ class Exchange:
             raise Refused(400, "The request is not JSON.", code=INVALID_REQUEST) from None
 
     async def gone(self) -> None:
-        """Wait until the worker has left."""
+        """Wait until the worker disconnects."""
         while (await self._receive())["type"] != "http.disconnect":
             pass
 
     async def answer(
         self, status: int, body: bytes = b"", headers: tuple[tuple[bytes, bytes], ...] = ()
     ) -> None:
-        """A whole answer."""
+        """Send a complete response."""
         sent = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body)), *headers]
         await self._send({"type": "http.response.start", "status": status, "headers": sent})
         await self._send({"type": "http.response.body", "body": body})
 
     async def stream(self, data: bytes, *, last: bool = False) -> None:
-        """A piece of an event stream."""
+        """Send a part of an event stream."""
         if not self.streaming:
             self.streaming = True
             headers = [(b"content-type", b"text/event-stream")]
@@ -76,7 +76,7 @@ class Exchange:
         await self._send({"type": "http.response.body", "body": data, "more_body": not last})
 
     async def refuse(self, refused: Refused) -> None:
-        """Say why not."""
+        """Send an error response."""
         if self.streaming:
             await self.stream(b"", last=True)
             return
@@ -92,7 +92,7 @@ class SupervisorApp:
     """The ASGI application."""
 
     def __init__(self, sessions: Sessions, address: SupervisorAddress, *, stream_after: float = 5.0) -> None:
-        """``stream_after``: seconds of silence at which an answer becomes a stream, which is kept alive."""
+        """``stream_after``: seconds without a response after which it becomes a stream with keep-alives."""
         self._sessions = sessions
         self._address = address
         self._stream_after = stream_after
@@ -134,7 +134,7 @@ class SupervisorApp:
     async def _serve_mcp(self, exchange: Exchange, launch: Launch, holder: Holder) -> None:
         sessions = self._sessions
         if exchange.method != "POST":
-            session = sessions.find(self._named(exchange), launch, holder)
+            session = sessions.find(self._session_id(exchange), launch, holder)
             if exchange.method == "DELETE":
                 sessions.end_soon(session, "its client ended it")
                 await exchange.answer(200, b"{}")
@@ -150,17 +150,17 @@ class SupervisorApp:
         elif message.get("method") == "initialize":
             await self._initialize(exchange, message, launch, holder)
         else:
-            session = sessions.find(self._named(exchange), launch, holder)
+            session = sessions.find(self._session_id(exchange), launch, holder)
             await self._pass(exchange, message, session, holder)
 
-    def _named(self, exchange: Exchange) -> str:
+    def _session_id(self, exchange: Exchange) -> str:
         named = exchange.headers.get(_SESSION)
         if named is None:
             raise Refused(400, "The Mcp-Session-Id header is missing.", code=INVALID_REQUEST)
         return named.decode("latin-1")
 
     async def _initialize(self, exchange: Exchange, message: Message, launch: Launch, holder: Holder) -> None:
-        """Start a program and let it introduce itself; what does not, or whose client left, is ended."""
+        """Start a program and initialize it; it is ended if that fails or the client disconnects."""
         session = await self._sessions.open(launch, holder)
         kept = False
         try:
@@ -201,7 +201,7 @@ class SupervisorApp:
             await self._relay(exchange, session, outlet, modern=True)
 
     async def _discover(self, exchange: Exchange, session: Session, outlet: Outlet) -> None:
-        """A program of the older era may answer what it does not know with silence; that is an answer here."""
+        """A program of the older era may not respond to unknown methods; that is treated as an unknown method."""
         try:
             answer = await self._first_answer(exchange, session, outlet)
         except Refused as refused:
@@ -214,7 +214,7 @@ class SupervisorApp:
     async def _pass(self, exchange: Exchange, message: Message, session: Session, holder: Holder) -> None:
         if "method" not in message:
             if not session.bridge.respond(message):
-                raise Refused(400, "Nothing waits for this response.", code=INVALID_REQUEST)
+                raise Refused(400, "This response matches no request.", code=INVALID_REQUEST)
         elif exchange.id is None:
             session.bridge.tell(message)
         else:
@@ -226,13 +226,13 @@ class SupervisorApp:
     async def _listen(self, exchange: Exchange, session: Session, holder: Holder) -> None:
         outlet = session.bridge.listen()
         if outlet is None:
-            raise Refused(409, "This session has a stream already.", code=INVALID_REQUEST)
+            raise Refused(409, "This session already has a stream.", code=INVALID_REQUEST)
         self._sessions.used(session, holder)
         await exchange.stream(b": open\r\n\r\n")
         await self._relay(exchange, session, outlet, modern=False)
 
     async def _relay(self, exchange: Exchange, session: Session, outlet: Outlet, *, modern: bool) -> None:
-        """Pass on what comes by an outlet. In the modern era a worker that leaves cancels the request."""
+        """Forward the messages of an outlet. In the modern era a disconnect of the worker cancels the request."""
         leaving = asyncio.ensure_future(exchange.gone())
         leaving.add_done_callback(lambda _: outlet.close())
         done = False
@@ -260,7 +260,7 @@ class SupervisorApp:
 
 
 def _status(message: bytes) -> int:
-    """The HTTP status that the modern era gives an answer."""
+    """The HTTP status of a response in the modern era."""
     if b'"error"' not in message:
         return 200
     answer = strict_json.loads(message)

@@ -1,10 +1,10 @@
-"""Several HTTP requests on one pipe: who is answered by what the program says.
+"""Several HTTP requests on one pipe: the routing of a program's messages to requests, and its limits.
 
-Every request gets an id of ours, and so do its progress token and its subscription, so that two requests never
-get each other's messages. What a program says beside answers belongs to no request on its pipe: it goes to the newest
-request that is being worked on, or to the session's own stream, all of which lead to the same client.
+Every request gets an ID of ours, and so do its progress token and its subscription, so that requests never get each
+other's messages. Other messages of a program belong to no request on its pipe: they go to the newest open request or
+to the session's own stream, all of which lead to the same client.
 
-What a program said to one HTTP request, on its way out.
+An ``Outlet`` has the messages for one HTTP request.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ from app.supervisor.limits import ENDED, INTERNAL_ERROR, METHOD_NOT_FOUND, Limit
 
 
 class Outlet:
-    """Messages for one reader, in order. ``full`` is told when there are too many, ``free`` when no longer."""
+    """Messages for one reader, in order. Calls ``full`` at the maximum, and ``free`` below it again."""
 
     def __init__(self, most: int, full: Callable[[], None], free: Callable[[], None]) -> None:
         self._most = most
@@ -30,13 +30,13 @@ class Outlet:
         self._news = asyncio.Event()
         self._too_much = False
         self.answered = False
-        """The last message is the answer."""
+        """Whether the last message is the response."""
         self.closed = False
         self.cancelled_at: float | None = None
-        """When the client cancelled its request."""
+        """The time at which the client cancelled its request."""
 
     def put(self, message: bytes, *, last: bool = False) -> None:
-        """Add a message; nothing follows the last."""
+        """Add a message; none may follow the last."""
         if self.closed:
             return
         self._waiting.append(message)
@@ -49,13 +49,13 @@ class Outlet:
             self._full()
 
     def close(self) -> None:
-        """Nothing follows, and no answer came; or its reader has left."""
+        """Accept no more messages: the request ended without a response, or its reader disconnected."""
         self.closed = True
         self._news.set()
         self._drained()
 
     async def get(self, within: float | None) -> bytes | None:
-        """The next message; ``None`` at the end. Raises ``TimeoutError``."""
+        """Return the next message; ``None`` at the end. Raises ``TimeoutError``."""
         while not self._waiting:
             if self.closed:
                 return None
@@ -70,7 +70,7 @@ class Outlet:
 
     @property
     def is_last(self) -> bool:
-        """Whether what ``get`` gave is the answer."""
+        """Whether the last message from ``get`` is the response."""
         return self.answered and not self._waiting
 
     def _drained(self) -> None:
@@ -79,9 +79,9 @@ class Outlet:
             self._free()
 
 
-_MOST_OPEN = 1000
-_MOST_ASKED = 100
-_MOST_PARKED = 64
+_MAX_OPEN = 1000
+_MAX_ASKED = 100
+_MAX_PARKED = 64
 _PARKED_SECONDS = 20.0
 _SUBSCRIPTION = "io.modelcontextprotocol/subscriptionId"
 _CANCELLED = "notifications/cancelled"
@@ -92,7 +92,7 @@ Message = dict[str, Any]
 
 @dataclass(slots=True)
 class _Open:
-    """A request that the program works on."""
+    """A request that the program processes."""
 
     id: str | int
     outlet: Outlet
@@ -101,11 +101,11 @@ class _Open:
 
 
 class Flood(Exception):
-    """The program says too much that belongs to nothing."""
+    """The program sends too many messages that belong to no request."""
 
 
 class Bridge:
-    """``write`` sends a line to the program, ``hold`` and ``go_on`` slow its output."""
+    """``write`` sends a line to the program; ``hold`` and ``go_on`` throttle its output."""
 
     def __init__(
         self,
@@ -133,19 +133,19 @@ class Bridge:
 
     @property
     def busy(self) -> bool:
-        """Whether somebody waits for the program. Who has left does not, whatever it still works on."""
+        """Whether a client waits for the program; requests of disconnected clients do not count."""
         return self._stream is not None or any(not opened.outlet.closed for opened in self._open.values())
 
-    # ---- what the client says
+    # ---- messages of the client
 
     def ask(self, message: Message) -> Outlet:
-        """Send a request; its answer, and what belongs to it, comes by the outlet. Raises ``Refused``."""
-        if len(self._open) >= _MOST_OPEN:
+        """Send a request; the response and related messages arrive in the outlet. Raises ``Refused``."""
+        if len(self._open) >= _MAX_OPEN:
             raise too_many("This session", "requests without an answer")
         self._last += 1
         id, outlet = self._last, self._outlet()
         if self.over:
-            self._put(outlet, _ended(message["id"]), last=True)
+            self._put(outlet, _end_error(message["id"]), last=True)
             return outlet
         opened = self._open[id] = _Open(
             message["id"], outlet, listens=message["method"] == "subscriptions/listen"
@@ -161,14 +161,14 @@ class Bridge:
         return outlet
 
     def tell(self, message: Message) -> None:
-        """Send a notification of the client, under the ids that the program knows."""
+        """Send a notification of the client, with the ids that the program knows."""
         if message.get("method") == _CANCELLED:
             self._cancel_named(message)
             return
         self._write(strict_json.dumps(message))
 
     def respond(self, message: Message) -> bool:
-        """Send a response of the client; False when nothing waits for it."""
+        """Send a response of the client; False if no request matches it."""
         key = (type(message.get("id")), message.get("id"))
         if key not in self._asked:
             return False
@@ -177,7 +177,7 @@ class Bridge:
         return True
 
     def listen(self) -> Outlet | None:
-        """The session's own stream; ``None`` when there is one already."""
+        """Open the session's own stream; ``None`` if there is one."""
         if self._stream is not None:
             return None
         self._stream = self._outlet()
@@ -185,7 +185,7 @@ class Bridge:
         return self._stream
 
     def leave(self, outlet: Outlet, *, cancel: bool) -> None:
-        """Its reader is gone or has all of it. ``cancel`` tells the program not to go on."""
+        """Close the outlet of a reader that disconnected or is done. ``cancel`` cancels the request at the program."""
         outlet.close()
         if outlet is self._stream:
             self._stream = None
@@ -195,7 +195,7 @@ class Bridge:
                 self._say_cancelled(id)
 
     def give_up(self, outlet: Outlet) -> None:
-        """Wait no longer for the answer to a request that was cancelled."""
+        """Stop waiting for the response to a cancelled request."""
         for id, opened in list(self._open.items()):
             if opened.outlet is outlet:
                 del self._open[id]
@@ -214,10 +214,10 @@ class Bridge:
         params: strict_json.JsonObject = {"requestId": id, "reason": "The client left."}
         self._write(strict_json.dumps({"jsonrpc": "2.0", "method": _CANCELLED, "params": params}))
 
-    # ---- what the program says
+    # ---- messages of the program
 
     def received(self, line: bytes) -> None:
-        """One line of its output. Raises ``Flood``."""
+        """Process one line of output. Raises ``Flood``."""
         try:
             message = strict_json.loads(line)
         except strict_json.StrictJsonError:
@@ -258,12 +258,12 @@ class Bridge:
             return False
         if message["method"] == "ping":
             self._write(strict_json.dumps({"jsonrpc": "2.0", "id": id, "result": {}}))
-        elif self._modern or len(self._asked) >= _MOST_ASKED:
+        elif self._modern or len(self._asked) >= _MAX_ASKED:
             self._refuse(id)
         else:
             self._asked.add((type(id), id))
             self._route(message)
-        # A program that asks for ever without being worked with is a flood like any other.
+        # Endless requests of an idle program are a flood as well.
         return bool(self._open) and message["method"] != "ping"
 
     def _takes_notification(self, message: Message) -> bool:
@@ -291,7 +291,7 @@ class Bridge:
         return True
 
     def _takes_cancelled(self, message: Message, params: Message) -> bool:
-        """The program takes a question of its own back, or ends a subscription."""
+        """The program cancels its own request, or ends a subscription."""
         id = params.get("requestId")
         if isinstance(id, str | int) and (type(id), id) in self._asked:
             self._asked.discard((type(id), id))
@@ -307,7 +307,7 @@ class Bridge:
         return self._open.get(id) if type(id) is int else None
 
     def _route(self, message: Message) -> bool:
-        """To whoever can hear of it; what nobody hears of now is kept for a while."""
+        """Send a message to an open request or stream; without one it is kept for a while."""
         outlets = [
             opened.outlet for opened in self._open.values() if not opened.listens and not opened.outlet.closed
         ]
@@ -319,7 +319,7 @@ class Bridge:
             return True
         if not self._modern:
             self._parked.append((monotonic(), message))
-            if len(self._parked) > _MOST_PARKED:
+            if len(self._parked) > _MAX_PARKED:
                 self._drop(self._parked.popleft()[1])
         return False
 
@@ -328,7 +328,7 @@ class Bridge:
             self._put(outlet, self._parked.popleft()[1])
 
     def expire(self) -> None:
-        """Give up what nobody came for."""
+        """Drop messages and requests that have expired."""
         now = monotonic()
         while self._parked and now - self._parked[0][0] > _PARKED_SECONDS:
             self._drop(self._parked.popleft()[1])
@@ -348,10 +348,10 @@ class Bridge:
         self._write(strict_json.dumps({"jsonrpc": "2.0", "id": id, "error": error}))
 
     def end(self) -> None:
-        """The program is over: whoever waits is told."""
+        """Answer all open requests after the end of the program."""
         self.over = True
         for opened in self._open.values():
-            self._put(opened.outlet, _ended(opened.id), last=True)
+            self._put(opened.outlet, _end_error(opened.id), last=True)
         self._open.clear()
         if self._stream is not None:
             self._stream.close()
@@ -377,7 +377,7 @@ class Bridge:
         outlet.put(strict_json.dumps(message), last=last)
 
 
-def _ended(id: str | int) -> Message:
+def _end_error(id: str | int) -> Message:
     return {"jsonrpc": "2.0", "id": id, "error": {"code": INTERNAL_ERROR, "message": ENDED}}
 
 

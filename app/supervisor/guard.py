@@ -1,7 +1,7 @@
-"""The guard: starts the supervisor, again if it dies, and leaves nothing of what it left behind.
+"""The guard: starts the supervisor, restarts it if it dies, and ends all processes that it leaves.
 
-It inherits every process that the supervisor loses, so that a SIGKILL of the supervisor ends the commands too. It does
-nothing else, so that there is little for it to die of; the supervisor ends in good order if it does.
+It inherits every process that the supervisor loses, so that a SIGKILL of the supervisor ends the commands too. It has
+no other task, so that little can make it fail; if it does, the supervisor shuts down cleanly.
 """
 
 import contextlib
@@ -15,16 +15,16 @@ from types import FrameType
 
 from app.supervisor.processes import adopt_orphans, die_with, kill_below
 
-_AGAIN_AFTER = 1.0
+_RESTART_DELAY_S = 1.0
 _GRACE = 10.0
 
 
 class _Stop(BaseException):
-    """Whoever started us wants the end."""
+    """The parent requested the end."""
 
 
 def guard(command: list[str]) -> None:
-    """Keep ``command`` running until SIGTERM or SIGINT; then end it, and everything below us."""
+    """Keep ``command`` running until SIGTERM or SIGINT; then end it and all descendants."""
     adopt_orphans()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, _stop)
@@ -35,7 +35,7 @@ def guard(command: list[str]) -> None:
             supervisor = subprocess.Popen(command, preexec_fn=partial(die_with, os.getpid(), signal.SIGTERM))  # noqa: PLW1509
             supervisor.wait()
             kill_below(os.getpid())
-            time.sleep(_AGAIN_AFTER)
+            time.sleep(_RESTART_DELAY_S)
     except _Stop:
         if supervisor is not None:
             _end(supervisor)

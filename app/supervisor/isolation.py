@@ -1,13 +1,12 @@
-"""What stands between the programs of two servers, and between a program and us: users, directories, limits and an
-environment.
+"""Isolation of programs from each other and from the service: users, directories, limits and environment variables.
 
-As root, the programs of a server run as a user id that those of no other server have. Programs of two servers can
-neither read, trace nor signal each other. As an ordinary user there is one user for all, ours.
+As root, each server has a user id of its own, so that the programs of two servers can neither read, trace nor signal
+each other. Without root, all programs run as the user of the service.
 
-The data directory of each server, kept between its processes, and the user id that owns it and runs them.
+The data directory of a server is kept between its processes, and belongs to the user id that runs them.
 
-As root, a server keeps its user id as long as its directory exists: the owner of the directory is the record of it. A
-user id whose server was deleted is used again only when all others have been used, the longest unused one first.
+As root, a server keeps its user id as long as its directory exists: the owner of the directory is the record. The
+user id of a deleted server is reused only after all others, the one that is unused for the longest time first.
 """
 
 import contextlib
@@ -36,29 +35,29 @@ _RETIRED = ".retired"
 
 
 class NoPlace(Exception):
-    """No user id is free, or no directory can be made."""
+    """No user id is free, or no directory can be created."""
 
 
 class DataDirectories:
-    """Makes, finds and retires them. Close it at the end."""
+    """Creates, finds and retires data directories. Close it at the end."""
 
     def __init__(self, root: Path, users: range | None, claims: Path = _CLAIMS) -> None:
-        """``users`` None: all programs run as our own user, who owns all directories."""
+        """``users`` None: all programs run as our own user, which owns all directories."""
         self.users = users
         self._root = root
         self._claims = claims
         self._claimed: dict[int, int] = {}
-        """Locked files by user id, so that two supervisors of one host never share one."""
+        """Locked files by user id, so that two supervisors of a host never share one."""
         self._first = secrets.randbelow(len(users)) if users is not None else 0
 
     def close(self) -> None:
-        """Let other supervisors of this host have the user ids."""
+        """Release the user ids to other supervisors of this host."""
         for claim in self._claimed.values():
             os.close(claim)
         self._claimed.clear()
 
     def of(self, server_id: UUID) -> tuple[Path, int | None]:
-        """The directory of a server, made if need be, and its user id; None for ours. Raises ``NoPlace``."""
+        """Return the directory of a server, created if needed, and its user id; None for ours. Raises ``NoPlace``."""
         path = self._path(server_id)
         try:
             if self.users is None:
@@ -67,10 +66,10 @@ class DataDirectories:
             with self._locked():
                 return path, self._owner(path, self.users)
         except OSError as error:
-            raise NoPlace("No data directory can be made for the program.") from error
+            raise NoPlace("The program's data directory cannot be created.") from error
 
     def known(self) -> list[UUID]:
-        """The servers that have one."""
+        """The servers that have a directory."""
         found = []
         with contextlib.suppress(OSError):
             for entry in self._root.iterdir():
@@ -79,7 +78,7 @@ class DataDirectories:
         return found
 
     def retire(self, server_id: UUID) -> tuple[Path, int | None]:
-        """Note that the server was deleted; the caller removes the directory, until which its user id is not free."""
+        """Record that the server was deleted; the user id stays in use until the caller removes the directory."""
         path = self._path(server_id)
         if self.users is None:
             return path, None
@@ -97,14 +96,14 @@ class DataDirectories:
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
-        """Only one supervisor of the host gives out user ids at a time."""
+        """Allow only one supervisor of the host at a time to assign user ids."""
         self._root.mkdir(mode=0o711, parents=True, exist_ok=True)
         root = self._root.lstat()
         if root.st_uid != os.geteuid() or root.st_mode & 0o022:
             raise NoPlace("The directory for the data of programs can be changed by other users.")
-        # The umask may have closed it: programs pass through, each to a directory of its own.
+        # Regardless of the umask: programs must reach their own directories in it.
         self._root.chmod(0o711)
-        # Programs can pass through, and one that opened the file could hold the lock.
+        # Programs can enter the directory; one that opened the file could hold the lock.
         lock = os.open(self._root / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX)
@@ -113,7 +112,7 @@ class DataDirectories:
             os.close(lock)
 
     def _owner(self, path: Path, users: range) -> int:
-        """The user id of a server, chosen when it has none yet."""
+        """The user id of a server, assigned if it has none yet."""
         path.mkdir(mode=0o700, exist_ok=True)
         uid: int = path.lstat().st_uid
         if uid in users:
@@ -127,7 +126,7 @@ class DataDirectories:
         return chosen
 
     def _choose(self, users: range) -> int:
-        """A user id that no server of this host has, if possible one that none ever had."""
+        """Choose a user id that no server of this host has, preferably an unused one."""
         owners = {entry.lstat().st_uid for entry in self._root.iterdir()}
         retired = self._root / _RETIRED
         since = {int(entry.name): entry.stat().st_mtime for entry in retired.glob("*")}
@@ -160,29 +159,29 @@ def _is_account(uid: int) -> bool:
 
 
 _SHARED = ("/tmp", "/var/tmp", "/dev/shm")  # noqa: S108
-"""Where every user may leave files."""
+"""The directories in which every user can create files."""
 _NICE = 5
-"""The gateway goes first where there is too little processor for all."""
+"""The gateway has priority if the CPU is busy."""
 _PATH = "/usr/local/bin:/usr/bin:/bin"
 
 
 Removal = tuple[list[str], dict[str, Any]]
-"""A command that removes files, and whom to run it as."""
+"""A command that removes files, and the user that runs it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where one process runs: a home of its own, the data directory and the user of its server; None for ours."""
+    """The environment of one process: its home, and the data directory and user of its server; None for ours."""
 
     home: Path
     data: Path
     uid: int | None = None
 
     def environment(self, launch: Launch) -> dict[str, str]:
-        """Everything that the program finds in its environment."""
-        beside = str(Path(launch.command).parent)
+        """All environment variables of the program."""
+        programs = str(Path(launch.command).parent)
         return {
-            "PATH": f"{beside}:{_PATH}",
+            "PATH": f"{programs}:{_PATH}",
             "HOME": str(self.home),
             "TMPDIR": str(self.home / "tmp"),
             "LANG": "C.UTF-8",
@@ -192,17 +191,17 @@ class Place:
         }
 
     def identity(self) -> dict[str, Any]:
-        """How ``subprocess`` is told whom to run it as."""
+        """The arguments for ``subprocess`` that select the user."""
         return _identity(self.uid)
 
 
 class Isolation:
-    """Hands out places and takes them back."""
+    """Assigns places and releases them."""
 
     def __init__(self, base: Path, data: DataDirectories, *, adopts: bool = False) -> None:
-        """``base``: an empty directory of ours, that other users may pass through.
+        """``base``: an empty directory of ours that other users can enter.
 
-        ``adopts``: whoever is a child of this process without having been started by it was left by a program.
+        ``adopts``: children of this process that it did not start are processes that a program left.
         """
         self.adopts = adopts
         self.data = data
@@ -211,7 +210,7 @@ class Isolation:
         """Places in use, by user id."""
 
     def place(self, server_id: UUID) -> Place:
-        """A place for a process of this server. Raises ``NoPlace``."""
+        """Assign a place for a process of this server. Raises ``NoPlace``."""
         data, uid = self.data.of(server_id)
         home = self._base / secrets.token_hex(8)
         try:
@@ -220,27 +219,27 @@ class Isolation:
                 if uid is not None:
                     os.chown(path, uid, uid)
         except OSError as error:
-            raise NoPlace("No directory can be made for the program.") from error
+            raise NoPlace("The program's directory cannot be created.") from error
         self._running[uid] += 1
         return Place(home, data, uid)
 
     def is_alone(self, place: Place) -> bool:
-        """Whether no other process of its user runs: all that the user has may be killed."""
+        """Whether no other process of the user runs, so that all of its processes may be killed."""
         return place.uid is not None and self._running[place.uid] == 1
 
     def give_back(self, place: Place) -> bool:
-        """Its process has ended and its home is removed; whether it was the last of a user of its own."""
+        """Release the place of an ended process without a home; return whether its user has no other process."""
         last = self.is_alone(place)
         self._running[place.uid] -= 1
         return last
 
-    def removing_home(self, place: Place) -> Removal:
-        """What removes the home of a process that has ended."""
+    def home_removal(self, place: Place) -> Removal:
+        """The command that removes the home of an ended process."""
         return ["/bin/rm", "-rf", "--", str(place.home)], {}
 
-    def removing_shared(self, uid: int) -> Removal:
-        """What removes all that a user has left until now where every user may leave files."""
-        # As the user itself, who can remove nothing but what is its own. A process that starts now keeps its files.
+    def shared_removal(self, uid: int) -> Removal:
+        """The command that removes the user's files in shared directories."""
+        # Run as the user, so that it can only remove the user's files. A process that starts now keeps its files.
         mine = ["-xdev", "-mindepth", "1", "-maxdepth", "1", "-uid", str(uid)]
         before = ["!", "-newerct", f"@{time.time():.6f}"]
         remove = ["-exec", "/bin/rm", "-rf", "--", "{}", "+"]
@@ -252,7 +251,7 @@ def _identity(uid: int | None) -> dict[str, Any]:
 
 
 def first_in_child(limits: Limits, *, own_user: bool) -> Callable[[], None]:
-    """What a child does before it becomes the program. ``own_user``: its server has a user of its own."""
+    """The setup of a child before it runs the program. ``own_user``: its server has a user of its own."""
     parent = os.getpid()
     caps = [
         (resource.RLIMIT_CORE, 0),

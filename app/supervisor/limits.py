@@ -1,50 +1,47 @@
-"""What commands may use. Sizes in bytes, times in seconds.
-
-Why a request to a command is not carried, in plain words that its client may read.
-"""
+"""Limits of commands, with sizes in bytes and times in seconds, and errors that are returned to clients."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Of one host."""
+    """The limits of one host."""
 
     processes: int = 64
-    """At once. A server may have half of them, an identity a quarter, a token an eighth."""
+    """The maximum of concurrent sessions. A server may have half of them, an identity a quarter, a token an eighth."""
     starts_a_minute: int = 60
-    """By one identity."""
+    """The maximum of starts by one identity."""
 
     start: float = 30.0
-    """From starting a program to its first answer."""
+    """The time from starting a program to its first response."""
     idle: float = 600.0
-    """Without a request or a stream."""
+    """The time without a request or a stream."""
     idle_sync: float = 5.0
     grace: float = 2.0
-    """From asking a program to end until it is killed."""
+    """The time from asking a program to end until it is killed."""
     lease: float = 10.0
-    """After which a worker that says nothing holds nothing any more."""
+    """The time after which a silent worker has no sessions any more."""
     cancelled: float = 5.0
-    """How long a program may take to answer a request that was cancelled."""
+    """How long a program may take to answer a cancelled request."""
     evict: float = 30.0
-    """How long a session must have been idle to give way to another of the same token."""
+    """How long a session must be idle to be replaced by another of the same token."""
 
     line: int = 16 * 1024 * 1024
-    """One message of a program."""
+    """The size of a program's message."""
     unread_output: int = 1024 * 1024
-    """Of a program's output that nobody has fetched, at which it has to wait."""
+    """The size of pending output at which a program is paused."""
     unread_input: int = 4 * 1024 * 1024
-    """That a program has not read, at which it is ended."""
+    """The size of unread input at which a program is ended."""
     stray_lines: int = 1000
-    """Lines that are not valid messages. More of them within ``stray_lines_window_s`` seconds end the program."""
+    """The number of invalid lines within ``stray_lines_window_s`` seconds that ends the program."""
     stray_lines_window_s: float = 10.0
 
     memory: int = 2 * 1024 * 1024 * 1024
-    """Of data, of one process."""
+    """The data size of one process."""
     file_size: int = 1024 * 1024 * 1024
     files: int = 1024
     children: int = 1024
-    """Processes and threads of one server, where it has a user of its own."""
+    """Processes and threads of one server with a user of its own."""
 
     def of_server(self) -> int:
         return max(1, self.processes // 2)
@@ -62,11 +59,11 @@ METHOD_NOT_FOUND = -32601
 
 
 ENDED = "The program of this server ended before it answered."
-"""Said to those who wait when a program ends."""
+"""The error for requests that wait when a program ends."""
 
 
 class Refused(Exception):
-    """Answered as a JSON-RPC error. ``retry_after`` is in seconds."""
+    """A refused request; becomes a JSON-RPC error. ``retry_after`` is in seconds."""
 
     def __init__(
         self, status: int, message: str, *, code: int = INTERNAL_ERROR, retry_after: int | None = None
@@ -79,17 +76,17 @@ class Refused(Exception):
 
 
 def no_such_session() -> Refused:
-    """Of another token, ended, or never there: all alike."""
-    return Refused(404, "There is no such session. Initialize a new one.", code=INVALID_REQUEST)
+    """An unknown session: of another token, ended, or nonexistent."""
+    return Refused(404, "The session does not exist. Initialize a new one.", code=INVALID_REQUEST)
 
 
 def too_many(whose: str, what: str = "sessions with commands") -> Refused:
-    """A limit is reached."""
+    """A limit is exceeded."""
     return Refused(429, f"{whose} has too many {what} open. Close one, or try later.", retry_after=5)
 
 
-def resting(seconds: float) -> Refused:
-    """The program failed again and again."""
+def too_many_failures(seconds: float) -> Refused:
+    """The program failed repeatedly."""
     wait = max(1, round(seconds))
     return Refused(
         503,

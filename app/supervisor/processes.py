@@ -1,4 +1,4 @@
-"""Finding and killing processes by what the kernel knows of them."""
+"""Finding and killing processes with data from the kernel."""
 
 import contextlib
 import ctypes
@@ -18,7 +18,7 @@ _libc = ctypes.CDLL(None)
 
 
 def adopt_orphans() -> None:
-    """Become the parent of whatever descendants lose theirs (prctl(2))."""
+    """Become the parent of descendants that lose theirs (prctl(2))."""
     _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
@@ -28,42 +28,42 @@ def hide_from_equals() -> None:
 
 
 def die_with(parent: int, farewell: signal.Signals = signal.SIGKILL) -> None:
-    """For a child, before it runs: get ``farewell`` when the parent's thread ends, however that happens."""
+    """For a child, before it runs: receive ``farewell`` when the parent's thread ends for any reason."""
     _libc.prctl(_PR_SET_PDEATHSIG, int(farewell), 0, 0, 0)
     if os.getppid() != parent:
-        os._exit(1)  # The parent died between the fork and the line above.
+        os._exit(1)  # The parent died between the fork and the previous statement.
 
 
 def gain_nothing() -> None:
-    """For a child, before it runs: no set-user-id program gives it rights."""
+    """For a child, before it runs: no set-user-id program gives it privileges."""
     _libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
 
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """A process that runs: not a zombie."""
+    """A running process: not a zombie."""
 
     pid: int
     parent: int
     session: int
 
 
-def _running() -> Iterator[Seen]:
+def _list_processes() -> Iterator[Seen]:
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit():
             continue
         with contextlib.suppress(OSError, ValueError, IndexError):
-            # The name, in parentheses, may hold anything; what follows it is proc_pid_stat(5)'s third field on.
+            # The name, in parentheses, may contain anything; the third field of proc_pid_stat(5) follows it.
             fields = (entry / "stat").read_bytes().rpartition(b")")[2].split()
             if fields[0] not in {b"Z", b"X"}:
                 yield Seen(int(entry.name), int(fields[1]), int(fields[3]))
 
 
 def descendants(of: int, session: int | None = None) -> list[Seen]:
-    """Everything below a process, whatever groups it made for itself, and the members of a session."""
+    """List all descendants of a process, in any process group, and the members of a session."""
     children: dict[int, list[Seen]] = {}
     found: dict[int, Seen] = {}
-    for seen in _running():
+    for seen in _list_processes():
         children.setdefault(seen.parent, []).append(seen)
         if seen.session == session and seen.pid != of:
             found[seen.pid] = seen
@@ -76,13 +76,13 @@ def descendants(of: int, session: int | None = None) -> list[Seen]:
 
 
 def kill(pid: int) -> None:
-    """SIGKILL one process, if it is there."""
+    """Send SIGKILL to a process, if it exists."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.kill(pid, signal.SIGKILL)
 
 
 def kill_below(pid: int) -> None:
-    """Kill everything below a process until nothing is left, however fast it multiplies."""
+    """Kill all descendants of a process until none is left, even if it forks fast."""
     for _ in range(_ROUNDS):
         below = descendants(pid)
         if not below:
@@ -93,7 +93,7 @@ def kill_below(pid: int) -> None:
 
 
 def kill_session(leader: int) -> None:
-    """Kill the leader of a session, its members, and all that is below them."""
+    """Kill the leader of a session, its members, and their descendants."""
     for _ in range(_ROUNDS):
         below = descendants(leader, session=leader)
         kill(leader)
@@ -104,7 +104,7 @@ def kill_session(leader: int) -> None:
 
 
 def kill_user(uid: int) -> None:
-    """Kill every process of a user at once: nothing can fork its way out of that (kill(2), pid -1)."""
+    """Kill every process of a user at once, which no fork can escape (kill(2), pid -1)."""
     pid = os.fork()
     if pid == 0:
         try:
@@ -118,16 +118,16 @@ def kill_user(uid: int) -> None:
 
 
 def kill_orphans(ours: Collection[int]) -> None:
-    """Kill what was adopted: what has neither a parent nor a living session of ours (``ours``: leaders)."""
+    """Kill adopted processes: those without a living parent or session of ours (``ours``: leaders)."""
     mine = os.getpid()
-    for seen in _running():
+    for seen in _list_processes():
         if seen.parent == mine and seen.pid not in ours and seen.session not in ours:
             kill_session(seen.pid)
     reap_orphans(ours)
 
 
 def reap_orphans(ours: Collection[int]) -> None:
-    """Take note of the end of adopted processes, and leave that of our own children to whoever waits for it."""
+    """Reap adopted processes; our own children are reaped by the code that waits for them."""
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit() or int(entry.name) in ours:
             continue

@@ -1,4 +1,4 @@
-"""One program that runs: its pipes, and its end."""
+"""One running program: its pipes, and its end."""
 
 import asyncio
 import contextlib
@@ -21,26 +21,26 @@ from app.supervisor.processes import kill_orphans, kill_session, kill_user
 _log = logging.getLogger(__name__)
 _PIECE = 64 * 1024
 _LAST_WORDS = 0.5
-"""Seconds for what a program wrote before it ended."""
+"""Seconds to wait for the last output of a program that ended."""
 _REMOVE_SECONDS = 60.0
 _MUCH, _RESTS = 0.02, 4.0
-"""Seconds of work that one piece of output may make, and how many times as long its program then waits."""
-# The kernel should rather take a command than the gateway when memory runs out.
+"""Seconds of work that one piece of output may cause, and the factor for the pause of its program afterwards."""
+# If memory runs out, the kernel should kill a command instead of the gateway.
 _OOM_SCORE = b"500"
 
 
 class Listener(Protocol):
-    """Who hears of a program."""
+    """The receiver of a program's output."""
 
     def received(self, line: bytes) -> None:
-        """A line of its output."""
+        """Process a line of output."""
 
     def over(self) -> None:
-        """It has ended, of itself or not; nothing will be received any more."""
+        """The program has ended; no more lines follow."""
 
 
 class _Output(asyncio.Protocol):
-    """Cuts the output into lines, none longer than the limit."""
+    """Splits the output into lines up to the maximum length."""
 
     def __init__(self, program: "Program", limits: Limits) -> None:
         self._program = program
@@ -49,7 +49,7 @@ class _Output(asyncio.Protocol):
         self._size = 0
 
     def data_received(self, data: bytes) -> None:
-        """Bytes came, and lines are cut out of them."""
+        """Split the received bytes into lines."""
         began = perf_counter()
         first, *rest = data.split(b"\n")
         self._add(first)
@@ -60,7 +60,7 @@ class _Output(asyncio.Protocol):
             self._add(piece)
         took = perf_counter() - began
         if took > _MUCH:
-            # All programs are served by one loop: who makes it work hard waits for a while.
+            # One loop serves all programs: a program that causes much work is paused for a while.
             self._program.rest(took * _RESTS)
 
     def _add(self, piece: bytes) -> None:
@@ -71,23 +71,23 @@ class _Output(asyncio.Protocol):
             self._program.end_soon("it sent a line that is too long", fault=True)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """It closed its output: nothing more can come, whether it runs or not."""
+        """The program closed its output, so that nothing can follow, even if it still runs."""
         self._program.end_soon("it closed its output", fault=True)
 
 
 class _Errors(asyncio.Protocol):
-    """Counts what it writes to its error output, and keeps nothing: it may hold a secret."""
+    """Counts the bytes of the error output and discards them, since they may contain a secret."""
 
     def __init__(self) -> None:
         self.bytes = 0
 
     def data_received(self, data: bytes) -> None:
-        """More of it."""
+        """Count the received bytes."""
         self.bytes += len(data)
 
 
 class Program:
-    """Make it with ``start``; ``end`` is safe to call at any time, and more than once."""
+    """A program. Create it with ``start``; ``end`` may be called at any time and repeatedly."""
 
     def __init__(
         self,
@@ -119,14 +119,14 @@ class Program:
 
     @property
     def ending(self) -> bool:
-        """Whether its end was asked for or has come."""
+        """Whether its end was requested or it has ended."""
         return self._ending is not None
 
     @classmethod
     async def start(
         cls, launch: Launch, listener: Listener, isolation: Isolation, limits: Limits, leaders: set[int]
     ) -> "Program":
-        """Run it. ``leaders`` holds the pid of each that is not wholly gone. Raises ``Refused``."""
+        """Start the program. ``leaders`` contains the pids of programs that have not ended. Raises ``Refused``."""
         try:
             place = isolation.place(launch.server_id)
         except NoPlace as error:
@@ -165,7 +165,7 @@ class Program:
         self._outputs = [output, errors]
 
     def write(self, line: bytes) -> None:
-        """Send a message. One that does not read is ended."""
+        """Send a message. A program that does not read is ended."""
         if self.ending:
             return
         self._input.write(line + b"\n")
@@ -173,15 +173,15 @@ class Program:
             self.end_soon("it does not read its input", fault=True)
 
     def hold(self) -> None:
-        """Let it wait: its output is not fetched."""
-        self._hold_for("nobody reads")
+        """Pause reading its output."""
+        self._hold_for("full")
 
     def go_on(self) -> None:
-        """Fetch its output again."""
-        self._let_go("nobody reads")
+        """Continue reading its output."""
+        self._let_go("full")
 
     def rest(self, seconds: float) -> None:
-        """Let it wait for a while."""
+        """Pause reading its output for a while."""
         self._hold_for("it rests")
         self._loop.call_later(seconds, self._let_go, "it rests")
 
@@ -196,14 +196,14 @@ class Program:
             self._output.resume_reading()
 
     def end_soon(self, why: str, *, fault: bool = False) -> None:
-        """Begin to end it, for a reason that goes into the log: as a warning if it is the program's own."""
+        """Begin to end the program, with a reason for the log: a warning if it is the program's fault."""
         if self._ending is None:
             self._why = why
             self._level = logging.WARNING if fault else logging.INFO
             self._ending = self._loop.create_task(self._end())
 
     async def end(self, why: str) -> None:
-        """End it and all that it started, and wait until nothing is left."""
+        """End the program and its descendants, and wait until none is left."""
         self.end_soon(why)
         if self._ending is not None:
             await asyncio.shield(self._ending)
@@ -213,7 +213,7 @@ class Program:
         os.close(pidfd)
         self._popen.poll()
         self._gone.set()
-        # What it wrote last is still in the pipe, which may stay open if it left somebody behind.
+        # Its last output is still in the pipe, which may stay open if a child process is left.
         self._loop.call_later(_LAST_WORDS, partial(self.end_soon, "it ended by itself", fault=True))
 
     async def _end(self) -> None:
@@ -243,15 +243,15 @@ class Program:
         )
 
     async def _clear(self) -> None:
-        """Remove what it left on the disk: by other processes, for there may be very much of it."""
-        await remove(self._isolation.removing_home(self._place), self._leaders)
+        """Remove its files, in separate processes since there may be many."""
+        await remove(self._isolation.home_removal(self._place), self._leaders)
         if self._isolation.give_back(self._place) and self._place.uid is not None:
-            # Sessions of the server that ended at the same time left this to each other.
+            # Concurrently ended sessions of the server left this to each other.
             kill_user(self._place.uid)
-            await remove(self._isolation.removing_shared(self._place.uid), self._leaders)
+            await remove(self._isolation.shared_removal(self._place.uid), self._leaders)
 
     def _kill(self, others: Collection[int]) -> None:
-        """Leave nothing of it, wherever it went."""
+        """Kill all of its processes."""
         if self._place.uid is not None and self._isolation.is_alone(self._place):
             kill_user(self._place.uid)
         else:
@@ -265,14 +265,14 @@ def _prefer_to_kill(pid: int) -> None:
         Path(f"/proc/{pid}/oom_score_adj").write_bytes(_OOM_SCORE)
 
 
-def _removing(command: list[str], identity: dict[str, Any]) -> "subprocess.Popen[bytes]":
+def _start_removal(command: list[str], identity: dict[str, Any]) -> "subprocess.Popen[bytes]":
     return subprocess.Popen(command, stderr=subprocess.DEVNULL, **identity)
 
 
 async def remove(removal: Removal, leaders: set[int]) -> None:
-    """Remove files in a process of its own, within a minute. ``leaders`` holds its pid until it has ended."""
+    """Remove files in a separate process, within a minute. ``leaders`` contains its pid until it has ended."""
     try:
-        removing = _removing(*removal)
+        removing = _start_removal(*removal)
     except OSError:
         return
     loop, removed, pidfd = asyncio.get_running_loop(), asyncio.Event(), os.pidfd_open(removing.pid)

@@ -1,4 +1,4 @@
-"""The supervisor as a process: its socket, its directories, and its end."""
+"""The process of the supervisor: its socket, its directories, and its shutdown."""
 
 import asyncio
 import os
@@ -27,7 +27,7 @@ def supervise(
     adopt_orphans()
     with tempfile.TemporaryDirectory(prefix="scopegate-homes-", ignore_cleanup_errors=True) as homes:
         if data.users is not None:
-            # They pass through, each to a home that is its own.
+            # Programs enter it to reach their homes.
             Path(homes).chmod(0o711)
         isolation = Isolation(Path(homes), data, adopts=True)
         asyncio.run(_serve(address, Sessions(allowed, isolation, limits)))
@@ -35,7 +35,7 @@ def supervise(
 
 async def _serve(address: SupervisorAddress, sessions: Sessions) -> None:
     with _listening(address.socket) as listener:
-        # The loop of the standard library: its pipes and signals leave the children alone.
+        # The loop of the standard library: its pipes and signals do not affect the children.
         config = uvicorn.Config(
             SupervisorApp(sessions, address),
             http="httptools",
@@ -54,7 +54,7 @@ async def _serve(address: SupervisorAddress, sessions: Sessions) -> None:
         def stop(_number: int, _frame: FrameType | None) -> None:
             server.should_exit = True
 
-        # uvicorn sets its own, and raises the signal again when it has shut down: there is more to do by then.
+        # uvicorn installs its own handlers and raises the signal again after its shutdown, before ours is complete.
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, stop)
         looking_after = asyncio.create_task(sessions.run())
@@ -66,7 +66,7 @@ async def _serve(address: SupervisorAddress, sessions: Sessions) -> None:
 
 
 def _listening(path: str) -> socket.socket:
-    """A socket that nobody but our own user reaches, and that is there when it answers."""
+    """A socket that only our own user can reach, created atomically."""
     draft = Path(f"{path}.new")
     draft.unlink(missing_ok=True)
     before = os.umask(0o177)

@@ -1,4 +1,4 @@
-"""All sessions of a host: whose they are, how many there may be, and when they end."""
+"""The sessions of a host: their owners, limits and end."""
 
 import asyncio
 import contextlib
@@ -14,7 +14,7 @@ from app.outbound.stdio.commands import AllowedCommands
 from app.outbound.stdio.wire import NO_WORKER, Holder, Launch
 from app.supervisor.bridge import Bridge, Flood
 from app.supervisor.isolation import Isolation, NoPlace
-from app.supervisor.limits import Limits, Refused, no_such_session, resting, too_many
+from app.supervisor.limits import Limits, Refused, no_such_session, too_many, too_many_failures
 from app.supervisor.processes import kill_orphans, kill_user
 from app.supervisor.program import Program, remove
 
@@ -22,14 +22,14 @@ _log = logging.getLogger(__name__)
 _SWEEP_EVERY = 0.5
 _ORPHANS_EVERY = 5.0
 _FAILURES = 3
-_LONGEST_REST = 60.0
+_MAX_REST = 60.0
 
 Pair = tuple[UUID, UUID]
 """A token and a server."""
 
 
 class Session:
-    """One program and what goes through its pipe, for one token alone."""
+    """One program and its pipe, for one token."""
 
     def __init__(self, id: str, launch: Launch, holder: Holder, limits: Limits, *, modern: bool) -> None:
         self.id = id
@@ -48,19 +48,19 @@ class Session:
 
     @property
     def pair(self) -> Pair:
-        """Whose it is."""
+        """The token and the server."""
         return self.token_id, self.launch.server_id
 
     def received(self, line: bytes) -> None:
-        """A line of its program."""
+        """Process a line of the program."""
         try:
             self.bridge.received(line)
         except Flood:
             if self.program is not None:
-                self.program.end_soon("it sent a flood of what belongs to nothing", fault=True)
+                self.program.end_soon("it sent too many messages that belong to no request", fault=True)
 
     def over(self) -> None:
-        """Its program has ended."""
+        """Handle the end of the program."""
         self.bridge.end()
         self.on_over(self)
 
@@ -79,20 +79,20 @@ class Session:
 
 @dataclass(slots=True)
 class _Failing:
-    """How a server's program fared with one identity."""
+    """The failures of a server's program with one identity."""
 
     times: int = 0
     last: float = 0.0
 
     def rest(self, now: float) -> float:
-        """For how many seconds more it is not started."""
+        """The number of seconds until it may be started again."""
         if self.times < _FAILURES:
             return 0.0
-        return self.last + min(_LONGEST_REST, 2.0 ** (self.times - _FAILURES)) - now
+        return self.last + min(_MAX_REST, 2.0 ** (self.times - _FAILURES)) - now
 
 
 class Sessions:
-    """Opens, finds and ends sessions. ``run`` looks after them."""
+    """Opens, finds and ends sessions. ``run`` maintains them."""
 
     def __init__(self, allowed: AllowedCommands, isolation: Isolation, limits: Limits) -> None:
         self.limits = limits
@@ -113,12 +113,12 @@ class Sessions:
     # ---- opening and finding
 
     async def open(self, launch: Launch, holder: Holder) -> Session:
-        """A new legacy session, its program started. Raises ``Refused``."""
+        """Open a legacy session and start its program. Raises ``Refused``."""
         self._end_changed(launch, holder)
         return await self._open(launch, holder, modern=False)
 
     async def modern(self, launch: Launch, holder: Holder) -> Session:
-        """The token's one program that speaks the modern era. Raises ``Refused``."""
+        """Return the token's only program in the modern era. Raises ``Refused``."""
         key = ((holder.token_id, launch.server_id), launch)
         session = self._modern.get(key)
         if session is None:
@@ -131,7 +131,7 @@ class Sessions:
         return session
 
     def find(self, id: str, launch: Launch, holder: Holder) -> Session:
-        """A legacy session of this very token, command and credential. Raises ``Refused``."""
+        """Find a legacy session of this token, command and credential. Raises ``Refused``."""
         session = self._all.get(id)
         if session is None or session.modern or session.pair != (holder.token_id, launch.server_id):
             raise no_such_session()
@@ -141,13 +141,13 @@ class Sessions:
         return session
 
     def _end_changed(self, launch: Launch, holder: Holder) -> None:
-        """What still runs for the pair with another command or credential is out of date."""
+        """End programs of the pair that run with another command or credential."""
         for session in list(self._all.values()):
             if session.pair == (holder.token_id, launch.server_id) and session.launch != launch:
                 self.end_soon(session, "its command or credential was changed")
 
     def used(self, session: Session, holder: Holder) -> None:
-        """A request of this worker is about to use it."""
+        """Record a request of this worker."""
         session.used_at = monotonic()
         if holder.worker_id != NO_WORKER:
             session.workers.add(holder.worker_id)
@@ -160,7 +160,7 @@ class Sessions:
         self._check_room(launch, holder)
         session = Session(secrets.token_hex(16), launch, holder, self.limits, modern=modern)
         session.on_over = self._over
-        # It counts from here on, or many at once would all find room.
+        # Counted before the start, so that concurrent starts respect the limits.
         self._all[session.id] = session
         if modern:
             self._modern[(session.pair, launch)] = session
@@ -185,7 +185,7 @@ class Sessions:
         failing = self._failing.get(key)
         rest = 0.0 if failing is None else failing.rest(monotonic())
         if rest > 0:
-            raise resting(rest)
+            raise too_many_failures(rest)
         now, starts = monotonic(), self._starts.setdefault(key, deque())
         while starts and now - starts[0] > 60:
             starts.popleft()
@@ -201,7 +201,7 @@ class Sessions:
             of["server"] += session.launch.server_id == launch.server_id
             of["identity"] += session.identity_id == holder.identity_id
             of["token"] += session.token_id == holder.token_id
-        # A sync asks in all versions at the same time, and takes no caller's share.
+        # A sync uses all versions at the same time, outside the limits of callers.
         of_caller = holder.worker_id != NO_WORKER
         if of_caller and (of["token"] >= limits.of_token() or of["identity"] >= limits.of_identity()):
             whose = "This token" if of["token"] >= limits.of_token() else "This identity"
@@ -213,7 +213,7 @@ class Sessions:
             raise too_many("The gateway's host")
 
     def _give_way(self, holder: Holder) -> bool:
-        """End the session of the same token that was idle longest: many clients never say that they leave."""
+        """End the longest idle session of the same token, since many clients never end their sessions."""
         now = monotonic()
         idle = [
             session
@@ -232,7 +232,7 @@ class Sessions:
     # ---- ending
 
     def end_soon(self, session: Session, why: str) -> None:
-        """Take it out of reach at once, and end its program."""
+        """Remove a session immediately, and end its program."""
         session.asked_to_end = True
         self._forget(session)
         if session.program is not None:
@@ -240,7 +240,7 @@ class Sessions:
             self._follow(session, session.program)
 
     def end_pairs(self, pairs: Iterable[Pair]) -> None:
-        """End all that a token has of a server."""
+        """End all sessions of a token and a server."""
         wanted = set(pairs)
         for session in [session for session in self._all.values() if session.pair in wanted]:
             self.end_soon(session, "its token no longer reaches the server")
@@ -250,7 +250,7 @@ class Sessions:
         return self._isolation.data.known()
 
     async def forget_servers(self, server_ids: Iterable[UUID]) -> None:
-        """End all that runs for deleted servers, and remove their data. What cannot be removed now stays known."""
+        """End the programs of deleted servers, and remove their data. Data that cannot be removed now is retried."""
         for server_id in server_ids:
             for session in list(self._all.values()):
                 if session.launch.server_id == server_id:
@@ -261,14 +261,14 @@ class Sessions:
                 data, uid = self._isolation.data.retire(server_id)
                 if uid is not None:
                     kill_user(uid)
-                    await remove(self._isolation.removing_shared(uid), self._leaders)
+                    await remove(self._isolation.shared_removal(uid), self._leaders)
                 await remove((["/bin/rm", "-rf", "--", str(data)], {}), self._leaders)
 
     def failed(self, session: Session) -> None:
-        """Note that a program did not do what it is there for."""
+        """Record a failure of a program."""
         now = monotonic()
         failing = self._failing.setdefault((session.identity_id, session.launch.server_id), _Failing())
-        if now - failing.last > 2 * _LONGEST_REST:
+        if now - failing.last > 2 * _MAX_REST:
             failing.times = 0
         failing.times += 1
         failing.last = now
@@ -279,7 +279,7 @@ class Sessions:
             del self._modern[(session.pair, session.launch)]
 
     def _over(self, session: Session) -> None:
-        """Its program is ending: asked for, or not."""
+        """Handle a program that is ending."""
         if not session.asked_to_end:
             self.failed(session)
         self._forget(session)
@@ -287,7 +287,7 @@ class Sessions:
             self._follow(session, session.program)
 
     def _follow(self, session: Session, program: Program) -> None:
-        """It counts until nothing of it is left."""
+        """Count the program until it has completely ended."""
         if session not in self._ending:
             task = asyncio.get_running_loop().create_task(program.end(""))
             self._ending[session] = task
@@ -296,12 +296,12 @@ class Sessions:
     # ---- workers
 
     def beat(self, worker_id: UUID) -> list[Pair]:
-        """A worker is alive; what it holds."""
+        """Record that a worker is alive; return its sessions."""
         self._beats[worker_id] = monotonic()
         return list({session.pair for session in self._all.values() if worker_id in session.workers})
 
     async def run(self) -> None:
-        """Look after everything until cancelled."""
+        """Maintain the sessions until cancelled."""
         orphans_at = monotonic()
         while True:
             await asyncio.sleep(_SWEEP_EVERY)
@@ -312,7 +312,7 @@ class Sessions:
                 kill_orphans(self._leaders)
 
     def sweep(self, now: float) -> None:
-        """End what is idle, and what no living worker holds."""
+        """End idle sessions, and those without a living worker."""
         silent = {worker for worker, at in self._beats.items() if now - at > self.limits.lease}
         for worker in silent:
             del self._beats[worker]
@@ -324,16 +324,16 @@ class Sessions:
             if not session.of_sync and not session.workers:
                 self.end_soon(session, "its worker is gone")
             elif now - session.used_at > (self.limits.idle_sync if session.of_sync else self.limits.idle):
-                self.end_soon(session, "nobody used it")
+                self.end_soon(session, "it was not used")
         for pair, failing in list(self._failing.items()):
-            if now - failing.last > 2 * _LONGEST_REST:
+            if now - failing.last > 2 * _MAX_REST:
                 del self._failing[pair]
         for pair, starts in list(self._starts.items()):
             if not starts or now - starts[-1] > 60:
                 del self._starts[pair]
 
     async def aclose(self) -> None:
-        """End everything, and wait for it."""
+        """End all sessions, and wait for them."""
         self._closing = True
         for session in list(self._all.values()):
             self.end_soon(session, "the supervisor stops")

@@ -1,4 +1,4 @@
-"""Starting and stopping one worker: engine, keys, outbound client, background tasks, and the gateway's ports."""
+"""The lifespan of a worker: engine, keys, outbound client, background tasks, and the gateway's ports."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -31,17 +31,17 @@ from app.outbound.client_tokens import ClientTokens
 from app.outbound.http import AddressPolicy, Limits, LoopGuard, OutboundClient
 from app.outbound.stdio import SupervisorAddress
 from app.settings import Settings
-from app.worker.background import cancelled, receiving_signals, sealing_trail, trail_signer
+from app.worker.background import cancelled, start_receiver, start_sealing, trail_signer
 from app.worker.commands import Reach
 from app.worker.database import database_url
-from app.worker.gateway import serving_gateway
+from app.worker.gateway import start_gateway
 from app.worker.sign_in import ProviderWatch, authenticators, local_administrator, pages, provider_keys
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
 
 def make_lifespan(settings: Settings, rewinds: RewindGuard) -> Lifespan:
-    """The lifespan of the API application; it leaves ``runtime`` and ``gateway`` on ``app.state``."""
+    """Build the lifespan of the API application; it sets ``runtime`` and ``gateway`` on ``app.state``."""
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -50,12 +50,10 @@ def make_lifespan(settings: Settings, rewinds: RewindGuard) -> Lifespan:
             runtime, app.state.break_glass, app.state.console = await _runtime(
                 settings, stack, reach, check, rewinds
             )
-            runtime, app.state.signals = receiving_signals(runtime, stack)
+            runtime, app.state.signals = start_receiver(runtime, stack)
             app.state.transmitters = app.state.signals.transmitters
-            app.state.gateway, app.state.access = await serving_gateway(
-                settings, runtime, stack, reach, check
-            )
-            runtime = sealing_trail(settings, runtime, stack, check)
+            app.state.gateway, app.state.access = await start_gateway(settings, runtime, stack, reach, check)
+            runtime = start_sealing(settings, runtime, stack, check)
             app.state.runtime = _warning_of(app.state.access.policies, runtime)
             app.state.connection_checks = ConnectionChecks(settings.workers)
             app.state.asked_syncs = AskedSyncs()

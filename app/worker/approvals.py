@@ -1,6 +1,6 @@
-"""How approvals stand that clients wait for: heard on a channel, and looked up again every now and then all the same.
+"""The state of approvals that clients wait for: notified on a channel, and queried periodically.
 
-All that a worker's requests wait for is looked up in one statement, so a wait holds no connection.
+One statement queries all approvals that the requests of a worker wait for, so that a wait holds no connection.
 """
 
 import asyncio
@@ -18,9 +18,9 @@ from app.gateway import Gateway
 __all__ = ["CHANNEL", "ApprovalNewsPort"]
 
 LOOK_EVERY_S = 2.0
-"""A withdrawn right ends its approvals, and a wait for them has to end with it."""
+"""The interval of the queries: a withdrawn right ends its approvals, which must end the wait for them."""
 
-# What is not there, or ran out, is not given any more; nor is anything while somebody whose call it is may not call.
+# Approvals that are missing, expired, or of a person who may no longer call do not count.
 _STANDING = text("""
 SELECT a.id, a.state = 'pending' AS waits
 FROM approvals a JOIN identities i ON i.id = a.identity_id LEFT JOIN identities o ON o.id = i.owner_id
@@ -30,8 +30,8 @@ WHERE a.id = ANY(CAST(:ids AS uuid[])) AND a.state IN ('pending', 'approved') AN
 _WHOSE = text(
     "SELECT id, token_id FROM approvals WHERE id = ANY(CAST(:ids AS uuid[])) AND token_id IS NOT NULL"
 )
-MAX_TOLD = 1_000
-"""Decisions that are remembered until the next look."""
+MAX_DECIDED = 1_000
+"""The maximum of decisions that are kept until the next look."""
 _FAULTS = (Unavailable, SQLAlchemyError, OSError)
 
 
@@ -42,14 +42,14 @@ class ApprovalNewsPort:
         self._sessions = sessions
         self._waiting: dict[asyncio.Future[None], frozenset[UUID]] = {}
         self._news = asyncio.Event()
-        self._told: set[UUID] = set()
+        self._decided: set[UUID] = set()
         self.gateway: Gateway | None = None
-        """Who tells clients of decisions; set once there is one."""
+        """The gateway, which notifies clients of decisions; set once it exists."""
 
     async def settled(self, ids: Collection[UUID]) -> None:
         settled: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting[settled] = frozenset(ids)
-        # It may have been decided before anybody listened.
+        # It may have been decided before this wait began.
         self._news.set()
         try:
             await settled
@@ -57,16 +57,16 @@ class ApprovalNewsPort:
             del self._waiting[settled]
 
     def hear(self, payload: str | None) -> None:
-        """An approval was decided; ``None``: some may have been while nobody listened."""
+        """Handle a decision; ``None``: some may have been missed."""
         if payload is not None and self.gateway is not None and self.gateway.has_approval_listeners:
-            if len(self._told) < MAX_TOLD:
-                self._told.add(UUID(hex=payload))
+            if len(self._decided) < MAX_DECIDED:
+                self._decided.add(UUID(hex=payload))
             self._news.set()
         if self._waiting:
             self._news.set()
 
     async def run(self) -> None:
-        """Look at what is waited for until cancelled; a database that is away is asked again."""
+        """Query the approvals until cancelled; an unavailable database is queried again."""
         while True:
             await self._next()
             self._news.clear()
@@ -76,7 +76,7 @@ class ApprovalNewsPort:
                 continue
 
     async def _next(self) -> None:
-        """Wait for news, and no longer than until the next look while anybody waits."""
+        """Wait for news, but only until the next look while requests wait."""
         try:
             async with asyncio.timeout(LOOK_EVERY_S if self._waiting else None):
                 await self._news.wait()
@@ -85,12 +85,12 @@ class ApprovalNewsPort:
 
     async def _look(self) -> None:
         wanted = {id for ids in self._waiting.values() for id in ids}
-        told, self._told = self._told, set()
-        if not wanted and not told:
+        decided, self._decided = self._decided, set()
+        if not wanted and not decided:
             return
         async with self._sessions() as session:
             standing = {row.id: row.waits for row in await session.execute(_STANDING, {"ids": list(wanted)})}
-            whose = list(await session.execute(_WHOSE, {"ids": list(told)})) if told else []
+            whose = list(await session.execute(_WHOSE, {"ids": list(decided)})) if decided else []
         for id, token_id in whose:
             if self.gateway is not None:
                 self.gateway.announce_approval(id, token_id)

@@ -1,10 +1,8 @@
-"""The loops of a worker: started together, ended in their order, and none of them missing unnoticed.
+"""The background loops of a worker: their start, their shutdown in order, and the detection of failures.
 
-A worker without one of those that admit, cut and record would go on as if it had it: it ends instead, and is replaced.
+A worker ends when a loop fails that admits, cuts or records calls, and is replaced.
 
-The worker's share of sealing the audit trail, on a session of the database itself.
-
-Shared Signals of one worker: what receives events, and the loop that asks for those that wait elsewhere.
+Also starts sealing of the audit log and the receiver of Shared Signals.
 """
 
 import asyncio
@@ -37,19 +35,19 @@ _STOP_S = 5.0
 
 
 class Loop(Protocol):
-    """What runs as long as the worker does."""
+    """A task that runs as long as the worker."""
 
     async def run(self) -> None: ...
 
 
 class Lane(Loop, Protocol):
-    """One that writes what waits before it ends."""
+    """A loop that writes pending records before it ends."""
 
     def close(self) -> None: ...
 
 
 class Noted(Loop, Protocol):
-    """What is noted in memory and written now and then."""
+    """A loop that collects notes in memory and writes them periodically."""
 
     async def flush(self) -> None: ...
 
@@ -68,13 +66,13 @@ async def run_in_background(
     uses: Noted,
     others: Sequence[Loop],
 ) -> None:
-    """Start the worker's loops; at the end, calls are cut first and what they leave is written last."""
-    writing = [_running(lane) for lane in lanes]
-    watching = _running(table)
+    """Start the worker's loops; at shutdown, calls are cut first and pending records are written last."""
+    writing = [_start(lane) for lane in lanes]
+    watching = _start(table)
     for task in (*writing, watching):
         task.add_done_callback(_end_where_failed)
-    beside: list[Loop] = [refusals, uses, *others]
-    extras = [_running(loop) for loop in beside]
+    secondary: list[Loop] = [refusals, uses, *others]
+    extras = [_start(loop) for loop in secondary]
 
     async def stop() -> None:
         table.close()
@@ -83,7 +81,7 @@ async def run_in_background(
         await asyncio.gather(watching, *extras, return_exceptions=True)
         refusals.flush()
         with suppress(Exception):
-            # The last uses are a convenience; a database that is away must not hold the exit.
+            # The last uses may be lost; an unavailable database must not delay the exit.
             await uses.flush()
         for lane in lanes:
             lane.close()
@@ -94,7 +92,7 @@ async def run_in_background(
     stack.push_async_callback(stop)
 
 
-def _running(loop: Loop) -> asyncio.Task[None]:
+def _start(loop: Loop) -> asyncio.Task[None]:
     task = asyncio.create_task(loop.run(), name=type(loop).__name__)
     task.add_done_callback(_tell_where_failed)
     return task
@@ -112,17 +110,17 @@ def _tell_where_failed(task: asyncio.Task[None]) -> None:
 
 def _end_where_failed(task: asyncio.Task[None]) -> None:
     if _fault_of(task) is not None:
-        # At once, as if it were killed, which loses no record: what it leaves open is told as lost.
+        # Immediately, like a kill, which loses no record: calls that it leaves open are recorded as lost.
         os._exit(1)
 
 
 def trail_signer(settings: Settings) -> NoteSigner:
-    """Signs checkpoints as the log of this installation."""
+    """The signer of checkpoints for the log of this installation."""
     return NoteSigner(settings.keys("signing_key"), log_name(settings.base_url))
 
 
-def sealing_trail(settings: Settings, runtime: Runtime, stack: AsyncExitStack, check: SchemaCheck) -> Runtime:
-    """Seal until ``stack`` is closed; the runtime, with what stands in the way among its warnings."""
+def start_sealing(settings: Settings, runtime: Runtime, stack: AsyncExitStack, check: SchemaCheck) -> Runtime:
+    """Seal until ``stack`` is closed; return the runtime with warnings of the sealing."""
     connect = Connector(direct_url(settings), new_id(), check, runtime.rewinds).named("sealing")
     sealing = Sealing(connect, runtime.sessions, trail_signer(settings), runtime.rewinds)
     task = asyncio.create_task(sealing.run(), name="sealing of the trail")
@@ -131,8 +129,8 @@ def sealing_trail(settings: Settings, runtime: Runtime, stack: AsyncExitStack, c
     return replace(runtime, warnings=lambda: [*others(), *sealing.warnings()])
 
 
-def receiving_signals(runtime: Runtime, stack: AsyncExitStack) -> tuple[Runtime, Receiver]:
-    """What event tokens are checked by, looked after until ``stack`` is closed; and the runtime that warns of it."""
+def start_receiver(runtime: Runtime, stack: AsyncExitStack) -> tuple[Runtime, Receiver]:
+    """Build the receiver of event tokens, maintained until ``stack`` is closed; and the runtime with its warnings."""
     transmitters = Transmitters(runtime.outbound)
     keys = ProviderKeys(
         transmitters.keys_of, description="transmitter of signals", impact="none of its events is taken"

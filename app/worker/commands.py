@@ -1,8 +1,8 @@
-"""Servers that are commands, as a worker sees them: where they are reached, and the watch over who still may.
+"""Servers that are commands, in a worker: their targets, and the supervision of the rights to use them.
 
-A pair of token and server that a worker sends requests for is watched like a call in flight. When the right, the
-command or its credential is gone, the supervisor is told to end what runs for the pair; once a second it is told that
-this worker lives, and tells what it runs for it, so that nothing runs that nobody watches.
+A pair of token and server that a worker sends requests for is re-evaluated like a call in flight. When the right, the
+command or its credential ends, the worker asks the supervisor to end the pair's programs. Once per second the worker
+sends a heartbeat, and the supervisor returns the pairs that it runs for the worker, so that each is supervised.
 """
 
 import asyncio
@@ -31,7 +31,7 @@ from app.outbound.stdio import Holder, Launch, SupervisorAddress, secret_values
 _log = logging.getLogger(__name__)
 BEAT_EVERY_S = 1.0
 FORGET_EVERY_S = 60.0
-# How long a pair for which nothing runs is watched: its first request may still be on its way.
+# How long a pair without a program is watched: its first request may still be on its way.
 _KEPT_S = 60.0
 _TIMES = Timeouts(connect=2.0, first_byte=3.0, idle=3.0, total=3.0)
 
@@ -47,19 +47,21 @@ class _Held:
 
 
 class Reach:
-    """Whether the supervisor is there."""
+    """Whether the supervisor can be reached."""
 
     def __init__(self) -> None:
         self.away = False
 
     def warnings(self) -> Sequence[str]:
-        """What whoever runs this worker should know."""
-        words = "the supervisor that runs commands cannot be reached: servers of the transport stdio are away"
+        """The warnings for the operator."""
+        words = (
+            "the supervisor of commands cannot be reached: servers with the transport stdio are unavailable"
+        )
         return (words,) if self.away else ()
 
 
 class Commands:
-    """Makes targets of commands and watches those that it made them for."""
+    """Builds targets of commands, and watches the pairs that use them."""
 
     def __init__(
         self,
@@ -82,9 +84,9 @@ class Commands:
         self._reach = reach
 
     async def target(self, launch: Launch, found: Target, server: Server, token: Token) -> UpstreamTarget:
-        """Where a call of this token goes, which is watched from here on. Raises ``Refused``."""
+        """Build the target of a call, and watch its pair from now on. Raises ``Refused``."""
         if self._address is None:
-            raise bad_upstream("This server is a command, and this host runs none.")
+            raise bad_upstream("This server is a command, and this host runs no commands.")
         pair = (token.id, server.id)
         held = self._held.get(pair)
         if held is None or held.launch != launch or held.target.protocol_versions != found.protocol_versions:
@@ -117,7 +119,7 @@ class Commands:
         return held
 
     async def _again(self, pair: Pair, launch: Launch) -> Decision | None:
-        """Whether the pair may go on, with this very command and credential."""
+        """Whether the pair may still use this command and credential."""
         token = await self._snapshot.live_token(pair[0])
         fleet, context = await self._snapshot.fleet(fresh=True)
         server = fleet.servers.get(pair[1])
@@ -135,7 +137,7 @@ class Commands:
             self._wake.set()
 
     async def run(self) -> None:
-        """Tell the supervisor what is over, and that this worker is not, until cancelled."""
+        """Send heartbeats and ended pairs to the supervisor until cancelled."""
         while True:
             self._wake.clear()
             if self._address is not None and (self._held or self._known or self._gone):
@@ -173,10 +175,10 @@ class Commands:
 
 
 class DeletedServers:
-    """Has the supervisor of this host remove what it keeps for servers that were deleted.
+    """Makes the supervisor of this host remove the data of deleted servers.
 
-    A server has to be known as deleted: one that this database does not know may be another service's, or newer than a
-    backup that was restored.
+    A server must be recorded as deleted: one that this database does not know may belong to another service, or be
+    newer than a restored backup.
     """
 
     def __init__(
@@ -192,7 +194,7 @@ class DeletedServers:
         self._sessions = sessions
 
     async def run(self) -> None:
-        """Look once a minute, until cancelled."""
+        """Look once per minute, until cancelled."""
         while self._address is not None:
             try:
                 await self.forget(self._address)
@@ -233,6 +235,6 @@ async def _tell(
 
 
 def _anywhere(token: Token) -> Token:
-    """The token without its address rule, which is a matter of each request and not of what runs meanwhile."""
+    """The token without its address rule, which applies to each request and not to running programs."""
     parent = None if token.parent is None else _anywhere(token.parent)
     return replace(token, ip_allow=(), parent=parent)

@@ -1,4 +1,4 @@
-"""How a worker reaches its database: by which address, and what the gateway keeps beside the API's own pool."""
+"""Database connections of a worker: their addresses, and those of the gateway outside the API's pool."""
 
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, suppress
@@ -10,7 +10,7 @@ import asyncpg
 from app.db.connection import GuardedConnection, Primary
 from app.db.engine import plain_url
 from app.db.migrations import SchemaCheck
-from app.db.rewinds import DatabaseRewound, RewindGuard
+from app.db.rewinds import RewindGuard, DatabaseRewound
 from app.features.audit.epochs import ensure_epoch
 from app.settings import Settings
 
@@ -22,15 +22,15 @@ _CONNECTION_SETTINGS = {
     "application_name": "scopegate-gateway",
     "timezone": "UTC",
     "synchronous_commit": "on",
-    # Deadlines are the client's. This ends what a client that was killed has left behind.
+    # The client enforces deadlines. This limit ends sessions of a killed client.
     "statement_timeout": "10000",
     "idle_in_transaction_session_timeout": "10000",
-    # Look-ups by key, whatever the statistics say of a small or a freshly grown table.
+    # Look-ups by key, regardless of the statistics of a small or fast growing table.
     "enable_hashjoin": "off",
     "enable_mergejoin": "off",
 }
-# What was dropped at a deadline may still wait: for a lock, or in its commit for a standby, where no time-out of the
-# server reaches it. Each would hold a connection, until there were none left.
+# Statements that were abandoned at a deadline may still wait for a lock, or in their commit for a standby, where no
+# time-out of the server applies. Each would hold a connection until none is left.
 _END_PREDECESSORS = (
     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
     "WHERE application_name = $1 AND usename = current_user AND pid <> pg_backend_pid()"
@@ -38,20 +38,20 @@ _END_PREDECESSORS = (
 
 
 def database_url(settings: Settings) -> str:
-    """The API's, which may lead to a pooler."""
+    """The API's address, which may lead to a pooler."""
     if settings.database_url is None:
         raise RuntimeError("the command line resolves the embedded database before the service starts")
     return settings.database_url.get_secret_value()
 
 
 def direct_url(settings: Settings) -> str:
-    """The gateway's, which needs sessions of the database itself."""
+    """The gateway's address, which needs sessions of the database itself."""
     direct = settings.database_direct_url
     return plain_url(database_url(settings) if direct is None else direct.get_secret_value())
 
 
 class Connector:
-    """Opens the connections of a worker that record, cut and listen."""
+    """Opens the connections that record, cut and listen."""
 
     def __init__(
         self, url: str, worker_id: UUID, check: SchemaCheck | None = None, rewinds: RewindGuard | None = None
@@ -61,7 +61,7 @@ class Connector:
         self._rewinds = RewindGuard() if rewinds is None else rewinds
 
     def named(self, name: str) -> Connect:
-        """A function that opens the connections of this name, of which only one is open at a time."""
+        """Return a function that opens the connection of a lane, which has one at a time."""
 
         async def connect() -> GuardedConnection:
             return await self._open(f"scopegate-{name}-{self._worker}")
@@ -75,7 +75,7 @@ class Connector:
         )
         try:
             await connection.execute(_END_PREDECESSORS, name)
-            # A promoted standby and a restored database need an epoch of their own before anything is recorded.
+            # A promoted standby or a restored database needs a new epoch before anything is recorded.
             await ensure_epoch(connection)
             await self._rewinds.check(connection)
         except BaseException:
@@ -87,19 +87,19 @@ class Connector:
 async def reading_pool(
     url: str, stack: AsyncExitStack, check: SchemaCheck, rewinds: RewindGuard
 ) -> "asyncpg.Pool[asyncpg.Record]":
-    """Connections to read the access snapshot on."""
+    """Open the pool that reads the access snapshot."""
     primary = Primary(url, check)
 
     async def connect(*_arguments: Any, **_options: Any) -> GuardedConnection:
         connection = await primary.connect(_OPENING_S, _CONNECTION_SETTINGS)
         try:
-            # Nothing is read by it where the database went backwards.
+            # Nothing may be read after the database went backwards.
             with suppress(DatabaseRewound):
                 await rewinds.check(connection)
         except BaseException:
             connection.terminate()
             raise
-        # It commits nothing, and a pool takes back no connection that somebody listens to.
+        # It commits nothing, and a pool does not accept connections with listeners.
         connection.remove_log_listener(connection.hear)
         return connection
 

@@ -1,4 +1,4 @@
-"""The gateway of one worker: its ports, on what features keep, and the loops behind them."""
+"""The gateway of a worker: its ports, implemented by features, and their background loops."""
 
 import asyncio
 from contextlib import AsyncExitStack
@@ -38,22 +38,20 @@ from app.worker.ports import (
 from app.worker.syncs import LostSyncs, PeriodicSyncs, SyncRequestsPort
 
 
-async def serving_gateway(
+async def start_gateway(
     settings: Settings, runtime: Runtime, stack: AsyncExitStack, reach: Reach, check: SchemaCheck
 ) -> tuple[Gateway, AccessSnapshot]:
-    """The gateway with all that it runs on, until ``stack`` is closed; and what it reads of access."""
+    """Build the gateway and run its loops until ``stack`` is closed; also return the access snapshot."""
     url, worker_id, clock, peppers = direct_url(settings), new_id(), DatabaseClock(), runtime.peppers
     rewinds = runtime.rewinds
     connector, sessions = Connector(url, worker_id, check, rewinds), runtime.sessions
     snapshot = await _snapshot(await reading_pool(url, stack, check, rewinds), runtime, clock)
     writer = AdmissionWriter(
-        connector.named("admissions"), clock, worker_id, peppers.current_id, runtime.recorder_health, rewinds
+        connector.named("admissions"), clock, worker_id, peppers.current_id, runtime.lane_faults, rewinds
     )
     ttl = settings.approval_ttl.total_seconds()
     settlements = connector.named("settlements")
-    consuming = ConsumingWriter(
-        settlements, clock, worker_id, peppers.current_id, ttl, runtime.consuming_recorder_health
-    )
+    consuming = ConsumingWriter(settlements, clock, worker_id, peppers.current_id, ttl, runtime.consuming_recorder_health)
     neighbours, approvals = NeighboursPort(sessions), ApprovalNewsPort(sessions)
     heard = {CHANNEL: neighbours.hear, APPROVALS_CHANNEL: approvals.hear}
     table = InFlightTable(connector.named("watch"), clock, worker_id, snapshot.forget, heard, rewinds)
@@ -120,7 +118,7 @@ def _gateway(settings: Settings, runtime: Runtime, ports: Ports) -> Gateway:
 
 
 def _allowances(settings: Settings) -> tuple[Allowance, Allowance]:
-    """What a token and an identity may ask of all workers together."""
+    """The limits of a token and of an identity, shared by all workers."""
     return (
         Allowance(settings.limit_calls, settings.limit_concurrent_calls, settings.limit_streams),
         Allowance(

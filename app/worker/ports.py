@@ -1,10 +1,10 @@
-"""The gateway's ports, satisfied by features: translation only, no decisions.
+"""The gateway's ports, implemented by features: translation only, no decisions.
 
-What workers keep for each other of sessions on ``/mcp``: notes in PostgreSQL, and words on a channel of their own.
+Workers share session notes in PostgreSQL, and send each other messages on a channel.
 
-Words may be lost, and then something happens later or not at all; nothing that access rests on is told this way.
+Messages may be lost, which delays or omits an effect; access never depends on them.
 
-What is used, kept on the side: noted in memory when a call is admitted, written once a minute.
+Uses are collected in memory when a call is admitted, and written once per minute.
 """
 
 import asyncio
@@ -42,8 +42,8 @@ from app.domain.access import Decision
 from app.domain.directory import within
 from app.domain.errors import Unavailable
 from app.domain.objects import Part, Server, Token
+from app.domain.token_format import grants_giving
 from app.domain.token_format import Credential
-from app.domain.unused_access import grants_giving
 from app.features.tokens.queries import among
 from app.gateway import Gateway
 from app.lib.event_loop import Turns, in_slices
@@ -57,11 +57,11 @@ from app.worker.commands import Commands
 USE_FLUSH_S = 60.0
 _DECIDED_IN_A_TURN = 8
 AWAY = (Unavailable, SQLAlchemyError, *CONNECTION_ERRORS)
-"""What a database raises that cannot be asked now. A ``TimeoutError`` is an ``OSError``."""
+"""The errors of an unavailable database. A ``TimeoutError`` is an ``OSError``."""
 
 
 class SnapshotPort:
-    """``admission.store.Snapshots`` on the access snapshot."""
+    """Implements ``admission.store.Snapshots`` with the access snapshot."""
 
     def __init__(self, snapshot: AccessSnapshot, commands: Commands) -> None:
         self._snapshot = snapshot
@@ -81,12 +81,12 @@ class SnapshotPort:
         self, credential: Credential, *, fresh: bool, about: Collection[UUID] = ()
     ) -> View | None:
         try:
-            # Each read has a deadline; who asks for two, or asks while one runs, waits for all of it no longer.
+            # Each read has a deadline, which also limits the wait for a concurrent read.
             async with asyncio.timeout(READ_TIMEOUT_S):
                 token = await self._snapshot.token(credential, fresh=fresh)
                 if token is None:
                     return None
-                only = self._looked_at(token, about) if fresh else None
+                only = self._stale_servers(token, about) if fresh else None
                 fleet, context = await self._snapshot.fleet(fresh=fresh, only=only)
         except (SnapshotUnavailable, TimeoutError) as error:
             raise StoreUnavailable(*error.args) from error
@@ -94,9 +94,9 @@ class SnapshotPort:
             raise TooManyLookups from error
         return View(token, context, fleet.by_slug, credential, fleet.directory)
 
-    def _looked_at(self, token: Token, about: Collection[UUID]) -> Collection[UUID] | None:
-        """The servers to be read anew; ``None``: all. By the rights that the token has now, and the fleet as it is
-        known now: the view of a stream may be hours old, and know nothing of what was added since."""
+    def _stale_servers(self, token: Token, about: Collection[UUID]) -> Collection[UUID] | None:
+        """The servers to read again, by the token's current rights and the current fleet; ``None``: all. The view of a
+        stream may be hours old, without servers that were added since."""
         known = self._snapshot.last_fleet
         if known is None:
             return None
@@ -126,20 +126,20 @@ class SnapshotPort:
 
 
 class RefusedSignIns:
-    """Counts credentials that did not open the API, by where they came from."""
+    """Counts invalid credentials at the API, by source address."""
 
     def __init__(self, refusals: Refusals, clients: Clients) -> None:
         self._refusals = refusals
         self._clients = clients
 
     def count(self, address: str | None) -> None:
-        """One more. What a stranger calls itself is not kept: each new name would be two more rows."""
+        """Count one. The name that a client gives itself is not kept, since each new name would add two rows."""
         client_id, row = self._clients.name(address, None, None, None)
         self._refusals.count(Refusal("api_credential_refused", client_id), row)
 
 
 class InFlightPort:
-    """``admission.store.InFlight`` on the in-flight table."""
+    """Implements ``admission.store.InFlight`` with the in-flight table."""
 
     def __init__(self, table: InFlightTable, snapshots: SnapshotPort) -> None:
         self._table = table
@@ -150,7 +150,7 @@ class InFlightPort:
         approvals = frozenset(call.decision.asks)
 
         async def again() -> Decision | None:
-            # One change may have thousands decided again.
+            # One change may cause thousands of decisions.
             await self._turns.take()
             fresh = await self._snapshots.refresh(view, [id for id, _ in call.decision.depends_on])
             await self._turns.take()
@@ -166,7 +166,7 @@ class InFlightPort:
 
 
 class EndedSessionsPort:
-    """``admission.store.EndedSessions``: in PostgreSQL, so that an end holds everywhere and survives restarts."""
+    """Implements ``admission.store.EndedSessions`` in PostgreSQL, so that an end holds everywhere and is permanent."""
 
     def __init__(self, sessions: async_sessionmaker[AsyncSession]) -> None:
         self._sessions = sessions
@@ -182,7 +182,7 @@ class EndedSessionsPort:
             statement = insert(EndedSession).values(session_id=session_id, token_id=token_id)
             await session.execute(statement.on_conflict_do_nothing())
             await session.execute(delete(SessionNote).where(col(SessionNote.session_id) == session_id))
-            # Calls of the session rest on its version being 0; from this commit on it is not.
+            # Calls of the session depend on its version being 0, which this commit changes.
             await move_versions(session, [session_id], narrows=True)
             await commit(session)
 
@@ -198,7 +198,7 @@ class EndedSessionsPort:
 
 
 class TokenUses:
-    """When tokens were last used: noted in memory, written once a minute, never on the way of a call."""
+    """Last uses of tokens: collected in memory, written once per minute, never during a call."""
 
     def __init__(self, sessions: async_sessionmaker[AsyncSession]) -> None:
         self._sessions = sessions
@@ -208,7 +208,7 @@ class TokenUses:
         self._used.add(token_id)
 
     async def flush(self) -> None:
-        """Write what was noted. Raises what the database raises; nothing is lost then."""
+        """Write the collected uses. Raises database errors, and then keeps them."""
         used, self._used = sorted(self._used), set()
         if not used:
             return
@@ -235,7 +235,7 @@ class TokenUses:
             await session.commit()
 
     async def run(self) -> None:
-        """Flush once a minute until cancelled; a database that is away is tried again next minute."""
+        """Flush once per minute until cancelled; an unavailable database is retried after a minute."""
         while True:
             await asyncio.sleep(USE_FLUSH_S)
             try:
@@ -253,7 +253,7 @@ _NOTIFY = text("SELECT pg_notify(:channel, payload) FROM unnest(CAST(:payloads A
 
 
 class SessionNotesPort:
-    """``admission.store.SessionNotes``: a row for each session that asked for something."""
+    """Implements ``admission.store.SessionNotes``: a row for each session that asked a question."""
 
     def __init__(self, sessions: async_sessionmaker[AsyncSession]) -> None:
         self._sessions = sessions
@@ -296,20 +296,20 @@ def _notes(row: SessionNote | None) -> Notes:
 
 
 class NeighboursPort:
-    """``admission.store.Neighbours``. Few and together: each NOTIFY makes commits wait for each other."""
+    """Implements ``admission.store.Neighbours``, with few batched notifications: NOTIFY serializes commits."""
 
     def __init__(self, sessions: async_sessionmaker[AsyncSession]) -> None:
         self._sessions = sessions
         self._waiting: asyncio.Queue[str] = asyncio.Queue(MAX_WAITING)
         self.gateway: Gateway | None = None
-        """Who hears what other workers say; set once there is one."""
+        """The receiver of other workers' messages; set once it exists."""
 
     def tell_cancelled(self, session_id: UUID, request_id: str | int) -> None:
         if not self._waiting.full():
             self._waiting.put_nowait(json.dumps([session_id.hex, request_id]))
 
     def hear(self, payload: str | None) -> None:
-        """Pass on what a worker said, this one too; ``None`` when something may have been missed."""
+        """Forward a message of a worker, including this one; ``None`` if some may have been missed."""
         if self.gateway is None:
             return
         if payload is None:
@@ -322,7 +322,7 @@ class NeighboursPort:
             self.gateway.forget_notes(UUID(hex=session))
 
     async def run(self) -> None:
-        """Say what is to be said until cancelled; what cannot be said is forgotten."""
+        """Send messages until cancelled; those that cannot be sent are dropped."""
         while True:
             payloads = [await self._waiting.get()]
             await asyncio.sleep(BATCH_S)
@@ -339,22 +339,22 @@ class NeighboursPort:
 log = logging.getLogger(__name__)
 
 
-MOST_NOTED = 50_000
-"""At so many different uses they are written at once; twice as many are kept while that does not succeed."""
+MAX_NOTED = 50_000
+"""The number of different uses that triggers a write; twice as many are kept while writes fail."""
 _PARTS: dict[str, Part | None] = {
     "tool.call": None,
     "resource.read": Part.RESOURCES,
     "resource.subscribe": Part.RESOURCES,
     "prompt.get": Part.PROMPTS,
 }
-"""What counts as a use, by action. A list does not: clients ask for all lists when they start."""
+"""The part of a server that an action uses. Lists do not count, since clients request all lists when they start."""
 
 
 _Key = tuple[int, int, str, str | None]
 
 
 class GrantUses:
-    """What grants were used for. Which ones those are is found out when it is written: every one that gives it."""
+    """Uses of grants. When they are written, the grants that allowed them are determined: all that match."""
 
     def __init__(self, sessions: async_sessionmaker[AsyncSession], clock: DatabaseClock) -> None:
         self._sessions = sessions
@@ -364,23 +364,23 @@ class GrantUses:
         self._lost = False
 
     def note(self, call: Call) -> None:
-        """Note an admitted call, if it uses something of a server."""
+        """Record an admitted call that uses a part of a server."""
         server, action = call.server, call.action
         if server is None or action not in _PARTS:
             return
-        # By the objects themselves, which is quick; they are kept along, so that no others come to have their address.
+        # Keyed by object identity, which is fast; the objects are kept, so that no address is reused.
         key = (id(call.token), id(server), action, call.tool)
         if key in self._noted:
             return
-        if len(self._noted) >= MOST_NOTED:
+        if len(self._noted) >= MAX_NOTED:
             self._many.set()
-            if len(self._noted) >= 2 * MOST_NOTED:
+            if len(self._noted) >= 2 * MAX_NOTED:
                 self._lost = True
                 return
         self._noted[key] = (call.token, server, _PARTS[action], call.tool)
 
     async def flush(self) -> None:
-        """Write what was noted. Raises what the database raises; nothing is lost then."""
+        """Write the collected uses. Raises database errors, and then keeps them."""
         noted, self._noted = self._noted, {}
         self._many.clear()
         if not noted:
@@ -394,7 +394,7 @@ class GrantUses:
             raise
         if self._lost:
             self._lost = False
-            log.warning("More was used than could be written: some uses of grants are not on record as such.")
+            log.warning("More uses than could be written: some uses of grants were not recorded.")
 
     def _rows(
         self, noted: list[tuple[Token, Server, Part | None, str | None]]
@@ -412,7 +412,7 @@ class GrantUses:
         return uses, users
 
     async def run(self) -> None:
-        """Flush once a minute, or when much was noted, until cancelled; a database that is away is tried again."""
+        """Flush once per minute, or after many uses, until cancelled; an unavailable database is retried."""
         while True:
             with suppress(TimeoutError):
                 async with asyncio.timeout(USE_FLUSH_S):
@@ -424,30 +424,30 @@ class GrantUses:
 
 
 class CallUses:
-    """What each admitted call is a use of: its token, and the grants that gave the right to it."""
+    """The uses of each admitted call: of its token, and of the grants that allowed it."""
 
     def __init__(self, tokens: TokenUses, grants: GrantUses) -> None:
         self.tokens = tokens
         self.grants = grants
 
     def note(self, call: Call, *, runs: bool) -> None:
-        """Note a call that is on record; one that does not run uses no grant."""
+        """Record a recorded call; a call that does not run uses no grant."""
         self.tokens.note(call.token.id)
         if runs:
             self.grants.note(call)
 
     async def flush(self) -> None:
-        """Write both."""
+        """Write both kinds of uses."""
         try:
             await self.tokens.flush()
         finally:
             await self.grants.flush()
 
     async def run(self) -> None:
-        """Write both, now and then, until cancelled."""
+        """Write both periodically, until cancelled."""
         await asyncio.gather(self.tokens.run(), self.grants.run())
 
 
 def uses_of(sessions: async_sessionmaker[AsyncSession], clock: DatabaseClock) -> CallUses:
-    """What a worker notes of its calls."""
+    """Collect the uses of a worker's calls."""
     return CallUses(TokenUses(sessions), GrantUses(sessions, clock))

@@ -1,7 +1,4 @@
-"""Who reads which bearer at the API, and the watch over the OpenID providers behind some of them.
-
-The pages that people sign in on: who is asked, by which keys their cookies are made, how long they last.
-"""
+"""Authentication of bearers at the API, the watch over OpenID providers, and the parts of browser sign-in."""
 
 import asyncio
 from contextlib import AsyncExitStack, suppress
@@ -37,7 +34,7 @@ from app.settings import Settings
 
 WATCH_EVERY_S = 5.0
 
-# A database that is away is reported by others; a conflict is somebody registering the same issuer right now.
+# Others report an unavailable database; a conflict is a concurrent registration of the same issuer.
 _AWAY = (SQLAlchemyError, Unavailable, Conflict, OSError)
 _ANYWHERE = (ip_network("0.0.0.0/0"), ip_network("::/0"))
 
@@ -45,10 +42,10 @@ _ANYWHERE = (ip_network("0.0.0.0/0"), ip_network("::/0"))
 async def provider_keys(
     settings: Settings, outbound: OutboundClient, stack: AsyncExitStack
 ) -> tuple[ProviderKeys[str], Publications]:
-    """The keys of providers, and what else these publish, fetched through the guarded client.
+    """Fetch the keys and endpoints of providers with the guarded client.
 
-    The origin of the environment's issuer alone may be anywhere, on a private network too: whoever runs this service
-    named it. A cloud's metadata address stays closed even then.
+    Only the origin of the environment's issuer may be on a private network, since the operator configured it. A cloud's
+    metadata address is always blocked.
     """
     own = None
     if settings.oidc_issuer is not None:
@@ -66,7 +63,7 @@ def local_administrator(
     peppers: Peppers,
     stack: AsyncExitStack,
 ) -> BreakGlass:
-    """Break-glass sign-in, which refuses everything where no password is configured."""
+    """Break-glass sign-in, which refuses all requests unless a password is configured."""
     clients, hashed = Clients(peppers.derive(KEY_PURPOSE)), settings.break_glass_password_hash
     made = BreakGlass(
         sessions,
@@ -85,7 +82,7 @@ def authenticators(
     keys: ProviderKeys[str],
     break_glass: BreakGlass,
 ) -> tuple[ApiAuthenticator, ApiAuthenticator]:
-    """What reads every bearer that opens the API, and what reads those of machines that provision."""
+    """The authenticators of the API, and of programs that provision."""
     bearers, access_tokens = ServiceAccountBearers(peppers), AccessTokens(sessions, keys, sign_in)
     ours: dict[str, BearerReader] = {API_BEARER: bearers, BREAK_GLASS: break_glass.read_bearer}
     machines: dict[str, BearerReader] = {API_BEARER: bearers, CLIENT_SECRET: ClientSecrets(peppers)}
@@ -93,7 +90,7 @@ def authenticators(
 
 
 class ProviderWatch:
-    """Keeps the environment's provider as a row, and the keys of all active ones fresh, so that no request waits."""
+    """Stores the environment's provider, and refreshes the keys of active providers, so that no request waits."""
 
     def __init__(
         self,
@@ -107,9 +104,9 @@ class ProviderWatch:
         self._kept = False
 
     async def keep_environment(self) -> None:
-        """Write down what the environment says, once.
+        """Store the provider of the environment, once.
 
-        A database that cannot be written to now does not keep the service from starting: ``run`` tries again.
+        A database that cannot be written does not prevent the start: ``run`` tries again.
         """
         with suppress(*_AWAY):
             async with self._sessions() as session:
@@ -118,7 +115,7 @@ class ProviderWatch:
             self._kept = True
 
     async def run(self) -> None:
-        """Look after the providers until cancelled."""
+        """Maintain the providers until cancelled."""
         while True:
             if not self._kept:
                 await self.keep_environment()
@@ -127,7 +124,7 @@ class ProviderWatch:
             await asyncio.sleep(WATCH_EVERY_S)
 
     async def look(self) -> None:
-        """One round."""
+        """Run one round."""
         async with self._sessions() as session:
             issuers = await queries.active_issuers(session)
         await self._keys.keep_fresh(issuers)
@@ -141,7 +138,7 @@ def pages(
     attempts: SignInAttempts,
     requests: Quota,
 ) -> Console:
-    """What the pages share. ``attempts`` and ``requests`` are the limits of the API: a caller has them once."""
+    """The shared parts of pages. ``attempts`` and ``requests`` are the API's limits, which callers share with it."""
     url, peppers = settings.base_url, Peppers(settings.keys("token_pepper"))
     cookies = Cookies(secure=url.startswith("https://"))
     lifetimes = Lifetimes(idle=settings.session_idle_timeout, most=settings.session_lifetime)
@@ -160,6 +157,6 @@ def pages(
 
 
 def _secrets(settings: Settings) -> dict[str, str]:
-    """The secret of our client at the environment's provider; those of the API have none."""
+    """The client secret for the environment's provider; providers from the API have none."""
     issuer, secret = settings.oidc_issuer, settings.oidc_client_secret
     return {} if issuer is None or secret is None else {issuer: secret.get_secret_value()}

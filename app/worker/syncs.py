@@ -1,6 +1,4 @@
-"""Syncs that nobody asked for at the API: those that the gateway wants when a live definition is not the approved
-one, and those that come by themselves every now and then.
-"""
+"""Automatic syncs: requested by the gateway for a definition that differs from the approved one, or periodic."""
 
 import asyncio
 import logging
@@ -16,17 +14,17 @@ from app.worker.ports import AWAY
 
 _log = logging.getLogger(__name__)
 _WAITING = 1_000
-# A server whose live list never matches would otherwise be synced with each list that passes.
+# A server whose list never matches would otherwise be synced with each list.
 _EVERY_S = 30.0
-AT_ONCE = 4
-"""How many servers one worker reads by itself at a time."""
+MAX_CONCURRENT_SYNCS = 4
+"""The maximum of concurrent automatic syncs of a worker."""
 _LOOK_EVERY_S = 30.0
-# Of its own: a generator that others seed would bring workers together again, and be changed under them.
+# Not the global generator: if a library seeded it, workers would run at the same times.
 _spread = SystemRandom()
 
 
 class SyncRequestsPort:
-    """``gateway.ports.SyncRequests``: one sync after another, each server waiting at most once."""
+    """Implements ``gateway.ports.SyncRequests``: sequential syncs, with each server queued at most once."""
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
@@ -36,7 +34,7 @@ class SyncRequestsPort:
         self._loop = asyncio.get_running_loop()
 
     def request_sync(self, server_id: UUID) -> None:
-        # From a thread, too: a large list is looked at in one.
+        # May be called from a thread, in which large lists are checked.
         self._loop.call_soon_threadsafe(self._take, server_id)
 
     def _take(self, server_id: UUID) -> None:
@@ -46,7 +44,7 @@ class SyncRequestsPort:
             self._wake.set()
 
     async def run(self) -> None:
-        """Sync what was asked for until cancelled."""
+        """Sync requested servers until cancelled."""
         while True:
             await self._wake.wait()
             self._wake.clear()
@@ -58,47 +56,47 @@ class SyncRequestsPort:
 
 
 class PeriodicSyncs:
-    """Reads every server again once in each interval: whichever worker of whichever replica comes first."""
+    """Syncs every server once per interval, on the first worker of any replica that finds it due."""
 
     def __init__(self, runtime: Runtime, interval: timedelta) -> None:
         self._runtime = runtime
         self._interval = interval
-        # A host that runs no commands leaves those servers to the hosts that do.
+        # A host without commands leaves those servers to hosts with commands.
         self._transports = (
             ("streamable_http",) if runtime.supervisor is None else ("streamable_http", "stdio")
         )
 
     async def run(self) -> None:
-        """Look for what is due until cancelled; an interval of nothing looks for nothing."""
+        """Sync due servers until cancelled; an interval of zero disables it."""
         while self._interval:
-            # Spread, so that workers that were started together do not look together.
+            # Randomized, so that workers that start together do not run together.
             longest = min(_LOOK_EVERY_S, self._interval.total_seconds() / 2)
             await asyncio.sleep(longest * _spread.uniform(0.5, 1.0))
-            while await self.round() == AT_ONCE:
+            while await self.round() == MAX_CONCURRENT_SYNCS:
                 pass
 
     async def round(self) -> int:
-        """Read a few servers that are due, at once; how many there were."""
+        """Sync some due servers concurrently; return their number."""
         try:
             async with self._runtime.sessions() as session:
-                due = await claim_due(session, self._interval, AT_ONCE, self._transports)
+                due = await claim_due(session, self._interval, MAX_CONCURRENT_SYNCS, self._transports)
                 await session.commit()
         except AWAY:
-            # Others say that the database is away; what is due stays due.
+            # Others report that the database is unavailable; what is due stays due.
             return 0
-        # No connection is held while servers are asked.
+        # No connection is held while servers are read.
         await asyncio.gather(*(_sync(self._runtime, server_id) for server_id in due))
         return len(due)
 
 
 class LostSyncs:
-    """Shows syncs as interrupted whose worker was killed: the first worker of any replica that looks."""
+    """Marks syncs of killed workers as interrupted."""
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
 
     async def run(self) -> None:
-        """Look now and then until cancelled."""
+        """Look periodically until cancelled."""
         while True:
             await asyncio.sleep(_LOOK_EVERY_S * _spread.uniform(0.5, 1.0))
             await self.give_up()
@@ -110,7 +108,7 @@ class LostSyncs:
                 await give_up_lost_syncs(session, INTERRUPTED)
                 await session.commit()
         except AWAY:
-            # Others say that the database is away.
+            # Others report that the database is unavailable.
             return
 
 
@@ -118,8 +116,8 @@ async def _sync(runtime: Runtime, server_id: UUID) -> None:
     try:
         await sync_server(runtime, server_id)
     except AWAY:
-        # Others say that the database is away; the server is read again when it is due.
+        # Others report that the database is unavailable; the server is synced when it is due.
         return
     except Exception as error:  # noqa: BLE001
-        # The sync records its own failures; whatever is left must not end the loop.
+        # The sync records its own failures; no other failure may end the loop.
         _log.warning("sync of a server failed: %s", type(error).__name__)

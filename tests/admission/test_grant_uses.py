@@ -150,7 +150,7 @@ async def test_each_grant_that_gives_it_counts_those_of_the_one_who_attenuated_t
 async def test_what_cannot_be_written_is_kept_within_bounds_and_written_later(
     desk: Desk, connection: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(grant_uses, "MOST_NOTED", 2)
+    monkeypatch.setattr(grant_uses, "MAX_NOTED", 2)
     assert isinstance(await desk.admit("tool.call", "get_time", desk.allowed), Admitted)
     await connection.execute("ALTER TABLE grant_uses RENAME TO away")
     await connection.execute("ALTER TABLE token_uses RENAME TO tokens_away")

@@ -1,4 +1,4 @@
-"""``scopegate audit`` on a database and on files, as somebody uses it who trusts neither."""
+"""``scopegate audit`` on a database and on files, used by a person who trusts neither."""
 
 import asyncio
 import base64
@@ -118,14 +118,14 @@ async def test_the_log_is_held_against_what_was_kept_and_a_fault_has_a_place(
     assert "first bad range: position 5, between the checkpoints of so many events: 0 and 300, signed" in said
     assert "The log is NOT what was sealed: 1 fault at positions 0 to 399" in said
     code, said = await run("verify", "--json")
-    told = json.loads(said)
-    assert (code, told["ok"], told["first_bad_range"]["from"], told["first_bad_range"]["to"]) == (
+    report = json.loads(said)
+    assert (code, report["ok"], report["first_bad_range"]["from"], report["first_bad_range"]["to"]) == (
         1,
         False,
         5,
         6,
     )
-    assert told["faults"][0]["event_id"] == format_id(EVENT, id)
+    assert report["faults"][0]["event_id"] == format_id(EVENT, id)
 
 
 async def test_a_caller_that_was_rewritten_is_reported_also_of_a_row_of_older_code(

@@ -116,9 +116,10 @@ def follow(document: str, port: str, directory: Path) -> str:
 
 
 def page_of(first: dict[str, Any], *people: str) -> str | None:
-    """What the first page says to whoever signs in to it at the provider, the last of them: those before are not
-    let in, and each makes way for the next. None without a browser on this machine, where the rest is tried all
-    the same."""
+    """Sign in at the provider as each person in turn, and return the first page of the last: the others are refused.
+
+    None on a machine without a browser.
+    """
     path = shutil.which("chromium")
     if path is None:
         return None
@@ -162,7 +163,7 @@ def test_it_serves_the_story_and_the_tutorial_stops_and_goes_on(
         asked = httpx2.post(f"{named}/mcp", headers={"Origin": named}, trust_env=False)
         assert asked.status_code == 401
 
-        for _ in range(2):  # It takes its own things away, so it can be told again.
+        for _ in range(2):  # It removes its objects, so it can be repeated.
             story = subprocess.run(
                 [*COMMAND, "demo"], env=environment, cwd=ROOT, capture_output=True, text=True, check=False
             )
@@ -184,10 +185,10 @@ def test_it_serves_the_story_and_the_tutorial_stops_and_goes_on(
         assert json.loads(auditor)["role"] == "auditor"
         assert (json.loads(member)["type"], json.loads(member)["roles"]) == ("identity", [])
         assert json.loads(stranger)["status"] == 403
-        inside, outside = "Nothing waits for a decision", "does not let you in"
-        for people, told in ((["ada"], inside), (["max"], outside), (["max", "ada"], inside)):
+        inside, outside = "No pending approvals", "you have no access to this service"
+        for people, expected in ((["ada"], inside), (["max"], outside), (["max", "ada"], inside)):
             page = page_of(first, *people)
-            assert page is None or told in page
+            assert page is None or expected in page
 
         second = subprocess.run(
             [*COMMAND, "dev"],

@@ -8,7 +8,7 @@ from app.db.engine import SESSION_SETTINGS
 
 
 @pytest.mark.parametrize(
-    ("made", "says"), [(True, "ok    console   its pages have their looks"), (False, "note  console")]
+    ("made", "says"), [(True, "ok    console   its styles are installed"), (False, "note  console")]
 )
 def test_the_doctor_says_whether_pages_have_their_looks(
     made: bool, says: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

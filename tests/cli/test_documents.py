@@ -148,7 +148,7 @@ def test_every_recorded_action_is_in_the_reference_and_no_other() -> None:
     rooms = ("features", "access", "admission", "gateway", "worker", "adapters", "db")
     places = [ROOT / "app" / room for room in rooms]
     source = "\n".join(path.read_text() for place in places for path in place.rglob("*.py"))
-    # Permissions, what webhooks are told, the item of sinks that is no event, and templates have such names, too.
+    # Permissions, webhook events, the item of sinks that is no event, and templates have such names, too.
     others = {*WebhookEvent, *Permission, "audit.checkpoint"}
     named = set(re.findall(rf'"((?:{kinds})\.(?!html)[a-z_]+)"', source))
     assert named - others - documented == set()

@@ -99,13 +99,13 @@ async def test_a_key_is_changed_step_by_step_and_every_credential_opens_at_each(
     assert await command(f"{NEW},{OLD}", "keys", "list") == 0
     shown = capsys.readouterr().out
     assert f"{old}  opens    3 upstream credentials, 1 signing secrets of webhooks" in shown
-    assert f"scopegate keys rotate takes what rests on {old} to the newest key." in shown
+    assert f"scopegate keys rotate seals what {old} protects with the newest key." in shown
     for _ in range(2):  # Step 4, which may be repeated.
         assert await command(f"{NEW},{OLD}", "keys", "rotate") == 0
         rotated = capsys.readouterr().out
-        assert f"Nothing rests on {old} any more: it may be taken out of SCOPEGATE_ENCRYPTION_KEY." in rotated
+        assert f"{old} protects nothing any more: you can remove it from SCOPEGATE_ENCRYPTION_KEY." in rotated
         await all_open_with(NEW, OLD)
-    assert "Sealed anew: 0" in rotated
+    assert "Sealed again: 0" in rotated
     await all_open_with(NEW)  # Step 5.
     assert await command(NEW, "keys", "list") == 0
     assert f"{new}  seals    3 upstream credentials, 1 signing secrets of webhooks" in capsys.readouterr().out
@@ -133,7 +133,7 @@ async def test_arguments_of_calls_go_along_where_the_owner_of_the_tables_rotates
             in capsys.readouterr().out
         )
     assert await command(f"{NEW},{OLD}", "keys", "rotate") == 0
-    assert "Sealed anew: 5" in capsys.readouterr().out
+    assert "Sealed again: 5" in capsys.readouterr().out
     async with sessions() as session:
         for call in calls:
             assert await kept_arguments(session, sealer(NEW), call) == (True, {"amount": 1})
@@ -242,7 +242,7 @@ async def test_what_a_signing_key_signed_is_counted_and_its_public_half_is_to_be
         assert f"SCOPEGATE_SIGNING_KEY  {old}  {role}" in shown
         assert (f"What {old} signed is checked with its public half" in shown) is (role != "signs ")
     # A service goes on without it.
-    assert f"What rests on {old} is lost" not in shown
+    assert f"What {old} protects is lost" not in shown
 
 
 async def test_a_key_that_signed_checkpoints_is_none_that_nothing_rests_on(
@@ -269,4 +269,4 @@ async def test_a_key_that_signed_checkpoints_is_none_that_nothing_rests_on(
     assert f"SCOPEGATE_SIGNING_KEY  {new}  signs    1 checkpoints of the log" in shown
     assert f"SCOPEGATE_SIGNING_KEY  {old}  checks   2 checkpoints of the log" in shown
     assert f"What {old} signed is checked with its public half" in shown
-    assert f"Nothing rests on {old} any more: it may be taken out of SCOPEGATE_SIGNING_KEY" not in shown
+    assert f"{old} protects nothing any more: you can remove it from SCOPEGATE_SIGNING_KEY" not in shown

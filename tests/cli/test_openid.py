@@ -1,4 +1,4 @@
-"""The development OpenID provider: what is kept of it from one start to the next, and what the service is told."""
+"""The development OpenID provider: what is stored between starts, and the settings of the service."""
 
 import json
 import socket

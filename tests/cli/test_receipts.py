@@ -80,7 +80,7 @@ def test_a_genuine_one_is_summed_up_on_a_machine_that_has_nothing_but_the_keys(
     assert run("-", "--keys", keys, sent=json.dumps(answer)).returncode == 0
     forged = run("-", "--keys", keys, sent=json.dumps(answer | {"receipt": CONTENT | {"in_flight": 0}}))
     assert (forged.returncode, forged.stdout) == (1, "")
-    assert "NOT GENUINE: `signed` is in order, and says something else" in forged.stderr
+    assert "NOT GENUINE: `signed` is valid, but differs" in forged.stderr
     for words in ((str(place),), (str(place), "--keys", keys, "--url", "https://gate.example.com")):
         assert run(*words).returncode == 2
 
@@ -96,13 +96,13 @@ def test_what_is_wrong_is_named_and_differs_from_what_cannot_be_read(tmp_path: P
     other = Signer([b"x" * 40], "https://gate.example.com")
     for text, why in (
         (f"{header}.{content[:-8]}AAAAAAAA.{signature}", "it was changed"),
-        (other.sign({"receipt": CONTENT}, type=TYPE).text, "not among the keys"),
+        (other.sign({"receipt": CONTENT}, type=TYPE).text, "none of the keys"),
         (SIGNER.sign({"receipt": CONTENT}, type="at+jwt").text, "is not a scopegate-receipt+jwt"),
         (json.dumps({"receipt": CONTENT, "signed": None}), "it has no signature"),
-        (json.dumps({"id": format_id(EVENT, new_id()), "signed": SIGNED}), "than the `id` beside"),
-        (json.dumps({"identity_id": HEIR, "signed": SIGNED}), "than the `identity_id` beside"),
-        (json.dumps({"key_id": SIGNER.ids[1], "signed": SIGNED}), "than the `key_id` beside"),
-        ("", "not a compact JWS"),
+        (json.dumps({"id": format_id(EVENT, new_id()), "signed": SIGNED}), "from the `id` next"),
+        (json.dumps({"identity_id": HEIR, "signed": SIGNED}), "from the `identity_id` next"),
+        (json.dumps({"key_id": SIGNER.ids[1], "signed": SIGNED}), "from the `key_id` next"),
+        ("", "no compact JWS"),
     ):
         code, said = attempt(text)
         assert (code, why in said) == (1, True), said

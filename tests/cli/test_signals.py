@@ -1,4 +1,4 @@
-"""A signal ends what a command does, whatever it is at, and every ``with`` on the way cleans up."""
+"""A signal ends a command at any point, and every ``with`` on the way cleans up."""
 
 import asyncio
 import os
@@ -34,7 +34,7 @@ def test_a_loop_that_is_in_the_midst_of_something_is_stopped_too(number: signal.
     cleaned = []
 
     async def works_for_ever() -> None:
-        # Within a callback, where the loop reports whatever is raised and goes on.
+        # Within a callback, where the loop reports exceptions and continues.
         asyncio.get_running_loop().call_soon(os.kill, os.getpid(), number)
         try:
             await asyncio.Event().wait()

@@ -7,7 +7,7 @@ import pytest
 
 from app.cli import supervisor
 from app.cli.errors import CannotStart
-from app.cli.supervisor import commands_running
+from app.cli.supervisor import run_commands
 from app.outbound.stdio import AllowedCommands
 from app.outbound.stdio.wire import VARIABLE
 from app.settings import Settings
@@ -21,15 +21,15 @@ def test_without_an_allowed_command_there_is_no_supervisor(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(supervisor, "Child", None)
-    with commands_running(settings(tmp_path)):
+    with run_commands(settings(tmp_path)):
         assert VARIABLE not in os.environ
 
 
 def test_elsewhere_than_on_linux_the_start_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.platform", "darwin")
     with (
-        pytest.raises(CannotStart, match="Linux alone"),
-        commands_running(settings(tmp_path, ("/bin/true",))),
+        pytest.raises(CannotStart, match="only run on Linux"),
+        run_commands(settings(tmp_path, ("/bin/true",))),
     ):
         pass
 
@@ -51,10 +51,10 @@ def test_the_supervisor_is_given_nothing_of_our_environment_but_what_it_needs(
     monkeypatch.setattr(supervisor, "Child", Given)
     monkeypatch.setattr(supervisor, "hide_from_equals", lambda: None)
     monkeypatch.setenv(VARIABLE, "put back afterwards")
-    monkeypatch.setenv("SCOPEGATE_ENCRYPTION_KEY", "a-key-that-is-nobody-elses-and-long-enough")
+    monkeypatch.setenv("SCOPEGATE_ENCRYPTION_KEY", "a-key-that-is-not-shared-and-long-enough")
     with (
         pytest.raises(CannotStart, match="did not start"),
-        commands_running(settings(tmp_path, ("/bin/true", "a b"))),
+        run_commands(settings(tmp_path, ("/bin/true", "a b"))),
     ):
         pass
     assert set(given) - {"PATH", "TMPDIR", "LANG", "TZ"} == {

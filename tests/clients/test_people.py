@@ -90,9 +90,9 @@ def test_a_leaver_is_erased_once_they_have_left(client: Client) -> None:
 
 
 def test_offboarding_nobody_or_two_at_once_is_not_sent(client: Client) -> None:
-    with pytest.raises(InvalidArgument, match="Say whom to offboard"):
+    with pytest.raises(InvalidArgument, match="Specify one of"):
         client.identities.offboard(reason="left")
-    with pytest.raises(InvalidArgument, match="one of them only"):
+    with pytest.raises(InvalidArgument, match="Specify one of"):
         client.identities.offboard(user_name="ada", external_id="4711", reason="left")
 
 

@@ -259,7 +259,7 @@ def test_issuing_says_which_entries_of_the_scope_match_nothing(sgctl: Sgctl, own
     code, out, err = sgctl("token", "issue", "-i", user_name, "--name", "laptop", "--tool", "git_sttus")
     assert code == 0, err
     assert out.startswith("sgt_")
-    assert "It reaches 0 tools" in err
+    assert "It currently reaches 0 tools" in err
     assert "Warning: " in err
     (token,) = json.loads(sgctl("token", "list", "-i", user_name, "-o", "json")[1])
     shown = json.loads(sgctl("token", "show", token["id"], "-o", "json")[1])

@@ -39,7 +39,7 @@ from app.http import idempotency, live, pagination, selectors, server_protocol
 from app.http import requests as json_bodies
 from app.lib import strict_json
 from app.models import audit_sinks as sinks
-from app.worker.ports import MOST_NOTED
+from app.worker.ports import MAX_NOTED
 
 PAGE = (Path(__file__).parents[2] / "docs/reference/limits.md").read_text()
 ROWS = re.findall(r"^\| ([^|]+) \| ([^|]*) \|", PAGE, re.MULTILINE)
@@ -51,7 +51,7 @@ LIMITS: dict[str, tuple[int, ...]] = {
     "List page size": (pagination.MAXIMUM_LIMIT, pagination.DEFAULT_LIMIT),
     "`Idempotency-Key` length": (idempotency.LIFETIME // timedelta(hours=1),),
     "Token drafts per person": (drafts._MOST_DRAFTS,),
-    "IDs or names in one selector": (selectors.MOST_ITEMS, selectors.MOST_LABELS),
+    "IDs or names in one selector": (selectors.MAX_ITEMS, selectors.MAX_LABELS),
     "Ancestors of an attenuated token": (issue.DEEPEST,),
     "Advance scheduling of an offboarding": (schedule.FURTHEST.days,),
     "Nesting depth of JSON": (
@@ -81,7 +81,7 @@ LIMITS: dict[str, tuple[int, ...]] = {
     "Report window": (MAX_WINDOW.days,),
     "Grants examined per page": (unused_pages.GRANTS_A_PAGE, unused_pages.TOKENS_A_PAGE),
     "Grants narrowed or ended": (unused_apply_schemas.MOST_APPLIED,),
-    "Distinct uses buffered": (MOST_NOTED, 2 * MOST_NOTED),
+    "Distinct uses buffered": (MAX_NOTED, 2 * MAX_NOTED),
     "Identities; servers per request": (matrix.MAX_IDENTITIES, matrix.MAX_SERVERS),
     "Tools evaluated": (matrix.MAX_DECISIONS,),
     "Policy text": (policies.MAX_TEXT_LENGTH,),
@@ -95,11 +95,11 @@ LIMITS: dict[str, tuple[int, ...]] = {
     "Concurrent checks": (check_routes.CHECKS_AT_ONCE,),
     "Servers per check": (check_schemas.MOST_SERVERS,),
     "Servers that a worker queries concurrently": (check_servers.AT_ONCE,),
-    "Live streams per caller": (live.MOST_STREAMS_OF_CALLER, live.MOST_STREAMS),
+    "Live streams per caller": (live.MAX_STREAMS_OF_CALLER, live.MAX_STREAMS),
     "Quiet stream": (int(live.QUIET_S),),
-    "Stream whose permission cannot be checked": (int(live.PATIENCE_S),),
+    "Stream whose permission cannot be checked": (int(live.AWAY_LIMIT_S),),
     "Events per stream read": (following.AT_ONCE,),
-    "Exports per caller": (live.MOST_DOWNLOADS_OF_CALLER, live.MOST_DOWNLOADS),
+    "Exports per caller": (live.MAX_DOWNLOADS_OF_CALLER, live.MAX_DOWNLOADS),
     "Export events in memory": (export.PAGE,),
     "Hours per statistics request": (WIDEST_RANGE.days,),
     "Range of audit filters": (WIDEST_RANGE.days,),

@@ -38,7 +38,7 @@ async def at_once(scope: Any, receive: Any, send: Any) -> None:
         await send(body(text))
 
 
-async def told(app: Any, request: bytes) -> tuple[bytes, bytes]:
+async def send_request(app: Any, request: bytes) -> tuple[bytes, bytes]:
     """Head and body of what is answered before the connection ends."""
     async with serving(app) as port, connected(port) as (reader, writer):
         writer.write(request)
@@ -47,7 +47,7 @@ async def told(app: Any, request: bytes) -> tuple[bytes, bytes]:
 
 
 async def test_a_body_with_a_length_follows_its_head_as_it_is() -> None:
-    head, content = await told(answering(start((b"content-length", b"2")), body(b"ok")), LAST)
+    head, content = await send_request(answering(start((b"content-length", b"2")), body(b"ok")), LAST)
     assert head.startswith(b"http/1.1 200 ok\r\ndate: ")
     assert b"connection: close" in head
     assert content == b"ok"
@@ -55,7 +55,7 @@ async def test_a_body_with_a_length_follows_its_head_as_it_is() -> None:
 
 async def test_a_body_without_a_length_is_chunked_and_ends() -> None:
     pieces = (body(b"one", more=True), body(b"", more=True), body(b"two"))
-    head, content = await told(answering(start(), *pieces), LAST)
+    head, content = await send_request(answering(start(), *pieces), LAST)
     assert b"transfer-encoding: chunked" in head
     assert content == b"3\r\none\r\n3\r\ntwo\r\n0\r\n\r\n"
 
@@ -63,14 +63,14 @@ async def test_a_body_without_a_length_is_chunked_and_ends() -> None:
 async def test_an_answer_to_head_has_no_body_but_its_length() -> None:
     request = LAST.replace(b"GET", b"HEAD")
     for app in (answering(start((b"content-length", b"2")), body(b"ok")), at_once):
-        head, content = await told(app, request)
+        head, content = await send_request(app, request)
         assert b"content-length: " in head
         assert content == b""
 
 
 @pytest.mark.parametrize("status", [204, 304])
 async def test_an_answer_that_may_have_no_body_is_not_chunked(status: int) -> None:
-    head, content = await told(answering(start(status=status), body(b"")), LAST)
+    head, content = await send_request(answering(start(status=status), body(b"")), LAST)
     assert b"chunked" not in head
     assert content == b""
 
@@ -87,7 +87,7 @@ async def test_an_answer_that_may_have_no_body_is_not_chunked(status: int) -> No
 )
 @pytest.mark.filterwarnings("ignore")
 async def test_no_header_adds_another_or_hides_in_capitals(header: tuple[bytes, bytes]) -> None:
-    head, content = await told(answering(start(header), body(b"ok")), GET)
+    head, content = await send_request(answering(start(header), body(b"ok")), GET)
     assert head.startswith(b"http/1.1 500")
     assert b"set-cookie" not in head
     assert content == b"Internal Server Error"
@@ -95,16 +95,16 @@ async def test_no_header_adds_another_or_hides_in_capitals(header: tuple[bytes, 
 
 @pytest.mark.parametrize("length", [b"1", b"3"])
 async def test_an_answer_of_another_length_than_it_says_ends_the_connection(length: bytes) -> None:
-    assert await told(answering(start((b"content-length", length)), body(b"ok")), GET) == (b"", b"")
+    assert await send_request(answering(start((b"content-length", length)), body(b"ok")), GET) == (b"", b"")
 
 
 async def test_a_fault_before_the_answer_is_a_500_and_one_within_it_ends_the_connection() -> None:
     async def fails(_scope: Any, _receive: Any, _send: Any) -> None:
         raise ValueError
 
-    assert (await told(fails, GET))[0].startswith(b"http/1.1 500")
-    assert (await told(answering(), GET))[0].startswith(b"http/1.1 500")
-    head, content = await told(answering(start(), body(b"half", more=True)), GET)
+    assert (await send_request(fails, GET))[0].startswith(b"http/1.1 500")
+    assert (await send_request(answering(), GET))[0].startswith(b"http/1.1 500")
+    head, content = await send_request(answering(start(), body(b"half", more=True)), GET)
     assert head.startswith(b"http/1.1 200")
     assert content == b"4\r\nhalf\r\n"
 
@@ -130,7 +130,7 @@ async def test_a_client_that_asked_first_and_got_no_answer_is_not_kept(way: str)
             await send(body(b"no"))
 
     asked = b"POST / HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 30\r\n\r\n"
-    head, content = await told(refuses, asked)
+    head, content = await send_request(refuses, asked)
     assert head.startswith(b"http/1.1 401")
     assert b"connection: close" in head
     assert content == b"no"
@@ -169,7 +169,7 @@ async def test_a_body_that_is_here_can_be_taken_whole_and_once() -> None:
 
 
 async def test_an_answer_after_which_the_connection_ends_takes_the_long_way() -> None:
-    head, content = await told(at_once, LAST)
+    head, content = await send_request(at_once, LAST)
     assert b"x-way: long" in head
     assert b"connection: close" in head
     assert content == b"/"
@@ -198,7 +198,7 @@ async def test_what_came_while_nobody_listened_is_told_once() -> None:
         listens.set()
         assert (await receive())["body"] == b"o"
         half.set()
-        while send.more_body:  # noqa: ASYNC110  nobody is told but who listens
+        while send.more_body:  # noqa: ASYNC110  only listeners are notified
             await asyncio.sleep(0)
         assert (await receive())["body"] == b"k"
         listens.set()

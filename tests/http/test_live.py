@@ -35,7 +35,7 @@ async def commit(sessions: Sessions) -> None:
 
 
 async def beats_at(pulse: Pulse) -> int:
-    """Beats once everything that is on record has been told of; open transactions of other tests come and go."""
+    """Beats after all recorded events were reported; open transactions of other tests come and go."""
     before = -1
     async with asyncio.timeout(50):
         while pulse.beats != before or pulse._trail.waiting:
@@ -92,7 +92,7 @@ async def test_it_beats_again_when_what_was_committed_can_be_read_in_order(sessi
 async def test_more_than_can_be_counted_each_second_is_looked_for_at_each_look(
     sessions: Sessions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(live, "_MOST_SETTLING", 2)
+    monkeypatch.setattr(live, "_MAX_SETTLING", 2)
     pulse = Pulse(sessions)
     async with sessions() as slow:
         await slow.execute(text("SELECT pg_current_xact_id()"))
@@ -122,7 +122,7 @@ async def pulsing(sessions: Sessions, monkeypatch: pytest.MonkeyPatch) -> AsyncI
 
 
 class Door:
-    """Lets the caller in until it is closed, or fails as it is told to."""
+    """Authenticates the caller until it is closed, or fails on request."""
 
     def __init__(self) -> None:
         self.error: Exception | None = None
@@ -170,7 +170,9 @@ async def test_a_stream_looks_at_once_and_then_at_each_beat(pulsing: Live, sessi
         pass
     seen = len(calls)
     await commit(sessions)
-    assert await pulsing.pulse.wait(pulsing.pulse.beats, 0.1) is False, "nobody listens, so nobody looks"
+    assert await pulsing.pulse.wait(pulsing.pulse.beats, 0.1) is False, (
+        "no stream is open, so no look happens"
+    )
     assert len(calls) == seen
 
 
@@ -179,8 +181,8 @@ async def test_what_is_last_ends_the_stream(pulsing: Live) -> None:
         return News([live_event("<b>green</b>\nnow", name="used")], is_last=True)
 
     async with listening(served(pulsing, look), "/", {}) as stream:
-        told = await stream.event()
-        assert (told.event, told.data) == ("used", b"<b>green</b>\nnow")
+        used = await stream.event()
+        assert (used.event, used.data) == ("used", b"<b>green</b>\nnow")
         await stream.body()
         assert stream.is_whole
 
@@ -225,7 +227,7 @@ async def test_a_database_that_is_away_is_waited_for_and_then_not(
         await pulsing.pulse.wait(pulsing.pulse.beats, 1)
         door.error = None
         assert await data_of(stream) >= 1
-        monkeypatch.setattr(live, "PATIENCE_S", 0.05)
+        monkeypatch.setattr(live, "AWAY_LIMIT_S", 0.05)
         door.error = OSError("away")
         await commit(sessions)
         while (ended := await stream.event()).event != "ended":

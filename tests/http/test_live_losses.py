@@ -49,9 +49,9 @@ async def test_what_was_found_is_told_though_the_connection_ended_as_it_was_give
         answer = streams.download(request, CALLER, Permission.AUDIT_READ, let_in, look, {})
     else:
         answer = streams.stream(request, CALLER, Permission.AUDIT_READ, let_in, look)
-    told = b"".join([part async for part in parts_of(answer.body_iterator)])
-    assert told.count(b"data: ") == TIMES
-    assert b"".join(live_event(number) for number in range(1, TIMES + 1)) in told
+    sent = b"".join([part async for part in parts_of(answer.body_iterator)])
+    assert sent.count(b"data: ") == TIMES
+    assert b"".join(live_event(number) for number in range(1, TIMES + 1)) in sent
 
 
 async def parts_of(body: Any) -> AsyncIterator[bytes]:

@@ -21,7 +21,7 @@ Asgi = Callable[[Any, Any, Any], Awaitable[None]]
 
 @dataclass
 class Seen:
-    """What the application was asked, and who it was told has left."""
+    """The requests to the application, and the disconnects that it saw."""
 
     paths: list[str] = field(default_factory=list)
     headers: list[list[tuple[bytes, bytes]]] = field(default_factory=list)
@@ -94,7 +94,7 @@ def echo(seen: Seen) -> Asgi:
 
 
 def unread(seen: Seen) -> Asgi:
-    """Answers at once, whatever comes."""
+    """Responds immediately to any request."""
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"3")]})
@@ -104,7 +104,7 @@ def unread(seen: Seen) -> Asgi:
 
 
 def endless(seen: Seen) -> Asgi:
-    """Answers for ever, and says when it was told that nobody listens."""
+    """Responds endlessly, and records the disconnect of the client."""
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         await receive()

@@ -245,7 +245,7 @@ async def test_an_unavailable_supervisor_is_reported_and_affects_only_its_server
 
         async def warned() -> bool:
             answer = await plain.service.api.get("/readyz")
-            return "supervisor that runs commands" in answer.text
+            return "supervisor of commands" in answer.text
 
         async with asyncio.timeout(50):
             while not await warned():  # noqa: ASYNC110

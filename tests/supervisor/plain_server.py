@@ -1,4 +1,4 @@
-"""A stdio server on the standard library alone, of both eras: it starts at once, and misbehaves when it is told to."""
+"""A stdio server on the standard library alone, of both eras: it starts at once, and misbehaves on request."""
 
 import json
 import os
@@ -103,7 +103,7 @@ TOOLS: dict[str, Callable[[Any, dict[str, Any], dict[str, Any]], object]] = {
     "ask": lambda id, _, __: ask(id),
     "child": lambda id, _, __: text(id, starts(CHILD)),
     "daemon": lambda id, _, __: text(id, starts(DAEMON)),
-    "flood": lambda *_: pour("nobody asked for this\n" * 1000),
+    "flood": lambda *_: pour("unrequested output\n" * 1000),
     "long_line": lambda *_: pour("x" * 65536),
     "deaf": lambda id, _, __: deaf(id),
     "silent": lambda *_: None,

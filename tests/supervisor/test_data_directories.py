@@ -32,7 +32,7 @@ async def test_what_a_program_writes_is_there_for_the_next_one_of_its_server(
         assert await call(session, "writes", path="notes") == "4"
         assert await call(session, "writes", path=f"{who['home']}/notes") == "4"
         await session.close()
-        again = await world.beside(worker).legacy()
+        again = await world.sibling(worker).legacy()
         environment = json.loads(await call(again, "environment"))
         assert environment["STATE_DIRECTORY"] == who["data"]
         assert await call(again, "reads", path="notes") == "kept"

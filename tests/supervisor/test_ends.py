@@ -54,7 +54,7 @@ async def test_a_users_processes_all_end_with_its_session(passable: Path) -> Non
 async def test_a_session_that_ends_leaves_others_of_its_server_alone(passable: Path) -> None:
     async with supervising(passable, FREE_USERS) as world:
         worker = world.worker()
-        kept, ended = await world.beside(worker).legacy(), await worker.legacy()
+        kept, ended = await world.sibling(worker).legacy(), await worker.legacy()
         pids = [int(await call(ended, tool)) for tool in ("pid", "child")]
         assert json.loads(await call(kept, "who"))["uid"] == user(pids[0])
         await ended.close()
@@ -96,7 +96,7 @@ async def test_memory_is_bounded(tmp_path: Path) -> None:
 
 async def test_a_revoked_pair_of_token_and_server_ends_at_once_and_others_go_on(world: World) -> None:
     worker = world.worker()
-    other = world.beside(worker)
+    other = world.sibling(worker)
     mine, theirs = await worker.legacy(), await other.legacy()
     pids = [int(await call(mine, "pid")), int(await call(worker.modern(), "pid"))]
     await worker.tell(b"/end", [[worker.holder.token_id.hex, worker.launch.server_id.hex]])
@@ -110,20 +110,20 @@ async def test_a_revoked_pair_of_token_and_server_ends_at_once_and_others_go_on(
 async def test_what_a_silent_worker_held_ends_unless_another_holds_it_too(tmp_path: Path) -> None:
     async with supervising(tmp_path, lease=3.0) as world:
         silent, other = world.worker(), world.worker()
-        beside = Worker(world.outbound, world.address, other.launch, other.holder)
-        beat = beside.holder.worker_id.hex
+        sibling = Worker(world.outbound, world.address, other.launch, other.holder)
+        beat = sibling.holder.worker_id.hex
 
         async def beating() -> None:
             while True:
-                await beside.tell(b"/beat", beat)
+                await sibling.tell(b"/beat", beat)
                 await asyncio.sleep(0.05)
 
         # From before it has anything that a pause might cost it.
         task = asyncio.create_task(beating())
         session = await other.legacy()
         kept = int(await call(session, "pid"))
-        assert await beside.tell(b"/beat", beat) == [[other.holder.token_id.hex, other.launch.server_id.hex]]
-        lost, shared = int(await call(await silent.legacy(), "pid")), await world.beside(silent).legacy()
+        assert await sibling.tell(b"/beat", beat) == [[other.holder.token_id.hex, other.launch.server_id.hex]]
+        lost, shared = int(await call(await silent.legacy(), "pid")), await world.sibling(silent).legacy()
         await until(lambda: not alive(lost))
         assert alive(kept)
         assert shared.session_id
@@ -235,7 +235,7 @@ async def test_stopping_the_guard_stops_everything(tmp_path: Path) -> None:
 async def test_what_a_server_left_for_all_users_to_see_goes_with_its_last_session(passable: Path) -> None:
     async with supervising(passable, FREE_USERS) as world:
         worker = world.worker()
-        session, other = await worker.legacy(), await world.beside(worker).legacy()
+        session, other = await worker.legacy(), await world.sibling(worker).legacy()
         left = Path(await call(session, "leaves"))
         assert owner(left) == json.loads(await call(session, "who"))["uid"]
         await session.close()

@@ -30,13 +30,13 @@ async def test_a_token_an_identity_a_server_and_the_host_have_so_many_and_no_mor
         status, words, wait = await refusal(one)
         assert (status, wait) == (429, b"5")
         assert words.startswith("This token has too many sessions")
-        same = world.beside(one, identity_id=one.holder.identity_id)
+        same = world.sibling(one, identity_id=one.holder.identity_id)
         await same.legacy()
-        third = world.beside(one, identity_id=one.holder.identity_id)
+        third = world.sibling(one, identity_id=one.holder.identity_id)
         assert (await refusal(third))[1].startswith("This identity has")
         for _ in range(2):
-            await world.beside(one).legacy()
-        assert (await refusal(world.beside(one)))[1].startswith("This server has")
+            await world.sibling(one).legacy()
+        assert (await refusal(world.sibling(one)))[1].startswith("This server has")
         for _ in range(4):
             await world.worker().legacy()
         assert (await refusal(world.worker()))[1].startswith("The gateway's host has")
@@ -80,7 +80,7 @@ async def test_a_program_that_fails_again_and_again_rests_for_its_identity_alone
         assert (status, wait) == (503, b"1")
         assert "failed several times" in words
         with pytest.raises(McpUpstreamError, match="ended before it answered"):
-            await world.beside(worker).legacy()
+            await world.sibling(worker).legacy()
 
 
 @pytest.mark.usefixtures("standstill")

@@ -60,7 +60,7 @@ async def test_each_legacy_session_is_a_process_of_its_own(world: World) -> None
 
 async def test_a_token_has_one_process_in_the_modern_era_and_another_token_another(world: World) -> None:
     worker = world.worker()
-    other = world.beside(worker)
+    other = world.sibling(worker)
     mine = {await call(worker.modern(), "pid") for _ in range(2)}
     assert len(mine) == 1
     assert await call(other.modern(), "pid") not in mine
@@ -85,10 +85,10 @@ async def test_a_session_ends_with_its_process_when_its_client_says_so(world: Wo
 async def test_a_session_is_of_its_token_and_command_alone(world: World) -> None:
     worker = world.worker()
     session = await worker.legacy()
-    stranger = world.beside(worker)
+    stranger = world.sibling(worker)
     assert (await stranger.send("POST", call_of(1, "pid"), session.session_id)).status == 404
     pid = int(await call(session, "pid"))
-    changed = world.beside(worker, token_id=worker.holder.token_id)
+    changed = world.sibling(worker, token_id=worker.holder.token_id)
     changed.launch = Launch(worker.launch.server_id, worker.launch.command, (*worker.launch.args, "--other"))
     assert (await changed.send("POST", call_of(1, "pid"), session.session_id)).status == 404
     await until(lambda: not alive(pid))
@@ -173,13 +173,13 @@ async def test_a_subscription_is_told_of_under_its_own_id(world: World) -> None:
         "params": {"notifications": {}},
     }
     response = await worker.send("POST", message, version=MODERN)
-    told: list[Any] = []
+    notifications: list[Any] = []
     async for chunk in response.iter_chunks():
-        told += events(chunk)
-        if len(told) == 2:
+        notifications += events(chunk)
+        if len(notifications) == 2:
             break
     response.close()
-    assert [one["params"]["_meta"]["io.modelcontextprotocol/subscriptionId"] for one in told] == [
+    assert [one["params"]["_meta"]["io.modelcontextprotocol/subscriptionId"] for one in notifications] == [
         "sub",
         "sub",
     ]

@@ -56,7 +56,7 @@ def owner(path: Path) -> int:
 
 
 async def until(done: Callable[[], Any], within: float = 30.0) -> None:
-    """Wait for what the kernel tells nobody of."""
+    """Poll for events without a notification by the kernel."""
     async with asyncio.timeout(within):
         while not done():  # noqa: ASYNC110
             await asyncio.sleep(0.01)
@@ -134,8 +134,8 @@ class World:
         launch = Launch(uuid4(), PYTHON, (PLAIN, *args), tuple((variables or {}).items()))
         return Worker(self.outbound, self.address, launch, **changes)
 
-    def beside(self, other: Worker, **changes: UUID) -> Worker:
-        """A worker for the same server, of another token unless told."""
+    def sibling(self, other: Worker, **changes: UUID) -> Worker:
+        """A worker for the same server, of another token by default."""
         parts = {"token_id": uuid4(), "identity_id": uuid4(), "worker_id": uuid4(), **changes}
         return Worker(self.outbound, self.address, other.launch, Holder(**parts))
 
@@ -194,7 +194,7 @@ from app.supervisor.guard import guard
 code = "import os; os.geteuid = lambda: 1; from app.supervisor.__main__ import main; main()"
 guard([sys.executable, "-c", code])
 """
-"""As an ordinary user has it, whoever runs the tests."""
+"""The setup without root, regardless of the user that runs the tests."""
 
 
 @asynccontextmanager

@@ -1,4 +1,1 @@
-"""Pages for people: signing in with a browser, and deciding approvals. They work without JavaScript, and have none.
-
-See ADR 20.
-"""
+"""The console: server-rendered pages for people, which work without JavaScript (ADR 20)."""

@@ -1,6 +1,6 @@
-"""What pages look and move with: our own style and script, and what ``make assets`` made of npm's packages.
+"""Static assets of the console: its own style and script, and what ``make assets`` builds from npm packages.
 
-Each is served under a name that changes with it. Without the made ones pages read and work, and look plain.
+Each file is served under a name that contains its digest. Without the built assets pages work, without styles.
 """
 
 import gzip
@@ -24,7 +24,7 @@ _TYPES = {
 
 @dataclass(frozen=True, slots=True)
 class Asset:
-    """A file as it is served; ``packed`` is its gzip form, where that is shorter."""
+    """A static file; ``packed`` is its gzip form, if that is smaller."""
 
     content: bytes
     packed: bytes | None
@@ -32,19 +32,19 @@ class Asset:
 
 
 def asset_path(name: str) -> str | None:
-    """Where a browser finds an asset, or None for one that has not been made."""
+    """Return the URL path of an asset, or None if it has not been built."""
     served = _names().get(name)
     return None if served is None else f"{PREFIX}/{served}"
 
 
 def find_asset(served: str) -> Asset | None:
-    """An asset by the name that it is served under."""
+    """Find an asset by its served name."""
     path = _paths().get(served)
     return None if path is None else _load(path)
 
 
 def are_made() -> bool:
-    """Whether ``make assets`` has run here, or in what this was built by."""
+    """Whether ``make assets`` has run in this tree or in the build of this image."""
     return (_MADE / "manifest.json").exists()
 
 

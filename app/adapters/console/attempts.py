@@ -1,8 +1,8 @@
-"""Sign-ins that are under way. Nothing of them is stored here: a flood of them costs no more than its answers.
+"""Sign-in attempts in progress, kept in the ``state`` parameter instead of in a store.
 
-What has to come back is sealed into ``state``, bound to a cookie of the browser that began and to the address that the
-answer comes to. So an answer that somebody else's browser began opens nothing (login CSRF), nor does one that comes to
-the address of another provider (mix-up); several may be under way at once, and any worker takes the answer.
+The attempt is encrypted into ``state`` and bound to a cookie of the browser that began it and to the callback path. An
+answer for another browser (login CSRF) or from another provider (mix-up) is therefore refused. One browser can have
+several attempts at once, and every worker can finish them.
 
 See ADR 16.
 """
@@ -28,15 +28,15 @@ from app.features.administrators.browser_sign_in import Attempt
 LIFETIME = timedelta(minutes=10)
 _NONCE = 12
 _HEAD = struct.Struct(">16s16sd")
-_LONGEST_STATE = 2_000
+_MAX_STATE_LENGTH = 2_000
 _BROWSER = re.compile(r"[A-Za-z0-9_-]{43}")
-# A path here and nothing else: no host, nothing that a browser could read as one.
+# Only a path of this service: no host, nor anything that a browser reads as one.
 _TARGET = re.compile(r"/(?!/)[A-Za-z0-9_\-./~?=&%+:,*@]{0,500}")
 
 
 @dataclass(frozen=True, slots=True)
-class Resumed:
-    """An attempt whose answer has come, with what it was begun for."""
+class ResumedAttempt:
+    """An attempt whose answer arrived, with its provider and target path."""
 
     attempt: Attempt
     provider_id: UUID
@@ -45,37 +45,39 @@ class Resumed:
 
 
 class Attempts:
-    """Begins sign-ins, and knows them again. ``keys`` are newest first: the first seals, all of them open."""
+    """Begins and resumes sign-in attempts. ``keys`` are newest first: the first encrypts, all decrypt."""
 
     def __init__(self, keys: Sequence[bytes], public_url: str) -> None:
         self._sealers = [AESGCM(key) for key in keys]
         self._public_url = public_url
 
     def begin(self, browser: str, provider_id: UUID, callback: str, target: str, now: float) -> Attempt:
-        """A new one for this browser, which comes back to ``callback`` and goes on to ``target`` when signed in."""
+        """Begin an attempt for this browser; ``target`` is the path to open after the sign-in."""
         id = os.urandom(16)
         plain = _HEAD.pack(id, provider_id.bytes, now) + target.encode("ascii")
         nonce = os.urandom(_NONCE)
         state = nonce + self._sealers[0].encrypt(nonce, plain, _bound_to(browser, callback))
         return self._attempt(browser, callback, id, base64.urlsafe_b64encode(state).decode())
 
-    def resume(self, browser: str | None, callback: str, state: str, now: float) -> Resumed:
-        """The one that an answer at this address is of. Raises ``Malformed``."""
+    def resume(self, browser: str | None, callback: str, state: str, now: float) -> ResumedAttempt:
+        """Decrypt the attempt that an answer at this path belongs to. Raises ``Malformed``."""
         plain = None if browser is None else self._open(browser, callback, state)
         if browser is None or plain is None:
-            raise Malformed("This browser has not begun this sign-in, or too long ago: begin again.")
+            raise Malformed("This browser did not begin this sign-in, or it expired. Sign in again.")
         id, provider, begun_at = _HEAD.unpack_from(plain)
         if not 0 <= now - begun_at + 60 <= LIFETIME.total_seconds() + 60:
-            raise Malformed("This sign-in was begun too long ago: begin again.")
+            raise Malformed("This sign-in expired. Sign in again.")
         target = plain[_HEAD.size :].decode("ascii")
-        return Resumed(self._attempt(browser, callback, id, state), UUID(bytes=provider), target, browser)
+        return ResumedAttempt(
+            self._attempt(browser, callback, id, state), UUID(bytes=provider), target, browser
+        )
 
     def _attempt(self, browser: str, callback: str, id: bytes, state: str) -> Attempt:
         redirect_uri = self._public_url + callback
         return Attempt(redirect_uri, state, _made_of(browser, b"nonce", id), _made_of(browser, b"pkce", id))
 
     def _open(self, browser: str, callback: str, state: str) -> bytes | None:
-        if len(state) > _LONGEST_STATE or not state.isascii():
+        if len(state) > _MAX_STATE_LENGTH or not state.isascii():
             return None
         try:
             sealed = base64.urlsafe_b64decode(state)
@@ -89,27 +91,27 @@ class Attempts:
         return None
 
 
-def new_browser() -> str:
-    """What a browser is known by while it signs in."""
+def generate_browser_secret() -> str:
+    """Generate the secret that identifies a browser while it signs in."""
     return base64.urlsafe_b64encode(os.urandom(32)).rstrip(b"=").decode()
 
 
-def known_browser(text: str | None) -> str | None:
-    """The text of a cookie, if it can be one of ours."""
+def parse_browser_secret(text: str | None) -> str | None:
+    """The cookie's text if it has the format of a browser secret."""
     return text if text is not None and _BROWSER.fullmatch(text) else None
 
 
-def safe_target(asked: str | None, otherwise: str) -> str:
-    """Where to go when signed in: a path of this service, whatever was asked for."""
-    return asked if asked is not None and _TARGET.fullmatch(asked) else otherwise
+def safe_target(requested: str | None, otherwise: str) -> str:
+    """The requested path after the sign-in if it is a path of this service, ``otherwise`` if not."""
+    return requested if requested is not None and _TARGET.fullmatch(requested) else otherwise
 
 
 def _bound_to(browser: str, callback: str) -> bytes:
-    # The first has a length of its own, so no two pairs are one text.
+    # The browser secret has a fixed length, so the concatenation is unambiguous.
     return hashlib.sha256((browser + callback).encode()).digest()
 
 
 def _made_of(browser: str, purpose: bytes, id: bytes) -> str:
-    """A secret of one attempt, which only whoever has the browser's cookie can make again."""
+    """Derive a secret of one attempt from the browser's cookie."""
     made = hmac.digest(browser.encode(), purpose + id, "sha256")
     return base64.urlsafe_b64encode(made).rstrip(b"=").decode()

@@ -1,4 +1,4 @@
-"""What the composition root hands to the pages: one frozen value on ``app.state.console``."""
+"""Services of the console, which the composition root puts on ``app.state.console``."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -25,7 +25,7 @@ _PORTS = {"http": 80, "https": 443}
 
 @dataclass(frozen=True, slots=True)
 class Console:
-    """Shared, immutable services of the pages. Browsers reach them at the public URL alone."""
+    """Shared, immutable services of the pages. Browsers use only the public URL."""
 
     address: ServiceAddress
     cookies: Cookies
@@ -37,16 +37,16 @@ class Console:
 
     @property
     def public_url(self) -> str:
-        """Where browsers reach the pages."""
+        """The URL at which browsers reach the pages."""
         return self.address.public_url
 
     @property
     def origin(self) -> str:
-        """The ``Origin`` of what these pages send."""
+        """The ``Origin`` header of forms of these pages."""
         return self.address.origin
 
-    def is_asked_as(self, host: str) -> bool:
-        """Whether a request came by the name that this service has, and not by one that was made to point here."""
+    def is_public_host(self, host: str) -> bool:
+        """Whether a ``Host`` header names the public URL (a defense against DNS rebinding)."""
         parts = urlsplit(self.public_url)
         default = _PORTS.get(parts.scheme)
         try:
@@ -56,19 +56,19 @@ class Console:
             return False
 
     def check_safe(self) -> None:
-        """Raise ``Malformed`` where a cookie could be read on its way."""
+        """Raise ``Malformed`` if cookies would travel over plain HTTP."""
         parts = urlsplit(self.public_url)
         if parts.scheme != "https" and parts.hostname not in LOOPBACK:
             raise Malformed(
-                "People sign in here over https alone: whoever runs this service sets SCOPEGATE_PUBLIC_URL to its "
+                "Sign-in requires https. The operator of this service sets SCOPEGATE_PUBLIC_URL to its "
                 "https address."
             )
 
 
-def listens(request: Request) -> bool:
-    """Whether a part of a page asks to be told of what is new, by itself and again whenever it lost the answer.
+def is_live_request(request: Request) -> bool:
+    """Whether a page's script asks for the live updates of a part.
 
-    What it accepts does not say: every part that a script asks for takes a stream too.
+    The ``Accept`` header cannot tell: the script accepts a stream for every part of a page.
     """
     return request.url.path.endswith("/live")
 
@@ -82,7 +82,7 @@ CurrentConsole = Annotated[Console, Depends(get_console)]
 
 
 class SessionReader:
-    """Implements ``http.authorization.Authenticator`` for the session's cookie alone: no header opens a page."""
+    """Implements ``http.authorization.Authenticator`` with the session cookie; no header opens a page."""
 
     def __init__(self, peppers: Peppers, cookies: Cookies, lifetimes: Lifetimes) -> None:
         self._peppers = peppers
@@ -90,12 +90,12 @@ class SessionReader:
         self._lifetimes = lifetimes
 
     async def __call__(self, request: Request, session: AsyncSession) -> Caller:
-        """Who is signed in. Raises ``Unauthenticated``."""
+        """Return the signed-in caller. Raises ``Unauthenticated``."""
         text = self._cookies.session(request)
         if text is None:
             raise refused()
-        # What listens goes on by itself, and comes back by itself, when nobody looks at the page any more.
-        is_used = not (goes_on(request) or listens(request))
+        # Live updates reconnect by themselves, so they must not keep an unattended session from becoming idle.
+        is_used = not (goes_on(request) or is_live_request(request))
         return await read_session(session, self._peppers, text, self._lifetimes.idle, is_used=is_used)
 
 

@@ -1,7 +1,7 @@
-"""The cookies: who is signed in, which browser began to sign in, and which invitation it has opened.
+"""Cookies of the console: the session, the browser of a sign-in attempt, and the opened invitation.
 
-Over TLS they have the prefix that keeps other hosts and plain HTTP from setting them. On loopback without TLS, where
-``scopegate dev`` serves, not every browser takes such ones, and nobody is on the way: there they have plain names.
+Over TLS they have the ``__Host-`` prefix, so that other hosts and plain HTTP cannot set them. ``scopegate dev`` serves
+plain HTTP on loopback, where some browsers refuse such cookies, so their names have no prefix there.
 """
 
 from dataclasses import dataclass
@@ -16,16 +16,16 @@ _INVITATION = "scopegate-invitation"
 
 @dataclass(frozen=True, slots=True)
 class Cookies:
-    """The cookies of a service, ``secure`` where it is reached over TLS."""
+    """Reads and sets cookies, ``secure`` if the service is reached over TLS."""
 
     secure: bool
 
     def session(self, request: Request) -> str | None:
-        """The text that says who is signed in."""
+        """The session secret."""
         return request.cookies.get(self._name(_SESSION))
 
     def browser(self, request: Request) -> str | None:
-        """The text that says which browser began to sign in."""
+        """The secret of the browser that began a sign-in."""
         return request.cookies.get(self._name(_BROWSER))
 
     def invitation(self, request: Request) -> str | None:
@@ -42,11 +42,11 @@ class Cookies:
         self._set(response, _BROWSER, text, life)
 
     def end_invitation(self, response: Response) -> None:
-        """Have the browser forget an invitation that it has used."""
+        """Delete the invitation cookie."""
         self._set(response, _INVITATION, "", timedelta())
 
     def end_session(self, response: Response) -> None:
-        """Have the browser forget who is signed in."""
+        """Delete the session cookie."""
         self._set(response, _SESSION, "", timedelta())
 
     def _name(self, name: str) -> str:

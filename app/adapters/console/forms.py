@@ -1,4 +1,4 @@
-"""Forms that people send: read once, checked by the API's own models, and shown again with what is wrong."""
+"""HTML forms: parsed once, validated by the API's models, and shown again with their errors."""
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -8,22 +8,22 @@ from urllib.parse import parse_qsl, urlencode
 from fastapi import Request
 from pydantic import BaseModel, ValidationError
 
+from app.adapters.console.field_labels import label_of_pointer
 from app.adapters.console.page import path_of_page
-from app.adapters.console.places import in_words
 from app.db.change import savepoint
 from app.domain.errors import Conflict, DomainError, FieldError, Invalid, Malformed, PreconditionFailed
 from app.http.etags import Precondition
 from app.http.problems import STATUS
 from app.http.transaction import Session
 
-LARGEST = 64 * 1024
-"""The bytes that a form has at most, where nothing else is said."""
+MAX_FORM_BYTES = 64 * 1024
+"""The default maximum size of a form."""
 _FORM = "application/x-www-form-urlencoded"
 Model = TypeVar("Model", bound=BaseModel)
 
 
 class Form:
-    """The fields that were sent; whoever reads one that was sent twice gets ``Malformed``."""
+    """The fields of a submitted form. Reading a field that was sent twice raises ``Malformed``."""
 
     def __init__(self, pairs: Sequence[tuple[str, str]] = ()) -> None:
         self._values: dict[str, list[str]] = {}
@@ -31,45 +31,45 @@ class Form:
             self._values.setdefault(name, []).append(value)
 
     def text(self, name: str, default: str = "") -> str:
-        """A field's text without the space around it. Raises ``Malformed``."""
+        """A field's text, stripped. Raises ``Malformed``."""
         values = self._values.get(name, [])
         if len(values) > 1:
             raise Malformed("The form cannot be read: a field was sent twice.")
         return values[0].strip() if values else default
 
     def raw(self, name: str) -> str:
-        """A field's text as it was typed, lines ending in LF. Raises ``Malformed``."""
+        """A field's text as typed, with LF line ends. Raises ``Malformed``."""
         values = self._values.get(name, [])
         if len(values) > 1:
             raise Malformed("The form cannot be read: a field was sent twice.")
         return values[0].replace("\r\n", "\n") if values else ""
 
     def texts(self, name: str) -> list[str]:
-        """What was chosen of a list, in order."""
+        """All values of a field, in order."""
         return list(self._values.get(name, []))
 
     def flag(self, name: str) -> bool:
-        """Whether a box was ticked."""
+        """Whether a checkbox was checked."""
         return bool(self._values.get(name))
 
     def take(self, name: str) -> str:
-        """A field's text, which is the form's no more. Raises ``Malformed``."""
+        """Remove a field and return its text. Raises ``Malformed``."""
         text = self.text(name)
         self._values.pop(name, None)
         return text
 
     @property
     def pairs(self) -> list[tuple[str, str]]:
-        """All of them, as they were sent."""
+        """All fields, as they were sent."""
         return [(name, value) for name, values in self._values.items() for value in values]
 
 
-def read_form(request: Request, body: bytes, largest: int) -> Form:
-    """The fields of a form of at most ``largest`` bytes. Raises ``Malformed``."""
+def read_form(request: Request, body: bytes, max_bytes: int) -> Form:
+    """Parse a form of at most ``max_bytes`` bytes. Raises ``Malformed``."""
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != _FORM:
         raise Malformed(f"Send the form as {_FORM}.")
-    if len(body) > largest:
-        raise Malformed(f"The form is larger than {largest} bytes.")
+    if len(body) > max_bytes:
+        raise Malformed(f"The form is larger than {max_bytes} bytes.")
     try:
         pairs = parse_qsl(
             body.decode("ascii"), keep_blank_values=True, strict_parsing=bool(body), errors="strict"
@@ -82,14 +82,14 @@ def read_form(request: Request, body: bytes, largest: int) -> Form:
 
 
 def whole_number(text: str) -> int | str:
-    """What was typed as a number, for a model that takes nothing else; the text where it is none."""
+    """The typed number as an integer; the text itself if it is not a number, for the model to reject."""
     return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else text
 
 
 class Problems:
-    """What is wrong with a form: ``status`` to answer with, words for the whole, and words for each field.
+    """The errors of a form: the response's ``status``, a summary, and messages for each field.
 
-    Fields are named by JSON pointers into the API's own model (``/expires_at``), as the API names them.
+    Fields are named by JSON pointers into the API's model (``/expires_at``).
     """
 
     def __init__(self, error: DomainError | None = None) -> None:
@@ -109,7 +109,7 @@ class Problems:
         return self.status != 200
 
     def at(self, pointer: str) -> list[str]:
-        """What is wrong at a field and within it."""
+        """The messages for a field and the fields within it."""
         within = f"{pointer}/"
         return [
             text
@@ -120,24 +120,24 @@ class Problems:
 
     @property
     def everywhere(self) -> list[tuple[str, str]]:
-        """Each place, in words, with what is wrong there: it may be one that the page has no field for."""
-        return [(in_words(place), text) for place, texts in self._at.items() for text in texts]
+        """Each field's label with its message, including fields that the page does not show."""
+        return [(label_of_pointer(place), text) for place, texts in self._at.items() for text in texts]
 
 
-def validated(model: type[Model], values: Mapping[str, Any]) -> Model:
-    """What was typed, as the API's own model takes it. Raises ``Invalid`` with an error for each field."""
+def validate(model: type[Model], values: Mapping[str, Any]) -> Model:
+    """Validate values by the API's model. Raises ``Invalid`` with an error for each field."""
     try:
         return model.model_validate(dict(values))
     except ValidationError as error:
-        found = [
+        errors = [
             FieldError("".join(f"/{part}" for part in one["loc"]), one["type"], _sentence(one["msg"]))
             for one in error.errors(include_url=False, include_context=False, include_input=False)
         ]
-        raise Invalid("Some of it cannot be taken: see below.", errors=found) from None
+        raise Invalid("Some fields are invalid: see below.", errors=errors) from None
 
 
 def read_query(model: type[Model], request: Request, **more: Any) -> Model:
-    """The filters of an address that ``model`` has, without the empty ones, and ``more``. Raises ``Malformed``."""
+    """Read the non-empty query parameters that ``model`` has, and ``more``. Raises ``Malformed``."""
     values: dict[str, Any] = {}
     for name, value in request.query_params.multi_items():
         field = model.model_fields.get(name)
@@ -146,15 +146,15 @@ def read_query(model: type[Model], request: Request, **more: Any) -> Model:
         if get_origin(field.annotation) is list:
             values.setdefault(name, []).append(value)
         elif values.setdefault(name, value) != value:
-            raise Malformed(f"The address asks for two values of {name}.")
+            raise Malformed(f"The address has two values of {name}.")
     try:
         return model.model_validate(values | more)
     except ValidationError:
-        raise Malformed("The address asks for something that this page cannot read.") from None
+        raise Malformed("The address has an invalid filter. Open the page again.") from None
 
 
 def next_page(request: Request, cursor: str | None) -> str | None:
-    """The address of the page of a list that follows, with the filters of this one; None when there is none."""
+    """The address of the next page of a list with the same filters; None on the last page."""
     if cursor is None:
         return None
     kept = [(name, value) for name, value in request.query_params.multi_items() if name != "cursor" and value]
@@ -162,7 +162,7 @@ def next_page(request: Request, cursor: str | None) -> str | None:
 
 
 def first_page(request: Request) -> str | None:
-    """The address of a list's first page, with the filters of this one; None when this is it."""
+    """The address of a list's first page with the same filters; None on the first page."""
     if not request.query_params.get("cursor"):
         return None
     kept = [(name, value) for name, value in request.query_params.multi_items() if name != "cursor" and value]
@@ -170,34 +170,34 @@ def first_page(request: Request) -> str | None:
     return f"{path}?{urlencode(kept)}" if kept else path
 
 
-class AsShown(Precondition):
-    """The revision that a page showed, which its form carries along: nobody overwrites what they have not seen."""
+class ShownRevision(Precondition):
+    """The revision that a page showed; its form sends it back so that no unseen change is overwritten."""
 
     @classmethod
-    def by(cls, form: Form) -> "AsShown":
-        """What the form says."""
+    def of(cls, form: Form) -> "ShownRevision":
+        """Read the form's ``revision`` field."""
         return cls(f'"{form.text("revision")}"')
 
     def check(self, revision: int | str) -> None:
-        """Raise ``PreconditionFailed``, in words for people."""
+        """Raise ``PreconditionFailed`` with a message for the page."""
         try:
             Precondition.check(self, revision)
         except PreconditionFailed:
             raise PreconditionFailed(
-                "It was changed since this page was shown, perhaps by somebody else: look at it again first."
+                "It was changed since this page was shown. Review the current version and try again."
             ) from None
 
 
 class Attempt:
-    """How a change went: ``problems`` is empty when it was made."""
+    """The outcome of a change: ``problems`` is empty if it succeeded."""
 
     def __init__(self) -> None:
         self.problems = Problems()
 
 
 @asynccontextmanager
-async def attempted(session: Session) -> AsyncIterator[Attempt]:
-    """Do what a form asks for. What it refuses is undone and told by ``problems``, for the form to be shown again."""
+async def attempt_change(session: Session) -> AsyncIterator[Attempt]:
+    """Run a form's change in a savepoint; on a refusal, roll back and keep the errors to show with the form."""
     attempt = Attempt()
     try:
         async with savepoint(session):

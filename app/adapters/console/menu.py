@@ -1,4 +1,4 @@
-"""Where the console leads: the pages that a person may open, in the order of the menu."""
+"""The menu: the pages that a caller may open, in order."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ MY_ACCESS = "/console/my-access"
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A page of the menu. ``key`` goes there after ``g``."""
+    """A menu entry. ``key`` opens it after ``g``."""
 
     path: str
     name: str
@@ -81,14 +81,16 @@ _GROUPS: tuple[tuple[str, tuple[Entry, ...]], ...] = (
                 key="e",
                 permission=Permission.ACCESS_EXPLAIN,
             ),
-            Entry("/console/audit", "Audit", icon="list-details", key="l", permission=Permission.AUDIT_READ),
+            Entry(
+                "/console/audit", "Audit log", icon="list-details", key="l", permission=Permission.AUDIT_READ
+            ),
         ),
     ),
 )
 
 
-def menu_of(caller: Caller) -> Iterator[tuple[str, list[Entry]]]:
-    """The groups of the menu with what the caller may open."""
+def list_menu(caller: Caller) -> Iterator[tuple[str, list[Entry]]]:
+    """The menu groups with the entries that the caller may open."""
     for name, entries in _GROUPS:
         open_to = [entry for entry in entries if caller.may(entry.permission)]
         if open_to:
@@ -96,12 +98,12 @@ def menu_of(caller: Caller) -> Iterator[tuple[str, list[Entry]]]:
 
 
 def first_page(caller: Caller) -> str:
-    """Where somebody begins: whoever has no role, at what is their own."""
+    """The start page: the home page, or "My access" for callers without a role."""
     return HOME if caller.may(Permission.TOKENS_READ) else MY_ACCESS
 
 
 def entry_at(path: str) -> str:
-    """The menu's page that a path belongs to, or an empty text."""
+    """The path of the menu entry that a path belongs to, or an empty string."""
     paths = [entry.path for _, entries in _GROUPS for entry in entries]
     within = [one for one in paths if path == one or (one != HOME and path.startswith(f"{one}/"))]
     return max(within, key=len, default="")

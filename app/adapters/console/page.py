@@ -1,4 +1,4 @@
-"""Rendering pages, their headers, and every error as a page that says what to do next (ADR 20)."""
+"""Page rendering: response headers, templates, and error pages (ADR 20)."""
 
 from collections.abc import Callable, Coroutine, Mapping
 from functools import cache
@@ -13,9 +13,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from jinja2_fragments import render_block
 
 from app.adapters.console.assets import are_made, asset_path
-from app.adapters.console.console import Console, listens
-from app.adapters.console.menu import HOME, entry_at, menu_of
-from app.adapters.console.places import in_words
+from app.adapters.console.console import Console, is_live_request
+from app.adapters.console.field_labels import label_of_pointer
+from app.adapters.console.menu import HOME, entry_at, list_menu
 from app.adapters.console.visible import visible
 from app.domain.errors import (
     DomainError,
@@ -32,15 +32,15 @@ from app.http.transaction import TransactionalRoute
 from app.lib.ids import format_id
 
 if TYPE_CHECKING:
-    from app.adapters.console.signed_in import Viewer
+    from app.adapters.console.viewer import Viewer
 
 SIGN_OUT = "/logout"
 THEMES = ("light", "dark")
 THEME_COOKIE = "scopegate-theme"
-# Answers after which the same form may be sent again: nothing was changed, and the form itself is not to blame.
+# Statuses after which the same form can be sent again, since nothing was changed.
 _REPEATABLE = frozenset({429, 500, 503})
-# What of an address says how far in a list somebody is.
-_PLACES = frozenset({"cursor", "server_cursor", "after", "at"})
+# Query parameters that hold a position in a list.
+_POSITIONS = frozenset({"cursor", "server_cursor", "after", "at"})
 _POLICY = (
     "default-src 'none'; script-src 'nonce-{nonce}' 'strict-dynamic'; style-src 'self'; img-src 'self' data:; "
     "font-src 'self'; connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'; "
@@ -48,7 +48,7 @@ _POLICY = (
 )
 HEADERS = {
     "Cache-Control": "no-store",
-    # With none at all, a browser would not say which page a form came from.
+    # Forms need an Origin header, which browsers leave out without a referrer.
     "Referrer-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
     "X-Frame-Options": "DENY",
@@ -56,17 +56,17 @@ HEADERS = {
 }
 
 
-# The paths that pages are read at, as their routes write them.
-_READ_AT: set[str] = set()
+# Path patterns of all GET routes.
+_PAGE_PATTERNS: set[str] = set()
 
 
 class PageRoute(TransactionalRoute):
-    """Answers people: errors are pages, and whoever is not signed in is sent to sign in."""
+    """Answers with pages: renders errors as pages and redirects anonymous readers to the sign-in."""
 
     def __init__(self, path: str, *args: Any, **values: Any) -> None:
         super().__init__(path, *args, **values)
         if "GET" in (self.methods or ()):
-            _READ_AT.add(path)
+            _PAGE_PATTERNS.add(path)
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
@@ -74,21 +74,21 @@ class PageRoute(TransactionalRoute):
         async def answer(request: Request) -> Response:
             console: Console = request.app.state.console
             try:
-                elsewhere = _elsewhere(console, request)
-                return await handle(request) if elsewhere is None else elsewhere
+                redirection = _redirect_to_public_url(console, request)
+                return await handle(request) if redirection is None else redirection
             except Unauthenticated as error:
-                return _ended(error) if listens(request) else _sign_in_first(console, request)
+                return _end_stream(error) if is_live_request(request) else _require_sign_in(console, request)
             except RequestValidationError as error:
                 return error_page(request, _unreadable(error))
             except DomainError as error:
-                if listens(request) and not isinstance(error, TooManyRequests | Unavailable):
-                    return _ended(error)
+                if is_live_request(request) and not isinstance(error, TooManyRequests | Unavailable):
+                    return _end_stream(error)
                 if error.code == "cursor_mismatch" and request.method == "GET":
-                    # Who is called so, or what ends within a week, was other ones when the page before was shown.
+                    # The filter's result changed since the cursor was issued.
                     return redirect(_from_the_start(request))
                 return error_page(request, error)
             except Exception as error:
-                if listens(request):
+                if is_live_request(request):
                     raise
                 log_unexpected(request.state.request_id, error)
                 status, title, code, detail = UNEXPECTED
@@ -106,7 +106,7 @@ def page(
     headers: dict[str, str] | None = None,
     **values: Any,
 ) -> HTMLResponse:
-    """A page of a template, or the one block of it that htmx asks for: that with the name of its target's id."""
+    """Render a template, or the block that htmx asks for, named like its target's id."""
     nonce = token_urlsafe(16)
     theme = request.cookies.get(THEME_COOKIE)
     context = {
@@ -117,13 +117,13 @@ def page(
         "here": entry_at(request.url.path),
         "address": _page_of(request),
         "viewer": viewer,
-        "menu": [] if viewer is None else list(menu_of(viewer.caller)),
+        "menu": [] if viewer is None else list(list_menu(viewer.caller)),
         **values,
     }
     templates = _templates()
-    # Macros that know the page's nonce and viewer, at hand in the page and in each of its blocks.
+    # Macros that need the page's nonce and viewer, for the page and each of its blocks.
     context["ui"] = templates.get_template("ui.html").make_module(context)
-    block = _asked_block(request)
+    block = _requested_block(request)
     if block in templates.get_template(name).blocks:
         text = render_block(templates, name, block, **context)
     else:
@@ -133,7 +133,7 @@ def page(
 
 
 def error_page(request: Request, error: DomainError, name: str = "error.html", **values: Any) -> HTMLResponse:
-    """What is wrong, in words, and the way back; or the page of another template, which says more."""
+    """Render an error with a way back; ``name`` can name a more specific template."""
     status, title = next((status, title) for kind, status, title in STATUS if isinstance(error, kind))
     headers = {}
     if isinstance(error, TooManyRequests | Unavailable):
@@ -141,10 +141,10 @@ def error_page(request: Request, error: DomainError, name: str = "error.html", *
     return _error_page(request, status, title, error.code, error.detail, name, headers=headers, **values)
 
 
-def tell_error(request: Request, status: int, detail: str, headers: Mapping[str, str]) -> Response:
-    """The page of an error that occurs outside the route of a page."""
+def render_http_error(request: Request, status: int, detail: str, headers: Mapping[str, str]) -> Response:
+    """Render an error that occurs outside of a page's route."""
     return page(
-        request, "error.html", status=status, headers=dict(headers), title="The request was not taken", detail=detail,
+        request, "error.html", status=status, headers=dict(headers), title="Request failed", detail=detail,
         code="", request_id=request.state.request_id, back=HOME, kept=[], action=HOME,
     )  # fmt: skip
 
@@ -154,15 +154,15 @@ def _error_page(
 ) -> HTMLResponse:
     return page(
         request,
-        # A part of a page has no room for another page.
-        "error_part.html" if _asked_block(request) else name,
+        # A fragment cannot hold a whole page.
+        "error_part.html" if _requested_block(request) else name,
         viewer=getattr(request.state, "viewer", None),
         status=status,
         title=title,
         detail=detail,
         code=code,
         request_id=request.state.request_id,
-        # A page that is not there is no way on.
+        # The requested page may not exist, so a GET leads home.
         back=HOME if request.method == "GET" else _page_of(request),
         kept=_kept_input(request) if status in _REPEATABLE else [],
         action=_at(request, request.url.path),
@@ -171,51 +171,51 @@ def _error_page(
 
 
 def _kept_input(request: Request) -> list[tuple[str, str]]:
-    """The fields of a form of ours that could not be taken, without secrets."""
+    """The fields of a failed form to send again, without secrets."""
     pairs: list[tuple[str, str]] = getattr(request.state, "form_input", [])
     return [(name, text) for name, text in pairs if not is_secret_field(name)]
 
 
 def is_secret_field(name: str) -> bool:
-    """Whether a field of a form holds a secret, which is never shown again: each password field is named so."""
+    """Whether a form field holds a secret, which is never shown again; password fields have these names."""
     return name == "secret" or name.startswith("env.")
 
 
 def redirect(path: str) -> Response:
-    """To a page, after a change: reloading it changes nothing again."""
+    """Redirect to a page after a change (POST/redirect/GET)."""
     return RedirectResponse(path, 303, HEADERS)
 
 
 def sign_in_path(target: str, **more: str) -> str:
-    """Where to sign in, to go on to ``target``."""
+    """The path of the sign-in page, which continues to ``target``."""
     return f"/login?{urlencode({'next': target} | more)}"
 
 
-def _asked_block(request: Request) -> str:
-    """The block that a part of a page asks for; empty when a browser asks for a page."""
+def _requested_block(request: Request) -> str:
+    """The template block that htmx asks for; empty for a whole page."""
     if request.headers.get("hx-request") != "true":
         return ""
     return request.headers.get("hx-target", "").rpartition("#")[2].replace("-", "_")
 
 
-def _ended(error: DomainError) -> Response:
-    """A stream that is over before it began. Whatever else is answered, whoever listens asks for again without end."""
+def _end_stream(error: DomainError) -> Response:
+    """End an event stream. After any other response the browser would reconnect without end."""
     event = live_event({"code": error.code}, name="ended")
     return Response(event, media_type=MEDIA_TYPE, headers=HEADERS)
 
 
-def _sign_in_first(console: Console, request: Request) -> Response:
+def _require_sign_in(console: Console, request: Request) -> Response:
     sign_in = sign_in_path(_page_of(request))
     if request.headers.get("hx-request") == "true":
-        # The whole page goes to sign in, not a part of it.
+        # Makes htmx redirect the whole page instead of the fragment.
         return Response(status_code=200, headers={**HEADERS, "HX-Redirect": sign_in})
     if request.method == "GET":
         return RedirectResponse(sign_in, 303, HEADERS)
     if request.url.path == SIGN_OUT:
-        # That is what they asked for.
+        # The session is already over.
         response = page(request, "signed_out.html", onward=None, provider=None, sign_in="/login")
     else:
-        # Not by a redirect: a form may not be sent on to the provider, and what it asked for would be lost unseen.
+        # No redirect: the form's content would be lost.
         response = page(
             request, "signed_in_no_more.html", status=401, sign_in=sign_in, kept=_kept_input(request)
         )
@@ -224,20 +224,20 @@ def _sign_in_first(console: Console, request: Request) -> Response:
 
 
 def path_of_page(request: Request) -> str:
-    """The path of the page that a request is about: its own, or that of the page that its form stands on."""
+    """The path of the requested page, or of the page that a form belongs to."""
     path = request.url.path
     if request.method == "GET":
         return path
     if "route" not in request.scope:
         return HOME
     pattern = request.scope["route"].path
-    while pattern and pattern not in _READ_AT:
+    while pattern and pattern not in _PAGE_PATTERNS:
         path, pattern = path.rpartition("/")[0], pattern.rpartition("/")[0]
     return path
 
 
 def _page_of(request: Request) -> str:
-    """The page that a request is about, with its query."""
+    """The address of the requested page, with its query."""
     path = path_of_page(request)
     if path != HOME and not path.startswith(f"{HOME}/"):
         return HOME
@@ -245,32 +245,32 @@ def _page_of(request: Request) -> str:
 
 
 def _at(request: Request, path: str) -> str:
-    """The address of a path with the request's query."""
+    """A path with the request's query."""
     query = request.url.query
     return quote(path, safe="/") + (f"?{query}" if query else "")
 
 
 def _from_the_start(request: Request) -> str:
-    """The first page of a list, with the filters of the address."""
-    kept = [one for one in request.query_params.multi_items() if one[0] not in _PLACES]
+    """The first page of a list, with the same filters."""
+    kept = [one for one in request.query_params.multi_items() if one[0] not in _POSITIONS]
     return f"{request.url.path}?{urlencode(kept)}" if kept else request.url.path
 
 
 def _unreadable(error: RequestValidationError) -> DomainError:
-    """An address that names nothing there could be, or a filter that none of ours sends."""
+    """Translate a validation error: an invalid filter, or an id in the path that cannot exist."""
     if any(one["loc"][0] == "query" for one in error.errors()):
-        return Malformed("The address asks for something that this page cannot read: open the page anew.")
+        return Malformed("The address has an invalid filter. Open the page again.")
     return NotFound("There is no such page.")
 
 
-def _elsewhere(console: Console, request: Request) -> Response | None:
-    """From another allowed origin, the way to the public URL: only there cookies are set. Raises ``Malformed``."""
+def _redirect_to_public_url(console: Console, request: Request) -> Response | None:
+    """Redirect from another allowed host to the public URL, the only one with cookies. Raises ``Malformed``."""
     host = request.headers.get("host", "")
-    if console.is_asked_as(host):
+    if console.is_public_host(host):
         return None
     if request.method == "GET" and host.lower() in console.address.other_hosts:
         return RedirectResponse(f"{console.public_url}{_at(request, request.url.path)}", 307, HEADERS)
-    raise Malformed(f"This service is at {console.public_url}: open it there.")
+    raise Malformed(f"This service is at {console.public_url}. Open it there.")
 
 
 @cache
@@ -283,7 +283,7 @@ def _templates() -> Environment:
         lstrip_blocks=True,
     )
     templates.filters["visible"] = visible
-    templates.filters["place"] = in_words
-    # As the API writes ids: {{ row.id|typed("idn") }}.
+    templates.filters["place"] = label_of_pointer
+    # Formats ids as the API does: {{ row.id|typed("idn") }}.
     templates.filters["typed"] = lambda id, prefix: format_id(prefix, id)
     return templates

@@ -5,40 +5,40 @@ from fastapi import APIRouter
 from app.adapters.console import sign_in_routes
 from app.adapters.console.pages import (
     access_matrix,
+    access_requests,
     approvals,
     audit,
     connection,
     explain,
     grant_forms,
-    grant_stale,
     grants,
     groups,
     home,
     identities,
     invitations,
-    issuing,
-    issuing_end,
-    looks,
+    issue_token,
+    issue_token_end,
     my_access,
     offboarding,
     pickups,
     policies,
-    requesting,
     server_forms,
     servers,
+    site,
     tokens,
     tools,
+    unused_access,
 )
 
 router = APIRouter()
-# Modules with fixed addresses come before those whose address ends in an id, which would otherwise take them.
+# Fixed paths come before the patterns that would match them.
 for _page in (
     sign_in_routes,
     approvals,
     home,
     audit,
     my_access,
-    requesting,
+    access_requests,
     pickups,
     connection,
     explain,
@@ -50,15 +50,15 @@ for _page in (
     server_forms,
     servers,
     tools,
-    issuing,
-    issuing_end,
+    issue_token,
+    issue_token_end,
     tokens,
     grant_forms,
-    grant_stale,
+    unused_access,
     grants,
     policies,
-    looks,
+    site,
 ):
     router.include_router(_page.router)
-# Last, since it takes every path that no other has.
-router.include_router(looks.rest)
+# Last, since it matches every path.
+router.include_router(site.fallback)

@@ -1,4 +1,4 @@
-"""Signing in with a browser and out again, at the organisation's OpenID provider."""
+"""Browser sign-in and sign-out with the organization's OpenID provider."""
 
 import logging
 from typing import Annotated, Literal
@@ -6,12 +6,18 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse, RedirectResponse
 
-from app.adapters.console.attempts import LIFETIME, Resumed, known_browser, new_browser, safe_target
+from app.adapters.console.attempts import (
+    LIFETIME,
+    ResumedAttempt,
+    generate_browser_secret,
+    parse_browser_secret,
+    safe_target,
+)
 from app.adapters.console.console import CurrentConsole
-from app.adapters.console.forms import LARGEST, read_form
+from app.adapters.console.forms import MAX_FORM_BYTES, read_form
 from app.adapters.console.menu import HOME, MY_ACCESS
 from app.adapters.console.page import SIGN_OUT, PageRoute, error_page, page, redirect, sign_in_path
-from app.adapters.console.signed_in import Submission, submitted
+from app.adapters.console.viewer import Submission, require_submission
 from app.domain.errors import (
     DomainError,
     Forbidden,
@@ -40,8 +46,8 @@ SIGNED_OUT = "/signed-out"
 _log = logging.getLogger(__name__)
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
-# What no person reads.
-told = APIRouter(include_in_schema=False, route_class=TransactionalRoute)
+# Not a page: providers call it.
+back_channel = APIRouter(include_in_schema=False, route_class=TransactionalRoute)
 
 
 @router.get("/login", operation_id="start_browser_sign_in")
@@ -49,23 +55,23 @@ async def start_sign_in(
     request: Request,
     console: CurrentConsole,
     runtime: CurrentRuntime,
-    asked: Annotated[str | None, Query(alias="next")] = None,
+    next_path: Annotated[str | None, Query(alias="next")] = None,
     provider: IdentityProviderId | None = None,
     account: Literal["another"] | None = None,
 ) -> Response:
-    """Send the browser to its provider; where there are several, let the person choose."""
+    """Redirect the browser to its provider; with several providers, show a choice."""
     console.check_safe()
     _count(request, console)
-    target = safe_target(asked, HOME)
+    target = safe_target(next_path, HOME)
     async with runtime.sessions() as session:
         found = await providers.browser_providers(session)
     chosen = [one for one in found if provider in {None, one.id}]
     if not chosen:
-        raise NotFound("No OpenID provider is set up here for people to sign in with a browser.")
+        raise NotFound("No OpenID provider is configured for browser sign-in.")
     if len(chosen) > 1:
         return page(request, "choose.html", choices=_choices(chosen, target, account))
-    browser = known_browser(console.cookies.browser(request)) or new_browser()
-    callback = _callback_of(chosen[0])
+    browser = parse_browser_secret(console.cookies.browser(request)) or generate_browser_secret()
+    callback = _callback_path(chosen[0])
     attempt = console.attempts.begin(browser, chosen[0].id, callback, target, runtime.clock().timestamp())
     address = await console.flow.start(chosen[0], attempt, another_account=account is not None)
     response = RedirectResponse(address, 302)
@@ -77,13 +83,13 @@ async def start_sign_in(
 async def open_invited(
     request: Request, secret: str, console: CurrentConsole, runtime: CurrentRuntime, session: Session
 ) -> Response:
-    """Remember the invitation in this browser, out of its address, and sign in at the provider that it names."""
+    """Keep the invitation in a cookie, remove it from the address, and sign in at its provider."""
     console.check_safe()
     _count(request, console)
     found = await open_invitation(session, runtime.peppers, secret)
     if found is None or found.status not in {"pending", "claimed"}:
         raise NotFound(
-            "There is no such invitation, or it is over: ask the administrator who sent it for another one."
+            "This invitation does not exist or is no longer valid. Ask the administrator who sent it for another one."
         )
     provider = format_id(IDENTITY_PROVIDER, found.row.provider_id)
     response = redirect(sign_in_path(MY_ACCESS, provider=provider))
@@ -102,15 +108,15 @@ async def finish_sign_in(
     code: str = "",
     iss: str | None = None,
 ) -> Response:
-    """Take what the provider says of who it is, and keep them signed in."""
+    """Handle the provider's answer and open a session."""
     console.check_safe()
     _count(request, console)
-    resumed = _resumed(request, console, runtime, state)
+    resumed = _resume(request, console, runtime, state)
     if not code:
-        raise Malformed("Your provider did not sign you in: begin again, or ask whoever looks after it.")
-    signed_in = await _redeemed(request, console, runtime, resumed, code, iss)
+        raise Malformed("Your provider did not sign you in. Sign in again, or ask its administrator.")
+    signed_in = await _redeem(request, console, runtime, resumed, code, iss)
     try:
-        caller = await _admitted(request, console, runtime, signed_in)
+        caller = await _admit(request, console, runtime, signed_in)
     except Forbidden as refusal:
         return await _offer_another(request, console, runtime, resumed, signed_in, refusal)
     cookie = await browser_sessions.open_session(
@@ -131,9 +137,9 @@ async def sign_out(
     request: Request,
     console: CurrentConsole,
     session: Session,
-    submission: Annotated[Submission, submitted(Permission.SELF_READ)],
+    submission: Annotated[Submission, require_submission(Permission.SELF_READ)],
 ) -> Response:
-    """End the session here, and offer to end the one at the provider."""
+    """End the session, and offer to end the one at the provider."""
     viewer = submission.viewer
     ended = await browser_sessions.end_session(
         session, viewer.caller, viewer.cookie, request.state.request_id
@@ -151,20 +157,20 @@ async def sign_out(
 async def show_signed_out(
     request: Request, console: CurrentConsole, runtime: CurrentRuntime, state: str = ""
 ) -> Response:
-    """Where a provider sends people whom it has signed out."""
+    """Show the page after a sign-out at the provider."""
     try:
-        sign_in = sign_in_path(_resumed(request, console, runtime, state).target)
+        sign_in = sign_in_path(_resume(request, console, runtime, state).target)
     except Malformed:
-        # Nobody was on the way to anywhere, or it is too long ago.
+        # The state is missing or expired.
         sign_in = "/login"
     return page(request, "signed_out.html", onward=None, provider=None, sign_in=sign_in)
 
 
-@told.post("/logout/back-channel", operation_id="take_back_channel_logout")
+@back_channel.post("/logout/back-channel", operation_id="take_back_channel_logout")
 async def take_back_channel_logout(request: Request, console: CurrentConsole, session: Session) -> Response:
-    """A provider says that somebody is signed out (OpenID Connect Back-Channel Logout 1.0)."""
+    """End sessions after a logout token (OpenID Connect Back-Channel Logout 1.0)."""
     try:
-        fields = read_form(request, await request.body(), LARGEST)
+        fields = read_form(request, await request.body(), MAX_FORM_BYTES)
         said = await console.flow.read_logout(fields.text("logout_token"), request.state.request_id)
     except Unavailable:
         raise
@@ -174,14 +180,14 @@ async def take_back_channel_logout(request: Request, console: CurrentConsole, se
     return Response(status_code=200)
 
 
-def _callback_of(provider: Provider) -> str:
-    """Where its answers come: at each provider another address, or one could have the answer of another sent to it as
-    its own (RFC 9700 section 4.4). That of the environment's is known before it is registered here."""
+def _callback_path(provider: Provider) -> str:
+    """The redirect path of a provider: one for each, so that no provider receives answers for another (RFC 9700 section
+    4.4). The environment's provider has a fixed one, which is known before it is registered."""
     return CALLBACK if provider.environment else f"{CALLBACK}/{format_id(IDENTITY_PROVIDER, provider.id)}"
 
 
 def _choices(found: list[Provider], target: str, account: str | None) -> list[tuple[str, str]]:
-    """Providers by name, with where each is chosen."""
+    """Providers by name, with the address that selects each."""
     more = {} if account is None else {"account": account}
     return [
         (one.name, sign_in_path(target, provider=format_id(IDENTITY_PROVIDER, one.id), **more))
@@ -189,9 +195,9 @@ def _choices(found: list[Provider], target: str, account: str | None) -> list[tu
     ]
 
 
-def _resumed(request: Request, console: CurrentConsole, runtime: Runtime, state: str) -> Resumed:
-    """What this browser began, whose answer comes to this address. Raises ``Malformed``."""
-    browser = known_browser(console.cookies.browser(request))
+def _resume(request: Request, console: CurrentConsole, runtime: Runtime, state: str) -> ResumedAttempt:
+    """The attempt of this browser that the answer belongs to. Raises ``Malformed``."""
+    browser = parse_browser_secret(console.cookies.browser(request))
     return console.attempts.resume(browser, request.url.path, state, runtime.clock().timestamp())
 
 
@@ -199,11 +205,11 @@ async def _offer_another(
     request: Request,
     console: CurrentConsole,
     runtime: Runtime,
-    resumed: Resumed,
+    resumed: ResumedAttempt,
     signed_in: SignedIn,
     refusal: Forbidden,
 ) -> Response:
-    """Why not, and the ways to come as somebody else, who goes on to where this person wanted to go."""
+    """Show why the sign-in was refused, and how to use another account."""
     provider, target, now = signed_in.provider, resumed.target, runtime.clock().timestamp()
     back = console.attempts.begin(resumed.browser, provider.id, SIGNED_OUT, target, now)
     onward = await console.flow.sign_out_address(provider, signed_in.id_token, back.redirect_uri, back.state)
@@ -215,12 +221,17 @@ async def _offer_another(
     return response
 
 
-async def _redeemed(
-    request: Request, console: CurrentConsole, runtime: Runtime, resumed: Resumed, code: str, iss: str | None
+async def _redeem(
+    request: Request,
+    console: CurrentConsole,
+    runtime: Runtime,
+    resumed: ResumedAttempt,
+    code: str,
+    iss: str | None,
 ) -> SignedIn:
-    """Who signed in. Kept with the request: one that lost against another is run again, and a code is good once.
+    """Redeem the code. The result is kept with the request, since a retried transaction cannot redeem it again.
 
-    No connection to the database is held while the provider is asked.
+    No database connection is held while the provider is asked.
     """
     kept: SignedIn | None = getattr(request.state, "signed_in", None)
     if kept is None:
@@ -231,51 +242,49 @@ async def _redeemed(
     return kept
 
 
-async def _provider(runtime: Runtime, resumed: Resumed) -> tuple[Provider, float]:
+async def _provider(runtime: Runtime, resumed: ResumedAttempt) -> tuple[Provider, float]:
     async with runtime.sessions() as session:
         found = await providers.browser_providers(session)
         now = await providers.database_now(session)
     for one in found:
         if one.id == resumed.provider_id:
             return one, now.timestamp()
-    raise Malformed("Nobody signs in by this provider any more: begin again.")
+    raise Malformed("This provider is no longer used for sign-in. Sign in again.")
 
 
-async def _admitted(
-    request: Request, console: CurrentConsole, runtime: Runtime, signed_in: SignedIn
-) -> Caller:
-    """The person. Raises ``Forbidden`` for whoever is not let in; the page never says which reason it was."""
+async def _admit(request: Request, console: CurrentConsole, runtime: Runtime, signed_in: SignedIn) -> Caller:
+    """The caller of a signed-in person. Raises ``Forbidden``; the page never shows the reason."""
     request_id = request.state.request_id
     try:
         if workload_account(signed_in.provider, signed_in.claims) is not None:
-            # A program's claims: it has no browser, and whoever has one is not the program.
-            raise _not_let_in()
+            # Claims of a workload, which has no browser.
+            raise _no_access()
         opened = console.cookies.invitation(request)
         await accept_invitation(runtime.sessions, runtime.peppers, signed_in, opened, request_id)
         caller = await sign_in(runtime.sessions, signed_in.provider, signed_in.claims, request_id)
-    except NamesNobody as nobody:
-        _log.warning("request %s: a sign-in with a browser names nobody: %s", request_id, nobody.reason)
-        raise _not_let_in() from None
+    except NamesNobody as error:
+        _log.warning("request %s: a browser sign-in matches no identity: %s", request_id, error.reason)
+        raise _no_access() from None
     except Unauthenticated:
-        raise _not_let_in() from None
+        raise _no_access() from None
     if caller.identity_id is None:
-        raise _not_let_in()
+        raise _no_access()
     return caller
 
 
-def _not_let_in() -> Forbidden:
+def _no_access() -> Forbidden:
     return Forbidden(
-        "Your provider knows you, and this service does not let you in: nobody here is known by your sign-in, or their "
+        "Your provider signed you in, but you have no access to this service: your account is unknown here, or your "
         "access has ended. Ask an administrator."
     )
 
 
 def _count(request: Request, console: CurrentConsole) -> None:
-    """So many sign-ins an address: each makes the service ask the provider."""
+    """Limit sign-ins for each client address, since each makes the service ask the provider."""
     source = source_of(client_address(request))
     standing = console.sign_ins.standing(source)
     if not console.sign_ins.take(source) and standing is not None:
-        raise TooManyRequests("Too many sign-ins came from your address.", retry_after_s=standing.reset_s)
+        raise TooManyRequests("Too many sign-ins from your address.", retry_after_s=standing.reset_s)
 
 
-router.include_router(told)
+router.include_router(back_channel)

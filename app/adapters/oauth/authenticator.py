@@ -1,4 +1,4 @@
-"""Who is calling the API: the one place that turns a request's credential into a caller."""
+"""Authentication of API requests: the one place that turns a request's credential into a caller."""
 
 from collections.abc import Mapping
 
@@ -14,12 +14,12 @@ _OURS = "sg"
 
 
 class ApiAuthenticator:
-    """Implements ``http.authorization.Authenticator`` for bearers in the ``Authorization`` header alone.
+    """Implements ``http.authorization.Authenticator`` for bearers in the ``Authorization`` header.
 
-    A credential in a query string, cookie or body is never looked at. A bearer's form says who reads it: ``ours``
-    are the classes of our own credentials that open the API, by prefix; whatever else begins with ``sg``, a scoped
-    token (``sgt_``) or a client secret (``sgc_``) among it, is refused as if it were unknown. What has the shape of
-    a JWT is an access token of an OpenID provider; none begins with ``sg``, since each begins with a ``{``.
+    Credentials in a query string, cookie or body are ignored. The form of a bearer selects its reader: ``ours`` maps
+    the prefixes of Scopegate's credentials for the API to readers. Any other credential with the prefix ``sg``, such as
+    a scoped token (``sgt_``), is refused like an unknown one. A text in the form of a JWT is an access token of an
+    OpenID provider; none begins with ``sg``, since a JWT begins with an encoded ``{``.
     """
 
     def __init__(self, ours: Mapping[str, BearerReader], access_tokens: BearerReader) -> None:
@@ -50,8 +50,8 @@ class ServiceAccountBearers:
 
 
 class ClientSecrets:
-    """Implements ``http.authorization.BearerReader`` for the ``sgc_`` secrets of service accounts, on surfaces whose
-    callers can keep one bearer and no more."""
+    """Implements ``http.authorization.BearerReader`` for the ``sgc_`` secrets of service accounts, for clients that can
+    only store one static bearer."""
 
     def __init__(self, peppers: Peppers) -> None:
         self._peppers = peppers

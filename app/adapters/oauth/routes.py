@@ -1,9 +1,6 @@
 """``POST /oauth/token`` (RFC 6749 section 4.4), and the refusal of clients that try to register.
 
-Authlib's server side is synchronous and brings grants of its own storage; one grant over an async session is
-less code than its adapter would be, so the request is read here.
-
-Reading a token request: one form, one way of naming the client (RFC 6749 sections 2.3.1 and 3.2).
+Authlib's server is synchronous and would need an adapter for its storage, which is more code than this one grant.
 """
 
 import base64
@@ -24,13 +21,13 @@ from app.http.runtime import CurrentRuntime
 from app.http.schemas import Strict
 from app.http.transaction import Session, TransactionalRoute
 
-_LARGEST = 16 * 1024
+_MAX_FORM_BYTES = 16 * 1024
 _FORM_TYPE = "application/x-www-form-urlencoded"
 _PARAMETERS = {"grant_type", "client_id", "client_secret", "scope"}
 
 
 class OAuthError(Exception):
-    """An answer of RFC 6749 section 5.2. The description never repeats what was sent."""
+    """An error response of RFC 6749 section 5.2. The description never repeats request data."""
 
     def __init__(self, code: str, description: str, status: int = 400) -> None:
         super().__init__(code)
@@ -40,11 +37,11 @@ class OAuthError(Exception):
 
 
 def read_form(request: Request, body: bytes) -> dict[str, str]:
-    """The parameters of the body, each given once. Raises ``OAuthError`` (``invalid_request``)."""
+    """Parse the parameters in the body, each at most once. Raises ``OAuthError`` (``invalid_request``)."""
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != _FORM_TYPE:
         raise OAuthError("invalid_request", f"Send the parameters as {_FORM_TYPE}.")
-    if len(body) > _LARGEST:
-        raise OAuthError("invalid_request", f"The form is larger than {_LARGEST} bytes.")
+    if len(body) > _MAX_FORM_BYTES:
+        raise OAuthError("invalid_request", f"The form is larger than {_MAX_FORM_BYTES} bytes.")
     if _PARAMETERS & request.query_params.keys():
         raise OAuthError("invalid_request", "Send the parameters in the body, never in the URL.")
     try:
@@ -62,9 +59,9 @@ def read_form(request: Request, body: bytes) -> dict[str, str]:
 
 
 def read_client(request: Request, form: dict[str, str]) -> tuple[str, str]:
-    """Client id and secret, from HTTP Basic or from the body.
+    """Read the client id and secret from HTTP Basic or from the body (RFC 6749 section 2.3.1).
 
-    Raises ``OAuthError``: ``invalid_request`` for both at once, ``invalid_client`` (401) for neither.
+    Raises ``OAuthError``: ``invalid_request`` for both, ``invalid_client`` (401) for neither.
     """
     headers = request.headers.getlist("authorization")
     if len(headers) > 1:
@@ -100,7 +97,7 @@ _NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache"}
 
 
 class OAuthRoute(TransactionalRoute):
-    """Answers every error in the form of RFC 6749 section 5.2, never as a problem document."""
+    """Renders errors as in RFC 6749 section 5.2 instead of problem documents."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
@@ -196,15 +193,15 @@ _FORM = {
 async def create_access_token(
     request: Request, response: Response, session: Session, runtime: CurrentRuntime
 ) -> AccessToken:
-    """Trade a service account's client secret for a bearer (grant `client_credentials`)."""
+    """Exchange a service account's client secret for a bearer (grant `client_credentials`)."""
     form = read_form(request, await request.body())
     client_id, client_secret = read_client(request, form)
     if "grant_type" not in form:
-        raise OAuthError("invalid_request", "Say grant_type=client_credentials.")
+        raise OAuthError("invalid_request", "Send grant_type=client_credentials.")
     if form["grant_type"] != "client_credentials":
-        raise OAuthError("unsupported_grant_type", "The only grant here is client_credentials.")
+        raise OAuthError("unsupported_grant_type", "The only supported grant is client_credentials.")
     if form.get("scope"):
-        raise OAuthError("invalid_scope", "There are no scopes to ask for: the role of the account decides.")
+        raise OAuthError("invalid_scope", "Scopes are not supported: the account's role decides.")
     with runtime.attempts.attempt(request, client_secret):
         bearer = await sign_in(session, runtime.peppers, client_id, client_secret, request.state.request_id)
     response.headers.update(_NO_STORE)
@@ -213,7 +210,7 @@ async def create_access_token(
 
 @router.post("/register", include_in_schema=False)
 async def refuse_registration() -> None:
-    """Say what an MCP client needs when it guesses that it may register here.
+    """Explain to an MCP client how to get a token, instead of registering it.
 
     Without metadata the TypeScript SDK posts to ``/register`` (MCP 2025-03-26, "Fallbacks for servers without
     metadata discovery") and shows its user nothing but the description of this error.

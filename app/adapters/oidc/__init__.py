@@ -1,4 +1,4 @@
-"""Access tokens (JWT) of OpenID providers: read strictly, checked against the provider's own keys.
+"""Verification of access tokens (JWT) of OpenID providers with the providers' published keys.
 
 See ADR 7.
 """

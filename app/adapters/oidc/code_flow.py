@@ -1,4 +1,4 @@
-"""Signing people in with a browser: the authorization code flow with PKCE, state and nonce (RFC 9700 section 2.1)."""
+"""Browser sign-in: the authorization code flow with PKCE, state and nonce (RFC 9700 section 2.1)."""
 
 import asyncio
 import base64
@@ -26,14 +26,14 @@ from app.features.administrators.browser_sign_in import Attempt, SignedIn, Signe
 from app.features.identity_providers.provider import Provider
 from app.lib.logs import ThrottledReasons
 
-KNOWN_FOR_S = 300.0
-_AGAIN_AFTER_S = 5.0
-_MOST_TOKEN = 16 * 1024
+ENDPOINTS_TTL_S = 300.0
+_RETRY_AFTER_S = 5.0
+_MAX_TOKEN_LENGTH = 16 * 1024
 
 
 @dataclass(slots=True)
-class _Known:
-    """What is known of one issuer; whoever asks first asks for all who wait."""
+class _CachedEndpoints:
+    """The cached endpoints of an issuer; the lock makes concurrent requests share one fetch."""
 
     endpoints: Endpoints | None = None
     asked_at: float | None = None
@@ -41,7 +41,7 @@ class _Known:
 
 
 class CodeFlow:
-    """Implements ``BrowserFlow``: sends people to their provider and reads what they come back with."""
+    """Implements ``BrowserFlow``: builds the authorization request and redeems its answer."""
 
     def __init__(
         self,
@@ -51,18 +51,18 @@ class CodeFlow:
         secrets: Mapping[str, str],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """``secrets`` are those of our clients, by issuer; a client without one proves itself by PKCE alone."""
+        """``secrets`` are client secrets by issuer; a client without one only uses PKCE."""
         self._publications = publications
         self._keys = keys
         self._find_provider = find_provider
         self._access_tokens = Verifier(find_provider, keys)
         self._secrets = secrets
         self._clock = clock
-        self._known: dict[str, _Known] = {}
+        self._cache: dict[str, _CachedEndpoints] = {}
         self._reasons = ThrottledReasons("a sign-in with a browser")
 
     async def start(self, provider: Provider, attempt: Attempt, *, another_account: bool = False) -> str:
-        """Where the browser goes. Raises ``Unavailable``."""
+        """Build the address of the authorization request. Raises ``Unavailable``."""
         challenge = hashlib.sha256(attempt.verifier.encode("ascii")).digest()
         endpoints = await self._endpoints(provider.issuer)
         query = {
@@ -76,7 +76,7 @@ class CodeFlow:
             "code_challenge_method": "S256",
         }
         if another_account:
-            # Some refuse what they do not name; to be asked for a password anew, all have to take.
+            # Some providers refuse prompt values that they do not announce; all must support "login".
             query["prompt"] = "select_account" if endpoints.lets_choose_account else "login"
         return _with_query(endpoints.authorization, query)
 
@@ -90,27 +90,27 @@ class CodeFlow:
         now: float,
         request_id: str | None,
     ) -> SignedIn:
-        """Who signed in, by the code that the browser brought. Raises ``Malformed`` and ``Unavailable``."""
+        """Redeem the code and return who signed in. Raises ``Malformed`` and ``Unavailable``."""
         try:
             return await self._finish(provider, attempt, code, issuer, now)
         except Refused as refusal:
             self._reasons.say(refusal.reason, request_id)
-            raise Malformed("Your provider's answer is not good for this sign-in: try once more.") from None
+            raise Malformed("Your provider's answer is not valid for this sign-in. Try again.") from None
 
     async def read_logout(self, text: str, request_id: str | None) -> SignedOut:
-        """Whom a provider signs out by a logout token. Raises ``Malformed`` and ``Unavailable``."""
+        """Verify a logout token. Raises ``Malformed`` and ``Unavailable``."""
         try:
             return await self._read_logout(text)
         except Refused as refusal:
             self._reasons.say(refusal.reason, request_id)
-            raise Malformed("This is no logout token for this service.") from None
+            raise Malformed("This is not a logout token for this service.") from None
 
     async def sign_out_address(
         self, provider: Provider, id_token: str, back: str, state: str | None = None
     ) -> str | None:
-        """Where people sign out at the provider (RP-Initiated Logout 1.0), None where that is not known.
+        """Build the sign-out address at the provider (RP-Initiated Logout 1.0); None if it has none.
 
-        By an address, since not every provider takes a form. The ID token in it opens nothing, here or there.
+        An address, since not every provider accepts a form. The ID token in it grants no access.
         """
         try:
             endpoint = (await self._endpoints(provider.issuer)).end_session
@@ -128,8 +128,8 @@ class CodeFlow:
     async def _finish(
         self, provider: Provider, attempt: Attempt, code: str, issuer: str | None, now: float
     ) -> SignedIn:
-        """The claims are those of the access token where it is one for the API, so that a person may with a browser
-        what they may with that; else those of the ID token."""
+        """The claims of the access token if it is valid for the API, so that access in a browser is the same; otherwise
+        those of the ID token."""
         endpoints = await self._endpoints(provider.issuer)
         if issuer != provider.issuer and (issuer is not None or endpoints.names_issuer):
             raise Refused("the answer is another provider's")
@@ -142,7 +142,7 @@ class CodeFlow:
         await check_signed(token, provider, self._keys)
         claims = token.claims
         access_token = answer.get("access_token")
-        if isinstance(access_token, str) and len(access_token) <= _MOST_TOKEN:
+        if isinstance(access_token, str) and len(access_token) <= _MAX_TOKEN_LENGTH:
             found = await self._for_the_api(provider, access_token)
             check_belongs(token, access_token, token.claims["sub"] if found is None else found.get("sub"))
             claims = token.claims if found is None else dict(found)
@@ -180,7 +180,7 @@ class CodeFlow:
             form["client_id"] = client_id
             form |= {} if secret is None else {"client_secret": secret}
         else:
-            # RFC 6749 section 2.3.1: each is written as in a form first.
+            # RFC 6749 section 2.3.1: both are form-encoded first.
             pair = f"{quote_plus(client_id)}:{quote_plus(secret)}"
             basic = base64.b64encode(pair.encode("ascii")).decode()
         try:
@@ -189,19 +189,19 @@ class CodeFlow:
             raise Refused(f"the provider did not take the code: {fault.reason}") from None
 
     async def _endpoints(self, issuer: str) -> Endpoints:
-        """Asked for once in five minutes, or in five seconds while nothing is known."""
-        known = self._known.setdefault(issuer, _Known())
+        """The endpoints, fetched again after five minutes, or after five seconds if there are none."""
+        known = self._cache.setdefault(issuer, _CachedEndpoints())
         async with known.asking:
-            fresh = _AGAIN_AFTER_S if known.endpoints is None else KNOWN_FOR_S
+            fresh = _RETRY_AFTER_S if known.endpoints is None else ENDPOINTS_TTL_S
             if known.asked_at is None or self._clock() - known.asked_at >= fresh:
                 known.asked_at = self._clock()
-                # Where people signed in before is where they most likely still do.
+                # If the fetch fails, the previous endpoints most likely still work.
                 with suppress(ProviderFault):
                     known.endpoints = await self._publications.endpoints_of(issuer)
         if known.endpoints is None:
             raise Unavailable(
-                "Your OpenID provider cannot be asked right now; try again shortly.",
-                retry_after_s=int(_AGAIN_AFTER_S),
+                "Your OpenID provider cannot be reached. Try again shortly.",
+                retry_after_s=int(_RETRY_AFTER_S),
                 code="provider_unavailable",
             )
         return known.endpoints

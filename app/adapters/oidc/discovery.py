@@ -1,5 +1,4 @@
-"""What an OpenID provider publishes: where its keys are and where people sign in, and the keys. Fetched guarded,
-read strictly."""
+"""Discovery documents and keys of OpenID providers, fetched with the outbound guard and parsed strictly."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,25 +15,25 @@ _FORM = b"application/x-www-form-urlencoded"
 
 @dataclass(frozen=True, slots=True)
 class Endpoints:
-    """Where people sign in and out at a provider, and how it wants to be asked."""
+    """The endpoints of a provider for browser sign-in, and what it supports."""
 
     authorization: str
     token: str
     end_session: str | None = None
     names_issuer: bool = False
-    """Its answer to a browser says whose it is (RFC 9207)."""
+    """Whether its authorization response names the issuer (RFC 9207)."""
     wants_secret_in_form: bool = False
     lets_choose_account: bool = False
-    """It says that it can ask people which account they want."""
+    """Whether it supports the prompt ``select_account``."""
 
 
 class Publications:
-    """Fetches what providers publish, and redeems the codes that they give.
+    """Fetches discovery documents and keys, and redeems codes.
 
-    Whoever registers a provider over the API names addresses that this service then connects to, so they are guarded
-    like any upstream's. The provider of the environment is different: the operator of this service named it, often
-    on a private network. ``own`` is a client that may go there, used for the origin ``own_origin`` and no other, and
-    for an issuer of that origin: neither what that provider points to elsewhere nor another one that points there.
+    The addresses of providers that are registered over the API are guarded like those of upstreams. The provider of
+    the environment was configured by the operator, often on a private network: ``own`` is a client that may connect
+    there. It is only used for the origin ``own_origin`` and an issuer of that origin, not for what another provider
+    points to.
     """
 
     def __init__(
@@ -48,17 +47,17 @@ class Publications:
         self._own_origin = own_origin
 
     async def keys_of(self, issuer: str) -> tuple[Key, ...]:
-        """The keys that a provider signs with, those that we can use. Raises ``ProviderFault``."""
+        """Fetch the supported signing keys of a provider. Raises ``ProviderFault``."""
         return await ask_provider(self._keys_of(issuer))
 
     async def endpoints_of(self, issuer: str) -> Endpoints:
-        """Where people sign in at a provider. Raises ``ProviderFault``."""
+        """Fetch the endpoints of a provider. Raises ``ProviderFault``."""
         return _endpoints(issuer, await ask_provider(self._document_of(issuer)))
 
     async def redeem(self, issuer: str, url: str, form: Mapping[str, str], basic: str | None) -> JsonObject:
-        """What a token endpoint gives for a code; ``basic`` is the credential of the client. Raises ``ProviderFault``.
+        """Redeem a code; ``basic`` is the client's credential. Raises ``ProviderFault``.
 
-        Sent once: a code that came twice is taken for a stolen one.
+        Never repeated: providers treat a second use of a code as theft.
         """
         return await ask_provider(self._redeem(issuer, url, form, basic))
 
@@ -68,7 +67,7 @@ class Publications:
 
     async def _document_of(self, issuer: str) -> JsonObject:
         document = await self._get(issuer, issuer.rstrip("/") + DISCOVERY_PATH)
-        # OpenID Connect Discovery section 4.3: or one provider could speak for another.
+        # OpenID Connect Discovery section 4.3: otherwise one provider could impersonate another.
         if document.get("issuer") != issuer:
             raise ProviderFault("its discovery document names another issuer")
         return document
@@ -96,7 +95,7 @@ def _keys_url(issuer: str, document: JsonObject) -> str:
     url = document.get("jwks_uri")
     if not isinstance(url, str):
         raise ProviderFault("its discovery document names no keys")
-    # Keys over plain HTTP are whoever's is on the way; a provider on loopback may have them on itself.
+    # Plain HTTP would let an attacker on the path replace the keys; a provider on loopback may use it.
     if not is_safe(issuer, url):
         raise ProviderFault("its keys are not at an https address")
     return url

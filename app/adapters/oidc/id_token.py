@@ -1,10 +1,8 @@
-"""What else a provider signs for us: ID tokens, which say who signed in, and logout tokens, which say who signed out.
+"""Checks of ID tokens, logout tokens and access tokens.
 
-Both are for our client, where access tokens are for our API (OpenID Connect Core section 3.1.3.7, Back-Channel Logout
-section 2.6). Neither may be taken for another: an ID token has the nonce of the sign-in that asked for it, a logout
-token may have none.
-
-What an access token has to say to be one of a provider's, for us, and now (RFC 9068 section 4, RFC 8725).
+ID tokens and logout tokens are for our client, access tokens for our API (OpenID Connect Core section 3.1.3.7,
+Back-Channel Logout section 2.6, RFC 9068 section 4, RFC 8725). None may be accepted as another: an ID token has the
+nonce of its sign-in, and a logout token must not have one.
 """
 
 import base64
@@ -24,23 +22,23 @@ from app.features.administrators.browser_sign_in import SignedOut
 from app.features.identity_providers.provider import Provider
 
 SKEW_S = 60
-_LONGEST_SUBJECT = 1024
+_MAX_SUBJECT_LENGTH = 1024
 
-# Times are compared, shown and stored later: only those that a date can hold (year 9999).
+# Times are stored, so they must fit into a date (year 9999).
 _LAST_SECOND = 253_402_300_799
 
-# What OpenID Connect puts into ID tokens, and into logout tokens. Both are signed with the same keys, and an access
-# token that is marked as a plain ``JWT`` could not be told from them otherwise.
+# Claims of ID tokens and logout tokens, which are signed with the same keys. An access token of the plain type ``JWT``
+# could not be distinguished from them otherwise.
 _FOREIGN_CLAIMS = frozenset({"nonce", "at_hash", "c_hash", "s_hash", "events"})
 
-# Keycloak says in a claim of its own what a token is; an ID token of its has none of the above after a refresh.
+# Keycloak's claim for the kind of a token; its refreshed ID tokens have none of the claims above.
 _FOREIGN_KINDS = frozenset({"ID", "Refresh", "Offline", "Logout"})
 
 
 def check_header(token: Unverified, provider: Provider) -> None:
-    """The type is an accepted one, and nothing asks to be understood that we do not. Raises ``Refused``.
+    """Check that the type is accepted and that there are no critical headers. Raises ``Refused``.
 
-    Keys that a header brings along (``jwk``, ``jku``, ``x5c``, ``x5u``) are never looked at: anybody can sign with
+    Keys in the header (``jwk``, ``jku``, ``x5c``, ``x5u``) are ignored, since an attacker can sign with their own key.
     a key of their own.
     """
     if "crit" in token.header:
@@ -53,17 +51,19 @@ def check_header(token: Unverified, provider: Provider) -> None:
 
 
 def check_claims(token: Unverified, provider: Provider, now: float) -> None:
-    """Issuer, audience, subject and times. Raises ``Refused``."""
-    check_standing(token, provider, provider.audiences, now)
+    """Check issuer, audience, subject and times. Raises ``Refused``."""
+    check_common_claims(token, provider, provider.audiences, now)
     subject = token.claims.get("sub")
-    if not isinstance(subject, str) or not 0 < len(subject) <= _LONGEST_SUBJECT:
+    if not isinstance(subject, str) or not 0 < len(subject) <= _MAX_SUBJECT_LENGTH:
         raise Refused("its subject is no text, or too long")
 
 
-def check_standing(token: Unverified, provider: Provider, audiences: Collection[str], now: float) -> None:
-    """Issuer, audience and times, of whatever a provider signs. Raises ``Refused``."""
+def check_common_claims(
+    token: Unverified, provider: Provider, audiences: Collection[str], now: float
+) -> None:
+    """Check issuer, audience and times of any token of a provider. Raises ``Refused``."""
     if not audiences:
-        # joserfc takes an empty list for no condition.
+        # joserfc treats an empty list as no condition.
         raise Refused("the provider has no audience")
     registry = JWTClaimsRegistry(
         now=int(now),
@@ -91,17 +91,17 @@ def _is_foreign(claims: Mapping[str, Any]) -> bool:
 LOGOUT_EVENT = "http://schemas.openid.net/event/backchannel-logout"
 _ID_TOKEN_TYPES = frozenset({"", "jwt"})
 _LOGOUT_TYPES = frozenset({"", "jwt", "logout+jwt"})
-_LONGEST = 1024
+_MAX_CLAIM_LENGTH = 1024
 
-# A provider tells at once; one that is older is sent again by somebody.
-_LOGOUT_SAID_WITHIN_S = 600
+# Providers send logout tokens immediately; an older one is a replay.
+_MAX_LOGOUT_AGE_S = 600
 
-# The hash that an algorithm signs, by the end of its name; Ed25519 has one of its own.
+# The hash of an algorithm, by the end of its name; Ed25519 uses the default.
 _HASHES = {"256": hashlib.sha256, "384": hashlib.sha384, "512": hashlib.sha512}
 
 
 async def check_signed(token: Unverified, provider: Provider, keys: ProviderKeys[str]) -> None:
-    """The provider signed it, with an algorithm of its list. Raises ``Refused`` and ``Unavailable``."""
+    """Verify the signature with an accepted algorithm. Raises ``Refused`` and ``Unavailable``."""
     key = await keys.find(provider.issuer, key_id_of(token), algorithm_of(token, provider.algorithms))
     if key is None:
         raise Refused("no key of the provider fits")
@@ -109,9 +109,9 @@ async def check_signed(token: Unverified, provider: Provider, keys: ProviderKeys
 
 
 def check_id_token(token: Unverified, provider: Provider, nonce: str, now: float) -> None:
-    """It says who signed in, to us, in answer to the very attempt. Raises ``Refused``."""
+    """Check that the ID token is for our client and this sign-in. Raises ``Refused``."""
     _check_kind(token, _ID_TOKEN_TYPES)
-    check_standing(token, provider, _ours(provider), now)
+    check_common_claims(token, provider, _ours(provider), now)
     if token.claims.get("azp", provider.client_id) != provider.client_id:
         raise Refused("the ID token is for another client")
     audience, ours = token.claims["aud"], {provider.client_id, *provider.audiences}
@@ -124,18 +124,18 @@ def check_id_token(token: Unverified, provider: Provider, nonce: str, now: float
     if not isinstance(said, str) or not hmac.compare_digest(said.encode(), nonce.encode()):
         raise Refused("the ID token is not of this sign-in")
     if text_of(token, "sub") is None:
-        raise Refused("the ID token names nobody")
+        raise Refused("the ID token has no subject")
 
 
 def check_belongs(id_token: Unverified, access_token: str, subject: object) -> None:
-    """Both came of one sign-in: by the hash that the ID token has of the other, or else by their subject.
+    """Check that both tokens are of one sign-in: by ``at_hash``, otherwise by the subject.
 
     Raises ``Refused``.
     """
     said = id_token.claims.get("at_hash")
     if said is None:
         if subject != id_token.claims["sub"]:
-            raise Refused("the access token is somebody else's")
+            raise Refused("the access token has another subject")
     elif not isinstance(said, str) or not hmac.compare_digest(
         said.encode(), _half_hash(id_token, access_token).encode()
     ):
@@ -143,27 +143,27 @@ def check_belongs(id_token: Unverified, access_token: str, subject: object) -> N
 
 
 def check_logout_token(token: Unverified, provider: Provider, now: float) -> SignedOut:
-    """Whom it signs out. Raises ``Refused``."""
+    """Check a logout token and return what it ends. Raises ``Refused``."""
     _check_kind(token, _LOGOUT_TYPES)
-    # Some providers give it no end; its age is what counts here.
+    # Some providers set no expiry; the age is checked below.
     claims = {"exp": now + 1, **token.claims}
-    check_standing(Unverified(token.text, token.header, claims), provider, _ours(provider), now)
+    check_common_claims(Unverified(token.text, token.header, claims), provider, _ours(provider), now)
     events = token.claims.get("events")
     if not isinstance(events, dict) or LOGOUT_EVENT not in events or "nonce" in token.claims:
         raise Refused("it is no logout token")
     issued_at = token.claims["iat"]
-    if not isinstance(issued_at, int | float) or now - issued_at > _LOGOUT_SAID_WITHIN_S:
+    if not isinstance(issued_at, int | float) or now - issued_at > _MAX_LOGOUT_AGE_S:
         raise Refused("the logout token is old")
     subject, provider_session = text_of(token, "sub"), text_of(token, "sid")
     if subject is None and provider_session is None:
-        raise Refused("the logout token names nobody")
+        raise Refused("the logout token has no subject and no session")
     return SignedOut(provider.id, subject, provider_session, datetime.fromtimestamp(issued_at, UTC))
 
 
 def text_of(token: Unverified, claim: str) -> str | None:
-    """A claim that is a text which can be stored; None for any other."""
+    """A claim that is a printable text within the length limit; None otherwise."""
     value = token.claims.get(claim)
-    if isinstance(value, str) and 0 < len(value) <= _LONGEST and value.isprintable():
+    if isinstance(value, str) and 0 < len(value) <= _MAX_CLAIM_LENGTH and value.isprintable():
         return value
     return None
 

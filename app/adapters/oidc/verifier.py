@@ -1,4 +1,4 @@
-"""From the text of an access token to the provider that issued it and the claims that it makes."""
+"""Verification of access tokens: from the text to the provider and the claims."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Protocol
@@ -18,11 +18,11 @@ from app.http.authorization import Caller
 from app.lib.logs import ThrottledReasons
 
 FindProvider = Callable[[str], Awaitable[tuple[Provider, float] | None]]
-"""The active provider with exactly this issuer, and the time by the database's clock."""
+"""Finds the active provider with exactly this issuer, and the database's time."""
 
 
 class SignIn(Protocol):
-    """Who the claims of a verified token belong to. Raises ``Unauthenticated`` and ``Forbidden``."""
+    """Finds the caller for the claims of a verified token. Raises ``Unauthenticated`` and ``Forbidden``."""
 
     def __call__(
         self,
@@ -34,16 +34,16 @@ class SignIn(Protocol):
 
 
 class Verifier:
-    """Checks access tokens. The provider is looked up for each, so that one that is disabled opens nothing more."""
+    """Verifies access tokens. The provider is read for each token, so that disabling it takes effect immediately."""
 
     def __init__(self, find_provider: FindProvider, keys: ProviderKeys[str]) -> None:
         self._find_provider = find_provider
         self._keys = keys
 
     async def verify(self, text: str) -> tuple[Provider, Mapping[str, Any]]:
-        """The provider of a token and its claims, once every check has passed. Raises ``Refused``, ``Unavailable``.
+        """Verify a token and return its provider and claims. Raises ``Refused`` and ``Unavailable``.
 
-        What costs us least comes first, so that a token that can never pass has nobody asked for keys.
+        Cheap checks come first, so that an invalid token causes no fetch of keys.
         """
         token = read_token(text)
         issuer = token.claims.get("iss")
@@ -73,7 +73,7 @@ class AccessTokens:
         self._reasons = ThrottledReasons("an access token")
 
     async def __call__(self, request: Request, session: AsyncSession, bearer: str) -> Caller:
-        """The caller that an access token belongs to. Raises ``Unauthenticated``, ``Forbidden``, ``Unavailable``."""
+        """Find the caller of an access token. Raises ``Unauthenticated``, ``Forbidden`` and ``Unavailable``."""
         request_id: str | None = request.state.request_id
         try:
             provider, claims = await self._verifier.verify(bearer)
@@ -88,7 +88,7 @@ class AccessTokens:
 
 
 def finder(sessions: async_sessionmaker[AsyncSession]) -> FindProvider:
-    """Looks providers up in a session of its own: no connection to the database is held while keys are fetched."""
+    """Build a finder with its own session, so that no database connection is held while keys are fetched."""
 
     async def find_provider(issuer: str) -> tuple[Provider, float] | None:
         async with sessions() as session:

@@ -1,1 +1,1 @@
-"""SCIM 2.0 (RFC 7643, 7644): people and groups as identity providers keep them (ADR 18)."""
+"""SCIM 2.0 (RFC 7643, RFC 7644): provisioning of people and groups by identity providers (ADR 18)."""

@@ -1,8 +1,8 @@
-"""Where the attributes of SCIM stand in the database: an SQL expression for each, of users and of groups.
+"""SCIM attributes in the database: an SQL expression for each attribute of users and groups.
 
-What SCIM alone knows of a user is a JSON document, named as SCIM names it; the rest are columns. A type of resource is
-a ``Source``: it reads an attribute that is bound to its model as a ``Value``, ``Complex`` or ``Many``. Only names that
-our schemas have are written into the SQL; all that a client sends are parameters.
+Attributes without a column are in a JSON document under their SCIM names. A ``Source`` is a resource type: it reads an
+attribute of its model as a ``Value``, ``Complex`` or ``Many``. Only names from our schemas appear in the SQL; all that
+a client sends is a parameter.
 """
 
 from collections.abc import Callable, Mapping
@@ -42,7 +42,7 @@ from app.models.identities import Identity, ScimUser
 
 Kind = Literal["text", "id", "bool", "time"]
 
-# Resources of several types are ordered by the texts of their ids: grp_ is before idn_.
+# Resources of several types are sorted by the text of their ids, where grp_ precedes idn_.
 GROUP_RANK = 0
 USER_RANK = 1
 
@@ -56,7 +56,7 @@ MEMBERS = metadata.tables[GroupMember.__tablename__]
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """An attribute with one plain value. For an id, ``uuid`` is the column that it is the text of."""
+    """An attribute with one plain value. For an id, ``uuid`` is the column behind its text."""
 
     expression: ColumnElement[Any]
     kind: Kind
@@ -66,7 +66,7 @@ class Value:
 
 @dataclass(frozen=True, slots=True)
 class Complex:
-    """An attribute with sub-attributes, and whether a resource has it."""
+    """An attribute with sub-attributes; ``exists`` tells whether a resource has it."""
 
     exists: ColumnElement[bool]
     parts: Mapping[str, Value]
@@ -74,10 +74,10 @@ class Complex:
 
 @dataclass(frozen=True, slots=True)
 class Many:
-    """The values of a multi-valued attribute: a row each, as long as ``where`` holds.
+    """The values of a multi-valued attribute, one row each, filtered by ``where``.
 
-    ``parts`` are the sub-attributes by their names; the value of a plain one is its part ``value``. ``order`` says
-    which of them is the first. ``equal`` finds by an index the resources that have a value with this text.
+    ``parts`` are the sub-attributes by name; a plain value is the part ``value``. ``order`` sorts the values. ``equal``
+    finds resources with a value by an index.
     """
 
     rows: FromClause
@@ -92,53 +92,53 @@ Attribute = Value | Complex | Many
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A type of resource: the rows of one provider, and where the attributes of its model stand."""
+    """A resource type of one provider: its rows and how to read its attributes."""
 
     model: type[Resource[Any]]
     rank: int
-    """Its place among the types when resources are ordered by id."""
+    """The position of the type when resources are sorted by id."""
     id: ColumnElement[Any]
     where: ColumnElement[bool]
     read: Callable[[AttributeBinding], Attribute]
-    beside: tuple[FromClause, ColumnElement[bool]] | None = None
-    """A table that is joined, and how, where an attribute is read from it: without it a look-up is one of an index."""
+    joined: tuple[FromClause, ColumnElement[bool]] | None = None
+    """A table with its join condition, only joined if an attribute needs it, so that other queries use an index."""
 
 
 def users(provider_id: UUID, model: type[Resource[Any]]) -> Source:
-    """The users that a provider provisioned and did not delete."""
-    beside = (IDENTITIES, IDENTITIES.c.id == USERS.c.identity_id)
+    """The provider's provisioned users that are not deleted."""
+    joined = (IDENTITIES, IDENTITIES.c.id == USERS.c.identity_id)
     where = and_(USERS.c.provider_id == provider_id, USERS.c.deleted_at.is_(None))
     read = partial(_read_user, provider_id=provider_id)
-    return Source(model, USER_RANK, USERS.c.identity_id, where, read, beside)
+    return Source(model, USER_RANK, USERS.c.identity_id, where, read, joined)
 
 
 def groups(provider_id: UUID, model: type[Resource[Any]]) -> Source:
-    """The groups that a provider provisioned and did not delete."""
+    """The provider's provisioned groups that are not deleted."""
     where = live_groups(GROUPS, provider_id)
     read = partial(_read_group, provider_id=provider_id)
     return Source(model, GROUP_RANK, GROUPS.c.id, where, read)
 
 
 def live_groups(table: FromClause, provider_id: UUID) -> ColumnElement[bool]:
-    """Which rows of ``groups`` (or of an alias of it) this provider keeps."""
+    """The condition on ``groups`` (or an alias of it) for live groups of a provider."""
     return and_(
         table.c.provider_id == provider_id,
-        # The same once more, as the index over the names has it.
+        # Repeats the condition in the form of the name index.
         func.coalesce(cast(table.c.provider_id, Text), literal_column("''")) == str(provider_id),
         table.c.source == literal_column("'scim'"),
         table.c.ended_at.is_(None),
     )
 
 
-def shown_name(table: FromClause) -> ColumnElement[str]:
-    """What a user is called where others refer to it, by a row of ``scim_users`` (or of an alias of it)."""
+def name_column(table: FromClause) -> ColumnElement[str]:
+    """The display name of a user in references, from a row of ``scim_users`` (or an alias of it)."""
     profile = table.c.profile
     names = (_text_in(profile, "displayName"), _text_in(_in(profile, "name"), "formatted"))
     return func.coalesce(*(func.nullif(name, "") for name in names), table.c.user_name)
 
 
 def id_value(prefix: str, id: ColumnElement[Any]) -> Value:
-    """An id. Its text (Crockford's base32 of 128 bits) is worked out where a comparison cannot be one of UUIDs."""
+    """An id. Its text (Crockford's base32 of 128 bits) is only computed if a comparison is not one of UUIDs."""
     digits = func.replace(cast(id, Text), "-", "")
     bits = literal_column("B'00'").op("||")(cast(func.concat("x", digits), BIT(128)))
     letter = func.generate_series(0, _ID_LETTERS - 1).column_valued()
@@ -180,7 +180,7 @@ def _read_group(binding: AttributeBinding, provider_id: UUID) -> Attribute:
 
 
 def _members_of_group(provider_id: UUID) -> Many:
-    """The users of the provider that are in the group of a row of ``groups``."""
+    """The provider's users that are members of a group."""
     members, people = MEMBERS.alias(), USERS.alias()
     rows = members.join(people, people.c.identity_id == members.c.identity_id)
     where = and_(
@@ -191,7 +191,7 @@ def _members_of_group(provider_id: UUID) -> Many:
     id = id_value(IDENTITY, members.c.identity_id)
     parts = {
         "value": id,
-        "display": Value(shown_name(people), "text"),
+        "display": Value(name_column(people), "text"),
         "type": _constant("User"),
         "$ref": _reference("Users", id),
     }
@@ -213,12 +213,12 @@ def _groups_of_user(provider_id: UUID) -> Many:
 
 
 def _meta(table: FromClause, name: str) -> Complex:
-    # A version is worked out of more than a row, and is for If-Match alone.
+    # A version depends on more than one row and is only for If-Match.
     parts = {
         "resourceType": _constant(name),
         "created": Value(table.c.created_at, "time"),
         "lastModified": Value(table.c.updated_at, "time"),
-        # Where a resource is, only those know who publish it.
+        # Only the service knows the location.
         "location": Value(cast(null(), Text), "text"),
     }
     return Complex(true(), parts)
@@ -266,7 +266,7 @@ def _has_email(address: str) -> ColumnElement[bool]:
 
 
 def _kinds_of_parts(binding: AttributeBinding) -> dict[str, Kind]:
-    """What the sub-attributes of a complex attribute are, by their names; those of other types are left out."""
+    """The kinds of a complex attribute's sub-attributes by name; other types are left out."""
     model = binding.field_type
     if not (isclass(model) and issubclass(model, ComplexAttribute)):
         return {}
@@ -283,7 +283,7 @@ def _value(document: ColumnElement[Any], name: str, kind: Kind) -> Value:
 
 
 def _in(document: ColumnElement[Any], name: str) -> ColumnElement[Any]:
-    # Written out and not a parameter: an index over it could not be found else.
+    # A literal, not a parameter, so that an index on the expression can be used.
     return document.op("->", return_type=JSONB())(literal_column(f"'{name}'"))
 
 

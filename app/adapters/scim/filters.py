@@ -1,7 +1,7 @@
-"""SCIM filters (RFC 7644 section 3.4.2.2) as conditions of SQL.
+"""Translation of SCIM filters (RFC 7644 section 3.4.2.2) to SQL conditions.
 
-A condition agrees with what ``scim2_models`` finds in memory, but that the database's ``lower`` says which letters are
-one whatever their case, and that a time without a zone is in UTC. All that a client sends are parameters.
+A condition agrees with the in-memory evaluation of ``scim2_models``, except that the database's ``lower`` folds case
+and that times without a zone are UTC. Everything that a client sends is a parameter.
 """
 
 from collections.abc import Callable, Mapping
@@ -44,13 +44,13 @@ from sqlalchemy import select as sql_select
 from app.adapters.scim.columns import Complex, Many, Source, Value
 from app.lib.ids import parse_id
 
-MOST_TERMS = 200
-"""Of one filter: comparisons and presence tests."""
-MOST_ATTRIBUTES = 200
-"""Of those that a search shows, or leaves out; as a list or as one text with commas."""
+MAX_TERMS = 200
+"""The maximum number of comparisons and presence tests in a filter."""
+MAX_ATTRIBUTES = 200
+"""The maximum number of attributes that a search includes or excludes."""
 _ATTRIBUTES = frozenset({"attributes", "excludedattributes"})
-LONGEST_FILTER = 8_000
-"""Characters of one filter, which is told before it is parsed."""
+MAX_FILTER_LENGTH = 8_000
+"""The maximum length of a filter in characters, checked before parsing."""
 
 Condition = ColumnElement[bool]
 
@@ -63,13 +63,15 @@ _ORDERS: dict[CompareOperator, Callable[[ColumnElement[Any], Any], Condition]] =
 
 
 def check_length(payload: Any) -> None:
-    """Raise ``InvalidFilterException`` for a search whose filter is too long to be parsed while others wait, and
-    ``InvalidValueException`` for one that names too many attributes."""
+    """Check the size of a search before it is parsed.
+
+    Raises ``InvalidFilterException`` for a long filter and ``InvalidValueException`` for too many attributes.
+    """
     given = payload.items() if isinstance(payload, Mapping) else ()
-    if any(_count(value) > MOST_ATTRIBUTES for key, value in given if str(key).lower() in _ATTRIBUTES):
-        raise InvalidValueException(detail=f"A search names at most {MOST_ATTRIBUTES} attributes")
-    if any(str(key).lower() == "filter" and len(str(value)) > LONGEST_FILTER for key, value in given):
-        raise InvalidFilterException(detail=f"A filter has at most {LONGEST_FILTER} characters")
+    if any(_count(value) > MAX_ATTRIBUTES for key, value in given if str(key).lower() in _ATTRIBUTES):
+        raise InvalidValueException(detail=f"A search names at most {MAX_ATTRIBUTES} attributes")
+    if any(str(key).lower() == "filter" and len(str(value)) > MAX_FILTER_LENGTH for key, value in given):
+        raise InvalidFilterException(detail=f"A filter has at most {MAX_FILTER_LENGTH} characters")
 
 
 def _count(names: Any) -> int:
@@ -77,24 +79,24 @@ def _count(names: Any) -> int:
 
 
 def condition(source: Source, wanted: ScimFilter[Any]) -> Condition:
-    """What the rows of a source have to meet. Raises ``InvalidFilterException`` for what cannot be evaluated."""
-    if _terms(wanted.ast) > MOST_TERMS:
+    """Translate a filter. Raises ``InvalidFilterException`` if it cannot be evaluated."""
+    if _terms(wanted.ast) > MAX_TERMS:
         raise InvalidFilterException(
-            detail=f"A filter has at most {MOST_TERMS} terms: ask in several requests"
+            detail=f"A filter has at most {MAX_TERMS} terms. Split it into several requests."
         )
     return _ResourceVisitor(source).visit(wanted.ast)
 
 
 def value_condition(source: Source, wanted: ValuePath) -> tuple[Many, Condition]:
-    """The values of a multi-valued attribute, and which of them a selection means.
+    """Translate a value selection to the attribute's values and a condition on them.
 
-    Raises ``InvalidFilterException`` for what cannot be evaluated.
+    Raises ``InvalidFilterException`` if it cannot be evaluated.
     """
     visitor = _ResourceVisitor(source)
     bound = visitor.bind(wanted.attr_path)
     many = None if bound is None else source.read(bound)
-    if not isinstance(many, Many) or _terms(wanted.val_filter) > MOST_TERMS:
-        raise InvalidFilterException(detail=f"'{wanted}' selects no values that there are")
+    if not isinstance(many, Many) or _terms(wanted.val_filter) > MAX_TERMS:
+        raise InvalidFilterException(detail=f"'{wanted}' selects no values of this attribute")
     return many, _ValueVisitor(visitor, wanted.attr_path, many).visit(wanted.val_filter)
 
 
@@ -107,7 +109,7 @@ def _terms(node: FilterNode) -> int:
 
 
 class _Visitor(FilterVisitor[Condition]):
-    """The logic: NULL counts as false, so it is made false before it is negated."""
+    """Logical operators. NULL counts as false, so it is made false before a negation."""
 
     def visit_not(self, node: Not) -> Condition:
         return not_(func.coalesce(self.visit(node.expr), false()))
@@ -118,16 +120,16 @@ class _Visitor(FilterVisitor[Condition]):
 
 
 class _ResourceVisitor(_Visitor):
-    """A filter of resources. An attribute that their model does not have matches none of them."""
+    """A filter of resources. An attribute that the model does not have matches no resource."""
 
     def __init__(self, source: Source) -> None:
         self.source = source
-        # Only to bind paths: what it filters is of no account.
+        # Only used to resolve paths; the expression does not matter.
         model: Any = source.model
         self._binder: ScimFilter[Any] = ScimFilter[model]("id pr")
 
     def bind(self, path: AttrPath, *, compared: bool = False) -> AttributeBinding | None:
-        """The attribute of a path, or None when there is none; a comparison of ``emails`` is one of their values."""
+        """Resolve a path; None if there is no such attribute. A comparison of ``emails`` is one of their values."""
         resolve = self._binder.resolve_comparison if compared else self._binder.resolve
         return resolve(path, strict=False)
 
@@ -141,12 +143,12 @@ class _ResourceVisitor(_Visitor):
         if isinstance(attribute, Many):
             return _compare_many(attribute, part or "value", node.op, wanted, bound)
         if isinstance(attribute, Complex):
-            # Entra ID asks whether somebody has a certain `manager`.
+            # Entra ID compares `manager` itself with an id.
             if part is None and isinstance(wanted, str) and "value" in attribute.parts:
                 part = "value"
             if part is None:
                 return _compare_complex(attribute, node.op, wanted)
-            attribute = _known(attribute.parts, part, bound)
+            attribute = _find_attribute(attribute.parts, part, bound)
         return _compare(attribute, node.op, wanted, exact=bound.case_exact)
 
     def visit_present(self, node: Present) -> Condition:
@@ -157,7 +159,7 @@ class _ResourceVisitor(_Visitor):
         part = _part(bound)
         if isinstance(attribute, Value):
             return _present(attribute)
-        parts = attribute.parts if part is None else {part: _known(attribute.parts, part, bound)}
+        parts = attribute.parts if part is None else {part: _find_attribute(attribute.parts, part, bound)}
         present = or_(*(_present(value) for value in parts.values()))
         return _any(attribute, present) if isinstance(attribute, Many) else present
 
@@ -170,11 +172,11 @@ class _ResourceVisitor(_Visitor):
             raise InvalidFilterException(detail=f"'{bound.urn}' has no values to select from")
         inner = _ValueVisitor(self, node.attr_path, many)
         found = _any(many, inner.visit(node.val_filter))
-        return and_(*inner.looked_up(node.val_filter), found)
+        return and_(*inner.indexed_conditions(node.val_filter), found)
 
 
 class _ValueVisitor(_Visitor):
-    """A filter between brackets, of one value of a multi-valued attribute."""
+    """A filter in brackets, for one value of a multi-valued attribute."""
 
     def __init__(self, outer: _ResourceVisitor, attribute: AttrPath, many: Many) -> None:
         self.outer = outer
@@ -191,7 +193,7 @@ class _ValueVisitor(_Visitor):
             bound = self.outer.bind(inner)
         if bound is None:
             return None
-        return bound, _known(self.many.parts, _part(bound) or "value", bound)
+        return bound, _find_attribute(self.many.parts, _part(bound) or "value", bound)
 
     def visit_comparison(self, node: Comparison) -> Condition:
         found = self._part(node.attr_path)
@@ -207,8 +209,8 @@ class _ValueVisitor(_Visitor):
     def visit_value_path(self, node: ValuePath) -> Condition:
         raise InvalidFilterException(detail="A selection of values cannot hold another one")
 
-    def looked_up(self, node: FilterNode) -> list[Condition]:
-        """What an index can say of a selection: that there is a value with a text that each has to have."""
+    def indexed_conditions(self, node: FilterNode) -> list[Condition]:
+        """Conditions implied by the filter that an index supports: values that must exist."""
         if self.many.equal is None:
             return []
         every = isinstance(node, LogicalExpr) and node.op == LogicalOperator.and_
@@ -225,11 +227,11 @@ class _ValueVisitor(_Visitor):
 
 
 def _part(bound: AttributeBinding) -> str | None:
-    """The name of the sub-attribute that is meant, as the schema spells it."""
+    """The name of the sub-attribute, as the schema spells it."""
     return bound.urn.rpartition(":")[2].partition(".")[2] or None
 
 
-def _known(parts: Any, part: str, bound: AttributeBinding) -> Value:
+def _find_attribute(parts: Any, part: str, bound: AttributeBinding) -> Value:
     value = parts.get(part)
     if not isinstance(value, Value):
         raise InvalidFilterException(detail=f"Filters cannot use '{bound.urn}'")
@@ -237,7 +239,7 @@ def _known(parts: Any, part: str, bound: AttributeBinding) -> Value:
 
 
 def _operand(bound: AttributeBinding, node: Comparison) -> Any:
-    """The value to compare with, of the attribute's type and fit for the database."""
+    """The value to compare with, converted to the attribute's type and storable."""
     value = coerce_value(bound, node.value, node.op)
     if isinstance(value, datetime):
         return _in_utc(value)
@@ -248,7 +250,7 @@ def _clean(value: Any) -> Any:
     if isinstance(value, str) and (
         "\x00" in value or any("\ud800" <= letter <= "\udfff" for letter in value)
     ):
-        raise InvalidFilterException(detail="A value holds characters that no attribute can have")
+        raise InvalidFilterException(detail="A value contains characters that no attribute can have")
     return value
 
 
@@ -257,7 +259,7 @@ def _in_utc(time: datetime) -> datetime:
         known = time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
     except (OverflowError, ValueError):
         raise InvalidFilterException(detail="A time is out of range") from None
-    # The driver writes the first and the last of all times as infinities.
+    # The driver writes the minimum and maximum times as infinities.
     if known.year in {1, 9999}:
         raise InvalidFilterException(detail="A time is out of range")
     return known
@@ -273,9 +275,9 @@ def _present(value: Value) -> Condition:
 def _compare_many(
     many: Many, part: str, op: CompareOperator, wanted: Any, bound: AttributeBinding
 ) -> Condition:
-    value = _known(many.parts, part, bound)
+    value = _find_attribute(many.parts, part, bound)
     if wanted is None:
-        # An attribute without values is one without a value.
+        # An attribute without values equals null.
         without = _any(many, value.expression.is_(None))
         some = _any(many, true())
         return (
@@ -289,7 +291,7 @@ def _compare_many(
 
 
 def _compare_complex(attribute: Complex, op: CompareOperator, wanted: Any) -> Condition:
-    """A whole node equals nothing that a filter can say but ``null``."""
+    """A complex value can only be compared with ``null``."""
     if op == CompareOperator.eq:
         return not_(attribute.exists) if wanted is None else false()
     return _only_ne(op, attribute.exists if wanted is None else true())
@@ -300,7 +302,7 @@ def _only_ne(op: CompareOperator, wanted: Condition) -> Condition:
 
 
 def _compare(value: Value, op: CompareOperator, wanted: Any, *, exact: bool) -> Condition:
-    """A comparison of one value: NULL or false when it does not hold."""
+    """Compare one value; NULL or false if it does not match."""
     left = value.expression
     if wanted is None:
         return left.is_(None) if op == CompareOperator.eq else _only_ne(op, left.is_not(None))
@@ -320,7 +322,7 @@ def _compare(value: Value, op: CompareOperator, wanted: Any, *, exact: bool) -> 
     if op in STRING_OPERATORS:
         return _within(op, left, right)
     if textual:
-        # By code points, whatever language the database sorts by.
+        # By code points, independent of the database's collation.
         left = left.collate("C")
     return _ORDERS[op](left, right)
 

@@ -1,7 +1,7 @@
-"""SCIM groups of a provider: groups of ours that the provider keeps.
+"""SCIM groups of a provider.
 
-Answers with groups of many members, which are all of one shape: the first is shown by ``scim2-server``, and the rest
-after it. Copied, checked and filtered one by one, fifty thousand would keep everybody waiting for ten seconds.
+In responses for large groups, ``scim2-server`` only processes the first member, and the others are copied from it.
+Processing fifty thousand members one by one would block the worker for ten seconds.
 """
 
 from collections import defaultdict
@@ -30,7 +30,7 @@ from scim2_server.service import ScimService
 from scim2_server.storage import SearchPage
 from sqlalchemy import ARRAY, Row, Uuid, any_, func, literal, select
 
-from app.adapters.scim.columns import MEMBERS, USERS, shown_name
+from app.adapters.scim.columns import MEMBERS, USERS, name_column
 from app.adapters.scim.models import Group, GroupMember
 from app.adapters.scim.work import Work
 from app.db.change import Change
@@ -49,48 +49,48 @@ _EXTERNAL_ID: TypeAdapter[str] = TypeAdapter(ExternalId)
 async def get(
     work: Work, group_id: str, *, lock: bool, shown: ResponseParameters[Any] | None = None
 ) -> Group:
-    """A group, without its members where ``shown`` does without them. Raises ``NotFoundException``."""
+    """Read a group, without members if ``shown`` excludes them. Raises ``NotFoundException``."""
     row = await find(work, group_id, lock=lock)
     (group,) = await present(work, [row], shown)
     return group
 
 
 async def create(work: Work, resource: Group) -> Group:
-    """Make a group. Raises ``InvalidValueException`` and domain errors."""
+    """Create a group. Raises ``InvalidValueException`` and domain errors."""
     name, external_id = read_names(resource)
     row, event = await provision.create_provided(work.session, _directory(work), name, external_id)
-    _tell(work, row, event)
+    _note_effects(work, row, event)
     members = read_members(resource.members or [])
     if members:
         change = await provision.change_members(work.session, _directory(work), row, add=members)
-        _tell(work, row, *change.events)
+        _note_effects(work, row, *change.events)
     (group,) = await present(work, [row])
     return group
 
 
 async def update(work: Work, resource: Group, expected_version: str | None) -> Group:
-    """Give a group this whole state. Raises ``NotFoundException`` and as ``create`` does."""
+    """Replace a group's state. Raises ``NotFoundException`` and the errors of ``create``."""
     row = await find(work, str(resource.id), lock=True)
     check_version(row, expected_version)
     await rename(work, row, resource)
     members = read_members(resource.members or [])
     change = await provision.set_members(work.session, _directory(work), row, members)
-    _tell(work, row, *change.events)
+    _note_effects(work, row, *change.events)
     (group,) = await present(work, [row])
     return group
 
 
 async def delete(work: Work, group_id: str, expected_version: str | None) -> None:
-    """End a group, with what it was granted and what it was to decide. Raises ``NotFoundException``."""
+    """Delete a group with its grants and pending decisions. Raises ``NotFoundException``."""
     row = await find(work, group_id, lock=True)
     check_version(row, expected_version)
     change = Change(work.session, work.caller, work.request_id, work.clock())
     await service.end_locked_group(change, row)
-    _tell(work, row)
+    _note_effects(work, row)
 
 
 async def find(work: Work, group_id: str, *, lock: bool) -> models.Group:
-    """The row of a group that the provider keeps. Raises ``NotFoundException``."""
+    """Find the row of a provider's group. Raises ``NotFoundException``."""
     row = None
     id = _id(GROUP, group_id)
     if id is not None:
@@ -101,29 +101,29 @@ async def find(work: Work, group_id: str, *, lock: bool) -> models.Group:
 
 
 async def rename(work: Work, row: models.Group, wanted: Group) -> None:
-    """Give a locked group the name and the external id of ``wanted``."""
+    """Set the name and external id of a locked group."""
     name, external_id = read_names(wanted)
     event = await provision.change_provided(work.session, _directory(work), row, name, external_id)
     if event is not None:
-        _tell(work, row, event)
+        _note_effects(work, row, event)
 
 
 async def change_members(
-    work: Work, row: models.Group, *, everybody: bool, add: Collection[UUID], remove: Collection[UUID]
+    work: Work, row: models.Group, *, replace_all: bool, add: Collection[UUID], remove: Collection[UUID]
 ) -> None:
-    """Add members to a locked group and take others out; ``everybody`` first takes out who is in it."""
+    """Add and remove members of a locked group; ``replace_all`` first removes all members."""
     directory = _directory(work)
-    if everybody:
+    if replace_all:
         change = await provision.set_members(work.session, directory, row, add)
     else:
         change = await provision.change_members(work.session, directory, row, add=add, remove=remove)
-    _tell(work, row, *change.events)
+    _note_effects(work, row, *change.events)
 
 
 async def present(
     work: Work, rows: Sequence[models.Group], shown: ResponseParameters[Any] | None = None
 ) -> list[Group]:
-    """These groups as SCIM shows them; their members only where ``shown`` leaves them in."""
+    """Present groups as SCIM resources; their members only if ``shown`` includes them."""
     members: dict[UUID, list[GroupMember]] = {}
     if shown is None or shows_members(shown):
         members = await _members(work, [row.id for row in rows])
@@ -131,12 +131,12 @@ async def present(
 
 
 def bare(rows: Iterable[models.Group]) -> list[Group]:
-    """These groups without their members, for who only changes them."""
+    """Present groups without their members."""
     return [_present(row, None) for row in rows]
 
 
 def shows_members(shown: ResponseParameters[Any]) -> bool:
-    """Whether an answer with these parameters has the members of groups."""
+    """Whether a response with these parameters includes the members of groups."""
     paths: Any = Path[Group].iter_paths(
         include_subattributes=False,
         attributes=shown.attributes or [],
@@ -146,14 +146,14 @@ def shows_members(shown: ResponseParameters[Any]) -> bool:
 
 
 async def count_members(work: Work, group_ids: Iterable[UUID]) -> dict[UUID, int]:
-    """How many members each of these groups has, about: whom the directory does not see is counted too."""
+    """Estimate the number of members of each group; members that the directory does not see are counted too."""
     query = select(MEMBERS.c.group_id, func.count()).where(MEMBERS.c.group_id == any_(_array(group_ids)))
     rows = await work.session.execute(query.group_by(MEMBERS.c.group_id))
     return {row[0]: row[1] for row in rows}
 
 
 def read_names(resource: Group) -> tuple[str, str | None]:
-    """The name and external id that are wanted. Raises ``InvalidValueException``."""
+    """The validated name and external id. Raises ``InvalidValueException``."""
     try:
         name = _NAME.validate_python(resource.display_name)
         external_id = (
@@ -161,24 +161,24 @@ def read_names(resource: Group) -> tuple[str, str | None]:
         )
     except ValidationError:
         raise InvalidValueException(
-            detail="displayName has 1 to 200 characters and externalId 1 to 255, and no NUL among them."
+            detail="displayName must have 1 to 200 characters and externalId 1 to 255, without NUL."
         ) from None
     return name, external_id
 
 
 def read_members(values: Iterable[object]) -> set[UUID]:
-    """The ids of members, each said as an object with a ``value``. Raises ``InvalidValueException``."""
+    """The ids of members, each an object with a ``value``. Raises ``InvalidValueException``."""
     return {_member_id(value) for value in values}
 
 
-def known_ids(text: object) -> set[UUID]:
-    """The id of the user that a text names; nothing for one that is nobody's."""
+def parse_ids(text: object) -> set[UUID]:
+    """The id of a user in a text; empty if it is no user's id."""
     id = _id(IDENTITY, text) if isinstance(text, str) else None
     return set() if id is None else {id}
 
 
 def check_version(row: models.Group, expected: str | None) -> None:
-    """Raise ``PreconditionFailedException`` when a group has changed since."""
+    """Raise ``PreconditionFailedException`` if the group has changed since this version."""
     if expected is not None and expected != _version(row):
         raise PreconditionFailedException
 
@@ -190,11 +190,11 @@ def _member_id(value: object) -> UUID:
         text = next((item for key, item in value.items() if str(key).lower() == "value"), None)
     else:
         text = None
-    for id in known_ids(text):
+    for id in parse_ids(text):
         return id
     raise InvalidValueException(
-        detail="A member is an object whose value is the id of a user, as it was given here; groups in groups are "
-        "not kept."
+        detail="A member must be an object whose value is the id of a user, as this service returned it. Nested groups "
+        "are not supported."
     )
 
 
@@ -207,7 +207,7 @@ def _id(prefix: str, text: str) -> UUID | None:
 
 async def _members(work: Work, group_ids: Iterable[UUID]) -> dict[UUID, list[GroupMember]]:
     query = (
-        select(MEMBERS.c.group_id, MEMBERS.c.identity_id, shown_name(USERS))
+        select(MEMBERS.c.group_id, MEMBERS.c.identity_id, name_column(USERS))
         .join(USERS, USERS.c.identity_id == MEMBERS.c.identity_id)
         .where(
             MEMBERS.c.group_id == any_(_array(group_ids)),
@@ -226,7 +226,7 @@ def _present_members(
     found: dict[UUID, list[GroupMember]] = defaultdict(list)
     for group_id, identity_id, name in rows:
         id = format_id(IDENTITY, identity_id)
-        # Read from where it was checked when it was written: checking it again costs more than reading it.
+        # Not validated again, since it was validated when it was written.
         member = GroupMember.model_construct(
             value=id, ref=Reference(f"Users/{id}"), type="User", display=name
         )
@@ -244,7 +244,7 @@ def _present(row: models.Group, members: list[GroupMember] | None) -> Group:
         resource_type="Group", created=row.created_at, last_modified=row.updated_at, version=_version(row)
     )
     shown = Group(id=format_id(GROUP, row.id), external_id=row.external_id, display_name=row.name, meta=meta)
-    # Not assigned, which would check each of them.
+    # Avoids assignment, which would validate each member.
     return shown.model_copy(update={"members": members})
 
 
@@ -256,18 +256,18 @@ def _directory(work: Work) -> provision.Directory:
     return provision.Directory(work.caller, work.provider_id, work.request_id)
 
 
-def _tell(work: Work, row: models.Group, *events: UUID) -> None:
+def _note_effects(work: Work, row: models.Group, *events: UUID) -> None:
     work.effects.extend([format_id(GROUP, row.id), *(format_id(EVENT, event) for event in events)])
 
 
 class LargeGroups(ScimService):
-    """Publishes and shows a group by its first member."""
+    """Presents a group by processing only its first member."""
 
     def publish(self, base_url: str, resource: Resource[Any]) -> Resource[Any]:
-        """A resource with its addresses; of a group, those of its first member."""
+        """Publish a resource; of a group only its first member."""
         published = super().publish(base_url, _sample(resource))
         if isinstance(resource, Group) and isinstance(published, Group) and published.members:
-            # Not assigned, which would check each of them.
+            # Avoids assignment, which would validate each member.
             members = [*published.members, *(resource.members or [])[1:]]
             return published.model_copy(update={"members": members})
         return published
@@ -279,7 +279,7 @@ class LargeGroups(ScimService):
         response_parameters: ResponseParameters[Any] | None = None,
         status: HTTPStatus = HTTPStatus.OK,
     ) -> ScimResponse:
-        """The answer with a published resource."""
+        """Build the response with a published resource."""
         sample = _sample(resource)
         response = ScimService.resource_response(sample, scim_ctx, response_parameters, status)
         _complete(response.body, resource)
@@ -292,7 +292,7 @@ class LargeGroups(ScimService):
         page: SearchPage,
         search_request: SearchRequest[Any],
     ) -> ScimResponse:
-        """The answer with a page of what was found."""
+        """Build the response with a page of results."""
         samples = replace(page, resources=[_sample(resource) for resource in page.resources])
         response = super().search_response(base_url, resource_types, samples, search_request)
         listed: list[dict[str, Any]] = (response.body or {}).get("Resources", [])
@@ -302,14 +302,14 @@ class LargeGroups(ScimService):
 
 
 def _sample(resource: Resource[Any]) -> Resource[Any]:
-    """A group with its first member alone; anything else as it is."""
+    """A group reduced to its first member; other resources unchanged."""
     if not isinstance(resource, Group) or len(resource.members or []) < 2:
         return resource
     return resource.model_copy(update={"members": (resource.members or [])[:1]})
 
 
 def _complete(body: dict[str, Any] | None, resource: Resource[Any]) -> None:
-    """Show the other members of a group as its first one is shown, if it is."""
+    """Add a group's other members in the form of the first one, if it is included."""
     members: Sequence[GroupMember] = (resource.members or []) if isinstance(resource, Group) else []
     shown = (body or {}).get("members")
     if not shown or len(members) < 2:

@@ -1,5 +1,5 @@
-"""The steps of a SCIM request, but that a group is not read whole to be changed: it may have many thousand members; and
-that a large body is read beside the event loop."""
+"""Processing of SCIM requests: large groups are changed without reading all members, and large bodies are parsed in a
+thread."""
 
 from collections.abc import Callable
 from functools import partial
@@ -17,14 +17,14 @@ from app.adapters.scim import groups
 from app.adapters.scim import leniency as group_patch
 from app.adapters.scim.models import Group
 from app.adapters.scim.storage import Storage
-from app.adapters.scim.work import Work, read_apart
+from app.adapters.scim.work import Work, read_in_thread
 
 _GROUP = "Group"
 Result = TypeVar("Result")
 
 
 class Handler(AsyncScimHandler):
-    """Carries out one request."""
+    """Handles one request."""
 
     def __init__(self, service: ScimService, work: Work) -> None:
         super().__init__(service, Storage(work))
@@ -32,7 +32,7 @@ class Handler(AsyncScimHandler):
         self._query: dict[str, str] = {}
 
     async def create(self, request: ScimRequest) -> ScimResponse:
-        """Make a resource."""
+        """Create a resource."""
         with self.service.provider:
             target = self.service.route(request, Operation.create)
             resource_type = self.service.resource_type_at(cast("str", target.endpoint))
@@ -44,7 +44,7 @@ class Handler(AsyncScimHandler):
             return self.service.creation_response(request.base_url, created)
 
     async def bulk(self, request: ScimRequest) -> ScimResponse:
-        """Carry out several operations."""
+        """Handle a bulk request."""
         with self.service.provider:
             self.service.route(request, Operation.bulk)
             plan = await _read(request, self.service.read_bulk)
@@ -53,7 +53,7 @@ class Handler(AsyncScimHandler):
             return self.service.bulk_response(plan)
 
     async def patch(self, request: ScimRequest) -> ScimResponse:
-        """Modify a resource; a group is shown only when the query says what of it."""
+        """Modify a resource; a group is only returned if the query selects attributes."""
         self._query = dict(request.query)
         return await super().patch(request)
 
@@ -80,7 +80,7 @@ class Handler(AsyncScimHandler):
         replacement: Resource[Any],
         conditions: Conditions,
     ) -> Resource[Any]:
-        """Apply a replacement; of a group, whose members are told apart by the database, without comparing them."""
+        """Apply a replacement. The members of a group are compared by the database."""
         if not isinstance(current, Group) or not isinstance(replacement, Group):
             return await super().replace_resource(resource_type, current, replacement, conditions)
         without = {"members": None}
@@ -96,7 +96,7 @@ class Handler(AsyncScimHandler):
         patch_op: "PatchOp[Any]",
         conditions: Conditions,
     ) -> Resource[Any]:
-        """Apply a PATCH; of a group, to the rows of those members alone that it is about."""
+        """Apply a PATCH. For a group, only the rows of the affected members are read."""
         if resource_type.name != _GROUP:
             return await super().patch_resource(resource_type, resource_id, patch_op, conditions)
         rest, edits = group_patch.split(patch_op)
@@ -113,7 +113,7 @@ class Handler(AsyncScimHandler):
     async def delete_resource(
         self, resource_type: ResourceType, resource_id: str, conditions: Conditions
     ) -> None:
-        """Delete a resource, once its conditions are met."""
+        """Delete a resource if its conditions hold."""
         if resource_type.name != _GROUP:
             await super().delete_resource(resource_type, resource_id, conditions)
             return
@@ -127,4 +127,4 @@ class Handler(AsyncScimHandler):
 
 
 async def _read(request: ScimRequest, read: Callable[[bytes, str | None], Result]) -> Result:
-    return await read_apart(request.body, lambda: read(request.body, request.header("Content-Type")))
+    return await read_in_thread(request.body, lambda: read(request.body, request.header("Content-Type")))

@@ -1,14 +1,11 @@
-"""What real directories send, brought into the shape that RFC 7643 and 7644 give it, before it is read. Pure.
+"""Tolerance for directories that deviate from RFC 7643 and RFC 7644, and PATCH of large groups.
 
-Entra ID writes booleans as texts ("False"), and a manager as a text or a list of one. Okta sends a whole user back,
-with what only we may write. Either sends a password where it is told to. Whatever is dropped here is not looked at,
-kept or logged. What ``scim2-server`` bears by itself (the case of ``op``, attributes that are unknown, members named by
+Entra ID writes booleans as texts ("False"), and a manager as a text or a list of one. Okta sends back a whole user with
+read-only attributes. Both send a password if configured. Dropped values are neither inspected, stored nor logged. What
+``scim2-server`` tolerates itself (the case of ``op``, unknown attributes, members named by a value) is left unchanged.
 a value) is not touched.
-
-PATCH of a group, whose cost goes with what changes: one member of a group of many thousands is one row.
-
-What is said of members is read off the operations and done to the rows; all else of a PATCH is done by
-``scim2_models`` to the group without its members.
+PATCH of a group costs as much as it changes: changing one member of many thousands changes one row. Operations on
+members are applied to rows; ``scim2_models`` applies all others to the group without its members.
 """
 
 from collections.abc import Iterator
@@ -39,7 +36,7 @@ from sqlalchemy import select
 
 from app.adapters.scim import columns, groups
 from app.adapters.scim.filters import value_condition
-from app.adapters.scim.models import MOST_OPERATIONS, Group
+from app.adapters.scim.models import MAX_OPERATIONS, Group
 from app.adapters.scim.work import Work
 from app.lib.strict_json import JsonValue, StrictJsonError, dumps, loads
 from app.models import groups as models
@@ -57,22 +54,22 @@ _MANAGER = "manager"
 _SINGLE = frozenset({"active", _MANAGER})
 _MANAGER_PATH = "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User:manager"
 
-# What only we write, and a PATCH without a path brings along all the same.
-_OURS = frozenset({"id", "meta", "schemas", "groups"})
+# Read-only attributes that directories send in a PATCH without a path.
+_READ_ONLY = frozenset({"id", "meta", "schemas", "groups"})
 
-# Applying an operation to a user costs with the values that it has, and all others of the worker wait meanwhile.
-_MOST_OPERATIONS = 1_000
-_MOST_OPERATIONS_ON_USERS = 200
-_MOST_NAMES = 2_000
-_MOST_VALUES = 20
-_MOST_VALUES_IN_CHANGES = 50
-_LONGEST_PATH = 500
-_LONGEST_PATHS = 100_000
+# Applying an operation to a user costs with its number of values, and blocks the event loop.
+_MAX_OPERATIONS = 1_000
+_MAX_OPERATIONS_ON_USERS = 200
+_MAX_NAMES = 2_000
+_MAX_VALUES = 20
+_MAX_VALUES_IN_CHANGES = 50
+_MAX_PATH_LENGTH = 500
+_MAX_PATHS_LENGTH = 100_000
 
 
 @dataclass(slots=True)
 class _Cost:
-    """What a request asks for, a bulk request in all of its operations together."""
+    """The cost of a request; for a bulk request, of all its operations."""
 
     operations: int = 0
     on_users: int = 0
@@ -81,21 +78,23 @@ class _Cost:
     paths: int = 0
 
     def check(self) -> None:
-        """Raise ``PayloadTooLargeException`` for more than is carried out in one."""
-        for asked, most, what in (
-            (self.operations, _MOST_OPERATIONS, "operations of PATCH"),
-            (self.names, _MOST_NAMES, "names in operations of PATCH"),
-            (self.on_users, _MOST_OPERATIONS_ON_USERS, "operations of PATCH on users"),
-            (self.values, _MOST_VALUES_IN_CHANGES, "values in operations on users"),
-            (self.paths, _LONGEST_PATHS, "characters in paths"),
+        """Raise ``PayloadTooLargeException`` if a limit is exceeded."""
+        for count, limit, what in (
+            (self.operations, _MAX_OPERATIONS, "operations of PATCH"),
+            (self.names, _MAX_NAMES, "names in operations of PATCH"),
+            (self.on_users, _MAX_OPERATIONS_ON_USERS, "operations of PATCH on users"),
+            (self.values, _MAX_VALUES_IN_CHANGES, "values in operations on users"),
+            (self.paths, _MAX_PATHS_LENGTH, "characters in paths"),
         ):
-            if asked > most:
-                raise PayloadTooLargeException(detail=f"A request has at most {most} {what}.")
+            if count > limit:
+                raise PayloadTooLargeException(detail=f"A request has at most {limit} {what}.")
 
 
 def tolerate(method: str, path: str, body: bytes) -> bytes:
-    """The body of a request as the standard would have it. Raises exceptions of ``scim2_models`` for what has no one
-    meaning, and for what would keep others waiting."""
+    """Bring a request body into the standard's form.
+
+    Raises exceptions of ``scim2_models`` for ambiguous bodies and for ones that would block the event loop.
+    """
     if not body or method not in {"POST", "PUT", "PATCH"}:
         return body
     value = _read(body)
@@ -119,10 +118,10 @@ def _read(body: bytes) -> JsonValue:
 
 
 def _check_keys(value: JsonValue) -> None:
-    """Names are the same whatever their case, so of two such one would be dropped without a word."""
+    """Reject names that differ only in case, since they are the same attribute and one would be dropped."""
     if isinstance(value, dict):
         if len({key.casefold() for key in value}) != len(value):
-            raise InvalidSyntaxException(detail="An object has the same attribute twice, in another case.")
+            raise InvalidSyntaxException(detail="An object has the same attribute twice, in different case.")
         for inner in value.values():
             _check_keys(inner)
     elif isinstance(value, list):
@@ -132,9 +131,9 @@ def _check_keys(value: JsonValue) -> None:
 
 def _tolerate_bulk(value: JsonValue, cost: _Cost) -> None:
     operations = _members(value, "operations")
-    if len(operations) > MOST_OPERATIONS:
-        # Told before each of them is read.
-        raise PayloadTooLargeException(detail=f"A bulk request has at most {MOST_OPERATIONS} operations.")
+    if len(operations) > MAX_OPERATIONS:
+        # Checked before each of them is read.
+        raise PayloadTooLargeException(detail=f"A bulk request has at most {MAX_OPERATIONS} operations.")
     for operation in operations:
         method, path = _get(operation, "method"), _get(operation, "path")
         if isinstance(method, str) and isinstance(path, str):
@@ -164,32 +163,32 @@ def _tolerate_data(method: str, endpoint: str, value: JsonValue, cost: _Cost) ->
 
 
 def _operations(patch: dict[str, JsonValue]) -> list[dict[str, JsonValue]]:
-    """The operations of a PATCH. What has no path, and selects values by the names in its value, becomes several, each
-    with such a name as its path: Entra ID sets ``emails[type eq "work"].value`` so."""
+    """The operations of a PATCH. One without a path that selects values in its names is split, with each such name as a
+    path; Entra ID sets ``emails[type eq "work"].value`` this way."""
     key = _key(patch, "operations")
     if key is None or not isinstance(given := patch[key], list):
         return []
-    apart: list[JsonValue] = []
+    split_operations: list[JsonValue] = []
     for operation in given:
         if not isinstance(operation, dict) or _get(operation, "path"):
-            apart.append(operation)
+            split_operations.append(operation)
             continue
         value = _get(operation, "value")
         selecting = [name for name in value if "[" in name] if isinstance(value, dict) else []
         if not selecting or not isinstance(value, dict):
-            apart.append(operation)
+            split_operations.append(operation)
             continue
         if len(selecting) < len(value):
-            apart.append(operation)
-        apart.extend(
+            split_operations.append(operation)
+        split_operations.extend(
             {"op": _get(operation, "op"), "path": name, "value": value.pop(name)} for name in selecting
         )
-    patch[key] = apart
+    patch[key] = split_operations
     return _members(patch, "operations")
 
 
 def _names(operation: dict[str, JsonValue]) -> list[str]:
-    """The paths that an operation writes at."""
+    """The paths that an operation writes."""
     path, value = _get(operation, "path"), _get(operation, "value")
     if isinstance(path, str):
         return [path]
@@ -197,14 +196,14 @@ def _names(operation: dict[str, JsonValue]) -> list[str]:
 
 
 def _count_names(operation: dict[str, JsonValue]) -> int:
-    """How many attributes an operation without a path writes, those of a schema among them."""
+    """The number of attributes that an operation without a path writes, including those of an extension."""
     if _get(operation, "path") or not isinstance(value := _get(operation, "value"), dict):
         return 0
     return len(value) + sum(len(inner) for inner in value.values() if isinstance(inner, dict))
 
 
 def _tolerate_operation(operation: dict[str, JsonValue]) -> None:
-    """One operation of a PATCH, with a path or without."""
+    """Adapt one operation of a PATCH, with or without a path."""
     key = _key(operation, "value")
     path = _get(operation, "path")
     if isinstance(path, str) and path.casefold() == _MANAGER:
@@ -212,23 +211,23 @@ def _tolerate_operation(operation: dict[str, JsonValue]) -> None:
     if isinstance(path, str):
         last = _last(path)
         if last == _SECRET:
-            # An attribute that we do not have, so nothing becomes of it.
+            # The password is not stored, so its value is dropped.
             operation["value" if key is None else key] = ""
             return
         if key is None:
             return
-        operation[key] = _shaped(last, operation[key])
+        operation[key] = _convert(last, operation[key])
         if last == "members" and str(_get(operation, "op")).lower() == "remove":
             operation[key] = _by_value(operation[key])
     elif key is not None and isinstance(inner := operation[key], dict):
-        for name in [name for name in inner if name.casefold() in _OURS]:
+        for name in [name for name in inner if name.casefold() in _READ_ONLY]:
             del inner[name]
     if key is not None:
         _clean(operation[key])
 
 
 def _clean(value: JsonValue) -> None:
-    """Drop the password of a resource or of what a PATCH writes, and shape each value below."""
+    """Drop passwords, and convert every value to its type."""
     if isinstance(value, list):
         for inner in value:
             _clean(inner)
@@ -238,12 +237,12 @@ def _clean(value: JsonValue) -> None:
         if _last(name) == _SECRET:
             del value[name]
             continue
-        value[name] = _shaped(_last(name), value[name])
+        value[name] = _convert(_last(name), value[name])
         _clean(value[name])
 
 
-def _shaped(name: str, value: JsonValue) -> JsonValue:
-    """The value of an attribute in the type that it has."""
+def _convert(name: str, value: JsonValue) -> JsonValue:
+    """Convert a value to the attribute's type."""
     if name in _SINGLE and isinstance(value, list) and len(value) == 1:
         value = value[0]
     if name in _TRUTHS and isinstance(value, dict):
@@ -256,22 +255,22 @@ def _shaped(name: str, value: JsonValue) -> JsonValue:
 
 
 def _length(path: str) -> int:
-    if len(path) > _LONGEST_PATH:
-        raise InvalidPathException(detail=f"A path has at most {_LONGEST_PATH} characters.")
+    if len(path) > _MAX_PATH_LENGTH:
+        raise InvalidPathException(detail=f"A path has at most {_MAX_PATH_LENGTH} characters.")
     return len(path)
 
 
 def _count_values(value: JsonValue) -> int:
-    """How many values there are in the lists of what is said of a user. Raises ``InvalidValueException``."""
+    """Count the values in the lists of a user. Raises ``InvalidValueException``."""
     if isinstance(value, list):
-        if len(value) > _MOST_VALUES:
-            raise InvalidValueException(detail=f"An attribute has at most {_MOST_VALUES} values.")
+        if len(value) > _MAX_VALUES:
+            raise InvalidValueException(detail=f"An attribute has at most {_MAX_VALUES} values.")
         return len(value) + sum(map(_count_values, value))
     return sum(map(_count_values, value.values())) if isinstance(value, dict) else 0
 
 
 def _by_value(value: JsonValue) -> JsonValue:
-    """Members to remove, named by their ids alone: what else is sent of them may be out of date."""
+    """Reduce members to remove to their ids, since other sent values can be out of date."""
     if isinstance(value, list):
         return [_by_value(one) for one in value]
     if isinstance(value, dict) and (key := _key(value, "value")) is not None:
@@ -280,13 +279,13 @@ def _by_value(value: JsonValue) -> JsonValue:
 
 
 def _name_schemas(value: dict[str, Any], schema: str) -> None:
-    """Say which schema a body has that does not say it."""
+    """Add the schema to a body without one."""
     if not _get(value, "schemas"):
         value[_key(value, "schemas") or "schemas"] = [schema]
 
 
 def _last(path: str) -> str:
-    """The name at the end of a path or of a key: without its schema, its filter and what it is below."""
+    """The last name of a path or key, without schema, filter and parent."""
     head, bracket, tail = path.rpartition("]")
     if bracket:
         path = tail.lstrip(".") or head.partition("[")[0]
@@ -303,7 +302,7 @@ def _get(value: dict[str, JsonValue], name: str) -> JsonValue:
 
 
 def _members(value: JsonValue, name: str) -> list[dict[str, JsonValue]]:
-    """The objects in a list of an object."""
+    """The objects in a list member of an object."""
     found = _get(value, name) if isinstance(value, dict) else None
     return [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
 
@@ -314,36 +313,36 @@ _OP = PatchOperation.Op
 
 @dataclass(frozen=True, slots=True)
 class Edit:
-    """What one operation says of members: ``everybody`` leaves first, then those to add and to remove."""
+    """A change of members by one operation: ``replace_all`` first removes all members."""
 
-    everybody: bool = False
+    replace_all: bool = False
     add: frozenset[UUID] = frozenset()
     remove: frozenset[UUID] = frozenset()
     chosen: FilterNode | None = None
-    """Which members are removed too, by a filter that does not just name them."""
+    """A filter that selects further members to remove by other attributes than the id."""
 
 
 @dataclass(slots=True)
 class Pending:
-    """Edits that follow one another, as one: what they come to does not depend on who is in the group."""
+    """Consecutive edits combined into one, whose result does not depend on the current members."""
 
-    everybody: bool = False
+    replace_all: bool = False
     add: set[UUID] = field(default_factory=set)
     remove: set[UUID] = field(default_factory=set)
 
     def take(self, edit: Edit) -> None:
-        """Let this one follow."""
-        if edit.everybody:
-            self.everybody, self.add, self.remove = True, set(), set()
+        """Append an edit."""
+        if edit.replace_all:
+            self.replace_all, self.add, self.remove = True, set(), set()
         self.add = (self.add - edit.remove) | edit.add
         self.remove = (self.remove | edit.remove) - edit.add
 
     def __bool__(self) -> bool:
-        return self.everybody or bool(self.add or self.remove)
+        return self.replace_all or bool(self.add or self.remove)
 
 
 def split(patch: "PatchOp[Any]") -> tuple["PatchOp[Any]", list[Edit]]:
-    """What a PATCH says of all else, and what it says of members.
+    """Split a PATCH into the operations on members and all others.
 
     Raises ``InvalidValueException`` and ``MutabilityException``.
     """
@@ -364,11 +363,11 @@ def split(patch: "PatchOp[Any]") -> tuple["PatchOp[Any]", list[Edit]]:
 
 
 async def apply_edits(work: Work, row: models.Group, edits: list[Edit]) -> None:
-    """Carry out what a PATCH says of the members of a locked group, in its order."""
+    """Apply edits of the members of a locked group in order."""
     pending = Pending()
     for edit in edits:
         if edit.chosen is not None:
-            # Who is meant depends on what was done before.
+            # The filter's result depends on the previous edits.
             pending = await _flush(work, row, pending)
             chosen = await _choose(work, row, edit.chosen)
             pending.take(Edit(remove=frozenset(chosen)))
@@ -380,7 +379,7 @@ async def apply_edits(work: Work, row: models.Group, edits: list[Edit]) -> None:
 async def _flush(work: Work, row: models.Group, pending: Pending) -> Pending:
     if pending:
         await groups.change_members(
-            work, row, everybody=pending.everybody, add=pending.add, remove=pending.remove
+            work, row, replace_all=pending.replace_all, add=pending.add, remove=pending.remove
         )
     return Pending()
 
@@ -399,7 +398,7 @@ def _names_members(path: Path[Any]) -> bool:
 
 
 def _split_value(operation: PatchOperation[Any]) -> tuple[PatchOperation[Any] | None, list[Edit]]:
-    """An operation on the whole group: what it says of all else, if anything, and of members."""
+    """Split an operation on the whole group into the members and the rest, if any."""
     if not isinstance(operation.value, dict):
         return operation, []
     rest, edits = {}, []
@@ -417,25 +416,25 @@ def _is_members(key: str) -> bool:
 
 
 def _edit(operation: PatchOperation[Any], path: Path[Any]) -> Edit:
-    """What an operation on ``members`` says."""
+    """The edit of an operation on ``members``."""
     if len(path.parts) > 1 or (path.value_filter is not None and operation.op is not _OP.remove):
         raise MutabilityException(
             attribute="members",
-            detail="Members are added and removed whole: what they are called is their own",
+            detail="Members can only be added and removed as a whole. Their attributes belong to the users",
         )
     if path.value_filter is not None:
-        named = _named(path.value_filter)
+        named = _ids_of(path.value_filter)
         return Edit(chosen=path.value_filter) if named is None else Edit(remove=frozenset(named))
     return _edit_value(operation.op, operation.value)
 
 
 def _edit_value(op: PatchOperation.Op, value: Any) -> Edit:
     if op is _OP.remove and value is None:
-        return Edit(everybody=True)
+        return Edit(replace_all=True)
     ids = frozenset(groups.read_members(_entries(value)))
     if op is _OP.remove:
         return Edit(remove=ids)
-    return Edit(everybody=op is _OP.replace_, add=ids)
+    return Edit(replace_all=op is _OP.replace_, add=ids)
 
 
 def _entries(value: Any) -> Iterator[Any]:
@@ -444,12 +443,12 @@ def _entries(value: Any) -> Iterator[Any]:
     if isinstance(value, dict):
         return iter((value,))
     if not isinstance(value, list):
-        raise InvalidValueException(detail="The value of members is a list of objects")
+        raise InvalidValueException(detail="The value of members must be a list of objects")
     return iter(value)
 
 
-def _named(chosen: FilterNode) -> set[UUID] | None:
-    """The members that a filter names by their ids; None when it says who is meant in another way."""
+def _ids_of(chosen: FilterNode) -> set[UUID] | None:
+    """The members that a filter names by id; None for any other filter."""
     terms = (
         chosen.terms if isinstance(chosen, LogicalExpr) and chosen.op is LogicalOperator.or_ else (chosen,)
     )
@@ -459,5 +458,5 @@ def _named(chosen: FilterNode) -> set[UUID] | None:
             return None
         if term.attr_path.attr.lower() != "value" or term.attr_path.sub_attr or term.attr_path.uri:
             return None
-        named |= groups.known_ids(term.value)
+        named |= groups.parse_ids(term.value)
     return named

@@ -1,11 +1,9 @@
-"""What is announced to directories: the resources, the limits, and how much of their deviations is borne.
+"""The announced SCIM resources, limits and tolerance.
 
-What is announced of users beside what we keep (RFC 7643 section 4.1).
-
-Some directories make their model of a user from ``/Schemas`` and then say all that they have of a person: Canaille
-fails on each attribute that is not there. So the standard's other attributes are announced too, as such that nobody
-may write and nobody is shown. Who heeds that does not send them, and no password leaves the directory; what is sent all
-the same is dropped.
+Some directories build their user model from ``/Schemas`` and then send all attributes of a person; Canaille fails on
+attributes that are missing there. The standard's other attributes (RFC 7643 section 4.1) are therefore announced as
+read-only and never returned, so that compliant clients do not send them. If they are sent anyway, including a password,
+they are dropped.
 """
 
 from functools import cached_property
@@ -43,15 +41,15 @@ from scim2_models import User as StandardUser
 from app.features.identity_providers.provisioning import DirectoryUser, EnterpriseUser, User
 from app.http.request_limits import BODY_LIMIT
 
-__all__ = ["MOST_RESULTS", "DirectoryUser", "EnterpriseUser", "Group", "GroupMember", "User", "make_provider"]
+__all__ = ["MAX_RESULTS", "DirectoryUser", "EnterpriseUser", "Group", "GroupMember", "User", "make_provider"]
 
 
 class Announced(ScimProvider):
-    """The description of our service, with all of the standard's attributes of a user."""
+    """The service's description, including the standard's attributes that are not stored."""
 
     @cached_property
     def schemas(self) -> tuple[Schema, ...]:
-        """What ``/Schemas`` says."""
+        """The response of ``/Schemas``."""
         return tuple(_whole(schema) if schema.id == User.__schema__ else schema for schema in super().schemas)
 
 
@@ -74,42 +72,42 @@ def _not_kept(attribute: Attribute) -> Attribute:
     )
 
 
-MOST_RESULTS = 200
-MOST_OPERATIONS = 100
-"""Of one bulk request, which is one transaction."""
+MAX_RESULTS = 200
+MAX_OPERATIONS = 100
+"""The maximum number of operations of a bulk request, which is one transaction."""
 PAGE_SIZE = 100
 CURSOR_LIFETIME_S = 3600
 
 
 class GroupMember(ComplexAttribute):
-    """Somebody in a group."""
+    """A member of a group."""
 
     value: Annotated[str | None, Mutability.immutable, CaseExact.true] = None
     """The id of the user."""
     ref: Annotated[Reference["User"] | None, Mutability.immutable] = Field(  # type: ignore[type-arg]
         None, serialization_alias="$ref", validation_alias="$ref"
     )
-    """Where the user is."""
+    """The address of the user."""
     type: Annotated[str | None, Mutability.immutable] = Field(None, examples=["User"])
-    """Always a User: groups hold people."""
+    """Always ``User``, since groups cannot be nested."""
     display: Annotated[str | None, Mutability.read_only, Returned.request] = None
-    """What people call the user."""
+    """The display name of the user."""
 
 
 class Group(Resource[Any]):
-    """People who are given rights together."""
+    """A group of people that receive access together."""
 
     __schema__ = URN("urn:ietf:params:scim:schemas:core:2.0:Group")
 
     display_name: Annotated[str | None, Uniqueness.server, Required.true] = None
     """The name; unique among the directory's groups, ignoring case."""
     members: list[GroupMember] | None = None
-    """Who is in it."""
+    """The members of the group."""
     Members: ClassVar[type[ComplexAttribute]] = GroupMember
 
 
-# Entra ID removes members by value, and sets the value of an address that is not there yet. What we do not keep is
-# dropped rather than refused: a directory sends all that it has.
+# Entra ID removes members by value, and sets the value of an email address that does not exist yet. Unknown attributes
+# are dropped rather than refused, since directories send all that they have.
 POLICY = ScimPolicy(
     unknown=ScimPolicy.Unknown.ignore,
     remove_value_as_filter=ScimPolicy.RemoveValue.apply,
@@ -118,17 +116,17 @@ POLICY = ScimPolicy(
 
 
 def make_provider() -> ScimProvider:
-    """What ``/ServiceProviderConfig``, ``/ResourceTypes`` and ``/Schemas`` say."""
+    """Build the responses of ``/ServiceProviderConfig``, ``/ResourceTypes`` and ``/Schemas``."""
     return Announced(
         models=[User, EnterpriseUser, Group],
         resource_types=[ResourceType.from_resource(DirectoryUser), ResourceType.from_resource(Group)],
         config=ServiceProviderConfig(
             patch=Patch(supported=True),
-            bulk=Bulk(supported=True, max_operations=MOST_OPERATIONS, max_payload_size=BODY_LIMIT),
-            filter=Filter(supported=True, max_results=MOST_RESULTS),
+            bulk=Bulk(supported=True, max_operations=MAX_OPERATIONS, max_payload_size=BODY_LIMIT),
+            filter=Filter(supported=True, max_results=MAX_RESULTS),
             change_password=ChangePassword(supported=False),
             sort=Sort(supported=True),
-            # They are sent and honoured; see ``Service.etag_supported`` for why that is not said.
+            # Entity tags are supported; see ``Service.etag_supported`` for why that is not announced.
             etag=ETag(supported=False),
             authentication_schemes=[
                 AuthenticationScheme(
@@ -144,7 +142,7 @@ def make_provider() -> ScimProvider:
                 index=True,
                 default_pagination_method=Pagination.DefaultPaginationMethod.index,
                 default_page_size=PAGE_SIZE,
-                max_page_size=MOST_RESULTS,
+                max_page_size=MAX_RESULTS,
                 cursor_timeout=CURSOR_LIFETIME_S,
             ),
         ),

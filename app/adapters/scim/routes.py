@@ -1,7 +1,7 @@
-"""``/scim/v2``: where directories provision people and groups (RFC 7643, RFC 7644, RFC 9865).
+"""``/scim/v2``: provisioning of people and groups by directories (RFC 7643, RFC 7644, RFC 9865).
 
-One route for all of it: ``scim2-server`` knows the paths, and what stands around every request of ours (who calls, one
-transaction, limits, the id) stands around it here. Errors are SCIM errors, never problem documents.
+One route serves all paths, since ``scim2-server`` routes them. Authentication, the transaction, limits and the request
+id are the same as in the API. Errors are SCIM errors, not problem documents.
 """
 
 import json
@@ -16,8 +16,8 @@ from scim2_server.responses import SCIM_MEDIA_TYPE, ScimResponse
 
 from app.adapters.scim.handler import Handler
 from app.adapters.scim.leniency import tolerate
-from app.adapters.scim.service import Asked, Service, make_service, note
-from app.adapters.scim.work import Work, answer, error_of, headers_of, read_apart
+from app.adapters.scim.service import RequestSummary, Service, make_service, note
+from app.adapters.scim.work import Work, answer, error_of, headers_of, read_in_thread
 from app.db.engine import CONNECTION_ERRORS, commit, database_unavailable
 from app.domain.errors import DomainError
 from app.features.identity_providers.provisioning import Surface, provider_served
@@ -33,32 +33,32 @@ _SECRET = "scim cursors"
 
 
 class ScimRoute(TransactionalRoute):
-    """Answers every error as a SCIM error, and records those of callers who are known."""
+    """Renders errors as SCIM errors, and records those of authenticated callers."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
 
-        async def tell(request: Request) -> Response:
+        async def render_errors(request: Request) -> Response:
             try:
                 return await handle(request)
             except (SCIMException, DomainError) as error:
-                told, headers = error_of(error), headers_of(error)
-            await _note_refusal(request, told.status or 500)
-            return answer(told, headers)
+                scim_error, headers = error_of(error), headers_of(error)
+            await _note_refusal(request, scim_error.status or 500)
+            return answer(scim_error, headers)
 
         async def handled(request: Request) -> Response:
             try:
-                return await tell(request)
+                return await render_errors(request)
             except (DomainError, *CONNECTION_ERRORS) as error:
-                # The refusal could not be recorded: then it is not told either.
-                told = error if isinstance(error, DomainError) else database_unavailable()
-                return answer(error_of(told), headers_of(told))
+                # The refusal could not be recorded, so it is not returned either.
+                unavailable = error if isinstance(error, DomainError) else database_unavailable()
+                return answer(error_of(unavailable), headers_of(unavailable))
 
         return handled
 
 
-def tell_error(_request: Request, status: int, detail: str, headers: Mapping[str, str]) -> Response:
-    """An error from outside of the route, as all others here are told."""
+def render_http_error(_request: Request, status: int, detail: str, headers: Mapping[str, str]) -> Response:
+    """Render an error that occurs outside of the route as a SCIM error."""
     return answer(Error(status=status, detail=detail), dict(headers))
 
 
@@ -73,8 +73,8 @@ async def serve(
     runtime: CurrentRuntime,
     caller: CanProvision,
 ) -> Response:
-    """Carry out one SCIM request for the provider whose settings name the caller."""
-    asked = await _read(request, runtime, caller)
+    """Handle a SCIM request for the provider that is configured with this service account."""
+    scim_request = await _read(request, runtime, caller)
     provider = await provider_served(session, Surface.SCIM, caller)
     request.state.scim_provider = provider.id
     work = Work(
@@ -88,11 +88,19 @@ async def serve(
     )
     service = make_service(runtime.peppers.derive(_SECRET))
     _check_media_type(request, service)
-    asked.body = await read_apart(asked.body, lambda: tolerate(asked.method, asked.path, asked.body))
-    response = await Handler(service, work).handle(asked)
+    scim_request.body = await read_in_thread(
+        scim_request.body, lambda: tolerate(scim_request.method, scim_request.path, scim_request.body)
+    )
+    response = await Handler(service, work).handle(scim_request)
     made = (response.body or {}).get("id")
     await note(
-        session, caller, provider.id, Asked.of(asked, made), response.status, work.effects, work.request_id
+        session,
+        caller,
+        provider.id,
+        RequestSummary.of(scim_request, made),
+        response.status,
+        work.effects,
+        work.request_id,
     )
     return _sent(response)
 
@@ -110,9 +118,9 @@ async def _read(request: Request, runtime: Runtime, caller: Caller) -> ScimReque
 
 
 def _check_media_type(request: Request, service: Service) -> None:
-    """Raise ``UnsupportedMediaTypeException`` for what is not JSON, or is compressed."""
+    """Raise ``UnsupportedMediaTypeException`` for bodies that are not JSON or are compressed."""
     if request.headers.get("content-encoding", "identity").strip().lower() != "identity":
-        raise UnsupportedMediaTypeException(detail="Compressed bodies are not taken.")
+        raise UnsupportedMediaTypeException(detail="Compressed bodies are not supported.")
     if request.method in {"POST", "PUT", "PATCH"}:
         service.ensure_json(request.headers.get("content-type"))
 
@@ -124,13 +132,21 @@ def _sent(response: ScimResponse) -> Response:
 
 
 async def _note_refusal(request: Request, status: int) -> None:
-    """Record what was refused to a caller who is known, in a transaction of its own: the request's is undone."""
+    """Record a refused request of an authenticated caller in a new transaction, since the request's is rolled back."""
     caller: Caller | None = getattr(request.state, "caller", None)
     if caller is None or not 400 <= status < 500:
         return
     runtime: Runtime = request.app.state.runtime
-    asked = ScimRequest(request.method, "", request.path_params.get("path", ""))
+    scim_request = ScimRequest(request.method, "", request.path_params.get("path", ""))
     async with runtime.sessions() as session:
         provider_id = getattr(request.state, "scim_provider", None)
-        await note(session, caller, provider_id, Asked.of(asked), status, [], request.state.request_id)
+        await note(
+            session,
+            caller,
+            provider_id,
+            RequestSummary.of(scim_request),
+            status,
+            [],
+            request.state.request_id,
+        )
         await commit(session)

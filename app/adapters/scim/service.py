@@ -1,6 +1,6 @@
-"""The SCIM protocol as we speak it, over ``scim2-server``: who may do what, and how our errors are told.
+"""The SCIM protocol on top of ``scim2-server``: permissions, error mapping, and audit events of requests.
 
-What the audit trail says of SCIM requests: which, on what, how it ended, and what it changed. Nobody's name.
+An audit event names the operation, its object, the outcome and the changed ids, but no personal data.
 """
 
 from collections.abc import Mapping
@@ -38,75 +38,82 @@ from app.features.audit.record import record
 from app.http.authorization import Caller, Permission
 from app.lib.ids import GROUP, IDENTITY, parse_id
 
-_LONGEST_TAGS = 1_000
+_MAX_TAGS_LENGTH = 1_000
 _READS = frozenset({Operation.query, Operation.search, Operation.search_with_body})
-_NEEDED = {
+_REQUIRED_PERMISSIONS = {
     "User": (Permission.IDENTITIES_READ, Permission.IDENTITIES_WRITE),
     "Group": (Permission.GROUPS_READ, Permission.GROUPS_WRITE),
 }
 
 
 class Service(LargeGroups):
-    """Validates, applies and answers; the subject of a request is its ``Caller``."""
+    """Validates and applies requests; the subject of a request is its ``Caller``."""
 
     @property
     def etag_supported(self) -> bool:
-        """Always, for whoever uses entity tags.
+        """Entity tags are always supported.
 
-        The configuration says no all the same. A client that is told of them may send a tag of its own making as
-        ``If-Match`` (Canaille does, with its own of the person), and would be refused each change for ever: a leaver
-        would never be deactivated. Who is not told sends none, and who sends ours is heard.
+        They are not announced: Canaille would send a tag of its own making as ``If-Match``, so that every change of it
+        would be refused and a leaver would never be deactivated. Clients send no tags without the announcement, and
+        tags of this service are honored.
         """
         return True
 
     def service_provider_config(self, location: str, query: Mapping[str, str]) -> ScimResponse:
-        """What is announced, without ``pagination`` (RFC 9865 section 4), which came after RFC 7643.
+        """The configuration without ``pagination`` (RFC 9865 section 4), which is younger than RFC 7643.
 
-        Clients of before that (scim2-models up to 0.7, which Canaille speaks) refuse a configuration that has a member
-        more than they know, and provision nobody. Whoever asks with a cursor is served.
+        Older clients (scim2-models up to 0.7, which Canaille uses) refuse a configuration with an unknown member.
+        Requests with a cursor are served nevertheless.
         """
         response = super().service_provider_config(location, query)
         (response.body or {}).pop("pagination", None)
         return response
 
     def authorize(self, request: ScimRequest, target: Target, resource_type: ResourceType) -> None:
-        """Raise ``ForbiddenException`` for what the role of the caller does not give."""
+        """Raise ``ForbiddenException`` if the caller lacks a permission."""
         caller: Caller = request.subject
-        read, write = _NEEDED[str(resource_type.name)]
+        read, write = _REQUIRED_PERMISSIONS[str(resource_type.name)]
         needed = {read if target.operation in _READS else write}
         if target.operation is Operation.delete and resource_type.name == "User":
             needed.add(Permission.IDENTITIES_OFFBOARD)
         for permission in sorted(needed):
             if not caller.may(permission):
                 raise ForbiddenException(
-                    detail=f"This needs the permission {permission.value}, which {caller.lacking}."
+                    detail=f"This requires the permission {permission.value}, which {caller.lacking}."
                 )
 
     def read_search(self, resource_types: list[ResourceType], payload: Any) -> tuple[SearchRequest[Any], Any]:
-        """A search that is fit to be parsed. Raises ``InvalidFilterException``."""
+        """Check the size of a search and parse it. Raises ``InvalidFilterException``."""
         check_length(payload)
         return super().read_search(resource_types, payload)
 
     def check_preconditions(self, resource: Resource[Any], method: str, conditions: Conditions) -> bool:
-        """Whether a resource is to be shown. Raises ``PreconditionFailedException``, and ``InvalidValueException`` for
-        a text that is no list of entity tags: its reading costs with the square of its length, and a version in a bulk
-        request may be as long as the body."""
-        if any(len(tags or "") > _LONGEST_TAGS for tags in (conditions.if_match, conditions.if_none_match)):
-            raise InvalidValueException(detail=f"Entity tags have at most {_LONGEST_TAGS} characters.")
+        """Whether a resource is returned. Raises ``PreconditionFailedException``.
+
+        Raises ``InvalidValueException`` for long lists of entity tags, whose parsing costs quadratic time; a version
+        in a bulk request could be as long as the body.
+        """
+        if any(
+            len(tags or "") > _MAX_TAGS_LENGTH for tags in (conditions.if_match, conditions.if_none_match)
+        ):
+            raise InvalidValueException(detail=f"Entity tags have at most {_MAX_TAGS_LENGTH} characters.")
         return super().check_preconditions(resource, method, conditions)
 
     def apply_replacement(
         self, current: Resource[Any], replacement: Resource[Any], conditions: Conditions
     ) -> Resource[Any] | None:
-        """The state that a PUT wants, always: whether it changes anything the storage knows."""
+        """Return the state of a PUT always; the storage detects whether it changes anything."""
         super().apply_replacement(current, replacement, conditions)
         return replacement
 
     def apply_patch(
         self, current: Resource[Any], patch_op: "PatchOp[Any]", conditions: Conditions
     ) -> Resource[Any] | None:
-        """The state that a PATCH wants. ``active`` of a user is None in it unless the PATCH gives it a value: nobody's
-        status changes by the way, or by its removal, which hides it until it has a value again."""
+        """Return the state after a PATCH.
+
+        ``active`` of a user is None unless the PATCH sets it, so that other changes keep the status. Removing it hides
+        it until it is set again, without changing the status.
+        """
         if not isinstance(current, User):
             super().apply_patch(current, patch_op, conditions)
             return current
@@ -119,7 +126,7 @@ class Service(LargeGroups):
     def patch_response(
         self, base_url: str, resource: Resource[Any], response_parameters: ResponseParameters[Any]
     ) -> ScimResponse:
-        """Of a user the whole, so that a directory sees what became of it; of a group, which may be large, 204."""
+        """Return the whole user after a PATCH, so that directories see it; 204 for a group, which can be large."""
         if isinstance(resource, DirectoryUser):
             shown = self.publish(base_url, resource)
             context = Context.RESOURCE_REPLACEMENT_RESPONSE
@@ -128,13 +135,13 @@ class Service(LargeGroups):
 
     @staticmethod
     def error_of(exception: Exception) -> Error:
-        """Our errors too. A fault, which is nobody's mistake, goes on up: the whole request is run again or fails."""
+        """Map domain errors too. Unexpected errors are raised again, to retry the transaction or fail the request."""
         if isinstance(exception, SCIMException | DomainError) and not isinstance(exception, Unavailable):
             return error_of(exception)
         raise exception
 
     def www_authenticate(self, exception: SCIMException) -> str | None:
-        """As everywhere else here."""
+        """The same challenge as in the API."""
         return 'Bearer realm="scopegate"'
 
 
@@ -145,12 +152,12 @@ def _removes_active(operation: "PatchOperation[Any]") -> bool:
 
 @lru_cache(maxsize=4)
 def make_service(secret: bytes) -> Service:
-    """The service of a process; ``secret`` seals its cursors, and every replica has the same."""
+    """Build the service of a process; ``secret`` seals its cursors and is the same on every replica."""
     return Service(make_provider(), secret=secret)
 
 
 def is_success(response: ScimResponse) -> bool:
-    """Whether the request was carried out."""
+    """Whether the request succeeded."""
     return response.status < HTTPStatus.BAD_REQUEST
 
 
@@ -159,8 +166,8 @@ _KINDS = {"users": ("identity", IDENTITY), "groups": ("group", GROUP)}
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """What a request asks for, in words that hold nothing of what was sent."""
+class RequestSummary:
+    """A request without any data that was sent, for the audit log."""
 
     method: str
     resource: str
@@ -168,8 +175,8 @@ class Asked:
     object_id: UUID | None
 
     @classmethod
-    def of(cls, request: ScimRequest, made: object = None) -> "Asked":
-        """Read it from a request; ``made`` is the id of what a request made."""
+    def of(cls, request: ScimRequest, made: object = None) -> "RequestSummary":
+        """Summarize a request; ``made`` is the id of the created resource."""
         try:
             target = match(request.method.upper(), request.path)
         except SCIMException:
@@ -180,7 +187,7 @@ class Asked:
 
 
 def _resource(target: Target) -> str:
-    """The endpoint and the operation: a path could hold anything."""
+    """The endpoint and operation. Not the path, which could contain personal data."""
     known = (target.endpoint or "").casefold() in _KINDS
     endpoint = str(target.endpoint).capitalize() if known else ("unknown" if target.endpoint else "")
     return f"{endpoint}.{target.operation.value}".lstrip(".")
@@ -197,21 +204,21 @@ async def note(
     session: AsyncSession,
     caller: Caller,
     provider_id: UUID | None,
-    asked: Asked,
+    summary: RequestSummary,
     status: int,
     effects: list[str],
     request_id: str | None,
 ) -> None:
-    """Record one request in the transaction of ``session``."""
+    """Record a request in the transaction of ``session``."""
     changes = {
-        "method": asked.method,
-        "resource": asked.resource,
+        "method": summary.method,
+        "resource": summary.resource,
         "status": status,
         "effects": sorted(set(effects)),
     }
     outcome = "success" if status < 400 else "denied" if status in {401, 403} else "error"
-    object_type = asked.object_type or "identity_provider"
-    object_id = asked.object_id or provider_id
+    object_type = summary.object_type or "identity_provider"
+    object_id = summary.object_id or provider_id
     await record(
         session,
         caller,

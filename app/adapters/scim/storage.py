@@ -1,12 +1,8 @@
-"""The storage behind ``scim2-server``: sends each operation to the users or the groups of one provider.
+"""The SCIM storage of one provider: reads, changes, filtering, sorting and paging.
 
-One page of the rows of some sources: which resources it has, in which order, and where the pages beside it are.
-
-Resources without the value that is sorted by are the last ones, or the first ones from the top; among equals the id
-decides. So every order is a total one, and a position is the place of a resource in it (RFC 9865): what is made or
-deleted meanwhile neither repeats nor hides anything.
-
-Searching the users and groups of a provider: the database filters, sorts and pages.
+Resources without the sorted value come last, or first in descending order; equal values are sorted by id. The order is
+therefore total, and a cursor is the position of a resource in it (RFC 9865): creating or deleting resources between
+pages neither repeats nor hides any.
 """
 
 from collections.abc import Sequence
@@ -58,8 +54,8 @@ from app.adapters.scim.work import Work
 from app.models import groups as models
 from app.models.identities import Identity, ScimUser
 
-FURTHEST = 2**31
-"""Where an index is not looked beyond: it is past the end anyway."""
+MAX_OFFSET = 2**31
+"""The maximum start index; larger ones are past the end."""
 
 
 _TYPES: dict[str, TypeEngine[Any]] = {
@@ -72,7 +68,7 @@ _TYPES: dict[str, TypeEngine[Any]] = {
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a resource is in the order: what it is sorted by (None without), its type, its id."""
+    """A position in the order: the sorted value (None without one), the resource type, the id."""
 
     value: Any
     rank: int
@@ -80,8 +76,8 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """The places of a page, how many resources there are in all, and the positions of the pages beside it."""
+class FoundPage:
+    """The positions of a page, the total count, and the cursors of the next and previous page."""
 
     places: Sequence[Place]
     total: int | None
@@ -91,25 +87,25 @@ class Found:
 
 async def find_page(
     session: AsyncSession, sources: Sequence[Source], wanted: SearchRequest[Any], position: Any
-) -> Found:
-    """The page that a search asks for, of all that it finds. With a cursor the total is not counted.
+) -> FoundPage:
+    """Find a page of a search. With a cursor, the total is not counted.
 
     Raises ``InvalidFilterException`` and ``InvalidCursorException``.
     """
     order = _Order(sources, wanted)
     if wanted.cursor is None:
         total = int(await session.scalar(select(func.count()).select_from(order.found)) or 0)
-        start = min((wanted.start_index or 1) - 1, FURTHEST)
+        start = min((wanted.start_index or 1) - 1, MAX_OFFSET)
         if wanted.count == 0 or start >= total:
-            return Found([], total)
+            return FoundPage([], total)
         page = order.sorted().offset(start).limit(wanted.count)
-        return Found([_place(row) for row in await session.execute(page)], total)
+        return FoundPage([_place(row) for row in await session.execute(page)], total)
     if wanted.count == 0:
-        return Found([], None)
+        return FoundPage([], None)
     return await _page_at(session, order, wanted.count, position)
 
 
-async def _page_at(session: AsyncSession, order: "_Order", count: int | None, position: Any) -> Found:
+async def _page_at(session: AsyncSession, order: "_Order", count: int | None, position: Any) -> FoundPage:
     back, anchor = (False, None) if position is None else order.read(position)
     query = order.sorted(back=back)
     if anchor is not None:
@@ -120,12 +116,12 @@ async def _page_at(session: AsyncSession, order: "_Order", count: int | None, po
     more = count is not None and len(places) > count
     places = places[:count]
     if not places:
-        return Found([], None)
+        return FoundPage([], None)
     behind = anchor is not None and await _has_more(session, order, places[0], back=not back)
     if back:
         places.reverse()
         more, behind = behind, more
-    return Found(
+    return FoundPage(
         places,
         None,
         next=_position("next", places[-1]) if more else None,
@@ -138,8 +134,8 @@ async def _has_more(session: AsyncSession, order: "_Order", place: Place, *, bac
     return bool(await session.scalar(select(beyond.exists())))
 
 
-def shortened(found: Found, kept: int, wanted: SearchRequest[Any], position: Any) -> Found:
-    """The same page with so many resources at most, from where it begins; the pages beside it begin where it ends."""
+def shortened(found: FoundPage, kept: int, wanted: SearchRequest[Any], position: Any) -> FoundPage:
+    """Reduce a page to ``kept`` resources, and adapt its cursors."""
     if kept >= len(found.places):
         return found
     if wanted.cursor is None:
@@ -152,7 +148,7 @@ def shortened(found: Found, kept: int, wanted: SearchRequest[Any], position: Any
 
 
 def _position(direction: str, place: Place) -> dict[str, Any]:
-    """A position as JSON can hold it."""
+    """A cursor as JSON."""
     value = place.value.isoformat() if isinstance(place.value, datetime) else place.value
     return {"d": direction, "v": value, "r": place.rank, "i": place.id.hex}
 
@@ -162,7 +158,7 @@ def _place(row: Any) -> Place:
 
 
 class _Order:
-    """All that a search finds, as rows (value, rank, id), and the order of them."""
+    """The results of a search as rows (value, rank, id), and their order."""
 
     def __init__(self, sources: Sequence[Source], wanted: SearchRequest[Any]) -> None:
         values = [_sorted_by(source, wanted) for source in sources]
@@ -181,20 +177,20 @@ class _Order:
             part = part.where(source.where)
             if wanted.filter is not None:
                 part = part.where(condition(source, wanted.filter))
-            if source.beside is not None and source.beside[0] in part.get_final_froms():
-                # A join, since a condition is left out beside one that is never true.
-                part = part.select_from(source.id.table.join(*source.beside))
+            if source.joined is not None and source.joined[0] in part.get_final_froms():
+                # A join, since PostgreSQL drops a condition next to one that is always false.
+                part = part.select_from(source.id.table.join(*source.joined))
             parts.append(part)
         return (parts[0] if len(parts) == 1 else union_all(*parts)).subquery()
 
     @property
     def value(self) -> ColumnElement[Any]:
-        """What is sorted by; text by code points, whatever language the database sorts by."""
+        """The sorted value; text by code points, independent of the database's collation."""
         column = self.found.c.value
         return column.collate("C") if self.kind in {"text", "id"} else column
 
     def sorted(self, *, back: bool = False) -> Select[Any]:
-        """All that is found, in order or the other way round."""
+        """All results, in forward or backward order."""
         found = self.found
         keys: list[ColumnElement[Any]] = [found.c.rank, found.c.id]
         if self.kind is not None:
@@ -204,7 +200,7 @@ class _Order:
         return select(found.c.value, found.c.rank, found.c.id).order_by(*keys)
 
     def beyond(self, place: Place, *, back: bool) -> ColumnElement[bool]:
-        """What comes after a place, or before it."""
+        """The results after a position, or before it."""
         found = self.found
         down = self.down != back
         own = func.row(found.c.rank, found.c.id)
@@ -213,7 +209,7 @@ class _Order:
         if self.kind is None:
             return by_id
         if place.value is None:
-            # Those without a value are last, or first from the top.
+            # Resources without a value are last, or first in descending order.
             without = and_(found.c.value.is_(None), by_id)
             return or_(found.c.value.is_not(None), without) if down else without
         value = literal(place.value, _TYPES[self.kind])
@@ -222,7 +218,7 @@ class _Order:
         return or_(further, same) if down else or_(further, same, found.c.value.is_(None))
 
     def read(self, position: Any) -> tuple[bool, Place]:
-        """Whether a position leads back, and from where. Raises ``InvalidCursorException``."""
+        """Parse a cursor: whether it leads back, and its position. Raises ``InvalidCursorException``."""
         try:
             direction, value, rank, id = (position[key] for key in ("d", "v", "r", "i"))
             if self.kind == "time" and value is not None:
@@ -241,7 +237,7 @@ def _is_of(kind: str | None, value: Any) -> bool:
 
 
 def _sorted_by(source: Source, wanted: SearchRequest[Any]) -> Value | None:
-    """What the resources of a source are sorted by; None when they have no such attribute."""
+    """The value that resources are sorted by; None if they have no such attribute."""
     bound = wanted.sort_binding(source.model)
     if bound is None:
         return None
@@ -249,7 +245,7 @@ def _sorted_by(source: Source, wanted: SearchRequest[Any]) -> Value | None:
     part = bound.urn.rpartition(":")[2].partition(".")[2] or "value"
     value = attribute if isinstance(attribute, Value) else attribute.parts.get(part)
     if value is None or (isinstance(attribute, Complex) and part == "value"):
-        raise InvalidFilterException(detail=f"Nothing can be sorted by '{bound.urn}'")
+        raise InvalidFilterException(detail=f"Sorting by '{bound.urn}' is not supported")
     expression = value.expression
     if value.kind in {"text", "id"} and not bound.case_exact:
         expression = func.lower(expression)
@@ -259,12 +255,12 @@ def _sorted_by(source: Source, wanted: SearchRequest[Any]) -> Value | None:
     return Value(expression, value.kind)
 
 
-MOST_MEMBERS = 50_000
-"""Of the groups of one page together; a page is shorter where they have more."""
+MAX_MEMBERS = 50_000
+"""The maximum number of group members in a page, which is shortened otherwise."""
 
 
 def source_of(resource_type: ResourceType, provider_id: UUID) -> columns.Source:
-    """Where the resources of a type are."""
+    """The source of a resource type."""
     if resource_type.name == "User":
         return columns.users(provider_id, DirectoryUser)
     return columns.groups(provider_id, Group)
@@ -273,13 +269,13 @@ def source_of(resource_type: ResourceType, provider_id: UUID) -> columns.Source:
 async def search(
     work: Work, resource_types: list[ResourceType], search_request: SearchRequest[Any], position: Any
 ) -> SearchPage:
-    """One page of what matches, by index or, where ``search_request.cursor`` is not None, from ``position``.
+    """Find a page by index or, if ``search_request.cursor`` is not None, from ``position``.
 
     Raises ``InvalidFilterException`` and ``InvalidCursorException``.
     """
     sources = [source_of(resource_type, work.provider_id) for resource_type in resource_types]
     found = await find_page(work.session, sources, search_request, position)
-    kept = await _fitting(
+    kept = await _count_fitting(
         work, found.places, search_request, back=bool(position) and position["d"] == "previous"
     )
     found = shortened(found, kept, search_request, position)
@@ -287,8 +283,10 @@ async def search(
     return SearchPage(found.total, resources, found.next, found.previous)
 
 
-async def _fitting(work: Work, places: Sequence[Place], wanted: SearchRequest[Any], *, back: bool) -> int:
-    """How many of these can be shown in one answer with all their members: one in any case."""
+async def _count_fitting(
+    work: Work, places: Sequence[Place], wanted: SearchRequest[Any], *, back: bool
+) -> int:
+    """How many of these can be returned with all their members; at least one."""
     ids = [place.id for place in places if place.rank == columns.GROUP_RANK]
     if not ids or not groups.shows_members(wanted):
         return len(places)
@@ -296,13 +294,13 @@ async def _fitting(work: Work, places: Sequence[Place], wanted: SearchRequest[An
     members = 0
     for kept, place in enumerate(reversed(places) if back else places):
         members += counts.get(place.id, 0)
-        if members > MOST_MEMBERS and kept > 0:
+        if members > MAX_MEMBERS and kept > 0:
             return kept
     return len(places)
 
 
 async def _load(work: Work, places: Sequence[Place], wanted: SearchRequest[Any]) -> list[Resource[Any]]:
-    """The resources of these places, in their order. What was deleted since is left out."""
+    """Load the resources of a page in order. Resources that were deleted since are left out."""
     user_ids = [place.id for place in places if place.rank == columns.USER_RANK]
     group_ids = [place.id for place in places if place.rank == columns.GROUP_RANK]
     loaded: dict[UUID, Resource[Any]] = {}
@@ -338,11 +336,11 @@ USER = "User"
 
 
 class Storage(AsyncScimStorage):
-    """The users and groups that a provider provisions, within one request.
+    """The provider's users and groups, within one request.
 
-    ``users`` and ``groups`` each have ``get(work, id, lock=)``, ``create(work, resource)``,
-    ``update(work, resource, expected_version)`` and ``delete(work, id, expected_version)``; they raise the exceptions
-    of ``scim2_models`` and our domain errors, which ``service.py`` maps.
+    The modules ``users`` and ``groups`` each have ``get(work, id, lock=)``, ``create(work, resource)``,
+    ``update(work, resource, expected_version)`` and ``delete(work, id, expected_version)``. They raise exceptions of
+    ``scim2_models`` and domain errors, which ``service.py`` maps.
     """
 
     supports_cursors = True
@@ -357,8 +355,8 @@ class Storage(AsyncScimStorage):
         *,
         response_parameters: ResponseParameters[Any] | None = None,
     ) -> Resource[Any]:
-        """A resource. Without ``response_parameters`` it is read to be changed, so it is locked: of two changes one
-        is after the other, and neither is told to come back."""
+        """Read a resource. Without ``response_parameters`` it is read for a change and locked: concurrent changes wait
+        for each other instead of failing."""
         lock = response_parameters is None
         if resource_type.name == USER:
             return await users.get(self._work, resource_id, lock=lock)
@@ -371,11 +369,11 @@ class Storage(AsyncScimStorage):
         *,
         position: Any = None,
     ) -> SearchPage:
-        """One page of the provider's users, groups or both."""
+        """Search the provider's users, groups or both."""
         return await search(self._work, resource_types, search_request, position)
 
     async def create(self, resource_type: ResourceType, resource: Resource[Any]) -> Resource[Any]:
-        """Make a resource."""
+        """Create a resource."""
         if resource_type.name == USER:
             return await users.create(self._work, resource)
         return await groups.create(self._work, cast("Group", resource))
@@ -383,7 +381,7 @@ class Storage(AsyncScimStorage):
     async def update(
         self, resource_type: ResourceType, resource: Resource[Any], *, expected_version: str | None = None
     ) -> Resource[Any]:
-        """Give a resource the whole state that ``resource`` has."""
+        """Replace a resource's state."""
         if resource_type.name == USER:
             return await users.update(self._work, resource, expected_version)
         return await groups.update(self._work, cast("Group", resource), expected_version)
@@ -391,12 +389,12 @@ class Storage(AsyncScimStorage):
     async def delete(
         self, resource_type: ResourceType, resource_id: str, *, expected_version: str | None = None
     ) -> None:
-        """End a resource."""
+        """Delete a resource."""
         if resource_type.name == USER:
             await users.delete(self._work, resource_id, expected_version)
         else:
             await groups.delete(self._work, resource_id, expected_version)
 
     def operation(self) -> AbstractAsyncContextManager[None]:
-        """One operation, in a savepoint of its own."""
+        """Open a savepoint for one operation."""
         return self._work.operation()

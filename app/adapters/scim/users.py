@@ -1,7 +1,4 @@
-"""SCIM users of a provider: identities that the provider keeps.
-
-Between a SCIM user and an identity: what a directory says of a person, and how it is shown again. Pure.
-"""
+"""SCIM users of a provider: translation between SCIM users and identities, and their operations."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -47,10 +44,10 @@ from app.lib.ids import EVENT, GROUP, IDENTITY, format_id, parse_id
 from app.models.groups import Group, GroupMember
 from app.models.identities import Identity, ScimUser
 
-LONGEST_TEXT = 1_000
-MOST_VALUES = 20
+MAX_TEXT_LENGTH = 1_000
+MAX_VALUES = 20
 
-# What has a column, or is not the directory's to say.
+# Attributes with a column, and read-only ones.
 _NOT_PROFILE = frozenset({"schemas", "id", "externalId", "meta", "userName", "active", "groups"})
 _LINKED_BY: dict[str, LinkedBy | None] = {"userName": "user_name", "externalId": "external_id", "none": None}
 _name: TypeAdapter[str] = TypeAdapter(Name)
@@ -62,14 +59,14 @@ _attribute: TypeAdapter[str] = TypeAdapter(LabelValue)
 
 @dataclass(frozen=True, slots=True)
 class InGroup:
-    """A group of the provider that a user is in."""
+    """A group of the provider that a user is a member of."""
 
     id: UUID
     name: str
 
 
-def said_of(user: Any, settings: ScimSettings) -> Said:
-    """What a validated user says. Raises ``InvalidValueException``, which names the attribute and not its value."""
+def read_profile(user: Any, settings: ScimSettings) -> Said:
+    """Translate a validated user. Raises ``InvalidValueException``, which names the attribute but not its value."""
     profile = {
         name: value
         for name, value in user.model_dump(scim_ctx=Context.DEFAULT).items()
@@ -81,8 +78,8 @@ def said_of(user: Any, settings: ScimSettings) -> Said:
     shown = user.display_name or (user.name.formatted if user.name else None)
     return Said(
         user_name=_user_name(user.user_name),
-        external_id=_fitting(_external_id, "externalId", user.external_id) if user.external_id else None,
-        display_name=_fitting(_name, "displayName", shown) if shown else None,
+        external_id=_validate(_external_id, "externalId", user.external_id) if user.external_id else None,
+        display_name=_validate(_name, "displayName", shown) if shown else None,
         email=_address(user.emails or []),
         attributes=_attributes(user, settings),
         mapped=frozenset(settings.attributes),
@@ -91,8 +88,8 @@ def said_of(user: Any, settings: ScimSettings) -> Said:
     )
 
 
-def shown_user(identity: Identity, user: ScimUser, groups: Sequence[InGroup]) -> Resource[Any]:
-    """A user as SCIM shows it, but for the locations, which are the service's."""
+def present_user(identity: Identity, user: ScimUser, groups: Sequence[InGroup]) -> Resource[Any]:
+    """Present a user as a SCIM resource, without locations, which the service adds."""
     shown: Any = DirectoryUser.model_validate(
         {"schemas": [str(DirectoryUser.__schema__)], **user.profile, "userName": user.user_name}
     )
@@ -112,7 +109,7 @@ def shown_user(identity: Identity, user: ScimUser, groups: Sequence[InGroup]) ->
 
 
 def version_of(identity: Identity, groups: Sequence[InGroup]) -> str:
-    """The weak entity tag: of what the identity says itself, and of the groups that are shown with it."""
+    """The weak entity tag, which covers the identity and the groups in the resource."""
     if not groups:
         return f'W/"{identity.revision}"'
     named = "\n".join(sorted(f"{group.id.hex} {group.name}" for group in groups))
@@ -126,12 +123,12 @@ def _membership(group: InGroup) -> Any:
 
 
 def _user_name(value: str | None) -> str:
-    """As it was sent, once it is fit to be compared: a directory looks for what it wrote."""
-    _fitting(_comparable, "userName", value)
+    """The user name as it was sent, since directories search for what they wrote; validated for comparisons."""
+    _validate(_comparable, "userName", value)
     return value or ""
 
 
-def _fitting(kind: TypeAdapter[str], name: str, value: str | None) -> str:
+def _validate(kind: TypeAdapter[str], name: str, value: str | None) -> str:
     try:
         return kind.validate_python(value)
     except ValidationError as error:
@@ -139,7 +136,7 @@ def _fitting(kind: TypeAdapter[str], name: str, value: str | None) -> str:
 
 
 def _address(emails: Sequence[Any]) -> str | None:
-    """The primary address, else the first for work, else the first; None where it is none by its form."""
+    """The primary email address, otherwise the first of type work, otherwise the first; None if it is invalid."""
     chosen = (
         next((email for email in emails if email.primary), None)
         or next((email for email in emails if email.type == "work"), None)
@@ -152,8 +149,8 @@ def _address(emails: Sequence[Any]) -> str | None:
 
 
 def _attributes(user: Any, settings: ScimSettings) -> dict[str, str]:
-    """What policies read. A value that cannot be one is left out, which denies where a policy needs it: refused
-    instead, it would keep a leaver in whose title is too long."""
+    """The attributes for policies. Invalid values are left out, so that policies deny where they need one. Refusing the
+    user instead could keep a leaver active whose title is too long."""
     found: dict[str, str] = {}
     for name, path in settings.attributes.items():
         value = Path.__class_getitem__(DirectoryUser)(path).get(user, strict=False)
@@ -168,48 +165,46 @@ def _attributes(user: Any, settings: ScimSettings) -> dict[str, str]:
 
 
 def _check_sizes(value: Any, name: str) -> None:
-    """Refuse what is no profile of anybody: texts and lists without end, and NUL, which the filter of a path may hold
-    as an escape and the database cannot."""
+    """Reject excessive texts and lists, and NUL, which a path filter can contain as an escape but the database cannot
+    store."""
     if isinstance(value, dict):
         for key, inner in value.items():
             _check_sizes(inner, f"{name}.{key}".lstrip("."))
     elif isinstance(value, list):
-        if len(value) > MOST_VALUES:
-            raise InvalidValueException(detail=f"{name}: at most {MOST_VALUES} values")
+        if len(value) > MAX_VALUES:
+            raise InvalidValueException(detail=f"{name}: at most {MAX_VALUES} values")
         for inner in value:
             _check_sizes(inner, name)
-    elif isinstance(value, str) and (len(value) > LONGEST_TEXT or "\0" in value):
-        raise InvalidValueException(
-            detail=f"{name}: at most {LONGEST_TEXT} characters, and no NUL among them"
-        )
+    elif isinstance(value, str) and (len(value) > MAX_TEXT_LENGTH or "\0" in value):
+        raise InvalidValueException(detail=f"{name}: at most {MAX_TEXT_LENGTH} characters, without NUL")
 
 
 REASON = "deprovisioned by SCIM"
 
 
 async def get(work: Work, user_id: str, *, lock: bool) -> Resource[Any]:
-    """A user; locked when it is to be changed. Raises ``NotFoundException`` and ``NotFound``."""
+    """Read a user; ``lock`` it for a change. Raises ``NotFoundException`` and ``NotFound``."""
     return await _show(work, await _find(work, user_id, lock=lock))
 
 
 async def create(work: Work, resource: Any) -> Resource[Any]:
-    """Make a user, and the identity where nobody is it yet. Raises ``Conflict`` and ``InvalidValueException``."""
-    person = await add_person(work.session, _directory(work), said_of(resource, work.settings))
+    """Create a user, and the identity if there is none yet. Raises ``Conflict`` and ``InvalidValueException``."""
+    person = await add_person(work.session, _directory(work), read_profile(resource, work.settings))
     _note(work, person)
     await _set_active(work, person, resource.active)
     return await _show(work, person)
 
 
 async def update(work: Work, resource: Any, expected_version: str | None) -> Resource[Any]:
-    """Bring a user to this state. Where ``active`` is None its status stays.
+    """Replace a user's state. The status stays if ``active`` is None.
 
     Raises ``NotFound``, ``PreconditionFailedException``, ``Conflict`` and ``InvalidValueException``.
     """
     person = await _find(work, str(resource.id), lock=True)
     await _check_version(work, person, expected_version)
-    said = said_of(resource, work.settings)
+    said = read_profile(resource, work.settings)
     if resource.active is False:
-        # Before they are called something else, so that nobody gets in any more as who they were.
+        # Offboarded before the rename, so that the person cannot sign in under the old name.
         await _set_active(work, person, False)
     if await change_person(work.session, _directory(work), person, said):
         _note(work, person)
@@ -218,7 +213,7 @@ async def update(work: Work, resource: Any, expected_version: str | None) -> Res
 
 
 async def delete(work: Work, user_id: str, expected_version: str | None) -> None:
-    """Offboard a user, who is known here no more. Raises ``NotFound`` and ``PreconditionFailedException``."""
+    """Offboard a user and delete it. Raises ``NotFound`` and ``PreconditionFailedException``."""
     person = await _find(work, user_id, lock=True)
     await _check_version(work, person, expected_version)
     await _set_active(work, person, False)
@@ -227,10 +222,10 @@ async def delete(work: Work, user_id: str, expected_version: str | None) -> None
 
 
 async def present(work: Work, rows: Iterable[tuple[Identity, ScimUser]]) -> list[Resource[Any]]:
-    """These users as SCIM shows them, each with its groups, in the order of ``rows``."""
+    """Present users as SCIM resources with their groups, in the order of ``rows``."""
     listed = list(rows)
     groups = await _groups_of(work, [identity.id for identity, _ in listed])
-    return [shown_user(identity, user, groups[identity.id]) for identity, user in listed]
+    return [present_user(identity, user, groups[identity.id]) for identity, user in listed]
 
 
 async def _find(work: Work, user_id: str, *, lock: bool) -> Person:
@@ -254,7 +249,7 @@ async def _check_version(work: Work, person: Person, expected: str | None) -> No
 
 
 async def _set_active(work: Work, person: Person, active: bool | None) -> None:
-    """Carry out what a directory says of a person's status, if it says anything."""
+    """Apply the status that a directory sent, if any."""
     status = person.identity.status
     if active is False and status != "offboarded":
         authorize(work.caller, Permission.IDENTITIES_OFFBOARD)
@@ -280,7 +275,7 @@ async def _set_active(work: Work, person: Person, active: bool | None) -> None:
 
 
 async def _groups_of(work: Work, identity_ids: Sequence[UUID]) -> dict[UUID, list[InGroup]]:
-    """The provider's groups that each of them is in; of others a directory knows nothing."""
+    """The provider's groups of each identity; other groups are invisible to a directory."""
     found: dict[UUID, list[InGroup]] = {id: [] for id in identity_ids}
     query = (
         select(col(GroupMember.identity_id), col(Group.id), col(Group.name))

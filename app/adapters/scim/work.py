@@ -1,10 +1,7 @@
-"""What the operations of one SCIM request share.
+"""Shared parts of SCIM operations: the unit of work, parsing of large bodies, and SCIM errors.
 
-Large bodies are read in a thread beside the event loop: twenty thousand members take a second to be checked, and the
-calls that a worker carries go on meanwhile. One thread, so that several such bodies wait for one another and not the
-calls for all of them.
-
-Our errors in the form of RFC 7644 section 3.12.
+Large bodies are parsed in a thread, since validating twenty thousand members takes a second and would block the calls
+of the worker. There is one thread, so that such bodies wait for each other instead of slowing down calls.
 """
 
 import asyncio
@@ -34,9 +31,9 @@ from app.lib.clock import Clock
 
 @dataclass(slots=True)
 class Work:
-    """One request of the service account of a provider, in one transaction.
+    """One request of a provider's service account, in one transaction.
 
-    ``effects`` are the ids, as the API writes them, of what the request changed; an operation that changes something
+    ``effects`` are the ids of changed objects, as the API formats them; each operation appends its own.
     adds to it.
     """
 
@@ -51,7 +48,7 @@ class Work:
 
     @asynccontextmanager
     async def operation(self) -> AsyncIterator[None]:
-        """One operation: what fails is undone alone, so that a bulk request can go on."""
+        """Run an operation in a savepoint, so that a bulk request continues after a failure."""
         before = len(self.effects)
         try:
             async with savepoint(self.session):
@@ -61,46 +58,46 @@ class Work:
             raise
 
 
-LARGE = 1 << 15
-"""Octets of a body that takes longer to be read than a thread costs."""
+MIN_THREADED_BYTES = 1 << 15
+"""The size above which parsing a body takes longer than using a thread costs."""
 
 
 Result = TypeVar("Result")
-MOST_AT_ONCE = 4
-"""Read or waiting. Each holds a connection of those that all requests share."""
+MAX_WAITING = 4
+"""The maximum number of large bodies being parsed or waiting. Each holds a database connection."""
 _reader = ThreadPoolExecutor(max_workers=1, thread_name_prefix="scim-bodies")
-_places = MOST_AT_ONCE
+_free_places = MAX_WAITING
 
 
-async def read_apart(body: bytes, read: Callable[[], Result]) -> Result:
-    """What ``read``, which is pure, makes of a body. Raises what it raises, and ``Unavailable`` where too many wait."""
-    global _places  # noqa: PLW0603
-    if len(body) <= LARGE:
+async def read_in_thread(body: bytes, read: Callable[[], Result]) -> Result:
+    """Parse a body with ``read``, a pure function, in a thread if large. Raises ``Unavailable`` if too many wait."""
+    global _free_places  # noqa: PLW0603
+    if len(body) <= MIN_THREADED_BYTES:
         return read()
-    if _places == 0:
-        raise Unavailable("Other large bodies are being read; repeat the request shortly.")
-    _places -= 1
+    if _free_places == 0:
+        raise Unavailable("Other large bodies are being parsed. Repeat the request shortly.")
+    _free_places -= 1
     try:
         return await asyncio.get_running_loop().run_in_executor(_reader, copy_context().run, read)
     finally:
-        _places += 1
+        _free_places += 1
 
 
-# What collides by a name that is taken; other conflicts have no keyword.
+# Conflicts of unique values; other conflicts have no SCIM type.
 _UNIQUE = frozenset({"user_name_taken", "external_id_taken", "name_taken"})
 
-# RFC 7644 has no 422: a value that is not acceptable is a bad request there.
+# RFC 7644 does not use 422.
 _BAD_REQUEST = {422: 400}
 
 
 def error_of(error: SCIMException | DomainError) -> Error:
-    """The SCIM error of an exception that somebody can understand and mend."""
+    """Map an exception to a SCIM error (RFC 7644 section 3.12)."""
     if isinstance(error, SCIMException):
-        told = error.to_error()
+        scim_error = error.to_error()
         if isinstance(error.__cause__, ValidationError):
-            # Its text has several lines, and a link to a page of a library.
-            told.detail = Error.from_validation_errors(error.__cause__)[0].detail
-        return told
+            # The error's own text has several lines and a link to a library's documentation.
+            scim_error.detail = Error.from_validation_errors(error.__cause__)[0].detail
+        return scim_error
     status = next(status for kind, status, _ in STATUS if isinstance(error, kind))
     scim_type = None
     if isinstance(error, errors.Invalid):
@@ -113,7 +110,7 @@ def error_of(error: SCIMException | DomainError) -> Error:
 
 
 def headers_of(error: SCIMException | DomainError) -> dict[str, str]:
-    """What goes with the answer of an error."""
+    """The response headers of an error."""
     if isinstance(error, errors.Unauthenticated):
         return {"WWW-Authenticate": 'Bearer realm="scopegate"'}
     if isinstance(error, errors.KeyInFlight | errors.TooManyRequests | errors.Unavailable):
@@ -123,5 +120,5 @@ def headers_of(error: SCIMException | DomainError) -> dict[str, str]:
 
 
 def answer(error: Error, headers: dict[str, str] | None = None) -> Response:
-    """The answer that carries a SCIM error."""
+    """Build the response of a SCIM error."""
     return Response(error.model_dump_json(), error.status or 500, headers, SCIM_MEDIA_TYPE)

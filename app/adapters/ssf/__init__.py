@@ -1,4 +1,4 @@
-"""Shared Signals (SSF 1.0): event tokens, pushed (RFC 8935) or polled (RFC 8936), and streams at transmitters.
+"""Shared Signals (SSF 1.0): receiving event tokens by push (RFC 8935) or poll (RFC 8936), and managing streams.
 
 See ADR 19.
 """

@@ -1,7 +1,7 @@
-"""What an event token has to say to be one of a transmitter's, for us (RFC 8417, SSF 1.0 section 4).
+"""Verification of event tokens (RFC 8417, SSF 1.0 section 4).
 
-What costs us least comes first, so that a token that can never pass has nobody asked for keys. Nothing of it is
-believed, remembered or told before its signature was checked.
+Cheap checks come first, so that an invalid token causes no fetch of keys. Nothing in a token is used, stored or
+returned before its signature is verified.
 """
 
 from app.crypto.jose.keys import ProviderKeys
@@ -21,20 +21,20 @@ from app.lib.strict_json import JsonObject
 
 SKEW_S = 60
 MEDIA_TYPE = "secevent+jwt"
-_LONGEST_JTI = 255
-# SSF 1.0 section 4.1: so that no event token passes for an access or ID token, and none of these for it.
+_MAX_JTI_LENGTH = 255
+# SSF 1.0 section 4.1: prevents confusion between event tokens and access or ID tokens.
 _FORBIDDEN = frozenset({"sub", "exp"})
 
 
 async def check_event_token(
     text: str, found: Configured, keys: ProviderKeys[Transmitter], now: float
 ) -> SecurityEvent:
-    """The event of a token that the transmitter signed, for us. Raises ``Unacceptable`` and ``Unavailable``."""
+    """Verify an event token of the transmitter. Raises ``Unacceptable`` and ``Unavailable``."""
     try:
         token = read_token(text)
         _check_header(token)
     except Refused as refusal:
-        raise Unacceptable("invalid_request", f"This is no event token: {refusal.reason}.") from None
+        raise Unacceptable("invalid_request", f"This is not an event token: {refusal.reason}.") from None
     try:
         algorithm, key_id = algorithm_of(token, found.algorithms), key_id_of(token)
     except Refused as refusal:
@@ -49,12 +49,12 @@ async def check_event_token(
     try:
         check_signature(token, found.algorithms, key)
     except Refused:
-        raise Unacceptable("authentication_failed", "Its signature is not good.") from None
+        raise Unacceptable("authentication_failed", "Its signature is not valid.") from None
     return event
 
 
 def _check_header(token: Unverified) -> None:
-    """Keys that a header brings along are never looked at: anybody can sign with a key of their own."""
+    """Check the type. Keys in the header are ignored, since an attacker can sign with their own key."""
     if "crit" in token.header:
         raise Refused("it has critical headers")
     kind = token.header.get("typ")
@@ -66,23 +66,23 @@ def _check_audience(token: Unverified, found: Configured) -> None:
     said = token.claims.get("aud")
     audience = [said] if isinstance(said, str) else said
     if not isinstance(audience, list) or not all(isinstance(one, str) for one in audience):
-        raise Unacceptable("invalid_audience", "Its audience is no text and no list of texts.")
+        raise Unacceptable("invalid_audience", "Its audience is neither a text nor a list of texts.")
     if found.audiences.isdisjoint(one for one in audience if isinstance(one, str)):
-        raise Unacceptable("invalid_audience", "It is for somebody else: its audience is none of ours.")
+        raise Unacceptable("invalid_audience", "Its audience is not this service.")
 
 
 def _event(token: Unverified, issuer: str, now: float) -> SecurityEvent:
     try:
         return _read(token.claims, issuer, now)
     except Unreadable as error:
-        raise Unacceptable("invalid_request", f"This is no event token: {error.reason}.") from None
+        raise Unacceptable("invalid_request", f"This is not an event token: {error.reason}.") from None
 
 
 def _read(claims: JsonObject, issuer: str, now: float) -> SecurityEvent:
     if not _FORBIDDEN.isdisjoint(claims):
         raise Unreadable("it has a sub or an exp, which no event token has")
     jti = claims.get("jti")
-    if not isinstance(jti, str) or not 0 < len(jti) <= _LONGEST_JTI or not jti.isprintable():
+    if not isinstance(jti, str) or not 0 < len(jti) <= _MAX_JTI_LENGTH or not jti.isprintable():
         raise Unreadable("its jti is no text, or too long")
     issued_at = read_time(claims.get("iat"), "its iat")
     if issued_at > now + SKEW_S:

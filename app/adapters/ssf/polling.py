@@ -1,6 +1,6 @@
-"""Asking for events where they are not pushed (RFC 8936): every worker looks, one asks each transmitter at a time.
+"""Polling for events (RFC 8936). Every worker looks for due streams; a lease lets one worker poll a transmitter.
 
-An event is acknowledged once it is committed, and not before, so a worker that is lost leaves it to the next.
+Events are acknowledged after they are committed, so that another worker receives them again if this one fails.
 """
 
 import asyncio
@@ -40,17 +40,17 @@ from app.lib.strict_json import JsonObject
 
 SYSTEM = Caller("system", UUID(int=0), frozenset({Role.ADMIN}))
 POLL_EVERY = timedelta(seconds=5)
-"""Between two polls of one transmitter; doubled with each failure in a row, up to ``LONGEST_PAUSE``."""
-LONGEST_PAUSE = timedelta(minutes=5)
-_PAUSE_WITH_LEFT = timedelta(seconds=30)
-"""The longest pause where an event could not be taken, which those that come after it are not to wait for."""
-MOST_EVENTS = 25
-"""How many events one poll asks for."""
-_MOST_ROUNDS = 40
-_AT_ONCE = 4
+"""The pause between two polls of a transmitter; doubled after each consecutive failure, up to ``MAX_PAUSE``."""
+MAX_PAUSE = timedelta(minutes=5)
+_MAX_PAUSE_WITH_LEFT = timedelta(seconds=30)
+"""The maximum pause after an event that could not be processed, so that later events are not delayed."""
+MAX_EVENTS = 25
+"""The number of events that a poll asks for."""
+_MAX_ROUNDS = 40
+_MAX_CONCURRENT_POLLS = 4
 _LOOK_EVERY_S = 1.0
 _UPKEEP_EVERY_S = 5.0
-# Longer than one poll and taking what it brings.
+# Longer than one poll and processing its events.
 _LEASE = timedelta(seconds=60)
 _COLLISIONS = {"40001", "40P01"}
 _AWAY = (Unavailable, *CONNECTION_ERRORS)
@@ -59,17 +59,17 @@ _spread = SystemRandom()
 
 
 class Failed(Exception):
-    """A poll did not come to its end; ``error`` is what the stream shows, ``most`` the longest pause after it."""
+    """A failed poll; ``error`` is shown with the stream, ``max_pause`` limits the pause after it."""
 
-    def __init__(self, error: str, most: timedelta = LONGEST_PAUSE) -> None:
+    def __init__(self, error: str, max_pause: timedelta = MAX_PAUSE) -> None:
         super().__init__(error)
         self.error = error
-        self.most = most
+        self.max_pause = max_pause
 
 
 @dataclass(slots=True)
-class _Brought:
-    """What became of the events of one poll: taken, refused and why, or left for another time; whether any is new."""
+class _PollResult:
+    """The events of a poll: processed, refused with the reason, or left for a later poll; whether any is new."""
 
     taken: list[str] = field(default_factory=list)
     refused: dict[str, JsonObject] = field(default_factory=dict)
@@ -78,7 +78,7 @@ class _Brought:
 
 
 class Polling:
-    """One worker's share of asking, and the upkeep of what it knows of transmitters."""
+    """Polls for events in one worker, and maintains keys and counts of refused events."""
 
     def __init__(
         self, sessions: async_sessionmaker[AsyncSession], sealer: Sealer, signer: Signer, receiver: Receiver
@@ -90,14 +90,14 @@ class Polling:
         self._polling: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
-        """Ask until cancelled. What is being taken then is asked for again by somebody.
+        """Poll until cancelled; another worker then receives unfinished events again.
 
-        Upkeep goes on beside it: a transmitter that is slow with its keys must not have the others wait for their turn.
+        Maintenance runs concurrently, so that slow keys of one transmitter do not delay the others.
         """
         try:
             await asyncio.gather(
-                self._again(self.look, _LOOK_EVERY_S, "looking for events"),
-                self._again(self.upkeep, _UPKEEP_EVERY_S, "the upkeep of signals"),
+                self._repeat(self.look, _LOOK_EVERY_S, "looking for events"),
+                self._repeat(self.upkeep, _UPKEEP_EVERY_S, "the upkeep of signals"),
             )
         finally:
             for task in self._polling:
@@ -106,20 +106,20 @@ class Polling:
             with suppress(Exception):
                 await self._receiver.refused.flush(all=True)
 
-    async def _again(self, it: Callable[[], Awaitable[None]], every_s: float, what: str) -> None:
+    async def _repeat(self, job: Callable[[], Awaitable[None]], every_s: float, what: str) -> None:
         while True:
             try:
-                await it()
+                await job()
             except _AWAY:
-                # Others say that the database is away; what is due stays due.
+                # Reported elsewhere; due polls stay due.
                 pass
             except Exception as error:  # noqa: BLE001
-                # Whatever it is, it must not end the loop.
+                # No fault may end the loop.
                 log_fault(_log, what, error)
             await asyncio.sleep(every_s * _spread.uniform(0.5, 1.0))
 
     async def upkeep(self) -> None:
-        """Keep keys fresh, and write down what was refused in minutes that are over."""
+        """Refresh keys, and record refused events of past minutes."""
         async with self._sessions() as session:
             transmitters = {found.transmitter for found in await all_configured(session)}
         await self._receiver.keys.keep_fresh(transmitters)
@@ -127,8 +127,8 @@ class Polling:
         await self._receiver.refused.flush()
 
     async def look(self) -> None:
-        """Begin to ask those that are due, as far as there is room."""
-        while len(self._polling) < _AT_ONCE:
+        """Start due polls, up to the maximum."""
+        while len(self._polling) < _MAX_CONCURRENT_POLLS:
             async with self._sessions() as session:
                 provider_id = await queries.claim_poll(session, _LEASE)
                 await session.commit()
@@ -139,21 +139,21 @@ class Polling:
             task.add_done_callback(self._polling.discard)
 
     async def idle(self) -> None:
-        """Wait until nobody is being asked."""
+        """Wait until no poll is running."""
         while self._polling:
             await asyncio.wait(self._polling)
 
     async def poll(self, provider_id: UUID) -> None:
-        """Ask one transmitter for all that waits, and note how that went."""
-        error, most = None, LONGEST_PAUSE
+        """Poll one transmitter for all pending events, and store the result."""
+        error, max_pause = None, MAX_PAUSE
         try:
             await self._poll(provider_id)
         except Failed as failed:
-            error, most = failed.error, failed.most
+            error, max_pause = failed.error, failed.max_pause
         except _AWAY:
             return
         except Exception as fault:  # noqa: BLE001
-            # A fault of ours, which nobody who waits would see; it is tried again later.
+            # An internal fault, which no client sees; the poll is repeated later.
             log_fault(_log, f"polling for {format_id(IDENTITY_PROVIDER, provider_id)}", fault)
             error = "unreachable"
         with suppress(*_AWAY):
@@ -161,59 +161,61 @@ class Polling:
                 if error is None:
                     await queries.note_polled(session, provider_id, POLL_EVERY)
                 else:
-                    await queries.note_failed(session, provider_id, error, POLL_EVERY, most)
+                    await queries.note_failed(session, provider_id, error, POLL_EVERY, max_pause)
                 await session.commit()
 
     async def _poll(self, provider_id: UUID) -> None:
-        brought, left = _Brought(), 0
-        for _ in range(_MOST_ROUNDS):
+        result, left = _PollResult(), 0
+        for _ in range(_MAX_ROUNDS):
             found, access, url, now = await self._state(provider_id)
             try:
                 polled = await self._receiver.transmitters.poll(
-                    access, url, MOST_EVENTS, brought.taken, brought.refused
+                    access, url, MAX_EVENTS, result.taken, result.refused
                 )
             except TransmitterFault as fault:
                 raise Failed("refused" if fault.refused else "unreachable") from None
-            brought = await self._take_all(found, polled.sets, now)
-            left = max(left, brought.left)
-            if not brought.new:
-                # Nothing, or the same again: whoever sends that for ever is asked in its turn and no oftener.
+            result = await self._take_all(found, polled.sets, now)
+            left = max(left, result.left)
+            if not result.new:
+                # Nothing, or only repeated events: continue after the pause, so that no transmitter takes more polls.
                 break
-        if brought.taken or brought.refused:
+        if result.taken or result.refused:
             with suppress(TransmitterFault):
-                # What it sends along waits until it is asked for.
-                await self._receiver.transmitters.poll(access, url, 0, brought.taken, brought.refused)
+                # Events in this response are received again by the next poll.
+                await self._receiver.transmitters.poll(access, url, 0, result.taken, result.refused)
         if left:
-            raise Failed("unreachable", _PAUSE_WITH_LEFT)
+            raise Failed("unreachable", _MAX_PAUSE_WITH_LEFT)
 
-    async def _take_all(self, found: Configured, sets: Mapping[str, str], now: float) -> _Brought:
-        """Take what a poll brought, each by itself: one that cannot be taken must not hold up those behind it, and is
-        not acknowledged, so that it comes again. Raises ``Failed`` for what concerns all of them."""
-        brought = _Brought()
+    async def _take_all(self, found: Configured, sets: Mapping[str, str], now: float) -> _PollResult:
+        """Process each event separately: a failing one does not delay others, and comes again unacknowledged.
+
+        Raises ``Failed`` for failures that concern all events.
+        """
+        result = _PollResult()
         for jti, text in sets.items():
             try:
-                brought.new = await self._take(found, jti, text, now) or brought.new
-                brought.taken.append(jti)
+                result.new = await self._take(found, jti, text, now) or result.new
+                result.taken.append(jti)
             except Unacceptable as error:
-                brought.refused[jti] = {"err": error.code, "description": error.description}
+                result.refused[jti] = {"err": error.code, "description": error.description}
                 await self._receiver.refused.note(SYSTEM, found.provider_id, error.code, None)
             except Failed:
                 raise
             except _AWAY:
-                # The database is away, or this event alone takes longer than it allows.
-                brought.left += 1
+                # The database is unavailable, or this event takes longer than it allows.
+                result.left += 1
             except Exception as error:  # noqa: BLE001
-                # A fault of ours, which would be the same at the next poll.
-                brought.left += 1
+                # An internal fault, which the next poll would repeat.
+                result.left += 1
                 log_fault(
                     _log, f"taking an event of {format_id(IDENTITY_PROVIDER, found.provider_id)}", error
                 )
-        return brought
+        return result
 
     async def _state(self, provider_id: UUID) -> tuple[Configured, Access, str, float]:
-        """What to ask and with what, as it is now; the lease begins anew. Raises ``Failed``."""
+        """Read the current settings and access of a stream, and renew the lease. Raises ``Failed``."""
         async with self._sessions() as session:
-            found, stream = await self._found(session, provider_id), None
+            found, stream = await self._find_settings(session, provider_id), None
             if found is not None and found.delivery == "poll":
                 stream = await stream_at(session, provider_id, found.issuer)
             now = (await queries.database_now(session)).timestamp()
@@ -229,18 +231,18 @@ class Polling:
             raise Failed("decryption_failed")
         return found, access, stream.poll_url, now
 
-    async def _found(self, session: AsyncSession, provider_id: UUID) -> Configured | None:
+    async def _find_settings(self, session: AsyncSession, provider_id: UUID) -> Configured | None:
         row = await providers.find(session, provider_id)
         return None if row is None or row.status != "active" else configured(row)
 
     async def _take(self, found: Configured, jti: str, text: str, now: float) -> bool:
-        """Take one event; whether it is a new one. Raises ``Unacceptable`` and ``Failed``."""
+        """Process an event; return whether it is new. Raises ``Unacceptable`` and ``Failed``."""
         try:
             event, critical = await self._receiver.check(found, text, now)
         except Unavailable:
             raise Failed("keys_unavailable") from None
         if event.jti != jti:
-            raise Unacceptable("invalid_request", "It came under another jti than its own.")
+            raise Unacceptable("invalid_request", "It was sent under another jti than its own.")
         request_id = f"req_{new_id().hex}"
         for attempt in range(ATTEMPTS):
             try:

@@ -1,8 +1,6 @@
-"""``POST /ssf/events``: events as transmitters push them (RFC 8935).
+"""``POST /ssf/events``: event tokens that transmitters push (RFC 8935), and the audit of refused event tokens.
 
-Event tokens that were not taken, on record: the first of a kind at once, the others of its minute as one event.
-
-What both ways of delivery share: checking an event token, and who is told what of those that are refused.
+Refused event tokens are recorded: the first of a kind immediately, the others of the same minute as one counted event.
 """
 
 import time
@@ -44,7 +42,7 @@ _Kind = tuple[Caller, UUID | None, ErrorCode]
 
 
 class RefusedEvents:
-    """Counts for one worker. Whoever sends has signed in, so kinds are few."""
+    """Counts the refused event tokens of one worker. Senders are authenticated, so there are few kinds."""
 
     def __init__(
         self, sessions: async_sessionmaker[AsyncSession], clock: Callable[[], float] = time.monotonic
@@ -57,7 +55,7 @@ class RefusedEvents:
     async def note(
         self, caller: Caller, provider_id: UUID | None, code: ErrorCode, request_id: str | None
     ) -> None:
-        """One was refused. Raises ``Unavailable`` when that cannot be written down."""
+        """Count a refused event token. Raises ``Unavailable`` if it cannot be recorded."""
         kind = (caller, provider_id, code)
         if self._ends.get(kind, 0.0) > self._clock():
             self._counts[kind] += 1
@@ -66,13 +64,13 @@ class RefusedEvents:
         self._ends[kind] = self._clock() + WINDOW_S
 
     async def flush(self, *, all: bool = False) -> None:
-        """Write down what was counted in minutes that are over; of those that are not, if it is the last chance."""
+        """Record the counts of past minutes; with ``all``, also of the current one."""
         now = self._clock()
         for kind in [kind for kind, end in self._ends.items() if all or end <= now]:
             end, count = self._ends[kind], self._counts[kind]
             if count:
                 await self._write(kind, count, None)
-            # Not before it is written: a database that is away must not lose them. More may have come meanwhile.
+            # Reduced after the commit, so that no count is lost. More may have been counted since.
             self._counts[kind] -= count
             if self._ends[kind] == end and not self._counts[kind]:
                 del self._ends[kind], self._counts[kind]
@@ -86,17 +84,17 @@ class RefusedEvents:
 
 @dataclass(frozen=True, slots=True)
 class Receiver:
-    """Shared services of one worker, on ``app.state.signals``."""
+    """Shared services of a worker, on ``app.state.signals``."""
 
     transmitters: Transmitters
     keys: ProviderKeys[Transmitter]
     refused: RefusedEvents
 
     async def check(self, found: Configured, text: str, now: float) -> tuple[SecurityEvent, frozenset[str]]:
-        """The event of a token, and which members of its subject have to be gone by.
+        """Verify an event token; also return the critical members of its subject.
 
-        ``now`` is the database's clock. No connection to it may be held meanwhile: the transmitter may be asked for
-        its keys. Raises ``Unacceptable``, and ``Unavailable`` without keys.
+        ``now`` is the database's time. No database connection may be held, since keys may be fetched. Raises
+        ``Unacceptable``, and ``Unavailable`` without keys.
         """
         event = await check_event_token(text, found, self.keys, now)
         return event, self.transmitters.critical_of(found.transmitter)
@@ -115,7 +113,7 @@ _SAID = "signal_provider"
 
 
 class _NotAnEvent(Unacceptable):
-    """A request that cannot hold an event token, whatever is in it."""
+    """A request that cannot contain an event token."""
 
     def __init__(self, status: int, description: str) -> None:
         super().__init__("invalid_request", description)
@@ -123,25 +121,27 @@ class _NotAnEvent(Unacceptable):
 
 
 class SignalRoute(TransactionalRoute):
-    """Answers every error in the form of RFC 8935 section 2.3, and puts refusals on record."""
+    """Renders errors as in RFC 8935 section 2.3, and records refusals."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
 
         async def answer(request: Request) -> Response:
             try:
-                return await _recorded(request, handle)
+                return await _record_refusals(request, handle)
             except (Unacceptable, DomainError) as error:
                 return _answer(error)
             except CONNECTION_ERRORS:
-                # What is left over where a refusal cannot be written down.
+                # A refusal could not be recorded.
                 return _answer(database_unavailable())
 
         return answer
 
 
-async def _recorded(request: Request, handle: Callable[[Request], Coroutine[Any, Any, Response]]) -> Response:
-    """The answer to a request; that it was refused, if its caller is known, is on record before it is told."""
+async def _record_refusals(
+    request: Request, handle: Callable[[Request], Coroutine[Any, Any, Response]]
+) -> Response:
+    """Handle a request; a refusal of an authenticated caller is recorded before it is returned."""
     try:
         return await handle(request)
     except (Unacceptable, DomainError) as error:
@@ -182,17 +182,17 @@ Pusher = Annotated[Caller, requires(Permission.IDENTITIES_OFFBOARD, machine=True
 async def take_event(
     request: Request, caller: Pusher, session: Session, runtime: CurrentRuntime, receiver: CurrentReceiver
 ) -> Response:
-    """Take an event. The answer is 202 once all that follows from it is committed, and for a repeat as well."""
+    """Process an event. Responds 202 after its effects are committed, and for a repeated event."""
     provider, found = await _served(session, caller)
     setattr(request.state, _SAID, provider.id)
     now = (await queries.database_now(session)).timestamp()
-    # No connection to the database is held while the body comes, and the transmitter is asked for its keys.
+    # Releases the database connection while the body arrives and keys are fetched.
     await session.commit()
     text = await _token_of(request)
     event, critical = await receiver.check(found, text, now)
     provider, still = await _served(session, caller)
     if still != found:
-        raise Unavailable("The settings of this provider have just changed; repeat the request.")
+        raise Unavailable("The settings of this provider have just changed. Repeat the request.")
     acting = Acting(session, caller, runtime.signer, request.state.request_id)
     await receive(acting, provider, event, critical)
     return Response(status_code=202)
@@ -208,7 +208,7 @@ async def _served(session: AsyncSession, caller: Caller) -> tuple[IdentityProvid
 
 async def _token_of(request: Request) -> str:
     if request.headers.get("content-encoding", "identity").strip().lower() != "identity":
-        raise _NotAnEvent(415, "Compressed bodies are not taken.")
+        raise _NotAnEvent(415, "Compressed bodies are not supported.")
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != _TAKEN:
         raise _NotAnEvent(415, f"Send the event token as {_TAKEN}.")
     body = (await request.body()).strip()

@@ -1,4 +1,4 @@
-"""Transmitters as we ask them: their configuration and keys, their API for streams, and the events that wait there."""
+"""The client of transmitters: their configuration and keys, the API for streams, and polling for events."""
 
 import asyncio
 from collections.abc import Collection, Mapping, Sequence
@@ -22,8 +22,8 @@ from app.outbound.jwks import TIMEOUTS, ask_provider, is_safe, read_object, usab
 WELL_KNOWN = "/.well-known/ssf-configuration"
 PUSH, POLL = "urn:ietf:rfc:8935", "urn:ietf:rfc:8936"
 _METHODS = {"push": PUSH, "poll": POLL}
-_MOST_BYTES = 1024 * 1024
-_LONGEST_ID = 255
+_MAX_BYTES = 1024 * 1024
+_MAX_ID_LENGTH = 255
 _POLL_TIMEOUTS = Timeouts(connect=3.0, first_byte=10.0, idle=5.0, total=15.0)
 _POLL_WITHIN_S = 20.0
 _ENDPOINTS = ("jwks_uri", "configuration_endpoint", "status_endpoint", "verification_endpoint")
@@ -31,7 +31,7 @@ _ENDPOINTS = ("jwks_uri", "configuration_endpoint", "status_endpoint", "verifica
 
 @dataclass(frozen=True, slots=True)
 class Configuration:
-    """What a transmitter says of itself (SSF 1.0 section 7)."""
+    """The metadata of a transmitter (SSF 1.0 section 7)."""
 
     jwks_uri: str | None
     configuration_endpoint: str | None
@@ -39,12 +39,12 @@ class Configuration:
     verification_endpoint: str | None
     methods: frozenset[str] = frozenset()
     critical: frozenset[str] = frozenset()
-    """Members of complex subjects that a receiver has to go by, or leave the event alone."""
+    """Members of complex subjects that a receiver must understand, or ignore the event."""
 
 
 @dataclass(frozen=True, slots=True)
 class Polled:
-    """What one poll brought: event tokens by their ``jti``, and whether more wait."""
+    """The result of a poll: event tokens by ``jti``, and whether more are pending."""
 
     sets: Mapping[str, str] = field(repr=False)
     more: bool
@@ -58,21 +58,21 @@ class Transmitters:
         self._known: dict[Transmitter, Configuration] = {}
 
     async def keys_of(self, transmitter: Transmitter) -> tuple[Key, ...]:
-        """The keys that it signs with, those that we can use. Raises ``ProviderFault``."""
+        """Fetch the supported signing keys. Raises ``ProviderFault``."""
         return await ask_provider(self._keys_of(transmitter))
 
     def critical_of(self, transmitter: Transmitter) -> frozenset[str]:
-        """The members of subjects that it called critical when its keys were fetched last."""
+        """The critical subject members, as of the last fetch of keys."""
         known = self._known.get(transmitter)
         return frozenset() if known is None else known.critical
 
     def forget(self, all_but: Collection[Transmitter]) -> None:
-        """Forget those that nobody has set any more."""
+        """Forget the transmitters that are no longer configured."""
         self._known = {one: known for one, known in self._known.items() if one in all_but}
 
     async def set_stream(self, access: Access, stream_id: str | None, wanted: WantedStream) -> MadeStream:
-        """Make a stream, or bring the one that is there to what is wanted (SSF 1.0 section 8.1.1)."""
-        configuration = await self._asked(access)
+        """Create a stream, or update the existing one (SSF 1.0 section 8.1.1)."""
+        configuration = await self._read_configuration(access)
         endpoint = _has(configuration.configuration_endpoint, "stream management")
         method = _METHODS[wanted.delivery]
         if configuration.methods and method not in configuration.methods:
@@ -85,22 +85,22 @@ class Transmitters:
                 access, "PATCH", endpoint, {"stream_id": stream_id, **body}, {200, 404}
             )
             if status == 404:
-                # Ended over there, by somebody else.
+                # The transmitter no longer has the stream.
                 stream_id = None
         if stream_id is None:
             _, answer = await self._ask(access, "POST", endpoint, body, {200, 201})
-        made = _made(access.transmitter.issuer, method, wanted, answer)
+        made = _read_stream(access.transmitter.issuer, method, wanted, answer)
         return MadeStream(made.id, made.poll_url, await self._status(access, configuration, made.id))
 
     async def delete_stream(self, access: Access, stream_id: str) -> None:
-        """End a stream; one that is gone already is no fault."""
-        configuration = await self._asked(access)
+        """Delete a stream, unless it is already deleted."""
+        configuration = await self._read_configuration(access)
         endpoint = _has(configuration.configuration_endpoint, "stream management")
         await self._ask(access, "DELETE", _of_stream(endpoint, stream_id), None, {200, 204, 404})
 
     async def ask_verification(self, access: Access, stream_id: str, state: str) -> str:
-        """Have a verification event with this state sent; the status of the stream."""
-        configuration = await self._asked(access)
+        """Request a verification event with this state; return the status of the stream."""
+        configuration = await self._read_configuration(access)
         endpoint = _has(configuration.verification_endpoint, "verification")
         await self._ask(access, "POST", endpoint, {"stream_id": stream_id, "state": state}, {200, 202, 204})
         return await self._status(access, configuration, stream_id)
@@ -108,7 +108,7 @@ class Transmitters:
     async def poll(
         self, access: Access, url: str, most: int, taken: Sequence[str], refused: Mapping[str, JsonObject]
     ) -> Polled:
-        """Ask for events (RFC 8936 section 2), saying which of those before were taken. Raises ``TransmitterFault``."""
+        """Ask for events (RFC 8936 section 2), and acknowledge earlier ones. Raises ``TransmitterFault``."""
         body: JsonObject = {"maxEvents": most, "returnImmediately": True}
         if taken:
             body["ack"] = list(taken)
@@ -133,7 +133,7 @@ class Transmitters:
         return keys
 
     async def _learn(self, transmitter: Transmitter) -> None:
-        """Its keys are known without; what else it says matters all the same."""
+        """Read the rest of the configuration, although the keys are known."""
         with suppress(ProviderFault):
             self._known[transmitter] = await ask_provider(self._configuration(transmitter.issuer))
 
@@ -142,7 +142,7 @@ class Transmitters:
 
     async def _configuration(self, issuer: str) -> Configuration:
         document = await self._get(configuration_url(issuer))
-        # SSF 1.0 section 7.2.4: or one transmitter could speak for another.
+        # SSF 1.0 section 7.2.4: otherwise one transmitter could impersonate another.
         if document.get("issuer") != issuer:
             raise ProviderFault("its configuration names another issuer")
         endpoints: dict[str, str | None] = {}
@@ -161,7 +161,7 @@ class Transmitters:
         headers = [(b"accept", b"application/json")]
         return await read_object(await self._outbound.request("GET", url, headers, timeouts=TIMEOUTS))
 
-    async def _asked(self, access: Access) -> Configuration:
+    async def _read_configuration(self, access: Access) -> Configuration:
         try:
             return await ask_provider(self._configuration(access.transmitter.issuer))
         except ProviderFault as fault:
@@ -170,7 +170,7 @@ class Transmitters:
     async def _find_stream(
         self, access: Access, endpoint: str, method: str, wanted: WantedStream
     ) -> str | None:
-        """The stream that is ours already: made by an attempt whose answer was lost, or by hand."""
+        """Find our stream, created by hand or by a request whose response was lost."""
         status, answer = await self._ask(access, "GET", endpoint, None, {200, 403, 404, 405})
         for one in (answer if isinstance(answer, list) else [answer]) if status == 200 else []:
             if not isinstance(one, dict):
@@ -202,7 +202,7 @@ class Transmitters:
         timeouts: Timeouts = TIMEOUTS,
         within_s: float = 10.0,
     ) -> tuple[int, JsonValue]:
-        """The status of an answer, one of ``statuses``, and its JSON if there is any. Raises ``TransmitterFault``."""
+        """Send a request; return the status, one of ``statuses``, and the JSON if any. Raises ``TransmitterFault``."""
         headers = [
             (b"accept", b"application/json"),
             (b"authorization", b"Bearer " + access.token.encode("ascii")),
@@ -214,7 +214,7 @@ class Transmitters:
         async def ask() -> tuple[int, bytes]:
             response = await self._outbound.request(method, url, headers, sent, timeouts=timeouts)
             try:
-                return response.status, await response.read(_MOST_BYTES)
+                return response.status, await response.read(_MAX_BYTES)
             finally:
                 response.close()
 
@@ -231,7 +231,7 @@ class Transmitters:
 
 
 def configuration_url(issuer: str) -> str:
-    """Where a transmitter's configuration is: the well-known path goes before that of the issuer (SSF 1.0 section
+    """The address of a transmitter's configuration: the well-known path precedes the issuer's path (SSF 1.0 section
     7.2.1)."""
     parts = urlsplit(issuer)
     return f"{parts.scheme}://{parts.netloc}{WELL_KNOWN}{parts.path.rstrip('/')}"
@@ -256,11 +256,11 @@ def _stream_body(method: str, wanted: WantedStream) -> JsonObject:
     return {"delivery": delivery, "events_requested": list(wanted.events), "description": "Scopegate"}
 
 
-def _made(issuer: str, method: str, wanted: WantedStream, answer: JsonValue) -> MadeStream:
+def _read_stream(issuer: str, method: str, wanted: WantedStream, answer: JsonValue) -> MadeStream:
     if not isinstance(answer, dict):
         raise TransmitterFault("it does not say what stream it made")
     id, delivery, said = answer.get("stream_id"), answer.get("delivery"), answer.get("aud")
-    if not isinstance(id, str) or not 0 < len(id) <= _LONGEST_ID or not id.isprintable():
+    if not isinstance(id, str) or not 0 < len(id) <= _MAX_ID_LENGTH or not id.isprintable():
         raise TransmitterFault("it does not name the stream that it made")
     if id in wanted.others:
         raise TransmitterFault("it gives the stream that another provider here has", refused=True)

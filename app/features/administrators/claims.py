@@ -16,7 +16,7 @@ from app.features.identities.schemas import Email, ExternalId
 from app.features.identity_providers.provider import Provider
 from app.features.service_accounts.authenticate import refused
 from app.http.authorization import Role
-from app.http.schemas import LONGEST_NAME, Name, UserName
+from app.http.schemas import MAX_NAME_LENGTH, Name, UserName
 from app.lib.names import comparable_name
 
 _LATEST = datetime(9999, 1, 1, tzinfo=UTC).timestamp()
@@ -96,7 +96,7 @@ def find_claim(claims: Mapping[str, Any], path: str) -> Any:
 
 def names_of(claims: Mapping[str, Any], link: str) -> Iterator[str]:
     """User names to try, the best first, as they are stored."""
-    for value in (claims.get("preferred_username"), claims.get("email"), link[:LONGEST_NAME]):
+    for value in (claims.get("preferred_username"), claims.get("email"), link[:MAX_NAME_LENGTH]):
         if _fits(_USER_NAME, value):
             yield comparable_name(str(value))
     yield "person"

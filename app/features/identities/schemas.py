@@ -28,7 +28,7 @@ from app.http.schemas import (
     WantedUserName,
     absent,
 )
-from app.http.selectors import MOST_LABELS, LabelKey, LabelValue
+from app.http.selectors import MAX_LABELS, LabelKey, LabelValue
 from app.lib.ids import (
     AdministratorId,
     ApprovalId,
@@ -66,7 +66,7 @@ IdentityLinkKind = TypeAliasType(
 )
 Email = Annotated[str, StringConstraints(max_length=320, pattern=r"^[^@\s]+@[^@\s]+$"), CleanText]
 ExternalId = Annotated[str, StringConstraints(min_length=1, max_length=255), CleanText]
-MOST_ATTRIBUTES = MOST_LABELS
+MOST_ATTRIBUTES = MAX_LABELS
 IdentityAttributes = TypeAliasType(
     "IdentityAttributes",
     Annotated[

@@ -30,7 +30,7 @@ from app.features.policies.schemas import (
     PolicyTestRequest,
     PolicyTestResult,
 )
-from app.http.problems import MOST_ERRORS
+from app.http.problems import MAX_ERRORS
 from app.lib.ids import POLICY, format_id, new_id
 from app.models.groups import GroupMember
 from app.models.identities import Identity as IdentityRow
@@ -230,7 +230,7 @@ def refuse_failures(ran: Iterable[Ran], of: UUID) -> None:
     errors = [one.failure(of) for one in ran if not one.result.passed]
     if errors:
         detail = f"{len(errors)} of the tests would fail; see errors for which. Nothing was published."
-        raise Invalid(detail, code="policy_tests_failed", errors=errors[:MOST_ERRORS])
+        raise Invalid(detail, code="policy_tests_failed", errors=errors[:MAX_ERRORS])
 
 
 async def _set_with(session: AsyncSession, policy: PublishedPolicy) -> list[PublishedPolicy]:

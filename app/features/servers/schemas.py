@@ -10,7 +10,7 @@ from app.domain.definitions import text_digest
 from app.features.servers.credential_schemas import CredentialMark, Url, VariableName
 from app.http.pagination import ListQuery
 from app.http.schemas import CleanText, LongText, Name, Patch, ShortText, Strict, absent, rule
-from app.http.selectors import MOST_LABELS, LabelKey, Labels, LabelValue
+from app.http.selectors import MAX_LABELS, LabelKey, Labels, LabelValue
 from app.lib.ids import GroupId, ServerId
 from app.models.servers import Server, ServerCredential
 
@@ -28,7 +28,7 @@ LabelChanges = TypeAliasType(
     "LabelChanges",
     Annotated[
         dict[LabelKey, LabelValue | None],
-        Field(max_length=MOST_LABELS),
+        Field(max_length=MAX_LABELS),
         Field(
             description="Labels to set by key; a null takes the label away.",
             examples=[{"env": "prod", "team": None}],

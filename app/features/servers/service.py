@@ -20,7 +20,7 @@ from app.features.servers.history import KEPT, keep_server
 from app.features.servers.places import PlaceRules, check_place, digest_of
 from app.features.servers.schemas import ServerCreate, ServerPatch, ServerView
 from app.http.authorization import Caller
-from app.http.selectors import MOST_LABELS
+from app.http.selectors import MAX_LABELS
 from app.models.servers import Server, ServerCredential
 
 # Decisions rest on these, so a change moves the server's version; what grants select by moves the fleet's too.
@@ -169,9 +169,9 @@ async def _check_owner(session: AsyncSession, group_id: UUID | None) -> None:
 
 def _merge(labels: dict[str, str], changes: dict[str, str | None]) -> dict[str, str]:
     merged = {key: value for key, value in {**labels, **changes}.items() if value is not None}
-    if len(merged) > MOST_LABELS:
+    if len(merged) > MAX_LABELS:
         raise Invalid.field(
-            "/labels", "too_many", f"A server has at most {MOST_LABELS} labels; set some to null."
+            "/labels", "too_many", f"A server has at most {MAX_LABELS} labels; set some to null."
         )
     return merged
 

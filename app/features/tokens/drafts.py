@@ -33,7 +33,7 @@ from app.http.authorization import Caller, Permission, authorize
 from app.http.runtime import Runtime
 from app.http.schemas import ShortText, Strict, Time
 from app.http.selectors import (
-    MOST_ITEMS,
+    MAX_ITEMS,
     AllToolsModel,
     ListedScopeModel,
     ScopeEntryModel,
@@ -61,7 +61,7 @@ class DraftServer(Strict):
 
     server_id: ServerId
     mode: Literal["read", "all", "names"]
-    names: list[ToolName] = Field(default_factory=list, max_length=MOST_ITEMS)
+    names: list[ToolName] = Field(default_factory=list, max_length=MAX_ITEMS)
     grant: bool = False
 
     def tools(self) -> ToolSelectorModel:

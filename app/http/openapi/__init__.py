@@ -1,7 +1,7 @@
-"""The OpenAPI document: what FastAPI derives from the routes, made into the contract that clients are written to.
+"""The OpenAPI document: the output of FastAPI for the routes, completed to the contract of clients.
 
-Rules do what hands would forget: which answers an operation can give follows from what it takes, a schema's example
-from those of its fields. What they leave to the routes and models, ``tests/house/test_contract.py`` demands.
+Rules add what is easily forgotten: the responses of an operation follow from its inputs, and the example of a schema
+from those of its fields. ``tests/house/test_contract.py`` checks the rest.
 """
 
 from typing import Any

@@ -1,6 +1,6 @@
-"""What every operation of the contract has: who may call it, what it can answer, and with which headers.
+"""Common parts of all operations of the contract: permissions, responses and headers.
 
-What the contract says in words, and the parts that its operations share.
+Also contains the introduction of the contract and its shared components.
 """
 
 import re
@@ -19,66 +19,66 @@ Schema = dict[str, Any]
 
 
 DESCRIPTION = """\
-Scopegate gives each person and agent **scoped tokens** to a fleet of MCP servers, decides every call before it runs,
-and keeps it on record. This is the API that administrators, portals and scripts manage it with. MCP clients do not
-use it: they call `/mcp` with a scoped token.
+Scopegate gives people and agents **scoped tokens** to a fleet of MCP servers, decides every call before it runs, and
+records it. Administrators, portals and scripts use this API to manage it. MCP clients do not use it: they call `/mcp`
+with a scoped token.
 
 ## Signing in
 
 Send `Authorization: Bearer ...` with one of
 
-- an access token of your organisation's OpenID provider (people),
-- a bearer from `POST /oauth/token`, which trades a service account's client secret for it (programs).
+- an access token of your organization's OpenID provider (people),
+- a bearer from `POST /oauth/token`, in exchange for a service account's client secret (programs).
 
-What a caller may do follows from its roles. Each operation names the permission that it needs.
+A caller's roles determine what it may do. Each operation names the permission that it needs.
 
 ## Conventions
 
-- **Ids** say what they are of: `tok_...` is a token, `idn_...` an identity. **Times** are RFC 3339 in UTC.
-- **Lists** are pages: `limit` items, then `next_cursor` to go on with, until it is null. Filters may be repeated, and
-  then any of their values matches.
-- **Order**: the newest first, or what `sort` says; `-` before a name is from the top.
-- **Changes** are merge patches (RFC 7396): what is not named stays, null clears. Unknown fields are refused.
-- **Two at once**: each object has an `ETag`; send it back as `If-Match`, and a change that would overwrite somebody
-  else's is refused with 412.
-- **Repeating safely**: send an `Idempotency-Key` when creating, and the same key again after a lost answer.
-- **Limits**: `RateLimit` says what is left of this minute; after a 429 come back when `Retry-After` says.
-- **Trying first**: `dry_run=true` makes the same checks and changes nothing.
-- **Errors** are problem documents (RFC 9457). Go by `code`, which never changes; `type` is the page that explains it.
-- **Request ids**: `X-Request-ID` is echoed, or made, and stands in the audit trail. One that begins with `req_`, as
-  ours do, is replaced.
+- **Ids** start with their type: `tok_...` is a token, `idn_...` an identity. **Times** are RFC 3339 in UTC.
+- **Lists** are pages: `limit` items, then `next_cursor` for the next page, until it is null. Filters may be repeated
+  and then match any of their values.
+- **Order**: newest first, or by `sort`; a `-` before the name means descending.
+- **Changes** are merge patches (RFC 7396): missing fields stay, null clears. Unknown fields are refused.
+- **Concurrent changes**: each object has an `ETag`; send it as `If-Match`, and a change that would overwrite another
+  one is refused with 412.
+- **Safe retries**: send an `Idempotency-Key` when you create, and the same key again after a lost response.
+- **Limits**: `RateLimit` shows what is left of this minute; after a 429, wait for the time in `Retry-After`.
+- **Dry runs**: `dry_run=true` makes the same checks and changes nothing.
+- **Errors** are problem documents (RFC 9457). Use `code`, which never changes; `type` is the page that explains it.
+- **Request ids**: `X-Request-ID` is echoed or generated, and is part of the audit events. Values that begin with
+  `req_`, like ours, are replaced.
 """
 LICENSE = {"name": "Apache-2.0", "identifier": "Apache-2.0"}
 SERVERS = [{"url": "/", "description": "The service that this document came from."}]
 
 
 _TAGS = {
-    "servers": "MCP servers: where they are, the credential that calls to them carry, and which of their tools exist.",
-    "tools": "The tools that syncing found on the servers, their risk, and the definitions that were approved.",
-    "identities": "People, and the agents that they answer for. Offboarding ends all that one and its agents can do.",
-    "scheduled-offboardings": "Offboardings that are set for later: when, why, and what became of them.",
-    "offboarding-receipts": "What each offboarding ended, signed, to be kept as proof; and the keys to check it with.",
-    "invitations": "How people whom no directory provisions come to sign in: by a link and their own account, once.",
-    "groups": "Sets of identities that grants can be made to.",
+    "servers": "MCP servers: their addresses, the credentials for calls to them, and their tools.",
+    "tools": "The tools that syncs found on the servers, their risk, and their approved definitions.",
+    "identities": "People and their agents. Offboarding ends all access of a person and the person's agents.",
+    "scheduled-offboardings": "Offboardings at a later time: when, why, and their result.",
+    "offboarding-receipts": "Signed proof of what each offboarding ended; and the keys to verify it.",
+    "invitations": "One-time links that let people sign in with their own account, without a directory.",
+    "groups": "Sets of identities that can receive grants.",
     "grants": "Durable rights: who may use which tools of which servers, from when, until when.",
-    "approvals": "Calls that wait for a person, and access that people ask for: what, by whom, and who may say yes.",
-    "policies": "Cedar policies: which calls are denied, or wait for a person, by who asks, for what, and when.",
-    "tokens": "Scoped tokens for MCP clients: issued to one identity, within its grants, revoked each on its own.",
-    "access": "Why a call is decided as it is, now or on another day.",
+    "approvals": "Calls that wait for a decision, and access requests: what, by whom, and who may approve.",
+    "policies": "Cedar policies: which calls are denied or need approval, by caller, tool and time.",
+    "tokens": "Scoped tokens for MCP clients: each is issued to one identity, within its grants, and can be revoked.",
+    "access": "Explanations of decisions, now or on another day.",
     "service-accounts": "Programs that manage Scopegate itself, and their client secrets.",
-    "administrators": "People with a role at this API. Disabling one ends their access at once.",
-    "identity-providers": "The OpenID providers whose access tokens open this API, and what their claims mean here.",
-    "audit-sinks": "Where the audit trail goes as it grows: batches by HTTPS, in order, each at least once.",
-    "webhooks": "Where messages go when something happens, as a call that waits for a person: signed, and sent again.",
-    "audit-events": "Who did what, when, and what was decided: every call through the gateway, every change here.",
-    "me": "Who the caller is, and what they may do.",
-    "break-glass": "Signing in with a password when no OpenID provider can be reached. Off unless configured.",
-    "oauth": "How service accounts get a bearer (RFC 6749, client credentials).",
+    "administrators": "People with a role at this API. Disabling one ends their access immediately.",
+    "identity-providers": "The OpenID providers whose access tokens this API accepts, and the meaning of their claims.",
+    "audit-sinks": "Destinations of the audit log: batches over HTTPS, in order, each at least once.",
+    "webhooks": "Destinations of signed messages about events, such as a call that waits for a decision, with retries.",
+    "audit-events": "Who did what, when, and the decision: all calls through the gateway and all changes here.",
+    "me": "The caller and its permissions.",
+    "break-glass": "Sign-in with a password if no OpenID provider can be reached. Off unless configured.",
+    "oauth": "Bearers for service accounts (RFC 6749, client credentials).",
     "health": "For load balancers and monitoring.",
 }
 _NAMES = {"oauth": "OAuth"}
 TAGS = [
-    # How reference pages title it.
+    # The titles in reference pages.
     {
         "name": name,
         "x-displayName": _NAMES.get(name, name.capitalize().replace("-", " ")),
@@ -92,22 +92,22 @@ SECURITY_SCHEMES = {
     "oidc": {
         "type": "openIdConnect",
         "openIdConnectUrl": "https://login.example.com/.well-known/openid-configuration",
-        "description": "An access token (JWT) of the organisation's OpenID provider; the address is an example.",
+        "description": "An access token (JWT) of the organization's OpenID provider; the address is an example.",
     },
     "client_credentials": {
         "type": "oauth2",
-        "description": "A service account's bearer, `sgb_...`: short-lived, and dead with its credential.",
+        "description": "A service account's bearer, `sgb_...`: short-lived, and invalid when its credential ends.",
         "flows": {"clientCredentials": {"tokenUrl": "/oauth/token", "scopes": {}}},
     },
     "break_glass": {
         "type": "http",
         "scheme": "bearer",
-        "description": "The bearer of a break-glass session, `sge_...`. Every request made with it is on record.",
+        "description": "The bearer of a break-glass session, `sge_...`. Every request with it is recorded.",
     },
     "scoped_token": {
         "type": "http",
         "scheme": "bearer",
-        "description": "A scoped token, `sgt_...`. It opens `/mcp` for MCP clients, and nothing of this API.",
+        "description": "A scoped token, `sgt_...`, for MCP clients at `/mcp`. This API does not accept it.",
     },
 }
 CALLER_SCHEMES: list[dict[str, list[str]]] = [{"oidc": []}, {"client_credentials": []}, {"break_glass": []}]
@@ -116,15 +116,15 @@ CALLER_SCHEMES: list[dict[str, list[str]]] = [{"oidc": []}, {"client_credentials
 RATE_LIMIT = ["RateLimit", "RateLimit-Policy"]
 _ANSWER_HEADERS: dict[str, tuple[str, Schema]] = {
     "X-Request-ID": (
-        "The request's id: yours, or a new one. It stands in the audit trail.",
+        "The request's id: yours, or a new one. It is part of the audit events.",
         {"type": "string", "examples": ["req_01936d5e7c0070008000000000000000"]},
     ),
     "ETag": (
-        "The revision of the object in this answer, for `If-Match`.",
+        "The revision of the object in this response, for `If-Match`.",
         {"type": "string", "examples": ['"3"']},
     ),
     "Location": (
-        "The address of what was made.",
+        "The address of the created object.",
         {
             "type": "string",
             "format": "uri-reference",
@@ -132,15 +132,15 @@ _ANSWER_HEADERS: dict[str, tuple[str, Schema]] = {
         },
     ),
     "Idempotency-Replayed": (
-        "That this is the answer which the first request with the key got.",
+        "Present on the stored response to the first request with the key.",
         {"type": "string", "const": "true"},
     ),
     "RateLimit": (
-        "What is left, and in how many seconds all of it is back (draft-ietf-httpapi-ratelimit-headers-10).",
+        "What is left, and the seconds until the limit resets (draft-ietf-httpapi-ratelimit-headers-10).",
         {"type": "string", "examples": ['"requests";r=5999;t=60']},
     ),
     "RateLimit-Policy": (
-        "The limit: so many in so many seconds, of each worker.",
+        "The limit of each worker: the number of requests and the seconds.",
         {"type": "string", "examples": ['"requests";q=6000;w=60']},
     ),
     "Retry-After": ("Seconds to wait before repeating.", {"type": "integer", "minimum": 0, "examples": [1]}),
@@ -152,36 +152,40 @@ _ANSWER_HEADERS: dict[str, tuple[str, Schema]] = {
 HEADERS = {name: {"description": text, "schema": schema} for name, (text, schema) in _ANSWER_HEADERS.items()}
 
 
-# The name of the shared answer, and what it says when, of each status that is answered with a problem.
+# The name, code and description of the shared response for each problem status.
 _PROBLEMS = {
     400: (
         "BadRequest",
         "malformed_request",
-        "The request cannot be read: its JSON, its cursor, or a header.",
+        "The request cannot be parsed: its JSON, its cursor, or a header.",
     ),
     401: ("Unauthenticated", "unauthenticated", "The credential is missing, unknown, expired or revoked."),
     403: ("Forbidden", "forbidden", "The caller lacks the permission that the detail names."),
     404: (
         "NotFound",
         "not_found",
-        "There is no such object, it has ended, or the caller may not know of it.",
+        "The object does not exist, has ended, or is not visible to the caller.",
     ),
-    409: ("Conflict", "conflict", "The change collides with how things are now."),
+    409: ("Conflict", "conflict", "The change conflicts with the current state."),
     412: (
         "PreconditionFailed",
         "revision_mismatch",
         "The object has changed since the `ETag` in `If-Match`.",
     ),
-    413: ("BodyTooLarge", "body_too_large", "The body is larger than the API takes."),
-    415: ("UnsupportedMediaType", "unsupported_media_type", "The body is not said to be JSON."),
-    422: ("Invalid", "validation_failed", "The request reads well, and a value in it is not acceptable."),
+    413: ("BodyTooLarge", "body_too_large", "The body exceeds the maximum size."),
+    415: ("UnsupportedMediaType", "unsupported_media_type", "The body's media type is not JSON."),
+    422: ("Invalid", "validation_failed", "The request can be parsed, but contains an invalid value."),
     428: (
         "PreconditionRequired",
         "precondition_required",
         "The change needs the `ETag` of the object in `If-Match`.",
     ),
-    429: ("RateLimited", "rate_limited", "Too many requests; come back after `Retry-After` seconds."),
-    503: ("Unavailable", "unavailable", "The service cannot answer now. Nothing was changed; repeat it."),
+    429: ("RateLimited", "rate_limited", "Too many requests; wait for `Retry-After` seconds."),
+    503: (
+        "Unavailable",
+        "unavailable",
+        "The service is temporarily unavailable. Nothing was changed; try again.",
+    ),
 }
 _EXTRA_HEADERS = {
     401: ["WWW-Authenticate"],
@@ -192,17 +196,17 @@ _EXTRA_HEADERS = {
 
 
 def header(name: str) -> dict[str, str]:
-    """A reference to a header that answers share."""
+    """A reference to a shared header."""
     return {"$ref": f"#/components/headers/{name}"}
 
 
 def problem_reference(status: int) -> dict[str, str]:
-    """A reference to the shared answer of a status."""
+    """A reference to the shared response of a status."""
     return {"$ref": f"#/components/responses/{_PROBLEMS[status][0]}"}
 
 
 def problem_responses() -> dict[str, Any]:
-    """The shared answers."""
+    """The shared responses."""
     titles = {status: title for _, status, title in STATUS} | {
         413: "Body too large",
         415: "Unsupported media type",
@@ -236,16 +240,16 @@ _FIRST_SENTENCE = re.compile(r"(.+?)\.(?:\s+|$)", re.DOTALL)
 _METHODS = ["get", "post", "put", "patch", "delete"]
 _SUCCESS = {"200": "OK", "201": "Created", "204": "Done; there is no body"}
 
-# What every operation that knows its caller can answer: the caller is authenticated, authorised and counted, and a
-# database stands behind the answer.
+# The responses of every operation that authenticates its caller: the caller is authenticated, authorized and counted,
+# and the operation uses the database.
 _KNOWN_CALLER = {400, 401, 403, 429, 503}
 
-# Whatever the routes declare, these follow from what an operation takes.
+# These follow from the inputs of an operation, regardless of what the routes declare.
 _DERIVED = _KNOWN_CALLER | {412, 413, 415, 422}
 
 
 def finish(found: dict[str, Any], api: FastAPI) -> None:
-    """Complete the operations of a document in place, and add the components that they share."""
+    """Complete the operations of a document in place, and add shared components."""
     routes = dict(_routes(api))
     schemas = found["components"]["schemas"]
     for path, item in found["paths"].items():
@@ -266,7 +270,7 @@ def finish(found: dict[str, Any], api: FastAPI) -> None:
 
 
 def in_order(paths: dict[str, Any]) -> dict[str, Any]:
-    """As one reads them: by tag, then a collection before what is in it; reading, making, changing, ending."""
+    """Sort by tag, then collections before their members; reading, creating, changing, ending."""
     tags = [tag["name"] for tag in TAGS]
 
     def place(path: str) -> tuple[int, str]:
@@ -293,7 +297,7 @@ def _permission(dependant: Any) -> Permission | None:
 
 
 def _describe(operation: Operation, route: RouteContext, permission: Permission | None) -> None:
-    """One line that says what it does (the docstring's first sentence where the route has no summary), and the rest."""
+    """Set the summary (the docstring's first sentence if the route has none) and the description."""
     text = operation.get("description", "")
     if not route.summary:
         first = _FIRST_SENTENCE.match(text)
@@ -306,7 +310,7 @@ def _describe(operation: Operation, route: RouteContext, permission: Permission 
 
 
 def _answers(operation: Operation, path: str, *, known_caller: bool) -> dict[str, Any]:
-    """The answers in the order of their statuses: what the route declares, and what follows from what it takes."""
+    """The responses ordered by status: those that the route declares, and those that follow from its inputs."""
     declared = operation["responses"]
     problems = {
         int(status)
@@ -334,7 +338,7 @@ def _answers(operation: Operation, path: str, *, known_caller: bool) -> dict[str
 
 
 def _require_tag(operation: Operation) -> None:
-    """What answers 428 needs If-Match. To FastAPI it is optional, or whoever leaves it out would get a 422."""
+    """Mark If-Match as required if the operation responds 428. It is optional for FastAPI, which would respond 422."""
     for parameter in operation.get("parameters", ()):
         if parameter["name"].lower() == "if-match" and "428" in operation["responses"]:
             parameter["required"] = True
@@ -362,7 +366,7 @@ def _add_headers(operation: Operation, schemas: dict[str, Any]) -> None:
 
 
 def _shows_revision(answer: dict[str, Any], schemas: dict[str, Any]) -> bool:
-    """Whether an answer is one object with a revision, or what was done with one."""
+    """Whether a response is an object with a revision, or the result of an action on one."""
     reference = answer.get("content", {}).get("application/json", {}).get("schema", {}).get("$ref", "")
     fields = schemas.get(reference.removeprefix(SCHEMAS), {}).get("properties", {})
     inner = [schemas.get(field.get("$ref", "").removeprefix(SCHEMAS), {}) for field in fields.values()]

@@ -1,8 +1,6 @@
-"""What the fields of the schemas are: said once, wherever the same thing shows again.
+"""The schemas of the contract: their names, descriptions of common fields, and examples.
 
-What the schemas of the contract are called.
-
-An example for every schema, made of those of its fields.
+The example of a schema consists of the examples of its fields.
 """
 
 import re
@@ -16,29 +14,29 @@ _SUFFIXES = ("View", "Model", "Name")
 
 
 def rename(found: dict[str, Any]) -> dict[str, Any]:
-    """Call every schema what a client's class of it should be called."""
+    """Rename every schema to the name of a client's class."""
     schemas: dict[str, Any] = found["components"]["schemas"]
     names = {key: _name(key, schemas) for key in schemas}
     if len(set(names.values())) < len(names):
         raise ValueError("two schemas of the API have the same name")
     found["components"]["schemas"] = {
-        names[key]: _titled(schemas[key], names[key]) for key in sorted(schemas, key=names.__getitem__)
+        names[key]: _set_title(schemas[key], names[key]) for key in sorted(schemas, key=names.__getitem__)
     }
     references = {SCHEMAS + key: SCHEMAS + name for key, name in names.items()}
-    changed: dict[str, Any] = _replaced(found, references)
+    changed: dict[str, Any] = _replace(found, references)
     return changed
 
 
-def _titled(schema: dict[str, Any], title: str) -> dict[str, Any]:
-    """With its name as the title, and none on its fields: there Pydantic repeats what they are called."""
+def _set_title(schema: dict[str, Any], title: str) -> dict[str, Any]:
+    """Use the name as title, and remove the titles of fields, where Pydantic repeats their names."""
     for field in schema.get("properties", {}).values():
         field.pop("title", None)
-    # A choice is titled by what there is to choose from.
+    # A union is titled by its members.
     return schema if "oneOf" in schema else schema | {"title": title}
 
 
 def _name(key: str, schemas: dict[str, Any]) -> str:
-    """The title that its model gives itself; otherwise the model's name without what says which layer it is of."""
+    """The title of the model, or the model's name without the suffix of its layer."""
     page = _PAGE.fullmatch(key)
     if page is not None:
         return _name(page[1], schemas) + "Page"
@@ -48,12 +46,12 @@ def _name(key: str, schemas: dict[str, Any]) -> str:
     return next((key.removesuffix(suffix) for suffix in _SUFFIXES if key.endswith(suffix)), key)
 
 
-def _replaced(value: Any, references: dict[str, str]) -> Any:
-    """The same with other references; those of discriminators are plain values."""
+def _replace(value: Any, references: dict[str, str]) -> Any:
+    """A copy with other references; those of discriminators are plain values."""
     if isinstance(value, dict):
-        return {key: _replaced(inner, references) for key, inner in value.items()}
+        return {key: _replace(inner, references) for key, inner in value.items()}
     if isinstance(value, list):
-        return [_replaced(inner, references) for inner in value]
+        return [_replace(inner, references) for inner in value]
     return references.get(value, value) if isinstance(value, str) else value
 
 
@@ -63,12 +61,12 @@ _BY_TYPE: dict[str, Any] = {"boolean": True, "integer": 1, "number": 1.0, "null"
 
 
 class NoExample(ValueError):
-    """A field neither says what its values look like nor has a type that tells."""
+    """A field has no examples, and no type that implies one."""
 
 
 def fill(schemas: dict[str, Schema]) -> None:
-    """Give every named schema an example, where its fields have some."""
-    # Those that are given first: others are made of them.
+    """Add an example to every named schema whose fields have some."""
+    # Given examples first, since others are composed of them.
     for schema in schemas.values():
         given = [_with_nulls(one, schema) for one in schema.pop("examples", []) if one != {}]
         if given:
@@ -80,7 +78,7 @@ def fill(schemas: dict[str, Schema]) -> None:
 
 
 def _with_nulls(given: Any, schema: Schema) -> Any:
-    """An example of a model with the nulls back that FastAPI drops from whatever it writes."""
+    """An example of a model with the nulls that FastAPI removes on output."""
     if not isinstance(given, dict):
         return given
     required = set(schema.get("required", ()))
@@ -89,7 +87,7 @@ def _with_nulls(given: Any, schema: Schema) -> Any:
 
 
 def example(schema: Schema, schemas: dict[str, Schema], where: str = "") -> Any:
-    """What a value of this schema looks like. Raises ``NoExample``, naming the field that does not say."""
+    """Build an example for this schema. Raises ``NoExample`` with the name of the field without one."""
     if schema.get("examples"):
         return schema["examples"][0]
     if "const" in schema or "enum" in schema:
@@ -119,21 +117,21 @@ def _first(choices: list[Schema], schemas: dict[str, Schema], where: str) -> Any
     return example(choices[-1], schemas, where)
 
 
-# What means the same everywhere, unless a model says more.
+# Fields with the same meaning everywhere, unless a model describes them.
 _COMMON = {
-    "created_at": "When it was made.",
-    "updated_at": "When it last changed.",
-    "ended_at": "When it ended; null while it has not.",
-    "revision": "Counts its changes; in quotes it is the `ETag`.",
+    "created_at": "The time of creation.",
+    "updated_at": "The time of the last change.",
+    "ended_at": "The time of the end; null before it.",
+    "revision": "The number of the current revision; in quotes it is the `ETag`.",
     "items": "The items of this page.",
-    "next_cursor": "For the next page; null on the last.",
-    "id": "Its id.",
+    "next_cursor": "The cursor of the next page; null on the last page.",
+    "id": "The id.",
 }
 _OF_OBJECT = re.compile(r"(\w+?)(?:Create|Update)")
 
 
 def describe(schemas: dict[str, Schema]) -> None:
-    """Describe each field that does not describe itself: as its type is, or as its object's other schemas say."""
+    """Add missing field descriptions from the field's type or the object's other schemas."""
     for name, schema in schemas.items():
         if name.endswith("Page"):
             schema.setdefault("description", "One page of a list.")
@@ -150,7 +148,7 @@ def describe(schemas: dict[str, Schema]) -> None:
 
 
 def describe_parameters(found: dict[str, Any]) -> None:
-    """Describe each parameter that does not describe itself: as its type is, or as the filter that it is."""
+    """Add missing parameter descriptions from the parameter's type, or as a filter."""
     for item in found["paths"].values():
         for operation in item.values():
             for parameter in operation.get("parameters", ()):
@@ -167,7 +165,7 @@ def describe_parameters(found: dict[str, Any]) -> None:
 
 
 def _lift(field: Schema) -> None:
-    """What may be null is described as its one type is."""
+    """Describe a nullable field by its non-null type."""
     inner = [one for one in field.get("anyOf", ()) if one.get("type") != "null"]
     if len(inner) == 1 and "description" in inner[0]:
         field.setdefault("description", inner[0]["description"])

@@ -69,10 +69,10 @@ def test_an_error_of_something_before_scopegate_is_told_as_well_as_it_can_be(ser
 @pytest.mark.parametrize(
     ("answer", "message"),
     [
-        (httpx.Response(200, text="<html>Welcome</html>"), "in place of JSON"),
+        (httpx.Response(200, text="<html>Welcome</html>"), "instead of JSON"),
         (httpx.Response(307, headers={"Location": "https://sso.test/"}), "points to https://sso.test/"),
-        (httpx.Response(200, json={"id": "grp_1"}), "take the one whose version"),
-        (httpx.Response(200, json=[]), "take the one whose version"),
+        (httpx.Response(200, json={"id": "grp_1"}), "install the version"),
+        (httpx.Response(200, json=[]), "install the version"),
     ],
 )
 def test_what_is_no_answer_of_scopegate_is_said_so(
@@ -130,7 +130,7 @@ def test_a_key_that_no_header_can_hold_is_not_sent(service: Service, key: str) -
 
 def test_an_answer_that_cannot_be_unpacked_is_said_so(service: Service) -> None:
     service.answers = [httpx.DecodingError("incorrect header check")] * 4
-    with service.client() as client, pytest.raises(UnexpectedAnswer, match="cannot be unpacked"):
+    with service.client() as client, pytest.raises(UnexpectedAnswer, match="cannot be decompressed"):
         client.groups.get("grp_1")
 
 
@@ -187,7 +187,7 @@ def test_a_secret_in_a_body_is_sent(service: Service) -> None:
 def test_a_secret_that_was_not_shown_again_says_what_to_do() -> None:
     absent = Secret(None)
     assert not absent
-    with pytest.raises(SecretNotShown, match="make another"):
+    with pytest.raises(SecretNotShown, match="create another"):
         absent.reveal()
 
 

@@ -63,16 +63,16 @@ def test_an_address_that_is_none_is_said_so(url: str, message: str) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({}, "Say who signs in"),
-        ({"client_id": "sa_1"}, "no secret for it"),
-        ({"client_secret": "sgc_1"}, "no client_id"),
+        ({}, "No credentials"),
+        ({"client_id": "sa_1"}, "without a secret"),
+        ({"client_secret": "sgc_1"}, "without client_id"),
         ({"client_id": "sa_1", "client_secret": "sgc_1", "access_token": "jwt"}, "not both"),
         ({"access_token": "jwt\n"}, "a blank, a line break"),
         ({"access_token": ""}, "The access token is empty"),
         ({"client_id": "sa_1", "client_secret": "sgc é"}, "a blank, a line break"),
-        ({"access_token": "jwt", "timeout": 0}, "timeout has to be more than 0"),
-        ({"access_token": "jwt", "retries": -1}, "retries has to be 0 or more"),
-        ({"access_token": "jwt", "anonymous": True}, "give no credential"),
+        ({"access_token": "jwt", "timeout": 0}, "timeout must be more than 0"),
+        ({"access_token": "jwt", "retries": -1}, "retries must be 0 or more"),
+        ({"access_token": "jwt", "anonymous": True}, "do not pass credentials"),
     ],
 )
 def test_a_credential_that_cannot_work_is_said_so(options: dict[str, object], message: str) -> None:

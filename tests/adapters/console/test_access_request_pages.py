@@ -70,8 +70,8 @@ async def test_somebody_without_a_role_asks_and_the_owners_of_the_server_give_it
     await ask(ada, "refund", reason=f"On call. {EVIL}")
     assert ada.page.status_code == 200, ada.words
     assert ada.address.startswith(f"{INBOX}/apr_")
-    assert "Ada asks to use refund on Payments" in ada.words
-    assert "it is your own" in ada.words
+    assert "Ada requests refund on Payments" in ada.words
+    assert "it is your own request" in ada.words
     assert "Your decision" not in ada.words
     assert "<script>alert" not in ada.page.text
     await grace.open(INBOX)
@@ -90,10 +90,10 @@ async def test_somebody_without_a_role_asks_and_the_owners_of_the_server_give_it
     assert isinstance(until, datetime)
     assert abs(until - datetime.now(UTC) - timedelta(days=30)) < timedelta(minutes=5)
     await ada.open(ada.address)
-    for words in ("approved", "Given: refund", "Welcome.", "What you can use"):
+    for words in ("approved", "Granted: refund", "Welcome.", "What you can use"):
         assert words in ada.words
     # Access alone connects no client: the page leads on to a token.
-    assert "Next: a token" in ada.words
+    assert "Next step: a token" in ada.words
     ada_id = format_id(IDENTITY, desk.ada.id)
     assert f"/console/tokens/new?identity_id={ada_id}" in ada.page.text
     await desk.world.api.post(
@@ -103,11 +103,11 @@ async def test_somebody_without_a_role_asks_and_the_owners_of_the_server_give_it
         },
     )  # fmt: skip
     await ada.open(ada.address)
-    assert "This token reaches it already: laptop" in ada.words
+    assert "This token already reaches it: laptop" in ada.words
     await ada.open(ASK)
-    assert "What you asked for" in ada.words
+    assert "Your requests" in ada.words
     assert "approved" in ada.words
-    assert "Get a token" in ada.words
+    assert "Get token" in ada.words
     await grace.open(f"{INBOX}?tab=over")
     assert "Access to Payments" in grace.words
 
@@ -137,7 +137,7 @@ async def test_less_is_given_by_ticks_and_a_day_and_more_is_refused(
     sooner = asked - timedelta(days=10)
     await grace.send(form, give="less", tool="balance", until=f"{sooner:%Y-%m-%d}")
     assert grace.page.status_code == 200, grace.words
-    assert "Given: balance" in grace.words
+    assert "Granted: balance" in grace.words
     expected = datetime(sooner.year, sooner.month, sooner.day, 23, 59, tzinfo=UTC)
     assert await grants(desk) == [({"kind": "names", "names": ["balance"]}, expected)]
     await grace.send(form, give="less", tool="balance")
@@ -148,7 +148,7 @@ async def test_less_is_given_by_ticks_and_a_day_and_more_is_refused(
 async def test_ticks_say_nothing_to_the_button_that_gives_all(ada: Person, grace: Person, desk: Desk) -> None:
     await ask(ada, which="all", reason="On call.", lasts="7")
     await grace.open(ada.address)
-    assert "Every tool was asked for" in grace.words
+    assert "The request is for every tool" in grace.words
     form = grace.form("/deny")
     assert "tool" not in form.fields
     form.action = form.action.replace("/deny", "/approve")
@@ -180,7 +180,7 @@ async def test_a_form_that_cannot_be_taken_is_shown_again_as_it_was_filled_in(
         assert (ada.page.status_code, said in ada.words) == (422, True), (changed, ada.words)
     assert await desk.world.sql("SELECT 1 FROM approvals") == []
     await ada.send(form, lasts="7", reason="For the bot.")
-    assert "Refunds bot asks to use balance" in ada.words
+    assert "Refunds bot requests balance" in ada.words
     await ask(ada, "balance", reason="Again.", identity_id=agent)
     assert ada.page.status_code == 409
     assert "asked for already" in ada.words
@@ -215,7 +215,7 @@ async def test_a_request_is_taken_back_by_whoever_asked(ada: Person, grace: Pers
     await grace.send(stolen)
     assert grace.page.status_code == 403
     await ada.send("/withdraw")
-    assert "taken back" in ada.words
+    assert "withdrawn" in ada.words
     rows = await desk.world.sql("SELECT state FROM approvals")
     assert [row[0] for row in rows] == ["cancelled"]
 
@@ -270,7 +270,7 @@ async def test_the_inbox_tells_of_what_comes_and_of_what_is_decided(
             assert ended.data
         assert json.loads(ended.data or b"") == {"code": "unauthenticated"}
     assert "hx-sse:connect" not in (await ada.open(f"{INBOX}?live=off")).page.text
-    assert "Look again" in ada.words
+    assert "Refresh list" in ada.words
 
 
 async def test_who_asked_once_does_not_watch_a_server_that_cannot_be_asked_for_any_more(
@@ -285,7 +285,7 @@ async def test_who_asked_once_does_not_watch_a_server_that_cannot_be_asked_for_a
     )  # fmt: skip
     await desk.world.add(later, versioned=False)
     await ada.open(ada.address)
-    assert "It cannot be given any more" in ada.words
+    assert "It can no longer be granted" in ada.words
     for name in ("payroll_export", "balance", "refund"):
         assert name not in ada.page.text
 

@@ -170,8 +170,8 @@ async def test_one_that_is_over_or_of_no_use_says_so_and_has_no_form(
     set_state = "UPDATE approvals SET state = :state WHERE id = :id RETURNING id"
     words = {
         "approved": "runs once",
-        "denied": "caller is told",
-        "cancelled": "ended with",
+        "denied": "caller receives the denial",
+        "cancelled": "cancelled with",
         "consumed": "has run",
     }
     for state, said in words.items():
@@ -183,7 +183,7 @@ async def test_one_that_is_over_or_of_no_use_says_so_and_has_no_form(
     await desk.world.sql(set_state, state="pending", id=approval.id)
     await desk.world.sql("UPDATE policies SET version = version + 1 RETURNING id")
     void = await grace.get(path(approval))
-    assert "a policy that asked was changed" in void.text
+    assert "a policy that required it changed" in void.text
     assert "<textarea" not in void.text
     past = "UPDATE approvals SET expires_at = now() - interval '1 minute' WHERE id = :id RETURNING id"
     await desk.world.sql(past, id=approval.id)

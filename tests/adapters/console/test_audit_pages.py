@@ -110,16 +110,16 @@ async def test_links_to_the_trail_look_as_far_back_as_what_they_stand_beside(
         tool="look", decision="deny", reason_code="no_grant", time=datetime.now(UTC) - timedelta(days=3),
     )  # fmt: skip
     for page, words in (
-        (f"/console/tokens/{token['id']}", "All refusals"),
+        (f"/console/tokens/{token['id']}", "Show all refusals"),
         (f"/console/tokens/{token['id']}", "Activity"),
-        (f"/console/identities/{ana['id']}?tab=activity", "See it in the audit"),
+        (f"/console/identities/{ana['id']}?tab=activity", "Show in the audit log"),
     ):
         await admin.open(page)
         await admin.follow(words)
         assert refused in rows(admin.page), (page, words)
     await admin.open(f"/console/tools/{tool['id']}?tab=calls")
-    assert "in the last 7 days" in admin.words
-    assert parse_qs(urlsplit(admin.link("Look further back")).query)["period"] == ["30d"]
+    assert "of the last 7 days" in admin.words
+    assert parse_qs(urlsplit(admin.link("Show last 30 days")).query)["period"] == ["30d"]
 
 
 async def test_a_time_that_was_picked_stays_while_one_filters_until_another_is_chosen(
@@ -149,7 +149,7 @@ async def test_a_bar_of_the_histogram_leads_to_its_hour(admin: Person, sessions:
     await admin.open(leading.replace("&amp;", "&"))
     assert rows(admin.page) == [earlier]
     assert "Live" not in admin.words
-    await admin.follow("Back to now")
+    await admin.follow("Show latest events")
     assert len(rows(admin.page)) >= 2
 
 
@@ -165,7 +165,7 @@ async def test_the_histogram_counts_what_the_filters_leave(
     assert "0 events" in admin.words
     monkeypatch.setattr(stats, "MAX_MATCHING", 1)
     await admin.open(f"{PATH}?tool=refund")
-    assert "1 event , the newest that match; there can be more" in admin.words
+    assert "1 event , only the newest are counted" in admin.words
 
 
 @pytest.mark.parametrize(
@@ -315,11 +315,11 @@ async def test_an_event_has_a_page_with_what_changed_and_what_it_is_about(
     assert "<script>alert" not in admin.page.text
     assert "name a" in admin.words
     assert '{"x": 1}' in admin.words
-    assert "email changed; what is personal is not kept" in admin.words
+    assert "email changed; personal data is not kept" in admin.words
     links = {href for href, _ in admin.shown.links}
     assert f"/console/servers/{format_id(SERVER, server)}" in links
     assert f"/console/tokens/{format_id(TOKEN, token)}" in links
-    await admin.follow("All of this request")
+    await admin.follow("All events of this request")
     assert rows(admin.page) == [id]
 
 
@@ -346,7 +346,7 @@ async def test_arguments_are_shown_to_whoever_asks_for_them_and_that_is_on_recor
     assert len(rows(admin.page)) == 1
     await admin.open(f"{PATH}/{other}")
     await admin.send("/arguments")
-    assert "They are not kept" in admin.words
+    assert "The arguments are not kept" in admin.words
     refused = await admin.browser.post(f"{PATH}/{call}/arguments", data={"form_token": "of another"})
     assert refused.status_code == 403
 
@@ -361,7 +361,7 @@ async def test_whoever_may_not_audit_sees_none_of_it(
         await person.open(path)
         assert person.page.status_code == 403, path
         assert "audit.read" in person.words
-    # Whoever listens is told that it is over, and does not ask again.
+    # Whoever is_live_request is told that it is over, and does not ask again.
     assert (
         await person.browser.get(f"{PATH}/live")
     ).text == 'event: ended\r\ndata: {"code":"forbidden"}\r\n\r\n'

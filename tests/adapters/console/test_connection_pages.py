@@ -36,13 +36,13 @@ async def test_a_holder_tests_their_token_and_is_told_what_to_do(ada: Person, de
     id, secret = await issued(desk)
     page = MINE.format(id)
     await ada.open(page)
-    assert "Good" not in ada.words, "looking at the form tests nothing"
+    assert "OK" not in ada.words, "looking at the form tests nothing"
     await ada.send(page, secret=secret)
     assert "It is the current secret of this token." in ada.words
     # A script brings it to the reader's zone.
     assert re.search(r'It is live until <time datetime="[\dT:-]+Z" title="[\d :-]+ UTC">', ada.page.text)
     assert "It reaches no server" in ada.words
-    assert "Ask for access" in ada.words
+    assert "Request access" in ada.words
     assert secret not in ada.page.text
     assert ada.page.headers["cache-control"] == "no-store"
     await ada.send(page, secret=secret[:-1])
@@ -84,7 +84,7 @@ async def test_a_refusal_leads_to_its_explanation_for_those_who_may_read_it(
     event = await record_call(desk.world.sessions, token, where, "<b>refund</b>", None, **refused)
     await ada.send((await ada.open(MINE.format(id))).form("/check"))
     assert "It asked for something that it does not reach, or that does not exist." in ada.words
-    assert f"name the event {event}" in ada.words
+    assert f"give them the event id {event}" in ada.words
     assert "<b>refund" not in ada.page.text
     browser = new_browser()
     await sign_in(browser, provider, sub="root", groups=["admins"])

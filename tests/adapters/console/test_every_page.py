@@ -106,7 +106,7 @@ async def _draft(eye: Eye, service: Service, identity_id: str) -> str:
     """The id of a token that is being issued, with some tools chosen and its limits set."""
     page = eye.page
     await page.goto(f"{service.url}/console/tokens/new?identity_id={identity_id}")
-    await page.get_by_label("What will they use it for?").fill("Claude Code")
+    await page.get_by_label("Token name").fill("Claude Code")
     await page.click("main button >> text=Continue")
     await page.wait_for_url("**/tools")
     for name in ("notes", "billing"):

@@ -44,13 +44,13 @@ async def test_a_form_is_answered_with_the_trace_of_the_decision(
     await admin.send(EXPLAIN, who=ada["user_name"], server="billing", tool="refund", arguments='{"a": 1}')
     assert admin.page.status_code == 200
     words = admin.words
-    assert "Ada may use, once somebody has agreed, the tool refund of billing ." in words
+    assert "Ada may use, after an approval, the tool refund of billing ." in words
     for part in (
-        "Needs an approval",
+        "Needs approval",
         "with the arguments that were given",
-        "Somebody of the group Finance leads : Large refunds need a second person.",
-        "What Ada could do with any token",
-        "A grant gives it",
+        "A member of the group Finance leads : Large refunds need a second person.",
+        "Access of Ada with any token",
+        "A grant gives access",
         "applies",
     ):
         assert part in words, part
@@ -65,7 +65,7 @@ async def test_what_is_missing_is_one_link_from_being_granted(admin: Person, des
     await admin.open(asked)
     assert "Denied" in admin.words
     assert "No live grant of the identity or its groups reaches it." in admin.words
-    link = admin.link("Grant it to Ada")
+    link = admin.link("Grant access to Ada")
     assert link.startswith(f"/console/grants/new?identity_id={shown(desk.ada.id)}&server=srv_")
     assert link.endswith("&tool=refund")
 
@@ -86,7 +86,7 @@ async def test_a_refusal_is_explained_by_its_event(
     refused = {"decision": "deny", "reason_code": "no_grant"}
     event = await record_call(sessions, token, server, "refund", None, **refused)
     await admin.open(f"{EXPLAIN}?event_id={event}")
-    assert "Recorded then" in admin.words
+    assert "Recorded decision" in admin.words
     assert admin.link("the event") == f"/console/audit/{event}"
     assert token["id"] in admin.link(token["name"])
 
@@ -98,25 +98,25 @@ async def test_a_name_that_several_have_is_asked_back_and_what_cannot_be_read_is
         await desk.world.person(display_name=f"Twin {number} {EVIL}", user_name=f"twin-{number}")
     await admin.open(EXPLAIN)
     await admin.send(EXPLAIN, who="twin", server="s", tool="t")
-    assert "Whom do you mean?" in admin.words
+    assert "Choose an identity" in admin.words
     assert "twin-0" in admin.words
     assert EVIL not in admin.page.text
     assert admin.form(EXPLAIN).fields["who"] == ["twin"]
-    ids = re.findall(r'<button [^>]*form="ask" name="whom" value="(idn_\w+)"', admin.page.text)
+    ids = re.findall(r'<button [^>]*form="ask" name="chosen" value="(idn_\w+)"', admin.page.text)
     assert len(ids) == 2
-    await admin.send(EXPLAIN, whom=ids[0], server=desk.server.slug, tool="refund", arguments='{"a": 1}')
-    assert "What Twin" in admin.words
+    await admin.send(EXPLAIN, chosen=ids[0], server=desk.server.slug, tool="refund", arguments='{"a": 1}')
+    assert "Access of Twin" in admin.words
     assert admin.form(EXPLAIN).fields["arguments"] == ['{"a": 1}']
     for changed, said in (
-        ({"who": ""}, "Say who asks"),
-        ({"who": "nobody-at-all"}, "There is nobody of this name."),
+        ({"who": ""}, "Enter a name or the id of a token"),
+        ({"who": "nobody-at-all"}, "No person or agent has this name."),
         ({"who": "idn_wrong"}, "not a idn_ id"),
         ({"server": ""}, "Name the server."),
         ({"tool": ""}, "Name the tool"),
-        ({"arguments": "{"}, "Write a JSON object"),
+        ({"arguments": "{"}, "Enter a JSON object"),
         ({"arguments": "[1]"}, "Arguments: "),
-        ({"at": "yesterday"}, "Moment: "),
-        ({"ip": "here"}, "Address that the call comes from: "),
+        ({"at": "yesterday"}, "Time: "),
+        ({"ip": "here"}, "Client address: "),
     ):
         await admin.open(EXPLAIN)
         await admin.send(EXPLAIN, **{"who": "twin-1", "server": "s", "tool": "t", **changed})
@@ -157,7 +157,7 @@ async def test_what_no_call_can_carry_is_not_explained(admin: Person, desk: Desk
     asked = {"who": desk.ada.user_name, "server": desk.server.slug, "tool": "refund"}
     await admin.send(EXPLAIN, **asked, arguments=arguments)
     assert admin.page.status_code == 422
-    assert "Write a JSON object" in admin.words
+    assert "Enter a JSON object" in admin.words
 
 
 async def test_a_missing_scope_leads_to_the_one_step_that_helps(
@@ -177,6 +177,6 @@ async def test_a_missing_scope_leads_to_the_one_step_that_helps(
         "The scope of the token does not reach it. No live grant of the identity or its groups reaches it."
         in words
     )
-    assert "A grant reaches it" not in words
+    assert "A grant gives access" not in words
     assert f"/console/tokens/new?identity_id={ada['id']}" in admin.page.text
     assert "/console/grants/new" not in admin.page.text

@@ -21,7 +21,7 @@ async def _press(page: Page, where: str) -> str:
     if "policies" not in page.url:
         await control.wait_for_element_state("hidden")
     else:
-        await page.locator("#looked .alert").wait_for()
+        await page.locator("#report .alert").wait_for()
     await page.wait_for_function(_STILL)
     return str(await page.evaluate(_FOCUSED))
 
@@ -37,7 +37,7 @@ async def test_a_swap_leaves_the_focus_where_one_was_or_on_what_came_instead(
         await page.goto(f"{console}/approvals")
         await sign_in(page, "alice")
         await page.goto(f"{console}/tokens/new?identity_id={ids['bob']}")
-        await page.get_by_label("What will they use it for?").fill("Claude Code")
+        await page.get_by_label("Token name").fill("Claude Code")
         await page.click("main button >> text=Continue")
         await page.wait_for_url("**/tools")
         chosen = "li:has-text('billing') button:has-text('All')"
@@ -45,10 +45,11 @@ async def test_a_swap_leaves_the_focus_where_one_was_or_on_what_came_instead(
         assert await _press(page, ".basket button") == "basket-title"
         await page.goto(f"{console}/policies/{ids['policy']}")
         assert (
-            await _press(page, "button:has-text('Check and test')") == "The text holds. It has no tests yet."
+            await _press(page, "button:has-text('Check and test')")
+            == "The text is valid. It has no tests yet."
         )
         await page.goto(f"{console}/servers/{ids['billing']}")
-        await page.click("button:has-text('Sync now')")
+        await page.click("button:has-text('Sync tools')")
         await page.wait_for_url("**?done=synced")
         await page.wait_for_function(_STILL)
-        assert await page.evaluate(_FOCUSED) == "Its tools were read."
+        assert await page.evaluate(_FOCUSED) == "The tools were synced."

@@ -11,12 +11,12 @@ from starlette.requests import Request
 from app.adapters.console.console import Console
 from app.adapters.console.forms import (
     Problems,
-    attempted,
+    attempt_change,
     first_page,
     next_page,
     read_form,
     read_query,
-    validated,
+    validate,
 )
 from app.domain.errors import Conflict, Forbidden, Invalid, Malformed
 from app.http.pagination import ListQuery
@@ -75,21 +75,21 @@ def test_what_is_no_form_is_refused(body: bytes) -> None:
 
 def test_what_is_wrong_is_said_where_it_is() -> None:
     with pytest.raises(Invalid) as refused:
-        validated(Made, {"name": "too long a name", "inner": [{"at": 1}, {"at": "x"}]})
+        validate(Made, {"name": "too long a name", "inner": [{"at": 1}, {"at": "x"}]})
     problems = Problems(refused.value)
     assert problems
     assert problems.status == 422
     assert len(problems.at("/name")) == len(problems.at("/inner")) == len(problems.at("/inner/1/at")) == 1
     assert problems.at("/inner/0") == problems.at("/inn") == []
     assert problems.everywhere[0] == ("Name", "String should have at most 5 characters.")
-    assert validated(Made, {"name": "short"}).name == "short"
+    assert validate(Made, {"name": "short"}).name == "short"
     assert not Problems()
 
 
 @pytest.mark.parametrize(
     ("pointer", "words"),
     [
-        ("/principal/id", "Who holds it"),
+        ("/principal/id", "Holder"),
         ("/owner_group_id", "Owner group"),
         ("/display_name", "Display name"),
         ("/servers/ids/ids/2", "Servers, no. 3"),
@@ -98,7 +98,7 @@ def test_what_is_wrong_is_said_where_it_is() -> None:
         ("/parameters/group_id", "Group"),
         ("/labels/7", "Labels, 7"),
         ("/variables/API_KEY", "Environment variables, API_KEY"),
-        ("/access/expires_at", "Until when"),
+        ("/access/expires_at", "Expiry"),
         ("/access", "Access"),
         ("/", "The form"),
         ("", "The form"),
@@ -118,18 +118,18 @@ async def test_what_a_form_asked_for_is_undone_where_it_is_refused_and_the_page_
 ) -> None:
     async with sessions() as session:
         await session.execute(text("CREATE TEMPORARY TABLE tried (x int)"))
-        async with attempted(session) as attempt:
+        async with attempt_change(session) as attempt:
             await session.execute(text("INSERT INTO tried VALUES (1)"))
             _refuse()
         assert (attempt.problems.status, attempt.problems.code) == (409, "slug_taken")
         assert (await session.execute(text("SELECT count(*) FROM tried"))).scalar_one() == 0
-        async with attempted(session) as attempt:
+        async with attempt_change(session) as attempt:
             await session.execute(text("INSERT INTO tried VALUES (2)"))
         assert not attempt.problems
         assert (await session.execute(text("SELECT count(*) FROM tried"))).scalar_one() == 1
         # Who may not do it at all gets a page that says so, not the form again.
         with pytest.raises(Forbidden):
-            async with attempted(session):
+            async with attempt_change(session):
                 raise Forbidden("No.")
 
 

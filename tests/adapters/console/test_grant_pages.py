@@ -146,14 +146,14 @@ async def test_a_grant_is_narrowed_in_one_click_to_what_was_used_and_it_is_said_
     done = await admin.post(action, data=sent)
     assert done.status_code == 200
     text = said(done)
-    assert "The grant was narrowed" in text
-    assert "It gave every tool on servers labelled env=prod, with resources and prompts" in text
-    assert "It gives now read_note on notes" in text
+    assert "Grant narrowed" in text
+    assert "Access before every tool on servers labelled env=prod, with resources and prompts" in text
+    assert "Access now read_note on notes" in text
     now = (await api.get(f"/api/v1/grants/{wide['id']}")).json()
     assert (now["tools"], now["resources"]) == ({"kind": "names", "names": ["read_note"]}, False)
     again = await admin.post(action, data=sent)
     assert again.status_code == 409
-    assert "Nothing was changed" in said(again)
+    assert "Grant not changed" in said(again)
     assert (await admin.get(action)).headers["location"] == f"{ROOT}/{wide['id']}"
     (row,) = await _events(sessions, plain(wide))
     assert row == ("grant.update", "stale")
@@ -178,16 +178,16 @@ async def test_a_grant_shows_what_it_reaches_what_was_used_and_what_it_could_bec
     await use(sessions, shared, here.notes, "read_note", here.ada, days=1)
     text = said(await admin.get(f"{ROOT}/{shared['id']}"))
     for shown in (
-        f"{here.team['name']} can use 4 tools on 2 servers until somebody ends it; ▲ 1 of them is destructive",
-        "whoever is in the group: 2 now",
-        "Used by 1 of 2 who hold it",
+        f"{here.team['name']} can use 4 tools on 2 servers without expiry; ▲ 1 of them is destructive",
+        "members of the group: 2 now",
+        "Used by 1 of 2 holders",
         "3 tools were not used",
         "read_note on notes",
-        "Servers are named, so they stay within reach",
+        "Servers are named, so they stay included",
     ):
         assert shown in text, (shown, text)
     young = await grant(api, here.ada)
-    assert "too early to tell" in said(await admin.get(f"{ROOT}/{young['id']}"))
+    assert "not enough data yet" in said(await admin.get(f"{ROOT}/{young['id']}"))
     for path in (f"{ROOT}/{'grant_01jdpnwz00e008000000000000'}", f"{ROOT}/x", f"{ROOT}/{here.ada['id']}"):
         assert (await admin.get(path)).status_code == 404
 
@@ -208,16 +208,16 @@ async def test_several_are_looked_at_before_they_are_narrowed_and_ended(
     assert "Choose at least one grant" in said(none)
     fields["item"] = [items[wide["id"]], items[unused["id"]]]
     looked = await admin.post(f"{ROOT}/stale", data=fields)
-    assert "What would change" in said(looked)
+    assert "Preview of changed grants" in said(looked)
     assert "read_note on notes" in said(looked)
     assert (await api.get(f"/api/v1/grants/{unused['id']}")).status_code == 200
     done = await admin.post(f"{ROOT}/stale", data=put(filled(looked, f"{ROOT}/stale")))
-    assert "What changed" in said(done)
+    assert "Changed grants" in said(done)
     assert (await api.get(f"/api/v1/grants/{unused['id']}")).status_code == 404
     assert (await api.get(f"/api/v1/grants/{wide['id']}")).json()["tools"]["names"] == ["read_note"]
     assert (await api.get(f"/api/v1/grants/{left['id']}")).json()["revision"] == 1
     over = await admin.post(f"{ROOT}/stale", data=put(filled(looked, f"{ROOT}/stale")))
-    assert said(over).count("left alone") == 2
+    assert said(over).count("unchanged") == 2
 
 
 async def test_a_grant_is_made_as_it_was_summed_up_and_choices_survive_searching(
@@ -273,7 +273,7 @@ async def test_a_grant_that_matches_nothing_is_shown_with_a_warning(
     assert "No tool of these servers is named red_note. Did you mean read_note?" in said(review)
     made = await admin.post(new, data=put(filled(review, new), do="create"))
     shown = await admin.get(made.headers["location"])
-    assert "One entry matches nothing now" in said(shown)
+    assert "One entry currently matches nothing" in said(shown)
     body = {
         "identity_id": here.ada["id"],
         "name": "laptop",
@@ -299,19 +299,19 @@ async def test_what_cannot_be_made_is_told_beside_what_was_typed_and_nothing_is_
         "reason": "Kept.",
     }
     for changed, words in (
-        ({"who": ""}, "Choose who is to hold it"),
+        ({"who": ""}, "Choose who receives the grant"),
         ({"who": "idn_01jdpnwz00e008000000000000"}, "There is no such identity"),
-        ({"who": EVIL}, "Who holds it: not a idn_ id"),
+        ({"who": EVIL}, "Holder: not a idn_ id"),
         ({"servers": "ids"}, "Choose at least one server"),
-        ({"labels": "prod"}, "Line 1 is not like env=prod"),
-        ({"labels": "env=prod\nenv=test"}, "Line 2 names env a second time"),
-        ({"labels": ""}, "Write at least one label"),
+        ({"labels": "prod"}, "Line 1 is not of the form env=prod"),
+        ({"labels": "env=prod\nenv=test"}, "Line 2 repeats the label env"),
+        ({"labels": ""}, "Enter at least one label"),
         ({"tools": "names"}, "Choose at least one tool"),
         ({"tools": "risk", "risk": "odd"}, "Tools, no. 1: Input should be 'read'"),
         ({"expires": "on", "expires_on": "2020-01-01"}, "must be in the future"),
-        ({"expires": "on", "expires_on": "soon"}, "Write a day like"),
-        ({"expires": "at", "expires_at": "9999-12-31T23:59:59-12:00"}, "Choose until when"),
-        ({"expires": "13"}, "Choose until when"),
+        ({"expires": "on", "expires_on": "soon"}, "Enter a date such as"),
+        ({"expires": "at", "expires_at": "9999-12-31T23:59:59-12:00"}, "Choose when the grant expires"),
+        ({"expires": "13"}, "Choose when the grant expires"),
         ({"begins_on": "2100-01-01"}, "must be earlier"),
     ):
         page = await admin.post(new, data=put(start, **(good | changed)))
@@ -336,7 +336,7 @@ async def test_a_grant_is_changed_by_what_was_seen_and_ended_on_a_page_of_its_ow
     assert now == it
     review = await admin.post(path, data=put(form, do="review", tools="risk", risk="read"))
     assert "can use 1 tool on 2 servers" in said(review)
-    assert "Until now every tool on servers labelled env=prod" in said(review)
+    assert "Current access every tool on servers labelled env=prod" in said(review)
     assert (await api.get(f"/api/v1/grants/{it['id']}")).json() == it
     changed = await admin.post(path, data=put(filled(review, path), do="create"))
     assert changed.headers["location"] == f"{ROOT}/{it['id']}?done=updated"
@@ -376,8 +376,8 @@ async def test_who_may_not_grant_reads_and_is_offered_nothing_more(
         + said(await auditor.get(ROOT))
         + said(await auditor.get(f"{ROOT}/stale"))
     )
-    assert "Nobody would miss it" in text
-    for offered in ("Edit", "End grant", "New grant", "See what would change"):
+    assert "The grant is unused and can be ended" in text
+    for offered in ("Edit grant", "End grant", "New grant", "Preview changes"):
         assert offered not in text
     assert (await auditor.get(f"{ROOT}/new")).status_code == 403
     # Known, and without a role any more.

@@ -64,7 +64,7 @@ async def test_the_numbers_are_those_of_the_lists_that_they_lead_to(
     await admin.open("/console")
     shown = numbers(admin)
     assert shown["Denied calls in 24 hours"] == "3"
-    assert shown["Approvals waiting"] == "1"
+    assert shown["Pending approvals"] == "1"
     assert shown["Active tokens"] == "1"
     assert int(shown["Calls in 24 hours"]) >= 4
     await admin.follow("Denied calls in 24 hours")
@@ -98,7 +98,7 @@ async def test_whoever_may_not_audit_sees_no_counts_of_calls(
     await person.open("/console")
     assert set(numbers(person)) == {
         "Active tokens",
-        "Approvals waiting",
+        "Pending approvals",
         "Active servers",
         "People and agents",
     }

@@ -60,7 +60,7 @@ async def test_a_person_and_an_agent_are_made_by_forms_and_what_is_wrong_is_said
     assert 'aria-invalid="true"' in refused.text
     odd = await admin.post(new, data=hidden | typed | {"email": "", "attributes": "finance"})
     assert odd.status_code == 422
-    assert "one attribute a line" in odd.text
+    assert "one attribute on each line" in odd.text
     made = await admin.post(new, data=hidden | typed | {"email": "ada@example.com"})
     assert made.status_code == 303
     ada = await read(api, made.headers["location"].rpartition("/")[2].partition("?")[0])
@@ -159,7 +159,7 @@ async def test_access_comes_with_its_grant_its_group_and_the_way_to_the_explanat
     assert "<script>alert" not in page.text
     assert fleet.slugs["books"] in (await admin.get(path, params={"tab": "access"})).text
     nobody = await admin.get(f"{ROOT}/{(await person(api))['id']}", params={"tab": "access"})
-    assert "Nothing is within reach" in nobody.text
+    assert "No access yet" in nobody.text
 
 
 async def test_each_tab_needs_what_its_contents_need_and_is_offered_to_nobody_else(
@@ -207,5 +207,5 @@ async def test_tokens_and_activity_are_those_of_this_identity(
     assert names[ada["id"]] in page.text
     assert names[bea["id"]] not in page.text
     quiet = await admin.get(f"{ROOT}/{ada['id']}", params={"tab": "activity"})
-    assert "Nothing yet" in quiet.text
+    assert "No activity yet" in quiet.text
     assert links_of(quiet, rf"/console/audit\?actor_id={ada['id']}&period=all")

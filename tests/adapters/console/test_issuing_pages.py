@@ -72,7 +72,7 @@ async def test_somebody_new_is_made_known_granted_and_given_a_token_in_one_go(
     words = admin.words
     assert "can call 4 tools on 2 servers until" in words
     assert "1 is destructive" in words
-    assert "2 grants are made with it" in words
+    assert "2 grants are created with it" in words
     assert "<script>alert" not in admin.page.text
     await admin.send("/issue")
     assert admin.page.status_code == 200, admin.words
@@ -114,12 +114,12 @@ async def test_a_secret_is_shown_once_and_a_reload_issues_nothing_again(
     assert "sgt_" in admin.page.text
     await admin.send(form)
     assert admin.page.status_code == 409
-    assert "Nothing was issued again" in admin.words
+    assert "No second token was issued" in admin.words
     assert "sgt_" not in admin.page.text
     for page in ("summary", "issue"):
         await admin.open(f"{draft}/{page}")
         assert admin.page.status_code == 409
-        assert admin.link("To the token").startswith("/console/tokens/tok_")
+        assert admin.link("Show token").startswith("/console/tokens/tok_")
     await admin.open(f"{draft}/issue")
     assert "was issued" in admin.words
     for step in ("who", "tools", "limits"):
@@ -141,19 +141,19 @@ async def test_what_was_chosen_survives_searching_going_back_and_another_page(
     await choose(admin, fleet.ids["books"], "read")
     assert admin.form("/tools").fields["q"] == ["books"]
     await admin.send("/tools", q="nothing is called so")
-    assert "Nothing matches" in admin.words
+    assert "No server or tool matches" in admin.words
     for name in ("notes", "books"):
         assert fleet.slugs[name] in admin.words
     await admin.send("/tools", q="wipe")
-    await admin.follow("Choose…")
+    await admin.follow("Choose tools…")
     await admin.send(f"/{fleet.ids['books']}", do="search", q="look", tool=["look", "change"])
     assert "2 of 3 chosen" in admin.words
     await admin.send(f"/{fleet.ids['books']}", do="done")
     await admin.follow("Continue")
     await admin.send("/limits", lasts="30", delivery="pickup", ip_allow="203.0.113.0/24\n2001:db8::/32")
     assert "can call 5 tools on 2 servers" in admin.words
-    assert "from 203.0.113.0/24, 2001:db8::/32 alone" in admin.words
-    await admin.follow("Who and why")
+    assert "Allowed client addresses: 203.0.113.0/24, 2001:db8::/32" in admin.words
+    await admin.follow("Holder and name")
     assert "laptop" in admin.form("/who").fields["name"]
     await admin.send("/who", name="desktop")
     await choose(admin, fleet.ids["notes"], "none")
@@ -175,8 +175,8 @@ async def test_what_was_chosen_stays_when_the_token_becomes_one_for_somebody_new
     ana, name = await person(api), fresh("bo")
     await begun(admin, ana, "build robot")
     await choose(admin, fleet.ids["notes"], "read")
-    await admin.follow("Who and why")
-    await admin.follow("Somebody else")
+    await admin.follow("Holder and name")
+    await admin.follow("Change holder")
     form = admin.form("/new/identity")
     await admin.send(form, user_name="")
     assert admin.page.status_code == 422
@@ -233,7 +233,7 @@ async def test_an_issuer_chooses_of_what_is_granted_alone(
     ana = await person(api)
     await grant(api, ana, servers=fleet.only("notes"), tools={"kind": "names", "names": ["look", "change"]})
     issuer = await begun(await somebody(new_browser, provider, "issuers"), ana)
-    assert "somebody who is not there yet" not in issuer.words
+    assert "New person or agent" not in issuer.words
     await issuer.open(f"{issuer.address}?which=all")
     assert fleet.slugs["books"] not in issuer.words
     # A form that asks for more than the page offers is held to the same.
@@ -242,7 +242,7 @@ async def test_an_issuer_chooses_of_what_is_granted_alone(
     await choose(issuer, fleet.ids["notes"], "all")
     await issuer.follow("Continue")
     await issuer.send("/limits", lasts="7")
-    assert "You may not make grants" in issuer.words
+    assert "You may not create grants" in issuer.words
     await issuer.send("/issue")
     assert issuer.page.status_code == 403
     assert await newest_token(api) is None
@@ -264,13 +264,13 @@ async def test_limits_are_held_and_what_was_typed_stays(
     await choose(admin, fleet.ids["notes"], "all")
     await admin.follow("Continue")
     wrong: list[tuple[dict[str, Any], str]] = [
-        ({"lasts": "date", "date": "2020-01-01"}, "over"),
-        ({"lasts": "date", "date": "9999-12-31"}, "too long"),
+        ({"lasts": "date", "date": "2020-01-01"}, "in the past"),
+        ({"lasts": "date", "date": "9999-12-31"}, "latest possible day"),
         ({"lasts": "date", "date": "soon"}, "Choose a date"),
-        ({"lasts": "4000"}, "no token lasts for ever"),
-        ({"lasts": "9" * 5000}, "no token lasts for ever"),
+        ({"lasts": "4000"}, "Choose when the token expires"),
+        ({"lasts": "9" * 5000}, "Choose when the token expires"),
         ({"lasts": "7", "ip_allow": "10.0.0.1/8"}, "host bits"),
-        ({"lasts": "7", "delivery": "owl"}, "cannot be taken"),
+        ({"lasts": "7", "delivery": "owl"}, "are invalid"),
     ]
     for fields, said in wrong:
         await admin.send("/limits", **fields)
@@ -298,12 +298,12 @@ async def test_what_is_confirmed_is_what_is_granted_or_nothing_is(
     await choose(await admin.open(f"{admin.address.partition('?')[0]}?which=all"), fleet.ids["notes"], "all")
     await admin.follow("Continue")
     await admin.send("/limits", lasts="7")
-    assert "made with it" not in admin.words
+    assert "created with it" not in admin.words
     form = admin.form("/issue")
     assert (await api.delete(f"/api/v1/grants/{made['id']}")).status_code == 204
     await admin.send(form)
     assert admin.page.status_code == 409
-    assert "1 grant is made with it" in admin.words
+    assert "1 grant is created with it" in admin.words
     assert await newest_token(api) is None
     await admin.send("/issue")
     assert "sgt_" in admin.page.text
@@ -348,5 +348,5 @@ async def test_a_pick_up_link_is_not_offered_for_a_person_who_cannot_sign_in(
     await begun(admin, ana)
     await choose(admin, fleet.ids["notes"], "all")
     await admin.follow("Continue")
-    assert "By a pick-up link" not in admin.words
+    assert "Pickup link" not in admin.words
     assert admin.link("Invite Ana") == f"/console/invitations/new?identity_id={ana['id']}"

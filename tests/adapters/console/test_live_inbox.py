@@ -42,12 +42,12 @@ async def test_what_waits_comes_and_goes_on_the_page_by_itself(
         await expect(row).to_have_count(0)
         await expect(link).to_be_focused()
         # With another filter, another stream: what does not match stays away.
-        await page.get_by_label("What").select_option("access")
+        await page.get_by_label("Kind").select_option("access")
         await expect(page.get_by_text("No approval matches")).to_be_visible()
         await service.post(f"/approvals/{format_id(APPROVAL, first.id)}/deny", {}, 200)
         third = await desk.asked()
         await service.post("/groups", {"name": "Something else on record"})
-        await page.get_by_label("What").select_option("")
+        await page.get_by_label("Kind").select_option("")
         await expect(page.locator(f"#one-{format_id(APPROVAL, third.id)}")).to_be_visible()
         assert eye.complaints == []
         await eye.context.close()

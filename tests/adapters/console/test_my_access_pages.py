@@ -60,7 +60,7 @@ async def test_a_secret_is_shown_in_the_answer_to_the_button_and_nowhere_else(
     assert "<script>alert" not in listed.text
     page = await ada.get(pickup_path(pickup))
     assert page.status_code == 200
-    for words in ("A secret waits for you", "you, Ada", "Show the secret"):
+    for words in ("Pick up your secret", "you, Ada", "Show secret"):
         assert words in page.text, words
     # Looking takes nothing, however often.
     assert await desk.world.sql("SELECT 1 FROM token_secrets WHERE token_id = :id",
@@ -85,8 +85,8 @@ async def test_each_of_many_links_that_wait_is_found_at_its_token(
 ) -> None:
     made = [await offered(desk.world, desk.agent, name=f"of the bot {number}") for number in range(12)]
     page = (await ada.get(MINE)).text
-    assert page.count("A secret waits for you") == 5
-    assert "7 more wait" in page
+    assert page.count("You have a secret to pick up") == 5
+    assert "7 more secrets to pick up" in page
     for token, pickup in made:
         assert pickup_path(pickup) in page
         assert pickup_path(pickup) in (await ada.get(token_path(token))).text
@@ -95,13 +95,13 @@ async def test_each_of_many_links_that_wait_is_found_at_its_token(
 async def test_a_link_that_was_used_says_so_and_what_to_do(ada: httpx2.AsyncClient, desk: Desk) -> None:
     token, pickup = await offered(desk.world, desk.agent)
     fields = fields_of(await ada.get(pickup_path(pickup)))
-    assert "Refunds bot, an agent that you answer for" in (await ada.get(pickup_path(pickup))).text
+    assert "Refunds bot, an agent that you own" in (await ada.get(pickup_path(pickup))).text
     assert (await ada.post(pickup_path(pickup), data=fields)).status_code == 200
     again = await ada.post(pickup_path(pickup), data=fields)
     assert again.status_code == 409
     for page in (again, await ada.get(pickup_path(pickup))):
-        assert "This link was used" in page.text
-        assert "tell your administrator now" in page.text
+        assert "This link was already used" in page.text
+        assert "inform your administrator now" in page.text
         assert token_path(token, "/revoke") in page.text
         assert '<button class="btn btn-primary">' not in page.text
         assert secrets_in(page) == set()
@@ -114,9 +114,9 @@ async def test_a_link_that_is_over_says_why_and_is_not_taken(ada: httpx2.AsyncCl
     fields = fields_of(await ada.get(pickup_path(pickup)))
     changed = await ada.post(pickup_path(pickup), data={**fields, "revision": "7"})
     assert changed.status_code == 412
-    assert "It was not taken" in changed.text
+    assert "The secret was not created" in changed.text
     await desk.world.sql("UPDATE token_pickups SET expires_at = now()")
-    assert "This link has run out" in (await ada.get(pickup_path(pickup))).text
+    assert "This link has expired" in (await ada.get(pickup_path(pickup))).text
     answer = await ada.post(pickup_path(pickup), data=fields)
     assert answer.status_code == 409
     assert secrets_in(answer) == set()
@@ -181,7 +181,7 @@ async def test_people_see_their_own_tokens_and_those_of_their_agents_a_page_at_a
     assert token_path(gone) in ended.text
     found = await ada.get(MINE, params={"q": "token 07"})
     assert [number for number, one in enumerate(own) if token_path(one) in found.text] == [7]
-    assert "No token of yours matches" in (await ada.get(MINE, params={"q": "nothing like it"})).text
+    assert "No token matches" in (await ada.get(MINE, params={"q": "nothing like it"})).text
 
 
 async def test_a_token_is_rotated_and_the_new_secret_shown_once(ada: httpx2.AsyncClient, desk: Desk) -> None:
@@ -207,7 +207,7 @@ async def test_a_token_is_ended_on_a_page_that_says_what_ends(ada: httpx2.AsyncC
     token = await desk.world.issue(desk.ada)
     child = await desk.world.issue(desk.ada, parent_id=token["id"], expires_at=token["expires_at"])
     page = await ada.get(token_path(token, "/revoke"))
-    assert "With it ends 1 token that was made from it." in page.text
+    assert "1 token attenuated from it ends too." in page.text
     fields = fields_of(page)
     empty = await ada.post(token_path(token, "/revoke"), data={**fields, "reason": " "})
     assert empty.status_code == 422
@@ -217,16 +217,16 @@ async def test_a_token_is_ended_on_a_page_that_says_what_ends(ada: httpx2.AsyncC
     for one in (token, child):
         assert (await desk.world.read(one))["status"] == "revoked"
     after = await ada.get(answer.headers["location"])
-    assert "The token has ended" in after.text
+    assert "The token was revoked" in after.text
     assert "<script>alert" not in after.text
     assert token_path(token, "/rotate") not in after.text
     over = await ada.get(token_path(token, "/revoke"))
-    assert "has ended already" in over.text
+    assert "has already ended" in over.text
 
 
 async def test_people_see_what_they_can_use(ada: httpx2.AsyncClient, desk: Desk) -> None:
     nothing = await ada.get(f"{MINE}/reach")
-    assert "You can use nothing yet" in nothing.text
+    assert "No access yet" in nothing.text
     await grant(desk.world.api, {"id": shown(desk.ada.id)})
     page = await ada.get(f"{MINE}/reach")
     assert desk.server.slug in page.text

@@ -61,7 +61,7 @@ async def test_the_preview_says_what_ends_and_who_could_have_the_agents(
     (choose,) = links_of(search, rf"{path}\?transfer_agents_to={bea['id']}")
     given = await admin.get(choose)
     assert "1 token is revoked" in words(given)
-    assert "goes to Bea Heir and live" in words(given)
+    assert "goes to Bea Heir and stay" in words(given)
     assert fields_of(given, path)["transfer_agents_to"] == bea["id"]
     # Whoever leaves, and agents, cannot have them: said, beside what ends without.
     assert links_of(await admin.get(path, params={"q": ada["user_name"]}), r".*transfer_agents_to=.*") == []
@@ -148,7 +148,7 @@ async def test_an_offboarding_for_later_ends_nothing_and_is_taken_back(
         "items"
     ]
     assert planned["status"] == "cancelled"
-    assert "nothing to cancel" in (await admin.get(cancel)).text
+    assert "It is already" in (await admin.get(cancel)).text
 
 
 async def test_a_name_that_nobody_can_type_is_confirmed_by_the_id(
@@ -181,8 +181,8 @@ async def test_an_owner_erases_who_has_left_once_the_name_is_typed(
     assert (await owner.post(path, data=hidden | {"confirm": ada["user_name"]})).status_code == 303
     page = await owner.get(f"{ROOT}/{ada['id']}")
     assert "Ada Gone" not in page.text
-    assert "somebody who was erased" in page.text
-    assert "Erased already" in (await owner.get(path)).text
+    assert "an erased identity" in page.text
+    assert "Already erased" in (await owner.get(path)).text
     receipt = f"{RECEIPTS}/{left.json()['receipt_id']}"
     assert "Ada Gone" not in (await owner.get(receipt)).text
 

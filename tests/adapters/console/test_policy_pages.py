@@ -60,9 +60,9 @@ async def test_the_list_tells_what_decides_what_observes_and_what_is_a_draft(
     for shown in (
         f"On trial {EVIL}",
         "published, version 1",
-        "observes only",
+        "observed",
         "enforced",
-        "draft, decides nothing",
+        "draft, not published",
     ):
         assert shown in text, shown
     assert f"observed_policy_id={trial['id']}" in page.text
@@ -146,11 +146,11 @@ async def test_what_is_wrong_with_a_text_is_told_by_line_and_column_and_the_text
     for changed, words in (
         ({"text": "x" * 20_001}, "20000 characters"),
         ({"tests": '[{"name": 1,]'}, "line 1, column 13"),
-        ({"tests": "{}"}, "This is not a list of tests"),
+        ({"tests": "{}"}, "Enter a list of tests"),
         ({"tests": json.dumps([TEST | {"expect": "odd"}])}, "Tests, no. 1, expected: "),
         ({"mode": "odd"}, "Mode: "),
         ({"name": ""}, "Name: "),
-        ({"test_arguments": "[1]", "do": "add_test"}, "This is not an object"),
+        ({"test_arguments": "[1]", "do": "add_test"}, "Enter an object"),
         ({"tests": "[" * 5_000}, "nested too deeply"),
         ({"tests": "[" * 65 + "]" * 65}, "nested too deeply"),
         ({"tests": "[" * 64}, "line 1, column 65"),
@@ -164,7 +164,7 @@ async def test_what_is_wrong_with_a_text_is_told_by_line_and_column_and_the_text
     part = await admin.post(
         path,
         data=put(form, do="check", text=BROKEN),
-        headers={"HX-Request": "true", "HX-Target": "div#looked"},
+        headers={"HX-Request": "true", "HX-Target": "div#report"},
     )
     assert part.status_code == 422
     assert "<!doctype" not in part.text
@@ -179,10 +179,10 @@ async def test_a_draft_is_checked_and_tested_as_it_is_typed_and_nothing_is_kept(
     policy = await drafted(api)
     path = f"{ROOT}/{policy['id']}"
     form = filled(await admin.get(path), path)
-    assert "The text holds" in said(await admin.post(path, data=put(form, do="check")))
+    assert "The text is valid" in said(await admin.post(path, data=put(form, do="check")))
     odd = NO_REFUNDS.replace("billing/refund", "billing/refnd")
     warned = said(await admin.post(path, data=put(form, do="check", text=odd)))
-    assert "What may not be as you mean it" in warned
+    assert "Warnings" in warned
     assert "line 2, column" in warned
     small = {"test_name": "None", "test_server": "billing", "test_tool": "refund", "test_expect": "allow"}
     failing = await admin.post(path, data=put(form, do="add_test", test_arguments='{"amount": 5}', **small))
@@ -223,7 +223,7 @@ async def test_recorded_calls_are_replayed_before_anything_is_kept_and_lead_to_t
     text = said(page)
     assert "Of 1 call since" in text, text
     assert "1 newly denied, of 1 person or agent" in text
-    assert "As if it were enforced" in text
+    assert "The replay enforces the policy" in text
     assert f'href="/console/audit/{event}"' in page.text
     assert f"Ada {EVIL}" in text
     assert "<script>alert" not in page.text

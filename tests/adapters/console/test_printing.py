@@ -28,7 +28,7 @@ async def test_a_receipt_is_printed_whole_and_legible_without_its_frame(
         await eye.page.emulate_media(media="print")
         for hidden in (".top", ".side", ".actions", "[data-copy]"):
             assert not await eye.page.locator(hidden).first.is_visible(), hidden
-        for shown in ("#signed", "text=Everything ended", f"text={ada['id']}"):
+        for shown in ("#signed", "text=Offboarded", f"text={ada['id']}"):
             assert await eye.page.locator(shown).first.is_visible(), shown
         # Dark on paper, whatever the screen is.
         assert await eye.page.locator(".facts dt").first.evaluate(_LIGHT) < 3 * 128

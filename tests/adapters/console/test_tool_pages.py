@@ -9,7 +9,7 @@ from mcp_types import ToolAnnotations
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
-from app.adapters.console.pages.tools import parameters_of
+from app.adapters.console.pages.tools import list_parameters
 from tests.adapters.console.servers import EVIL, admin, app, auditor, fields_of, follow, press
 from tests.features.principals import grant, group, person, plain
 from tests.features.tools.upstreams import Upstream, mcp_server, tool
@@ -57,9 +57,9 @@ async def test_a_definition_is_shown_as_it_is_and_runs_nowhere(
     for shown in (
         "U+202E",
         "&lt;script&gt;",
-        "says that it changes nothing",
+        "claims to change nothing",
         "one of &#34;a&#34;",
-        "can be called",
+        "active",
     ):
         assert shown in page.text, shown
     assert re.search(r"<td><code>path</code></td><td>string</td><td>yes</td>", page.text)
@@ -89,9 +89,12 @@ async def test_a_changed_definition_is_approved_as_it_was_shown_beside_the_old_o
     # The server's page leads there, and says why each of them waits.
     server = await admin.get("/console/servers/" + path.rpartition("/")[2])
     new = (await pages_of(api, path))["list_files"]
-    assert ("waits: definition changed" in server.text, "waits: new" in server.text) == (True, True)
+    assert ("quarantined: definition changed" in server.text, "quarantined: new" in server.text) == (
+        True,
+        True,
+    )
     assert f'href="{page}"' in server.text
-    assert "is approved" in (await follow(admin, await admin.post(f"{page}/approve", data=now))).text
+    assert "was approved" in (await follow(admin, await admin.post(f"{page}/approve", data=now))).text
     assert "This tool is new" in (await admin.get(new)).text
     await follow(admin, await press(admin, new, f"{new}/approve"))
     assert {(await state_of(api, one))["state"] for one in (page, new)} == {"active"}
@@ -105,7 +108,7 @@ async def test_a_risk_is_set_and_left_to_the_definition_again(
     page = pages["read_file"]
     await follow(admin, await press(admin, page, f"{page}/risk", risk="destructive"))
     assert (await state_of(api, page))["risk"] == "destructive"
-    assert "set by hand" in (await admin.get(page)).text
+    assert "set manually" in (await admin.get(page)).text
     await follow(admin, await press(admin, page, f"{page}/risk", risk=""))
     tool_now = await state_of(api, page)
     assert (tool_now["risk"], tool_now["risk_overridden"]) == ("read", False)
@@ -117,14 +120,17 @@ async def test_a_tool_is_held_let_go_and_removed(admin: httpx2.AsyncClient, api:
         _, pages = await synced(api, upstream)
     page = pages["read_file"]
     seen = fields_of(await admin.get(page), f"{page}/hold")
-    assert "waits: held by hand" in (await follow(admin, await admin.post(f"{page}/hold", data=seen))).text
+    assert (
+        "quarantined: held manually"
+        in (await follow(admin, await admin.post(f"{page}/hold", data=seen))).text
+    )
     assert (await state_of(api, page))["state"] == "quarantined"
     # Nobody overwrites what they did not see.
     assert (await admin.post(f"{page}/release", data=seen)).status_code == 412
     await follow(admin, await press(admin, page, f"{page}/release"))
     assert (await state_of(api, page))["state"] == "active"
     gone = await follow(admin, await press(admin, f"{page}/remove", f"{page}/remove/do"))
-    assert "The tool is removed" in gone.text
+    assert "The tool was removed" in gone.text
     assert (await admin.get(page)).status_code == 404
 
 
@@ -134,8 +140,8 @@ async def test_who_may_call_it_and_by_which_grants_nobody_does(
     async with mcp_server(tool("read_file"), tool("delete_file")) as upstream:
         _, pages = await synced(api, upstream)
     page = pages["read_file"]
-    assert "Nobody may call it" in (await admin.get(f"{page}?tab=callers")).text
-    assert "No grant reaches it" in (await admin.get(f"{page}?tab=grants")).text
+    assert "No callers yet" in (await admin.get(f"{page}?tab=callers")).text
+    assert "No grants yet" in (await admin.get(f"{page}?tab=grants")).text
     ada, bob = await person(api, display_name="Ada Uses"), await person(api, display_name="Bob Rests")
     used = await grant(api, ada)
     await grant(api, await group(api, bob, name="A team"), tools={"kind": "risk", "risk": ["read"]})
@@ -149,15 +155,15 @@ async def test_who_may_call_it_and_by_which_grants_nobody_does(
         )
         await session.commit()
     callers = await admin.get(f"{page}?tab=callers")
-    for shown in ("Ada Uses", "Bob Rests", "A team", "is allowed"):
+    for shown in ("Ada Uses", "Bob Rests", "A team", "allowed"):
         assert shown in callers.text, shown
     assert "Bob Rests" not in (await admin.get(f"{pages['delete_file']}?tab=callers")).text
     every = await admin.get(f"{page}?tab=grants")
-    assert ("Ada Uses" in every.text, "A team" in every.text, "not seen" in every.text) == (True, True, True)
+    assert ("Ada Uses" in every.text, "A team" in every.text, "never" in every.text) == (True, True, True)
     unused = await admin.get(f"{page}?tab=grants&unused_for_days=60")
     assert ("Ada Uses" in unused.text, "A team" in unused.text) == (False, True)
     await follow(admin, await press(admin, page, f"{page}/hold"))
-    assert "Nobody can call it now" in (await admin.get(f"{page}?tab=callers")).text
+    assert "Cannot be called now" in (await admin.get(f"{page}?tab=callers")).text
 
 
 async def test_calls_are_shown_to_those_who_may_read_them(
@@ -166,7 +172,7 @@ async def test_calls_are_shown_to_those_who_may_read_them(
     async with mcp_server(tool("read_file")) as upstream:
         _, pages = await synced(api, upstream)
     tab = f"{pages['read_file']}?tab=calls"
-    assert "No calls lately" in (await admin.get(tab)).text
+    assert "No recent calls" in (await admin.get(tab)).text
     ada = await person(api, display_name="Ada Calls")
     async with sessions() as session:
         call = text(
@@ -238,4 +244,4 @@ async def test_whoever_reads_is_shown_no_change_and_makes_none(
     ],
 )
 def test_a_schema_that_is_no_schema_of_a_tool_is_laid_out_too(schema: dict[str, Any]) -> None:
-    assert [one.name for one in parameters_of(schema)] in ([], ["a"])
+    assert [one.name for one in list_parameters(schema)] in ([], ["a"])

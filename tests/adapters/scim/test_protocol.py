@@ -14,7 +14,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from app.adapters.scim import routes
 from app.adapters.scim.routes import ScimRoute
 from app.adapters.scim.service import Service
-from app.adapters.scim.work import LARGE, MOST_AT_ONCE, error_of, read_apart
+from app.adapters.scim.work import MAX_WAITING, MIN_THREADED_BYTES, error_of, read_in_thread
 from app.domain import errors
 from app.http.authorization import Role
 from tests.adapters.scim.conftest import NewScim, patch, provider_of, user
@@ -219,15 +219,15 @@ async def test_large_bodies_are_read_beside_the_calls_of_a_worker(
 
 
 async def test_no_more_large_bodies_wait_than_leave_others_a_connection() -> None:
-    body, go = b"x" * (LARGE + 1), threading.Event()
-    reading = [asyncio.create_task(read_apart(body, go.wait)) for _ in range(MOST_AT_ONCE)]
+    body, go = b"x" * (MIN_THREADED_BYTES + 1), threading.Event()
+    reading = [asyncio.create_task(read_in_thread(body, go.wait)) for _ in range(MAX_WAITING)]
     await asyncio.sleep(0)
     with pytest.raises(errors.Unavailable):
-        await read_apart(body, go.wait)
-    assert await read_apart(b"x", lambda: 7) == 7
+        await read_in_thread(body, go.wait)
+    assert await read_in_thread(b"x", lambda: 7) == 7
     go.set()
-    assert await asyncio.gather(*reading) == [True] * MOST_AT_ONCE
-    assert await read_apart(body, lambda: 7) == 7
+    assert await asyncio.gather(*reading) == [True] * MAX_WAITING
+    assert await read_in_thread(body, lambda: 7) == 7
 
 
 async def test_entity_tags_without_end_are_not_read(

@@ -210,7 +210,7 @@ async def test_a_page_of_groups_is_shorter_where_they_have_many_members(
     scim: httpx2.AsyncClient, filled: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await scim.post("Groups", json={"displayName": "Gamma", "members": [{"value": filled["cyd"]}]})
-    monkeypatch.setattr(search, "MOST_MEMBERS", 2)
+    monkeypatch.setattr(search, "MAX_MEMBERS", 2)
     page = await found(scim, "Groups")
     assert (names(page), page["totalResults"], page["itemsPerPage"]) == (["Alpha"], 3, 1)
     assert names(await found(scim, "Groups", startIndex=2)) == ["Beta", "Gamma"]
@@ -225,7 +225,7 @@ async def test_a_page_of_groups_is_shorter_where_they_have_many_members(
         scim, "Groups", cursor=end["previousCursor"], sortBy="displayName", sortOrder="descending"
     )
     assert (names(down), names(end), names(back)) == (["Gamma", "Beta"], ["Alpha"], ["Gamma", "Beta"])
-    monkeypatch.setattr(search, "MOST_MEMBERS", 1)
+    monkeypatch.setattr(search, "MAX_MEMBERS", 1)
     back = await found(
         scim, "Groups", cursor=end["previousCursor"], sortBy="displayName", sortOrder="descending"
     )

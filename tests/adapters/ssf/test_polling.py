@@ -71,7 +71,7 @@ async def test_what_waits_is_taken_once_and_said_to_be_taken_after_the_commit(po
     forged = it.claims(EventType.ACCOUNT_DISABLED, ADA, iss="https://other.example.com")
     it.waiting["forged"] = it.sign(forged)
     it.waiting["renamed"] = it.event(EventType.ACCOUNT_DISABLED, ADA)
-    more = [it.wait(EventType.ACCOUNT_ENABLED, ADA) for _ in range(2 * module.MOST_EVENTS)]
+    more = [it.wait(EventType.ACCOUNT_ENABLED, ADA) for _ in range(2 * module.MAX_EVENTS)]
     one = worker(polled)
 
     async def acknowledged_first() -> None:

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from app.db.engine import make_engine, make_sessions
 from app.features.servers.queries import MOST_DOUBLINGS, claim_due
 from app.main import Scopegate
-from app.worker.syncs import AT_ONCE, PeriodicSyncs
+from app.worker.syncs import MAX_CONCURRENT_SYNCS, PeriodicSyncs
 from tests.features.tools.test_sync import states
 from tests.features.tools.upstreams import answer, mcp_server, serving, tool
 
@@ -65,7 +65,7 @@ async def test_each_server_is_read_once_however_many_workers_look(
     app: Scopegate, api: httpx2.AsyncClient, sessions: Sessions
 ) -> None:
     async with mcp_server(tool("look")) as upstream:
-        count = AT_ONCE + 2
+        count = MAX_CONCURRENT_SYNCS + 2
         for number in range(count):
             await register(api, upstream.url, f"up-{number}")
         assert await all_rounds(app) == 0

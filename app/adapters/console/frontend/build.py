@@ -1,6 +1,6 @@
-"""Makes the console's assets of what npm brought: style, scripts, fonts and icons, under names that change with them.
+"""Builds the console's assets from npm packages: style, scripts, fonts and icons, named by their digests.
 
-Run after ``npm ci --ignore-scripts`` in this folder; it needs the standard library alone, so that an image can be
+Run after ``npm ci --ignore-scripts`` in this folder. It uses only the standard library, so that an image can be
 built without the service's environment. ``make assets`` does both.
 """
 
@@ -23,14 +23,14 @@ SCRIPTS = {
 }
 FONTS = {"inter-latin.woff2": "latin", "inter-latin-ext.woff2": "latin-ext"}
 DARK = "[data-bs-theme=dark]"
-# As specific as the attribute that it stands for.
+# Has the same specificity as the attribute selector that it replaces.
 DARK_BY_SYSTEM = ":root:not(:where([data-bs-theme=light]))"
 _ICON = re.compile(r"""icon(?:\(|=)\s*["']([a-z0-9-]+)["']""")
 _SOURCE_MAP = re.compile(rb"\n?(//# sourceMappingURL=.*|/\*# sourceMappingURL=.*\*/)\s*$")
 
 
 def main() -> None:
-    """Write every asset and the list of them, in place of those that were there."""
+    """Write every asset and the manifest, replacing earlier ones."""
     made = OUT.with_name("assets.new")
     shutil.rmtree(made, ignore_errors=True)
     made.mkdir()
@@ -51,7 +51,7 @@ def main() -> None:
         font = write(name, (inter / "files" / f"inter-{subset}-wght-normal.woff2").read_bytes())
         faces.append(_face(font, letters[subset]))
     style = _SOURCE_MAP.sub(b"", (MODULES / "@tabler/core/dist/css/tabler.min.css").read_bytes()).decode()
-    # It would have to come first; the sheet is served as UTF-8.
+    # A charset rule is only valid at the start, and the sheet is served as UTF-8.
     style = style.removeprefix('@charset "UTF-8";')
     write("tabler.css", "".join((*faces, *dark_by_system(style))).encode())
     write("icons.svg", sprite().encode())
@@ -61,7 +61,7 @@ def main() -> None:
 
 
 def dark_by_system(style: str) -> Iterator[str]:
-    """The style, its dark colours also for who asks the system for them and has chosen nothing here."""
+    """Add the dark colors for readers whose system prefers them and who chose no theme."""
     for head, body in rules(style):
         if head.startswith(("@media", "@supports")):
             yield f"{head}{{{''.join(dark_by_system(body))}}}"
@@ -73,7 +73,7 @@ def dark_by_system(style: str) -> Iterator[str]:
 
 
 def rules(style: str) -> Iterator[tuple[str, str]]:
-    """The rules of a minified style sheet: what stands before the outermost braces, and within."""
+    """The rules of a minified style sheet: the text before each outermost block, and the block."""
     start = depth = opened = 0
     quote = ""
     for at, letter in enumerate(style):
@@ -92,7 +92,7 @@ def rules(style: str) -> Iterator[tuple[str, str]]:
 
 
 def sprite() -> str:
-    """The icons that the templates and the menu name, as one drawing."""
+    """The icons that the templates and the menu name, as one SVG sprite."""
     named_in = (*TEMPLATES.rglob("*.html"), HERE.parent / "menu.py")
     names = sorted({name for path in named_in for name in _ICON.findall(path.read_text())})
     return '<svg xmlns="http://www.w3.org/2000/svg">' + "".join(_symbol(name) for name in names) + "</svg>\n"
@@ -101,7 +101,7 @@ def sprite() -> str:
 def _symbol(name: str) -> str:
     path = MODULES / "@tabler/icons/icons/outline" / f"{name}.svg"
     if not path.exists():
-        sys.exit(f"There is no icon {name}, which a template names.")
+        sys.exit(f"A template names the icon {name}, which does not exist.")
     drawn = re.sub(r"<!--.*?-->", "", path.read_text(), flags=re.DOTALL).strip()
     inside = drawn[drawn.index(">") + 1 : drawn.rindex("</svg>")]
     inside = "".join(line.strip() for line in inside.splitlines())
@@ -119,7 +119,7 @@ def _face(font: str, letters: str) -> str:
 
 
 def _selectors(head: str) -> list[str]:
-    """The selectors of a list, parted where no bracket is open."""
+    """Split a selector list at commas outside of brackets."""
     found, depth = [""], 0
     for letter in head:
         depth += {"(": 1, "[": 1, ")": -1, "]": -1}.get(letter, 0)
@@ -131,7 +131,7 @@ def _selectors(head: str) -> list[str]:
 
 
 def _is_of_whole_page(selector: str) -> bool:
-    """Whether a selector is about a page that is dark, not about a dark part of a light one."""
+    """Whether a selector matches a dark page, not a dark part of a light page."""
     return selector.removeprefix(":root").startswith(DARK) and "light" not in selector
 
 

@@ -1,1 +1,1 @@
-"""The console's pages, one module a room of the menu, and the routers of all of them."""
+"""The console's pages, one module for each menu entry, and their routers."""

@@ -1,4 +1,4 @@
-"""Who reaches how much of what, as a table: some identities, some servers, and a number for each pair."""
+"""The access matrix: identities by servers, with the number of reachable tools in each cell."""
 
 from typing import Annotated
 from urllib.parse import urlencode
@@ -10,8 +10,8 @@ from pydantic import Field
 from app.access.snapshot import CurrentSnapshot
 from app.adapters.console.forms import read_query
 from app.adapters.console.page import PageRoute, page
-from app.adapters.console.pages.principals import IDENTITIES, called
-from app.adapters.console.signed_in import Viewer, signed_in
+from app.adapters.console.pages.principals import IDENTITIES, format_name
+from app.adapters.console.viewer import Viewer, require_viewer
 from app.features.access import routes as matrix_routes
 from app.features.access.schemas import AccessMatrixCell, AccessMatrixQuery
 from app.features.identities import routes as identities
@@ -33,7 +33,7 @@ _FILTERS = ("q", "kind", "server_q", "cursor", "server_cursor")
 
 
 class _Columns(Strict):
-    """Which servers the address asks for."""
+    """The query parameters that select servers."""
 
     server_q: ShortText | None = None
     server_cursor: str | None = Field(default=None, max_length=2000)
@@ -42,12 +42,12 @@ class _Columns(Strict):
 @router.get(PATH, operation_id="page_show_matrix")
 async def show_matrix(
     request: Request,
-    viewer: Annotated[Viewer, signed_in(Permission.ACCESS_EXPLAIN)],
+    viewer: Annotated[Viewer, require_viewer(Permission.ACCESS_EXPLAIN)],
     session: Session,
     runtime: CurrentRuntime,
     snapshot: CurrentSnapshot,
 ) -> Response:
-    """A page of those who can reach something by a page of what can be reached, each by name."""
+    """Show a page of identities by a page of servers, both sorted by name."""
     rows = read_query(IdentityQuery, request, limit=IDENTITIES_A_PAGE, status=["active"], sort="user_name")
     asked = read_query(_Columns, request)
     columns = ServerQuery(
@@ -64,7 +64,7 @@ async def show_matrix(
         cells = {row.identity_id: {cell.server_id: cell for cell in row.cells} for row in found.items}
     return page(
         request, "access/matrix.html", viewer=viewer, people=people.items, servers=fleet.items, cells=cells,
-        called=called, query=rows, server_q=asked.server_q, href=_cell_href,
+        format_name=format_name, query=rows, server_q=asked.server_q, href=_cell_href,
         more=_with(request, cursor=people.next_cursor), first=_with(request, cursor="") if rows.cursor else None,
         more_servers=_with(request, server_cursor=fleet.next_cursor),
         first_servers=_with(request, server_cursor="") if asked.server_cursor else None,
@@ -73,7 +73,7 @@ async def show_matrix(
 
 
 def _with(request: Request, **changed: str | None) -> str | None:
-    """This address with another place in one of the two lists; None where there is no such place."""
+    """This address with another cursor for one of the two lists; None if there is no such page."""
     if None in changed.values():
         return None
     kept = {name: request.query_params.get(name, "") for name in _FILTERS} | changed
@@ -82,7 +82,7 @@ def _with(request: Request, **changed: str | None) -> str | None:
 
 
 def _cell_href(identity_id: UUID, server_id: UUID, slug: str, cell: AccessMatrixCell) -> str:
-    """What explains a cell: the tools and grants, or why there are none."""
+    """The page that explains a cell: its tools and grants, or why there are none."""
     whose = format_id(IDENTITY, identity_id)
     if not cell.reached:
         return f"/console/explain?{urlencode({'identity_id': whose, 'server': slug})}"

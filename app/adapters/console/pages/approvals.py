@@ -1,9 +1,4 @@
-"""Approvals: the inbox of what waits, which keeps itself up to date, and what is over; and where they were before.
-
-Approvals in words: what is asked for, how it stands, and why there may be nothing to decide.
-
-One approval: what is asked for with all that there is to know, and the forms that decide it or take it back.
-"""
+"""Approvals: the live list of pending ones, the history, and the page that decides one."""
 
 import asyncio
 import hashlib
@@ -21,19 +16,19 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.adapters.console.console import CurrentConsole
 from app.adapters.console.forms import (
-    AsShown,
     Form,
     Problems,
-    attempted,
+    ShownRevision,
+    attempt_change,
     first_page,
     next_page,
     read_query,
-    validated,
+    validate,
 )
 from app.adapters.console.page import HEADERS, PageRoute, page, redirect
-from app.adapters.console.pages.grants import words_of_tools
+from app.adapters.console.pages.grants import describe_tools
 from app.adapters.console.pages.principals import ERASED
-from app.adapters.console.signed_in import Submission, Viewer, signed_in, submitted
+from app.adapters.console.viewer import Submission, Viewer, require_submission, require_viewer
 from app.adapters.console.visible import visible
 from app.domain.errors import Invalid, NotFound, Unavailable
 from app.domain.risk import Risk
@@ -61,33 +56,33 @@ from app.models.approvals import Approval
 
 _ENDED_CALL = {
     "approved": "When the call is repeated, it runs once.",
-    "denied": "The caller is told, with the reason.",
-    "expired": "It was not decided, or not used, in time. When the call is repeated, it asks for another approval.",
-    "cancelled": "It ended with the token, the identity or the group that it rested on.",
-    "consumed": "The call that it was for has run. It lets no other through.",
+    "denied": "The caller receives the denial with the reason.",
+    "expired": "It was not decided, or not used, in time. Repeating the call asks for another approval.",
+    "cancelled": "It was cancelled with the token, identity or group that it depended on.",
+    "consumed": "The approved call has run. The approval is used up.",
 }
 _ENDED_ACCESS = {
-    "approved": "It became a grant in the same moment.",
-    "denied": "Nothing was given.",
-    "expired": "Nobody decided it in time. It can be asked for once more.",
-    "cancelled": "It was taken back, or ended with whoever it was for.",
+    "approved": "A grant was created.",
+    "denied": "No access was granted.",
+    "expired": "It was not decided in time. It can be requested again.",
+    "cancelled": "It was withdrawn, or cancelled with the identity that it was for.",
 }
 _VOID = {
-    "token_ended": "No call can use it any more: the token that asked is revoked or expired.",
-    "identity_offboarded": "It is of no use any more: whoever asked is offboarded.",
-    "definition_changed": "No call can use it any more: the tool is gone, or its definition is another one.",
-    "risk_changed": "No call can use it any more: the risk of the tool was changed.",
-    "policies_changed": "No call can use it any more: a policy that asked was changed.",
-    "not_requestable": "It cannot be given any more: the server cannot be asked for now.",
+    "token_ended": "It can no longer be used: the requesting token is revoked or expired.",
+    "identity_offboarded": "It can no longer be used: the requester is offboarded.",
+    "definition_changed": "It can no longer be used: the tool was removed or its definition changed.",
+    "risk_changed": "It can no longer be used: the risk of the tool changed.",
+    "policies_changed": "It can no longer be used: a policy that required it changed.",
+    "not_requestable": "It can no longer be granted: access to the server cannot be requested now.",
 }
 
-# Of several tools, the one that most has to be thought about.
-_GRAVEST = (Risk.DESTRUCTIVE, Risk.UNKNOWN, Risk.WRITE, Risk.READ)
+# From the most to the least severe.
+_BY_SEVERITY = (Risk.DESTRUCTIVE, Risk.UNKNOWN, Risk.WRITE, Risk.READ)
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """An approval as lists show it; ``tools``: those that access is asked to, in words; ``risk``: the gravest."""
+    """An approval in a list. ``tools`` describes the requested tools; ``risk`` is their most severe one."""
 
     it: ApprovalView
     what: str
@@ -98,19 +93,19 @@ class Row:
 
     @property
     def decides(self) -> bool:
-        """Whether there is something to decide, for the one who looks."""
+        """Whether the viewer can decide it."""
         return self.it.may_decide and self.it.void is None
 
 
-async def rows_of(session: AsyncSession, found: Sequence[ApprovalView]) -> list[Row]:
-    """Approvals as lists show them."""
+async def build_rows(session: AsyncSession, found: Sequence[ApprovalView]) -> list[Row]:
+    """Build the rows of a list of approvals."""
     asked = {view.server.id for view in found if view.access is not None and view.server is not None}
     tools = await tools_of(session, asked)
     return [_row(view, [] if view.server is None else tools.get(view.server.id, [])) for view in found]
 
 
 def headline(view: ApprovalView) -> str:
-    """What is asked for, in a few words."""
+    """What is requested, in a few words."""
     if view.access is not None:
         name = None if view.server is None else view.server.name or view.server.slug
         return f"Access to {name or 'a server that has ended'}"
@@ -119,13 +114,13 @@ def headline(view: ApprovalView) -> str:
     return f"{tool} on {server}"
 
 
-def who_asks(view: ApprovalView) -> str:
-    """Whose call it is, or for whom access is asked."""
+def requester_name(view: ApprovalView) -> str:
+    """The name of the identity that makes the call or receives the access."""
     return view.identity.name or ERASED
 
 
 def explanation(view: ApprovalView, *, mine: bool) -> str | None:
-    """Why there is nothing to decide for whoever looks, whose own it may be; None when there is."""
+    """Why the viewer cannot decide the approval; None if they can. ``mine``: it is their own."""
     if view.void is not None:
         return _VOID[view.void]
     if view.state != "pending":
@@ -133,18 +128,18 @@ def explanation(view: ApprovalView, *, mine: bool) -> str | None:
     if view.may_decide:
         return None
     if mine:
-        return "Somebody else decides this: it is your own, or that of an agent that you answer for."
+        return "Another person decides this, since it is your own request or that of an agent you own."
     group = "approvers" if view.approver_group is None else f"{view.approver_group.name}, and approvers,"
-    return f"You do not decide this one: {group} do, unless it is theirs."
+    return f"Only {group} decide this, except their own requests."
 
 
 def gravest(risks: Sequence[Risk]) -> Risk | None:
-    """The risk among these that most has to be thought about."""
-    return next((risk for risk in _GRAVEST if risk in risks), None)
+    """The most severe of some risks."""
+    return next((risk for risk in _BY_SEVERITY if risk in risks), None)
 
 
-def mark_of(found: Sequence[ApprovalView]) -> str:
-    """What a list shows, in so few letters that a page can say what it has."""
+def fingerprint(found: Sequence[ApprovalView]) -> str:
+    """A fingerprint of a list's content, which the page sends back to receive only changes."""
     text = "\n".join(f"{view.id} {view.revision} {view.may_decide} {view.void}" for view in found)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -155,35 +150,35 @@ def _row(view: ApprovalView, tools: Sequence[RequestableTool]) -> Row:
     words = None
     if view.access is not None:
         risk = gravest([tool.risk for tool in selected(tools, view.access.tools)])
-        words = words_of_tools(view.access.tools)
+        words = describe_tools(view.access.tools)
     why = next((reason for reason in reasons if reason), "")
-    return Row(view, headline(view), who_asks(view), why, risk, words)
+    return Row(view, headline(view), requester_name(view), why, risk, words)
 
 
 HOME = "/console/approvals"
 _PAGE = 25
 _OVER = ["approved", "denied", "consumed", "expired", "cancelled"]
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
-Reader = Annotated[Viewer, signed_in(Permission.SELF_READ)]
+Reader = Annotated[Viewer, require_viewer(Permission.SELF_READ)]
 
 
 @router.get(HOME, operation_id="page_list_approvals")
 async def list_page(request: Request, viewer: Reader, session: Session, runtime: CurrentRuntime) -> Response:
-    """What waits and the person may see, newest first; or what is over."""
-    waiting = request.query_params.get("tab") != "over"
-    query = _query(request, waiting=waiting)
+    """List the pending approvals that the viewer may see, newest first; or the finished ones."""
+    pending = request.query_params.get("tab") != "over"
+    query = _query(request, pending=pending)
     found = await list_approvals(query, viewer.caller, session, runtime)
     first, off = first_page(request), request.query_params.get("live") == "off"
     return page(
         request,
         "approvals/list.html",
         viewer=viewer,
-        rows=await rows_of(session, found.items),
-        waiting=waiting,
-        # Of the first page alone: what is new comes at its top.
-        live=_live(request, found) if waiting and first is None and not off else None,
+        rows=await build_rows(session, found.items),
+        waiting=pending,
+        # Live updates only cover the first page, where new approvals appear.
+        live=_live(request, found) if pending and first is None and not off else None,
         still=f"{HOME}?{urlencode([*_kinds(request), ('live', 'off')])}",
-        off=off and waiting,
+        off=off and pending,
         chosen={name: request.query_params.get(name, "") for name in ("kind", "state")},
         more=next_page(request, found.next_cursor),
         first=first,
@@ -194,17 +189,17 @@ async def list_page(request: Request, viewer: Reader, session: Session, runtime:
 async def watch(
     request: Request, viewer: Reader, runtime: CurrentRuntime, console: CurrentConsole
 ) -> Response:
-    """The first page of what waits, anew whenever it is another than the one that the page has."""
-    query, shown = _query(request, waiting=True), request.query_params.get("shown", "")
+    """Stream the first page of pending approvals whenever it changes."""
+    query, shown = _query(request, pending=True), request.query_params.get("shown", "")
 
     async def look(session: AsyncSession, caller: Caller) -> News:
         nonlocal shown
         found = await list_approvals(query, caller, session, runtime)
-        mark = mark_of(found.items)
+        mark = fingerprint(found.items)
         if mark == shown:
             return News()
         shown = mark
-        rows: dict[str, Any] = {"rows": await rows_of(session, found.items), "waiting": True}
+        rows: dict[str, Any] = {"rows": await build_rows(session, found.items), "waiting": True}
         fresh = page(request, "approvals/rows.html", viewer=viewer, chosen={"kind": "", "state": ""}, **rows)
         return News([live_event(bytes(fresh.body).decode())])
 
@@ -213,27 +208,27 @@ async def watch(
 
 @router.get("/approvals", operation_id="page_old_approvals")
 async def lead_to_list() -> Response:
-    """Where the list was: links to it are in mails and chats."""
+    """Redirect from the earlier address of the list, which mails and chats contain."""
     return RedirectResponse(HOME, 308, HEADERS)
 
 
 @router.get("/approvals/{approval_id}", operation_id="page_old_approval")
 async def lead_to_one(approval_id: ApprovalId) -> Response:
-    """Where an approval was."""
+    """Redirect from the earlier address of an approval."""
     return RedirectResponse(f"{HOME}/{format_id(APPROVAL, approval_id)}", 308, HEADERS)
 
 
-def _query(request: Request, *, waiting: bool) -> ApprovalQuery:
-    """The filters of the address, over what waits or what is over."""
-    if waiting:
+def _query(request: Request, *, pending: bool) -> ApprovalQuery:
+    """The address's filters, for pending or for finished approvals."""
+    if pending:
         return read_query(ApprovalQuery, request, limit=_PAGE, state=["pending"])
     query = read_query(ApprovalQuery, request, limit=_PAGE)
     return query if query.state else read_query(ApprovalQuery, request, limit=_PAGE, state=_OVER)
 
 
 def _live(request: Request, found: Page[ApprovalView]) -> str:
-    """The address that tells of changes to what this page shows."""
-    return f"{HOME}/live?{urlencode([*_kinds(request), ('shown', mark_of(found.items))])}"
+    """The address of the live updates for the shown list."""
+    return f"{HOME}/live?{urlencode([*_kinds(request), ('shown', fingerprint(found.items))])}"
 
 
 def _kinds(request: Request) -> list[tuple[str, str]]:
@@ -242,20 +237,20 @@ def _kinds(request: Request) -> list[tuple[str, str]]:
 
 _ONE = f"{HOME}/{{approval_id}}"
 
-# More than is read at a glance.
-_LONG = 2_000
+# Arguments longer than this are summarized by their length.
+_MAX_SHORT_TEXT = 2_000
 _EARLIER = 8
 
-# Each of some hundred tools may be ticked, by its name.
-_LARGEST = 256 * 1024
-Decision = Annotated[Submission, submitted(Permission.SELF_READ, largest=_LARGEST)]
+# The form names each selected tool, of which there can be some hundred.
+_MAX_FORM_BYTES = 256 * 1024
+Decision = Annotated[Submission, require_submission(Permission.SELF_READ, max_bytes=_MAX_FORM_BYTES)]
 
 
 @router.get(_ONE, operation_id="page_show_approval")
 async def show_page(
     request: Request, approval_id: ApprovalId, viewer: Reader, session: Session, runtime: CurrentRuntime
 ) -> Response:
-    """What is asked for, and the form that decides it."""
+    """Show a request with the form that decides it."""
     return await _show(request, viewer, session, runtime, approval_id)
 
 
@@ -263,11 +258,11 @@ async def show_page(
 async def approve(
     request: Request, approval_id: ApprovalId, sent: Decision, session: Session, runtime: CurrentRuntime
 ) -> Response:
-    """Let a call through, once, or give access: as it was asked for, or less of it."""
-    async with attempted(session) as attempt:
-        body = validated(ApprovalAgreement, _agreement(sent.form))
+    """Approve a call once, or grant access, as requested or narrower."""
+    async with attempt_change(session) as attempt:
+        body = validate(ApprovalAgreement, _agreement(sent.form))
         await approving.approve(
-            session, sent.viewer.caller, approval_id, body, AsShown.by(sent.form),
+            session, sent.viewer.caller, approval_id, body, ShownRevision.of(sent.form),
             ttl=runtime.approval_ttl, now=runtime.clock(), request_id=request.state.request_id,
         )  # fmt: skip
     if attempt.problems:
@@ -279,11 +274,11 @@ async def approve(
 async def deny(
     request: Request, approval_id: ApprovalId, sent: Decision, session: Session, runtime: CurrentRuntime
 ) -> Response:
-    """Refuse it."""
-    async with attempted(session) as attempt:
-        body = validated(ApprovalDecision, {"reason": sent.form.text("reason") or None})
+    """Deny a request."""
+    async with attempt_change(session) as attempt:
+        body = validate(ApprovalDecision, {"reason": sent.form.text("reason") or None})
         await deny_approval(
-            session, sent.viewer.caller, approval_id, body.reason, AsShown.by(sent.form),
+            session, sent.viewer.caller, approval_id, body.reason, ShownRevision.of(sent.form),
             request_id=request.state.request_id,
         )  # fmt: skip
     if attempt.problems:
@@ -295,14 +290,14 @@ async def deny(
 async def withdraw(
     request: Request,
     approval_id: ApprovalId,
-    sent: Annotated[Submission, submitted(Permission.SELF_WRITE)],
+    sent: Annotated[Submission, require_submission(Permission.SELF_WRITE)],
     session: Session,
     runtime: CurrentRuntime,
 ) -> Response:
-    """Take back what one asked for oneself."""
-    async with attempted(session) as attempt:
+    """Withdraw one's own request."""
+    async with attempt_change(session) as attempt:
         await withdraw_request(
-            session, sent.viewer.caller, approval_id, AsShown.by(sent.form), request.state.request_id
+            session, sent.viewer.caller, approval_id, ShownRevision.of(sent.form), request.state.request_id
         )
     if attempt.problems:
         return await _show(request, sent.viewer, session, runtime, approval_id, attempt.problems, sent.form)
@@ -310,16 +305,16 @@ async def withdraw(
 
 
 def _agreement(form: Form) -> dict[str, Any]:
-    """What the form agrees to: all, by the one button, or by the other what is ticked, until the day that is given.
+    """What the form approves: everything, or the selected tools until the given day.
 
-    Raises ``Invalid`` for what is no day.
+    Raises ``Invalid`` for an invalid date.
     """
     agreed: dict[str, Any] = {"reason": form.text("reason") or None}
     if form.text("give") != "less":
         return agreed
     less: dict[str, Any] = {"tools": {"kind": "names", "names": form.texts("tool")}}
     until = form.text("until")
-    # The day that was asked for is all of what was asked for, to the minute.
+    # An unchanged day keeps the requested time of day.
     if until and until != form.text("asked_until"):
         try:
             less["expires_at"] = datetime.combine(date.fromisoformat(until), time(23, 59), UTC)
@@ -354,7 +349,7 @@ async def _show(
         status=problems.status,
         it=view,
         what=headline(view),
-        who=who_asks(view),
+        who=requester_name(view),
         explanation=explanation(view, mine=mine),
         mine=mine,
         earlier=await _earlier(session, runtime, viewer, view),
@@ -368,7 +363,7 @@ async def _show(
 async def _own_tokens(
     session: AsyncSession, runtime: Runtime, viewer: Viewer, view: ApprovalView
 ) -> list[TokenView]:
-    """The live tokens of the receiver whose scope is all of the grants, and so reach this access too."""
+    """The recipient's active tokens with the scope ``grants``, which also reach this access."""
     if view.access is None or view.access.granted is None:
         return []
     query = TokenQuery(identity_id=[view.identity.id], status=[TokenStatus.ACTIVE], limit=MAXIMUM_LIMIT)
@@ -377,23 +372,22 @@ async def _own_tokens(
 
 
 async def _access(session: AsyncSession, viewer: Viewer, view: ApprovalView, typed: Form) -> dict[str, Any]:
-    """What of a request for access its page shows beside the approval: its tools as they are now, and the form's
-    state."""
-    assert view.access is not None  # noqa: S101  # Whoever calls has looked.
+    """Values of the page for an access request: its tools as they are now, and the form's state."""
+    assert view.access is not None  # noqa: S101  # The caller has checked it.
     known = None if view.server is None else await _known_tools(session, viewer, view, view.server.id)
     tools = selected(known or [], view.access.tools)
     less = typed.text("give") == "less"
     by_name = view.access.tools.kind == "names"
     asked_until = f"{view.access.expires_at:%Y-%m-%d}"
     return {
-        "words": words_of_tools(view.access.tools),
+        "words": describe_tools(view.access.tools),
         "tools": tools,
         "shows_tools": known is not None,
         "risk": gravest([tool.risk for tool in tools]),
         "gone": sorted(set(getattr(view.access.tools, "names", [])) - {tool.name for tool in tools}),
-        "given": None if view.access.granted is None else words_of_tools(view.access.granted.tools),
+        "given": None if view.access.granted is None else describe_tools(view.access.granted.tools),
         "less": less,
-        # What was named can be ticked off; of everything, or of a risk, what is to be given is ticked.
+        # Requested tools are preselected; for "all" or a risk the approver selects.
         "ticked": set(typed.texts("tool")) if less else {tool.name for tool in tools if by_name},
         "until": typed.text("until") if less else asked_until,
         "asked_until": asked_until,
@@ -403,7 +397,7 @@ async def _access(session: AsyncSession, viewer: Viewer, view: ApprovalView, typ
 async def _known_tools(
     session: AsyncSession, viewer: Viewer, view: ApprovalView, server_id: UUID
 ) -> list[RequestableTool] | None:
-    """The tools that the server has now; None for who only asked, once it cannot be asked for any more."""
+    """The server's current tools; None for a requester if the server can no longer be requested."""
     if view.may_decide or viewer.may(Permission.TOOLS_READ):
         return (await tools_of(session, [server_id])).get(server_id, [])
     try:
@@ -413,26 +407,28 @@ async def _known_tools(
 
 
 async def _earlier(session: AsyncSession, runtime: Runtime, viewer: Viewer, view: ApprovalView) -> list[Any]:
-    """What the same identity asked for besides, as far as the viewer may know of it."""
+    """Other requests of the same identity that the viewer may see."""
     query = ApprovalQuery(identity_id=[view.identity.id], limit=_EARLIER + 1)
     found = await list_approvals(query, viewer.caller, session, runtime)
-    return await rows_of(session, [one for one in found.items if one.id != view.id][:_EARLIER])
+    return await build_rows(session, [one for one in found.items if one.id != view.id][:_EARLIER])
 
 
 async def _arguments(
     session: AsyncSession, runtime: Runtime, viewer: Viewer, row: Approval, request_id: str | None
 ) -> dict[str, Any]:
-    """The arguments as text, or why they are not shown. That they were looked at is on record."""
+    """The arguments as text, or why they are not shown. Reading them is recorded in the audit log."""
     shown: dict[str, Any] = {"text": None, "length": 0, "why": None}
     if not await may_read_arguments(session, viewer.caller, row):
-        return shown | {"why": "You may not see them: whoever decides does, while it waits."}
+        return shown | {
+            "why": "Only the people who can decide this request see its arguments, while it is pending."
+        }
     try:
         kept, values = await read_arguments(session, viewer.caller, row, runtime.sealer, request_id)
     except Unavailable as unavailable:
         return shown | {"why": unavailable.detail}
     if not kept:
-        return shown | {"why": "They are not kept: the server's setting keep_arguments says so."}
+        return shown | {"why": "The arguments are not kept, by the server's setting keep_arguments."}
     text = json.dumps(values, indent=2, ensure_ascii=False)
-    # A megabyte takes its time, and others wait meanwhile.
-    made = await asyncio.to_thread(visible, text) if len(text) > _LONG else visible(text)
-    return shown | {"text": made, "length": len(text) if len(text) > _LONG else 0}
+    # Escaping a megabyte would block the event loop.
+    made = await asyncio.to_thread(visible, text) if len(text) > _MAX_SHORT_TEXT else visible(text)
+    return shown | {"text": made, "length": len(text) if len(text) > _MAX_SHORT_TEXT else 0}

@@ -1,11 +1,4 @@
-"""The audit trail: newest first and as it happens, with a histogram to pick a time from; and all of it as a file.
-
-What an address of the audit page asks for: filters, a span of time that stays while one pages, and the ways on.
-
-What events are about, in words and links.
-
-One event of the audit trail, with what it is about, what changed, and the arguments where they are kept.
-"""
+"""The audit log: the live list with its histogram and filters, one event, and the export."""
 
 import json
 from dataclasses import dataclass
@@ -21,9 +14,9 @@ from app.access.explain import meaning_of
 from app.adapters.console.console import CurrentConsole
 from app.adapters.console.forms import read_query
 from app.adapters.console.page import PageRoute, page
-from app.adapters.console.pages.charts import Chart, chart_of
+from app.adapters.console.pages.charts import Chart, build_chart
 from app.adapters.console.pages.grants import ROOMS
-from app.adapters.console.signed_in import Submission, Viewer, signed_in, submitted
+from app.adapters.console.viewer import Submission, Viewer, require_submission, require_viewer
 from app.domain.errors import Malformed
 from app.features.audit import routes as audit
 from app.features.audit.export import export, headers_of
@@ -56,7 +49,7 @@ PERIODS = {
     "7d": timedelta(days=7),
     "30d": timedelta(days=30),
 }
-PERIOD_WORDS = [
+PERIOD_CHOICES = [
     ("1h", "Last hour"),
     ("24h", "Last 24 hours"),
     ("7d", "Last 7 days"),
@@ -66,7 +59,7 @@ PERIOD_WORDS = [
 _EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
 _TIMES = ("since", "until")
 
-# Those that have no field of their own in the form; it keeps them all the same.
+# Filters without a field in the form, which keeps them as hidden fields.
 _KEPT = tuple(
     name for name in AuditFilters.model_fields if name not in {"q", "decision", "outcome", "action", "tool"}
 )
@@ -104,12 +97,12 @@ _CHIP_NAMES = {
 _NAMED = (
     "actor_id", "on_behalf_of", "token_id", "server_id", "object_id", "policy_id", "observed_policy_id",
 )  # fmt: skip
-"""Filters by ids of what may have a name."""
+"""Filters by ids, which are shown by name."""
 
 
 @dataclass(frozen=True, slots=True)
 class Chip:
-    """A filter that is on, in words, and the address without it."""
+    """An active filter in words, and the address without it."""
 
     name: str
     value: str
@@ -117,8 +110,8 @@ class Chip:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """What is asked for. ``period`` is empty for a span that was picked; ``is_shortened``: not as far back as asked."""
+class AuditRequest:
+    """The parsed address. ``period`` is empty for a custom range; ``is_shortened``: the range was reduced."""
 
     query: AuditQuery
     params: list[tuple[str, str]]
@@ -128,64 +121,64 @@ class Asked:
 
     @property
     def is_live(self) -> bool:
-        """Whether what is shown is the newest, and grows."""
+        """Whether the list shows the newest events and is updated live."""
         return self.query.cursor is None and self.query.until is None
 
     @property
     def kept(self) -> list[tuple[str, str]]:
-        """The filters that the form has no field for."""
+        """The filters without a field in the form."""
         return [(name, value) for name, value in self.params if name in _KEPT]
 
     def chosen(self, name: str) -> str:
-        """What a field of the form holds."""
+        """The value of a form field."""
         return next((value for each, value in self.params if each == name), "")
 
     def address(self, path: str = PATH, *, without: tuple[str, ...] = (), **more: str) -> str:
-        """The same filters elsewhere, without some and with others."""
+        """The same filters at ``path``, without some and with others."""
         gone = {*without, *more, "cursor", "at"}
         params = [(name, value) for name, value in self.params if name not in gone]
         params += [(name, value) for name, value in more.items() if value]
         return f"{path}?{urlencode(params)}" if params else path
 
     def span(self, since: datetime, until: datetime) -> str:
-        """The same filters in a span of time."""
+        """The same filters in another time range."""
         return self.address(without=("period",), since=_time(since), until=_time(until))
 
     def page_after(self, cursor: str | None) -> str | None:
-        """The page that follows, in the very span of this one."""
+        """The next page, in the same time range."""
         if cursor is None:
             return None
         params = [(name, value) for name, value in self.params if name not in {"cursor", "at"}]
         return f"{PATH}?{urlencode([*params, ('at', _time(self.now)), ('cursor', cursor)])}"
 
 
-def read_asked(request: Request, now: datetime) -> Asked:
-    """What the address asks for. Raises ``Malformed``."""
+def parse_request(request: Request, now: datetime) -> AuditRequest:
+    """Parse the address. Raises ``Malformed``."""
     params = [(name, value) for name, value in request.query_params.multi_items() if value.strip()]
     asked, gone = dict(params), dict[str, Any]()
     if "period" in asked:
-        # Chosen in the form of a page whose time was picked, and in the place of that.
+        # A newly selected period replaces the custom range.
         params = [one for one in params if one[0] not in _TIMES]
         gone = dict.fromkeys(_TIMES)
     now = _pinned(asked.get("at"), now)
     bare = read_query(AuditQuery, request, limit=SHOWN, **gone)
     if bare.until is not None:
-        _late_enough(bare.until)
+        _check_earliest(bare.until)
     if bare.since is not None or bare.until is not None:
-        return Asked(bare, params, "", now, is_shortened=False)
+        return AuditRequest(bare, params, "", now, is_shortened=False)
     period = asked.get("period", USUAL)
     if period != "all" and period not in PERIODS:
-        raise Malformed("The address asks for something that this page cannot read.")
-    # What no index serves is looked for in a month at most, as at the API.
+        raise Malformed("The address has an invalid filter. Open the page again.")
+    # Filters without an index search at most a month, as in the API.
     is_shortened = period == "all" and (bare.reads_results or bare.is_walked)
     back = PERIODS["30d"] if is_shortened else PERIODS.get(period)
     since: dict[str, Any] = {} if back is None else {"since": _time(now - back)}
     query = read_query(AuditQuery, request, limit=SHOWN, **(gone | since))
-    return Asked(query, params, period, now, is_shortened)
+    return AuditRequest(query, params, period, now, is_shortened)
 
 
-async def chips_of(session: AsyncSession, asked: Asked) -> list[Chip]:
-    """The filters that are on, with names in the place of ids where there are any."""
+async def build_chips(session: AsyncSession, asked: AuditRequest) -> list[Chip]:
+    """The active filters, with names instead of ids where known."""
     named = {name: getattr(asked.query, name) for name in _NAMED}
     names = await names_of(session, [id for ids in named.values() for id in ids])
     read: dict[str, str] = {}
@@ -193,13 +186,13 @@ async def chips_of(session: AsyncSession, asked: Asked) -> list[Chip]:
         texts = [value for each, value in asked.params if each == name]
         read |= {text: names[id] for text, id in zip(texts, ids, strict=True) if id in names}
     return [
-        Chip(_CHIP_NAMES[name], read.get(value, value), _without(asked, name, value))
+        Chip(_CHIP_NAMES[name], read.get(value, value), _remove_filter(asked, name, value))
         for name, value in asked.params
         if name in _CHIP_NAMES
     ]
 
 
-def _without(asked: Asked, name: str, value: str) -> str:
+def _remove_filter(asked: AuditRequest, name: str, value: str) -> str:
     params = [one for one in asked.params if one != (name, value) and one[0] not in {"cursor", "at"}]
     return f"{PATH}?{urlencode(params)}" if params else PATH
 
@@ -210,16 +203,16 @@ def _pinned(at: str | None, now: datetime) -> datetime:
     try:
         found = datetime.fromisoformat(at)
     except ValueError:
-        raise Malformed("The address asks for something that this page cannot read.") from None
+        raise Malformed("The address has an invalid filter. Open the page again.") from None
     if found.tzinfo is None:
         return now
-    return _late_enough(found)
+    return _check_earliest(found)
 
 
-def _late_enough(time: datetime) -> datetime:
-    """A time that others can be counted back from. Raises ``Malformed``."""
+def _check_earliest(time: datetime) -> datetime:
+    """Reject times before 1970, from which no range can be computed. Raises ``Malformed``."""
     if time < _EARLIEST:
-        raise Malformed("The address asks for something that this page cannot read.")
+        raise Malformed("The address has an invalid filter. Open the page again.")
     return time
 
 
@@ -240,29 +233,29 @@ ACTIONS = (
     "session.open", "session.end", "arguments.read", "scim.request", "signal.received", "break_glass.sign_in",
     "break_glass.use",
 )  # fmt: skip
-"""What is offered to filter by; any other may be typed."""
-_LONGEST = 2_000
+"""Suggestions for the action filter, which accepts any text."""
+_MAX_TEXT_LENGTH = 2_000
 
 
 def path_of(kind: str, id: str | None) -> str | None:
-    """The page of an object; None where it has none."""
+    """The page of an object; None if it has none."""
     room = ROOMS.get(kind)
     return None if room is None or id is None else f"/console/{room}/{id}"
 
 
 def who_path(actor: Actor) -> str | None:
-    """The page of whoever did it, if it has one."""
+    """The page of the actor, if there is one."""
     return path_of(actor.type, actor.id) if actor.type == "identity" else None
 
 
 def changes_of(event: AuditEventView) -> list[tuple[str, str | None, str]]:
-    """What changed, field by field: its name, what it was (None where that is not told), what it is."""
+    """The changed fields: name, old value (None if not recorded), new value."""
     return [_change(name, value) for name, value in sorted((event.changes or {}).items())]
 
 
 def _change(name: str, value: Any) -> tuple[str, str | None, str]:
     if value == {"personal": True}:
-        return name, None, "changed; what is personal is not kept in the trail"
+        return name, None, "changed; personal data is not kept in the audit log"
     if isinstance(value, dict) and value.keys() == {"from", "to"}:
         return name, _text(value["from"]), _text(value["to"])
     return name, None, _text(value)
@@ -272,29 +265,29 @@ def _text(value: Any) -> str:
     if value is None:
         return "nothing"
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
+    return text if len(text) <= _MAX_TEXT_LENGTH else f"{text[:_MAX_TEXT_LENGTH]}…"
 
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 
 
-# Hours are counted by these.
+# Filters that the hourly counts support.
 _COUNTED_BY = frozenset({"since", "until", "action", "decision"})
-CanAudit = Annotated[Viewer, signed_in(Permission.AUDIT_READ)]
+CanAudit = Annotated[Viewer, require_viewer(Permission.AUDIT_READ)]
 
 
 @router.get(PATH, operation_id="page_list_audit_events")
-async def show_trail(
+async def show_audit_log(
     request: Request, viewer: CanAudit, session: Session, runtime: CurrentRuntime
 ) -> Response:
-    """The newest events that match, and how many there were when."""
-    asked = read_asked(request, runtime.clock())
+    """Show the newest matching events with their histogram."""
+    asked = parse_request(request, runtime.clock())
     found: Page[AuditEventView] = await audit.list_audit_events(session, runtime, asked.query)
     chart = await _histogram(session, runtime, asked)
     paused = request.query_params.get("live") == "off"
     return page(
         request, "audit/list.html", viewer=viewer, asked=asked, query=asked.query, events=found.items, chart=chart,
-        chips=await chips_of(session, asked), periods=PERIOD_WORDS, actions=ACTIONS, paused=paused, fresh=(),
+        chips=await build_chips(session, asked), periods=PERIOD_CHOICES, actions=ACTIONS, paused=paused, fresh=(),
         follows=asked.is_live and not paused, live=asked.address(f"{PATH}/live"),
         path_of=path_of, who_path=who_path,
         csv=_export_address(asked, "csv"), ndjson=_export_address(asked, "ndjson"), ocsf=_export_address(asked, "ocsf"),
@@ -303,11 +296,11 @@ async def show_trail(
 
 
 @router.get(f"{PATH}/live", operation_id="page_follow_audit_events")
-async def follow_trail(
+async def watch_audit_log(
     request: Request, viewer: CanAudit, session: Session, runtime: CurrentRuntime, console: CurrentConsole
 ) -> Response:
-    """The newest events again, whenever there is one more that matches."""
-    asked = read_asked(request, runtime.clock())
+    """Stream the newest events whenever another one matches."""
+    asked = parse_request(request, runtime.clock())
     check_since(asked.query)
     after = await present(session)
     before: set[UUID] | None = None
@@ -333,10 +326,10 @@ async def follow_trail(
 
 
 @router.get(f"{PATH}/export", operation_id="page_export_audit_events")
-async def export_trail(
+async def export_audit_log(
     request: Request, viewer: CanAudit, session: Session, runtime: CurrentRuntime, console: CurrentConsole
 ) -> Response:
-    """Everything that matches, as a file."""
+    """Download all matching events as a file."""
     query = read_query(AuditExportQuery, request)
     check_since(query)
     look = export(query, await present(session))
@@ -346,8 +339,8 @@ async def export_trail(
     )
 
 
-async def _histogram(session: AsyncSession, runtime: Runtime, asked: Asked) -> Chart | None:
-    """What actions and decisions were counted in the span; None where the span is wider than what is counted."""
+async def _histogram(session: AsyncSession, runtime: Runtime, asked: AuditRequest) -> Chart | None:
+    """Counts over time; None if the range is longer than the statistics allow."""
     until = asked.query.until or asked.now
     since = asked.query.since or until - PERIODS["30d"]
     if not timedelta() < until - since <= WIDEST_RANGE:
@@ -360,11 +353,11 @@ async def _histogram(session: AsyncSession, runtime: Runtime, asked: Asked) -> C
             since=since, until=until, action=asked.query.action, decision=asked.query.decision
         )
         stats = await count_hours(session, counted, runtime.clock())
-    return chart_of(stats, asked.span)
+    return build_chart(stats, asked.span)
 
 
-def _export_address(asked: Asked, written: str) -> str:
-    """Of what is shown, whatever it was called: an export has no period of its own."""
+def _export_address(asked: AuditRequest, written: str) -> str:
+    """The export of the shown events; it takes times instead of a period."""
     times: dict[str, Any] = {}
     if asked.query.since is not None:
         times["since"] = asked.query.since.isoformat()
@@ -375,10 +368,10 @@ def _export_address(asked: Asked, written: str) -> str:
 async def show_event(
     request: Request,
     event_id: EventId,
-    viewer: Annotated[Viewer, signed_in(Permission.AUDIT_READ)],
+    viewer: Annotated[Viewer, require_viewer(Permission.AUDIT_READ)],
     session: Session,
 ) -> Response:
-    """One event."""
+    """Show one event."""
     return await _show(request, viewer, session, event_id)
 
 
@@ -386,11 +379,11 @@ async def show_event(
 async def show_arguments(
     request: Request,
     event_id: EventId,
-    submission: Annotated[Submission, submitted(Permission.ARGUMENTS_READ)],
+    submission: Annotated[Submission, require_submission(Permission.ARGUMENTS_READ)],
     session: Session,
     runtime: CurrentRuntime,
 ) -> Response:
-    """The same with the arguments of the call. That somebody looked at them is on record, so it is no link."""
+    """Show an event with the call's arguments. A POST, since reading them is recorded in the audit log."""
     viewer = submission.viewer
     authorize(viewer.caller, Permission.AUDIT_READ)
     found = await audit.get_audit_event_arguments(request, session, runtime, event_id, viewer.caller)

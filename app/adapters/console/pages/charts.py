@@ -1,4 +1,4 @@
-"""Charts of counts by the hour: bars that are drawn by a template, each leading to the events that it counts."""
+"""Bar charts of hourly counts, drawn by a template; each bar links to its events."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,14 +8,14 @@ from app.features.audit.schemas import AuditHourCounts, AuditStatsView
 
 WIDTH, HEIGHT = 720, 96
 _GAP = 2
-# So many hours in a bar, the smallest that leaves few enough bars.
+# Hours in a bar; the smallest that stays within the maximum number of bars is used.
 _STEPS = (1, 3, 6, 12, 24)
 _HOUR = timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """A span of time, what was counted in it, and where it is drawn. ``refused`` is part of ``count``."""
+    """A time range with its count and geometry. ``refused`` is part of ``count``."""
 
     since: datetime
     until: datetime
@@ -30,36 +30,36 @@ class Bar:
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """Bars, and how many the highest stands for."""
+    """The bars of a chart; ``most`` is the highest count."""
 
     bars: list[Bar]
     most: int
     hours: int
     is_complete: bool
-    """Whether everything is counted, and not only the newest."""
+    """False if only the newest events are counted."""
 
     @property
     def count(self) -> int:
-        """How many there are in all."""
+        """The total count."""
         return sum(bar.count for bar in self.bars)
 
     @property
     def refused(self) -> int:
-        """How many of them were refused."""
+        """The total count of refusals."""
         return sum(bar.refused for bar in self.bars)
 
 
-def chart_of(
+def build_chart(
     stats: AuditStatsView,
     address: Callable[[datetime, datetime], str],
     *,
-    most_bars: int = 60,
-    refused_alone: bool = False,
+    max_bars: int = 60,
+    refused_only: bool = False,
 ) -> Chart:
-    """A chart of what was counted, or of what was refused of it; ``address`` is where a span leads."""
-    step = next((one for one in _STEPS if len(stats.hours) <= most_bars * one), _STEPS[-1])
+    """Build a chart of all counts or only of refusals; ``address`` returns the link for a time range."""
+    step = next((one for one in _STEPS if len(stats.hours) <= max_bars * one), _STEPS[-1])
     parts = [stats.hours[start : start + step] for start in range(0, len(stats.hours), step)]
-    counted = [(part, *_counts(part, refused_alone)) for part in parts]
+    counted = [(part, *_counts(part, refused_only)) for part in parts]
     most = max((count for _, count, _ in counted), default=0)
     wide = WIDTH / max(1, len(parts))
     bars = [
@@ -79,11 +79,11 @@ def chart_of(
     return Chart(bars, most, step, stats.is_complete)
 
 
-def _counts(part: list[AuditHourCounts], refused_alone: bool) -> tuple[int, int]:
+def _counts(part: list[AuditHourCounts], refused_only: bool) -> tuple[int, int]:
     refused = sum(hour.deny for hour in part)
-    return (refused if refused_alone else sum(hour.count for hour in part)), refused
+    return (refused if refused_only else sum(hour.count for hour in part)), refused
 
 
 def _height(count: int, most: int) -> float:
-    """Never so low that it cannot be seen."""
+    """The height of a bar; at least two pixels for a count above zero."""
     return 0 if not count else max(2, round(count / most * HEIGHT, 2))

@@ -1,4 +1,4 @@
-"""Testing a connection: whether a token works now, from its secret to its servers, and what to do where it does not."""
+"""Connection tests: whether a token works now, step by step, and how to fix what does not."""
 
 import re
 from typing import Annotated
@@ -9,10 +9,10 @@ from markupsafe import Markup
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.access.snapshot import CurrentSnapshot
-from app.adapters.console.forms import Problems, validated
+from app.adapters.console.forms import Problems, validate
 from app.adapters.console.menu import MY_ACCESS
 from app.adapters.console.page import PageRoute, page
-from app.adapters.console.signed_in import Submission, Viewer, signed_in, submitted
+from app.adapters.console.viewer import Submission, Viewer, require_submission, require_viewer
 from app.adapters.console.visible import visible
 from app.domain.errors import Invalid
 from app.features.tokens.check_routes import CurrentChecks
@@ -31,13 +31,13 @@ _OWN = MY_ACCESS + "/tokens/{token_id}/check"
 _ANY = "/console/tokens/{token_id}/check"
 _TIME = re.compile(r"(\d{4}-\d\d-\d\d) (\d\d:\d\d) UTC")
 _TIME_TAG = r'<time datetime="\1T\2Z" title="\1 \2 UTC">\1 \2 UTC</time>'
-Own = Annotated[Viewer, signed_in(Permission.SELF_WRITE)]
-OwnSent = Annotated[Submission, submitted(Permission.SELF_WRITE)]
+Own = Annotated[Viewer, require_viewer(Permission.SELF_WRITE)]
+OwnSent = Annotated[Submission, require_submission(Permission.SELF_WRITE)]
 
 
 @router.get(_OWN, operation_id="page_test_own_token")
-async def begin_own(request: Request, token_id: TokenId, viewer: Own, session: Session) -> Response:
-    """The form that tests a token of one's own."""
+async def show_own(request: Request, token_id: TokenId, viewer: Own, session: Session) -> Response:
+    """Show the form that tests a token of one's own."""
     return _show(request, viewer, await _own(session, viewer, token_id), own=True)
 
 
@@ -51,7 +51,7 @@ async def check_own(
     snapshot: CurrentSnapshot,
     checks: CurrentChecks,
 ) -> Response:
-    """What the test found. It is no address, since asking servers is more than reading."""
+    """Show the test's result. A POST, since the test sends requests to servers."""
     token = await _own(session, sent.viewer, token_id)
     try:
         asked = _asked(sent)
@@ -62,13 +62,13 @@ async def check_own(
 
 
 @router.get(_ANY, operation_id="page_test_token")
-async def begin_any(
+async def show_any(
     request: Request,
     token_id: TokenId,
-    viewer: Annotated[Viewer, signed_in(Permission.TOKENS_READ)],
+    viewer: Annotated[Viewer, require_viewer(Permission.TOKENS_READ)],
     session: Session,
 ) -> Response:
-    """The form that tests any token."""
+    """Show the form that tests any token."""
     return _show(request, viewer, await show_token(session, token_id), own=False)
 
 
@@ -76,13 +76,13 @@ async def begin_any(
 async def check_any(
     request: Request,
     token_id: TokenId,
-    sent: Annotated[Submission, submitted(Permission.TOKENS_READ)],
+    sent: Annotated[Submission, require_submission(Permission.TOKENS_READ)],
     session: Session,
     runtime: CurrentRuntime,
     snapshot: CurrentSnapshot,
     checks: CurrentChecks,
 ) -> Response:
-    """The same for any token."""
+    """Show the result of testing any token."""
     token = await show_token(session, token_id)
     try:
         asked = _asked(sent)
@@ -99,12 +99,12 @@ async def _own(session: AsyncSession, viewer: Viewer, token_id: UUID) -> TokenVi
 def _asked(sent: Submission) -> ConnectionCheckRequest:
     secret = sent.form.text("secret")
     servers = sent.form.texts("server_ids")
-    return validated(ConnectionCheckRequest, {"secret": secret or None, "server_ids": servers})
+    return validate(ConnectionCheckRequest, {"secret": secret or None, "server_ids": servers})
 
 
-def _told(text: str) -> Markup:
-    """The words of a step, the times in them for a script to bring to the reader's zone."""
-    # The words are escaped, and what is put around a time is made of its digits.
+def _with_times(text: str) -> Markup:
+    """A step's text with its times as ``<time>`` elements, which a script converts to local time."""
+    # The text is escaped, and a time consists of digits.
     return Markup(_TIME.sub(_TIME_TAG, str(visible(text))))  # noqa: S704
 
 
@@ -127,6 +127,6 @@ def _show(
         action=(_OWN if own else _ANY).format(token_id=id),
         back=MY_ACCESS if own else f"/console/tokens/{id}",
         check=found,
-        told=_told,
+        with_times=_with_times,
         problems=problems,
     )

@@ -1,4 +1,4 @@
-"""Why a call is, or was, decided as it is: a form, and the trace of the decision. The API's explanation, in words."""
+"""The page that explains a decision: a form, and the trace of the decision in words."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -9,9 +9,9 @@ from fastapi import APIRouter, Request, Response
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.access.snapshot import AccessSnapshot, CurrentSnapshot
-from app.adapters.console.forms import Problems, validated
+from app.adapters.console.forms import Problems, validate
 from app.adapters.console.page import PageRoute, page
-from app.adapters.console.signed_in import Submission, Viewer, signed_in, submitted
+from app.adapters.console.viewer import Submission, Viewer, require_submission, require_viewer
 from app.domain.errors import Conflict, FieldError, Invalid, Malformed, NotFound
 from app.features.access.explain_routes import explain_access
 from app.features.access.schemas import AccessExplanation, ExplainRequest
@@ -29,9 +29,9 @@ router = APIRouter(include_in_schema=False, route_class=PageRoute)
 
 _FIELDS = ("who", "server", "asks_for", "tool", "arguments", "at", "ip")
 _ASKED = ("identity_id", "token_id", "event_id", "server", "tool", "part")
-"""What an address may ask: what other pages link to. Arguments stand in no address."""
+"""Query parameters that other pages link with. Arguments never appear in an address."""
 _LIKELY = 8
-# The form has one field for whoever asks.
+# The form has one field for the identity and the token.
 _FIELD_OF = {"/identity_id": "/who", "/token_id": "/who"}
 _FAULTS = {
     "not_started": "it has not begun",
@@ -42,11 +42,11 @@ _FAULTS = {
     "prompts_not_covered": "it leaves out prompts",
 }
 _OUTCOMES = {
-    "principal": "is about somebody else",
+    "principal": "is about another principal",
     "action": "is about another action",
     "resource": "is about something else",
     "condition": "its condition is not met",
-    "arguments_unknown": "reads arguments, which are not known: it stood aside",
+    "arguments_unknown": "reads arguments, which are not known, so it was skipped",
     "satisfied": "applies",
     "failed": "could not be evaluated",
 }
@@ -57,7 +57,7 @@ _USED = {
     "not_permitted": "without the arguments of the call, which you may not read",
     "none": "without arguments",
 }
-CanExplain = Annotated[Viewer, signed_in(Permission.ACCESS_EXPLAIN)]
+CanExplain = Annotated[Viewer, require_viewer(Permission.ACCESS_EXPLAIN)]
 
 
 @router.get(EXPLAIN, operation_id="page_explain")
@@ -68,7 +68,7 @@ async def show_form(
     runtime: CurrentRuntime,
     snapshot: CurrentSnapshot,
 ) -> Response:
-    """The form, and the answer to what the address asks."""
+    """Show the form, and the explanation of what the address asks."""
     asked = {name: request.query_params[name] for name in _ASKED if request.query_params.get(name)}
     typed = {
         "who": asked.get("identity_id") or asked.get("token_id") or "",
@@ -84,17 +84,17 @@ async def show_form(
 @router.post(EXPLAIN, operation_id="page_explain_call")
 async def explain_call(
     request: Request,
-    submission: Annotated[Submission, submitted(Permission.ACCESS_EXPLAIN)],
+    submission: Annotated[Submission, require_submission(Permission.ACCESS_EXPLAIN)],
     session: Session,
     runtime: CurrentRuntime,
     snapshot: CurrentSnapshot,
 ) -> Response:
-    """The answer to what the form asks. Nothing is changed: it is no address because arguments stand in none."""
+    """Explain what the form asks. A POST only because arguments may not appear in an address."""
     viewer, form = submission.viewer, submission.form
     typed = {name: form.raw(name) if name == "arguments" else form.text(name) for name in _FIELDS}
     typed["asks_for"] = typed["asks_for"] or "tool"
-    # One of those who were likely, chosen by a button beside the form.
-    typed["who"] = form.text("whom") or typed["who"]
+    # A candidate selected by its button.
+    typed["who"] = form.text("chosen") or typed["who"]
     likely: list[IdentityView] = []
     try:
         who, likely = await _who(session, runtime, typed["who"])
@@ -124,9 +124,9 @@ async def _explained(
 
 
 def _request(asked: dict[str, Any]) -> ExplainRequest:
-    """What is asked, as the API takes it. Raises ``Invalid``, naming the fields of the form."""
+    """Validate the request by the API's model. Raises ``Invalid`` with the form's field names."""
     try:
-        return validated(ExplainRequest, asked)
+        return validate(ExplainRequest, asked)
     except Invalid as invalid:
         errors = [replace(one, pointer=_FIELD_OF.get(one.pointer, one.pointer)) for one in invalid.errors]
         raise Invalid(invalid.detail, errors=errors) from None
@@ -162,24 +162,24 @@ async def _answer(
 async def _who(
     session: AsyncSession, runtime: Runtime, text: str
 ) -> tuple[dict[str, str], list[IdentityView]]:
-    """Whom a text means: by id, by the exact user name, or else those whom it may mean. Raises ``Invalid``."""
+    """Resolve a text by id or exact user name; otherwise return the candidates. Raises ``Invalid``."""
     for prefix, name in ((IDENTITY, "identity_id"), (TOKEN, "token_id")):
         if text.startswith(f"{prefix}_"):
             return {name: text}, []
     if not text:
-        raise _wrong("/who", "required", "Say who asks: a name, or the id of a token.")
+        raise _wrong("/who", "required", "Enter a name or the id of a token.")
     for fields in ({"user_name": [text]}, {"q": text}):
-        query = validated(IdentityQuery, {**fields, "limit": _LIKELY})
+        query = validate(IdentityQuery, {**fields, "limit": _LIKELY})
         found = (await list_identities(query, session, runtime)).items
         if len(found) == 1:
             return {"identity_id": format_id(IDENTITY, found[0].id)}, []
         if found:
             return {}, found
-    raise _wrong("/who", "unknown", "There is nobody of this name.")
+    raise _wrong("/who", "unknown", "No person or agent has this name.")
 
 
 def _question(typed: dict[str, str]) -> Iterator[tuple[str, Any]]:
-    """What the form asks, as the API takes it. Raises ``Invalid``."""
+    """The form's question as fields of the API. Raises ``Invalid``."""
     if not typed["server"]:
         raise _wrong("/server", "required", "Name the server.")
     yield "server", typed["server"]
@@ -187,23 +187,23 @@ def _question(typed: dict[str, str]) -> Iterator[tuple[str, Any]]:
         yield "part", typed["asks_for"]
     elif typed["asks_for"] == "tool":
         if not typed["tool"]:
-            raise _wrong("/tool", "required", "Name the tool, or ask for the server alone.")
+            raise _wrong("/tool", "required", "Name the tool, or ask about the server only.")
         yield "tool", typed["tool"]
         if typed["arguments"].strip():
             yield "arguments", _arguments(typed["arguments"])
     if typed["at"]:
-        # What a browser's own field gives has neither seconds nor zone.
+        # A browser's datetime field has no time zone.
         yield "at", typed["at"] if typed["at"].endswith("Z") else f"{typed['at']}Z"
     if typed["ip"]:
         yield "ip", typed["ip"]
 
 
 def _arguments(text: str) -> Any:
-    # As the gateway reads a call: what it would refuse, or read in another way, has no decision to explain.
+    # Parsed as the gateway does, which refuses duplicate members and other ambiguities.
     try:
         return strict_json.loads(text.encode())
     except (strict_json.StrictJsonError, UnicodeEncodeError):
-        raise _wrong("/arguments", "invalid_json", 'Write a JSON object, as {"amount": 250}.') from None
+        raise _wrong("/arguments", "invalid_json", 'Enter a JSON object, such as {"amount": 250}.') from None
 
 
 def _wrong(pointer: str, code: str, detail: str) -> Invalid:

@@ -1,9 +1,4 @@
-"""The form of a grant: who, which servers and tools, until when; a summary in a sentence; and then it is made.
-
-What the form of a grant says, and that as the API takes it. It travels along in the form while people search.
-
-What the form of a grant offers: those who can hold it, servers and tools, what is chosen always among them.
-"""
+"""The form that creates or changes a grant: its state, the choices that it offers, and the review step."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,11 +10,11 @@ from fastapi import APIRouter, Request, Response
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.access.snapshot import AccessSnapshot, CurrentSnapshot
-from app.adapters.console.forms import AsShown, Form, Problems, attempted, validated
+from app.adapters.console.forms import Form, Problems, ShownRevision, attempt_change, validate
 from app.adapters.console.page import PageRoute, page, redirect
-from app.adapters.console.pages.grants import HOME, ids_of, link, preview_of, words_of_right
-from app.adapters.console.pages.principals import LONGEST, find_principals, find_servers
-from app.adapters.console.signed_in import Submission, Viewer, signed_in, submitted
+from app.adapters.console.pages.grants import HOME, describe_access, ids_to_name, link, preview_reach
+from app.adapters.console.pages.principals import MAX_SEARCH_LENGTH, find_principals, find_servers
+from app.adapters.console.viewer import Submission, Viewer, require_submission, require_viewer
 from app.db.engine import undo
 from app.domain.errors import FieldError, Invalid
 from app.domain.risk import Risk
@@ -35,7 +30,7 @@ from app.http.transaction import Session
 from app.lib.ids import GROUP, IDENTITY, SERVER, GrantId, format_id, parse_id
 
 PRESETS = (7, 30, 90, 180, 365)
-"""The spans that are offered, in days."""
+"""The offered lifetimes, in days."""
 _DEFAULT_DAYS = "90"
 _NEVER, _ON, _AT = "never", "on", "at"
 _LISTS = ("server", "risk", "tool")
@@ -44,8 +39,8 @@ _FLAGS = ("resources", "prompts")
 
 
 @dataclass(slots=True)
-class Wish:
-    """The fields of the form, as they were typed and ticked."""
+class GrantForm:
+    """The fields of the form, which it carries along while the reader searches."""
 
     who: str = ""
     servers: str = "ids"
@@ -63,30 +58,30 @@ class Wish:
     reason: str = ""
 
     @classmethod
-    def typed(cls, form: Form) -> "Wish":
-        """What was sent. Raises ``Malformed``."""
-        wish = cls()
+    def typed(cls, form: Form) -> "GrantForm":
+        """Read a submitted form. Raises ``Malformed``."""
+        grant_form = cls()
         for name in _TEXTS:
-            setattr(wish, name, form.text(name, getattr(wish, name)))
+            setattr(grant_form, name, form.text(name, getattr(grant_form, name)))
         for name in _LISTS:
-            setattr(wish, name, list(dict.fromkeys(form.texts(name))))
+            setattr(grant_form, name, list(dict.fromkeys(form.texts(name))))
         for name in _FLAGS:
-            setattr(wish, name, form.flag(name))
-        return wish
+            setattr(grant_form, name, form.flag(name))
+        return grant_form
 
     @classmethod
-    def asked(cls, query: Mapping[str, str]) -> "Wish":
-        """What a link from another page begins with."""
-        wish = cls(who=query.get("identity_id") or query.get("group_id") or "")
+    def asked(cls, query: Mapping[str, str]) -> "GrantForm":
+        """Prefill the form from a link of another page."""
+        grant_form = cls(who=query.get("identity_id") or query.get("group_id") or "")
         if server := query.get("server_id") or query.get("server"):
-            wish.server = [server]
+            grant_form.server = [server]
         if query.get("tool"):
-            wish.tools, wish.tool = "names", [query["tool"]]
-        return wish
+            grant_form.tools, grant_form.tool = "names", [query["tool"]]
+        return grant_form
 
     @classmethod
-    def of(cls, grant: GrantView) -> "Wish":
-        """A grant as it is, to be changed."""
+    def of(cls, grant: GrantView) -> "GrantForm":
+        """Fill the form with an existing grant."""
         servers, tools = grant.servers, grant.tools
         prefix = GROUP if grant.principal.type == "group" else IDENTITY
         return cls(
@@ -106,32 +101,32 @@ class Wish:
         )
 
     def pairs(self) -> list[tuple[str, str]]:
-        """The fields as a form carries them along."""
-        told = [(name, getattr(self, name)) for name in _TEXTS if getattr(self, name)]
-        told += [(name, value) for name in _LISTS for value in getattr(self, name)]
-        return told + [(name, "on") for name in _FLAGS if getattr(self, name)]
+        """The fields as hidden form fields."""
+        pairs = [(name, getattr(self, name)) for name in _TEXTS if getattr(self, name)]
+        pairs += [(name, value) for name in _LISTS for value in getattr(self, name)]
+        return pairs + [(name, "on") for name in _FLAGS if getattr(self, name)]
 
     def settle(self, now: datetime) -> None:
-        """Make a span into the time that is shown, so that what is made is what was read. Raises ``Invalid``."""
+        """Replace a lifetime by a fixed expiry, so that the review and the result agree. Raises ``Invalid``."""
         until = self._until(now)
         self.expires, self.expires_on = (_NEVER, "") if until is None else (_AT, "")
         self.expires_at = "" if until is None else until.isoformat()
 
     @property
     def right(self) -> dict[str, Any]:
-        """The selectors, as the API's models take them. Raises ``Invalid``."""
+        """The selectors as fields of the API's models. Raises ``Invalid``."""
         return {"servers": self._servers(), "tools": self._tools()}
 
     def create(self, now: datetime) -> GrantCreate:
-        """The API's own model of it. Raises ``Invalid``."""
+        """Build the API's model of a new grant. Raises ``Invalid``."""
         if not self.who:
-            raise Invalid.field("/principal", "required", "Choose who is to hold it.")
+            raise Invalid.field("/principal", "required", "Choose who receives the grant.")
         kind = "group" if self.who.startswith(f"{GROUP}_") else "identity"
-        return validated(GrantCreate, {"principal": {"type": kind, "id": self.who}} | self._fields(now))
+        return validate(GrantCreate, {"principal": {"type": kind, "id": self.who}} | self._fields(now))
 
     def update(self, now: datetime) -> GrantUpdate:
-        """The API's own model of the change. Raises ``Invalid``."""
-        return validated(GrantUpdate, self._fields(now))
+        """Build the API's model of the change. Raises ``Invalid``."""
+        return validate(GrantUpdate, self._fields(now))
 
     def _fields(self, now: datetime) -> dict[str, Any]:
         return self.right | {
@@ -159,19 +154,19 @@ class Wish:
                 raise Invalid.field("/tools", "required", "Choose at least one tool.")
             return {"kind": "names", "names": self.tool}
         if not self.risk:
-            raise Invalid.field("/tools", "required", "Choose what the tools may do.")
+            raise Invalid.field("/tools", "required", "Choose at least one risk level.")
         return {"kind": "risk", "risk": self.risk}
 
     def _until(self, now: datetime) -> datetime | None:
         if self.expires == _NEVER:
             return None
         if self.expires == _ON:
-            # To the end of that day.
+            # Until the end of that day.
             return _day(self.expires_on, "/expires_at", timedelta(days=1))
         if self.expires == _AT:
             return _time(self.expires_at)
         if self.expires not in {str(days) for days in PRESETS}:
-            raise Invalid.field("/expires_at", "required", "Choose until when it holds.")
+            raise Invalid.field("/expires_at", "required", "Choose when the grant expires.")
         return now + timedelta(days=int(self.expires))
 
 
@@ -179,22 +174,22 @@ def _time(text: str) -> datetime:
     try:
         return datetime.fromisoformat(text).astimezone(UTC)
     except (ValueError, OverflowError):
-        raise Invalid.field("/expires_at", "required", "Choose until when it holds.") from None
+        raise Invalid.field("/expires_at", "required", "Choose when the grant expires.") from None
 
 
 def _day(text: str, pointer: str, more: timedelta) -> datetime:
-    """The beginning of a day that was typed, and something on top; a time stays as it is."""
+    """The start of a typed day, plus ``more``; a full time stays as it is."""
     try:
         if len(text) > len("2026-12-31"):
             return datetime.fromisoformat(text).astimezone(UTC)
         day = date.fromisoformat(text)
         return datetime(day.year, day.month, day.day, tzinfo=UTC) + more
     except (ValueError, OverflowError):
-        raise Invalid.field(pointer, "not_a_day", "Write a day like 2026-12-31.") from None
+        raise Invalid.field(pointer, "not_a_day", "Enter a date such as 2026-12-31.") from None
 
 
 def _labels(text: str) -> dict[str, str]:
-    """Labels, one a line. Raises ``Invalid``."""
+    """Parse labels, one on each line. Raises ``Invalid``."""
     found: dict[str, str] = {}
     errors = []
     for number, line in enumerate(text.splitlines(), 1):
@@ -202,13 +197,15 @@ def _labels(text: str) -> dict[str, str]:
         if not line.strip():
             continue
         if not equals or not key:
-            errors.append(FieldError("/servers", "not_a_label", f"Line {number} is not like env=prod."))
+            errors.append(
+                FieldError("/servers", "not_a_label", f"Line {number} is not of the form env=prod.")
+            )
         elif found.setdefault(key, value) != value:
-            errors.append(FieldError("/servers", "twice", f"Line {number} names {key} a second time."))
+            errors.append(FieldError("/servers", "twice", f"Line {number} repeats the label {key}."))
     if not found and not errors:
-        errors.append(FieldError("/servers", "required", "Write at least one label."))
+        errors.append(FieldError("/servers", "required", "Enter at least one label."))
     if errors:
-        raise Invalid("The labels cannot be read: see below.", errors=errors)
+        raise Invalid("The labels are invalid: see below.", errors=errors)
     return found
 
 
@@ -221,7 +218,7 @@ _PRINCIPALS, _SERVERS, _TOOLS = 6, 10, 40
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """Something to choose: its value in the form, its name, and what else helps to know it."""
+    """An option: its value in the form, its name, and details that identify it."""
 
     value: str
     name: str
@@ -231,7 +228,7 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class Choices:
-    """All that the form offers. What is ``chosen`` stands before what was found, whatever was searched for."""
+    """The options of the form. Selected ones are always listed, before the results of a search."""
 
     chosen_who: Choice | None
     who: list[Choice]
@@ -246,38 +243,45 @@ class Choices:
             (Risk.READ.value, "Tools that only read"),
             (Risk.WRITE.value, "Tools that change something"),
             (Risk.DESTRUCTIVE.value, "Tools that destroy something"),
-            (Risk.UNKNOWN.value, "Tools of which nobody knows the risk"),
+            (Risk.UNKNOWN.value, "Tools whose risk is unknown"),
         ]
     )
 
 
 async def choices_for(
-    wish: Wish, form: Form, viewer: Viewer, session: AsyncSession, runtime: Runtime
+    grant_form: GrantForm, form: Form, viewer: Viewer, session: AsyncSession, runtime: Runtime
 ) -> Choices:
-    """What there is to choose from for somebody who has typed and chosen this. Raises ``Invalid``."""
-    searched = {name: form.text(name)[:LONGEST] for name in ("who_q", "server_q", "tool_q")}
+    """Read the options for the current state of the form. Raises ``Invalid``."""
+    searched = {name: form.text(name)[:MAX_SEARCH_LENGTH] for name in ("who_q", "server_q", "tool_q")}
     now = runtime.clock()
-    names = await _names(wish, session)
+    names = await _names(grant_form, session)
     return Choices(
-        chosen_who=Choice(wish.who, names[wish.who]) if wish.who in names else None,
-        who=[one for one in await _who(searched["who_q"], viewer, session, runtime) if one.value != wish.who],
-        chosen_servers=[Choice(id, names[id]) for id in wish.server if id in names],
+        chosen_who=Choice(grant_form.who, names[grant_form.who]) if grant_form.who in names else None,
+        who=[
+            one
+            for one in await _who(searched["who_q"], viewer, session, runtime)
+            if one.value != grant_form.who
+        ],
+        chosen_servers=[Choice(id, names[id]) for id in grant_form.server if id in names],
         servers=[
             Choice(show_id("server", one.id) or "", one.slug, one.name)
-            for one in await find_servers(searched["server_q"], viewer, session, runtime, most=_SERVERS)
-            if show_id("server", one.id) not in wish.server
+            for one in await find_servers(searched["server_q"], viewer, session, runtime, limit=_SERVERS)
+            if show_id("server", one.id) not in grant_form.server
         ],
-        chosen_tools=[Choice(name, name) for name in wish.tool],
-        tools=await _tools(wish, searched["tool_q"], viewer, session, runtime),
+        chosen_tools=[Choice(name, name) for name in grant_form.tool],
+        tools=await _tools(grant_form, searched["tool_q"], viewer, session, runtime),
         searched=searched,
         dates=[(str(days), _span(days), now + timedelta(days=days)) for days in PRESETS],
     )
 
 
-async def _names(wish: Wish, session: AsyncSession) -> dict[str, str]:
-    """The names of what is chosen, by id; of what there is not, none."""
+async def _names(grant_form: GrantForm, session: AsyncSession) -> dict[str, str]:
+    """The names of what is selected, by id; unknown ids are left out."""
     ids: dict[str, UUID] = {}
-    for text, prefixes in ((wish.who, (IDENTITY, GROUP)), *((id, (SERVER,)) for id in wish.server)):
+    for text, prefixes in (
+        (grant_form.who, (IDENTITY, GROUP)),
+        *((id, (SERVER,)) for id in grant_form.server),
+    ):
         for prefix in prefixes:
             try:
                 ids[text] = parse_id(prefix, text)
@@ -288,7 +292,7 @@ async def _names(wish: Wish, session: AsyncSession) -> dict[str, str]:
 
 
 async def _who(text: str, viewer: Viewer, session: AsyncSession, runtime: Runtime) -> list[Choice]:
-    people, groups = await find_principals(text, viewer, session, runtime, most=_PRINCIPALS)
+    people, groups = await find_principals(text, viewer, session, runtime, limit=_PRINCIPALS)
     found = [
         Choice(show_id("identity", one.id) or "", one.display_name or one.user_name, f"{one.kind}, {one.user_name}")
         for one in people
@@ -297,19 +301,19 @@ async def _who(text: str, viewer: Viewer, session: AsyncSession, runtime: Runtim
 
 
 async def _tools(
-    wish: Wish, text: str, viewer: Viewer, session: AsyncSession, runtime: Runtime
+    grant_form: GrantForm, text: str, viewer: Viewer, session: AsyncSession, runtime: Runtime
 ) -> list[Choice]:
-    """Tools of the chosen servers, each name once: a grant names them for all of its servers."""
+    """Tools of the selected servers, each name once, since a grant names tools for all of its servers."""
     wanted: dict[str, Any] = {"q": text or None, "state": ["active"], "sort": "name", "limit": 2 * _TOOLS}
-    if wish.servers == "ids":
-        if not wish.server:
+    if grant_form.servers == "ids":
+        if not grant_form.server:
             return []
-        wanted["server_id"] = wish.server
-    found = await tools.list_tools(validated(ToolQuery, wanted), viewer.caller, session, runtime)
+        wanted["server_id"] = grant_form.server
+    found = await tools.list_tools(validate(ToolQuery, wanted), viewer.caller, session, runtime)
     slugs = await names_of(session, [one.server_id for one in found.items])
     by_name: dict[str, Choice] = {}
     for one in found.items:
-        if one.name in wish.tool:
+        if one.name in grant_form.tool:
             continue
         slug = slugs.get(one.server_id, "")
         known = by_name.get(one.name)
@@ -324,88 +328,90 @@ def _span(days: int) -> str:
 
 NEW = f"{HOME}/new"
 
-# A thousand names of tools, and as many servers, are carried along.
-_LARGEST = 512 * 1024
+# The form carries up to a thousand tool names and as many servers.
+_MAX_FORM_BYTES = 512 * 1024
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 
 
 @router.get(NEW, operation_id="page_new_grant")
 async def new_page(
     request: Request,
-    viewer: Annotated[Viewer, signed_in(Permission.GRANTS_WRITE)],
+    viewer: Annotated[Viewer, require_viewer(Permission.GRANTS_WRITE)],
     session: Session,
     runtime: CurrentRuntime,
 ) -> Response:
-    """The empty form, or with what a link from another page says."""
-    return await _form(request, Wish.asked(request.query_params), Form(), viewer, session, runtime)
+    """Show the form, prefilled by the link's parameters."""
+    return await _form(request, GrantForm.asked(request.query_params), Form(), viewer, session, runtime)
 
 
 @router.post(NEW, operation_id="page_create_grant")
 async def create(
     request: Request,
-    submission: Annotated[Submission, submitted(Permission.GRANTS_WRITE, largest=_LARGEST)],
+    submission: Annotated[Submission, require_submission(Permission.GRANTS_WRITE, max_bytes=_MAX_FORM_BYTES)],
     session: Session,
     runtime: CurrentRuntime,
     snapshot: CurrentSnapshot,
 ) -> Response:
-    """Search on with what is chosen; show the summary; or make the grant that was summed up."""
+    """Search, show the review, or create the reviewed grant."""
     viewer, form = submission.viewer, submission.form
-    wish, step = Wish.typed(form), form.text("do")
+    grant_form, step = GrantForm.typed(form), form.text("do")
     if step not in {"review", "create"}:
-        return await _form(request, wish, form, viewer, session, runtime)
-    async with attempted(session) as attempt:
-        wish.settle(runtime.clock())
-        body = wish.create(runtime.clock())
+        return await _form(request, grant_form, form, viewer, session, runtime)
+    async with attempt_change(session) as attempt:
+        grant_form.settle(runtime.clock())
+        body = grant_form.create(runtime.clock())
         made = await service.create_grant(submission.change, body)
     if attempt.problems:
-        return await _form(request, wish, form, viewer, session, runtime, attempt.problems)
+        return await _form(request, grant_form, form, viewer, session, runtime, attempt.problems)
     if step == "create":
         return redirect(f"{link('grant', made.id)}?done=created")
     shown = GrantView.from_row(made, runtime.clock())
-    # It was made to see whether it can be.
+    # The grant was only created to validate it.
     await undo(session)
-    return await _review(request, wish, shown, None, viewer, session, snapshot)
+    return await _review(request, grant_form, shown, None, viewer, session, snapshot)
 
 
 @router.get(f"{HOME}/{{grant_id}}/edit", operation_id="page_edit_grant")
 async def edit_page(
     grant_id: GrantId,
     request: Request,
-    viewer: Annotated[Viewer, signed_in(Permission.GRANTS_WRITE)],
+    viewer: Annotated[Viewer, require_viewer(Permission.GRANTS_WRITE)],
     session: Session,
     runtime: CurrentRuntime,
 ) -> Response:
-    """The form with the grant as it is."""
+    """Show the form with an existing grant."""
     grant = await _read(grant_id, viewer, session, runtime)
-    return await _form(request, Wish.of(grant), Form(), viewer, session, runtime, grant=grant)
+    return await _form(request, GrantForm.of(grant), Form(), viewer, session, runtime, grant=grant)
 
 
 @router.post(f"{HOME}/{{grant_id}}/edit", operation_id="page_update_grant")
 async def update(
     grant_id: GrantId,
     request: Request,
-    submission: Annotated[Submission, submitted(Permission.GRANTS_WRITE, largest=_LARGEST)],
+    submission: Annotated[Submission, require_submission(Permission.GRANTS_WRITE, max_bytes=_MAX_FORM_BYTES)],
     session: Session,
     runtime: CurrentRuntime,
     snapshot: CurrentSnapshot,
 ) -> Response:
-    """Search on with what is chosen; show what would change; or change the grant as it was summed up."""
+    """Search, show the review of a change, or make the reviewed change."""
     viewer, form = submission.viewer, submission.form
-    wish, step = Wish.typed(form), form.text("do")
+    grant_form, step = GrantForm.typed(form), form.text("do")
     before = await _read(grant_id, viewer, session, runtime)
     if step not in {"review", "create"}:
-        return await _form(request, wish, form, viewer, session, runtime, grant=before)
-    async with attempted(session) as attempt:
-        wish.settle(runtime.clock())
-        body = wish.update(runtime.clock())
-        row = await service.update_grant(submission.change, grant_id, body, AsShown.by(form))
+        return await _form(request, grant_form, form, viewer, session, runtime, grant=before)
+    async with attempt_change(session) as attempt:
+        grant_form.settle(runtime.clock())
+        body = grant_form.update(runtime.clock())
+        row = await service.update_grant(submission.change, grant_id, body, ShownRevision.of(form))
         after = GrantView.from_row(row, runtime.clock())
     if attempt.problems:
-        return await _form(request, wish, form, viewer, session, runtime, attempt.problems, grant=before)
+        return await _form(
+            request, grant_form, form, viewer, session, runtime, attempt.problems, grant=before
+        )
     if step == "create":
         return redirect(f"{link('grant', grant_id)}?done=updated")
     await undo(session)
-    return await _review(request, wish, after, before, viewer, session, snapshot)
+    return await _review(request, grant_form, after, before, viewer, session, snapshot)
 
 
 async def _read(grant_id: Any, viewer: Viewer, session: AsyncSession, runtime: Runtime) -> GrantView:
@@ -414,7 +420,7 @@ async def _read(grant_id: Any, viewer: Viewer, session: AsyncSession, runtime: R
 
 async def _form(
     request: Request,
-    wish: Wish,
+    grant_form: GrantForm,
     form: Form,
     viewer: Viewer,
     session: AsyncSession,
@@ -428,12 +434,12 @@ async def _form(
         "grants/form.html",
         viewer=viewer,
         status=200 if problems is None else problems.status,
-        wish=wish,
-        choices=await choices_for(wish, form, viewer, session, runtime),
+        grant_form=grant_form,
+        choices=await choices_for(grant_form, form, viewer, session, runtime),
         problems=problems,
         found=problems,
         grant=grant,
-        # What somebody typed over stays of the revision that they saw.
+        # A typed change stays based on the revision that its author saw.
         revision=form.text("revision") or (None if grant is None else grant.revision),
         action=NEW if grant is None else f"{link('grant', grant.id)}/edit",
         back=HOME if grant is None else link("grant", grant.id),
@@ -442,28 +448,28 @@ async def _form(
 
 async def _review(
     request: Request,
-    wish: Wish,
+    grant_form: GrantForm,
     grant: GrantView,
     before: GrantView | None,
     viewer: Viewer,
     session: AsyncSession,
     snapshot: AccessSnapshot,
 ) -> Response:
-    """What would be made, or become of a grant, in a sentence; and the form that does it."""
+    """Show the grant that would be created or changed, and the form that confirms it."""
     shown = [one for one in (grant, before) if one is not None]
-    names = await names_of(session, [id for one in shown for id in ids_of(one.principal, one.servers)])
+    names = await names_of(session, [id for one in shown for id in ids_to_name(one.principal, one.servers)])
     return page(
         request,
         "grants/review.html",
         viewer=viewer,
         it=grant,
         who=names.get(grant.principal.id, ""),
-        reached=await preview_of(grant, viewer, session, snapshot),
-        right=words_of_right(grant, names),
+        reached=await preview_reach(grant, viewer, session, snapshot),
+        right=describe_access(grant, names),
         before=before,
-        reached_before=None if before is None else await preview_of(before, viewer, session, snapshot),
-        right_before=None if before is None else words_of_right(before, names),
-        pairs=wish.pairs(),
+        reached_before=None if before is None else await preview_reach(before, viewer, session, snapshot),
+        right_before=None if before is None else describe_access(before, names),
+        pairs=grant_form.pairs(),
         action=NEW if before is None else f"{link('grant', before.id)}/edit",
         link=link,
     )

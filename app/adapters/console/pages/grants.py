@@ -1,7 +1,4 @@
-"""Grants: the list with what of them nobody used, one grant with what it reaches and what of it was used, its end.
-
-Grants in words: who can use which tools on which servers, and the addresses of what they name.
-"""
+"""Grants: the list with its unused access, one grant with its reach and use, and its end."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,10 +10,10 @@ from fastapi import APIRouter, Request, Response
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.access.snapshot import AccessSnapshot, CurrentSnapshot
-from app.adapters.console.forms import AsShown, attempted, first_page, next_page, read_query
+from app.adapters.console.forms import ShownRevision, attempt_change, first_page, next_page, read_query
 from app.adapters.console.page import PageRoute, page, redirect
-from app.adapters.console.pages.principals import MOST_FOUND, find_principals, find_server
-from app.adapters.console.signed_in import Submission, Viewer, signed_in, submitted
+from app.adapters.console.pages.principals import ERASED, MAX_FOUND, find_principals, find_server
+from app.adapters.console.viewer import Submission, Viewer, require_submission, require_viewer
 from app.domain.risk import Risk
 from app.features.access.routes import list_stale_access
 from app.features.access.unused_schemas import NarrowingNote, StaleGrantView, StaleQuery
@@ -41,9 +38,9 @@ from app.http.transaction import Session
 from app.lib.ids import GrantId
 
 Names = Mapping[UUID, str]
-_MOST_NAMED = 3
-MOST_IDS = _MOST_NAMED + 1
-"""How many of a list words can name."""
+_MAX_NAMED = 3
+MAX_IDS = _MAX_NAMED + 1
+"""The maximum number of ids in a list that a description names."""
 ROOMS = {
     "approval": "approvals",
     "audit_event": "audit",
@@ -55,7 +52,7 @@ ROOMS = {
     "token": "tokens",
     "tool": "tools",
 }
-"""Where the pages of each kind of object are, under ``/console``."""
+"""The path segment of each kind of object, under ``/console``."""
 RISK_WORDS = {
     Risk.READ: "only read",
     Risk.WRITE: "change something",
@@ -63,29 +60,29 @@ RISK_WORDS = {
     Risk.UNKNOWN: "have no known risk",
 }
 NOTE_WORDS: dict[NarrowingNote, str] = {
-    "new_servers_excluded": "Servers that are registered later are left out.",
-    "labels_no_longer_matched": "Servers are named, so they stay within reach whatever labels they carry later.",
-    "new_tools_excluded": "Tools that come later are left out.",
-    "risks_no_longer_matched": "Tools are named, so they stay within reach whatever their risk becomes.",
+    "new_servers_excluded": "Servers that are registered later are excluded.",
+    "labels_no_longer_matched": "Servers are named, so they stay included when their labels change.",
+    "new_tools_excluded": "Tools that are added later are excluded.",
+    "risks_no_longer_matched": "Tools are named, so they stay included when their risk changes.",
 }
-"""What else changes with a narrowing than what is within reach today."""
+"""Consequences of a narrowing beyond what is reachable today."""
 
 
 def link(kind: str, id: UUID) -> str:
-    """The page of an object."""
+    """The path of an object's page."""
     return f"/console/{ROOMS[kind]}/{show_id(kind, id)}"
 
 
 def listed(words: Sequence[str], more: str, joined: str = "and") -> str:
-    """Some words as people list them, the first few when there are many; ``more`` says what the others are."""
-    if len(words) > MOST_IDS:
-        left = len(words) - _MOST_NAMED
-        words = [*words[:_MOST_NAMED], f"{left} more {more}"]
+    """Join words as a list, shortened if there are many; ``more`` is the noun for the remaining ones."""
+    if len(words) > MAX_IDS:
+        left = len(words) - _MAX_NAMED
+        words = [*words[:_MAX_NAMED], f"{left} more {more}"]
     return f" {joined} ".join(filter(None, [", ".join(words[:-1]), words[-1]])) if words else f"no {more}"
 
 
-def words_of_servers(selector: ServerSelectorModel, names: Names) -> str:
-    """Which servers, in a few words."""
+def describe_servers(selector: ServerSelectorModel, names: Names) -> str:
+    """Describe which servers."""
     match selector:
         case AllServersModel():
             return "every server"
@@ -96,8 +93,8 @@ def words_of_servers(selector: ServerSelectorModel, names: Names) -> str:
             return f"servers labelled {listed(labels, 'labels')}" if labels else "no servers"
 
 
-def words_of_tools(selector: ToolSelectorModel) -> str:
-    """Which tools, in a few words."""
+def describe_tools(selector: ToolSelectorModel) -> str:
+    """Describe which tools."""
     match selector:
         case AllToolsModel():
             return "every tool"
@@ -108,37 +105,37 @@ def words_of_tools(selector: ToolSelectorModel) -> str:
             return f"tools that {listed(risks, 'tools', 'or')}" if risks else "no tools"
 
 
-def words_of_right(right: Any, names: Names) -> str:
-    """What something with ``servers``, ``tools``, ``resources`` and ``prompts`` gives, in a few words."""
+def describe_access(right: Any, names: Names) -> str:
+    """Describe an object with ``servers``, ``tools``, ``resources`` and ``prompts``."""
     parts = [part for part in ("resources", "prompts") if getattr(right, part)]
-    tools = words_of_tools(right.tools)
+    tools = describe_tools(right.tools)
     also = f", with {' and '.join(parts)}" if parts else ""
-    return f"{tools} on {words_of_servers(right.servers, names)}{also}"
+    return f"{tools} on {describe_servers(right.servers, names)}{also}"
 
 
-def ids_of(principal: Principal, servers: ServerSelectorModel) -> Iterable[UUID]:
-    """The ids that the words of a grant need names for: its principal's, and of the servers that are named."""
+def ids_to_name(principal: Principal, servers: ServerSelectorModel) -> Iterable[UUID]:
+    """The ids whose names the description of a grant needs."""
     yield principal.id
     if isinstance(servers, ServersByIdsModel):
-        yield from servers.ids[:MOST_IDS]
+        yield from servers.ids[:MAX_IDS]
 
 
 HOME = "/console/grants"
 UNUSED_DAYS = 60
-"""How long something is not used until the list says so."""
+"""The days without use after which the list marks a grant."""
 _PAGE = 25
 _EXPIRING = {"7": "within 7 days", "30": "within 30 days", "90": "within 90 days"}
 _DONE = {
-    "created": "The grant is in force, unless it begins later.",
-    "updated": "The grant was changed. Tokens in use follow it at once.",
-    "ended": "The grant has ended. No call rests on it any more.",
+    "created": "The grant was created. It applies now, or from its start time.",
+    "updated": "The grant was changed. Tokens in use follow it immediately.",
+    "ended": "The grant was revoked. No call depends on it any more.",
 }
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A grant as the list shows it; ``use`` is what is known of its use, if it is in force for long enough."""
+    """A grant in the list; ``use`` is its usage report, if it was active long enough."""
 
     it: GrantView
     who: str
@@ -150,12 +147,12 @@ class Line:
 @router.get(HOME, operation_id="page_list_grants")
 async def list_page(
     request: Request,
-    viewer: Annotated[Viewer, signed_in(Permission.GRANTS_READ)],
+    viewer: Annotated[Viewer, require_viewer(Permission.GRANTS_READ)],
     session: Session,
     runtime: CurrentRuntime,
     snapshot: CurrentSnapshot,
 ) -> Response:
-    """Grants, newest first, with what of each nobody used for long."""
+    """List grants, newest first, with their unused access."""
     asked = {name: request.query_params.get(name, "").strip() for name in ("q", "who", "server", "expiring")}
     wanted, notes = await _wanted(request, asked, viewer, session, runtime)
     found = Page[GrantView](items=[], next_cursor=None)
@@ -185,7 +182,7 @@ async def list_page(
 async def _wanted(
     request: Request, asked: dict[str, str], viewer: Viewer, session: AsyncSession, runtime: Runtime
 ) -> tuple[GrantQuery | None, list[str]]:
-    """What the filters ask for, ``None`` for what there cannot be, and what to say of how they were read."""
+    """The query for the filters, ``None`` if nothing can match, and notes on how they were read."""
     more: dict[str, Any] = {}
     notes = []
     if asked["who"]:
@@ -194,9 +191,9 @@ async def _wanted(
             return None, []
         more["identity_id"] = [one.id for one in people]
         more["group_id"] = [one.id for one in groups]
-        if MOST_FOUND in (len(people), len(groups)):
+        if MAX_FOUND in (len(people), len(groups)):
             notes.append(
-                f"Many have {asked['who']} in their name: these are the grants of {MOST_FOUND} of them."
+                f"Many names match {asked['who']}. The list shows the grants of {MAX_FOUND} of them."
             )
     if asked["server"]:
         server = await find_server(asked["server"], viewer, session, runtime)
@@ -204,9 +201,9 @@ async def _wanted(
             return None, []
         more["server_id"] = [server.id]
         if server.slug != asked["server"]:
-            notes.append(f"These are the grants that reach the server {server.slug}.")
+            notes.append(f"The list shows the grants that reach the server {server.slug}.")
     if asked["expiring"] in _EXPIRING:
-        # A whole day, so that the next page asks for the same.
+        # A whole day, so that the next page has the same filter.
         today = runtime.clock().replace(hour=0, minute=0, second=0, microsecond=0)
         more["expires_before"] = today + timedelta(days=int(asked["expiring"]) + 1)
         more["sort"] = "expires_at"
@@ -218,24 +215,24 @@ async def _wanted(
 async def _lines(
     found: list[GrantView], viewer: Viewer, session: AsyncSession, runtime: Runtime, snapshot: AccessSnapshot
 ) -> list[Line]:
-    names = await names_of(session, [id for one in found for id in ids_of(one.principal, one.servers)])
+    names = await names_of(session, [id for one in found for id in ids_to_name(one.principal, one.servers)])
     judged = [one for one in found if one.status == "active"]
-    uses = await uses_of(
+    uses = await read_usage(
         judged, viewer, session, runtime, snapshot, states=["unused", "partly_used", "in_use"]
     )
     return [
         Line(
             one,
-            names.get(one.principal.id, "somebody who was erased"),
-            words_of_servers(one.servers, names),
-            words_of_tools(one.tools),
+            names.get(one.principal.id, ERASED),
+            describe_servers(one.servers, names),
+            describe_tools(one.tools),
             uses.get(one.id),
         )
         for one in found
     ]
 
 
-async def uses_of(
+async def read_usage(
     found: list[GrantView],
     viewer: Viewer,
     session: AsyncSession,
@@ -244,7 +241,7 @@ async def uses_of(
     *,
     states: list[Any],
 ) -> dict[Any, StaleGrantView]:
-    """What the report on stale access says of these grants, by id."""
+    """The usage report of these grants, by grant id."""
     if not found:
         return {}
     asked = StaleQuery(
@@ -259,32 +256,32 @@ async def uses_of(
 async def show_page(
     grant_id: GrantId,
     request: Request,
-    viewer: Annotated[Viewer, signed_in(Permission.GRANTS_READ)],
+    viewer: Annotated[Viewer, require_viewer(Permission.GRANTS_READ)],
     session: Session,
     runtime: CurrentRuntime,
     snapshot: CurrentSnapshot,
 ) -> Response:
-    """One grant: what it says, what it reaches now, and what of that was used."""
+    """Show a grant: its content, its reach now, and its use."""
     grant = await read_grant(grant_id, viewer, session, runtime)
     use, reached = None, None
     if grant.status == "active":
         states = ["unused", "partly_used", "in_use", "unknown"]
-        use = (await uses_of([grant], viewer, session, runtime, snapshot, states=states)).get(grant.id)
+        use = (await read_usage([grant], viewer, session, runtime, snapshot, states=states)).get(grant.id)
     if grant.status != "ended":
-        reached = await preview_of(grant, viewer, session, snapshot)
+        reached = await preview_reach(grant, viewer, session, snapshot)
     names = await names_of(session, _all_ids(grant, use))
     return page(
         request,
         "grants/show.html",
         viewer=viewer,
         it=grant,
-        who=names.get(grant.principal.id, "Somebody who was erased"),
+        who=names.get(grant.principal.id, ERASED),
         names=names,
-        tools=words_of_tools(grant.tools),
-        servers=words_of_servers(grant.servers, names),
+        tools=describe_tools(grant.tools),
+        servers=describe_servers(grant.servers, names),
         reached=reached,
         use=use,
-        becomes=proposed(use, names),
+        becomes=describe_proposal(use, names),
         notes=NOTE_WORDS,
         days=UNUSED_DAYS,
         link=link,
@@ -292,11 +289,11 @@ async def show_page(
     )
 
 
-def proposed(use: StaleGrantView | None, names: dict[Any, str]) -> str | None:
-    """What the report proposes that a grant becomes, in words; ``None``: nothing, or that it ends."""
+def describe_proposal(use: StaleGrantView | None, names: dict[Any, str]) -> str | None:
+    """Describe the proposed narrowing; ``None`` if there is none or the proposal is to end the grant."""
     if use is None or use.proposal is None or use.proposal.action == "end":
         return None
-    return words_of_right(use.proposal, names)
+    return describe_access(use.proposal, names)
 
 
 def _all_ids(grant: GrantView, use: StaleGrantView | None) -> list[Any]:
@@ -310,15 +307,15 @@ def _all_ids(grant: GrantView, use: StaleGrantView | None) -> list[Any]:
 
 
 async def read_grant(grant_id: Any, viewer: Viewer, session: AsyncSession, runtime: Runtime) -> GrantView:
-    """The grant, an ended one to those who audit. Raises ``NotFound``."""
+    """Read a grant, including an ended one for auditors. Raises ``NotFound``."""
     grant = await grants.get_grant(session, viewer.caller, grant_id, ended=viewer.may("audit.read"))
     return await grants.show(session, viewer.caller, grant, runtime.clock())
 
 
-async def preview_of(
+async def preview_reach(
     right: Any, viewer: Viewer, session: AsyncSession, snapshot: AccessSnapshot
 ) -> GrantPreview:
-    """What the ``servers`` and ``tools`` of a right reach now."""
+    """What the ``servers`` and ``tools`` of an object reach now."""
     asked = GrantPreviewRequest(servers=right.servers, tools=right.tools)
     return await grants.preview(session, viewer.caller, snapshot, asked)
 
@@ -327,12 +324,12 @@ async def preview_of(
 async def ask_end(
     grant_id: GrantId,
     request: Request,
-    viewer: Annotated[Viewer, signed_in(Permission.GRANTS_WRITE)],
+    viewer: Annotated[Viewer, require_viewer(Permission.GRANTS_WRITE)],
     session: Session,
     runtime: CurrentRuntime,
     snapshot: CurrentSnapshot,
 ) -> Response:
-    """What ends with a grant, and the form that ends it."""
+    """Show what ends with a grant, and the form that ends it."""
     return await _ending(grant_id, request, viewer, session, runtime, snapshot)
 
 
@@ -340,15 +337,15 @@ async def ask_end(
 async def end(
     grant_id: GrantId,
     request: Request,
-    submission: Annotated[Submission, submitted(Permission.GRANTS_WRITE)],
+    submission: Annotated[Submission, require_submission(Permission.GRANTS_WRITE)],
     session: Session,
     runtime: CurrentRuntime,
     snapshot: CurrentSnapshot,
 ) -> Response:
-    """End a grant, as it was shown."""
+    """End a grant at the revision that was shown."""
     viewer = submission.viewer
-    shown = AsShown.by(submission.form)
-    async with attempted(session) as attempt:
+    shown = ShownRevision.of(submission.form)
+    async with attempt_change(session) as attempt:
         await grants.end_grant(submission.change, grant_id, shown)
     if attempt.problems:
         return await _ending(grant_id, request, viewer, session, runtime, snapshot, attempt.problems)
@@ -367,15 +364,15 @@ async def _ending(
     row = await grants.get_grant(session, viewer.caller, grant_id)
     grant = GrantView.from_row(row, runtime.clock())
     names = await names_of(session, _all_ids(grant, None))
-    reached = await preview_of(grant, viewer, session, snapshot)
+    reached = await preview_reach(grant, viewer, session, snapshot)
     return page(
         request,
         "grants/end.html",
         viewer=viewer,
         status=200 if problems is None else problems.status,
         it=grant,
-        who=names.get(grant.principal.id, "Somebody who was erased"),
-        right=words_of_right(grant, names),
+        who=names.get(grant.principal.id, ERASED),
+        right=describe_access(grant, names),
         reached=reached,
         problems=problems,
         link=link,

@@ -1,7 +1,4 @@
-"""Groups as pages: the list, and one with its members and what it was granted.
-
-Changing groups on pages: making, renaming and ending them, adding and removing members.
-"""
+"""Groups: the list, one group with its members and grants, and the forms that change them."""
 
 from typing import Annotated, Any
 from uuid import UUID
@@ -10,19 +7,19 @@ from fastapi import APIRouter, Request, Response
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.adapters.console.forms import (
-    AsShown,
     Form,
     Problems,
-    attempted,
+    ShownRevision,
+    attempt_change,
     first_page,
     next_page,
     read_query,
-    validated,
+    validate,
 )
 from app.adapters.console.page import PageRoute, page, redirect
-from app.adapters.console.pages.grants import ids_of, words_of_right
-from app.adapters.console.pages.principals import PAGE_SIZE, called
-from app.adapters.console.signed_in import Submission, Viewer, signed_in, submitted
+from app.adapters.console.pages.grants import describe_access, ids_to_name
+from app.adapters.console.pages.principals import PAGE_SIZE, format_name
+from app.adapters.console.viewer import Submission, Viewer, require_submission, require_viewer
 from app.domain.errors import Forbidden, Malformed, NotFound
 from app.features.audit.names import names_of
 from app.features.grants import service as grants
@@ -51,14 +48,14 @@ router = APIRouter(include_in_schema=False, route_class=PageRoute)
 
 
 GROUPS = "/console/groups"
-Reader = Annotated[Viewer, signed_in(Permission.GROUPS_READ)]
+Reader = Annotated[Viewer, require_viewer(Permission.GROUPS_READ)]
 _FOUND = 8
 _DONE = {
-    "made": "It is made. Add members, and grant it access.",
+    "made": "The group was created. Add members, and grant it access.",
     "changed": "The changes are saved.",
-    "added": "Added: what the group was granted is within reach at once.",
-    "removed": "Removed: what the group was granted is out of reach at once.",
-    "ended": "The group has ended, with its grants and memberships.",
+    "added": "Member added. The group's grants apply to them immediately.",
+    "removed": "Member removed. The group's grants no longer apply to them.",
+    "ended": "The group was deleted with its grants and memberships.",
 }
 
 
@@ -66,7 +63,7 @@ _DONE = {
 async def show_groups(
     request: Request, viewer: Reader, session: Session, runtime: CurrentRuntime
 ) -> Response:
-    """Groups, newest first."""
+    """List groups, newest first."""
     query = read_query(GroupQuery, request, limit=PAGE_SIZE, include=None)
     found = GroupView.page(*await service.list_groups(session, viewer.caller, query, runtime))
     owners = [one.owner_group_id for one in found.items]
@@ -78,22 +75,22 @@ async def show_groups(
     )  # fmt: skip
 
 
-Writer = Annotated[Viewer, signed_in(Permission.GROUPS_WRITE)]
-Written = Annotated[Submission, submitted(Permission.GROUPS_WRITE)]
+Writer = Annotated[Viewer, require_viewer(Permission.GROUPS_WRITE)]
+Written = Annotated[Submission, require_submission(Permission.GROUPS_WRITE)]
 _FIELDS = ("name", "description", "external_id")
 
 
 @router.get(f"{GROUPS}/new", operation_id="page_new_group")
 async def show_new(request: Request, viewer: Writer) -> Response:
-    """A form for a group."""
+    """Show the form for a new group."""
     return _show_form(request, viewer, None, dict.fromkeys(_FIELDS, ""), "", Problems())
 
 
 @router.post(f"{GROUPS}/new", operation_id="page_create_group")
 async def create(request: Request, sent: Written, session: Session) -> Response:
-    """Make an empty group."""
-    async with attempted(session) as attempt:
-        body = validated(GroupCreate, _values_of(sent.form))
+    """Create an empty group."""
+    async with attempt_change(session) as attempt:
+        body = validate(GroupCreate, _values_of(sent.form))
         made = await service.create_group(sent.change, body)
     if attempt.problems:
         return _show_form(request, sent.viewer, None, _typed(sent.form), "", attempt.problems)
@@ -104,7 +101,7 @@ async def create(request: Request, sent: Written, session: Session) -> Response:
 async def show_group(
     request: Request, group_id: GroupId, viewer: Reader, session: Session, runtime: CurrentRuntime
 ) -> Response:
-    """One group: its members, or what it was granted."""
+    """Show a group: its members or its grants."""
     it = GroupView.from_row(await service.get_group(session, viewer.caller, group_id))
     return await show_one(request, viewer, session, runtime, it)
 
@@ -113,7 +110,7 @@ async def show_one(
     request: Request, viewer: Viewer, session: AsyncSession, runtime: Runtime, it: GroupView,
     problems: Problems | None = None,
 ) -> Response:  # fmt: skip
-    """The page of a group, with what is wrong with a change of its members, if something is."""
+    """Show the page of a group, with errors of a change of its members."""
     problems = problems or Problems()
     tab = "members" if problems else request.query_params.get("tab") or "members"
     if tab == "grants":
@@ -130,7 +127,7 @@ async def show_one(
         request, "groups/one.html", viewer=viewer, status=problems.status, problems=problems, it=it, tab=tab,
         owner=owner.get(it.owner_group_id) if it.owner_group_id else None,
         done=_DONE.get(request.query_params.get("done", "")), may_change=may_change, removed=removed,
-        called=called, **read,
+        format_name=format_name, **read,
     )  # fmt: skip
 
 
@@ -144,7 +141,7 @@ async def _may_change_members(session: AsyncSession, viewer: Viewer, group_id: U
 
 
 async def _removed(request: Request, session: AsyncSession, group_id: UUID) -> Identity | None:
-    """Who was just taken out of the group, to be put back by one click."""
+    """The member who was just removed, to be added back by one click."""
     try:
         id = parse_id(IDENTITY, request.query_params.get("removed", ""))
     except ValueError:
@@ -158,7 +155,7 @@ async def _removed(request: Request, session: AsyncSession, group_id: UUID) -> I
 async def _members(
     request: Request, viewer: Viewer, session: AsyncSession, runtime: Runtime, it: GroupView
 ) -> dict[str, Any]:
-    """A page of members, and who was searched for with whether they are in it."""
+    """A page of members, and the search results with whether each is a member."""
     query = read_query(MemberQuery, request, limit=PAGE_SIZE)
     rows, following = await service.list_members(session, viewer.caller, it.id, query, runtime)
     found = Page(items=[MemberView.from_row(row) for row in rows], next_cursor=following)
@@ -179,13 +176,15 @@ async def _members(
 async def _grants(
     request: Request, viewer: Viewer, session: AsyncSession, runtime: Runtime, it: GroupView
 ) -> dict[str, Any]:
-    """A page of what the group was granted, in words."""
+    """A page of the group's grants, described."""
     query = read_query(GrantQuery, request, limit=PAGE_SIZE, group_id=[it.id], include=None)
     listed = await grants.list_grants(session, viewer.caller, query, runtime)
     found = GrantView.page(*listed, runtime.clock())
-    names = await names_of(session, [id for one in found.items for id in ids_of(one.principal, one.servers)])
+    names = await names_of(
+        session, [id for one in found.items for id in ids_to_name(one.principal, one.servers)]
+    )
     return {
-        "grants": [(one, words_of_right(one, names)) for one in found.items],
+        "grants": [(one, describe_access(one, names)) for one in found.items],
         "more": next_page(request, found.next_cursor),
         "first": first_page(request),
     }
@@ -193,7 +192,7 @@ async def _grants(
 
 @router.get(GROUPS + "/{group_id}/edit", operation_id="page_edit_group")
 async def show_edit(request: Request, group_id: GroupId, viewer: Writer, session: Session) -> Response:
-    """A form with what is known of a group."""
+    """Show the form that changes a group."""
     it = await _read(group_id, viewer, session)
     values = {name: getattr(it, name) or "" for name in _FIELDS}
     return _show_form(request, viewer, it, values, str(it.revision), Problems())
@@ -201,12 +200,12 @@ async def show_edit(request: Request, group_id: GroupId, viewer: Writer, session
 
 @router.post(GROUPS + "/{group_id}/edit", operation_id="page_update_group")
 async def update(request: Request, group_id: GroupId, sent: Written, session: Session) -> Response:
-    """Change what is known of a group, as it was shown."""
+    """Change a group at the revision that was shown."""
     it = await _read(group_id, sent.viewer, session)
     revision = sent.form.text("revision")
-    async with attempted(session) as attempt:
-        body = validated(GroupUpdate, _values_of(sent.form))
-        await service.update_group(sent.change, group_id, body, AsShown.by(sent.form))
+    async with attempt_change(session) as attempt:
+        body = validate(GroupUpdate, _values_of(sent.form))
+        await service.update_group(sent.change, group_id, body, ShownRevision.of(sent.form))
     if attempt.problems:
         return _show_form(request, sent.viewer, it, _typed(sent.form), revision, attempt.problems)
     return redirect(f"{GROUPS}/{format_id(GROUP, group_id)}?done=changed")
@@ -216,8 +215,8 @@ async def update(request: Request, group_id: GroupId, sent: Written, session: Se
 async def add_member(
     request: Request, group_id: GroupId, sent: Written, session: Session, runtime: CurrentRuntime
 ) -> Response:
-    """Put somebody into a group."""
-    async with attempted(session) as attempt:
+    """Add a member to a group."""
+    async with attempt_change(session) as attempt:
         await service.add_member(sent.change, group_id, parse_member(sent.form), Precondition(None))
     if attempt.problems:
         it = await _read(group_id, sent.viewer, session)
@@ -227,7 +226,7 @@ async def add_member(
 
 @router.post(GROUPS + "/{group_id}/members/remove", operation_id="page_remove_group_member")
 async def remove_member(group_id: GroupId, sent: Written) -> Response:
-    """Take somebody out of a group."""
+    """Remove a member from a group."""
     await service.remove_member(sent.change, group_id, parse_member(sent.form), Precondition(None))
     removed = format_id(IDENTITY, parse_member(sent.form))
     return redirect(f"{GROUPS}/{format_id(GROUP, group_id)}?done=removed&removed={removed}")
@@ -235,17 +234,17 @@ async def remove_member(group_id: GroupId, sent: Written) -> Response:
 
 @router.get(GROUPS + "/{group_id}/end", operation_id="page_end_group")
 async def show_end(request: Request, group_id: GroupId, viewer: Writer, session: Session) -> Response:
-    """What ends with a group."""
+    """Show what ends with a group."""
     it = await _read(group_id, viewer, session)
     return page(request, "groups/end.html", viewer=viewer, it=it, problems=Problems())
 
 
 @router.post(GROUPS + "/{group_id}/end", operation_id="page_do_end_group")
 async def end(request: Request, group_id: GroupId, sent: Written, session: Session) -> Response:
-    """End a group, as it was shown."""
+    """End a group at the revision that was shown."""
     it = await _read(group_id, sent.viewer, session)
-    async with attempted(session) as attempt:
-        await service.end_group(sent.change, group_id, AsShown.by(sent.form))
+    async with attempt_change(session) as attempt:
+        await service.end_group(sent.change, group_id, ShownRevision.of(sent.form))
     if attempt.problems:
         found = attempt.problems
         return page(
@@ -259,15 +258,15 @@ async def _read(group_id: UUID, viewer: Viewer, session: AsyncSession) -> GroupV
 
 
 def parse_member(form: Form) -> Any:
-    """Who a form is about. Raises ``Malformed``."""
+    """The identity that a form names. Raises ``Malformed``."""
     try:
         return parse_id(IDENTITY, form.text("identity_id"))
     except ValueError:
-        raise Malformed("The form cannot be read: it names nobody that there could be.") from None
+        raise Malformed("The form cannot be read: it names an invalid identity.") from None
 
 
 def _values_of(form: Form) -> dict[str, Any]:
-    """The fields of a form by the names of the API; empty is none, but a name is never none."""
+    """The form's fields by the API's names; an empty field is null, except the name."""
     return {name: form.text(name) or (None if name != "name" else "") for name in _FIELDS}
 
 

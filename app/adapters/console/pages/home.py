@@ -1,4 +1,4 @@
-"""Where the console begins: how things stand, what waits, what ends soon; and before that, what to do first."""
+"""The home page: current numbers, pending approvals, expiring tokens, and the first steps of a new installation."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,8 +10,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.adapters.console.menu import HOME, first_page
 from app.adapters.console.page import PageRoute, page, redirect
-from app.adapters.console.pages.charts import Chart, chart_of
-from app.adapters.console.signed_in import Viewer, signed_in
+from app.adapters.console.pages.charts import Chart, build_chart
+from app.adapters.console.viewer import Viewer, require_viewer
 from app.features.approvals import routes as approvals
 from app.features.approvals.schemas import ApprovalQuery, ApprovalView
 from app.features.audit.names import names_of
@@ -38,13 +38,13 @@ router = APIRouter(include_in_schema=False, route_class=PageRoute)
 
 ENDS_IN_DAYS = 14
 COUNTED = 100
-"""Things are counted up to so many: nobody waits for a larger number to be exact."""
+"""The highest exact count; more are shown as "100+"."""
 _FEW = 6
 
 
 @dataclass(frozen=True, slots=True)
 class Number:
-    """How many there are of something, in words, and where they are listed."""
+    """A count, its label, and the list that it links to."""
 
     name: str
     value: str
@@ -54,7 +54,7 @@ class Number:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One of the first things to do."""
+    """One of the first steps."""
 
     name: str
     text: str
@@ -65,18 +65,18 @@ class Step:
 
 @router.get("/", operation_id="lead_home")
 async def lead_home() -> Response:
-    """Lead who opens the service's address to the console."""
+    """Redirect the service's root to the console."""
     return redirect(HOME)
 
 
 @router.get(HOME, operation_id="page_home")
 async def show_home(
     request: Request,
-    viewer: Annotated[Viewer, signed_in(Permission.SELF_READ)],
+    viewer: Annotated[Viewer, require_viewer(Permission.SELF_READ)],
     session: Session,
     runtime: CurrentRuntime,
 ) -> Response:
-    """What there is to know at a glance; whoever has no role begins at their own access."""
+    """Show the home page; callers without a role are redirected to "My access"."""
     begin = first_page(viewer.caller)
     if begin != HOME:
         return redirect(begin)
@@ -111,32 +111,32 @@ async def show_home(
 
 
 async def _first_steps(viewer: Viewer, session: AsyncSession, runtime: Runtime) -> Sequence[Step]:
-    """What has to be there before a token works; all done once there is one."""
+    """The steps before a first token works; all are done once there is a token."""
     has_token = bool((await tokens.list_tokens(TokenQuery(limit=1), session, runtime)).items)
     done = [True] * 3
     if not has_token:
         caller = viewer.caller
         done = [
             bool((await servers.list_servers(ServerQuery(limit=1), caller, session, runtime)).items),
-            # Whoever reads this is one of them.
+            # The viewer is an identity too.
             len((await identities.list_identities(IdentityQuery(limit=2), session, runtime)).items) > 1,
             bool((await grants.list_grants(session, caller, GrantQuery(limit=1), runtime))[0]),
         ]
     return (
         Step(
-            "Register a server", "The MCP server that people or agents should reach; its tools are read at once.",
+            "Register a server", "The MCP server that people or agents should reach. Its tools are read at once.",
             "/console/servers/new", "servers.write", done[0],
         ),
         Step(
-            "Add a person or an agent", "By hand, or let your directory do it by SCIM.",
+            "Add a person or an agent", "Add them by hand, or let your directory provision them with SCIM.",
             "/console/identities/new", "identities.write", done[1],
         ),
         Step(
-            "Grant access", "Which servers and tools they may use, and until when.",
+            "Grant access", "Choose which servers and tools they may use, and until when.",
             "/console/grants/new", "grants.write", done[2],
         ),
         Step(
-            "Issue a token", "What they paste into their client, once. Nothing of it reaches further than the grant.",
+            "Issue a token", "Paste it into the MCP client once. It never reaches further than the grants.",
             "/console/tokens/new", "tokens.issue", has_token,
         ),
     )  # fmt: skip
@@ -152,11 +152,11 @@ def _denied(stats: AuditStatsView | None) -> Chart | None:
     def address(since: datetime, until: datetime) -> str:
         return f"/console/audit?action=tool.call&decision=deny&since={_text(since)}&until={_text(until)}"
 
-    return None if stats is None else chart_of(stats, address, refused_alone=True)
+    return None if stats is None else build_chart(stats, address, refused_only=True)
 
 
 async def _claimed(viewer: Viewer, session: AsyncSession, runtime: Runtime) -> Sequence[InvitationView]:
-    """Invitations that this viewer can confirm, and one more than are shown."""
+    """Claimed invitations that this viewer can confirm, and one more than are shown."""
     if not (viewer.may(Permission.IDENTITIES_WRITE) and viewer.may(Permission.GRANTS_WRITE)):
         return []
     query = InvitationQuery(status=["claimed"], limit=_FEW + 1)
@@ -169,7 +169,7 @@ async def _waiting(viewer: Viewer, session: AsyncSession, runtime: Runtime) -> P
 
 
 async def _ending(session: AsyncSession, runtime: Runtime) -> Page[TokenView]:
-    # As the list of tokens reads it: to the end of a day.
+    # Until the end of a day, as in the list of tokens.
     last = datetime.combine(runtime.clock().date() + timedelta(days=ENDS_IN_DAYS + 1), time(), UTC)
     query = TokenQuery(status=[TokenStatus.ACTIVE], expires_before=last, sort="expires_at", limit=_FEW + 1)
     return await tokens.list_tokens(query, session, runtime)
@@ -185,7 +185,7 @@ async def _numbers(
     active = await count_active(session, COUNTED + 1)
     of_all = [
         Number("Active tokens", _up_to(active), "/console/tokens?status=active"),
-        Number("Approvals waiting", _capped(waiting), "/console/approvals"),
+        Number("Pending approvals", _capped(waiting), "/console/approvals"),
     ]
     if stats is not None:
         denied = stats.total.deny

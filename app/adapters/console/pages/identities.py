@@ -1,9 +1,4 @@
-"""People and agents as pages: the list, making one, and changing what is known of one.
-
-One person or agent as pages: what is known of it, what it reaches and why, its tokens and deeds; suspending it.
-
-The links of a person as a page: how providers know them, setting one, removing one.
-"""
+"""People and agents: the list, the forms, the page of one by subjects, and the links to identity providers."""
 
 from collections.abc import Awaitable, Callable
 from typing import Annotated, Any
@@ -14,18 +9,18 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.access.snapshot import AccessSnapshot, CurrentSnapshot
 from app.adapters.console.forms import (
-    AsShown,
     Form,
     Problems,
-    attempted,
+    ShownRevision,
+    attempt_change,
     first_page,
     next_page,
     read_query,
-    validated,
+    validate,
 )
 from app.adapters.console.page import PageRoute, page, redirect
-from app.adapters.console.pages.principals import IDENTITIES, PAGE_SIZE, called, search_person
-from app.adapters.console.signed_in import Submission, Viewer, signed_in, submitted
+from app.adapters.console.pages.principals import IDENTITIES, PAGE_SIZE, format_name, search_person
+from app.adapters.console.viewer import Submission, Viewer, require_submission, require_viewer
 from app.domain.errors import Forbidden, Invalid, Malformed, NotFound
 from app.features.access import reach_routes as access
 from app.features.access.reach_schemas import AccessQuery, AccessReason, IdentityAccessView
@@ -60,25 +55,26 @@ from app.lib.ids import IDENTITY, IDENTITY_PROVIDER, IdentityId, format_id, pars
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 
 
-Writer = Annotated[Viewer, signed_in(Permission.IDENTITIES_WRITE)]
-Written = Annotated[Submission, submitted(Permission.IDENTITIES_WRITE)]
-_DONE = {"erased": "The personal data is erased. The id stays, and what was done under it."}
+Writer = Annotated[Viewer, require_viewer(Permission.IDENTITIES_WRITE)]
+Written = Annotated[Submission, require_submission(Permission.IDENTITIES_WRITE)]
+_DONE = {"erased": "The personal data was erased. The id and its audit events remain."}
 _FIELDS = ("user_name", "display_name", "email", "external_id")
 
 
 @router.get(IDENTITIES, operation_id="page_list_identities")
 async def show_identities(
     request: Request,
-    viewer: Annotated[Viewer, signed_in(Permission.IDENTITIES_READ)],
+    viewer: Annotated[Viewer, require_viewer(Permission.IDENTITIES_READ)],
     session: Session,
     runtime: CurrentRuntime,
 ) -> Response:
-    """People and agents, newest first."""
+    """List people and agents, newest first."""
     query = read_query(IdentityQuery, request, limit=PAGE_SIZE)
     found = await identities.list_identities(query, session, runtime)
     names = await names_of(session, [*(one.owner_id for one in found.items), *query.owner_id])
     return page(
-        request, "identities/list.html", viewer=viewer, items=found.items, names=names, called=called, query=query,
+        request, "identities/list.html", viewer=viewer, items=found.items, names=names,
+        format_name=format_name, query=query,
         is_filtered=bool(query.q or query.kind or query.status or query.source or query.owner_id),
         more=next_page(request, found.next_cursor), first=first_page(request),
         done=_DONE.get(request.query_params.get("done", "")),
@@ -87,7 +83,7 @@ async def show_identities(
 
 @router.get(f"{IDENTITIES}/new", operation_id="page_new_identity")
 async def show_new(request: Request, viewer: Writer, session: Session, runtime: CurrentRuntime) -> Response:
-    """A form for a person, or for an agent once it is said who answers for it."""
+    """Show the form for a person, or for an agent once its owner is chosen."""
     owner_id = _read_id(request.query_params.get("owner_id", ""))
     kind = "agent" if owner_id or request.query_params.get("kind") == "agent" else "person"
     return await _show_new(request, viewer, session, runtime, kind, owner_id)
@@ -95,11 +91,11 @@ async def show_new(request: Request, viewer: Writer, session: Session, runtime: 
 
 @router.post(f"{IDENTITIES}/new", operation_id="page_create_identity")
 async def create(request: Request, sent: Written, session: Session, runtime: CurrentRuntime) -> Response:
-    """Make a person or an agent."""
+    """Create a person or an agent."""
     form, kind = sent.form, sent.form.text("kind")
-    async with attempted(session) as attempt:
+    async with attempt_change(session) as attempt:
         values = _values_of(form) | {"kind": kind, "owner_id": form.text("owner_id") or None}
-        body = validated(IdentityCreate, values | {"attributes": _attributes_of(form)})
+        body = validate(IdentityCreate, values | {"attributes": _attributes_of(form)})
         made = await service.create_identity(
             session, sent.viewer.caller, body, runtime.clock, request.state.request_id
         )
@@ -113,7 +109,7 @@ async def create(request: Request, sent: Written, session: Session, runtime: Cur
 async def show_edit(
     request: Request, identity_id: IdentityId, viewer: Writer, session: Session, runtime: CurrentRuntime
 ) -> Response:
-    """A form with what is known of somebody."""
+    """Show the form that changes an identity."""
     it = await identities.get_identity(identity_id, session, Response())
     return await _show_edit(request, viewer, session, runtime, it)
 
@@ -122,17 +118,17 @@ async def show_edit(
 async def update(
     request: Request, identity_id: IdentityId, sent: Written, session: Session, runtime: CurrentRuntime
 ) -> Response:
-    """Change what is known of somebody, as it was shown."""
+    """Change an identity at the revision that was shown."""
     form = sent.form
     it = await identities.get_identity(identity_id, session, Response())
-    async with attempted(session) as attempt:
+    async with attempt_change(session) as attempt:
         attributes = _attributes_of(form)
         gone: dict[str, str | None] = {name: None for name in it.attributes if name not in attributes}
         values = _values_of(form) | {"attributes": gone | attributes}
         owner_id = form.text("owner_id")
-        body = validated(IdentityUpdate, values | ({"owner_id": owner_id} if owner_id else {}))
+        body = validate(IdentityUpdate, values | ({"owner_id": owner_id} if owner_id else {}))
         row = await service.lock_for_update(session, identity_id, body)
-        AsShown.by(form).check(row.revision)
+        ShownRevision.of(form).check(row.revision)
         await service.update_identity(
             session, sent.viewer.caller, row, body, runtime.clock, request.state.request_id
         )
@@ -167,19 +163,19 @@ async def _show_edit(
     values = shown if typed is None else {name: typed.raw(name) for name in shown}
     return page(
         request, "identities/edit.html", viewer=viewer, status=problems.status, problems=problems, it=it,
-        who=called(it), values=values, revision=it.revision if typed is None else typed.text("revision"),
+        who=format_name(it), values=values, revision=it.revision if typed is None else typed.text("revision"),
         owner_id=owner_id, owner=(await names_of(session, [owner_id])).get(owner_id) if owner_id else None,
         search=await search_person(request, session, runtime, "owner_id"),
     )  # fmt: skip
 
 
 def _values_of(form: Form) -> dict[str, Any]:
-    """The fields of a form by the names of the API; empty is none, but a name is never none."""
+    """The form's fields by the API's names; an empty field is null, except the user name."""
     return {name: form.text(name) or (None if name != "user_name" else "") for name in _FIELDS}
 
 
 def _attributes_of(form: Form) -> dict[str, str]:
-    """Attributes, one a line, as ``department=finance``. Raises ``Invalid`` for another line."""
+    """Parse attributes, one on each line, such as ``department=finance``. Raises ``Invalid``."""
     found: dict[str, str] = {}
     for line in form.raw("attributes").splitlines():
         name, separator, value = (part.strip() for part in line.partition("="))
@@ -189,7 +185,7 @@ def _attributes_of(form: Form) -> dict[str, str]:
             raise Invalid.field(
                 "/attributes",
                 "not_an_attribute",
-                "Write one attribute a line, each once, as department=finance.",
+                "Enter one attribute on each line, each name once, such as department=finance.",
             )
         found[name] = value
     return found
@@ -200,22 +196,22 @@ def _read_id(text: str) -> UUID | None:
     try:
         return parse_id(IDENTITY, text) if text else None
     except ValueError:
-        raise Malformed("The address names nobody that there could be: open the page anew.") from None
+        raise Malformed("The address names an invalid identity. Open the page again.") from None
 
 
-Reader = Annotated[Viewer, signed_in(Permission.IDENTITIES_READ)]
+Reader = Annotated[Viewer, require_viewer(Permission.IDENTITIES_READ)]
 _SERVERS_A_PAGE = 10
 _IDENTITY_DONE = {
-    "made": "Created. Grants give access, and tokens use it.",
+    "made": "Created. Grant access next, then issue a token.",
     "changed": "The changes are saved.",
-    "suspended": "Suspended: every call is refused.",
-    "reinstated": "Active again. What was revoked stays revoked.",
-    "scheduled": "The offboarding is planned.",
+    "suspended": "Suspended. Every call is refused.",
+    "reinstated": "Reinstated. Revoked tokens stay revoked.",
+    "scheduled": "The offboarding is scheduled.",
 }
 
 
-class _Room:
-    """What the parts of the page are read with."""
+class _TabContext:
+    """The arguments of the functions that read a tab."""
 
     def __init__(
         self, request: Request, viewer: Viewer, session: Session, runtime: Runtime, snapshot: AccessSnapshot
@@ -224,48 +220,54 @@ class _Room:
         self.snapshot = snapshot
 
 
-async def _overview(room: _Room, it: IdentityView) -> dict[str, Any]:
-    """Who answers for whom, the groups, and the providers."""
-    session, runtime = room.session, room.runtime
+async def _overview(tab_context: _TabContext, it: IdentityView) -> dict[str, Any]:
+    """Agents, owner, groups and identity providers."""
+    session, runtime = tab_context.session, tab_context.runtime
     agents = IdentityQuery(owner_id=[it.id], limit=PAGE_SIZE)
     member = GroupQuery(member_id=[it.id], limit=PAGE_SIZE)
     known = {}
-    if room.viewer.may("identity_providers.read") and (it.links or it.provider_id):
+    if tab_context.viewer.may("identity_providers.read") and (it.links or it.provider_id):
         everything = IdentityProviderQuery(limit=200)
         found = await identity_providers.list_identity_providers(
-            everything, room.viewer.caller, session, runtime
+            everything, tab_context.viewer.caller, session, runtime
         )
         known = {one.id: one.name for one in found.items}
     return {
         "agents": await identities.list_identities(agents, session, runtime),
-        "groups": GroupView.page(*await groups.list_groups(session, room.viewer.caller, member, runtime)),
+        "groups": GroupView.page(
+            *await groups.list_groups(session, tab_context.viewer.caller, member, runtime)
+        ),
         "names": await names_of(session, [it.owner_id]),
         "providers": known,
     }
 
 
-async def _access(room: _Room, it: IdentityView) -> dict[str, Any]:
-    """What it reaches, and why."""
-    query = read_query(AccessQuery, room.request, limit=_SERVERS_A_PAGE)
-    reached = await access.list_identity_access(it.id, query, room.session, room.runtime, room.snapshot)
-    names = await names_of(room.session, [*query.server_id, *(one.group_id for one in _reasons(reached))])
+async def _access(tab_context: _TabContext, it: IdentityView) -> dict[str, Any]:
+    """What the identity reaches, and why."""
+    query = read_query(AccessQuery, tab_context.request, limit=_SERVERS_A_PAGE)
+    reached = await access.list_identity_access(
+        it.id, query, tab_context.session, tab_context.runtime, tab_context.snapshot
+    )
+    names = await names_of(
+        tab_context.session, [*query.server_id, *(one.group_id for one in _reasons(reached))]
+    )
     only = [names[id] for id in query.server_id if id in names]
-    return {"access": reached, "names": names, "only": only, **_pager(room, reached.next_cursor)}
+    return {"access": reached, "names": names, "only": only, **_pager(tab_context, reached.next_cursor)}
 
 
-async def _tokens(room: _Room, it: IdentityView) -> dict[str, Any]:
-    query = read_query(TokenQuery, room.request, limit=PAGE_SIZE, identity_id=[it.id])
-    found = await tokens.list_tokens(query, room.session, room.runtime)
-    return {"tokens": found.items, **_pager(room, found.next_cursor)}
+async def _tokens(tab_context: _TabContext, it: IdentityView) -> dict[str, Any]:
+    query = read_query(TokenQuery, tab_context.request, limit=PAGE_SIZE, identity_id=[it.id])
+    found = await tokens.list_tokens(query, tab_context.session, tab_context.runtime)
+    return {"tokens": found.items, **_pager(tab_context, found.next_cursor)}
 
 
-async def _activity(room: _Room, it: IdentityView) -> dict[str, Any]:
-    query = read_query(AuditQuery, room.request, limit=PAGE_SIZE, actor_id=[it.id])
-    found = await audit.list_audit_events(room.session, room.runtime, query)
-    return {"events": found.items, **_pager(room, found.next_cursor)}
+async def _activity(tab_context: _TabContext, it: IdentityView) -> dict[str, Any]:
+    query = read_query(AuditQuery, tab_context.request, limit=PAGE_SIZE, actor_id=[it.id])
+    found = await audit.list_audit_events(tab_context.session, tab_context.runtime, query)
+    return {"events": found.items, **_pager(tab_context, found.next_cursor)}
 
 
-_Read = Callable[[_Room, IdentityView], Awaitable[dict[str, Any]]]
+_Read = Callable[[_TabContext, IdentityView], Awaitable[dict[str, Any]]]
 _TABS: dict[str, tuple[str, Permission, _Read]] = {
     "overview": ("Overview", Permission.IDENTITIES_READ, _overview),
     "access": ("Access", Permission.GRANTS_READ, _access),
@@ -283,9 +285,9 @@ async def show_identity(
     runtime: CurrentRuntime,
     snapshot: CurrentSnapshot,
 ) -> Response:
-    """A person or agent, by subjects."""
+    """Show a tab of an identity's page."""
     it = await identities.get_identity(identity_id, session, Response())
-    return await _show(_Room(request, viewer, session, runtime, snapshot), it)
+    return await _show(_TabContext(request, viewer, session, runtime, snapshot), it)
 
 
 @router.post(IDENTITIES + "/{identity_id}/reinstate", operation_id="page_reinstate_identity")
@@ -297,22 +299,22 @@ async def reinstate(
     runtime: CurrentRuntime,
     snapshot: CurrentSnapshot,
 ) -> Response:
-    """Make it active again."""
-    async with attempted(session) as attempt:
+    """Reinstate an identity."""
+    async with attempt_change(session) as attempt:
         row, owner = await service.lock_with_owner(session, identity_id)
-        AsShown.by(sent.form).check(row.revision)
+        ShownRevision.of(sent.form).check(row.revision)
         await service.reinstate_identity(session, sent.viewer.caller, row, owner, request.state.request_id)
     if not attempt.problems:
         return redirect(f"{IDENTITIES}/{format_id(IDENTITY, identity_id)}?done=reinstated")
     it = await identities.get_identity(identity_id, session, Response())
-    return await _show(_Room(request, sent.viewer, session, runtime, snapshot), it, attempt.problems)
+    return await _show(_TabContext(request, sent.viewer, session, runtime, snapshot), it, attempt.problems)
 
 
 @router.get(IDENTITIES + "/{identity_id}/suspend", operation_id="page_suspend_identity")
 async def show_suspend(
     request: Request, identity_id: IdentityId, viewer: Writer, session: Session, runtime: CurrentRuntime
 ) -> Response:
-    """What stops when it is suspended."""
+    """Show what stops when an identity is suspended."""
     return await _show_suspend(request, viewer, session, runtime, identity_id, Problems())
 
 
@@ -320,24 +322,24 @@ async def show_suspend(
 async def suspend(
     request: Request, identity_id: IdentityId, sent: Written, session: Session, runtime: CurrentRuntime
 ) -> Response:
-    """Stop every call of it."""
-    async with attempted(session) as attempt:
+    """Suspend an identity."""
+    async with attempt_change(session) as attempt:
         row = await service.lock_found_identity(session, identity_id)
-        AsShown.by(sent.form).check(row.revision)
+        ShownRevision.of(sent.form).check(row.revision)
         await service.suspend_identity(session, sent.viewer.caller, row, request.state.request_id)
     if not attempt.problems:
         return redirect(f"{IDENTITIES}/{format_id(IDENTITY, identity_id)}?done=suspended")
     return await _show_suspend(request, sent.viewer, session, runtime, identity_id, attempt.problems)
 
 
-async def _show(room: _Room, it: IdentityView, problems: Problems | None = None) -> Response:
+async def _show(tab_context: _TabContext, it: IdentityView, problems: Problems | None = None) -> Response:
     problems = problems or Problems()
-    tab = "overview" if problems else room.request.query_params.get("tab") or "overview"
+    tab = "overview" if problems else tab_context.request.query_params.get("tab") or "overview"
     if tab not in _TABS:
         raise NotFound("There is no such page.")
     _, permission, read = _TABS[tab]
-    authorize(room.viewer.caller, permission)
-    session, runtime = room.session, room.runtime
+    authorize(tab_context.viewer.caller, permission)
+    session, runtime = tab_context.session, tab_context.runtime
     receipt = scheduled = None
     if it.status == "offboarded":
         latest = ReceiptQuery(identity_id=[it.id], limit=1)
@@ -346,16 +348,17 @@ async def _show(room: _Room, it: IdentityView, problems: Problems | None = None)
         planned = ScheduledOffboardingQuery(identity_id=[it.id], status=["pending"], limit=1)
         scheduled = _first(await schedules.list_scheduled_offboardings(planned, session, runtime))
     return page(
-        room.request, "identities/one.html", viewer=room.viewer, status=problems.status, problems=problems, it=it,
-        who=called(it), called=called, tab=tab, receipt=receipt and receipt.id, scheduled=scheduled,
-        tabs=[(key, words) for key, (words, needed, _) in _TABS.items() if room.viewer.caller.may(needed)],
-        done=_IDENTITY_DONE.get(room.request.query_params.get("done", "")),
-        may_end=await _may_end(session, room.viewer, it), **await read(room, it),
+        tab_context.request, "identities/one.html", viewer=tab_context.viewer, status=problems.status,
+        problems=problems, it=it,
+        who=format_name(it), format_name=format_name, tab=tab, receipt=receipt and receipt.id, scheduled=scheduled,
+        tabs=[(key, words) for key, (words, needed, _) in _TABS.items() if tab_context.viewer.caller.may(needed)],
+        done=_IDENTITY_DONE.get(tab_context.request.query_params.get("done", "")),
+        may_end=await _may_end(session, tab_context.viewer, it), **await read(tab_context, it),
     )  # fmt: skip
 
 
 async def _may_end(session: Session, viewer: Viewer, it: IdentityView) -> bool:
-    """Whether suspending and offboarding are for this viewer. That the last owner stays is said when it is tried."""
+    """Whether the viewer may suspend and offboard it. That the last owner must stay is only checked on the attempt."""
     try:
         await check_not_self(session, viewer.caller, it.id)
         await check_may_change(session, viewer.caller, it.id)
@@ -371,34 +374,35 @@ async def _show_suspend(
     stopping = IdentityQuery(owner_id=[id], status=["active"], limit=PAGE_SIZE)
     return page(
         request, "identities/suspend.html", viewer=viewer, status=problems.status, problems=problems, it=it,
-        who=called(it), called=called, agents=await identities.list_identities(stopping, session, runtime),
+        who=format_name(it), format_name=format_name,
+        agents=await identities.list_identities(stopping, session, runtime),
     )  # fmt: skip
 
 
 def _reasons(reached: IdentityAccessView) -> list[AccessReason]:
-    """Everything on a page of access that says why."""
+    """All access reasons on a page of access."""
     return [reason for server in reached.items for reason in (server, *server.tools)]
 
 
-def _pager(room: _Room, cursor: str | None) -> dict[str, str | None]:
-    return {"more": next_page(room.request, cursor), "first": first_page(room.request)}
+def _pager(tab_context: _TabContext, cursor: str | None) -> dict[str, str | None]:
+    return {"more": next_page(tab_context.request, cursor), "first": first_page(tab_context.request)}
 
 
 def _first(found: Page[Any]) -> Any:
     return found.items[0] if found.items else None
 
 
-# Who signs in as an identity has all that it was granted.
-Granter = Annotated[Viewer, signed_in(Permission.GRANTS_WRITE)]
-Granted = Annotated[Submission, submitted(Permission.GRANTS_WRITE)]
-_MOST_PROVIDERS = 200
+# Signing in as an identity gives all of its grants, so links need the permission to grant.
+Granter = Annotated[Viewer, require_viewer(Permission.GRANTS_WRITE)]
+Granted = Annotated[Submission, require_submission(Permission.GRANTS_WRITE)]
+_MAX_PROVIDERS = 200
 
 
 @router.get(IDENTITIES + "/{identity_id}/links", operation_id="page_identity_links")
 async def show_links(
     request: Request, identity_id: IdentityId, viewer: Granter, session: Session, runtime: CurrentRuntime
 ) -> Response:
-    """How providers know the person, and a form for one more."""
+    """Show the links to identity providers, and the form for another one."""
     return await _show_links(request, viewer, session, runtime, identity_id)
 
 
@@ -406,13 +410,13 @@ async def show_links(
 async def set_links(
     request: Request, identity_id: IdentityId, sent: Granted, session: Session, runtime: CurrentRuntime
 ) -> Response:
-    """Add the link that was typed, or remove the one whose button was pressed."""
+    """Add the typed link, or remove the one whose button was pressed."""
     form = sent.form
-    async with attempted(session) as attempt:
+    async with attempt_change(session) as attempt:
         it = await identities.get_identity(identity_id, session, Response())
-        body = validated(IdentityUpdate, {"links": _wanted(it, form)})
+        body = validate(IdentityUpdate, {"links": _wanted(it, form)})
         row = await service.lock_for_update(session, identity_id, body)
-        AsShown.by(form).check(row.revision)
+        ShownRevision.of(form).check(row.revision)
         await service.update_identity(
             session, sent.viewer.caller, row, body, runtime.clock, request.state.request_id
         )
@@ -422,7 +426,7 @@ async def set_links(
 
 
 def _wanted(it: IdentityView, form: Form) -> list[dict[str, str]]:
-    """The whole list, as the API takes it."""
+    """The complete new list of links."""
     removed = form.text("remove")
     kept = [link.model_dump(mode="json") for number, link in enumerate(it.links) if str(number) != removed]
     if removed:
@@ -436,12 +440,12 @@ async def _show_links(
 ) -> Response:  # fmt: skip
     it = await identities.get_identity(id, session, Response())
     found = await identity_providers.list_identity_providers(
-        IdentityProviderQuery(limit=_MOST_PROVIDERS), viewer.caller, session, runtime
+        IdentityProviderQuery(limit=_MAX_PROVIDERS), viewer.caller, session, runtime
     )
     problems = problems or Problems()
     return page(
         request, "identities/links.html", viewer=viewer, status=problems.status, problems=problems, it=it,
-        who=called(it), typed=typed or Form(),
+        who=format_name(it), typed=typed or Form(),
         providers=[(format_id(IDENTITY_PROVIDER, one.id), one.name) for one in found.items],
         names={one.id: one.name for one in found.items},
     )  # fmt: skip

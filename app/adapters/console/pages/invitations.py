@@ -1,4 +1,4 @@
-"""Invitations as pages: who was invited, inviting, confirming the account that came, taking one back."""
+"""Invitations: the list, the form, the claimed account to confirm, and revocation."""
 
 from typing import Annotated, Any
 
@@ -6,18 +6,18 @@ from fastapi import APIRouter, Request, Response
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.adapters.console.forms import (
-    AsShown,
     Form,
     Problems,
-    attempted,
+    ShownRevision,
+    attempt_change,
     first_page,
     next_page,
     read_query,
-    validated,
+    validate,
 )
 from app.adapters.console.page import PageRoute, page, redirect
 from app.adapters.console.pages.principals import PAGE_SIZE
-from app.adapters.console.signed_in import Submission, Viewer, signed_in, submitted
+from app.adapters.console.viewer import Submission, Viewer, require_submission, require_viewer
 from app.domain.errors import NotFound
 from app.features.audit.names import names_of
 from app.features.identity_providers import queries as providers
@@ -33,12 +33,12 @@ from app.lib.ids import IDENTITY, IDENTITY_PROVIDER, INVITATION, InvitationId, f
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 
 INVITATIONS = "/console/invitations"
-Reader = Annotated[Viewer, signed_in(Permission.IDENTITIES_READ)]
-Writer = Annotated[Viewer, signed_in(Permission.IDENTITIES_WRITE)]
-Written = Annotated[Submission, submitted(Permission.IDENTITIES_WRITE)]
+Reader = Annotated[Viewer, require_viewer(Permission.IDENTITIES_READ)]
+Writer = Annotated[Viewer, require_viewer(Permission.IDENTITIES_WRITE)]
+Written = Annotated[Submission, require_submission(Permission.IDENTITIES_WRITE)]
 _DONE = {
-    "confirmed": "Confirmed: the account is linked, and the person can sign in.",
-    "revoked": "Revoked: the link opens nothing any more.",
+    "confirmed": "The account was linked. The person can sign in.",
+    "revoked": "The invitation was revoked. Its link no longer works.",
 }
 
 
@@ -46,7 +46,7 @@ _DONE = {
 async def show_invitations(
     request: Request, viewer: Reader, session: Session, runtime: CurrentRuntime
 ) -> Response:
-    """Invitations, newest first."""
+    """List invitations, newest first."""
     query = read_query(InvitationQuery, request, limit=PAGE_SIZE)
     found = await invitations.list_invitations(query, session, runtime)
     return page(
@@ -60,17 +60,17 @@ async def show_invitations(
 
 @router.get(f"{INVITATIONS}/new", operation_id="page_new_invitation")
 async def show_new(request: Request, viewer: Writer, session: Session) -> Response:
-    """A form for a new person, or for one who is there."""
+    """Show the form that invites a new or an existing person."""
     typed = Form([("identity_id", request.query_params.get("identity_id", ""))])
     return await _show_new(request, viewer, session, typed, Problems())
 
 
 @router.post(f"{INVITATIONS}/new", operation_id="page_create_invitation")
 async def create(request: Request, sent: Written, session: Session, runtime: CurrentRuntime) -> Response:
-    """Invite, and show the link: in this answer only."""
+    """Create an invitation and show its link, which only this response contains."""
     form, request_id = sent.form, request.state.request_id
-    async with attempted(session) as attempt:
-        body = validated(InvitationCreate, _asked(form))
+    async with attempt_change(session) as attempt:
+        body = validate(InvitationCreate, _asked(form))
         made = await service.create_invitation(
             session, runtime.peppers, sent.viewer.caller, body, runtime.clock, request_id
         )
@@ -87,15 +87,15 @@ async def create(request: Request, sent: Written, session: Session, runtime: Cur
 async def show_invitation(
     request: Request, invitation_id: InvitationId, viewer: Reader, session: Session
 ) -> Response:
-    """One invitation, with the account that has claimed it."""
+    """Show an invitation with the account that claimed it."""
     return await _show(request, viewer, session, invitation_id, Problems())
 
 
 @router.post(INVITATIONS + "/{invitation_id}/confirm", operation_id="page_confirm_invitation")
 async def confirm(request: Request, invitation_id: InvitationId, sent: Written, session: Session) -> Response:
-    """Link the account to the person."""
-    async with attempted(session) as attempt:
-        shown = AsShown.by(sent.form)
+    """Link the account that claimed the invitation to the person."""
+    async with attempt_change(session) as attempt:
+        shown = ShownRevision.of(sent.form)
         await service.confirm_invitation(
             session, sent.viewer.caller, invitation_id, shown, request.state.request_id
         )
@@ -106,9 +106,9 @@ async def confirm(request: Request, invitation_id: InvitationId, sent: Written, 
 
 @router.post(INVITATIONS + "/{invitation_id}/revoke", operation_id="page_revoke_invitation")
 async def revoke(request: Request, invitation_id: InvitationId, sent: Written, session: Session) -> Response:
-    """Take it back."""
-    async with attempted(session) as attempt:
-        shown = AsShown.by(sent.form)
+    """Revoke an invitation."""
+    async with attempt_change(session) as attempt:
+        shown = ShownRevision.of(sent.form)
         await service.revoke_invitation(
             session, sent.viewer.caller, invitation_id, shown, request.state.request_id
         )
@@ -150,7 +150,7 @@ def _option(provider: Provider) -> tuple[str, str]:
 
 
 def _asked(form: Form) -> dict[str, Any]:
-    """What the form asks for, by the names of the API."""
+    """The form's fields by the API's names."""
     asked: dict[str, Any] = {
         "provider_id": form.text("provider_id"),
         form.text("by", "email"): form.text("value"),

@@ -1,4 +1,4 @@
-"""What a person without any role has here: their tokens and their agents', what they reach, and what waits for them."""
+"""My access: a person's own tokens and their agents', what they reach, and pickup links."""
 
 from datetime import timedelta
 from typing import Annotated
@@ -9,19 +9,19 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.access.snapshot import CurrentSnapshot
 from app.adapters.console.forms import (
-    AsShown,
     Problems,
-    attempted,
+    ShownRevision,
+    attempt_change,
     first_page,
     next_page,
     read_query,
-    validated,
+    validate,
     whole_number,
 )
 from app.adapters.console.menu import MY_ACCESS
 from app.adapters.console.page import PageRoute, page, redirect
-from app.adapters.console.pages.pickups import words_about, words_about_each
-from app.adapters.console.signed_in import Submission, Viewer, signed_in, submitted
+from app.adapters.console.pages.pickups import describe_token, describe_tokens
+from app.adapters.console.viewer import Submission, Viewer, require_submission, require_viewer
 from app.features.access.reach_routes import list_own_access
 from app.features.access.reach_schemas import AccessQuery
 from app.features.approvals.ask import anything_requestable
@@ -52,22 +52,22 @@ router = APIRouter(include_in_schema=False, route_class=PageRoute)
 _TOKEN = f"{MY_ACCESS}/tokens/{{token_id}}"
 _SERVERS_A_PAGE = 10
 _FEW = 5
-_DONE = {"revoked": "The token has ended: no call with it begins any more."}
-Reader = Annotated[Viewer, signed_in(Permission.SELF_READ)]
-Writer = Annotated[Submission, submitted(Permission.SELF_WRITE)]
+_DONE = {"revoked": "The token was revoked. New calls with it are refused."}
+Reader = Annotated[Viewer, require_viewer(Permission.SELF_READ)]
+Writer = Annotated[Submission, require_submission(Permission.SELF_WRITE)]
 
 
 @router.get(MY_ACCESS, operation_id="page_my_access")
 async def show_own_tokens(
     request: Request, viewer: Reader, session: Session, runtime: CurrentRuntime
 ) -> Response:
-    """One's own tokens, those that live unless others are asked for, and the links that wait."""
+    """List one's own tokens, live ones by default, and pending pickup links."""
     query = read_query(TokenQuery, request, limit=25)
     chosen = query.status[0].value if query.status else ""
     query.status = query.status or [TokenStatus.ACTIVE, TokenStatus.SUSPENDED]
     found = await list_own_tokens(query, viewer.caller, session, runtime)
     waiting = await _waiting(viewer, session, runtime)
-    said = await words_about_each(session, viewer, found.items)
+    said = await describe_tokens(session, viewer, found.items)
     rows = [words | {"link": waiting.get(words["token"].id)} for words in said]
     return page(
         request, "my_access/tokens.html", viewer=viewer, tokens=rows, waiting=list(waiting.values()), few=_FEW,
@@ -80,7 +80,7 @@ async def show_own_tokens(
 async def show_reach(
     request: Request, viewer: Reader, session: Session, runtime: CurrentRuntime, snapshot: CurrentSnapshot
 ) -> Response:
-    """The servers and tools that one's grants reach."""
+    """List the servers and tools that one's grants reach."""
     query = read_query(AccessQuery, request, limit=_SERVERS_A_PAGE)
     access = await list_own_access(query, viewer.caller, session, runtime, snapshot)
     more, first = next_page(request, access.next_cursor), first_page(request)
@@ -94,13 +94,13 @@ async def show_reach(
 async def show_own_token(
     request: Request, token_id: TokenId, viewer: Reader, session: Session, runtime: CurrentRuntime
 ) -> Response:
-    """One of one's own tokens, and how to connect with it."""
+    """Show one of one's own tokens, and how to connect with it."""
     token = await _own(viewer, session, token_id)
     waiting = await _waiting(viewer, session, runtime)
     return page(
         request, "my_access/token.html", viewer=viewer, link=waiting.get(token_id),
         connect=connect_settings(runtime.public_url), done=_DONE.get(request.query_params.get("done", "")),
-        **await words_about(session, viewer, token),
+        **await describe_token(session, viewer, token),
     )  # fmt: skip
 
 
@@ -108,7 +108,7 @@ async def show_own_token(
 async def ask_how_to_rotate(
     request: Request, token_id: TokenId, viewer: Reader, session: Session
 ) -> Response:
-    """How long the secret so far shall work."""
+    """Show the form that rotates a token, with the overlap of the current secret."""
     return await _show_rotate(request, viewer, session, token_id)
 
 
@@ -116,20 +116,20 @@ async def ask_how_to_rotate(
 async def rotate(
     request: Request, token_id: TokenId, submission: Writer, session: Session, runtime: CurrentRuntime
 ) -> Response:
-    """Show the new secret, in this answer alone."""
+    """Rotate the token and show the new secret, which only this response contains."""
     viewer, form = submission.viewer, submission.form
-    async with attempted(session) as attempt:
-        wanted = validated(TokenRotate, {"overlap_s": whole_number(form.text("overlap_s"))})
+    async with attempt_change(session) as attempt:
+        wanted = validate(TokenRotate, {"overlap_s": whole_number(form.text("overlap_s"))})
         await hold_to_renew(session, person_of(viewer.caller), token_id)
         overlap, request_id = timedelta(seconds=wanted.overlap_s), request.state.request_id
-        seen = AsShown.by(form)
+        seen = ShownRevision.of(form)
         secret = await rotate_token(session, runtime, viewer.caller, token_id, overlap, seen, request_id)
     if attempt.problems:
         return await _show_rotate(
             request, viewer, session, token_id, attempt.problems, form.text("overlap_s")
         )
     token = await show_token(session, token_id)
-    about, connect = await words_about(session, viewer, token), connect_settings(runtime.public_url)
+    about, connect = await describe_token(session, viewer, token), connect_settings(runtime.public_url)
     return page(request, "pickups/taken.html", viewer=viewer, secret=secret, connect=connect, **about)
 
 
@@ -137,17 +137,17 @@ async def rotate(
 async def ask_why_to_revoke(
     request: Request, token_id: TokenId, viewer: Reader, session: Session
 ) -> Response:
-    """What ends, and why."""
+    """Show what the revocation ends, and the form that asks for the reason."""
     return await _show_revoke(request, viewer, session, token_id)
 
 
 @router.post(f"{_TOKEN}/revoke", operation_id="page_revoked_my_token")
 async def revoke(request: Request, token_id: TokenId, submission: Writer, session: Session) -> Response:
-    """End it at once."""
+    """Revoke the token immediately."""
     viewer, form = submission.viewer, submission.form
-    seen = AsShown.by(form)
-    async with attempted(session) as attempt:
-        wanted = validated(TokenRevoke, {"reason": form.text("reason")})
+    seen = ShownRevision.of(form)
+    async with attempt_change(session) as attempt:
+        wanted = validate(TokenRevoke, {"reason": form.text("reason")})
         await hold_own_token(session, person_of(viewer.caller), token_id)
         await _revoke(request, viewer, session, token_id, wanted, seen, dry_run=False)
     if attempt.problems:
@@ -204,11 +204,11 @@ async def _revoke(
 
 
 async def _own(viewer: Viewer, session: AsyncSession, token_id: UUID) -> TokenView:
-    """A token of the viewer's own. Raises ``NotFound``."""
+    """Read a token of the viewer's own. Raises ``NotFound``."""
     return TokenView.from_reading(await find_own_token(session, person_of(viewer.caller), token_id))
 
 
 async def _waiting(viewer: Viewer, session: AsyncSession, runtime: Runtime) -> dict[UUID, PickupView]:
-    """The links that wait for the viewer, newest first, by token."""
+    """The viewer's pending pickup links by token, newest first."""
     found = await list_own_pickups(PickupQuery(limit=MAXIMUM_LIMIT), viewer.caller, session, runtime)
     return {link.token_id: link for link in found.items}

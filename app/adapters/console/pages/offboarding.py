@@ -1,7 +1,4 @@
-"""Offboarding on pages: what would end, who has the agents from then on, when; typing the name before it is done.
-
-What offboardings left: receipts to print and keep; and what is planned, with the way to take it back.
-"""
+"""Offboarding: the preview, the form that requires typing the name, receipts, scheduled offboardings, and erasure."""
 
 from typing import Annotated, Any
 from uuid import UUID
@@ -10,18 +7,24 @@ from fastapi import APIRouter, Request, Response
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.adapters.console.forms import (
-    AsShown,
     Form,
     Problems,
-    attempted,
+    ShownRevision,
+    attempt_change,
     first_page,
     next_page,
     read_query,
-    validated,
+    validate,
 )
 from app.adapters.console.page import PageRoute, page, redirect
-from app.adapters.console.pages.principals import IDENTITIES, PAGE_SIZE, called, search_person, to_type
-from app.adapters.console.signed_in import Submission, Viewer, signed_in, submitted
+from app.adapters.console.pages.principals import (
+    IDENTITIES,
+    PAGE_SIZE,
+    confirmation_text,
+    format_name,
+    search_person,
+)
+from app.adapters.console.viewer import Submission, Viewer, require_submission, require_viewer
 from app.domain.errors import Invalid
 from app.features.audit.names import names_of
 from app.features.identities import receipt_routes as receipts
@@ -59,8 +62,8 @@ from app.models.identities import Identity
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 
 
-Offboarder = Annotated[Viewer, signed_in(Permission.IDENTITIES_OFFBOARD)]
-Eraser = Annotated[Viewer, signed_in(Permission.IDENTITIES_ERASE)]
+Offboarder = Annotated[Viewer, require_viewer(Permission.IDENTITIES_OFFBOARD)]
+Eraser = Annotated[Viewer, require_viewer(Permission.IDENTITIES_ERASE)]
 RECEIPTS = "/console/offboarding-receipts"
 _PREVIEW = "a preview"
 _NAMED = 20
@@ -70,7 +73,7 @@ _NAMED = 20
 async def show_offboard(
     request: Request, identity_id: IdentityId, viewer: Offboarder, session: Session, runtime: CurrentRuntime
 ) -> Response:
-    """What would end, and the form that ends it."""
+    """Show a preview of what ends, and the form."""
     return await _show(request, viewer, session, runtime, identity_id)
 
 
@@ -78,16 +81,16 @@ async def show_offboard(
 async def offboard(
     request: Request,
     identity_id: IdentityId,
-    sent: Annotated[Submission, submitted(Permission.IDENTITIES_OFFBOARD)],
+    sent: Annotated[Submission, require_submission(Permission.IDENTITIES_OFFBOARD)],
     session: Session,
     runtime: CurrentRuntime,
 ) -> Response:
-    """End everything now or at a time, once the name was typed."""
+    """Offboard now or schedule it, if the name was typed."""
     form = sent.form
-    async with attempted(session) as attempt:
-        body = validated(OffboardRequest, _asked(form))
+    async with attempt_change(session) as attempt:
+        body = validate(OffboardRequest, _asked(form))
         check_name(form, await find_identity(session, identity_id))
-        shown = AsShown.by(form)
+        shown = ShownRevision.of(form)
         outcome = await offboard_when_asked(
             session, sent.viewer.caller, identity_id, body, shown,
             signer=runtime.signer, dry_run=False, request_id=request.state.request_id,
@@ -101,7 +104,7 @@ async def offboard(
 
 @router.get(IDENTITIES + "/{identity_id}/erase", operation_id="page_erase_identity")
 async def show_erase(request: Request, identity_id: IdentityId, viewer: Eraser, session: Session) -> Response:
-    """What is erased, and the form that does it."""
+    """Show what is erased, and the form."""
     it = await identities.get_identity(identity_id, session, Response())
     return _show_erase(request, viewer, it, Problems())
 
@@ -110,14 +113,14 @@ async def show_erase(request: Request, identity_id: IdentityId, viewer: Eraser, 
 async def erase(
     request: Request,
     identity_id: IdentityId,
-    sent: Annotated[Submission, submitted(Permission.IDENTITIES_ERASE)],
+    sent: Annotated[Submission, require_submission(Permission.IDENTITIES_ERASE)],
     session: Session,
 ) -> Response:
-    """Erase the personal data, once the name was typed."""
+    """Erase the personal data, if the name was typed."""
     it = await identities.get_identity(identity_id, session, Response())
-    async with attempted(session) as attempt:
+    async with attempt_change(session) as attempt:
         row = await lock_found_identity(session, identity_id)
-        AsShown.by(sent.form).check(row.revision)
+        ShownRevision.of(sent.form).check(row.revision)
         check_name(sent.form, row)
         await erase_identity(session, sent.viewer.caller, row, request.state.request_id)
     if attempt.problems:
@@ -126,9 +129,9 @@ async def erase(
 
 
 def check_name(form: Form, identity: Identity) -> None:
-    """Raise ``Invalid`` unless the name was typed: nothing large happens by a slip."""
-    if form.text("confirm") != to_type(identity):
-        raise Invalid.field("/confirm", "not_the_name", "Type it exactly as it is shown.")
+    """Raise ``Invalid`` unless the name was typed, which prevents accidents."""
+    if form.text("confirm") != confirmation_text(identity):
+        raise Invalid.field("/confirm", "not_the_name", "Type the name exactly as it is shown.")
 
 
 async def _show(
@@ -141,10 +144,10 @@ async def _show(
         if typed is None
         else typed.text("transfer_agents_to")
     )
-    async with attempted(session) as attempt:
+    async with attempt_change(session) as attempt:
         outcome = await _preview(viewer, session, runtime, it, heir)
     if attempt.problems:
-        # Of whom cannot have the agents: said, and what ends without them.
+        # Shows the error of an invalid recipient together with the preview without a transfer.
         outcome, problems, heir = (
             await _preview(viewer, session, runtime, it, ""),
             problems or attempt.problems,
@@ -155,7 +158,8 @@ async def _show(
     problems = problems or Problems()
     return page(
         request, "offboarding/offboard.html", viewer=viewer, status=problems.status, problems=problems, it=it,
-        who=called(it), to_type=to_type(it), typed=typed or Form(), outcome=outcome, heir=heir, most_calls=MOST_CALLS,
+        who=format_name(it), confirmation_text=confirmation_text(it), typed=typed or Form(), outcome=outcome,
+        heir=heir, most_calls=MOST_CALLS,
         named=_NAMED,
         names=await names_of(session, _named_in(outcome)),
         search=await search_person(request, session, runtime, "transfer_agents_to", but=it.id),
@@ -165,8 +169,8 @@ async def _show(
 async def _preview(
     viewer: Viewer, session: AsyncSession, runtime: Runtime, it: IdentityView, heir: str
 ) -> Offboarded:
-    """The dry run: the same checks, and nothing is changed. Raises ``Invalid`` for who cannot have the agents."""
-    body = validated(OffboardRequest, {"reason": _PREVIEW, "transfer_agents_to": heir or None})
+    """The dry run of an offboarding. Raises ``Invalid`` if the agents cannot be transferred to ``heir``."""
+    body = validate(OffboardRequest, {"reason": _PREVIEW, "transfer_agents_to": heir or None})
     return await offboard_when_asked(
         session, viewer.caller, it.id, body, Precondition(None),
         signer=runtime.signer, dry_run=True, request_id=None,
@@ -174,20 +178,20 @@ async def _preview(
 
 
 def _asked(form: Form) -> dict[str, Any]:
-    """What the form asks for, by the names of the API."""
+    """The form's fields by the API's names."""
     at = form.text("effective_at") if form.text("when") == "later" else ""
     if form.text("when") == "later" and not at:
-        raise Invalid.field("/effective_at", "required", "Say when, or choose now.")
+        raise Invalid.field("/effective_at", "required", "Choose a time, or choose now.")
     return {
         "reason": form.text("reason"),
         "transfer_agents_to": form.text("transfer_agents_to") or None,
-        # Browsers leave the zone out of what is typed; the page says that it is UTC.
+        # A browser's datetime field has no time zone; the page labels it as UTC.
         "effective_at": f"{at}Z" if at else None,
     }
 
 
 def _named_in(outcome: Offboarded) -> list[UUID]:
-    """Of what is listed, the first few: the page counts the others."""
+    """The ids whose names the page shows; it only counts the remaining ones."""
     lists = [outcome.things.agents, outcome.transferred.agents]
     if outcome.preview is not None:
         lists += [outcome.preview.groups, outcome.preview.service_accounts]
@@ -198,15 +202,15 @@ def _named_in(outcome: Offboarded) -> list[UUID]:
 def _show_erase(request: Request, viewer: Viewer, it: IdentityView, problems: Problems) -> Response:
     return page(
         request, "offboarding/erase.html", viewer=viewer, status=problems.status, problems=problems, it=it,
-        who=called(it), to_type=to_type(it),
+        who=format_name(it), confirmation_text=confirmation_text(it),
     )  # fmt: skip
 
 
 SCHEDULED = "/console/scheduled-offboardings"
-Reader = Annotated[Viewer, signed_in(Permission.IDENTITIES_READ)]
-_DONE = {"cancelled": "It is cancelled: nothing will end at that time."}
+Reader = Annotated[Viewer, require_viewer(Permission.IDENTITIES_READ)]
+_DONE = {"cancelled": "The scheduled offboarding was cancelled."}
 
-# More on paper is read by nobody; the signed text has all of it.
+# The page shows at most this many entries of each list; the signed receipt has all.
 _LISTED = 200
 _ACTORS = {"identity": IDENTITY, "administrator": ADMINISTRATOR, "service_account": SERVICE_ACCOUNT}
 
@@ -215,7 +219,7 @@ _ACTORS = {"identity": IDENTITY, "administrator": ADMINISTRATOR, "service_accoun
 async def show_receipts(
     request: Request, viewer: Reader, session: Session, runtime: CurrentRuntime
 ) -> Response:
-    """Receipts, newest first."""
+    """List receipts, newest first."""
     query = read_query(ReceiptQuery, request, limit=PAGE_SIZE)
     found = await receipts.list_offboarding_receipts(query, session, runtime)
     return page(
@@ -229,7 +233,7 @@ async def show_receipts(
 async def show_receipt(
     request: Request, receipt_id: EventId, viewer: Reader, session: Session, runtime: CurrentRuntime
 ) -> Response:
-    """One receipt, to print and to keep."""
+    """Show a receipt for printing and keeping."""
     it = await receipts.get_offboarding_receipt(receipt_id, session)
     ids = [it.identity_id] if it.receipt is None else [it.identity_id, *_ids_in_receipt(it.receipt)]
     return page(
@@ -243,7 +247,7 @@ async def show_receipt(
 async def show_scheduled(
     request: Request, viewer: Reader, session: Session, runtime: CurrentRuntime
 ) -> Response:
-    """What is planned and what was, newest first."""
+    """List scheduled and past offboardings, newest first."""
     query = read_query(ScheduledOffboardingQuery, request, limit=PAGE_SIZE)
     found = await schedules.list_scheduled_offboardings(query, session, runtime)
     people = [id for one in found.items for id in (one.identity_id, one.transfer_agents_to)]
@@ -260,10 +264,10 @@ async def show_scheduled(
 async def show_cancel(
     request: Request,
     scheduled_id: ScheduledOffboardingId,
-    viewer: Annotated[Viewer, signed_in(Permission.IDENTITIES_OFFBOARD)],
+    viewer: Annotated[Viewer, require_viewer(Permission.IDENTITIES_OFFBOARD)],
     session: Session,
 ) -> Response:
-    """What would not happen any more."""
+    """Show what cancelling means, and the form."""
     return await _show_cancel(request, viewer, session, scheduled_id, Problems())
 
 
@@ -271,12 +275,12 @@ async def show_cancel(
 async def cancel(
     request: Request,
     scheduled_id: ScheduledOffboardingId,
-    sent: Annotated[Submission, submitted(Permission.IDENTITIES_OFFBOARD)],
+    sent: Annotated[Submission, require_submission(Permission.IDENTITIES_OFFBOARD)],
     session: Session,
 ) -> Response:
-    """Take one back."""
-    async with attempted(session) as attempt:
-        shown = AsShown.by(sent.form)
+    """Cancel a scheduled offboarding."""
+    async with attempt_change(session) as attempt:
+        shown = ShownRevision.of(sent.form)
         await cancel_scheduled(session, sent.viewer.caller, scheduled_id, shown, request.state.request_id)
     if attempt.problems:
         return await _show_cancel(request, sent.viewer, session, scheduled_id, attempt.problems)
@@ -294,7 +298,7 @@ async def _show_cancel(
 
 
 def _ids_in_receipt(receipt: Receipt) -> list[UUID | None]:
-    """Whose present names the page shows beside what is signed."""
+    """The ids whose current names the page shows next to the signed content."""
     agents = receipt.agents
     return [
         *(token.identity_id for token in receipt.tokens[:_LISTED]),
@@ -311,6 +315,6 @@ def _ids_in_receipt(receipt: Receipt) -> list[UUID | None]:
 
 
 def _actor(receipt: Receipt) -> UUID | None:
-    """Who asked for it, where it is somebody with a name."""
+    """The id of the actor who requested the offboarding, if it has a name."""
     prefix = _ACTORS.get(receipt.by.type)
     return None if prefix is None or receipt.by.id is None else parse_id(prefix, receipt.by.id)

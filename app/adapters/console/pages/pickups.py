@@ -1,4 +1,4 @@
-"""The page behind a pick-up link: who the secret is for, what it opens, and the button that makes it, once."""
+"""The page of a pickup link: the token's recipient and scope, and the button that creates the secret once."""
 
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
@@ -7,10 +7,10 @@ from uuid import UUID
 from fastapi import APIRouter, Request, Response
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.adapters.console.forms import AsShown
+from app.adapters.console.forms import ShownRevision
 from app.adapters.console.page import PageRoute, page
-from app.adapters.console.pages.grants import words_of_right
-from app.adapters.console.signed_in import Submission, Viewer, signed_in, submitted
+from app.adapters.console.pages.grants import describe_access
+from app.adapters.console.viewer import Submission, Viewer, require_submission, require_viewer
 from app.domain.errors import Conflict, PreconditionFailed
 from app.features.audit.names import names_of
 from app.features.tokens.pickups import open_pickup, take_pickup
@@ -24,19 +24,19 @@ from app.lib.ids import PickupId
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 
-MOST_LINES = 12
-"""How many parts of a scope are said one by one."""
+MAX_LINES = 12
+"""The maximum number of scope entries that are described."""
 
 
 @router.get(f"{PAGE}/{{pickup_id}}", operation_id="page_show_pickup")
 async def show_pickup(
     request: Request,
     pickup_id: PickupId,
-    viewer: Annotated[Viewer, signed_in(Permission.SELF_READ)],
+    viewer: Annotated[Viewer, require_viewer(Permission.SELF_READ)],
     session: Session,
     runtime: CurrentRuntime,
 ) -> Response:
-    """What waits for the person, or why it does not any more. Nothing is taken by looking."""
+    """Show a pickup, or why it is no longer possible. Reading the page uses nothing up."""
     return await _show(request, viewer, session, runtime, pickup_id)
 
 
@@ -44,12 +44,12 @@ async def show_pickup(
 async def take(
     request: Request,
     pickup_id: PickupId,
-    submission: Annotated[Submission, submitted(Permission.SELF_WRITE)],
+    submission: Annotated[Submission, require_submission(Permission.SELF_WRITE)],
     session: Session,
     runtime: CurrentRuntime,
 ) -> Response:
-    """Make the secret and show it, in this answer alone: its address shows no secret to whoever opens it again."""
-    viewer, seen = submission.viewer, AsShown.by(submission.form)
+    """Create the secret and show it, which only this response does."""
+    viewer, seen = submission.viewer, ShownRevision.of(submission.form)
     request_id = request.state.request_id
     try:
         token_id, secret = await take_pickup(
@@ -58,7 +58,7 @@ async def take(
     except (Conflict, PreconditionFailed) as refused:
         return await _show(request, viewer, session, runtime, pickup_id, refused)
     token = await show_token(session, token_id)
-    connect, about = connect_settings(runtime.public_url), await words_about(session, viewer, token)
+    connect, about = connect_settings(runtime.public_url), await describe_token(session, viewer, token)
     return page(request, "pickups/taken.html", viewer=viewer, secret=secret, connect=connect, **about)
 
 
@@ -76,19 +76,19 @@ async def _show(
     return page(
         request, "pickups/pickup.html", viewer=viewer, status=status,
         it=PickupView.from_reading(found.pickup, runtime.public_url),
-        refused=None if refused is None else refused.detail, **await words_about(session, viewer, token),
+        refused=None if refused is None else refused.detail, **await describe_token(session, viewer, token),
     )  # fmt: skip
 
 
-async def words_about(session: AsyncSession, viewer: Viewer, token: TokenView) -> dict[str, Any]:
-    """Whose token it is and what it may do, in words: ``agent`` is None for the viewer's own."""
-    return (await words_about_each(session, viewer, [token]))[0]
+async def describe_token(session: AsyncSession, viewer: Viewer, token: TokenView) -> dict[str, Any]:
+    """Describe a token's owner and scope; ``agent`` is None for the viewer's own token."""
+    return (await describe_tokens(session, viewer, [token]))[0]
 
 
-async def words_about_each(
+async def describe_tokens(
     session: AsyncSession, viewer: Viewer, tokens: Sequence[TokenView]
 ) -> list[dict[str, Any]]:
-    """The same of many, with one look for all names."""
+    """Describe several tokens with one query for all names."""
     named = {id for token in tokens for _, id in servers_named_by_scope(token.scope, "")}
     names = await names_of(session, named | {token.identity_id for token in tokens})
     me = viewer.caller.identity_id
@@ -100,10 +100,10 @@ async def words_about_each(
 
 
 def _lines(scope: TokenScopeModel, own: bool, names: Mapping[UUID, str]) -> list[str]:
-    """What a token may do, line by line, as its person reads it."""
+    """Describe a scope, one line for each entry, addressed to the token's holder."""
     if isinstance(scope, GrantsScopeModel):
         return [f"all that {'your' if own else 'its'} grants allow, now and later"]
-    lines = [words_of_right(entry, names) for entry in scope.entries[:MOST_LINES]]
-    if len(scope.entries) > MOST_LINES:
-        lines.append(f"and {len(scope.entries) - MOST_LINES} more like these")
+    lines = [describe_access(entry, names) for entry in scope.entries[:MAX_LINES]]
+    if len(scope.entries) > MAX_LINES:
+        lines.append(f"and {len(scope.entries) - MAX_LINES} more entries")
     return lines or ["nothing"]

@@ -1,9 +1,4 @@
-"""Policies: the list, one policy with its draft and what is published of it, and its past.
-
-The editor of policies: checked, tested and replayed against recorded calls before anything is kept.
-
-What changes what decides: publishing a draft, taking it back, an earlier version again, the end of a policy.
-"""
+"""Policies: the list, the editor, published versions, and publishing, rolling back and ending a policy."""
 
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
@@ -14,28 +9,28 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.access.snapshot import AccessSnapshot, CurrentSnapshot
 from app.adapters.console.forms import (
-    AsShown,
     Form,
     Problems,
-    attempted,
+    ShownRevision,
+    attempt_change,
     first_page,
     next_page,
     read_query,
-    validated,
+    validate,
 )
 from app.adapters.console.page import PageRoute, page, redirect
 from app.adapters.console.pages.grants import link
 from app.adapters.console.pages.policy_draft import (
     Draft,
-    Looked,
-    errors_in,
-    fill_in,
-    filling,
-    located,
-    look_at,
+    DraftReport,
+    fill_template,
+    locate_errors,
+    locate_warnings,
+    review_draft,
+    show_template_form,
     templates,
 )
-from app.adapters.console.signed_in import Submission, Viewer, signed_in, submitted
+from app.adapters.console.viewer import Submission, Viewer, require_submission, require_viewer
 from app.domain.errors import TooManyRequests
 from app.features.audit.names import names_of
 from app.features.policies import routes as policies
@@ -59,25 +54,25 @@ from app.lib.ids import PolicyId
 HOME = "/console/policies"
 NEW = f"{HOME}/new"
 SPANS = (1, 7, 14, MAX_WINDOW.days)
-"""How many days of calls can be replayed."""
+"""The offered numbers of days whose calls are replayed."""
 _SHOWN = 50
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
-CanWrite = Annotated[Submission, submitted(Permission.POLICIES_WRITE, largest=BODY_LIMIT)]
+CanWrite = Annotated[Submission, require_submission(Permission.POLICIES_WRITE, max_bytes=BODY_LIMIT)]
 
 
 @router.get(NEW, operation_id="page_new_policy")
 async def new_page(
     request: Request,
-    viewer: Annotated[Viewer, signed_in(Permission.POLICIES_WRITE)],
+    viewer: Annotated[Viewer, require_viewer(Permission.POLICIES_WRITE)],
     session: Session,
     runtime: CurrentRuntime,
 ) -> Response:
-    """What to begin with: a template, then the form that fills it in; or a blank."""
+    """Show the templates, the form of a template, or the editor."""
     chosen = request.query_params.get("template", "")
     if chosen == "blank":
         return await show_editor(request, Draft(), None, viewer, session)
     if chosen:
-        return await filling(request, chosen, Form(), viewer, session, runtime)
+        return await show_template_form(request, chosen, Form(), viewer, session, runtime)
     return page(request, "policies/new.html", viewer=viewer, templates=await templates())
 
 
@@ -89,19 +84,19 @@ async def create(
     runtime: CurrentRuntime,
     snapshot: CurrentSnapshot,
 ) -> Response:
-    """Fill in a template, look at a draft, or keep it as a new policy."""
+    """Render a template, check a draft, or create the policy."""
     viewer, form = submission.viewer, submission.form
     if form.text("do") == "fill":
-        async with attempted(session) as filled:
-            draft = await fill_in(form, viewer, session, runtime)
+        async with attempt_change(session) as filled:
+            draft = await fill_template(form, viewer, session, runtime)
         if filled.problems:
             name = form.text("template")
-            return await filling(request, name, form, viewer, session, runtime, filled.problems)
+            return await show_template_form(request, name, form, viewer, session, runtime, filled.problems)
         return await show_editor(request, draft, None, viewer, session, unsaved=True)
     draft = Draft.typed(form)
     if form.text("do") != "save":
-        return await _look(request, draft, None, form, viewer, session, runtime, snapshot)
-    async with attempted(session) as attempt:
+        return await _review(request, draft, None, form, viewer, session, runtime, snapshot)
+    async with attempt_change(session) as attempt:
         body = draft.create()
         await check_text(session, body.text)
         made = await service.create_policy(session, viewer.caller, body, request.state.request_id)
@@ -119,14 +114,14 @@ async def update(
     runtime: CurrentRuntime,
     snapshot: CurrentSnapshot,
 ) -> Response:
-    """Look at a draft as it was typed, or keep it."""
+    """Check a draft, or save it."""
     viewer, form = submission.viewer, submission.form
     policy = await policies.get_policy(policy_id, viewer.caller, session, runtime, Response())
     draft = Draft.typed(form)
     if form.text("do") != "save":
-        return await _look(request, draft, policy, form, viewer, session, runtime, snapshot)
-    async with attempted(session) as attempt:
-        body, shown = draft.update(), AsShown.by(form)
+        return await _review(request, draft, policy, form, viewer, session, runtime, snapshot)
+    async with attempt_change(session) as attempt:
+        body, shown = draft.update(), ShownRevision.of(form)
         await policies.update_policy(
             policy_id, body, viewer.caller, session, runtime, request, shown, Response(), dry_run=False
         )
@@ -137,7 +132,7 @@ async def update(
     return redirect(f"{link('policy', policy_id)}?done=saved")
 
 
-async def _look(
+async def _review(
     request: Request,
     draft: Draft,
     policy: PolicyView | None,
@@ -147,13 +142,13 @@ async def _look(
     runtime: Runtime,
     snapshot: AccessSnapshot,
 ) -> Response:
-    """The editor with what was found of the draft, of which nothing is kept."""
-    looked, replayed, step = Looked(), None, form.text("do")
+    """Show the editor with the check's results; nothing is saved."""
+    report, replayed, step = DraftReport(), None, form.text("do")
     try:
-        async with attempted(session) as attempt:
+        async with attempt_change(session) as attempt:
             if step == "add_test":
                 draft.add_test(form)
-            looked = await look_at(draft, policy, session, runtime)
+            report = await review_draft(draft, policy, session, runtime)
             if step == "replay":
                 asked = _replay(draft, policy, form)
                 replayed = await simulate_policies(asked, viewer.caller, session, runtime, snapshot, request)
@@ -161,18 +156,18 @@ async def _look(
         attempt.problems = Problems(busy)
     return await show_editor(
         request, draft, policy, viewer, session,
-        form=form, problems=attempt.problems, looked=looked, replayed=replayed,
+        form=form, problems=attempt.problems, report=report, replayed=replayed,
     )  # fmt: skip
 
 
 def _replay(draft: Draft, policy: PolicyView | None, form: Form) -> SimulateRequest:
-    """The draft in the place of what is published of it, enforced: on trial it would change nothing."""
+    """Build the simulation of the draft in enforce mode, since observe mode would change no decision."""
     change: dict[str, Any] = {"text": draft.text, "mode": "enforce"}
     if policy is not None:
         change["policy_id"] = policy.id
     days = form.text("days") or str(SPANS[1])
     asked = {"changes": [change], "days": int(days) if days.isdecimal() else days, "limit": _SHOWN}
-    return validated(SimulateRequest, asked)
+    return validate(SimulateRequest, asked)
 
 
 async def show_editor(
@@ -184,14 +179,14 @@ async def show_editor(
     *,
     form: Form | None = None,
     problems: Problems | None = None,
-    looked: Looked | None = None,
+    report: DraftReport | None = None,
     replayed: PolicySimulation | None = None,
     **more: Any,
 ) -> Response:
-    """The editor with what was typed; without ``looked`` and ``problems``, as it is opened."""
+    """Show the editor; without a report and problems, as it is first opened."""
     form = form or Form()
     if problems:
-        looked = Looked(errors=errors_in(draft.text, problems.errors))
+        report = DraftReport(errors=locate_errors(draft.text, problems.errors))
     calls = [] if replayed is None else replayed.calls
     ids = [id for one in calls for id in (one.identity_id, one.server_id)]
     ids += [id for one in calls for side in (one.before, one.after) for id in side.policy_ids]
@@ -205,18 +200,18 @@ async def show_editor(
         draft=draft,
         problems=problems,
         found=problems,
-        looked=looked,
+        report=report,
         replayed=replayed,
         names=await names_of(session, ids),
         days=form.text("days") or str(SPANS[1]),
         spans=[(str(days), "1 day" if days == 1 else f"{days} days") for days in SPANS],
-        # Once added, a test stands among the others.
+        # The small form is emptied after its test was added.
         typed={
             name: "" if form.text("do") == "add_test" and not problems else form.raw(name) for name in small
         },
         revision=form.text("revision") or (None if policy is None else policy.revision),
         action=NEW if policy is None else link("policy", policy.id),
-        # As it is opened, nothing was asked about it yet.
+        # True until a button was pressed.
         untouched=not form.text("do"),
         link=link,
         **{"done": None, "since": "", "unsaved": bool(form.text("do") or problems), **more},
@@ -226,24 +221,24 @@ async def show_editor(
 _PAGE = 25
 _LOOK_BACK = timedelta(days=30)
 _DONE = {
-    "created": "The draft is kept. It decides nothing until it is published.",
-    "saved": "The draft is kept. What is published goes on deciding as it does.",
-    "published": "It is published. Every call that starts now is decided by it.",
-    "unpublished": "It decides nothing any more. The draft and the versions stay.",
-    "rolled-back": "The earlier version decides again, under a new number.",
-    "ended": "The policy has ended. It decides nothing any more.",
-    "same": "Nothing was changed: what decides is that already.",
+    "created": "The draft was saved. It decides nothing until you publish it.",
+    "saved": "The draft was saved. The published version stays in force.",
+    "published": "The policy was published. It decides every new call.",
+    "unpublished": "The policy was unpublished and decides no calls. The draft and the versions remain.",
+    "rolled-back": "The earlier version is in force again, under a new number.",
+    "ended": "The policy was deleted. It decides no calls.",
+    "same": "Nothing was changed, since this version is already in force.",
 }
-CanRead = Annotated[Viewer, signed_in(Permission.POLICIES_READ)]
+CanRead = Annotated[Viewer, require_viewer(Permission.POLICIES_READ)]
 
 
-def done_of(request: Request) -> str | None:
-    """What to say of the change that led here."""
+def done_message(request: Request) -> str | None:
+    """The message about the change that redirected here."""
     return _DONE.get(request.query_params.get("done", ""))
 
 
-def audited_since(viewer: Viewer, runtime: Runtime) -> str:
-    """From when on links into the audit log look; empty for a viewer who may not read it."""
+def audit_start(viewer: Viewer, runtime: Runtime) -> str:
+    """The start time of links into the audit log; empty for a viewer who may not read it."""
     if not viewer.may("audit.read"):
         return ""
     return (runtime.clock() - _LOOK_BACK).strftime("%Y-%m-%dT00:00:00Z")
@@ -251,7 +246,7 @@ def audited_since(viewer: Viewer, runtime: Runtime) -> str:
 
 @router.get(HOME, operation_id="page_list_policies")
 async def list_page(request: Request, viewer: CanRead, session: Session, runtime: CurrentRuntime) -> Response:
-    """Policies, newest first: what decides, what is on trial, and what is only a draft."""
+    """List policies, newest first."""
     wanted = read_query(PolicyQuery, request, limit=_PAGE)
     found = await policies.list_policies(wanted, viewer.caller, session, runtime)
     asked = {name: request.query_params.get(name, "") for name in ("q", "status", "mode")}
@@ -262,8 +257,8 @@ async def list_page(request: Request, viewer: CanRead, session: Session, runtime
         found=found.items,
         asked=asked,
         filtered=any(asked.values()),
-        done=done_of(request),
-        since=audited_since(viewer, runtime),
+        done=done_message(request),
+        since=audit_start(viewer, runtime),
         link=link,
         more=next_page(request, found.next_cursor),
         first=first_page(request),
@@ -274,19 +269,19 @@ async def list_page(request: Request, viewer: CanRead, session: Session, runtime
 async def show_page(
     policy_id: PolicyId, request: Request, viewer: CanRead, session: Session, runtime: CurrentRuntime
 ) -> Response:
-    """One policy: its editor for those who may write it, its text for the others."""
+    """Show a policy: its editor for writers, its text for other readers."""
     policy = await read_policy(policy_id, viewer, session, runtime)
-    looked = Looked(warnings=located(policy.text, policy.warnings or []))
-    more: dict[str, Any] = {"done": done_of(request), "since": audited_since(viewer, runtime)}
+    report = DraftReport(warnings=locate_warnings(policy.text, policy.warnings or []))
+    more: dict[str, Any] = {"done": done_message(request), "since": audit_start(viewer, runtime)}
     if policy.status != "ended" and viewer.may("policies.write"):
-        return await show_editor(request, Draft.of(policy), policy, viewer, session, looked=looked, **more)
+        return await show_editor(request, Draft.of(policy), policy, viewer, session, report=report, **more)
     return page(
         request,
         "policies/show.html",
         viewer=viewer,
         it=policy,
         draft=Draft.of(policy),
-        looked=looked,
+        report=report,
         replayed=None,
         problems=None,
         link=link,
@@ -295,7 +290,7 @@ async def show_page(
 
 
 async def read_policy(policy_id: Any, viewer: Viewer, session: AsyncSession, runtime: Runtime) -> PolicyView:
-    """The policy, an ended one to those who audit. Raises ``NotFound``."""
+    """Read a policy, including an ended one for auditors. Raises ``NotFound``."""
     include: Any = "ended" if viewer.may("audit.read") else None
     return await policies.get_policy(policy_id, viewer.caller, session, runtime, Response(), include)
 
@@ -304,7 +299,7 @@ async def read_policy(policy_id: Any, viewer: Viewer, session: AsyncSession, run
 async def published_page(
     policy_id: PolicyId, request: Request, viewer: CanRead, session: Session, runtime: CurrentRuntime
 ) -> Response:
-    """What decides, and how the draft differs from it."""
+    """Show the published version, and how the draft differs from it."""
     policy = await read_policy(policy_id, viewer, session, runtime)
     diff = None
     if policy.published_text is not None and policy.unpublished_changes:
@@ -316,7 +311,7 @@ async def published_page(
         it=policy,
         diff=diff,
         link=link,
-        since=audited_since(viewer, runtime),
+        since=audit_start(viewer, runtime),
     )
 
 
@@ -324,7 +319,7 @@ async def published_page(
 async def versions_page(
     policy_id: PolicyId, request: Request, viewer: CanRead, session: Session, runtime: CurrentRuntime
 ) -> Response:
-    """What was published of it, newest first."""
+    """List the published versions, newest first."""
     policy = await read_policy(policy_id, viewer, session, runtime)
     include: Any = "ended" if viewer.may("audit.read") else None
     wanted = read_query(PolicyVersionQuery, request, limit=_PAGE, include=include)
@@ -336,14 +331,14 @@ async def versions_page(
         it=policy,
         found=found.items,
         link=link,
-        since=audited_since(viewer, runtime),
+        since=audit_start(viewer, runtime),
         more=next_page(request, found.next_cursor),
         first=first_page(request),
     )
 
 
-Writer = Annotated[Viewer, signed_in(Permission.POLICIES_WRITE)]
-Sent = Annotated[Submission, submitted(Permission.POLICIES_WRITE)]
+Writer = Annotated[Viewer, require_viewer(Permission.POLICIES_WRITE)]
+Sent = Annotated[Submission, require_submission(Permission.POLICIES_WRITE)]
 Number = Annotated[int, Path(ge=1, le=999_999_999)]
 
 
@@ -351,7 +346,7 @@ Number = Annotated[int, Path(ge=1, le=999_999_999)]
 async def ask_publish(
     policy_id: PolicyId, request: Request, viewer: Writer, session: Session, runtime: CurrentRuntime
 ) -> Response:
-    """How the draft differs from what decides, and how its tests go; and the form that publishes it."""
+    """Show the draft's difference and test results, and the form that publishes it."""
     return await _show_publish(policy_id, request, viewer, session, runtime)
 
 
@@ -359,11 +354,11 @@ async def ask_publish(
 async def publish(
     policy_id: PolicyId, request: Request, submission: Sent, session: Session, runtime: CurrentRuntime
 ) -> Response:
-    """Let the draft decide, as it was shown."""
+    """Publish the draft at the revision that was shown."""
     viewer, form = submission.viewer, submission.form
-    async with attempted(session) as attempt:
+    async with attempt_change(session) as attempt:
         change = await policies.publish_policy(
-            policy_id, viewer.caller, session, runtime, request, AsShown.by(form), Response(),
+            policy_id, viewer.caller, session, runtime, request, ShownRevision.of(form), Response(),
             ignore_failed_tests=form.flag("ignore_failed_tests"), dry_run=False,
         )  # fmt: skip
     if attempt.problems:
@@ -387,8 +382,8 @@ async def _show_publish(
         status=problems.status if problems else 200,
         it=policy,
         diff=await policies.diff_policy(policy_id, session, None, "draft"),
-        report=await policies.test_policy(policy_id, session, runtime),
-        warnings=located(policy.text, policy.warnings or []),
+        test_report=await policies.test_policy(policy_id, session, runtime),
+        warnings=locate_warnings(policy.text, policy.warnings or []),
         problems=problems,
         may_ignore=problems is not None and problems.code == "policy_tests_failed",
         link=link,
@@ -404,11 +399,11 @@ async def version_page(
     policy_id: PolicyId,
     number: Number,
     request: Request,
-    viewer: Annotated[Viewer, signed_in(Permission.POLICIES_READ)],
+    viewer: Annotated[Viewer, require_viewer(Permission.POLICIES_READ)],
     session: Session,
     runtime: CurrentRuntime,
 ) -> Response:
-    """What was published under a number, and how what decides now differs from it."""
+    """Show a published version, and how it differs from the current one."""
     return await _show_version(policy_id, number, request, viewer, session, runtime)
 
 
@@ -421,12 +416,12 @@ async def roll_back(
     session: Session,
     runtime: CurrentRuntime,
 ) -> Response:
-    """Let this version decide again."""
+    """Put an earlier version in force again."""
     viewer, form = submission.viewer, submission.form
-    async with attempted(session) as attempt:
+    async with attempt_change(session) as attempt:
         change = await policies.roll_back_policy(
             policy_id, PolicyRollback(version=number), viewer.caller, session, runtime, request,
-            AsShown.by(form), Response(), ignore_failed_tests=form.flag("ignore_failed_tests"), dry_run=False,
+            ShownRevision.of(form), Response(), ignore_failed_tests=form.flag("ignore_failed_tests"), dry_run=False,
         )  # fmt: skip
     if attempt.problems:
         return await _show_version(policy_id, number, request, viewer, session, runtime, attempt.problems)
@@ -468,7 +463,7 @@ async def _show_version(
 async def ask_unpublish(
     policy_id: PolicyId, request: Request, viewer: Writer, session: Session, runtime: CurrentRuntime
 ) -> Response:
-    """What it means that a policy decides nothing any more, and the form."""
+    """Show the consequences of unpublishing, and the form."""
     return await _ask(policy_id, "unpublish", request, viewer, session, runtime)
 
 
@@ -476,9 +471,9 @@ async def ask_unpublish(
 async def unpublish(
     policy_id: PolicyId, request: Request, submission: Sent, session: Session, runtime: CurrentRuntime
 ) -> Response:
-    """Let it decide nothing any more; its draft stays."""
+    """Unpublish a policy; its draft remains."""
 
-    async def change(shown: AsShown) -> Response:
+    async def change(shown: ShownRevision) -> Response:
         caller = submission.viewer.caller
         changed = await policies.unpublish_policy(
             policy_id, caller, session, runtime, request, shown, Response()
@@ -492,7 +487,7 @@ async def unpublish(
 async def ask_end(
     policy_id: PolicyId, request: Request, viewer: Writer, session: Session, runtime: CurrentRuntime
 ) -> Response:
-    """What it means that a policy ends, and the form."""
+    """Show the consequences of ending a policy, and the form."""
     return await _ask(policy_id, "end", request, viewer, session, runtime)
 
 
@@ -500,9 +495,9 @@ async def ask_end(
 async def end(
     policy_id: PolicyId, request: Request, submission: Sent, session: Session, runtime: CurrentRuntime
 ) -> Response:
-    """End a policy; its past stays."""
+    """End a policy; its history remains."""
 
-    async def change(shown: AsShown) -> Response:
+    async def change(shown: ShownRevision) -> Response:
         caller = submission.viewer.caller
         await policies.delete_policy(policy_id, caller, session, runtime, request, shown, Response())
         return redirect(f"{HOME}?done=ended")
@@ -513,14 +508,14 @@ async def end(
 async def _do(
     policy_id: Any,
     what: str,
-    change: Callable[[AsShown], Awaitable[Response]],
+    change: Callable[[ShownRevision], Awaitable[Response]],
     request: Request,
     submission: Submission,
     session: AsyncSession,
     runtime: Runtime,
 ) -> Response:
-    async with attempted(session) as attempt:
-        done = await change(AsShown.by(submission.form))
+    async with attempt_change(session) as attempt:
+        done = await change(ShownRevision.of(submission.form))
     if attempt.problems:
         return await _ask(policy_id, what, request, submission.viewer, session, runtime, attempt.problems)
     return done

@@ -1,7 +1,4 @@
-"""What the editor of a policy holds, read from its form, and what can be said of it before it is kept.
-
-Templates of policies as forms: each field as the template's own schema says it.
-"""
+"""The state of the policy editor, the review of a draft before it is saved, and forms for policy templates."""
 
 import json
 from dataclasses import dataclass, field
@@ -13,10 +10,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.access.policy.compiled import Mode, PublishedPolicy
 from app.access.policy.evaluator import Rules
-from app.adapters.console.forms import Form, Problems, validated, whole_number
+from app.adapters.console.forms import Form, Problems, validate, whole_number
 from app.adapters.console.page import page
 from app.adapters.console.pages.principals import find_principals, find_servers
-from app.adapters.console.signed_in import Viewer
+from app.adapters.console.viewer import Viewer
 from app.domain.errors import FieldError, Invalid, NotFound
 from app.features.groups import service as groups
 from app.features.groups.schemas import GroupQuery
@@ -41,9 +38,9 @@ from app.lib import strict_json
 from app.lib.ids import GROUP, format_id, new_id
 from app.lib.json_depth import is_too_deep
 
-_WIDEST = 80
-_UNNAMED = "A draft"
-BLANK = """@reason("What whoever is refused is told.")
+_MAX_EXCERPT = 80
+_UNNAMED = "Untitled policy"
+NEW_POLICY_TEXT = """@reason("The message for refused callers.")
 forbid (
   principal,
   action == Action::"call_tool",
@@ -54,7 +51,7 @@ forbid (
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Something to say of a text, with where: ``excerpt`` is the line and ``caret`` what points into it."""
+    """A message about a place in a text; ``excerpt`` is the line, ``caret`` marks the column below it."""
 
     detail: str
     line: int
@@ -65,17 +62,17 @@ class Finding:
 
 @dataclass(slots=True)
 class Draft:
-    """The fields of the editor, as they were typed; ``tests`` is a JSON array."""
+    """The fields of the editor as typed; ``tests`` is a JSON array."""
 
     name: str = ""
     description: str = ""
-    text: str = BLANK
+    text: str = NEW_POLICY_TEXT
     mode: str = "enforce"
     tests: str = "[]"
 
     @classmethod
     def typed(cls, form: Form) -> "Draft":
-        """What was sent. Raises ``Malformed``."""
+        """Read a submitted form. Raises ``Malformed``."""
         return cls(
             name=form.text("name"),
             description=form.text("description"),
@@ -86,13 +83,13 @@ class Draft:
 
     @classmethod
     def of(cls, policy: PolicyView) -> "Draft":
-        """The draft that is kept."""
+        """Fill the editor with a saved draft."""
         tests = [one.model_dump(mode="json", exclude_defaults=True) for one in policy.tests]
-        return cls(policy.name, policy.description or "", policy.text, policy.mode, _written(tests))
+        return cls(policy.name, policy.description or "", policy.text, policy.mode, _format_tests(tests))
 
     @property
     def fields(self) -> dict[str, Any]:
-        """As the API's models take them. Raises ``Invalid`` for tests that are not JSON."""
+        """The fields for the API's models. Raises ``Invalid`` if the tests are not JSON."""
         return {
             "name": self.name,
             "description": self.description or None,
@@ -102,27 +99,27 @@ class Draft:
         }
 
     def create(self) -> PolicyCreate:
-        """The API's own model of a new policy. Raises ``Invalid``."""
-        return validated(PolicyCreate, self.fields)
+        """Build the API's model of a new policy. Raises ``Invalid``."""
+        return validate(PolicyCreate, self.fields)
 
     def update(self) -> PolicyUpdate:
-        """The API's own model of the change. Raises ``Invalid``."""
-        return validated(PolicyUpdate, self.fields)
+        """Build the API's model of the change. Raises ``Invalid``."""
+        return validate(PolicyUpdate, self.fields)
 
     def add_test(self, form: Form) -> None:
-        """Put the test that the small form describes at the end of the tests. Raises ``Invalid``."""
+        """Append the test that the small form describes. Raises ``Invalid``."""
         arguments = form.raw("test_arguments").strip() or "{}"
         test = {
             "name": form.text("test_name"),
             "request": {
                 "server": form.text("test_server"),
                 "tool": form.text("test_tool"),
-                "arguments": _json(arguments, "/test_arguments", dict, 'an object like {"amount": 250}'),
+                "arguments": _json(arguments, "/test_arguments", dict, 'an object such as {"amount": 250}'),
             },
             "expect": form.text("test_expect"),
         }
-        one = validated(PolicyTest, test)
-        self.tests = _written([*self._tests(), one.model_dump(mode="json", exclude_defaults=True)])
+        one = validate(PolicyTest, test)
+        self.tests = _format_tests([*self._tests(), one.model_dump(mode="json", exclude_defaults=True)])
 
     def _tests(self) -> list[Any]:
         found: list[Any] = _json(self.tests, "/tests", list, "a list of tests")
@@ -130,18 +127,20 @@ class Draft:
 
 
 @dataclass(slots=True)
-class Looked:
-    """What was found of a draft: what is wrong with its text, what may not be meant, and how its tests went."""
+class DraftReport:
+    """The review of a draft: errors and warnings in its text, and the results of its tests."""
 
     errors: list[Finding] = field(default_factory=list)
     warnings: list[Finding] = field(default_factory=list)
     results: list[PolicyTestResult] = field(default_factory=list)
 
 
-async def look_at(draft: Draft, policy: PolicyView | None, session: AsyncSession, runtime: Runtime) -> Looked:
-    """Check a draft that is not kept, and run its tests as if it were enforced. Raises ``Invalid``."""
-    # Without a name it cannot be kept, and can be looked at.
-    body = validated(PolicyCreate, draft.fields | {"name": draft.name or _UNNAMED})
+async def review_draft(
+    draft: Draft, policy: PolicyView | None, session: AsyncSession, runtime: Runtime
+) -> DraftReport:
+    """Check an unsaved draft, and run its tests in enforce mode. Raises ``Invalid``."""
+    # A draft without a name can be reviewed, though not saved.
+    body = validate(PolicyCreate, draft.fields | {"name": draft.name or _UNNAMED})
     await check_text(session, body.text)
     warnings = await warnings_about(session, body.text, permits_by_default=runtime.permits_by_default)
     id: UUID = new_id() if policy is None else policy.id
@@ -150,16 +149,16 @@ async def look_at(draft: Draft, policy: PolicyView | None, session: AsyncSession
     tests = [one.model_dump(mode="json") for one in body.tests]
     published = PublishedPolicy(id, version, body.text, Mode(body.mode))
     ran = await run_own(session, rules, runtime.clock(), published, tests)
-    return Looked(warnings=located(draft.text, warnings), results=[one.result for one in ran])
+    return DraftReport(warnings=locate_warnings(draft.text, warnings), results=[one.result for one in ran])
 
 
-def located(text: str, said: list[PolicyWarning]) -> list[Finding]:
-    """What is said of a text, with the lines that it is about."""
-    return [_finding(text, one.detail, one.line, one.column) for one in said]
+def locate_warnings(text: str, warnings: list[PolicyWarning]) -> list[Finding]:
+    """Add the lines of the text to warnings."""
+    return [_finding(text, one.detail, one.line, one.column) for one in warnings]
 
 
-def errors_in(text: str, errors: tuple[FieldError, ...]) -> list[Finding]:
-    """Those errors that are about a place in the text."""
+def locate_errors(text: str, errors: tuple[FieldError, ...]) -> list[Finding]:
+    """The errors that have a position in the text."""
     return [
         _finding(text, one.detail, one.line, one.column or 1)
         for one in errors
@@ -170,56 +169,56 @@ def errors_in(text: str, errors: tuple[FieldError, ...]) -> list[Finding]:
 def _finding(text: str, detail: str, line: int, column: int) -> Finding:
     lines = text.splitlines()
     whole = lines[line - 1] if 0 < line <= len(lines) else ""
-    # Of a long line, what is around the place.
-    start = max(0, column - _WIDEST // 2) if len(whole) > _WIDEST else 0
-    shown = whole[start : start + _WIDEST].expandtabs(1)
+    # Shortens a long line to the part around the column.
+    start = max(0, column - _MAX_EXCERPT // 2) if len(whole) > _MAX_EXCERPT else 0
+    shown = whole[start : start + _MAX_EXCERPT].expandtabs(1)
     return Finding(detail, line, column, shown, " " * (column - 1 - start) + "^")
 
 
-def _written(tests: list[Any]) -> str:
+def _format_tests(tests: list[Any]) -> str:
     return json.dumps(tests, indent=2, ensure_ascii=False)
 
 
 def _json(text: str, pointer: str, kind: type, wanted: str) -> Any:
-    """JSON as a call could carry it. Raises ``Invalid`` with where it breaks."""
+    """Parse JSON as the gateway does. Raises ``Invalid`` with the position of the error."""
     try:
         found = strict_json.loads(text.encode())
     except (strict_json.StrictJsonError, UnicodeEncodeError):
-        raise Invalid.field(pointer, "not_json", f"This is not {wanted}: {_place(text)}.") from None
+        raise Invalid.field(pointer, "not_json", f"Enter {wanted}: {_place(text)}.") from None
     if not isinstance(found, kind):
-        raise Invalid.field(pointer, "not_json", f"This is not {wanted}.")
+        raise Invalid.field(pointer, "not_json", f"Enter {wanted}.")
     return found
 
 
 def _place(text: str) -> str:
-    """Where JSON breaks, in words."""
+    """Describe the error in a JSON text."""
     if is_too_deep(text.encode("utf-8", "replace"), strict_json.MAX_DEPTH):
         return "it is nested too deeply"
     try:
         json.loads(text)
     except json.JSONDecodeError as error:
-        return f"it cannot be read at line {error.lineno}, column {error.colno}"
-    return "it names something twice, or has a number that calls cannot carry"
+        return f"it is invalid JSON at line {error.lineno}, column {error.colno}"
+    return "it has a duplicate member or a number out of range"
 
 
 _OFFERED = 50
 
-# The schema of the tool says it.
+# Not asked for, since the tool's schema determines it.
 _INFERRED = frozenset({"type"})
 _LABELS = {
     "group_id": "Only for the group",
     "server": "Server",
     "tool": "Tool",
-    "reason": "What whoever is refused is told",
+    "reason": "Message for refused callers",
     "from_hour": "From hour",
     "to_hour": "To hour",
-    "also_unknown": "Also tools of which nobody knows the risk",
+    "also_unknown": "Include tools whose risk is unknown",
 }
 
 
 @dataclass(frozen=True, slots=True)
-class Blank:
-    """A field to be filled in. ``kind``: ``text``, ``number``, ``lines`` (a list), ``several`` or ``one`` of
+class TemplateField:
+    """A parameter of a template. ``kind``: ``text``, ``number``, ``lines`` (a list), ``several`` or ``one`` of
     ``options``, or ``flag``."""
 
     name: str
@@ -233,12 +232,12 @@ class Blank:
 
     @property
     def pairs(self) -> list[tuple[str, str]]:
-        """The options, each as its own words."""
+        """The options as pairs of value and label."""
         return [(one, one) for one in self.options]
 
     @classmethod
-    def of(cls, name: str, schema: dict[str, Any], *, required: bool) -> "Blank":
-        """The field of a property of the template's schema."""
+    def of(cls, name: str, schema: dict[str, Any], *, required: bool) -> "TemplateField":
+        """Build the field for a property of the template's JSON schema."""
         options: tuple[str, ...] = ()
         kind = {"integer": "number", "boolean": "flag"}.get(schema.get("type", ""), "text")
         if schema.get("type") == "array":
@@ -256,7 +255,7 @@ class Blank:
 
 
 async def templates() -> list[PolicyTemplateView]:
-    """All of them."""
+    """All policy templates."""
     return (await list_policy_templates()).items
 
 
@@ -267,16 +266,18 @@ async def _template(name: str) -> PolicyTemplateView:
     raise NotFound("There is no such template.")
 
 
-def _blanks(template: PolicyTemplateView) -> list[Blank]:
-    """Its fields, those first that have to be filled in."""
+def _template_fields(template: PolicyTemplateView) -> list[TemplateField]:
+    """The fields of a template, required ones first."""
     schema = template.parameters
     required = set(schema.get("required", ()))
     shown = schema["properties"].items()
-    found = [Blank.of(name, one, required=name in required) for name, one in shown if name not in _INFERRED]
+    found = [
+        TemplateField.of(name, one, required=name in required) for name, one in shown if name not in _INFERRED
+    ]
     return sorted(found, key=lambda one: not one.required)
 
 
-async def filling(
+async def show_template_form(
     request: Request,
     name: str,
     form: Form,
@@ -285,31 +286,31 @@ async def filling(
     runtime: Runtime,
     problems: Problems | None = None,
 ) -> Response:
-    """The form that fills a template in, with what was typed."""
+    """Show the form of a template with what was typed."""
     template = await _template(name)
-    _, known = await find_principals("", viewer, session, runtime, most=_OFFERED)
-    servers = await find_servers("", viewer, session, runtime, most=_OFFERED)
-    blanks = _blanks(template)
+    _, known = await find_principals("", viewer, session, runtime, limit=_OFFERED)
+    servers = await find_servers("", viewer, session, runtime, limit=_OFFERED)
+    fields = _template_fields(template)
     return page(
         request,
         "policies/template.html",
         viewer=viewer,
         status=problems.status if problems else 200,
         template=template,
-        blanks=blanks,
-        typed={one.name: form.raw(f"p_{one.name}") for one in blanks if one.kind != "several"},
-        ticked={one.name: form.texts(f"p_{one.name}") for one in blanks if one.kind == "several"},
+        fields=fields,
+        typed={one.name: form.raw(f"p_{one.name}") for one in fields if one.kind != "several"},
+        ticked={one.name: form.texts(f"p_{one.name}") for one in fields if one.kind == "several"},
         offered={"groups": [one.name for one in known], "servers": [one.slug for one in servers]},
         problems=problems,
         found=problems,
     )
 
 
-async def fill_in(form: Form, viewer: Viewer, session: AsyncSession, runtime: Runtime) -> Draft:
-    """The draft that a filled-in template makes. Raises ``Invalid``."""
+async def fill_template(form: Form, viewer: Viewer, session: AsyncSession, runtime: Runtime) -> Draft:
+    """Render a template into a draft. Raises ``Invalid``."""
     template = await _template(form.text("template"))
     given = {}
-    for blank in _blanks(template):
+    for blank in _template_fields(template):
         value = _value(blank, form)
         if value is not None:
             given[blank.name] = value
@@ -319,8 +320,8 @@ async def fill_in(form: Form, viewer: Viewer, session: AsyncSession, runtime: Ru
     return Draft(name=template.title, text=made.text)
 
 
-def _value(blank: Blank, form: Form) -> Any:
-    """What was typed, as the template takes it; ``None``: nothing."""
+def _value(blank: TemplateField, form: Form) -> Any:
+    """The typed value as the template's parameter; ``None`` if empty."""
     name = f"p_{blank.name}"
     match blank.kind:
         case "flag":
@@ -336,10 +337,10 @@ def _value(blank: Blank, form: Form) -> Any:
 
 
 async def _group(text: str, viewer: Viewer, session: AsyncSession, runtime: Runtime) -> str:
-    """The id of a group by its name. Raises ``Invalid``."""
+    """The id of a group by name. Raises ``Invalid``."""
     if text.startswith(f"{GROUP}_"):
         return text
-    query = validated(GroupQuery, {"name": [text], "limit": 1})
+    query = validate(GroupQuery, {"name": [text], "limit": 1})
     found, _ = await groups.list_groups(session, viewer.caller, query, runtime)
     if not found:
         raise Invalid.field("/parameters/group_id", "not_found", "There is no group of this name.")

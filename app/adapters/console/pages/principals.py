@@ -1,7 +1,4 @@
-"""People, agents, groups and servers by what people type of their names.
-
-What pages about people and agents share: what they are called, and finding one person among all.
-"""
+"""Search for people, agents, groups and servers by name, shared by several pages."""
 
 from contextlib import suppress
 from dataclasses import dataclass
@@ -13,8 +10,8 @@ from fastapi import Request
 from markupsafe import escape
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.adapters.console.forms import read_query, validated
-from app.adapters.console.signed_in import Viewer
+from app.adapters.console.forms import read_query, validate
+from app.adapters.console.viewer import Viewer
 from app.adapters.console.visible import visible
 from app.domain.errors import Invalid
 from app.features.groups import service as groups
@@ -28,45 +25,44 @@ from app.http.schemas import ShortText, Strict
 from app.lib.ids import IDENTITY, format_id
 from app.models.identities import Identity
 
-MOST_FOUND = 50
-LONGEST = 200
-"""The characters of a text that is searched for."""
+MAX_FOUND = 50
+MAX_SEARCH_LENGTH = 200
+"""The maximum length of a search text, in characters."""
 
 
 async def find_principals(
-    text: str, viewer: Viewer, session: AsyncSession, runtime: Runtime, *, most: int = MOST_FOUND
+    text: str, viewer: Viewer, session: AsyncSession, runtime: Runtime, *, limit: int = MAX_FOUND
 ) -> tuple[list[IdentityView], list[GroupView]]:
-    """People and agents who are not offboarded, and groups, with a text in what they are called; by name. Raises
-    ``Invalid`` for a text that no name can have."""
-    wanted: dict[str, Any] = {"q": text[:LONGEST] or None, "limit": most}
+    """Find people and agents who are not offboarded, and groups, by a part of their names. Raises ``Invalid``."""
+    wanted: dict[str, Any] = {"q": text[:MAX_SEARCH_LENGTH] or None, "limit": limit}
     living = wanted | {"status": ["active", "suspended"], "sort": "user_name"}
-    people = await identities.list_identities(validated(IdentityQuery, living), session, runtime)
-    named = validated(GroupQuery, wanted | {"sort": "name"})
+    people = await identities.list_identities(validate(IdentityQuery, living), session, runtime)
+    named = validate(GroupQuery, wanted | {"sort": "name"})
     found, _ = await groups.list_groups(session, viewer.caller, named, runtime)
     return people.items, [GroupView.from_row(row) for row in found]
 
 
 async def find_servers(
-    text: str, viewer: Viewer, session: AsyncSession, runtime: Runtime, *, most: int
+    text: str, viewer: Viewer, session: AsyncSession, runtime: Runtime, *, limit: int
 ) -> list[ServerView]:
-    """Servers with a text in what they are called, by slug. Raises ``Invalid``."""
-    asked = validated(ServerQuery, {"q": text[:LONGEST] or None, "sort": "slug", "limit": most})
+    """Find servers by a part of their names, sorted by slug. Raises ``Invalid``."""
+    asked = validate(ServerQuery, {"q": text[:MAX_SEARCH_LENGTH] or None, "sort": "slug", "limit": limit})
     return (await servers.list_servers(asked, viewer.caller, session, runtime)).items
 
 
 async def find_server(
     text: str, viewer: Viewer, session: AsyncSession, runtime: Runtime
 ) -> ServerView | None:
-    """The server with this slug, otherwise the first with the text in what it is called. Raises ``Invalid``."""
+    """Find the server with this slug, otherwise the first whose name contains the text. Raises ``Invalid``."""
     with suppress(Invalid):
-        by_slug = validated(ServerQuery, {"slug": [text]})
+        by_slug = validate(ServerQuery, {"slug": [text]})
         for one in (await servers.list_servers(by_slug, viewer.caller, session, runtime)).items:
             return one
-    return next(iter(await find_servers(text, viewer, session, runtime, most=1)), None)
+    return next(iter(await find_servers(text, viewer, session, runtime, limit=1)), None)
 
 
 IDENTITIES = "/console/identities"
-ERASED = "somebody who was erased"
+ERASED = "an erased identity"
 PAGE_SIZE = 25
 _FOUND = 8
 
@@ -77,7 +73,7 @@ class _Asked(Strict):
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """Somebody who was found, and the address of this page with them chosen."""
+    """A person in the search results, and the address of this page with them selected."""
 
     name: str
     user_name: str
@@ -86,20 +82,20 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """What was typed, who was found by it, and whether there are more."""
+    """A search text, its results, and whether there are more."""
 
     q: str
     found: list[Choice]
     more: bool
 
 
-def called(it: IdentityView | Identity) -> str:
-    """What people call somebody."""
+def format_name(it: IdentityView | Identity) -> str:
+    """The name to show for an identity."""
     return ERASED if it.erased_at is not None else it.display_name or it.user_name
 
 
-def to_type(it: IdentityView | Identity) -> str:
-    """What is typed to say that this one is meant: the user name, or the id where a name has what nobody can type."""
+def confirmation_text(it: IdentityView | Identity) -> str:
+    """The text to type as a confirmation: the user name, or the id if the name cannot be typed."""
     name = it.user_name.strip()
     return name if visible(name) == escape(name) else format_id(IDENTITY, it.id)
 
@@ -107,9 +103,9 @@ def to_type(it: IdentityView | Identity) -> str:
 async def search_person(
     request: Request, session: AsyncSession, runtime: Runtime, choose: str, *, but: UUID | None = None
 ) -> Search:
-    """Active people with the text ``q`` of the address in their names, each a link that sets the parameter ``choose``.
+    """Find active people by the parameter ``q``; each result links to this page with ``choose`` set to its id.
 
-    Without a text nobody is found, and never ``but``, whom the page is about. Raises ``Malformed``.
+    An empty text finds none; ``but`` is left out of the results. Raises ``Malformed``.
     """
     q = read_query(_Asked, request).q
     if q is None:
@@ -119,7 +115,7 @@ async def search_person(
     kept = [(name, value) for name, value in request.query_params.multi_items() if name not in ("q", choose)]
     found = [
         Choice(
-            called(one),
+            format_name(one),
             one.user_name,
             f"{request.url.path}?{urlencode([*kept, (choose, format_id(IDENTITY, one.id))])}",
         )

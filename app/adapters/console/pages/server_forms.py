@@ -1,4 +1,4 @@
-"""Registering a server, and changing one: what is typed, as the API's own models take it."""
+"""The forms that register and change a server."""
 
 import re
 import unicodedata
@@ -7,19 +7,19 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.adapters.console.forms import Form, Problems, attempted, validated
+from app.adapters.console.forms import Form, Problems, attempt_change, validate
 from app.adapters.console.page import PageRoute, page, redirect
 from app.adapters.console.pages.servers import (
+    HTTP_KINDS,
     KINDS,
     LIST,
-    OF_HTTP,
     Change,
     Writer,
-    locked,
+    lock_shown,
     path_of,
     read_credential,
 )
-from app.adapters.console.signed_in import Submission, Viewer
+from app.adapters.console.viewer import Submission, Viewer
 from app.db.engine import commit
 from app.domain.errors import Invalid
 from app.features.audit.names import names_of
@@ -37,13 +37,13 @@ from app.models.servers import Server
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 
-_LONGEST_SLUG = 63
+_MAX_SLUG_LENGTH = 63
 _SUGGESTED = 100
 
 
 @router.get(f"{LIST}/new", operation_id="page_new_server")
 async def new(request: Request, viewer: Writer, session: Session, runtime: CurrentRuntime) -> Response:
-    """The form that registers a server."""
+    """Show the form that registers a server."""
     return await _form(request, session, runtime, viewer, _typed(Form()))
 
 
@@ -51,8 +51,8 @@ async def new(request: Request, viewer: Writer, session: Session, runtime: Curre
 async def register(
     submission: Change, session: Session, runtime: CurrentRuntime, syncs: CurrentSyncs, request: Request
 ) -> Response:
-    """Register it and read its tools at once. A sync that fails leaves the server, and its page says why."""
-    async with attempted(session) as attempt:
+    """Register a server and sync its tools. If the sync fails, the server stays and its page shows the error."""
+    async with attempt_change(session) as attempt:
         row = await _create(session, runtime, submission, request.state.request_id)
     if attempt.problems:
         typed = _typed(submission.form)
@@ -66,7 +66,7 @@ async def register(
 async def edit(
     server_id: ServerId, request: Request, viewer: Writer, session: Session, runtime: CurrentRuntime
 ) -> Response:
-    """The form that changes a server."""
+    """Show the form that changes a server."""
     row = await service.require(session, server_id)
     return await _form(request, session, runtime, viewer, await _typed_of(session, row), server=row)
 
@@ -75,9 +75,9 @@ async def edit(
 async def save(
     server_id: ServerId, submission: Change, session: Session, runtime: CurrentRuntime, request: Request
 ) -> Response:
-    """Change what was changed in the form, if nobody changed the server meanwhile."""
-    async with attempted(session) as attempt:
-        row = await locked(session, submission, server_id)
+    """Save the changed fields at the revision that was shown."""
+    async with attempt_change(session) as attempt:
+        row = await lock_shown(session, submission, server_id)
         patch = await _read_patch(session, runtime, submission, row)
         await service.update(
             session, _rules(runtime), row, patch, submission.viewer.caller, request.state.request_id
@@ -95,7 +95,7 @@ async def _create(
     session: AsyncSession, runtime: Runtime, submission: Submission, request_id: str | None
 ) -> Server:
     form, caller = submission.form, submission.viewer.caller
-    created = validated(ServerCreate, await _read_create(session, runtime, submission))
+    created = validate(ServerCreate, await _read_create(session, runtime, submission))
     put = read_credential(form, created.env_names or []) if form.text("kind") else None
     row = await service.create(session, _rules(runtime), created, caller, request_id)
     if put is not None:
@@ -122,7 +122,7 @@ async def _read_create(session: AsyncSession, runtime: Runtime, submission: Subm
 async def _read_patch(
     session: AsyncSession, runtime: Runtime, submission: Submission, row: Server
 ) -> ServerPatch:
-    """What differs from what the form showed: not all that a server can be is told in lines of text."""
+    """The fields that the form changed. Arguments and labels that lines of text cannot express stay as they are."""
     form = submission.form
     shown = await _typed_of(session, row)
     values = {"name": form.text("name"), **_place(form, row.transport)}
@@ -132,7 +132,7 @@ async def _read_patch(
     if form.raw("args") == shown["args"]:
         values.pop("args", None)
     settings = await _settings(session, runtime, submission, known_group=shown["owner_group"])
-    return validated(ServerPatch, values | settings)
+    return validate(ServerPatch, values | settings)
 
 
 def _place(form: Form, transport: str) -> dict[str, Any]:
@@ -163,7 +163,7 @@ async def _settings(
 
 
 async def _group_id(session: AsyncSession, runtime: Runtime, viewer: Viewer, name: str) -> Any:
-    query = validated(GroupQuery, {"name": [name], "limit": 1})
+    query = validate(GroupQuery, {"name": [name], "limit": 1})
     found, _ = await groups.list_groups(session, viewer.caller, query, runtime)
     if not found:
         raise Invalid.field("/owner_group_id", "unknown_group", "There is no group of this name.")
@@ -171,9 +171,9 @@ async def _group_id(session: AsyncSession, runtime: Runtime, viewer: Viewer, nam
 
 
 def slug_of(name: str) -> str:
-    """A slug for a server that was given none, made of its name; it can be empty."""
+    """Derive a slug from a server's name; it can be empty."""
     plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
-    return re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[:_LONGEST_SLUG].rstrip("-")
+    return re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[:_MAX_SLUG_LENGTH].rstrip("-")
 
 
 def _lines(text: str) -> list[str]:
@@ -186,7 +186,7 @@ def _labels(text: str) -> dict[str, str]:
         key, separator, value = line.partition("=")
         if not separator or not key.strip() or key.strip() in labels:
             raise Invalid.field(
-                "/labels", "odd_label", "Write each label once, on a line of its own: key=value."
+                "/labels", "odd_label", "Enter each label once, on a line of its own, as key=value."
             )
         labels[key.strip()] = value.strip()
     return labels
@@ -207,7 +207,7 @@ _FIELDS = (
         "owner_group",
         "new_tools",
         "keep_arguments",
-        # What was typed stays of the revision that was seen.
+        # A refused form stays based on the revision that its author saw.
         "revision",
     ),
     *("kind", "header_name", "token_url", "client_id", "auth_method", "scope", "resource", "audience"),
@@ -216,7 +216,7 @@ _AREAS = ("description", "labels", "args")
 
 
 def _typed(form: Form) -> dict[str, Any]:
-    """The fields as they were typed, but for secrets."""
+    """The typed fields, without secrets."""
     typed: dict[str, Any] = {name: form.text(name) for name in _FIELDS}
     typed |= {name: form.raw(name) for name in _AREAS}
     return typed | {
@@ -226,7 +226,7 @@ def _typed(form: Form) -> dict[str, Any]:
 
 
 async def _typed_of(session: AsyncSession, row: Server) -> dict[str, Any]:
-    """The fields of a server as they are."""
+    """The form's fields for an existing server."""
     named: dict[str, Any] = row.model_dump()
     names = await names_of(session, [row.owner_group_id])
     return _typed(Form()) | {
@@ -256,6 +256,6 @@ async def _form(
         request, "servers/form.html",
         viewer=viewer, status=problems.status if problems else 200, typed=typed, server=server, problems=problems,
         base=LIST if server is None else path_of(server.id), groups=[one.name for one in suggested],
-        kinds=[(kind, KINDS[kind]) for kind in OF_HTTP if kind != "none"],
+        kinds=[(kind, KINDS[kind]) for kind in HTTP_KINDS if kind != "none"],
         runs_commands=bool(runtime.commands),
     )  # fmt: skip

@@ -1,13 +1,4 @@
-"""Servers: the list, and each with its health, its tools, who reaches it, and what is waiting to be looked at.
-
-What pages of servers share: their addresses, what a view of one is made of, and how things stand in words.
-
-The upstream credentials of a server: which there are, and a form that sets one. None is ever shown.
-
-What is done to a server from its page: sync it, stop it and let it go on, accept what it says, end it.
-
-Setting and removing the upstream credentials of a server.
-"""
+"""Servers: the list, the page of each by tabs, its upstream credentials, and the actions on a server."""
 
 from dataclasses import dataclass, replace
 from typing import Annotated, Any
@@ -17,17 +8,17 @@ from fastapi import APIRouter, Query, Request, Response
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.adapters.console.forms import (
-    AsShown,
     Form,
     Model,
-    attempted,
+    ShownRevision,
+    attempt_change,
     first_page,
     next_page,
     read_query,
-    validated,
+    validate,
 )
 from app.adapters.console.page import PageRoute, page, redirect
-from app.adapters.console.signed_in import Submission, Viewer, signed_in, submitted
+from app.adapters.console.viewer import Submission, Viewer, require_submission, require_viewer
 from app.db.engine import commit
 from app.domain.errors import Invalid, Malformed
 from app.features.audit.names import names_of
@@ -62,8 +53,8 @@ LIST = "/console/servers"
 
 
 @dataclass(frozen=True, slots=True)
-class Sight:
-    """Who looks at which server, and what there is to read it with."""
+class ServerContext:
+    """The arguments of the functions that read a tab of a server's page."""
 
     request: Request
     session: AsyncSession
@@ -73,16 +64,16 @@ class Sight:
 
 
 def path_of(server_id: UUID) -> str:
-    """The address of a server's page."""
+    """The path of a server's page."""
     return f"{LIST}/{format_id(SERVER, server_id)}"
 
 
 def health(server: ServerView) -> tuple[str, str]:
-    """How a server is, as a state and in words."""
+    """A server's health: a state for the badge, and its description."""
     if server.status == "disabled":
         return "disabled", "disabled"
     if server.sync.state == "running":
-        return "running", "its tools are being read"
+        return "running", "sync in progress"
     if server.sync.state == "never":
         return "never", "never synced"
     if server.sync.state == "error":
@@ -91,12 +82,12 @@ def health(server: ServerView) -> tuple[str, str]:
 
 
 def why_waiting(tool: ToolView) -> str:
-    """Why a tool waits, or an empty text."""
+    """Why a tool is quarantined; empty if it is not."""
     if tool.state != "quarantined":
         return ""
     if tool.approved_digest is None:
         return "new"
-    return "held by hand" if tool.approved_digest == tool.definition_digest else "definition changed"
+    return "held manually" if tool.approved_digest == tool.definition_digest else "definition changed"
 
 
 KINDS = {
@@ -104,18 +95,18 @@ KINDS = {
     "header": "Header",
     "oauth_client_credentials": "OAuth client credentials",
     "env": "Environment variables",
-    "none": "None: calls carry nothing",
+    "none": "None: calls carry no credential",
 }
-OF_HTTP = ("bearer", "header", "oauth_client_credentials", "none")
-OF_STDIO = ("env", "none")
+HTTP_KINDS = ("bearer", "header", "oauth_client_credentials", "none")
+STDIO_KINDS = ("env", "none")
 _OPTIONAL = ("scope", "resource", "audience")
 
-# The form has one field for what is secret, and in that of a server "name" is the server's.
+# The form has one field for all secrets, and its "name" field is the server's name.
 _FIELD_OF = {"/name": "/header_name", "/token": "/secret", "/value": "/secret", "/client_secret": "/secret"}
 
 
 def read_credential(form: Form, env_names: list[str]) -> Credential:
-    """What was typed. Raises ``Invalid``, naming the fields of the form."""
+    """Read the typed credential. Raises ``Invalid`` with the form's field names."""
     kind, secret = form.text("kind"), form.text("secret")
     if kind == "none":
         return NoCredential(kind="none")
@@ -130,43 +121,43 @@ def read_credential(form: Form, env_names: list[str]) -> Credential:
         typed = {name: form.text(name) for name in ("kind", "token_url", "client_id", "auth_method")}
         more = {name: form.text(name) for name in _OPTIONAL if form.text(name)}
         return _read(OAuthClientCredential, {**typed, "client_secret": secret, **more})
-    raise Invalid.field("/kind", "required", "Choose what calls to the server carry.")
+    raise Invalid.field("/kind", "required", "Choose the kind of credential.")
 
 
 def _read(model: type[Model], typed: dict[str, Any]) -> Model:
     try:
-        return validated(model, typed)
+        return validate(model, typed)
     except Invalid as invalid:
         errors = [replace(one, pointer=_FIELD_OF.get(one.pointer, one.pointer)) for one in invalid.errors]
         raise Invalid(invalid.detail, errors=errors) from None
 
 
 async def find_holder(session: AsyncSession, runtime: Runtime, user_name: str) -> UUID | None:
-    """The identity that a credential is for; None, without a name: everybody else. Raises ``Invalid``."""
+    """The identity that a credential is for; None without a name, for all other callers. Raises ``Invalid``."""
     if not user_name:
         return None
-    query = validated(IdentityQuery, {"user_name": [user_name], "limit": 1})
+    query = validate(IdentityQuery, {"user_name": [user_name], "limit": 1})
     found = (await identities.list_identities(query, session, runtime)).items
     if not found:
         raise Invalid.field("/identity", "unknown_identity", "There is no identity with this user name.")
     return found[0].id
 
 
-async def shown_credentials(sight: Sight) -> dict[str, Any]:
-    """What the page shows: the server's own, and those of identities."""
-    query = read_query(CredentialQuery, sight.request, limit=25)
-    found = await servers.list_server_credentials(sight.server.id, query, sight.session, sight.runtime)
+async def read_credentials(context: ServerContext) -> dict[str, Any]:
+    """Read the tab with the server's own credential and those of identities."""
+    query = read_query(CredentialQuery, context.request, limit=25)
+    found = await servers.list_server_credentials(context.server.id, query, context.session, context.runtime)
     return {
         "credentials": found.items,
-        "names": await names_of(sight.session, [one.identity_id for one in found.items]),
-        "kinds": kinds_of(sight.server.transport), "words": KINDS, "problems": None, "typed": Form(),
-        "more": next_page(sight.request, found.next_cursor), "first": first_page(sight.request),
+        "names": await names_of(context.session, [one.identity_id for one in found.items]),
+        "kinds": credential_kinds(context.server.transport), "words": KINDS, "problems": None, "typed": Form(),
+        "more": next_page(context.request, found.next_cursor), "first": first_page(context.request),
     }  # fmt: skip
 
 
-def kinds_of(transport: str) -> list[tuple[str, str]]:
-    """What a server of this transport can be given, and words for it."""
-    return [(kind, KINDS[kind]) for kind in (OF_STDIO if transport == "stdio" else OF_HTTP)]
+def credential_kinds(transport: str) -> list[tuple[str, str]]:
+    """The kinds of credentials for a transport, with labels."""
+    return [(kind, KINDS[kind]) for kind in (STDIO_KINDS if transport == "stdio" else HTTP_KINDS)]
 
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
@@ -176,28 +167,28 @@ _TABS = {"": "Overview", "tools": "Tools", "access": "Who has access", "credenti
 _PREVIEW = 10
 _REFRESH_S = "2"
 _DONE = {
-    "registered": "The server is registered.",
+    "registered": "The server was registered.",
     "saved": "The changes are saved.",
-    "synced": "Its tools were read.",
-    "disabled": "The server is disabled: no call reaches it any more.",
-    "enabled": "The server is enabled.",
-    "instructions": "Clients that reach all of the server are told its instructions from now on.",
-    "credential_set": "The credential is stored. It can be replaced, and never read.",
-    "credential_removed": "The credential is removed.",
-    "deleted": "The server is ended: it is out of reach of every token, and its credentials are destroyed.",
-    "approved": "The tool is approved, and can be called by whoever may.",
+    "synced": "The tools were synced.",
+    "disabled": "The server was disabled. Calls to it are refused.",
+    "enabled": "The server was enabled.",
+    "instructions": "The instructions were approved. Clients with access to the whole server receive them.",
+    "credential_set": "The credential was stored. You can replace it, but not read it.",
+    "credential_removed": "The credential was removed.",
+    "deleted": "The server was deleted. No token reaches it, and its credentials are destroyed.",
+    "approved": "The tool was approved. Callers with access can call it.",
 }
 
 
 @router.get(LIST, operation_id="page_list_servers")
 async def list_all(
     request: Request,
-    viewer: Annotated[Viewer, signed_in(Permission.SERVERS_READ)],
+    viewer: Annotated[Viewer, require_viewer(Permission.SERVERS_READ)],
     session: Session,
     runtime: CurrentRuntime,
     done: Annotated[str, Query(max_length=40)] = "",
 ) -> Response:
-    """Servers, newest first, by text, state, transport and how their last sync went."""
+    """List servers, newest first."""
     query = read_query(ServerQuery, request, limit=25)
     found = await servers.list_servers(query, viewer.caller, session, runtime)
     return page(
@@ -212,17 +203,17 @@ async def list_all(
 async def show_one(
     server_id: ServerId,
     request: Request,
-    viewer: Annotated[Viewer, signed_in(Permission.SERVERS_READ)],
+    viewer: Annotated[Viewer, require_viewer(Permission.SERVERS_READ)],
     session: Session,
     runtime: CurrentRuntime,
     tab: Annotated[str, Query(max_length=20)] = "",
     done: Annotated[str, Query(max_length=40)] = "",
 ) -> Response:
-    """One server, seen from one side at a time."""
+    """Show a tab of a server's page."""
     shown = await server_values(request, session, runtime, viewer, server_id, tab if tab in _TABS else "")
     answer = page(request, "servers/detail.html", viewer=viewer, done=_DONE.get(done), **shown)
     if shown["server"].sync.state == "running" and shown["tab"] == "":
-        # The tabs with forms keep what is typed. As a header, since it needs no script.
+        # Reloads the page without a script; tabs with forms are not reloaded.
         answer.headers["Refresh"] = _REFRESH_S
     return answer
 
@@ -230,68 +221,68 @@ async def show_one(
 async def server_values(
     request: Request, session: Session, runtime: Runtime, viewer: Viewer, server_id: UUID, tab: str
 ) -> dict[str, Any]:
-    """What the page of a server shows on a tab. Raises ``NotFound``."""
+    """The values of a server's page for a tab. Raises ``NotFound``."""
     server = await servers.get_server(server_id, viewer.caller, session, Response())
     names = await names_of(session, [server.owner_group_id])
-    sight = Sight(request, session, runtime, viewer, server)
-    of_tab = {"": _overview, "tools": _tools, "access": _access, "credentials": shown_credentials}[tab]
+    context = ServerContext(request, session, runtime, viewer, server)
+    read_tab = {"": _overview, "tools": _tools, "access": _access, "credentials": read_credentials}[tab]
     return {
         "server": server, "base": path_of(server.id), "tab": tab, "tabs": _TABS, "health": health(server),
         "owner": names.get(server.owner_group_id) if server.owner_group_id else None, "why_waiting": why_waiting,
         "gateway_url": f"{runtime.public_url}/mcp/{server.slug}",
-        **await of_tab(sight),
+        **await read_tab(context),
     }  # fmt: skip
 
 
-async def _overview(sight: Sight) -> dict[str, Any]:
-    waiting = await _some_tools(sight, state=["quarantined"])
-    active = await _some_tools(sight, state=["active"], sort="name")
+async def _overview(context: ServerContext) -> dict[str, Any]:
+    waiting = await _some_tools(context, state=["quarantined"])
+    active = await _some_tools(context, state=["active"], sort="name")
     said = None
-    if sight.server.instructions == "pending":
-        said = await servers.get_server_instructions(sight.server.id, sight.session)
+    if context.server.instructions == "pending":
+        said = await servers.get_server_instructions(context.server.id, context.session)
     return {"waiting": waiting, "active": active, "said": said}
 
 
-async def _some_tools(sight: Sight, **filters: Any) -> list[ToolView]:
-    query = ToolQuery(server_id=[sight.server.id], limit=_PREVIEW, **filters)
-    return (await tools.list_tools(query, sight.viewer.caller, sight.session, sight.runtime)).items
+async def _some_tools(context: ServerContext, **filters: Any) -> list[ToolView]:
+    query = ToolQuery(server_id=[context.server.id], limit=_PREVIEW, **filters)
+    return (await tools.list_tools(query, context.viewer.caller, context.session, context.runtime)).items
 
 
-async def _tools(sight: Sight) -> dict[str, Any]:
-    query = read_query(ToolQuery, sight.request, limit=25, server_id=[sight.server.id])
-    found = await tools.list_tools(query, sight.viewer.caller, sight.session, sight.runtime)
+async def _tools(context: ServerContext) -> dict[str, Any]:
+    query = read_query(ToolQuery, context.request, limit=25, server_id=[context.server.id])
+    found = await tools.list_tools(query, context.viewer.caller, context.session, context.runtime)
     return {
         "query": query, "tools": found.items,
-        "more": next_page(sight.request, found.next_cursor), "first": first_page(sight.request),
+        "more": next_page(context.request, found.next_cursor), "first": first_page(context.request),
     }  # fmt: skip
 
 
-async def _access(sight: Sight) -> dict[str, Any]:
-    if not sight.viewer.may("grants.read"):
+async def _access(context: ServerContext) -> dict[str, Any]:
+    if not context.viewer.may("grants.read"):
         return {"grants": None}
     query = read_query(
-        GrantQuery, sight.request, limit=25, server_id=[sight.server.id], status=["active", "scheduled"]
+        GrantQuery, context.request, limit=25, server_id=[context.server.id], status=["active", "scheduled"]
     )
-    listed = await grants.list_grants(sight.session, sight.viewer.caller, query, sight.runtime)
-    found = GrantView.page(*listed, sight.runtime.clock())
+    listed = await grants.list_grants(context.session, context.viewer.caller, query, context.runtime)
+    found = GrantView.page(*listed, context.runtime.clock())
     return {
         "grants": found.items,
-        "names": await names_of(sight.session, [grant.principal.id for grant in found.items]),
-        "more": next_page(sight.request, found.next_cursor), "first": first_page(sight.request),
+        "names": await names_of(context.session, [grant.principal.id for grant in found.items]),
+        "more": next_page(context.request, found.next_cursor), "first": first_page(context.request),
     }  # fmt: skip
 
 
-Change = Annotated[Submission, submitted(Permission.SERVERS_WRITE)]
-Writer = Annotated[Viewer, signed_in(Permission.SERVERS_WRITE)]
+Change = Annotated[Submission, require_submission(Permission.SERVERS_WRITE)]
+Writer = Annotated[Viewer, require_viewer(Permission.SERVERS_WRITE)]
 
 
 _SOME = 5
 
 
-async def locked(session: Session, submission: Submission, server_id: UUID) -> Server:
-    """The server as the form showed it, locked. Raises ``NotFound`` and ``PreconditionFailed``."""
+async def lock_shown(session: Session, submission: Submission, server_id: UUID) -> Server:
+    """Lock the server at the revision that the form showed. Raises ``NotFound`` and ``PreconditionFailed``."""
     row = await service.require_locked(session, server_id)
-    AsShown.by(submission.form).check(row.revision)
+    ShownRevision.of(submission.form).check(row.revision)
     return row
 
 
@@ -304,9 +295,9 @@ async def sync(
     syncs: CurrentSyncs,
     request: Request,
 ) -> Response:
-    """Read its tools. Its page shows progress and result."""
+    """Sync the server's tools."""
     row = await service.require(session, server_id)
-    # As at the API, the connection goes back: the server may take most of a minute.
+    # Releases the database connection, since a sync can take most of a minute.
     await commit(session)
     ended = await syncs.sync(runtime, server_id, submission.viewer.caller, request.state.request_id)
     await session.refresh(row)
@@ -315,7 +306,7 @@ async def sync(
 
 @router.get(f"{LIST}/{{server_id}}/disable", operation_id="page_confirm_disable_server")
 async def ask_disable(server_id: ServerId, request: Request, viewer: Writer, session: Session) -> Response:
-    """What stops when it is disabled."""
+    """Show what stops when a server is disabled."""
     server = await servers.get_server(server_id, viewer.caller, session, Response())
     return page(request, "servers/disable.html", viewer=viewer, server=server, base=path_of(server_id))
 
@@ -324,7 +315,7 @@ async def ask_disable(server_id: ServerId, request: Request, viewer: Writer, ses
 async def disable(
     server_id: ServerId, submission: Change, session: Session, runtime: CurrentRuntime, request: Request
 ) -> Response:
-    """Out of reach at once, until it is enabled."""
+    """Disable a server immediately."""
     await _set_status(session, runtime, submission, server_id, "disabled", request.state.request_id)
     return redirect(f"{path_of(server_id)}?done=disabled")
 
@@ -333,7 +324,7 @@ async def disable(
 async def enable(
     server_id: ServerId, submission: Change, session: Session, runtime: CurrentRuntime, request: Request
 ) -> Response:
-    """Within reach again."""
+    """Enable a server."""
     await _set_status(session, runtime, submission, server_id, "active", request.state.request_id)
     return redirect(f"{path_of(server_id)}?done=enabled")
 
@@ -342,7 +333,7 @@ async def enable(
 async def ask_delete(
     server_id: ServerId, request: Request, viewer: Writer, session: Session, runtime: CurrentRuntime
 ) -> Response:
-    """What ends with it."""
+    """Show what ends with a server."""
     server = await servers.get_server(server_id, viewer.caller, session, Response())
     query = GrantQuery(server_id=[server_id], limit=_SOME, status=["active", "scheduled"])
     reaching, following = await grants.list_grants(session, viewer.caller, query, runtime)
@@ -354,8 +345,8 @@ async def ask_delete(
 
 @router.post(f"{LIST}/{{server_id}}/delete/do", operation_id="page_delete_server")
 async def delete(server_id: ServerId, submission: Change, session: Session, request: Request) -> Response:
-    """End it."""
-    row = await locked(session, submission, server_id)
+    """Delete a server."""
+    row = await lock_shown(session, submission, server_id)
     await service.end(session, row, submission.viewer.caller, request.state.request_id)
     return redirect(f"{LIST}?done=deleted")
 
@@ -364,8 +355,8 @@ async def delete(server_id: ServerId, submission: Change, session: Session, requ
 async def approve_instructions(
     server_id: ServerId, submission: Change, session: Session, request: Request
 ) -> Response:
-    """Accept what it says of its use: the very text that was shown."""
-    row = await locked(session, submission, server_id)
+    """Approve the server's instructions, exactly as they were shown."""
+    row = await lock_shown(session, submission, server_id)
     digest = submission.form.text("digest")
     await instructions.approve(session, row, digest, submission.viewer.caller, request.state.request_id)
     return redirect(f"{path_of(server_id)}?done=instructions")
@@ -379,7 +370,7 @@ async def _set_status(
     status: ServerStatus,
     request_id: str | None,
 ) -> None:
-    row = await locked(session, submission, server_id)
+    row = await lock_shown(session, submission, server_id)
     rules = PlaceRules.of(runtime)
     await service.update(
         session, rules, row, ServerPatch(status=status), submission.viewer.caller, request_id
@@ -395,10 +386,10 @@ async def set_one(
     syncs: CurrentSyncs,
     request: Request,
 ) -> Response:
-    """Store what was typed; it is never shown again, not even in a form that was refused."""
+    """Store a credential, which is never shown again, not even in a refused form."""
     caller, form = submission.viewer.caller, submission.form
-    async with attempted(session) as attempt:
-        row = await locked(session, submission, server_id)
+    async with attempt_change(session) as attempt:
+        row = await lock_shown(session, submission, server_id)
         put = read_credential(form, row.env_names or [])
         holder = await find_holder(session, runtime, form.text("identity"))
         await put_credential(
@@ -413,7 +404,7 @@ async def set_one(
         )
     if attempt.problems:
         shown = await server_values(request, session, runtime, submission.viewer, server_id, "credentials")
-        # The other pages of the list are at another address than this answer.
+        # The list's next page has another address than this response.
         shown |= {"problems": attempt.problems, "typed": form, "done": None, "more": None, "first": None}
         status = attempt.problems.status
         return page(request, "servers/detail.html", viewer=submission.viewer, status=status, **shown)
@@ -432,7 +423,7 @@ async def ask_remove(
     session: Session,
     identity_id: Annotated[IdentityId | None, Query()] = None,
 ) -> Response:
-    """What becomes of calls without it."""
+    """Show what removing a credential means for calls."""
     server = await servers.get_server(server_id, viewer.caller, session, Response())
     name = None if identity_id is None else (await names_of(session, [identity_id])).get(identity_id)
     return page(
@@ -443,8 +434,8 @@ async def ask_remove(
 
 @router.post(f"{LIST}/{{server_id}}/credentials/remove/do", operation_id="page_remove_credential")
 async def remove(server_id: ServerId, submission: Change, session: Session, request: Request) -> Response:
-    """Remove it."""
-    row = await locked(session, submission, server_id)
+    """Remove a credential."""
+    row = await lock_shown(session, submission, server_id)
     holder = _holder(submission.form.text("identity_id"))
     await delete_credential(session, row, holder, submission.viewer.caller, request.state.request_id)
     return redirect(f"{path_of(server_id)}?tab=credentials&done=credential_removed")
@@ -456,4 +447,4 @@ def _holder(text: str) -> UUID | None:
     try:
         return parse_id(IDENTITY, text)
     except ValueError:
-        raise Malformed("The form cannot be read: open the page again.") from None
+        raise Malformed("The form cannot be read. Open the page again.") from None

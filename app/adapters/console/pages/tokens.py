@@ -1,7 +1,4 @@
-"""Tokens: the list, and each with what it may reach, its secrets, its links, its children and its first use.
-
-What is done to a token that is there: a new secret, less reach, its end, and links by which it is picked up.
-"""
+"""Tokens: the list, the page of each, and rotating, narrowing, revoking and pickup links."""
 
 from collections.abc import Iterable
 from datetime import UTC, date, datetime, time, timedelta
@@ -13,21 +10,21 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.access.explain import meaning_of
 from app.adapters.console.forms import (
-    AsShown,
     Attempt,
     Form,
     Problems,
-    attempted,
+    ShownRevision,
+    attempt_change,
     first_page,
     next_page,
     read_query,
-    validated,
+    validate,
 )
 from app.adapters.console.page import PageRoute, page, redirect
-from app.adapters.console.pages.grants import words_of_right
-from app.adapters.console.pages.issuing import Chosen, Issuer
-from app.adapters.console.pages.principals import LONGEST
-from app.adapters.console.signed_in import Submission, Viewer, signed_in, submitted
+from app.adapters.console.pages.grants import describe_access
+from app.adapters.console.pages.issue_token import Chosen, Issuer
+from app.adapters.console.pages.principals import MAX_SEARCH_LENGTH
+from app.adapters.console.viewer import Submission, Viewer, require_submission, require_viewer
 from app.domain.errors import Invalid, Malformed
 from app.features.audit import routes as audit
 from app.features.audit.names import names_of
@@ -72,31 +69,31 @@ router = APIRouter(include_in_schema=False, route_class=PageRoute)
 
 LIST = "/console/tokens"
 SHOWN = 25
-MOST_HOLDERS = 50
-"""So many identities are meant by a name that is searched for, at most."""
-_LOOKS_BACK = timedelta(days=7)
+MAX_HOLDERS = 50
+"""The maximum number of identities that a name filter selects."""
+_REFUSAL_PERIOD = timedelta(days=7)
 _ENDS = (1, 7, 14, 30, 90)
 _END_WORDS = [(str(days), f"within {days} day{'' if days == 1 else 's'}") for days in _ENDS]
 _FEW = 10
 _DONE = {
-    "revoked": "The token is revoked: no call with it begins any more.",
-    "narrowed": "The token was changed, for the calls to come.",
-    "linked": "There is a new pick-up link: send it to whom it is for.",
-    "cancelled": "The pick-up link was taken back.",
+    "revoked": "The token was revoked. New calls with it are refused.",
+    "narrowed": "The token was changed. New calls follow the change.",
+    "linked": "The pickup link was created. Send it to the recipient.",
+    "cancelled": "The pickup link was cancelled.",
 }
-CanRead = Annotated[Viewer, signed_in(Permission.TOKENS_READ)]
+CanRead = Annotated[Viewer, require_viewer(Permission.TOKENS_READ)]
 
 
 @router.get(LIST, operation_id="page_list_tokens")
 async def show_tokens(
     request: Request, viewer: CanRead, session: Session, runtime: CurrentRuntime
 ) -> Response:
-    """All tokens, with filters."""
+    """List all tokens, with filters."""
     asked, more = request.query_params, dict[str, Any]()
     who, ends = asked.get("who", "").strip(), asked.get("expires_in", "")
     holders: list[UUID] = []
     if who:
-        holders = await _called(session, runtime, who)
+        holders = await _find_holders(session, runtime, who)
         more["identity_id"] = holders
     if ends:
         more |= _ending(runtime, ends) | ({} if asked.get("status") else {"status": ["active"]})
@@ -107,8 +104,8 @@ async def show_tokens(
     filtered = any(value for name, value in asked.items() if name != "cursor")
     return page(
         request, "tokens/list.html", viewer=viewer, tokens=items, names=names, query=query, who=who, ends=ends,
-        all_ends=_END_WORDS, filtered=filtered, many=len(holders) == MOST_HOLDERS,
-        lines={token.id: short_scope(token.scope) for token in items},
+        all_ends=_END_WORDS, filtered=filtered, many=len(holders) == MAX_HOLDERS,
+        lines={token.id: summarize_scope(token.scope) for token in items},
         of=query.identity_id[0] if query.identity_id and not who else None,
         more=next_page(request, found.next_cursor if found else None), first=first_page(request),
     )  # fmt: skip
@@ -118,7 +115,7 @@ async def show_tokens(
 async def show_token_page(
     request: Request, token_id: TokenId, viewer: CanRead, session: Session, runtime: CurrentRuntime
 ) -> Response:
-    """One token."""
+    """Show a token."""
     token = await with_reach(session, viewer.caller, await tokens.show_token(session, token_id))
     identity = await find_identity(session, token.identity_id)
     children = await tokens.list_tokens(TokenQuery(parent_id=[token_id], limit=_FEW), session, runtime)
@@ -126,7 +123,7 @@ async def show_token_page(
     names = await names_of(
         session,
         {
-            *servers_of(token.scope),
+            *scope_servers(token.scope),
             *(one.recipient_id for one in pickups.items),
             *(child.identity_id for child in children.items),
             *([] if identity.owner_id is None else [identity.owner_id]),
@@ -135,7 +132,7 @@ async def show_token_page(
     refusal = await _last_refusal(viewer, session, runtime, token_id)
     return page(
         request, "tokens/token.html", viewer=viewer, token=token, identity=identity, names=names,
-        who=identity.display_name or identity.user_name, lines=say_scope(token.scope, names),
+        who=identity.display_name or identity.user_name, lines=describe_scope(token.scope, names),
         children=children.items, more_children=children.next_cursor is not None, pickups=pickups.items,
         waiting=next((one for one in pickups.items if one.state == "pending"), None),
         use=await first_use(session, token_id), refusal=refusal,
@@ -144,25 +141,25 @@ async def show_token_page(
     )  # fmt: skip
 
 
-def say_scope(scope: TokenScopeModel, names: dict[UUID, str]) -> list[str]:
-    """What a token may reach, line by line, never more than the grants of its identity allow."""
+def describe_scope(scope: TokenScopeModel, names: dict[UUID, str]) -> list[str]:
+    """Describe what a token may reach, one line for each entry, within the grants of its identity."""
     if isinstance(scope, GrantsScopeModel):
-        return ["all that the grants of its identity allow, now and later"]
-    return [words_of_right(entry, names) for entry in scope.entries] or ["nothing"]
+        return ["everything that its identity's grants allow, now and later"]
+    return [describe_access(entry, names) for entry in scope.entries] or ["nothing"]
 
 
-def short_scope(scope: TokenScopeModel) -> str:
-    """The same in a word or two, for a list."""
+def summarize_scope(scope: TokenScopeModel) -> str:
+    """Describe a scope in a word or two, for the list."""
     if isinstance(scope, GrantsScopeModel):
         return "all grants"
-    ids = servers_of(scope)
+    ids = scope_servers(scope)
     if any(not isinstance(entry.servers, ServersByIdsModel) for entry in scope.entries):
         return "servers by rule"
     return f"{len(ids)} server{'' if len(ids) == 1 else 's'}" if ids else "nothing"
 
 
-def servers_of(scope: TokenScopeModel) -> set[UUID]:
-    """The servers that a scope names."""
+def scope_servers(scope: TokenScopeModel) -> set[UUID]:
+    """The ids of the servers that a scope names."""
     if isinstance(scope, GrantsScopeModel):
         return set()
     named: Iterable[list[UUID]] = (
@@ -171,15 +168,15 @@ def servers_of(scope: TokenScopeModel) -> set[UUID]:
     return {id for ids in named for id in ids}
 
 
-async def _called(session: AsyncSession, runtime: Runtime, who: str) -> list[UUID]:
-    query = validated(IdentityQuery, {"q": who[:LONGEST], "limit": MOST_HOLDERS})
+async def _find_holders(session: AsyncSession, runtime: Runtime, who: str) -> list[UUID]:
+    query = validate(IdentityQuery, {"q": who[:MAX_SEARCH_LENGTH], "limit": MAX_HOLDERS})
     return [one.id for one in (await identities.list_identities(query, session, runtime)).items]
 
 
 def _ending(runtime: Runtime, days: str) -> dict[str, Any]:
-    """The filter for what ends within so many days. To the end of a day: pages of a list go on in one and the same."""
+    """The filter for tokens that expire within some days, until the end of a day so that all pages agree."""
     if days not in {str(one) for one in _ENDS}:
-        raise Malformed("The address asks for something that this page cannot read.")
+        raise Malformed("The address has an invalid filter. Open the page again.")
     last = runtime.clock().date() + timedelta(days=int(days) + 1)
     return {"expires_before": datetime.combine(last, time(), UTC), "sort": "expires_at"}
 
@@ -189,20 +186,20 @@ async def _last_refusal(
 ) -> AuditEventView | None:
     if not viewer.may("audit.read"):
         return None
-    since = runtime.clock() - _LOOKS_BACK
+    since = runtime.clock() - _REFUSAL_PERIOD
     query = AuditQuery(token_id=[token_id], decision=["deny"], since=since, limit=1)
     found = await audit.list_audit_events(session, runtime, query)
     return next(iter(found.items), None)
 
 
-OVERLAPS = ((0, "At once"), (3600, "After an hour"), (86_400, "After a day"))
-_MOST_NAMED = 10
-CanRevoke = Annotated[Viewer, signed_in(Permission.TOKENS_REVOKE)]
+OVERLAPS = ((0, "Immediately"), (3600, "After an hour"), (86_400, "After a day"))
+_MAX_NAMED = 10
+CanRevoke = Annotated[Viewer, require_viewer(Permission.TOKENS_REVOKE)]
 
 
 @router.get(LIST + "/{token_id}/rotate", operation_id="page_ask_rotate")
 async def ask_rotate(request: Request, token_id: TokenId, viewer: Issuer, session: Session) -> Response:
-    """A new secret, and until when those so far work."""
+    """Show the form that rotates a token."""
     return await _ask_overlap(request, viewer, session, token_id, "tokens/rotate.html")
 
 
@@ -210,11 +207,11 @@ async def ask_rotate(request: Request, token_id: TokenId, viewer: Issuer, sessio
 async def rotate(
     request: Request, token_id: TokenId, sent: Chosen, session: Session, runtime: CurrentRuntime
 ) -> Response:
-    """The new secret is in this answer and nowhere else."""
-    async with attempted(session) as attempt:
-        overlap = validated(TokenRotate, {"overlap_s": _seconds(sent)}).overlap_s
+    """Rotate a token; only this response contains the new secret."""
+    async with attempt_change(session) as attempt:
+        overlap = validate(TokenRotate, {"overlap_s": _seconds(sent)}).overlap_s
         secret = await rotate_token(
-            session, runtime, sent.viewer.caller, token_id, timedelta(seconds=overlap), AsShown.by(sent.form),
+            session, runtime, sent.viewer.caller, token_id, timedelta(seconds=overlap), ShownRevision.of(sent.form),
             request.state.request_id,
         )  # fmt: skip
     if attempt.problems:
@@ -229,18 +226,18 @@ async def rotate(
 
 @router.get(LIST + "/{token_id}/narrow", operation_id="page_ask_narrow")
 async def ask_narrow(request: Request, token_id: TokenId, viewer: Issuer, session: Session) -> Response:
-    """Another name, less reach, an earlier end."""
+    """Show the form that renames a token, narrows it or shortens its lifetime."""
     return await _ask_narrow(request, viewer, session, token_id)
 
 
 @router.post(LIST + "/{token_id}/narrow", operation_id="page_narrow_token")
 async def narrow(request: Request, token_id: TokenId, sent: Chosen, session: Session) -> Response:
-    """Narrow it, for the calls to come."""
+    """Narrow a token for new calls."""
     token = await show_token(session, token_id)
-    async with attempted(session) as attempt:
-        body = validated(TokenUpdate, _changes(sent, token))
+    async with attempt_change(session) as attempt:
+        body = validate(TokenUpdate, _changes(sent, token))
         await narrow_token(
-            session, sent.viewer.caller, token_id, body, AsShown.by(sent.form), request.state.request_id
+            session, sent.viewer.caller, token_id, body, ShownRevision.of(sent.form), request.state.request_id
         )
     if attempt.problems:
         return await _ask_narrow(request, sent.viewer, session, token_id, attempt, sent)
@@ -249,7 +246,7 @@ async def narrow(request: Request, token_id: TokenId, sent: Chosen, session: Ses
 
 @router.get(LIST + "/{token_id}/revoke", operation_id="page_ask_revoke")
 async def ask_revoke(request: Request, token_id: TokenId, viewer: CanRevoke, session: Session) -> Response:
-    """What would end."""
+    """Show what the revocation ends."""
     return await _ask_revoke(request, viewer, session, token_id)
 
 
@@ -257,14 +254,14 @@ async def ask_revoke(request: Request, token_id: TokenId, viewer: CanRevoke, ses
 async def revoke(
     request: Request,
     token_id: TokenId,
-    sent: Annotated[Submission, submitted(Permission.TOKENS_REVOKE)],
+    sent: Annotated[Submission, require_submission(Permission.TOKENS_REVOKE)],
     session: Session,
 ) -> Response:
-    """End it, and what was attenuated from it."""
-    async with attempted(session) as attempt:
-        body = validated(TokenRevoke, {"reason": sent.form.text("reason")})
+    """Revoke a token and the tokens attenuated from it."""
+    async with attempt_change(session) as attempt:
+        body = validate(TokenRevoke, {"reason": sent.form.text("reason")})
         await revoke_one(
-            session, sent.viewer.caller, token_id, body, AsShown.by(sent.form),
+            session, sent.viewer.caller, token_id, body, ShownRevision.of(sent.form),
             dry_run=False, request_id=request.state.request_id,
         )  # fmt: skip
     if attempt.problems:
@@ -276,7 +273,7 @@ async def revoke(
 
 @router.get(LIST + "/{token_id}/pickup", operation_id="page_ask_pickup")
 async def ask_pickup(request: Request, token_id: TokenId, viewer: Issuer, session: Session) -> Response:
-    """A link by which a new secret is picked up."""
+    """Show the form that creates a pickup link."""
     return await _ask_overlap(request, viewer, session, token_id, "tokens/pickup.html")
 
 
@@ -284,9 +281,9 @@ async def ask_pickup(request: Request, token_id: TokenId, viewer: Issuer, sessio
 async def make_pickup(
     request: Request, token_id: TokenId, sent: Chosen, session: Session, runtime: CurrentRuntime
 ) -> Response:
-    """Make the link; one that waits is cancelled by it."""
-    async with attempted(session) as attempt:
-        overlap = validated(PickupCreate, {"overlap_s": _seconds(sent)}).overlap_s
+    """Create a pickup link; it cancels a pending one."""
+    async with attempt_change(session) as attempt:
+        overlap = validate(PickupCreate, {"overlap_s": _seconds(sent)}).overlap_s
         await create_pickup(
             session, sent.viewer.caller, token_id,
             overlap_s=overlap, ttl=runtime.pickup_ttl, request_id=request.state.request_id,
@@ -302,9 +299,14 @@ async def make_pickup(
 async def cancel(
     request: Request, token_id: TokenId, pickup_id: PickupId, sent: Chosen, session: Session
 ) -> Response:
-    """Take a link back that waits."""
+    """Cancel a pending pickup link."""
     await cancel_pickup(
-        session, sent.viewer.caller, token_id, pickup_id, AsShown.by(sent.form), request.state.request_id
+        session,
+        sent.viewer.caller,
+        token_id,
+        pickup_id,
+        ShownRevision.of(sent.form),
+        request.state.request_id,
     )
     return redirect(_path(token_id, "?done=cancelled"))
 
@@ -328,7 +330,7 @@ async def _ask_overlap(
     request: Request, viewer: Viewer, session: AsyncSession, token_id: UUID, name: str,
     attempt: Attempt | None = None, sent: Submission | None = None,
 ) -> Response:  # fmt: skip
-    """A form with until when the secrets so far work, as it was chosen: another one could end them at once."""
+    """Show a form with the overlap, which keeps its choice, since another one could end secrets immediately."""
     chosen = sent.form.text("overlap_s") if sent else ""
     return await _ask(request, viewer, session, token_id, name, attempt, overlaps=OVERLAPS, chosen=chosen)
 
@@ -338,10 +340,10 @@ async def _ask_narrow(
     sent: Submission | None = None,
 ) -> Response:  # fmt: skip
     token, form = await show_token(session, token_id), sent.form if sent else None
-    names = await names_of(session, servers_of(token.scope))
+    names = await names_of(session, scope_servers(token.scope))
     scope = token.scope
     entries = [] if isinstance(scope, GrantsScopeModel) else scope.entries
-    # What was chosen is told by its place: of another revision, others may stand there.
+    # Entries are identified by position, which another revision can change.
     kept = form if form is not None and form.text("revision") == str(token.revision) else None
     return await _ask(
         request, viewer, session, token_id, "tokens/narrow.html", attempt, typed=form,
@@ -351,10 +353,10 @@ async def _ask_narrow(
 
 
 def _line(place: int, entry: ScopeEntryModel, names: dict[UUID, str], form: Form | None) -> dict[str, Any]:
-    """A line of a scope, with what can be done to it, and what the form asks to do."""
+    """An entry of a scope, with the possible actions and the chosen one."""
     tools = entry.tools.names if isinstance(entry.tools, ToolsByNamesModel) else []
     return {
-        "words": words_of_right(entry, names),
+        "words": describe_access(entry, names),
         "names": tools,
         "can_read_only": can_read_only(entry),
         "asked": form.text(f"entry-{place}") if form else "",
@@ -372,7 +374,7 @@ async def _ask_revoke(
         dry_run=True, request_id=request.state.request_id,
     )  # fmt: skip
     below = [id for id in preview.revoked.tokens if id != token_id]
-    named = await queries.find_readings(session, below[:_MOST_NAMED])
+    named = await queries.find_readings(session, below[:_MAX_NAMED])
     return await _ask(
         request, viewer, session, token_id, "tokens/revoke.html", attempt, reason=reason, below=below,
         named=[one.row for one in named.values()], in_flight=preview.revoked.in_flight,
@@ -380,7 +382,7 @@ async def _ask_revoke(
 
 
 def _changes(sent: Submission, token: TokenView) -> dict[str, Any]:
-    """What a form asks to change of a token. Raises ``Invalid``."""
+    """The changes that the form asks for. Raises ``Invalid``."""
     form, changes = sent.form, dict[str, Any]()
     if form.text("name") != token.name:
         changes["name"] = form.text("name")
@@ -389,7 +391,7 @@ def _changes(sent: Submission, token: TokenView) -> dict[str, Any]:
             day = date.fromisoformat(form.text("date"))
         except ValueError:
             raise Invalid.field("/expires_at", "date", "Choose a date.") from None
-        # The day that it ends on is offered, and leaves its end as it is.
+        # The form offers the current expiry's day, which keeps its time.
         if day != token.expires_at.date():
             changes["expires_at"] = datetime.combine(day, time(23, 59), UTC)
     if isinstance(token.scope, GrantsScopeModel):
@@ -397,15 +399,15 @@ def _changes(sent: Submission, token: TokenView) -> dict[str, Any]:
             everywhere = {"servers": {"kind": "all"}, "tools": {"kind": "risk", "risk": ["read"]}}
             changes["scope"] = {"kind": "listed", "entries": [everywhere]}
         return changes
-    entries = [_narrowed(sent, place, entry) for place, entry in enumerate(token.scope.entries)]
+    entries = [_narrow_entry(sent, place, entry) for place, entry in enumerate(token.scope.entries)]
     kept = [entry for entry in entries if entry is not None]
     if kept != token.scope.entries:
         changes["scope"] = {"kind": "listed", "entries": [entry.model_dump(mode="json") for entry in kept]}
     return changes
 
 
-def _narrowed(sent: Submission, place: int, entry: ScopeEntryModel) -> ScopeEntryModel | None:
-    """A line of a scope as the form leaves it; ``None`` when it goes."""
+def _narrow_entry(sent: Submission, place: int, entry: ScopeEntryModel) -> ScopeEntryModel | None:
+    """A scope entry after the form's action; ``None`` if it is removed."""
     asked = sent.form.text(f"entry-{place}", "keep")
     if asked == "drop":
         return None
@@ -422,7 +424,7 @@ def _narrowed(sent: Submission, place: int, entry: ScopeEntryModel) -> ScopeEntr
 
 
 def can_read_only(entry: ScopeEntryModel) -> bool:
-    """Whether a line can be narrowed to the tools that read."""
+    """Whether an entry can be narrowed to read-only tools."""
     if isinstance(entry.tools, AllToolsModel):
         return True
     return (
@@ -433,7 +435,7 @@ def can_read_only(entry: ScopeEntryModel) -> bool:
 def _seconds(sent: Submission) -> int:
     text = sent.form.text("overlap_s")
     if text not in {str(seconds) for seconds, _ in OVERLAPS}:
-        raise Malformed("The form cannot be read: choose until when the secrets so far work.")
+        raise Malformed("The form cannot be read: choose how long the current secrets keep working.")
     return int(text)
 
 

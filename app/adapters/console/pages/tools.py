@@ -1,9 +1,4 @@
-"""Tools: the list over all servers, and each with its definition, its risk, who may call it and who did.
-
-What a tool says it is, laid out to be read: its parameters, its schemas as text, and what of it changed.
-
-What is done to a tool from its page: approve it, set its risk, hold it and let it go, remove it.
-"""
+"""Tools: the list over all servers, the page of each by tabs, and the actions on a tool."""
 
 import asyncio
 import json
@@ -19,11 +14,11 @@ from pydantic import ValidationError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.access.snapshot import AccessSnapshot, CurrentSnapshot
-from app.adapters.console.forms import AsShown, first_page, next_page, read_query, validated
+from app.adapters.console.forms import ShownRevision, first_page, next_page, read_query, validate
 from app.adapters.console.page import PageRoute, page, redirect
 from app.adapters.console.pages.servers import path_of as path_of_server
 from app.adapters.console.pages.servers import why_waiting
-from app.adapters.console.signed_in import Submission, Viewer, signed_in, submitted
+from app.adapters.console.viewer import Submission, Viewer, require_submission, require_viewer
 from app.adapters.console.visible import visible
 from app.features.access import reach_routes as access
 from app.features.access.reach_schemas import MomentQuery
@@ -43,23 +38,23 @@ from app.lib.ids import SERVER, TOOL, ToolId, format_id, parse_id
 from app.models.servers import Server
 from app.models.tools import Tool
 
-# More than is written out at once, while others wait.
-_LONG = 2_000
+# Longer texts are escaped in a thread, so as not to block the event loop.
+_MAX_INLINE_TEXT = 2_000
 _HINTS = {
-    ("readOnlyHint", True): "says that it changes nothing",
-    ("readOnlyHint", False): "says that it changes something",
-    ("destructiveHint", True): "says that it may destroy something",
-    ("destructiveHint", False): "says that it destroys nothing",
-    ("idempotentHint", True): "says that calling it twice is as once",
-    ("idempotentHint", False): "says that calling it twice is not as once",
-    ("openWorldHint", True): "says that it reaches what is outside of the server",
-    ("openWorldHint", False): "says that it stays within the server",
+    ("readOnlyHint", True): "claims to change nothing",
+    ("readOnlyHint", False): "claims to change something",
+    ("destructiveHint", True): "claims that it may be destructive",
+    ("destructiveHint", False): "claims not to be destructive",
+    ("idempotentHint", True): "claims that repeating a call has no further effect",
+    ("idempotentHint", False): "claims that repeating a call has a further effect",
+    ("openWorldHint", True): "claims to reach systems outside of the server",
+    ("openWorldHint", False): "claims to stay within the server",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """One argument that a tool takes, as its schema has it."""
+    """An argument of a tool, from its input schema."""
 
     name: str
     type: str
@@ -69,7 +64,7 @@ class Parameter:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One member of a definition that is another than was approved; ``None`` where there is none."""
+    """A member of a definition that differs from the approved one; ``None`` where it is missing."""
 
     kind: str
     pointer: str
@@ -77,38 +72,38 @@ class Difference:
     after: Markup | None
 
 
-async def laid_out(tool: ToolView) -> dict[str, Any]:
-    """A definition as its page shows it."""
+async def describe_definition(tool: ToolView) -> dict[str, Any]:
+    """The values of a page that shows a definition."""
     return {
-        "parameters": parameters_of(tool.input_schema),
-        "hints": hints_of(tool.annotations or {}),
-        "input_text": await shown(tool.input_schema),
-        "output_text": None if tool.output_schema is None else await shown(tool.output_schema),
-        "annotations_text": None if tool.annotations is None else await shown(tool.annotations),
+        "parameters": list_parameters(tool.input_schema),
+        "hints": describe_hints(tool.annotations or {}),
+        "input_text": await format_json(tool.input_schema),
+        "output_text": None if tool.output_schema is None else await format_json(tool.output_schema),
+        "annotations_text": None if tool.annotations is None else await format_json(tool.annotations),
     }
 
 
 async def differences(changes: ToolChanges) -> list[Difference]:
-    """What waits to be approved beside what was approved."""
+    """The differences between the current and the approved definition."""
     return [
         Difference(
             one.kind,
             one.pointer,
-            None if one.kind == "added" else await shown(one.before),
-            None if one.kind == "removed" else await shown(one.after),
+            None if one.kind == "added" else await format_json(one.before),
+            None if one.kind == "removed" else await format_json(one.after),
         )
         for one in changes.changes
     ]
 
 
-async def shown(value: Any) -> Markup:
-    """JSON as text, every odd character visible; a text alone without its quotes."""
+async def format_json(value: Any) -> Markup:
+    """JSON as escaped text; a string without its quotes."""
     text = value if isinstance(value, str) else json.dumps(value, indent=2, ensure_ascii=False)
-    return await asyncio.to_thread(visible, text) if len(text) > _LONG else visible(text)
+    return await asyncio.to_thread(visible, text) if len(text) > _MAX_INLINE_TEXT else visible(text)
 
 
-def parameters_of(schema: Mapping[str, Any]) -> list[Parameter]:
-    """The arguments that a schema names, as far as it is as schemas of tools are."""
+def list_parameters(schema: Mapping[str, Any]) -> list[Parameter]:
+    """The arguments in an input schema, as far as it is well-formed."""
     properties, required = schema.get("properties"), schema.get("required")
     if not isinstance(properties, Mapping):
         return []
@@ -119,8 +114,8 @@ def parameters_of(schema: Mapping[str, Any]) -> list[Parameter]:
     ]
 
 
-def hints_of(annotations: Mapping[str, Any]) -> list[str]:
-    """What the hints of a server say, in words."""
+def describe_hints(annotations: Mapping[str, Any]) -> list[str]:
+    """The annotations of a tool in words."""
     return [words for (name, value), words in _HINTS.items() if annotations.get(name) is value]
 
 
@@ -145,20 +140,20 @@ router = APIRouter(include_in_schema=False, route_class=PageRoute)
 
 
 _TABS = {"": "Definition", "callers": "Who may call it", "grants": "Grants and their use", "calls": "Calls"}
-_STALE_DAYS = 60
-_LATELY = timedelta(days=7)
+_UNUSED_DAYS = 60
+_CALLS_PERIOD = timedelta(days=7)
 _DONE = {
-    "approved": "The definition is approved: the tool can be called by whoever may.",
-    "risk": "The risk is set.",
-    "held": "The tool is held: it can be listed and called by nobody.",
-    "released": "The tool can be called again by whoever may.",
-    "removed": "The tool is removed. If a sync finds it again, it waits to be approved.",
+    "approved": "The definition was approved. Callers with access can call the tool.",
+    "risk": "The risk was set.",
+    "held": "The tool was put on hold. It is hidden and calls to it are refused.",
+    "released": "The tool was released. Callers with access can call it again.",
+    "removed": "The tool was removed. If a sync finds it again, it needs approval.",
 }
 
 
 @dataclass(frozen=True, slots=True)
-class _Sight:
-    """Who looks at which tool, and what there is to read it with."""
+class _ToolContext:
+    """The arguments of the functions that read a tab of a tool's page."""
 
     request: Request
     session: AsyncSession
@@ -169,21 +164,21 @@ class _Sight:
 
 
 def path_of(tool_id: UUID) -> str:
-    """The address of a tool's page."""
+    """The path of a tool's page."""
     return f"{LIST}/{format_id(TOOL, tool_id)}"
 
 
 @router.get(LIST, operation_id="page_list_tools")
 async def list_all(
     request: Request,
-    viewer: Annotated[Viewer, signed_in(Permission.TOOLS_READ)],
+    viewer: Annotated[Viewer, require_viewer(Permission.TOOLS_READ)],
     session: Session,
     runtime: CurrentRuntime,
     server: Annotated[str, Query(max_length=100)] = "",
     done: Annotated[str, Query(max_length=40)] = "",
 ) -> Response:
-    """Tools of all servers, those made known last first, by text, server, risk and state."""
-    asked = await _servers_asked(session, runtime, viewer, server)
+    """List tools of all servers, newest first."""
+    asked = await _filtered_servers(session, runtime, viewer, server)
     query = read_query(ToolQuery, request, limit=25, server_id=asked or [])
     found = None if asked == [] else await tools.list_tools(query, viewer.caller, session, runtime)
     items = [] if found is None else found.items
@@ -200,31 +195,31 @@ async def list_all(
 async def show_one(
     tool_id: ToolId,
     request: Request,
-    viewer: Annotated[Viewer, signed_in(Permission.TOOLS_READ)],
+    viewer: Annotated[Viewer, require_viewer(Permission.TOOLS_READ)],
     session: Session,
     runtime: CurrentRuntime,
     snapshot: CurrentSnapshot,
     tab: Annotated[str, Query(max_length=20)] = "",
     done: Annotated[str, Query(max_length=40)] = "",
 ) -> Response:
-    """One tool, seen from one side at a time."""
+    """Show a tab of a tool's page."""
     tool = await tools.get_tool(tool_id, viewer.caller, session, Response())
     names = await names_of(session, [tool.server_id])
-    sight = _Sight(request, session, runtime, snapshot, viewer, tool)
+    context = _ToolContext(request, session, runtime, snapshot, viewer, tool)
     tab = tab if tab in _TABS else ""
-    of_tab = {"": _definition, "callers": _callers, "grants": _grants, "calls": _calls}[tab]
+    read_tab = {"": _definition, "callers": _callers, "grants": _grants, "calls": _calls}[tab]
     return page(
         request, "tools/detail.html",
         viewer=viewer, tool=tool, base=path_of(tool.id), tab=tab, tabs=_TABS, done=_DONE.get(done),
         slug=names.get(tool.server_id, ""), server_path=path_of_server(tool.server_id), why=why_waiting(tool),
-        **await of_tab(sight),
+        **await read_tab(context),
     )  # fmt: skip
 
 
-async def _servers_asked(
+async def _filtered_servers(
     session: AsyncSession, runtime: Runtime, viewer: Viewer, server: str
 ) -> list[UUID] | None:
-    """The server that a filter names by its id or slug: none that there is, or None when nothing is asked."""
+    """The server that a filter names by id or slug: empty if there is none, None without a filter."""
     asked = server.strip().lower()
     if not asked:
         return None
@@ -236,65 +231,67 @@ async def _servers_asked(
     try:
         query = ServerQuery(slug=[asked], limit=1)
     except ValidationError:
-        # What cannot be a slug is none.
+        # An invalid slug matches no server.
         return []
     return [one.id for one in (await servers.list_servers(query, viewer.caller, session, runtime)).items]
 
 
-async def _definition(sight: _Sight) -> dict[str, Any]:
-    shown = {"changes": None, "approved": None, **await laid_out(sight.tool)}
-    if sight.tool.approved_digest not in (None, sight.tool.definition_digest):
-        changes = await tools.get_tool_changes(sight.tool.id, sight.session)
+async def _definition(context: _ToolContext) -> dict[str, Any]:
+    shown = {"changes": None, "approved": None, **await describe_definition(context.tool)}
+    if context.tool.approved_digest not in (None, context.tool.definition_digest):
+        changes = await tools.get_tool_changes(context.tool.id, context.session)
         shown |= {"changes": await differences(changes), "approved": changes.approved}
     return shown
 
 
-async def _callers(sight: _Sight) -> dict[str, Any]:
-    if not sight.viewer.may("grants.read"):
+async def _callers(context: _ToolContext) -> dict[str, Any]:
+    if not context.viewer.may("grants.read"):
         return {"callers": None}
-    query = read_query(MomentQuery, sight.request, limit=25)
-    found = await access.list_tool_access(sight.tool.id, query, sight.session, sight.runtime, sight.snapshot)
+    query = read_query(MomentQuery, context.request, limit=25)
+    found = await access.list_tool_access(
+        context.tool.id, query, context.session, context.runtime, context.snapshot
+    )
     ids = {id for one in found.items for id in (one.identity_id, one.group_id)}
     return {
-        "callers": found.items, "stopped": found.stopped, "names": await names_of(sight.session, ids),
-        "more": next_page(sight.request, found.next_cursor), "first": first_page(sight.request),
+        "callers": found.items, "stopped": found.stopped, "names": await names_of(context.session, ids),
+        "more": next_page(context.request, found.next_cursor), "first": first_page(context.request),
     }  # fmt: skip
 
 
-async def _grants(sight: _Sight) -> dict[str, Any]:
-    if not sight.viewer.may("grants.read"):
+async def _grants(context: _ToolContext) -> dict[str, Any]:
+    if not context.viewer.may("grants.read"):
         return {"grants": None}
-    query = read_query(ToolGrantQuery, sight.request, limit=25)
-    found = await grant_routes.list_tool_grants(sight.tool.id, query, sight.session, sight.runtime)
+    query = read_query(ToolGrantQuery, context.request, limit=25)
+    found = await grant_routes.list_tool_grants(context.tool.id, query, context.session, context.runtime)
     return {
-        "grants": found.items, "used": True, "stale_days": _STALE_DAYS, "unused": query.unused_for_days,
+        "grants": found.items, "used": True, "stale_days": _UNUSED_DAYS, "unused": query.unused_for_days,
         "since": found.observed_since,
-        "names": await names_of(sight.session, [grant.principal.id for grant in found.items]),
-        "more": next_page(sight.request, found.next_cursor), "first": first_page(sight.request),
+        "names": await names_of(context.session, [grant.principal.id for grant in found.items]),
+        "more": next_page(context.request, found.next_cursor), "first": first_page(context.request),
     }  # fmt: skip
 
 
-async def _calls(sight: _Sight) -> dict[str, Any]:
-    if not sight.viewer.may("audit.read"):
+async def _calls(context: _ToolContext) -> dict[str, Any]:
+    if not context.viewer.may("audit.read"):
         return {"calls": None}
     query = read_query(
-        AuditQuery, sight.request,
-        limit=25, server_id=[sight.tool.server_id], tool=[sight.tool.name], action=["tool.call"],
-        since=sight.runtime.clock() - _LATELY,
+        AuditQuery, context.request,
+        limit=25, server_id=[context.tool.server_id], tool=[context.tool.name], action=["tool.call"],
+        since=context.runtime.clock() - _CALLS_PERIOD,
     )  # fmt: skip
-    found = await audit.list_audit_events(sight.session, sight.runtime, query)
+    found = await audit.list_audit_events(context.session, context.runtime, query)
     return {"calls": found.items, "has_more": found.next_cursor is not None}
 
 
-Change = Annotated[Submission, submitted(Permission.TOOLS_WRITE)]
-Writer = Annotated[Viewer, signed_in(Permission.TOOLS_WRITE)]
+Change = Annotated[Submission, require_submission(Permission.TOOLS_WRITE)]
+Writer = Annotated[Viewer, require_viewer(Permission.TOOLS_WRITE)]
 
 
 @router.post(f"{LIST}/{{tool_id}}/approve", operation_id="page_approve_tool")
 async def approve(tool_id: ToolId, submission: Change, session: Session, request: Request) -> Response:
-    """Accept the definition that was shown, and no other that came since."""
+    """Approve the definition that was shown, not a later one."""
     server, row = await _locked(session, submission, tool_id)
-    seen = validated(ToolApprove, {"definition_digest": submission.form.text("digest")})
+    seen = validate(ToolApprove, {"definition_digest": submission.form.text("digest")})
     caller, request_id = submission.viewer.caller, request.state.request_id
     await service.approve(session, server, row, seen.definition_digest, caller, request_id)
     return redirect(f"{path_of(tool_id)}?done=approved")
@@ -302,48 +299,49 @@ async def approve(tool_id: ToolId, submission: Change, session: Session, request
 
 @router.post(f"{LIST}/{{tool_id}}/risk", operation_id="page_set_risk")
 async def set_risk(tool_id: ToolId, submission: Change, session: Session, request: Request) -> Response:
-    """Say how dangerous it is; nothing chosen: what its approved definition says."""
-    patch = validated(ToolPatch, {"risk": submission.form.text("risk") or None})
-    return await _patched(session, submission, tool_id, patch, request, "risk")
+    """Set the risk, or reset it to that of the approved definition."""
+    patch = validate(ToolPatch, {"risk": submission.form.text("risk") or None})
+    return await _patch(session, submission, tool_id, patch, request, "risk")
 
 
 @router.post(f"{LIST}/{{tool_id}}/hold", operation_id="page_hold_tool")
 async def hold(tool_id: ToolId, submission: Change, session: Session, request: Request) -> Response:
-    """Nobody can call it until it is let go."""
+    """Put a tool on hold, so that it cannot be called."""
     patch = ToolPatch(state="quarantined")
-    return await _patched(session, submission, tool_id, patch, request, "held")
+    return await _patch(session, submission, tool_id, patch, request, "held")
 
 
 @router.post(f"{LIST}/{{tool_id}}/release", operation_id="page_release_tool")
 async def release(tool_id: ToolId, submission: Change, session: Session, request: Request) -> Response:
-    """Let one go that was held by hand."""
+    """Release a tool from a manual hold."""
     patch = ToolPatch(state="active")
-    return await _patched(session, submission, tool_id, patch, request, "released")
+    return await _patch(session, submission, tool_id, patch, request, "released")
 
 
 @router.get(f"{LIST}/{{tool_id}}/remove", operation_id="page_confirm_remove_tool")
 async def ask_remove(tool_id: ToolId, request: Request, viewer: Writer, session: Session) -> Response:
-    """What ends with it."""
+    """Show what ends with a tool."""
     tool = await tools.get_tool(tool_id, viewer.caller, session, Response())
     return page(request, "tools/remove.html", viewer=viewer, tool=tool, base=path_of(tool_id))
 
 
 @router.post(f"{LIST}/{{tool_id}}/remove/do", operation_id="page_remove_tool")
 async def remove(tool_id: ToolId, submission: Change, session: Session, request: Request) -> Response:
-    """Take it away, at once for every token."""
+    """Remove a tool, immediately for every token."""
     server, row = await _locked(session, submission, tool_id)
     await service.remove(session, server, row, submission.viewer.caller, request.state.request_id)
     return redirect(f"{LIST}?done=removed")
 
 
 async def _locked(session: Session, submission: Submission, tool_id: UUID) -> tuple[Server, Tool]:
-    """The tool as the form showed it, and its server, locked. Raises ``NotFound`` and ``PreconditionFailed``."""
+    """Lock the tool, at the revision that the form showed, and its server. Raises ``NotFound`` and
+    ``PreconditionFailed``."""
     server, row = await service.require_locked(session, tool_id)
-    AsShown.by(submission.form).check(row.revision)
+    ShownRevision.of(submission.form).check(row.revision)
     return server, row
 
 
-async def _patched(
+async def _patch(
     session: Session, submission: Submission, tool_id: UUID, patch: ToolPatch, request: Request, done: str
 ) -> Response:
     server, row = await _locked(session, submission, tool_id)

@@ -1,4 +1,4 @@
-// What the pages do beyond links and forms. Everything here is an ease: without it, all of them work.
+// Progressive enhancement: every page also works without this script.
 "use strict";
 
 (() => {
@@ -7,7 +7,7 @@
   const exact = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
   const second = new Intl.DateTimeFormat(undefined, { dateStyle: "full", timeStyle: "long" });
 
-  // Times in the reader's zone; the exact one, in both zones, on hover.
+  // Show times in the reader's time zone; the tooltip has the exact time in both zones.
   function localise(root) {
     for (const time of root.querySelectorAll("time[datetime]:not([data-local])")) {
       const at = new Date(time.dateTime);
@@ -18,13 +18,13 @@
     }
   }
 
-  // A swap takes the focus to what it says, unless the reader is typing.
+  // Move the focus to the message of a swap, unless the reader is typing.
   function focusOnNews(root) {
     const wanted = root.matches?.("[data-focus]") ? root : root.querySelector?.("[data-focus]");
     if (wanted && !["INPUT", "TEXTAREA", "SELECT"].includes(document.activeElement?.tagName)) wanted.focus();
   }
 
-  // A swap that took away what had the focus gives it to the part that came instead. What has an id keeps it by itself.
+  // If a swap removed the focused element, focus the part that replaced it. Elements with an id keep their focus.
   let around = [];
   document.addEventListener("htmx:before:swap", () => {
     around = [];
@@ -59,7 +59,7 @@
     if (button.dataset.dialog !== undefined) document.getElementById(button.dataset.dialog).showModal();
   });
 
-  // To pause, the part that listens is taken away: what is shown stays as it is. The link leads to the page of now.
+  // Pausing removes the element that receives the stream; its link reloads the current page.
   document.addEventListener("click", (event) => {
     const link = event.target.closest?.("[data-removes]");
     const part = link && document.getElementById(link.dataset.removes);
@@ -71,7 +71,7 @@
     link.href = location.href;
   });
 
-  // A form is sent once, however often its button is pressed, and the button shows that it was.
+  // Submit a form only once, and mark its button as busy.
   document.addEventListener("submit", (event) => {
     const form = event.target;
     if (form.method !== "post" || form.hasAttribute("hx-post")) return;
@@ -84,7 +84,7 @@
     for (const button of document.querySelectorAll("button[aria-busy]")) button.removeAttribute("aria-busy");
   });
 
-  // What was typed into a guarded form and not saved is not left without a question.
+  // Ask before leaving a guarded form with unsaved input.
   document.addEventListener("input", (event) => {
     const form = event.target.closest?.("form[data-guard]");
     if (form) form.dataset.unsaved = "";
@@ -113,7 +113,7 @@
     }
   });
 
-  // What comes by a stream is worked into what is there, whose times are then the sender's again.
+  // A streamed update is merged into the page and has UTC times again.
   document.addEventListener("htmx:sse:after:message", () => localise(document));
 
   document.documentElement.classList.add("has-script");

@@ -1,4 +1,4 @@
-"""Read what came back: the model of a success, the exception of a problem."""
+"""Parsing of responses: the model of a success, the exception of a problem."""
 
 import email.utils
 import time
@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 
 def read_answer(call: Call[T], response: httpx.Response) -> T:
-    """The answer of a call that succeeded."""
+    """Parse the response of a successful call."""
     if response.status_code == 204:
         return call.read(None)
     body = _json(response)
@@ -21,13 +21,13 @@ def read_answer(call: Call[T], response: httpx.Response) -> T:
         return call.read(body)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UnexpectedAnswer(
-            f"The answer to {call.operation} has another form than this scopegate-client knows "
-            f"({type(error).__name__}: {error}): take the one whose version is that of {response.url.host}."
+            f"The response to {call.operation} has another form than this scopegate-client expects "
+            f"({type(error).__name__}: {error}): install the version of {response.url.host}."
         ) from error
 
 
 def read_problem(response: httpx.Response) -> ApiError | UnexpectedAnswer:
-    """The exception that an answer of 300 and above stands for."""
+    """Build the exception for a response with a status of 300 and above."""
     status = response.status_code
     if status < 400:
         return UnexpectedAnswer(
@@ -47,7 +47,7 @@ def read_problem(response: httpx.Response) -> ApiError | UnexpectedAnswer:
 
 
 def read_refusal(response: httpx.Response, client_id: str) -> Exception:
-    """The exception of a sign-in that failed: OAuth has errors of a form of its own (RFC 6749, section 5.2)."""
+    """Build the exception for a failed sign-in, whose error has the form of OAuth (RFC 6749, section 5.2)."""
     body = _problem(response)
     code = body.get("error")
     if response.status_code not in {400, 401, 403} or not isinstance(code, str):
@@ -57,7 +57,7 @@ def read_refusal(response: httpx.Response, client_id: str) -> Exception:
 
 
 def retry_after(response: httpx.Response) -> float | None:
-    """In how many seconds the answer asks to be asked again (RFC 9110, section 10.2.3)."""
+    """The seconds of the ``Retry-After`` header (RFC 9110, section 10.2.3)."""
     text = response.headers.get("Retry-After", "").strip()
     if not text:
         return None
@@ -70,7 +70,7 @@ def retry_after(response: httpx.Response) -> float | None:
 
 
 def _problem(response: httpx.Response) -> dict[str, Any]:
-    """The object that the answer holds, if it holds one."""
+    """The JSON object in the response, or an empty one."""
     try:
         body = response.json()
     except ValueError:
@@ -84,7 +84,7 @@ def _json(response: httpx.Response) -> Any:
     except ValueError:
         kind = response.headers.get("Content-Type", "no media type")
         raise UnexpectedAnswer(
-            f"{response.url} answered with {kind} in place of JSON: is that the address of Scopegate?"
+            f"{response.url} responded with {kind} instead of JSON: is that the address of Scopegate?"
         ) from None
 
 

@@ -1,4 +1,4 @@
-"""One request of one operation, as data: what the generated operations make and the exchange sends.
+"""One request of an operation, as data: built by the generated operations, sent by the exchange.
 
 See ADR 6.
 """
@@ -16,7 +16,7 @@ from scopegate_client.secret import Secret
 
 T_co = TypeVar("T_co", covariant=True)
 
-# What may stand in for a model: the object as the API's document has it.
+# Accepted instead of a model: the JSON object of the API.
 JsonObject = Mapping[str, Any]
 
 _SAFE_METHODS = frozenset({"GET", "HEAD", "PUT", "DELETE"})
@@ -25,7 +25,7 @@ _SEGMENT = re.compile(r"[A-Za-z0-9_-]+")
 
 @dataclass(frozen=True, slots=True)
 class Call(Generic[T_co]):
-    """A request that is not yet sent, and how to read its answer."""
+    """A request that is not yet sent, with the parser of its response."""
 
     operation: str
     method: str
@@ -40,37 +40,37 @@ class Call(Generic[T_co]):
     takes_key: bool = False
     """Whether an idempotency key makes repeating it safe."""
     idempotency_key: str | None = None
-    """The caller's own; without it each call gets one."""
+    """The caller's key; without one each call gets a new one."""
 
     @property
     def repeatable(self) -> bool:
-        """Whether it may be sent again when nobody knows whether the first one arrived."""
+        """Whether it may be repeated if it is unknown whether the first request arrived."""
         return self.takes_key or self.method in _SAFE_METHODS or self.query.get("dry_run") is True
 
     @property
     def ends_quietly(self) -> bool:
-        """Whether it ends an object and answers nothing."""
+        """Whether it ends an object, without a response body."""
         return self.method == "DELETE" and self.read is nothing
 
 
 def path_of(template: str, **ids: str | int) -> str:
-    """The path with its ids filled in; an id that would lead elsewhere is refused."""
+    """Build the path with its ids; an id that would lead to another path is refused."""
     for name, value in ids.items():
-        # str(): whoever does without a type checker may well hand over None.
+        # str(): callers without a type checker may pass None.
         if not _SEGMENT.fullmatch(str(value) if value else ""):
             raise InvalidArgument(f"{name} has to be an id, as {_example(name)}, and {value!r} is none.")
     return template.format(**{name: quote(str(value), safe="") for name, value in ids.items()})
 
 
 def _example(name: str) -> str:
-    """How such an id looks."""
+    """An example of such an id."""
     prefixes = {"identity": "idn", "group": "grp", "grant": "grant", "token": "tok", "server": "srv"}
     kind = name.removesuffix("_id")
     return f"{prefixes.get(kind, kind[:4])}_01jdpnwz00e008000000000000"
 
 
 def sent_query(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Query parameters as they travel: what is left out is not there, one value is a list of one."""
+    """Encode query parameters: unset ones are omitted, and a single value is a list of one."""
     return {
         name: encode(value, name)
         for name, value in values.items()
@@ -79,17 +79,17 @@ def sent_query(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def is_unset(value: Any) -> bool:
-    """Whether the caller left this out."""
+    """Whether the caller omitted the argument."""
     return isinstance(value, Unset)
 
 
 def sent_body(values: Mapping[str, Any]) -> dict[str, Any]:
-    """A body of the fields that the caller gave; ``None`` travels as null."""
+    """Build a body of the given fields; ``None`` is sent as null."""
     return {name: encode(value, name) for name, value in values.items() if not is_unset(value)}
 
 
 def encode(value: Any, name: str) -> Any:
-    """What JSON can hold of an argument. ``name`` is for the error."""
+    """Encode an argument for JSON. ``name`` is for the error."""
     if isinstance(value, Secret):
         return value.reveal()
     if value is None or isinstance(value, str | bool | int | float):
@@ -108,7 +108,7 @@ def encode(value: Any, name: str) -> Any:
 
 
 def entity_tag(revision: int | str | None) -> str | None:
-    """The ``If-Match`` header of a revision: an object's ``revision``, or an entity tag as it came."""
+    """The ``If-Match`` header of a revision: an object's ``revision``, or an entity tag unchanged."""
     if revision is None or revision == "*":
         return revision
     text = str(revision)
@@ -116,9 +116,9 @@ def entity_tag(revision: int | str | None) -> str | None:
 
 
 def nothing(body: Any) -> None:
-    """Read an answer without a body."""
+    """Parse a response without a body."""
 
 
 def anything(body: Any) -> Any:
-    """Read an answer that has no model."""
+    """Parse a response without a model."""
     return body

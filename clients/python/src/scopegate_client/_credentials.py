@@ -1,4 +1,4 @@
-"""The bearer of a client: a given one, or one that a service account signs in for and renews in time."""
+"""The bearer of a client: a given one, or one of a service account that is renewed in time."""
 
 import base64
 import copy
@@ -16,7 +16,7 @@ from scopegate_client._settings import ServiceAccount, Settings
 from scopegate_client.errors import RateLimited, ScopegateError, Unavailable
 from scopegate_client.secret import Secret
 
-# A bearer is renewed when less than this much of its life is left.
+# A bearer is renewed when less than this part of its lifetime is left.
 _RENEW_AT = 0.1
 
 
@@ -27,21 +27,21 @@ class _Bearer:
 
 
 class BearerCache(Protocol):
-    """Keeps bearers of service accounts from one client to the next, by the service's URL and the client id."""
+    """Stores bearers of service accounts between clients, by the service's URL and the client id."""
 
     def load(self, url: str, client_id: str) -> tuple[Secret, float] | None:
-        """The bearer and when it expires, in seconds since 1970; None when there is no valid one."""
+        """Return the bearer and its expiry in seconds since 1970; None without a valid one."""
 
     def save(self, url: str, client_id: str, bearer: Secret, expires_at: float) -> None:
-        """Keep a bearer until it expires."""
+        """Store a bearer until it expires."""
 
     def remove(self, url: str, client_id: str) -> None:
-        """Forget a bearer."""
+        """Remove a bearer."""
 
 
 class Credentials:
-    """Keeps the bearer of a client. At most one sign-in is under way at a time: the drivers hold a lock around
-    ``sign_in``, and whoever waited for it takes what it brought, an error as well."""
+    """Manages the bearer of a client. Only one sign-in runs at a time: the drivers hold a lock around ``sign_in``, and
+    callers that waited for it get its result or its error."""
 
     def __init__(self, settings: Settings, cache: BearerCache | None = None) -> None:
         self._url = settings.url
@@ -51,15 +51,15 @@ class Credentials:
         self._bearer = self._cached(settings.account)
         self._failure: ScopegateError | None = None
         self.flights = 0
-        """How many sign-ins have ended, in whichever way."""
+        """The number of completed sign-ins, including failed ones."""
 
     @property
     def signs_in(self) -> bool:
-        """Whether there is an account to sign in with."""
+        """Whether there is an account for signing in."""
         return self._account is not None
 
     def at_hand(self, refused: Secret | None = None) -> Secret | None:
-        """The bearer, if there is one that is good as far as we know."""
+        """Return the bearer if it is valid as far as known."""
         if self._account is None:
             return None if self._given is None else self._given()
         bearer = self._bearer
@@ -68,14 +68,14 @@ class Credentials:
         return bearer.text
 
     def raise_failure_since(self, flights: int) -> None:
-        """Raise the error of a sign-in that ended while this caller waited for it."""
+        """Raise the error of a sign-in that failed while this caller waited for it."""
         if self.flights != flights and self._failure is not None:
             raise copy.copy(self._failure) from self._failure
 
     def sign_in(self, http: Http, retries: int) -> Exchange[Secret]:
         """Sign in. The caller holds the lock."""
         if self._account is None:
-            raise AssertionError("nobody to sign in")
+            raise AssertionError("there is no account to sign in with")
         if self._cache is not None:
             self._cache.remove(self._url, self._account.client_id)
         try:
@@ -92,13 +92,13 @@ class Credentials:
         return self._bearer.text
 
     def _cached(self, account: ServiceAccount | None) -> _Bearer | None:
-        """The bearer that an earlier client has left."""
+        """The stored bearer of an earlier client."""
         kept = self._cache.load(self._url, account.client_id) if self._cache and account else None
         return _Bearer(kept[0], time.monotonic() + kept[1] - time.time()) if kept else None
 
 
 def _trade(http: Http, account: ServiceAccount, retries: int) -> Exchange[_Bearer]:
-    """Trade the secret for a bearer (RFC 6749, section 4.4)."""
+    """Exchange the secret for a bearer (RFC 6749, section 4.4)."""
     call = create_access_token.call(grant_type="client_credentials")
     pair = f"{quote(account.client_id, safe='')}:{quote(account.client_secret.reveal(), safe='')}"
     headers = {"Authorization": "Basic " + base64.b64encode(pair.encode()).decode()}

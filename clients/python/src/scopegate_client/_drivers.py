@@ -1,4 +1,4 @@
-"""Run exchanges: wait for what they yield, in threads or on an event loop."""
+"""Drivers of exchanges: perform what they yield, in threads or on an event loop."""
 
 import asyncio
 import threading
@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 
 class Driver:
-    """For threads: any number of them may share it."""
+    """The driver for threads, which may share it."""
 
     def __init__(self, http: httpx.Client, credentials: Credentials, retries: int) -> None:
         self.http = http
@@ -26,11 +26,11 @@ class Driver:
         self._signing_in = threading.Lock()
 
     def send(self, call: Call[T]) -> T:
-        """The answer of a call."""
+        """Send a call and return its response."""
         return self._run(exchange(self.http, call, self._retries))
 
     def sleep(self, seconds: float) -> None:
-        """Let time pass."""
+        """Sleep."""
         time.sleep(seconds)
 
     def _run(self, flow: Exchange[T]) -> T:
@@ -68,7 +68,7 @@ class Driver:
 
 
 class AsyncDriver:
-    """For asyncio: any number of tasks of one event loop may share it."""
+    """The driver for asyncio; the tasks of one event loop may share it."""
 
     def __init__(self, http: httpx.AsyncClient, credentials: Credentials, retries: int) -> None:
         self.http = http
@@ -77,11 +77,11 @@ class AsyncDriver:
         self._signing_in = asyncio.Lock()
 
     async def send(self, call: Call[T]) -> T:
-        """The answer of a call."""
+        """Send a call and return its response."""
         return await self._run(exchange(self.http, call, self._retries))
 
     async def sleep(self, seconds: float) -> None:
-        """Let time pass."""
+        """Sleep."""
         await asyncio.sleep(seconds)
 
     async def _run(self, flow: Exchange[T]) -> T:

@@ -1,7 +1,7 @@
-"""How a call becomes an answer: sign-in, retries, errors. Written once, for threads and for asyncio.
+"""The exchange of a call: sign-in, retries, errors. Written once, for threads and for asyncio.
 
-An exchange is a generator. It yields what has to be waited for and is resumed with what came of it; the drivers
-(`_drivers.py`) do the waiting, each in its own way.
+An exchange is a generator. It yields what must be waited for, and is resumed with the result; the drivers
+(`_drivers.py`) do the waiting.
 """
 
 import random
@@ -21,33 +21,33 @@ from scopegate_client.secret import Secret
 T = TypeVar("T")
 
 FIRST_PAUSE_S = 0.5
-LONGEST_PAUSE_S = 8.0
-# Longer than this is for the caller to decide: the error says how long it would take.
-LONGEST_RETRY_AFTER_S = 60.0
+MAX_PAUSE_S = 8.0
+# A longer wait is the caller's decision: the error contains the time.
+MAX_RETRY_AFTER_S = 60.0
 
 _HEADER = re.compile(r"[!-~]{1,255}")
 
-# These pass by themselves. Whether the request was carried out, nobody knows.
+# Temporary errors, after which it is unknown whether the request was carried out.
 _PASSING = frozenset({502, 503, 504})
 
 
 @dataclass(frozen=True, slots=True)
 class Send:
-    """Send this; resume with the whole response, or throw the transport's error in."""
+    """Send this; resume with the complete response, or throw the transport's error into the generator."""
 
     request: httpx.Request
 
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """Wait; resume with nothing."""
+    """Wait; resume with None."""
 
     seconds: float
 
 
 @dataclass(frozen=True, slots=True)
 class NeedBearer:
-    """Resume with a bearer, or with None when nobody signs in; ``refused`` is one that no longer works."""
+    """Resume with a bearer, or with None without an account; ``refused`` is one that no longer works."""
 
     refused: Secret | None = None
 
@@ -58,7 +58,7 @@ Exchange = Generator[Step, Any, T]
 
 
 def exchange(http: Http, call: Call[T], retries: int) -> Exchange[T]:
-    """Send a call until there is an answer to give or an error to raise."""
+    """Send a call until there is a response to return or an error to raise."""
     key = _key_of(call)
     bearer: Secret | None = (yield NeedBearer()) if call.signed else None
     renewed = False
@@ -77,11 +77,11 @@ def exchange(http: Http, call: Call[T], retries: int) -> Exchange[T]:
             if response.is_success:
                 return read_answer(call, response)
             if response.status_code == 404 and lost and call.ends_quietly:
-                # The earlier attempt did it, and its answer got lost.
+                # The earlier attempt succeeded, and its response was lost.
                 return call.read(None)
             problem = read_problem(response)
             if response.status_code == 401 and bearer is not None and not renewed:
-                # It was good when the request left; the service looks each time, so another may do.
+                # It was valid when the request was sent, but the service checks each time: another one may work.
                 renewed = True
                 fresh: Secret | None = yield NeedBearer(refused=bearer)
                 if fresh is not None and fresh != bearer:
@@ -99,7 +99,7 @@ def exchange(http: Http, call: Call[T], retries: int) -> Exchange[T]:
 
 
 def _key_of(call: Call[Any]) -> str | None:
-    """The one idempotency key of all attempts, where the operation takes one."""
+    """The common idempotency key of all attempts, if the operation accepts one."""
     if call.idempotency_key is None and call.takes_key:
         return str(uuid.uuid4())
     return call.idempotency_key
@@ -112,7 +112,7 @@ def _request(http: Http, call: Call[Any], key: str | None, bearer: Secret | None
     for name, value in headers.items():
         if not _HEADER.fullmatch(value):
             raise InvalidArgument(
-                f"{name} takes 1 to 255 visible ASCII characters, and {value!r} is something else."
+                f"{name} must have 1 to 255 visible ASCII characters, and {value!r} does not."
             )
     if bearer is not None:
         headers["Authorization"] = f"Bearer {bearer.reveal()}"
@@ -127,42 +127,42 @@ def _request(http: Http, call: Call[Any], key: str | None, bearer: Secret | None
 
 
 def _worth_repeating(call: Call[Any], problem: Exception) -> bool:
-    """Whether the same request may well succeed in a moment, without having happened already."""
+    """Whether the same request may succeed later, and has not been carried out."""
     if not isinstance(problem, ApiError):
         return False
     if problem.status == 429:
-        # Turned away before anything was done, so even what may not be repeated may be sent again.
+        # Refused before anything was done, so any request may be repeated.
         return True
     if problem.code == "idempotency_in_flight":
-        # Our own earlier attempt, whose answer got lost: once it is through, the key brings its answer.
+        # The earlier attempt still runs; after it ends, the key returns its response.
         return True
     return call.repeatable and problem.status in _PASSING
 
 
 def pause_before(attempt: int, problem: Exception) -> float | None:
-    """How long to wait before the next attempt; None: too long to wait here.
+    """The pause before the next attempt; None if it would be too long.
 
-    The half of it is chance, so that clients which failed together do not come back together.
+    Half of it is random, so that clients that failed together do not retry together.
     """
-    backoff = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2.0**attempt)
+    backoff = min(MAX_PAUSE_S, FIRST_PAUSE_S * 2.0**attempt)
     chance = random.uniform(0.5, 1.0)  # noqa: S311 - spreads load, hides nothing
     asked = problem.retry_after if isinstance(problem, ApiError) else None
     if asked is None:
         return backoff * chance
-    return None if asked > LONGEST_RETRY_AFTER_S else asked + backoff * (chance - 0.5)
+    return None if asked > MAX_RETRY_AFTER_S else asked + backoff * (chance - 0.5)
 
 
 def unreachable(error: httpx.RequestError, http: Http) -> Exception:
-    """Say in one sentence what the transport says in several languages."""
+    """Build the exception for an error of the transport, with one sentence."""
     where = str(http.base_url).rstrip("/")
     if isinstance(error, httpx.ConnectTimeout | httpx.PoolTimeout):
         return ConnectionFailed(f"No connection to {where} within the timeout.")
     if isinstance(error, httpx.TimeoutException):
         return ConnectionFailed(
-            f"{where} did not answer within the timeout: it may or may not have done what was asked."
+            f"{where} did not respond within the timeout: the request may or may not have been carried out."
         )
     if isinstance(error, httpx.ConnectError):
         return ConnectionFailed(f"No connection to {where}: {error}.")
     if isinstance(error, httpx.DecodingError):
-        return UnexpectedAnswer(f"The answer of {where} cannot be unpacked: {error}.")
+        return UnexpectedAnswer(f"The response of {where} cannot be decompressed: {error}.")
     return ConnectionFailed(f"The connection to {where} broke: {str(error) or type(error).__name__}.")

@@ -1,4 +1,4 @@
-"""What the generated resources stand on."""
+"""The base of the generated resources."""
 
 from collections.abc import Callable
 from typing import Protocol, TypeVar
@@ -10,23 +10,23 @@ T = TypeVar("T")
 
 
 class Sender(Protocol):
-    """What carries a call out, for threads."""
+    """Sends calls, for threads."""
 
     def send(self, call: Call[T]) -> T:
-        """The answer of a call."""
+        """Send a call and return its response."""
 
     def sleep(self, seconds: float) -> None:
-        """Let time pass."""
+        """Sleep."""
 
 
 class AsyncSender(Protocol):
-    """What carries a call out, for asyncio."""
+    """Sends calls, for asyncio."""
 
     async def send(self, call: Call[T]) -> T:
-        """The answer of a call."""
+        """Send a call and return its response."""
 
     async def sleep(self, seconds: float) -> None:
-        """Let time pass."""
+        """Sleep."""
 
 
 class Resource:
@@ -39,7 +39,7 @@ class Resource:
         return self._driver.send(call)
 
     def _list(self, call: Callable[[str | None], Call[Page[T]]]) -> Listing[T]:
-        """The list whose page after a cursor this call fetches."""
+        """Build a list; ``call`` fetches the page after a cursor."""
 
         def fetch(cursor: str | None) -> Page[T]:
             return self._driver.send(call(cursor))
@@ -49,7 +49,7 @@ class Resource:
     def _follow(
         self, call: Callable[[str], Call[Page[T]]], after: str | None, *, wait: bool, interval: float
     ) -> Following[T]:
-        """The growing list whose page after a place this call fetches."""
+        """Build a growing list; ``call`` fetches the page after a position."""
 
         def fetch(place: str) -> Page[T]:
             return self._driver.send(call(place))
@@ -67,7 +67,7 @@ class AsyncResource:
         return await self._driver.send(call)
 
     def _list(self, call: Callable[[str | None], Call[Page[T]]]) -> AsyncListing[T]:
-        """The list whose page after a cursor this call fetches."""
+        """Build a list; ``call`` fetches the page after a cursor."""
 
         async def fetch(cursor: str | None) -> Page[T]:
             return await self._driver.send(call(cursor))
@@ -77,7 +77,7 @@ class AsyncResource:
     def _follow(
         self, call: Callable[[str], Call[Page[T]]], after: str | None, *, wait: bool, interval: float
     ) -> AsyncFollowing[T]:
-        """The growing list whose page after a place this call fetches."""
+        """Build a growing list; ``call`` fetches the page after a position."""
 
         async def fetch(place: str) -> Page[T]:
             return await self._driver.send(call(place))

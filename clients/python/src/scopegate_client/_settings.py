@@ -1,4 +1,4 @@
-"""Where Scopegate is and who signs in: by argument, else by environment."""
+"""The address and credentials of a client, from arguments or the environment."""
 
 import os
 from collections.abc import Callable, Mapping
@@ -13,7 +13,7 @@ from scopegate_client.secret import Secret
 
 @dataclass(frozen=True, slots=True)
 class ServiceAccount:
-    """Signs in by client credentials."""
+    """Signs in with client credentials."""
 
     client_id: str
     client_secret: Secret
@@ -21,7 +21,7 @@ class ServiceAccount:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What a client was told. Without an account and without a bearer it calls only what is open to all."""
+    """The settings of a client. Without an account and a bearer it can only call public operations."""
 
     url: str
     account: ServiceAccount | None = None
@@ -36,37 +36,37 @@ def read_settings(
     *,
     anonymous: bool = False,
 ) -> Settings:
-    """The settings of a client. Arguments that say who signs in put aside all that the environment says of it."""
+    """Read the settings of a client. Credentials in arguments replace all credentials from the environment."""
     found = os.environ
     address = _address(url or found.get("SCOPEGATE_URL") or "")
     if anonymous:
         if client_id is not None or client_secret is not None or access_token is not None:
-            raise ConfigurationError("An anonymous client signs nobody in: give no credential to it.")
+            raise ConfigurationError("An anonymous client does not sign in: do not pass credentials.")
         return Settings(address)
     if client_id is None and client_secret is None and access_token is None:
         client_id = found.get("SCOPEGATE_CLIENT_ID") or None
         access_token = found.get("SCOPEGATE_ACCESS_TOKEN") or None
         if client_id is not None and access_token is not None:
             raise ConfigurationError(
-                "SCOPEGATE_ACCESS_TOKEN and SCOPEGATE_CLIENT_ID are both set: unset the one that shall not sign in."
+                "SCOPEGATE_ACCESS_TOKEN and SCOPEGATE_CLIENT_ID are both set: unset one of them."
             )
     if access_token is not None:
         if client_id is not None or client_secret is not None:
-            raise ConfigurationError("Give access_token, or client_id and client_secret, not both.")
+            raise ConfigurationError("Pass access_token, or client_id and client_secret, not both.")
         return Settings(address, access_token=_bearer_source(access_token))
     if client_id is None and client_secret is None:
         raise ConfigurationError(
-            "Say who signs in: set SCOPEGATE_CLIENT_ID and SCOPEGATE_CLIENT_SECRET, or give client_id= and "
-            "client_secret=, or access_token= for a bearer that you have."
+            "No credentials: set SCOPEGATE_CLIENT_ID and SCOPEGATE_CLIENT_SECRET, or pass client_id= and "
+            "client_secret=, or access_token= for an existing bearer."
         )
     if client_id is None:
-        raise ConfigurationError("There is a client_secret and no client_id: give both.")
+        raise ConfigurationError("client_secret is set without client_id: pass both.")
     secret = Secret(client_secret) if client_secret is not None else _secret_from(found)
     return Settings(address, ServiceAccount(client_id, _header_safe(secret, "The client secret")))
 
 
 def _bearer_source(given: Secret | str | Callable[[], Secret | str]) -> Callable[[], Secret]:
-    """A function that gives the bearer of the moment."""
+    """A function that returns the current bearer."""
     if callable(given):
         return lambda: _header_safe(Secret(given()), "The access token")
     bearer = _header_safe(Secret(given), "The access token")
@@ -92,19 +92,19 @@ def _secret_from(environ: Mapping[str, str]) -> Secret:
             raise ConfigurationError(f"SCOPEGATE_CLIENT_SECRET_FILE, {path}, is empty.")
     if not secret:
         raise ConfigurationError(
-            "There is a client id and no secret for it: set SCOPEGATE_CLIENT_SECRET, or SCOPEGATE_CLIENT_SECRET_FILE, "
-            "or give client_secret=."
+            "client_id is set without a secret: set SCOPEGATE_CLIENT_SECRET, or SCOPEGATE_CLIENT_SECRET_FILE, "
+            "or pass client_secret=."
         )
     return Secret(secret)
 
 
 def _header_safe(secret: Secret, what: str) -> Secret:
-    """Refuse what a header cannot hold, without showing it."""
+    """Refuse text that a header cannot contain, without showing it."""
     if not secret:
         raise ConfigurationError(f"{what} is empty.")
     if not all("!" <= character <= "~" for character in secret.reveal()):
         raise ConfigurationError(
-            f"{what} has a blank, a line break or a letter beyond ASCII in it: copy it anew."
+            f"{what} contains a blank, a line break or a non-ASCII letter: copy it again."
         )
     return secret
 

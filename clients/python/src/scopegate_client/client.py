@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 DEFAULT_TIMEOUT_S = 30.0
 DEFAULT_RETRIES = 3
-# An idle connection is left before the other side would, as uvicorn does after 5 seconds: it could close it
-# while a request is on its way.
+# An idle connection is closed before the server would close it, as uvicorn does after 5 seconds, which could happen
+# while a request is being sent.
 _LIMITS = httpx.Limits(max_connections=100, max_keepalive_connections=20, keepalive_expiry=3)
 
 
@@ -41,17 +41,17 @@ class Client(Resources):
     Threads may share one.
 
     Args:
-        url: Where Scopegate is; else `SCOPEGATE_URL`.
-        client_id: Of a service account that signs in by itself; else `SCOPEGATE_CLIENT_ID`.
-        client_secret: Its secret; else `SCOPEGATE_CLIENT_SECRET`, or the file `SCOPEGATE_CLIENT_SECRET_FILE`.
-        access_token: In place of these, a bearer that you have, as of your OpenID provider; else
-            `SCOPEGATE_ACCESS_TOKEN`. A function that gives one is asked anew for each request.
-        anonymous: Sign nobody in, for the few calls that are open to all, as `health`.
-        timeout: How many seconds to wait for the connection, and for each part of an answer.
+        url: The address of Scopegate; default: `SCOPEGATE_URL`.
+        client_id: Of a service account; default: `SCOPEGATE_CLIENT_ID`.
+        client_secret: Its secret; default: `SCOPEGATE_CLIENT_SECRET`, or the file `SCOPEGATE_CLIENT_SECRET_FILE`.
+        access_token: Instead of these, a bearer, for example of your OpenID provider; default:
+            `SCOPEGATE_ACCESS_TOKEN`. A function that returns one is called for each request.
+        anonymous: Do not sign in, for public operations such as `health`.
+        timeout: The seconds to wait for the connection, and for each part of a response.
         retries: How often to repeat a request that may be repeated.
-        verify: Whom to trust beside the usual authorities: an `ssl.SSLContext`.
-        transport: In place of the network, for tests.
-        bearer_cache: Keeps the bearer of a service account from one client to the next, as `sgctl` does in files.
+        verify: An `ssl.SSLContext` with the trusted certificate authorities.
+        transport: A replacement for the network, for tests.
+        bearer_cache: Stores the bearer of a service account between clients, as `sgctl` does in files.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class Client(Resources):
 
     @property
     def url(self) -> str:
-        """Where Scopegate is."""
+        """The address of Scopegate."""
         return self._url
 
     @cached_property
@@ -137,7 +137,7 @@ class AsyncClient(AsyncResources):
 
     @property
     def url(self) -> str:
-        """Where Scopegate is."""
+        """The address of Scopegate."""
         return self._url
 
     @cached_property
@@ -164,11 +164,11 @@ class AsyncClient(AsyncResources):
 
 
 def _http_options(settings: Settings, timeout: float, retries: int) -> dict[str, Any]:
-    """What both kinds of client tell httpx."""
+    """The options of both clients for httpx."""
     if timeout <= 0:
-        raise ConfigurationError("timeout has to be more than 0 seconds.")
+        raise ConfigurationError("timeout must be more than 0 seconds.")
     if retries < 0:
-        raise ConfigurationError("retries has to be 0 or more.")
+        raise ConfigurationError("retries must be 0 or more.")
     return {
         "base_url": settings.url,
         "timeout": timeout,
@@ -177,7 +177,7 @@ def _http_options(settings: Settings, timeout: float, retries: int) -> dict[str,
             "Accept": "application/json, application/problem+json",
             "User-Agent": f"scopegate-client/{_version()} python/{platform.python_version()}",
         },
-        # A redirect could lead a secret elsewhere, and Scopegate has none.
+        # A redirect could send a secret elsewhere, and Scopegate sends none.
         "follow_redirects": False,
     }
 

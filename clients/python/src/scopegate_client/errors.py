@@ -1,4 +1,4 @@
-"""What can go wrong. Catch ``ScopegateError`` for all of it, ``ApiError`` for what the service answered."""
+"""The exceptions. ``ScopegateError`` is the base of all, ``ApiError`` of error responses of the service."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,10 +8,10 @@ _VALIDATION = 422
 
 
 class ScopegateError(Exception):
-    """Whatever this package raises by itself."""
+    """The base of all exceptions of this package."""
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # The arguments of __init__ are not those that Exception keeps: without this, no copy and no pickle.
+        # The arguments of __init__ differ from those that Exception stores, so copy and pickle need this.
         return _remade, (type(self), self.args, self.__dict__)
 
 
@@ -26,15 +26,15 @@ class ConfigurationError(ScopegateError):
 
 
 class InvalidArgument(ScopegateError, ValueError):
-    """An argument that cannot be sent, so nothing was."""
+    """An argument that cannot be sent; no request was made."""
 
 
 class SecretNotShown(ScopegateError):
-    """The secret was shown once, in an answer that got lost."""
+    """The secret was shown once, in a response that was lost."""
 
 
 class ConnectionFailed(ScopegateError):
-    """Scopegate could not be reached, or the connection broke. Retries, where they are safe, did not help."""
+    """Scopegate could not be reached, or the connection broke, also after the retries that are safe."""
 
 
 class SignInFailed(ScopegateError):
@@ -46,12 +46,12 @@ class SignInFailed(ScopegateError):
 
 
 class UnexpectedAnswer(ScopegateError):
-    """What answered is not Scopegate, or is one that this version of the package cannot read."""
+    """The response is not from Scopegate, or this version of the package cannot parse it."""
 
 
 @dataclass(frozen=True, slots=True)
 class FieldError:
-    """What is wrong with one field of the request."""
+    """The error of one field of the request."""
 
     pointer: str
     """A JSON pointer into the body, or ``?name`` of a query parameter."""
@@ -60,7 +60,7 @@ class FieldError:
 
 
 class ApiError(ScopegateError):
-    """Scopegate refused. Go by ``code``, which does not change; ``detail`` says what to do about it."""
+    """Scopegate refused the request. Use ``code``, which does not change; ``detail`` explains what to do."""
 
     def __init__(
         self,
@@ -76,15 +76,15 @@ class ApiError(ScopegateError):
         self.status = status
         self.code = code
         self.request_id = request_id
-        """Names the request in the audit trail and in the service's log."""
+        """The id of the request in the audit log and in the service's log."""
         self.errors = tuple(errors)
-        """One for each field that is wrong, for ``ValidationFailed``."""
+        """The errors of fields, for ``ValidationFailed``."""
         self.retry_after = retry_after
-        """In how many seconds it makes sense to ask again, where the service said."""
+        """The seconds after which to repeat the request, if the service sent them."""
         super().__init__(self._sentence())
 
     def _sentence(self) -> str:
-        # What is wrong with each field says more than that something is.
+        # The errors of fields are more specific than the detail.
         fields = "; ".join(f"{error.pointer}: {error.detail}" for error in self.errors)
         what = fields if fields and self.status == _VALIDATION else self.detail.rstrip()
         request = f", {self.request_id}" if self.request_id else ""
@@ -92,7 +92,7 @@ class ApiError(ScopegateError):
 
 
 class BadRequest(ApiError):
-    """400: the request cannot be read, as with a cursor of another list."""
+    """400: the request cannot be parsed, or has a cursor of another list."""
 
 
 class Unauthenticated(ApiError):
@@ -104,19 +104,19 @@ class PermissionDenied(ApiError):
 
 
 class NotFound(ApiError):
-    """404: there is no such object, it has ended, or the caller may not know of it."""
+    """404: the object does not exist, has ended, or is not visible to the caller."""
 
 
 class Conflict(ApiError):
-    """409: the change collides with how things are; ``code`` says how."""
+    """409: the change conflicts with the current state; ``code`` names the conflict."""
 
 
 class PreconditionFailed(ApiError):
-    """412: somebody changed the object since the revision in ``if_match`` was read."""
+    """412: the object has changed since the revision in ``if_match``."""
 
 
 class ValidationFailed(ApiError):
-    """422: fields are not acceptable; ``errors`` names each."""
+    """422: the request has invalid fields; ``errors`` names each."""
 
 
 class PreconditionRequired(ApiError):
@@ -124,15 +124,15 @@ class PreconditionRequired(ApiError):
 
 
 class RateLimited(ApiError):
-    """429: too much at once, and waiting did not help; ``retry_after`` says how long it would take."""
+    """429: too many requests, also after waiting; ``retry_after`` is the remaining time in seconds."""
 
 
 class ServerFault(ApiError):
-    """5xx: a fault of Scopegate, or of something before it. Report it with the ``request_id``."""
+    """5xx: a fault of Scopegate, or of a proxy. Report it with the ``request_id``."""
 
 
 class Unavailable(ServerFault):
-    """503: Scopegate cannot serve now; nothing was changed."""
+    """503: Scopegate is temporarily unavailable; nothing was changed."""
 
 
 _BY_STATUS: dict[int, type[ApiError]] = {
@@ -150,5 +150,5 @@ _BY_STATUS: dict[int, type[ApiError]] = {
 
 
 def kind_of(status: int) -> type[ApiError]:
-    """The class of the error that an answer with this status becomes."""
+    """The exception class for the status of a response."""
     return _BY_STATUS.get(status, ServerFault if status >= 500 else ApiError)

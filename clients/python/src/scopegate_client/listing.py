@@ -1,11 +1,11 @@
-"""Lists, page by page behind the scenes."""
+"""Lists that fetch their pages as needed."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from typing import Generic, Protocol, TypeVar
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
-_MOST_EMPTY_PAGES = 1000
+_MAX_EMPTY_PAGES = 1000
 
 
 class Page(Protocol[T_co]):
@@ -13,15 +13,15 @@ class Page(Protocol[T_co]):
 
     @property
     def items(self) -> Sequence[T_co]:
-        """What is on this page."""
+        """The items of this page."""
 
     @property
     def next_cursor(self) -> str | None:
-        """Where the next page begins; None: this was the last."""
+        """The cursor of the next page; None on the last one."""
 
 
 class Listing(Generic[T]):
-    """What matches, all of it: iterate, and pages are fetched as you go. Each iteration starts anew."""
+    """All matching objects: iteration fetches the pages as needed. Each iteration starts again."""
 
     def __init__(self, fetch: Callable[[str | None], Page[T]]) -> None:
         self._fetch = fetch
@@ -31,7 +31,7 @@ class Listing(Generic[T]):
             yield from page.items
 
     def pages(self) -> Iterator[Page[T]]:
-        """Page by page: each has ``items`` and ``next_cursor``."""
+        """Iterate over pages, with ``items`` and ``next_cursor``."""
         cursor: str | None = None
         while True:
             page = self._fetch(cursor)
@@ -41,13 +41,13 @@ class Listing(Generic[T]):
                 return
 
     def first(self) -> T | None:
-        """The first that matches, if any does."""
+        """The first matching object, or None."""
         return next(iter(self), None)
 
 
 class AsyncListing(Generic[T]):
-    """What matches, all of it: iterate with ``async for``, and pages are fetched as you go. Each iteration starts
-    anew."""
+    """All matching objects: iteration with ``async for`` fetches the pages as needed. Each iteration starts
+    again."""
 
     def __init__(self, fetch: Callable[[str | None], Awaitable[Page[T]]]) -> None:
         self._fetch = fetch
@@ -58,7 +58,7 @@ class AsyncListing(Generic[T]):
                 yield item
 
     async def pages(self) -> AsyncIterator[Page[T]]:
-        """Page by page: each has ``items`` and ``next_cursor``."""
+        """Iterate over pages, with ``items`` and ``next_cursor``."""
         cursor: str | None = None
         while True:
             page = await self._fetch(cursor)
@@ -68,14 +68,14 @@ class AsyncListing(Generic[T]):
                 return
 
     async def first(self) -> T | None:
-        """The first that matches, if any does."""
+        """The first matching object, or None."""
         async for item in self:
             return item
         return None
 
 
 class _Followed(Generic[T]):
-    """How far a follower is, and whether there may be more."""
+    """The position of a follower, and whether there may be more."""
 
     def __init__(self, after: str | None, *, wait: bool, interval: float) -> None:
         self._wait = wait
@@ -84,9 +84,9 @@ class _Followed(Generic[T]):
         self.cursor = after or ""
 
     def _pause(self, page: Page[T]) -> float | None:
-        """Move on past a page: how many seconds to wait before the next, or None: there is none.
+        """Advance past a page; return the seconds to wait before the next, or None at the end.
 
-        An empty page with another cursor is no end: what it went through was not what the filters ask for.
+        An empty page with another cursor is not the end: no event that it covered matches the filters.
         """
         moved = page.next_cursor is not None and page.next_cursor != self.cursor
         self.cursor = page.next_cursor or self.cursor
@@ -96,15 +96,15 @@ class _Followed(Generic[T]):
         self._empty_ones += 1
         if self._wait:
             return self._interval / 10 if moved else self._interval
-        # Where others write all the time the cursor never stands still: enough is enough.
-        return 0.0 if moved and self._empty_ones < _MOST_EMPTY_PAGES else None
+        # With constant writes the cursor always moves, so the number of empty pages is limited.
+        return 0.0 if moved and self._empty_ones < _MAX_EMPTY_PAGES else None
 
 
 class Following(_Followed[T]):
-    """A list that grows, as it grows: iterate, and each item comes once it is there.
+    """A growing list: iteration yields each item when it appears.
 
-    ``cursor`` says how far you are. Keep it, and a later one that starts ``after`` it misses nothing; what came
-    since it was last moved comes again.
+    Store ``cursor`` to continue later: iteration ``after`` it misses nothing, and repeats the items since the cursor
+    last moved.
     """
 
     def __init__(
@@ -132,10 +132,10 @@ class Following(_Followed[T]):
 
 
 class AsyncFollowing(_Followed[T]):
-    """A list that grows, as it grows: iterate with ``async for``, and each item comes once it is there.
+    """A growing list: iteration with ``async for`` yields each item when it appears.
 
-    ``cursor`` says how far you are. Keep it, and a later one that starts ``after`` it misses nothing; what came
-    since it was last moved comes again.
+    Store ``cursor`` to continue later: iteration ``after`` it misses nothing, and repeats the items since the cursor
+    last moved.
     """
 
     def __init__(

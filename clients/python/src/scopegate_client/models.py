@@ -1,4 +1,4 @@
-"""The models of requests and answers: `from scopegate_client.models import Token`."""
+"""The models of requests and responses: `from scopegate_client.models import Token`."""
 
 from typing import TYPE_CHECKING, Any
 

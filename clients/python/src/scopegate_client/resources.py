@@ -1,4 +1,4 @@
-"""The resources that read better with a word more than the contract has for them."""
+"""Resources with handwritten methods."""
 
 from datetime import datetime
 
@@ -26,20 +26,20 @@ class IdentitiesResource(_IdentitiesResource):
         dry_run: bool = False,
         if_match: int | str | None = None,
     ) -> OffboardReceipt:
-        """End everything that an identity and its agents can do, in one transaction.
+        """End all access of an identity and its agents, in one transaction.
 
-        A repeat answers the first receipt.
+        A repeated request returns the first receipt.
 
         Args:
-            identity_id: Whom, by id; or by one of the next two.
-            external_id: Whom, by the id that your HR or directory system knows.
-            user_name: Whom, by user name.
-            reason: Why; it is kept with the receipt.
+            identity_id: The identity's id; or use one of the next two.
+            external_id: The identity's id in your HR or directory system.
+            user_name: The identity's user name.
+            reason: The reason, which is stored in the receipt.
             transfer_agents_to: An active person. Without one, the agents are suspended and their tokens end.
-            effective_at: When it shall happen, at most a year ahead; at once without one. Nothing ends before:
-                `scheduled` of the answer says what will.
-            dry_run: Change nothing; answer what would change.
-            if_match: The `revision` that you have seen: nothing is done if there is another by now.
+            effective_at: A later time, at most a year ahead; default: immediately. Nothing ends before it: `scheduled`
+                of the response shows what will.
+            dry_run: Change nothing, and return what would change.
+            if_match: The `revision` that you have read: nothing is changed if there is another one.
         """
         return self._send(
             _offboard(
@@ -70,20 +70,20 @@ class AsyncIdentitiesResource(_AsyncIdentitiesResource):
         dry_run: bool = False,
         if_match: int | str | None = None,
     ) -> OffboardReceipt:
-        """End everything that an identity and its agents can do, in one transaction.
+        """End all access of an identity and its agents, in one transaction.
 
-        A repeat answers the first receipt.
+        A repeated request returns the first receipt.
 
         Args:
-            identity_id: Whom, by id; or by one of the next two.
-            external_id: Whom, by the id that your HR or directory system knows.
-            user_name: Whom, by user name.
-            reason: Why; it is kept with the receipt.
+            identity_id: The identity's id; or use one of the next two.
+            external_id: The identity's id in your HR or directory system.
+            user_name: The identity's user name.
+            reason: The reason, which is stored in the receipt.
             transfer_agents_to: An active person. Without one, the agents are suspended and their tokens end.
-            effective_at: When it shall happen, at most a year ahead; at once without one. Nothing ends before:
-                `scheduled` of the answer says what will.
-            dry_run: Change nothing; answer what would change.
-            if_match: The `revision` that you have seen: nothing is done if there is another by now.
+            effective_at: A later time, at most a year ahead; default: immediately. Nothing ends before it: `scheduled`
+                of the response shows what will.
+            dry_run: Change nothing, and return what would change.
+            if_match: The `revision` that you have read: nothing is changed if there is another one.
         """
         return await self._send(
             _offboard(
@@ -110,11 +110,9 @@ def _offboard(
     dry_run: bool,
     if_match: int | str | None,
 ) -> Call[OffboardReceipt]:
-    """The request, by whichever name the caller knows."""
+    """Build the request, with any of the names of the identity."""
     if sum(name is not None for name in (identity_id, external_id, user_name)) != 1:
-        raise InvalidArgument(
-            "Say whom to offboard: an id, or external_id=, or user_name=, and one of them only."
-        )
+        raise InvalidArgument("Specify one of an id, external_id= and user_name=.")
     if identity_id is not None:
         return offboard_identity.call(
             identity_id,

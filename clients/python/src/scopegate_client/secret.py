@@ -1,4 +1,4 @@
-"""A string that does not show itself."""
+"""A string that hides itself when it is printed."""
 
 from typing import Final, NoReturn
 
@@ -9,11 +9,11 @@ _HIDDEN: Final = "**********"
 
 
 class Secret:
-    """A secret, as of a new token. Printing, logging and formatting it shows asterisks; ``reveal()`` gives it away.
+    """A secret, for example of a new token. Printed, logged or formatted it is asterisks; ``reveal()`` returns it.
 
-    Scopegate shows a secret once. Where an answer is repeated (the answer to a create request got lost, and the
-    request was sent again) the secret is not in it, nor where its recipient is to pick it up: then ``bool(secret)`` is
-    false and ``reveal()`` raises ``SecretNotShown``.
+    Scopegate shows a secret once. A repeated response (to a request that was repeated because its response was lost)
+    contains neither the secret nor its pickup link: then ``bool(secret)`` is false and ``reveal()`` raises
+    ``SecretNotShown``.
     """
 
     __slots__ = ("_value",)
@@ -26,11 +26,11 @@ class Secret:
         self._value = plain
 
     def reveal(self) -> str:
-        """The secret itself, in the clear."""
+        """Return the secret in the clear."""
         if self._value is None:
             raise SecretNotShown(
-                "This answer has no secret. It was shown once, in an answer that got lost: make another (rotate the "
-                "token, or create another credential). Or its recipient picks it up, and nobody else sees it."
+                "This response has no secret. It was shown once, in a response that was lost: create another (rotate "
+                "the token, or create another credential). If its recipient picks it up, it is never shown here."
             )
         return self._value
 
@@ -50,9 +50,9 @@ class Secret:
         return _HIDDEN if self else ""
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError("A secret is not pickled: hand on what reveal() gives, if it must be.")
+        raise TypeError("A secret cannot be pickled: pickle the result of reveal() if you must.")
 
 
 def optional_secret(value: "Secret | str | Unset | None") -> "Secret | Unset":
-    """A secret, unless it was left out."""
+    """A secret, unless it was omitted."""
     return value if isinstance(value, Unset) else Secret(value)

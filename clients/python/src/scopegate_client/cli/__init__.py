@@ -1,11 +1,11 @@
-"""`sgctl`, the command line. What it needs in addition to the library comes with the extra ``cli``."""
+"""`sgctl`, the command line. Its additional requirements are the extra ``cli``."""
 
 import sys
 from collections.abc import Sequence
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; the value is the exit code."""
+    """Run the command line; return the exit code."""
     try:
         from scopegate_client.cli.run import run  # noqa: PLC0415 - the library alone comes without its imports
     except ModuleNotFoundError as missing:

@@ -1,4 +1,4 @@
-"""Ask the person at the terminal. Questions go to the error output: the answer of a command stands alone."""
+"""Questions to the person at the terminal. They go to the error output, so that the output only has the result."""
 
 import getpass
 import sys
@@ -10,12 +10,12 @@ from scopegate_client.cli.failing import Failed, usage
 
 
 def someone_is_there() -> bool:
-    """Whether there is a person to ask."""
+    """Whether a person can be asked."""
     return sys.stdin.isatty() and sys.stderr.isatty()
 
 
 def ask(question: str, otherwise: str, known: str | None = None) -> str:
-    """What the person types, or just confirms; without one what is known, else ``otherwise`` says what to give."""
+    """Ask for a text, with a known value as default; without a terminal, use that or fail with ``otherwise``."""
     if not someone_is_there():
         if known is None:
             raise usage(otherwise)
@@ -25,15 +25,15 @@ def ask(question: str, otherwise: str, known: str | None = None) -> str:
 
 
 def ask_secret(question: str, otherwise: str) -> Secret:
-    """The same, and nobody sees what is typed."""
+    """Ask for a secret, without showing it."""
     if not someone_is_there():
         raise usage(otherwise)
-    # It turns the echo off before it asks, so that what is pasted at once does not show either.
+    # It disables the echo before the prompt, so that text that is pasted immediately is not shown.
     return Secret(getpass.getpass(f"{question}: ", stream=sys.stderr).strip())
 
 
 def confirm(question: str, *, yes: bool) -> None:
-    """Go on only if the person says so. Where nobody is to be asked, the command itself says so."""
+    """Continue only if the person agrees. Without a terminal no question is asked."""
     if yes or not someone_is_there():
         return
     if not typer.confirm(question, err=True):
@@ -41,18 +41,18 @@ def confirm(question: str, *, yes: bool) -> None:
 
 
 def agreed(question: str) -> bool:
-    """Whether the person at the terminal agrees; nobody there is no."""
+    """Whether the person at the terminal agrees; False without a terminal."""
     return someone_is_there() and typer.confirm(question, err=True)
 
 
 def read_secret(what: str) -> Secret:
-    """A secret from the standard input."""
+    """Read a secret from the standard input."""
     if sys.stdin.isatty():
         sys.stderr.write(f"Waiting for {what} on the standard input, and Ctrl-D.\n")
     try:
         given = sys.stdin.read(65536).strip()
     except UnicodeDecodeError:
-        raise usage(f"What came on the standard input is not text, and no {what}.") from None
+        raise usage(f"The standard input is not text, and cannot be a {what}.") from None
     if not given:
-        raise usage(f"The standard input held no {what}.")
+        raise usage(f"The standard input contained no {what}.")
     return Secret(given)

@@ -1,4 +1,4 @@
-"""`sgctl audit`: who did what, and what was decided."""
+"""`sgctl audit`: events of the audit log."""
 
 import sys
 from datetime import timedelta
@@ -17,35 +17,32 @@ from scopegate_client.cli.listing import LimitOption, answer_list, page_size
 from scopegate_client.cli.output import Column, shown
 from scopegate_client.models import AuditDecision, AuditEvent, AuditOutcome
 
-app = group("Who did what, and what was decided.")
+app = group("Search and follow the audit log.")
 
 ActionOption = Annotated[
-    list[str] | None, typer.Option("--action", help="As tool.call or token.issue; repeatable.")
+    list[str] | None, typer.Option("--action", help="The action, for example tool.call; repeatable.")
 ]
-ActorOption = Annotated[
-    str | None, typer.Option("--actor", help="Who did it: a user name, or the id of whoever it was.")
-]
+ActorOption = Annotated[str | None, typer.Option("--actor", help="Who did it: a user name or an id.")]
 TokenOption = Annotated[
-    str | None, typer.Option("--token", metavar="TOKEN_ID", parser=values.token_id, help="With this token.")
+    str | None, typer.Option("--token", metavar="TOKEN_ID", parser=values.token_id, help="The token.")
 ]
-ServerOption = Annotated[str | None, typer.Option("--server", metavar="SLUG", help="At this server.")]
-ToolOption = Annotated[str | None, typer.Option("--tool", help="With this tool.")]
-DecisionOption = Annotated[list[Any] | None, choice("--decision", AuditDecision, "What was decided.")]
-OutcomeOption = Annotated[
-    list[Any] | None, choice("--outcome", AuditOutcome, "What became of it; needs --since.")
-]
-ObjectOption = Annotated[str | None, typer.Option("--object", metavar="ID", help="What was changed.")]
-RequestOption = Annotated[str | None, typer.Option("--request-id", help="Of this request.")]
+ServerOption = Annotated[str | None, typer.Option("--server", metavar="SLUG", help="The server.")]
+ToolOption = Annotated[str | None, typer.Option("--tool", help="The tool.")]
+DecisionOption = Annotated[list[Any] | None, choice("--decision", AuditDecision, "The decision.")]
+OutcomeOption = Annotated[list[Any] | None, choice("--outcome", AuditOutcome, "The outcome; needs --since.")]
+ObjectOption = Annotated[str | None, typer.Option("--object", metavar="ID", help="The changed object.")]
+RequestOption = Annotated[str | None, typer.Option("--request-id", help="The request.")]
 QueryOption = Annotated[
-    str | None, typer.Option("--query", metavar="TEXT", help="Names of who or what took part.")
+    str | None, typer.Option("--query", metavar="TEXT", help="Text in the names of persons and objects.")
 ]
 SinceOption = Annotated[
-    str | None, typer.Option("--since", metavar="WHEN", help="A span as 15m or 7d, or a time as 2026-12-31.")
+    str | None,
+    typer.Option("--since", metavar="WHEN", help="A span such as 15m or 7d, or a time such as 2026-12-31."),
 ]
 
 
 def _target(event: AuditEvent) -> str | None:
-    """What it was done to or with."""
+    """The object or tool of an event."""
     if event.server is not None:
         slug = event.server.slug or event.server.id
         return f"{slug}/{event.tool}" if event.tool else slug
@@ -61,9 +58,9 @@ _COLUMNS: list[Column[AuditEvent]] = [
     Column("OUTCOME", lambda event: event.outcome),
     Column("ID", lambda event: event.id),
 ]
-# How far back to look unless told: what the API takes with every filter.
+# The default time range, which the API accepts with every filter.
 _RECENT = "30d"
-# How wide the columns are in a list that has no end.
+# The column widths of a list without an end.
 _WIDTHS = (20, 24, 20, 34, 9, 12, 0)
 
 
@@ -85,7 +82,7 @@ def search(
     query: QueryOption = None,
     limit: LimitOption = 50,
 ) -> None:
-    """Search the audit trail, newest first."""
+    """Search the audit log, newest first."""
     with session.client() as client:
         filters = _who_and_where(client, actor, server) | {
             "since": values.earlier(since or _RECENT),
@@ -108,13 +105,15 @@ def tail(
     session: Session,
     *,
     lines: Annotated[
-        int, typer.Option("--lines", "-n", min=0, max=200, help="So many events from before, unless --since.")
+        int,
+        typer.Option("--lines", "-n", min=0, max=200, help="The number of earlier events, unless --since."),
     ] = 10,
     since: SinceOption = None,
     after: Annotated[
-        str | None, typer.Option("--after", metavar="CURSOR", help="Go on where another tail left off.")
+        str | None,
+        typer.Option("--after", metavar="CURSOR", help="Continue after the cursor of another tail."),
     ] = None,
-    follow: Annotated[bool, typer.Option("--follow/--no-follow", help="Wait for what comes.")] = True,
+    follow: Annotated[bool, typer.Option("--follow/--no-follow", help="Wait for new events.")] = True,
     action: ActionOption = None,
     actor: ActorOption = None,
     token: TokenOption = None,
@@ -126,9 +125,9 @@ def tail(
     request_id: RequestOption = None,
     query: QueryOption = None,
 ) -> None:
-    """Show events as they come, in the order of their commits, skipping none. With -o json: NDJSON.
+    """Show new events in the order of their commits, without gaps. With -o json: NDJSON.
 
-    Ctrl-C ends it.
+    Press Ctrl-C to stop.
     """
     with session.client() as client:
         filters = _who_and_where(client, actor, server) | {
@@ -153,14 +152,14 @@ def tail(
 
 
 def _tell_how_to_go_on(session: Session, filters: dict[str, Any], cursor: str) -> None:
-    """A cursor is good for the filters that it came with, the time among them."""
+    """Print how to continue: a cursor belongs to the filters that it was created with, including the time."""
     began = "" if filters["since"] is None else f" --since {filters['since'].isoformat()}"
     reached = f" --after {cursor}" if cursor else ""
     session.output.remark(f"To go on from here, with the same filters:{began}{reached}")
 
 
 def _who_and_where(client: Client, actor: str | None, server: str | None) -> dict[str, Any]:
-    """The filters that people give by name."""
+    """The filters that people specify by name."""
     if actor is not None and not is_id(actor):
         actor = find_identity(client, actor).id
     return {
@@ -170,7 +169,7 @@ def _who_and_where(client: Client, actor: str | None, server: str | None) -> dic
 
 
 def _time_of_last(client: Client, lines: int, filters: dict[str, Any]) -> Any:
-    """The time of the last so many recent events, to begin with. Without any there is nothing to leave out."""
+    """The time of the oldest of the last ``lines`` events, to start with."""
     last = list(islice(client.audit_events.list(page_size=max(lines, 1), **filters), max(lines, 1)))
     if not last:
         return filters["since"]

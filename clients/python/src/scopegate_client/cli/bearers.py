@@ -1,4 +1,4 @@
-"""Bearers that service accounts signed in for, kept between commands in the user's cache directory."""
+"""Bearers of service accounts, stored between commands in the user's cache directory."""
 
 import contextlib
 import hashlib
@@ -15,10 +15,10 @@ from scopegate_client.cli.private_files import make_private_directory, read_priv
 
 
 class BearerFiles:
-    """One file of mode 0600 for each server and client id. A cache that cannot be used costs a sign-in, no more."""
+    """One file of mode 0600 per server and client id. An unusable cache only costs a sign-in."""
 
     def load(self, url: str, client_id: str) -> tuple[Secret, float] | None:
-        """The bearer and when it expires, in seconds since 1970; None when there is no valid one."""
+        """Return the bearer and its expiry in seconds since 1970; None without a valid one."""
         try:
             kept = json.loads(read_private(_path(url, client_id)))
             bearer, expires_at = kept["access_token"], float(kept["expires_at"])
@@ -30,15 +30,15 @@ class BearerFiles:
         return (Secret(bearer), expires_at) if time.time() < expires_at else None
 
     def save(self, url: str, client_id: str, bearer: Secret, expires_at: float) -> None:
-        """Keep a bearer until it expires."""
+        """Store a bearer until it expires."""
         content = json.dumps({"access_token": bearer.reveal(), "expires_at": expires_at})
         path = _path(url, client_id)
-        with contextlib.suppress(OSError):  # As with a read-only home.
+        with contextlib.suppress(OSError):  # For example a read-only home.
             make_private_directory(path.parent)
             write_atomically(path, f"{content}\n".encode())
 
     def remove(self, url: str, client_id: str) -> None:
-        """Forget a bearer."""
+        """Remove a bearer."""
         with contextlib.suppress(OSError):
             _path(url, client_id).unlink()
 

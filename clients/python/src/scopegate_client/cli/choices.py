@@ -1,4 +1,4 @@
-"""Options that take some words and no others."""
+"""Options with a fixed set of values."""
 
 from collections.abc import Callable
 from typing import Any, get_args
@@ -7,7 +7,7 @@ import typer
 
 
 def choice(flag: str, words: Any, help: str) -> Any:  # noqa: A002 - as in typer.Option
-    """An option whose values are the words of a ``Literal``."""
+    """Build an option whose values are the words of a ``Literal``."""
     known = get_args(words)
     return typer.Option(*flag.split(), parser=_parser(known), metavar="|".join(known), help=help)
 
@@ -15,7 +15,7 @@ def choice(flag: str, words: Any, help: str) -> Any:  # noqa: A002 - as in typer
 def _parser(known: tuple[str, ...]) -> Callable[[str], str]:
     def parse(text: str) -> str:
         if text not in known:
-            raise typer.BadParameter(f"{text!r} is none of {', '.join(known)}.")
+            raise typer.BadParameter(f"{text!r} is not one of {', '.join(known)}.")
         return text
 
     return parse

@@ -1,4 +1,4 @@
-"""What every command has: the options for whom to sign in as and how to answer, and one way to fail."""
+"""Common parts of all commands: the options for the profile and the output, and the handling of failures."""
 
 import contextlib
 import inspect
@@ -22,11 +22,13 @@ ProfileOption = Annotated[
         "--profile",
         "-p",
         metavar="NAME",
-        help="Whose credentials to use, as `sgctl login --profile` kept them.",
+        help="The profile from `sgctl login --profile` whose credentials to use.",
     ),
 ]
-FormatOption = Annotated[Any, choice("--output -o", Format, "How to answer.")]
-QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Answers and errors only, no remarks.")]
+FormatOption = Annotated[Any, choice("--output -o", Format, "The output format.")]
+QuietOption = Annotated[
+    bool, typer.Option("--quiet", "-q", help="Print results and errors only, no remarks.")
+]
 
 _COMMON = [
     inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=annotation, default=default)
@@ -47,24 +49,24 @@ class Session:
 
     @contextlib.contextmanager
     def client(self) -> Iterator[Client]:
-        """A client, signed in."""
+        """A client that is signed in."""
         with profiles.open_client(self.profile) as client:
             yield client
 
 
 def command(app: typer.Typer, name: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Make a function a command of ``app``: its first argument is the session, the others are its own options."""
+    """Register a function as a command of ``app``: its first argument is the session, the others are its options."""
 
     def register(function: Callable[..., None]) -> Callable[..., None]:
         def run(*, profile: str | None, output_format: Format, quiet: bool, **own: Any) -> None:
             session = Session(profile, Output(output_format, quiet=quiet))
-            with _told():
+            with _report_failures():
                 function(session, **own)
                 sys.stdout.flush()
 
         run.__doc__ = function.__doc__
         parameters = [*list(inspect.signature(function, eval_str=True).parameters.values())[1:], *_COMMON]
-        # Typer reads these two: the options of the function, and the common ones in place of the session.
+        # Typer reads these two: the options of the function, and the common ones instead of the session.
         run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         run.__annotations__ = {each.name: each.annotation for each in parameters}
         app.command(name)(run)
@@ -74,12 +76,12 @@ def command(app: typer.Typer, name: str) -> Callable[[Callable[..., None]], Call
 
 
 @contextlib.contextmanager
-def _told() -> Iterator[None]:
-    """Tell a failure in one sentence, and end with its exit code."""
+def _report_failures() -> Iterator[None]:
+    """Print a failure in one sentence, and exit with its code."""
     try:
         yield
     except BrokenPipeError:
-        # Whoever read has enough, as `head` has. Nothing more is written, at the end of the program neither.
+        # The reader of the pipe closed it, like `head`. Nothing more may be written, not even at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise typer.Exit(ExitCode.BROKEN_PIPE) from None
     except KeyboardInterrupt:
@@ -89,10 +91,10 @@ def _told() -> Iterator[None]:
         failure = failure_of(error)
         if failure is None:
             raise
-        tell(failure)
+        print_failure(failure)
         raise typer.Exit(failure.code) from None
 
 
-def tell(failure: Failed) -> None:
-    """The sentence of a failure, on the error output."""
+def print_failure(failure: Failed) -> None:
+    """Print the sentence of a failure on the error output."""
     sys.stderr.write(f"sgctl: {masked(inert(' '.join(failure.sentence.split())))}\n")

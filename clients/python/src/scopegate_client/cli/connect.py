@@ -1,4 +1,4 @@
-"""`sgctl connect`: the settings with which an MCP client reaches Scopegate."""
+"""`sgctl connect`: the settings of MCP clients for Scopegate."""
 
 import os
 import re
@@ -29,23 +29,27 @@ app = group("Print or write the settings of an MCP client.")
 
 ServerOption = Annotated[
     str | None,
-    typer.Option("--server", metavar="SLUG", help="This server alone; else all that the token reaches."),
+    typer.Option("--server", metavar="SLUG", help="Only this server; default: all that the token reaches."),
 ]
 NameOption = Annotated[
     str | None,
-    typer.Option("--name", metavar="NAME", help="What the client calls it; else scopegate, or the slug."),
+    typer.Option(
+        "--name", metavar="NAME", help="The server's name in the client; default: scopegate, or the slug."
+    ),
 ]
 UrlOption = Annotated[
     str | None,
-    typer.Option("--url", metavar="URL", help="Where Scopegate is; else SCOPEGATE_URL, or the profile's."),
+    typer.Option(
+        "--url", metavar="URL", help="The address of Scopegate; default: SCOPEGATE_URL, or the profile's."
+    ),
 ]
 VariableOption = Annotated[
-    str, typer.Option("--variable", metavar="NAME", help="The environment variable that has the token.")
+    str, typer.Option("--variable", metavar="NAME", help="The environment variable with the token.")
 ]
-WriteOption = Annotated[bool, typer.Option("--write", help="Write the file; what is in it stays.")]
+WriteOption = Annotated[bool, typer.Option("--write", help="Write the file, and keep its other content.")]
 FileOption = Annotated[Path | None, typer.Option("--file", metavar="FILE", help="Another settings file.")]
-ReplaceOption = Annotated[bool, typer.Option("--replace", help="Also where another server has that name.")]
-ScopeOption = Annotated[Any, choice("--scope", Scope, "The settings of this directory, or yours everywhere.")]
+ReplaceOption = Annotated[bool, typer.Option("--replace", help="Replace another server with that name.")]
+ScopeOption = Annotated[Any, choice("--scope", Scope, "The settings of this directory, or the user's.")]
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
@@ -65,7 +69,7 @@ def claude_code(
     write: WriteOption = False,
     replace: ReplaceOption = False,
 ) -> None:
-    """Claude Code: .mcp.json of this directory; with --scope user, the command that tells it."""
+    """Claude Code: .mcp.json of this directory; with --scope user, the command that adds the server."""
     entry = _entry(session, server, name, url, variable)
     _connect(session, CLAUDE_CODE, entry, scope, file, write=write, replace=replace)
 
@@ -83,7 +87,7 @@ def cursor(
     write: WriteOption = False,
     replace: ReplaceOption = False,
 ) -> None:
-    """Cursor: .cursor/mcp.json of this directory or, with --scope user, of yours."""
+    """Cursor: .cursor/mcp.json of this directory or, with --scope user, of the user."""
     entry = _entry(session, server, name, url, variable)
     _connect(session, CURSOR, entry, scope, file, write=write, replace=replace)
 
@@ -104,7 +108,7 @@ def vscode(
     write: WriteOption = False,
     replace: ReplaceOption = False,
 ) -> None:
-    """VS Code: .vscode/mcp.json of this directory or, with --scope user, yours. It asks for the token, once."""
+    """VS Code: .vscode/mcp.json of this directory or, with --scope user, of the user. It asks for the token, once."""
     entry = _entry(session, server, name, url, variable)
     _connect(session, VSCODE, entry, scope, file, write=write, replace=replace)
 
@@ -129,26 +133,26 @@ def codex(
 
 def _entry(session: Session, server: str | None, name: str | None, url: str | None, variable: str) -> Entry:
     if server is not None and not _SLUG.fullmatch(server):
-        raise usage(f"{server!r} is no slug of a server.")
+        raise usage(f"{server!r} is not the slug of a server.")
     name = name or server or "scopegate"
     if not _NAME.fullmatch(name):
-        raise usage(f"{name!r} is no name for a server: letters, digits, '_' and '-' make one.")
+        raise usage(f"{name!r} is not a valid server name: use letters, digits, '_' and '-'.")
     if not _VARIABLE.fullmatch(variable):
-        raise usage(f"{variable!r} is no name of a variable.")
+        raise usage(f"{variable!r} is not a valid variable name.")
     path = "/mcp" if server is None else f"/mcp/{quote(server, safe='')}"
     return Entry(name, _address(session, url) + path, variable)
 
 
 def _address(session: Session, url: str | None) -> str:
-    """Where Scopegate is. Nobody has to sign in for that."""
+    """The address of Scopegate. No sign-in is needed for it."""
     profile = profiles.load_profile(profiles.selected_profile(session.profile))
     kept = profile.url if profile is not None else None
     in_environment = os.environ.get("SCOPEGATE_URL") if session.profile is None else None
     address = url or in_environment or kept
     if not address:
-        raise usage("Say where Scopegate is: --url, SCOPEGATE_URL, or `sgctl login`.")
+        raise usage("Specify the address of Scopegate: --url, SCOPEGATE_URL, or `sgctl login`.")
     if not address.startswith(("https://", "http://")):
-        raise usage(f"The address has to start with https:// (or http://), and {address!r} does not.")
+        raise usage(f"The address must start with https:// (or http://), and {address!r} does not.")
     return address.strip().rstrip("/")
 
 
@@ -184,27 +188,27 @@ def _connect(
             "written": written.changed,
             "backup": str(written.backup) if written.backup else None,
         }
-        kept = f" What was there is in {written.backup}." if written.backup else ""
+        kept = f" The previous content is in {written.backup}." if written.backup else ""
         output.remark(
-            f"{written.path} has {entry.name} now.{kept}"
+            f"{written.path} now contains {entry.name}.{kept}"
             if written.changed
-            else f"{written.path} had it already."
+            else f"{written.path} already contained it."
         )
     elif not output.is_json:
         output.line(client.text(entry))
-        output.remark(f"This belongs into {path}; --write puts it there.")
+        output.remark(f"Add this to {path}; --write does it.")
     if output.is_json:
         output.document(answer)
     if client.asks:
-        output.remark(f"{client.title} asks for the token, and keeps it.")
+        output.remark(f"{client.title} asks for the token, and stores it.")
     else:
-        output.remark(f"Set {entry.variable} to the token where {client.title} starts.")
+        output.remark(f"Set {entry.variable} to the token before {client.title} starts.")
 
 
 def _by_command(session: Session, client: McpClient, entry: Entry, *, write: bool) -> None:
-    told = claude_command(entry)
+    command = claude_command(entry)
     if write:
-        raise usage(f"{client.title} writes its settings for the user itself: run {told}")
+        raise usage(f"{client.title} writes its user settings itself: run {command}")
     if session.output.is_json:
         session.output.document(
             {
@@ -212,9 +216,9 @@ def _by_command(session: Session, client: McpClient, entry: Entry, *, write: boo
                 "name": entry.name,
                 "url": entry.url,
                 "variable": entry.variable,
-                "command": told,
+                "command": command,
             }
         )
     else:
-        session.output.line(told)
-    session.output.remark(f"Set {entry.variable} to the token where {client.title} starts.")
+        session.output.line(command)
+    session.output.remark(f"Set {entry.variable} to the token before {client.title} starts.")

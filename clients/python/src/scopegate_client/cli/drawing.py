@@ -1,4 +1,4 @@
-"""Tables on a terminal. Colors are Rich's to leave out, as where NO_COLOR is set."""
+"""Tables on a terminal. Rich omits colors, for example if NO_COLOR is set."""
 
 from collections.abc import Sequence
 
@@ -13,11 +13,11 @@ _COLORS = {
     "expired": "red", "revoked": "red", "offboarded": "red", "denied": "red", "deny": "red", "error": "red",
     "disabled": "red", "ended": "red", "failed": "red",
 }  # fmt: skip
-_NARROWEST = 6
+_MIN_WIDTH = 6
 
 
 def draw_rows(titles: Sequence[str], lines: Sequence[Sequence[str]]) -> None:
-    """Objects, one a line. What one copies, the first column, stays whole; the widest others give way."""
+    """Draw objects, one per line. The first column, which people copy, stays complete; the widest others are cut."""
     console = Console(highlight=False)
     table = Table(box=None, pad_edge=False, header_style="bold")
     for title, width in zip(titles, _widths([titles, *lines], console.width), strict=True):
@@ -28,7 +28,7 @@ def draw_rows(titles: Sequence[str], lines: Sequence[Sequence[str]]) -> None:
 
 
 def draw_fields(lines: Sequence[tuple[str, str]]) -> None:
-    """One object, a line for each field."""
+    """Draw one object, with a line per field."""
     table = Table(box=None, pad_edge=False, show_header=False)
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
@@ -38,17 +38,17 @@ def draw_fields(lines: Sequence[tuple[str, str]]) -> None:
 
 
 def _widths(lines: Sequence[Sequence[str]], room: int) -> list[int]:
-    """How wide each column is, in a room so wide."""
+    """The width of each column in the available room."""
     widths = [max(cell_len(cell) for cell in column) for column in zip(*lines, strict=True)]
     gaps = 2 * (len(widths) - 1)
     while sum(widths) + gaps > room:
         widest = max(range(1, len(widths)), key=widths.__getitem__)
-        if widths[widest] <= _NARROWEST:
+        if widths[widest] <= _MIN_WIDTH:
             break
         widths[widest] -= 1
     return widths
 
 
 def _cell(value: str) -> Text:
-    """Text, not markup: a name in brackets is a name."""
+    """Text, not markup: brackets in names are printed."""
     return Text(value, style=_COLORS.get(value, ""))

@@ -1,4 +1,4 @@
-"""How a command fails: one sentence, and an exit code that scripts may go by."""
+"""Failures of commands: one sentence, and an exit code for scripts."""
 
 from enum import IntEnum
 
@@ -13,7 +13,7 @@ from scopegate_client.errors import (
 
 
 class ExitCode(IntEnum):
-    """Documented in the README, and never given another meaning."""
+    """The exit codes, which are documented in the README and never change their meaning."""
 
     OK = 0
     FAILED = 1
@@ -28,7 +28,7 @@ class ExitCode(IntEnum):
 
 
 class Failed(Exception):
-    """The command ends here, with this sentence on the error output."""
+    """The command ends with this sentence on the error output."""
 
     def __init__(self, sentence: str, code: ExitCode = ExitCode.FAILED) -> None:
         super().__init__(sentence)
@@ -51,12 +51,12 @@ _BY_STATUS = {
 
 
 def usage(sentence: str) -> Failed:
-    """The command was called in a way that makes no sense."""
+    """An invalid use of the command."""
     return Failed(sentence, ExitCode.USAGE)
 
 
 def _sentence(error: ApiError) -> str:
-    """What the service said: of fields that it did not accept, what is wrong with each."""
+    """The message of the service, or the errors of the invalid fields."""
     fields = [f"{field.pointer.lstrip('/?') or 'the body'}: {field.detail}" for field in error.errors]
     said = " ".join(fields) or error.detail
     request = f", {error.request_id}" if error.request_id else ""
@@ -64,7 +64,7 @@ def _sentence(error: ApiError) -> str:
 
 
 def failure_of(error: Exception) -> Failed | None:
-    """What an error means to who typed the command; None for one that nobody foresaw."""
+    """The failure that an error causes; None for an unexpected error."""
     if isinstance(error, Failed):
         return error
     if isinstance(error, ApiError):

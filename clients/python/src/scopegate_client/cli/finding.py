@@ -1,4 +1,4 @@
-"""Find what people call by name: the API goes by id."""
+"""Lookup of objects by name, since the API uses ids."""
 
 import re
 
@@ -10,13 +10,13 @@ _ID = re.compile(r"([a-z]+)_[0-7][0-9a-hjkmnp-tv-z]{25}")
 
 
 def is_id(text: str, kind: str | None = None) -> bool:
-    """Whether it has the form of an id, as ``tok_...``."""
+    """Whether it has the form of an id, such as ``tok_...``."""
     found = _ID.fullmatch(text)
     return found is not None and kind in {None, found[1]}
 
 
 def find_identity(client: Client, who: str) -> Identity:
-    """An identity by id or user name. An offboarded one is found by its name while nobody else has it."""
+    """Find an identity by id or user name. An offboarded one is found by its name unless another one uses it."""
     if is_id(who, "idn"):
         return client.identities.get(who)
     found = list(client.identities.list(user_name=who))
@@ -29,7 +29,7 @@ def find_identity(client: Client, who: str) -> Identity:
 
 
 def find_server(client: Client, which: str) -> Server:
-    """A server by id or slug."""
+    """Find a server by id or slug."""
     if is_id(which, "srv"):
         return client.servers.get(which)
     server = client.servers.list(slug=which).first()

@@ -1,4 +1,4 @@
-"""`sgctl server` and `sgctl grant`: what there is to reach, and who may."""
+"""`sgctl server` and `sgctl grant`: the servers, and who may use them."""
 
 from typing import Annotated, Any
 
@@ -12,8 +12,8 @@ from scopegate_client.cli.listing import LimitOption, answer_list, page_size
 from scopegate_client.cli.output import Column
 from scopegate_client.models import Grant, GrantStatus, Server, ServerStatus
 
-servers = group("The MCP servers.")
-grants = group("Who may reach what.")
+servers = group("List and show MCP servers.")
+grants = group("List grants: who may use which tools.")
 
 _SERVERS: list[Column[Server]] = [
     Column("ID", lambda server: server.id),
@@ -83,10 +83,10 @@ def list_grants(
     *,
     identity: Annotated[
         str | None,
-        typer.Option("--identity", "-i", help="Made to this identity itself: a user name or idn_..."),
+        typer.Option("--identity", "-i", help="Grants to this identity: a user name or idn_..."),
     ] = None,
     group: Annotated[
-        str | None, typer.Option("--group", metavar="GROUP_ID", help="Made to this group: grp_...")
+        str | None, typer.Option("--group", metavar="GROUP_ID", help="Grants to this group: grp_...")
     ] = None,
     status: Annotated[list[Any] | None, choice("--status", GrantStatus, "Repeatable.")] = None,
     limit: LimitOption = 100,
@@ -103,7 +103,7 @@ def list_grants(
 
 
 def selected(selector: dict[str, object]) -> str:
-    """A selector in a cell."""
+    """Format a selector for a cell."""
     match selector:
         case {"kind": "ids", "ids": list(ids)}:
             return ", ".join(map(str, ids)) or "none"

@@ -1,4 +1,4 @@
-"""Groups of commands, and what is suggested for a mistyped name."""
+"""Groups of commands, and suggestions for mistyped names."""
 
 from difflib import get_close_matches
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-# Only these are suggested, so that following a suggestion without reading it changes nothing: `identity create` is
+# Only these are suggested, so that a suggestion never changes anything: `identity create` is
 # close to `identity reinstate`.
 _READING = frozenset({"list", "show", "search", "tail", "whoami", "claude-code", "cursor", "vscode", "codex"})
 _CHANGING_OPTIONS = frozenset({"--yes", "--reveal", "--replace", "--write"})
@@ -29,12 +29,12 @@ class _Group(TyperGroup):
 
 
 def group(about: str, **settings: Any) -> typer.Typer:
-    """A group of commands."""
+    """Build a group of commands."""
     return typer.Typer(cls=_Group, help=about, no_args_is_help=True, suggest_commands=False, **settings)
 
 
 def without_changing_options(mistake: typer.TyperException) -> typer.TyperException:
-    """The same mistake, suggesting no option that makes a command do more."""
+    """The mistake without suggestions of options that change more."""
     if possibilities := getattr(mistake, "possibilities", None):
         mistake.possibilities = [  # type: ignore[attr-defined]
             option for option in possibilities if option not in _CHANGING_OPTIONS

@@ -1,4 +1,4 @@
-"""`sgctl invitation`: people whom no directory provisions, and how they come to sign in."""
+"""`sgctl invitation`: invitations of people without a directory."""
 
 from typing import Annotated, Any
 
@@ -15,7 +15,7 @@ from scopegate_client.cli.new_secrets import RevealOption, SecretFileOption, sec
 from scopegate_client.cli.output import Column
 from scopegate_client.models import Invitation, InvitationStatus, InvitedPerson
 
-app = group("Invitations of people who cannot sign in yet.")
+app = group("Invite people who cannot sign in yet.")
 
 InvitationArgument = Annotated[str, typer.Argument(metavar="INVITATION", help="An id: inv_...")]
 
@@ -43,20 +43,20 @@ def create(
     identity: Annotated[
         str, typer.Argument(metavar="IDENTITY", help="A user name or idn_...; with --new a new user name.")
     ],
-    provider: Annotated[str, typer.Option("--provider", metavar="ID", help="Where they sign in: idp_...")],
+    provider: Annotated[str, typer.Option("--provider", metavar="ID", help="Their provider: idp_...")],
     email: Annotated[
         str | None, typer.Option("--email", metavar="ADDRESS", help="The address of their account.")
     ] = None,
     subject: Annotated[
         str | None, typer.Option("--subject", metavar="TEXT", help="The link claim of their account.")
     ] = None,
-    new: Annotated[bool, typer.Option("--new", help="Make the person.")] = False,
+    new: Annotated[bool, typer.Option("--new", help="Create the person.")] = False,
     reveal: RevealOption = False,
     secret_file: SecretFileOption = None,
 ) -> None:
     """Invite a person, and print the link to send to them. It is shown only once."""
     if (email is None) == (subject is None):
-        raise usage("Say which account the invitation is for: --email or --subject, and one of them only.")
+        raise usage("Specify the account for the invitation: either --email or --subject.")
     with secret_way(session.output, reveal=reveal, file=secret_file) as show, session.client() as client:
         made = client.invitations.create(
             provider_id=provider,
@@ -90,14 +90,14 @@ def show_invitation(session: Session, *, invitation: InvitationArgument) -> None
 
 @command(app, "confirm")
 def confirm(session: Session, *, invitation: InvitationArgument) -> None:
-    """Link the account that has claimed an invitation: it signs in as the person from then on."""
+    """Link the account that claimed an invitation, so that it can sign in as the person."""
     with session.client() as client:
         _answer(session, client.invitations.confirm(invitation))
 
 
 @command(app, "revoke")
 def revoke(session: Session, *, invitation: InvitationArgument) -> None:
-    """Revoke an invitation: its link opens nothing any more."""
+    """Revoke an invitation, so that its link no longer works."""
     with session.client() as client:
         _answer(session, client.invitations.revoke(invitation))
 

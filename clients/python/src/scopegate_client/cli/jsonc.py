@@ -1,5 +1,5 @@
-"""Change one place of a JSON document that people write by hand, and leave the rest as it is: comments, order,
-blanks. Editors allow comments and trailing commas in their settings, and so does this."""
+"""Changes of one value in a JSON document that people edit, without changes of its comments, order and blanks. Comments
+and trailing commas are allowed, as in the settings of editors."""
 
 import json
 import re
@@ -10,7 +10,7 @@ from typing import Any
 _BLANK = re.compile(r"(?:\s|//[^\n]*|/\*.*?\*/)*", re.DOTALL)
 _STRING = re.compile(r'"(?:[^"\\\x00-\x1f]|\\.)*"')
 _PLAIN = re.compile(r"[-+.\w]+")
-_DEEPEST = 100
+_MAX_DEPTH = 100
 
 
 class NotJson(ValueError):
@@ -19,7 +19,7 @@ class NotJson(ValueError):
 
 @dataclass(slots=True)
 class _Node:
-    """A value and where it stands."""
+    """A value and its position."""
 
     start: int
     end: int
@@ -29,12 +29,12 @@ class _Node:
 
 
 def read(text: str) -> Any:
-    """The value of a document; an empty one is an object without members."""
+    """Read the value of a document; an empty one is an object without members."""
     return _parse(text).value if text.strip() else {}
 
 
 def put(text: str, path: Sequence[str], value: Any) -> str:
-    """Set the member at the path, and make the objects on the way to it that are missing."""
+    """Set the member at the path, and create missing objects on the way."""
     root = _object(text)
     node = root
     for depth, name in enumerate(path):
@@ -51,7 +51,7 @@ def put(text: str, path: Sequence[str], value: Any) -> str:
 
 
 def append(text: str, name: str, item: Any) -> str:
-    """Add an item to the list that a member of the document is."""
+    """Add an item to a list member of the document."""
     root = _object(text)
     found = (root.members or {}).get(name)
     if found is None:
@@ -93,7 +93,7 @@ def _dump(value: Any, indent: str, depth: int) -> str:
 
 
 def _indent_of(text: str) -> str:
-    """What the document indents with."""
+    """The indentation of the document."""
     found = re.search(r"\n([ \t]+)\S", text)
     return found[1] if found else "  "
 
@@ -113,8 +113,8 @@ def _parse(text: str) -> _Node:
 
 
 def _value(text: str, at: int, depth: int) -> _Node:
-    if depth > _DEEPEST:
-        raise NotJson("it is nested too deep")
+    if depth > _MAX_DEPTH:
+        raise NotJson("it is nested too deeply")
     if text.startswith("{", at):
         return _members(text, at, depth)
     if text.startswith("[", at):
@@ -152,7 +152,7 @@ def _items(text: str, at: int, depth: int) -> _Node:
 
 
 def _after_entry(text: str, at: int, closing: str) -> int:
-    """Where the next entry begins, or the list ends."""
+    """The position of the next entry, or of the end of the list."""
     place = _skip(text, at)
     if text.startswith(",", place):
         return _skip(text, place + 1)

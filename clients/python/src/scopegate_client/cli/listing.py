@@ -1,4 +1,4 @@
-"""Answer lists: so many and no more, in the same way for every kind of object."""
+"""Lists in commands, limited in the same way for all objects."""
 
 from collections.abc import Iterable, Sequence
 from itertools import islice
@@ -10,16 +10,16 @@ from scopegate_client.cli.output import Column, Output
 
 T = TypeVar("T")
 
-LimitOption = Annotated[int, typer.Option("--limit", "-n", min=0, help="How many at most; 0 is all.")]
+LimitOption = Annotated[int, typer.Option("--limit", "-n", min=0, help="The maximum of items; 0 means all.")]
 
 
 def page_size(limit: int) -> int | None:
-    """How many to fetch at a time."""
+    """The number of items to fetch at a time."""
     return min(limit + 1, 200) if limit else 200
 
 
 def answer_list(output: Output, items: Iterable[T], columns: Sequence[Column[T]], limit: int) -> None:
-    """The first so many, and a remark when there are more."""
+    """Print the first items, and a remark if there are more."""
     found = list(islice(items, limit + 1)) if limit else list(items)
     more = bool(limit) and len(found) > limit
     if more:
@@ -31,4 +31,4 @@ def answer_list(output: Output, items: Iterable[T], columns: Sequence[Column[T]]
     else:
         output.remark("There is none.")
     if more:
-        output.remark(f"These are the first {limit}: --limit 0 shows all.")
+        output.remark(f"Only the first {limit} are shown: --limit 0 shows all.")

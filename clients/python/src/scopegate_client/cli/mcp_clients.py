@@ -1,4 +1,4 @@
-"""What each MCP client wants in its settings. Not one of them is given the token: each reads a variable or asks."""
+"""The settings formats of MCP clients. None contains the token: each client reads a variable or asks for it."""
 
 import json
 import os
@@ -14,12 +14,12 @@ Scope = Literal["project", "user"]
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """The server as a client shall know it."""
+    """The server in the settings of a client."""
 
     name: str
     url: str
     variable: str
-    """The environment variable that has the token."""
+    """The environment variable with the token."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,23 +28,23 @@ class McpClient:
 
     title: str
     file: Callable[[Scope], Path | None]
-    """Where its settings are; None: there is no file for others to write."""
+    """The path of the settings; None: there is no file that other programs may write."""
     servers: str
-    """The member that has the servers."""
+    """The member with the servers."""
     server: Callable[[Entry], dict[str, Any]]
     inputs: Callable[[Entry], list[dict[str, Any]]] = lambda entry: []
-    """What it shall ask the person for."""
+    """The inputs that it asks the person for."""
     toml: bool = False
     asks: bool = False
-    """Whether it asks for the token; else the variable has to be set where it starts."""
+    """Whether it asks for the token; otherwise the variable must be set before it starts."""
 
     def settings(self, entry: Entry) -> dict[str, Any]:
-        """The settings with nothing else in them."""
+        """The settings with this server only."""
         inputs = self.inputs(entry)
         return {**({"inputs": inputs} if inputs else {}), self.servers: {entry.name: self.server(entry)}}
 
     def text(self, entry: Entry) -> str:
-        """The same, as it stands in the file."""
+        """The settings as text for the file."""
         if not self.toml:
             return json.dumps(self.settings(entry), indent=2)
         lines = [f"{key} = {json.dumps(value)}" for key, value in self.server(entry).items()]
@@ -52,14 +52,14 @@ class McpClient:
 
 
 def claude_command(entry: Entry) -> str:
-    """How Claude Code is told by a command. The single quotes keep the shell from putting the token itself in."""
+    """The command that adds the server to Claude Code. The single quotes keep the shell from inserting the token."""
     header = shlex.quote(f"Authorization: Bearer ${{{entry.variable}}}")
     place = f"{shlex.quote(entry.name)} {shlex.quote(entry.url)}"
     return f"claude mcp add --scope user --transport http {place} --header {header}"
 
 
 def _claude_file(scope: Scope) -> Path | None:
-    # What it has for the user, it writes itself all the time, with its own state in it.
+    # Claude Code writes the user's file itself all the time, with its own state in it.
     return Path(".mcp.json") if scope == "project" else None
 
 

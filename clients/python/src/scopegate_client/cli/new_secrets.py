@@ -1,4 +1,4 @@
-"""How a new secret reaches whoever asked for it. It is shown once, so the way is settled before it is made."""
+"""Delivery of new secrets. They are shown once, so the way is chosen before a secret is created."""
 
 import contextlib
 import os
@@ -18,7 +18,7 @@ from scopegate_client.cli.private_files import reserve_private_file
 RevealOption = Annotated[bool, typer.Option("--reveal", help="Show the secret on this terminal.")]
 SecretFileOption = Annotated[
     Path | None,
-    typer.Option("--secret-file", metavar="FILE", help="Write the secret to this new file, for you alone."),
+    typer.Option("--secret-file", metavar="FILE", help="Write the secret to this new private file."),
 ]
 
 Show = Callable[[Any, "Secret | str | None", str], None]
@@ -26,8 +26,8 @@ Show = Callable[[Any, "Secret | str | None", str], None]
 
 @contextlib.contextmanager
 def secret_way(output: Output, *, reveal: bool, file: Path | None) -> Iterator[Show]:
-    """The function to hand the answer, its secret and a remark to. Raises before anything is made if there is no way
-    that the person wants."""
+    """Choose the function that prints the response, its secret and a remark. Raises before a secret is created if the
+    requested way is not possible."""
     if file is not None:
         with _into_file(output, file) as show:
             yield show
@@ -38,8 +38,8 @@ def secret_way(output: Output, *, reveal: bool, file: Path | None) -> Iterator[S
         and not asking.agreed("Show the secret here? It is shown only once.")
     ):
         raise usage(
-            "Nothing was made, for its secret would be lost: give --reveal to see it here, --secret-file FILE, or "
-            "send the output somewhere."
+            "Nothing was created, since its secret would be lost: use --reveal to see it here, --secret-file FILE, or "
+            "redirect the output."
         )
     yield lambda answer, secret, remark: _to_stdout(output, answer, secret, remark)
 

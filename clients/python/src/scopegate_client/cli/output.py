@@ -1,4 +1,4 @@
-"""What a command answers: on the standard output, as a table for people or as JSON for programs."""
+"""The result of a command on the standard output: a table for people or JSON for programs."""
 
 import datetime as dt
 import json
@@ -17,7 +17,7 @@ Format = Literal["table", "json"]
 
 @dataclass(frozen=True, slots=True)
 class Column(Generic[T]):
-    """A column of a table, or a line of an object's."""
+    """A column of a table, or a line of an object."""
 
     title: str
     value: Callable[[T], Any]
@@ -32,29 +32,29 @@ class Output:
 
     @property
     def is_json(self) -> bool:
-        """Whether a program reads."""
+        """Whether the output is JSON."""
         return self.format == "json"
 
     def remark(self, text: str) -> None:
-        """Tell the person what happened; it is no part of the answer."""
+        """Print a remark for the person, which is not part of the result."""
         if not self.quiet:
             sys.stderr.write(masked(inert(text)) + "\n")
 
     def line(self, text: str) -> None:
-        """A line of the answer, as it is. Flushed: whoever reads it may be waiting."""
+        """Print a line of the result unchanged, and flush it for a waiting reader."""
         sys.stdout.write(text + "\n")
         sys.stdout.flush()
 
     def document(self, value: Any) -> None:
-        """One JSON document."""
+        """Print one JSON document."""
         self.line(to_json(value, indent=2))
 
     def record(self, value: Any) -> None:
-        """One line of NDJSON."""
+        """Print one line of NDJSON."""
         self.line(to_json(value))
 
     def rows(self, items: Iterable[T], columns: Sequence[Column[T]]) -> None:
-        """Objects as a table; into a pipe, tab-separated lines that `cut` and `awk` can read, without titles."""
+        """Print objects as a table; into a pipe as tab-separated lines for `cut` and `awk`, without titles."""
         lines = [[shown(column.value(item)) for column in columns] for item in items]
         if sys.stdout.isatty():
             _drawing().draw_rows([column.title for column in columns], lines)
@@ -63,7 +63,7 @@ class Output:
             self.line("\t".join(line))
 
     def fields(self, item: T, columns: Sequence[Column[T]]) -> None:
-        """One object, a line for each of its fields."""
+        """Print one object, with a line per field."""
         lines = [(column.title, shown(column.value(item))) for column in columns]
         if sys.stdout.isatty():
             _drawing().draw_fields(lines)
@@ -73,14 +73,14 @@ class Output:
 
 
 def _drawing() -> Any:
-    """Rich takes a while to load, so it is loaded for terminals only."""
+    """Rich is slow to import, so it is only imported for terminals."""
     from scopegate_client.cli import drawing  # noqa: PLC0415
 
     return drawing
 
 
 def shown(value: Any) -> str:
-    """A value in a cell: nothing in it steers the terminal or shows a secret."""
+    """Format a value for a cell, without control characters and secrets."""
     if value is None or value == "":
         return "-"
     if isinstance(value, bool):
@@ -95,7 +95,7 @@ def shown(value: Any) -> str:
 
 
 def to_json(value: Any, indent: int | None = None) -> str:
-    """JSON of models, lists and maps. Secrets in it are hidden, unless someone put in the text itself."""
+    """Encode models, lists and maps. Secrets in them are hidden, unless the caller inserted the text itself."""
     text = json.dumps(_plain(value), indent=indent, ensure_ascii=False)
     return "\n".join(inert_json(line) for line in text.split("\n"))
 

@@ -1,4 +1,4 @@
-"""`sgctl identity` and `sgctl offboard`: people and agents, and who leaves."""
+"""`sgctl identity` and `sgctl offboard`: people, agents and offboardings."""
 
 from typing import Annotated, Any
 
@@ -15,7 +15,7 @@ from scopegate_client.cli.listing import LimitOption, answer_list, page_size
 from scopegate_client.cli.output import Column, shown
 from scopegate_client.models import Identity, IdentityKind, IdentityStatus, OffboardReceipt
 
-app = group("People and agents.")
+app = group("List, show and suspend people and agents.")
 
 IdentityArgument = Annotated[str, typer.Argument(metavar="IDENTITY", help="A user name, or an id: idn_...")]
 
@@ -88,14 +88,14 @@ def show_identity(session: Session, *, identity: IdentityArgument) -> None:
 
 @command(app, "suspend")
 def suspend(session: Session, *, identity: IdentityArgument) -> None:
-    """Stop all that an identity can do, and its agents, until it is reinstated."""
+    """Suspend an identity and its agents until it is reinstated."""
     with session.client() as client:
         _answer(session, client.identities.suspend(find_identity(client, identity).id))
 
 
 @command(app, "reinstate")
 def reinstate(session: Session, *, identity: IdentityArgument) -> None:
-    """Make a suspended or offboarded identity active again. What was revoked does not come back."""
+    """Reinstate a suspended or offboarded identity. Revoked access is not restored."""
     with session.client() as client:
         _answer(session, client.identities.reinstate(find_identity(client, identity).id))
 
@@ -104,42 +104,41 @@ def offboard(
     session: Session,
     *,
     reason: Annotated[
-        str, typer.Option("--reason", "-r", metavar="TEXT", help="Why; it is kept with the receipt.")
+        str,
+        typer.Option("--reason", "-r", metavar="TEXT", help="The reason, which is stored in the receipt."),
     ],
     identity: Annotated[
         str | None, typer.Argument(metavar="[IDENTITY]", help="A user name, or an id: idn_...")
     ] = None,
     external_id: Annotated[
         str | None,
-        typer.Option("--external-id", metavar="ID", help="The id that your HR or directory system knows."),
+        typer.Option("--external-id", metavar="ID", help="The id in your HR or directory system."),
     ] = None,
     user_name: Annotated[
         str | None, typer.Option("--user-name", metavar="NAME", help="The user name.")
     ] = None,
     transfer_agents_to: Annotated[
         str | None,
-        typer.Option(
-            "--transfer-agents-to", help="Who answers for the agents from now on: a user name or idn_..."
-        ),
+        typer.Option("--transfer-agents-to", help="The new owner of the agents: a user name or idn_..."),
     ] = None,
     at: Annotated[
         str | None,
         typer.Option(
             "--at",
             metavar="WHEN",
-            help="Later: in a span as 12h or 30d, or at a time as 2026-12-31T17:00:00Z.",
+            help="A later time: a span such as 12h or 30d, or a time such as 2026-12-31T17:00:00Z.",
         ),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would end.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> None:
-    """End all that a leaver can do, and print the receipt.
+    """End all access of a leaver, and print the receipt.
 
-    Their tokens, those of their agents, calls in flight and an administrator's access end at once, or all of it at
-    the time that --at says. On a terminal it shows what would end, and asks.
+    The tokens of the person and of the person's agents, running calls and the administrator's access end immediately,
+    or at the time of --at. On a terminal it shows what would end, and asks.
     """
     if sum(each is not None for each in (identity, external_id, user_name)) != 1:
-        raise usage("Say whom to offboard: IDENTITY, or --external-id, or --user-name, and one of them only.")
+        raise usage("Specify one of IDENTITY, --external-id and --user-name.")
     if identity is not None and not is_id(identity, "idn"):
         identity, user_name = None, identity
     effective_at = values.later(at) if at is not None else UNSET
@@ -178,7 +177,7 @@ def offboard(
 
 
 def _agree(preview: OffboardReceipt) -> int:
-    """Ask, telling what would end; the value is the revision of the identity that was agreed on."""
+    """Show what would end, and ask; return the revision of the identity that was agreed on."""
     leaver, ended = preview.identity, preview.revoked
     asking.confirm(
         f"Offboard {leaver.user_name} ({leaver.id})? "

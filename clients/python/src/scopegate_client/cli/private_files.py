@@ -1,4 +1,4 @@
-"""Files that hold secrets: for their owner alone, and never half written."""
+"""Files with secrets: private to their owner, and written atomically."""
 
 import os
 import stat
@@ -9,8 +9,8 @@ from scopegate_client.cli.failing import Failed
 
 
 def make_private_directory(path: Path) -> None:
-    """Make a directory that its owner alone may enter, and so the one above it, unless that is there: it may be
-    another's."""
+    """Create a directory that only its owner can enter, and its parent. An existing directory is not changed, since it
+    may belong to another program."""
     path.parent.parent.mkdir(parents=True, exist_ok=True)
     path.parent.mkdir(mode=0o700, exist_ok=True)
     path.mkdir(mode=0o700, exist_ok=True)
@@ -19,7 +19,7 @@ def make_private_directory(path: Path) -> None:
 
 
 def write_atomically(path: Path, content: bytes, mode: int = 0o600) -> None:
-    """Put the content in place whole, or leave what was there."""
+    """Replace the content completely, or leave the file unchanged."""
     descriptor, unfinished = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(descriptor, "wb") as file:
@@ -34,20 +34,20 @@ def write_atomically(path: Path, content: bytes, mode: int = 0o600) -> None:
 
 
 def read_private(path: Path) -> bytes:
-    """Read a file of ours; refuse one that others may read, for its secret may be known to them."""
+    """Read a private file; refuse one that others may read, since they may know its secret."""
     with path.open("rb") as file:
         mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
         if os.name == "posix" and mode & 0o077:
             raise Failed(
-                f"{path} can be read by others (mode {mode:04o}). If nobody else is on this machine, "
-                f"chmod 600 {path}; else sign in with a new secret."
+                f"{path} can be read by others (mode {mode:04o}). If no other person uses this machine, run "
+                f"chmod 600 {path}; otherwise sign in with a new secret."
             )
         return file.read()
 
 
 def reserve_private_file(path: Path) -> int:
-    """Make a file that nobody had before us, for the secret that is yet to come; the value is its descriptor."""
+    """Create a new file for a secret that does not exist yet; return its descriptor."""
     try:
         return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:
-        raise Failed(f"{path} is there already, and a secret is written to a new file only.") from None
+        raise Failed(f"{path} already exists, and a secret is only written to a new file.") from None

@@ -1,4 +1,4 @@
-"""Whom `sgctl` signs in as: credentials by profile, one file each, in the user's configuration directory."""
+"""Profiles of `sgctl`: credentials in one file each, in the user's configuration directory."""
 
 import json
 import os
@@ -21,7 +21,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """Where a Scopegate is and who signs in: a service account, or whoever has the access token."""
+    """The address of a Scopegate and its credential: a service account or an access token."""
 
     url: str
     client_id: str | None = None
@@ -29,7 +29,7 @@ class Profile:
     access_token: Secret | None = None
 
     def open(self) -> Client:
-        """A client that signs in with it, and looks at no environment variable."""
+        """Open a client with the profile, regardless of environment variables."""
         if self.access_token is not None:
             return Client(self.url, access_token=self.access_token)
         return Client(
@@ -40,13 +40,13 @@ class Profile:
         )
 
     def forget_bearer(self) -> None:
-        """Have the next command sign in again."""
+        """Remove the stored bearer, so that the next command signs in again."""
         if self.client_id is not None:
             BearerFiles().remove(self.url, self.client_id)
 
 
 def config_directory() -> Path:
-    """Where `sgctl` keeps what it has to remember."""
+    """The directory of `sgctl`'s files."""
     chosen = os.environ.get("SGCTL_CONFIG_DIR")
     return Path(chosen) if chosen else platformdirs.user_config_path("scopegate", appauthor=False)
 
@@ -54,17 +54,17 @@ def config_directory() -> Path:
 def profile_path(name: str) -> Path:
     """The file of a profile."""
     if not _NAME.fullmatch(name):
-        raise usage(f"{name!r} is no name for a profile: letters, digits, '.', '_' and '-' make one.")
+        raise usage(f"{name!r} is not a valid profile name: use letters, digits, '.', '_' and '-'.")
     return config_directory() / "profiles" / f"{name}.json"
 
 
 def selected_profile(named: str | None) -> str:
-    """The profile that is meant when none is named, or the named one."""
+    """The named profile, or the default one."""
     return named or os.environ.get("SGCTL_PROFILE") or DEFAULT
 
 
 def save_profile(name: str, profile: Profile) -> Path:
-    """Keep a profile, for its owner alone."""
+    """Store a profile in a private file."""
     path = profile_path(name)
     make_private_directory(path.parent)
     content = {
@@ -79,7 +79,7 @@ def save_profile(name: str, profile: Profile) -> Path:
 
 
 def load_profile(name: str) -> Profile | None:
-    """The profile of that name, if there is one."""
+    """Load the profile with that name; None if there is none."""
     path = profile_path(name)
     try:
         content = json.loads(read_private(path))
@@ -87,11 +87,11 @@ def load_profile(name: str) -> Profile | None:
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError):
-        raise Failed(f"{path} is not as `sgctl login` writes it: sign in again.") from None
+        raise Failed(f"{path} is not a valid profile: sign in again.") from None
 
 
 def remove_profile(name: str) -> bool:
-    """Forget a profile; whether there was one."""
+    """Remove a profile; return whether it existed."""
     try:
         profile_path(name).unlink()
     except FileNotFoundError:
@@ -100,23 +100,23 @@ def remove_profile(name: str) -> bool:
 
 
 def profile_names() -> list[str]:
-    """The profiles that there are."""
+    """The names of all profiles."""
     found = (path.stem for path in (config_directory() / "profiles").glob("*.json"))
     return sorted(name for name in found if _NAME.fullmatch(name))
 
 
 def open_client(named: str | None) -> Client:
-    """The client of the profile that was named; else of the environment; else of the profile that is meant."""
+    """Open the client of the named profile, of the environment, or of the default profile."""
     found = os.environ
     if named is None and (found.get("SCOPEGATE_CLIENT_ID") or found.get("SCOPEGATE_ACCESS_TOKEN")):
         return Client(bearer_cache=BearerFiles())
     name = selected_profile(named)
     profile = load_profile(name)
     if profile is None:
-        raise Failed(_nobody(name), ExitCode.UNAUTHENTICATED)
+        raise Failed(_not_signed_in(name), ExitCode.UNAUTHENTICATED)
     address = (found.get("SCOPEGATE_URL") or profile.url).rstrip("/")
     if address != profile.url:
-        # A secret goes only where it was given for.
+        # A secret is only sent to the service that it belongs to.
         raise usage(
             f"SCOPEGATE_URL is {address} and the profile {name} is of {profile.url}: unset it, choose another "
             "--profile, or `sgctl login` there."
@@ -124,12 +124,12 @@ def open_client(named: str | None) -> Client:
     return profile.open()
 
 
-def _nobody(name: str) -> str:
+def _not_signed_in(name: str) -> str:
     option = "" if name == DEFAULT else f" --profile {name}"
     kept = [other for other in profile_names() if other != name]
     others = f" There is: {', '.join(kept)}." if kept else ""
     return (
-        f"Nobody is signed in as the profile {name}: `sgctl login{option}`, or set SCOPEGATE_URL with "
+        f"Not signed in as the profile {name}: run `sgctl login{option}`, or set SCOPEGATE_URL with "
         f"SCOPEGATE_CLIENT_ID and SCOPEGATE_CLIENT_SECRET_FILE.{others}"
     )
 

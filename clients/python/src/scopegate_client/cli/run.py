@@ -1,4 +1,4 @@
-"""Put the commands together, and run one."""
+"""The complete command line, and its entry point."""
 
 import os
 import sys
@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from scopegate_client.cli import audit, connect, fleet, invitations, people, sign_in, tokens
-from scopegate_client.cli.command import command, tell
+from scopegate_client.cli.command import command, print_failure
 from scopegate_client.cli.failing import ExitCode, Failed, usage
 from scopegate_client.cli.groups import group, without_changing_options
 from scopegate_client.cli.inert import holds_secret
@@ -17,7 +17,7 @@ from scopegate_client.cli.inert import holds_secret
 app = group(
     "Scopegate from the command line: scoped, revocable, audited access to MCP servers.",
     name="sgctl",
-    epilog="Begin with `sgctl login`. Exit codes: 0 done, 1 failed, 2 usage, 3 not found, 4 not signed in, "
+    epilog="Start with `sgctl login`. Exit codes: 0 done, 1 failed, 2 usage, 3 not found, 4 not signed in, "
     "5 forbidden, 6 conflict, 7 unavailable.",
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -55,13 +55,13 @@ def _options(
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run the command of these arguments; the value is the exit code."""
+    """Run the command of these arguments; return the exit code."""
     try:
         _refuse_secrets(arguments)
         answer = app(args=list(arguments), prog_name="sgctl", standalone_mode=False)
         return answer if isinstance(answer, int) else ExitCode.OK
     except Failed as failure:
-        tell(failure)
+        print_failure(failure)
         return failure.code
     except typer.TyperException as mistake:
         if (
@@ -69,7 +69,7 @@ def run(arguments: Sequence[str]) -> int:
         ):  # Its message is the help; the class has no public name.
             sys.stderr.write(f"{mistake.format_message()}\n")
             return ExitCode.USAGE
-        tell(
+        print_failure(
             usage(
                 f"{without_changing_options(mistake).format_message()} (`{_command(arguments)} --help` says how.)"
             )
@@ -78,10 +78,10 @@ def run(arguments: Sequence[str]) -> int:
     except typer.Abort:
         sys.stderr.write("\n")
         return ExitCode.INTERRUPTED
-    except Exception as error:  # A fault of ours: one sentence to the person, the whole story on demand.
+    except Exception as error:  # An internal fault: one sentence for the person, the traceback on demand.
         if os.environ.get("SGCTL_DEBUG"):
             raise
-        tell(
+        print_failure(
             Failed(
                 f"Unexpected {type(error).__name__}: {error}. SGCTL_DEBUG=1 shows where; please report it."
             )
@@ -92,13 +92,13 @@ def run(arguments: Sequence[str]) -> int:
 def _refuse_secrets(arguments: Sequence[str]) -> None:
     if any(holds_secret(argument) for argument in arguments):
         raise usage(
-            "A secret is among the arguments, where the list of processes and the shell's history "
-            "show it. Nothing was done; rotate or revoke that secret, and give the new one on the standard input."
+            "A secret is among the arguments, which are visible in the list of processes and the shell's history. "
+            "Nothing was done; rotate or revoke that secret, and pass the new one on the standard input."
         )
 
 
 def _command(arguments: Sequence[str]) -> str:
-    """The command that these arguments ask for."""
+    """The command in these arguments."""
     group = app.registered_groups
     names = {each.name for each in group} | {each.name for each in app.registered_commands}
     words = [argument for argument in arguments if not argument.startswith("-")]

@@ -1,4 +1,4 @@
-"""Add our entry to the settings file of an MCP client, and keep all else that is in it."""
+"""Adding a server to the settings file of an MCP client, without changes of its other content."""
 
 import tomllib
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from scopegate_client.cli.private_files import write_atomically
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """What was done to a settings file."""
+    """The change of a settings file."""
 
     path: Path
     changed: bool
@@ -21,8 +21,8 @@ class Written:
 
 
 def write_settings(client: McpClient, entry: Entry, path: Path, *, replace: bool) -> Written:
-    """Put the entry into the file; what was there is kept in a backup beside it."""
-    path = path.resolve()  # A link, as of those who keep such files elsewhere, stays one.
+    """Add the entry to the file, and keep the previous content in a backup next to it."""
+    path = path.resolve()  # A symbolic link stays one.
     try:
         before = path.read_bytes()
     except FileNotFoundError:
@@ -35,14 +35,12 @@ def write_settings(client: McpClient, entry: Entry, path: Path, *, replace: bool
     known = there.get(client.servers, {}).get(entry.name)
     if known is not None and known != client.server(entry) and not replace:
         raise Failed(
-            f"{path} has another server by the name {entry.name}: give --replace, or another --name.",
+            f"{path} has another server with the name {entry.name}: use --replace, or another --name.",
             ExitCode.CONFLICT,
         )
     after = _edited(client, entry, path, text, there)
     if _read(client, path, after) != wanted:
-        raise Failed(
-            f"{path} is written in a way that cannot be changed without loss: put the settings in by hand."
-        )
+        raise Failed(f"{path} cannot be changed without losing content: add the settings by hand.")
     path.parent.mkdir(parents=True, exist_ok=True)
     backup = None if before is None else _back_up(path, before)
     mode = path.stat().st_mode & 0o777 if before is not None else 0o644
@@ -62,19 +60,19 @@ def _read(client: McpClient, path: Path, text: str) -> dict[str, Any]:
         there = tomllib.loads(text) if client.toml else jsonc.read(text)
     except ValueError as error:
         kind = "TOML" if client.toml else "JSON"
-        raise Failed(f"{path} is not {kind}, and was left alone: {error}.") from None
+        raise Failed(f"{path} is not {kind}, and was not changed: {error}.") from None
     fits = (
         isinstance(there, dict)
         and isinstance(there.get(client.servers, {}), dict)
         and isinstance(there.get("inputs", []), list)
     )
     if not fits:
-        raise Failed(f"{path} is not what {client.title} understands, and was left alone.")
+        raise Failed(f"{path} is not valid for {client.title}, and was not changed.")
     return cast(dict[str, Any], there)
 
 
 def _merged(client: McpClient, entry: Entry, there: dict[str, Any]) -> dict[str, Any]:
-    """What the file shall hold."""
+    """The new value of the file."""
     servers = {**there.get(client.servers, {}), entry.name: client.server(entry)}
     inputs = [*there.get("inputs", []), *_missing_inputs(client, entry, there)]
     return {**there, client.servers: servers, **({"inputs": inputs} if inputs else {})}
@@ -86,7 +84,7 @@ def _missing_inputs(client: McpClient, entry: Entry, there: dict[str, Any]) -> l
 
 
 def _edited(client: McpClient, entry: Entry, path: Path, text: str, there: dict[str, Any]) -> str:
-    """The text with the entry in it."""
+    """The text with the entry."""
     if client.toml:
         return _edited_toml(client, entry, path, text)
     windows = "\r\n" in text
@@ -96,7 +94,7 @@ def _edited(client: McpClient, entry: Entry, path: Path, text: str, there: dict[
             text = jsonc.append(text, "inputs", each)
         text = jsonc.put(text, [client.servers, entry.name], client.server(entry))
     except jsonc.NotJson as error:
-        raise Failed(f"{path} was left alone: {error}.") from None
+        raise Failed(f"{path} was not changed: {error}.") from None
     return text.replace("\n", "\r\n") if windows else text
 
 
@@ -115,11 +113,11 @@ def _edited_toml(client: McpClient, entry: Entry, path: Path, text: str) -> str:
         servers[entry.name] = table
         return tomlkit.dumps(document).rstrip("\n") + "\n"
     except TOMLKitError as error:
-        raise Failed(f"{path} was left alone: {error}.") from None
+        raise Failed(f"{path} was not changed: {error}.") from None
 
 
 def _back_up(path: Path, content: bytes) -> Path:
-    """Keep what was there, beside it, under a name that is free; its mode too, for a token may be in it."""
+    """Copy the previous content to a new file next to it, with the same mode, since it may contain a token."""
     count = 1
     while True:
         backup = path.with_name(f"{path.name}.bak" if count == 1 else f"{path.name}.bak{count}")

@@ -1,4 +1,4 @@
-"""`sgctl login`, `sgctl logout`, `sgctl whoami` and `sgctl profile`: who one is here."""
+"""`sgctl login`, `sgctl logout`, `sgctl whoami` and `sgctl profile`: sign-in and profiles."""
 
 import os
 from pathlib import Path
@@ -16,7 +16,7 @@ from scopegate_client.cli.output import Column
 from scopegate_client.errors import SignInFailed, Unauthenticated
 from scopegate_client.models import Me
 
-app = group("The profiles that are kept here.")
+app = group("List the stored profiles.")
 
 _ME: list[Column[Me]] = [
     Column("NAME", lambda me: me.name),
@@ -37,14 +37,16 @@ def login(
     session: Session,
     *,
     url: Annotated[
-        str | None, typer.Option("--url", metavar="URL", help="Where Scopegate is; else SCOPEGATE_URL.")
+        str | None,
+        typer.Option("--url", metavar="URL", help="The address of Scopegate; default: SCOPEGATE_URL."),
     ] = None,
     client_id: Annotated[
-        str | None, typer.Option("--client-id", help="The service account: sa_...; else SCOPEGATE_CLIENT_ID.")
+        str | None,
+        typer.Option("--client-id", help="The service account: sa_...; default: SCOPEGATE_CLIENT_ID."),
     ] = None,
     client_secret_file: Annotated[
         Path | None,
-        typer.Option("--client-secret-file", metavar="FILE", help="The file that has its secret."),
+        typer.Option("--client-secret-file", metavar="FILE", help="The file with its secret."),
     ] = None,
     client_secret_stdin: Annotated[
         bool, typer.Option("--client-secret-stdin", help="Read its secret from the standard input.")
@@ -53,19 +55,19 @@ def login(
         bool,
         typer.Option(
             "--access-token-stdin",
-            help="Read an access token, as of your OpenID provider, from the standard input.",
+            help="Read an access token, for example of your OpenID provider, from the standard input.",
         ),
     ] = False,
 ) -> None:
-    """Sign in, and keep the credential for the commands to come.
+    """Sign in, and store the credential for later commands.
 
-    A secret is asked for without showing it, or read from a file, from the standard input, or from
-    SCOPEGATE_CLIENT_SECRET. It is never an argument: those can be seen in the list of processes.
+    The secret is read from a hidden prompt, a file, the standard input, or SCOPEGATE_CLIENT_SECRET. It is never an
+    argument, since those are visible in the list of processes.
     """
     if sum((client_secret_file is not None, client_secret_stdin, access_token_stdin)) > 1:
-        raise usage("Give one of --client-secret-file, --client-secret-stdin and --access-token-stdin.")
+        raise usage("Use one of --client-secret-file, --client-secret-stdin and --access-token-stdin.")
     if access_token_stdin and client_id is not None:
-        raise usage("An access token says itself whose it is: leave --client-id out.")
+        raise usage("An access token already names its owner: omit --client-id.")
     name = profiles.selected_profile(session.profile)
     profiles.profile_path(name)
     known = _known(name)
@@ -76,7 +78,7 @@ def login(
         account = client_id or os.environ.get("SCOPEGATE_CLIENT_ID")
         account = account or asking.ask(
             "Client id",
-            "Say who signs in: --client-id sa_..., or SCOPEGATE_CLIENT_ID.",
+            "Specify the account: --client-id sa_..., or SCOPEGATE_CLIENT_ID.",
             known.client_id if known is not None and known.url == address else None,
         )
         secret = _client_secret(client_secret_file, from_stdin=client_secret_stdin)
@@ -86,25 +88,25 @@ def login(
     session.output.remark(
         f"Signed in at {address} as {me.name or me.id} ({', '.join(me.roles) or 'no role'})."
     )
-    session.output.remark(f"The credential is kept in {path}, for you alone.")
+    session.output.remark(f"The credential is stored in {path}, a private file.")
     if session.output.is_json:
         session.output.document(me)
 
 
 def logout(session: Session) -> None:
-    """Forget the credential of a profile. It goes on working elsewhere: revoke it if it must not."""
+    """Remove the credential of a profile. It stays valid elsewhere unless you revoke it."""
     name = profiles.selected_profile(session.profile)
     known = _known(name)
     if known is not None:
         known.forget_bearer()
     if profiles.remove_profile(name):
-        session.output.remark(f"The profile {name} is forgotten here.")
+        session.output.remark(f"The profile {name} was removed.")
     else:
-        session.output.remark(f"There is no profile {name}.")
+        session.output.remark(f"The profile {name} does not exist.")
 
 
 def whoami(session: Session) -> None:
-    """Say who is signed in, and what they may do."""
+    """Show who is signed in, and their permissions."""
     with session.client() as client:
         me = client.me.get()
     if session.output.is_json:
@@ -115,7 +117,7 @@ def whoami(session: Session) -> None:
 
 @command(app, "list")
 def list_profiles(session: Session) -> None:
-    """List the profiles that are kept here, without their secrets."""
+    """List the stored profiles, without their secrets."""
     lines = [
         (name, profile.url, profile.client_id or "an access token")
         for name in profiles.profile_names()
@@ -132,10 +134,10 @@ def list_profiles(session: Session) -> None:
 
 
 def _known(name: str) -> profiles.Profile | None:
-    """What is kept by that name, to be asked for no more than is new."""
+    """The stored profile with that name, for default values."""
     try:
         return profiles.load_profile(name)
-    except Failed:  # It is about to be written anew.
+    except Failed:  # It will be overwritten.
         return None
 
 
@@ -143,13 +145,13 @@ def _address(given: str | None, known: profiles.Profile | None) -> str:
     address = given or os.environ.get("SCOPEGATE_URL")
     address = address or asking.ask(
         "Address of Scopegate",
-        "Say where Scopegate is: --url, or SCOPEGATE_URL.",
+        "Specify the address of Scopegate: --url, or SCOPEGATE_URL.",
         known.url if known is not None else None,
     )
     address = address.strip().rstrip("/")
     parts = urlsplit(address)
     if parts.scheme == "http" and parts.hostname not in {"localhost", "127.0.0.1", "::1"}:
-        raise usage(f"{address} would carry the secret unencrypted: give an https:// address.")
+        raise usage(f"{address} would transmit the secret unencrypted: use an https:// address.")
     return address
 
 
@@ -164,16 +166,16 @@ def _client_secret(file: Path | None, *, from_stdin: bool) -> Secret:
         return Secret(given)
     return asking.ask_secret(
         "Client secret",
-        "Give the secret: --client-secret-stdin, --client-secret-file, or SCOPEGATE_CLIENT_SECRET.",
+        "Pass the secret: --client-secret-stdin, --client-secret-file, or SCOPEGATE_CLIENT_SECRET.",
     )
 
 
 def _try(profile: profiles.Profile) -> Me:
-    """Who the credential is; nothing is kept of one that does not work."""
-    profile.forget_bearer()  # A cached bearer would say nothing about this secret.
+    """Return the owner of the credential, before it is stored."""
+    profile.forget_bearer()  # A cached bearer would not test this secret.
     try:
         with profile.open() as client:
             return client.me.get()
     except (SignInFailed, Unauthenticated) as error:
         profile.forget_bearer()
-        raise Failed(f"{error} Nothing was kept.", ExitCode.UNAUTHENTICATED) from None
+        raise Failed(f"{error} Nothing was stored.", ExitCode.UNAUTHENTICATED) from None

@@ -1,4 +1,4 @@
-"""`sgctl token`: issue, look at and end the tokens that people and agents use."""
+"""`sgctl token`: issue, show and revoke scoped tokens."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,7 +16,7 @@ from scopegate_client.cli.new_secrets import RevealOption, SecretFileOption, sec
 from scopegate_client.cli.output import Column, shown
 from scopegate_client.models import GrantsScope, ListedScope, Risk, Token, TokenRevocation, TokenStatus
 
-app = group("Issue, look at and end scoped tokens.")
+app = group("Issue, show and revoke scoped tokens.")
 
 TokenArgument = Annotated[
     str, typer.Argument(metavar="TOKEN_ID", parser=values.token_id, help="The id of a token: tok_...")
@@ -56,20 +56,21 @@ def issue(
     *,
     identity: Annotated[
         str,
-        typer.Option("--identity", "-i", metavar="IDENTITY", help="Whom it is for: a user name or idn_..."),
+        typer.Option("--identity", "-i", metavar="IDENTITY", help="The identity: a user name or idn_..."),
     ],
-    name: Annotated[str, typer.Option("--name", metavar="NAME", help="What people call it, as 'laptop'.")],
+    name: Annotated[str, typer.Option("--name", metavar="NAME", help="The name, for example 'laptop'.")],
     expires: Annotated[
-        str, typer.Option("--expires", metavar="WHEN", help="A span as 12h or 30d, or a time as 2026-12-31.")
+        str,
+        typer.Option(
+            "--expires", metavar="WHEN", help="A span such as 12h or 30d, or a time such as 2026-12-31."
+        ),
     ] = "30d",
     server: Annotated[
         list[str] | None, typer.Option("--server", metavar="SLUG", help="Only this server; repeatable.")
     ] = None,
     label: Annotated[
         list[str] | None,
-        typer.Option(
-            "--label", metavar="KEY=VALUE", help="Only servers that carry all of these; repeatable."
-        ),
+        typer.Option("--label", metavar="KEY=VALUE", help="Only servers with all of these; repeatable."),
     ] = None,
     tool: Annotated[
         list[str] | None, typer.Option("--tool", metavar="NAME", help="Only this tool; repeatable.")
@@ -80,13 +81,13 @@ def issue(
     ] = None,
     scope_file: Annotated[
         Path | None,
-        typer.Option(
-            "--scope-file", metavar="FILE", help="The scope as the API has it, in JSON; - is stdin."
-        ),
+        typer.Option("--scope-file", metavar="FILE", help="The scope in the API's JSON format; - is stdin."),
     ] = None,
     ip_allow: Annotated[
         list[str] | None,
-        typer.Option("--from", metavar="CIDR", parser=values.network, help="Only from there; repeatable."),
+        typer.Option(
+            "--from", metavar="CIDR", parser=values.network, help="Only from these addresses; repeatable."
+        ),
     ] = None,
     parent: Annotated[
         str | None,
@@ -97,14 +98,14 @@ def issue(
 ) -> None:
     """Issue a token. Without --server, --label, --tool or --risk it reaches all that its identity's grants allow.
 
-    Into a pipe the secret is the whole answer:
+    Into a pipe, the secret is the only output:
 
     \b
       export SCOPEGATE_TOKEN="$(sgctl token issue -i ada --name laptop)"
     """
     expires_at = values.later(expires)
     if scope_file is not None and (server or label or tool or risk):
-        raise typer.BadParameter("Give --scope-file, or --server, --label, --tool and --risk, not both.")
+        raise typer.BadParameter("Use --scope-file, or --server, --label, --tool and --risk, not both.")
     with secret_way(session.output, reveal=reveal, file=secret_file) as show, session.client() as client:
         if scope_file is not None:
             scope = values.read_scope(scope_file)
@@ -127,10 +128,10 @@ def issue(
 
 
 def _remark_reach(session: Session, token: Token) -> None:
-    """Say how much a new token reaches, and what of its scope matches nothing."""
+    """Print how much a new token reaches, and which part of its scope matches nothing."""
     if token.reaches is not None:
         session.output.remark(
-            f"It reaches {token.reaches.tools} tools on {token.reaches.servers} servers now, if policies allow."
+            f"It currently reaches {token.reaches.tools} tools on {token.reaches.servers} servers, if policies allow."
         )
     for warning in token.warnings or []:
         session.output.remark(f"Warning: {warning.detail}")
@@ -142,19 +143,21 @@ def list_tokens(
     *,
     identity: Annotated[
         str | None,
-        typer.Option("--identity", "-i", metavar="IDENTITY", help="Of this identity: a user name or idn_..."),
+        typer.Option(
+            "--identity", "-i", metavar="IDENTITY", help="Tokens of this identity: a user name or idn_..."
+        ),
     ] = None,
     status: Annotated[
         list[Any] | None,
         choice("--status", TokenStatus, "Repeatable."),
     ] = None,
     server: Annotated[
-        str | None, typer.Option("--server", metavar="SLUG", help="Those that can reach this server.")
+        str | None, typer.Option("--server", metavar="SLUG", help="Tokens that can reach this server.")
     ] = None,
     parent: Annotated[
         str | None,
         typer.Option(
-            "--parent", metavar="TOKEN_ID", parser=values.token_id, help="Attenuated from this token."
+            "--parent", metavar="TOKEN_ID", parser=values.token_id, help="Tokens attenuated from this one."
         ),
     ] = None,
     query: Annotated[str | None, typer.Option("--query", metavar="TEXT", help="Text in the name.")] = None,
@@ -190,17 +193,20 @@ def rotate(
     *,
     token_id: TokenArgument,
     overlap: Annotated[
-        str, typer.Option("--overlap", metavar="SPAN", help="How long the old secret still works, as 15m.")
+        str,
+        typer.Option(
+            "--overlap", metavar="SPAN", help="How long the old secret still works, for example 15m."
+        ),
     ] = "0s",
     reveal: RevealOption = False,
     secret_file: SecretFileOption = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> None:
-    """Give a token a new secret. Without --overlap the old one stops at once."""
+    """Give a token a new secret. Without --overlap the old one stops working immediately."""
     overlap_s = values.seconds(overlap)
     with secret_way(session.output, reveal=reveal, file=secret_file) as show, session.client() as client:
         if overlap_s == 0:
-            asking.confirm(f"The secret that {token_id} has stops working at once. Go on?", yes=yes)
+            asking.confirm(f"The secret of {token_id} stops working immediately. Continue?", yes=yes)
         issued = client.tokens.rotate(token_id, overlap_s=overlap_s)
         until = issued.token.overlap_until
         old = f"works until {shown(until)}" if until is not None else "no longer works"
@@ -213,15 +219,18 @@ def revoke(
     *,
     token_id: TokenArgument,
     reason: Annotated[
-        str, typer.Option("--reason", "-r", metavar="TEXT", help="Why; it is kept with the tokens that end.")
+        str,
+        typer.Option(
+            "--reason", "-r", metavar="TEXT", help="The reason, which is stored with the ended tokens."
+        ),
     ],
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would end.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would end.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> None:
-    """End a token at once, with everything that was attenuated from it. It does not come back."""
+    """Revoke a token immediately and permanently, with all tokens that were attenuated from it."""
     with session.client() as client:
         if not dry_run:
-            asking.confirm(f"End {token_id} for good?", yes=yes)
+            asking.confirm(f"Revoke {token_id} permanently?", yes=yes)
         answer = client.tokens.revoke(token_id, reason=reason, dry_run=dry_run)
     output = session.output
     if output.is_json:
@@ -231,11 +240,11 @@ def revoke(
     if dry_run:
         output.remark("Nothing was changed: this is what would end.")
     elif not answer.changed:
-        output.remark("It had ended before.")
+        output.remark("It had already ended.")
 
 
 def scope_in_words(scope: GrantsScope | ListedScope) -> str:
-    """A scope in a cell."""
+    """Format a scope for a cell."""
     if isinstance(scope, GrantsScope):
         return "all that the grants allow"
     lines = (f"{entry.tools.to_dict()} of {entry.servers.to_dict()}" for entry in scope.entries)

@@ -1,4 +1,4 @@
-"""What people type for times, scopes and texts, and what the API takes for it."""
+"""Parsing of times, scopes and texts in arguments."""
 
 import datetime as dt
 import ipaddress
@@ -15,17 +15,17 @@ from scopegate_client.cli.finding import is_id
 
 _SPAN = re.compile(r"(\d{1,6})\s*([smhdw])")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
-_TIMES = "a span as 90m, 12h, 30d or 2w, or a time as 2026-12-31 or 2026-12-31T18:00:00Z"
+_TIMES = "a span such as 90m, 12h, 30d or 2w, or a time such as 2026-12-31 or 2026-12-31T18:00:00Z"
 
 
 def span(text: str) -> dt.timedelta | None:
-    """A length of time as ``12h``; None when it is not one."""
+    """Parse a span such as ``12h``; None for other texts."""
     found = _SPAN.fullmatch(text.strip())
     return dt.timedelta(**{_UNITS[found[2]]: int(found[1])}) if found else None
 
 
 def later(text: str) -> dt.datetime:
-    """A time to come, or that far from now."""
+    """Parse a future time, or a span from now."""
     length = span(text)
     try:
         return _now() + length if length is not None else _time(text)
@@ -34,7 +34,7 @@ def later(text: str) -> dt.datetime:
 
 
 def earlier(text: str) -> dt.datetime:
-    """A time gone by, or that long ago."""
+    """Parse a past time, or a span until now."""
     length = span(text)
     try:
         return _now() - length if length is not None else _time(text)
@@ -43,15 +43,15 @@ def earlier(text: str) -> dt.datetime:
 
 
 def seconds(text: str) -> int:
-    """A span in seconds: ``15m`` or plain ``900``."""
+    """Parse a span in seconds: ``15m`` or plain ``900``."""
     length = span(text if not text.isdigit() else f"{text[:6]}s")
     if length is None:
-        raise typer.BadParameter(f"{text!r} is not a span as 90s, 15m or 12h.")
+        raise typer.BadParameter(f"{text!r} is not a span such as 90s, 15m or 12h.")
     return int(length.total_seconds())
 
 
 def network(text: str) -> str:
-    """A range of addresses."""
+    """Parse a range of addresses."""
     try:
         return str(ipaddress.ip_network(text))
     except ValueError as error:
@@ -59,24 +59,22 @@ def network(text: str) -> str:
 
 
 def token_id(text: str) -> str:
-    """The id of a token."""
+    """Parse the id of a token."""
     if not is_id(text, "tok"):
-        raise typer.BadParameter("It has to be the id of a token, as tok_01jdpnwz00e008000000000000.")
+        raise typer.BadParameter("It must be the id of a token, such as tok_01jdpnwz00e008000000000000.")
     return text
 
 
 def scope_of(
     servers: Sequence[str], labels: Sequence[str], tools: Sequence[str], risks: Sequence[str]
 ) -> dict[str, Any]:
-    """The scope that the options describe; ``servers`` are ids. Without any: all that the grants allow."""
+    """Build the scope from the options; ``servers`` are ids. Without any: all that the grants allow."""
     if not (servers or labels or tools or risks):
         return {"kind": "grants"}
     if tools and risks:
-        raise typer.BadParameter("Give --tool or --risk, not both: use --scope-file for more than one rule.")
+        raise typer.BadParameter("Use --tool or --risk, not both, or --scope-file for more than one rule.")
     if servers and labels:
-        raise typer.BadParameter(
-            "Give --server or --label, not both: use --scope-file for more than one rule."
-        )
+        raise typer.BadParameter("Use --server or --label, not both, or --scope-file for more than one rule.")
     where: dict[str, Any] = {"kind": "all"}
     if servers:
         where = {"kind": "ids", "ids": list(servers)}
@@ -91,7 +89,7 @@ def scope_of(
 
 
 def read_scope(path: Path) -> dict[str, Any]:
-    """A scope in JSON, of a file or, for ``-``, of the standard input."""
+    """Read a scope in JSON from a file or, for ``-``, from the standard input."""
     text = sys.stdin.read() if str(path) == "-" else path.read_text(encoding="utf-8")
     try:
         scope = json.loads(text)
@@ -105,13 +103,13 @@ def read_scope(path: Path) -> dict[str, Any]:
 def _label(text: str) -> tuple[str, str]:
     key, equals, value = text.partition("=")
     if not equals or not key:
-        raise typer.BadParameter(f"{text!r} is not a label as env=prod.")
+        raise typer.BadParameter(f"{text!r} is not a label such as env=prod.")
     return key, value
 
 
 def _time(text: str) -> dt.datetime:
     time = dt.datetime.fromisoformat(text.strip())
-    return time.astimezone(dt.UTC)  # Without a zone it is the time of this machine.
+    return time.astimezone(dt.UTC)  # Without a zone it is this machine's local time.
 
 
 def _now() -> dt.datetime:

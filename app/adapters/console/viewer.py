@@ -1,4 +1,4 @@
-"""Who is looking at a page, and whether a form is one of ours: what every page and every change begins with."""
+"""The signed-in viewer of a page, and the check that a form comes from one of the console's pages."""
 
 import hmac
 from contextlib import suppress
@@ -8,7 +8,7 @@ from typing import Any
 from fastapi import Depends, Request
 
 from app.adapters.console.console import Console
-from app.adapters.console.forms import LARGEST, Form, read_form
+from app.adapters.console.forms import MAX_FORM_BYTES, Form, read_form
 from app.crypto.keys import derive_key
 from app.db.change import Change
 from app.domain.errors import Forbidden, Malformed, Unauthenticated
@@ -22,7 +22,7 @@ TOKEN = "form_token"
 
 @dataclass(frozen=True, slots=True)
 class Viewer:
-    """A signed-in person. ``form_token`` stands in each form that they are shown, and opens nothing by itself."""
+    """A signed-in person. Each of their forms contains ``form_token``, which grants no access by itself."""
 
     caller: Caller
     name: str
@@ -30,26 +30,26 @@ class Viewer:
 
     @property
     def form_token(self) -> str:
-        """Made of the cookie, which no other site and no script can read."""
+        """A CSRF token derived from the session cookie, which no other site and no script can read."""
         return derive_key(self.cookie.encode(), "form token").hex()
 
     def may(self, permission: str) -> bool:
-        """Whether a part of a page is for them. Showing it allows nothing: every change asks again."""
+        """Whether to show a part of a page. Every change checks the permission again."""
         return self.caller.may(Permission(permission))
 
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """A form that a signed-in person sent from a page of ours."""
+    """A form that a signed-in person submitted from a page of the console."""
 
     viewer: Viewer
     form: Form
     change: Change
-    """For the services, written when the request commits."""
+    """The unit of work for services, written when the request commits."""
 
 
-def signed_in(permission: Permission) -> Any:
-    """The dependency of a page: who is signed in, with a permission. Its value is a ``Viewer``."""
+def require_viewer(permission: Permission) -> Any:
+    """Build the dependency of a page, whose value is a ``Viewer`` with the permission."""
 
     async def check(request: Request, session: Session) -> Viewer:
         return await _viewer(request, session, permission)
@@ -58,30 +58,31 @@ def signed_in(permission: Permission) -> Any:
     return Depends(check, scope="function")
 
 
-def submitted(permission: Permission, *, largest: int = LARGEST) -> Any:
-    """The dependency of a change: its form came from a page of ours, shown to this very session, and has at most
-    ``largest`` bytes. Its value is a ``Submission``.
+def require_submission(permission: Permission, *, max_bytes: int = MAX_FORM_BYTES) -> Any:
+    """Build the dependency of a change, whose value is a ``Submission``.
+
+    The form must have the console's origin and the session's token, and at most ``max_bytes`` bytes.
     """
 
     async def check(request: Request, session: Session) -> Submission:
         console: Console = request.app.state.console
-        # Every browser names the origin of a form; whoever leaves it out is none.
+        # Browsers send the origin with every form.
         if request.headers.getlist("origin") != [console.origin]:
             raise Forbidden("This form was not sent from a page of this service.")
         body = await request.body()
         try:
             viewer = await _viewer(request, session, permission)
         except Unauthenticated:
-            # The page that says so shows what was typed, which no other page has.
+            # The page of a lost session shows what was typed.
             with suppress(Malformed):
-                form = read_form(request, body, largest)
+                form = read_form(request, body, max_bytes)
                 form.take(TOKEN)
                 request.state.form_input = form.pairs
             raise
-        form = read_form(request, body, largest)
+        form = read_form(request, body, max_bytes)
         if not hmac.compare_digest(form.take(TOKEN).encode(), viewer.form_token.encode()):
-            raise Forbidden("This form is of another sign-in: open the page again.")
-        # For the page of an error, which keeps what was typed. Only now is the form known to be one of ours.
+            raise Forbidden("This form belongs to another session. Open the page again.")
+        # An error page shows what was typed, now that the form is authenticated.
         request.state.form_input = form.pairs
         now = request.app.state.runtime.clock()
         return Submission(viewer, form, Change(session, viewer.caller, request.state.request_id, now))
@@ -94,13 +95,13 @@ async def _viewer(request: Request, session: Session, permission: Permission) ->
     console: Console = request.app.state.console
     cookie = console.cookies.session(request)
     if cookie is None:
-        # Nothing was presented, so nothing was refused.
+        # A missing cookie is no refused credential.
         raise refused()
     caller = await console.authenticate(request, session)
     request.state.caller = caller
     names = await names_of(session, [caller.identity_id])
     viewer = Viewer(caller, next(iter(names.values()), ""), cookie)
-    # A refusal is a page too, with the menu of what they may open.
+    # An error page of a forbidden request shows the menu too.
     request.state.viewer = viewer
     authorize(caller, permission)
     return viewer

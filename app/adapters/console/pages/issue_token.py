@@ -1,6 +1,6 @@
-"""Issuing a token, the first two steps: who it is for and why, and what it may reach.
+"""Issuing a token, steps 1 and 2: its holder and name, and its servers and tools.
 
-What is chosen lies in a draft on the server, so that no search and no step back loses it.
+The choices are kept in a draft on the server, so that searching and going back keep them.
 """
 
 from typing import Annotated, Any
@@ -12,9 +12,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.access.point_in_time import AccessReader
 from app.access.snapshot import CurrentSnapshot
-from app.adapters.console.forms import Problems, attempted, read_query, validated
+from app.adapters.console.forms import Problems, attempt_change, read_query, validate
 from app.adapters.console.page import PageRoute, page, redirect
-from app.adapters.console.signed_in import Submission, Viewer, signed_in, submitted
+from app.adapters.console.viewer import Submission, Viewer, require_submission, require_viewer
 from app.domain.errors import Malformed, NotFound
 from app.features.audit.names import names_of
 from app.features.identities import routes as identities
@@ -43,8 +43,8 @@ NEW = "/console/tokens/new"
 PEOPLE_A_PAGE = 8
 SERVERS_A_PAGE = 10
 TOOLS_SHOWN = 200
-Issuer = Annotated[Viewer, signed_in(Permission.TOKENS_ISSUE)]
-Chosen = Annotated[Submission, submitted(Permission.TOKENS_ISSUE)]
+Issuer = Annotated[Viewer, require_viewer(Permission.TOKENS_ISSUE)]
+Chosen = Annotated[Submission, require_submission(Permission.TOKENS_ISSUE)]
 
 
 class _Named(Strict):
@@ -52,18 +52,18 @@ class _Named(Strict):
 
 
 def draft_path(draft: TokenDraft, step: str = "") -> str:
-    """The address of a step of a draft."""
+    """The path of a step of a draft."""
     return f"{NEW}/{format_id(TOKEN_DRAFT, draft.id)}{step}"
 
 
-async def step_of(
+async def read_open_draft(
     session: AsyncSession, viewer: Viewer, id: UUID, *, hold: bool = False
 ) -> tuple[TokenDraft, DraftContent]:
-    """A draft whose token is not issued yet; ``hold`` to change it. Raises ``NotFound``."""
+    """Read a draft whose token is not issued yet; ``hold`` locks it. Raises ``NotFound``."""
     draft, content = await read_draft(session, viewer.caller, id, hold=hold)
     if draft.token_id is not None:
         raise NotFound(
-            "This token was issued already, and its secret was shown once. It is among the tokens."
+            "This token was already issued, and its secret was shown once. Find it in the list of tokens."
         )
     return draft, content
 
@@ -72,14 +72,14 @@ async def step_of(
 async def begin_token(
     request: Request, viewer: Issuer, session: Session, runtime: CurrentRuntime
 ) -> Response:
-    """Who the token is for."""
+    """Show the first step of a new draft."""
     return await _show_who(request, viewer, session, runtime, None, DraftContent())
 
 
 @router.post(NEW, operation_id="page_begin_draft")
 async def begin(request: Request, sent: Chosen, session: Session, runtime: CurrentRuntime) -> Response:
-    """The first step of a new draft."""
-    async with attempted(session) as attempt:
+    """Create a draft from the first step."""
+    async with attempt_change(session) as attempt:
         content = _who_and_why(sent, DraftContent())
         draft = await begin_draft(session, sent.viewer.caller, content)
     if attempt.problems:
@@ -91,20 +91,20 @@ async def begin(request: Request, sent: Chosen, session: Session, runtime: Curre
 @router.post(f"{NEW}/identity", operation_id="page_make_holder")
 async def make_holder(
     request: Request,
-    sent: Annotated[Submission, submitted(Permission.IDENTITIES_WRITE)],
+    sent: Annotated[Submission, require_submission(Permission.IDENTITIES_WRITE)],
     session: Session,
     runtime: CurrentRuntime,
 ) -> Response:
-    """A person or agent that was not there yet; the token is for it, and what was chosen for it stays."""
+    """Create a person or an agent as the token's holder; the draft keeps its other choices."""
     form, caller = sent.form, sent.viewer.caller
-    draft = await _draft_named(session, sent)
-    async with attempted(session) as attempt:
+    draft = await _find_draft(session, sent)
+    async with attempt_change(session) as attempt:
         values: dict[str, Any] = {
             name: form.text(name) or None for name in ("kind", "user_name", "display_name")
         }
         if values["kind"] == "agent":
-            values["owner_id"] = await _person_called(session, runtime, form.text("owner"))
-        body = validated(IdentityCreate, values)
+            values["owner_id"] = await _find_person(session, runtime, form.text("owner"))
+        body = validate(IdentityCreate, values)
         made = await create_identity(session, caller, body, runtime.clock, request.state.request_id)
     if attempt.problems:
         empty = DraftContent()
@@ -117,8 +117,8 @@ async def make_holder(
 async def show_who(
     request: Request, draft_id: TokenDraftId, viewer: Issuer, session: Session, runtime: CurrentRuntime
 ) -> Response:
-    """The first step again."""
-    draft, content = await step_of(session, viewer, draft_id)
+    """Show the first step of an existing draft."""
+    draft, content = await read_open_draft(session, viewer, draft_id)
     return await _show_who(request, viewer, session, runtime, draft, content)
 
 
@@ -126,9 +126,9 @@ async def show_who(
 async def keep_who(
     request: Request, draft_id: TokenDraftId, sent: Chosen, session: Session, runtime: CurrentRuntime
 ) -> Response:
-    """The first step, once more."""
-    draft, content = await step_of(session, sent.viewer, draft_id, hold=True)
-    async with attempted(session) as attempt:
+    """Save the first step of an existing draft."""
+    draft, content = await read_open_draft(session, sent.viewer, draft_id, hold=True)
+    async with attempt_change(session) as attempt:
         await save_draft(session, draft, _who_and_why(sent, content))
     if attempt.problems:
         return await _show_who(request, sent.viewer, session, runtime, draft, content, sent, attempt.problems)
@@ -139,8 +139,8 @@ async def keep_who(
 async def show_tools(
     request: Request, draft_id: TokenDraftId, viewer: Issuer, session: Session, snapshot: CurrentSnapshot
 ) -> Response:
-    """Servers to choose from: what the identity's grants reach, or what a grant would."""
-    draft, content = await step_of(session, viewer, draft_id)
+    """Show the servers that the holder's grants reach, or those that a new grant could add."""
+    draft, content = await read_open_draft(session, viewer, draft_id)
     if content.identity_id is None:
         return redirect(draft_path(draft, "/who"))
     asked, reader = request.query_params, AccessReader(session, snapshot)
@@ -165,8 +165,8 @@ async def show_tools(
 
 @router.post(NEW + "/{draft_id}/tools/choose", operation_id="page_choose_server")
 async def choose_server(draft_id: TokenDraftId, sent: Chosen, session: Session) -> Response:
-    """All tools of a server, those that read, or none of it any more."""
-    draft, content = await step_of(session, sent.viewer, draft_id, hold=True)
+    """Choose all tools of a server, its read-only tools, or none."""
+    draft, content = await read_open_draft(session, sent.viewer, draft_id, hold=True)
     server_id, mode = _server_id(sent.form.text("server_id")), sent.form.text("mode")
     if mode == "none":
         content = content.without_server(server_id)
@@ -187,8 +187,8 @@ async def pick_tools(
     session: Session,
     snapshot: CurrentSnapshot,
 ) -> Response:
-    """The tools of one server, to choose some."""
-    draft, content = await step_of(session, viewer, draft_id)
+    """Show the tools of one server to choose from."""
+    draft, content = await read_open_draft(session, viewer, draft_id)
     if content.identity_id is None:
         return redirect(draft_path(draft, "/who"))
     grantable = viewer.may("grants.write") and request.query_params.get("which") == "all"
@@ -208,8 +208,8 @@ async def pick_tools(
 async def keep_tools(
     draft_id: TokenDraftId, server_id: ServerId, sent: Chosen, session: Session, snapshot: CurrentSnapshot
 ) -> Response:
-    """What was ticked of the tools that were shown; the others stay as they were chosen."""
-    draft, content = await step_of(session, sent.viewer, draft_id, hold=True)
+    """Save the checked tools; tools that were not shown keep their choice."""
+    draft, content = await read_open_draft(session, sent.viewer, draft_id, hold=True)
     if content.identity_id is None:
         return redirect(draft_path(draft, "/who"))
     form, which = sent.form, _place(sent)["which"]
@@ -250,16 +250,16 @@ async def _show_who(
     )  # fmt: skip
 
 
-async def _draft_named(session: AsyncSession, sent: Submission) -> TokenDraft | None:
-    """The draft that a form stands in, if it stands in one. Raises ``Malformed`` and ``NotFound``."""
+async def _find_draft(session: AsyncSession, sent: Submission) -> TokenDraft | None:
+    """The draft that a form belongs to, if any. Raises ``Malformed`` and ``NotFound``."""
     text = sent.form.text("draft_id")
     if not text:
         return None
     try:
         id = parse_id(TOKEN_DRAFT, text)
     except ValueError:
-        raise Malformed("The form cannot be read: open the page again.") from None
-    return (await step_of(session, sent.viewer, id))[0]
+        raise Malformed("The form cannot be read. Open the page again.") from None
+    return (await read_open_draft(session, sent.viewer, id))[0]
 
 
 async def _identity_of(session: AsyncSession, given: str, content: DraftContent) -> Identity | None:
@@ -272,15 +272,15 @@ async def _identity_of(session: AsyncSession, given: str, content: DraftContent)
 
 
 def _who_and_why(sent: Submission, content: DraftContent) -> DraftContent:
-    """Raises ``Invalid`` where the name is missing, and ``Malformed``."""
-    named = validated(_Named, {"name": sent.form.text("name")})
+    """Read the first step. Raises ``Invalid`` if the name is missing, and ``Malformed``."""
+    named = validate(_Named, {"name": sent.form.text("name")})
     changed = {"identity_id": sent.form.text("identity_id"), "name": named.name}
-    return validated(DraftContent, content.model_dump() | changed)
+    return validate(DraftContent, content.model_dump() | changed)
 
 
-async def _person_called(session: AsyncSession, runtime: Runtime, user_name: str) -> UUID | None:
+async def _find_person(session: AsyncSession, runtime: Runtime, user_name: str) -> UUID | None:
     asked = {"user_name": [user_name], "kind": ["person"], "status": ["active"], "limit": 1}
-    query = validated(IdentityQuery, asked)
+    query = validate(IdentityQuery, asked)
     found = (await identities.list_identities(query, session, runtime)).items
     return found[0].id if found else None
 
@@ -290,12 +290,12 @@ async def _offer(
 ) -> OfferedServer:
     offers = await offers_to(session, reader, identity_id, grantable=grantable, server_ids=[server_id])
     if not offers.servers:
-        raise NotFound("There is no such server, or nothing of it can be chosen.")
+        raise NotFound("There is no such server, or none of its tools can be chosen.")
     return offers.servers[0]
 
 
 def _names(chosen: DraftServer | None, offer: OfferedServer) -> set[str]:
-    """The tools that are chosen of a server, by name, however they were."""
+    """The names of a server's chosen tools, in every mode."""
     if chosen is None:
         return set()
     if chosen.mode == "names":
@@ -304,14 +304,14 @@ def _names(chosen: DraftServer | None, offer: OfferedServer) -> set[str]:
 
 
 def _choice(sent: Submission, server_id: UUID, mode: str, names: list[str] | None = None) -> DraftServer:
-    # Whether they may make the grant is asked when it is made.
+    # The permission to grant is checked when the grant is created.
     grant = _place(sent)["which"] == "all"
     values = {"server_id": server_id, "mode": mode, "names": names or [], "grant": grant}
-    return validated(DraftServer, values)
+    return validate(DraftServer, values)
 
 
 def _place(sent: Submission) -> dict[str, str]:
-    """Where in the list of servers a choice was made, to go on from there."""
+    """The position in the list of servers, to return to it."""
     which = "all" if sent.form.text("which") == "all" else "granted"
     return {"which": which, "q": sent.form.text("q"), "after": sent.form.text("after")}
 
@@ -326,7 +326,7 @@ def _server_id(text: str) -> UUID:
 def _text(request: Request, name: str) -> str:
     text = request.query_params.get(name, "").strip()
     if len(text) > 500 or "\x00" in text:
-        raise Malformed("The address asks for something that this page cannot read.")
+        raise Malformed("The address has an invalid filter. Open the page again.")
     return text
 
 

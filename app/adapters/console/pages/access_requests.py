@@ -1,4 +1,4 @@
-"""Asking for access: what can be asked for, the form that asks, and what one asked for before."""
+"""Access requests: the servers that can be requested, the form, and the viewer's earlier requests."""
 
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Annotated, Any
@@ -9,17 +9,17 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.adapters.console.forms import (
     Form,
     Problems,
-    attempted,
+    attempt_change,
     first_page,
     next_page,
     read_query,
-    validated,
+    validate,
 )
 from app.adapters.console.menu import MY_ACCESS
 from app.adapters.console.page import PageRoute, page, redirect
-from app.adapters.console.pages.approvals import gravest, rows_of
-from app.adapters.console.pages.principals import called
-from app.adapters.console.signed_in import Submission, Viewer, signed_in, submitted
+from app.adapters.console.pages.approvals import build_rows, gravest
+from app.adapters.console.pages.principals import format_name
+from app.adapters.console.viewer import Submission, Viewer, require_submission, require_viewer
 from app.domain.errors import Invalid
 from app.features.approvals.ask import LONGEST, ask_for_access, require_requestable
 from app.features.approvals.routes import list_approvals
@@ -39,14 +39,14 @@ _PAGE = 10
 _EARLIER = 10
 _PRESETS = (7, 30, 90)
 _USUAL = "30"
-# Each of some hundred tools may be ticked, by its name.
-_LARGEST = 256 * 1024
-Reader = Annotated[Viewer, signed_in(Permission.SELF_READ)]
+# The form names each selected tool, of which there can be some hundred.
+_MAX_FORM_BYTES = 256 * 1024
+Reader = Annotated[Viewer, require_viewer(Permission.SELF_READ)]
 
 
 @router.get(_LIST, operation_id="page_request_access")
 async def show_list(request: Request, viewer: Reader, session: Session, runtime: CurrentRuntime) -> Response:
-    """The servers that can be asked for, and what was asked for already."""
+    """List the servers that can be requested, and earlier requests."""
     query = read_query(RequestableQuery, request, limit=_PAGE)
     found = await list_requestable_servers(query, session, runtime)
     servers = [(one, gravest([tool.risk for tool in one.tools])) for one in found.items]
@@ -61,7 +61,7 @@ async def show_list(request: Request, viewer: Reader, session: Session, runtime:
 async def show_form(
     request: Request, server_id: ServerId, viewer: Reader, session: Session, runtime: CurrentRuntime
 ) -> Response:
-    """The form that asks for one server."""
+    """Show the form that requests access to a server."""
     return await _show(request, viewer, session, runtime, await require_requestable(session, server_id))
 
 
@@ -69,14 +69,14 @@ async def show_form(
 async def send(
     request: Request,
     server_id: ServerId,
-    sent: Annotated[Submission, submitted(Permission.SELF_WRITE, largest=_LARGEST)],
+    sent: Annotated[Submission, require_submission(Permission.SELF_WRITE, max_bytes=_MAX_FORM_BYTES)],
     session: Session,
     runtime: CurrentRuntime,
 ) -> Response:
-    """Ask; whoever decides finds it in their inbox."""
+    """Create the request, which then appears in the approvers' list."""
     server = await require_requestable(session, server_id)
-    async with attempted(session) as attempt:
-        body = validated(AccessRequest, _wanted(sent.form, server, runtime.clock()))
+    async with attempt_change(session) as attempt:
+        body = validate(AccessRequest, _wanted(sent.form, server, runtime.clock()))
         row = await ask_for_access(
             session, sent.viewer.caller, body, runtime.clock(), request.state.request_id
         )
@@ -86,7 +86,7 @@ async def send(
 
 
 def _wanted(form: Form, server: RequestableServer, now: datetime) -> dict[str, Any]:
-    """What the form asks for. Raises ``Invalid`` where no day was chosen."""
+    """The form's fields by the API's names. Raises ``Invalid`` if no day was chosen."""
     tools: dict[str, Any] = {"kind": "names", "names": form.texts("tool")}
     if form.text("which") == "all":
         tools = {"kind": "all"}
@@ -111,7 +111,7 @@ def _end(form: Form, now: datetime) -> datetime:
     except ValueError:
         raise Invalid.field("/expires_at", "date", "Choose a day.") from None
     latest = now + LONGEST
-    # The last day that is offered counts, though not to its end.
+    # On the last possible day, access ends at the maximum lifetime.
     return min(end, latest) if end.date() == latest.date() else end
 
 
@@ -133,7 +133,7 @@ async def _show(
         viewer=viewer,
         status=problems.status,
         server=server,
-        agents=[(format_id(IDENTITY, one.id), called(one)) for one in agents],
+        agents=[(format_id(IDENTITY, one.id), format_name(one)) for one in agents],
         presets=[(days, now + timedelta(days=days)) for days in _PRESETS],
         soonest=f"{now:%Y-%m-%d}",
         latest=f"{now + LONGEST:%Y-%m-%d}",
@@ -145,13 +145,13 @@ async def _show(
 
 
 async def _asked_before(session: AsyncSession, runtime: Runtime, viewer: Viewer) -> list[Any]:
-    """The latest requests of the person and of their agents."""
+    """The latest requests of the viewer and their agents."""
     me = viewer.caller.identity_id
     if me is None:
         return []
     agents = await _agents(session, runtime, viewer, OwnAgentQuery(limit=MAXIMUM_LIMIT))
     query = ApprovalQuery(kind=["access"], identity_id=[me, *(one.id for one in agents)], limit=_EARLIER)
-    return await rows_of(session, (await list_approvals(query, viewer.caller, session, runtime)).items)
+    return await build_rows(session, (await list_approvals(query, viewer.caller, session, runtime)).items)
 
 
 async def _agents(

@@ -1,4 +1,4 @@
-"""What every page needs beside itself: the assets, whether it is light or dark, and an answer where there is none."""
+"""Routes that all pages share: assets, the theme, and the page for unknown addresses."""
 
 from typing import Annotated
 
@@ -9,19 +9,19 @@ from app.adapters.console.attempts import safe_target
 from app.adapters.console.console import CurrentConsole
 from app.adapters.console.menu import HOME
 from app.adapters.console.page import THEME_COOKIE, THEMES, PageRoute, redirect
-from app.adapters.console.signed_in import Submission, signed_in, submitted
+from app.adapters.console.viewer import Submission, require_submission, require_viewer
 from app.domain.errors import NotFound
 from app.http.authorization import Permission
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
-rest = APIRouter(include_in_schema=False, route_class=PageRoute)
+fallback = APIRouter(include_in_schema=False, route_class=PageRoute)
 
 _YEAR_S = 31_536_000
 
 
 @router.get(f"{PREFIX}/{{name}}", operation_id="get_asset")
 async def get_asset(name: str, request: Request) -> Response:
-    """A file whose name changes with it."""
+    """Serve an asset under its digest name, cached for a year."""
     asset = find_asset(name)
     if asset is None:
         raise NotFound("There is no such file.")
@@ -34,7 +34,7 @@ async def get_asset(name: str, request: Request) -> Response:
 
 @router.get("/favicon.ico", operation_id="get_favicon")
 async def get_favicon() -> Response:
-    """The icon, for what asks for none by name: browsers that show an answer of the API, and bookmarks."""
+    """Serve the icon at the default path, for browsers that show an API response."""
     icon = find_asset((asset_path("favicon.svg") or "").removeprefix(f"{PREFIX}/"))
     if icon is None:
         raise NotFound("There is no such file.")
@@ -45,9 +45,9 @@ async def get_favicon() -> Response:
 
 @router.post("/console/theme", operation_id="choose_theme")
 async def choose_theme(
-    submission: Annotated[Submission, submitted(Permission.SELF_READ)], console: CurrentConsole
+    submission: Annotated[Submission, require_submission(Permission.SELF_READ)], console: CurrentConsole
 ) -> Response:
-    """Light, dark, or as the system says; the browser keeps it."""
+    """Keep the chosen theme in a cookie: light, dark, or the system's."""
     chosen = submission.form.text("theme")
     response = redirect(safe_target(submission.form.text("page"), HOME))
     response.set_cookie(
@@ -61,7 +61,9 @@ async def choose_theme(
     return response
 
 
-@rest.get("/console/{path:path}", operation_id="page_nothing", dependencies=[signed_in(Permission.SELF_READ)])
+@fallback.get(
+    "/console/{path:path}", operation_id="page_nothing", dependencies=[require_viewer(Permission.SELF_READ)]
+)
 async def show_nothing(path: str) -> Response:
-    """Whatever is no page: said on a page, to people who are signed in."""
+    """Answer unknown addresses with a page, for signed-in readers."""
     raise NotFound(f"There is no page at /console/{path[:200]}.")

@@ -1,4 +1,4 @@
-"""Issuing a token, the last steps: how long and from where, the summary, and the secret, once."""
+"""Issuing a token, the last steps: its limits, the summary, and its secret, which is shown once."""
 
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, time, timedelta
@@ -10,11 +10,11 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.access.point_in_time import AccessReader
 from app.access.snapshot import CurrentSnapshot
 from app.adapters.console.console import CurrentConsole
-from app.adapters.console.forms import Form, Problems, attempted, validated
+from app.adapters.console.forms import Form, Problems, attempt_change, validate
 from app.adapters.console.page import PageRoute, page, redirect
-from app.adapters.console.pages.grants import words_of_right
-from app.adapters.console.pages.issuing import NEW, Chosen, Issuer, draft_path, step_of
-from app.adapters.console.signed_in import Viewer, signed_in
+from app.adapters.console.pages.grants import describe_access
+from app.adapters.console.pages.issue_token import NEW, Chosen, Issuer, draft_path, read_open_draft
+from app.adapters.console.viewer import Viewer, require_viewer
 from app.domain.errors import Invalid
 from app.domain.risk import Risk
 from app.features.audit.names import names_of
@@ -45,7 +45,7 @@ from app.models.tokens import TokenDraft
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 
 PRESETS = (1, 7, 30, 90)
-"""For how many days a token may last by one click; those that the configuration allows are offered."""
+"""The offered lifetimes in days, as far as the configuration allows them."""
 USUAL = 30
 _PARTS = ("resources", "prompts")
 _RISKS = ((Risk.READ, "only read"), (Risk.WRITE, "write"), (Risk.UNKNOWN, "of unknown risk"))
@@ -53,7 +53,7 @@ _RISKS = ((Risk.READ, "only read"), (Risk.WRITE, "write"), (Risk.UNKNOWN, "of un
 
 @router.get(NEW + "/{draft_id}", operation_id="page_token_draft")
 async def show_draft(request: Request, draft_id: TokenDraftId, viewer: Issuer, session: Session) -> Response:
-    """The first step that is not done; of a token that was issued, that it was."""
+    """Redirect to the first incomplete step; show that the token was issued if it was."""
     draft, content = await read_draft(session, viewer.caller, draft_id)
     if draft.token_id is not None:
         return await _issued_already(request, viewer, session, draft)
@@ -64,8 +64,8 @@ async def show_draft(request: Request, draft_id: TokenDraftId, viewer: Issuer, s
 async def show_limits(
     request: Request, draft_id: TokenDraftId, viewer: Issuer, session: Session, runtime: CurrentRuntime
 ) -> Response:
-    """Until when, from where, and how the secret gets to whom it is for."""
-    draft, content = await step_of(session, viewer, draft_id)
+    """Show the form for the expiry, the allowed addresses and the delivery of the secret."""
+    draft, content = await read_open_draft(session, viewer, draft_id)
     if _missing(content) in ("/who", "/tools"):
         return redirect(draft_path(draft, _missing(content)))
     return await _show_limits(request, viewer, session, runtime, draft, content)
@@ -75,16 +75,16 @@ async def show_limits(
 async def keep_limits(
     request: Request, draft_id: TokenDraftId, sent: Chosen, session: Session, runtime: CurrentRuntime
 ) -> Response:
-    """The limits that were chosen."""
-    draft, content = await step_of(session, sent.viewer, draft_id, hold=True)
-    async with attempted(session) as attempt:
+    """Save the limits."""
+    draft, content = await read_open_draft(session, sent.viewer, draft_id, hold=True)
+    async with attempt_change(session) as attempt:
         changed = {
             "lasts": sent.form.text("lasts"),
             "expires_at": _end_of(sent.form, runtime),
             "ip_allow": sent.form.raw("ip_allow").split(),
             "delivery": sent.form.text("delivery"),
         }
-        await save_draft(session, draft, validated(DraftContent, content.model_dump() | changed))
+        await save_draft(session, draft, validate(DraftContent, content.model_dump() | changed))
     if attempt.problems:
         return await _show_limits(
             request, sent.viewer, session, runtime, draft, content, sent.form, attempt.problems
@@ -96,9 +96,9 @@ async def keep_limits(
 async def show_summary(
     request: Request, draft_id: TokenDraftId, viewer: Issuer, session: Session, snapshot: CurrentSnapshot
 ) -> Response:
-    """What is about to be issued, in sentences."""
+    """Show what is about to be issued."""
     draft, content = await read_draft(session, viewer.caller, draft_id)
-    if draft.token_id is not None:  # As whoever goes back from the secret.
+    if draft.token_id is not None:  # As after going back from the secret.
         return await _issued_already(request, viewer, session, draft)
     missing = _missing(content)
     if missing:
@@ -109,10 +109,10 @@ async def show_summary(
 @router.get(
     NEW + "/{draft_id}/issue",
     operation_id="page_token_issued",
-    dependencies=[signed_in(Permission.TOKENS_ISSUE)],
+    dependencies=[require_viewer(Permission.TOKENS_ISSUE)],
 )
 async def show_issued(draft_id: TokenDraftId) -> Response:
-    """The secret has no address: whoever comes here by one is told how far the draft is."""
+    """Redirect from the address of the secret, which only the POST's response shows."""
     return redirect(f"{NEW}/{format_id('drf', draft_id)}")
 
 
@@ -121,12 +121,12 @@ async def issue(
     request: Request, draft_id: TokenDraftId, sent: Chosen, session: Session, runtime: CurrentRuntime,
     snapshot: CurrentSnapshot,
 ) -> Response:  # fmt: skip
-    """Issue the token. The secret is in this answer and nowhere else: a repeat is told that it was issued."""
+    """Issue the token. Only this response contains the secret; a repeated POST shows that it was issued."""
     draft, content = await read_draft(session, sent.viewer.caller, draft_id, hold=True)
     if draft.token_id is not None:
         return await _issued_already(request, sent.viewer, session, draft)
     reader, confirmed = AccessReader(session, snapshot), sent.form.text("mark")
-    async with attempted(session) as attempt:
+    async with attempt_change(session) as attempt:
         issued = await issue_draft(
             session, runtime, reader, sent.viewer.caller, draft, content, confirmed, request.state.request_id
         )
@@ -139,21 +139,21 @@ async def issue(
 async def watch_first_use(
     request: Request,
     token_id: TokenId,
-    viewer: Annotated[Viewer, signed_in(Permission.TOKENS_READ)],
+    viewer: Annotated[Viewer, require_viewer(Permission.TOKENS_READ)],
     session: Session,
     runtime: CurrentRuntime,
     console: CurrentConsole,
 ) -> Response:
-    """Tells how far the first use of a token came, until a call was allowed."""
+    """Stream the progress of a token's first use until a call is allowed."""
     await show_token(session, token_id)
-    told: Any = "nothing"
+    last: Any = "nothing"
 
     async def look(session: AsyncSession, caller: Caller) -> News:  # noqa: ARG001 - tokens.read sees all
-        nonlocal told
+        nonlocal last
         found = await first_use(session, token_id)
-        if found == told:
+        if found == last:
             return News()
-        told = found
+        last = found
         is_last = found is not None and found.kind == "called"
         light = page(
             request, "tokens/light.html", viewer=viewer, use=found, token_id=format_id(TOKEN, token_id)
@@ -167,7 +167,7 @@ async def watch_first_use(
 
 
 def _missing(content: DraftContent) -> str:
-    """The first step that is not done yet; empty when all are."""
+    """The path of the first incomplete step; empty when all are complete."""
     if content.identity_id is None or not content.name:
         return "/who"
     if not content.servers:
@@ -176,7 +176,7 @@ def _missing(content: DraftContent) -> str:
 
 
 def _end_of(form: Form, runtime: Runtime) -> datetime:
-    """When the token ends. Raises ``Invalid``."""
+    """The chosen expiry. Raises ``Invalid``."""
     now, lasts = runtime.clock(), form.text("lasts")
     latest = now + runtime.max_token_ttl
     if lasts == "date":
@@ -187,15 +187,13 @@ def _end_of(form: Form, runtime: Runtime) -> datetime:
     elif lasts in {str(days) for days in PRESETS}:
         end = (now + timedelta(days=int(lasts))).replace(second=0, microsecond=0)
     else:
-        raise Invalid.field("/expires_at", "missing", "Choose until when it lasts: no token lasts for ever.")
+        raise Invalid.field("/expires_at", "missing", "Choose when the token expires.")
     if end <= now:
-        raise Invalid.field("/expires_at", "in_the_past", "That day is over: choose a later one.")
+        raise Invalid.field("/expires_at", "in_the_past", "This day is in the past. Choose a later one.")
     if end > latest:
-        # The last day counts, though not to its end.
+        # The last allowed day can be chosen; the token then expires at the maximum lifetime.
         if end.date() > latest.date():
-            raise Invalid.field(
-                "/expires_at", "too_late", f"That is too long: choose {latest:%-d %b %Y} at the latest."
-            )
+            raise Invalid.field("/expires_at", "too_late", f"The latest possible day is {latest:%-d %b %Y}.")
         end = latest.replace(second=0, microsecond=0)
     return end
 
@@ -204,7 +202,7 @@ async def _show_limits(
     request: Request, viewer: Viewer, session: AsyncSession, runtime: Runtime, draft: TokenDraft,
     content: DraftContent, form: Form | None = None, problems: Problems | None = None,
 ) -> Response:  # fmt: skip
-    assert content.identity_id is not None  # noqa: S101  # That step is done.
+    assert content.identity_id is not None  # noqa: S101  # The first step is complete.
     now, longest = runtime.clock(), runtime.max_token_ttl
     presets = [(days, now + timedelta(days=days)) for days in PRESETS if timedelta(days=days) <= longest]
     usual = content.lasts or (str(USUAL) if timedelta(days=USUAL) <= longest else "")
@@ -229,7 +227,7 @@ async def _show_summary(
     request: Request, viewer: Viewer, session: AsyncSession, reader: AccessReader, draft: TokenDraft,
     content: DraftContent, problems: Problems | None = None,
 ) -> Response:  # fmt: skip
-    assert content.identity_id is not None  # noqa: S101  # That step is done.
+    assert content.identity_id is not None  # noqa: S101  # The first step is complete.
     identity = await find_identity(session, content.identity_id)
     prospect = await prospect_of(session, reader, content)
     tools = [tool for server in prospect.servers for tool in server.tools]
@@ -238,7 +236,7 @@ async def _show_summary(
         request, "tokens/summary.html", viewer=viewer, status=problems.status if problems else 200,
         problems=problems or Problems(), path_of=draft_path(draft), content=content, prospect=prospect,
         identity=identity, who=identity.display_name or identity.user_name,
-        grants=_words_of_grants(content, prospect), kinds=_kinds(tools),
+        grants=_describe_grants(content, prospect), kinds=_kinds(tools),
         recipient=(await names_of(session, [recipient])).get(recipient, "its owner"),
         total=len(tools), reached=sum(1 for one in prospect.servers if one.slug and one.tools),
         destructive=sum(tool.risk is Risk.DESTRUCTIVE for tool in tools),
@@ -246,18 +244,18 @@ async def _show_summary(
     )  # fmt: skip
 
 
-def _words_of_grants(content: DraftContent, prospect: Prospect) -> list[str]:
-    """What each grant that is made with the token lets the identity use."""
+def _describe_grants(content: DraftContent, prospect: Prospect) -> list[str]:
+    """Describe each grant that is created with the token."""
     slugs = {one.chosen.server_id: one.slug or "a server" for one in prospect.servers}
     made = grants_for(content, prospect.needing)
     return [
-        words_of_right(one.model_copy(update=dict.fromkeys(_PARTS, reaches_by_default(one.tools))), slugs)
+        describe_access(one.model_copy(update=dict.fromkeys(_PARTS, reaches_by_default(one.tools))), slugs)
         for one in made
     ]
 
 
 def _kinds(tools: Sequence[OfferedTool]) -> list[str]:
-    """How many of the tools are of each risk but the worst, which is said by itself."""
+    """How many tools there are of each risk except destructive, which has its own message."""
     counts = [(sum(tool.risk is risk for tool in tools), words) for risk, words in _RISKS]
     return [f"{count} {words}" for count, words in counts if count]
 
@@ -278,6 +276,6 @@ async def _show_secret(
 async def _issued_already(
     request: Request, viewer: Viewer, session: AsyncSession, draft: TokenDraft
 ) -> Response:
-    assert draft.token_id is not None  # noqa: S101  # Whoever calls has looked.
+    assert draft.token_id is not None  # noqa: S101  # The caller has checked it.
     token = await show_token(session, draft.token_id)
     return page(request, "tokens/issued_already.html", viewer=viewer, token=token, status=409)

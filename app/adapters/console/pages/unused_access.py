@@ -1,4 +1,4 @@
-"""Narrowing grants to what was used of them: one in a click, or several that were looked at together."""
+"""Unused access: narrowing one grant, or several, to what was used of them."""
 
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -8,20 +8,21 @@ from fastapi import APIRouter, Request, Response
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.access.snapshot import AccessSnapshot, CurrentSnapshot
-from app.adapters.console.forms import Form, first_page, next_page, read_query, validated, whole_number
+from app.adapters.console.forms import Form, first_page, next_page, read_query, validate, whole_number
 from app.adapters.console.page import PageRoute, page, redirect
 from app.adapters.console.pages.grants import (
     HOME,
-    MOST_IDS,
+    MAX_IDS,
     NOTE_WORDS,
     UNUSED_DAYS,
-    ids_of,
+    describe_access,
+    ids_to_name,
     link,
-    preview_of,
+    preview_reach,
     read_grant,
-    words_of_right,
 )
-from app.adapters.console.signed_in import Submission, Viewer, signed_in, submitted
+from app.adapters.console.pages.principals import ERASED
+from app.adapters.console.viewer import Submission, Viewer, require_submission, require_viewer
 from app.domain.errors import Invalid, NotFound
 from app.features.access.routes import apply_stale_access, list_stale_access
 from app.features.access.unused_schemas import AppliedView, StaleApply, StaleGrantView, StaleQuery
@@ -34,15 +35,15 @@ from app.lib.ids import GRANT, GrantId, format_id
 
 STALE = f"{HOME}/stale"
 _PAGE = 25
-_LARGEST = 32 * 1024
+_MAX_FORM_BYTES = 32 * 1024
 _DAYS = ("30", "60", "90", "180", "365")
-_CHANGED = "It was changed, or more of it was used, since that was shown. Look at it again."
+_CHANGED = "The grant was changed or used since the page was shown. Review it again."
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What became of one grant: what it gave, and gives now (``None``: nothing, or what it did)."""
+    """The result for one grant; ``before`` and ``after`` describe its access (``None``: unchanged or none)."""
 
     grant_id: UUID
     who: str
@@ -54,12 +55,12 @@ class Result:
 @router.get(STALE, operation_id="page_list_stale_grants")
 async def stale_page(
     request: Request,
-    viewer: Annotated[Viewer, signed_in(Permission.GRANTS_READ)],
+    viewer: Annotated[Viewer, require_viewer(Permission.GRANTS_READ)],
     session: Session,
     runtime: CurrentRuntime,
     snapshot: CurrentSnapshot,
 ) -> Response:
-    """Grants of which nobody used anything, or not all, and what each could become."""
+    """List grants that are partly or entirely unused, with a proposal for each."""
     return await _show_stale(request, viewer, session, runtime, snapshot)
 
 
@@ -80,8 +81,8 @@ async def _show_stale(
     proposals = [
         one.proposal for one in found if one.proposal is not None and one.proposal.action == "narrow"
     ]
-    ids = [id for one in found for id in ids_of(one.principal, one.servers)]
-    ids += [id for one in proposals for id in getattr(one.servers, "ids", ())[:MOST_IDS]]
+    ids = [id for one in found for id in ids_to_name(one.principal, one.servers)]
+    ids += [id for one in proposals for id in getattr(one.servers, "ids", ())[:MAX_IDS]]
     return page(
         request,
         "grants/stale.html",
@@ -93,7 +94,7 @@ async def _show_stale(
         spans=[(one, f"for {one} days") for one in _DAYS],
         state=request.query_params.get("state", ""),
         refused=None if refused is None else refused.detail,
-        words=words_of_right,
+        words=describe_access,
         notes=NOTE_WORDS,
         link=link,
         more=next_page(request, report.next_cursor),
@@ -104,12 +105,12 @@ async def _show_stale(
 @router.post(STALE, operation_id="page_apply_stale_grants")
 async def apply_page(
     request: Request,
-    submission: Annotated[Submission, submitted(Permission.GRANTS_WRITE, largest=_LARGEST)],
+    submission: Annotated[Submission, require_submission(Permission.GRANTS_WRITE, max_bytes=_MAX_FORM_BYTES)],
     session: Session,
     runtime: CurrentRuntime,
     snapshot: CurrentSnapshot,
 ) -> Response:
-    """What would become of the grants that were chosen; and once that was looked at, what became of them."""
+    """Preview what becomes of the selected grants, or apply the previewed proposals."""
     viewer, form = submission.viewer, submission.form
     try:
         body = _chosen(form)
@@ -132,11 +133,11 @@ async def apply_page(
 
 
 def _chosen(form: Form) -> StaleApply:
-    """The proposals that were ticked. Raises ``Invalid``."""
+    """The selected proposals. Raises ``Invalid``."""
     items = [one.partition(" ") for one in form.texts("item")]
     if not items:
         raise Invalid("Choose at least one grant.")
-    return validated(
+    return validate(
         StaleApply,
         {
             "unused_for_days": whole_number(form.text("unused_for_days") or str(UNUSED_DAYS)),
@@ -155,7 +156,7 @@ async def _apply(
     *,
     dry_run: bool,
 ) -> list[Result]:
-    """Apply proposals; the words of what each grant gave are of the revision that the proposal is of."""
+    """Apply proposals; ``before`` describes each grant as of the proposal's revision."""
     before = {}
     for item in body.items:
         try:
@@ -166,8 +167,8 @@ async def _apply(
     after: dict[UUID, Any] = {one.grant_id: one.grant for one in done.items if one.grant is not None}
     if dry_run:
         after = await _proposed(body, viewer, session, runtime, snapshot)
-    ids = [id for one in before.values() for id in ids_of(one.principal, one.servers)]
-    ids += [id for one in after.values() for id in getattr(one.servers, "ids", ())[:MOST_IDS]]
+    ids = [id for one in before.values() for id in ids_to_name(one.principal, one.servers)]
+    ids += [id for one in after.values() for id in getattr(one.servers, "ids", ())[:MAX_IDS]]
     names = await names_of(session, ids)
     return [_result(one, before.get(one.grant_id), after.get(one.grant_id), names) for one in done.items]
 
@@ -187,19 +188,19 @@ async def _proposed(
 
 
 def _result(done: AppliedView, before: GrantView | None, after: Any, names: dict[UUID, str]) -> Result:
-    who = "" if before is None else names.get(before.principal.id, "somebody who was erased")
-    given = "" if before is None else words_of_right(before, names)
-    gives = words_of_right(after, names) if done.outcome == "narrowed" and after is not None else None
+    who = "" if before is None else names.get(before.principal.id, ERASED)
+    given = "" if before is None else describe_access(before, names)
+    gives = describe_access(after, names) if done.outcome == "narrowed" and after is not None else None
     return Result(done.grant_id, who, done.outcome, given, gives)
 
 
 @router.get(
     f"{HOME}/{{grant_id}}/narrow",
-    dependencies=[signed_in(Permission.GRANTS_READ)],
+    dependencies=[require_viewer(Permission.GRANTS_READ)],
     operation_id="page_ask_narrow_grant",
 )
 async def ask_narrow(grant_id: GrantId) -> Response:
-    """What could become of a grant stands on its page."""
+    """Redirect to the grant's page, which shows the proposal."""
     return redirect(f"{HOME}/{format_id(GRANT, grant_id)}")
 
 
@@ -207,22 +208,22 @@ async def ask_narrow(grant_id: GrantId) -> Response:
 async def narrow(
     grant_id: GrantId,
     request: Request,
-    submission: Annotated[Submission, submitted(Permission.GRANTS_WRITE)],
+    submission: Annotated[Submission, require_submission(Permission.GRANTS_WRITE)],
     session: Session,
     runtime: CurrentRuntime,
     snapshot: CurrentSnapshot,
 ) -> Response:
-    """Narrow a grant to what was used of it, if that is still what was shown; then say what changed."""
+    """Narrow a grant if the proposal is unchanged since it was shown, and show the result."""
     viewer = submission.viewer
     item = {"grant_id": grant_id, "proposal_digest": submission.form.text("digest")}
-    body = validated(StaleApply, {"unused_for_days": UNUSED_DAYS, "items": [item]})
+    body = validate(StaleApply, {"unused_for_days": UNUSED_DAYS, "items": [item]})
     [result] = await _apply(request, body, viewer, session, runtime, snapshot, dry_run=False)
     if result.outcome == "not_found":
         raise NotFound("There is no such grant.")
     reached: GrantPreview | None = None
     if result.outcome == "narrowed":
         now = await read_grant(grant_id, viewer, session, runtime)
-        reached = await preview_of(now, viewer, session, snapshot)
+        reached = await preview_reach(now, viewer, session, snapshot)
     return page(
         request,
         "grants/narrowed.html",
