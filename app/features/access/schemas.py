@@ -331,7 +331,7 @@ class AccessExplanation(Strict):
     )
     approvals: list[NeededApproval] = Field(description="The approvals that the call needs.")
     uses: list[CountedUse] = Field(description="The uses that the call takes.")
-    considered: list[ConsideredToken] = Field(
+    check_links: list[ConsideredToken] = Field(
         description="The token that asks, then those it was attenuated from."
     )
     missing_grants: list[GrantCreate] = Field(
@@ -372,7 +372,7 @@ class AccessExplanation(Strict):
                 )
                 for use in decision.quotas
             ],
-            considered=[
+            check_links=[
                 ConsideredToken.of(link, policies, found)
                 for link, policies in zip(found.links, found.policies, strict=True)
             ],

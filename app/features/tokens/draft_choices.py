@@ -55,7 +55,7 @@ class Offers:
     """A page of servers by slug. ``stopped``: why the identity reaches nothing at all; ``following``: the slug to go on
     after."""
 
-    stopped: str | None
+    stop_reason: str | None
     servers: tuple[OfferedServer, ...] = ()
     following: str | None = None
 

@@ -141,8 +141,8 @@ class AggregateCall:
             raise translate_upstream_error(error) from None
 
         def finish() -> tuple[bytes, str]:
-            translated = self._translated(result, call)
-            message = {"jsonrpc": "2.0", "id": self._message.id, "result": translated}
+            translate_error = self._translated(result, call)
+            message = {"jsonrpc": "2.0", "id": self._message.id, "result": translate_error}
             return answer.finish(dump(message), message)
 
         body, outcome = await off_loop(finish) if self._is_large else finish()

@@ -461,11 +461,11 @@ async def test_a_server_that_ends_or_moves_during_its_sync_is_not_written(api: h
         path = await register(api, upstream.url)
         for change, status in (({"url": upstream.url + "?v=2"}, 409), (None, 404)):
             asked, release = await slow_down(upstream)
-            syncing = asyncio.create_task(api.post(path + "/sync"))
+            sync_holder = asyncio.create_task(api.post(path + "/sync"))
             await asked.wait()
             await (api.patch(path, json=change) if change else api.delete(path))
             release.set()
-            assert (await syncing).status_code == status
+            assert (await sync_holder).status_code == status
 
     assert await tools_of(api, include="ended") == {}
 
