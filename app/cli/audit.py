@@ -34,10 +34,16 @@ from app.db.migrations import database_fault
 from app.domain.errors import DomainError
 from app.domain.merkle import HASH_BYTES, ProofFault, leaf_hash, verify_inclusion
 from app.features.audit import epochs
-from app.features.audit.sealing.kept import PROOF, Kept, RangeProof, verify_lines, verify_range
+from app.features.audit.sealing.external_checkpoints import (
+    PROOF,
+    ExternalCheckpoint,
+    RangeProof,
+    verify_lines,
+    verify_range,
+)
 from app.features.audit.sealing.leaves import LogFault, latest_checkpoint
 from app.features.audit.sealing.proofs import leaves_between, prove_event, prove_range
-from app.features.audit.sealing.sealer import names_of, rename_log
+from app.features.audit.sealing.sealer import read_log_names, rename_log
 from app.features.audit.sealing.verdict import Fault, Verdict, positions
 from app.features.audit.sealing.verifying import FindSpan, Keys, NoSuchPart, by_positions, by_time, verify_log
 from app.lib import json_depth
@@ -55,11 +61,11 @@ class EventProofFile:
 
     position: int
     leaf: bytes
-    checkpoint: Kept
+    checkpoint: ExternalCheckpoint
     hashes: tuple[bytes, ...]
 
 
-def kept_checkpoint(file: str, keys: Keys) -> Kept:
+def kept_checkpoint(file: str, keys: Keys) -> ExternalCheckpoint:
     """A checkpoint that was kept, with a true signature. Raises ``CannotStart``."""
     try:
         with Path(file).open("rb") as opened:
@@ -108,13 +114,13 @@ def _leaf_hashes(file: str) -> Iterator[bytes]:
         yield from (data[at : at + HASH_BYTES] for at in range(0, len(data), HASH_BYTES))
 
 
-def _signed(note: bytes, file: str, keys: Keys) -> Kept:
+def _signed(note: bytes, file: str, keys: Keys) -> ExternalCheckpoint:
     try:
         name = note.partition(b"\n")[0].decode(errors="replace")
         checkpoint, signed = open_checkpoint(note, keys(name))
     except NoteFault as fault:
         raise CannotStart(f"{file}: no checkpoint to rely on: {fault}") from None
-    return Kept(file, checkpoint, tuple(signed))
+    return ExternalCheckpoint(file, checkpoint, tuple(signed))
 
 
 def _object(line: bytes, file: str) -> dict[str, Any]:
@@ -254,7 +260,7 @@ def verifier_keys(settings: Settings) -> list[str]:
     """The keys that checkpoints are checked with, newest first, by each name that the log has had. Raises
     ``CannotStart``, ``DatabaseFault``."""
     signer = _signer(settings)
-    names = _run(settings, names_of) or [signer.name]
+    names = _run(settings, read_log_names) or [signer.name]
     return list(dict.fromkeys(str(key) for name in names for key in signer.verifier_keys(name)))
 
 
@@ -329,7 +335,7 @@ def _hash_lines(leaves: Sequence[bytes]) -> Iterator[bytes]:
 
 
 def _verified(
-    export: str | None, proven: RangeProof | EventProofFile | None, kept: Sequence[Kept]
+    export: str | None, proven: RangeProof | EventProofFile | None, kept: Sequence[ExternalCheckpoint]
 ) -> Verdict:
     if isinstance(proven, EventProofFile):
         return _verify_event(proven)
@@ -356,7 +362,7 @@ def _verify_event(proof: EventProofFile) -> Verdict:
     return verdict
 
 
-def _agree(checkpoint: Kept, kept: Sequence[Kept]) -> None:
+def _agree(checkpoint: ExternalCheckpoint, kept: Sequence[ExternalCheckpoint]) -> None:
     """Raise ``CannotStart`` unless checkpoints that were kept are the one that a proof leads to."""
     for one in kept:
         if one.checkpoint.size != checkpoint.checkpoint.size:

@@ -23,7 +23,7 @@ from app.domain.errors import (
 )
 from app.features.administrators import browser_sessions
 from app.features.administrators.browser_sign_in import SignedIn
-from app.features.administrators.claims import NamesNobody, workload_account
+from app.features.administrators.claims import ClaimsMismatch, workload_account
 from app.features.administrators.sign_in import sign_in
 from app.features.identity_providers import queries as providers
 from app.features.identity_providers.provider import Provider
@@ -253,7 +253,7 @@ async def _admitted(
         opened = console.cookies.invitation(request)
         await accept_invitation(runtime.sessions, runtime.peppers, signed_in, opened, request_id)
         caller = await sign_in(runtime.sessions, signed_in.provider, signed_in.claims, request_id)
-    except NamesNobody as nobody:
+    except ClaimsMismatch as nobody:
         _log.warning("request %s: a sign-in with a browser names nobody: %s", request_id, nobody.reason)
         raise _not_let_in() from None
     except Unauthenticated:

@@ -20,7 +20,7 @@ from app.adapters.scim.service import Asked, Service, make_service, note
 from app.adapters.scim.work import Work, answer, error_of, headers_of, read_apart
 from app.db.engine import OUT_OF_REACH, commit, out_of_reach
 from app.domain.errors import DomainError
-from app.features.identity_providers.provisioning import Surface, provider_served
+from app.features.identity_providers.provisioning import Surface, require_served_provider
 from app.features.identity_providers.schemas import ScimSettings
 from app.http.authorization import Caller, Permission, requires
 from app.http.runtime import CurrentRuntime, Runtime
@@ -75,7 +75,7 @@ async def serve(
 ) -> Response:
     """Carry out one SCIM request for the provider whose settings name the caller."""
     asked = await _read(request, runtime, caller)
-    provider = await provider_served(session, Surface.SCIM, caller)
+    provider = await require_served_provider(session, Surface.SCIM, caller)
     request.state.scim_provider = provider.id
     work = Work(
         session=session,

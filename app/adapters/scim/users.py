@@ -28,9 +28,9 @@ from app.adapters.scim.work import Work
 from app.features.identities.offboard import offboard_identity
 from app.features.identities.provision import (
     Directory,
+    DirectoryRecord,
     LinkedBy,
     Person,
-    Said,
     add_person,
     change_person,
     find_person,
@@ -75,7 +75,7 @@ class InGroup:
     name: str
 
 
-def said_of(user: Any, settings: ScimSettings) -> Said:
+def said_of(user: Any, settings: ScimSettings) -> DirectoryRecord:
     """What a validated user says. Raises ``InvalidValueException``, which names the attribute and not its value."""
     profile = {
         name: value
@@ -86,7 +86,7 @@ def said_of(user: Any, settings: ScimSettings) -> Said:
     if user._active_removed:  # noqa: SLF001
         profile["active"] = None
     shown = user.display_name or (user.name.formatted if user.name else None)
-    return Said(
+    return DirectoryRecord(
         user_name=_user_name(user.user_name),
         external_id=_fitting(_external_id, "externalId", user.external_id) if user.external_id else None,
         display_name=_fitting(_name, "displayName", shown) if shown else None,

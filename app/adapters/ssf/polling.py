@@ -22,16 +22,16 @@ from app.db.engine import ATTEMPTS, OUT_OF_REACH, commit, sqlstate
 from app.domain.errors import Unavailable
 from app.features.identity_providers import queries as providers
 from app.features.identity_providers.signals import queries
-from app.features.identity_providers.signals.receive import Acting, receive
+from app.features.identity_providers.signals.receive import EventSource, receive
 from app.features.identity_providers.signals.streams import (
     Access,
-    Configured,
     TransmitterFault,
+    TransmitterSettings,
     Unacceptable,
     access_of,
-    all_configured,
-    configured,
+    all_transmitter_settings,
     stream_at,
+    transmitter_settings,
 )
 from app.http.authorization import Caller, Role
 from app.lib.ids import IDENTITY_PROVIDER, format_id, new_id
@@ -121,7 +121,7 @@ class Polling:
     async def upkeep(self) -> None:
         """Keep keys fresh, and write down what was refused in minutes that are over."""
         async with self._sessions() as session:
-            transmitters = {found.transmitter for found in await all_configured(session)}
+            transmitters = {found.transmitter for found in await all_transmitter_settings(session)}
         await self._receiver.keys.keep_fresh(transmitters)
         self._receiver.transmitters.forget(transmitters)
         await self._receiver.refused.flush()
@@ -159,9 +159,9 @@ class Polling:
         with suppress(*_AWAY):
             async with self._sessions() as session:
                 if error is None:
-                    await queries.note_polled(session, provider_id, POLL_EVERY)
+                    await queries.record_polled(session, provider_id, POLL_EVERY)
                 else:
-                    await queries.note_failed(session, provider_id, error, POLL_EVERY, most)
+                    await queries.record_failure(session, provider_id, error, POLL_EVERY, most)
                 await session.commit()
 
     async def _poll(self, provider_id: UUID) -> None:
@@ -186,7 +186,7 @@ class Polling:
         if left:
             raise Failed("unreachable", _PAUSE_WITH_LEFT)
 
-    async def _take_all(self, found: Configured, sets: Mapping[str, str], now: float) -> _Brought:
+    async def _take_all(self, found: TransmitterSettings, sets: Mapping[str, str], now: float) -> _Brought:
         """Take what a poll brought, each by itself: one that cannot be taken must not hold up those behind it, and is
         not acknowledged, so that it comes again. Raises ``Failed`` for what concerns all of them."""
         brought = _Brought()
@@ -210,14 +210,14 @@ class Polling:
                 )
         return brought
 
-    async def _state(self, provider_id: UUID) -> tuple[Configured, Access, str, float]:
+    async def _state(self, provider_id: UUID) -> tuple[TransmitterSettings, Access, str, float]:
         """What to ask and with what, as it is now; the lease begins anew. Raises ``Failed``."""
         async with self._sessions() as session:
             found, stream = await self._found(session, provider_id), None
             if found is not None and found.delivery == "poll":
                 stream = await stream_at(session, provider_id, found.issuer)
             now = (await queries.database_now(session)).timestamp()
-            await queries.hold_poll(session, provider_id, _LEASE)
+            await queries.extend_poll(session, provider_id, _LEASE)
             await session.commit()
         if found is None or stream is None or stream.poll_url is None:
             raise Failed("refused")
@@ -229,11 +229,11 @@ class Polling:
             raise Failed("decryption_failed")
         return found, access, stream.poll_url, now
 
-    async def _found(self, session: AsyncSession, provider_id: UUID) -> Configured | None:
+    async def _found(self, session: AsyncSession, provider_id: UUID) -> TransmitterSettings | None:
         row = await providers.find(session, provider_id)
-        return None if row is None or row.status != "active" else configured(row)
+        return None if row is None or row.status != "active" else transmitter_settings(row)
 
-    async def _take(self, found: Configured, jti: str, text: str, now: float) -> bool:
+    async def _take(self, found: TransmitterSettings, jti: str, text: str, now: float) -> bool:
         """Take one event; whether it is a new one. Raises ``Unacceptable`` and ``Failed``."""
         try:
             event, critical = await self._receiver.check(found, text, now)
@@ -246,9 +246,13 @@ class Polling:
             try:
                 async with self._sessions() as session:
                     provider = await providers.find(session, found.provider_id)
-                    if provider is None or provider.status != "active" or configured(provider) != found:
+                    if (
+                        provider is None
+                        or provider.status != "active"
+                        or transmitter_settings(provider) != found
+                    ):
                         raise Failed("refused")
-                    acting = Acting(session, SYSTEM, self._signer, request_id)
+                    acting = EventSource(session, SYSTEM, self._signer, request_id)
                     new = await receive(acting, provider, event, critical)
                     await commit(session)
                     return new

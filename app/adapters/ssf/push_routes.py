@@ -23,16 +23,16 @@ from app.crypto.jose.token import MOST_CHARACTERS
 from app.db.engine import OUT_OF_REACH, commit, out_of_reach
 from app.domain.errors import DomainError, Forbidden, TooManyRequests, Unauthenticated, Unavailable
 from app.domain.security_events import SecurityEvent
-from app.features.identity_providers.provisioning import Surface, provider_served
+from app.features.identity_providers.provisioning import Surface, require_served_provider
 from app.features.identity_providers.signals import queries
 from app.features.identity_providers.signals.manage import PUSH_PATH
-from app.features.identity_providers.signals.receive import Acting, receive, refuse
+from app.features.identity_providers.signals.receive import EventSource, receive, refuse
 from app.features.identity_providers.signals.streams import (
-    Configured,
     ErrorCode,
     Transmitter,
+    TransmitterSettings,
     Unacceptable,
-    configured,
+    transmitter_settings,
 )
 from app.http.authorization import Caller, Permission, requires
 from app.http.runtime import CurrentRuntime
@@ -93,7 +93,9 @@ class Receiver:
     keys: ProviderKeys[Transmitter]
     refused: RefusedEvents
 
-    async def check(self, found: Configured, text: str, now: float) -> tuple[SecurityEvent, frozenset[str]]:
+    async def check(
+        self, found: TransmitterSettings, text: str, now: float
+    ) -> tuple[SecurityEvent, frozenset[str]]:
         """The event of a token, and which members of its subject have to be gone by.
 
         ``now`` is the database's clock. No connection to it may be held meanwhile: the transmitter may be asked for
@@ -196,14 +198,14 @@ async def take_event(
     provider, still = await _served(session, caller)
     if still != found:
         raise Unavailable("The settings of this provider have just changed; repeat the request.")
-    acting = Acting(session, caller, runtime.signer, request.state.request_id)
+    acting = EventSource(session, caller, runtime.signer, request.state.request_id)
     await receive(acting, provider, event, critical)
     return Response(status_code=202)
 
 
-async def _served(session: AsyncSession, caller: Caller) -> tuple[IdentityProvider, Configured]:
-    provider = await provider_served(session, Surface.SIGNALS, caller)
-    found = configured(provider)
+async def _served(session: AsyncSession, caller: Caller) -> tuple[IdentityProvider, TransmitterSettings]:
+    provider = await require_served_provider(session, Surface.SIGNALS, caller)
+    found = transmitter_settings(provider)
     if found is None:
         raise Forbidden("The signals settings of this provider name no issuer.")
     return provider, found

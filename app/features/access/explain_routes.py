@@ -1,4 +1,4 @@
-"""``/access/explain``: why a call is, or was, decided as it is."""
+"""``/access/explain``: explain an access decision."""
 
 from typing import Annotated, Any
 from uuid import UUID
@@ -36,10 +36,10 @@ async def explain_access(
     runtime: CurrentRuntime,
     snapshot: CurrentSnapshot,
 ) -> AccessExplanation:
-    """Decides the call as the gateway does, and tells every grant, scope and policy that was considered, with what
-    kept each from mattering. Nothing is called, counted or recorded.
+    """Decide the call as the gateway does and list every grant, scope and policy that was considered, with what ruled
+    each of them out. Nothing is called, counted or recorded.
 
-    Of an `event_id`, it is decided again as of that time, and what was recorded stands beside it.
+    With `event_id`, the call is decided again as of that time, and the recorded decision is returned with it.
     """
     if body.event_id is not None:
         return await _of_event(body.event_id, caller, session, runtime, snapshot)
@@ -78,7 +78,7 @@ async def _of_event(
 async def _arguments(
     call: RecordedCall, caller: Caller, session: AsyncSession, runtime: Runtime
 ) -> tuple[dict[str, Any] | None, str]:
-    """The arguments of a call, where they were kept and the caller may know what they do to policies."""
+    """The arguments of a call, if they were kept and the caller may know how they affect policies."""
     if not call.is_call:
         return None, "none"
     if call.event.arguments_digest is None:

@@ -1,7 +1,4 @@
-"""Applying what the report proposes: worked out again with the grants locked, and done if it is still the same.
-
-One page of the report on stale access: grants first, then tokens, each from the newest that is old enough on.
-"""
+"""Unused access: read the report page by page, and apply its proposals with the grants locked."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -36,7 +33,7 @@ from app.models.access_versions import AccessVersion
 from app.models.grants import Grant
 from app.models.tokens import Token, TokenUse
 
-# A page ends when it has looked at so many, however few of them are stale. Tokens are judged by the database.
+# A page ends after so many are examined, however few of them are unused. Tokens are judged by the database.
 GRANTS_A_PAGE = 1_000
 
 TOKENS_A_PAGE = 10_000
@@ -45,30 +42,30 @@ _AT_ONCE = 100
 
 Position = tuple[str, UUID | None]
 
-"""The kind to go on with, and after which of them; ``None``: from its start."""
+"""The kind to continue with, and the last id that was read; ``None`` starts it."""
 
 _LAST_ID = UUID(int=2**128 - 1)
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """From ``since`` until ``now``, by the database's clock."""
+    """The time from ``since`` until ``now``, by the database's clock."""
 
     since: datetime
     now: datetime
 
 
 def read_position(position: Sequence[Any] | None) -> Position:
-    """Where a cursor stands."""
+    """Read the position in a cursor."""
     if position is None:
         return "grant", None
     return str(position[0]), None if position[1] is None else UUID(position[1])
 
 
-async def page_of(
+async def read_page(
     session: AsyncSession, judge: Judge, query: StaleQuery, window: Window, position: Position
 ) -> tuple[list[StaleAccess], Position | None]:
-    """A page, and where to go on; ``None`` at the end."""
+    """Read a page and the next position, which is ``None`` at the end."""
     kind, after = position
     items: list[StaleAccess] = []
     kinds = set(query.kind or ["grant", "token"])
@@ -112,7 +109,7 @@ async def _grants(
 def _live_grants(query: StaleQuery, window: Window, after: UUID | None) -> Select[Grant]:
     statement = select(Grant).where(is_active(window.now))
     if StaleState.UNKNOWN not in query.state:
-        # What is younger than the window is never judged.
+        # A grant younger than the window is never judged.
         statement = statement.where(col(Grant.created_at) <= window.since)
     if query.identity_id or query.group_id:
         statement = statement.where(
@@ -128,7 +125,7 @@ def _live_grants(query: StaleQuery, window: Window, after: UUID | None) -> Selec
 async def _tokens(
     session: AsyncSession, query: StaleQuery, window: Window, after: UUID | None, limit: int
 ) -> tuple[list[tuple[Token, datetime | None]], UUID | None]:
-    # Ids are made in the order of time, and of a million tokens most may be younger than the window.
+    # Ids are ordered by time, and of a million tokens most may be younger than the window.
     after = min(after or _LAST_ID, _last_id_of(window.since))
     within = [col(Token.id) < after]
     if query.identity_id or query.group_id:
@@ -159,12 +156,12 @@ async def _tokens(
 
 
 def _last_id_of(time: datetime) -> UUID:
-    """An id above all that were made until a time, give or take what clocks differ by."""
+    """An id above all ids that were made until a time, up to clock differences."""
     return UUID(int=(int(time.timestamp() * 1000) + 60_000) << 80)
 
 
-class Applying:
-    """Applies proposals for a caller, with an event for each grant that says why."""
+class ProposalApplier:
+    """Apply proposals for a caller, with an audit event for each grant."""
 
     def __init__(
         self, session: AsyncSession, caller: Caller, fleet: Fleet, now: datetime, request_id: str | None
@@ -176,19 +173,19 @@ class Applying:
         self._request_id = request_id
 
     async def apply(self, judge: Judge, body: StaleApply, *, dry_run: bool) -> list[AppliedView]:
-        """What became, or with ``dry_run`` would become, of each item. ``judge`` is of the window in ``body``. Raises
-        ``Invalid`` for a grant that is named twice."""
+        """Return the outcome for each item, or with ``dry_run`` what it would be. ``judge`` is for the window in
+        ``body``. Raises ``Invalid`` for a grant that is named twice."""
         _check_named_once(body)
-        # In the order of ids, whatever the order of the items.
+        # In the order of ids, since the items come in any order.
         locked = await lock_grants(self._session, [item.grant_id for item in body.items])
         active = await self._active(locked.values())
         findings = {found.grant.id: found for found in await judge.findings(active)}
-        unmoved = await self._unmoved(findings.values())
+        unchanged = await self._are_servers_unchanged(findings.values())
         outcomes: list[tuple[UUID, AppliedOutcome]] = []
         changes: list[tuple[Grant, GrantUpdate | None]] = []
         for item in body.items:
             grant, found = locked.get(item.grant_id), findings.get(item.grant_id)
-            proposal = None if found is None or not unmoved else found.proposal
+            proposal = None if found is None or not unchanged else found.proposal
             if grant is None or grant.ended_at is not None:
                 outcomes.append((item.grant_id, "not_found"))
             elif proposal is None or proposal.digest != item.proposal_digest:
@@ -212,14 +209,14 @@ class Applying:
         ]
 
     async def _active(self, grants: Iterable[Grant]) -> list[Grant]:
-        """Those that give their right now; the report tells of no others."""
+        """The grants that are effective now; the report lists no others."""
         ids = [grant.id for grant in grants]
         query = select(Grant).where(col(Grant.id).in_(ids), is_active(self._now)).order_by(col(Grant.id))
         return list(await self._session.scalars(query))
 
-    async def _unmoved(self, findings: Iterable[GrantFinding]) -> bool:
-        """Whether the servers that are to stay within reach are what they were when the fleet was read; until the
-        commit nobody can change them: relabelled, one could come within reach of a grant that did not give it."""
+    async def _are_servers_unchanged(self, findings: Iterable[GrantFinding]) -> bool:
+        """Whether the servers that stay within reach are unchanged since the fleet was read. They are locked until the
+        commit: a changed label could bring one within reach of a grant that did not allow it."""
         servers = self._fleet.servers
         ids = {
             id
@@ -238,7 +235,7 @@ class Applying:
 
 
 def _patch(proposal: Proposal) -> GrantUpdate | None:
-    """What a grant is to become; ``None`` where it is to end."""
+    """The change to a grant; ``None`` if it is to end."""
     shown = proposal_view(proposal)
     if shown.action == "end":
         return None

@@ -1,4 +1,4 @@
-"""Programs that come with a provider's token in place of a secret of ours: they act as a service account."""
+"""Workloads that authenticate with a provider's token instead of a Scopegate secret act as a service account."""
 
 import hashlib
 import json
@@ -22,7 +22,7 @@ from app.lib.ids import IDENTITY_PROVIDER, format_id
 from app.models.administrators import WorkloadSignIn
 from app.models.service_accounts import SERVICE_ACCOUNT_KIND
 
-# Such tokens live for minutes or hours; one that lives for longer is recorded once a day.
+# Such tokens usually live for minutes or hours; one that lives longer is recorded once a day.
 _REMEMBERED = timedelta(days=1)
 
 
@@ -50,7 +50,7 @@ async def sign_workload_in(
 async def _record_first(
     session: AsyncSession, caller: Caller, provider: Provider, digest: bytes, request_id: str | None
 ) -> None:
-    """Of several first uses at once, one is recorded."""
+    """Of several concurrent first uses, one is recorded."""
     forgotten = (
         select(col(WorkloadSignIn.digest))
         .where(col(WorkloadSignIn.expires_at) < func.clock_timestamp())

@@ -1,8 +1,8 @@
-"""Audit events as OCSF 1.9.0 says them, for receivers that know no other names.
+"""Convert audit events to OCSF 1.9.0.
 
-Classes, activities and attributes are those of https://schema.ocsf.io/1.9.0: API Activity for what is called,
-Authentication for who signs in, User and Group Management for people, agents and groups (Account Change is deprecated
-since 1.9), Entity Management for everything else. What OCSF has no place for is in ``unmapped`` under our own names.
+Classes, activities and attributes are those of https://schema.ocsf.io/1.9.0: API Activity for calls, Authentication for
+sign-ins, User and Group Management for people, agents and groups (Account Change is deprecated since 1.9), Entity
+Management for everything else. Data that OCSF has no attribute for is in ``unmapped`` under Scopegate's names.
 """
 
 import json
@@ -21,13 +21,13 @@ AUTHENTICATION, ENTITY_MANAGEMENT, GROUP_MANAGEMENT, USER_MANAGEMENT, API_ACTIVI
     6003,
 )
 OTHER = 99
-"""An activity that the class has no name for; ``activity_name`` is then the action."""
+"""An activity without a name in the class; ``activity_name`` is then the action."""
 
 _SIGN_INS = {
     "administrator.sign_in": 1, "break_glass.sign_in": 1, "credential.refused": 1, "service_account.sign_in": 1,
     "session.open": 1, "token.refused": 1, "session.end": 2,
 }  # fmt: skip
-# Of these create is 1, read 2, update 3 and delete 4. Whether a call of a tool reads or writes no event says.
+# Here create is 1, read 2, update 3 and delete 4. No event says whether a tool call reads or writes.
 _CALLS = {
     "completion.complete": 2, "mcp.discover": 2, "mcp.end_session": 4, "mcp.initialize": 1, "mcp.listen": 2,
     "mcp.resume": 2, "mcp.set_level": 3, "prompt.get": 2, "prompts.list": 2, "resource.read": 2,
@@ -38,7 +38,7 @@ _CALLS = {
 _CALLED = frozenset(
     {"completion", "mcp", "prompt", "prompts", "resource", "resources", "scim", "signal", "task", "tools"}
 )
-# What the gateway carries: of each that was let through, the outcome is an event of its own.
+# Calls that the gateway forwards: the outcome of each admitted one is an event of its own.
 _CARRIED = _CALLED - {"scim", "signal"}
 _USERS = frozenset({"administrator", "identity", "service_account"})
 _OF_USERS = {
@@ -65,7 +65,7 @@ _USER_TYPES = {
 _STATUS = {0: "Unknown", 1: "Success", 2: "Failure", OTHER: "Other"}
 _STATUS_OF = {"success": 1, "error": 2, "denied": 2, "not_forwarded": 2, "cancelled": 2}
 _SEVERITY = {1: "Informational", 2: "Low", 3: "Medium"}
-# What somebody should look at, whatever came of it.
+# Events that need attention, regardless of their outcome.
 _NOTABLE = frozenset({"break_glass.sign_in", "break_glass.use", "token.pickup_refused"})
 _PRODUCT = {"name": "Scopegate", "vendor_name": "Scopegate", "version": __version__}
 _IP_ADDRESS, _USER_UID = 2, 31
@@ -77,7 +77,7 @@ _UNMAPPED = (
 
 
 def ocsf_lines(events: Sequence[AuditEventView]) -> bytes:
-    """Events as OCSF events, one a line, each line with its end."""
+    """Write events as OCSF events, one per line, each with its line end."""
     return b"".join(
         json.dumps(ocsf_of(event), ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
         for event in events
@@ -85,7 +85,7 @@ def ocsf_lines(events: Sequence[AuditEventView]) -> bytes:
 
 
 def class_of(action: str) -> tuple[int, int]:
-    """The ``class_uid`` and ``activity_id`` of an action. One that is not known is some activity with an entity."""
+    """The ``class_uid`` and ``activity_id`` of an action. An unknown action is an activity of an entity."""
     kind, _, verb = action.partition(".")
     if action in _SIGN_INS:
         return AUTHENTICATION, _SIGN_INS[action]
@@ -99,7 +99,7 @@ def class_of(action: str) -> tuple[int, int]:
 
 
 def ocsf_of(event: AuditEventView) -> dict[str, Any]:
-    """An audit event as an OCSF event of the class that its action belongs to; nothing of it is left out."""
+    """Convert an audit event to an OCSF event of its class, without loss."""
     fields: dict[str, Any] = event.model_dump(mode="json", exclude_none=True)
     uid, activity = class_of(event.action)
     status = _status_of(fields)
@@ -136,7 +136,7 @@ def ocsf_of(event: AuditEventView) -> dict[str, Any]:
 
 
 def _status_of(fields: dict[str, Any]) -> int:
-    """Of a call that was let through and whose outcome is an event of its own, nothing is known yet."""
+    """Unknown for an admitted call whose outcome is an event of its own."""
     if "outcome" in fields:
         return _STATUS_OF.get(fields["outcome"], 0)
     return 2 if fields.get("decision") in ("deny", "require_approval") else 0
@@ -157,7 +157,7 @@ def _metadata(fields: dict[str, Any]) -> dict[str, Any]:
         "event_code": fields["action"],
     }
     if fields["action"].partition(".")[0] in _CARRIED or fields["action"] in ("tool.call", "tool.result"):
-        # What a call and its outcome have in common.
+        # Shared by a call and its outcome.
         found["correlation_uid"] = fields.get("call_id", fields["id"])
     profiles = ["security_control"] if "decision" in fields else []
     if "trace_id" in fields and class_of(fields["action"])[0] == API_ACTIVITY:
@@ -166,7 +166,7 @@ def _metadata(fields: dict[str, Any]) -> dict[str, Any]:
 
 
 def _user(kind: str, uid: str | None, name: str | None = None) -> dict[str, Any]:
-    """A user needs one of both (its constraint ``at_least_one``)."""
+    """A user; OCSF requires a uid or a name (constraint ``at_least_one``)."""
     who = {"uid": uid, "name": name if uid else name or kind}
     return {key: value for key, value in who.items() if value} | {
         "type": kind,
@@ -188,7 +188,7 @@ def _actor(fields: dict[str, Any]) -> dict[str, Any]:
 
 
 def _decision(fields: dict[str, Any]) -> dict[str, Any]:
-    """The profile ``security_control``. What waits for an approval went nowhere, and so it is denied as yet."""
+    """The profile ``security_control``. A call that waits for an approval was not forwarded: denied so far."""
     decision = fields.get("decision")
     if decision is None:
         return {}

@@ -1,4 +1,4 @@
-"""Queries of grants. What a grant reaches is the same as the selectors' ``matches`` of the domain."""
+"""Queries of grants. Selection in SQL agrees with the selectors' ``matches`` in the domain."""
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
@@ -35,7 +35,7 @@ def _not_expired(now: datetime | ColumnElement[datetime]) -> ColumnElement[bool]
 
 
 def _has_status(status: str, now: datetime | ColumnElement[datetime]) -> ColumnElement[bool]:
-    """The same as ``schemas.status_of``, for the database."""
+    """The same as ``schemas.status_of``, in SQL."""
     if status == "ended":
         return col(Grant.ended_at).is_not(None)
     if status == "expired":
@@ -46,25 +46,25 @@ def _has_status(status: str, now: datetime | ColumnElement[datetime]) -> ColumnE
 
 
 def is_active(now: datetime | ColumnElement[datetime]) -> ColumnElement[bool]:
-    """Whether a grant gives its right at a moment."""
+    """Whether a grant is effective at a given time."""
     return _has_status("active", now)
 
 
 SORTS: Sorts = {
     "expires_at": func.coalesce(col(Grant.expires_at), literal_column("'infinity'::timestamptz")),
 }
-"""What a list can be sorted by, with an index for each."""
+"""The sort orders of the list, with an index for each."""
 
 
 def select_grants(wanted: GrantQuery, now: datetime) -> Select[Grant]:
-    """The grants that a filter leaves."""
+    """Select the grants that match a filter."""
     statement = select(Grant)
     if wanted.status:
         statement = statement.where(or_(*(_has_status(status, now) for status in wanted.status)))
-    if not wanted.asks_for_ended():
+    if not wanted.includes_ended():
         statement = statement.where(col(Grant.ended_at).is_(None))
     if wanted.identity_id or wanted.group_id:
-        # Two filters over the one principal: a grant has an identity or a group, so together they widen.
+        # Two filters on the one principal: a grant has an identity or a group, so they are combined by OR.
         statement = statement.where(
             or_(col(Grant.identity_id).in_(wanted.identity_id), col(Grant.group_id).in_(wanted.group_id))
         )
@@ -81,7 +81,7 @@ def select_grants(wanted: GrantQuery, now: datetime) -> Select[Grant]:
 
 
 async def lock_grants(session: AsyncSession, ids: Iterable[UUID]) -> dict[UUID, Grant]:
-    """Those of these grants that there are, locked in id order."""
+    """Lock the existing grants among these in id order."""
     statement = select(Grant).where(col(Grant.id).in_(set(ids))).order_by(col(Grant.id)).with_for_update()
     return {
         grant.id: grant
@@ -90,7 +90,7 @@ async def lock_grants(session: AsyncSession, ids: Iterable[UUID]) -> dict[UUID, 
 
 
 async def lock_grants_of_group(session: AsyncSession, group_id: UUID) -> list[Grant]:
-    """Every grant of a group that has not ended, locked in id order."""
+    """Lock the grants of a group that have not ended, in id order."""
     statement = (
         select(Grant)
         .where(col(Grant.group_id) == group_id, col(Grant.ended_at).is_(None))
@@ -101,14 +101,14 @@ async def lock_grants_of_group(session: AsyncSession, group_id: UUID) -> list[Gr
 
 
 async def group_holds_grants(session: AsyncSession, group_id: UUID) -> bool:
-    """Whether a group has a grant that is live or will be, by the database's clock as calls are."""
+    """Whether a group has a grant that is or will be effective, by the database's clock."""
     now = func.clock_timestamp()
     live = select(col(Grant.id)).where(col(Grant.group_id) == group_id, _not_expired(now))
     return bool(await session.scalar(select(live.exists())))
 
 
 async def unknown_servers(session: AsyncSession, ids: Iterable[UUID]) -> set[UUID]:
-    """Which of these are no servers, or ended ones."""
+    """Find those of these ids that are not servers, or are ended ones."""
     wanted = set(ids)
     if not wanted:
         return wanted
@@ -117,12 +117,12 @@ async def unknown_servers(session: AsyncSession, ids: Iterable[UUID]) -> set[UUI
 
 
 def reaches_server() -> ColumnElement[bool]:
-    """Whether the servers of a row of ``grants`` take in a row of ``servers``, by its labels of now."""
+    """Whether the servers of a row of ``grants`` include a row of ``servers``, by its current labels."""
     return _takes_in(cast(col(Server.id), Text), cast(col(Server.labels), JSONB))
 
 
 def reaches_any(server_ids: Sequence[UUID]) -> ColumnElement[bool]:
-    """Whether the servers of a row of ``grants`` take in one of these that live; each is looked up once, not by row."""
+    """Whether the servers of a row of ``grants`` include one of these; each is looked up once, not per row."""
     conditions = []
     for id in server_ids:
         of_it = select(col(Server.labels)).where(col(Server.id) == id, col(Server.ended_at).is_(None))
@@ -132,7 +132,7 @@ def reaches_any(server_ids: Sequence[UUID]) -> ColumnElement[bool]:
 
 
 def reaches_tool() -> ColumnElement[bool]:
-    """Whether the tools of a row of ``grants`` take in a row of ``tools``, by its risk of now."""
+    """Whether the tools of a row of ``grants`` include a row of ``tools``, by its current risk."""
     selector = col(Grant.tools)
     return or_(
         selector["kind"].as_string() == "all",
@@ -146,6 +146,6 @@ def _takes_in(server_id: ColumnElement[str], labels: ColumnElement[Any]) -> Colu
     return or_(
         selector["kind"].as_string() == "all",
         selector["ids"].has_key(server_id),
-        # No labels select nothing.
+        # Empty labels select nothing.
         and_(selector["labels"] != literal({}, JSONB), labels.contains(selector["labels"])),
     )

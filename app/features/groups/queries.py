@@ -14,11 +14,11 @@ from app.models.groups import Group, GroupMember
 SORTS: Sorts = {
     "name": caseless(col(Group.name)),
 }
-"""What a list can be sorted by, with an index for each."""
+"""The sort orders of the list, with an index for each."""
 
 
 def select_groups(wanted: GroupQuery) -> Select[Group]:
-    """The groups that a filter leaves."""
+    """Select the groups that match a filter."""
     statement = select(Group)
     if wanted.include is None:
         statement = statement.where(col(Group.ended_at).is_(None))
@@ -57,6 +57,6 @@ async def members_among(session: AsyncSession, group_id: UUID, identity_ids: Col
 
 
 async def end_memberships(session: AsyncSession, group_id: UUID) -> list[GroupMember]:
-    """Take every member out of a group; returns the memberships that were."""
+    """Remove every member from a group; return the former memberships."""
     statement = delete(GroupMember).where(col(GroupMember.group_id) == group_id).returning(GroupMember)
     return list(await session.scalars(statement))

@@ -1,4 +1,4 @@
-"""Links that administrators set: how a provider knows an identity, and so who signs in as it."""
+"""Identity links that administrators set: they decide who signs in as an identity."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -15,8 +15,8 @@ from app.features.identities.queries import (
     links_of,
     lock_first_sign_in,
 )
+from app.features.identities.role_checks import require_remaining_owner
 from app.features.identities.schemas import IdentityLinkInput
-from app.features.identities.standing import owner_staying
 from app.features.identity_providers import queries as providers
 from app.lib.ids import IDENTITY_PROVIDER, format_id
 from app.models.identities import Identity, IdentityLink
@@ -25,10 +25,10 @@ from app.models.identities import Identity, IdentityLink
 async def set_links(
     session: AsyncSession, identity: Identity, wanted: Sequence[IdentityLinkInput]
 ) -> dict[str, Any]:
-    """Give a locked identity these links and no others. What the event says of it: providers and kinds, no value.
+    """Replace the links of a locked identity; return the changes for the event: providers and kinds, no values.
 
     Raises ``Invalid`` for an agent and for an unknown provider, ``Conflict`` for a link that another identity has or
-    that is left of an erased one, and for the last link of the last active owner.
+    that remains of an erased one, and for the last link of the last active owner.
     """
     current = {
         (one.provider_id, one.kind, one.value): one
@@ -42,7 +42,7 @@ async def set_links(
         raise Invalid.field(
             "/links", "not_for_an_agent", "Only a person has links: an agent does not sign in."
         )
-    async with owner_staying(session):
+    async with require_remaining_owner(session):
         for key in removed:
             await session.delete(current[key])
         await session.flush()
@@ -55,7 +55,7 @@ async def set_links(
                 )
             await add_link(session, identity, provider_id, kind, value)
     if any(kind == OIDC for _, kind, _ in removed):
-        # A session lasts no longer than the link that it was opened by, also when the link is set again.
+        # A session ends with the link that opened it, even if the link is set again.
         await end_browser_sessions(session, identity.id)
     return {
         "links": {
@@ -68,10 +68,10 @@ async def set_links(
 async def add_link(
     session: AsyncSession, identity: Identity, provider_id: UUID, kind: str, value: str
 ) -> None:
-    """Have a provider know a locked identity by a value. Raises ``Conflict`` when it knows another one by it, also one
-    that was erased."""
-    await providers.hold_link_claim(session, provider_id)
-    # A first sign-in by this value makes no other identity until this transaction ends.
+    """Link a locked identity to a provider's value. Raises ``Conflict`` when it is linked to another identity, even an
+    erased one."""
+    await providers.lock_link_claim(session, provider_id)
+    # Until this transaction ends, no first sign-in with this value creates an identity.
     await lock_first_sign_in(session, provider_id, value)
     if await find_link(session, provider_id, value, kind) is not None:
         raise _taken()
@@ -86,7 +86,7 @@ async def add_link(
 
 def _taken() -> Conflict:
     return Conflict(
-        "The provider knows another identity by this value: remove that link first. An erased identity keeps its link.",
+        "Another identity has this link: remove it there first. An erased identity keeps its link.",
         code="link_taken",
     )
 

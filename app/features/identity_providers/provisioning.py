@@ -1,9 +1,8 @@
-"""Who provisions for a provider, and who tells of its people: what is checked when that is set, and who a caller is.
+"""The SCIM and Shared Signals settings of a provider, and the service accounts that serve them.
 
-The SCIM users that we announce (RFC 7643 section 4.1): narrower than the standard's, since what is not kept need not
-be guarded. A password, an address or a telephone number has no place here, and is dropped wherever one is sent.
-
-It stands here because the settings of a provider name paths into it; ``adapters/scim`` serves it.
+Also the announced SCIM user (RFC 7643 section 4.1), since the settings name paths into it; ``adapters/scim`` serves it.
+It is narrower than the standard's, so that no unneeded data is stored: passwords, postal addresses and phone numbers
+are dropped.
 """
 
 from collections.abc import Mapping
@@ -62,8 +61,8 @@ class UserEmail(ComplexAttribute):
         other = "other"
 
     value: str | None = None
-    """The address. Any text: directories hold addresses that no standard allows, and a leaver has to be let go
-    with them."""
+    """The address. Any text: directories hold addresses that no standard allows, and the person must still be
+    offboarded."""
     display: str | None = None
     """How it is shown."""
     type: Type | None = None
@@ -153,11 +152,11 @@ DirectoryUser: type[Resource[Any]] = User[EnterpriseUser]
 """A user with the enterprise extension, as it is served."""
 
 
-# What a policy may not read of a person by such a path: it has these in another way, or they say nothing of them.
+# Paths that policies cannot read: they have these in another way, or the value says nothing about the person.
 _NOT_ATTRIBUTES = frozenset({"id", "meta", "schemas", "groups", "active"})
 
 
-def names_value(path: str) -> bool:
+def is_attribute_path(path: str) -> bool:
     """Whether a path names a value of a user that can become an attribute of an identity."""
     try:
         bound: Any = Path.__class_getitem__(DirectoryUser)(path)
@@ -174,7 +173,7 @@ def _is_text(kind: object) -> bool:
 
 
 class Surface(StrEnum):
-    """What a service account does for a provider; the name of its settings."""
+    """What a service account does for a provider; also the name of the settings."""
 
     SCIM = "scim"
     SIGNALS = "signals"
@@ -191,8 +190,10 @@ _NEEDED = {
 }
 
 
-async def provider_served(session: AsyncSession, surface: Surface, caller: Caller) -> IdentityProvider:
-    """The active provider that this service account serves. Raises ``Forbidden`` when there is none."""
+async def require_served_provider(
+    session: AsyncSession, surface: Surface, caller: Caller
+) -> IdentityProvider:
+    """The active provider that this service account serves. Raises ``Forbidden`` if there is none."""
     account = col(IdentityProvider.settings)[surface.value]["service_account_id"].astext
     query = select(IdentityProvider).where(
         account == format_id(SERVICE_ACCOUNT, caller.id),
@@ -208,7 +209,7 @@ async def provider_served(session: AsyncSession, surface: Surface, caller: Calle
 
 
 def merge_settings(surface: Surface, old: Mapping[str, Any] | None, patch: Mapping[str, Any] | None) -> Any:
-    """The settings that a merge patch leaves, ready to store. Raises ``Invalid`` where something is missing."""
+    """Apply a merge patch to settings, ready to store. Raises ``Invalid`` if something is missing."""
     if patch is None:
         return None
     wanted = dict(old or {}) | dict(patch)
@@ -232,7 +233,7 @@ async def check_settings(
     provider_id: UUID | None,
     wanted: Mapping[str, Any],
 ) -> None:
-    """Check what is to be stored of either surface. Raises ``Invalid``, ``Forbidden`` and ``Conflict``."""
+    """Check new settings of both kinds. Raises ``Invalid``, ``Forbidden`` and ``Conflict``."""
     for surface in Surface:
         settings = wanted.get(surface.value)
         if settings is None:
@@ -243,7 +244,7 @@ async def check_settings(
             await _check_account(session, caller, provider_id, surface, settings["service_account_id"])
         elif settings.get("delivery") == "push":
             raise Invalid.field(
-                "/signals/service_account_id", "required", "Who pushes needs a service account to do it as."
+                "/signals/service_account_id", "required", "Delivery by push needs a service account."
             )
         for name in ("issuer", "jwks_uri"):
             if settings.get(name) is not None:
@@ -255,7 +256,7 @@ async def _check_account(
 ) -> None:
     pointer = f"/{surface.value}/service_account_id"
     id = parse_id(SERVICE_ACCOUNT, account)
-    # Of two providers that name it at once, the second sees the first.
+    # Serialized, so that the second of two providers that name it sees the first.
     await queries.lock_account(session, id)
     role = (await queries.account_roles(session, [id])).get(id)
     if role is None:
@@ -273,23 +274,23 @@ async def _check_account(
     )
     if (await session.execute(query.limit(1))).first() is not None:
         raise Conflict(
-            "Another provider names this service account: whose users it owns would not be clear. Make one for each.",
+            "Another provider names this service account: create one for each provider.",
             code="service_account_in_use",
             errors=[FieldError(pointer, "service_account_in_use", "another provider names it")],
         )
 
 
 def _check_path(pointer: str, path: str) -> None:
-    if not names_value(path):
+    if not is_attribute_path(path):
         raise Invalid.field(
             pointer,
             "unknown_path",
-            "This is not the path of a text of a SCIM user here: GET /scim/v2/Schemas lists the attributes.",
+            "This is not the path of a text attribute of a SCIM user: GET /scim/v2/Schemas lists them.",
         )
 
 
 def _check_address(policy: AddressPolicy, pointer: str, url: str) -> None:
-    """An https address that may be connected to; plain http to this machine alone."""
+    """Require an https address that may be connected to; plain http only on the loopback interface."""
     try:
         origin = policy.check_url(url)
     except ForbiddenUrl as error:
@@ -297,4 +298,4 @@ def _check_address(policy: AddressPolicy, pointer: str, url: str) -> None:
             pointer, "forbidden_url", f"{error.reason[:1].upper()}{error.reason[1:]}."
         ) from None
     if origin.scheme != "https" and origin.host not in {"localhost", "127.0.0.1", "::1"}:
-        raise Invalid.field(pointer, "forbidden_url", "This has to be an https address.")
+        raise Invalid.field(pointer, "forbidden_url", "This must be an https address.")

@@ -1,4 +1,4 @@
-"""``/policies/simulate``: what other policies would have said of the calls that were made."""
+"""``/policies/simulate``: replay recorded calls with changed policies."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -37,13 +37,13 @@ router = APIRouter(
 )
 
 CanWrite = Annotated[Caller, requires(Permission.POLICIES_WRITE)]
-# A replay takes a good part of a worker's time, which calls want too.
+# A replay uses much of a worker's time, which calls need too.
 _ONE_AT_A_TIME = asyncio.Lock()
 
 
 @dataclass(frozen=True, slots=True)
 class _Changes:
-    """What would be published, by policy; the place of each in the request; and the ids of those that are none yet."""
+    """The changed policies by id, the place of each in the request, and the ids of new ones."""
 
     published: Mapping[UUID, PublishedPolicy | None]
     places: Mapping[UUID, int]
@@ -53,7 +53,7 @@ class _Changes:
 @router.post(
     "/simulate",
     operation_id="simulate_policies",
-    summary="Replay recorded calls against other policies",
+    summary="Simulate policy changes on recorded calls",
 )
 async def simulate_policies(
     body: SimulateRequest,
@@ -71,7 +71,7 @@ async def simulate_policies(
     """
     if _ONE_AT_A_TIME.locked():
         raise TooManyRequests(
-            "A simulation runs here already; repeat the request when it is done.", retry_after_s=5
+            "A simulation is already running; repeat the request when it is done.", retry_after_s=5
         )
     async with _ONE_AT_A_TIME:
         reader = AccessReader(session, snapshot)
@@ -102,14 +102,14 @@ def _since(body: SimulateRequest, until: datetime) -> datetime:
     if body.since is None:
         return until - timedelta(days=body.days or 0)
     if body.since >= until:
-        raise Invalid.field("/since", "in_the_future", "The time has not come yet.")
+        raise Invalid.field("/since", "in_the_future", "The time must not be in the future.")
     if until - body.since > MAX_WINDOW:
         raise Invalid.field("/since", "too_early", f"At most {MAX_WINDOW.days} days can be replayed.")
     return body.since
 
 
 async def _changes(session: AsyncSession, wanted: Sequence[SimulatedChange]) -> _Changes:
-    """Raises ``Invalid`` for a policy that is not there or named twice, and for a text that may not be published."""
+    """Raises ``Invalid`` for a policy that is missing or named twice, and for a text that cannot be published."""
     published: dict[UUID, PublishedPolicy | None] = {}
     places: dict[UUID, int] = {}
     made_up = set()

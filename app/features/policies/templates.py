@@ -1,6 +1,6 @@
-"""Policies that people ask for, to be filled in.
+"""Templates of common policies.
 
-What is filled in is data: it goes into the text as a literal of its type, and never as Cedar.
+Parameters are data: each is inserted as a literal of its type, never as Cedar code.
 """
 
 import re
@@ -64,7 +64,7 @@ Limit = Annotated[Decimal, AfterValidator(_exact)]
 
 
 class Anywhere(Strict):
-    """What a policy is about: by default everybody, and every tool of every server."""
+    """The subject of a policy: by default every identity, and every tool of every server."""
 
     group_id: GroupId | None = Field(default=None, description="Only those in this group.")
     server: Slug | None = Field(default=None, description="Only tools of the server with this slug.")
@@ -74,7 +74,7 @@ class Anywhere(Strict):
             str, StringConstraints(min_length=1, max_length=MAX_REASON_LENGTH), AfterValidator(_printable)
         ]
         | None
-    ) = Field(default=None, description="What whoever is denied or asked is told.")
+    ) = Field(default=None, description="The reason that the caller sees.")
 
     @model_validator(mode="after")
     def _tool_of_server(self) -> Self:
@@ -84,7 +84,7 @@ class Anywhere(Strict):
 
 
 class OneTool(Anywhere):
-    """A policy about what one tool is called with."""
+    """A policy about the arguments of one tool."""
 
     server: Slug = Field(description="The slug of the server.")
     tool: ToolName = Field(description="The tool.")
@@ -92,7 +92,7 @@ class OneTool(Anywhere):
 
 
 class ReadOnlyHours(Anywhere):
-    """Hours, by the time zone of the deployment, in which tools may only read."""
+    """Hours, in the time zone of the deployment, in which tools may only read."""
 
     days: Annotated[list[Weekday], Field(min_length=1, max_length=7)] = Field(
         default_factory=lambda: list(_DAYS), description="The days of the week; by default all."
@@ -104,16 +104,16 @@ class ReadOnlyHours(Anywhere):
 
 
 class ArgumentLimit(OneTool):
-    """The largest value of a number that may be given. A call without it is refused too."""
+    """The largest value of a number argument. A call without the argument is denied too."""
 
-    limit: Limit = Field(description="The largest value that may be given.")
+    limit: Limit = Field(description="The largest allowed value.")
     type: Literal["integer", "number"] | None = Field(
         default=None,
-        description="The type of the argument. By default, as the input schema of the tool says; where it does not "
-        "say, an integer if the limit is one.",
+        description="The type of the argument. By default from the input schema of the tool; if that has "
+        "none, an integer if the limit is one.",
     )
     approvers: GroupName | None = Field(
-        default=None, description="The name of a group that may approve more; by default nobody."
+        default=None, description="The name of a group that may approve more; by default there is none."
     )
 
     @model_validator(mode="after")
@@ -124,15 +124,15 @@ class ArgumentLimit(OneTool):
 
 
 class AllowedPaths(OneTool):
-    """Directories that a path must lie in. One with `..` in it is refused, and a call without it."""
+    """Directories that a path must be in. A path with `..` is denied, and so is a call without the argument."""
 
     directories: Annotated[list[Directory], Field(min_length=1, max_length=MAX_ALTERNATIVES)] = Field(
-        description="The directories, with all that is in them."
+        description="The directories, with all their contents."
     )
 
 
 class AllowedHosts(OneTool):
-    """Hosts that a URL must lead to, by https. Anything else is refused, and a call without it."""
+    """Hosts that a URL may have, with https. Any other URL is denied, and so is a call without the argument."""
 
     hosts: Annotated[list[Host], Field(min_length=1, max_length=MAX_ALTERNATIVES)] = Field(
         description="Each host in full, in lower case, with a port if it is not 443."
@@ -140,21 +140,21 @@ class AllowedHosts(OneTool):
 
 
 class DailyQuota(Anywhere):
-    """How often each identity may call each tool in a day of the deployment's time zone."""
+    """How often each identity may call each tool per day, in the time zone of the deployment."""
 
-    uses: int = Field(ge=1, le=999_999_999, description="So many calls of each tool by each identity.")
+    uses: int = Field(ge=1, le=999_999_999, description="Number of calls of each tool by each identity.")
 
 
 class ApproveDestructive(Anywhere):
-    """Whom to ask before a tool destroys something."""
+    """The approvers of destructive tools."""
 
     approvers: GroupName = Field(description="The name of the group whose members may approve.")
-    also_unknown: bool = Field(default=False, description="Ask too where nobody knows what the tool does.")
+    also_unknown: bool = Field(default=False, description="Also require approval for tools of unknown risk.")
 
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """A policy to be filled in."""
+    """A policy with parameters."""
 
     name: str
     title: str
@@ -163,7 +163,7 @@ class Template:
 
 
 def _statement(asked: Anywhere, reason: str, clauses: Sequence[str], *annotations: str) -> str:
-    """A statement that forbids calls, in the form that people would write it in."""
+    """Build a forbid statement, formatted as a person would write it."""
     principal = "principal"
     if asked.group_id is not None:
         principal += f" in Group::{quoted(format_id(GROUP, asked.group_id))}"
@@ -178,19 +178,19 @@ def _statement(asked: Anywhere, reason: str, clauses: Sequence[str], *annotation
 
 
 def _argument(name: str) -> tuple[str, str]:
-    """How it is asked whether an argument is there, and how it is read."""
+    """The expressions that test for an argument, and that read it."""
     if _WORD.fullmatch(name) and name not in _RESERVED:
         return f"context.arguments has {name}", f"context.arguments.{name}"
     return f"context.arguments has {quoted(name)}", f"context.arguments[{quoted(name)}]"
 
 
 def _like(text: str) -> str:
-    """A pattern for whatever begins with this text."""
+    """A pattern for texts with this prefix."""
     return quoted(text)[:-1].replace("*", "\\*") + '*"'
 
 
 def _only(asked: OneTool, reason: str, accepted: Sequence[str], *more: str) -> str:
-    """Forbids whatever is not among what is accepted, also what says nothing of it."""
+    """Forbid all values that are not accepted, and a missing one."""
     there, _ = _argument(asked.argument)
     alternatives = " ||\n    ".join(accepted)
     conditions = " &&\n  ".join([there, *more, f"(\n    {alternatives}\n  )"])
@@ -219,7 +219,7 @@ def _argument_limit(asked: ArgumentLimit) -> str:
         within = f"{read}.lessThanOrEqual(decimal({quoted(f'{asked.limit:.4f}')}))"
     asking = () if asked.approvers is None else (f"@require_approval({quoted(asked.approvers)})",)
     reason = (
-        "This is above the limit." if asked.approvers is None else "Above the limit, somebody has to approve."
+        "This is above the limit." if asked.approvers is None else "Above the limit, an approval is needed."
     )
     return _statement(asked, reason, [f"unless {{ {there} && {within} }}"], *asking)
 
@@ -231,9 +231,7 @@ def _allowed_paths(asked: AllowedPaths) -> str:
         for directory in dict.fromkeys(asked.directories)
         for alternative in (f"{read} == {quoted(directory or '/')}", f"{read} like {_like(directory + '/')}")
     ]
-    return _only(
-        asked, "This path is outside of the allowed directories.", accepted, f'!({read} like "*..*")'
-    )
+    return _only(asked, "This path is outside the allowed directories.", accepted, f'!({read} like "*..*")')
 
 
 def _allowed_hosts(asked: AllowedHosts) -> str:
@@ -246,12 +244,12 @@ def _allowed_hosts(asked: AllowedHosts) -> str:
             f"{read} like {_like(f'https://{host}/')}",
         )
     ]
-    # Programs disagree on what a backslash in a URL is.
+    # Programs disagree on the meaning of a backslash in a URL.
     return _only(asked, "This host is not among the allowed ones.", accepted, f'!({read} like "*\\\\*")')
 
 
 def _daily_quota(asked: DailyQuota) -> str:
-    return _statement(asked, "The calls of today are used up.", [], f'@quota("{asked.uses} per day")')
+    return _statement(asked, "The daily quota is used up.", [], f'@quota("{asked.uses} per day")')
 
 
 def _approve_destructive(asked: ApproveDestructive) -> str:
@@ -261,7 +259,7 @@ def _approve_destructive(asked: ApproveDestructive) -> str:
         else 'resource.risk == "destructive"'
     )
     asking = f"@require_approval({quoted(asked.approvers)})"
-    return _statement(asked, "Somebody has to approve what destroys.", [f"when {{ {risks} }}"], asking)
+    return _statement(asked, "Destructive tools need an approval.", [f"when {{ {risks} }}"], asking)
 
 
 TEMPLATES = {
@@ -271,10 +269,10 @@ TEMPLATES = {
         Template("argument-limit", "Limit a number", ArgumentLimit, _argument_limit),
         Template("allowed-paths", "Only paths in certain directories", AllowedPaths, _allowed_paths),
         Template("allowed-hosts", "Only URLs of certain hosts", AllowedHosts, _allowed_hosts),
-        Template("daily-quota", "So many calls a day", DailyQuota, _daily_quota),
+        Template("daily-quota", "A daily quota of calls", DailyQuota, _daily_quota),
         Template(
             "approve-destructive",
-            "Ask before something is destroyed",
+            "Require approval for destructive tools",
             ApproveDestructive,
             _approve_destructive,
         ),

@@ -42,7 +42,7 @@ Slugged = tuple[str, str]
 
 @dataclass(slots=True)
 class ReadObjects:
-    """What is known of whoever and whatever the requests name."""
+    """The identities, servers and tools that the requests name."""
 
     identities: dict[UUID, IdentityRow] = field(default_factory=dict)
     groups: dict[UUID, list[UUID]] = field(default_factory=dict)
@@ -50,7 +50,7 @@ class ReadObjects:
     tools: dict[Slugged, ToolRow] = field(default_factory=dict)
 
     def request(self, asked: PolicyTestRequest, now: datetime) -> PolicyInput:
-        """The request as policies see it. Takes its time over a large schema."""
+        """Build the policy request. May take long for a large schema."""
         token = None
         identity = self._identity(asked.identity)
         for _ in range(asked.token_depth + 1):
@@ -81,7 +81,7 @@ class ReadObjects:
     def _known(self, id: UUID, *, with_owner: bool) -> Identity:
         row = self.identities.get(id)
         if row is None:
-            # Nobody has this id: a person whom no policy names otherwise.
+            # An unknown id: a person without groups or attributes.
             return Identity(id, 1, IdentityStatus.ACTIVE)
         owned = with_owner and row.owner_id is not None
         return Identity(
@@ -108,13 +108,13 @@ class ReadObjects:
 
 
 async def read_objects(session: AsyncSession, requests: Sequence[PolicyTestRequest]) -> ReadObjects:
-    """Read whoever and whatever these requests name."""
+    """Read the identities, servers and tools that these requests name."""
     objects = ReadObjects()
     await _add_identities(session, objects, _ids(requests))
     owners = {row.owner_id for row in objects.identities.values() if row.owner_id is not None}
     await _add_identities(session, objects, owners - objects.identities.keys())
     slugs = {asked.server for asked in requests}
-    # Of servers that had a slug one after the other, the last; one that has not ended comes after all that have.
+    # Of servers with the same slug over time, the last one; a live server sorts after ended ones.
     ended = col(ServerRow.ended_at).asc().nulls_last()
     for row in await session.scalars(select(ServerRow).where(col(ServerRow.slug).in_(slugs)).order_by(ended)):
         objects.servers[row.slug] = row
@@ -166,7 +166,7 @@ MAX_RUN = 2_000
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A test, and whose it is."""
+    """A test, with its policy."""
 
     policy_id: UUID
     policy_name: str
@@ -176,13 +176,13 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class Ran:
-    """What came of a test."""
+    """The result of a test."""
 
     case: Case
     result: PolicyTestResult
 
     def failure(self, of: UUID) -> FieldError:
-        """Why it failed, for whoever changes the policy ``of``: by pointer into that, or by name."""
+        """The error for a failed test, for a change of the policy ``of``: by pointer into that policy, or by name."""
         result, case = self.result, self.case
         own = case.policy_id == of
         pointer = f"/tests/{case.position}"
@@ -197,7 +197,7 @@ class Ran:
 
 
 def cases_of(policy_id: UUID, name: str, tests: Iterable[object]) -> list[Case]:
-    """The tests of a policy, as they are stored."""
+    """Parse the stored tests of a policy."""
     return [
         Case(policy_id, name, position, PolicyTest.model_validate(test))
         for position, test in enumerate(tests)
@@ -207,7 +207,7 @@ def cases_of(policy_id: UUID, name: str, tests: Iterable[object]) -> list[Case]:
 async def run_own(
     session: AsyncSession, rules: Rules, now: datetime, policy: PublishedPolicy, tests: Sequence[object]
 ) -> list[Ran]:
-    """Run tests of one policy against what is published, and this policy in place of its own published text."""
+    """Run tests of one policy with all published ones, this policy replacing its own published text."""
     cases = cases_of(policy.id, "", tests)
     return await _run(session, rules, now, await _set_with(session, policy), cases)
 
@@ -215,21 +215,21 @@ async def run_own(
 async def run_all(
     session: AsyncSession, rules: Rules, now: datetime, policy: PublishedPolicy, tests: Sequence[object]
 ) -> list[Ran]:
-    """Run these tests of a policy that is to be published, and those of all others. Raises ``Invalid``."""
+    """Run the tests of a policy to be published, and those of all others. Raises ``Invalid``."""
     cases = cases_of(policy.id, "", tests)
     for others in await published_tests(session, but=policy.id):
         cases += cases_of(others.policy_id, others.name, others.tests)
     if len(cases) > MAX_RUN:
-        detail = f"All that is published would have {len(cases)} tests together, and {MAX_RUN} can be run."
+        detail = f"All published policies together would have {len(cases)} tests; the maximum is {MAX_RUN}."
         raise Invalid.field("/tests", "too_many", detail)
     return await _run(session, rules, now, await _set_with(session, policy), cases)
 
 
 def refuse_failures(ran: Iterable[Ran], of: UUID) -> None:
-    """Raise ``Invalid`` with the tests that failed, if any did."""
+    """Raise ``Invalid`` with the failed tests, if any."""
     errors = [one.failure(of) for one in ran if not one.result.passed]
     if errors:
-        detail = f"{len(errors)} of the tests would fail; see errors for which. Nothing was published."
+        detail = f"{len(errors)} of the tests failed; see errors. Nothing was published."
         raise Invalid(detail, code="policy_tests_failed", errors=errors[:MOST_ERRORS])
 
 
@@ -257,7 +257,7 @@ def _ran(
     cases: Sequence[Case],
     objects: ReadObjects,
 ) -> list[Ran]:
-    """Each test by what its own policy would decide: one on trial, as if it were enforced."""
+    """Decide each test; a policy on trial counts as enforced for its own tests."""
     on_trial = {policy.id for policy in policies if policy.mode is Mode.OBSERVE}
     evaluators: dict[UUID | None, PolicyEvaluator] = {}
     ran = []

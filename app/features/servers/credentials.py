@@ -1,4 +1,4 @@
-"""Set and remove upstream credentials: each is sealed for one row, one server and one origin."""
+"""Set and remove upstream credentials: each is encrypted for one row, one server and one origin."""
 
 import json
 from uuid import UUID
@@ -109,7 +109,7 @@ async def _changed(
 
 
 def _check_kind(server: Server, put: Credential) -> None:
-    """A command is given variables, and exactly those that it declares; a URL is sent headers."""
+    """Require variables for a command, exactly those that it declares, and headers for a URL."""
     if isinstance(put, NoCredential):
         return
     if (server.transport == "stdio") != isinstance(put, EnvCredential):
@@ -129,8 +129,8 @@ def _check_kind(server: Server, put: Credential) -> None:
 
 
 def _check_token_url(policy: AddressPolicy, url: str) -> None:
-    """The client's secret goes there: over TLS, or to an address that the operator has allowed."""
-    reason = "the client's secret may go over http only to an address of an allowed network"
+    """Require TLS or an allowed network for the URL that gets the client secret."""
+    reason = "the client secret is sent over http only to an address of an allowed network"
     try:
         origin = policy.check_url(url)
         if origin.scheme == "https" or policy.is_allowed_network(origin):

@@ -1,7 +1,7 @@
-"""What a token of an identity could be made to reach: what its grants reach, and what a grant would let it reach.
+"""What a token of an identity could reach: by its grants, and by an additional grant.
 
-Decided as calls are: of the second, as if it had been granted everything, so that what policies forbid or no grant
-could open is not offered.
+Decided as calls are. For the additional grant, the identity is treated as if everything were granted, so that what
+policies forbid or no grant can allow is not offered.
 """
 
 from collections.abc import Generator, Iterable, Mapping
@@ -23,8 +23,8 @@ from app.lib.event_loop import in_slices
 from app.models.servers import Server as ServerRow
 
 TOOLS_A_PAGE = 2_000
-"""A page ends when it is past so many tools, however many servers it was asked for."""
-_MOST_NAMED = 1_000
+"""A page ends after this many tools, for any requested number of servers."""
+_MAX_NAMED = 1_000
 _NOTHING: Mapping[Part, object] = {}
 
 
@@ -40,8 +40,8 @@ class OfferedTool:
 
 @dataclass(frozen=True, slots=True)
 class OfferedServer:
-    """A server that a token could reach. ``is_granted``: something of it is, without another grant; ``is_whole``: all
-    of it is, resources and prompts included."""
+    """A server that a token could reach. ``is_granted``: at least a part of it without another grant; ``is_whole``: all
+    of it, including resources and prompts."""
 
     id: UUID
     slug: str
@@ -52,8 +52,8 @@ class OfferedServer:
 
 @dataclass(frozen=True, slots=True)
 class Offers:
-    """A page of servers by slug. ``stopped``: why the identity reaches nothing at all; ``following``: the slug to go on
-    after."""
+    """A page of servers by slug. ``stopped``: why the identity reaches nothing at all; ``following``: the slug to
+    continue after."""
 
     stopped: str | None
     servers: tuple[OfferedServer, ...] = ()
@@ -71,10 +71,10 @@ async def offers_to(
     after: str = "",
     limit: int = 10,
 ) -> Offers:
-    """A page of what a token of the identity could reach; with ``grantable``, what a new grant would let it reach too.
+    """Read a page of what a token of the identity could reach; with ``grantable``, also with a new grant.
 
-    ``q`` is text in what a server is called or says of itself, or in the name of one of its tools. Raises ``NotFound``
-    and ``Unavailable``.
+    ``q`` is text in a server's name or description, or in the name of one of its tools. Raises ``NotFound`` and
+    ``Unavailable``.
     """
     state = await reader.of([identity_id])
     identity = state.identities.get(identity_id)
@@ -96,10 +96,10 @@ async def offers_to(
 
 
 async def _named(session: AsyncSession, q: str) -> frozenset[UUID]:
-    """Servers that have the text in their name or description, which decisions do not read."""
+    """Servers with the text in their name or description, which the access snapshot does not have."""
     if not q:
         return frozenset()
-    found = select_servers(ServerQuery(q=q)).with_only_columns(col(ServerRow.id)).limit(_MOST_NAMED)
+    found = select_servers(ServerQuery(q=q)).with_only_columns(col(ServerRow.id)).limit(_MAX_NAMED)
     return frozenset(await session.scalars(found))
 
 

@@ -1,9 +1,7 @@
-"""Links for picking up a secret, made and taken back by whoever issues.
+"""Pickup links: issuers create and cancel them, and their recipients pick up a secret once. See ADR 21.
 
-They never see the secret, and neither does whatever carries the link: there is none until the recipient, signed in,
-asks for it.
-
-Taking a secret by a pick-up link: once, by the person that it is for. See ADR 21.
+Issuers never see the secret, and neither does the channel of the link: it is created when the recipient, signed in,
+picks it up.
 """
 
 from dataclasses import dataclass
@@ -25,7 +23,7 @@ from app.features.tokens import queries
 from app.features.tokens import queries as repository
 from app.features.tokens.own import person_of
 from app.features.tokens.queries import PickupReading, TokenReading, end_pickups, find_pickups, lock_pickup
-from app.features.tokens.service import add_secret, hold_active, living_token, offer_pickup
+from app.features.tokens.service import add_secret, lock_active_identity, offer_pickup, read_live_token
 from app.http.authorization import Caller
 from app.http.etags import Precondition
 from app.lib.ids import PICKUP, format_id
@@ -40,16 +38,16 @@ async def create_pickup(
     ttl: timedelta,
     request_id: str | None,
 ) -> PickupReading:
-    """A new link for a token that is there; one that waits is cancelled.
+    """Create a link for an existing token; a pending one is cancelled.
 
-    Raises ``NotFound``, and ``Conflict`` for a token that has ended or one of somebody who is not active.
+    Raises ``NotFound``, and ``Conflict`` for an ended token or one of an inactive identity.
     """
     reading = await queries.find_reading(session, token_id)
     if reading is None:
         raise NotFound("There is no such token.")
-    identity = await hold_active(session, reading.row.identity_id, ())
+    identity = await lock_active_identity(session, reading.row.identity_id, ())
     await queries.lock_token(session, token_id)
-    token = (await living_token(session, token_id)).row
+    token = (await read_live_token(session, token_id)).row
     await end_pickups(session, [token_id])
     recipient_id = identity.owner_id or identity.id
     return await offer_pickup(
@@ -58,10 +56,10 @@ async def create_pickup(
 
 
 async def require_pickup(session: AsyncSession, token_id: UUID, pickup_id: UUID) -> PickupReading:
-    """A link of this token. Raises ``NotFound``."""
+    """Find a link of this token. Raises ``NotFound``."""
     found = (await find_pickups(session, [pickup_id])).get(pickup_id)
     if found is None or found.row.token_id != token_id:
-        raise NotFound("The token has no such pick-up link.")
+        raise NotFound("The token has no such pickup link.")
     return found
 
 
@@ -73,9 +71,9 @@ async def cancel_pickup(
     if_match: Precondition,
     request_id: str | None,
 ) -> PickupReading:
-    """Take a link back; one that is over stays as it is.
+    """Cancel a link; an ended one is unchanged.
 
-    Raises ``NotFound``, ``PreconditionFailed``, and ``Conflict`` for one that was used: its secret is out.
+    Raises ``NotFound``, ``PreconditionFailed``, and ``Conflict`` for a used one, whose secret is revealed.
     """
     await require_pickup(session, token_id, pickup_id)
     await queries.lock_token(session, token_id)
@@ -97,13 +95,13 @@ async def cancel_pickup(
 
 
 _NONE = (
-    "There is no such pick-up link, or it is for somebody else: sign in as the person that it was sent to."
+    "There is no such pickup link, or it is for another person: sign in as the person that it was sent to."
 )
 
 
 @dataclass(frozen=True, slots=True)
 class OwnPickup:
-    """A link with the token that it is for."""
+    """A link with its token."""
 
     pickup: PickupReading
     token: TokenReading
@@ -112,9 +110,9 @@ class OwnPickup:
 async def open_pickup(
     session: AsyncSession, caller: Caller, pickup_id: UUID, request_id: str | None
 ) -> OwnPickup:
-    """The link as its recipient sees it. That one was used already when they opened it is told.
+    """Read a link as its recipient. Opening a used one is audited and reported.
 
-    Raises ``NotFound`` for anybody else's, and ``Forbidden`` for whoever is no person.
+    Raises ``NotFound`` for another person's, and ``Forbidden`` for a caller who is not a person.
     """
     found = await _own(session, caller, pickup_id)
     if found.state == "picked_up":
@@ -134,19 +132,19 @@ async def take_pickup(
     if_match: Precondition,
     request_id: str | None,
 ) -> tuple[UUID, str]:
-    """Take the secret that the link is for: the token's id, and the secret, which is kept nowhere.
+    """Pick up the secret of a link: return the token's id, and the secret, which is stored nowhere.
 
-    Of several who try at once one has it. Raises what ``open_pickup`` does, ``PreconditionFailed``, and ``Conflict``
-    for a link that is over, for a token that is, and when the token's identity or its owner is not active.
+    Of concurrent attempts one succeeds. Raises what ``open_pickup`` does, ``PreconditionFailed``, and ``Conflict`` for
+    an ended link or token, and when the token's identity or its owner is not active.
     """
     found = await _own(session, caller, pickup_id)
     token_id = found.row.token_id
-    await hold_active(session, found.identity_id, ())
+    await lock_active_identity(session, found.identity_id, ())
     await repository.lock_token(session, token_id)
     found = await queries.lock_pickup(session, pickup_id)
     if found.state == "picked_up":
         await _tell_reopened(session, caller, found, request_id)
-        # Nothing else was done, and this stays though the request is refused.
+        # Commit the report of the reopening, which stays although the request is refused.
         await commit(session)
         raise Conflict(
             f"This link was used on {found.row.picked_up_at:%Y-%m-%d at %H:%M:%S} UTC. If that was not you, tell your "
@@ -158,7 +156,7 @@ async def take_pickup(
         raise Conflict(
             f"This link is {found.state}: ask your administrator for another.", code="pickup_ended"
         )
-    token = (await living_token(session, token_id)).row
+    token = (await read_live_token(session, token_id)).row
     until = await repository.database_now(session) + timedelta(seconds=found.row.overlap_s)
     secret = await add_secret(session, peppers, token, until)
     found.row.state = "picked_up"
@@ -181,7 +179,7 @@ async def _own(session: AsyncSession, caller: Caller, pickup_id: UUID) -> Pickup
 async def _tell_reopened(
     session: AsyncSession, caller: Caller, found: PickupReading, request_id: str | None
 ) -> None:
-    if await queries.note_reopened(session, found.row.id):
+    if await queries.record_reopened(session, found.row.id):
         type = WebhookEvent.TOKEN_PICKUP_REOPENED
         await _tell(
             session, caller, found, "token.pickup_refused", type, request_id, {"because": "picked_up"}
@@ -197,7 +195,7 @@ async def _tell(
     request_id: str | None,
     changes: dict[str, Any],
 ) -> None:
-    """The event and the message of what its recipient did with a link."""
+    """Record the event and the message of a recipient's use of a link."""
     row = found.row
     refused = type is WebhookEvent.TOKEN_PICKUP_REOPENED
     event_id = await record(

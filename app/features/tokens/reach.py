@@ -16,11 +16,11 @@ from app.models.grants import Grant
 from app.models.groups import GroupMember
 
 MAX_GRANTS = 200
-"""With more live grants than these, what a token reaches is not counted: each is a condition of the statement."""
+"""With more live grants, the reach of a token is not computed: each grant is a condition of the statement."""
 
 
 async def with_reach(session: AsyncSession, caller: Caller, token: TokenView) -> TokenView:
-    """The token with what it reaches, where the caller may see that."""
+    """Add the token's reach, if the caller may see it."""
     if not may_see(caller):
         return token
     granted = await _live_grants(session, token.identity_id)

@@ -1,4 +1,4 @@
-"""What selectors reach of the servers and tools that there are now, and what of them matches nothing."""
+"""Reach of selectors among the current servers and tools, and the parts that match nothing."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -34,23 +34,23 @@ from app.models.servers import Server
 from app.models.tools import Tool
 
 MAX_COUNTED = 10_000
-"""Servers and tools are counted up to this, so that a large fleet does not slow down a change."""
+"""Maximum of counted servers and tools, so that a large fleet does not slow down a change."""
 _MAX_WARNED = 100
 _MAX_SUGGESTED_FOR = 3
-"""Unknown names of one answer for which a name like it is looked for."""
+"""Maximum of unknown names per response with a suggestion."""
 _MAX_COMPARED = 500
 _MIN_ALIKE = 0.7
 
 
 class Reaches(Strict):
-    """How much a selector or scope reaches now, policies aside. Only a preview counts more than 10,000."""
+    """How much a selector or scope reaches now, without policies. Only a preview counts more than 10,000."""
 
     servers: int = Field(description="How many servers.", examples=[2])
-    tools: int = Field(description="How many active tools of them.", examples=[7])
+    tools: int = Field(description="Number of active tools on them.", examples=[7])
 
 
 class SelectorWarning(Strict):
-    """An entry of a selector or scope that matches nothing now. The change was made all the same."""
+    """An entry of a selector or scope that matches nothing now. The change was made anyway."""
 
     pointer: str = Field(description="JSON pointer into the grant or token.", examples=["/tools/names/0"])
     code: str = Field(
@@ -59,19 +59,19 @@ class SelectorWarning(Strict):
         examples=["unknown_tool"],
     )
     detail: str = Field(
-        description="What it is, in words.",
+        description="A description.",
         examples=["No tool of these servers is named git_sttus. Did you mean git_status?"],
     )
 
     @classmethod
     def of(cls, pointer: str, code: str, detail: str) -> Self:
-        """A warning about what is at ``pointer``."""
+        """Build a warning about the value at ``pointer``."""
         return cls(pointer=pointer, code=code, detail=detail)
 
 
 @dataclass(frozen=True, slots=True)
 class Selected:
-    """A pair of stored selectors. ``pointer`` is where the pair is in the answer, as ``/scope/entries/0``."""
+    """A pair of stored selectors. ``pointer`` is its place in the response, such as ``/scope/entries/0``."""
 
     servers: Mapping[str, Any]
     tools: Mapping[str, Any]
@@ -80,28 +80,28 @@ class Selected:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What selectors reach, with warnings."""
+    """The reach of selectors, with warnings."""
 
     reaches: Reaches
     warnings: list[SelectorWarning]
 
 
 def may_see(caller: Caller) -> bool:
-    """Whether counts and warnings, which tell about servers and tools, are for this caller."""
+    """Whether this caller may see counts and warnings, which reveal servers and tools."""
     return caller.may(Permission.SERVERS_READ) and caller.may(Permission.TOOLS_READ)
 
 
 async def find_reach(
     session: AsyncSession, wanted: Sequence[Selected], granted: Sequence[Selected] | None = None
 ) -> Finding:
-    """What any of ``wanted`` reaches, within ``granted`` where that is given: one statement, and another for names
-    that no tool has."""
+    """Compute what any of ``wanted`` reaches, within ``granted`` if given: one statement, and another for unknown
+    names."""
     wanted_servers, wanted_tools = _any(wanted)
     servers, tools = [wanted_servers], [wanted_tools]
     within: ColumnElement[bool] = true()
     if granted is not None:
         granted_servers, within = _any(granted)
-        # Pair by pair: a server is reached where one entry and one grant both select it.
+        # Pair by pair: a server is reached if one entry and one grant both select it.
         servers.append(granted_servers)
         tools.append(within)
     each = [column for one in wanted for column in _looked_up(one, within)]
@@ -117,7 +117,7 @@ async def find_reach(
 
 
 def _any(selected: Sequence[Selected]) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
-    """Whether any of the pairs selects a row of ``servers``, and a row of ``tools`` of it."""
+    """Whether any of the pairs selects a row of ``servers``, and a row of its ``tools``."""
     if not selected:
         return false(), false()
     servers = [_selects_server(one.servers) for one in selected]
@@ -127,7 +127,7 @@ def _any(selected: Sequence[Selected]) -> tuple[ColumnElement[bool], ColumnEleme
 
 
 def _selects_server(stored: Mapping[str, Any]) -> ColumnElement[bool]:
-    """The same as the domain's ``matches`` of a stored selector, for the database."""
+    """The same as the domain's ``matches`` of a stored selector, in SQL."""
     match stored["kind"]:
         case "ids":
             return col(Server.id) == any_(literal([UUID(id) for id in stored["ids"]], ARRAY(Uuid)))
@@ -135,7 +135,7 @@ def _selects_server(stored: Mapping[str, Any]) -> ColumnElement[bool]:
             return cast(col(Server.labels), JSONB).contains(literal(stored["labels"], JSONB))
         case "all":
             return true()
-    # No labels select nothing.
+    # Empty labels select nothing.
     return false()
 
 
@@ -166,7 +166,7 @@ def _count_tools(conditions: Sequence[ColumnElement[bool]]) -> ColumnElement[int
 
 
 def _looked_up(one: Selected, within: ColumnElement[bool]) -> list[ColumnElement[Any]]:
-    """Whether a pair selects a server, a tool, and a tool within the grants; and the names that tools have."""
+    """Whether a pair selects a server, a tool, and a tool within the grants; and the existing tool names."""
     server = _selects_server(one.servers)
     of_pair = and_(server, _selects_tool(one.tools))
     is_there = col(Tool.state) != ToolState.REMOVED
@@ -231,9 +231,9 @@ async def _unknown_names(
 
 
 def _nearest(name: str, names: Sequence[str]) -> str | None:
-    """The name that has most characters in common with ``name``, if it is alike.
+    """The most similar name, by the number of common characters, if it is similar enough.
 
-    In which order they come is not compared: for names that a hostile server has made up, that takes seconds.
+    The order of characters is not compared: for names made up by a hostile server, that takes seconds.
     """
     matcher = SequenceMatcher(b=name, autojunk=False)
     best, nearest = _MIN_ALIKE, None

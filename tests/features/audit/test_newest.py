@@ -45,7 +45,7 @@ async def test_a_page_that_takes_too_long_is_given_as_it_is_and_the_next_goes_on
     api: httpx2.AsyncClient, sessions: Sessions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(newest, "FIRST_WINDOW", 2)
-    monkeypatch.setattr(newest, "_WIDEST_WINDOW", 2)
+    monkeypatch.setattr(newest, "_MAX_LIST_WINDOW", 2)
     await two_epochs(sessions)
     rare = []
     for number in range(12):
@@ -54,11 +54,11 @@ async def test_a_page_that_takes_too_long_is_given_as_it_is_and_the_next_goes_on
         if number % 5 == 0:
             rare.append(event)
     params = {"trace_id": "rare", **times(timedelta(days=1))}
-    monkeypatch.setattr(newest, "LOOKS_FOR_S", 60.0)
+    monkeypatch.setattr(newest, "SEARCH_TIME_S", 60.0)
     whole = await pages(api, **params)
     assert whole == [shown(*reversed(rare))]
     assert await pages(api, limit=1, **params) == [[id] for id in whole[0]]
-    monkeypatch.setattr(newest, "LOOKS_FOR_S", -1)
+    monkeypatch.setattr(newest, "SEARCH_TIME_S", -1)
     hurried = await pages(api, **params)
     assert [id for page in hurried for id in page] == whole[0]
     # Six windows of two events, and a look whether there are more in either epoch.
@@ -70,7 +70,7 @@ async def test_what_an_index_serves_is_one_page_however_rare_it_is(
     api: httpx2.AsyncClient, sessions: Sessions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(newest, "FIRST_WINDOW", 1)
-    monkeypatch.setattr(newest, "LOOKS_FOR_S", -1)
+    monkeypatch.setattr(newest, "SEARCH_TIME_S", -1)
     await two_epochs(sessions)
     first = await commit(sessions, epoch=1, xact=2**40, request_id="r", trace_id="t")
     for _ in range(3):

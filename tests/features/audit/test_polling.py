@@ -144,8 +144,8 @@ async def test_outcomes_are_items_of_their_own_and_follow_what_their_call_matche
 async def test_a_rare_filter_still_moves_on_and_finds_what_comes(
     api: httpx2.AsyncClient, sessions: Sessions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reading, "WINDOW", 3)
-    monkeypatch.setattr(reading, "LOOKS_FOR_S", -1)
+    monkeypatch.setattr(reading, "POLL_WINDOW", 3)
+    monkeypatch.setattr(reading, "SEARCH_TIME_S", -1)
     for _ in range(7):
         await commit(sessions)
     rare = await commit(sessions, reason_code="rare")
@@ -158,8 +158,8 @@ async def test_a_rare_filter_still_moves_on_and_finds_what_comes(
 async def test_a_rare_filter_is_looked_for_through_several_windows_while_there_is_time(
     api: httpx2.AsyncClient, sessions: Sessions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reading, "WINDOW", 1)
-    monkeypatch.setattr(reading, "LOOKS_FOR_S", 60.0)
+    monkeypatch.setattr(reading, "POLL_WINDOW", 1)
+    monkeypatch.setattr(reading, "SEARCH_TIME_S", 60.0)
     rare = []
     for _ in range(2):
         for _ in range(4):

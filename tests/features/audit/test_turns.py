@@ -78,8 +78,8 @@ async def test_writing_a_page_of_an_export_lets_others_have_their_turn(
 ) -> None:
     views = await reading._show(NOBODY, rows())
 
-    async def found(*_arguments: object) -> reading.Stretch:
-        return reading.Stretch([(view, (1, 1, 1)) for view in views], (1, 1, 1))
+    async def found(*_arguments: object) -> reading.EventBatch:
+        return reading.EventBatch([(view, (1, 1, 1)) for view in views], (1, 1, 1))
 
     monkeypatch.setattr(export, "read_on", found)
     monkeypatch.setattr(slices, "SLICE_S", 0.0)
@@ -94,8 +94,8 @@ async def test_telling_of_many_events_at_once_lets_others_have_their_turn(
 ) -> None:
     views = await reading._show(NOBODY, rows())
 
-    async def found(*_arguments: object) -> reading.Stretch:
-        return reading.Stretch([(view, (1, 1, 1)) for view in views], (1, 1, 1))
+    async def found(*_arguments: object) -> reading.EventBatch:
+        return reading.EventBatch([(view, (1, 1, 1)) for view in views], (1, 1, 1))
 
     monkeypatch.setattr(following, "read_on", found)
     monkeypatch.setattr(slices, "SLICE_S", 0.0)

@@ -15,7 +15,7 @@ from app.crypto.keys import Sealer
 from app.db.engine import plain_url
 from app.features.audit_sinks import queries, service
 from app.features.audit_sinks.credentials import open_credential, put_credential, reseal_credentials
-from app.features.audit_sinks.retention import note_missed
+from app.features.audit_sinks.retention import record_missed
 from app.features.audit_sinks.schemas import AuditSinkCreate
 from app.http.authorization import ROLE_PERMISSIONS, Permission
 from app.lib.ids import new_id, parse_id
@@ -170,7 +170,7 @@ async def test_a_disabled_sink_is_not_tried(api: httpx2.AsyncClient) -> None:
 async def test_there_are_only_so_many_readers_of_the_whole_trail(
     api: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(service, "MOST", 2)
+    monkeypatch.setattr(service, "MAX_SINKS", 2)
     path, _ = await make(api)
     await make(api)
     answer = await api.post(PATH, json=NEW)
@@ -182,7 +182,7 @@ async def test_there_are_only_so_many_readers_of_the_whole_trail(
 async def test_of_many_that_are_made_at_once_there_are_no_more_than_the_limit(
     api: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(service, "MOST", 2)
+    monkeypatch.setattr(service, "MAX_SINKS", 2)
     count = queries.count_live
     both = asyncio.Barrier(2)
 
@@ -296,7 +296,7 @@ async def test_a_sink_that_retention_overtakes_says_so(
     await connection.execute(
         "UPDATE audit_sinks SET epoch = $1, xact = $2, seq = $3 WHERE id = $4", *last, place
     )
-    await note_missed(connection, month)
+    await record_missed(connection, month)
     await connection.close()
     assert (await api.get(behind)).json()["missed_at"] is not None
     assert (await api.get(ahead)).json()["missed_at"] is None

@@ -7,7 +7,7 @@ import httpx2
 from sqlalchemy import text
 
 from app.features.identity_providers import service
-from app.features.identity_providers.provisioning import names_value
+from app.features.identity_providers.provisioning import is_attribute_path
 from app.features.identity_providers.schemas import IdentityProviderCreate
 from tests.features.administrators.people import until_waiting
 from tests.features.principals import Json, Sessions, made, plain, pointers
@@ -122,7 +122,7 @@ async def test_what_provisions_for_the_environments_provider_outlives_a_start(
 def test_paths_of_texts_alone_name_a_value() -> None:
     good = ["userName", "NAME.givenName", "emails.value", 'emails[type eq "work"].value', "externalId"]
     good += [f"{ENTERPRISE}:department", f"{ENTERPRISE}:manager.value"]
-    assert [path for path in good if not names_value(path)] == []
+    assert [path for path in good if not is_attribute_path(path)] == []
     bad = [
         "",
         "name",
@@ -143,4 +143,4 @@ def test_paths_of_texts_alone_name_a_value() -> None:
         "x" * 500,
         "\u0000",
     ]
-    assert [path for path in bad if names_value(path)] == []
+    assert [path for path in bad if is_attribute_path(path)] == []

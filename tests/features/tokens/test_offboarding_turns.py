@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.domain.errors import Unavailable
 from app.features.identities.queries import lock_identity
-from app.features.tokens.service import hold_active
+from app.features.tokens.service import lock_active_identity
 from app.lib.ids import IDENTITY, format_id
 from app.models.identities import Identity
 from tests.features.tokens.world import World
@@ -26,7 +26,7 @@ Hold = Callable[[AsyncSession, Identity], Awaitable[object]]
 
 async def issuing(session: AsyncSession, identity: Identity) -> object:
     """As issuing, attenuating and picking up do."""
-    return await hold_active(session, identity.id, ())
+    return await lock_active_identity(session, identity.id, ())
 
 
 async def sharing(session: AsyncSession, identity: Identity) -> object:

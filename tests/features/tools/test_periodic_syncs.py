@@ -10,7 +10,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from app.db.engine import make_engine, make_sessions
-from app.features.servers.queries import MOST_DOUBLINGS, claim_due
+from app.features.servers.queries import MAX_DOUBLINGS, claim_due
 from app.main import Scopegate
 from app.worker.syncs import AT_ONCE, PeriodicSyncs
 from tests.features.tools.test_sync import states
@@ -144,10 +144,10 @@ async def test_a_server_that_fails_is_asked_ever_more_seldom_and_told_of_once(
         path = await register(api, upstream.url)
         await api.patch(path, json={"url": f"{broken}/mcp"})
         await pass_time(sessions, 1.2)
-        for failures in range(MOST_DOUBLINGS + 3):
+        for failures in range(MAX_DOUBLINGS + 3):
             assert await all_rounds(app) == 1
             (hours,) = await due_in(sessions)
-            assert 0.89 < hours / 2 ** min(failures, MOST_DOUBLINGS) < 1.11
+            assert 0.89 < hours / 2 ** min(failures, MAX_DOUBLINGS) < 1.11
             await pass_time(sessions, hours - 0.1)
             assert await all_rounds(app) == 0
             await pass_time(sessions, 0.2)

@@ -38,6 +38,7 @@ from app.features.identities import receipt_routes as receipts
 from app.features.identities import routes as identities
 from app.features.identities import schedule_routes as schedules
 from app.features.identities import service
+from app.features.identities.role_checks import check_may_change, check_not_self
 from app.features.identities.schemas import (
     IdentityCreate,
     IdentityQuery,
@@ -46,7 +47,6 @@ from app.features.identities.schemas import (
     ReceiptQuery,
     ScheduledOffboardingQuery,
 )
-from app.features.identities.standing import check_may_change, check_not_self
 from app.features.identity_providers import routes as identity_providers
 from app.features.identity_providers.schemas import IdentityProviderQuery
 from app.features.tokens import routes as tokens

@@ -31,7 +31,7 @@ from app.features.identities.erase import erase_identity
 from app.features.identities.offboard import Offboarded
 from app.features.identities.schedule import cancel_scheduled, offboard_when_asked
 from app.features.identities.schemas import (
-    MOST_CALLS,
+    MAX_CALLS,
     IdentityView,
     OffboardRequest,
     Receipt,
@@ -159,7 +159,7 @@ async def _show(
     problems = problems or Problems()
     return page(
         request, "offboarding/offboard.html", viewer=viewer, status=problems.status, problems=problems, it=it,
-        who=called(it), to_type=to_type(it), typed=typed or Form(), outcome=outcome, heir=heir, most_calls=MOST_CALLS,
+        who=called(it), to_type=to_type(it), typed=typed or Form(), outcome=outcome, heir=heir, most_calls=MAX_CALLS,
         named=_NAMED,
         names=await names_of(session, _named_in(outcome)),
         search=await search_person(request, session, runtime, "transfer_agents_to", but=it.id),

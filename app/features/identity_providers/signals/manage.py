@@ -1,4 +1,4 @@
-"""Managing the stream of a provider at its transmitter. No connection to the database is held while that is asked."""
+"""Manage a provider's stream at its transmitter. No database connection is held during requests to it."""
 
 import secrets
 from dataclasses import dataclass
@@ -16,15 +16,15 @@ from app.features.identity_providers.signals import queries
 from app.features.identity_providers.signals.receive import KIND
 from app.features.identity_providers.signals.streams import (
     Access,
-    Configured,
+    StreamRequest,
     TransmitterApi,
     TransmitterFault,
-    WantedStream,
+    TransmitterSettings,
     access_of,
-    configured,
     own_stream,
     place_of,
     stream_at,
+    transmitter_settings,
 )
 from app.http.authorization import Caller
 from app.http.etags import Precondition
@@ -36,7 +36,7 @@ PUSH_PATH = "/ssf/events"
 
 @dataclass(frozen=True, slots=True)
 class Management:
-    """Who manages, and by what."""
+    """The context of a management request."""
 
     session: AsyncSession
     sealer: Sealer
@@ -45,9 +45,9 @@ class Management:
     request_id: str | None
 
 
-def require_configured(provider: IdentityProvider) -> Configured:
-    """What the settings say. Raises ``NotFound`` where they say nothing."""
-    found = configured(provider)
+def require_configured(provider: IdentityProvider) -> TransmitterSettings:
+    """The signals settings of a provider. Raises ``NotFound`` if there are none."""
+    found = transmitter_settings(provider)
     if found is None:
         raise NotFound(
             "This provider has no signals: set its signals settings first, with an issuer.",
@@ -57,7 +57,7 @@ def require_configured(provider: IdentityProvider) -> Configured:
 
 
 async def set_credential(
-    by: Management, found: Configured, access_token: SecretStr | None, if_match: Precondition
+    by: Management, found: TransmitterSettings, access_token: SecretStr | None, if_match: Precondition
 ) -> SignalStream:
     """Store, replace or remove the access token for a transmitter's API. Raises ``PreconditionFailed``, ``Invalid``."""
     row = await own_stream(by.session, found.provider_id, found.issuer)
@@ -67,7 +67,7 @@ async def set_credential(
         text = access_token.get_secret_value()
         if not text.isascii() or not text.isprintable() or " " in text:
             raise Invalid.field(
-                "/access_token", "not_a_token", "An access token has visible ASCII characters alone."
+                "/access_token", "not_a_token", "An access token has only visible ASCII characters."
             )
         sealed = by.sealer.seal(text.encode("ascii"), place_of(row))
         row.key_id, row.sealed = sealed.key_id, sealed.data
@@ -76,12 +76,16 @@ async def set_credential(
 
 
 async def set_stream(
-    by: Management, found: Configured, push_url: str, push_secret: SecretStr | None, if_match: Precondition
+    by: Management,
+    found: TransmitterSettings,
+    push_url: str,
+    push_secret: SecretStr | None,
+    if_match: Precondition,
 ) -> SignalStream:
-    """Have the transmitter deliver to us, as the settings say. Raises ``PreconditionFailed``, ``Conflict``,
+    """Create or update the stream at the transmitter from the settings. Raises ``PreconditionFailed``, ``Conflict``,
     ``Unavailable``."""
     row, access = await _accessible(by, found, if_match)
-    wanted = WantedStream(
+    wanted = StreamRequest(
         found.delivery,
         REQUESTED,
         push_url,
@@ -90,7 +94,7 @@ async def set_stream(
         await queries.other_streams(by.session, found.provider_id, found.issuer),
     )
     stream_id = row.stream_id
-    # What was read so far is all that this transaction was for.
+    # The transaction was needed only for reading.
     await by.session.commit()
     try:
         made = await by.transmitters.set_stream(access, stream_id, wanted)
@@ -105,7 +109,7 @@ async def set_stream(
     return await _changed(by, row, "signal_stream.set", changes)
 
 
-async def delete_stream(by: Management, found: Configured, if_match: Precondition) -> None:
+async def delete_stream(by: Management, found: TransmitterSettings, if_match: Precondition) -> None:
     """End the stream at the transmitter. Raises ``PreconditionFailed``, ``Conflict``, ``Unavailable``."""
     row, access = await _accessible(by, found, if_match)
     stream_id = _made(row)
@@ -120,10 +124,12 @@ async def delete_stream(by: Management, found: Configured, if_match: Preconditio
     await _changed(by, row, "signal_stream.delete", {})
 
 
-async def ask_verification(by: Management, found: Configured, if_match: Precondition) -> SignalStream:
-    """Have the transmitter send a verification event. Raises ``PreconditionFailed``, ``Conflict``, ``Unavailable``.
+async def ask_verification(
+    by: Management, found: TransmitterSettings, if_match: Precondition
+) -> SignalStream:
+    """Ask the transmitter for a verification event. Raises ``PreconditionFailed``, ``Conflict``, ``Unavailable``.
 
-    The state is stored before it is asked with: the event can come before the answer.
+    The state is stored before the request, since the event can arrive before the response.
     """
     row, access = await _accessible(by, found, if_match)
     stream_id, state = _made(row), secrets.token_urlsafe(24)
@@ -147,7 +153,7 @@ async def ask_verification(by: Management, found: Configured, if_match: Precondi
 
 
 async def _accessible(
-    by: Management, found: Configured, if_match: Precondition
+    by: Management, found: TransmitterSettings, if_match: Precondition
 ) -> tuple[SignalStream, Access]:
     row = await stream_at(by.session, found.provider_id, found.issuer)
     if_match.check(0 if row is None else row.revision)
@@ -157,7 +163,7 @@ async def _accessible(
         access = None
     if row is None or access is None:
         raise Conflict(
-            "There is no access token for the transmitter's API, or none that opens: set the credential first.",
+            "There is no usable access token for the transmitter's API: set the credential first.",
             code="signal_credential_missing",
         )
     return row, access
@@ -165,15 +171,17 @@ async def _accessible(
 
 def _made(row: SignalStream) -> str:
     if row.stream_id is None:
-        raise Conflict("There is no stream at the transmitter: make it first.", code="signal_stream_missing")
+        raise Conflict(
+            "There is no stream at the transmitter: create it first.", code="signal_stream_missing"
+        )
     return row.stream_id
 
 
 def _failed(fault: TransmitterFault) -> Conflict | Unavailable:
     if fault.refused:
-        return Conflict(f"The transmitter would not: {fault.reason}.", code="transmitter_refused")
+        return Conflict(f"The transmitter refused: {fault.reason}.", code="transmitter_refused")
     return Unavailable(
-        f"The transmitter cannot be asked right now: {fault.reason}.",
+        f"The transmitter is unavailable: {fault.reason}.",
         retry_after_s=5,
         code="transmitter_unavailable",
     )

@@ -11,7 +11,7 @@ from app.crypto.client_ids import Parts
 from app.crypto.signed_notes import NoteSigner, log_name
 from app.domain.merkle import leaf_hash, root_of
 from app.features.audit.queries import Position
-from app.features.audit.sealing.leaves import BEGINNING, SealedTree, latest_checkpoint, leaf_of, read_stretch
+from app.features.audit.sealing.leaves import BEGINNING, SealedTree, latest_checkpoint, leaf_of, read_events
 from app.features.audit.sealing.sealer import SealedLog
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ async def leaves(connection: "Connection") -> list[bytes]:
     found: list[bytes] = []
     after = BEGINNING
     while True:
-        stretch = await read_stretch(connection, after, 5_000)
+        stretch = await read_events(connection, after, 5_000)
         if not stretch.rows:
             return found
         found += [leaf_hash(leaf_of(row)) for row in stretch.rows]

@@ -8,7 +8,7 @@ from uuid import UUID
 import asyncpg
 
 from app.features.audit.queries import Position
-from app.features.audit.sealing.leaves import LEAF_COLUMNS, Stretch, leaf_of, read_stretch
+from app.features.audit.sealing.leaves import LEAF_COLUMNS, EventRange, leaf_of, read_events
 from app.models.audit import AuditEvent
 
 BEGINNING: Position = (0, 0, 0)
@@ -112,7 +112,7 @@ async def write(connection: "asyncpg.Connection[asyncpg.Record]", **columns: Any
     return (row["epoch"], row["xact"], row["seq"])
 
 
-def places(stretch: Stretch) -> list[Position]:
+def places(stretch: EventRange) -> list[Position]:
     return [(stretch.epoch, row["xact"], row["seq"]) for row in stretch.rows]
 
 
@@ -138,18 +138,18 @@ async def test_rows_are_read_on_in_the_order_of_commits_over_epochs(
         found += places(stretch)
         after = stretch.end
     assert found == written
-    first = await read_stretch(connection, BEGINNING, 9, until=written[0])
+    first = await read_events(connection, BEGINNING, 9, until=written[0])
     assert places(first) == written[:1]
-    assert (await read_stretch(connection, written[1], 9, until=written[1])).rows == []
-    assert places(await read_stretch(connection, written[1], 9, until=written[2])) == [written[2]]
+    assert (await read_events(connection, written[1], 9, until=written[1])).rows == []
+    assert places(await read_events(connection, written[1], 9, until=written[2])) == [written[2]]
 
 
 async def settled(
     connection: "asyncpg.Connection[asyncpg.Record]", after: Position, rows: int, *, more: bool
-) -> Stretch:
+) -> EventRange:
     """Any open transaction of the cluster holds readers back, other tests' too: waits for those."""
     while True:
-        stretch = await read_stretch(connection, after, rows)
+        stretch = await read_events(connection, after, rows)
         if stretch.rows or not more:
             return stretch
 
@@ -162,10 +162,10 @@ async def test_nothing_is_read_that_an_open_transaction_may_yet_precede(
     await transaction.start()
     late = await write(slow)
     early = await write(connection)
-    assert (await read_stretch(connection, BEGINNING, 9)).rows == []
+    assert (await read_events(connection, BEGINNING, 9)).rows == []
     await transaction.commit()
     await slow.close()
     found: list[Position] = []
     while len(found) < 2:
-        found = places(await read_stretch(connection, BEGINNING, 9))
+        found = places(await read_events(connection, BEGINNING, 9))
     assert found == [late, early]

@@ -71,7 +71,7 @@ async def test_an_address_or_program_that_was_rewritten_is_found_and_its_event_n
         # It says which event, and repeats neither what was there nor what is there now.
         assert "198.51.100.9" not in str(verdict.as_json())
         await rewrite(connection, client, **{column: parts[column]})
-    assert (await verify(connection)).is_well
+    assert (await verify(connection)).is_intact
 
 
 async def test_a_row_that_is_made_to_look_like_one_of_older_code_is_found(
@@ -88,7 +88,7 @@ async def test_rows_of_older_code_are_held_against_every_pepper(connection: "Con
         id = unsalted_client(key, CALLERS[0])
         await connection.execute(INSERT, id, *CALLERS[0])
         await insert(connection, client_id=id)
-    assert (await verify(connection)).is_well
+    assert (await verify(connection)).is_intact
     await rewrite(connection, id, ip="198.51.100.9")
     verdict = await verify(connection)
     assert [kind for kind, *_ in altered(verdict)] == ["client"]
@@ -99,7 +99,7 @@ async def test_an_erased_address_is_noted_and_no_fault(connection: "Connection",
     [(_, client), _] = await called(database_url, *CALLERS[:2])
     await connection.execute("DELETE FROM audit_clients WHERE id = $1", client)
     verdict = await verify(connection)
-    assert verdict.is_well
+    assert verdict.is_intact
     assert verdict.notes == ["addresses and programs of 1 clients that events name were erased"]
 
 
@@ -107,5 +107,5 @@ async def test_a_row_that_no_event_names_is_no_fault(connection: "Connection", d
     await called(database_url, CALLERS[0])
     await connection.execute(INSERT, new_id(), *CALLERS[1])
     verdict = await verify(connection)
-    assert verdict.is_well
+    assert verdict.is_intact
     assert verdict.notes == ["1 altered rows of audit_clients are named by no event"]

@@ -11,7 +11,7 @@ import httpx2
 
 from app.crypto.signed_notes import Checkpoint, NoteSigner, VerifierKey, log_name, open_checkpoint
 from app.domain.merkle import leaf_hash, root_of, root_of_range, verify_consistency, verify_inclusion
-from app.features.audit.sealing.sealer import Overtaken, SealedLog
+from app.features.audit.sealing.sealer import ConcurrentCheckpoint, SealedLog
 from app.lib.ids import EVENT, format_id, new_id
 from tests.api import BASE_URL, KEY, Account, ApiAs
 from tests.features.audit.sealing.sealed import size, write
@@ -31,7 +31,7 @@ async def seal_all(connection: "Connection") -> int:
     count = await connection.fetchval("SELECT count(*) FROM audit_events")
     async with asyncio.timeout(50):
         while await size(connection) < count:
-            with suppress(Overtaken):
+            with suppress(ConcurrentCheckpoint):
                 await (await SealedLog.open(connection, SIGNER)).seal()
     return await size(connection)
 

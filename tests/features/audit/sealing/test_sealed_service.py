@@ -66,7 +66,7 @@ async def test_readiness_tells_of_a_trail_that_cannot_be_sealed_any_more(
         while not warnings:
             answer = await anonymous.get("/readyz")
             warnings = answer.json()["warnings"]
-    assert "not sealed any more" in warnings[0]
+    assert "sealing of the audit log has stopped" in warnings[0]
     assert answer.status_code == 200
 
 

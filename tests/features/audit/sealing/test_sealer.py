@@ -148,9 +148,9 @@ async def test_a_log_that_was_tampered_with_stops_the_sealing_aloud_until_it_is_
             found._not_before = 0.0
             await found.turn()
     assert [record.levelname for record in caplog.records] == ["CRITICAL"]
-    assert "not sealed any more" in caplog.text
+    assert "sealing of the audit log has stopped" in caplog.text
     assert "2 events" in caplog.text
-    assert ["not sealed any more" in warning for warning in found.warnings()] == [True]
+    assert ["sealing of the audit log has stopped" in warning for warning in found.warnings()] == [True]
     assert await size(connection) == 2
     await tamper(connection, MEND)
     # Its time to look again has not come.
@@ -206,7 +206,7 @@ async def test_a_replica_that_would_give_the_log_another_name_says_so_and_does_n
     origins = [row["note"].partition("\n")[0] for row in notes]
     assert origins[:2] == [SIGNER.name] * 2
     assert origins[-1] == other.name
-    assert (await verify_log(connection, SIGNER.verifier_keys, ())).is_well
+    assert (await verify_log(connection, SIGNER.verifier_keys, ())).is_intact
     renamed = await connection.fetchval("SELECT changes FROM audit_events WHERE action = 'audit.rename_log'")
     assert json.loads(renamed) == {"name": {"from": SIGNER.name, "to": other.name}}
 

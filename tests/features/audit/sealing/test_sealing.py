@@ -11,14 +11,14 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from app.crypto.signed_notes import NoteSigner, open_checkpoint
 from app.features.audit.sealing.leaves import (
     LEAF_COLUMNS,
-    MOST_LEAVES,
+    MAX_LEAVES,
     LogFault,
     SealedTree,
     latest_checkpoint,
     leaf_of,
     position_of,
 )
-from app.features.audit.sealing.sealer import Overtaken, SealedLog, check_signed, rename_log
+from app.features.audit.sealing.sealer import ConcurrentCheckpoint, SealedLog, check_signed, rename_log
 from app.features.audit.sealing.verifying import verify_log
 from tests.features.audit.sealing.sealed import KEY, SIGNER, check, insert, leaves, seal, size, write
 
@@ -48,10 +48,10 @@ async def test_a_checkpoint_is_signed_for_the_tree_of_all_events_in_the_order_of
 async def test_a_log_that_has_events_already_is_sealed_from_its_beginning_in_bounded_steps(
     connection: "Connection",
 ) -> None:
-    await write(connection, 2 * MOST_LEAVES + 10)
-    await seal(connection, 2 * MOST_LEAVES + 10)
+    await write(connection, 2 * MAX_LEAVES + 10)
+    await seal(connection, 2 * MAX_LEAVES + 10)
     sizes = [row[0] for row in await connection.fetch("SELECT tree_size FROM audit_checkpoints ORDER BY 1")]
-    assert sizes == [MOST_LEAVES, 2 * MOST_LEAVES, 2 * MOST_LEAVES + 10]
+    assert sizes == [MAX_LEAVES, 2 * MAX_LEAVES, 2 * MAX_LEAVES + 10]
     await check(connection)
 
 
@@ -66,7 +66,7 @@ async def test_changes_that_no_parser_takes_are_sealed_and_do_not_end_the_sealin
         await write(connection)
     await seal(connection, 2 * len(odd))
     await check(connection)
-    assert (await verify_log(connection, SIGNER.verifier_keys, ())).is_well
+    assert (await verify_log(connection, SIGNER.verifier_keys, ())).is_intact
 
 
 @pytest.mark.slow
@@ -128,7 +128,7 @@ async def test_two_that_seal_at_once_sign_one_tree(connection: "Connection", dat
     await seal(connection, 3)
     await write(connection, 3)
     for overtaken in (first, second):
-        with pytest.raises(Overtaken):
+        with pytest.raises(ConcurrentCheckpoint):
             await seal_for_ever(overtaken)
     await other.close()
     await seal(connection, 6)

@@ -13,7 +13,7 @@ from app.crypto.signed_notes import Checkpoint, Note, NoteSigner
 from app.features.audit.epochs import ensure_epoch
 from app.features.audit.sealing import verifying
 from app.features.audit.sealing.drops import record_drop
-from app.features.audit.sealing.kept import Kept
+from app.features.audit.sealing.external_checkpoints import ExternalCheckpoint
 from app.features.audit.sealing.leaves import latest_checkpoint
 from app.features.audit.sealing.sealer import SealedLog
 from app.features.audit.sealing.verdict import Verdict
@@ -36,7 +36,7 @@ async def sealed_log(connection: "Connection") -> None:
         await seal(connection, await size(connection) + events)
 
 
-async def verify(connection: "Connection", *kept: Kept, signer: NoteSigner = SIGNER) -> Verdict:
+async def verify(connection: "Connection", *kept: ExternalCheckpoint, signer: NoteSigner = SIGNER) -> Verdict:
     return await verify_log(connection, signer.verifier_keys, kept)
 
 
@@ -57,10 +57,10 @@ async def row_at(connection: "Connection", position: int) -> asyncpg.Record:
     return row
 
 
-async def kept_checkpoint(connection: "Connection") -> Kept:
+async def kept_checkpoint(connection: "Connection") -> ExternalCheckpoint:
     latest = await latest_checkpoint(connection)
     assert latest is not None
-    return Kept("kept.txt", Checkpoint.parse(Note.parse(latest.note).text))
+    return ExternalCheckpoint("kept.txt", Checkpoint.parse(Note.parse(latest.note).text))
 
 
 async def next_epoch(connection: "Connection") -> None:
@@ -75,7 +75,7 @@ def named(verdict: Verdict) -> list[tuple[str, int, int, str | None]]:
 
 async def test_a_log_as_it_was_sealed_is_well(connection: "Connection") -> None:
     nothing = await verify(connection)
-    assert (nothing.is_well, nothing.notes) == (True, ["nothing is sealed yet"])
+    assert (nothing.is_intact, nothing.notes) == (True, ["nothing is sealed yet"])
     await write(connection, 10)
     await seal(connection, 10)
     early = await kept_checkpoint(connection)
@@ -236,7 +236,7 @@ async def test_a_tail_that_was_cut_off_is_missed_by_a_checkpoint_kept_elsewhere(
     assert "its events are there" in verdict.faults[0].words
     async with tampering(connection):
         await connection.execute("DELETE FROM audit_events WHERE (epoch, xact, seq) > ($1, $2, $3)", *place)
-    assert (await verify(connection)).is_well, "nothing inside of the database tells of it"
+    assert (await verify(connection)).is_intact, "nothing inside of the database tells of it"
     verdict = await verify(connection, kept)
     assert named(verdict) == [("cut_off", 290, TOTAL, None)]
     assert (
@@ -266,7 +266,7 @@ async def test_a_restored_copy_says_which_tail_it_lost(connection: "Connection")
     assert "epoch 2 was opened" in verdict.faults[0].words
     await write(connection, 400)
     await seal(connection, 650)
-    assert (await verify(connection)).is_well, "two epochs are one log"
+    assert (await verify(connection)).is_intact, "two epochs are one log"
     verdict = await verify(connection, kept)
     assert named(verdict) == [("cut_off", 250, TOTAL, None)]
     assert f"positions 250 to {TOTAL - 1} were sealed" in verdict.faults[0].words
@@ -315,7 +315,7 @@ async def test_a_month_that_is_on_record_and_not_dropped_yet_has_all_of_its_even
     await seal(connection, 512)
     assert await record_drop(connection, MONTH) is None
     await seal(connection, 513)
-    assert (await verify(connection)).is_well
+    assert (await verify(connection)).is_intact
     async with tampering(connection):
         await connection.execute(
             "DELETE FROM audit_events_y2001m01 WHERE seq = (SELECT min(seq) FROM audit_events_y2001m01)"
@@ -349,7 +349,7 @@ async def sealing(url: str, stop: asyncio.Event) -> None:
 async def test_no_alarm_while_eight_write_across_restarts_and_epochs(
     connection: "Connection", database_url: str
 ) -> None:
-    kept: list[Kept] = []
+    kept: list[ExternalCheckpoint] = []
     total = 0
     for sizes in (2, 4):
         stop = asyncio.Event()
@@ -405,7 +405,7 @@ async def test_far_apart_checkpoints_are_gone_between_in_steps(
 async def test_a_changed_tile_of_a_higher_level_is_found(connection: "Connection") -> None:
     await write(connection, 65_536 + 10)
     await seal(connection, 65_536 + 10)
-    assert (await verify(connection)).is_well
+    assert (await verify(connection)).is_intact
     async with tampering(connection):
         await connection.execute(
             "UPDATE audit_tiles SET hashes = set_byte(hashes, 160, 255 - get_byte(hashes, 160)) WHERE level = 1"

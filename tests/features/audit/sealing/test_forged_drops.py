@@ -9,8 +9,8 @@ import pytest
 
 from app.crypto.signed_notes import open_checkpoint
 from app.features.audit.sealing.drops import DROP, record_drop
-from app.features.audit.sealing.kept import Kept, RangeProof, verify_range
-from app.features.audit.sealing.leaves import BEGINNING, leaf_of, read_stretch
+from app.features.audit.sealing.external_checkpoints import ExternalCheckpoint, RangeProof, verify_range
+from app.features.audit.sealing.leaves import BEGINNING, leaf_of, read_events
 from app.features.audit.sealing.proofs import prove_range
 from app.features.audit.sealing.verdict import Verdict
 from tests.features.audit.sealing.sealed import SIGNER, insert, seal, write
@@ -101,7 +101,7 @@ async def test_a_month_that_its_owner_dropped_before_its_time_is_noted_and_an_ol
     await write(connection, 253)
     await seal(connection, 512)
     before = await kept_checkpoint(connection)
-    exported = [leaf_of(row) for row in (await read_stretch(connection, BEGINNING, 259)).rows]
+    exported = [leaf_of(row) for row in (await read_events(connection, BEGINNING, 259)).rows]
     await made_up(connection, MONTH, 255, 3, 258)
     async with tampering(connection):
         await connection.execute(f"DROP TABLE {MONTH}")
@@ -115,6 +115,6 @@ async def test_a_month_that_its_owner_dropped_before_its_time_is_noted_and_an_ol
     for size in (512, 513):
         checkpoint, beside = await prove_range(connection, 0, 259, size)
         said, _ = open_checkpoint(checkpoint.note, SIGNER.verifier_keys())
-        proof = RangeProof(0, 259, Kept("a checkpoint", said), tuple(beside))
-        assert verify_range(exported, proof).is_well
-        assert not verify_range([*exported[:4], exported[3], *exported[5:]], proof).is_well
+        proof = RangeProof(0, 259, ExternalCheckpoint("a checkpoint", said), tuple(beside))
+        assert verify_range(exported, proof).is_intact
+        assert not verify_range([*exported[:4], exported[3], *exported[5:]], proof).is_intact

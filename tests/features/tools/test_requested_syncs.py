@@ -12,8 +12,8 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from app.domain.errors import NotFound, Unavailable
-from app.features.tools import asked_syncs
-from app.features.tools.asked_syncs import MAX_RUNNING, AskedSyncs
+from app.features.tools import requested_syncs
+from app.features.tools.requested_syncs import MAX_RUNNING, RequestedSyncs
 from app.features.tools.sync import INTERRUPTED, begin_sync
 from app.http.authorization import Caller
 from app.lib.ids import SERVER, new_id, parse_id
@@ -43,10 +43,10 @@ async def held_server() -> AsyncIterator[tuple[str, asyncio.Event, asyncio.Event
 
 
 @pytest.fixture
-def answered_at_once(app: Scopegate) -> AskedSyncs:
+def answered_at_once(app: Scopegate) -> RequestedSyncs:
     """As after two seconds, without waiting for them."""
-    syncs: AskedSyncs = AskedSyncs(answer_s=0)
-    app.api.state.asked_syncs = syncs
+    syncs: RequestedSyncs = RequestedSyncs(answer_s=0)
+    app.api.state.requested_syncs = syncs
     return syncs
 
 
@@ -91,7 +91,7 @@ async def test_a_quick_sync_answers_200(api: httpx2.AsyncClient) -> None:
 
 
 async def test_a_sync_whose_worker_stops_is_an_error_at_once_and_can_be_asked_for_again(
-    api: httpx2.AsyncClient, app: Scopegate, answered_at_once: AskedSyncs
+    api: httpx2.AsyncClient, app: Scopegate, answered_at_once: RequestedSyncs
 ) -> None:
     async with held_server() as (url, asked, let):
         path = await register(api, url)
@@ -101,7 +101,7 @@ async def test_a_sync_whose_worker_stops_is_an_error_at_once_and_can_be_asked_fo
         shown = (await api.get(path)).json()["sync"]
         assert (shown["state"], shown["error"]) == ("error", INTERRUPTED)
         let.set()
-        app.api.state.asked_syncs = AskedSyncs(answer_s=60)
+        app.api.state.requested_syncs = RequestedSyncs(answer_s=60)
         assert "401" in (await api.post(f"{path}/sync")).json()["sync"]["error"]
 
 
@@ -131,8 +131,8 @@ async def test_syncs_that_begin_count_among_those_that_run(
         await let.wait()
         raise NotFound("It was deleted.")
 
-    monkeypatch.setattr(asked_syncs, "begin_sync", begin_later)
-    syncs, caller = AskedSyncs(), Caller("system", new_id(), frozenset())
+    monkeypatch.setattr(requested_syncs, "begin_sync", begin_later)
+    syncs, caller = RequestedSyncs(), Caller("system", new_id(), frozenset())
 
     async def ask() -> bool:
         return await syncs.sync(app.api.state.runtime, new_id(), caller, None)
