@@ -44,8 +44,8 @@ async def explain_access(
     if body.event_id is not None:
         return await _of_event(body.event_id, caller, session, runtime, snapshot)
     reader = AccessReader(session, snapshot, body.at, asked=body.server, typed=body.tool, pointer="/at")
-    found = await explain(session, reader, body.ask())
-    return AccessExplanation.of(found, "none" if body.arguments is None else "given", None)
+    explanation = await explain(session, reader, body.ask())
+    return AccessExplanation.of(explanation, "none" if body.arguments is None else "given", None)
 
 
 async def _of_event(
@@ -67,12 +67,12 @@ async def _of_event(
     reader = AccessReader(
         session, snapshot, event.time, asked=ask.server, typed=event.tool, pointer="/event_id"
     )
-    found = await explain(session, reader, ask)
-    if found.decision.reason_code == "server_unknown" and event.reason_code != "server_unknown":
+    explanation = await explain(session, reader, ask)
+    if explanation.decision.reason_code == "server_unknown" and event.reason_code != "server_unknown":
         raise Invalid.field(
             "/event_id", "about_the_fleet", "This event is about all servers together: ask about one of them."
         )
-    return AccessExplanation.of(found, used, call)
+    return AccessExplanation.of(explanation, used, call)
 
 
 async def _arguments(

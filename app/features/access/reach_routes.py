@@ -85,14 +85,14 @@ async def _access_of(
     servers = () if reason is not None else state.servers.values()
     wanted = [server for server in servers if not query.server_id or server.id in query.server_id]
     after = None if position is None else str(position[0])
-    found, following = await page_of(
+    reaches, following = await page_of(
         identity, wanted, state.context, reader.at, after=after, limit=query.limit
     )
     return IdentityAccessView(
         identity_id=identity_id,
         at=reader.time,
         stopped=reason,
-        items=[ReachedServerView.from_reach(reach, state.group_of) for reach in found],
+        items=[ReachedServerView.from_reach(reach, state.group_of) for reach in reaches],
         next_cursor=None if following is None else cursors.write([following]),
     )
 
@@ -124,7 +124,7 @@ async def list_tool_access(
     server = (await reader.of([])).servers.get(tool.server_id)
     reason = shut(server, tool.name, reader.at)
     after = None if position is None else UUID(position[0])
-    found, following = (
+    callers, following = (
         ([], None)
         if reason is not None
         else await callers_of(session, reader, tool.server_id, tool.name, after=after, limit=query.limit)
@@ -133,6 +133,6 @@ async def list_tool_access(
         tool_id=tool_id,
         at=reader.time,
         stopped=reason,
-        items=[ToolCallerView.from_caller(caller) for caller in found],
+        items=[ToolCallerView.from_caller(caller) for caller in callers],
         next_cursor=None if following is None else cursors.write([following]),
     )

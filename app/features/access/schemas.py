@@ -208,9 +208,9 @@ class ConsideredPolicy(Strict):
     )
 
     @classmethod
-    def of(cls, found: Considered, name: str | None) -> Self:
+    def of(cls, considered: Considered, name: str | None) -> Self:
         """Build the view of an evaluated policy."""
-        policy = found.policy
+        policy = considered.policy
         return cls(
             policy_id=policy.published.id,
             name=name,
@@ -219,8 +219,8 @@ class ConsideredPolicy(Strict):
             effect="permit" if policy.permits else "forbid",
             approver_group=policy.group,
             uses_per_day=policy.quota,
-            outcome=found.outcome.value,
-            message=found.message,
+            outcome=considered.outcome.value,
+            message=considered.message,
         )
 
 
@@ -263,8 +263,8 @@ class ConsideredToken(Strict):
                 for grant, faults in link.grants
             ],
             policies=[
-                ConsideredPolicy.of(found, of.policy_names.get(found.policy.published.id))
-                for found in policies
+                ConsideredPolicy.of(considered, of.policy_names.get(considered.policy.published.id))
+                for considered in policies
             ],
         )
 
@@ -349,18 +349,18 @@ class AccessExplanation(Strict):
     recorded: RecordedDecision | None = Field(description="The recorded decision of an event.")
 
     @classmethod
-    def of(cls, found: Explanation, arguments: str, recorded: RecordedCall | None) -> Self:
+    def of(cls, explanation: Explanation, arguments: str, recorded: RecordedCall | None) -> Self:
         """Build the view of an explanation."""
-        question, decision = found.question, found.decision
-        meaning = meaning_of_explanation(found)
+        question, decision = explanation.question, explanation.decision
+        meaning = meaning_of_explanation(explanation)
         return cls(
             decision=decision.effect.value,
             reason_code=decision.reason_code,
             summary=meaning.says,
             remedy=meaning.remedy if decision.effect is not Effect.ALLOW else None,
-            at=found.at,
+            at=explanation.at,
             identity_id=question.token.identity.id,
-            token_id=found.token_id,
+            token_id=explanation.token_id,
             server_id=None if question.server is None else question.server.id,
             tool=question.tool,
             part=None if question.part is None else question.part.value,
@@ -382,16 +382,16 @@ class AccessExplanation(Strict):
                 for use in decision.quotas
             ],
             considered=[
-                ConsideredToken.of(link, policies, found)
-                for link, policies in zip(found.links, found.policies, strict=True)
+                ConsideredToken.of(link, policies, explanation)
+                for link, policies in zip(explanation.links, explanation.policies, strict=True)
             ],
-            missing_grants=_missing(found),
+            missing_grants=_missing(explanation),
             recorded=None if recorded is None else RecordedDecision.of(recorded.event),
         )
 
 
-def _missing(found: Explanation) -> list[GrantCreate]:
-    server, tool, part = found.question.server, found.question.tool, found.question.part
+def _missing(explanation: Explanation) -> list[GrantCreate]:
+    server, tool, part = explanation.question.server, explanation.question.tool, explanation.question.part
     if server is None:
         return []
     return [
@@ -402,7 +402,7 @@ def _missing(found: Explanation) -> list[GrantCreate]:
             resources=part is Part.RESOURCES,
             prompts=part is Part.PROMPTS,
         )
-        for identity_id in found.lacking
+        for identity_id in explanation.lacking
     ]
 
 
@@ -450,15 +450,15 @@ class AccessMatrixCell(Strict):
     )
 
     @classmethod
-    def of(cls, server_id: UUID, found: Tally) -> Self:
+    def of(cls, server_id: UUID, tally: Tally) -> Self:
         """Build a cell of the matrix."""
         return cls(
             server_id=server_id,
-            reached=found.reached,
-            tools=found.tools,
-            approval_required=found.approval_required,
-            destructive=found.destructive,
-            is_whole=found.is_whole,
+            reached=tally.reached,
+            tools=tally.tools,
+            approval_required=tally.approval_required,
+            destructive=tally.destructive,
+            is_whole=tally.is_whole,
         )
 
 
@@ -478,7 +478,7 @@ class AccessMatrixRow(Strict):
     @classmethod
     def of(cls, row: Row) -> Self:
         """Build a row of the matrix."""
-        cells = [AccessMatrixCell.of(id, found) for id, found in row.tallies]
+        cells = [AccessMatrixCell.of(id, tally) for id, tally in row.tallies]
         return cls(identity_id=row.identity_id, stopped=row.stopped, cells=cells)
 
 

@@ -267,10 +267,10 @@ class StaleGrantView(BaseModel):
     proposal: GrantProposal | None = Field(description="Null when it is in use, or nothing is known.")
 
     @classmethod
-    def of(cls, found: GrantFinding) -> Self:
+    def of(cls, finding: GrantFinding) -> Self:
         """Build the view of a grant in the report."""
-        row = found.grant
-        unused, unused_count = found.unused(_MOST_SHOWN)
+        row = finding.grant
+        unused, unused_count = finding.unused(_MOST_SHOWN)
         return cls(
             kind="grant",
             grant_id=row.id,
@@ -282,11 +282,11 @@ class StaleGrantView(BaseModel):
             prompts=row.prompts,
             created_at=row.created_at,
             expires_at=row.expires_at,
-            observed_since=found.observed_since,
-            state=found.state.value,
-            last_used_at=found.last_used_at,
-            used_by=found.used_by,
-            held_by=found.held_by,
+            observed_since=finding.observed_since,
+            state=finding.state.value,
+            last_used_at=finding.last_used_at,
+            used_by=finding.used_by,
+            held_by=finding.held_by,
             used=[
                 UsedThingView(
                     server_id=one.server_id,
@@ -294,12 +294,12 @@ class StaleGrantView(BaseModel):
                     tool=one.tool,
                     last_used_at=one.last_used_at,
                 )
-                for one in found.used[:_MOST_SHOWN]
+                for one in finding.used[:_MOST_SHOWN]
             ],
-            used_count=len(found.used),
+            used_count=len(finding.used),
             unused=[UnusedToolView(server_id=id, tool=name) for id, name in unused],
             unused_count=unused_count,
-            proposal=None if found.proposal is None else proposal_view(found.proposal),
+            proposal=None if finding.proposal is None else proposal_view(finding.proposal),
         )
 
 

@@ -73,7 +73,7 @@ async def read_page(
         kinds.discard("token")
     if kind == "grant" and "grant" in kinds:
         grants, following = await _grants(session, judge, query, window, after)
-        items += [StaleGrantView.of(found) for found in grants]
+        items += [StaleGrantView.of(finding) for finding in grants]
         if following is not None:
             return items, ("grant", following)
     if "token" not in kinds or StaleState.UNUSED not in query.state:
@@ -89,7 +89,7 @@ async def read_page(
 async def _grants(
     session: AsyncSession, judge: Judge, query: StaleQuery, window: Window, after: UUID | None
 ) -> tuple[list[GrantFinding], UUID | None]:
-    found: list[GrantFinding] = []
+    findings: list[GrantFinding] = []
     for _ in range(GRANTS_A_PAGE // _AT_ONCE):
         rows = list(await session.scalars(_live_grants(query, window, after)))
         for finding in await judge.findings(rows):
@@ -97,13 +97,13 @@ async def _grants(
                 continue
             if query.server_id is not None and query.server_id not in finding.reach:
                 continue
-            if len(found) == query.limit:
-                return found, found[-1].grant.id
-            found.append(finding)
+            if len(findings) == query.limit:
+                return findings, findings[-1].grant.id
+            findings.append(finding)
         if len(rows) < _AT_ONCE:
-            return found, None
+            return findings, None
         after = rows[-1].id
-    return found, after
+    return findings, after
 
 
 def _live_grants(query: StaleQuery, window: Window, after: UUID | None) -> Select[Grant]:
@@ -149,10 +149,10 @@ async def _tokens(
     if query.server_id is not None:
         statement = statement.where(can_reach(query.server_id))
     rows = await session.execute(statement.order_by(col(Token.id).desc()).limit(limit + 1))
-    found: list[tuple[Token, datetime | None]] = [(row[0], row[1]) for row in rows]
-    if len(found) > limit:
-        return found[:limit], found[limit - 1][0].id
-    return found, last
+    unused: list[tuple[Token, datetime | None]] = [(row[0], row[1]) for row in rows]
+    if len(unused) > limit:
+        return unused[:limit], unused[limit - 1][0].id
+    return unused, last
 
 
 def _last_id_of(time: datetime) -> UUID:
@@ -179,13 +179,13 @@ class ProposalApplier:
         # In the order of ids, since the items come in any order.
         locked = await lock_grants(self._session, [item.grant_id for item in body.items])
         active = await self._active(locked.values())
-        findings = {found.grant.id: found for found in await judge.findings(active)}
+        findings = {finding.grant.id: finding for finding in await judge.findings(active)}
         unchanged = await self._are_servers_unchanged(findings.values())
         outcomes: list[tuple[UUID, AppliedOutcome]] = []
         changes: list[tuple[Grant, GrantUpdate | None]] = []
         for item in body.items:
-            grant, found = locked.get(item.grant_id), findings.get(item.grant_id)
-            proposal = None if found is None or not unchanged else found.proposal
+            grant, finding = locked.get(item.grant_id), findings.get(item.grant_id)
+            proposal = None if finding is None or not unchanged else finding.proposal
             if grant is None or grant.ended_at is not None:
                 outcomes.append((item.grant_id, "not_found"))
             elif proposal is None or proposal.digest != item.proposal_digest:
@@ -220,10 +220,10 @@ class ProposalApplier:
         servers = self._fleet.servers
         ids = {
             id
-            for found in findings
-            if found.proposal is not None and found.proposal.right is not None
-            for id in found.reach
-            if found.proposal.right.servers.matches(id, servers[id].labels)
+            for finding in findings
+            if finding.proposal is not None and finding.proposal.right is not None
+            for id in finding.reach
+            if finding.proposal.right.servers.matches(id, servers[id].labels)
         }
         versions = await self._session.execute(
             select(col(AccessVersion.id), col(AccessVersion.version))

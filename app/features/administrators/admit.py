@@ -175,7 +175,13 @@ async def _record(
     provider: Provider,
     request_id: str | None,
 ) -> None:
-    said = {"provider_id": format_id(IDENTITY_PROVIDER, provider.id), **changes}
+    changes_with_provider = {"provider_id": format_id(IDENTITY_PROVIDER, provider.id), **changes}
     await record(
-        session, caller, action, ADMINISTRATOR_KIND, administrator_id, changes=said, request_id=request_id
+        session,
+        caller,
+        action,
+        ADMINISTRATOR_KIND,
+        administrator_id,
+        changes=changes_with_provider,
+        request_id=request_id,
     )

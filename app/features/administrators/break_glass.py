@@ -127,8 +127,8 @@ class BreakGlass:
                 raise refused()
             caller = Caller(KIND, row.id, frozenset({Role.OWNER}))
             if not goes_on(request):
-                asked = {"method": request.method, "route": request.scope["route"].path}
-                await self._record(own, origin_of(request), caller, "break_glass.use", row.id, changes=asked)
+                route = {"method": request.method, "route": request.scope["route"].path}
+                await self._record(own, origin_of(request), caller, "break_glass.use", row.id, changes=route)
                 await own.commit()
         return caller
 
@@ -162,9 +162,9 @@ class BreakGlass:
             await self._refuse(origin, "throttled", event_count=count)
 
     async def _refuse(self, origin: Origin, reason_code: str, **columns: Any) -> None:
-        said = {"outcome": "denied", "decision": "deny", "reason_code": reason_code, **columns}
+        fields = {"outcome": "denied", "decision": "deny", "reason_code": reason_code, **columns}
         async with self._sessions() as session:
-            await self._record(session, origin, _ANONYMOUS, _SIGN_IN, None, **said)
+            await self._record(session, origin, _ANONYMOUS, _SIGN_IN, None, **fields)
             await session.commit()
 
     async def _record(

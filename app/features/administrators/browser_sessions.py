@@ -159,30 +159,30 @@ async def _end(session: AsyncSession, row: BrowserSession, by: Caller, request_i
         await record(session, by, "session.end", KIND, row.id, request_id=request_id)
 
 
-async def end_at_provider(session: AsyncSession, said: SignedOut) -> int:
+async def end_at_provider(session: AsyncSession, signed_out: SignedOut) -> int:
     """End the sessions that a provider has logged out, those opened before its message; return their number.
 
     A later session is a new sign-in, which a repeated message must not end.
     """
     # A session id of the provider is more specific than a subject: only that session ends.
     named = (
-        col(BrowserSession.subject) == said.subject
-        if said.provider_session is None
-        else col(BrowserSession.provider_session) == said.provider_session
+        col(BrowserSession.subject) == signed_out.subject
+        if signed_out.provider_session is None
+        else col(BrowserSession.provider_session) == signed_out.provider_session
     )
     ended = delete(BrowserSession).where(
-        col(BrowserSession.provider_id) == said.provider_id,
-        col(BrowserSession.created_at) < said.said_at + _SKEW,
+        col(BrowserSession.provider_id) == signed_out.provider_id,
+        col(BrowserSession.created_at) < signed_out.said_at + _SKEW,
         named,
     )
-    found = list(
+    sessions = list(
         await session.execute(ended.returning(col(BrowserSession.id), col(BrowserSession.identity_id)))
     )
-    for id, identity_id in found:
+    for id, identity_id in sessions:
         person = Caller("identity", identity_id, frozenset(), identity_id)
-        changes = {"provider_id": format_id(IDENTITY_PROVIDER, said.provider_id)}
+        changes = {"provider_id": format_id(IDENTITY_PROVIDER, signed_out.provider_id)}
         await record(session, person, "session.end", KIND, id, changes=changes)
-    return len(found)
+    return len(sessions)
 
 
 async def _find(
@@ -202,8 +202,8 @@ async def _find(
 
 
 async def _provider_of(session: AsyncSession, row: BrowserSession) -> Provider | None:
-    found = await providers.find(session, row.provider_id)
-    return None if found is None else providers.provider_of(found)
+    provider = await providers.find(session, row.provider_id)
+    return None if provider is None else providers.provider_of(provider)
 
 
 async def _forget_expired(session: AsyncSession) -> None:

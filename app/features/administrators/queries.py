@@ -92,8 +92,8 @@ class LinkHolder:
 
 async def find_link_holder(session: AsyncSession, provider_id: UUID, link: str) -> LinkHolder | None:
     """Find the holder of a link at a provider. None when the provider is not active."""
-    asked = {"provider": provider_id, "link": link, "erased": erased_link(OIDC, link)}
-    row = (await session.execute(_KNOWN, asked)).one_or_none()
+    parameters = {"provider": provider_id, "link": link, "erased": erased_link(OIDC, link)}
+    row = (await session.execute(_KNOWN, parameters)).one_or_none()
     if row is None:
         return None
     return LinkHolder(*row)
@@ -119,9 +119,9 @@ async def assignments_of(
     session: AsyncSession, administrator_ids: Iterable[UUID]
 ) -> dict[UUID, list[RoleAssignment]]:
     """The role assignments of several administrators, by administrator, the strongest role first."""
-    found: dict[UUID, list[RoleAssignment]] = {id: [] for id in administrator_ids}
-    query = select(RoleAssignment).where(col(RoleAssignment.administrator_id).in_(found))
+    by_administrator: dict[UUID, list[RoleAssignment]] = {id: [] for id in administrator_ids}
+    query = select(RoleAssignment).where(col(RoleAssignment.administrator_id).in_(by_administrator))
     strength = {role.value: place for place, role in enumerate(Role)}
     for row in sorted(await session.scalars(query), key=lambda row: strength[row.role]):
-        found[row.administrator_id].append(row)
-    return found
+        by_administrator[row.administrator_id].append(row)
+    return by_administrator

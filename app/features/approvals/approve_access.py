@@ -99,8 +99,8 @@ async def _agreed(
     """The access to grant. Raises ``Invalid`` with each field that is wider than the request."""
     if row.access_tools is None or row.access_expires_at is None or row.server_id is None:
         raise NotFound("There is no such access request.")
-    asked, until = show_tool_selector(row.access_tools), row.access_expires_at
-    tools = asked if less is None or less.tools is None else less.tools
+    requested, until = show_tool_selector(row.access_tools), row.access_expires_at
+    tools = requested if less is None or less.tools is None else less.tools
     expires_at = until if less is None or less.expires_at is None else less.expires_at
     wrong = []
     if not await _within(session, row.server_id, tools, load_tool_selector(row.access_tools)):
@@ -117,16 +117,16 @@ async def _agreed(
 
 
 async def _within(
-    session: AsyncSession, server_id: UUID, tools: ToolSelectorModel, asked: ToolSelector
+    session: AsyncSession, server_id: UUID, tools: ToolSelectorModel, requested: ToolSelector
 ) -> bool:
     given = tool_selector_to_domain(tools)
-    if scope_within(_scope(given), _scope(asked)):
+    if scope_within(_scope(given), _scope(requested)):
         return True
     if not isinstance(given, ToolsByNames):
         return False
     # For tools requested by risk, a choice by name: those that have this risk now.
     risks = await risks_of(session, server_id)
-    return all(name in risks and asked.matches(name, risks[name]) for name in given.names)
+    return all(name in risks and requested.matches(name, risks[name]) for name in given.names)
 
 
 def _scope(tools: ToolSelector) -> ListedScope:

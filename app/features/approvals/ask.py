@@ -86,10 +86,10 @@ async def requestable_views(session: AsyncSession, servers: Collection[Server]) 
 
 async def require_requestable(session: AsyncSession, server_id: UUID) -> RequestableServer:
     """A server that can be requested. Raises ``NotFound`` for any other."""
-    found = await session.scalar(select_requestable().where(col(Server.id) == server_id))
-    if found is None:
+    server = await session.scalar(select_requestable().where(col(Server.id) == server_id))
+    if server is None:
         raise NotFound("There is no such server, or it cannot be requested.")
-    return (await requestable_views(session, [found]))[0]
+    return (await requestable_views(session, [server]))[0]
 
 
 async def tools_of(session: AsyncSession, server_ids: Collection[UUID]) -> dict[UUID, list[RequestableTool]]:
@@ -101,10 +101,10 @@ async def tools_of(session: AsyncSession, server_ids: Collection[UUID]) -> dict[
         .where(col(Tool.server_id).in_(server_ids), col(Tool.state) == _ACTIVE)
         .order_by(col(Tool.server_id), col(Tool.name))
     )
-    found: dict[UUID, list[RequestableTool]] = {}
+    by_server: dict[UUID, list[RequestableTool]] = {}
     for server_id, name, title, risk in await session.execute(statement):
-        found.setdefault(server_id, []).append(RequestableTool(name=name, title=title, risk=Risk(risk)))
-    return found
+        by_server.setdefault(server_id, []).append(RequestableTool(name=name, title=title, risk=Risk(risk)))
+    return by_server
 
 
 async def risks_of(session: AsyncSession, server_id: UUID) -> dict[str, Risk]:
@@ -215,14 +215,14 @@ async def _lock_receiver(session: AsyncSession, me: UUID, wanted: UUID) -> Ident
     both = sorted({me, wanted})
     await take_turns(session, both)
     held = {id: await lock_row(session, id) for id in both}
-    found, asking = held[wanted], held[me]
+    receiver, asking = held[wanted], held[me]
     if asking is None or asking.status != "active":
         raise Forbidden("You are not active any more.")
-    if found is None or me not in {wanted, found.owner_id}:
+    if receiver is None or me not in {wanted, receiver.owner_id}:
         raise Invalid.field("/identity_id", "not_yours", "You own no agent with this id.")
-    if found.status != "active":
-        raise Invalid.field("/identity_id", "not_active", f"This agent is {found.status}.")
-    return found
+    if receiver.status != "active":
+        raise Invalid.field("/identity_id", "not_active", f"This agent is {receiver.status}.")
+    return receiver
 
 
 async def _find_server(session: AsyncSession, named: str) -> Server:

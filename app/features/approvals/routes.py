@@ -46,8 +46,8 @@ async def list_approvals(
     """All of them with the permission `approvals.read`; else your own requests, those of your agents, and those of your
     groups."""
     cursors = Cursors(runtime.peppers.derive("cursors"), "list_approvals", query.filters())
-    found = select_approvals(caller, query)
-    rows, next_cursor = await read_page(session, found, Approval, cursors, query)
+    statement = select_approvals(caller, query)
+    rows, next_cursor = await read_page(session, statement, Approval, cursors, query)
     return Page(
         items=await show_approvals(session, caller, rows, runtime.public_url), next_cursor=next_cursor
     )

@@ -143,8 +143,8 @@ def reason_in(policy: str) -> str | None:
         (parsed,) = cedarpy.policies_to_pst(policy).static_policies.values()
     except ValueError:
         return None
-    found: str | None = parsed.annotations.get("reason")
-    return found
+    reason: str | None = parsed.annotations.get("reason")
+    return reason
 
 
 Policies = dict[tuple[UUID, int], tuple[str | None, str | None]]
@@ -222,8 +222,8 @@ def _access(row: Approval) -> ApprovalAccess | None:
     )
 
 
-def _policy(asked: tuple[UUID, int], name: str | None, reason: str | None) -> ApprovalPolicy:
-    return ApprovalPolicy(id=asked[0], version=asked[1], name=name, reason=reason)
+def _policy(version: tuple[UUID, int], name: str | None, reason: str | None) -> ApprovalPolicy:
+    return ApprovalPolicy(id=version[0], version=version[1], name=name, reason=reason)
 
 
 def _decider(row: Approval, names: dict[UUID, str]) -> Actor | None:

@@ -105,7 +105,7 @@ def ocsf_of(event: AuditEventView) -> dict[str, Any]:
     status = _status_of(fields)
     severity = 3 if event.action in _NOTABLE else 2 if status == 2 else 1
     unmapped = {name: fields[name] for name in _UNMAPPED if name in fields}
-    said: dict[str, Any] = {
+    event_fields: dict[str, Any] = {
         "activity_id": activity,
         "category_uid": uid // 1000,
         "class_uid": uid,
@@ -120,19 +120,19 @@ def ocsf_of(event: AuditEventView) -> dict[str, Any]:
         "actor": _actor(fields),
     }
     if activity == OTHER:
-        said["activity_name"] = event.action
+        event_fields["activity_name"] = event.action
     if "reason_code" in fields:
-        said["status_detail"] = fields["reason_code"]
+        event_fields["status_detail"] = fields["reason_code"]
     if "outcome" in fields:
-        said["status_code"] = fields["outcome"]
+        event_fields["status_code"] = fields["outcome"]
     if "count" in fields:
-        said["count"] = fields["count"]
+        event_fields["count"] = fields["count"]
     program = fields.get("client", {})
     if "version" in program:
         unmapped["client"] = {"version": program["version"]}
-    said |= _decision(fields) | _source(fields) | _OF_CLASS[uid](fields, unmapped)
-    said["observables"] = _observables(said)
-    return said | ({"unmapped": unmapped} if unmapped else {})
+    event_fields |= _decision(fields) | _source(fields) | _OF_CLASS[uid](fields, unmapped)
+    event_fields["observables"] = _observables(event_fields)
+    return event_fields | ({"unmapped": unmapped} if unmapped else {})
 
 
 def _status_of(fields: dict[str, Any]) -> int:
@@ -149,7 +149,7 @@ def _message(fields: dict[str, Any]) -> str:
 
 
 def _metadata(fields: dict[str, Any]) -> dict[str, Any]:
-    found: dict[str, Any] = {
+    metadata: dict[str, Any] = {
         "version": VERSION,
         "product": _PRODUCT,
         "uid": fields["id"],
@@ -158,11 +158,11 @@ def _metadata(fields: dict[str, Any]) -> dict[str, Any]:
     }
     if fields["action"].partition(".")[0] in _CARRIED or fields["action"] in ("tool.call", "tool.result"):
         # Shared by a call and its outcome.
-        found["correlation_uid"] = fields.get("call_id", fields["id"])
+        metadata["correlation_uid"] = fields.get("call_id", fields["id"])
     profiles = ["security_control"] if "decision" in fields else []
     if "trace_id" in fields and class_of(fields["action"])[0] == API_ACTIVITY:
         profiles.append("trace")
-    return found | ({"profiles": profiles} if profiles else {})
+    return metadata | ({"profiles": profiles} if profiles else {})
 
 
 def _user(kind: str, uid: str | None, name: str | None = None) -> dict[str, Any]:
@@ -258,13 +258,17 @@ def _keep(fields: dict[str, Any], unmapped: dict[str, Any], *names: str) -> None
     unmapped |= {name: fields[name] for name in names if name in fields}
 
 
-def _observables(said: dict[str, Any]) -> list[dict[str, Any]]:
-    found = []
-    if "ip" in said["src_endpoint"]:
-        found.append({"name": "src_endpoint.ip", "type_id": _IP_ADDRESS, "value": said["src_endpoint"]["ip"]})
-    if "uid" in said["actor"]["user"]:
-        found.append({"name": "actor.user.uid", "type_id": _USER_UID, "value": said["actor"]["user"]["uid"]})
-    return found
+def _observables(event_fields: dict[str, Any]) -> list[dict[str, Any]]:
+    observables = []
+    if "ip" in event_fields["src_endpoint"]:
+        observables.append(
+            {"name": "src_endpoint.ip", "type_id": _IP_ADDRESS, "value": event_fields["src_endpoint"]["ip"]}
+        )
+    if "uid" in event_fields["actor"]["user"]:
+        observables.append(
+            {"name": "actor.user.uid", "type_id": _USER_UID, "value": event_fields["actor"]["user"]["uid"]}
+        )
+    return observables
 
 
 _OF_CLASS = {

@@ -108,8 +108,8 @@ async def get_audit_event_range(
 ) -> AuditRangeProof:
     """Read the proof of a range of exported leaves (`format=leaves` of the export)."""
     checkpoint, hashes = await prove_range(await connection_of(session), from_, to, tree_size)
-    said = {"from": from_, "to": to, "checkpoint": checkpoint.note, "hashes": _hex(hashes)}
-    return AuditRangeProof.model_validate(said)
+    content = {"from": from_, "to": to, "checkpoint": checkpoint.note, "hashes": _hex(hashes)}
+    return AuditRangeProof.model_validate(content)
 
 
 @router.get("/{event_id}/proof", operation_id="get_audit_event_proof")

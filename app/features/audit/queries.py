@@ -311,9 +311,9 @@ def _ends_as(query: AuditFilters, outcome: Any, duration: Any) -> list[ColumnEle
 
 
 def _is_of_request(event: Any, request_ids: list[str]) -> ColumnElement[bool]:
-    made = [found for found in map(_MADE_REQUEST_ID.fullmatch, request_ids) if found is not None]
+    matches = [match for match in map(_MADE_REQUEST_ID.fullmatch, request_ids) if match is not None]
     named = col(event.request_id).in_(request_ids)
-    return or_(named, col(event.id).in_([UUID(hex=found[1]) for found in made])) if made else named
+    return or_(named, col(event.id).in_([UUID(hex=match[1]) for match in matches])) if matches else named
 
 
 def _matches(

@@ -71,9 +71,9 @@ async def find(
     if not query.narrows_refused:
         return await _find_in_span(session, query, named, before)
     await session.execute(_ONE_INDEX)
-    found = await _find_in_span(session, query, named, before)
+    rows = await _find_in_span(session, query, named, before)
     await session.execute(_ANY_INDEX)
-    return found
+    return rows
 
 
 async def _find_in_span(
@@ -214,8 +214,8 @@ async def poll(
     Raises ``Malformed``: ``since_required``, an invalid cursor.
     """
     check_since(query)
-    found = await read_on(session, query, position_of(cursors, query.after) or BEGINNING, query.limit)
-    return [item for item, _ in found.items], cursors.write(found.reached)
+    batch = await read_on(session, query, position_of(cursors, query.after) or BEGINNING, query.limit)
+    return [item for item, _ in batch.items], cursors.write(batch.reached)
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,8 +246,8 @@ async def read_on(
             break
         start, reached = window
         wanted = most + 1 - len(rows)
-        found = await session.stream(queries.ascending(query, named, start, reached, wanted))
-        async for part in found.partitions(_MADE_AT_ONCE):
+        stream = await session.stream(queries.ascending(query, named, start, reached, wanted))
+        async for part in stream.partitions(_MADE_AT_ONCE):
             rows += part
             await asyncio.sleep(0)
         if len(rows) > most or monotonic() > give_up:

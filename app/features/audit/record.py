@@ -129,7 +129,7 @@ async def record_all(
     session: AsyncSession,
     caller: Caller,
     object_type: str,
-    said: Sequence[tuple[str, UUID, dict[str, Any]]],
+    changed: Sequence[tuple[str, UUID, dict[str, Any]]],
     *,
     request_id: str | None,
 ) -> list[UUID]:
@@ -142,10 +142,10 @@ async def record_all(
         "outcome": "success",
         "request_id": request_id,
     }
-    events = [new_id() for _ in said]
+    events = [new_id() for _ in changed]
     rows = [
         event | {"id": event_id, "action": action, "object_id": id, "changes": _ready(changes)}
-        for event_id, (action, id, changes) in zip(events, said, strict=True)
+        for event_id, (action, id, changes) in zip(events, changed, strict=True)
     ]
     if rows:
         await session.execute(insert(AuditEvent), rows)

@@ -64,10 +64,10 @@ async def count_live(session: AsyncSession) -> int:
 
 async def lags_of(session: AsyncSession, sinks: Sequence[AuditSink]) -> dict[UUID, AuditSinkLag]:
     """The undelivered events of the sinks that have not ended. There are few sinks."""
-    found = {}
+    lags = {}
     for sink in sinks:
         if sink.ended_at is None:
             place = {"epoch": sink.epoch, "xact": sink.xact, "seq": sink.seq, "most": MAX_LAG_COUNT}
             row = (await session.execute(_LAG, place)).one()
-            found[sink.id] = AuditSinkLag(events=min(row.events, MAX_LAG_COUNT), since=row.oldest)
-    return found
+            lags[sink.id] = AuditSinkLag(events=min(row.events, MAX_LAG_COUNT), since=row.oldest)
+    return lags

@@ -283,14 +283,14 @@ class PreviewedServer(BaseModel):
     tools: list[PreviewedTool] = Field(description="The first 100 of them, by name.")
 
     @classmethod
-    def of(cls, found: ReachedServer) -> Self:
+    def of(cls, reached: ReachedServer) -> Self:
         """Build the view of a reached server."""
         return cls(
-            server_id=found.server.id,
-            slug=found.server.slug,
-            enabled=found.server.enabled,
-            tool_count=len(found.tools),
-            tools=[PreviewedTool(name=tool.name, risk=tool.risk) for tool in found.tools[:_MAX_SHOWN]],
+            server_id=reached.server.id,
+            slug=reached.server.slug,
+            enabled=reached.server.enabled,
+            tool_count=len(reached.tools),
+            tools=[PreviewedTool(name=tool.name, risk=tool.risk) for tool in reached.tools[:_MAX_SHOWN]],
         )
 
 
@@ -304,14 +304,14 @@ class GrantPreview(BaseModel):
     servers: list[PreviewedServer] = Field(description="The first 100 servers, by slug.")
 
     @classmethod
-    def of(cls, found: Sequence[ReachedServer], warnings: list[SelectorWarning]) -> Self:
+    def of(cls, reached: Sequence[ReachedServer], warnings: list[SelectorWarning]) -> Self:
         """Build the preview."""
-        risks = Counter(tool.risk for one in found for tool in one.tools)
+        risks = Counter(tool.risk for one in reached for tool in one.tools)
         return cls(
-            reaches=Reaches(servers=len(found), tools=risks.total()),
+            reaches=Reaches(servers=len(reached), tools=risks.total()),
             warnings=warnings,
             risks={risk: risks[risk] for risk in Risk},
-            servers=[PreviewedServer.of(one) for one in found[:_MAX_SHOWN]],
+            servers=[PreviewedServer.of(one) for one in reached[:_MAX_SHOWN]],
         )
 
 

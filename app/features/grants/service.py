@@ -89,8 +89,8 @@ async def get_grant(session: AsyncSession, caller: Caller, id: UUID, *, ended: b
 
 async def show(session: AsyncSession, caller: Caller, grant: Grant, now: datetime) -> GrantView:
     """Build the view of one grant, with its current reach if the caller may see that."""
-    found = await find_reach(session, [Selected(grant.servers, grant.tools)]) if may_see(caller) else None
-    return GrantView.from_row(grant, now, found)
+    finding = await find_reach(session, [Selected(grant.servers, grant.tools)]) if may_see(caller) else None
+    return GrantView.from_row(grant, now, finding)
 
 
 async def preview(

@@ -44,8 +44,8 @@ async def membership(session: AsyncSession, group_id: UUID, identity_id: UUID) -
     statement = select(GroupMember).where(
         col(GroupMember.group_id) == group_id, col(GroupMember.identity_id) == identity_id
     )
-    found: GroupMember | None = await session.scalar(statement)
-    return found
+    member: GroupMember | None = await session.scalar(statement)
+    return member
 
 
 async def members_among(session: AsyncSession, group_id: UUID, identity_ids: Collection[UUID]) -> set[UUID]:

@@ -34,8 +34,8 @@ async def set_links(
         (one.provider_id, one.kind, one.value): one
         for one in (await links_of(session, [identity.id]))[identity.id]
     }
-    asked = {(one.provider_id, one.kind, one.value): index for index, one in enumerate(wanted)}
-    added, removed = asked.keys() - current.keys(), current.keys() - asked.keys()
+    indexes = {(one.provider_id, one.kind, one.value): index for index, one in enumerate(wanted)}
+    added, removed = indexes.keys() - current.keys(), current.keys() - indexes.keys()
     if not added and not removed:
         return {}
     if identity.kind != "person":
@@ -46,10 +46,10 @@ async def set_links(
         for key in removed:
             await session.delete(current[key])
         await session.flush()
-        for provider_id, kind, value in sorted(added, key=lambda key: asked[key]):
+        for provider_id, kind, value in sorted(added, key=lambda key: indexes[key]):
             if await providers.find(session, provider_id) is None:
                 raise Invalid.field(
-                    f"/links/{asked[provider_id, kind, value]}/provider_id",
+                    f"/links/{indexes[provider_id, kind, value]}/provider_id",
                     "not_found",
                     "There is no such identity provider.",
                 )

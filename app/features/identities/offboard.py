@@ -362,7 +362,7 @@ async def offboard_identity(
         return Offboarded(identity.id, True, things, transferred, preview=preview)
     schedule = _due_schedule(pending) if due else None
     changes = affected.changes() | {"via": via} | _schedule_changes(schedule)
-    said = affected.receipt() | {
+    content = affected.receipt() | {
         "via": via,
         "by": describe_caller(caller),
         "schedule": schedule,
@@ -371,7 +371,7 @@ async def offboard_identity(
     await cancel_approvals(session, caller, affected.approvals, "identity_offboarded", request_id)
     await end_tokens(session, caller, affected.tokens, body.reason, request_id)
     await _end_rights(session, affected)
-    said["browser_sessions"] = await _end_people(session, caller, affected, request_id)
+    content["browser_sessions"] = await _end_people(session, caller, affected, request_id)
     receipt_id = await record(
         session, caller, "identity.offboard", "identity", identity.id,
         changes=changes, request_id=request_id,
@@ -379,7 +379,7 @@ async def offboard_identity(
     identity.receipt_id = receipt_id
     await session.flush()
     await session.refresh(identity)
-    receipt = Receipt.model_validate(said | {"offboarded_at": identity.offboarded_at})
+    receipt = Receipt.model_validate(content | {"offboarded_at": identity.offboarded_at})
     revoked = things.model_dump(mode="json")
     add_receipt(session, signer, receipt_id, receipt, reason=body.reason, revoked=revoked)
     await settle(session, pending, receipt_id)
@@ -398,16 +398,16 @@ async def find_to_offboard(session: AsyncSession, *, external_id: str | None, us
     """
     if (external_id is None) == (user_name is None):
         raise Invalid.field("?external_id", "one_of", "Give external_id or user_name, exactly one of them.")
-    found = await find_leaver(session, external_id=external_id, user_name=user_name)
-    living = [row.id for row in found if row.status != "offboarded"]
+    identities = await find_leaver(session, external_id=external_id, user_name=user_name)
+    living = [row.id for row in identities if row.status != "offboarded"]
     if len(living) > 1:
         raise Conflict(
             "Several identities of different providers have this name: offboard each by its id.",
             code="ambiguous_identity",
         )
-    if not found:
+    if not identities:
         raise NotFound("There is no such identity.")
-    return living[0] if living else found[0].id
+    return living[0] if living else identities[0].id
 
 
 async def first_receipt(
@@ -438,10 +438,10 @@ def _schedule_changes(schedule: ReceiptSchedule | None) -> dict[str, Any]:
     """The event fields for the person who scheduled it, since the system is the actor."""
     if schedule is None:
         return {}
-    said = schedule.model_dump(mode="json")
+    changes = schedule.model_dump(mode="json")
     return {
         "schedule_id": format_id(SCHEDULED_OFFBOARDING, schedule.id),
-        "scheduled_by": said["scheduled_by"],
+        "scheduled_by": changes["scheduled_by"],
     }
 
 

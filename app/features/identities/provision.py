@@ -94,38 +94,38 @@ async def find_person(
     return Person(identity, user)
 
 
-async def add_person(session: AsyncSession, directory: Directory, said: DirectoryRecord) -> Person:
+async def add_person(session: AsyncSession, directory: Directory, record: DirectoryRecord) -> Person:
     """Create the identity of a person, or adopt an existing one.
 
     The holder of the link decides: an unmanaged one becomes the directory's; an ended one loses the link to a new
     identity, and stays ended. Raises ``Conflict``.
     """
     holder = None
-    if said.link is not None:
-        holder = await find_holder(session, directory.provider_id, said.link)
+    if record.link is not None:
+        holder = await find_holder(session, directory.provider_id, record.link)
     if holder is not None and await holder.may_be_adopted_by(session, directory.provider_id):
-        return await _adopt(session, directory, holder, said)
-    if holder is not None and not _releases_link(holder, directory.provider_id, said):
+        return await _adopt(session, directory, holder, record)
+    if holder is not None and not _releases_link(holder, directory.provider_id, record):
         raise link_taken()
     identity = Identity(
         kind="person",
-        user_name=comparable_name(said.user_name),
-        external_id=said.external_id,
-        display_name=said.display_name,
-        email=said.email,
-        attributes=dict(said.attributes),
+        user_name=comparable_name(record.user_name),
+        external_id=record.external_id,
+        display_name=record.display_name,
+        email=record.email,
+        attributes=dict(record.attributes),
         provider_id=directory.provider_id,
         source=SCIM,
     )
     session.add(identity)
     await _flush(session)
-    user = ScimUser(identity_id=identity.id, provider_id=directory.provider_id, user_name=said.user_name)
-    _write_user(user, said)
+    user = ScimUser(identity_id=identity.id, provider_id=directory.provider_id, user_name=record.user_name)
+    _write_user(user, record)
     session.add(user)
     await _flush(session)
     await session.refresh(identity)
     changes = _named({name for name in _OF_IDENTITY if getattr(identity, name) not in (None, {})})
-    changes |= await _link(session, directory, holder, identity.id, said.link)
+    changes |= await _link(session, directory, holder, identity.id, record.link)
     await move_versions(session, [identity.id], narrows=False)
     await keep_identity(session, identity)
     await _tell(session, directory, "identity.create", WebhookEvent.IDENTITY_CREATED, identity, changes)
@@ -133,23 +133,23 @@ async def add_person(session: AsyncSession, directory: Directory, said: Director
 
 
 async def change_person(
-    session: AsyncSession, directory: Directory, person: Person, said: DirectoryRecord
+    session: AsyncSession, directory: Directory, person: Person, record: DirectoryRecord
 ) -> bool:
     """Update a locked person to the directory's data; return whether anything changed. Raises ``Conflict``."""
     identity, user = person.identity, person.user
-    wanted = _new_values(identity, said)
+    wanted = _new_values(identity, record)
     moved = {name for name, value in wanted.items() if getattr(identity, name) != value}
     changes = _named(moved)
-    if user.profile != said.profile:
+    if user.profile != record.profile:
         changes["profile"] = {"personal": True}
-    names_changed = (user.user_name, user.external_id) != (said.user_name, said.external_id)
-    changes |= await _relink(session, directory, person, said)
+    names_changed = (user.user_name, user.external_id) != (record.user_name, record.external_id)
+    changes |= await _relink(session, directory, person, record)
     if not changes and not names_changed:
         return False
     for name in moved:
         setattr(identity, name, wanted[name])
     identity.revision += 1
-    _write_user(user, said)
+    _write_user(user, record)
     await _flush(session)
     await session.refresh(identity)
     if moved:
@@ -168,11 +168,11 @@ async def forget_person(session: AsyncSession, person: Person) -> None:
 
 
 async def _adopt(
-    session: AsyncSession, directory: Directory, holder: Holder, said: DirectoryRecord
+    session: AsyncSession, directory: Directory, holder: Holder, record: DirectoryRecord
 ) -> Person:
     """Let the directory manage an unmanaged identity, which keeps everything it has."""
     identity = holder.identity
-    wanted = _new_values(identity, said) | {"provider_id": directory.provider_id, "source": SCIM}
+    wanted = _new_values(identity, record) | {"provider_id": directory.provider_id, "source": SCIM}
     moved = {name: value for name, value in wanted.items() if getattr(identity, name) != value}
     changes = _named(moved.keys() & PERSONAL_FIELDS)
     changes["provider_id"] = {
@@ -184,11 +184,11 @@ async def _adopt(
     identity.revision += 1
     user = holder.user or ScimUser(identity_id=identity.id, provider_id=directory.provider_id, user_name="")
     user.provider_id, user.deleted_at = directory.provider_id, None
-    _write_user(user, said)
+    _write_user(user, record)
     session.add(user)
     await _flush(session)
     await session.refresh(identity)
-    await _link(session, directory, holder, identity.id, said.link)
+    await _link(session, directory, holder, identity.id, record.link)
     await move_versions(session, [identity.id], narrows=True)
     await keep_identity(session, identity)
     await _tell(session, directory, "identity.update", WebhookEvent.IDENTITY_UPDATED, identity, changes)
@@ -210,7 +210,7 @@ async def _link(
 
 
 async def _relink(
-    session: AsyncSession, directory: Directory, person: Person, said: DirectoryRecord
+    session: AsyncSession, directory: Directory, person: Person, record: DirectoryRecord
 ) -> dict[str, Any]:
     """Update a person's link to the directory's current value; return the event fields.
 
@@ -218,48 +218,52 @@ async def _relink(
     for an offboarded person, whom some directories rename: it keeps out a leaver with a valid token.
     """
     provider_id, identity = directory.provider_id, person.identity
-    if said.linked_by is None or said.link is None:
+    if record.linked_by is None or record.link is None:
         return {}
-    if await own_link(session, provider_id, identity.id, said.link) is not None:
+    if await own_link(session, provider_id, identity.id, record.link) is not None:
         return {}
-    holder = await find_holder(session, provider_id, said.link)
+    holder = await find_holder(session, provider_id, record.link)
     former = None
     if identity.status != "offboarded":
-        former = await own_link(session, provider_id, identity.id, getattr(person.user, said.linked_by))
+        former = await own_link(session, provider_id, identity.id, getattr(person.user, record.linked_by))
     if holder is not None and holder.identity.id != identity.id:
-        if not _releases_link(holder, provider_id, said):
+        if not _releases_link(holder, provider_id, record):
             raise link_taken()
         if former is not None:
             # It is free for the next person that the directory gives it to.
             await session.delete(former)
-        return await _link(session, directory, holder, identity.id, said.link)
-    await point_link(session, provider_id, former, identity.id, said.link)
+        return await _link(session, directory, holder, identity.id, record.link)
+    await point_link(session, provider_id, former, identity.id, record.link)
     return {"link": {"personal": True}}
 
 
-def _releases_link(holder: Holder, provider_id: UUID, said: DirectoryRecord) -> bool:
+def _releases_link(holder: Holder, provider_id: UUID, record: DirectoryRecord) -> bool:
     """Whether a link may go to a new person: its holder ended, and SCIM has removed them or changed their value."""
     if not holder.is_stopped:
         return False
-    if not holder.is_kept_by(provider_id) or holder.user is None or said.linked_by is None:
+    if not holder.is_kept_by(provider_id) or holder.user is None or record.linked_by is None:
         return True
-    return getattr(holder.user, said.linked_by) not in {None, said.link}
+    return getattr(holder.user, record.linked_by) not in {None, record.link}
 
 
-def _new_values(identity: Identity, said: DirectoryRecord) -> dict[str, Any]:
+def _new_values(identity: Identity, record: DirectoryRecord) -> dict[str, Any]:
     """The new values of an identity; attributes with unmapped names stay."""
-    kept = {name: value for name, value in identity.attributes.items() if name not in said.mapped}
+    kept = {name: value for name, value in identity.attributes.items() if name not in record.mapped}
     return {
-        "user_name": comparable_name(said.user_name),
-        "external_id": said.external_id,
-        "display_name": said.display_name,
-        "email": said.email,
-        "attributes": kept | dict(said.attributes),
+        "user_name": comparable_name(record.user_name),
+        "external_id": record.external_id,
+        "display_name": record.display_name,
+        "email": record.email,
+        "attributes": kept | dict(record.attributes),
     }
 
 
-def _write_user(user: ScimUser, said: DirectoryRecord) -> None:
-    user.user_name, user.external_id, user.profile = said.user_name, said.external_id, dict(said.profile)
+def _write_user(user: ScimUser, record: DirectoryRecord) -> None:
+    user.user_name, user.external_id, user.profile = (
+        record.user_name,
+        record.external_id,
+        dict(record.profile),
+    )
 
 
 def _named(fields: set[str]) -> dict[str, Any]:

@@ -83,13 +83,13 @@ def select_identities(wanted: IdentityQuery) -> Select[Identity]:
 async def links_of(session: AsyncSession, identity_ids: Iterable[UUID]) -> dict[UUID, list[IdentityLink]]:
     """The provider links of several identities, by identity."""
     ids = list(identity_ids)
-    found: dict[UUID, list[IdentityLink]] = {id: [] for id in ids}
+    by_identity: dict[UUID, list[IdentityLink]] = {id: [] for id in ids}
     statement = (
         select(IdentityLink).where(col(IdentityLink.identity_id).in_(ids)).order_by(col(IdentityLink.id))
     )
     for link in await session.scalars(statement):
-        found[link.identity_id].append(link)
-    return found
+        by_identity[link.identity_id].append(link)
+    return by_identity
 
 
 async def agents_of(session: AsyncSession, owner_id: UUID) -> list[UUID]:
@@ -100,8 +100,8 @@ async def agents_of(session: AsyncSession, owner_id: UUID) -> list[UUID]:
 async def persons_behind(session: AsyncSession, id: UUID | None) -> set[UUID]:
     """The identity itself and, for an agent, its owner."""
     query = select(col(Identity.id), col(Identity.owner_id)).where(col(Identity.id) == id)
-    found = (await session.execute(query)).one_or_none()
-    return set() if found is None else {one for one in found if one is not None}
+    row = (await session.execute(query)).one_or_none()
+    return set() if row is None else {one for one in row if one is not None}
 
 
 async def is_user_name_reserved(session: AsyncSession, user_name: str, since: datetime) -> bool:
@@ -292,22 +292,22 @@ async def find_link(
     session: AsyncSession, provider_id: UUID, value: str, kind: str = OIDC
 ) -> IdentityLink | None:
     """Find the row of a link: first the provider's own, then those of entries with the same issuer and claim."""
-    asked, same = aliased(IdentityProvider), aliased(IdentityProvider)
+    provider, same = aliased(IdentityProvider), aliased(IdentityProvider)
     claim = "link_claim"
     query = (
         select(IdentityLink)
         .join(same, col(same.id) == col(IdentityLink.provider_id))
-        .join(asked, col(asked.id) == provider_id)
+        .join(provider, col(provider.id) == provider_id)
         .where(
             col(IdentityLink.kind) == kind,
             col(IdentityLink.value).in_([value, erased_link(kind, value)]),
             or_(
-                col(same.id) == col(asked.id),
-                (col(same.issuer) == col(asked.issuer))
-                & col(same.settings)[claim].is_not_distinct_from(col(asked.settings)[claim]),
+                col(same.id) == col(provider.id),
+                (col(same.issuer) == col(provider.issuer))
+                & col(same.settings)[claim].is_not_distinct_from(col(provider.settings)[claim]),
             ),
         )
-        .order_by((col(same.id) == col(asked.id)).desc(), col(IdentityLink.id))
+        .order_by((col(same.id) == col(provider.id)).desc(), col(IdentityLink.id))
         .limit(1)
     )
     return (await session.scalars(query)).first()
@@ -315,12 +315,12 @@ async def find_link(
 
 async def _is_earlier_entry(session: AsyncSession, earlier_id: UUID | None, provider_id: UUID) -> bool:
     """Whether an ended provider has the same issuer as this one."""
-    asked = aliased(IdentityProvider)
+    provider = aliased(IdentityProvider)
     query = (
         select(col(IdentityProvider.id))
-        .join(asked, col(asked.issuer) == col(IdentityProvider.issuer))
+        .join(provider, col(provider.issuer) == col(IdentityProvider.issuer))
         .where(
-            col(asked.id) == provider_id,
+            col(provider.id) == provider_id,
             col(IdentityProvider.id) == earlier_id,
             col(IdentityProvider.ended_at).is_not(None),
         )

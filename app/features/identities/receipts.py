@@ -81,8 +81,10 @@ async def administrators_ended_by_directory(
     and time."""
     # Ids begin with their time, and are indexed.
     first = UUID(bytes=int(since.timestamp() * 1000).to_bytes(6, "big") + bytes(10))
-    asked = {"first": first, "roles": sorted(MANAGING_ROLES), "limit": limit}
-    return [(row.id, row.identity_id, row.created_at) for row in await session.execute(_BY_DIRECTORY, asked)]
+    parameters = {"first": first, "roles": sorted(MANAGING_ROLES), "limit": limit}
+    return [
+        (row.id, row.identity_id, row.created_at) for row in await session.execute(_BY_DIRECTORY, parameters)
+    ]
 
 
 def select_receipts(query: ReceiptQuery) -> Select[OffboardingReceipt]:
@@ -95,7 +97,7 @@ def select_receipts(query: ReceiptQuery) -> Select[OffboardingReceipt]:
 
 async def find_receipt(session: AsyncSession, id: UUID) -> OffboardingReceipt:
     """Read a receipt. Raises ``NotFound``."""
-    found = await session.get(OffboardingReceipt, id)
-    if found is None:
+    receipt = await session.get(OffboardingReceipt, id)
+    if receipt is None:
         raise NotFound("There is no such receipt.")
-    return found
+    return receipt

@@ -62,9 +62,9 @@ async def open_invitation(session: AsyncSession, peppers: Peppers, secret: str) 
     credential = parse_credential(secret, INVITATION)
     if credential is None:
         return None
-    found = await find_invitation(session, credential.id)
-    stored = ("", _NO_DIGEST) if found is None else (found.row.pepper_key_id, found.row.digest)
-    return found if peppers.matches(*stored, credential.digest_input) else None
+    invitation = await find_invitation(session, credential.id)
+    stored = ("", _NO_DIGEST) if invitation is None else (invitation.row.pepper_key_id, invitation.row.digest)
+    return invitation if peppers.matches(*stored, credential.digest_input) else None
 
 
 async def accept_invitation(
@@ -94,14 +94,16 @@ async def accept_invitation(
         if await is_claimed_by(session, provider.id, holder.link):
             raise _waits()
         if link is None:
-            found = await find_invited(
+            invitation = await find_invited(
                 session, provider.id, holder.link, account.email if account.verified else None
             )
         else:
-            found = link
-        if found is None:
+            invitation = link
+        if invitation is None:
             return
-        claimed = await _use(session, signed_in, account, found.row.id, request_id, has_link=link is not None)
+        claimed = await _use(
+            session, signed_in, account, invitation.row.id, request_id, has_link=link is not None
+        )
         await commit(session)
     if claimed:
         raise _waits()
@@ -117,9 +119,9 @@ async def _use(
     has_link: bool,
 ) -> bool:
     """Use an invitation; return whether an administrator must confirm it."""
-    identity, found = await lock_with_identity(session, id)
-    row = found.row
-    if found.status != "pending" or identity.status != "active":
+    identity, invitation = await lock_with_identity(session, id)
+    row = invitation.row
+    if invitation.status != "pending" or identity.status != "active":
         raise Forbidden(
             "This invitation is no longer valid: ask the administrator who sent it for another one."
         )

@@ -32,9 +32,9 @@ router = APIRouter(
 CanWrite = Annotated[Caller, requires(Permission.IDENTITIES_WRITE)]
 
 
-def _answer(response: Response, found: InvitationReading) -> InvitationView:
-    set_etag(response, found.row.revision)
-    return InvitationView.from_row(found.row, found.status)
+def _answer(response: Response, invitation: InvitationReading) -> InvitationView:
+    set_etag(response, invitation.row.revision)
+    return InvitationView.from_row(invitation.row, invitation.status)
 
 
 @router.get(
@@ -48,8 +48,8 @@ async def list_invitations(
 ) -> Page[InvitationView]:
     cursors = Cursors(runtime.peppers.derive("cursors"), "list_invitations", query.filters())
     rows, following = await read_page(session, select_invitations(query), Invitation, cursors, query)
-    found = await find_invitations(session, [row.id for row in rows])
-    items = [InvitationView.from_row(row, found[row.id].status) for row in rows]
+    invitations = await find_invitations(session, [row.id for row in rows])
+    items = [InvitationView.from_row(row, invitations[row.id].status) for row in rows]
     return Page(items=items, next_cursor=following)
 
 

@@ -113,19 +113,21 @@ async def confirm_invitation(
     Raises ``NotFound``, ``PreconditionFailed``, ``Forbidden``, and ``Conflict`` when no account waits, the identity is
     not active, or the account is linked to another identity by now.
     """
-    identity, found = await lock_with_identity(session, id)
-    if_match.check(found.row.revision)
-    if found.status == "confirmed":
-        return found
+    identity, invitation = await lock_with_identity(session, id)
+    if_match.check(invitation.row.revision)
+    if invitation.status == "confirmed":
+        return invitation
     await _check_may_link(session, caller, identity.id)
-    if found.status != "claimed" or found.row.claimed_link is None:
+    if invitation.status != "claimed" or invitation.row.claimed_link is None:
         raise Conflict(
-            f"This invitation is {found.status}: only one that an account has claimed can be confirmed.",
+            f"This invitation is {invitation.status}: only one that an account has claimed can be confirmed.",
             code="invitation_not_claimed",
         )
     if identity.status != "active":
         raise Conflict(f"This identity is {identity.status}; reinstate it first.", code="identity_not_active")
-    return await link_account(session, caller, identity, found.row, found.row.claimed_link, request_id)
+    return await link_account(
+        session, caller, identity, invitation.row, invitation.row.claimed_link, request_id
+    )
 
 
 async def revoke_invitation(
@@ -135,17 +137,17 @@ async def revoke_invitation(
 
     Raises ``NotFound``, ``PreconditionFailed``, ``Forbidden``, and ``Conflict`` for a confirmed one.
     """
-    identity, found = await lock_with_identity(session, id)
-    if_match.check(found.row.revision)
+    identity, invitation = await lock_with_identity(session, id)
+    if_match.check(invitation.row.revision)
     await check_may_change(session, caller, identity.id)
-    if found.status == "confirmed":
+    if invitation.status == "confirmed":
         raise Conflict(
             "This invitation is confirmed: remove the link of the identity instead.",
             code="invitation_already_confirmed",
         )
-    if found.status not in {"pending", "claimed"}:
-        return found
-    await end_invitations(session, identity.id, found.row.provider_id)
+    if invitation.status not in {"pending", "claimed"}:
+        return invitation
+    await end_invitations(session, identity.id, invitation.row.provider_id)
     await record(session, caller, "invitation.revoke", KIND, id, request_id=request_id)
     return await require_invitation(session, id)
 
@@ -185,10 +187,10 @@ async def lock_with_identity(session: AsyncSession, id: UUID) -> tuple[Identity,
     """Lock an invitation and its identity. Raises ``NotFound``."""
     seen = await require_invitation(session, id)
     identity = await lock_identity(session, seen.row.identity_id)
-    found = await find_invitation(session, id, lock=True)
+    invitation = await find_invitation(session, id, lock=True)
     if identity is None:
         raise AssertionError("an invitation's identity is never deleted")
-    return identity, _require(found)
+    return identity, _require(invitation)
 
 
 async def _person(
@@ -219,7 +221,7 @@ def _check_one_of(body: InvitationCreate) -> None:
         raise Invalid.field("/email", "one_of", "Give email or subject, exactly one of them.")
 
 
-def _require(found: InvitationReading | None) -> InvitationReading:
-    if found is None:
+def _require(invitation: InvitationReading | None) -> InvitationReading:
+    if invitation is None:
         raise NotFound("There is no such invitation.")
-    return found
+    return invitation

@@ -65,8 +65,8 @@ async def list_own_tokens(
     me = person_of(caller)
     filters = query.filters() | {"me": me}
     cursors = Cursors(runtime.peppers.derive("cursors"), "list_own_tokens", filters)
-    found = await select_own_tokens(session, me, query)
-    rows, following = await read_page(session, found, Token, cursors, query, SORTS)
+    statement = await select_own_tokens(session, me, query)
+    rows, following = await read_page(session, statement, Token, cursors, query, SORTS)
     readings = await queries.find_readings(session, [row.id for row in rows])
     return Page(items=[TokenView.from_reading(readings[row.id]) for row in rows], next_cursor=following)
 
@@ -146,10 +146,10 @@ async def get_own_pickup(
 ) -> OwnPickupView:
     """The token and state of the link. Opening a link that was already used is audited and reported, since someone else
     may have used it."""
-    found = await open_pickup(session, caller, pickup_id, request.state.request_id)
-    set_etag(response, found.pickup.row.revision)
-    pickup = PickupView.from_reading(found.pickup, runtime.public_url)
-    return OwnPickupView(pickup=pickup, token=TokenView.from_reading(found.token))
+    own = await open_pickup(session, caller, pickup_id, request.state.request_id)
+    set_etag(response, own.pickup.row.revision)
+    pickup = PickupView.from_reading(own.pickup, runtime.public_url)
+    return OwnPickupView(pickup=pickup, token=TokenView.from_reading(own.token))
 
 
 @router.post(

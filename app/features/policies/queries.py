@@ -96,8 +96,8 @@ async def current_content(session: AsyncSession, policy_id: UUID) -> dict[str, A
         .join(Policy, _is_current_version())
         .where(col(Policy.id) == policy_id)
     )
-    found: dict[str, Any] | None = await session.scalar(statement)
-    return found
+    content: dict[str, Any] | None = await session.scalar(statement)
+    return content
 
 
 def _is_current_version() -> ColumnElement[bool]:
@@ -112,8 +112,8 @@ async def find_version(session: AsyncSession, policy_id: UUID, version: int) -> 
         col(ObjectVersion.version) == version,
         col(ObjectVersion.kind) == KIND,
     )
-    found: ObjectVersion | None = await session.scalar(statement)
-    return found
+    row: ObjectVersion | None = await session.scalar(statement)
+    return row
 
 
 async def list_versions(

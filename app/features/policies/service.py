@@ -322,10 +322,10 @@ DRAFT = "draft"
 
 async def require_version(session: AsyncSession, policy_id: UUID, version: int) -> ObjectVersion:
     """Find a published version by number. Raises ``NotFound``."""
-    found = await find_version(session, policy_id, version)
-    if found is None:
+    row = await find_version(session, policy_id, version)
+    if row is None:
         raise NotFound(f"This policy has no published version {version}.")
-    return found
+    return row
 
 
 async def compare(session: AsyncSession, policy: Policy, first: str, second: str) -> PolicyDiff:

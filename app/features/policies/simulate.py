@@ -57,16 +57,16 @@ async def newest_calls(
     session: AsyncSession, since: datetime, until: datetime, most: int
 ) -> tuple[list[Any], bool]:
     """The newest of these calls, oldest first, and whether they are all."""
-    found: list[Any] = []
-    while len(found) <= most:
-        last = found[-1] if found else None
+    calls: list[Any] = []
+    while len(calls) <= most:
+        last = calls[-1] if calls else None
         place = {name: getattr(last, name, None) for name in ("epoch", "xact", "seq")}
         window = {"since": since, "until": until, "by_policy": _BY_POLICY, "most": AT_ONCE}
         rows = (await session.execute(_CALLS, window | place)).all()
-        found += rows
+        calls += rows
         if len(rows) < AT_ONCE:
             break
-    return found[:most][::-1], len(found) <= most
+    return calls[:most][::-1], len(calls) <= most
 
 
 async def chains_of(session: AsyncSession, tokens: Collection[UUID]) -> dict[UUID, tuple[UUID | None, UUID]]:
@@ -84,13 +84,13 @@ async def arguments_of(session: AsyncSession, sealer: Sealer, calls: Sequence[An
         col(AuditArguments.call_id).in_([call.id for call in calls]),
         col(AuditArguments.time).between(min(times) - _NEAR, max(times) + _NEAR),
     )
-    found = {}
+    arguments = {}
     for row in await session.scalars(statement):
         try:
-            found[row.call_id] = open_arguments(sealer, row.call_id, Sealed(row.key_id, row.sealed))
+            arguments[row.call_id] = open_arguments(sealer, row.call_id, Sealed(row.key_id, row.sealed))
         except UnsealingFault:
             continue
-    return found
+    return arguments
 
 
 MAX_CALLS = 20_000
@@ -251,7 +251,7 @@ class Simulation:
 
     def _reading(self, calls: Sequence[Any]) -> Generator[None, None, list[Any]]:
         """The calls with arguments that one of the sets reads."""
-        found = []
+        reading = []
         for call in calls:
             yield
             question = self._question(call, {})
@@ -259,8 +259,8 @@ class Simulation:
                 continue
             at = call.time.timestamp()
             if any(judge.reads_arguments(question, at) for judge in self._judges):
-                found.append(call)
-        return found
+                reading.append(call)
+        return reading
 
     def _replay(
         self, calls: Sequence[Any], reading: set[UUID], kept: Mapping[UUID, Any]

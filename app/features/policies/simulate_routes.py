@@ -84,7 +84,7 @@ async def simulate_policies(
         after = await asyncio.to_thread(compile_with, published, changes.published, rules)
         sealer = runtime.sealer if caller.may(Permission.ARGUMENTS_READ) else None
         tally = await Simulation(session, reader, sealer, before, after).run(since, until)
-    found = PolicySimulation.of(tally, since, body.limit, changes.places, changes.made_up)
+    simulation = PolicySimulation.of(tally, since, body.limit, changes.places, changes.made_up)
     looked = {"since": since.isoformat(), "replayed": tally.replayed, "changes": len(body.changes)}
     await record(
         session,
@@ -95,7 +95,7 @@ async def simulate_policies(
         changes=looked,
         request_id=request.state.request_id,
     )
-    return found
+    return simulation
 
 
 def _since(body: SimulateRequest, until: datetime) -> datetime:

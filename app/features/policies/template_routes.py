@@ -92,8 +92,8 @@ async def render_policy_template(
     try:
         filled = template.parameters.model_validate(body.parameters)
         if isinstance(filled, ArgumentLimit) and filled.type is None:
-            found = await number_type(session, filled.server, filled.tool, filled.argument)
-            filled = template.parameters.model_validate({**body.parameters, "type": found})
+            type = await number_type(session, filled.server, filled.tool, filled.argument)
+            filled = template.parameters.model_validate({**body.parameters, "type": type})
         text = template.write(filled)
     except ValidationError as error:
         raise _invalid(error) from None

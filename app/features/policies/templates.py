@@ -162,17 +162,17 @@ class Template:
     write: Callable[[Any], str]
 
 
-def _statement(asked: Anywhere, reason: str, clauses: Sequence[str], *annotations: str) -> str:
+def _statement(parameters: Anywhere, reason: str, clauses: Sequence[str], *annotations: str) -> str:
     """Build a forbid statement, formatted as a person would write it."""
     principal = "principal"
-    if asked.group_id is not None:
-        principal += f" in Group::{quoted(format_id(GROUP, asked.group_id))}"
+    if parameters.group_id is not None:
+        principal += f" in Group::{quoted(format_id(GROUP, parameters.group_id))}"
     resource = "resource"
-    if asked.tool is not None:
-        resource += f" == Tool::{quoted(f'{asked.server}/{asked.tool}')}"
-    elif asked.server is not None:
-        resource += f" in Server::{quoted(asked.server)}"
-    lines = [f"@reason({quoted(asked.reason or reason)})", *annotations]
+    if parameters.tool is not None:
+        resource += f" == Tool::{quoted(f'{parameters.server}/{parameters.tool}')}"
+    elif parameters.server is not None:
+        resource += f" in Server::{quoted(parameters.server)}"
+    lines = [f"@reason({quoted(parameters.reason or reason)})", *annotations]
     lines += ["forbid (", f"  {principal},", '  action == Action::"call_tool",', f"  {resource}", ")"]
     return "\n".join([*lines, *clauses]) + ";\n"
 
@@ -189,77 +189,81 @@ def _like(text: str) -> str:
     return quoted(text)[:-1].replace("*", "\\*") + '*"'
 
 
-def _only(asked: OneTool, reason: str, accepted: Sequence[str], *more: str) -> str:
+def _only(parameters: OneTool, reason: str, accepted: Sequence[str], *more: str) -> str:
     """Forbid all values that are not accepted, and a missing one."""
-    there, _ = _argument(asked.argument)
+    there, _ = _argument(parameters.argument)
     alternatives = " ||\n    ".join(accepted)
     conditions = " &&\n  ".join([there, *more, f"(\n    {alternatives}\n  )"])
-    return _statement(asked, reason, [f"unless {{\n  {conditions}\n}}"])
+    return _statement(parameters, reason, [f"unless {{\n  {conditions}\n}}"])
 
 
-def _read_only_hours(asked: ReadOnlyHours) -> str:
-    joined = "&&" if asked.from_hour < asked.to_hour else "||"
-    hours = f"(context.time.hour >= {asked.from_hour} {joined} context.time.hour < {asked.to_hour})"
-    days = [day for day in _DAYS if day in asked.days]
+def _read_only_hours(parameters: ReadOnlyHours) -> str:
+    joined = "&&" if parameters.from_hour < parameters.to_hour else "||"
+    hours = f"(context.time.hour >= {parameters.from_hour} {joined} context.time.hour < {parameters.to_hour})"
+    days = [day for day in _DAYS if day in parameters.days]
     listed = ", ".join(map(quoted, days))
     when = hours if len(days) == len(_DAYS) else f"[{listed}].contains(context.time.weekday) && {hours}"
     clauses = [f"when {{ {when} }}", 'unless { resource.risk == "read" }']
-    return _statement(asked, "At this time, tools may only read.", clauses)
+    return _statement(parameters, "At this time, tools may only read.", clauses)
 
 
-def _type_of_limit(asked: ArgumentLimit) -> Literal["integer", "number"]:
-    return "integer" if asked.limit == asked.limit.to_integral_value() else "number"
+def _type_of_limit(parameters: ArgumentLimit) -> Literal["integer", "number"]:
+    return "integer" if parameters.limit == parameters.limit.to_integral_value() else "number"
 
 
-def _argument_limit(asked: ArgumentLimit) -> str:
-    there, read = _argument(asked.argument)
-    if (asked.type or _type_of_limit(asked)) == "integer":
-        within = f"{read} <= {int(asked.limit)}"
+def _argument_limit(parameters: ArgumentLimit) -> str:
+    there, read = _argument(parameters.argument)
+    if (parameters.type or _type_of_limit(parameters)) == "integer":
+        within = f"{read} <= {int(parameters.limit)}"
     else:
-        within = f"{read}.lessThanOrEqual(decimal({quoted(f'{asked.limit:.4f}')}))"
-    asking = () if asked.approvers is None else (f"@require_approval({quoted(asked.approvers)})",)
+        within = f"{read}.lessThanOrEqual(decimal({quoted(f'{parameters.limit:.4f}')}))"
+    asking = () if parameters.approvers is None else (f"@require_approval({quoted(parameters.approvers)})",)
     reason = (
-        "This is above the limit." if asked.approvers is None else "Above the limit, an approval is needed."
+        "This is above the limit."
+        if parameters.approvers is None
+        else "Above the limit, an approval is needed."
     )
-    return _statement(asked, reason, [f"unless {{ {there} && {within} }}"], *asking)
+    return _statement(parameters, reason, [f"unless {{ {there} && {within} }}"], *asking)
 
 
-def _allowed_paths(asked: AllowedPaths) -> str:
-    _, read = _argument(asked.argument)
+def _allowed_paths(parameters: AllowedPaths) -> str:
+    _, read = _argument(parameters.argument)
     accepted = [
         alternative
-        for directory in dict.fromkeys(asked.directories)
+        for directory in dict.fromkeys(parameters.directories)
         for alternative in (f"{read} == {quoted(directory or '/')}", f"{read} like {_like(directory + '/')}")
     ]
-    return _only(asked, "This path is outside the allowed directories.", accepted, f'!({read} like "*..*")')
+    return _only(
+        parameters, "This path is outside the allowed directories.", accepted, f'!({read} like "*..*")'
+    )
 
 
-def _allowed_hosts(asked: AllowedHosts) -> str:
-    _, read = _argument(asked.argument)
+def _allowed_hosts(parameters: AllowedHosts) -> str:
+    _, read = _argument(parameters.argument)
     accepted = [
         alternative
-        for host in dict.fromkeys(asked.hosts)
+        for host in dict.fromkeys(parameters.hosts)
         for alternative in (
             f"{read} == {quoted(f'https://{host}')}",
             f"{read} like {_like(f'https://{host}/')}",
         )
     ]
     # Programs disagree on the meaning of a backslash in a URL.
-    return _only(asked, "This host is not among the allowed ones.", accepted, f'!({read} like "*\\\\*")')
+    return _only(parameters, "This host is not among the allowed ones.", accepted, f'!({read} like "*\\\\*")')
 
 
-def _daily_quota(asked: DailyQuota) -> str:
-    return _statement(asked, "The daily quota is used up.", [], f'@quota("{asked.uses} per day")')
+def _daily_quota(parameters: DailyQuota) -> str:
+    return _statement(parameters, "The daily quota is used up.", [], f'@quota("{parameters.uses} per day")')
 
 
-def _approve_destructive(asked: ApproveDestructive) -> str:
+def _approve_destructive(parameters: ApproveDestructive) -> str:
     risks = (
         '["destructive", "unknown"].contains(resource.risk)'
-        if asked.also_unknown
+        if parameters.also_unknown
         else 'resource.risk == "destructive"'
     )
-    asking = f"@require_approval({quoted(asked.approvers)})"
-    return _statement(asked, "Destructive tools need an approval.", [f"when {{ {risks} }}"], asking)
+    asking = f"@require_approval({quoted(parameters.approvers)})"
+    return _statement(parameters, "Destructive tools need an approval.", [f"when {{ {risks} }}"], asking)
 
 
 TEMPLATES = {

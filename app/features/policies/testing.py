@@ -49,34 +49,34 @@ class ReadObjects:
     servers: dict[str, ServerRow] = field(default_factory=dict)
     tools: dict[Slugged, ToolRow] = field(default_factory=dict)
 
-    def request(self, asked: PolicyTestRequest, now: datetime) -> PolicyInput:
+    def request(self, test: PolicyTestRequest, now: datetime) -> PolicyInput:
         """Build the policy request. May take long for a large schema."""
         token = None
-        identity = self._identity(asked.identity)
-        for _ in range(asked.token_depth + 1):
+        identity = self._identity(test.identity)
+        for _ in range(test.token_depth + 1):
             token = Token(new_id(), 1, identity, GrantsScope(), inf, parent=token)
         assert token is not None  # noqa: S101  # There is at least one.
         return PolicyInput(
-            act=Act(asked.action),
+            act=Act(test.action),
             token=token,
-            server=self._server(asked),
-            tool=None if asked.tool is None else self._tool(asked, asked.tool),
-            arguments=asked.arguments,
-            at=(asked.time or now).timestamp(),
-            address=asked.ip,
-            program=CallerProgram(asked.client.name, asked.client.version),
+            server=self._server(test),
+            tool=None if test.tool is None else self._tool(test, test.tool),
+            arguments=test.arguments,
+            at=(test.time or now).timestamp(),
+            address=test.ip,
+            program=CallerProgram(test.client.name, test.client.version),
         )
 
-    def _identity(self, asked: PolicyTestIdentity) -> Identity:
-        if asked.id is not None:
-            return self._known(asked.id, with_owner=True)
-        owner = None if asked.owner is None else self._owner(asked.owner)
-        return _described(asked, asked.kind, owner)
+    def _identity(self, test: PolicyTestIdentity) -> Identity:
+        if test.id is not None:
+            return self._known(test.id, with_owner=True)
+        owner = None if test.owner is None else self._owner(test.owner)
+        return _described(test, test.kind, owner)
 
-    def _owner(self, asked: PolicyTestOwner) -> Identity:
-        if asked.id is not None:
-            return self._known(asked.id, with_owner=False)
-        return _described(asked, "person", None)
+    def _owner(self, test: PolicyTestOwner) -> Identity:
+        if test.id is not None:
+            return self._known(test.id, with_owner=False)
+        return _described(test, "person", None)
 
     def _known(self, id: UUID, *, with_owner: bool) -> Identity:
         row = self.identities.get(id)
@@ -94,15 +94,15 @@ class ReadObjects:
             attributes=tuple(sorted(row.attributes.items())),
         )
 
-    def _server(self, asked: PolicyTestRequest) -> Server:
-        row = self.servers.get(asked.server)
-        labels = asked.labels if asked.labels is not None else (row.labels if row else {})
-        return Server(row.id if row else new_id(), 1, asked.server, enabled=True, labels=labels)
+    def _server(self, test: PolicyTestRequest) -> Server:
+        row = self.servers.get(test.server)
+        labels = test.labels if test.labels is not None else (row.labels if row else {})
+        return Server(row.id if row else new_id(), 1, test.server, enabled=True, labels=labels)
 
-    def _tool(self, asked: PolicyTestRequest, name: str) -> Tool:
-        row = self.tools.get((asked.server, name))
-        risk = asked.risk or (Risk(row.risk) if row else Risk.UNKNOWN)
-        schema = asked.input_schema if asked.input_schema is not None else (row.input_schema if row else {})
+    def _tool(self, test: PolicyTestRequest, name: str) -> Tool:
+        row = self.tools.get((test.server, name))
+        risk = test.risk or (Risk(row.risk) if row else Risk.UNKNOWN)
+        schema = test.input_schema if test.input_schema is not None else (row.input_schema if row else {})
         parameters = argument_types(schema)
         return Tool(row.id if row else new_id(), name, risk, ToolState.ACTIVE, None, parameters=parameters)
 
@@ -113,26 +113,26 @@ async def read_objects(session: AsyncSession, requests: Sequence[PolicyTestReque
     await _add_identities(session, objects, _ids(requests))
     owners = {row.owner_id for row in objects.identities.values() if row.owner_id is not None}
     await _add_identities(session, objects, owners - objects.identities.keys())
-    slugs = {asked.server for asked in requests}
+    slugs = {request.server for request in requests}
     # Of servers with the same slug over time, the last one; a live server sorts after ended ones.
     ended = col(ServerRow.ended_at).asc().nulls_last()
     for row in await session.scalars(select(ServerRow).where(col(ServerRow.slug).in_(slugs)).order_by(ended)):
         objects.servers[row.slug] = row
     by_id = {row.id: row.slug for row in objects.servers.values()}
     pairs = {
-        (objects.servers[asked.server].id, asked.tool)
-        for asked in requests
-        if asked.tool is not None and asked.server in objects.servers
+        (objects.servers[request.server].id, request.tool)
+        for request in requests
+        if request.tool is not None and request.server in objects.servers
     }
-    found = select(ToolRow).where(tuple_(col(ToolRow.server_id), col(ToolRow.name)).in_(pairs))
-    for tool in await session.scalars(found) if pairs else ():
+    statement = select(ToolRow).where(tuple_(col(ToolRow.server_id), col(ToolRow.name)).in_(pairs))
+    for tool in await session.scalars(statement) if pairs else ():
         objects.tools[by_id[tool.server_id], tool.name] = tool
     return objects
 
 
 def _ids(requests: Iterable[PolicyTestRequest]) -> set[UUID]:
-    asked = [one.identity for one in requests]
-    named = {one.id for one in asked} | {one.owner.id for one in asked if one.owner is not None}
+    identities = [one.identity for one in requests]
+    named = {one.id for one in identities} | {one.owner.id for one in identities if one.owner is not None}
     return {id for id in named if id is not None}
 
 
@@ -149,15 +149,15 @@ async def _add_identities(session: AsyncSession, objects: ReadObjects, ids: Iter
         objects.groups.setdefault(identity_id, []).append(group_id)
 
 
-def _described(asked: PolicyTestOwner, kind: str, owner: Identity | None) -> Identity:
+def _described(test: PolicyTestOwner, kind: str, owner: Identity | None) -> Identity:
     return Identity(
         id=new_id(),
         version=1,
         status=IdentityStatus.ACTIVE,
         owner=owner,
-        groups=tuple((group, 1) for group in asked.groups),
+        groups=tuple((group, 1) for group in test.groups),
         kind=kind,
-        attributes=tuple(sorted(asked.attributes.items())),
+        attributes=tuple(sorted(test.attributes.items())),
     )
 
 

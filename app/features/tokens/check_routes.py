@@ -53,7 +53,7 @@ class ConnectionChecks:
         snapshot: AccessSnapshot,
         caller: Caller,
         token_id: UUID,
-        asked: ConnectionCheckRequest,
+        body: ConnectionCheckRequest,
     ) -> ConnectionCheck:
         """Check a token that the caller may see. Commits the session before servers are called.
 
@@ -61,7 +61,7 @@ class ConnectionChecks:
         """
         self._count(request, caller)
         with self._under_way.held(caller):
-            return await self._run(request, session, runtime, snapshot, caller, token_id, asked)
+            return await self._run(request, session, runtime, snapshot, caller, token_id, body)
 
     async def _run(
         self,
@@ -71,15 +71,15 @@ class ConnectionChecks:
         snapshot: AccessSnapshot,
         caller: Caller,
         token_id: UUID,
-        asked: ConnectionCheckRequest,
+        body: ConnectionCheckRequest,
     ) -> ConnectionCheck:
         looked = await check_database(
             session,
             AccessReader(session, snapshot),
             runtime.peppers,
             token_id,
-            secret=None if asked.secret is None else asked.secret.get_secret_value(),
-            server_ids=asked.server_ids,
+            secret=None if body.secret is None else body.secret.get_secret_value(),
+            server_ids=body.server_ids,
             address=_address(request),
             tells_all=caller.may(Permission.ACCESS_EXPLAIN),
         )

@@ -96,10 +96,11 @@ async def check_database(
     anywhere = _anywhere(token)
     reached = await in_slices(_reached(anywhere, list(servers.values()), context, reader.at))
     steps.append(_of_access(token, reached))
-    asked = [one for one in reached if not server_ids or one.server.id in server_ids]
-    steps += [_out_of_reach(id) for id in server_ids if id not in {one.server.id for one in asked}]
+    requested = [one for one in reached if not server_ids or one.server.id in server_ids]
+    steps += [_out_of_reach(id) for id in server_ids if id not in {one.server.id for one in requested}]
     return CheckContext(
-        reader.time, anywhere, context, steps, refusal, asked[:MAX_SERVERS], len(reached) - len(asked[:MAX_SERVERS])
+        reader.time, anywhere, context, steps, refusal, requested[:MAX_SERVERS],
+        len(reached) - len(requested[:MAX_SERVERS]),
     )  # fmt: skip
 
 
@@ -198,12 +199,12 @@ def _of_address(token: Token, address: Address | None) -> list[CheckStep]:
         not link.ip_allow or any(address in network for network in link.ip_allow) for link in token.chain()
     )
     if allowed:
-        return [_ok("address", f"It may be used from {address}, your address.")]
+        return [_ok("address", f"It may be used from your address, {address}.")]
     meaning = meaning_of("address_not_allowed")
     return [
         CheckStep(
             name="address", state="warn", code="address_not_allowed",
-            detail=f"It may not be used from {address or 'an unknown address'}, your address.", remedy=meaning.remedy,
+            detail=f"It may not be used from {address or 'your address'}.", remedy=meaning.remedy,
         )
     ]  # fmt: skip
 
@@ -211,15 +212,15 @@ def _of_address(token: Token, address: Address | None) -> list[CheckStep]:
 def _reached(
     token: Token, servers: Sequence[Server], context: PolicyContext, at: float
 ) -> Generator[None, None, list[ReachableServer]]:
-    """The servers by slug, and a step for each other requested one."""
-    found = []
+    """The servers in reach by slug. In steps of one decision each."""
+    within = []
     for server in sorted(servers, key=lambda one: one.slug):
         yield
         # Evaluated as enabled, to distinguish a disabled server from one out of reach.
         question = Question(token, replace(server, enabled=True))
         if decide(question, context, at).effect is not Effect.DENY:
-            found.append(ReachableServer(server, server.enabled))
-    return found
+            within.append(ReachableServer(server, server.enabled))
+    return within
 
 
 def _of_access(token: Token, reached: Sequence[ReachableServer]) -> CheckStep:
@@ -250,8 +251,8 @@ async def _last_refusal(
     """The last refused request within a week, with its meaning; ``None`` if there is none."""
 
     async def newest(decision: str) -> AuditEventView | None:
-        asked = {"token_id": [token_id], "decision": [decision], "since": now - _LOOKS_BACK, "limit": 1}
-        query = AuditQuery.model_validate(asked)
+        filters = {"token_id": [token_id], "decision": [decision], "since": now - _LOOKS_BACK, "limit": 1}
+        query = AuditQuery.model_validate(filters)
         cursors = Cursors(peppers.derive("cursors"), "connection_check", {})
         events, _ = await reading.page(session, query, cursors, now)
         return events[0] if events else None
@@ -370,13 +371,13 @@ class ServerChecks:
         try:
             async with asyncio.timeout_at(deadline), self._turns:
                 begun = monotonic()
-                found = await _list(runtime, snapshot, server, looked.token.identity.id)
+                tools = await _list(runtime, snapshot, server, looked.token.identity.id)
         except DiscoveryFailed as failed:
             return _failed(server, failed, _since(begun), tells_all)
         except TimeoutError:
             return _failed(server, DiscoveryFailed("timeout", "It took too long."), _since(begun), tells_all)
         took_ms = _since(begun)
-        return await in_slices(_answered(server, expected, found, took_ms))
+        return await in_slices(_answered(server, expected, tools, took_ms))
 
 
 def _expected(looked: CheckContext, server: Server) -> Generator[None, None, Expected]:
@@ -419,10 +420,10 @@ async def _list(
 
 
 def _answered(
-    server: Server, expected: Expected, found: list[JsonObject], took_ms: int
+    server: Server, expected: Expected, tools: list[JsonObject], took_ms: int
 ) -> Generator[None, None, CheckStep]:
     """In steps of one definition each: a hostile server may send megabytes."""
-    offered = {str(item["name"]): item for item in found}
+    offered = {str(item["name"]): item for item in tools}
     gone = other = 0
     for tool in expected.usable:
         yield

@@ -90,8 +90,8 @@ async def offers_to(
         for server in sorted(state.servers.values(), key=lambda server: server.slug)
         if server.slug > after and (within is None or server.id in within)
     ]
-    found = _page(identity, wanted, state, reader.at, q=q, named=named, grantable=grantable, limit=limit)
-    servers, following = await in_slices(found)
+    page = _page(identity, wanted, state, reader.at, q=q, named=named, grantable=grantable, limit=limit)
+    servers, following = await in_slices(page)
     return Offers(None, servers, following)
 
 
@@ -99,8 +99,8 @@ async def _named(session: AsyncSession, q: str) -> frozenset[UUID]:
     """Servers with the text in their name or description, which the access snapshot does not have."""
     if not q:
         return frozenset()
-    found = select_servers(ServerQuery(q=q)).with_only_columns(col(ServerRow.id)).limit(_MAX_NAMED)
-    return frozenset(await session.scalars(found))
+    statement = select_servers(ServerQuery(q=q)).with_only_columns(col(ServerRow.id)).limit(_MAX_NAMED)
+    return frozenset(await session.scalars(statement))
 
 
 def _page(
@@ -109,7 +109,7 @@ def _page(
 ) -> Generator[None, None, tuple[tuple[OfferedServer, ...], str | None]]:  # fmt: skip
     anything = with_everything(identity)
     text = q.lower()
-    found: list[OfferedServer] = []
+    offered: list[OfferedServer] = []
     tools = 0
     for server in servers:
         yield
@@ -119,11 +119,11 @@ def _page(
         most = (yield from reach(anything, server, state.context, at)) if grantable else own
         if most is None:
             continue
-        if len(found) == limit or tools > TOOLS_A_PAGE:
-            return tuple(found), found[-1].slug
-        found.append(_offered(most, own))
+        if len(offered) == limit or tools > TOOLS_A_PAGE:
+            return tuple(offered), offered[-1].slug
+        offered.append(_offered(most, own))
         tools += len(most.tools)
-    return tuple(found), None
+    return tuple(offered), None
 
 
 def _offered(most: Reach, own: Reach | None) -> OfferedServer:

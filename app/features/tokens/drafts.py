@@ -227,18 +227,18 @@ async def prospect_of(session: AsyncSession, reader: AccessReader, content: Draf
     """Compute the result of issuing a draft now. Raises ``NotFound`` and ``Unavailable``."""
     if content.identity_id is None or not content.servers:
         return Prospect(content, None, ())
-    found: dict[UUID, OfferedServer] = {}
+    by_server: dict[UUID, OfferedServer] = {}
     wanted, after = [one.server_id for one in content.servers], ""
     while True:
         offers = await offers_to(
             session, reader, content.identity_id,
             grantable=True, server_ids=wanted, after=after, limit=MAX_SERVERS,
         )  # fmt: skip
-        found.update((one.id, one) for one in offers.servers)
+        by_server.update((one.id, one) for one in offers.servers)
         if offers.following is None:
             break
         after = offers.following
-    chosen = tuple(_chosen(one, found.get(one.server_id)) for one in content.servers)
+    chosen = tuple(_chosen(one, by_server.get(one.server_id)) for one in content.servers)
     return Prospect(content, offers.stopped, chosen)
 
 

@@ -84,9 +84,9 @@ async def get_token_pickup(
     token_id: TokenId, pickup_id: PickupId, session: Session, runtime: CurrentRuntime, response: Response
 ) -> PickupView:
     """The state of the link, and when it was used."""
-    found = await require_pickup(session, token_id, pickup_id)
-    set_etag(response, found.row.revision)
-    return PickupView.from_reading(found, runtime.public_url)
+    pickup = await require_pickup(session, token_id, pickup_id)
+    set_etag(response, pickup.row.revision)
+    return PickupView.from_reading(pickup, runtime.public_url)
 
 
 @router.delete(
@@ -106,6 +106,6 @@ async def cancel_token_pickup(
     response: Response,
 ) -> PickupView:
     """It can no longer be used. A repeat changes nothing; a used link cannot be cancelled."""
-    found = await cancel_pickup(session, caller, token_id, pickup_id, if_match, request.state.request_id)
-    set_etag(response, found.row.revision)
-    return PickupView.from_reading(found, runtime.public_url)
+    pickup = await cancel_pickup(session, caller, token_id, pickup_id, if_match, request.state.request_id)
+    set_etag(response, pickup.row.revision)
+    return PickupView.from_reading(pickup, runtime.public_url)

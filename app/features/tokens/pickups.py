@@ -57,10 +57,10 @@ async def create_pickup(
 
 async def require_pickup(session: AsyncSession, token_id: UUID, pickup_id: UUID) -> PickupReading:
     """Find a link of this token. Raises ``NotFound``."""
-    found = (await find_pickups(session, [pickup_id])).get(pickup_id)
-    if found is None or found.row.token_id != token_id:
+    pickup = (await find_pickups(session, [pickup_id])).get(pickup_id)
+    if pickup is None or pickup.row.token_id != token_id:
         raise NotFound("The token has no such pickup link.")
-    return found
+    return pickup
 
 
 async def cancel_pickup(
@@ -77,15 +77,15 @@ async def cancel_pickup(
     """
     await require_pickup(session, token_id, pickup_id)
     await queries.lock_token(session, token_id)
-    found = await lock_pickup(session, pickup_id)
-    if_match.check(found.row.revision)
-    if found.state == "picked_up":
+    pickup = await lock_pickup(session, pickup_id)
+    if_match.check(pickup.row.revision)
+    if pickup.state == "picked_up":
         raise Conflict(
             "This link was used, and the secret is with its recipient: rotate or revoke the token instead.",
             code="pickup_already_used",
         )
-    if found.row.state != "pending":
-        return found
+    if pickup.row.state != "pending":
+        return pickup
     await end_pickups(session, [token_id])
     await record(
         session, caller, "token.pickup_cancel", "token", token_id,
@@ -114,14 +114,14 @@ async def open_pickup(
 
     Raises ``NotFound`` for another person's, and ``Forbidden`` for a caller who is not a person.
     """
-    found = await _own(session, caller, pickup_id)
-    if found.state == "picked_up":
-        await _tell_reopened(session, caller, found, request_id)
-        found = await _own(session, caller, pickup_id)
-    token = await repository.find_reading(session, found.row.token_id)
+    pickup = await _own(session, caller, pickup_id)
+    if pickup.state == "picked_up":
+        await _tell_reopened(session, caller, pickup, request_id)
+        pickup = await _own(session, caller, pickup_id)
+    token = await repository.find_reading(session, pickup.row.token_id)
     if token is None:
         raise AssertionError("a link's token is never deleted")
-    return OwnPickup(found, token)
+    return OwnPickup(pickup, token)
 
 
 async def take_pickup(
@@ -137,66 +137,66 @@ async def take_pickup(
     Of concurrent attempts one succeeds. Raises what ``open_pickup`` does, ``PreconditionFailed``, and ``Conflict`` for
     an ended link or token, and when the token's identity or its owner is not active.
     """
-    found = await _own(session, caller, pickup_id)
-    token_id = found.row.token_id
-    await lock_active_identity(session, found.identity_id, ())
+    pickup = await _own(session, caller, pickup_id)
+    token_id = pickup.row.token_id
+    await lock_active_identity(session, pickup.identity_id, ())
     await repository.lock_token(session, token_id)
-    found = await queries.lock_pickup(session, pickup_id)
-    if found.state == "picked_up":
-        await _tell_reopened(session, caller, found, request_id)
+    pickup = await queries.lock_pickup(session, pickup_id)
+    if pickup.state == "picked_up":
+        await _tell_reopened(session, caller, pickup, request_id)
         # Commit the report of the reopening, which stays although the request is refused.
         await commit(session)
         raise Conflict(
-            f"This link was used on {found.row.picked_up_at:%Y-%m-%d at %H:%M:%S} UTC. If that was not you, tell your "
+            f"This link was used on {pickup.row.picked_up_at:%Y-%m-%d at %H:%M:%S} UTC. If that was not you, tell your "
             "administrator at once; if it was and the secret is lost, ask for another link.",
             code="pickup_already_used",
         )
-    if_match.check(found.row.revision)
-    if found.state != "pending":
+    if_match.check(pickup.row.revision)
+    if pickup.state != "pending":
         raise Conflict(
-            f"This link is {found.state}: ask your administrator for another.", code="pickup_ended"
+            f"This link is {pickup.state}: ask your administrator for another.", code="pickup_ended"
         )
     token = (await read_live_token(session, token_id)).row
-    until = await repository.database_now(session) + timedelta(seconds=found.row.overlap_s)
+    until = await repository.database_now(session) + timedelta(seconds=pickup.row.overlap_s)
     secret = await add_secret(session, peppers, token, until)
-    found.row.state = "picked_up"
-    found.row.picked_up_at = func.clock_timestamp()  # type: ignore[assignment]
-    found.row.revision += 1
+    pickup.row.state = "picked_up"
+    pickup.row.picked_up_at = func.clock_timestamp()  # type: ignore[assignment]
+    pickup.row.revision += 1
     await session.flush()
-    changes = {"overlap_until": until.isoformat()} if found.row.overlap_s else {}
-    await _tell(session, caller, found, "token.pick_up", WebhookEvent.TOKEN_PICKED_UP, request_id, changes)
+    changes = {"overlap_until": until.isoformat()} if pickup.row.overlap_s else {}
+    await _tell(session, caller, pickup, "token.pick_up", WebhookEvent.TOKEN_PICKED_UP, request_id, changes)
     await move_versions(session, [token_id], narrows=True)
     return token_id, secret
 
 
 async def _own(session: AsyncSession, caller: Caller, pickup_id: UUID) -> PickupReading:
-    found = await queries.find_own_pickup(session, person_of(caller), pickup_id)
-    if found is None:
+    pickup = await queries.find_own_pickup(session, person_of(caller), pickup_id)
+    if pickup is None:
         raise NotFound(_NONE)
-    return found
+    return pickup
 
 
 async def _tell_reopened(
-    session: AsyncSession, caller: Caller, found: PickupReading, request_id: str | None
+    session: AsyncSession, caller: Caller, pickup: PickupReading, request_id: str | None
 ) -> None:
-    if await queries.record_reopened(session, found.row.id):
+    if await queries.record_reopened(session, pickup.row.id):
         type = WebhookEvent.TOKEN_PICKUP_REOPENED
         await _tell(
-            session, caller, found, "token.pickup_refused", type, request_id, {"because": "picked_up"}
+            session, caller, pickup, "token.pickup_refused", type, request_id, {"because": "picked_up"}
         )
 
 
 async def _tell(
     session: AsyncSession,
     caller: Caller,
-    found: PickupReading,
+    pickup: PickupReading,
     action: str,
     type: WebhookEvent,
     request_id: str | None,
     changes: dict[str, Any],
 ) -> None:
     """Record the event and the message of a recipient's use of a link."""
-    row = found.row
+    row = pickup.row
     refused = type is WebhookEvent.TOKEN_PICKUP_REOPENED
     event_id = await record(
         session, caller, action, "token", row.token_id,
@@ -205,6 +205,6 @@ async def _tell(
     )  # fmt: skip
     message = pickup_message(
         type, row.id, event_id,
-        token_id=row.token_id, identity_id=found.identity_id, recipient_id=row.recipient_id,
+        token_id=row.token_id, identity_id=pickup.identity_id, recipient_id=row.recipient_id,
     )  # fmt: skip
     await tell(session, message)

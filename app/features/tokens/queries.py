@@ -100,13 +100,13 @@ def has_status(statuses: Collection[str]) -> ColumnElement[bool]:
 async def count_active(session: AsyncSession, most: int) -> int:
     """Count active tokens, at most up to ``most``, skipping expired ones."""
     # In the order of an index: otherwise ended tokens would be read one by one.
-    found = (
+    active = (
         select(col(Token.id))
         .where(has_status(["active"]))
         .order_by(col(Token.expires_at), col(Token.id))
         .limit(most)
     )
-    return int(await session.scalar(select(func.count()).select_from(found.subquery())) or 0)
+    return int(await session.scalar(select(func.count()).select_from(active.subquery())) or 0)
 
 
 def _whose_holders(wanted: Collection[str]) -> tuple[ColumnElement[bool], ...]:
@@ -253,16 +253,16 @@ async def lock_live_family(session: AsyncSession, roots: Iterable[ColumnElement[
     conditions = tuple(roots)
     locked: set[UUID] = set()
     while True:
-        found = await live_family(session, conditions)
-        if locked.issuperset(found):
-            return found
+        ids = await live_family(session, conditions)
+        if locked.issuperset(ids):
+            return ids
         await session.execute(
             select(col(Token.id))
-            .where(among(col(Token.id), found))
+            .where(among(col(Token.id), ids))
             .order_by(col(Token.id))
             .with_for_update(key_share=True)
         )
-        locked.update(found)
+        locked.update(ids)
 
 
 async def holders_of(session: AsyncSession, ids: Collection[UUID]) -> dict[UUID, UUID]:

@@ -26,8 +26,8 @@ async def with_reach(session: AsyncSession, caller: Caller, token: TokenView) ->
     granted = await _live_grants(session, token.identity_id)
     if len(granted) > MAX_GRANTS:
         return token
-    found = await _find(session, store_scope(token.scope), granted)
-    return token.model_copy(update={"reaches": found.reaches, "warnings": found.warnings})
+    finding = await _find(session, store_scope(token.scope), granted)
+    return token.model_copy(update={"reaches": finding.reaches, "warnings": finding.warnings})
 
 
 async def _find(session: AsyncSession, scope: dict[str, Any], granted: list[Selected]) -> Finding:
@@ -37,10 +37,10 @@ async def _find(session: AsyncSession, scope: dict[str, Any], granted: list[Sele
         entries = enumerate(scope["entries"])
         wanted = [Selected(one["servers"], one["tools"], f"/scope/entries/{index}") for index, one in entries]
         return await find_reach(session, wanted, granted)
-    found = await find_reach(session, granted)
-    if found.reaches.tools:
-        return Finding(found.reaches, [])
-    return _nothing("not_granted", "The identity has no live grant that reaches a tool.", found.reaches)
+    finding = await find_reach(session, granted)
+    if finding.reaches.tools:
+        return Finding(finding.reaches, [])
+    return _nothing("not_granted", "The identity has no live grant that reaches a tool.", finding.reaches)
 
 
 def _nothing(code: str, detail: str, reaches: Reaches | None = None) -> Finding:

@@ -111,5 +111,5 @@ def _uses(tool: Tool) -> Select[GrantUse]:
 
 
 async def _last_uses(session: AsyncSession, tool: Tool, grants: Sequence[UUID]) -> dict[UUID, datetime]:
-    found = await session.scalars(_uses(tool).where(col(GrantUse.grant_id).in_(grants)))
-    return {row.grant_id: row.last_used_at for row in found}
+    uses = await session.scalars(_uses(tool).where(col(GrantUse.grant_id).in_(grants)))
+    return {row.grant_id: row.last_used_at for row in uses}

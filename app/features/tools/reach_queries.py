@@ -110,9 +110,9 @@ async def find_reach(
     warnings: list[SelectorWarning] = []
     suggest = _MAX_SUGGESTED_FOR
     for index, one in enumerate(wanted):
-        said = await _warnings(session, one, *row[2 + 4 * index : 6 + 4 * index], suggest=suggest)
-        suggest -= sum(warning.code == "unknown_tool" for warning in said)
-        warnings += said
+        entry_warnings = await _warnings(session, one, *row[2 + 4 * index : 6 + 4 * index], suggest=suggest)
+        suggest -= sum(warning.code == "unknown_tool" for warning in entry_warnings)
+        warnings += entry_warnings
     return Finding(reaches, warnings)
 
 
@@ -199,9 +199,9 @@ async def _warnings(
     if one.tools["kind"] == "names" and one.tools["names"]:
         known = frozenset(names or ())
         unknown = [(index, name) for index, name in enumerate(one.tools["names"]) if name not in known]
-        found = await _unknown_names(session, one, unknown[:_MAX_WARNED], suggest)
-        if found:
-            return found
+        unknown_warnings = await _unknown_names(session, one, unknown[:_MAX_WARNED], suggest)
+        if unknown_warnings:
+            return unknown_warnings
     if not has_tool:
         detail = "No tool of these servers matches this selector."
         return [SelectorWarning.of(f"{one.pointer}/tools", "no_tool", detail)]

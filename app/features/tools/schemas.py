@@ -153,8 +153,8 @@ class ToolChanges(Strict):
         """Build the comparison of a row with the approved definition."""
         latest = _definition(row.model_dump() | {"definition_digest": row.definition_digest.hex()})
         before = None if approved is None else _definition(approved)
-        found = definition_changes({} if before is None else before.members(), latest.members())
-        changes = [DefinitionChange.model_validate(asdict(change)) for change in found]
+        differences = definition_changes({} if before is None else before.members(), latest.members())
+        changes = [DefinitionChange.model_validate(asdict(change)) for change in differences]
         return cls(
             tool_id=row.id,
             name=row.name,

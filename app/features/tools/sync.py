@@ -86,13 +86,13 @@ async def finish_sync(
 async def _run(
     runtime: Runtime, server_id: UUID, start: Start, caller: Caller | None, request_id: str | None
 ) -> Server:
-    found: Discovery | DiscoveryFailed
+    discovery: Discovery | DiscoveryFailed
     try:
-        found = start.fault or await _discover(runtime, start)
+        discovery = start.fault or await _discover(runtime, start)
     except DiscoveryFailed as failed:
-        found = failed
+        discovery = failed
     async with runtime.sessions() as session:
-        server = await _apply(session, server_id, start, found, caller or SYSTEM, request_id)
+        server = await _apply(session, server_id, start, discovery, caller or SYSTEM, request_id)
         await commit(session)
     return server
 
@@ -169,7 +169,7 @@ async def _apply(
     session: AsyncSession,
     server_id: UUID,
     start: Start,
-    found: Discovery | DiscoveryFailed,
+    discovery: Discovery | DiscoveryFailed,
     caller: Caller,
     request_id: str | None,
 ) -> Server:
@@ -186,17 +186,17 @@ async def _apply(
         )
     server.sync_at = start.at
     server.revision += 1
-    if isinstance(found, DiscoveryFailed):
-        known = (server.sync_state, server.sync_error) == ("error", found.reason)
-        server.sync_state, server.sync_error = "error", found.reason
+    if isinstance(discovery, DiscoveryFailed):
+        known = (server.sync_state, server.sync_error) == ("error", discovery.reason)
+        server.sync_state, server.sync_error = "error", discovery.reason
         server.sync_failures += 1
         if not (known and caller == SYSTEM):
             await record(
-                session, caller, "server.sync", "server", server.id, outcome="error", reason_code=found.kind,
-                changes={"error": found.reason}, request_id=request_id, server_id=server.id,
+                session, caller, "server.sync", "server", server.id, outcome="error", reason_code=discovery.kind,
+                changes={"error": discovery.reason}, request_id=request_id, server_id=server.id,
             )  # fmt: skip
     else:
-        await _take(session, server, found, caller, request_id)
+        await _take(session, server, discovery, caller, request_id)
     # A refresh discards unflushed changes.
     await session.flush()
     await session.refresh(server)
@@ -204,24 +204,24 @@ async def _apply(
 
 
 async def _take(
-    session: AsyncSession, server: Server, found: Discovery, caller: Caller, request_id: str | None
+    session: AsyncSession, server: Server, discovery: Discovery, caller: Caller, request_id: str | None
 ) -> None:
     trusted = server.first_synced_at is None or server.new_tools == "allow"
     outcome = reconcile(
         server.id,
         await queries.of_server(session, server.id),
-        found.definitions,
+        discovery.definitions,
         trust_new=trusted,
         at=server.sync_at or await servers.database_time(session),
     )
     session.add_all(outcome.added)
     for row in outcome.changed:
         row.revision += 1
-    spoken = list(found.protocol_versions)
-    says_new, approved = instructions.take(server, found.instructions, trusted=trusted)
+    spoken = list(discovery.protocol_versions)
+    says_new, approved = instructions.take(server, discovery.instructions, trusted=trusted)
     moved = bool(outcome.touched) or approved or server.protocol_versions != spoken
-    news = moved or says_new or (server.sync_state, server.sync_error) != ("ok", found.note())
-    server.sync_state, server.sync_error = "ok", found.note()
+    news = moved or says_new or (server.sync_state, server.sync_error) != ("ok", discovery.note())
+    server.sync_state, server.sync_error = "ok", discovery.note()
     if server.sync_failures:
         # Failures delayed the next sync; now it is due as any other.
         server.sync_failures, server.sync_due_at = 0, None
@@ -234,7 +234,7 @@ async def _take(
     if caller == SYSTEM and not news:
         # A server with an always malformed tool would request a sync with every list: no event each.
         return
-    changes = {**outcome.counts, "left_out": found.left_out, "protocol_versions": spoken}
+    changes = {**outcome.counts, "left_out": discovery.left_out, "protocol_versions": spoken}
     if says_new:
         changes["instructions"] = instructions_state(server)
     await record(

@@ -63,12 +63,12 @@ async def live_secrets(session: AsyncSession, webhook_ids: Iterable[UUID]) -> di
         )
         .order_by(col(WebhookSecret.id).desc())
     )
-    found: dict[UUID, list[WebhookSecret]] = {}
+    by_webhook: dict[UUID, list[WebhookSecret]] = {}
     for row in (await session.execute(query)).scalars():
-        of_webhook = found.setdefault(row.webhook_id, [])
+        of_webhook = by_webhook.setdefault(row.webhook_id, [])
         if len(of_webhook) < MAX_LIVE:
             of_webhook.append(row)
-    return found
+    return by_webhook
 
 
 def open_secrets(sealer: Sealer, rows: Sequence[WebhookSecret]) -> list[str]:

@@ -43,7 +43,7 @@ async def app(database_url: str, provider: SigningProvider) -> AsyncIterator[Sco
     }
     async with started(settings_for(database_url, provider, **more)) as app:
         # A test waits for a sync, also on a busy machine.
-        app.api.state.asked_syncs = RequestedSyncs(answer_s=60)
+        app.api.state.requested_syncs = RequestedSyncs(answer_s=60)
         yield app
 
 

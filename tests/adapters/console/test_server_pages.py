@@ -8,7 +8,6 @@ import httpx2
 import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
-from tests.features.tools.test_asked_syncs import held_server
 
 from app.adapters.console.pages.server_forms import slug_of
 from app.features.tools.requested_syncs import RequestedSyncs
@@ -16,6 +15,7 @@ from app.main import Scopegate
 from tests.adapters.console.conftest import NewBrowser
 from tests.adapters.console.servers import EVIL, admin, app, auditor, fields_of, follow, press
 from tests.features.principals import grant, group, person
+from tests.features.tools.test_requested_syncs import held_server
 from tests.features.tools.upstreams import answer as answering
 from tests.features.tools.upstreams import mcp_server, serving, tool
 

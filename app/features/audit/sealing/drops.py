@@ -85,10 +85,10 @@ async def _position(connection: "Connection[Record]", partition: str, way: str) 
     if row is None:
         return None
     try:
-        found = await position_of(connection, (row["epoch"], row["xact"], row["seq"]), leaf_of(row))
+        position = await position_of(connection, (row["epoch"], row["xact"], row["seq"]), leaf_of(row))
     except LogFault as fault:
         return f"it is not as it was sealed: {fault}; run scopegate audit verify for details"
-    return "not all of its events are sealed" if found is None else found[0]
+    return "not all of its events are sealed" if position is None else position[0]
 
 
 _MARK = f'"action":"{DROP}"'.encode()
@@ -245,22 +245,22 @@ class Drops:
         for row in await connection.fetch(_DROPS):
             leaf = leaf_of(row)
             try:
-                found = await position_of(connection, (row["epoch"], row["xact"], row["seq"]), leaf)
-                if found is not None and await _is_sealed(connection, latest, found[0], leaf):
+                position = await position_of(connection, (row["epoch"], row["xact"], row["seq"]), leaf)
+                if position is not None and await _is_sealed(connection, latest, position[0], leaf):
                     self._read_record(leaf)
             except LogFault:
                 continue
 
     def _read_record(self, leaf: bytes) -> None:
         try:
-            said = fields_of(leaf)
+            fields = fields_of(leaf)
         except LeafFault:
             return
-        changes = said.get("changes")
-        if said.get("action") != DROP or not isinstance(changes, dict):
+        changes = fields.get("changes")
+        if fields.get("action") != DROP or not isinstance(changes, dict):
             return
         rows, lowest, highest = (changes.get(key) for key in ("rows", "lowest_position", "highest_position"))
-        name, at = str(changes.get("partition")), said.get("time")
+        name, at = str(changes.get("partition")), fields.get("time")
         if not (type(rows) is int and type(lowest) is int and type(highest) is int and isinstance(at, str)):
             return
         span = month_of(name)

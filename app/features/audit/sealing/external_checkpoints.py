@@ -84,10 +84,10 @@ async def _rewritten(connection: "Connection[Record]", one: ExternalCheckpoint, 
             "rewritten"
         )
         return Fault(Kind.REWRITTEN, agreed, size, words, after=after, before=before)
-    start, said = restored
+    start, reason = restored
     words = (
         f"{positions(start, size)} were sealed, as the checkpoint of {size} events in {one.source} says, and are lost: "
-        f"{said}, and other events stand there now"
+        f"{reason}, and other events stand there now"
     )
     return Fault(Kind.CUT_OFF, start, size, words, after=Mark(start), before=before)
 
@@ -107,8 +107,8 @@ async def _cut_off(
     said_so = f"as the checkpoint of {size} events in {one.source} says"
     lost = f"{positions(sealed, size)} were sealed, {said_so}, and are lost"
     if restored is not None:
-        start, said = restored
-        lost += f"; {said}, so if it was signed before that, {positions(start, size)} are"
+        start, reason = restored
+        lost += f"; {reason}, so if it was signed before that, {positions(start, size)} are"
         sealed, after = start, Mark(start)
     return Fault(Kind.CUT_OFF, sealed, size, lost, after=after, before=before)
 
@@ -182,8 +182,8 @@ class RangeProof:
 
     def head(self) -> Head:
         """The root to reach at the end of the range."""
-        said = self.checkpoint.checkpoint
-        return Head(self.end, said.root, said.size, self.siblings[self.first.bit_count() :])
+        checkpoint = self.checkpoint.checkpoint
+        return Head(self.end, checkpoint.root, checkpoint.size, self.siblings[self.first.bit_count() :])
 
 
 def verify_lines(lines: Iterable[bytes], kept: Sequence[ExternalCheckpoint]) -> Verdict:
@@ -205,8 +205,8 @@ def verify_range(lines: Iterable[bytes], proof: RangeProof) -> Verdict:
         return reading.verdict()
     heads = _heads(proof, start)
     if heads is None:
-        said = proof.checkpoint.checkpoint.size
-        words = f"the proof does not lead to the checkpoint of {said} events: one of its hashes was changed"
+        size = proof.checkpoint.checkpoint.size
+        words = f"the proof does not lead to the checkpoint of {size} events: one of its hashes was changed"
         verdict.add(Fault(PROOF, proof.first, proof.end, words))
         return verdict
     reading, hashes = _Reading(lines, Follower(start), verdict), proof.leaf_hashes()

@@ -138,9 +138,9 @@ async def read_events(
     epoch, xact, seq = after
     while True:
         last = (_NO_END, _NO_END) if until is None or epoch < until[0] else until[1:]
-        found = await connection.fetch(_READ, epoch, xact, seq, *last, rows)
-        if found or (until is not None and epoch >= until[0]):
-            return EventRange(epoch, found)
+        rows_read = await connection.fetch(_READ, epoch, xact, seq, *last, rows)
+        if rows_read or (until is not None and epoch >= until[0]):
+            return EventRange(epoch, rows_read)
         following = await connection.fetchval(_NEXT_EPOCH, epoch)
         if following is None or (until is not None and following > until[0]):
             return EventRange(epoch, [])
@@ -151,11 +151,11 @@ async def read_back(connection: "Connection[Record]", place: Position, rows: int
     """Read at most ``rows`` rows up to and including a place, in commit order, across epochs."""
     epoch: int | None
     epoch, xact, seq = place
-    found: list[Record] = []
-    while epoch is not None and len(found) < rows:
-        found += await connection.fetch(_READ_BACK, epoch, xact, seq, rows - len(found))
+    records: list[Record] = []
+    while epoch is not None and len(records) < rows:
+        records += await connection.fetch(_READ_BACK, epoch, xact, seq, rows - len(records))
         epoch, xact, seq = await connection.fetchval(_LAST_EPOCH, epoch), _NO_END, _NO_END
-    return found[::-1]
+    return records[::-1]
 
 
 def _sorted_json(text: str) -> str:
@@ -253,11 +253,11 @@ def subtree_root(hashes: Sequence[bytes]) -> bytes:
 
 def partial_tiles(size: int) -> list[tuple[int, int]]:
     """The hash range of the last, not full tile of each level, level 0 first; without its end."""
-    found = []
+    ranges = []
     while size:
-        found.append((size - size % TILE, size))
+        ranges.append((size - size % TILE, size))
         size >>= TILE_BITS
-    return found
+    return ranges
 
 
 def split(hashes: bytes) -> Sequence[bytes]:
@@ -398,19 +398,19 @@ class SealedTree:
     async def _hashes(self, level: int, first: int, end: int) -> list[bytes]:
         if not 0 <= first <= end <= self.size >> TILE_BITS * level:
             raise ValueError("there are no such hashes in a tree of this size")
-        found: list[bytes] = []
+        hashes: list[bytes] = []
         while first < end:
             number, begin = divmod(first, TILE)
             stop = min(end, (number + 1) * TILE)
             tile = await self._tile(level, number)
             if tile is not None:
-                found += tile[begin : begin + stop - first]
+                hashes += tile[begin : begin + stop - first]
             elif level:
-                found += [await self._tile_root(level - 1, below) for below in range(first, stop)]
+                hashes += [await self._tile_root(level - 1, below) for below in range(first, stop)]
             else:
-                found += await self._hashed(first, stop)
+                hashes += await self._hashed(first, stop)
             first = stop
-        return found
+        return hashes
 
     async def _tile(self, level: int, number: int) -> Sequence[bytes] | None:
         """A full tile; None for the last, not full one of a level, which is not stored."""

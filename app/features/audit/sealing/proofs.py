@@ -226,12 +226,12 @@ async def leaves_between(connection: "Connection[Record]", first: int | None, en
     if latest is None or not (first or 0) < to <= size:
         raise _out_of_range(f"Give from and to within the {size} events that are sealed.")
     await whole_tree(connection, latest)
-    found = await (_oldest(connection) if first is None else _seek(connection, latest, first))
-    if found is None:
+    oldest = await (_oldest(connection) if first is None else _seek(connection, latest, first))
+    if oldest is None:
         raise _out_of_range(
             "The event at that position is missing: check whether its month is past retention."
         )
-    start, (epoch, xact, seq) = found
+    start, (epoch, xact, seq) = oldest
     if start >= to:
         raise _out_of_range(
             f"The events before position {start} do not exist any more: their months were dropped."
@@ -251,16 +251,18 @@ def export_leaves(leaves: LeafExport) -> Look:
     """Stream the leaves of an export, one per line. It stops with ``LogFault``."""
 
     async def look(session: AsyncSession, _caller: Caller) -> News:
-        found = await leaves.next(await connection_of(session))
-        return News([b"".join(leaf + b"\n" for leaf in found)] if found else [], is_last=not found)
+        leaf_lines = await leaves.next(await connection_of(session))
+        return News(
+            [b"".join(leaf + b"\n" for leaf in leaf_lines)] if leaf_lines else [], is_last=not leaf_lines
+        )
 
     return look
 
 
 async def _oldest(connection: "Connection[Record]") -> tuple[int, Position] | None:
     stretch = await read_events(connection, BEGINNING, 1)
-    found = await position_of(connection, stretch.end, leaf_of(stretch.rows[0])) if stretch.rows else None
-    return None if found is None else (found[0], stretch.end)
+    position = await position_of(connection, stretch.end, leaf_of(stretch.rows[0])) if stretch.rows else None
+    return None if position is None else (position[0], stretch.end)
 
 
 async def _seek(
@@ -285,12 +287,12 @@ async def _hashed(rows: Sequence[Record]) -> list[tuple[bytes, bytes]]:
     """The leaves of rows, each with its hash."""
 
     def leaves() -> Generator[None, None, list[tuple[bytes, bytes]]]:
-        found = []
+        hashed = []
         for row in rows:
             leaf = leaf_of(row)
-            found.append((leaf, leaf_hash(leaf)))
+            hashed.append((leaf, leaf_hash(leaf)))
             yield
-        return found
+        return hashed
 
     return await in_slices(leaves())
 

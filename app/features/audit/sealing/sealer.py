@@ -243,10 +243,10 @@ def check_signed(sealed: StoredCheckpoint, signer: NoteSigner) -> None:
     the content of its row."""
     try:
         origin = Checkpoint.parse(Note.parse(sealed.note).text).origin
-        said, _ = open_checkpoint(sealed.note, signer.verifier_keys(origin))
+        checkpoint, _ = open_checkpoint(sealed.note, signer.verifier_keys(origin))
     except NoteFault as fault:
         raise LogFault(f"the checkpoint of {sealed.size} events is not ours: {fault}") from None
-    if (said.size, said.root) != (sealed.size, sealed.root):
+    if (checkpoint.size, checkpoint.root) != (sealed.size, sealed.root):
         raise LogFault(f"the checkpoint of {sealed.size} events was signed for another size or root")
 
 
@@ -294,14 +294,14 @@ class Sealing:
 
     def warnings(self) -> list[str]:
         """The warnings for ``/readyz``."""
-        found = [self._other_name] if self._other_name else []
+        warnings = [self._other_name] if self._other_name else []
         if self._fault:
-            found.append(
+            warnings.append(
                 f"sealing of the audit log has stopped: {self._fault}; run scopegate audit verify for details"
             )
         if self._behind > BEHIND_S:
-            found.append(f"sealing of the audit log is {self._behind:.0f} s behind")
-        return found
+            warnings.append(f"sealing of the audit log is {self._behind:.0f} s behind")
+        return warnings
 
     async def run(self) -> None:
         """Seal until cancelled; retry when the database is unavailable."""

@@ -183,9 +183,9 @@ def positions(first: int, end: int) -> str:
 
 
 def _event_id(entry: Entry) -> str | None:
-    said = entry.told("id")
+    id = entry.told("id")
     try:
-        return None if said is None else format_id(EVENT, UUID(said))
+        return None if id is None else format_id(EVENT, UUID(id))
     except ValueError:
         return None
 
@@ -257,8 +257,8 @@ class Entries:
             if place is not None and self._ahead and self._ahead[-1].place > place:
                 break
             await self._read()
-        found = (entry for entry in self._ahead if place is None or entry.place <= place)
-        return list(islice(found, most))
+        entries = (entry for entry in self._ahead if place is None or entry.place <= place)
+        return list(islice(entries, most))
 
     def consume(self, count: int) -> None:
         """Consume so many events."""
@@ -288,15 +288,15 @@ class KeptHashes:
 
     async def of(self, first: int, end: int) -> list[bytes]:
         """The hashes from one position up to, but without, another; fewer if a tile is missing or not full yet."""
-        found: list[bytes] = []
+        leaves: list[bytes] = []
         self._tiles = {number: tile for number, tile in self._tiles.items() if number >= first // TILE}
         for number in range(first // TILE, min(-(-end // TILE), self._full)):
             tile = await self._tile(number)
             if tile is None:
                 break
             hashes = split(tile)
-            found += hashes[max(0, first - number * TILE) : end - number * TILE]
-        return found
+            leaves += hashes[max(0, first - number * TILE) : end - number * TILE]
+        return leaves
 
     async def stored(self, level: int, number: int) -> bytes | None:
         """A stored tile."""

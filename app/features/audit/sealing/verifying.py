@@ -95,16 +95,16 @@ async def check_origins(connection: "Connection[Record]", verdict: Verdict, keys
 
 async def _altered(connection: "Connection[Record]", keys: Sequence[bytes]) -> dict[UUID, bool]:
     """The ids of altered rows, and whether each has a salt."""
-    found: dict[UUID, bool] = {}
+    altered: dict[UUID, bool] = {}
     after = UUID(int=0)
     while rows := await connection.fetch(_ROWS, after, _AT_ONCE):
-        found |= {
+        altered |= {
             id: salt is not None
             for id, salt, ip, user_agent, name, version in rows
             if not is_client(id, salt, (ip, user_agent, name, version), keys)
         }
         after = rows[-1]["id"]
-    return found
+    return altered
 
 
 async def _fault(connection: "Connection[Record]", row: Record, *, is_salted: bool) -> Fault:
@@ -230,11 +230,11 @@ class Verification:
             self._is_signed(sealed)
         self._tell_unsigned(None)
         if self._span.start is None:
-            found, latest = (
+            findings, latest = (
                 await find_misplaced_events(self._connection, self._latest.size),
                 _mark(self._latest),
             )
-            self._verdict.add_findings(found, latest, latest)
+            self._verdict.add_findings(findings, latest, latest)
             await check_end(self._connection, self._verdict, newest)
         await self._drops.add_unexplained(
             self._verdict, self._connection, self._latest, self._span.start is None
@@ -264,11 +264,11 @@ class Verification:
 
     def _check_previous(self, sealed: StoredCheckpoint) -> None:
         """Check that the previous checkpoint is the one named in a checkpoint."""
-        before, said = self._since[-1], previous_size(sealed.note)
-        if said is None and sealed.size - before > MAX_LEAVES:
+        before, previous = self._since[-1], previous_size(sealed.note)
+        if previous is None and sealed.size - before > MAX_LEAVES:
             what = f"more than the {MAX_LEAVES} events that one adds at most"
-        elif said is not None and said not in self._since:
-            what = f"the later one was signed after one of {said}"
+        elif previous is not None and previous not in self._since:
+            what = f"the later one was signed after one of {previous}"
         else:
             return
         words = f"a checkpoint is missing between those of {before} and of {sealed.size} events: {what}"
@@ -420,23 +420,23 @@ async def _newest_signed(
     connection: "Connection[Record]", keys: Keys, newest: StoredCheckpoint
 ) -> StoredCheckpoint:
     """The newest signed checkpoint, up to which the log is read; the newest of all, if none of very many is signed."""
-    found: StoredCheckpoint | None = newest
+    checkpoint: StoredCheckpoint | None = newest
     for _ in range(_MAX_UNSIGNED):
-        if found is None:
+        if checkpoint is None:
             break
-        if _fault_of(found, keys) is None:
-            return found
-        found = await checkpoint_below(connection, found.size)
+        if _fault_of(checkpoint, keys) is None:
+            return checkpoint
+        checkpoint = await checkpoint_below(connection, checkpoint.size)
     return newest
 
 
 def _fault_of(sealed: StoredCheckpoint, keys: Keys) -> str | None:
     """Why a stored checkpoint cannot be relied on; None if it is signed and agrees with its row."""
     try:
-        said, _ = open_checkpoint(sealed.note, keys(sealed.note.partition("\n")[0]))
+        checkpoint, _ = open_checkpoint(sealed.note, keys(sealed.note.partition("\n")[0]))
     except NoteFault as error:
         return str(error)
-    is_it = (said.size, said.root) == (sealed.size, sealed.root)
+    is_it = (checkpoint.size, checkpoint.root) == (sealed.size, sealed.root)
     return None if is_it else "it contradicts its stored row"
 
 

@@ -47,20 +47,20 @@ class Management:
 
 def require_configured(provider: IdentityProvider) -> TransmitterSettings:
     """The signals settings of a provider. Raises ``NotFound`` if there are none."""
-    found = transmitter_settings(provider)
-    if found is None:
+    transmitter = transmitter_settings(provider)
+    if transmitter is None:
         raise NotFound(
             "This provider has no signals: set its signals settings first, with an issuer.",
             code="signals_not_configured",
         )
-    return found
+    return transmitter
 
 
 async def set_credential(
-    by: Management, found: TransmitterSettings, access_token: SecretStr | None, if_match: Precondition
+    by: Management, transmitter: TransmitterSettings, access_token: SecretStr | None, if_match: Precondition
 ) -> SignalStream:
     """Store, replace or remove the access token for a transmitter's API. Raises ``PreconditionFailed``, ``Invalid``."""
-    row = await own_stream(by.session, found.provider_id, found.issuer)
+    row = await own_stream(by.session, transmitter.provider_id, transmitter.issuer)
     if_match.check(row.revision)
     row.key_id = row.sealed = None
     if access_token is not None:
@@ -77,21 +77,21 @@ async def set_credential(
 
 async def set_stream(
     by: Management,
-    found: TransmitterSettings,
+    transmitter: TransmitterSettings,
     push_url: str,
     push_secret: SecretStr | None,
     if_match: Precondition,
 ) -> SignalStream:
     """Create or update the stream at the transmitter from the settings. Raises ``PreconditionFailed``, ``Conflict``,
     ``Unavailable``."""
-    row, access = await _accessible(by, found, if_match)
+    row, access = await _accessible(by, transmitter, if_match)
     wanted = StreamRequest(
-        found.delivery,
+        transmitter.delivery,
         REQUESTED,
         push_url,
-        found.audiences,
+        transmitter.audiences,
         None if push_secret is None else f"Bearer {push_secret.get_secret_value()}",
-        await queries.other_streams(by.session, found.provider_id, found.issuer),
+        await queries.other_streams(by.session, transmitter.provider_id, transmitter.issuer),
     )
     stream_id = row.stream_id
     # The transaction was needed only for reading.
@@ -100,40 +100,40 @@ async def set_stream(
         made = await by.transmitters.set_stream(access, stream_id, wanted)
     except TransmitterFault as fault:
         raise _failed(fault) from None
-    row = await own_stream(by.session, found.provider_id, found.issuer)
-    row.stream_id, row.status, row.delivery = made.id, made.status, found.delivery
+    row = await own_stream(by.session, transmitter.provider_id, transmitter.issuer)
+    row.stream_id, row.status, row.delivery = made.id, made.status, transmitter.delivery
     row.poll_url = made.poll_url
     row.poll_at = None if made.poll_url is None else func.now()  # type: ignore[assignment]
     row.failures, row.failing_since, row.error = 0, None, None
-    changes = {"delivery": found.delivery, "push_secret": push_secret is not None}
+    changes = {"delivery": transmitter.delivery, "push_secret": push_secret is not None}
     return await _changed(by, row, "signal_stream.set", changes)
 
 
-async def delete_stream(by: Management, found: TransmitterSettings, if_match: Precondition) -> None:
+async def delete_stream(by: Management, transmitter: TransmitterSettings, if_match: Precondition) -> None:
     """End the stream at the transmitter. Raises ``PreconditionFailed``, ``Conflict``, ``Unavailable``."""
-    row, access = await _accessible(by, found, if_match)
+    row, access = await _accessible(by, transmitter, if_match)
     stream_id = _made(row)
     await by.session.commit()
     try:
         await by.transmitters.delete_stream(access, stream_id)
     except TransmitterFault as fault:
         raise _failed(fault) from None
-    row = await own_stream(by.session, found.provider_id, found.issuer)
+    row = await own_stream(by.session, transmitter.provider_id, transmitter.issuer)
     row.stream_id = row.poll_url = row.poll_at = row.delivery = row.verification_state = None
     row.status, row.failures, row.failing_since, row.error = "unknown", 0, None, None
     await _changed(by, row, "signal_stream.delete", {})
 
 
 async def ask_verification(
-    by: Management, found: TransmitterSettings, if_match: Precondition
+    by: Management, transmitter: TransmitterSettings, if_match: Precondition
 ) -> SignalStream:
     """Ask the transmitter for a verification event. Raises ``PreconditionFailed``, ``Conflict``, ``Unavailable``.
 
     The state is stored before the request, since the event can arrive before the response.
     """
-    row, access = await _accessible(by, found, if_match)
+    row, access = await _accessible(by, transmitter, if_match)
     stream_id, state = _made(row), secrets.token_urlsafe(24)
-    row = await own_stream(by.session, found.provider_id, found.issuer)
+    row = await own_stream(by.session, transmitter.provider_id, transmitter.issuer)
     row.verification_state = state
     row.verification_asked_at = func.now()  # type: ignore[assignment]
     await _changed(by, row, "signal_stream.verify", {})
@@ -141,11 +141,11 @@ async def ask_verification(
     try:
         status = await by.transmitters.ask_verification(access, stream_id, state)
     except TransmitterFault as fault:
-        row = await own_stream(by.session, found.provider_id, found.issuer)
+        row = await own_stream(by.session, transmitter.provider_id, transmitter.issuer)
         row.verification_state = None
         await by.session.commit()
         raise _failed(fault) from None
-    row = await own_stream(by.session, found.provider_id, found.issuer)
+    row = await own_stream(by.session, transmitter.provider_id, transmitter.issuer)
     row.status = status
     await by.session.flush()
     await by.session.refresh(row)
@@ -153,12 +153,12 @@ async def ask_verification(
 
 
 async def _accessible(
-    by: Management, found: TransmitterSettings, if_match: Precondition
+    by: Management, transmitter: TransmitterSettings, if_match: Precondition
 ) -> tuple[SignalStream, Access]:
-    row = await stream_at(by.session, found.provider_id, found.issuer)
+    row = await stream_at(by.session, transmitter.provider_id, transmitter.issuer)
     if_match.check(0 if row is None else row.revision)
     try:
-        access = access_of(by.sealer, found, row)
+        access = access_of(by.sealer, transmitter, row)
     except UnsealingFault:
         access = None
     if row is None or access is None:

@@ -97,8 +97,8 @@ async def record_received(session: AsyncSession, provider_id: UUID, issuer: str)
 
 async def claim_poll(session: AsyncSession, held: timedelta) -> UUID | None:
     """Claim the longest due stream of an active provider for this time; return the provider's id."""
-    found: UUID | None = (await session.execute(_CLAIM, {"held": held})).scalar_one_or_none()
-    return found
+    provider_id: UUID | None = (await session.execute(_CLAIM, {"held": held})).scalar_one_or_none()
+    return provider_id
 
 
 async def extend_poll(session: AsyncSession, provider_id: UUID, held: timedelta) -> None:

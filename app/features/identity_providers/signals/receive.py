@@ -108,12 +108,12 @@ async def people_of(
 
     Raises ``Invalid`` for a subject that matches more than a hundred.
     """
-    found: set[UUID] = set()
+    people: set[UUID] = set()
     for identifier in subject.people:
-        found |= await _people_of(session, provider, transmitter, identifier)
-    if len(found) > MAX_PEOPLE:
+        people |= await _people_of(session, provider, transmitter, identifier)
+    if len(people) > MAX_PEOPLE:
         raise Invalid("Its subject matches too many people.")
-    return sorted(found)
+    return sorted(people)
 
 
 def session_ids(subject: Subject) -> list[str]:
@@ -130,26 +130,28 @@ async def _people_of(
         return await _by_name(session, provider, identifier.name)
     if isinstance(identifier, ById):
         return await _by_own_id(session, provider, identifier.id)
-    found: set[UUID] = set()
+    people: set[UUID] = set()
     if identifier.issuer == provider.issuer:
-        found |= await _by_sign_in(session, provider, identifier)
+        people |= await _by_sign_in(session, provider, identifier)
     if identifier.issuer == transmitter:
-        found |= await _by_own_id(session, provider, identifier.subject)
-    return found
+        people |= await _by_own_id(session, provider, identifier.subject)
+    return people
 
 
 async def _by_sign_in(session: AsyncSession, provider: IdentityProvider, identifier: ByIssuer) -> set[UUID]:
     """Find people by the ``sub`` that they signed in with; with another link claim, only those with a session."""
-    asked = {"provider": provider.id, "subject": identifier.subject}
-    found = set(await session.scalars(_BY_SESSION, asked))
+    parameters = {"provider": provider.id, "subject": identifier.subject}
+    people = set(await session.scalars(_BY_SESSION, parameters))
     if provider.settings.get("link_claim", "sub") == "sub":
-        found |= await _by_link(session, provider, (_OIDC,), identifier.subject)
-    return found
+        people |= await _by_link(session, provider, (_OIDC,), identifier.subject)
+    return people
 
 
 async def _by_own_id(session: AsyncSession, provider: IdentityProvider, id: str) -> set[UUID]:
-    asked = {"provider": provider.id, "external_id": id, "most": MAX_PEOPLE + 1}
-    return await _by_link(session, provider, _NAMED, id) | set(await session.scalars(_BY_EXTERNAL_ID, asked))
+    parameters = {"provider": provider.id, "external_id": id, "most": MAX_PEOPLE + 1}
+    return await _by_link(session, provider, _NAMED, id) | set(
+        await session.scalars(_BY_EXTERNAL_ID, parameters)
+    )
 
 
 async def _by_link(
@@ -158,13 +160,13 @@ async def _by_link(
     """An erased person is matched by the digest of the link."""
     kinds = list(kinds)
     values = [value, *(erased_link(kind, value) for kind in kinds)]
-    asked = {"provider": provider.id, "kinds": kinds, "values": values}
-    return set(await session.scalars(_BY_LINK, asked))
+    parameters = {"provider": provider.id, "kinds": kinds, "values": values}
+    return set(await session.scalars(_BY_LINK, parameters))
 
 
 async def _by_name(session: AsyncSession, provider: IdentityProvider, name: str) -> set[UUID]:
-    asked = {"provider": provider.id, "name": name, "most": MAX_PEOPLE + 1}
-    return set(await session.scalars(_BY_NAME, asked))
+    parameters = {"provider": provider.id, "name": name, "most": MAX_PEOPLE + 1}
+    return set(await session.scalars(_BY_NAME, parameters))
 
 
 SKEW = timedelta(minutes=1)
@@ -200,13 +202,13 @@ class Effects:
 
     def shown(self) -> dict[str, Any]:
         """The effects for the audit event: only ids."""
-        said: dict[str, Any] = {
+        content: dict[str, Any] = {
             "identities": [format_id(IDENTITY, id) for id in self.identities],
             "tokens": [format_id(TOKEN, id) for id in self.tokens],
             "sessions": len(self.sessions),
             "offboarded": [format_id(EVENT, id) for id in self.offboarded],
         }
-        return said if self.ignored is None else said | {"ignored": self.ignored}
+        return content if self.ignored is None else content | {"ignored": self.ignored}
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,20 +231,20 @@ async def effects_of(
     if event.subject.lacks(critical):
         return Effects(ignored="critical_member")
     people = await people_of(acting.session, provider, event.issuer, event.subject)
-    found = Effects(identities=people)
+    effects = Effects(identities=people)
     if known in _NOTHING_FOLLOWS or (known is EventType.CREDENTIAL_CHANGE and event.detail not in _ENDING):
-        found.ignored = "nothing_follows"
+        effects.ignored = "nothing_follows"
     elif not people:
-        await _end_named_sessions(acting, provider, event, known, found)
+        await _end_named_sessions(acting, provider, event, known, effects)
     elif known in _OFFBOARDING:
-        await _offboard(acting, _OFFBOARDING[known], found)
+        await _offboard(acting, _OFFBOARDING[known], effects)
     else:
-        await _revoke(acting, known, event, found)
-    return found
+        await _revoke(acting, known, event, effects)
+    return effects
 
 
-async def _offboard(acting: EventSource, reason: str, found: Effects) -> None:
-    for id in found.identities:
+async def _offboard(acting: EventSource, reason: str, effects: Effects) -> None:
+    for id in effects.identities:
         done = await offboard_identity(
             acting.session,
             acting.caller,
@@ -255,24 +257,24 @@ async def _offboard(acting: EventSource, reason: str, found: Effects) -> None:
             request_id=acting.request_id,
         )
         if done.changed:
-            found.tokens += done.things.tokens
-            found.offboarded += [] if done.receipt_id is None else [done.receipt_id]
-    if not found.offboarded:
-        found.ignored = "offboarded_already"
+            effects.tokens += done.things.tokens
+            effects.offboarded += [] if done.receipt_id is None else [done.receipt_id]
+    if not effects.offboarded:
+        effects.ignored = "offboarded_already"
 
 
-async def _revoke(acting: EventSource, known: EventType, event: SecurityEvent, found: Effects) -> None:
+async def _revoke(acting: EventSource, known: EventType, event: SecurityEvent, effects: Effects) -> None:
     session = acting.session
     holders = await _lock_holders(
-        session, found.identities, with_agents=known is EventType.CREDENTIAL_COMPROMISE
+        session, effects.identities, with_agents=known is EventType.CREDENTIAL_COMPROMISE
     )
     until = datetime.fromtimestamp(event.happened_at, UTC) + SKEW
     dated = known is EventType.SESSION_REVOKED
-    of_people: list[ColumnElement[bool]] = [col(BrowserSession.identity_id).in_(found.identities)]
+    of_people: list[ColumnElement[bool]] = [col(BrowserSession.identity_id).in_(effects.identities)]
     if dated:
         of_people.append(col(BrowserSession.created_at) <= until)
-    found.sessions = await _end_sessions(acting, of_people)
-    await _take_sign_ins_back(session, found.identities, until if dated else None)
+    effects.sessions = await _end_sessions(acting, of_people)
+    await _take_sign_ins_back(session, effects.identities, until if dated else None)
     if known is EventType.TOKEN_CLAIMS_CHANGE:
         # Groups follow SCIM and roles follow the claims of the next sign-in.
         return
@@ -282,7 +284,7 @@ async def _revoke(acting: EventSource, known: EventType, event: SecurityEvent, f
     revoked = await revoke_tokens(
         session, acting.caller, roots, _REASONS[known], dry_run=False, request_id=acting.request_id
     )
-    found.tokens = revoked.tokens
+    effects.tokens = revoked.tokens
 
 
 async def _lock_holders(session: AsyncSession, people: Sequence[UUID], *, with_agents: bool) -> list[UUID]:
@@ -316,13 +318,13 @@ async def _take_sign_ins_back(session: AsyncSession, people: Sequence[UUID], unt
 
 
 async def _end_named_sessions(
-    acting: EventSource, provider: IdentityProvider, event: SecurityEvent, known: EventType, found: Effects
+    acting: EventSource, provider: IdentityProvider, event: SecurityEvent, known: EventType, effects: Effects
 ) -> None:
     """Revoke the sessions of a subject without a person here, if there are any."""
     names = session_ids(event.subject)
     if known is EventType.SESSION_REVOKED and names:
         until = datetime.fromtimestamp(event.happened_at, UTC) + SKEW
-        found.sessions = await _end_sessions(
+        effects.sessions = await _end_sessions(
             acting,
             [
                 col(BrowserSession.provider_id) == provider.id,
@@ -330,8 +332,8 @@ async def _end_named_sessions(
                 col(BrowserSession.created_at) <= until,
             ],
         )
-    if not found.sessions:
-        found.ignored = "no_match"
+    if not effects.sessions:
+        effects.ignored = "no_match"
 
 
 async def _end_sessions(acting: EventSource, conditions: Sequence[ColumnElement[bool]]) -> list[UUID]:

@@ -58,9 +58,9 @@ async def get_signal_stream(
     identity_provider_id: IdentityProviderId, session: Session, runtime: CurrentRuntime, response: Response
 ) -> SignalStreamView:
     """Read the state of a provider's signal stream."""
-    found = await _configured(session, identity_provider_id)
-    row = await stream_at(session, found.provider_id, found.issuer)
-    return _shown(response, runtime, found, row)
+    transmitter = await _configured(session, identity_provider_id)
+    row = await stream_at(session, transmitter.provider_id, transmitter.issuer)
+    return _shown(response, runtime, transmitter, row)
 
 
 @router.put("/credential", operation_id="set_signal_credential", responses=_CHANGED)
@@ -73,9 +73,9 @@ async def set_signal_credential(
     response: Response,
 ) -> SignalStreamView:
     """Store the access token for the transmitter's API. It is sent only to that transmitter, and never shown."""
-    found = await _configured(by.session, identity_provider_id)
-    row = await manage.set_credential(by, found, body.access_token, if_match)
-    return _shown(response, runtime, found, row)
+    transmitter = await _configured(by.session, identity_provider_id)
+    row = await manage.set_credential(by, transmitter, body.access_token, if_match)
+    return _shown(response, runtime, transmitter, row)
 
 
 @router.post("/stream", operation_id="set_signal_stream", responses=_CHANGED)
@@ -88,9 +88,9 @@ async def set_signal_stream(
     response: Response,
 ) -> SignalStreamView:
     """Create the stream at the transmitter, or update it to the settings."""
-    found = await _configured(by.session, identity_provider_id)
-    row = await manage.set_stream(by, found, _push_url(runtime), body.push_secret, if_match)
-    return _shown(response, runtime, found, row)
+    transmitter = await _configured(by.session, identity_provider_id)
+    row = await manage.set_stream(by, transmitter, _push_url(runtime), body.push_secret, if_match)
+    return _shown(response, runtime, transmitter, row)
 
 
 @router.delete("/stream", operation_id="delete_signal_stream", status_code=204, responses=_CHANGED)
@@ -110,9 +110,9 @@ async def verify_signal_stream(
     response: Response,
 ) -> SignalStreamView:
     """Ask the transmitter for a verification event. `verified_at` is set when it arrives."""
-    found = await _configured(by.session, identity_provider_id)
-    row = await manage.ask_verification(by, found, if_match)
-    return _shown(response, runtime, found, row)
+    transmitter = await _configured(by.session, identity_provider_id)
+    row = await manage.ask_verification(by, transmitter, if_match)
+    return _shown(response, runtime, transmitter, row)
 
 
 async def _configured(session: AsyncSession, provider_id: UUID) -> TransmitterSettings:
@@ -124,7 +124,7 @@ def _push_url(runtime: Runtime) -> str:
 
 
 def _shown(
-    response: Response, runtime: Runtime, found: TransmitterSettings, row: SignalStream | None
+    response: Response, runtime: Runtime, transmitter: TransmitterSettings, row: SignalStream | None
 ) -> SignalStreamView:
     set_etag(response, 0 if row is None else row.revision)
-    return SignalStreamView.from_row(found, _push_url(runtime), row)
+    return SignalStreamView.from_row(transmitter, _push_url(runtime), row)

@@ -77,7 +77,7 @@ class SignalStreamView(Strict):
 
     @classmethod
     def from_row(
-        cls, found: TransmitterSettings, push_url: str, row: SignalStream | None
+        cls, transmitter: TransmitterSettings, push_url: str, row: SignalStream | None
     ) -> "SignalStreamView":
         """Build the view; without a stream, its fields are empty."""
         known: dict[str, Any] = {"status": UNKNOWN, "failures": 0, "revision": 0}
@@ -89,9 +89,9 @@ class SignalStreamView(Strict):
             name: known.get(name) if row is None else getattr(row, name) for name in noted
         }
         return cls(
-            provider_id=found.provider_id,
-            issuer=found.issuer,
-            delivery=found.delivery,
+            provider_id=transmitter.provider_id,
+            issuer=transmitter.issuer,
+            delivery=transmitter.delivery,
             push_url=push_url,
             events=list(REQUESTED),
             has_credential=row is not None and row.sealed is not None,

@@ -154,7 +154,11 @@ async def all_transmitter_settings(session: AsyncSession) -> list[TransmitterSet
         col(IdentityProvider.ended_at).is_(None),
         func.jsonb_typeof(col(IdentityProvider.settings)["signals"]) == "object",
     )
-    return [found for row in await session.scalars(query) if (found := transmitter_settings(row)) is not None]
+    return [
+        settings
+        for row in await session.scalars(query)
+        if (settings := transmitter_settings(row)) is not None
+    ]
 
 
 async def stream_at(
@@ -185,12 +189,12 @@ def place_of(row: SignalStream) -> bytes:
     return f"signal-stream {row.id} {row.provider_id} {row.issuer}".encode()
 
 
-def access_of(sealer: Sealer, found: TransmitterSettings, row: SignalStream | None) -> Access | None:
+def access_of(sealer: Sealer, transmitter: TransmitterSettings, row: SignalStream | None) -> Access | None:
     """Access to the transmitter's own API with the stored token. Raises ``UnsealingFault``. Never log the result."""
     if row is None or row.sealed is None or row.key_id is None:
         return None
     token = sealer.unseal(Sealed(row.key_id, row.sealed), place_of(row)).decode("ascii")
-    return Access(found.transmitter, token)
+    return Access(transmitter.transmitter, token)
 
 
 async def record_verification(
@@ -202,8 +206,8 @@ async def record_verification(
     if row.stream_id is not None and row.stream_id not in ids:
         return False
     if state is not None:
-        asked = row.verification_state
-        if asked is None or not hmac.compare_digest(asked.encode(), state.encode()):
+        expected = row.verification_state
+        if expected is None or not hmac.compare_digest(expected.encode(), state.encode()):
             raise Unacceptable("invalid_state", "Its state is not the requested one.")
         row.verification_state = None
     elif row.verification_state is not None:
