@@ -83,10 +83,10 @@ async def _access_of(
         raise NotFound("There is no such identity, or there was none at that time.")
     reason = stopped(identity, reader.at)
     servers = () if reason is not None else state.servers.values()
-    wanted = [server for server in servers if not query.server_id or server.id in query.server_id]
+    selected = [server for server in servers if not query.server_id or server.id in query.server_id]
     after = None if position is None else str(position[0])
     reaches, following = await page_of(
-        identity, wanted, state.context, reader.at, after=after, limit=query.limit
+        identity, selected, state.context, reader.at, after=after, limit=query.limit
     )
     return IdentityAccessView(
         identity_id=identity_id,

@@ -132,8 +132,8 @@ async def _tokens(
         within.append(
             or_(col(Token.identity_id).in_(query.identity_id), *(of_members(id) for id in query.group_id))
         )
-    looked = select(col(Token.id)).where(*within).order_by(col(Token.id).desc())
-    last = await session.scalar(looked.offset(TOKENS_A_PAGE - 1).limit(1))
+    examined = select(col(Token.id)).where(*within).order_by(col(Token.id).desc())
+    last = await session.scalar(examined.offset(TOKENS_A_PAGE - 1).limit(1))
     statement = (
         select(Token, col(TokenUse.last_used_at))
         .outerjoin(TokenUse, col(TokenUse.token_id) == col(Token.id))
@@ -236,12 +236,10 @@ class ProposalApplier:
 
 def _patch(proposal: Proposal) -> GrantUpdate | None:
     """The change to a grant; ``None`` if it is to end."""
-    shown = proposal_view(proposal)
-    if shown.action == "end":
+    view = proposal_view(proposal)
+    if view.action == "end":
         return None
-    return GrantUpdate(
-        servers=shown.servers, tools=shown.tools, resources=shown.resources, prompts=shown.prompts
-    )
+    return GrantUpdate(servers=view.servers, tools=view.tools, resources=view.resources, prompts=view.prompts)
 
 
 def _check_named_once(body: StaleApply) -> None:

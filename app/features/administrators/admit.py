@@ -89,17 +89,17 @@ async def _identity_of(
     request_id: str | None,
 ) -> UUID:
     """Read or create the identity with the holder's link. Of several concurrent first sign-ins, one creates it."""
-    known = await find_link_holder(session, provider.id, holder.link)
-    if known is not None and known.identity_id is None:
+    link_holder = await find_link_holder(session, provider.id, holder.link)
+    if link_holder is not None and link_holder.identity_id is None:
         if await lock_link_claim(session, provider.id) != provider.link_claim:
             # The provider changed since the token was read: this is the value of another claim.
             raise refused()
         await lock_first_sign_in(session, provider.id, holder.link)
-        known = await find_link_holder(session, provider.id, holder.link)
-    if known is None or not known.can_sign_in:
+        link_holder = await find_link_holder(session, provider.id, holder.link)
+    if link_holder is None or not link_holder.can_sign_in:
         raise refused()
-    if known.identity_id is not None:
-        return known.identity_id
+    if link_holder.identity_id is not None:
+        return link_holder.identity_id
     identity_id = await _make_person(session, holder, claims, actor, request_id)
     session.add(IdentityLink(identity_id=identity_id, provider_id=provider.id, kind=OIDC, value=holder.link))
     await session.flush()
@@ -118,8 +118,10 @@ async def _make_person(
         )
         try:
             async with savepoint(session):
-                made = await create_identity(session, actor, body, utc_now, request_id, id=actor.identity_id)
-                return made.id
+                identity = await create_identity(
+                    session, actor, body, utc_now, request_id, id=actor.identity_id
+                )
+                return identity.id
         except Conflict:
             name = f"{base}-{new_id().hex[-8:]}"
 
@@ -132,22 +134,22 @@ async def _follow_claim(
     request_id: str | None,
 ) -> None:
     """Update the stored roles of a locked administrator to match the claim. Nothing else writes them."""
-    held = {
+    current = {
         Role(row.role): row for row in (await assignments_of(session, [administrator.id]))[administrator.id]
     }
     first = administrator.last_sign_in_at is None
-    if held.keys() == caller.roles and not first:
+    if current.keys() == caller.roles and not first:
         return
-    for role in held.keys() - caller.roles:
-        await session.delete(held[role])
-        await keep_version(session, "role_assignment", held[role].id, None)
-    for role in sorted(caller.roles - held.keys()):
+    for role in current.keys() - caller.roles:
+        await session.delete(current[role])
+        await keep_version(session, "role_assignment", current[role].id, None)
+    for role in sorted(caller.roles - current.keys()):
         row = RoleAssignment(administrator_id=administrator.id, role=role.value)
         session.add(row)
         await session.flush()
         content = {"administrator_id": administrator.id, "role": row.role, "within": "all"}
         await keep_version(session, "role_assignment", row.id, content)
-    roles = {"from": sorted(held), "to": sorted(caller.roles)}
+    roles = {"from": sorted(current), "to": sorted(caller.roles)}
     if not first:
         administrator.revision += 1
         await session.flush()

@@ -66,10 +66,10 @@ async def open_session(
     await lock_administrator(session, caller.identity_id)
     if await providers.lock_link_claim(session, provider.id) != provider.link_claim:
         raise refused()
-    known = await find_link_holder(session, provider.id, holder.link)
-    if known is None or not known.can_sign_in or known.identity_id != caller.identity_id:
+    link_holder = await find_link_holder(session, provider.id, holder.link)
+    if link_holder is None or not link_holder.can_sign_in or link_holder.identity_id != caller.identity_id:
         raise refused()
-    if known.was_revoked(holder.issued_at):
+    if link_holder.was_revoked(holder.issued_at):
         # A signal since the sign-in ended the existing sessions, and must not miss this one.
         raise refused()
     await _forget_expired(session)
@@ -109,13 +109,20 @@ async def read_session(
     if row is None:
         raise refused()
     provider = await _provider_of(session, row)
-    known = await find_link_holder(session, row.provider_id, row.link)
-    if provider is None or known is None or not known.can_sign_in or known.identity_id != row.identity_id:
+    link_holder = await find_link_holder(session, row.provider_id, row.link)
+    if (
+        provider is None
+        or link_holder is None
+        or not link_holder.can_sign_in
+        or link_holder.identity_id != row.identity_id
+    ):
         raise refused()
     roles = frozenset(provider.role_map[value] for value in row.role_values if value in provider.role_map)
-    if known.administrator_id is not None:
-        held = (await assignments_of(session, [known.administrator_id]))[known.administrator_id]
-        roles &= {Role(one.role) for one in held}
+    if link_holder.administrator_id is not None:
+        assignments = (await assignments_of(session, [link_holder.administrator_id]))[
+            link_holder.administrator_id
+        ]
+        roles &= {Role(one.role) for one in assignments}
     if is_used:
         await session.execute(
             update(BrowserSession)
@@ -124,7 +131,7 @@ async def read_session(
             .execution_options(synchronize_session=False)
         )
     holder = Holder(row.link, roles, row.created_at)
-    return caller_of(holder, row.identity_id, known.administrator_id)
+    return caller_of(holder, row.identity_id, link_holder.administrator_id)
 
 
 async def end_session(
@@ -165,7 +172,7 @@ async def end_at_provider(session: AsyncSession, signed_out: SignedOut) -> int:
     A later session is a new sign-in, which a repeated message must not end.
     """
     # A session id of the provider is more specific than a subject: only that session ends.
-    named = (
+    condition = (
         col(BrowserSession.subject) == signed_out.subject
         if signed_out.provider_session is None
         else col(BrowserSession.provider_session) == signed_out.provider_session
@@ -173,7 +180,7 @@ async def end_at_provider(session: AsyncSession, signed_out: SignedOut) -> int:
     ended = delete(BrowserSession).where(
         col(BrowserSession.provider_id) == signed_out.provider_id,
         col(BrowserSession.created_at) < signed_out.said_at + _SKEW,
-        named,
+        condition,
     )
     sessions = list(
         await session.execute(ended.returning(col(BrowserSession.id), col(BrowserSession.identity_id)))

@@ -136,9 +136,9 @@ def _issued_at(claims: Mapping[str, Any]) -> datetime:
     return datetime.fromtimestamp(int(value), UTC)
 
 
-def _holds(claims: Mapping[str, Any], path: str, wanted: str) -> bool:
+def _holds(claims: Mapping[str, Any], path: str, expected: str) -> bool:
     value = find_claim(claims, path)
-    return isinstance(value, str) and value == wanted
+    return isinstance(value, str) and value == expected
 
 
 def _fits(kind: TypeAdapter[str], value: Any) -> bool:

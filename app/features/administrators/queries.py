@@ -48,20 +48,20 @@ SORTS: Sorts = {
 """The sort orders of the list, with an index for each."""
 
 
-def select_administrators(wanted: AdministratorQuery) -> Select[Administrator]:
+def select_administrators(query: AdministratorQuery) -> Select[Administrator]:
     """Select the administrators that match a filter, unordered."""
     statement = select(Administrator)
-    if wanted.status:
-        statement = statement.where(col(Administrator.status).in_(wanted.status))
-    if wanted.identity_id:
-        statement = statement.where(col(Administrator.identity_id).in_(wanted.identity_id))
-    if wanted.role:
-        having = select(col(RoleAssignment.administrator_id)).where(col(RoleAssignment.role).in_(wanted.role))
+    if query.status:
+        statement = statement.where(col(Administrator.status).in_(query.status))
+    if query.identity_id:
+        statement = statement.where(col(Administrator.identity_id).in_(query.identity_id))
+    if query.role:
+        having = select(col(RoleAssignment.administrator_id)).where(col(RoleAssignment.role).in_(query.role))
         statement = statement.where(col(Administrator.id).in_(having))
-    if wanted.q:
+    if query.q:
         columns = (col(Identity.user_name), col(Identity.display_name), col(Identity.email))
         named = select(col(Identity.id)).where(
-            or_(*(column.icontains(wanted.q, autoescape=True) for column in columns))
+            or_(*(column.icontains(query.q, autoescape=True) for column in columns))
         )
         statement = statement.where(col(Administrator.identity_id).in_(named))
     return statement

@@ -25,9 +25,9 @@ async def load(session: AsyncSession, id: UUID) -> Administrator:
 
 async def lock_with_person(session: AsyncSession, id: UUID) -> tuple[Administrator, Identity]:
     """Lock the administrator and the person in the order of sign-ins and offboardings. Raises ``NotFound``."""
-    seen = await load(session, id)
-    person = await lock_identity(session, seen.identity_id, share=True)
-    administrator = await lock_administrator(session, seen.identity_id)
+    unlocked = await load(session, id)
+    person = await lock_identity(session, unlocked.identity_id, share=True)
+    administrator = await lock_administrator(session, unlocked.identity_id)
     if person is None or administrator is None:
         raise NotFound("There is no such administrator.")
     return administrator, person

@@ -39,20 +39,20 @@ async def sign_in(
         if account_id is not None:
             return await sign_workload_in(session, provider, account_id, claims, request_id)
         holder = read_holder(provider, claims)
-        known = await find_link_holder(session, provider.id, holder.link)
-        if known is None or not known.can_sign_in or known.was_revoked(holder.issued_at):
+        link_holder = await find_link_holder(session, provider.id, holder.link)
+        if link_holder is None or not link_holder.can_sign_in or link_holder.was_revoked(holder.issued_at):
             raise refused()
-        if known.identity_id is None and not holder.may_join:
+        if link_holder.identity_id is None and not holder.may_join:
             # Known only to the provider. Every request is then refused with the name of the permission.
             return Caller("stranger", uuid5(provider.id, holder.link), frozenset())
-        if known.identity_id is not None and _is_up_to_date(known, holder):
-            return caller_of(holder, known.identity_id, known.administrator_id)
+        if link_holder.identity_id is not None and _is_up_to_date(link_holder, holder):
+            return caller_of(holder, link_holder.identity_id, link_holder.administrator_id)
         caller = await record_sign_in(session, provider, holder, claims, request_id)
         await commit(session)
         return caller
 
 
-def _is_up_to_date(known: LinkHolder, holder: Holder) -> bool:
-    if known.administrator_id is None:
+def _is_up_to_date(link_holder: LinkHolder, holder: Holder) -> bool:
+    if link_holder.administrator_id is None:
         return not holder.roles
-    return known.last_sign_in_at is not None and known.last_sign_in_at >= holder.issued_at
+    return link_holder.last_sign_in_at is not None and link_holder.last_sign_in_at >= holder.issued_at

@@ -57,11 +57,11 @@ async def _record_first(
         .with_for_update(skip_locked=True)
     )
     await session.execute(delete(WorkloadSignIn).where(col(WorkloadSignIn.digest).in_(forgotten)))
-    seen = insert(WorkloadSignIn).values(
+    insertion = insert(WorkloadSignIn).values(
         digest=digest, service_account_id=caller.id, expires_at=func.clock_timestamp() + _REMEMBERED
     )
-    made = await session.execute(seen.on_conflict_do_nothing().returning(col(WorkloadSignIn.digest)))
-    if made.first() is not None:
+    inserted = await session.execute(insertion.on_conflict_do_nothing().returning(col(WorkloadSignIn.digest)))
+    if inserted.first() is not None:
         changes = {"provider_id": format_id(IDENTITY_PROVIDER, provider.id)}
         await record(
             session, caller, "service_account.sign_in", SERVICE_ACCOUNT_KIND, caller.id,

@@ -51,9 +51,9 @@ async def approve(
     Raises ``NotFound``, ``Forbidden`` (also ``own_approval``), ``PreconditionFailed``, ``Invalid`` for more than was
     requested, and ``Conflict`` for one that is decided, expired or void.
     """
-    seen = await require_approval(session, caller, approval_id)
-    if seen.kind == "access":
-        return await _approve_access(session, caller, seen, body, if_match, now, request_id)
+    unlocked = await require_approval(session, caller, approval_id)
+    if unlocked.kind == "access":
+        return await _approve_access(session, caller, unlocked, body, if_match, now, request_id)
     if body.access is not None:
         raise Invalid.field("/access", "not_access", "Only a request for access can be narrowed.")
     return await approve_call(
@@ -64,22 +64,22 @@ async def approve(
 async def _approve_access(
     session: AsyncSession,
     caller: Caller,
-    seen: Approval,
+    unlocked: Approval,
     body: ApprovalAgreement,
     if_match: Precondition,
     now: datetime,
     request_id: str | None,
 ) -> Approval:
     # Locked before the approval, as in an offboarding: the server, and the identity that gets the access.
-    assert seen.server_id is not None  # noqa: S101  # A request for access has a server.
-    await session.get(Server, seen.server_id, with_for_update={"read": True}, populate_existing=True)
-    await lock_identity(session, seen.identity_id, share=True)
-    row = await begin_decision(session, caller, seen.id, if_match)
+    assert unlocked.server_id is not None  # noqa: S101  # A request for access has a server.
+    await session.get(Server, unlocked.server_id, with_for_update={"read": True}, populate_existing=True)
+    await lock_identity(session, unlocked.identity_id, share=True)
+    row = await begin_decision(session, caller, unlocked.id, if_match)
     await check_not_void(session, caller, row)
     tools, expires_at = await _agreed(session, row, body.access, now)
     order = GrantCreate(
         principal=IdentityPrincipal(type="identity", id=row.identity_id),
-        servers=ServersByIdsModel(kind="ids", ids=[seen.server_id]),
+        servers=ServersByIdsModel(kind="ids", ids=[unlocked.server_id]),
         tools=tools,
         expires_at=expires_at,
         reason=row.reason,
@@ -119,14 +119,14 @@ async def _agreed(
 async def _within(
     session: AsyncSession, server_id: UUID, tools: ToolSelectorModel, requested: ToolSelector
 ) -> bool:
-    given = tool_selector_to_domain(tools)
-    if scope_within(_scope(given), _scope(requested)):
+    selector = tool_selector_to_domain(tools)
+    if scope_within(_scope(selector), _scope(requested)):
         return True
-    if not isinstance(given, ToolsByNames):
+    if not isinstance(selector, ToolsByNames):
         return False
     # For tools requested by risk, a choice by name: those that have this risk now.
     risks = await risks_of(session, server_id)
-    return all(name in risks and requested.matches(name, risks[name]) for name in given.names)
+    return all(name in risks and requested.matches(name, risks[name]) for name in selector.names)
 
 
 def _scope(tools: ToolSelector) -> ListedScope:

@@ -114,8 +114,8 @@ async def risks_of(session: AsyncSession, server_id: UUID) -> dict[str, Risk]:
 
 def select_tools(tools: Collection[RequestableTool], selector: ToolSelectorModel) -> list[RequestableTool]:
     """The tools that a selector matches now."""
-    wanted = tool_selector_to_domain(selector)
-    return [tool for tool in tools if wanted.matches(tool.name, tool.risk)]
+    domain_selector = tool_selector_to_domain(selector)
+    return [tool for tool in tools if domain_selector.matches(tool.name, tool.risk)]
 
 
 _PEOPLE = frozenset({"administrator", "identity"})
@@ -209,29 +209,29 @@ def _check_end(expires_at: datetime, now: datetime) -> None:
         )
 
 
-async def _lock_receiver(session: AsyncSession, me: UUID, wanted: UUID) -> Identity:
+async def _lock_receiver(session: AsyncSession, me: UUID, receiver_id: UUID) -> Identity:
     """Lock the identity that gets the access and its owner: neither can be offboarded or exceed the limit until the
     commit. Raises ``Invalid``, and ``Forbidden`` when the caller has just been offboarded."""
-    both = sorted({me, wanted})
-    await take_turns(session, both)
-    held = {id: await lock_row(session, id) for id in both}
-    receiver, asking = held[wanted], held[me]
+    ids = sorted({me, receiver_id})
+    await take_turns(session, ids)
+    identities = {id: await lock_row(session, id) for id in ids}
+    receiver, asking = identities[receiver_id], identities[me]
     if asking is None or asking.status != "active":
         raise Forbidden("You are not active any more.")
-    if receiver is None or me not in {wanted, receiver.owner_id}:
+    if receiver is None or me not in {receiver_id, receiver.owner_id}:
         raise Invalid.field("/identity_id", "not_yours", "You own no agent with this id.")
     if receiver.status != "active":
         raise Invalid.field("/identity_id", "not_active", f"This agent is {receiver.status}.")
     return receiver
 
 
-async def _find_server(session: AsyncSession, named: str) -> Server:
+async def _find_server(session: AsyncSession, slug_or_id: str) -> Server:
     """Find a server by id or slug. Nothing reveals a server that cannot be requested. Raises ``Invalid``."""
     try:
-        wanted = col(Server.id) == parse_id(SERVER, named)
+        condition = col(Server.id) == parse_id(SERVER, slug_or_id)
     except ValueError:
-        wanted = col(Server.slug) == named
-    server: Server | None = await session.scalar(select_requestable().where(wanted))
+        condition = col(Server.slug) == slug_or_id
+    server: Server | None = await session.scalar(select_requestable().where(condition))
     if server is None:
         raise Invalid.field(
             "/server",
@@ -244,11 +244,11 @@ async def _find_server(session: AsyncSession, named: str) -> Server:
 async def _check_tools(session: AsyncSession, server: Server, body: AccessRequest) -> None:
     if not isinstance(body.tools, ToolsByNamesModel):
         return
-    known = await risks_of(session, server.id)
+    risks = await risks_of(session, server.id)
     errors = [
         FieldError(f"/tools/names/{index}", "not_found", "The server has no active tool of this name.")
         for index, name in enumerate(body.tools.names)
-        if name not in known
+        if name not in risks
     ]
     if errors:
         raise Invalid("The server does not have some of these tools; see errors.", errors=errors)
@@ -263,8 +263,8 @@ def _binding(identity_id: UUID, server_id: UUID, tools: dict[str, Any]) -> bytes
 
 async def _check_not_asked(session: AsyncSession, binding: bytes) -> None:
     """Raise ``Conflict`` for a duplicate of a pending request; an expired one makes room."""
-    waiting = select(Approval).where(col(Approval.binding) == binding, col(Approval.state) == "pending")
-    earlier = await session.scalar(waiting)
+    statement = select(Approval).where(col(Approval.binding) == binding, col(Approval.state) == "pending")
+    earlier = await session.scalar(statement)
     if earlier is None:
         return
     row, state = await lock_approval(session, earlier.id)
@@ -282,7 +282,7 @@ async def _check_not_asked(session: AsyncSession, binding: bytes) -> None:
 
 async def _check_few(session: AsyncSession, me: UUID) -> None:
     mine = select(col(Identity.id)).where(or_(col(Identity.id) == me, col(Identity.owner_id) == me))
-    waiting = await session.scalar(
+    pending = await session.scalar(
         select(func.count())
         .select_from(Approval)
         .where(
@@ -292,7 +292,7 @@ async def _check_few(session: AsyncSession, me: UUID) -> None:
             col(Approval.identity_id).in_(mine),
         )
     )
-    if (waiting or 0) >= MAX_PENDING:
+    if (pending or 0) >= MAX_PENDING:
         raise Conflict(
             f"{MAX_PENDING} requests of yours are pending already: withdraw one, or wait for a decision.",
             code="too_many_access_requests",

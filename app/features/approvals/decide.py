@@ -144,9 +144,9 @@ async def check_may_decide(session: AsyncSession, caller: Caller, row: Approval)
         return
     group, member = facts.group_id, member_of(caller)
     if group is None or member is None or not await lock_membership(session, group, member):
-        whose = "owns the server" if row.kind == "access" else "the policy names"
+        role = "owns the server" if row.kind == "access" else "the policy names"
         raise Forbidden(
-            f"This needs membership of the group that {whose}, {facts.group_name or 'which is not there'}, or the "
+            f"This needs membership of the group that {role}, {facts.group_name or 'which is not there'}, or the "
             f"permission {Permission.APPROVALS_DECIDE.value}, which {caller.lacking}."
         )
 

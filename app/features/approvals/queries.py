@@ -45,25 +45,25 @@ def member_of(caller: Caller) -> UUID | None:
     return None if caller.kind == _PROGRAM else caller.identity_id
 
 
-def select_approvals(caller: Caller, wanted: ApprovalQuery) -> Select[Approval]:
+def select_approvals(caller: Caller, query: ApprovalQuery) -> Select[Approval]:
     """Select the approvals that a caller may see and that match a filter."""
     statement = select(Approval).where(*_visible_to(caller))
     for column, values in (
-        (col(Approval.identity_id), wanted.identity_id),
-        (col(Approval.token_id), wanted.token_id),
-        (col(Approval.server_id), wanted.server_id),
-        (col(Approval.tool), wanted.tool),
-        (col(Approval.kind), wanted.kind),
+        (col(Approval.identity_id), query.identity_id),
+        (col(Approval.token_id), query.token_id),
+        (col(Approval.server_id), query.server_id),
+        (col(Approval.tool), query.tool),
+        (col(Approval.kind), query.kind),
     ):
         if values:
             statement = statement.where(column.in_(values))
-    if wanted.approver_group:
-        statement = statement.where(_decided_by(wanted.approver_group))
-    if wanted.state:
+    if query.approver_group:
+        statement = statement.where(_decided_by(query.approver_group))
+    if query.state:
         # Named, since SQLAlchemy would otherwise derive an invalid name from the expression.
-        statement = statement.where(_STATE.in_(bindparam("states", list(wanted.state), expanding=True)))
+        statement = statement.where(_STATE.in_(bindparam("states", list(query.state), expanding=True)))
         stored = {"expired": (*OPEN, "expired")}
-        states = {one for state in wanted.state for one in stored.get(state, (state,))}
+        states = {one for state in query.state for one in stored.get(state, (state,))}
         # The stored states that it follows from, for the index.
         statement = statement.where(col(Approval.state).in_(sorted(states)))
     return statement

@@ -126,12 +126,12 @@ async def facts_of(session: AsyncSession, caller: Caller, ids: Collection[UUID])
 
 
 async def requiring_policies(
-    session: AsyncSession, wanted: Collection[tuple[UUID, int]]
+    session: AsyncSession, pairs: Collection[tuple[UUID, int]]
 ) -> dict[tuple[UUID, int], tuple[str | None, str | None]]:
     """Name and reason of several policy versions."""
-    if not wanted:
+    if not pairs:
         return {}
-    ids, versions = zip(*wanted, strict=True)
+    ids, versions = zip(*pairs, strict=True)
     rows = await session.execute(_POLICIES, {"ids": list(ids), "versions": list(versions)})
     return {(row.id, row.version): (row.name, row.text and reason_in(row.text)) for row in rows}
 
@@ -213,12 +213,12 @@ def _view(
 def _access(row: Approval) -> ApprovalAccess | None:
     if row.access_tools is None or row.access_expires_at is None:
         return None
-    given = None
+    granted = None
     if row.grant_id is not None and row.granted_tools is not None and row.granted_expires_at is not None:
         tools = show_tool_selector(row.granted_tools)
-        given = AccessGiven(tools=tools, expires_at=row.granted_expires_at, grant_id=row.grant_id)
+        granted = AccessGiven(tools=tools, expires_at=row.granted_expires_at, grant_id=row.grant_id)
     return ApprovalAccess(
-        tools=show_tool_selector(row.access_tools), expires_at=row.access_expires_at, granted=given
+        tools=show_tool_selector(row.access_tools), expires_at=row.access_expires_at, granted=granted
     )
 
 

@@ -53,10 +53,10 @@ _SERVERS = text("SELECT id FROM servers WHERE slug = ANY(CAST(:slugs AS text[]))
 
 async def names_of(session: AsyncSession, ids: Iterable[UUID | None]) -> dict[UUID, str]:
     """The current names of actors, groups, policies and tokens, and the slugs of servers."""
-    known = sorted({id for id in ids if id is not None})
-    if not known:
+    id_list = sorted({id for id in ids if id is not None})
+    if not id_list:
         return {}
-    rows = await session.execute(_NAMES, {"ids": known})
+    rows = await session.execute(_NAMES, {"ids": id_list})
     return {row.id: row.name for row in rows}
 
 

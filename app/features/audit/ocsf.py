@@ -167,16 +167,16 @@ def _metadata(fields: dict[str, Any]) -> dict[str, Any]:
 
 def _user(kind: str, uid: str | None, name: str | None = None) -> dict[str, Any]:
     """A user; OCSF requires a uid or a name (constraint ``at_least_one``)."""
-    who = {"uid": uid, "name": name if uid else name or kind}
-    return {key: value for key, value in who.items() if value} | {
+    user = {"uid": uid, "name": name if uid else name or kind}
+    return {key: value for key, value in user.items() if value} | {
         "type": kind,
         "type_id": _USER_TYPES.get(kind, 0),
     }
 
 
 def _caller(fields: dict[str, Any]) -> dict[str, Any]:
-    who = fields["actor"]
-    user = _user(who["type"], who.get("id"), who.get("name"))
+    actor = fields["actor"]
+    user = _user(actor["type"], actor.get("id"), actor.get("name"))
     if "token_id" in fields:
         user["programmatic_credentials"] = [{"uid": fields["token_id"], "type": "scoped_token"}]
     return user

@@ -64,7 +64,7 @@ async def list_audit_event_checkpoints(
     if position is not None:
         statement = statement.where(col(AuditCheckpoint.tree_size) < position[0])
     rows = list((await session.execute(statement)).scalars())
-    shown = rows[:limit]
+    page_rows = rows[:limit]
     items = [
         _view(
             StoredCheckpoint(
@@ -75,9 +75,11 @@ async def list_audit_event_checkpoints(
                 row.created_at,
             )
         )
-        for row in shown
+        for row in page_rows
     ]
-    return Page(items=items, next_cursor=cursors.write([shown[-1].tree_size]) if len(rows) > limit else None)
+    return Page(
+        items=items, next_cursor=cursors.write([page_rows[-1].tree_size]) if len(rows) > limit else None
+    )
 
 
 @router.get("/checkpoints/{tree_size}", operation_id="get_audit_event_checkpoint")

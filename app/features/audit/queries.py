@@ -312,8 +312,10 @@ def _ends_as(query: AuditFilters, outcome: Any, duration: Any) -> list[ColumnEle
 
 def _is_of_request(event: Any, request_ids: list[str]) -> ColumnElement[bool]:
     matches = [match for match in map(_MADE_REQUEST_ID.fullmatch, request_ids) if match is not None]
-    named = col(event.request_id).in_(request_ids)
-    return or_(named, col(event.id).in_([UUID(hex=match[1]) for match in matches])) if matches else named
+    condition = col(event.request_id).in_(request_ids)
+    return (
+        or_(condition, col(event.id).in_([UUID(hex=match[1]) for match in matches])) if matches else condition
+    )
 
 
 def _matches(
@@ -431,8 +433,8 @@ async def skip(session: AsyncSession, query: AuditFilters, after: Position) -> P
     return max(after, (epoch, xact, seq - 1))
 
 
-async def count_calls(session: AsyncSession, actors: Collection[UUID], span: timedelta, most: int) -> int:
-    """Count the tool calls of these identities in the last ``span``, admitted or not; at most ``most``."""
+async def count_calls(session: AsyncSession, actors: Collection[UUID], span: timedelta, limit: int) -> int:
+    """Count the tool calls of these identities in the last ``span``, admitted or not; at most ``limit``."""
     if not actors:
         return 0
     query = AuditFilters(since=await session.scalar(select(func.now() - span)))
@@ -449,7 +451,7 @@ async def count_calls(session: AsyncSession, actors: Collection[UUID], span: tim
             col(AuditEvent.action) == "tool.call",
             col(AuditEvent.time) >= query.since,
         )
-        .limit(most)
+        .limit(limit)
         .subquery()
     )
     return int(await session.scalar(select(func.count()).select_from(chosen)) or 0)

@@ -126,8 +126,10 @@ class _PageSearch:
         return None
 
     async def _add(self, rows: list[Any], epoch: int, first: Place | None, end: Place | None) -> None:
-        within, wanted = queries.between(epoch, first, end), self._query.limit + 1 - len(rows)
-        rows += (await self._session.execute(queries.newest(self._query, self._named, within, wanted))).all()
+        within, remaining = queries.between(epoch, first, end), self._query.limit + 1 - len(rows)
+        rows += (
+            await self._session.execute(queries.newest(self._query, self._named, within, remaining))
+        ).all()
 
 
 def _regions(span: Span | None, before: Position | None) -> list[_Region]:
@@ -230,7 +232,7 @@ async def read_on(
     session: AsyncSession,
     query: AuditFilters,
     after: queries.Position,
-    most: int,
+    limit: int,
     until: queries.Position | None = None,
 ) -> EventBatch:
     """Read the next matching events, oldest first. The reached position is ``after`` when there is nothing new.
@@ -245,19 +247,19 @@ async def read_on(
         if window is None:
             break
         start, reached = window
-        wanted = most + 1 - len(rows)
-        stream = await session.stream(queries.ascending(query, named, start, reached, wanted))
+        remaining = limit + 1 - len(rows)
+        stream = await session.stream(queries.ascending(query, named, start, reached, remaining))
         async for part in stream.partitions(_MADE_AT_ONCE):
             rows += part
             await asyncio.sleep(0)
-        if len(rows) > most or monotonic() > give_up:
+        if len(rows) > limit or monotonic() > give_up:
             break
         width = min(width * 2, MAX_POLL_WINDOW)
-    shown = rows[:most]
-    if len(rows) > most:
-        reached = place_of(shown[-1])
-    views = await _show(session, shown)
-    return EventBatch([(view, place_of(row)) for view, row in zip(views, shown, strict=True)], reached)
+    page_rows = rows[:limit]
+    if len(rows) > limit:
+        reached = place_of(page_rows[-1])
+    views = await _show(session, page_rows)
+    return EventBatch([(view, place_of(row)) for view, row in zip(views, page_rows, strict=True)], reached)
 
 
 async def _next_window(

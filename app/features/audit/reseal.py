@@ -23,7 +23,7 @@ async def reseal_arguments(sessions: async_sessionmaker[AsyncSession], sealer: S
     async with sessions() as session:
         if not await session.scalar(_MAY):
             return 0, 0
-    done, unopened, after = 0, 0, UUID(int=0)
+    resealed, unopened, after = 0, 0, UUID(int=0)
     while page := await _older(sessions, sealer.current_id, after):
         async with sessions() as session:
             for row in page:
@@ -37,9 +37,9 @@ async def reseal_arguments(sessions: async_sessionmaker[AsyncSession], sealer: S
                 of_row = (col(AuditArguments.call_id) == row.call_id, col(AuditArguments.time) == row.time)
                 statement = update(AuditArguments).where(*of_row)
                 await session.execute(statement.values(key_id=sealed.key_id, sealed=sealed.data))
-                done += 1
+                resealed += 1
             await session.commit()
-    return done, unopened
+    return resealed, unopened
 
 
 async def _older(

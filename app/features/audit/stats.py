@@ -100,8 +100,8 @@ async def count_matching(session: AsyncSession, query: AuditQuery, now: datetime
     """Count by hour with any filters, over the newest ``MAX_MATCHING`` matching events, found as in a list.
     ``is_complete`` is false if there are more. Raises ``Malformed``."""
     since, until = _whole_hours(AuditStatsQuery(since=query.since, until=query.until), now)
-    wanted = query.model_copy(update={"limit": MAX_MATCHING, "cursor": None})
-    rows, following = await find(session, wanted, await named_in(session, query), None)
+    list_query = query.model_copy(update={"limit": MAX_MATCHING, "cursor": None})
+    rows, following = await find(session, list_query, await named_in(session, query), None)
     counts = {since + _HOUR * n: _none() for n in range((until - since) // _HOUR)}
     for row in rows:
         event = row[0]
@@ -236,8 +236,8 @@ async def forget_hours(owner_url: str, *, keep: timedelta, now: datetime) -> int
     """
     connection = await asyncpg.connect(plain_url(owner_url), timeout=10)
     try:
-        gone = "DELETE FROM audit_hours WHERE hour < date_trunc('month', $1::timestamptz, 'UTC')"
-        return int((await connection.execute(gone, now - keep)).rpartition(" ")[2])
+        statement = "DELETE FROM audit_hours WHERE hour < date_trunc('month', $1::timestamptz, 'UTC')"
+        return int((await connection.execute(statement, now - keep)).rpartition(" ")[2])
     finally:
         await connection.close()
 

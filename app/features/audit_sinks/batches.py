@@ -62,8 +62,8 @@ async def _events(session: AsyncSession, claimed: ClaimedSink) -> _FormattedEven
     written = _FormattedEvents([], 0, claimed.position)
     until = None if begun is None else begun.end
     while begun is not None or len(written.items) < claimed.batch_events:
-        most = _CHUNK if begun is not None else min(_CHUNK, claimed.batch_events - len(written.items))
-        stretch = await read_on(session, _EVERYTHING, written.end, most, until)
+        limit = _CHUNK if begun is not None else min(_CHUNK, claimed.batch_events - len(written.items))
+        stretch = await read_on(session, _EVERYTHING, written.end, limit, until)
         await asyncio.sleep(0)
         for event, place in stretch.items:
             item = write(event)

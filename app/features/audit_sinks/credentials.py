@@ -46,7 +46,7 @@ async def reseal_credentials(sessions: async_sessionmaker[AsyncSession], sealer:
 
     A credential is replaced only if it is unchanged since it was read. There are few sinks, so they are read at once.
     """
-    done, unopened = 0, 0
+    resealed, unopened = 0, 0
     query = select(AuditSink).where(col(AuditSink.key_id) != sealer.current_id)
     async with sessions() as session:
         rows = list(await session.scalars(query))
@@ -57,8 +57,8 @@ async def reseal_credentials(sessions: async_sessionmaker[AsyncSession], sealer:
         except UnsealingFault:
             unopened += 1
             continue
-        done += await _replace(sessions, row, sealer.seal(contents, place))
-    return done, unopened
+        resealed += await _replace(sessions, row, sealer.seal(contents, place))
+    return resealed, unopened
 
 
 async def _replace(sessions: async_sessionmaker[AsyncSession], row: AuditSink, sealed: Sealed) -> int:

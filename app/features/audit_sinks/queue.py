@@ -107,10 +107,10 @@ WHERE id = :id AND lease = :lease
 """).bindparams(bindparam("pause", type_=Interval))
 
 
-async def claim(session: AsyncSession, most: int) -> list[ClaimedSink]:
-    """Claim up to ``most`` free sinks with pending events."""
+async def claim(session: AsyncSession, limit: int) -> list[ClaimedSink]:
+    """Claim up to ``limit`` free sinks with pending events."""
     lease = new_id()
-    rows = await session.execute(_CLAIM, {"most": most, "lease": lease, "held": LEASE})
+    rows = await session.execute(_CLAIM, {"most": limit, "lease": lease, "held": LEASE})
     return [_claimed(row, lease) for row in rows]
 
 

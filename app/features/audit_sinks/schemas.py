@@ -185,8 +185,8 @@ class AuditSinkView(Strict):
     @classmethod
     def from_row(cls, row: AuditSink, lag: AuditSinkLag | None) -> "AuditSinkView":
         """Build the view of a sink."""
-        held = {"held_until": row.due_at if row.failures else None, "lag": lag}
-        return cls.model_validate(row.model_dump(include=set(cls.model_fields)) | held)
+        delivery = {"held_until": row.due_at if row.failures else None, "lag": lag}
+        return cls.model_validate(row.model_dump(include=set(cls.model_fields)) | delivery)
 
 
 class AuditSinkCreate(Strict):

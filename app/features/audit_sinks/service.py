@@ -75,13 +75,13 @@ async def change(
     sealer: Sealer,
     policy: AddressPolicy,
     sink: AuditSink,
-    wanted: dict[str, Any],
+    fields: dict[str, Any],
     caller: Caller,
     request_id: str | None,
 ) -> None:
     """Apply changed fields to a locked sink. Raises ``Invalid``, ``Conflict``."""
-    credential = wanted.pop("credential", None)
-    changes = {name: value for name, value in wanted.items() if value != getattr(sink, name)}
+    credential = fields.pop("credential", None)
+    changes = {name: value for name, value in fields.items() if value != getattr(sink, name)}
     if not changes and credential is None:
         return
     if "url" in changes:
@@ -98,10 +98,10 @@ async def change(
     await session.flush()
     await session.refresh(sink)
     after = _audit_changes(changes)
-    shown: dict[str, Any] = {name: {"from": before[name], "to": after[name]} for name in sorted(changes)}
+    audited: dict[str, Any] = {name: {"from": before[name], "to": after[name]} for name in sorted(changes)}
     if credential is not None:
-        shown["credential"] = {"from": kind_before, "to": sink.credential_kind}
-    await record(session, caller, "audit_sink.update", KIND, sink.id, changes=shown, request_id=request_id)
+        audited["credential"] = {"from": kind_before, "to": sink.credential_kind}
+    await record(session, caller, "audit_sink.update", KIND, sink.id, changes=audited, request_id=request_id)
 
 
 async def test(session: AsyncSession, sink: AuditSink, caller: Caller, request_id: str | None) -> None:

@@ -56,27 +56,27 @@ SORTS: Sorts = {
 """The sort orders of the list, with an index for each."""
 
 
-def select_grants(wanted: GrantQuery, now: datetime) -> Select[Grant]:
+def select_grants(query: GrantQuery, now: datetime) -> Select[Grant]:
     """Select the grants that match a filter."""
     statement = select(Grant)
-    if wanted.status:
-        statement = statement.where(or_(*(_has_status(status, now) for status in wanted.status)))
-    if not wanted.includes_ended():
+    if query.status:
+        statement = statement.where(or_(*(_has_status(status, now) for status in query.status)))
+    if not query.includes_ended():
         statement = statement.where(col(Grant.ended_at).is_(None))
-    if wanted.identity_id or wanted.group_id:
+    if query.identity_id or query.group_id:
         # Two filters on the one principal: a grant has an identity or a group, so they are combined by OR.
         statement = statement.where(
-            or_(col(Grant.identity_id).in_(wanted.identity_id), col(Grant.group_id).in_(wanted.group_id))
+            or_(col(Grant.identity_id).in_(query.identity_id), col(Grant.group_id).in_(query.group_id))
         )
-    if wanted.server_id:
-        statement = statement.where(reaches_any(wanted.server_id))
+    if query.server_id:
+        statement = statement.where(reaches_any(query.server_id))
     end = SORTS["expires_at"]
-    if wanted.expires_after is not None:
-        statement = statement.where(end > wanted.expires_after)
-    if wanted.expires_before is not None:
-        statement = statement.where(end < wanted.expires_before)
-    if wanted.q:
-        statement = statement.where(col(Grant.reason).icontains(wanted.q, autoescape=True))
+    if query.expires_after is not None:
+        statement = statement.where(end > query.expires_after)
+    if query.expires_before is not None:
+        statement = statement.where(end < query.expires_before)
+    if query.q:
+        statement = statement.where(col(Grant.reason).icontains(query.q, autoescape=True))
     return statement
 
 
@@ -109,11 +109,11 @@ async def group_holds_grants(session: AsyncSession, group_id: UUID) -> bool:
 
 async def unknown_servers(session: AsyncSession, ids: Iterable[UUID]) -> set[UUID]:
     """Find those of these ids that are not servers, or are ended ones."""
-    wanted = set(ids)
-    if not wanted:
-        return wanted
-    statement = select(col(Server.id)).where(col(Server.id).in_(wanted), col(Server.ended_at).is_(None))
-    return wanted - set(await session.scalars(statement))
+    requested = set(ids)
+    if not requested:
+        return requested
+    statement = select(col(Server.id)).where(col(Server.id).in_(requested), col(Server.ended_at).is_(None))
+    return requested - set(await session.scalars(statement))
 
 
 def reaches_server() -> ColumnElement[bool]:

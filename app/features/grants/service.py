@@ -151,26 +151,26 @@ async def end_grant(change: Change, id: UUID, if_match: Precondition) -> Grant:
 
 async def change_grants(
     change: Change,
-    wanted: Sequence[tuple[Grant, GrantUpdate | None]],
+    patches: Sequence[tuple[Grant, GrantUpdate | None]],
     because: Mapping[str, Any] | None = None,
 ) -> None:
     """Patch locked grants, each named once, and end those without a patch; ``because`` is added to their events. Raises
     ``Invalid``, and then nothing has changed."""
     values = [
         ({"ended_at": change.now} if patch is None else _new_values(grant, patch, change.now))
-        for grant, patch in wanted
+        for grant, patch in patches
     ]
     await _check_servers(
         change.session,
-        *(patch.servers for _, patch in wanted if patch is not None and "servers" in patch.given()),
+        *(patch.servers for _, patch in patches if patch is not None and "servers" in patch.given()),
     )
     moves: list[tuple[Grant, Values, bool]] = []
     written: list[dict[str, Any]] = []
-    for (grant, patch), given in zip(wanted, values, strict=True):
-        if any(getattr(grant, name) != value for name, value in given.items()):
+    for (grant, patch), fields in zip(patches, values, strict=True):
+        if any(getattr(grant, name) != value for name, value in fields.items()):
             moves.append((grant, GRANT.values(grant), patch is None))
-            kept = {name: getattr(grant, name) for name in (*_FIELDS, "ended_at")}
-            written.append(kept | given | {"id": grant.id, "revision": grant.revision + 1})
+            before_fields = {name: getattr(grant, name) for name in (*_FIELDS, "ended_at")}
+            written.append(before_fields | fields | {"id": grant.id, "revision": grant.revision + 1})
     if not moves:
         return
     await change.session.execute(update(Grant), written)
@@ -199,11 +199,11 @@ def _require_live(grant: Grant | None) -> Grant:
 
 def _new_values(grant: Grant, patch: GrantUpdate, now: datetime) -> dict[str, Any]:
     """The new values of a grant. Raises ``Invalid``."""
-    given = patch.given()
-    not_before = given.get("not_before", grant.not_before)
-    expires_at = given.get("expires_at", grant.expires_at)
-    _check_window(not_before, expires_at, now if given.get("expires_at") is not None else None)
-    return _columns(given)
+    fields = patch.given()
+    not_before = fields.get("not_before", grant.not_before)
+    expires_at = fields.get("expires_at", grant.expires_at)
+    _check_window(not_before, expires_at, now if fields.get("expires_at") is not None else None)
+    return _columns(fields)
 
 
 def _columns(fields: dict[str, Any]) -> dict[str, Any]:
@@ -227,12 +227,12 @@ def _check_window(not_before: datetime | None, expires_at: datetime | None, now:
 
 async def _check_servers(session: AsyncSession, *selectors: ServerSelectorModel) -> None:
     """Raise ``Invalid`` with each pointer to a server that does not exist."""
-    named = [pair for selector in selectors for pair in servers_named(selector, "/servers")]
-    unknown = await unknown_servers(session, (id for _, id in named))
+    references = [pair for selector in selectors for pair in servers_named(selector, "/servers")]
+    unknown = await unknown_servers(session, (id for _, id in references))
     if unknown:
         errors = [
             FieldError(pointer, "not_found", "There is no such server.")
-            for pointer, id in named
+            for pointer, id in references
             if id in unknown
         ]
         raise Invalid("The selector names servers that do not exist; see errors.", errors=errors)
@@ -258,8 +258,8 @@ def _select_servers(
 ) -> Generator[None, None, list[ReachedServer]]:
     """The selected servers by slug, including those without a selected tool. In steps of one server each."""
     reach = yield from reach_of(right, servers.values())
-    reached = [
+    selected = [
         ReachedServer(servers[id], tuple(servers[id].tools[name] for name in sorted(names)))
         for id, names in reach.items()
     ]
-    return sorted(reached, key=lambda one: one.server.slug)
+    return sorted(selected, key=lambda one: one.server.slug)

@@ -48,9 +48,9 @@ async def check_may_change_group(
     id = None if group_id is None else format_id(GROUP, group_id)
     texts = list(await session.scalars(_PUBLISHED, {"annotation": _ANNOTATION, "id": id}))
     approvers = {name for name in map(_approvers, texts) if name is not None and "\0" not in name}
-    wanted = {name for name in names if name is not None}
-    named = id is not None and any(id in policy for policy in texts)
-    if named or await names_overlap(session, wanted, approvers):
+    group_names = {name for name in names if name is not None}
+    is_named = id is not None and any(id in policy for policy in texts)
+    if is_named or await names_overlap(session, group_names, approvers):
         raise Forbidden(
             "A published policy names this group, so changing it needs the permission "
             f"{Permission.GRANTS_WRITE.value}, which {caller.lacking}."

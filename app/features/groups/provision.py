@@ -65,19 +65,19 @@ async def change_provided(
 
     Raises ``Forbidden`` and ``Conflict``.
     """
-    wanted = {"name": name, "external_id": external_id}
-    moved = {key: value for key, value in wanted.items() if getattr(group, key) != value}
-    if not moved:
+    values = {"name": name, "external_id": external_id}
+    changed = {key: value for key, value in values.items() if getattr(group, key) != value}
+    if not changed:
         return None
-    if "name" in moved and not await names_overlap(session, [name], [group.name]):
+    if "name" in changed and not await names_overlap(session, [name], [group.name]):
         # Both names: either change decides whether the group may approve.
         await check_may_change_group(session, directory.caller, group.name, name)
-    changes = {key: {"from": getattr(group, key), "to": value} for key, value in moved.items()}
-    for key, value in moved.items():
+    changes = {key: {"from": getattr(group, key), "to": value} for key, value in changed.items()}
+    for key, value in changed.items():
         setattr(group, key, value)
     group.revision += 1
     await _flush_unique(session, group)
-    if "name" in moved:
+    if "name" in changed:
         # Policies name groups, so a new name can take access away.
         await move_versions(session, [group.id], narrows=True)
     return await _record(session, directory, "group.update", group, changes)
@@ -110,21 +110,21 @@ async def change_members(
     skipped = sorted(id for id in joining if people[id].ended)
     joined = sorted(joining.difference(skipped))
     # A member whom the provider does not manage was added by hand and stays.
-    left = await queries.leave(session, group.id, leaving & people.keys()) if leaving else []
+    removed = await queries.leave(session, group.id, leaving & people.keys()) if leaving else []
     if joined:
         await queries.join(session, group.id, joined)
-    if joined or left:
+    if joined or removed:
         group.revision += 1
         await session.flush()
         await session.refresh(group)
     # Joining adds the group's grants, and removes what a policy forbids to the group.
-    await move_versions(session, [*joined, *left], narrows=True)
-    events = await _record_members(session, directory, group, joined, left, skipped)
-    return Membership(joined, left, skipped, events)
+    await move_versions(session, [*joined, *removed], narrows=True)
+    events = await _record_members(session, directory, group, joined, removed, skipped)
+    return Membership(joined, removed, skipped, events)
 
 
 async def set_members(
-    session: AsyncSession, directory: Directory, group: Group, wanted: Collection[UUID]
+    session: AsyncSession, directory: Directory, group: Group, member_ids: Collection[UUID]
 ) -> Membership:
     """Set the members of an exclusively locked group, among the people that the provider manages.
 
@@ -132,7 +132,7 @@ async def set_members(
     """
     present = await queries.provided_members(session, directory.provider_id, group.id)
     return await change_members(
-        session, directory, group, add=set(wanted) - present, remove=present - set(wanted)
+        session, directory, group, add=set(member_ids) - present, remove=present - set(member_ids)
     )
 
 
@@ -141,16 +141,16 @@ async def _record_members(
     directory: Directory,
     group: Group,
     joined: list[UUID],
-    left: list[UUID],
+    removed: list[UUID],
     skipped: list[UUID],
 ) -> list[UUID]:
-    named = [("added", id) for id in joined]
-    named += [("removed", id) for id in left]
-    named += [("skipped", id) for id in skipped]
+    entries = [("added", id) for id in joined]
+    entries += [("removed", id) for id in removed]
+    entries += [("skipped", id) for id in skipped]
     events = []
-    for start in range(0, len(named), _NAMED_AT_ONCE):
+    for start in range(0, len(entries), _NAMED_AT_ONCE):
         changes: dict[str, list[str]] = {}
-        for what, id in named[start : start + _NAMED_AT_ONCE]:
+        for what, id in entries[start : start + _NAMED_AT_ONCE]:
             changes.setdefault(what, []).append(format_id(IDENTITY, id))
         events.append(await _record(session, directory, "group.change_members", group, changes))
     return events

@@ -49,9 +49,9 @@ async def find_provided(
 
 async def members_among(session: AsyncSession, group_id: UUID, ids: Collection[UUID]) -> set[UUID]:
     """Which of these identities are in the group."""
-    wanted = literal(list(ids), _IDS)
+    id_array = literal(list(ids), _IDS)
     query = select(col(GroupMember.identity_id)).where(
-        col(GroupMember.group_id) == group_id, col(GroupMember.identity_id) == any_(wanted)
+        col(GroupMember.group_id) == group_id, col(GroupMember.identity_id) == any_(id_array)
     )
     return set(await session.scalars(query))
 
@@ -91,11 +91,11 @@ async def join(session: AsyncSession, group_id: UUID, identity_ids: Sequence[UUI
 
 async def leave(session: AsyncSession, group_id: UUID, identity_ids: Collection[UUID]) -> list[UUID]:
     """Remove identities from a group and close their memberships; return those that were in it."""
-    gone = delete(GroupMember).where(
+    statement = delete(GroupMember).where(
         col(GroupMember.group_id) == group_id,
         col(GroupMember.identity_id) == any_(literal(list(identity_ids), _IDS)),
     )
     columns = (col(GroupMember.id), col(GroupMember.identity_id))
-    left = {identity: id for id, identity in await session.execute(gone.returning(*columns))}
-    await close_versions(session, left.values())
-    return sorted(left)
+    former = {identity: id for id, identity in await session.execute(statement.returning(*columns))}
+    await close_versions(session, former.values())
+    return sorted(former)

@@ -17,25 +17,25 @@ SORTS: Sorts = {
 """The sort orders of the list, with an index for each."""
 
 
-def select_groups(wanted: GroupQuery) -> Select[Group]:
+def select_groups(query: GroupQuery) -> Select[Group]:
     """Select the groups that match a filter."""
     statement = select(Group)
-    if wanted.include is None:
+    if query.include is None:
         statement = statement.where(col(Group.ended_at).is_(None))
-    if wanted.name:
+    if query.name:
         statement = statement.where(
-            func.lower(col(Group.name)).in_([func.lower(name) for name in wanted.name])
+            func.lower(col(Group.name)).in_([func.lower(name) for name in query.name])
         )
-    if wanted.external_id:
-        statement = statement.where(col(Group.external_id).in_(wanted.external_id))
-    if wanted.source:
-        statement = statement.where(col(Group.source).in_(wanted.source))
-    if wanted.member_id:
-        theirs = select(col(GroupMember.group_id)).where(col(GroupMember.identity_id).in_(wanted.member_id))
-        statement = statement.where(col(Group.id).in_(theirs))
-    if wanted.q:
+    if query.external_id:
+        statement = statement.where(col(Group.external_id).in_(query.external_id))
+    if query.source:
+        statement = statement.where(col(Group.source).in_(query.source))
+    if query.member_id:
+        group_ids = select(col(GroupMember.group_id)).where(col(GroupMember.identity_id).in_(query.member_id))
+        statement = statement.where(col(Group.id).in_(group_ids))
+    if query.q:
         columns = (col(Group.name), col(Group.description))
-        statement = statement.where(or_(*(column.icontains(wanted.q, autoescape=True) for column in columns)))
+        statement = statement.where(or_(*(column.icontains(query.q, autoescape=True) for column in columns)))
     return statement
 
 

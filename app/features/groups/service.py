@@ -92,23 +92,23 @@ async def update_group(change: Change, id: UUID, body: GroupUpdate, if_match: Pr
     """Apply a merge patch. Raises ``NotFound``, ``PreconditionFailed``, ``Forbidden``, ``Invalid`` and ``Conflict``."""
     group = _require_live(await rows.lock(change.session, Group, id))
     if_match.check(group.revision)
-    moved = {name: value for name, value in body.given().items() if getattr(group, name) != value}
-    if not moved:
+    changed = {name: value for name, value in body.given().items() if getattr(group, name) != value}
+    if not changed:
         return group
-    if moved.get("owner_group_id") == group.id:
+    if changed.get("owner_group_id") == group.id:
         raise Invalid.field("/owner_group_id", "itself", "A group cannot own itself; name another group.")
-    if "name" in moved:
+    if "name" in changed:
         await check_may_change_group(
-            change.session, change.caller, group.name, moved["name"], group_id=group.id
+            change.session, change.caller, group.name, changed["name"], group_id=group.id
         )
-    await _check_owner_group(change.session, moved.get("owner_group_id"))
+    await _check_owner_group(change.session, changed.get("owner_group_id"))
     before = GROUP.values(group)
-    for name, value in moved.items():
+    for name, value in changed.items():
         setattr(group, name, value)
     group.revision += 1
     await _flush_unique(change.session, group)
     # Policies name groups, so a new name can take access away.
-    change.record("group.update", GROUP, before, group, narrows=[group.id] if "name" in moved else [])
+    change.record("group.update", GROUP, before, group, narrows=[group.id] if "name" in changed else [])
     return group
 
 

@@ -23,7 +23,7 @@ from app.models.identities import Identity, IdentityLink
 
 
 async def set_links(
-    session: AsyncSession, identity: Identity, wanted: Sequence[IdentityLinkInput]
+    session: AsyncSession, identity: Identity, links: Sequence[IdentityLinkInput]
 ) -> dict[str, Any]:
     """Replace the links of a locked identity; return the changes for the event: providers and kinds, no values.
 
@@ -34,7 +34,7 @@ async def set_links(
         (one.provider_id, one.kind, one.value): one
         for one in (await links_of(session, [identity.id]))[identity.id]
     }
-    indexes = {(one.provider_id, one.kind, one.value): index for index, one in enumerate(wanted)}
+    indexes = {(one.provider_id, one.kind, one.value): index for index, one in enumerate(links)}
     added, removed = indexes.keys() - current.keys(), current.keys() - indexes.keys()
     if not added and not removed:
         return {}
@@ -92,5 +92,5 @@ def _taken() -> Conflict:
 
 
 def _shown(provider_id: UUID | None, kind: str, _: str) -> dict[str, Any]:
-    shown = None if provider_id is None else format_id(IDENTITY_PROVIDER, provider_id)
-    return {"provider_id": shown, "kind": kind}
+    provider = None if provider_id is None else format_id(IDENTITY_PROVIDER, provider_id)
+    return {"provider_id": provider, "kind": kind}

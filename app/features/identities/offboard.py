@@ -237,21 +237,21 @@ async def find_people(
     if lock:
         # For the agents too: issuing a token for an agent shares the turn of its owner.
         await take_turns(session, {id, heir} if heir else {id})
-    held: dict[UUID, Identity] = {}
+    locked: dict[UUID, Identity] = {}
     while True:
-        wanted = {id, *await agents_of(session, id)} | ({heir} if heir else set())
-        if wanted <= held.keys():
+        ids = {id, *await agents_of(session, id)} | ({heir} if heir else set())
+        if ids <= locked.keys():
             break
         read = repository.lock_identities if lock else repository.read_identities
-        read_now = await read(session, wanted)
+        read_now = await read(session, ids)
         # An unknown id would be asked for again and again.
         if id not in read_now:
             raise NotFound("There is no such identity.")
         if heir and heir not in read_now:
             raise Invalid.field("/transfer_agents_to", "not_found", "There is no such identity.")
-        held |= read_now
+        locked |= read_now
     lost = None
-    if heir is not None and held[id].status != "offboarded" and not _can_inherit(held[heir], id):
+    if heir is not None and locked[id].status != "offboarded" and not _can_inherit(locked[heir], id):
         if not heir_may_be_lost:
             raise Invalid.field(
                 "/transfer_agents_to",
@@ -259,8 +259,8 @@ async def find_people(
                 "Agents can go to another person who is active.",
             )
         heir, lost = None, heir
-    agents = [one for one in held.values() if one.owner_id == id and one.status != "offboarded"]
-    return Affected(held[id], heir, sorted(agents, key=lambda agent: agent.id), lost)
+    agents = [one for one in locked.values() if one.owner_id == id and one.status != "offboarded"]
+    return Affected(locked[id], heir, sorted(agents, key=lambda agent: agent.id), lost)
 
 
 def _can_inherit(heir: Identity, leaver: UUID) -> bool:
@@ -276,8 +276,8 @@ async def gather(session: AsyncSession, affected: Affected, *, lock: bool) -> No
     affected.holders = await repository.holders_of(session, affected.tokens)
     affected.memberships = await memberships(session, id)
     asked_by = repository.among(col(Approval.identity_id), ending)
-    asked_with = repository.among(col(Approval.token_id), affected.tokens)
-    affected.approvals = await open_approvals(session, asked_by, asked_with, lock=lock)
+    of_tokens = repository.among(col(Approval.token_id), affected.tokens)
+    affected.approvals = await open_approvals(session, asked_by, of_tokens, lock=lock)
     affected.service_accounts = await owned_accounts(session, ending, lock=lock)
     affected.administrator = await active_administrator(session, id, lock=lock)
     affected.in_flight = await repository.count_in_flight(session, affected.tokens)
@@ -399,15 +399,15 @@ async def find_to_offboard(session: AsyncSession, *, external_id: str | None, us
     if (external_id is None) == (user_name is None):
         raise Invalid.field("?external_id", "one_of", "Give external_id or user_name, exactly one of them.")
     identities = await find_leaver(session, external_id=external_id, user_name=user_name)
-    living = [row.id for row in identities if row.status != "offboarded"]
-    if len(living) > 1:
+    active = [row.id for row in identities if row.status != "offboarded"]
+    if len(active) > 1:
         raise Conflict(
             "Several identities of different providers have this name: offboard each by its id.",
             code="ambiguous_identity",
         )
     if not identities:
         raise NotFound("There is no such identity.")
-    return living[0] if living else identities[0].id
+    return active[0] if active else identities[0].id
 
 
 async def first_receipt(

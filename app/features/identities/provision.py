@@ -137,25 +137,25 @@ async def change_person(
 ) -> bool:
     """Update a locked person to the directory's data; return whether anything changed. Raises ``Conflict``."""
     identity, user = person.identity, person.user
-    wanted = _new_values(identity, record)
-    moved = {name for name, value in wanted.items() if getattr(identity, name) != value}
-    changes = _named(moved)
+    values = _new_values(identity, record)
+    changed = {name for name, value in values.items() if getattr(identity, name) != value}
+    changes = _named(changed)
     if user.profile != record.profile:
         changes["profile"] = {"personal": True}
     names_changed = (user.user_name, user.external_id) != (record.user_name, record.external_id)
     changes |= await _relink(session, directory, person, record)
     if not changes and not names_changed:
         return False
-    for name in moved:
-        setattr(identity, name, wanted[name])
+    for name in changed:
+        setattr(identity, name, values[name])
     identity.revision += 1
     _write_user(user, record)
     await _flush(session)
     await session.refresh(identity)
-    if moved:
+    if changed:
         # A policy may read any attribute.
         await move_versions(session, [identity.id], narrows=True)
-    if "attributes" in moved:
+    if "attributes" in changed:
         await keep_identity(session, identity)
     await _tell(session, directory, "identity.update", WebhookEvent.IDENTITY_UPDATED, identity, changes)
     return True
@@ -172,14 +172,14 @@ async def _adopt(
 ) -> Person:
     """Let the directory manage an unmanaged identity, which keeps everything it has."""
     identity = holder.identity
-    wanted = _new_values(identity, record) | {"provider_id": directory.provider_id, "source": SCIM}
-    moved = {name: value for name, value in wanted.items() if getattr(identity, name) != value}
-    changes = _named(moved.keys() & PERSONAL_FIELDS)
+    values = _new_values(identity, record) | {"provider_id": directory.provider_id, "source": SCIM}
+    changed = {name: value for name, value in values.items() if getattr(identity, name) != value}
+    changes = _named(changed.keys() & PERSONAL_FIELDS)
     changes["provider_id"] = {
         "from": None if identity.provider_id is None else format_id(IDENTITY_PROVIDER, identity.provider_id),
         "to": format_id(IDENTITY_PROVIDER, directory.provider_id),
     }
-    for name, value in moved.items():
+    for name, value in changed.items():
         setattr(identity, name, value)
     identity.revision += 1
     user = holder.user or ScimUser(identity_id=identity.id, provider_id=directory.provider_id, user_name="")
@@ -201,9 +201,9 @@ async def _link(
     """Give a link to an identity; return the event fields if another identity had it."""
     if link is None:
         return {}
-    held: IdentityLink | None = None if holder is None else holder.link
-    former = None if held is None else held.identity_id
-    await point_link(session, directory.provider_id, held, identity_id, link)
+    existing: IdentityLink | None = None if holder is None else holder.link
+    former = None if existing is None else existing.identity_id
+    await point_link(session, directory.provider_id, existing, identity_id, link)
     if former in {None, identity_id}:
         return {}
     return {"link": {"from": format_id(IDENTITY, former), "to": format_id(IDENTITY, identity_id)}}
@@ -248,13 +248,13 @@ def _releases_link(holder: Holder, provider_id: UUID, record: DirectoryRecord) -
 
 def _new_values(identity: Identity, record: DirectoryRecord) -> dict[str, Any]:
     """The new values of an identity; attributes with unmapped names stay."""
-    kept = {name: value for name, value in identity.attributes.items() if name not in record.mapped}
+    unmapped = {name: value for name, value in identity.attributes.items() if name not in record.mapped}
     return {
         "user_name": comparable_name(record.user_name),
         "external_id": record.external_id,
         "display_name": record.display_name,
         "email": record.email,
-        "attributes": kept | dict(record.attributes),
+        "attributes": unmapped | dict(record.attributes),
     }
 
 

@@ -59,24 +59,24 @@ SORTS: Sorts = {
 """The sort orders of the list, with an index for each."""
 
 
-def select_identities(wanted: IdentityQuery) -> Select[Identity]:
+def select_identities(query: IdentityQuery) -> Select[Identity]:
     """Select the identities that match a filter."""
     statement = select(Identity)
     for column, values in (
-        (col(Identity.kind), wanted.kind),
-        (col(Identity.status), wanted.status),
-        (col(Identity.source), wanted.source),
-        (col(Identity.owner_id), wanted.owner_id),
-        (col(Identity.external_id), wanted.external_id),
+        (col(Identity.kind), query.kind),
+        (col(Identity.status), query.status),
+        (col(Identity.source), query.source),
+        (col(Identity.owner_id), query.owner_id),
+        (col(Identity.external_id), query.external_id),
     ):
         if values:
             statement = statement.where(column.in_(values))
-    if wanted.user_name:
-        names = [func.lower(name) for name in wanted.user_name]
+    if query.user_name:
+        names = [func.lower(name) for name in query.user_name]
         statement = statement.where(func.lower(col(Identity.user_name)).in_(names))
-    if wanted.q:
+    if query.q:
         columns = (col(Identity.user_name), col(Identity.display_name), col(Identity.email))
-        statement = statement.where(has_text(wanted.q, *columns, indexed=NAMES))
+        statement = statement.where(has_text(query.q, *columns, indexed=NAMES))
     return statement
 
 
@@ -227,12 +227,12 @@ async def find_holder(session: AsyncSession, provider_id: UUID, value: str) -> H
 
 
 async def point_link(
-    session: AsyncSession, provider_id: UUID, held: IdentityLink | None, identity_id: UUID, value: str
+    session: AsyncSession, provider_id: UUID, existing: IdentityLink | None, identity_id: UUID, value: str
 ) -> None:
-    """Give a provider's link to an identity; ``held`` is the row with the link now, from which it is moved. Raises
+    """Give a provider's link to an identity; ``existing`` is the row with the link now, from which it is moved. Raises
     ``Conflict`` when another transaction takes it at the same time."""
-    if held is not None and held.provider_id == provider_id:
-        held.identity_id, held.value = identity_id, value
+    if existing is not None and existing.provider_id == provider_id:
+        existing.identity_id, existing.value = identity_id, value
     else:
         session.add(IdentityLink(identity_id=identity_id, provider_id=provider_id, kind=OIDC, value=value))
     try:

@@ -111,8 +111,8 @@ async def _set_for_later(
         things, transferred = affected.things(), affected.transferred()
         preview = await preview_of(session, affected)
         return Offboarded(identity.id, False, things, transferred, preview=preview)
-    wanted = {"effective_at": at, "reason": body.reason, "transfer_agents_to": body.transfer_agents_to}
-    row = await _keep(session, caller, identity_id, pending, wanted, request_id)
+    values = {"effective_at": at, "reason": body.reason, "transfer_agents_to": body.transfer_agents_to}
+    row = await _keep(session, caller, identity_id, pending, values, request_id)
     nothing = Offboarded(identity.id, False, OffboardedThings.none(), TransferredAgents(to=None, agents=[]))
     return replace(nothing, scheduled=row)
 
@@ -122,20 +122,20 @@ async def _keep(
     caller: Caller,
     identity_id: UUID,
     pending: ScheduledOffboarding | None,
-    wanted: dict[str, Any],
+    values: dict[str, Any],
     request_id: str | None,
 ) -> ScheduledOffboarding:
     """Create or move the schedule of an identity, with event and message, unless it is unchanged."""
     before = {name: None if pending is None else getattr(pending, name) for name in _MOVABLE}
-    if wanted == before and pending is not None:
+    if values == before and pending is not None:
         return pending
     row = pending or ScheduledOffboarding(
         identity_id=identity_id,
-        effective_at=wanted["effective_at"],
+        effective_at=values["effective_at"],
         requested_by_kind="",
         requested_by_id=caller.id,
     )
-    for name, value in wanted.items():
+    for name, value in values.items():
         setattr(row, name, value)
     row.requested_by_kind, row.requested_by_id, row.on_behalf_of = caller.kind, caller.id, caller.identity_id
     if pending is not None:
@@ -143,7 +143,7 @@ async def _keep(
     session.add(row)
     await session.flush()
     await session.refresh(row)
-    changes = {"schedule_id": format_id(SCHEDULED_OFFBOARDING, row.id)} | _moved(before, wanted)
+    changes = {"schedule_id": format_id(SCHEDULED_OFFBOARDING, row.id)} | _moved(before, values)
     event_id = await record(
         session, caller, "identity.schedule_offboarding", "identity", identity_id,
         changes=changes, request_id=request_id,
@@ -219,13 +219,13 @@ async def _check_may_schedule(session: AsyncSession, caller: Caller, identity_id
 
 def _moved(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
     """The changes for the event, without the reason, which people write."""
-    shown: dict[str, Any] = {}
+    changed: dict[str, Any] = {}
     for name in ("effective_at", "transfer_agents_to"):
         if before[name] != after[name]:
-            shown[name] = {"from": _show(before[name]), "to": _show(after[name])}
+            changed[name] = {"from": _show(before[name]), "to": _show(after[name])}
     if before["reason"] != after["reason"]:
-        shown["reason"] = {"personal": True}
-    return shown
+        changed["reason"] = {"personal": True}
+    return changed
 
 
 def _show(value: UUID | datetime | None) -> str | None:

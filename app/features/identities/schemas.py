@@ -500,8 +500,8 @@ class OffboardedThings(Strict):
     @classmethod
     def from_receipt(cls, body: dict[str, Any]) -> "OffboardedThings":
         """Read the counts of a stored receipt, ignoring unknown fields of later versions."""
-        kept = {name: value for name, value in body["revoked"].items() if name in cls.model_fields}
-        return cls.model_validate(kept)
+        fields = {name: value for name, value in body["revoked"].items() if name in cls.model_fields}
+        return cls.model_validate(fields)
 
 
 class TransferredAgents(Strict):

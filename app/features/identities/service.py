@@ -89,8 +89,8 @@ async def create_identity(
     linked = await set_links(session, identity, body.links)
     await move_versions(session, [identity.id], narrows=False)
     await keep_identity(session, identity)
-    given = {name: (None, value) for name, value in body if name != "links" and value not in (None, {})}
-    changes = _changes(given) | linked
+    values = {name: (None, value) for name, value in body if name != "links" and value not in (None, {})}
+    changes = _changes(values) | linked
     event_id = await record(
         session, caller, "identity.create", "identity", identity.id, changes=changes, request_id=request_id
     )
@@ -127,39 +127,39 @@ async def update_identity(
         raise Conflict(
             "This identity is offboarded; reinstate it before changing it.", code="identity_offboarded"
         )
-    given = body.given()
-    given.pop("links", None)
-    if "owner_id" in given and identity.kind == "person":
+    fields = body.given()
+    fields.pop("links", None)
+    if "owner_id" in fields and identity.kind == "person":
         raise Invalid.field(
             "/owner_id", "not_for_a_person", "Only an agent has an owner: leave owner_id out."
         )
-    if given.get("owner_id") == identity.id:
+    if fields.get("owner_id") == identity.id:
         raise Invalid.field("/owner_id", "not_a_person", "An agent cannot own itself; name a person.")
-    if "attributes" in given:
-        given["attributes"] = _merge(identity.attributes, given["attributes"])
-    moved = {
+    if "attributes" in fields:
+        fields["attributes"] = _merge(identity.attributes, fields["attributes"])
+    changed = {
         name: (getattr(identity, name), value)
-        for name, value in given.items()
+        for name, value in fields.items()
         if getattr(identity, name) != value
     }
     links = await _moved_links(session, identity, body)
-    if not moved and links is None:
+    if not changed and links is None:
         return identity
-    await _check_may_write(session, caller, identity, moved, links)
+    await _check_may_write(session, caller, identity, changed, links)
     linked = {} if links is None else await set_links(session, identity, links)
-    for name, (_, value) in moved.items():
+    for name, (_, value) in changed.items():
         setattr(identity, name, value)
     identity.revision += 1
     await _flush_unique(session, identity)
-    if "user_name" in moved and identity.provider_id is None:
+    if "user_name" in changed and identity.provider_id is None:
         await _check_user_name_not_reserved(session, identity.user_name, clock)
     # A policy may read any attribute, so a change can take access away. Calls of an agent read those of its owner too.
     await move_versions(session, [identity.id], narrows=True)
-    if not DECISIVE.isdisjoint(moved):
+    if not DECISIVE.isdisjoint(changed):
         await keep_identity(session, identity)
     event_id = await record(
         session, caller, "identity.update", "identity", identity.id,
-        changes=_changes(moved) | linked, request_id=request_id,
+        changes=_changes(changed) | linked, request_id=request_id,
     )  # fmt: skip
     await tell(session, identity_message(WebhookEvent.IDENTITY_UPDATED, identity.id, event_id))
     return identity
@@ -193,11 +193,11 @@ async def suspend_identity(
 
 async def lock_with_owner(session: AsyncSession, identity_id: UUID) -> tuple[Identity, Identity | None]:
     """Lock an identity exclusively and its owner against changes, in id order. Raises ``NotFound``."""
-    seen = await find_identity(session, identity_id)
-    if seen.owner_id is None:
+    unlocked = await find_identity(session, identity_id)
+    if unlocked.owner_id is None:
         return await lock_found_identity(session, identity_id), None
-    identity, owner = await _lock_both(session, identity_id, seen.owner_id)
-    if identity.owner_id is not None and identity.owner_id != seen.owner_id:
+    identity, owner = await _lock_both(session, identity_id, unlocked.owner_id)
+    if identity.owner_id is not None and identity.owner_id != unlocked.owner_id:
         # It was transferred while this transaction waited.
         owner = await lock_identity(session, identity.owner_id, share=True)
     return identity, owner
@@ -207,11 +207,11 @@ async def _lock_both(
     session: AsyncSession, identity_id: UUID, owner_id: UUID
 ) -> tuple[Identity, Identity | None]:
     """Lock one exclusively and another against changes, in id order. Raises ``NotFound`` for the first."""
-    both = sorted({identity_id, owner_id})
-    for one in both:
+    ids = sorted({identity_id, owner_id})
+    for one in ids:
         await take_turns(session, [one], share=one == owner_id)
-    held = {one: await lock_row(session, one, share=one == owner_id) for one in both}
-    return _require(held[identity_id]), held[owner_id]
+    identities = {one: await lock_row(session, one, share=one == owner_id) for one in ids}
+    return _require(identities[identity_id]), identities[owner_id]
 
 
 async def reinstate_identity(
@@ -313,18 +313,18 @@ async def _check_may_write(
     session: AsyncSession,
     caller: Caller,
     identity: Identity,
-    moved: Mapping[str, tuple[Any, Any]],
+    changed: Mapping[str, tuple[Any, Any]],
     links: Sequence[IdentityLinkInput] | None,
 ) -> None:
     """Raise ``Forbidden`` for a change of access beyond the caller's permissions."""
     await check_may_change(session, caller, identity.id)
-    if links is not None or not _NOT_OF_ONESELF.isdisjoint(moved):
+    if links is not None or not _NOT_OF_ONESELF.isdisjoint(changed):
         await check_not_self(session, caller, identity.id)
-    before, after = moved.get("attributes", ({}, {}))
+    before, after = changed.get("attributes", ({}, {}))
     names = {name for name in {*before, *after} if before.get(name) != after.get(name)}
     await check_may_set_attributes(session, caller, names)
-    if "owner_id" in moved:
-        await check_may_transfer(session, caller, moved["owner_id"][1])
+    if "owner_id" in changed:
+        await check_may_transfer(session, caller, changed["owner_id"][1])
     if links is not None:
         # A link gives its user everything that the identity was granted.
         authorize(caller, Permission.GRANTS_WRITE)
@@ -349,15 +349,15 @@ def _taken(field: str) -> Conflict:
     return Conflict(f"Another identity has this {field}; choose another one.", code=f"{field}_taken")
 
 
-def _changes(moved: dict[str, tuple[Any, Any]]) -> dict[str, Any]:
+def _changes(changed: dict[str, tuple[Any, Any]]) -> dict[str, Any]:
     """The changes for the event: ids as in the API, personal fields without values."""
-    shown: dict[str, Any] = {}
-    for name, (before, after) in moved.items():
+    audited: dict[str, Any] = {}
+    for name, (before, after) in changed.items():
         if name in PERSONAL_FIELDS:
-            shown[name] = {"personal": True}
+            audited[name] = {"personal": True}
         else:
-            shown[name] = {"from": _show(before), "to": _show(after)}
-    return shown
+            audited[name] = {"from": _show(before), "to": _show(after)}
+    return audited
 
 
 def _show(value: Any) -> Any:

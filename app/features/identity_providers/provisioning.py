@@ -212,12 +212,12 @@ def merge_settings(surface: Surface, old: Mapping[str, Any] | None, patch: Mappi
     """Apply a merge patch to settings, ready to store. Raises ``Invalid`` if something is missing."""
     if patch is None:
         return None
-    wanted = dict(old or {}) | dict(patch)
+    merged = dict(old or {}) | dict(patch)
     if "attributes" in patch:
         attributes = dict((old or {}).get("attributes", {})) | dict(patch["attributes"])
-        wanted["attributes"] = {name: path for name, path in attributes.items() if path is not None}
+        merged["attributes"] = {name: path for name, path in attributes.items() if path is not None}
     try:
-        return _SCHEMAS[surface].model_validate(wanted).model_dump(mode="json")
+        return _SCHEMAS[surface].model_validate(merged).model_dump(mode="json")
     except ValidationError as error:
         errors = [
             FieldError("/" + "/".join([surface.value, *map(str, one["loc"])]), one["type"], one["msg"])
@@ -231,11 +231,11 @@ async def check_settings(
     policy: AddressPolicy,
     caller: Caller,
     provider_id: UUID | None,
-    wanted: Mapping[str, Any],
+    values: Mapping[str, Any],
 ) -> None:
     """Check new settings of both kinds. Raises ``Invalid``, ``Forbidden`` and ``Conflict``."""
     for surface in Surface:
-        settings = wanted.get(surface.value)
+        settings = values.get(surface.value)
         if settings is None:
             continue
         for name, path in settings.get("attributes", {}).items():
@@ -268,9 +268,11 @@ async def _check_account(
             "role_too_narrow",
             f"The role {role.value} may not do this; give it the role provisioner.",
         )
-    named = col(IdentityProvider.settings)[surface.value]["service_account_id"].astext
+    account_id = col(IdentityProvider.settings)[surface.value]["service_account_id"].astext
     query = select(col(IdentityProvider.id)).where(
-        named == account, col(IdentityProvider.ended_at).is_(None), col(IdentityProvider.id) != provider_id
+        account_id == account,
+        col(IdentityProvider.ended_at).is_(None),
+        col(IdentityProvider.id) != provider_id,
     )
     if (await session.execute(query.limit(1))).first() is not None:
         raise Conflict(

@@ -74,20 +74,20 @@ SORTS: Sorts = {
 """The sort orders of the list, with an index for each."""
 
 
-def select_providers(wanted: IdentityProviderQuery) -> Select[IdentityProvider]:
+def select_providers(query: IdentityProviderQuery) -> Select[IdentityProvider]:
     """Select the providers that match a filter."""
     statement = select(IdentityProvider)
     for field, values in (
-        (col(IdentityProvider.status), wanted.status),
-        (col(IdentityProvider.source), wanted.source),
-        (col(IdentityProvider.issuer), wanted.issuer),
+        (col(IdentityProvider.status), query.status),
+        (col(IdentityProvider.source), query.source),
+        (col(IdentityProvider.issuer), query.issuer),
     ):
         if values:
             statement = statement.where(field.in_(values))
-    if wanted.q:
+    if query.q:
         texts = (col(IdentityProvider.name), col(IdentityProvider.issuer))
-        statement = statement.where(or_(*(field.icontains(wanted.q, autoescape=True) for field in texts)))
-    if wanted.include != "ended":
+        statement = statement.where(or_(*(field.icontains(query.q, autoescape=True) for field in texts)))
+    if query.include != "ended":
         statement = statement.where(col(IdentityProvider.ended_at).is_(None))
     return statement
 
@@ -157,13 +157,13 @@ async def end_browser_sessions(session: AsyncSession, provider_id: UUID) -> None
 
 async def revoke_invitations(session: AsyncSession, provider_id: UUID) -> None:
     """Revoke the open invitations with a value of a locked provider's link claim."""
-    held = or_(_INVITATIONS.c.status == "claimed", _INVITATIONS.c.subject.is_not(None))
+    condition = or_(_INVITATIONS.c.status == "claimed", _INVITATIONS.c.subject.is_not(None))
     await session.execute(
         update(_INVITATIONS)
         .where(
             _INVITATIONS.c.provider_id == provider_id,
             _INVITATIONS.c.status.in_(("pending", "claimed")),
-            held,
+            condition,
         )
         .values(status="revoked", revision=_INVITATIONS.c.revision + 1, updated_at=func.now())
     )

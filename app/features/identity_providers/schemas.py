@@ -343,8 +343,8 @@ class IdentityProviderView(Strict):
     def from_row(cls, row: IdentityProvider) -> "IdentityProviderView":
         """Build the view of a provider."""
         # A row from before these settings existed does not have them.
-        given = {"scopes": list(DEFAULT_SCOPES), "people": [], **row.settings}
-        return cls.model_validate({**row.model_dump(exclude={"settings"}), **given})
+        settings = {"scopes": list(DEFAULT_SCOPES), "people": [], **row.settings}
+        return cls.model_validate({**row.model_dump(exclude={"settings"}), **settings})
 
 
 class IdentityProviderCreate(Strict):

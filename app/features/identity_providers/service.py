@@ -51,9 +51,9 @@ async def create(
     _check_issuer(policy, new.issuer)
     _check_roles(caller, new.role_map.values())
     await _check_workloads(session, caller, new.workloads)
-    wanted = new.model_dump(mode="json")
-    await check_settings(session, policy, caller, None, wanted)
-    return await _insert(session, {**wanted, "source": API}, caller, request_id)
+    values = new.model_dump(mode="json")
+    await check_settings(session, policy, caller, None, values)
+    return await _insert(session, {**values, "source": API}, caller, request_id)
 
 
 async def update(
@@ -73,25 +73,25 @@ async def update(
         raise _set_by_environment()
     # A caller who may not give a role may not change what gives it either.
     _check_roles(caller, (Role(role) for role in row.settings["role_map"].values()))
-    wanted = patch.model_dump(mode="json", exclude_unset=True)
-    if "role_map" in wanted:
-        merged = {**row.settings["role_map"], **wanted["role_map"]}
-        wanted["role_map"] = {value: role for value, role in merged.items() if role is not None}
-        if len(wanted["role_map"]) > _MAX_ROLES:
+    values = patch.model_dump(mode="json", exclude_unset=True)
+    if "role_map" in values:
+        merged = {**row.settings["role_map"], **values["role_map"]}
+        values["role_map"] = {value: role for value, role in merged.items() if role is not None}
+        if len(values["role_map"]) > _MAX_ROLES:
             raise Invalid.field("/role_map", "too_many", f"A role map has at most {_MAX_ROLES} values.")
-        _check_roles(caller, (Role(role) for role in wanted["role_map"].values()))
-    if "workloads" in wanted:
+        _check_roles(caller, (Role(role) for role in values["role_map"].values()))
+    if "workloads" in values:
         await _check_workloads(session, caller, patch.workloads)
-    if wanted.get("link_claim", row.settings["link_claim"]) != row.settings["link_claim"]:
+    if values.get("link_claim", row.settings["link_claim"]) != row.settings["link_claim"]:
         await _check_no_links(session, row)
     for surface in Surface:
-        if surface.value in wanted:
-            wanted[surface.value] = merge_settings(
-                surface, row.settings.get(surface.value), wanted[surface.value]
+        if surface.value in values:
+            values[surface.value] = merge_settings(
+                surface, row.settings.get(surface.value), values[surface.value]
             )
-    await check_settings(session, policy, caller, row.id, wanted)
+    await check_settings(session, policy, caller, row.id, values)
     async with require_remaining_owner(session):
-        await _change(session, row, wanted, caller, request_id)
+        await _change(session, row, values, caller, request_id)
 
 
 async def end(session: AsyncSession, row: IdentityProvider, caller: Caller, request_id: str | None) -> None:
@@ -125,16 +125,16 @@ async def keep_environment(session: AsyncSession, configured: IdentityProviderCr
             await _change(session, row, {"status": "disabled"}, _SYSTEM, None)
     if configured is None:
         return
-    wanted = {**configured.model_dump(mode="json", exclude=set(_NOT_IN_ENVIRONMENT)), "source": ENVIRONMENT}
+    values = {**configured.model_dump(mode="json", exclude=set(_NOT_IN_ENVIRONMENT)), "source": ENVIRONMENT}
     if mine is None:
-        await _insert(session, wanted, _SYSTEM, None)
+        await _insert(session, values, _SYSTEM, None)
     else:
-        if wanted["link_claim"] != mine.settings["link_claim"] and await queries.has_links(session, mine):
+        if values["link_claim"] != mine.settings["link_claim"] and await queries.has_links(session, mine):
             _log.warning(
                 "SCOPEGATE_OIDC_LINK_CLAIM has changed: all linked people, including those "
                 "who were offboarded or disabled, become new identities"
             )
-        await _change(session, mine, wanted, _SYSTEM, None)
+        await _change(session, mine, values, _SYSTEM, None)
 
 
 async def require(session: AsyncSession, provider_id: UUID, *, ended: bool = False) -> IdentityProvider:
@@ -154,10 +154,10 @@ async def require_locked(session: AsyncSession, provider_id: UUID) -> IdentityPr
 
 
 async def _insert(
-    session: AsyncSession, wanted: dict[str, Any], caller: Caller, request_id: str | None
+    session: AsyncSession, values: dict[str, Any], caller: Caller, request_id: str | None
 ) -> IdentityProvider:
-    columns = {name: value for name, value in wanted.items() if name in _OWN_COLUMNS}
-    settings = {name: value for name, value in wanted.items() if name not in _OWN_COLUMNS}
+    columns = {name: value for name, value in values.items() if name in _OWN_COLUMNS}
+    settings = {name: value for name, value in values.items() if name not in _OWN_COLUMNS}
     row = IdentityProvider(**columns, settings=settings)
     try:
         async with savepoint(session):
@@ -178,12 +178,12 @@ async def _insert(
 async def _change(
     session: AsyncSession,
     row: IdentityProvider,
-    wanted: Mapping[str, Any],
+    values: Mapping[str, Any],
     caller: Caller,
     request_id: str | None,
 ) -> None:
     before = _content(row)
-    changed = {name: value for name, value in wanted.items() if before.get(name) != value}
+    changed = {name: value for name, value in values.items() if before.get(name) != value}
     if not changed:
         return
     for name in changed.keys() & _OWN_COLUMNS:

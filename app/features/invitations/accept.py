@@ -83,8 +83,8 @@ async def accept_invitation(
     provider, holder = signed_in.provider, read_holder(signed_in.provider, signed_in.claims)
     account = _account_of(signed_in, holder.link)
     async with sessions() as session:
-        known = await find_link_holder(session, provider.id, holder.link)
-        if known is None or known.identity_id is not None:
+        link_holder = await find_link_holder(session, provider.id, holder.link)
+        if link_holder is None or link_holder.identity_id is not None:
             return
         link = None if opened is None else await open_invitation(session, peppers, opened)
         if link is not None and link.row.provider_id != provider.id:

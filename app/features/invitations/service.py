@@ -185,8 +185,8 @@ async def link_account(
 
 async def lock_with_identity(session: AsyncSession, id: UUID) -> tuple[Identity, InvitationReading]:
     """Lock an invitation and its identity. Raises ``NotFound``."""
-    seen = await require_invitation(session, id)
-    identity = await lock_identity(session, seen.row.identity_id)
+    unlocked = await require_invitation(session, id)
+    identity = await lock_identity(session, unlocked.row.identity_id)
     invitation = await find_invitation(session, id, lock=True)
     if identity is None:
         raise AssertionError("an invitation's identity is never deleted")

@@ -53,8 +53,8 @@ async def list_own_agents(
     """The agents that you own."""
     if caller.identity_id is None:
         return Page(items=[], next_cursor=None)
-    theirs = IdentityQuery(**query.model_dump(), kind=["agent"], owner_id=[caller.identity_id])
-    return await list_identities(theirs, session, runtime)
+    agent_query = IdentityQuery(**query.model_dump(), kind=["agent"], owner_id=[caller.identity_id])
+    return await list_identities(agent_query, session, runtime)
 
 
 @router.get("/tokens", operation_id="list_own_tokens", summary="List your own tokens, newest first")

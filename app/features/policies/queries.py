@@ -20,23 +20,23 @@ KIND = "policy"
 """The kind of policy versions in the history."""
 
 
-def select_policies(wanted: PolicyQuery) -> Select[Policy]:
+def select_policies(query: PolicyQuery) -> Select[Policy]:
     """Select the policies that match a filter."""
     statement = select(Policy)
-    if not wanted.includes_ended():
+    if not query.includes_ended():
         statement = statement.where(col(Policy.ended_at).is_(None))
-    if wanted.name:
+    if query.name:
         statement = statement.where(
-            func.lower(col(Policy.name)).in_([func.lower(name) for name in wanted.name])
+            func.lower(col(Policy.name)).in_([func.lower(name) for name in query.name])
         )
-    if wanted.status:
-        statement = statement.where(col(Policy.status).in_(wanted.status))
-    if wanted.mode:
+    if query.status:
+        statement = statement.where(col(Policy.status).in_(query.status))
+    if query.mode:
         mode = case((col(Policy.status) == "published", col(Policy.published_mode)), else_=col(Policy.mode))
-        statement = statement.where(mode.in_(wanted.mode))
-    if wanted.q:
+        statement = statement.where(mode.in_(query.mode))
+    if query.q:
         columns = (col(Policy.name), col(Policy.description), col(Policy.text))
-        statement = statement.where(or_(*(column.icontains(wanted.q, autoescape=True) for column in columns)))
+        statement = statement.where(or_(*(column.icontains(query.q, autoescape=True) for column in columns)))
     return statement
 
 

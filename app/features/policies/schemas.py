@@ -448,10 +448,10 @@ class PolicyVersionView(Strict):
     @classmethod
     def from_row(cls, row: ObjectVersion) -> Self:
         """Build the view of a version."""
-        kept: dict[str, Any] = {"tests": [], **row.content}
+        content: dict[str, Any] = {"tests": [], **row.content}
         return cls.model_validate(
             {
-                **{name: kept[name] for name in ("name", "text", "mode", "tests")},
+                **{name: content[name] for name in ("name", "text", "mode", "tests")},
                 "version": row.version,
                 "valid_from": row.valid_from,
                 "valid_to": row.valid_to,

@@ -58,15 +58,15 @@ async def update_policy(
 
     The published version stays, so no version that decisions depend on moves.
     """
-    given = _columns(body.given())
-    moved = {name: value for name, value in given.items() if getattr(policy, name) != value}
-    if not moved:
+    fields = _columns(body.given())
+    changed = {name: value for name, value in fields.items() if getattr(policy, name) != value}
+    if not changed:
         return policy
     changes = {
         name: {"from": audit_value(name, getattr(policy, name)), "to": audit_value(name, value)}
-        for name, value in moved.items()
+        for name, value in changed.items()
     }
-    for name, value in moved.items():
+    for name, value in changed.items():
         setattr(policy, name, value)
     policy.revision += 1
     await _flush_unique(session, policy)
@@ -236,11 +236,11 @@ async def roll_back(
     A draft without changes of its own follows, so that the next publish does not undo the rollback.
     """
     await lock_policy_set(session)
-    kept = await find_version(session, policy.id, version)
-    if kept is None:
+    row = await find_version(session, policy.id, version)
+    if row is None:
         raise NotFound(f"This policy has no version {version}.")
     before = await current_content(session, policy.id)
-    content = {"tests": [], **kept.content, "name": policy.name}
+    content = {"tests": [], **row.content, "name": policy.name}
     if before is not None and _decisive(before) == _decisive(content):
         return Outcome(changed=False)
     failed = await _try(session, policy, content, trial)
@@ -342,5 +342,5 @@ async def compare(session: AsyncSession, policy: Policy, first: str, second: str
 async def _content(session: AsyncSession, policy: Policy, version: str) -> dict[str, Any]:
     if version == DRAFT:
         return {"name": policy.name, "text": policy.text, "mode": policy.mode, "tests": policy.tests}
-    kept = await require_version(session, policy.id, int(version))
-    return {"tests": [], **kept.content}
+    row = await require_version(session, policy.id, int(version))
+    return {"tests": [], **row.content}

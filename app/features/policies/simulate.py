@@ -54,11 +54,11 @@ SELECT id, parent_id, identity_id FROM family
 
 
 async def newest_calls(
-    session: AsyncSession, since: datetime, until: datetime, most: int
+    session: AsyncSession, since: datetime, until: datetime, limit: int
 ) -> tuple[list[Any], bool]:
     """The newest of these calls, oldest first, and whether they are all."""
     calls: list[Any] = []
-    while len(calls) <= most:
+    while len(calls) <= limit:
         last = calls[-1] if calls else None
         place = {name: getattr(last, name, None) for name in ("epoch", "xact", "seq")}
         window = {"since": since, "until": until, "by_policy": _BY_POLICY, "most": AT_ONCE}
@@ -66,7 +66,7 @@ async def newest_calls(
         calls += rows
         if len(rows) < AT_ONCE:
             break
-    return calls[:most][::-1], len(calls) <= most
+    return calls[:limit][::-1], len(calls) <= limit
 
 
 async def chains_of(session: AsyncSession, tokens: Collection[UUID]) -> dict[UUID, tuple[UUID | None, UUID]]:
@@ -171,9 +171,9 @@ class _Judge:
 
     def _decision(self, question: Question, at: float) -> Decision:
         key = _key(question)
-        known = self._known.get(key)
-        if known is not None and known.valid_from <= at < known.valid_until:
-            return known
+        cached = self._known.get(key)
+        if cached is not None and cached.valid_from <= at < cached.valid_until:
+            return cached
         decision = decide(question, self._context, at)
         if decision.for_any_call:
             self._known[key] = decision

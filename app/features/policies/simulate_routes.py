@@ -85,14 +85,14 @@ async def simulate_policies(
         sealer = runtime.sealer if caller.may(Permission.ARGUMENTS_READ) else None
         tally = await Simulation(session, reader, sealer, before, after).run(since, until)
     simulation = PolicySimulation.of(tally, since, body.limit, changes.places, changes.made_up)
-    looked = {"since": since.isoformat(), "replayed": tally.replayed, "changes": len(body.changes)}
+    changes_for_audit = {"since": since.isoformat(), "replayed": tally.replayed, "changes": len(body.changes)}
     await record(
         session,
         caller,
         "policy.simulate",
         "policy",
         None,
-        changes=looked,
+        changes=changes_for_audit,
         request_id=request.state.request_id,
     )
     return simulation
@@ -108,12 +108,12 @@ def _since(body: SimulateRequest, until: datetime) -> datetime:
     return body.since
 
 
-async def _changes(session: AsyncSession, wanted: Sequence[SimulatedChange]) -> _Changes:
+async def _changes(session: AsyncSession, requested: Sequence[SimulatedChange]) -> _Changes:
     """Raises ``Invalid`` for a policy that is missing or named twice, and for a text that cannot be published."""
     published: dict[UUID, PublishedPolicy | None] = {}
     places: dict[UUID, int] = {}
     made_up = set()
-    for place, change in enumerate(wanted):
+    for place, change in enumerate(requested):
         policy = None
         if change.policy_id is not None:
             policy = await session.get(Policy, change.policy_id)

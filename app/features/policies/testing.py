@@ -132,18 +132,18 @@ async def read_objects(session: AsyncSession, requests: Sequence[PolicyTestReque
 
 def _ids(requests: Iterable[PolicyTestRequest]) -> set[UUID]:
     identities = [one.identity for one in requests]
-    named = {one.id for one in identities} | {one.owner.id for one in identities if one.owner is not None}
-    return {id for id in named if id is not None}
+    ids = {one.id for one in identities} | {one.owner.id for one in identities if one.owner is not None}
+    return {id for id in ids if id is not None}
 
 
 async def _add_identities(session: AsyncSession, objects: ReadObjects, ids: Iterable[UUID]) -> None:
-    wanted = list(ids)
-    if not wanted:
+    id_list = list(ids)
+    if not id_list:
         return
-    for row in await session.scalars(select(IdentityRow).where(col(IdentityRow.id).in_(wanted))):
+    for row in await session.scalars(select(IdentityRow).where(col(IdentityRow.id).in_(id_list))):
         objects.identities[row.id] = row
     members = select(col(GroupMember.identity_id), col(GroupMember.group_id)).where(
-        col(GroupMember.identity_id).in_(wanted)
+        col(GroupMember.identity_id).in_(id_list)
     )
     for identity_id, group_id in await session.execute(members):
         objects.groups.setdefault(identity_id, []).append(group_id)
@@ -186,9 +186,9 @@ class Ran:
         result, case = self.result, self.case
         own = case.policy_id == of
         pointer = f"/tests/{case.position}"
-        whose = "" if own else f" of the policy {case.policy_name}"
+        of_policy = "" if own else f" of the policy {case.policy_name}"
         detail = (
-            f"The test {result.name!r}{whose} expects {result.expected}, and it would be {result.decision} "
+            f"The test {result.name!r}{of_policy} expects {result.expected}, and it would be {result.decision} "
             f"({result.reason_code})."
         )
         if not own:

@@ -122,9 +122,9 @@ def _check_kind(server: Server, put: Credential) -> None:
             "/kind", f"not_for_{server.transport}", f"A {server.transport} server takes the kinds {kinds}."
         )
     if isinstance(put, EnvCredential) and set(put.variables) != set(server.env_names or ()):
-        wanted = ", ".join(sorted(server.env_names or ())) or "none"
+        names = ", ".join(sorted(server.env_names or ())) or "none"
         raise Invalid.field(
-            "/variables", "not_env_names", f"Give a value for each name of the server's env_names: {wanted}."
+            "/variables", "not_env_names", f"Give a value for each name of the server's env_names: {names}."
         )
 
 

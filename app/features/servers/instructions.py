@@ -21,8 +21,10 @@ def sanitize(text: str | None, secrets: Sequence[bytes]) -> str | None:
     """Return a text that can be stored and shown; ``None`` for one that is too long or contains one of the secrets."""
     if not text or len(text) > MAX_LENGTH:
         return None
-    held = any(len(secret) >= _SHORTEST_SECRET and secret.decode("latin-1") in text for secret in secrets)
-    return None if held else text
+    has_secret = any(
+        len(secret) >= _SHORTEST_SECRET and secret.decode("latin-1") in text for secret in secrets
+    )
+    return None if has_secret else text
 
 
 def take(server: Server, latest: str | None, *, trusted: bool) -> tuple[bool, bool]:

@@ -33,22 +33,22 @@ SORTS: Sorts = {
 _SYNC_STATE = case((col(Server.sync_started_at).is_not(None), "running"), else_=col(Server.sync_state))
 
 
-def select_servers(wanted: ServerQuery) -> Select[Server]:
+def select_servers(query: ServerQuery) -> Select[Server]:
     """Select the servers that match a filter."""
     statement = select(Server)
     for field, values in (
-        (col(Server.status), wanted.status),
-        (col(Server.transport), wanted.transport),
-        (_SYNC_STATE, wanted.sync_state),
-        (col(Server.slug), wanted.slug),
-        (col(Server.owner_group_id), wanted.owner_group_id),
+        (col(Server.status), query.status),
+        (col(Server.transport), query.transport),
+        (_SYNC_STATE, query.sync_state),
+        (col(Server.slug), query.slug),
+        (col(Server.owner_group_id), query.owner_group_id),
     ):
         if values:
             statement = statement.where(field.in_(values))
-    if wanted.q:
+    if query.q:
         texts = (col(Server.slug), col(Server.name), col(Server.description))
-        statement = statement.where(has_text(wanted.q, *texts, indexed=TEXTS))
-    if wanted.include != "ended":
+        statement = statement.where(has_text(query.q, *texts, indexed=TEXTS))
+    if query.include != "ended":
         statement = statement.where(col(Server.ended_at).is_(None))
     return statement
 
@@ -81,8 +81,8 @@ async def give_sync_up(session: AsyncSession, server_id: UUID, started_at: datet
 
 async def give_up_lost_syncs(session: AsyncSession, reason: str) -> int:
     """Record the failure of syncs that exceeded their time, since their worker was killed; return their number."""
-    longest_ago = func.clock_timestamp() - MAX_SYNC_TIME
-    lost = update(Server).where(col(Server.sync_started_at) < longest_ago).returning(col(Server.id))
+    earliest = func.clock_timestamp() - MAX_SYNC_TIME
+    lost = update(Server).where(col(Server.sync_started_at) < earliest).returning(col(Server.id))
     return len((await session.scalars(lost.values(_ended_without_result(reason)))).all())
 
 
@@ -132,13 +132,13 @@ MAX_DOUBLINGS = 4
 async def claim_due(
     session: AsyncSession,
     interval: timedelta,
-    most: int,
+    limit: int,
     transports: Sequence[str] = ("streamable_http", "stdio"),
 ) -> list[UUID]:
     """Claim the servers that are due for a sync; they belong to this caller once it has committed."""
     bound = {
         "interval": interval,
-        "most": most,
+        "most": limit,
         "most_doublings": MAX_DOUBLINGS,
         "transports": list(transports),
     }

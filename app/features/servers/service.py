@@ -66,32 +66,32 @@ async def update(
 ) -> None:
     """Change a locked server by a merge patch. Raises ``Invalid``, and ``Conflict`` for a URL or command other than the
     one that a stored credential is bound to."""
-    wanted = patch.given()
-    if "labels" in wanted:
-        wanted["labels"] = _merge(row.labels, wanted["labels"])
-    changed = {name for name, value in wanted.items() if getattr(row, name) != value}
+    fields = patch.given()
+    if "labels" in fields:
+        fields["labels"] = _merge(row.labels, fields["labels"])
+    changed = {name for name, value in fields.items() if getattr(row, name) != value}
     if not changed:
         return
     if changed & _PLACE:
-        place = {name: wanted.get(name, getattr(row, name)) for name in sorted(_PLACE)}
+        place = {name: fields.get(name, getattr(row, name)) for name in sorted(_PLACE)}
         check_place(rules, row.transport, place)
         await _check_bound(session, row, place_of_fields(row.transport, place))
         row.sync_state, row.sync_started_at = "never", None
     if "owner_group_id" in changed:
-        await _check_owner(session, wanted["owner_group_id"])
+        await _check_owner(session, fields["owner_group_id"])
     before = {name: getattr(row, name) for name in changed}
     for name in changed:
-        setattr(row, name, wanted[name])
+        setattr(row, name, fields[name])
     row.revision += 1
     await session.flush()
     if changed & KEPT:
         await keep_server(session, row)
-    moved = [row.id] if changed & _DECISIVE else []
+    moved_ids = [row.id] if changed & _DECISIVE else []
     if "labels" in changed:
-        moved.append(FLEET_ID)
+        moved_ids.append(FLEET_ID)
     disabled = "status" in changed and row.status != "active"
     narrows = disabled or bool(changed & {"labels", "owner_group_id"})
-    await move_versions(session, moved, narrows=narrows)
+    await move_versions(session, moved_ids, narrows=narrows)
     after = _audit_changes({name: getattr(row, name) for name in changed})
     before = _audit_changes(before)
     changes = {name: {"from": before[name], "to": after[name]} for name in sorted(changed)}
@@ -180,12 +180,12 @@ def _merge(labels: dict[str, str], changes: dict[str, str | None]) -> dict[str, 
 
 def _audit_changes(changes: dict[str, Any]) -> dict[str, Any]:
     """Fields that the audit log may keep."""
-    shown = dict(changes)
-    if "url" in shown:
-        shown["url"] = without_query(shown["url"])
-    if shown.get("args"):
-        shown["args"] = f"{len(shown['args'])} words, sha256 {digest_of(shown['args'])}"
-    return shown
+    audited = dict(changes)
+    if "url" in audited:
+        audited["url"] = without_query(audited["url"])
+    if audited.get("args"):
+        audited["args"] = f"{len(audited['args'])} words, sha256 {digest_of(audited['args'])}"
+    return audited
 
 
 async def _record(

@@ -46,8 +46,8 @@ async def bootstrap(session: AsyncSession, peppers: Peppers, *, user_name: str =
             "This deployment already has a service account with the role owner; use it to create others.",
             code="already_bootstrapped",
         )
-    taken = select(col(Identity.id)).where(func.lower(col(Identity.user_name)) == user_name.lower())
-    if (await session.execute(taken.limit(1))).first() is not None:
+    statement = select(col(Identity.id)).where(func.lower(col(Identity.user_name)) == user_name.lower())
+    if (await session.execute(statement.limit(1))).first() is not None:
         user_name = f"{user_name}-{new_id().hex[-8:]}"
     person = Identity(kind="person", user_name=user_name)
     session.add(person)
@@ -67,5 +67,5 @@ async def bootstrap(session: AsyncSession, peppers: Peppers, *, user_name: str =
     account = await create(
         session, _SYSTEM, name="bootstrap", owner_id=person.id, role=Role.OWNER, request_id=None
     )
-    made = await add_credential(session, peppers, _SYSTEM, account, None)
-    return BootstrapResult(person.id, account.id, format_id(SERVICE_ACCOUNT, account.id), made.secret)
+    credential = await add_credential(session, peppers, _SYSTEM, account, None)
+    return BootstrapResult(person.id, account.id, format_id(SERVICE_ACCOUNT, account.id), credential.secret)

@@ -77,16 +77,16 @@ async def change(
     session: AsyncSession,
     caller: Caller,
     account: ServiceAccount,
-    wanted: dict[str, Any],
+    fields: dict[str, Any],
     request_id: str | None,
 ) -> None:
     """Apply changed fields to a locked account.
 
     Raises ``Forbidden`` for the caller's own role or status and above its role, ``Invalid`` for the owner.
     """
-    changes = {name: value for name, value in wanted.items() if value != getattr(account, name)}
-    if "owner_id" in wanted:
-        await _check_owner(session, wanted["owner_id"])
+    changes = {name: value for name, value in fields.items() if value != getattr(account, name)}
+    if "owner_id" in fields:
+        await _check_owner(session, fields["owner_id"])
         if account.owner_offboarded:
             changes["owner_offboarded"] = False
     if account.id == caller.id and changes.keys() & {"role", "status"}:

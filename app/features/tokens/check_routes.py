@@ -73,7 +73,7 @@ class ConnectionChecks:
         token_id: UUID,
         body: ConnectionCheckRequest,
     ) -> ConnectionCheck:
-        looked = await check_database(
+        check = await check_database(
             session,
             AccessReader(session, snapshot),
             runtime.peppers,
@@ -85,15 +85,15 @@ class ConnectionChecks:
         )
         await record(
             session, caller, "token.check", "token", token_id, token_id=token_id,
-            changes={"servers": len(looked.reached)}, request_id=request.state.request_id,
+            changes={"servers": len(check.reached)}, request_id=request.state.request_id,
         )  # fmt: skip
         # Returns the connection to the pool: servers may be slow.
         await commit(session)
         steps = await self._servers.ask(
-            runtime, snapshot, looked, tells_all=caller.may(Permission.SERVERS_READ)
+            runtime, snapshot, check, tells_all=caller.may(Permission.SERVERS_READ)
         )
-        last = [] if looked.refusal is None else [looked.refusal]
-        return ConnectionCheck.of(token_id, looked.at, [*looked.steps, *steps, *last], looked.unasked)
+        last = [] if check.refusal is None else [check.refusal]
+        return ConnectionCheck.of(token_id, check.at, [*check.steps, *steps, *last], check.unasked)
 
     def _count(self, request: Request, caller: Caller) -> None:
         standing = self._quota.standing(caller.id)

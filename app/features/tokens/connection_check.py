@@ -164,8 +164,8 @@ def _of_token(token: Token, at: float) -> CheckStep:
         code = "token_revoked" if link.revoked else "token_expired" if at >= link.expires_at else None
         if code is not None:
             meaning = meaning_of(code)
-            says = meaning.says if link is token else f"A token that it was derived from: {meaning.says}"
-            return _fail("token", code, says, meaning.remedy)
+            detail = meaning.says if link is token else f"A token that it was derived from: {meaning.says}"
+            return _fail("token", code, detail, meaning.remedy)
     ends = datetime.fromtimestamp(min(link.expires_at for link in token.chain()), UTC)
     if ends - datetime.fromtimestamp(at, UTC) < _SOON:
         return CheckStep(
@@ -342,7 +342,7 @@ class ServerChecks:
         self._turns = asyncio.Semaphore(AT_ONCE)
 
     async def ask(
-        self, runtime: Runtime, snapshot: AccessSnapshot, looked: CheckContext, *, tells_all: bool
+        self, runtime: Runtime, snapshot: AccessSnapshot, check: CheckContext, *, tells_all: bool
     ) -> list[CheckStep]:
         """Return a step for each server in reach, in order. Holds no database connection during the calls.
 
@@ -350,14 +350,14 @@ class ServerChecks:
         """
         deadline = asyncio.get_running_loop().time() + WITHIN_S
         return await asyncio.gather(
-            *(self._one(runtime, snapshot, looked, one, deadline, tells_all) for one in looked.reached)
+            *(self._one(runtime, snapshot, check, one, deadline, tells_all) for one in check.reached)
         )
 
     async def _one(
         self,
         runtime: Runtime,
         snapshot: AccessSnapshot,
-        looked: CheckContext,
+        check: CheckContext,
         reached: ReachableServer,
         deadline: float,
         tells_all: bool,
@@ -366,12 +366,12 @@ class ServerChecks:
         if not reached.enabled:
             meaning = meaning_of("server_disabled")
             return _step(server, "fail", "server_disabled", meaning.says, meaning.remedy)
-        expected = await in_slices(_expected(looked, server))
+        expected = await in_slices(_expected(check, server))
         begun = monotonic()
         try:
             async with asyncio.timeout_at(deadline), self._turns:
                 begun = monotonic()
-                tools = await _list(runtime, snapshot, server, looked.token.identity.id)
+                tools = await _list(runtime, snapshot, server, check.token.identity.id)
         except DiscoveryFailed as failed:
             return _failed(server, failed, _since(begun), tells_all)
         except TimeoutError:
@@ -380,12 +380,12 @@ class ServerChecks:
         return await in_slices(_answered(server, expected, tools, took_ms))
 
 
-def _expected(looked: CheckContext, server: Server) -> Generator[None, None, Expected]:
+def _expected(check: CheckContext, server: Server) -> Generator[None, None, Expected]:
     """In steps of one decision each: a server may have thousands of tools."""
     usable, met = [], Counter[str]()
     for tool in server.tools.values():
         yield
-        decision = decide(Question(looked.token, server, tool.name), looked.context, looked.at.timestamp())
+        decision = decide(Question(check.token, server, tool.name), check.context, check.at.timestamp())
         if decision.effect is not Effect.DENY:
             usable.append(tool)
         met[decision.effect.value] += 1
@@ -424,35 +424,37 @@ def _answered(
 ) -> Generator[None, None, CheckStep]:
     """In steps of one definition each: a hostile server may send megabytes."""
     offered = {str(item["name"]): item for item in tools}
-    gone = other = 0
+    missing = other = 0
     for tool in expected.usable:
         yield
         item = offered.get(tool.name)
-        gone += item is None
+        missing += item is None
         other += item is not None and definition_digest(item) != tool.approved_digest
-    waiting = expected.quarantined + other
-    left = len(expected.usable) - gone - other
+    pending = expected.quarantined + other
+    callable_count = len(expected.usable) - missing - other
     asking = f", {expected.asking} of them with an approval first" if expected.asking else ""
-    says = [f"It answers. {_count(left, 'tool')} can be called{asking}."]
-    if waiting:
-        says.append(f"{_count(waiting, 'tool')} more, new or changed, must be reviewed first.")
-    if gone:
-        says.append(f"{_count(gone, 'tool')} in reach {'is' if gone == 1 else 'are'} no longer offered.")
+    details = [f"It answers. {_count(callable_count, 'tool')} can be called{asking}."]
+    if pending:
+        details.append(f"{_count(pending, 'tool')} more, new or changed, must be reviewed first.")
+    if missing:
+        details.append(
+            f"{_count(missing, 'tool')} in reach {'is' if missing == 1 else 'are'} no longer offered."
+        )
     code, remedy = "ok", None
-    if waiting:
+    if pending:
         code, remedy = "tools_wait", meaning_of("tool_quarantined").remedy
-    elif gone:
+    elif missing:
         code, remedy = "tools_gone", "An administrator can sync the server."
-    elif not left:
+    elif not callable_count:
         code, remedy = "no_tools", "Ask for access to its tools."
-    step = _step(server, "ok" if code == "ok" else "warn", code, " ".join(says), remedy)
+    step = _step(server, "ok" if code == "ok" else "warn", code, " ".join(details), remedy)
     return step.model_copy(update={"duration_ms": took_ms})
 
 
 def _failed(server: Server, failed: DiscoveryFailed, took_ms: int, tells_all: bool) -> CheckStep:
     """The reason of a failure, without details for callers who may not know where the server is."""
-    says = failed.reason if tells_all else _DETAILS.get(failed.kind, _NOT_READ)
-    step = _step(server, "fail", failed.kind, says, _REMEDIES.get(failed.kind, _OPERATOR_REMEDY))
+    detail = failed.reason if tells_all else _DETAILS.get(failed.kind, _NOT_READ)
+    step = _step(server, "fail", failed.kind, detail, _REMEDIES.get(failed.kind, _OPERATOR_REMEDY))
     return step.model_copy(update={"duration_ms": took_ms})
 
 

@@ -85,12 +85,12 @@ async def offers_to(
         return Offers(reason)
     named = await _named(session, q)
     within = None if server_ids is None else frozenset(server_ids)
-    wanted = [
+    candidates = [
         server
         for server in sorted(state.servers.values(), key=lambda server: server.slug)
         if server.slug > after and (within is None or server.id in within)
     ]
-    page = _page(identity, wanted, state, reader.at, q=q, named=named, grantable=grantable, limit=limit)
+    page = _page(identity, candidates, state, reader.at, q=q, named=named, grantable=grantable, limit=limit)
     servers, following = await in_slices(page)
     return Offers(None, servers, following)
 
@@ -116,25 +116,25 @@ def _page(
         if q and server.id not in named and not _has_text(server, text):
             continue
         own = yield from reach(identity, server, state.context, at)
-        most = (yield from reach(anything, server, state.context, at)) if grantable else own
-        if most is None:
+        reachable = (yield from reach(anything, server, state.context, at)) if grantable else own
+        if reachable is None:
             continue
         if len(offered) == limit or tools > TOOLS_A_PAGE:
             return tuple(offered), offered[-1].slug
-        offered.append(_offered(most, own))
-        tools += len(most.tools)
+        offered.append(_offered(reachable, own))
+        tools += len(reachable.tools)
     return tuple(offered), None
 
 
-def _offered(most: Reach, own: Reach | None) -> OfferedServer:
+def _offered(reachable: Reach, own: Reach | None) -> OfferedServer:
     granted = frozenset() if own is None else frozenset(tool.name for tool, _ in own.tools)
     tools = tuple(
         OfferedTool(tool.name, tool.risk, tool.name in granted, decision.effect is Effect.REQUIRE_APPROVAL)
-        for tool, decision in most.tools
+        for tool, decision in reachable.tools
     )
     parts = _NOTHING if own is None else own.parts
-    is_whole = own is not None and len(granted) == len(tools) and most.parts.keys() == parts.keys()
-    return OfferedServer(most.server.id, most.server.slug, own is not None, is_whole, tools)
+    is_whole = own is not None and len(granted) == len(tools) and reachable.parts.keys() == parts.keys()
+    return OfferedServer(reachable.server.id, reachable.server.slug, own is not None, is_whole, tools)
 
 
 def _has_text(server: Server, text: str) -> bool:

@@ -92,12 +92,12 @@ class DraftContent(Strict):
 
     def with_server(self, chosen: DraftServer) -> "DraftContent":
         """Replace the selection for a server. Raises ``Invalid`` when there are too many."""
-        kept = [one for one in self.servers if one.server_id != chosen.server_id]
-        if len(kept) >= MAX_SERVERS:
+        others = [one for one in self.servers if one.server_id != chosen.server_id]
+        if len(others) >= MAX_SERVERS:
             raise Invalid.field(
                 "/servers", "too_many", f"A token draft can have at most {MAX_SERVERS} servers."
             )
-        return self.model_copy(update={"servers": [*kept, chosen]})
+        return self.model_copy(update={"servers": [*others, chosen]})
 
     def without_server(self, server_id: UUID) -> "DraftContent":
         """Remove the selection for a server."""
@@ -219,8 +219,8 @@ class Prospect:
     def mark(self) -> str:
         """A digest of the token and of the grants that it needs, so that a confirmation covers no others."""
         needing = [one.model_dump(mode="json") for one in self.needing]
-        shown = json.dumps([self.content.model_dump(mode="json"), needing], sort_keys=True)
-        return hashlib.sha256(shown.encode()).hexdigest()[:16]
+        content = json.dumps([self.content.model_dump(mode="json"), needing], sort_keys=True)
+        return hashlib.sha256(content.encode()).hexdigest()[:16]
 
 
 async def prospect_of(session: AsyncSession, reader: AccessReader, content: DraftContent) -> Prospect:
@@ -228,11 +228,11 @@ async def prospect_of(session: AsyncSession, reader: AccessReader, content: Draf
     if content.identity_id is None or not content.servers:
         return Prospect(content, None, ())
     by_server: dict[UUID, OfferedServer] = {}
-    wanted, after = [one.server_id for one in content.servers], ""
+    server_ids, after = [one.server_id for one in content.servers], ""
     while True:
         offers = await offers_to(
             session, reader, content.identity_id,
-            grantable=True, server_ids=wanted, after=after, limit=MAX_SERVERS,
+            grantable=True, server_ids=server_ids, after=after, limit=MAX_SERVERS,
         )  # fmt: skip
         by_server.update((one.id, one) for one in offers.servers)
         if offers.following is None:

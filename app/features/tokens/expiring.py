@@ -100,10 +100,10 @@ class ExpiryNotices:
 
     async def run(self) -> None:
         """Send notices periodically until cancelled; without a lead time, never."""
-        longest = _FIRST_LOOK_S
+        max_wait = _FIRST_LOOK_S
         while self._lead:
-            await asyncio.sleep(longest * _spread.uniform(0.5, 1.0))
-            longest = LOOK_EVERY_S
+            await asyncio.sleep(max_wait * _spread.uniform(0.5, 1.0))
+            max_wait = LOOK_EVERY_S
             try:
                 await self.round()
             except (Unavailable, *OUT_OF_REACH):
@@ -115,28 +115,28 @@ class ExpiryNotices:
 
     async def round(self) -> int:
         """Send the due notices; return their number."""
-        given = await self._give(WebhookEvent.TOKEN_EXPIRING, _TOKENS, _of_token)
-        given += await self._give(WebhookEvent.GRANT_EXPIRING, _GRANTS, _of_grant)
+        sent = await self._give(WebhookEvent.TOKEN_EXPIRING, _TOKENS, _of_token)
+        sent += await self._give(WebhookEvent.GRANT_EXPIRING, _GRANTS, _of_grant)
         async with self._sessions() as session:
             await session.execute(_FORGET, {"most": _AT_ONCE})
             await session.commit()
-        return given
+        return sent
 
     async def _give(self, type: WebhookEvent, near: TextClause, message_of: Any) -> int:
-        given, (after, after_id) = 0, _BEGINNING
+        sent, (after, after_id) = 0, _BEGINNING
         while True:
             async with self._sessions() as session:
                 if not await is_wanted(session, type):
                     # A later subscriber still gets notices of what expires soon.
-                    return given
+                    return sent
                 values = {"lead": self._lead, "shortest": MIN_LIFETIME, "most": _AT_ONCE}
                 rows = (await session.execute(near, values | {"after": after, "after_id": after_id})).all()
                 messages = [message_of(row) for row in rows if row.is_new]
                 await tell(session, *messages)
                 await session.commit()
-            given += len(messages)
+            sent += len(messages)
             if len(rows) < _AT_ONCE:
-                return given
+                return sent
             after, after_id = rows[-1].expires_at, rows[-1].id
 
 

@@ -142,7 +142,7 @@ async def lock_to_renew(session: AsyncSession, person_id: UUID, token_id: UUID) 
 async def _lock(session: AsyncSession, person_id: UUID, token_id: UUID) -> UUID:
     holder = (await find_own_token(session, person_id, token_id)).row.identity_id
     await take_turns(session, [holder], share=True)
-    held = await queries.lock_identities(session, {holder}, share=True)
-    if not answers_for(person_id, held.get(holder)):
+    identities = await queries.lock_identities(session, {holder}, share=True)
+    if not answers_for(person_id, identities.get(holder)):
         raise NotFound(_NONE)
     return holder

@@ -64,14 +64,14 @@ async def create_token_pickup(
 ) -> PickupView:
     """For a person who lost the secret, or the link. Once it is used, earlier secrets work for `overlap_s` more
     seconds; until then nothing changes for them. A pending link is cancelled."""
-    made = await create_pickup(
+    reading = await create_pickup(
         session, caller, token_id,
         overlap_s=body.overlap_s, ttl=runtime.pickup_ttl, request_id=request.state.request_id,
     )  # fmt: skip
     place = f"/api/v1/tokens/{format_id(TOKEN, token_id)}/pickups"
-    response.headers["Location"] = f"{place}/{format_id(PICKUP, made.row.id)}"
-    set_etag(response, made.row.revision)
-    return PickupView.from_reading(made, runtime.public_url)
+    response.headers["Location"] = f"{place}/{format_id(PICKUP, reading.row.id)}"
+    set_etag(response, reading.row.revision)
+    return PickupView.from_reading(reading, runtime.public_url)
 
 
 @router.get(

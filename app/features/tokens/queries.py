@@ -86,34 +86,34 @@ _OF_STOPPED_SQL = """tokens.id IN (
 def has_status(statuses: Collection[str]) -> ColumnElement[bool]:
     """Tokens with one of these statuses, as in ``STATUS_SQL``."""
     revoked, expired = col(Token.revoked_at).is_not(None), col(Token.expires_at) <= func.now()
-    wanted = set(statuses)
+    selected = set(statuses)
     parts: list[ColumnElement[bool]] = [false()]
-    if "revoked" in wanted:
+    if "revoked" in selected:
         parts.append(revoked)
-    if "expired" in wanted:
+    if "expired" in selected:
         parts.append(and_(not_(revoked), expired))
-    if "active" in wanted or "suspended" in wanted:
-        parts.append(and_(not_(revoked), not_(expired), *_whose_holders(wanted)))
+    if "active" in selected or "suspended" in selected:
+        parts.append(and_(not_(revoked), not_(expired), *_whose_holders(selected)))
     return or_(*parts)
 
 
-async def count_active(session: AsyncSession, most: int) -> int:
-    """Count active tokens, at most up to ``most``, skipping expired ones."""
+async def count_active(session: AsyncSession, limit: int) -> int:
+    """Count active tokens, at most up to ``limit``, skipping expired ones."""
     # In the order of an index: otherwise ended tokens would be read one by one.
     active = (
         select(col(Token.id))
         .where(has_status(["active"]))
         .order_by(col(Token.expires_at), col(Token.id))
-        .limit(most)
+        .limit(limit)
     )
     return int(await session.scalar(select(func.count()).select_from(active.subquery())) or 0)
 
 
-def _whose_holders(wanted: Collection[str]) -> tuple[ColumnElement[bool], ...]:
+def _whose_holders(statuses: Collection[str]) -> tuple[ColumnElement[bool], ...]:
     """The condition for active or suspended tokens, in addition to the time, when only one of them is wanted."""
-    if "suspended" not in wanted:
+    if "suspended" not in statuses:
         return (not_(literal_column(_STOPPED_SQL, Boolean)),)
-    return () if "active" in wanted else (literal_column(_OF_STOPPED_SQL, Boolean),)
+    return () if "active" in statuses else (literal_column(_OF_STOPPED_SQL, Boolean),)
 
 
 _COUNTED = 2_000
@@ -287,14 +287,14 @@ async def mark_revoked(session: AsyncSession, ids: Collection[UUID], reason: str
 
 async def clamp_expiry(session: AsyncSession, ids: Collection[UUID], expires_at: datetime) -> list[UUID]:
     """Reduce a later expiry of these tokens to this time; return the ids of changed ones."""
-    moved = await session.scalars(
+    changed = await session.scalars(
         update(Token)
         .where(among(col(Token.id), ids), col(Token.expires_at) > expires_at)
         .values(expires_at=expires_at, revision=col(Token.revision) + 1)
         .returning(col(Token.id))
         .execution_options(synchronize_session=False)
     )
-    return list(moved)
+    return list(changed)
 
 
 async def end_secrets(session: AsyncSession, token_id: UUID, at: datetime) -> None:

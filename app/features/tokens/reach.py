@@ -35,8 +35,10 @@ async def _find(session: AsyncSession, scope: dict[str, Any], granted: list[Sele
         if not scope["entries"]:
             return _nothing("empty_scope", "The scope has no entries and reaches nothing.")
         entries = enumerate(scope["entries"])
-        wanted = [Selected(one["servers"], one["tools"], f"/scope/entries/{index}") for index, one in entries]
-        return await find_reach(session, wanted, granted)
+        selected = [
+            Selected(one["servers"], one["tools"], f"/scope/entries/{index}") for index, one in entries
+        ]
+        return await find_reach(session, selected, granted)
     finding = await find_reach(session, granted)
     if finding.reaches.tools:
         return Finding(finding.reaches, [])
@@ -50,7 +52,9 @@ def _nothing(code: str, detail: str, reaches: Reaches | None = None) -> Finding:
 
 async def _live_grants(session: AsyncSession, identity_id: UUID) -> list[Selected]:
     groups = select(col(GroupMember.group_id)).where(col(GroupMember.identity_id) == identity_id)
-    held = or_(col(Grant.identity_id) == identity_id, col(Grant.group_id).in_(groups))
+    of_holder = or_(col(Grant.identity_id) == identity_id, col(Grant.group_id).in_(groups))
     columns = select(col(Grant.servers), col(Grant.tools))
-    rows = await session.execute(columns.where(held, is_active(func.clock_timestamp())).limit(MAX_GRANTS + 1))
+    rows = await session.execute(
+        columns.where(of_holder, is_active(func.clock_timestamp())).limit(MAX_GRANTS + 1)
+    )
     return [Selected(servers, tools) for servers, tools in rows]

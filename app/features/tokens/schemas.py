@@ -169,9 +169,9 @@ class PickupView(Strict):
     @classmethod
     def from_reading(cls, reading: "PickupReading", public_url: str) -> "PickupView":
         """Build the view of a link."""
-        known = reading.row.model_dump()
+        fields = reading.row.model_dump()
         return cls.model_validate(
-            known
+            fields
             | {
                 "state": reading.state,
                 "expires_at": reading.expires_at,

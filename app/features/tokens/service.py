@@ -158,14 +158,14 @@ async def issue_token(
     Identity, owner and parent are locked FOR SHARE until the commit, so that no concurrent offboarding or revocation
     misses the new token. Raises ``Conflict`` when the identity or its owner is not active, and ``Invalid``.
     """
-    named = servers_named_by_scope(body.scope, "/scope")
-    identity = await lock_active_identity(session, body.identity_id, {id for _, id in named})
+    references = servers_named_by_scope(body.scope, "/scope")
+    identity = await lock_active_identity(session, body.identity_id, {id for _, id in references})
     parent = None
     if body.parent_id is not None:
         parent = await _lock_parent(session, body.parent_id, identity)
         _check_within(body, parent)
     _check_expiry(identity.now, body.expires_at, runtime.max_token_ttl)
-    _check_named(named, identity.servers)
+    _check_named(references, identity.servers)
     token = Token(
         id=new_id(),
         identity_id=body.identity_id,
@@ -223,27 +223,27 @@ def scope_content(token: Token) -> dict[str, Any]:
 
 async def check_scope_servers(session: AsyncSession, scope: TokenScopeModel) -> None:
     """Raise ``Invalid`` with every server id of the scope that does not exist."""
-    named = servers_named_by_scope(scope, "/scope")
-    if named:
-        _check_named(named, await queries.existing_servers(session, {id for _, id in named}))
+    references = servers_named_by_scope(scope, "/scope")
+    if references:
+        _check_named(references, await queries.existing_servers(session, {id for _, id in references}))
 
 
-def _check_named(named: Sequence[tuple[str, UUID]], existing: Collection[UUID]) -> None:
+def _check_named(references: Sequence[tuple[str, UUID]], existing: Collection[UUID]) -> None:
     missing = [
         FieldError(pointer, "not_found", "There is no such server.")
-        for pointer, id in named
+        for pointer, id in references
         if id not in existing
     ]
     if missing:
         raise Invalid("The scope names servers that do not exist; see errors.", errors=missing)
 
 
-def _check_expiry(now: datetime, expires_at: datetime, longest: timedelta) -> None:
+def _check_expiry(now: datetime, expires_at: datetime, max_lifetime: timedelta) -> None:
     """Raise ``Invalid`` for a past or too distant expiry, by the database's clock."""
     if expires_at <= now:
         raise Invalid.field("/expires_at", "in_the_past", "expires_at must be in the future.")
-    if expires_at > now + longest:
-        latest = (now + longest).isoformat(timespec="seconds")
+    if expires_at > now + max_lifetime:
+        latest = (now + max_lifetime).isoformat(timespec="seconds")
         raise Invalid.field(
             "/expires_at",
             "too_late",
@@ -256,14 +256,14 @@ async def lock_active_identity(
 ) -> Row[Any]:
     """Lock the identity and its owner FOR SHARE, and require that both are active."""
     while True:
-        held = {row.id: row for row in await lock_identity_and_servers(session, identity_id, servers)}
-        identity = held.get(identity_id)
+        locked = {row.id: row for row in await lock_identity_and_servers(session, identity_id, servers)}
+        identity = locked.get(identity_id)
         if identity is None:
             raise Invalid.field("/identity_id", "not_found", "There is no such identity.")
         # The agent may have been transferred while we waited; then its new owner must be locked as well.
-        if identity.owner_id is None or identity.owner_id in held:
+        if identity.owner_id is None or identity.owner_id in locked:
             break
-    for one, word in ((identity, "identity"), (held.get(identity.owner_id), "identity's owner")):
+    for one, word in ((identity, "identity"), (locked.get(identity.owner_id), "identity's owner")):
         if one is not None and one.status != "active":
             raise Conflict(
                 f"This {word} is {one.status}: only active ones can get tokens. Reinstate it first.",
@@ -331,17 +331,17 @@ async def narrow_token(
     below = await queries.lock_live_family(session, [col(Token.id) == token_id])
     token = await read_live_token(session, token_id)
     if_match.check(token.row.revision)
-    row, given = token.row, body.model_fields_set
+    row, fields = token.row, body.model_fields_set
     changes: dict[str, Any] = {}
     _check_narrower(body, row)
-    if "scope" in given:
+    if "scope" in fields:
         await check_scope_servers(session, body.scope)
         scope = store_scope(body.scope)
         if scope != row.scope:
             changes["scope"] = {"from": row.scope, "to": scope}
             row.scope = scope
-    moved = []
-    if "expires_at" in given and body.expires_at != row.expires_at:
+    changed_ids = []
+    if "expires_at" in fields and body.expires_at != row.expires_at:
         if body.expires_at <= await queries.database_now(session):
             raise Invalid.field(
                 "/expires_at",
@@ -351,10 +351,10 @@ async def narrow_token(
         changes["expires_at"] = {"from": row.expires_at.isoformat(), "to": body.expires_at.isoformat()}
         row.expires_at = body.expires_at
         children = [id for id in below if id != row.id]
-        moved = await queries.clamp_expiry(session, children, body.expires_at)
+        changed_ids = await queries.clamp_expiry(session, children, body.expires_at)
     if changes:
-        moved.append(row.id)
-    if "name" in given and body.name != row.name:
+        changed_ids.append(row.id)
+    if "name" in fields and body.name != row.name:
         # A name can be personal, so the event has only the fact of the change.
         changes["name"] = "changed"
         row.name = body.name
@@ -362,21 +362,21 @@ async def narrow_token(
         return
     row.revision += 1
     await session.flush()
-    await _note_narrowed(session, caller, row, moved, changes, request_id)
-    await move_versions(session, moved, narrows=True)
+    await _note_narrowed(session, caller, row, changed_ids, changes, request_id)
+    await move_versions(session, changed_ids, narrows=True)
 
 
 async def _note_narrowed(
     session: AsyncSession,
     caller: Caller,
     row: Token,
-    moved: list[UUID],
+    changed_ids: list[UUID],
     changes: dict[str, Any],
     request_id: str | None,
 ) -> None:
     """Record the history of all changed tokens, one event, and a message for each token."""
     holders = {row.id: row.identity_id}
-    for id in moved:
+    for id in changed_ids:
         reading = await queries.find_reading(session, id)
         if reading is not None:
             holders[id] = reading.row.identity_id
@@ -508,8 +508,8 @@ async def end_tokens(
         session, caller, "token.revoke", "token", ids, request_id=request_id, id_column="token_id"
     )
     await _tell(session, events)
-    asked_with = queries.among(col(Approval.token_id), ids)
-    approvals = await open_approvals(session, asked_with, lock=True)
+    of_tokens = queries.among(col(Approval.token_id), ids)
+    approvals = await open_approvals(session, of_tokens, lock=True)
     await cancel_approvals(session, caller, approvals, "token_revoked", request_id)
 
 

@@ -29,7 +29,7 @@ class Reconciliation:
 
 def reconcile(
     server_id: UUID,
-    known: Mapping[str, Tool],
+    rows: Mapping[str, Tool],
     offered: Iterable[Definition],
     *,
     trust_new: bool,
@@ -43,13 +43,13 @@ def reconcile(
     seen: set[str] = set()
     for definition in offered:
         seen.add(definition.name)
-        row = known.get(definition.name)
+        row = rows.get(definition.name)
         if row is None:
             outcome.added.append(new_tool(server_id, definition, approved=trust_new))
             outcome.counts["added" if trust_new else "quarantined"] += 1
         else:
             _compare(row, definition, outcome)
-    for name, row in known.items():
+    for name, row in rows.items():
         if name not in seen and row.state != ToolState.REMOVED:
             outcome.narrows |= row.state == ToolState.ACTIVE
             outcome.counts["removed"] += 1

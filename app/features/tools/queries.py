@@ -25,22 +25,22 @@ SORTS: Sorts = {
 """The sort orders of the list, with an index for each."""
 
 
-def select_tools(wanted: ToolQuery) -> Select[Tool]:
+def select_tools(query: ToolQuery) -> Select[Tool]:
     """Select the tools that match a filter; removed ones only on demand."""
-    statement = _of_servers(ended=wanted.include == "ended")
+    statement = _of_servers(ended=query.include == "ended")
     for field, values in (
-        (col(Tool.server_id), wanted.server_id),
-        (col(Tool.name), wanted.name),
-        (col(Tool.risk), wanted.risk),
-        (col(Tool.state), wanted.state),
+        (col(Tool.server_id), query.server_id),
+        (col(Tool.name), query.name),
+        (col(Tool.risk), query.risk),
+        (col(Tool.state), query.state),
     ):
         if values:
             statement = statement.where(field.in_(values))
-    if not wanted.state and wanted.include != "ended":
+    if not query.state and query.include != "ended":
         statement = statement.where(col(Tool.state) != ToolState.REMOVED)
-    if wanted.q:
+    if query.q:
         texts = (col(Tool.name), col(Tool.title), col(Tool.description))
-        statement = statement.where(has_text(wanted.q, *texts, indexed=TEXTS))
+        statement = statement.where(has_text(query.q, *texts, indexed=TEXTS))
     return statement
 
 

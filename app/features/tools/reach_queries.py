@@ -173,8 +173,8 @@ def _looked_up(one: Selected, within: ColumnElement[bool]) -> list[ColumnElement
     servers = select(literal(1)).select_from(Server).where(col(Server.ended_at).is_(None), server)
     names: ColumnElement[Any] = null()
     if one.tools["kind"] == "names":
-        named = _tools(of_pair, is_there).with_only_columns(col(Tool.name)).distinct()
-        names = func.array(named.scalar_subquery())
+        matching = _tools(of_pair, is_there).with_only_columns(col(Tool.name)).distinct()
+        names = func.array(matching.scalar_subquery())
     return [
         servers.exists(),
         _tools(of_pair, is_there).exists(),
@@ -197,8 +197,8 @@ async def _warnings(
         detail = "No server matches this selector."
         return [SelectorWarning.of(f"{one.pointer}/servers", "no_server", detail)]
     if one.tools["kind"] == "names" and one.tools["names"]:
-        known = frozenset(names or ())
-        unknown = [(index, name) for index, name in enumerate(one.tools["names"]) if name not in known]
+        known_names = frozenset(names or ())
+        unknown = [(index, name) for index, name in enumerate(one.tools["names"]) if name not in known_names]
         unknown_warnings = await _unknown_names(session, one, unknown[:_MAX_WARNED], suggest)
         if unknown_warnings:
             return unknown_warnings

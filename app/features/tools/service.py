@@ -39,8 +39,8 @@ async def require(session: AsyncSession, tool_id: UUID, *, ended: bool = False) 
 
 async def require_locked(session: AsyncSession, tool_id: UUID) -> tuple[Server, Tool]:
     """Lock and read a tool and its server. Raises ``NotFound``."""
-    seen = await require(session, tool_id)
-    server = await servers.lock(session, seen.server_id)
+    unlocked = await require(session, tool_id)
+    server = await servers.lock(session, unlocked.server_id)
     row = await queries.fresh(session, tool_id)
     if server is None or row is None or row.state == ToolState.REMOVED:
         raise _not_found()
@@ -86,12 +86,12 @@ async def update(
 ) -> None:
     """Override the risk, or quarantine or release the tool. Raises ``Conflict`` (``definition_not_approved``)."""
     before = {"risk": row.risk, "risk_overridden": row.risk_overridden, "state": row.state}
-    held = row.held
-    given = patch.given()
-    if "risk" in given:
+    was_held = row.held
+    fields = patch.given()
+    if "risk" in fields:
         row.risk_overridden = patch.risk is not None
         row.risk = patch.risk or row.assessed_risk
-    if "state" in given:
+    if "state" in fields:
         if patch.state == "active" and row.approved_digest != row.definition_digest:
             raise Conflict(
                 "The tool's definition is not the approved one: review it and POST its digest to "
@@ -100,7 +100,7 @@ async def update(
             )
         row.state, row.held = patch.state, patch.state == "quarantined"
     after = {"risk": row.risk, "risk_overridden": row.risk_overridden, "state": row.state}
-    if after == before and held == row.held:
+    if after == before and was_held == row.held:
         return
     row.revision += 1
     # A grant by risk may not reach the tool any more, and no grant reaches a quarantined one.

@@ -187,10 +187,10 @@ async def _apply(
     server.sync_at = start.at
     server.revision += 1
     if isinstance(discovery, DiscoveryFailed):
-        known = (server.sync_state, server.sync_error) == ("error", discovery.reason)
+        is_known = (server.sync_state, server.sync_error) == ("error", discovery.reason)
         server.sync_state, server.sync_error = "error", discovery.reason
         server.sync_failures += 1
-        if not (known and caller == SYSTEM):
+        if not (is_known and caller == SYSTEM):
             await record(
                 session, caller, "server.sync", "server", server.id, outcome="error", reason_code=discovery.kind,
                 changes={"error": discovery.reason}, request_id=request_id, server_id=server.id,
@@ -218,9 +218,13 @@ async def _take(
     for row in outcome.changed:
         row.revision += 1
     spoken = list(discovery.protocol_versions)
-    says_new, approved = instructions.take(server, discovery.instructions, trusted=trusted)
-    moved = bool(outcome.touched) or approved or server.protocol_versions != spoken
-    news = moved or says_new or (server.sync_state, server.sync_error) != ("ok", discovery.note())
+    instructions_changed, approved = instructions.take(server, discovery.instructions, trusted=trusted)
+    is_changed = bool(outcome.touched) or approved or server.protocol_versions != spoken
+    is_news = (
+        is_changed
+        or instructions_changed
+        or (server.sync_state, server.sync_error) != ("ok", discovery.note())
+    )
     server.sync_state, server.sync_error = "ok", discovery.note()
     if server.sync_failures:
         # Failures delayed the next sync; now it is due as any other.
@@ -229,13 +233,13 @@ async def _take(
     server.first_synced_at = server.first_synced_at or server.sync_at
     await session.flush()
     await keep_definitions(session, outcome.touched)
-    if moved:
+    if is_changed:
         await move_versions(session, [server.id], narrows=outcome.narrows)
-    if caller == SYSTEM and not news:
+    if caller == SYSTEM and not is_news:
         # A server with an always malformed tool would request a sync with every list: no event each.
         return
     changes = {**outcome.counts, "left_out": discovery.left_out, "protocol_versions": spoken}
-    if says_new:
+    if instructions_changed:
         changes["instructions"] = instructions_state(server)
     await record(
         session, caller, "server.sync", "server", server.id,

@@ -64,10 +64,10 @@ RETURNING d.id, d.webhook_id, d.type, d.data, d.created_at, d.attempts, due.url
 """).bindparams(bindparam("ids", type_=ARRAY(Uuid)), bindparam("counts", type_=ARRAY(Integer)))
 
 
-async def claim(session: AsyncSession, sending: Mapping[UUID, int], most: int) -> list[ClaimedMessage]:
-    """Claim up to ``most`` due messages, given the number that this worker is sending to each webhook."""
+async def claim(session: AsyncSession, sending: Mapping[UUID, int], limit: int) -> list[ClaimedMessage]:
+    """Claim up to ``limit`` due messages, given the number that this worker is sending to each webhook."""
     lease = new_id()
-    bounds = {"most": most, "held": LEASE, "fails_from": FAILS_FROM, "at_once": AT_ONCE}
+    bounds = {"most": limit, "held": LEASE, "fails_from": FAILS_FROM, "at_once": AT_ONCE}
     values = {"ids": list(sending), "counts": list(sending.values()), "lease": lease}
     rows = list(await session.execute(_CLAIM, bounds | values))
     if not rows:

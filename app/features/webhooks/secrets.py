@@ -85,7 +85,7 @@ async def reseal_secrets(sessions: async_sessionmaker[AsyncSession], sealer: Sea
 
     As with upstream credentials, a secret is replaced only if it is unchanged since it was read.
     """
-    done, unopened, after = 0, 0, UUID(int=0)
+    resealed, unopened, after = 0, 0, UUID(int=0)
     while page := await _older(sessions, sealer.current_id, after):
         for row in page:
             after, place = row.id, _place(row.id, row.webhook_id)
@@ -94,8 +94,8 @@ async def reseal_secrets(sessions: async_sessionmaker[AsyncSession], sealer: Sea
             except UnsealingFault:
                 unopened += 1
                 continue
-            done += await _replace(sessions, row, sealer.seal(contents, place))
-    return done, unopened
+            resealed += await _replace(sessions, row, sealer.seal(contents, place))
+    return resealed, unopened
 
 
 async def _older(

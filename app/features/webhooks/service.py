@@ -74,12 +74,12 @@ async def change(
     session: AsyncSession,
     policy: AddressPolicy,
     webhook: Webhook,
-    wanted: dict[str, Any],
+    fields: dict[str, Any],
     caller: Caller,
     request_id: str | None,
 ) -> None:
     """Apply changed fields to a locked webhook. Raises ``Invalid``."""
-    changes = {name: value for name, value in wanted.items() if value != getattr(webhook, name)}
+    changes = {name: value for name, value in fields.items() if value != getattr(webhook, name)}
     if not changes:
         return
     if "url" in changes:
@@ -95,8 +95,8 @@ async def change(
     await session.flush()
     await session.refresh(webhook)
     before, after = _audit_changes(before), _audit_changes(changes)
-    shown = {name: {"from": before[name], "to": after[name]} for name in sorted(changes)}
-    await record(session, caller, "webhook.update", KIND, webhook.id, changes=shown, request_id=request_id)
+    audited = {name: {"from": before[name], "to": after[name]} for name in sorted(changes)}
+    await record(session, caller, "webhook.update", KIND, webhook.id, changes=audited, request_id=request_id)
 
 
 async def end(session: AsyncSession, webhook: Webhook, caller: Caller, request_id: str | None) -> None:

@@ -43,8 +43,8 @@ class ExternalCheckpoint:
     def witnessed(self) -> str:
         """The witnesses, in words that follow the name."""
         witnesses = [each for each in self.signed if each.at is not None]
-        named = ", ".join(f"{each.key.name} at {_when(each.at or 0)}" for each in witnesses)
-        return f", witnessed by {named}," if named else ""
+        names = ", ".join(f"{each.key.name} at {_when(each.at or 0)}" for each in witnesses)
+        return f", witnessed by {names}," if names else ""
 
 
 async def compare_checkpoints(
@@ -59,17 +59,17 @@ async def compare_checkpoints(
     sealed, agreed = 0 if latest is None else latest.size, 0
     for one in sorted(kept, key=lambda one: one.checkpoint.size):
         size = one.checkpoint.size
-        named = f"the checkpoint of {size} events in {one.source}{one.witnessed}"
+        description = f"the checkpoint of {size} events in {one.source}{one.witnessed}"
         agrees = one.checkpoint.root == EMPTY_ROOT if size == 0 else reached.get(one)
         if size > sealed:
             verdict.add(await _cut_off(connection, one, latest, agreed))
         elif agrees is None:
             verdict.notes.append(
-                f"{named} cannot be compared with a log that differs from what was sealed before it"
+                f"{description} cannot be compared with a log that differs from what was sealed before it"
             )
         elif agrees:
             agreed = size
-            verdict.notes.append(f"{named} is of this log")
+            verdict.notes.append(f"{description} is of this log")
         else:
             verdict.add(await _rewritten(connection, one, agreed))
 
@@ -104,8 +104,8 @@ async def _cut_off(
         )
         return Fault(Kind.CUT_OFF, sealed, size, words, after=after, before=before)
     restored = await _restored(connection, agreed, sealed + 1)
-    said_so = f"as the checkpoint of {size} events in {one.source} says"
-    lost = f"{positions(sealed, size)} were sealed, {said_so}, and are lost"
+    source = f"as the checkpoint of {size} events in {one.source} says"
+    lost = f"{positions(sealed, size)} were sealed, {source}, and are lost"
     if restored is not None:
         start, reason = restored
         lost += f"; {reason}, so if it was signed before that, {positions(start, size)} are"
@@ -244,23 +244,23 @@ class _Reading:
         self._odd: list[Finding] = []
         self._mark = Mark(follower.size)
 
-    def go_to(self, head: Head, kept: Sequence[bytes], following: Sequence[bytes] = ()) -> None:
-        """Continue to a root; ``kept`` are the hashes up to there, ``following`` those after it, if known."""
-        while not kept and head.size - self._follower.size > 4 * AT_ONCE and self._advance():
+    def go_to(self, head: Head, hashes: Sequence[bytes], following: Sequence[bytes] = ()) -> None:
+        """Continue to a root; ``hashes`` are the hashes up to there, ``following`` those after it, if known."""
+        while not hashes and head.size - self._follower.size > 4 * AT_ONCE and self._advance():
             pass
         count = head.size - self._follower.size
         self._read(count)
         entries = [self._ahead.popleft() for _ in range(min(count, len(self._ahead)))]
-        if kept:
-            self._share_out(entries, set(kept), set(following))
-        step = self._follower.step(head, entries, kept)
+        if hashes:
+            self._share_out(entries, set(hashes), set(following))
+        step = self._follower.step(head, entries, hashes)
         self._verdict.checkpoints += 1
         self._verdict.events += len(entries)
         mark = Mark(head.size, entries[-1].told("time") if entries else None, False)
         findings = step.findings
         if findings and not step.is_certain:
             findings = [*findings, *self._odd]
-        if not kept and len(entries) < count and findings:
+        if not hashes and len(entries) < count and findings:
             lost = self._follower.size - count + len(entries)
             words = (
                 f"{positions(lost, head.size)}: the file ends before them, or has fewer events before them"

@@ -102,14 +102,14 @@ async def prove_event(connection: "Connection[Record]", id: UUID) -> EventProof:
         raise NotFound("There is no such audit event.")
     leaf = leaf_of(row)
     try:
-        found = await position_of(connection, (row["epoch"], row["xact"], row["seq"]), leaf)
-        if found is None:
+        sealed_at = await position_of(connection, (row["epoch"], row["xact"], row["seq"]), leaf)
+        if sealed_at is None:
             raise NotFound(
                 "The event is not sealed yet. That takes a few seconds after every transaction that began before it "
                 "has ended; ask again then.",
                 code="not_sealed_yet",
             )
-        position, checkpoint = found
+        position, checkpoint = sealed_at
         hashes = await inclusion_of(await whole_tree(connection, checkpoint), position)
     except LogFault as fault:
         raise damaged(fault) from None
@@ -271,11 +271,11 @@ async def _seek(
     row = await connection.fetchrow(_BEFORE, position)
     before, after = (0, BEGINNING) if row is None else (row[0], (row[1], row[2], row[3]))
     tree = SealedTree(connection, latest.size, latest.place)
-    (wanted,) = await tree.leaf_hashes(position, position + 1)
+    (expected,) = await tree.leaf_hashes(position, position + 1)
     while before <= position:
         stretch = await read_events(connection, after, _AT_ONCE, latest.place)
         for row, (_, each) in zip(stretch.rows, await _hashed(stretch.rows), strict=True):
-            if each == wanted:
+            if each == expected:
                 return position, (stretch.epoch, row["xact"], row["seq"])
         if not stretch.rows:
             return None

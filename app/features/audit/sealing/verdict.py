@@ -152,13 +152,13 @@ class Verdict:
         if bad is not None:
             lines.append(f"first bad range: {_around(bad)}")
         extent = "no events are sealed" if self.first == self.end else f"{positions(self.first, self.end)}"
-        gone = f", {self.dropped} of them past the retention and dropped" if self.dropped else ""
+        dropped = f", {self.dropped} of them past the retention and dropped" if self.dropped else ""
         sums = f"{self.events} events, {self.checkpoints} checkpoints"
         if self.is_intact:
-            lines.append(f"The log is what was sealed: {extent}{gone} ({sums}).")
+            lines.append(f"The log is what was sealed: {extent}{dropped} ({sums}).")
         else:
             many = f"{self.count} faults" if self.count > 1 else "1 fault"
-            lines.append(f"The log is NOT what was sealed: {many} at {extent}{gone} ({sums}).")
+            lines.append(f"The log is NOT what was sealed: {many} at {extent}{dropped} ({sums}).")
         return lines
 
 
@@ -251,14 +251,14 @@ class Entries:
         self._ahead: deque[Entry] = deque()
         self._is_over = False
 
-    async def up_to(self, place: Position | None, most: int | None = None) -> list[Entry]:
-        """The next events, at most ``most``, none later than a place. They are not consumed."""
-        while not self._is_over and (most is None or len(self._ahead) < most):
+    async def up_to(self, place: Position | None, limit: int | None = None) -> list[Entry]:
+        """The next events, at most ``limit``, none later than a place. They are not consumed."""
+        while not self._is_over and (limit is None or len(self._ahead) < limit):
             if place is not None and self._ahead and self._ahead[-1].place > place:
                 break
             await self._read()
         entries = (entry for entry in self._ahead if place is None or entry.place <= place)
-        return list(islice(entries, most))
+        return list(islice(entries, limit))
 
     def consume(self, count: int) -> None:
         """Consume so many events."""

@@ -307,18 +307,18 @@ class Verification:
 
     async def _advance_along(self, sealed: StoredCheckpoint) -> None:
         """Continue to an unsigned checkpoint in steps: it may claim any size."""
-        left = sealed.size - self._follower.size
-        while left > 0 and await self._advance(min(left, _AT_ONCE), sealed):
-            left = sealed.size - self._follower.size
+        remaining = sealed.size - self._follower.size
+        while remaining > 0 and await self._advance(min(remaining, _AT_ONCE), sealed):
+            remaining = sealed.size - self._follower.size
 
     async def _advance(self, count: int, sealed: StoredCheckpoint) -> bool:
         """Continue without a signed root, if nothing contradicts that and no kept checkpoint is there."""
         first = self._follower.size
-        if any(first < kept.checkpoint.size <= first + count for kept in self._kept):
+        if any(first < hashes.checkpoint.size <= first + count for hashes in self._kept):
             return False
         entries = await self._entries.up_to(sealed.place, count)
-        kept = await self._hashes.of(first, first + count)
-        if len(entries) != count or not self._follower.glide(entries, kept):
+        hashes = await self._hashes.of(first, first + count)
+        if len(entries) != count or not self._follower.glide(entries, hashes):
             return False
         self._entries.consume(count)
         self._verdict.events += count
@@ -331,13 +331,13 @@ class Verification:
         entries = await self._entries.up_to(sealed.place)
         self._entries.consume(len(entries))
         self._verdict.events += len(entries)
-        kept = await self._hashes.of(first, sealed.size)
+        hashes = await self._hashes.of(first, sealed.size)
         elsewhere = {
             one: Head(one.checkpoint.size, one.checkpoint.root)
             for one in self._kept
             if first < one.checkpoint.size <= sealed.size
         }
-        step = self._follower.step(Head(sealed.size, sealed.root), entries, kept, list(elsewhere.values()))
+        step = self._follower.step(Head(sealed.size, sealed.root), entries, hashes, list(elsewhere.values()))
         self._note(step, entries, after, _mark(sealed))
         if step.is_certain:
             self._reached |= {one: head not in step.foreign for one, head in elsewhere.items()}

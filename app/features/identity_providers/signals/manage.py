@@ -85,7 +85,7 @@ async def set_stream(
     """Create or update the stream at the transmitter from the settings. Raises ``PreconditionFailed``, ``Conflict``,
     ``Unavailable``."""
     row, access = await _accessible(by, transmitter, if_match)
-    wanted = StreamRequest(
+    request = StreamRequest(
         transmitter.delivery,
         REQUESTED,
         push_url,
@@ -97,13 +97,13 @@ async def set_stream(
     # The transaction was needed only for reading.
     await by.session.commit()
     try:
-        made = await by.transmitters.set_stream(access, stream_id, wanted)
+        stream = await by.transmitters.set_stream(access, stream_id, request)
     except TransmitterFault as fault:
         raise _failed(fault) from None
     row = await own_stream(by.session, transmitter.provider_id, transmitter.issuer)
-    row.stream_id, row.status, row.delivery = made.id, made.status, transmitter.delivery
-    row.poll_url = made.poll_url
-    row.poll_at = None if made.poll_url is None else func.now()  # type: ignore[assignment]
+    row.stream_id, row.status, row.delivery = stream.id, stream.status, transmitter.delivery
+    row.poll_url = stream.poll_url
+    row.poll_at = None if stream.poll_url is None else func.now()  # type: ignore[assignment]
     row.failures, row.failing_since, row.error = 0, None, None
     changes = {"delivery": transmitter.delivery, "push_secret": push_secret is not None}
     return await _changed(by, row, "signal_stream.set", changes)

@@ -51,8 +51,8 @@ async def record_event(
     Of concurrent copies one continues, and the others wait until it has committed or failed.
     """
     row = {"provider_id": provider_id, "issuer": issuer, "jti": jti, "event_type": event_type}
-    taken = insert(SignalEvent).values(**row, event_id=event_id).on_conflict_do_nothing()
-    if (await session.execute(taken.returning(col(SignalEvent.event_id)))).first() is not None:
+    statement = insert(SignalEvent).values(**row, event_id=event_id).on_conflict_do_nothing()
+    if (await session.execute(statement.returning(col(SignalEvent.event_id)))).first() is not None:
         return None
     first = select(col(SignalEvent.event_id)).where(
         col(SignalEvent.provider_id) == provider_id,
@@ -95,15 +95,15 @@ async def record_received(session: AsyncSession, provider_id: UUID, issuer: str)
     await session.execute(_RECEIVED, {"id": new_id(), "provider": provider_id, "issuer": issuer})
 
 
-async def claim_poll(session: AsyncSession, held: timedelta) -> UUID | None:
+async def claim_poll(session: AsyncSession, duration: timedelta) -> UUID | None:
     """Claim the longest due stream of an active provider for this time; return the provider's id."""
-    provider_id: UUID | None = (await session.execute(_CLAIM, {"held": held})).scalar_one_or_none()
+    provider_id: UUID | None = (await session.execute(_CLAIM, {"held": duration})).scalar_one_or_none()
     return provider_id
 
 
-async def extend_poll(session: AsyncSession, provider_id: UUID, held: timedelta) -> None:
+async def extend_poll(session: AsyncSession, provider_id: UUID, duration: timedelta) -> None:
     """Extend the claim on a stream."""
-    await session.execute(_HOLD, {"provider": provider_id, "held": held})
+    await session.execute(_HOLD, {"provider": provider_id, "held": duration})
 
 
 async def record_polled(session: AsyncSession, provider_id: UUID, pause: timedelta) -> None:
@@ -112,10 +112,10 @@ async def record_polled(session: AsyncSession, provider_id: UUID, pause: timedel
 
 
 async def record_failure(
-    session: AsyncSession, provider_id: UUID, error: str, pause: timedelta, most: timedelta
+    session: AsyncSession, provider_id: UUID, error: str, pause: timedelta, max_pause: timedelta
 ) -> None:
-    """Record a failed poll: the pause doubles with each failure in a row, up to ``most``."""
-    values = {"provider": provider_id, "error": error, "pause": pause, "most": most}
+    """Record a failed poll: the pause doubles with each failure in a row, up to ``max_pause``."""
+    values = {"provider": provider_id, "error": error, "pause": pause, "most": max_pause}
     await session.execute(_FAILED, values)
 
 

@@ -225,27 +225,27 @@ async def effects_of(
     acting: EventSource, provider: IdentityProvider, event: SecurityEvent, critical: frozenset[str]
 ) -> Effects:
     """Apply an event about people. Raises ``Invalid`` for a subject that matches too many."""
-    known = event.known
-    if known is None:
+    type = event.known
+    if type is None:
         return Effects(ignored="unknown_event")
     if event.subject.lacks(critical):
         return Effects(ignored="critical_member")
     people = await people_of(acting.session, provider, event.issuer, event.subject)
     effects = Effects(identities=people)
-    if known in _NOTHING_FOLLOWS or (known is EventType.CREDENTIAL_CHANGE and event.detail not in _ENDING):
+    if type in _NOTHING_FOLLOWS or (type is EventType.CREDENTIAL_CHANGE and event.detail not in _ENDING):
         effects.ignored = "nothing_follows"
     elif not people:
-        await _end_named_sessions(acting, provider, event, known, effects)
-    elif known in _OFFBOARDING:
-        await _offboard(acting, _OFFBOARDING[known], effects)
+        await _end_named_sessions(acting, provider, event, type, effects)
+    elif type in _OFFBOARDING:
+        await _offboard(acting, _OFFBOARDING[type], effects)
     else:
-        await _revoke(acting, known, event, effects)
+        await _revoke(acting, type, event, effects)
     return effects
 
 
 async def _offboard(acting: EventSource, reason: str, effects: Effects) -> None:
     for id in effects.identities:
-        done = await offboard_identity(
+        outcome = await offboard_identity(
             acting.session,
             acting.caller,
             id,
@@ -256,33 +256,33 @@ async def _offboard(acting: EventSource, reason: str, effects: Effects) -> None:
             dry_run=False,
             request_id=acting.request_id,
         )
-        if done.changed:
-            effects.tokens += done.things.tokens
-            effects.offboarded += [] if done.receipt_id is None else [done.receipt_id]
+        if outcome.changed:
+            effects.tokens += outcome.things.tokens
+            effects.offboarded += [] if outcome.receipt_id is None else [outcome.receipt_id]
     if not effects.offboarded:
         effects.ignored = "offboarded_already"
 
 
-async def _revoke(acting: EventSource, known: EventType, event: SecurityEvent, effects: Effects) -> None:
+async def _revoke(acting: EventSource, type: EventType, event: SecurityEvent, effects: Effects) -> None:
     session = acting.session
     holders = await _lock_holders(
-        session, effects.identities, with_agents=known is EventType.CREDENTIAL_COMPROMISE
+        session, effects.identities, with_agents=type is EventType.CREDENTIAL_COMPROMISE
     )
     until = datetime.fromtimestamp(event.happened_at, UTC) + SKEW
-    dated = known is EventType.SESSION_REVOKED
+    dated = type is EventType.SESSION_REVOKED
     of_people: list[ColumnElement[bool]] = [col(BrowserSession.identity_id).in_(effects.identities)]
     if dated:
         of_people.append(col(BrowserSession.created_at) <= until)
     effects.sessions = await _end_sessions(acting, of_people)
     await _take_sign_ins_back(session, effects.identities, until if dated else None)
-    if known is EventType.TOKEN_CLAIMS_CHANGE:
+    if type is EventType.TOKEN_CLAIMS_CHANGE:
         # Groups follow SCIM and roles follow the claims of the next sign-in.
         return
     roots: list[ColumnElement[bool]] = [token_queries.among(col(Token.identity_id), holders)]
     if dated:
         roots.append(col(Token.created_at) <= until)
     revoked = await revoke_tokens(
-        session, acting.caller, roots, _REASONS[known], dry_run=False, request_id=acting.request_id
+        session, acting.caller, roots, _REASONS[type], dry_run=False, request_id=acting.request_id
     )
     effects.tokens = revoked.tokens
 
@@ -290,15 +290,15 @@ async def _revoke(acting: EventSource, known: EventType, event: SecurityEvent, e
 async def _lock_holders(session: AsyncSession, people: Sequence[UUID], *, with_agents: bool) -> list[UUID]:
     """Lock and return the people and their agents: a transaction that creates an agent holds its owner."""
     await take_turns(session, people)
-    held: set[UUID] = set()
+    locked: set[UUID] = set()
     while True:
-        wanted = set(people)
+        ids = set(people)
         for id in people if with_agents else ():
-            wanted |= set(await offboard_queries.agents_of(session, id))
-        if wanted <= held:
-            return sorted(held)
-        await token_queries.lock_identities(session, wanted)
-        held |= wanted
+            ids |= set(await offboard_queries.agents_of(session, id))
+        if ids <= locked:
+            return sorted(locked)
+        await token_queries.lock_identities(session, ids)
+        locked |= ids
 
 
 async def _take_sign_ins_back(session: AsyncSession, people: Sequence[UUID], until: datetime | None) -> None:
@@ -318,11 +318,11 @@ async def _take_sign_ins_back(session: AsyncSession, people: Sequence[UUID], unt
 
 
 async def _end_named_sessions(
-    acting: EventSource, provider: IdentityProvider, event: SecurityEvent, known: EventType, effects: Effects
+    acting: EventSource, provider: IdentityProvider, event: SecurityEvent, type: EventType, effects: Effects
 ) -> None:
     """Revoke the sessions of a subject without a person here, if there are any."""
     names = session_ids(event.subject)
-    if known is EventType.SESSION_REVOKED and names:
+    if type is EventType.SESSION_REVOKED and names:
         until = datetime.fromtimestamp(event.happened_at, UTC) + SKEW
         effects.sessions = await _end_sessions(
             acting,
@@ -374,12 +374,12 @@ async def receive(
     A repeat is recorded and has no effect: then the result is False. Raises ``Unacceptable`` for an event that cannot
     be applied and must not be stored.
     """
-    session, known = acting.session, event.known
+    session, type = acting.session, event.known
     first = await queries.record_event(session, provider.id, event.issuer, event.jti, event.type, new_id())
-    changes: dict[str, Any] = {"event": "unknown" if known is None else known.value}
+    changes: dict[str, Any] = {"event": "unknown" if type is None else type.value}
     if first is not None:
         changes["repeats"] = format_id(EVENT, first)
-    elif known in _OF_STREAMS:
+    elif type in _OF_STREAMS:
         changes |= await _of_stream(session, provider, event)
     else:
         changes |= (await _of_people(acting, provider, event, critical)).shown()

@@ -15,7 +15,7 @@ async def reseal_access(sessions: async_sessionmaker[AsyncSession], sealer: Seal
     A token is replaced only if it is unchanged since it was read. There is one for each provider, so they are read at
     once.
     """
-    done, unopened = 0, 0
+    resealed, unopened = 0, 0
     query = select(SignalStream).where(col(SignalStream.key_id) != sealer.current_id)
     async with sessions() as session:
         rows = list(await session.scalars(query))
@@ -25,8 +25,8 @@ async def reseal_access(sessions: async_sessionmaker[AsyncSession], sealer: Seal
         except UnsealingFault:
             unopened += 1
             continue
-        done += await _replace(sessions, row, sealer.seal(contents, place_of(row)))
-    return done, unopened
+        resealed += await _replace(sessions, row, sealer.seal(contents, place_of(row)))
+    return resealed, unopened
 
 
 async def _replace(sessions: async_sessionmaker[AsyncSession], row: SignalStream, sealed: Sealed) -> int:

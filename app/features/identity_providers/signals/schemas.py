@@ -80,13 +80,13 @@ class SignalStreamView(Strict):
         cls, transmitter: TransmitterSettings, push_url: str, row: SignalStream | None
     ) -> "SignalStreamView":
         """Build the view; without a stream, its fields are empty."""
-        known: dict[str, Any] = {"status": UNKNOWN, "failures": 0, "revision": 0}
+        state: dict[str, Any] = {"status": UNKNOWN, "failures": 0, "revision": 0}
         noted = (
             *("stream_id", "status", "verification_asked_at", "verified_at", "received_at"),
             *("polled_at", "failures", "failing_since", "error", "revision"),
         )
         stored: dict[str, Any] = {
-            name: known.get(name) if row is None else getattr(row, name) for name in noted
+            name: state.get(name) if row is None else getattr(row, name) for name in noted
         }
         return cls(
             provider_id=transmitter.provider_id,
