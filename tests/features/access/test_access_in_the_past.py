@@ -1,4 +1,4 @@
-"""What is told of a moment is what was told at that moment, of identities and of tools."""
+"""Effective access at a past time is the same as it was at that time, for identities and tools."""
 
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
@@ -116,7 +116,7 @@ async def test_who_can_call_a_tool_is_told_in_pages_with_the_grant_that_lets_eac
     first = await ask(api, look, limit=2)
     second = await ask(api, look, limit=2, cursor=first["next_cursor"])
     assert (first["items"] + second["items"], second["next_cursor"]) == (shown["items"], None)
-    # However few can, a page looks at so many only.
+    # A page examines only a limited number, however few can call the tool.
     monkeypatch.setattr(callers, "LOOKED_AT_A_PAGE", 1)
     monkeypatch.setattr(callers, "_AT_ONCE", 1)
     seen: list[Json] = []

@@ -1,4 +1,4 @@
-"""An explanation is the decision itself, with all that was considered; it tells what is missing, and what was."""
+"""An explanation has the decision and everything that was considered, with what is missing."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -41,7 +41,7 @@ async def published(api: httpx2.AsyncClient, name: str, text: str, **fields: Any
 
 
 async def billing(api: httpx2.AsyncClient) -> tuple[Json, Json]:
-    """A server with a tool that pays back."""
+    """Create a server with a refund tool."""
     server = await made(api, "servers", {"slug": "billing", "url": "https://mcp.example.com/"})
     body = {"server_id": server["id"], "name": "refund", "input_schema": SCHEMA, "risk": "write"}
     return server, await made(api, "tools", body)
@@ -80,7 +80,7 @@ async def test_the_grant_that_is_missing_can_be_made_as_it_is_told_and_then_the_
     made_one = await made(api, "grants", missing)
     again = await explained(api, **question)
     assert (again["decision"], again["grant_id"], again["missing_grants"]) == ("allow", made_one["id"], [])
-    # Of tomorrow, the rules of now say what they will say then.
+    # A future time is decided by the current rules.
     tomorrow = await explained(api, **question, at=(datetime.now(UTC) + timedelta(days=2)).isoformat())
     assert tomorrow["grant_id"] == scheduled["id"]
     by_id = await explained(api, identity_id=ada["id"], server=server["id"], part="prompts")
@@ -143,7 +143,7 @@ async def test_what_is_missing_is_said_in_full_with_a_remedy_that_works(api: htt
     works = {"token_id": (await token_of(api, ada))["id"], "server": "billing", "tool": "refund"}
     found = await explained(api, **works)
     assert (found["decision"], found["remedy"]) == ("allow", None)
-    # Where a new token would be refused all the same, that comes first.
+    # If a new token would be refused too, that reason comes first.
     await published(api, "Nothing", "forbid (principal, action, resource);")
     found = await explained(api, **question)
     assert "Once that is done, it is still denied: a policy forbids it." in found["summary"]
@@ -208,7 +208,7 @@ async def test_a_past_event_is_decided_again_as_of_its_time_with_its_arguments_w
     }  # fmt: skip
     kept = await record_call(sessions, token, server, "refund", {"amount": 250}, **asked)
     bare = await record_call(sessions, token, server, "refund", {"amount": 250}, kept=False, **asked)
-    # Then all of it changes.
+    # Then everything changes.
     assert (await api.delete(member_path(team, ada))).status_code == 204
     assert (
         await api.post(f"{V1}/policies/{asking['id']}/unpublish", headers={"If-Match": "*"})

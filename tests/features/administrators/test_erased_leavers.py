@@ -1,4 +1,4 @@
-"""An erased leaver whose provider's token is still good stays out, and does not come back as somebody new."""
+"""An erased leaver with a valid provider token stays out, and does not return as a new person."""
 
 import pytest
 
@@ -18,7 +18,7 @@ def world(api: object, sessions: Sessions) -> World:
 
 
 async def leave(world: World, provider: Provider, link: str) -> None:
-    """Offboard and erase whoever has this link."""
+    """Offboard and erase the identity with this link."""
     path = f"/api/v1/identities/{format_id(IDENTITY, await person_of(world.sessions, provider, link))}"
     assert (await world.api.post(f"{path}/offboard", json={"reason": "left"})).status_code == 200
     assert (await world.api.post(f"{path}/erase")).status_code == 200

@@ -1,4 +1,4 @@
-"""``/me`` tells callers what they may do, and opens for a live bearer alone."""
+"""``/me`` returns the caller's permissions, and only accepts a live bearer token."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""Sign-ins beside one another, and beside whatever ends them. Real sessions, real PostgreSQL, forced interleavings."""
+"""Sign-ins race each other and the ends of identities. Real sessions, real PostgreSQL, forced interleavings."""
 
 import asyncio
 from uuid import UUID
@@ -27,7 +27,7 @@ from tests.features.administrators.people import (
 
 
 async def entered(sessions: Sessions, provider: Provider) -> tuple[UUID, UUID]:
-    """An administrator who has signed in, and the person."""
+    """Sign an administrator in; return it with the person."""
     caller = await sign_in(sessions, provider, claims("ada", "sg-owners"), None)
     assert caller.identity_id is not None
     return caller.id, caller.identity_id

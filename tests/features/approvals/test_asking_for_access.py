@@ -1,4 +1,4 @@
-"""People ask for access to servers that can be asked for, for themselves and their agents, and learn of no others."""
+"""People request access to requestable servers, for themselves and their agents, and see no other servers."""
 
 import asyncio
 from datetime import timedelta
@@ -117,7 +117,7 @@ async def test_an_agent_is_asked_for_by_whoever_answers_for_it(desk: Desk) -> No
     assert pointers(refused) == {("/identity_id", "not_active")}
     account = ServiceAccount(name="portal", owner_id=desk.ada.id, role="owner")
     await desk.world.add(account, versioned=False)
-    # Nobody asks in somebody's name.
+    # No one requests access in the name of another person.
     program = Caller("service_account", account.id, frozenset({Role.OWNER}), desk.ada.id)
     local = Caller("break_glass", new_id(), frozenset({Role.OWNER}))
     for caller in (program, local):

@@ -1,4 +1,4 @@
-"""An export is everything that was on record when it began, once and in order; and it is whole, or seen not to be."""
+"""An export has every event of the log at its start, once and in order; an incomplete one is recognizable."""
 
 import csv
 import io
@@ -32,7 +32,7 @@ def event(**columns: Any) -> AuditEvent:
 
 
 async def commit(sessions: Sessions, *events: AuditEvent) -> list[str]:
-    """One after the other, each in a transaction of its own; all can be read in order when it returns."""
+    """Commit each event in its own transaction; all can be read in order afterwards."""
     for row in events:
         async with sessions() as session:
             session.add(row)

@@ -1,4 +1,4 @@
-"""The audit trail newest first: what matches, in whole, with each call's outcome."""
+"""The list of audit events, newest first: all matching ones, with the outcomes of calls."""
 
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
@@ -23,7 +23,7 @@ Write = Callable[..., Awaitable[UUID]]
 
 @pytest.fixture
 def write(sessions: Sessions) -> Write:
-    """Commits one event of its own and returns its id."""
+    """Commit one event and return its id."""
 
     async def one(**columns: Any) -> UUID:
         event = AuditEvent(**{"id": new_id(), "action": "tool.call", "actor_type": "identity", **columns})

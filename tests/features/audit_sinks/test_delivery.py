@@ -1,4 +1,4 @@
-"""The trail arrives whole and in order, whatever an endpoint does and however many write and deliver."""
+"""The log arrives complete and in order, despite failing endpoints and concurrent writers and workers."""
 
 import asyncio
 import json
@@ -68,7 +68,7 @@ async def test_a_batch_that_was_not_taken_comes_again_as_it_was_and_then_the_res
         written = await world.record()
         await world.given()
         for attempt in (1, 2):
-            # What comes meanwhile is for the next batch: this one is repeated as it was.
+            # Later events go to the next batch: this one is repeated unchanged.
             written += await world.record(2)
             await world.given()
             sink = await world.read(sink_id)
@@ -100,7 +100,7 @@ async def test_what_a_lost_worker_had_sent_is_sent_again_by_the_next_under_the_s
             assert await worker.round() == 1
             await worker.idle()
         written += await world.record()
-        # Its lease still holds: nobody else sends.
+        # Its lease is still valid: no other worker sends.
         assert await world.worker().round() == 0
         await world.given()
         first, again, rest = endpoint.arrived
@@ -131,7 +131,7 @@ async def test_a_worker_whose_lease_is_over_sends_nothing_and_moves_nothing(worl
             )
             await session.commit()
         assert await world.read(sink_id) == before
-        # One that slept through its lease finds out when the connection is there.
+        # A worker that was suspended past its lease notices it once the connection is open.
         await world.make_due()
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(deliver, "LEASE", timedelta())
@@ -220,7 +220,7 @@ async def test_a_batch_that_is_too_large_is_halved_until_it_fits(world: World) -
         sink = await world.read(sink_id)
         assert (sizes, sink.failures) == ([8, 4, 2, 6], 0)
         assert ids_of(*endpoint.arrived[2:]) == written
-        # One event alone cannot be halved: it is tried again, and never passed over.
+        # A single event cannot be halved: it is tried again, and never skipped.
         written = await world.record(2)
         await world.given()
         sink = await world.read(sink_id)
@@ -263,7 +263,7 @@ async def test_an_endpoint_that_hangs_delays_no_other_and_holds_no_database_conn
 
 
 async def until_noted(world: World, url: str) -> None:
-    """Return once it is noted that the sink at this URL has taken a batch."""
+    """Wait until it is recorded that the sink at this URL has accepted a batch."""
     query = "SELECT 1 FROM audit_sinks WHERE url = :url AND delivered_at IS NOT NULL"
     async with asyncio.timeout(50):
         while not await world.execute(query, url=url):

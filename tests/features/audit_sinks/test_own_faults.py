@@ -1,4 +1,4 @@
-"""A fault of the service's own, and not of an endpoint, is seen where one looks for it, and ends nothing."""
+"""An internal error is visible at the sink and in the log, and does not stop delivery."""
 
 from typing import Any, NoReturn
 

@@ -1,4 +1,4 @@
-"""What a directory says of the members of its groups: few statements for many people, and none for who has left."""
+"""Group members from a directory: few statements for many people, and no offboarded members."""
 
 import asyncio
 from typing import Any

@@ -1,4 +1,4 @@
-"""Who provisions for a provider: what is checked when that is set, and what stays of it."""
+"""Provisioning settings of a provider: their validation and storage."""
 
 import asyncio
 from typing import Any
@@ -66,7 +66,7 @@ async def test_what_is_set_is_checked_and_merged(api: httpx2.AsyncClient) -> Non
     }
     answer = await api.patch(path, json={"scim": {"attributes": {"x": "groups.value"}}})
     assert pointers(answer) == {("/scim/attributes/x", "unknown_path")}
-    # Taken back, and given to another.
+    # Removed, and given to another.
     assert (await api.patch(path, json={"scim": None})).json()["scim"] is None
     await made(api, "identity-providers", provider("second", scim={"service_account_id": mine}))
     answer = await api.patch(path, json={"scim": {"service_account_id": mine}})

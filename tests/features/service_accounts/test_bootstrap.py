@@ -1,4 +1,4 @@
-"""The first start makes one owner, once."""
+"""The first start creates one owner, once."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""Service accounts: who may make them, with which role, and that ending one ends all it can do."""
+"""Service accounts: permissions and roles; ending one ends all its credentials."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""A check says whether a token works, and where it does not, why: to its holder no more than the gateway would."""
+"""A connection check says whether a token works and why not, and reveals no more than the gateway would."""
 
 import asyncio
 import re
@@ -30,7 +30,7 @@ V1 = "/api/v1"
 
 @pytest.fixture
 async def app(app: Scopegate) -> AsyncIterator[Scopegate]:
-    """The application of every test, with an outbound client to which loopback is allowed."""
+    """The application, with an outbound client that may connect to loopback addresses."""
     client = OutboundClient(AddressPolicy((ip_network("127.0.0.0/8"),)))
     app.api.state.runtime = replace(app.api.state.runtime, outbound=client)
     yield app
@@ -39,13 +39,13 @@ async def app(app: Scopegate) -> AsyncIterator[Scopegate]:
 
 @pytest.fixture
 async def signed_in(app: Scopegate) -> AsyncIterator[SignedIn]:
-    """Makes clients of people who are taken at their word."""
+    """Make clients for given people, without authentication."""
     async with taken_at_their_word(app) as make:
         yield make
 
 
 def holder_of(identity: Json) -> Caller:
-    """Somebody who signed in and has no role."""
+    """A person who signed in without a role."""
     return Caller("identity", plain(identity), frozenset(), plain(identity))
 
 

@@ -1,4 +1,4 @@
-"""Scoped tokens open the gateway and nothing else; what opens the API never opens the gateway."""
+"""Scoped tokens work only at the gateway; credentials of the API never work there."""
 
 from app.main import Scopegate
 from tests.api import Account, client_of

@@ -1,4 +1,4 @@
-"""After an offboarding nothing of the person is alive, and the receipt says what ended."""
+"""After an offboarding nothing of the person is active, and the receipt lists what ended."""
 
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -213,7 +213,7 @@ async def test_a_service_account_of_an_agent_ends_with_the_person_unless_the_age
         await offboard(world, person, **extra)
         assert (await theirs.get("/api/v1/me")).status_code == (200 if handed_over else 401)
         if not handed_over:
-            # Nor when the agent is woken: an owner has to say first who answers for the account.
+            # Nor when the agent is reinstated: an owner must first name a new owner of the account.
             for identity in (person, agent):
                 answer = await world.api.post(url(identity, "/reinstate"))
                 assert answer.status_code == 200, answer.text
@@ -269,7 +269,7 @@ async def test_a_name_outside_finds_whom_to_offboard(world: World) -> None:
     assert answer.json()["identity"]["id"] == format_id(IDENTITY, ada.id)
     again = await world.api.post(f"{by}?user_name=aDA", json=REASON)
     assert (again.json()["changed"], again.json()["receipt_id"]) == (False, answer.json()["receipt_id"])
-    # The one who is there is meant, not the one who has gone.
+    # The active identity is meant, not the offboarded one.
     answer = await world.api.post(f"{by}?user_name=bo", json=REASON)
     assert answer.json()["identity"]["id"] == format_id(IDENTITY, bo.id)
     assert former.id != bo.id

@@ -1,4 +1,4 @@
-"""A sync that a caller asked for goes on when its request has been answered, and ends in every case."""
+"""A requested sync continues after the response, and always ends."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -28,7 +28,7 @@ Sessions = async_sessionmaker[AsyncSession]
 
 @asynccontextmanager
 async def held_server() -> AsyncIterator[tuple[str, asyncio.Event, asyncio.Event]]:
-    """The URL of a server that answers when it is let; whether it was asked, and what lets it."""
+    """The URL of a server that answers when released; an event for its request, and one to release it."""
     asked, let = asyncio.Event(), asyncio.Event()
     refuse = answer(401, b"{}")
 
@@ -44,14 +44,14 @@ async def held_server() -> AsyncIterator[tuple[str, asyncio.Event, asyncio.Event
 
 @pytest.fixture
 def answered_at_once(app: Scopegate) -> RequestedSyncs:
-    """As after two seconds, without waiting for them."""
+    """As after two seconds, without the wait."""
     syncs: RequestedSyncs = RequestedSyncs(answer_s=0)
     app.api.state.requested_syncs = syncs
     return syncs
 
 
 async def until(look: Callable[[], Awaitable[bool]]) -> None:
-    """Wait for what the database alone knows."""
+    """Wait for a state of the database."""
     async with asyncio.timeout(30):
         while not await look():  # noqa: ASYNC110
             await asyncio.sleep(0.02)

@@ -1,4 +1,4 @@
-"""Syncing real servers: what is found, what is noticed, what is refused."""
+"""Sync real servers: found tools, noticed changes, and refusals."""
 
 import asyncio
 from collections.abc import Mapping
@@ -161,7 +161,7 @@ async def test_a_changed_definition_is_quarantined_until_it_is_back_or_approved(
         changed = (await tools_of(api))["look"]
         assert (changed["id"], changed["state"]) == (first["id"], "quarantined")
         assert changed["approved_digest"] == first["approved_digest"] != changed["definition_digest"]
-        # The approved annotations count, so that a server can't talk itself into another risk.
+        # The approved annotations count, so that a server cannot change its own risk.
         assert changed["risk"] == "read"
         assert await version(sessions, path) == start + 1
 
@@ -296,7 +296,7 @@ async def test_a_tool_held_or_removed_by_hand_is_not_brought_back_by_a_sync(api:
     assert await states(api) == {"look": "quarantined", "find": "quarantined"}
     released = await api.patch(f"/api/v1/tools/{found['look']['id']}", json={"state": "active"})
     assert released.json()["state"] == "active"
-    # Removing withdrew the approval, so it takes another.
+    # Removing withdrew the approval, so it needs another.
     refused = await api.patch(f"/api/v1/tools/{found['find']['id']}", json={"state": "active"})
     assert (refused.status_code, refused.json()["code"]) == (409, "definition_not_approved")
 
@@ -416,7 +416,7 @@ async def test_a_credential_that_does_not_open_stops_the_sync(
 
 
 async def slow_down(upstream: Upstream) -> tuple[asyncio.Event, asyncio.Event]:
-    """Hold the first ``tools/list`` that comes; tells when it is there, and lets it go on."""
+    """Hold the first ``tools/list`` request; returns an event for its arrival, and one to release it."""
     asked, release = asyncio.Event(), asyncio.Event()
 
     async def hold() -> None:

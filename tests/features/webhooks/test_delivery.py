@@ -1,4 +1,4 @@
-"""Messages arrive, signed, at least once, whatever an endpoint does and whichever worker is lost."""
+"""Messages arrive, signed, at least once, despite failing endpoints and lost workers."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta
@@ -85,7 +85,7 @@ async def test_what_fails_is_sent_again_under_the_same_id_and_the_endpoint_is_he
             assert DELAYS[attempt - 1] <= waits <= longest
             assert (hook.failures, hook.failing_since is None) == (attempt, False)
             assert (hook.held_until is not None) == (attempt >= FAILS_FROM)
-        # Whatever else is due for it waits too.
+        # Other due messages for it wait too.
         await world.tell()
         await world.delivered()
         assert len(endpoint.arrived) == FAILS_FROM
@@ -245,7 +245,7 @@ async def test_an_endpoint_that_hangs_delays_no_other_and_holds_no_database_conn
         await well.until(lambda arrived: len(arrived) == 1)
         await world.tell()
         await well.until(lambda arrived: len(arrived) == 2)
-        # All that is being sent, and the message that was just noted or is.
+        # All messages in transfer, and the one that was just recorded.
         assert connections_in_use(sessions) <= 2
         assert len(hangs.arrived) == AT_ONCE
         running.cancel()
@@ -274,7 +274,7 @@ async def test_after_three_days_a_message_is_given_up_and_after_thirty_forgotten
     await world.tell(1000)
     async with world.sessions() as session:
         later = datetime.now(UTC) + KEPT + timedelta(minutes=1)
-        # Not all at once, and whoever asks is told that there are more.
+        # Not all at once, and the caller learns that there are more.
         assert [await forget(session, later), await forget(session, later)] == [True, False]
         await session.commit()
     assert await world.deliveries() == []

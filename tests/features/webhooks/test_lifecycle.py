@@ -1,4 +1,4 @@
-"""What happens to identities, tokens and grants is told once, with the change and never without it."""
+"""Changes of identities, tokens and grants are notified once, with the change and never without it."""
 
 import re
 from collections.abc import AsyncIterator
@@ -30,14 +30,14 @@ SYSTEM = Caller("system", UUID(int=0), frozenset({Role.ADMIN}))
 
 
 class Told:
-    """What a webhook that wants everything is told, step by step."""
+    """The messages to a webhook that receives everything, step by step."""
 
     def __init__(self, api: httpx2.AsyncClient, sessions: Sessions) -> None:
         self.api = api
         self.sessions = sessions
 
     async def since(self) -> list[tuple[str, Json]]:
-        """The messages since the last look, by type; each has an audit event, which ``data`` is shown without."""
+        """The messages since the last call, by type; each has an audit event, which is removed from ``data``."""
         async with self.sessions() as session:
             rows = await session.execute(text("DELETE FROM webhook_deliveries RETURNING type, data"))
             said = sorted(((row.type, dict(row.data)) for row in rows), key=repr)
@@ -49,7 +49,7 @@ class Told:
         return said
 
     async def after(self, method: str, path: str, body: Any = None, **fields: Any) -> list[tuple[str, Json]]:
-        """What is told of one request that goes well."""
+        """The messages of one successful request."""
         answer = await self.api.request(method, f"/api/v1/{path}", json=body, **fields)
         assert answer.is_success, answer.text
         return await self.since()
@@ -58,7 +58,7 @@ class Told:
 @pytest.fixture
 async def told(api: httpx2.AsyncClient, sessions: Sessions) -> Told:
     async with sessions() as session:
-        # Held back, so that nobody delivers what the test reads.
+        # Paused, so that no worker delivers what the test reads.
         everything = Webhook(name="all", url="https://example.com", events=list(WebhookEvent))
         session.add(everything)
         await session.flush()
@@ -156,7 +156,7 @@ async def test_all_that_an_offboarding_ends_is_told(told: Told) -> None:
         ("identity.suspended", {"identity_id": robot["id"]}),
         ("token.revoked", {"token_id": token, "identity_id": robot["id"]}),
     ]
-    # Handed over, an agent and its tokens go on.
+    # A transferred agent and its tokens stay active.
     other = await agent(told.api, heir)
     await told.since()
     to = await person(told.api)
@@ -176,7 +176,7 @@ async def made_token(api: httpx2.AsyncClient, body: Json) -> Json:
 
 @asynccontextmanager
 async def statements(sessions: Sessions) -> AsyncIterator[list[str]]:
-    """What goes to the database until the end of the block."""
+    """The statements sent to the database until the end of the block."""
     engine, sent = sessions.kw["bind"].sync_engine, list[str]()
 
     def note(_connection: Any, _cursor: Any, statement: str, *_more: Any) -> None:
@@ -193,7 +193,7 @@ async def test_many_tokens_that_end_together_take_one_statement_and_none_without
     sessions: Sessions,
 ) -> None:
     async def end(tokens: int) -> list[str]:
-        """The statements of a revocation of so many tokens."""
+        """The statements of a revocation of this many tokens."""
         async with sessions() as session:
             who = Identity(kind="person", user_name=uuid4().hex)
             session.add(who)
@@ -252,10 +252,10 @@ async def test_who_gets_in_by_the_database_is_told_of(sessions: Sessions, pepper
 
 
 def test_whatever_records_a_change_of_an_identity_token_or_grant_tells_of_it() -> None:
-    """What the other tests see of today's ways, for those that are still to come."""
+    """What the other tests check for existing changes, for later ones."""
     words = "create|update|suspend|reinstate|offboard|erase|issue|rotate|revoke|end|.*_offboarding"
     recorded = re.compile(rf'"(identity|token|grant)\.({words})"')
-    # Not the console and no schemas: they record nothing themselves, and name events to filter by and as examples.
+    # Not the console and schemas: they record nothing themselves, and name events as filters and examples.
     places = Path(app.__file__).parent.rglob("*.py")
     records = [path for path in places if "console" not in path.parts and not path.stem.endswith("schemas")]
     sources = {path: path.read_text() for path in records}

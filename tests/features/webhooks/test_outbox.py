@@ -1,4 +1,4 @@
-"""A message is written with what it tells of, once for each webhook that wants it, by either driver."""
+"""A message is written with its change, once for each webhook that receives it, by either driver."""
 
 from uuid import UUID
 
@@ -29,7 +29,7 @@ def asked(approval_id: UUID, identity_id: UUID) -> Message:
 
 
 async def make_webhooks(sessions: Sessions) -> UUID:
-    """One that wants to be told of requests; the others want something else, are disabled or have ended."""
+    """One that receives approval requests; the others receive other types, are disabled or have ended."""
     wants = Webhook(name="wants", url="https://example.com", events=["approval.requested"])
     disabled = Webhook(
         name="disabled", url="https://example.com", events=["approval.requested"], status="disabled"

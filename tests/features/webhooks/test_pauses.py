@@ -1,4 +1,4 @@
-"""How long an endpoint asks to be left alone, whatever it writes."""
+"""The pause that an endpoint asks for, for any header value."""
 
 from datetime import UTC, datetime
 

@@ -1,4 +1,4 @@
-"""That a month was dropped, which whoever may insert into the trail can record, excuses no event that is gone."""
+"""A forged record of a dropped month, by an attacker with the right to insert, explains no missing event."""
 
 import json
 from datetime import UTC, datetime
@@ -28,7 +28,7 @@ async def made_up(connection: "Connection", partition: str, rows: int, first: in
 
 
 async def without_one(connection: "Connection", partition: str) -> Verdict:
-    """What is said of a log whose event at position 310 was deleted, and a month with that one position "dropped"."""
+    """The verdict on a log without its event at position 310, and with a "dropped" month of only that position."""
     await write(connection, 300)
     await seal(connection, 300)
     await write(connection, 300)
@@ -106,12 +106,12 @@ async def test_a_month_that_its_owner_dropped_before_its_time_is_noted_and_an_ol
     async with tampering(connection):
         await connection.execute(f"DROP TABLE {MONTH}")
     await seal(connection, 513)
-    # Nothing tells it from a month that the service dropped, and the hashes are there still: not the checkpoint either.
+    # It is indistinguishable from a month that the service dropped, and the hashes still match the checkpoint.
     verdict = await verify(connection, before)
     assert (verdict.faults, verdict.dropped) == ([], 255)
     [row] = await drops(connection)
     assert [note for note in verdict.notes if MONTH in note and f"dropped on {row['time']:%Y-%m-%d}" in note]
-    # Whoever has a copy can show what was there, to everybody who has any checkpoint.
+    # A copy proves what was there, to anyone with a checkpoint.
     for size in (512, 513):
         checkpoint, beside = await prove_range(connection, 0, 259, size)
         said, _ = open_checkpoint(checkpoint.note, SIGNER.verifier_keys())

@@ -1,4 +1,4 @@
-"""Every event is sealed once, in the order of commits, whoever writes, dies or seals; nothing else is signed."""
+"""Every event is sealed once, in commit order, despite crashes and concurrent sealers; nothing else is signed."""
 
 import asyncio
 from random import Random
@@ -25,7 +25,7 @@ from tests.features.audit.sealing.sealed import KEY, SIGNER, check, insert, leav
 if TYPE_CHECKING:
     Connection = asyncpg.Connection[asyncpg.Record]
 Sessions = async_sessionmaker[AsyncSession]
-# As whoever has got hold of the database itself would: past the triggers that keep everybody else from it.
+# Changes of an attacker with superuser rights, bypassing the triggers.
 UNGUARDED = "SET session_replication_role = replica"
 GUARDED = "SET session_replication_role = origin"
 
@@ -83,7 +83,7 @@ async def test_a_tree_of_three_levels_goes_on_after_a_restart(connection: "Conne
 
 
 async def writes(url: str, seed: int) -> int:
-    """Transactions that take their time, and some that are undone; how many events there were in the end."""
+    """Run slow and rolled-back transactions; return the number of events written."""
     connection, random, written = await asyncpg.connect(url), Random(seed), 0
     for _ in range(25):
         transaction, events = connection.transaction(), random.randint(1, 9)
@@ -103,7 +103,7 @@ async def test_eight_writers_and_sealers_that_come_and_go_leave_no_gap_and_nothi
     connection: "Connection", database_url: str
 ) -> None:
     writing = asyncio.gather(*(writes(database_url, seed) for seed in range(8)))
-    # Open transactions of other tests may hold the sealing back for as long as these write.
+    # Open transactions of other tests may delay sealing while these write.
     while not writing.done() or await size(connection) == 0:
         sealer = await asyncpg.connect(database_url)
         log = await SealedLog.open(sealer, SIGNER)
@@ -115,7 +115,7 @@ async def test_eight_writers_and_sealers_that_come_and_go_leave_no_gap_and_nothi
 
 
 async def seal_for_ever(log: SealedLog) -> None:
-    """Open transactions of other tests may hold it back at first."""
+    """Open transactions of other tests may delay it at first."""
     async with asyncio.timeout(50):
         while True:
             await log.seal()
@@ -136,7 +136,7 @@ async def test_two_that_seal_at_once_sign_one_tree(connection: "Connection", dat
 
 
 async def test_epochs_are_sealed_one_after_the_other(connection: "Connection") -> None:
-    """The older epochs have transaction ids far above the present ones, as after a failover or a restore."""
+    """The older epochs have transaction ids far above the current ones, as after a failover or a restore."""
     await connection.execute("UPDATE log_epochs SET epoch = 3")
     for seq in range(300):
         await insert(connection, epoch=1, xact=2**60, seq=seq)
@@ -200,7 +200,7 @@ async def test_sealing_goes_on_with_another_key_and_under_another_name(connectio
 
 
 async def test_what_is_put_ahead_of_the_sealing_stops_it(connection: "Connection") -> None:
-    """The service's role may add to these tables; whoever has it can add what was never sealed."""
+    """The service's role may insert into these tables, and so could an attacker who has it."""
     await connection.execute("INSERT INTO audit_tiles VALUES (0, 0, decode(repeat('00', 8192), 'hex'))")
     with pytest.raises(LogFault, match="no checkpoint"):
         await SealedLog.open(connection, SIGNER)
