@@ -197,7 +197,7 @@ class ConsideredPolicy(Strict):
     mode: PolicyMode
     effect: PolicyEffect
     approver_group: str | None = Field(
-        description="The group whose approval it asks for.", examples=["finance leads"]
+        description="The group whose approval it requires.", examples=["finance leads"]
     )
     uses_per_day: int | None = Field(
         description="The uses per day that it allows each identity.", examples=[20]
@@ -328,7 +328,7 @@ class AccessExplanation(Strict):
     token_id: TokenId | None = Field(description="Null: the widest token possible for the identity.")
     server_id: ServerId | None = Field(description="The server; null when there is none of that name.")
     tool: str | None = Field(description="The tool, by its name on the server.", examples=["refund"])
-    part: ServerPart | None = Field(description="The part of the server that was asked for.")
+    part: ServerPart | None = Field(description="The requested part of the server.")
     arguments: ArgumentsUsed
     grant_id: GrantId | None = Field(description="The grant that allows the call.")
     policy_ids: list[PolicyId] = Field(description="The policies that decided.")
@@ -473,7 +473,7 @@ class AccessMatrixRow(Strict):
         "agent, `owner_suspended`, `owner_offboarded`. Null when they are.",
         examples=["identity_suspended"],
     )
-    cells: list[AccessMatrixCell] = Field(description="In the order of the servers that were asked for.")
+    cells: list[AccessMatrixCell] = Field(description="In the order of the requested servers.")
 
     @classmethod
     def of(cls, row: Row) -> Self:
@@ -488,4 +488,4 @@ class AccessMatrix(Strict):
     model_config = ConfigDict(extra="forbid")
 
     at: datetime = Field(description="The time of the answer, by the database's clock.")
-    items: list[AccessMatrixRow] = Field(description="In the order of the identities that were asked for.")
+    items: list[AccessMatrixRow] = Field(description="In the order of the requested identities.")

@@ -321,7 +321,7 @@ class StaleTokenView(BaseModel):
 
     @classmethod
     def of(cls, row: Token, last_used_at: datetime | None) -> Self:
-        """As the answer says it."""
+        """Build the view of a token in the report."""
         plain: dict[str, Any] = {
             name: getattr(row, name)
             for name in ("revision", "identity_id", "name", "created_at", "expires_at")

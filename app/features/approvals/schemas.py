@@ -216,7 +216,7 @@ class ApprovalGroup(Strict):
 
     id: GroupId | None = Field(description="Null when there was no group of this name.")
     name: str = Field(
-        description="Its name: as the policy writes it, or as it is now.", examples=["Finance leads"]
+        description="Its name, as in the policy, or its current one.", examples=["Finance leads"]
     )
 
 
@@ -247,7 +247,7 @@ class ApprovalView(Strict):
         examples=["9f86d0819f86d0819f86d0819f86d0819f86d0819f86d0819f86d0819f86d081"],
     )
     arguments_kept: bool = Field(
-        description="Whether the arguments are on record and can be read: see `keep_arguments` of the server."
+        description="Whether the arguments are recorded and can be read: see `keep_arguments` of the server."
     )
     event_id: EventId | None = Field(description="The audit event of the first such call, or of the request.")
     request_count: int = Field(description="How many calls needed it so far.", examples=[1])

@@ -171,7 +171,7 @@ class Affected:
 
     @property
     def ending(self) -> list[UUID]:
-        """The holders whose tokens end: the identity itself, and its agents unless they are handed over."""
+        """The holders whose tokens end: the identity itself, and its agents unless they are transferred."""
         return [self.identity.id] if self.heir else [self.identity.id, *(agent.id for agent in self.agents)]
 
     def things(self) -> OffboardedThings:
@@ -244,7 +244,7 @@ async def find_people(
             break
         read = repository.lock_identities if lock else repository.read_identities
         read_now = await read(session, ids)
-        # An unknown id would be asked for again and again.
+        # An unknown id would never be found, however often it is read again.
         if id not in read_now:
             raise NotFound("There is no such identity.")
         if heir and heir not in read_now:

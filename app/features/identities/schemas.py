@@ -271,7 +271,7 @@ OffboardedVia = TypeAliasType(
 
 
 class OffboardedBy(Strict):
-    """The caller that asked for an offboarding."""
+    """The caller that requested an offboarding."""
 
     type: str = Field(description="As in audit events.", examples=["service_account"])
     id: str | None = Field(

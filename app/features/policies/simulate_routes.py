@@ -63,11 +63,11 @@ async def simulate_policies(
     snapshot: CurrentSnapshot,
     request: Request,
 ) -> PolicySimulation:
-    """Decides the newest calls of the span twice: by the policies that are published, and with the changes. Nothing is
-    published, and nothing is called.
+    """Decides the newest calls of the span twice: with the published policies, and with the changes. Nothing is
+    published or called.
 
-    Who and what the calls are about is taken as it is now; time, client, address and arguments as they were recorded. A
-    call of which a policy reads arguments that were not kept (`keep_arguments` of its server) is not replayable.
+    Identities, servers and tools are as they are now; time, client, address and arguments as recorded. A call is not
+    replayable if a policy reads arguments that were not kept (`keep_arguments` of its server).
     """
     if _ONE_AT_A_TIME.locked():
         raise TooManyRequests(

@@ -139,7 +139,9 @@ class _Month:
     def words(self, name: str) -> str:
         """Describe the record with its time: people judge whether the month's retention was over then."""
         among = positions(self.first, self.end)
-        return f"{name} with {self.rows} events among {among} is on record as dropped on {self.recorded:%Y-%m-%d}"
+        return (
+            f"{name} with {self.rows} events among {among} is recorded as dropped on {self.recorded:%Y-%m-%d}"
+        )
 
 
 class Drops:
@@ -148,7 +150,7 @@ class Drops:
     def __init__(self) -> None:
         self._missing: list[_Missing] = []
         self._months: dict[str, _Month] = {}
-        self._made_up: list[str] = []
+        self._inconsistent: list[str] = []
 
     def collect_drops(self, entries: Iterable[Entry]) -> None:
         """Collect the drops from events that are unchanged since they were sealed."""
@@ -174,7 +176,7 @@ class Drops:
         if len(self._months) > known:
             verdict.notes.append("a month was dropped just now: the event that says so is not sealed yet")
         await self._discard_inconsistent(connection)
-        for words in self._made_up[:_MAX_LISTED]:
+        for words in self._inconsistent[:_MAX_LISTED]:
             verdict.notes.append(f"{words}: that excuses nothing")
         dropped: list[_Missing] = []
         for each in self._missing:
@@ -191,10 +193,12 @@ class Drops:
                 del self._months[name]
             elif opened is not None and month.ends <= opened:
                 del self._months[name]
-                self._made_up.append(f"{name} is on record as dropped, and was over before the log began")
+                self._inconsistent.append(f"{name} is recorded as dropped, but was over before the log began")
             elif await self._is_between_later(connection, month):
                 del self._months[name]
-                self._made_up.append(f"{name} is on record as dropped, among events that are all much later")
+                self._inconsistent.append(
+                    f"{name} is recorded as dropped, among events that are all much later"
+                )
 
     async def _is_between_later(self, connection: "Connection[Record]", month: _Month) -> bool:
         """Whether the missing events of a month are between events that are all of a later time. Events before it are
@@ -234,7 +238,7 @@ class Drops:
         if count > sums[-1] or (is_whole and count not in sums):
             first, end = dropped[0].finding.first, dropped[-1].finding.end
             words = (
-                f"of {positions(first, end)}, {count} are missing, which are not the {sums[-1]} that are on record as "
+                f"of {positions(first, end)}, {count} are missing, which are not the {sums[-1]} that are recorded as "
                 f"dropped"
             )
             verdict.add(
@@ -266,11 +270,11 @@ class Drops:
         span = month_of(name)
         recorded = datetime.fromisoformat(at)
         if span is None or recorded < span[1]:
-            self._made_up.append(f"{name[:40]!r} is on record as dropped, and was no month that was over")
+            self._inconsistent.append(f"{name[:40]!r} is recorded as dropped, but is not a past month")
             return
         month = _Month(rows, lowest, highest + 1, *span, recorded)
         if self._months.setdefault(name, month) != month:
-            self._made_up.append(f"{name} is on record as dropped more than once, and not alike")
+            self._inconsistent.append(f"{name} is recorded as dropped more than once, with different values")
 
 
 async def _is_sealed(

@@ -289,7 +289,7 @@ async def test_months_that_were_dropped_may_be_missing_and_not_one_event_more(
     verdict = await verify(connection)
     [row] = await drops(connection)
     note = (
-        f"{MONTH} with 255 events among positions 3 to 258 is on record as dropped on {row['time']:%Y-%m-%d}"
+        f"{MONTH} with 255 events among positions 3 to 258 is recorded as dropped on {row['time']:%Y-%m-%d}"
     )
     assert (verdict.faults, verdict.notes, verdict.dropped, verdict.events) == ([], [note], 255, 298)
     assert (
@@ -301,7 +301,7 @@ async def test_months_that_were_dropped_may_be_missing_and_not_one_event_more(
         await connection.execute("DELETE FROM audit_events WHERE time = $1", NEXT_DAY)
     verdict = await verify(connection)
     assert named(verdict) == [("missing", 3, 259, None)]
-    assert "256 are missing, which are not the 255 that are on record as dropped" in verdict.faults[0].words
+    assert "256 are missing, which are not the 255 that are recorded as dropped" in verdict.faults[0].words
     async with tampering(connection):
         await connection.execute("DELETE FROM audit_events WHERE tool = 'tool 2'")
     assert ("missing", 1, 2, None) in named(await verify(connection))
