@@ -116,16 +116,16 @@ async def test_grants_are_listed_with_what_was_used_and_narrowed_to_that_on_a_ca
 
     found = await report(api)
     assert list(found) == [shared["id"], unused["id"], wide["id"]]
-    told = found[wide["id"]]
-    assert told["state"] == "partly_used"
-    assert told["principal"] == {"type": "identity", "id": here.ada["id"]}
-    assert [(one["part"], one["tool"]) for one in told["used"]] == [
+    entry = found[wide["id"]]
+    assert entry["state"] == "partly_used"
+    assert entry["principal"] == {"type": "identity", "id": here.ada["id"]}
+    assert [(one["part"], one["tool"]) for one in entry["used"]] == [
         ("tools", "read_note"),
         ("resources", None),
     ]
-    assert {one["tool"] for one in told["unused"]} == {"write_note", "refund"}
-    assert (told["used_count"], told["unused_count"], told["used_by"], told["held_by"]) == (2, 2, 1, 1)
-    proposal = told["proposal"]
+    assert {one["tool"] for one in entry["unused"]} == {"write_note", "refund"}
+    assert (entry["used_count"], entry["unused_count"], entry["used_by"], entry["held_by"]) == (2, 2, 1, 1)
+    proposal = entry["proposal"]
     assert proposal == {
         "action": "narrow",
         "servers": {"kind": "ids", "ids": [here.notes["id"]]},

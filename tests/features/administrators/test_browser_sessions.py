@@ -126,7 +126,7 @@ ENDS = (
     "UPDATE administrators SET status = 'disabled'",
     "UPDATE identity_providers SET status = 'disabled'",
     "UPDATE identity_providers SET ended_at = now()",
-    "UPDATE identity_links SET value = 'somebody else'",
+    "UPDATE identity_links SET value = 'another person'",
 )
 
 

@@ -50,9 +50,9 @@ async def test_an_erased_leaver_stays_out_when_the_provider_is_registered_anew(
     assert (await client(claims("ada", "sg-admins")).get("/api/v1/me")).status_code == 200
     await leave(world, provider, "ada")
     await run(world.sessions, "UPDATE identity_providers SET ended_at = now() WHERE id = :id", id=provider.id)
-    anew = await stored_provider(world.sessions, issuer=provider.issuer)
+    renewed = await stored_provider(world.sessions, issuer=provider.issuer)
     with pytest.raises(Unauthenticated):
-        await sign_in(world.sessions, anew, claims("ada", "sg-admins", iat=NOW + 60), None)
+        await sign_in(world.sessions, renewed, claims("ada", "sg-admins", iat=NOW + 60), None)
 
 
 async def test_somebody_else_of_the_provider_comes_in_as_before(

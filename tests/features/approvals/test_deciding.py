@@ -211,7 +211,7 @@ async def test_what_no_call_can_use_any_more_is_shown_and_not_approved(desk: Des
     async def void() -> object:
         return (await desk.signed_in(grace).get(path(asked))).json()["void"]
 
-    for spoil, mend, why in (
+    for spoil, repair, why in (
         ("UPDATE policies SET version = 3", "UPDATE policies SET version = 2", "policies_changed"),
         ("UPDATE policies SET published_mode = 'observe'", "UPDATE policies SET published_mode = 'enforce'",
          "policies_changed"),
@@ -228,7 +228,7 @@ async def test_what_no_call_can_use_any_more_is_shown_and_not_approved(desk: Des
         await world.sql(spoil)
         assert await void() == why
         assert await desk.refused(grace, asked) == (409, "approval_void")
-        await world.sql(mend)
+        await world.sql(repair)
         assert await void() is None
     assert (await desk.decide(grace, asked)).status_code == 200
 

@@ -64,8 +64,10 @@ async def test_who_owns_the_server_agrees_and_it_is_a_grant_at_once(desk: Desk) 
         ("grant.create", desk.grace.id, None),
         ("approval.approve", desk.grace.id, grant["id"]),
     ]
-    told = await desk.world.sql("SELECT type, data ->> 'group_id' FROM webhook_deliveries ORDER BY type")
-    assert [tuple(each) for each in told] == [
+    deliveries = await desk.world.sql(
+        "SELECT type, data ->> 'group_id' FROM webhook_deliveries ORDER BY type"
+    )
+    assert [tuple(each) for each in deliveries] == [
         ("approval.approved", format_id(GROUP, desk.group.id)), ("grant.created", None)
     ]  # fmt: skip
     kept = await desk.world.sql(

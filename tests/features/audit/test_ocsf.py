@@ -175,7 +175,7 @@ def test_the_reference_names_the_actions_that_this_looks_at() -> None:
         ("identity.erase", 3007, 99), ("service_account.credential_create", 3007, 18),
         ("administrator.enable", 3007, 4), ("group.create", 3006, 6), ("group.add_member", 3006, 3),
         ("grant.end", 3004, 4), ("token.issue", 3004, 1), ("token.revoke", 3004, 4), ("policy.publish", 3004, 8),
-        ("arguments.read", 3004, 2), ("what.nobody_knows_yet", 3004, 99),
+        ("arguments.read", 3004, 2), ("unknown.action", 3004, 99),
     ],
 )  # fmt: skip
 def test_actions_are_of_the_class_and_activity_that_fit(action: str, uid: int, activity: int) -> None:

@@ -224,7 +224,7 @@ async def test_a_provisioner_does_not_shape_a_group_that_a_policy_names(
     """Neither by members nor by creating, renaming or ending one: these are ways to approve, or to be exempt."""
     provisioner = await api_as("provisioner")
     bob, approvers, named = await person(provisioner), await group(provisioner), await group(provisioner)
-    other, loose = await group(provisioner), fresh("Nobody yet")
+    other, loose = await group(provisioner), fresh("Empty group")
     texts = [
         f'@require_approval("{approvers["name"].upper()}") forbid (principal, action, resource);',
         f'@require_approval("{loose}") forbid (principal, action, resource);',
@@ -292,7 +292,7 @@ async def test_a_grant_made_while_a_provisioner_adds_a_member_never_lets_both_sl
         )
         joining = asyncio.create_task(provisioner.put(member_path(some, ada)))
         async with asyncio.timeout(50):
-            while not await _somebody_waits(sessions):  # noqa: ASYNC110  # The event is the database's.
+            while not await _has_lock_waiter(sessions):  # noqa: ASYNC110  # The event is the database's.
                 await asyncio.sleep(0.01)
         await session.execute(
             text(
@@ -305,7 +305,7 @@ async def test_a_grant_made_while_a_provisioner_adds_a_member_never_lets_both_sl
     assert (await joining).status_code == 403
 
 
-async def _somebody_waits(sessions: Sessions) -> bool:
+async def _has_lock_waiter(sessions: Sessions) -> bool:
     async with sessions() as session:
         waiting = text(
             "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"

@@ -259,11 +259,11 @@ async def test_a_workload_names_a_live_service_account_and_what_its_token_must_s
     provider = await register(api, workloads=[{"service_account_id": account, "claims": {"sub": "a"}}])
     assert provider["workloads"] == [{"service_account_id": account, "claims": {"sub": "a"}}]
 
-    nobody = [{"service_account_id": "sa_01jdpnwz00e008000000000000", "claims": {"sub": "a"}}]
+    unknown_account = [{"service_account_id": "sa_01jdpnwz00e008000000000000", "claims": {"sub": "a"}}]
     for answer in (
-        await api.patch(path(provider), json={"workloads": nobody}),
+        await api.patch(path(provider), json={"workloads": unknown_account}),
         await api.post(
-            "/api/v1/identity-providers", json=BODY | {"issuer": ISSUER + "/x", "workloads": nobody}
+            "/api/v1/identity-providers", json=BODY | {"issuer": ISSUER + "/x", "workloads": unknown_account}
         ),
     ):
         assert pointers(answer) == {("/workloads/0/service_account_id", "unknown_service_account")}

@@ -31,9 +31,9 @@ def provider(name: str, **settings: Any) -> Json:
 async def test_what_is_set_is_checked_and_merged(api: httpx2.AsyncClient) -> None:
     mine = await account(api, "mine")
     narrow = await account(api, "narrow", "auditor")
-    nobody = "sa_01jdpnwz00e008000000000000"
+    unknown_account = "sa_01jdpnwz00e008000000000000"
     for scim, where, code in (
-        ({"service_account_id": nobody}, "/scim/service_account_id", "unknown_service_account"),
+        ({"service_account_id": unknown_account}, "/scim/service_account_id", "unknown_service_account"),
         ({"service_account_id": narrow}, "/scim/service_account_id", "role_too_narrow"),
         ({"service_account_id": mine, "attributes": {"a": "nope"}}, "/scim/attributes/a", "unknown_path"),
     ):

@@ -50,7 +50,7 @@ def evaluator(*policies: PublishedPolicy | str, permits: bool = True, zone: Zone
     return Evaluator(map(compile_policy, found), Rules(zone, permits))
 
 
-def _told(verdict: PolicyVerdict) -> tuple[object, ...]:
+def _result_of(verdict: PolicyVerdict) -> tuple[object, ...]:
     return verdict.effect, verdict.reason_code, frozenset(verdict.policy_ids), frozenset(verdict.observed)
 
 
@@ -77,7 +77,7 @@ def _compare(drawn: Drawn, *, permits: bool) -> None:
             continue
         found = found_by_cedar(policies, request, BERLIN)
         verdict = tested.evaluate(request)
-        assert _told(verdict) == verdict_of(found, permits=permits)
+        assert _result_of(verdict) == verdict_of(found, permits=permits)
         considered = {each.policy.published: each.outcome for each in tested.consider(request)}
         for each, how in found.items():
             assert (considered[each] is Outcome.SATISFIED) == (how == "satisfied")
@@ -106,7 +106,7 @@ def test_no_value_that_cannot_be_represented_slips_past_a_policy_that_reads_it(s
         verdict = tested.evaluate(request)
         concerned = [each for each in policies if any(reads_arguments(each, name) for name in odd)]
         if not concerned:
-            assert _told(verdict) == verdict_of(found, permits=True)
+            assert _result_of(verdict) == verdict_of(found, permits=True)
         elif any(found[each] == "failed" and each.mode is Mode.ENFORCE for each in policies):
             # Without the value a policy fails, so any given value must be evaluated.
             assert verdict.reason_code == "policy_error"
@@ -116,9 +116,9 @@ def _is_odd(name: str, value: object) -> bool:
     return not any(value is each for each in VALUES[name])
 
 
-def _sees(condition: str, arguments: Any, **beside: Any) -> str:
+def _sees(condition: str, arguments: Any, **more: Any) -> str:
     """The result of a policy with this condition for a call: denied, error, or nothing."""
-    on = call(PEOPLE[1], PAY, arguments=arguments, **beside)
+    on = call(PEOPLE[1], PAY, arguments=arguments, **more)
     verdict = evaluator(f"forbid (principal, action, resource) when {{ {condition} }};").evaluate(on)
     return {"policy_denied": "met", "policy_error": "error", "granted": "not met"}[verdict.reason_code]
 
@@ -257,10 +257,10 @@ def test_what_a_failure_tells_holds_no_value_of_the_call() -> None:
     ):
         tested = evaluator(f"forbid (principal, action, resource) when {{ {condition} }};")
         request = call(PEOPLE[0], PAY, arguments=value)
-        told = f"{tested.evaluate(request)} {tested.consider(request)[0].message}"
-        assert "error" in told
-        assert "sw0rdfish" not in told
-        assert "9123456789012345678" not in told
+        text = f"{tested.evaluate(request)} {tested.consider(request)[0].message}"
+        assert "error" in text
+        assert "sw0rdfish" not in text
+        assert "9123456789012345678" not in text
 
 
 def test_where_grants_alone_do_not_permit_a_policy_has_to() -> None:

@@ -125,11 +125,11 @@ async def test_its_figures_are_those_of_a_recount_by_hand(
     places = await made_calls(api, sessions, server)
     found = await simulated(api, {"policy_id": draft["id"]}, {"text": TWICE_A_DAY}, {"text": NOT_FROM_BOTS})
     changed, untold = recount(after)
-    told = [
+    listed = [
         (places[call["event_id"]], call["before"]["decision"], call["after"]["decision"])
         for call in found["calls"]
     ]
-    assert told == changed[::-1], "newest first"
+    assert listed == changed[::-1], "newest first"
     figures = {"deny": found["newly_denied"], "allow": found["newly_allowed"]}
     for decision, shown in (*figures.items(), ("require_approval", found["newly_requiring_approval"])):
         newly = [CALLS[place] for place, _, is_now in changed if is_now == decision]

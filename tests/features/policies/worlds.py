@@ -56,11 +56,11 @@ def server(slug: str, *tools: Tool, **labels: str) -> Server:
 
 
 def call(
-    identity: Identity | Token, on: Server, name: str = "pay", arguments: Any = None, **beside: Any
+    identity: Identity | Token, on: Server, name: str = "pay", arguments: Any = None, **more: Any
 ) -> PolicyInput:
     """A tool call; without ``arguments`` they are unknown."""
     token = token_of(identity) if isinstance(identity, Identity) else identity
-    return replace(PolicyInput(Act.CALL_TOOL, token, on, on.tools[name], arguments, NOON), **beside)
+    return replace(PolicyInput(Act.CALL_TOOL, token, on, on.tools[name], arguments, NOON), **more)
 
 
 def policy(text: str, mode: Mode = Mode.ENFORCE) -> PublishedPolicy:

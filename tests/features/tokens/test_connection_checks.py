@@ -255,9 +255,9 @@ async def test_the_holder_learns_no_more_of_a_refusal_than_the_gateway_said(
         assert last.pop("event_id") == event
         last.pop("detail")
         seen.append(last)
-        told = step(await checked(api, token), "last_denial")
-        assert (told["code"], told["state"]) == (reason, "warn")
-        assert told["remedy"] == MEANINGS[reason].remedy
+        denial = step(await checked(api, token), "last_denial")
+        assert (denial["code"], denial["state"]) == (reason, "warn")
+        assert denial["remedy"] == MEANINGS[reason].remedy
     assert all(one == seen[0] for one in seen)
     assert seen[0]["code"] == "out_of_reach"
     await record_call(sessions, token, server, "refund", None, decision="deny", reason_code="policy_denied")
@@ -274,8 +274,8 @@ async def test_a_holder_does_not_learn_where_a_server_is(
     await grant(api, me)
     token, _ = await issued(api, me)
     await registered(api, "http://127.0.0.1:1/", sync=False)
-    told = step(await checked(signed_in(holder_of(me)), token, own=True), "server")
-    assert told["detail"] == "It cannot be reached."
+    server_step = step(await checked(signed_in(holder_of(me)), token, own=True), "server")
+    assert server_step["detail"] == "It cannot be reached."
 
 
 async def test_only_those_who_hold_a_token_or_answer_for_its_agent_check_it_as_theirs(

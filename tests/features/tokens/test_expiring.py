@@ -67,7 +67,7 @@ class World:
         into = "INSERT INTO webhooks (id, name, url, events) VALUES (:id, 'hook', :url, :events)"
         await self.sql(into, id=new_id(), url=url, events=events)
 
-    async def told(self) -> list[str]:
+    async def notified_objects(self) -> list[str]:
         """The objects notified since the last look, by id."""
         rows = await self.sql("DELETE FROM webhook_deliveries RETURNING type, data")
         assert {row.type for row in rows} <= set(BOTH)
@@ -114,16 +114,16 @@ async def test_a_token_is_told_of_once_before_each_end_that_it_is_given(world: W
     await world.webhook(BOTH)
     await notices.round()
     [first, *_] = await world.sql("SELECT data FROM webhook_deliveries ORDER BY data ->> 'expires_at' DESC")
-    assert await world.told() == token(near, week, child)
+    assert await world.notified_objects() == token(near, week, child)
     [(expires_at,)] = await world.sql("SELECT expires_at FROM tokens WHERE id = :id", id=near)
     shown = {"token_id": format_id(TOKEN, near), "identity_id": format_id(IDENTITY, ada)}
     assert {name: value for name, value in first.data.items() if name != "expires_at"} == shown
     assert datetime.fromisoformat(first.data["expires_at"]) == expires_at
     # A restart, another worker, and time change nothing; another expiry does.
-    assert (await ExpiryNotices(world.sessions, WEEK).round(), await world.told()) == (0, [])
+    assert (await ExpiryNotices(world.sessions, WEEK).round(), await world.notified_objects()) == (0, [])
     later = "UPDATE tokens SET expires_at = now() + interval '5 days' WHERE id = ANY(:ids)"
     await world.sql(later, ids=[near, far, fresh])
-    assert (await notices.round(), await world.told()) == (2, token(near, far))
+    assert (await notices.round(), await world.notified_objects()) == (2, token(near, far))
     # Notices of past expiries are deleted.
     await world.sql(
         "INSERT INTO expiry_notices (object_id, expires_at) SELECT id, now() - interval '1 second' FROM tokens"
@@ -150,11 +150,11 @@ async def test_a_grant_is_told_of_once_whoever_holds_it(world: World) -> None:
     holders = {row.data["grant_id"]: row.data.get("identity_id") or row.data["group_id"] for row in rows}
     assert holders[format_id(GRANT, own)] == format_id(IDENTITY, ada)
     assert holders[format_id(GRANT, shared)] == format_id(GROUP, team)
-    assert await world.told() == grant(own, shared, running)
+    assert await world.notified_objects() == grant(own, shared, running)
     await world.sql("UPDATE grants SET expires_at = now() + interval '60 days' WHERE id = :id", id=own)
     assert await notices.round() == 0
     await world.sql("UPDATE grants SET expires_at = now() + interval '4 days' WHERE id = :id", id=own)
-    assert (await notices.round(), await world.told()) == (1, grant(own))
+    assert (await notices.round(), await world.notified_objects()) == (1, grant(own))
 
 
 async def test_what_is_suspended_is_told_of_when_it_is_back_and_who_is_gone_never(world: World) -> None:
@@ -167,7 +167,10 @@ async def test_what_is_suspended_is_told_of_when_it_is_back_and_who_is_gone_neve
         await world.sql("UPDATE identities SET status = :status WHERE id = :id", status=status, id=ada)
         assert await notices.round() == 0
     await world.sql("UPDATE identities SET status = 'active' WHERE id = :id", id=ada)
-    assert (await notices.round(), await world.told()) == (2, sorted(token(theirs) + grant(right)))
+    assert (await notices.round(), await world.notified_objects()) == (
+        2,
+        sorted(token(theirs) + grant(right)),
+    )
 
 
 async def test_workers_share_very_many_and_wait_for_no_one_who_ends_one(
@@ -177,13 +180,13 @@ async def test_workers_share_very_many_and_wait_for_no_one_who_ends_one(
     ada, away = await world.person(), await world.person()
     await world.sql("UPDATE identities SET status = 'suspended' WHERE id = :id", id=away)
     # More than one batch are not deliverable, and come first.
-    for who, many, apart in ((away, 600, timedelta(seconds=1)), (ada, 1200, timedelta(minutes=1))):
+    for who, many, gap in ((away, 600, timedelta(seconds=1)), (ada, 1200, timedelta(minutes=1))):
         await world.sql(
             "INSERT INTO tokens (id, identity_id, name, scope, created_at, expires_at) SELECT "
             "gen_random_uuid(), :who, 'one', '{}', now() - interval '30 days', "
-            "now() + interval '9 minutes' + n * CAST(:apart AS interval) "
+            "now() + interval '9 minutes' + n * CAST(:gap AS interval) "
             "FROM generate_series(1, :many) n",
-            who=who, many=many, apart=apart,
+            who=who, many=many, gap=gap,
         )  # fmt: skip
     [(ending,)] = await world.sql("SELECT id FROM tokens ORDER BY expires_at OFFSET 1300 LIMIT 1")
     async with world.sessions() as session:
@@ -194,9 +197,9 @@ async def test_workers_share_very_many_and_wait_for_no_one_who_ends_one(
             await asyncio.gather(*(worker.round() for worker in workers))
         await session.commit()
     await workers[0].round()
-    told = await world.told()
-    assert (len(told), len(set(told))) == (1199, 1199)
-    assert format_id(TOKEN, ending) not in told
+    objects = await world.notified_objects()
+    assert (len(objects), len(set(objects))) == (1199, 1199)
+    assert format_id(TOKEN, ending) not in objects
 
 
 async def test_with_no_lead_time_nobody_looks(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -279,7 +279,7 @@ async def test_a_name_outside_must_be_one_and_known(world: World) -> None:
     by = "/api/v1/identities/offboard"
     assert pointers(await world.api.post(by, json=REASON)) == {"?external_id"}
     assert pointers(await world.api.post(f"{by}?external_id=a&user_name=b", json=REASON)) == {"?external_id"}
-    assert (await world.api.post(f"{by}?user_name=nobody", json=REASON)).status_code == 404
+    assert (await world.api.post(f"{by}?user_name=unknown", json=REASON)).status_code == 404
     nul = await world.api.post(by, params={"user_name": "a\x00"}, json=REASON)
     assert pointers(nul) == {"?user_name"}
 
@@ -295,8 +295,8 @@ async def test_delete_is_offboarding(world: World) -> None:
 
 
 async def test_who_is_not_there_is_404_and_a_bad_body_is_named(world: World) -> None:
-    nobody = f"/api/v1/identities/{format_id(IDENTITY, new_id())}/offboard"
-    assert (await world.api.post(nobody, json=REASON)).status_code == 404
+    unknown = f"/api/v1/identities/{format_id(IDENTITY, new_id())}/offboard"
+    assert (await world.api.post(unknown, json=REASON)).status_code == 404
     person = await world.person()
     assert pointers(await world.api.post(url(person), json={})) == {"/reason"}
     assert pointers(await world.api.post(url(person), json=REASON | {"force": True})) == {"/force"}

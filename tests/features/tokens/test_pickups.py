@@ -164,21 +164,21 @@ async def test_a_spent_link_says_when_and_tells_the_administrators_once_an_hour(
     assert await world.actions(parse_id(TOKEN, token["id"])) == [
         *("token.issue", "token.pickup_create", "token.pick_up", "token.pickup_refused")
     ]
-    told = "SELECT type, data FROM webhook_deliveries ORDER BY id"
+    query = "SELECT type, data FROM webhook_deliveries ORDER BY id"
     about = {
         "pickup_id": pickup["id"],
         "token_id": token["id"],
         "identity_id": format_id(IDENTITY, ada.id),
         "recipient_id": format_id(IDENTITY, ada.id),
     }
-    messages = [(row.type, row.data) for row in await world.sql(told)]
+    messages = [(row.type, row.data) for row in await world.sql(query)]
     assert [(type, {**data, "event_id": None}) for type, data in messages] == [
         ("token.picked_up", about | {"event_id": None}),
         ("token.pickup_reopened", about | {"event_id": None}),
     ]
     await world.sql("UPDATE token_pickups SET reopened_at = reopened_at - interval '1 hour'")
     assert (await client.get(mine(pickup))).status_code == 200
-    assert len(await world.sql(told)) == 3
+    assert len(await world.sql(query)) == 3
 
 
 async def test_what_is_over_is_taken_by_nobody(world: World, signed_in: SignedIn) -> None:

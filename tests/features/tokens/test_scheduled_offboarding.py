@@ -91,11 +91,11 @@ async def test_when_it_is_asked_for_is_checked_and_a_past_time_is_at_once(world:
     for heir in (person, other):
         wrong = await ask(world, person, transfer_agents_to=id_of(heir))
         assert pointers(wrong) == {"/transfer_agents_to"}
-    nobody = await world.api.post(
+    unknown = await world.api.post(
         f"/api/v1/identities/{format_id(IDENTITY, new_id())}/offboard",
         json={"reason": "x", "effective_at": in_days(1)},
     )
-    assert nobody.status_code == 404
+    assert unknown.status_code == 404
     stale = await world.api.post(
         f"/api/v1/identities/{id_of(person)}/offboard",
         json={"reason": "x", "effective_at": in_days(1)},

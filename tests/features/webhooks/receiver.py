@@ -66,7 +66,7 @@ class Receiver:
                 writer.write(f"HTTP/1.1 {answer}\r\nContent-Length: 0\r\n\r\n".encode())
                 await writer.drain()
         except (asyncio.IncompleteReadError, ConnectionError):
-            pass  # Whoever delivers has hung up, as it may.
+            pass  # The sender may close the connection at any time.
         finally:
             writer.close()
 

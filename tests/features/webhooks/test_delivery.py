@@ -33,8 +33,8 @@ async def test_a_message_arrives_signed_and_holds_ids_and_a_link_alone(world: Wo
     assert request.headers["webhook-id"] == format_id(DELIVERY, row.id)
     assert request.headers["content-type"] == "application/json"
     message = request.verified(secret)
-    told = datetime.fromisoformat(message.pop("timestamp"))
-    assert abs(told - row.created_at) < timedelta(milliseconds=1)
+    sent_at = datetime.fromisoformat(message.pop("timestamp"))
+    assert abs(sent_at - row.created_at) < timedelta(milliseconds=1)
     link = f"{PUBLIC_URL}/console/approvals/{approval}"
     assert message == {"type": "approval.requested", "data": {"approval_id": approval, "url": link}}
     assert (row.state, row.status_code, row.error, row.attempts) == ("delivered", 204, None, 1)
@@ -177,13 +177,13 @@ async def test_noting_a_delivery_and_asking_for_it_anew_meet_without_a_deadlock(
     async with receiver() as endpoint:
         webhook_id, _ = await world.webhook(endpoint.url)
         await world.tell()
-        [told] = await world.deliveries()
+        [queued] = await world.deliveries()
         async with world.sessions() as session:
             webhook = await service.load(session, webhook_id, lock=True)
             worker = world.worker()
             assert await worker.round() == 1
             await until_waiting(world.sessions)
-            delivery = await service.load_delivery(session, webhook, told.id, lock=True)
+            delivery = await service.load_delivery(session, webhook, queued.id, lock=True)
             await service.retry(session, webhook, delivery, SYSTEM, None)
             await session.commit()
         await worker.idle()
@@ -220,13 +220,13 @@ async def test_a_fault_that_is_no_outage_is_told_with_its_place_alone_and_ends_n
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
     [row] = await world.deliveries()
-    told = [record.getMessage() for record in caplog.records if record.name == deliver.__name__]
-    first_lines = [line.partition("\n")[0] for line in told]
+    logged = [record.getMessage() for record in caplog.records if record.name == deliver.__name__]
+    first_lines = [line.partition("\n")[0] for line in logged]
     assert first_lines == [
         "looking for deliveries failed: ProgrammingError",
         f"the delivery {format_id(DELIVERY, row.id)} failed: ValueError",
     ]
-    assert all("broken_once" in line for line in told)
+    assert all("broken_once" in line for line in logged)
     assert "the statement" not in caplog.text
     assert "the words" not in caplog.text
 

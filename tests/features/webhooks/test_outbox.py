@@ -44,7 +44,7 @@ async def make_webhooks(sessions: Sessions) -> UUID:
 async def test_a_message_waits_for_each_webhook_that_wants_it_and_holds_ids_alone(sessions: Sessions) -> None:
     webhook_id, approval_id, identity_id = await make_webhooks(sessions), new_id(), new_id()
     async with sessions() as session:
-        await tell(session, asked(approval_id, identity_id), Message("nobody.wants", {}))
+        await tell(session, asked(approval_id, identity_id), Message("without.subscriber", {}))
         await session.commit()
         [row] = (await session.execute(select(WebhookDelivery))).scalars()
     assert (row.webhook_id, row.type, row.state) == (webhook_id, "approval.requested", "pending")

@@ -66,7 +66,7 @@ async def settled(connection: "Connection") -> None:
     """Wait until every transaction that is open now has ended, including those of parallel tests."""
     async with asyncio.timeout(50):
         following = await connection.fetchval(_NEXT)
-        while await connection.fetchval(_OLDEST) < following:  # noqa: ASYNC110  nobody tells of their ends
+        while await connection.fetchval(_OLDEST) < following:  # noqa: ASYNC110  # There is no event for their ends.
             await asyncio.sleep(0.01)
 
 

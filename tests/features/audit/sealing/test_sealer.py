@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     Connection = asyncpg.Connection[asyncpg.Record]
 Sessions = async_sessionmaker[AsyncSession]
 BREAK = "UPDATE audit_events SET tool = 'another' WHERE tool = 'tool 1'"
-MEND = "UPDATE audit_events SET tool = 'tool 1' WHERE tool = 'another'"
+REPAIR = "UPDATE audit_events SET tool = 'tool 1' WHERE tool = 'another'"
 
 
 class Workers:
@@ -152,7 +152,7 @@ async def test_a_log_that_was_tampered_with_stops_the_sealing_aloud_until_it_is_
     assert "2 events" in caplog.text
     assert ["sealing of the audit log has stopped" in warning for warning in found.warnings()] == [True]
     assert await size(connection) == 2
-    await tamper(connection, MEND)
+    await tamper(connection, REPAIR)
     # The next check is not due yet.
     found._not_before = math.inf
     await found.turn()
