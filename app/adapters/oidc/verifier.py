@@ -13,7 +13,7 @@ from app.crypto.jose.token import Refused, read_token
 from app.features.administrators.claims import ClaimsMismatch
 from app.features.identity_providers import queries
 from app.features.identity_providers.provider import Provider
-from app.features.service_accounts.authenticate import refused
+from app.features.service_accounts.authenticate import unauthenticated
 from app.http.authorization import Caller
 from app.lib.logs import Reasons
 
@@ -79,7 +79,7 @@ class AccessTokens:
             provider, claims = await self._verifier.verify(bearer)
         except Refused as refusal:
             self._reasons.say(refusal.reason, request_id)
-            raise refused() from None
+            raise unauthenticated() from None
         try:
             return await self._sign_in(self._sessions, provider, claims, request_id)
         except ClaimsMismatch as refusal:

@@ -23,7 +23,7 @@ from app.features.identities.schemas import IdentityCreate
 from app.features.identities.service import create_identity
 from app.features.identity_providers.provider import Provider
 from app.features.identity_providers.queries import lock_link_claim
-from app.features.service_accounts.authenticate import refused
+from app.features.service_accounts.authenticate import unauthenticated
 from app.http.authorization import Caller, Role
 from app.lib.clock import utc_now
 from app.lib.ids import IDENTITY_PROVIDER, format_id, new_id
@@ -57,10 +57,10 @@ async def record_sign_in(
     identity_id = await _identity_of(session, provider, holder, claims, new, request_id)
     identity = await lock_identity(session, identity_id)
     if identity is None or identity.status != "active":
-        raise refused()
+        raise unauthenticated()
     if identity.sign_ins_after is not None and holder.issued_at <= identity.sign_ins_after:
         # Revoked since it was checked.
-        raise refused()
+        raise unauthenticated()
     administrator = await lock_administrator(session, identity_id)
     if administrator is None and not holder.roles:
         return caller_of(holder, identity_id, None)
@@ -70,12 +70,12 @@ async def record_sign_in(
         await session.flush()
         await session.refresh(administrator)
     elif administrator.status != "active":
-        raise refused()
+        raise unauthenticated()
     caller = caller_of(holder, identity_id, administrator.id)
     last = administrator.last_sign_in_at
     if last is None or holder.issued_at > last:
         await _follow_claim(session, caller, administrator, provider, request_id)
-        await _note_sign_in(session, administrator.id, holder.issued_at)
+        await _record_sign_in_time(session, administrator.id, holder.issued_at)
         await _record(session, caller, "administrator.sign_in", administrator.id, {}, provider, request_id)
     return caller
 
@@ -93,11 +93,11 @@ async def _identity_of(
     if link_holder is not None and link_holder.identity_id is None:
         if await lock_link_claim(session, provider.id) != provider.link_claim:
             # The provider changed since the token was read: this is the value of another claim.
-            raise refused()
+            raise unauthenticated()
         await lock_first_sign_in(session, provider.id, holder.link)
         link_holder = await find_link_holder(session, provider.id, holder.link)
     if link_holder is None or not link_holder.can_sign_in:
-        raise refused()
+        raise unauthenticated()
     if link_holder.identity_id is not None:
         return link_holder.identity_id
     identity_id = await _make_person(session, holder, claims, actor, request_id)
@@ -157,7 +157,7 @@ async def _follow_claim(
     await _record(session, caller, action, administrator.id, {"roles": roles}, provider, request_id)
 
 
-async def _note_sign_in(session: AsyncSession, id: UUID, issued_at: datetime) -> None:
+async def _record_sign_in_time(session: AsyncSession, id: UUID, issued_at: datetime) -> None:
     """Record the time of the sign-in. The object does not change, so its time and revision stay."""
     values = {"last_sign_in_at": issued_at, "updated_at": col(Administrator.updated_at)}
     await session.execute(

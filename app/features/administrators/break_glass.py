@@ -29,7 +29,7 @@ from app.domain.errors import NotFound, TooManyRequests, Unauthenticated
 from app.domain.token_format import BREAK_GLASS, SECRET_BYTES, format_credential, parse_credential
 from app.features.administrators.throttle import WINDOW_S, Throttle
 from app.features.audit.record import record
-from app.features.service_accounts.authenticate import digest_of, refused
+from app.features.service_accounts.authenticate import digest_of, unauthenticated
 from app.http.authorization import Caller, Role
 from app.http.live import goes_on
 from app.lib.ids import new_id
@@ -114,7 +114,7 @@ class BreakGlass:
         """Implements ``http.authorization.BearerReader``. Each request is recorded once, before it runs."""
         credential = parse_credential(bearer, BREAK_GLASS)
         if credential is None or self._password_key is None:
-            raise refused()
+            raise unauthenticated()
         live = select(BreakGlassSession).where(
             col(BreakGlassSession.id) == credential.id,
             col(BreakGlassSession.password_key) == self._password_key,
@@ -124,7 +124,7 @@ class BreakGlass:
             row = (await own.execute(live)).scalar_one_or_none()
             stored = ("", _NO_DIGEST) if row is None else (row.pepper_key_id, row.digest)
             if not self._peppers.matches(*stored, credential.digest_input) or row is None:
-                raise refused()
+                raise unauthenticated()
             caller = Caller(KIND, row.id, frozenset({Role.OWNER}))
             if not goes_on(request):
                 route = {"method": request.method, "route": request.scope["route"].path}

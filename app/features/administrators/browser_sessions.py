@@ -25,7 +25,7 @@ from app.features.audit.record import record
 from app.features.identities.queries import lock_identity
 from app.features.identity_providers import queries as providers
 from app.features.identity_providers.provider import Provider
-from app.features.service_accounts.authenticate import digest_of, refused
+from app.features.service_accounts.authenticate import digest_of, unauthenticated
 from app.http.authorization import Caller, Role
 from app.lib.ids import IDENTITY_PROVIDER, format_id, new_id
 from app.models.administrators import BrowserSession
@@ -61,17 +61,17 @@ async def open_session(
     """
     provider, holder = signed_in.provider, read_holder(signed_in.provider, signed_in.claims)
     if caller.identity_id is None:
-        raise refused()
+        raise unauthenticated()
     await lock_identity(session, caller.identity_id, share=True)
     await lock_administrator(session, caller.identity_id)
     if await providers.lock_link_claim(session, provider.id) != provider.link_claim:
-        raise refused()
+        raise unauthenticated()
     link_holder = await find_link_holder(session, provider.id, holder.link)
     if link_holder is None or not link_holder.can_sign_in or link_holder.identity_id != caller.identity_id:
-        raise refused()
+        raise unauthenticated()
     if link_holder.was_revoked(holder.issued_at):
         # A signal since the sign-in ended the existing sessions, and must not miss this one.
-        raise refused()
+        raise unauthenticated()
     await _forget_expired(session)
     now: datetime = (await session.execute(select(func.clock_timestamp()))).scalar_one()
     id = new_id()
@@ -107,7 +107,7 @@ async def read_session(
     """
     row = await _find(session, peppers, text, idle)
     if row is None:
-        raise refused()
+        raise unauthenticated()
     provider = await _provider_of(session, row)
     link_holder = await find_link_holder(session, row.provider_id, row.link)
     if (
@@ -116,7 +116,7 @@ async def read_session(
         or not link_holder.can_sign_in
         or link_holder.identity_id != row.identity_id
     ):
-        raise refused()
+        raise unauthenticated()
     roles = frozenset(provider.role_map[value] for value in row.role_values if value in provider.role_map)
     if link_holder.administrator_id is not None:
         assignments = (await assignments_of(session, [link_holder.administrator_id]))[
@@ -147,7 +147,9 @@ async def end_session(
     return None if provider is None or id_token is None else (provider, id_token)
 
 
-async def end_replaced(session: AsyncSession, peppers: Peppers, text: str, request_id: str | None) -> None:
+async def end_replaced_session(
+    session: AsyncSession, peppers: Peppers, text: str, request_id: str | None
+) -> None:
     """End the session whose cookie is replaced by that of a new sign-in.
 
     It counts as a sign-out by the person of the old session, who holds its cookie.

@@ -14,7 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 from app.domain.errors import Unauthenticated
 from app.features.identities.schemas import Email, ExternalId
 from app.features.identity_providers.provider import Provider
-from app.features.service_accounts.authenticate import refused
+from app.features.service_accounts.authenticate import unauthenticated
 from app.http.authorization import Role
 from app.http.schemas import LONGEST_NAME, Name, UserName
 from app.lib.names import comparable_name
@@ -32,7 +32,7 @@ class ClaimsMismatch(Unauthenticated):
     for the person who sets the provider up, and quotes nothing."""
 
     def __init__(self, reason: str) -> None:
-        super().__init__(refused().detail)
+        super().__init__(unauthenticated().detail)
         self.reason = reason
 
 
@@ -50,7 +50,7 @@ class Holder:
 def read_holder(provider: Provider, claims: Mapping[str, Any]) -> Holder:
     """Read the holder from the claims. Raises ``ClaimsMismatch``."""
     link = find_claim(claims, provider.link_claim)
-    if not _fits(_LINK, link):
+    if not _is_valid(_LINK, link):
         raise ClaimsMismatch("the provider's link claim is missing or is not valid text")
     values = _claim_values(provider, claims)
     roles = frozenset(provider.role_map[value] for value in values if value in provider.role_map)
@@ -68,7 +68,7 @@ def workload_account(provider: Provider, claims: Mapping[str, Any]) -> UUID | No
         workload.service_account_id
         for workload in provider.workloads
         # Without a condition, every token of the issuer would match.
-        if workload.claims and all(_holds(claims, *condition) for condition in workload.claims.items())
+        if workload.claims and all(_has_claim(claims, *condition) for condition in workload.claims.items())
     }
     if len(accounts) == 1:
         return accounts.pop()
@@ -97,7 +97,7 @@ def find_claim(claims: Mapping[str, Any], path: str) -> Any:
 def user_name_candidates(claims: Mapping[str, Any], link: str) -> Iterator[str]:
     """User names to try, the best first, in their stored form."""
     for value in (claims.get("preferred_username"), claims.get("email"), link[:LONGEST_NAME]):
-        if _fits(_USER_NAME, value):
+        if _is_valid(_USER_NAME, value):
             yield comparable_name(str(value))
     yield "person"
 
@@ -105,13 +105,13 @@ def user_name_candidates(claims: Mapping[str, Any], link: str) -> Iterator[str]:
 def display_name_of(claims: Mapping[str, Any]) -> str | None:
     """The display name, if the token has a valid one."""
     value = claims.get("name")
-    return str(value) if _fits(_NAME, value) else None
+    return str(value) if _is_valid(_NAME, value) else None
 
 
 def email_of(claims: Mapping[str, Any]) -> str | None:
     """The email address, if the token has a valid one. It is only shown, never used to identify a person."""
     value = claims.get("email")
-    return str(value) if _fits(_EMAIL, value) else None
+    return str(value) if _is_valid(_EMAIL, value) else None
 
 
 def role_values(provider: Provider, claims: Mapping[str, Any]) -> list[str]:
@@ -136,12 +136,12 @@ def _issued_at(claims: Mapping[str, Any]) -> datetime:
     return datetime.fromtimestamp(int(value), UTC)
 
 
-def _holds(claims: Mapping[str, Any], path: str, expected: str) -> bool:
+def _has_claim(claims: Mapping[str, Any], path: str, expected: str) -> bool:
     value = find_claim(claims, path)
     return isinstance(value, str) and value == expected
 
 
-def _fits(kind: TypeAdapter[str], value: Any) -> bool:
+def _is_valid(kind: TypeAdapter[str], value: Any) -> bool:
     try:
         kind.validate_python(value, strict=True)
     except ValidationError:

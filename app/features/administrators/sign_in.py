@@ -17,7 +17,7 @@ from app.features.administrators.claims import Holder, read_holder, workload_acc
 from app.features.administrators.queries import LinkHolder, find_link_holder
 from app.features.administrators.workloads import sign_workload_in
 from app.features.identity_providers.provider import Provider
-from app.features.service_accounts.authenticate import refused
+from app.features.service_accounts.authenticate import unauthenticated
 from app.http.authorization import Caller
 
 
@@ -41,7 +41,7 @@ async def sign_in(
         holder = read_holder(provider, claims)
         link_holder = await find_link_holder(session, provider.id, holder.link)
         if link_holder is None or not link_holder.can_sign_in or link_holder.was_revoked(holder.issued_at):
-            raise refused()
+            raise unauthenticated()
         if link_holder.identity_id is None and not holder.may_join:
             # Known only to the provider. Every request is then refused with the name of the permission.
             return Caller("stranger", uuid5(provider.id, holder.link), frozenset())

@@ -16,7 +16,7 @@ from app.db.engine import commit
 from app.features.administrators.queries import is_active_provider
 from app.features.audit.record import record
 from app.features.identity_providers.provider import Provider
-from app.features.service_accounts.authenticate import find_live_account, refused
+from app.features.service_accounts.authenticate import find_live_account, unauthenticated
 from app.http.authorization import Caller
 from app.lib.ids import IDENTITY_PROVIDER, format_id
 from app.models.administrators import WorkloadSignIn
@@ -39,7 +39,7 @@ async def sign_workload_in(
     """
     caller = await find_live_account(session, account_id)
     if caller is None or not await is_active_provider(session, provider.id):
-        raise refused()
+        raise unauthenticated()
     digest = hashlib.sha256(json.dumps([str(provider.id), claims], sort_keys=True).encode()).digest()
     if await session.get(WorkloadSignIn, digest) is None:
         await _record_first(session, caller, provider, digest, request_id)

@@ -76,7 +76,7 @@ async def _approve_access(
     await lock_identity(session, unlocked.identity_id, share=True)
     row = await begin_decision(session, caller, unlocked.id, if_match)
     await check_not_void(session, caller, row)
-    tools, expires_at = await _agreed(session, row, body.access, now)
+    tools, expires_at = await _access_to_grant(session, row, body.access, now)
     order = GrantCreate(
         principal=IdentityPrincipal(type="identity", id=row.identity_id),
         servers=ServersByIdsModel(kind="ids", ids=[unlocked.server_id]),
@@ -93,7 +93,7 @@ async def _approve_access(
     return await finish_decision(session, caller, row, Verdict.APPROVED, body.reason, request_id)
 
 
-async def _agreed(
+async def _access_to_grant(
     session: AsyncSession, row: Approval, less: AccessNarrowing | None, now: datetime
 ) -> tuple[ToolSelectorModel, datetime]:
     """The access to grant. Raises ``Invalid`` with each field that is wider than the request."""

@@ -26,7 +26,7 @@ from app.models.approvals import Approval
 
 HISTORY_KIND = "approval"
 
-_VOID = {
+_VOID_REASONS = {
     "token_ended": "the token of the call is revoked or expired",
     "identity_offboarded": "the requester is offboarded",
     "definition_changed": "the tool is removed, or its definition changed",
@@ -107,7 +107,7 @@ async def check_not_void(session: AsyncSession, caller: Caller, row: Approval) -
     """Raise ``Conflict`` for a void approval."""
     void = (await facts_of(session, caller, [row.id]))[row.id].void
     if void is not None:
-        raise Conflict(f"This approval is void: {_VOID[void]}.", code="approval_void")
+        raise Conflict(f"This approval is void: {_VOID_REASONS[void]}.", code="approval_void")
 
 
 async def finish_decision(

@@ -86,7 +86,7 @@ def _visible_to(caller: Caller) -> Iterable[ColumnElement[bool]]:
     return (
         or_(
             col(Approval.identity_id) == me,
-            _among(col(Approval.identity_id), agents),
+            _is_one_of(col(Approval.identity_id), agents),
             _decided_by(groups),
         ),
     )
@@ -94,14 +94,14 @@ def _visible_to(caller: Caller) -> Iterable[ColumnElement[bool]]:
 
 def _decided_by(groups: Any) -> ColumnElement[bool]:
     """Whether one of these groups decides it; for access, the group that owns the server now."""
-    owned = select(col(Server.id)).where(_among(col(Server.owner_group_id), groups))
+    owned = select(col(Server.id)).where(_is_one_of(col(Server.owner_group_id), groups))
     return or_(
-        _among(col(Approval.approver_group_id), groups),
-        and_(col(Approval.kind) == "access", _among(col(Approval.server_id), owned)),
+        _is_one_of(col(Approval.approver_group_id), groups),
+        and_(col(Approval.kind) == "access", _is_one_of(col(Approval.server_id), owned)),
     )
 
 
-def _among(column: Any, ids: Select[UUID] | Collection[UUID]) -> ColumnElement[bool]:
+def _is_one_of(column: Any, ids: Select[UUID] | Collection[UUID]) -> ColumnElement[bool]:
     # Read once, as an array: with arrays, each alternative of an OR uses its index.
     array: Any = (
         func.array(ids.scalar_subquery()) if isinstance(ids, Select) else literal(list(ids), ARRAY(Uuid))

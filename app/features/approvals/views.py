@@ -156,7 +156,7 @@ async def show_approvals(
     """Build the views of approvals that the caller may see."""
     ids = [row.id for row in rows]
     facts = await facts_of(session, caller, ids)
-    policies = await requiring_policies(session, {pair for row in rows for pair in _asked(row)})
+    policies = await requiring_policies(session, {pair for row in rows for pair in _policy_versions(row)})
     names = await names_of(session, [row.decided_by for row in rows])
     return [_view(caller, row, facts[row.id], policies, names, public_url) for row in rows]
 
@@ -168,7 +168,7 @@ async def show_approval(
     return (await show_approvals(session, caller, [row], public_url))[0]
 
 
-def _asked(row: Approval) -> list[tuple[UUID, int]]:
+def _policy_versions(row: Approval) -> list[tuple[UUID, int]]:
     return list(zip(row.policy_ids or (), row.policy_versions or (), strict=False))
 
 
@@ -196,7 +196,7 @@ def _view(
             and ApprovalServer(id=row.server_id, slug=facts.server_slug, name=facts.server_name),
             "tool": row.tool
             and ApprovalTool(id=facts.tool_id, name=row.tool, title=facts.tool_title, risk=facts.tool_risk),
-            "policies": [_policy(pair, *policies[pair]) for pair in _asked(row)],
+            "policies": [_policy(pair, *policies[pair]) for pair in _policy_versions(row)],
             "request_count": row.asked,
             "access": _access(row),
             "approver_group": facts.group_name and ApprovalGroup(id=facts.group_id, name=facts.group_name),

@@ -56,13 +56,13 @@ def export(query: AuditExportQuery, until: Position) -> Look:
         is_last, after = stretch.reached == after, stretch.reached
         head = _table([COLUMNS]) if query.format == "csv" and not written else b""
         written = True
-        content = await in_slices(_written(_WRITERS[query.format], [event for event, _ in stretch.items]))
+        content = await in_slices(_write_page(_WRITERS[query.format], [event for event, _ in stretch.items]))
         return News([part for part in (head, content) if part], is_last=is_last)
 
     return look
 
 
-def _written(
+def _write_page(
     write: Callable[[Sequence[AuditEventView]], bytes], events: Sequence[AuditEventView]
 ) -> Generator[None, None, bytes]:
     """Write a page in steps: all of it at once would delay the calls on this worker."""

@@ -62,7 +62,7 @@ _MADE_REQUEST_ID = re.compile("req_([0-9a-f]{32})")
 
 
 @dataclass(frozen=True, slots=True)
-class Named:
+class NamedIds:
     """The ids for the names in a query today: of ``q``, ``actor_name`` and ``server_slug``, if given."""
 
     anything: list[UUID] | None = None
@@ -98,7 +98,7 @@ def _last_result(event: Any) -> Any:
     )
 
 
-def _folded(event: Any) -> tuple[Select[Any], ColumnElement[str | None], ColumnElement[int | None]]:
+def _with_outcomes(event: Any) -> tuple[Select[Any], ColumnElement[str | None], ColumnElement[int | None]]:
     """Select events with their client, and calls with their outcome; also the expressions of outcome and duration.
 
     A call without an outcome is running while its worker's lease is fresh, and unknown afterwards.
@@ -128,8 +128,8 @@ def _folded(event: Any) -> tuple[Select[Any], ColumnElement[str | None], ColumnE
     return statement, outcome, duration
 
 
-def newest(
-    query: AuditFilters, named: Named, within: Sequence[ColumnElement[bool]], rows: int
+def select_newest(
+    query: AuditFilters, named: NamedIds, within: Sequence[ColumnElement[bool]], rows: int
 ) -> Select[Any]:
     """Select at most ``rows`` calls and other events, newest first; outcome rows are part of their calls.
 
@@ -142,12 +142,12 @@ def newest(
         *_matches(AuditEvent, query, named),
     ]
     if query.reads_results:
-        statement, outcome, duration = _folded(AuditEvent)
+        statement, outcome, duration = _with_outcomes(AuditEvent)
         statement = statement.where(*conditions, *_ends_as(query, outcome, duration))
         return statement.order_by(*_newest_first(AuditEvent)).limit(rows)
     chosen = select(AuditEvent).where(*conditions).order_by(*_newest_first(AuditEvent)).limit(rows)
     event = aliased(AuditEvent, chosen.subquery("chosen"))
-    statement, _, _ = _folded(event)
+    statement, _, _ = _with_outcomes(event)
     return statement.order_by(*_newest_first(event))
 
 
@@ -236,7 +236,9 @@ def _not_beyond(after: Position, until: Position | None) -> list[ColumnElement[b
     return [false()] if after[0] > until[0] else [_place(AuditEvent) <= tuple_(until[1], until[2])]
 
 
-def ascending(query: AuditFilters, named: Named, after: Position, end: Position, rows: int) -> Select[Any]:
+def select_in_commit_order(
+    query: AuditFilters, named: NamedIds, after: Position, end: Position, rows: int
+) -> Select[Any]:
     """Select the events of a window in commit order: outcomes are items of their own and match as their call does.
 
     An outcome whose call was never written is left out.
@@ -274,9 +276,9 @@ def ascending(query: AuditFilters, named: Named, after: Position, end: Position,
     return statement.order_by(col(AuditEvent.xact), col(AuditEvent.seq)).limit(rows)
 
 
-def by_id(id: UUID) -> Select[Any]:
+def select_by_id(id: UUID) -> Select[Any]:
     """Select one audit event, a call with its outcome."""
-    statement, _, _ = _folded(AuditEvent)
+    statement, _, _ = _with_outcomes(AuditEvent)
     return statement.where(col(AuditEvent.id) == id)
 
 
@@ -319,7 +321,7 @@ def _is_of_request(event: Any, request_ids: list[str]) -> ColumnElement[bool]:
 
 
 def _matches(
-    event: Any, query: AuditFilters, named: Named, skip: set[str] | None = None
+    event: Any, query: AuditFilters, named: NamedIds, skip: set[str] | None = None
 ) -> list[ColumnElement[bool]]:
     """The filters on the columns of an event and of its client."""
     conditions: list[ColumnElement[bool]] = []
@@ -358,7 +360,7 @@ def _client_matches(query: AuditFilters) -> list[ColumnElement[bool]]:
     ]
 
 
-def _names(event: Any, named: Named) -> list[ColumnElement[bool]]:
+def _names(event: Any, named: NamedIds) -> list[ColumnElement[bool]]:
     conditions = []
     if named.anything is not None:
         places = (event.actor_id, event.on_behalf_of, event.server_id, event.object_id)

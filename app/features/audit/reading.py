@@ -22,7 +22,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.domain.errors import Malformed, NotFound
 from app.features.audit import queries
 from app.features.audit.names import find_actors, find_ids_by_name, find_servers, names_of
-from app.features.audit.queries import Named, Place, Position, Span, skip, span_of
+from app.features.audit.queries import NamedIds, Place, Position, Span, skip, span_of
 from app.features.audit.schemas import (
     MAX_RANGE,
     Actor,
@@ -65,7 +65,7 @@ _Region = tuple[Position | None, Position | None]
 
 
 async def find(
-    session: AsyncSession, query: AuditQuery, named: Named, before: Position | None
+    session: AsyncSession, query: AuditQuery, named: NamedIds, before: Position | None
 ) -> tuple[list[Any], Position | None]:
     """Find the rows of a page before a position, and the position to continue from; None at the end."""
     if not query.narrows_refused:
@@ -77,7 +77,7 @@ async def find(
 
 
 async def _find_in_span(
-    session: AsyncSession, query: AuditQuery, named: Named, before: Position | None
+    session: AsyncSession, query: AuditQuery, named: NamedIds, before: Position | None
 ) -> tuple[list[Any], Position | None]:
     rows: list[Any] = []
     looking = _PageSearch(session, query, named)
@@ -100,7 +100,7 @@ def place_of(row: Any) -> Position:
 class _PageSearch:
     """The search for one page, with its deadline."""
 
-    def __init__(self, session: AsyncSession, query: AuditQuery, named: Named) -> None:
+    def __init__(self, session: AsyncSession, query: AuditQuery, named: NamedIds) -> None:
         self._session, self._query, self._named = session, query, named
         self._until = monotonic() + SEARCH_TIME_S
         self._window = FIRST_WINDOW
@@ -128,7 +128,7 @@ class _PageSearch:
     async def _add(self, rows: list[Any], epoch: int, first: Place | None, end: Place | None) -> None:
         within, remaining = queries.between(epoch, first, end), self._query.limit + 1 - len(rows)
         rows += (
-            await self._session.execute(queries.newest(self._query, self._named, within, remaining))
+            await self._session.execute(queries.select_newest(self._query, self._named, within, remaining))
         ).all()
 
 
@@ -204,7 +204,7 @@ async def page(
     check_since(query)
     _check_range(query, now)
     before = _position(cursors.read(query.cursor))
-    rows, following = await find(session, query, await named_in(session, query), before)
+    rows, following = await find(session, query, await find_named_ids(session, query), before)
     return await _show(session, rows), None if following is None else cursors.write(following)
 
 
@@ -239,7 +239,7 @@ async def read_on(
 
     If few match, it searches further until its deadline.
     """
-    named, give_up = await named_in(session, query), monotonic() + SEARCH_TIME_S
+    named, give_up = await find_named_ids(session, query), monotonic() + SEARCH_TIME_S
     rows: list[Any] = []
     reached, width = after, POLL_WINDOW
     while True:
@@ -248,7 +248,7 @@ async def read_on(
             break
         start, reached = window
         remaining = limit + 1 - len(rows)
-        stream = await session.stream(queries.ascending(query, named, start, reached, remaining))
+        stream = await session.stream(queries.select_in_commit_order(query, named, start, reached, remaining))
         async for part in stream.partitions(_MADE_AT_ONCE):
             rows += part
             await asyncio.sleep(0)
@@ -294,14 +294,14 @@ async def present(session: AsyncSession) -> queries.Position:
 
 async def read(session: AsyncSession, id: UUID) -> AuditEventView:
     """Read one event. Raises ``NotFound``."""
-    row = (await session.execute(queries.by_id(id))).one_or_none()
+    row = (await session.execute(queries.select_by_id(id))).one_or_none()
     if row is None:
         raise NotFound("There is no such audit event.")
     return (await _show(session, [row]))[0]
 
 
-async def named_in(session: AsyncSession, query: AuditFilters) -> queries.Named:
-    return queries.Named(
+async def find_named_ids(session: AsyncSession, query: AuditFilters) -> queries.NamedIds:
+    return queries.NamedIds(
         anything=await find_ids_by_name(session, query.q) if query.q else None,
         actors=await find_actors(session, query.actor_name) if query.actor_name else None,
         servers=await find_servers(session, query.server_slug) if query.server_slug else None,

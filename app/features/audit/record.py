@@ -39,7 +39,7 @@ async def record(
         object_type=object_type,
         object_id=object_id,
         outcome=outcome,
-        changes=None if changes is None else _ready(changes),
+        changes=None if changes is None else _to_json(changes),
         request_id=request_id,
         **columns,
     )
@@ -144,7 +144,7 @@ async def record_all(
     }
     events = [new_id() for _ in changed]
     rows = [
-        event | {"id": event_id, "action": action, "object_id": id, "changes": _ready(changes)}
+        event | {"id": event_id, "action": action, "object_id": id, "changes": _to_json(changes)}
         for event_id, (action, id, changes) in zip(events, changed, strict=True)
     ]
     if rows:
@@ -166,7 +166,7 @@ async def keep_version(
     )
     if content is not None:
         version = (latest or 0) + 1
-        session.add(ObjectVersion(object_id=object_id, version=version, kind=kind, content=_ready(content)))
+        session.add(ObjectVersion(object_id=object_id, version=version, kind=kind, content=_to_json(content)))
     await session.flush()
 
 
@@ -196,6 +196,6 @@ async def write_versions(session: AsyncSession, kind: str, contents: Mapping[UUI
         await session.execute(_WRITE_VERSIONS, {"kind": kind, "ids": list(contents), "contents": written})
 
 
-def _ready(content: dict[str, Any]) -> Any:
+def _to_json(content: dict[str, Any]) -> Any:
     """Convert the content to JSON-ready values."""
     return json.loads(json.dumps(content, default=str))

@@ -21,7 +21,7 @@ from app.features.audit.schemas import (
     AuditStreamQuery,
 )
 from app.features.audit.sealing.leaves import connection_of
-from app.features.audit.sealing.proofs import export_leaves, exported_leaves
+from app.features.audit.sealing.proofs import export_leaves, open_leaf_export
 from app.features.audit.stats import count_hours
 from app.http.authorization import Caller, Permission, requires
 from app.http.live import MEDIA_TYPE
@@ -74,7 +74,7 @@ async def export_audit_events(
     """
     check_since(query)
     if query.format == "leaves":
-        look = export_leaves(await exported_leaves(await connection_of(session), query.first, query.end))
+        look = export_leaves(await open_leaf_export(await connection_of(session), query.first, query.end))
     else:
         look = export(query, await present(session))
     headers = headers_of(query, runtime.clock())

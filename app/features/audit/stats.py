@@ -20,7 +20,7 @@ from app.db.engine import OUT_OF_REACH, plain_url
 from app.domain.errors import Malformed, Unavailable
 from app.features.audit import queries
 from app.features.audit.queries import RESULT
-from app.features.audit.reading import decision_of, find, named_in
+from app.features.audit.reading import decision_of, find, find_named_ids
 from app.features.audit.schemas import (
     MAX_RANGE,
     AuditCounts,
@@ -101,7 +101,7 @@ async def count_matching(session: AsyncSession, query: AuditQuery, now: datetime
     ``is_complete`` is false if there are more. Raises ``Malformed``."""
     since, until = _whole_hours(AuditStatsQuery(since=query.since, until=query.until), now)
     list_query = query.model_copy(update={"limit": MAX_MATCHING, "cursor": None})
-    rows, following = await find(session, list_query, await named_in(session, query), None)
+    rows, following = await find(session, list_query, await find_named_ids(session, query), None)
     counts = {since + _HOUR * n: _none() for n in range((until - since) // _HOUR)}
     for row in rows:
         event = row[0]

@@ -111,7 +111,7 @@ async def claim(session: AsyncSession, limit: int) -> list[ClaimedSink]:
     """Claim up to ``limit`` free sinks with pending events."""
     lease = new_id()
     rows = await session.execute(_CLAIM, {"most": limit, "lease": lease, "held": LEASE})
-    return [_claimed(row, lease) for row in rows]
+    return [_to_claim(row, lease) for row in rows]
 
 
 async def begin(session: AsyncSession, claimed: ClaimedSink, batch: BatchEnd) -> bool:
@@ -120,7 +120,7 @@ async def begin(session: AsyncSession, claimed: ClaimedSink, batch: BatchEnd) ->
     False if the sink is not this worker's any more, or has changed since it was claimed.
     """
     values = _batch(batch) | {"held": LEASE, "revision": claimed.revision}
-    return (await session.execute(_BEGIN, _mine(claimed) | values)).first() is not None
+    return (await session.execute(_BEGIN, _lease_parameters(claimed) | values)).first() is not None
 
 
 async def record_accepted(
@@ -138,13 +138,13 @@ async def record_accepted(
     """
     values = _batch(batch) | {"status_code": status_code, "most_events": most_events, "held": LEASE}
     values |= {"goes_on": rest is None, "rest": rest or timedelta()}
-    row = (await session.execute(_TAKEN, _mine(claimed) | values)).one_or_none()
+    row = (await session.execute(_TAKEN, _lease_parameters(claimed) | values)).one_or_none()
     if row is None or rest is not None:
         return None
     if not row.is_live:
         await release(session, claimed, timedelta())
         return None
-    return _claimed(row, claimed.lease)
+    return _to_claim(row, claimed.lease)
 
 
 async def record_failure(
@@ -152,20 +152,22 @@ async def record_failure(
 ) -> None:
     """Record a failed attempt: the next worker sends the same batch again after the pause."""
     values = {"status_code": status_code, "error": error, "pause": pause, "revision": claimed.revision}
-    await session.execute(_FAILED, _mine(claimed) | values)
+    await session.execute(_FAILED, _lease_parameters(claimed) | values)
 
 
 async def make_smaller(session: AsyncSession, claimed: ClaimedSink, events: int) -> None:
     """Record that the batch was too large: it is sent again from the same place with this many events."""
-    await session.execute(_SMALLER, _mine(claimed) | {"events": events, "revision": claimed.revision})
+    await session.execute(
+        _SMALLER, _lease_parameters(claimed) | {"events": events, "revision": claimed.revision}
+    )
 
 
 async def release(session: AsyncSession, claimed: ClaimedSink, pause: timedelta) -> None:
     """Release the sink, not to be claimed before the pause is over."""
-    await session.execute(_RELEASE, _mine(claimed) | {"pause": pause})
+    await session.execute(_RELEASE, _lease_parameters(claimed) | {"pause": pause})
 
 
-def _mine(claimed: ClaimedSink) -> dict[str, Any]:
+def _lease_parameters(claimed: ClaimedSink) -> dict[str, Any]:
     return {"id": claimed.id, "lease": claimed.lease}
 
 
@@ -174,7 +176,7 @@ def _batch(batch: BatchEnd) -> dict[str, Any]:
     return {"epoch": epoch, "xact": xact, "seq": seq, "checkpoint": batch.checkpoint}
 
 
-def _claimed(row: Any, lease: UUID) -> ClaimedSink:
+def _to_claim(row: Any, lease: UUID) -> ClaimedSink:
     begun = None
     if row.batch_xact is not None:
         begun = BatchEnd((row.batch_epoch, row.batch_xact, row.batch_seq), row.batch_checkpoint)

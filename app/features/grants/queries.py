@@ -118,7 +118,7 @@ async def unknown_servers(session: AsyncSession, ids: Iterable[UUID]) -> set[UUI
 
 def reaches_server() -> ColumnElement[bool]:
     """Whether the servers of a row of ``grants`` include a row of ``servers``, by its current labels."""
-    return _takes_in(cast(col(Server.id), Text), cast(col(Server.labels), JSONB))
+    return _includes(cast(col(Server.id), Text), cast(col(Server.labels), JSONB))
 
 
 def reaches_any(server_ids: Sequence[UUID]) -> ColumnElement[bool]:
@@ -127,7 +127,7 @@ def reaches_any(server_ids: Sequence[UUID]) -> ColumnElement[bool]:
     for id in server_ids:
         of_it = select(col(Server.labels)).where(col(Server.id) == id, col(Server.ended_at).is_(None))
         labels = of_it.scalar_subquery()
-        conditions.append(and_(labels.is_not(None), _takes_in(literal(str(id), Text), labels)))
+        conditions.append(and_(labels.is_not(None), _includes(literal(str(id), Text), labels)))
     return or_(*conditions)
 
 
@@ -141,7 +141,7 @@ def reaches_tool() -> ColumnElement[bool]:
     )
 
 
-def _takes_in(server_id: ColumnElement[str], labels: ColumnElement[Any]) -> ColumnElement[bool]:
+def _includes(server_id: ColumnElement[str], labels: ColumnElement[Any]) -> ColumnElement[bool]:
     selector = col(Grant.servers)
     return or_(
         selector["kind"].as_string() == "all",

@@ -32,7 +32,7 @@ from app.features.grants.schemas import (
     ReachedServer,
     principal_of,
 )
-from app.features.tools.reach_queries import Selected, find_reach, may_see
+from app.features.tools.reach_queries import Selected, find_reach, may_see_reach
 from app.http.authorization import Caller, Permission, authorize
 from app.http.etags import Precondition
 from app.http.pagination import Cursors, read_page
@@ -89,7 +89,9 @@ async def get_grant(session: AsyncSession, caller: Caller, id: UUID, *, ended: b
 
 async def show(session: AsyncSession, caller: Caller, grant: Grant, now: datetime) -> GrantView:
     """Build the view of one grant, with its current reach if the caller may see that."""
-    finding = await find_reach(session, [Selected(grant.servers, grant.tools)]) if may_see(caller) else None
+    finding = (
+        await find_reach(session, [Selected(grant.servers, grant.tools)]) if may_see_reach(caller) else None
+    )
     return GrantView.from_row(grant, now, finding)
 
 
@@ -137,14 +139,14 @@ async def create_grant(change: Change, body: GrantCreate, *, approval_id: UUID |
 
 async def update_grant(change: Change, id: UUID, body: GrantUpdate, if_match: Precondition) -> Grant:
     """Apply a merge patch. Raises ``NotFound``, ``PreconditionFailed`` and ``Invalid``."""
-    grant = await _locked(change.session, id, if_match)
+    grant = await _lock_live(change.session, id, if_match)
     await change_grants(change, [(grant, body)])
     return grant
 
 
 async def end_grant(change: Change, id: UUID, if_match: Precondition) -> Grant:
     """End a grant: after the commit it allows no call. Raises ``NotFound`` and ``PreconditionFailed``."""
-    grant = await _locked(change.session, id, if_match)
+    grant = await _lock_live(change.session, id, if_match)
     await change_grants(change, [(grant, None)])
     return grant
 
@@ -185,7 +187,7 @@ async def change_grants(
         )  # fmt: skip
 
 
-async def _locked(session: AsyncSession, id: UUID, if_match: Precondition) -> Grant:
+async def _lock_live(session: AsyncSession, id: UUID, if_match: Precondition) -> Grant:
     grant = _require_live(await rows.lock(session, Grant, id, Lock.UPDATE))
     if_match.check(grant.revision)
     return grant

@@ -133,7 +133,7 @@ async def add_member(
     member = GroupMember(group_id=group.id, identity_id=identity_id)
     change.session.add(member)
     await change.session.flush()
-    event_id = change.record("group.add_member", GROUP, group, group, details=_named(identity_id))
+    event_id = change.record("group.add_member", GROUP, group, group, details=_member_changes(identity_id))
     # Joining adds the group's grants, and removes what a policy forbids to the group.
     change.record_with(event_id, MEMBERSHIP, None, member, narrows=[identity_id])
     return member, True
@@ -149,7 +149,7 @@ async def remove_member(change: Change, group_id: UUID, identity_id: UUID, if_ma
         raise NotFound("This identity is not in the group.")
     if_match.check(member.id.hex)
     await change.session.delete(member)
-    event_id = change.record("group.remove_member", GROUP, group, group, details=_named(identity_id))
+    event_id = change.record("group.remove_member", GROUP, group, group, details=_member_changes(identity_id))
     change.record_with(event_id, MEMBERSHIP, member, None)
     # mutation: member_removed
     change.move(narrows=[identity_id])
@@ -219,7 +219,7 @@ def _require_live(group: Group | None) -> Group:
     return group
 
 
-def _named(identity_id: UUID) -> dict[str, str]:
+def _member_changes(identity_id: UUID) -> dict[str, str]:
     return {"identity_id": format_id(ids.IDENTITY, identity_id)}
 
 

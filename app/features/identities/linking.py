@@ -59,8 +59,8 @@ async def set_links(
         await end_browser_sessions(session, identity.id)
     return {
         "links": {
-            "added": [_shown(*key) for key in sorted(added, key=str)],
-            "removed": [_shown(*key) for key in sorted(removed, key=str)],
+            "added": [_describe_link(*key) for key in sorted(added, key=str)],
+            "removed": [_describe_link(*key) for key in sorted(removed, key=str)],
         }
     }
 
@@ -74,23 +74,23 @@ async def add_link(
     # Until this transaction ends, no first sign-in with this value creates an identity.
     await lock_first_sign_in(session, provider_id, value)
     if await find_link(session, provider_id, value, kind) is not None:
-        raise _taken()
+        raise _link_taken()
     session.add(IdentityLink(identity_id=identity.id, provider_id=provider_id, kind=kind, value=value))
     try:
         await session.flush()
     except IntegrityError as error:
         if "uq_identity_links_value" in str(error.orig):
-            raise _taken() from None
+            raise _link_taken() from None
         raise
 
 
-def _taken() -> Conflict:
+def _link_taken() -> Conflict:
     return Conflict(
         "Another identity has this link: remove it there first. An erased identity keeps its link.",
         code="link_taken",
     )
 
 
-def _shown(provider_id: UUID | None, kind: str, _: str) -> dict[str, Any]:
+def _describe_link(provider_id: UUID | None, kind: str, _: str) -> dict[str, Any]:
     provider = None if provider_id is None else format_id(IDENTITY_PROVIDER, provider_id)
     return {"provider_id": provider, "kind": kind}

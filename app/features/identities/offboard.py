@@ -297,7 +297,7 @@ async def preview_of(session: AsyncSession, affected: Affected) -> OffboardPrevi
 
 
 @dataclass(frozen=True, slots=True)
-class Offboarded:
+class OffboardOutcome:
     """The outcome. ``receipt_id`` is None for a dry run with effects, and for an offboarding that is only
     ``scheduled``."""
 
@@ -322,7 +322,7 @@ async def offboard_identity(
     on_word_of: Caller | None = None,
     dry_run: bool,
     request_id: str | None,
-) -> Offboarded:
+) -> OffboardOutcome:
     """Offboard an identity now. ``dry_run`` performs the same checks and returns the same answer, without locks or
     changes.
 
@@ -359,7 +359,7 @@ async def offboard_identity(
     things, transferred = affected.things(), affected.transferred()
     if dry_run:
         preview = await preview_of(session, affected)
-        return Offboarded(identity.id, True, things, transferred, preview=preview)
+        return OffboardOutcome(identity.id, True, things, transferred, preview=preview)
     schedule = _due_schedule(pending) if due else None
     changes = affected.changes() | {"via": via} | _schedule_changes(schedule)
     content = affected.receipt() | {
@@ -388,7 +388,7 @@ async def offboard_identity(
     await _tell(session, affected, receipt_id)
     if not roles.isdisjoint(MANAGING_ROLES):
         await tell(session, administrator_message(identity.id, receipt_id))
-    return Offboarded(identity.id, True, things, transferred, receipt_id)
+    return OffboardOutcome(identity.id, True, things, transferred, receipt_id)
 
 
 async def find_to_offboard(session: AsyncSession, *, external_id: str | None, user_name: str | None) -> UUID:
@@ -412,7 +412,7 @@ async def find_to_offboard(session: AsyncSession, *, external_id: str | None, us
 
 async def first_receipt(
     session: AsyncSession, identity: Identity, pending: ScheduledOffboarding | None
-) -> Offboarded:
+) -> OffboardOutcome:
     """The outcome for an identity that is already offboarded. A schedule that is still pending is settled."""
     await settle(session, pending, identity.receipt_id)
     receipt = None
@@ -420,12 +420,12 @@ async def first_receipt(
         receipt = await session.get(OffboardingReceipt, identity.receipt_id)
     if receipt is None:
         none = TransferredAgents(to=None, agents=[])
-        return Offboarded(identity.id, False, OffboardedThings.none(), none)
+        return OffboardOutcome(identity.id, False, OffboardedThings.none(), none)
     things, transferred = (
         OffboardedThings.from_receipt(receipt.body),
         TransferredAgents.from_receipt(receipt.body),
     )
-    return Offboarded(identity.id, False, things, transferred, receipt.id)
+    return OffboardOutcome(identity.id, False, things, transferred, receipt.id)
 
 
 def _due_schedule(pending: ScheduledOffboarding | None) -> ReceiptSchedule | None:

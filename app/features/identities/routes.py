@@ -7,7 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.features.identities import service
 from app.features.identities.erase import erase_identity
-from app.features.identities.offboard import Offboarded, find_to_offboard, offboard_identity
+from app.features.identities.offboard import OffboardOutcome, find_to_offboard, offboard_identity
 from app.features.identities.queries import SORTS, links_of, select_identities
 from app.features.identities.schedule import offboard_when_asked
 from app.features.identities.schemas import (
@@ -47,7 +47,7 @@ DryRun = Annotated[bool, Query(description="Return what would change, and change
 
 
 async def _offboarding_answer(
-    session: AsyncSession, response: Response, outcome: Offboarded
+    session: AsyncSession, response: Response, outcome: OffboardOutcome
 ) -> OffboardAnswer:
     identity = await find_identity(session, outcome.identity_id)
     await session.refresh(identity)

@@ -22,7 +22,7 @@ from app.db.webhook_events import WebhookEvent, identity_message
 from app.domain.errors import Conflict, Forbidden, Invalid, NotFound, Unavailable
 from app.features.audit.record import record
 from app.features.identities.offboard import (
-    Offboarded,
+    OffboardOutcome,
     find_people,
     first_receipt,
     gather,
@@ -58,7 +58,7 @@ async def offboard_when_asked(
     signer: Signer,
     dry_run: bool,
     request_id: str | None,
-) -> Offboarded:
+) -> OffboardOutcome:
     """Offboard now, or schedule it if a future time is given. Raises as both do."""
     at = body.effective_at
     if at is None or at <= (now := await queries.database_now(session)):
@@ -77,12 +77,12 @@ async def offboard_when_asked(
         raise Invalid.field(
             "/effective_at", "too_late", f"The time is too far ahead: choose one up to {latest}."
         )
-    return await _set_for_later(
+    return await _schedule(
         session, caller, identity_id, body, at, if_match, dry_run=dry_run, request_id=request_id
     )
 
 
-async def _set_for_later(
+async def _schedule(
     session: AsyncSession,
     caller: Caller,
     identity_id: UUID,
@@ -92,7 +92,7 @@ async def _set_for_later(
     *,
     dry_run: bool,
     request_id: str | None,
-) -> Offboarded:
+) -> OffboardOutcome:
     pending = None if dry_run else await lock_pending(session, identity_id)
     if not dry_run:
         # So that a concurrent request waits, and moves this schedule.
@@ -110,14 +110,16 @@ async def _set_for_later(
         await gather(session, affected, lock=False)
         things, transferred = affected.things(), affected.transferred()
         preview = await preview_of(session, affected)
-        return Offboarded(identity.id, False, things, transferred, preview=preview)
+        return OffboardOutcome(identity.id, False, things, transferred, preview=preview)
     values = {"effective_at": at, "reason": body.reason, "transfer_agents_to": body.transfer_agents_to}
-    row = await _keep(session, caller, identity_id, pending, values, request_id)
-    nothing = Offboarded(identity.id, False, OffboardedThings.none(), TransferredAgents(to=None, agents=[]))
+    row = await _store_schedule(session, caller, identity_id, pending, values, request_id)
+    nothing = OffboardOutcome(
+        identity.id, False, OffboardedThings.none(), TransferredAgents(to=None, agents=[])
+    )
     return replace(nothing, scheduled=row)
 
 
-async def _keep(
+async def _store_schedule(
     session: AsyncSession,
     caller: Caller,
     identity_id: UUID,
@@ -143,7 +145,7 @@ async def _keep(
     session.add(row)
     await session.flush()
     await session.refresh(row)
-    changes = {"schedule_id": format_id(SCHEDULED_OFFBOARDING, row.id)} | _moved(before, values)
+    changes = {"schedule_id": format_id(SCHEDULED_OFFBOARDING, row.id)} | _audit_changes(before, values)
     event_id = await record(
         session, caller, "identity.schedule_offboarding", "identity", identity_id,
         changes=changes, request_id=request_id,
@@ -217,7 +219,7 @@ async def _check_may_schedule(session: AsyncSession, caller: Caller, identity_id
     await check_may_change(session, caller, identity_id)
 
 
-def _moved(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
+def _audit_changes(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
     """The changes for the event, without the reason, which people write."""
     changed: dict[str, Any] = {}
     for name in ("effective_at", "transfer_agents_to"):

@@ -90,7 +90,7 @@ async def create_identity(
     await move_versions(session, [identity.id], narrows=False)
     await keep_identity(session, identity)
     values = {name: (None, value) for name, value in body if name != "links" and value not in (None, {})}
-    changes = _changes(values) | linked
+    changes = _audit_changes(values) | linked
     event_id = await record(
         session, caller, "identity.create", "identity", identity.id, changes=changes, request_id=request_id
     )
@@ -142,7 +142,7 @@ async def update_identity(
         for name, value in fields.items()
         if getattr(identity, name) != value
     }
-    links = await _moved_links(session, identity, body)
+    links = await _changed_links(session, identity, body)
     if not changed and links is None:
         return identity
     await _check_may_write(session, caller, identity, changed, links)
@@ -159,7 +159,7 @@ async def update_identity(
         await keep_identity(session, identity)
     event_id = await record(
         session, caller, "identity.update", "identity", identity.id,
-        changes=_changes(changed) | linked, request_id=request_id,
+        changes=_audit_changes(changed) | linked, request_id=request_id,
     )  # fmt: skip
     await tell(session, identity_message(WebhookEvent.IDENTITY_UPDATED, identity.id, event_id))
     return identity
@@ -181,7 +181,7 @@ async def suspend_identity(
     await _set_status(session, identity, "suspended")
     await end_browser_sessions(session, identity.id)
     await move_versions(session, [identity.id, *agents], narrows=True)
-    changes = _changes({"status": ("active", "suspended")})
+    changes = _audit_changes({"status": ("active", "suspended")})
     if agents:
         changes["stopped_agents"] = [format_id(IDENTITY, id) for id in agents]
     event_id = await record(
@@ -247,7 +247,7 @@ async def reinstate_identity(
     await move_versions(session, [identity.id, *agents], narrows=False)
     event_id = await record(
         session, caller, "identity.reinstate", "identity", identity.id,
-        changes=_changes({"status": (before, "active")}), request_id=request_id,
+        changes=_audit_changes({"status": (before, "active")}), request_id=request_id,
     )  # fmt: skip
     await tell(session, identity_message(WebhookEvent.IDENTITY_REINSTATED, identity.id, event_id))
     return identity
@@ -282,9 +282,9 @@ async def _flush_unique(session: AsyncSession, identity: Identity) -> None:
         await session.flush()
     except IntegrityError as error:
         if "uq_identities_user_name" in str(error.orig):
-            raise _taken("user_name") from None
+            raise _name_taken("user_name") from None
         if "uq_identities_external_id" in str(error.orig):
-            raise _taken("external_id") from None
+            raise _name_taken("external_id") from None
         raise
     await session.refresh(identity)
 
@@ -299,7 +299,7 @@ async def _check_user_name_not_reserved(session: AsyncSession, user_name: str, c
         )
 
 
-async def _moved_links(
+async def _changed_links(
     session: AsyncSession, identity: Identity, body: IdentityUpdate
 ) -> Sequence[IdentityLinkInput] | None:
     """The links in a patch; None if it has none or they are unchanged."""
@@ -345,11 +345,11 @@ def _merge(attributes: dict[str, str], changes: dict[str, str | None]) -> dict[s
     return merged
 
 
-def _taken(field: str) -> Conflict:
+def _name_taken(field: str) -> Conflict:
     return Conflict(f"Another identity has this {field}; choose another one.", code=f"{field}_taken")
 
 
-def _changes(changed: dict[str, tuple[Any, Any]]) -> dict[str, Any]:
+def _audit_changes(changed: dict[str, tuple[Any, Any]]) -> dict[str, Any]:
     """The changes for the event: ids as in the API, personal fields without values."""
     audited: dict[str, Any] = {}
     for name, (before, after) in changed.items():

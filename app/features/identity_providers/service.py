@@ -110,7 +110,7 @@ async def end(session: AsyncSession, row: IdentityProvider, caller: Caller, requ
     await _record(session, caller, "identity_provider.delete", row, {"issuer": row.issuer}, request_id)
 
 
-async def keep_environment(session: AsyncSession, configured: IdentityProviderCreate | None) -> None:
+async def sync_environment(session: AsyncSession, configured: IdentityProviderCreate | None) -> None:
     """Apply the environment's settings: its provider is active, one of an earlier environment is disabled.
 
     A provider with the same issuer from the API becomes the environment's, with its links.

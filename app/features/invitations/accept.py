@@ -92,7 +92,7 @@ async def accept_invitation(
         if holder.may_join and link is None:
             return
         if await is_claimed_by(session, provider.id, holder.link):
-            raise _waits()
+            raise _needs_confirmation()
         if link is None:
             invitation = await find_invited(
                 session, provider.id, holder.link, account.email if account.verified else None
@@ -106,7 +106,7 @@ async def accept_invitation(
         )
         await commit(session)
     if claimed:
-        raise _waits()
+        raise _needs_confirmation()
 
 
 async def _use(
@@ -158,7 +158,7 @@ def _account_of(signed_in: SignedIn, link: str) -> _Account:
     return _Account(link, None, verified=False)
 
 
-def _waits() -> Forbidden:
+def _needs_confirmation() -> Forbidden:
     return Forbidden(
         "Your provider knows you. An administrator has to confirm that you are the person who was invited: sign in "
         "again once they have."

@@ -273,7 +273,7 @@ def _rules(runtime: Runtime) -> Rules:
     return Rules(runtime.time_zone, runtime.permits_by_default)
 
 
-async def _shown(
+async def _respond(
     session: AsyncSession,
     runtime: Runtime,
     response: Response,
@@ -313,7 +313,7 @@ async def publish_policy(
     if_match.check(policy.revision)
     trial = Trial(_rules(runtime), runtime.clock(), ignore_failed_tests)
     outcome = await service.publish(session, caller, policy, trial, request.state.request_id)
-    return await _shown(session, runtime, response, policy, outcome, dry_run=dry_run)
+    return await _respond(session, runtime, response, policy, outcome, dry_run=dry_run)
 
 
 @router.post(
@@ -356,7 +356,7 @@ async def roll_back_policy(
     if_match.check(policy.revision)
     trial = Trial(_rules(runtime), runtime.clock(), ignore_failed_tests)
     outcome = await service.roll_back(session, caller, policy, body.version, trial, request.state.request_id)
-    return await _shown(session, runtime, response, policy, outcome, dry_run=dry_run)
+    return await _respond(session, runtime, response, policy, outcome, dry_run=dry_run)
 
 
 @router.post(
@@ -379,4 +379,4 @@ async def unpublish_policy(
     policy = service.require_live(await lock_policy(session, policy_id))
     if_match.check(policy.revision)
     changed = await service.unpublish(session, caller, policy, request.state.request_id)
-    return await _shown(session, runtime, response, policy, Outcome(changed), dry_run=dry_run)
+    return await _respond(session, runtime, response, policy, Outcome(changed), dry_run=dry_run)

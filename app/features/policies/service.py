@@ -217,8 +217,8 @@ async def publish(
     before = await current_content(session, policy.id)
     if before == content:
         return Outcome(changed=False)
-    failed = await _try(session, policy, content, trial)
-    await _decide_by(session, policy, content, trial.now)
+    failed = await _run_tests(session, policy, content, trial)
+    await _store_published(session, policy, content, trial.now)
     await _record(session, caller, "policy.publish", policy, before, content, request_id, **failed)
     return Outcome(changed=True, **failed)
 
@@ -243,10 +243,10 @@ async def roll_back(
     content = {"tests": [], **row.content, "name": policy.name}
     if before is not None and _decisive(before) == _decisive(content):
         return Outcome(changed=False)
-    failed = await _try(session, policy, content, trial)
+    failed = await _run_tests(session, policy, content, trial)
     if before is not None and _decisive(before) == (policy.text, policy.mode, policy.tests):
         policy.text, policy.mode, policy.tests = _decisive(content)
-    await _decide_by(session, policy, content, trial.now)
+    await _store_published(session, policy, content, trial.now)
     more = {"to_version": version, **failed}
     await _record(session, caller, "policy.rollback", policy, before, content, request_id, **more)
     return Outcome(changed=True, **failed)
@@ -268,7 +268,7 @@ async def unpublish(session: AsyncSession, caller: Caller, policy: Policy, reque
     return True
 
 
-async def _try(session: AsyncSession, policy: Policy, content: Content, trial: Trial) -> dict[str, int]:
+async def _run_tests(session: AsyncSession, policy: Policy, content: Content, trial: Trial) -> dict[str, int]:
     """Check the new content, and run its tests with those of all policies; return the number of ignored failures."""
     await check_text(session, content["text"])
     candidate = PublishedPolicy(policy.id, (policy.version or 0) + 1, content["text"], Mode(content["mode"]))
@@ -283,7 +283,7 @@ def _decisive(content: Content) -> tuple[str, str, list[Any]]:
     return content["text"], content["mode"], content["tests"]
 
 
-async def _decide_by(session: AsyncSession, policy: Policy, content: Content, now: datetime) -> None:
+async def _store_published(session: AsyncSession, policy: Policy, content: Content, now: datetime) -> None:
     policy.status = "published"
     policy.version = (policy.version or 0) + 1
     policy.published_text, policy.published_mode = content["text"], content["mode"]

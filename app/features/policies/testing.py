@@ -71,12 +71,12 @@ class ReadObjects:
         if test.id is not None:
             return self._known(test.id, with_owner=True)
         owner = None if test.owner is None else self._owner(test.owner)
-        return _described(test, test.kind, owner)
+        return _describe_identity(test, test.kind, owner)
 
     def _owner(self, test: PolicyTestOwner) -> Identity:
         if test.id is not None:
             return self._known(test.id, with_owner=False)
-        return _described(test, "person", None)
+        return _describe_identity(test, "person", None)
 
     def _known(self, id: UUID, *, with_owner: bool) -> Identity:
         row = self.identities.get(id)
@@ -149,7 +149,7 @@ async def _add_identities(session: AsyncSession, objects: ReadObjects, ids: Iter
         objects.groups.setdefault(identity_id, []).append(group_id)
 
 
-def _described(test: PolicyTestOwner, kind: str, owner: Identity | None) -> Identity:
+def _describe_identity(test: PolicyTestOwner, kind: str, owner: Identity | None) -> Identity:
     return Identity(
         id=new_id(),
         version=1,
@@ -175,7 +175,7 @@ class Case:
 
 
 @dataclass(frozen=True, slots=True)
-class Ran:
+class CaseResult:
     """The result of a test."""
 
     case: Case
@@ -206,7 +206,7 @@ def cases_of(policy_id: UUID, name: str, tests: Iterable[object]) -> list[Case]:
 
 async def run_own(
     session: AsyncSession, rules: Rules, now: datetime, policy: PublishedPolicy, tests: Sequence[object]
-) -> list[Ran]:
+) -> list[CaseResult]:
     """Run tests of one policy with all published ones, this policy replacing its own published text."""
     cases = cases_of(policy.id, "", tests)
     return await _run(session, rules, now, await _set_with(session, policy), cases)
@@ -214,7 +214,7 @@ async def run_own(
 
 async def run_all(
     session: AsyncSession, rules: Rules, now: datetime, policy: PublishedPolicy, tests: Sequence[object]
-) -> list[Ran]:
+) -> list[CaseResult]:
     """Run the tests of a policy to be published, and those of all others. Raises ``Invalid``."""
     cases = cases_of(policy.id, "", tests)
     for others in await published_tests(session, but=policy.id):
@@ -225,7 +225,7 @@ async def run_all(
     return await _run(session, rules, now, await _set_with(session, policy), cases)
 
 
-def refuse_failures(ran: Iterable[Ran], of: UUID) -> None:
+def refuse_failures(ran: Iterable[CaseResult], of: UUID) -> None:
     """Raise ``Invalid`` with the failed tests, if any."""
     errors = [one.failure(of) for one in ran if not one.result.passed]
     if errors:
@@ -243,20 +243,20 @@ async def _run(
     now: datetime,
     policies: Sequence[PublishedPolicy],
     cases: Sequence[Case],
-) -> list[Ran]:
+) -> list[CaseResult]:
     if not cases:
         return []
     objects = await read_objects(session, [case.test.request for case in cases])
-    return await asyncio.to_thread(_ran, rules, now, policies, cases, objects)
+    return await asyncio.to_thread(_case_results, rules, now, policies, cases, objects)
 
 
-def _ran(
+def _case_results(
     rules: Rules,
     now: datetime,
     policies: Sequence[PublishedPolicy],
     cases: Sequence[Case],
     objects: ReadObjects,
-) -> list[Ran]:
+) -> list[CaseResult]:
     """Decide each test; a policy on trial counts as enforced for its own tests."""
     on_trial = {policy.id for policy in policies if policy.mode is Mode.OBSERVE}
     evaluators: dict[UUID | None, PolicyEvaluator] = {}
@@ -264,7 +264,7 @@ def _ran(
     for case in cases:
         enforced = case.policy_id if case.policy_id in on_trial else None
         if enforced not in evaluators:
-            evaluators[enforced] = evaluator_of(_enforcing(policies, enforced), rules)
+            evaluators[enforced] = evaluator_of(_enforce(policies, enforced), rules)
         verdict = evaluators[enforced].evaluate(objects.request(case.test.request, now))
         result = PolicyTestResult(
             name=case.test.name,
@@ -274,9 +274,9 @@ def _ran(
             reason_code=verdict.reason_code,
             policy_ids=list(verdict.policy_ids),
         )
-        ran.append(Ran(case, result))
+        ran.append(CaseResult(case, result))
     return ran
 
 
-def _enforcing(policies: Iterable[PublishedPolicy], enforced: UUID | None) -> list[PublishedPolicy]:
+def _enforce(policies: Iterable[PublishedPolicy], enforced: UUID | None) -> list[PublishedPolicy]:
     return [replace(policy, mode=Mode.ENFORCE) if policy.id == enforced else policy for policy in policies]

@@ -47,7 +47,7 @@ async def put_credential(
     row = _seal(sealer, server, identity_id, put)
     row.updated_at = await queries.database_time(session)
     session.add(row)
-    await _changed(
+    await _record_change(
         session, server, "server_credential.set", identity_id, put.kind, caller, request_id, narrows=False
     )
     return row
@@ -61,7 +61,7 @@ async def delete_credential(
     if row is None:
         raise NotFound("This server has no such credential.")
     await session.delete(row)
-    await _changed(
+    await _record_change(
         session, server, "server_credential.delete", identity_id, row.kind, caller, request_id, narrows=True
     )
 
@@ -81,7 +81,7 @@ def _seal(sealer: Sealer, server: Server, identity_id: UUID | None, put: Credent
     )
 
 
-async def _changed(
+async def _record_change(
     session: AsyncSession,
     server: Server,
     action: str,

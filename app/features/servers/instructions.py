@@ -27,7 +27,7 @@ def sanitize(text: str | None, secrets: Sequence[bytes]) -> str | None:
     return None if has_secret else text
 
 
-def take(server: Server, latest: str | None, *, trusted: bool) -> tuple[bool, bool]:
+def update_latest(server: Server, latest: str | None, *, trusted: bool) -> tuple[bool, bool]:
     """Update a locked server to its latest instructions; return whether they changed, and whether the approved ones
     did.
 

@@ -70,7 +70,7 @@ async def mark_sync(session: AsyncSession, server_id: UUID, started_at: datetime
     )
 
 
-async def give_sync_up(session: AsyncSession, server_id: UUID, started_at: datetime, reason: str) -> None:
+async def fail_sync(session: AsyncSession, server_id: UUID, started_at: datetime, reason: str) -> None:
     """Record that a running sync failed, unless another has started since."""
     await session.execute(
         update(Server)
@@ -79,7 +79,7 @@ async def give_sync_up(session: AsyncSession, server_id: UUID, started_at: datet
     )
 
 
-async def give_up_lost_syncs(session: AsyncSession, reason: str) -> int:
+async def fail_lost_syncs(session: AsyncSession, reason: str) -> int:
     """Record the failure of syncs that exceeded their time, since their worker was killed; return their number."""
     earliest = func.clock_timestamp() - MAX_SYNC_TIME
     lost = update(Server).where(col(Server.sync_started_at) < earliest).returning(col(Server.id))

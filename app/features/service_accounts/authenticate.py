@@ -55,7 +55,7 @@ class IssuedBearer:
         return f"IssuedBearer(lifetime={self.lifetime})"
 
 
-def refused() -> Unauthenticated:
+def unauthenticated() -> Unauthenticated:
     """The error for every credential that is not valid, for any reason."""
     return Unauthenticated(
         "The API needs a valid credential: one Authorization header with a bearer from POST /oauth/token, or with an "
@@ -67,10 +67,10 @@ async def authenticate_bearer(session: AsyncSession, peppers: Peppers, text: str
     """Authenticate a bearer token with one query. Raises ``Unauthenticated``."""
     credential = parse_credential(text, API_BEARER)
     if credential is None:
-        raise refused()
+        raise unauthenticated()
     row = (await session.execute(_BY_BEARER, {"bearer": credential.id})).one_or_none()
     if not _matches(peppers, row, credential) or row is None:
-        raise refused()
+        raise unauthenticated()
     return _caller(row)
 
 
@@ -78,11 +78,11 @@ async def authenticate_secret(session: AsyncSession, peppers: Peppers, text: str
     """Authenticate a client secret, for clients that cannot exchange it. Raises ``Unauthenticated``."""
     credential = parse_credential(text, CLIENT_SECRET)
     if credential is None:
-        raise refused()
+        raise unauthenticated()
     query = _live_accounts(ServiceAccountCredential).where(col(ServiceAccountCredential.id) == credential.id)
     row = (await session.execute(query)).one_or_none()
     if not _matches(peppers, row, credential) or row is None:
-        raise refused()
+        raise unauthenticated()
     return _caller(row)
 
 
@@ -96,14 +96,14 @@ async def sign_in(
     except ValueError:
         account_id = None
     if credential is None or account_id is None:
-        raise refused()
+        raise unauthenticated()
     query = _live_accounts(ServiceAccountCredential).where(
         col(ServiceAccountCredential.id) == credential.id,
         col(ServiceAccountCredential.service_account_id) == account_id,
     )
     row = (await session.execute(query)).one_or_none()
     if not _matches(peppers, row, credential) or row is None:
-        raise refused()
+        raise unauthenticated()
     await _forget_expired(session, credential.id)
     bearer = await issue_bearer(session, peppers, credential.id)
     caller = _caller(row)
@@ -141,14 +141,16 @@ def digest_of(peppers: Peppers, text: str, prefix: str) -> bytes:
 
 async def find_live_account(session: AsyncSession, account_id: UUID) -> Caller | None:
     """Find the active service account for a workload token; None when it may not act."""
-    query = _acting(select(*_ACCOUNT).select_from(ServiceAccount)).where(col(ServiceAccount.id) == account_id)
+    query = _only_acting(select(*_ACCOUNT).select_from(ServiceAccount)).where(
+        col(ServiceAccount.id) == account_id
+    )
     row = (await session.execute(query)).one_or_none()
     return None if row is None else _caller(row)
 
 
 def _live_accounts(secret: type[ApiBearer] | type[ServiceAccountCredential]) -> Select[*tuple[Any, ...]]:
     """Select active accounts, with the digest of the presented secret."""
-    return _acting(
+    return _only_acting(
         select(
             col(secret.digest).label("digest"),
             col(secret.pepper_key_id).label("pepper_key_id"),
@@ -159,7 +161,7 @@ def _live_accounts(secret: type[ApiBearer] | type[ServiceAccountCredential]) -> 
     ).where(col(ServiceAccountCredential.revoked_at).is_(None))
 
 
-def _acting(accounts: Select[*tuple[Any, ...]]) -> Select[*tuple[Any, ...]]:
+def _only_acting(accounts: Select[*tuple[Any, ...]]) -> Select[*tuple[Any, ...]]:
     """Keep only accounts that may act now.
 
     The owner of an account must be active, and so must the owner of an agent that owns one.

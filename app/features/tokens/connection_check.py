@@ -93,8 +93,8 @@ async def check_database(
     refusal = await _last_refusal(session, peppers, token_id, reader.time, tells_all=tells_all)
     if any(step.state == "fail" for step in stopped):
         return CheckContext(reader.time, token, context, steps, refusal)
-    anywhere = _anywhere(token)
-    reached = await in_slices(_reached(anywhere, list(servers.values()), context, reader.at))
+    anywhere = _without_address_rule(token)
+    reached = await in_slices(_reachable_servers(anywhere, list(servers.values()), context, reader.at))
     steps.append(_of_access(token, reached))
     requested = [one for one in reached if not server_ids or one.server.id in server_ids]
     steps += [_out_of_reach(id) for id in server_ids if id not in {one.server.id for one in requested}]
@@ -107,9 +107,9 @@ async def check_database(
 async def _secret(
     session: AsyncSession, peppers: Peppers, token_id: UUID, text: str, now: datetime
 ) -> CheckStep:
-    credential = parse_credential(_bare(text), SCOPED_TOKEN)
+    credential = parse_credential(_extract_secret(text), SCOPED_TOKEN)
     if credential is None:
-        return _malformed(_bare(text))
+        return _malformed(_extract_secret(text))
     if credential.id != token_id:
         return _fail(
             "secret", "secret_of_another_token", "It is the secret of another token.",
@@ -124,7 +124,7 @@ async def _secret(
     )  # fmt: skip
 
 
-def _bare(text: str) -> str:
+def _extract_secret(text: str) -> str:
     """Extract the secret from pasted text: from a header's value, or from quotes."""
     return text.strip().strip("\"'").removeprefix("Bearer ").strip()
 
@@ -209,7 +209,7 @@ def _of_address(token: Token, address: Address | None) -> list[CheckStep]:
     ]  # fmt: skip
 
 
-def _reached(
+def _reachable_servers(
     token: Token, servers: Sequence[Server], context: PolicyContext, at: float
 ) -> Generator[None, None, list[ReachableServer]]:
     """The servers in reach by slug. In steps of one decision each."""
@@ -274,9 +274,9 @@ async def _last_refusal(
     )  # fmt: skip
 
 
-def _anywhere(token: Token) -> Token:
+def _without_address_rule(token: Token) -> Token:
     """The token without its address restriction, which has a step of its own."""
-    parent = None if token.parent is None else _anywhere(token.parent)
+    parent = None if token.parent is None else _without_address_rule(token.parent)
     return replace(token, ip_allow=(), parent=parent)
 
 
@@ -373,11 +373,13 @@ class ServerChecks:
                 begun = monotonic()
                 tools = await _list(runtime, snapshot, server, check.token.identity.id)
         except DiscoveryFailed as failed:
-            return _failed(server, failed, _since(begun), tells_all)
+            return _failure_step(server, failed, _since(begun), tells_all)
         except TimeoutError:
-            return _failed(server, DiscoveryFailed("timeout", "It took too long."), _since(begun), tells_all)
+            return _failure_step(
+                server, DiscoveryFailed("timeout", "It took too long."), _since(begun), tells_all
+            )
         took_ms = _since(begun)
-        return await in_slices(_answered(server, expected, tools, took_ms))
+        return await in_slices(_evaluate_tools(server, expected, tools, took_ms))
 
 
 def _expected(check: CheckContext, server: Server) -> Generator[None, None, Expected]:
@@ -419,7 +421,7 @@ async def _list(
         raise
 
 
-def _answered(
+def _evaluate_tools(
     server: Server, expected: Expected, tools: list[JsonObject], took_ms: int
 ) -> Generator[None, None, CheckStep]:
     """In steps of one definition each: a hostile server may send megabytes."""
@@ -451,7 +453,7 @@ def _answered(
     return step.model_copy(update={"duration_ms": took_ms})
 
 
-def _failed(server: Server, failed: DiscoveryFailed, took_ms: int, tells_all: bool) -> CheckStep:
+def _failure_step(server: Server, failed: DiscoveryFailed, took_ms: int, tells_all: bool) -> CheckStep:
     """The reason of a failure, without details for callers who may not know where the server is."""
     detail = failed.reason if tells_all else _DETAILS.get(failed.kind, _NOT_READ)
     step = _step(server, "fail", failed.kind, detail, _REMEDIES.get(failed.kind, _OPERATOR_REMEDY))

@@ -83,7 +83,7 @@ async def offers_to(
     reason = stopped(identity, reader.at)
     if reason is not None:
         return Offers(reason)
-    named = await _named(session, q)
+    named = await _servers_with_text(session, q)
     within = None if server_ids is None else frozenset(server_ids)
     candidates = [
         server
@@ -95,7 +95,7 @@ async def offers_to(
     return Offers(None, servers, following)
 
 
-async def _named(session: AsyncSession, q: str) -> frozenset[UUID]:
+async def _servers_with_text(session: AsyncSession, q: str) -> frozenset[UUID]:
     """Servers with the text in their name or description, which the access snapshot does not have."""
     if not q:
         return frozenset()
@@ -121,12 +121,12 @@ def _page(
             continue
         if len(offered) == limit or tools > TOOLS_A_PAGE:
             return tuple(offered), offered[-1].slug
-        offered.append(_offered(reachable, own))
+        offered.append(_offer(reachable, own))
         tools += len(reachable.tools)
     return tuple(offered), None
 
 
-def _offered(reachable: Reach, own: Reach | None) -> OfferedServer:
+def _offer(reachable: Reach, own: Reach | None) -> OfferedServer:
     granted = frozenset() if own is None else frozenset(tool.name for tool, _ in own.tools)
     tools = tuple(
         OfferedTool(tool.name, tool.risk, tool.name in granted, decision.effect is Effect.REQUIRE_APPROVAL)

@@ -238,14 +238,14 @@ async def prospect_of(session: AsyncSession, reader: AccessReader, content: Draf
         if offers.following is None:
             break
         after = offers.following
-    chosen = tuple(_chosen(one, by_server.get(one.server_id)) for one in content.servers)
+    chosen = tuple(_choose(one, by_server.get(one.server_id)) for one in content.servers)
     return Prospect(content, offers.stopped, chosen)
 
 
-def _chosen(chosen: DraftServer, offer: OfferedServer | None) -> ChosenServer:
+def _choose(chosen: DraftServer, offer: OfferedServer | None) -> ChosenServer:
     if offer is None:
         return ChosenServer(chosen, None, (), needs_grant=False)
-    picked = [tool for tool in offer.tools if _is_of(chosen, tool)]
+    picked = [tool for tool in offer.tools if _is_selected(chosen, tool)]
     tools = tuple(tool for tool in picked if tool.is_granted or chosen.grant)
     lacking = not offer.is_granted or not all(tool.is_granted for tool in picked)
     if chosen.mode == "all":
@@ -253,7 +253,7 @@ def _chosen(chosen: DraftServer, offer: OfferedServer | None) -> ChosenServer:
     return ChosenServer(chosen, offer.slug, tools, needs_grant=chosen.grant and lacking)
 
 
-def _is_of(chosen: DraftServer, tool: OfferedTool) -> bool:
+def _is_selected(chosen: DraftServer, tool: OfferedTool) -> bool:
     if chosen.mode == "read":
         return tool.risk is Risk.READ
     return chosen.mode == "all" or tool.name in chosen.names

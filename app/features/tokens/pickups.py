@@ -114,10 +114,10 @@ async def open_pickup(
 
     Raises ``NotFound`` for another person's, and ``Forbidden`` for a caller who is not a person.
     """
-    pickup = await _own(session, caller, pickup_id)
+    pickup = await _find_own(session, caller, pickup_id)
     if pickup.state == "picked_up":
-        await _tell_reopened(session, caller, pickup, request_id)
-        pickup = await _own(session, caller, pickup_id)
+        await _report_reopening(session, caller, pickup, request_id)
+        pickup = await _find_own(session, caller, pickup_id)
     token = await repository.find_reading(session, pickup.row.token_id)
     if token is None:
         raise AssertionError("a link's token is never deleted")
@@ -137,13 +137,13 @@ async def take_pickup(
     Of concurrent attempts one succeeds. Raises what ``open_pickup`` does, ``PreconditionFailed``, and ``Conflict`` for
     an ended link or token, and when the token's identity or its owner is not active.
     """
-    pickup = await _own(session, caller, pickup_id)
+    pickup = await _find_own(session, caller, pickup_id)
     token_id = pickup.row.token_id
     await lock_active_identity(session, pickup.identity_id, ())
     await repository.lock_token(session, token_id)
     pickup = await queries.lock_pickup(session, pickup_id)
     if pickup.state == "picked_up":
-        await _tell_reopened(session, caller, pickup, request_id)
+        await _report_reopening(session, caller, pickup, request_id)
         # Commit the report of the reopening, which stays although the request is refused.
         await commit(session)
         raise Conflict(
@@ -169,14 +169,14 @@ async def take_pickup(
     return token_id, secret
 
 
-async def _own(session: AsyncSession, caller: Caller, pickup_id: UUID) -> PickupReading:
+async def _find_own(session: AsyncSession, caller: Caller, pickup_id: UUID) -> PickupReading:
     pickup = await queries.find_own_pickup(session, person_of(caller), pickup_id)
     if pickup is None:
         raise NotFound(_NONE)
     return pickup
 
 
-async def _tell_reopened(
+async def _report_reopening(
     session: AsyncSession, caller: Caller, pickup: PickupReading, request_id: str | None
 ) -> None:
     if await queries.record_reopened(session, pickup.row.id):

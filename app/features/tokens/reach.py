@@ -9,7 +9,14 @@ from sqlmodel import col
 
 from app.features.grants.queries import is_active
 from app.features.tokens.schemas import TokenView
-from app.features.tools.reach_queries import Finding, Reaches, Selected, SelectorWarning, find_reach, may_see
+from app.features.tools.reach_queries import (
+    Finding,
+    Reaches,
+    Selected,
+    SelectorWarning,
+    find_reach,
+    may_see_reach,
+)
 from app.http.authorization import Caller
 from app.http.selectors import store_scope
 from app.models.grants import Grant
@@ -21,7 +28,7 @@ MAX_GRANTS = 200
 
 async def with_reach(session: AsyncSession, caller: Caller, token: TokenView) -> TokenView:
     """Add the token's reach, if the caller may see it."""
-    if not may_see(caller):
+    if not may_see_reach(caller):
         return token
     granted = await _live_grants(session, token.identity_id)
     if len(granted) > MAX_GRANTS:

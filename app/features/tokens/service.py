@@ -184,7 +184,7 @@ async def issue_token(
     await insert_token(session, token, secret, message)
     await record_created(
         session, caller, "token.issue", "token", token.id, event_id=event_id,
-        kind="token_scope", content=scope_content(token), changes=_issued(token),
+        kind="token_scope", content=scope_content(token), changes=_issue_changes(token),
         request_id=request_id, token_id=token.id,
     )  # fmt: skip
     # Active, since everything that it depends on was active and is locked.
@@ -308,7 +308,7 @@ def _check_within(body: TokenCreate, parent: Token) -> None:
         raise Invalid("An attenuated token must not exceed its parent.", errors=wrong)
 
 
-def _issued(token: Token) -> dict[str, Any]:
+def _issue_changes(token: Token) -> dict[str, Any]:
     return {
         "identity_id": format_id(IDENTITY, token.identity_id),
         "parent_id": None if token.parent_id is None else format_id(TOKEN, token.parent_id),
@@ -362,11 +362,11 @@ async def narrow_token(
         return
     row.revision += 1
     await session.flush()
-    await _note_narrowed(session, caller, row, changed_ids, changes, request_id)
+    await _record_narrowing(session, caller, row, changed_ids, changes, request_id)
     await move_versions(session, changed_ids, narrows=True)
 
 
-async def _note_narrowed(
+async def _record_narrowing(
     session: AsyncSession,
     caller: Caller,
     row: Token,

@@ -88,7 +88,7 @@ async def discover(
 
     ``secrets``: what its tools must not contain; by default the credential in the headers.
     """
-    async with _limited(budget, of_command=not isinstance(url, str)):
+    async with _time_limit(budget, of_command=not isinstance(url, str)):
         info = await probe(outbound, url, headers, timeouts=budget.timeouts)
         items = await _list_pages(outbound, url, headers, info.protocol_versions, budget.timeouts)
     if secrets is None:
@@ -130,7 +130,7 @@ async def list_current_tools(
 
     They are not checked: do not store them. Raises ``DiscoveryFailed``.
     """
-    async with _limited(budget, of_command=not isinstance(url, str)):
+    async with _time_limit(budget, of_command=not isinstance(url, str)):
         return await _list_pages(outbound, url, headers, protocol_versions, budget.timeouts)
 
 
@@ -149,7 +149,7 @@ async def _list_pages(
 
 
 @asynccontextmanager
-async def _limited(budget: TimeBudget, *, of_command: bool) -> AsyncIterator[None]:
+async def _time_limit(budget: TimeBudget, *, of_command: bool) -> AsyncIterator[None]:
     """Limit the time of requests to a server, and translate errors. Raises ``DiscoveryFailed``."""
     try:
         async with asyncio.timeout(budget.deadline_s):

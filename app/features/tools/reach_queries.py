@@ -86,7 +86,7 @@ class Finding:
     warnings: list[SelectorWarning]
 
 
-def may_see(caller: Caller) -> bool:
+def may_see_reach(caller: Caller) -> bool:
     """Whether this caller may see counts and warnings, which reveal servers and tools."""
     return caller.may(Permission.SERVERS_READ) and caller.may(Permission.TOOLS_READ)
 
@@ -96,15 +96,15 @@ async def find_reach(
 ) -> Finding:
     """Compute what any of ``wanted`` reaches, within ``granted`` if given: one statement, and another for unknown
     names."""
-    wanted_servers, wanted_tools = _any(wanted)
+    wanted_servers, wanted_tools = _selects_any(wanted)
     servers, tools = [wanted_servers], [wanted_tools]
     within: ColumnElement[bool] = true()
     if granted is not None:
-        granted_servers, within = _any(granted)
+        granted_servers, within = _selects_any(granted)
         # Pair by pair: a server is reached if one entry and one grant both select it.
         servers.append(granted_servers)
         tools.append(within)
-    each = [column for one in wanted for column in _looked_up(one, within)]
+    each = [column for one in wanted for column in _lookup_columns(one, within)]
     row = (await session.execute(select(_count_servers(servers), _count_tools(tools), *each))).one()
     reaches = Reaches(servers=row[0], tools=row[1])
     warnings: list[SelectorWarning] = []
@@ -116,7 +116,7 @@ async def find_reach(
     return Finding(reaches, warnings)
 
 
-def _any(selected: Sequence[Selected]) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
+def _selects_any(selected: Sequence[Selected]) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
     """Whether any of the pairs selects a row of ``servers``, and a row of its ``tools``."""
     if not selected:
         return false(), false()
@@ -165,7 +165,7 @@ def _count_tools(conditions: Sequence[ColumnElement[bool]]) -> ColumnElement[int
     return select(func.count()).select_from(rows.limit(MAX_COUNTED).subquery()).scalar_subquery()
 
 
-def _looked_up(one: Selected, within: ColumnElement[bool]) -> list[ColumnElement[Any]]:
+def _lookup_columns(one: Selected, within: ColumnElement[bool]) -> list[ColumnElement[Any]]:
     """Whether a pair selects a server, a tool, and a tool within the grants; and the existing tool names."""
     server = _selects_server(one.servers)
     of_pair = and_(server, _selects_tool(one.tools))

@@ -72,7 +72,7 @@ async def create(session: AsyncSession, new: ToolCreate, caller: Caller, request
     if new.risk is not None:
         row.risk, row.risk_overridden = new.risk, True
     changes = {"risk": row.risk, "definition_digest": row.definition_digest.hex()}
-    await _changed(session, server, row, "tool.create", changes, caller, request_id, narrows=False)
+    await _record_change(session, server, row, "tool.create", changes, caller, request_id, narrows=False)
     return row
 
 
@@ -111,7 +111,7 @@ async def update(
     changes = {
         name: {"from": before[name], "to": after[name]} for name in before if before[name] != after[name]
     }
-    await _changed(session, server, row, "tool.update", changes, caller, request_id, narrows=narrows)
+    await _record_change(session, server, row, "tool.update", changes, caller, request_id, narrows=narrows)
 
 
 async def approve(
@@ -141,7 +141,7 @@ async def approve(
         "risk": {"from": risk, "to": row.risk},
     }
     narrows = was_active and risk != row.risk
-    await _changed(session, server, row, "tool.approve", changes, caller, request_id, narrows=narrows)
+    await _record_change(session, server, row, "tool.approve", changes, caller, request_id, narrows=narrows)
 
 
 async def remove(
@@ -151,10 +151,12 @@ async def remove(
     catalogue.remove(row, await servers.database_time(session))
     row.approved_digest = None
     row.revision += 1
-    await _changed(session, server, row, "tool.delete", {"name": row.name}, caller, request_id, narrows=True)
+    await _record_change(
+        session, server, row, "tool.delete", {"name": row.name}, caller, request_id, narrows=True
+    )
 
 
-async def _changed(
+async def _record_change(
     session: AsyncSession,
     server: Server,
     row: Tool,

@@ -78,7 +78,7 @@ async def finish_sync(
         # If the database does not accept this either, a worker marks it as interrupted minutes later.
         with suppress(Exception):
             async with asyncio.timeout(_GIVE_UP_S), runtime.sessions() as session:
-                await servers.give_sync_up(session, server_id, start.at, reason)
+                await servers.fail_sync(session, server_id, start.at, reason)
                 await session.commit()
         raise
 
@@ -218,7 +218,9 @@ async def _take(
     for row in outcome.changed:
         row.revision += 1
     spoken = list(discovery.protocol_versions)
-    instructions_changed, approved = instructions.take(server, discovery.instructions, trusted=trusted)
+    instructions_changed, approved = instructions.update_latest(
+        server, discovery.instructions, trusted=trusted
+    )
     is_changed = bool(outcome.touched) or approved or server.protocol_versions != spoken
     is_news = (
         is_changed

@@ -112,7 +112,7 @@ WHERE id = :webhook_id AND url = :url
 async def record_delivered(session: AsyncSession, claimed: ClaimedMessage, status_code: int) -> None:
     """Record that the endpoint accepted the message, which holds regardless of concurrent changes."""
     # The webhook first, in the lock order of a retry request.
-    await session.execute(_WELL, _webhook_of(claimed))
+    await session.execute(_WELL, _webhook_parameters(claimed))
     await session.execute(_DELIVERED, {"id": claimed.id, "status_code": status_code})
 
 
@@ -130,11 +130,11 @@ async def record_failure(
     The webhook itself is paused for at least ``pause``.
     """
     values = {"id": claimed.id, "lease": claimed.lease, "status_code": status_code, "error": error}
-    await session.execute(_UNWELL, _webhook_of(claimed) | {"pause": pause, "fails_from": FAILS_FROM})
+    await session.execute(_UNWELL, _webhook_parameters(claimed) | {"pause": pause, "fails_from": FAILS_FROM})
     await session.execute(_FAILED, values | {"delay": delay})
 
 
-def _webhook_of(claimed: ClaimedMessage) -> dict[str, Any]:
+def _webhook_parameters(claimed: ClaimedMessage) -> dict[str, Any]:
     # Only if the URL of the webhook is still the one that was called.
     return {"webhook_id": claimed.webhook_id, "url": claimed.url}
 

@@ -294,7 +294,7 @@ async def test_a_session_that_a_new_sign_in_replaces_ends_on_record_as_its_perso
 
     async def replace(cookie: str, *, is_done: bool) -> None:
         async with sessions() as session:
-            await browser_sessions.end_replaced(session, peppers, cookie, "req of the new one")
+            await browser_sessions.end_replaced_session(session, peppers, cookie, "req of the new one")
             await (session.commit() if is_done else session.rollback())
 
     ends = (

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.features.audit import queries
 from app.features.audit import reading as newest
-from app.features.audit.queries import Named
+from app.features.audit.queries import NamedIds
 from app.features.audit.schemas import AuditQuery
 from tests.features.audit.test_counting import count_all
 from tests.features.audit.test_polling import PATH, Sessions, commit, shown
@@ -131,9 +131,9 @@ async def test_what_was_refused_of_somebody_is_walked_in_one_index_and_not_read_
     """PostgreSQL assumes independence; for a person with many refusals it read 25,000 rows for a page."""
     await commit(sessions)
     setting = text("SHOW enable_bitmapscan")
-    monkeypatch.setattr(queries, "newest", lambda *_: setting)
+    monkeypatch.setattr(queries, "select_newest", lambda *_: setting)
     async with sessions() as session:
-        rows, _ = await newest.find(session, AuditQuery(**filters), Named(), None)
+        rows, _ = await newest.find(session, AuditQuery(**filters), NamedIds(), None)
         assert [row[0] for row in rows] == [bitmaps]
         # The rest of the transaction, and the next one on the connection, run other queries.
         assert await session.scalar(setting) == "on"

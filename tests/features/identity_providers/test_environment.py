@@ -20,7 +20,7 @@ async def start(sessions: Sessions, **fields: Any) -> None:
     """Start a worker with this environment; without fields, no provider is configured."""
     configured = IdentityProviderCreate.model_validate(BODY | fields) if fields else None
     async with sessions() as session:
-        await service.keep_environment(session, configured)
+        await service.sync_environment(session, configured)
         await session.commit()
 
 

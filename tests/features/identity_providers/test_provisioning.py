@@ -99,7 +99,7 @@ async def test_what_provisions_for_the_environments_provider_outlives_a_start(
     async def start(**fields: Any) -> None:
         async with sessions() as session:
             configured = IdentityProviderCreate.model_validate(provider("sso", **fields))
-            await service.keep_environment(session, configured)
+            await service.sync_environment(session, configured)
             await session.commit()
 
     await start()

@@ -28,7 +28,7 @@ from app.features.identities import receipt_routes as receipts
 from app.features.identities import routes as identities
 from app.features.identities import schedule_routes as schedules
 from app.features.identities.erase import erase_identity
-from app.features.identities.offboard import Offboarded
+from app.features.identities.offboard import OffboardOutcome
 from app.features.identities.schedule import cancel_scheduled, offboard_when_asked
 from app.features.identities.schemas import (
     MAX_CALLS,
@@ -168,7 +168,7 @@ async def _show(
 
 async def _preview(
     viewer: Viewer, session: AsyncSession, runtime: Runtime, it: IdentityView, heir: str
-) -> Offboarded:
+) -> OffboardOutcome:
     """The dry run: the same checks, and nothing is changed. Raises ``Invalid`` for who cannot have the agents."""
     body = validated(OffboardRequest, {"reason": _PREVIEW, "transfer_agents_to": heir or None})
     return await offboard_when_asked(
@@ -190,7 +190,7 @@ def _asked(form: Form) -> dict[str, Any]:
     }
 
 
-def _named_in(outcome: Offboarded) -> list[UUID]:
+def _named_in(outcome: OffboardOutcome) -> list[UUID]:
     """Of what is listed, the first few: the page counts the others."""
     lists = [outcome.things.agents, outcome.transferred.agents]
     if outcome.preview is not None:

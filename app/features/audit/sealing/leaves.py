@@ -260,7 +260,7 @@ def partial_tiles(size: int) -> list[tuple[int, int]]:
     return ranges
 
 
-def split(hashes: bytes) -> Sequence[bytes]:
+def split_tile(hashes: bytes) -> Sequence[bytes]:
     """The hashes of a tile."""
     return [hashes[at : at + HASH_BYTES] for at in range(0, len(hashes), HASH_BYTES)]
 
@@ -416,7 +416,7 @@ class SealedTree:
         """A full tile; None for the last, not full one of a level, which is not stored."""
         hashes = await self._connection.fetchval(_TILE, level, number)
         if hashes is not None:
-            return split(hashes)
+            return split_tile(hashes)
         if (number + 1) * TILE <= self.size >> TILE_BITS * level:
             raise LogFault(f"tile {number} of level {level} is missing")
         return None

@@ -41,7 +41,7 @@ from app.http.live import Look, News
 from app.lib.event_loop import in_slices
 
 
-async def whole_tree(connection: "Connection[Record]", checkpoint: StoredCheckpoint) -> SealedTree:
+async def verified_tree(connection: "Connection[Record]", checkpoint: StoredCheckpoint) -> SealedTree:
     """The tree of a checkpoint, after checking its root: hashes outside full tiles come from events, which may have
     changed. Raises ``LogFault`` when the root differs."""
     tree = SealedTree(connection, checkpoint.size, checkpoint.place)
@@ -110,11 +110,11 @@ async def prove_event(connection: "Connection[Record]", id: UUID) -> EventProof:
                 code="not_sealed_yet",
             )
         position, checkpoint = sealed_at
-        hashes = await inclusion_of(await whole_tree(connection, checkpoint), position)
+        hashes = await inclusion_of(await verified_tree(connection, checkpoint), position)
     except LogFault as fault:
-        raise damaged(fault) from None
+        raise corrupted_log(fault) from None
     if not verify_inclusion(leaf_hash(leaf), position, checkpoint.size, hashes, checkpoint.root):
-        raise damaged(LogFault(f"the kept hashes around position {position} differ"))
+        raise corrupted_log(LogFault(f"the kept hashes around position {position} differ"))
     return EventProof(position, leaf, checkpoint, hashes)
 
 
@@ -127,11 +127,11 @@ async def prove_consistency(
     """
     checkpoint = await checkpoint_named(connection, size)
     try:
-        return checkpoint, await consistency_of(await whole_tree(connection, checkpoint), old_size)
+        return checkpoint, await consistency_of(await verified_tree(connection, checkpoint), old_size)
     except ProofFault as fault:
         raise Invalid.field("?from", "out_of_range", f"Give a size of at most {size}: {fault}.") from None
     except LogFault as fault:
-        raise damaged(fault) from None
+        raise corrupted_log(fault) from None
 
 
 async def prove_range(
@@ -143,13 +143,13 @@ async def prove_range(
     """
     checkpoint = await checkpoint_named(connection, size)
     try:
-        return checkpoint, await range_of(await whole_tree(connection, checkpoint), first, end)
+        return checkpoint, await range_of(await verified_tree(connection, checkpoint), first, end)
     except ProofFault as fault:
         raise Invalid.field(
             "?to", "out_of_range", f"Give from and to as positions in that log: {fault}."
         ) from None
     except LogFault as fault:
-        raise damaged(fault) from None
+        raise corrupted_log(fault) from None
 
 
 async def checkpoint_named(connection: "Connection[Record]", size: int) -> StoredCheckpoint:
@@ -160,7 +160,7 @@ async def checkpoint_named(connection: "Connection[Record]", size: int) -> Store
     return checkpoint
 
 
-def damaged(fault: LogFault) -> Unavailable:
+def corrupted_log(fault: LogFault) -> Unavailable:
     """The error for a log that cannot prove anything."""
     return Unavailable(
         f"The sealed log differs from what was sealed: {fault}. Run scopegate audit verify for details.",
@@ -199,7 +199,7 @@ class LeafExport:
         stretch = await read_events(connection, self._place, count, self.checkpoint.place)
         if not stretch.rows:
             raise LogFault(f"the events from position {self._position} on are missing")
-        hashed = await _hashed(stretch.rows)
+        hashed = await _hash_rows(stretch.rows)
         leaves = [leaf for leaf, _ in hashed]
         tree = SealedTree(connection, self.checkpoint.size, self.checkpoint.place)
         hashes = await tree.leaf_hashes(self._position, self._position + len(leaves))
@@ -225,7 +225,7 @@ async def leaves_between(connection: "Connection[Record]", first: int | None, en
     to = size if end is None else end
     if latest is None or not (first or 0) < to <= size:
         raise _out_of_range(f"Give from and to within the {size} events that are sealed.")
-    await whole_tree(connection, latest)
+    await verified_tree(connection, latest)
     oldest = await (_oldest(connection) if first is None else _seek(connection, latest, first))
     if oldest is None:
         raise _out_of_range(
@@ -239,12 +239,14 @@ async def leaves_between(connection: "Connection[Record]", first: int | None, en
     return LeafExport(start, to, latest, (epoch, xact, seq - 1))
 
 
-async def exported_leaves(connection: "Connection[Record]", first: int | None, end: int | None) -> LeafExport:
+async def open_leaf_export(
+    connection: "Connection[Record]", first: int | None, end: int | None
+) -> LeafExport:
     """``leaves_between`` for the API: raises ``Unavailable`` (``audit_log_corrupted``) instead of ``LogFault``."""
     try:
         return await leaves_between(connection, first, end)
     except LogFault as fault:
-        raise damaged(fault) from None
+        raise corrupted_log(fault) from None
 
 
 def export_leaves(leaves: LeafExport) -> Look:
@@ -274,7 +276,7 @@ async def _seek(
     (expected,) = await tree.leaf_hashes(position, position + 1)
     while before <= position:
         stretch = await read_events(connection, after, _AT_ONCE, latest.place)
-        for row, (_, each) in zip(stretch.rows, await _hashed(stretch.rows), strict=True):
+        for row, (_, each) in zip(stretch.rows, await _hash_rows(stretch.rows), strict=True):
             if each == expected:
                 return position, (stretch.epoch, row["xact"], row["seq"])
         if not stretch.rows:
@@ -283,7 +285,7 @@ async def _seek(
     return None
 
 
-async def _hashed(rows: Sequence[Record]) -> list[tuple[bytes, bytes]]:
+async def _hash_rows(rows: Sequence[Record]) -> list[tuple[bytes, bytes]]:
     """The leaves of rows, each with its hash."""
 
     def leaves() -> Generator[None, None, list[tuple[bytes, bytes]]]:

@@ -11,7 +11,7 @@ from asyncpg import Connection, Record
 
 from app.crypto.log_check import Entry, Finding, Kind
 from app.features.audit.queries import Position
-from app.features.audit.sealing.leaves import TILE, StoredCheckpoint, leaf_of, read_events, split
+from app.features.audit.sealing.leaves import TILE, StoredCheckpoint, leaf_of, read_events, split_tile
 from app.lib.ids import EVENT, format_id
 
 MAX_FAULTS = 1_000
@@ -294,7 +294,7 @@ class KeptHashes:
             tile = await self._tile(number)
             if tile is None:
                 break
-            hashes = split(tile)
+            hashes = split_tile(tile)
             leaves += hashes[max(0, first - number * TILE) : end - number * TILE]
         return leaves
 

@@ -72,7 +72,7 @@ async def set_credential(
         sealed = by.sealer.seal(text.encode("ascii"), place_of(row))
         row.key_id, row.sealed = sealed.key_id, sealed.data
     changes = {"access_token": access_token is not None}
-    return await _changed(by, row, "signal_credential.set", changes)
+    return await _record_change(by, row, "signal_credential.set", changes)
 
 
 async def set_stream(
@@ -84,7 +84,7 @@ async def set_stream(
 ) -> SignalStream:
     """Create or update the stream at the transmitter from the settings. Raises ``PreconditionFailed``, ``Conflict``,
     ``Unavailable``."""
-    row, access = await _accessible(by, transmitter, if_match)
+    row, access = await _require_access(by, transmitter, if_match)
     request = StreamRequest(
         transmitter.delivery,
         REQUESTED,
@@ -99,29 +99,29 @@ async def set_stream(
     try:
         stream = await by.transmitters.set_stream(access, stream_id, request)
     except TransmitterFault as fault:
-        raise _failed(fault) from None
+        raise _transmitter_error(fault) from None
     row = await own_stream(by.session, transmitter.provider_id, transmitter.issuer)
     row.stream_id, row.status, row.delivery = stream.id, stream.status, transmitter.delivery
     row.poll_url = stream.poll_url
     row.poll_at = None if stream.poll_url is None else func.now()  # type: ignore[assignment]
     row.failures, row.failing_since, row.error = 0, None, None
     changes = {"delivery": transmitter.delivery, "push_secret": push_secret is not None}
-    return await _changed(by, row, "signal_stream.set", changes)
+    return await _record_change(by, row, "signal_stream.set", changes)
 
 
 async def delete_stream(by: Management, transmitter: TransmitterSettings, if_match: Precondition) -> None:
     """End the stream at the transmitter. Raises ``PreconditionFailed``, ``Conflict``, ``Unavailable``."""
-    row, access = await _accessible(by, transmitter, if_match)
-    stream_id = _made(row)
+    row, access = await _require_access(by, transmitter, if_match)
+    stream_id = _require_stream_id(row)
     await by.session.commit()
     try:
         await by.transmitters.delete_stream(access, stream_id)
     except TransmitterFault as fault:
-        raise _failed(fault) from None
+        raise _transmitter_error(fault) from None
     row = await own_stream(by.session, transmitter.provider_id, transmitter.issuer)
     row.stream_id = row.poll_url = row.poll_at = row.delivery = row.verification_state = None
     row.status, row.failures, row.failing_since, row.error = "unknown", 0, None, None
-    await _changed(by, row, "signal_stream.delete", {})
+    await _record_change(by, row, "signal_stream.delete", {})
 
 
 async def ask_verification(
@@ -131,12 +131,12 @@ async def ask_verification(
 
     The state is stored before the request, since the event can arrive before the response.
     """
-    row, access = await _accessible(by, transmitter, if_match)
-    stream_id, state = _made(row), secrets.token_urlsafe(24)
+    row, access = await _require_access(by, transmitter, if_match)
+    stream_id, state = _require_stream_id(row), secrets.token_urlsafe(24)
     row = await own_stream(by.session, transmitter.provider_id, transmitter.issuer)
     row.verification_state = state
     row.verification_asked_at = func.now()  # type: ignore[assignment]
-    await _changed(by, row, "signal_stream.verify", {})
+    await _record_change(by, row, "signal_stream.verify", {})
     await by.session.commit()
     try:
         status = await by.transmitters.ask_verification(access, stream_id, state)
@@ -144,7 +144,7 @@ async def ask_verification(
         row = await own_stream(by.session, transmitter.provider_id, transmitter.issuer)
         row.verification_state = None
         await by.session.commit()
-        raise _failed(fault) from None
+        raise _transmitter_error(fault) from None
     row = await own_stream(by.session, transmitter.provider_id, transmitter.issuer)
     row.status = status
     await by.session.flush()
@@ -152,7 +152,7 @@ async def ask_verification(
     return row
 
 
-async def _accessible(
+async def _require_access(
     by: Management, transmitter: TransmitterSettings, if_match: Precondition
 ) -> tuple[SignalStream, Access]:
     row = await stream_at(by.session, transmitter.provider_id, transmitter.issuer)
@@ -169,7 +169,7 @@ async def _accessible(
     return row, access
 
 
-def _made(row: SignalStream) -> str:
+def _require_stream_id(row: SignalStream) -> str:
     if row.stream_id is None:
         raise Conflict(
             "There is no stream at the transmitter: create it first.", code="signal_stream_missing"
@@ -177,7 +177,7 @@ def _made(row: SignalStream) -> str:
     return row.stream_id
 
 
-def _failed(fault: TransmitterFault) -> Conflict | Unavailable:
+def _transmitter_error(fault: TransmitterFault) -> Conflict | Unavailable:
     if fault.refused:
         return Conflict(f"The transmitter refused: {fault.reason}.", code="transmitter_refused")
     return Unavailable(
@@ -187,7 +187,9 @@ def _failed(fault: TransmitterFault) -> Conflict | Unavailable:
     )
 
 
-async def _changed(by: Management, row: SignalStream, action: str, changes: dict[str, Any]) -> SignalStream:
+async def _record_change(
+    by: Management, row: SignalStream, action: str, changes: dict[str, Any]
+) -> SignalStream:
     row.revision += 1
     await by.session.flush()
     await by.session.refresh(row)

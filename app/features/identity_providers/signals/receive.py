@@ -265,7 +265,7 @@ async def _offboard(acting: EventSource, reason: str, effects: Effects) -> None:
 
 async def _revoke(acting: EventSource, type: EventType, event: SecurityEvent, effects: Effects) -> None:
     session = acting.session
-    holders = await _lock_holders(
+    holders = await _lock_people(
         session, effects.identities, with_agents=type is EventType.CREDENTIAL_COMPROMISE
     )
     until = datetime.fromtimestamp(event.happened_at, UTC) + SKEW
@@ -274,7 +274,7 @@ async def _revoke(acting: EventSource, type: EventType, event: SecurityEvent, ef
     if dated:
         of_people.append(col(BrowserSession.created_at) <= until)
     effects.sessions = await _end_sessions(acting, of_people)
-    await _take_sign_ins_back(session, effects.identities, until if dated else None)
+    await _revoke_sign_ins(session, effects.identities, until if dated else None)
     if type is EventType.TOKEN_CLAIMS_CHANGE:
         # Groups follow SCIM and roles follow the claims of the next sign-in.
         return
@@ -287,7 +287,7 @@ async def _revoke(acting: EventSource, type: EventType, event: SecurityEvent, ef
     effects.tokens = revoked.tokens
 
 
-async def _lock_holders(session: AsyncSession, people: Sequence[UUID], *, with_agents: bool) -> list[UUID]:
+async def _lock_people(session: AsyncSession, people: Sequence[UUID], *, with_agents: bool) -> list[UUID]:
     """Lock and return the people and their agents: a transaction that creates an agent holds its owner."""
     await take_turns(session, people)
     locked: set[UUID] = set()
@@ -301,7 +301,7 @@ async def _lock_holders(session: AsyncSession, people: Sequence[UUID], *, with_a
         locked |= ids
 
 
-async def _take_sign_ins_back(session: AsyncSession, people: Sequence[UUID], until: datetime | None) -> None:
+async def _revoke_sign_ins(session: AsyncSession, people: Sequence[UUID], until: datetime | None) -> None:
     """Refuse the provider's own tokens that were issued up to ``until``, or up to now. A new sign-in gives a new
     token."""
     now = func.clock_timestamp()
