@@ -99,7 +99,7 @@ class BearerSinkCredential(Strict):
     )
 
     def contents(self) -> list[str] | None:
-        """What is sealed: the header to send."""
+        """The encrypted content: the header to send."""
         return ["authorization", f"Bearer {self.token.get_secret_value()}"]
 
 

@@ -48,7 +48,7 @@ async def find_provided(
 
 
 async def members_among(session: AsyncSession, group_id: UUID, ids: Collection[UUID]) -> set[UUID]:
-    """Which of these identities are in the group."""
+    """Find those of these identities that are in the group."""
     id_array = literal(list(ids), _IDS)
     query = select(col(GroupMember.identity_id)).where(
         col(GroupMember.group_id) == group_id, col(GroupMember.identity_id) == any_(id_array)

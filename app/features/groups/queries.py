@@ -49,7 +49,7 @@ async def membership(session: AsyncSession, group_id: UUID, identity_id: UUID) -
 
 
 async def members_among(session: AsyncSession, group_id: UUID, identity_ids: Collection[UUID]) -> set[UUID]:
-    """Which of these identities are in a group."""
+    """Find those of these identities that are in a group."""
     statement = select(col(GroupMember.identity_id)).where(
         col(GroupMember.group_id) == group_id, col(GroupMember.identity_id).in_(identity_ids)
     )

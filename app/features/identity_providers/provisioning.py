@@ -43,7 +43,7 @@ class UserName(ComplexAttribute):
     """The components of a person's name."""
 
     formatted: str | None = None
-    """The whole name, as it is shown."""
+    """The full name, formatted for display."""
     family_name: str | None = None
     """The family name."""
     given_name: str | None = None
@@ -51,10 +51,10 @@ class UserName(ComplexAttribute):
 
 
 class UserEmail(ComplexAttribute):
-    """One address of a person."""
+    """An email address of a person."""
 
     class Type(ExtensibleStringEnum):
-        """What an address is for."""
+        """The type of an address."""
 
         work = "work"
         home = "home"
@@ -64,52 +64,52 @@ class UserEmail(ComplexAttribute):
     """The address. Any text: directories hold addresses that no standard allows, and the person must still be
     offboarded."""
     display: str | None = None
-    """How it is shown."""
+    """The address, formatted for display."""
     type: Type | None = None
-    """What it is for."""
+    """The type of the address."""
     primary: bool | None = None
-    """Whether it is the one to use."""
+    """Whether it is the preferred address."""
 
 
 class UserGroup(ComplexAttribute):
-    """A group that a person is in; groups say who is in them."""
+    """A group that a person is in. It is changed at the group."""
 
     value: Annotated[str | None, Mutability.read_only, CaseExact.true] = None
     """The id of the group."""
     ref: Annotated[Reference["Group"] | None, Mutability.read_only] = Field(  # type: ignore[name-defined] # noqa: F821
         None, serialization_alias="$ref", validation_alias="$ref"
     )
-    """Where the group is."""
+    """The URL of the group."""
     display: Annotated[str | None, Mutability.read_only] = None
     """The name of the group."""
     type: Annotated[str | None, Mutability.read_only] = Field(None, examples=["direct"])
-    """Always direct."""
+    """Always ``direct``."""
 
 
 class User(Resource[AnyExtension]):
-    """A person whom a directory provisions."""
+    """A person provisioned by a directory."""
 
     __schema__ = URN("urn:ietf:params:scim:schemas:core:2.0:User")
 
     user_name: Annotated[str | None, Uniqueness.server, Required.true] = None
-    """What the directory calls the person; unique among its users, ignoring case."""
+    """The user name in the directory; unique among its users, ignoring case."""
     name: UserName | None = None
     """The components of the person's name."""
     Name: ClassVar[type[ComplexAttribute]] = UserName
     display_name: str | None = None
-    """What people call the person."""
+    """The display name of the person."""
     title: str | None = None
     """The person's title."""
     user_type: str | None = None
-    """How the person belongs to the organisation: Employee, Contractor."""
+    """The relationship to the organization, such as Employee or Contractor."""
     preferred_language: str | None = None
-    """The language that the person prefers."""
+    """The preferred language of the person."""
     locale: str | None = None
-    """Where the person is, for what is written differently there."""
+    """The locale for formats such as dates and numbers."""
     timezone: str | None = None
     """The person's time zone."""
     active: bool | None = None
-    """Whether the person may use anything here. False ends all that they could do; true brings none of it back."""
+    """Whether the person is active. False offboards them; true reinstates them without their former access."""
     _active_removed: bool = PrivateAttr(False)
     emails: list[UserEmail] | None = None
     """The person's addresses."""
@@ -120,36 +120,36 @@ class User(Resource[AnyExtension]):
 
 
 class Manager(ComplexAttribute):
-    """Whom a person reports to."""
+    """The manager of a person."""
 
     value: Annotated[str | None, CaseExact.true] = None
-    """The id of the manager, as the directory says it."""
+    """The id of the manager in the directory."""
     display_name: Annotated[str | None, Mutability.read_only] = None
     """The name of the manager."""
 
 
 class EnterpriseUser(Extension):
-    """Where a person is in the organisation."""
+    """The place of a person in the organization."""
 
     __schema__ = URN("urn:ietf:params:scim:schemas:extension:enterprise:2.0:User")
 
     employee_number: str | None = None
-    """The number of the person."""
+    """The employee number of the person."""
     cost_center: str | None = None
     """The cost center."""
     organization: str | None = None
-    """The organisation."""
+    """The organization."""
     division: str | None = None
     """The division."""
     department: str | None = None
     """The department."""
     manager: Manager | None = None
-    """Whom the person reports to."""
+    """The manager of the person."""
 
 
 DirectoryUser: type[Resource[Any]] = User[EnterpriseUser]
 
-"""A user with the enterprise extension, as it is served."""
+"""A user with the enterprise extension."""
 
 
 # Paths that policies cannot read: they have these in another way, or the value says nothing about the person.
@@ -173,7 +173,7 @@ def _is_text(kind: object) -> bool:
 
 
 class Surface(StrEnum):
-    """What a service account does for a provider; also the name of the settings."""
+    """A protocol that a service account serves for a provider; also the name of its settings."""
 
     SCIM = "scim"
     SIGNALS = "signals"

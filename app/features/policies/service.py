@@ -193,7 +193,7 @@ Content = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """How tests run before a publish: at which time, and whether failures are ignored."""
+    """Options for the tests before a publish: the time, and whether failures are ignored."""
 
     rules: Rules
     now: datetime

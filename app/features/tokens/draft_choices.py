@@ -1,4 +1,4 @@
-"""What a token of an identity could reach: by its grants, and by an additional grant.
+"""Servers and tools that a token of an identity could reach, by its grants or an additional one.
 
 Decided as calls are. For the additional grant, the identity is treated as if everything were granted, so that what
 policies forbid or no grant can allow is not offered.

@@ -204,7 +204,7 @@ class ChosenServer:
 
 @dataclass(frozen=True, slots=True)
 class Prospect:
-    """What the token of a draft would reach. ``stopped``: why its identity reaches nothing at all."""
+    """The reach of a draft's token. ``stopped``: why its identity reaches nothing at all."""
 
     content: DraftContent
     stopped: str | None

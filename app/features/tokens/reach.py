@@ -1,4 +1,4 @@
-"""What a token's scope reaches now within its identity's live grants."""
+"""The reach of a token's scope now, within its identity's live grants."""
 
 from typing import Any
 from uuid import UUID
