@@ -25,9 +25,7 @@ from app.lib.ids import EventId, GrantId, GroupId, IdentityId, PolicyId, ServerI
 from app.models.audit import AuditEvent
 
 _IDENTITY, _TOKEN = "idn_01jdpnwz00e008000000000000", "tok_01jdpnwz00e008000000000000"
-
 _SERVER, _GRANT = "srv_01jdpnwz00e008000000000000", "grant_01jdpnwz00e008000000000000"
-
 _POLICY = "pol_01jdpnwz00e008000000000000"
 
 
@@ -38,12 +36,10 @@ AskedArguments = TypeAliasType(
         Field(description="The arguments of the call.", examples=[{"amount": 250}]),
     ],
 )
-
 ServerPart = TypeAliasType(
     "ServerPart",
     Annotated[Literal["resources", "prompts"], Field(description="A part of a server other than tools.")],
 )
-
 GrantFault = TypeAliasType(
     "GrantFault",
     Annotated[
@@ -58,7 +54,6 @@ GrantFault = TypeAliasType(
         Field(description="Why a grant or a scope entry does not allow the call."),
     ],
 )
-
 PolicyOutcome = TypeAliasType(
     "PolicyOutcome",
     Annotated[
@@ -70,7 +65,6 @@ PolicyOutcome = TypeAliasType(
         ),
     ],
 )
-
 ArgumentsUsed = TypeAliasType(
     "ArgumentsUsed",
     Annotated[
@@ -81,7 +75,6 @@ ArgumentsUsed = TypeAliasType(
         ),
     ],
 )
-
 PolicyEffect = TypeAliasType(
     "PolicyEffect", Annotated[Literal["permit", "forbid"], Field(description="The effect of the policy.")]
 )
@@ -418,7 +411,6 @@ _CELL: JsonDict = {
     "destructive": 1,
     "is_whole": True,
 }
-
 _ROW: JsonDict = {"identity_id": "idn_01jdpnwz00e008000000000000", "stopped": None, "cells": [_CELL]}
 
 

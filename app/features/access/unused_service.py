@@ -35,15 +35,10 @@ from app.models.tokens import Token, TokenUse
 
 # A page ends after so many are examined, however few of them are unused. Tokens are judged by the database.
 GRANTS_A_PAGE = 1_000
-
 TOKENS_A_PAGE = 10_000
-
 _AT_ONCE = 100
-
 Position = tuple[str, UUID | None]
-
 """The kind to continue with, and the last id that was read; ``None`` starts it."""
-
 _LAST_ID = UUID(int=2**128 - 1)
 
 

@@ -119,17 +119,11 @@ def select_tools(tools: Collection[RequestableTool], selector: ToolSelectorModel
 
 
 _PEOPLE = frozenset({"administrator", "identity"})
-
 DECIDABLE = timedelta(days=7)
-
 """How long a request can be decided."""
-
 MAX_DURATION = timedelta(days=366)
-
 """How far ahead access can be requested."""
-
 MAX_PENDING = 10
-
 """Pending requests of one person and their agents."""
 
 

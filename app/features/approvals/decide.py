@@ -25,7 +25,6 @@ from app.lib.ids import GRANT, format_id
 from app.models.approvals import Approval
 
 HISTORY_KIND = "approval"
-
 _VOID_REASONS = {
     "token_ended": "the token of the call is revoked or expired",
     "identity_offboarded": "the requester is offboarded",
@@ -44,7 +43,6 @@ class Verdict(StrEnum):
 
 
 _ACTIONS = {Verdict.APPROVED: "approval.approve", Verdict.DENIED: "approval.deny"}
-
 _EVENTS = {Verdict.APPROVED: WebhookEvent.APPROVAL_APPROVED, Verdict.DENIED: WebhookEvent.APPROVAL_DENIED}
 
 

@@ -15,7 +15,6 @@ from app.http.selectors import AllToolsModel, ToolsByNamesModel, ToolsByRiskMode
 from app.lib.ids import ApprovalId, EventId, GrantId, GroupId, IdentityId, PolicyId, ServerId, TokenId, ToolId
 
 MAX_SERVERS = 50
-
 """Per response, since each server comes with its tools."""
 
 
@@ -28,7 +27,6 @@ def _require_selection(selector: ToolSelectorModel) -> ToolSelectorModel:
 
 
 SomeTools = Annotated[ToolSelectorModel, AfterValidator(_require_selection)]
-
 Because = TypeAliasType(
     "Because",
     Annotated[
@@ -127,7 +125,6 @@ ApprovalKind = TypeAliasType(
         ),
     ],
 )
-
 ApprovalStatus = TypeAliasType(
     "ApprovalStatus",
     Annotated[
@@ -139,7 +136,6 @@ ApprovalStatus = TypeAliasType(
         ),
     ],
 )
-
 ApprovalDefect = TypeAliasType(
     "ApprovalDefect",
     Annotated[

@@ -55,7 +55,6 @@ BEHIND = """
 
 # A caller and the owner of the caller; a service account appears as its owner.
 _MINE = "SELECT CAST(:me AS uuid) UNION SELECT owner_id FROM identities WHERE id = CAST(:me AS uuid)"
-
 OWN = f"EXISTS (SELECT 1 FROM ({BEHIND}) behind WHERE behind.id IN ({_MINE}))"  # noqa: S608 - constants
 
 # An approval is bound to past state. Of these defects only a definition can be reverted, which makes it valid again.
@@ -75,9 +74,7 @@ VOID = """CASE
         )
     ) THEN 'policies_changed'
     END"""
-
 _NAME = "CASE WHEN {0}.erased_at IS NULL THEN coalesce({0}.display_name, {0}.user_name) END"
-
 _FACTS = text(f"""
 SELECT a.id, {STATE_SQL.format("a")} AS state, i.kind AS identity_kind, {_NAME.format("i")} AS identity_name,
     o.id AS owner_id, {_NAME.format("o")} AS owner_name, t.name AS token_name,
@@ -105,7 +102,6 @@ LEFT JOIN LATERAL (
 LEFT JOIN tools tool ON tool.server_id = a.server_id AND tool.name = a.tool AND tool.state <> 'removed'
 WHERE a.id = ANY(CAST(:ids AS uuid[]))
 """)  # noqa: S608 - the parts are constants
-
 _POLICIES = text("""
 SELECT asked.id, asked.version, p.name,
     CASE WHEN p.version = asked.version THEN p.published_text ELSE kept.content ->> 'text' END AS text

@@ -44,20 +44,14 @@ from app.features.audit.schemas import AuditFilters
 from app.models.audit import AuditClient, AuditEvent, LogEpoch, WorkerLease
 
 RESULT = "tool.result"
-
 LEASE_FRESH = timedelta(seconds=30)
 
 # Rows of one call are close in time, so partitions can be pruned; the slack covers a clock that was set back.
 _CLOCK_SLACK = timedelta(days=1)
-
 Position = tuple[int, int, int]
-
 Place = tuple[int, int]
-
 """The place of an event in its epoch: transaction and sequence number."""
-
 _MADE_REQUEST_ID = re.compile("req_([0-9a-f]{32})")
-
 """A generated request id. It may be that of the request's first event, which then does not store it."""
 
 
@@ -71,11 +65,8 @@ class NamedIds:
 
 
 _result = aliased(AuditEvent, name="result")
-
 _call = aliased(AuditEvent, name="call")
-
 _lease = WorkerLease
-
 _client = AuditClient
 
 
@@ -375,7 +366,6 @@ def _names(event: Any, named: NamedIds) -> list[ColumnElement[bool]]:
 # An event is written before its transaction commits, so hours overlap a little in the log; the slack also covers a
 # clock that was set back.
 _SLACK = timedelta(days=1)
-
 _SPAN = text("""
 WITH within AS (
     SELECT * FROM audit_hours

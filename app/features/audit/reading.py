@@ -43,11 +43,8 @@ from app.lib.event_loop import in_slices
 from app.models.audit import AuditClient, AuditEvent
 
 SEARCH_TIME_S = 1.0
-
 """Time limit for the search of one page, plus one window."""
-
 FIRST_WINDOW = 2_000
-
 _MAX_LIST_WINDOW = 32_000
 
 # Frequent matches are found in the first window, and rare ones in few.
@@ -58,9 +55,7 @@ _ONE_INDEX = text("SET LOCAL enable_bitmapscan TO off")
 
 # Other searches in the transaction may need bitmaps, as text does.
 _ANY_INDEX = text("SET LOCAL enable_bitmapscan TO DEFAULT")
-
 _Region = tuple[Position | None, Position | None]
-
 """The range from a position up to, but without, another; None is the beginning or the end."""
 
 
@@ -186,14 +181,11 @@ def policies_of(stored: Iterable[object] | None) -> list[UUID] | None:
 # The size of a poll's first window, and of its widest when nothing matches. A poll answers at its deadline, so that a
 # rare filter cannot delay the response.
 POLL_WINDOW = 5_000
-
 MAX_POLL_WINDOW = 40_000
 
 # Rows converted at once; other requests on this worker wait no longer than that takes.
 _MADE_AT_ONCE = 50
-
 BEGINNING: queries.Position = (0, 0, 0)
-
 _LAST_IN_TRANSACTION = 2**63 - 1
 
 

@@ -82,7 +82,6 @@ async def export_audit_events(
 
 
 CanReadAudit = Annotated[Caller, requires(Permission.AUDIT_READ)]
-
 LastEventId = Annotated[
     str | None,
     Header(alias="Last-Event-ID", max_length=2000, description="The `id` of the last received event."),

@@ -34,19 +34,12 @@ from app.lib.logs import log_fault
 from app.models.audit import AuditRollup
 
 TAIL = 50_000
-
 """Maximum of uncounted events that a query counts; counting lags by seconds."""
-
 MAX_MATCHING = 1_000
-
 """Maximum of events that a query counts for filters that the hourly counts do not have."""
-
 _HOUR = timedelta(hours=1)
-
 _FIRST_YEAR = 2000
-
 _USUAL = timedelta(days=1)
-
 _COLUMNS = "time, action, decision, event_count"
 
 # One statement, and so one snapshot: an event is either counted or in the tail. Epochs are compared by equality, so
@@ -163,18 +156,13 @@ def _add(counts: dict[str, int], row: Any) -> None:
 
 
 COUNT_EVERY_S = 5.0
-
 AT_ONCE = 20_000
-
 """Events per transaction. Readers stop at the oldest open transaction, so it must be short."""
-
 _log = logging.getLogger(__name__)
 
 # An unseeded generator: one that others seed could synchronize the workers.
 _spread = SystemRandom()
-
 _EVERYTHING = AuditFilters()
-
 _COUNT = text("""
 INSERT INTO audit_hours AS h (
     hour, action, decision, events, things, first_epoch, first_xact, first_seq, last_epoch, last_xact, last_seq

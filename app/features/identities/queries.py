@@ -38,14 +38,11 @@ _BROWSER_SESSIONS = table("browser_sessions", named("identity_id", Uuid))
 
 # A number space of its own among advisory locks.
 _TURNS = 0x5C09E1D7
-
 TURN = f"hashtextextended(id::text, {_TURNS})"
-
 """The number of the advisory lock to take before locking the row ``id`` of an identity."""
 
 # In the order of the array. The only value in these texts is a constant.
 _TAKE_TURNS = text(f"SELECT pg_advisory_xact_lock({TURN}) FROM unnest(CAST(:ids AS uuid[])) AS t(id)")  # noqa: S608
-
 _SHARE_TURNS = text(f"SELECT pg_advisory_xact_lock_shared({TURN}) FROM unnest(CAST(:ids AS uuid[])) AS t(id)")  # noqa: S608
 
 
@@ -55,7 +52,6 @@ _FIRST_SIGN_IN = text("SELECT pg_advisory_xact_lock(hashtextextended(:provider |
 SORTS: Sorts = {
     "user_name": caseless(col(Identity.user_name)),
 }
-
 """The sort orders of the list, with an index for each."""
 
 
@@ -167,9 +163,7 @@ def erased_link(kind: str, value: str) -> str:
 
 
 KIND = "identity"
-
 """The kind of the versions in ``object_versions``."""
-
 DECISIVE = frozenset({"kind", "status", "owner_id", "attributes"})
 
 

@@ -42,7 +42,6 @@ router = APIRouter(
 
 
 CanOffboard = Annotated[Caller, requires(Permission.IDENTITIES_OFFBOARD)]
-
 DryRun = Annotated[bool, Query(description="Return what would change, and change nothing.")]
 
 

@@ -41,7 +41,6 @@ IdentityKind = TypeAliasType(
     "IdentityKind",
     Annotated[Literal["person", "agent"], Field(description="An `agent` has a person as its owner.")],
 )
-
 IdentityStatusName = TypeAliasType(
     "IdentityStatusName",
     Annotated[
@@ -51,7 +50,6 @@ IdentityStatusName = TypeAliasType(
         ),
     ],
 )
-
 IdentityLinkKind = TypeAliasType(
     "IdentityLinkKind",
     Annotated[
@@ -59,13 +57,9 @@ IdentityLinkKind = TypeAliasType(
         Field(description="The provider's protocol that uses the link."),
     ],
 )
-
 Email = Annotated[str, StringConstraints(max_length=320, pattern=r"^[^@\s]+@[^@\s]+$"), CleanText]
-
 ExternalId = Annotated[str, StringConstraints(min_length=1, max_length=255), CleanText]
-
 MAX_ATTRIBUTES = MOST_LABELS
-
 IdentityAttributes = TypeAliasType(
     "IdentityAttributes",
     Annotated[
@@ -77,7 +71,6 @@ IdentityAttributes = TypeAliasType(
         ),
     ],
 )
-
 IdentityAttributeChanges = TypeAliasType(
     "IdentityAttributeChanges",
     Annotated[
@@ -436,11 +429,8 @@ class ScheduledOffboardingQuery(ListQuery):
 
 
 _IDENTITY = "idn_01jdpnwz00e008000000000000"
-
 MAX_CALLS = 10_000
-
 """Maximum of calls that a preview counts."""
-
 Reason = Annotated[ShortText, Field(min_length=1, examples=["left the company"])]
 
 

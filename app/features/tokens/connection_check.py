@@ -41,9 +41,7 @@ from app.outbound.http import Target, Timeouts
 from app.outbound.stdio import syncing
 
 _LOOKS_BACK = timedelta(days=7)
-
 _SOON = timedelta(days=1)
-
 _SHOWN_TIME = "%Y-%m-%d %H:%M UTC"
 
 
@@ -289,17 +287,11 @@ def _fail(name: str, code: str, detail: str, remedy: str | None) -> CheckStep:
 
 
 AT_ONCE = 16
-
 """Servers that one worker calls at a time, for all checks together."""
-
 WITHIN_S = 15.0
-
 """Time limit for all servers of a check, including the wait for a turn."""
-
 _URL_BUDGET = TimeBudget(8.0, Timeouts(connect=3.0, first_byte=6.0, idle=6.0, total=8.0))
-
 _COMMAND_BUDGET = TimeBudget(12.0, Timeouts(connect=3.0, first_byte=12.0, idle=12.0, total=12.0))
-
 _REMEDIES = {
     "credential": "An administrator must set the credential for this server again.",
     "forbidden": "An administrator must change the address of the server, or allow it.",
@@ -307,9 +299,7 @@ _REMEDIES = {
     "unavailable": "Try again in a minute.",
     "busy": "Try again in a minute.",
 }
-
 _OPERATOR_REMEDY = "The operator of the server must fix it; then try again."
-
 _DETAILS = {
     "credential": "The credential for calls is not available.",
     "forbidden": "Its address is not allowed.",
@@ -321,7 +311,6 @@ _DETAILS = {
     "unavailable": "It did not answer recently, so calls to it are paused for a moment.",
     "busy": "All connections to it are in use.",
 }
-
 _NOT_READ = "Its response is not valid."
 
 

@@ -45,13 +45,9 @@ from app.lib.ids import IdentityId, ServerId
 from app.models.tokens import TokenDraft
 
 LIFETIME = timedelta(days=1)
-
 MAX_SERVERS = 90
-
 """Each needs at most one entry of a scope, which has up to a hundred."""
-
 _MAX_DRAFTS = 20
-
 _FORGOTTEN_AT_ONCE = 500
 
 

@@ -21,7 +21,6 @@ SORTS: Sorts = {
     "name": caseless(col(Token.name)),
     "expires_at": col(Token.expires_at),
 }
-
 """The sort orders of the list, with an index for each."""
 
 
@@ -78,9 +77,7 @@ SELECT EXISTS (
     )
 )
 """)
-
 _PEOPLE = frozenset({"administrator", "identity"})
-
 _NONE = "There is no such token, or it is neither yours nor that of an agent that you own."
 
 

@@ -53,15 +53,12 @@ _STOPPED_SQL = """EXISTS (
         FROM identities holder WHERE holder.id = link.identity_id
     )
 )"""
-
 STATUS_SQL = f"""CASE
     WHEN tokens.revoked_at IS NOT NULL THEN 'revoked'
     WHEN tokens.expires_at <= now() THEN 'expired'
     WHEN {_STOPPED_SQL} THEN 'suspended'
     ELSE 'active' END"""
-
 """As in `domain.access.liveness`: the token and every ancestor, their identities and those identities' owners."""
-
 STATUS: ColumnElement[str] = literal_column(STATUS_SQL, String)
 
 
@@ -117,7 +114,6 @@ def _whose_holders(statuses: Collection[str]) -> tuple[ColumnElement[bool], ...]
 
 
 _COUNTED = 2_000
-
 """Maximum of calls to check for running ones: a revocation must not wait for the count of a whole day."""
 
 # One index lookup per call, even if the planner knows little of a young partition.

@@ -58,9 +58,7 @@ FROM identities
 WHERE id = ANY(ARRAY(SELECT id FROM turns))
 ORDER BY id FOR SHARE OF identities
 """)  # noqa: S608 - the only value is a constant
-
 _TOKEN = {"id", "identity_id", "parent_id", "depth", "name", "expires_at", "ip_allow"}
-
 _SECRET = {"digest", "pepper_key_id"}
 
 # No decision depends on the token yet, so its version starts here and no other moves.

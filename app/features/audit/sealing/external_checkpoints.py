@@ -161,7 +161,6 @@ def _when(seconds: int) -> str:
 AT_ONCE = 4_096
 
 PROOF = "proof"
-
 """A proof that does not lead to its checkpoint."""
 
 

@@ -32,7 +32,6 @@ from app.features.audit.queries import Position
 from app.models.audit import AuditEvent
 
 _TEXT = "to_json({0})::text"
-
 _FORMS = {
     "VARCHAR": _TEXT,
     "UUID": "'\"' || {0}::text || '\"'",
@@ -44,13 +43,9 @@ _FORMS = {
         '\'"\' || to_char({0} AT TIME ZONE \'UTC\', \'YYYY-MM-DD"T"HH24":"MI":"SS.US"Z"\') || \'"\''
     ),
 }
-
 _CHANGES = "changes"
-
 _FIRST = "action"
-
 """The first of the keys. Every event has it, so what follows begins with a comma."""
-
 _TOKEN = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{}]|[^\s\[\]{}",:]+')
 
 
@@ -69,7 +64,6 @@ def _columns() -> str:
 
 
 LEAF_COLUMNS = _columns()
-
 """SQL that selects from ``audit_events`` what ``leaf_of`` takes: columns ``head``, ``changes`` and ``tail``."""
 
 
@@ -87,7 +81,6 @@ WHERE epoch = $1 AND (xact, seq) > ($2, $3) AND (xact, seq) <= ($4, $5)
 ORDER BY epoch, xact, seq
 LIMIT $6
 """  # noqa: S608
-
 _READ_BACK = f"""
 SELECT xact, seq, {LEAF_COLUMNS}
 FROM audit_events
@@ -102,7 +95,6 @@ _NEXT_EPOCH = """
 SELECT min(epoch) FROM audit_events
 WHERE epoch > $1 AND epoch <= (SELECT coalesce(scopegate_epoch(), max(epoch)) FROM log_epochs)
 """
-
 _LAST_EPOCH = "SELECT max(epoch) FROM audit_events WHERE epoch < $1"
 
 
@@ -185,9 +177,7 @@ def _key(pair: tuple[str, str]) -> str:
 
 
 TILE = 256
-
 """Hashes per tile."""
-
 TILE_BITS = TILE.bit_length() - 1
 
 
@@ -266,40 +256,26 @@ def split_tile(hashes: bytes) -> Sequence[bytes]:
 
 
 BEGINNING: Position = (0, 0, 0)
-
 """The position before every event: the end of an empty log."""
 
 
 MAX_LEAVES = 4_096
-
 """Maximum of leaves per checkpoint; finding where an event is sealed reads that many."""
-
 PREVIOUS = "previous "
-
 """The label before the previous checkpoint's size, on the fourth line of a checkpoint."""
-
 _MAX_SEARCHED = 65_536
-
 """Maximum of leaves to search for an event: many times as many as between two checkpoints."""
-
 _CHECKPOINTS = (
     "SELECT tree_size, epoch, last_xact, last_seq, root_hash, note, created_at FROM audit_checkpoints"
 )
-
 _LATEST = f"{_CHECKPOINTS} ORDER BY tree_size DESC LIMIT 1"
-
 _OF_SIZE = f"{_CHECKPOINTS} WHERE tree_size = $1"
-
 _PLACE = "(epoch, last_xact, last_seq)"
-
 _BEFORE = (
     f"{_CHECKPOINTS} WHERE {_PLACE} < ($1, $2, $3) ORDER BY epoch DESC, last_xact DESC, last_seq DESC LIMIT 1"
 )
-
 _HOLDING = f"{_CHECKPOINTS} WHERE {_PLACE} >= ($1, $2, $3) ORDER BY epoch, last_xact, last_seq LIMIT 1"
-
 _BELOW = f"{_CHECKPOINTS} WHERE tree_size < $1 ORDER BY tree_size DESC LIMIT 1"
-
 _TILE = "SELECT hashes FROM audit_tiles WHERE level = $1 AND number = $2"
 
 

@@ -15,7 +15,6 @@ from app.features.audit.sealing.leaves import TILE, StoredCheckpoint, leaf_of, r
 from app.lib.ids import EVENT, format_id
 
 MAX_FAULTS = 1_000
-
 """Maximum of listed faults; the others are only counted."""
 
 
@@ -30,14 +29,11 @@ _WORDS = {
     Kind.REWRITTEN: "the events up to position {last} are not those of the checkpoint that was kept elsewhere",
     Kind.CUT_OFF: "{what} were sealed, and are lost",
 }
-
 SIGNATURE = "signature"
-
 """A note without a valid signature, or one that contradicts its stored row."""
 
 
 CHECKPOINT = "checkpoint"
-
 """A signed checkpoint is missing."""
 
 
@@ -211,20 +207,15 @@ def _mark_json(mark: Mark) -> dict[str, Any]:
 
 
 _EVENTS_AT_ONCE = 4_096
-
 _CHECKPOINTS_AT_ONCE = 1_000
-
 _TILES_AT_ONCE = 64
-
 _CHECKPOINTS = """
 SELECT tree_size, epoch, last_xact, last_seq, root_hash, note, created_at FROM audit_checkpoints
 WHERE tree_size > $1 AND tree_size <= $2 ORDER BY tree_size LIMIT $3
 """
-
 _LEAVES = """
 SELECT number, hashes FROM audit_tiles WHERE level = 0 AND number >= $1 AND number < $2 ORDER BY number
 """
-
 _TILE = "SELECT hashes FROM audit_tiles WHERE level = $1 AND number = $2"
 
 

@@ -54,11 +54,8 @@ from app.models.signals import SignalEvent
 from app.models.tokens import Token
 
 MAX_PEOPLE = 100
-
 """A subject that matches more people means no one in particular."""
-
 _OIDC = "oidc"
-
 _NAMED = ("signal", "scim")
 
 # A person is identified by issuer and value, as at a sign-in: a provider that was registered again knows the same
@@ -78,13 +75,11 @@ SELECT link.identity_id FROM provider JOIN identity_links link
     ON coalesce(link.provider_id::text, '') = provider.id::text
     AND link.kind = ANY(:kinds) AND link.value = ANY(:values)
 """)  # noqa: S608 - the only value is a constant
-
 _BY_EXTERNAL_ID = text(f"""{_PROVIDERS}
 SELECT person.id FROM provider JOIN identities person
     ON person.provider_id = provider.id AND person.external_id = :external_id
 LIMIT :most
 """)  # noqa: S608
-
 _BY_NAME = text(f"""{_PROVIDERS}
 SELECT person.id FROM identities person
 WHERE (lower(person.email) = lower(:name) OR lower(person.user_name) = lower(:name)) AND (
@@ -95,7 +90,6 @@ WHERE (lower(person.email) = lower(:name) OR lower(person.user_name) = lower(:na
 )
 LIMIT :most
 """)  # noqa: S608
-
 _BY_SESSION = text(
     "SELECT identity_id FROM browser_sessions WHERE provider_id = :provider AND subject = :subject"
 )
@@ -170,22 +164,17 @@ async def _by_name(session: AsyncSession, provider: IdentityProvider, name: str)
 
 
 SKEW = timedelta(minutes=1)
-
 """Tolerance for the transmitter's clock: what began this long after an event ends with it too."""
-
 _ENDING = frozenset({"revoke", "delete"})
-
 _OFFBOARDING = {
     EventType.ACCOUNT_DISABLED: "the identity provider disabled the account",
     EventType.ACCOUNT_PURGED: "the identity provider deleted the account",
 }
-
 _REASONS = {
     EventType.SESSION_REVOKED: "the identity provider revoked the session",
     EventType.CREDENTIAL_CHANGE: "the identity provider revoked a credential",
     EventType.CREDENTIAL_COMPROMISE: "the identity provider reported a compromised credential",
 }
-
 _NOTHING_FOLLOWS = frozenset({EventType.ACCOUNT_ENABLED})
 
 
@@ -362,7 +351,6 @@ async def _end_sessions(acting: EventSource, conditions: Sequence[ColumnElement[
 
 
 KIND = "identity_provider"
-
 _OF_STREAMS = frozenset({EventType.VERIFICATION, EventType.STREAM_UPDATED})
 
 

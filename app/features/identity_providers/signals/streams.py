@@ -21,7 +21,6 @@ ErrorCode = Literal[
     "invalid_request", "invalid_key", "invalid_issuer", "invalid_audience", "authentication_failed",
     "access_denied", "invalid_state",
 ]  # fmt: skip
-
 """The error codes of RFC 8935 section 2.4, and of SSF 1.0 (``invalid_state``)."""
 
 
