@@ -124,7 +124,7 @@ def contract_of(app: "Scopegate") -> Contract:
 async def app(database_url: str) -> AsyncIterator["Scopegate"]:
     """The real application, started, on a database of the test's own."""
     # Late: a test of one room needs no other room to be importable.
-    from app.features.tools.asked_syncs import AskedSyncs
+    from app.features.tools.requested_syncs import RequestedSyncs
     from app.main import create_app
 
     key = SecretStr(KEY)
@@ -134,7 +134,7 @@ async def app(database_url: str) -> AsyncIterator["Scopegate"]:
     app = create_app(settings)
     async with app.api.router.lifespan_context(app.api):
         # A test whose subject is another waits for a sync, also on a busy machine.
-        app.api.state.asked_syncs = AskedSyncs(answer_s=60)
+        app.api.state.requested_syncs = RequestedSyncs(answer_s=60)
         yield app
 
 

@@ -33,10 +33,10 @@ from app.db.migrations import database_fault
 from app.domain.errors import DomainError
 from app.domain.merkle import HASH_BYTES, ProofFault, leaf_hash, verify_inclusion
 from app.features.audit import epochs
-from app.features.audit.sealing.kept import PROOF, Kept, RangeProof, verify_lines, verify_range
+from app.features.audit.sealing.kept import PROOF, ExternalCheckpoint, RangeProof, verify_lines, verify_range
 from app.features.audit.sealing.leaves import LogFault, latest_checkpoint
 from app.features.audit.sealing.proofs import leaves_between, prove_event, prove_range
-from app.features.audit.sealing.sealer import names_of, rename_log
+from app.features.audit.sealing.sealer import read_log_names, rename_log
 from app.features.audit.sealing.verdict import Fault, Verdict, positions
 from app.features.audit.sealing.verifying import FindSpan, Keys, NoSuchPart, by_positions, by_time, verify_log
 from app.lib import json_depth
@@ -53,11 +53,11 @@ class EventProofFile:
 
     position: int
     leaf: bytes
-    checkpoint: Kept
+    checkpoint: ExternalCheckpoint
     hashes: tuple[bytes, ...]
 
 
-def read_checkpoint(file: str, keys: Keys) -> Kept:
+def read_checkpoint(file: str, keys: Keys) -> ExternalCheckpoint:
     """Read a checkpoint that was kept, and check its signature. Raises ``CannotStart``."""
     try:
         with Path(file).open("rb") as opened:
@@ -106,13 +106,13 @@ def _leaf_hashes(file: str) -> Iterator[bytes]:
         yield from (data[at : at + HASH_BYTES] for at in range(0, len(data), HASH_BYTES))
 
 
-def _check_signature(note: bytes, file: str, keys: Keys) -> Kept:
+def _check_signature(note: bytes, file: str, keys: Keys) -> ExternalCheckpoint:
     try:
         name = note.partition(b"\n")[0].decode(errors="replace")
         checkpoint, signed = open_checkpoint(note, keys(name))
     except NoteFault as fault:
         raise CannotStart(f"{file}: no checkpoint to rely on: {fault}") from None
-    return Kept(file, checkpoint, tuple(signed))
+    return ExternalCheckpoint(file, checkpoint, tuple(signed))
 
 
 def _object(line: bytes, file: str) -> dict[str, Any]:
@@ -249,7 +249,7 @@ def verifier_keys(settings: Settings) -> list[str]:
     """List the keys that verify checkpoints, newest first, under each name that the log has had. Raises
     ``CannotStart``, ``DatabaseFault``."""
     signer = _signer(settings)
-    names = _run(settings, names_of) or [signer.name]
+    names = _run(settings, read_log_names) or [signer.name]
     return list(dict.fromkeys(str(key) for name in names for key in signer.verifier_keys(name)))
 
 
@@ -323,7 +323,7 @@ def _hash_lines(leaves: Sequence[bytes]) -> Iterator[bytes]:
         yield json.dumps(line).encode() + b"\n"
 
 
-def _verify(export: str | None, proven: RangeProof | EventProofFile | None, kept: Sequence[Kept]) -> Verdict:
+def _verify(export: str | None, proven: RangeProof | EventProofFile | None, kept: Sequence[ExternalCheckpoint]) -> Verdict:
     if isinstance(proven, EventProofFile):
         return _verify_event(proven)
     if export is None:
@@ -349,7 +349,7 @@ def _verify_event(proof: EventProofFile) -> Verdict:
     return verdict
 
 
-def _agree(checkpoint: Kept, kept: Sequence[Kept]) -> None:
+def _agree(checkpoint: ExternalCheckpoint, kept: Sequence[ExternalCheckpoint]) -> None:
     """Raise ``CannotStart`` unless the kept checkpoints are the checkpoint of the proof."""
     for one in kept:
         if one.checkpoint.size != checkpoint.checkpoint.size:

@@ -48,7 +48,7 @@ def verify(
             verdict = verify_database(settings, part, checkpoint or [], key or [])
     for line in [json.dumps(verdict.as_json(), indent=2)] if as_json else verdict.lines():
         typer.echo(line)
-    if not verdict.is_well:
+    if not verdict.is_intact:
         raise typer.Exit(LOG_FAULT)
 
 

@@ -25,7 +25,7 @@ from app.db.partitions import MaintenanceResult, maintain_partitions
 from app.features.administrators.break_glass import forget_sessions
 from app.features.audit.sealing.drops import record_drop
 from app.features.audit.stats import forget_hours
-from app.features.audit_sinks.retention import note_missed
+from app.features.audit_sinks.retention import record_missed
 from app.http.idempotency import forget_answers
 from app.settings import Settings, with_local_keys
 
@@ -135,7 +135,7 @@ async def _record_drop(connection: "asyncpg.Connection[asyncpg.Record]", partiti
     """Record a drop, also for the audit sinks, which may not have received everything."""
     reason = await record_drop(connection, partition)
     if reason is None:
-        await note_missed(connection, partition)
+        await record_missed(connection, partition)
     return reason
 
 

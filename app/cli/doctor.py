@@ -18,7 +18,7 @@ from app.db.engine import SESSION_SETTINGS, plain_url
 from app.db.migrations import DatabaseFault, check_not_newer, database_fault
 from app.domain.errors import Unavailable
 from app.features.audit.sealing.leaves import LogFault
-from app.features.audit.sealing.sealer import BEHIND_S, OtherName, check_name, sealing_standing
+from app.features.audit.sealing.sealer import BEHIND_S, LogNameMismatch, check_name, sealing_progress
 from app.http.readiness import HELD_BACK_S, HOLDER
 from app.settings import Settings
 from app.worker.background import trail_signer
@@ -113,7 +113,7 @@ def _keys(settings: Settings) -> bool:
 def _trail(settings: Settings) -> bool:
     try:
         size, behind = asyncio.run(_sealed(settings))
-    except OtherName as fault:
+    except LogNameMismatch as fault:
         return _say(False, "trail", str(fault))
     except LogFault as fault:
         return _say(
@@ -128,7 +128,7 @@ async def _sealed(settings: Settings) -> tuple[int, float]:
     try:
         signer = trail_signer(settings)
         await check_name(connection, signer.name)
-        return await sealing_standing(connection, signer)
+        return await sealing_progress(connection, signer)
     finally:
         await connection.close()
 

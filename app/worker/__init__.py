@@ -20,7 +20,7 @@ from app.features.audit_sinks.deliver import AuditDeliveries
 from app.features.identities.schedule import ScheduledOffboardings
 from app.features.tokens.check_routes import ConnectionChecks
 from app.features.tokens.expiring import ExpiryNotices
-from app.features.tools.asked_syncs import AskedSyncs
+from app.features.tools.requested_syncs import RequestedSyncs
 from app.features.webhooks.deliver import Deliveries
 from app.http.live import Live
 from app.http.rate_limits import LimitedAuthenticator, Quota, SignInAttempts
@@ -56,8 +56,8 @@ def make_lifespan(settings: Settings, rewinds: RewindGuard) -> Lifespan:
             runtime = start_sealing(settings, runtime, stack, check)
             app.state.runtime = _warning_of(app.state.access.policies, runtime)
             app.state.connection_checks = ConnectionChecks(settings.workers)
-            app.state.asked_syncs = AskedSyncs()
-            stack.push_async_callback(app.state.asked_syncs.aclose)
+            app.state.requested_syncs = RequestedSyncs()
+            stack.push_async_callback(app.state.requested_syncs.aclose)
             deliveries = Deliveries(runtime.sessions, runtime.sealer, runtime.outbound, runtime.public_url)
             delivering = asyncio.create_task(deliveries.run(), name="webhooks")
             stack.push_async_callback(cancelled, delivering)

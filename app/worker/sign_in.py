@@ -110,7 +110,7 @@ class ProviderWatch:
         """
         with suppress(*_AWAY):
             async with self._sessions() as session:
-                await service.keep_environment(session, self._configured)
+                await service.sync_environment(session, self._configured)
                 await commit(session)
             self._kept = True
 

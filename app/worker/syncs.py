@@ -7,7 +7,7 @@ from datetime import timedelta
 from random import SystemRandom
 from uuid import UUID
 
-from app.features.servers.queries import claim_due, give_up_lost_syncs
+from app.features.servers.queries import claim_due, fail_lost_syncs
 from app.features.tools.sync import INTERRUPTED, sync_server
 from app.http.runtime import Runtime
 from app.worker.ports import AWAY
@@ -105,7 +105,7 @@ class LostSyncs:
         """Look once."""
         try:
             async with self._runtime.sessions() as session:
-                await give_up_lost_syncs(session, INTERRUPTED)
+                await fail_lost_syncs(session, INTERRUPTED)
                 await session.commit()
         except AWAY:
             # Others report that the database is unavailable.

@@ -214,7 +214,7 @@ TAMPERED: dict[str, tuple[Callable[[list[bytes]], object], str]] = {
     "a line that is gone": (lambda lines: lines.pop(123), "position 123: what was sealed there is missing"),
     "lines that changed places": (
         lambda lines: lines.__setitem__(slice(None), [*lines[:7], lines[9], lines[8], lines[7], *lines[10:]]),
-        "stands in another place",
+        "is at another place",
     ),
     "a line too many": (lambda lines: lines.insert(123, lines[5]), "an event was put in before position 123"),
     "a cut end": (lambda lines: lines.__delitem__(slice(390, None)), "positions 390 to 399"),

@@ -180,7 +180,7 @@ async def test_what_was_acknowledged_survives_the_primary_with_a_synchronous_sta
     epochs = await fetch(two.standby.url, "SELECT epoch, timeline FROM log_epochs ORDER BY epoch")
     assert [tuple(row) for row in epochs] == [(1, 1), (2, 2)]
     assert poller.ids == expected
-    assert verdict.is_well, verdict.faults
+    assert verdict.is_intact, verdict.faults
     assert verdict.events >= len(expected)
 
 

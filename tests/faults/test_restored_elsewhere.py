@@ -7,7 +7,7 @@ import pytest
 
 from app.crypto.signed_notes import Checkpoint, Note
 from app.db.migrations import upgrade
-from app.features.audit.sealing.kept import Kept
+from app.features.audit.sealing.external_checkpoints import ExternalCheckpoint
 from app.features.audit.sealing.leaves import latest_checkpoint
 from app.features.audit.sealing.verifying import verify_log
 from app.lib.ids import new_id
@@ -24,7 +24,7 @@ def two() -> Iterator[tuple[Server, Server]]:
         yield both
 
 
-async def serve(server: Server, events: int) -> Kept:
+async def serve(server: Server, events: int) -> ExternalCheckpoint:
     """Record and seal events, as a worker does that is started on a database; the last checkpoint."""
     connection = await Connector(server.url, new_id()).named("test")()
     try:
@@ -35,7 +35,7 @@ async def serve(server: Server, events: int) -> Kept:
     finally:
         await connection.close()
     assert latest is not None
-    return Kept(f"{latest.size}.txt", Checkpoint.parse(Note.parse(latest.note).text))
+    return ExternalCheckpoint(f"{latest.size}.txt", Checkpoint.parse(Note.parse(latest.note).text))
 
 
 async def test_a_database_that_was_elsewhere_and_comes_back_opens_an_epoch_and_is_sealed_further(
@@ -52,6 +52,6 @@ async def test_a_database_that_was_elsewhere_and_comes_back_opens_an_epoch_and_i
         rows = await connection.fetch("SELECT epoch, count(*) FROM audit_events GROUP BY 1 ORDER BY 1")
         assert [tuple(row) for row in rows] == [(1, 300), (2, 40), (3, 40), (4, 40)]
         verdict = await verify_log(connection, SIGNER.verifier_keys, kept)
-        assert verdict.is_well, verdict.faults
+        assert verdict.is_intact, verdict.faults
     finally:
         await connection.close()

@@ -1,4 +1,4 @@
-"""Clients of whoever a test says: people who signed in, taken at their word. The application is real but for that."""
+"""Clients for given callers, without authentication. The rest of the application is real."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -18,7 +18,7 @@ SignedIn = Callable[[Caller], httpx2.AsyncClient]
 
 
 def a_person(person: Identity, *roles: Role) -> Caller:
-    """Somebody who signed in, with these roles or without any."""
+    """A person who signed in, with or without roles."""
     if roles:
         return Caller("administrator", new_id(), frozenset(roles), person.id)
     return Caller("identity", person.id, frozenset(), person.id)
@@ -26,7 +26,7 @@ def a_person(person: Identity, *roles: Role) -> Caller:
 
 @asynccontextmanager
 async def taken_at_their_word(app: Scopegate) -> AsyncIterator[SignedIn]:
-    """Makes the client of a caller, one for each."""
+    """Make the client of a caller, one for each."""
     runtime = app.api.state.runtime
     callers: dict[str, Caller] = {}
     clients: dict[Caller, httpx2.AsyncClient] = {}

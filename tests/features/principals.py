@@ -1,4 +1,4 @@
-"""Makers of identities, groups and grants over the API, and readers of what they leave in the database."""
+"""Create identities, groups and grants through the API, and read the resulting rows."""
 
 from typing import Any
 from uuid import UUID, uuid4
@@ -15,12 +15,12 @@ Json = dict[str, Any]
 
 
 def fresh(word: str) -> str:
-    """A name that nobody has."""
+    """A unique name."""
     return f"{word}-{uuid4().hex[:12]}"
 
 
 async def made(api: httpx2.AsyncClient, plural: str, body: Json) -> Json:
-    """The object that a POST made."""
+    """Create an object by POST."""
     answer = await api.post(f"/api/v1/{plural}", json=body)
     assert answer.status_code == 201, answer.text
     assert answer.headers["location"] == f"/api/v1/{plural}/{answer.json()['id']}"
@@ -75,7 +75,7 @@ def plain(thing: Json) -> UUID:
 
 
 class Versions:
-    """The access versions of some objects before and after."""
+    """The access versions of some objects before and after a change."""
 
     def __init__(self, sessions: Sessions, *things: Json) -> None:
         self._sessions = sessions
@@ -91,11 +91,11 @@ class Versions:
             return {row.id: row.version for row in rows}
 
     async def look(self) -> None:
-        """Remember the versions as they are."""
+        """Store the current versions."""
         self._before = await self._read()
 
     async def moved(self) -> set[str]:
-        """Which moved since the last look."""
+        """The objects whose version moved since the last look."""
         now = await self._read()
         result = {name for id, name in self._names.items() if now[id] != self._before[id]}
         self._before = now
@@ -113,7 +113,7 @@ async def events(sessions: Sessions, thing: Json) -> list[tuple[str, Json]]:
 
 
 async def history(sessions: Sessions, kind: str) -> list[tuple[Json, bool]]:
-    """(content, whether it is current) of the kept versions of a kind, in order."""
+    """(content, whether it is current) of the versions of a kind, in order."""
     async with sessions() as session:
         rows = await session.execute(
             text(

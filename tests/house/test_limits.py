@@ -20,12 +20,12 @@ from app.features.administrators import break_glass
 from app.features.approvals import ask
 from app.features.audit import export
 from app.features.audit import reading as following
-from app.features.audit.schemas import WIDEST_RANGE
+from app.features.audit.schemas import MAX_RANGE
 from app.features.audit_sinks import batches
 from app.features.audit_sinks import deliver as giving
 from app.features.audit_sinks import service as sink_service
 from app.features.identities import schedule
-from app.features.identity_providers.signals.receive import MOST_PEOPLE
+from app.features.identity_providers.signals.receive import MAX_PEOPLE
 from app.features.policies import schemas as policies
 from app.features.policies import simulate, simulate_schemas, testing
 from app.features.tokens import check_routes, check_schemas, drafts
@@ -47,13 +47,13 @@ KIB = 1024
 
 # How a row begins, and numbers that have to stand in its second cell, as people write them.
 LIMITS: dict[str, tuple[int, ...]] = {
-    "Break-glass password attempts": (break_glass.EACH_A_MINUTE, break_glass.TOGETHER_A_MINUTE),
+    "Break-glass password attempts": (break_glass.MAX_ATTEMPTS_PER_ADDRESS, break_glass.MAX_ATTEMPTS),
     "List page size": (pagination.MAXIMUM_LIMIT, pagination.DEFAULT_LIMIT),
     "`Idempotency-Key` length": (idempotency.LIFETIME // timedelta(hours=1),),
-    "Token drafts per person": (drafts._MOST_DRAFTS,),
+    "Token drafts per person": (drafts._MAX_DRAFTS,),
     "IDs or names in one selector": (selectors.MAX_ITEMS, selectors.MAX_LABELS),
-    "Ancestors of an attenuated token": (issue.DEEPEST,),
-    "Advance scheduling of an offboarding": (schedule.FURTHEST.days,),
+    "Ancestors of an attenuated token": (issue.MAX_DEPTH,),
+    "Advance scheduling of an offboarding": (schedule.MAX_AHEAD.days,),
     "Nesting depth of JSON": (
         strict_json.MAX_DEPTH,
         json_bodies.MAX_DEPTH,
@@ -65,12 +65,12 @@ LIMITS: dict[str, tuple[int, ...]] = {
     "Requests waiting for an API connection": (MAX_WAITING,),
     "Pending approvals per token": (demands.PENDING_PER_TOKEN,),
     "Pending approvals per identity": (demands.PENDING_PER_IDENTITY,),
-    "Pending requests per person": (ask.MOST_PENDING,),
-    "Requested access duration": (ask.LONGEST.days,),
+    "Pending requests per person": (ask.MAX_PENDING,),
+    "Requested access duration": (ask.MAX_DURATION.days,),
     "Time to decide a request": (ask.DECIDABLE.days,),
     "Event token size": (MAX_CHARACTERS // KIB,),
     "Subject aliases": (MAX_ALIASES,),
-    "People that one subject matches": (MOST_PEOPLE,),
+    "People that one subject matches": (MAX_PEOPLE,),
     "Polls per transmitter": (polling.POLL_EVERY.seconds, polling.MOST_EVENTS),
     "One server's part of a list page": (lists.MAX_BYTES // KIB**2, lists.MAX_PAGES),
     "Size of a list page": (lists.PAGE_ITEMS, lists.PAGE_BYTES // KIB**2),
@@ -80,7 +80,7 @@ LIMITS: dict[str, tuple[int, ...]] = {
     "Servers with resource updates": (MAX_UPSTREAM_STREAMS,),
     "Report window": (MAX_WINDOW.days,),
     "Grants examined per page": (unused_pages.GRANTS_A_PAGE, unused_pages.TOKENS_A_PAGE),
-    "Grants narrowed or ended": (unused_apply_schemas.MOST_APPLIED,),
+    "Grants narrowed or ended": (unused_apply_schemas.MAX_APPLIED,),
     "Distinct uses buffered": (MAX_NOTED, 2 * MAX_NOTED),
     "Identities; servers per request": (matrix.MAX_IDENTITIES, matrix.MAX_SERVERS),
     "Tools evaluated": (matrix.MAX_DECISIONS,),
@@ -101,13 +101,13 @@ LIMITS: dict[str, tuple[int, ...]] = {
     "Events per stream read": (following.AT_ONCE,),
     "Exports per caller": (live.MAX_DOWNLOADS_OF_CALLER, live.MAX_DOWNLOADS),
     "Export events in memory": (export.PAGE,),
-    "Hours per statistics request": (WIDEST_RANGE.days,),
-    "Range of audit filters": (WIDEST_RANGE.days,),
-    "Concurrent messages": (deliver.MOST, queue.AT_ONCE),
+    "Hours per statistics request": (MAX_RANGE.days,),
+    "Range of audit filters": (MAX_RANGE.days,),
+    "Concurrent messages": (deliver.MAX_SINKS, queue.AT_ONCE),
     "Delivery period of a message": (queue.KEPT.days,),
-    "Active secrets per webhook": (secrets.MOST_LIVE,),
-    "Number of audit sinks": (sink_service.MOST,),
-    "Sinks served concurrently": (giving.MOST, sinks.MOST_EVENTS, batches.MOST_BYTES // KIB**2),
+    "Active secrets per webhook": (secrets.MAX_LIVE,),
+    "Number of audit sinks": (sink_service.MAX_SINKS,),
+    "Sinks served concurrently": (giving.MAX_SINKS, sinks.MOST_EVENTS, batches.MAX_BYTES // KIB**2),
     "Values in a response": (strict_json.MAX_VALUES,),
 }
 

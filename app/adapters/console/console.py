@@ -13,7 +13,7 @@ from app.crypto.keys import Peppers
 from app.domain.errors import Malformed
 from app.features.administrators.browser_sessions import Lifetimes, read_session
 from app.features.administrators.browser_sign_in import BrowserFlow
-from app.features.service_accounts.authenticate import refused
+from app.features.service_accounts.authenticate import unauthenticated
 from app.http.authorization import Authenticator, Caller
 from app.http.live import goes_on
 from app.http.rate_limits import Quota
@@ -93,7 +93,7 @@ class SessionReader:
         """Return the signed-in caller. Raises ``Unauthenticated``."""
         text = self._cookies.session(request)
         if text is None:
-            raise refused()
+            raise unauthenticated()
         # Live updates reconnect by themselves, so they must not keep an unattended session from becoming idle.
         is_used = not (goes_on(request) or is_live_request(request))
         return await read_session(session, self._peppers, text, self._lifetimes.idle, is_used=is_used)

@@ -29,7 +29,7 @@ from app.domain.errors import (
 )
 from app.features.administrators import browser_sessions
 from app.features.administrators.browser_sign_in import SignedIn
-from app.features.administrators.claims import NamesNobody, workload_account
+from app.features.administrators.claims import ClaimsMismatch, workload_account
 from app.features.administrators.sign_in import sign_in
 from app.features.identity_providers import queries as providers
 from app.features.identity_providers.provider import Provider
@@ -124,7 +124,7 @@ async def finish_sign_in(
     )
     replaced = console.cookies.session(request)
     if replaced is not None:
-        await browser_sessions.end_replaced(session, runtime.peppers, replaced, request.state.request_id)
+        await browser_sessions.end_replaced_session(session, runtime.peppers, replaced, request.state.request_id)
     response = RedirectResponse(resumed.target, 303)
     console.cookies.set_session(response, cookie, console.lifetimes.most)
     if console.cookies.invitation(request) is not None:
@@ -262,7 +262,7 @@ async def _admit(request: Request, console: CurrentConsole, runtime: Runtime, si
         opened = console.cookies.invitation(request)
         await accept_invitation(runtime.sessions, runtime.peppers, signed_in, opened, request_id)
         caller = await sign_in(runtime.sessions, signed_in.provider, signed_in.claims, request_id)
-    except NamesNobody as error:
+    except ClaimsMismatch as error:
         _log.warning("request %s: a browser sign-in matches no identity: %s", request_id, error.reason)
         raise _no_access() from None
     except Unauthenticated:

@@ -13,7 +13,7 @@ from app.crypto.keys import derive_key
 from app.db.change import Change
 from app.domain.errors import Forbidden, Malformed, Unauthenticated
 from app.features.audit.names import names_of
-from app.features.service_accounts.authenticate import refused
+from app.features.service_accounts.authenticate import unauthenticated
 from app.http.authorization import Caller, Permission, authorize
 from app.http.transaction import Session
 
@@ -96,7 +96,7 @@ async def _viewer(request: Request, session: Session, permission: Permission) ->
     cookie = console.cookies.session(request)
     if cookie is None:
         # A missing cookie is no refused credential.
-        raise refused()
+        raise unauthenticated()
     caller = await console.authenticate(request, session)
     request.state.caller = caller
     names = await names_of(session, [caller.identity_id])

@@ -7,7 +7,11 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.crypto.keys import Peppers
 from app.domain.errors import Malformed
-from app.features.service_accounts.authenticate import authenticate_bearer, authenticate_secret, refused
+from app.features.service_accounts.authenticate import (
+    authenticate_bearer,
+    authenticate_secret,
+    unauthenticated,
+)
 from app.http.authorization import BearerReader, Caller
 
 _OURS = "sg"
@@ -34,7 +38,7 @@ class ApiAuthenticator:
         else:
             reader = self._access_tokens if text.count(".") == 2 else None
         if reader is None:
-            raise refused()
+            raise unauthenticated()
         return await reader(request, session, text)
 
 
@@ -68,5 +72,5 @@ def bearer_text(request: Request) -> str:
         raise Malformed("Send one Authorization header.", code="multiple_credentials")
     scheme, _, text = (values[0] if values else "").partition(" ")
     if scheme.lower() != "bearer" or not text.isascii():
-        raise refused()
+        raise unauthenticated()
     return text.strip(" ")

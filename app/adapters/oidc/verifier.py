@@ -10,10 +10,10 @@ from app.adapters.oidc.id_token import check_claims, check_header
 from app.crypto.jose.keys import ProviderKeys
 from app.crypto.jose.signatures import algorithm_of, check_signature, key_id_of
 from app.crypto.jose.token import Refused, read_token
-from app.features.administrators.claims import NamesNobody
+from app.features.administrators.claims import ClaimsMismatch
 from app.features.identity_providers import queries
 from app.features.identity_providers.provider import Provider
-from app.features.service_accounts.authenticate import refused
+from app.features.service_accounts.authenticate import unauthenticated
 from app.http.authorization import Caller
 from app.lib.logs import ThrottledReasons
 
@@ -79,10 +79,10 @@ class AccessTokens:
             provider, claims = await self._verifier.verify(bearer)
         except Refused as refusal:
             self._reasons.say(refusal.reason, request_id)
-            raise refused() from None
+            raise unauthenticated() from None
         try:
             return await self._sign_in(self._sessions, provider, claims, request_id)
-        except NamesNobody as refusal:
+        except ClaimsMismatch as refusal:
             self._reasons.say(refusal.reason, request_id)
             raise
 

@@ -20,7 +20,7 @@ from app.adapters.scim.service import RequestSummary, Service, make_service, not
 from app.adapters.scim.work import Work, answer, error_of, headers_of, read_in_thread
 from app.db.engine import CONNECTION_ERRORS, commit, database_unavailable
 from app.domain.errors import DomainError
-from app.features.identity_providers.provisioning import Surface, provider_served
+from app.features.identity_providers.provisioning import Surface, require_served_provider
 from app.features.identity_providers.schemas import ScimSettings
 from app.http.authorization import Caller, Permission, requires
 from app.http.runtime import CurrentRuntime, Runtime
@@ -75,7 +75,7 @@ async def serve(
 ) -> Response:
     """Handle a SCIM request for the provider that is configured with this service account."""
     scim_request = await _read(request, runtime, caller)
-    provider = await provider_served(session, Surface.SCIM, caller)
+    provider = await require_served_provider(session, Surface.SCIM, caller)
     request.state.scim_provider = provider.id
     work = Work(
         session=session,

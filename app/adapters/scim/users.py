@@ -27,7 +27,7 @@ from app.features.identities.provision import (
     Directory,
     LinkedBy,
     Person,
-    Said,
+    DirectoryRecord,
     add_person,
     change_person,
     find_person,
@@ -65,7 +65,7 @@ class InGroup:
     name: str
 
 
-def read_profile(user: Any, settings: ScimSettings) -> Said:
+def read_profile(user: Any, settings: ScimSettings) -> DirectoryRecord:
     """Translate a validated user. Raises ``InvalidValueException``, which names the attribute but not its value."""
     profile = {
         name: value
@@ -76,7 +76,7 @@ def read_profile(user: Any, settings: ScimSettings) -> Said:
     if user._active_removed:  # noqa: SLF001
         profile["active"] = None
     shown = user.display_name or (user.name.formatted if user.name else None)
-    return Said(
+    return DirectoryRecord(
         user_name=_user_name(user.user_name),
         external_id=_validate(_external_id, "externalId", user.external_id) if user.external_id else None,
         display_name=_validate(_name, "displayName", shown) if shown else None,

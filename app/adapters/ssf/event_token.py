@@ -16,7 +16,7 @@ from app.domain.security_events import (
     read_subject,
     read_time,
 )
-from app.features.identity_providers.signals.streams import Configured, Transmitter, Unacceptable
+from app.features.identity_providers.signals.streams import Transmitter, TransmitterSettings, Unacceptable
 from app.lib.strict_json import JsonObject
 
 SKEW_S = 60
@@ -27,7 +27,7 @@ _FORBIDDEN = frozenset({"sub", "exp"})
 
 
 async def check_event_token(
-    text: str, found: Configured, keys: ProviderKeys[Transmitter], now: float
+    text: str, found: TransmitterSettings, keys: ProviderKeys[Transmitter], now: float
 ) -> SecurityEvent:
     """Verify an event token of the transmitter. Raises ``Unacceptable`` and ``Unavailable``."""
     try:
@@ -62,7 +62,7 @@ def _check_header(token: Unverified) -> None:
         raise Refused("its type is not secevent+jwt")
 
 
-def _check_audience(token: Unverified, found: Configured) -> None:
+def _check_audience(token: Unverified, found: TransmitterSettings) -> None:
     said = token.claims.get("aud")
     audience = [said] if isinstance(said, str) else said
     if not isinstance(audience, list) or not all(isinstance(one, str) for one in audience):

@@ -22,15 +22,15 @@ from app.db.engine import ATTEMPTS, CONNECTION_ERRORS, commit, sqlstate
 from app.domain.errors import Unavailable
 from app.features.identity_providers import queries as providers
 from app.features.identity_providers.signals import queries
-from app.features.identity_providers.signals.receive import Acting, receive
+from app.features.identity_providers.signals.receive import EventSource, receive
 from app.features.identity_providers.signals.streams import (
     Access,
-    Configured,
+    TransmitterSettings,
     TransmitterFault,
     Unacceptable,
     access_of,
-    all_configured,
-    configured,
+    all_transmitter_settings,
+    transmitter_settings,
     stream_at,
 )
 from app.http.authorization import Caller, Role
@@ -121,7 +121,7 @@ class Polling:
     async def upkeep(self) -> None:
         """Refresh keys, and record refused events of past minutes."""
         async with self._sessions() as session:
-            transmitters = {found.transmitter for found in await all_configured(session)}
+            transmitters = {found.transmitter for found in await all_transmitter_settings(session)}
         await self._receiver.keys.keep_fresh(transmitters)
         self._receiver.transmitters.forget(transmitters)
         await self._receiver.refused.flush()
@@ -159,9 +159,9 @@ class Polling:
         with suppress(*_AWAY):
             async with self._sessions() as session:
                 if error is None:
-                    await queries.note_polled(session, provider_id, POLL_EVERY)
+                    await queries.record_polled(session, provider_id, POLL_EVERY)
                 else:
-                    await queries.note_failed(session, provider_id, error, POLL_EVERY, max_pause)
+                    await queries.record_failure(session, provider_id, error, POLL_EVERY, max_pause)
                 await session.commit()
 
     async def _poll(self, provider_id: UUID) -> None:
@@ -186,7 +186,7 @@ class Polling:
         if left:
             raise Failed("unreachable", _MAX_PAUSE_WITH_LEFT)
 
-    async def _take_all(self, found: Configured, sets: Mapping[str, str], now: float) -> _PollResult:
+    async def _take_all(self, found: TransmitterSettings, sets: Mapping[str, str], now: float) -> _PollResult:
         """Process each event separately: a failing one does not delay others, and comes again unacknowledged.
 
         Raises ``Failed`` for failures that concern all events.
@@ -212,14 +212,14 @@ class Polling:
                 )
         return result
 
-    async def _state(self, provider_id: UUID) -> tuple[Configured, Access, str, float]:
+    async def _state(self, provider_id: UUID) -> tuple[TransmitterSettings, Access, str, float]:
         """Read the current settings and access of a stream, and renew the lease. Raises ``Failed``."""
         async with self._sessions() as session:
             found, stream = await self._find_settings(session, provider_id), None
             if found is not None and found.delivery == "poll":
                 stream = await stream_at(session, provider_id, found.issuer)
             now = (await queries.database_now(session)).timestamp()
-            await queries.hold_poll(session, provider_id, _LEASE)
+            await queries.extend_poll(session, provider_id, _LEASE)
             await session.commit()
         if found is None or stream is None or stream.poll_url is None:
             raise Failed("refused")
@@ -231,11 +231,11 @@ class Polling:
             raise Failed("decryption_failed")
         return found, access, stream.poll_url, now
 
-    async def _find_settings(self, session: AsyncSession, provider_id: UUID) -> Configured | None:
+    async def _find_settings(self, session: AsyncSession, provider_id: UUID) -> TransmitterSettings | None:
         row = await providers.find(session, provider_id)
-        return None if row is None or row.status != "active" else configured(row)
+        return None if row is None or row.status != "active" else transmitter_settings(row)
 
-    async def _take(self, found: Configured, jti: str, text: str, now: float) -> bool:
+    async def _take(self, found: TransmitterSettings, jti: str, text: str, now: float) -> bool:
         """Process an event; return whether it is new. Raises ``Unacceptable`` and ``Failed``."""
         try:
             event, critical = await self._receiver.check(found, text, now)
@@ -248,9 +248,9 @@ class Polling:
             try:
                 async with self._sessions() as session:
                     provider = await providers.find(session, found.provider_id)
-                    if provider is None or provider.status != "active" or configured(provider) != found:
+                    if provider is None or provider.status != "active" or transmitter_settings(provider) != found:
                         raise Failed("refused")
-                    acting = Acting(session, SYSTEM, self._signer, request_id)
+                    acting = EventSource(session, SYSTEM, self._signer, request_id)
                     new = await receive(acting, provider, event, critical)
                     await commit(session)
                     return new

@@ -21,16 +21,16 @@ from app.crypto.jose.token import MAX_CHARACTERS
 from app.db.engine import CONNECTION_ERRORS, commit, database_unavailable
 from app.domain.errors import DomainError, Forbidden, TooManyRequests, Unauthenticated, Unavailable
 from app.domain.security_events import SecurityEvent
-from app.features.identity_providers.provisioning import Surface, provider_served
+from app.features.identity_providers.provisioning import Surface, require_served_provider
 from app.features.identity_providers.signals import queries
 from app.features.identity_providers.signals.manage import PUSH_PATH
-from app.features.identity_providers.signals.receive import Acting, receive, refuse
+from app.features.identity_providers.signals.receive import EventSource, receive, refuse
 from app.features.identity_providers.signals.streams import (
-    Configured,
+    TransmitterSettings,
     ErrorCode,
     Transmitter,
     Unacceptable,
-    configured,
+    transmitter_settings,
 )
 from app.http.authorization import Caller, Permission, requires
 from app.http.runtime import CurrentRuntime
@@ -90,7 +90,7 @@ class Receiver:
     keys: ProviderKeys[Transmitter]
     refused: RefusedEvents
 
-    async def check(self, found: Configured, text: str, now: float) -> tuple[SecurityEvent, frozenset[str]]:
+    async def check(self, found: TransmitterSettings, text: str, now: float) -> tuple[SecurityEvent, frozenset[str]]:
         """Verify an event token; also return the critical members of its subject.
 
         ``now`` is the database's time. No database connection may be held, since keys may be fetched. Raises
@@ -193,14 +193,14 @@ async def take_event(
     provider, still = await _served(session, caller)
     if still != found:
         raise Unavailable("The settings of this provider have just changed. Repeat the request.")
-    acting = Acting(session, caller, runtime.signer, request.state.request_id)
+    acting = EventSource(session, caller, runtime.signer, request.state.request_id)
     await receive(acting, provider, event, critical)
     return Response(status_code=202)
 
 
-async def _served(session: AsyncSession, caller: Caller) -> tuple[IdentityProvider, Configured]:
-    provider = await provider_served(session, Surface.SIGNALS, caller)
-    found = configured(provider)
+async def _served(session: AsyncSession, caller: Caller) -> tuple[IdentityProvider, TransmitterSettings]:
+    provider = await require_served_provider(session, Surface.SIGNALS, caller)
+    found = transmitter_settings(provider)
     if found is None:
         raise Forbidden("The signals settings of this provider name no issuer.")
     return provider, found

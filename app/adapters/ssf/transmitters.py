@@ -10,10 +10,10 @@ from app.crypto.jose.keys import Key, ProviderFault
 from app.domain.security_events import STREAM_STATUSES
 from app.features.identity_providers.signals.streams import (
     Access,
-    MadeStream,
+    TransmitterStream,
     Transmitter,
     TransmitterFault,
-    WantedStream,
+    StreamRequest,
 )
 from app.lib.strict_json import JsonObject, JsonValue, StrictJsonError, dumps, loads
 from app.outbound.http import OutboundClient, Timeouts
@@ -70,7 +70,7 @@ class Transmitters:
         """Forget the transmitters that are no longer configured."""
         self._known = {one: known for one, known in self._known.items() if one in all_but}
 
-    async def set_stream(self, access: Access, stream_id: str | None, wanted: WantedStream) -> MadeStream:
+    async def set_stream(self, access: Access, stream_id: str | None, wanted: StreamRequest) -> TransmitterStream:
         """Create a stream, or update the existing one (SSF 1.0 section 8.1.1)."""
         configuration = await self._read_configuration(access)
         endpoint = _has(configuration.configuration_endpoint, "stream management")
@@ -90,7 +90,7 @@ class Transmitters:
         if stream_id is None:
             _, answer = await self._ask(access, "POST", endpoint, body, {200, 201})
         made = _read_stream(access.transmitter.issuer, method, wanted, answer)
-        return MadeStream(made.id, made.poll_url, await self._status(access, configuration, made.id))
+        return TransmitterStream(made.id, made.poll_url, await self._status(access, configuration, made.id))
 
     async def delete_stream(self, access: Access, stream_id: str) -> None:
         """Delete a stream, unless it is already deleted."""
@@ -168,7 +168,7 @@ class Transmitters:
             raise TransmitterFault(fault.reason) from None
 
     async def _find_stream(
-        self, access: Access, endpoint: str, method: str, wanted: WantedStream
+        self, access: Access, endpoint: str, method: str, wanted: StreamRequest
     ) -> str | None:
         """Find our stream, created by hand or by a request whose response was lost."""
         status, answer = await self._ask(access, "GET", endpoint, None, {200, 403, 404, 405})
@@ -247,7 +247,7 @@ def _of_stream(endpoint: str, stream_id: str) -> str:
     return f"{endpoint}{'&' if urlsplit(endpoint).query else '?'}stream_id={quote(stream_id, safe='')}"
 
 
-def _stream_body(method: str, wanted: WantedStream) -> JsonObject:
+def _stream_body(method: str, wanted: StreamRequest) -> JsonObject:
     delivery: JsonObject = {"method": method}
     if method == PUSH:
         delivery["endpoint_url"] = wanted.push_url
@@ -256,7 +256,7 @@ def _stream_body(method: str, wanted: WantedStream) -> JsonObject:
     return {"delivery": delivery, "events_requested": list(wanted.events), "description": "Scopegate"}
 
 
-def _read_stream(issuer: str, method: str, wanted: WantedStream, answer: JsonValue) -> MadeStream:
+def _read_stream(issuer: str, method: str, wanted: StreamRequest, answer: JsonValue) -> TransmitterStream:
     if not isinstance(answer, dict):
         raise TransmitterFault("it does not say what stream it made")
     id, delivery, said = answer.get("stream_id"), answer.get("delivery"), answer.get("aud")
@@ -272,10 +272,10 @@ def _read_stream(issuer: str, method: str, wanted: WantedStream, answer: JsonVal
         raise TransmitterFault("its stream is not delivered as it was asked to be", refused=True)
     url = delivery.get("endpoint_url")
     if method == PUSH:
-        return MadeStream(id, None, "unknown")
+        return TransmitterStream(id, None, "unknown")
     if not isinstance(url, str) or not is_safe(issuer, url):
         raise TransmitterFault("it does not say at which https address its events wait")
-    return MadeStream(id, url, "unknown")
+    return TransmitterStream(id, url, "unknown")
 
 
 def _texts(value: JsonValue) -> frozenset[str]:

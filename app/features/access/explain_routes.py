@@ -1,4 +1,4 @@
-"""``/access/explain``: why a call is, or was, decided as it is."""
+"""``/access/explain``: explain an access decision."""
 
 from typing import Annotated, Any
 from uuid import UUID
@@ -36,16 +36,16 @@ async def explain_access(
     runtime: CurrentRuntime,
     snapshot: CurrentSnapshot,
 ) -> AccessExplanation:
-    """Decides the call as the gateway does, and tells every grant, scope and policy that was considered, with what
-    kept each from mattering. Nothing is called, counted or recorded.
+    """Decide the call as the gateway does and list every grant, scope and policy that was considered, with what ruled
+    each of them out. Nothing is called, counted or recorded.
 
-    Of an `event_id`, it is decided again as of that time, and what was recorded stands beside it.
+    With `event_id`, the call is decided again as of that time, and the recorded decision is returned with it.
     """
     if body.event_id is not None:
         return await _of_event(body.event_id, caller, session, runtime, snapshot)
     reader = AccessReader(session, snapshot, body.at, asked=body.server, typed=body.tool, pointer="/at")
-    found = await explain(session, reader, body.ask())
-    return AccessExplanation.of(found, "none" if body.arguments is None else "given", None)
+    explanation = await explain(session, reader, body.ask())
+    return AccessExplanation.of(explanation, "none" if body.arguments is None else "given", None)
 
 
 async def _of_event(
@@ -67,18 +67,18 @@ async def _of_event(
     reader = AccessReader(
         session, snapshot, event.time, asked=ask.server, typed=event.tool, pointer="/event_id"
     )
-    found = await explain(session, reader, ask)
-    if found.decision.reason_code == "server_unknown" and event.reason_code != "server_unknown":
+    explanation = await explain(session, reader, ask)
+    if explanation.decision.reason_code == "server_unknown" and event.reason_code != "server_unknown":
         raise Invalid.field(
             "/event_id", "about_the_fleet", "This event is about all servers together: ask about one of them."
         )
-    return AccessExplanation.of(found, used, call)
+    return AccessExplanation.of(explanation, used, call)
 
 
 async def _arguments(
     call: RecordedCall, caller: Caller, session: AsyncSession, runtime: Runtime
 ) -> tuple[dict[str, Any] | None, str]:
-    """The arguments of a call, where they were kept and the caller may know what they do to policies."""
+    """The arguments of a call, if they were kept and the caller may know how they affect policies."""
     if not call.is_call:
         return None, "none"
     if call.event.arguments_digest is None:

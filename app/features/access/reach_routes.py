@@ -1,4 +1,4 @@
-"""``/identities/{id}/access`` and ``/tools/{id}/access``: what is reached and by whom, at a moment, and why."""
+"""``/identities/{id}/access`` and ``/tools/{id}/access``: effective access at a given time, with reasons."""
 
 from typing import Annotated
 from uuid import UUID
@@ -44,10 +44,10 @@ async def list_identity_access(
     runtime: CurrentRuntime,
     snapshot: CurrentSnapshot,
 ) -> IdentityAccessView:
-    """The servers and tools that its live grants and those of its groups reach, decided as calls are.
+    """The servers and tools that the live grants of an identity and of its groups reach, decided as calls are.
 
-    A token reaches as much at most: its own scope narrows it. Policies that read what a call says cannot be asked
-    before there is one. A page with many tools holds fewer servers than `limit`.
+    The scope of a token can only narrow this. Policies that read the content of a call cannot be evaluated without one.
+    A page with many tools holds fewer servers than `limit`.
     """
     return await _access_of(identity_id, query, session, runtime, snapshot)
 
@@ -65,8 +65,8 @@ async def list_own_access(
     runtime: CurrentRuntime,
     snapshot: CurrentSnapshot,
 ) -> IdentityAccessView:
-    """What your live grants and those of your groups reach, decided as calls are. People alone reach something, who
-    sign in themselves. An agent's access is its own: who may read grants reads it at `/identities/{id}/access`."""
+    """What your live grants and those of your groups reach, decided as calls are. Only people who sign in have access
+    of their own here. Callers who may read grants read the access of an agent at `/identities/{id}/access`."""
     return await _access_of(person_of(caller), query, session, runtime, snapshot)
 
 
@@ -83,16 +83,16 @@ async def _access_of(
         raise NotFound("There is no such identity, or there was none at that time.")
     reason = stop_reason(identity, reader.at)
     servers = () if reason is not None else state.servers.values()
-    wanted = [server for server in servers if not query.server_id or server.id in query.server_id]
+    selected = [server for server in servers if not query.server_id or server.id in query.server_id]
     after = None if position is None else str(position[0])
-    found, following = await reach_page(
-        identity, wanted, state.context, reader.at, after=after, limit=query.limit
+    reaches, following = await reach_page(
+        identity, selected, state.context, reader.at, after=after, limit=query.limit
     )
     return IdentityAccessView(
         identity_id=identity_id,
         at=reader.time,
         stop_reason=reason,
-        items=[ReachedServerView.from_reach(reach, state.group_of) for reach in found],
+        items=[ReachedServerView.from_reach(reach, state.group_of) for reach in reaches],
         next_cursor=None if following is None else cursors.write([following]),
     )
 
@@ -111,10 +111,10 @@ async def list_tool_access(
     runtime: CurrentRuntime,
     snapshot: CurrentSnapshot,
 ) -> ToolAccessView:
-    """The identities whose grants, or those of whose groups, reach the tool, decided as calls are.
+    """The identities that can call the tool by a grant of their own or of a group, decided as calls are.
 
-    Newest first. Where few of many identities can call it, a page may hold fewer than `limit`, or none, and still
-    have a `next_cursor`.
+    Newest first. If few of many identities can call it, a page may hold fewer than `limit`, or none, and still have a
+    `next_cursor`.
     """
     filters = {"tool_id": tool_id, "at": query.at}
     cursors = Cursors(runtime.peppers.derive("cursors"), "list_tool_access", filters)
@@ -124,7 +124,7 @@ async def list_tool_access(
     server = (await reader.of([])).servers.get(tool.server_id)
     reason = blocking_reason(server, tool.name, reader.at)
     after = None if position is None else UUID(position[0])
-    found, following = (
+    callers, following = (
         ([], None)
         if reason is not None
         else await find_callers(session, reader, tool.server_id, tool.name, after=after, limit=query.limit)
@@ -133,6 +133,6 @@ async def list_tool_access(
         tool_id=tool_id,
         at=reader.time,
         stop_reason=reason,
-        items=[ToolCallerView.from_caller(caller) for caller in found],
+        items=[ToolCallerView.from_caller(caller) for caller in callers],
         next_cursor=None if following is None else cursors.write([following]),
     )

@@ -1,4 +1,4 @@
-"""Query and answer models of what an identity reaches."""
+"""Request and response models of effective access."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -22,7 +22,7 @@ AccessDecision = TypeAliasType(
     "AccessDecision",
     Annotated[
         Literal["allow", "require_approval"],
-        Field(description="What happens to a call now: it runs, or it needs an approval first."),
+        Field(description="Whether a call runs now or needs an approval first."),
     ],
 )
 _SERVER, _TOOL = "srv_01jdpnwz00e008000000000000", "tool_01jdpnwz00e008000000000000"
@@ -37,23 +37,23 @@ _SERVER_EXAMPLE: dict[str, Any] = {
     "server_id": _SERVER, "slug": "notes", **_WHY, "tools": [_TOOL_EXAMPLE], "resources": _WHY, "prompts": _WHY,
 }  # fmt: skip
 _CALLER_EXAMPLE: dict[str, Any] = {"identity_id": _IDENTITY, "user_name": "ada", "kind": "person", **_WHY}
-_AT = "The moment that it is true of, by the database's clock."
+_AT = "The time that the answer is for, by the database's clock."
 
 
 class MomentQuery(Strict):
-    """A page of what is true at a moment."""
+    """Pagination and the time to ask about."""
 
     at: Time | None = Field(
         default=None,
-        description="The moment to ask about; now when absent. Of the past, what the history keeps is told; of the"
-        " future, what the rules of now say of it.",
+        description="The time to ask about; now by default. The past is answered from the history, the future "
+        "by the current rules.",
     )
     limit: Limit = 50
     cursor: CursorParameter = None
 
 
 class AccessQuery(MomentQuery):
-    """Which of the servers that an identity reaches, when, and how many at a time."""
+    """Filters of an identity's effective access."""
 
     server_id: list[ServerId] = Field(default_factory=list)
 
@@ -63,31 +63,29 @@ class AccessReason(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
     decision: AccessDecision
-    reason_code: str = Field(description="Why, as audit events say it.", examples=["granted"])
-    grant_id: GrantId = Field(
-        description="The grant that a call rests on; of several, the one that was made first."
-    )
+    reason_code: str = Field(description="The reason code, as in audit events.", examples=["granted"])
+    grant_id: GrantId = Field(description="The grant that allows a call; the oldest of several.")
     group_id: GroupId | None = Field(
-        description="The group that the grant was made to; null when it was made to the identity itself."
+        description="The group that holds the grant; null when the identity itself holds it."
     )
     policy_ids: list[PolicyId] = Field(description="The policies that decided, if any did.")
     unconditional: bool = Field(
-        description="Whether every call is allowed, whatever it says. False where a policy reads what it says, counts"
-        " it or asks: then some calls may be denied, or have to be approved."
+        description="Whether every call is allowed, regardless of its content. False where a policy reads the content, "
+        "counts calls or asks for approval: then some calls may be denied or need an approval."
     )
     approver_groups: list[str] = Field(
-        description="The groups that must approve each call, with one member each.",
+        description="The groups that must approve each call, by one member each.",
         examples=[["finance leads"]],
     )
 
     @classmethod
     def of(cls, decision: Decision, group_of: Mapping[UUID, UUID]) -> Self:
-        """As the answer says it, given the groups that grants were made to."""
+        """Build the view, given the groups that hold the grants."""
         return cls(**_reason(decision, group_of))
 
 
 class ReachedToolView(AccessReason):
-    """A tool within reach, and why."""
+    """A tool within reach, with the reason."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [_TOOL_EXAMPLE]})
     tool_id: ToolId
@@ -96,13 +94,13 @@ class ReachedToolView(AccessReason):
 
 
 class ReachedServerView(AccessReason):
-    """A server within reach, and why, with those of its tools that are."""
+    """A server within reach, with the reason and its tools within reach."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [_SERVER_EXAMPLE]})
     server_id: ServerId
-    slug: str = Field(description="What it is called in addresses and tool names.")
+    slug: str = Field(description="Its name in URLs and tool names.")
     tools: list[ReachedToolView] = Field(
-        description="By name. None when a grant reaches the server and no tool that is active."
+        description="By name. Empty when a grant reaches the server but none of its active tools."
     )
     resources: AccessReason | None = Field(
         description="Why its resources are within reach; null when they are not."
@@ -113,7 +111,7 @@ class ReachedServerView(AccessReason):
 
     @classmethod
     def from_reach(cls, reach: Reach, group_of: Mapping[UUID, UUID]) -> Self:
-        """As the answer says it, given the groups that grants were made to."""
+        """Build the view, given the groups that hold the grants."""
         resources, prompts = (reach.parts.get(part) for part in (Part.RESOURCES, Part.PROMPTS))
         return cls(
             server_id=reach.server.id,
@@ -126,7 +124,7 @@ class ReachedServerView(AccessReason):
 
 
 class IdentityAccessView(BaseModel):
-    """What an identity reaches at a moment, server by server. When nothing is, `stopped` says what keeps it so."""
+    """The servers and tools that an identity reaches at a given time. If nothing, `stopped` has the reason."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -154,16 +152,16 @@ class IdentityAccessView(BaseModel):
 
 
 class ToolCallerView(AccessReason):
-    """An identity that can call the tool, and why."""
+    """An identity that can call the tool, with the reason."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [_CALLER_EXAMPLE]})
     identity_id: IdentityId
-    user_name: str = Field(description="What it is called now.", examples=["ada"])
+    user_name: str = Field(description="Its current user name.", examples=["ada"])
     kind: IdentityKind
 
     @classmethod
     def from_caller(cls, caller: ToolCaller) -> Self:
-        """As the answer says it."""
+        """Build the view of a caller."""
         grant_id = caller.decision.grant_id
         group_of = {} if grant_id is None or caller.group_id is None else {grant_id: caller.group_id}
         return cls(
@@ -195,10 +193,10 @@ class ToolAccessView(BaseModel):
     at: datetime = Field(description=_AT)
     stopped: str | None = Field(
         description="Why no one can call it: `server_disabled`, `server_unknown`, `tool_quarantined` or `tool_unknown`."
-        " Null when those can who may.",
+        " Null otherwise.",
         examples=["tool_quarantined"],
     )
-    items: list[ToolCallerView] = Field(description="Those of this page who can, newest first.")
+    items: list[ToolCallerView] = Field(description="The identities of this page, newest first.")
     next_cursor: str | None
 
 

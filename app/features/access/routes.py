@@ -1,7 +1,4 @@
-"""``/access/stale``: rights that nobody used, what they could be narrowed to, and doing so.
-
-``/access/matrix``: who reaches how much of what.
-"""
+"""``/access/stale`` reports and narrows unused access, ``/access/matrix`` counts effective access."""
 
 from datetime import timedelta
 from typing import Annotated
@@ -17,7 +14,7 @@ from app.access.unused import UsageReview
 from app.domain.errors import Unavailable
 from app.features.access.schemas import AccessMatrix, AccessMatrixQuery, AccessMatrixRow
 from app.features.access.unused_schemas import StaleAccess, StaleApplied, StaleApply, StaleQuery
-from app.features.access.unused_service import Applying, Window, page_of, read_position
+from app.features.access.unused_service import ProposalApplier, Window, read_page, read_position
 from app.features.tokens.queries import database_now
 from app.http.authorization import Caller, Permission, authorize, requires
 from app.http.pagination import Cursors, Page
@@ -39,8 +36,8 @@ router = APIRouter(
 async def get_access_matrix(
     query: Annotated[AccessMatrixQuery, Query()], session: Session, snapshot: CurrentSnapshot
 ) -> AccessMatrix:
-    """For each pair, how many of the server's tools the identity's live grants and those of its groups reach now,
-    decided as calls are. `/identities/{id}/access` says which, and why."""
+    """For each pair, how many of the server's tools the identity can call now by its live grants and those of its
+    groups, decided as calls are. `/identities/{id}/access` lists them."""
     reader = AccessReader(session, snapshot, server_ids=query.server_id)
     rows = await build_matrix(reader, query.identity_id, query.server_id)
     return AccessMatrix(at=reader.time, items=[AccessMatrixRow.of(row) for row in rows])
@@ -48,7 +45,7 @@ async def get_access_matrix(
 
 CanRead = Annotated[Caller, requires(Permission.GRANTS_READ)]
 CanWrite = Annotated[Caller, requires(Permission.GRANTS_WRITE)]
-DryRun = Annotated[bool, Query(description="Change nothing; answer what would change.")]
+DryRun = Annotated[bool, Query(description="Return what would change, and change nothing.")]
 
 
 @router.get(
@@ -63,10 +60,10 @@ async def list_stale_access(
     runtime: CurrentRuntime,
     snapshot: CurrentSnapshot,
 ) -> Page[StaleAccess]:
-    """The grants that are in force and the tokens that live, of which nothing or not all was used in the window. Uses
-    are written down within a minute, and only since `observed_since` is anything known of them.
+    """The active grants and tokens that were not used, or only in part, in the window. Uses are recorded within a
+    minute; nothing is known of the time before `observed_since`.
 
-    Grants come first, newest first, then tokens. Where few of many are stale, a page may hold fewer than `limit`, or
+    Grants come first, then tokens, each newest first. If few of many are unused, a page may hold fewer than `limit`, or
     none, and still have a `next_cursor`.
     """
     authorize(caller, Permission.TOKENS_READ)
@@ -75,7 +72,7 @@ async def list_stale_access(
     position = read_position(cursors.read(query.cursor))
     window = await _window(session, query.unused_for_days)
     review = await UsageReview.of(session, (await _fleet(snapshot)).servers, window.since)
-    items, following = await page_of(session, review, query, window, position)
+    items, following = await read_page(session, review, query, window, position)
     return Page(items=items, next_cursor=None if following is None else cursors.write(following))
 
 
@@ -92,14 +89,12 @@ async def apply_stale_access(
     request: Request,
     dry_run: DryRun = False,
 ) -> StaleApplied:
-    """Works each proposal out again, and applies it if it is still the one whose `digest` was sent: not if the grant
-    was changed, or more of it was used. From then on, calls of what it no longer gives are refused, with tokens in use
-    too.
-    """
+    """Compute each proposal again and apply it if its `digest` is the one that was sent, which is not so if the grant
+    was changed or used further. From then on, calls that it no longer allows are refused, for existing tokens too."""
     window = await _window(session, body.unused_for_days)
     fleet = await _fleet(snapshot)
     review = await UsageReview.of(session, fleet.servers, window.since)
-    applying = Applying(session, caller, fleet, window.now, request.state.request_id)
+    applying = ProposalApplier(session, caller, fleet, window.now, request.state.request_id)
     return StaleApplied(dry_run=dry_run, items=await applying.apply(review, body, dry_run=dry_run))
 
 

@@ -1,7 +1,4 @@
-"""Query and answer models of the access matrix.
-
-Query and answer models of explanations.
-"""
+"""Request and response models of the access matrix and of explanations."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -15,7 +12,7 @@ from typing_extensions import TypeAliasType
 from app.access.explain import Ask, Explanation, RecordedCall, meaning_of_explanation
 from app.access.policy.evaluator import PolicyResult
 from app.access.reach import MAX_IDENTITIES, MAX_SERVERS, Row
-from app.domain.link_checks import LinkCheck
+from app.domain.check_links import LinkCheck
 from app.domain.objects import Part
 from app.domain.policy import CallerProgram, Effect
 from app.domain.reach import Tally
@@ -54,7 +51,7 @@ GrantFault = TypeAliasType(
             "resources_not_covered",
             "prompts_not_covered",
         ],
-        Field(description="What keeps a grant, or an entry of a scope, from giving what is asked for."),
+        Field(description="Why a grant or a scope entry does not allow the call."),
     ],
 )
 PolicyOutcome = TypeAliasType(
@@ -63,7 +60,7 @@ PolicyOutcome = TypeAliasType(
         Literal["principal", "action", "resource", "condition", "arguments_unknown", "satisfied", "failed"],
         Field(
             description="What a policy did: it is about another `principal`, `action` or `resource`; its `condition` is"
-            " not met; it reads arguments and these are not known (`arguments_unknown`: it stood aside); it is"
+            " not met; it reads arguments and these are not known (`arguments_unknown`: it was skipped); it is"
             " `satisfied`; it `failed`."
         ),
     ],
@@ -73,25 +70,25 @@ ArgumentsUsed = TypeAliasType(
     Annotated[
         Literal["given", "kept", "not_kept", "not_permitted", "none"],
         Field(
-            description="What it was decided with: the arguments of the request, those that were kept of the call;"
-            " without, since they were not kept, since you lack `arguments.read`, or since there are none to tell of."
+            description="Where the arguments came from: the request, the recorded call, or nowhere: not kept, "
+            "not permitted without `arguments.read`, or none."
         ),
     ],
 )
 PolicyEffect = TypeAliasType(
-    "PolicyEffect", Annotated[Literal["permit", "forbid"], Field(description="What the policy says.")]
+    "PolicyEffect", Annotated[Literal["permit", "forbid"], Field(description="The effect of the policy.")]
 )
 
 
 class AskingClient(Strict):
-    """The MCP client program, as it calls itself."""
+    """The MCP client, by the name that it sends."""
 
     name: ShortText | None = Field(default=None, description="Its name.", examples=["claude-code"])
     version: ShortText | None = Field(default=None, description="Its version.", examples=["2.1.0"])
 
 
 class ExplainRequest(Strict):
-    """A call to explain: one that might be made, or, by `event_id` alone, one that was decided."""
+    """A call to explain: a possible one, or one that was decided, by `event_id`."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -118,36 +115,37 @@ class ExplainRequest(Strict):
         },
     )
     identity_id: IdentityId | None = Field(
-        default=None, description="Who asks, with the widest token possible."
+        default=None, description="The caller, with the widest possible token."
     )
-    token_id: TokenId | None = Field(default=None, description="The token that asks.")
+    token_id: TokenId | None = Field(default=None, description="The token of the call.")
     event_id: EventId | None = Field(
         default=None,
-        description="The audit event of the decision, as its answer names it. It is decided again as of its time, with"
-        " its arguments where they were kept.",
+        description="The audit event of the decision. The call is decided again as of its time, with its "
+        "arguments if they were kept.",
     )
     server: ShortText | None = Field(
         default=None, description="The slug or the id of the server.", examples=["git"]
     )
     tool: ToolName | None = Field(
-        default=None, description="The name of the tool; absent: reaching the server."
+        default=None, description="The name of the tool; absent: access to the server."
     )
-    part: ServerPart | None = Field(default=None, description="Its resources or prompts, in place of a tool.")
+    part: ServerPart | None = Field(default=None, description="The resources or prompts, instead of a tool.")
     arguments: AskedArguments | None = Field(
-        default=None, description="The arguments of the call. Without, policies that read them stand aside."
+        default=None,
+        description="The arguments of the call. Without them, policies that read arguments are skipped.",
     )
-    at: Time | None = Field(default=None, description="The moment to ask about; now when absent.")
+    at: Time | None = Field(default=None, description="The time to ask about; now by default.")
     ip: IpAddress | None = Field(
-        default=None, description="The address that the call comes from.", examples=["203.0.113.7"]
+        default=None, description="The client address of the call.", examples=["203.0.113.7"]
     )
-    client: AskingClient | None = Field(default=None, description="The program that it comes from.")
+    client: AskingClient | None = Field(default=None, description="The client program of the call.")
 
     @model_validator(mode="after")
     def _one_question(self) -> Self:
         if sum(one is not None for one in (self.identity_id, self.token_id, self.event_id)) != 1:
             raise ValueError("give exactly one of identity_id, token_id and event_id")
         if self.event_id is not None and self.model_fields_set != {"event_id"}:
-            raise ValueError("event_id says all that is asked: leave out the rest")
+            raise ValueError("event_id already names the whole call: leave out the rest")
         if self.event_id is None and self.server is None:
             raise ValueError("name the server")
         if self.tool is not None and self.part is not None:
@@ -157,7 +155,7 @@ class ExplainRequest(Strict):
         return self
 
     def ask(self) -> Ask:
-        """What is asked, for the service."""
+        """Build the question for the service."""
         program = (
             CallerProgram() if self.client is None else CallerProgram(self.client.name, self.client.version)
         )
@@ -168,42 +166,44 @@ class ExplainRequest(Strict):
 
 
 class ConsideredGrant(Strict):
-    """A grant of the identity or of one of its groups, and what keeps it from giving the right."""
+    """A grant of the identity or of one of its groups, and why it does not allow the call."""
 
     grant_id: GrantId
-    group_id: GroupId | None = Field(description="The group that it was made to; null: the identity itself.")
-    gives: bool = Field(description="Whether it gives the right that was asked for.")
-    faults: list[GrantFault] = Field(description="What keeps it from it.", examples=[["tool_not_covered"]])
+    group_id: GroupId | None = Field(description="The group that holds it; null: the identity itself.")
+    gives: bool = Field(description="Whether it allows the call.")
+    faults: list[GrantFault] = Field(description="Why it does not.", examples=[["tool_not_covered"]])
 
 
 class ConsideredEntry(Strict):
-    """An entry of the token's scope, and what keeps it from reaching."""
+    """An entry of the token's scope, and why it does not cover the call."""
 
-    reaches: bool = Field(description="Whether what was asked for is in it.")
-    faults: list[GrantFault] = Field(description="What keeps it from it.", examples=[["server_not_covered"]])
+    reaches: bool = Field(description="Whether it covers the call.")
+    faults: list[GrantFault] = Field(description="Why it does not.", examples=[["server_not_covered"]])
 
 
 class ConsideredPolicy(Strict):
-    """A published policy and what it did."""
+    """A published policy and its outcome."""
 
     policy_id: PolicyId
     name: str | None = Field(description="Its name now.", examples=["Refunds over 100"])
-    version: int = Field(description="The version that was asked.", examples=[3])
+    version: int = Field(description="The version that was evaluated.", examples=[3])
     mode: PolicyMode
     effect: PolicyEffect
     approver_group: str | None = Field(
-        description="The group whose approval it asks for.", examples=["finance leads"]
+        description="The group whose approval it requires.", examples=["finance leads"]
     )
-    uses_per_day: int | None = Field(description="How many uses it lets each identity have.", examples=[20])
+    uses_per_day: int | None = Field(
+        description="The uses per day that it allows each identity.", examples=[20]
+    )
     outcome: PolicyOutcome
     message: str | None = Field(
         description="Why it failed.", examples=["record does not have the attribute `amount`"]
     )
 
     @classmethod
-    def of(cls, found: PolicyResult, name: str | None) -> Self:
-        """As the answer says it."""
-        policy = found.policy
+    def of(cls, check_links: PolicyResult, name: str | None) -> Self:
+        """Build the view of an evaluated policy."""
+        policy = check_links.policy
         return cls(
             policy_id=policy.published.id,
             name=name,
@@ -212,29 +212,31 @@ class ConsideredPolicy(Strict):
             effect="permit" if policy.permits else "forbid",
             approver_group=policy.group,
             uses_per_day=policy.quota,
-            outcome=found.outcome.value,
-            message=found.message,
+            outcome=check_links.outcome.value,
+            message=check_links.message,
         )
 
 
 class ConsideredToken(Strict):
-    """The token that asks, or one that it was attenuated from: the rights of each have to allow the call."""
+    """The token of the call, or one that it was attenuated from. Each of them must allow the call."""
 
-    token_id: TokenId | None = Field(description="Null: the widest token that the identity could have.")
+    token_id: TokenId | None = Field(description="Null: the widest token possible for the identity.")
     identity_id: IdentityId
-    stopped: str | None = Field(description="Why it opens nothing at all.", examples=["token_expired"])
-    in_scope: bool = Field(description="Whether its scope reaches what was asked for.")
+    stopped: str | None = Field(
+        description="Why the token is not accepted at all.", examples=["token_expired"]
+    )
+    in_scope: bool = Field(description="Whether its scope covers the call.")
     entries: list[ConsideredEntry] | None = Field(
-        description="The entries of its scope; null where the scope is all of the grants."
+        description="The entries of its scope; null when the scope is everything that the grants allow."
     )
     grants: list[ConsideredGrant] = Field(
-        description="All grants that have not ended, in the order of asking."
+        description="All grants that have not ended, in the order of evaluation."
     )
     policies: list[ConsideredPolicy] = Field(description="All published policies.")
 
     @classmethod
     def of(cls, link: LinkCheck, policies: Sequence[PolicyResult], of: Explanation) -> Self:
-        """As the answer says it."""
+        """Build the view of one token of the chain."""
         entries = link.entries
         return cls(
             token_id=None if of.token_id is None else link.token.id,
@@ -254,8 +256,8 @@ class ConsideredToken(Strict):
                 for grant, faults in link.grants
             ],
             policies=[
-                ConsideredPolicy.of(found, of.policy_names.get(found.policy.published.id))
-                for found in policies
+                ConsideredPolicy.of(check_links, of.policy_names.get(check_links.policy.published.id))
+                for check_links in policies
             ],
         )
 
@@ -264,9 +266,9 @@ class NeededApproval(Strict):
     """An approval that the call needs."""
 
     policy_id: PolicyId
-    version: int = Field(description="The version of the policy that asks.", examples=[3])
+    version: int = Field(description="The version of the policy.", examples=[3])
     group: str = Field(description="The group that must approve.", examples=["finance leads"])
-    reason: str | None = Field(description="What the policy says of why.", examples=["Large refunds"])
+    reason: str | None = Field(description="The reason in the policy.", examples=["Large refunds"])
 
 
 class CountedUse(Strict):
@@ -279,7 +281,7 @@ class CountedUse(Strict):
 
 
 class RecordedDecision(Strict):
-    """What was decided and recorded then."""
+    """The decision that was recorded at the time."""
 
     event_id: EventId
     time: datetime = Field(description="When it was decided.")
@@ -290,7 +292,7 @@ class RecordedDecision(Strict):
 
     @classmethod
     def of(cls, event: AuditEvent) -> Self:
-        """As the answer says it."""
+        """Build the view of an audit event."""
         return cls(
             event_id=event.id,
             time=event.time,
@@ -302,56 +304,56 @@ class RecordedDecision(Strict):
 
 
 class AccessExplanation(Strict):
-    """What is decided, by which grant and policies, and all that was considered."""
+    """A decision, with the grant and policies that decided and everything that was considered."""
 
     decision: AuditDecision
-    reason_code: str = Field(description="Why, as audit events say it.", examples=["no_grant"])
+    reason_code: str = Field(description="The reason code, as in audit events.", examples=["no_grant"])
     summary: str = Field(
-        description="Why, in words, with all that is missing, in the order of asking.",
+        description="The reason in words, with everything that is missing, in the order of evaluation.",
         examples=["No live grant of the identity or its groups reaches it."],
     )
     remedy: str | None = Field(
-        description="What to do about it; null where nothing has to be done.",
+        description="What to do about it; null when there is nothing to do.",
         examples=["Make a grant that gives it."],
     )
-    at: datetime = Field(description="The moment that it is true of.")
+    at: datetime = Field(description="The time that the decision is for.")
     identity_id: IdentityId
-    token_id: TokenId | None = Field(description="Null: the widest token that the identity could have.")
-    server_id: ServerId | None = Field(description="The server; null where there is none of that name.")
-    tool: str | None = Field(description="The tool, under its name on the server.", examples=["refund"])
-    part: ServerPart | None = Field(description="The part of the server that was asked for.")
+    token_id: TokenId | None = Field(description="Null: the widest token possible for the identity.")
+    server_id: ServerId | None = Field(description="The server; null when there is none of that name.")
+    tool: str | None = Field(description="The tool, by its name on the server.", examples=["refund"])
+    part: ServerPart | None = Field(description="The requested part of the server.")
     arguments: ArgumentsUsed
-    grant_id: GrantId | None = Field(description="The grant that it rests on.")
+    grant_id: GrantId | None = Field(description="The grant that allows the call.")
     policy_ids: list[PolicyId] = Field(description="The policies that decided.")
     observed_policy_ids: list[PolicyId] = Field(
-        description="Policies on trial that would have decided otherwise."
+        description="Policies on trial that would change the decision."
     )
     reasons: list[str] = Field(
-        description="The reasons that the policies give to the caller.", examples=[["Not on Sundays."]]
+        description="The reasons in the policies, as the caller sees them.", examples=[["Not on Sundays."]]
     )
     approvals: list[NeededApproval] = Field(description="The approvals that the call needs.")
     uses: list[CountedUse] = Field(description="The uses that the call takes.")
     check_links: list[ConsideredToken] = Field(
-        description="The token that asks, then those it was attenuated from."
+        description="The token of the call, then those that it was attenuated from."
     )
     missing_grants: list[GrantCreate] = Field(
-        description="Grants without which it is denied, narrow ones, ready to be made as they are."
+        description="The narrow grants that are missing, ready to be created."
     )
-    recorded: RecordedDecision | None = Field(description="Of an event, what was recorded.")
+    recorded: RecordedDecision | None = Field(description="The recorded decision of an event.")
 
     @classmethod
-    def of(cls, found: Explanation, arguments: str, recorded: RecordedCall | None) -> Self:
-        """As the answer says it."""
-        question, decision = found.question, found.decision
-        meaning = meaning_of_explanation(found)
+    def of(cls, explanation: Explanation, arguments: str, recorded: RecordedCall | None) -> Self:
+        """Build the view of an explanation."""
+        question, decision = explanation.question, explanation.decision
+        meaning = meaning_of_explanation(explanation)
         return cls(
             decision=decision.effect.value,
             reason_code=decision.reason_code,
             summary=meaning.says,
             remedy=meaning.remedy if decision.effect is not Effect.ALLOW else None,
-            at=found.at,
+            at=explanation.at,
             identity_id=question.token.identity.id,
-            token_id=found.token_id,
+            token_id=explanation.token_id,
             server_id=None if question.server is None else question.server.id,
             tool=question.tool,
             part=None if question.part is None else question.part.value,
@@ -373,16 +375,16 @@ class AccessExplanation(Strict):
                 for use in decision.quotas
             ],
             check_links=[
-                ConsideredToken.of(link, policies, found)
-                for link, policies in zip(found.links, found.policies, strict=True)
+                ConsideredToken.of(link, policies, explanation)
+                for link, policies in zip(explanation.links, explanation.policies, strict=True)
             ],
-            missing_grants=_missing(found),
+            missing_grants=_missing(explanation),
             recorded=None if recorded is None else RecordedDecision.of(recorded.event),
         )
 
 
-def _missing(found: Explanation) -> list[GrantCreate]:
-    server, tool, part = found.question.server, found.question.tool, found.question.part
+def _missing(explanation: Explanation) -> list[GrantCreate]:
+    server, tool, part = explanation.question.server, explanation.question.tool, explanation.question.part
     if server is None:
         return []
     return [
@@ -393,7 +395,7 @@ def _missing(found: Explanation) -> list[GrantCreate]:
             resources=part is Part.RESOURCES,
             prompts=part is Part.PROMPTS,
         )
-        for identity_id in found.identities_without_grant
+        for identity_id in explanation.identities_without_grant
     ]
 
 
@@ -413,7 +415,7 @@ _ROW: JsonDict = {"identity_id": "idn_01jdpnwz00e008000000000000", "stopped": No
 
 
 class AccessMatrixQuery(Strict):
-    """Whose access to what: the rows and the columns, each by its ids."""
+    """The identities (rows) and servers (columns) of a matrix."""
 
     identity_id: list[IdentityId] = Field(
         min_length=1, max_length=MAX_IDENTITIES, description=f"The rows, at most {MAX_IDENTITIES}."
@@ -424,33 +426,31 @@ class AccessMatrixQuery(Strict):
 
 
 class AccessMatrixCell(Strict):
-    """How much of a server an identity reaches now. A token reaches as much at most."""
+    """How much of a server an identity reaches now. A token can only narrow this."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [_CELL]})
 
     server_id: ServerId
-    reached: bool = Field(
-        description="Whether the server is within reach, be it with no tool that is active."
-    )
+    reached: bool = Field(description="Whether the server is within reach, even without an active tool.")
     tools: int = Field(
-        description="How many of its tools can be called, those included that need an approval."
+        description="How many of its tools can be called, including those that need an approval."
     )
     approval_required: int = Field(description="Of those, how many need an approval for each call.")
     destructive: int = Field(description="Of those, how many are destructive.")
     is_whole: bool = Field(
-        description="Whether all of its tools were looked at. A large matrix looks at the first of many, by name."
+        description="Whether all of its tools were checked. A large matrix checks only the first of many, by name."
     )
 
     @classmethod
-    def of(cls, server_id: UUID, found: Tally) -> Self:
-        """As the answer says it."""
+    def of(cls, server_id: UUID, tally: Tally) -> Self:
+        """Build a cell of the matrix."""
         return cls(
             server_id=server_id,
-            reached=found.reached,
-            tools=found.tools,
-            approval_required=found.approval_required,
-            destructive=found.destructive,
-            is_whole=found.is_whole,
+            reached=tally.reached,
+            tools=tally.tools,
+            approval_required=tally.approval_required,
+            destructive=tally.destructive,
+            is_whole=tally.is_whole,
         )
 
 
@@ -465,19 +465,19 @@ class AccessMatrixRow(Strict):
         "agent, `owner_suspended`, `owner_offboarded`. Null when they are.",
         examples=["identity_suspended"],
     )
-    cells: list[AccessMatrixCell] = Field(description="In the order of the servers that were asked for.")
+    cells: list[AccessMatrixCell] = Field(description="In the order of the requested servers.")
 
     @classmethod
     def of(cls, row: Row) -> Self:
-        """As the answer says it."""
-        cells = [AccessMatrixCell.of(id, found) for id, found in row.tallies]
+        """Build a row of the matrix."""
+        cells = [AccessMatrixCell.of(id, tally) for id, tally in row.tallies]
         return cls(identity_id=row.identity_id, stopped=row.stopped, cells=cells)
 
 
 class AccessMatrix(Strict):
-    """Who reaches how much of what. Identities and servers that there are not are left out."""
+    """Effective access of identities to servers. Identities and servers that do not exist are left out."""
 
     model_config = ConfigDict(extra="forbid")
 
-    at: datetime = Field(description="The moment that it is true of, by the database's clock.")
-    items: list[AccessMatrixRow] = Field(description="In the order of the identities that were asked for.")
+    at: datetime = Field(description="The time of the answer, by the database's clock.")
+    items: list[AccessMatrixRow] = Field(description="In the order of the requested identities.")

@@ -1,7 +1,4 @@
-"""Query and answer models of stale access.
-
-Request and answer models of applying what the report on stale access proposes.
-"""
+"""Request and response models of the unused access report and of applying its proposals."""
 
 from datetime import datetime
 from typing import Annotated, Any, Literal, Self
@@ -98,7 +95,7 @@ _STALE_TOKEN: dict[str, Any] = {
 
 StaleKind = TypeAliasType(
     "StaleKind",
-    Annotated[Literal["grant", "token"], Field(description="What was not used: a grant, or a token.")],
+    Annotated[Literal["grant", "token"], Field(description="What was not used: a grant or a token.")],
 )
 StaleStateName = TypeAliasType(
     "StaleStateName",
@@ -127,8 +124,7 @@ NarrowingNote = TypeAliasType(
             "risks_no_longer_matched",
         ],
         Field(
-            description="What else changes: servers or tools that come later are left out, or the labels of those that"
-            " it names, or the risks, are no longer read."
+            description="What else changes: later servers or tools are left out, or labels or risks are no longer read."
         ),
     ],
 )
@@ -137,7 +133,7 @@ Days = Annotated[
     Field(
         ge=1,
         le=MAX_WINDOW.days,
-        description="How many days back the window goes.",
+        description="Length of the window, in days until now.",
         examples=[90],
     ),
 ]
@@ -154,30 +150,30 @@ class StaleQuery(Strict):
     kind: list[StaleKind] = Field(default_factory=list)
     state: list[StaleStateName] = Field(
         default_factory=_narrowable,
-        description="By default what could be narrowed. Of tokens, only unused ones are listed.",
+        description="By default, everything that could be narrowed. Only unused tokens are listed.",
     )
     identity_id: list[IdentityId] = Field(
-        default_factory=list, description="Grants made to these identities themselves, and their tokens."
+        default_factory=list, description="Grants of these identities themselves, and their tokens."
     )
     group_id: list[GroupId] = Field(
-        default_factory=list, description="Grants made to these groups, and tokens of their members."
+        default_factory=list, description="Grants of these groups, and tokens of their members."
     )
     grant_id: list[GrantId] = Field(default_factory=list, description="Only these grants, and no tokens.")
-    server_id: ServerId | None = Field(default=None, description="What reaches this server now.")
+    server_id: ServerId | None = Field(default=None, description="Only what reaches this server now.")
     limit: Limit = 50
     cursor: CursorParameter = None
 
 
 class UsedThingView(BaseModel):
-    """Something that was used in the window."""
+    """A tool, or resources or prompts of a server, used in the window."""
 
     model_config = ConfigDict(extra="forbid")
     server_id: ServerId
     part: UsedPart
     tool: str | None = Field(
-        description="The tool, by its name on the server; null of another part.", examples=["git_log"]
+        description="The tool, by its name on the server; null for another part.", examples=["git_log"]
     )
-    last_used_at: datetime = Field(description="When it was last used, to a minute or so.")
+    last_used_at: datetime = Field(description="When it was last used, accurate to about a minute.")
 
 
 class UnusedToolView(BaseModel):
@@ -189,15 +185,15 @@ class UnusedToolView(BaseModel):
 
 
 class EndProposal(BaseModel):
-    """Nothing of it was used: end it."""
+    """Nothing that the grant allows was used: end it."""
 
     model_config = ConfigDict(extra="forbid")
     action: Literal["end"]
-    digest: str = Field(description="Stands for this proposal, to apply it by.", examples=[DIGEST_EXAMPLE])
+    digest: str = Field(description="Identifies the proposal when you apply it.", examples=[DIGEST_EXAMPLE])
 
 
 class NarrowProposal(BaseModel):
-    """The narrowest grant that holds what was used, and what came within reach too late to be judged."""
+    """The narrowest grant that covers what was used, and what came within reach too late to be judged."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [_NARROW]})
     action: Literal["narrow"]
@@ -205,8 +201,8 @@ class NarrowProposal(BaseModel):
     tools: ToolSelectorModel
     resources: bool = Field(description="Whether it should reach the servers' resources.")
     prompts: bool = Field(description="Whether it should reach the servers' prompts.")
-    notes: list[NarrowingNote] = Field(description="What else changes than what is within reach today.")
-    digest: str = Field(description="Stands for this proposal, to apply it by.", examples=[DIGEST_EXAMPLE])
+    notes: list[NarrowingNote] = Field(description="Changes beyond what is within reach today.")
+    digest: str = Field(description="Identifies the proposal when you apply it.", examples=[DIGEST_EXAMPLE])
 
 
 GrantProposal = TypeAliasType(
@@ -215,57 +211,57 @@ GrantProposal = TypeAliasType(
         EndProposal | NarrowProposal,
         Field(discriminator="action"),
         WrapValidator(without_tag),
-        Field(description="What a grant should become. It never gives more than the grant does."),
+        Field(description="The proposed change of a grant. It never allows more than the grant does."),
     ],
 )
 
 
 class TokenProposal(BaseModel):
-    """Revoke it: `POST /tokens/{id}/revoke`."""
+    """Revoke the token: `POST /tokens/{id}/revoke`."""
 
     model_config = ConfigDict(extra="forbid")
     action: Literal["revoke"]
 
 
 class StaleGrantView(BaseModel):
-    """A grant, and what of it was used in the window."""
+    """A grant and its uses in the window."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [_STALE_GRANT]})
     kind: Literal["grant"]
     grant_id: GrantId
-    revision: int = Field(description="Of the grant: its ETag.")
+    revision: int = Field(description="The revision of the grant, as in its ETag.")
     principal: Principal
     servers: ServerSelectorModel
     tools: ToolSelectorModel
     resources: bool = Field(description="Whether it reaches the servers' resources.")
     prompts: bool = Field(description="Whether it reaches the servers' prompts.")
     created_at: datetime
-    expires_at: datetime | None = Field(description="Until when it holds; null: until it is ended.")
+    expires_at: datetime | None = Field(description="When it expires; null: it does not.")
     observed_since: datetime = Field(
-        description="From when on it is known what was used of it: when it began to give what it gives, or when uses"
-        " began to be written down."
+        description="Since when its uses are known: when it began to allow what it allows, or when uses began to be "
+        "recorded."
     )
     state: StaleStateName
     last_used_at: datetime | None = Field(
-        description="When anything of it was last used, be it before the window; null: never that is known."
+        description="When it was last used, also before the window; null: no use is known."
     )
-    used_by: int = Field(description="How many of those who hold it used it in the window.")
-    held_by: int = Field(description="How many hold it: one, or the members of the group.")
+    used_by: int = Field(description="How many holders used it in the window.")
+    held_by: int = Field(description="How many hold it: one identity, or the members of the group.")
     used: list[UsedThingView] = Field(
         description="What was used in the window, the latest first; at most 100."
     )
     used_count: int = Field(description="How many things were used in the window.")
     unused: list[UnusedToolView] = Field(
-        description="Tools that it gives and that were not used in the window; at most 100."
+        description="Tools that it allows and that were not used in the window; at most 100."
     )
-    unused_count: int = Field(description="How many tools were not.")
-    proposal: GrantProposal | None = Field(description="Null when it is in use, or not known.")
+    unused_count: int = Field(description="How many tools were not used.")
+    proposal: GrantProposal | None = Field(description="Null when it is in use, or nothing is known.")
 
     @classmethod
-    def of(cls, found: GrantFinding) -> Self:
-        """As the answer says it."""
-        row = found.grant
-        unused, unused_count = found.unused(_MOST_SHOWN)
+    def of(cls, finding: GrantFinding) -> Self:
+        """Build the view of a grant in the report."""
+        row = finding.grant
+        unused, unused_count = finding.unused(_MOST_SHOWN)
         return cls(
             kind="grant",
             grant_id=row.id,
@@ -277,11 +273,11 @@ class StaleGrantView(BaseModel):
             prompts=row.prompts,
             created_at=row.created_at,
             expires_at=row.expires_at,
-            observed_since=found.observed_since,
-            state=found.state.value,
-            last_used_at=found.last_used_at,
-            used_by=found.used_by,
-            held_by=found.held_by,
+            observed_since=finding.observed_since,
+            state=finding.state.value,
+            last_used_at=finding.last_used_at,
+            used_by=finding.used_by,
+            held_by=finding.held_by,
             used=[
                 UsedThingView(
                     server_id=one.server_id,
@@ -289,26 +285,26 @@ class StaleGrantView(BaseModel):
                     tool=one.tool,
                     last_used_at=one.last_used_at,
                 )
-                for one in found.used[:_MOST_SHOWN]
+                for one in finding.used[:_MOST_SHOWN]
             ],
-            used_count=len(found.used),
+            used_count=len(finding.used),
             unused=[UnusedToolView(server_id=id, tool=name) for id, name in unused],
             unused_count=unused_count,
-            proposal=None if found.proposal is None else proposal_view(found.proposal),
+            proposal=None if finding.proposal is None else proposal_view(finding.proposal),
         )
 
 
 class StaleTokenView(BaseModel):
-    """A token with which nothing was asked in the window."""
+    """A token that was not used in the window."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [_STALE_TOKEN]})
     kind: Literal["token"]
     token_id: TokenId
-    revision: int = Field(description="Of the token: its ETag.")
+    revision: int = Field(description="The revision of the token, as in its ETag.")
     identity_id: IdentityId
-    name: str = Field(description="What its holder calls it.")
+    name: str = Field(description="Its name.")
     created_at: datetime
-    expires_at: datetime = Field(description="Until when it is good.")
+    expires_at: datetime = Field(description="When it expires.")
     observed_since: datetime = Field(description="When it was issued.")
     state: StaleStateName
     last_used_at: datetime | None = Field(description="When it was last presented; null: never.")
@@ -316,7 +312,7 @@ class StaleTokenView(BaseModel):
 
     @classmethod
     def of(cls, row: Token, last_used_at: datetime | None) -> Self:
-        """As the answer says it."""
+        """Build the view of a token in the report."""
         plain: dict[str, Any] = {
             name: getattr(row, name)
             for name in ("revision", "identity_id", "name", "created_at", "expires_at")
@@ -338,13 +334,13 @@ StaleAccess = TypeAliasType(
         StaleGrantView | StaleTokenView,
         Field(discriminator="kind"),
         WrapValidator(without_tag),
-        Field(description="A right, and what of it was used in the window."),
+        Field(description="A grant or a token, and its uses in the window."),
     ],
 )
 
 
 def proposal_view(proposal: Proposal) -> EndProposal | NarrowProposal:
-    """As the answer says it."""
+    """Convert a proposal to its API model."""
     right = proposal.right
     if right is None:
         return EndProposal(action="end", digest=proposal.digest)
@@ -360,7 +356,7 @@ def proposal_view(proposal: Proposal) -> EndProposal | NarrowProposal:
 
 
 def show_servers(selector: ServerSelector) -> ServerSelectorModel:
-    """The API's form of a selector."""
+    """Convert a server selector to its API model."""
     match selector:
         case ServersByIds(ids):
             return ServersByIdsModel(kind="ids", ids=sorted(ids))
@@ -371,7 +367,7 @@ def show_servers(selector: ServerSelector) -> ServerSelectorModel:
 
 
 def show_tools(selector: ToolSelector) -> ToolSelectorModel:
-    """The API's form of a selector."""
+    """Convert a tool selector to its API model."""
     match selector:
         case ToolsByNames(names):
             return ToolsByNamesModel(kind="names", names=sorted(names))
@@ -381,7 +377,7 @@ def show_tools(selector: ToolSelector) -> ToolSelectorModel:
             return AllToolsModel(kind="all")
 
 
-MOST_APPLIED = 100
+MAX_APPLIED = 100
 _ITEM = {"grant_id": GRANT_EXAMPLE, "proposal_digest": DIGEST_EXAMPLE}
 
 
@@ -390,25 +386,26 @@ AppliedOutcome = TypeAliasType(
     Annotated[
         Literal["narrowed", "ended", "changed", "not_found"],
         Field(
-            description="What became of a grant. `changed`: the proposal is no longer the one that was sent, so nothing"
-            " was done: read the report again. `not_found`: there is no such grant, or it has ended."
+            description="The outcome for a grant. `changed`: the proposal differs from the sent one, so "
+            "nothing was done: read the report again. `not_found`: there is no such grant, or it "
+            "has ended."
         ),
     ],
 )
 
 
 class AppliedProposal(Strict):
-    """A proposal from the report."""
+    """A proposal from the report, to apply."""
 
     grant_id: GrantId
     proposal_digest: Annotated[str, StringConstraints(pattern="^[0-9a-f]{64}$")] = Field(
-        description="The `digest` of the proposal. It names the revision of the grant too.",
+        description="The `digest` of the proposal, which covers the revision of the grant.",
         examples=[DIGEST_EXAMPLE],
     )
 
 
 class StaleApply(Strict):
-    """The proposals to apply, from a report about the same window."""
+    """The proposals to apply, from a report for the same window."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -422,11 +419,11 @@ class StaleApply(Strict):
         },
     )
     unused_for_days: Annotated[Days, Field(strict=True)]
-    items: list[AppliedProposal] = Field(min_length=1, max_length=MOST_APPLIED)
+    items: list[AppliedProposal] = Field(min_length=1, max_length=MAX_APPLIED)
 
 
 class AppliedView(BaseModel):
-    """What became of one of them."""
+    """The outcome for one proposal."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -434,12 +431,12 @@ class AppliedView(BaseModel):
     )
     grant_id: GrantId
     outcome: AppliedOutcome
-    grant: GrantView | None = Field(description="The grant as it is now, when it was narrowed.")
+    grant: GrantView | None = Field(description="The grant after it was narrowed.")
 
 
 class StaleApplied(BaseModel):
-    """What became of each, in the order in which they were sent."""
+    """The outcome for each proposal, in the order of the request."""
 
     model_config = ConfigDict(extra="forbid")
-    dry_run: bool = Field(description="Whether nothing was changed, and this is what would be.")
-    items: list[AppliedView] = Field(description="One for each proposal that was sent.")
+    dry_run: bool = Field(description="Whether this is only a preview and nothing was changed.")
+    items: list[AppliedView] = Field(description="One for each proposal in the request.")

@@ -1,7 +1,4 @@
-"""Applying what the report proposes: worked out again with the grants locked, and done if it is still the same.
-
-One page of the report on stale access: grants first, then tokens, each from the newest that is old enough on.
-"""
+"""Unused access: read the report page by page, and apply its proposals with the grants locked."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -14,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
 from app.access.reading import Fleet
-from app.access.unused import GrantFinding, Proposal, UsageReview, UsageState
+from app.access.unused import GrantFinding, UsageReview, Proposal, UsageState
 from app.db.change import Change
 from app.domain.errors import FieldError, Invalid
 from app.features.access.unused_schemas import (
@@ -36,34 +33,34 @@ from app.models.access_versions import AccessVersion
 from app.models.grants import Grant
 from app.models.tokens import Token, TokenUse
 
-# A page ends when it has looked at so many, however few of them are stale. Tokens are judged by the database.
+# A page ends after so many are examined, however few of them are unused. Tokens are judged by the database.
 GRANTS_A_PAGE = 1_000
 TOKENS_A_PAGE = 10_000
 _AT_ONCE = 100
 Position = tuple[str, UUID | None]
-"""The kind to go on with, and after which of them; ``None``: from its start."""
+"""The kind to continue with, and the last id that was read; ``None`` starts it."""
 _LAST_ID = UUID(int=2**128 - 1)
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """From ``since`` until ``now``, by the database's clock."""
+    """The time from ``since`` until ``now``, by the database's clock."""
 
     since: datetime
     now: datetime
 
 
 def read_position(position: Sequence[Any] | None) -> Position:
-    """Where a cursor stands."""
+    """Read the position in a cursor."""
     if position is None:
         return "grant", None
     return str(position[0]), None if position[1] is None else UUID(position[1])
 
 
-async def page_of(
+async def read_page(
     session: AsyncSession, review: UsageReview, query: StaleQuery, window: Window, position: Position
 ) -> tuple[list[StaleAccess], Position | None]:
-    """A page, and where to go on; ``None`` at the end."""
+    """Read a page and the next position, which is ``None`` at the end."""
     kind, after = position
     items: list[StaleAccess] = []
     kinds = set(query.kind or ["grant", "token"])
@@ -71,7 +68,7 @@ async def page_of(
         kinds.discard("token")
     if kind == "grant" and "grant" in kinds:
         grants, following = await _grants(session, review, query, window, after)
-        items += [StaleGrantView.of(found) for found in grants]
+        items += [StaleGrantView.of(finding) for finding in grants]
         if following is not None:
             return items, ("grant", following)
     if "token" not in kinds or UsageState.UNUSED not in query.state:
@@ -87,7 +84,7 @@ async def page_of(
 async def _grants(
     session: AsyncSession, review: UsageReview, query: StaleQuery, window: Window, after: UUID | None
 ) -> tuple[list[GrantFinding], UUID | None]:
-    found: list[GrantFinding] = []
+    findings: list[GrantFinding] = []
     for _ in range(GRANTS_A_PAGE // _AT_ONCE):
         rows = list(await session.scalars(_live_grants(query, window, after)))
         for finding in await review.findings(rows):
@@ -95,19 +92,19 @@ async def _grants(
                 continue
             if query.server_id is not None and query.server_id not in finding.reach:
                 continue
-            if len(found) == query.limit:
-                return found, found[-1].grant.id
-            found.append(finding)
+            if len(findings) == query.limit:
+                return findings, findings[-1].grant.id
+            findings.append(finding)
         if len(rows) < _AT_ONCE:
-            return found, None
+            return findings, None
         after = rows[-1].id
-    return found, after
+    return findings, after
 
 
 def _live_grants(query: StaleQuery, window: Window, after: UUID | None) -> Select[Grant]:
     statement = select(Grant).where(is_active(window.now))
     if UsageState.UNKNOWN not in query.state:
-        # What is younger than the window is never judged.
+        # A grant younger than the window is never judged.
         statement = statement.where(col(Grant.created_at) <= window.since)
     if query.identity_id or query.group_id:
         statement = statement.where(
@@ -123,15 +120,15 @@ def _live_grants(query: StaleQuery, window: Window, after: UUID | None) -> Selec
 async def _tokens(
     session: AsyncSession, query: StaleQuery, window: Window, after: UUID | None, limit: int
 ) -> tuple[list[tuple[Token, datetime | None]], UUID | None]:
-    # Ids are made in the order of time, and of a million tokens most may be younger than the window.
+    # Ids are ordered by time, and of a million tokens most may be younger than the window.
     after = min(after or _LAST_ID, _last_id_of(window.since))
     within = [col(Token.id) < after]
     if query.identity_id or query.group_id:
         within.append(
             or_(col(Token.identity_id).in_(query.identity_id), *(of_members(id) for id in query.group_id))
         )
-    looked = select(col(Token.id)).where(*within).order_by(col(Token.id).desc())
-    last = await session.scalar(looked.offset(TOKENS_A_PAGE - 1).limit(1))
+    examined = select(col(Token.id)).where(*within).order_by(col(Token.id).desc())
+    last = await session.scalar(examined.offset(TOKENS_A_PAGE - 1).limit(1))
     statement = (
         select(Token, col(TokenUse.last_used_at))
         .outerjoin(TokenUse, col(TokenUse.token_id) == col(Token.id))
@@ -147,19 +144,19 @@ async def _tokens(
     if query.server_id is not None:
         statement = statement.where(can_reach(query.server_id))
     rows = await session.execute(statement.order_by(col(Token.id).desc()).limit(limit + 1))
-    found: list[tuple[Token, datetime | None]] = [(row[0], row[1]) for row in rows]
-    if len(found) > limit:
-        return found[:limit], found[limit - 1][0].id
-    return found, last
+    unused: list[tuple[Token, datetime | None]] = [(row[0], row[1]) for row in rows]
+    if len(unused) > limit:
+        return unused[:limit], unused[limit - 1][0].id
+    return unused, last
 
 
 def _last_id_of(time: datetime) -> UUID:
-    """An id above all that were made until a time, give or take what clocks differ by."""
+    """An id above all ids that were made until a time, up to clock differences."""
     return UUID(int=(int(time.timestamp() * 1000) + 60_000) << 80)
 
 
-class Applying:
-    """Applies proposals for a caller, with an event for each grant that says why."""
+class ProposalApplier:
+    """Apply proposals for a caller, with an audit event for each grant."""
 
     def __init__(
         self, session: AsyncSession, caller: Caller, fleet: Fleet, now: datetime, request_id: str | None
@@ -171,19 +168,19 @@ class Applying:
         self._request_id = request_id
 
     async def apply(self, review: UsageReview, body: StaleApply, *, dry_run: bool) -> list[AppliedView]:
-        """What became, or with ``dry_run`` would become, of each item. ``judge`` is of the window in ``body``. Raises
-        ``Invalid`` for a grant that is named twice."""
+        """Return the outcome for each item, or with ``dry_run`` what it would be. ``review`` is for the window in
+        ``body``. Raises ``Invalid`` for a grant that is named twice."""
         _check_named_once(body)
-        # In the order of ids, whatever the order of the items.
+        # In the order of ids, since the items come in any order.
         locked = await lock_grants(self._session, [item.grant_id for item in body.items])
         active = await self._active(locked.values())
-        findings = {found.grant.id: found for found in await review.findings(active)}
-        unmoved = await self._unmoved(findings.values())
+        findings = {finding.grant.id: finding for finding in await review.findings(active)}
+        unchanged = await self._are_servers_unchanged(findings.values())
         outcomes: list[tuple[UUID, AppliedOutcome]] = []
         changes: list[tuple[Grant, GrantUpdate | None]] = []
         for item in body.items:
-            grant, found = locked.get(item.grant_id), findings.get(item.grant_id)
-            proposal = None if found is None or not unmoved else found.proposal
+            grant, finding = locked.get(item.grant_id), findings.get(item.grant_id)
+            proposal = None if finding is None or not unchanged else finding.proposal
             if grant is None or grant.ended_at is not None:
                 outcomes.append((item.grant_id, "not_found"))
             elif proposal is None or proposal.digest != item.proposal_digest:
@@ -207,21 +204,21 @@ class Applying:
         ]
 
     async def _active(self, grants: Iterable[Grant]) -> list[Grant]:
-        """Those that give their right now; the report tells of no others."""
+        """The grants that are effective now; the report lists no others."""
         ids = [grant.id for grant in grants]
         query = select(Grant).where(col(Grant.id).in_(ids), is_active(self._now)).order_by(col(Grant.id))
         return list(await self._session.scalars(query))
 
-    async def _unmoved(self, findings: Iterable[GrantFinding]) -> bool:
-        """Whether the servers that are to stay within reach are what they were when the fleet was read; until the
-        commit nobody can change them: relabelled, one could come within reach of a grant that did not give it."""
+    async def _are_servers_unchanged(self, findings: Iterable[GrantFinding]) -> bool:
+        """Whether the servers that stay within reach are unchanged since the fleet was read. They are locked until the
+        commit: a changed label could bring one within reach of a grant that did not allow it."""
         servers = self._fleet.servers
         ids = {
             id
-            for found in findings
-            if found.proposal is not None and found.proposal.right is not None
-            for id in found.reach
-            if found.proposal.right.servers.matches(id, servers[id].labels)
+            for finding in findings
+            if finding.proposal is not None and finding.proposal.right is not None
+            for id in finding.reach
+            if finding.proposal.right.servers.matches(id, servers[id].labels)
         }
         versions = await self._session.execute(
             select(col(AccessVersion.id), col(AccessVersion.version))
@@ -233,13 +230,11 @@ class Applying:
 
 
 def _patch(proposal: Proposal) -> GrantUpdate | None:
-    """What a grant is to become; ``None`` where it is to end."""
-    shown = proposal_view(proposal)
-    if shown.action == "end":
+    """The change to a grant; ``None`` if it is to end."""
+    view = proposal_view(proposal)
+    if view.action == "end":
         return None
-    return GrantUpdate(
-        servers=shown.servers, tools=shown.tools, resources=shown.resources, prompts=shown.prompts
-    )
+    return GrantUpdate(servers=view.servers, tools=view.tools, resources=view.resources, prompts=view.prompts)
 
 
 def _check_named_once(body: StaleApply) -> None:

@@ -1,7 +1,7 @@
-"""What a sign-in writes: the person who is seen for the first time, the administrator, their roles, the time.
+"""Record a sign-in: a person seen for the first time, the administrator, their roles, the time.
 
-Locks are taken in the order of an offboarding: the identity, then its administrator. So a sign-in is over before
-either of them ends, or finds them ended.
+Locks are taken in the order of an offboarding: the identity, then its administrator. So a sign-in is complete before
+either of them ends, or sees that they ended.
 """
 
 from collections.abc import Mapping
@@ -15,15 +15,15 @@ from sqlmodel import col
 
 from app.db.change import savepoint
 from app.domain.errors import Conflict
-from app.features.administrators.claims import Holder, display_name_of, email_of, names_of
-from app.features.administrators.queries import OIDC, assignments_of, find_known, lock_administrator
+from app.features.administrators.claims import Holder, display_name_of, email_of, user_name_candidates
+from app.features.administrators.queries import OIDC, assignments_of, find_link_holder, lock_administrator
 from app.features.audit.record import keep_version, record
 from app.features.identities.queries import lock_first_sign_in, lock_identity
 from app.features.identities.schemas import IdentityCreate
 from app.features.identities.service import create_identity
 from app.features.identity_providers.provider import Provider
-from app.features.identity_providers.queries import hold_link_claim
-from app.features.service_accounts.authenticate import refused
+from app.features.identity_providers.queries import lock_link_claim
+from app.features.service_accounts.authenticate import unauthenticated
 from app.http.authorization import Caller, Role
 from app.lib.clock import utc_now
 from app.lib.ids import IDENTITY_PROVIDER, format_id, new_id
@@ -31,36 +31,36 @@ from app.models.administrators import Administrator, RoleAssignment
 from app.models.identities import IdentityLink
 
 ADMINISTRATOR_KIND = "administrator"
-# What leaves room for the suffix that sets a taken name apart.
-_LONGEST_BASE = 180
+# Leaves room for the suffix that makes a taken name unique.
+_MAX_BASE_LENGTH = 180
 
 
 def caller_of(holder: Holder, identity_id: UUID, administrator_id: UUID | None) -> Caller:
-    """A signed-in person: an administrator by the roles that their token gives now, never by what is stored."""
+    """The caller for a person who signed in. Their roles are those in the token, never the stored ones."""
     if holder.roles and administrator_id is not None:
         return Caller(ADMINISTRATOR_KIND, administrator_id, holder.roles, identity_id)
     return Caller("identity", identity_id, frozenset(), identity_id)
 
 
-async def bring_up_to_date(
+async def record_sign_in(
     session: AsyncSession,
     provider: Provider,
     holder: Holder,
     claims: Mapping[str, Any],
     request_id: str | None,
 ) -> Caller:
-    """Write down a sign-in that changes something. The caller commits.
+    """Record a sign-in that changes something. The caller commits.
 
-    Raises ``Unauthenticated`` when the person was stopped meanwhile.
+    Raises ``Unauthenticated`` when the person was stopped since the token was checked.
     """
     new = caller_of(holder, new_id(), new_id())
     identity_id = await _identity_of(session, provider, holder, claims, new, request_id)
     identity = await lock_identity(session, identity_id)
     if identity is None or identity.status != "active":
-        raise refused()
+        raise unauthenticated()
     if identity.sign_ins_after is not None and holder.issued_at <= identity.sign_ins_after:
-        # Taken back since it was looked at.
-        raise refused()
+        # Revoked since it was checked.
+        raise unauthenticated()
     administrator = await lock_administrator(session, identity_id)
     if administrator is None and not holder.roles:
         return caller_of(holder, identity_id, None)
@@ -70,12 +70,12 @@ async def bring_up_to_date(
         await session.flush()
         await session.refresh(administrator)
     elif administrator.status != "active":
-        raise refused()
+        raise unauthenticated()
     caller = caller_of(holder, identity_id, administrator.id)
     last = administrator.last_sign_in_at
     if last is None or holder.issued_at > last:
         await _follow_claim(session, caller, administrator, provider, request_id)
-        await _note_sign_in(session, administrator.id, holder.issued_at)
+        await _record_sign_in_time(session, administrator.id, holder.issued_at)
         await _record(session, caller, "administrator.sign_in", administrator.id, {}, provider, request_id)
     return caller
 
@@ -88,18 +88,18 @@ async def _identity_of(
     actor: Caller,
     request_id: str | None,
 ) -> UUID:
-    """The identity with the holder's link; made if there is none. Of several first sign-ins one makes it."""
-    known = await find_known(session, provider.id, holder.link)
-    if known is not None and known.identity_id is None:
-        if await hold_link_claim(session, provider.id) != provider.link_claim:
-            # It was changed since the token was read: this is the value of another claim.
-            raise refused()
+    """Read or create the identity with the holder's link. Of several concurrent first sign-ins, one creates it."""
+    link_holder = await find_link_holder(session, provider.id, holder.link)
+    if link_holder is not None and link_holder.identity_id is None:
+        if await lock_link_claim(session, provider.id) != provider.link_claim:
+            # The provider changed since the token was read: this is the value of another claim.
+            raise unauthenticated()
         await lock_first_sign_in(session, provider.id, holder.link)
-        known = await find_known(session, provider.id, holder.link)
-    if known is None or not known.may_enter:
-        raise refused()
-    if known.identity_id is not None:
-        return known.identity_id
+        link_holder = await find_link_holder(session, provider.id, holder.link)
+    if link_holder is None or not link_holder.can_sign_in:
+        raise unauthenticated()
+    if link_holder.identity_id is not None:
+        return link_holder.identity_id
     identity_id = await _make_person(session, holder, claims, actor, request_id)
     session.add(IdentityLink(identity_id=identity_id, provider_id=provider.id, kind=OIDC, value=holder.link))
     await session.flush()
@@ -109,8 +109,8 @@ async def _identity_of(
 async def _make_person(
     session: AsyncSession, holder: Holder, claims: Mapping[str, Any], actor: Caller, request_id: str | None
 ) -> UUID:
-    """A person named as the token says, with a suffix where somebody else has that name or had it lately."""
-    base = next(names_of(claims, holder.link))[:_LONGEST_BASE]
+    """Create a person named as in the token, with a suffix if the name is taken or was until recently."""
+    base = next(user_name_candidates(claims, holder.link))[:_MAX_BASE_LENGTH]
     name = base
     while True:
         body = IdentityCreate(
@@ -118,8 +118,10 @@ async def _make_person(
         )
         try:
             async with savepoint(session):
-                made = await create_identity(session, actor, body, utc_now, request_id, id=actor.identity_id)
-                return made.id
+                identity = await create_identity(
+                    session, actor, body, utc_now, request_id, id=actor.identity_id
+                )
+                return identity.id
         except Conflict:
             name = f"{base}-{new_id().hex[-8:]}"
 
@@ -131,23 +133,23 @@ async def _follow_claim(
     provider: Provider,
     request_id: str | None,
 ) -> None:
-    """Bring the stored roles of a locked administrator in step with the claim; nobody else writes them."""
-    held = {
+    """Update the stored roles of a locked administrator to match the claim. Nothing else writes them."""
+    current = {
         Role(row.role): row for row in (await assignments_of(session, [administrator.id]))[administrator.id]
     }
     first = administrator.last_sign_in_at is None
-    if held.keys() == caller.roles and not first:
+    if current.keys() == caller.roles and not first:
         return
-    for role in held.keys() - caller.roles:
-        await session.delete(held[role])
-        await keep_version(session, "role_assignment", held[role].id, None)
-    for role in sorted(caller.roles - held.keys()):
+    for role in current.keys() - caller.roles:
+        await session.delete(current[role])
+        await keep_version(session, "role_assignment", current[role].id, None)
+    for role in sorted(caller.roles - current.keys()):
         row = RoleAssignment(administrator_id=administrator.id, role=role.value)
         session.add(row)
         await session.flush()
         content = {"administrator_id": administrator.id, "role": row.role, "within": "all"}
         await keep_version(session, "role_assignment", row.id, content)
-    roles = {"from": sorted(held), "to": sorted(caller.roles)}
+    roles = {"from": sorted(current), "to": sorted(caller.roles)}
     if not first:
         administrator.revision += 1
         await session.flush()
@@ -155,8 +157,8 @@ async def _follow_claim(
     await _record(session, caller, action, administrator.id, {"roles": roles}, provider, request_id)
 
 
-async def _note_sign_in(session: AsyncSession, id: UUID, issued_at: datetime) -> None:
-    """The object did not change by it, so its time and revision stay."""
+async def _record_sign_in_time(session: AsyncSession, id: UUID, issued_at: datetime) -> None:
+    """Record the time of the sign-in. The object does not change, so its time and revision stay."""
     values = {"last_sign_in_at": issued_at, "updated_at": col(Administrator.updated_at)}
     await session.execute(
         update(Administrator)
@@ -175,7 +177,13 @@ async def _record(
     provider: Provider,
     request_id: str | None,
 ) -> None:
-    said = {"provider_id": format_id(IDENTITY_PROVIDER, provider.id), **changes}
+    changes_with_provider = {"provider_id": format_id(IDENTITY_PROVIDER, provider.id), **changes}
     await record(
-        session, caller, action, ADMINISTRATOR_KIND, administrator_id, changes=said, request_id=request_id
+        session,
+        caller,
+        action,
+        ADMINISTRATOR_KIND,
+        administrator_id,
+        changes=changes_with_provider,
+        request_id=request_id,
     )

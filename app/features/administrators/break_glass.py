@@ -1,8 +1,8 @@
-"""The local administrator, for the day when no provider can say who anybody is.
+"""The break-glass administrator, for when no identity provider is available.
 
-Off unless a password is configured. Whoever has it is owner for a quarter of an hour, and everything about it is
-recorded: attempts that were refused, and each request that its bearer makes, in transactions of their own, so that a
-request that fails is there too, and one that cannot be recorded is not served.
+Off unless a password is configured. Its sessions have the role owner for 15 minutes and are fully audited: refused
+attempts, and each request of the session, in transactions of their own. So a request that fails is recorded too, and
+one that cannot be recorded is not served.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ from app.domain.errors import NotFound, TooManyRequests, Unauthenticated
 from app.domain.token_format import BREAK_GLASS, SECRET_BYTES, format_credential, parse_credential
 from app.features.administrators.throttle import WINDOW_S, Throttle
 from app.features.audit.record import record
-from app.features.service_accounts.authenticate import digest_of, refused
+from app.features.service_accounts.authenticate import digest_of, unauthenticated
 from app.http.authorization import Caller, Role
 from app.http.live import goes_on
 from app.lib.ids import new_id
@@ -38,10 +38,10 @@ from app.models.audit import AuditClient
 
 LIFETIME = timedelta(minutes=15)
 KIND = "break_glass"
-EACH_A_MINUTE = 5
-TOGETHER_A_MINUTE = 20
+MAX_ATTEMPTS_PER_ADDRESS = 5
+MAX_ATTEMPTS = 20
 _SIGN_IN = "break_glass.sign_in"
-_NOBODY = Caller("anonymous", UUID(int=0), frozenset())
+_ANONYMOUS = Caller("anonymous", UUID(int=0), frozenset())
 _NO_DIGEST = bytes(32)
 
 NameClient = Callable[[str | None, str | None], tuple[UUID, tuple[Any, ...] | None]]
@@ -50,7 +50,7 @@ NameClient = Callable[[str | None, str | None], tuple[UUID, tuple[Any, ...] | No
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where a request comes from."""
+    """The client address and user agent of a request."""
 
     address: str
     user_agent: str | None
@@ -58,13 +58,13 @@ class Origin:
 
 
 def origin_of(request: Request) -> Origin:
-    """Where a request comes from; trusted proxies have been taken off its address by the server."""
+    """Read the origin of a request; the server has already removed trusted proxies from its address."""
     address = request.client.host if request.client else ""
     return Origin(address, request.headers.get("user-agent"), request.state.request_id)
 
 
 class BreakGlass:
-    """Signing the local administrator in, and reading the bearers (``sge_``) that this gives."""
+    """Sign the break-glass administrator in, and authenticate its bearer tokens (``sge_``)."""
 
     def __init__(
         self,
@@ -79,40 +79,42 @@ class BreakGlass:
         self._peppers = peppers
         self._name_client = name_client
         self._hash = password_hash
-        # Sessions name the password that they were opened with, so that another one ends them.
+        # Sessions store the key id of the password that opened them, so that a new password ends them.
         self._password_key = None if password_hash is None else key_id(password_hash.encode())
-        self._throttle = Throttle(max(1, EACH_A_MINUTE // workers), max(1, TOGETHER_A_MINUTE // workers))
-        self._turned_away = 0
-        self._told_at = -WINDOW_S
-        # One thread: a password takes its hash's time and memory, and no more than one at once may.
+        self._throttle = Throttle(
+            max(1, MAX_ATTEMPTS_PER_ADDRESS // workers), max(1, MAX_ATTEMPTS // workers)
+        )
+        self._unchecked = 0
+        self._reported_at = -WINDOW_S
+        # One thread: hashing a password costs time and memory, so only one runs at a time.
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="password")
 
     def close(self) -> None:
-        """Let the thread go."""
+        """Stop the thread."""
         self._thread.shutdown(wait=False, cancel_futures=True)
 
     async def sign_in(self, password: str, reason: str, origin: Origin) -> str:
-        """A bearer for the right password.
+        """Return a bearer token for the right password.
 
-        Raises ``NotFound`` when there is no such administrator, ``TooManyRequests``, ``Unauthenticated``.
+        Raises ``NotFound`` when break-glass access is off, ``TooManyRequests`` and ``Unauthenticated``.
         """
         if self._hash is None or self._password_key is None:
-            raise NotFound("There is no break-glass administrator here: no password is configured.")
+            raise NotFound("Break-glass access is off: no password is configured.")
         wait_s = self._throttle.wait_s(origin.address)
         if wait_s:
-            await self._turn_away(origin)
-            raise TooManyRequests("Too many attempts; wait before the next one.", retry_after_s=wait_s)
+            await self._refuse_unchecked(origin)
+            raise TooManyRequests("Too many attempts; wait before you try again.", retry_after_s=wait_s)
         loop = asyncio.get_running_loop()
         if not await loop.run_in_executor(self._thread, matches_hash, password, self._hash):
             await self._refuse(origin, "wrong_password")
-            raise Unauthenticated("The password does not open the break-glass administrator.")
+            raise Unauthenticated("The password of the break-glass administrator is wrong.")
         return await self._open(reason, origin, self._password_key)
 
     async def read_bearer(self, request: Request, session: AsyncSession, bearer: str) -> Caller:
-        """Implements ``http.authorization.BearerReader``. What is asked for is on record before it is done, once."""
+        """Implements ``http.authorization.BearerReader``. Each request is recorded once, before it runs."""
         credential = parse_credential(bearer, BREAK_GLASS)
         if credential is None or self._password_key is None:
-            raise refused()
+            raise unauthenticated()
         live = select(BreakGlassSession).where(
             col(BreakGlassSession.id) == credential.id,
             col(BreakGlassSession.password_key) == self._password_key,
@@ -122,11 +124,11 @@ class BreakGlass:
             row = (await own.execute(live)).scalar_one_or_none()
             stored = ("", _NO_DIGEST) if row is None else (row.pepper_key_id, row.digest)
             if not self._peppers.matches(*stored, credential.digest_input) or row is None:
-                raise refused()
+                raise unauthenticated()
             caller = Caller(KIND, row.id, frozenset({Role.OWNER}))
             if not goes_on(request):
-                asked = {"method": request.method, "route": request.scope["route"].path}
-                await self._record(own, origin_of(request), caller, "break_glass.use", row.id, changes=asked)
+                route = {"method": request.method, "route": request.scope["route"].path}
+                await self._record(own, origin_of(request), caller, "break_glass.use", row.id, changes=route)
                 await own.commit()
         return caller
 
@@ -151,17 +153,18 @@ class BreakGlass:
             await session.commit()
         return text
 
-    async def _turn_away(self, origin: Origin) -> None:
-        """One event a minute says how many were not even looked at: a flood must not fill the log."""
-        self._turned_away += 1
-        if time.monotonic() - self._told_at >= WINDOW_S:
-            count, self._turned_away, self._told_at = self._turned_away, 0, time.monotonic()
+    async def _refuse_unchecked(self, origin: Origin) -> None:
+        """Record one event a minute with the number of attempts refused unchecked, so that a flood does not fill the
+        log."""
+        self._unchecked += 1
+        if time.monotonic() - self._reported_at >= WINDOW_S:
+            count, self._unchecked, self._reported_at = self._unchecked, 0, time.monotonic()
             await self._refuse(origin, "throttled", event_count=count)
 
     async def _refuse(self, origin: Origin, reason_code: str, **columns: Any) -> None:
-        said = {"outcome": "denied", "decision": "deny", "reason_code": reason_code, **columns}
+        fields = {"outcome": "denied", "decision": "deny", "reason_code": reason_code, **columns}
         async with self._sessions() as session:
-            await self._record(session, origin, _NOBODY, _SIGN_IN, None, **said)
+            await self._record(session, origin, _ANONYMOUS, _SIGN_IN, None, **fields)
             await session.commit()
 
     async def _record(
@@ -185,10 +188,10 @@ class BreakGlass:
 
 
 async def forget_sessions(owner_url: str, *, keep: timedelta, now: datetime) -> int:
-    """Delete the sessions whose audit events are past what is kept; how many there were.
+    """Delete the sessions whose audit events are past retention; return their number.
 
-    Events go by whole months, and the reason of a session is there for as long as they are. Raises
-    ``asyncpg.PostgresError`` or ``OSError`` when the database cannot do it.
+    Events are dropped by whole months, and the reason of a session is kept as long as they are. Raises
+    ``asyncpg.PostgresError`` or ``OSError`` when the database fails.
     """
     connection = await asyncpg.connect(plain_url(owner_url), timeout=10)
     try:

@@ -1,4 +1,4 @@
-"""``/break-glass``: the local administrator signs in."""
+"""``/break-glass``: sign in as the break-glass administrator."""
 
 from collections.abc import Callable, Coroutine
 from typing import Annotated, Any, Literal
@@ -12,19 +12,19 @@ from app.http.problems import problem_responses
 from app.http.schemas import CleanSecret, CleanText, Strict
 from app.http.transaction import TransactionalRoute
 
-# A password and a reason, however their JSON is escaped.
-LARGEST_BODY = 32 * 1024
+# Enough for a password and a reason, even with every character escaped in JSON.
+MAX_BODY_BYTES = 32 * 1024
 
 
 class SmallBodyRoute(TransactionalRoute):
-    """Refuses a large body unread: nobody is known yet, and to say all that is wrong with it takes long."""
+    """Reject a large body unread: the client is not authenticated, and validating the body takes long."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
 
         async def answer(request: Request) -> Response:
-            if len(await request.body()) > LARGEST_BODY:
-                raise HTTPException(413, f"This takes a body of at most {LARGEST_BODY} bytes")
+            if len(await request.body()) > MAX_BODY_BYTES:
+                raise HTTPException(413, f"The request body can have at most {MAX_BODY_BYTES} bytes")
             return await handle(request)
 
         return answer
@@ -39,7 +39,7 @@ async def _get_break_glass(request: Request) -> BreakGlass:
 
 
 class BreakGlassSignIn(Strict):
-    """The password of the local administrator, and what it is needed for."""
+    """The break-glass password, and the reason for its use."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -55,7 +55,7 @@ class BreakGlassSignIn(Strict):
 
 
 class BreakGlassToken(Strict):
-    """A bearer with the role owner. Each request that it makes is recorded."""
+    """A bearer token with the role owner. Each of its requests is recorded."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -63,7 +63,7 @@ class BreakGlassToken(Strict):
         }
     )
     access_token: str = Field(
-        description="`sge_...`, shown once. Another password in the settings ends it.",
+        description="`sge_...`, shown once. A new password in the settings ends it.",
         json_schema_extra={"format": "password"},
     )
     token_type: Literal["Bearer"] = "Bearer"
@@ -78,6 +78,6 @@ class BreakGlassToken(Strict):
 async def create_break_glass_token(
     body: BreakGlassSignIn, request: Request, break_glass: Annotated[BreakGlass, Depends(_get_break_glass)]
 ) -> BreakGlassToken:
-    """Sign the local administrator in, if one is configured. Every attempt is recorded."""
+    """Sign in as the break-glass administrator, if one is configured. Every attempt is recorded."""
     text = await break_glass.sign_in(body.password.get_secret_value(), body.reason, origin_of(request))
     return BreakGlassToken(access_token=text, expires_in=int(LIFETIME.total_seconds()))

@@ -1,8 +1,8 @@
-"""People who are signed in with a browser: opened at a sign-in, read at every request, ended.
+"""Browser sessions of the console: open one at a sign-in, read it at every request, end it.
 
-A session is no more than a sign-in that lasts. Whether its person is active, its administrator not disabled and its
-provider trusted is asked of the database at every request, as with an access token; what a value of the role claim
-gives is read from the provider's settings of now, and no role outlasts a later sign-in that did not bring it.
+Every request checks in the database that the person is active, the administrator not disabled and the provider trusted,
+as with an access token. Roles come from the provider's current settings for the stored claim values, and no role
+outlasts a later sign-in without it.
 """
 
 import os
@@ -20,19 +20,19 @@ from app.domain.token_format import BROWSER_SESSION, SECRET_BYTES, format_creden
 from app.features.administrators.admit import caller_of
 from app.features.administrators.browser_sign_in import SignedIn, SignedOut
 from app.features.administrators.claims import Holder, read_holder, role_values
-from app.features.administrators.queries import assignments_of, find_known, lock_administrator
+from app.features.administrators.queries import assignments_of, find_link_holder, lock_administrator
 from app.features.audit.record import record
 from app.features.identities.queries import lock_identity
 from app.features.identity_providers import queries as providers
 from app.features.identity_providers.provider import Provider
-from app.features.service_accounts.authenticate import digest_of, refused
+from app.features.service_accounts.authenticate import digest_of, unauthenticated
 from app.http.authorization import Caller, Role
 from app.lib.ids import IDENTITY_PROVIDER, format_id, new_id
 from app.models.administrators import BrowserSession
 
 KIND = "browser_session"
 _SEEN_EVERY = timedelta(minutes=1)
-# A provider's clock may be a little ahead of ours.
+# A provider's clock may be slightly ahead of ours.
 _SKEW = timedelta(minutes=1)
 _NONCE = 12
 _NO_DIGEST = bytes(32)
@@ -40,7 +40,7 @@ _NO_DIGEST = bytes(32)
 
 @dataclass(frozen=True, slots=True)
 class Lifetimes:
-    """How long a session lasts without a request, and how long at most."""
+    """The idle and the absolute lifetime of a session."""
 
     idle: timedelta
     most: timedelta
@@ -54,24 +54,24 @@ async def open_session(
     lifetimes: Lifetimes,
     request_id: str | None,
 ) -> str:
-    """A session for a person who just signed in: the text of its cookie. The caller commits.
+    """Open a session for a person who just signed in and return its cookie. The caller commits.
 
-    The locks are those of a sign-in, so that one that races an offboarding, a suspension or a disabling is over before
-    it and ended by it, or finds the person or the provider stopped. Raises ``Unauthenticated``.
+    The locks are those of a sign-in. So a sign-in that races an offboarding, a suspension or a disabling is complete
+    before it and ended by it, or sees that the person or the provider was stopped. Raises ``Unauthenticated``.
     """
     provider, holder = signed_in.provider, read_holder(signed_in.provider, signed_in.claims)
     if caller.identity_id is None:
-        raise refused()
+        raise unauthenticated()
     await lock_identity(session, caller.identity_id, share=True)
     await lock_administrator(session, caller.identity_id)
-    if await providers.hold_link_claim(session, provider.id) != provider.link_claim:
-        raise refused()
-    known = await find_known(session, provider.id, holder.link)
-    if known is None or not known.may_enter or known.identity_id != caller.identity_id:
-        raise refused()
-    if known.was_taken_back(holder.issued_at):
-        # By a signal since the sign-in: it ended the sessions that there were, and must not miss this one.
-        raise refused()
+    if await providers.lock_link_claim(session, provider.id) != provider.link_claim:
+        raise unauthenticated()
+    link_holder = await find_link_holder(session, provider.id, holder.link)
+    if link_holder is None or not link_holder.can_sign_in or link_holder.identity_id != caller.identity_id:
+        raise unauthenticated()
+    if link_holder.was_revoked(holder.issued_at):
+        # A signal since the sign-in ended the existing sessions, and must not miss this one.
+        raise unauthenticated()
     await _forget_expired(session)
     now: datetime = (await session.execute(select(func.clock_timestamp()))).scalar_one()
     id = new_id()
@@ -101,21 +101,28 @@ async def open_session(
 async def read_session(
     session: AsyncSession, peppers: Peppers, text: str, idle: timedelta, *, is_used: bool = True
 ) -> Caller:
-    """Who is signed in by a cookie. Raises ``Unauthenticated`` for one that opens nothing, whatever the reason.
+    """Authenticate a session cookie. Raises ``Unauthenticated`` for one that is not valid, for any reason.
 
     ``is_used`` says that the person does something, so that the session is not idle.
     """
     row = await _find(session, peppers, text, idle)
     if row is None:
-        raise refused()
+        raise unauthenticated()
     provider = await _provider_of(session, row)
-    known = await find_known(session, row.provider_id, row.link)
-    if provider is None or known is None or not known.may_enter or known.identity_id != row.identity_id:
-        raise refused()
+    link_holder = await find_link_holder(session, row.provider_id, row.link)
+    if (
+        provider is None
+        or link_holder is None
+        or not link_holder.can_sign_in
+        or link_holder.identity_id != row.identity_id
+    ):
+        raise unauthenticated()
     roles = frozenset(provider.role_map[value] for value in row.role_values if value in provider.role_map)
-    if known.administrator_id is not None:
-        held = (await assignments_of(session, [known.administrator_id]))[known.administrator_id]
-        roles &= {Role(one.role) for one in held}
+    if link_holder.administrator_id is not None:
+        assignments = (await assignments_of(session, [link_holder.administrator_id]))[
+            link_holder.administrator_id
+        ]
+        roles &= {Role(one.role) for one in assignments}
     if is_used:
         await session.execute(
             update(BrowserSession)
@@ -124,13 +131,13 @@ async def read_session(
             .execution_options(synchronize_session=False)
         )
     holder = Holder(row.link, roles, row.created_at)
-    return caller_of(holder, row.identity_id, known.administrator_id)
+    return caller_of(holder, row.identity_id, link_holder.administrator_id)
 
 
 async def end_session(
     session: AsyncSession, caller: Caller, text: str, request_id: str | None
 ) -> tuple[Provider, str] | None:
-    """End the session of a cookie that was just read; the provider and the ID token that it was opened with."""
+    """End the session of a cookie that was just read; return the provider and the ID token that opened it."""
     credential = parse_credential(text, BROWSER_SESSION)
     row = None if credential is None else await session.get(BrowserSession, credential.id)
     if row is None:
@@ -140,10 +147,12 @@ async def end_session(
     return None if provider is None or id_token is None else (provider, id_token)
 
 
-async def end_replaced(session: AsyncSession, peppers: Peppers, text: str, request_id: str | None) -> None:
-    """End the session whose cookie is about to be replaced by that of a new sign-in.
+async def end_replaced_session(
+    session: AsyncSession, peppers: Peppers, text: str, request_id: str | None
+) -> None:
+    """End the session whose cookie is replaced by that of a new sign-in.
 
-    It is its own person's end, as signing out is: who holds the cookie is them, whoever signs in next.
+    It counts as a sign-out by the person of the old session, who holds its cookie.
     """
     row = await _find(session, peppers, text, None)
     if row is not None:
@@ -154,35 +163,35 @@ async def end_replaced(session: AsyncSession, peppers: Peppers, text: str, reque
 
 async def _end(session: AsyncSession, row: BrowserSession, by: Caller, request_id: str | None) -> None:
     this = delete(BrowserSession).where(col(BrowserSession.id) == row.id)
-    # Whatever ended it since it was looked for has told of it.
+    # If something else ended it first, that has recorded it.
     if (await session.execute(this.returning(col(BrowserSession.id)))).scalar_one_or_none() is not None:
         await record(session, by, "session.end", KIND, row.id, request_id=request_id)
 
 
-async def end_at_provider(session: AsyncSession, said: SignedOut) -> int:
-    """End the sessions that a provider says are over, those opened before it said so; how many there were.
+async def end_at_provider(session: AsyncSession, signed_out: SignedOut) -> int:
+    """End the sessions that a provider has logged out, those opened before its message; return their number.
 
-    A later one is another sign-in: a message that is sent again must not end it.
+    A later session is a new sign-in, which a repeated message must not end.
     """
-    # A session of the provider says more than a person does: it is this one that is over, and no other.
-    named = (
-        col(BrowserSession.subject) == said.subject
-        if said.provider_session is None
-        else col(BrowserSession.provider_session) == said.provider_session
+    # A session id of the provider is more specific than a subject: only that session ends.
+    condition = (
+        col(BrowserSession.subject) == signed_out.subject
+        if signed_out.provider_session is None
+        else col(BrowserSession.provider_session) == signed_out.provider_session
     )
     ended = delete(BrowserSession).where(
-        col(BrowserSession.provider_id) == said.provider_id,
-        col(BrowserSession.created_at) < said.said_at + _SKEW,
-        named,
+        col(BrowserSession.provider_id) == signed_out.provider_id,
+        col(BrowserSession.created_at) < signed_out.said_at + _SKEW,
+        condition,
     )
-    found = list(
+    sessions = list(
         await session.execute(ended.returning(col(BrowserSession.id), col(BrowserSession.identity_id)))
     )
-    for id, identity_id in found:
+    for id, identity_id in sessions:
         person = Caller("identity", identity_id, frozenset(), identity_id)
-        changes = {"provider_id": format_id(IDENTITY_PROVIDER, said.provider_id)}
+        changes = {"provider_id": format_id(IDENTITY_PROVIDER, signed_out.provider_id)}
         await record(session, person, "session.end", KIND, id, changes=changes)
-    return len(found)
+    return len(sessions)
 
 
 async def _find(
@@ -202,8 +211,8 @@ async def _find(
 
 
 async def _provider_of(session: AsyncSession, row: BrowserSession) -> Provider | None:
-    found = await providers.find(session, row.provider_id)
-    return None if found is None else providers.provider_of(found)
+    provider = await providers.find(session, row.provider_id)
+    return None if provider is None else providers.provider_of(provider)
 
 
 async def _forget_expired(session: AsyncSession) -> None:
@@ -216,7 +225,7 @@ async def _forget_expired(session: AsyncSession) -> None:
 
 
 def _seal(cookie: str, id_token: str) -> bytes:
-    """Sealed by the cookie itself: no key of ours and no copy of the database opens it."""
+    """Encrypt the ID token with the cookie, so that neither our keys nor a copy of the database can decrypt it."""
     nonce = os.urandom(_NONCE)
     return nonce + AESGCM(derive_key(cookie.encode(), "id token")).encrypt(nonce, id_token.encode(), None)
 

@@ -1,4 +1,4 @@
-"""What passes between the pages that people sign in on and the protocol that their provider speaks."""
+"""The interface between the sign-in pages and the protocol of the identity provider."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ from app.features.identity_providers.provider import Provider
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One sign-in that is under way. ``verifier`` is shown to the provider alone, with the code."""
+    """A sign-in that is in progress. ``verifier`` is sent only to the provider, with the code."""
 
     redirect_uri: str
     state: str
@@ -21,8 +21,8 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class SignedIn:
-    """What a provider said at a sign-in. ``claims`` say who it is and what they may; the rest is of its ID token, whose
-    own claims are ``id_claims``."""
+    """The result of a sign-in. ``claims`` has the identity and roles; ``id_claims`` are the claims of the ID token
+    itself."""
 
     provider: Provider
     claims: Mapping[str, Any] = field(repr=False)
@@ -34,7 +34,7 @@ class SignedIn:
 
 @dataclass(frozen=True, slots=True)
 class SignedOut:
-    """Whom a provider has signed out: a session of theirs, or a person."""
+    """The session or the person that a provider logged out."""
 
     provider_id: UUID
     subject: str | None
@@ -43,10 +43,10 @@ class SignedOut:
 
 
 class BrowserFlow(Protocol):
-    """The provider's side of a sign-in. Each raises ``Malformed`` for what is not as it must be, ``Unavailable``."""
+    """The provider's side of a sign-in. Methods raise ``Malformed`` for an invalid message, and ``Unavailable``."""
 
     async def start(self, provider: Provider, attempt: Attempt, *, another_account: bool = False) -> str:
-        """Where the browser goes; for ``another_account`` the provider asks who it is, whoever is signed in there."""
+        """The URL for the browser. With ``another_account`` the provider asks for an account, signed in or not."""
 
     async def finish(
         self,
@@ -58,12 +58,12 @@ class BrowserFlow(Protocol):
         now: float,
         request_id: str | None,
     ) -> SignedIn:
-        """Who signed in, by the code that the browser brought; ``issuer`` is whose answer it was told that this is."""
+        """Complete a sign-in with the code from the browser; ``issuer`` is the ``iss`` parameter of the response."""
 
     async def read_logout(self, text: str, request_id: str | None) -> SignedOut:
-        """Whom a provider signs out by a logout token."""
+        """Read a logout token of the provider."""
 
     async def sign_out_address(
         self, provider: Provider, id_token: str, back: str, state: str | None = None
     ) -> str | None:
-        """Where people sign out at the provider, None where it does not say. It sends them ``back``, with ``state``."""
+        """The provider's sign-out URL, or None. It redirects to ``back`` with ``state``."""

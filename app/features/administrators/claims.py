@@ -1,6 +1,6 @@
-"""Reading what a verified access token says of its holder. A provider's claims are a stranger's JSON: of any type.
+"""Read the claims of a verified access token. They are untrusted JSON of any type.
 
-Whatever is not as it must be names nobody and gives nothing; it never raises anything but a refusal.
+A claim that is not valid names no holder and gives no role; nothing but a refusal is raised.
 """
 
 from collections.abc import Iterator, Mapping
@@ -14,32 +14,32 @@ from pydantic import TypeAdapter, ValidationError
 from app.domain.errors import Unauthenticated
 from app.features.identities.schemas import Email, ExternalId
 from app.features.identity_providers.provider import Provider
-from app.features.service_accounts.authenticate import refused
+from app.features.service_accounts.authenticate import unauthenticated
 from app.http.authorization import Role
 from app.http.schemas import MAX_NAME_LENGTH, Name, UserName
 from app.lib.names import comparable_name
 
 _LATEST = datetime(9999, 1, 1, tzinfo=UTC).timestamp()
-# The 255 characters that OpenID Connect allows a `sub`; what PostgreSQL cannot take must not get that far.
+# OpenID Connect allows a `sub` of 255 characters; what PostgreSQL cannot store is rejected here.
 _LINK = TypeAdapter[str](ExternalId)
 _NAME = TypeAdapter[str](Name)
 _USER_NAME = TypeAdapter[str](UserName)
 _EMAIL = TypeAdapter[str](Email)
 
 
-class NamesNobody(Unauthenticated):
-    """A good token whose claims are not what the provider's settings expect. Whoever sends it sees any other refusal;
-    ``reason`` is for whoever sets the provider up, and quotes nothing."""
+class ClaimsMismatch(Unauthenticated):
+    """A valid token whose claims do not match the provider's settings. The client sees the usual refusal; ``reason`` is
+    for the person who sets the provider up, and quotes nothing."""
 
     def __init__(self, reason: str) -> None:
-        super().__init__(refused().detail)
+        super().__init__(unauthenticated().detail)
         self.reason = reason
 
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """Who holds a token of a provider, and the roles that its claims give. ``may_join``: they become a person here at
-    their first sign-in, with a role or without."""
+    """The holder of a provider's token, and the roles that its claims give. With ``may_join`` they become a person here
+    at their first sign-in, with a role or without."""
 
     link: str
     roles: frozenset[Role]
@@ -48,10 +48,10 @@ class Holder:
 
 
 def read_holder(provider: Provider, claims: Mapping[str, Any]) -> Holder:
-    """The holder that the claims name. Raises ``NamesNobody``."""
+    """Read the holder from the claims. Raises ``ClaimsMismatch``."""
     link = find_claim(claims, provider.link_claim)
-    if not _fits(_LINK, link):
-        raise NamesNobody("the provider's link claim is not in it, or no proper text")
+    if not _is_valid(_LINK, link):
+        raise ClaimsMismatch("the provider's link claim is missing or is not valid text")
     values = _claim_values(provider, claims)
     roles = frozenset(provider.role_map[value] for value in values if value in provider.role_map)
     joins = bool(roles) or not provider.people.isdisjoint(values)
@@ -59,31 +59,31 @@ def read_holder(provider: Provider, claims: Mapping[str, Any]) -> Holder:
 
 
 def workload_account(provider: Provider, claims: Mapping[str, Any]) -> UUID | None:
-    """The service account that a program's token acts as, None for a person's token.
+    """The service account that a workload token acts as, or None for the token of a person.
 
-    Raises ``NamesNobody`` when two accounts fit, and when none does with a provider that knows no people: half
-    the world may hold a token of a public CI service.
+    Raises ``ClaimsMismatch`` when two accounts match, and when none does and the provider has no people: anyone may
+    hold a token of a public CI service.
     """
     accounts = {
         workload.service_account_id
         for workload in provider.workloads
-        # Without a condition every token of the issuer would fit.
-        if workload.claims and all(_holds(claims, *condition) for condition in workload.claims.items())
+        # Without a condition, every token of the issuer would match.
+        if workload.claims and all(_has_claim(claims, *condition) for condition in workload.claims.items())
     }
     if len(accounts) == 1:
         return accounts.pop()
     if accounts:
-        raise NamesNobody("its claims fit several service accounts")
+        raise ClaimsMismatch("its claims match several service accounts")
     if provider.workloads and not provider.role_map and not provider.people:
-        raise NamesNobody("its claims fit no service account, and its provider has no roles for people")
+        raise ClaimsMismatch("its claims match no service account, and its provider has no roles for people")
     return None
 
 
 def find_claim(claims: Mapping[str, Any], path: str) -> Any:
-    """The claim of this name, or at this path through objects with dots between; None when there is none.
+    """The claim of this name, or at this dotted path through objects; None when it is missing.
 
-    Names hold dots themselves (``https://example.com/roles``, ``kubernetes.io``), so the longest name that is there
-    is the one that is followed, and no other is tried after it.
+    Names contain dots themselves (``https://example.com/roles``, ``kubernetes.io``), so the longest matching name is
+    followed, and no other is tried after it.
     """
     if path in claims:
         return claims[path]
@@ -94,34 +94,33 @@ def find_claim(claims: Mapping[str, Any], path: str) -> Any:
     return None
 
 
-def names_of(claims: Mapping[str, Any], link: str) -> Iterator[str]:
-    """User names to try, the best first, as they are stored."""
+def user_name_candidates(claims: Mapping[str, Any], link: str) -> Iterator[str]:
+    """User names to try, the best first, in their stored form."""
     for value in (claims.get("preferred_username"), claims.get("email"), link[:MAX_NAME_LENGTH]):
-        if _fits(_USER_NAME, value):
+        if _is_valid(_USER_NAME, value):
             yield comparable_name(str(value))
     yield "person"
 
 
 def display_name_of(claims: Mapping[str, Any]) -> str | None:
-    """The name that people go by, if the token has one that we take."""
+    """The display name, if the token has a valid one."""
     value = claims.get("name")
-    return str(value) if _fits(_NAME, value) else None
+    return str(value) if _is_valid(_NAME, value) else None
 
 
 def email_of(claims: Mapping[str, Any]) -> str | None:
-    """The address, if the token has one that we take. It is shown, and never says who somebody is."""
+    """The email address, if the token has a valid one. It is only shown, never used to identify a person."""
     value = claims.get("email")
-    return str(value) if _fits(_EMAIL, value) else None
+    return str(value) if _is_valid(_EMAIL, value) else None
 
 
 def role_values(provider: Provider, claims: Mapping[str, Any]) -> list[str]:
-    """Which values of the role claim give a role."""
+    """The values of the role claim that give a role."""
     return [one for one in _claim_values(provider, claims) if one in provider.role_map]
 
 
 def _claim_values(provider: Provider, claims: Mapping[str, Any]) -> list[str]:
-    """The values of the role claim: of a string or a list of strings, of nothing else, a list with one number in it
-    among it."""
+    """The values of the role claim if it is a string or a list of strings only; otherwise none."""
     value = find_claim(claims, provider.role_claim)
     values = [value] if isinstance(value, str) else value
     if not isinstance(values, list) or not all(isinstance(one, str) for one in values):
@@ -130,19 +129,19 @@ def _claim_values(provider: Provider, claims: Mapping[str, Any]) -> list[str]:
 
 
 def _issued_at(claims: Mapping[str, Any]) -> datetime:
-    """When the token was issued, in whole seconds, so that the database keeps it exactly."""
+    """When the token was issued, in whole seconds, which the database stores exactly."""
     value = claims.get("iat")
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < _LATEST:
-        raise NamesNobody("its time of issue is no time")
+        raise ClaimsMismatch("its `iat` claim is not a valid time")
     return datetime.fromtimestamp(int(value), UTC)
 
 
-def _holds(claims: Mapping[str, Any], path: str, wanted: str) -> bool:
+def _has_claim(claims: Mapping[str, Any], path: str, expected: str) -> bool:
     value = find_claim(claims, path)
-    return isinstance(value, str) and value == wanted
+    return isinstance(value, str) and value == expected
 
 
-def _fits(kind: TypeAdapter[str], value: Any) -> bool:
+def _is_valid(kind: TypeAdapter[str], value: Any) -> bool:
     try:
         kind.validate_python(value, strict=True)
     except ValidationError:

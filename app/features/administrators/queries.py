@@ -18,10 +18,10 @@ from app.models.identities import Identity
 from app.models.identity_providers import IdentityProvider
 
 OIDC = "oidc"
-# A provider that was disabled or ended since its keys were asked for has no row here. Who somebody is, is issuer and
-# value: one that was ended and registered anew knows the same people, those who left among them, unless it asks for
-# another claim. An erased leaver is known by the digest that is left of the link. The first condition on links is
-# written as their unique index is, which would not serve another form.
+# A provider that was disabled or ended since its keys were fetched has no row here. A person is identified by issuer
+# and link: a provider that was ended and registered again knows the same people, including those who left, unless its
+# link claim differs. An erased person is matched by the digest of the link. The first condition on links has the form
+# of their unique index, which would not serve another form.
 _KNOWN = text(f"""
 SELECT person.id AS identity_id, person.kind, person.status, administrators.id AS administrator_id,
     administrators.status AS administrator_status, administrators.last_sign_in_at, person.sign_ins_after
@@ -37,7 +37,7 @@ LEFT JOIN LATERAL (
 LEFT JOIN identities person ON person.id = link.identity_id
 LEFT JOIN administrators ON administrators.identity_id = person.id
 WHERE asked.id = :provider AND asked.status = 'active' AND asked.ended_at IS NULL
-""")  # noqa: S608 - the one value is a constant of ours
+""")  # noqa: S608 - the only value is a constant
 
 
 SORTS: Sorts = {
@@ -45,31 +45,31 @@ SORTS: Sorts = {
         col(Administrator.last_sign_in_at), literal_column("'-infinity'::timestamptz")
     ),
 }
-"""What a list can be sorted by, with an index for each."""
+"""The sort orders of the list, with an index for each."""
 
 
-def select_administrators(wanted: AdministratorQuery) -> Select[Administrator]:
-    """The administrators that a filter leaves, in no order."""
+def select_administrators(query: AdministratorQuery) -> Select[Administrator]:
+    """Select the administrators that match a filter, unordered."""
     statement = select(Administrator)
-    if wanted.status:
-        statement = statement.where(col(Administrator.status).in_(wanted.status))
-    if wanted.identity_id:
-        statement = statement.where(col(Administrator.identity_id).in_(wanted.identity_id))
-    if wanted.role:
-        having = select(col(RoleAssignment.administrator_id)).where(col(RoleAssignment.role).in_(wanted.role))
+    if query.status:
+        statement = statement.where(col(Administrator.status).in_(query.status))
+    if query.identity_id:
+        statement = statement.where(col(Administrator.identity_id).in_(query.identity_id))
+    if query.role:
+        having = select(col(RoleAssignment.administrator_id)).where(col(RoleAssignment.role).in_(query.role))
         statement = statement.where(col(Administrator.id).in_(having))
-    if wanted.q:
+    if query.q:
         columns = (col(Identity.user_name), col(Identity.display_name), col(Identity.email))
         named = select(col(Identity.id)).where(
-            or_(*(column.icontains(wanted.q, autoescape=True) for column in columns))
+            or_(*(column.icontains(query.q, autoescape=True) for column in columns))
         )
         statement = statement.where(col(Administrator.identity_id).in_(named))
     return statement
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
-    """What is stored of the holder of a link; ``identity_id`` is None when nobody has it."""
+class LinkHolder:
+    """The stored state of the holder of a link; ``identity_id`` is None when no identity has it."""
 
     identity_id: UUID | None
     kind: str | None
@@ -80,23 +80,23 @@ class Known:
     sign_ins_after: datetime | None = None
 
     @property
-    def may_enter(self) -> bool:
-        """Whether nothing keeps them out: nobody's link, or an active person's whose administrator is not disabled."""
+    def can_sign_in(self) -> bool:
+        """Whether the link is unknown, or belongs to an active person whose administrator is not disabled."""
         person = self.identity_id is None or (self.kind == "person" and self.status == "active")
         return person and self.administrator_status in {None, "active"}
 
-    def was_taken_back(self, issued_at: datetime) -> bool:
-        """Whether a token of then opens nothing any more."""
+    def was_revoked(self, issued_at: datetime) -> bool:
+        """Whether a token issued at this time has been revoked."""
         return self.sign_ins_after is not None and issued_at <= self.sign_ins_after
 
 
-async def find_known(session: AsyncSession, provider_id: UUID, link: str) -> Known | None:
-    """Who has a link at a provider. None when the provider is not active."""
-    asked = {"provider": provider_id, "link": link, "erased": erased_link(OIDC, link)}
-    row = (await session.execute(_KNOWN, asked)).one_or_none()
+async def find_link_holder(session: AsyncSession, provider_id: UUID, link: str) -> LinkHolder | None:
+    """Find the holder of a link at a provider. None when the provider is not active."""
+    parameters = {"provider": provider_id, "link": link, "erased": erased_link(OIDC, link)}
+    row = (await session.execute(_KNOWN, parameters)).one_or_none()
     if row is None:
         return None
-    return Known(*row)
+    return LinkHolder(*row)
 
 
 async def is_active_provider(session: AsyncSession, provider_id: UUID) -> bool:
@@ -119,9 +119,9 @@ async def assignments_of(
     session: AsyncSession, administrator_ids: Iterable[UUID]
 ) -> dict[UUID, list[RoleAssignment]]:
     """The role assignments of several administrators, by administrator, the strongest role first."""
-    found: dict[UUID, list[RoleAssignment]] = {id: [] for id in administrator_ids}
-    query = select(RoleAssignment).where(col(RoleAssignment.administrator_id).in_(found))
+    by_administrator: dict[UUID, list[RoleAssignment]] = {id: [] for id in administrator_ids}
+    query = select(RoleAssignment).where(col(RoleAssignment.administrator_id).in_(by_administrator))
     strength = {role.value: place for place, role in enumerate(Role)}
     for row in sorted(await session.scalars(query), key=lambda row: strength[row.role]):
-        found[row.administrator_id].append(row)
-    return found
+        by_administrator[row.administrator_id].append(row)
+    return by_administrator

@@ -1,4 +1,4 @@
-"""``/administrators``: the people who manage this deployment. They appear when they sign in with a role."""
+"""``/administrators``: the people who manage this deployment. One appears when a person signs in with a role."""
 
 from typing import Annotated
 
@@ -70,7 +70,7 @@ async def disable_administrator(
 ) -> AdministratorView:
     """Disable an administrator, regardless of their token.
 
-    The service accounts that they answer for go on: suspend or offboard the identity to stop those too.
+    The service accounts that they own keep working: suspend or offboard the identity to stop those too.
     """
     administrator, _ = await service.lock_with_person(session, administrator_id)
     if_match.check(administrator.revision)

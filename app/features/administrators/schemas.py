@@ -1,4 +1,4 @@
-"""Request and answer models of administrators."""
+"""Request and response models of administrators."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -15,12 +15,12 @@ from app.models.administrators import Administrator, RoleAssignment
 
 AdministratorStatusName = TypeAliasType(
     "AdministratorStatusName",
-    Annotated[Literal["active", "disabled"], Field(description="A `disabled` administrator is kept out.")],
+    Annotated[Literal["active", "disabled"], Field(description="A `disabled` administrator cannot sign in.")],
 )
 
 
 class RoleAssignmentView(Strict):
-    """A role of an administrator, and within what."""
+    """A role of an administrator, and its scope."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"role": "admin", "within": "all"}]})
     role: Role
@@ -52,10 +52,10 @@ class AdministratorView(Strict):
         description="`disabled` locks them out, regardless of their token."
     )
     role_assignments: list[RoleAssignmentView] = Field(
-        description="What their latest token gave them, the strongest role first. The provider decides it."
+        description="The roles in their latest token, the strongest first. The provider decides them."
     )
     last_sign_in_at: datetime | None = Field(
-        description="When the latest access token that they came with was issued. It leaves `revision` alone."
+        description="When their latest access token was issued. It does not change `revision`."
     )
     created_at: datetime
     updated_at: datetime
@@ -63,7 +63,7 @@ class AdministratorView(Strict):
 
     @classmethod
     def from_row(cls, row: Administrator, assignments: Sequence[RoleAssignment]) -> Self:
-        """The answer for a stored administrator and the roles that were read with it."""
+        """Build the view of a stored administrator and its roles."""
         roles = [{"role": one.role, "within": one.within} for one in assignments]
         return cls.model_validate(row.model_dump() | {"role_assignments": roles})
 
@@ -72,18 +72,16 @@ AdministratorOrder = TypeAliasType(
     "AdministratorOrder",
     Annotated[
         Literal["-created_at", "created_at", "-last_sign_in_at", "last_sign_in_at"],
-        Field(
-            description="What administrators are sorted by; `-` before it is from the top. Newest first by default."
-        ),
+        Field(description="The sort order; `-` sorts descending. Newest first by default."),
     ],
 )
 
 
 class AdministratorQuery(ListQuery):
-    """Filters of the list of administrators; each may be repeated, and then any of its values matches."""
+    """Filters of the list of administrators; each can be repeated, and then any of its values matches."""
 
     status: list[AdministratorStatusName] = Field(default_factory=list)
     role: list[Role] = Field(default_factory=list)
     identity_id: list[IdentityId] = Field(default_factory=list)
     q: ShortText | None = Field(default=None, description="Text in user name, display name or email.")
-    sort: AdministratorOrder = Field(default="-created_at", description="What the list is sorted by.")
+    sort: AdministratorOrder = Field(default="-created_at", description="The sort order of the list.")

@@ -1,4 +1,4 @@
-"""Keeping an administrator out, and letting them in again. Who is one, and with what roles, the provider says."""
+"""Disable and enable administrators. Who is one, and with which roles, the identity provider decides."""
 
 from uuid import UUID
 
@@ -9,14 +9,14 @@ from app.features.administrators.admit import ADMINISTRATOR_KIND
 from app.features.administrators.queries import lock_administrator
 from app.features.audit.record import record
 from app.features.identities.queries import end_browser_sessions, lock_identity
-from app.features.identities.standing import check_may_change, check_not_self, check_owner_stays
+from app.features.identities.role_checks import check_may_change, check_not_self, check_remaining_owner
 from app.http.authorization import Caller
 from app.models.administrators import Administrator
 from app.models.identities import Identity
 
 
 async def load(session: AsyncSession, id: UUID) -> Administrator:
-    """The administrator. Raises ``NotFound``."""
+    """Read an administrator. Raises ``NotFound``."""
     administrator = await session.get(Administrator, id)
     if administrator is None:
         raise NotFound("There is no such administrator.")
@@ -24,10 +24,10 @@ async def load(session: AsyncSession, id: UUID) -> Administrator:
 
 
 async def lock_with_person(session: AsyncSession, id: UUID) -> tuple[Administrator, Identity]:
-    """The administrator and the person, locked in the order of sign-ins and offboardings. Raises ``NotFound``."""
-    seen = await load(session, id)
-    person = await lock_identity(session, seen.identity_id, share=True)
-    administrator = await lock_administrator(session, seen.identity_id)
+    """Lock the administrator and the person in the order of sign-ins and offboardings. Raises ``NotFound``."""
+    unlocked = await load(session, id)
+    person = await lock_identity(session, unlocked.identity_id, share=True)
+    administrator = await lock_administrator(session, unlocked.identity_id)
     if person is None or administrator is None:
         raise NotFound("There is no such administrator.")
     return administrator, person
@@ -36,11 +36,11 @@ async def lock_with_person(session: AsyncSession, id: UUID) -> tuple[Administrat
 async def disable(
     session: AsyncSession, caller: Caller, administrator: Administrator, request_id: str | None
 ) -> None:
-    """Keep a locked administrator out from now on. Raises ``Forbidden`` for the caller's own and for a higher role,
-    ``Conflict`` for the last active owner."""
+    """Disable a locked administrator. Raises ``Forbidden`` for the caller's own and for a higher role, ``Conflict`` for
+    the last active owner."""
     await check_not_self(session, caller, administrator.identity_id)
     await check_may_change(session, caller, administrator.identity_id)
-    await check_owner_stays(session, lambda owner: owner.id == administrator.id)
+    await check_remaining_owner(session, lambda owner: owner.id == administrator.id)
     await _set_status(session, caller, administrator, "disabled", request_id)
     await end_browser_sessions(session, administrator.identity_id)
 
@@ -52,7 +52,7 @@ async def enable(
     person: Identity,
     request_id: str | None,
 ) -> None:
-    """Let a locked administrator in again. Raises ``Forbidden`` for the caller's own, ``Conflict``."""
+    """Enable a locked administrator. Raises ``Forbidden`` for the caller's own, ``Conflict``."""
     await check_not_self(session, caller, administrator.identity_id)
     await check_may_change(session, caller, administrator.identity_id)
     if person.status != "active":

@@ -1,6 +1,6 @@
-"""Holding back whoever guesses: so many attempts a minute from one address, and so many in all.
+"""Rate limit for sign-in attempts: per address per minute, and in total.
 
-The machine itself has its own few whatever others do, so that a flood does not lock out who can sign in there.
+The loopback address has its own limit, so that a flood does not lock out a person on the machine itself.
 """
 
 import time
@@ -15,7 +15,7 @@ WINDOW_S = 60.0
 
 
 class Throttle:
-    """Counts the attempts that it admitted in the last minute. What it turns away costs and counts nothing."""
+    """Counts the attempts admitted in the last minute. A refused attempt costs and counts nothing."""
 
     def __init__(self, each: int, together: int, now: Callable[[], float] = time.monotonic) -> None:
         self._each = each
@@ -24,7 +24,7 @@ class Throttle:
         self._admitted: deque[tuple[float, str]] = deque()
 
     def wait_s(self, address: str) -> int:
-        """Whole seconds until this address may try; at 0 it may now, and that is counted."""
+        """Seconds until this address may try; at 0 it may try now, and the attempt is counted."""
         now, source = self._now(), source_of(address)
         while self._admitted and self._admitted[0][0] <= now - WINDOW_S:
             self._admitted.popleft()

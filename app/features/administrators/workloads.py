@@ -1,4 +1,4 @@
-"""Programs that come with a provider's token in place of a secret of ours: they act as a service account."""
+"""Workloads that authenticate with a provider's token instead of a Scopegate secret act as a service account."""
 
 import hashlib
 import json
@@ -16,13 +16,13 @@ from app.db.engine import commit
 from app.features.administrators.queries import is_active_provider
 from app.features.audit.record import record
 from app.features.identity_providers.provider import Provider
-from app.features.service_accounts.authenticate import find_live_account, refused
+from app.features.service_accounts.authenticate import find_live_account, unauthenticated
 from app.http.authorization import Caller
 from app.lib.ids import IDENTITY_PROVIDER, format_id
 from app.models.administrators import WorkloadSignIn
 from app.models.service_accounts import SERVICE_ACCOUNT_KIND
 
-# Such tokens live for minutes or hours; one that lives for longer is recorded once a day.
+# Such tokens usually live for minutes or hours; one that lives longer is recorded once a day.
 _REMEMBERED = timedelta(days=1)
 
 
@@ -39,7 +39,7 @@ async def sign_workload_in(
     """
     caller = await find_live_account(session, account_id)
     if caller is None or not await is_active_provider(session, provider.id):
-        raise refused()
+        raise unauthenticated()
     digest = hashlib.sha256(json.dumps([str(provider.id), claims], sort_keys=True).encode()).digest()
     if await session.get(WorkloadSignIn, digest) is None:
         await _record_first(session, caller, provider, digest, request_id)
@@ -50,18 +50,18 @@ async def sign_workload_in(
 async def _record_first(
     session: AsyncSession, caller: Caller, provider: Provider, digest: bytes, request_id: str | None
 ) -> None:
-    """Of several first uses at once, one is recorded."""
+    """Of several concurrent first uses, one is recorded."""
     forgotten = (
         select(col(WorkloadSignIn.digest))
         .where(col(WorkloadSignIn.expires_at) < func.clock_timestamp())
         .with_for_update(skip_locked=True)
     )
     await session.execute(delete(WorkloadSignIn).where(col(WorkloadSignIn.digest).in_(forgotten)))
-    seen = insert(WorkloadSignIn).values(
+    insertion = insert(WorkloadSignIn).values(
         digest=digest, service_account_id=caller.id, expires_at=func.clock_timestamp() + _REMEMBERED
     )
-    made = await session.execute(seen.on_conflict_do_nothing().returning(col(WorkloadSignIn.digest)))
-    if made.first() is not None:
+    inserted = await session.execute(insertion.on_conflict_do_nothing().returning(col(WorkloadSignIn.digest)))
+    if inserted.first() is not None:
         changes = {"provider_id": format_id(IDENTITY_PROVIDER, provider.id)}
         await record(
             session, caller, "service_account.sign_in", SERVICE_ACCOUNT_KIND, caller.id,

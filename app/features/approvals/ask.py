@@ -1,8 +1,8 @@
-"""Asking for access to a server, for oneself or for an agent of one's own, and taking that back.
+"""Request access to a server for yourself or an agent of yours, and withdraw the request.
 
-A request gives nothing. What it becomes when somebody agrees stands with the grants.
+A request by itself gives no access; approving it creates a grant.
 
-Servers that people can ask for, and what they are shown of them: names and risks, and nothing of where they are.
+Also lists the servers that can be requested, with names and risks of their tools, but not their addresses.
 """
 
 import hashlib
@@ -24,7 +24,7 @@ from app.features.approvals.decide import (
     HISTORY_KIND,
     cancel_approvals,
     check_pending,
-    content_of,
+    history_content,
     require_approval,
 )
 from app.features.approvals.queries import lock_approval
@@ -48,13 +48,13 @@ from app.models.tools import Tool
 _ACTIVE = "active"
 
 
-async def anything_requestable(session: AsyncSession) -> bool:
-    """Whether there is a server that can be asked for."""
+async def has_requestable(session: AsyncSession) -> bool:
+    """Whether any server can be requested."""
     return bool(await session.scalar(select(select_requestable().exists())))
 
 
 def select_requestable(q: str | None = None) -> Select[Server]:
-    """The servers that can be asked for, with this text in what is shown of them."""
+    """Select the servers that can be requested, filtered by the text that is shown of them."""
     statement = select(Server).where(
         col(Server.requestable), col(Server.ended_at).is_(None), col(Server.status) == _ACTIVE
     )
@@ -69,7 +69,7 @@ def select_requestable(q: str | None = None) -> Select[Server]:
     return statement.where(or_(*(field.icontains(q, autoescape=True) for field in texts), tools))
 
 
-async def show_requestable(session: AsyncSession, servers: Collection[Server]) -> list[RequestableServer]:
+async def requestable_views(session: AsyncSession, servers: Collection[Server]) -> list[RequestableServer]:
     """These servers with their active tools."""
     tools = await tools_of(session, [server.id for server in servers])
     return [
@@ -85,11 +85,11 @@ async def show_requestable(session: AsyncSession, servers: Collection[Server]) -
 
 
 async def require_requestable(session: AsyncSession, server_id: UUID) -> RequestableServer:
-    """One that can be asked for. Raises ``NotFound`` for any other."""
-    found = await session.scalar(select_requestable().where(col(Server.id) == server_id))
-    if found is None:
-        raise NotFound("There is no such server, or it cannot be asked for.")
-    return (await show_requestable(session, [found]))[0]
+    """A server that can be requested. Raises ``NotFound`` for any other."""
+    server = await session.scalar(select_requestable().where(col(Server.id) == server_id))
+    if server is None:
+        raise NotFound("There is no such server, or it cannot be requested.")
+    return (await requestable_views(session, [server]))[0]
 
 
 async def tools_of(session: AsyncSession, server_ids: Collection[UUID]) -> dict[UUID, list[RequestableTool]]:
@@ -101,37 +101,37 @@ async def tools_of(session: AsyncSession, server_ids: Collection[UUID]) -> dict[
         .where(col(Tool.server_id).in_(server_ids), col(Tool.state) == _ACTIVE)
         .order_by(col(Tool.server_id), col(Tool.name))
     )
-    found: dict[UUID, list[RequestableTool]] = {}
+    by_server: dict[UUID, list[RequestableTool]] = {}
     for server_id, name, title, risk in await session.execute(statement):
-        found.setdefault(server_id, []).append(RequestableTool(name=name, title=title, risk=Risk(risk)))
-    return found
+        by_server.setdefault(server_id, []).append(RequestableTool(name=name, title=title, risk=Risk(risk)))
+    return by_server
 
 
 async def risks_of(session: AsyncSession, server_id: UUID) -> dict[str, Risk]:
-    """The active tools of a server, by name, with what is known of their risk."""
+    """The active tools of a server, by name, with their current risk."""
     return {tool.name: tool.risk for tool in (await tools_of(session, [server_id])).get(server_id, [])}
 
 
-def selected(tools: Collection[RequestableTool], selector: ToolSelectorModel) -> list[RequestableTool]:
-    """Those of these tools that a selector reaches now."""
-    wanted = tool_selector_to_domain(selector)
-    return [tool for tool in tools if wanted.matches(tool.name, tool.risk)]
+def select_tools(tools: Collection[RequestableTool], selector: ToolSelectorModel) -> list[RequestableTool]:
+    """The tools that a selector matches now."""
+    domain_selector = tool_selector_to_domain(selector)
+    return [tool for tool in tools if domain_selector.matches(tool.name, tool.risk)]
 
 
 _PEOPLE = frozenset({"administrator", "identity"})
 DECIDABLE = timedelta(days=7)
 """How long a request can be decided."""
-LONGEST = timedelta(days=366)
-"""How far ahead access can be asked for."""
-MOST_PENDING = 10
-"""Requests of one person and their agents that wait at the same time."""
+MAX_DURATION = timedelta(days=366)
+"""How far ahead access can be requested."""
+MAX_PENDING = 10
+"""Pending requests of one person and their agents."""
 
 
 async def ask_for_access(
     session: AsyncSession, caller: Caller, body: AccessRequest, now: datetime, request_id: str | None
 ) -> Approval:
-    """Ask whoever decides about a server. Raises ``Forbidden``, ``Invalid``, and ``Conflict`` for what is asked for
-    already, and for one too many."""
+    """Create an access request. Raises ``Forbidden``, ``Invalid``, and ``Conflict`` for a duplicate and for one too
+    many."""
     me = _person(caller)
     _check_end(body.expires_at, now)
     identity = await _lock_receiver(session, me, body.identity_id or me)
@@ -151,7 +151,7 @@ async def ask_for_access(
         "server_id": format_id(SERVER, server.id),
         "tools": body.tools.model_dump(mode="json"),
         "expires_at": body.expires_at.isoformat(),
-        # People word it, and nobody can erase it from the audit log.
+        # Personal: people write the text, and it could not be erased from the audit log.
         "reason": {"personal": True},
     }
     row.event_id = await record(
@@ -161,7 +161,7 @@ async def ask_for_access(
     session.add(row)
     await session.flush()
     await session.refresh(row)
-    await keep_version(session, HISTORY_KIND, row.id, content_of(row))
+    await keep_version(session, HISTORY_KIND, row.id, history_content(row))
     message = approval_message(
         WebhookEvent.APPROVAL_REQUESTED, row.id, event_id=row.event_id, identity_id=identity.id, token_id=None,
         server_id=server.id, group_id=server.owner_group_id,
@@ -173,14 +173,13 @@ async def ask_for_access(
 async def withdraw_request(
     session: AsyncSession, caller: Caller, approval_id: UUID, if_match: Precondition, request_id: str | None
 ) -> Approval:
-    """Take a request back that nobody has decided. Raises ``NotFound``, ``Forbidden``, ``PreconditionFailed`` and
-    ``Conflict``."""
+    """Withdraw a pending request. Raises ``NotFound``, ``Forbidden``, ``PreconditionFailed`` and ``Conflict``."""
     me = _person(caller)
     await require_approval(session, caller, approval_id)
     row, state = await lock_approval(session, approval_id)
     owner = await session.scalar(select(col(Identity.owner_id)).where(col(Identity.id) == row.identity_id))
     if row.kind != "access" or me not in {row.identity_id, owner}:
-        raise Forbidden("Only whoever asked for access can take the request back.")
+        raise Forbidden("Only the person who requested access can withdraw the request.")
     if_match.check(row.revision)
     check_pending(row, state)
     await cancel_approvals(session, caller, [row.id], "withdrawn", request_id)
@@ -189,51 +188,49 @@ async def withdraw_request(
 
 
 def _person(caller: Caller) -> UUID:
-    """The person who asks. A program does not speak in the name of whoever answers for it, who may not know."""
+    """The person who requests access. A service account cannot request it in the name of its owner."""
     if caller.kind not in _PEOPLE or caller.identity_id is None:
-        raise Forbidden(
-            "Access is asked for by people who sign in themselves, for themselves or their agents."
-        )
+        raise Forbidden("Only people who sign in can request access, for themselves or their agents.")
     return caller.identity_id
 
 
 def _check_end(expires_at: datetime, now: datetime) -> None:
     if expires_at <= now:
         raise Invalid.field("/expires_at", "in_the_past", "expires_at must be in the future.")
-    if expires_at > now + LONGEST:
+    if expires_at > now + MAX_DURATION:
         raise Invalid.field(
-            "/expires_at", "too_late", f"Access can be asked for at most {LONGEST.days} days ahead."
+            "/expires_at", "too_late", f"Access can be requested for at most {MAX_DURATION.days} days."
         )
 
 
-async def _lock_receiver(session: AsyncSession, me: UUID, wanted: UUID) -> Identity:
-    """Whoever shall have the access, held with whoever answers for them, so that neither is offboarded meanwhile nor
-    asks too much. Raises ``Invalid``, and ``Forbidden`` when who asks has just been offboarded."""
-    both = sorted({me, wanted})
-    await take_turns(session, both)
-    held = {id: await lock_row(session, id) for id in both}
-    found, asking = held[wanted], held[me]
+async def _lock_receiver(session: AsyncSession, me: UUID, receiver_id: UUID) -> Identity:
+    """Lock the identity that gets the access and its owner: neither can be offboarded or exceed the limit until the
+    commit. Raises ``Invalid``, and ``Forbidden`` when the caller has just been offboarded."""
+    ids = sorted({me, receiver_id})
+    await take_turns(session, ids)
+    identities = {id: await lock_row(session, id) for id in ids}
+    receiver, asking = identities[receiver_id], identities[me]
     if asking is None or asking.status != "active":
         raise Forbidden("You are not active any more.")
-    if found is None or me not in {wanted, found.owner_id}:
-        raise Invalid.field("/identity_id", "not_yours", "You answer for no agent of this id.")
-    if found.status != "active":
-        raise Invalid.field("/identity_id", "not_active", f"This agent is {found.status}.")
-    return found
+    if receiver is None or me not in {receiver_id, receiver.owner_id}:
+        raise Invalid.field("/identity_id", "not_yours", "You own no agent with this id.")
+    if receiver.status != "active":
+        raise Invalid.field("/identity_id", "not_active", f"This agent is {receiver.status}.")
+    return receiver
 
 
-async def _find_server(session: AsyncSession, named: str) -> Server:
-    """By id or slug; of one that cannot be asked for, nothing says whether it is there. Raises ``Invalid``."""
+async def _find_server(session: AsyncSession, slug_or_id: str) -> Server:
+    """Find a server by id or slug. Nothing reveals a server that cannot be requested. Raises ``Invalid``."""
     try:
-        wanted = col(Server.id) == parse_id(SERVER, named)
+        condition = col(Server.id) == parse_id(SERVER, slug_or_id)
     except ValueError:
-        wanted = col(Server.slug) == named
-    server: Server | None = await session.scalar(select_requestable().where(wanted))
+        condition = col(Server.slug) == slug_or_id
+    server: Server | None = await session.scalar(select_requestable().where(condition))
     if server is None:
         raise Invalid.field(
             "/server",
             "not_requestable",
-            "No server of this name or id can be asked for: see the list of those.",
+            "No server with this name or id can be requested: see the list of requestable servers.",
         )
     return server
 
@@ -241,45 +238,45 @@ async def _find_server(session: AsyncSession, named: str) -> Server:
 async def _check_tools(session: AsyncSession, server: Server, body: AccessRequest) -> None:
     if not isinstance(body.tools, ToolsByNamesModel):
         return
-    known = await risks_of(session, server.id)
+    risks = await risks_of(session, server.id)
     errors = [
         FieldError(f"/tools/names/{index}", "not_found", "The server has no active tool of this name.")
         for index, name in enumerate(body.tools.names)
-        if name not in known
+        if name not in risks
     ]
     if errors:
-        raise Invalid("Some of these tools are not there; see errors for which.", errors=errors)
+        raise Invalid("The server does not have some of these tools; see errors.", errors=errors)
 
 
 def _binding(identity_id: UUID, server_id: UUID, tools: dict[str, Any]) -> bytes:
-    """What two requests have in common that ask for the same, whatever their reason and their end."""
+    """The digest that duplicate requests share, regardless of reason and expiry."""
     same = {key: sorted(value) if isinstance(value, list) else value for key, value in tools.items()}
     text = json.dumps(["access", identity_id.hex, server_id.hex, same], sort_keys=True)
     return hashlib.sha256(text.encode()).digest()
 
 
 async def _check_not_asked(session: AsyncSession, binding: bytes) -> None:
-    """Raise ``Conflict`` when the same is asked for already; what nobody decided in time makes room."""
-    waiting = select(Approval).where(col(Approval.binding) == binding, col(Approval.state) == "pending")
-    earlier = await session.scalar(waiting)
+    """Raise ``Conflict`` for a duplicate of a pending request; an expired one makes room."""
+    statement = select(Approval).where(col(Approval.binding) == binding, col(Approval.state) == "pending")
+    earlier = await session.scalar(statement)
     if earlier is None:
         return
     row, state = await lock_approval(session, earlier.id)
     if state == "pending":
         raise Conflict(
-            f"The same is asked for already, by {format_id(APPROVAL, row.id)}, which waits for a decision.",
+            f"The request {format_id(APPROVAL, row.id)} for the same access is still pending.",
             code="access_already_requested",
         )
     if row.state == "pending":
         row.state = "expired"
         row.revision += 1
         await session.flush()
-        await keep_version(session, HISTORY_KIND, row.id, content_of(row))
+        await keep_version(session, HISTORY_KIND, row.id, history_content(row))
 
 
 async def _check_few(session: AsyncSession, me: UUID) -> None:
     mine = select(col(Identity.id)).where(or_(col(Identity.id) == me, col(Identity.owner_id) == me))
-    waiting = await session.scalar(
+    pending = await session.scalar(
         select(func.count())
         .select_from(Approval)
         .where(
@@ -289,8 +286,8 @@ async def _check_few(session: AsyncSession, me: UUID) -> None:
             col(Approval.identity_id).in_(mine),
         )
     )
-    if (waiting or 0) >= MOST_PENDING:
+    if (pending or 0) >= MAX_PENDING:
         raise Conflict(
-            f"{MOST_PENDING} requests of yours wait for a decision already: withdraw one, or wait.",
+            f"{MAX_PENDING} requests of yours are pending already: withdraw one, or wait for a decision.",
             code="too_many_access_requests",
         )

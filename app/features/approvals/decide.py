@@ -1,10 +1,6 @@
-"""Deciding an approval: once, by somebody who may, and never by whose call or request it is.
+"""Decide an approval: once, by a person who may, and never on a call or request of their own. See ADR 14.
 
-That approved access becomes a grant stands with the grants.
-
-Ending approvals with what they hang on: a token, an identity, a group. Nobody can decide or use them any more.
-
-See ADR 14.
+Also cancels approvals when their token, identity or group ends, so that they can no longer be decided or used.
 """
 
 from collections.abc import Collection
@@ -29,18 +25,18 @@ from app.lib.ids import GRANT, format_id
 from app.models.approvals import Approval
 
 HISTORY_KIND = "approval"
-_VOID = {
-    "token_ended": "the token that asked is revoked or expired",
-    "identity_offboarded": "whoever asked is offboarded",
-    "definition_changed": "the tool is gone, or its definition is another one",
-    "risk_changed": "the risk of the tool was changed",
-    "policies_changed": "a policy that asked was changed",
-    "not_requestable": "the server cannot be asked for any more",
+_VOID_REASONS = {
+    "token_ended": "the token of the call is revoked or expired",
+    "identity_offboarded": "the requester is offboarded",
+    "definition_changed": "the tool is removed, or its definition changed",
+    "risk_changed": "the risk of the tool changed",
+    "policies_changed": "a policy that required it changed",
+    "not_requestable": "the server can no longer be requested",
 }
 
 
 class Verdict(StrEnum):
-    """What was decided, as the state says it."""
+    """The decision, with the value of the resulting state."""
 
     APPROVED = "approved"
     DENIED = "denied"
@@ -51,7 +47,7 @@ _EVENTS = {Verdict.APPROVED: WebhookEvent.APPROVAL_APPROVED, Verdict.DENIED: Web
 
 
 async def require_approval(session: AsyncSession, caller: Caller, approval_id: UUID) -> Approval:
-    """An approval that the caller may see. Raises ``NotFound``."""
+    """Read an approval that the caller may see. Raises ``NotFound``."""
     row = await find_approval(session, caller, approval_id)
     if row is None:
         raise NotFound("There is no such approval.")
@@ -68,9 +64,9 @@ async def approve_call(
     ttl: timedelta,
     request_id: str | None,
 ) -> Approval:
-    """Let a call through, once, within ``ttl`` from now on. Raises as ``begin_decision`` and ``check_of_use`` do."""
+    """Let a call through, once, within ``ttl`` from now. Raises as ``begin_decision`` and ``check_not_void`` do."""
     row = await begin_decision(session, caller, approval_id, if_match)
-    await check_of_use(session, caller, row)
+    await check_not_void(session, caller, row)
     row.expires_at = func.clock_timestamp() + ttl  # type: ignore[assignment]
     return await finish_decision(session, caller, row, Verdict.APPROVED, reason, request_id)
 
@@ -84,8 +80,7 @@ async def deny_approval(
     *,
     request_id: str | None,
 ) -> Approval:
-    """Refuse a call, until the approval would have expired, or a request for access. Raises as ``begin_decision``
-    does."""
+    """Refuse a call, until the approval would have expired, or an access request. Raises as ``begin_decision`` does."""
     row = await begin_decision(session, caller, approval_id, if_match)
     return await finish_decision(session, caller, row, Verdict.DENIED, reason, request_id)
 
@@ -93,9 +88,9 @@ async def deny_approval(
 async def begin_decision(
     session: AsyncSession, caller: Caller, approval_id: UUID, if_match: Precondition
 ) -> Approval:
-    """An approval that waits for the caller's decision, locked.
+    """Lock an approval that is pending and that the caller may decide.
 
-    Raises ``NotFound``, ``Forbidden`` (``own_approval`` too), ``PreconditionFailed``, and ``Conflict`` for one that is
+    Raises ``NotFound``, ``Forbidden`` (also ``own_approval``), ``PreconditionFailed``, and ``Conflict`` for one that is
     decided or expired.
     """
     await require_approval(session, caller, approval_id)
@@ -106,11 +101,11 @@ async def begin_decision(
     return row
 
 
-async def check_of_use(session: AsyncSession, caller: Caller, row: Approval) -> None:
-    """Raise ``Conflict`` for one that is of no use any more."""
+async def check_not_void(session: AsyncSession, caller: Caller, row: Approval) -> None:
+    """Raise ``Conflict`` for a void approval."""
     void = (await facts_of(session, caller, [row.id]))[row.id].void
     if void is not None:
-        raise Conflict(f"This approval is of no use any more: {_VOID[void]}.", code="approval_void")
+        raise Conflict(f"This approval is void: {_VOID_REASONS[void]}.", code="approval_void")
 
 
 async def finish_decision(
@@ -121,7 +116,7 @@ async def finish_decision(
     reason: str | None,
     request_id: str | None,
 ) -> Approval:
-    """Write down what was decided of a locked one, and tell of it."""
+    """Record the decision on a locked approval, with its history, audit event and notifications."""
     row.state, row.decision_reason = verdict.value, reason
     row.decided_by, row.decided_by_type = caller.id, caller.kind
     row.decided_at = func.clock_timestamp()  # type: ignore[assignment]
@@ -133,7 +128,7 @@ async def finish_decision(
 
 
 async def check_may_decide(session: AsyncSession, caller: Caller, row: Approval) -> None:
-    """Raise ``Forbidden`` unless the caller may decide this. A membership that allows it is held until the end."""
+    """Raise ``Forbidden`` unless the caller may decide this. Locks the membership that allows it."""
     facts = (await facts_of(session, caller, [row.id]))[row.id]
     if facts.own:
         raise Forbidden(
@@ -141,23 +136,21 @@ async def check_may_decide(session: AsyncSession, caller: Caller, row: Approval)
             code="own_approval",
         )
     if caller.identity_id is None:
-        # Nobody could say whether it is their own.
-        raise Forbidden(
-            "Only a known person decides approvals, and the break-glass administrator is nobody's name."
-        )
+        # It cannot be ruled out that the request is their own.
+        raise Forbidden("The break-glass administrator cannot decide approvals: sign in as a person.")
     if caller.may(Permission.APPROVALS_DECIDE):
         return
     group, member = facts.group_id, member_of(caller)
     if group is None or member is None or not await lock_membership(session, group, member):
-        whose = "owns the server" if row.kind == "access" else "the policy names"
+        role = "owns the server" if row.kind == "access" else "the policy names"
         raise Forbidden(
-            f"This needs membership of the group that {whose}, {facts.group_name or 'which is not there'}, or the "
+            f"This needs membership of the group that {role}, {facts.group_name or 'which is not there'}, or the "
             f"permission {Permission.APPROVALS_DECIDE.value}, which {caller.lacking}."
         )
 
 
-def content_of(row: Approval) -> dict[str, Any]:
-    """What the history keeps of a decision; who and what is bound to it never changes."""
+def history_content(row: Approval) -> dict[str, Any]:
+    """The content of a history entry; the requester and the binding never change."""
     return {
         "state": row.state,
         "decided_by": row.decided_by,
@@ -167,7 +160,7 @@ def content_of(row: Approval) -> dict[str, Any]:
 
 
 def check_pending(row: Approval, state: str) -> None:
-    """Raise ``Conflict`` unless it waits for a decision."""
+    """Raise ``Conflict`` unless the approval is pending."""
     if state == "pending":
         return
     if state == "expired":
@@ -177,19 +170,19 @@ def check_pending(row: Approval, state: str) -> None:
             else "When the call is repeated, it asks for another one."
         )
         raise Conflict(f"This approval has expired. {again}", code="approval_expired")
-    raise Conflict(f"This approval is {state} already, and stays so.", code="approval_already_decided")
+    raise Conflict(f"This approval is already {state}, which is final.", code="approval_already_decided")
 
 
 async def _tell(
     session: AsyncSession, caller: Caller, row: Approval, verdict: Verdict, request_id: str | None
 ) -> None:
-    """Everything that a decision leaves beside its row: history, event, messages, and word for who waits."""
-    await keep_version(session, HISTORY_KIND, row.id, content_of(row))
+    """Record the history, the audit event and the notifications of a decision."""
+    await keep_version(session, HISTORY_KIND, row.id, history_content(row))
     changes: dict[str, Any] = {"state": {"from": "pending", "to": row.state}}
     if row.grant_id is not None:
         changes["grant_id"] = format_id(GRANT, row.grant_id)
     if row.decision_reason is not None:
-        # People word it, and nobody can erase it from the audit log.
+        # Personal: people write the text, and it could not be erased from the audit log.
         changes["decision_reason"] = {"personal": True}
     await record(
         session, caller, _ACTIONS[verdict], "approval", row.id,
@@ -205,7 +198,7 @@ async def _tell(
     await notify_decided(session, [row.id])
 
 
-# Locked in id order; whoever ends many has locked them before, and the rest waits its turn here.
+# Locked in the order of ids; a caller that ends many has locked them before, and the others wait here.
 _CANCEL = text("""
 WITH held AS (
     SELECT id FROM approvals WHERE id = ANY(CAST(:ids AS uuid[]))
@@ -231,9 +224,9 @@ SELECT id FROM ended ORDER BY id
 async def cancel_approvals(
     session: AsyncSession, caller: Caller, ids: Collection[UUID], because: str, request_id: str | None
 ) -> list[UUID]:
-    """End those of these that are pending or approved, with an event for each; the ids of those that ended.
+    """Cancel those of these approvals that are pending or approved, with an event for each; return their ids.
 
-    ``because`` is a word for the audit trail: ``token_revoked``, ``identity_offboarded``, ``group_ended``,
+    ``because`` is the reason in the audit log: ``token_revoked``, ``identity_offboarded``, ``group_ended``,
     ``withdrawn``.
     """
     if not ids:

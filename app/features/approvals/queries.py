@@ -1,4 +1,4 @@
-"""Queries of approvals: how they stand, who may see them, and the locks on them."""
+"""Queries of approvals: their state, who may see them, and their locks."""
 
 from collections.abc import Collection, Iterable
 from typing import Any
@@ -31,52 +31,53 @@ from app.models.servers import Server
 
 _PROGRAM = "service_account"
 OPEN = ("pending", "approved")
-"""The states that an end, or time, takes an approval out of."""
+"""The states that an end or an expiry takes an approval out of."""
 
-# A decision is looked at when its lock is held, which may be long after the transaction began.
+# The state is read after the lock is acquired, which may be long after the transaction began.
 STATE_SQL = """CASE WHEN {0}.state IN ('pending', 'approved') AND {0}.expires_at <= clock_timestamp()
     THEN 'expired' ELSE {0}.state END"""
 _STATE: ColumnElement[str] = literal_column(STATE_SQL.format("approvals"), String)
 
 
 def member_of(caller: Caller) -> UUID | None:
-    """Whose memberships count. A program does what its role allows, not what whoever answers for it may as a member:
-    people are named by a policy to look at a call themselves."""
+    """The identity whose memberships count, None for a program. A program has the permissions of its role, but not the
+    memberships of its owner: a policy names people who look at a call themselves."""
     return None if caller.kind == _PROGRAM else caller.identity_id
 
 
-def select_approvals(caller: Caller, wanted: ApprovalQuery) -> Select[Approval]:
-    """The approvals that a caller may see and a filter leaves."""
+def select_approvals(caller: Caller, query: ApprovalQuery) -> Select[Approval]:
+    """Select the approvals that a caller may see and that match a filter."""
     statement = select(Approval).where(*_visible_to(caller))
     for column, values in (
-        (col(Approval.identity_id), wanted.identity_id),
-        (col(Approval.token_id), wanted.token_id),
-        (col(Approval.server_id), wanted.server_id),
-        (col(Approval.tool), wanted.tool),
-        (col(Approval.kind), wanted.kind),
+        (col(Approval.identity_id), query.identity_id),
+        (col(Approval.token_id), query.token_id),
+        (col(Approval.server_id), query.server_id),
+        (col(Approval.tool), query.tool),
+        (col(Approval.kind), query.kind),
     ):
         if values:
             statement = statement.where(column.in_(values))
-    if wanted.approver_group:
-        statement = statement.where(_decided_by(wanted.approver_group))
-    if wanted.state:
-        # Named, since a parameter would be named after the expression, which is no name.
-        statement = statement.where(_STATE.in_(bindparam("states", list(wanted.state), expanding=True)))
+    if query.approver_group:
+        statement = statement.where(_decided_by(query.approver_group))
+    if query.state:
+        # Named, since SQLAlchemy would otherwise derive an invalid name from the expression.
+        statement = statement.where(_STATE.in_(bindparam("states", list(query.state), expanding=True)))
         stored = {"expired": (*OPEN, "expired")}
-        states = {one for state in wanted.state for one in stored.get(state, (state,))}
-        # What the state follows from, for the index.
+        states = {one for state in query.state for one in stored.get(state, (state,))}
+        # The stored states that it follows from, for the index.
         statement = statement.where(col(Approval.state).in_(sorted(states)))
     return statement
 
 
 async def find_approval(session: AsyncSession, caller: Caller, approval_id: UUID) -> Approval | None:
-    """An approval, if the caller may know of it."""
+    """Find an approval that the caller may see."""
     statement = select(Approval).where(col(Approval.id) == approval_id, *_visible_to(caller))
     return await session.scalar(statement.execution_options(populate_existing=True))
 
 
 def _visible_to(caller: Caller) -> Iterable[ColumnElement[bool]]:
-    """Conditions: all of them with the permission; else their own, their agents', and those of their groups."""
+    """Conditions for the visible approvals: none with the permission; else their own, their agents', and their
+    groups'."""
     if caller.may(Permission.APPROVALS_READ):
         return ()
     me = caller.identity_id
@@ -85,23 +86,23 @@ def _visible_to(caller: Caller) -> Iterable[ColumnElement[bool]]:
     return (
         or_(
             col(Approval.identity_id) == me,
-            _among(col(Approval.identity_id), agents),
+            _is_one_of(col(Approval.identity_id), agents),
             _decided_by(groups),
         ),
     )
 
 
 def _decided_by(groups: Any) -> ColumnElement[bool]:
-    """Whether it is for one of these groups to decide: of access, for who owns the server now."""
-    owned = select(col(Server.id)).where(_among(col(Server.owner_group_id), groups))
+    """Whether one of these groups decides it; for access, the group that owns the server now."""
+    owned = select(col(Server.id)).where(_is_one_of(col(Server.owner_group_id), groups))
     return or_(
-        _among(col(Approval.approver_group_id), groups),
-        and_(col(Approval.kind) == "access", _among(col(Approval.server_id), owned)),
+        _is_one_of(col(Approval.approver_group_id), groups),
+        and_(col(Approval.kind) == "access", _is_one_of(col(Approval.server_id), owned)),
     )
 
 
-def _among(column: Any, ids: Select[UUID] | Collection[UUID]) -> ColumnElement[bool]:
-    # Read once, as an array: of alternatives that are arrays, each is looked up by its index.
+def _is_one_of(column: Any, ids: Select[UUID] | Collection[UUID]) -> ColumnElement[bool]:
+    # Read once, as an array: with arrays, each alternative of an OR uses its index.
     array: Any = (
         func.array(ids.scalar_subquery()) if isinstance(ids, Select) else literal(list(ids), ARRAY(Uuid))
     )
@@ -110,16 +111,16 @@ def _among(column: Any, ids: Select[UUID] | Collection[UUID]) -> ColumnElement[b
 
 
 async def lock_approval(session: AsyncSession, approval_id: UUID) -> tuple[Approval, str]:
-    """An approval that is known to be there, as it is once the lock is held, and how it stands then."""
+    """Lock an existing approval; return it and its state as of then."""
     statement = select(Approval).where(col(Approval.id) == approval_id).with_for_update()
     row = (await session.execute(statement.execution_options(populate_existing=True))).scalar_one()
-    # Asked after the lock: the clock of a statement that waits is read before it.
+    # Read after the lock: the clock of a statement that waits is read before it.
     state = (await session.execute(select(_STATE).where(col(Approval.id) == approval_id))).scalar_one()
     return row, state
 
 
 async def lock_membership(session: AsyncSession, group_id: UUID, identity_id: UUID) -> bool:
-    """Whether an identity is in a group, held so until this transaction ends."""
+    """Whether an identity is in a group; a membership stays locked until this transaction ends."""
     statement = select(col(GroupMember.id)).where(
         col(GroupMember.group_id) == group_id, col(GroupMember.identity_id) == identity_id
     )
@@ -127,9 +128,9 @@ async def lock_membership(session: AsyncSession, group_id: UUID, identity_id: UU
 
 
 async def open_approvals(session: AsyncSession, *conditions: ColumnElement[bool], lock: bool) -> list[UUID]:
-    """The ids of those that meet a condition and could still be decided or used, in order; locked on demand.
+    """The ids of matching approvals that can still be decided or used, in order; locked on demand.
 
-    Access that was approved has become a grant, and is none of them.
+    Approved access has become a grant and is not included.
     """
     alive: Any = (col(Approval.expires_at).is_(None)) | (col(Approval.expires_at) > func.now())
     undone = or_(col(Approval.state) == "pending", col(Approval.kind) == "call")

@@ -1,10 +1,6 @@
-"""REST routes of approvals: people decide calls that policy asks about, and access that others ask for.
+"""``/approvals``: decide the calls that policies ask about, and access requests.
 
-Approving stands with the grants, since access that is approved becomes one.
-
-They are open to everybody who has an identity here: what a caller sees and may decide is looked at for each one.
-
-REST route that approves: what it approves may become a grant.
+Every identity may use these routes; what a caller sees and may decide is checked for each approval.
 """
 
 from typing import Annotated
@@ -47,11 +43,11 @@ router = APIRouter(
 async def list_approvals(
     query: Annotated[ApprovalQuery, Query()], caller: CanReadSelf, session: Session, runtime: CurrentRuntime
 ) -> Page[ApprovalView]:
-    """All of them with the permission `approvals.read`; else those that you or your agents asked for, and those that
-    name a group you are in."""
+    """All of them with the permission `approvals.read`; else your own requests, those of your agents, and those of your
+    groups."""
     cursors = Cursors(runtime.peppers.derive("cursors"), "list_approvals", query.filters())
-    found = select_approvals(caller, query)
-    rows, next_cursor = await read_page(session, found, Approval, cursors, query)
+    statement = select_approvals(caller, query)
+    rows, next_cursor = await read_page(session, statement, Approval, cursors, query)
     return Page(
         items=await show_approvals(session, caller, rows, runtime.public_url), next_cursor=next_cursor
     )
@@ -73,8 +69,9 @@ async def create_approval(
     request: Request,
     response: Response,
 ) -> ApprovalView:
-    """For yourself, or for an agent that you answer for, to a server of `GET /api/v1/me/requestable-servers`. It gives
-    nothing by itself: members of the group that owns the server decide, or callers with `approvals.decide`."""
+    """For yourself, or for an agent that you own, to a server of `GET /api/v1/me/requestable-servers`. The request
+    gives no access by itself: members of the group that owns the server, or callers with `approvals.decide`, decide on
+    it."""
     row = await ask_for_access(session, caller, body, runtime.clock(), request.state.request_id)
     response.headers["Location"] = f"/api/v1/approvals/{format_id(APPROVAL, row.id)}"
     set_etag(response, row.revision)
@@ -89,7 +86,7 @@ async def get_approval(
     runtime: CurrentRuntime,
     response: Response,
 ) -> ApprovalView:
-    """What is asked, by whom, why, and how it stands."""
+    """The request, the requester, the reasons and the state."""
     row = await require_approval(session, caller, approval_id)
     set_etag(response, row.revision)
     return await show_approval(session, caller, row, runtime.public_url)
@@ -98,7 +95,7 @@ async def get_approval(
 @router.get(
     "/{approval_id}/arguments",
     operation_id="get_approval_arguments",
-    summary="Read the arguments that are asked about",
+    summary="Read the arguments of a call",
 )
 async def get_approval_arguments(
     approval_id: ApprovalId,
@@ -108,8 +105,8 @@ async def get_approval_arguments(
     request: Request,
     response: Response,
 ) -> ApprovalArguments:
-    """Where the server has them kept. Needs the permission `arguments.read`, or that you can decide the approval as a
-    member of its group. Each reading is an audit event."""
+    """Works if the server keeps arguments. Needs the permission `arguments.read`, or that you can decide the approval
+    as a member of its group. Each reading is an audit event."""
     row = await require_approval(session, caller, approval_id)
     kept, arguments = await read_arguments(session, caller, row, runtime.sealer, request.state.request_id)
     response.headers["Cache-Control"] = "no-store"
@@ -120,7 +117,7 @@ async def get_approval_arguments(
     "/{approval_id}/deny",
     operation_id="deny_approval",
     responses=problem_responses(409, 412),
-    summary="Refuse the call, or the access",
+    summary="Deny an approval",
 )
 async def deny_approval(
     approval_id: ApprovalId,
@@ -144,7 +141,7 @@ async def deny_approval(
     "/{approval_id}/withdraw",
     operation_id="withdraw_approval",
     responses=problem_responses(409, 412),
-    summary="Take back a request for access",
+    summary="Withdraw a request for access",
 )
 async def withdraw_approval(
     approval_id: ApprovalId,
@@ -165,7 +162,7 @@ async def withdraw_approval(
     "/{approval_id}/approve",
     operation_id="approve_approval",
     responses=problem_responses(409, 412),
-    summary="Let the call through, once, or give the access",
+    summary="Approve a call, once, or a request for access",
 )
 async def approve_approval(
     approval_id: ApprovalId,
@@ -177,9 +174,9 @@ async def approve_approval(
     if_match: IfMatch,
     response: Response,
 ) -> ApprovalView:
-    """When the call is repeated with the same arguments, it runs, once; access becomes a grant, as it was asked for or,
-    by `access`, less of it. Needs the permission `approvals.decide` or membership of the group that decides; whose call
-    or request it is may not."""
+    """When the call is repeated with the same arguments, it runs, once. Access becomes a grant, as requested or
+    narrowed by `access`. Needs the permission `approvals.decide` or membership of the group that decides; you cannot
+    approve a call or request of your own."""
     row = await approve(
         session, caller, approval_id, body, if_match,
         ttl=runtime.approval_ttl, now=runtime.clock(), request_id=request.state.request_id,

@@ -1,7 +1,4 @@
-"""Request and answer models of approvals.
-
-Models of access that somebody asks for: the request, what it is about, and the servers that can be asked for.
-"""
+"""Request and response models of approvals, access requests and requestable servers."""
 
 from datetime import datetime
 from typing import Annotated, Literal
@@ -17,11 +14,11 @@ from app.http.schemas import CleanText, ShortText, Strict, Time
 from app.http.selectors import AllToolsModel, ToolsByNamesModel, ToolsByRiskModel, ToolSelectorModel
 from app.lib.ids import ApprovalId, EventId, GrantId, GroupId, IdentityId, PolicyId, ServerId, TokenId, ToolId
 
-MOST_SERVERS = 50
-"""In one answer, since each comes with its tools."""
+MAX_SERVERS = 50
+"""Per response, since each server comes with its tools."""
 
 
-def _something(selector: ToolSelectorModel) -> ToolSelectorModel:
+def _require_selection(selector: ToolSelectorModel) -> ToolSelectorModel:
     match selector:
         case ToolsByNamesModel(names=[]) | ToolsByRiskModel(risk=[]):
             raise ValueError("it selects no tool")
@@ -29,20 +26,20 @@ def _something(selector: ToolSelectorModel) -> ToolSelectorModel:
             return selector
 
 
-SomeTools = Annotated[ToolSelectorModel, AfterValidator(_something)]
+SomeTools = Annotated[ToolSelectorModel, AfterValidator(_require_selection)]
 Because = TypeAliasType(
     "Because",
     Annotated[
         str,
         StringConstraints(min_length=1, max_length=500),
         CleanText,
-        Field(description="Why, for those who decide.", examples=["I close the quarter."]),
+        Field(description="The reason, for the people who decide.", examples=["I close the quarter."]),
     ],
 )
 
 
 class AccessRequest(Strict):
-    """A request for access to a server that can be asked for, for yourself or for an agent that you answer for."""
+    """A request for access to a requestable server, for yourself or for an agent that you own."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -60,16 +57,16 @@ class AccessRequest(Strict):
     )
     kind: Literal["access"]
     server: ShortText = Field(description="The slug or the id of the server.", examples=["git"])
-    tools: SomeTools = Field(description="Which of its tools; those that are named have to be there.")
-    expires_at: Time = Field(description="Until when it is needed: at most a year from now.")
+    tools: SomeTools = Field(description="Which of its tools; named tools must exist.")
+    expires_at: Time = Field(description="When the access should expire: at most a year from now.")
     reason: Because
     identity_id: IdentityId | None = Field(
-        default=None, description="The agent of yours that needs it; absent: you do."
+        default=None, description="Your agent that needs it; yourself by default."
     )
 
 
 class AccessGiven(Strict):
-    """What was agreed to: what was asked for, or less."""
+    """The granted access: as requested, or less."""
 
     tools: ToolSelectorModel
     expires_at: datetime = Field(description="Until when.")
@@ -77,42 +74,42 @@ class AccessGiven(Strict):
 
 
 class ApprovalAccess(Strict):
-    """The access that is asked for."""
+    """The requested access."""
 
     tools: ToolSelectorModel
-    expires_at: datetime = Field(description="Until when it is asked for.")
-    granted: AccessGiven | None = Field(description="What was agreed to; null unless it was approved.")
+    expires_at: datetime = Field(description="The requested expiry.")
+    granted: AccessGiven | None = Field(description="The granted access; null unless approved.")
 
 
 class AccessNarrowing(Strict):
-    """Less than what is asked for. What is absent stays as it was asked."""
+    """Less than the requested access. Absent fields stay as requested."""
 
-    tools: SomeTools | None = Field(default=None, description="Which of the tools that are asked for.")
+    tools: SomeTools | None = Field(default=None, description="Which of the requested tools.")
     expires_at: Time | None = Field(default=None, description="An earlier end.")
 
 
 class RequestableTool(Strict):
-    """A tool that can be asked for."""
+    """A tool that can be requested."""
 
     name: str = Field(description="Its name on the server.", examples=["git_log"])
-    title: str | None = Field(description="What the server calls it for people.", examples=["Show the log"])
+    title: str | None = Field(description="Its display name on the server.", examples=["Show the log"])
     risk: Risk = Field(description="How dangerous it is.")
 
 
 class RequestableServer(Strict):
-    """A server that can be asked for."""
+    """A server that can be requested."""
 
     id: ServerId
     slug: str = Field(description="Its slug.", examples=["git"])
-    name: str = Field(description="What people call it.", examples=["Git"])
+    name: str = Field(description="Its display name.", examples=["Git"])
     description: str | None = Field(description="What it is for.", examples=["Our repositories."])
     tools: list[RequestableTool] = Field(description="Its active tools, by name.")
 
 
 class RequestableQuery(ListQuery):
-    """Filters of the servers that can be asked for."""
+    """Filters of the requestable servers."""
 
-    limit: int = Field(default=20, ge=1, le=MOST_SERVERS, description="Items a page.")
+    limit: int = Field(default=20, ge=1, le=MAX_SERVERS, description="Items a page.")
     q: ShortText | None = Field(
         default=None, description="Text in slug, name or description, or in name or title of a tool."
     )
@@ -123,8 +120,8 @@ ApprovalKind = TypeAliasType(
     Annotated[
         Literal["call", "access"],
         Field(
-            description="`call`: of one call of a tool, with the very arguments that asked. `access`: of access to a "
-            "server that a person requested."
+            description="`call`: one call of a tool, with exactly the arguments of the request. `access`: "
+            "access to a server that a person requested."
         ),
     ],
 )
@@ -133,9 +130,9 @@ ApprovalStatus = TypeAliasType(
     Annotated[
         Literal["pending", "approved", "denied", "expired", "cancelled", "consumed"],
         Field(
-            description="`pending` waits for a decision; `approved` waits for the call to be repeated, or, of access, "
-            "has become a grant; `consumed` has let its one call through; `expired` was not decided, or not used, in "
-            "time; `cancelled` ended with its token, its identity or its group, or was withdrawn."
+            description="`pending`: not decided yet; `approved`: the call can be repeated, or access has "
+            "become a grant; `consumed`: its one call ran; `expired`: not decided or not used in "
+            "time; `cancelled`: ended with its token, its identity or its group, or withdrawn."
         ),
     ],
 )
@@ -151,63 +148,61 @@ ApprovalDefect = TypeAliasType(
             "not_requestable",
         ],
         Field(
-            description="Why it is of no use any more: its token is revoked or expired, its identity is "
-            "offboarded, the tool is gone or its definition or risk another one, a policy that asked was changed, "
-            "or the server cannot be asked for any more."
+            description="Why it is void: its token is revoked or expired, its identity is offboarded, the "
+            "tool is removed or its definition or risk changed, a policy that required it "
+            "changed, or the server can no longer be requested."
         ),
     ],
 )
 
 
 class ApprovalIdentity(Strict):
-    """Who asked: the identity whose token was used, or that shall have the access."""
+    """The requester: the identity whose token was used, or that gets the access."""
 
     id: IdentityId
     kind: IdentityKind
-    name: str | None = Field(
-        description="The name that it has now; none once it is erased.", examples=["Ada"]
-    )
+    name: str | None = Field(description="Its current name; null once it is erased.", examples=["Ada"])
 
 
 class ApprovalOwner(Strict):
-    """The person who answers for the agent that asked."""
+    """The owner of the agent that made the request."""
 
     id: IdentityId
-    name: str | None = Field(description="The name that they have now; none once erased.", examples=["Ada"])
+    name: str | None = Field(description="Their current name; null once erased.", examples=["Ada"])
 
 
 class ApprovalToken(Strict):
     """The token that was used."""
 
     id: TokenId
-    name: str | None = Field(description="What the token is called.", examples=["laptop"])
+    name: str | None = Field(description="The name of the token.", examples=["laptop"])
 
 
 class ApprovalServer(Strict):
-    """The server that would be called, or that access is asked to."""
+    """The server of the call or of the access."""
 
     id: ServerId
     slug: str | None = Field(description="Its slug.", examples=["payments"])
-    name: str | None = Field(description="What people call it.", examples=["Payments"])
+    name: str | None = Field(description="Its display name.", examples=["Payments"])
 
 
 class ApprovalTool(Strict):
-    """The tool that would be called."""
+    """The tool of the call."""
 
-    id: ToolId | None = Field(description="Its id, as long as the server has it.")
+    id: ToolId | None = Field(description="Its id, while the server has it.")
     name: str = Field(description="Its name on the server.", examples=["refund"])
-    title: str | None = Field(description="What the server calls it for people.", examples=["Refund"])
-    risk: Risk | None = Field(description="How dangerous it is, as is known now.")
+    title: str | None = Field(description="Its display name on the server.", examples=["Refund"])
+    risk: Risk | None = Field(description="Its current risk.")
 
 
 class ApprovalPolicy(Strict):
-    """A policy that asks for this approval."""
+    """A policy that requires this approval."""
 
     id: PolicyId
-    version: int = Field(description="The version that asked.", examples=[3])
-    name: str | None = Field(description="What the policy is called now.", examples=["large refunds"])
+    version: int = Field(description="The version that required it.", examples=[3])
+    name: str | None = Field(description="The current name of the policy.", examples=["large refunds"])
     reason: str | None = Field(
-        description="What its annotation `@reason` says.",
+        description="Its annotation `@reason`.",
         examples=["Refunds above 100 need a second person."],
     )
 
@@ -215,14 +210,14 @@ class ApprovalPolicy(Strict):
 class ApprovalGroup(Strict):
     """The group whose members may decide."""
 
-    id: GroupId | None = Field(description="None when there was no group of this name.")
+    id: GroupId | None = Field(description="Null when there was no group of this name.")
     name: str = Field(
-        description="Its name: as the policy writes it, or as it is now.", examples=["Finance leads"]
+        description="Its name, as in the policy, or its current one.", examples=["Finance leads"]
     )
 
 
 class ApprovalView(Strict):
-    """An approval, its subject and its state. What it is bound to never changes."""
+    """An approval, its subject and its state. Its subject never changes."""
 
     model_config = ConfigDict(extra="forbid", title="Approval")
 
@@ -230,43 +225,41 @@ class ApprovalView(Strict):
     kind: ApprovalKind
     state: ApprovalStatus
     identity: ApprovalIdentity
-    owner: ApprovalOwner | None = Field(description="None when a person asked.")
-    token: ApprovalToken | None = Field(description="The token that was used; none for access.")
-    server: ApprovalServer | None = Field(description="The server that would be called, or is asked for.")
-    tool: ApprovalTool | None = Field(description="The tool that would be called; none for access.")
-    access: ApprovalAccess | None = Field(description="The access that is asked for; none for a call.")
-    policies: list[ApprovalPolicy] = Field(description="The policies that ask.")
+    owner: ApprovalOwner | None = Field(description="Null when a person made the request.")
+    token: ApprovalToken | None = Field(description="The token that was used; null for access.")
+    server: ApprovalServer | None = Field(description="The server of the call or of the access.")
+    tool: ApprovalTool | None = Field(description="The tool of the call; null for access.")
+    access: ApprovalAccess | None = Field(description="The requested access; null for a call.")
+    policies: list[ApprovalPolicy] = Field(description="The policies that require the approval.")
     approver_group: ApprovalGroup | None = Field(
         description="The group whose members may decide: for access, the one that owns the server now."
     )
     reason: str | None = Field(
-        description="Why the caller wants it, in the caller's own words: nothing has checked them.",
+        description="The reason in the caller's own words, unverified.",
         examples=["The customer was charged twice."],
     )
     arguments_digest: str | None = Field(
-        description="HMAC-SHA256 of the canonical arguments, in hex, as in the audit trail.",
+        description="HMAC-SHA256 of the canonical arguments, in hex, as in the audit log.",
         examples=["9f86d0819f86d0819f86d0819f86d0819f86d0819f86d0819f86d0819f86d081"],
     )
     arguments_kept: bool = Field(
-        description="Whether the arguments are on record and can be read: see `keep_arguments` of the server."
+        description="Whether the arguments are recorded and can be read: see `keep_arguments` of the server."
     )
-    event_id: EventId | None = Field(
-        description="The audit event of the call that asked first, or of the request."
-    )
-    request_count: int = Field(description="How many calls have asked for it.", examples=[1])
-    may_decide: bool = Field(description="Whether you may decide it, now.")
-    void: ApprovalDefect | None = Field(description="Why it is of no use any more; none while it is.")
+    event_id: EventId | None = Field(description="The audit event of the first such call, or of the request.")
+    request_count: int = Field(description="How many calls needed it so far.", examples=[1])
+    may_decide: bool = Field(description="Whether you may decide it now.")
+    void: ApprovalDefect | None = Field(description="Why it is void; null if it is not.")
     expires_at: datetime | None = Field(
-        description="Until when it can be decided; once approved, until when the call can be made. None for access "
-        "that was approved: its grant says until when."
+        description="Until when it can be decided; once approved, until when the call can be repeated. Null "
+        "for approved access, whose grant has the expiry."
     )
     decided_by: Actor | None = Field(description="Who approved or denied it.")
     decided_at: datetime | None = Field(description="When that was.")
     decision_reason: str | None = Field(
-        description="The reason of the decision, which the caller gets.",
+        description="The reason of the decision, which the caller sees.",
         examples=["Agreed with the customer."],
     )
-    consumed_by: EventId | None = Field(description="The call that it let through.")
+    consumed_by: EventId | None = Field(description="The call that ran with it.")
     consumed_at: datetime | None = Field(description="When that was.")
     url: str = Field(
         description="The page where people decide it.",
@@ -278,7 +271,7 @@ class ApprovalView(Strict):
 
 
 class ApprovalQuery(ListQuery):
-    """Filters of the list of approvals; each may be repeated, and then any of its values matches."""
+    """Filters of the list of approvals; each can be repeated, and then any of its values matches."""
 
     state: list[ApprovalStatus] = Field(default_factory=list)
     kind: list[ApprovalKind] = Field(default_factory=list)
@@ -292,39 +285,39 @@ class ApprovalQuery(ListQuery):
 
 
 class ApprovalDecision(Strict):
-    """The reason of the decision, which the caller gets."""
+    """The reason of the decision, which the caller sees."""
 
     model_config = ConfigDict(
         extra="forbid", json_schema_extra={"examples": [{"reason": "Agreed with the customer."}]}
     )
-    reason: ShortText | None = Field(default=None, description="In your own words; the caller reads it.")
+    reason: ShortText | None = Field(default=None, description="In your own words; the caller sees it.")
 
 
 class ApprovalAgreement(ApprovalDecision):
-    """Why it is approved, and, of access, how much of it."""
+    """The reason of an approval, and for access an optional narrowing."""
 
     model_config = ConfigDict(
         extra="forbid",
         json_schema_extra={
             "examples": [
                 {
-                    "reason": "For the release alone.",
+                    "reason": "Only for the release.",
                     "access": {"expires_at": "2026-12-24T00:00:00Z"},
                 }
             ]
         },
     )
     access: AccessNarrowing | None = Field(
-        default=None, description="Less than what is asked for; of requests for access alone."
+        default=None, description="Less than requested; only for access requests."
     )
 
 
 class ApprovalArguments(Strict):
-    """The arguments of the call that asked: those that it will run with, since an approval is bound to them."""
+    """The arguments of the call. It will run with exactly these, since an approval is bound to them."""
 
     approval_id: ApprovalId
     kept: bool = Field(
-        description="Whether they are on record. They are not when the server's `keep_arguments` is `off`, "
-        "or their retention is over."
+        description="Whether they are recorded. They are not if the server's `keep_arguments` is `off`, or "
+        "their retention is over."
     )
-    arguments: KeptArguments | None = Field(description="None when they are not kept.")
+    arguments: KeptArguments | None = Field(description="Null when they are not kept.")

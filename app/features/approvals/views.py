@@ -1,10 +1,6 @@
-"""Approvals as the API and the page show them, with all that an approver needs to know.
+"""Build the views of approvals, with everything that an approver needs to know.
 
-What is to be known of approvals beside their rows: names, whether a call can still use them, and who may decide.
-
-Tokens stand above approvals, so they are read by SQL, not by import.
-
-The arguments of a call that waits, for those who have to judge it. Whoever looks at them is on record.
+Tokens import approvals, so their rows are read by SQL here. Each reading of a call's arguments is audited.
 """
 
 from collections.abc import Collection, Sequence
@@ -40,9 +36,9 @@ from app.http.selectors import show_tool_selector
 from app.lib.ids import APPROVAL, format_id
 from app.models.approvals import Approval
 
-# Whose call it is: the identities of the token and of all that it was attenuated from, and whoever answers for one of
-# these, or did since the first of these tokens was made. An agent that is handed over to ask is still of whoever had
-# it and may have kept its token.
+# The identities behind a call: those of the token and of all tokens that it was attenuated from, and their owners now
+# and since the first of these tokens was created. A call of an agent still counts as its former owner's, who may have
+# kept the token.
 BEHIND = """
     WITH RECURSIVE link AS (
         SELECT t.parent_id, t.identity_id, t.created_at FROM tokens t WHERE t.id = a.token_id
@@ -57,11 +53,11 @@ BEHIND = """
         AND (valid_to IS NULL OR valid_to >= least(a.created_at, (SELECT min(created_at) FROM link)))
 """
 
-# A caller, and who answers for the caller; a service account comes as whoever answers for it.
+# A caller and the owner of the caller; a service account appears as its owner.
 _MINE = "SELECT CAST(:me AS uuid) UNION SELECT owner_id FROM identities WHERE id = CAST(:me AS uuid)"
-OWN = f"EXISTS (SELECT 1 FROM ({BEHIND}) behind WHERE behind.id IN ({_MINE}))"  # noqa: S608 - constants of ours
+OWN = f"EXISTS (SELECT 1 FROM ({BEHIND}) behind WHERE behind.id IN ({_MINE}))"  # noqa: S608 - constants
 
-# An approval is bound to what was. Of these a definition alone may come back, and is then worth approving again.
+# An approval is bound to past state. Of these defects only a definition can be reverted, which makes it valid again.
 VOID = """CASE
     WHEN a.kind = 'access' AND (s.ended_at IS NOT NULL OR NOT s.requestable) THEN 'not_requestable'
     WHEN t.revoked_at IS NOT NULL OR t.expires_at <= clock_timestamp() THEN 'token_ended'
@@ -98,14 +94,14 @@ LEFT JOIN identities o ON o.id = i.owner_id
 LEFT JOIN tokens t ON t.id = a.token_id
 LEFT JOIN servers s ON s.id = a.server_id
 LEFT JOIN LATERAL (
-    -- A call's is the one that the policy named then; of access, who owns the server now, whoever did then.
+    -- For a call, the group that the policy named then; for access, the current owner of the server.
     SELECT a.approver_group_id AS id, a.approver_group AS name WHERE a.kind = 'call'
     UNION ALL SELECT g.id, g.name FROM groups g
         WHERE a.kind = 'access' AND g.id = s.owner_group_id AND g.ended_at IS NULL
 ) decides ON true
 LEFT JOIN tools tool ON tool.server_id = a.server_id AND tool.name = a.tool AND tool.state <> 'removed'
 WHERE a.id = ANY(CAST(:ids AS uuid[]))
-""")  # noqa: S608 - the parts are constants of ours
+""")  # noqa: S608 - the parts are constants
 _POLICIES = text("""
 SELECT asked.id, asked.version, p.name,
     CASE WHEN p.version = asked.version THEN p.published_text ELSE kept.content ->> 'text' END AS text
@@ -117,7 +113,7 @@ LEFT JOIN object_versions kept
 
 
 async def facts_of(session: AsyncSession, caller: Caller, ids: Collection[UUID]) -> dict[UUID, Row[Any]]:
-    """The facts of several approvals, as this caller stands to them."""
+    """The facts of several approvals, as seen by this caller."""
     if not ids:
         return {}
     values = {"ids": list(ids), "me": caller.identity_id, "member": member_of(caller)}
@@ -125,26 +121,26 @@ async def facts_of(session: AsyncSession, caller: Caller, ids: Collection[UUID])
     return {row.id: row for row in rows}
 
 
-async def policies_that_asked(
-    session: AsyncSession, wanted: Collection[tuple[UUID, int]]
+async def requiring_policies(
+    session: AsyncSession, pairs: Collection[tuple[UUID, int]]
 ) -> dict[tuple[UUID, int], tuple[str | None, str | None]]:
-    """Name and reason of several versions of policies."""
-    if not wanted:
+    """Name and reason of several policy versions."""
+    if not pairs:
         return {}
-    ids, versions = zip(*wanted, strict=True)
+    ids, versions = zip(*pairs, strict=True)
     rows = await session.execute(_POLICIES, {"ids": list(ids), "versions": list(versions)})
     return {(row.id, row.version): (row.name, row.text and reason_in(row.text)) for row in rows}
 
 
 @lru_cache(maxsize=1_000)
 def reason_in(policy: str) -> str | None:
-    """What the annotation ``@reason`` of a policy says; none where it is not there, or nothing can be read."""
+    """The annotation ``@reason`` of a policy; None if it is missing or the policy cannot be parsed."""
     try:
         (parsed,) = cedarpy.policies_to_pst(policy).static_policies.values()
     except ValueError:
         return None
-    found: str | None = parsed.annotations.get("reason")
-    return found
+    reason: str | None = parsed.annotations.get("reason")
+    return reason
 
 
 Policies = dict[tuple[UUID, int], tuple[str | None, str | None]]
@@ -153,10 +149,10 @@ Policies = dict[tuple[UUID, int], tuple[str | None, str | None]]
 async def show_approvals(
     session: AsyncSession, caller: Caller, rows: Sequence[Approval], public_url: str
 ) -> list[ApprovalView]:
-    """The answers for approvals that the caller may see."""
+    """Build the views of approvals that the caller may see."""
     ids = [row.id for row in rows]
     facts = await facts_of(session, caller, ids)
-    policies = await policies_that_asked(session, {pair for row in rows for pair in _asked(row)})
+    policies = await requiring_policies(session, {pair for row in rows for pair in _policy_versions(row)})
     names = await names_of(session, [row.decided_by for row in rows])
     return [_view(caller, row, facts[row.id], policies, names, public_url) for row in rows]
 
@@ -164,11 +160,11 @@ async def show_approvals(
 async def show_approval(
     session: AsyncSession, caller: Caller, row: Approval, public_url: str
 ) -> ApprovalView:
-    """The answer for one."""
+    """Build the view of one approval."""
     return (await show_approvals(session, caller, [row], public_url))[0]
 
 
-def _asked(row: Approval) -> list[tuple[UUID, int]]:
+def _policy_versions(row: Approval) -> list[tuple[UUID, int]]:
     return list(zip(row.policy_ids or (), row.policy_versions or (), strict=False))
 
 
@@ -196,7 +192,7 @@ def _view(
             and ApprovalServer(id=row.server_id, slug=facts.server_slug, name=facts.server_name),
             "tool": row.tool
             and ApprovalTool(id=facts.tool_id, name=row.tool, title=facts.tool_title, risk=facts.tool_risk),
-            "policies": [_policy(pair, *policies[pair]) for pair in _asked(row)],
+            "policies": [_policy(pair, *policies[pair]) for pair in _policy_versions(row)],
             "request_count": row.asked,
             "access": _access(row),
             "approver_group": facts.group_name and ApprovalGroup(id=facts.group_id, name=facts.group_name),
@@ -213,17 +209,17 @@ def _view(
 def _access(row: Approval) -> ApprovalAccess | None:
     if row.access_tools is None or row.access_expires_at is None:
         return None
-    given = None
+    granted = None
     if row.grant_id is not None and row.granted_tools is not None and row.granted_expires_at is not None:
         tools = show_tool_selector(row.granted_tools)
-        given = AccessGiven(tools=tools, expires_at=row.granted_expires_at, grant_id=row.grant_id)
+        granted = AccessGiven(tools=tools, expires_at=row.granted_expires_at, grant_id=row.grant_id)
     return ApprovalAccess(
-        tools=show_tool_selector(row.access_tools), expires_at=row.access_expires_at, granted=given
+        tools=show_tool_selector(row.access_tools), expires_at=row.access_expires_at, granted=granted
     )
 
 
-def _policy(asked: tuple[UUID, int], name: str | None, reason: str | None) -> ApprovalPolicy:
-    return ApprovalPolicy(id=asked[0], version=asked[1], name=name, reason=reason)
+def _policy(version: tuple[UUID, int], name: str | None, reason: str | None) -> ApprovalPolicy:
+    return ApprovalPolicy(id=version[0], version=version[1], name=name, reason=reason)
 
 
 def _decider(row: Approval, names: dict[UUID, str]) -> Actor | None:
@@ -234,7 +230,7 @@ def _decider(row: Approval, names: dict[UUID, str]) -> Actor | None:
 
 
 async def may_read_arguments(session: AsyncSession, caller: Caller, row: Approval) -> bool:
-    """Whether the caller has the permission, or is one of those who can decide this now."""
+    """Whether the caller has the permission, or can decide this now."""
     if caller.may(Permission.ARGUMENTS_READ):
         return True
     facts = (await facts_of(session, caller, [row.id]))[row.id]
@@ -244,7 +240,7 @@ async def may_read_arguments(session: AsyncSession, caller: Caller, row: Approva
 async def read_arguments(
     session: AsyncSession, caller: Caller, row: Approval, sealer: Sealer, request_id: str | None
 ) -> tuple[bool, Any]:
-    """Whether the arguments that are asked about are kept, and which they are. Raises ``Forbidden``."""
+    """Whether the arguments of the call are kept, and the arguments. Raises ``Forbidden``."""
     if not await may_read_arguments(session, caller, row):
         raise Forbidden(
             f"This needs the permission {Permission.ARGUMENTS_READ.value}, which {caller.lacking}; members of the "

@@ -1,8 +1,8 @@
-"""Epochs of the log: transaction ids order events only within one system and timeline.
+"""Epochs of the audit log: transaction ids order events only within one system and timeline.
 
-A promoted standby or a restored copy hands out old transaction ids again, so it opens the next epoch before it
-records anything. ``scopegate_epoch()`` is NULL until then, and no event can be written. An epoch is only current while
-it is the newest one: a database that comes back to where it was before opens the next one too.
+A promoted standby or a restored copy assigns old transaction ids again, so it opens the next epoch before it records
+anything. ``scopegate_epoch()`` is NULL until then, and no event can be written. Only the newest epoch is current: a
+database that is moved back to its first system opens a new one too.
 """
 
 import json
@@ -23,8 +23,8 @@ SELECT coalesce((SELECT max(epoch) FROM log_epochs), 0) + 1,
        ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::int,
        (SELECT note FROM audit_checkpoints ORDER BY tree_size DESC LIMIT 1)
 """
-# A copy of a data directory has the system and the timeline of the original. A dump of one that is restored into the
-# other brings events of the same epoch whose transaction ids are still to be handed out here.
+# A copy of a data directory has the system and timeline of the original. A dump of one that is restored into the other
+# brings events of the same epoch with transaction ids that are not assigned yet here.
 _CURRENT = """
 SELECT epoch FROM (SELECT scopegate_epoch() AS epoch) AS newest
 WHERE NOT EXISTS (
@@ -35,14 +35,14 @@ WHERE NOT EXISTS (
 
 
 async def ensure_epoch(connection: "Connection[Record]") -> int:
-    """The epoch of this system and timeline; the next is opened, with the last signed checkpoint, if there is none."""
+    """Return the epoch of this system and timeline, or open the next one with the last signed checkpoint."""
     # mutation: epoch_read
     epoch: int | None = await connection.fetchval(_CURRENT)
     if epoch is not None:
         return epoch
     async with connection.transaction():
         await connection.execute("SELECT pg_advisory_xact_lock($1)", _LOCK)
-        # Another worker may have opened it while this one waited; this statement sees what that one committed.
+        # Another worker may have opened it while this one waited; this statement sees that commit.
         if await connection.fetchval(_CURRENT) is None:
             await connection.execute(_OPEN)
         opened: int = await connection.fetchval("SELECT scopegate_epoch()")
@@ -66,10 +66,10 @@ async def record_by_system(
 
 
 async def accept_restore(connection: "Connection[Record]") -> tuple[int, int]:
-    """Confirm that the database was restored to an older state, for the workers that noticed; on record.
+    """Confirm for the workers that the database was restored to an older state, and record that.
 
-    The next epoch is opened: what was recorded after that state, and is lost, stays before all that follows. Returns
-    the epoch, and how many events are sealed.
+    Opens the next epoch, so that lost events after that state stay ordered before all new ones. Returns the epoch and
+    the number of sealed events.
     """
     async with connection.transaction():
         await connection.execute("SELECT pg_advisory_xact_lock($1)", _LOCK)

@@ -1,4 +1,4 @@
-"""The trail as a file: as much as there is, a page in memory at a time."""
+"""Export of the audit log as a file of any size, with one page in memory at a time."""
 
 import csv
 import io
@@ -30,14 +30,14 @@ COLUMNS = (
     "client_user_agent", "method", "arguments_digest", "changes", "duration_ms", "count", "call_id", "request_id",
     "trace_id",
 )  # fmt: skip
-# What makes a formula of a cell, for one spreadsheet or another (OWASP, CSV injection), full-width forms too.
+# What makes a cell a formula in some spreadsheet program (OWASP, CSV injection), including full-width forms.
 _FORMULA = tuple("=+-@\t\r\n＝＋－＠")  # noqa: RUF001
-# Fields whose own fields are columns.
+# Fields whose own fields become columns.
 _PARTS = ("actor", "server", "object", "client")
 
 
 def headers_of(query: AuditExportQuery, now: datetime) -> dict[str, str]:
-    """What an answer says of the file that it is."""
+    """The response headers that describe the file."""
     name = f"audit-events-{now:%Y%m%dT%H%M%SZ}.{_ENDINGS.get(query.format, query.format)}"
     return {
         "Content-Type": _MEDIA_TYPES[query.format],
@@ -47,7 +47,7 @@ def headers_of(query: AuditExportQuery, now: datetime) -> dict[str, str]:
 
 
 def export(query: AuditExportQuery, until: Position) -> Look:
-    """What finds the events up to a position, page by page in the order of commits, as parts of a file."""
+    """Stream the events up to a position, page by page in commit order, as parts of a file."""
     after, written = BEGINNING, False
 
     async def look(session: AsyncSession, _caller: Caller) -> News:
@@ -56,16 +56,16 @@ def export(query: AuditExportQuery, until: Position) -> Look:
         is_last, after = stretch.reached == after, stretch.reached
         head = _table([COLUMNS]) if query.format == "csv" and not written else b""
         written = True
-        content = await in_slices(_written(_WRITERS[query.format], [event for event, _ in stretch.items]))
+        content = await in_slices(_write_page(_WRITERS[query.format], [event for event, _ in stretch.items]))
         return News([part for part in (head, content) if part], is_last=is_last)
 
     return look
 
 
-def _written(
+def _write_page(
     write: Callable[[Sequence[AuditEventView]], bytes], events: Sequence[AuditEventView]
 ) -> Generator[None, None, bytes]:
-    """A page, written in steps: all of it at once would hold up the calls that the worker carries."""
+    """Write a page in steps: all of it at once would delay the calls on this worker."""
     parts = []
     for begin in range(0, len(events), _STEP):
         parts.append(write(events[begin : begin + _STEP]))
@@ -74,13 +74,13 @@ def _written(
 
 
 def event_lines(events: Sequence[AuditEventView]) -> bytes:
-    """Events as the API shows them, one a line, each line with its end."""
+    """Write events as the API shows them, one per line, each with its line end."""
     return b"".join(event.model_dump_json().encode() + b"\n" for event in events)
 
 
 def _table(rows: Sequence[Sequence[str]]) -> bytes:
     text = io.StringIO()
-    # RFC 4180. Everything is quoted, so that no text reads as two cells.
+    # RFC 4180. Everything is quoted, so that no text is read as two cells.
     csv.writer(text, quoting=csv.QUOTE_ALL).writerows(rows)
     return text.getvalue().encode()
 
@@ -97,7 +97,7 @@ def _cells(event: AuditEventView) -> list[str]:
 
 
 def _cell(value: Any) -> str:
-    """A value as a cell that no spreadsheet takes for a formula: what could be one begins with an apostrophe."""
+    """Format a value so that no spreadsheet takes it for a formula: a possible one begins with an apostrophe."""
     if value is None:
         return ""
     if isinstance(value, list):

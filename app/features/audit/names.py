@@ -1,6 +1,6 @@
-"""Names for ids, and ids for names. Events hold ids alone, so that a person can be erased.
+"""Names for ids, and ids for names. Events hold only ids, so that a person can be erased.
 
-The trail is the lowest feature, everybody records into it: it reads the tables of names by SQL, not by import.
+Every other feature imports the audit log, so it reads the tables of names by SQL, not by import.
 """
 
 from collections.abc import Iterable
@@ -9,7 +9,7 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-_MOST_NAMED = 500
+_MAX_NAMES = 500
 _NAMES = text("""
 SELECT id, coalesce(display_name, user_name) AS name FROM identities
     WHERE id = ANY(CAST(:ids AS uuid[])) AND erased_at IS NULL
@@ -33,7 +33,7 @@ UNION ALL SELECT id FROM servers WHERE slug ILIKE :pattern OR name ILIKE :patter
 UNION ALL SELECT id FROM administrators WHERE identity_id IN (SELECT id FROM people)
 LIMIT :most
 """
-# As it is indexed; of fewer than three letters, there is nothing to look up.
+# As it is indexed; fewer than three letters cannot be looked up.
 _LOOKED_UP = """AND scopegate_trigrams(
     user_name || ' ' || coalesce(display_name, '') || ' ' || coalesce(email, '')
 ) @> scopegate_trigrams(:part)"""
@@ -52,18 +52,18 @@ _SERVERS = text("SELECT id FROM servers WHERE slug = ANY(CAST(:slugs AS text[]))
 
 
 async def names_of(session: AsyncSession, ids: Iterable[UUID | None]) -> dict[UUID, str]:
-    """The present names of actors, groups, policies and tokens, and the slugs of servers."""
-    known = sorted({id for id in ids if id is not None})
-    if not known:
+    """The current names of actors, groups, policies and tokens, and the slugs of servers."""
+    id_list = sorted({id for id in ids if id is not None})
+    if not id_list:
         return {}
-    rows = await session.execute(_NAMES, {"ids": known})
+    rows = await session.execute(_NAMES, {"ids": id_list})
     return {row.id: row.name for row in rows}
 
 
-async def ids_named(session: AsyncSession, part: str) -> list[UUID]:
-    """The ids of whatever has this text in its name, at most 500."""
+async def find_ids_by_name(session: AsyncSession, part: str) -> list[UUID]:
+    """The ids of objects with this text in their name, at most 500."""
     escaped = part.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
-    values = {"pattern": f"%{escaped}%", "most": _MOST_NAMED}
+    values = {"pattern": f"%{escaped}%", "most": _MAX_NAMES}
     if len(part) <= _FEW_LETTERS:
         rows = await session.execute(_NAMED_BY_FEW, values)
     else:
@@ -71,11 +71,11 @@ async def ids_named(session: AsyncSession, part: str) -> list[UUID]:
     return [row.id for row in rows]
 
 
-async def actors_called(session: AsyncSession, names: Iterable[str]) -> list[UUID]:
-    """The ids of the identities, administrators and service accounts that have one of these names, at most 500."""
-    return [row.id for row in await session.execute(_ACTORS, {"names": list(names), "most": _MOST_NAMED})]
+async def find_actors(session: AsyncSession, names: Iterable[str]) -> list[UUID]:
+    """The ids of the identities, administrators and service accounts with one of these names, at most 500."""
+    return [row.id for row in await session.execute(_ACTORS, {"names": list(names), "most": _MAX_NAMES})]
 
 
-async def servers_called(session: AsyncSession, slugs: Iterable[str]) -> list[UUID]:
-    """The ids of the servers that have one of these slugs, or had it to their end."""
-    return [row.id for row in await session.execute(_SERVERS, {"slugs": list(slugs), "most": _MOST_NAMED})]
+async def find_servers(session: AsyncSession, slugs: Iterable[str]) -> list[UUID]:
+    """The ids of the servers with one of these slugs, including ended ones."""
+    return [row.id for row in await session.execute(_SERVERS, {"slugs": list(slugs), "most": _MAX_NAMES})]

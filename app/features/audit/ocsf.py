@@ -1,8 +1,8 @@
-"""Audit events as OCSF 1.9.0 says them, for receivers that know no other names.
+"""Convert audit events to OCSF 1.9.0.
 
-Classes, activities and attributes are those of https://schema.ocsf.io/1.9.0: API Activity for what is called,
-Authentication for who signs in, User and Group Management for people, agents and groups (Account Change is deprecated
-since 1.9), Entity Management for everything else. What OCSF has no place for is in ``unmapped`` under our own names.
+Classes, activities and attributes are those of https://schema.ocsf.io/1.9.0: API Activity for calls, Authentication for
+sign-ins, User and Group Management for people, agents and groups (Account Change is deprecated since 1.9), Entity
+Management for everything else. Data that OCSF has no attribute for is in ``unmapped`` under Scopegate's names.
 """
 
 import json
@@ -21,13 +21,13 @@ AUTHENTICATION, ENTITY_MANAGEMENT, GROUP_MANAGEMENT, USER_MANAGEMENT, API_ACTIVI
     6003,
 )
 OTHER = 99
-"""An activity that the class has no name for; ``activity_name`` is then the action."""
+"""An activity without a name in the class; ``activity_name`` is then the action."""
 
 _SIGN_INS = {
     "administrator.sign_in": 1, "break_glass.sign_in": 1, "credential.refused": 1, "service_account.sign_in": 1,
     "session.open": 1, "token.refused": 1, "session.end": 2,
 }  # fmt: skip
-# Of these create is 1, read 2, update 3 and delete 4. Whether a call of a tool reads or writes no event says.
+# Here create is 1, read 2, update 3 and delete 4. No event says whether a tool call reads or writes.
 _CALLS = {
     "completion.complete": 2, "mcp.discover": 2, "mcp.end_session": 4, "mcp.initialize": 1, "mcp.listen": 2,
     "mcp.resume": 2, "mcp.set_level": 3, "prompt.get": 2, "prompts.list": 2, "resource.read": 2,
@@ -38,7 +38,7 @@ _CALLS = {
 _CALLED = frozenset(
     {"completion", "mcp", "prompt", "prompts", "resource", "resources", "scim", "signal", "task", "tools"}
 )
-# What the gateway carries: of each that was let through, the outcome is an event of its own.
+# Calls that the gateway forwards: the outcome of each admitted one is an event of its own.
 _CARRIED = _CALLED - {"scim", "signal"}
 _USERS = frozenset({"administrator", "identity", "service_account"})
 _OF_USERS = {
@@ -65,7 +65,7 @@ _USER_TYPES = {
 _STATUS = {0: "Unknown", 1: "Success", 2: "Failure", OTHER: "Other"}
 _STATUS_OF = {"success": 1, "error": 2, "denied": 2, "not_forwarded": 2, "cancelled": 2}
 _SEVERITY = {1: "Informational", 2: "Low", 3: "Medium"}
-# What somebody should look at, whatever came of it.
+# Events that need attention, regardless of their outcome.
 _NOTABLE = frozenset({"break_glass.sign_in", "break_glass.use", "token.pickup_refused"})
 _PRODUCT = {"name": "Scopegate", "vendor_name": "Scopegate", "version": __version__}
 _IP_ADDRESS, _USER_UID = 2, 31
@@ -77,7 +77,7 @@ _UNMAPPED = (
 
 
 def ocsf_lines(events: Sequence[AuditEventView]) -> bytes:
-    """Events as OCSF events, one a line, each line with its end."""
+    """Write events as OCSF events, one per line, each with its line end."""
     return b"".join(
         json.dumps(ocsf_of(event), ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
         for event in events
@@ -85,7 +85,7 @@ def ocsf_lines(events: Sequence[AuditEventView]) -> bytes:
 
 
 def class_of(action: str) -> tuple[int, int]:
-    """The ``class_uid`` and ``activity_id`` of an action. One that is not known is some activity with an entity."""
+    """The ``class_uid`` and ``activity_id`` of an action. An unknown action is an activity of an entity."""
     kind, _, verb = action.partition(".")
     if action in _SIGN_INS:
         return AUTHENTICATION, _SIGN_INS[action]
@@ -99,13 +99,13 @@ def class_of(action: str) -> tuple[int, int]:
 
 
 def ocsf_of(event: AuditEventView) -> dict[str, Any]:
-    """An audit event as an OCSF event of the class that its action belongs to; nothing of it is left out."""
+    """Convert an audit event to an OCSF event of its class, without loss."""
     fields: dict[str, Any] = event.model_dump(mode="json", exclude_none=True)
     uid, activity = class_of(event.action)
     status = _status_of(fields)
     severity = 3 if event.action in _NOTABLE else 2 if status == 2 else 1
     unmapped = {name: fields[name] for name in _UNMAPPED if name in fields}
-    said: dict[str, Any] = {
+    event_fields: dict[str, Any] = {
         "activity_id": activity,
         "category_uid": uid // 1000,
         "class_uid": uid,
@@ -120,23 +120,23 @@ def ocsf_of(event: AuditEventView) -> dict[str, Any]:
         "actor": _actor(fields),
     }
     if activity == OTHER:
-        said["activity_name"] = event.action
+        event_fields["activity_name"] = event.action
     if "reason_code" in fields:
-        said["status_detail"] = fields["reason_code"]
+        event_fields["status_detail"] = fields["reason_code"]
     if "outcome" in fields:
-        said["status_code"] = fields["outcome"]
+        event_fields["status_code"] = fields["outcome"]
     if "count" in fields:
-        said["count"] = fields["count"]
+        event_fields["count"] = fields["count"]
     program = fields.get("client", {})
     if "version" in program:
         unmapped["client"] = {"version": program["version"]}
-    said |= _decision(fields) | _source(fields) | _OF_CLASS[uid](fields, unmapped)
-    said["observables"] = _observables(said)
-    return said | ({"unmapped": unmapped} if unmapped else {})
+    event_fields |= _decision(fields) | _source(fields) | _OF_CLASS[uid](fields, unmapped)
+    event_fields["observables"] = _observables(event_fields)
+    return event_fields | ({"unmapped": unmapped} if unmapped else {})
 
 
 def _status_of(fields: dict[str, Any]) -> int:
-    """Of a call that was let through and whose outcome is an event of its own, nothing is known yet."""
+    """Unknown for an admitted call whose outcome is an event of its own."""
     if "outcome" in fields:
         return _STATUS_OF.get(fields["outcome"], 0)
     return 2 if fields.get("decision") in ("deny", "require_approval") else 0
@@ -149,7 +149,7 @@ def _message(fields: dict[str, Any]) -> str:
 
 
 def _metadata(fields: dict[str, Any]) -> dict[str, Any]:
-    found: dict[str, Any] = {
+    metadata: dict[str, Any] = {
         "version": VERSION,
         "product": _PRODUCT,
         "uid": fields["id"],
@@ -157,26 +157,26 @@ def _metadata(fields: dict[str, Any]) -> dict[str, Any]:
         "event_code": fields["action"],
     }
     if fields["action"].partition(".")[0] in _CARRIED or fields["action"] in ("tool.call", "tool.result"):
-        # What a call and its outcome have in common.
-        found["correlation_uid"] = fields.get("call_id", fields["id"])
+        # Shared by a call and its outcome.
+        metadata["correlation_uid"] = fields.get("call_id", fields["id"])
     profiles = ["security_control"] if "decision" in fields else []
     if "trace_id" in fields and class_of(fields["action"])[0] == API_ACTIVITY:
         profiles.append("trace")
-    return found | ({"profiles": profiles} if profiles else {})
+    return metadata | ({"profiles": profiles} if profiles else {})
 
 
 def _user(kind: str, uid: str | None, name: str | None = None) -> dict[str, Any]:
-    """A user needs one of both (its constraint ``at_least_one``)."""
-    who = {"uid": uid, "name": name if uid else name or kind}
-    return {key: value for key, value in who.items() if value} | {
+    """A user; OCSF requires a uid or a name (constraint ``at_least_one``)."""
+    user = {"uid": uid, "name": name if uid else name or kind}
+    return {key: value for key, value in user.items() if value} | {
         "type": kind,
         "type_id": _USER_TYPES.get(kind, 0),
     }
 
 
 def _caller(fields: dict[str, Any]) -> dict[str, Any]:
-    who = fields["actor"]
-    user = _user(who["type"], who.get("id"), who.get("name"))
+    actor = fields["actor"]
+    user = _user(actor["type"], actor.get("id"), actor.get("name"))
     if "token_id" in fields:
         user["programmatic_credentials"] = [{"uid": fields["token_id"], "type": "scoped_token"}]
     return user
@@ -188,7 +188,7 @@ def _actor(fields: dict[str, Any]) -> dict[str, Any]:
 
 
 def _decision(fields: dict[str, Any]) -> dict[str, Any]:
-    """The profile ``security_control``. What waits for an approval went nowhere, and so it is denied as yet."""
+    """The profile ``security_control``. A call that waits for an approval was not forwarded: denied so far."""
     decision = fields.get("decision")
     if decision is None:
         return {}
@@ -258,13 +258,17 @@ def _keep(fields: dict[str, Any], unmapped: dict[str, Any], *names: str) -> None
     unmapped |= {name: fields[name] for name in names if name in fields}
 
 
-def _observables(said: dict[str, Any]) -> list[dict[str, Any]]:
-    found = []
-    if "ip" in said["src_endpoint"]:
-        found.append({"name": "src_endpoint.ip", "type_id": _IP_ADDRESS, "value": said["src_endpoint"]["ip"]})
-    if "uid" in said["actor"]["user"]:
-        found.append({"name": "actor.user.uid", "type_id": _USER_UID, "value": said["actor"]["user"]["uid"]})
-    return found
+def _observables(event_fields: dict[str, Any]) -> list[dict[str, Any]]:
+    observables = []
+    if "ip" in event_fields["src_endpoint"]:
+        observables.append(
+            {"name": "src_endpoint.ip", "type_id": _IP_ADDRESS, "value": event_fields["src_endpoint"]["ip"]}
+        )
+    if "uid" in event_fields["actor"]["user"]:
+        observables.append(
+            {"name": "actor.user.uid", "type_id": _USER_UID, "value": event_fields["actor"]["user"]["uid"]}
+        )
+    return observables
 
 
 _OF_CLASS = {

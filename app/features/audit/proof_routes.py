@@ -1,4 +1,4 @@
-"""``/audit-events/checkpoints`` and proofs: what lets others see that the trail is what was sealed."""
+"""``/audit-events/checkpoints`` and proofs: let third parties verify that the audit log is unchanged."""
 
 from typing import Annotated
 
@@ -15,9 +15,9 @@ from app.features.audit.schemas import (
     AuditLogKeys,
     AuditRangeProof,
 )
-from app.features.audit.sealing.leaves import Sealed, connection_of
+from app.features.audit.sealing.leaves import StoredCheckpoint, connection_of
 from app.features.audit.sealing.proofs import checkpoint_named, prove_consistency, prove_event, prove_range
-from app.features.audit.sealing.sealer import names_of
+from app.features.audit.sealing.sealer import read_log_names
 from app.http.authorization import Permission, requires
 from app.http.pagination import DEFAULT_LIMIT, CursorParameter, Cursors, Limit, Page
 from app.http.problems import COMMON_PROBLEMS
@@ -34,9 +34,9 @@ router = APIRouter(
     dependencies=[requires(Permission.AUDIT_READ)],
 )
 
-_LARGEST = 2**63 - 1
+_MAX_SIZE = 2**63 - 1
 TreeSize = Annotated[
-    int, Path(ge=1, le=_LARGEST, description="The size of a checkpoint: how many events it seals.")
+    int, Path(ge=1, le=_MAX_SIZE, description="The size of a checkpoint: how many events it seals.")
 ]
 
 
@@ -44,10 +44,10 @@ TreeSize = Annotated[
 async def list_audit_event_keys(session: Session, runtime: CurrentRuntime) -> AuditLogKeys:
     """List the public keys for checkpoint signatures.
 
-    There is one for each name that the log has had. They are no secret.
+    There is one for each name that the log has had.
     """
     await session.connection()
-    names = await names_of(await connection_of(session)) or [runtime.trail_signer.name]
+    names = await read_log_names(await connection_of(session)) or [runtime.trail_signer.name]
     keys = [key for name in dict.fromkeys(names) for key in runtime.trail_signer.verifier_keys(name)]
     items = [AuditLogKey(vkey=str(key), signs=key == keys[0]) for key in keys]
     return AuditLogKeys(origin=names[0], items=items)
@@ -64,10 +64,10 @@ async def list_audit_event_checkpoints(
     if position is not None:
         statement = statement.where(col(AuditCheckpoint.tree_size) < position[0])
     rows = list((await session.execute(statement)).scalars())
-    shown = rows[:limit]
+    page_rows = rows[:limit]
     items = [
         _view(
-            Sealed(
+            StoredCheckpoint(
                 row.tree_size,
                 (row.epoch, row.last_xact, row.last_seq),
                 row.root_hash,
@@ -75,9 +75,11 @@ async def list_audit_event_checkpoints(
                 row.created_at,
             )
         )
-        for row in shown
+        for row in page_rows
     ]
-    return Page(items=items, next_cursor=cursors.write([shown[-1].tree_size]) if len(rows) > limit else None)
+    return Page(
+        items=items, next_cursor=cursors.write([page_rows[-1].tree_size]) if len(rows) > limit else None
+    )
 
 
 @router.get("/checkpoints/{tree_size}", operation_id="get_audit_event_checkpoint")
@@ -90,7 +92,7 @@ async def get_audit_event_checkpoint(session: Session, tree_size: TreeSize) -> A
 async def get_audit_event_consistency(
     session: Session,
     tree_size: TreeSize,
-    from_: Annotated[int, Query(alias="from", ge=0, le=_LARGEST, description="The size that the log had.")],
+    from_: Annotated[int, Query(alias="from", ge=0, le=_MAX_SIZE, description="The size of the older log.")],
 ) -> AuditConsistencyProof:
     """Read the consistency proof between a checkpoint and an older one."""
     checkpoint, hashes = await prove_consistency(await connection_of(session), from_, tree_size)
@@ -103,13 +105,13 @@ async def get_audit_event_consistency(
 async def get_audit_event_range(
     session: Session,
     tree_size: TreeSize,
-    from_: Annotated[int, Query(alias="from", ge=0, le=_LARGEST, description="The first position.")],
-    to: Annotated[int, Query(ge=1, le=_LARGEST, description="The position after the last one.")],
+    from_: Annotated[int, Query(alias="from", ge=0, le=_MAX_SIZE, description="The first position.")],
+    to: Annotated[int, Query(ge=1, le=_MAX_SIZE, description="The position after the last one.")],
 ) -> AuditRangeProof:
     """Read the proof of a range of exported leaves (`format=leaves` of the export)."""
     checkpoint, hashes = await prove_range(await connection_of(session), from_, to, tree_size)
-    said = {"from": from_, "to": to, "checkpoint": checkpoint.note, "hashes": _hex(hashes)}
-    return AuditRangeProof.model_validate(said)
+    content = {"from": from_, "to": to, "checkpoint": checkpoint.note, "hashes": _hex(hashes)}
+    return AuditRangeProof.model_validate(content)
 
 
 @router.get("/{event_id}/proof", operation_id="get_audit_event_proof")
@@ -127,7 +129,7 @@ async def get_audit_event_proof(session: Session, event_id: EventId) -> AuditEve
     )
 
 
-def _view(checkpoint: Sealed) -> AuditCheckpointView:
+def _view(checkpoint: StoredCheckpoint) -> AuditCheckpointView:
     return AuditCheckpointView(
         tree_size=checkpoint.size,
         epoch=checkpoint.place[0],

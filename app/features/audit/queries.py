@@ -1,13 +1,10 @@
-"""SQL over the audit trail: calls with their outcomes, filters, and the order of commits.
+"""SQL queries of the audit log: calls with their outcomes, filters, and commit order.
 
-Where a span of time lies in the log, which is ordered by commits: so that nobody walks through what is outside.
+``span_of`` finds a span of time in the log, which is in commit order, so that nothing outside is read. The hourly
+counts record their first and last events: what lies between hours need not be read, and what is not counted yet is read
+whole.
 
-The counted hours know their first and last events. What lies before an hour's first one, or between its last one and
-the end of what is counted, need not be read; what is not counted yet is read whole.
-
-How many calls somebody made of late, up to a number: never a count of everything.
-
-Whether a token has been used yet, for whoever gave it to somebody and waits.
+``count_calls`` counts recent calls up to a maximum, and ``first_use`` finds out whether a token has been used yet.
 """
 
 import re
@@ -49,18 +46,18 @@ from app.models.audit import AuditClient, AuditEvent, LogEpoch, WorkerLease
 RESULT = "tool.result"
 LEASE_FRESH = timedelta(seconds=30)
 
-# Rows of one call lie close in time; the slack covers a clock that was set back. It lets partitions be pruned.
+# Rows of one call are close in time, so partitions can be pruned; the slack covers a clock that was set back.
 _CLOCK_SLACK = timedelta(days=1)
 Position = tuple[int, int, int]
 Place = tuple[int, int]
-"""Where an event is in its epoch: transaction and sequence number."""
+"""The place of an event in its epoch: transaction and sequence number."""
 _MADE_REQUEST_ID = re.compile("req_([0-9a-f]{32})")
-"""A request's id that was made and not given: it may be that of its first event, which then does not repeat it."""
+"""A generated request id. It may be that of the request's first event, which then does not store it."""
 
 
 @dataclass(frozen=True, slots=True)
-class Named:
-    """The ids that the names in a query stand for today: of ``q``, ``actor_name`` and ``server_slug``, where given."""
+class NamedIds:
+    """The ids for the names in a query today: of ``q``, ``actor_name`` and ``server_slug``, if given."""
 
     anything: list[UUID] | None = None
     actors: list[UUID] | None = None
@@ -78,7 +75,7 @@ def _interval(value: timedelta) -> ColumnElement[Any]:
 
 
 def _last_result(event: Any) -> Any:
-    """The outcome row of a call that was written last: a true outcome that comes late wins."""
+    """The outcome row of a call that was written last: a late but true outcome wins."""
     return (
         select(col(_result.outcome).label("outcome"), col(_result.duration_ms).label("duration_ms"))
         .where(
@@ -92,10 +89,10 @@ def _last_result(event: Any) -> Any:
     )
 
 
-def _folded(event: Any) -> tuple[Select[Any], ColumnElement[str | None], ColumnElement[int | None]]:
-    """Events with their client, calls with their outcome; and the expressions of that outcome and of its duration.
+def _with_outcomes(event: Any) -> tuple[Select[Any], ColumnElement[str | None], ColumnElement[int | None]]:
+    """Select events with their client, and calls with their outcome; also the expressions of outcome and duration.
 
-    A call without an outcome runs while its worker's lease is fresh, and is unknown afterwards.
+    A call without an outcome is running while its worker's lease is fresh, and unknown afterwards.
     """
     last = _last_result(event)
     # mutation: outcome_missing
@@ -122,12 +119,12 @@ def _folded(event: Any) -> tuple[Select[Any], ColumnElement[str | None], ColumnE
     return statement, outcome, duration
 
 
-def newest(
-    query: AuditFilters, named: Named, within: Sequence[ColumnElement[bool]], rows: int
+def select_newest(
+    query: AuditFilters, named: NamedIds, within: Sequence[ColumnElement[bool]], rows: int
 ) -> Select[Any]:
-    """At most ``rows`` calls and other events, newest first; outcome rows are in their calls.
+    """Select at most ``rows`` calls and other events, newest first; outcome rows are part of their calls.
 
-    The rows are chosen first and joined afterwards, unless it is their outcome that chooses them.
+    The rows are limited first and joined afterwards, unless the filter is on their outcome.
     """
     conditions = [
         col(AuditEvent.action) != RESULT,
@@ -136,20 +133,20 @@ def newest(
         *_matches(AuditEvent, query, named),
     ]
     if query.reads_results:
-        statement, outcome, duration = _folded(AuditEvent)
+        statement, outcome, duration = _with_outcomes(AuditEvent)
         statement = statement.where(*conditions, *_ends_as(query, outcome, duration))
         return statement.order_by(*_newest_first(AuditEvent)).limit(rows)
     chosen = select(AuditEvent).where(*conditions).order_by(*_newest_first(AuditEvent)).limit(rows)
     event = aliased(AuditEvent, chosen.subquery("chosen"))
-    statement, _, _ = _folded(event)
+    statement, _, _ = _with_outcomes(event)
     return statement.order_by(*_newest_first(event))
 
 
 def between(epoch: int, first: Place | None, before: Place | None) -> list[ColumnElement[bool]]:
-    """From a place of an epoch on, to before another; None: from its beginning, to its end.
+    """The range of an epoch from a place up to, but without, another; None is its beginning or its end.
 
-    Epochs are told apart by equality: a comparison of whole positions would be estimated by the epoch alone,
-    which nearly all rows share, and make PostgreSQL sort the log instead of walking an index of it.
+    Epochs are compared by equality: the selectivity of a row comparison would be estimated by the epoch, which nearly
+    all rows share, and PostgreSQL would sort the log instead of scanning an index.
     """
     conditions = [col(AuditEvent.epoch) == epoch]
     if first is not None:
@@ -160,7 +157,7 @@ def between(epoch: int, first: Place | None, before: Place | None) -> list[Colum
 
 
 def window_start(within: Sequence[ColumnElement[bool]], rows: int) -> Select[Any]:
-    """(xact, seq) of the earliest of the ``rows`` newest events that there are within."""
+    """Select (xact, seq) of the earliest of the ``rows`` newest events in a range."""
     window = (
         select(col(AuditEvent.xact), col(AuditEvent.seq))
         .where(*within)
@@ -172,25 +169,25 @@ def window_start(within: Sequence[ColumnElement[bool]], rows: int) -> Select[Any
 
 
 def epoch_before(epoch: int | None) -> Select[Any]:
-    """The newest epoch that holds events, of those before one, or None."""
+    """Select the newest epoch with events before a given one, or None."""
     older = [] if epoch is None else [col(AuditEvent.epoch) < epoch]
     return select(func.max(col(AuditEvent.epoch))).where(*older)
 
 
 def next_epoch(after: Position) -> Select[Any]:
-    """The next epoch that holds events, or None; none that was not opened yet, whatever somebody has put there."""
+    """Select the next epoch with events, or None. Forged events of an unopened epoch do not count."""
     return select(func.min(col(AuditEvent.epoch))).where(
         col(AuditEvent.epoch) > after[0], col(AuditEvent.epoch) <= _present_epoch()
     )
 
 
 def horizon() -> Select[Any]:
-    """(epoch, xact) up to which the log can be read now: all that is above comes later to whoever reads it in order."""
+    """Select (epoch, xact) up to which the log can be read now; later commits are all above it."""
     return select(_present_epoch().label("epoch"), (_oldest_open() - 1).label("xact"))
 
 
 def _present_epoch() -> Any:
-    """The epoch that is written now; the newest that is on record, before a restored copy has opened its own."""
+    """The current epoch; until a restored copy has opened its own, the newest one in the log."""
     return select(
         func.coalesce(literal_column("scopegate_epoch()"), func.max(col(LogEpoch.epoch)), 0)
     ).scalar_subquery()
@@ -201,11 +198,11 @@ def _oldest_open() -> ColumnElement[Any]:
 
 
 def window_end(query: AuditFilters, after: Position, rows: int, until: Position | None = None) -> Select[Any]:
-    """(xact, seq) of the last of the next ``rows`` events of an epoch that no open transaction can precede, none of
-    them later than ``until``.
+    """Select (xact, seq) of the last of the next ``rows`` events of an epoch that no open transaction can precede, none
+    later than ``until``.
 
-    A transaction that is still open may commit a row that sorts before finished ones, so nothing at or above the
-    oldest open transaction is read. Older epochs have no open transactions and are read whole.
+    An open transaction may commit a row that sorts before finished ones, so nothing at or above the oldest open
+    transaction is read. Older epochs have no open transactions and are read whole.
     """
     current: ColumnElement[Any] = literal_column("(SELECT scopegate_epoch())")
     window = (
@@ -230,8 +227,10 @@ def _not_beyond(after: Position, until: Position | None) -> list[ColumnElement[b
     return [false()] if after[0] > until[0] else [_place(AuditEvent) <= tuple_(until[1], until[2])]
 
 
-def ascending(query: AuditFilters, named: Named, after: Position, end: Position, rows: int) -> Select[Any]:
-    """Events of a window as they were written: outcomes are items of their own, found by what their call matches.
+def select_in_commit_order(
+    query: AuditFilters, named: NamedIds, after: Position, end: Position, rows: int
+) -> Select[Any]:
+    """Select the events of a window in commit order: outcomes are items of their own and match as their call does.
 
     An outcome whose call was never written is left out.
     """
@@ -245,7 +244,7 @@ def ascending(query: AuditFilters, named: Named, after: Position, end: Position,
         AuditEvent, _client, outcome.label("outcome"), col(AuditEvent.duration_ms).label("duration_ms")
     ).select_from(AuditEvent)
     if not query.action or RESULT in query.action:
-        # Asked for each result by key: planned as a join, it would read all calls for a window of the log.
+        # Looked up by key for each result: planned as a join, it would read all calls for one window of the log.
         call = (
             select(true())
             .where(
@@ -268,9 +267,9 @@ def ascending(query: AuditFilters, named: Named, after: Position, end: Position,
     return statement.order_by(col(AuditEvent.xact), col(AuditEvent.seq)).limit(rows)
 
 
-def by_id(id: UUID) -> Select[Any]:
-    """Read one audit event, a call with its outcome."""
-    statement, _, _ = _folded(AuditEvent)
+def select_by_id(id: UUID) -> Select[Any]:
+    """Select one audit event, a call with its outcome."""
+    statement, _, _ = _with_outcomes(AuditEvent)
     return statement.where(col(AuditEvent.id) == id)
 
 
@@ -305,15 +304,17 @@ def _ends_as(query: AuditFilters, outcome: Any, duration: Any) -> list[ColumnEle
 
 
 def _is_of_request(event: Any, request_ids: list[str]) -> ColumnElement[bool]:
-    made = [found for found in map(_MADE_REQUEST_ID.fullmatch, request_ids) if found is not None]
-    named = col(event.request_id).in_(request_ids)
-    return or_(named, col(event.id).in_([UUID(hex=found[1]) for found in made])) if made else named
+    matches = [match for match in map(_MADE_REQUEST_ID.fullmatch, request_ids) if match is not None]
+    condition = col(event.request_id).in_(request_ids)
+    return (
+        or_(condition, col(event.id).in_([UUID(hex=match[1]) for match in matches])) if matches else condition
+    )
 
 
 def _matches(
-    event: Any, query: AuditFilters, named: Named, skip: set[str] | None = None
+    event: Any, query: AuditFilters, named: NamedIds, skip: set[str] | None = None
 ) -> list[ColumnElement[bool]]:
-    """The filters over an event's own columns, and over its client."""
+    """The filters on the columns of an event and of its client."""
     conditions: list[ColumnElement[bool]] = []
     columns = (
         "id", "action", "decision", "reason_code", "actor_id", "actor_type", "on_behalf_of", "token_id", "server_id",
@@ -350,7 +351,7 @@ def _client_matches(query: AuditFilters) -> list[ColumnElement[bool]]:
     ]
 
 
-def _names(event: Any, named: Named) -> list[ColumnElement[bool]]:
+def _names(event: Any, named: NamedIds) -> list[ColumnElement[bool]]:
     conditions = []
     if named.anything is not None:
         places = (event.actor_id, event.on_behalf_of, event.server_id, event.object_id)
@@ -362,8 +363,8 @@ def _names(event: Any, named: Named) -> list[ColumnElement[bool]]:
     return conditions
 
 
-# An event is written a moment before its transaction commits, and so hours overlap a little in the log; the slack also
-# covers a clock that was set back.
+# An event is written before its transaction commits, so hours overlap a little in the log; the slack also covers a
+# clock that was set back.
 _SLACK = timedelta(days=1)
 _SPAN = text("""
 WITH within AS (
@@ -393,7 +394,7 @@ LEFT JOIN LATERAL (
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """Where a span of time lies: what is counted of it from ``first`` to ``last``, and else after ``counted``."""
+    """A span of time in the log: counted events from ``first`` to ``last``, and all events after ``counted``."""
 
     counted: Position
     first: Position | None
@@ -401,7 +402,7 @@ class Span:
 
 
 async def span_of(session: AsyncSession, query: AuditFilters) -> Span | None:
-    """The span that a query asks for; None when it asks for any time."""
+    """Find the span for a query; None when the query has no time bounds."""
     if query.since is None and query.until is None:
         return None
     values = {"since": query.since, "until": query.until, "slack": _SLACK}
@@ -414,7 +415,7 @@ async def span_of(session: AsyncSession, query: AuditFilters) -> Span | None:
 
 
 async def skip(session: AsyncSession, query: AuditFilters, after: Position) -> Position:
-    """A position to read on from in the place of ``after``: nothing between them is in the query's span of time."""
+    """A position to continue from instead of ``after``: no event between them is in the query's span."""
     span = await span_of(session, query)
     if span is None:
         return after
@@ -424,12 +425,12 @@ async def skip(session: AsyncSession, query: AuditFilters, after: Position) -> P
     return max(after, (epoch, xact, seq - 1))
 
 
-async def count_calls(session: AsyncSession, actors: Collection[UUID], span: timedelta, most: int) -> int:
-    """The calls of tools that these identities asked for in the last ``span``, admitted or not; ``most`` at most."""
+async def count_calls(session: AsyncSession, actors: Collection[UUID], span: timedelta, limit: int) -> int:
+    """Count the tool calls of these identities in the last ``span``, admitted or not; at most ``limit``."""
     if not actors:
         return 0
     query = AuditFilters(since=await session.scalar(select(func.now() - span)))
-    # The index of actors goes by the order of commits: whoever called for years is not walked through.
+    # The index of actors is in commit order: without this, years of calls would be read.
     epoch, xact, _ = await skip(session, query, (0, 0, 0))
     chosen = (
         select(literal(1))
@@ -442,7 +443,7 @@ async def count_calls(session: AsyncSession, actors: Collection[UUID], span: tim
             col(AuditEvent.action) == "tool.call",
             col(AuditEvent.time) >= query.since,
         )
-        .limit(most)
+        .limit(limit)
         .subquery()
     )
     return int(await session.scalar(select(func.count()).select_from(chosen)) or 0)
@@ -453,7 +454,7 @@ _CALL, _LIST = "tool.call", "tools.list"
 
 @dataclass(frozen=True, slots=True)
 class FirstUse:
-    """How far it came: a call was allowed, or the latest was refused, or a client connected and has called nothing."""
+    """The state of a first use: a call was allowed, the latest was refused, or a client connected without a call."""
 
     kind: Literal["called", "refused", "connected"]
     event_id: UUID
@@ -462,7 +463,7 @@ class FirstUse:
 
 
 async def first_use(session: AsyncSession, token_id: UUID) -> FirstUse | None:
-    """The first allowed call of a token, or else what comes nearest to it; ``None`` before its first request."""
+    """The first allowed call of a token, or the nearest thing to it; ``None`` before its first request."""
     of_token = select(AuditEvent).where(col(AuditEvent.token_id) == token_id)
     calls = of_token.where(col(AuditEvent.action) == _CALL)
     # In the order of their index.

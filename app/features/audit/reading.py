@@ -1,16 +1,11 @@
-"""Reading the trail: pages newest first, polls in the order of commits, single events.
+"""Read the audit log: pages newest first, polls in commit order, single events, and live streams.
 
-Lists from the newest event on: walked within an index, and no longer than a page may take.
+A list without a matching index searches the log backwards in windows. A page ends when it is full or its time is over:
+then it may hold fewer events, or none, and the next page continues from there.
 
-Where no index serves what is asked for, the log is gone through backwards in windows. A page is given when it is full,
-or when it has taken its time: it may hold fewer events then, or none, and the next one goes on from there.
-
-Values of stored rows as the API can show them, whoever wrote them.
-
-Whoever may insert into the trail can write what the service never does. One such row must not keep all that follow from
-whoever reads the trail: it is shown as far as the contract has words for it. Its leaf says all of it.
-
-The trail as it grows, as the events of a live stream.
+Values of stored rows are shown in the terms of the API, no matter who wrote them: with the right to insert into the
+log, an attacker can write values that the service never does. One such row must not block reading the events after it,
+so its invalid values are left out here. Its leaf has them all.
 """
 
 import asyncio
@@ -26,10 +21,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.domain.errors import Malformed, NotFound
 from app.features.audit import queries
-from app.features.audit.names import actors_called, ids_named, names_of, servers_called
-from app.features.audit.queries import Named, Place, Position, Span, skip, span_of
+from app.features.audit.names import find_actors, find_ids_by_name, find_servers, names_of
+from app.features.audit.queries import NamedIds, Place, Position, Span, skip, span_of
 from app.features.audit.schemas import (
-    WIDEST_RANGE,
+    MAX_RANGE,
     Actor,
     AuditDecision,
     AuditedClient,
@@ -47,40 +42,40 @@ from app.http.pagination import Cursors
 from app.lib.event_loop import in_slices
 from app.models.audit import AuditClient, AuditEvent
 
-LOOKS_FOR_S = 1.0
-"""So long a page is looked for, and a window more."""
+SEARCH_TIME_S = 1.0
+"""Time limit for the search of one page, plus one window."""
 FIRST_WINDOW = 2_000
-_WIDEST_WINDOW = 32_000
+_MAX_LIST_WINDOW = 32_000
 
-# What usually matches is found in the first, and what is rare in few.
-_WIDER = 4
+# Frequent matches are found in the first window, and rare ones in few.
+_WINDOW_GROWTH = 4
 
-# Who is refused often has many calls: thought to have nothing to do with each other, both indexes would be read whole.
+# A frequently refused actor often has many calls. PostgreSQL assumes independence and would read both indexes whole.
 _ONE_INDEX = text("SET LOCAL enable_bitmapscan TO off")
 
-# What else the transaction looks for may be found by bitmaps alone, as text is.
+# Other searches in the transaction may need bitmaps, as text does.
 _ANY_INDEX = text("SET LOCAL enable_bitmapscan TO DEFAULT")
 _Region = tuple[Position | None, Position | None]
-"""From a position on, to before another; None: from the beginning, to the end."""
+"""The range from a position up to, but without, another; None is the beginning or the end."""
 
 
 async def find(
-    session: AsyncSession, query: AuditQuery, named: Named, before: Position | None
+    session: AsyncSession, query: AuditQuery, named: NamedIds, before: Position | None
 ) -> tuple[list[Any], Position | None]:
-    """The rows of a page, older than a position, and the position to go on before; None at the end."""
+    """Find the rows of a page before a position, and the position to continue from; None at the end."""
     if not query.narrows_refused:
-        return await _found(session, query, named, before)
+        return await _find_in_span(session, query, named, before)
     await session.execute(_ONE_INDEX)
-    found = await _found(session, query, named, before)
+    rows = await _find_in_span(session, query, named, before)
     await session.execute(_ANY_INDEX)
-    return found
+    return rows
 
 
-async def _found(
-    session: AsyncSession, query: AuditQuery, named: Named, before: Position | None
+async def _find_in_span(
+    session: AsyncSession, query: AuditQuery, named: NamedIds, before: Position | None
 ) -> tuple[list[Any], Position | None]:
     rows: list[Any] = []
-    looking = _Looking(session, query, named)
+    looking = _PageSearch(session, query, named)
     for region in _regions(await span_of(session, query), before):
         async for epoch, first, end in _epochs(session, region):
             reached = await looking.within(rows, epoch, first, end)
@@ -92,23 +87,24 @@ async def _found(
 
 
 def place_of(row: Any) -> Position:
-    """Where the event of a row is."""
+    """The position of a row's event."""
     event = row[0]
     return (event.epoch, event.xact, event.seq)
 
 
-class _Looking:
-    """One page's search, with the time that it has."""
+class _PageSearch:
+    """The search for one page, with its deadline."""
 
-    def __init__(self, session: AsyncSession, query: AuditQuery, named: Named) -> None:
+    def __init__(self, session: AsyncSession, query: AuditQuery, named: NamedIds) -> None:
         self._session, self._query, self._named = session, query, named
-        self._until = monotonic() + LOOKS_FOR_S
+        self._until = monotonic() + SEARCH_TIME_S
         self._window = FIRST_WINDOW
 
     async def within(
         self, rows: list[Any], epoch: int, first: Place | None, end: Place | None
     ) -> Place | None:
-        """Add what matches in a part of an epoch, up to one more than a page; where the time was over, if it was."""
+        """Add matching rows of a part of an epoch, up to one more than a page; return where it stopped at the
+        deadline."""
         if not self._query.is_walked:
             await self._add(rows, epoch, first, end)
             return None
@@ -119,18 +115,20 @@ class _Looking:
                 return None
             await self._add(rows, epoch, (start.xact, start.seq), end)
             end = (start.xact, start.seq)
-            self._window = min(self._window * _WIDER, _WIDEST_WINDOW)
+            self._window = min(self._window * _WINDOW_GROWTH, _MAX_LIST_WINDOW)
             if monotonic() > self._until:
                 return end
         return None
 
     async def _add(self, rows: list[Any], epoch: int, first: Place | None, end: Place | None) -> None:
-        within, wanted = queries.between(epoch, first, end), self._query.limit + 1 - len(rows)
-        rows += (await self._session.execute(queries.newest(self._query, self._named, within, wanted))).all()
+        within, remaining = queries.between(epoch, first, end), self._query.limit + 1 - len(rows)
+        rows += (
+            await self._session.execute(queries.select_newest(self._query, self._named, within, remaining))
+        ).all()
 
 
 def _regions(span: Span | None, before: Position | None) -> list[_Region]:
-    """Where events can be that are older than a position and in a span of time, the newest first."""
+    """The regions with events older than a position and in a span of time, the newest first."""
     if span is None:
         return [(None, before)]
     regions: list[_Region] = [(_following(span.counted), before)]
@@ -150,7 +148,7 @@ def _following(position: Position) -> Position:
 async def _epochs(
     session: AsyncSession, region: _Region
 ) -> AsyncIterator[tuple[int, Place | None, Place | None]]:
-    """The parts of a region by epoch, the newest first."""
+    """Split a region by epoch, the newest first."""
     first, end = region
     epoch = end[0] if end is not None else (await session.execute(queries.epoch_before(None))).scalar_one()
     while epoch is not None and (first is None or epoch >= first[0]):
@@ -166,26 +164,26 @@ _DECISIONS, _OUTCOMES = (
 
 
 def decision_of(stored: str | None) -> str | None:
-    """A decision; None for what is none."""
+    """The decision; None for an invalid value."""
     return stored if stored in _DECISIONS else None
 
 
 def outcome_of(stored: str | None) -> str | None:
-    """An outcome; ``unknown`` for what is none."""
+    """The outcome; ``unknown`` for an invalid value."""
     return stored if stored is None or stored in _OUTCOMES else "unknown"
 
 
 def policies_of(stored: Iterable[object] | None) -> list[UUID] | None:
-    """Ids of policies, without what is none: an array may hold others, and NULL."""
+    """The valid ids of policies; the array may hold other text and NULL."""
     return None if stored is None else [id for id in stored if isinstance(id, UUID)]
 
 
-# What a poll looks at at once, first and where nothing matches; it answers when it has looked for long enough, so that
-# a rare filter cannot keep it from that.
-WINDOW = 5_000
-WIDEST_WINDOW = 40_000
+# The size of a poll's first window, and of its widest when nothing matches. A poll answers at its deadline, so that a
+# rare filter cannot delay the response.
+POLL_WINDOW = 5_000
+MAX_POLL_WINDOW = 40_000
 
-# So many rows are made into events at once: whoever else the worker serves waits no longer than that takes.
+# Rows converted at once; other requests on this worker wait no longer than that takes.
 _MADE_AT_ONCE = 50
 BEGINNING: queries.Position = (0, 0, 0)
 _LAST_IN_TRANSACTION = 2**63 - 1
@@ -194,29 +192,29 @@ _LAST_IN_TRANSACTION = 2**63 - 1
 async def page(
     session: AsyncSession, query: AuditQuery, cursors: Cursors, now: datetime
 ) -> tuple[list[AuditEventView], str | None]:
-    """One page, newest first. Raises ``Malformed``: ``range_too_wide``, ``since_required``, a foreign cursor."""
+    """Read one page, newest first. Raises ``Malformed``: ``range_too_wide``, ``since_required``, an invalid cursor."""
     check_since(query)
     _check_range(query, now)
     before = _position(cursors.read(query.cursor))
-    rows, following = await find(session, query, await named_in(session, query), before)
+    rows, following = await find(session, query, await find_named_ids(session, query), before)
     return await _show(session, rows), None if following is None else cursors.write(following)
 
 
 async def poll(
     session: AsyncSession, query: AuditQuery, cursors: Cursors
 ) -> tuple[list[AuditEventView], str]:
-    """What was committed after the cursor, oldest first, and the cursor to go on with.
+    """Read what was committed after the cursor, oldest first; return the cursor to continue with.
 
-    Raises ``Malformed``: ``since_required``, a foreign cursor.
+    Raises ``Malformed``: ``since_required``, an invalid cursor.
     """
     check_since(query)
-    found = await read_on(session, query, position_of(cursors, query.after) or BEGINNING, query.limit)
-    return [item for item, _ in found.items], cursors.write(found.reached)
+    batch = await read_on(session, query, position_of(cursors, query.after) or BEGINNING, query.limit)
+    return [item for item, _ in batch.items], cursors.write(batch.reached)
 
 
 @dataclass(frozen=True, slots=True)
-class Stretch:
-    """A part of the trail in the order of commits: events with their positions, and how far it was looked through."""
+class EventBatch:
+    """A part of the log in commit order: events with their positions, and the position that was reached."""
 
     items: list[tuple[AuditEventView, queries.Position]]
     reached: queries.Position
@@ -226,34 +224,34 @@ async def read_on(
     session: AsyncSession,
     query: AuditFilters,
     after: queries.Position,
-    most: int,
+    limit: int,
     until: queries.Position | None = None,
-) -> Stretch:
-    """The next events that match, at most so many, oldest first; it has reached ``after`` when there is nothing new.
+) -> EventBatch:
+    """Read the next matching events, oldest first. The reached position is ``after`` when there is nothing new.
 
-    Where few match it is looked on for them, for a while.
+    If few match, it searches further until its deadline.
     """
-    named, give_up = await named_in(session, query), monotonic() + LOOKS_FOR_S
+    named, give_up = await find_named_ids(session, query), monotonic() + SEARCH_TIME_S
     rows: list[Any] = []
-    reached, width = after, WINDOW
+    reached, width = after, POLL_WINDOW
     while True:
         window = await _next_window(session, query, await skip(session, query, reached), width, until)
         if window is None:
             break
         start, reached = window
-        wanted = most + 1 - len(rows)
-        found = await session.stream(queries.ascending(query, named, start, reached, wanted))
-        async for part in found.partitions(_MADE_AT_ONCE):
+        remaining = limit + 1 - len(rows)
+        stream = await session.stream(queries.select_in_commit_order(query, named, start, reached, remaining))
+        async for part in stream.partitions(_MADE_AT_ONCE):
             rows += part
             await asyncio.sleep(0)
-        if len(rows) > most or monotonic() > give_up:
+        if len(rows) > limit or monotonic() > give_up:
             break
-        width = min(width * 2, WIDEST_WINDOW)
-    shown = rows[:most]
-    if len(rows) > most:
-        reached = place_of(shown[-1])
-    views = await _show(session, shown)
-    return Stretch([(view, place_of(row)) for view, row in zip(views, shown, strict=True)], reached)
+        width = min(width * 2, MAX_POLL_WINDOW)
+    page_rows = rows[:limit]
+    if len(rows) > limit:
+        reached = place_of(page_rows[-1])
+    views = await _show(session, page_rows)
+    return EventBatch([(view, place_of(row)) for view, row in zip(views, page_rows, strict=True)], reached)
 
 
 async def _next_window(
@@ -263,7 +261,7 @@ async def _next_window(
     width: int,
     until: queries.Position | None,
 ) -> tuple[queries.Position, queries.Position] | None:
-    """What the next events lie between, in one epoch: after the first position, up to the second; None at the end."""
+    """The bounds of the next window, in one epoch: after the first position, up to the second; None at the end."""
     end = (await session.execute(queries.window_end(query, start, width, until))).one_or_none()
     if end is None:
         # An epoch is complete once a later one holds events.
@@ -276,7 +274,7 @@ async def _next_window(
 
 
 def position_of(cursors: Cursors, cursor: str | None) -> queries.Position | None:
-    """Where a cursor stands; an empty one is at the beginning. Raises ``Malformed`` for a foreign one."""
+    """The position of a cursor; an empty one is the beginning. Raises ``Malformed`` for an invalid one."""
     return BEGINNING if cursor == "" else _position(cursors.read(cursor))
 
 
@@ -287,23 +285,23 @@ async def present(session: AsyncSession) -> queries.Position:
 
 
 async def read(session: AsyncSession, id: UUID) -> AuditEventView:
-    """One event. Raises ``NotFound``."""
-    row = (await session.execute(queries.by_id(id))).one_or_none()
+    """Read one event. Raises ``NotFound``."""
+    row = (await session.execute(queries.select_by_id(id))).one_or_none()
     if row is None:
         raise NotFound("There is no such audit event.")
     return (await _show(session, [row]))[0]
 
 
-async def named_in(session: AsyncSession, query: AuditFilters) -> queries.Named:
-    return queries.Named(
-        anything=await ids_named(session, query.q) if query.q else None,
-        actors=await actors_called(session, query.actor_name) if query.actor_name else None,
-        servers=await servers_called(session, query.server_slug) if query.server_slug else None,
+async def find_named_ids(session: AsyncSession, query: AuditFilters) -> queries.NamedIds:
+    return queries.NamedIds(
+        anything=await find_ids_by_name(session, query.q) if query.q else None,
+        actors=await find_actors(session, query.actor_name) if query.actor_name else None,
+        servers=await find_servers(session, query.server_slug) if query.server_slug else None,
     )
 
 
 def check_since(query: AuditFilters) -> None:
-    """Raise ``Malformed`` (``since_required``) for a filter that would look through everything."""
+    """Raise ``Malformed`` (``since_required``) for a filter that would search the whole log."""
     if query.reads_results and query.since is None:
         raise Malformed("A filter by outcome or duration needs since.", code="since_required")
 
@@ -311,10 +309,10 @@ def check_since(query: AuditFilters) -> None:
 def _check_range(query: AuditQuery, now: datetime) -> None:
     if not query.is_walked:
         return
-    if query.since is None or (query.until or now) - query.since > WIDEST_RANGE:
+    if query.since is None or (query.until or now) - query.since > MAX_RANGE:
         raise Malformed(
-            "These filters work within since and until of at most 31 days, or beside id, token_id, actor_id,"
-            " actor_name, server_id, server_slug, request_id or a decision other than allow.",
+            "These filters need since and until of at most 31 days, or one of id, token_id, actor_id, actor_name, "
+            "server_id, server_slug, request_id or a decision other than allow.",
             code="range_too_wide",
         )
 
@@ -386,16 +384,16 @@ AT_ONCE = 200
 
 
 def follow(query: AuditFilters, cursors: Cursors, after: Position) -> Look:
-    """What finds the events after a position, each under a cursor that goes on after it."""
+    """Stream the events after a position, each with a cursor to continue from."""
 
     async def look(session: AsyncSession, _caller: Caller) -> News:
         nonlocal after
         stretch = await read_on(session, query, after, AT_ONCE)
         if stretch.reached == after:
             return News()
-        events = await in_slices(_told(stretch, cursors))
+        events = await in_slices(_sse_events(stretch, cursors))
         if not stretch.items or stretch.items[-1][1] != stretch.reached:
-            # Nothing matched lately: whoever comes back need not go through that again.
+            # Nothing matched: a client that reconnects need not search that part again.
             events.append(f"id: {cursors.write(stretch.reached)}\r\n\r\n".encode())
         after = stretch.reached
         return News(events, more=True)
@@ -403,7 +401,7 @@ def follow(query: AuditFilters, cursors: Cursors, after: Position) -> Look:
     return look
 
 
-def _told(stretch: Stretch, cursors: Cursors) -> Generator[None, None, list[bytes]]:
+def _sse_events(stretch: EventBatch, cursors: Cursors) -> Generator[None, None, list[bytes]]:
     events = []
     for event, place in stretch.items:
         events.append(live_event(event.model_dump(mode="json"), id=cursors.write(place)))

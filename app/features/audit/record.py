@@ -1,4 +1,4 @@
-"""Recording a change: one event, in the same transaction as the change itself."""
+"""Record a change: one audit event, in the same transaction as the change itself."""
 
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -39,7 +39,7 @@ async def record(
         object_type=object_type,
         object_id=object_id,
         outcome=outcome,
-        changes=None if changes is None else _ready(changes),
+        changes=None if changes is None else _to_json(changes),
         request_id=request_id,
         **columns,
     )
@@ -63,7 +63,7 @@ VALUES (
 """)
 
 
-async def record_made(
+async def record_created(
     session: AsyncSession,
     caller: Caller,
     action: str,
@@ -77,8 +77,7 @@ async def record_made(
     request_id: str | None,
     token_id: UUID,
 ) -> None:
-    """``record`` (with the id that the caller has chosen for the event) and ``keep_version`` for an object that was
-    just made, in one round trip."""
+    """``record`` (with the event id given by the caller) and ``keep_version`` for a new object, in one round trip."""
     values = {
         "id": event_id,
         "action": action,
@@ -107,8 +106,8 @@ async def record_each(
     id_column: str,
     changes: dict[str, Any] | None = None,
 ) -> dict[UUID, UUID]:
-    """Append one event for each of many objects at once; the ids of the events, by object. The object's id also goes
-    to ``id_column``, as ``token_id``; ``changes`` is what each of them says."""
+    """Append one event for each of many objects; return the event ids by object. The object's id is also written to
+    ``id_column``, such as ``token_id``; ``changes`` has the changes of each object."""
     event = {
         "action": action,
         "actor_type": caller.kind,
@@ -130,11 +129,11 @@ async def record_all(
     session: AsyncSession,
     caller: Caller,
     object_type: str,
-    said: Sequence[tuple[str, UUID, dict[str, Any]]],
+    changed: Sequence[tuple[str, UUID, dict[str, Any]]],
     *,
     request_id: str | None,
 ) -> list[UUID]:
-    """Append an event for each of many objects at once, in their order: (action, object, changes); their ids."""
+    """Append an event for each of many objects, in order, as (action, object, changes); return their ids."""
     event = {
         "actor_type": caller.kind,
         "actor_id": caller.id,
@@ -143,10 +142,10 @@ async def record_all(
         "outcome": "success",
         "request_id": request_id,
     }
-    events = [new_id() for _ in said]
+    events = [new_id() for _ in changed]
     rows = [
-        event | {"id": event_id, "action": action, "object_id": id, "changes": _ready(changes)}
-        for event_id, (action, id, changes) in zip(events, said, strict=True)
+        event | {"id": event_id, "action": action, "object_id": id, "changes": _to_json(changes)}
+        for event_id, (action, id, changes) in zip(events, changed, strict=True)
     ]
     if rows:
         await session.execute(insert(AuditEvent), rows)
@@ -167,13 +166,13 @@ async def keep_version(
     )
     if content is not None:
         version = (latest or 0) + 1
-        session.add(ObjectVersion(object_id=object_id, version=version, kind=kind, content=_ready(content)))
+        session.add(ObjectVersion(object_id=object_id, version=version, kind=kind, content=_to_json(content)))
     await session.flush()
 
 
 async def close_versions(session: AsyncSession, object_ids: Iterable[UUID]) -> None:
     """Close the current versions of objects that end together, in one statement."""
-    # One array parameter: a bulk may be wider than the 32,767 parameters of a statement.
+    # One array parameter: a bulk may need more than the 32,767 parameters of a statement.
     ids = literal(list(object_ids), ARRAY(Uuid))
     await session.execute(
         update(ObjectVersion)
@@ -191,12 +190,12 @@ FROM unnest(CAST(:ids AS uuid[]), CAST(:contents AS text[])) AS t (id, content)
 
 
 async def write_versions(session: AsyncSession, kind: str, contents: Mapping[UUID, dict[str, Any]]) -> None:
-    """Write the next version of each of many objects, whose current ones are closed, in one statement."""
+    """Write the next version of many objects whose current ones are closed, in one statement."""
     if contents:
         written = [json.dumps(content, default=str) for content in contents.values()]
         await session.execute(_WRITE_VERSIONS, {"kind": kind, "ids": list(contents), "contents": written})
 
 
-def _ready(content: dict[str, Any]) -> Any:
-    """The content as JSON can hold it."""
+def _to_json(content: dict[str, Any]) -> Any:
+    """Convert the content to JSON-ready values."""
     return json.loads(json.dumps(content, default=str))

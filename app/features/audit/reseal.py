@@ -1,4 +1,4 @@
-"""Sealing kept arguments anew with the newest key. The service itself may add to them and change none."""
+"""Reencrypt kept arguments with the newest key. The service can only add arguments, not change them."""
 
 from collections.abc import Sequence
 from uuid import UUID
@@ -16,14 +16,14 @@ _MAY = text("SELECT has_table_privilege('audit_arguments', 'UPDATE')")
 
 
 async def reseal_arguments(sessions: async_sessionmaker[AsyncSession], sealer: Sealer) -> tuple[int, int]:
-    """Bring all arguments to the newest key; how many that were, and how many no key opens.
+    """Reencrypt all arguments with the newest key; return how many, and how many no key can decrypt.
 
-    It may be broken off and repeated. Nothing is done where these sessions are not those of the owner of the tables.
+    It can be interrupted and repeated. Nothing is done unless the sessions are those of the tables' owner.
     """
     async with sessions() as session:
         if not await session.scalar(_MAY):
             return 0, 0
-    done, unopened, after = 0, 0, UUID(int=0)
+    resealed, unopened, after = 0, 0, UUID(int=0)
     while page := await _older(sessions, sealer.current_id, after):
         async with sessions() as session:
             for row in page:
@@ -37,9 +37,9 @@ async def reseal_arguments(sessions: async_sessionmaker[AsyncSession], sealer: S
                 of_row = (col(AuditArguments.call_id) == row.call_id, col(AuditArguments.time) == row.time)
                 statement = update(AuditArguments).where(*of_row)
                 await session.execute(statement.values(key_id=sealed.key_id, sealed=sealed.data))
-                done += 1
+                resealed += 1
             await session.commit()
-    return done, unopened
+    return resealed, unopened
 
 
 async def _older(

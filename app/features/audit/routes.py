@@ -1,11 +1,5 @@
-"""``/audit-events``: who did what, when, and what was decided.
-
-``/audit-events/stats``: how many events there were, by the hour.
-
-``/audit-events/export``: the trail as a file, as events that are shown or as the leaves that were sealed.
-
-``/audit-events/stream``: the trail as it grows, in the order of commits.
-"""
+"""``/audit-events`` and its ``/stats`` by hour, ``/export`` as a file (events or sealed leaves) and live
+``/stream``."""
 
 from typing import Annotated, Any
 
@@ -27,7 +21,7 @@ from app.features.audit.schemas import (
     AuditStreamQuery,
 )
 from app.features.audit.sealing.leaves import connection_of
-from app.features.audit.sealing.proofs import export_leaves, exported_leaves
+from app.features.audit.sealing.proofs import export_leaves, open_leaf_export
 from app.features.audit.stats import count_hours
 from app.http.authorization import Caller, Permission, requires
 from app.http.live import MEDIA_TYPE
@@ -49,7 +43,7 @@ router = APIRouter(
 async def get_audit_stats(
     session: Session, runtime: CurrentRuntime, query: Annotated[AuditStatsQuery, Query()]
 ) -> AuditStatsView:
-    """Count audit events by hour. Cheap however long the trail is, and of the moment."""
+    """Count audit events by hour. Fast for a log of any length, and current."""
     return await count_hours(session, query, runtime.clock())
 
 
@@ -73,14 +67,14 @@ async def export_audit_events(
 ) -> Response:
     """Export all matching audit events in commit order. Outcomes are separate items.
 
-    There is no limit on the size. `leaves` are the sealed rows, to compare with checkpoints; the answer is 503
+    There is no limit on the size. `leaves` are the sealed rows, to compare with checkpoints; the response is 503
     `audit_log_corrupted` when the log differs from what was sealed. In `csv`, a cell that a spreadsheet could take for
-    a formula begins with an apostrophe. An incomplete export has no proper end: its last chunk is missing, and clients
-    report a broken connection.
+    a formula begins with an apostrophe. An incomplete export lacks its last chunk, and clients report a broken
+    connection.
     """
     check_since(query)
     if query.format == "leaves":
-        look = export_leaves(await exported_leaves(await connection_of(session), query.first, query.end))
+        look = export_leaves(await open_leaf_export(await connection_of(session), query.first, query.end))
     else:
         look = export(query, await present(session))
     headers = headers_of(query, runtime.clock())
@@ -90,9 +84,7 @@ async def export_audit_events(
 CanReadAudit = Annotated[Caller, requires(Permission.AUDIT_READ)]
 LastEventId = Annotated[
     str | None,
-    Header(
-        alias="Last-Event-ID", max_length=2000, description="The `id` of the last event that was received."
-    ),
+    Header(alias="Last-Event-ID", max_length=2000, description="The `id` of the last received event."),
 ]
 
 
@@ -112,8 +104,9 @@ async def stream_audit_events(
 ) -> Response:
     """Stream audit events as server-sent events, in commit order without gaps.
 
-    `data` is an audit event; `id` is where to go on, with `Last-Event-ID` or `after`. Outcomes are items of their own.
-    An event `ended` says the `code` of why it ended: `unauthenticated` or `forbidden` when the caller's right did.
+    `data` is an audit event; `id` is the value to continue with, in `Last-Event-ID` or `after`. Outcomes are items of
+    their own. An event `ended` has the `code` of the reason: `unauthenticated` or `forbidden` when the caller lost
+    access.
     """
     check_since(query)
     cursors = Cursors(runtime.peppers.derive("cursors"), "poll_audit_events", query.filters())
@@ -131,8 +124,8 @@ async def list_audit_events(
 ) -> Page[AuditEventView]:
     """List audit events, newest first; with `after`, in commit order without gaps.
 
-    What no index serves is looked for about a second a page: where little matches, a page may hold fewer than `limit`,
-    or none, and still have a `next_cursor`.
+    A filter without an index is searched for about a second per page: if few events match, a page may hold fewer than
+    `limit`, or none, and still have a `next_cursor`.
     """
     key = runtime.peppers.derive("cursors")
     if query.after is not None:
@@ -154,7 +147,7 @@ async def get_audit_event(session: Session, event_id: EventId) -> AuditEventView
 async def get_audit_event_arguments(
     request: Request, session: Session, runtime: CurrentRuntime, event_id: EventId, caller: CanReadArguments
 ) -> AuditArgumentsView:
-    """Read the recorded arguments of a call. Who looks at them is an event of its own."""
+    """Read the recorded arguments of a call. Reading them is recorded as an event."""
     event = await reading.read(session, event_id)
     kept, arguments = await kept_arguments(session, runtime.sealer, event_id)
     if kept:

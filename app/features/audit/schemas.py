@@ -1,9 +1,4 @@
-"""Query and answer models of audit events.
-
-Query and answer models of the counts of audit events.
-
-Answer models of checkpoints of the sealed log, and of proofs.
-"""
+"""Request and response models of audit events, their counts, checkpoints and proofs."""
 
 from datetime import datetime, timedelta
 from typing import Annotated, Any, Literal, Self
@@ -27,24 +22,24 @@ from app.lib.ids import (
     parse_id,
 )
 
-WIDEST_RANGE = timedelta(days=31)
+MAX_RANGE = timedelta(days=31)
 AuditDecision = TypeAliasType(
     "AuditDecision",
     Annotated[
         Literal["allow", "deny", "require_approval"],
-        Field(description="What was decided about a call before it ran."),
+        Field(description="The decision about a call before it ran."),
     ],
 )
 AuditOutcome = TypeAliasType(
     "AuditOutcome",
     Annotated[
         Literal["in_flight", "success", "error", "denied", "cancelled", "not_forwarded", "unknown"],
-        Field(description="What became of it. `unknown`: the service stopped while the call ran."),
+        Field(description="The outcome. `unknown`: the service stopped while the call ran."),
     ],
 )
 AuditExportFormat = TypeAliasType(
     "AuditExportFormat",
-    Annotated[Literal["ndjson", "csv", "ocsf", "leaves"], Field(description="How the events are written.")],
+    Annotated[Literal["ndjson", "csv", "ocsf", "leaves"], Field(description="The format of the file.")],
 )
 AuditChanges = TypeAliasType(
     "AuditChanges",
@@ -58,7 +53,7 @@ AuditChanges = TypeAliasType(
 )
 
 
-# The prefix of an id by the type that stands beside it in an event.
+# The prefix of an id by the object type in an event.
 PREFIXES = {
     "administrator": ids.ADMINISTRATOR,
     "approval": ids.APPROVAL,
@@ -80,7 +75,7 @@ _ACTORS = ("administrator", "break_glass", "identity", "service_account")
 
 
 def show_id(kind: str | None, id: UUID | None) -> str | None:
-    """The TypeID of an object of this type; a plain UUID where the type has no ids of its own at the API."""
+    """The TypeID of an object of this type; a plain UUID if the API has no ids for the type."""
     if id is None:
         return None
     prefix = PREFIXES.get(kind or "")
@@ -107,16 +102,15 @@ ObjectId = Annotated[UUID, *_any_of(*PREFIXES)]
 Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 
 
-_LONGEST_MS = 2**31 - 1
+_MAX_MS = 2**31 - 1
 _INDEXED = ("id", "token_id", "actor_id", "actor_name", "server_id", "server_slug", "request_id")
 
 
 class AuditFilters(Strict):
-    """Filters of the audit trail; each may be repeated, and then any of its values matches.
+    """Filters of the audit log; each can be repeated, and then any of its values matches.
 
-    ``id``, ``token_id``, ``actor_id``, ``actor_name``, ``server_id``, ``server_slug``, ``request_id`` and what was not
-    allowed are indexed. In lists, other filters work beside one of these or within ``since``/``until`` of at most 31
-    days.
+    ``id``, ``token_id``, ``actor_id``, ``actor_name``, ``server_id``, ``server_slug``, ``request_id`` and decisions
+    other than allow are indexed. In lists, other filters need one of these, or ``since``/``until`` of at most 31 days.
     """
 
     since: Time | None = Field(default=None, description="Only events at this time or later.")
@@ -129,7 +123,7 @@ class AuditFilters(Strict):
     actor_id: list[ActorId] = Field(default_factory=list)
     actor_type: list[ShortText] = Field(default_factory=list)
     actor_name: list[ShortText] = Field(
-        default_factory=list, description="The whole name that `actor` shows, in upper or lower case."
+        default_factory=list, description="The full name of `actor`, case-insensitive."
     )
     on_behalf_of: list[IdentityId] = Field(default_factory=list)
     token_id: list[TokenId] = Field(default_factory=list)
@@ -140,7 +134,7 @@ class AuditFilters(Strict):
     policy_id: list[PolicyId] = Field(default_factory=list, description="Policies that decided.")
     observed_policy_id: list[PolicyId] = Field(
         default_factory=list,
-        description="Policies in the mode `observe` that would have decided otherwise.",
+        description="Policies in the mode `observe` that would have changed the decision.",
     )
     client_ip: list[ShortText] = Field(default_factory=list)
     client_name: list[ShortText] = Field(default_factory=list)
@@ -149,14 +143,14 @@ class AuditFilters(Strict):
     arguments_digest: list[Digest] = Field(default_factory=list)
     changes: list[ShortText] = Field(
         default_factory=list,
-        description="Names of fields, one of which `changes` has.",
+        description="Names of changed fields; `changes` has one of them.",
         examples=[["labels"]],
     )
     duration_ms_min: int | None = Field(
-        default=None, ge=0, le=_LONGEST_MS, description="So many milliseconds or more. Needs `since`."
+        default=None, ge=0, le=_MAX_MS, description="Minimum in milliseconds. Needs `since`."
     )
     duration_ms_max: int | None = Field(
-        default=None, ge=0, le=_LONGEST_MS, description="So many milliseconds or fewer. Needs `since`."
+        default=None, ge=0, le=_MAX_MS, description="Maximum in milliseconds. Needs `since`."
     )
     request_id: list[ShortText] = Field(default_factory=list)
     trace_id: list[ShortText] = Field(default_factory=list)
@@ -171,49 +165,52 @@ class AuditFilters(Strict):
         return self
 
     def filters(self) -> dict[str, Any]:
-        """What narrows the list, to bind cursors to."""
+        """The active filters, to bind cursors to."""
         return self.model_dump(include=set(AuditFilters.model_fields))
 
     @property
     def reads_results(self) -> bool:
-        """Whether it takes the result of a call to tell if the call matches."""
+        """Whether a call's result is needed to tell if the call matches."""
         return bool(self.outcome) or self.duration_ms_min is not None or self.duration_ms_max is not None
 
     @property
     def is_indexed(self) -> bool:
-        """Whether an index other than the order narrows the search."""
+        """Whether an index other than the commit order narrows the search."""
         refused = bool(self.decision) and "allow" not in self.decision
         return refused or any(getattr(self, name) for name in _INDEXED)
 
     @property
     def narrows_refused(self) -> bool:
-        """Whether of what was refused, which has an index, it is about something that has one of its own."""
+        """Whether the filter for refused events, which has an index, is combined with another indexed field."""
         refused = bool(self.decision) and "allow" not in self.decision
         about = self.actor_id or self.token_id or self.server_id
         return refused and bool(about) and not (self.id or self.request_id or self.q)
 
     @property
     def needs_range(self) -> bool:
-        """Whether a filter is used that no index serves."""
+        """Whether a filter without an index is used."""
         unserved = set(self.filters()) - {"since", "until", *_INDEXED}
         return any(getattr(self, name) not in (None, []) for name in unserved)
 
     @property
     def is_walked(self) -> bool:
-        """Whether the log is gone through, event by event, for what matches."""
+        """Whether the search reads the log event by event."""
         return self.needs_range and not self.is_indexed
 
 
 class AuditQuery(AuditFilters):
-    """A list of the audit trail: by pages from the newest, or polled."""
+    """A list of audit events: by pages from the newest, or polled."""
 
     limit: int = Field(default=DEFAULT_LIMIT, ge=1, le=MAXIMUM_LIMIT, description="Items a page.")
-    cursor: str | None = Field(default=None, max_length=2000, description="`next_cursor` of the page before.")
+    cursor: str | None = Field(
+        default=None, max_length=2000, description="`next_cursor` of the previous page."
+    )
     after: str | None = Field(
         default=None,
         max_length=2000,
-        description="Polls in the order of commits and never skips an event: empty to begin, then the `next_cursor`"
-        " of the answer before, which is never null and stays the same while there is nothing new.",
+        description="Polls in commit order and never skips an event: empty at first, then the `next_cursor` "
+        "of the previous response, which is never null and stays the same while there is nothing "
+        "new.",
     )
 
     @model_validator(mode="after")
@@ -224,35 +221,35 @@ class AuditQuery(AuditFilters):
 
 
 class AuditStreamQuery(AuditFilters):
-    """A live stream of the audit trail."""
+    """A live stream of the audit log."""
 
     after: str | None = Field(
         default=None,
         max_length=2000,
-        description="Where to go on: the `id` of the last event that was received, or a `next_cursor` of a poll with"
-        " the same filters; empty for everything from the beginning. Without it, the stream begins now. The header"
-        " `Last-Event-ID` counts before it.",
+        description="Where to continue: the `id` of the last received event, or a `next_cursor` of a poll "
+        "with the same filters; empty for everything from the beginning. By default, the stream "
+        "begins now. The header `Last-Event-ID` takes precedence.",
     )
 
 
 class AuditExportQuery(AuditFilters):
-    """An export of the audit trail."""
+    """An export of the audit log."""
 
     format: AuditExportFormat = Field(
         default="ndjson",
-        description="`ndjson`: one event a line. `csv`: a table. `ocsf`: one event a line, as OCSF 1.9 says it. "
-        "`leaves`: what was sealed of each event, a line each, in the order of the log, to be held against its "
-        "checkpoints; by `from` and `to` alone, since what is filtered proves nothing.",
+        description="`ndjson`: one event per line. `csv`: a table. `ocsf`: one OCSF 1.9 event per line. "
+        "`leaves`: the sealed content of each event, one per line, in log order, to verify with "
+        "checkpoints; only with `from` and `to`, since filtered leaves prove nothing.",
     )
     first: int | None = Field(
-        default=None, alias="from", ge=0, le=2**63 - 1, description="Of `leaves`, the first position."
+        default=None, alias="from", ge=0, le=2**63 - 1, description="For `leaves`, the first position."
     )
     end: int | None = Field(
         default=None,
         alias="to",
         ge=1,
         le=2**63 - 1,
-        description="Of `leaves`, the position after the last one, as the `tree_size` of a checkpoint.",
+        description="For `leaves`, the position after the last one, such as the `tree_size` of a checkpoint.",
     )
 
     @model_validator(mode="after")
@@ -260,12 +257,12 @@ class AuditExportQuery(AuditFilters):
         if self.format != "leaves" and (self.first is not None or self.end is not None):
             raise ValueError("from and to are for format=leaves; give since and until")
         if self.format == "leaves" and any(value not in (None, []) for value in self.filters().values()):
-            raise ValueError("leaves are exported by from and to alone: what is filtered proves nothing")
+            raise ValueError("leaves are exported only by from and to: filtered leaves prove nothing")
         return self
 
 
 class Actor(Strict):
-    """Who did it. ``id`` is None for the system, the gateway and unknown callers."""
+    """The actor. ``id`` is None for the system, the gateway and unknown callers."""
 
     model_config = ConfigDict(extra="forbid", title="AuditActor")
 
@@ -277,29 +274,29 @@ class Actor(Strict):
         description="Its id; null for the system, the gateway and unknown callers.",
         examples=["sa_01jdpnwz00e008000000000000"],
     )
-    name: str | None = Field(description="The name that it has now.", examples=["deploy pipeline"])
+    name: str | None = Field(description="Its current name.", examples=["deploy pipeline"])
 
 
 class AuditedServer(Strict):
-    """The server that was asked for."""
+    """The server of the request."""
 
     id: ServerId
     slug: str | None = Field(description="Its slug now.", examples=["git"])
 
 
 class AuditedObject(Strict):
-    """What was changed."""
+    """The changed object."""
 
-    type: str = Field(description="What kind of object it is.", examples=["token"])
+    type: str = Field(description="The type of object.", examples=["token"])
     id: str | None = Field(description="Its id.", examples=["tok_01jdpnwz00e008000000000000"])
 
 
 class AuditedClient(Strict):
-    """The program that called, as it described itself, and where from."""
+    """The client program, as it described itself, and its address."""
 
-    name: str | None = Field(description="The name that it gave.", examples=["claude-code"])
-    version: str | None = Field(description="The version that it gave.", examples=["2.1.0"])
-    ip: str | None = Field(description="The address that it called from.", examples=["203.0.113.7"])
+    name: str | None = Field(description="The name that it sent.", examples=["claude-code"])
+    version: str | None = Field(description="The version that it sent.", examples=["2.1.0"])
+    ip: str | None = Field(description="The client address.", examples=["203.0.113.7"])
     user_agent: str | None = Field(description="Its `User-Agent`.", examples=["claude-code/2.1.0"])
 
 
@@ -313,44 +310,42 @@ KeptArguments = TypeAliasType(
 
 
 class AuditArgumentsView(Strict):
-    """The arguments that a call came with."""
+    """The arguments of a call."""
 
     model_config = ConfigDict(extra="forbid", title="AuditArguments")
 
     event_id: EventId
     kept: bool = Field(
-        description="Whether they are on record. They are not when the server's `keep_arguments` left this call out, "
-        "or their retention is over."
+        description="Whether they are recorded. They are not if the server's `keep_arguments` excluded this "
+        "call, or their retention is over."
     )
-    arguments: KeptArguments | None = Field(description="None when they are not kept.")
+    arguments: KeptArguments | None = Field(description="Null when they are not kept.")
 
 
 class AuditEventView(Strict):
-    """Who did what, when, and what was decided. Never changes once written, but for a call's outcome."""
+    """An audit event: actor, action, decision and outcome. Only the outcome of a call is added later."""
 
     id: EventId
     time: datetime = Field(description="When it happened.")
-    action: str = Field(description="What was done, as `tool.call` or `token.issue`.", examples=["tool.call"])
-    decision: AuditDecision | None = Field(description="What was decided, of calls.")
-    reason_code: str | None = Field(description="Why it was decided so.", examples=["granted"])
-    outcome: AuditOutcome | None = Field(description="What became of it, as far as is known.")
-    actor: Actor
-    on_behalf_of: IdentityId | None = Field(
-        description="The person who answers for the agent or program that did it."
+    action: str = Field(
+        description="The action, such as `tool.call` or `token.issue`.", examples=["tool.call"]
     )
-    token_id: TokenId | None = Field(description="The scoped token that was used.")
+    decision: AuditDecision | None = Field(description="The decision, for calls.")
+    reason_code: str | None = Field(description="The reason for the decision.", examples=["granted"])
+    outcome: AuditOutcome | None = Field(description="The outcome, as far as known.")
+    actor: Actor
+    on_behalf_of: IdentityId | None = Field(description="The owner of the agent or program.")
+    token_id: TokenId | None = Field(description="The token that was used.")
     server: AuditedServer | None = Field(description="The server that was called.")
-    tool: str | None = Field(description="The tool, under its name on the server.", examples=["git_log"])
+    tool: str | None = Field(description="The tool, by its name on the server.", examples=["git_log"])
     object: AuditedObject | None = Field(description="The object that was changed.")
     grant_id: GrantId | None = Field(description="The grant that allowed the call.")
     policy_ids: list[PolicyId] | None = Field(description="The policies that decided.")
     observed_policy_ids: list[PolicyId] | None = Field(
-        description="Policies in the mode `observe` that would have decided otherwise."
+        description="Policies in the mode `observe` that would have changed the decision."
     )
-    approval_id: ApprovalId | None = Field(
-        description="The approval that let the call through, or that it waits for."
-    )
-    client: AuditedClient | None = Field(description="The program that called.")
+    approval_id: ApprovalId | None = Field(description="The approval that the call used or waits for.")
+    client: AuditedClient | None = Field(description="The client program.")
     method: str | None = Field(
         description="The MCP method, or the method and route at this API.", examples=["tools/call"]
     )
@@ -360,27 +355,27 @@ class AuditEventView(Strict):
     )
     changes: AuditChanges | None = Field(description="What changed.")
     duration_ms: int | None = Field(description="How long the call took, in milliseconds.")
-    count: int | None = Field(description="How many refusals this event stands for.")
-    call_id: EventId | None = Field(description="On `tool.result`: the call that it is the outcome of.")
+    count: int | None = Field(description="Number of refusals that this event summarizes.")
+    call_id: EventId | None = Field(description="For `tool.result`: the call with this outcome.")
     request_id: str | None = Field(
         description="The id of the request, as in `X-Request-ID`.",
         examples=["req_01936d5e7c0070008000000000000000"],
     )
     trace_id: str | None = Field(
-        description="The trace that it belongs to (W3C Trace Context).",
+        description="Its trace id (W3C Trace Context).",
         examples=["0af7651916cd43dd8448eb211c80319c"],
     )
 
 
 class AuditStatsQuery(Strict):
-    """Which events are counted: whole hours, of at most 31 days."""
+    """The span of counted events: whole hours, at most 31 days."""
 
     since: Time | None = Field(
-        default=None, description="Counts from the hour that this is in; by default the last 24 hours."
+        default=None, description="Counts from the hour of this time; by default the last 24 hours."
     )
     until: Time | None = Field(
         default=None,
-        description="Counts to the end of the hour before this time, or that it is in; by default now.",
+        description="Counts to the end of the hour before this time, or of its hour; by default now.",
     )
     action: list[ShortText] = Field(default_factory=list)
     decision: list[AuditDecision] = Field(default_factory=list)
@@ -393,35 +388,35 @@ class AuditStatsQuery(Strict):
 
 
 class AuditCounts(Strict):
-    """How many events there are, and what they stand for."""
+    """Counts of audit events."""
 
-    events: int = Field(description="How many events a list shows.", examples=[1204])
+    events: int = Field(description="Number of events in a list.", examples=[1204])
     count: int = Field(
-        description="How many things they tell of. It is more where one event stands for many refusals.",
+        description="Number of requests and changes. It is larger when one event summarizes many refusals.",
         examples=[1311],
     )
-    allow: int = Field(description="How many of these things were allowed.", examples=[1180])
-    deny: int = Field(description="How many were denied.", examples=[119])
-    require_approval: int = Field(description="How many had to be approved first.", examples=[12])
+    allow: int = Field(description="Number of allowed requests.", examples=[1180])
+    deny: int = Field(description="Number of denied requests.", examples=[119])
+    require_approval: int = Field(description="Number of requests that needed an approval.", examples=[12])
 
 
 class AuditHourCounts(AuditCounts):
-    """The same of one hour."""
+    """Counts of one hour."""
 
-    hour: datetime = Field(description="When the hour begins.")
+    hour: datetime = Field(description="Start of the hour.")
 
 
 class AuditStatsView(Strict):
-    """Count audit events by hour. Outcomes of calls count as part of their call."""
+    """Hourly counts. Outcomes of calls count as part of their call."""
 
-    since: datetime = Field(description="When the first hour begins.")
-    until: datetime = Field(description="When the last hour ends.")
+    since: datetime = Field(description="Start of the first hour.")
+    until: datetime = Field(description="End of the last hour.")
     hours: list[AuditHourCounts] = Field(
-        description="Every hour from then to then, in order, empty ones too."
+        description="Every hour in the span, in order, including empty ones."
     )
     total: AuditCounts
     is_complete: bool = Field(
-        description="False while events that were recorded some time ago are still being counted, as after an upgrade."
+        description="False while older events are still being counted, such as after an upgrade."
     )
 
 
@@ -445,56 +440,57 @@ CheckpointNote = TypeAliasType(
     Annotated[
         str,
         Field(
-            description="The signed note of a checkpoint, as C2SP's tlog-checkpoint has it.", examples=[_NOTE]
+            description="The signed note of a checkpoint, in the format of C2SP's tlog-checkpoint.",
+            examples=[_NOTE],
         ),
     ],
 )
 
 
 class AuditCheckpointView(Strict):
-    """A signed root over all events that were sealed by then. Keep some where no insider can change them."""
+    """A signed root over all events sealed so far. Keep some checkpoints where no insider can change them."""
 
     model_config = ConfigDict(extra="forbid", title="AuditCheckpoint")
 
-    tree_size: int = Field(description="How many events it seals: those at positions below it.", examples=[8])
-    epoch: int = Field(description="The epoch of the log that the last of them is of.", examples=[1])
+    tree_size: int = Field(
+        description="Number of events that it seals: those at lower positions.", examples=[8]
+    )
+    epoch: int = Field(description="The epoch of the last of them.", examples=[1])
     root_hash: TreeHash
     note: CheckpointNote
     created_at: datetime = Field(description="When it was signed.")
 
 
 class AuditLogKey(Strict):
-    """A public key to check signatures of checkpoints with."""
+    """A public key for checkpoint signatures."""
 
     vkey: str = Field(
-        description="The key as C2SP's signed-note has it: the log's name, the key's id, and the key.",
+        description="The key in the format of C2SP's signed-note: log name, key id, and key.",
         examples=["gateway.example.com/audit+4e7a9c21+AQcC+FTVKf0jlTdHDY3rbevmnKxxPjigCXlVtGe6RIr6"],
     )
-    signs: bool = Field(
-        description="Whether it is the one that signs now; others check what they once signed."
-    )
+    signs: bool = Field(description="Whether it signs new checkpoints; the others only verify older ones.")
 
 
 class AuditLogKeys(Strict):
     """The name of the log in its checkpoints, and its keys."""
 
-    origin: str = Field(description="What the log is called.", examples=["gateway.example.com/audit"])
+    origin: str = Field(description="The name of the log.", examples=["gateway.example.com/audit"])
     items: list[AuditLogKey] = Field(description="Its keys, newest first.")
 
 
 class AuditConsistencyProof(Strict):
-    """That a log begins with what it was (RFC 9162 section 2.1.4)."""
+    """A proof that a log extends an older one (RFC 9162 section 2.1.4)."""
 
-    old_size: int = Field(description="How many events it had.", examples=[6])
-    tree_size: int = Field(description="How many it has.", examples=[8])
+    old_size: int = Field(description="Number of events of the older log.", examples=[6])
+    tree_size: int = Field(description="Number of events of the log.", examples=[8])
     checkpoint: CheckpointNote
     hashes: list[TreeHash] = Field(description="The proof, from the leaves up.")
 
 
 class AuditRangeProof(Strict):
-    """What leads from the leaves of a range to the root of a checkpoint: the hashes beside it, left to right.
+    """The hashes that connect the leaves of a range to the root of a checkpoint, left to right.
 
-    As a file it is what `scopegate audit verify --proof` takes for exported leaves.
+    Saved as a file, it is the input of `scopegate audit verify --proof` for exported leaves.
     """
 
     model_config = ConfigDict(extra="forbid", serialize_by_alias=True)
@@ -506,20 +502,20 @@ class AuditRangeProof(Strict):
 
 
 class AuditEventProof(Strict):
-    """That the log of a checkpoint has an event (RFC 9162 section 2.1.3).
+    """A proof that the log of a checkpoint contains an event (RFC 9162 section 2.1.3).
 
-    As a file it is what `scopegate audit verify --proof` takes.
+    Saved as a file, it is the input of `scopegate audit verify --proof`.
     """
 
     event_id: EventId
-    position: int = Field(description="Where the event is in the log, from 0.", examples=[5])
+    position: int = Field(description="The position of the event in the log, from 0.", examples=[5])
     leaf: str = Field(
-        description="What was sealed of it: the stored row as one line of JSON, whose bytes are hashed.",
+        description="The sealed content: the stored row as one line of JSON, whose bytes are hashed.",
         examples=[
             '{"action":"token.issue","epoch":1,"id":"01936d5e-7c00-7000-8000-000000000000","seq":6,"xact":812}'
         ],
     )
     leaf_hash: TreeHash
-    tree_size: int = Field(description="How many events the checkpoint seals.", examples=[8])
+    tree_size: int = Field(description="Number of events that the checkpoint seals.", examples=[8])
     checkpoint: CheckpointNote
     hashes: list[TreeHash] = Field(description="The proof, from the leaf up.")

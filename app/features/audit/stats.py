@@ -1,9 +1,7 @@
-"""How many events there were, by the hour: from what is counted already, and the rest of the trail counted at once.
+"""Count audit events by hour: keep the counts for charts up to date, and answer queries with them.
 
-Counting the trail by the hour as it grows, each event exactly once: what charts and histograms are drawn from.
-
-Hours are counted in the order of commits, in one transaction with the note of how far that went. Every worker tries;
-the row of the note is taken by one, and the others pass on.
+A query adds the tail that is not counted yet. Each event is counted exactly once: hours are counted in commit order, in
+one transaction with the position that was reached. Every worker tries; one locks that row, and the others skip.
 """
 
 import asyncio
@@ -22,9 +20,9 @@ from app.db.engine import CONNECTION_ERRORS, plain_url
 from app.domain.errors import Malformed, Unavailable
 from app.features.audit import queries
 from app.features.audit.queries import RESULT
-from app.features.audit.reading import decision_of, find, named_in
+from app.features.audit.reading import decision_of, find, find_named_ids
 from app.features.audit.schemas import (
-    WIDEST_RANGE,
+    MAX_RANGE,
     AuditCounts,
     AuditFilters,
     AuditHourCounts,
@@ -36,16 +34,16 @@ from app.lib.logs import log_fault
 from app.models.audit import AuditRollup
 
 TAIL = 50_000
-"""So many events that are not counted by the hour yet are counted at once; counting lags by seconds."""
+"""Maximum of uncounted events that a query counts; counting lags by seconds."""
 MAX_MATCHING = 1_000
-"""So many events are counted at once of what filters leave that hours are not counted by."""
+"""Maximum of events that a query counts for filters that the hourly counts do not have."""
 _HOUR = timedelta(hours=1)
 _FIRST_YEAR = 2000
 _USUAL = timedelta(days=1)
 _COLUMNS = "time, action, decision, event_count"
 
-# One statement, and so one snapshot: an event is either among the counted or after them. Epochs are told apart by
-# equality, so that the index is walked and nothing is sorted.
+# One statement, and so one snapshot: an event is either counted or in the tail. Epochs are compared by equality, so
+# that the index is scanned and nothing is sorted.
 _COUNTS = text(f"""
 WITH reached AS MATERIALIZED (SELECT epoch, xact, seq FROM audit_rollup),
 tail AS MATERIALIZED (
@@ -70,7 +68,7 @@ WHERE action <> '{RESULT}' AND (cardinality(:actions) = 0 OR action = ANY (:acti
     AND (cardinality(:decisions) = 0 OR decision = ANY (:decisions))
 GROUP BY hour, decision
 UNION ALL SELECT NULL, '', 0, 0, count(*) FROM tail
-""").bindparams(  # noqa: S608 - constants of ours
+""").bindparams(  # noqa: S608 - constants
     bindparam("since", type_=DateTime(timezone=True)),
     bindparam("until", type_=DateTime(timezone=True)),
     bindparam("actions", type_=ARRAY(Text)),
@@ -79,7 +77,7 @@ UNION ALL SELECT NULL, '', 0, 0, count(*) FROM tail
 
 
 async def count_hours(session: AsyncSession, query: AuditStatsQuery, now: datetime) -> AuditStatsView:
-    """The counts of whole hours. Raises ``Malformed`` (``range_too_wide``)."""
+    """Count whole hours. Raises ``Malformed`` (``range_too_wide``)."""
     since, until = _whole_hours(query, now)
     values: dict[str, Any] = {"since": since, "until": until, "tail": TAIL}
     values |= {"actions": query.action, "decisions": query.decision}
@@ -92,11 +90,11 @@ async def count_hours(session: AsyncSession, query: AuditStatsQuery, now: dateti
 
 
 async def count_matching(session: AsyncSession, query: AuditQuery, now: datetime) -> AuditStatsView:
-    """The counts of what filters leave that hours are not counted by: of the newest ``MAX_MATCHING`` events, looked
-    for as a list is. ``is_complete`` is false where there are more. Raises ``Malformed``."""
+    """Count by hour with any filters, over the newest ``MAX_MATCHING`` matching events, found as in a list.
+    ``is_complete`` is false if there are more. Raises ``Malformed``."""
     since, until = _whole_hours(AuditStatsQuery(since=query.since, until=query.until), now)
-    wanted = query.model_copy(update={"limit": MAX_MATCHING, "cursor": None})
-    rows, following = await find(session, wanted, await named_in(session, query), None)
+    list_query = query.model_copy(update={"limit": MAX_MATCHING, "cursor": None})
+    rows, following = await find(session, list_query, await find_named_ids(session, query), None)
     counts = {since + _HOUR * n: _none() for n in range((until - since) // _HOUR)}
     for row in rows:
         event = row[0]
@@ -134,10 +132,10 @@ def _whole_hours(query: AuditStatsQuery, now: datetime) -> tuple[datetime, datet
         raise Malformed(f"Nothing was recorded before {_FIRST_YEAR}: give a later time.")
     until = _floor(min(query.until or now, now) - timedelta(microseconds=1)) + _HOUR
     since = until - _USUAL if query.since is None else _floor(query.since)
-    if until - since > WIDEST_RANGE + _HOUR:
-        raise Malformed("Counts are of at most 31 days: give since and until.", code="range_too_wide")
+    if until - since > MAX_RANGE + _HOUR:
+        raise Malformed("Counts cover at most 31 days: give since and until.", code="range_too_wide")
     if since >= until:
-        raise Malformed("There is no hour between since and now: give an earlier one.")
+        raise Malformed("There is no full hour between since and now: give an earlier time.")
     return since, until
 
 
@@ -159,10 +157,10 @@ def _add(counts: dict[str, int], row: Any) -> None:
 
 COUNT_EVERY_S = 5.0
 AT_ONCE = 20_000
-"""Events in a transaction: the log is read up to the oldest one that writes, so it has to be a short one."""
+"""Events per transaction. Readers stop at the oldest open transaction, so it must be short."""
 _log = logging.getLogger(__name__)
 
-# Of its own: a generator that others seed would bring workers together again.
+# An unseeded generator: one that others seed could synchronize the workers.
 _spread = SystemRandom()
 _EVERYTHING = AuditFilters()
 _COUNT = text("""
@@ -182,27 +180,27 @@ ON CONFLICT (hour, action, decision) DO UPDATE SET
 
 
 class HourCounts:
-    """One worker's share of the counting."""
+    """The counting task of one worker."""
 
     def __init__(self, sessions: async_sessionmaker[AsyncSession]) -> None:
         self._sessions = sessions
 
     async def run(self) -> None:
-        """Count now and then until cancelled; a database that is away is tried again."""
+        """Count periodically until cancelled; retry when the database is unavailable."""
         while True:
             await asyncio.sleep(COUNT_EVERY_S * _spread.uniform(0.5, 1.0))
             try:
                 while await self.round():
                     pass
             except (Unavailable, SQLAlchemyError, *CONNECTION_ERRORS):
-                # Others say that the database is away; what is not counted stays so.
+                # Others report that the database is unavailable; uncounted events stay.
                 continue
             except Exception as error:  # noqa: BLE001
-                # Whatever it is, it must not end the loop.
-                log_fault(_log, "counting the audit trail", error, logging.WARNING)
+                # No error may end the loop.
+                log_fault(_log, "counting audit events", error, logging.WARNING)
 
     async def round(self) -> bool:
-        """Count the next events, if nobody else is at it; whether there were any."""
+        """Count the next events, unless another worker does; return whether there were any."""
         async with self._sessions() as session:
             mine = select(AuditRollup).with_for_update(skip_locked=True)
             note = (await session.execute(mine)).scalar_one_or_none()
@@ -210,7 +208,7 @@ class HourCounts:
             if note is None or end is None:
                 return False
             epoch, xact, seq = end
-            # In a later epoch from its beginning.
+            # A later epoch starts from its beginning.
             after = (note.xact, note.seq) if note.epoch == epoch else (-1, -1)
             values = {"epoch": epoch, "after_xact": after[0], "after_seq": after[1], "xact": xact, "seq": seq}
             await session.execute(_COUNT, values)
@@ -220,20 +218,20 @@ class HourCounts:
 
 
 async def forget_hours(owner_url: str, *, keep: timedelta, now: datetime) -> int:
-    """Delete the counts of the months whose events are dropped; how many rows there were.
+    """Delete the counts of months whose events are dropped; return the number of rows.
 
-    Raises ``asyncpg.PostgresError`` or ``OSError`` when the database cannot do it.
+    Raises ``asyncpg.PostgresError`` or ``OSError`` when the database fails.
     """
     connection = await asyncpg.connect(plain_url(owner_url), timeout=10)
     try:
-        gone = "DELETE FROM audit_hours WHERE hour < date_trunc('month', $1::timestamptz, 'UTC')"
-        return int((await connection.execute(gone, now - keep)).rpartition(" ")[2])
+        statement = "DELETE FROM audit_hours WHERE hour < date_trunc('month', $1::timestamptz, 'UTC')"
+        return int((await connection.execute(statement, now - keep)).rpartition(" ")[2])
     finally:
         await connection.close()
 
 
 async def _next_end(session: AsyncSession, after: queries.Position) -> queries.Position | None:
-    """The position of the last event to be counted now, of one epoch; None when there is nothing new."""
+    """The position of the last event to be counted now, in one epoch; None when there is nothing new."""
     end = (await session.execute(queries.window_end(_EVERYTHING, after, AT_ONCE))).one_or_none()
     if end is not None:
         return (after[0], end.xact, end.seq)

@@ -1,4 +1,4 @@
-"""What the next batch of a sink holds: events in the order of commits, none left out, and a checkpoint now and then."""
+"""Build the next batch of a sink: events in commit order without gaps, and periodic checkpoints."""
 
 import asyncio
 import hashlib
@@ -13,37 +13,37 @@ from app.features.audit.queries import Position
 from app.features.audit.reading import read_on
 from app.features.audit.schemas import AuditFilters
 from app.features.audit_sinks.formats import FORMATS, checkpoint_item
-from app.features.audit_sinks.queue import Begun, Claimed
+from app.features.audit_sinks.queue import BatchEnd, ClaimedSink
 from app.models.sealed_log import AuditCheckpoint
 
-MOST_BYTES = 1024 * 1024
-"""Of a batch, unless a single event is larger."""
-# So many are written at a time: whoever else the worker serves waits no longer than that takes.
+MAX_BYTES = 1024 * 1024
+"""Per batch, unless a single event is larger."""
+# Events formatted at a time; other requests on this worker wait no longer than that takes.
 _CHUNK = 50
 _EVERYTHING = AuditFilters()
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """``events`` is how many there are; ``is_full``: there may be more right after it."""
+    """``events`` is their number; ``is_full`` says that more may follow immediately."""
 
     id: str
-    begun: Begun
+    begun: BatchEnd
     events: int
     body: bytes
     is_full: bool
 
 
 @dataclass(slots=True)
-class _Written:
+class _FormattedEvents:
     items: list[bytes]
     size: int
     end: Position
     is_full: bool = False
 
 
-async def next_batch(session: AsyncSession, claimed: Claimed) -> Batch | None:
-    """The batch that was begun, as it was; or else the next one, which may hold no event. None: nothing is new."""
+async def next_batch(session: AsyncSession, claimed: ClaimedSink) -> Batch | None:
+    """The batch that was begun, unchanged, or the next one, which may have no event. None if nothing is new."""
     written = await _events(session, claimed)
     checkpoint = await _checkpoint(session, claimed)
     if written.end == claimed.position and checkpoint is None:
@@ -51,24 +51,24 @@ async def next_batch(session: AsyncSession, claimed: Claimed) -> Batch | None:
     items = list(written.items)
     if checkpoint is not None:
         items.append(checkpoint_item(checkpoint.tree_size, checkpoint.note))
-    begun = Begun(written.end, None if checkpoint is None else checkpoint.tree_size)
+    begun = BatchEnd(written.end, None if checkpoint is None else checkpoint.tree_size)
     body = FORMATS[claimed.format].join(items) if items else b""
     return Batch(_id_of(claimed, begun), begun, len(written.items), body, written.is_full)
 
 
-async def _events(session: AsyncSession, claimed: Claimed) -> _Written:
-    """Up to the end of what was begun, or as much as goes into a batch."""
+async def _events(session: AsyncSession, claimed: ClaimedSink) -> _FormattedEvents:
+    """Format events up to the end of the begun batch, or as many as fit into a new one."""
     write, begun = FORMATS[claimed.format].write, claimed.begun
-    written = _Written([], 0, claimed.position)
+    written = _FormattedEvents([], 0, claimed.position)
     until = None if begun is None else begun.end
     while begun is not None or len(written.items) < claimed.batch_events:
-        most = _CHUNK if begun is not None else min(_CHUNK, claimed.batch_events - len(written.items))
-        stretch = await read_on(session, _EVERYTHING, written.end, most, until)
+        limit = _CHUNK if begun is not None else min(_CHUNK, claimed.batch_events - len(written.items))
+        stretch = await read_on(session, _EVERYTHING, written.end, limit, until)
         await asyncio.sleep(0)
         for event, place in stretch.items:
             item = write(event)
             written.size += len(item) + 1
-            if begun is None and written.items and written.size > MOST_BYTES:
+            if begun is None and written.items and written.size > MAX_BYTES:
                 written.is_full = True
                 return written
             written.items.append(item)
@@ -82,8 +82,8 @@ async def _events(session: AsyncSession, claimed: Claimed) -> _Written:
     return written
 
 
-async def _checkpoint(session: AsyncSession, claimed: Claimed) -> Any:
-    """The checkpoint of what was begun; else the newest, where it is time for one that the sink has not got."""
+async def _checkpoint(session: AsyncSession, claimed: ClaimedSink) -> Any:
+    """The checkpoint of the begun batch; else the newest one, if one is due that the sink does not have."""
     if claimed.begun is not None:
         if claimed.begun.checkpoint is None:
             return None
@@ -95,7 +95,7 @@ async def _checkpoint(session: AsyncSession, claimed: Claimed) -> Any:
     return await session.scalar(query.order_by(col(AuditCheckpoint.tree_size).desc()).limit(1))
 
 
-def _id_of(claimed: Claimed, begun: Begun) -> str:
-    """The same for the same events to the same sink, whoever sends them and however often."""
+def _id_of(claimed: ClaimedSink, begun: BatchEnd) -> str:
+    """The same id for the same events to the same sink, for any worker and any number of attempts."""
     place = f"{claimed.id} {claimed.position} {begun.end} {begun.checkpoint}"
     return "bat_" + hashlib.sha256(place.encode()).hexdigest()[:32]

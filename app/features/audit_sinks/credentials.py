@@ -1,4 +1,4 @@
-"""Credentials of sinks: sealed for one sink and one origin, and opened for sending alone."""
+"""Credentials of sinks: encrypted for one sink and one origin, and decrypted only for sending."""
 
 import json
 from uuid import UUID
@@ -17,12 +17,12 @@ Credential = NoSinkCredential | BearerSinkCredential | HeaderSinkCredential
 
 
 def _place(sink_id: UUID, url: str) -> bytes:
-    """The associated data that binds a sealed credential to where it may be sent."""
+    """The associated data that binds an encrypted credential to its sink and origin."""
     return f"audit-sink {sink_id} {origin_of(url)}".encode()
 
 
 def put_credential(sealer: Sealer, sink: AuditSink, credential: Credential) -> None:
-    """Set the credential of a sink, for the origin that its URL has now."""
+    """Set the credential of a sink, bound to the origin of its current URL."""
     sink.credential_kind, sink.key_id, sink.sealed = credential.kind, None, None
     contents = credential.contents()
     if contents is not None:
@@ -33,7 +33,7 @@ def put_credential(sealer: Sealer, sink: AuditSink, credential: Credential) -> N
 def open_credential(
     sealer: Sealer, sink_id: UUID, url: str, key_id: str | None, sealed: bytes | None
 ) -> list[Header]:
-    """The headers to send, for one sink and the URL that it has. Never log the answer. Raises ``UnsealingFault``."""
+    """The headers for a sink at its current URL. Never log the result. Raises ``UnsealingFault``."""
     if key_id is None or sealed is None:
         return []
     name, value = json.loads(sealer.unseal(Sealed(key_id, sealed), _place(sink_id, url)))
@@ -41,11 +41,12 @@ def open_credential(
 
 
 async def reseal_credentials(sessions: async_sessionmaker[AsyncSession], sealer: Sealer) -> tuple[int, int]:
-    """Seal every credential with the newest key, while the service runs; how many were, and how many no key opens.
+    """Reencrypt every credential with the newest key, while the service runs; return how many, and how many no key can
+    decrypt.
 
-    Each is replaced only if it still is what was read. There are few sinks, so they are read at once.
+    A credential is replaced only if it is unchanged since it was read. There are few sinks, so they are read at once.
     """
-    done, unopened = 0, 0
+    resealed, unopened = 0, 0
     query = select(AuditSink).where(col(AuditSink.key_id) != sealer.current_id)
     async with sessions() as session:
         rows = list(await session.scalars(query))
@@ -56,8 +57,8 @@ async def reseal_credentials(sessions: async_sessionmaker[AsyncSession], sealer:
         except UnsealingFault:
             unopened += 1
             continue
-        done += await _replace(sessions, row, sealer.seal(contents, place))
-    return done, unopened
+        resealed += await _replace(sessions, row, sealer.seal(contents, place))
+    return resealed, unopened
 
 
 async def _replace(sessions: async_sessionmaker[AsyncSession], row: AuditSink, sealed: Sealed) -> int:

@@ -1,6 +1,5 @@
-"""Giving the trail to sinks: each worker takes some that nobody has, sends batch after batch, and holds no connection
-to the database while it sends.
-"""
+"""Deliver the audit log to sinks: each worker claims free sinks, sends batch after batch, and holds no database
+connection while it sends."""
 
 import asyncio
 import logging
@@ -16,12 +15,12 @@ from app.features.audit_sinks.batches import Batch, next_batch
 from app.features.audit_sinks.credentials import open_credential
 from app.features.audit_sinks.queue import (
     LEASE,
-    Claimed,
+    ClaimedSink,
     begin,
     claim,
     make_smaller,
-    note_failed,
-    note_taken,
+    record_accepted,
+    record_failure,
     release,
 )
 from app.features.audit_sinks.send import TIMEOUTS, Attempt, send
@@ -31,23 +30,23 @@ from app.models.audit_sinks import MOST_EVENTS
 from app.outbound.http import OutboundClient, Timeouts
 
 _log = logging.getLogger(__name__)
-MOST = 4
-"""How many sinks one worker gives to at a time."""
-FIRST_PAUSE, LONGEST_PAUSE = timedelta(seconds=5), timedelta(minutes=5)
-"""After the first failure, and after so many of them."""
-LINGER = timedelta(seconds=1)
-"""After a batch that was not full: what comes meanwhile goes together."""
+MAX_SINKS = 4
+"""Sinks that one worker delivers to at a time."""
+FIRST_PAUSE, MAX_PAUSE = timedelta(seconds=5), timedelta(minutes=5)
+"""The pause after the first failure, and its maximum."""
+BATCH_DELAY = timedelta(seconds=1)
+"""The pause after a batch that was not full, to collect more events."""
 _LOOK_EVERY_S = 1.0
-# What is read and noted must not take the connections of those who wait for answers.
+# Delivery must not take the database connections of requests.
 _CONNECTIONS = 2
 _TOO_LARGE = 413
-# Nothing else that the database says: a table that may not be read, say, is no outage that ends by itself.
+# Only outages: another database error, such as a missing permission, does not end by itself.
 _AWAY = (Unavailable, *CONNECTION_ERRORS)
 _spread = SystemRandom()
 
 
 class AuditDeliveries:
-    """One worker's share of giving the trail to sinks."""
+    """The delivery task of one worker."""
 
     def __init__(
         self,
@@ -64,14 +63,14 @@ class AuditDeliveries:
         self._connections = asyncio.Semaphore(_CONNECTIONS)
 
     async def run(self) -> None:
-        """Deliver until cancelled. What is being sent then is sent again by somebody, when its lease is over."""
+        """Deliver until cancelled. A batch in transfer is sent again when its lease expires."""
         try:
             while True:
                 await asyncio.sleep(_LOOK_EVERY_S * _spread.uniform(0.5, 1.0))
                 try:
                     await self.round()
                 except Exception as error:  # noqa: BLE001
-                    # Whatever it is, it must not end the loop.
+                    # No error may end the loop.
                     log_fault(_log, "looking for audit sinks", error)
         finally:
             for task in self._giving:
@@ -79,8 +78,8 @@ class AuditDeliveries:
             await asyncio.gather(*self._giving, return_exceptions=True)
 
     async def round(self) -> int:
-        """Begin to give to the sinks that something waits for and there is room for; how many they were."""
-        room = MOST - len(self._giving)
+        """Start delivery to the sinks that have pending events, as far as there is room; return their number."""
+        room = MAX_SINKS - len(self._giving)
         if room <= 0:
             return 0
         try:
@@ -88,7 +87,7 @@ class AuditDeliveries:
                 claimed = await claim(session, room)
                 await session.commit()
         except _AWAY:
-            # Others say that the database is away; what waits goes on waiting.
+            # Others report that the database is unavailable; pending events stay.
             return 0
         for one in claimed:
             task = asyncio.create_task(self._give(one), name="audit sink")
@@ -97,37 +96,37 @@ class AuditDeliveries:
         return len(claimed)
 
     async def idle(self) -> None:
-        """Wait until nothing is being given."""
+        """Wait until all running deliveries have ended."""
         while self._giving:
             await asyncio.wait(self._giving)
 
-    async def _give(self, claimed: Claimed) -> None:
-        """Batch after batch, for as long as there are full ones and they are taken."""
-        sink: Claimed | None = claimed
+    async def _give(self, claimed: ClaimedSink) -> None:
+        """Send batch after batch, while they are full and accepted."""
+        sink: ClaimedSink | None = claimed
         try:
             while sink is not None:
                 sink = await self._step(sink)
         except _AWAY:
-            # Sent, perhaps, and not noted: it is sent again when its lease is over.
+            # Perhaps sent, but not recorded: it is sent again when its lease expires.
             return
         except Exception as error:  # noqa: BLE001
-            # A fault of ours, since an attempt has a result whatever the endpoint does. Nobody waits for this task, so
-            # it would go unseen, and the same may happen at each attempt.
+            # A bug, since an attempt has a result for any behavior of the endpoint. No caller awaits this task, so the
+            # error would go unnoticed, and could repeat at each attempt.
             log_fault(_log, f"the audit sink {format_id(AUDIT_SINK, claimed.id)}", error)
             await self._note_fault(sink or claimed)
 
-    async def _note_fault(self, claimed: Claimed) -> None:
-        """Show a fault of ours to whoever looks at the sink, and leave it alone for a while as after any failure."""
+    async def _note_fault(self, claimed: ClaimedSink) -> None:
+        """Show a bug as an error of the sink, and pause it as after any failure."""
         try:
             await self._failed(claimed, Attempt(error="internal"))
         except _AWAY:
             return
         except Exception as error:  # noqa: BLE001
-            # It stays as it was, and is tried again when its lease is over.
+            # It stays unchanged, and is tried again when its lease expires.
             log_fault(_log, f"noting the fault of the audit sink {format_id(AUDIT_SINK, claimed.id)}", error)
 
-    async def _step(self, claimed: Claimed) -> Claimed | None:
-        """Give one batch; how to go on, or None to leave the sink."""
+    async def _step(self, claimed: ClaimedSink) -> ClaimedSink | None:
+        """Send one batch; return the claim to continue with, or None to leave the sink."""
         until = asyncio.get_running_loop().time() + LEASE.total_seconds() / 2
         async with self._connections, self._sessions() as session:
             batch = await next_batch(session, claimed)
@@ -153,38 +152,38 @@ class AuditDeliveries:
             await self._failed(claimed, attempt)
         return None
 
-    async def _attempt(self, claimed: Claimed, batch: Batch, until: float) -> Attempt | None:
+    async def _attempt(self, claimed: ClaimedSink, batch: Batch, until: float) -> Attempt | None:
         try:
             credential = open_credential(
                 self._sealer, claimed.id, claimed.url, claimed.key_id, claimed.sealed
             )
         except UnsealingFault:
             return Attempt(error="decryption_failed")
-        # A worker that was stopped for long must not send what another has sent and gone on from.
+        # A worker that was suspended for long must not send what another has sent already.
         loop = asyncio.get_running_loop()
         return await send(
             self._outbound, claimed, batch, credential, self._timeouts, lambda: loop.time() < until
         )
 
-    async def _taken(self, claimed: Claimed, batch: Batch, status_code: int | None) -> Claimed | None:
-        rest = None if batch.is_full or claimed.begun is not None or not batch.body else LINGER
+    async def _taken(self, claimed: ClaimedSink, batch: Batch, status_code: int | None) -> ClaimedSink | None:
+        rest = None if batch.is_full or claimed.begun is not None or not batch.body else BATCH_DELAY
         async with self._connections, self._sessions() as session:
-            going_on = await note_taken(
+            going_on = await record_accepted(
                 session, claimed, batch.begun, status_code=status_code, most_events=MOST_EVENTS, rest=rest
             )
             await session.commit()
         return going_on
 
-    async def _halve(self, claimed: Claimed, batch: Batch) -> None:
+    async def _halve(self, claimed: ClaimedSink, batch: Batch) -> None:
         async with self._connections, self._sessions() as session:
             await make_smaller(session, claimed, batch.events // 2)
-            # One that was changed meanwhile is nobody's again at once.
+            # One that was changed in between can be claimed again immediately.
             await release(session, claimed, timedelta())
             await session.commit()
 
-    async def _failed(self, claimed: Claimed, attempt: Attempt) -> None:
+    async def _failed(self, claimed: ClaimedSink, attempt: Attempt) -> None:
         async with self._connections, self._sessions() as session:
-            await note_failed(
+            await record_failure(
                 session,
                 claimed,
                 status_code=attempt.status_code,
@@ -194,16 +193,17 @@ class AuditDeliveries:
             await release(session, claimed, timedelta())
             await session.commit()
 
-    async def _release(self, claimed: Claimed) -> None:
+    async def _release(self, claimed: ClaimedSink) -> None:
         async with self._connections, self._sessions() as session:
-            await release(session, claimed, LINGER)
+            await release(session, claimed, BATCH_DELAY)
             await session.commit()
 
 
 def pause_after(failures: int, pause_s: float = 0.0) -> timedelta:
-    """How long after so many failures in a row the next attempt is.
+    """The pause before the next attempt, after this many failures in a row.
 
-    Spread, so that what failed together does not come together; and not before the endpoint wants it.
+    It is randomized, so that sinks that failed together are not retried together, and respects the pause that the
+    endpoint asks for.
     """
-    longer = min(FIRST_PAUSE * (1 << min(failures - 1, 10)), LONGEST_PAUSE)
+    longer = min(FIRST_PAUSE * (1 << min(failures - 1, 10)), MAX_PAUSE)
     return max(longer * _spread.uniform(1.0, 1.2), timedelta(seconds=pause_s))

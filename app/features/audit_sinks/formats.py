@@ -1,4 +1,4 @@
-"""How batches are written: events one by one, and then together."""
+"""Formats of batches: how an event is written, and how events are joined."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -12,7 +12,7 @@ CHECKPOINT = "audit.checkpoint"
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """``write`` an event, ``join`` what was written; ``checkpoints`` are sent where they do not look out of place."""
+    """``write`` an event, ``join`` written events; ``checkpoints`` says whether the format can contain them."""
 
     media_type: bytes
     write: Callable[[AuditEventView], bytes]
@@ -21,7 +21,7 @@ class Format:
 
 
 def checkpoint_item(tree_size: int, note: str) -> bytes:
-    """A signed checkpoint of the trail as an item of a batch."""
+    """A signed checkpoint of the log as an item of a batch."""
     item = {"action": CHECKPOINT, "tree_size": tree_size, "note": note}
     return json.dumps(item, ensure_ascii=False, separators=(",", ":")).encode()
 
@@ -35,7 +35,7 @@ def _ocsf(event: AuditEventView) -> bytes:
 
 
 def _splunk(event: AuditEventView) -> bytes:
-    """As ``/services/collector/event`` takes it: seconds with a fraction, and what the event is of."""
+    """The format of ``/services/collector/event``: fractional seconds, and the event."""
     head = (
         f'{{"time":{event.time.timestamp():.3f},"source":"scopegate","sourcetype":"scopegate:audit","event":'
     )

@@ -1,4 +1,4 @@
-"""Queries over sinks, and how far behind the trail they are."""
+"""Queries of sinks and of their lag."""
 
 from collections.abc import Sequence
 from uuid import UUID
@@ -7,14 +7,14 @@ from sqlalchemy import Select, func, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
-from app.features.audit_sinks.schemas import MOST_COUNTED, AuditSinkLag, AuditSinkQuery
+from app.features.audit_sinks.schemas import MAX_LAG_COUNT, AuditSinkLag, AuditSinkQuery
 from app.http.pagination import Sorts, caseless
 from app.models.audit_sinks import AuditSink
 
 SORTS: Sorts = {"name": caseless(col(AuditSink.name))}
-"""What a list can be sorted by, with an index for each."""
+"""The sort orders of the list, with an index for each."""
 _MAKING = 0x5C09EA51C
-# Epochs apart, so that both parts walk the order of the log and stop at the bound.
+# Epochs separately, so that both parts scan the commit order and stop at the bound.
 _LAG = text("""
 SELECT (SELECT count(*) FROM (
     (SELECT FROM audit_events WHERE epoch = :epoch AND (xact, seq) > (:xact, :seq) LIMIT :most)
@@ -28,7 +28,7 @@ SELECT (SELECT count(*) FROM (
 
 
 def select_sinks(query: AuditSinkQuery) -> Select[AuditSink]:
-    """The sinks that the filters leave, in no order."""
+    """Select the sinks that match the filters, unordered."""
     statement = select(AuditSink)
     if query.include is None:
         statement = statement.where(col(AuditSink.ended_at).is_(None))
@@ -42,7 +42,7 @@ def select_sinks(query: AuditSinkQuery) -> Select[AuditSink]:
 
 
 async def find(session: AsyncSession, id: UUID, *, ended: bool, lock: bool) -> AuditSink | None:
-    """A sink, locked for a change if asked."""
+    """Find a sink, locked for a change on demand."""
     query = select(AuditSink).where(col(AuditSink.id) == id)
     if not ended:
         query = query.where(col(AuditSink.ended_at).is_(None))
@@ -51,23 +51,23 @@ async def find(session: AsyncSession, id: UUID, *, ended: bool, lock: bool) -> A
     return (await session.execute(query)).scalar_one_or_none()
 
 
-async def lock_making(session: AsyncSession) -> None:
-    """Let one request at a time make a sink, until its transaction ends: what it counts stays true meanwhile."""
+async def lock_creation(session: AsyncSession) -> None:
+    """Serialize the creation of sinks until the transaction ends, so that the limit holds."""
     await session.execute(select(func.pg_advisory_xact_lock(_MAKING)))
 
 
 async def count_live(session: AsyncSession) -> int:
-    """How many sinks there are that have not ended."""
+    """The number of sinks that have not ended."""
     query = select(func.count()).select_from(AuditSink).where(col(AuditSink.ended_at).is_(None))
     return (await session.execute(query)).scalar_one()
 
 
 async def lags_of(session: AsyncSession, sinks: Sequence[AuditSink]) -> dict[UUID, AuditSinkLag]:
-    """What the sinks that have not ended have not been given yet. There are few of them."""
-    found = {}
+    """The undelivered events of the sinks that have not ended. There are few sinks."""
+    lags = {}
     for sink in sinks:
         if sink.ended_at is None:
-            place = {"epoch": sink.epoch, "xact": sink.xact, "seq": sink.seq, "most": MOST_COUNTED}
+            place = {"epoch": sink.epoch, "xact": sink.xact, "seq": sink.seq, "most": MAX_LAG_COUNT}
             row = (await session.execute(_LAG, place)).one()
-            found[sink.id] = AuditSinkLag(events=min(row.events, MOST_COUNTED), since=row.oldest)
-    return found
+            lags[sink.id] = AuditSinkLag(events=min(row.events, MAX_LAG_COUNT), since=row.oldest)
+    return lags

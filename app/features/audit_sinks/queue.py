@@ -1,7 +1,7 @@
-"""Who gives what to a sink: one worker at a time under a lease, and a position that moves when a batch was taken.
+"""Leases on sinks: one worker at a time delivers to a sink, and the position moves when a batch was accepted.
 
-A worker that is lost leaves its lease behind, and when that is over the next one sends the same batch: at least once.
-A batch is begun before it is sent, so that whoever repeats it sends the same events under the same id.
+The lease of a lost worker expires, and the next worker sends the same batch: at-least-once delivery. A batch is stored
+before it is sent, so that a repeat has the same events under the same id.
 """
 
 from dataclasses import dataclass, field
@@ -21,8 +21,8 @@ _CHECKPOINT_EVERY = timedelta(minutes=1)
 
 
 @dataclass(frozen=True, slots=True)
-class Claimed:
-    """A sink that this worker gives to, as it was when it was claimed. The credential is sealed."""
+class ClaimedSink:
+    """A sink claimed by this worker, in its state at that time. The credential is encrypted."""
 
     id: UUID
     lease: UUID
@@ -33,17 +33,17 @@ class Claimed:
     key_id: str | None
     sealed: bytes | None = field(repr=False)
     position: Position
-    begun: "Begun | None"
+    begun: "BatchEnd | None"
     batch_events: int
     checkpoint: int | None
     wants_checkpoint: bool
-    """Whether it has had none for a minute."""
+    """Whether a checkpoint is due, since the last one is a minute old."""
     failures: int
 
 
 @dataclass(frozen=True, slots=True)
-class Begun:
-    """Where a batch ends, and the checkpoint with it."""
+class BatchEnd:
+    """The end of a batch, and its checkpoint."""
 
     end: Position
     checkpoint: int | None
@@ -69,7 +69,7 @@ UPDATE audit_sinks SET batch_epoch = :epoch, batch_xact = :xact, batch_seq = :se
     leased_until = now() + :held
 WHERE id = :id AND lease = :lease AND revision = :revision AND status = 'active' AND ended_at IS NULL RETURNING id
 """).bindparams(bindparam("held", type_=Interval), bindparam("checkpoint", type_=BigInteger))
-# A little more each time, and half as much where it was too large: soon it is what the endpoint takes.
+# Grows by a little each time, and is halved when it was too large: soon the size fits the endpoint.
 _TAKEN = text("""
 UPDATE audit_sinks s SET epoch = :epoch, xact = :xact, seq = :seq, batch_epoch = NULL, batch_xact = NULL,
     batch_seq = NULL, batch_checkpoint = NULL, batch_events = least(s.batch_events + 10, :most_events),
@@ -107,78 +107,80 @@ WHERE id = :id AND lease = :lease
 """).bindparams(bindparam("pause", type_=Interval))
 
 
-async def claim(session: AsyncSession, most: int) -> list[Claimed]:
-    """Take up to ``most`` sinks that nobody has and that something waits for."""
+async def claim(session: AsyncSession, limit: int) -> list[ClaimedSink]:
+    """Claim up to ``limit`` free sinks with pending events."""
     lease = new_id()
-    rows = await session.execute(_CLAIM, {"most": most, "lease": lease, "held": LEASE})
-    return [_claimed(row, lease) for row in rows]
+    rows = await session.execute(_CLAIM, {"most": limit, "lease": lease, "held": LEASE})
+    return [_to_claim(row, lease) for row in rows]
 
 
-async def begin(session: AsyncSession, claimed: Claimed, batch: Begun) -> bool:
-    """Note what is about to be sent, and hold the sink for as long as that takes.
+async def begin(session: AsyncSession, claimed: ClaimedSink, batch: BatchEnd) -> bool:
+    """Store the batch that is about to be sent, and extend the lease for the attempt.
 
-    False where it is no longer this worker's, or not what it was when it was claimed.
+    False if the sink is not this worker's any more, or has changed since it was claimed.
     """
     values = _batch(batch) | {"held": LEASE, "revision": claimed.revision}
-    return (await session.execute(_BEGIN, _mine(claimed) | values)).first() is not None
+    return (await session.execute(_BEGIN, _lease_parameters(claimed) | values)).first() is not None
 
 
-async def note_taken(
+async def record_accepted(
     session: AsyncSession,
-    claimed: Claimed,
-    batch: Begun,
+    claimed: ClaimedSink,
+    batch: BatchEnd,
     *,
     status_code: int | None,
     most_events: int,
     rest: timedelta | None,
-) -> Claimed | None:
-    """The endpoint took it, or there was nothing to be sent in it (``status_code`` is None).
+) -> ClaimedSink | None:
+    """Record that the endpoint accepted the batch, or that there was nothing to send (``status_code`` is None).
 
-    The worker keeps the sink and is told how to go on, unless it is to ``rest`` or the sink is no longer its own.
+    Returns the claim to continue with, None if the sink is to ``rest`` or is not this worker's any more.
     """
     values = _batch(batch) | {"status_code": status_code, "most_events": most_events, "held": LEASE}
     values |= {"goes_on": rest is None, "rest": rest or timedelta()}
-    row = (await session.execute(_TAKEN, _mine(claimed) | values)).one_or_none()
+    row = (await session.execute(_TAKEN, _lease_parameters(claimed) | values)).one_or_none()
     if row is None or rest is not None:
         return None
     if not row.is_live:
         await release(session, claimed, timedelta())
         return None
-    return _claimed(row, claimed.lease)
+    return _to_claim(row, claimed.lease)
 
 
-async def note_failed(
-    session: AsyncSession, claimed: Claimed, *, status_code: int | None, error: str, pause: timedelta
+async def record_failure(
+    session: AsyncSession, claimed: ClaimedSink, *, status_code: int | None, error: str, pause: timedelta
 ) -> None:
-    """The attempt failed: the same batch is sent again after the pause, by whoever looks then."""
+    """Record a failed attempt: the next worker sends the same batch again after the pause."""
     values = {"status_code": status_code, "error": error, "pause": pause, "revision": claimed.revision}
-    await session.execute(_FAILED, _mine(claimed) | values)
+    await session.execute(_FAILED, _lease_parameters(claimed) | values)
 
 
-async def make_smaller(session: AsyncSession, claimed: Claimed, events: int) -> None:
-    """The batch was too large: from the same place again, with so many events."""
-    await session.execute(_SMALLER, _mine(claimed) | {"events": events, "revision": claimed.revision})
+async def make_smaller(session: AsyncSession, claimed: ClaimedSink, events: int) -> None:
+    """Record that the batch was too large: it is sent again from the same place with this many events."""
+    await session.execute(
+        _SMALLER, _lease_parameters(claimed) | {"events": events, "revision": claimed.revision}
+    )
 
 
-async def release(session: AsyncSession, claimed: Claimed, pause: timedelta) -> None:
-    """Let the sink go, not to be looked at before the pause is over."""
-    await session.execute(_RELEASE, _mine(claimed) | {"pause": pause})
+async def release(session: AsyncSession, claimed: ClaimedSink, pause: timedelta) -> None:
+    """Release the sink, not to be claimed before the pause is over."""
+    await session.execute(_RELEASE, _lease_parameters(claimed) | {"pause": pause})
 
 
-def _mine(claimed: Claimed) -> dict[str, Any]:
+def _lease_parameters(claimed: ClaimedSink) -> dict[str, Any]:
     return {"id": claimed.id, "lease": claimed.lease}
 
 
-def _batch(batch: Begun) -> dict[str, Any]:
+def _batch(batch: BatchEnd) -> dict[str, Any]:
     epoch, xact, seq = batch.end
     return {"epoch": epoch, "xact": xact, "seq": seq, "checkpoint": batch.checkpoint}
 
 
-def _claimed(row: Any, lease: UUID) -> Claimed:
+def _to_claim(row: Any, lease: UUID) -> ClaimedSink:
     begun = None
     if row.batch_xact is not None:
-        begun = Begun((row.batch_epoch, row.batch_xact, row.batch_seq), row.batch_checkpoint)
-    return Claimed(
+        begun = BatchEnd((row.batch_epoch, row.batch_xact, row.batch_seq), row.batch_checkpoint)
+    return ClaimedSink(
         id=row.id,
         lease=lease,
         url=row.url,

@@ -1,4 +1,4 @@
-"""What retention drops of the trail before a sink was given it."""
+"""Events that retention dropped before a sink received them."""
 
 import asyncpg
 
@@ -9,9 +9,9 @@ UPDATE audit_sinks s SET missed_at = now() WHERE s.ended_at IS NULL AND EXISTS (
 """
 
 
-async def note_missed(connection: "asyncpg.Connection[asyncpg.Record]", partition: str) -> None:
-    """Note with every sink that has not been given all of a month that this month is about to be dropped.
+async def record_missed(connection: "asyncpg.Connection[asyncpg.Record]", partition: str) -> None:
+    """Record for every sink with undelivered events of a month that this month is about to be dropped.
 
-    For the owner of the tables. ``partition`` is the name of a table, and not what anybody sent.
+    For the owner of the tables. ``partition`` is the name of a table, never input.
     """
     await connection.execute(_NOTE.format(partition))

@@ -1,4 +1,4 @@
-"""``/audit-sinks``: where the audit trail goes, and how far it got there."""
+"""``/audit-sinks``: destinations of the audit log, with their lag."""
 
 from typing import Annotated, Literal
 
@@ -119,7 +119,7 @@ async def test_audit_sink(
 ) -> AuditSinkView:
     """Test an audit sink: record an event `audit_sink.test` and deliver pending events immediately.
 
-    Read the sink a moment later: `delivered_at` or `error` says how it went.
+    Read the sink a moment later: `delivered_at` or `error` has the result.
     """
     sink = await service.load(session, sink_id, lock=True)
     if_match.check(sink.revision)

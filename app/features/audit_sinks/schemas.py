@@ -1,4 +1,4 @@
-"""Request and answer models of audit sinks."""
+"""Request and response models of audit sinks."""
 
 from datetime import datetime
 from typing import Annotated, Literal
@@ -12,15 +12,15 @@ from app.lib.ids import AuditSinkId
 from app.models.audit_sinks import AuditSink
 from app.outbound.credential_headers import HEADER_NAME, check_free, header_value, visible_ascii
 
-MOST_COUNTED = 10_000
+MAX_LAG_COUNT = 10_000
 Url = Annotated[str, StringConstraints(min_length=1, max_length=2000), CleanText]
 AuditSinkFormat = TypeAliasType(
     "AuditSinkFormat",
     Annotated[
         Literal["ndjson", "json", "ocsf", "splunk_hec"],
         Field(
-            description="How a batch is written. `ndjson`: one event a line; `json`: an array; `ocsf`: one event a "
-            "line, as OCSF 1.9 says it; `splunk_hec`: as the HTTP Event Collector of Splunk takes it."
+            description="The format of a batch. `ndjson`: one event per line; `json`: an array; `ocsf`: one "
+            "OCSF 1.9 event per line; `splunk_hec`: for the HTTP Event Collector of Splunk."
         ),
     ],
 )
@@ -29,8 +29,8 @@ AuditSinkCompression = TypeAliasType(
     Annotated[
         Literal["none", "gzip"],
         Field(
-            description="How the body of a batch is encoded. `gzip`: with `Content-Encoding: gzip`, for receivers that "
-            "take it."
+            description="The encoding of the body of a batch. `gzip`: with `Content-Encoding: gzip`, for "
+            "receivers that accept it."
         ),
     ],
 )
@@ -39,7 +39,7 @@ AuditSinkStatus = TypeAliasType(
     Annotated[
         Literal["active", "disabled"],
         Field(
-            description="A `disabled` sink is given nothing, and goes on where it was when it is active again."
+            description="A `disabled` sink receives nothing, and continues where it was when it is active again."
         ),
     ],
 )
@@ -47,16 +47,12 @@ AuditSinkStart = TypeAliasType(
     "AuditSinkStart",
     Annotated[
         Literal["now", "beginning"],
-        Field(
-            description="`now`: with what is recorded from now on; `beginning`: with all that is on record."
-        ),
+        Field(description="`now`: events from now on; `beginning`: the whole log."),
     ],
 )
 AuditSinkCredentialKind = TypeAliasType(
     "AuditSinkCredentialKind",
-    Annotated[
-        Literal["none", "bearer", "header"], Field(description="What batches carry to prove whose they are.")
-    ],
+    Annotated[Literal["none", "bearer", "header"], Field(description="The authentication of batches.")],
 )
 AuditSinkError = TypeAliasType(
     "AuditSinkError",
@@ -66,11 +62,12 @@ AuditSinkError = TypeAliasType(
             "status", "too_large", "decryption_failed", "internal",
         ],
         Field(
-            description="Why the last attempt failed: the address may not be reached, the name has no address, "
-            "connection failed, the certificate is invalid, no answer in time, the connection ended, the answer is no "
-            "HTTP, too many connections, a redirect (none is followed), a status outside 2xx, 413 for a single "
-            "event, the credential is sealed with a key that is not configured, or a fault of the service's own, which "
-            "its log tells of."
+            description="Why the last attempt failed: the address may not be reached, the name has no "
+                        "address, connection failed, the certificate is invalid, no response in time, the "
+                        "connection ended, the response is not HTTP, too many connections, a redirect (none "
+                        "is followed), a status outside 2xx, 413 for a single event, the credential is "
+                        "encrypted with a key that is not configured, or an internal error, which is in the "
+                        "service's log."
         ),
     ],
 )  # fmt: skip
@@ -84,7 +81,7 @@ class NoSinkCredential(Strict):
     kind: Literal["none"]
 
     def contents(self) -> list[str] | None:
-        """What is sealed: nothing."""
+        """The encrypted content: none."""
         return None
 
 
@@ -102,7 +99,7 @@ class BearerSinkCredential(Strict):
     )
 
     def contents(self) -> list[str] | None:
-        """What is sealed: the header to send."""
+        """The encrypted content: the header to send."""
         return ["authorization", f"Bearer {self.token.get_secret_value()}"]
 
 
@@ -125,7 +122,7 @@ class HeaderSinkCredential(Strict):
     )
 
     def contents(self) -> list[str] | None:
-        """What is sealed: the header to send; its name is in lower case."""
+        """The encrypted content: the header to send, with its name in lower case."""
         return [self.name.lower(), self.value.get_secret_value()]
 
 
@@ -135,44 +132,50 @@ AuditSinkCredential = TypeAliasType(
         NoSinkCredential | BearerSinkCredential | HeaderSinkCredential,
         Field(
             discriminator="kind",
-            description="What batches carry to prove whose they are. It is stored encrypted, sent to the origin of "
-            "the URL alone, and never shown.",
+            description="The authentication of batches. It is stored encrypted, sent only to the origin of "
+            "the URL, and never shown.",
         ),
     ],
 )
 
 
 class AuditSinkLag(Strict):
-    """What a sink has not been given yet."""
+    """Events that a sink has not received yet."""
 
-    events: int = Field(description=f"How many events; at most {MOST_COUNTED:,} are counted.", examples=[12])
-    since: datetime | None = Field(description="When the first of them happened; null when there are none.")
+    events: int = Field(description=f"Number of events, counted up to {MAX_LAG_COUNT:,}.", examples=[12])
+    since: datetime | None = Field(description="Time of the first of them; null when there are none.")
 
 
 class AuditSinkView(Strict):
-    """Where the audit trail goes, and how its endpoint fares."""
+    """A destination of the audit log, with the state of its delivery."""
 
     model_config = ConfigDict(extra="forbid", title="AuditSink")
 
     id: AuditSinkId
-    name: str = Field(description="What people call it.", examples=["trail to the SIEM"])
+    name: str = Field(description="Its display name.", examples=["audit log to the SIEM"])
     description: str | None = Field(description="What it is for.", examples=["Index main, kept for a year."])
-    url: str = Field(description="Where batches go, by POST.", examples=["https://siem.example.com/ingest"])
+    url: str = Field(
+        description="The URL that batches are sent to by POST.", examples=["https://siem.example.com/ingest"]
+    )
     format: AuditSinkFormat
     compression: AuditSinkCompression
     credential_kind: AuditSinkCredentialKind
     status: AuditSinkStatus
-    lag: AuditSinkLag | None = Field(description="What it has not been given yet; null when it has ended.")
-    failures: int = Field(description="How many attempts failed since the last that went well.")
-    failing_since: datetime | None = Field(description="When the first of these was; null when all is well.")
-    held_until: datetime | None = Field(
-        description="Nothing is sent before this: its endpoint fails, or asked for a pause."
+    lag: AuditSinkLag | None = Field(description="What it has not received yet; null when it has ended.")
+    failures: int = Field(description="Failed attempts since the last success.")
+    failing_since: datetime | None = Field(
+        description="Time of the first of these; null when there are none."
     )
-    status_code: int | None = Field(description="What the endpoint answered last, if it did.", examples=[200])
+    held_until: datetime | None = Field(
+        description="Time of the next attempt, while its endpoint fails or asked for a pause."
+    )
+    status_code: int | None = Field(
+        description="The last status code of the endpoint, if any.", examples=[200]
+    )
     error: AuditSinkError | None = Field(description="Why the last attempt failed; null when it did not.")
-    delivered_at: datetime | None = Field(description="When it last took a batch.")
+    delivered_at: datetime | None = Field(description="When it last accepted a batch.")
     missed_at: datetime | None = Field(
-        description="When the retention last dropped events that it had not been given; null when it never did."
+        description="When retention last dropped events that it had not received; null: never."
     )
     created_at: datetime
     updated_at: datetime
@@ -181,9 +184,9 @@ class AuditSinkView(Strict):
 
     @classmethod
     def from_row(cls, row: AuditSink, lag: AuditSinkLag | None) -> "AuditSinkView":
-        """The sink as the API shows it."""
-        held = {"held_until": row.due_at if row.failures else None, "lag": lag}
-        return cls.model_validate(row.model_dump(include=set(cls.model_fields)) | held)
+        """Build the view of a sink."""
+        delivery = {"held_until": row.due_at if row.failures else None, "lag": lag}
+        return cls.model_validate(row.model_dump(include=set(cls.model_fields)) | delivery)
 
 
 class AuditSinkCreate(Strict):
@@ -193,7 +196,7 @@ class AuditSinkCreate(Strict):
         json_schema_extra={
             "examples": [
                 {
-                    "name": "trail to the SIEM",
+                    "name": "audit log to the SIEM",
                     "url": "https://siem.example.com/ingest",
                     "format": "ndjson",
                     "credential": {"kind": "bearer", "token": "the-receiver's-own-token"},
@@ -204,8 +207,8 @@ class AuditSinkCreate(Strict):
     name: Name
     description: LongText | None = None
     url: Url = Field(
-        description="Over https, or http to an address of an allowed network. Put no secret into it: callers who may "
-        "read sinks sees it."
+        description="An https URL, or http to an address in an allowed network. It must not contain a secret: "
+        "callers who may read sinks see it."
     )
     format: AuditSinkFormat = "ndjson"
     compression: AuditSinkCompression = "none"
@@ -214,15 +217,15 @@ class AuditSinkCreate(Strict):
 
 
 class AuditSinkUpdate(Patch):
-    """What may change of a sink."""
+    """The fields of a sink that can change."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"status": "disabled"}]})
     name: Name = absent()
     description: LongText | None = Field(default=None, description="What it is for.")
-    url: Url = absent("On another origin, the credential has to be given again with it.")
+    url: Url = absent("With a new origin, the credential must be sent again.")
     format: AuditSinkFormat = absent()
     compression: AuditSinkCompression = absent()
-    credential: AuditSinkCredential = absent("It is replaced as a whole.")
+    credential: AuditSinkCredential = absent("Replaces the whole credential.")
     status: AuditSinkStatus = absent()
 
 
@@ -230,15 +233,13 @@ AuditSinkOrder = TypeAliasType(
     "AuditSinkOrder",
     Annotated[
         Literal["-created_at", "created_at", "-name", "name"],
-        Field(
-            description="What sinks are sorted by; `-` before it is from the top. Newest first by default."
-        ),
+        Field(description="The sort order; `-` sorts descending. Newest first by default."),
     ],
 )
 
 
 class AuditSinkQuery(ListQuery):
-    """Filters of the list of sinks; each may be repeated, and then any of its values matches."""
+    """Filters of the list of sinks; each can be repeated, and then any of its values matches."""
 
     status: list[AuditSinkStatus] = Field(default_factory=list)
     failing: bool = Field(default=False, description="Only those whose last attempt failed.")
@@ -246,4 +247,4 @@ class AuditSinkQuery(ListQuery):
     include: Literal["ended"] | None = Field(
         default=None, description="`ended` shows ended ones too; needs the permission audit.read."
     )
-    sort: AuditSinkOrder = Field(default="-created_at", description="What the list is sorted by.")
+    sort: AuditSinkOrder = Field(default="-created_at", description="The sort order of the list.")

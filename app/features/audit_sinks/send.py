@@ -1,4 +1,4 @@
-"""One attempt to deliver one batch, by the guarded client; no redirect is followed."""
+"""One attempt to deliver one batch, by the guarded HTTP client; no redirect is followed."""
 
 import asyncio
 import gzip
@@ -11,21 +11,21 @@ from app import __version__
 from app.features.audit_sinks.batches import Batch
 from app.features.audit_sinks.credentials import Header
 from app.features.audit_sinks.formats import FORMATS
-from app.features.audit_sinks.queue import Claimed
+from app.features.audit_sinks.queue import ClaimedSink
 from app.features.webhooks.send import pause_of
 from app.outbound.http import ForbiddenUrl, NotForwarded, OutboundClient, Timeouts, UpstreamError
 
 TIMEOUTS = Timeouts(connect=5.0, first_byte=20.0, idle=5.0, total=25.0)
-"""Connecting included, less than the lease of whoever sends."""
+"""Shorter than the lease, including the time to connect."""
 _ANSWER_BYTES = 16 * 1024
-# Of 9: events of a batch are much alike, and what more effort saves of them is little.
+# Of 9: events of a batch are alike, and a higher level saves little more.
 _LEVEL = 6
 _ERRORS = frozenset({"resolve", "connect", "tls", "timeout", "closed", "busy"})
 
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """How an attempt went. ``pause_s`` is for how long the endpoint asks to be left alone."""
+    """The result of an attempt. ``pause_s`` is the pause that the endpoint asks for."""
 
     status_code: int | None = None
     error: str | None = None
@@ -34,15 +34,15 @@ class Attempt:
 
 async def send(
     outbound: OutboundClient,
-    claimed: Claimed,
+    claimed: ClaimedSink,
     batch: Batch,
     credential: Sequence[Header],
     timeouts: Timeouts,
     may_send: Callable[[], bool],
 ) -> Attempt | None:
-    """Send a batch once. What the endpoint answers beyond its status is nobody's business, and kept nowhere.
+    """Send a batch once. Only the status code of the response is kept.
 
-    None: nothing was sent, since ``may_send`` said no when the connection was there.
+    None: nothing was sent, since ``may_send`` returned false once the connection was open.
     """
     headers = [
         (b"Content-Type", FORMATS[claimed.format].media_type),
@@ -52,8 +52,8 @@ async def send(
     ]
     body = batch.body
     if claimed.compression == "gzip":
-        # A megabyte takes some twenty milliseconds, in which nobody else is kept waiting. Without the time of day, the
-        # same batch is the same bytes whenever it is sent.
+        # Compressing a megabyte takes about 20 ms, which must not block others. Without a time, the same batch always
+        # has the same bytes.
         body = await asyncio.to_thread(gzip.compress, body, _LEVEL, mtime=0)
         headers.append((b"Content-Encoding", b"gzip"))
     try:
@@ -67,7 +67,7 @@ async def send(
     except UpstreamError as error:
         return Attempt(error=error.kind if error.kind in _ERRORS else "protocol")
     with suppress(UpstreamError):
-        # To its end, so that the connection may be used again; it has said all that counts.
+        # Read to the end, so that the connection can be reused; the content does not matter.
         await response.read(_ANSWER_BYTES)
     status = response.status
     if 200 <= status < 300:

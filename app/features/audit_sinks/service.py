@@ -1,4 +1,4 @@
-"""Making, changing, trying and ending sinks. Services flush; the request commits."""
+"""Create, change, test and end sinks. Services flush; the request commits."""
 
 from typing import Any
 from urllib.parse import urlsplit
@@ -19,14 +19,14 @@ from app.models.audit_sinks import MOST_EVENTS, AuditSink
 from app.outbound.http import AddressPolicy, ForbiddenUrl, origin_of
 
 KIND = "audit_sink"
-MOST = 16
-"""Sinks that have not ended: each is a reader of the whole trail."""
+MAX_SINKS = 16
+"""Sinks that have not ended: each reads the whole log."""
 
 
 async def load(
     session: AsyncSession, id: UUID, *, include_ended: bool = False, lock: bool = False
 ) -> AuditSink:
-    """The sink, locked for a change if asked. Raises ``NotFound`` for unknown and ended ones."""
+    """Find the sink, locked for a change on demand. Raises ``NotFound`` for unknown and ended ones."""
     sink = await queries.find(session, id, ended=include_ended, lock=lock)
     if sink is None:
         raise NotFound("There is no such audit sink.")
@@ -41,11 +41,13 @@ async def create(
     caller: Caller,
     request_id: str | None,
 ) -> AuditSink:
-    """A new sink. Raises ``Invalid`` (``forbidden_url`` among its codes), ``Conflict``."""
+    """Create a sink. Raises ``Invalid`` (``forbidden_url`` among its codes), ``Conflict``."""
     _check_url(policy, new.url)
-    await queries.lock_making(session)
-    if await queries.count_live(session) >= MOST:
-        raise Conflict(f"There are {MOST} audit sinks already: end one first.", code="too_many_audit_sinks")
+    await queries.lock_creation(session)
+    if await queries.count_live(session) >= MAX_SINKS:
+        raise Conflict(
+            f"There are already {MAX_SINKS} audit sinks: end one first.", code="too_many_audit_sinks"
+        )
     epoch, xact, seq = BEGINNING if new.start == "beginning" else await present(session)
     sink = AuditSink(
         name=new.name,
@@ -61,7 +63,7 @@ async def create(
     session.add(sink)
     await session.flush()
     await session.refresh(sink)
-    changes = _shown(new.model_dump(mode="json", exclude={"credential"})) | {
+    changes = _audit_changes(new.model_dump(mode="json", exclude={"credential"})) | {
         "credential": new.credential.kind
     }
     await record(session, caller, "audit_sink.create", KIND, sink.id, changes=changes, request_id=request_id)
@@ -73,37 +75,37 @@ async def change(
     sealer: Sealer,
     policy: AddressPolicy,
     sink: AuditSink,
-    wanted: dict[str, Any],
+    fields: dict[str, Any],
     caller: Caller,
     request_id: str | None,
 ) -> None:
     """Apply changed fields to a locked sink. Raises ``Invalid``, ``Conflict``."""
-    credential = wanted.pop("credential", None)
-    changes = {name: value for name, value in wanted.items() if value != getattr(sink, name)}
+    credential = fields.pop("credential", None)
+    changes = {name: value for name, value in fields.items() if value != getattr(sink, name)}
     if not changes and credential is None:
         return
     if "url" in changes:
         _check_url(policy, changes["url"])
         if credential is None:
             _check_bound(sink, changes["url"])
-    before = _shown({name: getattr(sink, name) for name in changes})
+    before = _audit_changes({name: getattr(sink, name) for name in changes})
     kind_before = sink.credential_kind
     sink.sqlmodel_update(changes)
     if credential is not None:
         put_credential(sealer, sink, credential)
-    _begin_anew(sink, changes, await _now(session))
+    _retry_now(sink, changes, await _now(session))
     sink.revision += 1
     await session.flush()
     await session.refresh(sink)
-    after = _shown(changes)
-    shown: dict[str, Any] = {name: {"from": before[name], "to": after[name]} for name in sorted(changes)}
+    after = _audit_changes(changes)
+    audited: dict[str, Any] = {name: {"from": before[name], "to": after[name]} for name in sorted(changes)}
     if credential is not None:
-        shown["credential"] = {"from": kind_before, "to": sink.credential_kind}
-    await record(session, caller, "audit_sink.update", KIND, sink.id, changes=shown, request_id=request_id)
+        audited["credential"] = {"from": kind_before, "to": sink.credential_kind}
+    await record(session, caller, "audit_sink.update", KIND, sink.id, changes=audited, request_id=request_id)
 
 
 async def test(session: AsyncSession, sink: AuditSink, caller: Caller, request_id: str | None) -> None:
-    """Record an event of its own, which a locked sink is given like any other, and let it rest no longer.
+    """Record a test event, which a locked sink receives like any other, and end its pause.
 
     Raises ``Conflict``.
     """
@@ -119,7 +121,7 @@ async def test(session: AsyncSession, sink: AuditSink, caller: Caller, request_i
 
 
 async def end(session: AsyncSession, sink: AuditSink, caller: Caller, request_id: str | None) -> None:
-    """End a locked sink: it is given nothing more, and its credential is destroyed."""
+    """End a locked sink: it receives nothing more, and its credential is deleted."""
     sink.ended_at = await _now(session)
     sink.credential_kind, sink.key_id, sink.sealed = "none", None, None
     sink.revision += 1
@@ -128,8 +130,8 @@ async def end(session: AsyncSession, sink: AuditSink, caller: Caller, request_id
     await record(session, caller, "audit_sink.delete", KIND, sink.id, changes=changes, request_id=request_id)
 
 
-def _begin_anew(sink: AuditSink, changes: dict[str, Any], now: Any) -> None:
-    """Whatever was wrong was wrong before, and it may be right now."""
+def _retry_now(sink: AuditSink, changes: dict[str, Any], now: Any) -> None:
+    """Clear the failures: the change may have fixed their cause."""
     sink.due_at = now
     if changes.keys() & {"status", "url", "format", "compression"}:
         sink.failures, sink.failing_since, sink.error, sink.status_code = 0, None, None, None
@@ -145,15 +147,15 @@ async def _now(session: AsyncSession) -> Any:
 def _check_bound(sink: AuditSink, url: str) -> None:
     if sink.sealed is not None and origin_of(sink.url) != origin_of(url):
         raise Conflict(
-            "The stored credential is bound to the present origin and is sent nowhere else. Give the new origin's "
+            "The stored credential is bound to the current origin and is never sent elsewhere. Send the new origin's "
             "credential in the same request.",
             code="credential_bound_to_origin",
         )
 
 
 def _check_url(policy: AddressPolicy, url: str) -> None:
-    """The trail leaves the house there: over TLS, or to an address that the operator has allowed."""
-    reason = "the trail goes over http only to an address of an allowed network"
+    """Require TLS or an allowed network, since the audit log leaves the deployment here."""
+    reason = "the audit log is sent over http only to an address of an allowed network"
     try:
         origin = policy.check_url(url)
         if origin.scheme == "https" or policy.is_allowed_network(origin):
@@ -164,8 +166,8 @@ def _check_url(policy: AddressPolicy, url: str) -> None:
     raise Invalid(detail, code="forbidden_url", errors=[FieldError("/url", "forbidden_url", detail)])
 
 
-def _shown(changes: dict[str, Any]) -> dict[str, Any]:
-    """Fields as the audit trail may keep them: the paths of some receivers are as good as a key."""
+def _audit_changes(changes: dict[str, Any]) -> dict[str, Any]:
+    """Fields that the audit log may keep: the URL paths of some receivers are secret."""
     if "url" not in changes:
         return changes
     parts = urlsplit(changes["url"])

@@ -1,4 +1,4 @@
-"""Queries of grants. What a grant reaches is the same as the selectors' ``matches`` of the domain."""
+"""Queries of grants. Selection in SQL agrees with the selectors' ``matches`` in the domain."""
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
@@ -35,7 +35,7 @@ def _not_expired(now: datetime | ColumnElement[datetime]) -> ColumnElement[bool]
 
 
 def _has_status(status: str, now: datetime | ColumnElement[datetime]) -> ColumnElement[bool]:
-    """The same as ``schemas.status_of``, for the database."""
+    """The same as ``schemas.status_of``, in SQL."""
     if status == "ended":
         return col(Grant.ended_at).is_not(None)
     if status == "expired":
@@ -46,42 +46,42 @@ def _has_status(status: str, now: datetime | ColumnElement[datetime]) -> ColumnE
 
 
 def is_active(now: datetime | ColumnElement[datetime]) -> ColumnElement[bool]:
-    """Whether a grant gives its right at a moment."""
+    """Whether a grant is effective at a given time."""
     return _has_status("active", now)
 
 
 SORTS: Sorts = {
     "expires_at": func.coalesce(col(Grant.expires_at), literal_column("'infinity'::timestamptz")),
 }
-"""What a list can be sorted by, with an index for each."""
+"""The sort orders of the list, with an index for each."""
 
 
-def select_grants(wanted: GrantQuery, now: datetime) -> Select[Grant]:
-    """The grants that a filter leaves."""
+def select_grants(query: GrantQuery, now: datetime) -> Select[Grant]:
+    """Select the grants that match a filter."""
     statement = select(Grant)
-    if wanted.status:
-        statement = statement.where(or_(*(_has_status(status, now) for status in wanted.status)))
-    if not wanted.asks_for_ended():
+    if query.status:
+        statement = statement.where(or_(*(_has_status(status, now) for status in query.status)))
+    if not query.includes_ended():
         statement = statement.where(col(Grant.ended_at).is_(None))
-    if wanted.identity_id or wanted.group_id:
-        # Two filters over the one principal: a grant has an identity or a group, so together they widen.
+    if query.identity_id or query.group_id:
+        # Two filters on the one principal: a grant has an identity or a group, so they are combined by OR.
         statement = statement.where(
-            or_(col(Grant.identity_id).in_(wanted.identity_id), col(Grant.group_id).in_(wanted.group_id))
+            or_(col(Grant.identity_id).in_(query.identity_id), col(Grant.group_id).in_(query.group_id))
         )
-    if wanted.server_id:
-        statement = statement.where(reaches_any(wanted.server_id))
+    if query.server_id:
+        statement = statement.where(reaches_any(query.server_id))
     end = SORTS["expires_at"]
-    if wanted.expires_after is not None:
-        statement = statement.where(end > wanted.expires_after)
-    if wanted.expires_before is not None:
-        statement = statement.where(end < wanted.expires_before)
-    if wanted.q:
-        statement = statement.where(col(Grant.reason).icontains(wanted.q, autoescape=True))
+    if query.expires_after is not None:
+        statement = statement.where(end > query.expires_after)
+    if query.expires_before is not None:
+        statement = statement.where(end < query.expires_before)
+    if query.q:
+        statement = statement.where(col(Grant.reason).icontains(query.q, autoescape=True))
     return statement
 
 
 async def lock_grants(session: AsyncSession, ids: Iterable[UUID]) -> dict[UUID, Grant]:
-    """Those of these grants that there are, locked in id order."""
+    """Lock the existing grants among these in id order."""
     statement = select(Grant).where(col(Grant.id).in_(set(ids))).order_by(col(Grant.id)).with_for_update()
     return {
         grant.id: grant
@@ -90,7 +90,7 @@ async def lock_grants(session: AsyncSession, ids: Iterable[UUID]) -> dict[UUID, 
 
 
 async def lock_grants_of_group(session: AsyncSession, group_id: UUID) -> list[Grant]:
-    """Every grant of a group that has not ended, locked in id order."""
+    """Lock the grants of a group that have not ended, in id order."""
     statement = (
         select(Grant)
         .where(col(Grant.group_id) == group_id, col(Grant.ended_at).is_(None))
@@ -101,38 +101,38 @@ async def lock_grants_of_group(session: AsyncSession, group_id: UUID) -> list[Gr
 
 
 async def group_holds_grants(session: AsyncSession, group_id: UUID) -> bool:
-    """Whether a group has a grant that is live or will be, by the database's clock as calls are."""
+    """Whether a group has a grant that is or will be effective, by the database's clock."""
     now = func.clock_timestamp()
     live = select(col(Grant.id)).where(col(Grant.group_id) == group_id, _not_expired(now))
     return bool(await session.scalar(select(live.exists())))
 
 
 async def unknown_servers(session: AsyncSession, ids: Iterable[UUID]) -> set[UUID]:
-    """Which of these are no servers, or ended ones."""
-    wanted = set(ids)
-    if not wanted:
-        return wanted
-    statement = select(col(Server.id)).where(col(Server.id).in_(wanted), col(Server.ended_at).is_(None))
-    return wanted - set(await session.scalars(statement))
+    """Find those of these ids that are not servers, or are ended ones."""
+    requested = set(ids)
+    if not requested:
+        return requested
+    statement = select(col(Server.id)).where(col(Server.id).in_(requested), col(Server.ended_at).is_(None))
+    return requested - set(await session.scalars(statement))
 
 
 def reaches_server() -> ColumnElement[bool]:
-    """Whether the servers of a row of ``grants`` take in a row of ``servers``, by its labels of now."""
-    return _takes_in(cast(col(Server.id), Text), cast(col(Server.labels), JSONB))
+    """Whether the servers of a row of ``grants`` include a row of ``servers``, by its current labels."""
+    return _includes(cast(col(Server.id), Text), cast(col(Server.labels), JSONB))
 
 
 def reaches_any(server_ids: Sequence[UUID]) -> ColumnElement[bool]:
-    """Whether the servers of a row of ``grants`` take in one of these that live; each is looked up once, not by row."""
+    """Whether the servers of a row of ``grants`` include one of these; each is looked up once, not per row."""
     conditions = []
     for id in server_ids:
         of_it = select(col(Server.labels)).where(col(Server.id) == id, col(Server.ended_at).is_(None))
         labels = of_it.scalar_subquery()
-        conditions.append(and_(labels.is_not(None), _takes_in(literal(str(id), Text), labels)))
+        conditions.append(and_(labels.is_not(None), _includes(literal(str(id), Text), labels)))
     return or_(*conditions)
 
 
 def reaches_tool() -> ColumnElement[bool]:
-    """Whether the tools of a row of ``grants`` take in a row of ``tools``, by its risk of now."""
+    """Whether the tools of a row of ``grants`` include a row of ``tools``, by its current risk."""
     selector = col(Grant.tools)
     return or_(
         selector["kind"].as_string() == "all",
@@ -141,11 +141,11 @@ def reaches_tool() -> ColumnElement[bool]:
     )
 
 
-def _takes_in(server_id: ColumnElement[str], labels: ColumnElement[Any]) -> ColumnElement[bool]:
+def _includes(server_id: ColumnElement[str], labels: ColumnElement[Any]) -> ColumnElement[bool]:
     selector = col(Grant.servers)
     return or_(
         selector["kind"].as_string() == "all",
         selector["ids"].has_key(server_id),
-        # No labels select nothing.
+        # Empty labels select nothing.
         and_(selector["labels"] != literal({}, JSONB), labels.contains(selector["labels"])),
     )

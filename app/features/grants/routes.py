@@ -67,7 +67,7 @@ async def get_grant(
 @router.patch(
     "/{grant_id}",
     operation_id="update_grant",
-    summary="Change a grant, tokens in use included",
+    summary="Change a grant, also for existing tokens",
 )
 async def update_grant(
     grant_id: GrantId, body: GrantUpdate, change: CanWrite, if_match: IfMatch, response: Response
@@ -87,11 +87,10 @@ async def delete_grant(grant_id: GrantId, change: CanWrite, if_match: IfMatch) -
     await service.end_grant(change, grant_id, if_match)
 
 
-@router.post("/preview", operation_id="preview_grant", summary="Tell what a grant would reach")
+@router.post("/preview", operation_id="preview_grant", summary="Preview the reach of a grant")
 async def preview_grant(
     body: GrantPreviewRequest, caller: CanRead, session: Session, snapshot: CurrentSnapshot
 ) -> GrantPreview:
-    """Of the servers and tools as they are now, whoever would hold it. Nothing is kept, and nobody is given anything.
-    A grant by labels, by risk or of everything goes with the fleet: later it can reach more or less.
-    """
+    """Evaluates the servers and tools as they are now, for any holder. Nothing is stored or granted. A grant by labels,
+    by risk or of everything changes with the fleet: later it can reach more or less."""
     return await service.preview(session, caller, snapshot, body)

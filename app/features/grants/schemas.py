@@ -1,4 +1,4 @@
-"""Request and answer models of grants."""
+"""Request and response models of grants."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -51,14 +51,14 @@ GrantStatusName = TypeAliasType(
 
 
 class IdentityPrincipal(Strict):
-    """A person or agent that holds the right itself."""
+    """A person or agent that holds the grant itself."""
 
     type: Literal["identity"]
     id: IdentityId
 
 
 class GroupPrincipal(Strict):
-    """A group, whose members hold the right while they are in it."""
+    """A group, whose members hold the grant while they are in it."""
 
     type: Literal["group"]
     id: GroupId
@@ -70,13 +70,13 @@ Principal = TypeAliasType(
         IdentityPrincipal | GroupPrincipal,
         Field(discriminator="type"),
         WrapValidator(without_tag),
-        Field(description="Who holds the right: an identity itself, or whoever is in a group."),
+        Field(description="The holder of the grant: an identity, or the members of a group."),
     ],
 )
 
 
 class GrantCreate(Strict):
-    """A durable entitlement: who, which servers and tools, until when."""
+    """A durable entitlement: a principal, servers and tools, and an expiry."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -107,7 +107,7 @@ class GrantCreate(Strict):
 
 
 class GrantUpdate(Patch):
-    """What may change of a grant; its principal may not. A selector is replaced as a whole."""
+    """The fields of a grant that can change; its principal cannot. A selector is replaced as a whole."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -126,23 +126,21 @@ GrantOrder = TypeAliasType(
     "GrantOrder",
     Annotated[
         Literal["-created_at", "created_at", "-expires_at", "expires_at"],
-        Field(
-            description="What grants are sorted by; `-` before it is from the top. Newest first by default."
-        ),
+        Field(description="The sort order; `-` sorts descending. Newest first by default."),
     ],
 )
 
 
 class GrantQuery(ListQuery):
-    """Filters of the list of grants; each may be repeated, and then any of its values matches."""
+    """Filters of the list of grants; each can be repeated, and then any of its values matches."""
 
     identity_id: list[IdentityId] = Field(
-        default_factory=list, description="Grants made to these identities themselves."
+        default_factory=list, description="Grants of these identities themselves."
     )
-    group_id: list[GroupId] = Field(default_factory=list, description="Grants made to these groups.")
+    group_id: list[GroupId] = Field(default_factory=list, description="Grants of these groups.")
     server_id: list[ServerId] = Field(
         default_factory=list,
-        description="Grants that reach one of these servers, by its id, its labels of now, or as all do.",
+        description="Grants that reach one of these servers, by id, by current labels, or as grants of all servers.",
     )
     status: list[GrantStatusName] = Field(default_factory=list)
     expires_after: Time | None = Field(
@@ -151,17 +149,17 @@ class GrantQuery(ListQuery):
     expires_before: Time | None = Field(default=None, description="Only those that expire before this time.")
     q: ShortText | None = Field(default=None, description="Text in the reason.")
     include: Literal["ended"] | None = Field(
-        default=None, description="`ended` shows ended ones too, to those who may read the audit."
+        default=None, description="`ended` shows ended ones too, to callers who may read the audit log."
     )
-    sort: GrantOrder = Field(default="-created_at", description="What the list is sorted by.")
+    sort: GrantOrder = Field(default="-created_at", description="The sort order of the list.")
 
-    def asks_for_ended(self) -> bool:
-        """Whether ended grants could be among the answer."""
+    def includes_ended(self) -> bool:
+        """Whether the list may contain ended grants."""
         return self.include is not None or "ended" in self.status
 
 
 class GrantView(BaseModel):
-    """A durable entitlement. ``status`` is by the clock."""
+    """A durable entitlement. ``status`` depends on the time."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -195,18 +193,18 @@ class GrantView(BaseModel):
     tools: ToolSelectorModel
     resources: bool = Field(description="Whether it reaches the servers' resources.")
     prompts: bool = Field(description="Whether it reaches the servers' prompts.")
-    not_before: datetime | None = Field(description="From when it holds; null: from the start.")
-    expires_at: datetime | None = Field(description="Until when it holds; null: until it is ended.")
-    reason: str | None = Field(description="Why it was given.")
+    not_before: datetime | None = Field(description="When it starts; null: at its creation.")
+    expires_at: datetime | None = Field(description="When it expires; null: it does not.")
+    reason: str | None = Field(description="The reason for the grant.")
     approval_id: ApprovalId | None = Field(
-        description="The request for access that it was made for; null: nobody asked that way."
+        description="The access request that it was created for; null when there was none."
     )
     status: GrantStatusName
     reaches: Reaches | None = Field(
-        description="How much it reaches now, policies aside; null in lists, where nothing is looked up."
+        description="How much it reaches now, without policies; null in lists, which do not compute it."
     )
     warnings: list[SelectorWarning] | None = Field(
-        description="What of its selectors matches nothing now; null in lists, where nothing is looked up."
+        description="Parts of its selectors that match nothing now; null in lists, which do not compute it."
     )
     ended_at: datetime | None
     created_at: datetime
@@ -215,7 +213,7 @@ class GrantView(BaseModel):
 
     @classmethod
     def from_row(cls, row: Grant, now: datetime, finding: Finding | None = None) -> Self:
-        """The answer for a stored grant as it stands at ``now``, with what was found that it reaches."""
+        """Build the view of a stored grant at ``now``, with its reach if given."""
         computed = {"principal", "servers", "tools", "status", "reaches", "warnings"}
         plain = {name: getattr(row, name) for name in cls.model_fields if name not in computed}
         return cls(
@@ -230,20 +228,20 @@ class GrantView(BaseModel):
 
     @classmethod
     def page(cls, rows: Sequence[Grant], next_cursor: str | None, now: datetime) -> Page["GrantView"]:
-        """The answer for a page of stored grants."""
+        """Build a page of views."""
         return Page[GrantView](items=[cls.from_row(row, now) for row in rows], next_cursor=next_cursor)
 
 
 @dataclass(frozen=True, slots=True)
 class ReachedServer:
-    """A server that a grant would select, with the tools that it would give, by name."""
+    """A server that a grant would select, with the tools that it would allow, by name."""
 
     server: Server
     tools: tuple[Tool, ...]
 
 
 class GrantPreviewRequest(Strict):
-    """The servers and tools that a grant would be of."""
+    """The servers and tools of the grant to preview."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -262,12 +260,12 @@ class GrantPreviewRequest(Strict):
 
 ToolsByRiskCounts = TypeAliasType(
     "ToolsByRiskCounts",
-    Annotated[dict[Risk, int], Field(description="How many tools of each risk.", examples=[{"read": 4}])],
+    Annotated[dict[Risk, int], Field(description="Number of tools by risk.", examples=[{"read": 4}])],
 )
 
 
 class PreviewedTool(BaseModel):
-    """A tool that it would reach."""
+    """A tool that the grant would reach."""
 
     model_config = ConfigDict(extra="forbid")
     name: str = Field(description="Its name on the server.", examples=["git_log"])
@@ -275,59 +273,59 @@ class PreviewedTool(BaseModel):
 
 
 class PreviewedServer(BaseModel):
-    """A server that it would reach."""
+    """A server that the grant would reach."""
 
     model_config = ConfigDict(extra="forbid")
     server_id: ServerId
-    slug: str = Field(description="What it is called in addresses and tool names.", examples=["git"])
-    enabled: bool = Field(description="Whether the server takes calls now.")
-    tool_count: int = Field(description="How many of its tools it would reach.")
+    slug: str = Field(description="Its name in URLs and tool names.", examples=["git"])
+    enabled: bool = Field(description="Whether the server accepts calls now.")
+    tool_count: int = Field(description="Number of its tools that the grant would reach.")
     tools: list[PreviewedTool] = Field(description="The first 100 of them, by name.")
 
     @classmethod
-    def of(cls, found: ReachedServer) -> Self:
-        """As the answer says it."""
+    def of(cls, reached: ReachedServer) -> Self:
+        """Build the view of a reached server."""
         return cls(
-            server_id=found.server.id,
-            slug=found.server.slug,
-            enabled=found.server.enabled,
-            tool_count=len(found.tools),
-            tools=[PreviewedTool(name=tool.name, risk=tool.risk) for tool in found.tools[:_MAX_SHOWN]],
+            server_id=reached.server.id,
+            slug=reached.server.slug,
+            enabled=reached.server.enabled,
+            tool_count=len(reached.tools),
+            tools=[PreviewedTool(name=tool.name, risk=tool.risk) for tool in reached.tools[:_MAX_SHOWN]],
         )
 
 
 class GrantPreview(BaseModel):
-    """What a grant would reach of the servers and tools that there are now, apart from scopes and policies."""
+    """The reach of a grant among the current servers and tools, without scopes and policies."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [_PREVIEW_EXAMPLE]})
     reaches: Reaches
-    warnings: list[SelectorWarning] = Field(description="What of the selectors matches nothing now.")
+    warnings: list[SelectorWarning] = Field(description="Parts of the selectors that match nothing now.")
     risks: ToolsByRiskCounts
     servers: list[PreviewedServer] = Field(description="The first 100 servers, by slug.")
 
     @classmethod
-    def of(cls, found: Sequence[ReachedServer], warnings: list[SelectorWarning]) -> Self:
-        """As the answer says it."""
-        risks = Counter(tool.risk for one in found for tool in one.tools)
+    def of(cls, reached: Sequence[ReachedServer], warnings: list[SelectorWarning]) -> Self:
+        """Build the preview."""
+        risks = Counter(tool.risk for one in reached for tool in one.tools)
         return cls(
-            reaches=Reaches(servers=len(found), tools=risks.total()),
+            reaches=Reaches(servers=len(reached), tools=risks.total()),
             warnings=warnings,
             risks={risk: risks[risk] for risk in Risk},
-            servers=[PreviewedServer.of(one) for one in found[:_MAX_SHOWN]],
+            servers=[PreviewedServer.of(one) for one in reached[:_MAX_SHOWN]],
         )
 
 
 def principal_of(row: Grant) -> IdentityPrincipal | GroupPrincipal:
-    """Who holds a stored grant."""
+    """The holder of a stored grant."""
     if row.identity_id is not None:
         return IdentityPrincipal(type="identity", id=row.identity_id)
     group_id: UUID | None = row.group_id
-    assert group_id is not None  # noqa: S101  # The table's check constraint says exactly one of the two.
+    assert group_id is not None  # noqa: S101  # A check constraint of the table requires exactly one of them.
     return GroupPrincipal(type="group", id=group_id)
 
 
 def status_of(row: Grant, now: datetime) -> GrantStatusName:
-    """What a grant is at a moment: live from ``not_before`` until just before ``expires_at``."""
+    """The status of a grant at a given time: live from ``not_before`` until just before ``expires_at``."""
     if row.ended_at is not None:
         return "ended"
     if row.expires_at is not None and row.expires_at <= now:

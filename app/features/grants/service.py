@@ -1,4 +1,4 @@
-"""Verbs of grants: create, read, change, end, preview. Those that change together take as many statements as one."""
+"""Create, read, change, end and preview grants. Changes to many grants take as many statements as one."""
 
 from collections.abc import Generator, Mapping, Sequence
 from datetime import datetime
@@ -32,7 +32,7 @@ from app.features.grants.schemas import (
     ReachedServer,
     principal_of,
 )
-from app.features.tools.reach_queries import Selected, find_reach, may_see
+from app.features.tools.reach_queries import Selected, find_reach, may_see_reach
 from app.http.authorization import Caller, Permission, authorize
 from app.http.etags import Precondition
 from app.http.pagination import Cursors, read_page
@@ -71,32 +71,34 @@ GRANT = Subject(
 async def list_grants(
     session: AsyncSession, caller: Caller, query: GrantQuery, runtime: Runtime
 ) -> tuple[list[Grant], str | None]:
-    """A page of grants, and the cursor of the next. Raises ``Forbidden`` where ended ones are asked for."""
-    if query.asks_for_ended():
+    """Read a page of grants and the next cursor. Raises ``Forbidden`` when ended ones are requested."""
+    if query.includes_ended():
         authorize(caller, Permission.AUDIT_READ)
     cursors = Cursors(runtime.peppers.derive("cursors"), "list_grants", query.filters())
     return await read_page(session, select_grants(query, runtime.clock()), Grant, cursors, query, SORTS)
 
 
 async def get_grant(session: AsyncSession, caller: Caller, id: UUID, *, ended: bool = False) -> Grant:
-    """A grant; with ``ended``, one that has ended too. Raises ``NotFound`` and ``Forbidden``."""
+    """Read a grant; with ``ended``, also an ended one. Raises ``NotFound`` and ``Forbidden``."""
     grant = await session.get(Grant, id)
     if ended and grant is not None:
         authorize(caller, Permission.AUDIT_READ)
         return grant
-    return _live(grant)
+    return _require_live(grant)
 
 
 async def show(session: AsyncSession, caller: Caller, grant: Grant, now: datetime) -> GrantView:
-    """The answer for one grant, with what it reaches now where the caller may see that."""
-    found = await find_reach(session, [Selected(grant.servers, grant.tools)]) if may_see(caller) else None
-    return GrantView.from_row(grant, now, found)
+    """Build the view of one grant, with its current reach if the caller may see that."""
+    finding = (
+        await find_reach(session, [Selected(grant.servers, grant.tools)]) if may_see_reach(caller) else None
+    )
+    return GrantView.from_row(grant, now, finding)
 
 
 async def preview(
     session: AsyncSession, caller: Caller, snapshot: AccessSnapshot, body: GrantPreviewRequest
 ) -> GrantPreview:
-    """What a grant would reach of the servers as they are now. Raises ``Forbidden``."""
+    """Preview the reach of a grant among the current servers. Raises ``Forbidden``."""
     authorize(caller, Permission.TOOLS_READ)
     state = await AccessReader(session, snapshot).of([])
     right = ScopeEntry(
@@ -107,17 +109,17 @@ async def preview(
     )
     selected = Selected(store_server_selector(body.servers), store_tool_selector(body.tools))
     looked_up = await find_reach(session, [selected])
-    return GrantPreview.of(await in_slices(_reached(right, state.servers)), looked_up.warnings)
+    return GrantPreview.of(await in_slices(_select_servers(right, state.servers)), looked_up.warnings)
 
 
 async def create_grant(change: Change, body: GrantCreate, *, approval_id: UUID | None = None) -> Grant:
-    """Give a right to an identity or a group; ``approval_id`` is the request for access that this answers. Raises
+    """Grant access to an identity or a group; ``approval_id`` is the access request that it fulfills. Raises
     ``Invalid``."""
     session, principal = change.session, body.principal
     _check_window(body.not_before, body.expires_at, change.now if body.expires_at is not None else None)
     await _check_principal(session, principal)
     await _check_servers(session, body.servers)
-    fields = _stored(dict(body))
+    fields = _columns(dict(body))
     del fields["principal"]
     for name in ("resources", "prompts"):
         if fields[name] is None:
@@ -129,7 +131,7 @@ async def create_grant(change: Change, body: GrantCreate, *, approval_id: UUID |
     change.record(
         "grant.create", GRANT, None, grant,
         details={"principal": principal.model_dump(mode="json")},
-        # Only widens: the principal's version makes denies that were decided without this grant stale.
+        # It only widens access: the principal's version makes earlier denials stale.
         widens=[principal.id, grant.id], webhook=WebhookEvent.GRANT_CREATED, approval_id=approval_id,
     )  # fmt: skip
     return grant
@@ -137,40 +139,40 @@ async def create_grant(change: Change, body: GrantCreate, *, approval_id: UUID |
 
 async def update_grant(change: Change, id: UUID, body: GrantUpdate, if_match: Precondition) -> Grant:
     """Apply a merge patch. Raises ``NotFound``, ``PreconditionFailed`` and ``Invalid``."""
-    grant = await _locked(change.session, id, if_match)
+    grant = await _lock_live(change.session, id, if_match)
     await change_grants(change, [(grant, body)])
     return grant
 
 
 async def end_grant(change: Change, id: UUID, if_match: Precondition) -> Grant:
-    """End a grant: from the commit on no call rests on it. Raises ``NotFound`` and ``PreconditionFailed``."""
-    grant = await _locked(change.session, id, if_match)
+    """End a grant: after the commit it allows no call. Raises ``NotFound`` and ``PreconditionFailed``."""
+    grant = await _lock_live(change.session, id, if_match)
     await change_grants(change, [(grant, None)])
     return grant
 
 
 async def change_grants(
     change: Change,
-    wanted: Sequence[tuple[Grant, GrantUpdate | None]],
+    patches: Sequence[tuple[Grant, GrantUpdate | None]],
     because: Mapping[str, Any] | None = None,
 ) -> None:
-    """Patch locked grants, each named once, and end those without a patch; ``because`` is what their events say besides
-    the change. Raises ``Invalid``, and then none has changed."""
+    """Patch locked grants, each named once, and end those without a patch; ``because`` is added to their events. Raises
+    ``Invalid``, and then nothing has changed."""
     values = [
-        ({"ended_at": change.now} if patch is None else _given(grant, patch, change.now))
-        for grant, patch in wanted
+        ({"ended_at": change.now} if patch is None else _new_values(grant, patch, change.now))
+        for grant, patch in patches
     ]
     await _check_servers(
         change.session,
-        *(patch.servers for _, patch in wanted if patch is not None and "servers" in patch.given()),
+        *(patch.servers for _, patch in patches if patch is not None and "servers" in patch.given()),
     )
     moves: list[tuple[Grant, Values, bool]] = []
     written: list[dict[str, Any]] = []
-    for (grant, patch), given in zip(wanted, values, strict=True):
-        if any(getattr(grant, name) != value for name, value in given.items()):
+    for (grant, patch), fields in zip(patches, values, strict=True):
+        if any(getattr(grant, name) != value for name, value in fields.items()):
             moves.append((grant, GRANT.values(grant), patch is None))
-            kept = {name: getattr(grant, name) for name in (*_FIELDS, "ended_at")}
-            written.append(kept | given | {"id": grant.id, "revision": grant.revision + 1})
+            before_fields = {name: getattr(grant, name) for name in (*_FIELDS, "ended_at")}
+            written.append(before_fields | fields | {"id": grant.id, "revision": grant.revision + 1})
     if not moves:
         return
     await change.session.execute(update(Grant), written)
@@ -185,29 +187,29 @@ async def change_grants(
         )  # fmt: skip
 
 
-async def _locked(session: AsyncSession, id: UUID, if_match: Precondition) -> Grant:
-    grant = _live(await rows.lock(session, Grant, id, Lock.UPDATE))
+async def _lock_live(session: AsyncSession, id: UUID, if_match: Precondition) -> Grant:
+    grant = _require_live(await rows.lock(session, Grant, id, Lock.UPDATE))
     if_match.check(grant.revision)
     return grant
 
 
-def _live(grant: Grant | None) -> Grant:
+def _require_live(grant: Grant | None) -> Grant:
     if grant is None or grant.ended_at is not None:
         raise NotFound("There is no such grant.")
     return grant
 
 
-def _given(grant: Grant, patch: GrantUpdate, now: datetime) -> dict[str, Any]:
+def _new_values(grant: Grant, patch: GrantUpdate, now: datetime) -> dict[str, Any]:
     """The new values of a grant. Raises ``Invalid``."""
-    given = patch.given()
-    not_before = given.get("not_before", grant.not_before)
-    expires_at = given.get("expires_at", grant.expires_at)
-    _check_window(not_before, expires_at, now if given.get("expires_at") is not None else None)
-    return _stored(given)
+    fields = patch.given()
+    not_before = fields.get("not_before", grant.not_before)
+    expires_at = fields.get("expires_at", grant.expires_at)
+    _check_window(not_before, expires_at, now if fields.get("expires_at") is not None else None)
+    return _columns(fields)
 
 
-def _stored(fields: dict[str, Any]) -> dict[str, Any]:
-    """Fields of the API as the table has them."""
+def _columns(fields: dict[str, Any]) -> dict[str, Any]:
+    """Convert API fields to columns."""
     if "servers" in fields:
         fields["servers"] = store_server_selector(fields["servers"])
     if "tools" in fields:
@@ -216,7 +218,7 @@ def _stored(fields: dict[str, Any]) -> dict[str, Any]:
 
 
 def _check_window(not_before: datetime | None, expires_at: datetime | None, now: datetime | None) -> None:
-    """Raise ``Invalid`` for a window that is empty, or over when ``now`` is given."""
+    """Raise ``Invalid`` for an empty window, or one that is over at ``now``, if given."""
     if expires_at is None:
         return
     if now is not None and expires_at <= now:
@@ -226,22 +228,22 @@ def _check_window(not_before: datetime | None, expires_at: datetime | None, now:
 
 
 async def _check_servers(session: AsyncSession, *selectors: ServerSelectorModel) -> None:
-    """Raise ``Invalid``, naming each pointer, when a selector names servers that do not exist."""
-    named = [pair for selector in selectors for pair in servers_named(selector, "/servers")]
-    unknown = await unknown_servers(session, (id for _, id in named))
+    """Raise ``Invalid`` with each pointer to a server that does not exist."""
+    references = [pair for selector in selectors for pair in servers_named(selector, "/servers")]
+    unknown = await unknown_servers(session, (id for _, id in references))
     if unknown:
         errors = [
             FieldError(pointer, "not_found", "There is no such server.")
-            for pointer, id in named
+            for pointer, id in references
             if id in unknown
         ]
-        raise Invalid("The selector names servers that do not exist; see errors for which.", errors=errors)
+        raise Invalid("The selector names servers that do not exist; see errors.", errors=errors)
 
 
 async def _check_principal(session: AsyncSession, principal: Principal) -> None:
-    """Lock the holder against change, so that no offboarding or end slips past. Raises ``Invalid``."""
+    """Lock the principal against a concurrent offboarding or end. Raises ``Invalid``."""
     if isinstance(principal, GroupPrincipal):
-        # Not shared: who may join a group depends on whether it holds grants.
+        # An exclusive lock: who may join a group depends on whether it holds grants.
         group = await rows.lock(session, Group, principal.id)
         if group is None or group.ended_at is not None:
             raise Invalid.field("/principal/id", "not_found", "There is no such group.")
@@ -253,11 +255,13 @@ async def _check_principal(session: AsyncSession, principal: Principal) -> None:
         raise Invalid.field("/principal/id", "offboarded", "This identity is offboarded; reinstate it first.")
 
 
-def _reached(right: ScopeEntry, servers: Mapping[UUID, Server]) -> Generator[None, None, list[ReachedServer]]:
-    """The servers by slug; one of which no tool is given is among them. In steps of a server each."""
+def _select_servers(
+    right: ScopeEntry, servers: Mapping[UUID, Server]
+) -> Generator[None, None, list[ReachedServer]]:
+    """The selected servers by slug, including those without a selected tool. In steps of one server each."""
     reach = yield from reach_of(right, servers.values())
-    reached = [
+    selected = [
         ReachedServer(servers[id], tuple(servers[id].tools[name] for name in sorted(names)))
         for id, names in reach.items()
     ]
-    return sorted(reached, key=lambda one: one.server.slug)
+    return sorted(selected, key=lambda one: one.server.slug)

@@ -1,7 +1,7 @@
-"""Groups that a directory keeps: made, renamed, and told who is in them, some or all at once.
+"""Provision groups from a directory: create, rename, and change members, some or all at once.
 
-What its groups were granted follows the directory, which is what an administrator wants who grants to one. What it may
-not do is shape a group by the name of one that a policy lets approve.
+Grants of a provisioned group follow the directory, as its administrators expect. But a directory must not get access by
+creating a group with a name that a policy lets approve.
 """
 
 from collections.abc import Collection
@@ -16,18 +16,18 @@ from app.db.versions import move_versions
 from app.domain.errors import Conflict, Invalid
 from app.features.audit.record import record
 from app.features.groups import provision_queries as queries
-from app.features.groups.named import are_alike, check_may_shape
+from app.features.groups.policy_groups import check_may_change_group, names_overlap
 from app.http.authorization import Caller
 from app.lib.ids import IDENTITY, format_id
 from app.models.groups import Group
 
 _NAMED_AT_ONCE = 1_000
-"""How many members one event names; a larger change has several."""
+"""Members in one event; a larger change has several events."""
 
 
 @dataclass(frozen=True, slots=True)
 class Directory:
-    """Who changes the groups of which provider, in which request."""
+    """The provisioning service account and provider of a request."""
 
     caller: Caller
     provider_id: UUID
@@ -36,7 +36,7 @@ class Directory:
 
 @dataclass(frozen=True, slots=True)
 class Membership:
-    """What became of the members of a group; ``skipped`` are people who are offboarded, whom nothing gives rights."""
+    """The result for the members of a group; ``skipped`` are offboarded people, who get no access."""
 
     joined: list[UUID]
     left: list[UUID]
@@ -47,8 +47,8 @@ class Membership:
 async def create_provided(
     session: AsyncSession, directory: Directory, name: str, external_id: str | None
 ) -> tuple[Group, UUID]:
-    """Make an empty group; it and the id of the event. Raises ``Forbidden`` and ``Conflict``."""
-    await check_may_shape(session, directory.caller, name)
+    """Create an empty group; return it and the id of the event. Raises ``Forbidden`` and ``Conflict``."""
+    await check_may_change_group(session, directory.caller, name)
     group = Group(name=name, external_id=external_id, source="scim", provider_id=directory.provider_id)
     session.add(group)
     await _flush_unique(session, group)
@@ -61,24 +61,24 @@ async def create_provided(
 async def change_provided(
     session: AsyncSession, directory: Directory, group: Group, name: str, external_id: str | None
 ) -> UUID | None:
-    """Give a group that is locked exclusively this name and external id; the id of the event, if any.
+    """Set the name and external id of an exclusively locked group; return the id of the event, if any.
 
     Raises ``Forbidden`` and ``Conflict``.
     """
-    wanted = {"name": name, "external_id": external_id}
-    moved = {key: value for key, value in wanted.items() if getattr(group, key) != value}
-    if not moved:
+    values = {"name": name, "external_id": external_id}
+    changed = {key: value for key, value in values.items() if getattr(group, key) != value}
+    if not changed:
         return None
-    if "name" in moved and not await are_alike(session, [name], [group.name]):
-        # Either way: by it the group would come to decide, or be kept from deciding.
-        await check_may_shape(session, directory.caller, group.name, name)
-    changes = {key: {"from": getattr(group, key), "to": value} for key, value in moved.items()}
-    for key, value in moved.items():
+    if "name" in changed and not await names_overlap(session, [name], [group.name]):
+        # Both names: either change decides whether the group may approve.
+        await check_may_change_group(session, directory.caller, group.name, name)
+    changes = {key: {"from": getattr(group, key), "to": value} for key, value in changed.items()}
+    for key, value in changed.items():
         setattr(group, key, value)
     group.revision += 1
     await _flush_unique(session, group)
-    if "name" in moved:
-        # Policies name groups, so a new name can take rights away.
+    if "name" in changed:
+        # Policies name groups, so a new name can take access away.
         await move_versions(session, [group.id], narrows=True)
     return await _record(session, directory, "group.update", group, changes)
 
@@ -91,10 +91,10 @@ async def change_members(
     add: Collection[UUID] = (),
     remove: Collection[UUID] = (),
 ) -> Membership:
-    """Put identities into a group that is locked exclusively, and take others out of it.
+    """Add identities to an exclusively locked group, and remove others.
 
-    Who is in it already, or out of it, is let be: what this costs goes with what changes. Raises ``Invalid`` for one
-    to add whom the provider does not keep.
+    Members and non-members that already are so are skipped: the cost depends on what changes. Raises ``Invalid`` for an
+    identity to add that the provider does not manage.
     """
     present = await queries.members_among(session, group.id, {*add, *remove})
     joining = set(add) - present
@@ -109,30 +109,30 @@ async def change_members(
         )
     skipped = sorted(id for id in joining if people[id].ended)
     joined = sorted(joining.difference(skipped))
-    # Whom the provider does not keep was put there by hand, and is not its to take out.
-    left = await queries.leave(session, group.id, leaving & people.keys()) if leaving else []
+    # A member whom the provider does not manage was added by hand and stays.
+    removed = await queries.leave(session, group.id, leaving & people.keys()) if leaving else []
     if joined:
         await queries.join(session, group.id, joined)
-    if joined or left:
+    if joined or removed:
         group.revision += 1
         await session.flush()
         await session.refresh(group)
-    # Joining gives the group's grants, and takes what a policy forbids to the group.
-    await move_versions(session, [*joined, *left], narrows=True)
-    events = await _record_members(session, directory, group, joined, left, skipped)
-    return Membership(joined, left, skipped, events)
+    # Joining adds the group's grants, and removes what a policy forbids to the group.
+    await move_versions(session, [*joined, *removed], narrows=True)
+    events = await _record_members(session, directory, group, joined, removed, skipped)
+    return Membership(joined, removed, skipped, events)
 
 
 async def set_members(
-    session: AsyncSession, directory: Directory, group: Group, wanted: Collection[UUID]
+    session: AsyncSession, directory: Directory, group: Group, member_ids: Collection[UUID]
 ) -> Membership:
-    """Make these the members of a group that is locked exclusively, of those whom the provider keeps.
+    """Set the members of an exclusively locked group, among the people that the provider manages.
 
     Raises ``Invalid`` as ``change_members`` does.
     """
     present = await queries.provided_members(session, directory.provider_id, group.id)
     return await change_members(
-        session, directory, group, add=set(wanted) - present, remove=present - set(wanted)
+        session, directory, group, add=set(member_ids) - present, remove=present - set(member_ids)
     )
 
 
@@ -141,16 +141,16 @@ async def _record_members(
     directory: Directory,
     group: Group,
     joined: list[UUID],
-    left: list[UUID],
+    removed: list[UUID],
     skipped: list[UUID],
 ) -> list[UUID]:
-    named = [("added", id) for id in joined]
-    named += [("removed", id) for id in left]
-    named += [("skipped", id) for id in skipped]
+    entries = [("added", id) for id in joined]
+    entries += [("removed", id) for id in removed]
+    entries += [("skipped", id) for id in skipped]
     events = []
-    for start in range(0, len(named), _NAMED_AT_ONCE):
+    for start in range(0, len(entries), _NAMED_AT_ONCE):
         changes: dict[str, list[str]] = {}
-        for what, id in named[start : start + _NAMED_AT_ONCE]:
+        for what, id in entries[start : start + _NAMED_AT_ONCE]:
             changes.setdefault(what, []).append(format_id(IDENTITY, id))
         events.append(await _record(session, directory, "group.change_members", group, changes))
     return events

@@ -1,4 +1,4 @@
-"""Queries of groups that a directory keeps: each in one statement, however many members it is about."""
+"""Queries of provisioned groups: one statement each, for any number of members."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ FROM joined
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """Somebody whom a directory keeps, as far as a membership depends on it."""
+    """The state of a provisioned person that a membership depends on."""
 
     id: UUID
     ended: bool
@@ -39,8 +39,7 @@ class Person:
 async def find_provided(
     session: AsyncSession, provider_id: UUID, group_id: UUID, *, lock: bool
 ) -> Group | None:
-    """A group that this provider keeps; ``lock`` holds it exclusively, so that of two changes one is after the
-    other."""
+    """Find a group that this provider manages; ``lock`` locks it exclusively, to serialize changes."""
     mode = {"key_share": True} if lock else None
     group = await session.get(Group, group_id, with_for_update=mode, populate_existing=True)
     if group is None or group.ended_at is not None or group.source != "scim":
@@ -49,16 +48,16 @@ async def find_provided(
 
 
 async def members_among(session: AsyncSession, group_id: UUID, ids: Collection[UUID]) -> set[UUID]:
-    """Which of these are in the group."""
-    wanted = literal(list(ids), _IDS)
+    """Find those of these identities that are in the group."""
+    id_array = literal(list(ids), _IDS)
     query = select(col(GroupMember.identity_id)).where(
-        col(GroupMember.group_id) == group_id, col(GroupMember.identity_id) == any_(wanted)
+        col(GroupMember.group_id) == group_id, col(GroupMember.identity_id) == any_(id_array)
     )
     return set(await session.scalars(query))
 
 
 async def provided_members(session: AsyncSession, provider_id: UUID, group_id: UUID) -> set[UUID]:
-    """The members of a group whom the provider knows: who was put there by hand is not its to take out."""
+    """The members of a group that the provider manages; those added by hand are not included."""
     query = (
         select(col(GroupMember.identity_id))
         .join(ScimUser, col(ScimUser.identity_id) == col(GroupMember.identity_id))
@@ -72,7 +71,7 @@ async def provided_members(session: AsyncSession, provider_id: UUID, group_id: U
 
 
 async def lock_people(session: AsyncSession, provider_id: UUID, ids: Collection[UUID]) -> dict[UUID, Person]:
-    """Lock those of these identities whom the provider keeps or kept, in id order."""
+    """Lock the identities among these that the provider manages or managed, in id order."""
     query = (
         select(col(Identity.id), col(Identity.status), col(ScimUser.deleted_at))
         .join(ScimUser, col(ScimUser.identity_id) == col(Identity.id))
@@ -85,18 +84,18 @@ async def lock_people(session: AsyncSession, provider_id: UUID, ids: Collection[
 
 
 async def join(session: AsyncSession, group_id: UUID, identity_ids: Sequence[UUID]) -> None:
-    """Put identities into a group that they are not in, and write down since when."""
+    """Add identities to a group that they are not in, and record when."""
     ids = [new_id() for _ in identity_ids]
     await session.execute(_JOIN, {"group_id": group_id, "ids": ids, "identity_ids": list(identity_ids)})
 
 
 async def leave(session: AsyncSession, group_id: UUID, identity_ids: Collection[UUID]) -> list[UUID]:
-    """Take identities out of a group and close their memberships; returns those that were in it."""
-    gone = delete(GroupMember).where(
+    """Remove identities from a group and close their memberships; return those that were in it."""
+    statement = delete(GroupMember).where(
         col(GroupMember.group_id) == group_id,
         col(GroupMember.identity_id) == any_(literal(list(identity_ids), _IDS)),
     )
     columns = (col(GroupMember.id), col(GroupMember.identity_id))
-    left = {identity: id for id, identity in await session.execute(gone.returning(*columns))}
-    await close_versions(session, left.values())
-    return sorted(left)
+    former = {identity: id for id, identity in await session.execute(statement.returning(*columns))}
+    await close_versions(session, former.values())
+    return sorted(former)

@@ -14,28 +14,28 @@ from app.models.groups import Group, GroupMember
 SORTS: Sorts = {
     "name": caseless(col(Group.name)),
 }
-"""What a list can be sorted by, with an index for each."""
+"""The sort orders of the list, with an index for each."""
 
 
-def select_groups(wanted: GroupQuery) -> Select[Group]:
-    """The groups that a filter leaves."""
+def select_groups(query: GroupQuery) -> Select[Group]:
+    """Select the groups that match a filter."""
     statement = select(Group)
-    if wanted.include is None:
+    if query.include is None:
         statement = statement.where(col(Group.ended_at).is_(None))
-    if wanted.name:
+    if query.name:
         statement = statement.where(
-            func.lower(col(Group.name)).in_([func.lower(name) for name in wanted.name])
+            func.lower(col(Group.name)).in_([func.lower(name) for name in query.name])
         )
-    if wanted.external_id:
-        statement = statement.where(col(Group.external_id).in_(wanted.external_id))
-    if wanted.source:
-        statement = statement.where(col(Group.source).in_(wanted.source))
-    if wanted.member_id:
-        theirs = select(col(GroupMember.group_id)).where(col(GroupMember.identity_id).in_(wanted.member_id))
-        statement = statement.where(col(Group.id).in_(theirs))
-    if wanted.q:
+    if query.external_id:
+        statement = statement.where(col(Group.external_id).in_(query.external_id))
+    if query.source:
+        statement = statement.where(col(Group.source).in_(query.source))
+    if query.member_id:
+        group_ids = select(col(GroupMember.group_id)).where(col(GroupMember.identity_id).in_(query.member_id))
+        statement = statement.where(col(Group.id).in_(group_ids))
+    if query.q:
         columns = (col(Group.name), col(Group.description))
-        statement = statement.where(or_(*(column.icontains(wanted.q, autoescape=True) for column in columns)))
+        statement = statement.where(or_(*(column.icontains(query.q, autoescape=True) for column in columns)))
     return statement
 
 
@@ -44,12 +44,12 @@ async def membership(session: AsyncSession, group_id: UUID, identity_id: UUID) -
     statement = select(GroupMember).where(
         col(GroupMember.group_id) == group_id, col(GroupMember.identity_id) == identity_id
     )
-    found: GroupMember | None = await session.scalar(statement)
-    return found
+    member: GroupMember | None = await session.scalar(statement)
+    return member
 
 
 async def members_among(session: AsyncSession, group_id: UUID, identity_ids: Collection[UUID]) -> set[UUID]:
-    """Which of these identities are in a group."""
+    """Find those of these identities that are in a group."""
     statement = select(col(GroupMember.identity_id)).where(
         col(GroupMember.group_id) == group_id, col(GroupMember.identity_id).in_(identity_ids)
     )
@@ -57,6 +57,6 @@ async def members_among(session: AsyncSession, group_id: UUID, identity_ids: Col
 
 
 async def end_memberships(session: AsyncSession, group_id: UUID) -> list[GroupMember]:
-    """Take every member out of a group; returns the memberships that were."""
+    """Remove every member from a group; return the former memberships."""
     statement = delete(GroupMember).where(col(GroupMember.group_id) == group_id).returning(GroupMember)
     return list(await session.scalars(statement))

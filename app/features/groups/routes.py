@@ -93,7 +93,7 @@ async def delete_group(group_id: GroupId, change: CanWrite, if_match: IfMatch) -
 @router.get(
     "/{group_id}/members",
     operation_id="list_group_members",
-    summary="List the members of a group, those who joined last first",
+    summary="List the members of a group, newest first",
 )
 async def list_group_members(
     group_id: GroupId,
@@ -123,11 +123,11 @@ async def get_group_member(
 @router.put(
     "/{group_id}/members/{identity_id}",
     operation_id="add_group_member",
-    summary="Put an identity into a group",
+    summary="Add an identity to a group",
     responses=problem_responses(409)
     | {
         200: TAGGED,
-        201: TAGGED | {"model": MemberView, "description": "The identity is new in the group."},
+        201: TAGGED | {"model": MemberView, "description": "The identity was added to the group."},
     },
 )
 async def add_group_member(
@@ -147,7 +147,7 @@ async def add_group_member(
     "/{group_id}/members/{identity_id}",
     status_code=204,
     operation_id="remove_group_member",
-    summary="Take an identity out of a group",
+    summary="Remove an identity from a group",
 )
 async def remove_group_member(
     group_id: GroupId, identity_id: IdentityId, change: CanWrite, if_match: IfMatch

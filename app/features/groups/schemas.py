@@ -1,4 +1,4 @@
-"""Request and answer models of groups and memberships."""
+"""Request and response models of groups and memberships."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -18,20 +18,20 @@ ExternalId = Annotated[str, StringConstraints(min_length=1, max_length=255), Cle
 
 
 class GroupCreate(Strict):
-    """A set of identities that grants can be made to."""
+    """A set of identities that can hold grants."""
 
     model_config = ConfigDict(
         extra="forbid",
         json_schema_extra={"examples": [{"name": "platform", "description": "Platform engineering"}]},
     )
-    name: Name = Field(description="Unique among the groups that are not ended, whatever its case.")
+    name: Name = Field(description="Unique among groups that have not ended, ignoring case.")
     description: LongText | None = None
     external_id: ExternalId | None = None
     owner_group_id: GroupId | None = None
 
 
 class GroupUpdate(Patch):
-    """What may change of a group."""
+    """The fields of a group that can change."""
 
     model_config = ConfigDict(
         extra="forbid", json_schema_extra={"examples": [{"description": "Platform engineering"}]}
@@ -46,25 +46,25 @@ GroupOrder = TypeAliasType(
     "GroupOrder",
     Annotated[
         Literal["-created_at", "created_at", "-name", "name"],
-        Field(
-            description="What groups are sorted by; `-` before it is from the top. Newest first by default."
-        ),
+        Field(description="The sort order; `-` sorts descending. Newest first by default."),
     ],
 )
 
 
 class GroupQuery(ListQuery):
-    """Filters of the list of groups; each may be repeated, and then any of its values matches."""
+    """Filters of the list of groups; each can be repeated, and then any of its values matches."""
 
     name: list[ShortText] = Field(default_factory=list)
     external_id: list[ShortText] = Field(default_factory=list)
     source: list[Source] = Field(default_factory=list)
-    member_id: list[IdentityId] = Field(default_factory=list, description="Groups that these are in.")
+    member_id: list[IdentityId] = Field(
+        default_factory=list, description="Groups that have one of these members."
+    )
     q: ShortText | None = Field(default=None, description="Text in name or description.")
     include: Literal["ended"] | None = Field(
-        default=None, description="`ended` shows ended ones too, to those who may read the audit."
+        default=None, description="`ended` shows ended ones too, to callers who may read the audit log."
     )
-    sort: GroupOrder = Field(default="-created_at", description="What the list is sorted by.")
+    sort: GroupOrder = Field(default="-created_at", description="The sort order of the list.")
 
 
 class MemberQuery(ListQuery):
@@ -72,7 +72,7 @@ class MemberQuery(ListQuery):
 
 
 class GroupView(BaseModel):
-    """A set of identities that grants can be made to."""
+    """A set of identities that can hold grants."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -96,11 +96,11 @@ class GroupView(BaseModel):
     )
     id: GroupId
     name: str
-    description: str | None = Field(description="What it is for.")
-    external_id: str | None = Field(description="What the system that it came from calls it.")
+    description: str | None = Field(description="Its purpose.")
+    external_id: str | None = Field(description="Its id in the system that it comes from.")
     source: Source
-    provider_id: IdentityProviderId | None = Field(description="The provider that keeps it.")
-    owner_group_id: GroupId | None = Field(description="The group whose members look after it.")
+    provider_id: IdentityProviderId | None = Field(description="The provider that manages it.")
+    owner_group_id: GroupId | None = Field(description="The group whose members maintain it.")
     ended_at: datetime | None
     created_at: datetime
     updated_at: datetime
@@ -108,12 +108,12 @@ class GroupView(BaseModel):
 
     @classmethod
     def from_row(cls, row: Group) -> Self:
-        """The answer for a stored group."""
+        """Build the view of a stored group."""
         return cls(**{name: getattr(row, name) for name in cls.model_fields})
 
     @classmethod
     def page(cls, rows: Sequence[Group], next_cursor: str | None) -> Page["GroupView"]:
-        """The answer for a page of stored groups."""
+        """Build a page of views."""
         return Page[GroupView](items=[cls.from_row(row) for row in rows], next_cursor=next_cursor)
 
 
@@ -139,5 +139,5 @@ class MemberView(BaseModel):
 
     @classmethod
     def from_row(cls, row: GroupMember) -> Self:
-        """The answer for a stored membership."""
+        """Build the view of a stored membership."""
         return cls(group_id=row.group_id, identity_id=row.identity_id, created_at=row.created_at)

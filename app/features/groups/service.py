@@ -1,4 +1,4 @@
-"""Verbs of groups: create, read, change, join, leave, end. A group ends with what it was granted and was to decide."""
+"""Create, read, change, join, leave and end groups. With a group end its grants and its pending approvals."""
 
 from uuid import UUID
 
@@ -16,7 +16,7 @@ from app.features.approvals.decide import cancel_approvals
 from app.features.approvals.queries import open_approvals
 from app.features.grants.queries import group_holds_grants, lock_grants_of_group
 from app.features.grants.service import GRANT
-from app.features.groups.named import check_may_shape
+from app.features.groups.policy_groups import check_may_change_group
 from app.features.groups.queries import SORTS, end_memberships, membership, select_groups
 from app.features.groups.schemas import GroupCreate, GroupQuery, GroupUpdate, MemberQuery
 from app.features.servers.queries import owns_requestable
@@ -41,7 +41,7 @@ MEMBERSHIP = Subject("membership", history="membership", kept=("group_id", "iden
 async def list_groups(
     session: AsyncSession, caller: Caller, query: GroupQuery, runtime: Runtime
 ) -> tuple[list[Group], str | None]:
-    """A page of groups, and the cursor of the next. Raises ``Forbidden`` where ended ones are asked for."""
+    """Read a page of groups and the next cursor. Raises ``Forbidden`` when ended ones are requested."""
     if query.include is not None:
         authorize(caller, Permission.AUDIT_READ)
     cursors = Cursors(runtime.peppers.derive("cursors"), "list_groups", query.filters())
@@ -49,18 +49,18 @@ async def list_groups(
 
 
 async def get_group(session: AsyncSession, caller: Caller, id: UUID, *, ended: bool = False) -> Group:
-    """A group; with ``ended``, one that has ended too. Raises ``NotFound`` and ``Forbidden``."""
+    """Read a group; with ``ended``, also an ended one. Raises ``NotFound`` and ``Forbidden``."""
     group = await session.get(Group, id)
     if ended and group is not None:
         authorize(caller, Permission.AUDIT_READ)
         return group
-    return _live(group)
+    return _require_live(group)
 
 
 async def list_members(
     session: AsyncSession, caller: Caller, group_id: UUID, query: MemberQuery, runtime: Runtime
 ) -> tuple[list[GroupMember], str | None]:
-    """A page of memberships, and the cursor of the next. Raises ``NotFound``."""
+    """Read a page of memberships and the next cursor. Raises ``NotFound``."""
     await get_group(session, caller, group_id)
     filters = query.filters() | {"group_id": group_id}
     cursors = Cursors(runtime.peppers.derive("cursors"), "list_group_members", filters)
@@ -69,7 +69,7 @@ async def list_members(
 
 
 async def get_member(session: AsyncSession, caller: Caller, group_id: UUID, identity_id: UUID) -> GroupMember:
-    """One membership. Raises ``NotFound``."""
+    """Read one membership. Raises ``NotFound``."""
     await get_group(session, caller, group_id)
     member = await membership(session, group_id, identity_id)
     if member is None:
@@ -78,8 +78,8 @@ async def get_member(session: AsyncSession, caller: Caller, group_id: UUID, iden
 
 
 async def create_group(change: Change, body: GroupCreate) -> Group:
-    """Make an empty group. Raises ``Forbidden``, ``Invalid`` and ``Conflict``."""
-    await check_may_shape(change.session, change.caller, body.name)
+    """Create an empty group. Raises ``Forbidden``, ``Invalid`` and ``Conflict``."""
+    await check_may_change_group(change.session, change.caller, body.name)
     await _check_owner_group(change.session, body.owner_group_id)
     group = Group(**dict(body))
     change.session.add(group)
@@ -90,30 +90,32 @@ async def create_group(change: Change, body: GroupCreate) -> Group:
 
 async def update_group(change: Change, id: UUID, body: GroupUpdate, if_match: Precondition) -> Group:
     """Apply a merge patch. Raises ``NotFound``, ``PreconditionFailed``, ``Forbidden``, ``Invalid`` and ``Conflict``."""
-    group = _live(await rows.lock(change.session, Group, id))
+    group = _require_live(await rows.lock(change.session, Group, id))
     if_match.check(group.revision)
-    moved = {name: value for name, value in body.given().items() if getattr(group, name) != value}
-    if not moved:
+    changed = {name: value for name, value in body.given().items() if getattr(group, name) != value}
+    if not changed:
         return group
-    if moved.get("owner_group_id") == group.id:
+    if changed.get("owner_group_id") == group.id:
         raise Invalid.field("/owner_group_id", "itself", "A group cannot own itself; name another group.")
-    if "name" in moved:
-        await check_may_shape(change.session, change.caller, group.name, moved["name"], group_id=group.id)
-    await _check_owner_group(change.session, moved.get("owner_group_id"))
+    if "name" in changed:
+        await check_may_change_group(
+            change.session, change.caller, group.name, changed["name"], group_id=group.id
+        )
+    await _check_owner_group(change.session, changed.get("owner_group_id"))
     before = GROUP.values(group)
-    for name, value in moved.items():
+    for name, value in changed.items():
         setattr(group, name, value)
     group.revision += 1
     await _flush_unique(change.session, group)
-    # Policies name groups, so a new name can take rights away.
-    change.record("group.update", GROUP, before, group, narrows=[group.id] if "name" in moved else [])
+    # Policies name groups, so a new name can take access away.
+    change.record("group.update", GROUP, before, group, narrows=[group.id] if "name" in changed else [])
     return group
 
 
 async def add_member(
     change: Change, group_id: UUID, identity_id: UUID, if_match: Precondition
 ) -> tuple[GroupMember, bool]:
-    """Put an identity into a group; whether it is new there.
+    """Add an identity to a group; return the membership and whether it is new.
 
     Raises ``NotFound``, ``Forbidden``, ``PreconditionFailed`` and ``Conflict``.
     """
@@ -131,14 +133,14 @@ async def add_member(
     member = GroupMember(group_id=group.id, identity_id=identity_id)
     change.session.add(member)
     await change.session.flush()
-    event_id = change.record("group.add_member", GROUP, group, group, details=_named(identity_id))
-    # Joining gives the group's grants, and takes what a policy forbids to the group.
+    event_id = change.record("group.add_member", GROUP, group, group, details=_member_changes(identity_id))
+    # Joining adds the group's grants, and removes what a policy forbids to the group.
     change.record_with(event_id, MEMBERSHIP, None, member, narrows=[identity_id])
     return member, True
 
 
 async def remove_member(change: Change, group_id: UUID, identity_id: UUID, if_match: Precondition) -> None:
-    """Take an identity out of a group. Raises ``NotFound``, ``Forbidden`` and ``PreconditionFailed``."""
+    """Remove an identity from a group. Raises ``NotFound``, ``Forbidden`` and ``PreconditionFailed``."""
     group = await _lock_to_change_members(change, group_id)
     if await rows.lock(change.session, Identity, identity_id) is None:
         raise NotFound("There is no such identity.")
@@ -147,7 +149,7 @@ async def remove_member(change: Change, group_id: UUID, identity_id: UUID, if_ma
         raise NotFound("This identity is not in the group.")
     if_match.check(member.id.hex)
     await change.session.delete(member)
-    event_id = change.record("group.remove_member", GROUP, group, group, details=_named(identity_id))
+    event_id = change.record("group.remove_member", GROUP, group, group, details=_member_changes(identity_id))
     change.record_with(event_id, MEMBERSHIP, member, None)
     # mutation: member_removed
     change.move(narrows=[identity_id])
@@ -155,18 +157,17 @@ async def remove_member(change: Change, group_id: UUID, identity_id: UUID, if_ma
 
 async def end_group(change: Change, id: UUID, if_match: Precondition) -> None:
     """End a group. Raises ``NotFound``, ``PreconditionFailed`` and ``Forbidden``."""
-    group = _live(await rows.lock(change.session, Group, id))
+    group = _require_live(await rows.lock(change.session, Group, id))
     if_match.check(group.revision)
     await check_may_change_members(change.session, change.caller, group)
     await end_locked_group(change, group)
 
 
 async def end_locked_group(change: Change, group: Group) -> None:
-    """End a group that is not locked shared, with its memberships and grants, and the approvals that it was to
-    decide."""
+    """End a group, for which no shared lock may be held, with its memberships, grants and pending approvals."""
     session = change.session
     grants = await lock_grants_of_group(session, group.id)
-    # Before the memberships, as whoever decides one locks them.
+    # Before the memberships, in the order of a decision on an approval.
     approvals = await open_approvals(session, col(Approval.approver_group_id) == group.id, lock=True)
     await cancel_approvals(session, change.caller, approvals, "group_ended", change.request_id)
     members = await end_memberships(session, group.id)
@@ -185,10 +186,10 @@ async def end_locked_group(change: Change, group: Group) -> None:
 
 
 async def check_may_change_members(session: AsyncSession, caller: Caller, group: Group) -> None:
-    """Raise ``Forbidden`` where changing the members would be granting, for a caller who may not grant.
+    """Raise ``Forbidden`` if changing the members would grant access, for a caller who may not grant.
 
-    A directory changes the members of its own groups by SCIM, to people of its own; by this way anybody could be put
-    into them.
+    A directory changes its own groups by SCIM, and only with its own people; through the API, any identity could be
+    added.
     """
     if caller.may(Permission.GRANTS_WRITE):
         return
@@ -202,23 +203,23 @@ async def check_may_change_members(session: AsyncSession, caller: Caller, group:
             "This group decides who gets access to a server, so changing its members needs the permission "
             f"{Permission.GRANTS_WRITE.value}, which {caller.lacking}."
         )
-    await check_may_shape(session, caller, group.name, group_id=group.id)
+    await check_may_change_group(session, caller, group.name, group_id=group.id)
 
 
 async def _lock_to_change_members(change: Change, group_id: UUID) -> Group:
-    # Shared by joining and leaving; granting to the group and ending it wait, and see the whole effect.
-    group = _live(await rows.lock(change.session, Group, group_id, Lock.SHARE))
+    # Joining and leaving share the lock; granting to the group and ending it wait, and see the whole effect.
+    group = _require_live(await rows.lock(change.session, Group, group_id, Lock.SHARE))
     await check_may_change_members(change.session, change.caller, group)
     return group
 
 
-def _live(group: Group | None) -> Group:
+def _require_live(group: Group | None) -> Group:
     if group is None or group.ended_at is not None:
         raise NotFound("There is no such group.")
     return group
 
 
-def _named(identity_id: UUID) -> dict[str, str]:
+def _member_changes(identity_id: UUID) -> dict[str, str]:
     return {"identity_id": format_id(ids.IDENTITY, identity_id)}
 
 

@@ -1,10 +1,8 @@
-"""Erasing: whatever says who somebody was goes, for good; the id stays, and what happened under it.
+"""Erase the personal data of an identity for good; its id stays, and the history of its actions. See ADR 9.
 
-The audit trail is not touched, and need not be: it holds ids. Of the places that people write into freely, those are
-emptied that are about this identity: its attributes, the names, addresses and reasons of its tokens, the reasons of its
-grants, of its approvals and of its offboarding.
-
-What an erasure empties in the features below, each row in its table and in the history. See ADR 9.
+The audit log is unchanged, since it holds only ids. Free text about this identity is emptied in tables and histories:
+its attributes, the names, addresses and reasons of its tokens, and the reasons of its grants, approvals and
+offboarding.
 """
 
 from typing import Any
@@ -19,15 +17,15 @@ from app.db.webhook_events import WebhookEvent, identity_message
 from app.domain.errors import Conflict
 from app.features.audit.record import record
 from app.features.identities.queries import erased_link, links_of
+from app.features.identities.role_checks import check_may_change
 from app.features.identities.service import PERSONAL_FIELDS
-from app.features.identities.standing import check_may_change
 from app.features.invitations.queries import erase_invitations
 from app.http.authorization import Caller
 from app.http.idempotency import erase_answers
 from app.lib.ids import IDENTITY, TOKEN, format_id, parse_id
 from app.models.identities import Identity
 
-# Rows are locked in id order, as everywhere. What a person asked for their agents is in the person's words too.
+# Rows are locked in id order, as everywhere. A person's requests for their agents are in the person's words too.
 _GRANTS = text("""
 WITH mine AS (
     SELECT id FROM grants WHERE identity_id = :id OR (
@@ -42,7 +40,7 @@ UPDATE grants SET reason = NULL, revision = revision + 1, updated_at = now()
 WHERE id IN (SELECT id FROM mine) AND reason IS NOT NULL
 """)
 
-# A reason goes to whatever ended with a token or with the person: to tokens below, and to those of agents.
+# A reason is stored with everything that ended with a token or the person: child tokens, and those of agents.
 _TOKENS = text("""
 WITH RECURSIVE family AS (
     SELECT id FROM tokens WHERE identity_id = :id
@@ -70,7 +68,7 @@ UPDATE approvals SET reason = NULL, decision_reason = NULL, revision = revision 
 WHERE id IN (SELECT id FROM mine) AND (reason IS NOT NULL OR decision_reason IS NOT NULL)
 """)
 
-# Those of a person, and those of others that are for them; there are few, of a day.
+# Drafts by a person, and those by others for the person; there are few, of one day.
 _DRAFTS = text("DELETE FROM token_drafts WHERE person_id = :id OR content ->> 'identity_id' = :shown_id")
 _RECEIPTS = text("UPDATE offboarding_receipts SET body = body - 'reason' WHERE identity_id = :id")
 _SCHEDULES = text("""
@@ -94,47 +92,48 @@ _CREDENTIALS = text("DELETE FROM server_credentials WHERE identity_id = :id")
 
 
 async def erase_history(session: AsyncSession, identity_id: UUID) -> None:
-    """The attributes that it had."""
+    """Erase the former attributes."""
     await session.execute(_HISTORY, {"id": identity_id})
 
 
 async def erase_grants(session: AsyncSession, identity_id: UUID) -> None:
-    """The reasons of the grants that were made to it."""
+    """Erase the reasons of the identity's grants."""
     await session.execute(_GRANTS, {"id": identity_id})
 
 
 async def erase_tokens(session: AsyncSession, identity_id: UUID) -> None:
-    """The names and addresses of its tokens, drafts of them, and why they and what ended with them were revoked."""
+    """Erase the names and addresses of the tokens, drafts of them, and the reasons of revocations."""
     ended = [parse_id(TOKEN, row[0]) for row in await session.execute(_ENDED, {"id": identity_id})]
     await session.execute(_TOKENS, {"id": identity_id, "ended": ended})
     await session.execute(_DRAFTS, {"id": identity_id, "shown_id": format_id(IDENTITY, identity_id)})
 
 
 async def erase_approvals(session: AsyncSession, identity_id: UUID) -> None:
-    """Why it asked, and what it was told."""
+    """Erase the reasons of requests and of decisions."""
     await session.execute(_APPROVALS, {"id": identity_id})
 
 
 async def erase_receipts(session: AsyncSession, identity_id: UUID) -> None:
-    """Why it left, or was to leave; what ended then stays, by id."""
+    """Erase the reason of the offboarding; what ended with it stays, by id."""
     await session.execute(_RECEIPTS, {"id": identity_id})
     await session.execute(_SCHEDULES, {"id": identity_id})
 
 
 async def erase_scim_user(session: AsyncSession, identity_id: UUID, shown_id: str) -> None:
-    """All that its directory said of it, which knows nobody by it any more; ``shown_id`` stands for its name."""
+    """Erase all SCIM data of the identity, so that its directory does not find it any more; ``shown_id`` replaces its
+    name."""
     await session.execute(_SCIM_USER, {"id": identity_id, "shown_id": shown_id})
 
 
 async def remove_credentials(session: AsyncSession, identity_id: UUID) -> None:
-    """What it had of its own for servers. No call can ever use these again, so no version moves."""
+    """Delete its own credentials for servers. No call can ever use them again, so no version moves."""
     await session.execute(_CREDENTIALS, {"id": identity_id})
 
 
 async def erase_identity(
     session: AsyncSession, caller: Caller, identity: Identity, request_id: str | None
 ) -> None:
-    """Take the personal data of a locked identity; nothing more happens to one that is erased already.
+    """Erase the personal data of a locked identity; a repeat changes nothing.
 
     Raises ``Forbidden`` for one with a role above the caller's, ``Conflict`` for one that is not offboarded.
     """
@@ -151,7 +150,7 @@ async def erase_identity(
         if getattr(identity, name) not in (None, {})
     }
     shown_id = format_id(IDENTITY, identity.id)
-    # A name has to be there; this one says nothing that the id does not.
+    # A name is required; this one reveals nothing beyond the id.
     identity.user_name = shown_id
     identity.display_name = identity.email = identity.external_id = None
     identity.attributes = {}
@@ -174,6 +173,6 @@ async def erase_identity(
     event_id = await record(
         session, caller, "identity.erase", "identity", identity.id, changes=changes, request_id=request_id
     )
-    # Whoever keeps a copy of what the API said of this person is to take it out, too.
+    # A receiver with a copy of this person's data must erase it too.
     await enqueue(session, identity_message(WebhookEvent.IDENTITY_ERASED, identity.id, event_id))
     await session.refresh(identity)

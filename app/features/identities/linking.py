@@ -1,4 +1,4 @@
-"""Links that administrators set: how a provider knows an identity, and so who signs in as it."""
+"""Identity links that administrators set: they decide who signs in as an identity."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -15,52 +15,52 @@ from app.features.identities.queries import (
     links_of,
     lock_first_sign_in,
 )
+from app.features.identities.role_checks import require_remaining_owner
 from app.features.identities.schemas import IdentityLinkInput
-from app.features.identities.standing import owner_staying
 from app.features.identity_providers import queries as providers
 from app.lib.ids import IDENTITY_PROVIDER, format_id
 from app.models.identities import Identity, IdentityLink
 
 
 async def set_links(
-    session: AsyncSession, identity: Identity, wanted: Sequence[IdentityLinkInput]
+    session: AsyncSession, identity: Identity, links: Sequence[IdentityLinkInput]
 ) -> dict[str, Any]:
-    """Give a locked identity these links and no others. What the event says of it: providers and kinds, no value.
+    """Replace the links of a locked identity; return the changes for the event: providers and kinds, no values.
 
     Raises ``Invalid`` for an agent and for an unknown provider, ``Conflict`` for a link that another identity has or
-    that is left of an erased one, and for the last link of the last active owner.
+    that remains of an erased one, and for the last link of the last active owner.
     """
     current = {
         (one.provider_id, one.kind, one.value): one
         for one in (await links_of(session, [identity.id]))[identity.id]
     }
-    asked = {(one.provider_id, one.kind, one.value): index for index, one in enumerate(wanted)}
-    added, removed = asked.keys() - current.keys(), current.keys() - asked.keys()
+    indexes = {(one.provider_id, one.kind, one.value): index for index, one in enumerate(links)}
+    added, removed = indexes.keys() - current.keys(), current.keys() - indexes.keys()
     if not added and not removed:
         return {}
     if identity.kind != "person":
         raise Invalid.field(
             "/links", "not_for_an_agent", "Only a person has links: an agent does not sign in."
         )
-    async with owner_staying(session):
+    async with require_remaining_owner(session):
         for key in removed:
             await session.delete(current[key])
         await session.flush()
-        for provider_id, kind, value in sorted(added, key=lambda key: asked[key]):
+        for provider_id, kind, value in sorted(added, key=lambda key: indexes[key]):
             if await providers.find(session, provider_id) is None:
                 raise Invalid.field(
-                    f"/links/{asked[provider_id, kind, value]}/provider_id",
+                    f"/links/{indexes[provider_id, kind, value]}/provider_id",
                     "not_found",
                     "There is no such identity provider.",
                 )
             await add_link(session, identity, provider_id, kind, value)
     if any(kind == OIDC for _, kind, _ in removed):
-        # A session lasts no longer than the link that it was opened by, also when the link is set again.
+        # A session ends with the link that opened it, even if the link is set again.
         await end_browser_sessions(session, identity.id)
     return {
         "links": {
-            "added": [_shown(*key) for key in sorted(added, key=str)],
-            "removed": [_shown(*key) for key in sorted(removed, key=str)],
+            "added": [_describe_link(*key) for key in sorted(added, key=str)],
+            "removed": [_describe_link(*key) for key in sorted(removed, key=str)],
         }
     }
 
@@ -68,29 +68,29 @@ async def set_links(
 async def add_link(
     session: AsyncSession, identity: Identity, provider_id: UUID, kind: str, value: str
 ) -> None:
-    """Have a provider know a locked identity by a value. Raises ``Conflict`` when it knows another one by it, also one
-    that was erased."""
-    await providers.hold_link_claim(session, provider_id)
-    # A first sign-in by this value makes no other identity until this transaction ends.
+    """Link a locked identity to a provider's value. Raises ``Conflict`` when it is linked to another identity, even an
+    erased one."""
+    await providers.lock_link_claim(session, provider_id)
+    # Until this transaction ends, no first sign-in with this value creates an identity.
     await lock_first_sign_in(session, provider_id, value)
     if await find_link(session, provider_id, value, kind) is not None:
-        raise _taken()
+        raise _link_taken()
     session.add(IdentityLink(identity_id=identity.id, provider_id=provider_id, kind=kind, value=value))
     try:
         await session.flush()
     except IntegrityError as error:
         if "uq_identity_links_value" in str(error.orig):
-            raise _taken() from None
+            raise _link_taken() from None
         raise
 
 
-def _taken() -> Conflict:
+def _link_taken() -> Conflict:
     return Conflict(
-        "The provider knows another identity by this value: remove that link first. An erased identity keeps its link.",
+        "Another identity has this link: remove it there first. An erased identity keeps its link.",
         code="link_taken",
     )
 
 
-def _shown(provider_id: UUID | None, kind: str, _: str) -> dict[str, Any]:
-    shown = None if provider_id is None else format_id(IDENTITY_PROVIDER, provider_id)
-    return {"provider_id": shown, "kind": kind}
+def _describe_link(provider_id: UUID | None, kind: str, _: str) -> dict[str, Any]:
+    provider = None if provider_id is None else format_id(IDENTITY_PROVIDER, provider_id)
+    return {"provider_id": provider, "kind": kind}

@@ -1,14 +1,8 @@
-"""Offboarding: everything that an identity could do ends, in one transaction, with a receipt.
+"""Offboarding: end all access of an identity, in one transaction, with a receipt.
 
-What an offboarding looks up and ends in the features below.
-
-What one offboarding touches: found, and locked unless somebody only asks what would end.
-
-Locks are taken in the one order: turns, identities, grants, tokens, each by id. Whoever issues a token, makes a grant,
-adds to a group, or creates or hands over an agent holds the identity FOR SHARE, so it is either finished before the
-locks are ours and found here, or waits for us and then sees an identity that is not active.
-
-What an offboarding would end beside tokens and agents, told by its dry run.
+A dry run finds the same things without locks. Locks are taken in one order: turns, identities, grants, tokens, each by
+id. A transaction that issues a token, creates a grant, adds a member, or creates or hands over an agent holds the
+identity FOR SHARE. So it either commits first and is found here, or waits and then sees an inactive identity.
 """
 
 from collections.abc import Collection, Sequence
@@ -30,12 +24,13 @@ from app.features.approvals.decide import cancel_approvals
 from app.features.approvals.queries import open_approvals
 from app.features.audit.queries import count_calls
 from app.features.audit.record import close_versions, record
+from app.features.identities.policy_reads import check_may_transfer
 from app.features.identities.queries import end_browser_sessions, keep_identity, take_turns
-from app.features.identities.read_by_policies import check_may_transfer
-from app.features.identities.receipts import add_receipt, named
+from app.features.identities.receipts import add_receipt, describe_caller
+from app.features.identities.role_checks import check_may_end, roles_behind
 from app.features.identities.schedule_queries import lock_pending, settle
 from app.features.identities.schemas import (
-    MOST_CALLS,
+    MAX_CALLS,
     EndedToken,
     Offboard,
     OffboardedThings,
@@ -47,7 +42,6 @@ from app.features.identities.schemas import (
     TransferredAgents,
     asked_by,
 )
-from app.features.identities.standing import check_may_end, roles_behind
 from app.features.invitations.queries import end_invitations
 from app.features.tokens import queries as repository
 from app.features.tokens.queries import among, end_pickups_of
@@ -69,7 +63,7 @@ _QUIET = {"synchronize_session": False}
 async def find_leaver(
     session: AsyncSession, *, external_id: str | None, user_name: str | None
 ) -> Sequence[Identity]:
-    """Identities with this external id, or this user name whatever its case; newest first."""
+    """Find identities with this external id, or this user name ignoring case; newest first."""
     query = select(Identity).order_by(col(Identity.id).desc())
     if external_id is not None:
         query = query.where(col(Identity.external_id) == external_id)
@@ -79,7 +73,7 @@ async def find_leaver(
 
 
 async def agents_of(session: AsyncSession, owner_id: UUID) -> list[UUID]:
-    """Agents of this person that are not offboarded."""
+    """The agents of this person that are not offboarded."""
     query = select(col(Identity.id)).where(
         col(Identity.owner_id) == owner_id, col(Identity.status) != "offboarded"
     )
@@ -87,7 +81,7 @@ async def agents_of(session: AsyncSession, owner_id: UUID) -> list[UUID]:
 
 
 async def open_grants(session: AsyncSession, identity_id: UUID, *, lock: bool) -> list[UUID]:
-    """Grants made to the identity itself that have not ended."""
+    """The grants of the identity itself that have not ended."""
     query = select(col(Grant.id)).where(col(Grant.identity_id) == identity_id, col(Grant.ended_at).is_(None))
     return await _ids(session, query.order_by(col(Grant.id)), lock=lock)
 
@@ -101,20 +95,20 @@ async def end_grants(session: AsyncSession, ids: Collection[UUID]) -> None:
 
 
 async def memberships(session: AsyncSession, identity_id: UUID) -> dict[UUID, UUID]:
-    """The groups of the identity, by the id of its membership in each."""
+    """The groups of the identity, by the id of the membership."""
     query = select(GroupMember).where(col(GroupMember.identity_id) == identity_id)
     return {row.id: row.group_id for row in await session.scalars(query)}
 
 
 async def end_memberships(session: AsyncSession, ids: Collection[UUID]) -> None:
-    """Take these memberships out; their past stays in the history."""
+    """Delete these memberships; their past stays in the history."""
     await session.execute(
         delete(GroupMember).where(among(col(GroupMember.id), ids)).execution_options(**_QUIET)
     )
 
 
 async def owned_accounts(session: AsyncSession, owner_ids: Collection[UUID], *, lock: bool) -> list[UUID]:
-    """Service accounts that these identities answer for and that are not flagged yet."""
+    """The service accounts of these owners that are not flagged yet."""
     query = select(col(ServiceAccount.id)).where(
         among(col(ServiceAccount.owner_id), owner_ids),
         col(ServiceAccount.ended_at).is_(None),
@@ -124,7 +118,7 @@ async def owned_accounts(session: AsyncSession, owner_ids: Collection[UUID], *, 
 
 
 async def flag_accounts(session: AsyncSession, ids: Collection[UUID]) -> None:
-    """Say of these service accounts that whoever answered for them is gone."""
+    """Flag these service accounts as having lost their owner."""
     values: dict[str, Any] = {"owner_offboarded": True, "revision": col(ServiceAccount.revision) + 1}
     await session.execute(
         update(ServiceAccount)
@@ -137,7 +131,7 @@ async def flag_accounts(session: AsyncSession, ids: Collection[UUID]) -> None:
 async def active_administrator(
     session: AsyncSession, identity_id: UUID, *, lock: bool
 ) -> Administrator | None:
-    """The identity's administrator record, unless it is disabled already."""
+    """The identity's administrator record, unless it is disabled."""
     query = select(Administrator).where(
         col(Administrator.identity_id) == identity_id, col(Administrator.status) == "active"
     )
@@ -152,19 +146,19 @@ async def _ids(session: AsyncSession, query: Select[UUID], *, lock: bool) -> lis
 
 @dataclass(slots=True)
 class Affected:
-    """Everything that one offboarding touches."""
+    """Everything that one offboarding affects."""
 
     identity: Identity
     heir: UUID | None
     agents: list[Identity]
     lost_heir: UUID | None = None
-    """Who should have had the agents, and is not active any more or may not have them."""
+    """The intended new owner of the agents, who is inactive or may not have them."""
     grants: list[UUID] = field(default_factory=list)
     tokens: list[UUID] = field(default_factory=list)
     holders: dict[UUID, UUID] = field(default_factory=dict)
-    """Whose these tokens are, by their ids."""
+    """The holders of these tokens, by token id."""
     memberships: dict[UUID, UUID] = field(default_factory=dict)
-    """The groups, by the id of the membership in each."""
+    """The groups, by the id of the membership."""
     approvals: list[UUID] = field(default_factory=list)
     service_accounts: list[UUID] = field(default_factory=list)
     administrator: Administrator | None = None
@@ -172,16 +166,16 @@ class Affected:
 
     @property
     def suspended(self) -> list[Identity]:
-        """Agents that go on to nobody and were active until now."""
+        """Agents without a new owner that were active until now."""
         return [] if self.heir else [agent for agent in self.agents if agent.status == "active"]
 
     @property
     def ending(self) -> list[UUID]:
-        """Whose tokens end: its own, and its agents' unless they are handed over."""
+        """The holders whose tokens end: the identity itself, and its agents unless they are transferred."""
         return [self.identity.id] if self.heir else [self.identity.id, *(agent.id for agent in self.agents)]
 
     def things(self) -> OffboardedThings:
-        """What ends, as the answer says it."""
+        """The ended objects, as a response model."""
         return OffboardedThings(
             tokens=self.tokens,
             agents=[agent.id for agent in self.suspended],
@@ -191,12 +185,13 @@ class Affected:
         )
 
     def transferred(self) -> TransferredAgents:
-        """What goes to somebody else, as the answer says it."""
+        """The transferred agents, as a response model."""
         agents = [agent.id for agent in self.agents] if self.heir else []
         return TransferredAgents(to=self.heir, agents=agents)
 
     def changes(self) -> dict[str, Any]:
-        """What the event says: ids and counts alone. The reason, which people word, is beside the receipt."""
+        """The changes for the event: only ids and counts. The reason, which people write, is stored with the
+        receipt."""
         transferred = self.transferred().model_dump(mode="json")
         if self.lost_heir is not None:
             transferred["heir_not_active"] = format_id(IDENTITY, self.lost_heir)
@@ -210,7 +205,7 @@ class Affected:
         }
 
     def receipt(self) -> dict[str, Any]:
-        """The part of the receipt that says what ended, by the names of its fields."""
+        """The receipt's fields about what ended."""
         transferred = self.transferred()
         return {
             "identity_id": self.identity.id,
@@ -234,29 +229,29 @@ class Affected:
 async def find_people(
     session: AsyncSession, id: UUID, heir: UUID | None, *, heir_may_be_lost: bool = False, lock: bool
 ) -> Affected:
-    """The identity, its agents and who shall have them, as they are once the locks are held.
+    """Read the identity, its agents and their new owner, once the locks are held.
 
-    Raises ``NotFound``, and ``Invalid`` for an heir who is not another active person, unless that may be so: then
-    there is no heir.
+    Raises ``NotFound``, and ``Invalid`` for a new owner who is not another active person, unless that is allowed: then
+    there is none.
     """
     if lock:
-        # Of the agents too: whoever issues for one shares the turn of its owner.
+        # For the agents too: issuing a token for an agent shares the turn of its owner.
         await take_turns(session, {id, heir} if heir else {id})
-    held: dict[UUID, Identity] = {}
+    locked: dict[UUID, Identity] = {}
     while True:
-        wanted = {id, *await agents_of(session, id)} | ({heir} if heir else set())
-        if wanted <= held.keys():
+        ids = {id, *await agents_of(session, id)} | ({heir} if heir else set())
+        if ids <= locked.keys():
             break
         read = repository.lock_identities if lock else repository.read_identities
-        read_now = await read(session, wanted)
-        # An id that is nobody's would be asked for again and again.
+        read_now = await read(session, ids)
+        # An unknown id would never be found, however often it is read again.
         if id not in read_now:
             raise NotFound("There is no such identity.")
         if heir and heir not in read_now:
             raise Invalid.field("/transfer_agents_to", "not_found", "There is no such identity.")
-        held |= read_now
+        locked |= read_now
     lost = None
-    if heir is not None and held[id].status != "offboarded" and not _can_inherit(held[heir], id):
+    if heir is not None and locked[id].status != "offboarded" and not _can_inherit(locked[heir], id):
         if not heir_may_be_lost:
             raise Invalid.field(
                 "/transfer_agents_to",
@@ -264,8 +259,8 @@ async def find_people(
                 "Agents can go to another person who is active.",
             )
         heir, lost = None, heir
-    agents = [one for one in held.values() if one.owner_id == id and one.status != "offboarded"]
-    return Affected(held[id], heir, sorted(agents, key=lambda agent: agent.id), lost)
+    agents = [one for one in locked.values() if one.owner_id == id and one.status != "offboarded"]
+    return Affected(locked[id], heir, sorted(agents, key=lambda agent: agent.id), lost)
 
 
 def _can_inherit(heir: Identity, leaver: UUID) -> bool:
@@ -273,37 +268,37 @@ def _can_inherit(heir: Identity, leaver: UUID) -> bool:
 
 
 async def gather(session: AsyncSession, affected: Affected, *, lock: bool) -> None:
-    """Find what else ends. Tokens of agents that are handed over live on, unless attenuated from one that ends."""
+    """Find what else ends. Tokens of transferred agents stay, unless attenuated from one that ends."""
     id, ending = affected.identity.id, affected.ending
     affected.grants = await open_grants(session, id, lock=lock)
-    family = repository.lock_living_family if lock else repository.living_family
+    family = repository.lock_live_family if lock else repository.live_family
     affected.tokens = await family(session, [repository.among(col(Token.identity_id), ending)])
     affected.holders = await repository.holders_of(session, affected.tokens)
     affected.memberships = await memberships(session, id)
     asked_by = repository.among(col(Approval.identity_id), ending)
-    asked_with = repository.among(col(Approval.token_id), affected.tokens)
-    affected.approvals = await open_approvals(session, asked_by, asked_with, lock=lock)
+    of_tokens = repository.among(col(Approval.token_id), affected.tokens)
+    affected.approvals = await open_approvals(session, asked_by, of_tokens, lock=lock)
     affected.service_accounts = await owned_accounts(session, ending, lock=lock)
     affected.administrator = await active_administrator(session, id, lock=lock)
     affected.in_flight = await repository.count_in_flight(session, affected.tokens)
 
 
-_OF_LATE = timedelta(days=1)
+_PREVIEW_WINDOW = timedelta(days=1)
 
 
 async def preview_of(session: AsyncSession, affected: Affected) -> OffboardPreview:
-    """What would end, once it is gathered, and how much it was used."""
+    """Describe what would end, after ``gather``, and its recent usage."""
     return OffboardPreview(
         grants=affected.grants,
         groups=list(affected.memberships.values()),
         service_accounts=affected.service_accounts,
-        calls_last_day=await count_calls(session, affected.ending, _OF_LATE, MOST_CALLS),
+        calls_last_day=await count_calls(session, affected.ending, _PREVIEW_WINDOW, MAX_CALLS),
     )
 
 
 @dataclass(frozen=True, slots=True)
-class Offboarded:
-    """The outcome. ``receipt_id`` is None for a dry run that would change something, and for what is only
+class OffboardOutcome:
+    """The outcome. ``receipt_id`` is None for a dry run with effects, and for an offboarding that is only
     ``scheduled``."""
 
     identity_id: UUID
@@ -327,14 +322,15 @@ async def offboard_identity(
     on_word_of: Caller | None = None,
     dry_run: bool,
     request_id: str | None,
-) -> Offboarded:
-    """End an identity now. Under ``dry_run`` the same checks and the same answer, and nothing is locked or changed.
+) -> OffboardOutcome:
+    """Offboard an identity now. ``dry_run`` performs the same checks and returns the same answer, without locks or
+    changes.
 
-    What was set for later is done with it. ``via`` says who asked; for what came due, an heir who may not have the
-    agents by then is no reason not to. ``on_word_of`` is whose role decides, where it is not the caller's. A directory
-    ends whom it keeps, whatever their role, and administrators are notified. Raises ``NotFound``,
+    A pending schedule is settled with it. ``via`` says who asked; for a schedule, a new owner who may no longer have
+    the agents does not stop it. ``on_word_of`` has the roles that decide if they are not the caller's. A directory ends
+    the people that it manages regardless of their role, and administrators are notified. Raises ``NotFound``,
     ``PreconditionFailed``, ``Forbidden``, ``Conflict`` for the last active owner, and ``Invalid`` when the agents
-    cannot go to whom they should.
+    cannot go to the given person.
     """
     due = via == "schedule"
     affected = await find_people(
@@ -342,7 +338,7 @@ async def offboard_identity(
     )
     identity = affected.identity
     if_match.check(identity.revision)
-    # Whoever else holds it waits for the identity, and settles it then.
+    # Another holder of the schedule's lock waits for the identity, and settles the schedule then.
     pending = None if dry_run else await lock_pending(session, identity_id, wait=False)
     if identity.status == "offboarded":
         return await first_receipt(session, identity, pending)
@@ -355,27 +351,27 @@ async def offboard_identity(
             except Forbidden:
                 if not due:
                     raise
-                # The leaver ends all the same.
+                # The offboarding continues without a new owner.
                 affected.heir, affected.lost_heir = None, affected.heir
     roles = await roles_behind(session, identity.id) if by_directory else frozenset()
     await gather(session, affected, lock=not dry_run)
-    # Said before the agents change, since it names those that are still active.
+    # Computed before the agents change, since it lists those that are still active.
     things, transferred = affected.things(), affected.transferred()
     if dry_run:
         preview = await preview_of(session, affected)
-        return Offboarded(identity.id, True, things, transferred, preview=preview)
-    schedule = _came_due(pending) if due else None
-    changes = affected.changes() | {"via": via} | _said_of(schedule)
-    said = affected.receipt() | {
+        return OffboardOutcome(identity.id, True, things, transferred, preview=preview)
+    schedule = _due_schedule(pending) if due else None
+    changes = affected.changes() | {"via": via} | _schedule_changes(schedule)
+    content = affected.receipt() | {
         "via": via,
-        "by": named(caller),
+        "by": describe_caller(caller),
         "schedule": schedule,
         "request_id": request_id,
     }
     await cancel_approvals(session, caller, affected.approvals, "identity_offboarded", request_id)
     await end_tokens(session, caller, affected.tokens, body.reason, request_id)
     await _end_rights(session, affected)
-    said["browser_sessions"] = await _end_people(session, caller, affected, request_id)
+    content["browser_sessions"] = await _end_people(session, caller, affected, request_id)
     receipt_id = await record(
         session, caller, "identity.offboard", "identity", identity.id,
         changes=changes, request_id=request_id,
@@ -383,7 +379,7 @@ async def offboard_identity(
     identity.receipt_id = receipt_id
     await session.flush()
     await session.refresh(identity)
-    receipt = Receipt.model_validate(said | {"offboarded_at": identity.offboarded_at})
+    receipt = Receipt.model_validate(content | {"offboarded_at": identity.offboarded_at})
     revoked = things.model_dump(mode="json")
     add_receipt(session, signer, receipt_id, receipt, reason=body.reason, revoked=revoked)
     await settle(session, pending, receipt_id)
@@ -392,61 +388,60 @@ async def offboard_identity(
     await _tell(session, affected, receipt_id)
     if not roles.isdisjoint(MANAGING_ROLES):
         await enqueue(session, administrator_message(identity.id, receipt_id))
-    return Offboarded(identity.id, True, things, transferred, receipt_id)
+    return OffboardOutcome(identity.id, True, things, transferred, receipt_id)
 
 
 async def find_to_offboard(session: AsyncSession, *, external_id: str | None, user_name: str | None) -> UUID:
-    """The identity that a name outside means: the one not yet offboarded, else the latest.
+    """Find the identity for an external name: the one not offboarded, else the latest.
 
-    Raises ``Invalid`` unless exactly one of both is given, ``NotFound``, and ``Conflict`` when two providers know
-    somebody by it.
+    Raises ``Invalid`` unless exactly one name is given, ``NotFound``, and ``Conflict`` when two providers use the name.
     """
     if (external_id is None) == (user_name is None):
         raise Invalid.field("?external_id", "one_of", "Give external_id or user_name, exactly one of them.")
-    found = await find_leaver(session, external_id=external_id, user_name=user_name)
-    living = [row.id for row in found if row.status != "offboarded"]
-    if len(living) > 1:
+    identities = await find_leaver(session, external_id=external_id, user_name=user_name)
+    active = [row.id for row in identities if row.status != "offboarded"]
+    if len(active) > 1:
         raise Conflict(
             "Several identities of different providers have this name: offboard each by its id.",
             code="ambiguous_identity",
         )
-    if not found:
+    if not identities:
         raise NotFound("There is no such identity.")
-    return living[0] if living else found[0].id
+    return active[0] if active else identities[0].id
 
 
 async def first_receipt(
     session: AsyncSession, identity: Identity, pending: ScheduledOffboarding | None
-) -> Offboarded:
-    """The outcome for one that is offboarded already. What is pending all the same is done with it."""
+) -> OffboardOutcome:
+    """The outcome for an identity that is already offboarded. A schedule that is still pending is settled."""
     await settle(session, pending, identity.receipt_id)
     receipt = None
     if identity.receipt_id is not None:
         receipt = await session.get(OffboardingReceipt, identity.receipt_id)
     if receipt is None:
-        nobody = TransferredAgents(to=None, agents=[])
-        return Offboarded(identity.id, False, OffboardedThings.none(), nobody)
+        none = TransferredAgents(to=None, agents=[])
+        return OffboardOutcome(identity.id, False, OffboardedThings.none(), none)
     things, transferred = (
         OffboardedThings.from_receipt(receipt.body),
         TransferredAgents.from_receipt(receipt.body),
     )
-    return Offboarded(identity.id, False, things, transferred, receipt.id)
+    return OffboardOutcome(identity.id, False, things, transferred, receipt.id)
 
 
-def _came_due(pending: ScheduledOffboarding | None) -> ReceiptSchedule | None:
+def _due_schedule(pending: ScheduledOffboarding | None) -> ReceiptSchedule | None:
     if pending is None:
         return None
     return ReceiptSchedule(id=pending.id, effective_at=pending.effective_at, scheduled_by=asked_by(pending))
 
 
-def _said_of(schedule: ReceiptSchedule | None) -> dict[str, Any]:
-    """What the event says of the one who asked, since the system did it."""
+def _schedule_changes(schedule: ReceiptSchedule | None) -> dict[str, Any]:
+    """The event fields for the person who scheduled it, since the system is the actor."""
     if schedule is None:
         return {}
-    said = schedule.model_dump(mode="json")
+    changes = schedule.model_dump(mode="json")
     return {
         "schedule_id": format_id(SCHEDULED_OFFBOARDING, schedule.id),
-        "scheduled_by": said["scheduled_by"],
+        "scheduled_by": changes["scheduled_by"],
     }
 
 
@@ -461,10 +456,10 @@ async def _tell(session: AsyncSession, affected: Affected, receipt_id: UUID) -> 
 
 
 async def _end_rights(session: AsyncSession, affected: Affected) -> None:
-    """Grants to the person and their memberships end too, so that reinstating brings nothing back by itself."""
+    """End the identity's own grants and memberships too, so that a reinstatement does not restore them."""
     await end_grants(session, affected.grants)
     await end_memberships(session, affected.memberships)
-    # Tokens of agents that are handed over live on; what the leaver could have picked up of them does not.
+    # Tokens of transferred agents stay; the leaver's open pickup links for them do not.
     await end_pickups_of(session, affected.identity.id)
     await end_invitations(session, affected.identity.id)
     await close_versions(session, [*affected.grants, *affected.memberships])
@@ -473,10 +468,10 @@ async def _end_rights(session: AsyncSession, affected: Affected) -> None:
 async def _end_people(
     session: AsyncSession, caller: Caller, affected: Affected, request_id: str | None
 ) -> int:
-    """Stop or hand over the agents, and end the identity itself; how many browsers were signed out."""
+    """Stop or transfer the agents, and end the identity itself; return the number of ended browser sessions."""
     suspended = affected.suspended
     moving = affected.agents if affected.heir else suspended
-    told = []
+    messages = []
     for agent in moving:
         before = {"owner_id": format_id(IDENTITY, affected.identity.id), "status": agent.status}
         if affected.heir is not None:
@@ -492,8 +487,8 @@ async def _end_people(
             session, caller, action, "identity", agent.id, changes=changes, request_id=request_id
         )
         type = WebhookEvent.IDENTITY_SUSPENDED if affected.heir is None else WebhookEvent.IDENTITY_UPDATED
-        told.append(identity_message(type, agent.id, event_id))
-    await enqueue(session, *told)
+        messages.append(identity_message(type, agent.id, event_id))
+    await enqueue(session, *messages)
     if affected.administrator is not None:
         affected.administrator.status = "disabled"
         affected.administrator.revision += 1
@@ -502,7 +497,7 @@ async def _end_people(
     signed_out = await end_browser_sessions(session, identity.id)
     identity.status = "offboarded"
     identity.offboarded_at = func.now()  # type: ignore[assignment]
-    # So that a reinstatement does not bring back what their provider gave out before.
+    # So that a reinstatement does not make earlier provider tokens valid again.
     identity.sign_ins_after = func.clock_timestamp()  # type: ignore[assignment]
     identity.revision += 1
     await session.flush()

@@ -1,7 +1,7 @@
-"""Verbs of people whom a directory keeps: made, taken over, changed, forgotten. Ending them stands above: offboarding.
+"""Provision people from a directory: create, adopt, change, forget. Offboarding them is a higher feature.
 
-What a directory says is in ``scim_users``, whole; the identity has what the rest of us reads of it. Both change in one
-transaction under the lock of the identity.
+``scim_users`` holds everything that the directory sent; the identity has what other features read of it. Both change in
+one transaction under the lock of the identity.
 """
 
 from collections.abc import Mapping
@@ -40,16 +40,15 @@ _OF_IDENTITY = (*_OF_BOTH, "display_name", "email", "attributes")
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
-    """What a directory says of a person.
+class DirectoryRecord:
+    """The directory's data of a person.
 
-    ``attributes`` are those that policies read, of the names ``mapped``, which no other source gives. ``linked_by`` is
-    which of both names the provider's link claim has in the person's tokens. ``profile`` is what SCIM has beyond all
-    that.
+    ``attributes`` are those for policies, of the names ``mapped``, which no other source sets. ``linked_by`` is the
+    field with the value of the provider's link claim. ``profile`` is all other SCIM data.
     """
 
     user_name: str
-    """As the directory writes it, and is shown it again. The identity has its comparable form."""
+    """As the directory writes it, and reads it back. The identity has its comparable form."""
     external_id: str | None = None
     display_name: str | None = None
     email: str | None = None
@@ -60,13 +59,13 @@ class Said:
 
     @property
     def link(self) -> str | None:
-        """The value of the link, if the directory says it."""
+        """The value of the link, if the directory has it."""
         return None if self.linked_by is None else getattr(self, self.linked_by)
 
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """An identity that a provider keeps, and what SCIM says of it; both rows of one transaction."""
+    """An identity that a provider manages, and its SCIM data; both rows of one transaction."""
 
     identity: Identity
     user: ScimUser
@@ -74,7 +73,7 @@ class Person:
 
 @dataclass(frozen=True, slots=True)
 class Directory:
-    """Who provisions: the service account of a provider, in one request."""
+    """The provisioning service account and provider of a request."""
 
     provider_id: UUID
     caller: Caller
@@ -84,7 +83,7 @@ class Directory:
 async def find_person(
     session: AsyncSession, provider_id: UUID, identity_id: UUID, *, lock: bool = False
 ) -> Person:
-    """A person whom this provider keeps and has not deleted. Raises ``NotFound``, for those of others too."""
+    """Find a person whom this provider manages and has not deleted. Raises ``NotFound``, also for others."""
     if lock:
         identity = await lock_identity(session, identity_id)
     else:
@@ -95,97 +94,101 @@ async def find_person(
     return Person(identity, user)
 
 
-async def add_person(session: AsyncSession, directory: Directory, said: Said) -> Person:
-    """Make the identity of a person, or take over the one that they have already.
+async def add_person(session: AsyncSession, directory: Directory, record: DirectoryRecord) -> Person:
+    """Create the identity of a person, or adopt an existing one.
 
-    Whose link it is decides: one that nobody keeps becomes the directory's; one that ended loses the link to a new
+    The holder of the link decides: an unmanaged one becomes the directory's; an ended one loses the link to a new
     identity, and stays ended. Raises ``Conflict``.
     """
     holder = None
-    if said.link is not None:
-        holder = await find_holder(session, directory.provider_id, said.link)
+    if record.link is not None:
+        holder = await find_holder(session, directory.provider_id, record.link)
     if holder is not None and await holder.may_be_adopted_by(session, directory.provider_id):
-        return await _adopt(session, directory, holder, said)
-    if holder is not None and not _lets_go(holder, directory.provider_id, said):
+        return await _adopt(session, directory, holder, record)
+    if holder is not None and not _releases_link(holder, directory.provider_id, record):
         raise link_taken()
     identity = Identity(
         kind="person",
-        user_name=comparable_name(said.user_name),
-        external_id=said.external_id,
-        display_name=said.display_name,
-        email=said.email,
-        attributes=dict(said.attributes),
+        user_name=comparable_name(record.user_name),
+        external_id=record.external_id,
+        display_name=record.display_name,
+        email=record.email,
+        attributes=dict(record.attributes),
         provider_id=directory.provider_id,
         source=SCIM,
     )
     session.add(identity)
     await _flush(session)
-    user = ScimUser(identity_id=identity.id, provider_id=directory.provider_id, user_name=said.user_name)
-    _write_user(user, said)
+    user = ScimUser(identity_id=identity.id, provider_id=directory.provider_id, user_name=record.user_name)
+    _write_user(user, record)
     session.add(user)
     await _flush(session)
     await session.refresh(identity)
     changes = _named({name for name in _OF_IDENTITY if getattr(identity, name) not in (None, {})})
-    changes |= await _link(session, directory, holder, identity.id, said.link)
+    changes |= await _link(session, directory, holder, identity.id, record.link)
     await move_versions(session, [identity.id], narrows=False)
     await keep_identity(session, identity)
     await _tell(session, directory, "identity.create", WebhookEvent.IDENTITY_CREATED, identity, changes)
     return Person(identity, user)
 
 
-async def change_person(session: AsyncSession, directory: Directory, person: Person, said: Said) -> bool:
-    """Bring a locked person to what the directory says now; whether that is anything new. Raises ``Conflict``."""
+async def change_person(
+    session: AsyncSession, directory: Directory, person: Person, record: DirectoryRecord
+) -> bool:
+    """Update a locked person to the directory's data; return whether anything changed. Raises ``Conflict``."""
     identity, user = person.identity, person.user
-    wanted = _wanted(identity, said)
-    moved = {name for name, value in wanted.items() if getattr(identity, name) != value}
-    changes = _named(moved)
-    if user.profile != said.profile:
+    values = _new_values(identity, record)
+    changed = {name for name, value in values.items() if getattr(identity, name) != value}
+    changes = _named(changed)
+    if user.profile != record.profile:
         changes["profile"] = {"personal": True}
-    said_anew = (user.user_name, user.external_id) != (said.user_name, said.external_id)
-    changes |= await _relink(session, directory, person, said)
-    if not changes and not said_anew:
+    names_changed = (user.user_name, user.external_id) != (record.user_name, record.external_id)
+    changes |= await _relink(session, directory, person, record)
+    if not changes and not names_changed:
         return False
-    for name in moved:
-        setattr(identity, name, wanted[name])
+    for name in changed:
+        setattr(identity, name, values[name])
     identity.revision += 1
-    _write_user(user, said)
+    _write_user(user, record)
     await _flush(session)
     await session.refresh(identity)
-    if moved:
+    if changed:
         # A policy may read any attribute.
         await move_versions(session, [identity.id], narrows=True)
-    if "attributes" in moved:
+    if "attributes" in changed:
         await keep_identity(session, identity)
     await _tell(session, directory, "identity.update", WebhookEvent.IDENTITY_UPDATED, identity, changes)
     return True
 
 
 async def forget_person(session: AsyncSession, person: Person) -> None:
-    """Let SCIM not know a locked person any more, once they are offboarded: the name is free again."""
+    """Remove an offboarded, locked person from SCIM: the name is free again."""
     person.user.deleted_at = func.now()  # type: ignore[assignment]
     await session.flush()
 
 
-async def _adopt(session: AsyncSession, directory: Directory, holder: Holder, said: Said) -> Person:
-    """Make an identity that nobody keeps the directory's: it stays who it is, with all that it has."""
+async def _adopt(
+    session: AsyncSession, directory: Directory, holder: Holder, record: DirectoryRecord
+) -> Person:
+    """Let the directory manage an unmanaged identity, which keeps everything it has."""
     identity = holder.identity
-    wanted = _wanted(identity, said) | {"provider_id": directory.provider_id, "source": SCIM}
-    moved = {name: value for name, value in wanted.items() if getattr(identity, name) != value}
-    changes = _named(moved.keys() & PERSONAL_FIELDS)
+    values = _new_values(identity, record) | {"provider_id": directory.provider_id, "source": SCIM}
+    changed = {name: value for name, value in values.items() if getattr(identity, name) != value}
+    changes = _named(changed.keys() & PERSONAL_FIELDS)
     changes["provider_id"] = {
         "from": None if identity.provider_id is None else format_id(IDENTITY_PROVIDER, identity.provider_id),
         "to": format_id(IDENTITY_PROVIDER, directory.provider_id),
     }
-    for name, value in moved.items():
+    for name, value in changed.items():
         setattr(identity, name, value)
     identity.revision += 1
     user = holder.user or ScimUser(identity_id=identity.id, provider_id=directory.provider_id, user_name="")
     user.provider_id, user.deleted_at = directory.provider_id, None
-    _write_user(user, said)
+    _write_user(user, record)
     session.add(user)
     await _flush(session)
     await session.refresh(identity)
-    await _link(session, directory, holder, identity.id, said.link)
+    await _link(session, directory, holder, identity.id, record.link)
     await move_versions(session, [identity.id], narrows=True)
     await keep_identity(session, identity)
     await _tell(session, directory, "identity.update", WebhookEvent.IDENTITY_UPDATED, identity, changes)
@@ -195,71 +198,76 @@ async def _adopt(session: AsyncSession, directory: Directory, holder: Holder, sa
 async def _link(
     session: AsyncSession, directory: Directory, holder: Holder | None, identity_id: UUID, link: str | None
 ) -> dict[str, Any]:
-    """Give a link to an identity. What the event says of one that was somebody else's."""
+    """Give a link to an identity; return the event fields if another identity had it."""
     if link is None:
         return {}
-    held: IdentityLink | None = None if holder is None else holder.link
-    former = None if held is None else held.identity_id
-    await point_link(session, directory.provider_id, held, identity_id, link)
+    existing: IdentityLink | None = None if holder is None else holder.link
+    former = None if existing is None else existing.identity_id
+    await point_link(session, directory.provider_id, existing, identity_id, link)
     if former in {None, identity_id}:
         return {}
     return {"link": {"from": format_id(IDENTITY, former), "to": format_id(IDENTITY, identity_id)}}
 
 
-async def _relink(session: AsyncSession, directory: Directory, person: Person, said: Said) -> dict[str, Any]:
-    """Have a person be known by the value that the directory says now. What the event says of it.
+async def _relink(
+    session: AsyncSession, directory: Directory, person: Person, record: DirectoryRecord
+) -> dict[str, Any]:
+    """Update a person's link to the directory's current value; return the event fields.
 
-    Raises ``Conflict`` when that is somebody else's who has not ended. Without a value the last one stays, and so it
-    does of somebody offboarded, whom some directories rename: it is what keeps a leaver out who has a token yet.
+    Raises ``Conflict`` when it belongs to another active identity. Without a value the last link stays. It also stays
+    for an offboarded person, whom some directories rename: it keeps out a leaver with a valid token.
     """
     provider_id, identity = directory.provider_id, person.identity
-    if said.linked_by is None or said.link is None:
+    if record.linked_by is None or record.link is None:
         return {}
-    if await own_link(session, provider_id, identity.id, said.link) is not None:
+    if await own_link(session, provider_id, identity.id, record.link) is not None:
         return {}
-    holder = await find_holder(session, provider_id, said.link)
+    holder = await find_holder(session, provider_id, record.link)
     former = None
     if identity.status != "offboarded":
-        former = await own_link(session, provider_id, identity.id, getattr(person.user, said.linked_by))
+        former = await own_link(session, provider_id, identity.id, getattr(person.user, record.linked_by))
     if holder is not None and holder.identity.id != identity.id:
-        if not _lets_go(holder, provider_id, said):
+        if not _releases_link(holder, provider_id, record):
             raise link_taken()
         if former is not None:
-            # It is free for whoever the directory gives it to next.
+            # It is free for the next person that the directory gives it to.
             await session.delete(former)
-        return await _link(session, directory, holder, identity.id, said.link)
-    await point_link(session, provider_id, former, identity.id, said.link)
+        return await _link(session, directory, holder, identity.id, record.link)
+    await point_link(session, provider_id, former, identity.id, record.link)
     return {"link": {"personal": True}}
 
 
-def _lets_go(holder: Holder, provider_id: UUID, said: Said) -> bool:
-    """Whether a link may go on to somebody new: its holder ended, and SCIM does not know them any more, or by another
-    value now."""
+def _releases_link(holder: Holder, provider_id: UUID, record: DirectoryRecord) -> bool:
+    """Whether a link may go to a new person: its holder ended, and SCIM has removed them or changed their value."""
     if not holder.is_stopped:
         return False
-    if not holder.is_kept_by(provider_id) or holder.user is None or said.linked_by is None:
+    if not holder.is_kept_by(provider_id) or holder.user is None or record.linked_by is None:
         return True
-    return getattr(holder.user, said.linked_by) not in {None, said.link}
+    return getattr(holder.user, record.linked_by) not in {None, record.link}
 
 
-def _wanted(identity: Identity, said: Said) -> dict[str, Any]:
-    """What the directory makes of an identity; attributes of names that it does not map stay."""
-    kept = {name: value for name, value in identity.attributes.items() if name not in said.mapped}
+def _new_values(identity: Identity, record: DirectoryRecord) -> dict[str, Any]:
+    """The new values of an identity; attributes with unmapped names stay."""
+    unmapped = {name: value for name, value in identity.attributes.items() if name not in record.mapped}
     return {
-        "user_name": comparable_name(said.user_name),
-        "external_id": said.external_id,
-        "display_name": said.display_name,
-        "email": said.email,
-        "attributes": kept | dict(said.attributes),
+        "user_name": comparable_name(record.user_name),
+        "external_id": record.external_id,
+        "display_name": record.display_name,
+        "email": record.email,
+        "attributes": unmapped | dict(record.attributes),
     }
 
 
-def _write_user(user: ScimUser, said: Said) -> None:
-    user.user_name, user.external_id, user.profile = said.user_name, said.external_id, dict(said.profile)
+def _write_user(user: ScimUser, record: DirectoryRecord) -> None:
+    user.user_name, user.external_id, user.profile = (
+        record.user_name,
+        record.external_id,
+        dict(record.profile),
+    )
 
 
 def _named(fields: set[str]) -> dict[str, Any]:
-    """What an event says of fields that hold what nobody could erase from it."""
+    """The event fields for personal data, which could not be erased from it: names without values."""
     return {name: {"personal": True} for name in sorted(fields)}
 
 

@@ -1,4 +1,4 @@
-"""``/offboarding-receipts``, and the public keys that receipts are checked with."""
+"""``/offboarding-receipts``, and the public keys to verify receipts."""
 
 from typing import Annotated, Literal
 
@@ -44,7 +44,7 @@ async def list_offboarding_receipts(
     summary="Read the receipt of an offboarding",
 )
 async def get_offboarding_receipt(receipt_id: EventId, session: Session) -> ReceiptView:
-    """What the offboarding ended, and the same as a signed text to keep: it outlives an erasure."""
+    """The ended objects, also as a signed text to keep: it outlives an erasure."""
     return ReceiptView.from_row(await find_receipt(session, receipt_id))
 
 
@@ -62,15 +62,15 @@ class PublicKey(Strict):
 
 
 class PublicKeys(Strict):
-    """What signed texts of this service are checked with, newest first."""
+    """The keys that verify signed texts of this service, newest first."""
 
     model_config = ConfigDict(extra="forbid", title="JsonWebKeySet")
 
-    keys: list[PublicKey] = Field(description="One for each signing key that is configured.")
+    keys: list[PublicKey] = Field(description="One per configured signing key.")
 
 
 @router.get("/.well-known/jwks.json", operation_id="get_public_keys", summary="The public signing keys")
 async def get_public_keys(runtime: CurrentRuntime, response: Response) -> PublicKeys:
-    """Those of all signing keys that are configured. Keep them with what you have to prove later."""
+    """The public keys of all configured signing keys. Keep them with the receipts that you want to prove later."""
     response.headers["Cache-Control"] = f"public, max-age={_KEYS_MAX_AGE_S}"
     return PublicKeys(keys=[PublicKey.model_validate(key) for key in runtime.signer.public_keys()])

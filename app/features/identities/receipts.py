@@ -1,8 +1,7 @@
-"""The receipt of an offboarding: what one event ended, signed, so that it can be shown to whoever asks for proof.
+"""Offboarding receipts: a signed list of what one offboarding ended, as a proof for third parties. See ADR 9.
 
-It holds ids, times and counts. An erasure takes what says whose they were, and leaves the receipt as it was signed.
-
-See ADR 9.
+A receipt has ids, times and counts. An erasure removes the data that identifies the person, and leaves the receipt as
+signed.
 """
 
 from collections.abc import Mapping
@@ -23,8 +22,8 @@ from app.lib.ids import EVENT, format_id
 from app.models.identities import OffboardingReceipt
 
 TYPE = "scopegate-receipt+jwt"
-"""What the signed text says it is."""
-_NOBODY = UUID(int=0)
+"""The ``typ`` of the signed text."""
+_NO_CALLER = UUID(int=0)
 
 
 _BY_DIRECTORY = text("""
@@ -43,9 +42,9 @@ ORDER BY id DESC LIMIT :limit
 """).bindparams(bindparam("roles", type_=ARRAY(Text)))
 
 
-def named(caller: Caller) -> OffboardedBy:
-    """A caller by ids."""
-    id = None if caller.id == _NOBODY else show_id(caller.kind, caller.id)
+def describe_caller(caller: Caller) -> OffboardedBy:
+    """Describe a caller by ids."""
+    id = None if caller.id == _NO_CALLER else show_id(caller.kind, caller.id)
     return OffboardedBy(type=caller.kind, id=id, on_behalf_of=caller.identity_id)
 
 
@@ -58,7 +57,7 @@ def add_receipt(
     reason: str,
     revoked: Mapping[str, Any],
 ) -> None:
-    """Sign a receipt and keep it in this transaction. ``revoked`` is what the answer says, for a repeat of it."""
+    """Sign a receipt and store it in this transaction. ``revoked`` is the answer's count, for a repeat of it."""
     content = receipt.model_dump(mode="json")
     claims = {
         "jti": format_id(EVENT, id),
@@ -78,16 +77,18 @@ def add_receipt(
 async def administrators_ended_by_directory(
     session: AsyncSession, since: datetime, limit: int
 ) -> list[tuple[UUID, UUID, datetime]]:
-    """Offboardings since then of identities with the role owner or admin that a directory decided, newest first: the
-    receipt, the identity and the time."""
+    """Recent offboardings by a directory of identities with the role owner or admin, newest first: receipt, identity
+    and time."""
     # Ids begin with their time, and are indexed.
     first = UUID(bytes=int(since.timestamp() * 1000).to_bytes(6, "big") + bytes(10))
-    asked = {"first": first, "roles": sorted(MANAGING_ROLES), "limit": limit}
-    return [(row.id, row.identity_id, row.created_at) for row in await session.execute(_BY_DIRECTORY, asked)]
+    parameters = {"first": first, "roles": sorted(MANAGING_ROLES), "limit": limit}
+    return [
+        (row.id, row.identity_id, row.created_at) for row in await session.execute(_BY_DIRECTORY, parameters)
+    ]
 
 
 def select_receipts(query: ReceiptQuery) -> Select[OffboardingReceipt]:
-    """The receipts that the filters leave, in no order."""
+    """Select the receipts that match the filters, unordered."""
     statement = select(OffboardingReceipt)
     if query.identity_id:
         statement = statement.where(col(OffboardingReceipt.identity_id).in_(query.identity_id))
@@ -95,8 +96,8 @@ def select_receipts(query: ReceiptQuery) -> Select[OffboardingReceipt]:
 
 
 async def find_receipt(session: AsyncSession, id: UUID) -> OffboardingReceipt:
-    """A receipt. Raises ``NotFound``."""
-    found = await session.get(OffboardingReceipt, id)
-    if found is None:
+    """Read a receipt. Raises ``NotFound``."""
+    receipt = await session.get(OffboardingReceipt, id)
+    if receipt is None:
         raise NotFound("There is no such receipt.")
-    return found
+    return receipt

@@ -1,9 +1,4 @@
-"""REST routes of identities. Ending one (DELETE, offboard) also ends tokens, so it stands with the tokens.
-
-REST routes that end an identity. They stand with the tokens, since that is most of what ends.
-
-The REST route that erases an identity. It stands with the tokens, since they are a part of it.
-"""
+"""``/identities``: create, read, change, suspend, reinstate, offboard and erase people and agents."""
 
 from typing import Annotated
 
@@ -12,7 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.features.identities import service
 from app.features.identities.erase import erase_identity
-from app.features.identities.offboard import Offboarded, find_to_offboard, offboard_identity
+from app.features.identities.offboard import OffboardOutcome, find_to_offboard, offboard_identity
 from app.features.identities.queries import SORTS, links_of, select_identities
 from app.features.identities.schedule import offboard_when_asked
 from app.features.identities.schemas import (
@@ -47,11 +42,11 @@ router = APIRouter(
 
 
 CanOffboard = Annotated[Caller, requires(Permission.IDENTITIES_OFFBOARD)]
-DryRun = Annotated[bool, Query(description="Change nothing; answer what would change.")]
+DryRun = Annotated[bool, Query(description="Return what would change, and change nothing.")]
 
 
 async def _offboarding_answer(
-    session: AsyncSession, response: Response, outcome: Offboarded
+    session: AsyncSession, response: Response, outcome: OffboardOutcome
 ) -> OffboardAnswer:
     identity = await find_identity(session, outcome.identity_id)
     await session.refresh(identity)
@@ -87,7 +82,7 @@ async def offboard_identity_by_name(
     user_name: Annotated[WantedUserName | None, Query(description="Its `user_name`.")] = None,
     dry_run: DryRun = False,
 ) -> OffboardAnswer:
-    """The same as by ID, if you know only `external_id` or `user_name`."""
+    """The same as by id, for callers that know only `external_id` or `user_name`."""
     id = await find_to_offboard(session, external_id=external_id, user_name=user_name)
     request_id = request.state.request_id
     outcome = await offboard_when_asked(
@@ -114,9 +109,9 @@ async def post_offboard(
     *,
     dry_run: DryRun = False,
 ) -> OffboardAnswer:
-    """Everything that it and its agents can do ends in one transaction. A repeat answers the first receipt.
+    """Ends all access of the identity and its agents in one transaction. A repeat returns the first receipt.
 
-    With `effective_at` nothing ends yet: `changed` is false, and `scheduled` says what will happen, and when.
+    With `effective_at` nothing ends yet: `changed` is false, and `scheduled` has the pending offboarding.
     """
     request_id = request.state.request_id
     outcome = await offboard_when_asked(
@@ -136,7 +131,7 @@ async def post_offboard(
     "/{identity_id}",
     operation_id="delete_identity",
     responses=problem_responses(409),
-    summary="Offboard an identity, agents and all",
+    summary="Offboard an identity with its agents",
 )
 async def delete_identity(
     identity_id: IdentityId,
@@ -147,10 +142,10 @@ async def delete_identity(
     if_match: IfMatch,
     response: Response,
     *,
-    reason: Annotated[Reason, Query(description="Why; it is kept with the receipt.")] = "deleted",
+    reason: Annotated[Reason, Query(description="The reason, stored with the receipt.")] = "deleted",
     dry_run: DryRun = False,
 ) -> OffboardAnswer:
-    """The same as offboarding without handing its agents over. Nothing is deleted."""
+    """The same as offboarding without transferring its agents. Nothing is deleted."""
     request_id = request.state.request_id
     outcome = await offboard_identity(
         session,
@@ -182,9 +177,9 @@ async def post_erase(
     if_match: IfMatch,
     response: Response,
 ) -> IdentityView:
-    """Its names, addresses and whatever was written about it go for good; its id stays, and what was done under it.
+    """Its names, addresses and all text about it are deleted for good; its id stays, with the history of its actions.
 
-    It cannot come back, and its provider's tokens open nothing. A repeat changes nothing.
+    It cannot be reinstated, and tokens of its provider are refused. A repeat changes nothing.
     """
     identity = await lock_found_identity(session, identity_id)
     if_match.check(identity.revision)
@@ -286,7 +281,7 @@ async def suspend_identity(
     if_match: IfMatch,
     response: Response,
 ) -> IdentityView:
-    """Every call of it stops, and of the agents it answers for, until it is reinstated."""
+    """Stops every call of the identity and of its agents until it is reinstated."""
     identity = await service.lock_found_identity(session, identity_id)
     if_match.check(identity.revision)
     identity = await service.suspend_identity(session, caller, identity, request.state.request_id)
@@ -307,7 +302,7 @@ async def reinstate_identity(
     if_match: IfMatch,
     response: Response,
 ) -> IdentityView:
-    """A suspended or offboarded identity is active again. What was revoked stays revoked."""
+    """Makes a suspended or offboarded identity active again. What was revoked stays revoked."""
     identity, owner = await service.lock_with_owner(session, identity_id)
     if_match.check(identity.revision)
     identity = await service.reinstate_identity(session, caller, identity, owner, request.state.request_id)

@@ -1,9 +1,7 @@
-"""Offboardings that are set for later: nothing ends before their time, and one identity has one of them at most.
+"""Scheduled offboardings, at most one per identity, and the task that carries them out when they are due.
 
-Carrying out offboardings when their time has come: every worker looks, each is done once.
-
-Whoever takes one holds its row until the transaction that offboards ends, so a worker that is lost leaves it to the
-next, and what came due while nobody ran is done at once by whoever starts.
+Every worker looks, and each offboarding runs once: a worker locks the row until its transaction ends, so a lost worker
+leaves it to the next, and what came due while the service was down runs at the next start.
 """
 
 import asyncio
@@ -24,18 +22,18 @@ from app.db.webhook_events import WebhookEvent, identity_message
 from app.domain.errors import Conflict, Forbidden, Invalid, NotFound, Unavailable
 from app.features.audit.record import record
 from app.features.identities.offboard import (
-    Offboarded,
+    OffboardOutcome,
     find_people,
     first_receipt,
     gather,
     offboard_identity,
     preview_of,
 )
-from app.features.identities.read_by_policies import check_may_transfer
+from app.features.identities.policy_reads import check_may_transfer
+from app.features.identities.role_checks import check_may_change, check_not_self
 from app.features.identities.schedule_queries import claim_due, find, finish, lock_pending, roles_of_requester
 from app.features.identities.schemas import Offboard, OffboardedThings, OffboardRequest, TransferredAgents
 from app.features.identities.service import lock_found_identity
-from app.features.identities.standing import check_may_change, check_not_self
 from app.features.tokens import queries
 from app.http.authorization import Caller, Role
 from app.http.etags import Precondition
@@ -43,7 +41,7 @@ from app.lib.ids import IDENTITY, SCHEDULED_OFFBOARDING, format_id
 from app.lib.logs import log_fault
 from app.models.tokens import ScheduledOffboarding
 
-FURTHEST = timedelta(days=366)
+MAX_AHEAD = timedelta(days=366)
 """A year, whichever."""
 _MOVABLE = ("effective_at", "reason", "transfer_agents_to")
 
@@ -58,8 +56,8 @@ async def offboard_when_asked(
     signer: Signer,
     dry_run: bool,
     request_id: str | None,
-) -> Offboarded:
-    """Offboard at once, or set it for later if a time ahead is asked for. Raises as both do."""
+) -> OffboardOutcome:
+    """Offboard now, or schedule it if a future time is given. Raises as both do."""
     at = body.effective_at
     if at is None or at <= (now := await queries.database_now(session)):
         return await offboard_identity(
@@ -72,17 +70,17 @@ async def offboard_when_asked(
             dry_run=dry_run,
             request_id=request_id,
         )
-    if at > now + FURTHEST:
-        latest = (now + FURTHEST).isoformat(timespec="seconds")
+    if at > now + MAX_AHEAD:
+        latest = (now + MAX_AHEAD).isoformat(timespec="seconds")
         raise Invalid.field(
-            "/effective_at", "too_late", f"The time lies too far ahead: choose one up to {latest}."
+            "/effective_at", "too_late", f"The time is too far ahead: choose one up to {latest}."
         )
-    return await _set_for_later(
+    return await _schedule(
         session, caller, identity_id, body, at, if_match, dry_run=dry_run, request_id=request_id
     )
 
 
-async def _set_for_later(
+async def _schedule(
     session: AsyncSession,
     caller: Caller,
     identity_id: UUID,
@@ -92,10 +90,10 @@ async def _set_for_later(
     *,
     dry_run: bool,
     request_id: str | None,
-) -> Offboarded:
+) -> OffboardOutcome:
     pending = None if dry_run else await lock_pending(session, identity_id)
     if not dry_run:
-        # So that one who comes at the same time waits, and moves what is set here.
+        # So that a concurrent request waits, and moves this schedule.
         await lock_found_identity(session, identity_id)
         pending = pending or await lock_pending(session, identity_id)
     affected = await find_people(session, identity_id, body.transfer_agents_to, lock=False)
@@ -110,32 +108,34 @@ async def _set_for_later(
         await gather(session, affected, lock=False)
         things, transferred = affected.things(), affected.transferred()
         preview = await preview_of(session, affected)
-        return Offboarded(identity.id, False, things, transferred, preview=preview)
-    wanted = {"effective_at": at, "reason": body.reason, "transfer_agents_to": body.transfer_agents_to}
-    row = await _keep(session, caller, identity_id, pending, wanted, request_id)
-    nothing = Offboarded(identity.id, False, OffboardedThings.none(), TransferredAgents(to=None, agents=[]))
+        return OffboardOutcome(identity.id, False, things, transferred, preview=preview)
+    values = {"effective_at": at, "reason": body.reason, "transfer_agents_to": body.transfer_agents_to}
+    row = await _store_schedule(session, caller, identity_id, pending, values, request_id)
+    nothing = OffboardOutcome(
+        identity.id, False, OffboardedThings.none(), TransferredAgents(to=None, agents=[])
+    )
     return replace(nothing, scheduled=row)
 
 
-async def _keep(
+async def _store_schedule(
     session: AsyncSession,
     caller: Caller,
     identity_id: UUID,
     pending: ScheduledOffboarding | None,
-    wanted: dict[str, Any],
+    values: dict[str, Any],
     request_id: str | None,
 ) -> ScheduledOffboarding:
-    """Make or move the one that an identity has, with its event and message, unless it is so already."""
+    """Create or move the schedule of an identity, with event and message, unless it is unchanged."""
     before = {name: None if pending is None else getattr(pending, name) for name in _MOVABLE}
-    if wanted == before and pending is not None:
+    if values == before and pending is not None:
         return pending
     row = pending or ScheduledOffboarding(
         identity_id=identity_id,
-        effective_at=wanted["effective_at"],
+        effective_at=values["effective_at"],
         requested_by_kind="",
         requested_by_id=caller.id,
     )
-    for name, value in wanted.items():
+    for name, value in values.items():
         setattr(row, name, value)
     row.requested_by_kind, row.requested_by_id, row.on_behalf_of = caller.kind, caller.id, caller.identity_id
     if pending is not None:
@@ -143,7 +143,7 @@ async def _keep(
     session.add(row)
     await session.flush()
     await session.refresh(row)
-    changes = {"schedule_id": format_id(SCHEDULED_OFFBOARDING, row.id)} | _moved(before, wanted)
+    changes = {"schedule_id": format_id(SCHEDULED_OFFBOARDING, row.id)} | _audit_changes(before, values)
     event_id = await record(
         session, caller, "identity.schedule_offboarding", "identity", identity_id,
         changes=changes, request_id=request_id,
@@ -158,15 +158,16 @@ async def _keep(
 
 
 async def read_scheduled(session: AsyncSession, id: UUID) -> ScheduledOffboarding:
-    """One of them. Raises ``NotFound``."""
-    return _found(await find(session, id))
+    """Read a schedule. Raises ``NotFound``."""
+    return _require(await find(session, id))
 
 
 async def cancel_scheduled(
     session: AsyncSession, caller: Caller, id: UUID, if_match: Precondition, request_id: str | None
 ) -> ScheduledOffboarding:
-    """Take it back. Raises ``NotFound``, ``PreconditionFailed``, ``Forbidden``, and ``Conflict`` when it is done."""
-    row = _found(await find(session, id, lock=True))
+    """Cancel a schedule. Raises ``NotFound``, ``PreconditionFailed``, ``Forbidden``, and ``Conflict`` when it is
+    done."""
+    row = _require(await find(session, id, lock=True))
     if_match.check(row.revision)
     if row.status == "completed":
         raise Conflict(
@@ -188,7 +189,7 @@ async def end_schedule(
     *,
     because: str | None = None,
 ) -> None:
-    """Cancel a locked one that is pending; ``because`` is the code of what keeps it from being carried out."""
+    """Cancel a locked, pending schedule; ``because`` is the code of the obstacle."""
     await finish(session, row, "cancelled")
     changes = {"schedule_id": format_id(SCHEDULED_OFFBOARDING, row.id)}
     if because is not None:
@@ -201,30 +202,30 @@ async def end_schedule(
     await enqueue(session, identity_message(cancelled, row.identity_id, event_id))
 
 
-def _found(row: ScheduledOffboarding | None) -> ScheduledOffboarding:
+def _require(row: ScheduledOffboarding | None) -> ScheduledOffboarding:
     if row is None:
         raise NotFound("There is no such scheduled offboarding.")
     return row
 
 
 async def _check_may_schedule(session: AsyncSession, caller: Caller, identity_id: UUID) -> None:
-    """Raise ``Forbidden`` for the caller's own offboarding, which is up to others, and for one of a higher role.
+    """Raise ``Forbidden`` for the caller's own offboarding, and for one with a higher role.
 
-    Whether it is the last owner's is asked when the time has come.
+    Whether it is the last owner's is checked when it is due.
     """
     await check_not_self(session, caller, identity_id)
     await check_may_change(session, caller, identity_id)
 
 
-def _moved(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
-    """What the event says: without the reason, which people word."""
-    shown: dict[str, Any] = {}
+def _audit_changes(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
+    """The changes for the event, without the reason, which people write."""
+    changed: dict[str, Any] = {}
     for name in ("effective_at", "transfer_agents_to"):
         if before[name] != after[name]:
-            shown[name] = {"from": _show(before[name]), "to": _show(after[name])}
+            changed[name] = {"from": _show(before[name]), "to": _show(after[name])}
     if before["reason"] != after["reason"]:
-        shown["reason"] = {"personal": True}
-    return shown
+        changed["reason"] = {"personal": True}
+    return changed
 
 
 def _show(value: UUID | datetime | None) -> str | None:
@@ -236,14 +237,14 @@ def _show(value: UUID | datetime | None) -> str | None:
 _log = logging.getLogger(__name__)
 _LOOK_EVERY_S = 0.6
 _REST_S = 5.0
-"""How long one that could not be carried out is left alone, so that others come in between."""
+"""The pause after a failed offboarding, so that others run in between."""
 _COLLISIONS = {"40001", "40P01"}
 _AWAY = (Unavailable, *CONNECTION_ERRORS)
 _spread = SystemRandom()
 
 
 class ScheduledOffboardings:
-    """One worker's share of what is due."""
+    """The task of one worker for due offboardings."""
 
     def __init__(self, sessions: async_sessionmaker[AsyncSession], signer: Signer) -> None:
         self._sessions = sessions
@@ -251,35 +252,35 @@ class ScheduledOffboardings:
         self._resting: dict[UUID, float] = {}
 
     async def run(self) -> None:
-        """Carry out what is due until cancelled."""
+        """Carry out due offboardings until cancelled."""
         while True:
             await asyncio.sleep(_LOOK_EVERY_S * _spread.uniform(0.5, 1.0))
             try:
                 while await self.next():
                     pass
             except _AWAY:
-                # Others say that the database is away; what is due stays due.
+                # Others report that the database is unavailable; due offboardings stay.
                 continue
             except Exception as error:  # noqa: BLE001
-                # Whatever it is, it must not end the loop.
+                # No error may end the loop.
                 log_fault(_log, "looking for scheduled offboardings", error)
 
     async def next(self) -> bool:
-        """Carry out one that is due; whether there was one."""
+        """Carry out one due offboarding; return whether there was one."""
         now = asyncio.get_running_loop().time()
         self._resting = {id: until for id, until in self._resting.items() if until > now}
         async with self._sessions() as session:
             row = await claim_due(session, self._resting.keys())
             if row is None:
                 return False
-            # Read now: of a row whose transaction failed nothing can be read.
+            # Read now, since the row cannot be read after its transaction failed.
             id = row.id
             try:
                 await carry_out(session, self._signer, row)
                 await commit(session)
             except Exception as error:
                 if not (isinstance(error, DBAPIError) and sqlstate(error) in _COLLISIONS):
-                    # A collision is repeated at once; whatever else it was, later.
+                    # A serialization failure is repeated immediately, any other error later.
                     self._resting[id] = now + _REST_S
                 if isinstance(error, _AWAY):
                     raise
@@ -291,9 +292,9 @@ class ScheduledOffboardings:
 
 
 async def carry_out(session: AsyncSession, signer: Signer, row: ScheduledOffboarding) -> None:
-    """Offboard the identity of a locked schedule, as the system, on behalf of the one who asked.
+    """Offboard the identity of a locked schedule, as the system, on behalf of the person who scheduled it.
 
-    It is cancelled when the role of the one who asked is not enough by now, or the identity is the last active owner.
+    It is cancelled when the role of that person is no longer sufficient, or the identity is the last active owner.
     """
     system = Caller("system", UUID(int=0), frozenset({Role.ADMIN}), row.on_behalf_of)
     requester = Caller(row.requested_by_kind, row.requested_by_id, await roles_of_requester(session, row))
@@ -302,7 +303,7 @@ async def carry_out(session: AsyncSession, signer: Signer, row: ScheduledOffboar
             session,
             system,
             row.identity_id,
-            # None when the identity is erased, and what was set for it is only to be settled.
+            # None when the identity is erased, and its schedule only has to be settled.
             Offboard(reason=row.reason or "erased", transfer_agents_to=row.transfer_agents_to),
             Precondition(None),
             signer=signer,
@@ -312,5 +313,5 @@ async def carry_out(session: AsyncSession, signer: Signer, row: ScheduledOffboar
             request_id=None,
         )
     except (Forbidden, Conflict) as refusal:
-        # Both are asked before anything is changed.
+        # Both checks are made before anything changes.
         await end_schedule(session, system, row, None, because=refusal.code)

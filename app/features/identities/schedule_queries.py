@@ -1,7 +1,7 @@
-"""Queries of offboardings that are set for later, and the locks on them.
+"""Queries and locks of scheduled offboardings.
 
-Its row is locked before the identity's, by whoever carries it out or moves it. An offboarding, which has the identity,
-waits for nobody's row: who has that finds the identity offboarded, and settles it.
+A schedule's row is locked before the identity's when it is carried out or moved. An offboarding, which holds the
+identity, does not wait for that row: its holder finds the identity offboarded, and settles the schedule.
 """
 
 from collections.abc import Collection
@@ -19,7 +19,7 @@ from app.models.tokens import ScheduledOffboarding
 
 
 def select_scheduled(query: ScheduledOffboardingQuery) -> Select[ScheduledOffboarding]:
-    """Those that the filters leave, in no order."""
+    """Select the schedules that match the filters, unordered."""
     statement = select(ScheduledOffboarding)
     if query.identity_id:
         statement = statement.where(col(ScheduledOffboarding.identity_id).in_(query.identity_id))
@@ -33,7 +33,7 @@ def _locked(statement: Select[ScheduledOffboarding], *, skip: bool = False) -> S
 
 
 async def find(session: AsyncSession, id: UUID, *, lock: bool = False) -> ScheduledOffboarding | None:
-    """One of them, as it is once the lock is held."""
+    """Find a schedule; with ``lock``, in its state once locked."""
     statement = select(ScheduledOffboarding).where(col(ScheduledOffboarding.id) == id)
     return await session.scalar(_locked(statement) if lock else statement)
 
@@ -41,7 +41,7 @@ async def find(session: AsyncSession, id: UUID, *, lock: bool = False) -> Schedu
 async def lock_pending(
     session: AsyncSession, identity_id: UUID, *, wait: bool = True
 ) -> ScheduledOffboarding | None:
-    """The one that waits for its time, if this identity has one; without ``wait``, if nobody else holds it."""
+    """Find the pending schedule of this identity; without ``wait``, only if it is not locked."""
     statement = select(ScheduledOffboarding).where(
         col(ScheduledOffboarding.identity_id) == identity_id, col(ScheduledOffboarding.status) == "pending"
     )
@@ -49,7 +49,7 @@ async def lock_pending(
 
 
 async def roles_of_requester(session: AsyncSession, row: ScheduledOffboarding) -> frozenset[Role]:
-    """The roles that the one who asked for it has now, or had when they ended: that ends nothing of what they asked."""
+    """The current roles of the person who scheduled it, or their roles when they ended, which does not cancel it."""
     if row.requested_by_kind == "break_glass":
         return frozenset({Role.OWNER})
     if row.requested_by_kind == SERVICE_ACCOUNT_KIND:
@@ -62,7 +62,7 @@ async def roles_of_requester(session: AsyncSession, row: ScheduledOffboarding) -
 
 
 async def claim_due(session: AsyncSession, resting: Collection[UUID]) -> ScheduledOffboarding | None:
-    """One whose time has come and nobody carries out, but for those that rest."""
+    """Lock a due schedule that no worker carries out, except the resting ones."""
     statement = (
         select(ScheduledOffboarding)
         .where(
@@ -80,14 +80,14 @@ async def claim_due(session: AsyncSession, resting: Collection[UUID]) -> Schedul
 async def settle(
     session: AsyncSession, pending: ScheduledOffboarding | None, receipt_id: UUID | None
 ) -> None:
-    """There is nothing left to wait for: the identity is offboarded."""
+    """Complete a schedule: the identity is offboarded."""
     if pending is not None:
         pending.receipt_id = receipt_id
         await finish(session, pending, "completed")
 
 
 async def finish(session: AsyncSession, row: ScheduledOffboarding, status: str) -> None:
-    """Close a locked one that was pending, and read it as it is then."""
+    """Close a locked, pending schedule, and read it back."""
     row.status = status
     row.finished_at = func.clock_timestamp()  # type: ignore[assignment]
     row.revision += 1

@@ -1,4 +1,4 @@
-"""``/scheduled-offboardings``: which offboardings are set for later, and taking one back."""
+"""``/scheduled-offboardings``: list, read and cancel scheduled offboardings."""
 
 from typing import Annotated
 
@@ -29,7 +29,7 @@ CanOffboard = Annotated[Caller, requires(Permission.IDENTITIES_OFFBOARD)]
     "",
     dependencies=[requires(Permission.IDENTITIES_READ)],
     operation_id="list_scheduled_offboardings",
-    summary="List offboardings that are or were set for later, newest first",
+    summary="List scheduled offboardings, newest first",
 )
 async def list_scheduled_offboardings(
     query: Annotated[ScheduledOffboardingQuery, Query()], session: Session, runtime: CurrentRuntime
@@ -67,7 +67,7 @@ async def cancel_scheduled_offboarding(
     if_match: IfMatch,
     response: Response,
 ) -> ScheduledOffboardingView:
-    """It will not happen. A repeat changes nothing; one that has happened cannot be cancelled."""
+    """Cancels it. A repeat changes nothing; one that has happened cannot be cancelled."""
     request_id = request.state.request_id
     row = await cancel_scheduled(session, caller, scheduled_offboarding_id, if_match, request_id)
     set_etag(response, row.revision)

@@ -1,11 +1,4 @@
-"""Request and answer models of identities.
-
-What the receipt of an offboarding says, and how the API shows it: ids, times and counts alone.
-
-Request and answer models of offboardings that are set for later.
-
-Request and answer models of offboarding.
-"""
+"""Request and response models of identities, offboardings, their schedules and receipts."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -46,14 +39,14 @@ from app.models.tokens import ScheduledOffboarding
 
 IdentityKind = TypeAliasType(
     "IdentityKind",
-    Annotated[Literal["person", "agent"], Field(description="An `agent` has a person who answers for it.")],
+    Annotated[Literal["person", "agent"], Field(description="An `agent` has a person as its owner.")],
 )
 IdentityStatusName = TypeAliasType(
     "IdentityStatusName",
     Annotated[
         Literal["active", "suspended", "offboarded"],
         Field(
-            description="`suspended` stops its calls for a while; `offboarded` has ended all that it could do."
+            description="`suspended` stops its calls until it is reinstated; `offboarded` has ended all its access."
         ),
     ],
 )
@@ -61,17 +54,17 @@ IdentityLinkKind = TypeAliasType(
     "IdentityLinkKind",
     Annotated[
         Literal["oidc", "scim", "signal"],
-        Field(description="Which of the provider's protocols uses the link."),
+        Field(description="The provider's protocol that uses the link."),
     ],
 )
 Email = Annotated[str, StringConstraints(max_length=320, pattern=r"^[^@\s]+@[^@\s]+$"), CleanText]
 ExternalId = Annotated[str, StringConstraints(min_length=1, max_length=255), CleanText]
-MOST_ATTRIBUTES = MAX_LABELS
+MAX_ATTRIBUTES = MAX_LABELS
 IdentityAttributes = TypeAliasType(
     "IdentityAttributes",
     Annotated[
         dict[LabelKey, LabelValue],
-        Field(max_length=MOST_ATTRIBUTES),
+        Field(max_length=MAX_ATTRIBUTES),
         Field(
             description="Attributes of an identity that policies can read, by name.",
             examples=[{"department": "finance"}],
@@ -82,9 +75,9 @@ IdentityAttributeChanges = TypeAliasType(
     "IdentityAttributeChanges",
     Annotated[
         dict[LabelKey, LabelValue | None],
-        Field(max_length=MOST_ATTRIBUTES),
+        Field(max_length=MAX_ATTRIBUTES),
         Field(
-            description="Attributes to set by name; a null takes the attribute away.",
+            description="Attributes to set by name; null removes an attribute.",
             examples=[{"department": "finance", "site": None}],
         ),
     ],
@@ -95,7 +88,7 @@ MAX_LINKS = 20
 
 
 class IdentityLinkInput(Strict):
-    """How a provider knows a person. A link of the kind `oidc` lets the person sign in there."""
+    """A provider's link to a person. With a link of the kind `oidc` the person can sign in."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -107,10 +100,10 @@ class IdentityLinkInput(Strict):
     )
     provider_id: IdentityProviderId
     kind: IdentityLinkKind = Field(
-        description="`oidc`: the value of the provider's `link_claim`; else what it calls the person there."
+        description="`oidc`: the value of the provider's `link_claim`; `scim`: its user name or id of the person."
     )
     value: ExternalId = Field(
-        description="Compared exactly; no two identities have the same. Never an email address: it changes hands.",
+        description="Compared exactly and unique. Never an email address, which can be reassigned.",
         examples=["8f0c2a7e"],
     )
 
@@ -119,7 +112,7 @@ IdentityLinks = Annotated[list[IdentityLinkInput], Field(max_length=MAX_LINKS)]
 
 
 class IdentityCreate(Strict):
-    """A person, or an agent with the person who answers for it."""
+    """A person, or an agent with its owner."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -132,22 +125,22 @@ class IdentityCreate(Strict):
     )
     kind: IdentityKind
     user_name: UserName = Field(
-        description="Unique among the identities that are not offboarded, ignoring case. Stored in NFKC, without "
+        description="Unique among identities that are not offboarded, ignoring case. Stored in NFKC, without "
         "outer blanks and zero-width characters; bidirectional controls are refused."
     )
     display_name: Name | None = None
     email: Email | None = None
     owner_id: IdentityId | None = Field(
         default=None,
-        description="The active person who is responsible: required for an agent, none for a person.",
+        description="The owner, an active person: required for an agent, none for a person.",
     )
     external_id: ExternalId | None = None
     attributes: IdentityAttributes = Field(default_factory=dict)
-    links: IdentityLinks = Field(default_factory=list, description="How providers know the person.")
+    links: IdentityLinks = Field(default_factory=list, description="The provider links of the person.")
 
 
 class IdentityUpdate(Patch):
-    """What may change of an identity; its kind may not."""
+    """The fields of an identity that can change; its kind cannot."""
 
     model_config = ConfigDict(
         extra="forbid", json_schema_extra={"examples": [{"display_name": "Ada L.", "email": None}]}
@@ -155,7 +148,7 @@ class IdentityUpdate(Patch):
     user_name: UserName = absent()
     display_name: Name | None = None
     email: Email | None = None
-    owner_id: IdentityId = absent("Hands an agent to another active person.")
+    owner_id: IdentityId = absent("Transfers an agent to another active person.")
     external_id: ExternalId | None = None
     attributes: IdentityAttributeChanges = absent()
     links: IdentityLinks = absent("The whole list; needs the permission `grants.write`.")
@@ -165,22 +158,20 @@ IdentityOrder = TypeAliasType(
     "IdentityOrder",
     Annotated[
         Literal["-created_at", "created_at", "-user_name", "user_name"],
-        Field(
-            description="What identities are sorted by; `-` before it is from the top. Newest first by default."
-        ),
+        Field(description="The sort order; `-` sorts descending. Newest first by default."),
     ],
 )
 
 
 class OwnAgentQuery(ListQuery):
-    """Filters of the list of one's own agents."""
+    """Filters of the list of your own agents."""
 
     status: list[IdentityStatusName] = Field(default_factory=list)
     q: ShortText | None = Field(default=None, description="Text in user name, display name or email.")
 
 
 class IdentityQuery(ListQuery):
-    """Filters of the list of identities; each may be repeated, and then any of its values matches."""
+    """Filters of the list of identities; each can be repeated, and then any of its values matches."""
 
     kind: list[IdentityKind] = Field(default_factory=list)
     status: list[IdentityStatusName] = Field(default_factory=list)
@@ -189,18 +180,16 @@ class IdentityQuery(ListQuery):
     external_id: list[ShortText] = Field(default_factory=list)
     user_name: list[WantedUserName] = Field(default_factory=list)
     q: ShortText | None = Field(default=None, description="Text in user name, display name or email.")
-    sort: IdentityOrder = Field(default="-created_at", description="What the list is sorted by.")
+    sort: IdentityOrder = Field(default="-created_at", description="The sort order of the list.")
 
 
 class IdentityLinkView(BaseModel):
-    """How one provider knows this identity."""
+    """A provider's link to this identity."""
 
     model_config = ConfigDict(extra="forbid")
-    provider_id: IdentityProviderId | None = Field(
-        description="The provider; null for the one of the configuration."
-    )
+    provider_id: IdentityProviderId | None = Field(description="The provider; null for the configured one.")
     kind: IdentityLinkKind
-    value: str = Field(description="What the provider calls the identity.", examples=["8f0c2a7e"])
+    value: str = Field(description="The provider's value for the identity.", examples=["8f0c2a7e"])
 
 
 class IdentityView(BaseModel):
@@ -235,20 +224,20 @@ class IdentityView(BaseModel):
     id: IdentityId
     kind: IdentityKind
     user_name: str
-    display_name: str | None = Field(description="What people call it.")
+    display_name: str | None = Field(description="Its display name.")
     email: str | None = Field(description="Its email address.")
     owner_id: IdentityId | None
-    links: list[IdentityLinkView] = Field(description="How providers know it.")
+    links: list[IdentityLinkView] = Field(description="Its provider links.")
     external_id: str | None = Field(
-        description="What the system that it came from calls it, an HR system for example."
+        description="Its id in the system that it comes from, such as an HR system."
     )
     attributes: IdentityAttributes
-    provider_id: IdentityProviderId | None = Field(description="The provider that keeps it.")
+    provider_id: IdentityProviderId | None = Field(description="The provider that manages it.")
     source: Source
     status: IdentityStatusName
     offboarded_at: datetime | None = Field(description="When it was offboarded.")
     erased_at: datetime | None = Field(
-        description="When its personal data was erased; its user name is its id since."
+        description="When its personal data was erased; from then on its user name is its id."
     )
     created_at: datetime
     updated_at: datetime
@@ -256,9 +245,9 @@ class IdentityView(BaseModel):
 
     @classmethod
     def from_row(cls, row: Identity, links: Sequence[IdentityLink] = ()) -> Self:
-        """The answer for a stored identity and the links that were read with it."""
+        """Build the view of a stored identity and its links."""
         fields = {name: getattr(row, name) for name in cls.model_fields if name != "links"}
-        # Of an erased one they are digests, which say nothing to anybody.
+        # The links of an erased identity are digests, of no use to a reader.
         shown = links if row.erased_at is None else ()
         return cls(
             **fields, links=[IdentityLinkView.model_validate(link, from_attributes=True) for link in shown]
@@ -269,69 +258,69 @@ OffboardedVia = TypeAliasType(
     "OffboardedVia",
     Annotated[
         Literal["api", "scim", "signal", "schedule"],
-        Field(
-            description="How it was asked for: by this API, by SCIM, by a shared signal, or earlier for that time."
-        ),
+        Field(description="The origin of the offboarding: this API, SCIM, a shared signal, or a schedule."),
     ],
 )
 
 
 class OffboardedBy(Strict):
-    """Who asked for an offboarding."""
+    """The caller that requested an offboarding."""
 
     type: str = Field(description="As in audit events.", examples=["service_account"])
     id: str | None = Field(
         description="Null for the system itself.", examples=["sa_01j5pnwz0085nssfkpw2aeyjd9"]
     )
     on_behalf_of: IdentityId | None = Field(
-        description="The person who signed in, or answers for the program."
+        description="The person who signed in, or the owner of the program."
     )
 
 
 class ReceiptSchedule(Strict):
-    """The offboarding that was set for later and came due."""
+    """The schedule of an offboarding that came due."""
 
     id: ScheduledOffboardingId
-    effective_at: datetime = Field(description="The time that was asked for.")
+    effective_at: datetime = Field(description="The scheduled time.")
     scheduled_by: OffboardedBy
 
 
 class EndedToken(Strict):
-    """A token that ended, and whose it was."""
+    """A token that ended, with its holder."""
 
     id: TokenId
     identity_id: IdentityId
 
 
 class ReceiptAgents(Strict):
-    """What became of the agents that the person answered for."""
+    """The former agents of the person."""
 
     suspended: list[IdentityId] = Field(description="Agents without an active owner.")
-    transferred: list[IdentityId] = Field(description="These went to another person and live on.")
-    transferred_to: IdentityId | None = Field(description="Who answers for those from now on.")
+    transferred: list[IdentityId] = Field(description="Agents that were transferred to another person.")
+    transferred_to: IdentityId | None = Field(description="The new owner of the transferred agents.")
     heir_not_active: IdentityId | None = Field(
-        description="Who should have had them, and could not when the time came: they were suspended instead."
+        description="The intended new owner, who could not have them when the time came, so they were suspended."
     )
 
 
 class Receipt(Strict):
-    """What one offboarding ended, all of it at `offboarded_at`. The signed text holds this as its claim `receipt`."""
+    """Everything that one offboarding ended at `offboarded_at`. The signed text holds it as its claim `receipt`."""
 
     model_config = ConfigDict(extra="forbid", title="OffboardingReceiptContent")
 
     identity_id: IdentityId
     kind: IdentityKind
-    offboarded_at: datetime = Field(description="When all of it ended.")
+    offboarded_at: datetime = Field(description="When it ended.")
     via: OffboardedVia
     by: OffboardedBy
-    request_id: str | None = Field(description="The request that did it.", examples=["req_0193"])
-    schedule: ReceiptSchedule | None = Field(description="For one that was set for this time earlier.")
+    request_id: str | None = Field(description="The request of the offboarding.", examples=["req_0193"])
+    schedule: ReceiptSchedule | None = Field(description="Set if it was scheduled.")
     tokens: list[EndedToken] = Field(
         description="Its own, those of its agents, and all that were attenuated from them."
     )
     agents: ReceiptAgents
-    approvals: list[ApprovalId] = Field(description="Approvals that waited for a decision or for their call.")
-    grants: list[GrantId] = Field(description="Grants to the identity itself.")
+    approvals: list[ApprovalId] = Field(
+        description="Pending approvals, and approved ones that were not used."
+    )
+    grants: list[GrantId] = Field(description="Grants of the identity itself.")
     groups: list[GroupId] = Field(description="Groups that it was in.")
     service_accounts: list[ServiceAccountId] = Field(
         description="Service accounts that it owned. They are disabled until they have a new owner."
@@ -341,7 +330,7 @@ class Receipt(Strict):
     )
     browser_sessions: int = Field(description="Browsers that were signed out.")
     in_flight: int = Field(
-        description="Calls that were running, and were cut. Counted among the newest 2,000."
+        description="Calls that were running and were cut. Counted among the newest 2,000."
     )
 
 
@@ -357,11 +346,11 @@ class ReceiptView(Strict):
         examples=["left the company"],
     )
     receipt: Receipt | None = Field(
-        description="Null for an offboarding before receipts were signed, and for one by a later version that says "
-        "what this one does not know: `signed` has it all."
+        description="Null for an offboarding before receipts were signed, and for one by a later version with "
+        "fields unknown to this one: `signed` has everything."
     )
     signed: str | None = Field(
-        description="The receipt as a JWS that anybody can check with `/.well-known/jwks.json`; keep this one.",
+        description="The receipt as a JWS, to verify with `/.well-known/jwks.json`; keep this one.",
         examples=["eyJhbGciOiJFZERTQSIs..."],
     )
     key_id: str | None = Field(description="The key that signed it.", examples=["1f0c6ab2f1d0"])
@@ -369,13 +358,13 @@ class ReceiptView(Strict):
 
     @classmethod
     def from_row(cls, row: OffboardingReceipt) -> "ReceiptView":
-        """The receipt as the API shows it."""
+        """Build the view of a receipt."""
         shown: dict[str, Any] = row.model_dump(exclude={"body"})
         return cls.model_validate(shown | {"reason": row.body.get("reason"), "receipt": _read(row)})
 
 
 def _read(row: OffboardingReceipt) -> Receipt | None:
-    """What is kept, whole or not at all: a part of it would not be what was signed."""
+    """Parse a stored receipt as a whole or not at all: a part of it would not be what was signed."""
     try:
         return Receipt.model_validate(row.body.get("receipt"))
     except ValidationError:
@@ -383,7 +372,7 @@ def _read(row: OffboardingReceipt) -> Receipt | None:
 
 
 class ReceiptQuery(ListQuery):
-    """Filters of the list of receipts; each may be repeated, and then any of its values matches."""
+    """Filters of the list of receipts; each can be repeated, and then any of its values matches."""
 
     identity_id: list[IdentityId] = Field(default_factory=list)
 
@@ -398,18 +387,18 @@ ScheduledOffboardingStatus = TypeAliasType(
 
 
 class ScheduledOffboardingView(Strict):
-    """An offboarding that is set for later."""
+    """A scheduled offboarding."""
 
     model_config = ConfigDict(extra="forbid", title="ScheduledOffboarding")
 
     id: ScheduledOffboardingId
     identity_id: IdentityId
-    effective_at: datetime = Field(description="When it happens, within a second.")
+    effective_at: datetime = Field(description="The scheduled time, accurate to a second.")
     reason: str | None = Field(
-        description="Why; null once the identity is erased.", examples=["leaves the company"]
+        description="The reason; null once the identity is erased.", examples=["leaves the company"]
     )
     transfer_agents_to: IdentityId | None = Field(
-        description="Who gets the agents. If that person is not active then, the agents are suspended."
+        description="The new owner of the agents. If that person is not active then, the agents are suspended."
     )
     status: ScheduledOffboardingStatus
     requested_by: OffboardedBy
@@ -421,27 +410,27 @@ class ScheduledOffboardingView(Strict):
 
     @classmethod
     def from_row(cls, row: ScheduledOffboarding) -> "ScheduledOffboardingView":
-        """The schedule as the API shows it."""
+        """Build the view of a schedule."""
         hidden = {"requested_by_kind", "requested_by_id", "on_behalf_of"}
         return cls.model_validate(row.model_dump(exclude=hidden) | {"requested_by": asked_by(row)})
 
 
 def asked_by(row: ScheduledOffboarding) -> OffboardedBy:
-    """Who asked for it, or moved it, last."""
+    """The caller that created the schedule, or last moved it."""
     kind = row.requested_by_kind
     return OffboardedBy(type=kind, id=show_id(kind, row.requested_by_id), on_behalf_of=row.on_behalf_of)
 
 
 class ScheduledOffboardingQuery(ListQuery):
-    """Filters of the list of scheduled offboardings; each may be repeated, and then any of its values matches."""
+    """Filters of the list of scheduled offboardings; each can be repeated, and then any of its values matches."""
 
     identity_id: list[IdentityId] = Field(default_factory=list)
     status: list[ScheduledOffboardingStatus] = Field(default_factory=list)
 
 
 _IDENTITY = "idn_01jdpnwz00e008000000000000"
-MOST_CALLS = 10_000
-"""How far a preview counts calls."""
+MAX_CALLS = 10_000
+"""Maximum of calls that a preview counts."""
 Reason = Annotated[ShortText, Field(min_length=1, examples=["left the company"])]
 
 
@@ -471,8 +460,8 @@ class OffboardRequest(Offboard):
     )
     effective_at: Time | None = Field(
         default=None,
-        description="When it shall happen, at most a year ahead. At once without one, or when the time has passed. "
-        "An offboarding that is set for later already is replaced.",
+        description="When it should happen, at most a year ahead. Without it, or with a past time, it happens "
+        "now. An offboarding that is already scheduled is replaced.",
     )
 
 
@@ -487,7 +476,7 @@ class OffboardedThings(Strict):
     agents: list[IdentityId] = Field(
         description="Agents that were suspended because they have no active owner."
     )
-    approvals: int = Field(description="Approvals that waited for a decision or for their call.")
+    approvals: int = Field(description="Pending approvals, and approved ones that were not used.")
     in_flight: int = Field(
         description="Calls that were running; they are cut. Counted among the newest 2,000."
     )
@@ -495,50 +484,50 @@ class OffboardedThings(Strict):
 
     @classmethod
     def none(cls) -> "OffboardedThings":
-        """Nothing."""
+        """Return the counts of an offboarding that ended nothing."""
         return cls(tokens=[], agents=[], approvals=0, in_flight=0, administrator=False)
 
     @classmethod
     def from_receipt(cls, body: dict[str, Any]) -> "OffboardedThings":
-        """Read what a receipt keeps, but for what later code has put there."""
-        kept = {name: value for name, value in body["revoked"].items() if name in cls.model_fields}
-        return cls.model_validate(kept)
+        """Read the counts of a stored receipt, ignoring unknown fields of later versions."""
+        fields = {name: value for name, value in body["revoked"].items() if name in cls.model_fields}
+        return cls.model_validate(fields)
 
 
 class TransferredAgents(Strict):
-    """Agents that were handed over, or would be under `dry_run`."""
+    """Agents that were transferred, or would be under `dry_run`."""
 
     model_config = ConfigDict(extra="forbid", title="OffboardTransfer")
 
-    to: IdentityId | None = Field(description="Who answers for them from now on.")
+    to: IdentityId | None = Field(description="Their new owner.")
     agents: list[IdentityId] = Field(description="The agents.")
 
     @classmethod
     def from_receipt(cls, body: dict[str, Any]) -> "TransferredAgents":
-        """Read what a receipt keeps; those of older code do not say."""
+        """Read the transfer of a stored receipt; older ones do not have it."""
         agents = body.get("receipt", {}).get("agents", {})
         return cls(to=agents.get("transferred_to"), agents=agents.get("transferred", []))
 
 
 class OffboardPreview(Strict):
-    """What else would end or be affected. Afterwards, the receipt has it all."""
+    """What else would end or be affected. The receipt lists everything afterwards."""
 
     model_config = ConfigDict(extra="forbid", title="OffboardPreview")
 
-    grants: list[GrantId] = Field(description="Grants to the identity itself.")
+    grants: list[GrantId] = Field(description="Grants of the identity itself.")
     groups: list[GroupId] = Field(description="Groups that it is in.")
     service_accounts: list[ServiceAccountId] = Field(
         description="Service accounts that would be disabled until they have a new owner."
     )
     calls_last_day: int = Field(
-        description="Calls of tools in the last 24 hours, by it and by the agents that would stop; counted up to "
-        f"{MOST_CALLS}.",
+        description="Tool calls in the last 24 hours, by it and by the agents that would stop; counted up to "
+        f"{MAX_CALLS}.",
         examples=[212],
     )
 
 
 class OffboardAnswer(Strict):
-    """The receipt of an offboarding. A repeat answers `changed: false` with the first receipt."""
+    """The receipt of an offboarding. A repeat returns `changed: false` with the first receipt."""
 
     model_config = ConfigDict(extra="forbid", title="OffboardReceipt")
 
@@ -547,11 +536,11 @@ class OffboardAnswer(Strict):
     revoked: OffboardedThings
     transferred: TransferredAgents
     receipt_id: EventId | None = Field(
-        description="The audit event of the offboarding; none under `dry_run`, nor before it has happened."
+        description="The audit event of the offboarding; null under `dry_run` and before it has happened."
     )
     scheduled: ScheduledOffboardingView | None = Field(
-        description="What `effective_at` set for later; null when nothing is left to wait for, and under `dry_run`."
+        description="The pending schedule; null when nothing is pending, and under `dry_run`."
     )
     preview: OffboardPreview | None = Field(
-        description="Under `dry_run`, what more would end; null otherwise, and for one that is offboarded already."
+        description="Under `dry_run`, what else would end; null otherwise, and for one that is already offboarded."
     )

@@ -1,4 +1,4 @@
-"""Verbs of identities: create, change, suspend, reinstate. Offboarding ends tokens too and stands above them."""
+"""Create, change, suspend and reinstate identities. Offboarding also ends tokens and is a higher feature."""
 
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
@@ -14,6 +14,7 @@ from app.db.webhook_events import WebhookEvent, identity_message
 from app.domain.errors import Conflict, Invalid, NotFound
 from app.features.audit.record import record
 from app.features.identities.linking import set_links
+from app.features.identities.policy_reads import check_may_set_attributes, check_may_transfer
 from app.features.identities.queries import (
     DECISIVE,
     agents_of,
@@ -25,39 +26,38 @@ from app.features.identities.queries import (
     lock_row,
     take_turns,
 )
-from app.features.identities.read_by_policies import check_may_set_attributes, check_may_transfer
+from app.features.identities.role_checks import check_may_change, check_may_end, check_not_self
 from app.features.identities.schemas import (
-    MOST_ATTRIBUTES,
+    MAX_ATTRIBUTES,
     IdentityCreate,
     IdentityLinkInput,
     IdentityUpdate,
 )
-from app.features.identities.standing import check_may_change, check_may_end, check_not_self
 from app.http.authorization import Caller, Permission, authorize
 from app.lib.clock import Clock
 from app.lib.ids import IDENTITY, format_id, new_id
 from app.models.identities import Identity, IdentityLink
 
 USER_NAME_RESERVATION = timedelta(days=90)
-"""How long a user name made by hand stays taken after its holder was offboarded."""
+"""How long a user name created by hand stays reserved after its holder was offboarded."""
 
-# What may not stand in the audit log, which nobody can erase.
+# Fields that must not be in the audit log, where they could not be erased.
 PERSONAL_FIELDS = frozenset({"user_name", "display_name", "email", "external_id", "attributes"})
-# What an offboarding, a directory or a signal finds an identity by, and who answers for it.
+# Fields that identify an identity to an offboarding, a directory or a signal, and its owner.
 _NOT_OF_ONESELF = frozenset({"user_name", "email", "external_id", "owner_id"})
 
 
 async def find_identity(session: AsyncSession, identity_id: UUID) -> Identity:
-    """The identity, whatever its status. Raises ``NotFound``."""
-    return _found(await session.get(Identity, identity_id))
+    """Find an identity with any status. Raises ``NotFound``."""
+    return _require(await session.get(Identity, identity_id))
 
 
 async def lock_found_identity(session: AsyncSession, identity_id: UUID) -> Identity:
-    """The identity under an exclusive row lock. Raises ``NotFound``."""
-    return _found(await lock_identity(session, identity_id))
+    """Lock the identity exclusively. Raises ``NotFound``."""
+    return _require(await lock_identity(session, identity_id))
 
 
-def _found(identity: Identity | None) -> Identity:
+def _require(identity: Identity | None) -> Identity:
     if identity is None:
         raise NotFound("There is no such identity.")
     return identity
@@ -72,14 +72,14 @@ async def create_identity(
     *,
     id: UUID | None = None,
 ) -> Identity:
-    """Make a person, or an agent under an active person. Raises ``Forbidden``, ``Invalid`` and ``Conflict``."""
+    """Create a person, or an agent of an active person. Raises ``Forbidden``, ``Invalid`` and ``Conflict``."""
     if body.kind == "person" and body.owner_id is not None:
         raise Invalid.field(
             "/owner_id", "not_for_a_person", "Only an agent has an owner: leave owner_id out."
         )
     if body.kind == "agent":
         if body.owner_id is None:
-            raise Invalid.field("/owner_id", "required", "An agent needs the person who answers for it.")
+            raise Invalid.field("/owner_id", "required", "An agent needs a person as its owner.")
         _check_owner(await lock_identity(session, body.owner_id, share=True))
     await check_may_set_attributes(session, caller, body.attributes)
     identity = Identity(**{name: value for name, value in body if name != "links"}, id=id or new_id())
@@ -89,8 +89,8 @@ async def create_identity(
     linked = await set_links(session, identity, body.links)
     await move_versions(session, [identity.id], narrows=False)
     await keep_identity(session, identity)
-    given = {name: (None, value) for name, value in body if name != "links" and value not in (None, {})}
-    changes = _changes(given) | linked
+    values = {name: (None, value) for name, value in body if name != "links" and value not in (None, {})}
+    changes = _audit_changes(values) | linked
     event_id = await record(
         session, caller, "identity.create", "identity", identity.id, changes=changes, request_id=request_id
     )
@@ -99,7 +99,7 @@ async def create_identity(
 
 
 async def lock_for_update(session: AsyncSession, identity_id: UUID, body: IdentityUpdate) -> Identity:
-    """Lock the identity, and its new owner so that no offboarding slips past, in id order."""
+    """Lock the identity, and its new owner against an offboarding, in id order."""
     new_owner = body.given().get("owner_id")
     if new_owner is None or new_owner == identity_id:
         return await lock_found_identity(session, identity_id)
@@ -117,50 +117,49 @@ async def update_identity(
     clock: Clock,
     request_id: str | None,
 ) -> Identity:
-    """Apply a merge patch to an identity that ``lock_for_update`` gave.
+    """Apply a merge patch to an identity from ``lock_for_update``.
 
-    Raises ``Forbidden`` for one with a higher role and for what callers may not change of themselves, ``Invalid`` and
-    ``Conflict``.
+    Raises ``Forbidden`` for one with a higher role and for fields that callers may not change of themselves,
+    ``Invalid`` and ``Conflict``.
     """
     _check_not_erased(identity)
     if identity.status == "offboarded":
         raise Conflict(
             "This identity is offboarded; reinstate it before changing it.", code="identity_offboarded"
         )
-    given = body.given()
-    given.pop("links", None)
-    if "owner_id" in given and identity.kind == "person":
+    fields = body.given()
+    fields.pop("links", None)
+    if "owner_id" in fields and identity.kind == "person":
         raise Invalid.field(
             "/owner_id", "not_for_a_person", "Only an agent has an owner: leave owner_id out."
         )
-    if given.get("owner_id") == identity.id:
-        raise Invalid.field("/owner_id", "not_a_person", "An agent cannot answer for itself; name a person.")
-    if "attributes" in given:
-        given["attributes"] = _merge(identity.attributes, given["attributes"])
-    moved = {
+    if fields.get("owner_id") == identity.id:
+        raise Invalid.field("/owner_id", "not_a_person", "An agent cannot own itself; name a person.")
+    if "attributes" in fields:
+        fields["attributes"] = _merge(identity.attributes, fields["attributes"])
+    changed = {
         name: (getattr(identity, name), value)
-        for name, value in given.items()
+        for name, value in fields.items()
         if getattr(identity, name) != value
     }
-    links = await _moved_links(session, identity, body)
-    if not moved and links is None:
+    links = await _changed_links(session, identity, body)
+    if not changed and links is None:
         return identity
-    await _check_may_write(session, caller, identity, moved, links)
+    await _check_may_write(session, caller, identity, changed, links)
     linked = {} if links is None else await set_links(session, identity, links)
-    for name, (_, value) in moved.items():
+    for name, (_, value) in changed.items():
         setattr(identity, name, value)
     identity.revision += 1
     await _flush_unique(session, identity)
-    if "user_name" in moved and identity.provider_id is None:
+    if "user_name" in changed and identity.provider_id is None:
         await _check_user_name_not_reserved(session, identity.user_name, clock)
-    # A policy may read any attribute, so a change of one can take a right away. Those of a person are read where
-    # their agents call.
+    # A policy may read any attribute, so a change can take access away. Calls of an agent read those of its owner too.
     await move_versions(session, [identity.id], narrows=True)
-    if not DECISIVE.isdisjoint(moved):
+    if not DECISIVE.isdisjoint(changed):
         await keep_identity(session, identity)
     event_id = await record(
         session, caller, "identity.update", "identity", identity.id,
-        changes=_changes(moved) | linked, request_id=request_id,
+        changes=_audit_changes(changed) | linked, request_id=request_id,
     )  # fmt: skip
     await enqueue(session, identity_message(WebhookEvent.IDENTITY_UPDATED, identity.id, event_id))
     return identity
@@ -169,20 +168,20 @@ async def update_identity(
 async def suspend_identity(
     session: AsyncSession, caller: Caller, identity: Identity, request_id: str | None
 ) -> Identity:
-    """Stop every call of a locked identity and of the agents it answers for. Raises ``Forbidden`` and ``Conflict``."""
+    """Stop every call of a locked identity and of its agents. Raises ``Forbidden`` and ``Conflict``."""
     if identity.status == "offboarded":
         raise Conflict(
-            "This identity is offboarded, which is more than suspended.", code="identity_offboarded"
+            "This identity is already offboarded, so it cannot be suspended.", code="identity_offboarded"
         )
     if identity.status == "suspended":
         return identity
     await check_may_end(session, caller, identity)
-    # The agents keep their own status: what stops them is their owner's, which each decision reads.
+    # The agents keep their own status: each decision reads that of their owner.
     agents = await agents_of(session, identity.id)
     await _set_status(session, identity, "suspended")
     await end_browser_sessions(session, identity.id)
     await move_versions(session, [identity.id, *agents], narrows=True)
-    changes = _changes({"status": ("active", "suspended")})
+    changes = _audit_changes({"status": ("active", "suspended")})
     if agents:
         changes["stopped_agents"] = [format_id(IDENTITY, id) for id in agents]
     event_id = await record(
@@ -193,13 +192,13 @@ async def suspend_identity(
 
 
 async def lock_with_owner(session: AsyncSession, identity_id: UUID) -> tuple[Identity, Identity | None]:
-    """Lock an identity exclusively and its owner against change, in id order. Raises ``NotFound``."""
-    seen = await find_identity(session, identity_id)
-    if seen.owner_id is None:
+    """Lock an identity exclusively and its owner against changes, in id order. Raises ``NotFound``."""
+    unlocked = await find_identity(session, identity_id)
+    if unlocked.owner_id is None:
         return await lock_found_identity(session, identity_id), None
-    identity, owner = await _lock_both(session, identity_id, seen.owner_id)
-    if identity.owner_id is not None and identity.owner_id != seen.owner_id:
-        # Handed over while we waited.
+    identity, owner = await _lock_both(session, identity_id, unlocked.owner_id)
+    if identity.owner_id is not None and identity.owner_id != unlocked.owner_id:
+        # It was transferred while this transaction waited.
         owner = await lock_identity(session, identity.owner_id, share=True)
     return identity, owner
 
@@ -207,12 +206,12 @@ async def lock_with_owner(session: AsyncSession, identity_id: UUID) -> tuple[Ide
 async def _lock_both(
     session: AsyncSession, identity_id: UUID, owner_id: UUID
 ) -> tuple[Identity, Identity | None]:
-    """Lock one exclusively and another against change, in id order. Raises ``NotFound`` for the first."""
-    both = sorted({identity_id, owner_id})
-    for one in both:
+    """Lock one exclusively and another against changes, in id order. Raises ``NotFound`` for the first."""
+    ids = sorted({identity_id, owner_id})
+    for one in ids:
         await take_turns(session, [one], share=one == owner_id)
-    held = {one: await lock_row(session, one, share=one == owner_id) for one in both}
-    return _found(held[identity_id]), held[owner_id]
+    identities = {one: await lock_row(session, one, share=one == owner_id) for one in ids}
+    return _require(identities[identity_id]), identities[owner_id]
 
 
 async def reinstate_identity(
@@ -225,7 +224,7 @@ async def reinstate_identity(
     by_directory: bool = False,
 ) -> Identity:
     """Make a suspended or offboarded identity active, with locks from ``lock_with_owner``. What was revoked stays
-    revoked. ``by_directory``: the directory that keeps the identity asks, which no role limits.
+    revoked. ``by_directory``: the directory that manages the identity asks, which no role limits.
 
     Raises ``Forbidden`` and ``Conflict``.
     """
@@ -235,7 +234,7 @@ async def reinstate_identity(
         await check_may_change(session, caller, identity.id)
     if identity.kind == "agent" and (owner is None or owner.status != "active"):
         raise Conflict(
-            "The person who answers for this agent is not active; reinstate the person or transfer the agent first.",
+            "The owner of this agent is not active; reinstate the owner or transfer the agent first.",
             code="owner_not_active",
         )
     if identity.status == "active":
@@ -248,7 +247,7 @@ async def reinstate_identity(
     await move_versions(session, [identity.id, *agents], narrows=False)
     event_id = await record(
         session, caller, "identity.reinstate", "identity", identity.id,
-        changes=_changes({"status": (before, "active")}), request_id=request_id,
+        changes=_audit_changes({"status": (before, "active")}), request_id=request_id,
     )  # fmt: skip
     await enqueue(session, identity_message(WebhookEvent.IDENTITY_REINSTATED, identity.id, event_id))
     return identity
@@ -262,7 +261,7 @@ async def _set_status(session: AsyncSession, identity: Identity, status: str) ->
 
 
 def _check_not_erased(identity: Identity) -> None:
-    """Raise ``Conflict`` for one whose personal data is gone: nothing brings it back."""
+    """Raise ``Conflict`` for an erased identity: nothing restores it."""
     if identity.erased_at is not None:
         raise Conflict("This identity was erased; create a new one.", code="identity_erased")
 
@@ -283,15 +282,15 @@ async def _flush_unique(session: AsyncSession, identity: Identity) -> None:
         await session.flush()
     except IntegrityError as error:
         if "uq_identities_user_name" in str(error.orig):
-            raise _taken("user_name") from None
+            raise _name_taken("user_name") from None
         if "uq_identities_external_id" in str(error.orig):
-            raise _taken("external_id") from None
+            raise _name_taken("external_id") from None
         raise
     await session.refresh(identity)
 
 
 async def _check_user_name_not_reserved(session: AsyncSession, user_name: str, clock: Clock) -> None:
-    """Asked after the flush: an offboarding that the flush waited for is visible only then."""
+    """Checked after the flush: an offboarding that the flush waited for is visible only then."""
     if await is_user_name_reserved(session, user_name, clock() - USER_NAME_RESERVATION):
         raise Conflict(
             "This user name belonged to an identity that was offboarded in the last 90 days; "
@@ -300,10 +299,10 @@ async def _check_user_name_not_reserved(session: AsyncSession, user_name: str, c
         )
 
 
-async def _moved_links(
+async def _changed_links(
     session: AsyncSession, identity: Identity, body: IdentityUpdate
 ) -> Sequence[IdentityLinkInput] | None:
-    """The links that a patch asks for; None when it asks for none or for those that are there."""
+    """The links in a patch; None if it has none or they are unchanged."""
     if "links" not in body.model_fields_set:
         return None
     present = {_key(one) for one in (await links_of(session, [identity.id]))[identity.id]}
@@ -314,20 +313,20 @@ async def _check_may_write(
     session: AsyncSession,
     caller: Caller,
     identity: Identity,
-    moved: Mapping[str, tuple[Any, Any]],
+    changed: Mapping[str, tuple[Any, Any]],
     links: Sequence[IdentityLinkInput] | None,
 ) -> None:
-    """Raise ``Forbidden`` for a change that gives or takes more than the caller may."""
+    """Raise ``Forbidden`` for a change of access beyond the caller's permissions."""
     await check_may_change(session, caller, identity.id)
-    if links is not None or not _NOT_OF_ONESELF.isdisjoint(moved):
+    if links is not None or not _NOT_OF_ONESELF.isdisjoint(changed):
         await check_not_self(session, caller, identity.id)
-    before, after = moved.get("attributes", ({}, {}))
+    before, after = changed.get("attributes", ({}, {}))
     names = {name for name in {*before, *after} if before.get(name) != after.get(name)}
     await check_may_set_attributes(session, caller, names)
-    if "owner_id" in moved:
-        await check_may_transfer(session, caller, moved["owner_id"][1])
+    if "owner_id" in changed:
+        await check_may_transfer(session, caller, changed["owner_id"][1])
     if links is not None:
-        # Who signs in as an identity has all that it was granted.
+        # A link gives its user everything that the identity was granted.
         authorize(caller, Permission.GRANTS_WRITE)
 
 
@@ -337,28 +336,28 @@ def _key(link: IdentityLink | IdentityLinkInput) -> tuple[UUID | None, str, str]
 
 def _merge(attributes: dict[str, str], changes: dict[str, str | None]) -> dict[str, str]:
     merged = {key: value for key, value in {**attributes, **changes}.items() if value is not None}
-    if len(merged) > MOST_ATTRIBUTES:
+    if len(merged) > MAX_ATTRIBUTES:
         raise Invalid.field(
             "/attributes",
             "too_many",
-            f"An identity has at most {MOST_ATTRIBUTES} attributes; set some to null.",
+            f"An identity has at most {MAX_ATTRIBUTES} attributes; set some to null.",
         )
     return merged
 
 
-def _taken(field: str) -> Conflict:
+def _name_taken(field: str) -> Conflict:
     return Conflict(f"Another identity has this {field}; choose another one.", code=f"{field}_taken")
 
 
-def _changes(moved: dict[str, tuple[Any, Any]]) -> dict[str, Any]:
-    """What changed, ready for the audit: ids as the API writes them, personal fields without values."""
-    shown: dict[str, Any] = {}
-    for name, (before, after) in moved.items():
+def _audit_changes(changed: dict[str, tuple[Any, Any]]) -> dict[str, Any]:
+    """The changes for the event: ids as in the API, personal fields without values."""
+    audited: dict[str, Any] = {}
+    for name, (before, after) in changed.items():
         if name in PERSONAL_FIELDS:
-            shown[name] = {"personal": True}
+            audited[name] = {"personal": True}
         else:
-            shown[name] = {"from": _show(before), "to": _show(after)}
-    return shown
+            audited[name] = {"from": _show(before), "to": _show(after)}
+    return audited
 
 
 def _show(value: Any) -> Any:

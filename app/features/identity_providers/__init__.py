@@ -1,1 +1,1 @@
-"""Identity providers: whose access tokens open the API, and how their claims name people, roles and programs."""
+"""Identity providers: issuers of accepted access tokens, and the meaning of their claims."""

@@ -1,4 +1,4 @@
-"""What signing in needs to know of a provider: one frozen value, read from its row."""
+"""A provider as a sign-in needs it: one frozen value, read from its row."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,7 +17,7 @@ SigningAlgorithm = TypeAliasType(
     "SigningAlgorithm",
     Annotated[_Algorithm, Field(description="How a token is signed (RFC 7518, RFC 8037).")],
 )
-"""What a provider may be trusted to sign with. Never ``none``, never a shared secret (RFC 8725 section 3.1)."""
+"""The signature algorithms that can be configured. Never ``none`` or a shared secret (RFC 8725 section 3.1)."""
 ALGORITHMS: tuple[str, ...] = get_args(_Algorithm)
 DEFAULT_ALGORITHMS: tuple[SigningAlgorithm, ...] = ("RS256", "PS256", "ES256", "EdDSA")
 
@@ -29,15 +29,15 @@ AccessTokenType = TypeAliasType(
     ],
 )
 TOKEN_TYPES: dict[AccessTokenType, str] = {"at+jwt": "at+jwt", "JWT": "jwt", "none": ""}
-"""What configuration calls an accepted ``typ`` header, and how it is compared."""
+"""The ``typ`` header for each configured name, in comparable form."""
 
 DEFAULT_SCOPES = ("openid", "profile", "email")
-"""What a person is asked to let us know when they sign in with a browser."""
+"""The scopes that a browser sign-in requests."""
 
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """Tokens whose claims hold all of ``claims`` act as this service account."""
+    """Tokens with all of ``claims`` act as this service account."""
 
     service_account_id: UUID
     claims: Mapping[str, str]
@@ -45,13 +45,13 @@ class Workload:
 
 @dataclass(frozen=True, slots=True)
 class Provider:
-    """One active issuer of access tokens (JWT).
+    """An active issuer of access tokens (JWT).
 
-    ``token_types`` are the accepted ``typ`` headers, without ``application/`` and in lower case; ``""`` accepts a
-    token without one. ``role_claim`` and ``link_claim`` are the name of a claim, or a path through objects with
-    dots between. An empty ``role_map`` gives nobody a role. Without a ``client_id`` nobody signs in with a browser.
-    ``people`` are values of the role claim whose holders become people without a role at their first sign-in.
-    ``environment``: it is set by ``SCOPEGATE_OIDC_*``, and there is one of it.
+    ``token_types`` are the accepted ``typ`` headers, without ``application/`` and in lower case; ``""`` accepts a token
+    without one. ``role_claim`` and ``link_claim`` are the name of a claim, or a dotted path through objects. With an
+    empty ``role_map`` no one gets a role. Browser sign-in needs a ``client_id``. ``people`` are values of the role
+    claim whose holders become people without a role at their first sign-in. ``environment``: it is set by
+    ``SCOPEGATE_OIDC_*``, and is the only such provider.
     """
 
     id: UUID

@@ -1,9 +1,8 @@
-"""Who provisions for a provider, and who tells of its people: what is checked when that is set, and who a caller is.
+"""The SCIM and Shared Signals settings of a provider, and the service accounts that serve them.
 
-The SCIM users that we announce (RFC 7643 section 4.1): narrower than the standard's, since what is not kept need not
-be guarded. A password, an address or a telephone number has no place here, and is dropped wherever one is sent.
-
-It stands here because the settings of a provider name paths into it; ``adapters/scim`` serves it.
+Also the announced SCIM user (RFC 7643 section 4.1), since the settings name paths into it; ``adapters/scim`` serves it.
+It is narrower than the standard's, so that no unneeded data is stored: passwords, postal addresses and phone numbers
+are dropped.
 """
 
 from collections.abc import Mapping
@@ -44,7 +43,7 @@ class UserName(ComplexAttribute):
     """The components of a person's name."""
 
     formatted: str | None = None
-    """The whole name, as it is shown."""
+    """The full name, formatted for display."""
     family_name: str | None = None
     """The family name."""
     given_name: str | None = None
@@ -52,65 +51,65 @@ class UserName(ComplexAttribute):
 
 
 class UserEmail(ComplexAttribute):
-    """One address of a person."""
+    """An email address of a person."""
 
     class Type(ExtensibleStringEnum):
-        """What an address is for."""
+        """The type of an address."""
 
         work = "work"
         home = "home"
         other = "other"
 
     value: str | None = None
-    """The address. Any text: directories hold addresses that no standard allows, and a leaver has to be let go
-    with them."""
+    """The address. Any text: directories hold addresses that no standard allows, and the person must still be
+    offboarded."""
     display: str | None = None
-    """How it is shown."""
+    """The address, formatted for display."""
     type: Type | None = None
-    """What it is for."""
+    """The type of the address."""
     primary: bool | None = None
-    """Whether it is the one to use."""
+    """Whether it is the preferred address."""
 
 
 class UserGroup(ComplexAttribute):
-    """A group that a person is in; groups say who is in them."""
+    """A group that a person is in. It is changed at the group."""
 
     value: Annotated[str | None, Mutability.read_only, CaseExact.true] = None
     """The id of the group."""
     ref: Annotated[Reference["Group"] | None, Mutability.read_only] = Field(  # type: ignore[name-defined] # noqa: F821
         None, serialization_alias="$ref", validation_alias="$ref"
     )
-    """Where the group is."""
+    """The URL of the group."""
     display: Annotated[str | None, Mutability.read_only] = None
     """The name of the group."""
     type: Annotated[str | None, Mutability.read_only] = Field(None, examples=["direct"])
-    """Always direct."""
+    """Always ``direct``."""
 
 
 class User(Resource[AnyExtension]):
-    """A person whom a directory provisions."""
+    """A person provisioned by a directory."""
 
     __schema__ = URN("urn:ietf:params:scim:schemas:core:2.0:User")
 
     user_name: Annotated[str | None, Uniqueness.server, Required.true] = None
-    """What the directory calls the person; unique among its users, ignoring case."""
+    """The user name in the directory; unique among its users, ignoring case."""
     name: UserName | None = None
     """The components of the person's name."""
     Name: ClassVar[type[ComplexAttribute]] = UserName
     display_name: str | None = None
-    """What people call the person."""
+    """The display name of the person."""
     title: str | None = None
     """The person's title."""
     user_type: str | None = None
-    """How the person belongs to the organisation: Employee, Contractor."""
+    """The relationship to the organization, such as Employee or Contractor."""
     preferred_language: str | None = None
-    """The language that the person prefers."""
+    """The preferred language of the person."""
     locale: str | None = None
-    """Where the person is, for what is written differently there."""
+    """The locale for formats such as dates and numbers."""
     timezone: str | None = None
     """The person's time zone."""
     active: bool | None = None
-    """Whether the person may use anything here. False ends all that they could do; true brings none of it back."""
+    """Whether the person is active. False offboards them; true reinstates them without their former access."""
     _active_removed: bool = PrivateAttr(False)
     emails: list[UserEmail] | None = None
     """The person's addresses."""
@@ -121,42 +120,42 @@ class User(Resource[AnyExtension]):
 
 
 class Manager(ComplexAttribute):
-    """Whom a person reports to."""
+    """The manager of a person."""
 
     value: Annotated[str | None, CaseExact.true] = None
-    """The id of the manager, as the directory says it."""
+    """The id of the manager in the directory."""
     display_name: Annotated[str | None, Mutability.read_only] = None
     """The name of the manager."""
 
 
 class EnterpriseUser(Extension):
-    """Where a person is in the organisation."""
+    """The place of a person in the organization."""
 
     __schema__ = URN("urn:ietf:params:scim:schemas:extension:enterprise:2.0:User")
 
     employee_number: str | None = None
-    """The number of the person."""
+    """The employee number of the person."""
     cost_center: str | None = None
     """The cost center."""
     organization: str | None = None
-    """The organisation."""
+    """The organization."""
     division: str | None = None
     """The division."""
     department: str | None = None
     """The department."""
     manager: Manager | None = None
-    """Whom the person reports to."""
+    """The manager of the person."""
 
 
 DirectoryUser: type[Resource[Any]] = User[EnterpriseUser]
-"""A user with the enterprise extension, as it is served."""
+"""A user with the enterprise extension."""
 
 
-# What a policy may not read of a person by such a path: it has these in another way, or they say nothing of them.
+# Paths that policies cannot read: they have these in another way, or the value says nothing about the person.
 _NOT_ATTRIBUTES = frozenset({"id", "meta", "schemas", "groups", "active"})
 
 
-def names_value(path: str) -> bool:
+def is_attribute_path(path: str) -> bool:
     """Whether a path names a value of a user that can become an attribute of an identity."""
     try:
         bound: Any = Path.__class_getitem__(DirectoryUser)(path)
@@ -173,7 +172,7 @@ def _is_text(kind: object) -> bool:
 
 
 class Surface(StrEnum):
-    """What a service account does for a provider; the name of its settings."""
+    """A protocol that a service account serves for a provider; also the name of its settings."""
 
     SCIM = "scim"
     SIGNALS = "signals"
@@ -189,8 +188,10 @@ _NEEDED = {
 }
 
 
-async def provider_served(session: AsyncSession, surface: Surface, caller: Caller) -> IdentityProvider:
-    """The active provider that this service account serves. Raises ``Forbidden`` when there is none."""
+async def require_served_provider(
+    session: AsyncSession, surface: Surface, caller: Caller
+) -> IdentityProvider:
+    """The active provider that this service account serves. Raises ``Forbidden`` if there is none."""
     account = col(IdentityProvider.settings)[surface.value]["service_account_id"].astext
     query = select(IdentityProvider).where(
         account == format_id(SERVICE_ACCOUNT, caller.id),
@@ -206,15 +207,15 @@ async def provider_served(session: AsyncSession, surface: Surface, caller: Calle
 
 
 def merge_settings(surface: Surface, old: Mapping[str, Any] | None, patch: Mapping[str, Any] | None) -> Any:
-    """The settings that a merge patch leaves, ready to store. Raises ``Invalid`` where something is missing."""
+    """Apply a merge patch to settings, ready to store. Raises ``Invalid`` if something is missing."""
     if patch is None:
         return None
-    wanted = dict(old or {}) | dict(patch)
+    merged = dict(old or {}) | dict(patch)
     if "attributes" in patch:
         attributes = dict((old or {}).get("attributes", {})) | dict(patch["attributes"])
-        wanted["attributes"] = {name: path for name, path in attributes.items() if path is not None}
+        merged["attributes"] = {name: path for name, path in attributes.items() if path is not None}
     try:
-        return _SCHEMAS[surface].model_validate(wanted).model_dump(mode="json")
+        return _SCHEMAS[surface].model_validate(merged).model_dump(mode="json")
     except ValidationError as error:
         errors = [
             FieldError("/" + "/".join([surface.value, *map(str, one["loc"])]), one["type"], one["msg"])
@@ -228,11 +229,11 @@ async def check_settings(
     policy: AddressPolicy,
     caller: Caller,
     provider_id: UUID | None,
-    wanted: Mapping[str, Any],
+    values: Mapping[str, Any],
 ) -> None:
-    """Check what is to be stored of either surface. Raises ``Invalid``, ``Forbidden`` and ``Conflict``."""
+    """Check new settings of both kinds. Raises ``Invalid``, ``Forbidden`` and ``Conflict``."""
     for surface in Surface:
-        settings = wanted.get(surface.value)
+        settings = values.get(surface.value)
         if settings is None:
             continue
         for name, path in settings.get("attributes", {}).items():
@@ -241,7 +242,7 @@ async def check_settings(
             await _check_account(session, caller, provider_id, surface, settings["service_account_id"])
         elif settings.get("delivery") == "push":
             raise Invalid.field(
-                "/signals/service_account_id", "required", "Who pushes needs a service account to do it as."
+                "/signals/service_account_id", "required", "Delivery by push needs a service account."
             )
         for name in ("issuer", "jwks_uri"):
             if settings.get(name) is not None:
@@ -253,7 +254,7 @@ async def _check_account(
 ) -> None:
     pointer = f"/{surface.value}/service_account_id"
     id = parse_id(SERVICE_ACCOUNT, account)
-    # Of two providers that name it at once, the second sees the first.
+    # Serialized, so that the second of two providers that name it sees the first.
     await queries.lock_account(session, id)
     role = (await queries.account_roles(session, [id])).get(id)
     if role is None:
@@ -265,29 +266,31 @@ async def _check_account(
             "role_too_narrow",
             f"The role {role.value} may not do this; give it the role provisioner.",
         )
-    named = col(IdentityProvider.settings)[surface.value]["service_account_id"].astext
+    account_id = col(IdentityProvider.settings)[surface.value]["service_account_id"].astext
     query = select(col(IdentityProvider.id)).where(
-        named == account, col(IdentityProvider.ended_at).is_(None), col(IdentityProvider.id) != provider_id
+        account_id == account,
+        col(IdentityProvider.ended_at).is_(None),
+        col(IdentityProvider.id) != provider_id,
     )
     if (await session.execute(query.limit(1))).first() is not None:
         raise Conflict(
-            "Another provider names this service account: whose users it owns would not be clear. Make one for each.",
+            "Another provider names this service account: create one for each provider.",
             code="service_account_in_use",
             errors=[FieldError(pointer, "service_account_in_use", "another provider names it")],
         )
 
 
 def _check_path(pointer: str, path: str) -> None:
-    if not names_value(path):
+    if not is_attribute_path(path):
         raise Invalid.field(
             pointer,
             "unknown_path",
-            "This is not the path of a text of a SCIM user here: GET /scim/v2/Schemas lists the attributes.",
+            "This is not the path of a text attribute of a SCIM user: GET /scim/v2/Schemas lists them.",
         )
 
 
 def _check_address(policy: AddressPolicy, pointer: str, url: str) -> None:
-    """An https address that may be connected to; plain http to this machine alone."""
+    """Require an https address that may be connected to; plain http only on the loopback interface."""
     try:
         origin = policy.check_url(url)
     except ForbiddenUrl as error:
@@ -295,4 +298,4 @@ def _check_address(policy: AddressPolicy, pointer: str, url: str) -> None:
             pointer, "forbidden_url", f"{error.reason[:1].upper()}{error.reason[1:]}."
         ) from None
     if origin.scheme != "https" and origin.host not in {"localhost", "127.0.0.1", "::1"}:
-        raise Invalid.field(pointer, "forbidden_url", "This has to be an https address.")
+        raise Invalid.field(pointer, "forbidden_url", "This must be an https address.")

@@ -1,4 +1,4 @@
-"""Queries over identity providers, and the one reading of what a row's settings hold."""
+"""Queries of identity providers, and the conversion of a row to a ``Provider``."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -16,9 +16,9 @@ from app.http.pagination import Sorts, caseless
 from app.lib.ids import SERVICE_ACCOUNT, parse_id
 from app.models.identity_providers import IdentityProvider
 
-# Service accounts are a higher feature, which this one may not import; who they are is all that is wanted here.
+# Service accounts are a higher feature, which this one may not import; only their id and role are needed.
 _ACCOUNTS = table("service_accounts", column("id", Uuid), column("role"), column("ended_at"))
-# So are people, whose links are what a provider's link claim is for.
+# So are people; a provider's link claim cannot change while they have links.
 _LINKS = table("identity_links", column("provider_id", Uuid), column("kind"))
 _BROWSER_SESSIONS = table("browser_sessions", column("provider_id", Uuid))
 _INVITATIONS = table(
@@ -30,7 +30,7 @@ _ENVIRONMENT_LOCK = 0x5C09E1DB
 
 
 async def find_provider(session: AsyncSession, issuer: str) -> Provider | None:
-    """The active provider with exactly this issuer. None for one that is unknown, disabled or ended."""
+    """Find the active provider with exactly this issuer."""
     query = select(IdentityProvider).where(
         col(IdentityProvider.issuer) == issuer,
         col(IdentityProvider.status) == "active",
@@ -41,7 +41,7 @@ async def find_provider(session: AsyncSession, issuer: str) -> Provider | None:
 
 
 async def browser_providers(session: AsyncSession) -> list[Provider]:
-    """The active providers that people can sign in at with a browser, by name."""
+    """The active providers with browser sign-in, by name."""
     query = select(IdentityProvider).where(
         col(IdentityProvider.issuer).is_not(None),
         col(IdentityProvider.status) == "active",
@@ -63,7 +63,7 @@ async def active_issuers(session: AsyncSession) -> list[str]:
 
 
 async def database_now(session: AsyncSession) -> datetime:
-    """The database's clock, now and not at the transaction's beginning."""
+    """The current time of the database, not that of the transaction's start."""
     now: datetime = (await session.execute(select(func.clock_timestamp()))).scalar_one()
     return now
 
@@ -71,29 +71,29 @@ async def database_now(session: AsyncSession) -> datetime:
 SORTS: Sorts = {
     "name": caseless(col(IdentityProvider.name)),
 }
-"""What a list can be sorted by, with an index for each."""
+"""The sort orders of the list, with an index for each."""
 
 
-def select_providers(wanted: IdentityProviderQuery) -> Select[IdentityProvider]:
-    """The providers that a filter leaves."""
+def select_providers(query: IdentityProviderQuery) -> Select[IdentityProvider]:
+    """Select the providers that match a filter."""
     statement = select(IdentityProvider)
     for field, values in (
-        (col(IdentityProvider.status), wanted.status),
-        (col(IdentityProvider.source), wanted.source),
-        (col(IdentityProvider.issuer), wanted.issuer),
+        (col(IdentityProvider.status), query.status),
+        (col(IdentityProvider.source), query.source),
+        (col(IdentityProvider.issuer), query.issuer),
     ):
         if values:
             statement = statement.where(field.in_(values))
-    if wanted.q:
+    if query.q:
         texts = (col(IdentityProvider.name), col(IdentityProvider.issuer))
-        statement = statement.where(or_(*(field.icontains(wanted.q, autoescape=True) for field in texts)))
-    if wanted.include != "ended":
+        statement = statement.where(or_(*(field.icontains(query.q, autoescape=True) for field in texts)))
+    if query.include != "ended":
         statement = statement.where(col(IdentityProvider.ended_at).is_(None))
     return statement
 
 
 async def find(session: AsyncSession, provider_id: UUID, *, ended: bool = False) -> IdentityProvider | None:
-    """A provider by id; one that has ended only when asked for."""
+    """Find a provider; an ended one only on demand."""
     query = select(IdentityProvider).where(col(IdentityProvider.id) == provider_id)
     if not ended:
         query = query.where(col(IdentityProvider.ended_at).is_(None))
@@ -101,7 +101,7 @@ async def find(session: AsyncSession, provider_id: UUID, *, ended: bool = False)
 
 
 async def lock(session: AsyncSession, provider_id: UUID) -> IdentityProvider | None:
-    """A provider that has not ended, its row locked and its values fresh."""
+    """Lock and read a provider that has not ended."""
     query = select(IdentityProvider).where(
         col(IdentityProvider.id) == provider_id, col(IdentityProvider.ended_at).is_(None)
     )
@@ -110,8 +110,8 @@ async def lock(session: AsyncSession, provider_id: UUID) -> IdentityProvider | N
     ).one_or_none()
 
 
-async def hold_link_claim(session: AsyncSession, provider_id: UUID) -> str | None:
-    """The link claim that a provider has now; it stays until this transaction ends."""
+async def lock_link_claim(session: AsyncSession, provider_id: UUID) -> str | None:
+    """Read a provider's link claim and prevent changes to it until this transaction ends."""
     query = select(col(IdentityProvider.settings)["link_claim"].astext).where(
         col(IdentityProvider.id) == provider_id
     )
@@ -120,7 +120,7 @@ async def hold_link_claim(session: AsyncSession, provider_id: UUID) -> str | Non
 
 
 async def has_links(session: AsyncSession, row: IdentityProvider) -> bool:
-    """Whether people are known by this provider's link claim: its own, and those of an ended one with its issuer."""
+    """Whether people are linked by this provider's link claim, or by that of an ended one with its issuer."""
     claim = col(IdentityProvider.settings)["link_claim"]
     query = (
         select(_LINKS.c.provider_id)
@@ -135,14 +135,14 @@ async def has_links(session: AsyncSession, row: IdentityProvider) -> bool:
 
 
 async def lock_environment(session: AsyncSession) -> None:
-    """Let one worker at a time say what the environment's provider is."""
+    """Serialize workers that set the environment's provider."""
     await session.execute(select(func.pg_advisory_xact_lock(_ENVIRONMENT_LOCK)))
 
 
 async def lock_environments(
     session: AsyncSession, source: str, issuer: str | None
 ) -> Sequence[IdentityProvider]:
-    """The providers of this source and the one with this issuer, their rows locked, those that have not ended."""
+    """Lock the providers of this source and the one with this issuer that have not ended."""
     query = select(IdentityProvider).where(
         or_(col(IdentityProvider.source) == source, col(IdentityProvider.issuer) == issuer),
         col(IdentityProvider.ended_at).is_(None),
@@ -151,26 +151,26 @@ async def lock_environments(
 
 
 async def end_browser_sessions(session: AsyncSession, provider_id: UUID) -> None:
-    """Sign everybody out who signed in by a locked provider, so that none is signed in again when it is back."""
+    """End all sessions of a locked provider, which reenabling it must not restore."""
     await session.execute(delete(_BROWSER_SESSIONS).where(_BROWSER_SESSIONS.c.provider_id == provider_id))
 
 
 async def revoke_invitations(session: AsyncSession, provider_id: UUID) -> None:
-    """Revoke the open invitations that hold a value of a locked provider's link claim."""
-    held = or_(_INVITATIONS.c.status == "claimed", _INVITATIONS.c.subject.is_not(None))
+    """Revoke the open invitations with a value of a locked provider's link claim."""
+    condition = or_(_INVITATIONS.c.status == "claimed", _INVITATIONS.c.subject.is_not(None))
     await session.execute(
         update(_INVITATIONS)
         .where(
             _INVITATIONS.c.provider_id == provider_id,
             _INVITATIONS.c.status.in_(("pending", "claimed")),
-            held,
+            condition,
         )
         .values(status="revoked", revision=_INVITATIONS.c.revision + 1, updated_at=func.now())
     )
 
 
 async def account_roles(session: AsyncSession, account_ids: Sequence[UUID]) -> dict[UUID, Role]:
-    """The roles of these service accounts; one that is unknown or has ended is missing."""
+    """The roles of these service accounts; unknown and ended ones are missing."""
     query = select(_ACCOUNTS.c.id, _ACCOUNTS.c.role).where(
         _ACCOUNTS.c.id.in_(account_ids), _ACCOUNTS.c.ended_at.is_(None)
     )
@@ -178,13 +178,13 @@ async def account_roles(session: AsyncSession, account_ids: Sequence[UUID]) -> d
 
 
 async def lock_account(session: AsyncSession, account_id: UUID) -> None:
-    """Have whoever else wants to name this service account wait until this transaction ends."""
+    """Serialize providers that name this service account."""
     query = select(_ACCOUNTS.c.id).where(_ACCOUNTS.c.id == account_id)
     await session.execute(query.with_for_update(key_share=True))
 
 
 def provider_of(row: IdentityProvider) -> Provider:
-    """What signing in needs to know of a row that has an issuer."""
+    """Convert a row with an issuer for use in a sign-in."""
     stored = row.settings
     return Provider(
         id=row.id,

@@ -1,4 +1,4 @@
-"""``/api/v1/identity-providers``: whose access tokens open the API."""
+"""``/api/v1/identity-providers``: trusted issuers of access tokens."""
 
 from typing import Annotated, Literal
 

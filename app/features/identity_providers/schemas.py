@@ -1,7 +1,4 @@
-"""Request and answer models of identity providers.
-
-What a provider may do besides signing people in: provision them by SCIM, and tell of them by Shared Signals.
-"""
+"""Request and response models of identity providers, with their SCIM and Shared Signals settings."""
 
 from datetime import datetime
 from typing import Annotated, Any, Literal
@@ -46,9 +43,10 @@ ScimLinkAttribute = TypeAliasType(
     Annotated[
         Literal["externalId", "userName", "none"],
         Field(
-            description="Which SCIM attribute has the value of the provider's `link_claim`, so that whoever is "
-            "provisioned and then signs in is one identity. Entra ID: `externalId`, mapped from `objectId`, with "
-            "the link claim `oid`. `none`: people sign in as somebody else than they are provisioned as."
+            description="The SCIM attribute with the value of the provider's `link_claim`, so that a person "
+            "who is provisioned and then signs in is one identity. Entra ID: `externalId`, mapped "
+            "from `objectId`, with the link claim `oid`. `none`: provisioned people are not "
+            "linked to sign-ins."
         ),
     ],
 )
@@ -58,8 +56,7 @@ ScimAttributes = TypeAliasType(
         dict[AttributeName, Address],
         Field(max_length=20),
         Field(
-            description="Attributes of identities, which policies read, and the SCIM attribute path that each has its "
-            "value from.",
+            description="Attributes of identities for policies, each with the SCIM attribute path of its value.",
             examples=[_SCIM_EXAMPLE["attributes"]],
         ),
     ],
@@ -70,7 +67,7 @@ ScimAttributeChanges = TypeAliasType(
         dict[AttributeName, Address | None],
         Field(max_length=20),
         Field(
-            description="Attributes to set by name; a null takes one out.",
+            description="Attributes to set by name; null removes one.",
             examples=[{"department": "userType", "site": None}],
         ),
     ],
@@ -80,71 +77,73 @@ SignalsDelivery = TypeAliasType(
     Annotated[
         Literal["push", "poll"],
         Field(
-            description="`push`: events come to `/ssf/events` (RFC 8935). `poll`: we ask for them (RFC 8936)."
+            description="`push`: events are sent to `/ssf/events` (RFC 8935). `poll`: they are polled (RFC 8936)."
         ),
     ],
 )
 
 
 class ScimSettings(Strict):
-    """Who provisions people and groups by SCIM, and what becomes of their attributes."""
+    """SCIM provisioning of people and groups, with the mapping of attributes."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [_SCIM_EXAMPLE]})
 
     service_account_id: ServiceAccountId = Field(
-        description="The service account that calls `/scim/v2`: of one provider each, whose users are its own."
+        description="The service account that calls `/scim/v2`. It can serve only one provider."
     )
     link_attribute: ScimLinkAttribute = "externalId"
     attributes: ScimAttributes = Field(
-        default_factory=dict, description="Attributes of identities that SCIM attributes give."
+        default_factory=dict, description="Attributes of identities from SCIM attributes."
     )
 
 
 class ScimSettingsUpdate(Patch):
-    """What changes of it; the first time, all that has no default."""
+    """Changes to the settings; the first time, all fields without a default."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"link_attribute": "none"}]})
 
     service_account_id: ServiceAccountId = absent("The service account that calls `/scim/v2`.")
-    link_attribute: ScimLinkAttribute = absent("Which SCIM attribute has the value of the link claim.")
-    attributes: ScimAttributeChanges = absent("Merged: null takes an attribute out.")
+    link_attribute: ScimLinkAttribute = absent("The SCIM attribute with the value of the link claim.")
+    attributes: ScimAttributeChanges = absent("Merged: null removes an attribute.")
 
 
 class SignalsSettings(Strict):
-    """A Shared Signals transmitter, and how its events come here."""
+    """A Shared Signals transmitter, and the delivery of its events."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [_SIGNALS_EXAMPLE]})
 
     service_account_id: ServiceAccountId | None = Field(
         default=None,
-        description="The service account that pushes to `/ssf/events`, of one provider each. Not for `poll`.",
+        description="The service account that pushes to `/ssf/events`. It can serve only one provider. Not for `poll`.",
     )
     delivery: SignalsDelivery = "push"
     issuer: Address | None = Field(
         default=None,
-        description="The `iss` of its events, and where its configuration is; without one, the provider's issuer.",
+        description="The `iss` of its events, and the base of its configuration URL; by default the provider's issuer.",
     )
     audiences: SignalAudiences = Field(description="An event names one of these in its `aud`.")
-    algorithms: Algorithms = Field(default=list(DEFAULT_ALGORITHMS), description="What it may sign with.")
+    algorithms: Algorithms = Field(
+        default=list(DEFAULT_ALGORITHMS), description="The accepted signature algorithms."
+    )
     jwks_uri: Address | None = Field(
         default=None,
-        description="Where its keys are. Without one, where its configuration (`/.well-known/ssf-configuration`) says.",
+        description="The URL of its keys. By default, the one in its configuration (`/.well-known/ssf-configuration`).",
     )
 
 
 class SignalsSettingsUpdate(Patch):
-    """What changes of it; the first time, all that has no default."""
+    """Changes to the settings; the first time, all fields without a default."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"delivery": "poll"}]})
 
     service_account_id: ServiceAccountId | None = Field(
         default=None, description="The service account that pushes."
     )
-    delivery: SignalsDelivery = absent("How its events come here.")
+    delivery: SignalsDelivery = absent("The delivery of its events.")
     issuer: Address | None = Field(default=None, description="The `iss` of its events.")
     audiences: SignalAudiences = absent("Replaces the whole list.")
     algorithms: Algorithms = absent("Replaces the whole list.")
-    jwks_uri: Address | None = Field(default=None, description="Where its keys are.")
+    jwks_uri: Address | None = Field(default=None, description="The URL of its keys.")
 
 
 _EXAMPLE: dict[str, Any] = {
@@ -172,17 +171,17 @@ _WORKLOAD_EXAMPLE: dict[str, Any] = {
 
 def _not_an_email(claim: str) -> str:
     if claim.rpartition(".")[2].lower() == "email":
-        raise ValueError("an email address says who gets mail, not who somebody is; name a claim such as sub")
+        raise ValueError("an email address can be reassigned to another person; name a claim such as sub")
     return claim
 
 
 def _with_openid(scopes: list[str]) -> list[str]:
     if "openid" not in scopes:
-        raise ValueError("openid has to be among them: without it no provider says who signed in")
+        raise ValueError("openid is required: without it no provider identifies the person")
     return scopes
 
 
-# RFC 6749 section 3.3: what a scope is made of.
+# The characters of a scope, by RFC 6749 section 3.3.
 Scope = Annotated[str, StringConstraints(pattern=r"^[\x21\x23-\x5b\x5d-\x7e]{1,200}$")]
 Scopes = Annotated[
     list[Scope],
@@ -203,7 +202,7 @@ RoleMap = TypeAliasType(
         dict[ClaimValue, Role],
         Field(max_length=200),
         Field(
-            description="Which value of the role claim gives which role.",
+            description="The role for each value of the role claim.",
             examples=[{"scopegate-admins": "admin"}],
         ),
     ],
@@ -214,7 +213,7 @@ RoleMapChanges = TypeAliasType(
         dict[ClaimValue, Role | None],
         Field(max_length=200),
         Field(
-            description="Roles to set by value of the role claim; a null takes the value out.",
+            description="Roles to set by value of the role claim; null removes a value.",
             examples=[{"scopegate-admins": "owner", "old-group": None}],
         ),
     ],
@@ -225,7 +224,7 @@ WorkloadClaims = TypeAliasType(
         dict[ClaimName, ClaimValue],
         Field(min_length=1, max_length=20),
         Field(
-            description="Claims, each with the text that it must be.",
+            description="Required claims with their exact text.",
             examples=[{"sub": "repo:example/infrastructure:ref:refs/heads/main"}],
         ),
     ],
@@ -238,20 +237,20 @@ IdentityProviderSource = TypeAliasType(
     "IdentityProviderSource",
     Annotated[
         Literal["api", "environment"],
-        Field(description="Where it was set up: by this API, or in the environment of the service."),
+        Field(description="Its origin: this API, or the environment of the service."),
     ],
 )
 
 
 class WorkloadView(Strict):
-    """Programs whose tokens have all of these claims act as this service account."""
+    """Workloads whose tokens have all of these claims act as this service account."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [_WORKLOAD_EXAMPLE]})
 
     service_account_id: ServiceAccountId
     claims: WorkloadClaims = Field(
-        description="Each claim (a name, or a path with dots between) and the text that it must be. Name what your "
-        "own programs alone have, best `sub`: many issuers give tokens to anybody, for any audience."
+        description="Each claim (a name or a dotted path) with its required text. Name one that only your own "
+        "workloads have, best `sub`: many issuers give tokens to anyone, for any audience."
     )
 
 
@@ -259,7 +258,7 @@ Workloads = Annotated[list[WorkloadView], Field(max_length=100)]
 
 
 class IdentityProviderView(Strict):
-    """An issuer of access tokens, and what its claims mean here."""
+    """An issuer of access tokens, and the meaning of its claims."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -279,30 +278,34 @@ class IdentityProviderView(Strict):
     )
 
     id: IdentityProviderId
-    name: str = Field(description="What people call it.")
+    name: str = Field(description="Its display name.")
     issuer: str = Field(description="The `iss` of its tokens, compared exactly.")
     audiences: list[str] = Field(description="A token names one of these in its `aud`.")
-    algorithms: list[SigningAlgorithm] = Field(description="What it may sign with.")
+    algorithms: list[SigningAlgorithm] = Field(description="The accepted signature algorithms.")
     token_types: list[AccessTokenType] = Field(
         description="The accepted `typ` headers of its tokens; `none` accepts a token without one."
     )
     role_claim: str = Field(
-        description="The claim that holds groups or roles, or a path with dots between, as `realm_access.roles`."
+        description="The claim with groups or roles: a name, or a dotted path such as `realm_access.roles`."
     )
-    role_map: RoleMap = Field(description="Which value of that claim gives which role.")
+    role_map: RoleMap = Field(description="The role for each value of that claim.")
     link_claim: str = Field(description="The claim that identifies a person permanently.")
     people: list[str] = Field(
         description="Values of the role claim whose holders become people without a role at their first sign-in."
     )
     client_id: str | None = Field(
-        description="The client that Scopegate is at the provider, for people who sign in with a browser."
+        description="The client id of Scopegate at the provider, for browser sign-in."
     )
-    scopes: list[str] = Field(description="What such a sign-in asks for.")
-    workloads: list[WorkloadView] = Field(description="Programs that sign in without a secret of ours.")
+    scopes: list[str] = Field(description="The scopes that browser sign-in requests.")
+    workloads: list[WorkloadView] = Field(
+        description="Workloads that authenticate without a Scopegate secret."
+    )
     scim: ScimSettings | None = Field(
-        default=None, description="Who provisions its people and groups, if anybody."
+        default=None, description="SCIM provisioning of its people and groups, if any."
     )
-    signals: SignalsSettings | None = Field(default=None, description="Who tells of its people, if anybody.")
+    signals: SignalsSettings | None = Field(
+        default=None, description="Shared Signals about its people, if any."
+    )
     status: IdentityProviderStatus = Field(description="A disabled provider accepts no sign-in.")
     source: IdentityProviderSource = Field(
         description="`environment`: set by `SCOPEGATE_OIDC_*`, and read-only here."
@@ -310,118 +313,116 @@ class IdentityProviderView(Strict):
     created_at: datetime
     updated_at: datetime
     ended_at: datetime | None
-    revision: int = Field(description="Moves with each change; the `ETag`.")
+    revision: int = Field(description="Increases with each change; the `ETag`.")
 
     @classmethod
     def from_row(cls, row: IdentityProvider) -> "IdentityProviderView":
-        """The answer for a row."""
-        # One that was registered before there were these has none in its settings.
-        given = {"scopes": list(DEFAULT_SCOPES), "people": [], **row.settings}
-        return cls.model_validate({**row.model_dump(exclude={"settings"}), **given})
+        """Build the view of a provider."""
+        # A row from before these settings existed does not have them.
+        settings = {"scopes": list(DEFAULT_SCOPES), "people": [], **row.settings}
+        return cls.model_validate({**row.model_dump(exclude={"settings"}), **settings})
 
 
 class IdentityProviderCreate(Strict):
-    """An OpenID provider whose access tokens open the API. Its keys are fetched from where its issuer says."""
+    """An OpenID provider whose access tokens the API accepts. Its keys are found by its issuer."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [_EXAMPLE]})
 
-    name: Name = Field(description="What people call it.")
+    name: Name = Field(description="Its display name.")
     issuer: Issuer = Field(
-        description="Exactly as it stands in its tokens; an https address. It never changes: links would name others."
+        description="Exactly as in its tokens; an https address. It cannot change, since links refer to it."
     )
     audiences: Audiences = Field(
-        description="A token must name one of these in its `aud`; make one for Scopegate alone."
+        description="A token must name one of these in its `aud`; use one only for Scopegate."
     )
-    algorithms: Algorithms = Field(default=list(DEFAULT_ALGORITHMS), description="What it may sign with.")
+    algorithms: Algorithms = Field(
+        default=list(DEFAULT_ALGORITHMS), description="The accepted signature algorithms."
+    )
     token_types: TokenTypes = Field(
         default=["at+jwt"],
-        description="The accepted `typ` headers: `JWT` for providers that do not say `at+jwt`, `none` for those "
-        "that say nothing. With these two, tokens that are marked as ID tokens are refused.",
+        description="The accepted `typ` headers: `JWT` for providers that do not send `at+jwt`, `none` for "
+        "those that send none. With these two, tokens that are marked as ID tokens are refused.",
     )
     role_claim: ClaimName = Field(
         default="groups",
-        description="The claim that holds groups or roles, or a path with dots between, as `realm_access.roles`.",
+        description="The claim with groups or roles: a name, or a dotted path such as `realm_access.roles`.",
     )
-    role_map: RoleMap = Field(default_factory=dict, description="Which value of that claim gives which role.")
+    role_map: RoleMap = Field(default_factory=dict, description="The role for each value of that claim.")
     link_claim: LinkClaim = Field(
         default="sub",
         description="The claim that identifies a person permanently. Never one that people can change.",
     )
     people: People = Field(
         default_factory=list,
-        description="Values of the role claim, groups for example, whose holders become people without a role at their "
-        "first sign-in. Others whom no identity is linked to are not let in.",
+        description="Values of the role claim, such as groups, whose holders become people without a role at "
+        "their first sign-in. Others without a linked identity are refused.",
     )
     client_id: ShortText | None = Field(
         default=None,
-        description="The client that Scopegate is at the provider: with it, people sign in to pages with a browser. "
-        "One without a secret, which PKCE takes the place of.",
+        description="The client id of Scopegate at the provider, for browser sign-in. A client without a "
+        "secret, which PKCE replaces.",
     )
     scopes: Scopes = Field(
         default=list(DEFAULT_SCOPES),
-        description="What such a sign-in asks for, `openid` among it; some providers want `groups` to name groups.",
+        description="The scopes that browser sign-in requests, with `openid`; some providers need `groups` for groups.",
     )
     workloads: Workloads = Field(
-        default_factory=list, description="Programs that sign in without a secret of ours."
+        default_factory=list, description="Workloads that authenticate without a Scopegate secret."
     )
-    scim: ScimSettings | None = Field(
-        default=None, description="Who provisions its people and groups by SCIM."
-    )
-    signals: SignalsSettings | None = Field(
-        default=None, description="Who tells of its people by Shared Signals."
-    )
+    scim: ScimSettings | None = Field(default=None, description="SCIM provisioning of its people and groups.")
+    signals: SignalsSettings | None = Field(default=None, description="Shared Signals about its people.")
     status: IdentityProviderStatus = Field(
         default="active", description="A disabled provider accepts no sign-in."
     )
 
 
 class IdentityProviderUpdate(Patch):
-    """What may change of a provider; its issuer may not. A value of the role map set to null goes."""
+    """The fields of a provider that can change; its issuer cannot. Null removes a value of the role map."""
 
     model_config = ConfigDict(
         extra="forbid",
         json_schema_extra={"examples": [{"status": "disabled", "role_map": {"former-admins": None}}]},
     )
 
-    name: Name = absent("What people call it.")
+    name: Name = absent("Its display name.")
     audiences: Audiences = absent("Replaces the whole list.")
     algorithms: Algorithms = absent("Replaces the whole list.")
     token_types: TokenTypes = absent("Replaces the whole list.")
-    role_claim: ClaimName = absent("The claim that holds groups or roles, or a path with dots between.")
-    role_map: RoleMapChanges = absent("Merged: null takes a value out.")
-    link_claim: LinkClaim = absent("Refused with 409 while people are linked by the present one.")
+    role_claim: ClaimName = absent("The claim with groups or roles: a name, or a dotted path.")
+    role_map: RoleMapChanges = absent("Merged: null removes a value.")
+    link_claim: LinkClaim = absent("Refused with 409 while people are linked by the current one.")
     people: People = absent("The whole list.")
     client_id: ShortText | None = Field(
-        default=None, description="The client that Scopegate is at the provider."
+        default=None, description="The client id of Scopegate at the provider."
     )
     scopes: Scopes = absent("Replaces the whole list.")
     workloads: Workloads = absent("Replaces the whole list.")
     scim: ScimSettingsUpdate | None = Field(default=None, description="Merged; null: no provisioning.")
     signals: SignalsSettingsUpdate | None = Field(default=None, description="Merged; null: no signals.")
-    status: IdentityProviderStatus = absent("`disabled` ends sign-ins by it at once.")
+    status: IdentityProviderStatus = absent("`disabled` stops sign-in with it immediately.")
 
 
 IdentityProviderOrder = TypeAliasType(
     "IdentityProviderOrder",
     Annotated[
         Literal["-created_at", "created_at", "-name", "name"],
-        Field(
-            description="What providers are sorted by; `-` before it is from the top. Newest first by default."
-        ),
+        Field(description="The sort order; `-` sorts descending. Newest first by default."),
     ],
 )
 
 
 class IdentityProviderQuery(ListQuery):
-    """Filters of the list of providers; each may be repeated, and then any of its values matches."""
+    """Filters of the list of providers; each can be repeated, and then any of its values matches."""
 
     status: list[IdentityProviderStatus] = Field(
-        default_factory=list, description="Whether people sign in by it."
+        default_factory=list, description="Only providers with this status."
     )
-    source: list[IdentityProviderSource] = Field(default_factory=list, description="Who set it up.")
+    source: list[IdentityProviderSource] = Field(
+        default_factory=list, description="Only providers from this source."
+    )
     issuer: list[ShortText] = Field(default_factory=list, description="Exactly this issuer.")
     q: ShortText | None = Field(default=None, description="Text in name or issuer.")
     include: Literal["ended"] | None = Field(
-        default=None, description="`ended`: those that have ended too; needs `audit.read`."
+        default=None, description="`ended`: also ended ones; needs `audit.read`."
     )
-    sort: IdentityProviderOrder = Field(default="-created_at", description="What the list is sorted by.")
+    sort: IdentityProviderOrder = Field(default="-created_at", description="The sort order of the list.")

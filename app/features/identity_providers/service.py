@@ -1,4 +1,4 @@
-"""Registering, changing and ending identity providers, and keeping the environment's."""
+"""Register, change and end identity providers, and keep the environment's provider current."""
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.db.change import savepoint
 from app.domain.errors import Conflict, FieldError, Invalid, NotFound
 from app.features.audit.record import keep_version, record
-from app.features.identities.standing import owner_staying
+from app.features.identities.role_checks import require_remaining_owner
 from app.features.identity_providers import queries
 from app.features.identity_providers.provisioning import Surface, check_settings, merge_settings
 from app.features.identity_providers.schemas import (
@@ -30,10 +30,10 @@ ENVIRONMENT = "environment"
 _KIND = "identity_provider"
 _SYSTEM = Caller("system", UUID(int=0), frozenset({Role.OWNER}))
 _OWN_COLUMNS = frozenset({"name", "issuer", "status", "source"})
-_BESIDE_ENVIRONMENT = frozenset({surface.value for surface in Surface})
-_MOST_ROLES = 200
-# What each accepted token says alike: many issuers give tokens to anybody, for any audience.
-_ANYBODYS = frozenset({"iss", "aud"})
+_NOT_IN_ENVIRONMENT = frozenset({surface.value for surface in Surface})
+_MAX_ROLES = 200
+# Claims that all accepted tokens share: many issuers give tokens to anyone, for any audience.
+_SHARED_CLAIMS = frozenset({"iss", "aud"})
 
 
 async def create(
@@ -43,17 +43,17 @@ async def create(
     caller: Caller,
     request_id: str | None,
 ) -> IdentityProvider:
-    """Register a provider; nothing is sent to it here.
+    """Register a provider, without a request to it.
 
-    Raises ``Invalid`` (``forbidden_url`` among its codes), ``Conflict`` (``issuer_taken``) and ``Forbidden`` for a
-    role above the caller's own.
+    Raises ``Invalid`` (``forbidden_url`` among its codes), ``Conflict`` (``issuer_taken``) and ``Forbidden`` for a role
+    above the caller's own.
     """
     _check_issuer(policy, new.issuer)
     _check_roles(caller, new.role_map.values())
     await _check_workloads(session, caller, new.workloads)
-    wanted = new.model_dump(mode="json")
-    await check_settings(session, policy, caller, None, wanted)
-    return await _insert(session, {**wanted, "source": API}, caller, request_id)
+    values = new.model_dump(mode="json")
+    await check_settings(session, policy, caller, None, values)
+    return await _insert(session, {**values, "source": API}, caller, request_id)
 
 
 async def update(
@@ -67,42 +67,42 @@ async def update(
     """Change a locked provider by a merge patch. Raises ``Invalid``, ``Forbidden`` and ``Conflict``, also when no
     active owner could sign in any more.
 
-    Of the environment's, what the environment says nothing of: who provisions, and who tells.
+    For the environment's provider, only SCIM and Shared Signals settings can change.
     """
-    if row.source == ENVIRONMENT and patch.model_fields_set - _BESIDE_ENVIRONMENT:
+    if row.source == ENVIRONMENT and patch.model_fields_set - _NOT_IN_ENVIRONMENT:
         raise _set_by_environment()
-    # Whoever may not give a role may not bend what gives it either.
+    # A caller who may not give a role may not change what gives it either.
     _check_roles(caller, (Role(role) for role in row.settings["role_map"].values()))
-    wanted = patch.model_dump(mode="json", exclude_unset=True)
-    if "role_map" in wanted:
-        merged = {**row.settings["role_map"], **wanted["role_map"]}
-        wanted["role_map"] = {value: role for value, role in merged.items() if role is not None}
-        if len(wanted["role_map"]) > _MOST_ROLES:
-            raise Invalid.field("/role_map", "too_many", f"A role map has at most {_MOST_ROLES} values.")
-        _check_roles(caller, (Role(role) for role in wanted["role_map"].values()))
-    if "workloads" in wanted:
+    values = patch.model_dump(mode="json", exclude_unset=True)
+    if "role_map" in values:
+        merged = {**row.settings["role_map"], **values["role_map"]}
+        values["role_map"] = {value: role for value, role in merged.items() if role is not None}
+        if len(values["role_map"]) > _MAX_ROLES:
+            raise Invalid.field("/role_map", "too_many", f"A role map has at most {_MAX_ROLES} values.")
+        _check_roles(caller, (Role(role) for role in values["role_map"].values()))
+    if "workloads" in values:
         await _check_workloads(session, caller, patch.workloads)
-    if wanted.get("link_claim", row.settings["link_claim"]) != row.settings["link_claim"]:
+    if values.get("link_claim", row.settings["link_claim"]) != row.settings["link_claim"]:
         await _check_no_links(session, row)
     for surface in Surface:
-        if surface.value in wanted:
-            wanted[surface.value] = merge_settings(
-                surface, row.settings.get(surface.value), wanted[surface.value]
+        if surface.value in values:
+            values[surface.value] = merge_settings(
+                surface, row.settings.get(surface.value), values[surface.value]
             )
-    await check_settings(session, policy, caller, row.id, wanted)
-    async with owner_staying(session):
-        await _change(session, row, wanted, caller, request_id)
+    await check_settings(session, policy, caller, row.id, values)
+    async with require_remaining_owner(session):
+        await _change(session, row, values, caller, request_id)
 
 
 async def end(session: AsyncSession, row: IdentityProvider, caller: Caller, request_id: str | None) -> None:
-    """End a locked provider: nobody signs in by it any more. Its links stay, for one with the same issuer later.
+    """End a locked provider: sign-in with it stops. Its links stay, for a later one with the same issuer.
 
-    What is left of an earlier environment may be ended too. Raises ``Conflict`` for the present one's, and when no
-    active owner could sign in any more.
+    A provider of an earlier environment can be ended too. Raises ``Conflict`` for the current one's, and when no active
+    owner could sign in any more.
     """
     if row.source == ENVIRONMENT and row.status == "active":
         raise _set_by_environment()
-    async with owner_staying(session):
+    async with require_remaining_owner(session):
         row.ended_at = await queries.database_now(session)
         row.revision += 1
         await session.flush()
@@ -110,10 +110,10 @@ async def end(session: AsyncSession, row: IdentityProvider, caller: Caller, requ
     await _record(session, caller, "identity_provider.delete", row, {"issuer": row.issuer}, request_id)
 
 
-async def keep_environment(session: AsyncSession, configured: IdentityProviderCreate | None) -> None:
-    """Make the rows say what the environment says: its provider is active, an earlier environment's is disabled.
+async def sync_environment(session: AsyncSession, configured: IdentityProviderCreate | None) -> None:
+    """Apply the environment's settings: its provider is active, one of an earlier environment is disabled.
 
-    A provider that was registered over the API and has the same issuer becomes the environment's, with its links.
+    A provider with the same issuer from the API becomes the environment's, with its links.
     """
     await queries.lock_environment(session)
     issuer = None if configured is None else configured.issuer
@@ -125,20 +125,20 @@ async def keep_environment(session: AsyncSession, configured: IdentityProviderCr
             await _change(session, row, {"status": "disabled"}, _SYSTEM, None)
     if configured is None:
         return
-    wanted = {**configured.model_dump(mode="json", exclude=set(_BESIDE_ENVIRONMENT)), "source": ENVIRONMENT}
+    values = {**configured.model_dump(mode="json", exclude=set(_NOT_IN_ENVIRONMENT)), "source": ENVIRONMENT}
     if mine is None:
-        await _insert(session, wanted, _SYSTEM, None)
+        await _insert(session, values, _SYSTEM, None)
     else:
-        if wanted["link_claim"] != mine.settings["link_claim"] and await queries.has_links(session, mine):
+        if values["link_claim"] != mine.settings["link_claim"] and await queries.has_links(session, mine):
             _log.warning(
-                "SCOPEGATE_OIDC_LINK_CLAIM is another one than people are known by: all of them, whoever was "
-                "offboarded or disabled too, are somebody new now"
+                "SCOPEGATE_OIDC_LINK_CLAIM has changed: all linked people, including those "
+                "who were offboarded or disabled, become new identities"
             )
-        await _change(session, mine, wanted, _SYSTEM, None)
+        await _change(session, mine, values, _SYSTEM, None)
 
 
 async def require(session: AsyncSession, provider_id: UUID, *, ended: bool = False) -> IdentityProvider:
-    """A provider to read. Raises ``NotFound``."""
+    """Read a provider. Raises ``NotFound``."""
     row = await queries.find(session, provider_id, ended=ended)
     if row is None:
         raise _not_found()
@@ -146,7 +146,7 @@ async def require(session: AsyncSession, provider_id: UUID, *, ended: bool = Fal
 
 
 async def require_locked(session: AsyncSession, provider_id: UUID) -> IdentityProvider:
-    """A provider to change, locked. Raises ``NotFound``."""
+    """Lock and read a provider. Raises ``NotFound``."""
     row = await queries.lock(session, provider_id)
     if row is None:
         raise _not_found()
@@ -154,10 +154,10 @@ async def require_locked(session: AsyncSession, provider_id: UUID) -> IdentityPr
 
 
 async def _insert(
-    session: AsyncSession, wanted: dict[str, Any], caller: Caller, request_id: str | None
+    session: AsyncSession, values: dict[str, Any], caller: Caller, request_id: str | None
 ) -> IdentityProvider:
-    columns = {name: value for name, value in wanted.items() if name in _OWN_COLUMNS}
-    settings = {name: value for name, value in wanted.items() if name not in _OWN_COLUMNS}
+    columns = {name: value for name, value in values.items() if name in _OWN_COLUMNS}
+    settings = {name: value for name, value in values.items() if name not in _OWN_COLUMNS}
     row = IdentityProvider(**columns, settings=settings)
     try:
         async with savepoint(session):
@@ -165,7 +165,7 @@ async def _insert(
             await session.flush()
     except IntegrityError as error:
         raise Conflict(
-            "A provider with this issuer is registered already: change that one.",
+            "A provider with this issuer is already registered: change that one.",
             code="issuer_taken",
             errors=[FieldError("/issuer", "issuer_taken", "another provider has this issuer")],
         ) from error
@@ -178,12 +178,12 @@ async def _insert(
 async def _change(
     session: AsyncSession,
     row: IdentityProvider,
-    wanted: Mapping[str, Any],
+    values: Mapping[str, Any],
     caller: Caller,
     request_id: str | None,
 ) -> None:
     before = _content(row)
-    changed = {name: value for name, value in wanted.items() if before.get(name) != value}
+    changed = {name: value for name, value in values.items() if before.get(name) != value}
     if not changed:
         return
     for name in changed.keys() & _OWN_COLUMNS:
@@ -210,7 +210,8 @@ def _not_found() -> NotFound:
 
 
 async def _check_no_links(session: AsyncSession, row: IdentityProvider) -> None:
-    """By another claim everybody would be somebody new: those who were offboarded or disabled would be back."""
+    """Raise ``Conflict`` when people are linked: with another claim, offboarded and disabled people would return as new
+    ones."""
     if await queries.has_links(session, row):
         raise Conflict(
             "People are linked by this claim. With another claim they would become new identities, including those who "
@@ -221,24 +222,24 @@ async def _check_no_links(session: AsyncSession, row: IdentityProvider) -> None:
 
 def _set_by_environment() -> Conflict:
     return Conflict(
-        "This provider is the one of SCOPEGATE_OIDC_*: change the environment and start the service again.",
+        "This provider is set by SCOPEGATE_OIDC_*: change the environment and restart the service.",
         code="set_by_environment",
     )
 
 
 def _check_issuer(policy: AddressPolicy, issuer: str) -> None:
-    """An https address without query or fragment (OpenID Connect Discovery section 3), which may be connected to.
+    """Require an https address without query or fragment (OpenID Connect Discovery section 3) that may be connected to.
 
-    Plain http only to this machine: keys that come over the network in the clear are whoever's is on the way.
+    Plain http only to the loopback interface: keys sent over a network in the clear could be replaced on the way.
     """
     try:
         origin = policy.check_url(issuer)
     except ForbiddenUrl as error:
         raise _forbidden_url(f"{error.reason[:1].upper()}{error.reason[1:]}.") from None
     if origin.scheme != "https" and origin.host not in {"localhost", "127.0.0.1", "::1"}:
-        raise _forbidden_url("An issuer is an https address.")
+        raise _forbidden_url("An issuer must be an https address.")
     if "?" in issuer:
-        raise _forbidden_url("An issuer has no query.")
+        raise _forbidden_url("An issuer must not have a query.")
 
 
 def _forbidden_url(detail: str) -> Invalid:
@@ -262,11 +263,11 @@ async def _check_workloads(session: AsyncSession, caller: Caller, workloads: Seq
                 "There is no such service account.",
             )
         authorize_giving(caller, role)
-        if workload.claims.keys() <= _ANYBODYS:
+        if workload.claims.keys() <= _SHARED_CLAIMS:
             raise Invalid.field(
                 f"/workloads/{index}/claims",
                 "too_wide",
-                "Every token of the issuer that gets here has these: name a claim that says whose it is, such as sub.",
+                "Every accepted token of the issuer has these: name a claim that identifies its holder, such as sub.",
             )
 
 

@@ -1,9 +1,9 @@
-"""What an invitation makes of a sign-in with a browser by an account that no identity is linked to.
+"""Accept an invitation: a browser sign-in by an account that is not linked to an identity.
 
-An email address never links by itself. The link of an invitation, opened in the browser that signs in, proves that the
-person got it; that the account is theirs, the provider proves: by the subject, or by a verified address. With both, the
-account is linked at once. With one of them, an administrator confirms it. With neither, nothing happens. An identity
-that holds the role owner or admin by now is linked by no one but those who may act on it.
+An email address never links by itself. Opening the invitation link in the same browser proves that the person received
+it; the provider proves that the account is theirs, by the subject or a verified address. With both, the account is
+linked immediately. With one of them, an administrator confirms it. With neither, nothing happens. An identity that has
+the role owner or admin by now can only be linked by callers who may act on it.
 """
 
 from dataclasses import dataclass
@@ -21,10 +21,10 @@ from app.domain.errors import Forbidden
 from app.domain.token_format import INVITATION, parse_credential
 from app.features.administrators.browser_sign_in import SignedIn
 from app.features.administrators.claims import email_of, read_holder
-from app.features.administrators.queries import find_known
+from app.features.administrators.queries import find_link_holder
 from app.features.audit.record import record
-from app.features.identities.standing import roles_behind
-from app.features.identity_providers.queries import hold_link_claim
+from app.features.identities.role_checks import roles_behind
+from app.features.identity_providers.queries import lock_link_claim
 from app.features.invitations.queries import InvitationReading, find_invitation, find_invited, is_claimed_by
 from app.features.invitations.service import KIND, link_account, lock_with_identity
 from app.http.authorization import MANAGING_ROLES, Caller
@@ -37,7 +37,7 @@ _SYSTEM = Caller("system", UUID(int=0), frozenset())
 
 @dataclass(frozen=True, slots=True)
 class _Account:
-    """Who signs in: ``email`` and whether it is verified are of the same token."""
+    """The account of a sign-in: ``email`` and whether it is verified come from the same token."""
 
     link: str
     email: str | None
@@ -49,22 +49,22 @@ class _Account:
             return row.subject == self.link
         if self.email is None or row.email is None:
             return False
-        # The case of ASCII alone: to Python, the Kelvin sign is a k too, and another person's address.
+        # Only ASCII is case-insensitive: Python maps the Kelvin sign to k, but that is another person's address.
         return self.email.encode().lower() == row.email.encode().lower()
 
     def is_proven(self, row: Invitation) -> bool:
-        """Whether the provider says so, by more than an address that anyone can type."""
+        """Whether the provider proves it, by more than an address that anyone can type."""
         return row.subject is not None or self.verified
 
 
 async def open_invitation(session: AsyncSession, peppers: Peppers, secret: str) -> InvitationReading | None:
-    """The invitation of a link, whatever its status. None for a secret that is not one of ours."""
+    """Find the invitation of a link, in any status. None for an invalid secret."""
     credential = parse_credential(secret, INVITATION)
     if credential is None:
         return None
-    found = await find_invitation(session, credential.id)
-    stored = ("", _NO_DIGEST) if found is None else (found.row.pepper_key_id, found.row.digest)
-    return found if peppers.matches(*stored, credential.digest_input) else None
+    invitation = await find_invitation(session, credential.id)
+    stored = ("", _NO_DIGEST) if invitation is None else (invitation.row.pepper_key_id, invitation.row.digest)
+    return invitation if peppers.matches(*stored, credential.digest_input) else None
 
 
 async def accept_invitation(
@@ -74,17 +74,17 @@ async def accept_invitation(
     opened: str | None,
     request_id: str | None,
 ) -> None:
-    """Link the account of a sign-in to the identity that it was invited as, or have it wait for an administrator.
+    """Link the account of a sign-in to the identity of its invitation, or let it wait for an administrator.
 
-    ``opened`` is the secret of the link that this browser has opened. Accounts that are linked or that come in by a
-    group stay as they are. Raises ``Forbidden``, in words for the person, when they have to wait or the link is not for
-    them.
+    ``opened`` is the secret of the link that this browser has opened. Accounts that are linked or admitted by a group
+    are unchanged. Raises ``Forbidden``, with a message for the person, when they have to wait or the link is for
+    another account.
     """
     provider, holder = signed_in.provider, read_holder(signed_in.provider, signed_in.claims)
     account = _account_of(signed_in, holder.link)
     async with sessions() as session:
-        known = await find_known(session, provider.id, holder.link)
-        if known is None or known.identity_id is not None:
+        link_holder = await find_link_holder(session, provider.id, holder.link)
+        if link_holder is None or link_holder.identity_id is not None:
             return
         link = None if opened is None else await open_invitation(session, peppers, opened)
         if link is not None and link.row.provider_id != provider.id:
@@ -92,19 +92,21 @@ async def accept_invitation(
         if holder.may_join and link is None:
             return
         if await is_claimed_by(session, provider.id, holder.link):
-            raise _waits()
+            raise _needs_confirmation()
         if link is None:
-            found = await find_invited(
+            invitation = await find_invited(
                 session, provider.id, holder.link, account.email if account.verified else None
             )
         else:
-            found = link
-        if found is None:
+            invitation = link
+        if invitation is None:
             return
-        claimed = await _use(session, signed_in, account, found.row.id, request_id, has_link=link is not None)
+        claimed = await _use(
+            session, signed_in, account, invitation.row.id, request_id, has_link=link is not None
+        )
         await commit(session)
     if claimed:
-        raise _waits()
+        raise _needs_confirmation()
 
 
 async def _use(
@@ -116,16 +118,18 @@ async def _use(
     *,
     has_link: bool,
 ) -> bool:
-    """Use an invitation up; whether an administrator has to confirm it."""
-    identity, found = await lock_with_identity(session, id)
-    row = found.row
-    if found.status != "pending" or identity.status != "active":
-        raise Forbidden("This invitation is over: ask the administrator who sent it for another one.")
+    """Use an invitation; return whether an administrator must confirm it."""
+    identity, invitation = await lock_with_identity(session, id)
+    row = invitation.row
+    if invitation.status != "pending" or identity.status != "active":
+        raise Forbidden(
+            "This invitation is no longer valid: ask the administrator who sent it for another one."
+        )
     if not account.fits(row):
         raise Forbidden("This invitation is for another account of your provider: sign in with that one.")
-    if await hold_link_claim(session, row.provider_id) != signed_in.provider.link_claim:
-        # It was changed since the token was read: this is the value of another claim.
-        raise Forbidden("Your provider was set up anew just now: sign in again.")
+    if await lock_link_claim(session, row.provider_id) != signed_in.provider.link_claim:
+        # The provider changed since the token was read: this is the value of another claim.
+        raise Forbidden("The settings of your provider just changed: sign in again.")
     is_managing = not MANAGING_ROLES.isdisjoint(await roles_behind(session, identity.id))
     if has_link and account.is_proven(row) and not is_managing:
         person = Caller("identity", identity.id, frozenset(), identity.id)
@@ -146,7 +150,7 @@ async def _use(
 
 
 def _account_of(signed_in: SignedIn, link: str) -> _Account:
-    """What the ID token says of the address, or the access token where that one says nothing."""
+    """The email address in the ID token, or in the access token if that has none."""
     for claims in (signed_in.id_claims, signed_in.claims):
         email = email_of(claims)
         if email is not None:
@@ -154,7 +158,7 @@ def _account_of(signed_in: SignedIn, link: str) -> _Account:
     return _Account(link, None, verified=False)
 
 
-def _waits() -> Forbidden:
+def _needs_confirmation() -> Forbidden:
     return Forbidden(
         "Your provider knows you. An administrator has to confirm that you are the person who was invited: sign in "
         "again once they have."

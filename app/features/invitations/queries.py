@@ -1,4 +1,4 @@
-"""Queries of invitations. Their rows are locked after the identity that they are for."""
+"""Queries of invitations. A row is locked after its identity."""
 
 from dataclasses import dataclass
 from uuid import UUID
@@ -10,7 +10,7 @@ from sqlmodel import col
 from app.features.invitations.schemas import InvitationQuery
 from app.models.invitations import Invitation
 
-# An invitation is looked at when its lock is held, which may be long after the transaction began.
+# The status is read after the lock is acquired, which may be long after the transaction began.
 _STATUS: ColumnElement[str] = literal_column(
     "CASE WHEN invitations.status IN ('pending', 'claimed') AND invitations.expires_at <= clock_timestamp() "
     "THEN 'expired' ELSE invitations.status END",
@@ -21,14 +21,14 @@ _OPEN = ("pending", "claimed")
 
 @dataclass(frozen=True, slots=True)
 class InvitationReading:
-    """An invitation with the status that it has by now."""
+    """An invitation with its current status."""
 
     row: Invitation
     status: str
 
 
 def select_invitations(query: InvitationQuery) -> Select[Invitation]:
-    """The invitations that the filters leave."""
+    """Select the invitations that match the filters."""
     statement = select(Invitation)
     if query.status:
         statement = statement.where(_STATUS.in_(query.status))
@@ -47,7 +47,7 @@ async def find_invitations(session: AsyncSession, ids: list[UUID]) -> dict[UUID,
 
 
 async def find_invitation(session: AsyncSession, id: UUID, *, lock: bool = False) -> InvitationReading | None:
-    """One of them, as it is once its lock is held."""
+    """Find an invitation; with ``lock``, in its state once locked."""
     if lock:
         await session.execute(select(col(Invitation.id)).where(col(Invitation.id) == id).with_for_update())
     return (await find_invitations(session, [id])).get(id)
@@ -87,7 +87,7 @@ async def is_claimed_by(session: AsyncSession, provider_id: UUID, link: str) -> 
 
 
 async def end_invitations(session: AsyncSession, identity_id: UUID, provider_id: UUID | None = None) -> None:
-    """Revoke what is open for a locked identity, at one provider or at all of them."""
+    """Revoke the open invitations of a locked identity, at one provider or at all of them."""
     statement = update(Invitation).where(
         col(Invitation.identity_id) == identity_id, col(Invitation.status).in_(_OPEN)
     )
@@ -101,7 +101,7 @@ async def end_invitations(session: AsyncSession, identity_id: UUID, provider_id:
 
 
 async def erase_invitations(session: AsyncSession, identity_id: UUID) -> None:
-    """Take what invitations say of a person who is erased."""
+    """Erase the personal data in the invitations of a person."""
     await session.execute(
         update(Invitation)
         .where(col(Invitation.identity_id) == identity_id)

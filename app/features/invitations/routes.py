@@ -1,4 +1,4 @@
-"""``/invitations``: how people whom no directory provisions come to sign in."""
+"""``/invitations``: let people sign in who are not provisioned by a directory."""
 
 from typing import Annotated
 
@@ -32,9 +32,9 @@ router = APIRouter(
 CanWrite = Annotated[Caller, requires(Permission.IDENTITIES_WRITE)]
 
 
-def _answer(response: Response, found: InvitationReading) -> InvitationView:
-    set_etag(response, found.row.revision)
-    return InvitationView.from_row(found.row, found.status)
+def _answer(response: Response, invitation: InvitationReading) -> InvitationView:
+    set_etag(response, invitation.row.revision)
+    return InvitationView.from_row(invitation.row, invitation.status)
 
 
 @router.get(
@@ -48,8 +48,8 @@ async def list_invitations(
 ) -> Page[InvitationView]:
     cursors = Cursors(runtime.peppers.derive("cursors"), "list_invitations", query.filters())
     rows, following = await read_page(session, select_invitations(query), Invitation, cursors, query)
-    found = await find_invitations(session, [row.id for row in rows])
-    items = [InvitationView.from_row(row, found[row.id].status) for row in rows]
+    invitations = await find_invitations(session, [row.id for row in rows])
+    items = [InvitationView.from_row(row, invitations[row.id].status) for row in rows]
     return Page(items=items, next_cursor=following)
 
 
@@ -69,8 +69,8 @@ async def create_invitation(
     request: Request,
     response: Response,
 ) -> IssuedInvitation:
-    """The link is in this answer and never again. It is used once; an open invitation of the same person at the same
-    provider is revoked."""
+    """Only this response has the link. It can be used once; an open invitation of the same person at the same provider
+    is revoked."""
     made = await service.create_invitation(
         session, runtime.peppers, caller, body, runtime.clock, request.state.request_id
     )
@@ -104,8 +104,8 @@ async def confirm_invitation(
     if_match: IfMatch,
     response: Response,
 ) -> InvitationView:
-    """The account that `claim` shows is linked to the identity, and signs in as it from then on. Needs the permission
-    `grants.write` too. A repeat changes nothing."""
+    """Links the account in `claim` to the identity, which it signs in as from then on. Also needs the permission
+    `grants.write`. A repeat changes nothing."""
     request_id = request.state.request_id
     return _answer(
         response, await service.confirm_invitation(session, caller, invitation_id, if_match, request_id)
@@ -126,7 +126,7 @@ async def revoke_invitation(
     if_match: IfMatch,
     response: Response,
 ) -> InvitationView:
-    """Its link opens nothing any more. A repeat changes nothing; one that was confirmed cannot be revoked."""
+    """Makes the link invalid. A repeat changes nothing; a confirmed invitation cannot be revoked."""
     request_id = request.state.request_id
     return _answer(
         response, await service.revoke_invitation(session, caller, invitation_id, if_match, request_id)

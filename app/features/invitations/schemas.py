@@ -1,4 +1,4 @@
-"""Request and answer models of invitations."""
+"""Request and response models of invitations."""
 
 from datetime import datetime
 from typing import Annotated, Literal, Self
@@ -14,22 +14,22 @@ from app.lib.ids import IdentityId, IdentityProviderId, InvitationId
 from app.models.invitations import Invitation
 
 PAGE = "/invitations"
-"""Where a link leads, below the public URL."""
+"""The path of an invitation link, below the public URL."""
 
 InvitationStatus = TypeAliasType(
     "InvitationStatus",
     Annotated[
         Literal["pending", "claimed", "confirmed", "expired", "revoked"],
         Field(
-            description="`claimed`: an account has signed in, and waits for an administrator to confirm that it is the "
-            "person. `confirmed`: the account is linked to the identity."
+            description="`claimed`: an account has signed in, and an administrator must confirm that it is "
+            "the person's. `confirmed`: the account is linked to the identity."
         ),
     ],
 )
 
 
 class InvitationClaim(Strict):
-    """The account that has signed in by an invitation, as its provider describes it."""
+    """The account that has claimed an invitation, as its provider describes it."""
 
     subject: str = Field(description="Its value of the provider's `link_claim`.", examples=["8f0c2a7e"])
     email: str | None = Field(description="Its email address, if the provider names one.")
@@ -38,16 +38,16 @@ class InvitationClaim(Strict):
 
 
 class InvitationView(Strict):
-    """How a person who cannot sign in yet comes to: by one account of one provider, once."""
+    """An invitation of a person to sign in with one account of one provider, once."""
 
     id: InvitationId
     identity_id: IdentityId = Field(description="The identity that the account is linked to.")
-    provider_id: IdentityProviderId = Field(description="Where the person signs in.")
+    provider_id: IdentityProviderId = Field(description="The provider that the person signs in at.")
     email: str | None = Field(description="The address of the account that the invitation is for.")
     subject: str | None = Field(description="The value of the provider's `link_claim` that it is for.")
     status: InvitationStatus
-    expires_at: datetime = Field(description="Until when it can be claimed and confirmed.")
-    claim: InvitationClaim | None = Field(description="The account that has signed in by it.")
+    expires_at: datetime = Field(description="When it expires, claimed or not.")
+    claim: InvitationClaim | None = Field(description="The account that has claimed it.")
     confirmed_at: datetime | None = Field(description="When the account was linked.")
     created_at: datetime
     updated_at: datetime
@@ -55,7 +55,7 @@ class InvitationView(Strict):
 
     @classmethod
     def from_row(cls, row: Invitation, status: str) -> "InvitationView":
-        """The invitation as the API shows it, with the status that it has by now."""
+        """Build the view of an invitation with its current status."""
         claim = None
         if row.claimed_link is not None and row.claimed_at is not None:
             claim = InvitationClaim(
@@ -69,22 +69,20 @@ class InvitationView(Strict):
 
 
 class InvitedPerson(Strict):
-    """The person that an invitation makes."""
+    """A new person to invite."""
 
     model_config = ConfigDict(
         extra="forbid", json_schema_extra={"examples": [{"user_name": "nora", "display_name": "Nora"}]}
     )
-    user_name: UserName = Field(description="As of any identity.")
-    display_name: Name | None = Field(default=None, description="What people call them.")
-    email: Email | None = Field(
-        default=None, description="By default the address that the invitation is for."
-    )
-    external_id: ExternalId | None = Field(default=None, description="What an HR system calls them.")
+    user_name: UserName = Field(description="The user name of the identity.")
+    display_name: Name | None = Field(default=None, description="Their display name.")
+    email: Email | None = Field(default=None, description="By default the address of the invitation.")
+    external_id: ExternalId | None = Field(default=None, description="Their id in an HR system.")
     attributes: IdentityAttributes = Field(default_factory=dict)
 
 
 class InvitationCreate(Strict):
-    """An invitation of a person that is there, or of a new one, for an email address or a subject."""
+    """An invitation of an existing or a new person, for an email address or a subject."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -100,14 +98,14 @@ class InvitationCreate(Strict):
     )
     identity_id: IdentityId | None = Field(
         default=None,
-        description="A person that is there; needs the permission `grants.write`. Or name `person`.",
+        description="An existing person; needs the permission `grants.write`. Or give `person`.",
     )
-    person: InvitedPerson | None = Field(default=None, description="A new person. Or name `identity_id`.")
-    provider_id: IdentityProviderId = Field(description="Where the person signs in.")
-    email: Email | None = Field(default=None, description="The address of their account. Or name `subject`.")
+    person: InvitedPerson | None = Field(default=None, description="A new person. Or give `identity_id`.")
+    provider_id: IdentityProviderId = Field(description="The provider that the person signs in at.")
+    email: Email | None = Field(default=None, description="The address of their account. Or give `subject`.")
     subject: ExternalId | None = Field(
         default=None,
-        description="The value of the provider's `link_claim` of their account. Or name `email`.",
+        description="The value of the provider's `link_claim` of their account. Or give `email`.",
     )
     expires_at: Time | None = Field(
         default=None, description="At most 30 days ahead; in seven days by default."
@@ -115,21 +113,21 @@ class InvitationCreate(Strict):
 
 
 class IssuedInvitation(Revealed):
-    """A new invitation with its link, for this once."""
+    """A new invitation with its link, which is shown only once."""
 
     invitation: InvitationView
     url: str | None = Field(
-        description="The link to send to the person. Shown once; null when a repeat of the request is answered.",
+        description="The link to send to the person. Shown once; null in the response to a repeat.",
         json_schema_extra={"format": "password"},
     )
 
     def without_secret(self) -> Self:
-        """What a repeat of the request gets."""
+        """Remove the link, for the response to a repeat."""
         return self.model_copy(update={"url": None, "secret_available": False})
 
 
 class InvitationQuery(ListQuery):
-    """Filters of the list of invitations; each may be repeated, and then any of its values matches."""
+    """Filters of the list of invitations; each can be repeated, and then any of its values matches."""
 
     status: list[InvitationStatus] = Field(default_factory=list)
     identity_id: list[IdentityId] = Field(default_factory=list)

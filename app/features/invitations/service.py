@@ -1,4 +1,4 @@
-"""Verbs of invitations: make one, confirm who came, take one back. Services flush; the request commits."""
+"""Create, confirm and revoke invitations. Services flush; the request commits."""
 
 import os
 from dataclasses import dataclass, field
@@ -18,9 +18,9 @@ from app.domain.token_format import SECRET_BYTES, format_credential
 from app.features.audit.record import record
 from app.features.identities.linking import add_link
 from app.features.identities.queries import OIDC, lock_identity
+from app.features.identities.role_checks import check_may_change, check_not_self
 from app.features.identities.schemas import IdentityCreate
 from app.features.identities.service import create_identity
-from app.features.identities.standing import check_may_change, check_not_self
 from app.features.identity_providers import queries as providers
 from app.features.invitations.queries import InvitationReading, end_invitations, find_invitation
 from app.features.invitations.schemas import InvitationCreate
@@ -39,7 +39,7 @@ MAX_LIFETIME = timedelta(days=30)
 
 @dataclass(frozen=True, slots=True)
 class NewInvitation:
-    """An invitation that was just made. ``secret`` is the only copy; it never shows in ``repr``."""
+    """A new invitation. ``secret`` is the only copy; it never shows in ``repr``."""
 
     reading: InvitationReading
     secret: str = field(repr=False)
@@ -53,10 +53,10 @@ async def create_invitation(
     clock: Clock,
     request_id: str | None,
 ) -> NewInvitation:
-    """Invite a person that is there, or a new one. What was open for the same person and provider is revoked.
+    """Invite an existing person or a new one. An open invitation of the same person at this provider is revoked.
 
-    Raises ``Invalid``, ``Conflict`` as making an identity does, and ``Forbidden`` for a person whom the caller may not
-    link to an account.
+    Raises ``Invalid``, ``Conflict`` as creating an identity does, and ``Forbidden`` for a person whom the caller may
+    not link to an account.
     """
     _check_one_of(body)
     now: datetime = (await session.execute(select(func.clock_timestamp()))).scalar_one()
@@ -101,51 +101,53 @@ async def create_invitation(
 
 
 async def require_invitation(session: AsyncSession, id: UUID) -> InvitationReading:
-    """An invitation. Raises ``NotFound``."""
-    return _found(await find_invitation(session, id))
+    """Read an invitation. Raises ``NotFound``."""
+    return _require(await find_invitation(session, id))
 
 
 async def confirm_invitation(
     session: AsyncSession, caller: Caller, id: UUID, if_match: Precondition, request_id: str | None
 ) -> InvitationReading:
-    """Link the account that has signed in to the identity. A repeat changes nothing.
+    """Link the account that claimed the invitation to the identity. A repeat changes nothing.
 
     Raises ``NotFound``, ``PreconditionFailed``, ``Forbidden``, and ``Conflict`` when no account waits, the identity is
     not active, or the account is linked to another identity by now.
     """
-    identity, found = await lock_with_identity(session, id)
-    if_match.check(found.row.revision)
-    if found.status == "confirmed":
-        return found
+    identity, invitation = await lock_with_identity(session, id)
+    if_match.check(invitation.row.revision)
+    if invitation.status == "confirmed":
+        return invitation
     await _check_may_link(session, caller, identity.id)
-    if found.status != "claimed" or found.row.claimed_link is None:
+    if invitation.status != "claimed" or invitation.row.claimed_link is None:
         raise Conflict(
-            f"This invitation is {found.status}: only one that an account has claimed can be confirmed.",
+            f"This invitation is {invitation.status}: only one that an account has claimed can be confirmed.",
             code="invitation_not_claimed",
         )
     if identity.status != "active":
         raise Conflict(f"This identity is {identity.status}; reinstate it first.", code="identity_not_active")
-    return await link_account(session, caller, identity, found.row, found.row.claimed_link, request_id)
+    return await link_account(
+        session, caller, identity, invitation.row, invitation.row.claimed_link, request_id
+    )
 
 
 async def revoke_invitation(
     session: AsyncSession, caller: Caller, id: UUID, if_match: Precondition, request_id: str | None
 ) -> InvitationReading:
-    """Take an invitation back; one that is over stays as it is.
+    """Revoke an invitation; an ended one is unchanged.
 
-    Raises ``NotFound``, ``PreconditionFailed``, ``Forbidden``, and ``Conflict`` for one that was confirmed.
+    Raises ``NotFound``, ``PreconditionFailed``, ``Forbidden``, and ``Conflict`` for a confirmed one.
     """
-    identity, found = await lock_with_identity(session, id)
-    if_match.check(found.row.revision)
+    identity, invitation = await lock_with_identity(session, id)
+    if_match.check(invitation.row.revision)
     await check_may_change(session, caller, identity.id)
-    if found.status == "confirmed":
+    if invitation.status == "confirmed":
         raise Conflict(
             "This invitation is confirmed: remove the link of the identity instead.",
             code="invitation_already_confirmed",
         )
-    if found.status not in {"pending", "claimed"}:
-        return found
-    await end_invitations(session, identity.id, found.row.provider_id)
+    if invitation.status not in {"pending", "claimed"}:
+        return invitation
+    await end_invitations(session, identity.id, invitation.row.provider_id)
     await record(session, caller, "invitation.revoke", KIND, id, request_id=request_id)
     return await require_invitation(session, id)
 
@@ -158,7 +160,7 @@ async def link_account(
     link: str,
     request_id: str | None,
 ) -> InvitationReading:
-    """Link an account to a locked identity, and so use its locked invitation up. Raises ``Conflict``."""
+    """Link an account to a locked identity, and confirm its locked invitation. Raises ``Conflict``."""
     await add_link(session, identity, row.provider_id, OIDC, link)
     row.status = "confirmed"
     row.confirmed_at = func.clock_timestamp()  # type: ignore[assignment]
@@ -182,13 +184,13 @@ async def link_account(
 
 
 async def lock_with_identity(session: AsyncSession, id: UUID) -> tuple[Identity, InvitationReading]:
-    """An invitation and its identity, both locked. Raises ``NotFound``."""
-    seen = await require_invitation(session, id)
-    identity = await lock_identity(session, seen.row.identity_id)
-    found = await find_invitation(session, id, lock=True)
+    """Lock an invitation and its identity. Raises ``NotFound``."""
+    unlocked = await require_invitation(session, id)
+    identity = await lock_identity(session, unlocked.row.identity_id)
+    invitation = await find_invitation(session, id, lock=True)
     if identity is None:
         raise AssertionError("an invitation's identity is never deleted")
-    return identity, _found(found)
+    return identity, _require(invitation)
 
 
 async def _person(
@@ -205,7 +207,7 @@ async def _person(
 
 
 async def _check_may_link(session: AsyncSession, caller: Caller, identity_id: UUID) -> None:
-    """Raise ``Forbidden`` unless the caller may decide who signs in as an identity: who does has all that it was
+    """Raise ``Forbidden`` unless the caller may decide who signs in as an identity, which gives everything that it was
     granted."""
     authorize(caller, Permission.GRANTS_WRITE)
     await check_not_self(session, caller, identity_id)
@@ -219,7 +221,7 @@ def _check_one_of(body: InvitationCreate) -> None:
         raise Invalid.field("/email", "one_of", "Give email or subject, exactly one of them.")
 
 
-def _found(found: InvitationReading | None) -> InvitationReading:
-    if found is None:
+def _require(invitation: InvitationReading | None) -> InvitationReading:
+    if invitation is None:
         raise NotFound("There is no such invitation.")
-    return found
+    return invitation

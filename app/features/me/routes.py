@@ -1,11 +1,4 @@
-"""``/me``: who the caller is and what they may do.
-
-REST route of one's own agents, for whoever answers for them.
-
-``/me/tokens`` and ``/me/pickups``: what a person does with the tokens that are theirs, without any role.
-
-REST route of the servers that can be asked for: what everybody sees who can sign in.
-"""
+"""``/me``: the caller's roles, permissions, agents, tokens and pickup links, and the servers that they can request."""
 
 from datetime import timedelta
 from typing import Annotated, Literal, cast
@@ -14,7 +7,7 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import ConfigDict, Field
 from typing_extensions import TypeAliasType
 
-from app.features.approvals.ask import select_requestable, show_requestable
+from app.features.approvals.ask import requestable_views, select_requestable
 from app.features.approvals.schemas import RequestableQuery, RequestableServer
 from app.features.audit.names import names_of
 from app.features.audit.schemas import show_id
@@ -22,9 +15,9 @@ from app.features.identities.routes import list_identities
 from app.features.identities.schemas import IdentityQuery, IdentityView, OwnAgentQuery
 from app.features.me.schemas import OwnPickupView
 from app.features.tokens import queries
-from app.features.tokens.own import SORTS, hold_own_token, hold_to_renew, person_of, select_own_tokens
+from app.features.tokens.own import SORTS, lock_own_token, lock_to_renew, person_of, select_own_tokens
 from app.features.tokens.pickups import open_pickup, take_pickup
-from app.features.tokens.queries import find_pickups, select_waiting
+from app.features.tokens.queries import find_pickups, select_pending_pickups
 from app.features.tokens.routes import DryRun, reveal, revoke_one, show_token
 from app.features.tokens.schemas import (
     PickupQuery,
@@ -57,23 +50,23 @@ router = APIRouter(
 async def list_own_agents(
     query: Annotated[OwnAgentQuery, Query()], caller: CanReadSelf, session: Session, runtime: CurrentRuntime
 ) -> Page[IdentityView]:
-    """The agents that you answer for."""
+    """The agents that you own."""
     if caller.identity_id is None:
         return Page(items=[], next_cursor=None)
-    theirs = IdentityQuery(**query.model_dump(), kind=["agent"], owner_id=[caller.identity_id])
-    return await list_identities(theirs, session, runtime)
+    agent_query = IdentityQuery(**query.model_dump(), kind=["agent"], owner_id=[caller.identity_id])
+    return await list_identities(agent_query, session, runtime)
 
 
 @router.get("/tokens", operation_id="list_own_tokens", summary="List your own tokens, newest first")
 async def list_own_tokens(
     query: Annotated[TokenQuery, Query()], caller: CanReadSelf, session: Session, runtime: CurrentRuntime
 ) -> Page[TokenView]:
-    """Yours and those of the agents that you answer for. People alone have some, who sign in themselves."""
+    """Your tokens and those of your agents. Only people who sign in themselves have any."""
     me = person_of(caller)
     filters = query.filters() | {"me": me}
     cursors = Cursors(runtime.peppers.derive("cursors"), "list_own_tokens", filters)
-    found = await select_own_tokens(session, me, query)
-    rows, following = await read_page(session, found, Token, cursors, query, SORTS)
+    statement = await select_own_tokens(session, me, query)
+    rows, following = await read_page(session, statement, Token, cursors, query, SORTS)
     readings = await queries.find_readings(session, [row.id for row in rows])
     return Page(items=[TokenView.from_reading(readings[row.id]) for row in rows], next_cursor=following)
 
@@ -82,7 +75,7 @@ async def list_own_tokens(
     "/tokens/{token_id}/rotate",
     operation_id="rotate_own_token",
     responses=problem_responses(409, 412),
-    summary="Give a token of your own a new secret",
+    summary="Rotate a token of your own",
 )
 async def rotate_own_token(
     token_id: TokenId,
@@ -94,11 +87,11 @@ async def rotate_own_token(
     if_match: IfMatch,
     response: Response,
 ) -> TokenSecretView:
-    """What it may do and until when stays as it is. The secrets so far work for `overlap_s` more seconds.
+    """Scope and expiry stay the same. Earlier secrets work for `overlap_s` more seconds.
 
-    A token that an agent had before it was handed over to you is renewed by a pick-up link, from whoever issues tokens.
+    A token that an agent had before it was transferred to you needs a pickup link from a caller who issues tokens.
     """
-    await hold_to_renew(session, person_of(caller), token_id)
+    await lock_to_renew(session, person_of(caller), token_id)
     overlap, request_id = timedelta(seconds=body.overlap_s), request.state.request_id
     secret = await rotate_token(session, runtime, caller, token_id, overlap, if_match, request_id)
     return reveal(runtime, response, await show_token(session, token_id), secret)
@@ -108,7 +101,7 @@ async def rotate_own_token(
     "/tokens/{token_id}/revoke",
     operation_id="revoke_own_token",
     responses=problem_responses(412),
-    summary="End a token of your own at once",
+    summary="Revoke a token of your own",
 )
 async def revoke_own_token(
     token_id: TokenId,
@@ -120,8 +113,8 @@ async def revoke_own_token(
     response: Response,
     dry_run: DryRun = False,
 ) -> RevocationView:
-    """All its secrets end, and everything attenuated from it. When this has answered, no call with it begins."""
-    await hold_own_token(session, person_of(caller), token_id)
+    """Ends all its secrets, and every token attenuated from it. After the response, no new call can use it."""
+    await lock_own_token(session, person_of(caller), token_id)
     ended = await revoke_one(
         session, caller, token_id, body, if_match, dry_run=dry_run, request_id=request.state.request_id
     )
@@ -129,20 +122,20 @@ async def revoke_own_token(
     return ended
 
 
-@router.get("/pickups", operation_id="list_own_pickups", summary="List the pick-up links that wait for you")
+@router.get("/pickups", operation_id="list_own_pickups", summary="List your pending pickup links")
 async def list_own_pickups(
     query: Annotated[PickupQuery, Query()], caller: CanReadSelf, session: Session, runtime: CurrentRuntime
 ) -> Page[PickupView]:
     """Newest first, in case you lost the message with the link."""
     me = person_of(caller)
     cursors = Cursors(runtime.peppers.derive("cursors"), "list_own_pickups", query.filters() | {"me": me})
-    rows, following = await read_page(session, select_waiting(me), TokenPickup, cursors, query)
+    rows, following = await read_page(session, select_pending_pickups(me), TokenPickup, cursors, query)
     readings = await find_pickups(session, [row.id for row in rows])
     shown = [PickupView.from_reading(readings[row.id], runtime.public_url) for row in rows]
     return Page(items=shown, next_cursor=following)
 
 
-@router.get("/pickups/{pickup_id}", operation_id="get_own_pickup", summary="Read a pick-up link for you")
+@router.get("/pickups/{pickup_id}", operation_id="get_own_pickup", summary="Read a pickup link of your own")
 async def get_own_pickup(
     pickup_id: PickupId,
     caller: CanReadSelf,
@@ -151,19 +144,19 @@ async def get_own_pickup(
     request: Request,
     response: Response,
 ) -> OwnPickupView:
-    """What is behind it, and whether it still waits. That one is opened which was used already is on record, and told
-    to whoever watches: it may not have been its recipient who used it."""
-    found = await open_pickup(session, caller, pickup_id, request.state.request_id)
-    set_etag(response, found.pickup.row.revision)
-    pickup = PickupView.from_reading(found.pickup, runtime.public_url)
-    return OwnPickupView(pickup=pickup, token=TokenView.from_reading(found.token))
+    """The token and state of the link. Opening a link that was already used is audited and reported, since someone else
+    may have used it."""
+    own = await open_pickup(session, caller, pickup_id, request.state.request_id)
+    set_etag(response, own.pickup.row.revision)
+    pickup = PickupView.from_reading(own.pickup, runtime.public_url)
+    return OwnPickupView(pickup=pickup, token=TokenView.from_reading(own.token))
 
 
 @router.post(
     "/pickups/{pickup_id}/take",
     operation_id="take_own_pickup",
     responses=problem_responses(409, 412),
-    summary="Take the secret that a pick-up link is for",
+    summary="Pick up the secret of a token",
 )
 async def take_own_pickup(
     pickup_id: PickupId,
@@ -174,8 +167,8 @@ async def take_own_pickup(
     if_match: IfMatch,
     response: Response,
 ) -> TokenSecretView:
-    """Once, by its recipient. The secret is made now, is in this answer and nowhere else. A link that was used says
-    when, and that it was tried again is on record."""
+    """Works once, for its recipient. The secret is created now and only in this response. For a used link the error has
+    the time of its use, and the attempt is audited."""
     peppers, request_id = runtime.peppers, request.state.request_id
     token_id, secret = await take_pickup(session, peppers, caller, pickup_id, if_match, request_id)
     return reveal(runtime, response, await show_token(session, token_id), secret)
@@ -185,22 +178,22 @@ async def take_own_pickup(
     "/requestable-servers",
     dependencies=[requires(Permission.SELF_READ)],
     operation_id="list_requestable_servers",
-    summary="List the servers that you can ask for, newest first",
+    summary="List the servers that you can request, newest first",
 )
 async def list_requestable_servers(
     query: Annotated[RequestableQuery, Query()], session: Session, runtime: CurrentRuntime
 ) -> Page[RequestableServer]:
-    """Those whose administrators set `requestable`, each with its active tools. Ask by `POST /api/v1/approvals`."""
+    """Servers with `requestable`, each with its active tools. Request access by `POST /api/v1/approvals`."""
     cursors = Cursors(runtime.peppers.derive("cursors"), "list_requestable_servers", query.filters())
     rows, next_cursor = await read_page(session, select_requestable(query.q), Server, cursors, query)
-    return Page(items=await show_requestable(session, rows), next_cursor=next_cursor)
+    return Page(items=await requestable_views(session, rows), next_cursor=next_cursor)
 
 
 CallerType = TypeAliasType(
     "CallerType",
     Annotated[
         Literal["administrator", "break_glass", "identity", "service_account"],
-        Field(description="What kind of caller it is."),
+        Field(description="The type of the caller."),
     ],
 )
 
@@ -224,22 +217,22 @@ class Me(Strict):
         }
     )
     type: CallerType = Field(
-        description="What kind of caller this is; `identity` is a signed-in person without a role, `break_glass`"
-        " the local administrator."
+        description="The type of the caller; `identity` is a signed-in person without a role, `break_glass` "
+        "the break-glass administrator."
     )
     id: str = Field(description="The id of an object of this type; of a session for `break_glass`.")
-    name: str | None = Field(description="The name that it has now.")
+    name: str | None = Field(description="Its current name.")
     identity_id: IdentityId | None = Field(
-        description="Who signed in, or who answers for a service account. None for `break_glass`."
+        description="The person who signed in, or the owner of a service account. Null for `break_glass`."
     )
     role: Role | None = Field(description="The strongest of the roles.")
     roles: list[Role] = Field(description="The roles, by name.")
-    permissions: list[Permission] = Field(description="What the roles may do, sorted.")
+    permissions: list[Permission] = Field(description="The permissions of the roles, sorted.")
 
 
 @router.get("", operation_id="get_me")
 async def get_me(caller: CanReadSelf, session: Session) -> Me:
-    """Read who you are, with roles and permissions."""
+    """Read your roles and permissions."""
     return Me(
         type=cast("CallerType", caller.kind),
         id=cast("str", show_id(caller.kind, caller.id)),

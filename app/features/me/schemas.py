@@ -1,4 +1,4 @@
-"""Answer models of a person's own tokens."""
+"""Response models of your own tokens."""
 
 from pydantic import ConfigDict, Field
 
@@ -7,9 +7,9 @@ from app.http.schemas import Strict
 
 
 class OwnPickupView(Strict):
-    """A pick-up link as its recipient sees it, with the token that it is for."""
+    """A pickup link as its recipient sees it, with its token."""
 
     model_config = ConfigDict(extra="forbid", title="OwnTokenPickup")
 
     pickup: PickupView
-    token: TokenView = Field(description="What the secret will open, and until when.")
+    token: TokenView = Field(description="The token of the secret.")

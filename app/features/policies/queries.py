@@ -1,4 +1,4 @@
-"""Queries of policies, of what is published of them, and of the tools that a policy reaches."""
+"""Queries of policies, of their published versions, and of the tools that a policy reaches."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,38 +17,38 @@ from app.models.audit import ObjectVersion
 from app.models.policies import Policy
 
 KIND = "policy"
-"""What kept versions of policies are called."""
+"""The kind of policy versions in the history."""
 
 
-def select_policies(wanted: PolicyQuery) -> Select[Policy]:
-    """The policies that a filter leaves."""
+def select_policies(query: PolicyQuery) -> Select[Policy]:
+    """Select the policies that match a filter."""
     statement = select(Policy)
-    if not wanted.asks_for_ended():
+    if not query.includes_ended():
         statement = statement.where(col(Policy.ended_at).is_(None))
-    if wanted.name:
+    if query.name:
         statement = statement.where(
-            func.lower(col(Policy.name)).in_([func.lower(name) for name in wanted.name])
+            func.lower(col(Policy.name)).in_([func.lower(name) for name in query.name])
         )
-    if wanted.status:
-        statement = statement.where(col(Policy.status).in_(wanted.status))
-    if wanted.mode:
+    if query.status:
+        statement = statement.where(col(Policy.status).in_(query.status))
+    if query.mode:
         mode = case((col(Policy.status) == "published", col(Policy.published_mode)), else_=col(Policy.mode))
-        statement = statement.where(mode.in_(wanted.mode))
-    if wanted.q:
+        statement = statement.where(mode.in_(query.mode))
+    if query.q:
         columns = (col(Policy.name), col(Policy.description), col(Policy.text))
-        statement = statement.where(or_(*(column.icontains(wanted.q, autoescape=True) for column in columns)))
+        statement = statement.where(or_(*(column.icontains(query.q, autoescape=True) for column in columns)))
     return statement
 
 
 async def lock_policy(session: AsyncSession, policy_id: UUID) -> Policy | None:
-    """Read a policy under a row lock."""
+    """Lock and read a policy."""
     return await session.get(Policy, policy_id, with_for_update={"key_share": True}, populate_existing=True)
 
 
 async def lock_policy_set(session: AsyncSession) -> None:
-    """Let one transaction at a time change what decides; after the policy itself in the order of locks.
+    """Serialize changes to published policies; taken after the lock on the policy itself.
 
-    Without it, two could each pass the tests of a set that neither of them leaves behind.
+    Otherwise two transactions could each pass the tests for a set that neither of them produces.
     """
     await session.execute(
         select(col(AccessVersion.id)).where(col(AccessVersion.id) == POLICY_SET_ID).with_for_update()
@@ -56,7 +56,7 @@ async def lock_policy_set(session: AsyncSession) -> None:
 
 
 async def published_policies(session: AsyncSession) -> list[PublishedPolicy]:
-    """All that decides or observes, in the order in which the policies were made."""
+    """The published policies, enforced and observed, in the order of their creation."""
     statement = select(
         col(Policy.id), col(Policy.version), col(Policy.published_text), col(Policy.published_mode)
     ).where(col(Policy.status) == "published")
@@ -77,7 +77,7 @@ class PublishedTests:
 
 
 async def published_tests(session: AsyncSession, but: UUID | None = None) -> list[PublishedTests]:
-    """The tests of everything that is published, of one policy apart."""
+    """The tests of all published policies except one."""
     statement = (
         select(col(Policy.id), col(Policy.name), col(ObjectVersion.content)["tests"])
         .join(ObjectVersion, _is_current_version())
@@ -90,14 +90,14 @@ async def published_tests(session: AsyncSession, but: UUID | None = None) -> lis
 
 
 async def current_content(session: AsyncSession, policy_id: UUID) -> dict[str, Any] | None:
-    """What is published of a policy."""
+    """The published content of a policy."""
     statement = (
         select(col(ObjectVersion.content))
         .join(Policy, _is_current_version())
         .where(col(Policy.id) == policy_id)
     )
-    found: dict[str, Any] | None = await session.scalar(statement)
-    return found
+    content: dict[str, Any] | None = await session.scalar(statement)
+    return content
 
 
 def _is_current_version() -> ColumnElement[bool]:
@@ -106,20 +106,20 @@ def _is_current_version() -> ColumnElement[bool]:
 
 
 async def find_version(session: AsyncSession, policy_id: UUID, version: int) -> ObjectVersion | None:
-    """What was published of a policy under a number."""
+    """Find the published version of a policy with a number."""
     statement = select(ObjectVersion).where(
         col(ObjectVersion.object_id) == policy_id,
         col(ObjectVersion.version) == version,
         col(ObjectVersion.kind) == KIND,
     )
-    found: ObjectVersion | None = await session.scalar(statement)
-    return found
+    row: ObjectVersion | None = await session.scalar(statement)
+    return row
 
 
 async def list_versions(
     session: AsyncSession, policy_id: UUID, limit: int, below: int | None
 ) -> Iterable[ObjectVersion]:
-    """What was published of a policy, the newest first."""
+    """Select the published versions of a policy, newest first."""
     statement = select(ObjectVersion).where(
         col(ObjectVersion.object_id) == policy_id, col(ObjectVersion.kind) == KIND
     )

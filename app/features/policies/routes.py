@@ -1,4 +1,4 @@
-"""REST operations on policies: drafts, versions, publishing and tests."""
+"""``/policies``: drafts, versions, publishing and tests."""
 
 from typing import Annotated, Literal
 from uuid import UUID
@@ -54,7 +54,7 @@ router = APIRouter(
 )
 CanRead = Annotated[Caller, requires(Permission.POLICIES_READ)]
 CanWrite = Annotated[Caller, requires(Permission.POLICIES_WRITE)]
-DryRun = Annotated[bool, Query(description="Change nothing; answer what would change.")]
+DryRun = Annotated[bool, Query(description="Return what would change, and change nothing.")]
 IncludeEnded = Annotated[
     Literal["ended"] | None, Query(description="`ended`: also when it has ended; needs `audit.read`.")
 ]
@@ -67,19 +67,19 @@ CHANGES = problem_responses(412, 428)
 
 
 async def answer(session: AsyncSession, runtime: Runtime, response: Response, policy: Policy) -> PolicyView:
-    """The policy with all that there is to say of its draft."""
+    """Build the view of a policy, with warnings about its draft."""
     set_etag(response, policy.revision)
     default = runtime.permits_by_default
     return PolicyView.from_row(policy, await warnings_about(session, policy.text, permits_by_default=default))
 
 
-async def readable(
+async def read_policy(
     session: AsyncSession, caller: Caller, policy_id: UUID, include: Literal["ended"] | None
 ) -> Policy:
-    """A policy, also an ended one to those who audit. Raises ``NotFound`` and ``Forbidden``."""
+    """Read a policy; with `audit.read` also an ended one. Raises ``NotFound`` and ``Forbidden``."""
     policy = await session.get(Policy, policy_id)
     if include is None or policy is None:
-        return service.live(policy)
+        return service.require_live(policy)
     authorize(caller, Permission.AUDIT_READ)
     return policy
 
@@ -88,7 +88,7 @@ async def readable(
 async def list_policies(
     query: Annotated[PolicyQuery, Query()], caller: CanRead, session: Session, runtime: CurrentRuntime
 ) -> Page[PolicyView]:
-    if query.asks_for_ended():
+    if query.includes_ended():
         authorize(caller, Permission.AUDIT_READ)
     cursors = Cursors(runtime.peppers.derive("cursors"), "list_policies", query.filters())
     rows, next_cursor = await read_page(session, select_policies(query), Policy, cursors, query)
@@ -100,7 +100,7 @@ async def list_policies(
     status_code=201,
     operation_id="create_policy",
     responses=problem_responses(409),
-    summary="Write a policy, as a draft",
+    summary="Create a policy draft",
 )
 @once
 async def create_policy(
@@ -112,7 +112,8 @@ async def create_policy(
     response: Response,
     dry_run: DryRun = False,
 ) -> PolicyView:
-    """It decides nothing until it is published. With `dry_run` the answer is what would be made, and nothing is."""
+    """A draft decides nothing until it is published. With `dry_run` the response is the policy that would be
+    created."""
     await check_text(session, body.text)
     policy = await service.create_policy(session, caller, body, request.state.request_id)
     response.headers["Location"] = f"/api/v1/policies/{format_id(POLICY, policy.id)}"
@@ -127,15 +128,15 @@ async def create_policy(
     dependencies=[requires(Permission.POLICIES_READ)],
     operation_id="get_policy_schema",
     responses=problem_responses(404),
-    summary="Read what policies are written in",
+    summary="Read the Cedar schema of policies",
 )
 async def get_policy_schema(
     session: Session,
     tool_id: Annotated[
-        ToolId | None, Query(description="The tool whose arguments `context.arguments` shall have.")
+        ToolId | None, Query(description="The tool for the type of `context.arguments`.")
     ] = None,
 ) -> VocabularyView:
-    """The vocabulary as a Cedar schema, for editors and for whoever checks policies elsewhere."""
+    """The vocabulary as a Cedar schema, for editors and for external checks of policies."""
     if tool_id is None:
         return VocabularyView(version=vocabulary.VERSION, cedar=vocabulary.schema_text(), tool=None)
     tool = await tool_service.require(session, tool_id)
@@ -153,7 +154,7 @@ async def get_policy(
     response: Response,
     include: IncludeEnded = None,
 ) -> PolicyView:
-    return await answer(session, runtime, response, await readable(session, caller, policy_id, include))
+    return await answer(session, runtime, response, await read_policy(session, caller, policy_id, include))
 
 
 @router.patch(
@@ -174,8 +175,8 @@ async def update_policy(
     *,
     dry_run: DryRun = False,
 ) -> PolicyView:
-    """What is published goes on deciding as it does, until the draft is published."""
-    policy = service.live(await lock_policy(session, policy_id))
+    """The published version keeps deciding until the draft is published."""
+    policy = service.require_live(await lock_policy(session, policy_id))
     if_match.check(policy.revision)
     if "text" in body.model_fields_set:
         await check_text(session, body.text)
@@ -197,8 +198,8 @@ async def delete_policy(
     response: Response,
     dry_run: DryRun = False,
 ) -> PolicyView:
-    """When this has answered, it decides nothing any more. Its past stays."""
-    policy = service.live(await lock_policy(session, policy_id))
+    """After the response, it decides nothing any more. Its history stays."""
+    policy = service.require_live(await lock_policy(session, policy_id))
     if_match.check(policy.revision)
     await service.end_policy(session, caller, policy, runtime.clock(), request.state.request_id)
     await session.refresh(policy)
@@ -211,7 +212,7 @@ async def delete_policy(
 @router.get(
     "/{policy_id}/versions",
     operation_id="list_policy_versions",
-    summary="List what was published of a policy, newest first",
+    summary="List the published versions of a policy, newest first",
 )
 async def list_policy_versions(
     policy_id: PolicyId,
@@ -220,7 +221,7 @@ async def list_policy_versions(
     session: Session,
     runtime: CurrentRuntime,
 ) -> Page[PolicyVersionView]:
-    policy = await readable(session, caller, policy_id, query.include)
+    policy = await read_policy(session, caller, policy_id, query.include)
     cursors = Cursors(runtime.peppers.derive("cursors"), "list_policy_versions", {"policy_id": policy.id})
     position = cursors.read(query.cursor)
     rows = list(await list_versions(session, policy.id, query.limit + 1, position[0] if position else None))
@@ -241,7 +242,7 @@ async def get_policy_version(
     session: Session,
     include: IncludeEnded = None,
 ) -> PolicyVersionView:
-    policy = await readable(session, caller, policy_id, include)
+    policy = await read_policy(session, caller, policy_id, include)
     return PolicyVersionView.from_row(await require_version(session, policy.id, int(version)))
 
 
@@ -257,14 +258,14 @@ async def diff_policy(
     from_: Annotated[VersionNumber | None, Query(alias="from")] = None,
     to: VersionNumber = DRAFT,
 ) -> PolicyDiff:
-    """By default what was published last, and the draft."""
-    policy = service.live(await session.get(Policy, policy_id))
+    """By default the last published version, and the draft."""
+    policy = service.require_live(await session.get(Policy, policy_id))
     first = from_ or (DRAFT if policy.version is None else str(policy.version))
     return await compare(session, policy, first, to)
 
 
 IgnoreFailedTests = Annotated[
-    bool, Query(description="Publish even if tests fail, in an emergency; it is on record how many did.")
+    bool, Query(description="Publish even if tests fail, in an emergency; their number is audited.")
 ]
 
 
@@ -272,7 +273,7 @@ def _rules(runtime: Runtime) -> Rules:
     return Rules(runtime.time_zone, runtime.permits_by_default)
 
 
-async def _shown(
+async def _respond(
     session: AsyncSession,
     runtime: Runtime,
     response: Response,
@@ -292,7 +293,7 @@ async def _shown(
 
 
 @router.post(
-    "/{policy_id}/publish", operation_id="publish_policy", responses=CHANGES, summary="Let a draft decide"
+    "/{policy_id}/publish", operation_id="publish_policy", responses=CHANGES, summary="Publish a policy"
 )
 async def publish_policy(
     policy_id: PolicyId,
@@ -306,13 +307,13 @@ async def publish_policy(
     ignore_failed_tests: IgnoreFailedTests = False,
     dry_run: DryRun = False,
 ) -> PolicyChange:
-    """When this has answered, every call that starts is decided by it. Its tests run first, with those of all others
-    that are published; if one fails, the answer is 422 `policy_tests_failed`, and nothing changes."""
-    policy = service.live(await lock_policy(session, policy_id))
+    """After the response, it decides every new call. Its tests run first, with those of all other published policies;
+    if one fails, the response is 422 `policy_tests_failed`, and nothing changes."""
+    policy = service.require_live(await lock_policy(session, policy_id))
     if_match.check(policy.revision)
     trial = Trial(_rules(runtime), runtime.clock(), ignore_failed_tests)
     outcome = await service.publish(session, caller, policy, trial, request.state.request_id)
-    return await _shown(session, runtime, response, policy, outcome, dry_run=dry_run)
+    return await _respond(session, runtime, response, policy, outcome, dry_run=dry_run)
 
 
 @router.post(
@@ -322,8 +323,8 @@ async def publish_policy(
     summary="Run the tests of a draft",
 )
 async def test_policy(policy_id: PolicyId, session: Session, runtime: CurrentRuntime) -> PolicyTestReport:
-    """Against all that is published, and the draft as if it were. A draft on trial counts as enforced."""
-    policy = service.live(await session.get(Policy, policy_id))
+    """Runs with all published policies, and the draft as if it were published. A draft on trial counts as enforced."""
+    policy = service.require_live(await session.get(Policy, policy_id))
     draft = PublishedPolicy(policy.id, (policy.version or 0) + 1, policy.text, Mode(policy.mode))
     ran = await run_own(session, _rules(runtime), runtime.clock(), draft, policy.tests)
     results = [one.result for one in ran]
@@ -334,7 +335,7 @@ async def test_policy(policy_id: PolicyId, session: Session, runtime: CurrentRun
     "/{policy_id}/rollback",
     operation_id="roll_back_policy",
     responses=CHANGES,
-    summary="Let an earlier version decide again",
+    summary="Roll back a policy",
 )
 async def roll_back_policy(
     policy_id: PolicyId,
@@ -349,20 +350,20 @@ async def roll_back_policy(
     ignore_failed_tests: IgnoreFailedTests = False,
     dry_run: DryRun = False,
 ) -> PolicyChange:
-    """Its text, mode and tests get a new number, and are checked as any. A draft without changes of its own goes
-    along."""
-    policy = service.live(await lock_policy(session, policy_id))
+    """Publishes its text, mode and tests under a new number, with the usual checks. A draft without changes of its own
+    follows."""
+    policy = service.require_live(await lock_policy(session, policy_id))
     if_match.check(policy.revision)
     trial = Trial(_rules(runtime), runtime.clock(), ignore_failed_tests)
     outcome = await service.roll_back(session, caller, policy, body.version, trial, request.state.request_id)
-    return await _shown(session, runtime, response, policy, outcome, dry_run=dry_run)
+    return await _respond(session, runtime, response, policy, outcome, dry_run=dry_run)
 
 
 @router.post(
     "/{policy_id}/unpublish",
     operation_id="unpublish_policy",
     responses=CHANGES,
-    summary="Let a policy decide nothing any more",
+    summary="Unpublish a policy",
 )
 async def unpublish_policy(
     policy_id: PolicyId,
@@ -375,7 +376,7 @@ async def unpublish_policy(
     dry_run: DryRun = False,
 ) -> PolicyChange:
     """Its draft and its versions stay, so that it can be published again."""
-    policy = service.live(await lock_policy(session, policy_id))
+    policy = service.require_live(await lock_policy(session, policy_id))
     if_match.check(policy.revision)
     changed = await service.unpublish(session, caller, policy, request.state.request_id)
-    return await _shown(session, runtime, response, policy, Outcome(changed), dry_run=dry_run)
+    return await _respond(session, runtime, response, policy, Outcome(changed), dry_run=dry_run)

@@ -47,18 +47,18 @@ PolicyAction = TypeAliasType(
     "PolicyAction",
     Annotated[
         Literal["call_tool", "use_resources", "use_prompts", "use_server"],
-        Field(description="What is asked for, as policies name it."),
+        Field(description="The action, by its name in policies."),
     ],
 )
 
 
 def _storable(value: dict[str, Any]) -> dict[str, Any]:
-    """JSON that the gateway would take too, and not too much of it."""
+    """Require JSON that the gateway accepts, of limited size."""
     try:
         written = strict_json.dumps(value)
         strict_json.loads(written)
     except ValueError:
-        raise ValueError("not JSON that a call could carry") from None
+        raise ValueError("not JSON that a call can have") from None
     if len(written) > MAX_BYTES:
         raise ValueError(f"more than {MAX_BYTES} bytes")
     return value
@@ -75,7 +75,7 @@ PolicyTestArguments = TypeAliasType(
 
 
 def _of_our_days(time: datetime) -> datetime:
-    """A time with a day before and after it in any zone."""
+    """Require a time that has a day before and after it in any zone."""
     if not _FIRST_YEAR <= time.year <= _LAST_YEAR:
         raise ValueError(f"a time in the years {_FIRST_YEAR} to {_LAST_YEAR}")
     return time
@@ -85,7 +85,7 @@ PolicyTestSchema = Annotated[JsonSchema, AfterValidator(_storable)]
 
 
 class PolicyTestOwner(Strict):
-    """Who answers for an agent: an identity as it is, by its id, or one that there need not be."""
+    """The owner of an agent: an existing identity by its id, or a described one."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -97,7 +97,7 @@ class PolicyTestOwner(Strict):
         },
     )
     id: IdentityId | None = Field(
-        default=None, description="An identity as it is; then nothing else is said of it."
+        default=None, description="An existing identity; then leave out all other fields."
     )
     groups: list[GroupId] = Field(
         default_factory=list, max_length=MAX_GROUPS, description="The groups that it is in."
@@ -112,30 +112,30 @@ class PolicyTestOwner(Strict):
             if name != "id"
         )
         if self.id is not None and described:
-            raise ValueError("an identity is named by its id alone, or described without one")
+            raise ValueError("give only the id of an identity, or describe one without an id")
         return self
 
 
 class PolicyTestIdentity(PolicyTestOwner):
-    """Who asks: an identity as it is, by its id, or one that there need not be."""
+    """The caller: an existing identity by its id, or a described one."""
 
     kind: IdentityKind = "person"
-    owner: PolicyTestOwner | None = Field(default=None, description="Who answers for it, if it is an agent.")
+    owner: PolicyTestOwner | None = Field(default=None, description="Its owner, if it is an agent.")
 
 
 class PolicyTestClient(Strict):
-    """The MCP client program, as it calls itself."""
+    """The MCP client, by the name that it sends."""
 
     name: ShortText | None = Field(default=None, description="Its name.", examples=["claude-code"])
     version: ShortText | None = Field(default=None, description="Its version.", examples=["1.0"])
 
 
-# Without an action it is a call.
+# Without an action it is a tool call.
 _ACTION_IS_A_CALL: dict[str, Any] = {"properties": {"action": {"const": "call_tool"}}}
 
 
 class PolicyTestRequest(Strict):
-    """One request, as policies see it. Of a server or tool that exists, what is not said here is as it is."""
+    """A request as policies see it. Fields of an existing server or tool default to its own."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -151,27 +151,27 @@ class PolicyTestRequest(Strict):
         },
     )
     identity: PolicyTestIdentity = Field(
-        default_factory=PolicyTestIdentity, description="Who asks; by default a person in no group."
+        default_factory=PolicyTestIdentity, description="The caller; by default a person in no group."
     )
     action: PolicyAction = "call_tool"
     server: Slug = Field(description="The slug of the server.", examples=["payments"])
     tool: ToolName | None = Field(
         default=None,
-        description="The tool that is called; needed for `call_tool` alone.",
+        description="The tool; required for `call_tool`, and only there.",
         examples=["refund"],
     )
-    labels: Labels | None = Field(default=None, description="Labels in place of those of the server.")
-    risk: Risk | None = Field(default=None, description="A risk in place of that of the tool.")
+    labels: Labels | None = Field(default=None, description="Labels, instead of those of the server.")
+    risk: Risk | None = Field(default=None, description="A risk, instead of that of the tool.")
     input_schema: PolicyTestSchema | None = Field(
-        default=None, description="An input schema in place of that of the tool."
+        default=None, description="An input schema, instead of that of the tool."
     )
     arguments: PolicyTestArguments = Field(default_factory=dict)
     time: Annotated[Time, AfterValidator(_of_our_days)] | None = Field(
-        default=None, description="When; by default, when the test runs."
+        default=None, description="The time; by default, when the test runs."
     )
-    ip: IpAddress | None = Field(default=None, description="The address that it comes from.")
+    ip: IpAddress | None = Field(default=None, description="The client address.")
     client: PolicyTestClient = Field(
-        default_factory=PolicyTestClient, description="The program that asks; by default one without a name."
+        default_factory=PolicyTestClient, description="The client program; by default one without a name."
     )
     token_depth: StrictInt = Field(
         default=0, ge=0, le=MAX_TOKEN_DEPTH, description="How many times the token was attenuated."
@@ -185,41 +185,43 @@ class PolicyTestRequest(Strict):
 
 
 class PolicyTest(Strict):
-    """A request, and what is to be decided about it by everything that is published, and this policy."""
+    """A request, and the expected decision of all published policies and this one."""
 
     model_config = ConfigDict(
         extra="forbid",
         json_schema_extra={
             "examples": [
                 {
-                    "name": "A large refund waits for a person",
+                    "name": "A large refund needs an approval",
                     "request": {"server": "payments", "tool": "refund", "arguments": {"amount": 250}},
                     "expect": "require_approval",
                 }
             ]
         },
     )
-    name: Name = Field(description="What it shows.", examples=["A large refund waits for a person"])
+    name: Name = Field(description="What it verifies.", examples=["A large refund needs an approval"])
     request: PolicyTestRequest
     expect: AuditDecision
 
 
 class PolicyTestResult(Strict):
-    """What came of one test."""
+    """The result of one test."""
 
-    name: str = Field(description="What it was to show.", examples=["A large refund waits for a person"])
-    passed: bool = Field(description="Whether what was decided is what was expected.")
+    name: str = Field(description="What it verifies.", examples=["A large refund needs an approval"])
+    passed: bool = Field(description="Whether the decision is the expected one.")
     expected: AuditDecision
     decision: AuditDecision
-    reason_code: str = Field(description="Why, as audit events say it.", examples=["approval_required"])
+    reason_code: str = Field(
+        description="The reason code, as in audit events.", examples=["approval_required"]
+    )
     policy_ids: list[PolicyId] = Field(description="The policies that decided.")
 
 
 class PolicyTestReport(Strict):
-    """What came of a policy's tests."""
+    """The results of a policy's tests."""
 
     passed: bool = Field(description="Whether all of them passed.")
-    results: list[PolicyTestResult] = Field(description="Each test's, in their order.")
+    results: list[PolicyTestResult] = Field(description="One result per test, in order.")
 
 
 MAX_TESTS = 50
@@ -239,14 +241,16 @@ PolicyMode = TypeAliasType(
     "PolicyMode",
     Annotated[
         Literal["enforce", "observe"],
-        Field(description="`observe`: it decides nothing; events name it where it would have."),
+        Field(
+            description="`observe`: it decides nothing; audit events name it when it would have changed the decision."
+        ),
     ],
 )
 PolicyStatus = TypeAliasType(
     "PolicyStatus",
     Annotated[
         Literal["draft", "published", "ended"],
-        Field(description="Only a `published` policy decides, by the text that was published last."),
+        Field(description="Only a `published` policy decides, by the last published text."),
     ],
 )
 PolicyText = Annotated[
@@ -259,18 +263,18 @@ PolicyText = Annotated[
 ]
 PolicyTests = Annotated[
     list[PolicyTest],
-    Field(max_length=MAX_TESTS, description="What it is to decide; every publish runs them."),
+    Field(max_length=MAX_TESTS, description="Expected decisions, checked at every publish."),
 ]
 
 
 class PolicyCreate(Strict):
-    """A new policy, as a draft: it decides nothing until it is published."""
+    """A new policy draft, which decides nothing until it is published."""
 
     model_config = ConfigDict(
         extra="forbid",
         json_schema_extra={"examples": [{"name": "Large refunds", "text": EXAMPLE_TEXT}]},
     )
-    name: Name = Field(description="Unique among the policies that are not ended, whatever its case.")
+    name: Name = Field(description="Unique among policies that have not ended, ignoring case.")
     description: LongText | None = None
     text: PolicyText
     mode: PolicyMode = "enforce"
@@ -278,7 +282,7 @@ class PolicyCreate(Strict):
 
 
 class PolicyUpdate(Patch):
-    """What may change of a policy's draft; what is published stays as it is until the next publish."""
+    """Changes to a policy's draft; the published version stays until the next publish."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"mode": "observe"}]})
     name: Name = absent()
@@ -289,23 +293,23 @@ class PolicyUpdate(Patch):
 
 
 class PolicyRollback(Strict):
-    """Which of the earlier versions decides again."""
+    """The earlier version to publish again."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"version": 2}]})
     version: StrictInt = Field(ge=1, le=2**31 - 1, description="A version that was published before.")
 
 
 class PolicyWarning(Strict):
-    """Something about a policy that may not be what was meant. It can be published all the same."""
+    """A possible mistake in a policy, which does not prevent publishing."""
 
-    code: str = Field(description="What it is, stable, snake_case.", examples=["unknown_tool"])
-    detail: str = Field(description="What it is, in words.", examples=["There is no tool git/git_lag."])
+    code: str = Field(description="A stable code, snake_case.", examples=["unknown_tool"])
+    detail: str = Field(description="A description.", examples=["There is no tool git/git_lag."])
     line: int = Field(description="The line in the text, from 1.", examples=[3])
     column: int = Field(description="The column in the text, from 1.", examples=[11])
 
 
 class PolicyView(BaseModel):
-    """A Cedar policy: its draft, and what is published of it."""
+    """A Cedar policy: its draft, and its published version."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -340,15 +344,13 @@ class PolicyView(BaseModel):
     mode: PolicyMode = Field(description="The mode of the draft.")
     tests: list[PolicyTest] = Field(description="The tests of the draft.")
     status: PolicyStatus
-    version: int | None = Field(
-        description="How often it was published, which numbers what decides; null: never."
-    )
-    published_text: str | None = Field(description="The text that decides; null while none does.")
-    published_mode: PolicyMode | None = Field(description="The mode of what is published.")
-    published_at: datetime | None = Field(description="Since when this text decides.")
-    unpublished_changes: bool = Field(description="Whether the draft differs from what is published.")
+    version: int | None = Field(description="The number of the published version; null: never published.")
+    published_text: str | None = Field(description="The published text; null while none is.")
+    published_mode: PolicyMode | None = Field(description="The published mode.")
+    published_at: datetime | None = Field(description="When it was published.")
+    unpublished_changes: bool = Field(description="Whether the draft differs from the published version.")
     warnings: list[PolicyWarning] | None = Field(
-        description="What may not be as meant, as things are now; null in lists, where nothing is looked up."
+        description="Possible mistakes at this time; null in lists, which do not check."
     )
     ended_at: datetime | None
     created_at: datetime
@@ -357,7 +359,7 @@ class PolicyView(BaseModel):
 
     @classmethod
     def from_row(cls, row: Policy, warnings: Sequence[PolicyWarning] | None) -> Self:
-        """The answer for a stored policy."""
+        """Build the view of a stored policy."""
         plain = {
             name: getattr(row, name)
             for name in cls.model_fields
@@ -369,12 +371,10 @@ class PolicyView(BaseModel):
 
 
 class PolicyChange(Strict):
-    """What became of a policy, or would."""
+    """The result of a change to a policy, or of its preview."""
 
-    changed: bool = Field(description="Whether what decides is now another than before.")
-    failed_tests: int = Field(
-        description="How many tests failed, and were put aside because `ignore_failed_tests` said so."
-    )
+    changed: bool = Field(description="Whether the published policies changed.")
+    failed_tests: int = Field(description="Number of failed tests that `ignore_failed_tests` ignored.")
     policy: PolicyView
 
 
@@ -382,35 +382,33 @@ PolicyOrder = TypeAliasType(
     "PolicyOrder",
     Annotated[
         Literal["-created_at", "created_at"],
-        Field(
-            description="What policies are sorted by; `-` before it is from the top. Newest first by default."
-        ),
+        Field(description="The sort order; `-` sorts descending. Newest first by default."),
     ],
 )
 
 
 class PolicyQuery(ListQuery):
-    """Filters of the list of policies; each may be repeated, and then any of its values matches."""
+    """Filters of the list of policies; each can be repeated, and then any of its values matches."""
 
     name: list[ShortText] = Field(default_factory=list)
     status: list[PolicyStatus] = Field(default_factory=list)
     mode: list[PolicyMode] = Field(
         default_factory=list,
-        description="Only those of which this mode is published, or drafted while nothing is.",
+        description="Only policies with this published mode, or draft mode if unpublished.",
     )
     q: ShortText | None = Field(default=None, description="Text in name, description or the policy itself.")
     include: Literal["ended"] | None = Field(
-        default=None, description="`ended` shows ended ones too, to those who may read the audit."
+        default=None, description="`ended` shows ended ones too, to callers who may read the audit log."
     )
-    sort: PolicyOrder = Field(default="-created_at", description="What the list is sorted by.")
+    sort: PolicyOrder = Field(default="-created_at", description="The sort order of the list.")
 
-    def asks_for_ended(self) -> bool:
-        """Whether ended policies could be among the answer."""
+    def includes_ended(self) -> bool:
+        """Whether the list may contain ended policies."""
         return self.include is not None or "ended" in self.status
 
 
 class PolicyVersionQuery(Strict):
-    """Which page of a policy's versions."""
+    """Pagination of a policy's versions."""
 
     include: Literal["ended"] | None = Field(
         default=None, description="`ended`: also when the policy has ended; needs `audit.read`."
@@ -420,7 +418,7 @@ class PolicyVersionQuery(Strict):
 
 
 class PolicyVersionView(Strict):
-    """What was published of a policy, and from when until when it decided."""
+    """A published version of a policy, and the time in which it decided."""
 
     model_config = ConfigDict(
         title="PolicyVersion",
@@ -439,21 +437,21 @@ class PolicyVersionView(Strict):
             ]
         },
     )
-    version: int = Field(description="Its number: the first that was published is 1.")
-    name: str = Field(description="What the policy was called then.")
-    text: str = Field(description="The text that decided.")
+    version: int = Field(description="Its number, from 1.")
+    name: str = Field(description="The name of the policy then.")
+    text: str = Field(description="The published text.")
     mode: PolicyMode
-    tests: list[PolicyTest] = Field(description="The tests that were published with it.")
-    valid_from: datetime = Field(description="From when it decided.")
-    valid_to: datetime | None = Field(description="Until when it decided; null: it still does.")
+    tests: list[PolicyTest] = Field(description="The tests published with it.")
+    valid_from: datetime = Field(description="When it began to decide.")
+    valid_to: datetime | None = Field(description="When it stopped deciding; null: it still decides.")
 
     @classmethod
     def from_row(cls, row: ObjectVersion) -> Self:
-        """The answer for a kept version."""
-        kept: dict[str, Any] = {"tests": [], **row.content}
+        """Build the view of a version."""
+        content: dict[str, Any] = {"tests": [], **row.content}
         return cls.model_validate(
             {
-                **{name: kept[name] for name in ("name", "text", "mode", "tests")},
+                **{name: content[name] for name in ("name", "text", "mode", "tests")},
                 "version": row.version,
                 "valid_from": row.valid_from,
                 "valid_to": row.valid_to,
@@ -462,7 +460,7 @@ class PolicyVersionView(Strict):
 
 
 class PolicyDiff(Strict):
-    """What differs between two versions of a policy."""
+    """The differences between two versions of a policy."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -478,8 +476,8 @@ class PolicyDiff(Strict):
             ]
         },
     )
-    from_: str = Field(alias="from", description="The version that is compared, or `draft`.", examples=["2"])
-    to: str = Field(description="The version that it is compared with, or `draft`.", examples=["draft"])
+    from_: str = Field(alias="from", description="The first version, or `draft`.", examples=["2"])
+    to: str = Field(description="The second version, or `draft`.", examples=["draft"])
     text: str = Field(description="The texts as a unified diff; empty when they are the same.", examples=[""])
     changed: list[str] = Field(
         description="The fields that differ, among name, text, mode and tests.", examples=[["text"]]
@@ -487,13 +485,13 @@ class PolicyDiff(Strict):
 
 
 class VocabularyView(Strict):
-    """What policies are written in."""
+    """The vocabulary of policies."""
 
     model_config = ConfigDict(
         title="PolicySchema",
         extra="forbid",
         json_schema_extra={"examples": [{"version": 1, "cedar": "entity Group;", "tool": None}]},
     )
-    version: int = Field(description="The version of the vocabulary. Within one, things are only added.")
+    version: int = Field(description="The version of the vocabulary. Within a version, it is only extended.")
     cedar: str = Field(description="A Cedar schema: entity types, actions and the context.")
-    tool: str | None = Field(description="The tool whose arguments `context.arguments` has; null: of none.")
+    tool: str | None = Field(description="The tool for the type of `context.arguments`; null: none.")

@@ -1,4 +1,4 @@
-"""Changes to policies: drafts, validation, publishing, and the versions that were published."""
+"""Changes to policies: drafts, validation, publishing, and versions."""
 
 import asyncio
 import difflib
@@ -28,8 +28,8 @@ from app.models.audit import ObjectVersion
 from app.models.policies import Policy
 
 
-def live(policy: Policy | None) -> Policy:
-    """The policy itself. Raises ``NotFound`` when there is none or it has ended."""
+def require_live(policy: Policy | None) -> Policy:
+    """Return the policy. Raises ``NotFound`` for None and an ended one."""
     if policy is None or policy.ended_at is not None:
         raise NotFound("There is no such policy.")
     return policy
@@ -38,11 +38,13 @@ def live(policy: Policy | None) -> Policy:
 async def create_policy(
     session: AsyncSession, caller: Caller, body: PolicyCreate, request_id: str | None
 ) -> Policy:
-    """Make a draft of a text that was checked. Raises ``Conflict``."""
-    policy = Policy(**_stored(dict(body)))
+    """Create a draft from a checked text. Raises ``Conflict``."""
+    policy = Policy(**_columns(dict(body)))
     session.add(policy)
     await _flush_unique(session, policy)
-    changes = {name: {"from": None, "to": shown(name, value)} for name, value in body if value is not None}
+    changes = {
+        name: {"from": None, "to": audit_value(name, value)} for name, value in body if value is not None
+    }
     await record(
         session, caller, "policy.create", "policy", policy.id, changes=changes, request_id=request_id
     )
@@ -52,19 +54,19 @@ async def create_policy(
 async def update_policy(
     session: AsyncSession, caller: Caller, policy: Policy, body: PolicyUpdate, request_id: str | None
 ) -> Policy:
-    """Apply a merge patch to the draft of a locked policy, whose new text was checked. Raises ``Conflict``.
+    """Apply a merge patch to the draft of a locked policy, with a checked text. Raises ``Conflict``.
 
-    What is published stays, so no version of anything that decides moves.
+    The published version stays, so no version that decisions depend on moves.
     """
-    given = _stored(body.given())
-    moved = {name: value for name, value in given.items() if getattr(policy, name) != value}
-    if not moved:
+    fields = _columns(body.given())
+    changed = {name: value for name, value in fields.items() if getattr(policy, name) != value}
+    if not changed:
         return policy
     changes = {
-        name: {"from": shown(name, getattr(policy, name)), "to": shown(name, value)}
-        for name, value in moved.items()
+        name: {"from": audit_value(name, getattr(policy, name)), "to": audit_value(name, value)}
+        for name, value in changed.items()
     }
-    for name, value in moved.items():
+    for name, value in changed.items():
         setattr(policy, name, value)
     policy.revision += 1
     await _flush_unique(session, policy)
@@ -77,7 +79,7 @@ async def update_policy(
 async def end_policy(
     session: AsyncSession, caller: Caller, policy: Policy, now: datetime, request_id: str | None
 ) -> None:
-    """End a locked policy: from the commit on it decides nothing."""
+    """End a locked policy: after the commit it decides nothing."""
     decided = policy.status == "published"
     changes = {"name": policy.name, "version": policy.version if decided else None}
     policy.status, policy.ended_at = "ended", now
@@ -89,9 +91,9 @@ async def end_policy(
 
 
 async def withdraw(session: AsyncSession, policy: Policy) -> None:
-    """Take what is published of a locked policy out of what decides.
+    """Remove a locked policy from the published set.
 
-    Without a ``forbid`` more is allowed, without a ``permit`` less; so workers are told in either case.
+    Without a ``forbid`` more is allowed, without a ``permit`` less; so workers are notified in either case.
     """
     policy.published_text = policy.published_mode = policy.published_at = None
     await session.flush()
@@ -99,12 +101,12 @@ async def withdraw(session: AsyncSession, policy: Policy) -> None:
     await move_versions(session, [POLICY_SET_ID], narrows=True)
 
 
-def shown(name: str, value: Any) -> Any:
-    """A field as the audit has it. Of tests, which may hold whatever a call does, only how many there are."""
+def audit_value(name: str, value: Any) -> Any:
+    """A field for the audit log. Tests may contain arguments of calls, so only their number is shown."""
     return len(value) if name == "tests" else value
 
 
-def _stored(fields: dict[str, Any]) -> dict[str, Any]:
+def _columns(fields: dict[str, Any]) -> dict[str, Any]:
     if "tests" in fields:
         fields["tests"] = [test.model_dump(mode="json") for test in fields["tests"]]
     return fields
@@ -121,7 +123,7 @@ async def _flush_unique(session: AsyncSession, policy: Policy) -> None:
 
 
 async def check_text(session: AsyncSession, text: str) -> None:
-    """Raise ``Invalid`` for a text that may not be kept or published."""
+    """Raise ``Invalid`` for a text that cannot be stored or published."""
     report = await _report(session, text)
     if report.errors:
         raise _invalid(text, report.errors)
@@ -130,10 +132,12 @@ async def check_text(session: AsyncSession, text: str) -> None:
 async def warnings_about(
     session: AsyncSession, text: str, *, permits_by_default: bool
 ) -> list[PolicyWarning]:
-    """All that there is to say of a text that is kept, as things are now."""
+    """All current warnings about a stored text."""
     report = await _report(session, text)
     if permits_by_default and report.permits:
-        detail = "Grants permit by themselves, so this changes nothing: SCOPEGATE_POLICY_DEFAULT is permit."
+        detail = (
+            "A permit has no effect here: with SCOPEGATE_POLICY_DEFAULT=permit, grants already permit calls."
+        )
         report.warnings.append(Finding("permit_without_effect", detail, 0))
     return _shown(text, [*report.errors, *report.warnings])
 
@@ -150,7 +154,7 @@ async def _report(session: AsyncSession, text: str) -> Report:
     report = await asyncio.to_thread(_check, statement, tools)
     if more:
         detail = (
-            f"This reaches more than {MAX_TOOLS} tools; against the schemas of the rest it was not checked."
+            f"This reaches more than {MAX_TOOLS} tools; it was not checked with the schemas of the others."
         )
         report.warnings.append(Finding("not_all_checked", detail, statement.parts.start))
     report.warnings += await unknown_names(session, statement)
@@ -171,17 +175,17 @@ def _invalid(text: str, findings: Sequence[Finding]) -> Invalid:
         errors.append(FieldError("/text", finding.code, finding.detail, line, column))
     first = errors[0]
     return Invalid(
-        f"The policy does not hold, at line {first.line}, column {first.column}: {first.detail}",
+        f"The policy is invalid at line {first.line}, column {first.column}: {first.detail}",
         errors=errors,
     )
 
 
 def _shown(text: str, findings: Sequence[Finding]) -> list[PolicyWarning]:
-    shown = []
+    warnings = []
     for finding in sorted(findings, key=lambda finding: finding.offset):
         line, column = finding.place(text)
-        shown.append(PolicyWarning(code=finding.code, detail=finding.detail, line=line, column=column))
-    return shown
+        warnings.append(PolicyWarning(code=finding.code, detail=finding.detail, line=line, column=column))
+    return warnings
 
 
 Content = dict[str, Any]
@@ -189,7 +193,7 @@ Content = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """How tests are run before anything is published: at which time, and whether those that fail are put aside."""
+    """Options for the tests before a publish: the time, and whether failures are ignored."""
 
     rules: Rules
     now: datetime
@@ -198,7 +202,7 @@ class Trial:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """Whether what decides is another than before, and how many tests failed that were put aside."""
+    """Whether the published policies changed, and how many failed tests were ignored."""
 
     changed: bool
     failed_tests: int = 0
@@ -207,14 +211,14 @@ class Outcome:
 async def publish(
     session: AsyncSession, caller: Caller, policy: Policy, trial: Trial, request_id: str | None
 ) -> Outcome:
-    """Let the draft of a locked policy decide, if it holds and all tests pass. Raises ``Invalid``."""
+    """Publish the draft of a locked policy if it is valid and all tests pass. Raises ``Invalid``."""
     await lock_policy_set(session)
     content = {"name": policy.name, "text": policy.text, "mode": policy.mode, "tests": policy.tests}
     before = await current_content(session, policy.id)
     if before == content:
         return Outcome(changed=False)
-    failed = await _try(session, policy, content, trial)
-    await _decide_by(session, policy, content, trial.now)
+    failed = await _run_tests(session, policy, content, trial)
+    await _store_published(session, policy, content, trial.now)
     await _record(session, caller, "policy.publish", policy, before, content, request_id, **failed)
     return Outcome(changed=True, **failed)
 
@@ -227,29 +231,29 @@ async def roll_back(
     trial: Trial,
     request_id: str | None,
 ) -> Outcome:
-    """Let an earlier version of a locked policy decide, under a new number. Raises ``NotFound`` and ``Invalid``.
+    """Publish an earlier version of a locked policy under a new number. Raises ``NotFound`` and ``Invalid``.
 
-    A draft without changes of its own goes along, so that the next publish does not bring back what was left.
+    A draft without changes of its own follows, so that the next publish does not undo the rollback.
     """
     await lock_policy_set(session)
-    kept = await find_version(session, policy.id, version)
-    if kept is None:
+    row = await find_version(session, policy.id, version)
+    if row is None:
         raise NotFound(f"This policy has no version {version}.")
     before = await current_content(session, policy.id)
-    content = {"tests": [], **kept.content, "name": policy.name}
+    content = {"tests": [], **row.content, "name": policy.name}
     if before is not None and _decisive(before) == _decisive(content):
         return Outcome(changed=False)
-    failed = await _try(session, policy, content, trial)
+    failed = await _run_tests(session, policy, content, trial)
     if before is not None and _decisive(before) == (policy.text, policy.mode, policy.tests):
         policy.text, policy.mode, policy.tests = _decisive(content)
-    await _decide_by(session, policy, content, trial.now)
+    await _store_published(session, policy, content, trial.now)
     more = {"to_version": version, **failed}
     await _record(session, caller, "policy.rollback", policy, before, content, request_id, **more)
     return Outcome(changed=True, **failed)
 
 
 async def unpublish(session: AsyncSession, caller: Caller, policy: Policy, request_id: str | None) -> bool:
-    """Take a locked policy out of what decides, whether it was in; its draft and its versions stay."""
+    """Unpublish a locked policy; return whether it was published. Its draft and its versions stay."""
     if policy.status != "published":
         return False
     await lock_policy_set(session)
@@ -264,8 +268,8 @@ async def unpublish(session: AsyncSession, caller: Caller, policy: Policy, reque
     return True
 
 
-async def _try(session: AsyncSession, policy: Policy, content: Content, trial: Trial) -> dict[str, int]:
-    """Check what is to decide, and run its tests with everybody's; how many failed, if that is put up with."""
+async def _run_tests(session: AsyncSession, policy: Policy, content: Content, trial: Trial) -> dict[str, int]:
+    """Check the new content, and run its tests with those of all policies; return the number of ignored failures."""
     await check_text(session, content["text"])
     candidate = PublishedPolicy(policy.id, (policy.version or 0) + 1, content["text"], Mode(content["mode"]))
     ran = await run_all(session, trial.rules, trial.now, candidate, content["tests"])
@@ -279,7 +283,7 @@ def _decisive(content: Content) -> tuple[str, str, list[Any]]:
     return content["text"], content["mode"], content["tests"]
 
 
-async def _decide_by(session: AsyncSession, policy: Policy, content: Content, now: datetime) -> None:
+async def _store_published(session: AsyncSession, policy: Policy, content: Content, now: datetime) -> None:
     policy.status = "published"
     policy.version = (policy.version or 0) + 1
     policy.published_text, policy.published_mode = content["text"], content["mode"]
@@ -302,7 +306,10 @@ async def _record(
     **more: Any,
 ) -> None:
     changes: dict[str, Any] = {
-        name: {"from": None if before is None else shown(name, before[name]), "to": shown(name, after[name])}
+        name: {
+            "from": None if before is None else audit_value(name, before[name]),
+            "to": audit_value(name, after[name]),
+        }
         for name in ("text", "mode", "tests")
         if before is None or before[name] != after[name]
     }
@@ -314,15 +321,15 @@ DRAFT = "draft"
 
 
 async def require_version(session: AsyncSession, policy_id: UUID, version: int) -> ObjectVersion:
-    """What was published under a number. Raises ``NotFound``."""
-    found = await find_version(session, policy_id, version)
-    if found is None:
-        raise NotFound(f"This policy has no version {version}: nothing was published under that number.")
-    return found
+    """Find a published version by number. Raises ``NotFound``."""
+    row = await find_version(session, policy_id, version)
+    if row is None:
+        raise NotFound(f"This policy has no published version {version}.")
+    return row
 
 
 async def compare(session: AsyncSession, policy: Policy, first: str, second: str) -> PolicyDiff:
-    """How one version of a policy, or its draft, differs from another. Raises ``NotFound``."""
+    """Compare a version of a policy, or its draft, with another. Raises ``NotFound``."""
     before, after = await _content(session, policy, first), await _content(session, policy, second)
     lines = difflib.unified_diff(
         before["text"].splitlines(keepends=True), after["text"].splitlines(keepends=True), first, second
@@ -335,5 +342,5 @@ async def compare(session: AsyncSession, policy: Policy, first: str, second: str
 async def _content(session: AsyncSession, policy: Policy, version: str) -> dict[str, Any]:
     if version == DRAFT:
         return {"name": policy.name, "text": policy.text, "mode": policy.mode, "tests": policy.tests}
-    kept = await require_version(session, policy.id, int(version))
-    return {"tests": [], **kept.content}
+    row = await require_version(session, policy.id, int(version))
+    return {"tests": [], **row.content}

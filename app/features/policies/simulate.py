@@ -1,10 +1,8 @@
-"""What another set of policies would have said of the calls that were made.
+"""Simulate a policy change on recorded calls.
 
-Each call is decided twice, by the policies that are published and by those that would be, with whom and what it was
-about as they are now and with time, client, address and arguments as they were recorded. What it needs beside policy
-(grants, scopes, states) is taken for given. The oldest comes first, so that daily quotas run out as they would have.
-
-Recorded calls that policy decided, and what is needed to decide them again: who called, and with what.
+Each call is decided twice, with the published policies and with the changed ones. Identities, servers and tools are as
+they are now; time, client, address and arguments are as recorded. Other conditions of a call (grants, scopes, states)
+are assumed to hold. The oldest call comes first, so that daily quotas run out as they would have.
 """
 
 from collections import Counter
@@ -24,17 +22,17 @@ from app.access.point_in_time import AccessReader
 from app.access.policy.evaluator import Evaluator
 from app.crypto.keys import Sealed, Sealer, UnsealingFault
 from app.db.call_arguments import open_arguments
-from app.domain.access import AccessRequest, Decision, PolicyContext, decide
+from app.domain.access import Decision, PolicyContext, AccessRequest, decide
 from app.domain.objects import Identity, Server, Token
 from app.domain.policy import Act as PolicyAct
 from app.domain.policy import CallerProgram, Effect, PolicyEvaluator, PolicyInput, QuotaDemand
-from app.domain.policy_replay import unlimited_token, unrestricted_server, with_full_access
+from app.domain.policy_replay import unrestricted_server, unlimited_token, with_full_access
 from app.lib.event_loop import in_slices
 from app.models.audit import AuditArguments
 
 AT_ONCE = 1_000
 _NEAR = timedelta(days=1)
-# Calls that were denied before policy was asked tell nothing of policy.
+# Calls that were denied before policies were evaluated are of no use here.
 _BY_POLICY = ["policy_denied", "policy_error", "policy_not_permitted", "quota_exceeded"]
 _CALLS = text("""
 SELECT e.id, e.time, e.epoch, e.xact, e.seq, e.actor_id, e.token_id, e.server_id, e.tool,
@@ -56,19 +54,19 @@ SELECT id, parent_id, identity_id FROM family
 
 
 async def newest_calls(
-    session: AsyncSession, since: datetime, until: datetime, most: int
+    session: AsyncSession, since: datetime, until: datetime, limit: int
 ) -> tuple[list[Any], bool]:
-    """The newest of these calls, oldest first, and whether these are all."""
-    found: list[Any] = []
-    while len(found) <= most:
-        last = found[-1] if found else None
+    """The newest of these calls, oldest first, and whether they are all."""
+    calls: list[Any] = []
+    while len(calls) <= limit:
+        last = calls[-1] if calls else None
         place = {name: getattr(last, name, None) for name in ("epoch", "xact", "seq")}
         window = {"since": since, "until": until, "by_policy": _BY_POLICY, "most": AT_ONCE}
         rows = (await session.execute(_CALLS, window | place)).all()
-        found += rows
+        calls += rows
         if len(rows) < AT_ONCE:
             break
-    return found[:most][::-1], len(found) <= most
+    return calls[:limit][::-1], len(calls) <= limit
 
 
 async def chains_of(session: AsyncSession, tokens: Collection[UUID]) -> dict[UUID, tuple[UUID | None, UUID]]:
@@ -78,7 +76,7 @@ async def chains_of(session: AsyncSession, tokens: Collection[UUID]) -> dict[UUI
 
 
 async def arguments_of(session: AsyncSession, sealer: Sealer, calls: Sequence[Any]) -> Mapping[UUID, Any]:
-    """The arguments of those of the calls of which they are kept, and open with a configured key."""
+    """The arguments of those calls for which they are kept and a configured key decrypts them."""
     if not calls:
         return {}
     times = [call.time for call in calls]
@@ -86,13 +84,13 @@ async def arguments_of(session: AsyncSession, sealer: Sealer, calls: Sequence[An
         col(AuditArguments.call_id).in_([call.id for call in calls]),
         col(AuditArguments.time).between(min(times) - _NEAR, max(times) + _NEAR),
     )
-    found = {}
+    arguments = {}
     for row in await session.scalars(statement):
         try:
-            found[row.call_id] = open_arguments(sealer, row.call_id, Sealed(row.key_id, row.sealed))
+            arguments[row.call_id] = open_arguments(sealer, row.call_id, Sealed(row.key_id, row.sealed))
         except UnsealingFault:
             continue
-    return found
+    return arguments
 
 
 MAX_CALLS = 20_000
@@ -102,8 +100,8 @@ _READ_AT_ONCE = 100
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
-    """One answer to a call."""
+class CallDecision:
+    """One decision on a call."""
 
     effect: Effect
     reason_code: str
@@ -112,16 +110,16 @@ class Judged:
 
 @dataclass(frozen=True, slots=True)
 class ChangedCall:
-    """A call that the two sets answer differently."""
+    """A call that the two sets decide differently."""
 
     call: Any
-    before: Judged
-    after: Judged
+    before: CallDecision
+    after: CallDecision
 
 
 @dataclass(slots=True)
 class Tally:
-    """What came of a simulation. ``first`` and ``last``: the times of the oldest and newest call that was looked at."""
+    """The results of a simulation. ``first`` and ``last`` are the times of the oldest and newest examined call."""
 
     complete: bool = True
     first: datetime | None = None
@@ -132,7 +130,7 @@ class Tally:
     changed: list[ChangedCall] = field(default_factory=list)
 
     def newly(self, effect: Effect) -> tuple[int, int]:
-        """How many calls are answered with this now and were not before, and of how many identities."""
+        """The number of calls with this new effect, and of their identities."""
         calls = [each.call.actor_id for each in self.changed if each.after.effect is effect]
         return len(calls), len(set(calls))
 
@@ -142,9 +140,9 @@ _Key = tuple[UUID, UUID, str]
 
 
 class _Judge:
-    """One of the two sets, with the uses that its quotas have counted.
+    """One of the two sets, with the use of its quotas.
 
-    What it says of every call of a tool by a token is worked out once, as long as it holds.
+    Its decision on all calls of a tool with a token is cached, as long as it is valid.
     """
 
     def __init__(self, policies: PolicyEvaluator) -> None:
@@ -155,7 +153,7 @@ class _Judge:
         self._known: dict[_Key, Decision] = {}
 
     def reads_arguments(self, question: AccessRequest, at: float) -> bool:
-        """Whether a policy reads what a call of this tool by this token says, whatever that is."""
+        """Whether a policy reads the arguments of a call of this tool with this token."""
         key = _key(question)
         if key not in self._reads:
             policies = self._policies
@@ -164,25 +162,25 @@ class _Judge:
             )
         return self._reads[key]
 
-    def judge(self, question: AccessRequest, at: float) -> Judged:
+    def judge(self, question: AccessRequest, at: float) -> CallDecision:
         decision = self._decision(question, at)
         spent = None if decision.effect is not Effect.ALLOW else self._spent(decision)
         if spent is not None:
-            return Judged(Effect.DENY, "quota_exceeded", (spent.policy_id,))
-        return Judged(decision.effect, decision.reason_code, decision.policy_ids)
+            return CallDecision(Effect.DENY, "quota_exceeded", (spent.policy_id,))
+        return CallDecision(decision.effect, decision.reason_code, decision.policy_ids)
 
     def _decision(self, question: AccessRequest, at: float) -> Decision:
         key = _key(question)
-        known = self._known.get(key)
-        if known is not None and known.valid_from <= at < known.valid_until:
-            return known
+        cached = self._known.get(key)
+        if cached is not None and cached.valid_from <= at < cached.valid_until:
+            return cached
         decision = decide(question, self._context, at)
         if decision.for_any_call:
             self._known[key] = decision
         return decision
 
     def _spent(self, decision: Decision) -> QuotaDemand | None:
-        """The quota of which nothing is left; otherwise one use of each is counted."""
+        """An exhausted quota, or None after counting one use of each."""
         for demand in decision.quotas:
             if self._used[(demand.key, demand.start)] >= demand.limit:
                 return demand
@@ -211,14 +209,14 @@ class Simulation:
         self.tally = Tally()
 
     async def run(self, since: datetime, until: datetime) -> Tally:
-        """Replay the newest calls of a span of time, as many as can be in the time that there is."""
+        """Replay the newest calls of a span of time, within the time limit."""
         started = monotonic()
         calls, self.tally.complete = await newest_calls(self._session, since, until, MAX_CALLS)
         if calls:
             self.tally.first = calls[0].time
         for first in range(0, len(calls), _AT_ONCE):
             if monotonic() - started > MAX_DURATION_S:
-                # What was replayed is told; the newest were not.
+                # The results cover what was replayed; the newest calls are missing.
                 self.tally.complete = False
                 break
             some = calls[first : first + _AT_ONCE]
@@ -230,7 +228,7 @@ class Simulation:
         return self.tally
 
     async def _meet(self, calls: Sequence[Any]) -> None:
-        """Read who and what these calls are about, as they are now."""
+        """Read the current identities, servers and tools of these calls."""
         new = {call.token_id for call in calls} - self._tokens.keys()
         chains = await chains_of(self._session, new)
         strangers = sorted({identity for _, identity in chains.values()} - self._identities.keys())
@@ -238,7 +236,7 @@ class Simulation:
             state = await self._reader.of(strangers[first : first + _READ_AT_ONCE])
             self._identities |= {id: with_full_access(identity) for id, identity in state.identities.items()}
             if not self._servers:
-                # The very same objects for all calls: what policies say of these is found out once.
+                # The same objects for all calls: policy results about them are cached by object.
                 self._servers = {id: unrestricted_server(server) for id, server in state.servers.items()}
         for id in new & chains.keys():
             self._token(id, chains)
@@ -252,8 +250,8 @@ class Simulation:
         return token
 
     def _reading(self, calls: Sequence[Any]) -> Generator[None, None, list[Any]]:
-        """The calls whose arguments one of the sets reads, and that had some."""
-        found = []
+        """The calls with arguments that one of the sets reads."""
+        reading = []
         for call in calls:
             yield
             question = self._question(call, {})
@@ -261,8 +259,8 @@ class Simulation:
                 continue
             at = call.time.timestamp()
             if any(judge.reads_arguments(question, at) for judge in self._judges):
-                found.append(call)
-        return found
+                reading.append(call)
+        return reading
 
     def _replay(
         self, calls: Sequence[Any], reading: set[UUID], kept: Mapping[UUID, Any]
@@ -299,7 +297,7 @@ def _key(question: AccessRequest) -> _Key:
 
 
 def _requests(question: AccessRequest, at: float) -> list[PolicyInput]:
-    """What policy is asked about a call, for each link of its token."""
+    """The policy requests of a call, one for each token of the chain."""
     server = question.server
     if server is None or question.tool is None:
         return []

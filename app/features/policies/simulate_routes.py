@@ -1,4 +1,4 @@
-"""``/policies/simulate``: what other policies would have said of the calls that were made."""
+"""``/policies/simulate``: replay recorded calls with changed policies."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -37,13 +37,13 @@ router = APIRouter(
 )
 
 CanWrite = Annotated[Caller, requires(Permission.POLICIES_WRITE)]
-# A replay takes a good part of a worker's time, which calls want too.
+# A replay uses much of a worker's time, which calls need too.
 _ONE_AT_A_TIME = asyncio.Lock()
 
 
 @dataclass(frozen=True, slots=True)
 class _Changes:
-    """What would be published, by policy; the place of each in the request; and the ids of those that are none yet."""
+    """The changed policies by id, the place of each in the request, and the ids of new ones."""
 
     published: Mapping[UUID, PublishedPolicy | None]
     places: Mapping[UUID, int]
@@ -53,7 +53,7 @@ class _Changes:
 @router.post(
     "/simulate",
     operation_id="simulate_policies",
-    summary="Replay recorded calls against other policies",
+    summary="Simulate policy changes on recorded calls",
 )
 async def simulate_policies(
     body: SimulateRequest,
@@ -63,15 +63,15 @@ async def simulate_policies(
     snapshot: CurrentSnapshot,
     request: Request,
 ) -> PolicySimulation:
-    """Decides the newest calls of the span twice: by the policies that are published, and with the changes. Nothing is
-    published, and nothing is called.
+    """Decides the newest calls of the span twice: with the published policies, and with the changes. Nothing is
+    published or called.
 
-    Who and what the calls are about is taken as it is now; time, client, address and arguments as they were recorded. A
-    call of which a policy reads arguments that were not kept (`keep_arguments` of its server) is not replayable.
+    Identities, servers and tools are as they are now; time, client, address and arguments as recorded. A call is not
+    replayable if a policy reads arguments that were not kept (`keep_arguments` of its server).
     """
     if _ONE_AT_A_TIME.locked():
         raise TooManyRequests(
-            "A simulation runs here already; repeat the request when it is done.", retry_after_s=5
+            "A simulation is already running; repeat the request when it is done.", retry_after_s=5
         )
     async with _ONE_AT_A_TIME:
         reader = AccessReader(session, snapshot)
@@ -84,36 +84,36 @@ async def simulate_policies(
         after = await asyncio.to_thread(compile_with, published, changes.published, rules)
         sealer = runtime.sealer if caller.may(Permission.ARGUMENTS_READ) else None
         tally = await Simulation(session, reader, sealer, before, after).run(since, until)
-    found = PolicySimulation.of(tally, since, body.limit, changes.places, changes.made_up)
-    looked = {"since": since.isoformat(), "replayed": tally.replayed, "changes": len(body.changes)}
+    simulation = PolicySimulation.of(tally, since, body.limit, changes.places, changes.made_up)
+    changes_for_audit = {"since": since.isoformat(), "replayed": tally.replayed, "changes": len(body.changes)}
     await record(
         session,
         caller,
         "policy.simulate",
         "policy",
         None,
-        changes=looked,
+        changes=changes_for_audit,
         request_id=request.state.request_id,
     )
-    return found
+    return simulation
 
 
 def _since(body: SimulateRequest, until: datetime) -> datetime:
     if body.since is None:
         return until - timedelta(days=body.days or 0)
     if body.since >= until:
-        raise Invalid.field("/since", "in_the_future", "The time has not come yet.")
+        raise Invalid.field("/since", "in_the_future", "The time must not be in the future.")
     if until - body.since > MAX_WINDOW:
         raise Invalid.field("/since", "too_early", f"At most {MAX_WINDOW.days} days can be replayed.")
     return body.since
 
 
-async def _changes(session: AsyncSession, wanted: Sequence[SimulatedChange]) -> _Changes:
-    """Raises ``Invalid`` for a policy that is not there or named twice, and for a text that may not be published."""
+async def _changes(session: AsyncSession, requested: Sequence[SimulatedChange]) -> _Changes:
+    """Raises ``Invalid`` for a policy that is missing or named twice, and for a text that cannot be published."""
     published: dict[UUID, PublishedPolicy | None] = {}
     places: dict[UUID, int] = {}
     made_up = set()
-    for place, change in enumerate(wanted):
+    for place, change in enumerate(requested):
         policy = None
         if change.policy_id is not None:
             policy = await session.get(Policy, change.policy_id)

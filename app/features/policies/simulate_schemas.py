@@ -1,4 +1,4 @@
-"""Query and answer models of simulations."""
+"""Request and response models of simulations."""
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
@@ -10,7 +10,7 @@ from pydantic import ConfigDict, Field, StrictBool, StrictInt, model_validator
 from app.domain.policy import Effect
 from app.features.audit.schemas import AuditDecision
 from app.features.policies.schemas import PolicyMode, PolicyText
-from app.features.policies.simulate import ChangedCall, Judged, Tally
+from app.features.policies.simulate import CallDecision, ChangedCall, Tally
 from app.http.schemas import Strict, Time, rule
 from app.lib.ids import EventId, IdentityId, PolicyId, ServerId, TokenId
 
@@ -22,7 +22,7 @@ _TEXT = 'forbid (principal, action == Action::"call_tool", resource == Tool::"gi
 
 
 class SimulatedChange(Strict):
-    """One change to what is published. With `policy_id` alone, its draft as it is."""
+    """One change to the published policies. With only `policy_id`, its current draft."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -40,25 +40,25 @@ class SimulatedChange(Strict):
         },
     )
     policy_id: PolicyId | None = Field(
-        default=None, description="The policy; absent: a new one, of the `text`."
+        default=None, description="The policy; absent: a new one with the `text`."
     )
-    text: PolicyText | None = Field(default=None, description="What would be published; absent: the draft.")
+    text: PolicyText | None = Field(default=None, description="The text to publish; absent: the draft.")
     mode: PolicyMode | None = Field(
-        default=None, description="How it would be published; absent: as the draft says."
+        default=None, description="The mode to publish with; absent: that of the draft."
     )
-    remove: StrictBool = Field(default=False, description="Nothing of it would be published.")
+    remove: StrictBool = Field(default=False, description="Unpublish it.")
 
     @model_validator(mode="after")
     def _one_change(self) -> Self:
         if self.policy_id is None and self.text is None:
             raise ValueError("name a policy_id, or give the text of a new policy")
         if self.remove and (self.policy_id is None or self.text is not None or self.mode is not None):
-            raise ValueError("what is removed is named by its policy_id alone")
+            raise ValueError("a removal has only a policy_id")
         return self
 
 
 class SimulateRequest(Strict):
-    """What would be published, and which calls to replay."""
+    """The policy changes, and the calls to replay."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -73,16 +73,16 @@ class SimulateRequest(Strict):
         min_length=1, max_length=MAX_CHANGES, description="The changes, all at once."
     )
     days: StrictInt | None = Field(
-        default=None, ge=1, le=MAX_WINDOW.days, description="Replay the calls of so many days."
+        default=None, ge=1, le=MAX_WINDOW.days, description="Replay the calls of this many days."
     )
     since: Time | None = Field(
-        default=None, description="Replay the calls since this time, at most 31 days ago; in place of `days`."
+        default=None, description="Replay the calls since this time, at most 31 days ago; instead of `days`."
     )
     limit: StrictInt = Field(
         default=100,
         ge=0,
         le=MAX_SHOWN,
-        description="How many of the calls that change are listed, newest first.",
+        description="Number of changed calls to list, newest first.",
     )
 
     @model_validator(mode="after")
@@ -93,14 +93,14 @@ class SimulateRequest(Strict):
 
 
 class CallsAndPeople(Strict):
-    """How many calls, and of how many people and agents."""
+    """A number of calls, and of the people and agents who made them."""
 
     calls: int = Field(description="Calls.", examples=[14])
     identities: int = Field(description="People and agents who made them.", examples=[3])
 
     @classmethod
     def of(cls, tally: Tally, effect: Effect) -> Self:
-        """Of the calls that are newly answered with this."""
+        """Count the calls with this new effect."""
         calls, identities = tally.newly(effect)
         return cls(calls=calls, identities=identities)
 
@@ -110,25 +110,23 @@ class NotReplayable(Strict):
 
     calls: int = Field(description="All of them.", examples=[2])
     arguments_not_kept: int = Field(
-        description="Of these, those of which a policy reads arguments that were not kept, or that you may not read.",
+        description="Of these, calls with arguments that a policy reads, but were not kept or you may not read.",
         examples=[2],
     )
-    gone: int = Field(description="Of these, those whose server or tool is there no longer.", examples=[0])
+    gone: int = Field(description="Of these, calls of a server or tool that no longer exists.", examples=[0])
 
 
 class SimulatedDecision(Strict):
-    """What one of the two sets of policies says of a call."""
+    """The decision of one of the two sets of policies."""
 
     decision: AuditDecision
     reason_code: str = Field(description="Why.", examples=["policy_denied"])
-    policy_ids: list[PolicyId] = Field(description="The policies that decided, of those that there are.")
-    changes: list[int] = Field(
-        description="Those of the `changes` that decided, by their place, from 0.", examples=[[0]]
-    )
+    policy_ids: list[PolicyId] = Field(description="The existing policies that decided.")
+    changes: list[int] = Field(description="The `changes` that decided, by index from 0.", examples=[[0]])
 
     @classmethod
-    def of(cls, judged: Judged, places: Mapping[UUID, int], made_up: frozenset[UUID]) -> Self:
-        """As the answer says it, given the places of what was changed."""
+    def of(cls, judged: CallDecision, places: Mapping[UUID, int], made_up: frozenset[UUID]) -> Self:
+        """Build the view, given the indexes of the changes."""
         return cls(
             decision=judged.effect.value,
             reason_code=judged.reason_code,
@@ -138,20 +136,20 @@ class SimulatedDecision(Strict):
 
 
 class SimulatedCall(Strict):
-    """A call that the two sets of policies answer differently."""
+    """A call that the two sets of policies decide differently."""
 
     event_id: EventId
-    time: datetime = Field(description="When it was made.")
+    time: datetime = Field(description="The time of the call.")
     identity_id: IdentityId
     token_id: TokenId
     server_id: ServerId
-    tool: str = Field(description="The tool, under its name on the server.", examples=["git_push"])
+    tool: str = Field(description="The tool, by its name on the server.", examples=["git_push"])
     before: SimulatedDecision
     after: SimulatedDecision
 
     @classmethod
     def of(cls, changed: ChangedCall, places: Mapping[UUID, int], made_up: frozenset[UUID]) -> Self:
-        """As the answer says it."""
+        """Build the view of a changed call."""
         call = changed.call
         return cls(
             event_id=call.id,
@@ -166,34 +164,34 @@ class SimulatedCall(Strict):
 
 
 class PolicySimulation(Strict):
-    """What the changes would have done to the calls that were made."""
+    """The effect of the changes on recorded calls."""
 
     summary: str = Field(
-        description="The figures in words.",
+        description="A summary of the numbers.",
         examples=[
             "Of 1200 calls: newly denied 14 by 3, newly allowed 0, newly asking 0; 2 could not be replayed."
         ],
     )
     complete: bool = Field(
-        description="Whether all calls of the span were looked at; otherwise those from `first` to `last`: of the "
-        "newest 20,000 as many, from the oldest on, as there was time for."
+        description="Whether all calls of the span were examined; otherwise only those from `first` to "
+        "`last`: of the newest 20,000, from the oldest on, as many as the time limit allowed."
     )
-    since: datetime = Field(description="The span that was asked for.")
-    first: datetime | None = Field(description="When the oldest call was made that was looked at.")
-    last: datetime | None = Field(description="When the newest call was made that was looked at.")
+    since: datetime = Field(description="The start of the requested span.")
+    first: datetime | None = Field(description="The time of the oldest examined call.")
+    last: datetime | None = Field(description="The time of the newest examined call.")
     replayed: int = Field(description="Calls that were decided again.", examples=[1200])
     not_replayable: NotReplayable
     newly_denied: CallsAndPeople
     newly_allowed: CallsAndPeople
     newly_requiring_approval: CallsAndPeople
-    calls: list[SimulatedCall] = Field(description="The calls that are answered differently, newest first.")
-    omitted: int = Field(description="How many more of these there are.", examples=[0])
+    calls: list[SimulatedCall] = Field(description="The calls that are decided differently, newest first.")
+    omitted: int = Field(description="Number of further such calls.", examples=[0])
 
     @classmethod
     def of(
         cls, tally: Tally, since: datetime, limit: int, places: Mapping[UUID, int], made_up: frozenset[UUID]
     ) -> Self:
-        """As the answer says it. ``made_up`` are ids of policies that are none yet."""
+        """Build the view. ``made_up`` are the ids of new policies."""
         missed = tally.arguments_not_kept + tally.gone
         denied, allowed, asking = (
             CallsAndPeople.of(tally, effect)

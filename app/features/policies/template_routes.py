@@ -1,4 +1,4 @@
-"""REST routes of templates: policies to be filled in."""
+"""``/policy-templates``: policies with parameters."""
 
 import asyncio
 from typing import Annotated, Any
@@ -30,7 +30,7 @@ PolicyTemplateParameters = TypeAliasType(
     Annotated[
         dict[str, Any],
         Field(
-            description="What is filled in, by name: see the `parameters` of the template.",
+            description="Values by parameter name: see the `parameters` of the template.",
             examples=[{"approvers": "finance-leads"}],
         ),
     ],
@@ -38,16 +38,16 @@ PolicyTemplateParameters = TypeAliasType(
 
 
 class PolicyTemplateView(Strict):
-    """A policy to be filled in."""
+    """A policy with parameters."""
 
     name: str = Field(description="Its name in paths.", examples=["approve-destructive"])
     title: str = Field(
-        description="What it does, in a few words.", examples=["Ask before something is destroyed"]
+        description="What it does, in a few words.", examples=["Require approval for destructive tools"]
     )
     description: str = Field(
-        description="What is filled in.", examples=["Whom to ask before a tool destroys something."]
+        description="The parameters in words.", examples=["The approvers of destructive tools."]
     )
-    parameters: JsonSchema = Field(description="A JSON Schema of what is filled in.")
+    parameters: JsonSchema = Field(description="A JSON Schema of the parameters.")
 
 
 class PolicyTemplates(Strict):
@@ -57,7 +57,7 @@ class PolicyTemplates(Strict):
 
 
 class PolicyTemplateRender(Strict):
-    """What is to be filled in."""
+    """The parameters of a template."""
 
     model_config = ConfigDict(
         extra="forbid", json_schema_extra={"examples": [{"parameters": {"approvers": "finance-leads"}}]}
@@ -66,36 +66,34 @@ class PolicyTemplateRender(Strict):
 
 
 class RenderedPolicy(Strict):
-    """The text of a policy, to be looked at and kept."""
+    """The text of a policy, to review and store."""
 
     text: str = Field(
         description="Exactly one Cedar statement.", examples=["forbid (principal, action, resource);"]
     )
 
 
-@router.get("", operation_id="list_policy_templates", summary="List policies to be filled in")
+@router.get("", operation_id="list_policy_templates", summary="List policy templates")
 async def list_policy_templates() -> PolicyTemplates:
     return PolicyTemplates(items=[_view(template) for template in TEMPLATES.values()])
 
 
-@router.post(
-    "/{name}/render", operation_id="render_policy_template", summary="Fill in a template, keeping nothing"
-)
+@router.post("/{name}/render", operation_id="render_policy_template", summary="Render a policy template")
 async def render_policy_template(
     name: Annotated[str, Path(max_length=100, description="The name of the template.")],
     body: PolicyTemplateRender,
     session: Session,
 ) -> RenderedPolicy:
-    """The answer is the text of a policy, for `POST /policies`. What is filled in is escaped. The type of an argument
-    that is not given is that of the tool's input schema."""
+    """Returns the text of a policy, for `POST /policies`, and stores nothing. Parameters are escaped. A missing type of
+    an argument is taken from the tool's input schema."""
     template = TEMPLATES.get(name)
     if template is None:
-        raise NotFound(f"There is no such template; there are {', '.join(TEMPLATES)}.")
+        raise NotFound(f"There is no such template; choose one of {', '.join(TEMPLATES)}.")
     try:
         filled = template.parameters.model_validate(body.parameters)
         if isinstance(filled, ArgumentLimit) and filled.type is None:
-            found = await number_type(session, filled.server, filled.tool, filled.argument)
-            filled = template.parameters.model_validate({**body.parameters, "type": found})
+            type = await number_type(session, filled.server, filled.tool, filled.argument)
+            filled = template.parameters.model_validate({**body.parameters, "type": type})
         text = template.write(filled)
     except ValidationError as error:
         raise _invalid(error) from None
@@ -125,4 +123,4 @@ def _invalid(error: ValidationError) -> Invalid:
         )
         for line in error.errors(include_url=False, include_input=False)
     ]
-    return Invalid("The template cannot be filled in like this; see errors.", errors=errors[:100])
+    return Invalid("The parameters of the template are not valid; see errors.", errors=errors[:100])

@@ -1,6 +1,6 @@
-"""Policies that people ask for, to be filled in.
+"""Templates of common policies.
 
-What is filled in is data: it goes into the text as a literal of its type, and never as Cedar.
+Parameters are data: each is inserted as a literal of its type, never as Cedar code.
 """
 
 import re
@@ -64,7 +64,7 @@ Limit = Annotated[Decimal, AfterValidator(_exact)]
 
 
 class Anywhere(Strict):
-    """What a policy is about: by default everybody, and every tool of every server."""
+    """The subject of a policy: by default every identity, and every tool of every server."""
 
     group_id: GroupId | None = Field(default=None, description="Only those in this group.")
     server: Slug | None = Field(default=None, description="Only tools of the server with this slug.")
@@ -74,7 +74,7 @@ class Anywhere(Strict):
             str, StringConstraints(min_length=1, max_length=MAX_REASON_LENGTH), AfterValidator(_printable)
         ]
         | None
-    ) = Field(default=None, description="What whoever is denied or asked is told.")
+    ) = Field(default=None, description="The reason that the caller sees.")
 
     @model_validator(mode="after")
     def _tool_of_server(self) -> Self:
@@ -84,7 +84,7 @@ class Anywhere(Strict):
 
 
 class OneTool(Anywhere):
-    """A policy about what one tool is called with."""
+    """A policy about the arguments of one tool."""
 
     server: Slug = Field(description="The slug of the server.")
     tool: ToolName = Field(description="The tool.")
@@ -92,7 +92,7 @@ class OneTool(Anywhere):
 
 
 class ReadOnlyHours(Anywhere):
-    """Hours, by the time zone of the deployment, in which tools may only read."""
+    """Hours, in the time zone of the deployment, in which tools may only read."""
 
     days: Annotated[list[Weekday], Field(min_length=1, max_length=7)] = Field(
         default_factory=lambda: list(_DAYS), description="The days of the week; by default all."
@@ -104,16 +104,16 @@ class ReadOnlyHours(Anywhere):
 
 
 class ArgumentLimit(OneTool):
-    """The largest value of a number that may be given. A call without it is refused too."""
+    """The largest value of a number argument. A call without the argument is denied too."""
 
-    limit: Limit = Field(description="The largest value that may be given.")
+    limit: Limit = Field(description="The largest allowed value.")
     type: Literal["integer", "number"] | None = Field(
         default=None,
-        description="The type of the argument. By default, as the input schema of the tool says; where it does not "
-        "say, an integer if the limit is one.",
+        description="The type of the argument. By default from the input schema of the tool; if that has "
+        "none, an integer if the limit is one.",
     )
     approvers: GroupName | None = Field(
-        default=None, description="The name of a group that may approve more; by default nobody."
+        default=None, description="The name of a group that may approve more; by default there is none."
     )
 
     @model_validator(mode="after")
@@ -124,15 +124,15 @@ class ArgumentLimit(OneTool):
 
 
 class AllowedPaths(OneTool):
-    """Directories that a path must lie in. One with `..` in it is refused, and a call without it."""
+    """Directories that a path must be in. A path with `..` is denied, and so is a call without the argument."""
 
     directories: Annotated[list[Directory], Field(min_length=1, max_length=MAX_ALTERNATIVES)] = Field(
-        description="The directories, with all that is in them."
+        description="The directories, with all their contents."
     )
 
 
 class AllowedHosts(OneTool):
-    """Hosts that a URL must lead to, by https. Anything else is refused, and a call without it."""
+    """Hosts that a URL may have, with https. Any other URL is denied, and so is a call without the argument."""
 
     hosts: Annotated[list[Host], Field(min_length=1, max_length=MAX_ALTERNATIVES)] = Field(
         description="Each host in full, in lower case, with a port if it is not 443."
@@ -140,21 +140,21 @@ class AllowedHosts(OneTool):
 
 
 class DailyQuota(Anywhere):
-    """How often each identity may call each tool in a day of the deployment's time zone."""
+    """How often each identity may call each tool per day, in the time zone of the deployment."""
 
-    uses: int = Field(ge=1, le=999_999_999, description="So many calls of each tool by each identity.")
+    uses: int = Field(ge=1, le=999_999_999, description="Number of calls of each tool by each identity.")
 
 
 class ApproveDestructive(Anywhere):
-    """Whom to ask before a tool destroys something."""
+    """The approvers of destructive tools."""
 
     approvers: GroupName = Field(description="The name of the group whose members may approve.")
-    also_unknown: bool = Field(default=False, description="Ask too where nobody knows what the tool does.")
+    also_unknown: bool = Field(default=False, description="Also require approval for tools of unknown risk.")
 
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """A policy to be filled in."""
+    """A policy with parameters."""
 
     name: str
     title: str
@@ -162,106 +162,108 @@ class Template:
     write: Callable[[Any], str]
 
 
-def _statement(asked: Anywhere, reason: str, clauses: Sequence[str], *annotations: str) -> str:
-    """A statement that forbids calls, in the form that people would write it in."""
+def _statement(parameters: Anywhere, reason: str, clauses: Sequence[str], *annotations: str) -> str:
+    """Build a forbid statement, formatted as a person would write it."""
     principal = "principal"
-    if asked.group_id is not None:
-        principal += f" in Group::{quoted(format_id(GROUP, asked.group_id))}"
+    if parameters.group_id is not None:
+        principal += f" in Group::{quoted(format_id(GROUP, parameters.group_id))}"
     resource = "resource"
-    if asked.tool is not None:
-        resource += f" == Tool::{quoted(f'{asked.server}/{asked.tool}')}"
-    elif asked.server is not None:
-        resource += f" in Server::{quoted(asked.server)}"
-    lines = [f"@reason({quoted(asked.reason or reason)})", *annotations]
+    if parameters.tool is not None:
+        resource += f" == Tool::{quoted(f'{parameters.server}/{parameters.tool}')}"
+    elif parameters.server is not None:
+        resource += f" in Server::{quoted(parameters.server)}"
+    lines = [f"@reason({quoted(parameters.reason or reason)})", *annotations]
     lines += ["forbid (", f"  {principal},", '  action == Action::"call_tool",', f"  {resource}", ")"]
     return "\n".join([*lines, *clauses]) + ";\n"
 
 
 def _argument(name: str) -> tuple[str, str]:
-    """How it is asked whether an argument is there, and how it is read."""
+    """The expressions that test for an argument, and that read it."""
     if _WORD.fullmatch(name) and name not in _RESERVED:
         return f"context.arguments has {name}", f"context.arguments.{name}"
     return f"context.arguments has {quoted(name)}", f"context.arguments[{quoted(name)}]"
 
 
 def _like(text: str) -> str:
-    """A pattern for whatever begins with this text."""
+    """A pattern for texts with this prefix."""
     return quoted(text)[:-1].replace("*", "\\*") + '*"'
 
 
-def _only(asked: OneTool, reason: str, accepted: Sequence[str], *more: str) -> str:
-    """Forbids whatever is not among what is accepted, also what says nothing of it."""
-    there, _ = _argument(asked.argument)
+def _only(parameters: OneTool, reason: str, accepted: Sequence[str], *more: str) -> str:
+    """Forbid all values that are not accepted, and a missing one."""
+    there, _ = _argument(parameters.argument)
     alternatives = " ||\n    ".join(accepted)
     conditions = " &&\n  ".join([there, *more, f"(\n    {alternatives}\n  )"])
-    return _statement(asked, reason, [f"unless {{\n  {conditions}\n}}"])
+    return _statement(parameters, reason, [f"unless {{\n  {conditions}\n}}"])
 
 
-def _read_only_hours(asked: ReadOnlyHours) -> str:
-    joined = "&&" if asked.from_hour < asked.to_hour else "||"
-    hours = f"(context.time.hour >= {asked.from_hour} {joined} context.time.hour < {asked.to_hour})"
-    days = [day for day in _DAYS if day in asked.days]
+def _read_only_hours(parameters: ReadOnlyHours) -> str:
+    joined = "&&" if parameters.from_hour < parameters.to_hour else "||"
+    hours = f"(context.time.hour >= {parameters.from_hour} {joined} context.time.hour < {parameters.to_hour})"
+    days = [day for day in _DAYS if day in parameters.days]
     listed = ", ".join(map(quoted, days))
     when = hours if len(days) == len(_DAYS) else f"[{listed}].contains(context.time.weekday) && {hours}"
     clauses = [f"when {{ {when} }}", 'unless { resource.risk == "read" }']
-    return _statement(asked, "At this time, tools may only read.", clauses)
+    return _statement(parameters, "At this time, tools may only read.", clauses)
 
 
-def _type_of_limit(asked: ArgumentLimit) -> Literal["integer", "number"]:
-    return "integer" if asked.limit == asked.limit.to_integral_value() else "number"
+def _type_of_limit(parameters: ArgumentLimit) -> Literal["integer", "number"]:
+    return "integer" if parameters.limit == parameters.limit.to_integral_value() else "number"
 
 
-def _argument_limit(asked: ArgumentLimit) -> str:
-    there, read = _argument(asked.argument)
-    if (asked.type or _type_of_limit(asked)) == "integer":
-        within = f"{read} <= {int(asked.limit)}"
+def _argument_limit(parameters: ArgumentLimit) -> str:
+    there, read = _argument(parameters.argument)
+    if (parameters.type or _type_of_limit(parameters)) == "integer":
+        within = f"{read} <= {int(parameters.limit)}"
     else:
-        within = f"{read}.lessThanOrEqual(decimal({quoted(f'{asked.limit:.4f}')}))"
-    asking = () if asked.approvers is None else (f"@require_approval({quoted(asked.approvers)})",)
+        within = f"{read}.lessThanOrEqual(decimal({quoted(f'{parameters.limit:.4f}')}))"
+    asking = () if parameters.approvers is None else (f"@require_approval({quoted(parameters.approvers)})",)
     reason = (
-        "This is above the limit." if asked.approvers is None else "Above the limit, somebody has to approve."
+        "This is above the limit."
+        if parameters.approvers is None
+        else "Above the limit, an approval is needed."
     )
-    return _statement(asked, reason, [f"unless {{ {there} && {within} }}"], *asking)
+    return _statement(parameters, reason, [f"unless {{ {there} && {within} }}"], *asking)
 
 
-def _allowed_paths(asked: AllowedPaths) -> str:
-    _, read = _argument(asked.argument)
+def _allowed_paths(parameters: AllowedPaths) -> str:
+    _, read = _argument(parameters.argument)
     accepted = [
         alternative
-        for directory in dict.fromkeys(asked.directories)
+        for directory in dict.fromkeys(parameters.directories)
         for alternative in (f"{read} == {quoted(directory or '/')}", f"{read} like {_like(directory + '/')}")
     ]
     return _only(
-        asked, "This path is outside of the allowed directories.", accepted, f'!({read} like "*..*")'
+        parameters, "This path is outside the allowed directories.", accepted, f'!({read} like "*..*")'
     )
 
 
-def _allowed_hosts(asked: AllowedHosts) -> str:
-    _, read = _argument(asked.argument)
+def _allowed_hosts(parameters: AllowedHosts) -> str:
+    _, read = _argument(parameters.argument)
     accepted = [
         alternative
-        for host in dict.fromkeys(asked.hosts)
+        for host in dict.fromkeys(parameters.hosts)
         for alternative in (
             f"{read} == {quoted(f'https://{host}')}",
             f"{read} like {_like(f'https://{host}/')}",
         )
     ]
-    # Programs disagree on what a backslash in a URL is.
-    return _only(asked, "This host is not among the allowed ones.", accepted, f'!({read} like "*\\\\*")')
+    # Programs disagree on the meaning of a backslash in a URL.
+    return _only(parameters, "This host is not among the allowed ones.", accepted, f'!({read} like "*\\\\*")')
 
 
-def _daily_quota(asked: DailyQuota) -> str:
-    return _statement(asked, "The calls of today are used up.", [], f'@quota("{asked.uses} per day")')
+def _daily_quota(parameters: DailyQuota) -> str:
+    return _statement(parameters, "The daily quota is used up.", [], f'@quota("{parameters.uses} per day")')
 
 
-def _approve_destructive(asked: ApproveDestructive) -> str:
+def _approve_destructive(parameters: ApproveDestructive) -> str:
     risks = (
         '["destructive", "unknown"].contains(resource.risk)'
-        if asked.also_unknown
+        if parameters.also_unknown
         else 'resource.risk == "destructive"'
     )
-    asking = f"@require_approval({quoted(asked.approvers)})"
-    return _statement(asked, "Somebody has to approve what destroys.", [f"when {{ {risks} }}"], asking)
+    asking = f"@require_approval({quoted(parameters.approvers)})"
+    return _statement(parameters, "Destructive tools need an approval.", [f"when {{ {risks} }}"], asking)
 
 
 TEMPLATES = {
@@ -271,10 +273,10 @@ TEMPLATES = {
         Template("argument-limit", "Limit a number", ArgumentLimit, _argument_limit),
         Template("allowed-paths", "Only paths in certain directories", AllowedPaths, _allowed_paths),
         Template("allowed-hosts", "Only URLs of certain hosts", AllowedHosts, _allowed_hosts),
-        Template("daily-quota", "So many calls a day", DailyQuota, _daily_quota),
+        Template("daily-quota", "A daily quota of calls", DailyQuota, _daily_quota),
         Template(
             "approve-destructive",
-            "Ask before something is destroyed",
+            "Require approval for destructive tools",
             ApproveDestructive,
             _approve_destructive,
         ),

@@ -42,46 +42,46 @@ Slugged = tuple[str, str]
 
 @dataclass(slots=True)
 class ReadObjects:
-    """What is known of whoever and whatever the requests name."""
+    """The identities, servers and tools that the requests name."""
 
     identities: dict[UUID, IdentityRow] = field(default_factory=dict)
     groups: dict[UUID, list[UUID]] = field(default_factory=dict)
     servers: dict[str, ServerRow] = field(default_factory=dict)
     tools: dict[Slugged, ToolRow] = field(default_factory=dict)
 
-    def request(self, asked: PolicyTestRequest, now: datetime) -> PolicyInput:
-        """The request as policies see it. Takes its time over a large schema."""
+    def request(self, test: PolicyTestRequest, now: datetime) -> PolicyInput:
+        """Build the policy request. May take long for a large schema."""
         token = None
-        identity = self._identity(asked.identity)
-        for _ in range(asked.token_depth + 1):
+        identity = self._identity(test.identity)
+        for _ in range(test.token_depth + 1):
             token = Token(new_id(), 1, identity, GrantsScope(), inf, parent=token)
         assert token is not None  # noqa: S101  # There is at least one.
         return PolicyInput(
-            act=Act(asked.action),
+            act=Act(test.action),
             token=token,
-            server=self._server(asked),
-            tool=None if asked.tool is None else self._tool(asked, asked.tool),
-            arguments=asked.arguments,
-            at=(asked.time or now).timestamp(),
-            address=asked.ip,
-            program=CallerProgram(asked.client.name, asked.client.version),
+            server=self._server(test),
+            tool=None if test.tool is None else self._tool(test, test.tool),
+            arguments=test.arguments,
+            at=(test.time or now).timestamp(),
+            address=test.ip,
+            program=CallerProgram(test.client.name, test.client.version),
         )
 
-    def _identity(self, asked: PolicyTestIdentity) -> Identity:
-        if asked.id is not None:
-            return self._known(asked.id, with_owner=True)
-        owner = None if asked.owner is None else self._owner(asked.owner)
-        return _described(asked, asked.kind, owner)
+    def _identity(self, test: PolicyTestIdentity) -> Identity:
+        if test.id is not None:
+            return self._known(test.id, with_owner=True)
+        owner = None if test.owner is None else self._owner(test.owner)
+        return _describe_identity(test, test.kind, owner)
 
-    def _owner(self, asked: PolicyTestOwner) -> Identity:
-        if asked.id is not None:
-            return self._known(asked.id, with_owner=False)
-        return _described(asked, "person", None)
+    def _owner(self, test: PolicyTestOwner) -> Identity:
+        if test.id is not None:
+            return self._known(test.id, with_owner=False)
+        return _describe_identity(test, "person", None)
 
     def _known(self, id: UUID, *, with_owner: bool) -> Identity:
         row = self.identities.get(id)
         if row is None:
-            # Nobody has this id: a person whom no policy names otherwise.
+            # An unknown id: a person without groups or attributes.
             return Identity(id, 1, IdentityStatus.ACTIVE)
         owned = with_owner and row.owner_id is not None
         return Identity(
@@ -94,70 +94,70 @@ class ReadObjects:
             attributes=tuple(sorted(row.attributes.items())),
         )
 
-    def _server(self, asked: PolicyTestRequest) -> Server:
-        row = self.servers.get(asked.server)
-        labels = asked.labels if asked.labels is not None else (row.labels if row else {})
-        return Server(row.id if row else new_id(), 1, asked.server, enabled=True, labels=labels)
+    def _server(self, test: PolicyTestRequest) -> Server:
+        row = self.servers.get(test.server)
+        labels = test.labels if test.labels is not None else (row.labels if row else {})
+        return Server(row.id if row else new_id(), 1, test.server, enabled=True, labels=labels)
 
-    def _tool(self, asked: PolicyTestRequest, name: str) -> Tool:
-        row = self.tools.get((asked.server, name))
-        risk = asked.risk or (Risk(row.risk) if row else Risk.UNKNOWN)
-        schema = asked.input_schema if asked.input_schema is not None else (row.input_schema if row else {})
+    def _tool(self, test: PolicyTestRequest, name: str) -> Tool:
+        row = self.tools.get((test.server, name))
+        risk = test.risk or (Risk(row.risk) if row else Risk.UNKNOWN)
+        schema = test.input_schema if test.input_schema is not None else (row.input_schema if row else {})
         parameters = argument_types(schema)
         return Tool(row.id if row else new_id(), name, risk, ToolState.ACTIVE, None, parameters=parameters)
 
 
 async def read_objects(session: AsyncSession, requests: Sequence[PolicyTestRequest]) -> ReadObjects:
-    """Read whoever and whatever these requests name."""
+    """Read the identities, servers and tools that these requests name."""
     objects = ReadObjects()
     await _add_identities(session, objects, _ids(requests))
     owners = {row.owner_id for row in objects.identities.values() if row.owner_id is not None}
     await _add_identities(session, objects, owners - objects.identities.keys())
-    slugs = {asked.server for asked in requests}
-    # Of servers that had a slug one after the other, the last; one that has not ended comes after all that have.
+    slugs = {request.server for request in requests}
+    # Of servers with the same slug over time, the last one; a live server sorts after ended ones.
     ended = col(ServerRow.ended_at).asc().nulls_last()
     for row in await session.scalars(select(ServerRow).where(col(ServerRow.slug).in_(slugs)).order_by(ended)):
         objects.servers[row.slug] = row
     by_id = {row.id: row.slug for row in objects.servers.values()}
     pairs = {
-        (objects.servers[asked.server].id, asked.tool)
-        for asked in requests
-        if asked.tool is not None and asked.server in objects.servers
+        (objects.servers[request.server].id, request.tool)
+        for request in requests
+        if request.tool is not None and request.server in objects.servers
     }
-    found = select(ToolRow).where(tuple_(col(ToolRow.server_id), col(ToolRow.name)).in_(pairs))
-    for tool in await session.scalars(found) if pairs else ():
+    statement = select(ToolRow).where(tuple_(col(ToolRow.server_id), col(ToolRow.name)).in_(pairs))
+    for tool in await session.scalars(statement) if pairs else ():
         objects.tools[by_id[tool.server_id], tool.name] = tool
     return objects
 
 
 def _ids(requests: Iterable[PolicyTestRequest]) -> set[UUID]:
-    asked = [one.identity for one in requests]
-    named = {one.id for one in asked} | {one.owner.id for one in asked if one.owner is not None}
-    return {id for id in named if id is not None}
+    identities = [one.identity for one in requests]
+    ids = {one.id for one in identities} | {one.owner.id for one in identities if one.owner is not None}
+    return {id for id in ids if id is not None}
 
 
 async def _add_identities(session: AsyncSession, objects: ReadObjects, ids: Iterable[UUID]) -> None:
-    wanted = list(ids)
-    if not wanted:
+    id_list = list(ids)
+    if not id_list:
         return
-    for row in await session.scalars(select(IdentityRow).where(col(IdentityRow.id).in_(wanted))):
+    for row in await session.scalars(select(IdentityRow).where(col(IdentityRow.id).in_(id_list))):
         objects.identities[row.id] = row
     members = select(col(GroupMember.identity_id), col(GroupMember.group_id)).where(
-        col(GroupMember.identity_id).in_(wanted)
+        col(GroupMember.identity_id).in_(id_list)
     )
     for identity_id, group_id in await session.execute(members):
         objects.groups.setdefault(identity_id, []).append(group_id)
 
 
-def _described(asked: PolicyTestOwner, kind: str, owner: Identity | None) -> Identity:
+def _describe_identity(test: PolicyTestOwner, kind: str, owner: Identity | None) -> Identity:
     return Identity(
         id=new_id(),
         version=1,
         status=IdentityStatus.ACTIVE,
         owner=owner,
-        groups=tuple((group, 1) for group in asked.groups),
+        groups=tuple((group, 1) for group in test.groups),
         kind=kind,
-        attributes=tuple(sorted(asked.attributes.items())),
+        attributes=tuple(sorted(test.attributes.items())),
     )
 
 
@@ -166,7 +166,7 @@ MAX_RUN = 2_000
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A test, and whose it is."""
+    """A test, with its policy."""
 
     policy_id: UUID
     policy_name: str
@@ -175,20 +175,20 @@ class Case:
 
 
 @dataclass(frozen=True, slots=True)
-class Ran:
-    """What came of a test."""
+class CaseResult:
+    """The result of a test."""
 
     case: Case
     result: PolicyTestResult
 
     def failure(self, of: UUID) -> FieldError:
-        """Why it failed, for whoever changes the policy ``of``: by pointer into that, or by name."""
+        """The error for a failed test, for a change of the policy ``of``: by pointer into that policy, or by name."""
         result, case = self.result, self.case
         own = case.policy_id == of
         pointer = f"/tests/{case.position}"
-        whose = "" if own else f" of the policy {case.policy_name}"
+        of_policy = "" if own else f" of the policy {case.policy_name}"
         detail = (
-            f"The test {result.name!r}{whose} expects {result.expected}, and it would be {result.decision} "
+            f"The test {result.name!r}{of_policy} expects {result.expected}, and it would be {result.decision} "
             f"({result.reason_code})."
         )
         if not own:
@@ -197,7 +197,7 @@ class Ran:
 
 
 def cases_of(policy_id: UUID, name: str, tests: Iterable[object]) -> list[Case]:
-    """The tests of a policy, as they are stored."""
+    """Parse the stored tests of a policy."""
     return [
         Case(policy_id, name, position, PolicyTest.model_validate(test))
         for position, test in enumerate(tests)
@@ -206,30 +206,30 @@ def cases_of(policy_id: UUID, name: str, tests: Iterable[object]) -> list[Case]:
 
 async def run_own(
     session: AsyncSession, rules: Rules, now: datetime, policy: PublishedPolicy, tests: Sequence[object]
-) -> list[Ran]:
-    """Run tests of one policy against what is published, and this policy in place of its own published text."""
+) -> list[CaseResult]:
+    """Run tests of one policy with all published ones, this policy replacing its own published text."""
     cases = cases_of(policy.id, "", tests)
     return await _run(session, rules, now, await _set_with(session, policy), cases)
 
 
 async def run_all(
     session: AsyncSession, rules: Rules, now: datetime, policy: PublishedPolicy, tests: Sequence[object]
-) -> list[Ran]:
-    """Run these tests of a policy that is to be published, and those of all others. Raises ``Invalid``."""
+) -> list[CaseResult]:
+    """Run the tests of a policy to be published, and those of all others. Raises ``Invalid``."""
     cases = cases_of(policy.id, "", tests)
     for others in await published_tests(session, but=policy.id):
         cases += cases_of(others.policy_id, others.name, others.tests)
     if len(cases) > MAX_RUN:
-        detail = f"All that is published would have {len(cases)} tests together, and {MAX_RUN} can be run."
+        detail = f"All published policies together would have {len(cases)} tests; the maximum is {MAX_RUN}."
         raise Invalid.field("/tests", "too_many", detail)
     return await _run(session, rules, now, await _set_with(session, policy), cases)
 
 
-def refuse_failures(ran: Iterable[Ran], of: UUID) -> None:
-    """Raise ``Invalid`` with the tests that failed, if any did."""
+def refuse_failures(ran: Iterable[CaseResult], of: UUID) -> None:
+    """Raise ``Invalid`` with the failed tests, if any."""
     errors = [one.failure(of) for one in ran if not one.result.passed]
     if errors:
-        detail = f"{len(errors)} of the tests would fail; see errors for which. Nothing was published."
+        detail = f"{len(errors)} of the tests failed; see errors. Nothing was published."
         raise Invalid(detail, code="policy_tests_failed", errors=errors[:MAX_ERRORS])
 
 
@@ -243,28 +243,28 @@ async def _run(
     now: datetime,
     policies: Sequence[PublishedPolicy],
     cases: Sequence[Case],
-) -> list[Ran]:
+) -> list[CaseResult]:
     if not cases:
         return []
     objects = await read_objects(session, [case.test.request for case in cases])
-    return await asyncio.to_thread(_ran, rules, now, policies, cases, objects)
+    return await asyncio.to_thread(_case_results, rules, now, policies, cases, objects)
 
 
-def _ran(
+def _case_results(
     rules: Rules,
     now: datetime,
     policies: Sequence[PublishedPolicy],
     cases: Sequence[Case],
     objects: ReadObjects,
-) -> list[Ran]:
-    """Each test by what its own policy would decide: one on trial, as if it were enforced."""
+) -> list[CaseResult]:
+    """Decide each test; a policy on trial counts as enforced for its own tests."""
     on_trial = {policy.id for policy in policies if policy.mode is Mode.OBSERVE}
     evaluators: dict[UUID | None, PolicyEvaluator] = {}
     ran = []
     for case in cases:
         enforced = case.policy_id if case.policy_id in on_trial else None
         if enforced not in evaluators:
-            evaluators[enforced] = evaluator_of(_enforcing(policies, enforced), rules)
+            evaluators[enforced] = evaluator_of(_enforce(policies, enforced), rules)
         verdict = evaluators[enforced].evaluate(objects.request(case.test.request, now))
         result = PolicyTestResult(
             name=case.test.name,
@@ -274,9 +274,9 @@ def _ran(
             reason_code=verdict.reason_code,
             policy_ids=list(verdict.policy_ids),
         )
-        ran.append(Ran(case, result))
+        ran.append(CaseResult(case, result))
     return ran
 
 
-def _enforcing(policies: Iterable[PublishedPolicy], enforced: UUID | None) -> list[PublishedPolicy]:
+def _enforce(policies: Iterable[PublishedPolicy], enforced: UUID | None) -> list[PublishedPolicy]:
     return [replace(policy, mode=Mode.ENFORCE) if policy.id == enforced else policy for policy in policies]

@@ -1,4 +1,4 @@
-"""Upstream credentials: what is put, and what is known of one that is stored."""
+"""Request and response models of upstream credentials."""
 
 from datetime import datetime
 from typing import Annotated, Literal
@@ -16,12 +16,12 @@ from app.outbound.credential_headers import HEADER_NAME, check_free, header_valu
 from app.outbound.stdio import GIT_KEYS, is_variable_name, is_variable_value
 
 Url = Annotated[str, StringConstraints(min_length=1, max_length=2048), CleanText]
-MOST_VARIABLE_BYTES = 32 * 1024
+MAX_VARIABLE_BYTES = 32 * 1024
 
 
 def _variable(name: str) -> str:
     if not is_variable_name(name):
-        raise ValueError("this variable is the gateway's to set, or chooses what runs; use another")
+        raise ValueError("this variable is set by the gateway, or decides what runs; use another")
     return name
 
 
@@ -30,8 +30,8 @@ VariableName = Annotated[str, AfterValidator(_variable)]
 
 def _not_too_large(variables: dict[str, SecretStr]) -> dict[str, SecretStr]:
     size = sum(len(value.get_secret_value().encode()) for value in variables.values())
-    if size > MOST_VARIABLE_BYTES:
-        raise ValueError(f"all values together may have {MOST_VARIABLE_BYTES} bytes")
+    if size > MAX_VARIABLE_BYTES:
+        raise ValueError(f"all values together can have at most {MAX_VARIABLE_BYTES} bytes")
     return variables
 
 
@@ -39,7 +39,7 @@ def _harmless(variables: dict[str, SecretStr]) -> dict[str, SecretStr]:
     refused = [n for n, value in variables.items() if not is_variable_value(n, value.get_secret_value())]
     if refused:
         raise ValueError(
-            f"{refused[0]} may be one of: {', '.join(GIT_KEYS)}; other settings of Git can run programs"
+            f"{refused[0]} must be one of: {', '.join(GIT_KEYS)}; other settings of Git can run programs"
         )
     return variables
 
@@ -65,7 +65,7 @@ UpstreamCredentialKind = TypeAliasType(
     "UpstreamCredentialKind",
     Annotated[
         Literal["none", "bearer", "header", "oauth_client_credentials", "env"],
-        Field(description="What calls to the server carry, or its program is given."),
+        Field(description="The credential in calls to the server, or in the environment of its program."),
     ],
 )
 
@@ -81,7 +81,7 @@ TokenEndpointAuthMethod = TypeAliasType(
 
 
 class CredentialMark(Strict):
-    """That there is a credential, and nothing of what it is."""
+    """The kind of a stored credential, without its content."""
 
     model_config = ConfigDict(extra="forbid", title="CredentialSummary")
 
@@ -94,12 +94,12 @@ def _free_header(name: str) -> str:
 
 
 class NoCredential(Strict):
-    """Say that calls carry no credential; for an identity, that the server's own is not used."""
+    """No credential; for an identity, this overrides the server's own."""
 
     kind: Literal["none"]
 
     def contents(self) -> JsonValue:
-        """What is sealed: that there is nothing to send."""
+        """The encrypted content: nothing to send."""
         return None
 
 
@@ -116,7 +116,7 @@ class BearerCredential(Strict):
     )
 
     def contents(self) -> JsonValue:
-        """What is sealed: the header to send."""
+        """The encrypted content: the header to send."""
         return ["authorization", f"Bearer {self.token.get_secret_value()}"]
 
 
@@ -136,13 +136,13 @@ class HeaderCredential(Strict):
     )
 
     def contents(self) -> JsonValue:
-        """What is sealed: the header to send; its name is in lower case."""
+        """The encrypted content: the header to send, with its name in lower case."""
         return [self.name.lower(), self.value.get_secret_value()]
 
 
 class OAuthClientCredential(Strict):
-    """Client credentials at the upstream's authorization server: calls carry an access token, fetched with them and
-    renewed before it ends."""
+    """Client credentials at the upstream's authorization server: calls carry an access token that is fetched with them
+    and renewed before it expires."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -160,8 +160,8 @@ class OAuthClientCredential(Strict):
     )
     kind: Literal["oauth_client_credentials"]
     token_url: Url = Field(
-        description="The authorization server's token endpoint: `https`, or `http` at an address of an allowed "
-        "network. The secret is sent there and nowhere else.",
+        description="The authorization server's token endpoint: `https`, or `http` at an address in an "
+        "allowed network. The secret is sent only there.",
         examples=["https://login.example.com/oauth/token"],
     )
     client_id: Annotated[ShortText, StringConstraints(min_length=1)] = Field(
@@ -171,29 +171,29 @@ class OAuthClientCredential(Strict):
         description="The client's secret there. It is stored encrypted and never shown."
     )
     scope: Annotated[ShortText, StringConstraints(min_length=1)] | None = Field(
-        default=None, description="The scope to ask for.", examples=["mcp"]
+        default=None, description="The scope to request.", examples=["mcp"]
     )
     resource: Url | None = Field(
         default=None,
-        description="The resource to ask for (RFC 8707), where the authorization server wants one.",
+        description="The resource to request (RFC 8707), if the authorization server needs one.",
         examples=["https://mcp.example.com/git"],
     )
     audience: Annotated[ShortText, StringConstraints(min_length=1)] | None = Field(
         default=None,
-        description="The audience to ask for, where the authorization server wants one instead.",
+        description="The audience to request, if the authorization server needs one instead.",
         examples=["https://mcp.example.com/"],
     )
     auth_method: TokenEndpointAuthMethod = Field(
-        default="client_secret_basic", description="How the client proves itself there."
+        default="client_secret_basic", description="The client authentication method."
     )
 
     def contents(self) -> JsonValue:
-        """What is sealed: what to fetch an access token with."""
+        """The encrypted content: the parameters of token requests."""
         return {**self.model_dump(mode="json"), "client_secret": self.client_secret.get_secret_value()}
 
 
 class EnvCredential(Strict):
-    """Environment variables that the program of a ``stdio`` server is given."""
+    """Environment variables for the program of a ``stdio`` server."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -203,7 +203,7 @@ class EnvCredential(Strict):
     variables: EnvironmentVariables
 
     def contents(self) -> JsonValue:
-        """What is sealed: the values by name."""
+        """The encrypted content: the values by name."""
         values = {name: value.get_secret_value() for name, value in self.variables.items()}
         return {"kind": "env", "variables": {**values}}
 
@@ -214,25 +214,25 @@ Credential = NoCredential | BearerCredential | HeaderCredential | OAuthClientCre
 class CredentialPut(
     RootModel[Annotated[Credential, Field(discriminator="kind"), WrapValidator(without_tag)]]
 ):
-    """An upstream credential to store. A model of its own: FastAPI would take the union apart, and a wrong
-    field would be reported for each kind."""
+    """An upstream credential to store. A root model, since FastAPI would split the union and report a wrong field for
+    each kind."""
 
     model_config = ConfigDict(title="UpstreamCredentialUpdate")
 
 
 class CredentialQuery(Strict):
-    """Which of a server's credentials, and how many at a time."""
+    """Pagination of a server's credentials."""
 
     limit: Limit = DEFAULT_LIMIT
     cursor: CursorParameter = None
 
 
 class UpstreamCredentialView(Strict):
-    """What is known of a stored credential. The credential itself is never returned."""
+    """A stored credential, without its secret."""
 
     server_id: ServerId
     identity_id: IdentityId | None = Field(
-        description="The identity whose calls carry it; null: calls of all others."
+        description="The identity whose calls carry it; null: all other calls."
     )
     kind: UpstreamCredentialKind
     origin: str = Field(
@@ -243,5 +243,5 @@ class UpstreamCredentialView(Strict):
 
     @classmethod
     def from_row(cls, row: ServerCredential) -> "UpstreamCredentialView":
-        """The answer for a row."""
+        """Build the view of a row."""
         return cls.model_validate(row.model_dump(include=set(cls.model_fields)))

@@ -1,4 +1,4 @@
-"""Set and remove upstream credentials: each is sealed for one row, one server and one origin."""
+"""Set and remove upstream credentials: each is encrypted for one row, one server and one origin."""
 
 import json
 from uuid import UUID
@@ -47,7 +47,7 @@ async def put_credential(
     row = _seal(sealer, server, identity_id, put)
     row.updated_at = await queries.database_time(session)
     session.add(row)
-    await _changed(
+    await _record_change(
         session, server, "server_credential.set", identity_id, put.kind, caller, request_id, narrows=False
     )
     return row
@@ -61,7 +61,7 @@ async def delete_credential(
     if row is None:
         raise NotFound("This server has no such credential.")
     await session.delete(row)
-    await _changed(
+    await _record_change(
         session, server, "server_credential.delete", identity_id, row.kind, caller, request_id, narrows=True
     )
 
@@ -81,7 +81,7 @@ def _seal(sealer: Sealer, server: Server, identity_id: UUID | None, put: Credent
     )
 
 
-async def _changed(
+async def _record_change(
     session: AsyncSession,
     server: Server,
     action: str,
@@ -109,7 +109,7 @@ async def _changed(
 
 
 def _check_kind(server: Server, put: Credential) -> None:
-    """A command is given variables, and exactly those that it declares; a URL is sent headers."""
+    """Require variables for a command, exactly those that it declares, and headers for a URL."""
     if isinstance(put, NoCredential):
         return
     if (server.transport == "stdio") != isinstance(put, EnvCredential):
@@ -122,15 +122,15 @@ def _check_kind(server: Server, put: Credential) -> None:
             "/kind", f"not_for_{server.transport}", f"A {server.transport} server takes the kinds {kinds}."
         )
     if isinstance(put, EnvCredential) and set(put.variables) != set(server.env_names or ()):
-        wanted = ", ".join(sorted(server.env_names or ())) or "none"
+        names = ", ".join(sorted(server.env_names or ())) or "none"
         raise Invalid.field(
-            "/variables", "not_env_names", f"Give a value for each name of the server's env_names: {wanted}."
+            "/variables", "not_env_names", f"Give a value for each name of the server's env_names: {names}."
         )
 
 
 def _check_token_url(policy: AddressPolicy, url: str) -> None:
-    """The client's secret goes there: over TLS, or to an address that the operator has allowed."""
-    reason = "the client's secret may go over http only to an address of an allowed network"
+    """Require TLS or an allowed network for the URL that gets the client secret."""
+    reason = "the client secret is sent over http only to an address of an allowed network"
     try:
         origin = policy.check_url(url)
         if origin.scheme == "https" or policy.is_allowed_network(origin):

@@ -1,4 +1,4 @@
-"""What a server says of its use (MCP's ``instructions``): pinned like a tool's definition, since models follow it."""
+"""Server instructions (MCP's ``instructions``): approved like tool definitions, since models follow them."""
 
 from collections.abc import Sequence
 
@@ -11,24 +11,27 @@ from app.features.audit.record import record
 from app.http.authorization import Caller
 from app.models.servers import Server
 
-LONGEST = 16 * 1024
-"""Characters. What is longer is taken for none, and so never passed on."""
-# A shorter secret is found in ordinary text by accident.
+MAX_LENGTH = 16 * 1024
+"""In characters. A longer text is ignored, and so never passed on."""
+# A shorter secret could occur in ordinary text by chance.
 _SHORTEST_SECRET = 8
 
 
-def readable(text: str | None, secrets: Sequence[bytes]) -> str | None:
-    """The text as it may be kept and shown; ``None`` for one too long, or with a secret of ours in it."""
-    if not text or len(text) > LONGEST:
+def sanitize(text: str | None, secrets: Sequence[bytes]) -> str | None:
+    """Return a text that can be stored and shown; ``None`` for one that is too long or contains one of the secrets."""
+    if not text or len(text) > MAX_LENGTH:
         return None
-    held = any(len(secret) >= _SHORTEST_SECRET and secret.decode("latin-1") in text for secret in secrets)
-    return None if held else text
+    has_secret = any(
+        len(secret) >= _SHORTEST_SECRET and secret.decode("latin-1") in text for secret in secrets
+    )
+    return None if has_secret else text
 
 
-def take(server: Server, latest: str | None, *, trusted: bool) -> tuple[bool, bool]:
-    """Bring a locked server to what it says now: whether that is new, and whether what is approved has moved.
+def update_latest(server: Server, latest: str | None, *, trusted: bool) -> tuple[bool, bool]:
+    """Update a locked server to its latest instructions; return whether they changed, and whether the approved ones
+    did.
 
-    ``trusted`` is for a server that has had none: the first text is approved as its first tools are.
+    ``trusted`` is for a server without earlier instructions: the first text is approved, as its first tools are.
     """
     new, server.instructions = server.instructions != latest, latest
     if latest is None or server.approved_instructions is not None or not trusted:
@@ -40,13 +43,12 @@ def take(server: Server, latest: str | None, *, trusted: bool) -> tuple[bool, bo
 async def approve(
     session: AsyncSession, server: Server, seen_digest: str, caller: Caller, request_id: str | None
 ) -> None:
-    """Accept what a locked server says now, which must be what was seen. Raises ``Conflict``
+    """Approve the latest instructions of a locked server, with the digest that was reviewed. Raises ``Conflict``
     (``definition_changed``)."""
     latest = server.instructions
     if latest is None or text_digest(latest).hex() != seen_digest:
         raise Conflict(
-            "The server's instructions are no longer those with this digest: read them again and approve what they "
-            "are now.",
+            "The server's instructions no longer have this digest: read them again and approve the current ones.",
             code="definition_changed",
             errors=[FieldError("/digest", "definition_changed", "not the latest instructions")],
         )

@@ -1,4 +1,4 @@
-"""Where a server is: at a URL, or a command on the gateway's host. What may be registered, and what stands for it."""
+"""The location of a server: a URL, or a command on the gateway's host. Validation and digests."""
 
 import hashlib
 from collections.abc import Sequence
@@ -17,26 +17,26 @@ _OF = {"streamable_http": ("url",), "stdio": ("command", "args", "env_names")}
 
 @dataclass(frozen=True, slots=True)
 class PlaceRules:
-    """What the operator lets servers be."""
+    """The operator's limits for the location of servers."""
 
     addresses: AddressPolicy
     commands: AllowedCommands
     own: OwnAddresses
-    """The gateway's own, which no server has."""
+    """The gateway's own origin, which no server may have."""
 
     @classmethod
     def of(cls, runtime: Runtime) -> "PlaceRules":
-        """As this worker has them."""
+        """The rules of this worker."""
         return cls(runtime.outbound.policy, runtime.commands, runtime.own_addresses)
 
 
 def digest_of(words: Sequence[str]) -> str:
-    """What stands for arguments in the audit trail: some people put a key into them."""
+    """The digest for the audit log, since arguments may contain a key."""
     return hashlib.sha256(strict_json.dumps(list(words))).hexdigest()[:16]
 
 
 def check_place(rules: PlaceRules, transport: str, fields: dict[str, Any]) -> None:
-    """Refuse fields of the other transport, and what may not be reached or run. Raises ``Invalid``."""
+    """Raise ``Invalid`` for fields of the other transport, and for a forbidden URL or command."""
     other = "stdio" if transport == "streamable_http" else "streamable_http"
     for name in _OF[other]:
         if fields[name] is not None:
@@ -53,7 +53,7 @@ def _check_command(allowed: AllowedCommands, fields: dict[str, Any]) -> None:
         raise Invalid.field("/command", "required", "A server with the transport stdio needs a command.")
     if not allowed.allow(fields["command"], fields["args"] or []):
         detail = (
-            "This command line may not run on the gateway's host. Its operator names those that may, word for word, in "
+            "This command line may not run on the gateway's host. Its operator allows exact command lines in "
             "SCOPEGATE_STDIO_ALLOWED_COMMANDS."
         )
         raise Invalid(

@@ -1,4 +1,4 @@
-"""Queries over servers and their credentials."""
+"""Queries of servers and their credentials."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -15,11 +15,11 @@ from app.http.pagination import Sorts, caseless
 from app.models.groups import Group
 from app.models.servers import TEXTS, Server, ServerCredential
 
-SLUG_REST = timedelta(days=90)
-LONGEST_SYNC = timedelta(minutes=3)
+SLUG_RESERVATION = timedelta(days=90)
+MAX_SYNC_TIME = timedelta(minutes=3)
 """More than the time limit of a sync, after which it cannot be running."""
 
-# Tools are a higher feature, which this one may not import; their number is all that is wanted here.
+# Tools are a higher feature, which this one may not import; only their number is needed.
 _TOOLS = table("tools", column("server_id"), column("state"))
 
 
@@ -27,34 +27,34 @@ SORTS: Sorts = {
     "slug": col(Server.slug),
     "name": caseless(col(Server.name)),
 }
-"""What a list can be sorted by, with an index for each."""
+"""The sort orders of the list, with an index for each."""
 
 
 _SYNC_STATE = case((col(Server.sync_started_at).is_not(None), "running"), else_=col(Server.sync_state))
 
 
-def select_servers(wanted: ServerQuery) -> Select[Server]:
-    """The servers that a filter leaves."""
+def select_servers(query: ServerQuery) -> Select[Server]:
+    """Select the servers that match a filter."""
     statement = select(Server)
     for field, values in (
-        (col(Server.status), wanted.status),
-        (col(Server.transport), wanted.transport),
-        (_SYNC_STATE, wanted.sync_state),
-        (col(Server.slug), wanted.slug),
-        (col(Server.owner_group_id), wanted.owner_group_id),
+        (col(Server.status), query.status),
+        (col(Server.transport), query.transport),
+        (_SYNC_STATE, query.sync_state),
+        (col(Server.slug), query.slug),
+        (col(Server.owner_group_id), query.owner_group_id),
     ):
         if values:
             statement = statement.where(field.in_(values))
-    if wanted.q:
+    if query.q:
         texts = (col(Server.slug), col(Server.name), col(Server.description))
-        statement = statement.where(has_text(wanted.q, *texts, indexed=TEXTS))
-    if wanted.include != "ended":
+        statement = statement.where(has_text(query.q, *texts, indexed=TEXTS))
+    if query.include != "ended":
         statement = statement.where(col(Server.ended_at).is_(None))
     return statement
 
 
 async def find(session: AsyncSession, server_id: UUID, *, ended: bool = False) -> Server | None:
-    """A server by id; one that has ended only when asked for."""
+    """Find a server; an ended one only on demand."""
     query = select(Server).where(col(Server.id) == server_id)
     if not ended:
         query = query.where(col(Server.ended_at).is_(None))
@@ -62,7 +62,7 @@ async def find(session: AsyncSession, server_id: UUID, *, ended: bool = False) -
 
 
 async def mark_sync(session: AsyncSession, server_id: UUID, started_at: datetime) -> None:
-    """Say that a sync which was asked for is running."""
+    """Record that a requested sync is running."""
     await session.execute(
         update(Server)
         .where(col(Server.id) == server_id, col(Server.ended_at).is_(None))
@@ -70,8 +70,8 @@ async def mark_sync(session: AsyncSession, server_id: UUID, started_at: datetime
     )
 
 
-async def give_sync_up(session: AsyncSession, server_id: UUID, started_at: datetime, reason: str) -> None:
-    """Say that a sync which was running failed, unless another has begun since."""
+async def fail_sync(session: AsyncSession, server_id: UUID, started_at: datetime, reason: str) -> None:
+    """Record that a running sync failed, unless another has started since."""
     await session.execute(
         update(Server)
         .where(col(Server.id) == server_id, col(Server.sync_started_at) == started_at)
@@ -79,10 +79,10 @@ async def give_sync_up(session: AsyncSession, server_id: UUID, started_at: datet
     )
 
 
-async def give_up_lost_syncs(session: AsyncSession, reason: str) -> int:
-    """Say that syncs failed which have run for longer than any can, as their worker was killed; how many."""
-    longest_ago = func.clock_timestamp() - LONGEST_SYNC
-    lost = update(Server).where(col(Server.sync_started_at) < longest_ago).returning(col(Server.id))
+async def fail_lost_syncs(session: AsyncSession, reason: str) -> int:
+    """Record the failure of syncs that exceeded their time, since their worker was killed; return their number."""
+    earliest = func.clock_timestamp() - MAX_SYNC_TIME
+    lost = update(Server).where(col(Server.sync_started_at) < earliest).returning(col(Server.id))
     return len((await session.scalars(lost.values(_ended_without_result(reason)))).all())
 
 
@@ -92,13 +92,13 @@ def _ended_without_result(reason: str) -> dict[str, Any]:
 
 
 async def ended_among(session: AsyncSession, server_ids: Sequence[UUID]) -> list[UUID]:
-    """Those of these servers that were deleted; one that is not known is not among them."""
+    """The deleted servers among these; unknown ones are not included."""
     query = select(col(Server.id)).where(col(Server.id).in_(server_ids), col(Server.ended_at).is_not(None))
     return list(await session.scalars(query))
 
 
 async def lock(session: AsyncSession, server_id: UUID) -> Server | None:
-    """A live server, its row locked and its values fresh."""
+    """Lock and read a live server."""
     query = (
         select(Server)
         .where(col(Server.id) == server_id, col(Server.ended_at).is_(None))
@@ -108,9 +108,9 @@ async def lock(session: AsyncSession, server_id: UUID) -> Server | None:
     return (await session.scalars(query)).one_or_none()
 
 
-# Whoever is first moves the time on, by twice as much for each failure, so that each server is claimed once
-# whatever the number of workers; the next time is spread, so that they do not all come at once. A server that nobody
-# ever synced is left alone: its first sync approves what it offers, which is for a person to want.
+# The first worker moves the time forward, by twice as much for each failure, so that each server is claimed once; the
+# next time is randomized, so that they are not all due at once. A server that was never synced is skipped: its first
+# sync approves its tools, which a person must decide.
 _CLAIM = text(
     """
     UPDATE servers SET sync_due_at = clock_timestamp()
@@ -126,38 +126,38 @@ _CLAIM = text(
     RETURNING id
     """
 ).bindparams(bindparam("interval", type_=Interval()))
-MOST_DOUBLINGS = 4
+MAX_DOUBLINGS = 4
 
 
 async def claim_due(
     session: AsyncSession,
     interval: timedelta,
-    most: int,
+    limit: int,
     transports: Sequence[str] = ("streamable_http", "stdio"),
 ) -> list[UUID]:
-    """The servers that are to be read again now, and are this caller's to read once it has committed."""
+    """Claim the servers that are due for a sync; they belong to this caller once it has committed."""
     bound = {
         "interval": interval,
-        "most": most,
-        "most_doublings": MOST_DOUBLINGS,
+        "most": limit,
+        "most_doublings": MAX_DOUBLINGS,
         "transports": list(transports),
     }
     return list(await session.scalars(_CLAIM, bound))
 
 
 async def database_time(session: AsyncSession) -> datetime:
-    """The database's clock, now and not at the transaction's beginning."""
+    """The current time of the database, not that of the transaction's start."""
     now: datetime = (await session.execute(select(func.clock_timestamp()))).scalar_one()
     return now
 
 
 async def slug_is_taken(session: AsyncSession, slug: str) -> bool:
-    """Whether a live server has this slug, or one that ended too recently."""
+    """Whether a live server has this slug, or one that ended recently."""
     query = select(
         select(col(Server.id))
         .where(
             col(Server.slug) == slug,
-            or_(col(Server.ended_at).is_(None), col(Server.ended_at) > func.now() - SLUG_REST),
+            or_(col(Server.ended_at).is_(None), col(Server.ended_at) > func.now() - SLUG_RESERVATION),
         )
         .exists()
     )
@@ -165,13 +165,13 @@ async def slug_is_taken(session: AsyncSession, slug: str) -> bool:
 
 
 async def group_exists(session: AsyncSession, group_id: UUID) -> bool:
-    """Whether a group lives; its row is held until the transaction ends, so that it cannot end meanwhile."""
+    """Whether a group exists; its row is locked, so that it cannot end before the transaction does."""
     query = select(col(Group.id)).where(col(Group.id) == group_id, col(Group.ended_at).is_(None))
     return await session.scalar(query.with_for_update(read=True)) is not None
 
 
 async def owns_requestable(session: AsyncSession, group_id: UUID) -> bool:
-    """Whether the members of a group decide who gets access to a server."""
+    """Whether the members of a group decide about access to a server."""
     owned = select(col(Server.id)).where(
         col(Server.owner_group_id) == group_id, col(Server.requestable), col(Server.ended_at).is_(None)
     )
@@ -179,7 +179,7 @@ async def owns_requestable(session: AsyncSession, group_id: UUID) -> bool:
 
 
 async def count_tools(session: AsyncSession, server_ids: Sequence[UUID]) -> dict[UUID, int]:
-    """How many tools that are not removed each server has; a server without any is missing."""
+    """The number of tools that are not removed, by server; a server without any is missing."""
     query = (
         select(_TOOLS.c.server_id, func.count())
         .where(_TOOLS.c.server_id.in_(server_ids), _TOOLS.c.state != text("'removed'"))
@@ -197,7 +197,7 @@ async def own_credentials(session: AsyncSession, server_ids: Sequence[UUID]) -> 
 
 
 async def credential_origins(session: AsyncSession, server_id: UUID) -> set[str]:
-    """The origins that the server's credentials, all of them, are bound to."""
+    """The origins that all credentials of the server are bound to."""
     query = select(col(ServerCredential.origin)).where(col(ServerCredential.server_id) == server_id)
     return set(await session.scalars(query))
 
@@ -205,7 +205,7 @@ async def credential_origins(session: AsyncSession, server_id: UUID) -> set[str]
 async def credentials_after(
     session: AsyncSession, server_id: UUID, after: UUID | None, limit: int
 ) -> list[ServerCredential]:
-    """The credentials of a server, its own and those of identities, from the newest on; ``after`` goes on below one."""
+    """The credentials of a server, its own and those of identities, newest first, before the id ``after``."""
     query = select(ServerCredential).where(col(ServerCredential.server_id) == server_id)
     if after is not None:
         query = query.where(col(ServerCredential.id) < after)

@@ -1,4 +1,4 @@
-"""Sealing stored credentials anew with the newest key, one at a time, while the service runs."""
+"""Reencrypt stored credentials with the newest key, one at a time, while the service runs."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,17 +17,17 @@ _PAGE = 200
 
 @dataclass(slots=True)
 class Resealed:
-    """How many credentials were sealed anew, and how many no configured key opens."""
+    """The number of reencrypted credentials, and of those that no configured key decrypts."""
 
     done: int = 0
     unopened: int = 0
 
 
 async def reseal(sessions: async_sessionmaker[AsyncSession], sealer: Sealer) -> Resealed:
-    """Bring every stored credential to the newest key. It may be broken off and repeated at any time.
+    """Reencrypt every stored credential with the newest key. It can be interrupted and repeated at any time.
 
-    No row is held: each is replaced only if it still is what was read, so that a credential that somebody sets or
-    removes meanwhile stays as they left it. Its id stays, and with it what workers keep of it.
+    No row is locked: a credential is replaced only if it is unchanged since it was read, so that a concurrent change
+    stays. Its id stays, and so do the workers' caches.
     """
     outcome, after = Resealed(), UUID(int=0)
     while page := await _older(sessions, sealer.current_id, after):

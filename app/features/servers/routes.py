@@ -1,4 +1,4 @@
-"""``/api/v1/servers``: MCP servers and our credentials for them. ``/sync`` is with the tools that it finds."""
+"""``/api/v1/servers``: MCP servers and their credentials. ``/sync`` is in the routes of tools."""
 
 from typing import Annotated
 from uuid import UUID

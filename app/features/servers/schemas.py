@@ -1,4 +1,4 @@
-"""Request and answer models of servers."""
+"""Request and response models of servers."""
 
 from datetime import datetime
 from typing import Annotated, Literal
@@ -14,8 +14,8 @@ from app.http.selectors import MAX_LABELS, LabelKey, Labels, LabelValue
 from app.lib.ids import GroupId, ServerId
 from app.models.servers import Server, ServerCredential
 
-# No underscore in a slug: the first ``__`` of an aggregate name ``<slug>__<tool>`` is always the seam, so
-# ``a`` + ``b__c`` and ``a__b`` + ``c`` cannot both exist.
+# No underscore in a slug: the first ``__`` of an aggregate name ``<slug>__<tool>`` is always the separator, so ``a`` +
+# ``b__c`` and ``a__b`` + ``c`` cannot both exist.
 Slug = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
 
 
@@ -30,7 +30,7 @@ LabelChanges = TypeAliasType(
         dict[LabelKey, LabelValue | None],
         Field(max_length=MAX_LABELS),
         Field(
-            description="Labels to set by key; a null takes the label away.",
+            description="Labels to set by key; null removes a label.",
             examples=[{"env": "prod", "team": None}],
         ),
     ],
@@ -39,9 +39,7 @@ Transport = TypeAliasType(
     "Transport",
     Annotated[
         Literal["streamable_http", "stdio"],
-        Field(
-            description="`streamable_http` is a server at a URL; `stdio` is a command that the gateway's host runs."
-        ),
+        Field(description="`streamable_http`: a server at a URL; `stdio`: a command on the gateway's host."),
     ],
 )
 
@@ -58,7 +56,7 @@ NewTools = TypeAliasType(
     Annotated[
         Literal["quarantine", "allow"],
         Field(
-            description="What becomes of tools that a later sync finds: `quarantine` holds them until approved."
+            description="The state of new tools in later syncs: `quarantine` holds them until they are approved."
         ),
     ],
 )
@@ -67,7 +65,7 @@ KeepArguments = TypeAliasType(
     Annotated[
         Literal["off", "approvals", "all"],
         Field(
-            description="Which calls' arguments are kept on record: none, those that wait for an approval, or all."
+            description="Which arguments are recorded: none, those of calls that need an approval, or all."
         ),
     ],
 )
@@ -76,8 +74,8 @@ Requestable = TypeAliasType(
     Annotated[
         StrictBool,
         Field(
-            description="Whether everybody who can sign in sees the server and its tools by their names, and may ask "
-            "for access to it. The members of its `owner_group_id` then decide such requests.",
+            description="Whether every signed-in person sees the server and its tools by name, and may "
+            "request access to it. The members of its `owner_group_id` decide such requests.",
         ),
     ],
 )
@@ -85,7 +83,7 @@ SyncState = TypeAliasType(
     "SyncState",
     Annotated[
         Literal["never", "running", "ok", "error"],
-        Field(description="How the last sync went; `running`: one that was asked for has not ended."),
+        Field(description="The result of the last sync; `running`: a requested one has not ended."),
     ],
 )
 Digest = Annotated[
@@ -101,45 +99,45 @@ InstructionsState = TypeAliasType(
     ],
 )
 IncludeEnded = Annotated[
-    Literal["ended"] | None, Field(description="`ended`: those that have ended too; needs `audit.read`.")
+    Literal["ended"] | None, Field(description="`ended`: also ended ones; needs `audit.read`.")
 ]
 
 
 def instructions_state(row: Server) -> InstructionsState:
-    """Whether what the server says of its use is what was approved."""
+    """Whether the latest instructions are the approved ones."""
     if row.instructions is None:
         return "none"
     return "approved" if row.instructions == row.approved_instructions else "pending"
 
 
 class SyncView(Strict):
-    """How reading the server's tools went, the last time it was tried."""
+    """The last attempt to read the server's tools."""
 
     model_config = ConfigDict(extra="forbid", title="ServerSync")
 
     state: SyncState
-    at: datetime | None = Field(description="When the last attempt that has ended began.")
+    at: datetime | None = Field(description="The start of the last completed attempt.")
     error: str | None = Field(
         examples=["connection refused"],
-        description="Why it failed; with state `ok`, which tools were left out for being malformed.",
+        description="The error; with state `ok`, the malformed tools that were left out.",
     )
     protocol_versions: list[str] = Field(
         examples=[["2025-11-25"]],
-        description="MCP versions it spoke when a sync last went well, newest first.",
+        description="The MCP versions at the last successful sync, newest first.",
     )
 
 
 class ServerView(Strict):
-    """An MCP server as registered."""
+    """A registered MCP server."""
 
     id: ServerId
     slug: Slug = Field(
-        description="Stands in `/mcp/{slug}` and before tool names; never changes.", examples=["git"]
+        description="Part of `/mcp/{slug}` and prefix of tool names; never changes.", examples=["git"]
     )
-    name: str = Field(description="What people call it.", examples=["Git"])
+    name: str = Field(description="Its display name.", examples=["Git"])
     description: str | None = Field(description="What it is for.", examples=["Our repositories."])
     labels: Labels
-    owner_group_id: GroupId | None = Field(description="The group whose members look after it.")
+    owner_group_id: GroupId | None = Field(description="The group whose members maintain it.")
     transport: Transport
     url: str | None = Field(
         description="The streamable HTTP endpoint.", examples=["https://mcp.example.com/git"]
@@ -150,7 +148,7 @@ class ServerView(Strict):
     )
     args: list[str] | None = Field(description="Its arguments.", examples=[["--repository", "/srv/repo"]])
     env_names: list[str] | None = Field(
-        description="The environment variables that it is given, by name.", examples=[["GIT_TOKEN"]]
+        description="The names of its environment variables.", examples=[["GIT_TOKEN"]]
     )
     status: ServerStatus
     new_tools: NewTools
@@ -169,7 +167,7 @@ class ServerView(Strict):
 
     @classmethod
     def from_row(cls, row: Server, tool_count: int, credential: ServerCredential | None) -> "ServerView":
-        """The answer for a row; ``credential`` is the one that belongs to no identity."""
+        """Build the view of a row; ``credential`` is the one without an identity."""
         sync = SyncView(
             state="running" if row.sync_started_at is not None else row.sync_state,  # type: ignore[arg-type]
             at=row.sync_at,
@@ -192,13 +190,13 @@ class ServerInstructions(Strict):
     state: InstructionsState
     approved: str | None = Field(description="The text that clients get.", examples=["Ask before you write."])
     latest: str | None = Field(
-        description="What the server said when it was read last.", examples=["Ask before you write."]
+        description="The latest text of the server.", examples=["Ask before you write."]
     )
     digest: Digest | None = Field(description="SHA-256 of `latest`, in hexadecimal.")
 
     @classmethod
     def from_row(cls, row: Server) -> "ServerInstructions":
-        """The answer for a row."""
+        """Build the view of a row."""
         return cls(
             server_id=row.id,
             state=instructions_state(row),
@@ -209,7 +207,7 @@ class ServerInstructions(Strict):
 
 
 class InstructionsApprove(Strict):
-    """Accept what a server says of its use: the text with this digest, and no other that came since."""
+    """Approve instructions: only the text with this digest, and no later one."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"digest": "9f86d081" * 8}]})
     digest: Digest
@@ -250,8 +248,8 @@ class ServerCreate(Strict):
         },
     )
 
-    slug: Slug = Field(description="Stands in `/mcp/{slug}` and before tool names; never changes.")
-    name: Name | None = Field(default=None, description="The slug when absent.")
+    slug: Slug = Field(description="Part of `/mcp/{slug}` and prefix of tool names; never changes.")
+    name: Name | None = Field(default=None, description="By default the slug.")
     description: LongText | None = None
     labels: Labels = Field(default_factory=dict)
     owner_group_id: GroupId | None = None
@@ -259,7 +257,7 @@ class ServerCreate(Strict):
     url: Url | None = Field(default=None, description="The streamable HTTP endpoint.")
     command: Command | None = Field(
         default=None,
-        description="The program of a `stdio` server, by its absolute path. The operator says which may run.",
+        description="The program of a `stdio` server, by its absolute path. The operator decides which may run.",
         examples=["/opt/mcp/bin/mcp-server-git"],
     )
     args: Arguments | None = Field(
@@ -269,19 +267,19 @@ class ServerCreate(Strict):
     )
     env_names: EnvNames | None = Field(
         default=None,
-        description="The environment variables that it is given; a credential of the kind `env` has the values.",
+        description="The names of its environment variables; a credential of the kind `env` has the values.",
         examples=[["GIT_TOKEN"]],
     )
     status: ServerStatus = "active"
     new_tools: NewTools = Field(
-        default="quarantine", description="What becomes of tools that are found after the first sync."
+        default="quarantine", description="The state of new tools after the first sync."
     )
     keep_arguments: KeepArguments = "approvals"
     requestable: Requestable = False
 
 
 class ServerPatch(Patch):
-    """What may change of a server; its slug and transport may not. A label set to null goes."""
+    """The fields of a server that can change; its slug and transport cannot. Null removes a label."""
 
     model_config = ConfigDict(
         title="ServerUpdate",
@@ -293,8 +291,8 @@ class ServerPatch(Patch):
     description: LongText | None = None
     labels: LabelChanges = absent()
     owner_group_id: GroupId | None = None
-    url: Url = absent("To another origin only while no credential is stored.")
-    command: Command = absent("Of a `stdio` server; only while no credential is stored.")
+    url: Url = absent("The origin can change only while no credential is stored.")
+    command: Command = absent("For a `stdio` server; only while no credential is stored.")
     args: Arguments = absent("The same.")
     env_names: EnvNames = absent("The same.")
     status: ServerStatus = absent()
@@ -307,15 +305,13 @@ ServerOrder = TypeAliasType(
     "ServerOrder",
     Annotated[
         Literal["-created_at", "created_at", "-slug", "slug", "-name", "name"],
-        Field(
-            description="What servers are sorted by; `-` before it is from the top. Newest first by default."
-        ),
+        Field(description="The sort order; `-` sorts descending. Newest first by default."),
     ],
 )
 
 
 class ServerQuery(ListQuery):
-    """Filters of the list of servers; each may be repeated, and then any of its values matches."""
+    """Filters of the list of servers; each can be repeated, and then any of its values matches."""
 
     status: list[ServerStatus] = Field(default_factory=list)
     transport: list[Transport] = Field(default_factory=list)
@@ -324,4 +320,4 @@ class ServerQuery(ListQuery):
     owner_group_id: list[GroupId] = Field(default_factory=list)
     q: ShortText | None = Field(default=None, description="Text in slug, name or description.")
     include: IncludeEnded = None
-    sort: ServerOrder = Field(default="-created_at", description="What the list is sorted by.")
+    sort: ServerOrder = Field(default="-created_at", description="The sort order of the list.")

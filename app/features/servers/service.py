@@ -1,4 +1,4 @@
-"""Registering, changing and ending servers."""
+"""Register, change and end servers."""
 
 from typing import Any
 from urllib.parse import urlsplit
@@ -23,7 +23,7 @@ from app.http.authorization import Caller
 from app.http.selectors import MAX_LABELS
 from app.models.servers import Server, ServerCredential
 
-# Decisions rest on these, so a change moves the server's version; what grants select by moves the fleet's too.
+# Decisions depend on these, so a change moves the server's version; fields that grants select by also move the fleet's.
 _DECISIVE = {"status", "url", "command", "args", "env_names", "labels", "owner_group_id", "keep_arguments"}
 _PLACE = {"url", "command", "args", "env_names"}
 
@@ -50,7 +50,9 @@ async def create(
     await session.refresh(row)
     await keep_server(session, row)
     await move_versions(session, [row.id, FLEET_ID], narrows=False)
-    await _record(session, caller, "server.create", row, _shown(new.model_dump(mode="json")), request_id)
+    await _record(
+        session, caller, "server.create", row, _audit_changes(new.model_dump(mode="json")), request_id
+    )
     return row
 
 
@@ -62,43 +64,43 @@ async def update(
     caller: Caller,
     request_id: str | None,
 ) -> None:
-    """Change a locked server by a merge patch. Raises ``Invalid``, and ``Conflict`` for a URL or command away from
-    where a stored credential is bound to."""
-    wanted = patch.given()
-    if "labels" in wanted:
-        wanted["labels"] = _merge(row.labels, wanted["labels"])
-    changed = {name for name, value in wanted.items() if getattr(row, name) != value}
+    """Change a locked server by a merge patch. Raises ``Invalid``, and ``Conflict`` for a URL or command other than the
+    one that a stored credential is bound to."""
+    fields = patch.given()
+    if "labels" in fields:
+        fields["labels"] = _merge(row.labels, fields["labels"])
+    changed = {name for name, value in fields.items() if getattr(row, name) != value}
     if not changed:
         return
     if changed & _PLACE:
-        place = {name: wanted.get(name, getattr(row, name)) for name in sorted(_PLACE)}
+        place = {name: fields.get(name, getattr(row, name)) for name in sorted(_PLACE)}
         check_place(rules, row.transport, place)
         await _check_bound(session, row, place_of_fields(row.transport, place))
         row.sync_state, row.sync_started_at = "never", None
     if "owner_group_id" in changed:
-        await _check_owner(session, wanted["owner_group_id"])
+        await _check_owner(session, fields["owner_group_id"])
     before = {name: getattr(row, name) for name in changed}
     for name in changed:
-        setattr(row, name, wanted[name])
+        setattr(row, name, fields[name])
     row.revision += 1
     await session.flush()
     if changed & KEPT:
         await keep_server(session, row)
-    moved = [row.id] if changed & _DECISIVE else []
+    moved_ids = [row.id] if changed & _DECISIVE else []
     if "labels" in changed:
-        moved.append(FLEET_ID)
+        moved_ids.append(FLEET_ID)
     disabled = "status" in changed and row.status != "active"
     narrows = disabled or bool(changed & {"labels", "owner_group_id"})
-    await move_versions(session, moved, narrows=narrows)
-    after = _shown({name: getattr(row, name) for name in changed})
-    before = _shown(before)
+    await move_versions(session, moved_ids, narrows=narrows)
+    after = _audit_changes({name: getattr(row, name) for name in changed})
+    before = _audit_changes(before)
     changes = {name: {"from": before[name], "to": after[name]} for name in sorted(changed)}
     await _record(session, caller, "server.update", row, changes, request_id)
     await session.refresh(row)
 
 
 async def end(session: AsyncSession, row: Server, caller: Caller, request_id: str | None) -> None:
-    """End a locked server: it is out of reach, its credentials are destroyed, its past stays."""
+    """End a locked server: it cannot be called, its credentials are deleted, its history stays."""
     row.ended_at = await queries.database_time(session)
     row.revision += 1
     await session.execute(delete(ServerCredential).where(col(ServerCredential.server_id) == row.id))
@@ -109,7 +111,7 @@ async def end(session: AsyncSession, row: Server, caller: Caller, request_id: st
 
 
 async def require(session: AsyncSession, server_id: UUID, *, ended: bool = False) -> Server:
-    """A server to read. Raises ``NotFound``."""
+    """Read a server. Raises ``NotFound``."""
     row = await queries.find(session, server_id, ended=ended)
     if row is None:
         raise _not_found()
@@ -117,7 +119,7 @@ async def require(session: AsyncSession, server_id: UUID, *, ended: bool = False
 
 
 async def require_locked(session: AsyncSession, server_id: UUID) -> Server:
-    """A live server to change, locked. Raises ``NotFound``."""
+    """Lock and read a live server. Raises ``NotFound``."""
     row = await queries.lock(session, server_id)
     if row is None:
         raise _not_found()
@@ -125,7 +127,7 @@ async def require_locked(session: AsyncSession, server_id: UUID) -> Server:
 
 
 async def show(session: AsyncSession, rows: list[Server]) -> list[ServerView]:
-    """The answers for some rows."""
+    """Build the views of several rows."""
     ids = [row.id for row in rows]
     counts = await queries.count_tools(session, ids)
     credentials = await queries.own_credentials(session, ids)
@@ -133,7 +135,7 @@ async def show(session: AsyncSession, rows: list[Server]) -> list[ServerView]:
 
 
 def without_query(url: str | None) -> str | None:
-    """A URL for the audit trail: some people put a key into the query."""
+    """A URL for the audit log without its query, which may contain a key."""
     return None if url is None else urlsplit(url)._replace(query="").geturl()
 
 
@@ -142,7 +144,7 @@ def _not_found() -> NotFound:
 
 
 def _slug_taken(slug: str) -> Conflict:
-    days = queries.SLUG_REST.days
+    days = queries.SLUG_RESERVATION.days
     return Conflict(
         f"The slug {slug} is in use, or was until less than {days} days ago; choose another.",
         code="slug_taken",
@@ -155,7 +157,7 @@ async def _check_bound(session: AsyncSession, row: Server, place: str) -> None:
     if bound and bound != {place}:
         what = "command" if row.transport == "stdio" else "URL"
         raise Conflict(
-            "A stored credential is bound to the present origin and is sent nowhere else. Remove it (DELETE "
+            "A stored credential is bound to the current origin and is never sent elsewhere. Remove it (DELETE "
             f"/api/v1/servers/.../credential), change the {what}, and set it again. "
             f"Bound to: {', '.join(sorted(bound))}.",
             code="credential_bound_to_origin",
@@ -176,14 +178,14 @@ def _merge(labels: dict[str, str], changes: dict[str, str | None]) -> dict[str, 
     return merged
 
 
-def _shown(changes: dict[str, Any]) -> dict[str, Any]:
-    """Fields as the audit trail may keep them."""
-    shown = dict(changes)
-    if "url" in shown:
-        shown["url"] = without_query(shown["url"])
-    if shown.get("args"):
-        shown["args"] = f"{len(shown['args'])} words, sha256 {digest_of(shown['args'])}"
-    return shown
+def _audit_changes(changes: dict[str, Any]) -> dict[str, Any]:
+    """Fields that the audit log may keep."""
+    audited = dict(changes)
+    if "url" in audited:
+        audited["url"] = without_query(audited["url"])
+    if audited.get("args"):
+        audited["args"] = f"{len(audited['args'])} words, sha256 {digest_of(audited['args'])}"
+    return audited
 
 
 async def _record(

@@ -1,6 +1,6 @@
-"""Checking the credentials of service accounts: client secrets when they sign in, bearers at every request.
+"""Authenticate service accounts: client secrets at sign-in, bearer tokens at every request.
 
-Everything is checked live against the database and its clock, so what was revoked is dead at once.
+Everything is checked in the database with its clock, so a revocation takes effect immediately.
 """
 
 import os
@@ -46,7 +46,7 @@ _ACCOUNT: tuple[Any, ...] = (
 
 @dataclass(frozen=True, slots=True)
 class IssuedBearer:
-    """A fresh API bearer. ``text`` is the only copy; it never shows in ``repr``."""
+    """A new bearer token. ``text`` is the only copy; it never shows in ``repr``."""
 
     text: str
     lifetime: timedelta
@@ -55,8 +55,8 @@ class IssuedBearer:
         return f"IssuedBearer(lifetime={self.lifetime})"
 
 
-def refused() -> Unauthenticated:
-    """The one answer to every credential that does not open the API."""
+def unauthenticated() -> Unauthenticated:
+    """The error for every credential that is not valid, for any reason."""
     return Unauthenticated(
         "The API needs a valid credential: one Authorization header with a bearer from POST /oauth/token, or with an "
         "access token of your OpenID provider."
@@ -64,46 +64,46 @@ def refused() -> Unauthenticated:
 
 
 async def authenticate_bearer(session: AsyncSession, peppers: Peppers, text: str) -> Caller:
-    """The service account that a bearer belongs to, in one look-up. Raises ``Unauthenticated``."""
+    """Authenticate a bearer token with one query. Raises ``Unauthenticated``."""
     credential = parse_credential(text, API_BEARER)
     if credential is None:
-        raise refused()
+        raise unauthenticated()
     row = (await session.execute(_BY_BEARER, {"bearer": credential.id})).one_or_none()
     if not _matches(peppers, row, credential) or row is None:
-        raise refused()
+        raise unauthenticated()
     return _caller(row)
 
 
 async def authenticate_secret(session: AsyncSession, peppers: Peppers, text: str) -> Caller:
-    """The service account whose client secret this is, for those who cannot trade it. Raises ``Unauthenticated``."""
+    """Authenticate a client secret, for clients that cannot exchange it. Raises ``Unauthenticated``."""
     credential = parse_credential(text, CLIENT_SECRET)
     if credential is None:
-        raise refused()
+        raise unauthenticated()
     query = _live_accounts(ServiceAccountCredential).where(col(ServiceAccountCredential.id) == credential.id)
     row = (await session.execute(query)).one_or_none()
     if not _matches(peppers, row, credential) or row is None:
-        raise refused()
+        raise unauthenticated()
     return _caller(row)
 
 
 async def sign_in(
     session: AsyncSession, peppers: Peppers, client_id: str, client_secret: str, request_id: str | None
 ) -> IssuedBearer:
-    """Trade a client secret for a bearer, and record it. Raises ``Unauthenticated``."""
+    """Exchange a client secret for a bearer token, and record it. Raises ``Unauthenticated``."""
     credential = parse_credential(client_secret, CLIENT_SECRET)
     try:
         account_id: UUID | None = parse_id(SERVICE_ACCOUNT, client_id)
     except ValueError:
         account_id = None
     if credential is None or account_id is None:
-        raise refused()
+        raise unauthenticated()
     query = _live_accounts(ServiceAccountCredential).where(
         col(ServiceAccountCredential.id) == credential.id,
         col(ServiceAccountCredential.service_account_id) == account_id,
     )
     row = (await session.execute(query)).one_or_none()
     if not _matches(peppers, row, credential) or row is None:
-        raise refused()
+        raise unauthenticated()
     await _forget_expired(session, credential.id)
     bearer = await issue_bearer(session, peppers, credential.id)
     caller = _caller(row)
@@ -114,7 +114,7 @@ async def sign_in(
 
 
 async def issue_bearer(session: AsyncSession, peppers: Peppers, credential_id: UUID) -> IssuedBearer:
-    """A new bearer under a credential; it lives as long as the credential, and one hour at most."""
+    """Issue a bearer token for a credential; it lives as long as the credential, at most one hour."""
     id = new_id()
     text = format_credential(API_BEARER, id, os.urandom(SECRET_BYTES))
     now: datetime = (await session.execute(select(func.clock_timestamp()))).scalar_one()
@@ -132,7 +132,7 @@ async def issue_bearer(session: AsyncSession, peppers: Peppers, credential_id: U
 
 
 def digest_of(peppers: Peppers, text: str, prefix: str) -> bytes:
-    """What is stored of a credential that was just made."""
+    """The stored digest of a new credential."""
     credential = parse_credential(text, prefix)
     if credential is None:
         raise ValueError("not a credential of this class")
@@ -140,15 +140,17 @@ def digest_of(peppers: Peppers, text: str, prefix: str) -> bytes:
 
 
 async def find_live_account(session: AsyncSession, account_id: UUID) -> Caller | None:
-    """The service account that somebody else's word stands for, in place of a secret; None when it may not act."""
-    query = _acting(select(*_ACCOUNT).select_from(ServiceAccount)).where(col(ServiceAccount.id) == account_id)
+    """Find the active service account for a workload token; None when it may not act."""
+    query = _only_acting(select(*_ACCOUNT).select_from(ServiceAccount)).where(
+        col(ServiceAccount.id) == account_id
+    )
     row = (await session.execute(query)).one_or_none()
     return None if row is None else _caller(row)
 
 
 def _live_accounts(secret: type[ApiBearer] | type[ServiceAccountCredential]) -> Select[*tuple[Any, ...]]:
-    """Accounts that may act now, with the digest of the secret that is presented."""
-    return _acting(
+    """Select active accounts, with the digest of the presented secret."""
+    return _only_acting(
         select(
             col(secret.digest).label("digest"),
             col(secret.pepper_key_id).label("pepper_key_id"),
@@ -159,10 +161,10 @@ def _live_accounts(secret: type[ApiBearer] | type[ServiceAccountCredential]) -> 
     ).where(col(ServiceAccountCredential.revoked_at).is_(None))
 
 
-def _acting(accounts: Select[*tuple[Any, ...]]) -> Select[*tuple[Any, ...]]:
-    """Those accounts alone that may act now.
+def _only_acting(accounts: Select[*tuple[Any, ...]]) -> Select[*tuple[Any, ...]]:
+    """Keep only accounts that may act now.
 
-    Who answers for an account must be active, and so must the person who answers for an agent that does.
+    The owner of an account must be active, and so must the owner of an agent that owns one.
     """
     answering = aliased(Identity)
     return (
@@ -178,7 +180,7 @@ def _acting(accounts: Select[*tuple[Any, ...]]) -> Select[*tuple[Any, ...]]:
     )
 
 
-# Built once: it is asked at each request.
+# Built once, since it is used at each request.
 _BY_BEARER = (
     _live_accounts(ApiBearer)
     .join(ApiBearer, col(ApiBearer.credential_id) == ServiceAccountCredential.id)
@@ -187,13 +189,13 @@ _BY_BEARER = (
 
 
 async def has_usable_owner(session: AsyncSession) -> bool:
-    """Whether some service account with the role owner can sign in now."""
+    """Whether a service account with the role owner can sign in now."""
     query = _live_accounts(ServiceAccountCredential).where(col(ServiceAccount.role) == Role.OWNER.value)
     return (await session.execute(query.limit(1))).first() is not None
 
 
 def _matches(peppers: Peppers, row: Any, credential: Credential) -> bool:
-    """Compare in the same time whether the id is known or not."""
+    """Compare in the same time for known and unknown ids."""
     if row is None:
         return peppers.matches("", _NO_DIGEST, credential.digest_input)
     return peppers.matches(row.pepper_key_id, row.digest, credential.digest_input)
@@ -204,7 +206,7 @@ def _caller(row: Any) -> Caller:
 
 
 async def _forget_expired(session: AsyncSession, credential_id: UUID) -> None:
-    """Drop this credential's expired bearers. Rows that another sign-in holds are its to drop."""
+    """Delete this credential's expired bearer tokens; those locked by another sign-in are left to it."""
     expired = (
         select(col(ApiBearer.id))
         .where(

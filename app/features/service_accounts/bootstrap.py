@@ -1,4 +1,4 @@
-"""First start: the first identity and its service account with the role owner."""
+"""Bootstrap: create the first identity and its service account with the role owner."""
 
 from dataclasses import dataclass, field
 from uuid import UUID
@@ -25,8 +25,8 @@ _SYSTEM = Caller("system", UUID(int=0), frozenset({Role.OWNER}))
 
 
 @dataclass(frozen=True, slots=True)
-class Bootstrapped:
-    """What was made. ``client_secret`` is shown once, and never in ``repr``."""
+class BootstrapResult:
+    """The created objects. ``client_secret`` is shown once, and never in ``repr``."""
 
     identity_id: UUID
     service_account_id: UUID
@@ -34,20 +34,20 @@ class Bootstrapped:
     client_secret: str = field(repr=False)
 
 
-async def bootstrap(session: AsyncSession, peppers: Peppers, *, user_name: str = "owner") -> Bootstrapped:
-    """Make the first person, service account (role owner) and credential. The caller commits.
+async def bootstrap(session: AsyncSession, peppers: Peppers, *, user_name: str = "owner") -> BootstrapResult:
+    """Create the first person, service account (role owner) and credential. The caller commits.
 
-    Also the way back in, for whoever holds the database, when every owner's account is dead: revoked, ended, or
-    with nobody active who answers for it. Raises ``Conflict`` while one works.
+    Also the recovery for operators with access to the database, when every owner's account is revoked, ended, or
+    without an active owner. Raises ``Conflict`` while one works.
     """
     await session.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
     if await has_usable_owner(session):
         raise Conflict(
-            "This deployment has an owner's service account already; sign in with it to make others.",
+            "This deployment already has a service account with the role owner; use it to create others.",
             code="already_bootstrapped",
         )
-    taken = select(col(Identity.id)).where(func.lower(col(Identity.user_name)) == user_name.lower())
-    if (await session.execute(taken.limit(1))).first() is not None:
+    statement = select(col(Identity.id)).where(func.lower(col(Identity.user_name)) == user_name.lower())
+    if (await session.execute(statement.limit(1))).first() is not None:
         user_name = f"{user_name}-{new_id().hex[-8:]}"
     person = Identity(kind="person", user_name=user_name)
     session.add(person)
@@ -67,5 +67,5 @@ async def bootstrap(session: AsyncSession, peppers: Peppers, *, user_name: str =
     account = await create(
         session, _SYSTEM, name="bootstrap", owner_id=person.id, role=Role.OWNER, request_id=None
     )
-    made = await add_credential(session, peppers, _SYSTEM, account, None)
-    return Bootstrapped(person.id, account.id, format_id(SERVICE_ACCOUNT, account.id), made.secret)
+    credential = await add_credential(session, peppers, _SYSTEM, account, None)
+    return BootstrapResult(person.id, account.id, format_id(SERVICE_ACCOUNT, account.id), credential.secret)

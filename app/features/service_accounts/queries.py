@@ -1,4 +1,4 @@
-"""Queries over service accounts."""
+"""Queries of service accounts."""
 
 from uuid import UUID
 
@@ -13,11 +13,11 @@ from app.models.service_accounts import ServiceAccount, ServiceAccountCredential
 SORTS: Sorts = {
     "name": caseless(col(ServiceAccount.name)),
 }
-"""What a list can be sorted by, with an index for each."""
+"""The sort orders of the list, with an index for each."""
 
 
 def select_accounts(query: ServiceAccountQuery) -> Select[ServiceAccount]:
-    """The accounts that the filters leave, in no order."""
+    """Select the accounts that match the filters, unordered."""
     statement = select(ServiceAccount)
     if query.include is None:
         statement = statement.where(col(ServiceAccount.ended_at).is_(None))
@@ -35,7 +35,7 @@ def select_accounts(query: ServiceAccountQuery) -> Select[ServiceAccount]:
 async def credentials_of(
     session: AsyncSession, account_id: UUID, cursors: Cursors, query: ListQuery
 ) -> tuple[list[ServiceAccountCredential], str | None]:
-    """One page of an account's credentials, newest first, and the cursor of the page after it."""
+    """Read a page of an account's credentials, newest first, and the next cursor."""
     statement = select(ServiceAccountCredential).where(
         col(ServiceAccountCredential.service_account_id) == account_id
     )

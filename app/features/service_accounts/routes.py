@@ -161,12 +161,12 @@ async def create_credential(
 ) -> IssuedCredential:
     """Create a client secret. Only this response shows it."""
     account = await service.load(session, service_account_id, lock=True)
-    made = await service.add_credential(session, runtime.peppers, caller, account, request.state.request_id)
-    credential = CredentialView.from_row(made.row)
+    new = await service.add_credential(session, runtime.peppers, caller, account, request.state.request_id)
+    credential = CredentialView.from_row(new.row)
     set_etag(response, service.UNREVOKED)
     response.headers["Cache-Control"] = "no-store"
-    response.headers["Location"] = f"{request.url.path}/{format_id(KEY, made.row.id)}"
-    return IssuedCredential(client_id=account.id, client_secret=made.secret, credential=credential)
+    response.headers["Location"] = f"{request.url.path}/{format_id(KEY, new.row.id)}"
+    return IssuedCredential(client_id=account.id, client_secret=new.secret, credential=credential)
 
 
 @router.delete(

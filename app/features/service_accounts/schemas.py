@@ -1,4 +1,4 @@
-"""Request and answer models of service accounts."""
+"""Request and response models of service accounts."""
 
 from datetime import datetime
 from typing import Annotated, Literal, Self
@@ -26,10 +26,10 @@ class ServiceAccountView(Strict):
     """A program that manages the control plane."""
 
     id: ServiceAccountId
-    name: str = Field(description="What people call it.", examples=["deploy pipeline"])
-    owner_id: IdentityId = Field(description="The identity who answers for it.")
+    name: str = Field(description="Its display name.", examples=["deploy pipeline"])
+    owner_id: IdentityId = Field(description="The identity that owns it.")
     owner_offboarded: bool = Field(
-        description="Its owner was offboarded: it is out of service until it is given an active owner."
+        description="Whether its owner was offboarded: it cannot act until it gets an active owner."
     )
     role: Role
     status: ServiceAccountStatus
@@ -40,12 +40,12 @@ class ServiceAccountView(Strict):
 
     @classmethod
     def from_row(cls, row: ServiceAccount) -> "ServiceAccountView":
-        """The account as the API shows it."""
+        """Build the view of an account."""
         return cls.model_validate(row.model_dump())
 
 
 class ServiceAccountCreate(Strict):
-    """A new service account. It can do nothing until it has a credential."""
+    """A new service account, which needs a credential to act."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -60,11 +60,11 @@ class ServiceAccountCreate(Strict):
 
 
 class ServiceAccountUpdate(Patch):
-    """What may change of a service account."""
+    """The fields of a service account that can change."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"status": "disabled"}]})
     name: Name = absent()
-    owner_id: IdentityId = absent("An active identity; giving one brings a flagged account back.")
+    owner_id: IdentityId = absent("An active identity; a new owner makes a flagged account work again.")
     role: Role = absent()
     status: ServiceAccountStatus = absent()
 
@@ -73,15 +73,13 @@ ServiceAccountOrder = TypeAliasType(
     "ServiceAccountOrder",
     Annotated[
         Literal["-created_at", "created_at", "-name", "name"],
-        Field(
-            description="What service accounts are sorted by; `-` before it is from the top. Newest first by default."
-        ),
+        Field(description="The sort order; `-` sorts descending. Newest first by default."),
     ],
 )
 
 
 class ServiceAccountQuery(ListQuery):
-    """Filters of the list of service accounts; each may be repeated, and then any of its values matches."""
+    """Filters of the list of service accounts; each can be repeated, and then any of its values matches."""
 
     status: list[ServiceAccountStatus] = Field(default_factory=list)
     role: list[Role] = Field(default_factory=list)
@@ -90,11 +88,11 @@ class ServiceAccountQuery(ListQuery):
     include: Literal["ended"] | None = Field(
         default=None, description="`ended` shows ended ones too; needs the permission audit.read."
     )
-    sort: ServiceAccountOrder = Field(default="-created_at", description="What the list is sorted by.")
+    sort: ServiceAccountOrder = Field(default="-created_at", description="The sort order of the list.")
 
 
 class CredentialView(Strict):
-    """A client secret's handle; the secret itself is never shown again."""
+    """A client secret's id and times; the secret itself is never shown again."""
 
     model_config = ConfigDict(extra="forbid", title="ServiceAccountCredential")
 
@@ -104,21 +102,21 @@ class CredentialView(Strict):
 
     @classmethod
     def from_row(cls, row: ServiceAccountCredential) -> "CredentialView":
-        """The credential as the API shows it."""
+        """Build the view of a credential."""
         return cls(id=row.id, created_at=row.created_at, revoked_at=row.revoked_at)
 
 
 class IssuedCredential(Revealed):
-    """A new credential, with the secret for this once."""
+    """A new credential, with its secret, which is shown only once."""
 
     client_id: ServiceAccountId = Field(description="The service account's id.")
     client_secret: str | None = Field(
         examples=["sgc_..."],
-        description="Shown once; trade it at POST /oauth/token. Null when a repeat of the request is answered.",
+        description="Shown once; exchange it at POST /oauth/token. Null in the response to a repeat.",
         json_schema_extra={"format": "password"},
     )
     credential: CredentialView
 
     def without_secret(self) -> Self:
-        """What a repeat of the request gets."""
+        """Remove the secret, for the response to a repeat."""
         return self.model_copy(update={"client_secret": None, "secret_available": False})

@@ -1,4 +1,4 @@
-"""Making, changing and ending service accounts and their credentials. Services flush; the request commits."""
+"""Create, change and end service accounts and their credentials. Services flush; the request commits."""
 
 import os
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from app.domain.errors import Forbidden, Invalid, NotFound
 from app.domain.token_format import CLIENT_SECRET, SECRET_BYTES, format_credential
 from app.features.audit.record import keep_version, record
 from app.features.identities.queries import lock_identity
-from app.features.identities.standing import check_owner_stays
+from app.features.identities.role_checks import check_remaining_owner
 from app.features.service_accounts.authenticate import digest_of
 from app.http.authorization import Caller, Role, authorize_giving
 from app.http.etags import Precondition
@@ -22,12 +22,12 @@ from app.lib.ids import new_id
 from app.models.service_accounts import SERVICE_ACCOUNT_KIND, ServiceAccount, ServiceAccountCredential
 
 UNREVOKED = 1
-"""The revision of a credential: being revoked is all that ever changes of one."""
+"""The revision of a credential: the only change is its revocation."""
 
 
 @dataclass(frozen=True, slots=True)
 class NewCredential:
-    """A credential that was just made. ``secret`` is the only copy; it never shows in ``repr``."""
+    """A new credential. ``secret`` is the only copy; it never shows in ``repr``."""
 
     row: ServiceAccountCredential
     secret: str
@@ -39,7 +39,7 @@ class NewCredential:
 async def load(
     session: AsyncSession, id: UUID, *, include_ended: bool = False, lock: bool = False
 ) -> ServiceAccount:
-    """The account, locked for a change if asked. Raises ``NotFound`` for unknown and ended ones."""
+    """Find the account, locked for a change on demand. Raises ``NotFound`` for unknown and ended ones."""
     query = select(ServiceAccount).where(col(ServiceAccount.id) == id)
     if not include_ended:
         query = query.where(col(ServiceAccount.ended_at).is_(None))
@@ -54,7 +54,7 @@ async def load(
 async def create(
     session: AsyncSession, caller: Caller, *, name: str, owner_id: UUID, role: Role, request_id: str | None
 ) -> ServiceAccount:
-    """A new account. Raises ``Forbidden`` above the caller's own role, ``Invalid`` for an inactive owner."""
+    """Create an account. Raises ``Forbidden`` above the caller's own role, ``Invalid`` for an inactive owner."""
     authorize_giving(caller, role)
     await _check_owner(session, owner_id)
     account = ServiceAccount(name=name, owner_id=owner_id, role=role.value)
@@ -77,16 +77,16 @@ async def change(
     session: AsyncSession,
     caller: Caller,
     account: ServiceAccount,
-    wanted: dict[str, Any],
+    fields: dict[str, Any],
     request_id: str | None,
 ) -> None:
     """Apply changed fields to a locked account.
 
     Raises ``Forbidden`` for the caller's own role or status and above its role, ``Invalid`` for the owner.
     """
-    changes = {name: value for name, value in wanted.items() if value != getattr(account, name)}
-    if "owner_id" in wanted:
-        await _check_owner(session, wanted["owner_id"])
+    changes = {name: value for name, value in fields.items() if value != getattr(account, name)}
+    if "owner_id" in fields:
+        await _check_owner(session, fields["owner_id"])
         if account.owner_offboarded:
             changes["owner_offboarded"] = False
     if account.id == caller.id and changes.keys() & {"role", "status"}:
@@ -97,7 +97,7 @@ async def change(
     if not changes:
         return
     if changes.keys() & {"role", "status"}:
-        await check_owner_stays(session, lambda owner: owner.id == account.id)
+        await check_remaining_owner(session, lambda owner: owner.id == account.id)
     if "role" in changes:
         authorize_giving(caller, changes["role"])
         changes["role"] = changes["role"].value
@@ -118,11 +118,11 @@ async def change(
 
 
 async def end(session: AsyncSession, caller: Caller, account: ServiceAccount, request_id: str | None) -> None:
-    """End a locked account: nothing of it opens the API any more. Raises ``Forbidden`` for the caller's own."""
+    """End a locked account: none of its credentials work any more. Raises ``Forbidden`` for the caller's own."""
     if account.id == caller.id:
         raise Forbidden("An account cannot end itself; another owner has to do it.", code="own_account")
     authorize_giving(caller, Role(account.role))
-    await check_owner_stays(session, lambda owner: owner.id == account.id)
+    await check_remaining_owner(session, lambda owner: owner.id == account.id)
     account.ended_at = (await session.execute(select(func.now()))).scalar_one()
     account.revision += 1
     await session.flush()
@@ -135,7 +135,7 @@ async def end(session: AsyncSession, caller: Caller, account: ServiceAccount, re
 async def add_credential(
     session: AsyncSession, peppers: Peppers, caller: Caller, account: ServiceAccount, request_id: str | None
 ) -> NewCredential:
-    """A new client secret for an account of at most the caller's role."""
+    """Create a client secret for an account of at most the caller's role."""
     authorize_giving(caller, Role(account.role))
     id = new_id()
     secret = format_credential(CLIENT_SECRET, id, os.urandom(SECRET_BYTES))
@@ -160,7 +160,7 @@ async def revoke_credential(
     if_match: Precondition,
     request_id: str | None,
 ) -> None:
-    """Revoke one client secret and so every bearer under it.
+    """Revoke one client secret and its bearer tokens.
 
     Raises ``NotFound`` when it is not live, ``PreconditionFailed``, ``Forbidden`` above the caller's own role, and
     ``Conflict`` for the last one of the last active owner.
@@ -180,7 +180,7 @@ async def revoke_credential(
     if_match.check(UNREVOKED)
     authorize_giving(caller, Role(account.role))
     if not await _has_another_credential(session, row):
-        await check_owner_stays(session, lambda owner: owner.id == account.id)
+        await check_remaining_owner(session, lambda owner: owner.id == account.id)
     row.revoked_at = (await session.execute(select(func.now()))).scalar_one()
     await session.flush()
     await _record_credential(session, caller, "service_account.credential_revoke", row, request_id)
@@ -210,7 +210,7 @@ async def _record_credential(
 
 
 async def _check_owner(session: AsyncSession, owner_id: UUID) -> None:
-    """The owner is active, and stays so until this transaction ends."""
+    """Require an active owner, and lock it until this transaction ends."""
     owner = await lock_identity(session, owner_id, share=True)
     if owner is None or owner.status != "active":
         raise Invalid.field("/owner_id", "not_active", "The owner must be an active identity.")

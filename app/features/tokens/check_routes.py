@@ -1,4 +1,4 @@
-"""``/me/tokens/{id}/check`` and ``/tokens/{id}/check``: whether a token works now, and where it does not, why."""
+"""``/me/tokens/{id}/check`` and ``/tokens/{id}/check``: check whether a token works, and explain why not."""
 
 from ipaddress import ip_address
 from typing import Annotated
@@ -14,7 +14,7 @@ from app.domain.errors import TooManyRequests
 from app.domain.objects import Address
 from app.features.audit.record import record
 from app.features.tokens.check_schemas import ConnectionCheck, ConnectionCheckRequest
-from app.features.tokens.connection_check import ServerChecks, look
+from app.features.tokens.connection_check import ServerChecks, check_database
 from app.features.tokens.own import find_own_token, person_of
 from app.http.authorization import Caller, CanWriteSelf, Permission, requires
 from app.http.problems import COMMON_PROBLEMS, problem_responses
@@ -25,7 +25,7 @@ from app.lib.ids import TokenId
 
 CHECKS_A_MINUTE = 20
 CHECKS_AT_ONCE = 2
-"""Of a caller. What a server answers may be large, and who runs it may have friends who ask for it."""
+"""Per caller. Responses of servers may be large, and the operator of one may have callers request them."""
 _OF_ALL_AT_ONCE = 32
 
 router = APIRouter(
@@ -36,7 +36,7 @@ router = APIRouter(
 
 
 class ConnectionChecks:
-    """The checks of one worker, of which each caller has so many a minute."""
+    """The connection checks of one worker, with a rate limit per caller."""
 
     def __init__(self, workers: int = 1) -> None:
         self._quota = Quota("connection-checks", CHECKS_A_MINUTE, workers=workers)
@@ -53,15 +53,15 @@ class ConnectionChecks:
         snapshot: AccessSnapshot,
         caller: Caller,
         token_id: UUID,
-        asked: ConnectionCheckRequest,
+        body: ConnectionCheckRequest,
     ) -> ConnectionCheck:
-        """Check a token that the caller may look at. The session is committed before servers are asked.
+        """Check a token that the caller may see. Commits the session before servers are called.
 
         Raises ``NotFound``, ``TooManyRequests`` and ``Unavailable``.
         """
         self._count(request, caller)
         with self._under_way.held(caller):
-            return await self._run(request, session, runtime, snapshot, caller, token_id, asked)
+            return await self._run(request, session, runtime, snapshot, caller, token_id, body)
 
     async def _run(
         self,
@@ -71,36 +71,36 @@ class ConnectionChecks:
         snapshot: AccessSnapshot,
         caller: Caller,
         token_id: UUID,
-        asked: ConnectionCheckRequest,
+        body: ConnectionCheckRequest,
     ) -> ConnectionCheck:
-        looked = await look(
+        check = await check_database(
             session,
             AccessReader(session, snapshot),
             runtime.peppers,
             token_id,
-            secret=None if asked.secret is None else asked.secret.get_secret_value(),
-            server_ids=asked.server_ids,
+            secret=None if body.secret is None else body.secret.get_secret_value(),
+            server_ids=body.server_ids,
             address=_address(request),
             tells_all=caller.may(Permission.ACCESS_EXPLAIN),
         )
         await record(
             session, caller, "token.check", "token", token_id, token_id=token_id,
-            changes={"servers": len(looked.reached)}, request_id=request.state.request_id,
+            changes={"servers": len(check.reached)}, request_id=request.state.request_id,
         )  # fmt: skip
-        # The connection goes back to the pool: servers may take their time.
+        # Returns the connection to the pool: servers may be slow.
         await commit(session)
         steps = await self._servers.ask(
-            runtime, snapshot, looked, tells_all=caller.may(Permission.SERVERS_READ)
+            runtime, snapshot, check, tells_all=caller.may(Permission.SERVERS_READ)
         )
-        last = [] if looked.refusal is None else [looked.refusal]
-        return ConnectionCheck.of(token_id, looked.at, [*looked.steps, *steps, *last], looked.unasked)
+        last = [] if check.refusal is None else [check.refusal]
+        return ConnectionCheck.of(token_id, check.at, [*check.steps, *steps, *last], check.unasked)
 
     def _count(self, request: Request, caller: Caller) -> None:
         standing = self._quota.standing(caller.id)
         if not self._quota.take(caller.id) and standing is not None:
             request.state.standing = standing
             raise TooManyRequests(
-                "You have made as many checks as you may in a minute: wait before the next one.",
+                "Too many checks in a minute: wait before the next one.",
                 retry_after_s=standing.reset_s,
             )
 
@@ -117,7 +117,7 @@ CurrentChecks = Annotated[ConnectionChecks, Depends(get_checks)]
     "/me/tokens/{token_id}/check",
     tags=["me"],
     operation_id="check_own_token",
-    summary="Check whether a token of one's own works",
+    summary="Check whether a token of your own works",
 )
 async def check_own_token(
     token_id: TokenId,
@@ -129,10 +129,10 @@ async def check_own_token(
     checks: CurrentChecks,
     request: Request,
 ) -> ConnectionCheck:
-    """Looks at the secret that is given, the token, its identity, what it reaches and the last refusal, and asks the
-    servers in reach whether they answer now. Each step that is not well says what to do.
+    """Checks the given secret, the token, its identity, what it reaches and the last refusal, and asks the servers in
+    reach whether they answer now. Each failed step has a remedy.
 
-    Of one's own tokens and those of agents that one answers for.
+    Works for your own tokens and those of agents that you own.
     """
     await find_own_token(session, person_of(caller), token_id)
     return await checks.run(request, session, runtime, snapshot, caller, token_id, body)
@@ -154,8 +154,8 @@ async def check_token(
     checks: CurrentChecks,
     request: Request,
 ) -> ConnectionCheck:
-    """The same of any token. Whoever may explain access is told why the last request was refused, and whoever may read
-    servers why one does not answer."""
+    """The same for any token. Callers who may explain access also see why the last request was refused, and callers who
+    may read servers see why one does not answer."""
     return await checks.run(request, session, runtime, snapshot, caller, token_id, body)
 
 

@@ -1,4 +1,4 @@
-"""Request and answer models of the check of a connection."""
+"""Request and response models of connection checks."""
 
 from datetime import datetime
 from typing import Annotated, Any, Literal, Self
@@ -10,8 +10,8 @@ from typing_extensions import TypeAliasType
 from app.http.schemas import CleanSecret, Strict
 from app.lib.ids import EventId, ServerId, TokenId
 
-MOST_SERVERS = 8
-"""So many servers are asked in one check."""
+MAX_SERVERS = 8
+"""Servers per check."""
 
 _TOKEN, _SERVER = "tok_01jdpnwz00e008000000000000", "srv_01jdpnwz00e008000000000000"
 _STEP: dict[str, Any] = {
@@ -34,9 +34,9 @@ CheckedThing = TypeAliasType(
     Annotated[
         Literal["secret", "token", "identity", "address", "access", "server", "last_denial"],
         Field(
-            description="What a step looked at: the `secret` that was given; the `token`, and those it was attenuated"
-            " from; their `identity` and its owner; the `address` that the check was asked from; what the token has"
-            " `access` to; one `server`; and the `last_denial` within a week."
+            description="The subject of a step: the given `secret`; the `token` and those it was attenuated "
+            "from; their `identity` and its owner; the client `address` of the check; the "
+            "`access` of the token; one `server`; or the `last_denial` within a week."
         ),
     ],
 )
@@ -45,15 +45,15 @@ CheckedServers = TypeAliasType(
     Annotated[
         list[ServerId],
         Field(
-            max_length=MOST_SERVERS,
-            description=f"The servers to ask; without, the first {MOST_SERVERS} in reach by slug.",
+            max_length=MAX_SERVERS,
+            description=f"The servers to ask; by default the first {MAX_SERVERS} in reach by slug.",
         ),
     ],
 )
 
 
 class ConnectionCheckRequest(Strict):
-    """What to check of a token."""
+    """The subject of the check."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -61,35 +61,35 @@ class ConnectionCheckRequest(Strict):
     )
     secret: Annotated[SecretStr, Field(min_length=1, max_length=512), CleanSecret] | None = Field(
         default=None,
-        description="The secret that the client has, as it was pasted: whether it is one of this token, and still"
-        " good. It is compared and forgotten.",
+        description="The secret of the client, as it was pasted, to verify that it belongs to this token and "
+        "is still valid. It is not stored.",
     )
     server_ids: CheckedServers = Field(default_factory=list)
 
 
 class CheckStep(Strict):
-    """One thing that was looked at, and how it is."""
+    """One step of a check, with its result."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [_STEP]})
     name: CheckedThing
     state: CheckState
     code: str = Field(
-        description="How it is, stable, snake_case; `ok` where all is well.", examples=["unreachable"]
+        description="The result, as a stable code, snake_case; `ok` for success.", examples=["unreachable"]
     )
-    detail: str = Field(description="How it is, in words.", examples=["It cannot be reached."])
+    detail: str = Field(description="The result in words.", examples=["It cannot be reached."])
     remedy: str | None = Field(
         default=None, description="What to do about it.", examples=["Issue a new token."]
     )
-    server_id: ServerId | None = Field(default=None, description="The server that the step is about.")
+    server_id: ServerId | None = Field(default=None, description="The server of the step.")
     server: str | None = Field(default=None, description="Its slug.", examples=["notes"])
     duration_ms: int | None = Field(
-        default=None, ge=0, description="How long the server took to answer.", examples=[120]
+        default=None, ge=0, description="The response time of the server.", examples=[120]
     )
     event_id: EventId | None = Field(default=None, description="The audit event of the refusal.")
 
 
 class ConnectionCheck(Strict):
-    """Whether a token works now, step by step. Steps that depend on one that failed are left out."""
+    """Whether a token works now, step by step. Steps that depend on a failed one are left out."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -106,16 +106,16 @@ class ConnectionCheck(Strict):
         },
     )
     token_id: TokenId
-    at: datetime = Field(description="When it was looked at, by the database's clock.")
-    state: CheckState = Field(description="The worst of the steps.")
-    steps: list[CheckStep] = Field(description="In the order in which a call depends on them.")
+    at: datetime = Field(description="The time of the check, by the database's clock.")
+    state: CheckState = Field(description="The worst state of the steps.")
+    steps: list[CheckStep] = Field(description="The steps, in the order in which a call depends on them.")
     unchecked_servers: int = Field(
         ge=0, description="Servers in reach that were not asked: name them in `server_ids`.", examples=[0]
     )
 
     @classmethod
     def of(cls, token_id: UUID, at: datetime, steps: list[CheckStep], unasked: int) -> Self:
-        """With the worst state of the steps."""
+        """Build the result, with the worst state of the steps."""
         states = {step.state for step in steps}
         state: Any = next((one for one in ("fail", "warn") if one in states), "ok")
         return cls(token_id=token_id, at=at, state=state, steps=steps, unchecked_servers=unasked)

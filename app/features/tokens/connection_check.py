@@ -1,8 +1,6 @@
-"""Whether a token works now, and where it does not, why: from its secret to the servers that it reaches.
+"""Connection check: whether a token works now, from its secret to its servers, and why not.
 
-What it says of rights is asked of ``decide``; the servers are asked with what calls of the token would send them.
-
-Asking the servers that a token reaches whether they answer now, with what its calls would send them.
+Access is decided by ``decide``; servers are called with the credentials that the token's calls would carry.
 """
 
 import asyncio
@@ -21,7 +19,7 @@ from app.access.explain import HIDDEN_REASONS, OUT_OF_REACH, meaning_of
 from app.access.point_in_time import AccessReader
 from app.access.snapshot import AccessSnapshot, SnapshotUnavailable
 from app.crypto.keys import Peppers, UnsealingFault
-from app.domain.access import AccessRequest, PolicyContext, decide, liveness
+from app.domain.access import PolicyContext, AccessRequest, decide, liveness
 from app.domain.definitions import definition_digest
 from app.domain.errors import NotFound
 from app.domain.objects import Address, Server, Token, Tool
@@ -31,8 +29,8 @@ from app.domain.token_format import API_BEARER, BREAK_GLASS, CLIENT_SECRET, SCOP
 from app.features.audit import reading
 from app.features.audit.names import names_of
 from app.features.audit.schemas import AuditEventView, AuditQuery
-from app.features.tokens.check_schemas import MOST_SERVERS, CheckStep
-from app.features.tools.discovery import DiscoveryFailed, Patience, list_now
+from app.features.tokens.check_schemas import MAX_SERVERS, CheckStep
+from app.features.tools.discovery import DiscoveryFailed, TimeBudget, list_current_tools
 from app.http.pagination import Cursors
 from app.http.runtime import Runtime
 from app.lib.event_loop import in_slices
@@ -48,27 +46,27 @@ _SHOWN_TIME = "%Y-%m-%d %H:%M UTC"
 
 
 @dataclass(frozen=True, slots=True)
-class Reached:
-    """A server in reach of a token, or that would be if it were not switched off."""
+class ReachableServer:
+    """A server in reach of a token, or one that would be if it were enabled."""
 
     server: Server
     enabled: bool
 
 
 @dataclass(frozen=True, slots=True)
-class Looked:
-    """What the database says of a token: steps, and what is left to be asked of servers."""
+class CheckContext:
+    """The results from the database: steps, and the remaining work for servers."""
 
     at: datetime
     token: Token
     context: PolicyContext
     steps: list[CheckStep]
     refusal: CheckStep | None = None
-    reached: Sequence[Reached] = field(default=())
+    reached: Sequence[ReachableServer] = field(default=())
     unasked: int = 0
 
 
-async def look(
+async def check_database(
     session: AsyncSession,
     reader: AccessReader,
     peppers: Peppers,
@@ -78,8 +76,9 @@ async def look(
     server_ids: Sequence[UUID],
     address: Address | None,
     tells_all: bool,
-) -> Looked:
-    """Look at all but the servers themselves. ``tells_all``: to somebody who may know what is out of the token's reach.
+) -> CheckContext:
+    """Check everything except the servers themselves. ``tells_all``: the caller may know what is out of the token's
+    reach.
 
     Raises ``NotFound`` and ``Unavailable``.
     """
@@ -91,23 +90,24 @@ async def look(
     steps += [*stopped, *_of_address(token, address)]
     refusal = await _last_refusal(session, peppers, token_id, reader.time, tells_all=tells_all)
     if any(step.state == "fail" for step in stopped):
-        return Looked(reader.time, token, context, steps, refusal)
-    anywhere = _anywhere(token)
-    reached = await in_slices(_reached(anywhere, list(servers.values()), context, reader.at))
+        return CheckContext(reader.time, token, context, steps, refusal)
+    anywhere = _without_address_rule(token)
+    reached = await in_slices(_reachable_servers(anywhere, list(servers.values()), context, reader.at))
     steps.append(_of_access(token, reached))
-    asked = [one for one in reached if not server_ids or one.server.id in server_ids]
-    steps += [_out_of_reach(id) for id in server_ids if id not in {one.server.id for one in asked}]
-    return Looked(
-        reader.time, anywhere, context, steps, refusal, asked[:MOST_SERVERS], len(reached) - len(asked[:MOST_SERVERS])
+    requested = [one for one in reached if not server_ids or one.server.id in server_ids]
+    steps += [_out_of_reach(id) for id in server_ids if id not in {one.server.id for one in requested}]
+    return CheckContext(
+        reader.time, anywhere, context, steps, refusal, requested[:MAX_SERVERS],
+        len(reached) - len(requested[:MAX_SERVERS]),
     )  # fmt: skip
 
 
 async def _secret(
     session: AsyncSession, peppers: Peppers, token_id: UUID, text: str, now: datetime
 ) -> CheckStep:
-    credential = parse_credential(_bare(text), SCOPED_TOKEN)
+    credential = parse_credential(_extract_secret(text), SCOPED_TOKEN)
     if credential is None:
-        return _malformed(_bare(text))
+        return _malformed(_extract_secret(text))
     if credential.id != token_id:
         return _fail(
             "secret", "secret_of_another_token", "It is the secret of another token.",
@@ -117,27 +117,27 @@ async def _secret(
         if peppers.matches(row.pepper_key_id, row.digest, credential.digest_input):
             return _of_secret(row.expires_at, now)
     return _fail(
-        "secret", "secret_unknown", "It names this token, but is none of its secrets.",
+        "secret", "secret_unknown", "It has the id of this token, but is none of its secrets.",
         "Rotate the token, and give the client the new secret.",
     )  # fmt: skip
 
 
-def _bare(text: str) -> str:
-    """The secret of what people paste: the header's value, or the text in quotes."""
+def _extract_secret(text: str) -> str:
+    """Extract the secret from pasted text: from a header's value, or from quotes."""
     return text.strip().strip("\"'").removeprefix("Bearer ").strip()
 
 
 def _malformed(text: str) -> CheckStep:
-    others = {CLIENT_SECRET: "a service account's client secret", API_BEARER: "a bearer of the API"}
-    others[BREAK_GLASS] = "a bearer of the local administrator"
+    others = {CLIENT_SECRET: "a service account's client secret", API_BEARER: "a bearer token of the API"}
+    others[BREAK_GLASS] = "a bearer token of the break-glass administrator"
     for prefix, what in others.items():
         if parse_credential(text, prefix) is not None:
             return _fail(
-                "secret", "secret_of_another_kind", f"It is {what}, and opens no MCP server.",
+                "secret", "secret_of_another_kind", f"It is {what}, which MCP servers do not accept.",
                 "Give the client the secret of a token, which begins with sgt_.",
             )  # fmt: skip
     return _fail(
-        "secret", "secret_malformed", "It is no secret of a token, or was changed on the way: its checksum is wrong.",
+        "secret", "secret_malformed", "It is not the secret of a token, or was changed: its checksum is wrong.",
         "Copy it again, whole: it begins with sgt_ and has 76 characters.",
     )  # fmt: skip
 
@@ -162,8 +162,8 @@ def _of_token(token: Token, at: float) -> CheckStep:
         code = "token_revoked" if link.revoked else "token_expired" if at >= link.expires_at else None
         if code is not None:
             meaning = meaning_of(code)
-            says = meaning.says if link is token else f"A token that it was derived from: {meaning.says}"
-            return _fail("token", code, says, meaning.remedy)
+            detail = meaning.says if link is token else f"A token that it was derived from: {meaning.says}"
+            return _fail("token", code, detail, meaning.remedy)
     ends = datetime.fromtimestamp(min(link.expires_at for link in token.chain()), UTC)
     if ends - datetime.fromtimestamp(at, UTC) < _SOON:
         return CheckStep(
@@ -176,12 +176,12 @@ def _of_token(token: Token, at: float) -> CheckStep:
 async def _of_identity(session: AsyncSession, token: Token, at: float) -> CheckStep:
     names = await names_of(session, [link.identity.id for link in token.chain()])
     for link in token.chain():
-        # Of the identity alone: the token itself has a step of its own.
+        # Only of the identity: the token itself has a step of its own.
         code = liveness(replace(link, parent=None, revoked=False, expires_at=at + 1, ip_allow=()), at, None)
         if code is not None:
             meaning = meaning_of(code)
             return _fail("identity", code, f"{_name(names, link)}: {meaning.says}", meaning.remedy)
-    owned = "" if token.identity.owner is None else ", and so is the person who answers for it"
+    owned = "" if token.identity.owner is None else ", and so is its owner"
     return _ok("identity", f"{_name(names, token)} is active{owned}.")
 
 
@@ -190,38 +190,38 @@ def _name(names: dict[UUID, str], token: Token) -> str:
 
 
 def _of_address(token: Token, address: Address | None) -> list[CheckStep]:
-    """Where the token may be used from, if that is restricted: this check may come from elsewhere than its calls."""
+    """The address restriction of the token, if any: the check may come from another address than its calls."""
     if not any(link.ip_allow for link in token.chain()):
         return []
     allowed = address is not None and all(
         not link.ip_allow or any(address in network for network in link.ip_allow) for link in token.chain()
     )
     if allowed:
-        return [_ok("address", f"It may be used from {address}, where you are.")]
+        return [_ok("address", f"It may be used from your address, {address}.")]
     meaning = meaning_of("address_not_allowed")
     return [
         CheckStep(
             name="address", state="warn", code="address_not_allowed",
-            detail=f"It may not be used from {address or 'your address'}, where you are.", remedy=meaning.remedy,
+            detail=f"It may not be used from {address or 'your address'}.", remedy=meaning.remedy,
         )
     ]  # fmt: skip
 
 
-def _reached(
+def _reachable_servers(
     token: Token, servers: Sequence[Server], context: PolicyContext, at: float
-) -> Generator[None, None, list[Reached]]:
-    """By slug; a step for each server."""
-    found = []
+) -> Generator[None, None, list[ReachableServer]]:
+    """The servers in reach by slug. In steps of one decision each."""
+    within = []
     for server in sorted(servers, key=lambda one: one.slug):
         yield
-        # Switched off, it is told apart from what the token does not reach anyway.
+        # Evaluated as enabled, to distinguish a disabled server from one out of reach.
         question = AccessRequest(token, replace(server, enabled=True))
         if decide(question, context, at).effect is not Effect.DENY:
-            found.append(Reached(server, server.enabled))
-    return found
+            within.append(ReachableServer(server, server.enabled))
+    return within
 
 
-def _of_access(token: Token, reached: Sequence[Reached]) -> CheckStep:
+def _of_access(token: Token, reached: Sequence[ReachableServer]) -> CheckStep:
     if reached:
         count = len(reached)
         return _ok("access", f"It reaches {count} {'server' if count == 1 else 'servers'}.")
@@ -230,27 +230,27 @@ def _of_access(token: Token, reached: Sequence[Reached]) -> CheckStep:
             "access", "scope_empty", "Its scope is empty: it reaches nothing.", "Issue a token with a scope."
         )
     return _fail(
-        "access", "nothing_in_reach", "It reaches no server: no live grant covers what its scope names.",
-        "Ask for access: a grant has to be made, or renewed.",
+        "access", "nothing_in_reach", "It reaches no server: no live grant covers its scope.",
+        "Request access: a grant must be created or renewed.",
     )  # fmt: skip
 
 
 def _out_of_reach(server_id: UUID) -> CheckStep:
-    # One answer for a server that is not there and one out of reach.
+    # The same result for an unknown server and one out of reach.
     return CheckStep(
         name="server", state="fail", code="out_of_reach", server_id=server_id,
-        detail="The token does not reach this server, or there is none.", remedy="Ask for access to it.",
+        detail="The token does not reach this server, or it does not exist.", remedy="Ask for access to it.",
     )  # fmt: skip
 
 
 async def _last_refusal(
     session: AsyncSession, peppers: Peppers, token_id: UUID, now: datetime, *, tells_all: bool
 ) -> CheckStep | None:
-    """The last request that was refused in a week, with what it means; ``None`` when there is none."""
+    """The last refused request within a week, with its meaning; ``None`` if there is none."""
 
     async def newest(decision: str) -> AuditEventView | None:
-        asked = {"token_id": [token_id], "decision": [decision], "since": now - _LOOKS_BACK, "limit": 1}
-        query = AuditQuery.model_validate(asked)
+        filters = {"token_id": [token_id], "decision": [decision], "since": now - _LOOKS_BACK, "limit": 1}
+        query = AuditQuery.model_validate(filters)
         cursors = Cursors(peppers.derive("cursors"), "connection_check", {})
         events, _ = await reading.page(session, query, cursors, now)
         return events[0] if events else None
@@ -264,7 +264,7 @@ async def _last_refusal(
     meaning = OUT_OF_REACH if hidden else meaning_of(code)
     about = "" if refused.tool is None else f" for the tool {refused.tool}"
     passed = allowed is not None and allowed.time > refused.time
-    after = " Requests since then were let through." if passed else ""
+    after = " Later requests were allowed." if passed else ""
     return CheckStep(
         name="last_denial", state="ok" if passed else "warn", code="out_of_reach" if hidden else code,
         detail=f"{refused.time:{_SHOWN_TIME}}{about}: {meaning.says}{after}", remedy=meaning.remedy,
@@ -272,9 +272,9 @@ async def _last_refusal(
     )  # fmt: skip
 
 
-def _anywhere(token: Token) -> Token:
-    """The token without its address rule, which has a step of its own."""
-    parent = None if token.parent is None else _anywhere(token.parent)
+def _without_address_rule(token: Token) -> Token:
+    """The token without its address restriction, which has a step of its own."""
+    parent = None if token.parent is None else _without_address_rule(token.parent)
     return replace(token, ip_allow=(), parent=parent)
 
 
@@ -287,37 +287,37 @@ def _fail(name: str, code: str, detail: str, remedy: str | None) -> CheckStep:
 
 
 AT_ONCE = 16
-"""How many servers one worker asks at a time, for all checks together."""
+"""Servers that one worker calls at a time, for all checks together."""
 WITHIN_S = 15.0
-"""How long all servers of a check may take, waiting for their turn included."""
-_URLS = Patience(8.0, Timeouts(connect=3.0, first_byte=6.0, idle=6.0, total=8.0))
-_COMMANDS = Patience(12.0, Timeouts(connect=3.0, first_byte=12.0, idle=12.0, total=12.0))
+"""Time limit for all servers of a check, including the wait for a turn."""
+_URL_BUDGET = TimeBudget(8.0, Timeouts(connect=3.0, first_byte=6.0, idle=6.0, total=8.0))
+_COMMAND_BUDGET = TimeBudget(12.0, Timeouts(connect=3.0, first_byte=12.0, idle=12.0, total=12.0))
 _REMEDIES = {
-    "credential": "An administrator has to set the credential for this server again.",
-    "forbidden": "An administrator has to give the server another address, or allow it.",
-    "http_error": "An administrator has to look at the credential for this server, or at its address.",
+    "credential": "An administrator must set the credential for this server again.",
+    "forbidden": "An administrator must change the address of the server, or allow it.",
+    "http_error": "An administrator must check the credential and the address of this server.",
     "unavailable": "Try again in a minute.",
     "busy": "Try again in a minute.",
 }
-_ITS_OWN = "Whoever runs the server has to see to it; then try again."
-_SAYS = {
-    "credential": "What calls are to carry cannot be had.",
-    "forbidden": "Its address may not be reached.",
+_OPERATOR_REMEDY = "The operator of the server must fix it; then try again."
+_DETAILS = {
+    "credential": "The credential for calls is not available.",
+    "forbidden": "Its address is not allowed.",
     "unreachable": "It cannot be reached.",
     "timeout": "It does not answer in time.",
     "http_error": "It answers with an error.",
     "rpc": "It refuses to list its tools.",
     "redirect": "It answers with a redirect.",
-    "unavailable": "It has not answered lately, and is left alone for a moment.",
+    "unavailable": "It did not answer recently, so calls to it are paused for a moment.",
     "busy": "All connections to it are in use.",
 }
-_NOT_READ = "What it answers cannot be read."
+_NOT_READ = "Its response is not valid."
 
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """What the token has of a server's tools: those that it may call, how many of them with an approval first, and
-    how many nobody has approved yet."""
+    """The tools of a server for the token: those that it may call, how many of them need an approval, and how many
+    tools are not approved yet."""
 
     usable: tuple[Tool, ...]
     asking: int
@@ -325,29 +325,29 @@ class Expected:
 
 
 class ServerChecks:
-    """Asks servers, a bounded number at a time for all checks of one worker."""
+    """Calls servers, a limited number at a time for all checks of one worker."""
 
     def __init__(self) -> None:
         self._turns = asyncio.Semaphore(AT_ONCE)
 
     async def ask(
-        self, runtime: Runtime, snapshot: AccessSnapshot, looked: Looked, *, tells_all: bool
+        self, runtime: Runtime, snapshot: AccessSnapshot, check: CheckContext, *, tells_all: bool
     ) -> list[CheckStep]:
-        """A step for each server that was reached, in their order. No connection to the database is held meanwhile.
+        """Return a step for each server in reach, in order. Holds no database connection during the calls.
 
-        ``tells_all``: to somebody who may know where servers are.
+        ``tells_all``: the caller may know where servers are.
         """
         deadline = asyncio.get_running_loop().time() + WITHIN_S
         return await asyncio.gather(
-            *(self._one(runtime, snapshot, looked, one, deadline, tells_all) for one in looked.reached)
+            *(self._one(runtime, snapshot, check, one, deadline, tells_all) for one in check.reached)
         )
 
     async def _one(
         self,
         runtime: Runtime,
         snapshot: AccessSnapshot,
-        looked: Looked,
-        reached: Reached,
+        check: CheckContext,
+        reached: ReachableServer,
         deadline: float,
         tells_all: bool,
     ) -> CheckStep:
@@ -355,28 +355,28 @@ class ServerChecks:
         if not reached.enabled:
             meaning = meaning_of("server_disabled")
             return _step(server, "fail", "server_disabled", meaning.says, meaning.remedy)
-        expected = await in_slices(_expected(looked, server))
+        expected = await in_slices(_expected(check, server))
         begun = monotonic()
         try:
             async with asyncio.timeout_at(deadline), self._turns:
                 begun = monotonic()
-                found = await _list(runtime, snapshot, server, looked.token.identity.id)
+                tools = await _list(runtime, snapshot, server, check.token.identity.id)
         except DiscoveryFailed as failed:
-            return _failed(server, failed, _since(begun), tells_all)
+            return _failure_step(server, failed, _since(begun), tells_all)
         except TimeoutError:
-            return _failed(server, DiscoveryFailed("timeout", "It took too long."), _since(begun), tells_all)
+            return _failure_step(
+                server, DiscoveryFailed("timeout", "It took too long."), _since(begun), tells_all
+            )
         took_ms = _since(begun)
-        return await in_slices(_answered(server, expected, found, took_ms))
+        return await in_slices(_evaluate_tools(server, expected, tools, took_ms))
 
 
-def _expected(looked: Looked, server: Server) -> Generator[None, None, Expected]:
-    """In steps, of a decision each: a server may have thousands of tools."""
+def _expected(check: CheckContext, server: Server) -> Generator[None, None, Expected]:
+    """In steps of one decision each: a server may have thousands of tools."""
     usable, met = [], Counter[str]()
     for tool in server.tools.values():
         yield
-        decision = decide(
-            AccessRequest(looked.token, server, tool.name), looked.context, looked.at.timestamp()
-        )
+        decision = decide(AccessRequest(check.token, server, tool.name), check.context, check.at.timestamp())
         if decision.effect is not Effect.DENY:
             usable.append(tool)
         met[decision.effect.value] += 1
@@ -387,63 +387,65 @@ def _expected(looked: Looked, server: Server) -> Generator[None, None, Expected]
 async def _list(
     runtime: Runtime, snapshot: AccessSnapshot, server: Server, identity_id: UUID
 ) -> list[JsonObject]:
-    """What the server offers now, to the very credential that calls would carry. Raises ``DiscoveryFailed``."""
+    """List the current tools with the credential that calls would carry. Raises ``DiscoveryFailed``."""
     try:
         target = await snapshot.target(server, identity_id)
     except SnapshotUnavailable:
         raise DiscoveryFailed("unavailable", "The database cannot serve right now.") from None
     except (UnsealingFault, TokenFault) as fault:
         reason = f"There is no access token for it: {fault.reason}." if isinstance(fault, TokenFault) else ""
-        raise DiscoveryFailed("credential", reason or "The stored credential does not open.") from None
+        raise DiscoveryFailed("credential", reason or "The stored credential cannot be decrypted.") from None
     url: str | Target = target.url
-    headers, patience = target.headers, _URLS
+    headers, budget = target.headers, _URL_BUDGET
     if target.launch is not None:
         if runtime.supervisor is None:
-            raise DiscoveryFailed("forbidden", "It is a command, and this host runs none.")
-        url, patience = runtime.supervisor.target(server.id), _COMMANDS
+            raise DiscoveryFailed("forbidden", "It is a command, which this host does not run.")
+        url, budget = runtime.supervisor.target(server.id), _COMMAND_BUDGET
         headers = runtime.supervisor.headers(target.launch, sync_holder(server.id))
     try:
-        return await list_now(runtime.outbound, url, headers, target.protocol_versions, patience)
+        return await list_current_tools(runtime.outbound, url, headers, target.protocol_versions, budget)
     except DiscoveryFailed as failed:
         if failed.status == 401 and target.client is not None:
             snapshot.refused(target.client.id, headers)
         raise
 
 
-def _answered(
-    server: Server, expected: Expected, found: list[JsonObject], took_ms: int
+def _evaluate_tools(
+    server: Server, expected: Expected, tools: list[JsonObject], took_ms: int
 ) -> Generator[None, None, CheckStep]:
-    """In steps, of a definition each: a hostile server may send megabytes."""
-    offered = {str(item["name"]): item for item in found}
-    gone = other = 0
+    """In steps of one definition each: a hostile server may send megabytes."""
+    offered = {str(item["name"]): item for item in tools}
+    missing = other = 0
     for tool in expected.usable:
         yield
         item = offered.get(tool.name)
-        gone += item is None
+        missing += item is None
         other += item is not None and definition_digest(item) != tool.approved_digest
-    waiting = expected.quarantined + other
-    left = len(expected.usable) - gone - other
+    pending = expected.quarantined + other
+    callable_count = len(expected.usable) - missing - other
     asking = f", {expected.asking} of them with an approval first" if expected.asking else ""
-    says = [f"It answers. {_count(left, 'tool')} can be called{asking}."]
-    if waiting:
-        says.append(f"{_count(waiting, 'tool')} more, new or changed, must be reviewed first.")
-    if gone:
-        says.append(f"{_count(gone, 'tool')} in reach {'is' if gone == 1 else 'are'} no longer offered.")
+    details = [f"It answers. {_count(callable_count, 'tool')} can be called{asking}."]
+    if pending:
+        details.append(f"{_count(pending, 'tool')} more, new or changed, must be reviewed first.")
+    if missing:
+        details.append(
+            f"{_count(missing, 'tool')} in reach {'is' if missing == 1 else 'are'} no longer offered."
+        )
     code, remedy = "ok", None
-    if waiting:
+    if pending:
         code, remedy = "tools_wait", meaning_of("tool_quarantined").remedy
-    elif gone:
+    elif missing:
         code, remedy = "tools_gone", "An administrator can sync the server."
-    elif not left:
+    elif not callable_count:
         code, remedy = "no_tools", "Ask for access to its tools."
-    step = _step(server, "ok" if code == "ok" else "warn", code, " ".join(says), remedy)
+    step = _step(server, "ok" if code == "ok" else "warn", code, " ".join(details), remedy)
     return step.model_copy(update={"duration_ms": took_ms})
 
 
-def _failed(server: Server, failed: DiscoveryFailed, took_ms: int, tells_all: bool) -> CheckStep:
-    """Why, in few words to those who may not know where the server is."""
-    says = failed.reason if tells_all else _SAYS.get(failed.kind, _NOT_READ)
-    step = _step(server, "fail", failed.kind, says, _REMEDIES.get(failed.kind, _ITS_OWN))
+def _failure_step(server: Server, failed: DiscoveryFailed, took_ms: int, tells_all: bool) -> CheckStep:
+    """The reason of a failure, without details for callers who may not know where the server is."""
+    detail = failed.reason if tells_all else _DETAILS.get(failed.kind, _NOT_READ)
+    step = _step(server, "fail", failed.kind, detail, _REMEDIES.get(failed.kind, _OPERATOR_REMEDY))
     return step.model_copy(update={"duration_ms": took_ms})
 
 

@@ -1,7 +1,7 @@
-"""What a token of an identity could be made to reach: what its grants reach, and what a grant would let it reach.
+"""Servers and tools that a token of an identity could reach, by its grants or an additional one.
 
-Decided as calls are: of the second, as if it had been granted everything, so that what policies forbid or no grant
-could open is not offered.
+Decided as calls are. For the additional grant, the identity is treated as if everything were granted, so that what
+policies forbid or no grant can allow is not offered.
 """
 
 from collections.abc import Generator, Iterable, Mapping
@@ -23,8 +23,8 @@ from app.lib.event_loop import in_slices
 from app.models.servers import Server as ServerRow
 
 TOOLS_A_PAGE = 2_000
-"""A page ends when it is past so many tools, however many servers it was asked for."""
-_MOST_NAMED = 1_000
+"""A page ends after this many tools, for any requested number of servers."""
+_MAX_NAMED = 1_000
 _NOTHING: Mapping[Part, object] = {}
 
 
@@ -40,8 +40,8 @@ class OfferedTool:
 
 @dataclass(frozen=True, slots=True)
 class OfferedServer:
-    """A server that a token could reach. ``is_granted``: something of it is, without another grant; ``is_whole``: all
-    of it is, resources and prompts included."""
+    """A server that a token could reach. ``is_granted``: at least a part of it without another grant; ``is_whole``: all
+    of it, including resources and prompts."""
 
     id: UUID
     slug: str
@@ -52,8 +52,8 @@ class OfferedServer:
 
 @dataclass(frozen=True, slots=True)
 class Offers:
-    """A page of servers by slug. ``stopped``: why the identity reaches nothing at all; ``following``: the slug to go on
-    after."""
+    """A page of servers by slug. ``stopped``: why the identity reaches nothing at all; ``following``: the slug to
+    continue after."""
 
     stop_reason: str | None
     servers: tuple[OfferedServer, ...] = ()
@@ -71,10 +71,10 @@ async def offers_to(
     after: str = "",
     limit: int = 10,
 ) -> Offers:
-    """A page of what a token of the identity could reach; with ``grantable``, what a new grant would let it reach too.
+    """Read a page of what a token of the identity could reach; with ``grantable``, also with a new grant.
 
-    ``q`` is text in what a server is called or says of itself, or in the name of one of its tools. Raises ``NotFound``
-    and ``Unavailable``.
+    ``q`` is text in a server's name or description, or in the name of one of its tools. Raises ``NotFound`` and
+    ``Unavailable``.
     """
     state = await reader.of([identity_id])
     identity = state.identities.get(identity_id)
@@ -83,24 +83,24 @@ async def offers_to(
     reason = stop_reason(identity, reader.at)
     if reason is not None:
         return Offers(reason)
-    named = await _named(session, q)
+    named = await _servers_with_text(session, q)
     within = None if server_ids is None else frozenset(server_ids)
-    wanted = [
+    candidates = [
         server
         for server in sorted(state.servers.values(), key=lambda server: server.slug)
         if server.slug > after and (within is None or server.id in within)
     ]
-    found = _page(identity, wanted, state, reader.at, q=q, named=named, grantable=grantable, limit=limit)
-    servers, following = await in_slices(found)
+    page = _page(identity, candidates, state, reader.at, q=q, named=named, grantable=grantable, limit=limit)
+    servers, following = await in_slices(page)
     return Offers(None, servers, following)
 
 
-async def _named(session: AsyncSession, q: str) -> frozenset[UUID]:
-    """Servers that have the text in their name or description, which decisions do not read."""
+async def _servers_with_text(session: AsyncSession, q: str) -> frozenset[UUID]:
+    """Servers with the text in their name or description, which the access snapshot does not have."""
     if not q:
         return frozenset()
-    found = select_servers(ServerQuery(q=q)).with_only_columns(col(ServerRow.id)).limit(_MOST_NAMED)
-    return frozenset(await session.scalars(found))
+    statement = select_servers(ServerQuery(q=q)).with_only_columns(col(ServerRow.id)).limit(_MAX_NAMED)
+    return frozenset(await session.scalars(statement))
 
 
 def _page(
@@ -109,32 +109,32 @@ def _page(
 ) -> Generator[None, None, tuple[tuple[OfferedServer, ...], str | None]]:  # fmt: skip
     anything = with_all_grants(identity)
     text = q.lower()
-    found: list[OfferedServer] = []
+    offered: list[OfferedServer] = []
     tools = 0
     for server in servers:
         yield
         if q and server.id not in named and not _has_text(server, text):
             continue
         own = yield from reach(identity, server, state.context, at)
-        most = (yield from reach(anything, server, state.context, at)) if grantable else own
-        if most is None:
+        reachable = (yield from reach(anything, server, state.context, at)) if grantable else own
+        if reachable is None:
             continue
-        if len(found) == limit or tools > TOOLS_A_PAGE:
-            return tuple(found), found[-1].slug
-        found.append(_offered(most, own))
-        tools += len(most.tools)
-    return tuple(found), None
+        if len(offered) == limit or tools > TOOLS_A_PAGE:
+            return tuple(offered), offered[-1].slug
+        offered.append(_offer(reachable, own))
+        tools += len(reachable.tools)
+    return tuple(offered), None
 
 
-def _offered(most: Reach, own: Reach | None) -> OfferedServer:
+def _offer(reachable: Reach, own: Reach | None) -> OfferedServer:
     granted = frozenset() if own is None else frozenset(tool.name for tool, _ in own.tools)
     tools = tuple(
         OfferedTool(tool.name, tool.risk, tool.name in granted, decision.effect is Effect.REQUIRE_APPROVAL)
-        for tool, decision in most.tools
+        for tool, decision in reachable.tools
     )
     parts = _NOTHING if own is None else own.parts
-    is_whole = own is not None and len(granted) == len(tools) and most.parts.keys() == parts.keys()
-    return OfferedServer(most.server.id, most.server.slug, own is not None, is_whole, tools)
+    is_whole = own is not None and len(granted) == len(tools) and reachable.parts.keys() == parts.keys()
+    return OfferedServer(reachable.server.id, reachable.server.slug, own is not None, is_whole, tools)
 
 
 def _has_text(server: Server, text: str) -> bool:

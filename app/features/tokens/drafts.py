@@ -1,10 +1,8 @@
-"""Tokens that somebody is putting together on the console's pages, kept so that no search and no step back loses what
-was chosen.
+"""Token drafts of the console: selections are stored, so that searches and going back keep them.
 
-A draft is its maker's alone, is gone after a day, and holds no secret. It gives no right either: what comes of it is
-issued by the services that issue for the API, which ask for everything anew.
-
-What a token that is being put together would reach, which grants it needs for that, and issuing it with them.
+A draft belongs only to its creator, is deleted after a day, and holds no secret. It gives no access either: the token
+is issued by the same services as through the API, which check everything again. Also computes what the token would
+reach, and which grants it needs, and issues it with them.
 """
 
 import hashlib
@@ -28,7 +26,7 @@ from app.features.grants.service import create_grant
 from app.features.tokens.draft_choices import OfferedServer, OfferedTool, offers_to
 from app.features.tokens.own import person_of
 from app.features.tokens.schemas import Network, TokenCreate, TokenDelivery
-from app.features.tokens.service import Issued, issue_token
+from app.features.tokens.service import IssuedToken, issue_token
 from app.http.authorization import Caller, Permission, authorize
 from app.http.runtime import Runtime
 from app.http.schemas import ShortText, Strict, Time
@@ -47,16 +45,16 @@ from app.lib.ids import IdentityId, ServerId
 from app.models.tokens import TokenDraft
 
 LIFETIME = timedelta(days=1)
-MOST_SERVERS = 90
-"""Each is one entry of a scope at most, which has a hundred."""
-_MOST_DRAFTS = 20
+MAX_SERVERS = 90
+"""Each needs at most one entry of a scope, which has up to a hundred."""
+_MAX_DRAFTS = 20
 _FORGOTTEN_AT_ONCE = 500
 
 
 class DraftServer(Strict):
-    """The tools of one server that the token is to reach: those that read, all, or those that are named.
+    """The selected tools of one server: those that only read, all, or named ones.
 
-    ``grant``: a grant is to be made of what the identity has none for.
+    ``grant``: create a grant for what the identity lacks.
     """
 
     server_id: ServerId
@@ -65,7 +63,7 @@ class DraftServer(Strict):
     grant: bool = False
 
     def tools(self) -> ToolSelectorModel:
-        """What a scope or a grant says of it."""
+        """The selector for a scope or a grant."""
         if self.mode == "names":
             return ToolsByNamesModel(kind="names", names=self.names)
         if self.mode == "read":
@@ -74,45 +72,45 @@ class DraftServer(Strict):
 
 
 class DraftContent(Strict):
-    """What was chosen so far. ``lasts``: for how many days, or ``date``; the time itself is ``expires_at``."""
+    """The current selections. ``lasts``: for how many days, or ``date``; the time itself is ``expires_at``."""
 
     identity_id: IdentityId | None = None
     name: Annotated[str, Field(max_length=200)] = ""
-    servers: list[DraftServer] = Field(default_factory=list, max_length=MOST_SERVERS)
+    servers: list[DraftServer] = Field(default_factory=list, max_length=MAX_SERVERS)
     lasts: ShortText = ""
     expires_at: Time | None = None
     ip_allow: list[Network] = Field(default_factory=list, max_length=100)
     delivery: TokenDelivery = "reveal"
 
     def of_server(self, server_id: UUID) -> DraftServer | None:
-        """What was chosen of a server."""
+        """The selection for a server."""
         return next((one for one in self.servers if one.server_id == server_id), None)
 
     def with_server(self, chosen: DraftServer) -> "DraftContent":
-        """With this in the place of what was chosen of the server. Raises ``Invalid`` when there are too many."""
-        kept = [one for one in self.servers if one.server_id != chosen.server_id]
-        if len(kept) >= MOST_SERVERS:
+        """Replace the selection for a server. Raises ``Invalid`` when there are too many."""
+        others = [one for one in self.servers if one.server_id != chosen.server_id]
+        if len(others) >= MAX_SERVERS:
             raise Invalid.field(
-                "/servers", "too_many", f"A token is put together of at most {MOST_SERVERS} servers here."
+                "/servers", "too_many", f"A token draft can have at most {MAX_SERVERS} servers."
             )
-        return self.model_copy(update={"servers": [*kept, chosen]})
+        return self.model_copy(update={"servers": [*others, chosen]})
 
     def without_server(self, server_id: UUID) -> "DraftContent":
-        """Without what was chosen of the server."""
+        """Remove the selection for a server."""
         return self.model_copy(
             update={"servers": [one for one in self.servers if one.server_id != server_id]}
         )
 
     def scope(self) -> ListedScopeModel:
-        """The servers that are chosen alike share an entry."""
+        """The scope; servers with the same kind of selection share an entry."""
         entries = [
             ScopeEntryModel(servers=ServersByIdsModel(kind="ids", ids=ids), tools=tools)
-            for ids, tools in alike(self.servers)
+            for ids, tools in group_servers(self.servers)
         ]
         return ListedScopeModel(kind="listed", entries=entries)
 
     def order(self) -> dict[str, Any]:
-        """What ``TokenCreate`` is made of; whoever reads it finds what is missing."""
+        """The input for ``TokenCreate``, possibly incomplete."""
         return {
             "identity_id": self.identity_id,
             "name": self.name,
@@ -123,14 +121,14 @@ class DraftContent(Strict):
         }
 
     def token(self) -> TokenCreate:
-        """The token that it asks for. Raises ``Invalid`` while something is missing."""
+        """The token to issue. Raises ``Invalid`` if the draft is incomplete."""
         if self.identity_id is None or not self.name or not self.servers or self.expires_at is None:
-            raise Invalid("Something is missing yet: go through the steps.")
+            raise Invalid("The draft is not complete: go through the steps.")
         return TokenCreate(**self.order())
 
 
-def alike(servers: list[DraftServer]) -> list[tuple[list[UUID], ToolSelectorModel]]:
-    """Servers of which all tools, or those that read, are chosen, together; each of the others by itself."""
+def group_servers(servers: list[DraftServer]) -> list[tuple[list[UUID], ToolSelectorModel]]:
+    """Group servers with all tools or all reading tools selected; each of the others is a group of its own."""
     groups: dict[Any, list[DraftServer]] = {}
     for one in servers:
         groups.setdefault(one.server_id if one.mode == "names" else one.mode, []).append(one)
@@ -138,9 +136,9 @@ def alike(servers: list[DraftServer]) -> list[tuple[list[UUID], ToolSelectorMode
 
 
 async def begin_draft(session: AsyncSession, caller: Caller, content: DraftContent) -> TokenDraft:
-    """A new draft of the caller's, who keeps the newest few. What is too old goes, whoever's it is.
+    """Create a draft for the caller, who keeps the newest ones. Deletes expired drafts of all callers.
 
-    Raises ``Forbidden`` for whoever is not a person.
+    Raises ``Forbidden`` for a caller who is not a person.
     """
     person_id = person_of(caller)
     old = select(col(TokenDraft.id)).where(col(TokenDraft.created_at) < func.now() - LIFETIME)
@@ -148,7 +146,7 @@ async def begin_draft(session: AsyncSession, caller: Caller, content: DraftConte
         select(col(TokenDraft.id))
         .where(col(TokenDraft.person_id) == person_id)
         .order_by(col(TokenDraft.id).desc())
-        .offset(_MOST_DRAFTS - 1)
+        .offset(_MAX_DRAFTS - 1)
     )
     for gone in (old.limit(_FORGOTTEN_AT_ONCE).with_for_update(skip_locked=True), mine):
         await session.execute(delete(TokenDraft).where(col(TokenDraft.id).in_(gone)))
@@ -161,9 +159,9 @@ async def begin_draft(session: AsyncSession, caller: Caller, content: DraftConte
 async def read_draft(
     session: AsyncSession, caller: Caller, id: UUID, *, hold: bool = False
 ) -> tuple[TokenDraft, DraftContent]:
-    """A draft of the caller's; with ``hold`` nobody else changes or issues it until this transaction ends.
+    """Read a draft of the caller; with ``hold`` it is locked until this transaction ends.
 
-    Raises ``NotFound`` for anybody else's, and for one that is too old.
+    Raises ``NotFound`` for another caller's, and for an expired one.
     """
     query = select(TokenDraft).where(
         col(TokenDraft.id) == id,
@@ -174,12 +172,12 @@ async def read_draft(
         query = query.with_for_update().execution_options(populate_existing=True)
     draft = await session.scalar(query)
     if draft is None:
-        raise NotFound("There is no such draft any more: drafts are kept for a day. Begin anew.")
+        raise NotFound("There is no such draft: drafts are kept for a day. Start a new one.")
     return draft, DraftContent.model_validate(draft.content)
 
 
 async def save_draft(session: AsyncSession, draft: TokenDraft, content: DraftContent) -> None:
-    """Keep what is chosen now, of a draft that is held."""
+    """Store the selections of a locked draft."""
     draft.content = content.model_dump(mode="json")
     draft.revision += 1
     await session.flush()
@@ -187,8 +185,8 @@ async def save_draft(session: AsyncSession, draft: TokenDraft, content: DraftCon
 
 @dataclass(frozen=True, slots=True)
 class ChosenServer:
-    """A server of a draft with the tools that the token would reach; ``slug`` is None when it can reach nothing of it
-    now. ``needs_grant``: a grant has to be made for that."""
+    """A server of a draft with the tools that the token would reach; ``slug`` is None when it can reach none of it now.
+    ``needs_grant``: it needs a new grant."""
 
     chosen: DraftServer
     slug: str | None
@@ -196,13 +194,13 @@ class ChosenServer:
     needs_grant: bool
 
     def of_risk(self, risk: Risk) -> int:
-        """How many of the tools are of a risk."""
+        """The number of tools with a risk."""
         return sum(tool.risk is risk for tool in self.tools)
 
 
 @dataclass(frozen=True, slots=True)
 class Prospect:
-    """What a token would reach. ``stopped``: why its identity reaches nothing at all."""
+    """The reach of a draft's token. ``stopped``: why its identity reaches nothing at all."""
 
     content: DraftContent
     stopped: str | None
@@ -210,40 +208,40 @@ class Prospect:
 
     @property
     def needing(self) -> list[DraftServer]:
-        """The servers that a grant has to be made for."""
+        """The servers that need a new grant."""
         return [one.chosen for one in self.servers if one.needs_grant]
 
     @property
     def mark(self) -> str:
-        """Of the token and the grants that it needs: whoever confirms these has confirmed no others."""
+        """A digest of the token and of the grants that it needs, so that a confirmation covers no others."""
         needing = [one.model_dump(mode="json") for one in self.needing]
-        shown = json.dumps([self.content.model_dump(mode="json"), needing], sort_keys=True)
-        return hashlib.sha256(shown.encode()).hexdigest()[:16]
+        content = json.dumps([self.content.model_dump(mode="json"), needing], sort_keys=True)
+        return hashlib.sha256(content.encode()).hexdigest()[:16]
 
 
 async def prospect_of(session: AsyncSession, reader: AccessReader, content: DraftContent) -> Prospect:
-    """What comes of a draft if it is issued now. Raises ``NotFound`` and ``Unavailable``."""
+    """Compute the result of issuing a draft now. Raises ``NotFound`` and ``Unavailable``."""
     if content.identity_id is None or not content.servers:
         return Prospect(content, None, ())
-    found: dict[UUID, OfferedServer] = {}
-    wanted, after = [one.server_id for one in content.servers], ""
+    by_server: dict[UUID, OfferedServer] = {}
+    server_ids, after = [one.server_id for one in content.servers], ""
     while True:
         offers = await offers_to(
             session, reader, content.identity_id,
-            grantable=True, server_ids=wanted, after=after, limit=MOST_SERVERS,
+            grantable=True, server_ids=server_ids, after=after, limit=MAX_SERVERS,
         )  # fmt: skip
-        found.update((one.id, one) for one in offers.servers)
+        by_server.update((one.id, one) for one in offers.servers)
         if offers.following is None:
             break
         after = offers.following
-    chosen = tuple(_chosen(one, found.get(one.server_id)) for one in content.servers)
+    chosen = tuple(_choose(one, by_server.get(one.server_id)) for one in content.servers)
     return Prospect(content, offers.stopped, chosen)
 
 
-def _chosen(chosen: DraftServer, offer: OfferedServer | None) -> ChosenServer:
+def _choose(chosen: DraftServer, offer: OfferedServer | None) -> ChosenServer:
     if offer is None:
         return ChosenServer(chosen, None, (), needs_grant=False)
-    picked = [tool for tool in offer.tools if _is_of(chosen, tool)]
+    picked = [tool for tool in offer.tools if _is_selected(chosen, tool)]
     tools = tuple(tool for tool in picked if tool.is_granted or chosen.grant)
     lacking = not offer.is_granted or not all(tool.is_granted for tool in picked)
     if chosen.mode == "all":
@@ -251,14 +249,14 @@ def _chosen(chosen: DraftServer, offer: OfferedServer | None) -> ChosenServer:
     return ChosenServer(chosen, offer.slug, tools, needs_grant=chosen.grant and lacking)
 
 
-def _is_of(chosen: DraftServer, tool: OfferedTool) -> bool:
+def _is_selected(chosen: DraftServer, tool: OfferedTool) -> bool:
     if chosen.mode == "read":
         return tool.risk is Risk.READ
     return chosen.mode == "all" or tool.name in chosen.names
 
 
 def grants_for(content: DraftContent, needing: list[DraftServer]) -> list[GrantCreate]:
-    """The grants that give the identity what it lacks, until the token ends and because of it."""
+    """The grants that the identity lacks, which expire with the token."""
     if content.identity_id is None:
         return []
     return [
@@ -269,7 +267,7 @@ def grants_for(content: DraftContent, needing: list[DraftServer]) -> list[GrantC
             expires_at=content.expires_at,
             reason=content.name,
         )
-        for ids, tools in alike(needing)
+        for ids, tools in group_servers(needing)
     ]
 
 
@@ -282,21 +280,22 @@ async def issue_draft(
     content: DraftContent,
     confirmed: str,
     request_id: str | None,
-) -> Issued:
-    """Make the grants that a held draft needs, ``confirmed`` by their mark, and issue its token: all of it or nothing.
+) -> IssuedToken:
+    """Create the grants that a locked draft needs, ``confirmed`` by their digest, and issue its token, in one
+    transaction.
 
-    Raises ``Conflict`` for one that was issued, is another one than was confirmed, or needs other grants;
-    ``Forbidden`` where grants are needed and the caller makes none; and what making grants and issuing raise.
+    Raises ``Conflict`` for a draft that was issued, differs from the confirmed one, or needs other grants;
+    ``Forbidden`` when grants are needed and the caller may not create them; and what creating grants and issuing raise.
     """
     if draft.token_id is not None:
         raise Conflict(
-            "This token was issued already; its secret was shown once.", code="draft_already_issued"
+            "This token is already issued; its secret was shown once.", code="draft_already_issued"
         )
     body = content.token()
     prospect = await prospect_of(session, reader, content)
     if prospect.mark != confirmed:
         raise Conflict(
-            "The token, or what has been granted, changed since this was shown: look at the summary again.",
+            "The token or the grants changed since this was shown: review the summary again.",
             code="draft_changed",
         )
     if prospect.needing:
@@ -304,7 +303,7 @@ async def issue_draft(
     change = Change(session, caller, request_id, runtime.clock())
     for grant in grants_for(content, prospect.needing):
         await create_grant(change, grant)
-    # The events of the grants are before that of the token.
+    # The events of the grants come before that of the token.
     await write(session)
     issued = await issue_token(session, runtime, caller, body, request_id)
     draft.token_id = issued.token.id

@@ -1,8 +1,8 @@
-"""Notices of what is about to end: each token and grant is told of once for each end that it was given.
+"""Expiry notices for tokens and grants: one for each expiry time.
 
-A notice is a row, written in the transaction of its messages; so no restart and no other replica gives it again. It
-comes when as much time is left as is set, but not before two thirds of the life are over, and never of what lives for a
-day or less: whoever issues that renews it by itself.
+A notice is a row, written in the transaction of its messages, so it is never repeated. It is sent when the configured
+lead time remains, but not before two thirds of the lifetime, and never for a lifetime of a day or less, which is
+renewed automatically.
 """
 
 import asyncio
@@ -16,24 +16,24 @@ from sqlalchemy import DateTime, Interval, Row, TextClause, Uuid, bindparam, tex
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from app.db.engine import CONNECTION_ERRORS
-from app.db.outbox import enqueue, has_subscribers
+from app.db.outbox import has_subscribers, enqueue
 from app.db.webhook_events import Message, WebhookEvent, grant_message, token_message
 from app.domain.errors import Unavailable
 from app.features.tokens.queries import STATUS_SQL
 from app.lib.logs import log_fault
 
-SHORTEST = timedelta(days=1)
-"""What lives no longer than this ends without a notice."""
+MIN_LIFETIME = timedelta(days=1)
+"""A shorter lifetime ends without a notice."""
 LOOK_EVERY_S = 300.0
 _FIRST_LOOK_S = 4.0
 _AT_ONCE = 500
 _log = logging.getLogger(__name__)
-# Of its own: a generator that others seed would bring workers together again.
+# An unseeded generator: one that others seed could synchronize the workers.
 _spread = SystemRandom()
 _BEGINNING = (datetime.fromtimestamp(0, UTC), UUID(int=0))
 
-# Locked as whoever ends or changes them locks them, so nobody is told of the end of what has ended; without waiting, so
-# the order of locks is free, and another worker takes others.
+# Locked as for ending or changing them, so that no notice is sent for an ended one; with SKIP LOCKED, so that the order
+# of locks does not matter, and another worker takes others.
 _NEAR = """
 WITH near AS MATERIALIZED (
     SELECT {holder}, o.id, o.expires_at FROM {table} o
@@ -51,7 +51,7 @@ WITH near AS MATERIALIZED (
 SELECT near.*, noted.object_id IS NOT NULL AS is_new FROM near LEFT JOIN noted ON noted.object_id = near.id
 ORDER BY near.expires_at, near.id
 """
-# What is suspended waits: it is told of when it is reinstated in time.
+# Suspended ones wait: a notice is sent if they are reinstated in time.
 _BOUNDS = (
     bindparam("lead", type_=Interval),
     bindparam("shortest", type_=Interval),
@@ -66,7 +66,7 @@ _TOKENS = text(
         end="o.expires_at",
         ended="revoked_at",
         live=f"""SELECT near.id, near.expires_at FROM near JOIN tokens ON tokens.id = near.id
-        WHERE {STATUS_SQL} = 'active'""",  # noqa: S608 - the one value is a constant of ours
+        WHERE {STATUS_SQL} = 'active'""",  # noqa: S608 - the only value is a constant
     )
 ).bindparams(*_BOUNDS)
 _GRANTS = text(
@@ -74,7 +74,7 @@ _GRANTS = text(
         table="grants",
         holder="o.identity_id, o.group_id",
         begin="greatest(o.created_at, o.not_before)",
-        # As it is indexed.
+        # In the form of the index.
         end="coalesce(o.expires_at, 'infinity')",
         ended="ended_at",
         live="""SELECT near.id, near.expires_at FROM near
@@ -83,7 +83,7 @@ _GRANTS = text(
         WHERE coalesce(holder.status, 'active') = 'active' AND coalesce(owner.status, 'active') = 'active'""",
     )
 ).bindparams(*_BOUNDS)
-# An end that has come is told of no more, noted or not.
+# No notice is sent after the expiry.
 _FORGET = text("""
 DELETE FROM expiry_notices WHERE ctid = ANY (ARRAY(
     SELECT ctid FROM expiry_notices WHERE expires_at < now() ORDER BY expires_at LIMIT :most FOR UPDATE SKIP LOCKED
@@ -92,51 +92,51 @@ DELETE FROM expiry_notices WHERE ctid = ANY (ARRAY(
 
 
 class ExpiryNotices:
-    """One worker's share of the notices."""
+    """The task of one worker for expiry notices."""
 
     def __init__(self, sessions: async_sessionmaker[AsyncSession], lead: timedelta) -> None:
         self._sessions = sessions
         self._lead = lead
 
     async def run(self) -> None:
-        """Look now and then, and soon after the start, until cancelled; with a lead time of nothing, never."""
-        longest = _FIRST_LOOK_S
+        """Send notices periodically until cancelled; without a lead time, never."""
+        max_wait = _FIRST_LOOK_S
         while self._lead:
-            await asyncio.sleep(longest * _spread.uniform(0.5, 1.0))
-            longest = LOOK_EVERY_S
+            await asyncio.sleep(max_wait * _spread.uniform(0.5, 1.0))
+            max_wait = LOOK_EVERY_S
             try:
                 await self.round()
             except (Unavailable, *CONNECTION_ERRORS):
-                # Others say that the database is away; what is due stays due.
+                # Others report that the database is unavailable; due notices stay.
                 continue
             except Exception as error:  # noqa: BLE001
-                # Whatever it is, it must not end the loop. What is due stays due.
+                # No error may end the loop. Due notices stay.
                 log_fault(_log, "looking for what is about to end", error, logging.WARNING)
 
     async def round(self) -> int:
-        """Give the notices that are due; how many these were."""
-        given = await self._give(WebhookEvent.TOKEN_EXPIRING, _TOKENS, _of_token)
-        given += await self._give(WebhookEvent.GRANT_EXPIRING, _GRANTS, _of_grant)
+        """Send the due notices; return their number."""
+        sent = await self._give(WebhookEvent.TOKEN_EXPIRING, _TOKENS, _of_token)
+        sent += await self._give(WebhookEvent.GRANT_EXPIRING, _GRANTS, _of_grant)
         async with self._sessions() as session:
             await session.execute(_FORGET, {"most": _AT_ONCE})
             await session.commit()
-        return given
+        return sent
 
     async def _give(self, type: WebhookEvent, near: TextClause, message_of: Any) -> int:
-        given, (after, after_id) = 0, _BEGINNING
+        sent, (after, after_id) = 0, _BEGINNING
         while True:
             async with self._sessions() as session:
                 if not await has_subscribers(session, type):
-                    # Whoever wants them later is told then of what is near.
-                    return given
-                values = {"lead": self._lead, "shortest": SHORTEST, "most": _AT_ONCE}
+                    # A later subscriber still gets notices of what expires soon.
+                    return sent
+                values = {"lead": self._lead, "shortest": MIN_LIFETIME, "most": _AT_ONCE}
                 rows = (await session.execute(near, values | {"after": after, "after_id": after_id})).all()
                 messages = [message_of(row) for row in rows if row.is_new]
                 await enqueue(session, *messages)
                 await session.commit()
-            given += len(messages)
+            sent += len(messages)
             if len(rows) < _AT_ONCE:
-                return given
+                return sent
             after, after_id = rows[-1].expires_at, rows[-1].id
 
 

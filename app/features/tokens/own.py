@@ -1,7 +1,4 @@
-"""Whose tokens are a person's own: theirs, and those of the agents that they answer for.
-
-What the filters of lists and of bulk revocation mean as conditions.
-"""
+"""Conditions for tokens: a person's own ones, the filters of lists, and those of bulk revocation."""
 
 from uuid import UUID
 
@@ -24,11 +21,11 @@ SORTS: Sorts = {
     "name": caseless(col(Token.name)),
     "expires_at": col(Token.expires_at),
 }
-"""What a list can be sorted by, with an index for each."""
+"""The sort orders of the list, with an index for each."""
 
 
 def select_tokens(query: TokenQuery) -> Select[Token]:
-    """The tokens that a list's filters leave."""
+    """Select the tokens that match a list's filters."""
     statement = select(Token)
     if query.identity_id:
         statement = statement.where(col(Token.identity_id).in_(query.identity_id))
@@ -48,7 +45,7 @@ def select_tokens(query: TokenQuery) -> Select[Token]:
 
 
 def bulk_conditions(filter: TokensRevokeFilter) -> list[ColumnElement[bool]]:
-    """The conditions of a bulk filter. Raises ``Invalid`` for an empty one, which would mean everything."""
+    """The conditions of a bulk filter. Raises ``Invalid`` for an empty one, which would match everything."""
     conditions: list[ColumnElement[bool]] = []
     if filter.token_ids is not None:
         conditions.append(col(Token.id).in_(filter.token_ids))
@@ -69,8 +66,8 @@ def bulk_conditions(filter: TokensRevokeFilter) -> list[ColumnElement[bool]]:
     return conditions
 
 
-# Since the token was made, or its person took a secret that somebody who issues tokens had left for them.
-_SINCE_ANOTHERS = text("""
+# Since the token was created, or since its person last picked up a secret from an issuer.
+_AFTER_OTHER_OWNER = text("""
 SELECT EXISTS (
     SELECT 1 FROM object_versions v
     WHERE v.object_id = :holder AND v.kind = 'identity' AND v.content ->> 'owner_id' <> :me
@@ -81,18 +78,18 @@ SELECT EXISTS (
 )
 """)
 _PEOPLE = frozenset({"administrator", "identity"})
-_NONE = "There is no such token, or it is neither yours nor that of an agent that you answer for."
+_NONE = "There is no such token, or it is neither yours nor that of an agent that you own."
 
 
 def person_of(caller: Caller) -> UUID:
     """The person who signed in themselves.
 
-    Raises ``Forbidden`` for anybody else: whoever makes a service account names who answers for it, and must not come
-    by that person's secrets with it.
+    Raises ``Forbidden`` for other callers: the creator of a service account chooses its owner, and must not get that
+    person's secrets with it.
     """
     if caller.kind not in _PEOPLE or caller.identity_id is None:
         raise Forbidden(
-            "This is for people who sign in themselves: no service account acts as the person who answers for it."
+            "This is for people who sign in themselves: a service account cannot act as its owner."
         )
     return caller.identity_id
 
@@ -103,13 +100,13 @@ def answers_for(person_id: UUID, identity: Identity | None) -> bool:
 
 
 async def select_own_tokens(session: AsyncSession, person_id: UUID, query: TokenQuery) -> Select[Token]:
-    """The person's own tokens that a filter leaves."""
+    """Select the person's own tokens that match a filter."""
     own = [person_id, *await agents_of(session, person_id)]
     return select_tokens(query).where(queries.among(col(Token.identity_id), own))
 
 
 async def find_own_token(session: AsyncSession, person_id: UUID, token_id: UUID) -> TokenReading:
-    """One of the person's own tokens as it is now. Raises ``NotFound`` for any other."""
+    """Find one of the person's own tokens. Raises ``NotFound`` for any other."""
     reading = await queries.find_reading(session, token_id)
     if reading is None:
         raise NotFound(_NONE)
@@ -119,30 +116,30 @@ async def find_own_token(session: AsyncSession, person_id: UUID, token_id: UUID)
     return reading
 
 
-async def hold_own_token(session: AsyncSession, person_id: UUID, token_id: UUID) -> None:
-    """The same, held so until this transaction ends: no agent is handed over meanwhile. Raises ``NotFound``."""
-    await _hold(session, person_id, token_id)
+async def lock_own_token(session: AsyncSession, person_id: UUID, token_id: UUID) -> None:
+    """Lock one, so that its agent is not transferred until this transaction ends. Raises ``NotFound``."""
+    await _lock(session, person_id, token_id)
 
 
-async def hold_to_renew(session: AsyncSession, person_id: UUID, token_id: UUID) -> None:
-    """The same, for whoever asks for a new secret of it.
+async def lock_to_renew(session: AsyncSession, person_id: UUID, token_id: UUID) -> None:
+    """The same, before a new secret is created.
 
-    Raises ``NotFound``, and ``Forbidden`` for an agent's token that was made for somebody who answered for it before:
-    whoever may hand agents over, and issue nothing, would come by what others were given.
+    Raises ``NotFound``, and ``Forbidden`` for an agent's token from the time of a former owner: otherwise a caller who
+    may transfer agents, but issue nothing, would get access that others were given.
     """
-    holder = await _hold(session, person_id, token_id)
+    holder = await _lock(session, person_id, token_id)
     values = {"holder": holder, "token": token_id, "me": str(person_id)}
-    if holder != person_id and await session.scalar(_SINCE_ANOTHERS, values):
+    if holder != person_id and await session.scalar(_AFTER_OTHER_OWNER, values):
         raise Forbidden(
-            "This token is older than your answering for its agent: revoke it, or have somebody who issues tokens send "
-            "you a pick-up link for it."
+            "This token is older than your ownership of its agent: revoke it, or ask for a pickup link from a "
+            "person who issues tokens."
         )
 
 
-async def _hold(session: AsyncSession, person_id: UUID, token_id: UUID) -> UUID:
+async def _lock(session: AsyncSession, person_id: UUID, token_id: UUID) -> UUID:
     holder = (await find_own_token(session, person_id, token_id)).row.identity_id
     await take_turns(session, [holder], share=True)
-    held = await queries.lock_identities(session, {holder}, share=True)
-    if not answers_for(person_id, held.get(holder)):
+    identities = await queries.lock_identities(session, {holder}, share=True)
+    if not answers_for(person_id, identities.get(holder)):
         raise NotFound(_NONE)
     return holder

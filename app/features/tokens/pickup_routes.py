@@ -1,4 +1,4 @@
-"""``/tokens/{id}/pickups``: links by which people take secrets that nobody else sees."""
+"""``/tokens/{id}/pickups``: links by which people pick up secrets that no one else sees."""
 
 from typing import Annotated
 
@@ -30,12 +30,12 @@ router = APIRouter(
     "",
     dependencies=[requires(Permission.TOKENS_READ)],
     operation_id="list_token_pickups",
-    summary="List a token's pick-up links, newest first",
+    summary="List a token's pickup links, newest first",
 )
 async def list_token_pickups(
     token_id: TokenId, query: Annotated[PickupQuery, Query()], session: Session, runtime: CurrentRuntime
 ) -> Page[PickupView]:
-    """What became of each; one at most waits."""
+    """All links with their states; at most one is pending."""
     await show_token(session, token_id)
     filters = query.filters() | {"token_id": token_id}
     cursors = Cursors(runtime.peppers.derive("cursors"), "list_token_pickups", filters)
@@ -50,7 +50,7 @@ async def list_token_pickups(
     status_code=201,
     operation_id="create_token_pickup",
     responses=problem_responses(409),
-    summary="Make a link by which a token's secret is picked up",
+    summary="Create a pickup link for a token",
 )
 @once
 async def create_token_pickup(
@@ -62,38 +62,38 @@ async def create_token_pickup(
     request: Request,
     response: Response,
 ) -> PickupView:
-    """For somebody who lost the secret, or the link. Once it is used, the secrets so far work for `overlap_s` more
-    seconds; until then nothing changes for them. A link that waits is cancelled."""
-    made = await create_pickup(
+    """For a person who lost the secret, or the link. Once it is used, earlier secrets work for `overlap_s` more
+    seconds; until then nothing changes for them. A pending link is cancelled."""
+    reading = await create_pickup(
         session, caller, token_id,
         overlap_s=body.overlap_s, ttl=runtime.pickup_ttl, request_id=request.state.request_id,
     )  # fmt: skip
     place = f"/api/v1/tokens/{format_id(TOKEN, token_id)}/pickups"
-    response.headers["Location"] = f"{place}/{format_id(PICKUP, made.row.id)}"
-    set_etag(response, made.row.revision)
-    return PickupView.from_reading(made, runtime.public_url)
+    response.headers["Location"] = f"{place}/{format_id(PICKUP, reading.row.id)}"
+    set_etag(response, reading.row.revision)
+    return PickupView.from_reading(reading, runtime.public_url)
 
 
 @router.get(
     "/{pickup_id}",
     dependencies=[requires(Permission.TOKENS_READ)],
     operation_id="get_token_pickup",
-    summary="Read one pick-up link",
+    summary="Read a pickup link",
 )
 async def get_token_pickup(
     token_id: TokenId, pickup_id: PickupId, session: Session, runtime: CurrentRuntime, response: Response
 ) -> PickupView:
-    """Whether it waits, was used, and when."""
-    found = await require_pickup(session, token_id, pickup_id)
-    set_etag(response, found.row.revision)
-    return PickupView.from_reading(found, runtime.public_url)
+    """The state of the link, and when it was used."""
+    pickup = await require_pickup(session, token_id, pickup_id)
+    set_etag(response, pickup.row.revision)
+    return PickupView.from_reading(pickup, runtime.public_url)
 
 
 @router.delete(
     "/{pickup_id}",
     operation_id="cancel_token_pickup",
     responses=problem_responses(409, 412),
-    summary="Take a pick-up link back",
+    summary="Cancel a pickup link",
 )
 async def cancel_token_pickup(
     token_id: TokenId,
@@ -106,6 +106,6 @@ async def cancel_token_pickup(
     response: Response,
 ) -> PickupView:
     """It can no longer be used. A repeat changes nothing; a used link cannot be cancelled."""
-    found = await cancel_pickup(session, caller, token_id, pickup_id, if_match, request.state.request_id)
-    set_etag(response, found.row.revision)
-    return PickupView.from_reading(found, runtime.public_url)
+    pickup = await cancel_pickup(session, caller, token_id, pickup_id, if_match, request.state.request_id)
+    set_etag(response, pickup.row.revision)
+    return PickupView.from_reading(pickup, runtime.public_url)

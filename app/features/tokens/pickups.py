@@ -1,9 +1,7 @@
-"""Links for picking up a secret, made and taken back by whoever issues.
+"""Pickup links: issuers create and cancel them, and their recipients pick up a secret once. See ADR 21.
 
-They never see the secret, and neither does whatever carries the link: there is none until the recipient, signed in,
-asks for it.
-
-Taking a secret by a pick-up link: once, by the person that it is for. See ADR 21.
+Issuers never see the secret, and neither does the channel of the link: it is created when the recipient, signed in,
+picks it up.
 """
 
 from dataclasses import dataclass
@@ -25,7 +23,7 @@ from app.features.tokens import queries
 from app.features.tokens import queries as repository
 from app.features.tokens.own import person_of
 from app.features.tokens.queries import PickupReading, TokenReading, end_pickups, find_pickups, lock_pickup
-from app.features.tokens.service import add_secret, hold_active, living_token, offer_pickup
+from app.features.tokens.service import add_secret, lock_active_identity, offer_pickup, read_live_token
 from app.http.authorization import Caller
 from app.http.etags import Precondition
 from app.lib.ids import PICKUP, format_id
@@ -40,16 +38,16 @@ async def create_pickup(
     ttl: timedelta,
     request_id: str | None,
 ) -> PickupReading:
-    """A new link for a token that is there; one that waits is cancelled.
+    """Create a link for an existing token; a pending one is cancelled.
 
-    Raises ``NotFound``, and ``Conflict`` for a token that has ended or one of somebody who is not active.
+    Raises ``NotFound``, and ``Conflict`` for an ended token or one of an inactive identity.
     """
     reading = await queries.find_reading(session, token_id)
     if reading is None:
         raise NotFound("There is no such token.")
-    identity = await hold_active(session, reading.row.identity_id, ())
+    identity = await lock_active_identity(session, reading.row.identity_id, ())
     await queries.lock_token(session, token_id)
-    token = (await living_token(session, token_id)).row
+    token = (await read_live_token(session, token_id)).row
     await end_pickups(session, [token_id])
     recipient_id = identity.owner_id or identity.id
     return await offer_pickup(
@@ -58,11 +56,11 @@ async def create_pickup(
 
 
 async def require_pickup(session: AsyncSession, token_id: UUID, pickup_id: UUID) -> PickupReading:
-    """A link of this token. Raises ``NotFound``."""
-    found = (await find_pickups(session, [pickup_id])).get(pickup_id)
-    if found is None or found.row.token_id != token_id:
-        raise NotFound("The token has no such pick-up link.")
-    return found
+    """Find a link of this token. Raises ``NotFound``."""
+    pickup = (await find_pickups(session, [pickup_id])).get(pickup_id)
+    if pickup is None or pickup.row.token_id != token_id:
+        raise NotFound("The token has no such pickup link.")
+    return pickup
 
 
 async def cancel_pickup(
@@ -73,21 +71,21 @@ async def cancel_pickup(
     if_match: Precondition,
     request_id: str | None,
 ) -> PickupReading:
-    """Take a link back; one that is over stays as it is.
+    """Cancel a link; an ended one is unchanged.
 
-    Raises ``NotFound``, ``PreconditionFailed``, and ``Conflict`` for one that was used: its secret is out.
+    Raises ``NotFound``, ``PreconditionFailed``, and ``Conflict`` for a used one, whose secret is revealed.
     """
     await require_pickup(session, token_id, pickup_id)
     await queries.lock_token(session, token_id)
-    found = await lock_pickup(session, pickup_id)
-    if_match.check(found.row.revision)
-    if found.state == "picked_up":
+    pickup = await lock_pickup(session, pickup_id)
+    if_match.check(pickup.row.revision)
+    if pickup.state == "picked_up":
         raise Conflict(
             "This link was used, and the secret is with its recipient: rotate or revoke the token instead.",
             code="pickup_already_used",
         )
-    if found.row.state != "pending":
-        return found
+    if pickup.row.state != "pending":
+        return pickup
     await end_pickups(session, [token_id])
     await record(
         session, caller, "token.pickup_cancel", "token", token_id,
@@ -97,13 +95,13 @@ async def cancel_pickup(
 
 
 _NONE = (
-    "There is no such pick-up link, or it is for somebody else: sign in as the person that it was sent to."
+    "There is no such pickup link, or it is for another person: sign in as the person that it was sent to."
 )
 
 
 @dataclass(frozen=True, slots=True)
 class OwnPickup:
-    """A link with the token that it is for."""
+    """A link with its token."""
 
     pickup: PickupReading
     token: TokenReading
@@ -112,18 +110,18 @@ class OwnPickup:
 async def open_pickup(
     session: AsyncSession, caller: Caller, pickup_id: UUID, request_id: str | None
 ) -> OwnPickup:
-    """The link as its recipient sees it. That one was used already when they opened it is told.
+    """Read a link as its recipient. Opening a used one is audited and reported.
 
-    Raises ``NotFound`` for anybody else's, and ``Forbidden`` for whoever is no person.
+    Raises ``NotFound`` for another person's, and ``Forbidden`` for a caller who is not a person.
     """
-    found = await _own(session, caller, pickup_id)
-    if found.state == "picked_up":
-        await _tell_reopened(session, caller, found, request_id)
-        found = await _own(session, caller, pickup_id)
-    token = await repository.find_reading(session, found.row.token_id)
+    pickup = await _find_own(session, caller, pickup_id)
+    if pickup.state == "picked_up":
+        await _report_reopening(session, caller, pickup, request_id)
+        pickup = await _find_own(session, caller, pickup_id)
+    token = await repository.find_reading(session, pickup.row.token_id)
     if token is None:
         raise AssertionError("a link's token is never deleted")
-    return OwnPickup(found, token)
+    return OwnPickup(pickup, token)
 
 
 async def take_pickup(
@@ -134,71 +132,71 @@ async def take_pickup(
     if_match: Precondition,
     request_id: str | None,
 ) -> tuple[UUID, str]:
-    """Take the secret that the link is for: the token's id, and the secret, which is kept nowhere.
+    """Pick up the secret of a link: return the token's id, and the secret, which is stored nowhere.
 
-    Of several who try at once one has it. Raises what ``open_pickup`` does, ``PreconditionFailed``, and ``Conflict``
-    for a link that is over, for a token that is, and when the token's identity or its owner is not active.
+    Of concurrent attempts one succeeds. Raises what ``open_pickup`` does, ``PreconditionFailed``, and ``Conflict`` for
+    an ended link or token, and when the token's identity or its owner is not active.
     """
-    found = await _own(session, caller, pickup_id)
-    token_id = found.row.token_id
-    await hold_active(session, found.identity_id, ())
+    pickup = await _find_own(session, caller, pickup_id)
+    token_id = pickup.row.token_id
+    await lock_active_identity(session, pickup.identity_id, ())
     await repository.lock_token(session, token_id)
-    found = await queries.lock_pickup(session, pickup_id)
-    if found.state == "picked_up":
-        await _tell_reopened(session, caller, found, request_id)
-        # Nothing else was done, and this stays though the request is refused.
+    pickup = await queries.lock_pickup(session, pickup_id)
+    if pickup.state == "picked_up":
+        await _report_reopening(session, caller, pickup, request_id)
+        # Commit the report of the reopening, which stays although the request is refused.
         await commit(session)
         raise Conflict(
-            f"This link was used on {found.row.picked_up_at:%Y-%m-%d at %H:%M:%S} UTC. If that was not you, tell your "
+            f"This link was used on {pickup.row.picked_up_at:%Y-%m-%d at %H:%M:%S} UTC. If that was not you, tell your "
             "administrator at once; if it was and the secret is lost, ask for another link.",
             code="pickup_already_used",
         )
-    if_match.check(found.row.revision)
-    if found.state != "pending":
+    if_match.check(pickup.row.revision)
+    if pickup.state != "pending":
         raise Conflict(
-            f"This link is {found.state}: ask your administrator for another.", code="pickup_ended"
+            f"This link is {pickup.state}: ask your administrator for another.", code="pickup_ended"
         )
-    token = (await living_token(session, token_id)).row
-    until = await repository.database_now(session) + timedelta(seconds=found.row.overlap_s)
+    token = (await read_live_token(session, token_id)).row
+    until = await repository.database_now(session) + timedelta(seconds=pickup.row.overlap_s)
     secret = await add_secret(session, peppers, token, until)
-    found.row.state = "picked_up"
-    found.row.picked_up_at = func.clock_timestamp()  # type: ignore[assignment]
-    found.row.revision += 1
+    pickup.row.state = "picked_up"
+    pickup.row.picked_up_at = func.clock_timestamp()  # type: ignore[assignment]
+    pickup.row.revision += 1
     await session.flush()
-    changes = {"overlap_until": until.isoformat()} if found.row.overlap_s else {}
-    await _tell(session, caller, found, "token.pick_up", WebhookEvent.TOKEN_PICKED_UP, request_id, changes)
+    changes = {"overlap_until": until.isoformat()} if pickup.row.overlap_s else {}
+    await _tell(session, caller, pickup, "token.pick_up", WebhookEvent.TOKEN_PICKED_UP, request_id, changes)
     await move_versions(session, [token_id], narrows=True)
     return token_id, secret
 
 
-async def _own(session: AsyncSession, caller: Caller, pickup_id: UUID) -> PickupReading:
-    found = await queries.find_own_pickup(session, person_of(caller), pickup_id)
-    if found is None:
+async def _find_own(session: AsyncSession, caller: Caller, pickup_id: UUID) -> PickupReading:
+    pickup = await queries.find_own_pickup(session, person_of(caller), pickup_id)
+    if pickup is None:
         raise NotFound(_NONE)
-    return found
+    return pickup
 
 
-async def _tell_reopened(
-    session: AsyncSession, caller: Caller, found: PickupReading, request_id: str | None
+async def _report_reopening(
+    session: AsyncSession, caller: Caller, pickup: PickupReading, request_id: str | None
 ) -> None:
-    if await queries.note_reopened(session, found.row.id):
+    if await queries.record_reopened(session, pickup.row.id):
         type = WebhookEvent.TOKEN_PICKUP_REOPENED
         await _tell(
-            session, caller, found, "token.pickup_refused", type, request_id, {"because": "picked_up"}
+            session, caller, pickup, "token.pickup_refused", type, request_id, {"because": "picked_up"}
         )
 
 
 async def _tell(
     session: AsyncSession,
     caller: Caller,
-    found: PickupReading,
+    pickup: PickupReading,
     action: str,
     type: WebhookEvent,
     request_id: str | None,
     changes: dict[str, Any],
 ) -> None:
-    """The event and the message of what its recipient did with a link."""
-    row = found.row
+    """Record the event and the message of a recipient's use of a link."""
+    row = pickup.row
     refused = type is WebhookEvent.TOKEN_PICKUP_REOPENED
     event_id = await record(
         session, caller, action, "token", row.token_id,
@@ -207,6 +205,6 @@ async def _tell(
     )  # fmt: skip
     message = pickup_message(
         type, row.id, event_id,
-        token_id=row.token_id, identity_id=found.identity_id, recipient_id=row.recipient_id,
+        token_id=row.token_id, identity_id=pickup.identity_id, recipient_id=row.recipient_id,
     )  # fmt: skip
     await enqueue(session, message)

@@ -1,10 +1,7 @@
-"""Queries of tokens: how they look from outside, which of them live, and the locks on them.
+"""Queries and locks of tokens and of their pickup links.
 
-Which tokens live: as conditions that indexes serve, however many there are that have ended, or people.
-
-Queries of pick-up links: how they stand, and the locks on them.
-
-They come after tokens in the one order of locks: identities, grants, tokens, pick-ups.
+Live tokens are selected by conditions with an index, for any number of ended tokens or people. Pickup links come after
+tokens in the one order of locks: identities, grants, tokens, pickups.
 """
 
 from collections.abc import Collection, Iterable
@@ -42,7 +39,7 @@ from app.models.identities import Identity
 from app.models.servers import Server
 from app.models.tokens import Token, TokenPickup, TokenSecret, TokenUse
 
-# Asked for each link by key: planned as a join, it would read all identities for every token.
+# Looked up by key for each token of a chain: planned as a join, it would read all identities for every token.
 _STOPPED_SQL = """EXISTS (
     WITH RECURSIVE link AS (
         SELECT tokens.parent_id, tokens.identity_id
@@ -61,11 +58,11 @@ STATUS_SQL = f"""CASE
     WHEN tokens.expires_at <= now() THEN 'expired'
     WHEN {_STOPPED_SQL} THEN 'suspended'
     ELSE 'active' END"""
-"""As `domain.access.liveness` sees it: the token and every ancestor, their identities and those identities' owners."""
+"""As in `domain.access.liveness`: the token and every ancestor, their identities and those identities' owners."""
 STATUS: ColumnElement[str] = literal_column(STATUS_SQL, String)
 
 
-# The same from the other end, for when it is they who are wanted: few among many. A live token's ancestors live too.
+# The same for the opposite case, when the few suspended ones are wanted. A live token's ancestors live too.
 _OF_STOPPED_SQL = """tokens.id IN (
     WITH RECURSIVE held AS (
         SELECT mine.id FROM (
@@ -84,42 +81,42 @@ _OF_STOPPED_SQL = """tokens.id IN (
 
 
 def has_status(statuses: Collection[str]) -> ColumnElement[bool]:
-    """Tokens with one of these statuses, which are those of ``STATUS_SQL``."""
+    """Tokens with one of these statuses, as in ``STATUS_SQL``."""
     revoked, expired = col(Token.revoked_at).is_not(None), col(Token.expires_at) <= func.now()
-    wanted = set(statuses)
+    selected = set(statuses)
     parts: list[ColumnElement[bool]] = [false()]
-    if "revoked" in wanted:
+    if "revoked" in selected:
         parts.append(revoked)
-    if "expired" in wanted:
+    if "expired" in selected:
         parts.append(and_(not_(revoked), expired))
-    if "active" in wanted or "suspended" in wanted:
-        parts.append(and_(not_(revoked), not_(expired), *_whose_holders(wanted)))
+    if "active" in selected or "suspended" in selected:
+        parts.append(and_(not_(revoked), not_(expired), *_whose_holders(selected)))
     return or_(*parts)
 
 
-async def count_active(session: AsyncSession, most: int) -> int:
-    """How many tokens are active, up to ``most``: it stops there, and passes over what has expired."""
-    # In the order of an index, or those that have ended would be read one after another.
-    found = (
+async def count_active(session: AsyncSession, limit: int) -> int:
+    """Count active tokens, at most up to ``limit``, skipping expired ones."""
+    # In the order of an index: otherwise ended tokens would be read one by one.
+    active = (
         select(col(Token.id))
         .where(has_status(["active"]))
         .order_by(col(Token.expires_at), col(Token.id))
-        .limit(most)
+        .limit(limit)
     )
-    return int(await session.scalar(select(func.count()).select_from(found.subquery())) or 0)
+    return int(await session.scalar(select(func.count()).select_from(active.subquery())) or 0)
 
 
-def _whose_holders(wanted: Collection[str]) -> tuple[ColumnElement[bool], ...]:
-    """What beside time tells the active from the suspended, where only one of the two is wanted."""
-    if "suspended" not in wanted:
+def _whose_holders(statuses: Collection[str]) -> tuple[ColumnElement[bool], ...]:
+    """The condition for active or suspended tokens, in addition to the time, when only one of them is wanted."""
+    if "suspended" not in statuses:
         return (not_(literal_column(_STOPPED_SQL, Boolean)),)
-    return () if "active" in wanted else (literal_column(_OF_STOPPED_SQL, Boolean),)
+    return () if "active" in statuses else (literal_column(_OF_STOPPED_SQL, Boolean),)
 
 
 _COUNTED = 2_000
-"""Calls that are looked at for ones that are running: a revocation does not wait for the sum of a day."""
+"""Maximum of calls to check for running ones: a revocation must not wait for the count of a whole day."""
 
-# One look into an index for each call, however little the planner knows of a young partition.
+# One index lookup per call, even if the planner knows little of a young partition.
 _IN_FLIGHT = text(
     """SELECT count(*) FROM unnest(CAST(:ids AS uuid[])) AS token(id)
     CROSS JOIN LATERAL (
@@ -148,7 +145,7 @@ _REACHES_SERVER = """(tokens.scope ->> 'kind' = 'grants' OR EXISTS (
 
 @dataclass(frozen=True, slots=True)
 class TokenReading:
-    """A token with what is worked out when it is read: as of this transaction."""
+    """A token with computed values, as of this transaction."""
 
     row: Token
     status: str
@@ -170,14 +167,14 @@ def _readings() -> Select[Token, str, datetime | None, datetime | None]:
 
 
 async def find_reading(session: AsyncSession, id: UUID) -> TokenReading | None:
-    """A token as it looks now, this transaction's changes included."""
+    """Read a token, including this transaction's changes."""
     row = (await session.execute(_readings().where(col(Token.id) == id))).one_or_none()
     return None if row is None else TokenReading(*row)
 
 
 def among(column: Mapped[UUID] | Mapped[UUID | None], ids: Collection[UUID]) -> ColumnElement[bool]:
-    """Whether a column holds one of these ids, as one array parameter: a bulk may be wider than the 32,767
-    parameters of a statement."""
+    """Whether a column is one of these ids, as one array parameter: a bulk may need more than the 32,767 parameters of
+    a statement."""
     return column == any_(literal(list(ids), ARRAY(Uuid)))
 
 
@@ -194,18 +191,18 @@ def of_members(group_id: UUID) -> ColumnElement[bool]:
 
 
 def can_reach(server_id: UUID) -> ColumnElement[bool]:
-    """Tokens whose own scope, grants aside, can reach the server."""
-    # A clause in its own right, so that it can stand beside others; `text` alone is no ColumnElement to the types.
+    """Tokens whose own scope, without grants, can reach the server."""
+    # Cast, since `text` is no ColumnElement to the type checker but can be combined like one.
     return cast("ColumnElement[bool]", text(_REACHES_SERVER).bindparams(asked_server=server_id))
 
 
 async def database_now(session: AsyncSession) -> datetime:
-    """The database's clock at the start of this transaction: the one that expiry goes by."""
+    """The database's clock at the start of this transaction, which decides on expiry."""
     return cast("datetime", await session.scalar(select(func.now())))
 
 
 async def lock_token(session: AsyncSession, id: UUID, *, share: bool = False) -> Token | None:
-    """A token as it is once the lock is held."""
+    """Lock and read a token."""
     query = select(Token).where(col(Token.id) == id).with_for_update(read=share, key_share=not share)
     return await session.scalar(query.execution_options(populate_existing=True))
 
@@ -223,14 +220,14 @@ async def read_identities(session: AsyncSession, ids: Iterable[UUID]) -> dict[UU
 async def lock_identities(
     session: AsyncSession, ids: Iterable[UUID], *, share: bool = False
 ) -> dict[UUID, Identity]:
-    """Identities as they are once the locks are held, taken in id order. The exclusive lock lets foreign keys
-    refer to the rows, and still excludes ``FOR SHARE``."""
+    """Lock and read identities in id order. The exclusive lock allows foreign keys to the rows, and still excludes
+    ``FOR SHARE``."""
     query = _identities(ids).with_for_update(read=share, key_share=not share)
     return {row.id: row for row in await session.scalars(query)}
 
 
-async def living_family(session: AsyncSession, roots: Iterable[ColumnElement[bool]]) -> list[UUID]:
-    """The ids of tokens that meet the conditions and of all below them, unless ended or expired; in order."""
+async def live_family(session: AsyncSession, roots: Iterable[ColumnElement[bool]]) -> list[UUID]:
+    """The ids of live tokens that meet the conditions and of all live tokens below them, in order."""
     family = select(col(Token.id)).where(*roots).cte("family", recursive=True)
     child = aliased(Token)
     family = family.union(select(col(child.id)).where(col(child.parent_id) == family.c.id))
@@ -246,32 +243,32 @@ async def living_family(session: AsyncSession, roots: Iterable[ColumnElement[boo
     return list(await session.scalars(query))
 
 
-async def lock_living_family(session: AsyncSession, roots: Iterable[ColumnElement[bool]]) -> list[UUID]:
-    """The same, locked. A child that was being attenuated meanwhile is found on the next look, since whoever
-    attenuates holds its parent until it has committed."""
+async def lock_live_family(session: AsyncSession, roots: Iterable[ColumnElement[bool]]) -> list[UUID]:
+    """The same, locked. A child that is attenuated concurrently is found on the next read, since its creator holds the
+    parent until the commit."""
     conditions = tuple(roots)
     locked: set[UUID] = set()
     while True:
-        found = await living_family(session, conditions)
-        if locked.issuperset(found):
-            return found
+        ids = await live_family(session, conditions)
+        if locked.issuperset(ids):
+            return ids
         await session.execute(
             select(col(Token.id))
-            .where(among(col(Token.id), found))
+            .where(among(col(Token.id), ids))
             .order_by(col(Token.id))
             .with_for_update(key_share=True)
         )
-        locked.update(found)
+        locked.update(ids)
 
 
 async def holders_of(session: AsyncSession, ids: Collection[UUID]) -> dict[UUID, UUID]:
-    """Whose these tokens are."""
+    """The holders of these tokens."""
     query = select(col(Token.id), col(Token.identity_id)).where(among(col(Token.id), ids))
     return {row.id: row.identity_id for row in await session.execute(query)}
 
 
 async def mark_revoked(session: AsyncSession, ids: Collection[UUID], reason: str) -> None:
-    """End these tokens and close their current scope versions."""
+    """Revoke these tokens and close their current scope versions."""
     ended: dict[str, Any] = {
         "revoked_at": func.now(), "revoke_reason": reason, "revision": col(Token.revision) + 1,
     }  # fmt: skip
@@ -285,19 +282,19 @@ async def mark_revoked(session: AsyncSession, ids: Collection[UUID], reason: str
 
 
 async def clamp_expiry(session: AsyncSession, ids: Collection[UUID], expires_at: datetime) -> list[UUID]:
-    """Bring the expiry of these tokens down to this time where it is later; the ids of those that moved."""
-    moved = await session.scalars(
+    """Reduce a later expiry of these tokens to this time; return the ids of changed ones."""
+    changed = await session.scalars(
         update(Token)
         .where(among(col(Token.id), ids), col(Token.expires_at) > expires_at)
         .values(expires_at=expires_at, revision=col(Token.revision) + 1)
         .returning(col(Token.id))
         .execution_options(synchronize_session=False)
     )
-    return list(moved)
+    return list(changed)
 
 
 async def end_secrets(session: AsyncSession, token_id: UUID, at: datetime) -> None:
-    """Let every secret so far work until this time at the latest."""
+    """Limit the validity of all current secrets to this time."""
     await session.execute(
         update(TokenSecret)
         .where(
@@ -310,20 +307,20 @@ async def end_secrets(session: AsyncSession, token_id: UUID, at: datetime) -> No
 
 
 async def existing_servers(session: AsyncSession, ids: Collection[UUID]) -> set[UUID]:
-    """Which of these servers exist and have not ended."""
+    """The servers among these that exist and have not ended."""
     query = select(col(Server.id)).where(col(Server.id).in_(ids), col(Server.ended_at).is_(None))
     return set(await session.scalars(query))
 
 
 async def count_in_flight(session: AsyncSession, token_ids: Collection[UUID]) -> int:
-    """Calls that are admitted, unfinished, and whose worker is alive, among the newest of these tokens."""
+    """Count admitted, unfinished calls of live workers, among the newest of these tokens."""
     if not token_ids:
         return 0
     each = max(1, _COUNTED // len(token_ids))
     return int(await session.scalar(_IN_FLIGHT, {"ids": list(token_ids), "each": each}) or 0)
 
 
-# A link is looked at when its lock is held, which may be long after the transaction began.
+# The state is read after the lock is acquired, which may be long after the transaction began.
 _STATE: ColumnElement[str] = literal_column(
     """CASE WHEN token_pickups.state <> 'pending' THEN token_pickups.state
     WHEN least(token_pickups.expires_at, tokens.expires_at) <= clock_timestamp() THEN 'expired'
@@ -332,7 +329,7 @@ _STATE: ColumnElement[str] = literal_column(
     String,
 )
 
-# Once an hour, so that somebody who reloads a page fills neither the log nor a channel.
+# At most once an hour, so that reloading a page fills neither the audit log nor a channel.
 _REOPENED = text("""
 UPDATE token_pickups SET reopened_at = clock_timestamp()
 WHERE id = :id AND (reopened_at IS NULL OR reopened_at < clock_timestamp() - interval '1 hour') RETURNING id
@@ -341,7 +338,7 @@ WHERE id = :id AND (reopened_at IS NULL OR reopened_at < clock_timestamp() - int
 
 @dataclass(frozen=True, slots=True)
 class PickupReading:
-    """A link with how it stands now, until when it can be taken at most, and whose token it is for."""
+    """A link with its current state, its effective expiry, and the token's holder."""
 
     row: TokenPickup
     state: str
@@ -370,8 +367,8 @@ async def find_pickups(session: AsyncSession, ids: Collection[UUID]) -> dict[UUI
     return {row[0].id: PickupReading(*row) for row in rows}
 
 
-def select_waiting(me: UUID) -> Select[TokenPickup]:
-    """The links that wait for this person."""
+def select_pending_pickups(me: UUID) -> Select[TokenPickup]:
+    """The pending links for this person."""
     return (
         select(TokenPickup)
         .join(Token, col(Token.id) == col(TokenPickup.token_id))
@@ -381,7 +378,7 @@ def select_waiting(me: UUID) -> Select[TokenPickup]:
 
 
 async def find_own_pickup(session: AsyncSession, me: UUID, id: UUID) -> PickupReading | None:
-    """A link, if it is for this person and they still answer for the token."""
+    """Find a link for this person, if they still own the token's identity."""
     answers = func.coalesce(col(Identity.owner_id), col(Identity.id))
     query = _pickup_readings().where(
         col(TokenPickup.id) == id, col(TokenPickup.recipient_id) == me, answers == me
@@ -391,19 +388,19 @@ async def find_own_pickup(session: AsyncSession, me: UUID, id: UUID) -> PickupRe
 
 
 async def lock_pickup(session: AsyncSession, id: UUID) -> PickupReading:
-    """A link that is known to be there, as it is once its lock is held; whoever asks holds its token."""
+    """Lock and read an existing link; the caller has locked its token."""
     await session.execute(select(col(TokenPickup.id)).where(col(TokenPickup.id) == id).with_for_update())
-    # Asked after the lock: the clock of a statement that waits is read before it.
+    # Read after the lock: the clock of a statement that waits is read before it.
     return (await find_pickups(session, [id]))[id]
 
 
 async def end_pickups(session: AsyncSession, token_ids: Collection[UUID]) -> None:
-    """Cancel what waits of these locked tokens."""
+    """Cancel the pending links of these locked tokens."""
     await _cancel(session, among(col(TokenPickup.token_id), token_ids))
 
 
 async def end_pickups_of(session: AsyncSession, recipient_id: UUID) -> None:
-    """Cancel what waits for this locked identity."""
+    """Cancel the pending links for this locked identity."""
     await _cancel(session, col(TokenPickup.recipient_id) == recipient_id)
 
 
@@ -417,6 +414,6 @@ async def _cancel(session: AsyncSession, which: ColumnElement[bool]) -> None:
     )
 
 
-async def note_reopened(session: AsyncSession, id: UUID) -> bool:
-    """Note that a used link was opened again; whether that is to be told, which it was not within the last hour."""
+async def record_reopened(session: AsyncSession, id: UUID) -> bool:
+    """Record that a used link was opened again; return whether to report it, at most once an hour."""
     return (await session.execute(_REOPENED, {"id": id})).one_or_none() is not None

@@ -1,4 +1,4 @@
-"""What a token's scope reaches now within its identity's live grants."""
+"""The reach of a token's scope now, within its identity's live grants."""
 
 from typing import Any
 from uuid import UUID
@@ -9,25 +9,32 @@ from sqlmodel import col
 
 from app.features.grants.queries import is_active
 from app.features.tokens.schemas import TokenView
-from app.features.tools.reach_queries import Finding, Reaches, Selected, SelectorWarning, find_reach, may_see
+from app.features.tools.reach_queries import (
+    Finding,
+    Reaches,
+    Selected,
+    SelectorWarning,
+    find_reach,
+    may_see_reach,
+)
 from app.http.authorization import Caller
 from app.http.selectors import store_scope
 from app.models.grants import Grant
 from app.models.groups import GroupMember
 
 MAX_GRANTS = 200
-"""With more live grants than these, what a token reaches is not counted: each is a condition of the statement."""
+"""With more live grants, the reach of a token is not computed: each grant is a condition of the statement."""
 
 
 async def with_reach(session: AsyncSession, caller: Caller, token: TokenView) -> TokenView:
-    """The token with what it reaches, where the caller may see that."""
-    if not may_see(caller):
+    """Add the token's reach, if the caller may see it."""
+    if not may_see_reach(caller):
         return token
     granted = await _live_grants(session, token.identity_id)
     if len(granted) > MAX_GRANTS:
         return token
-    found = await _find(session, store_scope(token.scope), granted)
-    return token.model_copy(update={"reaches": found.reaches, "warnings": found.warnings})
+    finding = await _find(session, store_scope(token.scope), granted)
+    return token.model_copy(update={"reaches": finding.reaches, "warnings": finding.warnings})
 
 
 async def _find(session: AsyncSession, scope: dict[str, Any], granted: list[Selected]) -> Finding:
@@ -35,12 +42,14 @@ async def _find(session: AsyncSession, scope: dict[str, Any], granted: list[Sele
         if not scope["entries"]:
             return _nothing("empty_scope", "The scope has no entries and reaches nothing.")
         entries = enumerate(scope["entries"])
-        wanted = [Selected(one["servers"], one["tools"], f"/scope/entries/{index}") for index, one in entries]
-        return await find_reach(session, wanted, granted)
-    found = await find_reach(session, granted)
-    if found.reaches.tools:
-        return Finding(found.reaches, [])
-    return _nothing("not_granted", "The identity has no live grant that reaches a tool.", found.reaches)
+        selected = [
+            Selected(one["servers"], one["tools"], f"/scope/entries/{index}") for index, one in entries
+        ]
+        return await find_reach(session, selected, granted)
+    finding = await find_reach(session, granted)
+    if finding.reaches.tools:
+        return Finding(finding.reaches, [])
+    return _nothing("not_granted", "The identity has no live grant that reaches a tool.", finding.reaches)
 
 
 def _nothing(code: str, detail: str, reaches: Reaches | None = None) -> Finding:
@@ -50,7 +59,9 @@ def _nothing(code: str, detail: str, reaches: Reaches | None = None) -> Finding:
 
 async def _live_grants(session: AsyncSession, identity_id: UUID) -> list[Selected]:
     groups = select(col(GroupMember.group_id)).where(col(GroupMember.identity_id) == identity_id)
-    held = or_(col(Grant.identity_id) == identity_id, col(Grant.group_id).in_(groups))
+    of_holder = or_(col(Grant.identity_id) == identity_id, col(Grant.group_id).in_(groups))
     columns = select(col(Grant.servers), col(Grant.tools))
-    rows = await session.execute(columns.where(held, is_active(func.clock_timestamp())).limit(MAX_GRANTS + 1))
+    rows = await session.execute(
+        columns.where(of_holder, is_active(func.clock_timestamp())).limit(MAX_GRANTS + 1)
+    )
     return [Selected(servers, tools) for servers, tools in rows]

@@ -1,4 +1,4 @@
-"""REST routes of scoped tokens."""
+"""``/tokens``: issue, read, narrow, rotate and revoke scoped tokens."""
 
 from datetime import timedelta
 from typing import Annotated
@@ -49,11 +49,11 @@ router = APIRouter(
 CanRead = Annotated[Caller, requires(Permission.TOKENS_READ)]
 CanIssue = Annotated[Caller, requires(Permission.TOKENS_ISSUE)]
 CanRevoke = Annotated[Caller, requires(Permission.TOKENS_REVOKE)]
-DryRun = Annotated[bool, Query(description="Change nothing; answer what would change.")]
+DryRun = Annotated[bool, Query(description="Return what would change, and change nothing.")]
 
 
 async def show_token(session: AsyncSession, token_id: UUID) -> TokenView:
-    """A token as it is now. Raises ``NotFound``."""
+    """Read a token. Raises ``NotFound``."""
     reading = await queries.find_reading(session, token_id)
     if reading is None:
         raise NotFound("There is no such token.")
@@ -67,7 +67,7 @@ def reveal(
     secret: str | None,
     pickup: PickupReading | None = None,
 ) -> TokenSecretView:
-    """The one answer that shows a secret, or says who can take it; nothing on the way may keep it."""
+    """Build the only response with the secret, or with its recipient; it must not be cached."""
     set_etag(response, view.revision)
     response.headers["Cache-Control"] = "no-store"
     return TokenSecretView(
@@ -110,19 +110,19 @@ async def create_token(
     request: Request,
     response: Response,
 ) -> TokenSecretView:
-    """The secret is in this answer and nowhere else; with `delivery: pickup` there is none until its recipient signs
-    in and takes it by the link in `pickup`."""
+    """Only this response has the secret; with `delivery: pickup` it is created when its recipient signs in and uses the
+    link in `pickup`."""
     issued = await issue_token(session, runtime, caller, body, request.state.request_id)
     response.headers["Location"] = f"/api/v1/tokens/{format_id(TOKEN, issued.token.id)}"
     shown = await with_reach(session, caller, issued.token)
     return reveal(runtime, response, shown, issued.secret, issued.pickup)
 
 
-@router.post("/bulk-revoke", operation_id="bulk_revoke_tokens", summary="Revoke all tokens that match")
+@router.post("/bulk-revoke", operation_id="bulk_revoke_tokens", summary="Revoke all matching tokens")
 async def bulk_revoke_tokens(
     body: TokensRevoke, caller: CanRevoke, session: Session, request: Request, dry_run: DryRun = False
 ) -> BulkRevocationView:
-    """All of them end in one transaction, with everything attenuated from them."""
+    """Revokes them in one transaction, with every token attenuated from them."""
     conditions = bulk_conditions(body.filter)
     revoked = await revoke_tokens(
         session, caller, conditions, body.reason, dry_run=dry_run, request_id=request.state.request_id
@@ -142,7 +142,7 @@ async def get_token(token_id: TokenId, caller: CanRead, session: Session, respon
     "/{token_id}",
     operation_id="narrow_token",
     responses=problem_responses(409),
-    summary="Rename or narrow a token",
+    summary="Change a token",
 )
 async def patch_token(
     token_id: TokenId,
@@ -153,7 +153,7 @@ async def patch_token(
     if_match: IfMatch,
     response: Response,
 ) -> TokenView:
-    """Children that would outlive it get its new expiry; their scope is cut by it at each use anyway."""
+    """A later expiry of child tokens is reduced too; their scope is limited by the parent's at each use anyway."""
     await narrow_token(session, caller, token_id, body, if_match, request.state.request_id)
     view = await with_reach(session, caller, await show_token(session, token_id))
     set_etag(response, view.revision)
@@ -164,7 +164,7 @@ async def patch_token(
     "/{token_id}/rotate",
     operation_id="rotate_token",
     responses=problem_responses(409),
-    summary="Give a token a new secret",
+    summary="Rotate a token",
 )
 async def post_rotate(
     token_id: TokenId,
@@ -176,14 +176,14 @@ async def post_rotate(
     if_match: IfMatch,
     response: Response,
 ) -> TokenSecretView:
-    """The secrets so far work for `overlap_s` more seconds, and no longer than they would have."""
+    """Earlier secrets work for `overlap_s` more seconds, unless they expire before."""
     overlap = timedelta(seconds=body.overlap_s)
     request_id = request.state.request_id
     secret = await rotate_token(session, runtime, caller, token_id, overlap, if_match, request_id)
     return reveal(runtime, response, await show_token(session, token_id), secret)
 
 
-@router.post("/{token_id}/revoke", operation_id="revoke_token", summary="End a token at once")
+@router.post("/{token_id}/revoke", operation_id="revoke_token", summary="Revoke a token")
 async def revoke_token(
     token_id: TokenId,
     body: TokenRevoke,
@@ -194,7 +194,7 @@ async def revoke_token(
     response: Response,
     dry_run: DryRun = False,
 ) -> RevocationView:
-    """All its secrets end, and everything attenuated from it. When this has answered, no call with it begins."""
+    """Ends all its secrets, and every token attenuated from it. After the response, no new call can use it."""
     ended = await revoke_one(
         session, caller, token_id, body, if_match, dry_run=dry_run, request_id=request.state.request_id
     )
@@ -212,13 +212,13 @@ async def revoke_one(
     dry_run: bool,
     request_id: str | None,
 ) -> RevocationView:
-    """End one token and what was attenuated from it, or say what that would end; the token as it is then.
+    """Revoke one token and its descendants, or preview that; return the token afterwards.
 
     Raises ``NotFound`` and ``PreconditionFailed``.
     """
     roots = [col(Token.id) == token_id]
     if not dry_run:
-        await queries.lock_living_family(session, roots)
+        await queries.lock_live_family(session, roots)
     if_match.check((await show_token(session, token_id)).revision)
     revoked = await revoke_tokens(session, caller, roots, body.reason, dry_run=dry_run, request_id=request_id)
     return RevocationView(

@@ -1,9 +1,7 @@
-"""Request and answer models of tokens.
+"""Request and response models of tokens and pickup links, and settings for MCP clients.
 
-Ready-to-paste settings of each MCP client. None of them holds the secret: each reads it from the environment
-or asks for it, so that a settings file that is shared or committed gives nothing away.
-
-Request and answer models of pick-up links.
+The settings contain no secret: clients read it from the environment or ask for it, so that a shared or committed file
+reveals nothing.
 """
 
 import json
@@ -30,7 +28,7 @@ VARIABLE = "SCOPEGATE_TOKEN"
 
 
 class Snippet(Strict):
-    """Text to paste, and where it goes."""
+    """Text to paste, and its destination."""
 
     model_config = ConfigDict(extra="forbid", title="ConnectSnippet")
 
@@ -40,7 +38,7 @@ class Snippet(Strict):
 
 
 class Connect(Strict):
-    """How to connect with this token: set `variable` to the secret, then use the snippet of the client at hand."""
+    """How to connect with this token: set `variable` to the secret, then use the snippet for your client."""
 
     model_config = ConfigDict(extra="forbid", title="ConnectSettings")
 
@@ -65,7 +63,7 @@ def _vscode(url: str) -> dict[str, Any]:
 
 
 def _claude_desktop(url: str) -> dict[str, Any]:
-    # The header's value comes from the environment whole: some builds split arguments at the blank after "Bearer".
+    # The environment has the whole header value: some builds split arguments at the space after "Bearer".
     arguments = ["-y", "mcp-remote", url, "--header", "Authorization:${SCOPEGATE_AUTHORIZATION}"]
     if url.startswith("http://"):
         arguments.append("--allow-http")
@@ -91,7 +89,7 @@ def connect_settings(public_url: str) -> Connect:
         claude_code=Snippet(
             format="shell",
             where="terminal",
-            # Quoted so that the client expands the variable, each time it starts: the shell would write the secret
+            # Single-quoted, so that the client expands the variable at each start: the shell would write the secret
             # into the arguments and into the client's file.
             text=f"claude mcp add --transport http {NAME} {quoted} "
             f"--header 'Authorization: Bearer ${{{VARIABLE}}}'",
@@ -108,9 +106,9 @@ if TYPE_CHECKING:
     from app.features.tokens.queries import PickupReading
 
 
-LONGEST_OVERLAP_S = 86_400
+MAX_OVERLAP_S = 86_400
 PAGE = "/console/pickups"
-"""Where people take what a link holds for them, below the public URL."""
+"""The path of the page to pick up secrets, below the public URL."""
 
 
 PickupState = TypeAliasType(
@@ -118,8 +116,8 @@ PickupState = TypeAliasType(
     Annotated[
         Literal["pending", "picked_up", "expired", "cancelled"],
         Field(
-            description="`cancelled`: somebody took it back, another link or secret came in its place, the token "
-            "ended, or its recipient does not answer for the token any more."
+            description="`cancelled`: it was withdrawn or replaced by another link or secret, the token "
+            "ended, or its recipient does not own the token's identity any more."
         ),
     ],
 )
@@ -128,36 +126,37 @@ TokenDelivery = TypeAliasType(
     Annotated[
         Literal["reveal", "pickup"],
         Field(
-            description="How the secret reaches its recipient. `reveal`: it is in the response. `pickup`: no one has "
-            "one until its recipient signs in and takes it by a link."
+            description="How the secret reaches its recipient. `reveal`: in the response. `pickup`: it is "
+            "created when its recipient signs in and uses a link."
         ),
     ],
 )
 
 
 class PickupView(Strict):
-    """A link by which one person takes a new secret of a token, once. It holds no secret, and opens for them alone."""
+    """A link by which one person picks up a new secret of a token, once. It has no secret and works only for that
+    person."""
 
     model_config = ConfigDict(extra="forbid", title="TokenPickup")
 
     id: PickupId
     token_id: TokenId
     recipient_id: IdentityId = Field(
-        description="Who can take it: the token's person, or the one who answers for its agent."
+        description="The recipient: the token's person, or the owner of its agent."
     )
     state: PickupState
     overlap_s: int = Field(
-        description="How many seconds the secrets from before still work once it is taken.", examples=[0]
+        description="Seconds that earlier secrets still work after the pickup.", examples=[0]
     )
     url: str = Field(
-        description="The page that its recipient takes it on. Send it as you like: it opens for them alone.",
+        description="The page for the pickup. Send it by any channel: it works only for the recipient.",
         examples=["https://gate.example.com/console/pickups/pku_01jdpnwz00e008000000000000"],
     )
-    expires_at: datetime = Field(description="Until when it can be taken.")
-    picked_up_at: datetime | None = Field(description="When its recipient took it.")
+    expires_at: datetime = Field(description="When it expires.")
+    picked_up_at: datetime | None = Field(description="When its recipient used it.")
     reopened_at: datetime | None = Field(
-        description="When its recipient opened it again after that, as far as it was told of: at most once an hour. If "
-        "it was not they who took it, revoke the token."
+        description="When its recipient opened it again after that, reported at most once an hour. If the "
+        "recipient did not use it, revoke the token."
     )
     created_at: datetime
     updated_at: datetime
@@ -165,10 +164,10 @@ class PickupView(Strict):
 
     @classmethod
     def from_reading(cls, reading: "PickupReading", public_url: str) -> "PickupView":
-        """The link as the API shows it."""
-        known = reading.row.model_dump()
+        """Build the view of a link."""
+        fields = reading.row.model_dump()
         return cls.model_validate(
-            known
+            fields
             | {
                 "state": reading.state,
                 "expires_at": reading.expires_at,
@@ -178,7 +177,7 @@ class PickupView(Strict):
 
 
 class PickupCreate(Strict):
-    """A new link for a token that is there. One that waits is cancelled by it."""
+    """A new link for an existing token. It cancels a pending one."""
 
     model_config = ConfigDict(
         extra="forbid", title="TokenPickupCreate", json_schema_extra={"examples": [{"overlap_s": 3600}]}
@@ -186,13 +185,13 @@ class PickupCreate(Strict):
     overlap_s: StrictInt = Field(
         default=0,
         ge=0,
-        le=LONGEST_OVERLAP_S,
-        description="How many seconds the secrets so far still work once the new one is taken; until then they all do.",
+        le=MAX_OVERLAP_S,
+        description="Seconds that earlier secrets still work after the pickup; until then they all work.",
     )
 
 
 class PickupQuery(ListQuery):
-    """The pages of a list of links."""
+    """Pagination of a list of links."""
 
 
 _TOKEN = "tok_01jdpnwz00e008000000000000"
@@ -229,7 +228,7 @@ Reason = Annotated[ShortText, Field(min_length=1, examples=["laptop lost"])]
 
 
 def _absent() -> Any:
-    """What a patch holds of a field that it does not name: read `model_fields_set` first."""
+    """The value of a field missing from a patch: check `model_fields_set` first."""
     return None
 
 
@@ -241,15 +240,13 @@ TokenOrder = TypeAliasType(
     "TokenOrder",
     Annotated[
         Literal["-created_at", "created_at", "-name", "name", "-expires_at", "expires_at"],
-        Field(
-            description="What tokens are sorted by; `-` before it is from the top. Newest first by default."
-        ),
+        Field(description="The sort order; `-` sorts descending. Newest first by default."),
     ],
 )
 
 
 class TokenQuery(ListQuery):
-    """Filters of the list of tokens; each may be repeated, and then any of its values matches."""
+    """Filters of the list of tokens; each can be repeated, and then any of its values matches."""
 
     identity_id: list[IdentityId] = Field(default_factory=list)
     parent_id: list[TokenId] = Field(default_factory=list)
@@ -258,11 +255,11 @@ class TokenQuery(ListQuery):
     expires_after: Time | None = Field(default=None, description="Only those that expire after this time.")
     expires_before: Time | None = Field(default=None, description="Only those that expire before this time.")
     q: ShortText | None = Field(default=None, description="Text in the name.")
-    sort: TokenOrder = Field(default="-created_at", description="What the list is sorted by.")
+    sort: TokenOrder = Field(default="-created_at", description="The sort order of the list.")
 
 
 class TokenCreate(Strict):
-    """A new scoped token. Its right is never more than its identity's live grants allow."""
+    """A new scoped token. It never allows more than its identity's live grants."""
 
     model_config = _example(
         {
@@ -279,12 +276,12 @@ class TokenCreate(Strict):
     ip_allow: list[Network] = Field(
         default_factory=list,
         max_length=100,
-        description="Ranges the token may be used from; empty: anywhere.",
+        description="Address ranges the token may be used from; empty: any.",
     )
     parent_id: TokenId | None = Field(
         default=None,
-        description="Attenuate this token: for its identity or an agent that identity owns, with no wider scope "
-        "and no later expiry.",
+        description="Attenuate this token: for its identity or an agent that its identity owns, with no wider "
+        "scope and no later expiry.",
     )
     delivery: TokenDelivery = "reveal"
 
@@ -305,20 +302,20 @@ class TokenRotate(Strict):
     overlap_s: StrictInt = Field(
         default=0,
         ge=0,
-        le=LONGEST_OVERLAP_S,
-        description="How many seconds the secrets so far still work.",
+        le=MAX_OVERLAP_S,
+        description="Seconds that earlier secrets still work.",
     )
 
 
 class TokenRevoke(Strict):
-    """Why the token ends."""
+    """The reason of a revocation."""
 
     model_config = _example({"reason": "laptop lost"})
-    reason: Reason = Field(description="Why; it is kept with the tokens that end, not in the audit trail.")
+    reason: Reason = Field(description="The reason, stored with the revoked tokens, not in the audit log.")
 
 
 class TokensRevokeFilter(Strict):
-    """Tokens that meet all that is given. At least one is needed; children of what is met end with it."""
+    """Conditions that a token must all meet. At least one is required; descendants are revoked too."""
 
     model_config = _example({"identity_id": _IDENTITY}, "TokenBulkRevokeFilter")
     token_ids: list[TokenId] | None = Field(default=None, max_length=1000, description="These tokens.")
@@ -326,46 +323,44 @@ class TokensRevokeFilter(Strict):
     group_id: GroupId | None = Field(default=None, description="Tokens of the group's members.")
     server_id: ServerId | None = Field(default=None, description="Tokens whose scope can reach this server.")
     parent_id: TokenId | None = Field(default=None, description="Tokens attenuated from this one.")
-    created_before: Time | None = Field(default=None, description="Tokens made before this time.")
+    created_before: Time | None = Field(default=None, description="Tokens created before this time.")
 
 
 class TokensRevoke(Strict):
-    """Which tokens end, and why."""
+    """The tokens to revoke, and the reason."""
 
     model_config = _example(
         {"filter": {"server_id": _SERVER}, "reason": "server compromised"}, "TokenBulkRevoke"
     )
     filter: TokensRevokeFilter
-    reason: Reason = Field(description="Why; it is kept with the tokens that end, not in the audit trail.")
+    reason: Reason = Field(description="The reason, stored with the revoked tokens, not in the audit log.")
 
 
 class TokenView(Strict):
     """A scoped token, without any secret."""
 
     id: TokenId
-    identity_id: IdentityId = Field(description="Who it was issued to.")
+    identity_id: IdentityId = Field(description="The identity that it was issued to.")
     parent_id: TokenId | None = Field(description="The token that it was attenuated from.")
-    depth: int = Field(description="How many tokens stand above this one.")
-    name: str = Field(description="What people call it.", examples=["laptop"])
+    depth: int = Field(description="Number of ancestor tokens.")
+    name: str = Field(description="Its display name.", examples=["laptop"])
     scope: TokenScopeModel
-    expires_at: datetime = Field(description="When it stops working.")
+    expires_at: datetime = Field(description="When it expires.")
     ip_allow: list[str] = Field(
-        description="Ranges that it may be used from; empty: anywhere.", examples=[["203.0.113.0/24"]]
+        description="Address ranges that it may be used from; empty: any.", examples=[["203.0.113.0/24"]]
     )
     status: TokenStatus
-    last_used_at: datetime | None = Field(description="Written at most once a minute.")
-    overlap_until: datetime | None = Field(
-        description="Until when a secret from before a rotation still works."
-    )
+    last_used_at: datetime | None = Field(description="The last use, updated at most once a minute.")
+    overlap_until: datetime | None = Field(description="When the secrets from before a rotation expire.")
     revoked_at: datetime | None = Field(description="When it was revoked; null while it has not been.")
     revoke_reason: str | None = Field(description="Why it was revoked.", examples=["laptop lost"])
     reaches: Reaches | None = Field(
-        description="How much its scope reaches now within the identity's live grants, policies aside. Answers to "
-        "creating, reading and changing one token have it; null in others, and where the identity holds more than "
-        "200 live grants."
+        description="How much its scope reaches now within the identity's live grants, without policies. "
+        "Present in responses to creating, reading and changing one token; null in others, and "
+        "when the identity has more than 200 live grants."
     )
     warnings: list[SelectorWarning] | None = Field(
-        description="What of its scope matches nothing now; null where `reaches` is."
+        description="Parts of its scope that match nothing now; null when `reaches` is."
     )
     created_at: datetime
     updated_at: datetime
@@ -373,7 +368,7 @@ class TokenView(Strict):
 
     @classmethod
     def from_reading(cls, reading: TokenReading) -> Self:
-        """The answer for a token that was just read."""
+        """Build the view of a token."""
         row = reading.row
         return cls(
             **row.model_dump(exclude={"scope"}),
@@ -387,50 +382,50 @@ class TokenView(Strict):
 
 
 class TokenSecretView(Revealed):
-    """A token with its new secret, which is shown this once."""
+    """A token with its new secret, which is shown only once."""
 
     model_config = ConfigDict(extra="forbid", title="IssuedToken")
 
     secret: str | None = Field(
-        description="The scoped token itself. Keep it; it is never shown again, and null when a repeat of the "
-        "request is answered, or when it is to be picked up.",
+        description="The scoped token itself. Store it; it is never shown again. Null in the response to a "
+        "repeat, or when it must be picked up.",
         json_schema_extra={"format": "password"},
     )
     token: TokenView
     connect: Connect
     pickup: PickupView | None = Field(
-        default=None, description="With `delivery: pickup`: the link by which its recipient takes the secret."
+        default=None, description="With `delivery: pickup`: the link for its recipient."
     )
 
     def without_secret(self) -> Self:
-        """What a repeat of the request gets."""
+        """Remove the secret, for the response to a repeat."""
         return self.model_copy(update={"secret": None, "secret_available": False})
 
 
 class RevokedTokens(Strict):
-    """What ended, or would end under `dry_run`."""
+    """What was revoked, or would be under `dry_run`."""
 
     model_config = _example({"tokens": [_TOKEN], "in_flight": 1})
     tokens: list[TokenId] = Field(description="The tokens.")
     in_flight: int = Field(
-        description="Calls of these tokens that were running; they are cut. Counted among the newest 2,000."
+        description="Running calls of these tokens, which are cut. Counted among the newest 2,000."
     )
 
 
 class RevocationView(Strict):
-    """One token's revocation. `changed` is false when it had ended before."""
+    """The revocation of one token. `changed` is false when it had ended before."""
 
     model_config = ConfigDict(extra="forbid", title="TokenRevocation")
 
-    changed: bool = Field(description="Whether this request ended it.")
+    changed: bool = Field(description="Whether this request revoked it.")
     token: TokenView
     revoked: RevokedTokens
 
 
 class BulkRevocationView(Strict):
-    """The revocation of many."""
+    """The revocation of many tokens."""
 
     model_config = ConfigDict(extra="forbid", title="TokenBulkRevocation")
 
-    changed: bool = Field(description="Whether this request ended any.")
+    changed: bool = Field(description="Whether this request revoked any.")
     revoked: RevokedTokens

@@ -1,17 +1,9 @@
-"""Revocation: tokens end with everything attenuated from them, in one transaction, at once.
+"""Issue, attenuate, narrow, rotate and revoke tokens.
 
-What issuing looks up and writes: one round trip for all that has to stand still, and one for the token.
-
-Making a pick-up link. Nothing of a secret is made with it: there is none until the recipient asks for it.
-
-Issuing and attenuating: a new token with its one secret, or with a link for it.
-
-What a token may do is worked out anew at each use as its scope within its identity's live grants, so no role can
-issue anything beyond those grants; nothing of them needs to be copied or compared here.
-
-Narrowing: a token's scope may only get smaller and its expiry only earlier.
-
-Rotation: a new secret for the same token, the older ones ending after an overlap.
+The access of a token is computed at each use, as its scope within its identity's live grants. So no role can issue
+anything beyond those grants, and nothing of them is copied or compared here. A scope can only shrink and an expiry only
+get earlier. Rotation adds a secret, and older ones end after an overlap. Revocation ends a token and all its
+descendants in one transaction. A pickup link has no secret until its recipient asks for it.
 """
 
 import json
@@ -27,7 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
 from app.crypto.keys import Peppers
-from app.db.outbox import INSERT_DELIVERY, delivery_values, enqueue, has_subscribers
+from app.db.outbox import INSERT_DELIVERY, has_subscribers, enqueue, delivery_values
 from app.db.versions import move_versions
 from app.db.webhook_events import Message, WebhookEvent, token_message
 from app.domain import token_format
@@ -35,7 +27,7 @@ from app.domain.errors import Conflict, FieldError, Invalid, NotFound
 from app.domain.scopes import scope_within
 from app.features.approvals.decide import cancel_approvals
 from app.features.approvals.queries import open_approvals
-from app.features.audit.record import keep_version, record, record_each, record_made
+from app.features.audit.record import keep_version, record, record_created, record_each
 from app.features.identities.queries import TURN, can_sign_in
 from app.features.tokens import queries
 from app.features.tokens.queries import PickupReading, TokenReading, end_pickups, find_pickups
@@ -65,13 +57,13 @@ SELECT id, owner_id, status, now() AS now,
 FROM identities
 WHERE id = ANY(ARRAY(SELECT id FROM turns))
 ORDER BY id FOR SHARE OF identities
-""")  # noqa: S608 - the one value is a constant of ours
+""")  # noqa: S608 - the only value is a constant
 _TOKEN = {"id", "identity_id", "parent_id", "depth", "name", "expires_at", "ip_allow"}
 _SECRET = {"digest", "pepper_key_id"}
 
-# Nothing can rest on the token yet, so its version begins here and moves nobody's.
+# No decision depends on the token yet, so its version starts here and no other moves.
 _ADD = text(f"""
-WITH told AS ({INSERT_DELIVERY}),
+WITH enqueued AS ({INSERT_DELIVERY}),
 secret AS (
     INSERT INTO token_secrets (id, token_id, digest, pepper_key_id)
     SELECT CAST(:secret_id AS uuid), CAST(:id AS uuid), CAST(:digest AS bytea), CAST(:pepper_key_id AS varchar)
@@ -81,19 +73,23 @@ version AS (INSERT INTO access_versions (id, version) VALUES (:id, 1))
 INSERT INTO tokens (id, identity_id, parent_id, depth, name, scope, expires_at, ip_allow)
 VALUES (:id, :identity_id, :parent_id, :depth, :name, CAST(:scope AS jsonb), :expires_at, :ip_allow)
 RETURNING created_at, updated_at, revision
-""")  # noqa: S608 - the one value is a constant of ours
+""")  # noqa: S608 - the only value is a constant
 
 
-async def hold(session: AsyncSession, identity_id: UUID, servers: Collection[UUID]) -> Sequence[Row[Any]]:
-    """An identity and its owner as they are once both are held FOR SHARE.
+async def lock_identity_and_servers(
+    session: AsyncSession, identity_id: UUID, servers: Collection[UUID]
+) -> Sequence[Row[Any]]:
+    """Lock an identity and its owner FOR SHARE and read them.
 
-    Each row also has the database's time, ``now``, and which of these servers exist and have not ended.
+    Each row also has the database's time, ``now``, and the ids of the servers among these that have not ended.
     """
     return (await session.execute(_HOLD, {"id": identity_id, "servers": list(servers)})).all()
 
 
-async def add(session: AsyncSession, token: Token, secret: TokenSecret | None, message: Message) -> None:
-    """Add a token with its secret, if it gets one now, tell of it, and read its times."""
+async def insert_token(
+    session: AsyncSession, token: Token, secret: TokenSecret | None, message: Message
+) -> None:
+    """Insert a token, with its secret if it gets one now and its message, and read its times."""
     values = token.model_dump(include=_TOKEN) | delivery_values(message) | {"scope": json.dumps(token.scope)}
     values |= dict.fromkeys(("secret_id", *_SECRET)) if secret is None else _values_of(secret)
     row = (await session.execute(_ADD, values)).one()
@@ -114,14 +110,14 @@ async def offer_pickup(
     ttl: timedelta,
     request_id: str | None,
 ) -> PickupReading:
-    """Make a link for a token that is held and has none that waits.
+    """Create a link for a locked token without a pending one.
 
-    Raises ``Conflict`` for a recipient who could not sign in to take the secret.
+    Raises ``Conflict`` for a recipient who could not sign in to use it.
     """
     if not await can_sign_in(session, recipient_id):
         raise Conflict(
-            "The person who would take the secret cannot sign in: no account of an active provider is linked to the "
-            "identity. Invite the person, set a link, or have the secret revealed to you.",
+            "The recipient cannot sign in: no account of an active provider is linked to the identity. Invite the "
+            "person, set a link, or have the secret revealed to you.",
             code="recipient_cannot_sign_in",
         )
     until = await queries.database_now(session) + ttl
@@ -140,12 +136,12 @@ async def offer_pickup(
     return (await find_pickups(session, [row.id]))[row.id]
 
 
-DEEPEST = 5
+MAX_DEPTH = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Issued:
-    """A new token with its secret, which is kept nowhere, or else with the link by which somebody takes one."""
+class IssuedToken:
+    """A new token with its secret, which is stored nowhere, or with its pickup link."""
 
     token: TokenView
     secret: str | None
@@ -154,21 +150,20 @@ class Issued:
 
 async def issue_token(
     session: AsyncSession, runtime: Runtime, caller: Caller, body: TokenCreate, request_id: str | None
-) -> Issued:
+) -> IssuedToken:
     """Issue a token.
 
-    Identity, owner and parent are held FOR SHARE until the commit, so that no offboarding or revocation that runs
-    beside this one misses the new token. Raises ``Conflict`` when the identity or its owner is not active, and
-    ``Invalid``.
+    Identity, owner and parent are locked FOR SHARE until the commit, so that no concurrent offboarding or revocation
+    misses the new token. Raises ``Conflict`` when the identity or its owner is not active, and ``Invalid``.
     """
-    named = servers_named_by_scope(body.scope, "/scope")
-    identity = await hold_active(session, body.identity_id, {id for _, id in named})
+    references = servers_named_by_scope(body.scope, "/scope")
+    identity = await lock_active_identity(session, body.identity_id, {id for _, id in references})
     parent = None
     if body.parent_id is not None:
-        parent = await _hold_parent(session, body.parent_id, identity)
+        parent = await _lock_parent(session, body.parent_id, identity)
         _check_within(body, parent)
     _check_expiry(identity.now, body.expires_at, runtime.max_token_ttl)
-    _check_named(named, identity.servers)
+    _check_named(references, identity.servers)
     token = Token(
         id=new_id(),
         identity_id=body.identity_id,
@@ -184,25 +179,25 @@ async def issue_token(
     message = token_message(
         WebhookEvent.TOKEN_ISSUED, token.id, token.identity_id, event_id, parent_id=token.parent_id
     )
-    await add(session, token, secret, message)
-    await record_made(
+    await insert_token(session, token, secret, message)
+    await record_created(
         session, caller, "token.issue", "token", token.id, event_id=event_id,
-        kind="token_scope", content=scope_content(token), changes=_issued(token),
+        kind="token_scope", content=scope_content(token), changes=_issue_changes(token),
         request_id=request_id, token_id=token.id,
     )  # fmt: skip
-    # Active: so were those that it rests on, and they are held.
+    # Active, since everything that it depends on was active and is locked.
     view = TokenView.from_reading(TokenReading(token, "active", None, None))
     if text is not None:
-        return Issued(view, text, None)
+        return IssuedToken(view, text, None)
     recipient_id = identity.owner_id or identity.id
     pickup = await offer_pickup(
         session, caller, token, recipient_id, ttl=runtime.pickup_ttl, request_id=request_id
     )
-    return Issued(view, None, pickup)
+    return IssuedToken(view, None, pickup)
 
 
 def new_secret(peppers: Peppers, token_id: UUID) -> tuple[str, TokenSecret]:
-    """A secret of the token: the credential's text, and the row that keeps its HMAC."""
+    """Create a secret of the token: the credential's text, and the row with its HMAC."""
     text = token_format.format_credential(
         token_format.SCOPED_TOKEN, token_id, secrets.token_bytes(token_format.SECRET_BYTES)
     )
@@ -214,7 +209,7 @@ def new_secret(peppers: Peppers, token_id: UUID) -> tuple[str, TokenSecret]:
 
 
 def scope_content(token: Token) -> dict[str, Any]:
-    """What history keeps of a token: all that says what it could reach, and when."""
+    """The history of a token: what it could reach, and when."""
     return {
         "identity_id": token.identity_id,
         "parent_id": token.parent_id,
@@ -225,46 +220,48 @@ def scope_content(token: Token) -> dict[str, Any]:
 
 
 async def check_scope_servers(session: AsyncSession, scope: TokenScopeModel) -> None:
-    """Raise ``Invalid`` naming every server id of the scope that is not there."""
-    named = servers_named_by_scope(scope, "/scope")
-    if named:
-        _check_named(named, await queries.existing_servers(session, {id for _, id in named}))
+    """Raise ``Invalid`` with every server id of the scope that does not exist."""
+    references = servers_named_by_scope(scope, "/scope")
+    if references:
+        _check_named(references, await queries.existing_servers(session, {id for _, id in references}))
 
 
-def _check_named(named: Sequence[tuple[str, UUID]], existing: Collection[UUID]) -> None:
+def _check_named(references: Sequence[tuple[str, UUID]], existing: Collection[UUID]) -> None:
     missing = [
         FieldError(pointer, "not_found", "There is no such server.")
-        for pointer, id in named
+        for pointer, id in references
         if id not in existing
     ]
     if missing:
-        raise Invalid("The scope names servers that do not exist; see errors for which.", errors=missing)
+        raise Invalid("The scope names servers that do not exist; see errors.", errors=missing)
 
 
-def _check_expiry(now: datetime, expires_at: datetime, longest: timedelta) -> None:
-    """By the database's clock."""
+def _check_expiry(now: datetime, expires_at: datetime, max_lifetime: timedelta) -> None:
+    """Raise ``Invalid`` for a past or too distant expiry, by the database's clock."""
     if expires_at <= now:
-        raise Invalid.field("/expires_at", "in_the_past", "expires_at must lie in the future.")
-    if expires_at > now + longest:
-        latest = (now + longest).isoformat(timespec="seconds")
+        raise Invalid.field("/expires_at", "in_the_past", "expires_at must be in the future.")
+    if expires_at > now + max_lifetime:
+        latest = (now + max_lifetime).isoformat(timespec="seconds")
         raise Invalid.field(
             "/expires_at",
             "too_late",
-            f"The time lies too far ahead: choose one up to {latest}.",
+            f"The time is too far ahead: choose one up to {latest}.",
         )
 
 
-async def hold_active(session: AsyncSession, identity_id: UUID, servers: Collection[UUID]) -> Row[Any]:
-    """The identity, held FOR SHARE together with its owner, both active; see ``issue_queries.hold``."""
+async def lock_active_identity(
+    session: AsyncSession, identity_id: UUID, servers: Collection[UUID]
+) -> Row[Any]:
+    """Lock the identity and its owner FOR SHARE, and require that both are active."""
     while True:
-        held = {row.id: row for row in await hold(session, identity_id, servers)}
-        identity = held.get(identity_id)
+        locked = {row.id: row for row in await lock_identity_and_servers(session, identity_id, servers)}
+        identity = locked.get(identity_id)
         if identity is None:
             raise Invalid.field("/identity_id", "not_found", "There is no such identity.")
-        # The agent may have been handed over while we waited; then its new owner must be held as well.
-        if identity.owner_id is None or identity.owner_id in held:
+        # The agent may have been transferred while we waited; then its new owner must be locked as well.
+        if identity.owner_id is None or identity.owner_id in locked:
             break
-    for one, word in ((identity, "identity"), (held.get(identity.owner_id), "identity's owner")):
+    for one, word in ((identity, "identity"), (locked.get(identity.owner_id), "identity's owner")):
         if one is not None and one.status != "active":
             raise Conflict(
                 f"This {word} is {one.status}: only active ones can get tokens. Reinstate it first.",
@@ -273,23 +270,23 @@ async def hold_active(session: AsyncSession, identity_id: UUID, servers: Collect
     return identity
 
 
-async def _hold_parent(session: AsyncSession, parent_id: UUID, identity: Row[Any]) -> Token:
+async def _lock_parent(session: AsyncSession, parent_id: UUID, identity: Row[Any]) -> Token:
     parent = await queries.lock_token(session, parent_id, share=True)
     if parent is None:
         raise Invalid.field("/parent_id", "not_found", "There is no such token.")
     if parent.identity_id not in (identity.id, identity.owner_id):
         raise Invalid.field(
             "/identity_id", "not_of_parent",
-            "A token can be attenuated for its own identity or an agent which that identity owns.",
+            "A token can be attenuated for its own identity or an agent of that identity.",
         )  # fmt: skip
     reading = await queries.find_reading(session, parent_id)
     if reading is None or reading.status != "active":
         raise Invalid.field("/parent_id", "parent_not_live", "Only an active token can be attenuated.")
-    if parent.depth >= DEEPEST:
+    if parent.depth >= MAX_DEPTH:
         raise Invalid.field(
             "/parent_id",
             "too_deep",
-            f"At most {DEEPEST} tokens may stand above one: attenuate one further up.",
+            f"A token can have at most {MAX_DEPTH} ancestors: attenuate one of them.",
         )
     return parent
 
@@ -306,10 +303,10 @@ def _check_within(body: TokenCreate, parent: Token) -> None:
             )
         )
     if wrong:
-        raise Invalid("An attenuated token may not reach further than its parent.", errors=wrong)
+        raise Invalid("An attenuated token must not exceed its parent.", errors=wrong)
 
 
-def _issued(token: Token) -> dict[str, Any]:
+def _issue_changes(token: Token) -> dict[str, Any]:
     return {
         "identity_id": format_id(IDENTITY, token.identity_id),
         "parent_id": None if token.parent_id is None else format_id(TOKEN, token.parent_id),
@@ -326,58 +323,58 @@ async def narrow_token(
     if_match: Precondition,
     request_id: str | None,
 ) -> None:
-    """Apply the patch. Raises ``NotFound``, ``Conflict`` for one that has ended, ``Invalid`` for a wider one, and
+    """Apply the patch. Raises ``NotFound``, ``Conflict`` for an ended token, ``Invalid`` for a wider one, and
     ``PreconditionFailed``."""
-    # The children's expiry follows, so they are locked with it, in the one order.
-    below = await queries.lock_living_family(session, [col(Token.id) == token_id])
-    token = await living_token(session, token_id)
+    # The descendants' expiry follows, so they are locked with it, in the one order.
+    below = await queries.lock_live_family(session, [col(Token.id) == token_id])
+    token = await read_live_token(session, token_id)
     if_match.check(token.row.revision)
-    row, given = token.row, body.model_fields_set
+    row, fields = token.row, body.model_fields_set
     changes: dict[str, Any] = {}
     _check_narrower(body, row)
-    if "scope" in given:
+    if "scope" in fields:
         await check_scope_servers(session, body.scope)
         scope = store_scope(body.scope)
         if scope != row.scope:
             changes["scope"] = {"from": row.scope, "to": scope}
             row.scope = scope
-    moved = []
-    if "expires_at" in given and body.expires_at != row.expires_at:
+    changed_ids = []
+    if "expires_at" in fields and body.expires_at != row.expires_at:
         if body.expires_at <= await queries.database_now(session):
             raise Invalid.field(
                 "/expires_at",
                 "in_the_past",
-                "expires_at must lie in the future; to end a token now, revoke it.",
+                "expires_at must be in the future; to end a token now, revoke it.",
             )
         changes["expires_at"] = {"from": row.expires_at.isoformat(), "to": body.expires_at.isoformat()}
         row.expires_at = body.expires_at
         children = [id for id in below if id != row.id]
-        moved = await queries.clamp_expiry(session, children, body.expires_at)
+        changed_ids = await queries.clamp_expiry(session, children, body.expires_at)
     if changes:
-        moved.append(row.id)
-    if "name" in given and body.name != row.name:
-        # A name can be personal, so the event says that it changed and not what it was.
+        changed_ids.append(row.id)
+    if "name" in fields and body.name != row.name:
+        # A name can be personal, so the event has only the fact of the change.
         changes["name"] = "changed"
         row.name = body.name
     if not changes:
         return
     row.revision += 1
     await session.flush()
-    await _note_narrowed(session, caller, row, moved, changes, request_id)
-    await move_versions(session, moved, narrows=True)
+    await _record_narrowing(session, caller, row, changed_ids, changes, request_id)
+    await move_versions(session, changed_ids, narrows=True)
 
 
-async def _note_narrowed(
+async def _record_narrowing(
     session: AsyncSession,
     caller: Caller,
     row: Token,
-    moved: list[UUID],
+    changed_ids: list[UUID],
     changes: dict[str, Any],
     request_id: str | None,
 ) -> None:
-    """Keep the history of all that moved, and tell of the change: one event, and a message for each token."""
+    """Record the history of all changed tokens, one event, and a message for each token."""
     holders = {row.id: row.identity_id}
-    for id in moved:
+    for id in changed_ids:
         reading = await queries.find_reading(session, id)
         if reading is not None:
             holders[id] = reading.row.identity_id
@@ -386,20 +383,20 @@ async def _note_narrowed(
         session, caller, "token.update", "token", row.id,
         changes=changes, request_id=request_id, token_id=row.id,
     )  # fmt: skip
-    # Those that got its expiry have changed as well, by the one event.
+    # Descendants with the new expiry have changed too, by the same event.
     updated = (
         token_message(WebhookEvent.TOKEN_UPDATED, id, holder, event_id) for id, holder in holders.items()
     )
     await enqueue(session, *updated)
 
 
-async def living_token(session: AsyncSession, token_id: UUID) -> TokenReading:
-    """A token that can still be changed. Raises ``NotFound`` or ``Conflict``."""
+async def read_live_token(session: AsyncSession, token_id: UUID) -> TokenReading:
+    """Read a token that can still be changed. Raises ``NotFound`` or ``Conflict``."""
     reading = await queries.find_reading(session, token_id)
     if reading is None:
         raise NotFound("There is no such token.")
     if reading.status in {"revoked", "expired"}:
-        raise Conflict(f"This token is {reading.status} and stays so: issue another.", code="token_ended")
+        raise Conflict(f"This token is {reading.status}, which is final: issue another.", code="token_ended")
     return reading
 
 
@@ -410,13 +407,17 @@ def _check_narrower(body: TokenUpdate, row: Token) -> None:
     ):
         wrong.append(
             FieldError(
-                "/scope", "wider", "The scope must provably lie within the present one; to widen, issue anew."
+                "/scope",
+                "wider",
+                "The scope must provably be within the current one; to widen it, issue a new token.",
             )
         )
     if "expires_at" in body.model_fields_set and body.expires_at > row.expires_at:
         now = row.expires_at.isoformat()
         wrong.append(
-            FieldError("/expires_at", "later", f"It may only get earlier than {now}; to prolong, issue anew.")
+            FieldError(
+                "/expires_at", "later", f"It can only be earlier than {now}; to extend it, issue a new token."
+            )
         )
     if wrong:
         raise Invalid("A token can only be narrowed.", errors=wrong)
@@ -431,16 +432,16 @@ async def rotate_token(
     if_match: Precondition,
     request_id: str | None,
 ) -> str:
-    """Add a secret and return its text; those before it work until now + ``overlap``, or earlier if already set.
+    """Add a secret and return its text; earlier ones work until now + ``overlap``, or their own earlier end.
 
     Raises ``NotFound``, ``PreconditionFailed`` and, for a token that has ended, ``Conflict``.
     """
     await queries.lock_token(session, token_id)
-    row = (await living_token(session, token_id)).row
+    row = (await read_live_token(session, token_id)).row
     if_match.check(row.revision)
     until = await queries.database_now(session) + overlap
     secret = await add_secret(session, runtime.peppers, row, until)
-    # Whoever should have picked one up would end this one with it.
+    # A pending pickup would end the new secret.
     await end_pickups(session, [token_id])
     event_id = await record(
         session, caller, "token.rotate", "token", token_id,
@@ -452,7 +453,7 @@ async def rotate_token(
 
 
 async def add_secret(session: AsyncSession, peppers: Peppers, token: Token, until: datetime) -> str:
-    """Give a locked token a new secret and return its text; those before it work until this time at the latest."""
+    """Add a secret to a locked token and return its text; earlier ones work at most until this time."""
     await queries.end_secrets(session, token.id, until)
     secret, secret_row = new_secret(peppers, token.id)
     session.add(secret_row)
@@ -462,8 +463,8 @@ async def add_secret(session: AsyncSession, peppers: Peppers, token: Token, unti
 
 
 @dataclass(frozen=True, slots=True)
-class Revoked:
-    """The tokens that ended (or would), in id order, and how many of their calls were running."""
+class Revocation:
+    """The tokens that ended (or would), in id order, and the number of their running calls."""
 
     tokens: list[UUID]
     in_flight: int
@@ -477,25 +478,25 @@ async def revoke_tokens(
     *,
     dry_run: bool,
     request_id: str | None,
-) -> Revoked:
-    """End every living token that meets the conditions, and all below those; with ``dry_run`` only say which."""
+) -> Revocation:
+    """Revoke every live token that meets the conditions, and its descendants; with ``dry_run`` only return them."""
     if dry_run:
-        ids = await queries.living_family(session, roots)
-        return Revoked(ids, await queries.count_in_flight(session, ids))
-    ids = await queries.lock_living_family(session, roots)
+        ids = await queries.live_family(session, roots)
+        return Revocation(ids, await queries.count_in_flight(session, ids))
+    ids = await queries.lock_live_family(session, roots)
     in_flight = await queries.count_in_flight(session, ids)
     await end_tokens(session, caller, ids, reason, request_id)
     await move_versions(session, ids, narrows=True)
-    return Revoked(ids, in_flight)
+    return Revocation(ids, in_flight)
 
 
 async def end_tokens(
     session: AsyncSession, caller: Caller, ids: Collection[UUID], reason: str, request_id: str | None
 ) -> None:
-    """End these locked tokens and the approvals that calls with them asked for, with an event and a message for each.
-    The reason, which people word, stays out of both.
+    """End these locked tokens and the approvals that their calls requested, with an event and a message for each. The
+    reason, which people write, is in neither.
 
-    Moving their versions is left to the caller, who moves all of a transaction's at once.
+    The caller moves the versions, once for the whole transaction.
     """
     if not ids:
         return
@@ -505,14 +506,14 @@ async def end_tokens(
         session, caller, "token.revoke", "token", ids, request_id=request_id, id_column="token_id"
     )
     await _tell(session, events)
-    asked_with = queries.among(col(Approval.token_id), ids)
-    approvals = await open_approvals(session, asked_with, lock=True)
+    of_tokens = queries.among(col(Approval.token_id), ids)
+    approvals = await open_approvals(session, of_tokens, lock=True)
     await cancel_approvals(session, caller, approvals, "token_revoked", request_id)
 
 
 async def _tell(session: AsyncSession, events: Mapping[UUID, UUID]) -> None:
-    """Tell of each token that ended, given the events of that. Of many as of one: they are made when somebody wants
-    them, and written by one statement."""
+    """Enqueue a message for each ended token, given their events. For many tokens they are built only for subscribers,
+    and written by one statement."""
     type = WebhookEvent.TOKEN_REVOKED
     if await has_subscribers(session, type):
         holders = await queries.holders_of(session, events)

@@ -1,4 +1,4 @@
-"""What a server's catalogue becomes when it is compared with what the server offers now. No I/O."""
+"""Reconcile a server's stored tools with what it offers now. No I/O."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -14,8 +14,8 @@ from app.models.tools import Tool
 
 
 @dataclass(slots=True)
-class Reconciled:
-    """The outcome: rows to insert, rows that were changed in place, and how often what happened."""
+class Reconciliation:
+    """The outcome: rows to insert, rows that were changed in place, and counts of the changes."""
 
     added: list[Tool] = field(default_factory=list)
     changed: list[Tool] = field(default_factory=list)
@@ -29,27 +29,27 @@ class Reconciled:
 
 def reconcile(
     server_id: UUID,
-    known: Mapping[str, Tool],
+    rows: Mapping[str, Tool],
     offered: Iterable[Definition],
     *,
     trust_new: bool,
     at: datetime,
-) -> Reconciled:
-    """Bring the rows of one server, by exact name, to what it offers.
+) -> Reconciliation:
+    """Update the rows of one server, by exact name, to what it offers.
 
-    ``trust_new`` makes tools that were never seen active at once (the first sync, or by the server's setting).
+    ``trust_new`` makes new tools active immediately (the first sync, or by the server's setting).
     """
-    outcome = Reconciled()
+    outcome = Reconciliation()
     seen: set[str] = set()
     for definition in offered:
         seen.add(definition.name)
-        row = known.get(definition.name)
+        row = rows.get(definition.name)
         if row is None:
             outcome.added.append(new_tool(server_id, definition, approved=trust_new))
             outcome.counts["added" if trust_new else "quarantined"] += 1
         else:
             _compare(row, definition, outcome)
-    for name, row in known.items():
+    for name, row in rows.items():
         if name not in seen and row.state != ToolState.REMOVED:
             outcome.narrows |= row.state == ToolState.ACTIVE
             outcome.counts["removed"] += 1
@@ -59,7 +59,7 @@ def reconcile(
 
 
 def new_tool(server_id: UUID, definition: Definition, *, approved: bool) -> Tool:
-    """A row for a tool that was never seen, active when ``approved``, quarantined otherwise."""
+    """Create a row for a new tool, active when ``approved``, quarantined otherwise."""
     risk = assess(definition.name, definition.annotations)
     row = Tool(
         id=new_id(),
@@ -77,7 +77,7 @@ def new_tool(server_id: UUID, definition: Definition, *, approved: bool) -> Tool
 
 
 def adopt(row: Tool, definition: Definition) -> None:
-    """Take over the latest definition. The approved digest, and the risk that came with it, stay."""
+    """Store the latest definition. The approved digest and its risk stay."""
     row.title = definition.title
     row.description = definition.description
     row.input_schema = definition.input_schema
@@ -87,7 +87,7 @@ def adopt(row: Tool, definition: Definition) -> None:
 
 
 def approve(row: Tool) -> None:
-    """Accept the latest definition: its annotations count for the risk from now on, and the tool is active."""
+    """Approve the latest definition: its annotations now determine the risk, and the tool is active."""
     row.approved_digest = row.definition_digest
     row.state = ToolState.ACTIVE.value
     row.held = False
@@ -96,25 +96,25 @@ def approve(row: Tool) -> None:
 
 
 def reassess(row: Tool) -> None:
-    """Read the risk from the row's definition; an override stands."""
+    """Derive the risk from the row's definition; an override stays."""
     row.assessed_risk = assess(row.name, row.annotations).value
     if not row.risk_overridden:
         row.risk = row.assessed_risk
 
 
 def remove(row: Tool, at: datetime) -> None:
-    """The server no longer offers it. What was approved is remembered."""
+    """Mark a tool as removed, which the server no longer offers. Its approval stays."""
     row.state = ToolState.REMOVED.value
     row.removed_at = at
 
 
-def _compare(row: Tool, definition: Definition, outcome: Reconciled) -> None:
+def _compare(row: Tool, definition: Definition, outcome: Reconciliation) -> None:
     before = row.state
     differs = row.definition_digest != definition.digest
     if differs:
         adopt(row, definition)
         if row.approved_digest is None:
-            # Nothing was ever accepted, so there is no approved risk to keep.
+            # Nothing was ever approved, so there is no approved risk to keep.
             reassess(row)
     fits = row.approved_digest == definition.digest and not row.held
     row.state = (ToolState.ACTIVE if fits else ToolState.QUARANTINED).value

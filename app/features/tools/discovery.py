@@ -1,4 +1,4 @@
-"""Reading a real server's tools: all pages, in the newest era that it speaks. No database here."""
+"""Read the tools of a server: all pages, in the newest protocol version that it supports. No database here."""
 
 import asyncio
 from collections import Counter
@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from app.features.servers.instructions import readable
-from app.features.tools.definitions import Definition, OddTool, read_definition
+from app.features.servers.instructions import sanitize
+from app.features.tools.definitions import Definition, InvalidTool, read_definition
 from app.lib.event_loop import off_loop
 from app.lib.strict_json import JsonObject
 from app.outbound.http import OutboundClient, Target, Timeouts
@@ -17,40 +17,40 @@ Headers = tuple[tuple[bytes, bytes], ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
-    """How long all of it may take, and each request."""
+class TimeBudget:
+    """The time limit for the whole discovery, and for each request."""
 
     deadline_s: float
     timeouts: Timeouts
 
 
-OF_URLS = Patience(45.0, Timeouts(connect=5.0, first_byte=15.0, idle=15.0, total=30.0))
-OF_COMMANDS = Patience(120.0, Timeouts(connect=5.0, first_byte=35.0, idle=35.0, total=60.0))
-"""A program is started for each version that it may speak, and may take half a minute to start."""
+URL_BUDGET = TimeBudget(45.0, Timeouts(connect=5.0, first_byte=15.0, idle=15.0, total=30.0))
+COMMAND_BUDGET = TimeBudget(120.0, Timeouts(connect=5.0, first_byte=35.0, idle=35.0, total=60.0))
+"""A program is started for each candidate version, and may need half a minute to start."""
 
-_WHY = {
-    "forbidden": "its address may not be reached",
+_REASONS = {
+    "forbidden": "its address is not allowed",
     "unreachable": "it cannot be reached",
     "timeout": "it did not answer in time",
     "redirect": "it answers with a redirect, which is not followed; register the final URL",
-    "loop": "it is this gateway itself, or leads back to it; register the URL of the server behind it",
-    "session_lost": "it forgot its session in between",
-    "invalid_response": "what it answers is not MCP",
-    "too_large": "it answers with more than is accepted",
+    "loop": "it is this gateway itself, or redirects to it; register the URL of the server behind it",
+    "session_lost": "it lost its session",
+    "invalid_response": "its response is not MCP",
+    "too_large": "its response is too large",
 }
 
 _ABLE: JsonObject = {"roots": {"listChanged": True}, "sampling": {}, "elicitation": {"form": {}, "url": {}}}
-"""All that clients may be able to do: some servers show a tool to those alone who can answer what it asks."""
+"""All capabilities of clients: some servers show a tool only to clients that can answer its requests."""
 
 
 _TOOLS_AT_ONCE = 50
-"""Tools that one piece of work in the thread for large JSON reads and digests: a hostile server may send megabytes."""
+"""Tools to parse and digest per job in the thread for large JSON: a hostile server may send megabytes."""
 _OF_SUPERVISOR = frozenset({429, 503, 504})
-"""With these it says in its own words why a command does not run; no program gives an answer one of them."""
+"""The supervisor's status codes for a command that does not run, with its own message; no program sends these."""
 
 
 class DiscoveryFailed(Exception):
-    """The tools could not be read. ``reason`` is plain words of ours: an upstream's text may hold a secret."""
+    """The tools could not be read. ``reason`` is our own text: an upstream's text may contain a secret."""
 
     def __init__(self, kind: str, reason: str, *, status: int | None = None) -> None:
         super().__init__(reason)
@@ -60,8 +60,8 @@ class DiscoveryFailed(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Discovered:
-    """What a server offers. ``left_out`` counts malformed tools by reason."""
+class Discovery:
+    """The tools of a server. ``left_out`` counts malformed tools by reason."""
 
     definitions: tuple[Definition, ...]
     left_out: dict[str, int]
@@ -69,7 +69,7 @@ class Discovered:
     instructions: str | None = None
 
     def note(self) -> str | None:
-        """One line about what was left out, or ``None``."""
+        """A line about what was left out, or ``None``."""
         if not self.left_out:
             return None
         parts = "; ".join(f"{count} because {reason}" for reason, count in sorted(self.left_out.items()))
@@ -81,60 +81,60 @@ async def discover(
     url: str | Target,
     headers: Headers,
     *,
-    patience: Patience = OF_URLS,
+    budget: TimeBudget = URL_BUDGET,
     secrets: Sequence[bytes] | None = None,
-) -> Discovered:
-    """Ask a server what it speaks and which tools it has. Raises ``DiscoveryFailed``.
+) -> Discovery:
+    """Ask a server for its versions and tools. Raises ``DiscoveryFailed``.
 
-    ``secrets``: what its tools may not hold; the credential in the headers, unless told.
+    ``secrets``: what its tools must not contain; by default the credential in the headers.
     """
-    async with _telling(patience, of_command=not isinstance(url, str)):
-        info = await probe(outbound, url, headers, timeouts=patience.timeouts)
-        items = await _listed(outbound, url, headers, info.protocol_versions, patience.timeouts)
+    async with _time_limit(budget, of_command=not isinstance(url, str)):
+        info = await probe(outbound, url, headers, timeouts=budget.timeouts)
+        items = await _list_pages(outbound, url, headers, info.protocol_versions, budget.timeouts)
     if secrets is None:
         secrets = [part for _, value in headers for part in (value, value.removeprefix(b"Bearer "))]
     definitions: dict[str, Definition] = {}
     left_out: Counter[str] = Counter()
     for start in range(0, len(items), _TOOLS_AT_ONCE):
         for read in await off_loop(_read, items[start : start + _TOOLS_AT_ONCE], secrets):
-            if isinstance(read, OddTool):
+            if isinstance(read, InvalidTool):
                 left_out[read.reason] += 1
             else:
                 definitions[read.name] = read
-    return Discovered(
+    return Discovery(
         tuple(definitions.values()),
         dict(left_out),
         info.protocol_versions,
-        readable(info.instructions, secrets),
+        sanitize(info.instructions, secrets),
     )
 
 
-def _read(items: Sequence[JsonObject], secrets: Sequence[bytes]) -> list[Definition | OddTool]:
-    read: list[Definition | OddTool] = []
+def _read(items: Sequence[JsonObject], secrets: Sequence[bytes]) -> list[Definition | InvalidTool]:
+    read: list[Definition | InvalidTool] = []
     for item in items:
         try:
             read.append(read_definition(item, secrets))
-        except OddTool as odd:
+        except InvalidTool as odd:
             read.append(odd)
     return read
 
 
-async def list_now(
+async def list_current_tools(
     outbound: OutboundClient,
     url: str | Target,
     headers: Headers,
     protocol_versions: tuple[str, ...],
-    patience: Patience,
+    budget: TimeBudget,
 ) -> list[JsonObject]:
-    """The tools that a server offers now, as it sends them, in the newest of the versions that it is known to speak.
+    """List the tools that a server offers now, unmodified, in the newest known protocol version.
 
-    Nothing of them is checked: do not keep them. Raises ``DiscoveryFailed``.
+    They are not checked: do not store them. Raises ``DiscoveryFailed``.
     """
-    async with _telling(patience, of_command=not isinstance(url, str)):
-        return await _listed(outbound, url, headers, protocol_versions, patience.timeouts)
+    async with _time_limit(budget, of_command=not isinstance(url, str)):
+        return await _list_pages(outbound, url, headers, protocol_versions, budget.timeouts)
 
 
-async def _listed(
+async def _list_pages(
     outbound: OutboundClient,
     url: str | Target,
     headers: Headers,
@@ -149,17 +149,17 @@ async def _listed(
 
 
 @asynccontextmanager
-async def _telling(patience: Patience, *, of_command: bool) -> AsyncIterator[None]:
-    """Bounds talking to a server, and says in words of ours why it failed. Raises ``DiscoveryFailed``."""
+async def _time_limit(budget: TimeBudget, *, of_command: bool) -> AsyncIterator[None]:
+    """Limit the time of requests to a server, and translate errors. Raises ``DiscoveryFailed``."""
     try:
-        async with asyncio.timeout(patience.deadline_s):
+        async with asyncio.timeout(budget.deadline_s):
             yield
     except McpUpstreamError as error:
         raise DiscoveryFailed(
             error.kind, _reason(error, of_command=of_command), status=error.status
         ) from None
     except TimeoutError:
-        raise DiscoveryFailed("timeout", f"It took longer than {patience.deadline_s:.0f} s.") from None
+        raise DiscoveryFailed("timeout", f"It took longer than {budget.deadline_s:.0f} s.") from None
 
 
 def _reason(error: McpUpstreamError, *, of_command: bool) -> str:
@@ -170,4 +170,4 @@ def _reason(error: McpUpstreamError, *, of_command: bool) -> str:
     if error.kind == "http_error":
         hint = "; does it want a credential?" if error.status in {401, 403} else ""
         return f"The server answered with HTTP status {error.status}{hint}."
-    return f"The server could not be read: {_WHY.get(error.kind, 'it failed')} ({error.message})."
+    return f"The server could not be read: {_REASONS.get(error.kind, 'it failed')} ({error.message})."

@@ -1,4 +1,4 @@
-"""``/tools/{id}/grants``: the grants that reach a tool, and when it was last used by each."""
+"""``/tools/{id}/grants``: the grants that reach a tool, with its last use by each."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -36,14 +36,14 @@ _EXAMPLE: dict[str, Any] = {**_GRANT_EXAMPLE["examples"][0], "last_used_at": Non
 
 
 class ToolGrantQuery(ListQuery):
-    """Which of the grants that reach a tool."""
+    """Filters of the grants that reach a tool."""
 
     unused_for_days: int | None = Field(
         default=None,
         ge=1,
         le=MAX_WINDOW.days,
-        description="Only those by which nobody used the tool for so many days. Uses are written down within a minute, "
-        "and only since `observed_since` is anything known of them.",
+        description="Only grants without a use of the tool for this many days. Uses are recorded within a "
+        "minute; nothing is known of the time before `observed_since`.",
     )
 
 
@@ -51,15 +51,17 @@ class ToolGrantView(GrantView):
     """A grant that reaches a tool."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [_EXAMPLE]})
-    last_used_at: datetime | None = Field(description="When the tool was last used by it; null: never seen.")
+    last_used_at: datetime | None = Field(
+        description="The last use of the tool by this grant; null: no use is known."
+    )
 
 
 class ToolGrantsView(BaseModel):
-    """The grants in force that reach a tool."""
+    """The active grants that reach a tool."""
 
     model_config = ConfigDict(extra="forbid")
     tool_id: ToolId
-    observed_since: datetime = Field(description="Since when uses are written down.")
+    observed_since: datetime = Field(description="When the recording of uses began.")
     items: list[ToolGrantView] = Field(description="The grants of this page, newest first.")
     next_cursor: str | None
 
@@ -68,13 +70,13 @@ class ToolGrantsView(BaseModel):
     "/{tool_id}/grants",
     dependencies=[requires(Permission.GRANTS_READ)],
     operation_id="list_tool_grants",
-    summary="List the grants that reach a tool, and when it was last used by each",
+    summary="List the grants that reach a tool",
 )
 async def list_tool_grants(
     tool_id: ToolId, query: Annotated[ToolGrantQuery, Query()], session: Session, runtime: CurrentRuntime
 ) -> ToolGrantsView:
-    """The grants in force whose servers and tools take it in, newest first: by its server's labels and its own risk as
-    they are now. Whether calls pass is for policies to say too: `/tools/{id}/access` asks them."""
+    """The active grants that include the tool by its server's current labels and its own risk, newest first, with the
+    last use by each. Policies can still deny calls: `/tools/{id}/access` evaluates them."""
     tool = await tools.require(session, tool_id)
     now = await database_now(session)
     filters = query.filters() | {"tool_id": tool_id}
@@ -109,5 +111,5 @@ def _uses(tool: Tool) -> Select[GrantUse]:
 
 
 async def _last_uses(session: AsyncSession, tool: Tool, grants: Sequence[UUID]) -> dict[UUID, datetime]:
-    found = await session.scalars(_uses(tool).where(col(GrantUse.grant_id).in_(grants)))
-    return {row.grant_id: row.last_used_at for row in found}
+    uses = await session.scalars(_uses(tool).where(col(GrantUse.grant_id).in_(grants)))
+    return {row.grant_id: row.last_used_at for row in uses}

@@ -1,4 +1,4 @@
-"""The past of tool definitions, written in bulk: a first sync may bring thousands."""
+"""The history of tool definitions, written in bulk: a first sync may bring thousands."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -16,7 +16,7 @@ KIND = "tool_definition"
 
 
 async def keep_definitions(session: AsyncSession, tools: Sequence[Tool]) -> None:
-    """Close each tool's current version and write the next; a removed tool's is only closed."""
+    """Close each tool's current version and write the next; for a removed tool only close it."""
     if not tools:
         return
     ids = [tool.id for tool in tools]
@@ -38,7 +38,7 @@ async def keep_definitions(session: AsyncSession, tools: Sequence[Tool]) -> None
 
 
 async def approved_content(session: AsyncSession, tool: Tool) -> dict[str, Any] | None:
-    """The definition of the digest that was approved last, as it is remembered; ``None`` when there is none."""
+    """The last approved definition from the history; ``None`` if there is none."""
     if tool.approved_digest is None:
         return None
     content = col(ObjectVersion.content)

@@ -1,4 +1,4 @@
-"""Queries over tools. Those of a server that has ended are out of sight with it."""
+"""Queries of tools. Tools of an ended server are hidden with it."""
 
 from uuid import UUID
 
@@ -22,30 +22,30 @@ def _of_servers(*, ended: bool) -> Select[Tool]:
 SORTS: Sorts = {
     "name": col(Tool.name),
 }
-"""What a list can be sorted by, with an index for each."""
+"""The sort orders of the list, with an index for each."""
 
 
-def select_tools(wanted: ToolQuery) -> Select[Tool]:
-    """The tools that a filter leaves; removed ones only where they are asked for."""
-    statement = _of_servers(ended=wanted.include == "ended")
+def select_tools(query: ToolQuery) -> Select[Tool]:
+    """Select the tools that match a filter; removed ones only on demand."""
+    statement = _of_servers(ended=query.include == "ended")
     for field, values in (
-        (col(Tool.server_id), wanted.server_id),
-        (col(Tool.name), wanted.name),
-        (col(Tool.risk), wanted.risk),
-        (col(Tool.state), wanted.state),
+        (col(Tool.server_id), query.server_id),
+        (col(Tool.name), query.name),
+        (col(Tool.risk), query.risk),
+        (col(Tool.state), query.state),
     ):
         if values:
             statement = statement.where(field.in_(values))
-    if not wanted.state and wanted.include != "ended":
+    if not query.state and query.include != "ended":
         statement = statement.where(col(Tool.state) != ToolState.REMOVED)
-    if wanted.q:
+    if query.q:
         texts = (col(Tool.name), col(Tool.title), col(Tool.description))
-        statement = statement.where(has_text(wanted.q, *texts, indexed=TEXTS))
+        statement = statement.where(has_text(query.q, *texts, indexed=TEXTS))
     return statement
 
 
 async def find(session: AsyncSession, tool_id: UUID, *, ended: bool = False) -> Tool | None:
-    """A tool by id; one that was removed, or whose server has ended, only when asked for."""
+    """Find a tool; a removed one or one of an ended server only on demand."""
     statement = _of_servers(ended=ended).where(col(Tool.id) == tool_id)
     if not ended:
         statement = statement.where(col(Tool.state) != ToolState.REMOVED)
@@ -53,13 +53,13 @@ async def find(session: AsyncSession, tool_id: UUID, *, ended: bool = False) -> 
 
 
 async def fresh(session: AsyncSession, tool_id: UUID) -> Tool | None:
-    """A tool with its values as they are now, whatever its state. Its server's row is locked by the caller."""
+    """Read a tool in any state. The caller has locked its server's row."""
     statement = select(Tool).where(col(Tool.id) == tool_id)
     return (await session.scalars(statement.execution_options(populate_existing=True))).one_or_none()
 
 
 async def of_server(session: AsyncSession, server_id: UUID) -> dict[str, Tool]:
-    """All tools that a server has or had, by exact name. Its server's row is locked by the caller."""
+    """All current and former tools of a server, by exact name. The caller has locked the server's row."""
     statement = select(Tool).where(col(Tool.server_id) == server_id)
     rows = await session.scalars(statement.execution_options(populate_existing=True))
     return {row.name: row for row in rows}

@@ -1,4 +1,4 @@
-"""What selectors reach of the servers and tools that there are now, and what of them matches nothing."""
+"""Reach of selectors among the current servers and tools, and the parts that match nothing."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -34,23 +34,23 @@ from app.models.servers import Server
 from app.models.tools import Tool
 
 MAX_COUNTED = 10_000
-"""Servers and tools are counted up to this, so that a large fleet does not slow down a change."""
+"""Maximum of counted servers and tools, so that a large fleet does not slow down a change."""
 _MAX_WARNED = 100
 _MAX_SUGGESTED_FOR = 3
-"""Unknown names of one answer for which a name like it is looked for."""
+"""Maximum of unknown names per response with a suggestion."""
 _MAX_COMPARED = 500
 _MIN_ALIKE = 0.7
 
 
 class Reaches(Strict):
-    """How much a selector or scope reaches now, policies aside. Only a preview counts more than 10,000."""
+    """How much a selector or scope reaches now, without policies. Only a preview counts more than 10,000."""
 
     servers: int = Field(description="How many servers.", examples=[2])
-    tools: int = Field(description="How many active tools of them.", examples=[7])
+    tools: int = Field(description="Number of active tools on them.", examples=[7])
 
 
 class SelectorWarning(Strict):
-    """An entry of a selector or scope that matches nothing now. The change was made all the same."""
+    """An entry of a selector or scope that matches nothing now. The change was made anyway."""
 
     pointer: str = Field(description="JSON pointer into the grant or token.", examples=["/tools/names/0"])
     code: str = Field(
@@ -59,19 +59,19 @@ class SelectorWarning(Strict):
         examples=["unknown_tool"],
     )
     detail: str = Field(
-        description="What it is, in words.",
+        description="A description.",
         examples=["No tool of these servers is named git_sttus. Did you mean git_status?"],
     )
 
     @classmethod
     def of(cls, pointer: str, code: str, detail: str) -> Self:
-        """A warning about what is at ``pointer``."""
+        """Build a warning about the value at ``pointer``."""
         return cls(pointer=pointer, code=code, detail=detail)
 
 
 @dataclass(frozen=True, slots=True)
 class Selected:
-    """A pair of stored selectors. ``pointer`` is where the pair is in the answer, as ``/scope/entries/0``."""
+    """A pair of stored selectors. ``pointer`` is its place in the response, such as ``/scope/entries/0``."""
 
     servers: Mapping[str, Any]
     tools: Mapping[str, Any]
@@ -80,44 +80,44 @@ class Selected:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What selectors reach, with warnings."""
+    """The reach of selectors, with warnings."""
 
     reaches: Reaches
     warnings: list[SelectorWarning]
 
 
-def may_see(caller: Caller) -> bool:
-    """Whether counts and warnings, which tell about servers and tools, are for this caller."""
+def may_see_reach(caller: Caller) -> bool:
+    """Whether this caller may see counts and warnings, which reveal servers and tools."""
     return caller.may(Permission.SERVERS_READ) and caller.may(Permission.TOOLS_READ)
 
 
 async def find_reach(
     session: AsyncSession, wanted: Sequence[Selected], granted: Sequence[Selected] | None = None
 ) -> Finding:
-    """What any of ``wanted`` reaches, within ``granted`` where that is given: one statement, and another for names
-    that no tool has."""
-    wanted_servers, wanted_tools = _any(wanted)
+    """Compute what any of ``wanted`` reaches, within ``granted`` if given: one statement, and another for unknown
+    names."""
+    wanted_servers, wanted_tools = _selects_any(wanted)
     servers, tools = [wanted_servers], [wanted_tools]
     within: ColumnElement[bool] = true()
     if granted is not None:
-        granted_servers, within = _any(granted)
-        # Pair by pair: a server is reached where one entry and one grant both select it.
+        granted_servers, within = _selects_any(granted)
+        # Pair by pair: a server is reached if one entry and one grant both select it.
         servers.append(granted_servers)
         tools.append(within)
-    each = [column for one in wanted for column in _looked_up(one, within)]
+    each = [column for one in wanted for column in _lookup_columns(one, within)]
     row = (await session.execute(select(_count_servers(servers), _count_tools(tools), *each))).one()
     reaches = Reaches(servers=row[0], tools=row[1])
     warnings: list[SelectorWarning] = []
     suggest = _MAX_SUGGESTED_FOR
     for index, one in enumerate(wanted):
-        said = await _warnings(session, one, *row[2 + 4 * index : 6 + 4 * index], suggest=suggest)
-        suggest -= sum(warning.code == "unknown_tool" for warning in said)
-        warnings += said
+        entry_warnings = await _warnings(session, one, *row[2 + 4 * index : 6 + 4 * index], suggest=suggest)
+        suggest -= sum(warning.code == "unknown_tool" for warning in entry_warnings)
+        warnings += entry_warnings
     return Finding(reaches, warnings)
 
 
-def _any(selected: Sequence[Selected]) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
-    """Whether any of the pairs selects a row of ``servers``, and a row of ``tools`` of it."""
+def _selects_any(selected: Sequence[Selected]) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
+    """Whether any of the pairs selects a row of ``servers``, and a row of its ``tools``."""
     if not selected:
         return false(), false()
     servers = [_selects_server(one.servers) for one in selected]
@@ -127,7 +127,7 @@ def _any(selected: Sequence[Selected]) -> tuple[ColumnElement[bool], ColumnEleme
 
 
 def _selects_server(stored: Mapping[str, Any]) -> ColumnElement[bool]:
-    """The same as the domain's ``matches`` of a stored selector, for the database."""
+    """The same as the domain's ``matches`` of a stored selector, in SQL."""
     match stored["kind"]:
         case "ids":
             return col(Server.id) == any_(literal([UUID(id) for id in stored["ids"]], ARRAY(Uuid)))
@@ -135,7 +135,7 @@ def _selects_server(stored: Mapping[str, Any]) -> ColumnElement[bool]:
             return cast(col(Server.labels), JSONB).contains(literal(stored["labels"], JSONB))
         case "all":
             return true()
-    # No labels select nothing.
+    # Empty labels select nothing.
     return false()
 
 
@@ -165,16 +165,16 @@ def _count_tools(conditions: Sequence[ColumnElement[bool]]) -> ColumnElement[int
     return select(func.count()).select_from(rows.limit(MAX_COUNTED).subquery()).scalar_subquery()
 
 
-def _looked_up(one: Selected, within: ColumnElement[bool]) -> list[ColumnElement[Any]]:
-    """Whether a pair selects a server, a tool, and a tool within the grants; and the names that tools have."""
+def _lookup_columns(one: Selected, within: ColumnElement[bool]) -> list[ColumnElement[Any]]:
+    """Whether a pair selects a server, a tool, and a tool within the grants; and the existing tool names."""
     server = _selects_server(one.servers)
     of_pair = and_(server, _selects_tool(one.tools))
     is_there = col(Tool.state) != ToolState.REMOVED
     servers = select(literal(1)).select_from(Server).where(col(Server.ended_at).is_(None), server)
     names: ColumnElement[Any] = null()
     if one.tools["kind"] == "names":
-        named = _tools(of_pair, is_there).with_only_columns(col(Tool.name)).distinct()
-        names = func.array(named.scalar_subquery())
+        matching = _tools(of_pair, is_there).with_only_columns(col(Tool.name)).distinct()
+        names = func.array(matching.scalar_subquery())
     return [
         servers.exists(),
         _tools(of_pair, is_there).exists(),
@@ -197,11 +197,11 @@ async def _warnings(
         detail = "No server matches this selector."
         return [SelectorWarning.of(f"{one.pointer}/servers", "no_server", detail)]
     if one.tools["kind"] == "names" and one.tools["names"]:
-        known = frozenset(names or ())
-        unknown = [(index, name) for index, name in enumerate(one.tools["names"]) if name not in known]
-        found = await _unknown_names(session, one, unknown[:_MAX_WARNED], suggest)
-        if found:
-            return found
+        known_names = frozenset(names or ())
+        unknown = [(index, name) for index, name in enumerate(one.tools["names"]) if name not in known_names]
+        unknown_warnings = await _unknown_names(session, one, unknown[:_MAX_WARNED], suggest)
+        if unknown_warnings:
+            return unknown_warnings
     if not has_tool:
         detail = "No tool of these servers matches this selector."
         return [SelectorWarning.of(f"{one.pointer}/tools", "no_tool", detail)]
@@ -231,9 +231,9 @@ async def _unknown_names(
 
 
 def _nearest(name: str, names: Sequence[str]) -> str | None:
-    """The name that has most characters in common with ``name``, if it is alike.
+    """The most similar name, by the number of common characters, if it is similar enough.
 
-    In which order they come is not compared: for names that a hostile server has made up, that takes seconds.
+    The order of characters is not compared: for names made up by a hostile server, that takes seconds.
     """
     matcher = SequenceMatcher(b=name, autojunk=False)
     best, nearest = _MIN_ALIKE, None

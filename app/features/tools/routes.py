@@ -1,4 +1,4 @@
-"""``/api/v1/tools``, and ``POST /api/v1/servers/{id}/sync``, which finds them."""
+"""``/api/v1/tools``, and ``POST /api/v1/servers/{id}/sync``, which reads them from a server."""
 
 from typing import Annotated
 
@@ -8,8 +8,8 @@ from app.db.engine import commit
 from app.features.servers import service as server_service
 from app.features.servers.schemas import IncludeEnded, ServerView
 from app.features.tools import queries, service
-from app.features.tools.asked_syncs import CurrentSyncs
 from app.features.tools.history import approved_content
+from app.features.tools.requested_syncs import CurrentSyncs
 from app.features.tools.schemas import ToolApprove, ToolChanges, ToolCreate, ToolPatch, ToolQuery, ToolView
 from app.http.authorization import Caller, Permission, authorize, requires
 from app.http.etags import IfMatch, set_etag
@@ -37,7 +37,7 @@ _TOOLS = "/api/v1/tools"
     | {
         202: {
             "model": ServerView,
-            "description": "It goes on: `sync.state` is `running` until it ends. Read the server to see.",
+            "description": "The sync continues: `sync.state` is `running` until it ends. Read the server to see.",
             "headers": {"Retry-After": {"$ref": "#/components/headers/Retry-After"}},
         }
     },
@@ -52,11 +52,11 @@ async def sync_one_server(
     if_match: IfMatch,
     response: Response,
 ) -> ServerView:
-    """Read the server's tools. One that fails answers 200 too: `sync.state` is `error` with the reason, and
-    everything else stays as it was. One that takes longer than 2 seconds answers 202 and goes on."""
+    """Read the server's tools. A failed sync also returns 200, with `sync.state` `error` and the reason, and changes
+    nothing else. One that takes longer than 2 seconds returns 202 and continues."""
     row = await server_service.require(session, server_id)
     if_match.check(row.revision)
-    # The connection goes back to the pool: the server may take most of a minute.
+    # Returns the connection to the pool: the server may take most of a minute.
     await commit(session)
     if not await syncs.sync(runtime, server_id, caller, request.state.request_id):
         response.status_code = 202

@@ -1,4 +1,4 @@
-"""Request and answer models of tools."""
+"""Request and response models of tools."""
 
 from dataclasses import asdict
 from datetime import datetime
@@ -21,7 +21,7 @@ ToolState = TypeAliasType(
     Annotated[
         Literal["active", "quarantined", "removed"],
         Field(
-            description="Only an `active` tool can be listed or called; a `quarantined` one waits for approval."
+            description="Only an `active` tool can be listed or called; a `quarantined` one needs an approval."
         ),
     ],
 )
@@ -29,12 +29,12 @@ SettableToolState = TypeAliasType(
     "SettableToolState",
     Annotated[
         Literal["active", "quarantined"],
-        Field(description="`quarantined` holds a tool until it is made active again."),
+        Field(description="`quarantined` holds a tool until it is set to active again."),
     ],
 )
 ChangeKind = TypeAliasType(
     "ChangeKind",
-    Annotated[Literal["added", "removed", "changed"], Field(description="What became of the member.")],
+    Annotated[Literal["added", "removed", "changed"], Field(description="The change of the member.")],
 )
 Digest = Annotated[
     str,
@@ -72,19 +72,19 @@ class ToolView(Strict):
     id: ToolId
     server_id: ServerId
     name: str = Field(description="The name on its server.", examples=["git_log"])
-    title: str | None = Field(description="The title that its server gives it.", examples=["Git log"])
+    title: str | None = Field(description="The title from its server.", examples=["Git log"])
     description: str | None = Field(
-        description="What its server says about it.", examples=["Shows the commit log."]
+        description="The description from its server.", examples=["Shows the commit log."]
     )
     input_schema: JsonSchema
     output_schema: JsonSchema | None = Field(description="The JSON Schema of its structured results.")
-    annotations: ToolAnnotations | None = Field(description="Hints of the server about it.")
+    annotations: ToolAnnotations | None = Field(description="Hints from the server.")
     risk: Risk
     risk_overridden: bool = Field(description="Whether an administrator set the risk.")
     state: ToolState = Field(description="Only an active tool can be listed or called.")
     definition_digest: Digest
     approved_digest: Digest | None = Field(
-        description="The definition that was accepted; calls need it to be this one."
+        description="The approved definition; calls require it to be the current one."
     )
     created_at: datetime
     updated_at: datetime
@@ -92,7 +92,7 @@ class ToolView(Strict):
 
     @classmethod
     def from_row(cls, row: Tool) -> "ToolView":
-        """The answer for a row."""
+        """Build the view of a row."""
         approved = row.approved_digest
         own = row.model_dump(include=set(cls.model_fields) - {"definition_digest", "approved_digest"})
         digests = {
@@ -103,19 +103,19 @@ class ToolView(Strict):
 
 
 class ToolDefinition(Strict):
-    """What a server says a tool is."""
+    """A tool definition from a server."""
 
     definition_digest: Digest
-    title: str | None = Field(description="The title that its server gives it.", examples=["Git log"])
+    title: str | None = Field(description="The title from its server.", examples=["Git log"])
     description: str | None = Field(
-        description="What its server says about it.", examples=["Shows the commit log."]
+        description="The description from its server.", examples=["Shows the commit log."]
     )
     input_schema: JsonSchema
     output_schema: JsonSchema | None = Field(description="The JSON Schema of its structured results.")
-    annotations: ToolAnnotations | None = Field(description="Hints of the server about it.")
+    annotations: ToolAnnotations | None = Field(description="Hints from the server.")
 
     def members(self) -> dict[str, Any]:
-        """What can differ, without what is absent."""
+        """The members to compare, without missing ones."""
         return self.model_dump(exclude={"definition_digest"}, exclude_none=True)
 
 
@@ -124,42 +124,41 @@ class DefinitionChange(Strict):
 
     kind: ChangeKind
     pointer: str = Field(
-        description="Where it is in the definition, as a JSON Pointer (RFC 6901).",
+        description="Its place in the definition, as a JSON Pointer (RFC 6901).",
         examples=["/input_schema/properties/repo_path/description"],
     )
-    before: Any = Field(
-        description="The value that was approved; null when there was none.", examples=["Shows."]
-    )
+    before: Any = Field(description="The approved value; null when there was none.", examples=["Shows."])
     after: Any = Field(
-        description="The value that waits; null when it is gone.", examples=["Shows and sends."]
+        description="The pending value; null when it was removed.", examples=["Shows and sends."]
     )
 
 
 class ToolChanges(Strict):
-    """What was approved of a tool, what its server says now, and what differs.
+    """The approved and the latest definition of a tool, with their differences.
 
-    Approving takes the `definition_digest` of `latest`, so that nothing is accepted but what was shown here."""
+    Approving takes the `definition_digest` of `latest`, so that only what is shown here can be approved.
+    """
 
     tool_id: ToolId
     name: str = Field(description="The name on its server.", examples=["git_log"])
     state: ToolState
-    approved: ToolDefinition | None = Field(description="Null when nothing was ever approved.")
+    approved: ToolDefinition | None = Field(description="Null if none was ever approved.")
     latest: ToolDefinition
     changes: list[DefinitionChange] = Field(
-        description="Empty when they are the same, and when two digests differ in how a number is written alone."
+        description="Empty when they are equal, or differ only in how a number is written."
     )
 
     @classmethod
     def of(cls, row: Tool, approved: dict[str, Any] | None) -> "ToolChanges":
-        """The answer for a row and the content of the approved definition."""
+        """Build the comparison of a row with the approved definition."""
         latest = _definition(row.model_dump() | {"definition_digest": row.definition_digest.hex()})
         before = None if approved is None else _definition(approved)
-        found = definition_changes({} if before is None else before.members(), latest.members())
-        changes = [DefinitionChange.model_validate(asdict(change)) for change in found]
+        differences = definition_changes({} if before is None else before.members(), latest.members())
+        changes = [DefinitionChange.model_validate(asdict(change)) for change in differences]
         return cls(
             tool_id=row.id,
             name=row.name,
-            state=row.state,  # type: ignore[arg-type]  # the column holds these values alone
+            state=row.state,  # type: ignore[arg-type]  # the column has only these values
             approved=before,
             latest=latest,
             changes=changes,
@@ -171,7 +170,7 @@ def _definition(content: dict[str, Any]) -> ToolDefinition:
 
 
 class ToolCreate(Strict):
-    """A tool made known by hand, active at once. A sync that does not find it removes it."""
+    """A manually created tool, active immediately. A sync that does not find it removes it."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -198,20 +197,20 @@ class ToolCreate(Strict):
 
 
 class ToolPatch(Patch):
-    """What may change of a tool by hand; its definition is the server's."""
+    """The manual changes to a tool; its definition comes from the server."""
 
     model_config = ConfigDict(
         title="ToolUpdate", extra="forbid", json_schema_extra={"examples": [{"risk": "write"}]}
     )
 
-    risk: Risk | None = Field(default=None, description="Null: what the approved definition says.")
+    risk: Risk | None = Field(default=None, description="Null: from the approved definition.")
     state: SettableToolState = absent(
-        "`quarantined` holds the tool until it is made active again; `active` needs the approved definition."
+        "`quarantined` holds the tool until it is set to active again; `active` needs the approved definition."
     )
 
 
 class ToolApprove(Strict):
-    """Accept a definition: the one with this digest, and no other that came since."""
+    """Approve a definition: only the one with this digest, and no later one."""
 
     model_config = ConfigDict(
         extra="forbid", json_schema_extra={"examples": [{"definition_digest": "9f86d081" * 8}]}
@@ -223,22 +222,18 @@ ToolOrder = TypeAliasType(
     "ToolOrder",
     Annotated[
         Literal["-created_at", "created_at", "-name", "name"],
-        Field(
-            description="What tools are sorted by; `-` before it is from the top. Newest first by default."
-        ),
+        Field(description="The sort order; `-` sorts descending. Newest first by default."),
     ],
 )
 
 
 class ToolQuery(ListQuery):
-    """Filters of the list of tools; each may be repeated, and then any of its values matches."""
+    """Filters of the list of tools; each can be repeated, and then any of its values matches."""
 
     server_id: list[ServerId] = Field(default_factory=list)
     name: list[ToolName] = Field(default_factory=list)
     risk: list[Risk] = Field(default_factory=list)
-    state: list[ToolState] = Field(
-        default_factory=list, description="Removed tools are left out unless they are asked for."
-    )
+    state: list[ToolState] = Field(default_factory=list, description="Removed tools are left out by default.")
     q: ShortText | None = Field(default=None, description="Text in name, title or description.")
     include: IncludeEnded = None
-    sort: ToolOrder = Field(default="-created_at", description="What the list is sorted by.")
+    sort: ToolOrder = Field(default="-created_at", description="The sort order of the list.")

@@ -1,6 +1,6 @@
-"""Changing a server's catalogue by hand: what is made known, held, approved, overridden, removed.
+"""Manual changes to a server's tools: create, quarantine, approve, override the risk, remove.
 
-Every change locks the server's row first, so that it and a sync of the same server follow each other.
+Every change locks the server's row first, which serializes it with syncs of the same server.
 """
 
 from typing import Any
@@ -14,7 +14,7 @@ from app.domain.objects import ToolState
 from app.features.audit.record import record
 from app.features.servers import queries as servers
 from app.features.tools import catalogue, queries
-from app.features.tools.definitions import Definition, OddTool, read_definition
+from app.features.tools.definitions import Definition, InvalidTool, read_definition
 from app.features.tools.history import keep_definitions
 from app.features.tools.schemas import ToolCreate, ToolPatch
 from app.http.authorization import Caller
@@ -30,7 +30,7 @@ _FIELD_OF_MEMBER = {
 
 
 async def require(session: AsyncSession, tool_id: UUID, *, ended: bool = False) -> Tool:
-    """A tool to read. Raises ``NotFound``."""
+    """Read a tool. Raises ``NotFound``."""
     row = await queries.find(session, tool_id, ended=ended)
     if row is None:
         raise _not_found()
@@ -38,9 +38,9 @@ async def require(session: AsyncSession, tool_id: UUID, *, ended: bool = False) 
 
 
 async def require_locked(session: AsyncSession, tool_id: UUID) -> tuple[Server, Tool]:
-    """A tool to change and its server, locked. Raises ``NotFound``."""
-    seen = await require(session, tool_id)
-    server = await servers.lock(session, seen.server_id)
+    """Lock and read a tool and its server. Raises ``NotFound``."""
+    unlocked = await require(session, tool_id)
+    server = await servers.lock(session, unlocked.server_id)
     row = await queries.fresh(session, tool_id)
     if server is None or row is None or row.state == ToolState.REMOVED:
         raise _not_found()
@@ -48,7 +48,7 @@ async def require_locked(session: AsyncSession, tool_id: UUID) -> tuple[Server, 
 
 
 async def create(session: AsyncSession, new: ToolCreate, caller: Caller, request_id: str | None) -> Tool:
-    """Make a tool known by hand. Raises ``Invalid``, and ``Conflict`` (``tool_exists``)."""
+    """Create a tool manually. Raises ``Invalid``, and ``Conflict`` (``tool_exists``)."""
     definition = _definition(new)
     server = await servers.lock(session, new.server_id)
     if server is None:
@@ -64,7 +64,7 @@ async def create(session: AsyncSession, new: ToolCreate, caller: Caller, request
         row = catalogue.new_tool(server.id, definition, approved=True)
         session.add(row)
     else:
-        # A tool that comes back keeps its id: one id for each name of a server.
+        # A returning tool keeps its id: one id for each name of a server.
         catalogue.adopt(row, definition)
         row.risk_overridden = False
         catalogue.approve(row)
@@ -72,7 +72,7 @@ async def create(session: AsyncSession, new: ToolCreate, caller: Caller, request
     if new.risk is not None:
         row.risk, row.risk_overridden = new.risk, True
     changes = {"risk": row.risk, "definition_digest": row.definition_digest.hex()}
-    await _changed(session, server, row, "tool.create", changes, caller, request_id, narrows=False)
+    await _record_change(session, server, row, "tool.create", changes, caller, request_id, narrows=False)
     return row
 
 
@@ -84,26 +84,26 @@ async def update(
     caller: Caller,
     request_id: str | None,
 ) -> None:
-    """Override the risk, hold the tool or let it go. Raises ``Conflict`` (``definition_not_approved``)."""
+    """Override the risk, or quarantine or release the tool. Raises ``Conflict`` (``definition_not_approved``)."""
     before = {"risk": row.risk, "risk_overridden": row.risk_overridden, "state": row.state}
-    held = row.held
-    given = patch.given()
-    if "risk" in given:
+    was_held = row.held
+    fields = patch.given()
+    if "risk" in fields:
         row.risk_overridden = patch.risk is not None
         row.risk = patch.risk or row.assessed_risk
-    if "state" in given:
+    if "state" in fields:
         if patch.state == "active" and row.approved_digest != row.definition_digest:
             raise Conflict(
-                "The tool's definition is not the approved one: look at it and POST its digest to "
+                "The tool's definition is not the approved one: review it and POST its digest to "
                 "/api/v1/tools/{id}/approve.",
                 code="definition_not_approved",
             )
         row.state, row.held = patch.state, patch.state == "quarantined"
     after = {"risk": row.risk, "risk_overridden": row.risk_overridden, "state": row.state}
-    if after == before and held == row.held:
+    if after == before and was_held == row.held:
         return
     row.revision += 1
-    # A grant by risk may reach the tool no more, and a held one is reached by none.
+    # A grant by risk may not reach the tool any more, and no grant reaches a quarantined one.
     narrows = before["state"] == ToolState.ACTIVE and (row.state, row.risk) != (
         before["state"],
         before["risk"],
@@ -111,7 +111,7 @@ async def update(
     changes = {
         name: {"from": before[name], "to": after[name]} for name in before if before[name] != after[name]
     }
-    await _changed(session, server, row, "tool.update", changes, caller, request_id, narrows=narrows)
+    await _record_change(session, server, row, "tool.update", changes, caller, request_id, narrows=narrows)
 
 
 async def approve(
@@ -122,11 +122,11 @@ async def approve(
     caller: Caller,
     request_id: str | None,
 ) -> None:
-    """Accept the latest definition, which must be the one that was seen. Raises ``Conflict``
+    """Approve the latest definition, with the digest that was reviewed. Raises ``Conflict``
     (``definition_changed``)."""
     if row.definition_digest.hex() != seen_digest:
         raise Conflict(
-            "The definition is no longer the one with this digest: read the tool again and approve what it is now.",
+            "The definition no longer has this digest: read the tool again and approve the current one.",
             code="definition_changed",
             errors=[FieldError("/definition_digest", "definition_changed", "not the latest definition")],
         )
@@ -141,20 +141,22 @@ async def approve(
         "risk": {"from": risk, "to": row.risk},
     }
     narrows = was_active and risk != row.risk
-    await _changed(session, server, row, "tool.approve", changes, caller, request_id, narrows=narrows)
+    await _record_change(session, server, row, "tool.approve", changes, caller, request_id, narrows=narrows)
 
 
 async def remove(
     session: AsyncSession, server: Server, row: Tool, caller: Caller, request_id: str | None
 ) -> None:
-    """Take a tool away. Its approval goes too: if a sync finds it again, it waits in quarantine."""
+    """Remove a tool and its approval: if a sync finds it again, it is quarantined."""
     catalogue.remove(row, await servers.database_time(session))
     row.approved_digest = None
     row.revision += 1
-    await _changed(session, server, row, "tool.delete", {"name": row.name}, caller, request_id, narrows=True)
+    await _record_change(
+        session, server, row, "tool.delete", {"name": row.name}, caller, request_id, narrows=True
+    )
 
 
-async def _changed(
+async def _record_change(
     session: AsyncSession,
     server: Server,
     row: Tool,
@@ -166,7 +168,7 @@ async def _changed(
     narrows: bool,
 ) -> None:
     if action in {"tool.create", "tool.delete"}:
-        # The server shows how many tools it has.
+        # The view of the server has its number of tools.
         server.revision += 1
     await session.flush()
     await keep_definitions(session, [row])
@@ -189,9 +191,9 @@ def _definition(new: ToolCreate) -> Definition:
     }
     try:
         return read_definition({member: value for member, value in item.items() if value is not None})
-    except OddTool as odd:
+    except InvalidTool as odd:
         pointer = _FIELD_OF_MEMBER.get(odd.member or "", "/input_schema")
-        raise Invalid.field(pointer, "odd_definition", f"The tool cannot be taken: {odd.reason}.") from None
+        raise Invalid.field(pointer, "odd_definition", f"The tool is not valid: {odd.reason}.") from None
 
 
 def _not_found() -> NotFound:

@@ -1,7 +1,7 @@
-"""Syncing a server: read what it offers without holding the database, then bring the catalogue to it.
+"""Sync a server: read its tools without a database connection, then reconcile the stored ones.
 
-Two syncs of one server may talk to it at once; applying is one at a time (the server's row is locked), and the
-one that began earlier gives way, so that an older look never overwrites a newer one.
+Two syncs of one server may read at the same time, but apply one at a time (under the lock of the server's row). The one
+that started earlier gives way, so that an older result never overwrites a newer one.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ from app.features.servers import queries as servers
 from app.features.servers.schemas import instructions_state
 from app.features.tools import queries
 from app.features.tools.catalogue import reconcile
-from app.features.tools.discovery import OF_COMMANDS, Discovered, DiscoveryFailed, discover
+from app.features.tools.discovery import COMMAND_BUDGET, Discovery, DiscoveryFailed, discover
 from app.features.tools.history import keep_definitions
 from app.http.authorization import Caller, Role
 from app.http.runtime import Runtime
@@ -32,7 +32,7 @@ from app.outbound.client_tokens import TokenFault
 from app.outbound.http import Target
 from app.outbound.stdio import secret_values, sync_holder
 
-# Who acts when nobody asked: a background task that saw a changed definition.
+# The actor of background syncs, after a changed definition was noticed.
 SYSTEM = Caller("system", UUID(int=0), frozenset({Role.ADMIN}))
 INTERRUPTED = "The sync was interrupted: sync again."
 _GIVE_UP_S = 2.0
@@ -40,7 +40,7 @@ _GIVE_UP_S = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """What a sync knows of its server when it begins."""
+    """The state of a server at the start of a sync."""
 
     at: datetime
     place: tuple[str | None, ...]
@@ -52,33 +52,33 @@ class Start:
 async def sync_server(
     runtime: Runtime, server_id: UUID, caller: Caller | None = None, *, request_id: str | None = None
 ) -> Server:
-    """Read a server's tools and bring the catalogue to them; the server's row afterwards.
+    """Read a server's tools and reconcile the stored ones; return the server's row.
 
-    A server that does not answer properly gets the sync state ``error`` with the reason, and nothing else
-    changes. Raises ``NotFound``, ``Conflict`` (``server_changed``: it moved meanwhile) and ``Unavailable``.
-    Call it with no transaction open: talking to a server may take most of a minute.
+    A server that does not answer properly gets the sync state ``error`` with the reason, and nothing else changes.
+    Raises ``NotFound``, ``Conflict`` (``server_changed``: its location changed) and ``Unavailable``. Call it without an
+    open transaction: the server may take most of a minute.
     """
     return await _run(runtime, server_id, await _begin(runtime, server_id, shown=False), caller, request_id)
 
 
 async def begin_sync(runtime: Runtime, server_id: UUID) -> Start:
-    """Show that a sync is running, for ``finish_sync``. Raises ``NotFound``."""
+    """Mark a sync as running, for ``finish_sync``. Raises ``NotFound``."""
     return await _begin(runtime, server_id, shown=True)
 
 
 async def finish_sync(
     runtime: Runtime, server_id: UUID, start: Start, caller: Caller, request_id: str | None
 ) -> Server:
-    """Go on with a sync that has begun, as ``sync_server`` does, and leave it running in no case."""
+    """Complete a started sync, as ``sync_server`` does; it never stays marked as running."""
     try:
         return await _run(runtime, server_id, start, caller, request_id)
     except (Exception, asyncio.CancelledError) as error:
         cancelled = isinstance(error, asyncio.CancelledError)
         reason = INTERRUPTED if cancelled else "The sync ended with an error: sync again."
-        # Where the database does not take this either, some worker shows it as interrupted minutes later.
+        # If the database does not accept this either, a worker marks it as interrupted minutes later.
         with suppress(Exception):
             async with asyncio.timeout(_GIVE_UP_S), runtime.sessions() as session:
-                await servers.give_sync_up(session, server_id, start.at, reason)
+                await servers.fail_sync(session, server_id, start.at, reason)
                 await session.commit()
         raise
 
@@ -86,13 +86,13 @@ async def finish_sync(
 async def _run(
     runtime: Runtime, server_id: UUID, start: Start, caller: Caller | None, request_id: str | None
 ) -> Server:
-    found: Discovered | DiscoveryFailed
+    discovery: Discovery | DiscoveryFailed
     try:
-        found = start.fault or await _discover(runtime, start)
+        discovery = start.fault or await _discover(runtime, start)
     except DiscoveryFailed as failed:
-        found = failed
+        discovery = failed
     async with runtime.sessions() as session:
-        server = await _apply(session, server_id, start, found, caller or SYSTEM, request_id)
+        server = await _apply(session, server_id, start, discovery, caller or SYSTEM, request_id)
         await commit(session)
     return server
 
@@ -114,10 +114,10 @@ async def _begin(runtime: Runtime, server_id: UUID, *, shown: bool) -> Start:
 
 
 def _started(runtime: Runtime, server: Server, at: datetime, credential: OpenedCredential) -> Start:
-    """A command is read by way of the supervisor that runs it."""
+    """A command is read through the supervisor that runs it."""
     launch, supervisor = launch_of(server, credential), runtime.supervisor
     if launch is None or supervisor is None:
-        reason = "It is a command, and this host runs none: SCOPEGATE_STDIO_ALLOWED_COMMANDS names those that may run."
+        reason = "It is a command, but this host runs none: set SCOPEGATE_STDIO_ALLOWED_COMMANDS."
         return Start(at, _place(server), "", credential, DiscoveryFailed("forbidden", reason))
     headers = supervisor.headers(launch, sync_holder(server.id))
     credential = replace(credential, headers=headers)
@@ -128,7 +128,7 @@ def _place(server: Server) -> tuple[str | None, ...]:
     return server.url, server.command, *(server.args or ()), None, *(server.env_names or ())
 
 
-async def _discover(runtime: Runtime, start: Start) -> Discovered:
+async def _discover(runtime: Runtime, start: Start) -> Discovery:
     if isinstance(start.url, str):
         headers = await _headers(runtime, start)
         try:
@@ -141,7 +141,7 @@ async def _discover(runtime: Runtime, start: Start) -> Discovered:
         runtime.outbound,
         start.url,
         start.credential.headers,
-        patience=OF_COMMANDS,
+        budget=COMMAND_BUDGET,
         secrets=secret_values(start.credential.variables),
     )
 
@@ -152,7 +152,7 @@ async def _credential(
     try:
         return await open_credential(session, sealer, server), None
     except UnsealingFault:
-        reason = "The stored credential does not open with the configured keys: set it again."
+        reason = "The stored credential cannot be decrypted with the configured keys: set it again."
         return OpenedCredential(), DiscoveryFailed("credential", reason)
 
 
@@ -169,7 +169,7 @@ async def _apply(
     session: AsyncSession,
     server_id: UUID,
     start: Start,
-    found: Discovered | DiscoveryFailed,
+    discovery: Discovery | DiscoveryFailed,
     caller: Caller,
     request_id: str | None,
 ) -> Server:
@@ -181,59 +181,67 @@ async def _apply(
     if server.sync_at is not None and server.sync_at > start.at:
         return server
     if _place(server) != start.place:
-        raise Conflict("The server was moved during the sync; sync again.", code="server_changed")
+        raise Conflict(
+            "The location of the server changed during the sync; sync again.", code="server_changed"
+        )
     server.sync_at = start.at
     server.revision += 1
-    if isinstance(found, DiscoveryFailed):
-        known = (server.sync_state, server.sync_error) == ("error", found.reason)
-        server.sync_state, server.sync_error = "error", found.reason
+    if isinstance(discovery, DiscoveryFailed):
+        is_known = (server.sync_state, server.sync_error) == ("error", discovery.reason)
+        server.sync_state, server.sync_error = "error", discovery.reason
         server.sync_failures += 1
-        if not (known and caller == SYSTEM):
+        if not (is_known and caller == SYSTEM):
             await record(
-                session, caller, "server.sync", "server", server.id, outcome="error", reason_code=found.kind,
-                changes={"error": found.reason}, request_id=request_id, server_id=server.id,
+                session, caller, "server.sync", "server", server.id, outcome="error", reason_code=discovery.kind,
+                changes={"error": discovery.reason}, request_id=request_id, server_id=server.id,
             )  # fmt: skip
     else:
-        await _take(session, server, found, caller, request_id)
-    # A refresh forgets what was not written yet.
+        await _take(session, server, discovery, caller, request_id)
+    # A refresh discards unflushed changes.
     await session.flush()
     await session.refresh(server)
     return server
 
 
 async def _take(
-    session: AsyncSession, server: Server, found: Discovered, caller: Caller, request_id: str | None
+    session: AsyncSession, server: Server, discovery: Discovery, caller: Caller, request_id: str | None
 ) -> None:
     trusted = server.first_synced_at is None or server.new_tools == "allow"
     outcome = reconcile(
         server.id,
         await queries.of_server(session, server.id),
-        found.definitions,
+        discovery.definitions,
         trust_new=trusted,
         at=server.sync_at or await servers.database_time(session),
     )
     session.add_all(outcome.added)
     for row in outcome.changed:
         row.revision += 1
-    spoken = list(found.protocol_versions)
-    says_new, approved = instructions.take(server, found.instructions, trusted=trusted)
-    moved = bool(outcome.touched) or approved or server.protocol_versions != spoken
-    news = moved or says_new or (server.sync_state, server.sync_error) != ("ok", found.note())
-    server.sync_state, server.sync_error = "ok", found.note()
+    spoken = list(discovery.protocol_versions)
+    instructions_changed, approved = instructions.update_latest(
+        server, discovery.instructions, trusted=trusted
+    )
+    is_changed = bool(outcome.touched) or approved or server.protocol_versions != spoken
+    is_news = (
+        is_changed
+        or instructions_changed
+        or (server.sync_state, server.sync_error) != ("ok", discovery.note())
+    )
+    server.sync_state, server.sync_error = "ok", discovery.note()
     if server.sync_failures:
-        # It was left alone for longer; now it is due as any other.
+        # Failures delayed the next sync; now it is due as any other.
         server.sync_failures, server.sync_due_at = 0, None
     server.protocol_versions = spoken
     server.first_synced_at = server.first_synced_at or server.sync_at
     await session.flush()
     await keep_definitions(session, outcome.touched)
-    if moved:
+    if is_changed:
         await move_versions(session, [server.id], narrows=outcome.narrows)
-    if caller == SYSTEM and not news:
-        # A server with a tool that is always left out asks for a sync with every list: no row each.
+    if caller == SYSTEM and not is_news:
+        # A server with an always malformed tool would request a sync with every list: no event each.
         return
-    changes = {**outcome.counts, "left_out": found.left_out, "protocol_versions": spoken}
-    if says_new:
+    changes = {**outcome.counts, "left_out": discovery.left_out, "protocol_versions": spoken}
+    if instructions_changed:
         changes["instructions"] = instructions_state(server)
     await record(
         session, caller, "server.sync", "server", server.id,

@@ -1,6 +1,5 @@
-"""Delivering messages: each worker takes what is due, a few at a time to each webhook, and holds no connection to the
-database while it sends.
-"""
+"""Deliver webhook messages: each worker claims due messages, a few at a time per webhook, and holds no database
+connection while it sends."""
 
 import asyncio
 import logging
@@ -18,7 +17,7 @@ from app.crypto.keys import Sealer, UnsealingFault
 from app.db.engine import CONNECTION_ERRORS
 from app.domain.errors import Unavailable
 from app.features.audit.record import record
-from app.features.webhooks.queue import Claimed, claim, forget, note_delivered, note_failed
+from app.features.webhooks.queue import ClaimedMessage, claim, forget, record_delivered, record_failure
 from app.features.webhooks.secrets import open_secrets
 from app.features.webhooks.send import TIMEOUTS, Attempt, send
 from app.features.webhooks.service import KIND
@@ -40,20 +39,20 @@ DELAYS = (
         timedelta(hours=12),
     ),
 )
-"""Between one attempt and the next, the last of them again and again, for three days."""
-MOST = 64
-"""How many messages one worker sends at a time."""
+"""The pauses between attempts; the last one repeats, for three days in all."""
+MAX_MESSAGES = 64
+"""Messages that one worker sends at a time."""
 _LOOK_EVERY_S = 1.0
 _FORGET_EVERY_S = 600.0
-# What waits to be noted must not take the connections of those who wait for answers.
+# Recording results must not take the database connections of requests.
 _CONNECTIONS = 2
-# Nothing else that the database says: a table that may not be read, say, is no outage that ends by itself.
+# Only outages: another database error, such as a missing permission, does not end by itself.
 _AWAY = (Unavailable, *CONNECTION_ERRORS)
 _spread = SystemRandom()
 
 
 class Deliveries:
-    """One worker's share of what is to be delivered."""
+    """The delivery task of one worker."""
 
     def __init__(
         self,
@@ -74,7 +73,7 @@ class Deliveries:
         self._connections = asyncio.Semaphore(_CONNECTIONS)
 
     async def run(self) -> None:
-        """Deliver until cancelled. What is being sent then is sent again by somebody, when its lease is over."""
+        """Deliver until cancelled. A message in transfer is sent again when its lease expires."""
         forgotten, more = 0.0, False
         loop = asyncio.get_running_loop()
         try:
@@ -86,7 +85,7 @@ class Deliveries:
                         forgotten = loop.time()
                         more = await self._forget()
                 except Exception as error:  # noqa: BLE001
-                    # Whatever it is, it must not end the loop.
+                    # No error may end the loop.
                     log_fault(_log, "looking for deliveries", error)
         finally:
             for task in self._sending:
@@ -94,15 +93,15 @@ class Deliveries:
             await asyncio.gather(*self._sending, return_exceptions=True)
 
     async def _look(self) -> None:
-        """Wait until it is time to look: now and then, or when there is room again."""
+        """Wait until the next poll, or until there is room again."""
         with suppress(TimeoutError):
             async with asyncio.timeout(_LOOK_EVERY_S * _spread.uniform(0.5, 1.0)):
                 await self._wake.wait()
         self._wake.clear()
 
     async def round(self) -> int:
-        """Begin to send what is due and there is room for; how many messages that were."""
-        room = MOST - len(self._sending)
+        """Start sending due messages, as far as there is room; return their number."""
+        room = MAX_MESSAGES - len(self._sending)
         if room <= 0:
             return 0
         try:
@@ -110,7 +109,7 @@ class Deliveries:
                 claimed = await claim(session, self._at, room)
                 await session.commit()
         except _AWAY:
-            # Others say that the database is away; what is due stays due.
+            # Others report that the database is unavailable; due messages stay.
             return 0
         for one in claimed:
             self._at[one.webhook_id] += 1
@@ -120,23 +119,23 @@ class Deliveries:
         return len(claimed)
 
     async def idle(self) -> None:
-        """Wait until nothing is being sent."""
+        """Wait until no message is being sent."""
         while self._sending:
             await asyncio.wait(self._sending)
 
-    async def _deliver(self, claimed: Claimed) -> None:
+    async def _deliver(self, claimed: ClaimedMessage) -> None:
         try:
             attempt = await self._attempt(claimed)
             # failpoint: before_noting
             async with self._connections, self._sessions() as session:
-                await note(session, claimed, attempt)
+                await record_result(session, claimed, attempt)
                 await session.commit()
         except _AWAY:
-            # Sent, perhaps, and not noted: it is sent again when its lease is over.
+            # Perhaps sent, but not recorded: it is sent again when its lease expires.
             return
         except Exception as error:  # noqa: BLE001
-            # A fault of ours, since an attempt has a result whatever the endpoint does. Nobody waits for this task, so
-            # it would go unseen; the message is sent again when its lease is over.
+            # A bug, since an attempt has a result for any behavior of the endpoint. No caller awaits this task, so the
+            # error would go unnoticed; the message is sent again when its lease expires.
             log_fault(_log, f"the delivery {format_id(DELIVERY, claimed.id)}", error)
         finally:
             self._at[claimed.webhook_id] -= 1
@@ -144,18 +143,18 @@ class Deliveries:
                 del self._at[claimed.webhook_id]
             self._wake.set()
 
-    async def _attempt(self, claimed: Claimed) -> Attempt:
+    async def _attempt(self, claimed: ClaimedMessage) -> Attempt:
         try:
             secrets = open_secrets(self._sealer, claimed.secrets)
         except UnsealingFault:
             return Attempt(error="decryption_failed")
         if not secrets:
-            # Its webhook has just ended; nothing goes out unsigned.
+            # Its webhook has just ended; an unsigned message is never sent.
             return Attempt(error="decryption_failed")
         return await send(self._outbound, claimed, secrets, self._public_url, self._timeouts)
 
     async def _forget(self) -> bool:
-        """Whether there is more to forget, for the next look."""
+        """Delete old messages; return whether there are more."""
         try:
             async with self._connections, self._sessions() as session:
                 more = await forget(session, datetime.now(UTC))
@@ -165,14 +164,14 @@ class Deliveries:
             return False
 
 
-async def note(session: AsyncSession, claimed: Claimed, attempt: Attempt) -> None:
-    """Note how an attempt went, and what follows from it."""
+async def record_result(session: AsyncSession, claimed: ClaimedMessage, attempt: Attempt) -> None:
+    """Record the result of an attempt, and its consequences."""
     if attempt.error is None and attempt.status_code is not None:
-        await note_delivered(session, claimed, attempt.status_code)
+        await record_delivered(session, claimed, attempt.status_code)
         return
     error = attempt.error or "protocol"
     delay = None if error == "gone" else delay_after(claimed.attempts, attempt.pause_s)
-    await note_failed(
+    await record_failure(
         session,
         claimed,
         status_code=attempt.status_code,
@@ -185,15 +184,16 @@ async def note(session: AsyncSession, claimed: Claimed, attempt: Attempt) -> Non
 
 
 def delay_after(attempts: int, pause_s: float = 0.0) -> timedelta:
-    """How long after so many attempts the next one is.
+    """The pause before the next attempt, after this many attempts.
 
-    Spread, so that what failed together does not come together; and not before the endpoint wants it.
+    It is randomized, so that messages that failed together are not retried together, and respects the pause that the
+    endpoint asks for.
     """
     return max(DELAYS[min(attempts, len(DELAYS)) - 1] * _spread.uniform(1.0, 1.2), timedelta(seconds=pause_s))
 
 
-async def _disable(session: AsyncSession, claimed: Claimed) -> None:
-    """Its endpoint asks never to be called again."""
+async def _disable(session: AsyncSession, claimed: ClaimedMessage) -> None:
+    """Disable a webhook whose endpoint asks never to be called again."""
     disabled = (
         update(Webhook)
         .where(

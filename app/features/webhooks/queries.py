@@ -1,4 +1,4 @@
-"""Queries over webhooks and over what was sent to them."""
+"""Queries of webhooks and their deliveries."""
 
 from uuid import UUID
 
@@ -12,11 +12,11 @@ from app.http.pagination import Sorts, caseless
 from app.models.webhooks import Webhook, WebhookDelivery
 
 SORTS: Sorts = {"name": caseless(col(Webhook.name))}
-"""What a list can be sorted by, with an index for each."""
+"""The sort orders of the list, with an index for each."""
 
 
 def select_webhooks(query: WebhookQuery) -> Select[Webhook]:
-    """The webhooks that the filters leave, in no order."""
+    """Select the webhooks that match the filters, unordered."""
     statement = select(Webhook)
     if query.include is None:
         statement = statement.where(col(Webhook.ended_at).is_(None))
@@ -33,7 +33,7 @@ def select_webhooks(query: WebhookQuery) -> Select[Webhook]:
 
 
 def select_deliveries(webhook_id: UUID, query: DeliveryQuery) -> Select[WebhookDelivery]:
-    """The deliveries of a webhook that the filters leave, in no order."""
+    """Select the deliveries of a webhook that match the filters, unordered."""
     statement = select(WebhookDelivery).where(col(WebhookDelivery.webhook_id) == webhook_id)
     if query.state:
         statement = statement.where(col(WebhookDelivery.state).in_(query.state))
@@ -43,12 +43,12 @@ def select_deliveries(webhook_id: UUID, query: DeliveryQuery) -> Select[WebhookD
 
 
 async def find(session: AsyncSession, id: UUID, *, ended: bool, lock: bool) -> Webhook | None:
-    """A webhook, locked for a change if asked."""
+    """Find a webhook, locked for a change on demand."""
     query = select(Webhook).where(col(Webhook.id) == id)
     if not ended:
         query = query.where(col(Webhook.ended_at).is_(None))
     if lock:
-        # Its key stays as it is, so those who only name it need not wait.
+        # Its key does not change, so references to it need not wait.
         query = query.with_for_update(key_share=True)
     return (await session.execute(query)).scalar_one_or_none()
 
@@ -56,7 +56,7 @@ async def find(session: AsyncSession, id: UUID, *, ended: bool, lock: bool) -> W
 async def find_delivery(
     session: AsyncSession, webhook_id: UUID, id: UUID, *, lock: bool
 ) -> WebhookDelivery | None:
-    """A delivery of this webhook, locked for a change if asked."""
+    """Find a delivery of this webhook, locked for a change on demand."""
     query = select(WebhookDelivery).where(
         col(WebhookDelivery.id) == id, col(WebhookDelivery.webhook_id) == webhook_id
     )

@@ -1,7 +1,7 @@
-"""The queue of messages: any worker takes what is due under a lease, and notes how it went.
+"""The queue of messages: any worker claims due messages under a lease, and records the results.
 
-A worker that is lost leaves its lease behind, and when that is over the next one sends: at least once. A webhook
-whose endpoint keeps failing is held back as a whole, so that what waits for it is no burden to anybody.
+The lease of a lost worker expires, and another worker sends the message: at-least-once delivery. A webhook whose
+endpoint keeps failing is paused as a whole, so that its messages do not burden others.
 """
 
 from collections.abc import Mapping
@@ -20,16 +20,16 @@ from app.models.webhooks import WebhookSecret
 LEASE = timedelta(seconds=60)
 """Longer than an attempt takes."""
 AT_ONCE = 4
-"""How many messages one worker sends to one webhook at a time; to one that fails, one."""
+"""Messages that one worker sends to one webhook at a time; only one to a failing webhook."""
 FAILS_FROM = 3
-"""So many attempts in a row, and the webhook is held back."""
+"""Failed attempts in a row after which the webhook is paused."""
 KEPT = timedelta(days=30)
 _FORGOTTEN_AT_ONCE = 1000
 
 
 @dataclass(frozen=True, slots=True)
-class Claimed:
-    """A message that this worker is to send. ``secrets`` are sealed, newest first."""
+class ClaimedMessage:
+    """A message claimed by this worker. ``secrets`` are encrypted, newest first."""
 
     id: UUID
     webhook_id: UUID
@@ -53,7 +53,7 @@ WITH due AS (
         FOR UPDATE SKIP LOCKED
     ) d
     WHERE w.status = 'active' AND w.ended_at IS NULL AND coalesce(w.held_until, now()) <= now()
-    -- Not always the same ones first.
+    -- A random order, to avoid starvation.
     ORDER BY random() LIMIT :most
 )
 UPDATE webhook_deliveries d
@@ -64,10 +64,10 @@ RETURNING d.id, d.webhook_id, d.type, d.data, d.created_at, d.attempts, due.url
 """).bindparams(bindparam("ids", type_=ARRAY(Uuid)), bindparam("counts", type_=ARRAY(Integer)))
 
 
-async def claim(session: AsyncSession, sending: Mapping[UUID, int], most: int) -> list[Claimed]:
-    """Take up to ``most`` messages that are due, given how many this worker is sending to each webhook already."""
+async def claim(session: AsyncSession, sending: Mapping[UUID, int], limit: int) -> list[ClaimedMessage]:
+    """Claim up to ``limit`` due messages, given the number that this worker is sending to each webhook."""
     lease = new_id()
-    bounds = {"most": most, "held": LEASE, "fails_from": FAILS_FROM, "at_once": AT_ONCE}
+    bounds = {"most": limit, "held": LEASE, "fails_from": FAILS_FROM, "at_once": AT_ONCE}
     values = {"ids": list(sending), "counts": list(sending.values()), "lease": lease}
     rows = list(await session.execute(_CLAIM, bounds | values))
     if not rows:
@@ -75,7 +75,7 @@ async def claim(session: AsyncSession, sending: Mapping[UUID, int], most: int) -
     secrets = await live_secrets(session, [row.webhook_id for row in rows])
     # ``_mapping`` is SQLAlchemy's public name for it.
     return [
-        Claimed(**dict(row._mapping), lease=lease, secrets=secrets.get(row.webhook_id, []))  # noqa: SLF001
+        ClaimedMessage(**dict(row._mapping), lease=lease, secrets=secrets.get(row.webhook_id, []))  # noqa: SLF001
         for row in rows
     ]
 
@@ -91,7 +91,7 @@ UPDATE webhooks SET failures = 0, failing_since = NULL, held_until = NULL, deliv
 WHERE id = :webhook_id AND url = :url
     AND (failures > 0 OR delivered_at IS NULL OR delivered_at < now() - interval '1 minute')
 """)
-# Whoever asked for it anew meanwhile has taken the lease away.
+# A retry request in between has taken the lease away.
 _FAILED = text("""
 UPDATE webhook_deliveries
 SET state = CASE WHEN now() + CAST(:delay AS interval) < give_up_at THEN 'pending' ELSE 'failed' END,
@@ -109,33 +109,33 @@ WHERE id = :webhook_id AND url = :url
 """)
 
 
-async def note_delivered(session: AsyncSession, claimed: Claimed, status_code: int) -> None:
-    """The endpoint took it; whatever else happened to it meanwhile, this is true."""
-    # The webhook first, as whoever asks for a delivery anew locks them.
-    await session.execute(_WELL, _webhook_of(claimed))
+async def record_delivered(session: AsyncSession, claimed: ClaimedMessage, status_code: int) -> None:
+    """Record that the endpoint accepted the message, which holds regardless of concurrent changes."""
+    # The webhook first, in the lock order of a retry request.
+    await session.execute(_WELL, _webhook_parameters(claimed))
     await session.execute(_DELIVERED, {"id": claimed.id, "status_code": status_code})
 
 
-async def note_failed(
+async def record_failure(
     session: AsyncSession,
-    claimed: Claimed,
+    claimed: ClaimedMessage,
     *,
     status_code: int | None,
     error: str,
     delay: timedelta | None,
     pause: timedelta,
 ) -> None:
-    """The attempt failed; the next is after ``delay``, if that is not too late, or never.
+    """Record a failed attempt; the next one is after ``delay``, unless that is too late.
 
-    The webhook itself rests for ``pause`` at least.
+    The webhook itself is paused for at least ``pause``.
     """
     values = {"id": claimed.id, "lease": claimed.lease, "status_code": status_code, "error": error}
-    await session.execute(_UNWELL, _webhook_of(claimed) | {"pause": pause, "fails_from": FAILS_FROM})
+    await session.execute(_UNWELL, _webhook_parameters(claimed) | {"pause": pause, "fails_from": FAILS_FROM})
     await session.execute(_FAILED, values | {"delay": delay})
 
 
-def _webhook_of(claimed: Claimed) -> dict[str, Any]:
-    # Of the endpoint that the URL meant then, not of one that it was changed to.
+def _webhook_parameters(claimed: ClaimedMessage) -> dict[str, Any]:
+    # Only if the URL of the webhook is still the one that was called.
     return {"webhook_id": claimed.webhook_id, "url": claimed.url}
 
 
@@ -152,8 +152,8 @@ _FORGET_SECRETS = text("DELETE FROM webhook_secrets WHERE expires_at < now()")
 
 
 async def forget(session: AsyncSession, now: datetime) -> bool:
-    """Give up what could not be delivered in time; delete some of what is older than is kept, and secrets that sign
-    no more. Whether there may be more to delete."""
+    """Give up messages that could not be delivered in time; delete some old ones, and expired secrets. Return whether
+    there may be more to delete."""
     await session.execute(_GIVE_UP)
     # Ids are UUIDv7: the first 48 bits are milliseconds.
     milliseconds = int((now - KEPT).timestamp() * 1000)

@@ -1,4 +1,4 @@
-"""``/webhooks``: where messages go, and how sending them went."""
+"""``/webhooks``: destinations of messages, and their deliveries."""
 
 from datetime import timedelta
 from typing import Annotated, Literal

@@ -1,4 +1,4 @@
-"""Request and answer models of webhooks and of what was sent to them."""
+"""Request and response models of webhooks and their deliveries."""
 
 from datetime import datetime
 from typing import Annotated, Literal, Self
@@ -13,7 +13,7 @@ from app.http.schemas import CleanText, LongText, Name, Patch, ShortText, Strict
 from app.lib.ids import DeliveryId, WebhookId
 from app.models.webhooks import Webhook, WebhookDelivery
 
-LONGEST_OVERLAP_S = 7 * 24 * 3600
+MAX_OVERLAP_S = 7 * 24 * 3600
 Url = Annotated[str, StringConstraints(min_length=1, max_length=2000), CleanText]
 Events = Annotated[
     list[WebhookEvent],
@@ -29,8 +29,7 @@ WebhookStatus = TypeAliasType(
     Annotated[
         Literal["active", "disabled"],
         Field(
-            description="A `disabled` webhook gets no messages; what waited when it was disabled waits on, for three "
-            "days in all."
+            description="A `disabled` webhook gets no messages; its pending ones stay, for three days in all."
         ),
     ],
 )
@@ -49,8 +48,8 @@ WebhookDeliveryState = TypeAliasType(
     Annotated[
         Literal["pending", "delivered", "failed"],
         Field(
-            description="`pending` waits for its first or next attempt; `failed` is not tried again by itself: "
-            "three days have passed, or its endpoint is gone."
+            description="`pending`: waits for its first or next attempt; `failed`: not retried automatically, "
+            "since three days have passed, or its endpoint is gone."
         ),
     ],
 )
@@ -62,10 +61,11 @@ WebhookDeliveryError = TypeAliasType(
             "status", "gone", "decryption_failed",
         ],
         Field(
-            description="Why the last attempt failed: the address may not be reached, the name has no address, "
-            "connection failed, the certificate is invalid, no answer in time, the connection ended, the answer is no "
-            "HTTP, too many connections, a redirect (none is followed), a status outside 2xx, 410, or the signing "
-            "secret is sealed with a key that is not configured."
+            description="Why the last attempt failed: the address may not be reached, the name has no "
+                        "address, connection failed, the certificate is invalid, no response in time, the "
+                        "connection ended, the response is not HTTP, too many connections, a redirect (none "
+                        "is followed), a status outside 2xx, 410, or the signing secret is encrypted with a "
+                        "key that is not configured."
         ),
     ],
 )  # fmt: skip
@@ -74,7 +74,7 @@ WebhookMessageData = TypeAliasType(
     Annotated[
         dict[str, str],
         Field(
-            description="The ids of what it is about, and times, by their names.",
+            description="The ids and times of the event, by name.",
             examples=[{"approval_id": "apr_01j5pnwz0085nssfkpw2aeyjd9"}],
         ),
     ],
@@ -82,23 +82,27 @@ WebhookMessageData = TypeAliasType(
 
 
 class WebhookView(Strict):
-    """Where messages of chosen types go."""
+    """A destination for messages of chosen types."""
 
     model_config = ConfigDict(extra="forbid", title="Webhook")
 
     id: WebhookId
-    name: str = Field(description="What people call it.", examples=["approvals to chat"])
+    name: str = Field(description="Its display name.", examples=["approvals to chat"])
     description: str | None = Field(description="What it is for.", examples=["Asks #approvals."])
-    url: str = Field(description="Where messages go, by POST.", examples=["https://hooks.example.com/gate"])
+    url: str = Field(
+        description="The URL that messages are sent to by POST.", examples=["https://hooks.example.com/gate"]
+    )
     events: Events
     status: WebhookStatus
     disabled_reason: WebhookDisabledReason | None = Field(
         description="Why it was disabled; null while it is active."
     )
-    failures: int = Field(description="How many attempts failed since the last that went well.")
-    failing_since: datetime | None = Field(description="When the first of these was; null when all is well.")
+    failures: int = Field(description="Failed attempts since the last success.")
+    failing_since: datetime | None = Field(
+        description="Time of the first of these; null when there are none."
+    )
     held_until: datetime | None = Field(
-        description="Nothing is sent before this: its endpoint keeps failing, or asked for a pause."
+        description="Time of the next attempt, while its endpoint fails or asked for a pause."
     )
     delivered_at: datetime | None = Field(
         description="When a message was last delivered; written at most once a minute."
@@ -110,25 +114,25 @@ class WebhookView(Strict):
 
     @classmethod
     def from_row(cls, row: Webhook) -> "WebhookView":
-        """The webhook as the API shows it."""
+        """Build the view of a webhook."""
         return cls.model_validate(row.model_dump())
 
 
 class WebhookSecretView(Revealed):
-    """A webhook with its new signing secret, which is shown this once."""
+    """A webhook with its new signing secret, which is shown only once."""
 
     model_config = ConfigDict(extra="forbid", title="IssuedWebhookSecret")
 
     secret: str | None = Field(
         examples=["whsec_..."],
-        description="What its messages are signed with (Standard Webhooks). Keep it at the receiver; it is never "
-        "shown again, and null when a repeat of the request is answered.",
+        description="The signing secret of its messages (Standard Webhooks). Store it at the receiver; it is "
+        "never shown again. Null in the response to a repeat.",
         json_schema_extra={"format": "password"},
     )
     webhook: WebhookView
 
     def without_secret(self) -> Self:
-        """What a repeat of the request gets."""
+        """Remove the secret, for the response to a repeat."""
         return self.model_copy(update={"secret": None, "secret_available": False})
 
 
@@ -156,19 +160,19 @@ class WebhookCreate(_Events):
     name: Name
     description: LongText | None = None
     url: Url = Field(
-        description="Over https, or http to an address of an allowed network. Put no secret into it: callers who may "
-        "read webhooks sees it, and messages are signed."
+        description="An https URL, or http to an address in an allowed network. It must not contain a secret: "
+        "callers who may read webhooks see it, and messages are signed."
     )
     events: Events
 
 
 class WebhookUpdate(Patch, _Events):
-    """What may change of a webhook."""
+    """The fields of a webhook that can change."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"status": "disabled"}]})
     name: Name = absent()
     description: LongText | None = Field(default=None, description="What it is for.")
-    url: Url = absent("Messages that wait go there too.")
+    url: Url = absent("Pending messages are sent there too.")
     events: Events = absent()
     status: WebhookStatus = absent()
 
@@ -177,15 +181,13 @@ WebhookOrder = TypeAliasType(
     "WebhookOrder",
     Annotated[
         Literal["-created_at", "created_at", "-name", "name"],
-        Field(
-            description="What webhooks are sorted by; `-` before it is from the top. Newest first by default."
-        ),
+        Field(description="The sort order; `-` sorts descending. Newest first by default."),
     ],
 )
 
 
 class WebhookQuery(ListQuery):
-    """Filters of the list of webhooks; each may be repeated, and then any of its values matches."""
+    """Filters of the list of webhooks; each can be repeated, and then any of its values matches."""
 
     status: list[WebhookStatus] = Field(default_factory=list)
     event: list[WebhookEvent] = Field(
@@ -196,36 +198,38 @@ class WebhookQuery(ListQuery):
     include: Literal["ended"] | None = Field(
         default=None, description="`ended` shows ended ones too; needs the permission audit.read."
     )
-    sort: WebhookOrder = Field(default="-created_at", description="What the list is sorted by.")
+    sort: WebhookOrder = Field(default="-created_at", description="The sort order of the list.")
 
 
 class WebhookRotate(Strict):
-    """How long messages are signed with the secrets so far, too."""
+    """How long earlier secrets also sign messages."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"overlap_s": 86400}]})
     overlap_s: StrictInt = Field(
         default=0,
         ge=0,
-        le=LONGEST_OVERLAP_S,
+        le=MAX_OVERLAP_S,
         description="For how many seconds the old secrets also sign messages.",
     )
 
 
 class DeliveryView(Strict):
-    """A message to a webhook, and how sending it went."""
+    """A message to a webhook, and the state of its delivery."""
 
     model_config = ConfigDict(extra="forbid", title="WebhookDelivery")
 
-    id: DeliveryId = Field(description="The message's id: `webhook-id` at each attempt.")
+    id: DeliveryId = Field(description="The message's id: `webhook-id` in each attempt.")
     webhook_id: WebhookId
-    type: str = Field(description="What the message tells of.", examples=["approval.requested"])
+    type: str = Field(description="The event type.", examples=["approval.requested"])
     data: WebhookMessageData
     state: WebhookDeliveryState
-    attempts: int = Field(description="How many attempts there were, since it was last asked for.")
+    attempts: int = Field(description="Number of attempts since it was created or last retried.")
     attempted_at: datetime | None = Field(description="When the last attempt began.")
     next_attempt_at: datetime | None = Field(description="When it is tried next; null unless pending.")
     delivered_at: datetime | None = Field(description="When it was delivered.")
-    status_code: int | None = Field(description="What the endpoint answered last, if it did.", examples=[204])
+    status_code: int | None = Field(
+        description="The last status code of the endpoint, if any.", examples=[204]
+    )
     error: WebhookDeliveryError | None = Field(
         description="Why the last attempt failed; null when it did not."
     )
@@ -235,14 +239,14 @@ class DeliveryView(Strict):
 
     @classmethod
     def from_row(cls, row: WebhookDelivery) -> "DeliveryView":
-        """The delivery as the API shows it."""
+        """Build the view of a delivery."""
         next_attempt = row.due_at if row.state == "pending" else None
         fields = row.model_dump(exclude={"due_at", "give_up_at", "lease"})
         return cls.model_validate(fields | {"next_attempt_at": next_attempt})
 
 
 class DeliveryQuery(ListQuery):
-    """Filters of the list of deliveries; each may be repeated, and then any of its values matches."""
+    """Filters of the list of deliveries; each can be repeated, and then any of its values matches."""
 
     state: list[WebhookDeliveryState] = Field(default_factory=list)
-    type: list[ShortText] = Field(default_factory=list, description="What the message tells of.")
+    type: list[ShortText] = Field(default_factory=list, description="Only messages of this event type.")

@@ -1,4 +1,4 @@
-"""Signing secrets: made here, shown once, sealed for one webhook, and opened for signing alone."""
+"""Signing secrets: generated here, shown once, encrypted for one webhook, and decrypted only for signing."""
 
 import base64
 import os
@@ -16,18 +16,18 @@ from app.models.webhooks import WebhookSecret
 
 PREFIX = "whsec_"
 _BYTES = 32
-MOST_LIVE = 5
-"""How many secrets one webhook signs with at most: the newest, and those that overlap with it."""
+MAX_LIVE = 5
+"""Secrets that sign the messages of one webhook at most: the newest, and overlapping ones."""
 _PAGE = 200
 
 
 def _place(row_id: UUID, webhook_id: UUID) -> bytes:
-    """The associated data that binds a sealed secret to its webhook."""
+    """The associated data that binds an encrypted secret to its webhook."""
     return f"webhook-secret {row_id} {webhook_id}".encode()
 
 
 def add_secret(session: AsyncSession, sealer: Sealer, webhook_id: UUID) -> str:
-    """Give a webhook a new secret. The answer is the only copy in the clear."""
+    """Create a secret for a webhook. The result is the only plain copy."""
     text = PREFIX + base64.b64encode(os.urandom(_BYTES)).decode("ascii")
     row_id = new_id()
     sealed = sealer.seal(text.encode("ascii"), _place(row_id, webhook_id))
@@ -36,12 +36,12 @@ def add_secret(session: AsyncSession, sealer: Sealer, webhook_id: UUID) -> str:
 
 
 async def end_secrets(session: AsyncSession, webhook_id: UUID, overlap: timedelta) -> datetime:
-    """Let the secrets so far end after the overlap, or when they would have; the time of that."""
+    """Limit the validity of all current secrets to the overlap; return their latest end."""
     until: datetime = (await session.execute(select(func.now() + overlap))).scalar_one()
     of_webhook = col(WebhookSecret.webhook_id) == webhook_id
     expiry = func.least(col(WebhookSecret.expires_at), until)
     await session.execute(update(WebhookSecret).where(of_webhook).values(expires_at=expiry))
-    # What signs nothing any more need not lie there, even sealed.
+    # Expired secrets are deleted, since they are of no use.
     await session.execute(
         delete(WebhookSecret).where(of_webhook, col(WebhookSecret.expires_at) <= func.now())
     )
@@ -54,7 +54,7 @@ async def destroy_secrets(session: AsyncSession, webhook_id: UUID) -> None:
 
 
 async def live_secrets(session: AsyncSession, webhook_ids: Iterable[UUID]) -> dict[UUID, list[WebhookSecret]]:
-    """The secrets that webhooks sign with at present, newest first, still sealed."""
+    """The current signing secrets of webhooks, newest first, still encrypted."""
     query = (
         select(WebhookSecret)
         .where(
@@ -63,16 +63,16 @@ async def live_secrets(session: AsyncSession, webhook_ids: Iterable[UUID]) -> di
         )
         .order_by(col(WebhookSecret.id).desc())
     )
-    found: dict[UUID, list[WebhookSecret]] = {}
+    by_webhook: dict[UUID, list[WebhookSecret]] = {}
     for row in (await session.execute(query)).scalars():
-        of_webhook = found.setdefault(row.webhook_id, [])
-        if len(of_webhook) < MOST_LIVE:
+        of_webhook = by_webhook.setdefault(row.webhook_id, [])
+        if len(of_webhook) < MAX_LIVE:
             of_webhook.append(row)
-    return found
+    return by_webhook
 
 
 def open_secrets(sealer: Sealer, rows: Sequence[WebhookSecret]) -> list[str]:
-    """The secrets in the clear, for signing. Never log the answer. Raises ``UnsealingFault``."""
+    """Decrypt secrets for signing. Never log the result. Raises ``UnsealingFault``."""
     return [
         sealer.unseal(Sealed(row.key_id, row.sealed), _place(row.id, row.webhook_id)).decode("ascii")
         for row in rows
@@ -80,11 +80,12 @@ def open_secrets(sealer: Sealer, rows: Sequence[WebhookSecret]) -> list[str]:
 
 
 async def reseal_secrets(sessions: async_sessionmaker[AsyncSession], sealer: Sealer) -> tuple[int, int]:
-    """Seal every secret with the newest key, while the service runs; how many were, and how many no key opens.
+    """Reencrypt every secret with the newest key, while the service runs; return how many, and how many no key can
+    decrypt.
 
-    As with upstream credentials, each is replaced only if it still is what was read.
+    As with upstream credentials, a secret is replaced only if it is unchanged since it was read.
     """
-    done, unopened, after = 0, 0, UUID(int=0)
+    resealed, unopened, after = 0, 0, UUID(int=0)
     while page := await _older(sessions, sealer.current_id, after):
         for row in page:
             after, place = row.id, _place(row.id, row.webhook_id)
@@ -93,8 +94,8 @@ async def reseal_secrets(sessions: async_sessionmaker[AsyncSession], sealer: Sea
             except UnsealingFault:
                 unopened += 1
                 continue
-            done += await _replace(sessions, row, sealer.seal(contents, place))
-    return done, unopened
+            resealed += await _replace(sessions, row, sealer.seal(contents, place))
+    return resealed, unopened
 
 
 async def _older(

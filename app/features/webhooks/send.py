@@ -1,4 +1,4 @@
-"""One attempt to deliver one message: signed anew each time, by the guarded client, and no redirect is followed."""
+"""One attempt to deliver one message: newly signed, by the guarded HTTP client; no redirect is followed."""
 
 import json
 from collections.abc import Sequence
@@ -11,27 +11,27 @@ from standardwebhooks import Webhook as Signer
 
 from app import __version__
 from app.db.webhook_events import message_url
-from app.features.webhooks.queue import Claimed
+from app.features.webhooks.queue import ClaimedMessage
 from app.lib.ids import DELIVERY, format_id
 from app.outbound.http import ForbiddenUrl, OutboundClient, OutboundResponse, Timeouts, UpstreamError
 
 TIMEOUTS = Timeouts(connect=5.0, first_byte=15.0, idle=5.0, total=20.0)
-LONGEST_PAUSE_S = 24 * 3600
+MAX_PAUSE_S = 24 * 3600
 _ANSWER_BYTES = 16 * 1024
 _ERRORS = frozenset({"resolve", "connect", "tls", "timeout", "closed", "busy"})
 
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """How an attempt went. ``pause_s`` is for how long the endpoint asks to be left alone."""
+    """The result of an attempt. ``pause_s`` is the pause that the endpoint asks for."""
 
     status_code: int | None = None
     error: str | None = None
     pause_s: float = 0.0
 
 
-def body_of(claimed: Claimed, public_url: str) -> str:
-    """The message: the same bytes at each attempt, ids and a link alone."""
+def body_of(claimed: ClaimedMessage, public_url: str) -> str:
+    """The message body, with only ids and a link: the same bytes at each attempt."""
     link = message_url(claimed.type, claimed.data, public_url)
     data = claimed.data if link is None else claimed.data | {"url": link}
     happened = claimed.created_at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
@@ -40,11 +40,11 @@ def body_of(claimed: Claimed, public_url: str) -> str:
 
 
 def signed_headers(
-    claimed: Claimed, body: str, secrets: Sequence[str], now: datetime
+    claimed: ClaimedMessage, body: str, secrets: Sequence[str], now: datetime
 ) -> list[tuple[bytes, bytes]]:
-    """Who sends what, and the signatures: one with each secret that is live."""
+    """The headers of the message, with a signature by each live secret."""
     id = format_id(DELIVERY, claimed.id)
-    # Whole seconds: the header is what is signed.
+    # Whole seconds, since the header is what is signed.
     now = now.replace(microsecond=0)
     signatures = " ".join(Signer(secret).sign(id, now, body) for secret in secrets)
     return [
@@ -58,12 +58,12 @@ def signed_headers(
 
 async def send(
     outbound: OutboundClient,
-    claimed: Claimed,
+    claimed: ClaimedMessage,
     secrets: Sequence[str],
     public_url: str,
     timeouts: Timeouts = TIMEOUTS,
 ) -> Attempt:
-    """Send a message once. What the endpoint answers beyond its status is nobody's business, and kept nowhere."""
+    """Send a message once. Only the status code of the response is kept."""
     now, body = datetime.now(UTC), body_of(claimed, public_url)
     headers = signed_headers(claimed, body, secrets, now)
     try:
@@ -73,12 +73,12 @@ async def send(
     except UpstreamError as error:
         return Attempt(error=error.kind if error.kind in _ERRORS else "protocol")
     with suppress(UpstreamError):
-        # To its end, so that the connection may be used again; it has said all that counts.
+        # Read to the end, so that the connection can be reused; the content does not matter.
         await response.read(_ANSWER_BYTES)
-    return _judged(response, now)
+    return _attempt_of(response, now)
 
 
-def _judged(response: OutboundResponse, now: datetime) -> Attempt:
+def _attempt_of(response: OutboundResponse, now: datetime) -> Attempt:
     status = response.status
     if 200 <= status < 300:
         return Attempt(status)
@@ -89,14 +89,14 @@ def _judged(response: OutboundResponse, now: datetime) -> Attempt:
 
 
 def pause_of(retry_after: bytes | None, now: datetime) -> float:
-    """How many seconds ``Retry-After`` (RFC 9110, 10.2.3) asks to wait: a number, or a date; 0 for neither."""
+    """The seconds in ``Retry-After`` (RFC 9110, 10.2.3), from a number or a date; 0 for neither."""
     text = (retry_after or b"").decode("latin-1").strip()
     if text.isascii() and text.isdigit():
-        # Digits without end are a number too, and one that takes long to read.
-        return float(min(int(text[:9]), LONGEST_PAUSE_S))
+        # The number may have any number of digits, so only the first ones are parsed.
+        return float(min(int(text[:9]), MAX_PAUSE_S))
     try:
         until = parsedate_to_datetime(text)
     except (ValueError, TypeError, IndexError, OverflowError):
         return 0.0
     until = until if until.tzinfo is not None else until.replace(tzinfo=UTC)
-    return min(max((until - now).total_seconds(), 0.0), LONGEST_PAUSE_S)
+    return min(max((until - now).total_seconds(), 0.0), MAX_PAUSE_S)

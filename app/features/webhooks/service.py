@@ -1,4 +1,4 @@
-"""Making, changing and ending webhooks, and asking for deliveries. Services flush; the request commits."""
+"""Create, change and end webhooks, and request deliveries. Services flush; the request commits."""
 
 from datetime import timedelta
 from typing import Any
@@ -27,7 +27,7 @@ KEEP_TRYING = timedelta(days=3)
 async def load(
     session: AsyncSession, id: UUID, *, include_ended: bool = False, lock: bool = False
 ) -> Webhook:
-    """The webhook, locked for a change if asked. Raises ``NotFound`` for unknown and ended ones."""
+    """Find the webhook, locked for a change on demand. Raises ``NotFound`` for unknown and ended ones."""
     webhook = await queries.find(session, id, ended=include_ended, lock=lock)
     if webhook is None:
         raise NotFound("There is no such webhook.")
@@ -37,7 +37,7 @@ async def load(
 async def load_delivery(
     session: AsyncSession, webhook: Webhook, id: UUID, *, lock: bool = False
 ) -> WebhookDelivery:
-    """One delivery of a webhook, locked for a change if asked. Raises ``NotFound``."""
+    """Find a delivery of a webhook, locked for a change on demand. Raises ``NotFound``."""
     delivery = await queries.find_delivery(session, webhook.id, id, lock=lock)
     if delivery is None:
         raise NotFound("This webhook has no such delivery: they are kept for 30 days.")
@@ -52,7 +52,7 @@ async def create(
     caller: Caller,
     request_id: str | None,
 ) -> tuple[Webhook, str]:
-    """A new webhook and its signing secret. Raises ``Invalid`` (``forbidden_url`` among its codes)."""
+    """Create a webhook and its signing secret. Raises ``Invalid`` (``forbidden_url`` among its codes)."""
     _check_url(policy, new.url)
     webhook = Webhook(
         name=new.name,
@@ -65,7 +65,7 @@ async def create(
     secret = add_secret(session, sealer, webhook.id)
     await session.flush()
     await session.refresh(webhook)
-    changes = _shown(new.model_dump(mode="json"))
+    changes = _audit_changes(new.model_dump(mode="json"))
     await record(session, caller, "webhook.create", KIND, webhook.id, changes=changes, request_id=request_id)
     return webhook, secret
 
@@ -74,12 +74,12 @@ async def change(
     session: AsyncSession,
     policy: AddressPolicy,
     webhook: Webhook,
-    wanted: dict[str, Any],
+    fields: dict[str, Any],
     caller: Caller,
     request_id: str | None,
 ) -> None:
     """Apply changed fields to a locked webhook. Raises ``Invalid``."""
-    changes = {name: value for name, value in wanted.items() if value != getattr(webhook, name)}
+    changes = {name: value for name, value in fields.items() if value != getattr(webhook, name)}
     if not changes:
         return
     if "url" in changes:
@@ -89,18 +89,18 @@ async def change(
     if "status" in changes:
         webhook.disabled_reason = "manual" if webhook.status == "disabled" else None
     if changes.keys() & {"status", "url"}:
-        # Whatever was wrong was wrong before.
+        # The change may have fixed the cause of earlier failures.
         webhook.failures, webhook.failing_since, webhook.held_until = 0, None, None
     webhook.revision += 1
     await session.flush()
     await session.refresh(webhook)
-    before, after = _shown(before), _shown(changes)
-    shown = {name: {"from": before[name], "to": after[name]} for name in sorted(changes)}
-    await record(session, caller, "webhook.update", KIND, webhook.id, changes=shown, request_id=request_id)
+    before, after = _audit_changes(before), _audit_changes(changes)
+    audited = {name: {"from": before[name], "to": after[name]} for name in sorted(changes)}
+    await record(session, caller, "webhook.update", KIND, webhook.id, changes=audited, request_id=request_id)
 
 
 async def end(session: AsyncSession, webhook: Webhook, caller: Caller, request_id: str | None) -> None:
-    """End a locked webhook: it is told nothing more, and its signing secrets are destroyed."""
+    """End a locked webhook: it gets no more messages, and its signing secrets are deleted."""
     webhook.ended_at = (await session.execute(select(func.now()))).scalar_one()
     webhook.revision += 1
     await session.flush()
@@ -117,7 +117,7 @@ async def rotate(
     caller: Caller,
     request_id: str | None,
 ) -> str:
-    """Give a locked webhook a new signing secret; those so far sign beside it for the overlap."""
+    """Add a signing secret to a locked webhook; earlier ones also sign for the overlap."""
     until = await end_secrets(session, webhook.id, overlap)
     secret = add_secret(session, sealer, webhook.id)
     webhook.revision += 1
@@ -131,7 +131,7 @@ async def rotate(
 async def test(
     session: AsyncSession, webhook: Webhook, caller: Caller, request_id: str | None
 ) -> WebhookDelivery:
-    """A message to a locked webhook that tells of nothing, to see whether it arrives. Raises ``Conflict``."""
+    """Enqueue a test message to a locked webhook. Raises ``Conflict``."""
     _check_active(webhook)
     webhook.held_until = None
     data = {"webhook_id": format_id(WEBHOOK, webhook.id)}
@@ -150,7 +150,7 @@ async def retry(
     caller: Caller,
     request_id: str | None,
 ) -> None:
-    """Send a locked delivery of a locked webhook again, at once and under the same id. Raises ``Conflict``."""
+    """Send a locked delivery of a locked webhook again, immediately and under the same id. Raises ``Conflict``."""
     _check_active(webhook)
     webhook.held_until = None
     delivery.state, delivery.attempts, delivery.lease = "pending", 0, None
@@ -175,8 +175,8 @@ def _check_active(webhook: Webhook) -> None:
 
 
 def _check_url(policy: AddressPolicy, url: str) -> None:
-    """Messages say who asks for what: over TLS, or to an address that the operator has allowed."""
-    reason = "messages go over http only to an address of an allowed network"
+    """Require TLS or an allowed network, since messages contain who requested what."""
+    reason = "messages are sent over http only to an address of an allowed network"
     try:
         origin = policy.check_url(url)
         if origin.scheme == "https" or policy.is_allowed_network(origin):
@@ -187,8 +187,8 @@ def _check_url(policy: AddressPolicy, url: str) -> None:
     raise Invalid(detail, code="forbidden_url", errors=[FieldError("/url", "forbidden_url", detail)])
 
 
-def _shown(changes: dict[str, Any]) -> dict[str, Any]:
-    """Fields as the audit trail may keep them: the paths of some receivers are as good as a key."""
+def _audit_changes(changes: dict[str, Any]) -> dict[str, Any]:
+    """Fields that the audit log may keep: the URL paths of some receivers are secret."""
     if "url" not in changes:
         return changes
     parts = urlsplit(changes["url"])

@@ -8,7 +8,7 @@ from playwright.async_api import Browser
 from pydantic import SecretStr
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
-from app.features.tools.asked_syncs import AskedSyncs
+from app.features.tools.requested_syncs import RequestedSyncs
 from app.main import Scopegate
 from tests.adapters.console.provider import CLIENT, SECRET, SigningProvider, signing_provider
 from tests.adapters.oidc.test_sign_in import settings_for, started
@@ -43,7 +43,7 @@ async def app(database_url: str, provider: SigningProvider) -> AsyncIterator[Sco
     }
     async with started(settings_for(database_url, provider, **more)) as app:
         # A test waits for a sync, also on a busy machine.
-        app.api.state.asked_syncs = AskedSyncs(answer_s=60)
+        app.api.state.requested_syncs = RequestedSyncs(answer_s=60)
         yield app
 
 

@@ -123,8 +123,8 @@ async def test_less_is_given_by_ticks_and_a_day_and_more_is_refused(
     asked = datetime.fromisoformat(form.fields["asked_until"][0])
     for changed, said in (
         ({"tool": []}, "it selects no tool"),
-        ({"tool": ["balance", "void"]}, "more tools than were asked for"),
-        ({"until": f"{asked + timedelta(days=2):%Y-%m-%d}"}, "It was asked for until"),
+        ({"tool": ["balance", "void"]}, "more tools than were requested"),
+        ({"until": f"{asked + timedelta(days=2):%Y-%m-%d}"}, "Access was requested until"),
         ({"until": "2020-01-01"}, "must be in the future"),
         ({"until": "soon"}, "Choose a day."),
         ({"reason": "x" * 501}, "500"),
@@ -174,7 +174,7 @@ async def test_a_form_that_cannot_be_taken_is_shown_again_as_it_was_filled_in(
         ({"tool": None, "lasts": "7", "reason": "x"}, "it selects no tool"),
         ({"lasts": "7", "reason": ""}, "at least 1 character"),
         ({"date": f"{datetime.now(UTC) + timedelta(days=400):%Y-%m-%d}", "reason": "x"}, "at most 366 days"),
-        ({"lasts": "7", "reason": "x", "identity_id": shown(desk.grace.id)}, "You answer for no agent"),
+        ({"lasts": "7", "reason": "x", "identity_id": shown(desk.grace.id)}, "You own no agent"),
     ):
         await ada.send(form, **changed)
         assert (ada.page.status_code, said in ada.words) == (422, True), (changed, ada.words)
@@ -183,7 +183,7 @@ async def test_a_form_that_cannot_be_taken_is_shown_again_as_it_was_filled_in(
     assert "Refunds bot requests balance" in ada.words
     await ask(ada, "balance", reason="Again.", identity_id=agent)
     assert ada.page.status_code == 409
-    assert "asked for already" in ada.words
+    assert "for the same access is still pending" in ada.words
 
 
 async def test_the_last_day_that_the_form_offers_can_be_asked_for(ada: Person, desk: Desk) -> None:

@@ -98,7 +98,7 @@ async def test_an_address_that_is_not_verified_waits_for_an_administrator(
     assert (await sign_in(new_browser(), provider, sub=sub, email=EMAIL)).status_code == 403
     other = await come_by(new_browser(), provider, made, sub="eve", email=EMAIL, email_verified=True)
     assert other.status_code == 403
-    assert "invitation is over" in other.text
+    assert "invitation is no longer valid" in other.text
     # An administrator sees who came, and confirms.
     admin = await signed_in_as(new_browser, provider, "admins")
     await admin.open("/console")

@@ -331,7 +331,7 @@ async def test_a_summary_that_another_tab_made_untrue_issues_nothing(
         await admin.send(step.partition("?")[0], **changed)
         await admin.send(form)
         assert admin.page.status_code == 409, step
-        assert "look at the summary again" in admin.words
+        assert "review the summary again" in admin.words
         form = admin.form("/issue")
     assert await newest_token(api) is None
     await admin.send(form)

@@ -254,6 +254,6 @@ async def test_the_page_renews_no_token_of_an_agent_that_was_handed_over(
     page = await ada.get(token_path(token, "/rotate"))
     answer = await ada.post(token_path(token, "/rotate"), data=fields_of(page) | {"overlap_s": "0"})
     assert answer.status_code == 403
-    assert "older than your answering for its agent" in answer.text
+    assert "older than your ownership of its agent" in answer.text
     assert secrets_in(answer) == set()
     assert (await ada.get(token_path(token, "/revoke"))).status_code == 200

@@ -10,12 +10,12 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from app.adapters.console.pages.server_forms import slug_of
-from app.features.tools.asked_syncs import AskedSyncs
+from app.features.tools.requested_syncs import RequestedSyncs
 from app.main import Scopegate
 from tests.adapters.console.conftest import NewBrowser
 from tests.adapters.console.servers import EVIL, admin, app, auditor, fields_of, follow, press
 from tests.features.principals import grant, group, person
-from tests.features.tools.test_asked_syncs import held_server
+from tests.features.tools.test_requested_syncs import held_server
 from tests.features.tools.upstreams import answer as answering
 from tests.features.tools.upstreams import mcp_server, serving, tool
 
@@ -82,7 +82,7 @@ async def test_a_server_that_cannot_be_read_is_registered_and_its_page_says_why(
 async def test_a_page_shows_a_sync_that_is_running_and_its_result_without_a_script(
     admin: httpx2.AsyncClient, api: httpx2.AsyncClient, app: Scopegate
 ) -> None:
-    app.api.state.asked_syncs = AskedSyncs(answer_s=0)
+    app.api.state.requested_syncs = RequestedSyncs(answer_s=0)
     async with held_server() as (url, asked, let):
         base, _ = await registered(api, "slow", url=url)
         page = await follow(admin, await press(admin, base, f"{base}/sync"))

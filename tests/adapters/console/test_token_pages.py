@@ -138,7 +138,7 @@ async def test_a_token_is_narrowed_and_never_widened(
     later = (datetime.now(UTC) + timedelta(days=60)).date().isoformat()
     await admin.send("/narrow", date=later)
     assert admin.page.status_code == 422
-    assert "may only get earlier" in admin.words
+    assert "can only be earlier" in admin.words
     day = (datetime.now(UTC) + timedelta(days=5)).date().isoformat()
     changed: dict[str, Any] = {"entry-0": "read", "tool-1": ["look"], "tool-2": []}
     await admin.send("/narrow", name=EVIL, date=day, **changed)

@@ -83,7 +83,7 @@ async def test_a_changed_definition_is_approved_as_it_was_shown_beside_the_old_o
     now = fields_of(await admin.get(page), f"{page}/approve")
     swapped = await admin.post(f"{page}/approve", data={**now, "digest": seen["digest"]})
     assert swapped.status_code == 409
-    assert "no longer the one" in swapped.text
+    assert "no longer has this digest" in swapped.text
     assert (await admin.post(f"{page}/approve", data={**now, "digest": "x"})).status_code == 422
     assert (await state_of(api, page))["state"] == "quarantined"
     # The server's page leads there, and says why each of them waits.

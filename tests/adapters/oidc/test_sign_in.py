@@ -150,7 +150,7 @@ async def test_the_log_says_why_once_a_minute_and_never_quotes_a_token(
     assert reasons == [
         "an access token was refused: its claims: invalid_claim",
         "an access token was refused: no active provider has its issuer",
-        "an access token was refused: the provider's link claim is not in it, or no proper text",
+        "an access token was refused: the provider's link claim is missing or is not valid text",
     ]
 
 

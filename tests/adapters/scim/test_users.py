@@ -3,7 +3,7 @@
 import httpx2
 from sqlalchemy import text
 
-from app.features.administrators.queries import find_known
+from app.features.administrators.queries import find_link_holder
 from app.models.identities import IdentityLink
 from tests.adapters.scim.conftest import ENTERPRISE, NewScim, patch, provider_of, user
 from tests.features.principals import Json, Sessions, agent, events, grant, history, made, person, plain
@@ -48,9 +48,9 @@ async def links(sessions: Sessions, provider_id: str) -> dict[str, str]:
 async def who_signs_in(sessions: Sessions, provider_id: str, link: str) -> tuple[str | None, bool]:
     """Whom the provider's token with this link is of, in hexadecimal, and whether it lets them in."""
     async with sessions() as session:
-        known = await find_known(session, plain({"id": provider_id}), link)
+        known = await find_link_holder(session, plain({"id": provider_id}), link)
     assert known is not None
-    return None if known.identity_id is None else known.identity_id.hex, known.may_enter
+    return None if known.identity_id is None else known.identity_id.hex, known.can_sign_in
 
 
 def refused(answer: httpx2.Response, status: int, scim_type: str | None = None) -> None:

@@ -16,7 +16,7 @@ from app.domain.errors import Unavailable
 from app.domain.security_events import REQUESTED, EventType, SecurityEvent
 from app.features.identity_providers.signals.receive import receive
 from app.features.identity_providers.signals.reseal import reseal_access
-from app.features.identity_providers.signals.streams import access_of, all_configured, stream_at
+from app.features.identity_providers.signals.streams import access_of, all_transmitter_settings, stream_at
 from tests.adapters.ssf.transmitter import ACCESS_TOKEN, POLL, PUSH, Transmitter
 from tests.adapters.ssf.world import OIDC_ISSUER, Sessions, World, register, world_of
 from tests.api import KEY, make_account
@@ -145,7 +145,7 @@ async def test_the_service_asks_by_itself_once_a_stream_is_there_and_with_whatev
         assert await reseal_access(sessions, new) == (1, 0)
         assert await reseal_access(sessions, Sealer([b"x" * 40])) == (0, 1)
         async with sessions() as session:
-            [found] = await all_configured(session)
+            [found] = await all_transmitter_settings(session)
             row = await stream_at(session, world.provider_id, transmitter.issuer)
         access = access_of(Sealer([b"another-key-of-more-than-32-characters"]), found, row)
         assert (access and access.token, ACCESS_TOKEN in repr(access)) == (ACCESS_TOKEN, False)

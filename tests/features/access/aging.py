@@ -1,4 +1,4 @@
-"""Makes what a test has made old, and writes down uses as if they had been."""
+"""Move stored rows into the past, and record past uses."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -18,7 +18,7 @@ _AGE = (
 
 
 async def age(sessions: Sessions, days: int) -> None:
-    """Everything there is was made so many days earlier, and watched as long."""
+    """Make every row older by this many days, and the recording of uses too."""
     async with sessions() as session:
         for statement in _AGE:
             await session.execute(text(statement), {"age": timedelta(days=days)})
@@ -35,7 +35,7 @@ async def use(
     days: float,
     part: str = "tools",
 ) -> None:
-    """Somebody used what a grant gives, so many days ago."""
+    """Record a use of a grant, this many days ago."""
     values: dict[str, Any] = {
         "grant": plain(grant), "server": plain(server), "tool": tool or "", "by": plain(by), "part": part,
         "at": datetime.now(UTC) - timedelta(days=days),

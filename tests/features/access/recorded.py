@@ -1,4 +1,4 @@
-"""Calls in the audit trail as the gateway writes them, for tests of what is made of them later."""
+"""Record calls in the audit log as the gateway does, for tests that read them."""
 
 from typing import Any
 
@@ -20,7 +20,7 @@ SELECT id, time, :key_id, :sealed FROM audit_events WHERE id = :id
 async def record_call(
     sessions: Sessions, token: Json, server: Json, tool: str, arguments: Json | None, **columns: Any
 ) -> str:
-    """The id of the event of a call with these arguments, which are kept unless ``kept`` says that they are not."""
+    """Return the event id of a recorded call; its arguments are kept unless ``kept`` is false."""
     id, kept = new_id(), columns.pop("kept", True)
     row = {
         "id": id, "action": "tool.call", "actor_type": "identity", "method": "tools/call",

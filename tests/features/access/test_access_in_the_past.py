@@ -1,4 +1,4 @@
-"""What is told of a moment is what was told at that moment, of identities and of tools."""
+"""Effective access at a past time is the same as it was at that time, for identities and tools."""
 
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
@@ -76,7 +76,7 @@ async def test_of_a_moment_it_tells_what_it_told_then(api: httpx2.AsyncClient, s
         lambda: done(api.post(f"{v1}/identities/{bea['id']}/offboard", json={"reason": "left"})),
     ]
     things = [ada, bea, bot, look, wipe, find]
-    told: list[tuple[str, Json, Json]] = []
+    answers: list[tuple[str, Json, Json]] = []
     for step in [None, *steps]:
         if step is not None:
             await step()
@@ -85,12 +85,12 @@ async def test_of_a_moment_it_tells_what_it_told_then(api: httpx2.AsyncClient, s
                 f"/api/v1/{'identities' if 'kind' in thing else 'tools'}/{thing['id']}/access"
             )
             if answer.status_code == 200:
-                told.append((await database_time(sessions), thing, answer.json()))
-    assert len({str(shown | {"at": None}) for _, _, shown in told}) > 25, "the steps change a lot"
-    for at, thing, shown in told:
+                answers.append((await database_time(sessions), thing, answer.json()))
+    assert len({str(shown | {"at": None}) for _, _, shown in answers}) > 25, "the steps change a lot"
+    for at, thing, shown in answers:
         assert (await ask(api, thing, at=at)) | {"at": None} == shown | {"at": None}, at
     by_label = await ask(api, bea, at=later)
-    assert by_label["stopped"] == "identity_offboarded", "of the future, what holds now is told"
+    assert by_label["stopped"] == "identity_offboarded", "a future time is decided by the current rules"
     early = await api.get(f"/api/v1/identities/{ada['id']}/access", params={"at": "2020-01-01T00:00:00Z"})
     assert early.json()["errors"][0]["code"] == "before_history"
     assert (await api.get(f"/api/v1/identities/{ada['id']}/access", params={"at": before})).status_code == 404
@@ -102,7 +102,7 @@ async def test_who_can_call_a_tool_is_told_in_pages_with_the_grant_that_lets_eac
     notes = await made(api, "servers", {"slug": "notes", "url": "https://mcp.example.com/"})
     look = await tool_of(api, notes, "look", "read")
     people = [await person(api) for _ in range(5)]
-    ada, bea, cleo, dora, _nobody = people
+    ada, bea, cleo, dora, _eve = people
     team = await group(api, ada, cleo)
     ours = await grant(api, team)
     hers = await grant(api, bea, tools={"kind": "names", "names": ["look"]})
@@ -116,8 +116,8 @@ async def test_who_can_call_a_tool_is_told_in_pages_with_the_grant_that_lets_eac
     first = await ask(api, look, limit=2)
     second = await ask(api, look, limit=2, cursor=first["next_cursor"])
     assert (first["items"] + second["items"], second["next_cursor"]) == (shown["items"], None)
-    # However few can, a page looks at so many only.
-    monkeypatch.setattr(callers, "IDENTITIES_PER_PAGE", 1)
+    # A page examines only a limited number, however few can call the tool.
+    monkeypatch.setattr(callers, "LOOKED_AT_A_PAGE", 1)
     monkeypatch.setattr(callers, "_AT_ONCE", 1)
     seen: list[Json] = []
     cursor: dict[str, str] = {}

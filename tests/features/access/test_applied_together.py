@@ -1,4 +1,4 @@
-"""What is applied together costs the database as many statements as one, and leaves what each alone would."""
+"""Applying many proposals takes as many statements as applying one, with the same results."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,7 +20,7 @@ WHERE object_id = :id ORDER BY version
 
 
 class Sent:
-    """What went to the database, by the connection that it went on."""
+    """The statements sent to the database, by connection."""
 
     def __init__(self) -> None:
         self._sent: list[tuple[Connection, str]] = []
@@ -28,15 +28,15 @@ class Sent:
     def note(self, connection: Connection, _cursor: Any, statement: str, *_more: Any) -> None:
         self._sent.append((connection, statement))
 
-    def by_whoever(self, does: str) -> list[str]:
-        """The statements of the transaction of which one says this; loops of the service send others meanwhile."""
+    def of_transaction(self, does: str) -> list[str]:
+        """The statements of the transaction that has this one; loops of the service send others at the same time."""
         [its] = {id(connection): connection for connection, text in self._sent if does in text}.values()
         return [text for connection, text in self._sent if connection is its]
 
 
 @contextmanager
 def statements(app: Scopegate) -> Iterator[Sent]:
-    """What the API sends to the database until the end of the block."""
+    """The statements that the API sends to the database until the end of the block."""
     engine, sent = app.api.state.runtime.sessions.kw["bind"].sync_engine, Sent()
     event.listen(engine, "before_cursor_execute", sent.note)
     try:
@@ -46,7 +46,7 @@ def statements(app: Scopegate) -> Iterator[Sent]:
 
 
 async def granted(api: httpx2.AsyncClient, here: Place, some: int) -> list[Json]:
-    """Grants in turn of what is used in part and of what is not used."""
+    """Create grants, alternating between partly used and unused ones."""
     narrow: Json = {"tools": {"kind": "names", "names": ["read_note", "write_note"]}}
     unused: Json = {"tools": {"kind": "names", "names": ["refund"]}}
     return [
@@ -76,7 +76,7 @@ async def test_many_proposals_are_applied_by_as_many_statements_as_two_and_each_
         two = await applied(api, *(found[one["id"]] for one in grants[:2]))
     with statements(app) as of_six:
         six = await applied(api, *(found[one["id"]] for one in grants[2:]))
-    assert len(of_two.by_whoever(CHANGES)) == len(of_six.by_whoever(CHANGES))
+    assert len(of_two.of_transaction(CHANGES)) == len(of_six.of_transaction(CHANGES))
     done = [(one["id"], "ended" if place % 2 else "narrowed") for place, one in enumerate(grants)]
     assert two + six == done
     assert await versions.moved() == {one["id"] for one in grants}

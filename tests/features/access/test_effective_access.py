@@ -1,4 +1,4 @@
-"""What an identity reaches is what its calls would be allowed, with the grant that allows, and nothing when stopped."""
+"""Effective access agrees with the decisions on calls, with the grant that allows them; a stopped identity has none."""
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -25,14 +25,14 @@ REASON = {"reason": "left"}
 
 @dataclass
 class Fleet:
-    """Servers with a tool of each risk, made through the API."""
+    """Servers with a tool of each risk, created through the API."""
 
     api: httpx2.AsyncClient
     ids: dict[str, str] = field(default_factory=dict)
     slugs: dict[str, str] = field(default_factory=dict)
 
     async def add(self, name: str, **fields: Any) -> str:
-        """A server whose slug begins with this name."""
+        """Create a server whose slug begins with this name."""
         slug = f"{name}-{uuid4().hex[:8]}"
         server = await made(self.api, "servers", {"slug": slug, "url": "https://mcp.example.com/"} | fields)
         for tool, risk in BY_RISK.items():
@@ -94,7 +94,7 @@ async def test_each_server_and_tool_comes_with_the_grant_and_the_group_that_give
     books, notes = shown["items"]
     assert {name: books[name] for name in by_team} == by_team
     assert {name: notes[name] for name in by_own} == by_own
-    # The team's grant is of tools alone.
+    # The team's grant covers only tools.
     assert (books["resources"], books["prompts"], notes["resources"]) == (None, None, None)
     everything = await grant(api, ada, servers=fleet.only("books"))
     widened = (await access(api, ada))["items"][0]

@@ -1,4 +1,4 @@
-"""An explanation is the decision itself, with all that was considered; it tells what is missing, and what was."""
+"""An explanation has the decision and everything that was considered, with what is missing."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -41,7 +41,7 @@ async def published(api: httpx2.AsyncClient, name: str, text: str, **fields: Any
 
 
 async def billing(api: httpx2.AsyncClient) -> tuple[Json, Json]:
-    """A server with a tool that pays back."""
+    """Create a server with a refund tool."""
     server = await made(api, "servers", {"slug": "billing", "url": "https://mcp.example.com/"})
     body = {"server_id": server["id"], "name": "refund", "input_schema": SCHEMA, "risk": "write"}
     return server, await made(api, "tools", body)
@@ -68,19 +68,23 @@ async def test_the_grant_that_is_missing_can_be_made_as_it_is_told_and_then_the_
     scheduled = await grant(api, ada, not_before=later)
     reads = await grant(api, team, tools={"kind": "risk", "risk": ["read"]})
     question = {"identity_id": ada["id"], "server": "billing", "tool": "refund"}
-    told = await explained(api, **question)
-    assert (told["decision"], told["reason_code"], told["server_id"]) == ("deny", "no_grant", server["id"])
-    [link] = told["considered"]
+    result = await explained(api, **question)
+    assert (result["decision"], result["reason_code"], result["server_id"]) == (
+        "deny",
+        "no_grant",
+        server["id"],
+    )
+    [link] = result["considered"]
     assert (link["stopped"], link["in_scope"], link["entries"]) == (None, True, None)
     assert [(one["grant_id"], one["group_id"], one["gives"], one["faults"]) for one in link["grants"]] == [
         (scheduled["id"], None, False, ["not_started"]),
         (reads["id"], team["id"], False, ["tool_not_covered"]),
     ]
-    [missing] = told["missing_grants"]
+    [missing] = result["missing_grants"]
     made_one = await made(api, "grants", missing)
     again = await explained(api, **question)
     assert (again["decision"], again["grant_id"], again["missing_grants"]) == ("allow", made_one["id"], [])
-    # Of tomorrow, the rules of now say what they will say then.
+    # A future time is decided by the current rules.
     tomorrow = await explained(api, **question, at=(datetime.now(UTC) + timedelta(days=2)).isoformat())
     assert tomorrow["grant_id"] == scheduled["id"]
     by_id = await explained(api, identity_id=ada["id"], server=server["id"], part="prompts")
@@ -109,9 +113,9 @@ async def test_of_a_token_its_scope_and_those_that_it_was_attenuated_from_are_to
         ip_allow=["192.0.2.0/24"],
     )
     question = {"token_id": child["id"], "server": server["id"], "tool": "refund", "ip": "192.0.2.7"}
-    told = await explained(api, **question)
-    assert (told["decision"], told["reason_code"]) == ("deny", "outside_scope")
-    mine, above = told["considered"]
+    result = await explained(api, **question)
+    assert (result["decision"], result["reason_code"]) == ("deny", "outside_scope")
+    mine, above = result["considered"]
     assert [one["faults"] for one in mine["entries"]] == [["tool_not_covered"], ["server_not_covered"]]
     assert (mine["token_id"], mine["in_scope"], mine["stopped"]) == (child["id"], False, None)
     assert (above["token_id"], above["in_scope"], above["entries"]) == (parent["id"], True, None)
@@ -143,7 +147,7 @@ async def test_what_is_missing_is_said_in_full_with_a_remedy_that_works(api: htt
     works = {"token_id": (await token_of(api, ada))["id"], "server": "billing", "tool": "refund"}
     found = await explained(api, **works)
     assert (found["decision"], found["remedy"]) == ("allow", None)
-    # Where a new token would be refused all the same, that comes first.
+    # If a new token would be refused too, that reason comes first.
     await published(api, "Nothing", "forbid (principal, action, resource);")
     found = await explained(api, **question)
     assert "Once that is done, it is still denied: a policy forbids it." in found["summary"]
@@ -166,9 +170,9 @@ async def test_each_policy_is_told_with_what_it_did_and_what_an_approval_is_need
     question = {"identity_id": ada["id"], "server": "billing", "tool": "refund"}
 
     async def outcomes(**more: Any) -> tuple[Json, Json]:
-        told = await explained(api, **question, **more)
-        [link] = told["considered"]
-        return told, {one["policy_id"]: (one["outcome"], one["message"]) for one in link["policies"]}
+        result = await explained(api, **question, **more)
+        [link] = result["considered"]
+        return result, {one["policy_id"]: (one["outcome"], one["message"]) for one in link["policies"]}
 
     asked, found = await outcomes(arguments={"amount": 250})
     assert (asked["decision"], asked["policy_ids"]) == ("require_approval", [asking["id"]])
@@ -208,16 +212,16 @@ async def test_a_past_event_is_decided_again_as_of_its_time_with_its_arguments_w
     }  # fmt: skip
     kept = await record_call(sessions, token, server, "refund", {"amount": 250}, **asked)
     bare = await record_call(sessions, token, server, "refund", {"amount": 250}, kept=False, **asked)
-    # Then all of it changes.
+    # Then everything changes.
     assert (await api.delete(member_path(team, ada))).status_code == 204
     assert (
         await api.post(f"{V1}/policies/{asking['id']}/unpublish", headers={"If-Match": "*"})
     ).status_code == 200
     assert (await api.post(f"{V1}/tokens/{token['id']}/revoke", json={"reason": "lost"})).status_code == 200
-    told = await explained(api, event_id=kept)
-    assert (told["decision"], told["arguments"]) == ("require_approval", "kept")
-    assert (told["grant_id"], told["policy_ids"]) == (ours["id"], [asking["id"]])
-    assert (told["recorded"]["event_id"], told["recorded"]["policy_ids"]) == (kept, [asking["id"]])
+    result = await explained(api, event_id=kept)
+    assert (result["decision"], result["arguments"]) == ("require_approval", "kept")
+    assert (result["grant_id"], result["policy_ids"]) == (ours["id"], [asking["id"]])
+    assert (result["recorded"]["event_id"], result["recorded"]["policy_ids"]) == (kept, [asking["id"]])
     without = await explained(api, event_id=bare)
     assert (without["decision"], without["arguments"]) == ("allow", "not_kept")
     issuer = await explained(await api_as(Role.ISSUER), event_id=kept)
@@ -271,8 +275,8 @@ async def test_arguments_that_no_gateway_lets_through_are_refused_or_fail_the_po
             content=(body % odd + "}").encode(),
             headers={"Content-Type": "application/json"},
         )
-        told = answer.json()
-        assert answer.status_code in {400, 422} or told["reason_code"] == "policy_error", (odd, answer.text)
+        result = answer.json()
+        assert answer.status_code in {400, 422} or result["reason_code"] == "policy_error", (odd, answer.text)
     question = {"identity_id": ada["id"], "server": "billing", "tool": "refund"}
     for at, code in (("9999-12-31T23:59:59Z", "too_late"), ("2020-01-01T00:00:00Z", "before_history")):
         answer = await api.post(f"{V1}/access/explain", json=question | {"at": at})

@@ -1,4 +1,4 @@
-"""Of identities and servers the past is kept: what is there at the upgrade is the first of it."""
+"""The history of identities and servers starts with their state at the upgrade."""
 
 import runpy
 from pathlib import Path

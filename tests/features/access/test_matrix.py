@@ -1,4 +1,4 @@
-"""The matrix counts, pair by pair, what the list of an identity's access names; and its cost has a bound."""
+"""The matrix agrees with the list of an identity's access for each pair, and its cost is bounded."""
 
 from typing import Any
 
@@ -26,7 +26,7 @@ async def asked(api: httpx2.AsyncClient, identities: list[Json], servers: list[s
 
 
 def cells(row: Json) -> dict[str, Json]:
-    """What a row says, by server."""
+    """The cells of a row, by server."""
     return {cell["server_id"]: {name: cell[name] for name in NOTHING} for cell in row["cells"]}
 
 

@@ -1,4 +1,4 @@
-"""The report says what nobody used, claims nothing that it cannot know, and is applied as it was read or not at all."""
+"""The report lists unused access, claims nothing that it cannot know, and is applied as read or not at all."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -36,7 +36,7 @@ PROD = {"kind": "labels", "labels": {"env": "prod"}}
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Two servers in production, somebody, and a team of two."""
+    """Two servers in production, a person, and a team of two."""
 
     notes: Json
     billing: Json
@@ -81,7 +81,7 @@ async def report(api: httpx2.AsyncClient, **query: Any) -> dict[str, Json]:
 async def applied(
     api: httpx2.AsyncClient, *items: Json, days: int = 90, dry_run: bool = False
 ) -> list[tuple[str, str]]:
-    """(grant, outcome) of applying what these items of the report propose."""
+    """Apply what these items of the report propose; return (grant, outcome)."""
     body = {
         "unused_for_days": days,
         "items": [
@@ -116,16 +116,16 @@ async def test_grants_are_listed_with_what_was_used_and_narrowed_to_that_on_a_ca
 
     found = await report(api)
     assert list(found) == [shared["id"], unused["id"], wide["id"]]
-    told = found[wide["id"]]
-    assert told["state"] == "partly_used"
-    assert told["principal"] == {"type": "identity", "id": here.ada["id"]}
-    assert [(one["part"], one["tool"]) for one in told["used"]] == [
+    entry = found[wide["id"]]
+    assert entry["state"] == "partly_used"
+    assert entry["principal"] == {"type": "identity", "id": here.ada["id"]}
+    assert [(one["part"], one["tool"]) for one in entry["used"]] == [
         ("tools", "read_note"),
         ("resources", None),
     ]
-    assert {one["tool"] for one in told["unused"]} == {"write_note", "refund"}
-    assert (told["used_count"], told["unused_count"], told["used_by"], told["held_by"]) == (2, 2, 1, 1)
-    proposal = told["proposal"]
+    assert {one["tool"] for one in entry["unused"]} == {"write_note", "refund"}
+    assert (entry["used_count"], entry["unused_count"], entry["used_by"], entry["held_by"]) == (2, 2, 1, 1)
+    proposal = entry["proposal"]
     assert proposal == {
         "action": "narrow",
         "servers": {"kind": "ids", "ids": [here.notes["id"]]},
@@ -138,7 +138,7 @@ async def test_grants_are_listed_with_what_was_used_and_narrowed_to_that_on_a_ca
     assert found[unused["id"]]["proposal"]["action"] == "end"
     assert (found[unused["id"]]["state"], found[unused["id"]]["last_used_at"]) == ("unused", None)
     assert (found[shared["id"]]["used_by"], found[shared["id"]]["held_by"]) == (1, 2)
-    # Half a year covers the refund of 150 days ago, and a year was not watched.
+    # Half a year covers the refund of 150 days ago; a year exceeds the recorded time.
     assert (await report(api, unused_for_days=180))[wide["id"]]["proposal"]["tools"]["names"] == [
         "read_note",
         "refund",
@@ -167,7 +167,7 @@ async def test_grants_are_listed_with_what_was_used_and_narrowed_to_that_on_a_ca
     assert await applied(api, *both, dry_run=True) == outcomes
     assert await versions.moved() == set()
     assert await report(api) == found
-    # One that was used since is not touched, and the others are.
+    # One that was used since is unchanged, and the others are narrowed.
     await use(sessions, shared, here.notes, "read_note", here.ada, days=0)
     assert await applied(api, found[shared["id"]], *both) == [(shared["id"], "changed"), *outcomes]
     assert await versions.moved() == {wide["id"], unused["id"]}
@@ -177,13 +177,13 @@ async def test_grants_are_listed_with_what_was_used_and_narrowed_to_that_on_a_ca
     }
     assert (await api.get(f"/api/v1/grants/{unused['id']}")).status_code == 404
     await _recorded(sessions, wide, unused, proposal)
-    # That its servers had been within reach all along cannot be told of labels: it is watched anew.
+    # With labels it is unknown whether its servers were within reach all along: it is observed from now on.
     assert set(await report(api)) == {shared["id"]}
     assert await applied(api, *both) == [(unused["id"], "not_found"), (wide["id"], "changed")]
 
 
 async def _recorded(sessions: Sessions, wide: Json, unused: Json, proposal: Json) -> None:
-    """Both events say why."""
+    """Both events have the reason."""
     why = {"because": "stale", "unused_for_days": 90}
     action, changes = (await events(sessions, wide))[-1]
     assert action == "grant.update"
@@ -216,7 +216,7 @@ async def test_what_came_within_reach_lately_is_not_judged(
         answer = await api.patch(f"/api/v1/{path}", json=body)
         assert answer.status_code == 200, answer.text
 
-    # A tool and a server that are new, one that is labelled otherwise, and a risk that was judged anew.
+    # A new tool and server, one with changed labels, and a changed risk.
     await tool(api, here.notes, "find_note", "read")
     fresh = await made(api, "servers", {"slug": "fresh", "url": "https://mcp.example.com/"})
     await patched(f"servers/{plans['id']}", {"labels": {"env": "prod"}})
@@ -227,7 +227,7 @@ async def test_what_came_within_reach_lately_is_not_judged(
     )
 
     found = await report(api)
-    # To prolong a grant, or to narrow it, makes it no younger; to widen it does.
+    # Extending or narrowing a grant does not make it newer; widening does.
     assert set(found) == {every["id"], prolonged["id"]}
     narrow = found[every["id"]]["proposal"]
     assert set(narrow["servers"]["ids"]) == {here.notes["id"], fresh["id"]}
@@ -236,7 +236,7 @@ async def test_what_came_within_reach_lately_is_not_judged(
     assert set(await report(api, state="in_use")) == {reads["id"]}
     assert set(await report(api, state="unknown")) == {widened["id"]}
     assert found[prolonged["id"]]["state"] == "unused"
-    # Nothing was watched for so long.
+    # Uses were not recorded for that long.
     async with sessions() as session:
         await session.execute(text("UPDATE use_watches SET since = now() - interval '10 days'"))
         await session.commit()
@@ -259,7 +259,7 @@ async def test_a_grant_whose_beginning_was_moved_is_not_judged_by_when_it_gave_n
     for one in (waiting, begun, lately):
         changed = await api.patch(f"/api/v1/grants/{one['id']}", json={"not_before": None, "reason": "x"})
         assert changed.status_code == 200, changed.text
-    # As if this one had begun by itself a week ago, before that was taken out.
+    # As if this one had started by itself a week ago, before its start was removed.
     week_ago = datetime.now(UTC) - timedelta(days=7)
     async with sessions() as session:
         await session.execute(
@@ -295,7 +295,7 @@ async def test_nothing_is_applied_that_rests_on_servers_which_changed_since(
         assert (await api.patch(f"/api/v1/tools/{used['id']}", json=body)).status_code == 200
         return fleet
 
-    # By its name it would stay within reach, though the grant gives it no more.
+    # By its name it would stay within reach, though the grant does not allow it any more.
     with monkeypatch.context() as patched:
         patched.setattr(stale_routes, "_fleet", read_and_overtaken)
         assert await applied(api, found) == [(reads["id"], "changed")]
@@ -389,7 +389,7 @@ async def test_who_may_not_grant_applies_nothing_and_what_is_malformed_is_report
     ]
     for one in wrong:
         assert (await api.post(f"{STALE}/apply", json=one)).status_code == 422, one
-    # Read about another window, or of another revision, it is not what is proposed.
+    # A report for another window, or of another revision, is not the proposed one.
     answer = await api.patch(f"/api/v1/grants/{wide['id']}", json={"reason": "Kept"})
     assert answer.status_code == 200
     assert await applied(api, found) == [(wide["id"], "changed")]

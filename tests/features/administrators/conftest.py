@@ -1,4 +1,4 @@
-"""Fixtures of signing in: a provider, and clients whose verified claims are whatever a test says."""
+"""Fixtures for sign-ins: a provider, and clients with given verified claims."""
 
 import base64
 import json
@@ -30,7 +30,7 @@ async def provider(sessions: Sessions) -> Provider:
 
 @pytest.fixture
 async def client(app: Scopegate, provider: Provider) -> AsyncIterator[ClientOf]:
-    """Makes clients whose bearer is claims that count as verified; the application is real but for that."""
+    """Make clients whose bearer tokens are claims that count as verified; the rest of the application is real."""
     runtime = app.api.state.runtime
     others = runtime.authenticate
     made: list[httpx2.AsyncClient] = []

@@ -1,4 +1,4 @@
-"""Providers and claims for tests of signing in, and readers of what a sign-in leaves."""
+"""Providers and claims for sign-in tests, and readers of the resulting rows."""
 
 import asyncio
 from typing import Any
@@ -19,7 +19,7 @@ ROLES = {"sg-owners": Role.OWNER, "sg-admins": Role.ADMIN, "sg-auditors": Role.A
 
 
 async def stored_provider(sessions: Sessions, **fields: Any) -> Provider:
-    """A provider with a row of its own, which gives roles by group unless told otherwise."""
+    """Store a provider, which gives roles by group by default."""
     issuer = f"https://{new_id().hex}.example"
     given = {"issuer": issuer, "audiences": ("scopegate",), "role_map": ROLES} | fields
     provider = Provider(id=new_id(), **given)
@@ -49,7 +49,7 @@ async def run(sessions: Sessions, statement: str, **values: Any) -> None:
 
 
 async def recorded(sessions: Sessions, *actions: str) -> list[tuple[str, Json]]:
-    """(action, changes) of what was recorded, in order; of these actions if any are named."""
+    """(action, changes) of the recorded events, in order; only of the given actions, if any."""
     found = await rows(
         sessions,
         "SELECT action, changes FROM audit_events WHERE action = ANY(:actions) OR :all ORDER BY xact, seq",

@@ -1,4 +1,4 @@
-"""The API for and about administrators: who they are, what they may do, and how they are kept out."""
+"""The API of administrators: read, disable and enable them."""
 
 import time
 from typing import Any
@@ -14,11 +14,11 @@ from tests.features.administrators.conftest import ClientOf
 from tests.features.administrators.people import NOW, Json, Sessions, claims, rows, run
 
 PATH = "/api/v1/administrators"
-NOBODY = f"{PATH}/{format_id(ADMINISTRATOR, new_id())}"
+UNKNOWN = f"{PATH}/{format_id(ADMINISTRATOR, new_id())}"
 
 
 async def entered(client: ClientOf, sub: str = "ada", *groups: str, **more: Any) -> Json:
-    """Who /me says it is, after signing in with these groups."""
+    """Sign in with these groups and return the response of /me."""
     answer = await client(claims(sub, *(groups or ("sg-admins",)), **more)).get("/api/v1/me")
     assert answer.status_code == 200, answer.text
     me: Json = answer.json()
@@ -151,7 +151,7 @@ async def test_reinstating_a_person_does_not_let_the_administrator_in(
     assert (await api.post(f"{person}/reinstate")).status_code == 200
     assert (await client(claims("ada", "sg-admins")).get("/api/v1/me")).status_code == 401
     assert (await api.post(f"{PATH}/{me['id']}/enable")).status_code == 200
-    # Nor does what their provider gave out before they left open anything again.
+    # Earlier tokens of their provider stay invalid.
     assert (await client(claims("ada", "sg-admins")).get("/api/v1/me")).status_code == 401
     assert await entered(client, iat=int(time.time()) + 30) == me
 
@@ -166,7 +166,7 @@ async def test_nobody_disables_or_enables_themselves_nor_through_what_they_answe
         for caller in attempts:
             answer = await caller.post(f"{PATH}/{me['id']}/{verb}")
             assert (answer.status_code, answer.json()["code"]) == (403, "own_account")
-    # The service account behind `api` is the administrator's from here on, then that of an agent of theirs.
+    # The service account behind `api` belongs to the administrator from here on, then to an agent of theirs.
     account = f"/api/v1/service-accounts/{format_id(SERVICE_ACCOUNT, owner.id)}"
     assert (await api.patch(account, json={"owner_id": me["identity_id"]})).status_code == 200
     assert (await api.post(f"{PATH}/{me['id']}/enable")).json()["code"] == "own_account"
@@ -204,9 +204,9 @@ async def test_owners_alone_change_administrators_and_auditors_read_them(
 
 async def test_an_unknown_administrator_is_not_found(api: httpx2.AsyncClient) -> None:
     for answer in (
-        await api.get(NOBODY),
-        await api.post(f"{NOBODY}/disable"),
-        await api.post(f"{NOBODY}/enable"),
+        await api.get(UNKNOWN),
+        await api.post(f"{UNKNOWN}/disable"),
+        await api.post(f"{UNKNOWN}/enable"),
     ):
         assert answer.status_code == 404
     assert (await api.get(f"{PATH}/{format_id(IDENTITY, new_id())}")).status_code == 422

@@ -1,4 +1,4 @@
-"""The local administrator: off unless configured, slow to guess, recorded in everything."""
+"""The break-glass administrator: off unless configured, rate-limited, fully audited."""
 
 import asyncio
 import json
@@ -24,7 +24,7 @@ from tests.features.administrators.people import Sessions, recorded, rows, run
 from tests.streams import listening
 
 PASSWORD = "correct horse battery staple"
-# Of this password and of another one, at a cost that suits tests.
+# Hashes of this password and of another one, with a cost that suits tests.
 HASH = "$argon2id$v=19$m=64,t=1,p=1$GUOIUSqlVOodg5AypnRuDQ$XW39KGKtwGOTPKAOhGTbLSLegQ7Mm6mOSN1b+RSBh5s"
 ANOTHER = "$argon2id$v=19$m=64,t=1,p=1$3JvTmpMSolRKqZWSMiYkxA$bqQ26hXHnW+YFqz85CLRqGHpuz2d6ARLSHEabpVRjUM"
 PATH = "/api/v1/break-glass"
@@ -204,7 +204,7 @@ async def test_guesses_are_throttled_and_the_flood_is_one_event(
     door: httpx2.AsyncClient, sessions: Sessions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(break_glass, "matches_hash", lambda password, hashed: False)
-    for _ in range(break_glass.EACH_A_MINUTE):
+    for _ in range(break_glass.MAX_ATTEMPTS_PER_ADDRESS):
         assert (await attempt(door, "guess")).status_code == 401
     for _ in range(3):
         answer = await attempt(door)
@@ -212,7 +212,7 @@ async def test_guesses_are_throttled_and_the_flood_is_one_event(
         assert 1 <= int(answer.headers["retry-after"]) <= 60
     events = await rows(sessions, "SELECT reason_code, count(*) AS n FROM audit_events GROUP BY reason_code")
     assert {event.reason_code: event.n for event in events} == {
-        "wrong_password": break_glass.EACH_A_MINUTE,
+        "wrong_password": break_glass.MAX_ATTEMPTS_PER_ADDRESS,
         "throttled": 1,
     }
 
@@ -305,7 +305,7 @@ async def test_maintenance_forgets_a_session_when_its_events_are_past_what_is_ke
     async def left() -> int:
         return len(await rows(sessions, "SELECT 1 FROM break_glass_sessions"))
 
-    # The events of January go when all of it is past what is kept.
+    # The events of January are dropped when the whole month is past retention.
     for now, sessions_left in (("2026-02-28", 2), ("2026-03-01", 1), ("2026-03-01", 1)):
         at = datetime.fromisoformat(now).replace(tzinfo=UTC) + timedelta(hours=23)
         await break_glass.forget_sessions(database_url, keep=timedelta(days=28), now=at)

@@ -1,4 +1,4 @@
-"""What a browser's session is worth: no more than the sign-in, the person, the provider and the clock allow."""
+"""A browser session allows no more than its sign-in, person, provider and lifetime do."""
 
 import asyncio
 import json
@@ -42,7 +42,7 @@ Open = Callable[..., Coroutine[Any, Any, str]]
 @pytest.fixture
 async def provider(sessions: Sessions) -> Provider:
     provider = await stored_provider(sessions)
-    # All that a sign-in by claims alone does not ask for.
+    # Settings that a sign-in by claims does not need.
     settings = {
         "audiences": [], "algorithms": [], "token_types": [], "role_claim": "groups", "link_claim": "sub",
         "role_map": provider.role_map, "workloads": [],
@@ -55,7 +55,7 @@ async def provider(sessions: Sessions) -> Provider:
 
 @pytest.fixture
 def open_session(sessions: Sessions, peppers: Peppers, provider: Provider) -> Open:
-    """Signs somebody in by these claims and opens a session for them."""
+    """Sign a person in with these claims and open a session."""
 
     async def sign_in_and_open(*said: str, sid: str | None = None, iat: int = NOW) -> str:
         held = claims(*said, iat=iat)
@@ -73,7 +73,7 @@ def open_session(sessions: Sessions, peppers: Peppers, provider: Provider) -> Op
 
 @pytest.fixture
 def read(sessions: Sessions, peppers: Peppers) -> Callable[[str], Awaitable[Caller | None]]:
-    """Who is signed in by a cookie; None for nobody."""
+    """The caller of a cookie; None if it is not valid."""
 
     async def read(cookie: str) -> Caller | None:
         async with sessions() as session:
@@ -101,7 +101,7 @@ async def test_a_session_is_its_person_with_the_roles_of_the_sign_in_and_no_secr
     assert "staff" not in row.role_values
     said = {"provider_id": format_id(IDENTITY_PROVIDER, provider.id)}
     assert await recorded(sessions, "session.open") == [("session.open", said)]
-    # One that was made up, although its id is known.
+    # A forged one with a known id.
     assert await read(cookie[:-7] + ("a" if cookie[-7] != "a" else "b") + cookie[-6:]) is None
     await run(sessions, "UPDATE browser_sessions SET digest = sha256('another')")
     assert await read(cookie) is None
@@ -126,7 +126,7 @@ ENDS = (
     "UPDATE administrators SET status = 'disabled'",
     "UPDATE identity_providers SET status = 'disabled'",
     "UPDATE identity_providers SET ended_at = now()",
-    "UPDATE identity_links SET value = 'somebody else'",
+    "UPDATE identity_links SET value = 'another person'",
 )
 
 
@@ -200,7 +200,7 @@ async def test_a_sign_in_that_was_taken_back_before_its_session_was_opened_opens
 async def test_a_provider_that_was_disabled_brings_no_session_back(
     sessions: Sessions, provider: Provider, open_session: Open, read: Any
 ) -> None:
-    """Nor one of a sign-in that began before it was disabled."""
+    """Nor is a session opened by a sign-in that began before it was disabled."""
     cookie, owner = (
         await open_session("ada", "sg-admins"),
         Caller("administrator", new_id(), frozenset({Role.OWNER})),
@@ -240,7 +240,7 @@ async def test_a_provider_ends_the_session_or_the_person_that_it_names_and_no_la
             await session.commit()
         return ended
 
-    # Said before these sign-ins: an old message that somebody sends again.
+    # An old message from before these sign-ins, sent again.
     assert await say("ada", None, ago=3600) == 0
     assert await say("ada", "laptop") == 1
     assert await read(laptop) is None
@@ -294,7 +294,7 @@ async def test_a_session_that_a_new_sign_in_replaces_ends_on_record_as_its_perso
 
     async def replace(cookie: str, *, is_done: bool) -> None:
         async with sessions() as session:
-            await browser_sessions.end_replaced(session, peppers, cookie, "req of the new one")
+            await browser_sessions.end_replaced_session(session, peppers, cookie, "req of the new one")
             await (session.commit() if is_done else session.rollback())
 
     ends = (
@@ -302,7 +302,7 @@ async def test_a_session_that_a_new_sign_in_replaces_ends_on_record_as_its_perso
         "WHERE action = 'session.end'"
     )
     await replace(made_up, is_done=True)
-    # A sign-in that comes to nothing ends nothing, and says nothing of an end.
+    # A failed sign-in ends nothing and records no end.
     await replace(replaced, is_done=False)
     assert await read(replaced) is not None
     assert await rows(sessions, ends) == []

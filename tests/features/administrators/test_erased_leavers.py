@@ -1,4 +1,4 @@
-"""An erased leaver whose provider's token is still good stays out, and does not come back as somebody new."""
+"""An erased leaver with a valid provider token stays out, and does not return as a new person."""
 
 import pytest
 
@@ -18,7 +18,7 @@ def world(api: object, sessions: Sessions) -> World:
 
 
 async def leave(world: World, provider: Provider, link: str) -> None:
-    """Offboard and erase whoever has this link."""
+    """Offboard and erase the identity with this link."""
     path = f"/api/v1/identities/{format_id(IDENTITY, await person_of(world.sessions, provider, link))}"
     assert (await world.api.post(f"{path}/offboard", json={"reason": "left"})).status_code == 200
     assert (await world.api.post(f"{path}/erase")).status_code == 200
@@ -50,9 +50,9 @@ async def test_an_erased_leaver_stays_out_when_the_provider_is_registered_anew(
     assert (await client(claims("ada", "sg-admins")).get("/api/v1/me")).status_code == 200
     await leave(world, provider, "ada")
     await run(world.sessions, "UPDATE identity_providers SET ended_at = now() WHERE id = :id", id=provider.id)
-    anew = await stored_provider(world.sessions, issuer=provider.issuer)
+    renewed = await stored_provider(world.sessions, issuer=provider.issuer)
     with pytest.raises(Unauthenticated):
-        await sign_in(world.sessions, anew, claims("ada", "sg-admins", iat=NOW + 60), None)
+        await sign_in(world.sessions, renewed, claims("ada", "sg-admins", iat=NOW + 60), None)
 
 
 async def test_somebody_else_of_the_provider_comes_in_as_before(

@@ -1,4 +1,4 @@
-"""A person made by hand signs in by a link; groups of a provider bring people without a role."""
+"""A person created by hand signs in by a link; groups of a provider admit people without a role."""
 
 from dataclasses import replace
 from typing import Any
@@ -32,7 +32,7 @@ async def test_a_person_made_by_hand_signs_in_by_a_link_that_an_administrator_se
     assert nora["links"] == [link(provider, "nora")]
     me = (await client(claims("nora")).get("/api/v1/me")).json()
     assert (me["type"], me["identity_id"], me["roles"]) == ("identity", nora["id"], [])
-    # One that was there before, by a patch; the whole list, and a patch without it leaves it.
+    # Add one to an existing person by a patch; a patch without links leaves the list.
     otto = await person(api)
     path = f"{PATH}/{otto['id']}"
     assert (await client(claims("otto")).get("/api/v1/me")).status_code == 403
@@ -65,7 +65,7 @@ async def test_a_link_is_of_one_identity_also_once_that_was_erased(
     assert (await api.patch(f"{PATH}/{eve['id']}", json={"links": [other]})).status_code == 200
     await api.delete(f"{PATH}/{ada['id']}")
     assert (await api.post(f"{PATH}/{ada['id']}/erase")).status_code == 200
-    # The leaver has a token yet: nothing gives it to another identity.
+    # The leaver still has a token: nothing gives the link to another identity.
     assert code(await api.post(PATH, json=again)) == (409, "link_taken")
     assert (await client(claims("ada")).get("/api/v1/me")).status_code == 401
 
@@ -84,7 +84,7 @@ async def test_bad_links_name_the_field(api: httpx2.AsyncClient, provider: Provi
 async def test_who_may_not_grant_makes_linked_people_and_relinks_none(
     api: httpx2.AsyncClient, api_as: ApiAs, provider: Provider
 ) -> None:
-    """Whoever signs in as an identity has all that it was granted."""
+    """A person who signs in as an identity has everything that it was granted."""
     hr = await api_as("provisioner")
     made = await person(hr, links=[link(provider, "new")])
     path = f"{PATH}/{made['id']}"
@@ -94,7 +94,7 @@ async def test_who_may_not_grant_makes_linked_people_and_relinks_none(
     assert (
         await hr.patch(path, json={"links": [link(provider, "new")], "email": "a@b.c"})
     ).status_code == 200
-    # Nor does a lower role take over a higher one.
+    # Nor can a lower role take over a higher one.
     account = {"name": "keys", "owner_id": made["id"], "role": "owner"}
     assert (await api.post("/api/v1/service-accounts", json=account)).status_code == 201
     admin = await api_as("admin")
@@ -134,7 +134,7 @@ async def test_members_of_a_providers_people_come_in_without_a_role(
         id=callers[0].id,
     )
     assert (actor, id) == ("identity", callers[0].id)
-    # Others are strangers; who was offboarded stays out, whatever the group says; and without the setting none come.
+    # Others are strangers; an offboarded person stays out, regardless of groups; without the setting no one comes in.
     assert (await sign_in(sessions, provider, claims("max", "others"), None)).kind == "stranger"
     await api.delete(f"{PATH}/{made['id']}")
     with pytest.raises(Exception, match="valid credential"):

@@ -1,4 +1,4 @@
-"""``/me`` tells callers what they may do, and opens for a live bearer alone."""
+"""``/me`` returns the caller's permissions, and only accepts a live bearer token."""
 
 from collections.abc import Callable
 
@@ -36,7 +36,7 @@ REFUSED: dict[str, Header] = {
     "empty": lambda account: [("Authorization", "")],
     "another scheme": lambda account: [("Authorization", f"Basic {account.bearer}")],
     "no token": lambda account: [("Authorization", "Bearer ")],
-    "rubbish": lambda account: [("Authorization", "Bearer rubbish")],
+    "malformed": lambda account: [("Authorization", "Bearer malformed")],
     "cut": lambda account: [("Authorization", f"Bearer {account.bearer[:-1]}")],
     "unknown id": lambda account: [
         ("Authorization", "Bearer " + format_credential("sgb", new_id(), bytes(32)))

@@ -1,4 +1,4 @@
-"""Sign-ins beside one another, and beside whatever ends them. Real sessions, real PostgreSQL, forced interleavings."""
+"""Sign-ins race each other and the ends of identities. Real sessions, real PostgreSQL, forced interleavings."""
 
 import asyncio
 from uuid import UUID
@@ -27,7 +27,7 @@ from tests.features.administrators.people import (
 
 
 async def entered(sessions: Sessions, provider: Provider) -> tuple[UUID, UUID]:
-    """An administrator who has signed in, and the person."""
+    """Sign an administrator in; return it with the person."""
     caller = await sign_in(sessions, provider, claims("ada", "sg-owners"), None)
     assert caller.identity_id is not None
     return caller.id, caller.identity_id
@@ -122,7 +122,7 @@ async def test_a_first_sign_in_that_is_not_over_yet_keeps_the_link_claim(
     assert (answer.status_code, answer.json()["code"]) == (409, "link_claim_in_use")
 
 
-async def refused_meanwhile(sessions: Sessions, entering: "asyncio.Task[Caller]") -> None:
+async def refused_concurrently(sessions: Sessions, entering: "asyncio.Task[Caller]") -> None:
     with pytest.raises(Unauthenticated):
         await entering
     assert len(await recorded(sessions, "administrator.sign_in")) == 1
@@ -141,7 +141,7 @@ async def test_an_administrator_disabled_during_a_sign_in_is_not_let_in(
         await until_waiting(sessions)
         administrator.status = "disabled"
         await disabling.commit()
-    await refused_meanwhile(sessions, entering)
+    await refused_concurrently(sessions, entering)
 
 
 async def test_a_person_offboarded_during_a_sign_in_is_not_let_in(
@@ -157,7 +157,7 @@ async def test_a_person_offboarded_during_a_sign_in_is_not_let_in(
         await until_waiting(sessions)
         person.status = "offboarded"
         await offboarding.commit()
-    await refused_meanwhile(sessions, entering)
+    await refused_concurrently(sessions, entering)
 
 
 async def test_offboarding_an_administrator_whose_sign_in_is_not_over_yet_disables_them(

@@ -1,4 +1,4 @@
-"""Verified claims become an administrator, an identity or nobody, as the database says at that moment."""
+"""Verified claims become an administrator, an identity or a refusal, by the current state of the database."""
 
 from contextlib import suppress
 from typing import Any
@@ -37,7 +37,7 @@ async def actions(sessions: Sessions) -> list[str]:
 
 
 async def assert_refused(sessions: Sessions, provider: Provider, said: Json) -> None:
-    """Nobody is let in, and nothing is written."""
+    """Require a refusal without any written rows."""
     before = await actions(sessions)
     with pytest.raises(Unauthenticated) as refusal:
         await enter(sessions, provider, said)

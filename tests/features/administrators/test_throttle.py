@@ -1,4 +1,4 @@
-"""Who guesses is held back by address and in all, and counts nothing while held back."""
+"""Attempts are limited by address and in total, and a refused attempt is not counted."""
 
 import pytest
 
@@ -6,7 +6,7 @@ from app.features.administrators.throttle import Throttle
 
 
 class Clock:
-    """A clock that a test moves."""
+    """A clock set by the test."""
 
     def __init__(self) -> None:
         self.now = 1000.0

@@ -1,4 +1,4 @@
-"""Programs that hold a token of a provider act as a service account, while it lives, and never become people."""
+"""Workloads with a provider token act as a service account while it lives, and never become people."""
 
 import asyncio
 from typing import Any

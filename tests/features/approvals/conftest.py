@@ -1,4 +1,4 @@
-"""Fixtures of approvals: an organisation, and clients of whoever a test says."""
+"""Fixtures for approvals: an organization, and clients for given callers."""
 
 from collections.abc import AsyncIterator
 
@@ -16,6 +16,6 @@ from tests.features.tokens.world import World
 async def desk(
     app: Scopegate, api: httpx2.AsyncClient, sessions: async_sessionmaker[AsyncSession]
 ) -> AsyncIterator[Desk]:
-    """The organisation behind ``api``."""
+    """The organization behind ``api``."""
     async with taken_at_their_word(app) as signed_in:
         yield await Desk(World(api, sessions), signed_in).furnish()

@@ -1,4 +1,4 @@
-"""An organisation in which calls wait for an approval: whoever asked, those who may decide, and what is called."""
+"""An organization with calls that need an approval: requesters, approvers and a tool."""
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -32,7 +32,7 @@ def path(approval: Approval, verb: str = "") -> str:
 
 @dataclass
 class Desk:
-    """Ada's agent asked; Grace is in the group that the policy names."""
+    """Ada's agent requests; Grace is in the group that the policy names."""
 
     world: World
     signed_in: SignedIn
@@ -69,12 +69,12 @@ class Desk:
         return self
 
     async def join(self, *people: Identity) -> None:
-        """Put people into the group that decides."""
+        """Add people to the group that decides."""
         rows = [GroupMember(group_id=self.group.id, identity_id=person.id) for person in people]
         await self.world.add(*rows, versioned=False)
 
     async def asked(self, **fields: Any) -> Approval:
-        """An approval that a call of the agent has asked for."""
+        """Create an approval that a call of the agent needs."""
         known: Json = {
             "kind": "call", "identity_id": self.agent.id, "token_id": parse_id(TOKEN, self.token["id"]),
             "server_id": self.server.id, "tool": "refund", "arguments_digest": b"a" * 32,
@@ -94,17 +94,17 @@ class Desk:
         reason: str | None = None,
         **headers: str,
     ) -> httpx2.Response:
-        """Somebody's decision."""
+        """Decide an approval as a caller."""
         body = {"reason": reason}
         return await self.signed_in(caller).post(path(approval, f"/{verb}"), json=body, headers=headers)
 
     async def refused(self, caller: Caller, approval: Approval, verb: str = "approve") -> tuple[int, str]:
-        """Status and code of a decision that is not taken."""
+        """Status and code of a refused decision."""
         answer = await self.decide(caller, approval, verb)
         return answer.status_code, answer.json()["code"]
 
     async def state(self, approval: Approval) -> str:
-        """How it stands in the database."""
+        """The stored state of an approval."""
         (row,) = await self.world.sql("SELECT state FROM approvals WHERE id = :id", id=approval.id)
         return str(row[0])
 

@@ -1,4 +1,4 @@
-"""Requests for access to the desk's server, by Ada or whoever a test says."""
+"""Access requests for the desk's server, by Ada or another caller."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ REFUND = {"kind": "names", "names": ["refund"]}
 
 
 async def open_up(desk: Desk, **fields: Any) -> None:
-    """Let the desk's server be asked for, with the desk's group as its owner."""
+    """Make the desk's server requestable, with the desk's group as its owner."""
     known: Json = {"requestable": True, "owner_group_id": desk.group.id, **fields}
     for name, value in known.items():
         await desk.world.sql(
@@ -26,7 +26,7 @@ async def open_up(desk: Desk, **fields: Any) -> None:
 
 
 async def ask(desk: Desk, caller: Caller | None = None, **fields: Any) -> httpx2.Response:
-    """Somebody's request; Ada's, if not told."""
+    """Send a request; by default Ada's."""
     body: Json = {
         "kind": "access", "server": desk.server.slug, "tools": REFUND, "expires_at": in_days(30), "reason": "On call.",
     }  # fmt: skip
@@ -34,7 +34,7 @@ async def ask(desk: Desk, caller: Caller | None = None, **fields: Any) -> httpx2
 
 
 async def asked_for(desk: Desk, caller: Caller | None = None, **fields: Any) -> Json:
-    """A request that was taken, as its asker sees it."""
+    """Create a request and return it as its requester sees it."""
     answer = await ask(desk, caller, **fields)
     assert answer.status_code == 201, answer.text
     seen: Json = answer.json()
@@ -44,13 +44,13 @@ async def asked_for(desk: Desk, caller: Caller | None = None, **fields: Any) -> 
 async def answer_to(
     desk: Desk, caller: Caller, seen: Json, verb: str = "approve", **body: Any
 ) -> httpx2.Response:
-    """What somebody is answered who approves, denies or withdraws a request."""
+    """The response to a person who approves, denies or withdraws a request."""
     content = None if verb == "withdraw" else body
     return await desk.signed_in(caller).post(f"{PATH}/{seen['id']}/{verb}", json=content)
 
 
 async def a_member(desk: Desk) -> Identity:
-    """Somebody else in the group that owns the server."""
+    """Another member of the group that owns the server."""
     member = await desk.world.person(display_name="Mary")
     await desk.world.add(GroupMember(group_id=desk.group.id, identity_id=member.id), versioned=False)
     return member

@@ -1,4 +1,4 @@
-"""Arguments of a call that waits are shown to those who judge it, while they judge it, and not unseen."""
+"""Arguments of a pending call are shown to its approvers while they can decide, and each reading is audited."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -17,7 +17,7 @@ ARGUMENTS = {"amount": 9007199254740993, "to": "4711"}
 
 
 async def keep(desk: Desk, asked: Approval) -> None:
-    """Seal the arguments of the call that asked, as the gateway does."""
+    """Store the encrypted arguments of the call, as the gateway does."""
     assert asked.event_id is not None
     sealed = Sealer([KEY.encode()]).seal(canonical(ARGUMENTS), arguments_place(asked.event_id))  # type: ignore[arg-type]
     kept = AuditArguments(

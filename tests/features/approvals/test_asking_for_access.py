@@ -1,4 +1,4 @@
-"""People ask for access to servers that can be asked for, for themselves and their agents, and learn of no others."""
+"""People request access to requestable servers, for themselves and their agents, and see no other servers."""
 
 import asyncio
 from datetime import timedelta
@@ -29,10 +29,10 @@ async def test_what_can_be_asked_for_is_shown_by_name_and_risk_and_nothing_else_
     await desk.world.server(requestable=False)
     await add_tool(desk, "hidden", "quarantined")
     await add_tool(desk, "balance")
-    nobody = desk.signed_in(a_person(await desk.world.person()))
-    assert (await nobody.get(SERVERS)).json() == {"items": [], "next_cursor": None}
+    visitor = desk.signed_in(a_person(await desk.world.person()))
+    assert (await visitor.get(SERVERS)).json() == {"items": [], "next_cursor": None}
     await open_up(desk)
-    (item,) = (await nobody.get(SERVERS)).json()["items"]
+    (item,) = (await visitor.get(SERVERS)).json()["items"]
     assert item == {
         "id": format_id(SERVER, desk.server.id), "slug": desk.server.slug, "name": "Payments", "description": None,
         "tools": [
@@ -41,10 +41,10 @@ async def test_what_can_be_asked_for_is_shown_by_name_and_risk_and_nothing_else_
         ],
     }  # fmt: skip
     for text, found in (("paym", 1), ("BALANCE", 1), ("Refund", 1), ("hidden", 0), ("%", 0)):
-        assert len((await nobody.get(SERVERS, params={"q": text})).json()["items"]) == found
+        assert len((await visitor.get(SERVERS, params={"q": text})).json()["items"]) == found
     for name, value in (("status", "disabled"), ("requestable", False)):
         await open_up(desk, **{name: value})
-        assert (await nobody.get(SERVERS)).json()["items"] == []
+        assert (await visitor.get(SERVERS)).json()["items"] == []
 
 
 async def test_a_request_waits_with_all_that_was_asked_and_gives_nothing(desk: Desk) -> None:
@@ -72,8 +72,8 @@ async def test_a_request_waits_with_all_that_was_asked_and_gives_nothing(desk: D
     assert tuple(event[1:3]) == (parse_id("apr", seen["id"]), desk.server.id)
     assert event[3]["reason"] == {"personal": True}
     assert event[3]["tools"] == REFUND
-    (told,) = await desk.world.sql("SELECT data FROM webhook_deliveries")
-    assert told[0].keys() == {"approval_id", "event_id", "identity_id", "server_id", "group_id"}
+    (delivery,) = await desk.world.sql("SELECT data FROM webhook_deliveries")
+    assert delivery[0].keys() == {"approval_id", "event_id", "identity_id", "server_id", "group_id"}
     soon = await asked_for(
         desk, tools={"kind": "all"}, server=format_id(SERVER, desk.server.id), expires_at=in_days(1)
     )
@@ -117,7 +117,7 @@ async def test_an_agent_is_asked_for_by_whoever_answers_for_it(desk: Desk) -> No
     assert pointers(refused) == {("/identity_id", "not_active")}
     account = ServiceAccount(name="portal", owner_id=desk.ada.id, role="owner")
     await desk.world.add(account, versioned=False)
-    # Nobody asks in somebody's name.
+    # No one requests access in the name of another person.
     program = Caller("service_account", account.id, frozenset({Role.OWNER}), desk.ada.id)
     local = Caller("break_glass", new_id(), frozenset({Role.OWNER}))
     for caller in (program, local):
@@ -146,7 +146,7 @@ async def test_the_same_is_asked_for_once_and_again_when_that_is_over(desk: Desk
 
 
 async def test_one_person_asks_for_so_much_at_a_time(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.features.approvals.ask.MOST_PENDING", 3)
+    monkeypatch.setattr("app.features.approvals.ask.MAX_PENDING", 3)
     await open_up(desk)
     for name in "abcdef":
         await add_tool(desk, name)

@@ -1,4 +1,4 @@
-"""An approval is decided once, by somebody who may, and never by whose call it is."""
+"""An approval is decided once, by a person who may, and never by its requester."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta
@@ -34,9 +34,9 @@ async def test_a_member_of_the_group_reads_what_is_asked_and_approves(desk: Desk
     assert (seen["approver_group"]["name"], seen["reason"]) == ("Finance leads", "Charged twice.")
     assert seen["url"].endswith(f"/console/approvals/{seen['id']}")
 
-    told: asyncio.Queue[str] = asyncio.Queue()
+    notified: asyncio.Queue[str] = asyncio.Queue()
     listener = await asyncpg.connect(database_url)
-    await listener.add_listener("scopegate_approvals", lambda *heard: told.put_nowait(str(heard[-1])))
+    await listener.add_listener("scopegate_approvals", lambda *heard: notified.put_nowait(str(heard[-1])))
     answer = await desk.decide(grace, asked, reason="Agreed with the customer.")
     assert answer.status_code == 200, answer.text
     decided = answer.json()
@@ -44,7 +44,7 @@ async def test_a_member_of_the_group_reads_what_is_asked_and_approves(desk: Desk
     assert decided["decided_by"] == {"type": "identity", "id": shown(desk.grace.id), "name": "Grace"}
     left = datetime.fromisoformat(decided["expires_at"]) - datetime.fromisoformat(decided["decided_at"])
     assert abs(left - timedelta(hours=1)) < timedelta(seconds=1)
-    assert await asyncio.wait_for(told.get(), 50) == asked.id.hex
+    assert await asyncio.wait_for(notified.get(), 50) == asked.id.hex
     await listener.close()
     kept = await desk.world.sql(
         "SELECT content ->> 'state', valid_to IS NULL FROM object_versions WHERE object_id = :id", id=asked.id
@@ -77,7 +77,7 @@ async def test_of_two_who_decide_at_once_one_does_and_the_other_gets_a_conflict(
 
 
 async def test_no_one_decides_a_call_of_their_own_in_any_guise(desk: Desk) -> None:
-    """Not as the person behind the agent, not by an agent or a service account of theirs, whatever their role."""
+    """Not as the person behind the agent, not by an agent or a service account of theirs, with any role."""
     ada, world = desk.ada, desk.world
     second = await world.agent(ada)
     await desk.join(ada, second, desk.agent)
@@ -102,7 +102,7 @@ async def test_no_one_decides_a_call_of_their_own_in_any_guise(desk: Desk) -> No
 
 
 async def test_an_agent_that_is_handed_over_to_ask_still_counts_for_its_last_owner(desk: Desk) -> None:
-    """Since its token was made: whoever had the agent then may have kept it. One that is made later is another's."""
+    """Since its token was created: its former owner may have kept it. A later token counts as the new owner's."""
     approver = await desk.world.person()
     owner, agents = a_person(approver, Role.OWNER), f"/api/v1/identities/{shown(desk.agent.id)}"
 
@@ -173,7 +173,7 @@ async def test_a_program_is_no_member_of_the_groups_of_its_owner(desk: Desk) -> 
 
 
 async def test_who_left_the_group_decides_no_more(desk: Desk) -> None:
-    """Nor who leaves it in the very moment: the decision waits for it."""
+    """A member who leaves at the same moment does not decide either: the decision waits for the change."""
     asked, leave = await desk.asked(), text("DELETE FROM group_members WHERE identity_id = :id")
     async with desk.world.sessions() as session:
         await session.execute(leave, {"id": desk.grace.id})
@@ -211,7 +211,7 @@ async def test_what_no_call_can_use_any_more_is_shown_and_not_approved(desk: Des
     async def void() -> object:
         return (await desk.signed_in(grace).get(path(asked))).json()["void"]
 
-    for spoil, mend, why in (
+    for spoil, repair, why in (
         ("UPDATE policies SET version = 3", "UPDATE policies SET version = 2", "policies_changed"),
         ("UPDATE policies SET published_mode = 'observe'", "UPDATE policies SET published_mode = 'enforce'",
          "policies_changed"),
@@ -228,7 +228,7 @@ async def test_what_no_call_can_use_any_more_is_shown_and_not_approved(desk: Des
         await world.sql(spoil)
         assert await void() == why
         assert await desk.refused(grace, asked) == (409, "approval_void")
-        await world.sql(mend)
+        await world.sql(repair)
         assert await void() is None
     assert (await desk.decide(grace, asked)).status_code == 200
 

@@ -1,4 +1,4 @@
-"""Access that somebody asked for is given by who decides about the server, to nobody's own, and never more of it."""
+"""Requested access is granted by deciders of the server, never to themselves, and never more than requested."""
 
 import asyncio
 from typing import Any
@@ -26,7 +26,7 @@ async def grants(desk: Desk) -> list[dict[str, Any]]:
 
 
 async def refusal(desk: Desk, caller: Caller, seen: dict[str, Any], verb: str = "approve") -> tuple[int, str]:
-    """Status and code of a decision that is not taken."""
+    """Status and code of a refused decision."""
     answer = await answer_to(desk, caller, seen, verb)
     return answer.status_code, answer.json()["code"]
 
@@ -64,8 +64,10 @@ async def test_who_owns_the_server_agrees_and_it_is_a_grant_at_once(desk: Desk) 
         ("grant.create", desk.grace.id, None),
         ("approval.approve", desk.grace.id, grant["id"]),
     ]
-    told = await desk.world.sql("SELECT type, data ->> 'group_id' FROM webhook_deliveries ORDER BY type")
-    assert [tuple(each) for each in told] == [
+    deliveries = await desk.world.sql(
+        "SELECT type, data ->> 'group_id' FROM webhook_deliveries ORDER BY type"
+    )
+    assert [tuple(each) for each in deliveries] == [
         ("approval.approved", format_id(GROUP, desk.group.id)), ("grant.created", None)
     ]  # fmt: skip
     kept = await desk.world.sql(
@@ -85,7 +87,7 @@ async def test_a_denial_gives_nothing_and_another_request_may_follow(desk: Desk)
 
 
 async def test_no_one_gives_access_to_themselves_or_to_an_agent_of_theirs(desk: Desk) -> None:
-    """In no guise, whatever their role; nor by handing the agent over meanwhile."""
+    """Not through a service account or agent, with any role, and not by transferring the agent in between."""
     await open_up(desk)
     await desk.join(desk.ada)
     agent = await principals.agent(desk.world.api, {"id": shown(desk.ada.id)})
@@ -248,7 +250,7 @@ async def test_an_offboarding_ends_what_waits_and_leaves_what_was_decided(desk: 
     for seen in waiting:
         assert states[parse_id("apr", seen["id"])] == "cancelled"
         assert await refusal(desk, a_person(desk.grace), seen) == (409, "approval_already_decided")
-    # The agent's is its own, and stopped with its owner.
+    # The agent's grant is its own, and stopped with its owner.
     assert [grant["principal"]["id"] for grant in await grants(desk)] == [shown(desk.agent.id)]
     erased = await desk.world.api.post(
         f"/api/v1/identities/{shown(desk.ada.id)}/erase", json={"reason": "asked"}
@@ -276,7 +278,7 @@ async def test_an_offboarding_that_meets_a_decision_leaves_no_live_grant(desk: D
 
 
 async def test_a_decision_waits_for_an_offboarding_before_it_holds_anything_of_its(desk: Desk) -> None:
-    """Else each would wait for the other: the one for the person, the other for the request."""
+    """Otherwise the two would deadlock, on the person and on the request."""
     await open_up(desk)
     seen = await asked_for(desk)
     async with desk.world.sessions() as session:
@@ -291,7 +293,7 @@ async def test_a_decision_waits_for_an_offboarding_before_it_holds_anything_of_i
 
 
 async def test_joining_the_group_that_decides_is_for_those_who_may_grant(desk: Desk) -> None:
-    """Else whoever keeps the groups could have anybody's access agreed to."""
+    """Otherwise a group administrator could have any access approved."""
     newcomer = await desk.world.person()
     member = f"/api/v1/groups/{format_id(GROUP, desk.group.id)}/members/{shown(newcomer.id)}"
     keeper = desk.signed_in(a_person(await desk.world.person(), Role.PROVISIONER))
@@ -307,7 +309,7 @@ async def test_joining_the_group_that_decides_is_for_those_who_may_grant(desk: D
 
 
 async def test_a_request_leaves_nothing_of_its_maker_with_a_key(desk: Desk) -> None:
-    """What an Idempotency-Key keeps names who asked, and goes with them."""
+    """The stored response for an Idempotency-Key names the requester, and is erased with them."""
     await open_up(desk)
     client = desk.signed_in(a_person(desk.ada))
     body = {

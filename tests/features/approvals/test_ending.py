@@ -1,4 +1,4 @@
-"""Approvals end with what they hang on, those that are approved already too, and nobody uses them afterwards."""
+"""Pending and approved approvals end with their token, identity or group, and cannot be used afterwards."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta
@@ -14,7 +14,7 @@ REASON = {"reason": "left the company"}
 
 
 async def some(desk: Desk, **fields: Any) -> list[Approval]:
-    """One that waits for a decision, one that waits for its call, and three that are over."""
+    """One pending approval, one approved but unused, and three that have ended."""
     past = datetime.now(UTC) - timedelta(minutes=1)
     rows: list[dict[str, Any]] = [
         {}, {"state": "approved"}, {"state": "denied"}, {"state": "consumed"}, {"expires_at": past}
@@ -85,7 +85,7 @@ async def test_a_group_that_ends_takes_what_it_was_to_decide_along(desk: Desk) -
 
 
 async def test_an_end_that_meets_a_decision_wins_whichever_comes_first(desk: Desk) -> None:
-    """Neither waits for the other for ever: decisions and ends lock in one order."""
+    """No deadlock: decisions and ends lock in the same order."""
     for end in (
         f"/api/v1/tokens/{desk.token['id']}/revoke",
         f"/api/v1/identities/{shown(desk.grace.id)}/offboard",

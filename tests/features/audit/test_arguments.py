@@ -1,4 +1,4 @@
-"""Arguments of calls: for whoever may read them, at their own call, and not unseen."""
+"""Arguments of calls: readable with the permission, only for their own call, and audited."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta
@@ -53,7 +53,7 @@ async def test_kept_arguments_are_read_at_their_call_by_permission_and_that_is_o
     assert answer.json() == {"event_id": ids[0], "kept": True, "arguments": ARGUMENTS}
     answer = await auditor.get(f"/api/v1/audit-events/{ids[1]}/arguments")
     assert answer.json() == {"event_id": ids[1], "kept": False, "arguments": None}
-    # What was sealed for one call does not open at another.
+    # Arguments encrypted for one call cannot be decrypted for another.
     assert (await auditor.get(f"/api/v1/audit-events/{elsewhere}/arguments")).status_code == 503
     assert (await issuer.get(f"/api/v1/audit-events/{ids[0]}/arguments")).status_code == 403
     nowhere = format_id(EVENT, new_id())

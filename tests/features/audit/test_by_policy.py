@@ -1,4 +1,4 @@
-"""Calls are found by the policies that decided them, and by those that only watch."""
+"""Calls are found by the policies that decided or observed them."""
 
 import httpx2
 

@@ -1,4 +1,4 @@
-"""No record, no change: a log that cannot take a row is a fault of the service, and it mends itself where it can."""
+"""No audit event, no change: a log that cannot take a row is an internal error, repaired automatically if possible."""
 
 import asyncio
 from uuid import uuid4
@@ -21,7 +21,7 @@ def run(url: str, statement: str) -> None:
 
 @pytest.fixture
 def database_url(database_url: str, request: pytest.FixtureRequest) -> str:
-    """The database as it was when the service came up: spoilt by the statement of the test."""
+    """The database as at the start of the service, then broken by the statement of the test."""
     run(database_url, request.param)
     return database_url
 

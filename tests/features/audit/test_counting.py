@@ -1,4 +1,4 @@
-"""Each event is counted in its hour exactly once, whoever counts and whenever, and the counts are of the moment."""
+"""Each event is counted in its hour exactly once, by any worker at any time, and the counts are current."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta
@@ -40,7 +40,7 @@ async def counted(api: httpx2.AsyncClient, **params: Any) -> dict[str, Any]:
 
 
 async def count_all(sessions: Sessions) -> None:
-    """Count until nothing is left; open transactions of other tests' databases hold it back meanwhile."""
+    """Count until nothing is left; open transactions of other tests' databases delay it."""
     counts = HourCounts(sessions)
     async with asyncio.timeout(50):
         while await left(sessions):
@@ -49,7 +49,7 @@ async def count_all(sessions: Sessions) -> None:
 
 
 async def left(sessions: Sessions) -> int:
-    """How many events are not counted by the hour."""
+    """The number of events that are not counted yet."""
     async with sessions() as session:
         query = (
             "SELECT (SELECT count(*) FROM audit_events) - (SELECT coalesce(sum(events), 0) FROM audit_hours)"
@@ -60,7 +60,7 @@ async def left(sessions: Sessions) -> int:
 async def test_counts_are_of_the_moment_before_and_after_they_are_rolled_up(
     api: httpx2.AsyncClient, sessions: Sessions
 ) -> None:
-    # The hour may turn while it is counted: all that is recent lies in this one, and all is asked of this day.
+    # The hour may change during the test: all recent events are in this one, and the query covers the day.
     now = datetime.now(UTC)
     day = {"since": (now - timedelta(hours=23)).isoformat(), "until": (now + timedelta(hours=1)).isoformat()}
     await commit(

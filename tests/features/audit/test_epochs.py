@@ -13,7 +13,7 @@ ELSEWHERE = "INSERT INTO log_epochs (epoch, system_identifier, timeline) VALUES 
 
 
 async def test_an_epoch_that_others_followed_is_not_used_again(database_url: str) -> None:
-    """As after a dump that was restored elsewhere, served there, and was brought back."""
+    """As after a dump that was restored elsewhere, used there, and brought back."""
     connection = await asyncpg.connect(database_url)
     try:
         await write(connection, 3)
@@ -59,7 +59,7 @@ async def test_the_log_of_a_database_that_was_just_moved_can_be_renamed(database
 
 
 async def test_events_of_a_copy_that_went_further_are_of_an_epoch_that_is_over(database_url: str) -> None:
-    """A copied data directory has the same system and timeline; its transaction ids went on by themselves."""
+    """A copied data directory has the same system and timeline, but its own transaction ids from then on."""
     connection = await asyncpg.connect(database_url)
     try:
         await write(connection, 2)

@@ -1,4 +1,4 @@
-"""An export is everything that was on record when it began, once and in order; and it is whole, or seen not to be."""
+"""An export has every event of the log at its start, once and in order; an incomplete one is recognizable."""
 
 import csv
 import io
@@ -32,7 +32,7 @@ def event(**columns: Any) -> AuditEvent:
 
 
 async def commit(sessions: Sessions, *events: AuditEvent) -> list[str]:
-    """One after the other, each in a transaction of its own; all can be read in order when it returns."""
+    """Commit each event in its own transaction; all can be read in order afterwards."""
     for row in events:
         async with sessions() as session:
             session.add(row)
@@ -51,7 +51,7 @@ async def test_everything_is_there_once_in_the_order_of_commits(
     api: httpx2.AsyncClient, sessions: Sessions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(export, "PAGE", 2)
-    monkeypatch.setattr(reading, "WINDOW", 5)
+    monkeypatch.setattr(reading, "POLL_WINDOW", 5)
     written = await commit(sessions, *(event(tool=f"t{n % 2}") for n in range(9)))
     answer = await api.get(PATH)
     assert answer.headers["content-type"] == "application/x-ndjson"
@@ -99,7 +99,7 @@ async def test_an_export_ends_where_the_trail_did_when_it_began(
 async def test_a_span_of_time_has_all_of_its_events_counted_or_not(
     api: httpx2.AsyncClient, sessions: Sessions, is_counted: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reading, "WINDOW", 1)
+    monkeypatch.setattr(reading, "POLL_WINDOW", 1)
     times = [NOW - timedelta(hours=back) for back in (50, 49, 30, 5, 30, 4, 1, 0)]
     written = await commit(sessions, *(event(time=time) for time in times))
     if is_counted:

@@ -1,4 +1,4 @@
-"""The live stream gives every event once, in the order of commits, to those who may see it and no longer."""
+"""The live stream has every event once, in commit order, for callers who may see it, and ends when they may not."""
 
 import asyncio
 import json
@@ -25,7 +25,7 @@ Sessions = async_sessionmaker[AsyncSession]
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Looks that come soon."""
+    """Shorten the polling interval."""
     monkeypatch.setattr(live, "LOOK_EVERY_S", 0.02)
 
 
@@ -59,11 +59,11 @@ async def test_a_stream_begins_now_and_tells_what_is_recorded_from_then_on(
         assert stream.headers["content-type"].startswith("text/event-stream")
         assert (await stream.block()).data is None
         later = [await commit(sessions), await commit(sessions)]
-        told = await ids_of(stream, 2)
-        # What was recorded before is told too where somebody else's transaction kept it from being read until now.
-        while told[-2:] != later:
-            told += await ids_of(stream, 1)
-        assert len(told) <= 4
+        received = await ids_of(stream, 2)
+        # Earlier events follow too if another transaction delayed them until now.
+        while received[-2:] != later:
+            received += await ids_of(stream, 1)
+        assert len(received) <= 4
 
 
 async def test_one_goes_on_after_the_last_event_that_was_received(
@@ -102,11 +102,11 @@ async def test_only_what_matches_is_told_and_the_rest_is_not_gone_through_again(
     mine = await commit(sessions, token_id=token)
     await commit(sessions, token_id=new_id())
     async with listening(app, PATH, bearer, params) as stream:
-        told = await stream.event()
-        assert json.loads(told.data or b"")["id"] == mine
+        event = await stream.event()
+        assert json.loads(event.data or b"")["id"] == mine
         passed = await stream.block()
         assert (passed.data, passed.id is None) == (None, False)
-        assert passed.id != told.id
+        assert passed.id != event.id
 
 
 async def test_a_foreign_place_is_refused(
@@ -158,7 +158,7 @@ async def test_a_quiet_stream_asks_whether_its_caller_still_may_listen(
         assert b"open" in (await stream.block()).raw
         assert b"quiet" in (await stream.block()).raw
         async with sessions() as session:
-            # No event tells of it.
+            # No event is recorded for it.
             await session.execute(
                 text("UPDATE service_accounts SET role = 'issuer' WHERE id = :id"), {"id": owner.id}
             )

@@ -1,4 +1,4 @@
-"""The audit trail newest first: what matches, in whole, with each call's outcome."""
+"""The list of audit events, newest first: all matching ones, with the outcomes of calls."""
 
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
@@ -23,7 +23,7 @@ Write = Callable[..., Awaitable[UUID]]
 
 @pytest.fixture
 def write(sessions: Sessions) -> Write:
-    """Commits one event of its own and returns its id."""
+    """Commit one event and return its id."""
 
     async def one(**columns: Any) -> UUID:
         event = AuditEvent(**{"id": new_id(), "action": "tool.call", "actor_type": "identity", **columns})
@@ -310,8 +310,8 @@ BAD: list[tuple[dict[str, Any], int]] = [
     ({"since": "yesterday"}, 422),
     ({"since": "2026-02-01T00:00:00Z", "until": "2026-01-01T00:00:00Z"}, 422),
     ({"cursor": "x", "after": "y"}, 422),
-    ({"cursor": "rubbish"}, 400),
-    ({"after": "rubbish"}, 400),
+    ({"cursor": "no-cursor"}, 400),
+    ({"after": "no-cursor"}, 400),
     ({"cursor": "é"}, 400),
 ]
 

@@ -1,4 +1,4 @@
-"""Pages from the newest on: no longer looked for than they may take, and nothing is left out or given twice."""
+"""Pages from the newest event: bounded in time, complete, and without repeats."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.features.audit import queries
 from app.features.audit import reading as newest
-from app.features.audit.queries import Named
+from app.features.audit.queries import NamedIds
 from app.features.audit.schemas import AuditQuery
 from tests.features.audit.test_counting import count_all
 from tests.features.audit.test_polling import PATH, Sessions, commit, shown
@@ -45,7 +45,7 @@ async def test_a_page_that_takes_too_long_is_given_as_it_is_and_the_next_goes_on
     api: httpx2.AsyncClient, sessions: Sessions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(newest, "FIRST_WINDOW", 2)
-    monkeypatch.setattr(newest, "_WIDEST_WINDOW", 2)
+    monkeypatch.setattr(newest, "_MAX_LIST_WINDOW", 2)
     await two_epochs(sessions)
     rare = []
     for number in range(12):
@@ -54,14 +54,14 @@ async def test_a_page_that_takes_too_long_is_given_as_it_is_and_the_next_goes_on
         if number % 5 == 0:
             rare.append(event)
     params = {"trace_id": "rare", **times(timedelta(days=1))}
-    monkeypatch.setattr(newest, "LOOKS_FOR_S", 60.0)
+    monkeypatch.setattr(newest, "SEARCH_TIME_S", 60.0)
     whole = await pages(api, **params)
     assert whole == [shown(*reversed(rare))]
     assert await pages(api, limit=1, **params) == [[id] for id in whole[0]]
-    monkeypatch.setattr(newest, "LOOKS_FOR_S", -1)
+    monkeypatch.setattr(newest, "SEARCH_TIME_S", -1)
     hurried = await pages(api, **params)
     assert [id for page in hurried for id in page] == whole[0]
-    # Six windows of two events, and a look whether there are more in either epoch.
+    # Six windows of two events, and a check for more in either epoch.
     assert 6 <= len(hurried) <= 8
     assert [] in hurried
 
@@ -70,7 +70,7 @@ async def test_what_an_index_serves_is_one_page_however_rare_it_is(
     api: httpx2.AsyncClient, sessions: Sessions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(newest, "FIRST_WINDOW", 1)
-    monkeypatch.setattr(newest, "LOOKS_FOR_S", -1)
+    monkeypatch.setattr(newest, "SEARCH_TIME_S", -1)
     await two_epochs(sessions)
     first = await commit(sessions, epoch=1, xact=2**40, request_id="r", trace_id="t")
     for _ in range(3):
@@ -103,7 +103,7 @@ async def test_a_list_of_a_span_of_time_walks_through_nothing_that_is_outside(
         counted = await place_of_last(session)
     assert places
     for first, before in places:
-        # Either inside, or in what is not counted yet.
+        # Either inside, or not counted yet.
         assert first > counted or before <= counted
     late = await commit(sessions, time=NOW - 5 * day)
     assert (await pages(api, **times(6 * day, 4 * day)))[0] == shown(late, *reversed(inside))
@@ -128,12 +128,12 @@ async def place_of_last(session: AsyncSession) -> queries.Place:
 async def test_what_was_refused_of_somebody_is_walked_in_one_index_and_not_read_whole_in_two(
     sessions: Sessions, filters: dict[str, Any], bitmaps: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """PostgreSQL takes them for independent; of a person with many refusals it read 25,000 rows for a page."""
+    """PostgreSQL assumes independence; for a person with many refusals it read 25,000 rows for a page."""
     await commit(sessions)
     setting = text("SHOW enable_bitmapscan")
-    monkeypatch.setattr(queries, "newest", lambda *_: setting)
+    monkeypatch.setattr(queries, "select_newest", lambda *_: setting)
     async with sessions() as session:
-        rows, _ = await newest.find(session, AuditQuery(**filters), Named(), None)
+        rows, _ = await newest.find(session, AuditQuery(**filters), NamedIds(), None)
         assert [row[0] for row in rows] == [bitmaps]
-        # The rest of the transaction, and the next on the connection, look for other things.
+        # The rest of the transaction, and the next one on the connection, run other queries.
         assert await session.scalar(setting) == "on"

@@ -1,4 +1,4 @@
-"""Audit events as OCSF: every action that is recorded is an event of a class, whole as the schema demands it."""
+"""Audit events in OCSF: every recorded action maps to a class, valid by the schema."""
 
 import json
 import re
@@ -70,7 +70,7 @@ FULL: Json = {
 
 
 def faults(said: Json) -> list[str]:
-    """What the schema complains of."""
+    """The violations of the schema."""
     every, own = SCHEMA["every_class"], SCHEMA["classes"].get(str(said["class_uid"]))
     if own is None:
         return ["class_uid"]
@@ -108,19 +108,19 @@ def object_faults(said: Json, path: str, rules: Json) -> list[bool]:
 
 @cache
 def released() -> OcsfJsonSchemaEmbedded:
-    """The newest schema that is packaged. Class 3007 came with the next one, whose shape is in ``SCHEMA``."""
+    """The newest packaged schema. Class 3007 came with the next one, whose shape is in ``SCHEMA``."""
     return OcsfJsonSchemaEmbedded(get_ocsf_schema(version=RELEASED))
 
 
 @cache
 def judge(kind: str, name: str, profiles: tuple[str, ...] = ()) -> jsonschema_rs.Validator:
-    """Of a class or an object, as published, which takes no attribute that it does not name."""
+    """The validator of a published class or object, which rejects unknown attributes."""
     find = released().get_class_schema if kind == "class" else released().get_object_schema
     return jsonschema_rs.validator_for(find(name, profiles=list(profiles)))
 
 
 def complaints(said: Json) -> list[str]:
-    """What the published schema complains of."""
+    """The violations of the published schema."""
     profiles = tuple(said["metadata"].get("profiles", ()))
     if said["class_uid"] != USER_MANAGEMENT:
         name = released().lookup_class_name_from_uid(class_uid=said["class_uid"])
@@ -175,7 +175,7 @@ def test_the_reference_names_the_actions_that_this_looks_at() -> None:
         ("identity.erase", 3007, 99), ("service_account.credential_create", 3007, 18),
         ("administrator.enable", 3007, 4), ("group.create", 3006, 6), ("group.add_member", 3006, 3),
         ("grant.end", 3004, 4), ("token.issue", 3004, 1), ("token.revoke", 3004, 4), ("policy.publish", 3004, 8),
-        ("arguments.read", 3004, 2), ("what.nobody_knows_yet", 3004, 99),
+        ("arguments.read", 3004, 2), ("unknown.action", 3004, 99),
     ],
 )  # fmt: skip
 def test_actions_are_of_the_class_and_activity_that_fit(action: str, uid: int, activity: int) -> None:

@@ -1,4 +1,4 @@
-"""``after=`` gives every event once, in the order of commits, whatever commits late or restarts the count."""
+"""``after=`` returns every event once, in commit order, despite late commits and restarted counters."""
 
 import asyncio
 import random
@@ -42,9 +42,9 @@ async def poll(api: httpx2.AsyncClient, after: str, **params: Any) -> tuple[list
 async def drain(
     api: httpx2.AsyncClient, after: str, expected: int, **params: Any
 ) -> tuple[list[dict[str, Any]], str]:
-    """Poll until as many events are there, and nothing new comes after them.
+    """Poll until this many events are returned, and nothing new follows.
 
-    Any open transaction of the whole cluster holds a poll back, other tests' too, so this waits for it.
+    Open transactions of the whole cluster delay a poll, including those of other tests, so this waits for them.
     """
     found: list[dict[str, Any]] = []
     async with asyncio.timeout(50):
@@ -95,7 +95,7 @@ async def test_a_transaction_that_commits_late_is_not_skipped(
 async def test_a_restored_database_that_counts_from_anew_is_not_skipped(
     api: httpx2.AsyncClient, sessions: Sessions
 ) -> None:
-    """The older epoch holds transaction ids far above the present ones, as after a restore."""
+    """The older epoch has transaction ids far above the current ones, as after a restore."""
     async with sessions() as session:
         await session.execute(text("UPDATE log_epochs SET epoch = 2"))
         await session.execute(
@@ -144,8 +144,8 @@ async def test_outcomes_are_items_of_their_own_and_follow_what_their_call_matche
 async def test_a_rare_filter_still_moves_on_and_finds_what_comes(
     api: httpx2.AsyncClient, sessions: Sessions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reading, "WINDOW", 3)
-    monkeypatch.setattr(reading, "LOOKS_FOR_S", -1)
+    monkeypatch.setattr(reading, "POLL_WINDOW", 3)
+    monkeypatch.setattr(reading, "SEARCH_TIME_S", -1)
     for _ in range(7):
         await commit(sessions)
     rare = await commit(sessions, reason_code="rare")
@@ -158,8 +158,8 @@ async def test_a_rare_filter_still_moves_on_and_finds_what_comes(
 async def test_a_rare_filter_is_looked_for_through_several_windows_while_there_is_time(
     api: httpx2.AsyncClient, sessions: Sessions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reading, "WINDOW", 1)
-    monkeypatch.setattr(reading, "LOOKS_FOR_S", 60.0)
+    monkeypatch.setattr(reading, "POLL_WINDOW", 1)
+    monkeypatch.setattr(reading, "SEARCH_TIME_S", 60.0)
     rare = []
     for _ in range(2):
         for _ in range(4):
@@ -180,7 +180,7 @@ async def test_a_rare_filter_is_looked_for_through_several_windows_while_there_i
 async def test_eight_writers_that_commit_late_or_not_at_all_in_two_epochs_are_followed_without_a_gap(
     api: httpx2.AsyncClient, sessions: Sessions
 ) -> None:
-    """Some hold their transaction open while others pass them by, and every fifth rolls back."""
+    """Some hold their transaction open while others commit, and every fifth rolls back."""
     async with sessions() as session:
         await session.execute(text("UPDATE log_epochs SET epoch = 2"))
         older = "INSERT INTO log_epochs (epoch, system_identifier, timeline) VALUES (1, 1, 1)"

@@ -1,4 +1,4 @@
-"""Much of the trail at once lets others have their turn: what a worker carries goes on in between."""
+"""Reading much of the log yields to other work on the worker."""
 
 import asyncio
 from collections import Counter
@@ -24,7 +24,7 @@ Result = TypeVar("Result")
 
 
 class Row(NamedTuple):
-    """As a query gives it."""
+    """A row of a query."""
 
     event: AuditEvent
     client: None = None
@@ -32,14 +32,14 @@ class Row(NamedTuple):
     duration_ms: int | None = None
 
 
-class Nobody:
-    """A session that knows no names."""
+class NoNames:
+    """A session without names."""
 
     async def execute(self, *_arguments: object) -> list[Any]:
         return []
 
 
-NOBODY = cast("AsyncSession", Nobody())
+SESSION = cast("AsyncSession", NoNames())
 
 
 def rows() -> list[Row]:
@@ -48,7 +48,7 @@ def rows() -> list[Row]:
 
 
 async def turns_during(work: Awaitable[Result]) -> tuple[int, Result]:
-    """How often others had their turn meanwhile."""
+    """Count how often other tasks ran in between."""
     turns = 0
 
     async def others() -> None:
@@ -67,7 +67,7 @@ async def turns_during(work: Awaitable[Result]) -> tuple[int, Result]:
 
 async def test_making_many_events_lets_others_have_their_turn(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(slices, "SLICE_S", 0.0)
-    turns, views = await turns_during(reading._show(NOBODY, rows()))
+    turns, views = await turns_during(reading._show(SESSION, rows()))
     assert len(views) == _MANY
     assert turns >= _MANY
 
@@ -76,15 +76,15 @@ async def test_making_many_events_lets_others_have_their_turn(monkeypatch: pytes
 async def test_writing_a_page_of_an_export_lets_others_have_their_turn(
     monkeypatch: pytest.MonkeyPatch, form: str
 ) -> None:
-    views = await reading._show(NOBODY, rows())
+    views = await reading._show(SESSION, rows())
 
-    async def found(*_arguments: object) -> reading.Stretch:
-        return reading.Stretch([(view, (1, 1, 1)) for view in views], (1, 1, 1))
+    async def found(*_arguments: object) -> reading.EventBatch:
+        return reading.EventBatch([(view, (1, 1, 1)) for view in views], (1, 1, 1))
 
     monkeypatch.setattr(export, "read_on", found)
     monkeypatch.setattr(slices, "SLICE_S", 0.0)
     look = export.export(AuditExportQuery.model_validate({"format": form}), (1, 1, 1))
-    turns, news = await turns_during(look(NOBODY, cast("Any", None)))
+    turns, news = await turns_during(look(SESSION, cast("Any", None)))
     assert b"".join(news.events).count(b"\n") == _MANY + (form == "csv")
     assert turns >= _MANY / 10
 
@@ -92,16 +92,16 @@ async def test_writing_a_page_of_an_export_lets_others_have_their_turn(
 async def test_telling_of_many_events_at_once_lets_others_have_their_turn(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    views = await reading._show(NOBODY, rows())
+    views = await reading._show(SESSION, rows())
 
-    async def found(*_arguments: object) -> reading.Stretch:
-        return reading.Stretch([(view, (1, 1, 1)) for view in views], (1, 1, 1))
+    async def found(*_arguments: object) -> reading.EventBatch:
+        return reading.EventBatch([(view, (1, 1, 1)) for view in views], (1, 1, 1))
 
     monkeypatch.setattr(following, "read_on", found)
     monkeypatch.setattr(slices, "SLICE_S", 0.0)
     cursors = Cursors(b"k" * 32, "stream", {})
     look = following.follow(AuditExportQuery(), cursors, (0, 0, 0))
-    turns, news = await turns_during(look(NOBODY, cast("Any", None)))
+    turns, news = await turns_during(look(SESSION, cast("Any", None)))
     assert len(news.events) == _MANY
     assert turns >= _MANY
 

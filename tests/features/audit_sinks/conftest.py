@@ -1,4 +1,4 @@
-"""What the tests of sinks share: a trail to write to, and a worker that gives it away without an application."""
+"""Shared by the tests of sinks: a log to write to, and a delivery worker without an application."""
 
 import json
 from collections.abc import AsyncIterator
@@ -33,18 +33,18 @@ TOKEN = "receivers-own-secret-token"
 
 @dataclass
 class World:
-    """A database, and what one worker delivers with."""
+    """A database, and the parts of a delivery worker."""
 
     sessions: async_sessionmaker[AsyncSession]
     sealer: Sealer
     outbound: OutboundClient
 
     def worker(self, timeouts: Timeouts = IMPATIENT) -> AuditDeliveries:
-        """One more worker."""
+        """Create another worker."""
         return AuditDeliveries(self.sessions, self.sealer, self.outbound, timeouts)
 
     async def sink(self, url: str, **fields: Any) -> UUID:
-        """A sink for all that is recorded from now on."""
+        """Create a sink for events from now on."""
         async with self.sessions() as session:
             epoch, xact, seq = await present(session)
             values: dict[str, Any] = {
@@ -62,7 +62,7 @@ class World:
             return row.id
 
     async def record(self, times: int = 1, **columns: Any) -> list[str]:
-        """Events in a transaction of their own, which can be read in order when this returns; their ids."""
+        """Record events in one transaction, readable in order afterwards; return their ids."""
         values: dict[str, Any] = {"action": "tool.call", "actor_type": "identity"} | columns
         rows = [AuditEvent(id=new_id(), **values) for _ in range(times)]
         async with self.sessions() as session:
@@ -72,7 +72,7 @@ class World:
         return await self.in_order([row.id for row in rows])
 
     async def in_order(self, ids: list[UUID] | None = None) -> list[str]:
-        """The ids of these events, or of all, in the order of commits."""
+        """The ids of these events, or of all, in commit order."""
         query = "SELECT id FROM audit_events ORDER BY epoch, xact, seq"
         found = [row.id for row in await self.execute(query)]
         return [format_id(EVENT, id) for id in found if ids is None or id in set(ids)]
@@ -89,11 +89,11 @@ class World:
             return await session.get_one(AuditSink, sink_id)
 
     async def make_due(self) -> None:
-        """Let the time pass until which sinks rest, and that of leases whose workers are lost."""
+        """Expire the pauses of sinks and the leases of lost workers."""
         await self.execute("UPDATE audit_sinks SET due_at = now(), leased_until = NULL")
 
     async def given(self, worker: AuditDeliveries | None = None) -> None:
-        """Give what waits, and wait until how that went is noted."""
+        """Deliver pending events, and wait until the result is recorded."""
         worker = worker or self.worker()
         await self.make_due()
         while await worker.round():
@@ -102,13 +102,13 @@ class World:
 
 @pytest.fixture
 async def world(sessions: async_sessionmaker[AsyncSession]) -> AsyncIterator[World]:
-    """Nothing is given but by the workers that a test makes."""
+    """Deliveries are made only by the workers of the test."""
     async with OutboundClient(LOOPBACK) as outbound:
         yield World(sessions, Sealer([KEY.encode()]), outbound)
 
 
 def items_of(request: Arrived) -> list[dict[str, Any]]:
-    """What a batch of the format ``ndjson`` holds."""
+    """The items of a batch in the format ``ndjson``."""
     return [json.loads(line) for line in request.body.splitlines()]
 
 

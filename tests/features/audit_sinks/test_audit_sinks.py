@@ -1,4 +1,4 @@
-"""``/audit-sinks``: who may keep them, what is shown of them, and what becomes of their credentials."""
+"""``/audit-sinks``: permissions, visible fields, and the handling of credentials."""
 
 import asyncio
 from asyncio import BrokenBarrierError
@@ -15,7 +15,7 @@ from app.crypto.keys import Sealer
 from app.db.engine import plain_url
 from app.features.audit_sinks import queries, service
 from app.features.audit_sinks.credentials import open_credential, put_credential, reseal_credentials
-from app.features.audit_sinks.retention import note_missed
+from app.features.audit_sinks.retention import record_missed
 from app.features.audit_sinks.schemas import AuditSinkCreate
 from app.http.authorization import ROLE_PERMISSIONS, Permission
 from app.lib.ids import new_id, parse_id
@@ -26,14 +26,14 @@ from tests.settling import settled
 
 Sessions = async_sessionmaker[AsyncSession]
 PATH = "/api/v1/audit-sinks"
-# Nobody is there: a name that never resolves (RFC 6761).
+# Never resolves (RFC 6761).
 URL = "https://siem.invalid/T0/secret-path?key=hidden"
 SECRET = "receivers-own-secret-token"
 NEW = {"name": "siem", "url": URL, "credential": {"kind": "bearer", "token": SECRET}}
 
 
 async def make(api: httpx2.AsyncClient, **fields: Any) -> tuple[str, dict[str, Any]]:
-    """The path of a new sink, and the answer that made it."""
+    """Create a sink; return its path and the response."""
     answer = await api.post(PATH, json=NEW | fields)
     assert answer.status_code == 201, answer.text
     return answer.headers["Location"], answer.json()
@@ -152,7 +152,7 @@ async def test_a_sink_says_how_far_behind_it_is_and_begins_where_it_was_told_to(
     for path in (now, beginning):
         assert (await api.patch(path, json=disabled)).status_code == 200
     lags = [(await api.get(path)).json()["lag"] for path in (now, beginning)]
-    # Four changes of sinks, and for one of them what was before.
+    # Four changes of sinks, and the old value of one of them.
     assert lags[0]["events"] == 4
     assert lags[1]["events"] > lags[0]["events"]
     assert lags[1]["since"] < lags[0]["since"]
@@ -170,7 +170,7 @@ async def test_a_disabled_sink_is_not_tried(api: httpx2.AsyncClient) -> None:
 async def test_there_are_only_so_many_readers_of_the_whole_trail(
     api: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(service, "MOST", 2)
+    monkeypatch.setattr(service, "MAX_SINKS", 2)
     path, _ = await make(api)
     await make(api)
     answer = await api.post(PATH, json=NEW)
@@ -182,13 +182,13 @@ async def test_there_are_only_so_many_readers_of_the_whole_trail(
 async def test_of_many_that_are_made_at_once_there_are_no_more_than_the_limit(
     api: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(service, "MOST", 2)
+    monkeypatch.setattr(service, "MAX_SINKS", 2)
     count = queries.count_live
     both = asyncio.Barrier(2)
 
     async def count_together(session: AsyncSession) -> int:
         found = await count(session)
-        # Whoever is let in alone does not meet another.
+        # A request that is admitted alone does not meet another.
         with suppress(TimeoutError, BrokenBarrierError):
             async with asyncio.timeout(0.3):
                 await both.wait()
@@ -296,7 +296,7 @@ async def test_a_sink_that_retention_overtakes_says_so(
     await connection.execute(
         "UPDATE audit_sinks SET epoch = $1, xact = $2, seq = $3 WHERE id = $4", *last, place
     )
-    await note_missed(connection, month)
+    await record_missed(connection, month)
     await connection.close()
     assert (await api.get(behind)).json()["missed_at"] is not None
     assert (await api.get(ahead)).json()["missed_at"] is None

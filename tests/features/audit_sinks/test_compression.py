@@ -1,4 +1,4 @@
-"""Batches are compressed where a sink wants that, and are the same batches."""
+"""Batches are compressed on demand, with the same content."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The trail arrives whole and in order, whatever an endpoint does and however many write and deliver."""
+"""The log arrives complete and in order, despite failing endpoints and concurrent writers and workers."""
 
 import asyncio
 import json
@@ -9,9 +9,9 @@ import pytest
 
 from app.crypto.keys import Sealer
 from app.features.audit_sinks import batches, deliver
-from app.features.audit_sinks.batches import MOST_BYTES
-from app.features.audit_sinks.deliver import FIRST_PAUSE, LONGEST_PAUSE, pause_after
-from app.features.audit_sinks.queue import Begun, begin, claim, note_taken
+from app.features.audit_sinks.batches import MAX_BYTES
+from app.features.audit_sinks.deliver import FIRST_PAUSE, MAX_PAUSE, pause_after
+from app.features.audit_sinks.queue import BatchEnd, begin, claim, record_accepted
 from app.lib.ids import new_id
 from app.models.audit import AuditEvent
 from app.models.audit_sinks import MOST_EVENTS
@@ -68,7 +68,7 @@ async def test_a_batch_that_was_not_taken_comes_again_as_it_was_and_then_the_res
         written = await world.record()
         await world.given()
         for attempt in (1, 2):
-            # What comes meanwhile is for the next batch: this one is repeated as it was.
+            # Later events go to the next batch: this one is repeated unchanged.
             written += await world.record(2)
             await world.given()
             sink = await world.read(sink_id)
@@ -96,11 +96,11 @@ async def test_what_a_lost_worker_had_sent_is_sent_again_by_the_next_under_the_s
             raise ConnectionError("the database is gone before it is noted")
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(deliver, "note_taken", lose)
+            patch.setattr(deliver, "record_accepted", lose)
             assert await worker.round() == 1
             await worker.idle()
         written += await world.record()
-        # Its lease still holds: nobody else sends.
+        # Its lease is still valid: no other worker sends.
         assert await world.worker().round() == 0
         await world.given()
         first, again, rest = endpoint.arrived
@@ -124,12 +124,14 @@ async def test_a_worker_whose_lease_is_over_sends_nothing_and_moves_nothing(worl
             await session.commit()
         before = await world.read(sink_id)
         async with world.sessions() as session:
-            batch = Begun((9, 9, 9), None)
+            batch = BatchEnd((9, 9, 9), None)
             assert not await begin(session, old, batch)
-            assert await note_taken(session, old, batch, status_code=200, most_events=1, rest=None) is None
+            assert (
+                await record_accepted(session, old, batch, status_code=200, most_events=1, rest=None) is None
+            )
             await session.commit()
         assert await world.read(sink_id) == before
-        # One that slept through its lease finds out when the connection is there.
+        # A worker that was suspended past its lease notices it once the connection is open.
         await world.make_due()
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(deliver, "LEASE", timedelta())
@@ -163,7 +165,7 @@ async def test_many_writers_and_two_workers_lose_and_double_nothing(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(deliver, "_LOOK_EVERY_S", 0.02)
-    monkeypatch.setattr(deliver, "LINGER", timedelta())
+    monkeypatch.setattr(deliver, "BATCH_DELAY", timedelta())
     each, writers = 25, 6
 
     async def write(number: int) -> None:
@@ -194,7 +196,7 @@ async def test_full_batches_follow_one_another_and_none_is_over_its_bounds(
     monkeypatch.setattr(batches, "_CHUNK", 2)
     async with receiver() as endpoint:
         await world.sink(endpoint.url, batch_events=3)
-        large = "x" * (MOST_BYTES // 3)
+        large = "x" * (MAX_BYTES // 3)
         written = await world.record(7)
         written += await world.record(4, changes={"text": large})
         written += await world.record(1, changes={"text": large * 4})
@@ -203,9 +205,9 @@ async def test_full_batches_follow_one_another_and_none_is_over_its_bounds(
     assert ids_of(*requests) == written
     assert len(ids_of(requests[0])) == 3
     sizes = [(len(ids_of(one)), len(one.body)) for one in requests]
-    assert all(count == 1 or size <= MOST_BYTES for count, size in sizes)
+    assert all(count == 1 or size <= MAX_BYTES for count, size in sizes)
     assert sizes[-1][0] == 1
-    assert sizes[-1][1] > MOST_BYTES
+    assert sizes[-1][1] > MAX_BYTES
 
 
 async def test_a_batch_that_is_too_large_is_halved_until_it_fits(world: World) -> None:
@@ -218,7 +220,7 @@ async def test_a_batch_that_is_too_large_is_halved_until_it_fits(world: World) -
         sink = await world.read(sink_id)
         assert (sizes, sink.failures) == ([8, 4, 2, 6], 0)
         assert ids_of(*endpoint.arrived[2:]) == written
-        # One event alone cannot be halved: it is tried again, and never passed over.
+        # A single event cannot be halved: it is tried again, and never skipped.
         written = await world.record(2)
         await world.given()
         sink = await world.read(sink_id)
@@ -241,8 +243,8 @@ async def test_an_endpoint_is_left_alone_for_as_long_as_it_asks_and_longer_each_
     pauses = [pause_after(failures) for failures in range(1, 12)]
     assert FIRST_PAUSE <= pauses[0] <= FIRST_PAUSE * 1.2
     assert FIRST_PAUSE * 4 <= pauses[2] <= FIRST_PAUSE * 4.8
-    assert max(pauses) <= LONGEST_PAUSE * 1.2
-    assert min(pauses[8:]) >= LONGEST_PAUSE
+    assert max(pauses) <= MAX_PAUSE * 1.2
+    assert min(pauses[8:]) >= MAX_PAUSE
 
 
 async def test_an_endpoint_that_hangs_delays_no_other_and_holds_no_database_connection(world: World) -> None:
@@ -261,7 +263,7 @@ async def test_an_endpoint_that_hangs_delays_no_other_and_holds_no_database_conn
 
 
 async def until_noted(world: World, url: str) -> None:
-    """Return once it is noted that the sink at this URL has taken a batch."""
+    """Wait until it is recorded that the sink at this URL has accepted a batch."""
     query = "SELECT 1 FROM audit_sinks WHERE url = :url AND delivered_at IS NOT NULL"
     async with asyncio.timeout(50):
         while not await world.execute(query, url=url):
@@ -270,11 +272,11 @@ async def until_noted(world: World, url: str) -> None:
 
 async def test_only_so_many_sinks_are_given_to_at_a_time(world: World) -> None:
     async with receiver(*[None] * 16) as endpoint:
-        for _ in range(deliver.MOST + 2):
+        for _ in range(deliver.MAX_SINKS + 2):
             await world.sink(endpoint.url)
         await world.record()
         worker = world.worker()
-        assert await worker.round() == deliver.MOST
+        assert await worker.round() == deliver.MAX_SINKS
         assert await worker.round() == 0
         assert await world.worker().round() == 2
         await worker.idle()

@@ -1,4 +1,4 @@
-"""The trail survives the process that was sending it: the real service, killed with SIGKILL between send and note."""
+"""The log survives its sending process: the real service, killed with SIGKILL between sending and recording."""
 
 import pytest
 
@@ -16,7 +16,7 @@ async def test_what_a_killed_process_was_sending_is_sent_by_the_next_and_nothing
             new = {"name": "siem", "url": endpoint.url}
             answer = await api.post("/api/v1/audit-sinks", json=new)
             assert answer.status_code == 201, answer.text
-            # The event of its making is the first that it is given; taken, perhaps, and never answered.
+            # The event of its creation is the first one: accepted, perhaps, and never answered.
             await endpoint.until(lambda arrived: len(arrived) == 1)
             gateway.kill()
             written = await world.record(3)

@@ -1,4 +1,4 @@
-"""An event that the service would not have written keeps none of those that follow from anybody."""
+"""An event that the service would not have written does not block the delivery of later ones."""
 
 import csv
 import io

@@ -1,4 +1,4 @@
-"""A fault of the service's own, and not of an endpoint, is seen where one looks for it, and ends nothing."""
+"""An internal error is visible at the sink and in the log, and does not stop delivery."""
 
 from typing import Any, NoReturn
 
@@ -51,7 +51,7 @@ async def test_a_fault_that_cannot_even_be_noted_ends_nothing(
         written = await world.record()
         with monkeypatch.context() as patch:
             patch.setattr(deliver, "next_batch", broken)
-            patch.setattr(deliver, "note_failed", broken)
+            patch.setattr(deliver, "record_failure", broken)
             worker = world.worker()
             await world.make_due()
             await worker.round()

@@ -1,4 +1,4 @@
-"""What a grant would reach is told of the fleet as it is, by the same selectors that decide."""
+"""A preview evaluates the current fleet with the same selectors as decisions."""
 
 import httpx2
 import pytest

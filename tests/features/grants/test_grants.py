@@ -1,4 +1,4 @@
-"""Grants: to whom, what and until when; their status by the clock; what each change moves and what is kept."""
+"""Grants: principal, selectors and expiry; status by time; moved versions and history of each change."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -193,7 +193,7 @@ async def test_the_status_follows_the_clock_and_filters_lists(
     for params, expected in (
         ({"expires_before": at(1800)}, ["expired"]),
         ({"expires_after": at(1800), "expires_before": at(7200)}, ["active"]),
-        # What holds until it is ended is among those that expire last.
+        # Grants without an expiry sort last.
         ({"expires_after": at(1800), "sort": "expires_at"}, ["active", "scheduled"]),
     ):
         found = (await api.get(PATH, params=params)).json()["items"]

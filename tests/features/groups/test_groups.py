@@ -1,4 +1,4 @@
-"""Groups: names, members, end; who may change members; what each change moves and what is kept of it."""
+"""Groups: names, members, end; permissions for changes; moved versions and history."""
 
 import asyncio
 from dataclasses import replace
@@ -213,7 +213,7 @@ async def test_a_provisioner_may_not_change_members_where_that_would_be_granting
     async with sessions() as session:
         await session.execute(text("UPDATE groups SET source = 'scim' WHERE id = :id"), {"id": plain(scim)})
         await session.commit()
-    # Nor of one that a directory keeps, which changes it by SCIM, and with people of its own.
+    # Nor members of a provisioned group, which its directory changes by SCIM with its own people.
     assert (await provisioner.put(member_path(scim, bob))).status_code == 403
     assert (await provisioner.delete(path)).status_code == 204
 
@@ -221,10 +221,10 @@ async def test_a_provisioner_may_not_change_members_where_that_would_be_granting
 async def test_a_provisioner_does_not_shape_a_group_that_a_policy_names(
     api: httpx2.AsyncClient, api_as: ApiAs, sessions: Sessions
 ) -> None:
-    """Neither by joining nor by making, renaming or ending one: these are ways to approve, or to be let off."""
+    """Neither by members nor by creating, renaming or ending one: these are ways to approve, or to be exempt."""
     provisioner = await api_as("provisioner")
     bob, approvers, named = await person(provisioner), await group(provisioner), await group(provisioner)
-    other, loose = await group(provisioner), fresh("Nobody yet")
+    other, loose = await group(provisioner), fresh("Empty group")
     texts = [
         f'@require_approval("{approvers["name"].upper()}") forbid (principal, action, resource);',
         f'@require_approval("{loose}") forbid (principal, action, resource);',
@@ -283,7 +283,7 @@ async def test_many_who_join_at_once_join_once_each(api: httpx2.AsyncClient, ses
 async def test_a_grant_made_while_a_provisioner_adds_a_member_never_lets_both_slip(
     api: httpx2.AsyncClient, api_as: ApiAs, sessions: Sessions
 ) -> None:
-    """Whichever is first in the group's lock: a member added after the grant is refused."""
+    """In either order of the locks: a member added after the grant is refused."""
     provisioner = await api_as("provisioner")
     ada, some = await person(api), await group(api)
     async with sessions() as session:
@@ -292,7 +292,7 @@ async def test_a_grant_made_while_a_provisioner_adds_a_member_never_lets_both_sl
         )
         joining = asyncio.create_task(provisioner.put(member_path(some, ada)))
         async with asyncio.timeout(50):
-            while not await _somebody_waits(sessions):  # noqa: ASYNC110  # The event is the database's.
+            while not await _has_lock_waiter(sessions):  # noqa: ASYNC110  # The event is the database's.
                 await asyncio.sleep(0.01)
         await session.execute(
             text(
@@ -305,7 +305,7 @@ async def test_a_grant_made_while_a_provisioner_adds_a_member_never_lets_both_sl
     assert (await joining).status_code == 403
 
 
-async def _somebody_waits(sessions: Sessions) -> bool:
+async def _has_lock_waiter(sessions: Sessions) -> bool:
     async with sessions() as session:
         waiting = text(
             "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"

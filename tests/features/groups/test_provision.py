@@ -1,4 +1,4 @@
-"""What a directory says of the members of its groups: few statements for many people, and none for who has left."""
+"""Group members from a directory: few statements for many people, and no offboarded members."""
 
 import asyncio
 from typing import Any
@@ -63,9 +63,9 @@ async def test_many_members_change_in_few_statements_each_with_all_that_is_kept_
         events = await session.scalars(
             text("SELECT changes FROM audit_events WHERE action = 'group.change_members' ORDER BY xact, seq")
         )
-        told = [changes for changes in events if "added" in changes]
-        assert [len(changes["added"]) for changes in told] == [1_000, 500]
-        assert told[0]["added"][0] == format_id(IDENTITY, ids[0])
+        added = [changes for changes in events if "added" in changes]
+        assert [len(changes["added"]) for changes in added] == [1_000, 500]
+        assert added[0]["added"][0] == format_id(IDENTITY, ids[0])
         versions = await session.scalars(
             text("SELECT version FROM access_versions WHERE id <> :id"), {"id": group_id}
         )

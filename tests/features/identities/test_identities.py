@@ -1,4 +1,4 @@
-"""Identities: people and agents, their names, owners and status, and what each change moves."""
+"""Identities: people and agents, their names, owners and status, and moved versions."""
 
 from typing import Any
 
@@ -113,7 +113,7 @@ async def test_attributes_are_merged_and_each_change_moves_the_version_and_is_ke
     assert pointers(await api.patch(path, json={"attributes": None})) == {("/attributes", "dict_type")}
     wrong = {"kind": "person", "user_name": "x", "attributes": {"level": 3}}
     assert pointers(await api.post(PATH, json=wrong)) == {("/attributes/level", "string_type")}
-    # What describes a person is kept where it can be erased, and not in the audit trail.
+    # Personal data is stored where it can be erased, and not in the audit log.
     kept = [
         (content["attributes"], current)
         for content, current in await history(sessions, "identity")

@@ -1,4 +1,4 @@
-"""Whoever answers for agents finds them without a role, and nobody else's."""
+"""Owners list their agents without a role, and no others."""
 
 from collections.abc import AsyncIterator
 

@@ -1,4 +1,4 @@
-"""The provider of the environment is a row that the environment alone writes."""
+"""The environment's provider is a row that only the environment writes."""
 
 import asyncio
 from typing import Any
@@ -17,10 +17,10 @@ BODY: Json = {"name": "SSO", "issuer": ISSUER, "audiences": ["scopegate"]}
 
 
 async def start(sessions: Sessions, **fields: Any) -> None:
-    """What a worker does at its start with this environment; nothing configured without fields."""
+    """Start a worker with this environment; without fields, no provider is configured."""
     configured = IdentityProviderCreate.model_validate(BODY | fields) if fields else None
     async with sessions() as session:
-        await service.keep_environment(session, configured)
+        await service.sync_environment(session, configured)
         await session.commit()
 
 

@@ -1,4 +1,4 @@
-"""Registering, changing, listing and ending identity providers."""
+"""Register, change, list and end identity providers."""
 
 from typing import Any
 from uuid import UUID
@@ -183,7 +183,7 @@ async def test_an_issuer_never_changes(api: httpx2.AsyncClient) -> None:
 
 
 async def link(sessions: Sessions, provider: Json, kind: str = "oidc") -> None:
-    """Somebody is known by this provider."""
+    """Link a person to this provider."""
     async with sessions() as session:
         person = Identity(kind="person", user_name=new_id().hex)
         session.add(person)
@@ -195,7 +195,7 @@ async def link(sessions: Sessions, provider: Json, kind: str = "oidc") -> None:
 async def test_the_link_claim_stays_while_people_are_known_by_it(
     api: httpx2.AsyncClient, sessions: Sessions
 ) -> None:
-    """By another one, whoever left and still has a role at the provider would be back as somebody new."""
+    """With another claim, a leaver who still has a role at the provider would return as a new person."""
     provider = await register(api)
     await link(sessions, provider, kind="scim")
     answer = await api.patch(path(provider), json={"link_claim": "oid"})
@@ -259,11 +259,11 @@ async def test_a_workload_names_a_live_service_account_and_what_its_token_must_s
     provider = await register(api, workloads=[{"service_account_id": account, "claims": {"sub": "a"}}])
     assert provider["workloads"] == [{"service_account_id": account, "claims": {"sub": "a"}}]
 
-    nobody = [{"service_account_id": "sa_01jdpnwz00e008000000000000", "claims": {"sub": "a"}}]
+    unknown_account = [{"service_account_id": "sa_01jdpnwz00e008000000000000", "claims": {"sub": "a"}}]
     for answer in (
-        await api.patch(path(provider), json={"workloads": nobody}),
+        await api.patch(path(provider), json={"workloads": unknown_account}),
         await api.post(
-            "/api/v1/identity-providers", json=BODY | {"issuer": ISSUER + "/x", "workloads": nobody}
+            "/api/v1/identity-providers", json=BODY | {"issuer": ISSUER + "/x", "workloads": unknown_account}
         ),
     ):
         assert pointers(answer) == {("/workloads/0/service_account_id", "unknown_service_account")}
@@ -293,7 +293,7 @@ async def test_a_workload_cannot_name_an_account_that_has_ended(
 async def test_nobody_has_a_provider_give_out_more_than_they_may(
     sessions: Sessions, owner: Account, api: httpx2.AsyncClient
 ) -> None:
-    """Only owners may write providers today; the rule must hold whoever may tomorrow."""
+    """Only owners may write providers today; the rule must also hold for any later permission."""
     admin = Caller("service_account", owner.id, frozenset({Role.ADMIN}))
     account = format_id(SERVICE_ACCOUNT, owner.id)
     workloads = [{"service_account_id": account, "claims": {"sub": "a"}}]
@@ -313,7 +313,7 @@ async def test_nobody_has_a_provider_give_out_more_than_they_may(
         for refused in (
             create(session, role_map={"a": "owner"}),
             create(session, workloads=workloads),
-            # It gives the role owner already: what it goes by is not an admin's to change either.
+            # It gives the role owner already: an admin may not change the conditions of that either.
             update(session, link_claim="nickname"),
         ):
             with pytest.raises(Forbidden) as error:

@@ -1,4 +1,4 @@
-"""Who provisions for a provider: what is checked when that is set, and what stays of it."""
+"""Provisioning settings of a provider: their validation and storage."""
 
 import asyncio
 from typing import Any
@@ -7,7 +7,7 @@ import httpx2
 from sqlalchemy import text
 
 from app.features.identity_providers import service
-from app.features.identity_providers.provisioning import names_value
+from app.features.identity_providers.provisioning import is_attribute_path
 from app.features.identity_providers.schemas import IdentityProviderCreate
 from tests.features.administrators.people import until_waiting
 from tests.features.principals import Json, Sessions, made, plain, pointers
@@ -31,9 +31,9 @@ def provider(name: str, **settings: Any) -> Json:
 async def test_what_is_set_is_checked_and_merged(api: httpx2.AsyncClient) -> None:
     mine = await account(api, "mine")
     narrow = await account(api, "narrow", "auditor")
-    nobody = "sa_01jdpnwz00e008000000000000"
+    unknown_account = "sa_01jdpnwz00e008000000000000"
     for scim, where, code in (
-        ({"service_account_id": nobody}, "/scim/service_account_id", "unknown_service_account"),
+        ({"service_account_id": unknown_account}, "/scim/service_account_id", "unknown_service_account"),
         ({"service_account_id": narrow}, "/scim/service_account_id", "role_too_narrow"),
         ({"service_account_id": mine, "attributes": {"a": "nope"}}, "/scim/attributes/a", "unknown_path"),
     ):
@@ -66,7 +66,7 @@ async def test_what_is_set_is_checked_and_merged(api: httpx2.AsyncClient) -> Non
     }
     answer = await api.patch(path, json={"scim": {"attributes": {"x": "groups.value"}}})
     assert pointers(answer) == {("/scim/attributes/x", "unknown_path")}
-    # Taken back, and given to another.
+    # Removed, and given to another.
     assert (await api.patch(path, json={"scim": None})).json()["scim"] is None
     await made(api, "identity-providers", provider("second", scim={"service_account_id": mine}))
     answer = await api.patch(path, json={"scim": {"service_account_id": mine}})
@@ -99,7 +99,7 @@ async def test_what_provisions_for_the_environments_provider_outlives_a_start(
     async def start(**fields: Any) -> None:
         async with sessions() as session:
             configured = IdentityProviderCreate.model_validate(provider("sso", **fields))
-            await service.keep_environment(session, configured)
+            await service.sync_environment(session, configured)
             await session.commit()
 
     await start()
@@ -122,7 +122,7 @@ async def test_what_provisions_for_the_environments_provider_outlives_a_start(
 def test_paths_of_texts_alone_name_a_value() -> None:
     good = ["userName", "NAME.givenName", "emails.value", 'emails[type eq "work"].value', "externalId"]
     good += [f"{ENTERPRISE}:department", f"{ENTERPRISE}:manager.value"]
-    assert [path for path in good if not names_value(path)] == []
+    assert [path for path in good if not is_attribute_path(path)] == []
     bad = [
         "",
         "name",
@@ -143,4 +143,4 @@ def test_paths_of_texts_alone_name_a_value() -> None:
         "x" * 500,
         "\u0000",
     ]
-    assert [path for path in bad if names_value(path)] == []
+    assert [path for path in bad if is_attribute_path(path)] == []

@@ -1,4 +1,4 @@
-"""Invitations at the API: who may invite whom, and what is kept of a link."""
+"""Invitations in the API: permissions, and storage of links."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ from tests.features.principals import Json, Sessions, agent, fresh, person, poin
 from tests.features.tokens.world import in_days
 
 PATH = "/api/v1/invitations"
-# Each fits the length of a name, and none is one: controls, nothing to see, too long in its comparable form.
+# Each fits the length limit, but none is a valid name: controls, invisible text, too long in its comparable form.
 BAD_NAMES = ("ada\u202e", "\u200b", "\ufdfa" * 20)
 
 
@@ -100,7 +100,7 @@ async def test_who_may_not_grant_invites_new_people_and_no_one_who_is_there(
     assert (await hr.delete(f"{PATH}/{made['id']}")).status_code == 200
     assert (await auditor.get(PATH)).status_code == 200
     assert (await auditor.post(PATH, json=new)).status_code == 403
-    # Nor does a lower role give out a higher one's identity.
+    # Nor can a lower role invite to a higher one's identity.
     account = {"name": "keys", "owner_id": nora["id"], "role": "owner"}
     assert (await api.post("/api/v1/service-accounts", json=account)).status_code == 201
     above = await admin.post(PATH, json=body_of(provider, identity_id=nora["id"]))
@@ -124,7 +124,7 @@ async def test_an_erasure_takes_what_an_invitation_says_of_the_person(
 async def test_another_link_claim_revokes_what_holds_a_value_of_the_one_before(
     api: httpx2.AsyncClient, sessions: Sessions
 ) -> None:
-    """Confirmed later, the value would be taken for one of the new claim: that of another account."""
+    """Confirmed later, the value would be used as one of the new claim: that of another account."""
     new = {"name": "SSO", "issuer": "https://sso.example.com", "audiences": ["a"], "client_id": "scopegate"}
     provider = (await api.post("/api/v1/identity-providers", json=new)).json()["id"]
     by_email = {"email": "nora@example.com"}

@@ -1,4 +1,4 @@
-"""The verdict as Cedar gives it, policy by policy over the whole set and the whole context, by the plain rules."""
+"""The verdict of Cedar itself, policy by policy over the whole set and context."""
 
 import json
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ Found = dict[PublishedPolicy, str]
 
 
 def found_by_cedar(policies: Sequence[PublishedPolicy], request: PolicyInput, zone: ZoneInfo) -> Found:
-    """Of each policy ``satisfied``, ``failed`` or nothing, as the engine finds it alone."""
+    """For each policy ``satisfied``, ``failed`` or nothing, as the engine finds it alone."""
     context: dict[str, Any] = {
         "time": time_of(datetime.fromtimestamp(request.at, zone)),
         "client": client_of(request.program),
@@ -46,7 +46,7 @@ def _found(policy: PublishedPolicy, asked: dict[str, Any], entities: cedarpy.Ent
 
 
 def reads_arguments(policy: PublishedPolicy, name: str = "") -> bool:
-    """Whether a text may have to do with arguments, or with the one of this name."""
+    """Whether a text may concern arguments, or the one with this name."""
     whole = ("context.arguments == ", "{a: context}", "context.nothing")
     named = (f"arguments.{name}", f'arguments["{name}"]', f"arguments has {name}")
     return any(each in policy.text for each in whole + named) or (
@@ -55,7 +55,7 @@ def reads_arguments(policy: PublishedPolicy, name: str = "") -> bool:
 
 
 def verdict_of(found: Found, *, permits: bool) -> tuple[Effect, str, frozenset[Any], frozenset[Any]]:
-    """Effect, reason code, the policies that decided and those that are observed, by the rules."""
+    """Effect, reason code, deciding policies and observed ones, by the rules."""
     enforced = {policy: how for policy, how in found.items() if policy.mode is Mode.ENFORCE}
     failed = _that(enforced, "failed")
     satisfied = _that(enforced, "satisfied")

@@ -1,4 +1,4 @@
-"""Test cases beside policies: run on every publish, with those of all that is published."""
+"""Test cases of policies run at every publish, with those of all other published policies."""
 
 import asyncio
 import json
@@ -22,7 +22,7 @@ def case(expect: str, **request: Any) -> Json:
 
 
 async def decided(sessions: Sessions, text: str, request: Json, mode: str = "enforce") -> str:
-    """What a policy alone makes of a request of a test."""
+    """The decision of a single policy on a test request."""
     async with sessions() as session:
         published = PublishedPolicy(new_id(), 1, text, Mode(mode))
         [ran] = await run_own(session, Rules(), datetime.now(UTC), published, [case("allow", **request)])
@@ -48,7 +48,7 @@ async def test_a_publish_runs_the_tests_of_all_and_changes_nothing_when_one_fail
     assert report["passed"] is True
     assert (await api.post(f"{path}/publish", headers=tag(1))).json()["changed"] is True
 
-    # Another policy would break what the first promises.
+    # Another policy would break a test of the first.
     second = await policy(api, tests=[case("allow")], mode="observe")
     other = f"{PATH}/{second['id']}"
     own = await api.post(f"{other}/publish", headers=tag(1))
@@ -62,13 +62,13 @@ async def test_a_publish_runs_the_tests_of_all_and_changes_nothing_when_one_fail
     forced = await api.post(f"{other}/publish", params={"ignore_failed_tests": True}, headers=tag(2))
     assert (forced.json()["changed"], forced.json()["failed_tests"]) == (True, 1)
     assert (await events(sessions, second))[-1][1]["failed_tests"] == 1
-    # The tests that count are those that were published, whatever the draft has.
+    # The published tests count, not those of the draft.
     await api.patch(path, json={"tests": []}, headers=tag(2))
     await api.patch(other, json={"text": f"// All.\n{EVERYTHING}"}, headers=tag(3))
     assert (await api.post(f"{other}/publish", headers=tag(4))).json()["code"] == "policy_tests_failed"
     await api.post(f"{path}/publish", headers=tag(3))
     assert (await api.post(f"{other}/publish", headers=tag(4))).json()["changed"] is True
-    # Going back, the tests of then count, not those that came with what is left.
+    # A rollback runs the tests of that version, not those that it replaces.
     await api.patch(other, json={"mode": "observe", "tests": [case("deny", tool="x")]}, headers=tag(5))
     await api.post(f"{other}/publish", headers=tag(6))
     back = await api.post(f"{other}/rollback", json={"version": 1}, headers=tag(7))
@@ -130,7 +130,7 @@ async def test_a_request_of_a_test_is_what_policies_read(api: httpx2.AsyncClient
             "on trial it counts as enforced here"
         )
         assert await decided(sessions, text, {"time": "2026-11-29T19:59:00Z"}) == "allow", text
-    # What cannot be given to a policy denies, as at the gateway.
+    # Values that cannot be passed to a policy deny, as at the gateway.
     assert await decided(sessions, destructive, {"server": slug, "arguments": {"amount": "2"}}) == "deny"
 
 

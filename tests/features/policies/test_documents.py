@@ -1,4 +1,4 @@
-"""What the documents say of policies is true: the vocabulary, the examples, the codes, the commands."""
+"""The documentation of policies matches the code: vocabulary, examples, codes and commands."""
 
 import os
 import re
@@ -83,7 +83,7 @@ def test_the_commands_do_what_the_document_says(database_url: str, tmp_path: Pat
     assert '"status": "draft"' in said
     assert '"decision": "require_approval"' in said
     assert '"passed": false' not in said
-    # Published on trial as version 1; enforced as version 2, which differed in its mode; taken back.
+    # Published on trial as version 1; enforced as version 2, with another mode; rolled back.
     assert re.search(
         r'"observe"\n\{\n  "changed": true,\n  "version": 1\n\}\ntrue\n\[\n  "mode"\n\]\ntrue\n2\n', said
     )

@@ -1,4 +1,4 @@
-"""The evaluator against Cedar over the whole set, and what it makes of values that try to slip past."""
+"""The evaluator agrees with Cedar over the whole set, also for values made to evade policies."""
 
 import random
 from dataclasses import replace
@@ -50,7 +50,7 @@ def evaluator(*policies: PublishedPolicy | str, permits: bool = True, zone: Zone
     return Evaluator(map(compile_policy, found), Rules(zone, permits))
 
 
-def _told(verdict: PolicyVerdict) -> tuple[object, ...]:
+def _result_of(verdict: PolicyVerdict) -> tuple[object, ...]:
     return verdict.effect, verdict.reason_code, frozenset(verdict.policy_ids), frozenset(verdict.observed)
 
 
@@ -70,14 +70,14 @@ def _compare(drawn: Drawn, *, permits: bool) -> None:
     policies = [drawn.policy() for _ in range(8)]
     tested = evaluator(*policies, permits=permits)
     requests = [drawn.request() for _ in range(8)]
-    # In any order and again, since what was found for one call may be used for another.
+    # In any order and repeated, since results for one call may be reused for another.
     for request in (*requests, *drawn.random.sample(requests, 8)):
         if request.arguments is None and any(map(reads_arguments, policies)):
             _shown_where_some_call_is_not_denied(tested, request)
             continue
         found = found_by_cedar(policies, request, BERLIN)
         verdict = tested.evaluate(request)
-        assert _told(verdict) == verdict_of(found, permits=permits)
+        assert _result_of(verdict) == verdict_of(found, permits=permits)
         considered = {each.policy.published: each.outcome for each in tested.consider(request)}
         for each, how in found.items():
             assert (considered[each] is Outcome.SATISFIED) == (how == "satisfied")
@@ -106,9 +106,9 @@ def test_no_value_that_cannot_be_represented_slips_past_a_policy_that_reads_it(s
         verdict = tested.evaluate(request)
         concerned = [each for each in policies if any(reads_arguments(each, name) for name in text_warnings)]
         if not concerned:
-            assert _told(verdict) == verdict_of(found, permits=True)
+            assert _result_of(verdict) == verdict_of(found, permits=True)
         elif any(found[each] == "failed" and each.mode is Mode.ENFORCE for each in policies):
-            # Without the value a policy fails, so with it, whatever it is, it must not be passed over.
+            # Without the value a policy fails, so any given value must be evaluated.
             assert verdict.reason_code == "policy_error"
 
 
@@ -116,9 +116,9 @@ def _is_odd(name: str, value: object) -> bool:
     return not any(value is each for each in VALUES[name])
 
 
-def _sees(condition: str, arguments: Any, **beside: Any) -> str:
-    """What a policy of this condition makes of a call: denied, error, or nothing."""
-    on = call(PEOPLE[1], PAY, arguments=arguments, **beside)
+def _sees(condition: str, arguments: Any, **more: Any) -> str:
+    """The result of a policy with this condition for a call: denied, error, or nothing."""
+    on = call(PEOPLE[1], PAY, arguments=arguments, **more)
     verdict = evaluator(f"forbid (principal, action, resource) when {{ {condition} }};").evaluate(on)
     return {"policy_denied": "met", "policy_error": "error", "granted": "not met"}[verdict.reason_code]
 
@@ -131,7 +131,7 @@ def test_a_value_of_another_type_than_the_schema_declares_denies(name: str, valu
         return
     condition = f"context.arguments has {name}"
     assert _sees(condition, {name: value}) == "error"
-    # Beside it, what does not read it is decided as ever.
+    # Policies that do not read it are decided as usual.
     assert _sees("context.arguments has other", {name: value}) == "not met"
     assert _sees("context.arguments == {}", {name: value}) == "error"
 
@@ -160,7 +160,7 @@ def test_a_value_of_another_type_than_the_schema_declares_denies(name: str, valu
         ('context.arguments.path == "a\\u{0}\\"\\u{1F600}"', {"path": 'a\0"\U0001f600'}, "met"),
         ("context.arguments has amount", {"amount": 1, "free": 1.5}, "met"),
         ('context.ip == ip("10.0.0.1")', {}, "error"),
-        # Told without the engine, where it is false.
+        # Decided without the engine where it is false.
         ('context.arguments.path like "*aa*aa*"', {"path": "aaa"}, "not met"),
         ('context.arguments.path like "*aa*aa*"', {"path": "aaaa"}, "met"),
         ('context.arguments.path like "a*a"', {"path": "a"}, "not met"),
@@ -211,7 +211,7 @@ def test_an_observed_policy_never_decides_and_tells_what_it_would_have_made_stri
     absent = policy(f"{FORBID} unless {{ context.arguments has amount }};", Mode.OBSERVE)
     verdict = evaluator(absent).evaluate(call(PEOPLE[0], PAY, arguments={"amount": "2"}))
     assert (verdict.effect, verdict.observed) == (Effect.ALLOW, (absent.id,))
-    # Under a denial nothing is stricter; an observed permit permits nothing.
+    # Nothing overrides a denial; an observed permit permits nothing.
     strict = evaluator(denying, asking, permit, permits=False).evaluate(
         call(PEOPLE[0], PAY, arguments={"amount": 2})
     )
@@ -229,7 +229,7 @@ def test_the_verdict_tells_what_is_demanded_and_why() -> None:
     request = call(PEOPLE[0], PAY, arguments={})
     verdict = evaluator(ask, quota).evaluate(request)
     key = f"{quota.id}/{PEOPLE[0].id}/{PAY.tools['pay'].id}"
-    # On the day on which summer time begins: 23 hours.
+    # On the day when summer time begins: 23 hours.
     start = datetime(2026, 3, 28, 23, tzinfo=UTC).timestamp()
     assert verdict.asks == (ApprovalDemand(ask.id, 1, "leads", "big"),)
     assert verdict.quotas == (QuotaDemand(quota.id, key, 2, start, start + 23 * 3600, "few"),)
@@ -257,10 +257,10 @@ def test_what_a_failure_tells_holds_no_value_of_the_call() -> None:
     ):
         tested = evaluator(f"forbid (principal, action, resource) when {{ {condition} }};")
         request = call(PEOPLE[0], PAY, arguments=value)
-        told = f"{tested.evaluate(request)} {tested.consider(request)[0].message}"
-        assert "error" in told
-        assert "sw0rdfish" not in told
-        assert "9123456789012345678" not in told
+        text = f"{tested.evaluate(request)} {tested.consider(request)[0].message}"
+        assert "error" in text
+        assert "sw0rdfish" not in text
+        assert "9123456789012345678" not in text
 
 
 def test_where_grants_alone_do_not_permit_a_policy_has_to() -> None:

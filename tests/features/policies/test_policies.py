@@ -1,4 +1,4 @@
-"""Policies: drafts, what is published and its past, and what is said about a text against the fleet as it is."""
+"""Policies: drafts, published versions and their history, and warnings about the current fleet."""
 
 from typing import Any
 
@@ -56,7 +56,7 @@ async def shop(sessions: Sessions) -> str:
 
 
 async def set_version(sessions: Sessions) -> int:
-    """The version that every decision rests on."""
+    """The version that every decision depends on."""
     async with sessions() as session:
         query = text("SELECT version FROM access_versions WHERE id = :id")
         return int(await session.scalar(query, {"id": POLICY_SET_ID}) or 0)
@@ -252,7 +252,7 @@ async def test_a_text_is_held_to_the_schemas_of_the_tools_that_it_reaches(
     bad = await api.patch(path, json={"text": "permit (principal"}, headers=tag(1))
     assert pointers(bad) == {("/text", "syntax")}
 
-    # The tool changes below the policy: nothing breaks, and whoever reads it is told.
+    # The tool changes below the policy: nothing breaks, and the policy shows a warning.
     async with sessions() as session:
         await session.execute(text("UPDATE tools SET input_schema = '{}' WHERE name = 'refund'"))
         await session.commit()

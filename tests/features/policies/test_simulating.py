@@ -1,4 +1,4 @@
-"""The figures of a simulation are those of a recount by hand, call by call."""
+"""The numbers of a simulation agree with an independent recount, call by call."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -58,7 +58,7 @@ def before(call: Made, _used: dict[str, int]) -> str:
 
 
 def after(call: Made, used: dict[str, int]) -> str:
-    """Over 500 never, over 100 by approval, and of what needs none twice a day; no lists for bots."""
+    """The rule: over 500 denied, over 100 with approval, otherwise twice a day; no lists for bots."""
     if call.tool == "list":
         return "deny" if call.client == "bot" else "allow"
     amount = call.amount or 0
@@ -71,7 +71,7 @@ def after(call: Made, used: dict[str, int]) -> str:
 
 
 def recount(rule: Callable[[Made, dict[str, int]], str]) -> tuple[list[tuple[int, str, str]], int]:
-    """(place, before, after) of the calls that change, and how many cannot be told."""
+    """(place, before, after) of the changed calls, and the number of undecidable ones."""
     used: dict[str, int] = {}
     changed, untold = [], 0
     for place, call in enumerate(CALLS):
@@ -85,7 +85,7 @@ def recount(rule: Callable[[Made, dict[str, int]], str]) -> tuple[list[tuple[int
 
 
 async def made_calls(api: httpx2.AsyncClient, sessions: Sessions, server: Json) -> dict[str, int]:
-    """Make the calls; their places by the ids of their events."""
+    """Make the calls; return their places by event id."""
     ada, bea = await person(api), await person(api)
     people = {"ada": ada, "bea": bea, "bot": await agent(api, ada)}
     tokens = {name: await token_of(api, one) for name, one in people.items()}
@@ -103,7 +103,7 @@ async def made_calls(api: httpx2.AsyncClient, sessions: Sessions, server: Json) 
             sessions, tokens[call.who], server, call.tool, arguments, kept=call.kept, client_id=client_id
         )
         places[event] = place
-    # What grants alone had denied tells nothing, and what is about a tool that is gone cannot be told.
+    # Calls that grants denied are of no use, and a removed tool is not replayable.
     await record_call(
         sessions, tokens["ada"], server, "refund", None, decision="deny", reason_code="no_grant"
     )
@@ -125,11 +125,11 @@ async def test_its_figures_are_those_of_a_recount_by_hand(
     places = await made_calls(api, sessions, server)
     found = await simulated(api, {"policy_id": draft["id"]}, {"text": TWICE_A_DAY}, {"text": NOT_FROM_BOTS})
     changed, untold = recount(after)
-    told = [
+    listed = [
         (places[call["event_id"]], call["before"]["decision"], call["after"]["decision"])
         for call in found["calls"]
     ]
-    assert told == changed[::-1], "newest first"
+    assert listed == changed[::-1], "newest first"
     figures = {"deny": found["newly_denied"], "allow": found["newly_allowed"]}
     for decision, shown in (*figures.items(), ("require_approval", found["newly_requiring_approval"])):
         newly = [CALLS[place] for place, _, is_now in changed if is_now == decision]
@@ -142,13 +142,13 @@ async def test_its_figures_are_those_of_a_recount_by_hand(
     assert why[2]["policy_ids"] == [draft["id"]]
     assert (why[9]["changes"], why[9]["policy_ids"]) == ([2], [])
     assert why[15]["reason_code"] == "quota_exceeded"
-    # Taking the one away that asks lets all through that waited for a person.
+    # Removing the policy that requires approval allows all calls that waited.
     without = await simulated(api, {"policy_id": asking["id"], "remove": True}, limit=2)
     asked = [call for call in CALLS if before(call, {}) == "require_approval" and call.kept]
     assert without["newly_allowed"] == {"calls": len(asked), "identities": len({call.who for call in asked})}
     assert (len(without["calls"]), without["omitted"]) == (2, len(asked) - 2)
     assert without["newly_denied"]["calls"] == 0
-    # Nothing was published, and a look at many calls is on record.
+    # Nothing was published, and the reading of many calls is audited.
     assert [one["status"] for one in (await api.get(f"{V1}/policies")).json()["items"]] == [
         "draft",
         "published",
@@ -157,12 +157,12 @@ async def test_its_figures_are_those_of_a_recount_by_hand(
         await api.get(f"{V1}/audit-events", params={"action": "policy.simulate", "since": _ago(1)})
     ).json()
     assert [event["changes"]["replayed"] for event in events["items"]] == [len(CALLS) - untold] * 2
-    # Of more calls than can be looked at it takes the newest, and says so.
+    # With too many calls, the newest are replayed, and the answer says so.
     monkeypatch.setattr(simulate, "MAX_CALLS", 4)
     part = await simulated(api, {"policy_id": draft["id"]})
     assert (part["complete"], part["replayed"] + part["not_replayable"]["calls"]) == (False, 4)
     assert part["first"] > found["first"]
-    # Nor for longer than may be, the oldest first.
+    # The same with a time limit, the oldest first.
     monkeypatch.setattr(simulate, "_AT_ONCE", 2)
     monkeypatch.setattr(simulate, "monotonic", count(step=simulate.MAX_DURATION_S * 0.6).__next__)
     short = await simulated(api, {"policy_id": draft["id"]})

@@ -1,4 +1,4 @@
-"""The text of a policy is read safely, and what is wrong with it is found where it is."""
+"""The text of a policy is parsed safely, and errors have their place."""
 
 import cedarpy
 import pytest
@@ -39,7 +39,7 @@ def checked(text: str) -> Report:
 
 
 def fault(text: str) -> str | None:
-    """Why a text that came past the API could not be evaluated."""
+    """Why a text that bypassed the API could not be evaluated."""
     return compile_policy(PublishedPolicy(new_id(), 1, text)).fault
 
 
@@ -109,7 +109,7 @@ def nested_has(levels: int, paths: str = "a.b") -> str:
 
 
 def test_no_text_makes_the_engine_write_an_exponential_tree() -> None:
-    """The engine copies what stands before ``has a.b``. At 40 levels, it holds the interpreter for days."""
+    """The engine copies what is before ``has a.b``. At 40 levels, it blocks the interpreter for days."""
     assert [code for code, _, _ in places(nested_has(13))] == ["too_complex"]
     assert places(nested_has(3, "a.b.c.d.e.f.g.h.i.j.k.l"))[0][0] == "too_complex"
     assert fault(nested_has(13)) is not None
@@ -127,7 +127,7 @@ def test_long_lists_are_not_deep() -> None:
 
 
 def is_read(text: str) -> bool:
-    """Whether the engine makes one policy of it."""
+    """Whether the engine parses it as one policy."""
     try:
         return len(cedarpy.policies_to_pst(text).static_policies) == 1
     except ValueError:
@@ -168,7 +168,7 @@ def test_a_quoted_text_stands_for_itself(text: str) -> None:
 @pytest.mark.parametrize(
     ("condition", "errors"),
     [
-        # What the arguments of each tool that is reached are.
+        # The types of the arguments of each reached tool.
         ("context.arguments.amount > 100", [("unknown_attribute", 2, 1), ("wrong_type", 2, 1)]),
         ('resource == Tool::"pay/refund" &&\ncontext.arguments.amount > 100', []),
         ('["refund"].contains(resource.name) &&\ncontext.arguments.amount > 100', []),
@@ -179,7 +179,7 @@ def test_a_quoted_text_stands_for_itself(text: str) -> None:
         ("context.arguments has count &&\ncontext.arguments.count == 5", []),
         ("if context.arguments has repo then\ncontext.arguments.count == 5 else false", [("unguarded_access", 3, 1)]),
         ('resource.name == "refund" && context.arguments.any == "what the schema leaves open"', []),
-        # What holds for any call.
+        # What applies to any call.
         ('context.time.hour > 8 &&\n context.time.hour == "x"', [("wrong_type", 3, 2)]),
         ('principal.getTag("a") == "b"', [("unguarded_access", 2, 1)]),
         ('context has ip && context.ip.isInRange(\nip("10.0.0.0/88"))', [("invalid", 3, 1)]),
@@ -284,7 +284,7 @@ def test_a_deep_text_that_came_past_the_api_is_a_fault_and_no_crash() -> None:
 
 
 def test_each_expression_is_located_where_it_starts() -> None:
-    """The engine's tree has no positions, sorts records, and writes ``has a.b`` out: the tokens are walked in step."""
+    """The engine's tree has no positions, sorts records, and expands ``has a.b``: the tokens are read in parallel."""
     written = [
         ('(({b: 1, "a": - 2} == {})', pst.Record, ["{b: 1", "{}"]),
         ("&& context has a.b)", pst.HasAttr, ["context has a.b", "context has a.b"]),

@@ -1,4 +1,4 @@
-"""Templates give valid policies, whatever is filled in, and what is filled in stays data."""
+"""Templates give valid policies for all parameters, and parameters remain data."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -35,7 +35,7 @@ def written(name: str, **parameters: Any) -> str:
 
 
 def allowed(name: str, argument: object, tool: KnownTool, **parameters: Any) -> bool:
-    """What Cedar itself decides with the policy and a permit, for a call with this argument."""
+    """The decision of Cedar itself with the policy and a permit, for a call with this argument."""
     text = written(name, **parameters) + "permit (principal, action, resource);"
     request = {
         "principal": 'Identity::"idn_x"',
@@ -72,7 +72,7 @@ def test_what_is_filled_in_stays_one_literal(text: str) -> None:
 
 
 def argument_names(statement: Statement) -> Iterator[str]:
-    """The names that are read of ``context.arguments``."""
+    """The names that are read from ``context.arguments``."""
     for each in statement.expressions():
         match each.expr:
             case pst.GetAttr(pst.GetAttr(), name):
@@ -185,7 +185,7 @@ async def test_the_type_of_a_number_is_what_the_schema_of_the_tool_says(api: htt
         ("amount", {}, 'context.arguments.amount.lessThanOrEqual(decimal("100.0000"))'),
         ("count", {}, "context.arguments.count <= 100"),
         ("amount", {"type": "integer"}, "context.arguments.amount <= 100"),
-        # Of what no schema tells, the limit does.
+        # Without a schema, the limit determines the type.
         ("other", {}, "context.arguments.other <= 100"),
         ("other", {"limit": 0.5}, 'context.arguments.other.lessThanOrEqual(decimal("0.5000"))'),
     ):

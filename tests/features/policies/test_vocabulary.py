@@ -76,7 +76,7 @@ def test_everything_of_the_contract_can_be_read() -> None:
     permit (principal, action == Action::"use_server", resource is Server);
     """
     errors = [error.error for error in cedarpy.validate_policies(policy, schema_text()).errors]
-    # Only the tag that is read without asking for it.
+    # Only the tag that is read without a check.
     assert len(errors) == 1
     assert "env" in errors[0]
 

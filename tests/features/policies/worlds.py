@@ -1,4 +1,4 @@
-"""Small made-up fleets, people, calls and policies, drawn so that heads often meet and conditions often fail."""
+"""Small generated fleets, people, calls and policies, drawn so that scopes often match and conditions often fail."""
 
 import random
 from dataclasses import dataclass, replace
@@ -56,11 +56,11 @@ def server(slug: str, *tools: Tool, **labels: str) -> Server:
 
 
 def call(
-    identity: Identity | Token, on: Server, name: str = "pay", arguments: Any = None, **beside: Any
+    identity: Identity | Token, on: Server, name: str = "pay", arguments: Any = None, **more: Any
 ) -> PolicyInput:
-    """A call of a tool; without ``arguments`` they are not known."""
+    """A tool call; without ``arguments`` they are unknown."""
     token = token_of(identity) if isinstance(identity, Identity) else identity
-    return replace(PolicyInput(Act.CALL_TOOL, token, on, on.tools[name], arguments, NOON), **beside)
+    return replace(PolicyInput(Act.CALL_TOOL, token, on, on.tools[name], arguments, NOON), **more)
 
 
 def policy(text: str, mode: Mode = Mode.ENFORCE) -> PublishedPolicy:
@@ -139,7 +139,7 @@ TRICKS = (
 
 @dataclass(frozen=True, slots=True)
 class Drawn:
-    """Draws policies and calls from one seed: a hundred in the time in which Hypothesis composes one."""
+    """Draws policies and calls from one seed, about a hundred times faster than Hypothesis."""
 
     random: random.Random
 

@@ -1,4 +1,4 @@
-"""Servers that are commands: what may be registered, and what their credential is bound to."""
+"""Command servers: allowed commands, and the binding of their credentials."""
 
 import json
 from collections.abc import AsyncIterator
@@ -33,7 +33,7 @@ ENV = {"kind": "env", "variables": {"GIT_TOKEN": VALUE}}
 
 @pytest.fixture
 async def api(database_url: str, owner: Account) -> AsyncIterator[httpx2.AsyncClient]:
-    """A client of an application whose operator lets two programs run."""
+    """A client of an application whose operator allows two programs."""
     key = SecretStr(KEY)
     settings = Settings(
         database_url=SecretStr(database_url),

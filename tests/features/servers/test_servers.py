@@ -1,4 +1,4 @@
-"""Registering, changing, listing and ending servers."""
+"""Register, change, list and end servers."""
 
 from typing import Any
 from uuid import UUID
@@ -43,7 +43,7 @@ async def test_a_server_is_registered_read_and_listed(api: httpx2.AsyncClient) -
     assert answer.headers["location"] == f"/api/v1/servers/{server['id']}"
     assert answer.headers["etag"] == '"1"'
     assert server["name"] == "git"
-    # Approvers see what they approve.
+    # Approvers see the servers that they decide about.
     assert server["keep_arguments"] == "approvals"
     assert server["sync"] == {"state": "never", "at": None, "error": None, "protocol_versions": []}
     assert server["tool_count"] == 0

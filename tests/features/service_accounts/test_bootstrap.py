@@ -1,4 +1,4 @@
-"""The first start makes one owner, once."""
+"""The first start creates one owner, once."""
 
 import asyncio
 
@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from app.crypto.keys import Peppers
 from app.domain.errors import Conflict
-from app.features.service_accounts.bootstrap import Bootstrapped, bootstrap
+from app.features.service_accounts.bootstrap import BootstrapResult, bootstrap
 from app.main import Scopegate
 from tests.api import client_of
 
@@ -40,14 +40,14 @@ async def test_what_bootstrap_prints_signs_in_as_owner(
 async def test_two_first_starts_at_once_make_one_owner(
     sessions: async_sessionmaker[AsyncSession], peppers: Peppers
 ) -> None:
-    async def start() -> Bootstrapped:
+    async def start() -> BootstrapResult:
         async with sessions() as session:
             made = await bootstrap(session, peppers)
             await session.commit()
             return made
 
     results = await asyncio.gather(start(), start(), return_exceptions=True)
-    assert sorted(type(result).__name__ for result in results) == ["Bootstrapped", "Conflict"]
+    assert sorted(type(result).__name__ for result in results) == ["BootstrapResult", "Conflict"]
     with pytest.raises(Conflict, match="already"):
         await start()
 

@@ -1,4 +1,4 @@
-"""Service accounts: who may make them, with which role, and that ending one ends all it can do."""
+"""Service accounts: permissions and roles; ending one ends all its credentials."""
 
 from typing import Any
 
@@ -201,7 +201,7 @@ BAD: dict[str, dict[str, Any]] = {
     "long name": {"name": "x" * 201},
     "number for a name": {"name": 7},
     "id of another kind": {"owner_id": format_id(TOKEN, new_id())},
-    "rubbish id": {"owner_id": "idn_x"},
+    "malformed id": {"owner_id": "idn_x"},
 }
 
 

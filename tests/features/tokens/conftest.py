@@ -13,12 +13,12 @@ from tests.features.tokens.world import World
 
 @pytest.fixture
 def world(api: httpx2.AsyncClient, sessions: async_sessionmaker[AsyncSession]) -> World:
-    """The organisation behind ``api``."""
+    """The organization behind ``api``."""
     return World(api, sessions)
 
 
 @pytest.fixture
 async def signed_in(app: Scopegate) -> AsyncIterator[SignedIn]:
-    """Makes clients of callers who are taken at their word."""
+    """Make clients for given callers, without authentication."""
     async with taken_at_their_word(app) as make:
         yield make

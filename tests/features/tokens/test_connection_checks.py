@@ -1,4 +1,4 @@
-"""A check says whether a token works, and where it does not, why: to its holder no more than the gateway would."""
+"""A connection check says whether a token works and why not, and reveals no more than the gateway would."""
 
 import asyncio
 import re
@@ -30,7 +30,7 @@ V1 = "/api/v1"
 
 @pytest.fixture
 async def app(app: Scopegate) -> AsyncIterator[Scopegate]:
-    """The application of every test, with an outbound client to which loopback is allowed."""
+    """The application, with an outbound client that may connect to loopback addresses."""
     client = OutboundClient(AddressPolicy((ip_network("127.0.0.0/8"),)))
     app.api.state.runtime = replace(app.api.state.runtime, outbound=client)
     yield app
@@ -39,13 +39,13 @@ async def app(app: Scopegate) -> AsyncIterator[Scopegate]:
 
 @pytest.fixture
 async def signed_in(app: Scopegate) -> AsyncIterator[SignedIn]:
-    """Makes clients of people who are taken at their word."""
+    """Make clients for given people, without authentication."""
     async with taken_at_their_word(app) as make:
         yield make
 
 
 def holder_of(identity: Json) -> Caller:
-    """Somebody who signed in and has no role."""
+    """A person who signed in without a role."""
     return Caller("identity", plain(identity), frozenset(), plain(identity))
 
 
@@ -255,9 +255,9 @@ async def test_the_holder_learns_no_more_of_a_refusal_than_the_gateway_said(
         assert last.pop("event_id") == event
         last.pop("detail")
         seen.append(last)
-        told = step(await checked(api, token), "last_denial")
-        assert (told["code"], told["state"]) == (reason, "warn")
-        assert told["remedy"] == MEANINGS[reason].remedy
+        denial = step(await checked(api, token), "last_denial")
+        assert (denial["code"], denial["state"]) == (reason, "warn")
+        assert denial["remedy"] == MEANINGS[reason].remedy
     assert all(one == seen[0] for one in seen)
     assert seen[0]["code"] == "out_of_reach"
     await record_call(sessions, token, server, "refund", None, decision="deny", reason_code="policy_denied")
@@ -274,8 +274,8 @@ async def test_a_holder_does_not_learn_where_a_server_is(
     await grant(api, me)
     token, _ = await issued(api, me)
     await registered(api, "http://127.0.0.1:1/", sync=False)
-    told = step(await checked(signed_in(holder_of(me)), token, own=True), "server")
-    assert told["detail"] == "It cannot be reached."
+    server_step = step(await checked(signed_in(holder_of(me)), token, own=True), "server")
+    assert server_step["detail"] == "It cannot be reached."
 
 
 async def test_only_those_who_hold_a_token_or_answer_for_its_agent_check_it_as_theirs(

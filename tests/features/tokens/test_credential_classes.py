@@ -1,4 +1,4 @@
-"""Scoped tokens open the gateway and nothing else; what opens the API never opens the gateway."""
+"""Scoped tokens work only at the gateway; credentials of the API never work there."""
 
 from app.main import Scopegate
 from tests.api import Account, client_of
@@ -20,13 +20,13 @@ async def test_no_credential_of_one_class_opens_what_is_for_the_other(
         order = world.order(await world.person())
         assert (await client.post("/api/v1/tokens", json=order)).status_code == 401
     answers = set()
-    for credential in (owner.bearer, owner.secret, "sgt_of_nobody"):
+    for credential in (owner.bearer, owner.secret, "sgt_unknown"):
         async with client_of(app, credential) as client:
             for path in ("/mcp", "/mcp/some"):
                 answer = await client.post(path, json=initialize(), headers=MCP)
                 assert answer.status_code == 401
                 answers.add(answer.text)
-    assert len(answers) == 1, "none is told from one that does not exist"
+    assert len(answers) == 1, "none differs from one that does not exist"
 
 
 async def test_a_token_counts_nowhere_but_in_its_header(app: Scopegate, world: World) -> None:

@@ -1,4 +1,4 @@
-"""What is offered to a token that is put together: what calls would be allowed, granted already or by a grant."""
+"""A token draft offers what calls would be allowed, by existing grants or a new one."""
 
 from typing import TYPE_CHECKING
 
@@ -39,7 +39,7 @@ async def offered(
 
 
 def names(offers: Offers) -> dict[str, set[tuple[str, bool]]]:
-    """By the beginning of each slug: the tools, and whether they are granted."""
+    """By the prefix of each slug: the tools, and whether they are granted."""
     return {
         server.slug.partition("-")[0]: {(tool.name, tool.is_granted) for tool in server.tools}
         for server in offers.servers

@@ -1,4 +1,4 @@
-"""An erasure takes whatever says who somebody was, everywhere, and leaves the id and what was done under it."""
+"""An erasure deletes all personal data everywhere, and leaves the id and the history of its actions."""
 
 import asyncio
 from typing import Any
@@ -34,7 +34,7 @@ async def erase(world: World, identity: Identity, **headers: str) -> httpx2.Resp
 
 
 async def erased(world: World, **fields: Any) -> Identity:
-    """A leaver whose personal data is gone."""
+    """A leaver whose personal data is erased."""
     person = await world.person(**fields)
     await offboard(world, person)
     assert (await erase(world, person)).status_code == 200
@@ -50,7 +50,7 @@ async def made(world: World, kind: str, body: Json, key: str | None = None) -> J
 
 
 async def places_with(world: World, word: str) -> list[str]:
-    """Every table that has a row with this word somewhere in it."""
+    """Every table with a row that contains this word."""
     tables = await world.sql(
         "SELECT relname FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace"
     )

@@ -1,4 +1,4 @@
-"""Who wants to know hears in time of what is about to end: once, whatever restarts, and of nothing that has ended."""
+"""Subscribers are notified in time of what expires: once, despite restarts, and never of ended objects."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -22,7 +22,7 @@ BOTH = ["token.expiring", "grant.expiring"]
 
 
 class World:
-    """A database with people, their tokens and grants, as old and as long as a test says; in days."""
+    """A database with people, tokens and grants of the ages and lifetimes that a test needs, in days."""
 
     def __init__(self, sessions: Sessions) -> None:
         self.sessions = sessions
@@ -41,7 +41,7 @@ class World:
         return values["id"]  # type: ignore[return-value]
 
     async def token(self, identity_id: UUID, *, made: float, ends: float, parent: UUID | None = None) -> UUID:
-        """Made so many days ago, and ending in so many."""
+        """Created this many days ago, and expiring in this many."""
         [row] = await self.sql(
             "INSERT INTO tokens (id, identity_id, parent_id, name, scope, created_at, expires_at) VALUES (:id, "
             ":identity_id, :parent, 'one', '{}', now() - :made * interval '1 day', now() + :ends * interval '1 day') "
@@ -53,7 +53,7 @@ class World:
     async def grant(
         self, *, made: float, ends: float | None, starts: float | None = None, **principal: UUID
     ) -> UUID:
-        """Of one principal, ``identity_id`` or ``group_id``."""
+        """For one principal, ``identity_id`` or ``group_id``."""
         [row] = await self.sql(
             f"INSERT INTO grants (id, {next(iter(principal))}, servers, tools, resources, prompts, created_at, "
             "not_before, expires_at) VALUES (:id, :principal, '{}', '{}', false, false, "
@@ -67,8 +67,8 @@ class World:
         into = "INSERT INTO webhooks (id, name, url, events) VALUES (:id, 'hook', :url, :events)"
         await self.sql(into, id=new_id(), url=url, events=events)
 
-    async def told(self) -> list[str]:
-        """What was told since the last look: the objects, by their ids."""
+    async def notified_objects(self) -> list[str]:
+        """The objects notified since the last look, by id."""
         rows = await self.sql("DELETE FROM webhook_deliveries RETURNING type, data")
         assert {row.type for row in rows} <= set(BOTH)
         return sorted(row.data.get("token_id") or row.data["grant_id"] for row in rows)
@@ -102,29 +102,29 @@ async def test_a_token_is_told_of_once_before_each_end_that_it_is_given(world: W
     near = await world.token(ada, made=20, ends=6)
     week = await world.token(ada, made=5, ends=2)
     child = await world.token(robot, made=3, ends=1, parent=near)
-    # Too far, too early in its life, too short a life, over.
+    # Too far in the future, too early in its life, too short a life, ended.
     far = await world.token(ada, made=20, ends=8)
     fresh = await world.token(ada, made=0, ends=6)
     await world.token(ada, made=0.9, ends=0.05)
     await world.token(ada, made=20, ends=-1)
     ended = await world.token(ada, made=20, ends=3)
     await world.sql("UPDATE tokens SET revoked_at = now() WHERE id = :id", id=ended)
-    # Nobody wants it yet; whoever does later is told of what is near then.
+    # There is no subscriber yet; a later one is notified of what expires soon then.
     assert (await notices.round(), await world.sql("SELECT * FROM expiry_notices")) == (0, [])
     await world.webhook(BOTH)
     await notices.round()
     [first, *_] = await world.sql("SELECT data FROM webhook_deliveries ORDER BY data ->> 'expires_at' DESC")
-    assert await world.told() == token(near, week, child)
+    assert await world.notified_objects() == token(near, week, child)
     [(expires_at,)] = await world.sql("SELECT expires_at FROM tokens WHERE id = :id", id=near)
     shown = {"token_id": format_id(TOKEN, near), "identity_id": format_id(IDENTITY, ada)}
     assert {name: value for name, value in first.data.items() if name != "expires_at"} == shown
     assert datetime.fromisoformat(first.data["expires_at"]) == expires_at
-    # A restart, another worker, and time change nothing; another end does.
-    assert (await ExpiryNotices(world.sessions, WEEK).round(), await world.told()) == (0, [])
+    # A restart, another worker, and time change nothing; another expiry does.
+    assert (await ExpiryNotices(world.sessions, WEEK).round(), await world.notified_objects()) == (0, [])
     later = "UPDATE tokens SET expires_at = now() + interval '5 days' WHERE id = ANY(:ids)"
     await world.sql(later, ids=[near, far, fresh])
-    assert (await notices.round(), await world.told()) == (2, token(near, far))
-    # Those of ends that have come are forgotten.
+    assert (await notices.round(), await world.notified_objects()) == (2, token(near, far))
+    # Notices of past expiries are deleted.
     await world.sql(
         "INSERT INTO expiry_notices (object_id, expires_at) SELECT id, now() - interval '1 second' FROM tokens"
     )
@@ -141,7 +141,7 @@ async def test_a_grant_is_told_of_once_whoever_holds_it(world: World) -> None:
     running = await world.grant(identity_id=ada, made=40, starts=-20, ends=3)
     await world.grant(identity_id=ada, made=20, ends=None)
     await world.grant(identity_id=ada, made=20, ends=8)
-    # Begins later, and what counts is how long it holds.
+    # It starts later, and its lifetime counts from then.
     await world.grant(identity_id=ada, made=20, starts=3, ends=6)
     over = await world.grant(identity_id=ada, made=20, ends=6)
     await world.sql("UPDATE grants SET ended_at = now() WHERE id = :id", id=over)
@@ -150,11 +150,11 @@ async def test_a_grant_is_told_of_once_whoever_holds_it(world: World) -> None:
     holders = {row.data["grant_id"]: row.data.get("identity_id") or row.data["group_id"] for row in rows}
     assert holders[format_id(GRANT, own)] == format_id(IDENTITY, ada)
     assert holders[format_id(GRANT, shared)] == format_id(GROUP, team)
-    assert await world.told() == grant(own, shared, running)
+    assert await world.notified_objects() == grant(own, shared, running)
     await world.sql("UPDATE grants SET expires_at = now() + interval '60 days' WHERE id = :id", id=own)
     assert await notices.round() == 0
     await world.sql("UPDATE grants SET expires_at = now() + interval '4 days' WHERE id = :id", id=own)
-    assert (await notices.round(), await world.told()) == (1, grant(own))
+    assert (await notices.round(), await world.notified_objects()) == (1, grant(own))
 
 
 async def test_what_is_suspended_is_told_of_when_it_is_back_and_who_is_gone_never(world: World) -> None:
@@ -167,7 +167,10 @@ async def test_what_is_suspended_is_told_of_when_it_is_back_and_who_is_gone_neve
         await world.sql("UPDATE identities SET status = :status WHERE id = :id", status=status, id=ada)
         assert await notices.round() == 0
     await world.sql("UPDATE identities SET status = 'active' WHERE id = :id", id=ada)
-    assert (await notices.round(), await world.told()) == (2, sorted(token(theirs) + grant(right)))
+    assert (await notices.round(), await world.notified_objects()) == (
+        2,
+        sorted(token(theirs) + grant(right)),
+    )
 
 
 async def test_workers_share_very_many_and_wait_for_no_one_who_ends_one(
@@ -176,14 +179,14 @@ async def test_workers_share_very_many_and_wait_for_no_one_who_ends_one(
     await world.webhook(["token.expiring"])
     ada, away = await world.person(), await world.person()
     await world.sql("UPDATE identities SET status = 'suspended' WHERE id = :id", id=away)
-    # More than are taken at once are nobody's to be told of, and stand in front of the others.
-    for who, many, apart in ((away, 600, timedelta(seconds=1)), (ada, 1200, timedelta(minutes=1))):
+    # More than one batch are not deliverable, and come first.
+    for who, many, gap in ((away, 600, timedelta(seconds=1)), (ada, 1200, timedelta(minutes=1))):
         await world.sql(
             "INSERT INTO tokens (id, identity_id, name, scope, created_at, expires_at) SELECT "
             "gen_random_uuid(), :who, 'one', '{}', now() - interval '30 days', "
-            "now() + interval '9 minutes' + n * CAST(:apart AS interval) "
+            "now() + interval '9 minutes' + n * CAST(:gap AS interval) "
             "FROM generate_series(1, :many) n",
-            who=who, many=many, apart=apart,
+            who=who, many=many, gap=gap,
         )  # fmt: skip
     [(ending,)] = await world.sql("SELECT id FROM tokens ORDER BY expires_at OFFSET 1300 LIMIT 1")
     async with world.sessions() as session:
@@ -194,9 +197,9 @@ async def test_workers_share_very_many_and_wait_for_no_one_who_ends_one(
             await asyncio.gather(*(worker.round() for worker in workers))
         await session.commit()
     await workers[0].round()
-    told = await world.told()
-    assert (len(told), len(set(told))) == (1199, 1199)
-    assert format_id(TOKEN, ending) not in told
+    objects = await world.notified_objects()
+    assert (len(objects), len(set(objects))) == (1199, 1199)
+    assert format_id(TOKEN, ending) not in objects
 
 
 async def test_with_no_lead_time_nobody_looks(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -249,18 +252,18 @@ async def test_two_workers_that_are_killed_and_started_again_give_each_notice_on
         async with receiver() as endpoint, administration(database_url, one) as api:
             new = {"name": "hook", "url": endpoint.url, "events": ["token.expiring"]}
             secret = (await api.post("/api/v1/webhooks", json=new)).json()["secret"]
-            # Before there is a notice: what a killed worker had taken to send waits a minute for another.
+            # Before a notice exists: a message claimed by a killed worker waits a minute for another.
             for gateway in (one, other):
                 gateway.kill()
             near = await world.token(ada, made=20, ends=6)
-            # They look soon after they have started, both at about the same time.
+            # Both look soon after their start, at about the same time.
             await asyncio.gather(one.start(), other.start())
             await endpoint.until(lambda arrived: len(arrived) == 1)
             assert endpoint.arrived[0].verified(secret)["data"]["token_id"] == format_id(TOKEN, near)
             second = await world.token(ada, made=20, ends=5)
             one.kill()
             await one.start()
-            # Whoever looked for the second has seen the first.
+            # The worker that looked for the second has seen the first.
             await endpoint.until(lambda arrived: len(arrived) == 2)
             assert endpoint.arrived[1].verified(secret)["data"]["token_id"] == format_id(TOKEN, second)
             other.kill()

@@ -1,4 +1,4 @@
-"""Issuing shows a secret once, keeps only its HMAC, and never reaches beyond who gets the token."""
+"""Issuing shows a secret once, stores only its HMAC, and never exceeds the holder's access."""
 
 from typing import Any
 

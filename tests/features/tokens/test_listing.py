@@ -1,4 +1,4 @@
-"""Lists of tokens: filters, pages, and a status that says what a use would find."""
+"""Lists of tokens: filters, pages, and a status that agrees with a use."""
 
 import re
 from itertools import combinations
@@ -51,7 +51,7 @@ async def test_status_follows_identity_owner_and_every_ancestor(world: World) ->
     person = await world.person()
     agent = await world.agent(person)
     tokens = [await world.issue(person), await world.issue(agent)]
-    # An agent that was handed over since still hangs on the token of its former owner.
+    # A token of a transferred agent still depends on the token of its former owner.
     tokens.append(await world.issue(agent, parent_id=tokens[0]["id"], expires_at=in_days(1)))
     heir = await world.person()
     await world.sql("UPDATE identities SET owner_id = :heir WHERE id = :agent", heir=heir.id, agent=agent.id)
@@ -67,7 +67,7 @@ async def test_each_choice_of_statuses_lists_those_that_say_so_and_no_others(wor
     above = await world.issue(leaver)
     tokens = [
         await world.issue(person), await world.issue(agent), above, await world.issue(robot),
-        # Of somebody active, under a token of somebody who is not; and under that one.
+        # A token of an active identity under one of an inactive identity; and one under that.
         await world.issue(robot, parent_id=above["id"], expires_at=in_days(2)),
         *[await world.issue(person) for _ in range(2)],
         *[await world.issue(leaver) for _ in range(2)],
@@ -94,7 +94,7 @@ async def test_each_choice_of_statuses_lists_those_that_say_so_and_no_others(wor
 async def test_whether_holders_are_stopped_is_asked_by_key_and_what_has_ended_is_passed_over(
     world: World,
 ) -> None:
-    """However many people, and tokens that have expired, there are."""
+    """For any number of people and expired tokens."""
     statements: dict[str, str | Select[Any]] = {
         "reading": f"SELECT {STATUS_SQL} FROM tokens",
         "active": select(col(Token.id))

@@ -1,4 +1,4 @@
-"""After an offboarding nothing of the person is alive, and the receipt says what ended."""
+"""After an offboarding nothing of the person is active, and the receipt lists what ended."""
 
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -176,7 +176,7 @@ async def test_a_preview_says_what_else_would_end_and_how_much_it_was_used(
     assert await preview(effective_at=in_days(1)) == everything
     handed_over = await preview(transfer_agents_to=format_id(IDENTITY, heir.id))
     assert handed_over == everything | {"calls_last_day": 2}
-    monkeypatch.setattr("app.features.identities.offboard.MOST_CALLS", 1)
+    monkeypatch.setattr("app.features.identities.offboard.MAX_CALLS", 1)
     assert (await preview())["calls_last_day"] == 1
     assert (await offboard(world, person))["preview"] is None
     assert await preview() is None
@@ -213,7 +213,7 @@ async def test_a_service_account_of_an_agent_ends_with_the_person_unless_the_age
         await offboard(world, person, **extra)
         assert (await theirs.get("/api/v1/me")).status_code == (200 if handed_over else 401)
         if not handed_over:
-            # Nor when the agent is woken: an owner has to say first who answers for the account.
+            # Nor when the agent is reinstated: an owner must first name a new owner of the account.
             for identity in (person, agent):
                 answer = await world.api.post(url(identity, "/reinstate"))
                 assert answer.status_code == 200, answer.text
@@ -269,7 +269,7 @@ async def test_a_name_outside_finds_whom_to_offboard(world: World) -> None:
     assert answer.json()["identity"]["id"] == format_id(IDENTITY, ada.id)
     again = await world.api.post(f"{by}?user_name=aDA", json=REASON)
     assert (again.json()["changed"], again.json()["receipt_id"]) == (False, answer.json()["receipt_id"])
-    # The one who is there is meant, not the one who has gone.
+    # The active identity is meant, not the offboarded one.
     answer = await world.api.post(f"{by}?user_name=bo", json=REASON)
     assert answer.json()["identity"]["id"] == format_id(IDENTITY, bo.id)
     assert former.id != bo.id
@@ -279,7 +279,7 @@ async def test_a_name_outside_must_be_one_and_known(world: World) -> None:
     by = "/api/v1/identities/offboard"
     assert pointers(await world.api.post(by, json=REASON)) == {"?external_id"}
     assert pointers(await world.api.post(f"{by}?external_id=a&user_name=b", json=REASON)) == {"?external_id"}
-    assert (await world.api.post(f"{by}?user_name=nobody", json=REASON)).status_code == 404
+    assert (await world.api.post(f"{by}?user_name=unknown", json=REASON)).status_code == 404
     nul = await world.api.post(by, params={"user_name": "a\x00"}, json=REASON)
     assert pointers(nul) == {"?user_name"}
 
@@ -295,8 +295,8 @@ async def test_delete_is_offboarding(world: World) -> None:
 
 
 async def test_who_is_not_there_is_404_and_a_bad_body_is_named(world: World) -> None:
-    nobody = f"/api/v1/identities/{format_id(IDENTITY, new_id())}/offboard"
-    assert (await world.api.post(nobody, json=REASON)).status_code == 404
+    unknown = f"/api/v1/identities/{format_id(IDENTITY, new_id())}/offboard"
+    assert (await world.api.post(unknown, json=REASON)).status_code == 404
     person = await world.person()
     assert pointers(await world.api.post(url(person), json={})) == {"/reason"}
     assert pointers(await world.api.post(url(person), json=REASON | {"force": True})) == {"/force"}

@@ -1,5 +1,5 @@
-"""Whatever is made for a leaver comes before their offboarding, and ends with it, or after, and is refused: each of
-them is held right before it commits, so that the other comes in between."""
+"""Each change for a leaver either commits before their offboarding and ends with it, or comes after and is refused. It
+is held right before its commit, so that the offboarding comes in between."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -89,7 +89,7 @@ MAKERS = (
 
 
 class Gate:
-    """Holds the first transaction that wants to commit until it is let through."""
+    """Holds the first transaction before its commit until released."""
 
     def __init__(self, commit: Callable[[AsyncSession], Awaitable[None]]) -> None:
         self._commit = commit
@@ -121,7 +121,7 @@ async def test_what_is_made_for_a_leaver_ends_with_them_or_is_refused(
         held = asyncio.create_task(first)
         await asyncio.wait_for(gate.reached.wait(), 50)
         waiting = asyncio.create_task(second)
-        # The mutant that takes no lock does not wait here.
+        # The mutant without the lock does not wait here.
         await until_waiting(world.sessions)
         gate.open.set()
         answers = await asyncio.gather(held, waiting)
@@ -139,7 +139,7 @@ async def test_what_is_made_for_a_leaver_ends_with_them_or_is_refused(
 
 
 async def opens(app: "Scopegate", made: httpx2.Response) -> bool:
-    """Whether what was made is a secret that opens the gateway."""
+    """Whether the created secret works at the gateway."""
     secret = made.json().get("secret")
     if secret is None:
         return False

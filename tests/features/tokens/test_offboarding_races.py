@@ -1,4 +1,4 @@
-"""Nothing that is issued beside an offboarding survives it. Real sessions, real PostgreSQL, real contention."""
+"""Nothing issued during an offboarding survives it. Real sessions, real PostgreSQL, real contention."""
 
 import asyncio
 from collections.abc import Awaitable, Iterator
@@ -37,7 +37,7 @@ NOTHING_ALIVE = "SELECT id FROM tokens WHERE revoked_at IS NULL"
 async def until_answered(
     client: httpx2.AsyncClient, path: str, body: object, method: str = "POST"
 ) -> httpx2.Response:
-    """A 503 (no free connection, too much contention) is repeated, as its text asks the client to do."""
+    """Repeat a 503 (no free connection, too much contention), as its text asks the client to do."""
     async with asyncio.timeout(60):
         while True:
             answer = await client.request(method, path, json=body)
@@ -68,7 +68,7 @@ async def test_twenty_issuers_race_one_offboarding(world: World, _attempt: int) 
     assert receipt.status_code == 200
     assert {answer.status_code for answer in answers} <= {201, 409}
     assert await world.sql(NOTHING_ALIVE) == []
-    # What did get issued is on the receipt.
+    # The receipt lists the tokens that were issued.
     issued = {answer.json()["token"]["id"] for answer in answers if answer.status_code == 201}
     assert set(receipt.json()["revoked"]["tokens"]) == issued | {parent["id"]}
 
@@ -78,7 +78,7 @@ async def test_attenuating_deep_below_a_former_owner_races_the_offboarding(world
     agent = await world.agent(person)
     root = await world.issue(person)
     child = await world.issue(agent, parent_id=root["id"], expires_at=in_days(1))
-    # The agent is no longer the leaver's, so the offboarding does not lock it: the parent's lock alone holds.
+    # The agent is not the leaver's any more, so the offboarding does not lock it: only the parent's lock holds.
     await world.sql("UPDATE identities SET owner_id = :heir WHERE id = :id", heir=heir.id, id=agent.id)
     order = world.order(agent, parent_id=child["id"], expires_at=child["expires_at"])
     issuers = [until_answered(world.api, TOKENS, order) for _ in range(ISSUERS)]
@@ -115,7 +115,7 @@ async def test_owner_and_heir_leaving_at_once_leave_nothing_alive(world: World) 
         until_answered(world.api, offboarding(first), leave(first, second)),
         until_answered(world.api, offboarding(second), leave(second, first)),
     )
-    # Whoever comes second has nobody to hand over to, and is told so; then leaves without.
+    # The second one has no new owner, is refused for that, and then leaves without one.
     assert sorted(answer.status_code for answer in answers) == [200, 422]
     for leaver in (first, second):
         answer = await until_answered(world.api, offboarding(leaver), {"reason": "left"})
@@ -127,7 +127,7 @@ async def test_owner_and_heir_leaving_at_once_leave_nothing_alive(world: World) 
 
 @dataclass(slots=True)
 class Rush:
-    """Everybody who would keep a leaver's access alive, at once. ``secrets`` are all that were shown to them."""
+    """All concurrent attempts to keep a leaver's access. ``secrets`` are all that were shown to them."""
 
     world: World
     leaver: Identity
@@ -143,7 +143,7 @@ class Rush:
         rush = cls(world, await world.person(), await world.person())
         rush.agents = [await world.agent(rush.leaver) for _ in range(2)]
         rush.agents += [await world.agent(rush.leaver, status="suspended") for _ in range(2)]
-        # Agents of somebody else, with tokens, on their way to the leaver.
+        # Agents of another person, with tokens, being transferred to the leaver.
         rush.strays = [await world.agent(rush.bystander) for _ in range(4)]
         rush.parent = await rush.issue(rush.leaver)
         for one in (*rush.agents[:2], *rush.strays):
@@ -201,7 +201,7 @@ class Rush:
         await self.ask(f"/api/v1/groups/{format_id(GROUP, group.id)}/members/{member}", None, "PUT")
 
     def everybody(self, groups: list[Group]) -> Iterator[Awaitable[Any]]:
-        """Fifty of them."""
+        """Fifty attempts."""
         yield from (self.issue(self.leaver) for _ in range(10))
         yield from (self.issue(agent) for agent in self.agents[:2] for _ in range(4))
         yield from (self.issue_below(one) for one in (self.leaver, *self.agents[:2]) for _ in range(3))
@@ -213,7 +213,7 @@ class Rush:
         yield from (self.join(group) for group in groups)
 
     async def count_alive(self, app: "Scopegate") -> int:
-        """Secrets that open the gateway, of all that were shown."""
+        """The number of shown secrets that work at the gateway."""
         opened = 0
         for secret in self.secrets:
             async with client_of(app, secret) as client:
@@ -253,7 +253,7 @@ async def test_nothing_that_fifty_make_during_an_offboarding_lives_on(
     await world.add(*groups)
     seen: set[int] = set()
     for turn in range(rounds):
-        # Another caller each time, since each has its rate.
+        # Another caller each time, because of the rate limit.
         account = await make_account(world.sessions, peppers)
         async with client_of(app, account.bearer) as client:
             rush = await Rush.prepare(World(client, world.sessions))
@@ -266,7 +266,7 @@ async def test_nothing_that_fifty_make_during_an_offboarding_lives_on(
             assert rush.statuses <= {200, 201, 409, 422}, (turn, rush.statuses)
             (left,) = await world.sql(LEFT, leaver=rush.leaver.id)
             assert set(left) == {0}, (turn, left)
-            # Those that came too late to be handed over are somebody else's, and work.
+            # Those that were too late to be transferred belong to another person, and work.
             ((others,),) = await world.sql(STRAYS, bystander=rush.bystander.id)
             assert await rush.count_alive(app) == others, turn
     # Some were too late: it was a race.

@@ -1,4 +1,4 @@
-"""Who ends an identity has its turn among the many who use it, and does not starve. Real PostgreSQL."""
+"""Ending an identity does not starve among its many concurrent uses. Real PostgreSQL."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.domain.errors import Unavailable
 from app.features.identities.queries import lock_identity
-from app.features.tokens.service import hold_active
+from app.features.tokens.service import lock_active_identity
 from app.lib.ids import IDENTITY, format_id
 from app.models.identities import Identity
 from tests.features.tokens.world import World
@@ -25,12 +25,12 @@ Hold = Callable[[AsyncSession, Identity], Awaitable[object]]
 
 
 async def issuing(session: AsyncSession, identity: Identity) -> object:
-    """As issuing, attenuating and picking up do."""
-    return await hold_active(session, identity.id, ())
+    """Lock as for issuing, attenuating and picking up."""
+    return await lock_active_identity(session, identity.id, ())
 
 
 async def sharing(session: AsyncSession, identity: Identity) -> object:
-    """As signing in, granting and becoming an owner do."""
+    """Lock as for signing in, granting and becoming an owner."""
     return await lock_identity(session, identity.id, share=True)
 
 
@@ -50,7 +50,7 @@ async def test_who_comes_after_the_end_was_asked_for_waits_behind_it(
             async with world.sessions() as session:
                 waiters = await session.scalar(_WAITERS) or 0
         await second.execute(text("SET LOCAL lock_timeout = '100ms'"))
-        # A row lock FOR SHARE would be given at once.
+        # A row lock FOR SHARE would be granted immediately.
         with pytest.raises(Unavailable):
             await hold(second, person)
         await second.rollback()

@@ -1,4 +1,4 @@
-"""People see to their own tokens without a role: theirs, their agents', and nobody else's."""
+"""People manage their own tokens and those of their agents without a role, and no others."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ OWN = "/api/v1/me/tokens"
 
 
 async def family(world: World) -> tuple[Identity, dict[str, str], dict[str, str]]:
-    """Ada, her tokens by whose they are, and those of others."""
+    """Ada, her tokens by holder, and those of others."""
     ada, eve = await world.person(), await world.person()
     bot, other = await world.agent(ada), await world.agent(eve)
     own = {"ada": await world.issue(ada, name="Studio"), "bot": await world.issue(bot)}
@@ -29,7 +29,7 @@ async def test_a_person_sees_their_own_tokens_and_their_agents(world: World, sig
     assert {one["id"] for one in (await client.get(OWN)).json()["items"]} == set(own.values())
     named = await client.get(OWN, params={"q": "stud", "status": "active"})
     assert [one["id"] for one in named.json()["items"]] == [own["ada"]]
-    # A filter asks within one's own, and a cursor is good for nobody else.
+    # A filter applies to one's own tokens, and a cursor works for no other person.
     eves = await client.get(
         OWN, params={"identity_id": (await world.read({"id": others["eve"]}))["identity_id"]}
     )
@@ -88,7 +88,7 @@ async def test_what_is_not_ones_own_is_not_there(world: World, signed_in: Signed
             for verb, body in (("rotate", {}), ("revoke", {"reason": "x"})):
                 answer = await client.post(f"{OWN}/{id}/{verb}", json=body)
                 assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
-    # Whoever had an agent and has not any more is anybody.
+    # The former owner of an agent has no access to its tokens.
     await world.sql("UPDATE identities SET owner_id = :to WHERE owner_id = :from",
                     to=(await world.person()).id, **{"from": ada.id})  # fmt: skip
     assert (await signed_in(a_person(ada)).post(f"{OWN}/{own['bot']}/rotate", json={})).status_code == 404
@@ -110,7 +110,7 @@ async def test_a_person_sees_what_they_reach_as_an_administrator_would(
 async def test_an_agent_that_is_handed_over_gives_its_new_owner_no_secret_by_itself(
     app: Scopegate, world: World, signed_in: SignedIn
 ) -> None:
-    # Two who may hand agents over, and nothing else, would otherwise come by what others were given.
+    # Two callers who may only transfer agents could otherwise get access that others were given.
     ada = await person(world.api)
     mallory, accomplice = await world.person(), await world.person()
     bot = await agent(world.api, ada)
@@ -126,7 +126,7 @@ async def test_an_agent_that_is_handed_over_gives_its_new_owner_no_secret_by_its
         answer = await client.post(f"{OWN}/{token}/rotate", json={})
         assert (answer.status_code, answer.json()["code"]) == (403, "forbidden")
     assert "token.rotate" not in await world.actions(parse_id(TOKEN, token))
-    # Somebody who issues tokens can give her one, and she sees to it from then on; and what is issued now is hers.
+    # A caller who issues tokens can give her one, which she manages from then on; and newer tokens are hers.
     await world.link(mallory.id)
     link = (await world.api.post(f"/api/v1/tokens/{token}/pickups", json={})).json()
     assert (await now_hers.post(f"/api/v1/me/pickups/{link['id']}/take")).status_code == 200

@@ -1,4 +1,4 @@
-"""A secret that nobody sees but whom it is for: there is none until its recipient, signed in, takes it, once."""
+"""A pickup secret is seen only by its recipient: it is created when they, signed in, pick it up, once."""
 
 import asyncio
 from collections.abc import Mapping
@@ -31,7 +31,7 @@ def links(token: Mapping[str, Any], pickup: Mapping[str, Any] | None = None) -> 
 
 
 async def offered(world: World, holder: Identity, **fields: Any) -> tuple[Json, Json]:
-    """A token whose secret waits behind a link, and the link."""
+    """Issue a token with a pending pickup link; return both."""
     await world.link(holder.owner_id or holder.id)
     order = world.order(holder, delivery="pickup", **fields)
     answer = await world.api.post(TOKENS, json=order)
@@ -48,13 +48,13 @@ async def state(world: World, token: Json, pickup: Json) -> str:
 
 
 async def refused(client: httpx2.AsyncClient, pickup: Json) -> tuple[int, str]:
-    """Status and code of taking what cannot be taken."""
+    """Status and code of a refused pickup."""
     answer = await client.post(mine(pickup, "/take"))
     return answer.status_code, answer.json()["code"]
 
 
 async def opens(app: Scopegate, secret: str) -> bool:
-    """Whether a secret opens the gateway."""
+    """Whether a secret works at the gateway."""
     async with client_of(app, secret) as client:
         return (await client.post("/mcp", json=initialize(), headers=MCP)).status_code == 200
 
@@ -69,7 +69,7 @@ async def test_there_is_no_secret_until_its_recipient_takes_it(
     assert pickup["url"] == f"http://127.0.0.1:8080/console/pickups/{pickup['id']}"
     assert await world.sql("SELECT 1 FROM token_secrets") == []
     seen = await client.get(mine(pickup))
-    # What it reaches is for those who may read servers and tools.
+    # Its reach is only for callers who may read servers and tools.
     assert seen.json() == {"pickup": pickup, "token": token | {"reaches": None, "warnings": None}}
     answer = await client.post(mine(pickup, "/take"))
     assert answer.status_code == 200
@@ -164,21 +164,21 @@ async def test_a_spent_link_says_when_and_tells_the_administrators_once_an_hour(
     assert await world.actions(parse_id(TOKEN, token["id"])) == [
         *("token.issue", "token.pickup_create", "token.pick_up", "token.pickup_refused")
     ]
-    told = "SELECT type, data FROM webhook_deliveries ORDER BY id"
+    query = "SELECT type, data FROM webhook_deliveries ORDER BY id"
     about = {
         "pickup_id": pickup["id"],
         "token_id": token["id"],
         "identity_id": format_id(IDENTITY, ada.id),
         "recipient_id": format_id(IDENTITY, ada.id),
     }
-    messages = [(row.type, row.data) for row in await world.sql(told)]
+    messages = [(row.type, row.data) for row in await world.sql(query)]
     assert [(type, {**data, "event_id": None}) for type, data in messages] == [
         ("token.picked_up", about | {"event_id": None}),
         ("token.pickup_reopened", about | {"event_id": None}),
     ]
     await world.sql("UPDATE token_pickups SET reopened_at = reopened_at - interval '1 hour'")
     assert (await client.get(mine(pickup))).status_code == 200
-    assert len(await world.sql(told)) == 3
+    assert len(await world.sql(query)) == 3
 
 
 async def test_what_is_over_is_taken_by_nobody(world: World, signed_in: SignedIn) -> None:
@@ -213,16 +213,16 @@ async def test_nothing_waits_after_an_offboarding_even_of_agents_that_go_on(
     rows = await world.sql("SELECT state FROM token_pickups")
     assert [row[0] for row in rows] == ["cancelled", "cancelled"]
     for _, pickup in made:
-        # Whoever is still signed in somewhere, and whoever has the agent now.
+        # A person with an old session, and the new owner of the agent.
         for person in (ada, heir):
             answer = await signed_in(a_person(person)).post(mine(pickup, "/take"))
             assert answer.status_code in {404, 409}
     assert await world.sql("SELECT 1 FROM token_secrets") == []
-    # The heir asks for one of their own.
+    # The new owner asks for a link of their own.
     await world.link(heir.id)
-    anew = (await world.api.post(links(made[1][0]), json={})).json()
-    assert anew["recipient_id"] == format_id(IDENTITY, heir.id)
-    assert (await signed_in(a_person(heir)).post(mine(anew, "/take"))).status_code == 200
+    renewed = (await world.api.post(links(made[1][0]), json={})).json()
+    assert renewed["recipient_id"] == format_id(IDENTITY, heir.id)
+    assert (await signed_in(a_person(heir)).post(mine(renewed, "/take"))).status_code == 200
 
 
 async def test_taking_during_an_offboarding_leaves_nothing_alive(world: World, signed_in: SignedIn) -> None:
@@ -270,13 +270,13 @@ async def test_a_new_link_for_a_token_takes_the_place_of_one_that_waits_and_over
     assert answer.headers["ETag"] == '"1"'
     assert await state(world, token, lost) == "cancelled"
     assert await refused(client, lost) == (409, "pickup_ended")
-    # Until it is used nothing changes for the secret that is there.
+    # Until it is used nothing changes for the existing secret.
     assert (await world.read(token))["overlap_until"] is None
     taken = (await client.post(mine(pickup, "/take"))).json()
     assert taken["token"]["overlap_until"] is not None
     assert await opens(app, first["secret"])
     assert await opens(app, taken["secret"])
-    # And one without an overlap ends both.
+    # One without an overlap ends both.
     last = (await world.api.post(links(token), json={})).json()
     final = (await client.post(mine(last, "/take"))).json()["secret"]
     assert [await opens(app, secret) for secret in (first["secret"], taken["secret"], final)] == [
@@ -357,7 +357,7 @@ async def test_a_person_finds_what_waits_for_them_and_nothing_else(world: World,
     )
     assert (await client.get("/api/v1/me/pickups")).json()["items"] == [own[1], own[0]]
     await world.sql("UPDATE identities SET owner_id = :to WHERE id = :id", to=eve.id, id=bot.id)
-    # The link was for whoever answered for the agent, and who does now asks for another.
+    # The link was for the former owner of the agent; the new one asks for another.
     for person, waiting in ((ada, [own[0]["token_id"]]), (eve, [eves["token_id"]])):
         found = (await signed_in(a_person(person)).get("/api/v1/me/pickups")).json()["items"]
         assert [one["token_id"] for one in found] == waiting
@@ -376,7 +376,7 @@ async def test_a_link_for_a_person_who_cannot_sign_in_is_refused_in_words(world:
     assert len((await world.api.get(TOKENS)).json()["items"]) == 2
     await world.link(ada.id)
     await offered(world, agent)
-    # A provider that no one signs in at lets no one in.
+    # No one can sign in at a provider without a client id.
     await world.sql("UPDATE identity_providers SET status = 'disabled'")
     answer = await world.api.post(TOKENS, json=world.order(ada, delivery="pickup"))
     assert answer.json()["code"] == "recipient_cannot_sign_in"

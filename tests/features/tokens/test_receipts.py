@@ -1,4 +1,4 @@
-"""A receipt says all that one offboarding ended, by ids; anybody can check it, and it outlives an erasure."""
+"""A receipt lists by id all that one offboarding ended; anyone can verify it, and it outlives an erasure."""
 
 import json
 import warnings
@@ -106,7 +106,7 @@ async def test_all_that_ended_is_on_the_receipt_and_signed(world: World, owner: 
     signed = await signed_content(world, receipt)
     assert signed["receipt"] == content | {"offboarded_at": at}
     assert (signed["jti"], signed["sub"], signed["iss"]) == (receipt["id"], id, "http://127.0.0.1:8080")
-    # Nothing that says who it was, so that it may be kept when that is to be forgotten. No id has such letters.
+    # No personal data, so that it can be kept after an erasure. No id has such letters.
     text = json.dumps(signed).lower()
     assert not [word for word in ("lovelace", "deploy", "engineers", "laptop", "left") if word in text]
 
@@ -158,7 +158,7 @@ async def test_receipts_are_listed_by_identity_and_older_ones_say_that_they_are_
     assert [one["id"] for one in rest.json()["items"]] == ids[:1]
     of_one = await world.api.get(RECEIPTS, params={"identity_id": format_id(IDENTITY, first.id)})
     assert [one["id"] for one in of_one.json()["items"]] == ids[:1]
-    # As code before this wrote it.
+    # As an older version wrote it.
     await world.sql(
         "UPDATE offboarding_receipts SET signed = NULL, key_id = NULL, body = body - 'receipt' WHERE identity_id = :id",
         id=first.id,
@@ -190,7 +190,7 @@ async def test_the_public_keys_are_open_to_all_and_read_by_others_libraries(
 
 
 async def test_one_that_a_later_version_has_made_is_shown_as_far_as_it_is_known(world: World) -> None:
-    """While versions run side by side, or after going back."""
+    """While versions run at the same time, or after a downgrade."""
     person = await world.person()
     path = f"/api/v1/identities/{format_id(IDENTITY, person.id)}"
     answer = await world.api.delete(path)

@@ -1,4 +1,4 @@
-"""Revoking ends a token and all below it in one transaction, once, with an event for each."""
+"""Revoking ends a token and its descendants in one transaction, once, with an event for each."""
 
 import asyncio
 from typing import Any
@@ -71,11 +71,11 @@ async def test_a_dry_run_says_what_would_end_and_ends_nothing(world: World) -> N
 
 async def test_other_workers_are_told_at_the_commit(world: World, database_url: str) -> None:
     (token,) = await chain(world, 1)
-    told: asyncio.Queue[str] = asyncio.Queue()
+    notified: asyncio.Queue[str] = asyncio.Queue()
     listener = await asyncpg.connect(database_url)
-    await listener.add_listener(CHANNEL, lambda *message: told.put_nowait(str(message[-1])))
+    await listener.add_listener(CHANNEL, lambda *message: notified.put_nowait(str(message[-1])))
     await world.api.post(f"{TOKENS}/{token['id']}/revoke", json=REASON)
-    assert parse_id(TOKEN, token["id"]).hex in await asyncio.wait_for(told.get(), 50)
+    assert parse_id(TOKEN, token["id"]).hex in await asyncio.wait_for(notified.get(), 50)
     await listener.close()
 
 

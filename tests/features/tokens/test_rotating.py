@@ -1,4 +1,4 @@
-"""Rotation gives the same token a new secret; the one before ends when the overlap does."""
+"""Rotation gives the same token a new secret; the earlier one ends after the overlap."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -45,13 +45,13 @@ async def test_an_overlap_is_shown_and_never_prolonged(world: World) -> None:
     ahead = datetime.fromisoformat(until) - datetime.now(UTC)
     assert timedelta(seconds=500) < ahead <= timedelta(seconds=600)
     assert await live_secrets(world) == 2
-    # The second rotation ends the middle secret later, and the first one still when it was to end.
+    # The second rotation ends the middle secret later, and the first one at its own time.
     await world.api.post(url, json={"overlap_s": 86_400})
     ends = await world.sql("SELECT expires_at FROM token_secrets ORDER BY id")
     assert ends[0][0] == datetime.fromisoformat(until)
     assert ends[1][0] > ends[0][0]
     assert ends[2][0] is None
-    # And one without overlap ends all of them.
+    # One without overlap ends all of them.
     await world.api.post(url, json={"overlap_s": 0})
     assert await live_secrets(world) == 1
 

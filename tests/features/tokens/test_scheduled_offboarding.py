@@ -1,4 +1,4 @@
-"""An offboarding that is set for later ends nothing before its time, and everything at it: once, whoever runs."""
+"""A scheduled offboarding ends nothing before its time, and everything at it: once, by any worker."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta
@@ -37,7 +37,7 @@ async def set_for_later(world: World, identity: Identity, **fields: Any) -> dict
 
 
 async def until_done(world: World, scheduled: dict[str, Any]) -> dict[str, Any]:
-    """Once it is not pending any more."""
+    """Wait until it is not pending any more."""
     async with asyncio.timeout(50):
         while True:
             found: dict[str, Any] = (await world.api.get(f"{SCHEDULED}/{scheduled['id']}")).json()
@@ -66,7 +66,7 @@ async def test_nothing_ends_before_the_time_and_asking_again_moves_it(world: Wor
         "on_behalf_of": format_id(IDENTITY, owner.owner_id),
     }
     assert (await world.read(token))["status"] == "active"
-    # The same again is no news.
+    # A repeat changes nothing.
     again = await set_for_later(world, person, effective_at=at, transfer_agents_to=id_of(heir))
     assert again == first
     moved = await set_for_later(world, person, effective_at=in_days(3), reason="leaves sooner")
@@ -91,25 +91,25 @@ async def test_when_it_is_asked_for_is_checked_and_a_past_time_is_at_once(world:
     for heir in (person, other):
         wrong = await ask(world, person, transfer_agents_to=id_of(heir))
         assert pointers(wrong) == {"/transfer_agents_to"}
-    nobody = await world.api.post(
+    unknown = await world.api.post(
         f"/api/v1/identities/{format_id(IDENTITY, new_id())}/offboard",
         json={"reason": "x", "effective_at": in_days(1)},
     )
-    assert nobody.status_code == 404
+    assert unknown.status_code == 404
     stale = await world.api.post(
         f"/api/v1/identities/{id_of(person)}/offboard",
         json={"reason": "x", "effective_at": in_days(1)},
         headers={"If-Match": '"9"'},
     )
     assert stale.status_code == 412
-    # What would end now, and nothing is stored.
+    # The preview has what would end now, and nothing is stored.
     dry = (await ask(world, person, query="?dry_run=true")).json()
     assert (dry["changed"], dry["scheduled"], dry["revoked"]["tokens"]) == (False, None, [token["id"]])
     assert (await world.api.get(SCHEDULED)).json()["items"] == []
     past = await ask(world, person, effective_at="2020-01-01T00:00:00Z")
     assert (past.json()["changed"], past.json()["scheduled"]) == (True, None)
     assert (await world.read(token))["status"] == "revoked"
-    # It has happened already: nothing is set.
+    # A past time offboards now: nothing is scheduled.
     late = (await ask(world, person)).json()
     assert (late["changed"], late["scheduled"], late["receipt_id"]) == (
         False,
@@ -126,7 +126,7 @@ async def test_at_its_time_everything_ends_on_behalf_of_the_requester(world: Wor
     scheduled = await set_for_later(
         world, person, effective_at=soon.isoformat(), transfer_agents_to=id_of(heir), reason="her last day"
     )
-    # Whoever should have had the agents leaves first.
+    # The intended new owner of the agents leaves first.
     assert (await world.api.delete(f"/api/v1/identities/{id_of(heir)}")).status_code == 200
     done = await until_done(world, scheduled)
     finished = datetime.fromisoformat(done["finished_at"])
@@ -155,7 +155,7 @@ async def test_at_its_time_everything_ends_on_behalf_of_the_requester(world: Wor
         "id": scheduled["id"], "effective_at": scheduled["effective_at"], "scheduled_by": asked_by,
     }  # fmt: skip
     assert receipt["receipt"]["agents"]["heir_not_active"] == id_of(heir)
-    # Erasing takes the words of the schedule too.
+    # Erasing deletes the reason of the schedule too.
     assert (await world.api.post(f"/api/v1/identities/{id_of(person)}/erase")).status_code == 200
     assert (await world.api.get(f"{SCHEDULED}/{scheduled['id']}")).json()["reason"] is None
     assert await world.sql("SELECT 1 FROM scheduled_offboardings WHERE reason LIKE '%last day%'") == []
@@ -177,7 +177,7 @@ async def test_one_that_is_cancelled_does_not_happen_and_one_that_happened_is_no
     assert (cancelled.status_code, cancelled.json()["status"]) == (200, "cancelled")
     assert (await world.api.delete(place)).json() == cancelled.json()
     assert await world.actions(person.id) == ["identity.schedule_offboarding", "identity.cancel_offboarding"]
-    # A new one may follow, and offboarding earlier is doing it.
+    # A new one may follow, and offboarding earlier completes it.
     again = await set_for_later(world, person)
     assert again["id"] != scheduled["id"]
     receipt = (await world.api.delete(f"/api/v1/identities/{id_of(person)}")).json()["receipt_id"]
@@ -186,7 +186,7 @@ async def test_one_that_is_cancelled_does_not_happen_and_one_that_happened_is_no
     refused = await world.api.delete(f"{SCHEDULED}/{again['id']}")
     assert (refused.status_code, refused.json()["code"]) == (409, "offboarding_already_done")
     assert (await world.api.get(f"{SCHEDULED}/{format_id('off', new_id())}")).status_code == 404
-    # One of a suspended identity waits on.
+    # The schedule of a suspended identity stays.
     waits = await set_for_later(world, second)
     for verb in ("suspend", "reinstate"):
         assert (await world.api.post(f"/api/v1/identities/{id_of(second)}/{verb}")).status_code == 200
@@ -214,7 +214,7 @@ async def test_a_leaver_cannot_plan_move_or_cancel_their_own(world: World, app: 
         for answer in (await theirs.delete(place), await ask(mine, leaver, effective_at=in_days(300))):
             assert (answer.status_code, answer.json()["code"]) == (403, "own_account")
         assert (await world.api.get(place)).json() == scheduled
-        # Nor by what an agent of theirs answers for.
+        # Nor through a service account of their agent.
         robot = await make_account(world.sessions, peppers, "admin")
         await world.sql(
             "UPDATE identities SET kind = 'agent', owner_id = :owner WHERE id = :id",
@@ -223,7 +223,7 @@ async def test_a_leaver_cannot_plan_move_or_cancel_their_own(world: World, app: 
         )
         async with client_of(app, robot.bearer) as robots:
             assert (await robots.delete(place)).json()["code"] == "own_account"
-        # Nor do they plan it themselves, or leave at once.
+        # Nor can they schedule it themselves, or leave now.
         assert (await world.api.delete(place)).json()["status"] == "cancelled"
         own = await ask(mine, leaver)
         assert (own.status_code, own.json()["code"]) == (403, "own_account")
@@ -264,7 +264,7 @@ async def test_one_that_cannot_be_carried_out_holds_up_no_other(
     async def fail_at_one(session: Any, signer: Signer, row: Any) -> None:
         tried.append(row.identity_id)
         if row.identity_id == first.id and second.id not in tried:
-            # A flush that fails leaves nothing that can be read of the row.
+            # After a failed flush nothing of the row can be read.
             row.identity_id = new_id()
             await session.flush()
         await carry_out(session, signer, row)
@@ -284,7 +284,7 @@ async def test_one_that_cannot_be_carried_out_holds_up_no_other(
 
 
 async def test_one_of_somebody_erased_is_settled(world: World) -> None:
-    """Somebody held its row while they were offboarded, and was lost."""
+    """A worker held its row during the offboarding, and was lost."""
     person = await world.person()
     scheduled = await set_for_later(world, person)
     receipt = (await world.api.delete(f"/api/v1/identities/{id_of(person)}")).json()["receipt_id"]

@@ -1,4 +1,4 @@
-"""A suspension stops all that somebody and their agents have, and what comes back is what was not ended meanwhile."""
+"""A suspension stops a person and their agents, and a reinstatement restores only what did not end in between."""
 
 import asyncio
 from typing import Any
@@ -32,7 +32,7 @@ async def test_what_comes_back_is_what_was_not_ended_meanwhile(world: World) -> 
     revoked = await world.api.post(f"{TOKENS}/{lost['id']}/revoke", json={"reason": "lost"})
     assert revoked.json()["changed"] is True
     assert (await world.api.post(path(ada, "reinstate"))).status_code == 200
-    # The agent that was stopped on its own is no business of its owner's return.
+    # The agent that was suspended itself stays so when its owner is reinstated.
     assert await statuses(world, own, lost, job, other) == ["active", "revoked", "active", "suspended"]
 
 
@@ -61,5 +61,5 @@ async def test_suspensions_and_reinstatements_at_once_take_turns(world: World) -
     assert done == turns[: len(done)]
     ((status,),) = await world.sql("SELECT status FROM identities WHERE id = :id", id=ada.id)
     assert status == ("suspended" if len(done) % 2 else "active")
-    # Each of them is a change to whatever the agent's calls were decided on.
+    # Each of them changes data that the agent's calls were decided on.
     assert await world.version(robot.id) == before + len(done)

@@ -1,4 +1,4 @@
-"""A small organisation for the tests of tokens and offboarding."""
+"""A small organization for the tests of tokens and offboarding."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ def in_days(days: float) -> str:
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """Makes identities and servers in the database, and tokens through the API."""
+    """Creates identities and servers in the database, and tokens through the API."""
 
     api: httpx2.AsyncClient
     sessions: async_sessionmaker[AsyncSession]
@@ -99,7 +99,7 @@ class World:
         return found
 
     async def sql(self, statement: str, **values: Any) -> list[Any]:
-        """Run one statement beside the API and give its rows."""
+        """Run one statement in the API's database and return its rows."""
         async with self.sessions() as session:
             result = await session.execute(text(statement), values)
             rows = list(result) if result.returns_rows else []  # type: ignore[attr-defined]
@@ -107,17 +107,17 @@ class World:
             return rows
 
     async def version(self, id: UUID) -> int:
-        """The version of an object that decisions rest on."""
+        """The version of an object that decisions depend on."""
         (row,) = await self.sql("SELECT version FROM access_versions WHERE id = :id", id=id)
         return int(row[0])
 
     async def actions(self, id: UUID) -> list[str]:
-        """What the audit says was done to this object, oldest first."""
+        """The recorded actions on this object, oldest first."""
         rows = await self.sql("SELECT action FROM audit_events WHERE object_id = :id ORDER BY seq", id=id)
         return [row[0] for row in rows]
 
 
 def pointers(answer: httpx2.Response) -> set[str]:
-    """Which fields a 422 names."""
+    """The pointers of the errors in a 422."""
     assert answer.status_code == 422, answer.text
     return {error["pointer"] for error in answer.json()["errors"]}

@@ -1,4 +1,4 @@
-"""Servers are read again by themselves: each once, whoever looks, and those that fail ever more seldom."""
+"""Servers are synced periodically: each once for all workers, and with growing delays after failures."""
 
 import asyncio
 from dataclasses import replace
@@ -10,7 +10,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from app.db.engine import make_engine, make_sessions
-from app.features.servers.queries import MOST_DOUBLINGS, claim_due
+from app.features.servers.queries import MAX_DOUBLINGS, claim_due
 from app.main import Scopegate
 from app.worker.syncs import MAX_CONCURRENT_SYNCS, PeriodicSyncs
 from tests.features.tools.test_sync import states
@@ -29,7 +29,7 @@ async def register(api: httpx2.AsyncClient, url: str, slug: str = "up", *, sync:
 
 
 async def pass_time(sessions: Sessions, hours: float) -> None:
-    """What the servers' rows look like when time has passed."""
+    """Change the servers' rows as if time had passed."""
     passed = text(
         "UPDATE servers SET sync_at = sync_at - make_interval(secs => :s), "
         "first_synced_at = first_synced_at - make_interval(secs => :s), "
@@ -41,14 +41,14 @@ async def pass_time(sessions: Sessions, hours: float) -> None:
 
 
 async def due_in(sessions: Sessions) -> list[float]:
-    """When servers are next read, in hours from now."""
+    """The hours until servers are synced next."""
     async with sessions() as session:
         query = "SELECT extract(epoch FROM sync_due_at - clock_timestamp()) / 3600 FROM servers"
         return [float(each) for each in await session.scalars(text(query))]
 
 
 async def all_rounds(app: Scopegate, workers: int = 1) -> int:
-    """What so many workers find to do together."""
+    """The number of servers that several workers sync together."""
     many = [PeriodicSyncs(app.api.state.runtime, HOUR) for _ in range(workers)]
     done = 0
     while found := sum(await asyncio.gather(*(syncs.round() for syncs in many))):
@@ -74,7 +74,7 @@ async def test_each_server_is_read_once_however_many_workers_look(
         assert await all_rounds(app, workers=3) == count
         assert upstream.listed == count
         assert await all_rounds(app, workers=3) == 0
-    # Nothing was new, so there is nothing to tell.
+    # Nothing was new, so nothing is recorded.
     assert await sync_events(api) == events
 
 
@@ -144,10 +144,10 @@ async def test_a_server_that_fails_is_asked_ever_more_seldom_and_told_of_once(
         path = await register(api, upstream.url)
         await api.patch(path, json={"url": f"{broken}/mcp"})
         await pass_time(sessions, 1.2)
-        for failures in range(MOST_DOUBLINGS + 3):
+        for failures in range(MAX_DOUBLINGS + 3):
             assert await all_rounds(app) == 1
             (hours,) = await due_in(sessions)
-            assert 0.89 < hours / 2 ** min(failures, MOST_DOUBLINGS) < 1.11
+            assert 0.89 < hours / 2 ** min(failures, MAX_DOUBLINGS) < 1.11
             await pass_time(sessions, hours - 0.1)
             assert await all_rounds(app) == 0
             await pass_time(sessions, 0.2)

@@ -1,4 +1,4 @@
-"""Grants and tokens answer with how much they reach, and with a warning for each entry that matches nothing."""
+"""Grants and tokens show their reach, with a warning for each entry that matches nothing."""
 
 from difflib import SequenceMatcher
 

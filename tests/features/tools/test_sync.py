@@ -1,4 +1,4 @@
-"""Syncing real servers: what is found, what is noticed, what is refused."""
+"""Sync real servers: found tools, noticed changes, and refusals."""
 
 import asyncio
 from collections.abc import Mapping
@@ -21,7 +21,7 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from app.access.credentials import OpenedCredential
 from app.domain.definitions import definition_digest, text_digest
-from app.features.servers.instructions import LONGEST
+from app.features.servers.instructions import MAX_LENGTH
 from app.features.tools import definitions
 from app.features.tools.discovery import _TOOLS_AT_ONCE
 from app.features.tools.sync import Start, _discover, sync_server
@@ -161,7 +161,7 @@ async def test_a_changed_definition_is_quarantined_until_it_is_back_or_approved(
         changed = (await tools_of(api))["look"]
         assert (changed["id"], changed["state"]) == (first["id"], "quarantined")
         assert changed["approved_digest"] == first["approved_digest"] != changed["definition_digest"]
-        # The approved annotations count, so that a server can't talk itself into another risk.
+        # The approved annotations count, so that a server cannot change its own risk.
         assert changed["risk"] == "read"
         assert await version(sessions, path) == start + 1
 
@@ -296,7 +296,7 @@ async def test_a_tool_held_or_removed_by_hand_is_not_brought_back_by_a_sync(api:
     assert await states(api) == {"look": "quarantined", "find": "quarantined"}
     released = await api.patch(f"/api/v1/tools/{found['look']['id']}", json={"state": "active"})
     assert released.json()["state"] == "active"
-    # Removing withdrew the approval, so it takes another.
+    # Removing withdrew the approval, so it needs another.
     refused = await api.patch(f"/api/v1/tools/{found['find']['id']}", json={"state": "active"})
     assert (refused.status_code, refused.json()["code"]) == (409, "definition_not_approved")
 
@@ -416,7 +416,7 @@ async def test_a_credential_that_does_not_open_stops_the_sync(
 
 
 async def slow_down(upstream: Upstream) -> tuple[asyncio.Event, asyncio.Event]:
-    """Hold the first ``tools/list`` that comes; tells when it is there, and lets it go on."""
+    """Hold the first ``tools/list`` request; returns an event for its arrival, and one to release it."""
     asked, release = asyncio.Event(), asyncio.Event()
 
     async def hold() -> None:
@@ -543,7 +543,9 @@ async def test_what_a_server_says_of_its_use_waits_until_it_is_approved(
     assert "Be quick." not in str(events)
 
 
-@pytest.mark.parametrize("says", ["It is the-upstreams-own-secret.", "x" * (LONGEST + 1), ""], ids=range(3))
+@pytest.mark.parametrize(
+    "says", ["It is the-upstreams-own-secret.", "x" * (MAX_LENGTH + 1), ""], ids=range(3)
+)
 async def test_instructions_that_cannot_be_kept_are_taken_for_none(
     api: httpx2.AsyncClient, says: str
 ) -> None:

@@ -1,4 +1,4 @@
-"""Which grants reach a server and a tool: as the selectors themselves say, and by which of them nobody used it."""
+"""The grants that reach a server and a tool agree with the selectors, and their last uses are known."""
 
 from typing import Any
 
@@ -20,7 +20,7 @@ def labelled(**labels: str) -> Json:
 
 
 async def tool(api: httpx2.AsyncClient, server_id: str, name: str, risk: str) -> Json:
-    """A tool made known by hand."""
+    """Create a tool manually."""
     body = {"server_id": server_id, "name": name, "input_schema": {"type": "object"}, "risk": risk}
     return await made(api, "tools", body)
 
@@ -53,7 +53,7 @@ async def test_grants_are_found_by_the_server_that_they_reach(
     gone = await grant(api, ada)
     assert (await api.delete(f"/api/v1/grants/{gone['id']}")).status_code == 204
     assert await listed(api, "/grants", server_id=one) == reaching[::-1]
-    # It follows the labels, as the right itself does.
+    # It follows the labels, as the grant does.
     await api.patch(f"/api/v1/servers/{one}", json={"labels": {"env": "test"}})
     assert set(reaching) - set(await listed(api, "/grants", server_id=one)) == set(reaching[3:])
     assert len(await listed(api, "/grants", server_id=[one, other])) == 5

@@ -1,4 +1,4 @@
-"""Tools by hand: made known, listed, overridden, held, approved, removed."""
+"""Manual changes to tools: create, list, override, quarantine, approve, remove."""
 
 from typing import Any
 

@@ -50,7 +50,7 @@ class Upstream:
 
 
 def _era_gate(app: ASGIApp, upstream: Upstream, era: str) -> ASGIApp:
-    """Note the headers; with the era ``legacy`` or ``modern`` refuse the other one as servers of that era do."""
+    """Record the headers; with the era ``legacy`` or ``modern`` refuse the other one as servers of that era do."""
 
     async def gate(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -70,7 +70,7 @@ def _era_gate(app: ASGIApp, upstream: Upstream, era: str) -> ASGIApp:
 
 
 def answer(status: int, body: bytes, *headers: tuple[bytes, bytes]) -> ASGIApp:
-    """An application that answers every request alike."""
+    """An application that answers every request with the same response."""
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -121,7 +121,7 @@ async def mcp_server(
 
 
 def raw_listing(*items: Any) -> ASGIApp:
-    """A legacy server made of plain JSON, for definitions that the SDK would refuse to serve."""
+    """A legacy server of plain JSON, for definitions that the SDK would refuse to serve."""
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         body = b""

@@ -1,4 +1,4 @@
-"""What the tests of webhooks share: a worker that delivers, without the application around it."""
+"""Shared by the tests of webhooks: a delivery worker without an application."""
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -29,18 +29,18 @@ IMPATIENT = Timeouts(connect=10.0, first_byte=1.0, idle=1.0, total=5.0)
 
 @dataclass
 class World:
-    """A database, and what one worker delivers with."""
+    """A database, and the parts of a delivery worker."""
 
     sessions: async_sessionmaker[AsyncSession]
     sealer: Sealer
     outbound: OutboundClient
 
     def worker(self, timeouts: Timeouts = IMPATIENT) -> Deliveries:
-        """One more worker."""
+        """Create another worker."""
         return Deliveries(self.sessions, self.sealer, self.outbound, PUBLIC_URL, timeouts)
 
     async def webhook(self, url: str, events: tuple[str, ...] = (ASKED.value,)) -> tuple[UUID, str]:
-        """A webhook, and its signing secret."""
+        """Create a webhook; return it with its signing secret."""
         async with self.sessions() as session:
             row = Webhook(name="hook", url=url, events=list(events))
             session.add(row)
@@ -49,13 +49,13 @@ class World:
             return row.id, secret
 
     async def tell(self, times: int = 1) -> None:
-        """Tell of requests for approval."""
+        """Enqueue messages about approval requests."""
         async with self.sessions() as session:
             await enqueue(session, *(Message(ASKED.value, {"approval_id": new_id()}) for _ in range(times)))
             await session.commit()
 
     async def make_due(self) -> None:
-        """Let the time pass until which deliveries and webhooks wait."""
+        """Expire the pauses of deliveries and webhooks."""
         await self.execute("UPDATE webhook_deliveries SET due_at = now() WHERE state = 'pending'")
         await self.execute("UPDATE webhooks SET held_until = NULL")
 
@@ -67,7 +67,7 @@ class World:
             return rows
 
     async def deliveries(self) -> list[WebhookDelivery]:
-        """All of them, in the order in which they were told."""
+        """All deliveries, in the order of their messages."""
         async with self.sessions() as session:
             return [
                 await session.get_one(WebhookDelivery, row.id)
@@ -79,9 +79,9 @@ class World:
             return await session.get_one(Webhook, webhook_id)
 
     async def delivered(self, worker: Deliveries | None = None) -> None:
-        """Send what is due, and wait until how that went is noted."""
+        """Send due messages, and wait until the results are recorded."""
         worker = worker or self.worker()
-        # One that is at its most takes nothing, and is not done.
+        # A worker at its limit claims nothing, and is not done.
         await worker.idle()
         while await worker.round():
             await worker.idle()
@@ -89,12 +89,12 @@ class World:
 
 @pytest.fixture
 async def world(sessions: async_sessionmaker[AsyncSession]) -> AsyncIterator[World]:
-    """Nothing is delivered but by the workers that a test makes."""
+    """Messages are delivered only by the workers of the test."""
     async with OutboundClient(LOOPBACK) as outbound:
         yield World(sessions, Sealer([KEY.encode()]), outbound)
 
 
 def connections_in_use(sessions: async_sessionmaker[AsyncSession]) -> int:
-    """How many connections of the pool are out."""
+    """The number of used connections of the pool."""
     engine = cast("AsyncEngine", sessions.kw["bind"])
     return int(cast("Any", engine.pool).checkedout())

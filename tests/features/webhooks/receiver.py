@@ -1,4 +1,4 @@
-"""A real HTTP endpoint that takes messages, answers as it is told, and lets tests wait for what arrives."""
+"""A real HTTP endpoint that accepts messages, responds as configured, and lets tests wait for requests."""
 
 import asyncio
 import gzip
@@ -16,7 +16,7 @@ CUT = "cut"
 
 @dataclass(frozen=True, slots=True)
 class Arrived:
-    """One request as it came."""
+    """A received request."""
 
     line: str
     headers: dict[str, str]
@@ -30,7 +30,7 @@ class Arrived:
 
 @dataclass
 class Receiver:
-    """``answers`` are used up one after another; without any, all is well. ``None`` answers nothing."""
+    """``answers`` are used one after another; afterwards every response is a success. ``None`` never responds."""
 
     url: str = ""
     answers: list[str | None] = field(default_factory=list)
@@ -38,7 +38,7 @@ class Receiver:
     _changed: asyncio.Condition = field(default_factory=asyncio.Condition)
 
     async def until(self, holds: Callable[[list[Arrived]], bool]) -> None:
-        """Wait until something holds of what has arrived. Raises ``TimeoutError``."""
+        """Wait until a condition on the received requests holds. Raises ``TimeoutError``."""
         async with asyncio.timeout(_DEADLINE_S), self._changed:
             await self._changed.wait_for(lambda: holds(self.arrived))
 
@@ -66,7 +66,7 @@ class Receiver:
                 writer.write(f"HTTP/1.1 {answer}\r\nContent-Length: 0\r\n\r\n".encode())
                 await writer.drain()
         except (asyncio.IncompleteReadError, ConnectionError):
-            pass  # Whoever delivers has hung up, as it may.
+            pass  # The sender may close the connection at any time.
         finally:
             writer.close()
 

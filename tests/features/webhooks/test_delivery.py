@@ -1,4 +1,4 @@
-"""Messages arrive, signed, at least once, whatever an endpoint does and whichever worker is lost."""
+"""Messages arrive, signed, at least once, despite failing endpoints and lost workers."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta
@@ -33,8 +33,8 @@ async def test_a_message_arrives_signed_and_holds_ids_and_a_link_alone(world: Wo
     assert request.headers["webhook-id"] == format_id(DELIVERY, row.id)
     assert request.headers["content-type"] == "application/json"
     message = request.verified(secret)
-    told = datetime.fromisoformat(message.pop("timestamp"))
-    assert abs(told - row.created_at) < timedelta(milliseconds=1)
+    sent_at = datetime.fromisoformat(message.pop("timestamp"))
+    assert abs(sent_at - row.created_at) < timedelta(milliseconds=1)
     link = f"{PUBLIC_URL}/console/approvals/{approval}"
     assert message == {"type": "approval.requested", "data": {"approval_id": approval, "url": link}}
     assert (row.state, row.status_code, row.error, row.attempts) == ("delivered", 204, None, 1)
@@ -85,7 +85,7 @@ async def test_what_fails_is_sent_again_under_the_same_id_and_the_endpoint_is_he
             assert DELAYS[attempt - 1] <= waits <= longest
             assert (hook.failures, hook.failing_since is None) == (attempt, False)
             assert (hook.held_until is not None) == (attempt >= FAILS_FROM)
-        # Whatever else is due for it waits too.
+        # Other due messages for it wait too.
         await world.tell()
         await world.delivered()
         assert len(endpoint.arrived) == FAILS_FROM
@@ -177,13 +177,13 @@ async def test_noting_a_delivery_and_asking_for_it_anew_meet_without_a_deadlock(
     async with receiver() as endpoint:
         webhook_id, _ = await world.webhook(endpoint.url)
         await world.tell()
-        [told] = await world.deliveries()
+        [queued] = await world.deliveries()
         async with world.sessions() as session:
             webhook = await service.load(session, webhook_id, lock=True)
             worker = world.worker()
             assert await worker.round() == 1
             await until_waiting(world.sessions)
-            delivery = await service.load_delivery(session, webhook, told.id, lock=True)
+            delivery = await service.load_delivery(session, webhook, queued.id, lock=True)
             await service.retry(session, webhook, delivery, SYSTEM, None)
             await session.commit()
         await worker.idle()
@@ -220,13 +220,13 @@ async def test_a_fault_that_is_no_outage_is_told_with_its_place_alone_and_ends_n
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
     [row] = await world.deliveries()
-    told = [record.getMessage() for record in caplog.records if record.name == deliver.__name__]
-    first_lines = [line.partition("\n")[0] for line in told]
+    logged = [record.getMessage() for record in caplog.records if record.name == deliver.__name__]
+    first_lines = [line.partition("\n")[0] for line in logged]
     assert first_lines == [
         "looking for deliveries failed: ProgrammingError",
         f"the delivery {format_id(DELIVERY, row.id)} failed: ValueError",
     ]
-    assert all("broken_once" in line for line in told)
+    assert all("broken_once" in line for line in logged)
     assert "the statement" not in caplog.text
     assert "the words" not in caplog.text
 
@@ -245,7 +245,7 @@ async def test_an_endpoint_that_hangs_delays_no_other_and_holds_no_database_conn
         await well.until(lambda arrived: len(arrived) == 1)
         await world.tell()
         await well.until(lambda arrived: len(arrived) == 2)
-        # All that is being sent, and the message that was just noted or is.
+        # All messages in transfer, and the one that was just recorded.
         assert connections_in_use(sessions) <= 2
         assert len(hangs.arrived) == AT_ONCE
         running.cancel()
@@ -274,7 +274,7 @@ async def test_after_three_days_a_message_is_given_up_and_after_thirty_forgotten
     await world.tell(1000)
     async with world.sessions() as session:
         later = datetime.now(UTC) + KEPT + timedelta(minutes=1)
-        # Not all at once, and whoever asks is told that there are more.
+        # Not all at once, and the caller learns that there are more.
         assert [await forget(session, later), await forget(session, later)] == [True, False]
         await session.commit()
     assert await world.deliveries() == []

@@ -1,4 +1,4 @@
-"""What the page of webhooks says is so: its receiver takes what we send, and its lists are those of the code."""
+"""The documentation of webhooks is correct: its receiver accepts our messages, and its lists match the code."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""A message survives the process that was sending it: the real service, killed with SIGKILL."""
+"""A message survives its sending process: the real service, killed with SIGKILL."""
 
 import pytest
 

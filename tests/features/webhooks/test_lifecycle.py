@@ -1,4 +1,4 @@
-"""What happens to identities, tokens and grants is told once, with the change and never without it."""
+"""Changes of identities, tokens and grants are notified once, with the change and never without it."""
 
 import re
 from collections.abc import AsyncIterator
@@ -29,15 +29,15 @@ from tests.features.tokens.world import in_days
 SYSTEM = Caller("system", UUID(int=0), frozenset({Role.ADMIN}))
 
 
-class Told:
-    """What a webhook that wants everything is told, step by step."""
+class Subscriber:
+    """The messages to a webhook that receives everything, step by step."""
 
     def __init__(self, api: httpx2.AsyncClient, sessions: Sessions) -> None:
         self.api = api
         self.sessions = sessions
 
     async def since(self) -> list[tuple[str, Json]]:
-        """The messages since the last look, by type; each has an audit event, which ``data`` is shown without."""
+        """The messages since the last call, by type; each has an audit event, which is removed from ``data``."""
         async with self.sessions() as session:
             rows = await session.execute(text("DELETE FROM webhook_deliveries RETURNING type, data"))
             said = sorted(((row.type, dict(row.data)) for row in rows), key=repr)
@@ -49,120 +49,126 @@ class Told:
         return said
 
     async def after(self, method: str, path: str, body: Any = None, **fields: Any) -> list[tuple[str, Json]]:
-        """What is told of one request that goes well."""
+        """The messages of one successful request."""
         answer = await self.api.request(method, f"/api/v1/{path}", json=body, **fields)
         assert answer.is_success, answer.text
         return await self.since()
 
 
 @pytest.fixture
-async def told(api: httpx2.AsyncClient, sessions: Sessions) -> Told:
+async def subscriber(api: httpx2.AsyncClient, sessions: Sessions) -> Subscriber:
     async with sessions() as session:
-        # Held back, so that nobody delivers what the test reads.
+        # Paused, so that no worker delivers what the test reads.
         everything = Webhook(name="all", url="https://example.com", events=list(WebhookEvent))
         session.add(everything)
         await session.flush()
         await session.execute(text("UPDATE webhooks SET held_until = now() + interval '1 day'"))
         await session.commit()
-    return Told(api, sessions)
+    return Subscriber(api, sessions)
 
 
-async def test_each_change_of_an_identity_is_sent_once(told: Told) -> None:
-    ada = await person(told.api, email="ada@example.com")
+async def test_each_change_of_an_identity_is_sent_once(subscriber: Subscriber) -> None:
+    ada = await person(subscriber.api, email="ada@example.com")
     about, path = {"identity_id": ada["id"]}, f"identities/{ada['id']}"
-    assert await told.since() == [("identity.created", about)]
-    assert await told.after("PATCH", path, {"email": "a@example.com"}) == [("identity.updated", about)]
-    assert await told.after("PATCH", path, {"email": "a@example.com"}) == []
-    assert await told.after("POST", f"{path}/suspend") == [("identity.suspended", about)]
-    assert await told.after("POST", f"{path}/suspend") == []
-    assert await told.after("POST", f"{path}/reinstate") == [("identity.reinstated", about)]
-    assert await told.after("POST", f"{path}/reinstate") == []
-    answer = await told.api.patch(f"/api/v1/{path}", json={"email": None}, headers={"If-Match": '"1"'})
-    assert (answer.status_code, await told.since()) == (412, [])
+    assert await subscriber.since() == [("identity.created", about)]
+    assert await subscriber.after("PATCH", path, {"email": "a@example.com"}) == [("identity.updated", about)]
+    assert await subscriber.after("PATCH", path, {"email": "a@example.com"}) == []
+    assert await subscriber.after("POST", f"{path}/suspend") == [("identity.suspended", about)]
+    assert await subscriber.after("POST", f"{path}/suspend") == []
+    assert await subscriber.after("POST", f"{path}/reinstate") == [("identity.reinstated", about)]
+    assert await subscriber.after("POST", f"{path}/reinstate") == []
+    answer = await subscriber.api.patch(f"/api/v1/{path}", json={"email": None}, headers={"If-Match": '"1"'})
+    assert (answer.status_code, await subscriber.since()) == (412, [])
     at = datetime.now(UTC).replace(microsecond=0) + timedelta(days=30)
     later = {"reason": "leaves", "effective_at": at.astimezone(timezone(timedelta(hours=9))).isoformat()}
     moment = about | {"effective_at": at.isoformat().replace("+00:00", "Z")}
-    assert await told.after("POST", f"{path}/offboard", later) == [("identity.offboarding_scheduled", moment)]
-    [waiting] = (await told.api.get("/api/v1/scheduled-offboardings")).json()["items"]
+    assert await subscriber.after("POST", f"{path}/offboard", later) == [
+        ("identity.offboarding_scheduled", moment)
+    ]
+    [waiting] = (await subscriber.api.get("/api/v1/scheduled-offboardings")).json()["items"]
     cancel = ("DELETE", f"scheduled-offboardings/{waiting['id']}")
-    assert await told.after(*cancel) == [("identity.offboarding_cancelled", about)]
-    assert await told.after("POST", f"{path}/offboard?dry_run=true", {"reason": "left"}) == []
-    [(type, data)] = await told.after("POST", f"{path}/offboard", {"reason": "left"})
-    answer = await told.api.post(f"/api/v1/{path}/offboard", json={"reason": "left"})
+    assert await subscriber.after(*cancel) == [("identity.offboarding_cancelled", about)]
+    assert await subscriber.after("POST", f"{path}/offboard?dry_run=true", {"reason": "left"}) == []
+    [(type, data)] = await subscriber.after("POST", f"{path}/offboard", {"reason": "left"})
+    answer = await subscriber.api.post(f"/api/v1/{path}/offboard", json={"reason": "left"})
     assert (type, data) == ("identity.offboarded", about | {"receipt_id": answer.json()["receipt_id"]})
-    assert await told.since() == []
-    assert await told.after("POST", f"{path}/erase") == [("identity.erased", about)]
-    assert await told.after("POST", f"{path}/erase") == []
+    assert await subscriber.since() == []
+    assert await subscriber.after("POST", f"{path}/erase") == [("identity.erased", about)]
+    assert await subscriber.after("POST", f"{path}/erase") == []
 
 
-async def test_each_change_of_a_token_and_of_those_below_it_is_sent_once(told: Told) -> None:
-    ada = await person(told.api)
-    await told.since()
+async def test_each_change_of_a_token_and_of_those_below_it_is_sent_once(subscriber: Subscriber) -> None:
+    ada = await person(subscriber.api)
+    await subscriber.since()
     whose = {"identity_id": ada["id"]}
 
     async def issue(**fields: Any) -> tuple[Json, str]:
         body = whose | {"name": "laptop", "scope": {"kind": "grants"}, "expires_at": in_days(9)}
-        answer = await told.api.post("/api/v1/tokens", json=body | fields)
+        answer = await subscriber.api.post("/api/v1/tokens", json=body | fields)
         assert answer.status_code == 201, answer.text
         token = answer.json()["token"]
         return whose | {"token_id": token["id"]}, f"tokens/{token['id']}"
 
     first, path = await issue()
-    assert await told.since() == [("token.issued", first)]
+    assert await subscriber.since() == [("token.issued", first)]
     second, child = await issue(parent_id=first["token_id"], expires_at=in_days(8))
-    assert await told.since() == [("token.issued", second | {"parent_id": first["token_id"]})]
-    assert await told.after("PATCH", path, {"name": "desk"}) == [("token.updated", first)]
-    assert await told.after("PATCH", path, {"name": "desk"}) == []
-    assert await told.after("PATCH", path, {"expires_at": in_days(7)}) == [
+    assert await subscriber.since() == [("token.issued", second | {"parent_id": first["token_id"]})]
+    assert await subscriber.after("PATCH", path, {"name": "desk"}) == [("token.updated", first)]
+    assert await subscriber.after("PATCH", path, {"name": "desk"}) == []
+    assert await subscriber.after("PATCH", path, {"expires_at": in_days(7)}) == [
         ("token.updated", first),
         ("token.updated", second),
     ]
-    assert await told.after("POST", f"{path}/rotate", {}) == [("token.rotated", first)]
-    assert await told.after("POST", f"{path}/revoke?dry_run=true", {"reason": "lost"}) == []
+    assert await subscriber.after("POST", f"{path}/rotate", {}) == [("token.rotated", first)]
+    assert await subscriber.after("POST", f"{path}/revoke?dry_run=true", {"reason": "lost"}) == []
     ended = [("token.revoked", first), ("token.revoked", second)]
-    assert await told.after("POST", f"{path}/revoke", {"reason": "lost"}) == ended
-    assert await told.after("POST", f"{child}/revoke", {"reason": "lost"}) == []
-    await told.api.post(f"/api/v1/identities/{ada['id']}/suspend")
-    await told.since()
+    assert await subscriber.after("POST", f"{path}/revoke", {"reason": "lost"}) == ended
+    assert await subscriber.after("POST", f"{child}/revoke", {"reason": "lost"}) == []
+    await subscriber.api.post(f"/api/v1/identities/{ada['id']}/suspend")
+    await subscriber.since()
     body = whose | {"name": "late", "scope": {"kind": "grants"}, "expires_at": in_days(9)}
-    refused = await told.api.post("/api/v1/tokens", json=body)
-    assert (refused.status_code, await told.since()) == (409, [])
+    refused = await subscriber.api.post("/api/v1/tokens", json=body)
+    assert (refused.status_code, await subscriber.since()) == (409, [])
 
 
-async def test_each_change_of_a_grant_is_sent_once_and_those_of_a_group_end_with_it(told: Told) -> None:
-    ada, team = await person(told.api), await group(told.api)
-    await told.since()
-    own = await grant(told.api, ada)
+async def test_each_change_of_a_grant_is_sent_once_and_those_of_a_group_end_with_it(
+    subscriber: Subscriber,
+) -> None:
+    ada, team = await person(subscriber.api), await group(subscriber.api)
+    await subscriber.since()
+    own = await grant(subscriber.api, ada)
     about, path = {"grant_id": own["id"], "identity_id": ada["id"]}, f"grants/{own['id']}"
-    assert await told.since() == [("grant.created", about)]
-    assert await told.after("PATCH", path, {"expires_at": in_days(9)}) == [("grant.updated", about)]
-    assert await told.after("PATCH", path, {"prompts": True}) == []
-    assert await told.after("DELETE", path) == [("grant.ended", about)]
-    shared = [await grant(told.api, team) for _ in range(2)]
+    assert await subscriber.since() == [("grant.created", about)]
+    assert await subscriber.after("PATCH", path, {"expires_at": in_days(9)}) == [("grant.updated", about)]
+    assert await subscriber.after("PATCH", path, {"prompts": True}) == []
+    assert await subscriber.after("DELETE", path) == [("grant.ended", about)]
+    shared = [await grant(subscriber.api, team) for _ in range(2)]
     theirs = [{"grant_id": one["id"], "group_id": team["id"]} for one in shared]
-    assert await told.since() == [("grant.created", one) for one in theirs]
-    assert await told.after("DELETE", f"groups/{team['id']}") == [("grant.ended", one) for one in theirs]
+    assert await subscriber.since() == [("grant.created", one) for one in theirs]
+    assert await subscriber.after("DELETE", f"groups/{team['id']}") == [
+        ("grant.ended", one) for one in theirs
+    ]
 
 
-async def test_all_that_an_offboarding_ends_is_told(told: Told) -> None:
-    ada, heir = await person(told.api), await person(told.api)
-    robot, mine = await agent(told.api, ada), await grant(told.api, ada)
+async def test_all_that_an_offboarding_ends_is_told(subscriber: Subscriber) -> None:
+    ada, heir = await person(subscriber.api), await person(subscriber.api)
+    robot, mine = await agent(subscriber.api, ada), await grant(subscriber.api, ada)
     order = {"identity_id": robot["id"], "name": "job", "scope": {"kind": "grants"}}
-    token = (await made_token(told.api, order | {"expires_at": in_days(5)}))["id"]
-    await told.since()
-    said = await told.after("POST", f"identities/{ada['id']}/offboard", {"reason": "left"})
+    token = (await made_token(subscriber.api, order | {"expires_at": in_days(5)}))["id"]
+    await subscriber.since()
+    said = await subscriber.after("POST", f"identities/{ada['id']}/offboard", {"reason": "left"})
     assert [(type, data) for type, data in said if type != "identity.offboarded"] == [
         ("grant.ended", {"grant_id": mine["id"], "identity_id": ada["id"]}),
         ("identity.suspended", {"identity_id": robot["id"]}),
         ("token.revoked", {"token_id": token, "identity_id": robot["id"]}),
     ]
-    # Handed over, an agent and its tokens go on.
-    other = await agent(told.api, heir)
-    await told.since()
-    to = await person(told.api)
-    await told.since()
+    # A transferred agent and its tokens stay active.
+    other = await agent(subscriber.api, heir)
+    await subscriber.since()
+    to = await person(subscriber.api)
+    await subscriber.since()
     body = {"reason": "left", "transfer_agents_to": to["id"]}
-    said = await told.after("POST", f"identities/{heir['id']}/offboard", body)
+    said = await subscriber.after("POST", f"identities/{heir['id']}/offboard", body)
     assert ("identity.updated", {"identity_id": other["id"]}) in said
     assert len(said) == 2
 
@@ -176,7 +182,7 @@ async def made_token(api: httpx2.AsyncClient, body: Json) -> Json:
 
 @asynccontextmanager
 async def statements(sessions: Sessions) -> AsyncIterator[list[str]]:
-    """What goes to the database until the end of the block."""
+    """The statements sent to the database until the end of the block."""
     engine, sent = sessions.kw["bind"].sync_engine, list[str]()
 
     def note(_connection: Any, _cursor: Any, statement: str, *_more: Any) -> None:
@@ -193,7 +199,7 @@ async def test_many_tokens_that_end_together_take_one_statement_and_none_without
     sessions: Sessions,
 ) -> None:
     async def end(tokens: int) -> list[str]:
-        """The statements of a revocation of so many tokens."""
+        """The statements of a revocation of this many tokens."""
         async with sessions() as session:
             who = Identity(kind="person", user_name=uuid4().hex)
             session.add(who)
@@ -226,19 +232,19 @@ async def test_many_tokens_that_end_together_take_one_statement_and_none_without
 
 
 async def test_what_was_refused_is_not_sent_and_a_repeated_request_not_again(
-    told: Told,
+    subscriber: Subscriber,
 ) -> None:
-    ada = await person(told.api)
-    await told.since()
+    ada = await person(subscriber.api)
+    await subscriber.since()
     taken = {"kind": "person", "user_name": ada["user_name"]}
-    assert (await told.api.post("/api/v1/identities", json=taken)).status_code == 409
-    assert await told.since() == []
+    assert (await subscriber.api.post("/api/v1/identities", json=taken)).status_code == 409
+    assert await subscriber.since() == []
     key = {"Idempotency-Key": uuid4().hex}
     body = {"kind": "person", "user_name": uuid4().hex}
     for _ in range(2):
-        answer = await told.api.post("/api/v1/identities", json=body, headers=key)
+        answer = await subscriber.api.post("/api/v1/identities", json=body, headers=key)
         assert answer.status_code == 201
-    assert await told.since() == [("identity.created", {"identity_id": answer.json()["id"]})]
+    assert await subscriber.since() == [("identity.created", {"identity_id": answer.json()["id"]})]
 
 
 async def test_who_gets_in_by_the_database_is_told_of(sessions: Sessions, peppers: Peppers) -> None:
@@ -252,10 +258,10 @@ async def test_who_gets_in_by_the_database_is_told_of(sessions: Sessions, pepper
 
 
 def test_whatever_records_a_change_of_an_identity_token_or_grant_tells_of_it() -> None:
-    """What the other tests see of today's ways, for those that are still to come."""
+    """What the other tests check for existing changes, for later ones."""
     words = "create|update|suspend|reinstate|offboard|erase|issue|rotate|revoke|end|.*_offboarding"
     recorded = re.compile(rf'"(identity|token|grant)\.({words})"')
-    # Not the console and no schemas: they record nothing themselves, and name events to filter by and as examples.
+    # Not the console and schemas: they record nothing themselves, and name events as filters and examples.
     places = Path(app.__file__).parent.rglob("*.py")
     records = [path for path in places if "console" not in path.parts and not path.stem.endswith("schemas")]
     sources = {path: path.read_text() for path in records}

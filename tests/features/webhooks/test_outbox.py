@@ -1,4 +1,4 @@
-"""A message is written with what it tells of, once for each webhook that wants it, by either driver."""
+"""A message is written with its change, once for each webhook that receives it, by either driver."""
 
 from uuid import UUID
 
@@ -29,7 +29,7 @@ def asked(approval_id: UUID, identity_id: UUID) -> Message:
 
 
 async def make_webhooks(sessions: Sessions) -> UUID:
-    """One that wants to be told of requests; the others want something else, are disabled or have ended."""
+    """One that receives approval requests; the others receive other types, are disabled or have ended."""
     wants = Webhook(name="wants", url="https://example.com", events=["approval.requested"])
     disabled = Webhook(
         name="disabled", url="https://example.com", events=["approval.requested"], status="disabled"
@@ -44,7 +44,7 @@ async def make_webhooks(sessions: Sessions) -> UUID:
 async def test_a_message_waits_for_each_webhook_that_wants_it_and_holds_ids_alone(sessions: Sessions) -> None:
     webhook_id, approval_id, identity_id = await make_webhooks(sessions), new_id(), new_id()
     async with sessions() as session:
-        await enqueue(session, asked(approval_id, identity_id), Message("nobody.wants", {}))
+        await enqueue(session, asked(approval_id, identity_id), Message("without.subscriber", {}))
         await session.commit()
         [row] = (await session.execute(select(WebhookDelivery))).scalars()
     assert (row.webhook_id, row.type, row.state) == (webhook_id, "approval.requested", "pending")

@@ -1,4 +1,4 @@
-"""``/webhooks``: who may keep them, what is shown of them, and what is asked of their deliveries."""
+"""``/webhooks``: permissions, visible fields, and delivery requests."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -12,13 +12,13 @@ from tests.api import ApiAs
 
 Sessions = async_sessionmaker[AsyncSession]
 PATH = "/api/v1/webhooks"
-# Nobody is there: a name that never resolves (RFC 6761).
+# Never resolves (RFC 6761).
 URL = "https://hooks.invalid/T0/secret-path?key=hidden"
 NEW = {"name": "chat", "url": URL, "events": ["approval.requested", "approval.requested"]}
 
 
 async def make(api: httpx2.AsyncClient, **fields: Any) -> tuple[str, dict[str, Any]]:
-    """The path of a new webhook, and the answer that made it."""
+    """Create a webhook; return its path and the response."""
     answer = await api.post(PATH, json=NEW | fields)
     assert answer.status_code == 201, answer.text
     return answer.headers["Location"], answer.json()
@@ -115,14 +115,14 @@ async def test_a_test_message_and_a_retry_wait_for_no_pause(
     for none in ("type=approval.denied", "state=delivered"):
         assert (await api.get(f"{path}/deliveries?{none}")).json()["items"] == []
     async with sessions() as session:
-        # The webhook first, as those who deliver lock them.
+        # The webhook first, in the lock order of a delivery.
         await session.execute(text("UPDATE webhooks SET held_until = now() + interval '1 hour'"))
         await session.execute(text("UPDATE webhook_deliveries SET state = 'failed', attempts = 9"))
         await session.commit()
     again = await api.post(f"{place}/retry")
     assert (again.json()["state"], again.json()["attempts"]) == ("pending", 0)
     assert (await api.get(path)).json()["held_until"] is None
-    # Its delivery is found by no other webhook's path.
+    # Its delivery is not found under another webhook's path.
     other, _ = await make(api)
     foreign = f"{other}/deliveries/{delivery['id']}"
     assert [(await api.get(foreign)).status_code, (await api.post(f"{foreign}/retry")).status_code] == [

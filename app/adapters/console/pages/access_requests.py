@@ -21,7 +21,7 @@ from app.adapters.console.pages.approvals import build_rows, gravest
 from app.adapters.console.pages.principals import format_name
 from app.adapters.console.viewer import Submission, Viewer, require_submission, require_viewer
 from app.domain.errors import Invalid
-from app.features.approvals.ask import LONGEST, ask_for_access, require_requestable
+from app.features.approvals.ask import MAX_DURATION, ask_for_access, require_requestable
 from app.features.approvals.routes import list_approvals
 from app.features.approvals.schemas import AccessRequest, ApprovalQuery, RequestableQuery, RequestableServer
 from app.features.identities.schemas import IdentityView, OwnAgentQuery
@@ -110,7 +110,7 @@ def _end(form: Form, now: datetime) -> datetime:
         end = datetime.combine(date.fromisoformat(form.text("date")), time(23, 59), UTC)
     except ValueError:
         raise Invalid.field("/expires_at", "date", "Choose a day.") from None
-    latest = now + LONGEST
+    latest = now + MAX_DURATION
     # On the last possible day, access ends at the maximum lifetime.
     return min(end, latest) if end.date() == latest.date() else end
 
@@ -136,7 +136,7 @@ async def _show(
         agents=[(format_id(IDENTITY, one.id), format_name(one)) for one in agents],
         presets=[(days, now + timedelta(days=days)) for days in _PRESETS],
         soonest=f"{now:%Y-%m-%d}",
-        latest=f"{now + LONGEST:%Y-%m-%d}",
+        latest=f"{now + MAX_DURATION:%Y-%m-%d}",
         problems=problems,
         typed={name: form.text(name) for name in ("which", "lasts", "date", "identity_id")},
         ticked=set(form.texts("tool")),

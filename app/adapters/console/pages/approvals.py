@@ -33,7 +33,7 @@ from app.adapters.console.visible import visible
 from app.domain.errors import Invalid, NotFound, Unavailable
 from app.domain.risk import Risk
 from app.features.approvals import approve_access as approving
-from app.features.approvals.ask import require_requestable, selected, tools_of, withdraw_request
+from app.features.approvals.ask import require_requestable, select_tools, tools_of, withdraw_request
 from app.features.approvals.decide import deny_approval, require_approval
 from app.features.approvals.routes import list_approvals
 from app.features.approvals.schemas import (
@@ -149,7 +149,7 @@ def _row(view: ApprovalView, tools: Sequence[RequestableTool]) -> Row:
     risk = None if view.tool is None else view.tool.risk
     words = None
     if view.access is not None:
-        risk = gravest([tool.risk for tool in selected(tools, view.access.tools)])
+        risk = gravest([tool.risk for tool in select_tools(tools, view.access.tools)])
         words = describe_tools(view.access.tools)
     why = next((reason for reason in reasons if reason), "")
     return Row(view, headline(view), requester_name(view), why, risk, words)
@@ -375,7 +375,7 @@ async def _access(session: AsyncSession, viewer: Viewer, view: ApprovalView, typ
     """Values of the page for an access request: its tools as they are now, and the form's state."""
     assert view.access is not None  # noqa: S101  # The caller has checked it.
     known = None if view.server is None else await _known_tools(session, viewer, view, view.server.id)
-    tools = selected(known or [], view.access.tools)
+    tools = select_tools(known or [], view.access.tools)
     less = typed.text("give") == "less"
     by_name = view.access.tools.kind == "names"
     asked_until = f"{view.access.expires_at:%Y-%m-%d}"

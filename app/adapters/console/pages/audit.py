@@ -23,7 +23,7 @@ from app.features.audit.export import export, headers_of
 from app.features.audit.names import names_of
 from app.features.audit.reading import check_since, present, read_on
 from app.features.audit.schemas import (
-    WIDEST_RANGE,
+    MAX_RANGE,
     Actor,
     AuditArgumentsView,
     AuditEventView,
@@ -343,7 +343,7 @@ async def _histogram(session: AsyncSession, runtime: Runtime, asked: AuditReques
     """Counts over time; None if the range is longer than the statistics allow."""
     until = asked.query.until or asked.now
     since = asked.query.since or until - PERIODS["30d"]
-    if not timedelta() < until - since <= WIDEST_RANGE:
+    if not timedelta() < until - since <= MAX_RANGE:
         return None
     if any(value for name, value in asked.query.filters().items() if name not in _COUNTED_BY):
         wanted = asked.query.model_copy(update={"since": since, "until": until})

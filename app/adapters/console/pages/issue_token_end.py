@@ -33,7 +33,7 @@ from app.features.tokens.drafts import (
 )
 from app.features.tokens.routes import show_token
 from app.features.tokens.schemas import PickupView, connect_settings
-from app.features.tokens.service import Issued
+from app.features.tokens.service import IssuedToken
 from app.http.authorization import Caller, Permission
 from app.http.live import News, live_event
 from app.http.runtime import CurrentRuntime, Runtime
@@ -261,7 +261,7 @@ def _kinds(tools: Sequence[OfferedTool]) -> list[str]:
 
 
 async def _show_secret(
-    request: Request, viewer: Viewer, session: AsyncSession, runtime: Runtime, issued: Issued
+    request: Request, viewer: Viewer, session: AsyncSession, runtime: Runtime, issued: IssuedToken
 ) -> Response:
     identity = await find_identity(session, issued.token.identity_id)
     pickup = None if issued.pickup is None else PickupView.from_reading(issued.pickup, runtime.public_url)

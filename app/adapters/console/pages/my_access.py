@@ -24,9 +24,9 @@ from app.adapters.console.pages.pickups import describe_token, describe_tokens
 from app.adapters.console.viewer import Submission, Viewer, require_submission, require_viewer
 from app.features.access.reach_routes import list_own_access
 from app.features.access.reach_schemas import AccessQuery
-from app.features.approvals.ask import anything_requestable
+from app.features.approvals.ask import has_requestable
 from app.features.me.routes import list_own_pickups, list_own_tokens
-from app.features.tokens.own import find_own_token, hold_own_token, hold_to_renew, person_of
+from app.features.tokens.own import find_own_token, lock_own_token, lock_to_renew, person_of
 from app.features.tokens.routes import revoke_one, show_token
 from app.features.tokens.schemas import (
     PickupQuery,
@@ -72,7 +72,7 @@ async def show_own_tokens(
     return page(
         request, "my_access/tokens.html", viewer=viewer, tokens=rows, waiting=list(waiting.values()), few=_FEW,
         q=query.q, chosen=chosen, more=next_page(request, found.next_cursor), first=first_page(request),
-        done=_DONE.get(request.query_params.get("done", "")), can_ask=await anything_requestable(session),
+        done=_DONE.get(request.query_params.get("done", "")), can_ask=await has_requestable(session),
     )  # fmt: skip
 
 
@@ -86,7 +86,7 @@ async def show_reach(
     more, first = next_page(request, access.next_cursor), first_page(request)
     return page(
         request, "my_access/reach.html", viewer=viewer, access=access, servers=access.items, more=more, first=first,
-        can_ask=await anything_requestable(session),
+        can_ask=await has_requestable(session),
     )  # fmt: skip
 
 
@@ -120,7 +120,7 @@ async def rotate(
     viewer, form = submission.viewer, submission.form
     async with attempt_change(session) as attempt:
         wanted = validate(TokenRotate, {"overlap_s": whole_number(form.text("overlap_s"))})
-        await hold_to_renew(session, person_of(viewer.caller), token_id)
+        await lock_to_renew(session, person_of(viewer.caller), token_id)
         overlap, request_id = timedelta(seconds=wanted.overlap_s), request.state.request_id
         seen = ShownRevision.of(form)
         secret = await rotate_token(session, runtime, viewer.caller, token_id, overlap, seen, request_id)
@@ -148,7 +148,7 @@ async def revoke(request: Request, token_id: TokenId, submission: Writer, sessio
     seen = ShownRevision.of(form)
     async with attempt_change(session) as attempt:
         wanted = validate(TokenRevoke, {"reason": form.text("reason")})
-        await hold_own_token(session, person_of(viewer.caller), token_id)
+        await lock_own_token(session, person_of(viewer.caller), token_id)
         await _revoke(request, viewer, session, token_id, wanted, seen, dry_run=False)
     if attempt.problems:
         return await _show_revoke(request, viewer, session, token_id, attempt.problems, form.text("reason"))

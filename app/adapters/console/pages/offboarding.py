@@ -31,10 +31,10 @@ from app.features.identities import receipt_routes as receipts
 from app.features.identities import routes as identities
 from app.features.identities import schedule_routes as schedules
 from app.features.identities.erase import erase_identity
-from app.features.identities.offboard import Offboarded
+from app.features.identities.offboard import OffboardOutcome
 from app.features.identities.schedule import cancel_scheduled, offboard_when_asked
 from app.features.identities.schemas import (
-    MOST_CALLS,
+    MAX_CALLS,
     IdentityView,
     OffboardRequest,
     Receipt,
@@ -159,7 +159,7 @@ async def _show(
     return page(
         request, "offboarding/offboard.html", viewer=viewer, status=problems.status, problems=problems, it=it,
         who=format_name(it), confirmation_text=confirmation_text(it), typed=typed or Form(), outcome=outcome,
-        heir=heir, most_calls=MOST_CALLS,
+        heir=heir, most_calls=MAX_CALLS,
         named=_NAMED,
         names=await names_of(session, _named_in(outcome)),
         search=await search_person(request, session, runtime, "transfer_agents_to", but=it.id),
@@ -168,7 +168,7 @@ async def _show(
 
 async def _preview(
     viewer: Viewer, session: AsyncSession, runtime: Runtime, it: IdentityView, heir: str
-) -> Offboarded:
+) -> OffboardOutcome:
     """The dry run of an offboarding. Raises ``Invalid`` if the agents cannot be transferred to ``heir``."""
     body = validate(OffboardRequest, {"reason": _PREVIEW, "transfer_agents_to": heir or None})
     return await offboard_when_asked(
@@ -190,7 +190,7 @@ def _asked(form: Form) -> dict[str, Any]:
     }
 
 
-def _named_in(outcome: Offboarded) -> list[UUID]:
+def _named_in(outcome: OffboardOutcome) -> list[UUID]:
     """The ids whose names the page shows; it only counts the remaining ones."""
     lists = [outcome.things.agents, outcome.transferred.agents]
     if outcome.preview is not None:

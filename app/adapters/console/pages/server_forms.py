@@ -29,7 +29,7 @@ from app.features.servers import service
 from app.features.servers.credentials import put_credential
 from app.features.servers.places import PlaceRules
 from app.features.servers.schemas import ServerCreate, ServerPatch
-from app.features.tools.asked_syncs import CurrentSyncs
+from app.features.tools.requested_syncs import CurrentSyncs
 from app.http.runtime import CurrentRuntime, Runtime
 from app.http.transaction import Session
 from app.lib.ids import ServerId

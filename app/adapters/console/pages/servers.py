@@ -41,7 +41,7 @@ from app.features.servers.credentials import delete_credential, put_credential
 from app.features.servers.places import PlaceRules
 from app.features.servers.schemas import ServerPatch, ServerQuery, ServerStatus, ServerView
 from app.features.tools import routes as tools
-from app.features.tools.asked_syncs import CurrentSyncs
+from app.features.tools.requested_syncs import CurrentSyncs
 from app.features.tools.schemas import ToolQuery, ToolView
 from app.http.authorization import Permission
 from app.http.runtime import CurrentRuntime, Runtime

@@ -1,14 +1,14 @@
-"""Months of the log that were dropped when their time was over: what of it may be missing, and no more.
+"""Dropped months of the log: decide which missing events are explained by retention, and no others.
 
-Before each drop, an event of the log says which month goes, how many events it has, and between which positions these
-are. Months are cut by time and positions follow commits, so that around the end of a month only the number tells
-whether more is missing. The oldest month goes first; one that is on record may be there still.
+Before each drop, an audit event records the month, its number of events, and their first and last positions. Months are
+cut by time and positions follow commits, so near the end of a month only the number tells whether more is missing. The
+oldest month is dropped first; a recorded month may still exist.
 
-Whoever may insert into the log may record such an event. So it excuses nothing unless it fits what is there: its month
-was in the time of the log and is over, none of its events is left, what is missing is not amidst events that are all
-much later, and no event before it says something else of the month.
+An attacker with the right to insert into the log may forge such an event. So it excuses nothing unless it is consistent
+with the log: its month is within the time of the log and past, none of its events are left, the missing events are not
+between events that are all much later, and no earlier record contradicts it.
 
-The end of a month of the trail: not before all of it is sealed, and never without a record of it in the trail.
+A month is dropped only after all of it is sealed, and never without a record in the log.
 """
 
 import json
@@ -27,21 +27,21 @@ from app.features.audit.sealing.leaves import (
     LEAF_COLUMNS,
     TILE,
     LogFault,
-    Sealed,
     SealedTree,
+    StoredCheckpoint,
     latest_checkpoint,
     leaf_of,
     position_of,
 )
 from app.features.audit.sealing.proofs import inclusion_of
-from app.features.audit.sealing.verdict import Fault, Mark, Verdict, positions, told
+from app.features.audit.sealing.verdict import Fault, Mark, Verdict, describe_finding, positions
 
 DROP = "audit.drop"
 _OUTERMOST = (
     "SELECT epoch, xact, seq, {columns} FROM {partition} ORDER BY epoch {way}, xact {way}, seq {way} LIMIT 1"
 )
 
-# By a run that was interrupted before the month was gone; what says anything else of it is none of ours.
+# From a run that was interrupted before the drop; a record with other values is not ours.
 _ON_RECORD = """
 SELECT EXISTS (
     SELECT FROM audit_events
@@ -52,12 +52,11 @@ _COUNT = "SELECT count(*) FROM {}"
 
 
 async def record_drop(connection: "Connection[Record]", partition: str) -> str | None:
-    """Record that a month of events is about to be dropped, as its owner: its name, how many events it has, and the
-    first and last of their positions, so that whoever verifies the log knows which positions may be without an event.
-    A month that is on record already is not recorded twice.
+    """Record that a month of events is about to be dropped, by its owner: its name, its number of events, and their
+    first and last positions, so that a verifier knows which positions may be missing. A month is recorded only once.
 
-    Where it must not be dropped yet, nothing is recorded, and the answer says why: all of its events have to be sealed,
-    in tiles that are full, since the edge of the tree is worked out from events.
+    If it must not be dropped yet, record nothing and return the reason: all of its events must be sealed in full tiles,
+    since the edge of the tree is computed from events.
     """
     first, last = (
         await _position(connection, partition, "ASC"),
@@ -77,16 +76,17 @@ async def record_drop(connection: "Connection[Record]", partition: str) -> str |
 
 
 async def _position(connection: "Connection[Record]", partition: str, way: str) -> int | str | None:
-    """The position of the first or last event of a month; None where it has none, and in words why it has none yet."""
+    """The position of the first or last event of a month; None for an empty month, or the reason why there is none
+    yet."""
     query = _OUTERMOST.format(columns=LEAF_COLUMNS, partition=partition, way=way)
     row = await connection.fetchrow(query)
     if row is None:
         return None
     try:
-        found = await position_of(connection, (row["epoch"], row["xact"], row["seq"]), leaf_of(row))
+        position = await position_of(connection, (row["epoch"], row["xact"], row["seq"]), leaf_of(row))
     except LogFault as fault:
-        return f"it is not as it was sealed: {fault}; scopegate audit verify says more"
-    return "not all of its events are sealed" if found is None else found[0]
+        return f"it is not as it was sealed: {fault}; run scopegate audit verify for details"
+    return "not all of its events are sealed" if position is None else position[0]
 
 
 _MARK = f'"action":"{DROP}"'.encode()
@@ -103,9 +103,9 @@ SELECT time FROM audit_events WHERE (epoch, xact, seq) > {_PLACE} ORDER BY epoch
 """  # noqa: S608
 _OPENED = "SELECT min(opened_at) FROM log_epochs"
 
-# No clock that went wrong can have put events further ahead: there are no months for them.
+# No faulty clock can have put events further ahead: there are no partitions for them.
 _AHEAD = timedelta(days=31 * (MONTHS_AHEAD + 1))
-_MOST_TOLD = 20
+_MAX_LISTED = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +117,7 @@ class _Missing:
 
 @dataclass(frozen=True, slots=True)
 class _Month:
-    """A month that is on record as dropped, and the positions ``first`` up to, but without, ``end``."""
+    """A month that is recorded as dropped, with the positions from ``first`` up to, but without, ``end``."""
 
     rows: int
     first: int
@@ -127,67 +127,72 @@ class _Month:
     recorded: datetime = field(compare=False)
 
     def words(self, name: str) -> str:
-        """That it is on record, and since when: whether its time was over then is for people to say."""
+        """Describe the record with its time: people judge whether the month's retention was over then."""
         among = positions(self.first, self.end)
-        return f"{name} with {self.rows} events among {among} is on record as dropped on {self.recorded:%Y-%m-%d}"
+        return (
+            f"{name} with {self.rows} events among {among} is recorded as dropped on {self.recorded:%Y-%m-%d}"
+        )
 
 
 class Drops:
-    """What is missing, and which months are on record as dropped, as far as a look at the log has come."""
+    """Collects missing events and recorded drops during a verification."""
 
     def __init__(self) -> None:
         self._missing: list[_Missing] = []
         self._months: dict[str, _Month] = {}
-        self._made_up: list[str] = []
+        self._inconsistent: list[str] = []
 
-    def look_at(self, entries: Iterable[Entry]) -> None:
-        """Take note of the drops among events that are as they were sealed."""
+    def collect_drops(self, entries: Iterable[Entry]) -> None:
+        """Collect the drops from events that are unchanged since they were sealed."""
         for entry in entries:
             if _MARK in entry.leaf:
-                self._take_down(entry.leaf)
+                self._read_record(entry.leaf)
 
-    def missed(self, findings: Iterable[Finding], after: Mark, before: Mark) -> None:
-        """Take note of what is missing between two checkpoints."""
+    def add_missing(self, findings: Iterable[Finding], after: Mark, before: Mark) -> None:
+        """Collect what is missing between two checkpoints."""
         self._missing += [_Missing(finding, after, before) for finding in findings]
 
-    async def excuse(
-        self, verdict: Verdict, connection: "Connection[Record]", latest: Sealed, is_whole: bool
+    async def add_unexplained(
+        self, verdict: Verdict, connection: "Connection[Record]", latest: StoredCheckpoint, is_whole: bool
     ) -> None:
-        """Tell what is missing and was not dropped. Of a part of the log, drops are looked up behind it."""
+        """Add faults for missing events that were not dropped. For a part of the log, later drops are looked up."""
         if not self._missing:
             return
         if not is_whole:
             await self._look_up(connection, latest)
         known = len(self._months)
         for row in await connection.fetch(_UNSEALED, *latest.place):
-            self._take_down(leaf_of(row))
+            self._read_record(leaf_of(row))
         if len(self._months) > known:
             verdict.notes.append("a month was dropped just now: the event that says so is not sealed yet")
-        await self._leave_out(connection)
-        for words in self._made_up[:_MOST_TOLD]:
+        await self._discard_inconsistent(connection)
+        for words in self._inconsistent[:_MAX_LISTED]:
             verdict.notes.append(f"{words}: that excuses nothing")
         dropped: list[_Missing] = []
         for each in self._missing:
             self._share(each, dropped, verdict)
         self._count(verdict, dropped, is_whole)
 
-    async def _leave_out(self, connection: "Connection[Record]") -> None:
-        """Have no month excuse anything of which there still are events, or among events of another time."""
+    async def _discard_inconsistent(self, connection: "Connection[Record]") -> None:
+        """Discard records of months that still have events, or whose missing events lie among events of another
+        time."""
         opened = await connection.fetchval(_OPENED)
         for name, month in list(self._months.items()):
             if await connection.fetchval(_IS_THERE, month.begins, month.ends):
-                # As it is before a drop, too, which need not have come to its end.
+                # Also the state before a drop that was not completed.
                 del self._months[name]
             elif opened is not None and month.ends <= opened:
                 del self._months[name]
-                self._made_up.append(f"{name} is on record as dropped, and was over before the log began")
-            elif await self._is_amidst(connection, month):
+                self._inconsistent.append(f"{name} is recorded as dropped, but was over before the log began")
+            elif await self._is_between_later(connection, month):
                 del self._months[name]
-                self._made_up.append(f"{name} is on record as dropped, among events that are all much later")
+                self._inconsistent.append(
+                    f"{name} is recorded as dropped, among events that are all much later"
+                )
 
-    async def _is_amidst(self, connection: "Connection[Record]", month: _Month) -> bool:
-        """Whether there are events on both sides of what is missing of a month that are all of a later time: those that
-        came before it are older, and were dropped before it."""
+    async def _is_between_later(self, connection: "Connection[Record]", month: _Month) -> bool:
+        """Whether the missing events of a month are between events that are all of a later time. Events before it are
+        older and were dropped earlier."""
         within = [
             each
             for each in self._missing
@@ -196,13 +201,13 @@ class Drops:
         if not within:
             return False
         before = await connection.fetchval(_BEFORE, within[0].after.size)
-        # That a month was dropped is an event after it, so there are none only if it was not.
+        # The record of a drop is a later event, so there is none only if it was not dropped.
         after = await connection.fetchval(_AFTER, within[-1].before.size)
         latest = month.ends + _AHEAD
         return before is not None and before > latest and (after is None or after > latest)
 
     def _share(self, missing: _Missing, dropped: list[_Missing], verdict: Verdict) -> None:
-        """Part what is within months that were dropped from what is not."""
+        """Separate the missing events of dropped months from the others."""
         at, end = missing.finding.first, missing.finding.end
         edges = {
             edge for month in self._months.values() for edge in (month.first, month.end) if at < edge < end
@@ -213,7 +218,7 @@ class Drops:
             if any(month.first <= first and stop <= month.end for month in self._months.values()):
                 dropped.append(_Missing(part, missing.after, missing.before))
             else:
-                verdict.add(told(part, missing.after, missing.before))
+                verdict.add(describe_finding(part, missing.after, missing.before))
 
     def _count(self, verdict: Verdict, dropped: list[_Missing], is_whole: bool) -> None:
         count = sum(each.finding.end - each.finding.first for each in dropped)
@@ -223,45 +228,47 @@ class Drops:
         if count > sums[-1] or (is_whole and count not in sums):
             first, end = dropped[0].finding.first, dropped[-1].finding.end
             words = (
-                f"of {positions(first, end)}, {count} are missing, which are not the {sums[-1]} that are on record as "
+                f"of {positions(first, end)}, {count} are missing, which are not the {sums[-1]} that are recorded as "
                 f"dropped"
             )
             verdict.add(
                 Fault(Kind.MISSING, first, end, words, after=dropped[0].after, before=dropped[-1].before)
             )
 
-    async def _look_up(self, connection: "Connection[Record]", latest: Sealed) -> None:
+    async def _look_up(self, connection: "Connection[Record]", latest: StoredCheckpoint) -> None:
         for row in await connection.fetch(_DROPS):
             leaf = leaf_of(row)
             try:
-                found = await position_of(connection, (row["epoch"], row["xact"], row["seq"]), leaf)
-                if found is not None and await _is_sealed(connection, latest, found[0], leaf):
-                    self._take_down(leaf)
+                position = await position_of(connection, (row["epoch"], row["xact"], row["seq"]), leaf)
+                if position is not None and await _is_sealed(connection, latest, position[0], leaf):
+                    self._read_record(leaf)
             except LogFault:
                 continue
 
-    def _take_down(self, leaf: bytes) -> None:
+    def _read_record(self, leaf: bytes) -> None:
         try:
-            said = parse_leaf(leaf)
+            fields = parse_leaf(leaf)
         except LeafFault:
             return
-        changes = said.get("changes")
-        if said.get("action") != DROP or not isinstance(changes, dict):
+        changes = fields.get("changes")
+        if fields.get("action") != DROP or not isinstance(changes, dict):
             return
         rows, lowest, highest = (changes.get(key) for key in ("rows", "lowest_position", "highest_position"))
-        name, at = str(changes.get("partition")), said.get("time")
+        name, at = str(changes.get("partition")), fields.get("time")
         if not (type(rows) is int and type(lowest) is int and type(highest) is int and isinstance(at, str)):
             return
         span = partition_month(name)
         recorded = datetime.fromisoformat(at)
         if span is None or recorded < span[1]:
-            self._made_up.append(f"{name[:40]!r} is on record as dropped, and was no month that was over")
+            self._inconsistent.append(f"{name[:40]!r} is recorded as dropped, but is not a past month")
             return
         month = _Month(rows, lowest, highest + 1, *span, recorded)
         if self._months.setdefault(name, month) != month:
-            self._made_up.append(f"{name} is on record as dropped more than once, and not alike")
+            self._inconsistent.append(f"{name} is recorded as dropped more than once, with different values")
 
 
-async def _is_sealed(connection: "Connection[Record]", latest: Sealed, position: int, leaf: bytes) -> bool:
+async def _is_sealed(
+    connection: "Connection[Record]", latest: StoredCheckpoint, position: int, leaf: bytes
+) -> bool:
     proof = await inclusion_of(SealedTree(connection, latest.size, latest.place), position)
     return verify_inclusion(leaf_hash(leaf), position, latest.size, proof, latest.root)

@@ -1,22 +1,17 @@
-"""Leaves of the sealed log: what of an event is hashed, in the one form that it has.
+"""Leaves, tiles and checkpoints of the sealed log.
 
 A leaf is the stored row as JSON on one line of UTF-8. Keys are the names of columns, sorted; columns that are NULL are
-left out, so that a column that comes later changes no leaf that was sealed before it. UUIDs are hyphenated and in lower
-case, times are RFC 3339 in UTC with six digits of a second and ``Z``, bytes are hexadecimal in lower case, integers are
-exact. There is no white space between tokens, and strings have only the escapes that JSON requires. ``changes`` is
-written alike, its keys sorted by code point and its numbers digit for digit as they are stored.
+left out, so that a new column changes no leaf that was sealed before it. UUIDs are hyphenated and in lower case, times
+are RFC 3339 in UTC with six digits of a second and ``Z``, bytes are hexadecimal in lower case, integers are exact.
+There is no white space between tokens, and strings have only the escapes that JSON requires. ``changes`` follows the
+same rules, its keys sorted by code point and its numbers digit for digit as they are stored.
 
-The database writes all but ``changes``: of a worker's time a row then costs a fraction of what it would cost in Python.
+The database formats everything except ``changes``, which costs a fraction of the worker's time that Python would take.
 
-The right edge of the sealed log's tree: what of it has not filled a tile yet, and is therefore kept nowhere.
-
-The tree is cut into tiles of 256 hashes that lie side by side, after C2SP's tlog-tiles: on level 0 those of leaves, one
-level higher those of whole tiles below. A tile is written once, when it is full.
-
-What the sealed log keeps beside its events: checkpoints and tiles, and hashes that are read out of them.
-
-A hash that is in no full tile is worked out from the tiles below it or, on level 0, from the events. Whoever reads says
-of which checkpoint: its root is signed, so what was read can be held against it.
+The tree is cut into tiles of 256 adjacent hashes, as in C2SP's tlog-tiles: on level 0 those of leaves, one level higher
+those of whole tiles below. A tile is written once, when it is full. Hashes that fill no tile yet are stored nowhere:
+they are computed from the tiles below or, on level 0, from the events. A reader names the checkpoint, whose signed root
+confirms what was read.
 """
 
 import asyncio
@@ -50,12 +45,12 @@ _FORMS = {
 }
 _CHANGES = "changes"
 _FIRST = "action"
-"""The first of the keys, which every event has: what follows it begins with a comma."""
+"""The first of the keys. Every event has it, so what follows begins with a comma."""
 _TOKEN = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{}]|[^\s\[\]{}",:]+')
 
 
 def _part(name: str, type: str) -> str:
-    """SQL for one column of a leaf; NULL where the column is."""
+    """SQL for one column of a leaf; NULL if the column is NULL."""
     before = "{" if name == _FIRST else ","
     return f"""'{before}"{name}":' || {_FORMS[type].format(name)}"""
 
@@ -69,13 +64,13 @@ def _columns() -> str:
 
 
 LEAF_COLUMNS = _columns()
-"""SQL that selects of ``audit_events`` what ``leaf_of`` takes: columns ``head``, ``changes`` and ``tail``."""
+"""SQL that selects from ``audit_events`` what ``leaf_of`` takes: columns ``head``, ``changes`` and ``tail``."""
 
 
 _NO_END = 2**63 - 1
 
-# The bound is a value and not a condition of its own, so that the index ends there: nothing beyond it is looked at.
-# Only the newest epoch has transactions that are still open.
+# The bound is a value instead of a separate condition, so that the index scan ends there. Only the newest epoch has
+# open transactions.
 # mutation: leaves_read
 _READ = f"""
 SELECT xact, seq, {LEAF_COLUMNS}
@@ -94,8 +89,8 @@ ORDER BY epoch DESC, xact DESC, seq DESC
 LIMIT $4
 """  # noqa: S608
 
-# An epoch that nobody has opened yet holds nothing but what somebody made up, and nothing comes after the last of them:
-# whoever followed it there would never come back.
+# An unopened epoch holds only forged events, and nothing comes after the last of them: a reader that followed them
+# there would never return.
 _NEXT_EPOCH = """
 SELECT min(epoch) FROM audit_events
 WHERE epoch > $1 AND epoch <= (SELECT coalesce(scopegate_epoch(), max(epoch)) FROM log_epochs)
@@ -103,9 +98,8 @@ WHERE epoch > $1 AND epoch <= (SELECT coalesce(scopegate_epoch(), max(epoch)) FR
 _LAST_EPOCH = "SELECT max(epoch) FROM audit_events WHERE epoch < $1"
 
 
-class Stretch(NamedTuple):
-    """Rows of one epoch that follow each other in the order of commits, each with ``xact``, ``seq`` and what
-    ``leaf_of`` takes."""
+class EventRange(NamedTuple):
+    """Consecutive rows of one epoch in commit order, each with ``xact``, ``seq`` and what ``leaf_of`` takes."""
 
     epoch: int
     rows: list[Record]
@@ -125,43 +119,41 @@ def leaf_of(row: Mapping[str, Any] | Record) -> bytes:
     return f'{row["head"]},"{_CHANGES}":{_sorted_json(changes)}{row["tail"]}'.encode()
 
 
-async def read_stretch(
+async def read_events(
     connection: "Connection[Record]", after: Position, rows: int, until: Position | None = None
-) -> Stretch:
-    """At most ``rows`` rows that come next in the order of commits, none later than ``until``; none when there is
-    nothing more.
+) -> EventRange:
+    """Read at most ``rows`` next rows in commit order, none later than ``until``.
 
-    Nothing at or above the oldest transaction that still writes is read: it may yet commit a row that comes before.
-    Older epochs are read whole.
+    Nothing at or above the oldest open transaction is read: it may still commit an earlier row. Older epochs are read
+    whole.
     """
     epoch, xact, seq = after
     while True:
         last = (_NO_END, _NO_END) if until is None or epoch < until[0] else until[1:]
-        found = await connection.fetch(_READ, epoch, xact, seq, *last, rows)
-        if found or (until is not None and epoch >= until[0]):
-            return Stretch(epoch, found)
+        rows_read = await connection.fetch(_READ, epoch, xact, seq, *last, rows)
+        if rows_read or (until is not None and epoch >= until[0]):
+            return EventRange(epoch, rows_read)
         following = await connection.fetchval(_NEXT_EPOCH, epoch)
         if following is None or (until is not None and following > until[0]):
-            return Stretch(epoch, [])
+            return EventRange(epoch, [])
         epoch, xact, seq = following, -1, -1
 
 
 async def read_back(connection: "Connection[Record]", place: Position, rows: int) -> list[Record]:
-    """At most ``rows`` rows that end with the one at a place, in the order of commits, of whichever epochs."""
+    """Read at most ``rows`` rows up to and including a place, in commit order, across epochs."""
     epoch: int | None
     epoch, xact, seq = place
-    found: list[Record] = []
-    while epoch is not None and len(found) < rows:
-        found += await connection.fetch(_READ_BACK, epoch, xact, seq, rows - len(found))
+    records: list[Record] = []
+    while epoch is not None and len(records) < rows:
+        records += await connection.fetch(_READ_BACK, epoch, xact, seq, rows - len(records))
         epoch, xact, seq = await connection.fetchval(_LAST_EPOCH, epoch), _NO_END, _NO_END
-    return found[::-1]
+    return records[::-1]
 
 
 def _sorted_json(text: str) -> str:
-    """JSON that PostgreSQL wrote, with its keys sorted and without white space.
+    """JSON from PostgreSQL, with its keys sorted and without white space.
 
-    Numbers stay the digits that they are, and however deep it is nested, it is read: whatever somebody has put into a
-    row, it can be sealed.
+    Numbers keep their digits, and any depth is read: every row can be sealed, no matter who wrote it.
     """
     open_: list[list[str]] = [[]]
     for token in _TOKEN.findall(text):
@@ -185,35 +177,35 @@ def _key(pair: tuple[str, str]) -> str:
 
 
 TILE = 256
-"""Hashes in a tile."""
+"""Hashes per tile."""
 TILE_BITS = TILE.bit_length() - 1
 
 
 class Tile(NamedTuple):
-    """A full tile: its level, its number on that level from the left, and its hashes one after the other."""
+    """A full tile: its level, its number on that level from the left, and its concatenated hashes."""
 
     level: int
     number: int
     hashes: bytes
 
 
-class Edge:
-    """A tree that grows at its right edge, of which nothing is kept but the tiles that are not full."""
+class PartialTree:
+    """The right edge of a growing tree: only the tiles that are not full."""
 
     __slots__ = ("_levels", "size")
 
     def __init__(self, size: int = 0, levels: Iterable[Iterable[bytes]] = ()) -> None:
-        """Of ``size`` leaves, with the hashes of the last tile of each level that is not full, level 0 first.
+        """Start with ``size`` leaves and the hashes of the last, not full tile of each level, level 0 first.
 
-        Raises ``ValueError`` where they are not as many as such a tree has.
+        Raises ``ValueError`` if their numbers do not match the size.
         """
         self.size = size
         self._levels = [list(level) for level in levels]
-        if [len(level) for level in self._levels] != [end - first for first, end in edge_of(size)]:
+        if [len(level) for level in self._levels] != [end - first for first, end in partial_tiles(size)]:
             raise ValueError(f"these hashes are not the edge of a tree of {size} leaves")
 
     def extend(self, leaves: Sequence[bytes]) -> list[Tile]:
-        """Add the hashes of the next leaves; the tiles that are full with them, those below first."""
+        """Add the hashes of the next leaves; return the tiles that they fill, lower levels first."""
         full: list[Tile] = []
         self.size += len(leaves)
         added, level = leaves, 0
@@ -229,7 +221,7 @@ class Edge:
         return full
 
     def root(self) -> bytes:
-        """The root of the tree as it is now (RFC 9162 section 2.1.1)."""
+        """The current root of the tree (RFC 9162 section 2.1.1)."""
         return Frontier(self.size, self._cover()).root()
 
     def _cover(self) -> Iterable[bytes]:
@@ -239,9 +231,9 @@ class Edge:
 
 
 def subtree_root(hashes: Sequence[bytes]) -> bytes:
-    """The hash over two, four, eight ... hashes that lie side by side, or one itself."""
+    """The root over 1, 2, 4, 8 ... adjacent hashes."""
     while len(hashes) > 1:
-        # As ``merkle.node_hash`` does, of which the calls alone would cost half as much again.
+        # ``merkle.node_hash`` inlined: its calls would cost half as much again.
         hashes = [
             sha256(b"\x01" + left + right).digest()
             for left, right in zip(hashes[::2], hashes[1::2], strict=True)
@@ -249,30 +241,30 @@ def subtree_root(hashes: Sequence[bytes]) -> bytes:
     return hashes[0]
 
 
-def edge_of(size: int) -> list[tuple[int, int]]:
-    """Of each level, level 0 first, from which hash to which (without it) its last tile goes that is not full."""
-    found = []
+def partial_tiles(size: int) -> list[tuple[int, int]]:
+    """The hash range of the last, not full tile of each level, level 0 first; without its end."""
+    ranges = []
     while size:
-        found.append((size - size % TILE, size))
+        ranges.append((size - size % TILE, size))
         size >>= TILE_BITS
-    return found
+    return ranges
 
 
-def split(hashes: bytes) -> Sequence[bytes]:
+def split_tile(hashes: bytes) -> Sequence[bytes]:
     """The hashes of a tile."""
     return [hashes[at : at + HASH_BYTES] for at in range(0, len(hashes), HASH_BYTES)]
 
 
 BEGINNING: Position = (0, 0, 0)
-"""Before every event: where a log ends that has none."""
+"""The position before every event: the end of an empty log."""
 
 
-MOST_LEAVES = 4_096
-"""Leaves that a checkpoint adds at most: to find where an event is sealed, so many have to be looked through."""
+MAX_LEAVES = 4_096
+"""Maximum of leaves per checkpoint; finding where an event is sealed reads that many."""
 PREVIOUS = "previous "
-"""Before the size of the checkpoint before, on the fourth line of a checkpoint."""
-_WIDEST = 65_536
-"""Leaves that are looked through for an event: many times as many as the sealer leaves between two checkpoints."""
+"""The label before the previous checkpoint's size, on the fourth line of a checkpoint."""
+_MAX_SEARCHED = 65_536
+"""Maximum of leaves to search for an event: many times as many as between two checkpoints."""
 _CHECKPOINTS = (
     "SELECT tree_size, epoch, last_xact, last_seq, root_hash, note, created_at FROM audit_checkpoints"
 )
@@ -288,12 +280,11 @@ _TILE = "SELECT hashes FROM audit_tiles WHERE level = $1 AND number = $2"
 
 
 class LogFault(Exception):
-    """The sealed log does not hold what it says that it holds. The message says what is wrong, in words for people."""
+    """The sealed log is not consistent. The message describes the fault for people."""
 
 
-class Sealed(NamedTuple):
-    """A stored checkpoint: how many leaves it seals, where the last of these stands, the root over them, and the signed
-    note that says so."""
+class StoredCheckpoint(NamedTuple):
+    """A stored checkpoint: the number of leaves, the place of the last one, their root, and the signed note."""
 
     size: int
     place: Position
@@ -303,7 +294,7 @@ class Sealed(NamedTuple):
 
 
 def previous_size(note: str) -> int | None:
-    """The size of the checkpoint before, as the text of one says; None for one of older code."""
+    """The size of the previous checkpoint in the text of one; None for a checkpoint of an older version."""
     for line in note.partition("\n\n")[0].split("\n")[3:]:
         size = line.removeprefix(PREVIOUS)
         if size != line and size.isdecimal():
@@ -312,59 +303,59 @@ def previous_size(note: str) -> int | None:
 
 
 async def connection_of(session: AsyncSession) -> "Connection[Record]":
-    """The driver's connection beneath a session, to read with what is here. It is in the session's transaction once the
-    session has begun one by a statement."""
+    """The driver's connection of a session, for the functions here. It is in the session's transaction once that has
+    begun."""
     raw = await (await session.connection()).get_raw_connection()
     return cast("Connection[Record]", raw.driver_connection)
 
 
-async def latest_checkpoint(connection: "Connection[Record]") -> Sealed | None:
-    """How far the log is sealed; None where nothing is."""
+async def latest_checkpoint(connection: "Connection[Record]") -> StoredCheckpoint | None:
+    """The newest checkpoint; None if nothing is sealed."""
     return _sealed(await connection.fetchrow(_LATEST))
 
 
-async def checkpoint_below(connection: "Connection[Record]", size: int) -> Sealed | None:
-    """The largest checkpoint that is smaller than a size."""
+async def checkpoint_below(connection: "Connection[Record]", size: int) -> StoredCheckpoint | None:
+    """The largest checkpoint smaller than a size."""
     return _sealed(await connection.fetchrow(_BELOW, size))
 
 
-async def checkpoint_of(connection: "Connection[Record]", size: int) -> Sealed | None:
-    """The checkpoint of just this size."""
+async def checkpoint_of(connection: "Connection[Record]", size: int) -> StoredCheckpoint | None:
+    """The checkpoint of exactly this size."""
     return _sealed(await connection.fetchrow(_OF_SIZE, size))
 
 
-async def checkpoint_before(connection: "Connection[Record]", place: Position) -> Sealed | None:
-    """The last checkpoint whose leaves all stand before a place."""
+async def checkpoint_before(connection: "Connection[Record]", place: Position) -> StoredCheckpoint | None:
+    """The last checkpoint whose leaves are all before a place."""
     return _sealed(await connection.fetchrow(_BEFORE, *place))
 
 
-async def checkpoint_holding(connection: "Connection[Record]", place: Position) -> Sealed | None:
-    """The first checkpoint that reaches a place; None where that is not sealed yet."""
+async def checkpoint_holding(connection: "Connection[Record]", place: Position) -> StoredCheckpoint | None:
+    """The first checkpoint that covers a place; None if that is not sealed yet."""
     return _sealed(await connection.fetchrow(_HOLDING, *place))
 
 
-def _sealed(row: Record | None) -> Sealed | None:
+def _sealed(row: Record | None) -> StoredCheckpoint | None:
     if row is None:
         return None
     size, *place, root, note, at = row
-    return Sealed(size, tuple(place), root, note, at)
+    return StoredCheckpoint(size, tuple(place), root, note, at)
 
 
 class SealedTree:
-    """The tree of one checkpoint, as the database has it. Other trees that it begins with can be read out of it, too.
+    """The stored tree of a checkpoint; its earlier trees can be read too.
 
-    Its methods raise ``LogFault`` where a tile or an event is missing. They hand the loop on often: one may have tens
-    of thousands of hashes to work out.
+    Methods raise ``LogFault`` when a tile or an event is missing. They often yield to the event loop, since there may
+    be tens of thousands of hashes to compute.
     """
 
     def __init__(self, connection: "Connection[Record]", size: int, place: Position) -> None:
-        """Of ``size`` leaves, the last of which stands at ``place``."""
+        """For ``size`` leaves, the last of which is at ``place``."""
         self._connection = connection
         self.size = size
         self._place = place
 
     async def subtree(self, level: int, number: int) -> bytes:
-        """The hash over the leaves ``number << level`` to ``(number + 1) << level``, all of which are in the tree."""
+        """The hash over the leaves ``number << level`` to ``(number + 1) << level``, which must all be in the tree."""
         tile_level, above = divmod(level, TILE_BITS)
         return subtree_root(await self._hashes(tile_level, number << above, (number + 1) << above))
 
@@ -372,35 +363,36 @@ class SealedTree:
         """Hashes of the leaves from position ``first`` up to, but without, ``end``."""
         return await self._hashes(0, first, end)
 
-    async def edge(self) -> Edge:
-        """The right edge, to let the tree grow from."""
+    async def partial_tree(self) -> PartialTree:
+        """The right edge, to continue the tree."""
         levels = [
-            await self._hashes(level, first, end) for level, (first, end) in enumerate(edge_of(self.size))
+            await self._hashes(level, first, end)
+            for level, (first, end) in enumerate(partial_tiles(self.size))
         ]
-        return Edge(self.size, levels)
+        return PartialTree(self.size, levels)
 
     async def _hashes(self, level: int, first: int, end: int) -> list[bytes]:
         if not 0 <= first <= end <= self.size >> TILE_BITS * level:
             raise ValueError("there are no such hashes in a tree of this size")
-        found: list[bytes] = []
+        hashes: list[bytes] = []
         while first < end:
             number, begin = divmod(first, TILE)
             stop = min(end, (number + 1) * TILE)
             tile = await self._tile(level, number)
             if tile is not None:
-                found += tile[begin : begin + stop - first]
+                hashes += tile[begin : begin + stop - first]
             elif level:
-                found += [await self._tile_root(level - 1, below) for below in range(first, stop)]
+                hashes += [await self._tile_root(level - 1, below) for below in range(first, stop)]
             else:
-                found += await self._hashed(first, stop)
+                hashes += await self._hashed(first, stop)
             first = stop
-        return found
+        return hashes
 
     async def _tile(self, level: int, number: int) -> Sequence[bytes] | None:
-        """A tile that is full; None for the last one of a level, which has no row until it is."""
+        """A full tile; None for the last, not full one of a level, which is not stored."""
         hashes = await self._connection.fetchval(_TILE, level, number)
         if hashes is not None:
-            return split(hashes)
+            return split_tile(hashes)
         if (number + 1) * TILE <= self.size >> TILE_BITS * level:
             raise LogFault(f"tile {number} of level {level} is missing")
         return None
@@ -419,21 +411,21 @@ class SealedTree:
 
 async def position_of(
     connection: "Connection[Record]", place: Position, leaf: bytes
-) -> tuple[int, Sealed] | None:
-    """The position of the event at a place whose leaf this is, and the first checkpoint that seals it.
+) -> tuple[int, StoredCheckpoint] | None:
+    """The position of the event at a place with this leaf, and the first checkpoint that seals it.
 
-    None where it is not sealed yet. Raises ``LogFault`` where what is sealed there is not this event.
+    None if it is not sealed yet. Raises ``LogFault`` if something else is sealed there.
     """
     upper = await checkpoint_holding(connection, place)
     if upper is None:
         return None
     lower = await checkpoint_before(connection, place)
     first = 0 if lower is None else lower.size
-    if upper.size - first > _WIDEST:
+    if upper.size - first > _MAX_SEARCHED:
         raise LogFault(f"between {first} and {upper.size} sealed events there is no checkpoint")
-    # By its hash: counting the rows in between would be wrong once some of these have been dropped.
+    # Found by its hash: counting the rows before it would be wrong after some are dropped.
     hashes = await SealedTree(connection, upper.size, upper.place).leaf_hashes(first, upper.size)
     sealed = leaf_hash(leaf)
     if sealed not in hashes:
-        raise LogFault(f"none of positions {first} to {upper.size - 1} seals this event as it is now")
+        raise LogFault(f"none of positions {first} to {upper.size - 1} seals this event in its current form")
     return first + hashes.index(sealed), upper

@@ -1,8 +1,6 @@
-"""Proofs out of the sealed log: that it holds an event, a range, and what it held before.
+"""Proofs from the sealed log (inclusion, range, consistency), and export of its leaves.
 
-Proofs for whoever asks: of one event, of a range, of what the log was before.
-
-The leaves of the sealed log as they were sealed, in their order: what can be held against checkpoints elsewhere.
+Exported leaves are as they were sealed, in order, so they can be compared with checkpoints elsewhere.
 """
 
 from collections.abc import Generator, Iterable, Sequence
@@ -29,49 +27,49 @@ from app.features.audit.sealing.leaves import (
     BEGINNING,
     LEAF_COLUMNS,
     LogFault,
-    Sealed,
     SealedTree,
+    StoredCheckpoint,
     checkpoint_of,
     connection_of,
     latest_checkpoint,
     leaf_of,
     position_of,
-    read_stretch,
+    read_events,
 )
 from app.http.authorization import Caller
 from app.http.live import Look, News
 from app.lib.event_loop import in_slices
 
 
-async def whole_tree(connection: "Connection[Record]", checkpoint: Sealed) -> SealedTree:
-    """The tree of a checkpoint, which has its root: what is in no full tile yet is made of events, whatever they say by
-    now. Raises ``LogFault`` where it has not."""
+async def verified_tree(connection: "Connection[Record]", checkpoint: StoredCheckpoint) -> SealedTree:
+    """The tree of a checkpoint, after checking its root: hashes outside full tiles come from events, which may have
+    changed. Raises ``LogFault`` when the root differs."""
     tree = SealedTree(connection, checkpoint.size, checkpoint.place)
-    if (await tree.edge()).root() != checkpoint.root:
+    if (await tree.partial_tree()).root() != checkpoint.root:
         raise LogFault(f"events or tiles are not those of the checkpoint of {checkpoint.size} events")
     return tree
 
 
 async def inclusion_of(tree: SealedTree, position: int) -> list[bytes]:
-    """The hashes that prove to ``merkle.verify_inclusion`` that the tree has a leaf.
+    """The inclusion proof of a leaf, for ``merkle.verify_inclusion``.
 
-    Raises ``ProofFault`` for a position that it has not, ``LogFault``.
+    Raises ``ProofFault`` for a position outside the tree, ``LogFault``.
     """
     return await _hashes(tree, inclusion_nodes(position, tree.size))
 
 
 async def consistency_of(tree: SealedTree, old_size: int) -> list[bytes]:
-    """The hashes that prove to ``merkle.verify_consistency`` that the tree begins with one of that size.
+    """The consistency proof with an older size, for ``merkle.verify_consistency``.
 
-    Raises ``ProofFault`` for a size that it has not, ``LogFault``.
+    Raises ``ProofFault`` for an invalid size, ``LogFault``.
     """
     return await _hashes(tree, consistency_nodes(old_size, tree.size))
 
 
 async def range_of(tree: SealedTree, first: int, end: int) -> list[bytes]:
-    """The hashes that ``merkle.root_of_range`` needs beside those of the leaves.
+    """The sibling hashes that ``merkle.root_of_range`` needs in addition to the leaves.
 
-    Raises ``ProofFault`` for a range that it has not, ``LogFault``.
+    Raises ``ProofFault`` for an invalid range, ``LogFault``.
     """
     return await _hashes(tree, range_nodes(first, end, tree.size))
 
@@ -89,83 +87,83 @@ _EVENT = f"SELECT epoch, xact, seq, {LEAF_COLUMNS} FROM audit_events WHERE id = 
 
 @dataclass(frozen=True, slots=True)
 class EventProof:
-    """That the log of a checkpoint has an event (its ``leaf``) at a position."""
+    """A proof that the log of a checkpoint contains an event (its ``leaf``) at a position."""
 
     position: int
     leaf: bytes
-    checkpoint: Sealed
+    checkpoint: StoredCheckpoint
     hashes: list[bytes]
 
 
 async def prove_event(connection: "Connection[Record]", id: UUID) -> EventProof:
-    """Raises ``NotFound`` (``not_sealed_yet`` too) and ``Unavailable`` (``audit_log_corrupted``)."""
+    """Prove an event. Raises ``NotFound`` (also ``not_sealed_yet``) and ``Unavailable`` (``audit_log_corrupted``)."""
     row = await connection.fetchrow(_EVENT, id)
     if row is None:
         raise NotFound("There is no such audit event.")
     leaf = leaf_of(row)
     try:
-        found = await position_of(connection, (row["epoch"], row["xact"], row["seq"]), leaf)
-        if found is None:
+        sealed_at = await position_of(connection, (row["epoch"], row["xact"], row["seq"]), leaf)
+        if sealed_at is None:
             raise NotFound(
                 "The event is not sealed yet. That takes a few seconds after every transaction that began before it "
                 "has ended; ask again then.",
                 code="not_sealed_yet",
             )
-        position, checkpoint = found
-        hashes = await inclusion_of(await whole_tree(connection, checkpoint), position)
+        position, checkpoint = sealed_at
+        hashes = await inclusion_of(await verified_tree(connection, checkpoint), position)
     except LogFault as fault:
-        raise damaged(fault) from None
+        raise corrupted_log(fault) from None
     if not verify_inclusion(leaf_hash(leaf), position, checkpoint.size, hashes, checkpoint.root):
-        raise damaged(LogFault(f"what is kept around position {position} is something else"))
+        raise corrupted_log(LogFault(f"the kept hashes around position {position} differ"))
     return EventProof(position, leaf, checkpoint, hashes)
 
 
 async def prove_consistency(
     connection: "Connection[Record]", old_size: int, size: int
-) -> tuple[Sealed, list[bytes]]:
-    """That the log of the checkpoint of ``size`` events begins with that of ``old_size``.
+) -> tuple[StoredCheckpoint, list[bytes]]:
+    """Prove that the log of the checkpoint of ``size`` events extends that of ``old_size``.
 
     Raises ``NotFound``, ``Invalid``, ``Unavailable`` (``audit_log_corrupted``).
     """
     checkpoint = await checkpoint_named(connection, size)
     try:
-        return checkpoint, await consistency_of(await whole_tree(connection, checkpoint), old_size)
+        return checkpoint, await consistency_of(await verified_tree(connection, checkpoint), old_size)
     except ProofFault as fault:
         raise Invalid.field("?from", "out_of_range", f"Give a size of at most {size}: {fault}.") from None
     except LogFault as fault:
-        raise damaged(fault) from None
+        raise corrupted_log(fault) from None
 
 
 async def prove_range(
     connection: "Connection[Record]", first: int, end: int, size: int
-) -> tuple[Sealed, list[bytes]]:
-    """What makes the root of the checkpoint of ``size`` events of the leaves ``first`` to ``end``.
+) -> tuple[StoredCheckpoint, list[bytes]]:
+    """Prove that the leaves ``first`` to ``end`` are in the log of the checkpoint of ``size`` events.
 
     Raises ``NotFound``, ``Invalid``, ``Unavailable`` (``audit_log_corrupted``).
     """
     checkpoint = await checkpoint_named(connection, size)
     try:
-        return checkpoint, await range_of(await whole_tree(connection, checkpoint), first, end)
+        return checkpoint, await range_of(await verified_tree(connection, checkpoint), first, end)
     except ProofFault as fault:
         raise Invalid.field(
             "?to", "out_of_range", f"Give from and to as positions in that log: {fault}."
         ) from None
     except LogFault as fault:
-        raise damaged(fault) from None
+        raise corrupted_log(fault) from None
 
 
-async def checkpoint_named(connection: "Connection[Record]", size: int) -> Sealed:
-    """The checkpoint of so many events. Raises ``NotFound``."""
+async def checkpoint_named(connection: "Connection[Record]", size: int) -> StoredCheckpoint:
+    """The checkpoint of this size. Raises ``NotFound``."""
     checkpoint = await checkpoint_of(connection, size)
     if checkpoint is None:
-        raise NotFound("There is no checkpoint of this size; the list has those that there are.")
+        raise NotFound("There is no checkpoint of this size; choose one from the list.")
     return checkpoint
 
 
-def damaged(fault: LogFault) -> Unavailable:
-    """The log cannot prove anything here."""
+def corrupted_log(fault: LogFault) -> Unavailable:
+    """The error for a log that cannot prove anything."""
     return Unavailable(
-        f"The sealed log does not hold what was sealed: {fault}. scopegate audit verify says what is wrong.",
+        f"The sealed log differs from what was sealed: {fault}. Run scopegate audit verify for details.",
         retry_after_s=60,
         code="audit_log_corrupted",
     )
@@ -180,26 +178,26 @@ WHERE tree_size <= $1 ORDER BY tree_size DESC LIMIT 1
 
 
 class LeafExport:
-    """Goes through the leaves ``first`` to ``end``, each held against the hash that was kept of it."""
+    """Exports the leaves ``first`` to ``end``, each compared with its kept hash."""
 
-    def __init__(self, first: int, end: int, checkpoint: Sealed, before: Position) -> None:
-        """Of the log of a checkpoint. ``before`` is a place before the event at position ``first`` and after all that
-        come before that."""
+    def __init__(self, first: int, end: int, checkpoint: StoredCheckpoint, before: Position) -> None:
+        """Export from the log of a checkpoint. ``before`` is a place between the event at ``first`` and the one before
+        it."""
         self.first, self.end, self.checkpoint = first, end, checkpoint
         self._position, self._place = first, before
 
     async def next(self, connection: "Connection[Record]") -> list[bytes]:
-        """The next leaves; none when there are no more.
+        """The next leaves; none at the end.
 
-        Raises ``LogFault`` where an event is missing or is not what was sealed: what is handed out is what was sealed.
+        Raises ``LogFault`` if an event is missing or was changed, so only sealed content is exported.
         """
         count = min(_AT_ONCE, self.end - self._position)
         if not count:
             return []
-        stretch = await read_stretch(connection, self._place, count, self.checkpoint.place)
+        stretch = await read_events(connection, self._place, count, self.checkpoint.place)
         if not stretch.rows:
             raise LogFault(f"the events from position {self._position} on are missing")
-        hashed = await _hashed(stretch.rows)
+        hashed = await _hash_rows(stretch.rows)
         leaves = [leaf for leaf, _ in hashed]
         tree = SealedTree(connection, self.checkpoint.size, self.checkpoint.place)
         hashes = await tree.leaf_hashes(self._position, self._position + len(leaves))
@@ -215,63 +213,69 @@ class LeafExport:
 
 
 async def leaves_between(connection: "Connection[Record]", first: int | None, end: int | None) -> LeafExport:
-    """The export of what is sealed from one position up to, but without, another: from the first event that is there
-    without ``first``, up to the newest that is sealed without ``end``.
+    """Export the sealed leaves from one position up to, but without, another. By default from the first existing event,
+    up to the newest sealed one.
 
-    Raises ``Invalid`` for positions that are not sealed, or not there any more; ``LogFault``.
+    Raises ``Invalid`` for positions that are not sealed or were dropped; ``LogFault``.
     """
     latest = await latest_checkpoint(connection)
     size = 0 if latest is None else latest.size
     to = size if end is None else end
     if latest is None or not (first or 0) < to <= size:
         raise _out_of_range(f"Give from and to within the {size} events that are sealed.")
-    await whole_tree(connection, latest)
-    found = await (_oldest(connection) if first is None else _seek(connection, latest, first))
-    if found is None:
-        raise _out_of_range("What was sealed at that position is not there: is its month past the retention?")
-    start, (epoch, xact, seq) = found
+    await verified_tree(connection, latest)
+    oldest = await (_oldest(connection) if first is None else _seek(connection, latest, first))
+    if oldest is None:
+        raise _out_of_range(
+            "The event at that position is missing: check whether its month is past retention."
+        )
+    start, (epoch, xact, seq) = oldest
     if start >= to:
         raise _out_of_range(
-            f"The events before position {start} are not there any more: their months were dropped."
+            f"The events before position {start} do not exist any more: their months were dropped."
         )
     return LeafExport(start, to, latest, (epoch, xact, seq - 1))
 
 
-async def exported_leaves(connection: "Connection[Record]", first: int | None, end: int | None) -> LeafExport:
-    """``leaves_between`` for the API: raises ``Unavailable`` (``audit_log_corrupted``) in the place of ``LogFault``."""
+async def open_leaf_export(
+    connection: "Connection[Record]", first: int | None, end: int | None
+) -> LeafExport:
+    """``leaves_between`` for the API: raises ``Unavailable`` (``audit_log_corrupted``) instead of ``LogFault``."""
     try:
         return await leaves_between(connection, first, end)
     except LogFault as fault:
-        raise damaged(fault) from None
+        raise corrupted_log(fault) from None
 
 
 def export_leaves(leaves: LeafExport) -> Look:
-    """What finds the leaves of an export, as parts of a file, a line each. It breaks off with ``LogFault``."""
+    """Stream the leaves of an export, one per line. It stops with ``LogFault``."""
 
     async def look(session: AsyncSession, _caller: Caller) -> News:
-        found = await leaves.next(await connection_of(session))
-        return News([b"".join(leaf + b"\n" for leaf in found)] if found else [], is_last=not found)
+        leaf_lines = await leaves.next(await connection_of(session))
+        return News(
+            [b"".join(leaf + b"\n" for leaf in leaf_lines)] if leaf_lines else [], is_last=not leaf_lines
+        )
 
     return look
 
 
 async def _oldest(connection: "Connection[Record]") -> tuple[int, Position] | None:
-    stretch = await read_stretch(connection, BEGINNING, 1)
-    found = await position_of(connection, stretch.end, leaf_of(stretch.rows[0])) if stretch.rows else None
-    return None if found is None else (found[0], stretch.end)
+    stretch = await read_events(connection, BEGINNING, 1)
+    position = await position_of(connection, stretch.end, leaf_of(stretch.rows[0])) if stretch.rows else None
+    return None if position is None else (position[0], stretch.end)
 
 
 async def _seek(
-    connection: "Connection[Record]", latest: Sealed, position: int
+    connection: "Connection[Record]", latest: StoredCheckpoint, position: int
 ) -> tuple[int, Position] | None:
     row = await connection.fetchrow(_BEFORE, position)
     before, after = (0, BEGINNING) if row is None else (row[0], (row[1], row[2], row[3]))
     tree = SealedTree(connection, latest.size, latest.place)
-    (wanted,) = await tree.leaf_hashes(position, position + 1)
+    (expected,) = await tree.leaf_hashes(position, position + 1)
     while before <= position:
-        stretch = await read_stretch(connection, after, _AT_ONCE, latest.place)
-        for row, (_, each) in zip(stretch.rows, await _hashed(stretch.rows), strict=True):
-            if each == wanted:
+        stretch = await read_events(connection, after, _AT_ONCE, latest.place)
+        for row, (_, each) in zip(stretch.rows, await _hash_rows(stretch.rows), strict=True):
+            if each == expected:
                 return position, (stretch.epoch, row["xact"], row["seq"])
         if not stretch.rows:
             return None
@@ -279,16 +283,16 @@ async def _seek(
     return None
 
 
-async def _hashed(rows: Sequence[Record]) -> list[tuple[bytes, bytes]]:
+async def _hash_rows(rows: Sequence[Record]) -> list[tuple[bytes, bytes]]:
     """The leaves of rows, each with its hash."""
 
     def leaves() -> Generator[None, None, list[tuple[bytes, bytes]]]:
-        found = []
+        hashed = []
         for row in rows:
             leaf = leaf_of(row)
-            found.append((leaf, leaf_hash(leaf)))
+            hashed.append((leaf, leaf_hash(leaf)))
             yield
-        return found
+        return hashed
 
     return await in_slices(leaves())
 

@@ -1,12 +1,10 @@
-"""Sealing: the events that nothing can precede any more become leaves of a tree, and a signed checkpoint says so.
+"""Sealing: append settled events to the Merkle tree and sign a checkpoint. See ADR 22.
 
-One worker at a time seals, the one that has a lock on a session of the database. That it is one spares work; that the
-tree stays one tree rests on the transaction that writes a checkpoint: it takes a lock of its own, and goes on from the
-last checkpoint that is there or not at all.
+One worker at a time seals, the one that holds a lock on a database session. That it is one only saves work; the tree
+stays consistent because the transaction that writes a checkpoint takes a lock of its own, and continues from the last
+stored checkpoint or not at all.
 
-The name of the log, which stands in each checkpoint: kept in the database, whatever the address of a replica.
-
-See ADR 22.
+The name of the log, which is part of each checkpoint, is stored in the database, independent of a replica's URL.
 """
 
 import asyncio
@@ -30,17 +28,17 @@ from app.features.audit.epochs import record_by_system
 from app.features.audit.queries import Position
 from app.features.audit.sealing.leaves import (
     BEGINNING,
-    MOST_LEAVES,
+    MAX_LEAVES,
     PREVIOUS,
-    Edge,
     LogFault,
-    Sealed,
+    PartialTree,
     SealedTree,
+    StoredCheckpoint,
     Tile,
     connection_of,
     latest_checkpoint,
     leaf_of,
-    read_stretch,
+    read_events,
 )
 from app.lib.ids import new_id
 from app.lib.logs import log_fault
@@ -51,8 +49,8 @@ _ADD = "INSERT INTO log_names (id, name) VALUES ($1, $2)"
 _NAME_LOCK = 0x5C09E0A3E
 
 
-class OtherName(Exception):
-    """The log has another name than this replica would give it. The text says so, and what to do."""
+class LogNameMismatch(Exception):
+    """The log has another name than this replica would give it. The message says so, and what to do."""
 
     def __init__(self, name: str, own: str) -> None:
         super().__init__(
@@ -62,32 +60,32 @@ class OtherName(Exception):
         )
 
 
-async def names_of(connection: "Connection[Record]") -> list[str]:
-    """The names that the log has had, the one that it has now first; none before anything was sealed."""
+async def read_log_names(connection: "Connection[Record]") -> list[str]:
+    """The names of the log, the current one first; none before anything was sealed."""
     return [row["name"] for row in await connection.fetch(_NAMES)]
 
 
 async def check_name(connection: "Connection[Record]", own: str) -> None:
-    """Raise ``OtherName`` where the log has another name than this one."""
-    names = await names_of(connection)
+    """Raise ``LogNameMismatch`` if the log has another name than this one."""
+    names = await read_log_names(connection)
     if names and names[0] != own:
-        raise OtherName(names[0], own)
+        raise LogNameMismatch(names[0], own)
 
 
-async def keep_name(connection: "Connection[Record]", own: str) -> None:
-    """``check_name``, and give the log this name if it has none, in the transaction that is open."""
+async def set_name_once(connection: "Connection[Record]", own: str) -> None:
+    """``check_name``, and give an unnamed log this name, in the open transaction."""
     await connection.execute("SELECT pg_advisory_xact_lock($1)", _NAME_LOCK)
-    # A statement of its own: it sees what was committed while this one waited.
-    if not await names_of(connection):
+    # A separate statement: it sees what was committed while this one waited.
+    if not await read_log_names(connection):
         await connection.execute(_ADD, new_id(), own)
     await check_name(connection, own)
 
 
 async def rename_log(connection: "Connection[Record]", own: str) -> str | None:
-    """Call the log by this name from its next checkpoint on, on record; the name that it had, None if it was this."""
+    """Rename the log from its next checkpoint on, and record that; return the old name, None if unchanged."""
     async with connection.transaction():
         await connection.execute("SELECT pg_advisory_xact_lock($1)", _NAME_LOCK)
-        names = await names_of(connection)
+        names = await read_log_names(connection)
         if names and names[0] == own:
             return None
         await connection.execute(_ADD, new_id(), own)
@@ -98,16 +96,16 @@ async def rename_log(connection: "Connection[Record]", own: str) -> str | None:
 
 SEAL_EVERY_S = 4.0
 BEHIND_S = 30.0
-"""Seconds that an event may wait before that is worth a warning."""
+"""Delay of sealing, in seconds, that causes a warning."""
 CHECK_AGAIN_S = 60.0
 _AT_ONCE = 256
 
-# The session that has the lock, and the transaction that writes.
+# The lock of the sealing session, and that of the writing transaction.
 _LOCK, _WRITING = 0x5C09E5EA1, 0x5C09E5EA2
 _OPENING_S, _ROUND_S = 60.0, 10.0
 
-# Who seals looks every few seconds. When it is stopped, or the network between has gone silent, its session ends and
-# another takes over.
+# The sealing worker is active every few seconds. When it stops or loses its network, its session ends and another
+# worker takes over.
 _SESSION = """
 SET idle_session_timeout = '15s'; SET tcp_keepalives_idle = 5; SET tcp_keepalives_interval = 5;
 SET tcp_keepalives_count = 2; SET enable_seqscan = off; SET enable_bitmapscan = off
@@ -130,135 +128,135 @@ _AWAY = (PostgresError, InterfaceError, SQLAlchemyError, Unavailable, *CONNECTIO
 
 _log = logging.getLogger(__name__)
 
-# Of its own: a generator that others seed would bring workers together again.
+# An unseeded generator: one that others seed could synchronize the workers.
 _spread = SystemRandom()
 
 
-class Overtaken(Exception):
-    """Somebody else has written a checkpoint meanwhile."""
+class ConcurrentCheckpoint(Exception):
+    """Another worker has written a checkpoint in between."""
 
 
 class SealedLog:
-    """The log as the one has it who seals it: how far it is sealed, and the edge of its tree."""
+    """The log as its sealing worker holds it: its sealed size, and its partial tree."""
 
     def __init__(
-        self, connection: "Connection[Record]", signer: NoteSigner, edge: Edge, place: Position
+        self, connection: "Connection[Record]", signer: NoteSigner, tree: PartialTree, place: Position
     ) -> None:
         self._connection = connection
         self._signer = signer
-        self._edge = edge
+        self._tree = tree
         self._place = place
 
     @classmethod
     async def open(cls, connection: "Connection[Record]", signer: NoteSigner) -> Self:
-        """Take the log up where it is sealed to.
+        """Open the log at its last checkpoint.
 
-        Raises ``LogFault`` unless its tiles and events still make the tree that the last checkpoint was signed for: no
-        other tree may ever be signed as its continuation.
+        Raises ``LogFault`` unless its tiles and events still give the signed root: no other tree may ever be signed as
+        its continuation.
         """
         # mutation: sealing_resumed
         last = await latest_checkpoint(connection)
         if last is None:
             if await connection.fetchval("SELECT EXISTS (SELECT FROM audit_tiles)"):
                 raise LogFault("there are tiles, and no checkpoint that seals them")
-            return cls(connection, signer, Edge(), BEGINNING)
+            return cls(connection, signer, PartialTree(), BEGINNING)
         check_signed(last, signer)
-        edge = await SealedTree(connection, last.size, last.place).edge()
-        if edge.root() != last.root:
+        tree = await SealedTree(connection, last.size, last.place).partial_tree()
+        if tree.root() != last.root:
             raise LogFault(
                 f"events or tiles are not those that the checkpoint of {last.size} events was signed for"
             )
-        return cls(connection, signer, edge, last.place)
+        return cls(connection, signer, tree, last.place)
 
     @property
     def size(self) -> int:
-        """How many events are sealed."""
-        return self._edge.size
+        """The number of sealed events."""
+        return self._tree.size
 
     @property
     def root(self) -> bytes:
-        """The root over them."""
-        return self._edge.root()
+        """The root over the sealed events."""
+        return self._tree.root()
 
     async def behind(self) -> float:
-        """Seconds for which the next event waits that could be sealed."""
-        return await waiting(self._connection, self._place)
+        """Age in seconds of the oldest event that could be sealed."""
+        return await sealing_delay(self._connection, self._place)
 
     async def seal(self) -> bool:
-        """Seal the next events and write one checkpoint; whether there were any.
+        """Seal the next events and write one checkpoint; return whether there were any.
 
-        After any error this object is of no use any more. Raises ``Overtaken``, ``LogFault``, asyncpg's errors and
-        ``OSError``.
+        After any error this object must not be used again. Raises ``ConcurrentCheckpoint``, ``LogFault``, asyncpg's
+        errors and ``OSError``.
         """
-        stretch = await read_stretch(self._connection, self._place, MOST_LEAVES)
+        stretch = await read_events(self._connection, self._place, MAX_LEAVES)
         if not stretch.rows:
             return False
-        size, tiles = self._edge.size, []
+        size, tiles = self._tree.size, []
         for begin in range(0, len(stretch.rows), _AT_ONCE):
             rows = stretch.rows[begin : begin + _AT_ONCE]
-            tiles += self._edge.extend([leaf_hash(leaf_of(row)) for row in rows])
+            tiles += self._tree.extend([leaf_hash(leaf_of(row)) for row in rows])
             await asyncio.sleep(0)
         self._place = stretch.end
         await self._write(size, tiles)
         return True
 
     async def _write(self, before: int, tiles: list[Tile]) -> None:
-        size, root = self._edge.size, self._edge.root()
-        # That there is one before it stands in the text: a checkpoint that is removed is missed.
+        size, root = self._tree.size, self._tree.root()
+        # The text names the previous checkpoint, so that a removed one is noticed.
         text = f"{Checkpoint(self._signer.name, size, root)}{PREVIOUS}{before}\n"
         note = self._signer.sign(text)
         async with self._connection.transaction():
             await self._connection.execute("SELECT pg_advisory_xact_lock($1)", _WRITING)
-            await keep_name(self._connection, self._signer.name)
-            # A statement of its own: it sees what whoever had the lock has committed.
+            await set_name_once(self._connection, self._signer.name)
+            # A separate statement: it sees what the last holder of the lock has committed.
             last = await self._connection.fetchval("SELECT max(tree_size) FROM audit_checkpoints")
             if last != (before or None):
-                raise Overtaken
+                raise ConcurrentCheckpoint
             try:
                 if tiles:
                     await self._connection.execute(_ADD_TILES, *map(list, zip(*tiles, strict=True)))
                 await self._connection.execute(_ADD_CHECKPOINT, size, *self._place, root, note)
             except UniqueViolationError:
                 raise LogFault(
-                    f"somebody has put tiles or checkpoints beyond the {before} events sealed"
+                    f"there are forged tiles or checkpoints beyond the {before} sealed events"
                 ) from None
 
             # failpoint: before_checkpoint
         # failpoint: after_checkpoint
 
 
-def check_signed(sealed: Sealed, signer: NoteSigner) -> None:
-    """Raise ``LogFault`` unless a stored checkpoint is signed by a key of this service for what its row says, under
-    whichever name the log had then."""
+def check_signed(sealed: StoredCheckpoint, signer: NoteSigner) -> None:
+    """Raise ``LogFault`` unless a stored checkpoint is signed by a key of this service, under any name of the log, for
+    the content of its row."""
     try:
         origin = Checkpoint.parse(Note.parse(sealed.note).text).origin
-        said, _ = open_checkpoint(sealed.note, signer.verifier_keys(origin))
+        checkpoint, _ = open_checkpoint(sealed.note, signer.verifier_keys(origin))
     except NoteFault as fault:
         raise LogFault(f"the checkpoint of {sealed.size} events is not ours: {fault}") from None
-    if (said.size, said.root) != (sealed.size, sealed.root):
+    if (checkpoint.size, checkpoint.root) != (sealed.size, sealed.root):
         raise LogFault(f"the checkpoint of {sealed.size} events was signed for another size or root")
 
 
-async def waiting(connection: "Connection[Record]", sealed: Position) -> float:
-    """Seconds for which the next event after a place waits that could be sealed; 0 where there is none."""
-    stretch = await read_stretch(connection, sealed, 1)
+async def sealing_delay(connection: "Connection[Record]", sealed: Position) -> float:
+    """Age in seconds of the oldest event after a place that could be sealed; 0 if there is none."""
+    stretch = await read_events(connection, sealed, 1)
     if not stretch.rows:
         return 0.0
     age: float | None = await connection.fetchval(_AGE, *stretch.end)
     return max(0.0, age or 0.0)
 
 
-async def sealing_standing(connection: "Connection[Record]", signer: NoteSigner) -> tuple[int, float]:
-    """How many events are sealed, and for how many seconds the next waits that could be.
+async def sealing_progress(connection: "Connection[Record]", signer: NoteSigner) -> tuple[int, float]:
+    """The number of sealed events, and the age in seconds of the oldest one that could be sealed.
 
-    Raises ``LogFault`` where sealing could not go on.
+    Raises ``LogFault`` if sealing could not continue.
     """
     log = await SealedLog.open(connection, signer)
     return log.size, await log.behind()
 
 
 class Sealing:
-    """One worker's share: it seals when nobody else does, and knows how far behind the sealing is."""
+    """The sealing task of one worker: it seals when no other worker does, and knows the sealing delay."""
 
     def __init__(
         self,
@@ -267,7 +265,7 @@ class Sealing:
         signer: NoteSigner,
         rewinds: RewindGuard | None = None,
     ) -> None:
-        """``connect`` opens sessions of the database itself, ``sessions`` may go through a pooler."""
+        """``connect`` opens sessions of the database itself; ``sessions`` may use a pooler."""
         self._connect = connect
         self._sessions = sessions
         self._signer = signer
@@ -276,24 +274,24 @@ class Sealing:
         self._sealed: SealedLog | None = None
         self._behind = 0.0
         self._fault = ""
-        self._told = ""
+        self._logged = ""
         self._other_name = ""
         self._not_before = 0.0
         self._seen = 0
 
     def warnings(self) -> list[str]:
-        """What the operator should know, for ``/readyz``."""
-        found = [self._other_name] if self._other_name else []
+        """The warnings for ``/readyz``."""
+        warnings = [self._other_name] if self._other_name else []
         if self._fault:
-            found.append(
-                f"the audit trail is not sealed any more: {self._fault}; scopegate audit verify says where"
+            warnings.append(
+                f"sealing of the audit log has stopped: {self._fault}; run scopegate audit verify for details"
             )
         if self._behind > BEHIND_S:
-            found.append(f"the sealing of the audit trail is {self._behind:.0f} s behind")
-        return found
+            warnings.append(f"sealing of the audit log is {self._behind:.0f} s behind")
+        return warnings
 
     async def run(self) -> None:
-        """Seal until cancelled; a database that is away is tried again."""
+        """Seal until cancelled; retry when the database is unavailable."""
         try:
             while True:
                 await asyncio.sleep(SEAL_EVERY_S * _spread.uniform(0.5, 1.0))
@@ -302,27 +300,27 @@ class Sealing:
             self._drop()
 
     async def turn(self) -> None:
-        """Seal all that can be sealed now, if nobody else is at it; what stands in the way is told, not raised."""
+        """Seal all that can be sealed now, unless another worker does; obstacles are logged, not raised."""
         try:
             await self._turn()
         except LogFault as fault:
             self._drop()
             self._stopped(str(fault))
-        except OtherName as fault:
+        except LogNameMismatch as fault:
             self._drop()
             self._disagree(str(fault))
-        except (Overtaken, DatabaseRewound, *_AWAY):
-            # Others say that the database is away; what is not sealed stays so.
+        except (ConcurrentCheckpoint, DatabaseRewound, *_AWAY):
+            # Others report that the database is unavailable; unsealed events stay.
             self._drop()
         except Exception as error:  # noqa: BLE001
-            # Whatever it is, it must not end the loop.
+            # No error may end the loop.
             self._drop()
-            log_fault(_log, "sealing the audit trail", error, logging.WARNING)
+            log_fault(_log, "sealing the audit log", error, logging.WARNING)
 
     async def _turn(self) -> None:
         await asyncio.to_thread(self._rewinds.save)
         if self._rewinds.reason is not None:
-            # Nothing is signed of a database that went backwards.
+            # Nothing is signed for a database that was restored to an older state.
             self._drop()
             return
         if self._sealed is None:
@@ -332,7 +330,7 @@ class Sealing:
                 self._sealed = await self._open()
             if self._sealed is None:
                 return
-            self._fault = self._told = ""
+            self._fault = self._logged = ""
         self._behind = await self._sealed.behind()
         more = True
         while more:
@@ -344,19 +342,19 @@ class Sealing:
         self._behind = 0.0
 
     async def _look(self) -> bool:
-        """See how far behind the sealing is, without a session of one's own; whether nobody seals."""
+        """Measure the sealing delay without a session of its own; return whether no worker seals."""
         known = self._rewinds.known
         async with self._sessions() as session:
             raw = await connection_of(session)
             await check_name(raw, self._signer.name)
             self._other_name = ""
             last = await latest_checkpoint(raw)
-            self._behind = await waiting(raw, BEGINNING if last is None else last.place)
+            self._behind = await sealing_delay(raw, BEGINNING if last is None else last.place)
             free = bool(await session.scalar(_FREE, {"lock": _LOCK}))
         size = 0 if last is None else last.size
         self._rewinds.record_checkpoint(size, b"" if last is None else last.root, known)
         if size > self._seen:
-            # Whoever has sealed more meanwhile has looked at the log itself.
+            # The worker that has sealed more has checked the log itself.
             self._seen, self._fault = size, ""
         return free
 
@@ -371,9 +369,9 @@ class Sealing:
     def _stopped(self, fault: str) -> None:
         self._fault = fault
         self._not_before = time.monotonic() + CHECK_AGAIN_S
-        if fault != self._told:
-            self._told = fault
-            _log.critical("the audit trail is not sealed any more: %s", fault)
+        if fault != self._logged:
+            self._logged = fault
+            _log.critical("sealing of the audit log has stopped: %s", fault)
 
     def _disagree(self, what: str) -> None:
         if what != self._other_name:
@@ -383,6 +381,6 @@ class Sealing:
     def _drop(self) -> None:
         self._sealed = None
         if self._connection is not None:
-            # Ends the session, and the lock with it.
+            # Ends the session, and its lock with it.
             self._connection.terminate()
             self._connection = None

@@ -1,7 +1,4 @@
-"""What came out when a log was held against what was signed of it: each fault in words, and the first bad range.
-
-What a look at the sealed log reads, one after the other: checkpoints, events and kept hashes.
-"""
+"""The result of a verification: faults in words, and the first bad range. Also reads the stored log for it."""
 
 from collections import deque
 from collections.abc import AsyncIterator, Iterable
@@ -14,36 +11,36 @@ from asyncpg import Connection, Record
 
 from app.crypto.log_check import Entry, Finding, Kind
 from app.features.audit.queries import Position
-from app.features.audit.sealing.leaves import TILE, Sealed, leaf_of, read_stretch, split
+from app.features.audit.sealing.leaves import TILE, StoredCheckpoint, leaf_of, read_events, split_tile
 from app.lib.ids import EVENT, format_id
 
-MOST_TOLD = 1_000
-"""Faults that are told one by one; the others are counted."""
+MAX_FAULTS = 1_000
+"""Maximum of listed faults; the others are only counted."""
 
 
 _WORDS = {
     Kind.CHANGED: "the event at position {at} was changed after it was sealed: it is {event} now",
     Kind.MISSING: "{what}: what was sealed there is missing",
     Kind.INSERTED: "an event was put in before position {first}, where none was sealed: {event}",
-    Kind.OUT_OF_ORDER: "the event of position {at} stands in another place: {event}",
-    Kind.UNEXPLAINED: "what is there at {what} does not give the root that was signed: something of it was changed, "
+    Kind.OUT_OF_ORDER: "the event of position {at} is at another place: {event}",
+    Kind.UNEXPLAINED: "what is there at {what} does not give the signed root: something of it was changed, "
     "removed or put in",
     Kind.HASHES: "the kept hashes of {what} are not those of what was sealed",
     Kind.REWRITTEN: "the events up to position {last} are not those of the checkpoint that was kept elsewhere",
     Kind.CUT_OFF: "{what} were sealed, and are lost",
 }
 SIGNATURE = "signature"
-"""A note that is not signed by one of the keys, or that says something else than is stored beside it."""
+"""A note without a valid signature, or one that contradicts its stored row."""
 
 
 CHECKPOINT = "checkpoint"
-"""A checkpoint that was signed is not there any more."""
+"""A signed checkpoint is missing."""
 
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """A place in the log that a checkpoint marks: its size, and when it was signed or, where that is not known, of when
-    its last event is."""
+    """A checkpoint's place in the log: its size, and when it was signed or, if that is unknown, the time of its last
+    event."""
 
     size: int
     time: str | None = None
@@ -56,7 +53,7 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One thing that is wrong, with the positions ``first`` up to, but without, ``end``, and the checkpoints around."""
+    """One fault, with the positions ``first`` up to, but without, ``end``, and the checkpoints around it."""
 
     kind: str
     first: int
@@ -70,7 +67,7 @@ class Fault:
 
 @dataclass(slots=True)
 class Verdict:
-    """The outcome of a look at the positions ``first`` to ``end``. ``unsealed`` events come after them."""
+    """The result for the positions ``first`` to ``end``. ``unsealed`` events come after them."""
 
     first: int = 0
     end: int = 0
@@ -82,23 +79,23 @@ class Verdict:
     count: int = 0
 
     @property
-    def is_well(self) -> bool:
-        """Whether nothing was found."""
+    def is_intact(self) -> bool:
+        """Whether no fault was found."""
         return not self.count
 
     def add(self, fault: Fault) -> None:
-        """Note a fault."""
+        """Add a fault."""
         self.count += 1
-        if len(self.faults) < MOST_TOLD:
+        if len(self.faults) < MAX_FAULTS:
             self.faults.append(fault)
 
     def add_findings(self, findings: Iterable[Finding], after: Mark, before: Mark) -> None:
-        """Note what was found between two marks."""
+        """Add the findings between two marks."""
         for finding in findings:
-            self.add(told(finding, after, before))
+            self.add(describe_finding(finding, after, before))
 
     def bad_range(self) -> Fault | None:
-        """The first of the faults, as long as those that follow it without a gap."""
+        """The first fault, extended by those that follow it without a gap."""
         faults = (
             sorted(
                 (fault for fault in self.faults if fault.kind != SIGNATURE),
@@ -117,10 +114,10 @@ class Verdict:
         return Fault("range", first, end, "", after=faults[0].after, before=last.before)
 
     def as_json(self) -> dict[str, Any]:
-        """Everything, for programs."""
+        """The result as JSON, for programs."""
         bad = self.bad_range()
         return {
-            "ok": self.is_well,
+            "ok": self.is_intact,
             "from": self.first,
             "to": self.end,
             "events": self.events,
@@ -142,7 +139,7 @@ class Verdict:
         }
 
     def lines(self) -> list[str]:
-        """Everything, for people; the last line is the sum of it."""
+        """The result in lines for people; the last line is the summary."""
         lines = [f"note   {note}" for note in self.notes]
         lines += [f"FAULT  {fault.words}" for fault in self.faults]
         if self.count > len(self.faults):
@@ -151,18 +148,18 @@ class Verdict:
         if bad is not None:
             lines.append(f"first bad range: {_around(bad)}")
         extent = "no events are sealed" if self.first == self.end else f"{positions(self.first, self.end)}"
-        gone = f", {self.dropped} of them past the retention and dropped" if self.dropped else ""
+        dropped = f", {self.dropped} of them past the retention and dropped" if self.dropped else ""
         sums = f"{self.events} events, {self.checkpoints} checkpoints"
-        if self.is_well:
-            lines.append(f"The log is what was sealed: {extent}{gone} ({sums}).")
+        if self.is_intact:
+            lines.append(f"The log is what was sealed: {extent}{dropped} ({sums}).")
         else:
             many = f"{self.count} faults" if self.count > 1 else "1 fault"
-            lines.append(f"The log is NOT what was sealed: {many} at {extent}{gone} ({sums}).")
+            lines.append(f"The log is NOT what was sealed: {many} at {extent}{dropped} ({sums}).")
         return lines
 
 
-def told(finding: Finding, after: Mark | None, before: Mark | None) -> Fault:
-    """A finding in words."""
+def describe_finding(finding: Finding, after: Mark | None, before: Mark | None) -> Fault:
+    """Describe a finding in words."""
     entry = finding.entry
     id = None if entry is None else _event_id(entry)
     time = None if entry is None else entry.text_field("time")
@@ -175,16 +172,16 @@ def told(finding: Finding, after: Mark | None, before: Mark | None) -> Fault:
 
 
 def positions(first: int, end: int) -> str:
-    """A range in words."""
+    """Describe a range of positions in words."""
     if end - first == 1:
         return f"position {first}"
     return f"positions {first} to {end - 1}"
 
 
 def _event_id(entry: Entry) -> str | None:
-    said = entry.text_field("id")
+    id = entry.text_field("id")
     try:
-        return None if said is None else format_id(EVENT, UUID(said))
+        return None if id is None else format_id(EVENT, UUID(id))
     except ValueError:
         return None
 
@@ -222,19 +219,21 @@ SELECT number, hashes FROM audit_tiles WHERE level = 0 AND number >= $1 AND numb
 _TILE = "SELECT hashes FROM audit_tiles WHERE level = $1 AND number = $2"
 
 
-async def checkpoints(connection: "Connection[Record]", after: int, until: int) -> AsyncIterator[Sealed]:
-    """The checkpoints of more than ``after`` events up to those of ``until``, by size."""
+async def checkpoints(
+    connection: "Connection[Record]", after: int, until: int
+) -> AsyncIterator[StoredCheckpoint]:
+    """Read the checkpoints of more than ``after`` and at most ``until`` events, by size."""
     while after < until:
         rows = await connection.fetch(_CHECKPOINTS, after, until, _CHECKPOINTS_AT_ONCE)
         if not rows:
             return
         for size, epoch, xact, seq, root, note, at in rows:
-            yield Sealed(size, (epoch, xact, seq), root, note, at)
+            yield StoredCheckpoint(size, (epoch, xact, seq), root, note, at)
         after = rows[-1]["tree_size"]
 
 
 class Entries:
-    """The events after a place up to another, as they are in the database now."""
+    """The stored events after a place up to another."""
 
     def __init__(self, connection: "Connection[Record]", after: Position, until: Position | None) -> None:
         self._connection = connection
@@ -243,22 +242,22 @@ class Entries:
         self._ahead: deque[Entry] = deque()
         self._is_over = False
 
-    async def up_to(self, place: Position | None, most: int | None = None) -> list[Entry]:
-        """The next events, no more than so many, none later than a place. They stay ahead."""
-        while not self._is_over and (most is None or len(self._ahead) < most):
+    async def up_to(self, place: Position | None, limit: int | None = None) -> list[Entry]:
+        """The next events, at most ``limit``, none later than a place. They are not consumed."""
+        while not self._is_over and (limit is None or len(self._ahead) < limit):
             if place is not None and self._ahead and self._ahead[-1].place > place:
                 break
             await self._read()
-        found = (entry for entry in self._ahead if place is None or entry.place <= place)
-        return list(islice(found, most))
+        entries = (entry for entry in self._ahead if place is None or entry.place <= place)
+        return list(islice(entries, limit))
 
-    def pass_by(self, count: int) -> None:
-        """Go on by so many events."""
+    def consume(self, count: int) -> None:
+        """Consume so many events."""
         for _ in range(count):
             self._ahead.popleft()
 
     async def _read(self) -> None:
-        stretch = await read_stretch(self._connection, self._after, _EVENTS_AT_ONCE, self._until)
+        stretch = await read_events(self._connection, self._after, _EVENTS_AT_ONCE, self._until)
         if not stretch.rows:
             self._is_over = True
             return
@@ -269,7 +268,7 @@ class Entries:
 
 
 class KeptHashes:
-    """The hashes of leaves that were kept in tiles, of a tree of ``size`` leaves."""
+    """The hashes of leaves in stored tiles, for a tree of ``size`` leaves."""
 
     def __init__(self, connection: "Connection[Record]", size: int) -> None:
         self._connection = connection
@@ -279,24 +278,24 @@ class KeptHashes:
         self._missing: list[int] = []
 
     async def of(self, first: int, end: int) -> list[bytes]:
-        """Those from one position up to, but without, another; fewer, if a tile is missing or not full yet."""
-        found: list[bytes] = []
+        """The hashes from one position up to, but without, another; fewer if a tile is missing or not full yet."""
+        leaves: list[bytes] = []
         self._tiles = {number: tile for number, tile in self._tiles.items() if number >= first // TILE}
         for number in range(first // TILE, min(-(-end // TILE), self._full)):
             tile = await self._tile(number)
             if tile is None:
                 break
-            hashes = split(tile)
-            found += hashes[max(0, first - number * TILE) : end - number * TILE]
-        return found
+            hashes = split_tile(tile)
+            leaves += hashes[max(0, first - number * TILE) : end - number * TILE]
+        return leaves
 
     async def stored(self, level: int, number: int) -> bytes | None:
-        """A tile as it is stored."""
+        """A stored tile."""
         stored: bytes | None = await self._connection.fetchval(_TILE, level, number)
         return stored
 
     def take_missing(self) -> list[int]:
-        """The tiles that were found missing, each once."""
+        """The missing tiles, each once."""
         missing, self._missing = self._missing, []
         return missing
 

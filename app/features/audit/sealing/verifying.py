@@ -1,16 +1,12 @@
-"""The sealed log held against what was signed of it: checkpoints, tiles and events, from checkpoint to checkpoint.
+"""Verify the sealed log: checkpoints, tiles and events, from checkpoint to checkpoint.
 
-It reads one snapshot of the database and no further than the newest checkpoint in it, so that whoever writes meanwhile
-is not in its way; and it holds no more than what lies between two checkpoints.
+It reads one snapshot of the database, up to its newest checkpoint, so it does not disturb writers, and it holds no more
+in memory than lies between two checkpoints. The whole log or a part of it can be verified.
 
-Addresses and programs of callers, held against the ids that sealed events name them by.
-
-Events in places that no transaction gives: before the first, or after all that can have been written by now.
-
-They are not in the order of commits as it is read, so nothing that goes along it comes upon them: they would never be
-sealed, delivered or missed, and still be shown in lists.
-
-Parts of the sealed log: the checkpoints around positions, or around what happened in a span of time.
+Two kinds of forgery outside the tree are found as well: changed addresses and programs of callers, by the ids that
+sealed events have of them; and events at places that no transaction has, before the first or after all that can be
+written by now. Reading in commit order never meets these: they would never be sealed, delivered or missed, but lists
+would show them.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -26,17 +22,17 @@ from app.crypto.signed_notes import NoteFault, VerifierKey, open_checkpoint
 from app.domain.merkle import Frontier, cover
 from app.features.audit.queries import Position
 from app.features.audit.sealing.drops import Drops
-from app.features.audit.sealing.kept import Kept, hold_against
+from app.features.audit.sealing.external_checkpoints import ExternalCheckpoint, compare_checkpoints
 from app.features.audit.sealing.leaves import (
     BEGINNING,
     LEAF_COLUMNS,
-    MOST_LEAVES,
+    MAX_LEAVES,
     TILE,
     TILE_BITS,
-    Edge,
     LogFault,
-    Sealed,
+    PartialTree,
     SealedTree,
+    StoredCheckpoint,
     checkpoint_before,
     checkpoint_below,
     checkpoint_holding,
@@ -47,7 +43,7 @@ from app.features.audit.sealing.leaves import (
 )
 from app.features.audit.sealing.verdict import (
     CHECKPOINT,
-    MOST_TOLD,
+    MAX_FAULTS,
     SIGNATURE,
     Entries,
     Fault,
@@ -60,7 +56,7 @@ from app.features.audit.sealing.verdict import (
 from app.lib.ids import EVENT, format_id
 
 CLIENT = "client"
-"""Address, user agent or program of a caller is not what events were sealed with."""
+"""Address, user agent or program of a caller that differs from what events were sealed with."""
 _AT_ONCE = 4_096
 _ROWS = """
 SELECT id, salt, ip, user_agent, name, version FROM audit_clients WHERE id > $1 ORDER BY id LIMIT $2
@@ -77,33 +73,33 @@ WHERE NOT EXISTS (SELECT FROM audit_clients WHERE id = client_id)
 
 
 async def check_origins(connection: "Connection[Record]", verdict: Verdict, keys: Sequence[bytes]) -> None:
-    """Say which rows are not what events were sealed with, and how many rows are gone. ``keys`` are for rows of older
-    code."""
+    """Add faults for altered rows, and a note with the number of erased ones. ``keys`` are for rows of older
+    versions."""
     altered = await _altered(connection, keys)
-    told = list(altered)[:MOST_TOLD]
-    rows = await connection.fetch(_NAMED, told)
+    listed = list(altered)[:MAX_FAULTS]
+    rows = await connection.fetch(_NAMED, listed)
     for row in rows:
         verdict.add(await _fault(connection, row, is_salted=altered[row["client_id"]]))
-    if unnamed := len(told) - len(rows):
+    if unnamed := len(listed) - len(rows):
         verdict.notes.append(f"{unnamed} altered rows of audit_clients are named by no event")
-    if more := len(altered) - len(told):
+    if more := len(altered) - len(listed):
         verdict.notes.append(f"{more} more rows of audit_clients were altered")
     if erased := await connection.fetchval(_ERASED):
         verdict.notes.append(f"addresses and programs of {erased} clients that events name were erased")
 
 
 async def _altered(connection: "Connection[Record]", keys: Sequence[bytes]) -> dict[UUID, bool]:
-    """The ids of rows that were altered, and whether each has a salt."""
-    found: dict[UUID, bool] = {}
+    """The ids of altered rows, and whether each has a salt."""
+    altered: dict[UUID, bool] = {}
     after = UUID(int=0)
     while rows := await connection.fetch(_ROWS, after, _AT_ONCE):
-        found |= {
+        altered |= {
             id: salt is not None
             for id, salt, ip, user_agent, name, version in rows
             if not is_client(id, salt, (ip, user_agent, name, version), keys)
         }
         after = rows[-1]["id"]
-    return found
+    return altered
 
 
 async def _fault(connection: "Connection[Record]", row: Record, *, is_salted: bool) -> Fault:
@@ -120,8 +116,8 @@ async def _fault(connection: "Connection[Record]", row: Record, *, is_salted: bo
     return Fault(CLIENT, position, position + 1, words, event, time)
 
 
-# Each part by the index of the order. Transaction ids begin with 3; what can be seen is below the snapshot's end.
-_STRAYS = f"""
+# Each part uses the index of the commit order. Transaction ids begin with 3; visible ones are below the snapshot's end.
+_MISPLACED = f"""
 WITH present AS (SELECT scopegate_epoch() AS epoch, pg_snapshot_xmax(pg_current_snapshot())::text::bigint AS xact)
 (SELECT epoch, xact, seq, {LEAF_COLUMNS} FROM audit_events WHERE epoch < 1 LIMIT $1)
 UNION ALL
@@ -136,9 +132,9 @@ LIMIT $1
 """  # noqa: S608
 
 
-async def strays(connection: "Connection[Record]", size: int) -> list[Finding]:
-    """What was put in where nothing is sealed, of a log of ``size`` sealed events; some, if there are very many."""
-    rows = await connection.fetch(_STRAYS, MOST_TOLD)
+async def find_misplaced_events(connection: "Connection[Record]", size: int) -> list[Finding]:
+    """Find events at places where nothing is sealed, in a log of ``size`` sealed events; only some, if very many."""
+    rows = await connection.fetch(_MISPLACED, MAX_FAULTS)
     return [
         Finding(Kind.INSERTED, size, size, Entry((row["epoch"], row["xact"], row["seq"]), leaf_of(row)))
         for row in rows
@@ -146,14 +142,14 @@ async def strays(connection: "Connection[Record]", size: int) -> list[Finding]:
 
 
 _GAP = 4 * _AT_ONCE
-"""Between checkpoints that lie further apart, of which the sealer makes none, it is gone on in smaller steps."""
+"""Between checkpoints with a larger gap, which the sealer never leaves, verification uses smaller steps."""
 
 
-_MOST_UNSIGNED = 10_000
+_MAX_UNSIGNED = 10_000
 
 
-# Whoever drops a month meanwhile waits, and so none is gone that the snapshot still has. Everything is read by index,
-# in its order: a plan for a page that sorts a month would sort it for each page.
+# A concurrent drop of a month waits, so that every month in the snapshot exists. Everything is read in index order: a
+# plan that sorts a month would sort it for each page.
 _AT_THE_START = """
 LOCK TABLE audit_events IN ACCESS SHARE MODE;
 SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off; SET LOCAL enable_sort = off; SET LOCAL jit = off
@@ -164,25 +160,30 @@ _LAST_TILES = "SELECT level, max(number) AS number FROM audit_tiles GROUP BY lev
 
 
 Keys = Callable[[str], Sequence[VerifierKey]]
-"""The keys of a log by the name that it has in a checkpoint."""
+"""The keys of a log by its name in a checkpoint."""
 
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """What of the log is looked at: from one checkpoint (None: from the beginning) to another."""
+    """The part of the log to verify: from one checkpoint (None: from the beginning) to another."""
 
-    start: Sealed | None
-    end: Sealed
-
-
-FindSpan = Callable[["Connection[Record]", Sealed], Awaitable[Span]]
+    start: StoredCheckpoint | None
+    end: StoredCheckpoint
 
 
-class Walk:
-    """One look at a log, or at a part of it. ``kept`` are checkpoints from elsewhere, for a look at all of it."""
+FindSpan = Callable[["Connection[Record]", StoredCheckpoint], Awaitable[Span]]
+
+
+class Verification:
+    """One verification of a log or a part of it. ``kept`` are checkpoints from elsewhere, for a whole log."""
 
     def __init__(
-        self, connection: "Connection[Record]", keys: Keys, kept: Sequence[Kept], latest: Sealed, span: Span
+        self,
+        connection: "Connection[Record]",
+        keys: Keys,
+        kept: Sequence[ExternalCheckpoint],
+        latest: StoredCheckpoint,
+        span: Span,
     ) -> None:
         self._connection = connection
         self._keys = keys
@@ -193,44 +194,49 @@ class Walk:
             connection, BEGINNING if span.start is None else span.start.place, span.end.place
         )
         self._hashes = KeptHashes(connection, latest.size)
-        self._edge = Edge() if span.start is None else None
+        self._tree = PartialTree() if span.start is None else None
         self._drops = Drops()
         self._verdict = Verdict(0 if span.start is None else span.start.size, span.end.size)
-        self._unsigned: list[Sealed] = []
+        self._unsigned: list[StoredCheckpoint] = []
         self._since = [0 if span.start is None else span.start.size]
-        """The sizes of the last checkpoint that is signed, and of those after it."""
+        """The size of the last signed checkpoint, and of those after it."""
         self._why = ""
-        self._reached: dict[Kept, bool] = {}
+        self._reached: dict[ExternalCheckpoint, bool] = {}
 
     async def verdict(self, newest: int) -> Verdict:
-        """Go through it and say what came out. ``newest`` is the size of the newest checkpoint, signed or not."""
+        """Verify and return the result. ``newest`` is the size of the newest checkpoint, signed or not."""
         self._follower = await self._start()
         after = _mark(self._span.start)
         async for sealed in checkpoints(self._connection, after.size, self._span.end.size):
             self._verdict.checkpoints += 1
             if self._is_signed(sealed):
                 self._check_previous(sealed)
-                await self._glide_to(sealed)
+                await self._advance_to(sealed)
                 await self._step_to(sealed, after)
                 after = _mark(sealed)
                 self._since = []
             else:
-                await self._glide_along(sealed)
+                await self._advance_along(sealed)
             self._since.append(sealed.size)
-        # Those beyond the newest that is signed: what they say of the log is nothing to go by.
+        # Checkpoints beyond the newest signed one prove nothing about the log.
         async for sealed in checkpoints(self._connection, self._latest.size, newest):
             self._is_signed(sealed)
         self._tell_unsigned(None)
         if self._span.start is None:
-            found, latest = await strays(self._connection, self._latest.size), _mark(self._latest)
-            self._verdict.add_findings(found, latest, latest)
+            findings, latest = (
+                await find_misplaced_events(self._connection, self._latest.size),
+                _mark(self._latest),
+            )
+            self._verdict.add_findings(findings, latest, latest)
             await check_end(self._connection, self._verdict, newest)
-        await self._drops.excuse(self._verdict, self._connection, self._latest, self._span.start is None)
-        await hold_against(self._connection, self._verdict, self._kept, self._latest, self._reached)
+        await self._drops.add_unexplained(
+            self._verdict, self._connection, self._latest, self._span.start is None
+        )
+        await compare_checkpoints(self._connection, self._verdict, self._kept, self._latest, self._reached)
         return self._verdict
 
     async def _start(self) -> Follower:
-        """Where the part begins: the tree before it has to be the one that was signed."""
+        """Start at the beginning of the part: the tree before it must be the signed one."""
         start = self._span.start
         if start is None:
             return Follower()
@@ -249,13 +255,13 @@ class Walk:
         follower.is_lost = True
         return follower
 
-    def _check_previous(self, sealed: Sealed) -> None:
-        """Whether the checkpoint before is the one that a checkpoint was signed after."""
-        before, said = self._since[-1], previous_size(sealed.note)
-        if said is None and sealed.size - before > MOST_LEAVES:
-            what = f"more than the {MOST_LEAVES} events that one adds at most"
-        elif said is not None and said not in self._since:
-            what = f"the later one was signed after one of {said}"
+    def _check_previous(self, sealed: StoredCheckpoint) -> None:
+        """Check that the previous checkpoint is the one named in a checkpoint."""
+        before, previous = self._since[-1], previous_size(sealed.note)
+        if previous is None and sealed.size - before > MAX_LEAVES:
+            what = f"more than the {MAX_LEAVES} events that one adds at most"
+        elif previous is not None and previous not in self._since:
+            what = f"the later one was signed after one of {previous}"
         else:
             return
         words = f"a checkpoint is missing between those of {before} and of {sealed.size} events: {what}"
@@ -263,8 +269,8 @@ class Walk:
             Fault(CHECKPOINT, before, sealed.size, words, after=Mark(before), before=_mark(sealed))
         )
 
-    def _is_signed(self, sealed: Sealed) -> bool:
-        """Whether a checkpoint is signed and says what is stored beside it; what is not signed proves nothing."""
+    def _is_signed(self, sealed: StoredCheckpoint) -> bool:
+        """Whether a checkpoint is signed and agrees with its row; an unsigned one proves nothing."""
         fault = _fault_of(sealed, self._keys)
         if fault is None:
             self._tell_unsigned(sealed)
@@ -273,7 +279,7 @@ class Walk:
         self._unsigned.append(sealed)
         return False
 
-    def _tell_unsigned(self, before: Sealed | None) -> None:
+    def _tell_unsigned(self, before: StoredCheckpoint | None) -> None:
         if self._unsigned:
             first, last, count = self._unsigned[0], self._unsigned[-1], len(self._unsigned)
             which = (
@@ -288,43 +294,43 @@ class Walk:
             )
             self._unsigned = []
 
-    async def _glide_to(self, sealed: Sealed) -> None:
-        while sealed.size - self._follower.size > _GAP and await self._glide(_AT_ONCE, sealed):
+    async def _advance_to(self, sealed: StoredCheckpoint) -> None:
+        while sealed.size - self._follower.size > _GAP and await self._advance(_AT_ONCE, sealed):
             pass
 
-    async def _glide_along(self, sealed: Sealed) -> None:
-        """Go on to what is not signed, in steps: it may say of itself that it is as large as can be."""
-        left = sealed.size - self._follower.size
-        while left > 0 and await self._glide(min(left, _AT_ONCE), sealed):
-            left = sealed.size - self._follower.size
+    async def _advance_along(self, sealed: StoredCheckpoint) -> None:
+        """Continue to an unsigned checkpoint in steps: it may claim any size."""
+        remaining = sealed.size - self._follower.size
+        while remaining > 0 and await self._advance(min(remaining, _AT_ONCE), sealed):
+            remaining = sealed.size - self._follower.size
 
-    async def _glide(self, count: int, sealed: Sealed) -> bool:
-        """Go on without a signed root, if nothing speaks against it and nothing from elsewhere lies there."""
+    async def _advance(self, count: int, sealed: StoredCheckpoint) -> bool:
+        """Continue without a signed root, if nothing contradicts that and no kept checkpoint is there."""
         first = self._follower.size
-        if any(first < kept.checkpoint.size <= first + count for kept in self._kept):
+        if any(first < hashes.checkpoint.size <= first + count for hashes in self._kept):
             return False
         entries = await self._entries.up_to(sealed.place, count)
-        kept = await self._hashes.of(first, first + count)
-        if len(entries) != count or not self._follower.advance(entries, kept):
+        hashes = await self._hashes.of(first, first + count)
+        if len(entries) != count or not self._follower.advance(entries, hashes):
             return False
-        self._entries.pass_by(count)
+        self._entries.consume(count)
         self._verdict.events += count
-        self._drops.look_at(entries)
+        self._drops.collect_drops(entries)
         await self._check_upper_tiles([entry.hash for entry in entries])
         return True
 
-    async def _step_to(self, sealed: Sealed, after: Mark) -> None:
+    async def _step_to(self, sealed: StoredCheckpoint, after: Mark) -> None:
         first = self._follower.size
         entries = await self._entries.up_to(sealed.place)
-        self._entries.pass_by(len(entries))
+        self._entries.consume(len(entries))
         self._verdict.events += len(entries)
-        kept = await self._hashes.of(first, sealed.size)
+        hashes = await self._hashes.of(first, sealed.size)
         elsewhere = {
             one: Head(one.checkpoint.size, one.checkpoint.root)
             for one in self._kept
             if first < one.checkpoint.size <= sealed.size
         }
-        step = self._follower.step(Head(sealed.size, sealed.root), entries, kept, list(elsewhere.values()))
+        step = self._follower.step(Head(sealed.size, sealed.root), entries, hashes, list(elsewhere.values()))
         self._note(step, entries, after, _mark(sealed))
         if step.is_certain:
             self._reached |= {one: head not in step.foreign for one, head in elsewhere.items()}
@@ -332,12 +338,12 @@ class Walk:
 
     def _note(self, step: Step, entries: Sequence[Entry], after: Mark, before: Mark) -> None:
         missing = [finding for finding in step.findings if finding.kind is Kind.MISSING]
-        self._drops.missed(missing, after, before)
+        self._drops.add_missing(missing, after, before)
         others = [finding for finding in step.findings if finding.kind is not Kind.MISSING]
         self._verdict.add_findings(others, after, before)
         if step.is_certain:
             sealed = set(step.sealed) if step.findings else None
-            self._drops.look_at([entry for entry in entries if sealed is None or entry.hash in sealed])
+            self._drops.collect_drops([entry for entry in entries if sealed is None or entry.hash in sealed])
         for number in self._hashes.take_missing():
             words = f"tile {number} of the kept hashes is missing"
             self._verdict.add(
@@ -345,10 +351,10 @@ class Walk:
             )
 
     async def _check_upper_tiles(self, sealed: Sequence[bytes]) -> None:
-        """Tiles above the leaves follow from those, as far as one is sure of them."""
-        if self._edge is None or self._follower.is_lost:
+        """Check that the tiles above the leaves follow from these, as far as these are certain."""
+        if self._tree is None or self._follower.is_lost:
             return
-        for tile in self._edge.extend(sealed):
+        for tile in self._tree.extend(sealed):
             if tile.level and await self._hashes.stored(tile.level, tile.number) != tile.hashes:
                 width = TILE ** (tile.level + 1)
                 first, end = tile.number * width, (tile.number + 1) * width
@@ -360,14 +366,14 @@ class Walk:
 async def verify_log(
     connection: "Connection[Record]",
     keys: Keys,
-    kept: Sequence[Kept],
+    kept: Sequence[ExternalCheckpoint],
     find_span: FindSpan | None = None,
     client_keys: Sequence[bytes] = (),
 ) -> Verdict:
-    """Look at the log in one snapshot: all of it, held against checkpoints that were kept elsewhere, or a part of it.
+    """Verify the log in one snapshot: all of it, also against checkpoints kept elsewhere, or a part of it.
 
-    ``find_span`` says which part, given the newest checkpoint. ``client_keys`` are those that older code made ids of
-    clients with. Raises asyncpg's errors and ``OSError``.
+    ``find_span`` chooses the part, given the newest checkpoint. ``client_keys`` are those that older versions made ids
+    of clients with. Raises asyncpg's errors and ``OSError``.
     """
     async with connection.transaction(isolation="repeatable_read", readonly=True):
         await connection.execute(_AT_THE_START)
@@ -375,21 +381,21 @@ async def verify_log(
         if newest is None:
             verdict = Verdict(notes=["nothing is sealed yet"])
             await check_end(connection, verdict, 0)
-            await hold_against(connection, verdict, kept, None, {})
+            await compare_checkpoints(connection, verdict, kept, None, {})
             await check_origins(connection, verdict, client_keys)
             return verdict
         latest = await _newest_signed(connection, keys, newest)
         span = Span(None, latest) if find_span is None else await find_span(connection, latest)
         if span.end.size > latest.size:
             span = Span(span.start, latest)
-        verdict = await Walk(connection, keys, kept, latest, span).verdict(newest.size)
+        verdict = await Verification(connection, keys, kept, latest, span).verdict(newest.size)
         if find_span is None:
             await check_origins(connection, verdict, client_keys)
         return verdict
 
 
 async def check_end(connection: "Connection[Record]", verdict: Verdict, size: int) -> None:
-    """Say where tiles go on behind the last checkpoint, of ``size`` events: they are written together with one."""
+    """Add a fault if tiles go beyond the last checkpoint, of ``size`` events: both are written together."""
     reach = max(
         [
             number + 1 << TILE_BITS * (level + 1)
@@ -403,29 +409,31 @@ async def check_end(connection: "Connection[Record]", verdict: Verdict, size: in
         verdict.add(Fault(Kind.CUT_OFF, size, reach, words, after=Mark(size)))
 
 
-async def _newest_signed(connection: "Connection[Record]", keys: Keys, newest: Sealed) -> Sealed:
-    """The newest checkpoint that is signed, by which the log is read; the newest of all, if none of very many is."""
-    found: Sealed | None = newest
-    for _ in range(_MOST_UNSIGNED):
-        if found is None:
+async def _newest_signed(
+    connection: "Connection[Record]", keys: Keys, newest: StoredCheckpoint
+) -> StoredCheckpoint:
+    """The newest signed checkpoint, up to which the log is read; the newest of all, if none of very many is signed."""
+    checkpoint: StoredCheckpoint | None = newest
+    for _ in range(_MAX_UNSIGNED):
+        if checkpoint is None:
             break
-        if _fault_of(found, keys) is None:
-            return found
-        found = await checkpoint_below(connection, found.size)
+        if _fault_of(checkpoint, keys) is None:
+            return checkpoint
+        checkpoint = await checkpoint_below(connection, checkpoint.size)
     return newest
 
 
-def _fault_of(sealed: Sealed, keys: Keys) -> str | None:
-    """Why a stored checkpoint cannot be relied on; None for one that is signed and says what is stored beside it."""
+def _fault_of(sealed: StoredCheckpoint, keys: Keys) -> str | None:
+    """Why a stored checkpoint cannot be relied on; None if it is signed and agrees with its row."""
     try:
-        said, _ = open_checkpoint(sealed.note, keys(sealed.note.partition("\n")[0]))
+        checkpoint, _ = open_checkpoint(sealed.note, keys(sealed.note.partition("\n")[0]))
     except NoteFault as error:
         return str(error)
-    is_it = (said.size, said.root) == (sealed.size, sealed.root)
-    return None if is_it else "it says something else than is stored beside it"
+    is_it = (checkpoint.size, checkpoint.root) == (sealed.size, sealed.root)
+    return None if is_it else "it contradicts its stored row"
 
 
-def _mark(sealed: Sealed | None) -> Mark:
+def _mark(sealed: StoredCheckpoint | None) -> Mark:
     return Mark(0) if sealed is None else Mark(sealed.size, sealed.created_at.isoformat(timespec="seconds"))
 
 
@@ -433,7 +441,7 @@ _COLUMNS = "tree_size, epoch, last_xact, last_seq, root_hash, note, created_at"
 _UP_TO = f"SELECT {_COLUMNS} FROM audit_checkpoints WHERE tree_size <= $1 ORDER BY tree_size DESC LIMIT 1"  # noqa: S608
 _FROM = f"SELECT {_COLUMNS} FROM audit_checkpoints WHERE tree_size >= $1 ORDER BY tree_size LIMIT 1"  # noqa: S608
 
-# Checkpoints are made in the order of their sizes, and their times may lie a little wrong where clocks do.
+# Checkpoints are created in the order of their sizes; their times may be slightly out of order.
 _SIGNED_BEFORE = "SELECT max(tree_size) FROM audit_checkpoints WHERE created_at < $1"
 _SIGNED_FROM = "SELECT min(tree_size) FROM audit_checkpoints WHERE created_at >= $1"
 _SIGNED_WITHIN = """
@@ -451,16 +459,16 @@ _LAST = _FIRST.replace("ORDER BY epoch, xact, seq", "ORDER BY epoch DESC, xact D
 
 
 class NoSuchPart(ValueError):
-    """The log has no such part. The message says why, for people."""
+    """The log has no such part. The message says why."""
 
 
 def by_positions(first: int, end: int | None) -> FindSpan:
-    """The part with the positions ``first`` up to, but without, ``end``; to the newest checkpoint without one.
+    """Find the part with the positions ``first`` up to, but without, ``end``; by default to the newest checkpoint.
 
-    It raises ``NoSuchPart``.
+    Raises ``NoSuchPart``.
     """
 
-    async def find(connection: "Connection[Record]", latest: Sealed) -> Span:
+    async def find(connection: "Connection[Record]", latest: StoredCheckpoint) -> Span:
         to = latest.size if end is None else end
         if not 0 <= first < to <= latest.size:
             raise NoSuchPart(
@@ -472,9 +480,9 @@ def by_positions(first: int, end: int | None) -> FindSpan:
 
 
 def by_time(since: datetime | None, until: datetime | None) -> FindSpan:
-    """The part with all that was sealed of a span of time: what is there of it, and what was signed meanwhile."""
+    """Find the part sealed in a span of time: the events of that time, and the checkpoints signed then."""
 
-    async def find(connection: "Connection[Record]", latest: Sealed) -> Span:
+    async def find(connection: "Connection[Record]", latest: StoredCheckpoint) -> Span:
         is_signed = await connection.fetchval(_SIGNED_WITHIN, since, until)
         if not is_signed and await connection.fetchrow(_FIRST, since, until) is None:
             raise NoSuchPart("there is no event of that time, and no checkpoint")
@@ -487,7 +495,9 @@ def by_time(since: datetime | None, until: datetime | None) -> FindSpan:
     return find
 
 
-async def _start(connection: "Connection[Record]", since: datetime, until: datetime | None) -> Sealed | None:
+async def _start(
+    connection: "Connection[Record]", since: datetime, until: datetime | None
+) -> StoredCheckpoint | None:
     signed = await _one(connection, _UP_TO, await connection.fetchval(_SIGNED_BEFORE, since) or 0)
     first = _place(await connection.fetchrow(_FIRST, since, until))
     before = signed if first is None else await checkpoint_before(connection, first)
@@ -495,8 +505,8 @@ async def _start(connection: "Connection[Record]", since: datetime, until: datet
 
 
 async def _end(
-    connection: "Connection[Record]", since: datetime | None, until: datetime, latest: Sealed
-) -> Sealed:
+    connection: "Connection[Record]", since: datetime | None, until: datetime, latest: StoredCheckpoint
+) -> StoredCheckpoint:
     size = await connection.fetchval(_SIGNED_FROM, until)
     signed = latest if size is None else await _one(connection, _FROM, size) or latest
     last = _place(await connection.fetchrow(_LAST, since, until))
@@ -504,12 +514,12 @@ async def _end(
     return max(signed, holding, key=lambda sealed: sealed.size)
 
 
-async def _one(connection: "Connection[Record]", statement: str, size: int) -> Sealed | None:
+async def _one(connection: "Connection[Record]", statement: str, size: int) -> StoredCheckpoint | None:
     row = await connection.fetchrow(statement, size)
     if row is None:
         return None
     tree_size, epoch, xact, seq, root, note, at = row
-    return Sealed(tree_size, (epoch, xact, seq), root, note, at)
+    return StoredCheckpoint(tree_size, (epoch, xact, seq), root, note, at)
 
 
 def _place(row: Record | None) -> Position | None:

@@ -1,1 +1,1 @@
-"""What Shared Signals tell of identities, and what becomes of it."""
+"""Shared Signals: receive security events about identities, and apply them."""

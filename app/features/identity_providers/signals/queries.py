@@ -1,4 +1,4 @@
-"""Queries of signals: which events were taken, and how the streams fare."""
+"""Queries of received events and of the state of streams."""
 
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -26,7 +26,7 @@ UPDATE signal_streams SET poll_at = now() + :held WHERE id = (
 )
 RETURNING provider_id
 """)
-# Whoever asks for the stream anew meanwhile has set the time themselves.
+# If the stream is requested again in between, that has set the time itself.
 _HOLD = text(
     "UPDATE signal_streams SET poll_at = now() + :held WHERE provider_id = :provider AND poll_at > now()"
 )
@@ -43,16 +43,16 @@ WHERE provider_id = :provider AND poll_at IS NOT NULL
 _ERROR = text("UPDATE signal_streams SET error = :error WHERE provider_id = :provider")
 
 
-async def remember(
+async def record_event(
     session: AsyncSession, provider_id: UUID, issuer: str, jti: str, event_type: str, event_id: UUID
 ) -> UUID | None:
-    """Write down that an event is taken; ``None`` when this is the first time, else the audit event of the first.
+    """Record a received event; return ``None`` the first time, else the audit event of the first.
 
-    Of several at once one goes on, and the others wait until it is known whether it will have been the first.
+    Of concurrent copies one continues, and the others wait until it has committed or failed.
     """
     row = {"provider_id": provider_id, "issuer": issuer, "jti": jti, "event_type": event_type}
-    taken = insert(SignalEvent).values(**row, event_id=event_id).on_conflict_do_nothing()
-    if (await session.execute(taken.returning(col(SignalEvent.event_id)))).first() is not None:
+    statement = insert(SignalEvent).values(**row, event_id=event_id).on_conflict_do_nothing()
+    if (await session.execute(statement.returning(col(SignalEvent.event_id)))).first() is not None:
         return None
     first = select(col(SignalEvent.event_id)).where(
         col(SignalEvent.provider_id) == provider_id,
@@ -69,7 +69,7 @@ async def database_now(session: AsyncSession) -> datetime:
 
 
 async def find_stream(session: AsyncSession, provider_id: UUID, *, lock: bool = False) -> SignalStream | None:
-    """The stream of a provider, locked for a change if asked."""
+    """Find the stream of a provider, locked for a change on demand."""
     query = select(SignalStream).where(col(SignalStream.provider_id) == provider_id)
     if lock:
         query = query.with_for_update()
@@ -77,7 +77,7 @@ async def find_stream(session: AsyncSession, provider_id: UUID, *, lock: bool = 
 
 
 async def other_streams(session: AsyncSession, provider_id: UUID, issuer: str) -> frozenset[str]:
-    """The streams that other providers have at a transmitter."""
+    """The ids of the streams that other providers have at a transmitter."""
     query = (
         select(col(SignalStream.stream_id))
         .join(IdentityProvider, col(IdentityProvider.id) == col(SignalStream.provider_id))
@@ -90,35 +90,35 @@ async def other_streams(session: AsyncSession, provider_id: UUID, issuer: str) -
     return frozenset(id for id in await session.scalars(query) if id is not None)
 
 
-async def note_received(session: AsyncSession, provider_id: UUID, issuer: str) -> None:
-    """An event came: not more than once a second, so that events do not wait for each other here."""
+async def record_received(session: AsyncSession, provider_id: UUID, issuer: str) -> None:
+    """Record the time of an event: at most once a second, so that events do not wait for each other."""
     await session.execute(_RECEIVED, {"id": new_id(), "provider": provider_id, "issuer": issuer})
 
 
-async def claim_poll(session: AsyncSession, held: timedelta) -> UUID | None:
-    """Take the stream that is due longest, of active providers, for so long; the provider's id."""
-    found: UUID | None = (await session.execute(_CLAIM, {"held": held})).scalar_one_or_none()
-    return found
+async def claim_poll(session: AsyncSession, duration: timedelta) -> UUID | None:
+    """Claim the longest due stream of an active provider for this time; return the provider's id."""
+    provider_id: UUID | None = (await session.execute(_CLAIM, {"held": duration})).scalar_one_or_none()
+    return provider_id
 
 
-async def hold_poll(session: AsyncSession, provider_id: UUID, held: timedelta) -> None:
-    """Keep a stream that was taken for longer."""
-    await session.execute(_HOLD, {"provider": provider_id, "held": held})
+async def extend_poll(session: AsyncSession, provider_id: UUID, duration: timedelta) -> None:
+    """Extend the claim on a stream."""
+    await session.execute(_HOLD, {"provider": provider_id, "held": duration})
 
 
-async def note_polled(session: AsyncSession, provider_id: UUID, pause: timedelta) -> None:
-    """The transmitter was asked and answered; it is asked again after the pause."""
+async def record_polled(session: AsyncSession, provider_id: UUID, pause: timedelta) -> None:
+    """Record a successful poll; the next one is after the pause."""
     await session.execute(_POLLED, {"provider": provider_id, "pause": pause})
 
 
-async def note_failed(
-    session: AsyncSession, provider_id: UUID, error: str, pause: timedelta, most: timedelta
+async def record_failure(
+    session: AsyncSession, provider_id: UUID, error: str, pause: timedelta, max_pause: timedelta
 ) -> None:
-    """It did not answer, or not well: the pause doubles with each time in a row, up to ``most``."""
-    values = {"provider": provider_id, "error": error, "pause": pause, "most": most}
+    """Record a failed poll: the pause doubles with each failure in a row, up to ``max_pause``."""
+    values = {"provider": provider_id, "error": error, "pause": pause, "most": max_pause}
     await session.execute(_FAILED, values)
 
 
-async def note_error(session: AsyncSession, provider_id: UUID, error: str) -> None:
-    """What is wrong with the stream."""
+async def record_error(session: AsyncSession, provider_id: UUID, error: str) -> None:
+    """Record an error of the stream."""
     await session.execute(_ERROR, {"provider": provider_id, "error": error})

@@ -1,14 +1,11 @@
-"""Taking an event: remembered, carried out and on record in one transaction, so that it is done once or not at all.
+"""Receive a security event: store it, apply it and audit it in one transaction, exactly once.
 
-Whom a provider means: people that it knows, by its own words for them, and nobody else's.
+A subject means only people of the provider, identified by its own values. Signals only take access away and never give
+any. So when a subject matches several people of the provider, it applies to all of them: sparing the intended person
+would be worse.
 
-What comes of a signal takes rights away and never gives any. So where a word fits several people of the provider, it
-is taken to mean all of them: to spare the one who is meant would be worse.
-
-What follows from an event: rights end, in the transaction that remembers it. Nothing is ever given back by one.
-
-Locks are taken in the one order: identities by id, then tokens by id. Whoever issues a token holds its identity, so a
-token is issued before and found here, or issued after what happened.
+Locks are taken in one order: identities by id, then tokens by id. A transaction that issues a token holds its identity,
+so a token is either issued before and found here, or issued after the event was applied.
 """
 
 from collections.abc import Iterable, Sequence
@@ -42,8 +39,8 @@ from app.features.identity_providers.signals import queries
 from app.features.identity_providers.signals.streams import (
     ErrorCode,
     Unacceptable,
-    note_status,
-    note_verification,
+    record_status,
+    record_verification,
 )
 from app.features.tokens import queries as token_queries
 from app.features.tokens.service import revoke_tokens
@@ -56,12 +53,13 @@ from app.models.identity_providers import IdentityProvider
 from app.models.signals import SignalEvent
 from app.models.tokens import Token
 
-MOST_PEOPLE = 100
-"""A word that fits more people than this means nobody in particular."""
+MAX_PEOPLE = 100
+"""A subject that matches more people means no one in particular."""
 _OIDC = "oidc"
 _NAMED = ("signal", "scim")
 
-# Who somebody is, is issuer and value, as at a sign-in: one that was ended and registered anew knows the same people.
+# A person is identified by issuer and value, as at a sign-in: a provider that was registered again knows the same
+# people.
 _PROVIDERS = """
 WITH provider AS (
     SELECT same.id FROM identity_providers asked JOIN identity_providers same ON same.id = asked.id
@@ -71,12 +69,12 @@ WITH provider AS (
 )
 """
 
-# The condition on links is written as their unique index is, which would not serve another form.
+# The condition on links has the form of their unique index, which would not serve another form.
 _BY_LINK = text(f"""{_PROVIDERS}
 SELECT link.identity_id FROM provider JOIN identity_links link
     ON coalesce(link.provider_id::text, '') = provider.id::text
     AND link.kind = ANY(:kinds) AND link.value = ANY(:values)
-""")  # noqa: S608 - the one value is a constant of ours
+""")  # noqa: S608 - the only value is a constant
 _BY_EXTERNAL_ID = text(f"""{_PROVIDERS}
 SELECT person.id FROM provider JOIN identities person
     ON person.provider_id = provider.id AND person.external_id = :external_id
@@ -100,20 +98,20 @@ _BY_SESSION = text(
 async def people_of(
     session: AsyncSession, provider: IdentityProvider, transmitter: str, subject: Subject
 ) -> list[UUID]:
-    """The identities that a subject means, in the order of their ids; offboarded and erased ones among them.
+    """The identities of a subject in the order of their ids, including offboarded and erased ones.
 
-    Raises ``Invalid`` for a word that fits more than a hundred.
+    Raises ``Invalid`` for a subject that matches more than a hundred.
     """
-    found: set[UUID] = set()
+    people: set[UUID] = set()
     for identifier in subject.people:
-        found |= await _people_of(session, provider, transmitter, identifier)
-    if len(found) > MOST_PEOPLE:
-        raise Invalid("Its subject fits too many people to be about any of them.")
-    return sorted(found)
+        people |= await _people_of(session, provider, transmitter, identifier)
+    if len(people) > MAX_PEOPLE:
+        raise Invalid("Its subject matches too many people.")
+    return sorted(people)
 
 
 def session_ids(subject: Subject) -> list[str]:
-    """What the provider calls the sessions that a subject means (``sid``)."""
+    """The provider's session ids in a subject (``sid``)."""
     return [one.id for one in subject.sessions if isinstance(one, ById)]
 
 
@@ -126,61 +124,63 @@ async def _people_of(
         return await _by_name(session, provider, identifier.name)
     if isinstance(identifier, ById):
         return await _by_own_id(session, provider, identifier.id)
-    found: set[UUID] = set()
+    people: set[UUID] = set()
     if identifier.issuer == provider.issuer:
-        found |= await _by_sign_in(session, provider, identifier)
+        people |= await _by_sign_in(session, provider, identifier)
     if identifier.issuer == transmitter:
-        found |= await _by_own_id(session, provider, identifier.subject)
-    return found
+        people |= await _by_own_id(session, provider, identifier.subject)
+    return people
 
 
 async def _by_sign_in(session: AsyncSession, provider: IdentityProvider, identifier: ByIssuer) -> set[UUID]:
-    """By the ``sub`` that they sign in with: of those whom another claim is known by, as far as they are signed in."""
-    asked = {"provider": provider.id, "subject": identifier.subject}
-    found = set(await session.scalars(_BY_SESSION, asked))
+    """Find people by the ``sub`` that they signed in with; with another link claim, only those with a session."""
+    parameters = {"provider": provider.id, "subject": identifier.subject}
+    people = set(await session.scalars(_BY_SESSION, parameters))
     if provider.settings.get("link_claim", "sub") == "sub":
-        found |= await _by_link(session, provider, (_OIDC,), identifier.subject)
-    return found
+        people |= await _by_link(session, provider, (_OIDC,), identifier.subject)
+    return people
 
 
 async def _by_own_id(session: AsyncSession, provider: IdentityProvider, id: str) -> set[UUID]:
-    asked = {"provider": provider.id, "external_id": id, "most": MOST_PEOPLE + 1}
-    return await _by_link(session, provider, _NAMED, id) | set(await session.scalars(_BY_EXTERNAL_ID, asked))
+    parameters = {"provider": provider.id, "external_id": id, "most": MAX_PEOPLE + 1}
+    return await _by_link(session, provider, _NAMED, id) | set(
+        await session.scalars(_BY_EXTERNAL_ID, parameters)
+    )
 
 
 async def _by_link(
     session: AsyncSession, provider: IdentityProvider, kinds: Iterable[str], value: str
 ) -> set[UUID]:
-    """An erased person is known by the digest that is left of the link."""
+    """An erased person is matched by the digest of the link."""
     kinds = list(kinds)
     values = [value, *(erased_link(kind, value) for kind in kinds)]
-    asked = {"provider": provider.id, "kinds": kinds, "values": values}
-    return set(await session.scalars(_BY_LINK, asked))
+    parameters = {"provider": provider.id, "kinds": kinds, "values": values}
+    return set(await session.scalars(_BY_LINK, parameters))
 
 
 async def _by_name(session: AsyncSession, provider: IdentityProvider, name: str) -> set[UUID]:
-    asked = {"provider": provider.id, "name": name, "most": MOST_PEOPLE + 1}
-    return set(await session.scalars(_BY_NAME, asked))
+    parameters = {"provider": provider.id, "name": name, "most": MAX_PEOPLE + 1}
+    return set(await session.scalars(_BY_NAME, parameters))
 
 
 SKEW = timedelta(minutes=1)
-"""The transmitter's clock may be so far behind ours: what began this long after an event ends with it too."""
+"""Tolerance for the transmitter's clock: what began this long after an event ends with it too."""
 _ENDING = frozenset({"revoke", "delete"})
 _OFFBOARDING = {
-    EventType.ACCOUNT_DISABLED: "the account was disabled, says the identity provider",
-    EventType.ACCOUNT_PURGED: "the account was deleted, says the identity provider",
+    EventType.ACCOUNT_DISABLED: "the identity provider disabled the account",
+    EventType.ACCOUNT_PURGED: "the identity provider deleted the account",
 }
 _REASONS = {
-    EventType.SESSION_REVOKED: "the session was revoked, says the identity provider",
-    EventType.CREDENTIAL_CHANGE: "a credential was revoked, says the identity provider",
-    EventType.CREDENTIAL_COMPROMISE: "a credential was compromised, says the identity provider",
+    EventType.SESSION_REVOKED: "the identity provider revoked the session",
+    EventType.CREDENTIAL_CHANGE: "the identity provider revoked a credential",
+    EventType.CREDENTIAL_COMPROMISE: "the identity provider reported a compromised credential",
 }
 _NOTHING_FOLLOWS = frozenset({EventType.ACCOUNT_ENABLED})
 
 
 @dataclass(slots=True)
 class Effects:
-    """What came of an event. ``ignored`` says why nothing did, or could."""
+    """The effects of an event. ``ignored`` is the reason when there are none."""
 
     identities: list[UUID] = field(default_factory=list)
     tokens: list[UUID] = field(default_factory=list)
@@ -190,19 +190,19 @@ class Effects:
     ignored: str | None = None
 
     def shown(self) -> dict[str, Any]:
-        """As the audit says it: ids alone."""
-        said: dict[str, Any] = {
+        """The effects for the audit event: only ids."""
+        content: dict[str, Any] = {
             "identities": [format_id(IDENTITY, id) for id in self.identities],
             "tokens": [format_id(TOKEN, id) for id in self.tokens],
             "sessions": len(self.sessions),
             "offboarded": [format_id(EVENT, id) for id in self.offboarded],
         }
-        return said if self.ignored is None else said | {"ignored": self.ignored}
+        return content if self.ignored is None else content | {"ignored": self.ignored}
 
 
 @dataclass(frozen=True, slots=True)
-class Acting:
-    """In whose name, and from where, what follows is done."""
+class EventSource:
+    """The caller and origin of the changes."""
 
     session: AsyncSession
     caller: Caller
@@ -211,30 +211,30 @@ class Acting:
 
 
 async def effects_of(
-    acting: Acting, provider: IdentityProvider, event: SecurityEvent, critical: frozenset[str]
+    acting: EventSource, provider: IdentityProvider, event: SecurityEvent, critical: frozenset[str]
 ) -> Effects:
-    """Carry out what follows from an event about people. Raises ``Invalid`` for a subject that fits too many."""
-    known = event.known
-    if known is None:
+    """Apply an event about people. Raises ``Invalid`` for a subject that matches too many."""
+    type = event.known
+    if type is None:
         return Effects(ignored="unknown_event")
     if event.subject.lacks(critical):
         return Effects(ignored="critical_member")
     people = await people_of(acting.session, provider, event.issuer, event.subject)
-    found = Effects(identities=people)
-    if known in _NOTHING_FOLLOWS or (known is EventType.CREDENTIAL_CHANGE and event.detail not in _ENDING):
-        found.ignored = "nothing_follows"
+    effects = Effects(identities=people)
+    if type in _NOTHING_FOLLOWS or (type is EventType.CREDENTIAL_CHANGE and event.detail not in _ENDING):
+        effects.ignored = "nothing_follows"
     elif not people:
-        await _end_named_sessions(acting, provider, event, known, found)
-    elif known in _OFFBOARDING:
-        await _offboard(acting, _OFFBOARDING[known], found)
+        await _end_named_sessions(acting, provider, event, type, effects)
+    elif type in _OFFBOARDING:
+        await _offboard(acting, _OFFBOARDING[type], effects)
     else:
-        await _revoke(acting, known, event, found)
-    return found
+        await _revoke(acting, type, event, effects)
+    return effects
 
 
-async def _offboard(acting: Acting, reason: str, found: Effects) -> None:
-    for id in found.identities:
-        done = await offboard_identity(
+async def _offboard(acting: EventSource, reason: str, effects: Effects) -> None:
+    for id in effects.identities:
+        outcome = await offboard_identity(
             acting.session,
             acting.caller,
             id,
@@ -245,54 +245,54 @@ async def _offboard(acting: Acting, reason: str, found: Effects) -> None:
             dry_run=False,
             request_id=acting.request_id,
         )
-        if done.changed:
-            found.tokens += done.things.tokens
-            found.offboarded += [] if done.receipt_id is None else [done.receipt_id]
-    if not found.offboarded:
-        found.ignored = "offboarded_already"
+        if outcome.changed:
+            effects.tokens += outcome.things.tokens
+            effects.offboarded += [] if outcome.receipt_id is None else [outcome.receipt_id]
+    if not effects.offboarded:
+        effects.ignored = "offboarded_already"
 
 
-async def _revoke(acting: Acting, known: EventType, event: SecurityEvent, found: Effects) -> None:
+async def _revoke(acting: EventSource, type: EventType, event: SecurityEvent, effects: Effects) -> None:
     session = acting.session
-    holders = await _lock_holders(
-        session, found.identities, with_agents=known is EventType.CREDENTIAL_COMPROMISE
+    holders = await _lock_people(
+        session, effects.identities, with_agents=type is EventType.CREDENTIAL_COMPROMISE
     )
     until = datetime.fromtimestamp(event.happened_at, UTC) + SKEW
-    dated = known is EventType.SESSION_REVOKED
-    of_people: list[ColumnElement[bool]] = [col(BrowserSession.identity_id).in_(found.identities)]
+    dated = type is EventType.SESSION_REVOKED
+    of_people: list[ColumnElement[bool]] = [col(BrowserSession.identity_id).in_(effects.identities)]
     if dated:
         of_people.append(col(BrowserSession.created_at) <= until)
-    found.sessions = await _end_sessions(acting, of_people)
-    await _take_sign_ins_back(session, found.identities, until if dated else None)
-    if known is EventType.TOKEN_CLAIMS_CHANGE:
-        # Groups follow SCIM and roles follow the claims of a sign-in: the next one reads them anew.
+    effects.sessions = await _end_sessions(acting, of_people)
+    await _revoke_sign_ins(session, effects.identities, until if dated else None)
+    if type is EventType.TOKEN_CLAIMS_CHANGE:
+        # Groups follow SCIM and roles follow the claims of the next sign-in.
         return
     roots: list[ColumnElement[bool]] = [token_queries.among(col(Token.identity_id), holders)]
     if dated:
         roots.append(col(Token.created_at) <= until)
     revoked = await revoke_tokens(
-        session, acting.caller, roots, _REASONS[known], dry_run=False, request_id=acting.request_id
+        session, acting.caller, roots, _REASONS[type], dry_run=False, request_id=acting.request_id
     )
-    found.tokens = revoked.tokens
+    effects.tokens = revoked.tokens
 
 
-async def _lock_holders(session: AsyncSession, people: Sequence[UUID], *, with_agents: bool) -> list[UUID]:
-    """The people, and their agents, as they are once the locks are held: whoever makes an agent holds its owner."""
+async def _lock_people(session: AsyncSession, people: Sequence[UUID], *, with_agents: bool) -> list[UUID]:
+    """Lock and return the people and their agents: a transaction that creates an agent holds its owner."""
     await take_turns(session, people)
-    held: set[UUID] = set()
+    locked: set[UUID] = set()
     while True:
-        wanted = set(people)
+        ids = set(people)
         for id in people if with_agents else ():
-            wanted |= set(await offboard_queries.agents_of(session, id))
-        if wanted <= held:
-            return sorted(held)
-        await token_queries.lock_identities(session, wanted)
-        held |= wanted
+            ids |= set(await offboard_queries.agents_of(session, id))
+        if ids <= locked:
+            return sorted(locked)
+        await token_queries.lock_identities(session, ids)
+        locked |= ids
 
 
-async def _take_sign_ins_back(session: AsyncSession, people: Sequence[UUID], until: datetime | None) -> None:
-    """Let the provider's own tokens open the API no more that were issued up to ``until``, or up to now. Whoever
-    signs in again after that has a new one."""
+async def _revoke_sign_ins(session: AsyncSession, people: Sequence[UUID], until: datetime | None) -> None:
+    """Refuse the provider's own tokens that were issued up to ``until``, or up to now. A new sign-in gives a new
+    token."""
     now = func.clock_timestamp()
     over = now if until is None else func.least(now, until)
     await session.execute(
@@ -307,13 +307,13 @@ async def _take_sign_ins_back(session: AsyncSession, people: Sequence[UUID], unt
 
 
 async def _end_named_sessions(
-    acting: Acting, provider: IdentityProvider, event: SecurityEvent, known: EventType, found: Effects
+    acting: EventSource, provider: IdentityProvider, event: SecurityEvent, type: EventType, effects: Effects
 ) -> None:
-    """A subject that names no person here, but a session perhaps: of that, and of no more, the event says it ended."""
+    """Revoke the sessions of a subject without a person here, if there are any."""
     names = session_ids(event.subject)
-    if known is EventType.SESSION_REVOKED and names:
+    if type is EventType.SESSION_REVOKED and names:
         until = datetime.fromtimestamp(event.happened_at, UTC) + SKEW
-        found.sessions = await _end_sessions(
+        effects.sessions = await _end_sessions(
             acting,
             [
                 col(BrowserSession.provider_id) == provider.id,
@@ -321,12 +321,12 @@ async def _end_named_sessions(
                 col(BrowserSession.created_at) <= until,
             ],
         )
-    if not found.sessions:
-        found.ignored = "no_match"
+    if not effects.sessions:
+        effects.ignored = "no_match"
 
 
-async def _end_sessions(acting: Acting, conditions: Sequence[ColumnElement[bool]]) -> list[UUID]:
-    """End browser sessions, with an event for each by whoever sent the signal."""
+async def _end_sessions(acting: EventSource, conditions: Sequence[ColumnElement[bool]]) -> list[UUID]:
+    """End browser sessions, with an event for each by the sender of the signal."""
     ended = (
         delete(BrowserSession)
         .where(*conditions)
@@ -355,19 +355,19 @@ _OF_STREAMS = frozenset({EventType.VERIFICATION, EventType.STREAM_UPDATED})
 
 
 async def receive(
-    acting: Acting, provider: IdentityProvider, event: SecurityEvent, critical: frozenset[str]
+    acting: EventSource, provider: IdentityProvider, event: SecurityEvent, critical: frozenset[str]
 ) -> bool:
-    """Take an event whose token has passed every check. The caller commits, and only then says that it was taken.
+    """Apply an event whose token is fully verified. The caller commits, and only then acknowledges it.
 
-    A repeat is on record and does nothing: then the answer is False. Raises ``Unacceptable`` for one that cannot be
-    carried out, of which nothing is to stay.
+    A repeat is recorded and has no effect: then the result is False. Raises ``Unacceptable`` for an event that cannot
+    be applied and must not be stored.
     """
-    session, known = acting.session, event.known
-    first = await queries.remember(session, provider.id, event.issuer, event.jti, event.type, new_id())
-    changes: dict[str, Any] = {"event": "unknown" if known is None else known.value}
+    session, type = acting.session, event.known
+    first = await queries.record_event(session, provider.id, event.issuer, event.jti, event.type, new_id())
+    changes: dict[str, Any] = {"event": "unknown" if type is None else type.value}
     if first is not None:
         changes["repeats"] = format_id(EVENT, first)
-    elif known in _OF_STREAMS:
+    elif type in _OF_STREAMS:
         changes |= await _of_stream(session, provider, event)
     else:
         changes |= (await _of_people(acting, provider, event, critical)).shown()
@@ -382,8 +382,8 @@ async def receive(
     )
     if first is None:
         await _point(session, provider.id, event, event_id)
-    # Last, since others wait for it.
-    await queries.note_received(session, provider.id, event.issuer)
+    # Last, since others wait for this lock.
+    await queries.record_received(session, provider.id, event.issuer)
     return first is None
 
 
@@ -396,8 +396,8 @@ async def refuse(
     count: int = 1,
     request_id: str | None = None,
 ) -> None:
-    """Put on record that so many event tokens were not taken, in a transaction of its own. Without a provider: by
-    somebody who serves none."""
+    """Audit the number of refused event tokens, in a transaction of its own. Without a provider, the sender serves
+    none."""
     await record(
         session,
         caller,
@@ -411,11 +411,11 @@ async def refuse(
         event_count=count,
     )
     if code == "invalid_state" and provider_id is not None:
-        await queries.note_error(session, provider_id, "verification")
+        await queries.record_error(session, provider_id, "verification")
 
 
 async def _of_people(
-    acting: Acting, provider: IdentityProvider, event: SecurityEvent, critical: frozenset[str]
+    acting: EventSource, provider: IdentityProvider, event: SecurityEvent, critical: frozenset[str]
 ) -> Effects:
     try:
         return await effects_of(acting, provider, event, critical)
@@ -428,9 +428,9 @@ async def _of_stream(
 ) -> dict[str, Any]:
     ids = [one.id for one in event.subject.people if isinstance(one, ById)]
     if event.known is EventType.STREAM_UPDATED:
-        noted = await note_status(session, provider.id, event.issuer, ids, event.detail or "")
+        noted = await record_status(session, provider.id, event.issuer, ids, event.detail or "")
         return {"status": event.detail} if noted else {"ignored": "other_stream"}
-    noted = await note_verification(session, provider.id, event.issuer, ids, event.detail)
+    noted = await record_verification(session, provider.id, event.issuer, ids, event.detail)
     return {} if noted else {"ignored": "other_stream"}
 
 

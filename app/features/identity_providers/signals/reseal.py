@@ -1,4 +1,4 @@
-"""Sealing the access tokens for transmitters anew with the newest key, while the service runs."""
+"""Reencrypt access tokens for transmitters with the newest key, while the service runs."""
 
 from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
@@ -10,11 +10,12 @@ from app.models.signals import SignalStream
 
 
 async def reseal_access(sessions: async_sessionmaker[AsyncSession], sealer: Sealer) -> tuple[int, int]:
-    """Seal every access token with the newest key; how many were, and how many no key opens.
+    """Reencrypt every access token with the newest key; return how many, and how many no key can decrypt.
 
-    Each is replaced only if it still is what was read. There is one for each provider, so they are read at once.
+    A token is replaced only if it is unchanged since it was read. There is one for each provider, so they are read at
+    once.
     """
-    done, unopened = 0, 0
+    resealed, unopened = 0, 0
     query = select(SignalStream).where(col(SignalStream.key_id) != sealer.current_id)
     async with sessions() as session:
         rows = list(await session.scalars(query))
@@ -24,8 +25,8 @@ async def reseal_access(sessions: async_sessionmaker[AsyncSession], sealer: Seal
         except UnsealingFault:
             unopened += 1
             continue
-        done += await _replace(sessions, row, sealer.seal(contents, place_of(row)))
-    return done, unopened
+        resealed += await _replace(sessions, row, sealer.seal(contents, place_of(row)))
+    return resealed, unopened
 
 
 async def _replace(sessions: async_sessionmaker[AsyncSession], row: SignalStream, sealed: Sealed) -> int:

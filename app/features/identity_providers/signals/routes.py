@@ -1,4 +1,4 @@
-"""``/api/v1/identity-providers/{id}/signals``: the stream of a provider, how it fares, and its management."""
+"""``/api/v1/identity-providers/{id}/signals``: read and manage the stream of a provider."""
 
 from typing import Annotated
 from uuid import UUID
@@ -13,7 +13,11 @@ from app.features.identity_providers.signals.schemas import (
     SignalStreamSet,
     SignalStreamView,
 )
-from app.features.identity_providers.signals.streams import Configured, CurrentTransmitters, stream_at
+from app.features.identity_providers.signals.streams import (
+    CurrentTransmitters,
+    TransmitterSettings,
+    stream_at,
+)
 from app.http.authorization import Caller, Permission, requires
 from app.http.etags import IfMatch, set_etag
 from app.http.problems import COMMON_PROBLEMS, problem_responses
@@ -54,9 +58,9 @@ async def get_signal_stream(
     identity_provider_id: IdentityProviderId, session: Session, runtime: CurrentRuntime, response: Response
 ) -> SignalStreamView:
     """Read the state of a provider's signal stream."""
-    found = await _configured(session, identity_provider_id)
-    row = await stream_at(session, found.provider_id, found.issuer)
-    return _shown(response, runtime, found, row)
+    transmitter = await _configured(session, identity_provider_id)
+    row = await stream_at(session, transmitter.provider_id, transmitter.issuer)
+    return _shown(response, runtime, transmitter, row)
 
 
 @router.put("/credential", operation_id="set_signal_credential", responses=_CHANGED)
@@ -68,10 +72,10 @@ async def set_signal_credential(
     if_match: IfMatch,
     response: Response,
 ) -> SignalStreamView:
-    """Store the access token for the transmitter's API. It goes to that transmitter alone, and is never shown."""
-    found = await _configured(by.session, identity_provider_id)
-    row = await manage.set_credential(by, found, body.access_token, if_match)
-    return _shown(response, runtime, found, row)
+    """Store the access token for the transmitter's API. It is sent only to that transmitter, and never shown."""
+    transmitter = await _configured(by.session, identity_provider_id)
+    row = await manage.set_credential(by, transmitter, body.access_token, if_match)
+    return _shown(response, runtime, transmitter, row)
 
 
 @router.post("/stream", operation_id="set_signal_stream", responses=_CHANGED)
@@ -84,16 +88,16 @@ async def set_signal_stream(
     response: Response,
 ) -> SignalStreamView:
     """Create the stream at the transmitter, or update it to the settings."""
-    found = await _configured(by.session, identity_provider_id)
-    row = await manage.set_stream(by, found, _push_url(runtime), body.push_secret, if_match)
-    return _shown(response, runtime, found, row)
+    transmitter = await _configured(by.session, identity_provider_id)
+    row = await manage.set_stream(by, transmitter, _push_url(runtime), body.push_secret, if_match)
+    return _shown(response, runtime, transmitter, row)
 
 
 @router.delete("/stream", operation_id="delete_signal_stream", status_code=204, responses=_CHANGED)
 async def delete_signal_stream(
     identity_provider_id: IdentityProviderId, by: Managing, if_match: IfMatch
 ) -> None:
-    """End the stream at the transmitter. What it pushes all the same is still taken: its settings say that."""
+    """End the stream at the transmitter. Events that it still pushes are accepted while the settings exist."""
     await manage.delete_stream(by, await _configured(by.session, identity_provider_id), if_match)
 
 
@@ -105,13 +109,13 @@ async def verify_signal_stream(
     if_match: IfMatch,
     response: Response,
 ) -> SignalStreamView:
-    """Ask the transmitter for a verification event. `verified_at` says when it came."""
-    found = await _configured(by.session, identity_provider_id)
-    row = await manage.ask_verification(by, found, if_match)
-    return _shown(response, runtime, found, row)
+    """Ask the transmitter for a verification event. `verified_at` is set when it arrives."""
+    transmitter = await _configured(by.session, identity_provider_id)
+    row = await manage.ask_verification(by, transmitter, if_match)
+    return _shown(response, runtime, transmitter, row)
 
 
-async def _configured(session: AsyncSession, provider_id: UUID) -> Configured:
+async def _configured(session: AsyncSession, provider_id: UUID) -> TransmitterSettings:
     return manage.require_configured(await providers.require(session, provider_id))
 
 
@@ -120,7 +124,7 @@ def _push_url(runtime: Runtime) -> str:
 
 
 def _shown(
-    response: Response, runtime: Runtime, found: Configured, row: SignalStream | None
+    response: Response, runtime: Runtime, transmitter: TransmitterSettings, row: SignalStream | None
 ) -> SignalStreamView:
     set_etag(response, 0 if row is None else row.revision)
-    return SignalStreamView.from_row(found, _push_url(runtime), row)
+    return SignalStreamView.from_row(transmitter, _push_url(runtime), row)

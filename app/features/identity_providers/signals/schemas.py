@@ -1,4 +1,4 @@
-"""Request and answer models of signals."""
+"""Request and response models of Shared Signals."""
 
 from typing import Annotated, Any, Literal
 
@@ -7,7 +7,7 @@ from typing_extensions import TypeAliasType
 
 from app.domain.security_events import REQUESTED
 from app.features.identity_providers.schemas import SignalsDelivery
-from app.features.identity_providers.signals.streams import UNKNOWN, Configured
+from app.features.identity_providers.signals.streams import UNKNOWN, TransmitterSettings
 from app.http.schemas import CleanSecret, Strict, Time
 from app.lib.ids import IdentityProviderId
 from app.models.signals import SignalStream
@@ -35,7 +35,7 @@ SignalStreamStatus = TypeAliasType(
     "SignalStreamStatus",
     Annotated[
         Literal["unknown", "enabled", "paused", "disabled"],
-        Field(description="What the transmitter said of it last; `unknown`: nothing yet."),
+        Field(description="The last status from the transmitter; `unknown`: none yet."),
     ],
 )
 SignalStreamError = TypeAliasType(
@@ -43,10 +43,10 @@ SignalStreamError = TypeAliasType(
     Annotated[
         Literal["verification", "unreachable", "refused", "keys_unavailable", "decryption_failed"],
         Field(
-            description="`verification`: an event came with another state than was asked for. Of polling: the "
-            "transmitter cannot be reached or answers with something else (`unreachable`), refuses us (`refused`), or "
-            "its keys cannot be fetched (`keys_unavailable`); no configured key decrypts our access token "
-            "(`decryption_failed`)."
+            description="`verification`: an event had an unexpected state. For polling: the transmitter "
+            "cannot be reached or sends an invalid response (`unreachable`), refuses access "
+            "(`refused`), or its keys cannot be fetched (`keys_unavailable`); no configured key "
+            "decrypts the access token (`decryption_failed`)."
         ),
     ],
 )
@@ -61,35 +61,37 @@ class SignalStreamView(Strict):
     provider_id: IdentityProviderId
     issuer: str = Field(description="The transmitter: the `iss` of its events.")
     delivery: SignalsDelivery
-    push_url: str = Field(description="Where a transmitter that pushes sends events.")
-    events: list[str] = Field(description="The types of events that something follows from.")
+    push_url: str = Field(description="The URL for a transmitter that pushes.")
+    events: list[str] = Field(description="The event types that have effects.")
     has_credential: bool = Field(description="Whether an access token for the transmitter's API is stored.")
-    stream_id: str | None = Field(description="What the transmitter calls the stream that was made there.")
+    stream_id: str | None = Field(description="The transmitter's id of the stream.")
     status: SignalStreamStatus
-    verification_asked_at: Time | None = Field(description="When a verification event was asked for last.")
-    verified_at: Time | None = Field(description="When a verification event came, with the right state.")
-    received_at: Time | None = Field(description="When an event came last, to within a second.")
-    polled_at: Time | None = Field(description="When the transmitter was asked last, and answered.")
-    failures: int = Field(description="How often in a row polling failed.")
-    failing_since: Time | None = Field(description="Since when it fails.")
-    error: SignalStreamError | None = Field(description="What is wrong, if anything is known to be.")
+    verification_asked_at: Time | None = Field(description="When a verification event was last requested.")
+    verified_at: Time | None = Field(description="When a verification event with the right state arrived.")
+    received_at: Time | None = Field(description="When the last event arrived, accurate to a second.")
+    polled_at: Time | None = Field(description="The last successful poll.")
+    failures: int = Field(description="Failed polls in a row.")
+    failing_since: Time | None = Field(description="When the first of these failed.")
+    error: SignalStreamError | None = Field(description="The current error, if any.")
     revision: int = Field(description="Increases with each change; 0 before the first.")
 
     @classmethod
-    def from_row(cls, found: Configured, push_url: str, row: SignalStream | None) -> "SignalStreamView":
-        """What is shown; of a provider whose stream nothing is known of yet, that nothing is."""
-        known: dict[str, Any] = {"status": UNKNOWN, "failures": 0, "revision": 0}
+    def from_row(
+        cls, transmitter: TransmitterSettings, push_url: str, row: SignalStream | None
+    ) -> "SignalStreamView":
+        """Build the view; without a stream, its fields are empty."""
+        state: dict[str, Any] = {"status": UNKNOWN, "failures": 0, "revision": 0}
         noted = (
             *("stream_id", "status", "verification_asked_at", "verified_at", "received_at"),
             *("polled_at", "failures", "failing_since", "error", "revision"),
         )
         stored: dict[str, Any] = {
-            name: known.get(name) if row is None else getattr(row, name) for name in noted
+            name: state.get(name) if row is None else getattr(row, name) for name in noted
         }
         return cls(
-            provider_id=found.provider_id,
-            issuer=found.issuer,
-            delivery=found.delivery,
+            provider_id=transmitter.provider_id,
+            issuer=transmitter.issuer,
+            delivery=transmitter.delivery,
             push_url=push_url,
             events=list(REQUESTED),
             has_credential=row is not None and row.sealed is not None,
@@ -98,7 +100,7 @@ class SignalStreamView(Strict):
 
 
 class SignalCredentialPut(Strict):
-    """The access token for the transmitter's own API. It is sealed, and can be replaced, never read."""
+    """The access token for the transmitter's own API. It is stored encrypted, and can be replaced but never read."""
 
     model_config = ConfigDict(
         title="SignalCredentialRequest",
@@ -107,7 +109,7 @@ class SignalCredentialPut(Strict):
     )
 
     access_token: Annotated[SecretStr, Field(min_length=1, max_length=4096), CleanSecret] | None = Field(
-        description="As the transmitter gave it, without `Bearer`; null takes the stored one out."
+        description="As issued by the transmitter, without `Bearer`; null removes the stored one."
     )
 
 
@@ -122,6 +124,6 @@ class SignalStreamSet(Strict):
 
     push_secret: Annotated[SecretStr, Field(min_length=1, max_length=4096), CleanSecret] | None = Field(
         default=None,
-        description="The client secret (`sgc_...`) of the service account, which the transmitter pushes with. It is "
-        "handed on and not kept here. Without one, set it at the transmitter.",
+        description="The client secret (`sgc_...`) of the service account, with which the transmitter pushes. "
+        "It is passed on and not stored. Without it, configure it at the transmitter.",
     )

@@ -1,9 +1,4 @@
-"""The stream of a provider: what its settings say, and what is noted of how it fares.
-
-What is wrong with an event token, in the terms that transmitters are answered in.
-
-What passes between signals and the protocol that transmitters speak.
-"""
+"""Streams of providers: their settings, their recorded state, and the interface to the transmitter's API."""
 
 import hmac
 from collections.abc import Collection, Sequence
@@ -26,11 +21,11 @@ ErrorCode = Literal[
     "invalid_request", "invalid_key", "invalid_issuer", "invalid_audience", "authentication_failed",
     "access_denied", "invalid_state",
 ]  # fmt: skip
-"""Of RFC 8935 section 2.4, and SSF 1.0 (``invalid_state``)."""
+"""The error codes of RFC 8935 section 2.4, and of SSF 1.0 (``invalid_state``)."""
 
 
 class Unacceptable(Exception):
-    """An event token that is not taken, and is not remembered. ``description`` quotes nothing of it."""
+    """An event token that is refused and not stored. ``description`` quotes nothing of it."""
 
     def __init__(self, code: ErrorCode, description: str) -> None:
         super().__init__(code)
@@ -43,7 +38,7 @@ Delivery = Literal["push", "poll"]
 
 @dataclass(frozen=True, slots=True)
 class Transmitter:
-    """Who signs events, and where their keys are: at ``jwks_uri``, or where their configuration says."""
+    """The signer of events. Its keys are at ``jwks_uri``, or at the URL in its configuration."""
 
     issuer: str
     jwks_uri: str | None = None
@@ -54,16 +49,16 @@ class Transmitter:
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """A transmitter's own API as one provider may use it."""
+    """Access of one provider to a transmitter's own API."""
 
     transmitter: Transmitter
     token: str = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
-class WantedStream:
-    """What a transmitter is asked for. ``push_url`` and ``authorization`` (of the header) are for push alone.
-    ``others`` are the streams there that other providers have: whoever asked for their events would take them away."""
+class StreamRequest:
+    """The requested stream. ``push_url`` and ``authorization`` (the header) are only for push. ``others`` are the
+    streams of other providers there: changing one would take away its events."""
 
     delivery: Delivery
     events: Sequence[str]
@@ -74,8 +69,8 @@ class WantedStream:
 
 
 @dataclass(frozen=True, slots=True)
-class MadeStream:
-    """A stream as the transmitter has it. ``poll_url`` is where its events wait, if it is polled."""
+class TransmitterStream:
+    """A stream at the transmitter. ``poll_url`` is where its events are polled, if they are."""
 
     id: str
     poll_url: str | None
@@ -83,7 +78,7 @@ class MadeStream:
 
 
 class TransmitterFault(Exception):
-    """A transmitter did not do what it was asked for. ``refused``: it answered, and would not."""
+    """A transmitter did not carry out a request. ``refused``: it answered with a refusal."""
 
     def __init__(self, reason: str, *, refused: bool = False) -> None:
         super().__init__(reason)
@@ -92,16 +87,18 @@ class TransmitterFault(Exception):
 
 
 class TransmitterApi(Protocol):
-    """The stream management of SSF 1.0 section 8. Each raises ``TransmitterFault``."""
+    """Stream management of SSF 1.0 section 8. Methods raise ``TransmitterFault``."""
 
-    async def set_stream(self, access: Access, stream_id: str | None, wanted: WantedStream) -> MadeStream:
-        """Make a stream, or bring the one that is there to what is wanted."""
+    async def set_stream(
+        self, access: Access, stream_id: str | None, wanted: StreamRequest
+    ) -> TransmitterStream:
+        """Create a stream, or update the existing one."""
 
     async def delete_stream(self, access: Access, stream_id: str) -> None:
-        """End a stream; one that is gone already is no fault."""
+        """Delete a stream; a missing one is no error."""
 
     async def ask_verification(self, access: Access, stream_id: str, state: str) -> str:
-        """Have a verification event with this state sent; the status of the stream."""
+        """Request a verification event with this state; return the status of the stream."""
 
 
 async def get_transmitter_api(request: Request) -> TransmitterApi:
@@ -116,8 +113,8 @@ UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True, slots=True)
-class Configured:
-    """What the settings of a provider say of its transmitter."""
+class TransmitterSettings:
+    """The transmitter in the settings of a provider."""
 
     provider_id: UUID
     transmitter: Transmitter
@@ -131,8 +128,8 @@ class Configured:
         return self.transmitter.issuer
 
 
-def configured(provider: IdentityProvider) -> Configured | None:
-    """What the settings say; ``None`` where there are none, or no issuer."""
+def transmitter_settings(provider: IdentityProvider) -> TransmitterSettings | None:
+    """The transmitter in the settings; ``None`` without settings or issuer."""
     stored = provider.settings.get("signals")
     if stored is None:
         return None
@@ -140,7 +137,7 @@ def configured(provider: IdentityProvider) -> Configured | None:
     issuer = settings.issuer or provider.issuer
     if issuer is None:
         return None
-    return Configured(
+    return TransmitterSettings(
         provider.id,
         Transmitter(issuer, settings.jwks_uri),
         frozenset(settings.audiences),
@@ -149,26 +146,30 @@ def configured(provider: IdentityProvider) -> Configured | None:
     )
 
 
-async def all_configured(session: AsyncSession) -> list[Configured]:
-    """Those of all active providers."""
+async def all_transmitter_settings(session: AsyncSession) -> list[TransmitterSettings]:
+    """The transmitters of all active providers."""
     query = select(IdentityProvider).where(
         col(IdentityProvider.status) == "active",
         col(IdentityProvider.ended_at).is_(None),
         func.jsonb_typeof(col(IdentityProvider.settings)["signals"]) == "object",
     )
-    return [found for row in await session.scalars(query) if (found := configured(row)) is not None]
+    return [
+        settings
+        for row in await session.scalars(query)
+        if (settings := transmitter_settings(row)) is not None
+    ]
 
 
 async def stream_at(
     session: AsyncSession, provider_id: UUID, issuer: str, *, lock: bool = False
 ) -> SignalStream | None:
-    """The stream of a provider at this transmitter; one that is left of another transmitter is not it."""
+    """The stream of a provider at this transmitter; one that remains from another transmitter does not count."""
     row = await queries.find_stream(session, provider_id, lock=lock)
     return row if row is not None and row.issuer == issuer else None
 
 
 async def own_stream(session: AsyncSession, provider_id: UUID, issuer: str) -> SignalStream:
-    """The same, locked, and made where there is none."""
+    """Lock the stream of a provider, creating it if necessary."""
     row = await queries.find_stream(session, provider_id, lock=True)
     if row is not None and row.issuer != issuer:
         await session.delete(row)
@@ -183,31 +184,30 @@ async def own_stream(session: AsyncSession, provider_id: UUID, issuer: str) -> S
 
 
 def place_of(row: SignalStream) -> bytes:
-    """The associated data that binds a sealed access token to its provider and transmitter."""
+    """The associated data that binds an encrypted access token to its provider and transmitter."""
     return f"signal-stream {row.id} {row.provider_id} {row.issuer}".encode()
 
 
-def access_of(sealer: Sealer, found: Configured, row: SignalStream | None) -> Access | None:
-    """The transmitter's own API with the stored access token. Raises ``UnsealingFault``. Never log the answer."""
+def access_of(sealer: Sealer, transmitter: TransmitterSettings, row: SignalStream | None) -> Access | None:
+    """Access to the transmitter's own API with the stored token. Raises ``UnsealingFault``. Never log the result."""
     if row is None or row.sealed is None or row.key_id is None:
         return None
     token = sealer.unseal(Sealed(row.key_id, row.sealed), place_of(row)).decode("ascii")
-    return Access(found.transmitter, token)
+    return Access(transmitter.transmitter, token)
 
 
-async def note_verification(
+async def record_verification(
     session: AsyncSession, provider_id: UUID, issuer: str, ids: Collection[str], state: str | None
 ) -> bool:
-    """A verification event came: the answer to ours if it has the state that we asked with, else just a sign of life
-    of the transmitter's own. Whether it is of this stream. Raises ``Unacceptable`` for another state.
-    """
+    """Record a verification event; return whether it is for this stream. With the requested state it is the answer to
+    our request, without one a heartbeat. Raises ``Unacceptable`` for another state."""
     row = await own_stream(session, provider_id, issuer)
     if row.stream_id is not None and row.stream_id not in ids:
         return False
     if state is not None:
-        asked = row.verification_state
-        if asked is None or not hmac.compare_digest(asked.encode(), state.encode()):
-            raise Unacceptable("invalid_state", "Its state is not the one that was asked for.")
+        expected = row.verification_state
+        if expected is None or not hmac.compare_digest(expected.encode(), state.encode()):
+            raise Unacceptable("invalid_state", "Its state is not the requested one.")
         row.verification_state = None
     elif row.verification_state is not None:
         return True
@@ -217,10 +217,10 @@ async def note_verification(
     return True
 
 
-async def note_status(
+async def record_status(
     session: AsyncSession, provider_id: UUID, issuer: str, ids: Collection[str], status: str
 ) -> bool:
-    """The transmitter says how the stream is. Whether it is of this stream."""
+    """Record the stream's status from the transmitter; return whether it is for this stream."""
     row = await own_stream(session, provider_id, issuer)
     if row.stream_id is not None and row.stream_id not in ids:
         return False

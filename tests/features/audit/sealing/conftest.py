@@ -1,4 +1,4 @@
-"""Fixtures of the tests of the trail."""
+"""Fixtures for tests of the audit log."""
 
 from collections.abc import AsyncIterator
 
@@ -8,7 +8,7 @@ import pytest
 
 @pytest.fixture
 async def connection(database_url: str) -> AsyncIterator["asyncpg.Connection[asyncpg.Record]"]:
-    """The owner's, of a database of this test's own."""
+    """A connection of the owner to this test's own database."""
     connection = await asyncpg.connect(database_url)
     yield connection
     await connection.close()

@@ -1,4 +1,4 @@
-"""A sealed log for tests: events to seal, the sealing of them, and what it must come to."""
+"""A sealed log for tests: write events, seal them, and check the result."""
 
 import asyncio
 import hmac
@@ -11,7 +11,7 @@ from app.crypto.client_ids import Parts
 from app.crypto.signed_notes import NoteSigner, log_name
 from app.domain.merkle import leaf_hash, root_of
 from app.features.audit.queries import Position
-from app.features.audit.sealing.leaves import BEGINNING, SealedTree, latest_checkpoint, leaf_of, read_stretch
+from app.features.audit.sealing.leaves import BEGINNING, SealedTree, latest_checkpoint, leaf_of, read_events
 from app.features.audit.sealing.sealer import SealedLog
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ _OLDEST = "SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint"
 
 
 def unsalted_client(key: bytes, parts: Parts) -> UUID:
-    """The id that older code gave a client."""
+    """The id of a client from older versions."""
     digest = bytearray(hmac.digest(key, repr(parts).encode(), "sha256")[:16])
     digest[6], digest[8] = digest[6] & 0x0F | 0x80, digest[8] & 0x3F | 0x80
     return UUID(bytes=bytes(digest))
@@ -41,7 +41,7 @@ async def write(connection: "Connection", events: int = 1) -> None:
 
 
 async def insert(connection: "Connection", **columns: Any) -> Position:
-    """Record one event as it is given; where it stands in the order of commits."""
+    """Record one event as given; return its place in commit order."""
     columns = {"id": uuid4(), "action": "x", "actor_type": "system", **columns}
     names, values = ", ".join(columns), ", ".join(f"${place}" for place in range(1, len(columns) + 1))
     row = await connection.fetchrow(
@@ -52,9 +52,9 @@ async def insert(connection: "Connection", **columns: Any) -> Position:
 
 
 async def seal(connection: "Connection", events: int, signer: NoteSigner = SIGNER) -> SealedLog:
-    """Seal until as many events are sealed in all, in as few steps as there would be without other tests."""
+    """Seal until this many events are sealed in total, in as few steps as without other tests."""
     log = await SealedLog.open(connection, signer)
-    # Open transactions of other tests hold the sealing back, and half of it is a checkpoint that no one expects.
+    # Open transactions of other tests delay sealing, and a partial seal would be an unexpected checkpoint.
     await settled(connection)
     async with asyncio.timeout(50):
         while await size(connection) < events:
@@ -63,25 +63,25 @@ async def seal(connection: "Connection", events: int, signer: NoteSigner = SIGNE
 
 
 async def settled(connection: "Connection") -> None:
-    """Wait until every transaction that has begun by now has ended, in the tests beside this one too."""
+    """Wait until every transaction that is open now has ended, including those of parallel tests."""
     async with asyncio.timeout(50):
         following = await connection.fetchval(_NEXT)
-        while await connection.fetchval(_OLDEST) < following:  # noqa: ASYNC110  nobody tells of their ends
+        while await connection.fetchval(_OLDEST) < following:  # noqa: ASYNC110  # There is no event for their ends.
             await asyncio.sleep(0.01)
 
 
 async def size(connection: "Connection") -> int:
-    """How many events are sealed."""
+    """The number of sealed events."""
     last = await latest_checkpoint(connection)
     return 0 if last is None else last.size
 
 
 async def leaves(connection: "Connection") -> list[bytes]:
-    """The hashes of all events that are there, in the order of commits."""
+    """The hashes of all stored events, in commit order."""
     found: list[bytes] = []
     after = BEGINNING
     while True:
-        stretch = await read_stretch(connection, after, 5_000)
+        stretch = await read_events(connection, after, 5_000)
         if not stretch.rows:
             return found
         found += [leaf_hash(leaf_of(row)) for row in stretch.rows]
@@ -89,7 +89,7 @@ async def leaves(connection: "Connection") -> list[bytes]:
 
 
 async def check(connection: "Connection") -> None:
-    """Each event is sealed once, in the order of commits, and each checkpoint is one of the tree of just that many."""
+    """Check that each event is sealed once, in commit order, and that each checkpoint matches the tree of its size."""
     expected = await leaves(connection)
     last = await latest_checkpoint(connection)
     assert last is not None

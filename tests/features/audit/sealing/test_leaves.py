@@ -1,4 +1,4 @@
-"""A leaf is the stored row in one form, whoever writes it; rows come in the order of commits and none is skipped."""
+"""A leaf is the stored row in one canonical form; rows are read in commit order, and none is skipped."""
 
 import json
 from datetime import UTC, datetime
@@ -8,7 +8,7 @@ from uuid import UUID
 import asyncpg
 
 from app.features.audit.queries import Position
-from app.features.audit.sealing.leaves import LEAF_COLUMNS, Stretch, leaf_of, read_stretch
+from app.features.audit.sealing.leaves import LEAF_COLUMNS, EventRange, leaf_of, read_events
 from app.models.audit import AuditEvent
 
 BEGINNING: Position = (0, 0, 0)
@@ -27,7 +27,7 @@ def number(value: int) -> UUID:
 
 
 def full() -> dict[str, Any]:
-    """Every column, each with something awkward in it."""
+    """A row with a difficult value in every column."""
     made: dict[str, Any] = {}
     for place, (name, field) in enumerate(AuditEvent.model_fields.items()):
         kind = str(field.annotation)
@@ -49,7 +49,7 @@ def full() -> dict[str, Any]:
 
 
 def expected(row: dict[str, Any]) -> bytes:
-    """The form as the documentation says it, written without the database."""
+    """The documented form, computed without the database."""
 
     def plain(value: Any) -> Any:
         if isinstance(value, datetime):
@@ -65,7 +65,7 @@ def expected(row: dict[str, Any]) -> bytes:
 
 
 async def insert(connection: "asyncpg.Connection[asyncpg.Record]", row: dict[str, Any]) -> bytes:
-    """Store a row and give its leaf."""
+    """Store a row and return its leaf."""
     values = ", ".join(f"${place}" for place in range(1, len(row) + 1))
     await connection.execute(f"INSERT INTO audit_events ({', '.join(row)}) VALUES ({values})", *row.values())
     read = await connection.fetchrow(f"SELECT {LEAF_COLUMNS} FROM audit_events WHERE id = $1", row["id"])
@@ -92,7 +92,7 @@ async def test_what_is_null_is_left_out(connection: "asyncpg.Connection[asyncpg.
 async def test_numbers_are_sealed_digit_for_digit_and_nesting_has_no_end(
     connection: "asyncpg.Connection[asyncpg.Record]",
 ) -> None:
-    """None of these survives a parser of JSON; any of them may stand in a row that somebody has tampered with."""
+    """No JSON parser preserves these numbers, but a tampered row may contain any of them."""
     digits = "0.10000000000000000000000000000000000010"
     deep = "[" * 2_000 + "]" * 2_000
     row = {"id": number(1), "action": "x", "actor_type": "system"}
@@ -102,7 +102,7 @@ async def test_numbers_are_sealed_digit_for_digit_and_nesting_has_no_end(
 
 
 async def write(connection: "asyncpg.Connection[asyncpg.Record]", **columns: Any) -> Position:
-    """One event, where it stands in the order of commits."""
+    """Write one event and return its place in commit order."""
     columns = {"id": number(0), "action": "x", "actor_type": "system", **columns}
     names, values = ", ".join(columns), ", ".join(f"${place}" for place in range(1, len(columns) + 1))
     row = await connection.fetchrow(
@@ -112,14 +112,14 @@ async def write(connection: "asyncpg.Connection[asyncpg.Record]", **columns: Any
     return (row["epoch"], row["xact"], row["seq"])
 
 
-def places(stretch: Stretch) -> list[Position]:
+def places(stretch: EventRange) -> list[Position]:
     return [(stretch.epoch, row["xact"], row["seq"]) for row in stretch.rows]
 
 
 async def test_rows_are_read_on_in_the_order_of_commits_over_epochs(
     connection: "asyncpg.Connection[asyncpg.Record]",
 ) -> None:
-    """An older epoch has transaction ids far above the present ones, as after a restore."""
+    """An older epoch has transaction ids far above the current ones, as after a restore."""
     await connection.execute("UPDATE log_epochs SET epoch = 3")
     written = [
         await write(connection, epoch=1, xact=2**61, seq=8),
@@ -138,18 +138,18 @@ async def test_rows_are_read_on_in_the_order_of_commits_over_epochs(
         found += places(stretch)
         after = stretch.end
     assert found == written
-    first = await read_stretch(connection, BEGINNING, 9, until=written[0])
+    first = await read_events(connection, BEGINNING, 9, until=written[0])
     assert places(first) == written[:1]
-    assert (await read_stretch(connection, written[1], 9, until=written[1])).rows == []
-    assert places(await read_stretch(connection, written[1], 9, until=written[2])) == [written[2]]
+    assert (await read_events(connection, written[1], 9, until=written[1])).rows == []
+    assert places(await read_events(connection, written[1], 9, until=written[2])) == [written[2]]
 
 
 async def settled(
     connection: "asyncpg.Connection[asyncpg.Record]", after: Position, rows: int, *, more: bool
-) -> Stretch:
-    """Any open transaction of the cluster holds readers back, other tests' too: waits for those."""
+) -> EventRange:
+    """Wait for open transactions of the cluster, which delay readers, including those of other tests."""
     while True:
-        stretch = await read_stretch(connection, after, rows)
+        stretch = await read_events(connection, after, rows)
         if stretch.rows or not more:
             return stretch
 
@@ -162,10 +162,10 @@ async def test_nothing_is_read_that_an_open_transaction_may_yet_precede(
     await transaction.start()
     late = await write(slow)
     early = await write(connection)
-    assert (await read_stretch(connection, BEGINNING, 9)).rows == []
+    assert (await read_events(connection, BEGINNING, 9)).rows == []
     await transaction.commit()
     await slow.close()
     found: list[Position] = []
     while len(found) < 2:
-        found = places(await read_stretch(connection, BEGINNING, 9))
+        found = places(await read_events(connection, BEGINNING, 9))
     assert found == [late, early]

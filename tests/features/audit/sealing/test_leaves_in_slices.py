@@ -1,4 +1,4 @@
-"""Leaves are found and hashed without holding up whoever else the worker serves."""
+"""Reading and hashing leaves does not block other work on the worker."""
 
 import asyncio
 import time
@@ -24,7 +24,7 @@ async def test_others_go_on_while_leaves_are_looked_for_and_hashed(
     since_last_turn, most = 0, 0
 
     def slow(leaf: bytes) -> bytes:
-        """As where events are large, or the machine is slow."""
+        """Slow, as for large events or on a slow machine."""
         nonlocal since_last_turn, most
         since_last_turn += 1
         most = max(most, since_last_turn)

@@ -1,4 +1,4 @@
-"""The address and program of a caller are bound to the events that name them: whoever rewrites them is found."""
+"""The address and program of a caller are bound to its events: a change is detected."""
 
 from typing import TYPE_CHECKING
 from uuid import UUID
@@ -28,7 +28,7 @@ CALLERS: tuple[Parts, ...] = (
 
 
 async def called(url: str, *callers: Parts) -> list[tuple[UUID, UUID]]:
-    """An event of each caller, written as calls are: the ids of the events and of the clients."""
+    """Write an event for each caller as the gateway does; return the ids of events and clients."""
     clients, ids = Clients(PEPPERS[0]), []
     async with writer_on(url) as writer:
         for caller in callers:
@@ -68,10 +68,10 @@ async def test_an_address_or_program_that_was_rewritten_is_found_and_its_event_n
         verdict = await verify(connection)
         position = [id for id, _ in ids].index(event)
         assert altered(verdict) == [("client", position, format_id(EVENT, event))]
-        # It says which event, and repeats neither what was there nor what is there now.
+        # The fault names the event, but neither the old nor the new value.
         assert "198.51.100.9" not in str(verdict.as_json())
         await rewrite(connection, client, **{column: parts[column]})
-    assert (await verify(connection)).is_well
+    assert (await verify(connection)).is_intact
 
 
 async def test_a_row_that_is_made_to_look_like_one_of_older_code_is_found(
@@ -83,12 +83,12 @@ async def test_a_row_that_is_made_to_look_like_one_of_older_code_is_found(
 
 
 async def test_rows_of_older_code_are_held_against_every_pepper(connection: "Connection") -> None:
-    """Their ids are keyed digests, and stay as they are in events that were sealed with them."""
+    """Their ids are keyed digests, which stay in the events that were sealed with them."""
     for key in PEPPERS:
         id = unsalted_client(key, CALLERS[0])
         await connection.execute(INSERT, id, *CALLERS[0])
         await insert(connection, client_id=id)
-    assert (await verify(connection)).is_well
+    assert (await verify(connection)).is_intact
     await rewrite(connection, id, ip="198.51.100.9")
     verdict = await verify(connection)
     assert [kind for kind, *_ in altered(verdict)] == ["client"]
@@ -99,7 +99,7 @@ async def test_an_erased_address_is_noted_and_no_fault(connection: "Connection",
     [(_, client), _] = await called(database_url, *CALLERS[:2])
     await connection.execute("DELETE FROM audit_clients WHERE id = $1", client)
     verdict = await verify(connection)
-    assert verdict.is_well
+    assert verdict.is_intact
     assert verdict.notes == ["addresses and programs of 1 clients that events name were erased"]
 
 
@@ -107,5 +107,5 @@ async def test_a_row_that_no_event_names_is_no_fault(connection: "Connection", d
     await called(database_url, CALLERS[0])
     await connection.execute(INSERT, new_id(), *CALLERS[1])
     verdict = await verify(connection)
-    assert verdict.is_well
+    assert verdict.is_intact
     assert verdict.notes == ["1 altered rows of audit_clients are named by no event"]

@@ -1,4 +1,4 @@
-"""What the API hands out is enough to check the trail elsewhere, with nothing but the log's public key."""
+"""Proofs from the API suffice to verify the log elsewhere with only its public key."""
 
 import asyncio
 import json
@@ -11,7 +11,7 @@ import httpx2
 
 from app.crypto.signed_notes import Checkpoint, NoteSigner, VerifierKey, log_name, open_checkpoint
 from app.domain.merkle import leaf_hash, root_of, root_of_range, verify_consistency, verify_inclusion
-from app.features.audit.sealing.sealer import Overtaken, SealedLog
+from app.features.audit.sealing.sealer import ConcurrentCheckpoint, SealedLog
 from app.lib.ids import EVENT, format_id, new_id
 from tests.api import BASE_URL, KEY, Account, ApiAs
 from tests.features.audit.sealing.sealed import size, write
@@ -27,11 +27,11 @@ _NEWEST = "SELECT id FROM audit_events ORDER BY epoch DESC, xact DESC, seq DESC 
 
 
 async def seal_all(connection: "Connection") -> int:
-    """Seal what is there, beside the service, which does so too; how many events are sealed."""
+    """Seal all events, concurrently with the service; return the number of sealed events."""
     count = await connection.fetchval("SELECT count(*) FROM audit_events")
     async with asyncio.timeout(50):
         while await size(connection) < count:
-            with suppress(Overtaken):
+            with suppress(ConcurrentCheckpoint):
                 await (await SealedLog.open(connection, SIGNER)).seal()
     return await size(connection)
 
@@ -111,7 +111,7 @@ async def test_what_is_not_sealed_or_not_there_is_not_proven(
 ) -> None:
     await write(connection, 10)
     total = await seal_all(connection)
-    # A transaction that is open keeps everything after it from being sealed.
+    # An open transaction keeps all later events from being sealed.
     holder = await asyncpg.connect(database_url)
     holding = holder.transaction()
     await holding.start()
@@ -191,7 +191,7 @@ async def test_leaves_are_exported_as_they_were_sealed_or_not_at_all(
         assert (answer.status_code, answer.json()["code"]) == (422, "validation_failed"), unfit
     assert (await api.get(path, params={"from": 5})).status_code == 422
 
-    # One that has its hash in a full tile is missed when it is come to, the newest ones at once.
+    # A missing event with its hash in a full tile is noticed when it is read, the newest ones immediately.
     await write(connection, 300)
     total = await seal_all(connection)
     await connection.execute("SET session_replication_role = replica")

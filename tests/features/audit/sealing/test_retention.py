@@ -1,4 +1,4 @@
-"""A month of the trail is dropped when all of it is sealed, and only after the trail says so."""
+"""A month of the log is dropped only after all of it is sealed and the drop is recorded."""
 
 import asyncio
 import json
@@ -23,7 +23,7 @@ NEXT_DAY = datetime(2001, 2, 1, tzinfo=UTC)
 
 
 async def old_months(connection: "Connection", url: str, events: int) -> None:
-    """Two months of long ago. Events of the first reach into the second in the order of commits."""
+    """Two old months. Events of the first are ordered within the second by commit."""
     await maintain_partitions(url, keep=timedelta(days=40_000), now=OLD)
     await connection.execute("UPDATE log_epochs SET opened_at = $1", OLD)
     await write(connection, 3)
@@ -34,7 +34,7 @@ async def old_months(connection: "Connection", url: str, events: int) -> None:
 
 
 async def maintained(url: str) -> tuple[tuple[str, ...], dict[str, str]]:
-    """What is dropped and what is kept at the end of January 2001 and ``KEEP``."""
+    """The dropped and kept rows at the end of January 2001 with ``KEEP``."""
     done = await maintain_partitions(url, keep=KEEP, now=NEXT_DAY + KEEP, record_drop=record_drop)
     return tuple(name for name in done.dropped if "events" in name), dict(done.kept)
 
@@ -67,7 +67,7 @@ async def test_a_month_is_dropped_when_all_of_it_is_sealed_and_that_is_on_record
         "lowest_position": 3,
         "highest_position": 258,
     }
-    # What is left can be gone on from.
+    # Sealing can continue from what is left.
     await write(connection, 200)
     await seal(connection, 713)
     await write(connection, 100)
@@ -79,7 +79,7 @@ async def test_a_month_without_events_goes_too_and_is_on_record_once(
 ) -> None:
     await maintain_partitions(database_url, keep=timedelta(days=40_000), now=OLD)
     assert await record_drop(connection, MONTH) is None
-    # As after a run that was interrupted there.
+    # As after an interrupted run.
     dropped, kept = await maintained(database_url)
     assert (dropped, kept) == ((MONTH,), {})
     (event,) = await drops(connection)
@@ -121,7 +121,7 @@ async def test_a_month_that_is_not_as_it_was_sealed_stays(
 async def test_a_drop_waits_for_no_admission_and_holds_none_up(
     connection: "Connection", database_url: str
 ) -> None:
-    """While one transaction that records is open, a month is made and another dropped, and others go on recording."""
+    """While one recording transaction is open, a month is created and another dropped, and others keep recording."""
     await maintain_partitions(database_url, keep=timedelta(days=40_000), now=OLD)
     writing = await asyncpg.connect(database_url)
     other = await asyncpg.connect(database_url)
@@ -135,7 +135,7 @@ async def test_a_drop_waits_for_no_admission_and_holds_none_up(
     async with asyncio.timeout(50):
         while not maintaining.done() and not await other.fetchval(months):
             pass
-        # Detaching waits for whoever might still see the month; nobody waits for it.
+        # Detaching waits for transactions that may see the month; no one waits for it.
         await write(other)
         await write(writing)
         await admission.commit()

@@ -1,4 +1,4 @@
-"""One worker seals at a time, another takes over when it is gone, and what keeps it from sealing is said."""
+"""One worker seals at a time, another takes over when it is gone, and obstacles are reported."""
 
 import asyncio
 import json
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     Connection = asyncpg.Connection[asyncpg.Record]
 Sessions = async_sessionmaker[AsyncSession]
 BREAK = "UPDATE audit_events SET tool = 'another' WHERE tool = 'tool 1'"
-MEND = "UPDATE audit_events SET tool = 'tool 1' WHERE tool = 'another'"
+REPAIR = "UPDATE audit_events SET tool = 'tool 1' WHERE tool = 'another'"
 
 
 class Workers:
-    """Makes workers' shares of the sealing, each with a session of that name."""
+    """Creates the sealing tasks of workers, each with a named session."""
 
     def __init__(self, url: str, sessions: Sessions) -> None:
         self._url = url
@@ -52,7 +52,7 @@ async def worker(database_url: str) -> AsyncIterator[Workers]:
 
 
 async def turns_until(connection: "Connection", events: int, *workers: Sealing) -> None:
-    """Each has a turn, again and again, until as many events are sealed."""
+    """Run a turn of each repeatedly, until this many events are sealed."""
     async with asyncio.timeout(50):
         while await size(connection) < events:
             for each in workers:
@@ -60,7 +60,7 @@ async def turns_until(connection: "Connection", events: int, *workers: Sealing) 
 
 
 async def tamper(connection: "Connection", change: str) -> None:
-    """As whoever has got hold of the database itself would."""
+    """Change data as an attacker with superuser rights would."""
     await connection.execute(
         f"SET session_replication_role = replica; {change}; SET session_replication_role = origin"
     )
@@ -74,7 +74,7 @@ async def sessions_called(connection: "Connection", name: str) -> list[int]:
 
 
 async def gone(connection: "Connection", name: str) -> None:
-    """A session is ended."""
+    """Wait until a session has ended."""
     async with asyncio.timeout(50):
         while pids := await sessions_called(connection, name):
             for pid in pids:
@@ -94,7 +94,7 @@ async def test_one_worker_seals_and_another_takes_over_when_its_session_ends(
     await write(connection)
     await turns_until(connection, 3, second)
     assert await sessions_called(connection, "second") != []
-    # And the first has lost nothing but its turn.
+    # The first worker has lost only its lock.
     await gone(connection, "second")
     await write(connection)
     await turns_until(connection, 4, second, first)
@@ -144,16 +144,16 @@ async def test_a_log_that_was_tampered_with_stops_the_sealing_aloud_until_it_is_
     assert found.warnings() == []
     with caplog.at_level(logging.CRITICAL):
         for _ in range(3):
-            # Looked at again by and by, and told once.
+            # Checked again after a while, and logged once.
             found._not_before = 0.0
             await found.turn()
     assert [record.levelname for record in caplog.records] == ["CRITICAL"]
-    assert "not sealed any more" in caplog.text
+    assert "sealing of the audit log has stopped" in caplog.text
     assert "2 events" in caplog.text
-    assert ["not sealed any more" in warning for warning in found.warnings()] == [True]
+    assert ["sealing of the audit log has stopped" in warning for warning in found.warnings()] == [True]
     assert await size(connection) == 2
-    await tamper(connection, MEND)
-    # Its time to look again has not come.
+    await tamper(connection, REPAIR)
+    # The next check is not due yet.
     found._not_before = math.inf
     await found.turn()
     assert found.warnings() != []
@@ -199,14 +199,14 @@ async def test_a_replica_that_would_give_the_log_another_name_says_so_and_does_n
     await turns_until(connection, 2, stranger, agreeing)
     assert await rename_log(connection, other.name) == SIGNER.name
     assert await rename_log(connection, other.name) is None
-    # The renaming is an event itself.
+    # The renaming itself is an event.
     await turns_until(connection, 3, agreeing, stranger)
     assert (stranger.warnings(), len(agreeing.warnings())) == ([], 1)
     notes = await connection.fetch("SELECT note FROM audit_checkpoints ORDER BY tree_size")
     origins = [row["note"].partition("\n")[0] for row in notes]
     assert origins[:2] == [SIGNER.name] * 2
     assert origins[-1] == other.name
-    assert (await verify_log(connection, SIGNER.verifier_keys, ())).is_well
+    assert (await verify_log(connection, SIGNER.verifier_keys, ())).is_intact
     renamed = await connection.fetchval("SELECT changes FROM audit_events WHERE action = 'audit.rename_log'")
     assert json.loads(renamed) == {"name": {"from": SIGNER.name, "to": other.name}}
 

@@ -1,4 +1,4 @@
-"""Every event is sealed once, in the order of commits, whoever writes, dies or seals; nothing else is signed."""
+"""Every event is sealed once, in commit order, despite crashes and concurrent sealers; nothing else is signed."""
 
 import asyncio
 from random import Random
@@ -11,21 +11,21 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from app.crypto.signed_notes import NoteSigner, open_checkpoint
 from app.features.audit.sealing.leaves import (
     LEAF_COLUMNS,
-    MOST_LEAVES,
+    MAX_LEAVES,
     LogFault,
     SealedTree,
     latest_checkpoint,
     leaf_of,
     position_of,
 )
-from app.features.audit.sealing.sealer import Overtaken, SealedLog, check_signed, rename_log
+from app.features.audit.sealing.sealer import ConcurrentCheckpoint, SealedLog, check_signed, rename_log
 from app.features.audit.sealing.verifying import verify_log
 from tests.features.audit.sealing.sealed import KEY, SIGNER, check, insert, leaves, seal, size, write
 
 if TYPE_CHECKING:
     Connection = asyncpg.Connection[asyncpg.Record]
 Sessions = async_sessionmaker[AsyncSession]
-# As whoever has got hold of the database itself would: past the triggers that keep everybody else from it.
+# Changes of an attacker with superuser rights, bypassing the triggers.
 UNGUARDED = "SET session_replication_role = replica"
 GUARDED = "SET session_replication_role = origin"
 
@@ -48,10 +48,10 @@ async def test_a_checkpoint_is_signed_for_the_tree_of_all_events_in_the_order_of
 async def test_a_log_that_has_events_already_is_sealed_from_its_beginning_in_bounded_steps(
     connection: "Connection",
 ) -> None:
-    await write(connection, 2 * MOST_LEAVES + 10)
-    await seal(connection, 2 * MOST_LEAVES + 10)
+    await write(connection, 2 * MAX_LEAVES + 10)
+    await seal(connection, 2 * MAX_LEAVES + 10)
     sizes = [row[0] for row in await connection.fetch("SELECT tree_size FROM audit_checkpoints ORDER BY 1")]
-    assert sizes == [MOST_LEAVES, 2 * MOST_LEAVES, 2 * MOST_LEAVES + 10]
+    assert sizes == [MAX_LEAVES, 2 * MAX_LEAVES, 2 * MAX_LEAVES + 10]
     await check(connection)
 
 
@@ -66,7 +66,7 @@ async def test_changes_that_no_parser_takes_are_sealed_and_do_not_end_the_sealin
         await write(connection)
     await seal(connection, 2 * len(odd))
     await check(connection)
-    assert (await verify_log(connection, SIGNER.verifier_keys, ())).is_well
+    assert (await verify_log(connection, SIGNER.verifier_keys, ())).is_intact
 
 
 @pytest.mark.slow
@@ -83,7 +83,7 @@ async def test_a_tree_of_three_levels_goes_on_after_a_restart(connection: "Conne
 
 
 async def writes(url: str, seed: int) -> int:
-    """Transactions that take their time, and some that are undone; how many events there were in the end."""
+    """Run slow and rolled-back transactions; return the number of events written."""
     connection, random, written = await asyncpg.connect(url), Random(seed), 0
     for _ in range(25):
         transaction, events = connection.transaction(), random.randint(1, 9)
@@ -103,7 +103,7 @@ async def test_eight_writers_and_sealers_that_come_and_go_leave_no_gap_and_nothi
     connection: "Connection", database_url: str
 ) -> None:
     writing = asyncio.gather(*(writes(database_url, seed) for seed in range(8)))
-    # Open transactions of other tests may hold the sealing back for as long as these write.
+    # Open transactions of other tests may delay sealing while these write.
     while not writing.done() or await size(connection) == 0:
         sealer = await asyncpg.connect(database_url)
         log = await SealedLog.open(sealer, SIGNER)
@@ -115,7 +115,7 @@ async def test_eight_writers_and_sealers_that_come_and_go_leave_no_gap_and_nothi
 
 
 async def seal_for_ever(log: SealedLog) -> None:
-    """Open transactions of other tests may hold it back at first."""
+    """Open transactions of other tests may delay it at first."""
     async with asyncio.timeout(50):
         while True:
             await log.seal()
@@ -128,7 +128,7 @@ async def test_two_that_seal_at_once_sign_one_tree(connection: "Connection", dat
     await seal(connection, 3)
     await write(connection, 3)
     for overtaken in (first, second):
-        with pytest.raises(Overtaken):
+        with pytest.raises(ConcurrentCheckpoint):
             await seal_for_ever(overtaken)
     await other.close()
     await seal(connection, 6)
@@ -136,7 +136,7 @@ async def test_two_that_seal_at_once_sign_one_tree(connection: "Connection", dat
 
 
 async def test_epochs_are_sealed_one_after_the_other(connection: "Connection") -> None:
-    """The older epochs have transaction ids far above the present ones, as after a failover or a restore."""
+    """The older epochs have transaction ids far above the current ones, as after a failover or a restore."""
     await connection.execute("UPDATE log_epochs SET epoch = 3")
     for seq in range(300):
         await insert(connection, epoch=1, xact=2**60, seq=seq)
@@ -200,7 +200,7 @@ async def test_sealing_goes_on_with_another_key_and_under_another_name(connectio
 
 
 async def test_what_is_put_ahead_of_the_sealing_stops_it(connection: "Connection") -> None:
-    """The service's role may add to these tables; whoever has it can add what was never sealed."""
+    """The service's role may insert into these tables, and so could an attacker who has it."""
     await connection.execute("INSERT INTO audit_tiles VALUES (0, 0, decode(repeat('00', 8192), 'hex'))")
     with pytest.raises(LogFault, match="no checkpoint"):
         await SealedLog.open(connection, SIGNER)

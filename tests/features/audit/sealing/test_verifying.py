@@ -1,4 +1,4 @@
-"""Whatever a superuser does to the sealed log is found, called what it is, and its place named."""
+"""Every change of a superuser to the sealed log is found, classified and located."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -13,7 +13,7 @@ from app.crypto.signed_notes import Checkpoint, Note, NoteSigner
 from app.features.audit.epochs import ensure_epoch
 from app.features.audit.sealing import verifying
 from app.features.audit.sealing.drops import record_drop
-from app.features.audit.sealing.kept import Kept
+from app.features.audit.sealing.external_checkpoints import ExternalCheckpoint
 from app.features.audit.sealing.leaves import latest_checkpoint
 from app.features.audit.sealing.sealer import SealedLog
 from app.features.audit.sealing.verdict import Verdict
@@ -36,13 +36,13 @@ async def sealed_log(connection: "Connection") -> None:
         await seal(connection, await size(connection) + events)
 
 
-async def verify(connection: "Connection", *kept: Kept, signer: NoteSigner = SIGNER) -> Verdict:
+async def verify(connection: "Connection", *kept: ExternalCheckpoint, signer: NoteSigner = SIGNER) -> Verdict:
     return await verify_log(connection, signer.verifier_keys, kept)
 
 
 @asynccontextmanager
 async def tampering(connection: "Connection") -> AsyncIterator[None]:
-    """As a superuser can, whom no trigger keeps from anything."""
+    """Change data as a superuser, whom no trigger stops."""
     await connection.execute("SET session_replication_role = replica")
     yield
     await connection.execute("SET session_replication_role = origin")
@@ -57,14 +57,14 @@ async def row_at(connection: "Connection", position: int) -> asyncpg.Record:
     return row
 
 
-async def kept_checkpoint(connection: "Connection") -> Kept:
+async def kept_checkpoint(connection: "Connection") -> ExternalCheckpoint:
     latest = await latest_checkpoint(connection)
     assert latest is not None
-    return Kept("kept.txt", Checkpoint.parse(Note.parse(latest.note).text))
+    return ExternalCheckpoint("kept.txt", Checkpoint.parse(Note.parse(latest.note).text))
 
 
 async def next_epoch(connection: "Connection") -> None:
-    """As a copy does, which runs on a timeline of its own."""
+    """Open the next epoch, as a copy with its own timeline does."""
     await connection.execute("UPDATE log_epochs SET timeline = timeline + 1000")
     await ensure_epoch(connection)
 
@@ -75,7 +75,7 @@ def named(verdict: Verdict) -> list[tuple[str, int, int, str | None]]:
 
 async def test_a_log_as_it_was_sealed_is_well(connection: "Connection") -> None:
     nothing = await verify(connection)
-    assert (nothing.is_well, nothing.notes) == (True, ["nothing is sealed yet"])
+    assert (nothing.is_intact, nothing.notes) == (True, ["nothing is sealed yet"])
     await write(connection, 10)
     await seal(connection, 10)
     early = await kept_checkpoint(connection)
@@ -153,7 +153,7 @@ async def test_an_event_that_was_put_in_is_found(connection: "Connection") -> No
 
 
 async def test_in_the_last_tile_the_range_between_two_checkpoints_is_named(connection: "Connection") -> None:
-    """Nothing but their root is kept of the newest events; each checkpoint shuts off those before it."""
+    """Only the root is kept for the newest events; each checkpoint limits the range before it."""
     for events in (256, 30, 20, 10):
         await write(connection, events)
         await seal(connection, await size(connection) + events)
@@ -206,7 +206,7 @@ async def test_a_note_of_another_key_is_found(connection: "Connection") -> None:
     verdict = await verify(connection)
     assert named(verdict) == [("signature", 250, TOTAL, None)]
     assert "none of the keys of gateway.example.com/audit has signed" in verdict.faults[0].words
-    # What is not signed proves nothing, and accuses nobody: the next one that is judges all that leads up to it.
+    # An unsigned checkpoint proves nothing: the next signed one covers everything before it.
     row = await row_at(connection, 260)
     async with tampering(connection):
         await connection.execute(
@@ -230,19 +230,19 @@ async def test_a_tail_that_was_cut_off_is_missed_by_a_checkpoint_kept_elsewhere(
     assert place is not None
     async with tampering(connection):
         await connection.execute("DELETE FROM audit_checkpoints WHERE tree_size > 290")
-    # The events are there: whoever sealed them is not.
+    # The events exist, but the checkpoint over them is gone.
     verdict = await verify(connection, kept)
     assert named(verdict) == [("cut_off", 290, TOTAL, None)]
     assert "its events are there" in verdict.faults[0].words
     async with tampering(connection):
         await connection.execute("DELETE FROM audit_events WHERE (epoch, xact, seq) > ($1, $2, $3)", *place)
-    assert (await verify(connection)).is_well, "nothing inside of the database tells of it"
+    assert (await verify(connection)).is_intact, "nothing inside of the database tells of it"
     verdict = await verify(connection, kept)
     assert named(verdict) == [("cut_off", 290, TOTAL, None)]
     assert (
         f"positions 290 to {TOTAL - 1} were sealed, as the checkpoint of {TOTAL}" in verdict.faults[0].words
     )
-    # Other events grow in their place.
+    # Other events are written in their place.
     await write(connection, 400)
     await seal(connection, 690)
     verdict = await verify(connection, kept)
@@ -250,7 +250,7 @@ async def test_a_tail_that_was_cut_off_is_missed_by_a_checkpoint_kept_elsewhere(
 
 
 async def test_a_restored_copy_says_which_tail_it_lost(connection: "Connection") -> None:
-    """It opens an epoch of its own after the newest checkpoint that it has, and goes on from there."""
+    """It opens its own epoch after its newest checkpoint, and continues from there."""
     await sealed_log(connection)
     kept, place = await kept_checkpoint(connection), await row_at(connection, 249)
     async with tampering(connection):
@@ -266,7 +266,7 @@ async def test_a_restored_copy_says_which_tail_it_lost(connection: "Connection")
     assert "epoch 2 was opened" in verdict.faults[0].words
     await write(connection, 400)
     await seal(connection, 650)
-    assert (await verify(connection)).is_well, "two epochs are one log"
+    assert (await verify(connection)).is_intact, "two epochs are one log"
     verdict = await verify(connection, kept)
     assert named(verdict) == [("cut_off", 250, TOTAL, None)]
     assert f"positions 250 to {TOTAL - 1} were sealed" in verdict.faults[0].words
@@ -289,19 +289,19 @@ async def test_months_that_were_dropped_may_be_missing_and_not_one_event_more(
     verdict = await verify(connection)
     [row] = await drops(connection)
     note = (
-        f"{MONTH} with 255 events among positions 3 to 258 is on record as dropped on {row['time']:%Y-%m-%d}"
+        f"{MONTH} with 255 events among positions 3 to 258 is recorded as dropped on {row['time']:%Y-%m-%d}"
     )
     assert (verdict.faults, verdict.notes, verdict.dropped, verdict.events) == ([], [note], 255, 298)
     assert (
         "positions 0 to 552, 255 of them past the retention and dropped (298 events, 2 checkp"
         in verdict.lines()[-1]
     )
-    # One of another month, from between those that went.
+    # One of another month, between those that were dropped.
     async with tampering(connection):
         await connection.execute("DELETE FROM audit_events WHERE time = $1", NEXT_DAY)
     verdict = await verify(connection)
     assert named(verdict) == [("missing", 3, 259, None)]
-    assert "256 are missing, which are not the 255 that are on record as dropped" in verdict.faults[0].words
+    assert "256 are missing, which are not the 255 that are recorded as dropped" in verdict.faults[0].words
     async with tampering(connection):
         await connection.execute("DELETE FROM audit_events WHERE tool = 'tool 2'")
     assert ("missing", 1, 2, None) in named(await verify(connection))
@@ -315,7 +315,7 @@ async def test_a_month_that_is_on_record_and_not_dropped_yet_has_all_of_its_even
     await seal(connection, 512)
     assert await record_drop(connection, MONTH) is None
     await seal(connection, 513)
-    assert (await verify(connection)).is_well
+    assert (await verify(connection)).is_intact
     async with tampering(connection):
         await connection.execute(
             "DELETE FROM audit_events_y2001m01 WHERE seq = (SELECT min(seq) FROM audit_events_y2001m01)"
@@ -324,7 +324,7 @@ async def test_a_month_that_is_on_record_and_not_dropped_yet_has_all_of_its_even
 
 
 async def writing(url: str, number: int, stop: asyncio.Event) -> int:
-    """One of those who write, until it is enough; how many events it wrote."""
+    """Write until stopped; return the number of events."""
     own, written = await asyncpg.connect(url), 0
     while not stop.is_set():
         async with own.transaction():
@@ -336,7 +336,7 @@ async def writing(url: str, number: int, stop: asyncio.Event) -> int:
 
 
 async def sealing(url: str, stop: asyncio.Event) -> None:
-    """Seals, and takes it up anew every few rounds, as another worker does that takes over."""
+    """Seal, reopening the log every few rounds, as another worker does."""
     own = await asyncpg.connect(url)
     while not stop.is_set():
         log = await SealedLog.open(own, SIGNER)
@@ -349,7 +349,7 @@ async def sealing(url: str, stop: asyncio.Event) -> None:
 async def test_no_alarm_while_eight_write_across_restarts_and_epochs(
     connection: "Connection", database_url: str
 ) -> None:
-    kept: list[Kept] = []
+    kept: list[ExternalCheckpoint] = []
     total = 0
     for sizes in (2, 4):
         stop = asyncio.Event()
@@ -357,7 +357,7 @@ async def test_no_alarm_while_eight_write_across_restarts_and_epochs(
         sealer = asyncio.create_task(sealing(database_url, stop))
         looks = 0
         async with asyncio.timeout(60):
-            # Open transactions of other tests hold the sealing back: until it went on, there is nothing to look at.
+            # Open transactions of other tests delay sealing: until it continued, there is nothing to verify.
             while looks < 15 or len({one.checkpoint.size for one in kept}) < sizes:
                 looks += 1
                 if await latest_checkpoint(connection) is not None:
@@ -367,7 +367,7 @@ async def test_no_alarm_while_eight_write_across_restarts_and_epochs(
         stop.set()
         total += sum(await asyncio.gather(*tasks))
         await sealer
-        # Whoever wrote is gone when a copy takes over; what they committed last is sealed by it.
+        # The writers have stopped when a copy takes over; it seals what they committed last.
         await next_epoch(connection)
     await seal(connection, total)
     verdict = await verify(connection, *kept)
@@ -405,7 +405,7 @@ async def test_far_apart_checkpoints_are_gone_between_in_steps(
 async def test_a_changed_tile_of_a_higher_level_is_found(connection: "Connection") -> None:
     await write(connection, 65_536 + 10)
     await seal(connection, 65_536 + 10)
-    assert (await verify(connection)).is_well
+    assert (await verify(connection)).is_intact
     async with tampering(connection):
         await connection.execute(
             "UPDATE audit_tiles SET hashes = set_byte(hashes, 160, 255 - get_byte(hashes, 160)) WHERE level = 1"

@@ -1,4 +1,4 @@
-"""Who may insert into the trail may say where in the order a row stands; nobody is led astray by that."""
+"""An attacker with the right to insert can choose a row's place in the order; verifiers notice it."""
 
 from typing import TYPE_CHECKING
 

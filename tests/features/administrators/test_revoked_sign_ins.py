@@ -1,4 +1,4 @@
-"""The tokens of somebody whose sign-ins their provider took back: those open nothing any more, newer ones do."""
+"""Provider tokens from before a revocation of sign-ins are refused, newer ones are accepted."""
 
 import asyncio
 

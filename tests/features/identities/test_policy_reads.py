@@ -1,4 +1,4 @@
-"""What published policies read of an identity is written by those who may grant, and by a directory of its own."""
+"""Data that published policies read can be changed only by callers who may grant, and by its directory."""
 
 import asyncio
 
@@ -54,7 +54,7 @@ async def test_an_attribute_that_a_published_policy_reads_needs_the_permission_t
         assert refused(await hr.patch(path, json={"attributes": {"team": value}}))
     new = {"kind": "person", "user_name": fresh("person"), "attributes": {"team": "red"}}
     assert refused(await hr.post(PATH, json=new))
-    # Others, and the same value, are theirs.
+    # They may set other attributes, and the same value.
     assert not refused(await hr.patch(path, json={"attributes": {"site": "Kiel", "team": "blue"}}))
     assert not refused(await hr.post(PATH, json={**new, "attributes": {"site": "Kiel"}}))
     assert not refused(await admin.patch(path, json={"attributes": {"team": "red"}}))
@@ -103,14 +103,14 @@ async def test_handing_agents_over_needs_it_where_a_policy_reads_their_owner(
     assert not refused(
         await (await api_as("admin")).patch(f"{PATH}/{bot['id']}", json={"owner_id": eve["id"]})
     )
-    # Without an agent to hand over there is nothing to grant.
+    # Without an agent to transfer, nothing is granted.
     assert not refused(await hr.post(f"{PATH}/{ada['id']}/offboard", json=leaves))
 
 
 async def test_no_one_hands_agents_to_themselves_without_the_permission_to_grant(
     app: Scopegate, sessions: Sessions, peppers: Peppers, api: httpx2.AsyncClient
 ) -> None:
-    """Also where no policy reads an owner: who answers for an agent sees and ends its tokens."""
+    """Also if no policy reads an owner: the owner of an agent sees and ends its tokens."""
     theirs, robot = [await make_account(sessions, peppers, "provisioner") for _ in range(2)]
     admin = await make_account(sessions, peppers, "admin")
     me = format_id(IDENTITY, theirs.owner_id)
@@ -128,7 +128,7 @@ async def test_no_one_hands_agents_to_themselves_without_the_permission_to_grant
                 assert refused(await hr.post(f"{PATH}/{ada['id']}/offboard", json=body))
     assert (await api.get(f"{PATH}/{bot['id']}")).json()["owner_id"] == ada["id"]
     async with client_of(app, theirs.bearer) as hr:
-        # To somebody else, and a new one that has nothing yet.
+        # To another person, and for a new agent without access.
         assert not refused(await hr.patch(f"{PATH}/{bot['id']}", json={"owner_id": eve["id"]}))
         assert (await agent(hr, {"id": me}))["owner_id"] == me
     async with client_of(app, admin.bearer) as granting:

@@ -1,4 +1,4 @@
-"""A checkpoint that nobody signed, which whoever may insert into the log can write, leads nobody astray."""
+"""An unsigned checkpoint, which an attacker with the right to insert can write, misleads no verifier."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -53,7 +53,7 @@ async def test_a_part_is_read_by_what_is_signed(connection: "Connection") -> Non
 async def test_what_is_larger_than_can_be_is_not_gone_along_at_once(
     connection: "Connection", monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of a log of which nothing is signed by a known key, no more is held at a time than of another."""
+    """Verifying a log without a known signature uses no more memory than any other."""
     await write(connection, 600)
     await settled(connection)
     await make_up(connection, 2**62)

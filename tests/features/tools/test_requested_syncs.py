@@ -1,4 +1,4 @@
-"""A sync that a caller asked for goes on when its request has been answered, and ends in every case."""
+"""A requested sync continues after the response, and always ends."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -12,8 +12,8 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from app.domain.errors import NotFound, Unavailable
-from app.features.tools import asked_syncs
-from app.features.tools.asked_syncs import MAX_RUNNING, AskedSyncs
+from app.features.tools import requested_syncs
+from app.features.tools.requested_syncs import MAX_RUNNING, RequestedSyncs
 from app.features.tools.sync import INTERRUPTED, begin_sync
 from app.http.authorization import Caller
 from app.lib.ids import SERVER, new_id, parse_id
@@ -28,7 +28,7 @@ Sessions = async_sessionmaker[AsyncSession]
 
 @asynccontextmanager
 async def held_server() -> AsyncIterator[tuple[str, asyncio.Event, asyncio.Event]]:
-    """The URL of a server that answers when it is let; whether it was asked, and what lets it."""
+    """The URL of a server that answers when released; an event for its request, and one to release it."""
     asked, let = asyncio.Event(), asyncio.Event()
     refuse = answer(401, b"{}")
 
@@ -43,15 +43,15 @@ async def held_server() -> AsyncIterator[tuple[str, asyncio.Event, asyncio.Event
 
 
 @pytest.fixture
-def answered_at_once(app: Scopegate) -> AskedSyncs:
-    """As after two seconds, without waiting for them."""
-    syncs: AskedSyncs = AskedSyncs(answer_s=0)
-    app.api.state.asked_syncs = syncs
+def answered_at_once(app: Scopegate) -> RequestedSyncs:
+    """As after two seconds, without the wait."""
+    syncs: RequestedSyncs = RequestedSyncs(answer_s=0)
+    app.api.state.requested_syncs = syncs
     return syncs
 
 
 async def until(look: Callable[[], Awaitable[bool]]) -> None:
-    """Wait for what the database alone knows."""
+    """Wait for a state of the database."""
     async with asyncio.timeout(30):
         while not await look():  # noqa: ASYNC110
             await asyncio.sleep(0.02)
@@ -91,7 +91,7 @@ async def test_a_quick_sync_answers_200(api: httpx2.AsyncClient) -> None:
 
 
 async def test_a_sync_whose_worker_stops_is_an_error_at_once_and_can_be_asked_for_again(
-    api: httpx2.AsyncClient, app: Scopegate, answered_at_once: AskedSyncs
+    api: httpx2.AsyncClient, app: Scopegate, answered_at_once: RequestedSyncs
 ) -> None:
     async with held_server() as (url, asked, let):
         path = await register(api, url)
@@ -101,7 +101,7 @@ async def test_a_sync_whose_worker_stops_is_an_error_at_once_and_can_be_asked_fo
         shown = (await api.get(path)).json()["sync"]
         assert (shown["state"], shown["error"]) == ("error", INTERRUPTED)
         let.set()
-        app.api.state.asked_syncs = AskedSyncs(answer_s=60)
+        app.api.state.requested_syncs = RequestedSyncs(answer_s=60)
         assert "401" in (await api.post(f"{path}/sync")).json()["sync"]["error"]
 
 
@@ -131,8 +131,8 @@ async def test_syncs_that_begin_count_among_those_that_run(
         await let.wait()
         raise NotFound("It was deleted.")
 
-    monkeypatch.setattr(asked_syncs, "begin_sync", begin_later)
-    syncs, caller = AskedSyncs(), Caller("system", new_id(), frozenset())
+    monkeypatch.setattr(requested_syncs, "begin_sync", begin_later)
+    syncs, caller = RequestedSyncs(), Caller("system", new_id(), frozenset())
 
     async def ask() -> bool:
         return await syncs.sync(app.api.state.runtime, new_id(), caller, None)

@@ -1,8 +1,8 @@
-"""The roles behind an identity, and what they ask of a caller who ends or changes it.
+"""The roles behind an identity, and the checks that they require before it is ended or changed.
 
-A role is held by signing in with it, or by answering for a service account that has it, directly or through an agent.
-Administrators and service accounts are higher features, so they are read by SQL. The identity is locked by then:
-each of them is made under a lock on the identity.
+An identity has a role by signing in with it, or by owning a service account that has it, directly or through an agent.
+Administrators and service accounts are higher features, so they are read by SQL. The identity must be locked: both are
+created under a lock on it.
 """
 
 from collections.abc import AsyncIterator, Callable
@@ -20,7 +20,7 @@ from app.http.authorization import Caller, Role, authorize_acting_on
 from app.models.identities import Identity
 
 _OWNERS_LOCK = 0x5C09E0B01
-# Whatever the status of an account: a disabled one can be enabled again.
+# An account with any status: a disabled one can be enabled again.
 _ROLES = text("""
 SELECT role_assignments.role FROM administrators
 JOIN role_assignments ON role_assignments.administrator_id = administrators.id
@@ -54,7 +54,8 @@ WHERE account.role = 'owner' AND account.status = 'active' AND account.ended_at 
 
 @dataclass(frozen=True, slots=True)
 class ActiveOwner:
-    """An administrator or service account that can act with the role owner now. ``person_id`` answers for it."""
+    """An administrator or service account that can act with the role owner now. ``person_id`` is the person behind
+    it."""
 
     kind: Literal["administrator", "service_account"]
     id: UUID
@@ -63,7 +64,7 @@ class ActiveOwner:
 
 
 async def roles_behind(session: AsyncSession, identity_id: UUID) -> frozenset[Role]:
-    """The roles that an identity holds itself, or by service accounts that it or its agents answer for."""
+    """The roles that an identity has itself, or by service accounts that it or its agents own."""
     return frozenset(Role(role) for role in await session.scalars(_ROLES, {"id": identity_id}))
 
 
@@ -74,7 +75,7 @@ async def check_not_self(session: AsyncSession, caller: Caller, identity_id: UUI
 
 
 async def check_may_change(session: AsyncSession, caller: Caller, identity_id: UUID) -> None:
-    """Raise ``Forbidden`` when the identity holds a role that is above the caller's."""
+    """Raise ``Forbidden`` when the identity has a role above the caller's."""
     authorize_acting_on(caller, await roles_behind(session, identity_id))
 
 
@@ -83,11 +84,11 @@ async def check_may_end(session: AsyncSession, caller: Caller, identity: Identit
     active owner."""
     await check_not_self(session, caller, identity.id)
     await check_may_change(session, caller, identity.id)
-    await check_owner_stays(session, lambda owner: identity.id in {owner.identity_id, owner.person_id})
+    await check_remaining_owner(session, lambda owner: identity.id in {owner.identity_id, owner.person_id})
 
 
-async def check_owner_stays(session: AsyncSession, ends: Callable[[ActiveOwner], bool]) -> None:
-    """Raise ``Conflict`` when a change ends every active owner; until the transaction ends, no other does either."""
+async def check_remaining_owner(session: AsyncSession, ends: Callable[[ActiveOwner], bool]) -> None:
+    """Raise ``Conflict`` when a change ends every active owner; until the transaction ends, no other change can."""
     if not any(ends(owner) for owner in await _active_owners(session)):
         return
     await _lock_owners(session)
@@ -99,9 +100,9 @@ async def check_owner_stays(session: AsyncSession, ends: Callable[[ActiveOwner],
 
 
 @asynccontextmanager
-async def owner_staying(session: AsyncSession) -> AsyncIterator[None]:
-    """Raise ``Conflict`` when what is flushed inside ends every active owner, as ``check_owner_stays`` does for a
-    change of which one can say beforehand whom it ends."""
+async def require_remaining_owner(session: AsyncSession) -> AsyncIterator[None]:
+    """Raise ``Conflict`` when the flushed changes end every active owner. For changes whose effect on owners is not
+    known beforehand; otherwise use ``check_remaining_owner``."""
     before = await _active_owners(session)
     yield
     if not before or await _active_owners(session) == before:
@@ -115,7 +116,7 @@ async def owner_staying(session: AsyncSession) -> AsyncIterator[None]:
 
 
 async def _lock_owners(session: AsyncSession) -> None:
-    """Two owners could otherwise end each other at the same moment. Read them again after it: it may have waited."""
+    """Serialize changes, so that two owners cannot end each other. Read them again after it: it may have waited."""
     await session.execute(select(func.pg_advisory_xact_lock(_OWNERS_LOCK)))
 
 

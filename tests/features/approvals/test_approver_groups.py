@@ -1,4 +1,4 @@
-"""The group that a policy names is found by its name, whatever its case, and is none when two are called so."""
+"""The group in a policy is found by its name, ignoring case, and is none if two have the name."""
 
 import asyncpg
 import httpx2
@@ -37,7 +37,7 @@ async def test_of_two_groups_that_are_called_so_none_decides(
         session.add(meant)
         await session.commit()
     assert (await group_of(b"2"), await warnings()) == (meant.id, ["empty_group"])
-    # A provider brings another one, written exactly as the policy has it.
+    # A provider adds another group, with exactly the name in the policy.
     provider = await stored_provider(sessions)
     async with sessions() as session:
         session.add(Group(name=ASK.group, source="scim", provider_id=provider.id))

@@ -1,9 +1,8 @@
-"""Checkpoints that were kept elsewhere: they tell whether the log is still the one that they were signed for.
+"""Compare the log, or exported leaves, with checkpoints that were kept elsewhere.
 
-Exported leaves held against checkpoints, without a database: the whole log from its beginning, or a range of it.
-
-A range needs its proof: the hashes beside it that lead to a checkpoint's root. That may also hold the hashes of its
-leaves, which are worth nothing before they have led to that root, and then tell which line is wrong.
+Exported leaves are verified without a database: the whole log from its beginning, or a range. A range needs its proof:
+the sibling hashes that lead to a checkpoint's root. A proof may also contain the hashes of the leaves, which count only
+after they have led to that root, and then show which line is wrong.
 """
 
 from collections import deque
@@ -17,7 +16,14 @@ from asyncpg import Connection, Record
 from app.crypto.log_check import Entry, Finding, Follower, Head, Kind, LeafFault, Place
 from app.crypto.signed_notes import Checkpoint, Note, NoteFault, Signed
 from app.domain.merkle import EMPTY_ROOT, Frontier, cover, leaf_hash
-from app.features.audit.sealing.leaves import BEGINNING, LogFault, Sealed, SealedTree, leaf_of, read_stretch
+from app.features.audit.sealing.leaves import (
+    BEGINNING,
+    LogFault,
+    SealedTree,
+    StoredCheckpoint,
+    leaf_of,
+    read_events,
+)
 from app.features.audit.sealing.verdict import Fault, Mark, Verdict, positions
 
 _EPOCHS = "SELECT epoch, opened_at, last_checkpoint FROM log_epochs WHERE last_checkpoint IS NOT NULL ORDER BY epoch"
@@ -25,8 +31,8 @@ _AT_ONCE = 4_096
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
-    """A checkpoint from elsewhere, whose signature was checked, and what it is called."""
+class ExternalCheckpoint:
+    """A checkpoint from elsewhere with a verified signature, and its name."""
 
     source: str
     checkpoint: Checkpoint
@@ -34,58 +40,60 @@ class Kept:
 
     @property
     def witnessed(self) -> str:
-        """By whom, in words that follow its name."""
+        """The witnesses, in words that follow the name."""
         witnesses = [each for each in self.signed if each.at is not None]
-        named = ", ".join(f"{each.key.name} at {_when(each.at or 0)}" for each in witnesses)
-        return f", witnessed by {named}," if named else ""
+        names = ", ".join(f"{each.key.name} at {_when(each.at or 0)}" for each in witnesses)
+        return f", witnessed by {names}," if names else ""
 
 
-async def hold_against(
+async def compare_checkpoints(
     connection: "Connection[Record]",
     verdict: Verdict,
-    kept: Sequence[Kept],
-    latest: Sealed | None,
-    reached: Mapping[Kept, bool],
+    kept: Sequence[ExternalCheckpoint],
+    latest: StoredCheckpoint | None,
+    reached: Mapping[ExternalCheckpoint, bool],
 ) -> None:
-    """Say of each kept checkpoint whether the log is the one that it was signed for. ``reached``: of those no larger
-    than the log, whether it has their roots, as far as that could be told."""
+    """Report for each kept checkpoint whether the log is the one that it was signed for. ``reached`` has, for those no
+    larger than the log, whether it has their roots, as far as known."""
     sealed, agreed = 0 if latest is None else latest.size, 0
     for one in sorted(kept, key=lambda one: one.checkpoint.size):
         size = one.checkpoint.size
-        named = f"the checkpoint of {size} events in {one.source}{one.witnessed}"
+        description = f"the checkpoint of {size} events in {one.source}{one.witnessed}"
         agrees = one.checkpoint.root == EMPTY_ROOT if size == 0 else reached.get(one)
         if size > sealed:
             verdict.add(await _cut_off(connection, one, latest, agreed))
         elif agrees is None:
             verdict.notes.append(
-                f"{named} cannot be held against a log that is not what was sealed before it"
+                f"{description} cannot be compared with a log that differs from what was sealed before it"
             )
         elif agrees:
             agreed = size
-            verdict.notes.append(f"{named} is of this log")
+            verdict.notes.append(f"{description} is of this log")
         else:
             verdict.add(await _rewritten(connection, one, agreed))
 
 
-async def _rewritten(connection: "Connection[Record]", one: Kept, agreed: int) -> Fault:
+async def _rewritten(connection: "Connection[Record]", one: ExternalCheckpoint, agreed: int) -> Fault:
     size = one.checkpoint.size
     after, before = Mark(agreed), Mark(size)
     restored = await _restored(connection, agreed, size)
     if restored is None:
         words = (
             f"{positions(agreed, size)} are not those of the checkpoint of {size} events in {one.source}: the log was "
-            "written anew"
+            "rewritten"
         )
         return Fault(Kind.REWRITTEN, agreed, size, words, after=after, before=before)
-    start, said = restored
+    start, reason = restored
     words = (
         f"{positions(start, size)} were sealed, as the checkpoint of {size} events in {one.source} says, and are lost: "
-        f"{said}, and other events stand there now"
+        f"{reason}, and other events stand there now"
     )
     return Fault(Kind.CUT_OFF, start, size, words, after=Mark(start), before=before)
 
 
-async def _cut_off(connection: "Connection[Record]", one: Kept, latest: Sealed | None, agreed: int) -> Fault:
+async def _cut_off(
+    connection: "Connection[Record]", one: ExternalCheckpoint, latest: StoredCheckpoint | None, agreed: int
+) -> Fault:
     size, sealed = one.checkpoint.size, 0 if latest is None else latest.size
     after, before = Mark(sealed), Mark(size)
     if await _is_there_unsealed(connection, one.checkpoint, latest):
@@ -95,17 +103,17 @@ async def _cut_off(connection: "Connection[Record]", one: Kept, latest: Sealed |
         )
         return Fault(Kind.CUT_OFF, sealed, size, words, after=after, before=before)
     restored = await _restored(connection, agreed, sealed + 1)
-    said_so = f"as the checkpoint of {size} events in {one.source} says"
-    lost = f"{positions(sealed, size)} were sealed, {said_so}, and are lost"
+    source = f"as the checkpoint of {size} events in {one.source} says"
+    lost = f"{positions(sealed, size)} were sealed, {source}, and are lost"
     if restored is not None:
-        start, said = restored
-        lost += f"; {said}, so if it was signed before that, {positions(start, size)} are"
+        start, reason = restored
+        lost += f"; {reason}, so if it was signed before that, {positions(start, size)} are"
         sealed, after = start, Mark(start)
     return Fault(Kind.CUT_OFF, sealed, size, lost, after=after, before=before)
 
 
 async def _restored(connection: "Connection[Record]", least: int, below: int) -> tuple[int, str] | None:
-    """The first time that the log went on from an older checkpoint of a size in a range, and that in words."""
+    """When the log first continued from an older checkpoint with a size in a range, also in words."""
     for epoch, opened_at, note in await connection.fetch(_EPOCHS):
         try:
             size = Checkpoint.parse(Note.parse(note).text).size
@@ -121,9 +129,9 @@ async def _restored(connection: "Connection[Record]", least: int, below: int) ->
 
 
 async def _is_there_unsealed(
-    connection: "Connection[Record]", checkpoint: Checkpoint, latest: Sealed | None
+    connection: "Connection[Record]", checkpoint: Checkpoint, latest: StoredCheckpoint | None
 ) -> bool:
-    """Whether what follows the newest checkpoint here leads to a larger one."""
+    """Whether the events after the newest checkpoint here lead to a larger one."""
     frontier, place = Frontier(), BEGINNING
     if latest is not None:
         tree, place = SealedTree(connection, latest.size, latest.place), latest.place
@@ -133,7 +141,7 @@ async def _is_there_unsealed(
             return False
         frontier = Frontier(latest.size, hashes)
     while frontier.size < checkpoint.size:
-        stretch = await read_stretch(connection, place, min(_AT_ONCE, checkpoint.size - frontier.size))
+        stretch = await read_events(connection, place, min(_AT_ONCE, checkpoint.size - frontier.size))
         if not stretch.rows:
             return False
         for row in stretch.rows:
@@ -156,27 +164,27 @@ PROOF = "proof"
 
 @dataclass(frozen=True, slots=True)
 class RangeProof:
-    """The leaves ``first`` to ``end`` of the log of ``checkpoint``, with the hashes beside them. ``leaf_hashes`` reads
-    those of the leaves, each time anew, if there are any."""
+    """The leaves ``first`` to ``end`` of the log of ``checkpoint``, with their sibling hashes. ``leaf_hashes`` reads
+    the hashes of the leaves, if known, on each call."""
 
     first: int
     end: int
-    checkpoint: Kept
-    beside: tuple[bytes, ...]
+    checkpoint: ExternalCheckpoint
+    siblings: tuple[bytes, ...]
     leaf_hashes: Callable[[], Iterator[bytes]] | None = None
 
     def start(self) -> Frontier:
         """The tree before the range. Raises ``ProofFault``."""
-        return Frontier(self.first, self.beside[: self.first.bit_count()])
+        return Frontier(self.first, self.siblings[: self.first.bit_count()])
 
     def head(self) -> Head:
-        """The root, to be reached at the end of the range."""
-        said = self.checkpoint.checkpoint
-        return Head(self.end, said.root, said.size, self.beside[self.first.bit_count() :])
+        """The root to reach at the end of the range."""
+        checkpoint = self.checkpoint.checkpoint
+        return Head(self.end, checkpoint.root, checkpoint.size, self.siblings[self.first.bit_count() :])
 
 
-def verify_lines(lines: Iterable[bytes], kept: Sequence[Kept]) -> Verdict:
-    """Hold all leaves from the first on against checkpoints; there has to be one of just so many."""
+def verify_lines(lines: Iterable[bytes], kept: Sequence[ExternalCheckpoint]) -> Verdict:
+    """Compare all leaves from the first on with checkpoints; one must have exactly their number."""
     ordered = sorted(kept, key=lambda one: one.checkpoint.size)
     heads = [Head(one.checkpoint.size, one.checkpoint.root) for one in ordered]
     reading = _Reading(lines, Follower(), Verdict(0, heads[-1].size))
@@ -186,7 +194,7 @@ def verify_lines(lines: Iterable[bytes], kept: Sequence[Kept]) -> Verdict:
 
 
 def verify_range(lines: Iterable[bytes], proof: RangeProof) -> Verdict:
-    """Hold the leaves of a range against its proof. Raises ``ProofFault`` for a proof that is none."""
+    """Verify the leaves of a range with its proof. Raises ``ProofFault`` for an invalid proof."""
     start, verdict = proof.start(), Verdict(proof.first, proof.end)
     if proof.leaf_hashes is None:
         reading = _Reading(lines, Follower(start), verdict)
@@ -194,8 +202,8 @@ def verify_range(lines: Iterable[bytes], proof: RangeProof) -> Verdict:
         return reading.verdict()
     heads = _heads(proof, start)
     if heads is None:
-        said = proof.checkpoint.checkpoint.size
-        words = f"the proof does not lead to the checkpoint of {said} events: one of its hashes was changed"
+        size = proof.checkpoint.checkpoint.size
+        words = f"the proof does not lead to the checkpoint of {size} events: one of its hashes was changed"
         verdict.add(Fault(PROOF, proof.first, proof.end, words))
         return verdict
     reading, hashes = _Reading(lines, Follower(start), verdict), proof.leaf_hashes()
@@ -207,7 +215,7 @@ def verify_range(lines: Iterable[bytes], proof: RangeProof) -> Verdict:
 
 
 def _heads(proof: RangeProof, start: Frontier) -> list[Head] | None:
-    """Roots along the hashes of the leaves, if they lead to the one that was signed."""
+    """Intermediate roots from the hashes of the leaves, if these lead to the signed root."""
     if proof.leaf_hashes is None:
         return None
     tree, heads = Frontier(start.size, start.hashes()), []
@@ -221,7 +229,7 @@ def _heads(proof: RangeProof, start: Frontier) -> list[Head] | None:
 
 
 class _Reading:
-    """Lines that are gone through from root to root, with what strikes one in them by the way."""
+    """Reads lines from root to root and collects faults."""
 
     def __init__(self, lines: Iterable[bytes], follower: Follower, verdict: Verdict) -> None:
         self._lines = iter(lines)
@@ -233,23 +241,23 @@ class _Reading:
         self._odd: list[Finding] = []
         self._mark = Mark(follower.size)
 
-    def go_to(self, head: Head, kept: Sequence[bytes], following: Sequence[bytes] = ()) -> None:
-        """Go on to a root; ``kept`` are the hashes up to there, ``following`` those after it, where they are known."""
-        while not kept and head.size - self._follower.size > 4 * AT_ONCE and self._glide():
+    def go_to(self, head: Head, hashes: Sequence[bytes], following: Sequence[bytes] = ()) -> None:
+        """Continue to a root; ``hashes`` are the hashes up to there, ``following`` those after it, if known."""
+        while not hashes and head.size - self._follower.size > 4 * AT_ONCE and self._advance():
             pass
         count = head.size - self._follower.size
         self._read(count)
         entries = [self._ahead.popleft() for _ in range(min(count, len(self._ahead)))]
-        if kept:
-            self._share_out(entries, set(kept), set(following))
-        step = self._follower.step(head, entries, kept)
+        if hashes:
+            self._share_out(entries, set(hashes), set(following))
+        step = self._follower.step(head, entries, hashes)
         self._verdict.checkpoints += 1
         self._verdict.events += len(entries)
         mark = Mark(head.size, entries[-1].text_field("time") if entries else None, False)
         findings = step.findings
         if findings and not step.is_certain:
             findings = [*findings, *self._odd]
-        if not kept and len(entries) < count and findings:
+        if not hashes and len(entries) < count and findings:
             lost = self._follower.size - count + len(entries)
             words = (
                 f"{positions(lost, head.size)}: the file ends before them, or has fewer events before them"
@@ -259,7 +267,7 @@ class _Reading:
         self._mark, self._odd = mark, []
 
     def verdict(self) -> Verdict:
-        """What came out, once all roots were gone to."""
+        """The result, after all roots were visited."""
         more = len(self._ahead) + sum(1 for _ in self._lines)
         if more:
             end = self._verdict.end
@@ -267,7 +275,7 @@ class _Reading:
             self._verdict.add(Fault(Kind.INSERTED, end, end, words, after=self._mark))
         return self._verdict
 
-    def _glide(self) -> bool:
+    def _advance(self) -> bool:
         self._read(AT_ONCE)
         entries = list(islice(self._ahead, AT_ONCE))
         if len(entries) < AT_ONCE or not self._follower.advance(entries, ()):
@@ -278,7 +286,7 @@ class _Reading:
         return True
 
     def _share_out(self, entries: list[Entry], here: set[bytes], following: set[bytes]) -> None:
-        """Which lines belong before a root and which after it, by the hashes of both sides."""
+        """Decide which lines belong before a root and which after it, by the hashes of both sides."""
         while entries and entries[-1].hash in following:
             self._ahead.appendleft(entries.pop())
         self._read(1)

@@ -1,7 +1,7 @@
-"""Groups that published policies name: whoever is in one may approve calls, or is let off what a policy forbids.
+"""Groups that published policies name: their members may approve calls, or are exempt from a policy.
 
-To shape such a group is to give or take rights, as it is for one that holds grants. Policies stand above groups, so
-they are read by SQL, not by import.
+Changing such a group grants or takes away access, as with a group that holds grants. Policies import groups, so they
+are read by SQL here.
 """
 
 from collections.abc import Collection
@@ -30,35 +30,36 @@ SELECT EXISTS (
 """).bindparams(bindparam("ours", type_=ARRAY(Text)), bindparam("theirs", type_=ARRAY(Text)))
 
 
-async def are_alike(session: AsyncSession, ours: Collection[str], theirs: Collection[str]) -> bool:
-    """Whether one of ours is one of theirs, whatever its case: by the ``lower`` of the database, which is what finds
-    the group of an approval. Python's takes other letters for one (``İ``, ``Σ`` at the end)."""
+async def names_overlap(session: AsyncSession, ours: Collection[str], theirs: Collection[str]) -> bool:
+    """Whether two sets of names overlap, ignoring case with the database's ``lower``, which also finds the group of an
+    approval. Python's rules for letters such as ``İ`` and a final ``Σ`` differ."""
     if not ours or not theirs:
         return False
     return bool(await session.scalar(_ALIKE, {"ours": list(ours), "theirs": list(theirs)}))
 
 
-async def check_may_shape(
+async def check_may_change_group(
     session: AsyncSession, caller: Caller, *names: str | None, group_id: UUID | None = None
 ) -> None:
-    """Raise ``Forbidden`` when a policy names a group of this id or one of these names, unless the caller may grant."""
+    """Raise ``Forbidden`` when a policy names this group, by its id or one of these names, unless the caller may
+    grant."""
     if caller.may(Permission.GRANTS_WRITE):
         return
     id = None if group_id is None else format_id(GROUP, group_id)
     texts = list(await session.scalars(_PUBLISHED, {"annotation": _ANNOTATION, "id": id}))
     approvers = {name for name in map(_approvers, texts) if name is not None and "\0" not in name}
-    wanted = {name for name in names if name is not None}
-    named = id is not None and any(id in policy for policy in texts)
-    if named or await are_alike(session, wanted, approvers):
+    group_names = {name for name in names if name is not None}
+    is_named = id is not None and any(id in policy for policy in texts)
+    if is_named or await names_overlap(session, group_names, approvers):
         raise Forbidden(
-            "A published policy names this group, so shaping it needs the permission "
+            "A published policy names this group, so changing it needs the permission "
             f"{Permission.GRANTS_WRITE.value}, which {caller.lacking}."
         )
 
 
 @lru_cache(maxsize=1_000)
 def _approvers(policy: str) -> str | None:
-    """The name of the group that a policy has approve."""
+    """The name of the group in a policy's approval annotation."""
     try:
         (parsed,) = cedarpy.policies_to_pst(policy).static_policies.values()
     except ValueError:

@@ -1,4 +1,4 @@
-"""A role acts on its own height and below: not on a higher one, not on itself, not on the last owner."""
+"""A role can act on its own level and below, but not on a higher one, itself, or the last owner."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -38,7 +38,7 @@ def path_of(id: UUID) -> str:
 
 
 async def administrator(sessions: Sessions, role: str) -> tuple[Identity, UUID]:
-    """A person who has signed in with a role, and the id of the administrator."""
+    """Sign a person in with a role; return it and the administrator's id."""
     world = World(None, sessions)  # type: ignore[arg-type]
     who = await world.person()
     await world.link(who.id, {"owners": "owner"})
@@ -52,7 +52,7 @@ async def administrator(sessions: Sessions, role: str) -> tuple[Identity, UUID]:
 
 
 async def acts_on(api: httpx2.AsyncClient, path: str) -> list[httpx2.Response]:
-    """What a caller may want to do to an identity, without what only an owner may."""
+    """Actions on an identity, without those that only an owner may perform."""
     later = {"reason": "x", "effective_at": in_days(3)}
     external_id = (await api.get(path)).json()["external_id"]
     return [
@@ -77,7 +77,7 @@ async def test_a_lower_role_does_nothing_to_a_higher_one_however_it_is_held(
     by_sign_in, _ = await administrator(sessions, above)
     by_account = (await make_account(sessions, peppers, above)).owner_id
     world = World(await api_as(caller), sessions)
-    # Who answers for an agent that answers for the account.
+    # The owner of an agent that owns the account.
     by_agent, robot = await world.person(), await make_account(sessions, peppers, above)
     await world.sql(
         "UPDATE identities SET kind = 'agent', owner_id = :owner WHERE id = :id",
@@ -104,11 +104,11 @@ async def test_a_disabled_account_or_administrator_stays_out_of_reach_of_a_lower
     for id in (who.id, account.owner_id):
         assert code(await admin.post(f"{path_of(id)}/suspend")) == (403, "role_above_own")
         assert (await api.delete(path_of(id))).status_code == 200
-        # Bringing them back, or taking what is known of them, is not for a lower role either.
+        # Reinstating or erasing them is not for a lower role either.
         assert code(await admin.post(f"{path_of(id)}/reinstate")) == (403, "role_above_own")
         assert (await admin.post(f"{path_of(id)}/erase")).status_code == 403
     assert (await api.delete(place)).status_code == 204
-    # An account that has ended gives nobody a role.
+    # An ended account gives no one a role.
     assert (await admin.post(f"{path_of(account.owner_id)}/reinstate")).status_code == 200
 
 
@@ -138,7 +138,7 @@ async def test_no_one_ends_or_renames_themselves_whichever_way_they_ask(
         async with client_of(app, bearer) as caller:
             for answer in await acts_on(caller, path):
                 if answer.request.method == "PATCH" and answer.status_code == 200:
-                    # What they are shown as is theirs.
+                    # They may change their own display name.
                     assert answer.json()["display_name"] == "Renamed"
                 else:
                     assert code(answer) == (403, "own_account"), answer.request.url
@@ -150,7 +150,7 @@ async def test_no_one_ends_or_renames_themselves_whichever_way_they_ask(
 async def test_the_last_active_owner_stays_whichever_way_they_would_end(
     guarded: Scopegate, sessions: Sessions, peppers: Peppers
 ) -> None:
-    """The break-glass administrator is an owner for minutes, and does not count."""
+    """The break-glass administrator is an owner only for minutes, and does not count."""
     last, suspended = await make_account(sessions, peppers), await make_account(sessions, peppers)
     signed_in, administrator_id = await administrator(sessions, "owner")
     world = World(None, sessions)  # type: ignore[arg-type]
@@ -163,7 +163,7 @@ async def test_the_last_active_owner_stays_whichever_way_they_would_end(
     async with client_of(guarded) as door:
         opened = await door.post("/api/v1/break-glass", json={"password": PASSWORD, "reason": "a test"})
     async with client_of(guarded, opened.json()["access_token"]) as api:
-        # One of two may go, whichever it is.
+        # Either one of two may go.
         assert (await api.post(disable)).status_code == 200
         for answer in (
             await api.post(f"{path_of(last.owner_id)}/suspend"),
@@ -176,7 +176,7 @@ async def test_the_last_active_owner_stays_whichever_way_they_would_end(
         ):
             assert code(answer) == (409, "last_owner"), answer.request.url
         assert (await api.post(disable.replace("disable", "enable"))).status_code == 200
-        # Who signs in by a provider that is switched off or over is no way in.
+        # A provider that is disabled or ended is no way to sign in.
         for gone in ("status = 'disabled'", "ended_at = now()"):
             await world.sql(f"UPDATE identity_providers SET {gone} WHERE id <> :off", off=off)
             assert code(await api.post(f"{path_of(last.owner_id)}/suspend")) == (409, "last_owner"), gone
@@ -205,7 +205,7 @@ async def test_the_last_active_owner_stays_whichever_way_they_would_end(
         assert (await api.get(provider)).json()["revision"] == 3
         another = {"role_map": {"owners": None, "heads": "owner"}}
         assert (await api.patch(provider, json=another)).status_code == 200
-        # What is not active is not what keeps the deployment open.
+        # An inactive account does not count as an owner.
         assert (await api.delete(path_of(suspended.owner_id))).status_code == 200
 
 

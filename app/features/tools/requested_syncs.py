@@ -1,4 +1,4 @@
-"""Syncs that people ask for: they go on when their request has been answered."""
+"""Syncs that people request: they continue after the response."""
 
 import asyncio
 import logging
@@ -15,12 +15,12 @@ from app.models.servers import Server
 
 _log = logging.getLogger(__name__)
 ANSWER_S = 2.0
-"""How long a request waits for its sync."""
+"""How long a response waits for its sync."""
 MAX_RUNNING = 32
 
 
-class AskedSyncs:
-    """Those of one worker."""
+class RequestedSyncs:
+    """The requested syncs of one worker."""
 
     def __init__(self, answer_s: float = ANSWER_S) -> None:
         self._answer_s = answer_s
@@ -28,12 +28,12 @@ class AskedSyncs:
         self._running: set[asyncio.Task[Server]] = set()
 
     async def sync(self, runtime: Runtime, server_id: UUID, caller: Caller, request_id: str | None) -> bool:
-        """Begin a sync; whether it has ended when the request is to be answered.
+        """Start a sync; return whether it ended in time for the response.
 
         Raises as ``sync_server`` does, and ``Unavailable`` when too many run.
         """
         if self._beginning + len(self._running) >= MAX_RUNNING:
-            raise Unavailable("Many servers are being read now. Try again in a moment.", retry_after_s=5)
+            raise Unavailable("Too many syncs are running. Try again in a moment.", retry_after_s=5)
         self._beginning += 1
         try:
             start = await begin_sync(runtime, server_id)
@@ -56,15 +56,15 @@ class AskedSyncs:
             _log.warning("sync of a server failed: %s", type(error).__name__)
 
     async def aclose(self) -> None:
-        """Stop. What was running is shown as interrupted."""
+        """Stop. Running syncs are shown as interrupted."""
         for task in self._running:
             task.cancel()
         await asyncio.gather(*self._running, return_exceptions=True)
 
 
-async def _syncs_of(request: Request) -> AskedSyncs:
-    syncs: AskedSyncs = request.app.state.asked_syncs
+async def _syncs_of(request: Request) -> RequestedSyncs:
+    syncs: RequestedSyncs = request.app.state.requested_syncs
     return syncs
 
 
-CurrentSyncs = Annotated[AskedSyncs, Depends(_syncs_of)]
+CurrentSyncs = Annotated[RequestedSyncs, Depends(_syncs_of)]

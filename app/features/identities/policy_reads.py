@@ -1,6 +1,6 @@
-"""What published policies read of identities: attributes, and who answers for an agent.
+"""Data of identities that published policies read: attributes, and owners of agents.
 
-To write that is to give or take rights, as shaping a group that a policy names is. Policies are a higher feature, so
+Changing it grants or takes away access, as changing a group that a policy names does. Policies are a higher feature, so
 they are read by SQL.
 """
 
@@ -26,7 +26,7 @@ _OTHER_ROOTS = (pst.Var("resource"), pst.Var("context"))
 
 @dataclass(frozen=True, slots=True)
 class _Reads:
-    """What one policy reads; ``names`` is None for any attribute."""
+    """The reads of one policy; ``names`` is None for any attribute."""
 
     names: frozenset[str] | None
     owner: bool
@@ -46,18 +46,18 @@ async def check_may_set_attributes(session: AsyncSession, caller: Caller, names:
 
 
 async def check_may_transfer(session: AsyncSession, caller: Caller, new_owner: UUID) -> None:
-    """Raise ``Forbidden``, unless the caller may grant, when the agents would come to the caller, or when a published
+    """Raise ``Forbidden``, unless the caller may grant, when the caller would own the agents, or when a published
     policy reads the owner of agents."""
     if caller.may(Permission.GRANTS_WRITE):
         return
     if new_owner in await persons_behind(session, caller.identity_id):
         raise Forbidden(
-            "You would answer for these agents yourself, and see and end their tokens. That needs the permission "
+            "You would own these agents yourself, and see and end their tokens. That needs the permission "
             f"{Permission.GRANTS_WRITE.value}, which {caller.lacking}."
         )
     if any(reads.owner for reads in await _published(session)):
         raise Forbidden(
-            "A published policy reads who answers for an agent, so handing agents over needs the permission "
+            "A published policy reads the owner of agents, so handing agents over needs the permission "
             f"{Permission.GRANTS_WRITE.value}, which {caller.lacking}."
         )
 
@@ -71,7 +71,7 @@ def _reads_of(policy: str) -> _Reads:
     try:
         (parsed,) = cedarpy.policies_to_pst(policy).static_policies.values()
     except ValueError:
-        # What cannot be read may read anything.
+        # An unreadable policy may read anything.
         return _Reads(None, owner=True)
     nodes = list(_nodes(parsed.clauses))
     names: set[str] = set()

@@ -1,4 +1,4 @@
-"""That a month was dropped, which whoever may insert into the trail can record, excuses no event that is gone."""
+"""A forged record of a dropped month, by an attacker with the right to insert, explains no missing event."""
 
 import json
 from datetime import UTC, datetime
@@ -9,8 +9,8 @@ import pytest
 
 from app.crypto.signed_notes import open_checkpoint
 from app.features.audit.sealing.drops import DROP, record_drop
-from app.features.audit.sealing.kept import Kept, RangeProof, verify_range
-from app.features.audit.sealing.leaves import BEGINNING, leaf_of, read_stretch
+from app.features.audit.sealing.external_checkpoints import ExternalCheckpoint, RangeProof, verify_range
+from app.features.audit.sealing.leaves import BEGINNING, leaf_of, read_events
 from app.features.audit.sealing.proofs import prove_range
 from app.features.audit.sealing.verdict import Verdict
 from tests.features.audit.sealing.sealed import SIGNER, insert, seal, write
@@ -28,7 +28,7 @@ async def made_up(connection: "Connection", partition: str, rows: int, first: in
 
 
 async def without_one(connection: "Connection", partition: str) -> Verdict:
-    """What is said of a log whose event at position 310 was deleted, and a month with that one position "dropped"."""
+    """The verdict on a log without its event at position 310, and with a "dropped" month of only that position."""
     await write(connection, 300)
     await seal(connection, 300)
     await write(connection, 300)
@@ -101,20 +101,20 @@ async def test_a_month_that_its_owner_dropped_before_its_time_is_noted_and_an_ol
     await write(connection, 253)
     await seal(connection, 512)
     before = await kept_checkpoint(connection)
-    exported = [leaf_of(row) for row in (await read_stretch(connection, BEGINNING, 259)).rows]
+    exported = [leaf_of(row) for row in (await read_events(connection, BEGINNING, 259)).rows]
     await made_up(connection, MONTH, 255, 3, 258)
     async with tampering(connection):
         await connection.execute(f"DROP TABLE {MONTH}")
     await seal(connection, 513)
-    # Nothing tells it from a month that the service dropped, and the hashes are there still: not the checkpoint either.
+    # It is indistinguishable from a month that the service dropped, and the hashes still match the checkpoint.
     verdict = await verify(connection, before)
     assert (verdict.faults, verdict.dropped) == ([], 255)
     [row] = await drops(connection)
     assert [note for note in verdict.notes if MONTH in note and f"dropped on {row['time']:%Y-%m-%d}" in note]
-    # Whoever has a copy can show what was there, to everybody who has any checkpoint.
+    # A copy proves what was there, to anyone with a checkpoint.
     for size in (512, 513):
-        checkpoint, beside = await prove_range(connection, 0, 259, size)
+        checkpoint, siblings = await prove_range(connection, 0, 259, size)
         said, _ = open_checkpoint(checkpoint.note, SIGNER.verifier_keys())
-        proof = RangeProof(0, 259, Kept("a checkpoint", said), tuple(beside))
-        assert verify_range(exported, proof).is_well
-        assert not verify_range([*exported[:4], exported[3], *exported[5:]], proof).is_well
+        proof = RangeProof(0, 259, ExternalCheckpoint("a checkpoint", said), tuple(siblings))
+        assert verify_range(exported, proof).is_intact
+        assert not verify_range([*exported[:4], exported[3], *exported[5:]], proof).is_intact
