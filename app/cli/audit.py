@@ -33,7 +33,13 @@ from app.db.migrations import database_fault
 from app.domain.errors import DomainError
 from app.domain.merkle import HASH_BYTES, ProofFault, leaf_hash, verify_inclusion
 from app.features.audit import epochs
-from app.features.audit.sealing.kept import PROOF, ExternalCheckpoint, RangeProof, verify_lines, verify_range
+from app.features.audit.sealing.external_checkpoints import (
+    PROOF,
+    ExternalCheckpoint,
+    RangeProof,
+    verify_lines,
+    verify_range,
+)
 from app.features.audit.sealing.leaves import LogFault, latest_checkpoint
 from app.features.audit.sealing.proofs import leaves_between, prove_event, prove_range
 from app.features.audit.sealing.sealer import read_log_names, rename_log
@@ -323,7 +329,9 @@ def _hash_lines(leaves: Sequence[bytes]) -> Iterator[bytes]:
         yield json.dumps(line).encode() + b"\n"
 
 
-def _verify(export: str | None, proven: RangeProof | EventProofFile | None, kept: Sequence[ExternalCheckpoint]) -> Verdict:
+def _verify(
+    export: str | None, proven: RangeProof | EventProofFile | None, kept: Sequence[ExternalCheckpoint]
+) -> Verdict:
     if isinstance(proven, EventProofFile):
         return _verify_event(proven)
     if export is None:

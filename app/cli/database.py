@@ -20,7 +20,14 @@ from app.cli.errors import CannotStart
 from app.db.call_arguments import forget_arguments
 from app.db.connection import DRIVER_FAULTS
 from app.db.embedded_postgres import EmbeddedPostgres
-from app.db.migrations import DatabaseUnreachable, UpgradeResult, check_compatible, database_fault, role_of, upgrade_sync
+from app.db.migrations import (
+    DatabaseUnreachable,
+    UpgradeResult,
+    check_compatible,
+    database_fault,
+    role_of,
+    upgrade_sync,
+)
 from app.db.partitions import MaintenanceResult, maintain_partitions
 from app.features.administrators.break_glass import forget_sessions
 from app.features.audit.sealing.drops import record_drop

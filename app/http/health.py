@@ -44,7 +44,9 @@ async def readyz(runtime: CurrentRuntime) -> JSONResponse:
     if not found["recording"]:
         reasons.append("the log has no epoch for this timeline of the database yet")
     faults = [
-        words for lane in (runtime.lane_faults, runtime.settling) if (words := lane.reason()) is not None
+        reason
+        for health in (runtime.recorder_health, runtime.consuming_recorder_health)
+        if (reason := health.reason()) is not None
     ]
     if runtime.rewinds.reason is not None:
         faults.append(runtime.rewinds.reason)

@@ -59,7 +59,7 @@ class Runtime:
     """The addresses of this service."""
     clock: Clock = field(default=utc_now)
     horizon: LogHorizon = field(default_factory=LogHorizon)
-    lane_faults: RecorderHealth = field(default_factory=RecorderHealth)
+    recorder_health: RecorderHealth = field(default_factory=RecorderHealth)
     """The state of the lane that records most calls."""
     consuming_recorder_health: RecorderHealth = field(default_factory=RecorderHealth)
     """The state of the lane that records calls with quotas."""

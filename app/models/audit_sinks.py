@@ -8,7 +8,7 @@ from sqlmodel import Field
 
 from app.models.base import ObjectRow
 
-MOST_EVENTS = 500
+MAX_BATCH_EVENTS = 500
 """Events per batch."""
 
 
@@ -38,7 +38,7 @@ class AuditSink(ObjectRow, table=True):
     batch_xact: int | None = Field(default=None, sa_type=BigInteger)
     batch_seq: int | None = Field(default=None, sa_type=BigInteger)
     batch_checkpoint: int | None = Field(default=None, sa_type=BigInteger)
-    batch_events: int = Field(default=MOST_EVENTS, sa_column_kwargs={"server_default": text("500")})
+    batch_events: int = Field(default=MAX_BATCH_EVENTS, sa_column_kwargs={"server_default": text("500")})
     """The maximum of events per batch, lowered when the endpoint rejects a batch as too large."""
     checkpoint: int | None = Field(default=None, sa_type=BigInteger)
     """The tree size of the last accepted checkpoint."""

@@ -10,7 +10,7 @@ import asyncpg
 from app.db.connection import GuardedConnection, Primary
 from app.db.engine import plain_url
 from app.db.migrations import SchemaCheck
-from app.db.rewinds import RewindGuard, DatabaseRewound
+from app.db.rewinds import DatabaseRewound, RewindGuard
 from app.features.audit.epochs import ensure_epoch
 from app.settings import Settings
 

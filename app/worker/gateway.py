@@ -47,11 +47,13 @@ async def start_gateway(
     connector, sessions = Connector(url, worker_id, check, rewinds), runtime.sessions
     snapshot = await _snapshot(await reading_pool(url, stack, check, rewinds), runtime, clock)
     writer = AdmissionWriter(
-        connector.named("admissions"), clock, worker_id, peppers.current_id, runtime.lane_faults, rewinds
+        connector.named("admissions"), clock, worker_id, peppers.current_id, runtime.recorder_health, rewinds
     )
     ttl = settings.approval_ttl.total_seconds()
     settlements = connector.named("settlements")
-    consuming = ConsumingWriter(settlements, clock, worker_id, peppers.current_id, ttl, runtime.consuming_recorder_health)
+    consuming = ConsumingWriter(
+        settlements, clock, worker_id, peppers.current_id, ttl, runtime.consuming_recorder_health
+    )
     neighbours, approvals = NeighboursPort(sessions), ApprovalNewsPort(sessions)
     heard = {CHANNEL: neighbours.hear, APPROVALS_CHANNEL: approvals.hear}
     table = InFlightTable(connector.named("watch"), clock, worker_id, snapshot.forget, heard, rewinds)

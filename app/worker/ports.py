@@ -42,8 +42,8 @@ from app.domain.access import Decision
 from app.domain.directory import within
 from app.domain.errors import Unavailable
 from app.domain.objects import Part, Server, Token
-from app.domain.token_format import grants_giving
 from app.domain.token_format import Credential
+from app.domain.unused_access import grants_giving
 from app.features.tokens.queries import among
 from app.gateway import Gateway
 from app.lib.event_loop import Turns, in_slices

@@ -174,7 +174,7 @@ class ShownRevision(Precondition):
     """The revision that a page showed; its form sends it back so that no unseen change is overwritten."""
 
     @classmethod
-    def of(cls, form: Form) -> "ShownRevision":
+    def from_form(cls, form: Form) -> "ShownRevision":
         """Read the form's ``revision`` field."""
         return cls(f'"{form.text("revision")}"')
 

@@ -124,7 +124,9 @@ async def finish_sign_in(
     )
     replaced = console.cookies.session(request)
     if replaced is not None:
-        await browser_sessions.end_replaced_session(session, runtime.peppers, replaced, request.state.request_id)
+        await browser_sessions.end_replaced_session(
+            session, runtime.peppers, replaced, request.state.request_id
+        )
     response = RedirectResponse(resumed.target, 303)
     console.cookies.set_session(response, cookie, console.lifetimes.most)
     if console.cookies.invitation(request) is not None:

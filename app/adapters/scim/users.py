@@ -25,9 +25,9 @@ from app.adapters.scim.work import Work
 from app.features.identities.offboard import offboard_identity
 from app.features.identities.provision import (
     Directory,
+    DirectoryRecord,
     LinkedBy,
     Person,
-    DirectoryRecord,
     add_person,
     change_person,
     find_person,

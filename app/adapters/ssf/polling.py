@@ -25,13 +25,13 @@ from app.features.identity_providers.signals import queries
 from app.features.identity_providers.signals.receive import EventSource, receive
 from app.features.identity_providers.signals.streams import (
     Access,
-    TransmitterSettings,
     TransmitterFault,
+    TransmitterSettings,
     Unacceptable,
     access_of,
     all_transmitter_settings,
-    transmitter_settings,
     stream_at,
+    transmitter_settings,
 )
 from app.http.authorization import Caller, Role
 from app.lib.ids import IDENTITY_PROVIDER, format_id, new_id
@@ -248,7 +248,11 @@ class Polling:
             try:
                 async with self._sessions() as session:
                     provider = await providers.find(session, found.provider_id)
-                    if provider is None or provider.status != "active" or transmitter_settings(provider) != found:
+                    if (
+                        provider is None
+                        or provider.status != "active"
+                        or transmitter_settings(provider) != found
+                    ):
                         raise Failed("refused")
                     acting = EventSource(session, SYSTEM, self._signer, request_id)
                     new = await receive(acting, provider, event, critical)

@@ -26,9 +26,9 @@ from app.features.identity_providers.signals import queries
 from app.features.identity_providers.signals.manage import PUSH_PATH
 from app.features.identity_providers.signals.receive import EventSource, receive, refuse
 from app.features.identity_providers.signals.streams import (
-    TransmitterSettings,
     ErrorCode,
     Transmitter,
+    TransmitterSettings,
     Unacceptable,
     transmitter_settings,
 )
@@ -90,7 +90,9 @@ class Receiver:
     keys: ProviderKeys[Transmitter]
     refused: RefusedEvents
 
-    async def check(self, found: TransmitterSettings, text: str, now: float) -> tuple[SecurityEvent, frozenset[str]]:
+    async def check(
+        self, found: TransmitterSettings, text: str, now: float
+    ) -> tuple[SecurityEvent, frozenset[str]]:
         """Verify an event token; also return the critical members of its subject.
 
         ``now`` is the database's time. No database connection may be held, since keys may be fetched. Raises

@@ -10,10 +10,10 @@ from app.crypto.jose.keys import Key, ProviderFault
 from app.domain.security_events import STREAM_STATUSES
 from app.features.identity_providers.signals.streams import (
     Access,
-    TransmitterStream,
+    StreamRequest,
     Transmitter,
     TransmitterFault,
-    StreamRequest,
+    TransmitterStream,
 )
 from app.lib.strict_json import JsonObject, JsonValue, StrictJsonError, dumps, loads
 from app.outbound.http import OutboundClient, Timeouts
@@ -70,7 +70,9 @@ class Transmitters:
         """Forget the transmitters that are no longer configured."""
         self._known = {one: known for one, known in self._known.items() if one in all_but}
 
-    async def set_stream(self, access: Access, stream_id: str | None, wanted: StreamRequest) -> TransmitterStream:
+    async def set_stream(
+        self, access: Access, stream_id: str | None, wanted: StreamRequest
+    ) -> TransmitterStream:
         """Create a stream, or update the existing one (SSF 1.0 section 8.1.1)."""
         configuration = await self._read_configuration(access)
         endpoint = _has(configuration.configuration_endpoint, "stream management")

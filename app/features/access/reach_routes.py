@@ -91,7 +91,7 @@ async def _access_of(
     return IdentityAccessView(
         identity_id=identity_id,
         at=reader.time,
-        stop_reason=reason,
+        stopped=reason,
         items=[ReachedServerView.from_reach(reach, state.group_of) for reach in reaches],
         next_cursor=None if following is None else cursors.write([following]),
     )
@@ -132,7 +132,7 @@ async def list_tool_access(
     return ToolAccessView(
         tool_id=tool_id,
         at=reader.time,
-        stop_reason=reason,
+        stopped=reason,
         items=[ToolCallerView.from_caller(caller) for caller in callers],
         next_cursor=None if following is None else cursors.write([following]),
     )

@@ -12,7 +12,7 @@ from typing_extensions import TypeAliasType
 from app.access.explain import Ask, Explanation, RecordedCall, meaning_of_explanation
 from app.access.policy.evaluator import PolicyResult
 from app.access.reach import MAX_IDENTITIES, MAX_SERVERS, Row
-from app.domain.check_links import LinkCheck
+from app.domain.link_checks import LinkCheck
 from app.domain.objects import Part
 from app.domain.policy import CallerProgram, Effect
 from app.domain.reach import Tally
@@ -201,9 +201,9 @@ class ConsideredPolicy(Strict):
     )
 
     @classmethod
-    def of(cls, check_links: PolicyResult, name: str | None) -> Self:
+    def of(cls, result: PolicyResult, name: str | None) -> Self:
         """Build the view of an evaluated policy."""
-        policy = check_links.policy
+        policy = result.policy
         return cls(
             policy_id=policy.published.id,
             name=name,
@@ -212,8 +212,8 @@ class ConsideredPolicy(Strict):
             effect="permit" if policy.permits else "forbid",
             approver_group=policy.group,
             uses_per_day=policy.quota,
-            outcome=check_links.outcome.value,
-            message=check_links.message,
+            outcome=result.outcome.value,
+            message=result.message,
         )
 
 
@@ -256,8 +256,8 @@ class ConsideredToken(Strict):
                 for grant, faults in link.grants
             ],
             policies=[
-                ConsideredPolicy.of(check_links, of.policy_names.get(check_links.policy.published.id))
-                for check_links in policies
+                ConsideredPolicy.of(result, of.policy_names.get(result.policy.published.id))
+                for result in policies
             ],
         )
 
@@ -333,7 +333,7 @@ class AccessExplanation(Strict):
     )
     approvals: list[NeededApproval] = Field(description="The approvals that the call needs.")
     uses: list[CountedUse] = Field(description="The uses that the call takes.")
-    check_links: list[ConsideredToken] = Field(
+    considered: list[ConsideredToken] = Field(
         description="The token of the call, then those that it was attenuated from."
     )
     missing_grants: list[GrantCreate] = Field(
@@ -374,7 +374,7 @@ class AccessExplanation(Strict):
                 )
                 for use in decision.quotas
             ],
-            check_links=[
+            considered=[
                 ConsideredToken.of(link, policies, explanation)
                 for link, policies in zip(explanation.links, explanation.policies, strict=True)
             ],

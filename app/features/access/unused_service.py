@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
 from app.access.reading import Fleet
-from app.access.unused import GrantFinding, UsageReview, Proposal, UsageState
+from app.access.unused import GrantFinding, Proposal, UsageReview, UsageState
 from app.db.change import Change
 from app.domain.errors import FieldError, Invalid
 from app.features.access.unused_schemas import (

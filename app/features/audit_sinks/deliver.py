@@ -26,7 +26,7 @@ from app.features.audit_sinks.queue import (
 from app.features.audit_sinks.send import TIMEOUTS, Attempt, send
 from app.lib.ids import AUDIT_SINK, format_id
 from app.lib.logs import log_fault
-from app.models.audit_sinks import MOST_EVENTS
+from app.models.audit_sinks import MAX_BATCH_EVENTS
 from app.outbound.http import OutboundClient, Timeouts
 
 _log = logging.getLogger(__name__)
@@ -169,7 +169,12 @@ class AuditDeliveries:
         rest = None if batch.is_full or claimed.begun is not None or not batch.body else BATCH_DELAY
         async with self._connections, self._sessions() as session:
             going_on = await record_accepted(
-                session, claimed, batch.begun, status_code=status_code, most_events=MOST_EVENTS, rest=rest
+                session,
+                claimed,
+                batch.begun,
+                status_code=status_code,
+                most_events=MAX_BATCH_EVENTS,
+                rest=rest,
             )
             await session.commit()
         return going_on

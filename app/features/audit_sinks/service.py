@@ -15,7 +15,7 @@ from app.features.audit_sinks import queries
 from app.features.audit_sinks.credentials import put_credential
 from app.features.audit_sinks.schemas import AuditSinkCreate
 from app.http.authorization import Caller
-from app.models.audit_sinks import MOST_EVENTS, AuditSink
+from app.models.audit_sinks import MAX_BATCH_EVENTS, AuditSink
 from app.outbound.http import AddressPolicy, ForbiddenUrl, origin_of
 
 KIND = "audit_sink"
@@ -137,7 +137,7 @@ def _retry_now(sink: AuditSink, changes: dict[str, Any], now: Any) -> None:
         sink.failures, sink.failing_since, sink.error, sink.status_code = 0, None, None, None
     if changes.keys() & {"url", "format"}:
         sink.batch_epoch = sink.batch_xact = sink.batch_seq = sink.batch_checkpoint = None
-        sink.batch_events = MOST_EVENTS
+        sink.batch_events = MAX_BATCH_EVENTS
 
 
 async def _now(session: AsyncSession) -> Any:

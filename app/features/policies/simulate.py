@@ -22,11 +22,11 @@ from app.access.point_in_time import AccessReader
 from app.access.policy.evaluator import Evaluator
 from app.crypto.keys import Sealed, Sealer, UnsealingFault
 from app.db.call_arguments import open_arguments
-from app.domain.access import Decision, PolicyContext, AccessRequest, decide
+from app.domain.access import AccessRequest, Decision, PolicyContext, decide
 from app.domain.objects import Identity, Server, Token
 from app.domain.policy import Act as PolicyAct
 from app.domain.policy import CallerProgram, Effect, PolicyEvaluator, PolicyInput, QuotaDemand
-from app.domain.policy_replay import unrestricted_server, unlimited_token, with_full_access
+from app.domain.policy_replay import unlimited_token, unrestricted_server, with_full_access
 from app.lib.event_loop import in_slices
 from app.models.audit import AuditArguments
 

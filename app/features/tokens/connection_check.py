@@ -19,7 +19,7 @@ from app.access.explain import HIDDEN_REASONS, OUT_OF_REACH, meaning_of
 from app.access.point_in_time import AccessReader
 from app.access.snapshot import AccessSnapshot, SnapshotUnavailable
 from app.crypto.keys import Peppers, UnsealingFault
-from app.domain.access import PolicyContext, AccessRequest, decide, liveness
+from app.domain.access import AccessRequest, PolicyContext, decide, liveness
 from app.domain.definitions import definition_digest
 from app.domain.errors import NotFound
 from app.domain.objects import Address, Server, Token, Tool

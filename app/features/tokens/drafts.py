@@ -235,7 +235,7 @@ async def prospect_of(session: AsyncSession, reader: AccessReader, content: Draf
             break
         after = offers.following
     chosen = tuple(_choose(one, by_server.get(one.server_id)) for one in content.servers)
-    return Prospect(content, offers.stopped, chosen)
+    return Prospect(content, offers.stop_reason, chosen)
 
 
 def _choose(chosen: DraftServer, offer: OfferedServer | None) -> ChosenServer:

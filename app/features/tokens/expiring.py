@@ -16,7 +16,7 @@ from sqlalchemy import DateTime, Interval, Row, TextClause, Uuid, bindparam, tex
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from app.db.engine import CONNECTION_ERRORS
-from app.db.outbox import has_subscribers, enqueue
+from app.db.outbox import enqueue, has_subscribers
 from app.db.webhook_events import Message, WebhookEvent, grant_message, token_message
 from app.domain.errors import Unavailable
 from app.features.tokens.queries import STATUS_SQL

@@ -19,7 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
 from app.crypto.keys import Peppers
-from app.db.outbox import INSERT_DELIVERY, has_subscribers, enqueue, delivery_values
+from app.db.outbox import INSERT_DELIVERY, delivery_values, enqueue, has_subscribers
 from app.db.versions import move_versions
 from app.db.webhook_events import Message, WebhookEvent, token_message
 from app.domain import token_format

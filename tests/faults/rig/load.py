@@ -24,7 +24,7 @@ class Load:
 
     async def __aenter__(self) -> Self:
         callers = self.here.callers
-        [cell] = [cell for cell in self.here.fleet.cells if cell.approvals]
+        [cell] = [cell for cell in self.here.fleet.cells if cell.asking]
         self.approvals = ApprovalAttempts(self.here, cell)
         self.pickups = await PickupAttempts.make(self.here)
         self._witness = Witness(self.here)

@@ -14,7 +14,7 @@ from app.features.audit_sinks.deliver import FIRST_PAUSE, MAX_PAUSE, pause_after
 from app.features.audit_sinks.queue import BatchEnd, begin, claim, record_accepted
 from app.lib.ids import new_id
 from app.models.audit import AuditEvent
-from app.models.audit_sinks import MOST_EVENTS
+from app.models.audit_sinks import MAX_BATCH_EVENTS
 from app.outbound.http import AddressPolicy, OutboundClient
 from tests.features.audit_sinks.conftest import TOKEN, World, ids_of, items_of
 from tests.features.webhooks.conftest import connections_in_use
@@ -391,4 +391,4 @@ async def test_nothing_new_costs_no_write(world: World) -> None:
         before = await world.read(sink_id)
         assert await world.worker().round() == 0
         assert await world.read(sink_id) == before
-    assert before.batch_events == MOST_EVENTS
+    assert before.batch_events == MAX_BATCH_EVENTS

@@ -165,11 +165,11 @@ async def test_many_servers_are_listed_completely(monkeypatch: pytest.MonkeyPatc
 
 async def gave_nothing(parts: Any) -> Any:
     """All servers of a wave took as long as they may."""
-    from app.gateway.aggregate.lists import Part
+    from app.gateway.aggregate.lists import ServerPage
 
     for part in parts:
         part.close()
-    return [Part([]) for _ in parts]
+    return [ServerPage([]) for _ in parts]
 
 
 async def test_a_cursor_is_of_use_to_its_token_and_its_list_alone(monkeypatch: pytest.MonkeyPatch) -> None:

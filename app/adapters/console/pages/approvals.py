@@ -262,7 +262,7 @@ async def approve(
     async with attempt_change(session) as attempt:
         body = validate(ApprovalAgreement, _agreement(sent.form))
         await approving.approve(
-            session, sent.viewer.caller, approval_id, body, ShownRevision.of(sent.form),
+            session, sent.viewer.caller, approval_id, body, ShownRevision.from_form(sent.form),
             ttl=runtime.approval_ttl, now=runtime.clock(), request_id=request.state.request_id,
         )  # fmt: skip
     if attempt.problems:
@@ -278,7 +278,7 @@ async def deny(
     async with attempt_change(session) as attempt:
         body = validate(ApprovalDecision, {"reason": sent.form.text("reason") or None})
         await deny_approval(
-            session, sent.viewer.caller, approval_id, body.reason, ShownRevision.of(sent.form),
+            session, sent.viewer.caller, approval_id, body.reason, ShownRevision.from_form(sent.form),
             request_id=request.state.request_id,
         )  # fmt: skip
     if attempt.problems:
@@ -297,7 +297,11 @@ async def withdraw(
     """Withdraw one's own request."""
     async with attempt_change(session) as attempt:
         await withdraw_request(
-            session, sent.viewer.caller, approval_id, ShownRevision.of(sent.form), request.state.request_id
+            session,
+            sent.viewer.caller,
+            approval_id,
+            ShownRevision.from_form(sent.form),
+            request.state.request_id,
         )
     if attempt.problems:
         return await _show(request, sent.viewer, session, runtime, approval_id, attempt.problems, sent.form)

@@ -402,7 +402,7 @@ async def update(
     async with attempt_change(session) as attempt:
         grant_form.settle(runtime.clock())
         body = grant_form.update(runtime.clock())
-        row = await service.update_grant(submission.change, grant_id, body, ShownRevision.of(form))
+        row = await service.update_grant(submission.change, grant_id, body, ShownRevision.from_form(form))
         after = GrantView.from_row(row, runtime.clock())
     if attempt.problems:
         return await _form(

@@ -344,7 +344,7 @@ async def end(
 ) -> Response:
     """End a grant at the revision that was shown."""
     viewer = submission.viewer
-    shown = ShownRevision.of(submission.form)
+    shown = ShownRevision.from_form(submission.form)
     async with attempt_change(session) as attempt:
         await grants.end_grant(submission.change, grant_id, shown)
     if attempt.problems:

@@ -205,7 +205,7 @@ async def update(request: Request, group_id: GroupId, sent: Written, session: Se
     revision = sent.form.text("revision")
     async with attempt_change(session) as attempt:
         body = validate(GroupUpdate, _values_of(sent.form))
-        await service.update_group(sent.change, group_id, body, ShownRevision.of(sent.form))
+        await service.update_group(sent.change, group_id, body, ShownRevision.from_form(sent.form))
     if attempt.problems:
         return _show_form(request, sent.viewer, it, _typed(sent.form), revision, attempt.problems)
     return redirect(f"{GROUPS}/{format_id(GROUP, group_id)}?done=changed")
@@ -244,7 +244,7 @@ async def end(request: Request, group_id: GroupId, sent: Written, session: Sessi
     """End a group at the revision that was shown."""
     it = await _read(group_id, sent.viewer, session)
     async with attempt_change(session) as attempt:
-        await service.end_group(sent.change, group_id, ShownRevision.of(sent.form))
+        await service.end_group(sent.change, group_id, ShownRevision.from_form(sent.form))
     if attempt.problems:
         found = attempt.problems
         return page(

@@ -33,6 +33,7 @@ from app.features.identities import receipt_routes as receipts
 from app.features.identities import routes as identities
 from app.features.identities import schedule_routes as schedules
 from app.features.identities import service
+from app.features.identities.role_checks import check_may_change, check_not_self
 from app.features.identities.schemas import (
     IdentityCreate,
     IdentityQuery,
@@ -41,7 +42,6 @@ from app.features.identities.schemas import (
     ReceiptQuery,
     ScheduledOffboardingQuery,
 )
-from app.features.identities.standing import check_may_change, check_not_self
 from app.features.identity_providers import routes as identity_providers
 from app.features.identity_providers.schemas import IdentityProviderQuery
 from app.features.tokens import routes as tokens
@@ -128,7 +128,7 @@ async def update(
         owner_id = form.text("owner_id")
         body = validate(IdentityUpdate, values | ({"owner_id": owner_id} if owner_id else {}))
         row = await service.lock_for_update(session, identity_id, body)
-        ShownRevision.of(form).check(row.revision)
+        ShownRevision.from_form(form).check(row.revision)
         await service.update_identity(
             session, sent.viewer.caller, row, body, runtime.clock, request.state.request_id
         )
@@ -302,7 +302,7 @@ async def reinstate(
     """Reinstate an identity."""
     async with attempt_change(session) as attempt:
         row, owner = await service.lock_with_owner(session, identity_id)
-        ShownRevision.of(sent.form).check(row.revision)
+        ShownRevision.from_form(sent.form).check(row.revision)
         await service.reinstate_identity(session, sent.viewer.caller, row, owner, request.state.request_id)
     if not attempt.problems:
         return redirect(f"{IDENTITIES}/{format_id(IDENTITY, identity_id)}?done=reinstated")
@@ -325,7 +325,7 @@ async def suspend(
     """Suspend an identity."""
     async with attempt_change(session) as attempt:
         row = await service.lock_found_identity(session, identity_id)
-        ShownRevision.of(sent.form).check(row.revision)
+        ShownRevision.from_form(sent.form).check(row.revision)
         await service.suspend_identity(session, sent.viewer.caller, row, request.state.request_id)
     if not attempt.problems:
         return redirect(f"{IDENTITIES}/{format_id(IDENTITY, identity_id)}?done=suspended")
@@ -416,7 +416,7 @@ async def set_links(
         it = await identities.get_identity(identity_id, session, Response())
         body = validate(IdentityUpdate, {"links": _wanted(it, form)})
         row = await service.lock_for_update(session, identity_id, body)
-        ShownRevision.of(form).check(row.revision)
+        ShownRevision.from_form(form).check(row.revision)
         await service.update_identity(
             session, sent.viewer.caller, row, body, runtime.clock, request.state.request_id
         )

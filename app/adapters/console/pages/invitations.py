@@ -95,7 +95,7 @@ async def show_invitation(
 async def confirm(request: Request, invitation_id: InvitationId, sent: Written, session: Session) -> Response:
     """Link the account that claimed the invitation to the person."""
     async with attempt_change(session) as attempt:
-        shown = ShownRevision.of(sent.form)
+        shown = ShownRevision.from_form(sent.form)
         await service.confirm_invitation(
             session, sent.viewer.caller, invitation_id, shown, request.state.request_id
         )
@@ -108,7 +108,7 @@ async def confirm(request: Request, invitation_id: InvitationId, sent: Written, 
 async def revoke(request: Request, invitation_id: InvitationId, sent: Written, session: Session) -> Response:
     """Revoke an invitation."""
     async with attempt_change(session) as attempt:
-        shown = ShownRevision.of(sent.form)
+        shown = ShownRevision.from_form(sent.form)
         await service.revoke_invitation(
             session, sent.viewer.caller, invitation_id, shown, request.state.request_id
         )

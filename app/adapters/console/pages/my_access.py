@@ -122,7 +122,7 @@ async def rotate(
         wanted = validate(TokenRotate, {"overlap_s": whole_number(form.text("overlap_s"))})
         await lock_to_renew(session, person_of(viewer.caller), token_id)
         overlap, request_id = timedelta(seconds=wanted.overlap_s), request.state.request_id
-        seen = ShownRevision.of(form)
+        seen = ShownRevision.from_form(form)
         secret = await rotate_token(session, runtime, viewer.caller, token_id, overlap, seen, request_id)
     if attempt.problems:
         return await _show_rotate(
@@ -145,7 +145,7 @@ async def ask_why_to_revoke(
 async def revoke(request: Request, token_id: TokenId, submission: Writer, session: Session) -> Response:
     """Revoke the token immediately."""
     viewer, form = submission.viewer, submission.form
-    seen = ShownRevision.of(form)
+    seen = ShownRevision.from_form(form)
     async with attempt_change(session) as attempt:
         wanted = validate(TokenRevoke, {"reason": form.text("reason")})
         await lock_own_token(session, person_of(viewer.caller), token_id)

@@ -90,7 +90,7 @@ async def offboard(
     async with attempt_change(session) as attempt:
         body = validate(OffboardRequest, _asked(form))
         check_name(form, await find_identity(session, identity_id))
-        shown = ShownRevision.of(form)
+        shown = ShownRevision.from_form(form)
         outcome = await offboard_when_asked(
             session, sent.viewer.caller, identity_id, body, shown,
             signer=runtime.signer, dry_run=False, request_id=request.state.request_id,
@@ -120,7 +120,7 @@ async def erase(
     it = await identities.get_identity(identity_id, session, Response())
     async with attempt_change(session) as attempt:
         row = await lock_found_identity(session, identity_id)
-        ShownRevision.of(sent.form).check(row.revision)
+        ShownRevision.from_form(sent.form).check(row.revision)
         check_name(sent.form, row)
         await erase_identity(session, sent.viewer.caller, row, request.state.request_id)
     if attempt.problems:
@@ -280,7 +280,7 @@ async def cancel(
 ) -> Response:
     """Cancel a scheduled offboarding."""
     async with attempt_change(session) as attempt:
-        shown = ShownRevision.of(sent.form)
+        shown = ShownRevision.from_form(sent.form)
         await cancel_scheduled(session, sent.viewer.caller, scheduled_id, shown, request.state.request_id)
     if attempt.problems:
         return await _show_cancel(request, sent.viewer, session, scheduled_id, attempt.problems)

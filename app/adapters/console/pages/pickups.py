@@ -49,7 +49,7 @@ async def take(
     runtime: CurrentRuntime,
 ) -> Response:
     """Create the secret and show it, which only this response does."""
-    viewer, seen = submission.viewer, ShownRevision.of(submission.form)
+    viewer, seen = submission.viewer, ShownRevision.from_form(submission.form)
     request_id = request.state.request_id
     try:
         token_id, secret = await take_pickup(

@@ -121,7 +121,7 @@ async def update(
     if form.text("do") != "save":
         return await _review(request, draft, policy, form, viewer, session, runtime, snapshot)
     async with attempt_change(session) as attempt:
-        body, shown = draft.update(), ShownRevision.of(form)
+        body, shown = draft.update(), ShownRevision.from_form(form)
         await policies.update_policy(
             policy_id, body, viewer.caller, session, runtime, request, shown, Response(), dry_run=False
         )
@@ -358,7 +358,7 @@ async def publish(
     viewer, form = submission.viewer, submission.form
     async with attempt_change(session) as attempt:
         change = await policies.publish_policy(
-            policy_id, viewer.caller, session, runtime, request, ShownRevision.of(form), Response(),
+            policy_id, viewer.caller, session, runtime, request, ShownRevision.from_form(form), Response(),
             ignore_failed_tests=form.flag("ignore_failed_tests"), dry_run=False,
         )  # fmt: skip
     if attempt.problems:
@@ -421,7 +421,7 @@ async def roll_back(
     async with attempt_change(session) as attempt:
         change = await policies.roll_back_policy(
             policy_id, PolicyRollback(version=number), viewer.caller, session, runtime, request,
-            ShownRevision.of(form), Response(), ignore_failed_tests=form.flag("ignore_failed_tests"), dry_run=False,
+            ShownRevision.from_form(form), Response(), ignore_failed_tests=form.flag("ignore_failed_tests"), dry_run=False,
         )  # fmt: skip
     if attempt.problems:
         return await _show_version(policy_id, number, request, viewer, session, runtime, attempt.problems)
@@ -515,7 +515,7 @@ async def _do(
     runtime: Runtime,
 ) -> Response:
     async with attempt_change(session) as attempt:
-        done = await change(ShownRevision.of(submission.form))
+        done = await change(ShownRevision.from_form(submission.form))
     if attempt.problems:
         return await _ask(policy_id, what, request, submission.viewer, session, runtime, attempt.problems)
     return done

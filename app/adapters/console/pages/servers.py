@@ -282,7 +282,7 @@ _SOME = 5
 async def lock_shown(session: Session, submission: Submission, server_id: UUID) -> Server:
     """Lock the server at the revision that the form showed. Raises ``NotFound`` and ``PreconditionFailed``."""
     row = await service.require_locked(session, server_id)
-    ShownRevision.of(submission.form).check(row.revision)
+    ShownRevision.from_form(submission.form).check(row.revision)
     return row
 
 

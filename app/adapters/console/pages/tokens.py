@@ -211,7 +211,7 @@ async def rotate(
     async with attempt_change(session) as attempt:
         overlap = validate(TokenRotate, {"overlap_s": _seconds(sent)}).overlap_s
         secret = await rotate_token(
-            session, runtime, sent.viewer.caller, token_id, timedelta(seconds=overlap), ShownRevision.of(sent.form),
+            session, runtime, sent.viewer.caller, token_id, timedelta(seconds=overlap), ShownRevision.from_form(sent.form),
             request.state.request_id,
         )  # fmt: skip
     if attempt.problems:
@@ -237,7 +237,12 @@ async def narrow(request: Request, token_id: TokenId, sent: Chosen, session: Ses
     async with attempt_change(session) as attempt:
         body = validate(TokenUpdate, _changes(sent, token))
         await narrow_token(
-            session, sent.viewer.caller, token_id, body, ShownRevision.of(sent.form), request.state.request_id
+            session,
+            sent.viewer.caller,
+            token_id,
+            body,
+            ShownRevision.from_form(sent.form),
+            request.state.request_id,
         )
     if attempt.problems:
         return await _ask_narrow(request, sent.viewer, session, token_id, attempt, sent)
@@ -261,7 +266,7 @@ async def revoke(
     async with attempt_change(session) as attempt:
         body = validate(TokenRevoke, {"reason": sent.form.text("reason")})
         await revoke_one(
-            session, sent.viewer.caller, token_id, body, ShownRevision.of(sent.form),
+            session, sent.viewer.caller, token_id, body, ShownRevision.from_form(sent.form),
             dry_run=False, request_id=request.state.request_id,
         )  # fmt: skip
     if attempt.problems:
@@ -305,7 +310,7 @@ async def cancel(
         sent.viewer.caller,
         token_id,
         pickup_id,
-        ShownRevision.of(sent.form),
+        ShownRevision.from_form(sent.form),
         request.state.request_id,
     )
     return redirect(_path(token_id, "?done=cancelled"))

@@ -337,7 +337,7 @@ async def _locked(session: Session, submission: Submission, tool_id: UUID) -> tu
     """Lock the tool, at the revision that the form showed, and its server. Raises ``NotFound`` and
     ``PreconditionFailed``."""
     server, row = await service.require_locked(session, tool_id)
-    ShownRevision.of(submission.form).check(row.revision)
+    ShownRevision.from_form(submission.form).check(row.revision)
     return server, row
 
 

@@ -21,7 +21,7 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from app.crypto.signed_notes import Checkpoint, Note, NoteFault, NoteSigner, open_checkpoint
 from app.db.engine import CONNECTION_ERRORS
-from app.db.rewinds import RewindGuard, DatabaseRewound
+from app.db.rewinds import DatabaseRewound, RewindGuard
 from app.domain.errors import Unavailable
 from app.domain.merkle import leaf_hash
 from app.features.audit.epochs import record_by_system
