@@ -57,7 +57,7 @@ async def test_where_a_call_goes(
 ) -> None:
     world, fleet = await world_of(database_url)
     async with silent(database_url, fault) as sessions:
-        monkeypatch.setattr("app.http.transaction.monotonic", lambda: monotonic() + idle_s)
+        monkeypatch.setattr("app.db.engine.monotonic", lambda: monotonic() + idle_s)
         snapshot = AccessSnapshot(UNUSED, sessions, Peppers([KEY]), UNUSED, UNUSED, DatabaseClock())
         asked_at = monotonic()
         with pytest.raises(SnapshotUnavailable):
