@@ -49,7 +49,7 @@ from app.features.identities.schemas import (
 )
 from app.features.identities.standing import check_may_end, roles_behind
 from app.features.invitations.queries import end_invitations
-from app.features.tokens import queries as repository
+from app.features.tokens import queries as token_queries
 from app.features.tokens.queries import among, end_pickups_of
 from app.features.tokens.service import end_tokens
 from app.http.authorization import MANAGING_ROLES, Caller
@@ -247,7 +247,7 @@ async def find_people(
         wanted = {id, *await agents_of(session, id)} | ({heir} if heir else set())
         if wanted <= held.keys():
             break
-        read = repository.lock_identities if lock else repository.read_identities
+        read = token_queries.lock_identities if lock else token_queries.read_identities
         read_now = await read(session, wanted)
         # An id that is nobody's would be asked for again and again.
         if id not in read_now:
@@ -276,16 +276,16 @@ async def gather(session: AsyncSession, affected: Affected, *, lock: bool) -> No
     """Find what else ends. Tokens of agents that are handed over live on, unless attenuated from one that ends."""
     id, ending = affected.identity.id, affected.ending
     affected.grants = await open_grants(session, id, lock=lock)
-    family = repository.lock_living_family if lock else repository.living_family
-    affected.tokens = await family(session, [repository.among(col(Token.identity_id), ending)])
-    affected.holders = await repository.holders_of(session, affected.tokens)
+    family = token_queries.lock_living_family if lock else token_queries.living_family
+    affected.tokens = await family(session, [token_queries.among(col(Token.identity_id), ending)])
+    affected.holders = await token_queries.holders_of(session, affected.tokens)
     affected.memberships = await memberships(session, id)
-    asked_by = repository.among(col(Approval.identity_id), ending)
-    asked_with = repository.among(col(Approval.token_id), affected.tokens)
+    asked_by = token_queries.among(col(Approval.identity_id), ending)
+    asked_with = token_queries.among(col(Approval.token_id), affected.tokens)
     affected.approvals = await open_approvals(session, asked_by, asked_with, lock=lock)
     affected.service_accounts = await owned_accounts(session, ending, lock=lock)
     affected.administrator = await active_administrator(session, id, lock=lock)
-    affected.in_flight = await repository.count_in_flight(session, affected.tokens)
+    affected.in_flight = await token_queries.count_in_flight(session, affected.tokens)
 
 
 _OF_LATE = timedelta(days=1)

@@ -22,7 +22,7 @@ from app.db.webhook_events import WebhookEvent, pickup_message
 from app.domain.errors import Conflict, NotFound
 from app.features.audit.record import record
 from app.features.tokens import queries
-from app.features.tokens import queries as repository
+from app.features.tokens import queries as token_queries
 from app.features.tokens.own import person_of
 from app.features.tokens.queries import PickupReading, TokenReading, end_pickups, find_pickups, lock_pickup
 from app.features.tokens.service import add_secret, hold_active, living_token, offer_pickup
@@ -120,7 +120,7 @@ async def open_pickup(
     if found.state == "picked_up":
         await _tell_reopened(session, caller, found, request_id)
         found = await _own(session, caller, pickup_id)
-    token = await repository.find_reading(session, found.row.token_id)
+    token = await token_queries.find_reading(session, found.row.token_id)
     if token is None:
         raise AssertionError("a link's token is never deleted")
     return OwnPickup(found, token)
@@ -142,7 +142,7 @@ async def take_pickup(
     found = await _own(session, caller, pickup_id)
     token_id = found.row.token_id
     await hold_active(session, found.identity_id, ())
-    await repository.lock_token(session, token_id)
+    await token_queries.lock_token(session, token_id)
     found = await queries.lock_pickup(session, pickup_id)
     if found.state == "picked_up":
         await _tell_reopened(session, caller, found, request_id)
@@ -159,7 +159,7 @@ async def take_pickup(
             f"This link is {found.state}: ask your administrator for another.", code="pickup_ended"
         )
     token = (await living_token(session, token_id)).row
-    until = await repository.database_now(session) + timedelta(seconds=found.row.overlap_s)
+    until = await token_queries.database_now(session) + timedelta(seconds=found.row.overlap_s)
     secret = await add_secret(session, peppers, token, until)
     found.row.state = "picked_up"
     found.row.picked_up_at = func.clock_timestamp()  # type: ignore[assignment]
