@@ -166,9 +166,7 @@ class Meaning:
 
 
 _ASK_FOR_ACCESS = "Ask for access: a grant that covers it has to be made."
-
 _NEW_TOKEN = "Issue a new token, or ask an administrator for one."
-
 _WAIT = (
     "Wait a minute. If it comes again, have the program call less often, or an administrator raise the limit."
 )
@@ -292,7 +290,6 @@ MEANINGS: dict[str, Meaning] = {
 HIDDEN = frozenset(
     {"no_grant", "outside_scope", "server_unknown", "server_disabled", "tool_unknown", "tool_quarantined"}
 )
-
 """Reasons that whoever is refused may not tell apart: they would say what there is out of their reach."""
 
 
@@ -352,7 +349,6 @@ _PARTS: Mapping[str, Part] = {
     "resource.subscribe": Part.RESOURCES,
     "resource.unsubscribe": Part.RESOURCES,
 }
-
 """Which part of a server an action uses."""
 
 

@@ -22,9 +22,7 @@ from app.lib.event_loop import in_slices
 
 # A page ends when so many identities were looked at, however few of them can call the tool.
 LOOKED_AT_A_PAGE = 2_000
-
 _AT_ONCE = 100
-
 _SELECT = """
 SELECT i.id, i.user_name, i.kind FROM identities i
 WHERE (CAST(:after AS uuid) IS NULL OR i.id < :after) AND {} ORDER BY i.id DESC LIMIT :limit
@@ -40,7 +38,6 @@ _HOLDERS_NOW = text(
     )
 )""")
 )
-
 _HOLDERS_EVER = text(
     _SELECT.format("""EXISTS (
     SELECT FROM object_versions v
@@ -136,11 +133,8 @@ def _page(
 
 
 MOST_IDENTITIES = 50
-
 MOST_SERVERS = 20
-
 MOST_DECISIONS = 20_000
-
 """What one matrix decides at most, shared out evenly among its pairs: one takes some 30 µs, and more with policies."""
 
 

@@ -77,9 +77,7 @@ _PUBLISHED = """
 SELECT id, version, published_text, published_mode FROM policies
 WHERE status = 'published' AND ended_at IS NULL ORDER BY id
 """
-
 _GRANTS_ALONE = GrantedIsAllowed()
-
 _NAMED = 3
 
 
@@ -157,25 +155,18 @@ def _compiled(policy: PublishedPolicy) -> CompiledPolicy:
 
 
 Result = TypeVar("Result")
-
 _Read = tuple[ReadFleet, ReadSet]
-
 Choose = Callable[[Holders, Fleet], Awaitable[Collection[UUID] | None]]
-
 """Which servers of the fleet, as it is known, an answer about some holders looks at; ``None``: all."""
-
 PREPARE_S = 30
 
 # Look-ups of ids that are not in the snapshot, a worker; a flood of made-up ids waits here, not in the pool.
 COLD_LOOKUPS = 3
-
 COLD_QUEUE = 500
 
 # Of the API, which must not keep calls waiting for a connection.
 HOLDER_READS = 1
-
 CAPACITY = 200_000
-
 _NOW = "SELECT extract(epoch FROM clock_timestamp())::float8"
 
 

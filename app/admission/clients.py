@@ -25,9 +25,7 @@ from app.db.engine import plain_url
 from app.lib.ids import new_id
 
 REMEMBERED = 10_000
-
 REMEMBERED_S = 12 * 3600.0
-
 """Less than the trail is kept for."""
 
 
@@ -113,7 +111,6 @@ async def forget_clients(owner_url: str, *, keep: timedelta, now: datetime) -> i
 
 
 FLUSH_EVERY_S = 60.0
-
 KINDS = 10_000
 
 

@@ -33,9 +33,7 @@ from app.lib.clock import boot_time
 from app.lib.ids import new_id
 
 PENDING_PER_TOKEN = 20
-
 PENDING_PER_IDENTITY = 60
-
 """Approvals that may be asked for at once, so that an agent gone wild does not bury those who decide."""
 
 
@@ -140,7 +138,6 @@ class Told:
 
 
 QuotaWindow = tuple[str, float]
-
 """A quota's key, and where its window starts, in Unix seconds."""
 
 
@@ -297,37 +294,30 @@ WHERE binding = ANY($1) AND (state IN ('pending', 'approved')
     OR (state = 'denied' AND expires_at > clock_timestamp()) OR (state = 'consumed' AND consumed_by = ANY($2)))
 ORDER BY id FOR UPDATE
 """
-
 LOCK_QUOTAS = """
 INSERT INTO quota_uses (quota_key, window_start, used)
 SELECT key, to_timestamp(start), 0 FROM unnest($1::text[], $2::float8[]) AS t(key, start) ORDER BY key, start
 ON CONFLICT (quota_key, window_start) DO UPDATE SET used = quota_uses.used
 RETURNING quota_key, extract(epoch FROM window_start)::float8 AS start, used
 """
-
 _WAITING = """
 SELECT identity_id, token_id, count(*) AS waiting FROM approvals
 WHERE kind = 'call' AND state = 'pending' AND expires_at > clock_timestamp() AND identity_id = ANY($1)
 GROUP BY identity_id, token_id
 """
-
 _NOW = "SELECT extract(epoch FROM clock_timestamp())::float8"
-
 _RUN_OUT = """
 UPDATE approvals SET state = 'expired', revision = revision + 1, updated_at = clock_timestamp() WHERE id = ANY($1)
 """
-
 _TAKE = """
 UPDATE approvals a SET state = 'consumed', consumed_by = t.call_id, consumed_at = clock_timestamp(),
     revision = a.revision + 1, updated_at = clock_timestamp()
 FROM unnest($1::uuid[], $2::uuid[]) AS t(id, call_id) WHERE a.id = t.id
 """
-
 _RESERVE = """
 UPDATE quota_uses q SET used = q.used + t.uses FROM unnest($1::text[], $2::float8[], $3::int[]) AS t(key, start, uses)
 WHERE q.quota_key = t.key AND q.window_start = to_timestamp(t.start)
 """
-
 _MAKE = """
 INSERT INTO approvals (id, kind, identity_id, token_id, server_id, tool, arguments_digest, definition_digest,
     tool_risk, policy_ids, policy_versions, approver_group_id, approver_group, binding, event_id, reason, expires_at)
@@ -346,7 +336,6 @@ LEFT JOIN LATERAL (
 ON CONFLICT (binding) WHERE state = 'pending' DO NOTHING
 RETURNING id, approver_group_id
 """
-
 _ASKED_ONCE_MORE = """
 UPDATE approvals a SET asked = a.asked + t.times FROM unnest($1::uuid[], $2::int[]) AS t(id, times) WHERE a.id = t.id
 """
@@ -363,11 +352,8 @@ SELECT id, coalesce((SELECT max(version) FROM object_versions WHERE object_id = 
         'expires_at', expires_at)
 FROM approvals a WHERE id = ANY($1)
 """
-
 _FORGET_QUOTAS = "DELETE FROM quota_uses WHERE window_start < $1"
-
 _LONGEST_WINDOW = timedelta(days=2)
-
 """Of quotas, which are counted by the day; in a time zone of ours it may begin half a day off."""
 
 

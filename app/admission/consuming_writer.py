@@ -38,15 +38,10 @@ from app.lib.clock import boot_time
 from app.lib.ids import new_id
 
 ATTEMPTS = 3
-
 _PAUSE_S = 0.1
-
 _BEGIN = "BEGIN; SET LOCAL lock_timeout = '1s'"
-
 _REPEATABLE = ("40001", "40P01")
-
 _DATA_CLASSES = ("22", "23", "54")
-
 _LOCKED = "55P03"
 
 # Faults of the log in the class of a caller's mistakes: no partition, no open epoch.
@@ -157,7 +152,6 @@ _LOCK = "SELECT id FROM approvals WHERE id = ANY($1) ORDER BY id FOR UPDATE"
 
 # By key within a day: the id alone would be looked for in every month.
 _WRITTEN = "SELECT id FROM audit_events WHERE id = ANY($1) AND time > clock_timestamp() - interval '1 day'"
-
 _GIVE_BACK = """
 UPDATE approvals a SET consumed_by = t.earlier, revision = a.revision + 1, updated_at = clock_timestamp(),
     state = CASE WHEN t.earlier IS NULL THEN 'approved' ELSE 'consumed' END,
@@ -166,7 +160,6 @@ FROM unnest($1::uuid[], $2::uuid[], $3::uuid[]) AS t(id, call_id, earlier)
 WHERE a.id = t.id AND a.consumed_by = t.call_id AND a.state = 'consumed'
 RETURNING a.id
 """
-
 _RETURN = """
 UPDATE quota_uses q SET used = greatest(q.used - t.uses, 0)
 FROM unnest($1::text[], $2::float8[], $3::int[]) AS t(key, start, uses)
@@ -219,13 +212,9 @@ async def release(
 
 
 BATCH = 64
-
 WAITING = 5_000
-
 _LOOK_EVERY_S = 0.1
-
 Item = TypeVar("Item")
-
 _FAULTS = (*DRIVER_FAULTS, ValueError, Collided)
 
 

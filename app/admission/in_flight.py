@@ -37,15 +37,10 @@ _log = logging.getLogger(__name__)
 
 
 AT_ONCE = 256
-
 """Those of one token, and of tokens that are read at once, share their reads."""
-
 _FEW = AT_ONCE // 2
-
 """More are begun when no more than these are left, many at a time: one after the other they would share little."""
-
 _AGAIN_AFTER_S = 0.1
-
 _CUTS_AT_ONCE = 50
 
 
@@ -175,17 +170,11 @@ CHECK_EVERY_S = 0.5
 
 # mutation: blind_limit
 BLIND_AFTER_S = 10.0
-
 LEASE_EVERY_S = 5.0
-
 CUT_WITHIN_S = 1.8
-
 """After its grounds may have moved, a call that could not be decided again."""
-
 _TRIES_AT_LEAST_S = 0.5
-
 PAIRS_AT_ONCE = 5_000
-
 """So many pairs are compared by one statement, which takes the event loop one to two milliseconds to write."""
 
 # The clock that spans are judged by here is known to a few milliseconds.
@@ -198,7 +187,6 @@ SELECT array_agg(g.place::int) AS places, bool_or(coalesce(v.version, 0) < g.ver
 FROM unnest($1::uuid[], $2::bigint[]) WITH ORDINALITY AS g(id, version, place)
 LEFT JOIN access_versions v ON v.id = g.id WHERE coalesce(v.version, 0) <> g.version
 """
-
 _LEASE = """
 INSERT INTO worker_leases (worker_id) VALUES ($1)
 ON CONFLICT (worker_id) DO UPDATE SET renewed_at = clock_timestamp()

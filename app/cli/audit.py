@@ -45,7 +45,6 @@ from app.lib.ids import EVENT, parse_id
 from app.settings import Settings
 
 LARGEST_LINE = 16 * 1024 * 1024
-
 _MOST_HASHES = 128
 
 
@@ -167,11 +166,8 @@ def _hash(value: Any, file: str) -> bytes:
 
 
 AT_FAULT = 1
-
 """The exit code for a log that is not what was sealed."""
-
 _HASHES_A_LINE = 256
-
 Result = TypeVar("Result")
 
 

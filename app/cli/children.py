@@ -111,7 +111,6 @@ def _farewell(libc: ctypes.CDLL | None, farewell: signal.Signals, parent: int | 
 
 
 LOOPBACK = "127.0.0.1"
-
 LOCKS = Path(__file__).parent / "requirements"
 
 

@@ -30,7 +30,6 @@ from app.http.idempotency import forget_answers
 from app.settings import Settings, with_local_keys
 
 _NAME = "scopegate"
-
 _OWNER = "postgres"
 
 # Serves, and owns nothing: the audit log is append-only for it here as in production.

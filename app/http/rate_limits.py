@@ -23,7 +23,6 @@ from app.domain.errors import TooManyRequests, Unauthenticated
 from app.http.authorization import Authenticator, Caller
 
 WINDOW_S = 60
-
 REMEMBERED = 10_000
 
 

@@ -19,11 +19,8 @@ from app.db.engine import plain_url
 from app.db.recorder_health import words_of
 
 WITHIN_S = 1.5
-
 _CONNECT_S = 1.2
-
 _SETTINGS = {"application_name": "scopegate-readiness", "timezone": "UTC", "statement_timeout": "2000"}
-
 _LOOK = """
 SELECT (SELECT version_num FROM alembic_version) AS revision,
     (SELECT oldest_generation FROM compatibility) AS oldest_generation, scopegate_epoch() IS NOT NULL AS recording,
@@ -96,7 +93,6 @@ FROM pg_locks l LEFT JOIN pg_stat_activity a ON a.pid = l.pid
 WHERE l.locktype = 'transactionid' AND l.mode = 'ExclusiveLock' AND l.granted
 ORDER BY age(l.transactionid) DESC LIMIT 1
 """
-
 """Who has the oldest writing transaction open. Seconds are NULL where the asking role may not see them."""
 
 

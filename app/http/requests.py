@@ -20,7 +20,6 @@ from app.lib.event_loop import is_large, off_loop
 from app.lib.strict_json import JsonValue, StrictJsonError, loads
 
 MAX_DEPTH = 128
-
 """Open objects and arrays. A tool's schema may have 64 of them within its body."""
 
 
@@ -56,7 +55,6 @@ async def read_json(request: Request) -> Request:
 
 
 JSON = "application/json"
-
 MERGE_PATCH = "application/merge-patch+json"
 
 

@@ -9,9 +9,7 @@ from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
-
 _HERE = frozenset({"localhost", "127.0.0.1", "::1", "[::1]", "0.0.0.0", "::"})  # noqa: S104
-
 _MAX_SEEN = 1_000
 
 
@@ -19,7 +17,6 @@ WRONG_HOST = (
     "The Host header names no host that is served here. Use the service's own address, or have its operator add "
     "yours to SCOPEGATE_ALLOWED_ORIGINS."
 )
-
 ENCODED_SLASH = "The path holds an encoded slash (%2F): no name that a path may hold has one."
 
 

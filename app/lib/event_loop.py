@@ -19,7 +19,6 @@ from weakref import WeakKeyDictionary
 from app.lib.strict_json import count_values
 
 Result = TypeVar("Result")
-
 SLICE_S = 0.002
 
 
@@ -75,7 +74,6 @@ class Turns:
 
 
 _AT_ONCE = 4
-
 _turns: WeakKeyDictionary[asyncio.AbstractEventLoop, Turns] = WeakKeyDictionary()
 
 
@@ -93,13 +91,9 @@ async def let_others_go_on() -> None:
 
 
 LARGE_BYTES = 256 * 1024
-
 LARGE_VALUES = 4_000
-
 """They take the event loop a few milliseconds."""
-
 SOON_BYTES = 16 * 1024
-
 """Of which nobody knows how many values they hold: no more than take that long."""
 
 
@@ -107,9 +101,7 @@ _WORKER = ThreadPoolExecutor(1, "large-json")
 
 # Of the context of the thread, which is its own.
 _is_beside: ContextVar[bool] = ContextVar("is_beside", default=False)
-
 Arguments = ParamSpec("Arguments")
-
 Done = TypeVar("Done")
 
 

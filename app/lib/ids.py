@@ -17,43 +17,24 @@ from typeid.errors import TypeIDException
 from uuid_utils import compat
 
 SERVER = "srv"
-
 TOOL = "tool"
-
 IDENTITY = "idn"
-
 GROUP = "grp"
-
 GRANT = "grant"
-
 TOKEN = "tok"
-
 PICKUP = "pku"
-
 TOKEN_DRAFT = "drf"
-
 POLICY = "pol"
-
 APPROVAL = "apr"
-
 SERVICE_ACCOUNT = "sa"
-
 ADMINISTRATOR = "adm"
-
 IDENTITY_PROVIDER = "idp"
-
 WEBHOOK = "whk"
-
 DELIVERY = "dlv"
-
 AUDIT_SINK = "sink"
-
 SCHEDULED_OFFBOARDING = "off"
-
 INVITATION = "inv"
-
 EVENT = "evt"
-
 KEY = "key"
 
 
@@ -108,52 +89,31 @@ def _typed(prefix: str, meaning: str) -> tuple[BeforeValidator, PlainSerializer,
 
 # In schemas and path parameters: text outside, UUID inside.
 ServerId = Annotated[UUID, *_typed(SERVER, "a server")]
-
 ToolId = Annotated[UUID, *_typed(TOOL, "a tool")]
-
 IdentityId = Annotated[UUID, *_typed(IDENTITY, "an identity")]
-
 GroupId = Annotated[UUID, *_typed(GROUP, "a group")]
-
 GrantId = Annotated[UUID, *_typed(GRANT, "a grant")]
-
 TokenId = Annotated[UUID, *_typed(TOKEN, "a token")]
-
 PickupId = Annotated[UUID, *_typed(PICKUP, "a pick-up link")]
-
 TokenDraftId = Annotated[UUID, *_typed(TOKEN_DRAFT, "a token that is being put together")]
-
 PolicyId = Annotated[UUID, *_typed(POLICY, "a policy")]
-
 ApprovalId = Annotated[UUID, *_typed(APPROVAL, "an approval")]
-
 ServiceAccountId = Annotated[UUID, *_typed(SERVICE_ACCOUNT, "a service account")]
-
 AdministratorId = Annotated[UUID, *_typed(ADMINISTRATOR, "an administrator")]
-
 IdentityProviderId = Annotated[UUID, *_typed(IDENTITY_PROVIDER, "an identity provider")]
-
 WebhookId = Annotated[UUID, *_typed(WEBHOOK, "a webhook")]
-
 DeliveryId = Annotated[UUID, *_typed(DELIVERY, "a delivery of a message to a webhook")]
-
 AuditSinkId = Annotated[UUID, *_typed(AUDIT_SINK, "an audit sink")]
-
 ScheduledOffboardingId = Annotated[
     UUID, *_typed(SCHEDULED_OFFBOARDING, "an offboarding that is set for later")
 ]
-
 InvitationId = Annotated[UUID, *_typed(INVITATION, "an invitation")]
-
 EventId = Annotated[UUID, *_typed(EVENT, "an audit event")]
-
 KeyId = Annotated[UUID, *_typed(KEY, "a credential")]
 
 
 MADE_ID = "req_"
-
 """Before the hexadecimal id of those that we make."""
-
 _TAKEN = re.compile(rb"(?!(?i:req_))[A-Za-z0-9._:-]{1,128}")
 
 

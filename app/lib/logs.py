@@ -41,7 +41,6 @@ def log_fault(log: logging.Logger, what: str, fault: BaseException, level: int =
 
 
 _EVERY_S = 60.0
-
 _log = logging.getLogger(__name__)
 
 

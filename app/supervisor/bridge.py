@@ -80,15 +80,10 @@ class Outlet:
 
 
 _MOST_OPEN = 1000
-
 _MOST_ASKED = 100
-
 _MOST_PARKED = 64
-
 _PARKED_SECONDS = 20.0
-
 _SUBSCRIPTION = "io.modelcontextprotocol/subscriptionId"
-
 _CANCELLED = "notifications/cancelled"
 
 

@@ -30,11 +30,8 @@ from app.supervisor.limits import Limits
 from app.supervisor.processes import die_with, gain_nothing
 
 FREE_USERS = range(60706, 61184)
-
 """Systemd's list of user ids calls these unused; Debian's policy gives them out only on request."""
-
 _CLAIMS = Path("/run/scopegate-stdio")
-
 _RETIRED = ".retired"
 
 
@@ -163,18 +160,13 @@ def _is_account(uid: int) -> bool:
 
 
 _SHARED = ("/tmp", "/var/tmp", "/dev/shm")  # noqa: S108
-
 """Where every user may leave files."""
-
 _NICE = 5
-
 """The gateway goes first where there is too little processor for all."""
-
 _PATH = "/usr/local/bin:/usr/bin:/bin"
 
 
 Removal = tuple[list[str], dict[str, Any]]
-
 """A command that removes files, and whom to run it as."""
 
 

@@ -57,14 +57,11 @@ class Limits:
 
 
 INTERNAL_ERROR = -32603
-
 INVALID_REQUEST = -32600
-
 METHOD_NOT_FOUND = -32601
 
 
 ENDED = "The program of this server ended before it answered."
-
 """Said to those who wait when a program ends."""
 
 

@@ -55,11 +55,8 @@ from app.outbound.client_tokens import TokenFault
 from app.worker.commands import Commands
 
 USE_FLUSH_S = 60.0
-
 _DECIDED_IN_A_TURN = 8
-
 AWAY = (Unavailable, SQLAlchemyError, *OUT_OF_REACH)
-
 """What a database raises that cannot be asked now. A ``TimeoutError`` is an ``OSError``."""
 
 
@@ -248,9 +245,7 @@ class TokenUses:
 
 
 CHANNEL = "scopegate_sessions"
-
 BATCH_S = 0.05
-
 MAX_WAITING = 1_000
 
 
@@ -345,16 +340,13 @@ log = logging.getLogger(__name__)
 
 
 MOST_NOTED = 50_000
-
 """At so many different uses they are written at once; twice as many are kept while that does not succeed."""
-
 _PARTS: dict[str, Part | None] = {
     "tool.call": None,
     "resource.read": Part.RESOURCES,
     "resource.subscribe": Part.RESOURCES,
     "prompt.get": Part.PROMPTS,
 }
-
 """What counts as a use, by action. A list does not: clients ask for all lists when they start."""
 
 

@@ -39,7 +39,6 @@ WATCH_EVERY_S = 5.0
 
 # A database that is away is reported by others; a conflict is somebody registering the same issuer right now.
 _AWAY = (SQLAlchemyError, Unavailable, Conflict, OSError)
-
 _ANYWHERE = (ip_network("0.0.0.0/0"), ip_network("::/0"))
 
 

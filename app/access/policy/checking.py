@@ -23,7 +23,6 @@ from app.domain.policy import Act
 MAX_VARIANTS = 100
 MAX_ERRORS = 20
 MAX_QUESTIONS = 400
-
 _PREFIX = re.compile(r"^for policy `policy0`, ")
 _OF_ARGUMENT = re.compile(
     r"attribute `arguments\.(?P<name>[^.`\[]+)[^`]*` in context for Action::\"call_tool\""

@@ -21,9 +21,7 @@ from app.models.servers import Server
 from app.models.tools import Tool
 
 MAX_TOOLS = 1_000
-
 _MAX_LISTED = 3
-
 _NUMBERS = frozenset({ArgumentKind.INTEGER, ArgumentKind.NUMBER})
 
 

@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from app.domain.arguments import ArgumentKind, ArgumentType
 
 VERSION = 1
-
 _SCHEMA = """\
 // A group of people and agents. Its id is "grp_...".
 entity Group;
@@ -80,7 +79,6 @@ action "use_server" appliesTo {
   context: { time: Time, client: Client, ip?: ipaddr, token: Token },
 };
 """
-
 _TYPES = {
     ArgumentKind.STRING: "String",
     ArgumentKind.BOOLEAN: "Bool",

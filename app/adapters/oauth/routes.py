@@ -25,9 +25,7 @@ from app.http.schemas import Strict
 from app.http.transaction import Session, TransactionalRoute
 
 _LARGEST = 16 * 1024
-
 _FORM_TYPE = "application/x-www-form-urlencoded"
-
 _PARAMETERS = {"grant_type", "client_id", "client_secret", "scope"}
 
 
@@ -166,7 +164,6 @@ _ERRORS: dict[int | str, list[str]] = {
     429: ["Retry-After", *RATE_LIMIT],
     503: ["Retry-After"],
 }
-
 _FORM = {
     "requestBody": {
         "required": True,

@@ -24,7 +24,6 @@ from app.features.administrators.browser_sign_in import SignedOut
 from app.features.identity_providers.provider import Provider
 
 SKEW_S = 60
-
 _LONGEST_SUBJECT = 1024
 
 # Times are compared, shown and stored later: only those that a date can hold (year 9999).
@@ -90,11 +89,8 @@ def _is_foreign(claims: Mapping[str, Any]) -> bool:
 
 
 LOGOUT_EVENT = "http://schemas.openid.net/event/backchannel-logout"
-
 _ID_TOKEN_TYPES = frozenset({"", "jwt"})
-
 _LOGOUT_TYPES = frozenset({"", "jwt", "logout+jwt"})
-
 _LONGEST = 1024
 
 # A provider tells at once; one that is older is sent again by somebody.

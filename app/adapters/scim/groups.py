@@ -43,7 +43,6 @@ from app.lib.ids import EVENT, GROUP, IDENTITY, format_id, parse_id
 from app.models import groups as models
 
 _NAME: TypeAdapter[str] = TypeAdapter(Name)
-
 _EXTERNAL_ID: TypeAdapter[str] = TypeAdapter(ExternalId)
 
 

@@ -45,24 +45,16 @@ from app.lib.strict_json import JsonValue, StrictJsonError, dumps, loads
 from app.models import groups as models
 
 _BOOLEANS = {"true": True, "false": False}
-
 _TRUTHS = frozenset({"active", "primary"})
-
 _WHOLE = frozenset({"POST", "PUT"})
-
 _CORE = {
     "users": "urn:ietf:params:scim:schemas:core:2.0:User",
     "groups": "urn:ietf:params:scim:schemas:core:2.0:Group",
 }
-
 _PATCH = "urn:ietf:params:scim:api:messages:2.0:PatchOp"
-
 _SECRET = "password"
-
 _MANAGER = "manager"
-
 _SINGLE = frozenset({"active", _MANAGER})
-
 _MANAGER_PATH = "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User:manager"
 
 # What only we write, and a PATCH without a path brings along all the same.
@@ -70,17 +62,11 @@ _OURS = frozenset({"id", "meta", "schemas", "groups"})
 
 # Applying an operation to a user costs with the values that it has, and all others of the worker wait meanwhile.
 _MOST_OPERATIONS = 1_000
-
 _MOST_OPERATIONS_ON_USERS = 200
-
 _MOST_NAMES = 2_000
-
 _MOST_VALUES = 20
-
 _MOST_VALUES_IN_CHANGES = 50
-
 _LONGEST_PATH = 500
-
 _LONGEST_PATHS = 100_000
 
 
@@ -323,7 +309,6 @@ def _members(value: JsonValue, name: str) -> list[dict[str, JsonValue]]:
 
 
 _MEMBERS = AttrPath("members")
-
 _OP = PatchOperation.Op
 
 

@@ -75,13 +75,9 @@ def _not_kept(attribute: Attribute) -> Attribute:
 
 
 MOST_RESULTS = 200
-
 MOST_OPERATIONS = 100
-
 """Of one bulk request, which is one transaction."""
-
 PAGE_SIZE = 100
-
 CURSOR_LIFETIME_S = 3600
 
 

@@ -39,9 +39,7 @@ from app.http.authorization import Caller, Permission
 from app.lib.ids import GROUP, IDENTITY, parse_id
 
 _LONGEST_TAGS = 1_000
-
 _READS = frozenset({Operation.query, Operation.search, Operation.search_with_body})
-
 _NEEDED = {
     "User": (Permission.IDENTITIES_READ, Permission.IDENTITIES_WRITE),
     "Group": (Permission.GROUPS_READ, Permission.GROUPS_WRITE),
@@ -157,7 +155,6 @@ def is_success(response: ScimResponse) -> bool:
 
 
 ACTION = "scim.request"
-
 _KINDS = {"users": ("identity", IDENTITY), "groups": ("group", GROUP)}
 
 

@@ -59,7 +59,6 @@ from app.models import groups as models
 from app.models.identities import Identity, ScimUser
 
 FURTHEST = 2**31
-
 """Where an index is not looked beyond: it is past the end anyway."""
 
 
@@ -261,7 +260,6 @@ def _sorted_by(source: Source, wanted: SearchRequest[Any]) -> Value | None:
 
 
 MOST_MEMBERS = 50_000
-
 """Of the groups of one page together; a page is shorter where they have more."""
 
 

@@ -48,22 +48,15 @@ from app.models.groups import Group, GroupMember
 from app.models.identities import Identity, ScimUser
 
 LONGEST_TEXT = 1_000
-
 MOST_VALUES = 20
 
 # What has a column, or is not the directory's to say.
 _NOT_PROFILE = frozenset({"schemas", "id", "externalId", "meta", "userName", "active", "groups"})
-
 _LINKED_BY: dict[str, LinkedBy | None] = {"userName": "user_name", "externalId": "external_id", "none": None}
-
 _name: TypeAdapter[str] = TypeAdapter(Name)
-
 _comparable: TypeAdapter[str] = TypeAdapter(UserName)
-
 _external_id: TypeAdapter[str] = TypeAdapter(ExternalId)
-
 _email: TypeAdapter[str] = TypeAdapter(Email)
-
 _attribute: TypeAdapter[str] = TypeAdapter(LabelValue)
 
 

@@ -62,18 +62,13 @@ class Work:
 
 
 LARGE = 1 << 15
-
 """Octets of a body that takes longer to be read than a thread costs."""
 
 
 Result = TypeVar("Result")
-
 MOST_AT_ONCE = 4
-
 """Read or waiting. Each holds a connection of those that all requests share."""
-
 _reader = ThreadPoolExecutor(max_workers=1, thread_name_prefix="scim-bodies")
-
 _places = MOST_AT_ONCE
 
 

@@ -40,7 +40,6 @@ from app.http.transaction import Session, TransactionalRoute
 from app.models.identity_providers import IdentityProvider
 
 WINDOW_S = 60.0
-
 _Kind = tuple[Caller, UUID | None, ErrorCode]
 
 
@@ -112,7 +111,6 @@ CurrentReceiver = Annotated[Receiver, Depends(get_receiver)]
 
 
 _TAKEN = f"application/{MEDIA_TYPE}"
-
 _SAID = "signal_provider"
 
 
@@ -177,7 +175,6 @@ def _error(status: int, code: str, description: str, headers: dict[str, str] | N
 
 
 router = APIRouter(include_in_schema=False, route_class=SignalRoute)
-
 Pusher = Annotated[Caller, requires(Permission.IDENTITIES_OFFBOARD, machine=True)]
 
 

@@ -47,9 +47,7 @@ async def get_access_matrix(
 
 
 CanRead = Annotated[Caller, requires(Permission.GRANTS_READ)]
-
 CanWrite = Annotated[Caller, requires(Permission.GRANTS_WRITE)]
-
 DryRun = Annotated[bool, Query(description="Change nothing; answer what would change.")]
 
 

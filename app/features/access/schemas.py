@@ -28,9 +28,7 @@ from app.lib.ids import EventId, GrantId, GroupId, IdentityId, PolicyId, ServerI
 from app.models.audit import AuditEvent
 
 _IDENTITY, _TOKEN = "idn_01jdpnwz00e008000000000000", "tok_01jdpnwz00e008000000000000"
-
 _SERVER, _GRANT = "srv_01jdpnwz00e008000000000000", "grant_01jdpnwz00e008000000000000"
-
 _POLICY = "pol_01jdpnwz00e008000000000000"
 
 
@@ -41,12 +39,10 @@ AskedArguments = TypeAliasType(
         Field(description="The arguments of the call.", examples=[{"amount": 250}]),
     ],
 )
-
 ServerPart = TypeAliasType(
     "ServerPart",
     Annotated[Literal["resources", "prompts"], Field(description="A part of a server other than tools.")],
 )
-
 GrantFault = TypeAliasType(
     "GrantFault",
     Annotated[
@@ -61,7 +57,6 @@ GrantFault = TypeAliasType(
         Field(description="What keeps a grant, or an entry of a scope, from giving what is asked for."),
     ],
 )
-
 PolicyOutcome = TypeAliasType(
     "PolicyOutcome",
     Annotated[
@@ -73,7 +68,6 @@ PolicyOutcome = TypeAliasType(
         ),
     ],
 )
-
 ArgumentsUsed = TypeAliasType(
     "ArgumentsUsed",
     Annotated[
@@ -84,7 +78,6 @@ ArgumentsUsed = TypeAliasType(
         ),
     ],
 )
-
 PolicyEffect = TypeAliasType(
     "PolicyEffect", Annotated[Literal["permit", "forbid"], Field(description="What the policy says.")]
 )
@@ -416,7 +409,6 @@ _CELL: JsonDict = {
     "destructive": 1,
     "is_whole": True,
 }
-
 _ROW: JsonDict = {"identity_id": "idn_01jdpnwz00e008000000000000", "stopped": None, "cells": [_CELL]}
 
 

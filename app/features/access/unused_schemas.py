@@ -41,11 +41,8 @@ from app.lib.ids import GrantId, GroupId, IdentityId, ServerId, TokenId
 from app.models.tokens import Token
 
 _MOST_SHOWN = 100
-
 GRANT_EXAMPLE, _SERVER = "grant_01jdpnwz00e008000000000000", "srv_01jdpnwz00e008000000000000"
-
 DIGEST_EXAMPLE = "6e0e2f6f2f8a1f3cbb8a62e7b8f2d5f90b6b53c7dd9b0b1c5d0e6f0a7a9c1e42"
-
 _NARROW: dict[str, Any] = {
     "action": "narrow",
     "servers": {"kind": "ids", "ids": [_SERVER]},
@@ -55,7 +52,6 @@ _NARROW: dict[str, Any] = {
     "notes": ["labels_no_longer_matched"],
     "digest": DIGEST_EXAMPLE,
 }
-
 _STALE_GRANT: dict[str, Any] = {
     "kind": "grant",
     "grant_id": GRANT_EXAMPLE,
@@ -85,7 +81,6 @@ _STALE_GRANT: dict[str, Any] = {
     "unused_count": 1,
     "proposal": _NARROW,
 }
-
 _STALE_TOKEN: dict[str, Any] = {
     "kind": "token",
     "token_id": "tok_01jdpnwz00e008000000000000",
@@ -105,7 +100,6 @@ StaleKind = TypeAliasType(
     "StaleKind",
     Annotated[Literal["grant", "token"], Field(description="What was not used: a grant, or a token.")],
 )
-
 StaleStateName = TypeAliasType(
     "StaleStateName",
     Annotated[
@@ -116,7 +110,6 @@ StaleStateName = TypeAliasType(
         ),
     ],
 )
-
 UsedPart = TypeAliasType(
     "UsedPart",
     Annotated[
@@ -124,7 +117,6 @@ UsedPart = TypeAliasType(
         Field(description="What of a server was used: one of its tools, or its resources or prompts."),
     ],
 )
-
 NarrowingNote = TypeAliasType(
     "NarrowingNote",
     Annotated[
@@ -140,7 +132,6 @@ NarrowingNote = TypeAliasType(
         ),
     ],
 )
-
 Days = Annotated[
     int,
     Field(
@@ -391,7 +382,6 @@ def show_tools(selector: ToolSelector) -> ToolSelectorModel:
 
 
 MOST_APPLIED = 100
-
 _ITEM = {"grant_id": GRANT_EXAMPLE, "proposal_digest": DIGEST_EXAMPLE}
 
 

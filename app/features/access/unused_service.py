@@ -38,15 +38,10 @@ from app.models.tokens import Token, TokenUse
 
 # A page ends when it has looked at so many, however few of them are stale. Tokens are judged by the database.
 GRANTS_A_PAGE = 1_000
-
 TOKENS_A_PAGE = 10_000
-
 _AT_ONCE = 100
-
 Position = tuple[str, UUID | None]
-
 """The kind to go on with, and after which of them; ``None``: from its start."""
-
 _LAST_ID = UUID(int=2**128 - 1)
 
 

@@ -119,17 +119,11 @@ def selected(tools: Collection[RequestableTool], selector: ToolSelectorModel) ->
 
 
 _PEOPLE = frozenset({"administrator", "identity"})
-
 DECIDABLE = timedelta(days=7)
-
 """How long a request can be decided."""
-
 LONGEST = timedelta(days=366)
-
 """How far ahead access can be asked for."""
-
 MOST_PENDING = 10
-
 """Requests of one person and their agents that wait at the same time."""
 
 

@@ -29,7 +29,6 @@ from app.lib.ids import GRANT, format_id
 from app.models.approvals import Approval
 
 HISTORY_KIND = "approval"
-
 _VOID = {
     "token_ended": "the token that asked is revoked or expired",
     "identity_offboarded": "whoever asked is offboarded",
@@ -48,7 +47,6 @@ class Verdict(StrEnum):
 
 
 _ACTIONS = {Verdict.APPROVED: "approval.approve", Verdict.DENIED: "approval.deny"}
-
 _EVENTS = {Verdict.APPROVED: WebhookEvent.APPROVAL_APPROVED, Verdict.DENIED: WebhookEvent.APPROVAL_DENIED}
 
 

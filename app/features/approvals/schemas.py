@@ -18,7 +18,6 @@ from app.http.selectors import AllToolsModel, ToolsByNamesModel, ToolsByRiskMode
 from app.lib.ids import ApprovalId, EventId, GrantId, GroupId, IdentityId, PolicyId, ServerId, TokenId, ToolId
 
 MOST_SERVERS = 50
-
 """In one answer, since each comes with its tools."""
 
 
@@ -31,7 +30,6 @@ def _something(selector: ToolSelectorModel) -> ToolSelectorModel:
 
 
 SomeTools = Annotated[ToolSelectorModel, AfterValidator(_something)]
-
 Because = TypeAliasType(
     "Because",
     Annotated[
@@ -130,7 +128,6 @@ ApprovalKind = TypeAliasType(
         ),
     ],
 )
-
 ApprovalStatus = TypeAliasType(
     "ApprovalStatus",
     Annotated[
@@ -142,7 +139,6 @@ ApprovalStatus = TypeAliasType(
         ),
     ],
 )
-
 ApprovalDefect = TypeAliasType(
     "ApprovalDefect",
     Annotated[

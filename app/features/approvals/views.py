@@ -59,7 +59,6 @@ BEHIND = """
 
 # A caller, and who answers for the caller; a service account comes as whoever answers for it.
 _MINE = "SELECT CAST(:me AS uuid) UNION SELECT owner_id FROM identities WHERE id = CAST(:me AS uuid)"
-
 OWN = f"EXISTS (SELECT 1 FROM ({BEHIND}) behind WHERE behind.id IN ({_MINE}))"  # noqa: S608 - constants of ours
 
 # An approval is bound to what was. Of these a definition alone may come back, and is then worth approving again.
@@ -79,9 +78,7 @@ VOID = """CASE
         )
     ) THEN 'policies_changed'
     END"""
-
 _NAME = "CASE WHEN {0}.erased_at IS NULL THEN coalesce({0}.display_name, {0}.user_name) END"
-
 _FACTS = text(f"""
 SELECT a.id, {STATE_SQL.format("a")} AS state, i.kind AS identity_kind, {_NAME.format("i")} AS identity_name,
     o.id AS owner_id, {_NAME.format("o")} AS owner_name, t.name AS token_name,
@@ -109,7 +106,6 @@ LEFT JOIN LATERAL (
 LEFT JOIN tools tool ON tool.server_id = a.server_id AND tool.name = a.tool AND tool.state <> 'removed'
 WHERE a.id = ANY(CAST(:ids AS uuid[]))
 """)  # noqa: S608 - the parts are constants of ours
-
 _POLICIES = text("""
 SELECT asked.id, asked.version, p.name,
     CASE WHEN p.version = asked.version THEN p.published_text ELSE kept.content ->> 'text' END AS text

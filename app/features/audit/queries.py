@@ -47,20 +47,14 @@ from app.features.audit.schemas import AuditFilters
 from app.models.audit import AuditClient, AuditEvent, LogEpoch, WorkerLease
 
 RESULT = "tool.result"
-
 LEASE_FRESH = timedelta(seconds=30)
 
 # Rows of one call lie close in time; the slack covers a clock that was set back. It lets partitions be pruned.
 _CLOCK_SLACK = timedelta(days=1)
-
 Position = tuple[int, int, int]
-
 Place = tuple[int, int]
-
 """Where an event is in its epoch: transaction and sequence number."""
-
 _MADE_REQUEST_ID = re.compile("req_([0-9a-f]{32})")
-
 """A request's id that was made and not given: it may be that of its first event, which then does not repeat it."""
 
 
@@ -74,11 +68,8 @@ class Named:
 
 
 _result = aliased(AuditEvent, name="result")
-
 _call = aliased(AuditEvent, name="call")
-
 _lease = WorkerLease
-
 _client = AuditClient
 
 
@@ -374,7 +365,6 @@ def _names(event: Any, named: Named) -> list[ColumnElement[bool]]:
 # An event is written a moment before its transaction commits, and so hours overlap a little in the log; the slack also
 # covers a clock that was set back.
 _SLACK = timedelta(days=1)
-
 _SPAN = text("""
 WITH within AS (
     SELECT * FROM audit_hours

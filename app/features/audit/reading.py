@@ -48,11 +48,8 @@ from app.lib.event_loop import in_slices
 from app.models.audit import AuditClient, AuditEvent
 
 LOOKS_FOR_S = 1.0
-
 """So long a page is looked for, and a window more."""
-
 FIRST_WINDOW = 2_000
-
 _WIDEST_WINDOW = 32_000
 
 # What usually matches is found in the first, and what is rare in few.
@@ -63,9 +60,7 @@ _ONE_INDEX = text("SET LOCAL enable_bitmapscan TO off")
 
 # What else the transaction looks for may be found by bitmaps alone, as text is.
 _ANY_INDEX = text("SET LOCAL enable_bitmapscan TO DEFAULT")
-
 _Region = tuple[Position | None, Position | None]
-
 """From a position on, to before another; None: from the beginning, to the end."""
 
 
@@ -188,14 +183,11 @@ def policies_of(stored: Iterable[object] | None) -> list[UUID] | None:
 # What a poll looks at at once, first and where nothing matches; it answers when it has looked for long enough, so that
 # a rare filter cannot keep it from that.
 WINDOW = 5_000
-
 WIDEST_WINDOW = 40_000
 
 # So many rows are made into events at once: whoever else the worker serves waits no longer than that takes.
 _MADE_AT_ONCE = 50
-
 BEGINNING: queries.Position = (0, 0, 0)
-
 _LAST_IN_TRANSACTION = 2**63 - 1
 
 

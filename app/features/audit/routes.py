@@ -88,7 +88,6 @@ async def export_audit_events(
 
 
 CanReadAudit = Annotated[Caller, requires(Permission.AUDIT_READ)]
-
 LastEventId = Annotated[
     str | None,
     Header(

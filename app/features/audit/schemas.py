@@ -28,7 +28,6 @@ from app.lib.ids import (
 )
 
 WIDEST_RANGE = timedelta(days=31)
-
 AuditDecision = TypeAliasType(
     "AuditDecision",
     Annotated[
@@ -36,7 +35,6 @@ AuditDecision = TypeAliasType(
         Field(description="What was decided about a call before it ran."),
     ],
 )
-
 AuditOutcome = TypeAliasType(
     "AuditOutcome",
     Annotated[
@@ -44,12 +42,10 @@ AuditOutcome = TypeAliasType(
         Field(description="What became of it. `unknown`: the service stopped while the call ran."),
     ],
 )
-
 AuditExportFormat = TypeAliasType(
     "AuditExportFormat",
     Annotated[Literal["ndjson", "csv", "ocsf", "leaves"], Field(description="How the events are written.")],
 )
-
 AuditChanges = TypeAliasType(
     "AuditChanges",
     Annotated[
@@ -80,7 +76,6 @@ PREFIXES = {
     "token": ids.TOKEN,
     "tool": ids.TOOL,
 }
-
 _ACTORS = ("administrator", "break_glass", "identity", "service_account")
 
 
@@ -108,14 +103,11 @@ def _any_of(*kinds: str) -> tuple[BeforeValidator, WithJsonSchema]:
 
 
 ActorId = Annotated[UUID, *_any_of(*_ACTORS)]
-
 ObjectId = Annotated[UUID, *_any_of(*PREFIXES)]
-
 Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 
 
 _LONGEST_MS = 2**31 - 1
-
 _INDEXED = ("id", "token_id", "actor_id", "actor_name", "server_id", "server_slug", "request_id")
 
 
@@ -434,7 +426,6 @@ class AuditStatsView(Strict):
 
 
 _ROOT = "5dc9da79a70659a9ad559cb701ded9a2ab9d823aad2f4960cfe370eff4604328"
-
 _NOTE = (
     "gateway.example.com/audit\n8\nXcnaeacGWamtVZy3Ad7Zoqudgjqi9JYM/jcO/0YEMyg=\n\n"
     "— gateway.example.com/audit AJ3g9c0xm...\n"
@@ -449,7 +440,6 @@ TreeHash = TypeAliasType(
         Field(description="A hash of the log's tree (RFC 9162 section 2.1), in hex.", examples=[_ROOT]),
     ],
 )
-
 CheckpointNote = TypeAliasType(
     "CheckpointNote",
     Annotated[

@@ -36,19 +36,12 @@ from app.lib.logs import log_fault
 from app.models.audit import AuditRollup
 
 TAIL = 50_000
-
 """So many events that are not counted by the hour yet are counted at once; counting lags by seconds."""
-
 MAX_MATCHING = 1_000
-
 """So many events are counted at once of what filters leave that hours are not counted by."""
-
 _HOUR = timedelta(hours=1)
-
 _FIRST_YEAR = 2000
-
 _USUAL = timedelta(days=1)
-
 _COLUMNS = "time, action, decision, event_count"
 
 # One statement, and so one snapshot: an event is either among the counted or after them. Epochs are told apart by
@@ -165,18 +158,13 @@ def _add(counts: dict[str, int], row: Any) -> None:
 
 
 COUNT_EVERY_S = 5.0
-
 AT_ONCE = 20_000
-
 """Events in a transaction: the log is read up to the oldest one that writes, so it has to be a short one."""
-
 _log = logging.getLogger(__name__)
 
 # Of its own: a generator that others seed would bring workers together again.
 _spread = SystemRandom()
-
 _EVERYTHING = AuditFilters()
-
 _COUNT = text("""
 INSERT INTO audit_hours AS h (
     hour, action, decision, events, things, first_epoch, first_xact, first_seq, last_epoch, last_xact, last_seq

@@ -60,7 +60,6 @@ UPDATE tokens SET
     revoke_reason = NULL, revision = revision + 1, updated_at = now()
 WHERE id IN (SELECT id FROM held) AND (identity_id = :id OR revoke_reason IS NOT NULL)
 """)
-
 _APPROVALS = text("""
 WITH mine AS (
     SELECT id FROM approvals WHERE identity_id = :id OR (
@@ -73,30 +72,24 @@ WHERE id IN (SELECT id FROM mine) AND (reason IS NOT NULL OR decision_reason IS 
 
 # Those of a person, and those of others that are for them; there are few, of a day.
 _DRAFTS = text("DELETE FROM token_drafts WHERE person_id = :id OR content ->> 'identity_id' = :shown_id")
-
 _RECEIPTS = text("UPDATE offboarding_receipts SET body = body - 'reason' WHERE identity_id = :id")
-
 _SCHEDULES = text("""
 UPDATE scheduled_offboardings SET reason = NULL, revision = revision + 1, updated_at = now()
 WHERE identity_id = :id AND reason IS NOT NULL
 """)
-
 _ENDED = text("""
 SELECT ended #>> '{}' FROM offboarding_receipts, jsonb_array_elements(body -> 'revoked' -> 'tokens') ended
 WHERE identity_id = :id
 """)
-
 _HISTORY = text("""
 UPDATE object_versions SET content = jsonb_set(content, '{attributes}', '{}')
 WHERE object_id = :id AND kind = 'identity'
 """)
-
 _SCIM_USER = text("""
 UPDATE scim_users
 SET user_name = :shown_id, external_id = NULL, profile = '{}', deleted_at = coalesce(deleted_at, now())
 WHERE identity_id = :id
 """)
-
 _CREDENTIALS = text("DELETE FROM server_credentials WHERE identity_id = :id")
 
 

@@ -42,14 +42,11 @@ _BROWSER_SESSIONS = table("browser_sessions", named("identity_id", Uuid))
 
 # Turns have numbers of their own among advisory locks.
 _TURNS = 0x5C09E1D7
-
 TURN = f"hashtextextended(id::text, {_TURNS})"
-
 """The number of the advisory lock for which those wait who want to lock the row ``id`` of an identity."""
 
 # In the order of the array. The one value in these texts is a constant of ours.
 _TAKE_TURNS = text(f"SELECT pg_advisory_xact_lock({TURN}) FROM unnest(CAST(:ids AS uuid[])) AS t(id)")  # noqa: S608
-
 _SHARE_TURNS = text(f"SELECT pg_advisory_xact_lock_shared({TURN}) FROM unnest(CAST(:ids AS uuid[])) AS t(id)")  # noqa: S608
 
 
@@ -59,7 +56,6 @@ _FIRST_SIGN_IN = text("SELECT pg_advisory_xact_lock(hashtextextended(:provider |
 SORTS: Sorts = {
     "user_name": caseless(col(Identity.user_name)),
 }
-
 """What a list can be sorted by, with an index for each."""
 
 
@@ -171,9 +167,7 @@ def erased_link(kind: str, value: str) -> str:
 
 
 KIND = "identity"
-
 """Of the versions in ``object_versions``."""
-
 DECISIVE = frozenset({"kind", "status", "owner_id", "attributes"})
 
 

@@ -47,7 +47,6 @@ router = APIRouter(
 
 
 CanOffboard = Annotated[Caller, requires(Permission.IDENTITIES_OFFBOARD)]
-
 DryRun = Annotated[bool, Query(description="Change nothing; answer what would change.")]
 
 

@@ -44,9 +44,7 @@ from app.lib.logs import log_fault
 from app.models.tokens import ScheduledOffboarding
 
 FURTHEST = timedelta(days=366)
-
 """A year, whichever."""
-
 _MOVABLE = ("effective_at", "reason", "transfer_agents_to")
 
 
@@ -236,17 +234,11 @@ def _show(value: UUID | datetime | None) -> str | None:
 
 
 _log = logging.getLogger(__name__)
-
 _LOOK_EVERY_S = 0.6
-
 _REST_S = 5.0
-
 """How long one that could not be carried out is left alone, so that others come in between."""
-
 _COLLISIONS = {"40001", "40P01"}
-
 _AWAY = (Unavailable, *OUT_OF_REACH)
-
 _spread = SystemRandom()
 
 

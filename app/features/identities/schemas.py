@@ -48,7 +48,6 @@ IdentityKind = TypeAliasType(
     "IdentityKind",
     Annotated[Literal["person", "agent"], Field(description="An `agent` has a person who answers for it.")],
 )
-
 IdentityStatusName = TypeAliasType(
     "IdentityStatusName",
     Annotated[
@@ -58,7 +57,6 @@ IdentityStatusName = TypeAliasType(
         ),
     ],
 )
-
 IdentityLinkKind = TypeAliasType(
     "IdentityLinkKind",
     Annotated[
@@ -66,13 +64,9 @@ IdentityLinkKind = TypeAliasType(
         Field(description="Which of the provider's protocols uses the link."),
     ],
 )
-
 Email = Annotated[str, StringConstraints(max_length=320, pattern=r"^[^@\s]+@[^@\s]+$"), CleanText]
-
 ExternalId = Annotated[str, StringConstraints(min_length=1, max_length=255), CleanText]
-
 MOST_ATTRIBUTES = MOST_LABELS
-
 IdentityAttributes = TypeAliasType(
     "IdentityAttributes",
     Annotated[
@@ -84,7 +78,6 @@ IdentityAttributes = TypeAliasType(
         ),
     ],
 )
-
 IdentityAttributeChanges = TypeAliasType(
     "IdentityAttributeChanges",
     Annotated[
@@ -447,11 +440,8 @@ class ScheduledOffboardingQuery(ListQuery):
 
 
 _IDENTITY = "idn_01jdpnwz00e008000000000000"
-
 MOST_CALLS = 10_000
-
 """How far a preview counts calls."""
-
 Reason = Annotated[ShortText, Field(min_length=1, examples=["left the company"])]
 
 

@@ -149,7 +149,6 @@ class EnterpriseUser(Extension):
 
 
 DirectoryUser: type[Resource[Any]] = User[EnterpriseUser]
-
 """A user with the enterprise extension, as it is served."""
 
 
@@ -184,7 +183,6 @@ _SCHEMAS: dict[Surface, type[ScimSettings] | type[SignalsSettings]] = {
     Surface.SCIM: ScimSettings,
     Surface.SIGNALS: SignalsSettings,
 }
-
 _NEEDED = {
     Surface.SCIM: {Permission.IDENTITIES_WRITE, Permission.IDENTITIES_OFFBOARD, Permission.GROUPS_WRITE},
     Surface.SIGNALS: {Permission.IDENTITIES_OFFBOARD},

@@ -22,13 +22,11 @@ from app.lib.ids import IdentityProviderId, ServiceAccountId
 from app.models.identity_providers import IdentityProvider
 
 _ACCOUNT = "sa_01jdpnwz00e008000000000000"
-
 _SCIM_EXAMPLE: dict[str, Any] = {
     "service_account_id": _ACCOUNT,
     "link_attribute": "externalId",
     "attributes": {"department": "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User:department"},
 }
-
 _SIGNALS_EXAMPLE: dict[str, Any] = {
     "service_account_id": _ACCOUNT,
     "delivery": "push",
@@ -40,13 +38,9 @@ _SIGNALS_EXAMPLE: dict[str, Any] = {
 
 
 Address = Annotated[str, StringConstraints(min_length=1, max_length=500), CleanText]
-
 SignalAudiences = Annotated[list[Address], Field(min_length=1, max_length=20)]
-
 Algorithms = Annotated[list[SigningAlgorithm], Field(min_length=1, max_length=20)]
-
 AttributeName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_]{0,62}$")]
-
 ScimLinkAttribute = TypeAliasType(
     "ScimLinkAttribute",
     Annotated[
@@ -58,7 +52,6 @@ ScimLinkAttribute = TypeAliasType(
         ),
     ],
 )
-
 ScimAttributes = TypeAliasType(
     "ScimAttributes",
     Annotated[
@@ -71,7 +64,6 @@ ScimAttributes = TypeAliasType(
         ),
     ],
 )
-
 ScimAttributeChanges = TypeAliasType(
     "ScimAttributeChanges",
     Annotated[
@@ -83,7 +75,6 @@ ScimAttributeChanges = TypeAliasType(
         ),
     ],
 )
-
 SignalsDelivery = TypeAliasType(
     "SignalsDelivery",
     Annotated[
@@ -173,7 +164,6 @@ _EXAMPLE: dict[str, Any] = {
     "signals": None,
     "status": "active",
 }
-
 _WORKLOAD_EXAMPLE: dict[str, Any] = {
     "service_account_id": "sa_01jdpnwz00e008000000000000",
     "claims": {"sub": "repo:example/infrastructure:ref:refs/heads/main"},
@@ -194,29 +184,19 @@ def _with_openid(scopes: list[str]) -> list[str]:
 
 # RFC 6749 section 3.3: what a scope is made of.
 Scope = Annotated[str, StringConstraints(pattern=r"^[\x21\x23-\x5b\x5d-\x7e]{1,200}$")]
-
 Scopes = Annotated[
     list[Scope],
     Field(min_length=1, max_length=20, json_schema_extra={"contains": {"const": "openid"}}),
     AfterValidator(_with_openid),
 ]
-
 Issuer = Annotated[str, StringConstraints(min_length=1, max_length=500), CleanText]
-
 Audience = Annotated[str, StringConstraints(min_length=1, max_length=500), CleanText]
-
 Audiences = Annotated[list[Audience], Field(min_length=1, max_length=20)]
-
 TokenTypes = Annotated[list[AccessTokenType], Field(min_length=1, max_length=3)]
-
 ClaimName = Annotated[str, StringConstraints(min_length=1, max_length=200), CleanText]
-
 ClaimValue = Annotated[str, StringConstraints(min_length=1, max_length=500), CleanText]
-
 People = Annotated[list[ClaimValue], Field(max_length=200)]
-
 LinkClaim = Annotated[ClaimName, AfterValidator(_not_an_email)]
-
 RoleMap = TypeAliasType(
     "RoleMap",
     Annotated[
@@ -228,7 +208,6 @@ RoleMap = TypeAliasType(
         ),
     ],
 )
-
 RoleMapChanges = TypeAliasType(
     "RoleMapChanges",
     Annotated[
@@ -240,7 +219,6 @@ RoleMapChanges = TypeAliasType(
         ),
     ],
 )
-
 WorkloadClaims = TypeAliasType(
     "WorkloadClaims",
     Annotated[
@@ -252,12 +230,10 @@ WorkloadClaims = TypeAliasType(
         ),
     ],
 )
-
 IdentityProviderStatus = TypeAliasType(
     "IdentityProviderStatus",
     Annotated[Literal["active", "disabled"], Field(description="A `disabled` provider accepts no sign-in.")],
 )
-
 IdentityProviderSource = TypeAliasType(
     "IdentityProviderSource",
     Annotated[

@@ -43,9 +43,7 @@ from app.outbound.http import Target, Timeouts
 from app.outbound.stdio import syncing
 
 _LOOKS_BACK = timedelta(days=7)
-
 _SOON = timedelta(days=1)
-
 _SHOWN_TIME = "%Y-%m-%d %H:%M UTC"
 
 
@@ -289,17 +287,11 @@ def _fail(name: str, code: str, detail: str, remedy: str | None) -> CheckStep:
 
 
 AT_ONCE = 16
-
 """How many servers one worker asks at a time, for all checks together."""
-
 WITHIN_S = 15.0
-
 """How long all servers of a check may take, waiting for their turn included."""
-
 _URLS = Patience(8.0, Timeouts(connect=3.0, first_byte=6.0, idle=6.0, total=8.0))
-
 _COMMANDS = Patience(12.0, Timeouts(connect=3.0, first_byte=12.0, idle=12.0, total=12.0))
-
 _REMEDIES = {
     "credential": "An administrator has to set the credential for this server again.",
     "forbidden": "An administrator has to give the server another address, or allow it.",
@@ -307,9 +299,7 @@ _REMEDIES = {
     "unavailable": "Try again in a minute.",
     "busy": "Try again in a minute.",
 }
-
 _ITS_OWN = "Whoever runs the server has to see to it; then try again."
-
 _SAYS = {
     "credential": "What calls are to carry cannot be had.",
     "forbidden": "Its address may not be reached.",
@@ -321,7 +311,6 @@ _SAYS = {
     "unavailable": "It has not answered lately, and is left alone for a moment.",
     "busy": "All connections to it are in use.",
 }
-
 _NOT_READ = "What it answers cannot be read."
 
 

@@ -47,13 +47,9 @@ from app.lib.ids import IdentityId, ServerId
 from app.models.tokens import TokenDraft
 
 LIFETIME = timedelta(days=1)
-
 MOST_SERVERS = 90
-
 """Each is one entry of a scope at most, which has a hundred."""
-
 _MOST_DRAFTS = 20
-
 _FORGOTTEN_AT_ONCE = 500
 
 

@@ -24,7 +24,6 @@ SORTS: Sorts = {
     "name": caseless(col(Token.name)),
     "expires_at": col(Token.expires_at),
 }
-
 """What a list can be sorted by, with an index for each."""
 
 
@@ -81,9 +80,7 @@ SELECT EXISTS (
     )
 )
 """)
-
 _PEOPLE = frozenset({"administrator", "identity"})
-
 _NONE = "There is no such token, or it is neither yours nor that of an agent that you answer for."
 
 

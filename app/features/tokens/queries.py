@@ -56,15 +56,12 @@ _STOPPED_SQL = """EXISTS (
         FROM identities holder WHERE holder.id = link.identity_id
     )
 )"""
-
 STATUS_SQL = f"""CASE
     WHEN tokens.revoked_at IS NOT NULL THEN 'revoked'
     WHEN tokens.expires_at <= now() THEN 'expired'
     WHEN {_STOPPED_SQL} THEN 'suspended'
     ELSE 'active' END"""
-
 """As `domain.access.liveness` sees it: the token and every ancestor, their identities and those identities' owners."""
-
 STATUS: ColumnElement[str] = literal_column(STATUS_SQL, String)
 
 
@@ -120,7 +117,6 @@ def _whose_holders(wanted: Collection[str]) -> tuple[ColumnElement[bool], ...]:
 
 
 _COUNTED = 2_000
-
 """Calls that are looked at for ones that are running: a revocation does not wait for the sum of a day."""
 
 # One look into an index for each call, however little the planner knows of a young partition.

@@ -26,7 +26,6 @@ from app.http.selectors import TokenScopeModel, show_scope
 from app.lib.ids import PICKUP, GroupId, IdentityId, PickupId, ServerId, TokenId, format_id
 
 NAME = "scopegate"
-
 VARIABLE = "SCOPEGATE_TOKEN"
 
 
@@ -110,9 +109,7 @@ if TYPE_CHECKING:
 
 
 LONGEST_OVERLAP_S = 86_400
-
 PAGE = "/console/pickups"
-
 """Where people take what a link holds for them, below the public URL."""
 
 
@@ -126,7 +123,6 @@ PickupState = TypeAliasType(
         ),
     ],
 )
-
 TokenDelivery = TypeAliasType(
     "TokenDelivery",
     Annotated[
@@ -200,11 +196,8 @@ class PickupQuery(ListQuery):
 
 
 _TOKEN = "tok_01jdpnwz00e008000000000000"
-
 _IDENTITY = "idn_01jdpnwz00e008000000000000"
-
 _SERVER = "srv_01jdpnwz00e008000000000000"
-
 _READ_ONLY = {
     "kind": "listed",
     "entries": [{"servers": {"kind": "ids", "ids": [_SERVER]}, "tools": {"kind": "risk", "risk": ["read"]}}],
@@ -232,7 +225,6 @@ def _network(value: str) -> str:
 
 
 Network = Annotated[str, Field(max_length=64, examples=["203.0.113.0/24"]), AfterValidator(_network)]
-
 Reason = Annotated[ShortText, Field(min_length=1, examples=["laptop lost"])]
 
 

@@ -66,9 +66,7 @@ FROM identities
 WHERE id = ANY(ARRAY(SELECT id FROM turns))
 ORDER BY id FOR SHARE OF identities
 """)  # noqa: S608 - the one value is a constant of ours
-
 _TOKEN = {"id", "identity_id", "parent_id", "depth", "name", "expires_at", "ip_allow"}
-
 _SECRET = {"digest", "pepper_key_id"}
 
 # Nothing can rest on the token yet, so its version begins here and moves nobody's.

@@ -48,9 +48,7 @@ What a caller may do follows from its roles. Each operation names the permission
 - **Request ids**: `X-Request-ID` is echoed, or made, and stands in the audit trail. One that begins with `req_`, as
   ours do, is replaced.
 """
-
 LICENSE = {"name": "Apache-2.0", "identifier": "Apache-2.0"}
-
 SERVERS = [{"url": "/", "description": "The service that this document came from."}]
 
 
@@ -78,9 +76,7 @@ _TAGS = {
     "oauth": "How service accounts get a bearer (RFC 6749, client credentials).",
     "health": "For load balancers and monitoring.",
 }
-
 _NAMES = {"oauth": "OAuth"}
-
 TAGS = [
     # How reference pages title it.
     {
@@ -114,12 +110,10 @@ SECURITY_SCHEMES = {
         "description": "A scoped token, `sgt_...`. It opens `/mcp` for MCP clients, and nothing of this API.",
     },
 }
-
 CALLER_SCHEMES: list[dict[str, list[str]]] = [{"oidc": []}, {"client_credentials": []}, {"break_glass": []}]
 
 
 RATE_LIMIT = ["RateLimit", "RateLimit-Policy"]
-
 _ANSWER_HEADERS: dict[str, tuple[str, Schema]] = {
     "X-Request-ID": (
         "The request's id: yours, or a new one. It stands in the audit trail.",
@@ -155,7 +149,6 @@ _ANSWER_HEADERS: dict[str, tuple[str, Schema]] = {
         {"type": "string", "examples": ['Bearer realm="scopegate"']},
     ),
 }
-
 HEADERS = {name: {"description": text, "schema": schema} for name, (text, schema) in _ANSWER_HEADERS.items()}
 
 
@@ -190,7 +183,6 @@ _PROBLEMS = {
     429: ("RateLimited", "rate_limited", "Too many requests; come back after `Retry-After` seconds."),
     503: ("Unavailable", "unavailable", "The service cannot answer now. Nothing was changed; repeat it."),
 }
-
 _EXTRA_HEADERS = {
     401: ["WWW-Authenticate"],
     409: ["Retry-After"],
@@ -240,11 +232,8 @@ def problem_responses() -> dict[str, Any]:
 
 
 Operation = dict[str, Any]
-
 _FIRST_SENTENCE = re.compile(r"(.+?)\.(?:\s+|$)", re.DOTALL)
-
 _METHODS = ["get", "post", "put", "patch", "delete"]
-
 _SUCCESS = {"200": "OK", "201": "Created", "204": "Done; there is no body"}
 
 # What every operation that knows its caller can answer: the caller is authenticated, authorised and counted, and a

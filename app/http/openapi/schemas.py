@@ -11,9 +11,7 @@ from contextlib import suppress
 from typing import Any
 
 SCHEMAS = "#/components/schemas/"
-
 _PAGE = re.compile(r"Page_(\w+)_")
-
 _SUFFIXES = ("View", "Model", "Name")
 
 
@@ -60,9 +58,7 @@ def _replaced(value: Any, references: dict[str, str]) -> Any:
 
 
 Schema = dict[str, Any]
-
 _BY_FORMAT = {"date-time": "2026-01-05T09:00:00Z", "password": "***"}
-
 _BY_TYPE: dict[str, Any] = {"boolean": True, "integer": 1, "number": 1.0, "null": None}
 
 
@@ -133,7 +129,6 @@ _COMMON = {
     "next_cursor": "For the next page; null on the last.",
     "id": "Its id.",
 }
-
 _OF_OBJECT = re.compile(r"(\w+?)(?:Create|Update)")
 
 

@@ -36,17 +36,11 @@ from app.outbound.http.guard import AddressPolicy, NotForwarded, Origin, Target,
 from app.outbound.http.pool import Pool
 
 UNREACHABLE_TIMES = 5
-
 UNANSWERED_CALLERS = 3
-
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 30.0
-
 NO_ANSWER = frozenset({502, 503, 504})
-
 """Said by what stands before an upstream that does not answer."""
-
 REMEMBERED_S = 300.0
-
 _REMEMBERED = 4096
 
 
@@ -164,9 +158,7 @@ def _name(target: Target) -> str:
 
 
 VIA = b"scopegate-via"
-
 MAX_MARKERS = 8
-
 """A request that came through more gateways goes in a circle too."""
 
 
@@ -195,9 +187,7 @@ class LoopGuard:
 
 
 _METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE"})
-
 _WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
-
 _OURS = frozenset(
     {
         b"host",
@@ -212,7 +202,6 @@ _OURS = frozenset(
 
 # RFC 9110, 5.6.2 and 5.5: a token, then visible characters, spaces and tabs. No CR, LF or NUL.
 _HEADER_BLOCK = re.compile(rb"(?:[!#$%&'*+\-.^_`|~0-9A-Za-z]+: [\t\x20-\x7e\x80-\xff]*\r\n)*")
-
 _SWEEP_EVERY = 0.1
 
 # Checking and splitting a URL costs as much as the rest of sending; a service has few upstreams.

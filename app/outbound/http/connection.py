@@ -49,12 +49,10 @@ class Timeouts:
 
 
 DEFAULT_LIMITS = Limits()
-
 DEFAULT_TIMEOUTS = Timeouts()
 
 
 PIECE_BYTES = 16 * 1024
-
 """What a reader gets at a time, so that what it does with it is done soon."""
 
 

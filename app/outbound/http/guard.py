@@ -91,7 +91,6 @@ _FORBIDDEN_V4 = tuple(
         ("240.0.0.0/4", "reserved"),
     )
 )
-
 _FORBIDDEN_V6 = tuple(
     (IPv6Network(network), why)
     for network, why in (
@@ -105,9 +104,7 @@ _FORBIDDEN_V6 = tuple(
         ("3fff::/20", "reserved"),
     )
 )
-
 _GLOBAL_UNICAST_V6 = IPv6Network("2000::/3")
-
 _METADATA = frozenset(
     ipaddress.ip_address(text)
     for text in (
@@ -119,17 +116,13 @@ _METADATA = frozenset(
         "fd00:ec2::254",
     )
 )
-
 _NAT64 = IPv6Network("64:ff9b::/96")
-
 _SIX_TO_FOUR = IPv6Network("2002::/16")
 
 
 # Visible ASCII without what URL parsers disagree about.
 _URL_ASCII = re.compile(r"[!#-;=?-\[\]_a-z~]+")
-
 _NUMERIC_LABEL = re.compile(r"[0-9]+|0x[0-9a-f]*", re.IGNORECASE)
-
 _HOST_NAME = re.compile(
     r"(?:[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?\.)*[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
 )
@@ -140,7 +133,6 @@ _LOOK_UPS = ThreadPoolExecutor(16, thread_name_prefix="look-up")
 
 
 IPAddress = IPv4Address | IPv6Address
-
 IPNetwork = IPv4Network | IPv6Network
 
 

@@ -35,9 +35,7 @@ from app.outbound.mcp.exchange import (
 )
 
 BeforeSend = Callable[[], bool]
-
 DEFAULT_TIMEOUTS = Timeouts()
-
 DEFAULT_MAX_BYTES = 64 * 1024 * 1024
 
 

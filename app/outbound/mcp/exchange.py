@@ -67,7 +67,6 @@ class McpUpstreamError(Exception):
 
 
 Headers = tuple[tuple[bytes, bytes], ...]
-
 ServerRequestHandler = Callable[[JsonObject], Awaitable[None]]
 
 
@@ -78,24 +77,16 @@ ACCEPT: Headers = (
 
 
 MOST_JSON = 16 * 1024 * 1024
-
 """Bytes of an answer in one piece."""
-
 LOOP_DETECTED = 508
-
 """What a gateway answers a request that it sent itself (RFC 5842, 7.2)."""
-
 _ERROR_BODY_BYTES = 64 * 1024
-
 _SERVER_REQUESTS = 100
 
 # How long (seconds) the end of an event stream may lag behind the answer before the stream is cut.
 _END_GRACE = 0.05
-
 FIRST_RETRY_S = 1.0
-
 MIN_RETRY_S, MAX_RETRY_S = 0.1, 60.0
-
 MAX_EVENT_ID = 4096
 
 
@@ -147,7 +138,6 @@ class Mark:
 
 
 Resume = Callable[[Mark], Awaitable[OutboundResponse]]
-
 """Opens the rest of an event stream."""
 
 

@@ -66,14 +66,12 @@ _ENDED_CALL = {
     "cancelled": "It ended with the token, the identity or the group that it rested on.",
     "consumed": "The call that it was for has run. It lets no other through.",
 }
-
 _ENDED_ACCESS = {
     "approved": "It became a grant in the same moment.",
     "denied": "Nothing was given.",
     "expired": "Nobody decided it in time. It can be asked for once more.",
     "cancelled": "It was taken back, or ended with whoever it was for.",
 }
-
 _VOID = {
     "token_ended": "No call can use it any more: the token that asked is revoked or expired.",
     "identity_offboarded": "It is of no use any more: whoever asked is offboarded.",
@@ -163,13 +161,9 @@ def _row(view: ApprovalView, tools: Sequence[RequestableTool]) -> Row:
 
 
 HOME = "/console/approvals"
-
 _PAGE = 25
-
 _OVER = ["approved", "denied", "consumed", "expired", "cancelled"]
-
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
-
 Reader = Annotated[Viewer, signed_in(Permission.SELF_READ)]
 
 
@@ -250,12 +244,10 @@ _ONE = f"{HOME}/{{approval_id}}"
 
 # More than is read at a glance.
 _LONG = 2_000
-
 _EARLIER = 8
 
 # Each of some hundred tools may be ticked, by its name.
 _LARGEST = 256 * 1024
-
 Decision = Annotated[Submission, submitted(Permission.SELF_READ, largest=_LARGEST)]
 
 

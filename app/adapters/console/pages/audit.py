@@ -48,18 +48,14 @@ from app.http.transaction import Session
 from app.lib.ids import EventId
 
 PATH = "/console/audit"
-
 SHOWN = 25
-
 USUAL = "24h"
-
 PERIODS = {
     "1h": timedelta(hours=1),
     "24h": timedelta(days=1),
     "7d": timedelta(days=7),
     "30d": timedelta(days=30),
 }
-
 PERIOD_WORDS = [
     ("1h", "Last hour"),
     ("24h", "Last 24 hours"),
@@ -67,16 +63,13 @@ PERIOD_WORDS = [
     ("30d", "Last 30 days"),
     ("all", "Any time"),
 ]
-
 _EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
-
 _TIMES = ("since", "until")
 
 # Those that have no field of their own in the form; it keeps them all the same.
 _KEPT = tuple(
     name for name in AuditFilters.model_fields if name not in {"q", "decision", "outcome", "action", "tool"}
 )
-
 _CHIP_NAMES = {
     "q": "Named",
     "id": "Event",
@@ -111,7 +104,6 @@ _CHIP_NAMES = {
 _NAMED = (
     "actor_id", "on_behalf_of", "token_id", "server_id", "object_id", "policy_id", "observed_policy_id",
 )  # fmt: skip
-
 """Filters by ids of what may have a name."""
 
 
@@ -248,9 +240,7 @@ ACTIONS = (
     "session.open", "session.end", "arguments.read", "scim.request", "signal.received", "break_glass.sign_in",
     "break_glass.use",
 )  # fmt: skip
-
 """What is offered to filter by; any other may be typed."""
-
 _LONGEST = 2_000
 
 
@@ -290,7 +280,6 @@ router = APIRouter(include_in_schema=False, route_class=PageRoute)
 
 # Hours are counted by these.
 _COUNTED_BY = frozenset({"since", "until", "action", "decision"})
-
 CanAudit = Annotated[Viewer, signed_in(Permission.AUDIT_READ)]
 
 

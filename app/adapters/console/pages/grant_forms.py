@@ -35,17 +35,11 @@ from app.http.transaction import Session
 from app.lib.ids import GROUP, IDENTITY, SERVER, GrantId, format_id, parse_id
 
 PRESETS = (7, 30, 90, 180, 365)
-
 """The spans that are offered, in days."""
-
 _DEFAULT_DAYS = "90"
-
 _NEVER, _ON, _AT = "never", "on", "at"
-
 _LISTS = ("server", "risk", "tool")
-
 _TEXTS = ("who", "servers", "labels", "tools", "expires", "expires_on", "expires_at", "begins_on", "reason")
-
 _FLAGS = ("resources", "prompts")
 
 
@@ -332,7 +326,6 @@ NEW = f"{HOME}/new"
 
 # A thousand names of tools, and as many servers, are carried along.
 _LARGEST = 512 * 1024
-
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 
 

@@ -41,13 +41,9 @@ from app.http.transaction import Session
 from app.lib.ids import GrantId
 
 Names = Mapping[UUID, str]
-
 _MOST_NAMED = 3
-
 MOST_IDS = _MOST_NAMED + 1
-
 """How many of a list words can name."""
-
 ROOMS = {
     "approval": "approvals",
     "audit_event": "audit",
@@ -59,23 +55,19 @@ ROOMS = {
     "token": "tokens",
     "tool": "tools",
 }
-
 """Where the pages of each kind of object are, under ``/console``."""
-
 RISK_WORDS = {
     Risk.READ: "only read",
     Risk.WRITE: "change something",
     Risk.DESTRUCTIVE: "destroy something",
     Risk.UNKNOWN: "have no known risk",
 }
-
 NOTE_WORDS: dict[NarrowingNote, str] = {
     "new_servers_excluded": "Servers that are registered later are left out.",
     "labels_no_longer_matched": "Servers are named, so they stay within reach whatever labels they carry later.",
     "new_tools_excluded": "Tools that come later are left out.",
     "risks_no_longer_matched": "Tools are named, so they stay within reach whatever their risk becomes.",
 }
-
 """What else changes with a narrowing than what is within reach today."""
 
 
@@ -132,21 +124,15 @@ def ids_of(principal: Principal, servers: ServerSelectorModel) -> Iterable[UUID]
 
 
 HOME = "/console/grants"
-
 UNUSED_DAYS = 60
-
 """How long something is not used until the list says so."""
-
 _PAGE = 25
-
 _EXPIRING = {"7": "within 7 days", "30": "within 30 days", "90": "within 90 days"}
-
 _DONE = {
     "created": "The grant is in force, unless it begins later.",
     "updated": "The grant was changed. Tokens in use follow it at once.",
     "ended": "The grant has ended. No call rests on it any more.",
 }
-
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 
 

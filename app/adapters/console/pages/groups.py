@@ -51,11 +51,8 @@ router = APIRouter(include_in_schema=False, route_class=PageRoute)
 
 
 GROUPS = "/console/groups"
-
 Reader = Annotated[Viewer, signed_in(Permission.GROUPS_READ)]
-
 _FOUND = 8
-
 _DONE = {
     "made": "It is made. Add members, and grant it access.",
     "changed": "The changes are saved.",
@@ -82,9 +79,7 @@ async def show_groups(
 
 
 Writer = Annotated[Viewer, signed_in(Permission.GROUPS_WRITE)]
-
 Written = Annotated[Submission, submitted(Permission.GROUPS_WRITE)]
-
 _FIELDS = ("name", "description", "external_id")
 
 

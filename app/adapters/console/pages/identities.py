@@ -61,11 +61,8 @@ router = APIRouter(include_in_schema=False, route_class=PageRoute)
 
 
 Writer = Annotated[Viewer, signed_in(Permission.IDENTITIES_WRITE)]
-
 Written = Annotated[Submission, submitted(Permission.IDENTITIES_WRITE)]
-
 _DONE = {"erased": "The personal data is erased. The id stays, and what was done under it."}
-
 _FIELDS = ("user_name", "display_name", "email", "external_id")
 
 
@@ -207,9 +204,7 @@ def _read_id(text: str) -> UUID | None:
 
 
 Reader = Annotated[Viewer, signed_in(Permission.IDENTITIES_READ)]
-
 _SERVERS_A_PAGE = 10
-
 _IDENTITY_DONE = {
     "made": "Created. Grants give access, and tokens use it.",
     "changed": "The changes are saved.",
@@ -271,7 +266,6 @@ async def _activity(room: _Room, it: IdentityView) -> dict[str, Any]:
 
 
 _Read = Callable[[_Room, IdentityView], Awaitable[dict[str, Any]]]
-
 _TABS: dict[str, tuple[str, Permission, _Read]] = {
     "overview": ("Overview", Permission.IDENTITIES_READ, _overview),
     "access": ("Access", Permission.GRANTS_READ, _access),
@@ -396,9 +390,7 @@ def _first(found: Page[Any]) -> Any:
 
 # Who signs in as an identity has all that it was granted.
 Granter = Annotated[Viewer, signed_in(Permission.GRANTS_WRITE)]
-
 Granted = Annotated[Submission, submitted(Permission.GRANTS_WRITE)]
-
 _MOST_PROVIDERS = 200
 
 

@@ -60,13 +60,9 @@ router = APIRouter(include_in_schema=False, route_class=PageRoute)
 
 
 Offboarder = Annotated[Viewer, signed_in(Permission.IDENTITIES_OFFBOARD)]
-
 Eraser = Annotated[Viewer, signed_in(Permission.IDENTITIES_ERASE)]
-
 RECEIPTS = "/console/offboarding-receipts"
-
 _PREVIEW = "a preview"
-
 _NAMED = 20
 
 
@@ -207,14 +203,11 @@ def _show_erase(request: Request, viewer: Viewer, it: IdentityView, problems: Pr
 
 
 SCHEDULED = "/console/scheduled-offboardings"
-
 Reader = Annotated[Viewer, signed_in(Permission.IDENTITIES_READ)]
-
 _DONE = {"cancelled": "It is cancelled: nothing will end at that time."}
 
 # More on paper is read by nobody; the signed text has all of it.
 _LISTED = 200
-
 _ACTORS = {"identity": IDENTITY, "administrator": ADMINISTRATOR, "service_account": SERVICE_ACCOUNT}
 
 

@@ -57,17 +57,11 @@ from app.http.transaction import Session
 from app.lib.ids import PolicyId
 
 HOME = "/console/policies"
-
 NEW = f"{HOME}/new"
-
 SPANS = (1, 7, 14, MAX_WINDOW.days)
-
 """How many days of calls can be replayed."""
-
 _SHOWN = 50
-
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
-
 CanWrite = Annotated[Submission, submitted(Permission.POLICIES_WRITE, largest=BODY_LIMIT)]
 
 
@@ -230,9 +224,7 @@ async def show_editor(
 
 
 _PAGE = 25
-
 _LOOK_BACK = timedelta(days=30)
-
 _DONE = {
     "created": "The draft is kept. It decides nothing until it is published.",
     "saved": "The draft is kept. What is published goes on deciding as it does.",
@@ -242,7 +234,6 @@ _DONE = {
     "ended": "The policy has ended. It decides nothing any more.",
     "same": "Nothing was changed: what decides is that already.",
 }
-
 CanRead = Annotated[Viewer, signed_in(Permission.POLICIES_READ)]
 
 
@@ -352,9 +343,7 @@ async def versions_page(
 
 
 Writer = Annotated[Viewer, signed_in(Permission.POLICIES_WRITE)]
-
 Sent = Annotated[Submission, submitted(Permission.POLICIES_WRITE)]
-
 Number = Annotated[int, Path(ge=1, le=999_999_999)]
 
 

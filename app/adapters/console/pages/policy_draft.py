@@ -42,9 +42,7 @@ from app.lib.ids import GROUP, format_id, new_id
 from app.lib.json_depth import is_too_deep
 
 _WIDEST = 80
-
 _UNNAMED = "A draft"
-
 BLANK = """@reason("What whoever is refused is told.")
 forbid (
   principal,
@@ -208,7 +206,6 @@ _OFFERED = 50
 
 # The schema of the tool says it.
 _INFERRED = frozenset({"type"})
-
 _LABELS = {
     "group_id": "Only for the group",
     "server": "Server",

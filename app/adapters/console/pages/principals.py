@@ -29,9 +29,7 @@ from app.lib.ids import IDENTITY, format_id
 from app.models.identities import Identity
 
 MOST_FOUND = 50
-
 LONGEST = 200
-
 """The characters of a text that is searched for."""
 
 
@@ -68,11 +66,8 @@ async def find_server(
 
 
 IDENTITIES = "/console/identities"
-
 ERASED = "somebody who was erased"
-
 PAGE_SIZE = 25
-
 _FOUND = 8
 
 

@@ -106,11 +106,8 @@ KINDS = {
     "env": "Environment variables",
     "none": "None: calls carry nothing",
 }
-
 OF_HTTP = ("bearer", "header", "oauth_client_credentials", "none")
-
 OF_STDIO = ("env", "none")
-
 _OPTIONAL = ("scope", "resource", "audience")
 
 # The form has one field for what is secret, and in that of a server "name" is the server's.
@@ -176,11 +173,8 @@ router = APIRouter(include_in_schema=False, route_class=PageRoute)
 
 
 _TABS = {"": "Overview", "tools": "Tools", "access": "Who has access", "credentials": "Credentials"}
-
 _PREVIEW = 10
-
 _REFRESH_S = "2"
-
 _DONE = {
     "registered": "The server is registered.",
     "saved": "The changes are saved.",
@@ -288,7 +282,6 @@ async def _access(sight: Sight) -> dict[str, Any]:
 
 
 Change = Annotated[Submission, submitted(Permission.SERVERS_WRITE)]
-
 Writer = Annotated[Viewer, signed_in(Permission.SERVERS_WRITE)]
 
 

@@ -71,28 +71,19 @@ router = APIRouter(include_in_schema=False, route_class=PageRoute)
 
 
 LIST = "/console/tokens"
-
 SHOWN = 25
-
 MOST_HOLDERS = 50
-
 """So many identities are meant by a name that is searched for, at most."""
-
 _LOOKS_BACK = timedelta(days=7)
-
 _ENDS = (1, 7, 14, 30, 90)
-
 _END_WORDS = [(str(days), f"within {days} day{'' if days == 1 else 's'}") for days in _ENDS]
-
 _FEW = 10
-
 _DONE = {
     "revoked": "The token is revoked: no call with it begins any more.",
     "narrowed": "The token was changed, for the calls to come.",
     "linked": "There is a new pick-up link: send it to whom it is for.",
     "cancelled": "The pick-up link was taken back.",
 }
-
 CanRead = Annotated[Viewer, signed_in(Permission.TOKENS_READ)]
 
 
@@ -205,9 +196,7 @@ async def _last_refusal(
 
 
 OVERLAPS = ((0, "At once"), (3600, "After an hour"), (86_400, "After a day"))
-
 _MOST_NAMED = 10
-
 CanRevoke = Annotated[Viewer, signed_in(Permission.TOKENS_REVOKE)]
 
 

@@ -45,7 +45,6 @@ from app.models.tools import Tool
 
 # More than is written out at once, while others wait.
 _LONG = 2_000
-
 _HINTS = {
     ("readOnlyHint", True): "says that it changes nothing",
     ("readOnlyHint", False): "says that it changes something",
@@ -142,16 +141,12 @@ def _text(schema: Any, member: str) -> str:
 
 
 LIST = "/console/tools"
-
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 
 
 _TABS = {"": "Definition", "callers": "Who may call it", "grants": "Grants and their use", "calls": "Calls"}
-
 _STALE_DAYS = 60
-
 _LATELY = timedelta(days=7)
-
 _DONE = {
     "approved": "The definition is approved: the tool can be called by whoever may.",
     "risk": "The risk is set.",
@@ -292,7 +287,6 @@ async def _calls(sight: _Sight) -> dict[str, Any]:
 
 
 Change = Annotated[Submission, submitted(Permission.TOOLS_WRITE)]
-
 Writer = Annotated[Viewer, signed_in(Permission.TOOLS_WRITE)]
 
 

@@ -37,7 +37,6 @@ from app.features.audit.sealing.proofs import inclusion_of
 from app.features.audit.sealing.verdict import Fault, Mark, Verdict, positions, told
 
 DROP = "audit.drop"
-
 _OUTERMOST = (
     "SELECT epoch, xact, seq, {columns} FROM {partition} ORDER BY epoch {way}, xact {way}, seq {way} LIMIT 1"
 )
@@ -49,7 +48,6 @@ SELECT EXISTS (
     WHERE action = $1 AND changes = $2::jsonb AND time > clock_timestamp() - interval '31 days'
 )
 """
-
 _COUNT = "SELECT count(*) FROM {}"
 
 
@@ -92,29 +90,21 @@ async def _position(connection: "Connection[Record]", partition: str, way: str) 
 
 
 _MARK = f'"action":"{DROP}"'.encode()
-
 _DROPS = f"SELECT epoch, xact, seq, {LEAF_COLUMNS} FROM audit_events WHERE action = '{DROP}'"  # noqa: S608
-
 _UNSEALED = f"{_DROPS} AND (epoch, xact, seq) > ($1, $2, $3)"
-
 _IS_THERE = "SELECT EXISTS (SELECT FROM audit_events WHERE time >= $1 AND time < $2)"
-
 _PLACE = "(SELECT epoch, last_xact, last_seq FROM audit_checkpoints WHERE tree_size = $1)"
-
 _BEFORE = f"""
 SELECT time FROM audit_events WHERE (epoch, xact, seq) <= {_PLACE}
 ORDER BY epoch DESC, xact DESC, seq DESC LIMIT 1
 """  # noqa: S608
-
 _AFTER = f"""
 SELECT time FROM audit_events WHERE (epoch, xact, seq) > {_PLACE} ORDER BY epoch, xact, seq LIMIT 1
 """  # noqa: S608
-
 _OPENED = "SELECT min(opened_at) FROM log_epochs"
 
 # No clock that went wrong can have put events further ahead: there are no months for them.
 _AHEAD = timedelta(days=31 * (MONTHS_AHEAD + 1))
-
 _MOST_TOLD = 20
 
 

@@ -21,7 +21,6 @@ from app.features.audit.sealing.leaves import BEGINNING, LogFault, Sealed, Seale
 from app.features.audit.sealing.verdict import Fault, Mark, Verdict, positions
 
 _EPOCHS = "SELECT epoch, opened_at, last_checkpoint FROM log_epochs WHERE last_checkpoint IS NOT NULL ORDER BY epoch"
-
 _AT_ONCE = 4_096
 
 
@@ -151,9 +150,7 @@ def _when(seconds: int) -> str:
 
 
 AT_ONCE = 4_096
-
 PROOF = "proof"
-
 """A proof that does not lead to its checkpoint."""
 
 

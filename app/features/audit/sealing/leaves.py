@@ -37,7 +37,6 @@ from app.features.audit.queries import Position
 from app.models.audit import AuditEvent
 
 _TEXT = "to_json({0})::text"
-
 _FORMS = {
     "VARCHAR": _TEXT,
     "UUID": "'\"' || {0}::text || '\"'",
@@ -49,13 +48,9 @@ _FORMS = {
         '\'"\' || to_char({0} AT TIME ZONE \'UTC\', \'YYYY-MM-DD"T"HH24":"MI":"SS.US"Z"\') || \'"\''
     ),
 }
-
 _CHANGES = "changes"
-
 _FIRST = "action"
-
 """The first of the keys, which every event has: what follows it begins with a comma."""
-
 _TOKEN = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{}]|[^\s\[\]{}",:]+')
 
 
@@ -74,7 +69,6 @@ def _columns() -> str:
 
 
 LEAF_COLUMNS = _columns()
-
 """SQL that selects of ``audit_events`` what ``leaf_of`` takes: columns ``head``, ``changes`` and ``tail``."""
 
 
@@ -92,7 +86,6 @@ WHERE epoch = $1 AND (xact, seq) > ($2, $3) AND (xact, seq) <= ($4, $5)
 ORDER BY epoch, xact, seq
 LIMIT $6
 """  # noqa: S608
-
 _READ_BACK = f"""
 SELECT xact, seq, {LEAF_COLUMNS}
 FROM audit_events
@@ -107,7 +100,6 @@ _NEXT_EPOCH = """
 SELECT min(epoch) FROM audit_events
 WHERE epoch > $1 AND epoch <= (SELECT coalesce(scopegate_epoch(), max(epoch)) FROM log_epochs)
 """
-
 _LAST_EPOCH = "SELECT max(epoch) FROM audit_events WHERE epoch < $1"
 
 
@@ -193,9 +185,7 @@ def _key(pair: tuple[str, str]) -> str:
 
 
 TILE = 256
-
 """Hashes in a tile."""
-
 TILE_BITS = TILE.bit_length() - 1
 
 
@@ -274,40 +264,26 @@ def split(hashes: bytes) -> Sequence[bytes]:
 
 
 BEGINNING: Position = (0, 0, 0)
-
 """Before every event: where a log ends that has none."""
 
 
 MOST_LEAVES = 4_096
-
 """Leaves that a checkpoint adds at most: to find where an event is sealed, so many have to be looked through."""
-
 PREVIOUS = "previous "
-
 """Before the size of the checkpoint before, on the fourth line of a checkpoint."""
-
 _WIDEST = 65_536
-
 """Leaves that are looked through for an event: many times as many as the sealer leaves between two checkpoints."""
-
 _CHECKPOINTS = (
     "SELECT tree_size, epoch, last_xact, last_seq, root_hash, note, created_at FROM audit_checkpoints"
 )
-
 _LATEST = f"{_CHECKPOINTS} ORDER BY tree_size DESC LIMIT 1"
-
 _OF_SIZE = f"{_CHECKPOINTS} WHERE tree_size = $1"
-
 _PLACE = "(epoch, last_xact, last_seq)"
-
 _BEFORE = (
     f"{_CHECKPOINTS} WHERE {_PLACE} < ($1, $2, $3) ORDER BY epoch DESC, last_xact DESC, last_seq DESC LIMIT 1"
 )
-
 _HOLDING = f"{_CHECKPOINTS} WHERE {_PLACE} >= ($1, $2, $3) ORDER BY epoch, last_xact, last_seq LIMIT 1"
-
 _BELOW = f"{_CHECKPOINTS} WHERE tree_size < $1 ORDER BY tree_size DESC LIMIT 1"
-
 _TILE = "SELECT hashes FROM audit_tiles WHERE level = $1 AND number = $2"
 
 

@@ -172,9 +172,7 @@ def damaged(fault: LogFault) -> Unavailable:
 
 
 _AT_ONCE = 2_048
-
 _HASHED_AT_ONCE = 256
-
 _BEFORE = """
 SELECT tree_size, epoch, last_xact, last_seq FROM audit_checkpoints
 WHERE tree_size <= $1 ORDER BY tree_size DESC LIMIT 1

@@ -46,11 +46,8 @@ from app.lib.ids import new_id
 from app.lib.logs import log_fault
 
 RENAME = "audit.rename_log"
-
 _NAMES = "SELECT name FROM log_names ORDER BY id DESC"
-
 _ADD = "INSERT INTO log_names (id, name) VALUES ($1, $2)"
-
 _NAME_LOCK = 0x5C09E0A3E
 
 
@@ -100,18 +97,13 @@ async def rename_log(connection: "Connection[Record]", own: str) -> str | None:
 
 
 SEAL_EVERY_S = 4.0
-
 BEHIND_S = 30.0
-
 """Seconds that an event may wait before that is worth a warning."""
-
 CHECK_AGAIN_S = 60.0
-
 _AT_ONCE = 256
 
 # The session that has the lock, and the transaction that writes.
 _LOCK, _WRITING = 0x5C09E5EA1, 0x5C09E5EA2
-
 _OPENING_S, _ROUND_S = 60.0, 10.0
 
 # Who seals looks every few seconds. When it is stopped, or the network between has gone silent, its session ends and
@@ -120,24 +112,19 @@ _SESSION = """
 SET idle_session_timeout = '15s'; SET tcp_keepalives_idle = 5; SET tcp_keepalives_interval = 5;
 SET tcp_keepalives_count = 2; SET enable_seqscan = off; SET enable_bitmapscan = off
 """
-
 _FREE = text("SELECT pg_try_advisory_xact_lock_shared(:lock)")
-
 _AGE = """
 SELECT extract(epoch FROM clock_timestamp() - time)::float8 FROM audit_events
 WHERE epoch = $1 AND xact = $2 AND seq = $3
 """
-
 _ADD_TILES = """
 INSERT INTO audit_tiles (level, number, hashes)
 SELECT * FROM unnest($1::smallint[], $2::bigint[], $3::bytea[])
 """
-
 _ADD_CHECKPOINT = """
 INSERT INTO audit_checkpoints (tree_size, epoch, last_xact, last_seq, root_hash, note)
 VALUES ($1, $2, $3, $4, $5, $6)
 """
-
 _AWAY = (PostgresError, InterfaceError, SQLAlchemyError, Unavailable, *OUT_OF_REACH)
 
 

@@ -18,7 +18,6 @@ from app.features.audit.sealing.leaves import TILE, Sealed, leaf_of, read_stretc
 from app.lib.ids import EVENT, format_id
 
 MOST_TOLD = 1_000
-
 """Faults that are told one by one; the others are counted."""
 
 
@@ -33,14 +32,11 @@ _WORDS = {
     Kind.REWRITTEN: "the events up to position {last} are not those of the checkpoint that was kept elsewhere",
     Kind.CUT_OFF: "{what} were sealed, and are lost",
 }
-
 SIGNATURE = "signature"
-
 """A note that is not signed by one of the keys, or that says something else than is stored beside it."""
 
 
 CHECKPOINT = "checkpoint"
-
 """A checkpoint that was signed is not there any more."""
 
 
@@ -214,20 +210,15 @@ def _mark_json(mark: Mark) -> dict[str, Any]:
 
 
 _EVENTS_AT_ONCE = 4_096
-
 _CHECKPOINTS_AT_ONCE = 1_000
-
 _TILES_AT_ONCE = 64
-
 _CHECKPOINTS = """
 SELECT tree_size, epoch, last_xact, last_seq, root_hash, note, created_at FROM audit_checkpoints
 WHERE tree_size > $1 AND tree_size <= $2 ORDER BY tree_size LIMIT $3
 """
-
 _LEAVES = """
 SELECT number, hashes FROM audit_tiles WHERE level = 0 AND number >= $1 AND number < $2 ORDER BY number
 """
-
 _TILE = "SELECT hashes FROM audit_tiles WHERE level = $1 AND number = $2"
 
 

@@ -60,21 +60,16 @@ from app.features.audit.sealing.verdict import (
 from app.lib.ids import EVENT, format_id
 
 CLIENT = "client"
-
 """Address, user agent or program of a caller is not what events were sealed with."""
-
 _AT_ONCE = 4_096
-
 _ROWS = """
 SELECT id, salt, ip, user_agent, name, version FROM audit_clients WHERE id > $1 ORDER BY id LIMIT $2
 """
-
 _NAMED = f"""
 SELECT DISTINCT ON (client_id) client_id, id, epoch, xact, seq, count(*) OVER (PARTITION BY client_id) AS events,
     {LEAF_COLUMNS}
 FROM audit_events WHERE client_id = ANY($1) ORDER BY client_id, epoch, xact, seq
 """  # noqa: S608
-
 _ERASED = """
 SELECT count(*) FROM (SELECT DISTINCT client_id FROM audit_events WHERE client_id IS NOT NULL) AS named
 WHERE NOT EXISTS (SELECT FROM audit_clients WHERE id = client_id)
@@ -151,7 +146,6 @@ async def strays(connection: "Connection[Record]", size: int) -> list[Finding]:
 
 
 _GAP = 4 * _AT_ONCE
-
 """Between checkpoints that lie further apart, of which the sealer makes none, it is gone on in smaller steps."""
 
 
@@ -170,7 +164,6 @@ _LAST_TILES = "SELECT level, max(number) AS number FROM audit_tiles GROUP BY lev
 
 
 Keys = Callable[[str], Sequence[VerifierKey]]
-
 """The keys of a log by the name that it has in a checkpoint."""
 
 
@@ -437,29 +430,23 @@ def _mark(sealed: Sealed | None) -> Mark:
 
 
 _COLUMNS = "tree_size, epoch, last_xact, last_seq, root_hash, note, created_at"
-
 _UP_TO = f"SELECT {_COLUMNS} FROM audit_checkpoints WHERE tree_size <= $1 ORDER BY tree_size DESC LIMIT 1"  # noqa: S608
-
 _FROM = f"SELECT {_COLUMNS} FROM audit_checkpoints WHERE tree_size >= $1 ORDER BY tree_size LIMIT 1"  # noqa: S608
 
 # Checkpoints are made in the order of their sizes, and their times may lie a little wrong where clocks do.
 _SIGNED_BEFORE = "SELECT max(tree_size) FROM audit_checkpoints WHERE created_at < $1"
-
 _SIGNED_FROM = "SELECT min(tree_size) FROM audit_checkpoints WHERE created_at >= $1"
-
 _SIGNED_WITHIN = """
 SELECT EXISTS (
     SELECT FROM audit_checkpoints
     WHERE ($1::timestamptz IS NULL OR created_at >= $1) AND ($2::timestamptz IS NULL OR created_at < $2)
 )
 """
-
 _FIRST = """
 SELECT epoch, xact, seq FROM audit_events
 WHERE ($1::timestamptz IS NULL OR time >= $1) AND ($2::timestamptz IS NULL OR time < $2)
 ORDER BY epoch, xact, seq LIMIT 1
 """
-
 _LAST = _FIRST.replace("ORDER BY epoch, xact, seq", "ORDER BY epoch DESC, xact DESC, seq DESC")
 
 

@@ -57,11 +57,8 @@ from app.models.signals import SignalEvent
 from app.models.tokens import Token
 
 MOST_PEOPLE = 100
-
 """A word that fits more people than this means nobody in particular."""
-
 _OIDC = "oidc"
-
 _NAMED = ("signal", "scim")
 
 # Who somebody is, is issuer and value, as at a sign-in: one that was ended and registered anew knows the same people.
@@ -80,13 +77,11 @@ SELECT link.identity_id FROM provider JOIN identity_links link
     ON coalesce(link.provider_id::text, '') = provider.id::text
     AND link.kind = ANY(:kinds) AND link.value = ANY(:values)
 """)  # noqa: S608 - the one value is a constant of ours
-
 _BY_EXTERNAL_ID = text(f"""{_PROVIDERS}
 SELECT person.id FROM provider JOIN identities person
     ON person.provider_id = provider.id AND person.external_id = :external_id
 LIMIT :most
 """)  # noqa: S608
-
 _BY_NAME = text(f"""{_PROVIDERS}
 SELECT person.id FROM identities person
 WHERE (lower(person.email) = lower(:name) OR lower(person.user_name) = lower(:name)) AND (
@@ -97,7 +92,6 @@ WHERE (lower(person.email) = lower(:name) OR lower(person.user_name) = lower(:na
 )
 LIMIT :most
 """)  # noqa: S608
-
 _BY_SESSION = text(
     "SELECT identity_id FROM browser_sessions WHERE provider_id = :provider AND subject = :subject"
 )
@@ -170,22 +164,17 @@ async def _by_name(session: AsyncSession, provider: IdentityProvider, name: str)
 
 
 SKEW = timedelta(minutes=1)
-
 """The transmitter's clock may be so far behind ours: what began this long after an event ends with it too."""
-
 _ENDING = frozenset({"revoke", "delete"})
-
 _OFFBOARDING = {
     EventType.ACCOUNT_DISABLED: "the account was disabled, says the identity provider",
     EventType.ACCOUNT_PURGED: "the account was deleted, says the identity provider",
 }
-
 _REASONS = {
     EventType.SESSION_REVOKED: "the session was revoked, says the identity provider",
     EventType.CREDENTIAL_CHANGE: "a credential was revoked, says the identity provider",
     EventType.CREDENTIAL_COMPROMISE: "a credential was compromised, says the identity provider",
 }
-
 _NOTHING_FOLLOWS = frozenset({EventType.ACCOUNT_ENABLED})
 
 
@@ -362,7 +351,6 @@ async def _end_sessions(acting: Acting, conditions: Sequence[ColumnElement[bool]
 
 
 KIND = "identity_provider"
-
 _OF_STREAMS = frozenset({EventType.VERIFICATION, EventType.STREAM_UPDATED})
 
 

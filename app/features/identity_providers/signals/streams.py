@@ -26,7 +26,6 @@ ErrorCode = Literal[
     "invalid_request", "invalid_key", "invalid_issuer", "invalid_audience", "authentication_failed",
     "access_denied", "invalid_state",
 ]  # fmt: skip
-
 """Of RFC 8935 section 2.4, and SSF 1.0 (``invalid_state``)."""
 
 
