@@ -31,7 +31,7 @@ class Ratchet:
 
 RATCHETS = {
     "files in app/": Ratchet(476, 400),
-    "lines in app/": Ratchet(86_300, 68_000),
+    "lines in app/": Ratchet(85_300, 68_000),
     "lines of a file": Ratchet(600, 600),
     "lines of a function": Ratchet(80, 80),
     "modules that one sibling alone imports": Ratchet(45, 25),
