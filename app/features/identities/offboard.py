@@ -43,7 +43,7 @@ from app.features.identities.schemas import (
     asked_by,
 )
 from app.features.invitations.queries import end_invitations
-from app.features.tokens import queries as repository
+from app.features.tokens import queries as token_queries
 from app.features.tokens.queries import among, end_pickups_of
 from app.features.tokens.service import end_tokens
 from app.http.authorization import MANAGING_ROLES, Caller
@@ -280,7 +280,7 @@ async def gather(session: AsyncSession, affected: Affected, *, lock: bool) -> No
     affected.approvals = await open_approvals(session, asked_by, of_tokens, lock=lock)
     affected.service_accounts = await owned_accounts(session, ending, lock=lock)
     affected.administrator = await active_administrator(session, id, lock=lock)
-    affected.in_flight = await repository.count_in_flight(session, affected.tokens)
+    affected.in_flight = await token_queries.count_in_flight(session, affected.tokens)
 
 
 _PREVIEW_WINDOW = timedelta(days=1)

@@ -20,7 +20,7 @@ from app.db.webhook_events import WebhookEvent, pickup_message
 from app.domain.errors import Conflict, NotFound
 from app.features.audit.record import record
 from app.features.tokens import queries
-from app.features.tokens import queries as repository
+from app.features.tokens import queries as token_queries
 from app.features.tokens.own import person_of
 from app.features.tokens.queries import PickupReading, TokenReading, end_pickups, find_pickups, lock_pickup
 from app.features.tokens.service import add_secret, lock_active_identity, offer_pickup, read_live_token
