@@ -242,7 +242,7 @@ async def find_people(
         ids = {id, *await agents_of(session, id)} | ({heir} if heir else set())
         if ids <= locked.keys():
             break
-        read = repository.lock_identities if lock else repository.read_identities
+        read = token_queries.lock_identities if lock else token_queries.read_identities
         read_now = await read(session, ids)
         # An unknown id would never be found, however often it is read again.
         if id not in read_now:
@@ -271,12 +271,12 @@ async def gather(session: AsyncSession, affected: Affected, *, lock: bool) -> No
     """Find what else ends. Tokens of transferred agents stay, unless attenuated from one that ends."""
     id, ending = affected.identity.id, affected.ending
     affected.grants = await open_grants(session, id, lock=lock)
-    family = repository.lock_live_family if lock else repository.live_family
-    affected.tokens = await family(session, [repository.among(col(Token.identity_id), ending)])
-    affected.holders = await repository.holders_of(session, affected.tokens)
+    family = token_queries.lock_live_family if lock else token_queries.live_family
+    affected.tokens = await family(session, [token_queries.among(col(Token.identity_id), ending)])
+    affected.holders = await token_queries.holders_of(session, affected.tokens)
     affected.memberships = await memberships(session, id)
-    asked_by = repository.among(col(Approval.identity_id), ending)
-    of_tokens = repository.among(col(Approval.token_id), affected.tokens)
+    asked_by = token_queries.among(col(Approval.identity_id), ending)
+    of_tokens = token_queries.among(col(Approval.token_id), affected.tokens)
     affected.approvals = await open_approvals(session, asked_by, of_tokens, lock=lock)
     affected.service_accounts = await owned_accounts(session, ending, lock=lock)
     affected.administrator = await active_administrator(session, id, lock=lock)

@@ -20,7 +20,6 @@ from app.db.webhook_events import WebhookEvent, pickup_message
 from app.domain.errors import Conflict, NotFound
 from app.features.audit.record import record
 from app.features.tokens import queries
-from app.features.tokens import queries as token_queries
 from app.features.tokens.own import person_of
 from app.features.tokens.queries import PickupReading, TokenReading, end_pickups, find_pickups, lock_pickup
 from app.features.tokens.service import add_secret, lock_active_identity, offer_pickup, read_live_token
@@ -118,7 +117,7 @@ async def open_pickup(
     if pickup.state == "picked_up":
         await _report_reopening(session, caller, pickup, request_id)
         pickup = await _find_own(session, caller, pickup_id)
-    token = await repository.find_reading(session, pickup.row.token_id)
+    token = await queries.find_reading(session, pickup.row.token_id)
     if token is None:
         raise AssertionError("a link's token is never deleted")
     return OwnPickup(pickup, token)
@@ -140,7 +139,7 @@ async def take_pickup(
     pickup = await _find_own(session, caller, pickup_id)
     token_id = pickup.row.token_id
     await lock_active_identity(session, pickup.identity_id, ())
-    await repository.lock_token(session, token_id)
+    await queries.lock_token(session, token_id)
     pickup = await queries.lock_pickup(session, pickup_id)
     if pickup.state == "picked_up":
         await _report_reopening(session, caller, pickup, request_id)
@@ -157,7 +156,7 @@ async def take_pickup(
             f"This link is {pickup.state}: ask your administrator for another.", code="pickup_ended"
         )
     token = (await read_live_token(session, token_id)).row
-    until = await repository.database_now(session) + timedelta(seconds=pickup.row.overlap_s)
+    until = await queries.database_now(session) + timedelta(seconds=pickup.row.overlap_s)
     secret = await add_secret(session, peppers, token, until)
     pickup.row.state = "picked_up"
     pickup.row.picked_up_at = func.clock_timestamp()  # type: ignore[assignment]

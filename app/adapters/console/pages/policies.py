@@ -421,7 +421,8 @@ async def roll_back(
     async with attempt_change(session) as attempt:
         change = await policies.roll_back_policy(
             policy_id, PolicyRollback(version=number), viewer.caller, session, runtime, request,
-            ShownRevision.from_form(form), Response(), ignore_failed_tests=form.flag("ignore_failed_tests"), dry_run=False,
+            ShownRevision.from_form(form), Response(),
+            ignore_failed_tests=form.flag("ignore_failed_tests"), dry_run=False,
         )  # fmt: skip
     if attempt.problems:
         return await _show_version(policy_id, number, request, viewer, session, runtime, attempt.problems)

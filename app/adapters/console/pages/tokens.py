@@ -211,8 +211,8 @@ async def rotate(
     async with attempt_change(session) as attempt:
         overlap = validate(TokenRotate, {"overlap_s": _seconds(sent)}).overlap_s
         secret = await rotate_token(
-            session, runtime, sent.viewer.caller, token_id, timedelta(seconds=overlap), ShownRevision.from_form(sent.form),
-            request.state.request_id,
+            session, runtime, sent.viewer.caller, token_id, timedelta(seconds=overlap),
+            ShownRevision.from_form(sent.form), request.state.request_id,
         )  # fmt: skip
     if attempt.problems:
         return await _ask_overlap(
