@@ -20,53 +20,53 @@ if TYPE_CHECKING:
 
 @define(kw_only=True)
 class AccessExplanation:
-    """What is decided, by which grant and policies, and all that was considered."""
+    """A decision, with the grant and policies that decided and everything that was considered."""
 
     decision: AuditDecision
-    """What was decided about a call before it ran."""
+    """The decision about a call before it ran."""
 
     reason_code: str
-    """Why, as audit events say it."""
+    """The reason code, as in audit events."""
 
     summary: str
-    """Why, in words, with all that is missing, in the order of asking."""
+    """The reason in words, with everything that is missing, in the order of evaluation."""
 
     remedy: None | str
-    """What to do about it; null where nothing has to be done."""
+    """What to do about it; null when there is nothing to do."""
 
     at: datetime.datetime
-    """The moment that it is true of."""
+    """The time that the decision is for."""
 
     identity_id: str
     """The id of an identity."""
 
     token_id: None | str
-    """Null: the widest token that the identity could have."""
+    """Null: the widest token possible for the identity."""
 
     server_id: None | str
-    """The server; null where there is none of that name."""
+    """The server; null when there is none of that name."""
 
     tool: None | str
-    """The tool, under its name on the server."""
+    """The tool, by its name on the server."""
 
     part: None | ServerPart
-    """The part of the server that was asked for."""
+    """The requested part of the server."""
 
     arguments: ArgumentsUsed
-    """What it was decided with: the arguments of the request, those that were kept of the call; without,
-    since they were not kept, since you lack `arguments.read`, or since there are none to tell of."""
+    """Where the arguments came from: the request, the recorded call, or nowhere: not kept, not permitted
+    without `arguments.read`, or none."""
 
     grant_id: None | str
-    """The grant that it rests on."""
+    """The grant that allows the call."""
 
     policy_ids: list[str]
     """The policies that decided."""
 
     observed_policy_ids: list[str]
-    """Policies on trial that would have decided otherwise."""
+    """Policies on trial that would change the decision."""
 
     reasons: list[str]
-    """The reasons that the policies give to the caller."""
+    """The reasons in the policies, as the caller sees them."""
 
     approvals: list[NeededApproval]
     """The approvals that the call needs."""
@@ -75,13 +75,13 @@ class AccessExplanation:
     """The uses that the call takes."""
 
     considered: list[ConsideredToken]
-    """The token that asks, then those it was attenuated from."""
+    """The token of the call, then those that it was attenuated from."""
 
     missing_grants: list[GrantCreate]
-    """Grants without which it is denied, narrow ones, ready to be made as they are."""
+    """The narrow grants that are missing, ready to be created."""
 
     recorded: None | RecordedDecision
-    """Of an event, what was recorded."""
+    """The recorded decision of an event."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""

@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 @define(kw_only=True)
 class AccessGiven:
-    """What was agreed to: what was asked for, or less."""
+    """The granted access: as requested, or less."""
 
     tools: AllTools | ToolsByNames | ToolsByRisk
-    """Which tools of the selected servers: all, by name, or by risk."""
+    """The tools of the selected servers: all, by name, or by risk."""
 
     expires_at: datetime.datetime
     """Until when."""

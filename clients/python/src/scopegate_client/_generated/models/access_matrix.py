@@ -12,13 +12,13 @@ if TYPE_CHECKING:
 
 @define(kw_only=True)
 class AccessMatrix:
-    """Who reaches how much of what. Identities and servers that there are not are left out."""
+    """Effective access of identities to servers. Identities and servers that do not exist are left out."""
 
     at: datetime.datetime
-    """The moment that it is true of, by the database's clock."""
+    """The time of the answer, by the database's clock."""
 
     items: list[AccessMatrixRow]
-    """In the order of the identities that were asked for."""
+    """In the order of the requested identities."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""

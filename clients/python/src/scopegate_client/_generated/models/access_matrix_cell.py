@@ -8,16 +8,16 @@ from attrs import define
 
 @define(kw_only=True)
 class AccessMatrixCell:
-    """How much of a server an identity reaches now. A token reaches as much at most."""
+    """How much of a server an identity reaches now. A token can only narrow this."""
 
     server_id: str
     """The id of a server."""
 
     reached: bool
-    """Whether the server is within reach, be it with no tool that is active."""
+    """Whether the server is within reach, even without an active tool."""
 
     tools: int
-    """How many of its tools can be called, those included that need an approval."""
+    """How many of its tools can be called, including those that need an approval."""
 
     approval_required: int
     """Of those, how many need an approval for each call."""
@@ -26,7 +26,7 @@ class AccessMatrixCell:
     """Of those, how many are destructive."""
 
     is_whole: bool
-    """Whether all of its tools were looked at. A large matrix looks at the first of many, by name."""
+    """Whether all of its tools were checked. A large matrix checks only the first of many, by name."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""

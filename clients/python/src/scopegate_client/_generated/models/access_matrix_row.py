@@ -21,7 +21,7 @@ class AccessMatrixRow:
     `owner_suspended`, `owner_offboarded`. Null when they are."""
 
     cells: list[AccessMatrixCell]
-    """In the order of the servers that were asked for."""
+    """In the order of the requested servers."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""

@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 @define(kw_only=True)
 class AccessNarrowing:
-    """Less than what is asked for. What is absent stays as it was asked."""
+    """Less than the requested access. Absent fields stay as requested."""
 
     tools: AllTools | None | ToolsByNames | ToolsByRisk | Unset = UNSET
-    """Which of the tools that are asked for."""
+    """Which of the requested tools."""
 
     expires_at: datetime.datetime | None | Unset = UNSET
     """An earlier end."""

@@ -13,26 +13,26 @@ class AccessReason:
     """Why something is within reach."""
 
     decision: AccessDecision
-    """What happens to a call now: it runs, or it needs an approval first."""
+    """Whether a call runs now or needs an approval first."""
 
     reason_code: str
-    """Why, as audit events say it."""
+    """The reason code, as in audit events."""
 
     grant_id: str
-    """The grant that a call rests on; of several, the one that was made first."""
+    """The grant that allows a call; the oldest of several."""
 
     group_id: None | str
-    """The group that the grant was made to; null when it was made to the identity itself."""
+    """The group that holds the grant; null when the identity itself holds it."""
 
     policy_ids: list[str]
     """The policies that decided, if any did."""
 
     unconditional: bool
-    """Whether every call is allowed, whatever it says. False where a policy reads what it says, counts it
-    or asks: then some calls may be denied, or have to be approved."""
+    """Whether every call is allowed, regardless of its content. False where a policy reads the content,
+    counts calls or asks for approval: then some calls may be denied or need an approval."""
 
     approver_groups: list[str]
-    """The groups that must approve each call, with one member each."""
+    """The groups that must approve each call, by one member each."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""

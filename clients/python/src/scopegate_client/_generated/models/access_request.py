@@ -16,8 +16,7 @@ if TYPE_CHECKING:
 
 @define(kw_only=True)
 class AccessRequest:
-    """A request for access to a server that can be asked for, for yourself or for an agent that you answer
-    for."""
+    """A request for access to a requestable server, for yourself or for an agent that you own."""
 
     kind: Literal["access"] = "access"
 
@@ -25,16 +24,16 @@ class AccessRequest:
     """The slug or the id of the server."""
 
     tools: AllTools | ToolsByNames | ToolsByRisk
-    """Which tools of the selected servers: all, by name, or by risk."""
+    """The tools of the selected servers: all, by name, or by risk."""
 
     expires_at: datetime.datetime
-    """Until when it is needed: at most a year from now."""
+    """When the access should expire: at most a year from now."""
 
     reason: str
-    """Why, for those who decide."""
+    """The reason, for the people who decide."""
 
     identity_id: None | str | Unset = UNSET
-    """The agent of yours that needs it; absent: you do."""
+    """Your agent that needs it; yourself by default."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""

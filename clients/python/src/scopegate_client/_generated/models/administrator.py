@@ -26,22 +26,22 @@ class Administrator:
     """The person."""
 
     status: AdministratorStatus
-    """A `disabled` administrator is kept out."""
+    """A `disabled` administrator cannot sign in."""
 
     role_assignments: list[RoleAssignment]
-    """What their latest token gave them, the strongest role first. The provider decides it."""
+    """The roles in their latest token, the strongest first. The provider decides them."""
 
     last_sign_in_at: datetime.datetime | None
-    """When the latest access token that they came with was issued. It leaves `revision` alone."""
+    """When their latest access token was issued. It does not change `revision`."""
 
     created_at: datetime.datetime
-    """When it was made."""
+    """The time of creation."""
 
     updated_at: datetime.datetime
-    """When it last changed."""
+    """The time of the last change."""
 
     revision: int
-    """Counts its changes; in quotes it is the `ETag`."""
+    """The number of the current revision; in quotes it is the `ETag`."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""

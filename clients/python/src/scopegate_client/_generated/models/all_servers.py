@@ -8,7 +8,7 @@ from attrs import define
 
 @define(kw_only=True)
 class AllServers:
-    """Every server, also those registered later."""
+    """All servers, including those registered later."""
 
     kind: Literal["all"] = "all"
 

@@ -8,7 +8,7 @@ from attrs import define
 
 @define(kw_only=True)
 class AllTools:
-    """Every tool of the selected servers."""
+    """All tools of the selected servers."""
 
     kind: Literal["all"] = "all"
 

@@ -13,17 +13,17 @@ if TYPE_CHECKING:
 
 @define(kw_only=True)
 class Applied:
-    """What became of one of them."""
+    """The outcome for one proposal."""
 
     grant_id: str
     """The id of a grant."""
 
     outcome: AppliedOutcome
-    """What became of a grant. `changed`: the proposal is no longer the one that was sent, so nothing was
-    done: read the report again. `not_found`: there is no such grant, or it has ended."""
+    """The outcome for a grant. `changed`: the proposal differs from the sent one, so nothing was done:
+    read the report again. `not_found`: there is no such grant, or it has ended."""
 
     grant: Grant | None
-    """The grant as it is now, when it was narrowed."""
+    """The grant after it was narrowed."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""

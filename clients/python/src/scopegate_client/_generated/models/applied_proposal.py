@@ -8,13 +8,13 @@ from attrs import define
 
 @define(kw_only=True)
 class AppliedProposal:
-    """A proposal from the report."""
+    """A proposal from the report, to apply."""
 
     grant_id: str
     """The id of a grant."""
 
     proposal_digest: str
-    """The `digest` of the proposal. It names the revision of the grant too."""
+    """The `digest` of the proposal, which covers the revision of the grant."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""

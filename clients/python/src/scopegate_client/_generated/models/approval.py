@@ -24,68 +24,68 @@ if TYPE_CHECKING:
 
 @define(kw_only=True)
 class Approval:
-    """An approval, its subject and its state. What it is bound to never changes."""
+    """An approval, its subject and its state. Its subject never changes."""
 
     id: str
     """The id of an approval."""
 
     kind: ApprovalKind
-    """`call`: of one call of a tool, with the very arguments that asked. `access`: of access to a server
+    """`call`: one call of a tool, with exactly the arguments of the request. `access`: access to a server
     that a person requested."""
 
     state: ApprovalStatus
-    """`pending` waits for a decision; `approved` waits for the call to be repeated, or, of access, has
-    become a grant; `consumed` has let its one call through; `expired` was not decided, or not used, in
-    time; `cancelled` ended with its token, its identity or its group, or was withdrawn."""
+    """`pending`: not decided yet; `approved`: the call can be repeated, or access has become a grant;
+    `consumed`: its one call ran; `expired`: not decided or not used in time; `cancelled`: ended with
+    its token, its identity or its group, or withdrawn."""
 
     identity: ApprovalIdentity
-    """Who asked: the identity whose token was used, or that shall have the access."""
+    """The requester: the identity whose token was used, or that gets the access."""
 
     owner: ApprovalOwner | None
-    """None when a person asked."""
+    """Null when a person made the request."""
 
     token: ApprovalToken | None
-    """The token that was used; none for access."""
+    """The token that was used; null for access."""
 
     server: ApprovalServer | None
-    """The server that would be called, or is asked for."""
+    """The server of the call or of the access."""
 
     tool: ApprovalTool | None
-    """The tool that would be called; none for access."""
+    """The tool of the call; null for access."""
 
     access: ApprovalAccess | None
-    """The access that is asked for; none for a call."""
+    """The requested access; null for a call."""
 
     policies: list[ApprovalPolicy]
-    """The policies that ask."""
+    """The policies that require the approval."""
 
     approver_group: ApprovalGroup | None
     """The group whose members may decide: for access, the one that owns the server now."""
 
     reason: None | str
-    """Why the caller wants it, in the caller's own words: nothing has checked them."""
+    """The reason in the caller's own words, unverified."""
 
     arguments_digest: None | str
-    """HMAC-SHA256 of the canonical arguments, in hex, as in the audit trail."""
+    """HMAC-SHA256 of the canonical arguments, in hex, as in the audit log."""
 
     arguments_kept: bool
-    """Whether the arguments are on record and can be read: see `keep_arguments` of the server."""
+    """Whether the arguments are recorded and can be read: see `keep_arguments` of the server."""
 
     event_id: None | str
-    """The audit event of the call that asked first, or of the request."""
+    """The audit event of the first such call, or of the request."""
 
     request_count: int
-    """How many calls have asked for it."""
+    """How many calls needed it so far."""
 
     may_decide: bool
-    """Whether you may decide it, now."""
+    """Whether you may decide it now."""
 
     void: ApprovalDefect | None
-    """Why it is of no use any more; none while it is."""
+    """Why it is void; null if it is not."""
 
     expires_at: datetime.datetime | None
-    """Until when it can be decided; once approved, until when the call can be made. None for access that
-    was approved: its grant says until when."""
+    """Until when it can be decided; once approved, until when the call can be repeated. Null for approved
+    access, whose grant has the expiry."""
 
     decided_by: AuditActor | None
     """Who approved or denied it."""
@@ -94,10 +94,10 @@ class Approval:
     """When that was."""
 
     decision_reason: None | str
-    """The reason of the decision, which the caller gets."""
+    """The reason of the decision, which the caller sees."""
 
     consumed_by: None | str
-    """The call that it let through."""
+    """The call that ran with it."""
 
     consumed_at: datetime.datetime | None
     """When that was."""
@@ -106,13 +106,13 @@ class Approval:
     """The page where people decide it."""
 
     created_at: datetime.datetime
-    """When it was made."""
+    """The time of creation."""
 
     updated_at: datetime.datetime
-    """When it last changed."""
+    """The time of the last change."""
 
     revision: int
-    """Counts its changes; in quotes it is the `ETag`."""
+    """The number of the current revision; in quotes it is the `ETag`."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""

@@ -15,16 +15,16 @@ if TYPE_CHECKING:
 
 @define(kw_only=True)
 class ApprovalAccess:
-    """The access that is asked for."""
+    """The requested access."""
 
     tools: AllTools | ToolsByNames | ToolsByRisk
-    """Which tools of the selected servers: all, by name, or by risk."""
+    """The tools of the selected servers: all, by name, or by risk."""
 
     expires_at: datetime.datetime
-    """Until when it is asked for."""
+    """The requested expiry."""
 
     granted: AccessGiven | None
-    """What was agreed to; null unless it was approved."""
+    """The granted access; null unless approved."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""

@@ -13,13 +13,13 @@ if TYPE_CHECKING:
 
 @define(kw_only=True)
 class ApprovalAgreement:
-    """Why it is approved, and, of access, how much of it."""
+    """The reason of an approval, and for access an optional narrowing."""
 
     reason: None | str | Unset = UNSET
-    """In your own words; the caller reads it."""
+    """In your own words; the caller sees it."""
 
     access: AccessNarrowing | None | Unset = UNSET
-    """Less than what is asked for; of requests for access alone."""
+    """Less than requested; only for access requests."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""

@@ -11,18 +11,17 @@ if TYPE_CHECKING:
 
 @define(kw_only=True)
 class ApprovalArguments:
-    """The arguments of the call that asked: those that it will run with, since an approval is bound to
-    them."""
+    """The arguments of the call. It will run with exactly these, since an approval is bound to them."""
 
     approval_id: str
     """The id of an approval."""
 
     kept: bool
-    """Whether they are on record. They are not when the server's `keep_arguments` is `off`, or their
+    """Whether they are recorded. They are not if the server's `keep_arguments` is `off`, or their
     retention is over."""
 
     arguments: KeptArguments | None
-    """None when they are not kept."""
+    """Null when they are not kept."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""

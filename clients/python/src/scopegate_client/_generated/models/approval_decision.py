@@ -10,10 +10,10 @@ from ..types import UNSET, Unset
 
 @define(kw_only=True)
 class ApprovalDecision:
-    """The reason of the decision, which the caller gets."""
+    """The reason of the decision, which the caller sees."""
 
     reason: None | str | Unset = UNSET
-    """In your own words; the caller reads it."""
+    """In your own words; the caller sees it."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""

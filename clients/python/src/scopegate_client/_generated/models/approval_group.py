@@ -11,10 +11,10 @@ class ApprovalGroup:
     """The group whose members may decide."""
 
     id: None | str
-    """None when there was no group of this name."""
+    """Null when there was no group of this name."""
 
     name: str
-    """Its name: as the policy writes it, or as it is now."""
+    """Its name, as in the policy, or its current one."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""

@@ -10,16 +10,16 @@ from ..models.identity_kind import IdentityKind, check_identity_kind
 
 @define(kw_only=True)
 class ApprovalIdentity:
-    """Who asked: the identity whose token was used, or that shall have the access."""
+    """The requester: the identity whose token was used, or that gets the access."""
 
     id: str
     """The id of an identity."""
 
     kind: IdentityKind
-    """An `agent` has a person who answers for it."""
+    """An `agent` has a person as its owner."""
 
     name: None | str
-    """The name that it has now; none once it is erased."""
+    """Its current name; null once it is erased."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""

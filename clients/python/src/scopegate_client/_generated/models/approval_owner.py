@@ -8,13 +8,13 @@ from attrs import define
 
 @define(kw_only=True)
 class ApprovalOwner:
-    """The person who answers for the agent that asked."""
+    """The owner of the agent that made the request."""
 
     id: str
     """The id of an identity."""
 
     name: None | str
-    """The name that they have now; none once erased."""
+    """Their current name; null once erased."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""

@@ -8,19 +8,19 @@ from attrs import define
 
 @define(kw_only=True)
 class ApprovalPolicy:
-    """A policy that asks for this approval."""
+    """A policy that requires this approval."""
 
     id: str
     """The id of a policy."""
 
     version: int
-    """The version that asked."""
+    """The version that required it."""
 
     name: None | str
-    """What the policy is called now."""
+    """The current name of the policy."""
 
     reason: None | str
-    """What its annotation `@reason` says."""
+    """Its annotation `@reason`."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""

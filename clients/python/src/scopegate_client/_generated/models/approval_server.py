@@ -8,7 +8,7 @@ from attrs import define
 
 @define(kw_only=True)
 class ApprovalServer:
-    """The server that would be called, or that access is asked to."""
+    """The server of the call or of the access."""
 
     id: str
     """The id of a server."""
@@ -17,7 +17,7 @@ class ApprovalServer:
     """Its slug."""
 
     name: None | str
-    """What people call it."""
+    """Its display name."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""

@@ -14,7 +14,7 @@ class ApprovalToken:
     """The id of a token."""
 
     name: None | str
-    """What the token is called."""
+    """The name of the token."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""

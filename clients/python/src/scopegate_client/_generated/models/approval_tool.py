@@ -10,19 +10,19 @@ from ..models.risk import Risk, check_risk
 
 @define(kw_only=True)
 class ApprovalTool:
-    """The tool that would be called."""
+    """The tool of the call."""
 
     id: None | str
-    """Its id, as long as the server has it."""
+    """Its id, while the server has it."""
 
     name: str
     """Its name on the server."""
 
     title: None | str
-    """What the server calls it for people."""
+    """Its display name on the server."""
 
     risk: None | Risk
-    """How dangerous it is, as is known now."""
+    """Its current risk."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""

@@ -8,7 +8,7 @@ from attrs import define
 
 @define(kw_only=True)
 class AuditActor:
-    """Who did it. ``id`` is None for the system, the gateway and unknown callers."""
+    """The actor. ``id`` is None for the system, the gateway and unknown callers."""
 
     type: str
     """`administrator`, `service_account`, `identity`, `break_glass`, `system`, `gateway` or `unknown`."""
@@ -17,7 +17,7 @@ class AuditActor:
     """Its id; null for the system, the gateway and unknown callers."""
 
     name: None | str
-    """The name that it has now."""
+    """Its current name."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""

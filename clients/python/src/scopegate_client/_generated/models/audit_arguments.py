@@ -11,17 +11,17 @@ if TYPE_CHECKING:
 
 @define(kw_only=True)
 class AuditArguments:
-    """The arguments that a call came with."""
+    """The arguments of a call."""
 
     event_id: str
     """The id of an audit event."""
 
     kept: bool
-    """Whether they are on record. They are not when the server's `keep_arguments` left this call out, or
+    """Whether they are recorded. They are not if the server's `keep_arguments` excluded this call, or
     their retention is over."""
 
     arguments: KeptArguments | None
-    """None when they are not kept."""
+    """Null when they are not kept."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""

@@ -9,19 +9,19 @@ from attrs import define
 
 @define(kw_only=True)
 class AuditCheckpoint:
-    """A signed root over all events that were sealed by then. Keep some where no insider can change them."""
+    """A signed root over all events sealed so far. Keep some checkpoints where no insider can change them."""
 
     tree_size: int
-    """How many events it seals: those at positions below it."""
+    """Number of events that it seals: those at lower positions."""
 
     epoch: int
-    """The epoch of the log that the last of them is of."""
+    """The epoch of the last of them."""
 
     root_hash: str
     """A hash of the log's tree (RFC 9162 section 2.1), in hex."""
 
     note: str
-    """The signed note of a checkpoint, as C2SP's tlog-checkpoint has it."""
+    """The signed note of a checkpoint, in the format of C2SP's tlog-checkpoint."""
 
     created_at: datetime.datetime
     """When it was signed."""

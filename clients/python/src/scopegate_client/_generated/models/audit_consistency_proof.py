@@ -8,16 +8,16 @@ from attrs import define
 
 @define(kw_only=True)
 class AuditConsistencyProof:
-    """That a log begins with what it was (RFC 9162 section 2.1.4)."""
+    """A proof that a log extends an older one (RFC 9162 section 2.1.4)."""
 
     old_size: int
-    """How many events it had."""
+    """Number of events of the older log."""
 
     tree_size: int
-    """How many it has."""
+    """Number of events of the log."""
 
     checkpoint: str
-    """The signed note of a checkpoint, as C2SP's tlog-checkpoint has it."""
+    """The signed note of a checkpoint, in the format of C2SP's tlog-checkpoint."""
 
     hashes: list[str]
     """The proof, from the leaves up."""

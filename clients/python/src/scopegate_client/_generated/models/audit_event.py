@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @define(kw_only=True)
 class AuditEvent:
-    """Who did what, when, and what was decided. Never changes once written, but for a call's outcome."""
+    """An audit event: actor, action, decision and outcome. Only the outcome of a call is added later."""
 
     id: str
     """The id of an audit event."""
@@ -28,31 +28,31 @@ class AuditEvent:
     """When it happened."""
 
     action: str
-    """What was done, as `tool.call` or `token.issue`."""
+    """The action, such as `tool.call` or `token.issue`."""
 
     decision: AuditDecision | None
-    """What was decided, of calls."""
+    """The decision, for calls."""
 
     reason_code: None | str
-    """Why it was decided so."""
+    """The reason for the decision."""
 
     outcome: AuditOutcome | None
-    """What became of it, as far as is known."""
+    """The outcome, as far as known."""
 
     actor: AuditActor
-    """Who did it. ``id`` is None for the system, the gateway and unknown callers."""
+    """The actor. ``id`` is None for the system, the gateway and unknown callers."""
 
     on_behalf_of: None | str
-    """The person who answers for the agent or program that did it."""
+    """The owner of the agent or program."""
 
     token_id: None | str
-    """The scoped token that was used."""
+    """The token that was used."""
 
     server: AuditedServer | None
     """The server that was called."""
 
     tool: None | str
-    """The tool, under its name on the server."""
+    """The tool, by its name on the server."""
 
     object: AuditedObject | None
     """The object that was changed."""
@@ -64,13 +64,13 @@ class AuditEvent:
     """The policies that decided."""
 
     observed_policy_ids: list[str] | None
-    """Policies in the mode `observe` that would have decided otherwise."""
+    """Policies in the mode `observe` that would have changed the decision."""
 
     approval_id: None | str
-    """The approval that let the call through, or that it waits for."""
+    """The approval that the call used or waits for."""
 
     client: AuditedClient | None
-    """The program that called."""
+    """The client program."""
 
     method: None | str
     """The MCP method, or the method and route at this API."""
@@ -85,16 +85,16 @@ class AuditEvent:
     """How long the call took, in milliseconds."""
 
     count: int | None
-    """How many refusals this event stands for."""
+    """Number of refusals that this event summarizes."""
 
     call_id: None | str
-    """On `tool.result`: the call that it is the outcome of."""
+    """For `tool.result`: the call with this outcome."""
 
     request_id: None | str
     """The id of the request, as in `X-Request-ID`."""
 
     trace_id: None | str
-    """The trace that it belongs to (W3C Trace Context)."""
+    """Its trace id (W3C Trace Context)."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""

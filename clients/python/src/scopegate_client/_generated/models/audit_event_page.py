@@ -17,7 +17,7 @@ class AuditEventPage:
     """The items of this page."""
 
     next_cursor: None | str
-    """For the next page; null on the last."""
+    """The cursor of the next page; null on the last page."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""

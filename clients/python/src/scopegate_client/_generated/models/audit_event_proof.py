@@ -8,27 +8,27 @@ from attrs import define
 
 @define(kw_only=True)
 class AuditEventProof:
-    """That the log of a checkpoint has an event (RFC 9162 section 2.1.3).
+    """A proof that the log of a checkpoint contains an event (RFC 9162 section 2.1.3).
 
-    As a file it is what `scopegate audit verify --proof` takes."""
+    Saved as a file, it is the input of `scopegate audit verify --proof`."""
 
     event_id: str
     """The id of an audit event."""
 
     position: int
-    """Where the event is in the log, from 0."""
+    """The position of the event in the log, from 0."""
 
     leaf: str
-    """What was sealed of it: the stored row as one line of JSON, whose bytes are hashed."""
+    """The sealed content: the stored row as one line of JSON, whose bytes are hashed."""
 
     leaf_hash: str
     """A hash of the log's tree (RFC 9162 section 2.1), in hex."""
 
     tree_size: int
-    """How many events the checkpoint seals."""
+    """Number of events that the checkpoint seals."""
 
     checkpoint: str
-    """The signed note of a checkpoint, as C2SP's tlog-checkpoint has it."""
+    """The signed note of a checkpoint, in the format of C2SP's tlog-checkpoint."""
 
     hashes: list[str]
     """The proof, from the leaf up."""

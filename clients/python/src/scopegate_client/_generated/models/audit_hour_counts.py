@@ -9,25 +9,25 @@ from attrs import define
 
 @define(kw_only=True)
 class AuditHourCounts:
-    """The same of one hour."""
+    """Counts of one hour."""
 
     events: int
-    """How many events a list shows."""
+    """Number of events in a list."""
 
     count: int
-    """How many things they tell of. It is more where one event stands for many refusals."""
+    """Number of requests and changes. It is larger when one event summarizes many refusals."""
 
     allow: int
-    """How many of these things were allowed."""
+    """Number of allowed requests."""
 
     deny: int
-    """How many were denied."""
+    """Number of denied requests."""
 
     require_approval: int
-    """How many had to be approved first."""
+    """Number of requests that needed an approval."""
 
     hour: datetime.datetime
-    """When the hour begins."""
+    """Start of the hour."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""

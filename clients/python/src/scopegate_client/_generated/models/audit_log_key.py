@@ -8,13 +8,13 @@ from attrs import define
 
 @define(kw_only=True)
 class AuditLogKey:
-    """A public key to check signatures of checkpoints with."""
+    """A public key for checkpoint signatures."""
 
     vkey: str
-    """The key as C2SP's signed-note has it: the log's name, the key's id, and the key."""
+    """The key in the format of C2SP's signed-note: log name, key id, and key."""
 
     signs: bool
-    """Whether it is the one that signs now; others check what they once signed."""
+    """Whether it signs new checkpoints; the others only verify older ones."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""

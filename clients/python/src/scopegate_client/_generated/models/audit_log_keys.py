@@ -14,7 +14,7 @@ class AuditLogKeys:
     """The name of the log in its checkpoints, and its keys."""
 
     origin: str
-    """What the log is called."""
+    """The name of the log."""
 
     items: list[AuditLogKey]
     """Its keys, newest first."""

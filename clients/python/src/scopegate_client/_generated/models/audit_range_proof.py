@@ -8,10 +8,9 @@ from attrs import define
 
 @define(kw_only=True)
 class AuditRangeProof:
-    """What leads from the leaves of a range to the root of a checkpoint: the hashes beside it, left to
-    right.
+    """The hashes that connect the leaves of a range to the root of a checkpoint, left to right.
 
-    As a file it is what `scopegate audit verify --proof` takes for exported leaves."""
+    Saved as a file, it is the input of `scopegate audit verify --proof` for exported leaves."""
 
     from_: int
     """The position of the first leaf."""
@@ -20,7 +19,7 @@ class AuditRangeProof:
     """The position after that of the last leaf."""
 
     checkpoint: str
-    """The signed note of a checkpoint, as C2SP's tlog-checkpoint has it."""
+    """The signed note of a checkpoint, in the format of C2SP's tlog-checkpoint."""
 
     hashes: list[str]
     """The proof, left to right."""

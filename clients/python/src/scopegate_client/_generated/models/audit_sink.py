@@ -24,69 +24,69 @@ if TYPE_CHECKING:
 
 @define(kw_only=True)
 class AuditSink:
-    """Where the audit trail goes, and how its endpoint fares."""
+    """A destination of the audit log, with the state of its delivery."""
 
     id: str
     """The id of an audit sink."""
 
     name: str
-    """What people call it."""
+    """Its display name."""
 
     description: None | str
     """What it is for."""
 
     url: str
-    """Where batches go, by POST."""
+    """The URL that batches are sent to by POST."""
 
     format: AuditSinkFormat
-    """How a batch is written. `ndjson`: one event a line; `json`: an array; `ocsf`: one event a line, as
-    OCSF 1.9 says it; `splunk_hec`: as the HTTP Event Collector of Splunk takes it."""
+    """The format of a batch. `ndjson`: one event per line; `json`: an array; `ocsf`: one OCSF 1.9 event
+    per line; `splunk_hec`: for the HTTP Event Collector of Splunk."""
 
     compression: AuditSinkCompression
-    """How the body of a batch is encoded. `gzip`: with `Content-Encoding: gzip`, for receivers that take
-    it."""
+    """The encoding of the body of a batch. `gzip`: with `Content-Encoding: gzip`, for receivers that
+    accept it."""
 
     credential_kind: AuditSinkCredentialKind
-    """What batches carry to prove whose they are."""
+    """The authentication of batches."""
 
     status: AuditSinkStatus
-    """A `disabled` sink is given nothing, and goes on where it was when it is active again."""
+    """A `disabled` sink receives nothing, and continues where it was when it is active again."""
 
     lag: AuditSinkLag | None
-    """What it has not been given yet; null when it has ended."""
+    """What it has not received yet; null when it has ended."""
 
     failures: int
-    """How many attempts failed since the last that went well."""
+    """Failed attempts since the last success."""
 
     failing_since: datetime.datetime | None
-    """When the first of these was; null when all is well."""
+    """Time of the first of these; null when there are none."""
 
     held_until: datetime.datetime | None
-    """Nothing is sent before this: its endpoint fails, or asked for a pause."""
+    """Time of the next attempt, while its endpoint fails or asked for a pause."""
 
     status_code: int | None
-    """What the endpoint answered last, if it did."""
+    """The last status code of the endpoint, if any."""
 
     error: AuditSinkError | None
     """Why the last attempt failed; null when it did not."""
 
     delivered_at: datetime.datetime | None
-    """When it last took a batch."""
+    """When it last accepted a batch."""
 
     missed_at: datetime.datetime | None
-    """When the retention last dropped events that it had not been given; null when it never did."""
+    """When retention last dropped events that it had not received; null: never."""
 
     created_at: datetime.datetime
-    """When it was made."""
+    """The time of creation."""
 
     updated_at: datetime.datetime
-    """When it last changed."""
+    """The time of the last change."""
 
     ended_at: datetime.datetime | None
-    """When it ended; null while it has not."""
+    """The time of the end; null before it."""
 
     revision: int
-    """Counts its changes; in quotes it is the `ETag`."""
+    """The number of the current revision; in quotes it is the `ETag`."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""

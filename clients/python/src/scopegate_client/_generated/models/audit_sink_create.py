@@ -24,29 +24,29 @@ class AuditSinkCreate:
     """A new sink."""
 
     name: str
-    """What people call it."""
+    """Its display name."""
 
     url: str
-    """Over https, or http to an address of an allowed network. Put no secret into it: callers who may read
-    sinks sees it."""
+    """An https URL, or http to an address in an allowed network. It must not contain a secret: callers who
+    may read sinks see it."""
 
     description: None | str | Unset = UNSET
     """What it is for."""
 
     format: AuditSinkFormat | Unset = UNSET
-    """How a batch is written. `ndjson`: one event a line; `json`: an array; `ocsf`: one event a line, as
-    OCSF 1.9 says it; `splunk_hec`: as the HTTP Event Collector of Splunk takes it."""
+    """The format of a batch. `ndjson`: one event per line; `json`: an array; `ocsf`: one OCSF 1.9 event
+    per line; `splunk_hec`: for the HTTP Event Collector of Splunk."""
 
     compression: AuditSinkCompression | Unset = UNSET
-    """How the body of a batch is encoded. `gzip`: with `Content-Encoding: gzip`, for receivers that take
-    it."""
+    """The encoding of the body of a batch. `gzip`: with `Content-Encoding: gzip`, for receivers that
+    accept it."""
 
     credential: BearerAuditSinkCredential | HeaderAuditSinkCredential | NoAuditSinkCredential | Unset = UNSET
-    """What batches carry to prove whose they are. It is stored encrypted, sent to the origin of the URL
-    alone, and never shown."""
+    """The authentication of batches. It is stored encrypted, sent only to the origin of the URL, and never
+    shown."""
 
     start: AuditSinkStart | Unset = UNSET
-    """`now`: with what is recorded from now on; `beginning`: with all that is on record."""
+    """`now`: events from now on; `beginning`: the whole log."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""

@@ -9,13 +9,13 @@ from attrs import define
 
 @define(kw_only=True)
 class AuditSinkLag:
-    """What a sink has not been given yet."""
+    """Events that a sink has not received yet."""
 
     events: int
-    """How many events; at most 10,000 are counted."""
+    """Number of events, counted up to 10,000."""
 
     since: datetime.datetime | None
-    """When the first of them happened; null when there are none."""
+    """Time of the first of them; null when there are none."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""

@@ -21,31 +21,31 @@ if TYPE_CHECKING:
 
 @define(kw_only=True)
 class AuditSinkUpdate:
-    """What may change of a sink."""
+    """The fields of a sink that can change."""
 
     name: str | Unset = UNSET
-    """What people call it."""
+    """Its display name."""
 
     description: None | str | Unset = UNSET
     """What it is for."""
 
     url: str | Unset = UNSET
-    """On another origin, the credential has to be given again with it."""
+    """With a new origin, the credential must be sent again."""
 
     format: AuditSinkFormat | Unset = UNSET
-    """How a batch is written. `ndjson`: one event a line; `json`: an array; `ocsf`: one event a line, as
-    OCSF 1.9 says it; `splunk_hec`: as the HTTP Event Collector of Splunk takes it."""
+    """The format of a batch. `ndjson`: one event per line; `json`: an array; `ocsf`: one OCSF 1.9 event
+    per line; `splunk_hec`: for the HTTP Event Collector of Splunk."""
 
     compression: AuditSinkCompression | Unset = UNSET
-    """How the body of a batch is encoded. `gzip`: with `Content-Encoding: gzip`, for receivers that take
-    it."""
+    """The encoding of the body of a batch. `gzip`: with `Content-Encoding: gzip`, for receivers that
+    accept it."""
 
     credential: BearerAuditSinkCredential | HeaderAuditSinkCredential | NoAuditSinkCredential | Unset = UNSET
-    """What batches carry to prove whose they are. It is stored encrypted, sent to the origin of the URL
-    alone, and never shown."""
+    """The authentication of batches. It is stored encrypted, sent only to the origin of the URL, and never
+    shown."""
 
     status: AuditSinkStatus | Unset = UNSET
-    """A `disabled` sink is given nothing, and goes on where it was when it is active again."""
+    """A `disabled` sink receives nothing, and continues where it was when it is active again."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""

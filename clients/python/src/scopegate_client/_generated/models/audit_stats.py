@@ -13,22 +13,22 @@ if TYPE_CHECKING:
 
 @define(kw_only=True)
 class AuditStats:
-    """Count audit events by hour. Outcomes of calls count as part of their call."""
+    """Hourly counts. Outcomes of calls count as part of their call."""
 
     since: datetime.datetime
-    """When the first hour begins."""
+    """Start of the first hour."""
 
     until: datetime.datetime
-    """When the last hour ends."""
+    """End of the last hour."""
 
     hours: list[AuditHourCounts]
-    """Every hour from then to then, in order, empty ones too."""
+    """Every hour in the span, in order, including empty ones."""
 
     total: AuditCounts
-    """How many events there are, and what they stand for."""
+    """Counts of audit events."""
 
     is_complete: bool
-    """False while events that were recorded some time ago are still being counted, as after an upgrade."""
+    """False while older events are still being counted, such as after an upgrade."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""

@@ -8,16 +8,16 @@ from attrs import define
 
 @define(kw_only=True)
 class AuditedClient:
-    """The program that called, as it described itself, and where from."""
+    """The client program, as it described itself, and its address."""
 
     name: None | str
-    """The name that it gave."""
+    """The name that it sent."""
 
     version: None | str
-    """The version that it gave."""
+    """The version that it sent."""
 
     ip: None | str
-    """The address that it called from."""
+    """The client address."""
 
     user_agent: None | str
     """Its `User-Agent`."""

@@ -8,10 +8,10 @@ from attrs import define
 
 @define(kw_only=True)
 class AuditedObject:
-    """What was changed."""
+    """The changed object."""
 
     type: str
-    """What kind of object it is."""
+    """The type of object."""
 
     id: None | str
     """Its id."""

@@ -8,7 +8,7 @@ from attrs import define
 
 @define(kw_only=True)
 class AuditedServer:
-    """The server that was asked for."""
+    """The server of the request."""
 
     id: str
     """The id of a server."""

@@ -11,7 +11,7 @@ from ...secret import Secret
 
 @define(kw_only=True)
 class BreakGlassSignIn:
-    """The password of the local administrator, and what it is needed for."""
+    """The break-glass password, and the reason for its use."""
 
     password: Secret = attrs_field(converter=Secret)
 

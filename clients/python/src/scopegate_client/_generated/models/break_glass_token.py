@@ -12,7 +12,7 @@ from ..types import UNSET, Unset
 
 @define(kw_only=True)
 class BreakGlassToken:
-    """A bearer with the role owner. Each request that it makes is recorded."""
+    """A bearer token with the role owner. Each of its requests is recorded."""
 
     access_token: Secret = attrs_field(converter=Secret)
 

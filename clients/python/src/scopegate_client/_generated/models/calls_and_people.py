@@ -8,7 +8,7 @@ from attrs import define
 
 @define(kw_only=True)
 class CallsAndPeople:
-    """How many calls, and of how many people and agents."""
+    """A number of calls, and of the people and agents who made them."""
 
     calls: int
     """Calls."""

@@ -12,33 +12,33 @@ from ..types import UNSET, Unset
 
 @define(kw_only=True)
 class CheckStep:
-    """One thing that was looked at, and how it is."""
+    """One step of a check, with its result."""
 
     name: CheckedThing
-    """What a step looked at: the `secret` that was given; the `token`, and those it was attenuated from;
-    their `identity` and its owner; the `address` that the check was asked from; what the token has
-    `access` to; one `server`; and the `last_denial` within a week."""
+    """The subject of a step: the given `secret`; the `token` and those it was attenuated from; their
+    `identity` and its owner; the client `address` of the check; the `access` of the token; one
+    `server`; or the `last_denial` within a week."""
 
     state: CheckState
     """`ok`: as it should be; `warn`: it works, but look at it; `fail`: it does not work."""
 
     code: str
-    """How it is, stable, snake_case; `ok` where all is well."""
+    """The result, as a stable code, snake_case; `ok` for success."""
 
     detail: str
-    """How it is, in words."""
+    """The result in words."""
 
     remedy: None | str | Unset = UNSET
     """What to do about it."""
 
     server_id: None | str | Unset = UNSET
-    """The server that the step is about."""
+    """The server of the step."""
 
     server: None | str | Unset = UNSET
     """Its slug."""
 
     duration_ms: int | None | Unset = UNSET
-    """How long the server took to answer."""
+    """The response time of the server."""
 
     event_id: None | str | Unset = UNSET
     """The audit event of the refusal."""

@@ -11,8 +11,7 @@ if TYPE_CHECKING:
 
 @define(kw_only=True)
 class ConnectSettings:
-    """How to connect with this token: set `variable` to the secret, then use the snippet of the client at
-    hand."""
+    """How to connect with this token: set `variable` to the secret, then use the snippet for your client."""
 
     url: str
     """The endpoint of the whole fleet."""
@@ -21,22 +20,22 @@ class ConnectSettings:
     """The environment variable that the snippets read."""
 
     claude_code: ConnectSnippet
-    """Text to paste, and where it goes."""
+    """Text to paste, and its destination."""
 
     cursor: ConnectSnippet
-    """Text to paste, and where it goes."""
+    """Text to paste, and its destination."""
 
     vscode: ConnectSnippet
-    """Text to paste, and where it goes."""
+    """Text to paste, and its destination."""
 
     codex: ConnectSnippet
-    """Text to paste, and where it goes."""
+    """Text to paste, and its destination."""
 
     claude_desktop: ConnectSnippet
-    """Text to paste, and where it goes."""
+    """Text to paste, and its destination."""
 
     inspector: ConnectSnippet
-    """Text to paste, and where it goes."""
+    """Text to paste, and its destination."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""

@@ -8,7 +8,7 @@ from attrs import define
 
 @define(kw_only=True)
 class ConnectSnippet:
-    """Text to paste, and where it goes."""
+    """Text to paste, and its destination."""
 
     format: str
     """`shell`, `json` or `toml`."""

@@ -14,19 +14,19 @@ if TYPE_CHECKING:
 
 @define(kw_only=True)
 class ConnectionCheck:
-    """Whether a token works now, step by step. Steps that depend on one that failed are left out."""
+    """Whether a token works now, step by step. Steps that depend on a failed one are left out."""
 
     token_id: str
     """The id of a token."""
 
     at: datetime.datetime
-    """When it was looked at, by the database's clock."""
+    """The time of the check, by the database's clock."""
 
     state: CheckState
     """`ok`: as it should be; `warn`: it works, but look at it; `fail`: it does not work."""
 
     steps: list[CheckStep]
-    """In the order in which a call depends on them."""
+    """The steps, in the order in which a call depends on them."""
 
     unchecked_servers: int
     """Servers in reach that were not asked: name them in `server_ids`."""

@@ -12,12 +12,12 @@ from ..types import UNSET, Unset
 
 @define(kw_only=True)
 class ConnectionCheckRequest:
-    """What to check of a token."""
+    """The subject of the check."""
 
     secret: Secret | Unset = attrs_field(default=UNSET, converter=optional_secret)
 
     server_ids: list[str] | Unset = UNSET
-    """The servers to ask; without, the first 8 in reach by slug."""
+    """The servers to ask; by default the first 8 in reach by slug."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""

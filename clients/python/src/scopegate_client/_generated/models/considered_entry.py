@@ -10,13 +10,13 @@ from ..models.grant_fault import GrantFault, check_grant_fault
 
 @define(kw_only=True)
 class ConsideredEntry:
-    """An entry of the token's scope, and what keeps it from reaching."""
+    """An entry of the token's scope, and why it does not cover the call."""
 
     reaches: bool
-    """Whether what was asked for is in it."""
+    """Whether it covers the call."""
 
     faults: list[GrantFault]
-    """What keeps it from it."""
+    """Why it does not."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""

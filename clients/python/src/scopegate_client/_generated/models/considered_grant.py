@@ -10,19 +10,19 @@ from ..models.grant_fault import GrantFault, check_grant_fault
 
 @define(kw_only=True)
 class ConsideredGrant:
-    """A grant of the identity or of one of its groups, and what keeps it from giving the right."""
+    """A grant of the identity or of one of its groups, and why it does not allow the call."""
 
     grant_id: str
     """The id of a grant."""
 
     group_id: None | str
-    """The group that it was made to; null: the identity itself."""
+    """The group that holds it; null: the identity itself."""
 
     gives: bool
-    """Whether it gives the right that was asked for."""
+    """Whether it allows the call."""
 
     faults: list[GrantFault]
-    """What keeps it from it."""
+    """Why it does not."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""

@@ -12,7 +12,7 @@ from ..models.policy_outcome import PolicyOutcome, check_policy_outcome
 
 @define(kw_only=True)
 class ConsideredPolicy:
-    """A published policy and what it did."""
+    """A published policy and its outcome."""
 
     policy_id: str
     """The id of a policy."""
@@ -21,23 +21,23 @@ class ConsideredPolicy:
     """Its name now."""
 
     version: int
-    """The version that was asked."""
+    """The version that was evaluated."""
 
     mode: PolicyMode
-    """`observe`: it decides nothing; events name it where it would have."""
+    """`observe`: it decides nothing; audit events name it when it would have changed the decision."""
 
     effect: PolicyEffect
-    """What the policy says."""
+    """The effect of the policy."""
 
     approver_group: None | str
-    """The group whose approval it asks for."""
+    """The group whose approval it requires."""
 
     uses_per_day: int | None
-    """How many uses it lets each identity have."""
+    """The uses per day that it allows each identity."""
 
     outcome: PolicyOutcome
     """What a policy did: it is about another `principal`, `action` or `resource`; its `condition` is not
-    met; it reads arguments and these are not known (`arguments_unknown`: it stood aside); it is
+    met; it reads arguments and these are not known (`arguments_unknown`: it was skipped); it is
     `satisfied`; it `failed`."""
 
     message: None | str

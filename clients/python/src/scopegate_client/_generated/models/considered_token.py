@@ -13,25 +13,25 @@ if TYPE_CHECKING:
 
 @define(kw_only=True)
 class ConsideredToken:
-    """The token that asks, or one that it was attenuated from: the rights of each have to allow the call."""
+    """The token of the call, or one that it was attenuated from. Each of them must allow the call."""
 
     token_id: None | str
-    """Null: the widest token that the identity could have."""
+    """Null: the widest token possible for the identity."""
 
     identity_id: str
     """The id of an identity."""
 
     stopped: None | str
-    """Why it opens nothing at all."""
+    """Why the token is not accepted at all."""
 
     in_scope: bool
-    """Whether its scope reaches what was asked for."""
+    """Whether its scope covers the call."""
 
     entries: list[ConsideredEntry] | None
-    """The entries of its scope; null where the scope is all of the grants."""
+    """The entries of its scope; null when the scope is everything that the grants allow."""
 
     grants: list[ConsideredGrant]
-    """All grants that have not ended, in the order of asking."""
+    """All grants that have not ended, in the order of evaluation."""
 
     policies: list[ConsideredPolicy]
     """All published policies."""

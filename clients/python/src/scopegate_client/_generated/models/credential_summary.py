@@ -14,13 +14,13 @@ from ..models.upstream_credential_kind import (
 
 @define(kw_only=True)
 class CredentialSummary:
-    """That there is a credential, and nothing of what it is."""
+    """The kind of a stored credential, without its content."""
 
     kind: UpstreamCredentialKind
-    """What calls to the server carry, or its program is given."""
+    """The credential in calls to the server, or in the environment of its program."""
 
     updated_at: datetime.datetime
-    """When it last changed."""
+    """The time of the last change."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""

@@ -13,16 +13,16 @@ class DefinitionChange:
     """One difference between two definitions."""
 
     kind: ChangeKind
-    """What became of the member."""
+    """The change of the member."""
 
     pointer: str
-    """Where it is in the definition, as a JSON Pointer (RFC 6901)."""
+    """Its place in the definition, as a JSON Pointer (RFC 6901)."""
 
     before: Any
-    """The value that was approved; null when there was none."""
+    """The approved value; null when there was none."""
 
     after: Any
-    """The value that waits; null when it is gone."""
+    """The pending value; null when it was removed."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""

@@ -8,12 +8,12 @@ from attrs import define
 
 @define(kw_only=True)
 class EndProposal:
-    """Nothing of it was used: end it."""
+    """Nothing that the grant allows was used: end it."""
 
     action: Literal["end"] = "end"
 
     digest: str
-    """Stands for this proposal, to apply it by."""
+    """Identifies the proposal when you apply it."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""

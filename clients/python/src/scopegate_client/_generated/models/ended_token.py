@@ -8,7 +8,7 @@ from attrs import define
 
 @define(kw_only=True)
 class EndedToken:
-    """A token that ended, and whose it was."""
+    """A token that ended, with its holder."""
 
     id: str
     """The id of a token."""

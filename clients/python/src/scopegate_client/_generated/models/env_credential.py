@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 @define(kw_only=True)
 class EnvCredential:
-    """Environment variables that the program of a ``stdio`` server is given."""
+    """Environment variables for the program of a ``stdio`` server."""
 
     kind: Literal["env"] = "env"
 

@@ -16,38 +16,38 @@ if TYPE_CHECKING:
 
 @define(kw_only=True)
 class ExplainRequest:
-    """A call to explain: one that might be made, or, by `event_id` alone, one that was decided."""
+    """A call to explain: a possible one, or one that was decided, by `event_id`."""
 
     identity_id: None | str | Unset = UNSET
-    """Who asks, with the widest token possible."""
+    """The caller, with the widest possible token."""
 
     token_id: None | str | Unset = UNSET
-    """The token that asks."""
+    """The token of the call."""
 
     event_id: None | str | Unset = UNSET
-    """The audit event of the decision, as its answer names it. It is decided again as of its time, with
-    its arguments where they were kept."""
+    """The audit event of the decision. The call is decided again as of its time, with its arguments if
+    they were kept."""
 
     server: None | str | Unset = UNSET
     """The slug or the id of the server."""
 
     tool: None | str | Unset = UNSET
-    """The name of the tool; absent: reaching the server."""
+    """The name of the tool; absent: access to the server."""
 
     part: None | ServerPart | Unset = UNSET
-    """Its resources or prompts, in place of a tool."""
+    """The resources or prompts, instead of a tool."""
 
     arguments: AskedArguments | None | Unset = UNSET
-    """The arguments of the call. Without, policies that read them stand aside."""
+    """The arguments of the call. Without them, policies that read arguments are skipped."""
 
     at: datetime.datetime | None | Unset = UNSET
-    """The moment to ask about; now when absent."""
+    """The time to ask about; now by default."""
 
     ip: None | str | Unset = UNSET
-    """The address that the call comes from."""
+    """The client address of the call."""
 
     client: AskingClient | None | Unset = UNSET
-    """The program that it comes from."""
+    """The client program of the call."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""

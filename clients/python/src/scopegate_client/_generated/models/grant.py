@@ -23,19 +23,19 @@ if TYPE_CHECKING:
 
 @define(kw_only=True)
 class Grant:
-    """A durable entitlement. ``status`` is by the clock."""
+    """A durable entitlement. ``status`` depends on the time."""
 
     id: str
     """The id of a grant."""
 
     principal: GroupPrincipal | IdentityPrincipal
-    """Who holds the right: an identity itself, or whoever is in a group."""
+    """The holder of the grant: an identity, or the members of a group."""
 
     servers: AllServers | ServersByIds | ServersByLabels
-    """Which servers: by id, by the labels that they carry, or all."""
+    """The servers: by id, by labels, or all."""
 
     tools: AllTools | ToolsByNames | ToolsByRisk
-    """Which tools of the selected servers: all, by name, or by risk."""
+    """The tools of the selected servers: all, by name, or by risk."""
 
     resources: bool
     """Whether it reaches the servers' resources."""
@@ -44,37 +44,37 @@ class Grant:
     """Whether it reaches the servers' prompts."""
 
     not_before: datetime.datetime | None
-    """From when it holds; null: from the start."""
+    """When it starts; null: at its creation."""
 
     expires_at: datetime.datetime | None
-    """Until when it holds; null: until it is ended."""
+    """When it expires; null: it does not."""
 
     reason: None | str
-    """Why it was given."""
+    """The reason for the grant."""
 
     approval_id: None | str
-    """The request for access that it was made for; null: nobody asked that way."""
+    """The access request that it was created for; null when there was none."""
 
     status: GrantStatus
     """By the clock: `scheduled` until `not_before`, `expired` from `expires_at`."""
 
     reaches: None | Reaches
-    """How much it reaches now, policies aside; null in lists, where nothing is looked up."""
+    """How much it reaches now, without policies; null in lists, which do not compute it."""
 
     warnings: list[SelectorWarning] | None
-    """What of its selectors matches nothing now; null in lists, where nothing is looked up."""
+    """Parts of its selectors that match nothing now; null in lists, which do not compute it."""
 
     ended_at: datetime.datetime | None
-    """When it ended; null while it has not."""
+    """The time of the end; null before it."""
 
     created_at: datetime.datetime
-    """When it was made."""
+    """The time of creation."""
 
     updated_at: datetime.datetime
-    """When it last changed."""
+    """The time of the last change."""
 
     revision: int
-    """Counts its changes; in quotes it is the `ETag`."""
+    """The number of the current revision; in quotes it is the `ETag`."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""

@@ -21,16 +21,16 @@ if TYPE_CHECKING:
 
 @define(kw_only=True)
 class GrantCreate:
-    """A durable entitlement: who, which servers and tools, until when."""
+    """A durable entitlement: a principal, servers and tools, and an expiry."""
 
     principal: GroupPrincipal | IdentityPrincipal
-    """Who holds the right: an identity itself, or whoever is in a group."""
+    """The holder of the grant: an identity, or the members of a group."""
 
     servers: AllServers | ServersByIds | ServersByLabels
-    """Which servers: by id, by the labels that they carry, or all."""
+    """The servers: by id, by labels, or all."""
 
     tools: AllTools | ToolsByNames | ToolsByRisk
-    """Which tools of the selected servers: all, by name, or by risk."""
+    """The tools of the selected servers: all, by name, or by risk."""
 
     resources: bool | None | Unset = UNSET
     """Reaches the servers' resources; by default true when the tools are all."""
@@ -39,13 +39,13 @@ class GrantCreate:
     """Reaches the servers' prompts; by default true when the tools are all."""
 
     not_before: datetime.datetime | None | Unset = UNSET
-    """From when it holds; null: from the start."""
+    """When it starts; null: at its creation."""
 
     expires_at: datetime.datetime | None | Unset = UNSET
-    """Until when it holds; null: until it is ended."""
+    """When it expires; null: it does not."""
 
     reason: None | str | Unset = UNSET
-    """Why it was given."""
+    """The reason for the grant."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""

@@ -14,17 +14,16 @@ if TYPE_CHECKING:
 
 @define(kw_only=True)
 class GrantPreview:
-    """What a grant would reach of the servers and tools that there are now, apart from scopes and
-    policies."""
+    """The reach of a grant among the current servers and tools, without scopes and policies."""
 
     reaches: Reaches
-    """How much a selector or scope reaches now, policies aside. Only a preview counts more than 10,000."""
+    """How much a selector or scope reaches now, without policies. Only a preview counts more than 10,000."""
 
     warnings: list[SelectorWarning]
-    """What of the selectors matches nothing now."""
+    """Parts of the selectors that match nothing now."""
 
     risks: ToolsByRiskCounts
-    """How many tools of each risk."""
+    """Number of tools by risk."""
 
     servers: list[PreviewedServer]
     """The first 100 servers, by slug."""

@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 
 @define(kw_only=True)
 class GrantPreviewRequest:
-    """The servers and tools that a grant would be of."""
+    """The servers and tools of the grant to preview."""
 
     servers: AllServers | ServersByIds | ServersByLabels
-    """Which servers: by id, by the labels that they carry, or all."""
+    """The servers: by id, by labels, or all."""
 
     tools: AllTools | ToolsByNames | ToolsByRisk
-    """Which tools of the selected servers: all, by name, or by risk."""
+    """The tools of the selected servers: all, by name, or by risk."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""

@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 
 @define(kw_only=True)
 class GrantUpdate:
-    """What may change of a grant; its principal may not. A selector is replaced as a whole."""
+    """The fields of a grant that can change; its principal cannot. A selector is replaced as a whole."""
 
     servers: AllServers | ServersByIds | ServersByLabels | Unset = UNSET
-    """Which servers: by id, by the labels that they carry, or all."""
+    """The servers: by id, by labels, or all."""
 
     tools: AllTools | ToolsByNames | ToolsByRisk | Unset = UNSET
-    """Which tools of the selected servers: all, by name, or by risk."""
+    """The tools of the selected servers: all, by name, or by risk."""
 
     resources: bool | Unset = UNSET
     """Whether it reaches the servers' resources."""
@@ -34,13 +34,13 @@ class GrantUpdate:
     """Whether it reaches the servers' prompts."""
 
     not_before: datetime.datetime | None | Unset = UNSET
-    """From when it holds; null: from the start."""
+    """When it starts; null: at its creation."""
 
     expires_at: datetime.datetime | None | Unset = UNSET
-    """Until when it holds; null: until it is ended."""
+    """When it expires; null: it does not."""
 
     reason: None | str | Unset = UNSET
-    """Why it was given."""
+    """The reason for the grant."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""

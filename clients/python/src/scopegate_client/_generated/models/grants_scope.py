@@ -8,7 +8,7 @@ from attrs import define
 
 @define(kw_only=True)
 class GrantsScope:
-    """All that the identity's live grants allow."""
+    """All that the identity's current grants allow."""
 
     kind: Literal["grants"] = "grants"
 

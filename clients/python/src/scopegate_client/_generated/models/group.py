@@ -11,40 +11,40 @@ from ..models.source import Source, check_source
 
 @define(kw_only=True)
 class Group:
-    """A set of identities that grants can be made to."""
+    """A set of identities that can hold grants."""
 
     id: str
     """The id of a group."""
 
     name: str
-    """Unique among the groups that are not ended, whatever its case."""
+    """Unique among groups that have not ended, ignoring case."""
 
     description: None | str
-    """What it is for."""
+    """Its purpose."""
 
     external_id: None | str
-    """What the system that it came from calls it."""
+    """Its id in the system that it comes from."""
 
     source: Source
-    """Who keeps it: `manual` by hand through this API, `scim` a provider that provisions it."""
+    """Who maintains it: `manual` this API, `scim` the provider that provisions it."""
 
     provider_id: None | str
-    """The provider that keeps it."""
+    """The provider that manages it."""
 
     owner_group_id: None | str
-    """The group whose members look after it."""
+    """The group whose members maintain it."""
 
     ended_at: datetime.datetime | None
-    """When it ended; null while it has not."""
+    """The time of the end; null before it."""
 
     created_at: datetime.datetime
-    """When it was made."""
+    """The time of creation."""
 
     updated_at: datetime.datetime
-    """When it last changed."""
+    """The time of the last change."""
 
     revision: int
-    """Counts its changes; in quotes it is the `ETag`."""
+    """The number of the current revision; in quotes it is the `ETag`."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""

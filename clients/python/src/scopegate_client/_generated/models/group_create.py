@@ -10,16 +10,16 @@ from ..types import UNSET, Unset
 
 @define(kw_only=True)
 class GroupCreate:
-    """A set of identities that grants can be made to."""
+    """A set of identities that can hold grants."""
 
     name: str
-    """Unique among the groups that are not ended, whatever its case."""
+    """Unique among groups that have not ended, ignoring case."""
 
     description: None | str | Unset = UNSET
-    """What it is for."""
+    """Its purpose."""
 
     external_id: None | str | Unset = UNSET
-    """What the system that it came from calls it."""
+    """Its id in the system that it comes from."""
 
     owner_group_id: None | str | Unset = UNSET
     """The id of a group."""

@@ -8,7 +8,7 @@ from attrs import define
 
 @define(kw_only=True)
 class GroupPrincipal:
-    """A group, whose members hold the right while they are in it."""
+    """A group, whose members hold the grant while they are in it."""
 
     type: Literal["group"] = "group"
 

@@ -10,16 +10,16 @@ from ..types import UNSET, Unset
 
 @define(kw_only=True)
 class GroupUpdate:
-    """What may change of a group."""
+    """The fields of a group that can change."""
 
     name: str | Unset = UNSET
-    """Unique among the groups that are not ended, whatever its case."""
+    """Unique among groups that have not ended, ignoring case."""
 
     description: None | str | Unset = UNSET
-    """What it is for."""
+    """Its purpose."""
 
     external_id: None | str | Unset = UNSET
-    """What the system that it came from calls it."""
+    """Its id in the system that it comes from."""
 
     owner_group_id: None | str | Unset = UNSET
     """The id of a group."""

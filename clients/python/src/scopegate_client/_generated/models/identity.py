@@ -23,14 +23,14 @@ class Identity:
     """The id of an identity."""
 
     kind: IdentityKind
-    """An `agent` has a person who answers for it."""
+    """An `agent` has a person as its owner."""
 
     user_name: str
-    """Unique among the identities that are not offboarded, ignoring case. Stored in NFKC, without outer
-    blanks and zero-width characters; bidirectional controls are refused."""
+    """Unique among identities that are not offboarded, ignoring case. Stored in NFKC, without outer blanks
+    and zero-width characters; bidirectional controls are refused."""
 
     display_name: None | str
-    """What people call it."""
+    """Its display name."""
 
     email: None | str
     """Its email address."""
@@ -39,37 +39,37 @@ class Identity:
     """The id of an identity."""
 
     links: list[IdentityLink]
-    """How providers know it."""
+    """Its provider links."""
 
     external_id: None | str
-    """What the system that it came from calls it, an HR system for example."""
+    """Its id in the system that it comes from, such as an HR system."""
 
     attributes: IdentityAttributes
     """Attributes of an identity that policies can read, by name."""
 
     provider_id: None | str
-    """The provider that keeps it."""
+    """The provider that manages it."""
 
     source: Source
-    """Who keeps it: `manual` by hand through this API, `scim` a provider that provisions it."""
+    """Who maintains it: `manual` this API, `scim` the provider that provisions it."""
 
     status: IdentityStatus
-    """`suspended` stops its calls for a while; `offboarded` has ended all that it could do."""
+    """`suspended` stops its calls until it is reinstated; `offboarded` has ended all its access."""
 
     offboarded_at: datetime.datetime | None
     """When it was offboarded."""
 
     erased_at: datetime.datetime | None
-    """When its personal data was erased; its user name is its id since."""
+    """When its personal data was erased; from then on its user name is its id."""
 
     created_at: datetime.datetime
-    """When it was made."""
+    """The time of creation."""
 
     updated_at: datetime.datetime
-    """When it last changed."""
+    """The time of the last change."""
 
     revision: int
-    """Counts its changes; in quotes it is the `ETag`."""
+    """The number of the current revision; in quotes it is the `ETag`."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""

@@ -12,14 +12,14 @@ if TYPE_CHECKING:
 
 @define(kw_only=True)
 class IdentityAccess:
-    """What an identity reaches at a moment, server by server. When nothing is, `stopped` says what keeps
-    it so."""
+    """The servers and tools that an identity reaches at a given time. If nothing, `stopped` has the
+    reason."""
 
     identity_id: str
     """The id of an identity."""
 
     at: datetime.datetime
-    """The moment that it is true of, by the database's clock."""
+    """The time that the answer is for, by the database's clock."""
 
     stopped: None | str
     """Why none of its grants is effective: `identity_suspended`, `identity_offboarded`, or, for an agent,
@@ -29,7 +29,7 @@ class IdentityAccess:
     """The servers of this page, by slug."""
 
     next_cursor: None | str
-    """For the next page; null on the last."""
+    """The cursor of the next page; null on the last page."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""

@@ -5,7 +5,7 @@ from typing import Any, Self, cast
 
 
 class IdentityAttributeChanges(dict[str, None | str]):
-    """Attributes to set by name; a null takes the attribute away."""
+    """Attributes to set by name; null removes an attribute."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it."""

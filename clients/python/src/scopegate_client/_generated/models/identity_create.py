@@ -15,32 +15,32 @@ if TYPE_CHECKING:
 
 @define(kw_only=True)
 class IdentityCreate:
-    """A person, or an agent with the person who answers for it."""
+    """A person, or an agent with its owner."""
 
     kind: IdentityKind
-    """An `agent` has a person who answers for it."""
+    """An `agent` has a person as its owner."""
 
     user_name: str
-    """Unique among the identities that are not offboarded, ignoring case. Stored in NFKC, without outer
-    blanks and zero-width characters; bidirectional controls are refused."""
+    """Unique among identities that are not offboarded, ignoring case. Stored in NFKC, without outer blanks
+    and zero-width characters; bidirectional controls are refused."""
 
     display_name: None | str | Unset = UNSET
-    """What people call it."""
+    """Its display name."""
 
     email: None | str | Unset = UNSET
     """Its email address."""
 
     owner_id: None | str | Unset = UNSET
-    """The active person who is responsible: required for an agent, none for a person."""
+    """The owner, an active person: required for an agent, none for a person."""
 
     external_id: None | str | Unset = UNSET
-    """What the system that it came from calls it, an HR system for example."""
+    """Its id in the system that it comes from, such as an HR system."""
 
     attributes: IdentityAttributes | Unset = UNSET
     """Attributes of an identity that policies can read, by name."""
 
     links: list[IdentityLinkInput] | Unset = UNSET
-    """How providers know the person."""
+    """The provider links of the person."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""

@@ -10,16 +10,16 @@ from ..models.identity_link_kind import IdentityLinkKind, check_identity_link_ki
 
 @define(kw_only=True)
 class IdentityLink:
-    """How one provider knows this identity."""
+    """A provider's link to this identity."""
 
     provider_id: None | str
-    """The provider; null for the one of the configuration."""
+    """The provider; null for the configured one."""
 
     kind: IdentityLinkKind
-    """Which of the provider's protocols uses the link."""
+    """The provider's protocol that uses the link."""
 
     value: str
-    """What the provider calls the identity."""
+    """The provider's value for the identity."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""

@@ -10,16 +10,16 @@ from ..models.identity_link_kind import IdentityLinkKind, check_identity_link_ki
 
 @define(kw_only=True)
 class IdentityLinkInput:
-    """How a provider knows a person. A link of the kind `oidc` lets the person sign in there."""
+    """A provider's link to a person. With a link of the kind `oidc` the person can sign in."""
 
     provider_id: str
     """The id of an identity provider."""
 
     kind: IdentityLinkKind
-    """Which of the provider's protocols uses the link."""
+    """The provider's protocol that uses the link."""
 
     value: str
-    """Compared exactly; no two identities have the same. Never an email address: it changes hands."""
+    """Compared exactly and unique. Never an email address, which can be reassigned."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""

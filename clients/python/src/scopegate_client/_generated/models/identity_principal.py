@@ -8,7 +8,7 @@ from attrs import define
 
 @define(kw_only=True)
 class IdentityPrincipal:
-    """A person or agent that holds the right itself."""
+    """A person or agent that holds the grant itself."""
 
     type: Literal["identity"] = "identity"
 

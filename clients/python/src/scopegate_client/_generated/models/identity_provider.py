@@ -27,13 +27,13 @@ if TYPE_CHECKING:
 
 @define(kw_only=True)
 class IdentityProvider:
-    """An issuer of access tokens, and what its claims mean here."""
+    """An issuer of access tokens, and the meaning of its claims."""
 
     id: str
     """The id of an identity provider."""
 
     name: str
-    """What people call it."""
+    """Its display name."""
 
     issuer: str
     """The `iss` of its tokens, compared exactly."""
@@ -42,16 +42,16 @@ class IdentityProvider:
     """A token names one of these in its `aud`."""
 
     algorithms: list[SigningAlgorithm]
-    """What it may sign with."""
+    """The accepted signature algorithms."""
 
     token_types: list[AccessTokenType]
     """The accepted `typ` headers of its tokens; `none` accepts a token without one."""
 
     role_claim: str
-    """The claim that holds groups or roles, or a path with dots between, as `realm_access.roles`."""
+    """The claim with groups or roles: a name, or a dotted path such as `realm_access.roles`."""
 
     role_map: RoleMap
-    """Which value of the role claim gives which role."""
+    """The role for each value of the role claim."""
 
     link_claim: str
     """The claim that identifies a person permanently."""
@@ -60,37 +60,37 @@ class IdentityProvider:
     """Values of the role claim whose holders become people without a role at their first sign-in."""
 
     client_id: None | str
-    """The client that Scopegate is at the provider, for people who sign in with a browser."""
+    """The client id of Scopegate at the provider, for browser sign-in."""
 
     scopes: list[str]
-    """What such a sign-in asks for."""
+    """The scopes that browser sign-in requests."""
 
     workloads: list[Workload]
-    """Programs that sign in without a secret of ours."""
+    """Workloads that authenticate without a Scopegate secret."""
 
     status: IdentityProviderStatus
     """A `disabled` provider accepts no sign-in."""
 
     source: IdentityProviderSource
-    """Where it was set up: by this API, or in the environment of the service."""
+    """Its origin: this API, or the environment of the service."""
 
     created_at: datetime.datetime
-    """When it was made."""
+    """The time of creation."""
 
     updated_at: datetime.datetime
-    """When it last changed."""
+    """The time of the last change."""
 
     ended_at: datetime.datetime | None
-    """When it ended; null while it has not."""
+    """The time of the end; null before it."""
 
     revision: int
-    """Moves with each change; the `ETag`."""
+    """Increases with each change; the `ETag`."""
 
     scim: None | ScimSettings | Unset = UNSET
-    """Who provisions its people and groups, if anybody."""
+    """SCIM provisioning of its people and groups, if any."""
 
     signals: None | SignalsSettings | Unset = UNSET
-    """Who tells of its people, if anybody."""
+    """Shared Signals about its people, if any."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""

@@ -22,53 +22,52 @@ if TYPE_CHECKING:
 
 @define(kw_only=True)
 class IdentityProviderCreate:
-    """An OpenID provider whose access tokens open the API. Its keys are fetched from where its issuer
-    says."""
+    """An OpenID provider whose access tokens the API accepts. Its keys are found by its issuer."""
 
     name: str
-    """What people call it."""
+    """Its display name."""
 
     issuer: str
-    """Exactly as it stands in its tokens; an https address. It never changes: links would name others."""
+    """Exactly as in its tokens; an https address. It cannot change, since links refer to it."""
 
     audiences: list[str]
-    """A token must name one of these in its `aud`; make one for Scopegate alone."""
+    """A token must name one of these in its `aud`; use one only for Scopegate."""
 
     algorithms: list[SigningAlgorithm] | Unset = UNSET
-    """What it may sign with."""
+    """The accepted signature algorithms."""
 
     token_types: list[AccessTokenType] | Unset = UNSET
-    """The accepted `typ` headers: `JWT` for providers that do not say `at+jwt`, `none` for those that say
-    nothing. With these two, tokens that are marked as ID tokens are refused."""
+    """The accepted `typ` headers: `JWT` for providers that do not send `at+jwt`, `none` for those that
+    send none. With these two, tokens that are marked as ID tokens are refused."""
 
     role_claim: str | Unset = "groups"
-    """The claim that holds groups or roles, or a path with dots between, as `realm_access.roles`."""
+    """The claim with groups or roles: a name, or a dotted path such as `realm_access.roles`."""
 
     role_map: RoleMap | Unset = UNSET
-    """Which value of the role claim gives which role."""
+    """The role for each value of the role claim."""
 
     link_claim: str | Unset = "sub"
     """The claim that identifies a person permanently. Never one that people can change."""
 
     people: list[str] | Unset = UNSET
-    """Values of the role claim, groups for example, whose holders become people without a role at their
-    first sign-in. Others whom no identity is linked to are not let in."""
+    """Values of the role claim, such as groups, whose holders become people without a role at their first
+    sign-in. Others without a linked identity are refused."""
 
     client_id: None | str | Unset = UNSET
-    """The client that Scopegate is at the provider: with it, people sign in to pages with a browser. One
-    without a secret, which PKCE takes the place of."""
+    """The client id of Scopegate at the provider, for browser sign-in. A client without a secret, which
+    PKCE replaces."""
 
     scopes: list[str] | Unset = UNSET
-    """What such a sign-in asks for, `openid` among it; some providers want `groups` to name groups."""
+    """The scopes that browser sign-in requests, with `openid`; some providers need `groups` for groups."""
 
     workloads: list[Workload] | Unset = UNSET
-    """Programs that sign in without a secret of ours."""
+    """Workloads that authenticate without a Scopegate secret."""
 
     scim: None | ScimSettings | Unset = UNSET
-    """Who provisions its people and groups by SCIM."""
+    """SCIM provisioning of its people and groups."""
 
     signals: None | SignalsSettings | Unset = UNSET
-    """Who tells of its people by Shared Signals."""
+    """Shared Signals about its people."""
 
     status: IdentityProviderStatus | Unset = UNSET
     """A `disabled` provider accepts no sign-in."""

@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
 @define(kw_only=True)
 class IdentityProviderUpdate:
-    """What may change of a provider; its issuer may not. A value of the role map set to null goes."""
+    """The fields of a provider that can change; its issuer cannot. Null removes a value of the role map."""
 
     name: str | Unset = UNSET
-    """What people call it."""
+    """Its display name."""
 
     audiences: list[str] | Unset = UNSET
     """Replaces the whole list."""
@@ -37,19 +37,19 @@ class IdentityProviderUpdate:
     """Replaces the whole list."""
 
     role_claim: str | Unset = UNSET
-    """The claim that holds groups or roles, or a path with dots between."""
+    """The claim with groups or roles: a name, or a dotted path."""
 
     role_map: RoleMapChanges | Unset = UNSET
-    """Roles to set by value of the role claim; a null takes the value out."""
+    """Roles to set by value of the role claim; null removes a value."""
 
     link_claim: str | Unset = UNSET
-    """Refused with 409 while people are linked by the present one."""
+    """Refused with 409 while people are linked by the current one."""
 
     people: list[str] | Unset = UNSET
     """The whole list."""
 
     client_id: None | str | Unset = UNSET
-    """The client that Scopegate is at the provider."""
+    """The client id of Scopegate at the provider."""
 
     scopes: list[str] | Unset = UNSET
     """Replaces the whole list."""

@@ -14,26 +14,26 @@ if TYPE_CHECKING:
 
 @define(kw_only=True)
 class IdentityUpdate:
-    """What may change of an identity; its kind may not."""
+    """The fields of an identity that can change; its kind cannot."""
 
     user_name: str | Unset = UNSET
-    """Unique among the identities that are not offboarded, ignoring case. Stored in NFKC, without outer
-    blanks and zero-width characters; bidirectional controls are refused."""
+    """Unique among identities that are not offboarded, ignoring case. Stored in NFKC, without outer blanks
+    and zero-width characters; bidirectional controls are refused."""
 
     display_name: None | str | Unset = UNSET
-    """What people call it."""
+    """Its display name."""
 
     email: None | str | Unset = UNSET
     """Its email address."""
 
     owner_id: str | Unset = UNSET
-    """Hands an agent to another active person."""
+    """Transfers an agent to another active person."""
 
     external_id: None | str | Unset = UNSET
-    """What the system that it came from calls it, an HR system for example."""
+    """Its id in the system that it comes from, such as an HR system."""
 
     attributes: IdentityAttributeChanges | Unset = UNSET
-    """Attributes to set by name; a null takes the attribute away."""
+    """Attributes to set by name; null removes an attribute."""
 
     links: list[IdentityLinkInput] | Unset = UNSET
     """The whole list; needs the permission `grants.write`."""

@@ -8,7 +8,7 @@ from attrs import define
 
 @define(kw_only=True)
 class InstructionsApprove:
-    """Accept what a server says of its use: the text with this digest, and no other that came since."""
+    """Approve instructions: only the text with this digest, and no later one."""
 
     digest: str
     """SHA-256 of the text, in hexadecimal."""

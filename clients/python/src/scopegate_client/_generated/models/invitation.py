@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @define(kw_only=True)
 class Invitation:
-    """How a person who cannot sign in yet comes to: by one account of one provider, once."""
+    """An invitation of a person to sign in with one account of one provider, once."""
 
     id: str
     """The id of an invitation."""
@@ -23,7 +23,7 @@ class Invitation:
     """The identity that the account is linked to."""
 
     provider_id: str
-    """Where the person signs in."""
+    """The provider that the person signs in at."""
 
     email: None | str
     """The address of the account that the invitation is for."""
@@ -32,26 +32,26 @@ class Invitation:
     """The value of the provider's `link_claim` that it is for."""
 
     status: InvitationStatus
-    """`claimed`: an account has signed in, and waits for an administrator to confirm that it is the
-    person. `confirmed`: the account is linked to the identity."""
+    """`claimed`: an account has signed in, and an administrator must confirm that it is the person's.
+    `confirmed`: the account is linked to the identity."""
 
     expires_at: datetime.datetime
-    """Until when it can be claimed and confirmed."""
+    """When it expires, claimed or not."""
 
     claim: InvitationClaim | None
-    """The account that has signed in by it."""
+    """The account that has claimed it."""
 
     confirmed_at: datetime.datetime | None
     """When the account was linked."""
 
     created_at: datetime.datetime
-    """When it was made."""
+    """The time of creation."""
 
     updated_at: datetime.datetime
-    """When it last changed."""
+    """The time of the last change."""
 
     revision: int
-    """Counts its changes; in quotes it is the `ETag`."""
+    """The number of the current revision; in quotes it is the `ETag`."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""

@@ -9,7 +9,7 @@ from attrs import define
 
 @define(kw_only=True)
 class InvitationClaim:
-    """The account that has signed in by an invitation, as its provider describes it."""
+    """The account that has claimed an invitation, as its provider describes it."""
 
     subject: str
     """Its value of the provider's `link_claim`."""

@@ -14,22 +14,22 @@ if TYPE_CHECKING:
 
 @define(kw_only=True)
 class InvitationCreate:
-    """An invitation of a person that is there, or of a new one, for an email address or a subject."""
+    """An invitation of an existing or a new person, for an email address or a subject."""
 
     provider_id: str
-    """Where the person signs in."""
+    """The provider that the person signs in at."""
 
     identity_id: None | str | Unset = UNSET
-    """A person that is there; needs the permission `grants.write`. Or name `person`."""
+    """An existing person; needs the permission `grants.write`. Or give `person`."""
 
     person: InvitedPerson | None | Unset = UNSET
-    """A new person. Or name `identity_id`."""
+    """A new person. Or give `identity_id`."""
 
     email: None | str | Unset = UNSET
-    """The address of their account. Or name `subject`."""
+    """The address of their account. Or give `subject`."""
 
     subject: None | str | Unset = UNSET
-    """The value of the provider's `link_claim` of their account. Or name `email`."""
+    """The value of the provider's `link_claim` of their account. Or give `email`."""
 
     expires_at: datetime.datetime | None | Unset = UNSET
     """At most 30 days ahead; in seven days by default."""

@@ -13,19 +13,19 @@ if TYPE_CHECKING:
 
 @define(kw_only=True)
 class InvitedPerson:
-    """The person that an invitation makes."""
+    """A new person to invite."""
 
     user_name: str
-    """As of any identity."""
+    """The user name of the identity."""
 
     display_name: None | str | Unset = UNSET
-    """What people call them."""
+    """Their display name."""
 
     email: None | str | Unset = UNSET
-    """By default the address that the invitation is for."""
+    """By default the address of the invitation."""
 
     external_id: None | str | Unset = UNSET
-    """What an HR system calls them."""
+    """Their id in an HR system."""
 
     attributes: IdentityAttributes | Unset = UNSET
     """Attributes of an identity that policies can read, by name."""

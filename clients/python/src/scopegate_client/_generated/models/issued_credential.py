@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @define(kw_only=True)
 class IssuedCredential:
-    """A new credential, with the secret for this once."""
+    """A new credential, with its secret, which is shown only once."""
 
     client_id: str
     """The service account's id."""
@@ -23,7 +23,7 @@ class IssuedCredential:
     client_secret: Secret = attrs_field(converter=Secret)
 
     credential: ServiceAccountCredential
-    """A client secret's handle; the secret itself is never shown again."""
+    """A client secret's id and times; the secret itself is never shown again."""
 
     secret_available: bool | Unset = True
     """False when a repeat of the request gets this answer: the secret is not kept."""

@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 @define(kw_only=True)
 class IssuedInvitation:
-    """A new invitation with its link, for this once."""
+    """A new invitation with its link, which is shown only once."""
 
     invitation: Invitation
-    """How a person who cannot sign in yet comes to: by one account of one provider, once."""
+    """An invitation of a person to sign in with one account of one provider, once."""
 
     url: Secret = attrs_field(converter=Secret)
 

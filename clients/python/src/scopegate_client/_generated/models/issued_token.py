@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @define(kw_only=True)
 class IssuedToken:
-    """A token with its new secret, which is shown this once."""
+    """A token with its new secret, which is shown only once."""
 
     secret: Secret = attrs_field(converter=Secret)
 
@@ -25,14 +25,13 @@ class IssuedToken:
     """A scoped token, without any secret."""
 
     connect: ConnectSettings
-    """How to connect with this token: set `variable` to the secret, then use the snippet of the client at
-    hand."""
+    """How to connect with this token: set `variable` to the secret, then use the snippet for your client."""
 
     secret_available: bool | Unset = True
     """False when a repeat of the request gets this answer: the secret is not kept."""
 
     pickup: None | TokenPickup | Unset = UNSET
-    """With `delivery: pickup`: the link by which its recipient takes the secret."""
+    """With `delivery: pickup`: the link for its recipient."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""

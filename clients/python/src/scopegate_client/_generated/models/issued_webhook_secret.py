@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
 @define(kw_only=True)
 class IssuedWebhookSecret:
-    """A webhook with its new signing secret, which is shown this once."""
+    """A webhook with its new signing secret, which is shown only once."""
 
     secret: Secret = attrs_field(converter=Secret)
 
     webhook: Webhook
-    """Where messages of chosen types go."""
+    """A destination for messages of chosen types."""
 
     secret_available: bool | Unset = True
     """False when a repeat of the request gets this answer: the secret is not kept."""

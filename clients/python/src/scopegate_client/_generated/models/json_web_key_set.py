@@ -11,10 +11,10 @@ if TYPE_CHECKING:
 
 @define(kw_only=True)
 class JsonWebKeySet:
-    """What signed texts of this service are checked with, newest first."""
+    """The keys that verify signed texts of this service, newest first."""
 
     keys: list[JsonWebKey]
-    """One for each signing key that is configured."""
+    """One per configured signing key."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""

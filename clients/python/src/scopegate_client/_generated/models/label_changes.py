@@ -5,7 +5,7 @@ from typing import Any, Self, cast
 
 
 class LabelChanges(dict[str, None | str]):
-    """Labels to set by key; a null takes the label away."""
+    """Labels to set by key; null removes a label."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it."""

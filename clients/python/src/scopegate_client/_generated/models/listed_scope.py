@@ -11,12 +11,12 @@ if TYPE_CHECKING:
 
 @define(kw_only=True)
 class ListedScope:
-    """Only these entries, and of them only what the live grants allow; an empty list reaches nothing."""
+    """These entries, limited to what the current grants allow; an empty list allows nothing."""
 
     kind: Literal["listed"] = "listed"
 
     entries: list[ScopeEntry]
-    """What it reaches is what any of these reaches."""
+    """The entries; the scope is their union."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""

@@ -15,16 +15,16 @@ class Me:
     """The caller of this request."""
 
     type: CallerType
-    """What kind of caller it is."""
+    """The type of the caller."""
 
     id: str
     """The id of an object of this type; of a session for `break_glass`."""
 
     name: None | str
-    """The name that it has now."""
+    """Its current name."""
 
     identity_id: None | str
-    """Who signed in, or who answers for a service account. None for `break_glass`."""
+    """The person who signed in, or the owner of a service account. Null for `break_glass`."""
 
     role: None | Role
     """The strongest of the roles."""
@@ -33,7 +33,7 @@ class Me:
     """The roles, by name."""
 
     permissions: list[Permission]
-    """What the roles may do, sorted."""
+    """The permissions of the roles, sorted."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""

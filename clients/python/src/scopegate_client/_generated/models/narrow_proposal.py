@@ -18,15 +18,15 @@ if TYPE_CHECKING:
 
 @define(kw_only=True)
 class NarrowProposal:
-    """The narrowest grant that holds what was used, and what came within reach too late to be judged."""
+    """The narrowest grant that covers what was used, and what came within reach too late to be judged."""
 
     action: Literal["narrow"] = "narrow"
 
     servers: AllServers | ServersByIds | ServersByLabels
-    """Which servers: by id, by the labels that they carry, or all."""
+    """The servers: by id, by labels, or all."""
 
     tools: AllTools | ToolsByNames | ToolsByRisk
-    """Which tools of the selected servers: all, by name, or by risk."""
+    """The tools of the selected servers: all, by name, or by risk."""
 
     resources: bool
     """Whether it should reach the servers' resources."""
@@ -35,10 +35,10 @@ class NarrowProposal:
     """Whether it should reach the servers' prompts."""
 
     notes: list[NarrowingNote]
-    """What else changes than what is within reach today."""
+    """Changes beyond what is within reach today."""
 
     digest: str
-    """Stands for this proposal, to apply it by."""
+    """Identifies the proposal when you apply it."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""

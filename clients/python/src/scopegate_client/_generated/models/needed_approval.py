@@ -14,13 +14,13 @@ class NeededApproval:
     """The id of a policy."""
 
     version: int
-    """The version of the policy that asks."""
+    """The version of the policy."""
 
     group: str
     """The group that must approve."""
 
     reason: None | str
-    """What the policy says of why."""
+    """The reason in the policy."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""

@@ -8,7 +8,7 @@ from attrs import define
 
 @define(kw_only=True)
 class NoCredential:
-    """Say that calls carry no credential; for an identity, that the server's own is not used."""
+    """No credential; for an identity, this overrides the server's own."""
 
     kind: Literal["none"] = "none"
 

@@ -14,10 +14,10 @@ class NotReplayable:
     """All of them."""
 
     arguments_not_kept: int
-    """Of these, those of which a policy reads arguments that were not kept, or that you may not read."""
+    """Of these, calls with arguments that a policy reads, but were not kept or you may not read."""
 
     gone: int
-    """Of these, those whose server or tool is there no longer."""
+    """Of these, calls of a server or tool that no longer exists."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""

@@ -16,15 +16,15 @@ from ..types import UNSET, Unset
 
 @define(kw_only=True)
 class OAuthClientCredential:
-    """Client credentials at the upstream's authorization server: calls carry an access token, fetched with
-    them and
-    renewed before it ends."""
+    """Client credentials at the upstream's authorization server: calls carry an access token that is
+    fetched with them
+    and renewed before it expires."""
 
     kind: Literal["oauth_client_credentials"] = "oauth_client_credentials"
 
     token_url: str
-    """The authorization server's token endpoint: `https`, or `http` at an address of an allowed network.
-    The secret is sent there and nowhere else."""
+    """The authorization server's token endpoint: `https`, or `http` at an address in an allowed network.
+    The secret is sent only there."""
 
     client_id: str
     """The client's id there."""
@@ -32,13 +32,13 @@ class OAuthClientCredential:
     client_secret: Secret = attrs_field(converter=Secret)
 
     scope: None | str | Unset = UNSET
-    """The scope to ask for."""
+    """The scope to request."""
 
     resource: None | str | Unset = UNSET
-    """The resource to ask for (RFC 8707), where the authorization server wants one."""
+    """The resource to request (RFC 8707), if the authorization server needs one."""
 
     audience: None | str | Unset = UNSET
-    """The audience to ask for, where the authorization server wants one instead."""
+    """The audience to request, if the authorization server needs one instead."""
 
     auth_method: TokenEndpointAuthMethod | Unset = UNSET
     """`client_secret_basic`: in the `Authorization` header; `client_secret_post`: in the body."""

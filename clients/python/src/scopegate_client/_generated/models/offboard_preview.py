@@ -8,10 +8,10 @@ from attrs import define
 
 @define(kw_only=True)
 class OffboardPreview:
-    """What else would end or be affected. Afterwards, the receipt has it all."""
+    """What else would end or be affected. The receipt lists everything afterwards."""
 
     grants: list[str]
-    """Grants to the identity itself."""
+    """Grants of the identity itself."""
 
     groups: list[str]
     """Groups that it is in."""
@@ -20,7 +20,7 @@ class OffboardPreview:
     """Service accounts that would be disabled until they have a new owner."""
 
     calls_last_day: int
-    """Calls of tools in the last 24 hours, by it and by the agents that would stop; counted up to 10000."""
+    """Tool calls in the last 24 hours, by it and by the agents that would stop; counted up to 10000."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @define(kw_only=True)
 class OffboardReceipt:
-    """The receipt of an offboarding. A repeat answers `changed: false` with the first receipt."""
+    """The receipt of an offboarding. A repeat returns `changed: false` with the first receipt."""
 
     identity: Identity
     """A person or agent that can hold tokens."""
@@ -27,16 +27,16 @@ class OffboardReceipt:
     """What ended with the identity, or would end under `dry_run`."""
 
     transferred: OffboardTransfer
-    """Agents that were handed over, or would be under `dry_run`."""
+    """Agents that were transferred, or would be under `dry_run`."""
 
     receipt_id: None | str
-    """The audit event of the offboarding; none under `dry_run`, nor before it has happened."""
+    """The audit event of the offboarding; null under `dry_run` and before it has happened."""
 
     scheduled: None | ScheduledOffboarding
-    """What `effective_at` set for later; null when nothing is left to wait for, and under `dry_run`."""
+    """The pending schedule; null when nothing is pending, and under `dry_run`."""
 
     preview: None | OffboardPreview
-    """Under `dry_run`, what more would end; null otherwise, and for one that is offboarded already."""
+    """Under `dry_run`, what else would end; null otherwise, and for one that is already offboarded."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""

@@ -20,8 +20,8 @@ class OffboardRequest:
     """An active person. Without one, the agents are suspended and their tokens end."""
 
     effective_at: datetime.datetime | None | Unset = UNSET
-    """When it shall happen, at most a year ahead. At once without one, or when the time has passed. An
-    offboarding that is set for later already is replaced."""
+    """When it should happen, at most a year ahead. Without it, or with a past time, it happens now. An
+    offboarding that is already scheduled is replaced."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""

@@ -17,7 +17,7 @@ class OffboardRevocations:
     """Agents that were suspended because they have no active owner."""
 
     approvals: int
-    """Approvals that waited for a decision or for their call."""
+    """Pending approvals, and approved ones that were not used."""
 
     in_flight: int
     """Calls that were running; they are cut. Counted among the newest 2,000."""

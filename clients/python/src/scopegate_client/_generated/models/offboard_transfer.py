@@ -8,10 +8,10 @@ from attrs import define
 
 @define(kw_only=True)
 class OffboardTransfer:
-    """Agents that were handed over, or would be under `dry_run`."""
+    """Agents that were transferred, or would be under `dry_run`."""
 
     to: None | str
-    """Who answers for them from now on."""
+    """Their new owner."""
 
     agents: list[str]
     """The agents."""

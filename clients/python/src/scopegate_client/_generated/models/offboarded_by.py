@@ -8,7 +8,7 @@ from attrs import define
 
 @define(kw_only=True)
 class OffboardedBy:
-    """Who asked for an offboarding."""
+    """The caller that requested an offboarding."""
 
     type: str
     """As in audit events."""
@@ -17,7 +17,7 @@ class OffboardedBy:
     """Null for the system itself."""
 
     on_behalf_of: None | str
-    """The person who signed in, or answers for the program."""
+    """The person who signed in, or the owner of the program."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""

@@ -24,17 +24,17 @@ class OffboardingReceipt:
     """The reason as text: not signed, and null when the identity is erased."""
 
     receipt: None | OffboardingReceiptContent
-    """Null for an offboarding before receipts were signed, and for one by a later version that says what
-    this one does not know: `signed` has it all."""
+    """Null for an offboarding before receipts were signed, and for one by a later version with fields
+    unknown to this one: `signed` has everything."""
 
     signed: None | str
-    """The receipt as a JWS that anybody can check with `/.well-known/jwks.json`; keep this one."""
+    """The receipt as a JWS, to verify with `/.well-known/jwks.json`; keep this one."""
 
     key_id: None | str
     """The key that signed it."""
 
     created_at: datetime.datetime
-    """When it was made."""
+    """The time of creation."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""

@@ -18,41 +18,41 @@ if TYPE_CHECKING:
 
 @define(kw_only=True)
 class OffboardingReceiptContent:
-    """What one offboarding ended, all of it at `offboarded_at`. The signed text holds this as its claim
+    """Everything that one offboarding ended at `offboarded_at`. The signed text holds it as its claim
     `receipt`."""
 
     identity_id: str
     """The id of an identity."""
 
     kind: IdentityKind
-    """An `agent` has a person who answers for it."""
+    """An `agent` has a person as its owner."""
 
     offboarded_at: datetime.datetime
-    """When all of it ended."""
+    """When it ended."""
 
     via: OffboardedVia
-    """How it was asked for: by this API, by SCIM, by a shared signal, or earlier for that time."""
+    """The origin of the offboarding: this API, SCIM, a shared signal, or a schedule."""
 
     by: OffboardedBy
-    """Who asked for an offboarding."""
+    """The caller that requested an offboarding."""
 
     request_id: None | str
-    """The request that did it."""
+    """The request of the offboarding."""
 
     schedule: None | ReceiptSchedule
-    """For one that was set for this time earlier."""
+    """Set if it was scheduled."""
 
     tokens: list[EndedToken]
     """Its own, those of its agents, and all that were attenuated from them."""
 
     agents: ReceiptAgents
-    """What became of the agents that the person answered for."""
+    """The former agents of the person."""
 
     approvals: list[str]
-    """Approvals that waited for a decision or for their call."""
+    """Pending approvals, and approved ones that were not used."""
 
     grants: list[str]
-    """Grants to the identity itself."""
+    """Grants of the identity itself."""
 
     groups: list[str]
     """Groups that it was in."""
@@ -67,7 +67,7 @@ class OffboardingReceiptContent:
     """Browsers that were signed out."""
 
     in_flight: int
-    """Calls that were running, and were cut. Counted among the newest 2,000."""
+    """Calls that were running and were cut. Counted among the newest 2,000."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""

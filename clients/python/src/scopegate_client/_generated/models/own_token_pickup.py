@@ -12,11 +12,12 @@ if TYPE_CHECKING:
 
 @define(kw_only=True)
 class OwnTokenPickup:
-    """A pick-up link as its recipient sees it, with the token that it is for."""
+    """A pickup link as its recipient sees it, with its token."""
 
     pickup: TokenPickup
-    """A link by which one person takes a new secret of a token, once. It holds no secret, and opens for
-    them alone."""
+    """A link by which one person picks up a new secret of a token, once. It has no secret and works only
+    for that
+    person."""
 
     token: Token
     """A scoped token, without any secret."""

@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 
 @define(kw_only=True)
 class Policy:
-    """A Cedar policy: its draft, and what is published of it."""
+    """A Cedar policy: its draft, and its published version."""
 
     id: str
     """The id of a policy."""
 
     name: str
-    """Unique among the policies that are not ended, whatever its case."""
+    """Unique among policies that have not ended, ignoring case."""
 
     description: None | str
     """What it is for."""
@@ -31,43 +31,43 @@ class Policy:
     """The text of the draft: exactly one Cedar statement."""
 
     mode: PolicyMode
-    """`observe`: it decides nothing; events name it where it would have."""
+    """`observe`: it decides nothing; audit events name it when it would have changed the decision."""
 
     tests: list[PolicyTest]
     """The tests of the draft."""
 
     status: PolicyStatus
-    """Only a `published` policy decides, by the text that was published last."""
+    """Only a `published` policy decides, by the last published text."""
 
     version: int | None
-    """How often it was published, which numbers what decides; null: never."""
+    """The number of the published version; null: never published."""
 
     published_text: None | str
-    """The text that decides; null while none does."""
+    """The published text; null while none is."""
 
     published_mode: None | PolicyMode
-    """The mode of what is published."""
+    """The published mode."""
 
     published_at: datetime.datetime | None
-    """Since when this text decides."""
+    """When it was published."""
 
     unpublished_changes: bool
-    """Whether the draft differs from what is published."""
+    """Whether the draft differs from the published version."""
 
     warnings: list[PolicyWarning] | None
-    """What may not be as meant, as things are now; null in lists, where nothing is looked up."""
+    """Possible mistakes at this time; null in lists, which do not check."""
 
     ended_at: datetime.datetime | None
-    """When it ended; null while it has not."""
+    """The time of the end; null before it."""
 
     created_at: datetime.datetime
-    """When it was made."""
+    """The time of creation."""
 
     updated_at: datetime.datetime
-    """When it last changed."""
+    """The time of the last change."""
 
     revision: int
-    """Counts its changes; in quotes it is the `ETag`."""
+    """The number of the current revision; in quotes it is the `ETag`."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""

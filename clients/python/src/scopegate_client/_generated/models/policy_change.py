@@ -11,16 +11,16 @@ if TYPE_CHECKING:
 
 @define(kw_only=True)
 class PolicyChange:
-    """What became of a policy, or would."""
+    """The result of a change to a policy, or of its preview."""
 
     changed: bool
-    """Whether what decides is now another than before."""
+    """Whether the published policies changed."""
 
     failed_tests: int
-    """How many tests failed, and were put aside because `ignore_failed_tests` said so."""
+    """Number of failed tests that `ignore_failed_tests` ignored."""
 
     policy: Policy
-    """A Cedar policy: its draft, and what is published of it."""
+    """A Cedar policy: its draft, and its published version."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""

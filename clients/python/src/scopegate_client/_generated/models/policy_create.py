@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 @define(kw_only=True)
 class PolicyCreate:
-    """A new policy, as a draft: it decides nothing until it is published."""
+    """A new policy draft, which decides nothing until it is published."""
 
     name: str
-    """Unique among the policies that are not ended, whatever its case."""
+    """Unique among policies that have not ended, ignoring case."""
 
     text: str
     """Exactly one Cedar statement; see `docs/policy-reference.md`."""
@@ -26,10 +26,10 @@ class PolicyCreate:
     """What it is for."""
 
     mode: PolicyMode | Unset = UNSET
-    """`observe`: it decides nothing; events name it where it would have."""
+    """`observe`: it decides nothing; audit events name it when it would have changed the decision."""
 
     tests: list[PolicyTest] | Unset = UNSET
-    """What it is to decide; every publish runs them."""
+    """Expected decisions, checked at every publish."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""

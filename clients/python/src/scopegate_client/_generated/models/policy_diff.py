@@ -8,13 +8,13 @@ from attrs import define
 
 @define(kw_only=True)
 class PolicyDiff:
-    """What differs between two versions of a policy."""
+    """The differences between two versions of a policy."""
 
     from_: str
-    """The version that is compared, or `draft`."""
+    """The first version, or `draft`."""
 
     to: str
-    """The version that it is compared with, or `draft`."""
+    """The second version, or `draft`."""
 
     text: str
     """The texts as a unified diff; empty when they are the same."""

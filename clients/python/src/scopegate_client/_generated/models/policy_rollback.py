@@ -8,7 +8,7 @@ from attrs import define
 
 @define(kw_only=True)
 class PolicyRollback:
-    """Which of the earlier versions decides again."""
+    """The earlier version to publish again."""
 
     version: int
     """A version that was published before."""

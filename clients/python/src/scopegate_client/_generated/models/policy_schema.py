@@ -8,16 +8,16 @@ from attrs import define
 
 @define(kw_only=True)
 class PolicySchema:
-    """What policies are written in."""
+    """The vocabulary of policies."""
 
     version: int
-    """The version of the vocabulary. Within one, things are only added."""
+    """The version of the vocabulary. Within a version, it is only extended."""
 
     cedar: str
     """A Cedar schema: entity types, actions and the context."""
 
     tool: None | str
-    """The tool whose arguments `context.arguments` has; null: of none."""
+    """The tool for the type of `context.arguments`; null: none."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""

@@ -14,23 +14,23 @@ if TYPE_CHECKING:
 
 @define(kw_only=True)
 class PolicySimulation:
-    """What the changes would have done to the calls that were made."""
+    """The effect of the changes on recorded calls."""
 
     summary: str
-    """The figures in words."""
+    """A summary of the numbers."""
 
     complete: bool
-    """Whether all calls of the span were looked at; otherwise those from `first` to `last`: of the newest
-    20,000 as many, from the oldest on, as there was time for."""
+    """Whether all calls of the span were examined; otherwise only those from `first` to `last`: of the
+    newest 20,000, from the oldest on, as many as the time limit allowed."""
 
     since: datetime.datetime
-    """The span that was asked for."""
+    """The start of the requested span."""
 
     first: datetime.datetime | None
-    """When the oldest call was made that was looked at."""
+    """The time of the oldest examined call."""
 
     last: datetime.datetime | None
-    """When the newest call was made that was looked at."""
+    """The time of the newest examined call."""
 
     replayed: int
     """Calls that were decided again."""
@@ -39,19 +39,19 @@ class PolicySimulation:
     """Calls that could not be decided again."""
 
     newly_denied: CallsAndPeople
-    """How many calls, and of how many people and agents."""
+    """A number of calls, and of the people and agents who made them."""
 
     newly_allowed: CallsAndPeople
-    """How many calls, and of how many people and agents."""
+    """A number of calls, and of the people and agents who made them."""
 
     newly_requiring_approval: CallsAndPeople
-    """How many calls, and of how many people and agents."""
+    """A number of calls, and of the people and agents who made them."""
 
     calls: list[SimulatedCall]
-    """The calls that are answered differently, newest first."""
+    """The calls that are decided differently, newest first."""
 
     omitted: int
-    """How many more of these there are."""
+    """Number of further such calls."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""

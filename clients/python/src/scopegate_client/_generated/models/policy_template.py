@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 @define(kw_only=True)
 class PolicyTemplate:
-    """A policy to be filled in."""
+    """A policy with parameters."""
 
     name: str
     """Its name in paths."""
@@ -20,7 +20,7 @@ class PolicyTemplate:
     """What it does, in a few words."""
 
     description: str
-    """What is filled in."""
+    """The parameters in words."""
 
     parameters: JsonSchema
     """A JSON Schema."""

@@ -5,7 +5,7 @@ from typing import Any, Self
 
 
 class PolicyTemplateParameters(dict[str, Any]):
-    """What is filled in, by name: see the `parameters` of the template."""
+    """Values by parameter name: see the `parameters` of the template."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it."""

@@ -11,10 +11,10 @@ if TYPE_CHECKING:
 
 @define(kw_only=True)
 class PolicyTemplateRender:
-    """What is to be filled in."""
+    """The parameters of a template."""
 
     parameters: PolicyTemplateParameters
-    """What is filled in, by name: see the `parameters` of the template."""
+    """Values by parameter name: see the `parameters` of the template."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""

@@ -13,16 +13,16 @@ if TYPE_CHECKING:
 
 @define(kw_only=True)
 class PolicyTest:
-    """A request, and what is to be decided about it by everything that is published, and this policy."""
+    """A request, and the expected decision of all published policies and this one."""
 
     name: str
-    """What it shows."""
+    """What it verifies."""
 
     request: PolicyTestRequest
-    """One request, as policies see it. Of a server or tool that exists, what is not said here is as it is."""
+    """A request as policies see it. Fields of an existing server or tool default to its own."""
 
     expect: AuditDecision
-    """What was decided about a call before it ran."""
+    """The decision about a call before it ran."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""

@@ -10,7 +10,7 @@ from ..types import UNSET, Unset
 
 @define(kw_only=True)
 class PolicyTestClient:
-    """The MCP client program, as it calls itself."""
+    """The MCP client, by the name that it sends."""
 
     name: None | str | Unset = UNSET
     """Its name."""

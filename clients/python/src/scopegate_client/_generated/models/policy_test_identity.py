@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 @define(kw_only=True)
 class PolicyTestIdentity:
-    """Who asks: an identity as it is, by its id, or one that there need not be."""
+    """The caller: an existing identity by its id, or a described one."""
 
     id: None | str | Unset = UNSET
-    """An identity as it is; then nothing else is said of it."""
+    """An existing identity; then leave out all other fields."""
 
     groups: list[str] | Unset = UNSET
     """The groups that it is in."""
@@ -27,10 +27,10 @@ class PolicyTestIdentity:
     """Attributes of an identity that policies can read, by name."""
 
     kind: IdentityKind | Unset = UNSET
-    """An `agent` has a person who answers for it."""
+    """An `agent` has a person as its owner."""
 
     owner: None | PolicyTestOwner | Unset = UNSET
-    """Who answers for it, if it is an agent."""
+    """Its owner, if it is an agent."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""

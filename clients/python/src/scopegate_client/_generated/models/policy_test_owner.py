@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
 @define(kw_only=True)
 class PolicyTestOwner:
-    """Who answers for an agent: an identity as it is, by its id, or one that there need not be."""
+    """The owner of an agent: an existing identity by its id, or a described one."""
 
     id: None | str | Unset = UNSET
-    """An identity as it is; then nothing else is said of it."""
+    """An existing identity; then leave out all other fields."""
 
     groups: list[str] | Unset = UNSET
     """The groups that it is in."""

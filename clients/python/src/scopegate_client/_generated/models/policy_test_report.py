@@ -11,13 +11,13 @@ if TYPE_CHECKING:
 
 @define(kw_only=True)
 class PolicyTestReport:
-    """What came of a policy's tests."""
+    """The results of a policy's tests."""
 
     passed: bool
     """Whether all of them passed."""
 
     results: list[PolicyTestResult]
-    """Each test's, in their order."""
+    """One result per test, in order."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""

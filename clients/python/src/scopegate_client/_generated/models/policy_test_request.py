@@ -20,40 +20,40 @@ if TYPE_CHECKING:
 
 @define(kw_only=True)
 class PolicyTestRequest:
-    """One request, as policies see it. Of a server or tool that exists, what is not said here is as it is."""
+    """A request as policies see it. Fields of an existing server or tool default to its own."""
 
     server: str
     """The slug of the server."""
 
     identity: PolicyTestIdentity | Unset = UNSET
-    """Who asks: an identity as it is, by its id, or one that there need not be."""
+    """The caller: an existing identity by its id, or a described one."""
 
     action: PolicyAction | Unset = UNSET
-    """What is asked for, as policies name it."""
+    """The action, by its name in policies."""
 
     tool: None | str | Unset = UNSET
-    """The tool that is called; needed for `call_tool` alone."""
+    """The tool; required for `call_tool`, and only there."""
 
     labels: Labels | None | Unset = UNSET
-    """Labels in place of those of the server."""
+    """Labels, instead of those of the server."""
 
     risk: None | Risk | Unset = UNSET
-    """A risk in place of that of the tool."""
+    """A risk, instead of that of the tool."""
 
     input_schema: JsonSchema | None | Unset = UNSET
-    """An input schema in place of that of the tool."""
+    """An input schema, instead of that of the tool."""
 
     arguments: PolicyTestArguments | Unset = UNSET
     """The arguments of the call."""
 
     time: datetime.datetime | None | Unset = UNSET
-    """When; by default, when the test runs."""
+    """The time; by default, when the test runs."""
 
     ip: None | str | Unset = UNSET
-    """The address that it comes from."""
+    """The client address."""
 
     client: PolicyTestClient | Unset = UNSET
-    """The MCP client program, as it calls itself."""
+    """The MCP client, by the name that it sends."""
 
     token_depth: int | Unset = 0
     """How many times the token was attenuated."""

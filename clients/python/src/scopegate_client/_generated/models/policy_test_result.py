@@ -10,22 +10,22 @@ from ..models.audit_decision import AuditDecision, check_audit_decision
 
 @define(kw_only=True)
 class PolicyTestResult:
-    """What came of one test."""
+    """The result of one test."""
 
     name: str
-    """What it was to show."""
+    """What it verifies."""
 
     passed: bool
-    """Whether what was decided is what was expected."""
+    """Whether the decision is the expected one."""
 
     expected: AuditDecision
-    """What was decided about a call before it ran."""
+    """The decision about a call before it ran."""
 
     decision: AuditDecision
-    """What was decided about a call before it ran."""
+    """The decision about a call before it ran."""
 
     reason_code: str
-    """Why, as audit events say it."""
+    """The reason code, as in audit events."""
 
     policy_ids: list[str]
     """The policies that decided."""

@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 @define(kw_only=True)
 class PolicyUpdate:
-    """What may change of a policy's draft; what is published stays as it is until the next publish."""
+    """Changes to a policy's draft; the published version stays until the next publish."""
 
     name: str | Unset = UNSET
-    """Unique among the policies that are not ended, whatever its case."""
+    """Unique among policies that have not ended, ignoring case."""
 
     description: None | str | Unset = UNSET
     """What it is for."""
@@ -26,7 +26,7 @@ class PolicyUpdate:
     """The text of the draft: exactly one Cedar statement."""
 
     mode: PolicyMode | Unset = UNSET
-    """`observe`: it decides nothing; events name it where it would have."""
+    """`observe`: it decides nothing; audit events name it when it would have changed the decision."""
 
     tests: list[PolicyTest] | Unset = UNSET
     """The tests of the draft."""

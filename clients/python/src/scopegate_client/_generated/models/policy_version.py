@@ -14,28 +14,28 @@ if TYPE_CHECKING:
 
 @define(kw_only=True)
 class PolicyVersion:
-    """What was published of a policy, and from when until when it decided."""
+    """A published version of a policy, and the time in which it decided."""
 
     version: int
-    """Its number: the first that was published is 1."""
+    """Its number, from 1."""
 
     name: str
-    """What the policy was called then."""
+    """The name of the policy then."""
 
     text: str
-    """The text that decided."""
+    """The published text."""
 
     mode: PolicyMode
-    """`observe`: it decides nothing; events name it where it would have."""
+    """`observe`: it decides nothing; audit events name it when it would have changed the decision."""
 
     tests: list[PolicyTest]
-    """The tests that were published with it."""
+    """The tests published with it."""
 
     valid_from: datetime.datetime
-    """From when it decided."""
+    """When it began to decide."""
 
     valid_to: datetime.datetime | None
-    """Until when it decided; null: it still does."""
+    """When it stopped deciding; null: it still decides."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""

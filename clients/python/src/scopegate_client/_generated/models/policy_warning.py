@@ -8,13 +8,13 @@ from attrs import define
 
 @define(kw_only=True)
 class PolicyWarning:
-    """Something about a policy that may not be what was meant. It can be published all the same."""
+    """A possible mistake in a policy, which does not prevent publishing."""
 
     code: str
-    """What it is, stable, snake_case."""
+    """A stable code, snake_case."""
 
     detail: str
-    """What it is, in words."""
+    """A description."""
 
     line: int
     """The line in the text, from 1."""

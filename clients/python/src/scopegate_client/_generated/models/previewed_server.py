@@ -11,19 +11,19 @@ if TYPE_CHECKING:
 
 @define(kw_only=True)
 class PreviewedServer:
-    """A server that it would reach."""
+    """A server that the grant would reach."""
 
     server_id: str
     """The id of a server."""
 
     slug: str
-    """What it is called in addresses and tool names."""
+    """Its name in URLs and tool names."""
 
     enabled: bool
-    """Whether the server takes calls now."""
+    """Whether the server accepts calls now."""
 
     tool_count: int
-    """How many of its tools it would reach."""
+    """Number of its tools that the grant would reach."""
 
     tools: list[PreviewedTool]
     """The first 100 of them, by name."""

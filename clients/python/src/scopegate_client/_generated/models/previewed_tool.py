@@ -10,7 +10,7 @@ from ..models.risk import Risk, check_risk
 
 @define(kw_only=True)
 class PreviewedTool:
-    """A tool that it would reach."""
+    """A tool that the grant would reach."""
 
     name: str
     """Its name on the server."""

@@ -19,13 +19,13 @@ class Problem:
     """A page of the documentation for this code."""
 
     title: str
-    """What kind of error it is, in words."""
+    """The kind of error in words."""
 
     status: int
     """The HTTP status."""
 
     detail: str
-    """What is wrong, and how to correct it."""
+    """The error, and how to correct it."""
 
     instance: str
     """The path of the request."""
@@ -34,10 +34,10 @@ class Problem:
     """Stable, snake_case."""
 
     request_id: str
-    """The id of the request, for whoever looks into it."""
+    """The id of the request, for support."""
 
     errors: list[ProblemError] | Unset = UNSET
-    """The fields that are not acceptable."""
+    """The invalid fields."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""

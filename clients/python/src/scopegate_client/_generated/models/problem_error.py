@@ -10,16 +10,16 @@ from ..types import UNSET, Unset
 
 @define(kw_only=True)
 class ProblemError:
-    """One wrong field."""
+    """One invalid field."""
 
     pointer: str
     """JSON pointer into the body (RFC 6901), or `?name` of a query parameter."""
 
     code: str
-    """What is wrong, stable, snake_case."""
+    """The kind of error, stable, snake_case."""
 
     detail: str
-    """What is wrong, and how to correct it."""
+    """The error, and how to correct it."""
 
     line: int | None | Unset = UNSET
     """In a text of several lines, the line, from 1."""

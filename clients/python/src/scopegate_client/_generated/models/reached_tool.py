@@ -11,29 +11,29 @@ from ..models.risk import Risk, check_risk
 
 @define(kw_only=True)
 class ReachedTool:
-    """A tool within reach, and why."""
+    """A tool within reach, with the reason."""
 
     decision: AccessDecision
-    """What happens to a call now: it runs, or it needs an approval first."""
+    """Whether a call runs now or needs an approval first."""
 
     reason_code: str
-    """Why, as audit events say it."""
+    """The reason code, as in audit events."""
 
     grant_id: str
-    """The grant that a call rests on; of several, the one that was made first."""
+    """The grant that allows a call; the oldest of several."""
 
     group_id: None | str
-    """The group that the grant was made to; null when it was made to the identity itself."""
+    """The group that holds the grant; null when the identity itself holds it."""
 
     policy_ids: list[str]
     """The policies that decided, if any did."""
 
     unconditional: bool
-    """Whether every call is allowed, whatever it says. False where a policy reads what it says, counts it
-    or asks: then some calls may be denied, or have to be approved."""
+    """Whether every call is allowed, regardless of its content. False where a policy reads the content,
+    counts calls or asks for approval: then some calls may be denied or need an approval."""
 
     approver_groups: list[str]
-    """The groups that must approve each call, with one member each."""
+    """The groups that must approve each call, by one member each."""
 
     tool_id: str
     """The id of a tool."""

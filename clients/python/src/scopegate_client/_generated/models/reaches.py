@@ -8,13 +8,13 @@ from attrs import define
 
 @define(kw_only=True)
 class Reaches:
-    """How much a selector or scope reaches now, policies aside. Only a preview counts more than 10,000."""
+    """How much a selector or scope reaches now, without policies. Only a preview counts more than 10,000."""
 
     servers: int
     """How many servers."""
 
     tools: int
-    """How many active tools of them."""
+    """Number of active tools on them."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""

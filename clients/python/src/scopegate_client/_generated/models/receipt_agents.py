@@ -8,19 +8,19 @@ from attrs import define
 
 @define(kw_only=True)
 class ReceiptAgents:
-    """What became of the agents that the person answered for."""
+    """The former agents of the person."""
 
     suspended: list[str]
     """Agents without an active owner."""
 
     transferred: list[str]
-    """These went to another person and live on."""
+    """Agents that were transferred to another person."""
 
     transferred_to: None | str
-    """Who answers for those from now on."""
+    """The new owner of the transferred agents."""
 
     heir_not_active: None | str
-    """Who should have had them, and could not when the time came: they were suspended instead."""
+    """The intended new owner, who could not have them when the time came, so they were suspended."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""

@@ -12,16 +12,16 @@ if TYPE_CHECKING:
 
 @define(kw_only=True)
 class ReceiptSchedule:
-    """The offboarding that was set for later and came due."""
+    """The schedule of an offboarding that came due."""
 
     id: str
     """The id of an offboarding that is set for later."""
 
     effective_at: datetime.datetime
-    """The time that was asked for."""
+    """The scheduled time."""
 
     scheduled_by: OffboardedBy
-    """Who asked for an offboarding."""
+    """The caller that requested an offboarding."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""

@@ -11,7 +11,7 @@ from ..models.audit_decision import AuditDecision, check_audit_decision
 
 @define(kw_only=True)
 class RecordedDecision:
-    """What was decided and recorded then."""
+    """The decision that was recorded at the time."""
 
     event_id: str
     """The id of an audit event."""
@@ -20,7 +20,7 @@ class RecordedDecision:
     """When it was decided."""
 
     decision: AuditDecision
-    """What was decided about a call before it ran."""
+    """The decision about a call before it ran."""
 
     reason_code: None | str
     """Why."""

@@ -8,7 +8,7 @@ from attrs import define
 
 @define(kw_only=True)
 class RenderedPolicy:
-    """The text of a policy, to be looked at and kept."""
+    """The text of a policy, to review and store."""
 
     text: str
     """Exactly one Cedar statement."""

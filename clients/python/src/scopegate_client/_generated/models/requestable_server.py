@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 @define(kw_only=True)
 class RequestableServer:
-    """A server that can be asked for."""
+    """A server that can be requested."""
 
     id: str
     """The id of a server."""
@@ -20,7 +20,7 @@ class RequestableServer:
     """Its slug."""
 
     name: str
-    """What people call it."""
+    """Its display name."""
 
     description: None | str
     """What it is for."""

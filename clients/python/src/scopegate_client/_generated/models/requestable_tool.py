@@ -10,13 +10,13 @@ from ..models.risk import Risk, check_risk
 
 @define(kw_only=True)
 class RequestableTool:
-    """A tool that can be asked for."""
+    """A tool that can be requested."""
 
     name: str
     """Its name on the server."""
 
     title: None | str
-    """What the server calls it for people."""
+    """Its display name on the server."""
 
     risk: Risk
     """What a call may do to the world."""

@@ -8,13 +8,13 @@ from attrs import define
 
 @define(kw_only=True)
 class RevokedTokens:
-    """What ended, or would end under `dry_run`."""
+    """What was revoked, or would be under `dry_run`."""
 
     tokens: list[str]
     """The tokens."""
 
     in_flight: int
-    """Calls of these tokens that were running; they are cut. Counted among the newest 2,000."""
+    """Running calls of these tokens, which are cut. Counted among the newest 2,000."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""

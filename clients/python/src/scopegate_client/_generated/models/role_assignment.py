@@ -10,7 +10,7 @@ from ..models.role import Role, check_role
 
 @define(kw_only=True)
 class RoleAssignment:
-    """A role of an administrator, and within what."""
+    """A role of an administrator, and its scope."""
 
     role: Role
     """What a caller may do at the API, strongest first."""

@@ -7,7 +7,7 @@ from ..models.role import Role, check_role
 
 
 class RoleMap(dict[str, Role]):
-    """Which value of the role claim gives which role."""
+    """The role for each value of the role claim."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it."""

@@ -7,7 +7,7 @@ from ..models.role import Role, check_role
 
 
 class RoleMapChanges(dict[str, None | Role]):
-    """Roles to set by value of the role claim; a null takes the value out."""
+    """Roles to set by value of the role claim; null removes a value."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it."""

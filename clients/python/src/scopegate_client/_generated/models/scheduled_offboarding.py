@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @define(kw_only=True)
 class ScheduledOffboarding:
-    """An offboarding that is set for later."""
+    """A scheduled offboarding."""
 
     id: str
     """The id of an offboarding that is set for later."""
@@ -26,19 +26,19 @@ class ScheduledOffboarding:
     """The id of an identity."""
 
     effective_at: datetime.datetime
-    """When it happens, within a second."""
+    """The scheduled time, accurate to a second."""
 
     reason: None | str
-    """Why; null once the identity is erased."""
+    """The reason; null once the identity is erased."""
 
     transfer_agents_to: None | str
-    """Who gets the agents. If that person is not active then, the agents are suspended."""
+    """The new owner of the agents. If that person is not active then, the agents are suspended."""
 
     status: ScheduledOffboardingStatus
     """`completed`: the identity is offboarded, at that time or earlier."""
 
     requested_by: OffboardedBy
-    """Who asked for an offboarding."""
+    """The caller that requested an offboarding."""
 
     finished_at: datetime.datetime | None
     """When it was done or cancelled."""
@@ -47,13 +47,13 @@ class ScheduledOffboarding:
     """The receipt, once it is done."""
 
     created_at: datetime.datetime
-    """When it was made."""
+    """The time of creation."""
 
     updated_at: datetime.datetime
-    """When it last changed."""
+    """The time of the last change."""
 
     revision: int
-    """Counts its changes; in quotes it is the `ETag`."""
+    """The number of the current revision; in quotes it is the `ETag`."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""

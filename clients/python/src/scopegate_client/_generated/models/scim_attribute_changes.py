@@ -5,7 +5,7 @@ from typing import Any, Self
 
 
 class ScimAttributeChanges(dict[str, Any]):
-    """Attributes to set by name; a null takes one out."""
+    """Attributes to set by name; null removes one."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it."""

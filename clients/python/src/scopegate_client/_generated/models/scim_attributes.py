@@ -5,8 +5,7 @@ from typing import Any, Self
 
 
 class ScimAttributes(dict[str, Any]):
-    """Attributes of identities, which policies read, and the SCIM attribute path that each has its value
-    from."""
+    """Attributes of identities for policies, each with the SCIM attribute path of its value."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it."""

@@ -14,19 +14,18 @@ if TYPE_CHECKING:
 
 @define(kw_only=True)
 class ScimSettings:
-    """Who provisions people and groups by SCIM, and what becomes of their attributes."""
+    """SCIM provisioning of people and groups, with the mapping of attributes."""
 
     service_account_id: str
-    """The service account that calls `/scim/v2`: of one provider each, whose users are its own."""
+    """The service account that calls `/scim/v2`. It can serve only one provider."""
 
     link_attribute: ScimLinkAttribute | Unset = UNSET
-    """Which SCIM attribute has the value of the provider's `link_claim`, so that whoever is provisioned
-    and then signs in is one identity. Entra ID: `externalId`, mapped from `objectId`, with the link
-    claim `oid`. `none`: people sign in as somebody else than they are provisioned as."""
+    """The SCIM attribute with the value of the provider's `link_claim`, so that a person who is
+    provisioned and then signs in is one identity. Entra ID: `externalId`, mapped from `objectId`, with
+    the link claim `oid`. `none`: provisioned people are not linked to sign-ins."""
 
     attributes: ScimAttributes | Unset = UNSET
-    """Attributes of identities, which policies read, and the SCIM attribute path that each has its value
-    from."""
+    """Attributes of identities for policies, each with the SCIM attribute path of its value."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""

@@ -14,18 +14,18 @@ if TYPE_CHECKING:
 
 @define(kw_only=True)
 class ScimSettingsUpdate:
-    """What changes of it; the first time, all that has no default."""
+    """Changes to the settings; the first time, all fields without a default."""
 
     service_account_id: str | Unset = UNSET
     """The service account that calls `/scim/v2`."""
 
     link_attribute: ScimLinkAttribute | Unset = UNSET
-    """Which SCIM attribute has the value of the provider's `link_claim`, so that whoever is provisioned
-    and then signs in is one identity. Entra ID: `externalId`, mapped from `objectId`, with the link
-    claim `oid`. `none`: people sign in as somebody else than they are provisioned as."""
+    """The SCIM attribute with the value of the provider's `link_claim`, so that a person who is
+    provisioned and then signs in is one identity. Entra ID: `externalId`, mapped from `objectId`, with
+    the link claim `oid`. `none`: provisioned people are not linked to sign-ins."""
 
     attributes: ScimAttributeChanges | Unset = UNSET
-    """Attributes to set by name; a null takes one out."""
+    """Attributes to set by name; null removes one."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""

@@ -18,20 +18,19 @@ if TYPE_CHECKING:
 
 @define(kw_only=True)
 class ScopeEntry:
-    """One line of a listed scope. ``resources`` and ``prompts`` are true by default when the tools are
-    all."""
+    """One entry of a listed scope. ``resources`` and ``prompts`` are true by default if the tools are all."""
 
     servers: AllServers | ServersByIds | ServersByLabels
-    """Which servers: by id, by the labels that they carry, or all."""
+    """The servers: by id, by labels, or all."""
 
     tools: AllTools | ToolsByNames | ToolsByRisk
-    """Which tools of the selected servers: all, by name, or by risk."""
+    """The tools of the selected servers: all, by name, or by risk."""
 
     resources: bool | None | Unset = UNSET
-    """Reaches the servers' resources."""
+    """Whether it includes the servers' resources."""
 
     prompts: bool | None | Unset = UNSET
-    """Reaches the servers' prompts."""
+    """Whether it includes the servers' prompts."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""

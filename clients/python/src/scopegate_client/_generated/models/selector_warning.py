@@ -8,7 +8,7 @@ from attrs import define
 
 @define(kw_only=True)
 class SelectorWarning:
-    """An entry of a selector or scope that matches nothing now. The change was made all the same."""
+    """An entry of a selector or scope that matches nothing now. The change was made anyway."""
 
     pointer: str
     """JSON pointer into the grant or token."""
@@ -18,7 +18,7 @@ class SelectorWarning:
     identity reaches it."""
 
     detail: str
-    """What it is, in words."""
+    """A description."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""

@@ -20,16 +20,16 @@ if TYPE_CHECKING:
 
 @define(kw_only=True)
 class Server:
-    """An MCP server as registered."""
+    """A registered MCP server."""
 
     id: str
     """The id of a server."""
 
     slug: str
-    """Stands in `/mcp/{slug}` and before tool names; never changes."""
+    """Part of `/mcp/{slug}` and prefix of tool names; never changes."""
 
     name: str
-    """What people call it."""
+    """Its display name."""
 
     description: None | str
     """What it is for."""
@@ -38,10 +38,10 @@ class Server:
     """Labels by key."""
 
     owner_group_id: None | str
-    """The group whose members look after it."""
+    """The group whose members maintain it."""
 
     transport: Transport
-    """`streamable_http` is a server at a URL; `stdio` is a command that the gateway's host runs."""
+    """`streamable_http`: a server at a URL; `stdio`: a command on the gateway's host."""
 
     url: None | str
     """The streamable HTTP endpoint."""
@@ -53,23 +53,23 @@ class Server:
     """Its arguments."""
 
     env_names: list[str] | None
-    """The environment variables that it is given, by name."""
+    """The names of its environment variables."""
 
     status: ServerStatus
     """A `disabled` server is not listed and cannot be called."""
 
     new_tools: NewTools
-    """What becomes of tools that a later sync finds: `quarantine` holds them until approved."""
+    """The state of new tools in later syncs: `quarantine` holds them until they are approved."""
 
     keep_arguments: KeepArguments
-    """Which calls' arguments are kept on record: none, those that wait for an approval, or all."""
+    """Which arguments are recorded: none, those of calls that need an approval, or all."""
 
     requestable: bool
-    """Whether everybody who can sign in sees the server and its tools by their names, and may ask for
-    access to it. The members of its `owner_group_id` then decide such requests."""
+    """Whether every signed-in person sees the server and its tools by name, and may request access to it.
+    The members of its `owner_group_id` decide such requests."""
 
     sync: ServerSync
-    """How reading the server's tools went, the last time it was tried."""
+    """The last attempt to read the server's tools."""
 
     instructions: InstructionsState
     """Whether the server has instructions, and whether clients get them."""
@@ -81,16 +81,16 @@ class Server:
     """The server's own credential, without those of identities."""
 
     created_at: datetime.datetime
-    """When it was made."""
+    """The time of creation."""
 
     updated_at: datetime.datetime
-    """When it last changed."""
+    """The time of the last change."""
 
     ended_at: datetime.datetime | None
-    """When it ended; null while it has not."""
+    """The time of the end; null before it."""
 
     revision: int
-    """Counts its changes; in quotes it is the `ETag`."""
+    """The number of the current revision; in quotes it is the `ETag`."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""

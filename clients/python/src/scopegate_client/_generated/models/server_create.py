@@ -20,10 +20,10 @@ class ServerCreate:
     """A server to register. Nothing is sent to it until its first sync."""
 
     slug: str
-    """Stands in `/mcp/{slug}` and before tool names; never changes."""
+    """Part of `/mcp/{slug}` and prefix of tool names; never changes."""
 
     name: None | str | Unset = UNSET
-    """The slug when absent."""
+    """By default the slug."""
 
     description: None | str | Unset = UNSET
     """What it is for."""
@@ -35,32 +35,32 @@ class ServerCreate:
     """The id of a group."""
 
     transport: Transport | Unset = UNSET
-    """`streamable_http` is a server at a URL; `stdio` is a command that the gateway's host runs."""
+    """`streamable_http`: a server at a URL; `stdio`: a command on the gateway's host."""
 
     url: None | str | Unset = UNSET
     """The streamable HTTP endpoint."""
 
     command: None | str | Unset = UNSET
-    """The program of a `stdio` server, by its absolute path. The operator says which may run."""
+    """The program of a `stdio` server, by its absolute path. The operator decides which may run."""
 
     args: list[str] | None | Unset = UNSET
     """Its arguments. Do not put a secret here: process lists of the host show them."""
 
     env_names: list[str] | None | Unset = UNSET
-    """The environment variables that it is given; a credential of the kind `env` has the values."""
+    """The names of its environment variables; a credential of the kind `env` has the values."""
 
     status: ServerStatus | Unset = UNSET
     """A `disabled` server is not listed and cannot be called."""
 
     new_tools: NewTools | Unset = UNSET
-    """What becomes of tools that a later sync finds: `quarantine` holds them until approved."""
+    """The state of new tools in later syncs: `quarantine` holds them until they are approved."""
 
     keep_arguments: KeepArguments | Unset = UNSET
-    """Which calls' arguments are kept on record: none, those that wait for an approval, or all."""
+    """Which arguments are recorded: none, those of calls that need an approval, or all."""
 
     requestable: bool | Unset = UNSET
-    """Whether everybody who can sign in sees the server and its tools by their names, and may ask for
-    access to it. The members of its `owner_group_id` then decide such requests."""
+    """Whether every signed-in person sees the server and its tools by name, and may request access to it.
+    The members of its `owner_group_id` decide such requests."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""

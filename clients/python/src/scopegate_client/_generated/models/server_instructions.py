@@ -22,7 +22,7 @@ class ServerInstructions:
     """The text that clients get."""
 
     latest: None | str
-    """What the server said when it was read last."""
+    """The latest text of the server."""
 
     digest: None | str
     """SHA-256 of `latest`, in hexadecimal."""

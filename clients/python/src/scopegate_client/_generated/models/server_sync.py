@@ -11,19 +11,19 @@ from ..models.sync_state import SyncState, check_sync_state
 
 @define(kw_only=True)
 class ServerSync:
-    """How reading the server's tools went, the last time it was tried."""
+    """The last attempt to read the server's tools."""
 
     state: SyncState
-    """How the last sync went; `running`: one that was asked for has not ended."""
+    """The result of the last sync; `running`: a requested one has not ended."""
 
     at: datetime.datetime | None
-    """When the last attempt that has ended began."""
+    """The start of the last completed attempt."""
 
     error: None | str
-    """Why it failed; with state `ok`, which tools were left out for being malformed."""
+    """The error; with state `ok`, the malformed tools that were left out."""
 
     protocol_versions: list[str]
-    """MCP versions it spoke when a sync last went well, newest first."""
+    """The MCP versions at the last successful sync, newest first."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""

@@ -16,25 +16,25 @@ if TYPE_CHECKING:
 
 @define(kw_only=True)
 class ServerUpdate:
-    """What may change of a server; its slug and transport may not. A label set to null goes."""
+    """The fields of a server that can change; its slug and transport cannot. Null removes a label."""
 
     name: str | Unset = UNSET
-    """What people call it."""
+    """Its display name."""
 
     description: None | str | Unset = UNSET
     """What it is for."""
 
     labels: LabelChanges | Unset = UNSET
-    """Labels to set by key; a null takes the label away."""
+    """Labels to set by key; null removes a label."""
 
     owner_group_id: None | str | Unset = UNSET
     """The id of a group."""
 
     url: str | Unset = UNSET
-    """To another origin only while no credential is stored."""
+    """The origin can change only while no credential is stored."""
 
     command: str | Unset = UNSET
-    """Of a `stdio` server; only while no credential is stored."""
+    """For a `stdio` server; only while no credential is stored."""
 
     args: list[str] | Unset = UNSET
     """The same."""
@@ -46,14 +46,14 @@ class ServerUpdate:
     """A `disabled` server is not listed and cannot be called."""
 
     new_tools: NewTools | Unset = UNSET
-    """What becomes of tools that a later sync finds: `quarantine` holds them until approved."""
+    """The state of new tools in later syncs: `quarantine` holds them until they are approved."""
 
     keep_arguments: KeepArguments | Unset = UNSET
-    """Which calls' arguments are kept on record: none, those that wait for an approval, or all."""
+    """Which arguments are recorded: none, those of calls that need an approval, or all."""
 
     requestable: bool | Unset = UNSET
-    """Whether everybody who can sign in sees the server and its tools by their names, and may ask for
-    access to it. The members of its `owner_group_id` then decide such requests."""
+    """Whether every signed-in person sees the server and its tools by name, and may request access to it.
+    The members of its `owner_group_id` decide such requests."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""

@@ -8,7 +8,7 @@ from attrs import define
 
 @define(kw_only=True)
 class ServersByIds:
-    """Exactly these servers; none at all when the list is empty."""
+    """The servers with these ids; none if the list is empty."""
 
     kind: Literal["ids"] = "ids"
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 @define(kw_only=True)
 class ServersByLabels:
-    """Servers that carry every one of these labels; none at all when the map is empty."""
+    """The servers that have all of these labels; none if the map is empty."""
 
     kind: Literal["labels"] = "labels"
 

@@ -21,13 +21,13 @@ class ServiceAccount:
     """The id of a service account."""
 
     name: str
-    """What people call it."""
+    """Its display name."""
 
     owner_id: str
-    """The identity who answers for it."""
+    """The identity that owns it."""
 
     owner_offboarded: bool
-    """Its owner was offboarded: it is out of service until it is given an active owner."""
+    """Whether its owner was offboarded: it cannot act until it gets an active owner."""
 
     role: Role
     """What a caller may do at the API, strongest first."""
@@ -36,16 +36,16 @@ class ServiceAccount:
     """A `disabled` account cannot sign in, and its bearers do not work."""
 
     created_at: datetime.datetime
-    """When it was made."""
+    """The time of creation."""
 
     updated_at: datetime.datetime
-    """When it last changed."""
+    """The time of the last change."""
 
     ended_at: datetime.datetime | None
-    """When it ended; null while it has not."""
+    """The time of the end; null before it."""
 
     revision: int
-    """Counts its changes; in quotes it is the `ETag`."""
+    """The number of the current revision; in quotes it is the `ETag`."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""

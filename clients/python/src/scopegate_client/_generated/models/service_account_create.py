@@ -10,10 +10,10 @@ from ..models.role import Role, check_role
 
 @define(kw_only=True)
 class ServiceAccountCreate:
-    """A new service account. It can do nothing until it has a credential."""
+    """A new service account, which needs a credential to act."""
 
     name: str
-    """What people call it."""
+    """Its display name."""
 
     owner_id: str
     """The id of an identity."""

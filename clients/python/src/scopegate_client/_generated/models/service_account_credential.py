@@ -9,13 +9,13 @@ from attrs import define
 
 @define(kw_only=True)
 class ServiceAccountCredential:
-    """A client secret's handle; the secret itself is never shown again."""
+    """A client secret's id and times; the secret itself is never shown again."""
 
     id: str
     """The id of a credential."""
 
     created_at: datetime.datetime
-    """When it was made."""
+    """The time of creation."""
 
     revoked_at: datetime.datetime | None
     """When it was revoked; null while it works."""

@@ -15,13 +15,13 @@ from ..types import UNSET, Unset
 
 @define(kw_only=True)
 class ServiceAccountUpdate:
-    """What may change of a service account."""
+    """The fields of a service account that can change."""
 
     name: str | Unset = UNSET
-    """What people call it."""
+    """Its display name."""
 
     owner_id: str | Unset = UNSET
-    """An active identity; giving one brings a flagged account back."""
+    """An active identity; a new owner makes a flagged account work again."""
 
     role: Role | Unset = UNSET
     """What a caller may do at the API, strongest first."""

@@ -11,7 +11,8 @@ from ...secret import Secret
 
 @define(kw_only=True)
 class SignalCredentialRequest:
-    """The access token for the transmitter's own API. It is sealed, and can be replaced, never read."""
+    """The access token for the transmitter's own API. It is stored encrypted, and can be replaced but
+    never read."""
 
     access_token: Secret = attrs_field(converter=Secret)
 

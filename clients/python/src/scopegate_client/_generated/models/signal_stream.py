@@ -22,43 +22,43 @@ class SignalStream:
     """The transmitter: the `iss` of its events."""
 
     delivery: SignalsDelivery
-    """`push`: events come to `/ssf/events` (RFC 8935). `poll`: we ask for them (RFC 8936)."""
+    """`push`: events are sent to `/ssf/events` (RFC 8935). `poll`: they are polled (RFC 8936)."""
 
     push_url: str
-    """Where a transmitter that pushes sends events."""
+    """The URL for a transmitter that pushes."""
 
     events: list[str]
-    """The types of events that something follows from."""
+    """The event types that have effects."""
 
     has_credential: bool
     """Whether an access token for the transmitter's API is stored."""
 
     stream_id: None | str
-    """What the transmitter calls the stream that was made there."""
+    """The transmitter's id of the stream."""
 
     status: SignalStreamStatus
-    """What the transmitter said of it last; `unknown`: nothing yet."""
+    """The last status from the transmitter; `unknown`: none yet."""
 
     verification_asked_at: datetime.datetime | None
-    """When a verification event was asked for last."""
+    """When a verification event was last requested."""
 
     verified_at: datetime.datetime | None
-    """When a verification event came, with the right state."""
+    """When a verification event with the right state arrived."""
 
     received_at: datetime.datetime | None
-    """When an event came last, to within a second."""
+    """When the last event arrived, accurate to a second."""
 
     polled_at: datetime.datetime | None
-    """When the transmitter was asked last, and answered."""
+    """The last successful poll."""
 
     failures: int
-    """How often in a row polling failed."""
+    """Failed polls in a row."""
 
     failing_since: datetime.datetime | None
-    """Since when it fails."""
+    """When the first of these failed."""
 
     error: None | SignalStreamError
-    """What is wrong, if anything is known to be."""
+    """The current error, if any."""
 
     revision: int
     """Increases with each change; 0 before the first."""

@@ -12,25 +12,25 @@ from ..types import UNSET, Unset
 
 @define(kw_only=True)
 class SignalsSettings:
-    """A Shared Signals transmitter, and how its events come here."""
+    """A Shared Signals transmitter, and the delivery of its events."""
 
     audiences: list[str]
     """An event names one of these in its `aud`."""
 
     service_account_id: None | str | Unset = UNSET
-    """The service account that pushes to `/ssf/events`, of one provider each. Not for `poll`."""
+    """The service account that pushes to `/ssf/events`. It can serve only one provider. Not for `poll`."""
 
     delivery: SignalsDelivery | Unset = UNSET
-    """`push`: events come to `/ssf/events` (RFC 8935). `poll`: we ask for them (RFC 8936)."""
+    """`push`: events are sent to `/ssf/events` (RFC 8935). `poll`: they are polled (RFC 8936)."""
 
     issuer: None | str | Unset = UNSET
-    """The `iss` of its events, and where its configuration is; without one, the provider's issuer."""
+    """The `iss` of its events, and the base of its configuration URL; by default the provider's issuer."""
 
     algorithms: list[SigningAlgorithm] | Unset = UNSET
-    """What it may sign with."""
+    """The accepted signature algorithms."""
 
     jwks_uri: None | str | Unset = UNSET
-    """Where its keys are. Without one, where its configuration (`/.well-known/ssf-configuration`) says."""
+    """The URL of its keys. By default, the one in its configuration (`/.well-known/ssf-configuration`)."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""

@@ -12,13 +12,13 @@ from ..types import UNSET, Unset
 
 @define(kw_only=True)
 class SignalsSettingsUpdate:
-    """What changes of it; the first time, all that has no default."""
+    """Changes to the settings; the first time, all fields without a default."""
 
     service_account_id: None | str | Unset = UNSET
     """The service account that pushes."""
 
     delivery: SignalsDelivery | Unset = UNSET
-    """`push`: events come to `/ssf/events` (RFC 8935). `poll`: we ask for them (RFC 8936)."""
+    """`push`: events are sent to `/ssf/events` (RFC 8935). `poll`: they are polled (RFC 8936)."""
 
     issuer: None | str | Unset = UNSET
     """The `iss` of its events."""
@@ -30,7 +30,7 @@ class SignalsSettingsUpdate:
     """Replaces the whole list."""
 
     jwks_uri: None | str | Unset = UNSET
-    """Where its keys are."""
+    """The URL of its keys."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""

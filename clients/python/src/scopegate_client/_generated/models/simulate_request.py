@@ -14,19 +14,19 @@ if TYPE_CHECKING:
 
 @define(kw_only=True)
 class SimulateRequest:
-    """What would be published, and which calls to replay."""
+    """The policy changes, and the calls to replay."""
 
     changes: list[SimulatedChange]
     """The changes, all at once."""
 
     days: int | None | Unset = UNSET
-    """Replay the calls of so many days."""
+    """Replay the calls of this many days."""
 
     since: datetime.datetime | None | Unset = UNSET
-    """Replay the calls since this time, at most 31 days ago; in place of `days`."""
+    """Replay the calls since this time, at most 31 days ago; instead of `days`."""
 
     limit: int | Unset = 100
-    """How many of the calls that change are listed, newest first."""
+    """Number of changed calls to list, newest first."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""

@@ -12,13 +12,13 @@ if TYPE_CHECKING:
 
 @define(kw_only=True)
 class SimulatedCall:
-    """A call that the two sets of policies answer differently."""
+    """A call that the two sets of policies decide differently."""
 
     event_id: str
     """The id of an audit event."""
 
     time: datetime.datetime
-    """When it was made."""
+    """The time of the call."""
 
     identity_id: str
     """The id of an identity."""
@@ -30,13 +30,13 @@ class SimulatedCall:
     """The id of a server."""
 
     tool: str
-    """The tool, under its name on the server."""
+    """The tool, by its name on the server."""
 
     before: SimulatedDecision
-    """What one of the two sets of policies says of a call."""
+    """The decision of one of the two sets of policies."""
 
     after: SimulatedDecision
-    """What one of the two sets of policies says of a call."""
+    """The decision of one of the two sets of policies."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""

@@ -11,19 +11,19 @@ from ..types import UNSET, Unset
 
 @define(kw_only=True)
 class SimulatedChange:
-    """One change to what is published. With `policy_id` alone, its draft as it is."""
+    """One change to the published policies. With only `policy_id`, its current draft."""
 
     policy_id: None | str | Unset = UNSET
-    """The policy; absent: a new one, of the `text`."""
+    """The policy; absent: a new one with the `text`."""
 
     text: None | str | Unset = UNSET
-    """What would be published; absent: the draft."""
+    """The text to publish; absent: the draft."""
 
     mode: None | PolicyMode | Unset = UNSET
-    """How it would be published; absent: as the draft says."""
+    """The mode to publish with; absent: that of the draft."""
 
     remove: bool | Unset = False
-    """Nothing of it would be published."""
+    """Unpublish it."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""

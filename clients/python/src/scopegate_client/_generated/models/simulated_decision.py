@@ -10,19 +10,19 @@ from ..models.audit_decision import AuditDecision, check_audit_decision
 
 @define(kw_only=True)
 class SimulatedDecision:
-    """What one of the two sets of policies says of a call."""
+    """The decision of one of the two sets of policies."""
 
     decision: AuditDecision
-    """What was decided about a call before it ran."""
+    """The decision about a call before it ran."""
 
     reason_code: str
     """Why."""
 
     policy_ids: list[str]
-    """The policies that decided, of those that there are."""
+    """The existing policies that decided."""
 
     changes: list[int]
-    """Those of the `changes` that decided, by their place, from 0."""
+    """The `changes` that decided, by index from 0."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""

@@ -11,13 +11,13 @@ if TYPE_CHECKING:
 
 @define(kw_only=True)
 class StaleApplied:
-    """What became of each, in the order in which they were sent."""
+    """The outcome for each proposal, in the order of the request."""
 
     dry_run: bool
-    """Whether nothing was changed, and this is what would be."""
+    """Whether this is only a preview and nothing was changed."""
 
     items: list[Applied]
-    """One for each proposal that was sent."""
+    """One for each proposal in the request."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""

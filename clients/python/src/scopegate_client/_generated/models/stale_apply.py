@@ -11,10 +11,10 @@ if TYPE_CHECKING:
 
 @define(kw_only=True)
 class StaleApply:
-    """The proposals to apply, from a report about the same window."""
+    """The proposals to apply, from a report for the same window."""
 
     unused_for_days: int
-    """How many days back the window goes."""
+    """Length of the window, in days until now."""
 
     items: list[AppliedProposal]
     """The items of this page."""

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @define(kw_only=True)
 class StaleGrant:
-    """A grant, and what of it was used in the window."""
+    """A grant and its uses in the window."""
 
     kind: Literal["grant"] = "grant"
 
@@ -33,16 +33,16 @@ class StaleGrant:
     """The id of a grant."""
 
     revision: int
-    """Of the grant: its ETag."""
+    """The revision of the grant, as in its ETag."""
 
     principal: GroupPrincipal | IdentityPrincipal
-    """Who holds the right: an identity itself, or whoever is in a group."""
+    """The holder of the grant: an identity, or the members of a group."""
 
     servers: AllServers | ServersByIds | ServersByLabels
-    """Which servers: by id, by the labels that they carry, or all."""
+    """The servers: by id, by labels, or all."""
 
     tools: AllTools | ToolsByNames | ToolsByRisk
-    """Which tools of the selected servers: all, by name, or by risk."""
+    """The tools of the selected servers: all, by name, or by risk."""
 
     resources: bool
     """Whether it reaches the servers' resources."""
@@ -51,27 +51,27 @@ class StaleGrant:
     """Whether it reaches the servers' prompts."""
 
     created_at: datetime.datetime
-    """When it was made."""
+    """The time of creation."""
 
     expires_at: datetime.datetime | None
-    """Until when it holds; null: until it is ended."""
+    """When it expires; null: it does not."""
 
     observed_since: datetime.datetime
-    """From when on it is known what was used of it: when it began to give what it gives, or when uses
-    began to be written down."""
+    """Since when its uses are known: when it began to allow what it allows, or when uses began to be
+    recorded."""
 
     state: StaleState
     """How much was used in the window: nothing, some, or all that it gives. `unknown`: it has not given
     what it gives, or was not watched, for so long."""
 
     last_used_at: datetime.datetime | None
-    """When anything of it was last used, be it before the window; null: never that is known."""
+    """When it was last used, also before the window; null: no use is known."""
 
     used_by: int
-    """How many of those who hold it used it in the window."""
+    """How many holders used it in the window."""
 
     held_by: int
-    """How many hold it: one, or the members of the group."""
+    """How many hold it: one identity, or the members of the group."""
 
     used: list[UsedThing]
     """What was used in the window, the latest first; at most 100."""
@@ -80,13 +80,13 @@ class StaleGrant:
     """How many things were used in the window."""
 
     unused: list[UnusedTool]
-    """Tools that it gives and that were not used in the window; at most 100."""
+    """Tools that it allows and that were not used in the window; at most 100."""
 
     unused_count: int
-    """How many tools were not."""
+    """How many tools were not used."""
 
     proposal: EndProposal | NarrowProposal | None
-    """Null when it is in use, or not known."""
+    """Null when it is in use, or nothing is known."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @define(kw_only=True)
 class StaleToken:
-    """A token with which nothing was asked in the window."""
+    """A token that was not used in the window."""
 
     kind: Literal["token"] = "token"
 
@@ -22,19 +22,19 @@ class StaleToken:
     """The id of a token."""
 
     revision: int
-    """Of the token: its ETag."""
+    """The revision of the token, as in its ETag."""
 
     identity_id: str
     """The id of an identity."""
 
     name: str
-    """What its holder calls it."""
+    """Its name."""
 
     created_at: datetime.datetime
-    """When it was made."""
+    """The time of creation."""
 
     expires_at: datetime.datetime
-    """Until when it is good."""
+    """When it expires."""
 
     observed_since: datetime.datetime
     """When it was issued."""
@@ -47,7 +47,7 @@ class StaleToken:
     """When it was last presented; null: never."""
 
     proposal: TokenProposal
-    """Revoke it: `POST /tokens/{id}/revoke`."""
+    """Revoke the token: `POST /tokens/{id}/revoke`."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""

@@ -23,34 +23,34 @@ class Token:
     """The id of a token."""
 
     identity_id: str
-    """Who it was issued to."""
+    """The identity that it was issued to."""
 
     parent_id: None | str
     """The token that it was attenuated from."""
 
     depth: int
-    """How many tokens stand above this one."""
+    """Number of ancestor tokens."""
 
     name: str
-    """What people call it."""
+    """Its display name."""
 
     scope: GrantsScope | ListedScope
-    """What a token may reach, never more than its identity's live grants allow."""
+    """What a token may use, limited to what its identity's current grants allow."""
 
     expires_at: datetime.datetime
-    """When it stops working."""
+    """When it expires."""
 
     ip_allow: list[str]
-    """Ranges that it may be used from; empty: anywhere."""
+    """Address ranges that it may be used from; empty: any."""
 
     status: TokenStatus
     """`suspended`: its identity, or that identity's owner, is not active."""
 
     last_used_at: datetime.datetime | None
-    """Written at most once a minute."""
+    """The last use, updated at most once a minute."""
 
     overlap_until: datetime.datetime | None
-    """Until when a secret from before a rotation still works."""
+    """When the secrets from before a rotation expire."""
 
     revoked_at: datetime.datetime | None
     """When it was revoked; null while it has not been."""
@@ -59,21 +59,21 @@ class Token:
     """Why it was revoked."""
 
     reaches: None | Reaches
-    """How much its scope reaches now within the identity's live grants, policies aside. Answers to
-    creating, reading and changing one token have it; null in others, and where the identity holds more
-    than 200 live grants."""
+    """How much its scope reaches now within the identity's live grants, without policies. Present in
+    responses to creating, reading and changing one token; null in others, and when the identity has
+    more than 200 live grants."""
 
     warnings: list[SelectorWarning] | None
-    """What of its scope matches nothing now; null where `reaches` is."""
+    """Parts of its scope that match nothing now; null when `reaches` is."""
 
     created_at: datetime.datetime
-    """When it was made."""
+    """The time of creation."""
 
     updated_at: datetime.datetime
-    """When it last changed."""
+    """The time of the last change."""
 
     revision: int
-    """Counts its changes; in quotes it is the `ETag`."""
+    """The number of the current revision; in quotes it is the `ETag`."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""

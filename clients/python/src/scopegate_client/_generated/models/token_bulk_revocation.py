@@ -11,13 +11,13 @@ if TYPE_CHECKING:
 
 @define(kw_only=True)
 class TokenBulkRevocation:
-    """The revocation of many."""
+    """The revocation of many tokens."""
 
     changed: bool
-    """Whether this request ended any."""
+    """Whether this request revoked any."""
 
     revoked: RevokedTokens
-    """What ended, or would end under `dry_run`."""
+    """What was revoked, or would be under `dry_run`."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""

@@ -11,13 +11,13 @@ if TYPE_CHECKING:
 
 @define(kw_only=True)
 class TokenBulkRevoke:
-    """Which tokens end, and why."""
+    """The tokens to revoke, and the reason."""
 
     filter: TokenBulkRevokeFilter
-    """Tokens that meet all that is given. At least one is needed; children of what is met end with it."""
+    """Conditions that a token must all meet. At least one is required; descendants are revoked too."""
 
     reason: str
-    """Why; it is kept with the tokens that end, not in the audit trail."""
+    """The reason, stored with the revoked tokens, not in the audit log."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""

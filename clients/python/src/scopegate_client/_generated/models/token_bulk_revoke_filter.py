@@ -11,7 +11,7 @@ from ..types import UNSET, Unset
 
 @define(kw_only=True)
 class TokenBulkRevokeFilter:
-    """Tokens that meet all that is given. At least one is needed; children of what is met end with it."""
+    """Conditions that a token must all meet. At least one is required; descendants are revoked too."""
 
     token_ids: list[str] | None | Unset = UNSET
     """These tokens."""
@@ -29,7 +29,7 @@ class TokenBulkRevokeFilter:
     """Tokens attenuated from this one."""
 
     created_before: datetime.datetime | None | Unset = UNSET
-    """Tokens made before this time."""
+    """Tokens created before this time."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""

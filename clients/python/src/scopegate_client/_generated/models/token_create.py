@@ -16,30 +16,30 @@ if TYPE_CHECKING:
 
 @define(kw_only=True)
 class TokenCreate:
-    """A new scoped token. Its right is never more than its identity's live grants allow."""
+    """A new scoped token. It never allows more than its identity's live grants."""
 
     identity_id: str
     """The id of an identity."""
 
     name: str
-    """What people call it."""
+    """Its display name."""
 
     scope: GrantsScope | ListedScope
-    """What a token may reach, never more than its identity's live grants allow."""
+    """What a token may use, limited to what its identity's current grants allow."""
 
     expires_at: datetime.datetime
     """In the future, and at most the configured maximum away."""
 
     ip_allow: list[str] | Unset = UNSET
-    """Ranges the token may be used from; empty: anywhere."""
+    """Address ranges the token may be used from; empty: any."""
 
     parent_id: None | str | Unset = UNSET
-    """Attenuate this token: for its identity or an agent that identity owns, with no wider scope and no
-    later expiry."""
+    """Attenuate this token: for its identity or an agent that its identity owns, with no wider scope and
+    no later expiry."""
 
     delivery: TokenDelivery | Unset = UNSET
-    """How the secret reaches its recipient. `reveal`: it is in the response. `pickup`: no one has one
-    until its recipient signs in and takes it by a link."""
+    """How the secret reaches its recipient. `reveal`: in the response. `pickup`: it is created when its
+    recipient signs in and uses a link."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""

@@ -11,8 +11,9 @@ from ..models.pickup_state import PickupState, check_pickup_state
 
 @define(kw_only=True)
 class TokenPickup:
-    """A link by which one person takes a new secret of a token, once. It holds no secret, and opens for
-    them alone."""
+    """A link by which one person picks up a new secret of a token, once. It has no secret and works only
+    for that
+    person."""
 
     id: str
     """The id of a pick-up link."""
@@ -21,36 +22,36 @@ class TokenPickup:
     """The id of a token."""
 
     recipient_id: str
-    """Who can take it: the token's person, or the one who answers for its agent."""
+    """The recipient: the token's person, or the owner of its agent."""
 
     state: PickupState
-    """`cancelled`: somebody took it back, another link or secret came in its place, the token ended, or
-    its recipient does not answer for the token any more."""
+    """`cancelled`: it was withdrawn or replaced by another link or secret, the token ended, or its
+    recipient does not own the token's identity any more."""
 
     overlap_s: int
-    """How many seconds the secrets from before still work once it is taken."""
+    """Seconds that earlier secrets still work after the pickup."""
 
     url: str
-    """The page that its recipient takes it on. Send it as you like: it opens for them alone."""
+    """The page for the pickup. Send it by any channel: it works only for the recipient."""
 
     expires_at: datetime.datetime
-    """Until when it can be taken."""
+    """When it expires."""
 
     picked_up_at: datetime.datetime | None
-    """When its recipient took it."""
+    """When its recipient used it."""
 
     reopened_at: datetime.datetime | None
-    """When its recipient opened it again after that, as far as it was told of: at most once an hour. If it
-    was not they who took it, revoke the token."""
+    """When its recipient opened it again after that, reported at most once an hour. If the recipient did
+    not use it, revoke the token."""
 
     created_at: datetime.datetime
-    """When it was made."""
+    """The time of creation."""
 
     updated_at: datetime.datetime
-    """When it last changed."""
+    """The time of the last change."""
 
     revision: int
-    """Counts its changes; in quotes it is the `ETag`."""
+    """The number of the current revision; in quotes it is the `ETag`."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""

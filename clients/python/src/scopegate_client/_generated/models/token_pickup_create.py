@@ -10,10 +10,10 @@ from ..types import UNSET, Unset
 
 @define(kw_only=True)
 class TokenPickupCreate:
-    """A new link for a token that is there. One that waits is cancelled by it."""
+    """A new link for an existing token. It cancels a pending one."""
 
     overlap_s: int | Unset = 0
-    """How many seconds the secrets so far still work once the new one is taken; until then they all do."""
+    """Seconds that earlier secrets still work after the pickup; until then they all work."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""

@@ -8,7 +8,7 @@ from attrs import define
 
 @define(kw_only=True)
 class TokenProposal:
-    """Revoke it: `POST /tokens/{id}/revoke`."""
+    """Revoke the token: `POST /tokens/{id}/revoke`."""
 
     action: Literal["revoke"] = "revoke"
 

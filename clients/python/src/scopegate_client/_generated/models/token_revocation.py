@@ -12,16 +12,16 @@ if TYPE_CHECKING:
 
 @define(kw_only=True)
 class TokenRevocation:
-    """One token's revocation. `changed` is false when it had ended before."""
+    """The revocation of one token. `changed` is false when it had ended before."""
 
     changed: bool
-    """Whether this request ended it."""
+    """Whether this request revoked it."""
 
     token: Token
     """A scoped token, without any secret."""
 
     revoked: RevokedTokens
-    """What ended, or would end under `dry_run`."""
+    """What was revoked, or would be under `dry_run`."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""

@@ -8,10 +8,10 @@ from attrs import define
 
 @define(kw_only=True)
 class TokenRevoke:
-    """Why the token ends."""
+    """The reason of a revocation."""
 
     reason: str
-    """Why; it is kept with the tokens that end, not in the audit trail."""
+    """The reason, stored with the revoked tokens, not in the audit log."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""

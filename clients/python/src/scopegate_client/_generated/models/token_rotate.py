@@ -13,7 +13,7 @@ class TokenRotate:
     """How long the old secrets still work after the new one is created."""
 
     overlap_s: int | Unset = 0
-    """How many seconds the secrets so far still work."""
+    """Seconds that earlier secrets still work."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""

@@ -18,10 +18,10 @@ class TokenUpdate:
     """A merge patch. The scope may only get smaller and the expiry earlier."""
 
     name: str | Unset = UNSET
-    """What people call it."""
+    """Its display name."""
 
     scope: GrantsScope | ListedScope | Unset = UNSET
-    """What a token may reach, never more than its identity's live grants allow."""
+    """What a token may use, limited to what its identity's current grants allow."""
 
     expires_at: datetime.datetime | Unset = UNSET
     """An earlier expiry."""

@@ -28,10 +28,10 @@ class Tool:
     """The name on its server."""
 
     title: None | str
-    """The title that its server gives it."""
+    """The title from its server."""
 
     description: None | str
-    """What its server says about it."""
+    """The description from its server."""
 
     input_schema: JsonSchema
     """A JSON Schema."""
@@ -40,7 +40,7 @@ class Tool:
     """The JSON Schema of its structured results."""
 
     annotations: None | ToolAnnotations
-    """Hints of the server about it."""
+    """Hints from the server."""
 
     risk: Risk
     """What a call may do to the world."""
@@ -49,22 +49,22 @@ class Tool:
     """Whether an administrator set the risk."""
 
     state: ToolState
-    """Only an `active` tool can be listed or called; a `quarantined` one waits for approval."""
+    """Only an `active` tool can be listed or called; a `quarantined` one needs an approval."""
 
     definition_digest: str
     """SHA-256 over name, title, description, schemas and annotations, in hexadecimal."""
 
     approved_digest: None | str
-    """The definition that was accepted; calls need it to be this one."""
+    """The approved definition; calls require it to be the current one."""
 
     created_at: datetime.datetime
-    """When it was made."""
+    """The time of creation."""
 
     updated_at: datetime.datetime
-    """When it last changed."""
+    """The time of the last change."""
 
     revision: int
-    """Counts its changes; in quotes it is the `ETag`."""
+    """The number of the current revision; in quotes it is the `ETag`."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""

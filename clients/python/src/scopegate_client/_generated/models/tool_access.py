@@ -18,17 +18,17 @@ class ToolAccess:
     """The id of a tool."""
 
     at: datetime.datetime
-    """The moment that it is true of, by the database's clock."""
+    """The time that the answer is for, by the database's clock."""
 
     stopped: None | str
     """Why no one can call it: `server_disabled`, `server_unknown`, `tool_quarantined` or `tool_unknown`.
-    Null when those can who may."""
+    Null otherwise."""
 
     items: list[ToolCaller]
-    """Those of this page who can, newest first."""
+    """The identities of this page, newest first."""
 
     next_cursor: None | str
-    """For the next page; null on the last."""
+    """The cursor of the next page; null on the last page."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""

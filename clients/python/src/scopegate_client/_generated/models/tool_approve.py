@@ -8,7 +8,7 @@ from attrs import define
 
 @define(kw_only=True)
 class ToolApprove:
-    """Accept a definition: the one with this digest, and no other that came since."""
+    """Approve a definition: only the one with this digest, and no later one."""
 
     definition_digest: str
     """SHA-256 over name, title, description, schemas and annotations, in hexadecimal."""

@@ -11,38 +11,38 @@ from ..models.identity_kind import IdentityKind, check_identity_kind
 
 @define(kw_only=True)
 class ToolCaller:
-    """An identity that can call the tool, and why."""
+    """An identity that can call the tool, with the reason."""
 
     decision: AccessDecision
-    """What happens to a call now: it runs, or it needs an approval first."""
+    """Whether a call runs now or needs an approval first."""
 
     reason_code: str
-    """Why, as audit events say it."""
+    """The reason code, as in audit events."""
 
     grant_id: str
-    """The grant that a call rests on; of several, the one that was made first."""
+    """The grant that allows a call; the oldest of several."""
 
     group_id: None | str
-    """The group that the grant was made to; null when it was made to the identity itself."""
+    """The group that holds the grant; null when the identity itself holds it."""
 
     policy_ids: list[str]
     """The policies that decided, if any did."""
 
     unconditional: bool
-    """Whether every call is allowed, whatever it says. False where a policy reads what it says, counts it
-    or asks: then some calls may be denied, or have to be approved."""
+    """Whether every call is allowed, regardless of its content. False where a policy reads the content,
+    counts calls or asks for approval: then some calls may be denied or need an approval."""
 
     approver_groups: list[str]
-    """The groups that must approve each call, with one member each."""
+    """The groups that must approve each call, by one member each."""
 
     identity_id: str
     """The id of an identity."""
 
     user_name: str
-    """What it is called now."""
+    """Its current user name."""
 
     kind: IdentityKind
-    """An `agent` has a person who answers for it."""
+    """An `agent` has a person as its owner."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""

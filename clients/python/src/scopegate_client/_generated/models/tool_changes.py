@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 @define(kw_only=True)
 class ToolChanges:
-    """What was approved of a tool, what its server says now, and what differs.
+    """The approved and the latest definition of a tool, with their differences.
 
-    Approving takes the `definition_digest` of `latest`, so that nothing is accepted but what was shown
-    here."""
+    Approving takes the `definition_digest` of `latest`, so that only what is shown here can be
+    approved."""
 
     tool_id: str
     """The id of a tool."""
@@ -26,16 +26,16 @@ class ToolChanges:
     """The name on its server."""
 
     state: ToolState
-    """Only an `active` tool can be listed or called; a `quarantined` one waits for approval."""
+    """Only an `active` tool can be listed or called; a `quarantined` one needs an approval."""
 
     approved: None | ToolDefinition
-    """Null when nothing was ever approved."""
+    """Null if none was ever approved."""
 
     latest: ToolDefinition
-    """What a server says a tool is."""
+    """A tool definition from a server."""
 
     changes: list[DefinitionChange]
-    """Empty when they are the same, and when two digests differ in how a number is written alone."""
+    """Empty when they are equal, or differ only in how a number is written."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""

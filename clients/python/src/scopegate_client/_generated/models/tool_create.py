@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @define(kw_only=True)
 class ToolCreate:
-    """A tool made known by hand, active at once. A sync that does not find it removes it."""
+    """A manually created tool, active immediately. A sync that does not find it removes it."""
 
     server_id: str
     """The id of a server."""
@@ -27,16 +27,16 @@ class ToolCreate:
     """A JSON Schema."""
 
     title: None | str | Unset = UNSET
-    """The title that its server gives it."""
+    """The title from its server."""
 
     description: None | str | Unset = UNSET
-    """What its server says about it."""
+    """The description from its server."""
 
     output_schema: JsonSchema | None | Unset = UNSET
     """The JSON Schema of its structured results."""
 
     annotations: None | ToolAnnotations | Unset = UNSET
-    """Hints of the server about it."""
+    """Hints from the server."""
 
     risk: None | Risk | Unset = UNSET
     """Read from annotations and name when absent."""

@@ -12,16 +12,16 @@ if TYPE_CHECKING:
 
 @define(kw_only=True)
 class ToolDefinition:
-    """What a server says a tool is."""
+    """A tool definition from a server."""
 
     definition_digest: str
     """SHA-256 over name, title, description, schemas and annotations, in hexadecimal."""
 
     title: None | str
-    """The title that its server gives it."""
+    """The title from its server."""
 
     description: None | str
-    """What its server says about it."""
+    """The description from its server."""
 
     input_schema: JsonSchema
     """A JSON Schema."""
@@ -30,7 +30,7 @@ class ToolDefinition:
     """The JSON Schema of its structured results."""
 
     annotations: None | ToolAnnotations
-    """Hints of the server about it."""
+    """Hints from the server."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""

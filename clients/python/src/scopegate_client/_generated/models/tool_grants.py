@@ -12,19 +12,19 @@ if TYPE_CHECKING:
 
 @define(kw_only=True)
 class ToolGrants:
-    """The grants in force that reach a tool."""
+    """The active grants that reach a tool."""
 
     tool_id: str
     """The id of a tool."""
 
     observed_since: datetime.datetime
-    """Since when uses are written down."""
+    """When the recording of uses began."""
 
     items: list[ToolGrant]
     """The grants of this page, newest first."""
 
     next_cursor: None | str
-    """For the next page; null on the last."""
+    """The cursor of the next page; null on the last page."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""

@@ -12,13 +12,13 @@ from ..types import UNSET, Unset
 
 @define(kw_only=True)
 class ToolUpdate:
-    """What may change of a tool by hand; its definition is the server's."""
+    """The manual changes to a tool; its definition comes from the server."""
 
     risk: None | Risk | Unset = UNSET
-    """Null: what the approved definition says."""
+    """Null: from the approved definition."""
 
     state: SettableToolState | Unset = UNSET
-    """`quarantined` holds a tool until it is made active again."""
+    """`quarantined` holds a tool until it is set to active again."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""

@@ -8,7 +8,7 @@ from attrs import define
 
 @define(kw_only=True)
 class ToolsByNames:
-    """Tools with exactly these names; none at all when the list is empty."""
+    """The tools with these names; none if the list is empty."""
 
     kind: Literal["names"] = "names"
 

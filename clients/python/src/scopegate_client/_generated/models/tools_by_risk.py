@@ -10,7 +10,7 @@ from ..models.risk import Risk, check_risk
 
 @define(kw_only=True)
 class ToolsByRisk:
-    """Tools of these risks; none at all when the list is empty."""
+    """The tools of these risks; none if the list is empty."""
 
     kind: Literal["risk"] = "risk"
 

@@ -5,7 +5,7 @@ from typing import Any, Self
 
 
 class ToolsByRiskCounts(dict[str, int]):
-    """How many tools of each risk."""
+    """Number of tools by risk."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it."""

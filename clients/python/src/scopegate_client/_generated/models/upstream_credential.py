@@ -14,22 +14,22 @@ from ..models.upstream_credential_kind import (
 
 @define(kw_only=True)
 class UpstreamCredential:
-    """What is known of a stored credential. The credential itself is never returned."""
+    """A stored credential, without its secret."""
 
     server_id: str
     """The id of a server."""
 
     identity_id: None | str
-    """The identity whose calls carry it; null: calls of all others."""
+    """The identity whose calls carry it; null: all other calls."""
 
     kind: UpstreamCredentialKind
-    """What calls to the server carry, or its program is given."""
+    """The credential in calls to the server, or in the environment of its program."""
 
     origin: str
     """The only origin that it is sent to; for a `stdio` server, a digest of its command."""
 
     updated_at: datetime.datetime
-    """When it last changed."""
+    """The time of the last change."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""

@@ -11,7 +11,7 @@ from ..models.used_part import UsedPart, check_used_part
 
 @define(kw_only=True)
 class UsedThing:
-    """Something that was used in the window."""
+    """A tool, or resources or prompts of a server, used in the window."""
 
     server_id: str
     """The id of a server."""
@@ -20,10 +20,10 @@ class UsedThing:
     """What of a server was used: one of its tools, or its resources or prompts."""
 
     tool: None | str
-    """The tool, by its name on the server; null of another part."""
+    """The tool, by its name on the server; null for another part."""
 
     last_used_at: datetime.datetime
-    """When it was last used, to a minute or so."""
+    """When it was last used, accurate to about a minute."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""

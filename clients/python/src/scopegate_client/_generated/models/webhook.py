@@ -16,53 +16,52 @@ from ..models.webhook_status import WebhookStatus, check_webhook_status
 
 @define(kw_only=True)
 class Webhook:
-    """Where messages of chosen types go."""
+    """A destination for messages of chosen types."""
 
     id: str
     """The id of a webhook."""
 
     name: str
-    """What people call it."""
+    """Its display name."""
 
     description: None | str
     """What it is for."""
 
     url: str
-    """Where messages go, by POST."""
+    """The URL that messages are sent to by POST."""
 
     events: list[WebhookEvent]
     """The event types that it receives."""
 
     status: WebhookStatus
-    """A `disabled` webhook gets no messages; what waited when it was disabled waits on, for three days in
-    all."""
+    """A `disabled` webhook gets no messages; its pending ones stay, for three days in all."""
 
     disabled_reason: None | WebhookDisabledReason
     """Why it was disabled; null while it is active."""
 
     failures: int
-    """How many attempts failed since the last that went well."""
+    """Failed attempts since the last success."""
 
     failing_since: datetime.datetime | None
-    """When the first of these was; null when all is well."""
+    """Time of the first of these; null when there are none."""
 
     held_until: datetime.datetime | None
-    """Nothing is sent before this: its endpoint keeps failing, or asked for a pause."""
+    """Time of the next attempt, while its endpoint fails or asked for a pause."""
 
     delivered_at: datetime.datetime | None
     """When a message was last delivered; written at most once a minute."""
 
     created_at: datetime.datetime
-    """When it was made."""
+    """The time of creation."""
 
     updated_at: datetime.datetime
-    """When it last changed."""
+    """The time of the last change."""
 
     ended_at: datetime.datetime | None
-    """When it ended; null while it has not."""
+    """The time of the end; null before it."""
 
     revision: int
-    """Counts its changes; in quotes it is the `ETag`."""
+    """The number of the current revision; in quotes it is the `ETag`."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""

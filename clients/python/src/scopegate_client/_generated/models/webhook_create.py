@@ -14,11 +14,11 @@ class WebhookCreate:
     """A new webhook."""
 
     name: str
-    """What people call it."""
+    """Its display name."""
 
     url: str
-    """Over https, or http to an address of an allowed network. Put no secret into it: callers who may read
-    webhooks sees it, and messages are signed."""
+    """An https URL, or http to an address in an allowed network. It must not contain a secret: callers who
+    may read webhooks see it, and messages are signed."""
 
     events: list[WebhookEvent]
     """The event types that it receives."""

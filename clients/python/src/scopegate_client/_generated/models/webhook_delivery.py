@@ -21,26 +21,26 @@ if TYPE_CHECKING:
 
 @define(kw_only=True)
 class WebhookDelivery:
-    """A message to a webhook, and how sending it went."""
+    """A message to a webhook, and the state of its delivery."""
 
     id: str
-    """The message's id: `webhook-id` at each attempt."""
+    """The message's id: `webhook-id` in each attempt."""
 
     webhook_id: str
     """The id of a webhook."""
 
     type: str
-    """What the message tells of."""
+    """The event type."""
 
     data: WebhookMessageData
-    """The ids of what it is about, and times, by their names."""
+    """The ids and times of the event, by name."""
 
     state: WebhookDeliveryState
-    """`pending` waits for its first or next attempt; `failed` is not tried again by itself: three days
-    have passed, or its endpoint is gone."""
+    """`pending`: waits for its first or next attempt; `failed`: not retried automatically, since three
+    days have passed, or its endpoint is gone."""
 
     attempts: int
-    """How many attempts there were, since it was last asked for."""
+    """Number of attempts since it was created or last retried."""
 
     attempted_at: datetime.datetime | None
     """When the last attempt began."""
@@ -52,19 +52,19 @@ class WebhookDelivery:
     """When it was delivered."""
 
     status_code: int | None
-    """What the endpoint answered last, if it did."""
+    """The last status code of the endpoint, if any."""
 
     error: None | WebhookDeliveryError
     """Why the last attempt failed; null when it did not."""
 
     created_at: datetime.datetime
-    """When it was made."""
+    """The time of creation."""
 
     updated_at: datetime.datetime
-    """When it last changed."""
+    """The time of the last change."""
 
     revision: int
-    """Counts its changes; in quotes it is the `ETag`."""
+    """The number of the current revision; in quotes it is the `ETag`."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""

@@ -5,7 +5,7 @@ from typing import Any, Self
 
 
 class WebhookMessageData(dict[str, str]):
-    """The ids of what it is about, and times, by their names."""
+    """The ids and times of the event, by name."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it."""

@@ -10,7 +10,7 @@ from ..types import UNSET, Unset
 
 @define(kw_only=True)
 class WebhookRotate:
-    """How long messages are signed with the secrets so far, too."""
+    """How long earlier secrets also sign messages."""
 
     overlap_s: int | Unset = 0
     """For how many seconds the old secrets also sign messages."""

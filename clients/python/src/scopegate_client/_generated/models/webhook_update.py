@@ -12,23 +12,22 @@ from ..types import UNSET, Unset
 
 @define(kw_only=True)
 class WebhookUpdate:
-    """What may change of a webhook."""
+    """The fields of a webhook that can change."""
 
     name: str | Unset = UNSET
-    """What people call it."""
+    """Its display name."""
 
     description: None | str | Unset = UNSET
     """What it is for."""
 
     url: str | Unset = UNSET
-    """Messages that wait go there too."""
+    """Pending messages are sent there too."""
 
     events: list[WebhookEvent] | Unset = UNSET
     """The event types that it receives."""
 
     status: WebhookStatus | Unset = UNSET
-    """A `disabled` webhook gets no messages; what waited when it was disabled waits on, for three days in
-    all."""
+    """A `disabled` webhook gets no messages; its pending ones stay, for three days in all."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""

@@ -11,13 +11,13 @@ if TYPE_CHECKING:
 
 @define(kw_only=True)
 class Workload:
-    """Programs whose tokens have all of these claims act as this service account."""
+    """Workloads whose tokens have all of these claims act as this service account."""
 
     service_account_id: str
     """The id of a service account."""
 
     claims: WorkloadClaims
-    """Claims, each with the text that it must be."""
+    """Required claims with their exact text."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""

@@ -5,7 +5,7 @@ from typing import Any, Self
 
 
 class WorkloadClaims(dict[str, str]):
-    """Claims, each with the text that it must be."""
+    """Required claims with their exact text."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it."""

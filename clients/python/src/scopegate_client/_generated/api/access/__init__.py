@@ -28,7 +28,7 @@ from . import list_stale_access as _list_stale_access
 
 
 class AccessResource(Resource):
-    """Why a call is decided as it is, now or on another day."""
+    """Explanations of decisions, now or on another day."""
 
     def explain(
         self,
@@ -46,26 +46,27 @@ class AccessResource(Resource):
     ) -> AccessExplanation:
         """Explain why a call is decided as it is.
 
-        Decides the call as the gateway does, and tells every grant, scope and policy that was considered,
-        with what
-        kept each from mattering. Nothing is called, counted or recorded.
+        Decide the call as the gateway does and list every grant, scope and policy that was considered, with
+        what ruled
+        each of them out. Nothing is called, counted or recorded.
 
-        Of an `event_id`, it is decided again as of that time, and what was recorded stands beside it.
+        With `event_id`, the call is decided again as of that time, and the recorded decision is returned
+        with it.
 
         Needs the permission `access.explain`.
 
         Args:
-            identity_id: Who asks, with the widest token possible.
-            token_id: The token that asks.
-            event_id: The audit event of the decision, as its answer names it. It is decided again as of its time,
-                with its arguments where they were kept.
+            identity_id: The caller, with the widest possible token.
+            token_id: The token of the call.
+            event_id: The audit event of the decision. The call is decided again as of its time, with its arguments if
+                they were kept.
             server: The slug or the id of the server.
-            tool: The name of the tool; absent: reaching the server.
-            part: Its resources or prompts, in place of a tool.
-            arguments: The arguments of the call. Without, policies that read them stand aside.
-            at: The moment to ask about; now when absent.
-            ip: The address that the call comes from.
-            client: The program that it comes from.
+            tool: The name of the tool; absent: access to the server.
+            part: The resources or prompts, instead of a tool.
+            arguments: The arguments of the call. Without them, policies that read arguments are skipped.
+            at: The time to ask about; now by default.
+            ip: The client address of the call.
+            client: The client program of the call.
         """
         return self._send(
             _explain_access.call(
@@ -90,9 +91,9 @@ class AccessResource(Resource):
     ) -> AccessMatrix:
         """Count what identities reach of servers.
 
-        For each pair, how many of the server's tools the identity's live grants and those of its groups
-        reach now,
-        decided as calls are. `/identities/{id}/access` says which, and why.
+        For each pair, how many of the server's tools the identity can call now by its live grants and those
+        of its
+        groups, decided as calls are. `/identities/{id}/access` lists them.
 
         Needs the permission `access.explain`.
 
@@ -121,23 +122,23 @@ class AccessResource(Resource):
     ) -> Listing[StaleGrant | StaleToken]:
         """List unused access, with proposals to narrow it.
 
-        The grants that are in force and the tokens that live, of which nothing or not all was used in the
-        window. Uses
-        are written down within a minute, and only since `observed_since` is anything known of them.
+        The active grants and tokens that were not used, or only in part, in the window. Uses are recorded
+        within a
+        minute; nothing is known of the time before `observed_since`.
 
-        Grants come first, newest first, then tokens. Where few of many are stale, a page may hold fewer
+        Grants come first, then tokens, each newest first. If few of many are unused, a page may hold fewer
         than `limit`, or
         none, and still have a `next_cursor`.
 
         Needs the permission `grants.read`.
 
         Args:
-            unused_for_days: How many days back the window goes.
-            state: By default what could be narrowed. Of tokens, only unused ones are listed.
-            identity_id: Grants made to these identities themselves, and their tokens.
-            group_id: Grants made to these groups, and tokens of their members.
+            unused_for_days: Length of the window, in days until now.
+            state: By default, everything that could be narrowed. Only unused tokens are listed.
+            identity_id: Grants of these identities themselves, and their tokens.
+            group_id: Grants of these groups, and tokens of their members.
             grant_id: Only these grants, and no tokens.
-            server_id: What reaches this server now.
+            server_id: Only what reaches this server now.
             page_size: How many to fetch at a time, at most 200.
         """
         return self._list(
@@ -163,18 +164,17 @@ class AccessResource(Resource):
     ) -> StaleApplied:
         """Narrow or end grants as the report proposes.
 
-        Works each proposal out again, and applies it if it is still the one whose `digest` was sent: not if
-        the grant
-        was changed, or more of it was used. From then on, calls of what it no longer gives are refused,
-        with tokens in use
-        too.
+        Compute each proposal again and apply it if its `digest` is the one that was sent, which is not so
+        if the grant
+        was changed or used further. From then on, calls that it no longer allows are refused, for existing
+        tokens too.
 
         Needs the permission `grants.write`.
 
         Args:
-            unused_for_days: How many days back the window goes.
+            unused_for_days: Length of the window, in days until now.
             items: The items of this page.
-            dry_run: Change nothing; answer what would change.
+            dry_run: Return what would change, and change nothing.
         """
         return self._send(
             _apply_stale_access.call(
@@ -186,7 +186,7 @@ class AccessResource(Resource):
 
 
 class AsyncAccessResource(AsyncResource):
-    """Why a call is decided as it is, now or on another day."""
+    """Explanations of decisions, now or on another day."""
 
     async def explain(
         self,
@@ -204,26 +204,27 @@ class AsyncAccessResource(AsyncResource):
     ) -> AccessExplanation:
         """Explain why a call is decided as it is.
 
-        Decides the call as the gateway does, and tells every grant, scope and policy that was considered,
-        with what
-        kept each from mattering. Nothing is called, counted or recorded.
+        Decide the call as the gateway does and list every grant, scope and policy that was considered, with
+        what ruled
+        each of them out. Nothing is called, counted or recorded.
 
-        Of an `event_id`, it is decided again as of that time, and what was recorded stands beside it.
+        With `event_id`, the call is decided again as of that time, and the recorded decision is returned
+        with it.
 
         Needs the permission `access.explain`.
 
         Args:
-            identity_id: Who asks, with the widest token possible.
-            token_id: The token that asks.
-            event_id: The audit event of the decision, as its answer names it. It is decided again as of its time,
-                with its arguments where they were kept.
+            identity_id: The caller, with the widest possible token.
+            token_id: The token of the call.
+            event_id: The audit event of the decision. The call is decided again as of its time, with its arguments if
+                they were kept.
             server: The slug or the id of the server.
-            tool: The name of the tool; absent: reaching the server.
-            part: Its resources or prompts, in place of a tool.
-            arguments: The arguments of the call. Without, policies that read them stand aside.
-            at: The moment to ask about; now when absent.
-            ip: The address that the call comes from.
-            client: The program that it comes from.
+            tool: The name of the tool; absent: access to the server.
+            part: The resources or prompts, instead of a tool.
+            arguments: The arguments of the call. Without them, policies that read arguments are skipped.
+            at: The time to ask about; now by default.
+            ip: The client address of the call.
+            client: The client program of the call.
         """
         return await self._send(
             _explain_access.call(
@@ -248,9 +249,9 @@ class AsyncAccessResource(AsyncResource):
     ) -> AccessMatrix:
         """Count what identities reach of servers.
 
-        For each pair, how many of the server's tools the identity's live grants and those of its groups
-        reach now,
-        decided as calls are. `/identities/{id}/access` says which, and why.
+        For each pair, how many of the server's tools the identity can call now by its live grants and those
+        of its
+        groups, decided as calls are. `/identities/{id}/access` lists them.
 
         Needs the permission `access.explain`.
 
@@ -279,23 +280,23 @@ class AsyncAccessResource(AsyncResource):
     ) -> AsyncListing[StaleGrant | StaleToken]:
         """List unused access, with proposals to narrow it.
 
-        The grants that are in force and the tokens that live, of which nothing or not all was used in the
-        window. Uses
-        are written down within a minute, and only since `observed_since` is anything known of them.
+        The active grants and tokens that were not used, or only in part, in the window. Uses are recorded
+        within a
+        minute; nothing is known of the time before `observed_since`.
 
-        Grants come first, newest first, then tokens. Where few of many are stale, a page may hold fewer
+        Grants come first, then tokens, each newest first. If few of many are unused, a page may hold fewer
         than `limit`, or
         none, and still have a `next_cursor`.
 
         Needs the permission `grants.read`.
 
         Args:
-            unused_for_days: How many days back the window goes.
-            state: By default what could be narrowed. Of tokens, only unused ones are listed.
-            identity_id: Grants made to these identities themselves, and their tokens.
-            group_id: Grants made to these groups, and tokens of their members.
+            unused_for_days: Length of the window, in days until now.
+            state: By default, everything that could be narrowed. Only unused tokens are listed.
+            identity_id: Grants of these identities themselves, and their tokens.
+            group_id: Grants of these groups, and tokens of their members.
             grant_id: Only these grants, and no tokens.
-            server_id: What reaches this server now.
+            server_id: Only what reaches this server now.
             page_size: How many to fetch at a time, at most 200.
         """
         return self._list(
@@ -321,18 +322,17 @@ class AsyncAccessResource(AsyncResource):
     ) -> StaleApplied:
         """Narrow or end grants as the report proposes.
 
-        Works each proposal out again, and applies it if it is still the one whose `digest` was sent: not if
-        the grant
-        was changed, or more of it was used. From then on, calls of what it no longer gives are refused,
-        with tokens in use
-        too.
+        Compute each proposal again and apply it if its `digest` is the one that was sent, which is not so
+        if the grant
+        was changed or used further. From then on, calls that it no longer allows are refused, for existing
+        tokens too.
 
         Needs the permission `grants.write`.
 
         Args:
-            unused_for_days: How many days back the window goes.
+            unused_for_days: Length of the window, in days until now.
             items: The items of this page.
-            dry_run: Change nothing; answer what would change.
+            dry_run: Return what would change, and change nothing.
         """
         return await self._send(
             _apply_stale_access.call(

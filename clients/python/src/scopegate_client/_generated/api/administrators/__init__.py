@@ -21,7 +21,7 @@ from . import list_administrators as _list_administrators
 
 
 class AdministratorsResource(Resource):
-    """People with a role at this API. Disabling one ends their access at once."""
+    """People with a role at this API. Disabling one ends their access immediately."""
 
     def list(
         self,
@@ -41,10 +41,10 @@ class AdministratorsResource(Resource):
 
         Args:
             page_size: How many to fetch at a time, at most 200.
-            created_after: Only those made after this time.
-            created_before: Only those made before this time.
+            created_after: Only objects created after this time.
+            created_before: Only objects created before this time.
             q: Text in user name, display name or email.
-            sort: What administrators are sorted by; `-` before it is from the top. Newest first by default.
+            sort: The sort order; `-` sorts descending. Newest first by default.
         """
         return self._list(
             lambda cursor: _list_administrators.call(
@@ -85,7 +85,7 @@ class AdministratorsResource(Resource):
     ) -> Administrator:
         """Disable an administrator, regardless of their token.
 
-        The service accounts that they answer for go on: suspend or offboard the identity to stop those too.
+        The service accounts that they own keep working: suspend or offboard the identity to stop those too.
 
         Needs the permission `administrators.write`.
 
@@ -125,7 +125,7 @@ class AdministratorsResource(Resource):
 
 
 class AsyncAdministratorsResource(AsyncResource):
-    """People with a role at this API. Disabling one ends their access at once."""
+    """People with a role at this API. Disabling one ends their access immediately."""
 
     def list(
         self,
@@ -145,10 +145,10 @@ class AsyncAdministratorsResource(AsyncResource):
 
         Args:
             page_size: How many to fetch at a time, at most 200.
-            created_after: Only those made after this time.
-            created_before: Only those made before this time.
+            created_after: Only objects created after this time.
+            created_before: Only objects created before this time.
             q: Text in user name, display name or email.
-            sort: What administrators are sorted by; `-` before it is from the top. Newest first by default.
+            sort: The sort order; `-` sorts descending. Newest first by default.
         """
         return self._list(
             lambda cursor: _list_administrators.call(
@@ -189,7 +189,7 @@ class AsyncAdministratorsResource(AsyncResource):
     ) -> Administrator:
         """Disable an administrator, regardless of their token.
 
-        The service accounts that they answer for go on: suspend or offboard the identity to stop those too.
+        The service accounts that they own keep working: suspend or offboard the identity to stop those too.
 
         Needs the permission `administrators.write`.
 

@@ -28,7 +28,7 @@ from . import withdraw_approval as _withdraw_approval
 
 
 class ApprovalsResource(Resource):
-    """Calls that wait for a person, and access that people ask for: what, by whom, and who may say yes."""
+    """Calls that wait for a decision, and access requests: what, by whom, and who may approve."""
 
     def list(
         self,
@@ -46,16 +46,16 @@ class ApprovalsResource(Resource):
     ) -> Listing[Approval]:
         """List approvals, newest first.
 
-        All of them with the permission `approvals.read`; else those that you or your agents asked for, and
-        those that
-        name a group you are in.
+        All of them with the permission `approvals.read`; else your own requests, those of your agents, and
+        those of your
+        groups.
 
         Needs the permission `self.read`.
 
         Args:
             page_size: How many to fetch at a time, at most 200.
-            created_after: Only those made after this time.
-            created_before: Only those made before this time.
+            created_after: Only objects created after this time.
+            created_before: Only objects created before this time.
             identity_id: Who asked.
             tool: The tool, by its name on the server.
             approver_group: The group whose members may decide.
@@ -89,19 +89,20 @@ class ApprovalsResource(Resource):
     ) -> Approval:
         """Ask for access to a server.
 
-        For yourself, or for an agent that you answer for, to a server of `GET /api/v1/me/requestable-
-        servers`. It gives
-        nothing by itself: members of the group that owns the server decide, or callers with
-        `approvals.decide`.
+        For yourself, or for an agent that you own, to a server of `GET /api/v1/me/requestable-servers`. The
+        request
+        gives no access by itself: members of the group that owns the server, or callers with
+        `approvals.decide`, decide on
+        it.
 
         Needs the permission `self.write`.
 
         Args:
             server: The slug or the id of the server.
-            tools: Which tools of the selected servers: all, by name, or by risk.
-            expires_at: Until when it is needed: at most a year from now.
-            reason: Why, for those who decide.
-            identity_id: The agent of yours that needs it; absent: you do.
+            tools: The tools of the selected servers: all, by name, or by risk.
+            expires_at: When the access should expire: at most a year from now.
+            reason: The reason, for the people who decide.
+            identity_id: Your agent that needs it; yourself by default.
             idempotency_key: Made for you, one for each call. Give your own to make repeating the call itself safe.
         """
         return self._send(
@@ -122,7 +123,7 @@ class ApprovalsResource(Resource):
     ) -> Approval:
         """Read one approval.
 
-        What is asked, by whom, why, and how it stands.
+        The request, the requester, the reasons and the state.
 
         Needs the permission `self.read`.
 
@@ -143,20 +144,20 @@ class ApprovalsResource(Resource):
         access: AccessNarrowing | JsonObject | None | Unset = UNSET,
         if_match: int | str | None = None,
     ) -> Approval:
-        """Let the call through, once, or give the access.
+        """Approve a call, once, or a request for access.
 
-        When the call is repeated with the same arguments, it runs, once; access becomes a grant, as it was
-        asked for or,
-        by `access`, less of it. Needs the permission `approvals.decide` or membership of the group that
-        decides; whose call
-        or request it is may not.
+        When the call is repeated with the same arguments, it runs, once. Access becomes a grant, as
+        requested or
+        narrowed by `access`. Needs the permission `approvals.decide` or membership of the group that
+        decides; you cannot
+        approve a call or request of your own.
 
         Needs the permission `self.read`.
 
         Args:
             approval_id: The id of an approval.
-            reason: In your own words; the caller reads it.
-            access: Less than what is asked for; of requests for access alone.
+            reason: In your own words; the caller sees it.
+            access: Less than requested; only for access requests.
             if_match: The `revision` that you have seen: the change is refused if there is another by now.
         """
         return self._send(
@@ -172,11 +173,11 @@ class ApprovalsResource(Resource):
         self,
         approval_id: str,
     ) -> ApprovalArguments:
-        """Read the arguments that are asked about.
+        """Read the arguments of a call.
 
-        Where the server has them kept. Needs the permission `arguments.read`, or that you can decide the
-        approval as a
-        member of its group. Each reading is an audit event.
+        Works if the server keeps arguments. Needs the permission `arguments.read`, or that you can decide
+        the approval
+        as a member of its group. Each reading is an audit event.
 
         Needs the permission `self.read`.
 
@@ -196,7 +197,7 @@ class ApprovalsResource(Resource):
         reason: str | None | Unset = UNSET,
         if_match: int | str | None = None,
     ) -> Approval:
-        """Refuse the call, or the access.
+        """Deny an approval.
 
         The requester gets the reason. Needs the same permission as approving.
 
@@ -204,7 +205,7 @@ class ApprovalsResource(Resource):
 
         Args:
             approval_id: The id of an approval.
-            reason: In your own words; the caller reads it.
+            reason: In your own words; the caller sees it.
             if_match: The `revision` that you have seen: the change is refused if there is another by now.
         """
         return self._send(
@@ -221,7 +222,7 @@ class ApprovalsResource(Resource):
         *,
         if_match: int | str | None = None,
     ) -> Approval:
-        """Take back a request for access.
+        """Withdraw a request for access.
 
         Your own request, or one for an agent that you own, while it is pending.
 
@@ -240,7 +241,7 @@ class ApprovalsResource(Resource):
 
 
 class AsyncApprovalsResource(AsyncResource):
-    """Calls that wait for a person, and access that people ask for: what, by whom, and who may say yes."""
+    """Calls that wait for a decision, and access requests: what, by whom, and who may approve."""
 
     def list(
         self,
@@ -258,16 +259,16 @@ class AsyncApprovalsResource(AsyncResource):
     ) -> AsyncListing[Approval]:
         """List approvals, newest first.
 
-        All of them with the permission `approvals.read`; else those that you or your agents asked for, and
-        those that
-        name a group you are in.
+        All of them with the permission `approvals.read`; else your own requests, those of your agents, and
+        those of your
+        groups.
 
         Needs the permission `self.read`.
 
         Args:
             page_size: How many to fetch at a time, at most 200.
-            created_after: Only those made after this time.
-            created_before: Only those made before this time.
+            created_after: Only objects created after this time.
+            created_before: Only objects created before this time.
             identity_id: Who asked.
             tool: The tool, by its name on the server.
             approver_group: The group whose members may decide.
@@ -301,19 +302,20 @@ class AsyncApprovalsResource(AsyncResource):
     ) -> Approval:
         """Ask for access to a server.
 
-        For yourself, or for an agent that you answer for, to a server of `GET /api/v1/me/requestable-
-        servers`. It gives
-        nothing by itself: members of the group that owns the server decide, or callers with
-        `approvals.decide`.
+        For yourself, or for an agent that you own, to a server of `GET /api/v1/me/requestable-servers`. The
+        request
+        gives no access by itself: members of the group that owns the server, or callers with
+        `approvals.decide`, decide on
+        it.
 
         Needs the permission `self.write`.
 
         Args:
             server: The slug or the id of the server.
-            tools: Which tools of the selected servers: all, by name, or by risk.
-            expires_at: Until when it is needed: at most a year from now.
-            reason: Why, for those who decide.
-            identity_id: The agent of yours that needs it; absent: you do.
+            tools: The tools of the selected servers: all, by name, or by risk.
+            expires_at: When the access should expire: at most a year from now.
+            reason: The reason, for the people who decide.
+            identity_id: Your agent that needs it; yourself by default.
             idempotency_key: Made for you, one for each call. Give your own to make repeating the call itself safe.
         """
         return await self._send(
@@ -334,7 +336,7 @@ class AsyncApprovalsResource(AsyncResource):
     ) -> Approval:
         """Read one approval.
 
-        What is asked, by whom, why, and how it stands.
+        The request, the requester, the reasons and the state.
 
         Needs the permission `self.read`.
 
@@ -355,20 +357,20 @@ class AsyncApprovalsResource(AsyncResource):
         access: AccessNarrowing | JsonObject | None | Unset = UNSET,
         if_match: int | str | None = None,
     ) -> Approval:
-        """Let the call through, once, or give the access.
+        """Approve a call, once, or a request for access.
 
-        When the call is repeated with the same arguments, it runs, once; access becomes a grant, as it was
-        asked for or,
-        by `access`, less of it. Needs the permission `approvals.decide` or membership of the group that
-        decides; whose call
-        or request it is may not.
+        When the call is repeated with the same arguments, it runs, once. Access becomes a grant, as
+        requested or
+        narrowed by `access`. Needs the permission `approvals.decide` or membership of the group that
+        decides; you cannot
+        approve a call or request of your own.
 
         Needs the permission `self.read`.
 
         Args:
             approval_id: The id of an approval.
-            reason: In your own words; the caller reads it.
-            access: Less than what is asked for; of requests for access alone.
+            reason: In your own words; the caller sees it.
+            access: Less than requested; only for access requests.
             if_match: The `revision` that you have seen: the change is refused if there is another by now.
         """
         return await self._send(
@@ -384,11 +386,11 @@ class AsyncApprovalsResource(AsyncResource):
         self,
         approval_id: str,
     ) -> ApprovalArguments:
-        """Read the arguments that are asked about.
+        """Read the arguments of a call.
 
-        Where the server has them kept. Needs the permission `arguments.read`, or that you can decide the
-        approval as a
-        member of its group. Each reading is an audit event.
+        Works if the server keeps arguments. Needs the permission `arguments.read`, or that you can decide
+        the approval
+        as a member of its group. Each reading is an audit event.
 
         Needs the permission `self.read`.
 
@@ -408,7 +410,7 @@ class AsyncApprovalsResource(AsyncResource):
         reason: str | None | Unset = UNSET,
         if_match: int | str | None = None,
     ) -> Approval:
-        """Refuse the call, or the access.
+        """Deny an approval.
 
         The requester gets the reason. Needs the same permission as approving.
 
@@ -416,7 +418,7 @@ class AsyncApprovalsResource(AsyncResource):
 
         Args:
             approval_id: The id of an approval.
-            reason: In your own words; the caller reads it.
+            reason: In your own words; the caller sees it.
             if_match: The `revision` that you have seen: the change is refused if there is another by now.
         """
         return await self._send(
@@ -433,7 +435,7 @@ class AsyncApprovalsResource(AsyncResource):
         *,
         if_match: int | str | None = None,
     ) -> Approval:
-        """Take back a request for access.
+        """Withdraw a request for access.
 
         Your own request, or one for an agent that you own, while it is pending.
 

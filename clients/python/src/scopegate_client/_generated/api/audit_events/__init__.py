@@ -33,7 +33,7 @@ from . import list_audit_events as _list_audit_events
 
 
 class AuditEventsResource(Resource):
-    """Who did what, when, and what was decided: every call through the gateway, every change here."""
+    """Who did what, when, and the decision: all calls through the gateway and all changes here."""
 
     def list(
         self,
@@ -71,9 +71,9 @@ class AuditEventsResource(Resource):
     ) -> Listing[AuditEvent]:
         """List audit events, newest first; with `after`, in commit order without gaps.
 
-        What no index serves is looked for about a second a page: where little matches, a page may hold
-        fewer than `limit`,
-        or none, and still have a `next_cursor`.
+        A filter without an index is searched for about a second per page: if few events match, a page may
+        hold fewer than
+        `limit`, or none, and still have a `next_cursor`.
 
         Needs the permission `audit.read`.
 
@@ -81,12 +81,12 @@ class AuditEventsResource(Resource):
             since: Only events at this time or later.
             until: Only events before this time.
             outcome: Needs `since`.
-            actor_name: The whole name that `actor` shows, in upper or lower case.
+            actor_name: The full name of `actor`, case-insensitive.
             policy_id: Policies that decided.
-            observed_policy_id: Policies in the mode `observe` that would have decided otherwise.
-            changes: Names of fields, one of which `changes` has.
-            duration_ms_min: So many milliseconds or more. Needs `since`.
-            duration_ms_max: So many milliseconds or fewer. Needs `since`.
+            observed_policy_id: Policies in the mode `observe` that would have changed the decision.
+            changes: Names of changed fields; `changes` has one of them.
+            duration_ms_min: Minimum in milliseconds. Needs `since`.
+            duration_ms_max: Maximum in milliseconds. Needs `since`.
             q: Text in the names of identities, service accounts and servers.
             page_size: How many to fetch at a time, at most 200.
         """
@@ -164,9 +164,9 @@ class AuditEventsResource(Resource):
     ) -> Following[AuditEvent]:
         """Each one as it comes, in the order in which they came, and none of them skipped.
 
-        What no index serves is looked for about a second a page: where little matches, a page may hold
-        fewer than `limit`,
-        or none, and still have a `next_cursor`.
+        A filter without an index is searched for about a second per page: if few events match, a page may
+        hold fewer than
+        `limit`, or none, and still have a `next_cursor`.
 
         Needs the permission `audit.read`.
 
@@ -177,12 +177,12 @@ class AuditEventsResource(Resource):
             since: Only events at this time or later.
             until: Only events before this time.
             outcome: Needs `since`.
-            actor_name: The whole name that `actor` shows, in upper or lower case.
+            actor_name: The full name of `actor`, case-insensitive.
             policy_id: Policies that decided.
-            observed_policy_id: Policies in the mode `observe` that would have decided otherwise.
-            changes: Names of fields, one of which `changes` has.
-            duration_ms_min: So many milliseconds or more. Needs `since`.
-            duration_ms_max: So many milliseconds or fewer. Needs `since`.
+            observed_policy_id: Policies in the mode `observe` that would have changed the decision.
+            changes: Names of changed fields; `changes` has one of them.
+            duration_ms_min: Minimum in milliseconds. Needs `since`.
+            duration_ms_max: Maximum in milliseconds. Needs `since`.
             q: Text in the names of identities, service accounts and servers.
         """
         return self._follow(
@@ -271,7 +271,7 @@ class AuditEventsResource(Resource):
 
         Args:
             tree_size: The size of a checkpoint: how many events it seals.
-            from_: The size that the log had.
+            from_: The size of the older log.
         """
         return self._send(
             _get_audit_event_consistency.call(
@@ -309,7 +309,7 @@ class AuditEventsResource(Resource):
     ) -> AuditLogKeys:
         """List the public keys for checkpoint signatures.
 
-        There is one for each name that the log has had. They are no secret.
+        There is one for each name that the log has had.
 
         Needs the permission `audit.read`.
 
@@ -326,13 +326,13 @@ class AuditEventsResource(Resource):
     ) -> AuditStats:
         """Count audit events by hour.
 
-        Cheap however long the trail is, and of the moment.
+        Fast for a log of any length, and current.
 
         Needs the permission `audit.read`.
 
         Args:
-            since: Counts from the hour that this is in; by default the last 24 hours.
-            until: Counts to the end of the hour before this time, or that it is in; by default now.
+            since: Counts from the hour of this time; by default the last 24 hours.
+            until: Counts to the end of the hour before this time, or of its hour; by default now.
         """
         return self._send(
             _get_audit_event_stats.call(
@@ -366,7 +366,7 @@ class AuditEventsResource(Resource):
     ) -> AuditArguments:
         """Read the recorded arguments of a call.
 
-        Who looks at them is an event of its own.
+        Reading them is recorded as an event.
 
         Needs the permission `arguments.read`.
 
@@ -398,7 +398,7 @@ class AuditEventsResource(Resource):
 
 
 class AsyncAuditEventsResource(AsyncResource):
-    """Who did what, when, and what was decided: every call through the gateway, every change here."""
+    """Who did what, when, and the decision: all calls through the gateway and all changes here."""
 
     def list(
         self,
@@ -436,9 +436,9 @@ class AsyncAuditEventsResource(AsyncResource):
     ) -> AsyncListing[AuditEvent]:
         """List audit events, newest first; with `after`, in commit order without gaps.
 
-        What no index serves is looked for about a second a page: where little matches, a page may hold
-        fewer than `limit`,
-        or none, and still have a `next_cursor`.
+        A filter without an index is searched for about a second per page: if few events match, a page may
+        hold fewer than
+        `limit`, or none, and still have a `next_cursor`.
 
         Needs the permission `audit.read`.
 
@@ -446,12 +446,12 @@ class AsyncAuditEventsResource(AsyncResource):
             since: Only events at this time or later.
             until: Only events before this time.
             outcome: Needs `since`.
-            actor_name: The whole name that `actor` shows, in upper or lower case.
+            actor_name: The full name of `actor`, case-insensitive.
             policy_id: Policies that decided.
-            observed_policy_id: Policies in the mode `observe` that would have decided otherwise.
-            changes: Names of fields, one of which `changes` has.
-            duration_ms_min: So many milliseconds or more. Needs `since`.
-            duration_ms_max: So many milliseconds or fewer. Needs `since`.
+            observed_policy_id: Policies in the mode `observe` that would have changed the decision.
+            changes: Names of changed fields; `changes` has one of them.
+            duration_ms_min: Minimum in milliseconds. Needs `since`.
+            duration_ms_max: Maximum in milliseconds. Needs `since`.
             q: Text in the names of identities, service accounts and servers.
             page_size: How many to fetch at a time, at most 200.
         """
@@ -529,9 +529,9 @@ class AsyncAuditEventsResource(AsyncResource):
     ) -> AsyncFollowing[AuditEvent]:
         """Each one as it comes, in the order in which they came, and none of them skipped.
 
-        What no index serves is looked for about a second a page: where little matches, a page may hold
-        fewer than `limit`,
-        or none, and still have a `next_cursor`.
+        A filter without an index is searched for about a second per page: if few events match, a page may
+        hold fewer than
+        `limit`, or none, and still have a `next_cursor`.
 
         Needs the permission `audit.read`.
 
@@ -542,12 +542,12 @@ class AsyncAuditEventsResource(AsyncResource):
             since: Only events at this time or later.
             until: Only events before this time.
             outcome: Needs `since`.
-            actor_name: The whole name that `actor` shows, in upper or lower case.
+            actor_name: The full name of `actor`, case-insensitive.
             policy_id: Policies that decided.
-            observed_policy_id: Policies in the mode `observe` that would have decided otherwise.
-            changes: Names of fields, one of which `changes` has.
-            duration_ms_min: So many milliseconds or more. Needs `since`.
-            duration_ms_max: So many milliseconds or fewer. Needs `since`.
+            observed_policy_id: Policies in the mode `observe` that would have changed the decision.
+            changes: Names of changed fields; `changes` has one of them.
+            duration_ms_min: Minimum in milliseconds. Needs `since`.
+            duration_ms_max: Maximum in milliseconds. Needs `since`.
             q: Text in the names of identities, service accounts and servers.
         """
         return self._follow(
@@ -636,7 +636,7 @@ class AsyncAuditEventsResource(AsyncResource):
 
         Args:
             tree_size: The size of a checkpoint: how many events it seals.
-            from_: The size that the log had.
+            from_: The size of the older log.
         """
         return await self._send(
             _get_audit_event_consistency.call(
@@ -674,7 +674,7 @@ class AsyncAuditEventsResource(AsyncResource):
     ) -> AuditLogKeys:
         """List the public keys for checkpoint signatures.
 
-        There is one for each name that the log has had. They are no secret.
+        There is one for each name that the log has had.
 
         Needs the permission `audit.read`.
 
@@ -691,13 +691,13 @@ class AsyncAuditEventsResource(AsyncResource):
     ) -> AuditStats:
         """Count audit events by hour.
 
-        Cheap however long the trail is, and of the moment.
+        Fast for a log of any length, and current.
 
         Needs the permission `audit.read`.
 
         Args:
-            since: Counts from the hour that this is in; by default the last 24 hours.
-            until: Counts to the end of the hour before this time, or that it is in; by default now.
+            since: Counts from the hour of this time; by default the last 24 hours.
+            until: Counts to the end of the hour before this time, or of its hour; by default now.
         """
         return await self._send(
             _get_audit_event_stats.call(
@@ -731,7 +731,7 @@ class AsyncAuditEventsResource(AsyncResource):
     ) -> AuditArguments:
         """Read the recorded arguments of a call.
 
-        Who looks at them is an event of its own.
+        Reading them is recorded as an event.
 
         Needs the permission `arguments.read`.
 

@@ -28,7 +28,7 @@ from . import update_audit_sink as _update_audit_sink
 
 
 class AuditSinksResource(Resource):
-    """Where the audit trail goes as it grows: batches by HTTPS, in order, each at least once."""
+    """Destinations of the audit log: batches over HTTPS, in order, each at least once."""
 
     def list(
         self,
@@ -48,12 +48,12 @@ class AuditSinksResource(Resource):
 
         Args:
             page_size: How many to fetch at a time, at most 200.
-            created_after: Only those made after this time.
-            created_before: Only those made before this time.
+            created_after: Only objects created after this time.
+            created_before: Only objects created before this time.
             failing: Only those whose last attempt failed.
             q: Text in the name.
             include: `ended` shows ended ones too; needs the permission audit.read.
-            sort: What sinks are sorted by; `-` before it is from the top. Newest first by default.
+            sort: The sort order; `-` sorts descending. Newest first by default.
         """
         return self._list(
             lambda cursor: _list_audit_sinks.call(
@@ -92,17 +92,17 @@ class AuditSinksResource(Resource):
         Needs the permission `audit_sinks.write`.
 
         Args:
-            name: What people call it.
-            url: Over https, or http to an address of an allowed network. Put no secret into it: callers who may
-                read sinks sees it.
+            name: Its display name.
+            url: An https URL, or http to an address in an allowed network. It must not contain a secret: callers
+                who may read sinks see it.
             description: What it is for.
-            format: How a batch is written. `ndjson`: one event a line; `json`: an array; `ocsf`: one event a line,
-                as OCSF 1.9 says it; `splunk_hec`: as the HTTP Event Collector of Splunk takes it.
-            compression: How the body of a batch is encoded. `gzip`: with `Content-Encoding: gzip`, for receivers that
-                take it.
-            credential: What batches carry to prove whose they are. It is stored encrypted, sent to the origin of the
-                URL alone, and never shown.
-            start: `now`: with what is recorded from now on; `beginning`: with all that is on record.
+            format: The format of a batch. `ndjson`: one event per line; `json`: an array; `ocsf`: one OCSF 1.9
+                event per line; `splunk_hec`: for the HTTP Event Collector of Splunk.
+            compression: The encoding of the body of a batch. `gzip`: with `Content-Encoding: gzip`, for receivers that
+                accept it.
+            credential: The authentication of batches. It is stored encrypted, sent only to the origin of the URL, and
+                never shown.
+            start: `now`: events from now on; `beginning`: the whole log.
             idempotency_key: Made for you, one for each call. Give your own to make repeating the call itself safe.
         """
         return self._send(
@@ -187,16 +187,16 @@ class AuditSinksResource(Resource):
 
         Args:
             sink_id: The id of an audit sink.
-            name: What people call it.
+            name: Its display name.
             description: What it is for.
-            url: On another origin, the credential has to be given again with it.
-            format: How a batch is written. `ndjson`: one event a line; `json`: an array; `ocsf`: one event a line,
-                as OCSF 1.9 says it; `splunk_hec`: as the HTTP Event Collector of Splunk takes it.
-            compression: How the body of a batch is encoded. `gzip`: with `Content-Encoding: gzip`, for receivers that
-                take it.
-            credential: What batches carry to prove whose they are. It is stored encrypted, sent to the origin of the
-                URL alone, and never shown.
-            status: A `disabled` sink is given nothing, and goes on where it was when it is active again.
+            url: With a new origin, the credential must be sent again.
+            format: The format of a batch. `ndjson`: one event per line; `json`: an array; `ocsf`: one OCSF 1.9
+                event per line; `splunk_hec`: for the HTTP Event Collector of Splunk.
+            compression: The encoding of the body of a batch. `gzip`: with `Content-Encoding: gzip`, for receivers that
+                accept it.
+            credential: The authentication of batches. It is stored encrypted, sent only to the origin of the URL, and
+                never shown.
+            status: A `disabled` sink receives nothing, and continues where it was when it is active again.
             if_match: The `revision` that you have seen: the change is refused if there is another by now.
         """
         return self._send(
@@ -221,7 +221,7 @@ class AuditSinksResource(Resource):
     ) -> AuditSink:
         """Test an audit sink: record an event `audit_sink.test` and deliver pending events immediately.
 
-        Read the sink a moment later: `delivered_at` or `error` says how it went.
+        Read the sink a moment later: `delivered_at` or `error` has the result.
 
         Needs the permission `audit_sinks.write`.
 
@@ -238,7 +238,7 @@ class AuditSinksResource(Resource):
 
 
 class AsyncAuditSinksResource(AsyncResource):
-    """Where the audit trail goes as it grows: batches by HTTPS, in order, each at least once."""
+    """Destinations of the audit log: batches over HTTPS, in order, each at least once."""
 
     def list(
         self,
@@ -258,12 +258,12 @@ class AsyncAuditSinksResource(AsyncResource):
 
         Args:
             page_size: How many to fetch at a time, at most 200.
-            created_after: Only those made after this time.
-            created_before: Only those made before this time.
+            created_after: Only objects created after this time.
+            created_before: Only objects created before this time.
             failing: Only those whose last attempt failed.
             q: Text in the name.
             include: `ended` shows ended ones too; needs the permission audit.read.
-            sort: What sinks are sorted by; `-` before it is from the top. Newest first by default.
+            sort: The sort order; `-` sorts descending. Newest first by default.
         """
         return self._list(
             lambda cursor: _list_audit_sinks.call(
@@ -302,17 +302,17 @@ class AsyncAuditSinksResource(AsyncResource):
         Needs the permission `audit_sinks.write`.
 
         Args:
-            name: What people call it.
-            url: Over https, or http to an address of an allowed network. Put no secret into it: callers who may
-                read sinks sees it.
+            name: Its display name.
+            url: An https URL, or http to an address in an allowed network. It must not contain a secret: callers
+                who may read sinks see it.
             description: What it is for.
-            format: How a batch is written. `ndjson`: one event a line; `json`: an array; `ocsf`: one event a line,
-                as OCSF 1.9 says it; `splunk_hec`: as the HTTP Event Collector of Splunk takes it.
-            compression: How the body of a batch is encoded. `gzip`: with `Content-Encoding: gzip`, for receivers that
-                take it.
-            credential: What batches carry to prove whose they are. It is stored encrypted, sent to the origin of the
-                URL alone, and never shown.
-            start: `now`: with what is recorded from now on; `beginning`: with all that is on record.
+            format: The format of a batch. `ndjson`: one event per line; `json`: an array; `ocsf`: one OCSF 1.9
+                event per line; `splunk_hec`: for the HTTP Event Collector of Splunk.
+            compression: The encoding of the body of a batch. `gzip`: with `Content-Encoding: gzip`, for receivers that
+                accept it.
+            credential: The authentication of batches. It is stored encrypted, sent only to the origin of the URL, and
+                never shown.
+            start: `now`: events from now on; `beginning`: the whole log.
             idempotency_key: Made for you, one for each call. Give your own to make repeating the call itself safe.
         """
         return await self._send(
@@ -397,16 +397,16 @@ class AsyncAuditSinksResource(AsyncResource):
 
         Args:
             sink_id: The id of an audit sink.
-            name: What people call it.
+            name: Its display name.
             description: What it is for.
-            url: On another origin, the credential has to be given again with it.
-            format: How a batch is written. `ndjson`: one event a line; `json`: an array; `ocsf`: one event a line,
-                as OCSF 1.9 says it; `splunk_hec`: as the HTTP Event Collector of Splunk takes it.
-            compression: How the body of a batch is encoded. `gzip`: with `Content-Encoding: gzip`, for receivers that
-                take it.
-            credential: What batches carry to prove whose they are. It is stored encrypted, sent to the origin of the
-                URL alone, and never shown.
-            status: A `disabled` sink is given nothing, and goes on where it was when it is active again.
+            url: With a new origin, the credential must be sent again.
+            format: The format of a batch. `ndjson`: one event per line; `json`: an array; `ocsf`: one OCSF 1.9
+                event per line; `splunk_hec`: for the HTTP Event Collector of Splunk.
+            compression: The encoding of the body of a batch. `gzip`: with `Content-Encoding: gzip`, for receivers that
+                accept it.
+            credential: The authentication of batches. It is stored encrypted, sent only to the origin of the URL, and
+                never shown.
+            status: A `disabled` sink receives nothing, and continues where it was when it is active again.
             if_match: The `revision` that you have seen: the change is refused if there is another by now.
         """
         return await self._send(
@@ -431,7 +431,7 @@ class AsyncAuditSinksResource(AsyncResource):
     ) -> AuditSink:
         """Test an audit sink: record an event `audit_sink.test` and deliver pending events immediately.
 
-        Read the sink a moment later: `delivered_at` or `error` says how it went.
+        Read the sink a moment later: `delivered_at` or `error` has the result.
 
         Needs the permission `audit_sinks.write`.
 

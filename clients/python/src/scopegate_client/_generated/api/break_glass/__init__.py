@@ -16,7 +16,7 @@ from . import create_break_glass_token as _create_break_glass_token
 
 
 class BreakGlassResource(Resource):
-    """Signing in with a password when no OpenID provider can be reached. Off unless configured."""
+    """Sign-in with a password if no OpenID provider can be reached. Off unless configured."""
 
     def create_token(
         self,
@@ -24,7 +24,7 @@ class BreakGlassResource(Resource):
         password: Secret | str,
         reason: str,
     ) -> BreakGlassToken:
-        """Sign the local administrator in, if one is configured.
+        """Sign in as the break-glass administrator, if one is configured.
 
         Every attempt is recorded.
 
@@ -42,7 +42,7 @@ class BreakGlassResource(Resource):
 
 
 class AsyncBreakGlassResource(AsyncResource):
-    """Signing in with a password when no OpenID provider can be reached. Off unless configured."""
+    """Sign-in with a password if no OpenID provider can be reached. Off unless configured."""
 
     async def create_token(
         self,
@@ -50,7 +50,7 @@ class AsyncBreakGlassResource(AsyncResource):
         password: Secret | str,
         reason: str,
     ) -> BreakGlassToken:
-        """Sign the local administrator in, if one is configured.
+        """Sign in as the break-glass administrator, if one is configured.
 
         Every attempt is recorded.
 

@@ -55,16 +55,16 @@ class GrantsResource(Resource):
 
         Args:
             page_size: How many to fetch at a time, at most 200.
-            created_after: Only those made after this time.
-            created_before: Only those made before this time.
-            identity_id: Grants made to these identities themselves.
-            group_id: Grants made to these groups.
-            server_id: Grants that reach one of these servers, by its id, its labels of now, or as all do.
+            created_after: Only objects created after this time.
+            created_before: Only objects created before this time.
+            identity_id: Grants of these identities themselves.
+            group_id: Grants of these groups.
+            server_id: Grants that reach one of these servers, by id, by current labels, or as grants of all servers.
             expires_after: Only those that expire after this time, or never.
             expires_before: Only those that expire before this time.
             q: Text in the reason.
-            include: `ended` shows ended ones too, to those who may read the audit.
-            sort: What grants are sorted by; `-` before it is from the top. Newest first by default.
+            include: `ended` shows ended ones too, to callers who may read the audit log.
+            sort: The sort order; `-` sorts descending. Newest first by default.
         """
         return self._list(
             lambda cursor: _list_grants.call(
@@ -102,14 +102,14 @@ class GrantsResource(Resource):
         Needs the permission `grants.write`.
 
         Args:
-            principal: Who holds the right: an identity itself, or whoever is in a group.
-            servers: Which servers: by id, by the labels that they carry, or all.
-            tools: Which tools of the selected servers: all, by name, or by risk.
+            principal: The holder of the grant: an identity, or the members of a group.
+            servers: The servers: by id, by labels, or all.
+            tools: The tools of the selected servers: all, by name, or by risk.
             resources: Reaches the servers' resources; by default true when the tools are all.
             prompts: Reaches the servers' prompts; by default true when the tools are all.
-            not_before: From when it holds; null: from the start.
-            expires_at: Until when it holds; null: until it is ended.
-            reason: Why it was given.
+            not_before: When it starts; null: at its creation.
+            expires_at: When it expires; null: it does not.
+            reason: The reason for the grant.
             idempotency_key: Made for you, one for each call. Give your own to make repeating the call itself safe.
         """
         return self._send(
@@ -132,17 +132,17 @@ class GrantsResource(Resource):
         servers: AllServers | ServersByIds | ServersByLabels | JsonObject,
         tools: AllTools | ToolsByNames | ToolsByRisk | JsonObject,
     ) -> GrantPreview:
-        """Tell what a grant would reach.
+        """Preview the reach of a grant.
 
-        Of the servers and tools as they are now, whoever would hold it. Nothing is kept, and nobody is
-        given anything.
-        A grant by labels, by risk or of everything goes with the fleet: later it can reach more or less.
+        Evaluates the servers and tools as they are now, for any holder. Nothing is stored or granted. A
+        grant by labels,
+        by risk or of everything changes with the fleet: later it can reach more or less.
 
         Needs the permission `grants.read`.
 
         Args:
-            servers: Which servers: by id, by the labels that they carry, or all.
-            tools: Which tools of the selected servers: all, by name, or by risk.
+            servers: The servers: by id, by labels, or all.
+            tools: The tools of the selected servers: all, by name, or by risk.
         """
         return self._send(
             _preview_grant.call(
@@ -206,19 +206,19 @@ class GrantsResource(Resource):
         reason: str | None | Unset = UNSET,
         if_match: int | str | None = None,
     ) -> Grant:
-        """Change a grant, tokens in use included.
+        """Change a grant, also for existing tokens.
 
         Needs the permission `grants.write`.
 
         Args:
             grant_id: The id of a grant.
-            servers: Which servers: by id, by the labels that they carry, or all.
-            tools: Which tools of the selected servers: all, by name, or by risk.
+            servers: The servers: by id, by labels, or all.
+            tools: The tools of the selected servers: all, by name, or by risk.
             resources: Whether it reaches the servers' resources.
             prompts: Whether it reaches the servers' prompts.
-            not_before: From when it holds; null: from the start.
-            expires_at: Until when it holds; null: until it is ended.
-            reason: Why it was given.
+            not_before: When it starts; null: at its creation.
+            expires_at: When it expires; null: it does not.
+            reason: The reason for the grant.
             if_match: The `revision` that you have seen: the change is refused if there is another by now.
         """
         return self._send(
@@ -261,16 +261,16 @@ class AsyncGrantsResource(AsyncResource):
 
         Args:
             page_size: How many to fetch at a time, at most 200.
-            created_after: Only those made after this time.
-            created_before: Only those made before this time.
-            identity_id: Grants made to these identities themselves.
-            group_id: Grants made to these groups.
-            server_id: Grants that reach one of these servers, by its id, its labels of now, or as all do.
+            created_after: Only objects created after this time.
+            created_before: Only objects created before this time.
+            identity_id: Grants of these identities themselves.
+            group_id: Grants of these groups.
+            server_id: Grants that reach one of these servers, by id, by current labels, or as grants of all servers.
             expires_after: Only those that expire after this time, or never.
             expires_before: Only those that expire before this time.
             q: Text in the reason.
-            include: `ended` shows ended ones too, to those who may read the audit.
-            sort: What grants are sorted by; `-` before it is from the top. Newest first by default.
+            include: `ended` shows ended ones too, to callers who may read the audit log.
+            sort: The sort order; `-` sorts descending. Newest first by default.
         """
         return self._list(
             lambda cursor: _list_grants.call(
@@ -308,14 +308,14 @@ class AsyncGrantsResource(AsyncResource):
         Needs the permission `grants.write`.
 
         Args:
-            principal: Who holds the right: an identity itself, or whoever is in a group.
-            servers: Which servers: by id, by the labels that they carry, or all.
-            tools: Which tools of the selected servers: all, by name, or by risk.
+            principal: The holder of the grant: an identity, or the members of a group.
+            servers: The servers: by id, by labels, or all.
+            tools: The tools of the selected servers: all, by name, or by risk.
             resources: Reaches the servers' resources; by default true when the tools are all.
             prompts: Reaches the servers' prompts; by default true when the tools are all.
-            not_before: From when it holds; null: from the start.
-            expires_at: Until when it holds; null: until it is ended.
-            reason: Why it was given.
+            not_before: When it starts; null: at its creation.
+            expires_at: When it expires; null: it does not.
+            reason: The reason for the grant.
             idempotency_key: Made for you, one for each call. Give your own to make repeating the call itself safe.
         """
         return await self._send(
@@ -338,17 +338,17 @@ class AsyncGrantsResource(AsyncResource):
         servers: AllServers | ServersByIds | ServersByLabels | JsonObject,
         tools: AllTools | ToolsByNames | ToolsByRisk | JsonObject,
     ) -> GrantPreview:
-        """Tell what a grant would reach.
+        """Preview the reach of a grant.
 
-        Of the servers and tools as they are now, whoever would hold it. Nothing is kept, and nobody is
-        given anything.
-        A grant by labels, by risk or of everything goes with the fleet: later it can reach more or less.
+        Evaluates the servers and tools as they are now, for any holder. Nothing is stored or granted. A
+        grant by labels,
+        by risk or of everything changes with the fleet: later it can reach more or less.
 
         Needs the permission `grants.read`.
 
         Args:
-            servers: Which servers: by id, by the labels that they carry, or all.
-            tools: Which tools of the selected servers: all, by name, or by risk.
+            servers: The servers: by id, by labels, or all.
+            tools: The tools of the selected servers: all, by name, or by risk.
         """
         return await self._send(
             _preview_grant.call(
@@ -412,19 +412,19 @@ class AsyncGrantsResource(AsyncResource):
         reason: str | None | Unset = UNSET,
         if_match: int | str | None = None,
     ) -> Grant:
-        """Change a grant, tokens in use included.
+        """Change a grant, also for existing tokens.
 
         Needs the permission `grants.write`.
 
         Args:
             grant_id: The id of a grant.
-            servers: Which servers: by id, by the labels that they carry, or all.
-            tools: Which tools of the selected servers: all, by name, or by risk.
+            servers: The servers: by id, by labels, or all.
+            tools: The tools of the selected servers: all, by name, or by risk.
             resources: Whether it reaches the servers' resources.
             prompts: Whether it reaches the servers' prompts.
-            not_before: From when it holds; null: from the start.
-            expires_at: Until when it holds; null: until it is ended.
-            reason: Why it was given.
+            not_before: When it starts; null: at its creation.
+            expires_at: When it expires; null: it does not.
+            reason: The reason for the grant.
             if_match: The `revision` that you have seen: the change is refused if there is another by now.
         """
         return await self._send(

@@ -26,7 +26,7 @@ from . import update_group as _update_group
 
 
 class GroupsResource(Resource):
-    """Sets of identities that grants can be made to."""
+    """Sets of identities that can receive grants."""
 
     def list(
         self,
@@ -48,12 +48,12 @@ class GroupsResource(Resource):
 
         Args:
             page_size: How many to fetch at a time, at most 200.
-            created_after: Only those made after this time.
-            created_before: Only those made before this time.
-            member_id: Groups that these are in.
+            created_after: Only objects created after this time.
+            created_before: Only objects created before this time.
+            member_id: Groups that have one of these members.
             q: Text in name or description.
-            include: `ended` shows ended ones too, to those who may read the audit.
-            sort: What groups are sorted by; `-` before it is from the top. Newest first by default.
+            include: `ended` shows ended ones too, to callers who may read the audit log.
+            sort: The sort order; `-` sorts descending. Newest first by default.
         """
         return self._list(
             lambda cursor: _list_groups.call(
@@ -85,9 +85,9 @@ class GroupsResource(Resource):
         Needs the permission `groups.write`.
 
         Args:
-            name: Unique among the groups that are not ended, whatever its case.
-            description: What it is for.
-            external_id: What the system that it came from calls it.
+            name: Unique among groups that have not ended, ignoring case.
+            description: Its purpose.
+            external_id: Its id in the system that it comes from.
             owner_group_id: The id of a group.
             idempotency_key: Made for you, one for each call. Give your own to make repeating the call itself safe.
         """
@@ -159,9 +159,9 @@ class GroupsResource(Resource):
 
         Args:
             group_id: The id of a group.
-            name: Unique among the groups that are not ended, whatever its case.
-            description: What it is for.
-            external_id: What the system that it came from calls it.
+            name: Unique among groups that have not ended, ignoring case.
+            description: Its purpose.
+            external_id: Its id in the system that it comes from.
             owner_group_id: The id of a group.
             if_match: The `revision` that you have seen: the change is refused if there is another by now.
         """
@@ -184,15 +184,15 @@ class GroupsResource(Resource):
         created_after: datetime.datetime | None = None,
         created_before: datetime.datetime | None = None,
     ) -> Listing[GroupMember]:
-        """List the members of a group, those who joined last first.
+        """List the members of a group, newest first.
 
         Needs the permission `groups.read`.
 
         Args:
             group_id: The id of a group.
             page_size: How many to fetch at a time, at most 200.
-            created_after: Only those made after this time.
-            created_before: Only those made before this time.
+            created_after: Only objects created after this time.
+            created_before: Only objects created before this time.
         """
         return self._list(
             lambda cursor: _list_group_members.call(
@@ -231,7 +231,7 @@ class GroupsResource(Resource):
         *,
         if_match: int | str | None = None,
     ) -> GroupMember:
-        """Put an identity into a group.
+        """Add an identity to a group.
 
         Needs the permission `groups.write`.
 
@@ -255,7 +255,7 @@ class GroupsResource(Resource):
         *,
         if_match: int | str | None = None,
     ) -> None:
-        """Take an identity out of a group.
+        """Remove an identity from a group.
 
         Needs the permission `groups.write`.
 
@@ -274,7 +274,7 @@ class GroupsResource(Resource):
 
 
 class AsyncGroupsResource(AsyncResource):
-    """Sets of identities that grants can be made to."""
+    """Sets of identities that can receive grants."""
 
     def list(
         self,
@@ -296,12 +296,12 @@ class AsyncGroupsResource(AsyncResource):
 
         Args:
             page_size: How many to fetch at a time, at most 200.
-            created_after: Only those made after this time.
-            created_before: Only those made before this time.
-            member_id: Groups that these are in.
+            created_after: Only objects created after this time.
+            created_before: Only objects created before this time.
+            member_id: Groups that have one of these members.
             q: Text in name or description.
-            include: `ended` shows ended ones too, to those who may read the audit.
-            sort: What groups are sorted by; `-` before it is from the top. Newest first by default.
+            include: `ended` shows ended ones too, to callers who may read the audit log.
+            sort: The sort order; `-` sorts descending. Newest first by default.
         """
         return self._list(
             lambda cursor: _list_groups.call(
@@ -333,9 +333,9 @@ class AsyncGroupsResource(AsyncResource):
         Needs the permission `groups.write`.
 
         Args:
-            name: Unique among the groups that are not ended, whatever its case.
-            description: What it is for.
-            external_id: What the system that it came from calls it.
+            name: Unique among groups that have not ended, ignoring case.
+            description: Its purpose.
+            external_id: Its id in the system that it comes from.
             owner_group_id: The id of a group.
             idempotency_key: Made for you, one for each call. Give your own to make repeating the call itself safe.
         """
@@ -407,9 +407,9 @@ class AsyncGroupsResource(AsyncResource):
 
         Args:
             group_id: The id of a group.
-            name: Unique among the groups that are not ended, whatever its case.
-            description: What it is for.
-            external_id: What the system that it came from calls it.
+            name: Unique among groups that have not ended, ignoring case.
+            description: Its purpose.
+            external_id: Its id in the system that it comes from.
             owner_group_id: The id of a group.
             if_match: The `revision` that you have seen: the change is refused if there is another by now.
         """
@@ -432,15 +432,15 @@ class AsyncGroupsResource(AsyncResource):
         created_after: datetime.datetime | None = None,
         created_before: datetime.datetime | None = None,
     ) -> AsyncListing[GroupMember]:
-        """List the members of a group, those who joined last first.
+        """List the members of a group, newest first.
 
         Needs the permission `groups.read`.
 
         Args:
             group_id: The id of a group.
             page_size: How many to fetch at a time, at most 200.
-            created_after: Only those made after this time.
-            created_before: Only those made before this time.
+            created_after: Only objects created after this time.
+            created_before: Only objects created before this time.
         """
         return self._list(
             lambda cursor: _list_group_members.call(
@@ -479,7 +479,7 @@ class AsyncGroupsResource(AsyncResource):
         *,
         if_match: int | str | None = None,
     ) -> GroupMember:
-        """Put an identity into a group.
+        """Add an identity to a group.
 
         Needs the permission `groups.write`.
 
@@ -503,7 +503,7 @@ class AsyncGroupsResource(AsyncResource):
         *,
         if_match: int | str | None = None,
     ) -> None:
-        """Take an identity out of a group.
+        """Remove an identity from a group.
 
         Needs the permission `groups.write`.
 

@@ -33,7 +33,7 @@ from . import update_identity as _update_identity
 
 
 class IdentitiesResource(Resource):
-    """People, and the agents that they answer for. Offboarding ends all that one and its agents can do."""
+    """People and their agents. Offboarding ends all access of a person and the person's agents."""
 
     def list(
         self,
@@ -56,10 +56,10 @@ class IdentitiesResource(Resource):
 
         Args:
             page_size: How many to fetch at a time, at most 200.
-            created_after: Only those made after this time.
-            created_before: Only those made before this time.
+            created_after: Only objects created after this time.
+            created_before: Only objects created before this time.
             q: Text in user name, display name or email.
-            sort: What identities are sorted by; `-` before it is from the top. Newest first by default.
+            sort: The sort order; `-` sorts descending. Newest first by default.
         """
         return self._list(
             lambda cursor: _list_identities.call(
@@ -96,15 +96,15 @@ class IdentitiesResource(Resource):
         Needs the permission `identities.write`.
 
         Args:
-            kind: An `agent` has a person who answers for it.
-            user_name: Unique among the identities that are not offboarded, ignoring case. Stored in NFKC, without
-                outer blanks and zero-width characters; bidirectional controls are refused.
-            display_name: What people call it.
+            kind: An `agent` has a person as its owner.
+            user_name: Unique among identities that are not offboarded, ignoring case. Stored in NFKC, without outer
+                blanks and zero-width characters; bidirectional controls are refused.
+            display_name: Its display name.
             email: Its email address.
-            owner_id: The active person who is responsible: required for an agent, none for a person.
-            external_id: What the system that it came from calls it, an HR system for example.
+            owner_id: The owner, an active person: required for an agent, none for a person.
+            external_id: Its id in the system that it comes from, such as an HR system.
             attributes: Attributes of an identity that policies can read, by name.
-            links: How providers know the person.
+            links: The provider links of the person.
             idempotency_key: Made for you, one for each call. Give your own to make repeating the call itself safe.
         """
         return self._send(
@@ -146,16 +146,16 @@ class IdentitiesResource(Resource):
         dry_run: bool = False,
         if_match: int | str | None = None,
     ) -> OffboardReceipt:
-        """Offboard an identity, agents and all.
+        """Offboard an identity with its agents.
 
-        The same as offboarding without handing its agents over. Nothing is deleted.
+        The same as offboarding without transferring its agents. Nothing is deleted.
 
         Needs the permission `identities.offboard`.
 
         Args:
             identity_id: The id of an identity.
-            reason: Why; it is kept with the receipt.
-            dry_run: Change nothing; answer what would change.
+            reason: The reason, stored with the receipt.
+            dry_run: Return what would change, and change nothing.
             if_match: The `revision` that you have seen: the change is refused if there is another by now.
         """
         return self._send(
@@ -186,13 +186,13 @@ class IdentitiesResource(Resource):
 
         Args:
             identity_id: The id of an identity.
-            user_name: Unique among the identities that are not offboarded, ignoring case. Stored in NFKC, without
-                outer blanks and zero-width characters; bidirectional controls are refused.
-            display_name: What people call it.
+            user_name: Unique among identities that are not offboarded, ignoring case. Stored in NFKC, without outer
+                blanks and zero-width characters; bidirectional controls are refused.
+            display_name: Its display name.
             email: Its email address.
-            owner_id: Hands an agent to another active person.
-            external_id: What the system that it came from calls it, an HR system for example.
-            attributes: Attributes to set by name; a null takes the attribute away.
+            owner_id: Transfers an agent to another active person.
+            external_id: Its id in the system that it comes from, such as an HR system.
+            attributes: Attributes to set by name; null removes an attribute.
             links: The whole list; needs the permission `grants.write`.
             if_match: The `revision` that you have seen: the change is refused if there is another by now.
         """
@@ -220,18 +220,19 @@ class IdentitiesResource(Resource):
     ) -> Listing[ReachedServer]:
         """List what an identity reaches, and why, by slug.
 
-        The servers and tools that its live grants and those of its groups reach, decided as calls are.
+        The servers and tools that the live grants of an identity and of its groups reach, decided as calls
+        are.
 
-        A token reaches as much at most: its own scope narrows it. Policies that read what a call says
-        cannot be asked
-        before there is one. A page with many tools holds fewer servers than `limit`.
+        The scope of a token can only narrow this. Policies that read the content of a call cannot be
+        evaluated without one.
+        A page with many tools holds fewer servers than `limit`.
 
         Needs the permission `grants.read`.
 
         Args:
             identity_id: The id of an identity.
-            at: The moment to ask about; now when absent. Of the past, what the history keeps is told; of the
-                future, what the rules of now say of it.
+            at: The time to ask about; now by default. The past is answered from the history, the future by the
+                current rules.
             page_size: How many to fetch at a time, at most 200.
         """
         return self._list(
@@ -252,10 +253,10 @@ class IdentitiesResource(Resource):
     ) -> Identity:
         """Erase the personal data of an offboarded identity.
 
-        Its names, addresses and whatever was written about it go for good; its id stays, and what was done
-        under it.
+        Its names, addresses and all text about it are deleted for good; its id stays, with the history of
+        its actions.
 
-        It cannot come back, and its provider's tokens open nothing. A repeat changes nothing.
+        It cannot be reinstated, and tokens of its provider are refused. A repeat changes nothing.
 
         Needs the permission `identities.erase`.
 
@@ -282,11 +283,11 @@ class IdentitiesResource(Resource):
     ) -> OffboardReceipt:
         """Offboard an identity.
 
-        Everything that it and its agents can do ends in one transaction. A repeat answers the first
+        Ends all access of the identity and its agents in one transaction. A repeat returns the first
         receipt.
 
-        With `effective_at` nothing ends yet: `changed` is false, and `scheduled` says what will happen, and
-        when.
+        With `effective_at` nothing ends yet: `changed` is false, and `scheduled` has the pending
+        offboarding.
 
         Needs the permission `identities.offboard`.
 
@@ -294,9 +295,9 @@ class IdentitiesResource(Resource):
             identity_id: The id of an identity.
             reason: The reason. Stored with the receipt and the ended tokens, not in the audit log.
             transfer_agents_to: An active person. Without one, the agents are suspended and their tokens end.
-            effective_at: When it shall happen, at most a year ahead. At once without one, or when the time has passed. An
-                offboarding that is set for later already is replaced.
-            dry_run: Change nothing; answer what would change.
+            effective_at: When it should happen, at most a year ahead. Without it, or with a past time, it happens now. An
+                offboarding that is already scheduled is replaced.
+            dry_run: Return what would change, and change nothing.
             if_match: The `revision` that you have seen: the change is refused if there is another by now.
         """
         return self._send(
@@ -318,7 +319,7 @@ class IdentitiesResource(Resource):
     ) -> Identity:
         """Reinstate an identity.
 
-        A suspended or offboarded identity is active again. What was revoked stays revoked.
+        Makes a suspended or offboarded identity active again. What was revoked stays revoked.
 
         Needs the permission `identities.write`.
 
@@ -341,7 +342,7 @@ class IdentitiesResource(Resource):
     ) -> Identity:
         """Suspend an identity.
 
-        Every call of it stops, and of the agents it answers for, until it is reinstated.
+        Stops every call of the identity and of its agents until it is reinstated.
 
         Needs the permission `identities.write`.
 
@@ -358,7 +359,7 @@ class IdentitiesResource(Resource):
 
 
 class AsyncIdentitiesResource(AsyncResource):
-    """People, and the agents that they answer for. Offboarding ends all that one and its agents can do."""
+    """People and their agents. Offboarding ends all access of a person and the person's agents."""
 
     def list(
         self,
@@ -381,10 +382,10 @@ class AsyncIdentitiesResource(AsyncResource):
 
         Args:
             page_size: How many to fetch at a time, at most 200.
-            created_after: Only those made after this time.
-            created_before: Only those made before this time.
+            created_after: Only objects created after this time.
+            created_before: Only objects created before this time.
             q: Text in user name, display name or email.
-            sort: What identities are sorted by; `-` before it is from the top. Newest first by default.
+            sort: The sort order; `-` sorts descending. Newest first by default.
         """
         return self._list(
             lambda cursor: _list_identities.call(
@@ -421,15 +422,15 @@ class AsyncIdentitiesResource(AsyncResource):
         Needs the permission `identities.write`.
 
         Args:
-            kind: An `agent` has a person who answers for it.
-            user_name: Unique among the identities that are not offboarded, ignoring case. Stored in NFKC, without
-                outer blanks and zero-width characters; bidirectional controls are refused.
-            display_name: What people call it.
+            kind: An `agent` has a person as its owner.
+            user_name: Unique among identities that are not offboarded, ignoring case. Stored in NFKC, without outer
+                blanks and zero-width characters; bidirectional controls are refused.
+            display_name: Its display name.
             email: Its email address.
-            owner_id: The active person who is responsible: required for an agent, none for a person.
-            external_id: What the system that it came from calls it, an HR system for example.
+            owner_id: The owner, an active person: required for an agent, none for a person.
+            external_id: Its id in the system that it comes from, such as an HR system.
             attributes: Attributes of an identity that policies can read, by name.
-            links: How providers know the person.
+            links: The provider links of the person.
             idempotency_key: Made for you, one for each call. Give your own to make repeating the call itself safe.
         """
         return await self._send(
@@ -471,16 +472,16 @@ class AsyncIdentitiesResource(AsyncResource):
         dry_run: bool = False,
         if_match: int | str | None = None,
     ) -> OffboardReceipt:
-        """Offboard an identity, agents and all.
+        """Offboard an identity with its agents.
 
-        The same as offboarding without handing its agents over. Nothing is deleted.
+        The same as offboarding without transferring its agents. Nothing is deleted.
 
         Needs the permission `identities.offboard`.
 
         Args:
             identity_id: The id of an identity.
-            reason: Why; it is kept with the receipt.
-            dry_run: Change nothing; answer what would change.
+            reason: The reason, stored with the receipt.
+            dry_run: Return what would change, and change nothing.
             if_match: The `revision` that you have seen: the change is refused if there is another by now.
         """
         return await self._send(
@@ -511,13 +512,13 @@ class AsyncIdentitiesResource(AsyncResource):
 
         Args:
             identity_id: The id of an identity.
-            user_name: Unique among the identities that are not offboarded, ignoring case. Stored in NFKC, without
-                outer blanks and zero-width characters; bidirectional controls are refused.
-            display_name: What people call it.
+            user_name: Unique among identities that are not offboarded, ignoring case. Stored in NFKC, without outer
+                blanks and zero-width characters; bidirectional controls are refused.
+            display_name: Its display name.
             email: Its email address.
-            owner_id: Hands an agent to another active person.
-            external_id: What the system that it came from calls it, an HR system for example.
-            attributes: Attributes to set by name; a null takes the attribute away.
+            owner_id: Transfers an agent to another active person.
+            external_id: Its id in the system that it comes from, such as an HR system.
+            attributes: Attributes to set by name; null removes an attribute.
             links: The whole list; needs the permission `grants.write`.
             if_match: The `revision` that you have seen: the change is refused if there is another by now.
         """
@@ -545,18 +546,19 @@ class AsyncIdentitiesResource(AsyncResource):
     ) -> AsyncListing[ReachedServer]:
         """List what an identity reaches, and why, by slug.
 
-        The servers and tools that its live grants and those of its groups reach, decided as calls are.
+        The servers and tools that the live grants of an identity and of its groups reach, decided as calls
+        are.
 
-        A token reaches as much at most: its own scope narrows it. Policies that read what a call says
-        cannot be asked
-        before there is one. A page with many tools holds fewer servers than `limit`.
+        The scope of a token can only narrow this. Policies that read the content of a call cannot be
+        evaluated without one.
+        A page with many tools holds fewer servers than `limit`.
 
         Needs the permission `grants.read`.
 
         Args:
             identity_id: The id of an identity.
-            at: The moment to ask about; now when absent. Of the past, what the history keeps is told; of the
-                future, what the rules of now say of it.
+            at: The time to ask about; now by default. The past is answered from the history, the future by the
+                current rules.
             page_size: How many to fetch at a time, at most 200.
         """
         return self._list(
@@ -577,10 +579,10 @@ class AsyncIdentitiesResource(AsyncResource):
     ) -> Identity:
         """Erase the personal data of an offboarded identity.
 
-        Its names, addresses and whatever was written about it go for good; its id stays, and what was done
-        under it.
+        Its names, addresses and all text about it are deleted for good; its id stays, with the history of
+        its actions.
 
-        It cannot come back, and its provider's tokens open nothing. A repeat changes nothing.
+        It cannot be reinstated, and tokens of its provider are refused. A repeat changes nothing.
 
         Needs the permission `identities.erase`.
 
@@ -607,11 +609,11 @@ class AsyncIdentitiesResource(AsyncResource):
     ) -> OffboardReceipt:
         """Offboard an identity.
 
-        Everything that it and its agents can do ends in one transaction. A repeat answers the first
+        Ends all access of the identity and its agents in one transaction. A repeat returns the first
         receipt.
 
-        With `effective_at` nothing ends yet: `changed` is false, and `scheduled` says what will happen, and
-        when.
+        With `effective_at` nothing ends yet: `changed` is false, and `scheduled` has the pending
+        offboarding.
 
         Needs the permission `identities.offboard`.
 
@@ -619,9 +621,9 @@ class AsyncIdentitiesResource(AsyncResource):
             identity_id: The id of an identity.
             reason: The reason. Stored with the receipt and the ended tokens, not in the audit log.
             transfer_agents_to: An active person. Without one, the agents are suspended and their tokens end.
-            effective_at: When it shall happen, at most a year ahead. At once without one, or when the time has passed. An
-                offboarding that is set for later already is replaced.
-            dry_run: Change nothing; answer what would change.
+            effective_at: When it should happen, at most a year ahead. Without it, or with a past time, it happens now. An
+                offboarding that is already scheduled is replaced.
+            dry_run: Return what would change, and change nothing.
             if_match: The `revision` that you have seen: the change is refused if there is another by now.
         """
         return await self._send(
@@ -643,7 +645,7 @@ class AsyncIdentitiesResource(AsyncResource):
     ) -> Identity:
         """Reinstate an identity.
 
-        A suspended or offboarded identity is active again. What was revoked stays revoked.
+        Makes a suspended or offboarded identity active again. What was revoked stays revoked.
 
         Needs the permission `identities.write`.
 
@@ -666,7 +668,7 @@ class AsyncIdentitiesResource(AsyncResource):
     ) -> Identity:
         """Suspend an identity.
 
-        Every call of it stops, and of the agents it answers for, until it is reinstated.
+        Stops every call of the identity and of its agents until it is reinstated.
 
         Needs the permission `identities.write`.
 

@@ -38,7 +38,7 @@ from . import verify_signal_stream as _verify_signal_stream
 
 
 class IdentityProvidersResource(Resource):
-    """The OpenID providers whose access tokens open this API, and what their claims mean here."""
+    """The OpenID providers whose access tokens this API accepts, and the meaning of their claims."""
 
     def list(
         self,
@@ -59,14 +59,14 @@ class IdentityProvidersResource(Resource):
 
         Args:
             page_size: How many to fetch at a time, at most 200.
-            created_after: Only those made after this time.
-            created_before: Only those made before this time.
-            status: Whether people sign in by it.
-            source: Who set it up.
+            created_after: Only objects created after this time.
+            created_before: Only objects created before this time.
+            status: Only providers with this status.
+            source: Only providers from this source.
             issuer: Exactly this issuer.
             q: Text in name or issuer.
-            include: `ended`: those that have ended too; needs `audit.read`.
-            sort: What providers are sorted by; `-` before it is from the top. Newest first by default.
+            include: `ended`: also ended ones; needs `audit.read`.
+            sort: The sort order; `-` sorts descending. Newest first by default.
         """
         return self._list(
             lambda cursor: _list_identity_providers.call(
@@ -110,23 +110,24 @@ class IdentityProvidersResource(Resource):
         Needs the permission `identity_providers.write`.
 
         Args:
-            name: What people call it.
-            issuer: Exactly as it stands in its tokens; an https address. It never changes: links would name others.
-            audiences: A token must name one of these in its `aud`; make one for Scopegate alone.
-            algorithms: What it may sign with.
-            token_types: The accepted `typ` headers: `JWT` for providers that do not say `at+jwt`, `none` for those that
-                say nothing. With these two, tokens that are marked as ID tokens are refused.
-            role_claim: The claim that holds groups or roles, or a path with dots between, as `realm_access.roles`.
-            role_map: Which value of the role claim gives which role.
+            name: Its display name.
+            issuer: Exactly as in its tokens; an https address. It cannot change, since links refer to it.
+            audiences: A token must name one of these in its `aud`; use one only for Scopegate.
+            algorithms: The accepted signature algorithms.
+            token_types: The accepted `typ` headers: `JWT` for providers that do not send `at+jwt`, `none` for those that
+                send none. With these two, tokens that are marked as ID tokens are refused.
+            role_claim: The claim with groups or roles: a name, or a dotted path such as `realm_access.roles`.
+            role_map: The role for each value of the role claim.
             link_claim: The claim that identifies a person permanently. Never one that people can change.
-            people: Values of the role claim, groups for example, whose holders become people without a role at
-                their first sign-in. Others whom no identity is linked to are not let in.
-            client_id: The client that Scopegate is at the provider: with it, people sign in to pages with a browser.
-                One without a secret, which PKCE takes the place of.
-            scopes: What such a sign-in asks for, `openid` among it; some providers want `groups` to name groups.
-            workloads: Programs that sign in without a secret of ours.
-            scim: Who provisions its people and groups by SCIM.
-            signals: Who tells of its people by Shared Signals.
+            people: Values of the role claim, such as groups, whose holders become people without a role at their
+                first sign-in. Others without a linked identity are refused.
+            client_id: The client id of Scopegate at the provider, for browser sign-in. A client without a secret,
+                which PKCE replaces.
+            scopes: The scopes that browser sign-in requests, with `openid`; some providers need `groups` for
+                groups.
+            workloads: Workloads that authenticate without a Scopegate secret.
+            scim: SCIM provisioning of its people and groups.
+            signals: Shared Signals about its people.
             status: A `disabled` provider accepts no sign-in.
             idempotency_key: Made for you, one for each call. Give your own to make repeating the call itself safe.
         """
@@ -223,15 +224,15 @@ class IdentityProvidersResource(Resource):
 
         Args:
             identity_provider_id: The id of an identity provider.
-            name: What people call it.
+            name: Its display name.
             audiences: Replaces the whole list.
             algorithms: Replaces the whole list.
             token_types: Replaces the whole list.
-            role_claim: The claim that holds groups or roles, or a path with dots between.
-            role_map: Roles to set by value of the role claim; a null takes the value out.
-            link_claim: Refused with 409 while people are linked by the present one.
+            role_claim: The claim with groups or roles: a name, or a dotted path.
+            role_map: Roles to set by value of the role claim; null removes a value.
+            link_claim: Refused with 409 while people are linked by the current one.
             people: The whole list.
-            client_id: The client that Scopegate is at the provider.
+            client_id: The client id of Scopegate at the provider.
             scopes: Replaces the whole list.
             workloads: Replaces the whole list.
             scim: Merged; null: no provisioning.
@@ -286,7 +287,7 @@ class IdentityProvidersResource(Resource):
     ) -> SignalStream:
         """Store the access token for the transmitter's API.
 
-        It goes to that transmitter alone, and is never shown.
+        It is sent only to that transmitter, and never shown.
 
         Needs the permission `identity_providers.write`.
 
@@ -333,7 +334,7 @@ class IdentityProvidersResource(Resource):
     ) -> None:
         """End the stream at the transmitter.
 
-        What it pushes all the same is still taken: its settings say that.
+        Events that it still pushes are accepted while the settings exist.
 
         Needs the permission `identity_providers.write`.
 
@@ -356,7 +357,7 @@ class IdentityProvidersResource(Resource):
     ) -> SignalStream:
         """Ask the transmitter for a verification event.
 
-        `verified_at` says when it came.
+        `verified_at` is set when it arrives.
 
         Needs the permission `identity_providers.write`.
 
@@ -373,7 +374,7 @@ class IdentityProvidersResource(Resource):
 
 
 class AsyncIdentityProvidersResource(AsyncResource):
-    """The OpenID providers whose access tokens open this API, and what their claims mean here."""
+    """The OpenID providers whose access tokens this API accepts, and the meaning of their claims."""
 
     def list(
         self,
@@ -394,14 +395,14 @@ class AsyncIdentityProvidersResource(AsyncResource):
 
         Args:
             page_size: How many to fetch at a time, at most 200.
-            created_after: Only those made after this time.
-            created_before: Only those made before this time.
-            status: Whether people sign in by it.
-            source: Who set it up.
+            created_after: Only objects created after this time.
+            created_before: Only objects created before this time.
+            status: Only providers with this status.
+            source: Only providers from this source.
             issuer: Exactly this issuer.
             q: Text in name or issuer.
-            include: `ended`: those that have ended too; needs `audit.read`.
-            sort: What providers are sorted by; `-` before it is from the top. Newest first by default.
+            include: `ended`: also ended ones; needs `audit.read`.
+            sort: The sort order; `-` sorts descending. Newest first by default.
         """
         return self._list(
             lambda cursor: _list_identity_providers.call(
@@ -445,23 +446,24 @@ class AsyncIdentityProvidersResource(AsyncResource):
         Needs the permission `identity_providers.write`.
 
         Args:
-            name: What people call it.
-            issuer: Exactly as it stands in its tokens; an https address. It never changes: links would name others.
-            audiences: A token must name one of these in its `aud`; make one for Scopegate alone.
-            algorithms: What it may sign with.
-            token_types: The accepted `typ` headers: `JWT` for providers that do not say `at+jwt`, `none` for those that
-                say nothing. With these two, tokens that are marked as ID tokens are refused.
-            role_claim: The claim that holds groups or roles, or a path with dots between, as `realm_access.roles`.
-            role_map: Which value of the role claim gives which role.
+            name: Its display name.
+            issuer: Exactly as in its tokens; an https address. It cannot change, since links refer to it.
+            audiences: A token must name one of these in its `aud`; use one only for Scopegate.
+            algorithms: The accepted signature algorithms.
+            token_types: The accepted `typ` headers: `JWT` for providers that do not send `at+jwt`, `none` for those that
+                send none. With these two, tokens that are marked as ID tokens are refused.
+            role_claim: The claim with groups or roles: a name, or a dotted path such as `realm_access.roles`.
+            role_map: The role for each value of the role claim.
             link_claim: The claim that identifies a person permanently. Never one that people can change.
-            people: Values of the role claim, groups for example, whose holders become people without a role at
-                their first sign-in. Others whom no identity is linked to are not let in.
-            client_id: The client that Scopegate is at the provider: with it, people sign in to pages with a browser.
-                One without a secret, which PKCE takes the place of.
-            scopes: What such a sign-in asks for, `openid` among it; some providers want `groups` to name groups.
-            workloads: Programs that sign in without a secret of ours.
-            scim: Who provisions its people and groups by SCIM.
-            signals: Who tells of its people by Shared Signals.
+            people: Values of the role claim, such as groups, whose holders become people without a role at their
+                first sign-in. Others without a linked identity are refused.
+            client_id: The client id of Scopegate at the provider, for browser sign-in. A client without a secret,
+                which PKCE replaces.
+            scopes: The scopes that browser sign-in requests, with `openid`; some providers need `groups` for
+                groups.
+            workloads: Workloads that authenticate without a Scopegate secret.
+            scim: SCIM provisioning of its people and groups.
+            signals: Shared Signals about its people.
             status: A `disabled` provider accepts no sign-in.
             idempotency_key: Made for you, one for each call. Give your own to make repeating the call itself safe.
         """
@@ -558,15 +560,15 @@ class AsyncIdentityProvidersResource(AsyncResource):
 
         Args:
             identity_provider_id: The id of an identity provider.
-            name: What people call it.
+            name: Its display name.
             audiences: Replaces the whole list.
             algorithms: Replaces the whole list.
             token_types: Replaces the whole list.
-            role_claim: The claim that holds groups or roles, or a path with dots between.
-            role_map: Roles to set by value of the role claim; a null takes the value out.
-            link_claim: Refused with 409 while people are linked by the present one.
+            role_claim: The claim with groups or roles: a name, or a dotted path.
+            role_map: Roles to set by value of the role claim; null removes a value.
+            link_claim: Refused with 409 while people are linked by the current one.
             people: The whole list.
-            client_id: The client that Scopegate is at the provider.
+            client_id: The client id of Scopegate at the provider.
             scopes: Replaces the whole list.
             workloads: Replaces the whole list.
             scim: Merged; null: no provisioning.
@@ -621,7 +623,7 @@ class AsyncIdentityProvidersResource(AsyncResource):
     ) -> SignalStream:
         """Store the access token for the transmitter's API.
 
-        It goes to that transmitter alone, and is never shown.
+        It is sent only to that transmitter, and never shown.
 
         Needs the permission `identity_providers.write`.
 
@@ -668,7 +670,7 @@ class AsyncIdentityProvidersResource(AsyncResource):
     ) -> None:
         """End the stream at the transmitter.
 
-        What it pushes all the same is still taken: its settings say that.
+        Events that it still pushes are accepted while the settings exist.
 
         Needs the permission `identity_providers.write`.
 
@@ -691,7 +693,7 @@ class AsyncIdentityProvidersResource(AsyncResource):
     ) -> SignalStream:
         """Ask the transmitter for a verification event.
 
-        `verified_at` says when it came.
+        `verified_at` is set when it arrives.
 
         Needs the permission `identity_providers.write`.
 

@@ -22,7 +22,7 @@ from . import revoke_invitation as _revoke_invitation
 
 
 class InvitationsResource(Resource):
-    """How people whom no directory provisions come to sign in: by a link and their own account, once."""
+    """One-time links that let people sign in with their own account, without a directory."""
 
     def list(
         self,
@@ -40,8 +40,8 @@ class InvitationsResource(Resource):
 
         Args:
             page_size: How many to fetch at a time, at most 200.
-            created_after: Only those made after this time.
-            created_before: Only those made before this time.
+            created_after: Only objects created after this time.
+            created_before: Only objects created before this time.
         """
         return self._list(
             lambda cursor: _list_invitations.call(
@@ -68,18 +68,18 @@ class InvitationsResource(Resource):
     ) -> IssuedInvitation:
         """Invite a person to sign in.
 
-        The link is in this answer and never again. It is used once; an open invitation of the same person
-        at the same
-        provider is revoked.
+        Only this response has the link. It can be used once; an open invitation of the same person at the
+        same provider
+        is revoked.
 
         Needs the permission `identities.write`.
 
         Args:
-            provider_id: Where the person signs in.
-            identity_id: A person that is there; needs the permission `grants.write`. Or name `person`.
-            person: A new person. Or name `identity_id`.
-            email: The address of their account. Or name `subject`.
-            subject: The value of the provider's `link_claim` of their account. Or name `email`.
+            provider_id: The provider that the person signs in at.
+            identity_id: An existing person; needs the permission `grants.write`. Or give `person`.
+            person: A new person. Or give `identity_id`.
+            email: The address of their account. Or give `subject`.
+            subject: The value of the provider's `link_claim` of their account. Or give `email`.
             expires_at: At most 30 days ahead; in seven days by default.
             idempotency_key: Made for you, one for each call. Give your own to make repeating the call itself safe.
         """
@@ -120,7 +120,7 @@ class InvitationsResource(Resource):
     ) -> Invitation:
         """Revoke an invitation.
 
-        Its link opens nothing any more. A repeat changes nothing; one that was confirmed cannot be revoked.
+        Makes the link invalid. A repeat changes nothing; a confirmed invitation cannot be revoked.
 
         Needs the permission `identities.write`.
 
@@ -143,9 +143,9 @@ class InvitationsResource(Resource):
     ) -> Invitation:
         """Confirm the account that has claimed an invitation.
 
-        The account that `claim` shows is linked to the identity, and signs in as it from then on. Needs the
+        Links the account in `claim` to the identity, which it signs in as from then on. Also needs the
         permission
-        `grants.write` too. A repeat changes nothing.
+        `grants.write`. A repeat changes nothing.
 
         Needs the permission `identities.write`.
 
@@ -162,7 +162,7 @@ class InvitationsResource(Resource):
 
 
 class AsyncInvitationsResource(AsyncResource):
-    """How people whom no directory provisions come to sign in: by a link and their own account, once."""
+    """One-time links that let people sign in with their own account, without a directory."""
 
     def list(
         self,
@@ -180,8 +180,8 @@ class AsyncInvitationsResource(AsyncResource):
 
         Args:
             page_size: How many to fetch at a time, at most 200.
-            created_after: Only those made after this time.
-            created_before: Only those made before this time.
+            created_after: Only objects created after this time.
+            created_before: Only objects created before this time.
         """
         return self._list(
             lambda cursor: _list_invitations.call(
@@ -208,18 +208,18 @@ class AsyncInvitationsResource(AsyncResource):
     ) -> IssuedInvitation:
         """Invite a person to sign in.
 
-        The link is in this answer and never again. It is used once; an open invitation of the same person
-        at the same
-        provider is revoked.
+        Only this response has the link. It can be used once; an open invitation of the same person at the
+        same provider
+        is revoked.
 
         Needs the permission `identities.write`.
 
         Args:
-            provider_id: Where the person signs in.
-            identity_id: A person that is there; needs the permission `grants.write`. Or name `person`.
-            person: A new person. Or name `identity_id`.
-            email: The address of their account. Or name `subject`.
-            subject: The value of the provider's `link_claim` of their account. Or name `email`.
+            provider_id: The provider that the person signs in at.
+            identity_id: An existing person; needs the permission `grants.write`. Or give `person`.
+            person: A new person. Or give `identity_id`.
+            email: The address of their account. Or give `subject`.
+            subject: The value of the provider's `link_claim` of their account. Or give `email`.
             expires_at: At most 30 days ahead; in seven days by default.
             idempotency_key: Made for you, one for each call. Give your own to make repeating the call itself safe.
         """
@@ -260,7 +260,7 @@ class AsyncInvitationsResource(AsyncResource):
     ) -> Invitation:
         """Revoke an invitation.
 
-        Its link opens nothing any more. A repeat changes nothing; one that was confirmed cannot be revoked.
+        Makes the link invalid. A repeat changes nothing; a confirmed invitation cannot be revoked.
 
         Needs the permission `identities.write`.
 
@@ -283,9 +283,9 @@ class AsyncInvitationsResource(AsyncResource):
     ) -> Invitation:
         """Confirm the account that has claimed an invitation.
 
-        The account that `claim` shows is linked to the identity, and signs in as it from then on. Needs the
+        Links the account in `claim` to the identity, which it signs in as from then on. Also needs the
         permission
-        `grants.write` too. A repeat changes nothing.
+        `grants.write`. A repeat changes nothing.
 
         Needs the permission `identities.write`.
 

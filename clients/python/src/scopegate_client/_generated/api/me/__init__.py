@@ -38,12 +38,12 @@ from . import take_own_pickup as _take_own_pickup
 
 
 class MeResource(Resource):
-    """Who the caller is, and what they may do."""
+    """The caller and its permissions."""
 
     def get(
         self,
     ) -> Me:
-        """Read who you are, with roles and permissions.
+        """Read your roles and permissions.
 
         Needs the permission `self.read`.
 
@@ -59,16 +59,16 @@ class MeResource(Resource):
     ) -> Listing[ReachedServer]:
         """List what you reach, and why, by slug.
 
-        What your live grants and those of your groups reach, decided as calls are. People alone reach
-        something, who
-        sign in themselves. An agent's access is its own: who may read grants reads it at
+        What your live grants and those of your groups reach, decided as calls are. Only people who sign in
+        have access
+        of their own here. Callers who may read grants read the access of an agent at
         `/identities/{id}/access`.
 
         Needs the permission `self.read`.
 
         Args:
-            at: The moment to ask about; now when absent. Of the past, what the history keeps is told; of the
-                future, what the rules of now say of it.
+            at: The time to ask about; now by default. The past is answered from the history, the future by the
+                current rules.
             page_size: How many to fetch at a time, at most 200.
         """
         return self._list(
@@ -91,14 +91,14 @@ class MeResource(Resource):
     ) -> Listing[Identity]:
         """List your own agents, newest first.
 
-        The agents that you answer for.
+        The agents that you own.
 
         Needs the permission `self.read`.
 
         Args:
             page_size: How many to fetch at a time, at most 200.
-            created_after: Only those made after this time.
-            created_before: Only those made before this time.
+            created_after: Only objects created after this time.
+            created_before: Only objects created before this time.
             q: Text in user name, display name or email.
         """
         return self._list(
@@ -119,7 +119,7 @@ class MeResource(Resource):
         created_after: datetime.datetime | None = None,
         created_before: datetime.datetime | None = None,
     ) -> Listing[TokenPickup]:
-        """List the pick-up links that wait for you.
+        """List your pending pickup links.
 
         Newest first, in case you lost the message with the link.
 
@@ -127,8 +127,8 @@ class MeResource(Resource):
 
         Args:
             page_size: How many to fetch at a time, at most 200.
-            created_after: Only those made after this time.
-            created_before: Only those made before this time.
+            created_after: Only objects created after this time.
+            created_before: Only objects created before this time.
         """
         return self._list(
             lambda cursor: _list_own_pickups.call(
@@ -143,11 +143,11 @@ class MeResource(Resource):
         self,
         pickup_id: str,
     ) -> OwnTokenPickup:
-        """Read a pick-up link for you.
+        """Read a pickup link of your own.
 
-        What is behind it, and whether it still waits. That one is opened which was used already is on
-        record, and told
-        to whoever watches: it may not have been its recipient who used it.
+        The token and state of the link. Opening a link that was already used is audited and reported, since
+        someone else
+        may have used it.
 
         Needs the permission `self.read`.
 
@@ -166,11 +166,11 @@ class MeResource(Resource):
         *,
         if_match: int | str | None = None,
     ) -> IssuedToken:
-        """Take the secret that a pick-up link is for.
+        """Pick up the secret of a token.
 
-        Once, by its recipient. The secret is made now, is in this answer and nowhere else. A link that was
-        used says
-        when, and that it was tried again is on record.
+        Works once, for its recipient. The secret is created now and only in this response. For a used link
+        the error has
+        the time of its use, and the attempt is audited.
 
         Needs the permission `self.write`.
 
@@ -193,17 +193,16 @@ class MeResource(Resource):
         created_before: datetime.datetime | None = None,
         q: str | None = None,
     ) -> Listing[RequestableServer]:
-        """List the servers that you can ask for, newest first.
+        """List the servers that you can request, newest first.
 
-        Those whose administrators set `requestable`, each with its active tools. Ask by `POST
-        /api/v1/approvals`.
+        Servers with `requestable`, each with its active tools. Request access by `POST /api/v1/approvals`.
 
         Needs the permission `self.read`.
 
         Args:
             page_size: How many to fetch at a time, at most 200.
-            created_after: Only those made after this time.
-            created_before: Only those made before this time.
+            created_after: Only objects created after this time.
+            created_before: Only objects created before this time.
             q: Text in slug, name or description, or in name or title of a tool.
         """
         return self._list(
@@ -233,19 +232,19 @@ class MeResource(Resource):
     ) -> Listing[Token]:
         """List your own tokens, newest first.
 
-        Yours and those of the agents that you answer for. People alone have some, who sign in themselves.
+        Your tokens and those of your agents. Only people who sign in themselves have any.
 
         Needs the permission `self.read`.
 
         Args:
             page_size: How many to fetch at a time, at most 200.
-            created_after: Only those made after this time.
-            created_before: Only those made before this time.
+            created_after: Only objects created after this time.
+            created_before: Only objects created before this time.
             server_id: Tokens whose scope can reach this server.
             expires_after: Only those that expire after this time.
             expires_before: Only those that expire before this time.
             q: Text in the name.
-            sort: What tokens are sorted by; `-` before it is from the top. Newest first by default.
+            sort: The sort order; `-` sorts descending. Newest first by default.
         """
         return self._list(
             lambda cursor: _list_own_tokens.call(
@@ -271,19 +270,19 @@ class MeResource(Resource):
         secret: Secret | str | Unset = UNSET,
         server_ids: Sequence[str] | Unset = UNSET,
     ) -> ConnectionCheck:
-        """Check whether a token of one's own works.
+        """Check whether a token of your own works.
 
-        Looks at the secret that is given, the token, its identity, what it reaches and the last refusal,
-        and asks the
-        servers in reach whether they answer now. Each step that is not well says what to do.
+        Checks the given secret, the token, its identity, what it reaches and the last refusal, and asks the
+        servers in
+        reach whether they answer now. Each failed step has a remedy.
 
-        Of one's own tokens and those of agents that one answers for.
+        Works for your own tokens and those of agents that you own.
 
         Needs the permission `self.write`.
 
         Args:
             token_id: The id of a token.
-            server_ids: The servers to ask; without, the first 8 in reach by slug.
+            server_ids: The servers to ask; by default the first 8 in reach by slug.
         """
         return self._send(
             _check_own_token.call(
@@ -301,17 +300,17 @@ class MeResource(Resource):
         dry_run: bool = False,
         if_match: int | str | None = None,
     ) -> TokenRevocation:
-        """End a token of your own at once.
+        """Revoke a token of your own.
 
-        All its secrets end, and everything attenuated from it. When this has answered, no call with it
-        begins.
+        Ends all its secrets, and every token attenuated from it. After the response, no new call can use
+        it.
 
         Needs the permission `self.write`.
 
         Args:
             token_id: The id of a token.
-            reason: Why; it is kept with the tokens that end, not in the audit trail.
-            dry_run: Change nothing; answer what would change.
+            reason: The reason, stored with the revoked tokens, not in the audit log.
+            dry_run: Return what would change, and change nothing.
             if_match: The `revision` that you have seen: the change is refused if there is another by now.
         """
         return self._send(
@@ -330,18 +329,18 @@ class MeResource(Resource):
         overlap_s: int | Unset = UNSET,
         if_match: int | str | None = None,
     ) -> IssuedToken:
-        """Give a token of your own a new secret.
+        """Rotate a token of your own.
 
-        What it may do and until when stays as it is. The secrets so far work for `overlap_s` more seconds.
+        Scope and expiry stay the same. Earlier secrets work for `overlap_s` more seconds.
 
-        A token that an agent had before it was handed over to you is renewed by a pick-up link, from
-        whoever issues tokens.
+        A token that an agent had before it was transferred to you needs a pickup link from a caller who
+        issues tokens.
 
         Needs the permission `self.write`.
 
         Args:
             token_id: The id of a token.
-            overlap_s: How many seconds the secrets so far still work.
+            overlap_s: Seconds that earlier secrets still work.
             if_match: The `revision` that you have seen: the change is refused if there is another by now.
         """
         return self._send(
@@ -354,12 +353,12 @@ class MeResource(Resource):
 
 
 class AsyncMeResource(AsyncResource):
-    """Who the caller is, and what they may do."""
+    """The caller and its permissions."""
 
     async def get(
         self,
     ) -> Me:
-        """Read who you are, with roles and permissions.
+        """Read your roles and permissions.
 
         Needs the permission `self.read`.
 
@@ -375,16 +374,16 @@ class AsyncMeResource(AsyncResource):
     ) -> AsyncListing[ReachedServer]:
         """List what you reach, and why, by slug.
 
-        What your live grants and those of your groups reach, decided as calls are. People alone reach
-        something, who
-        sign in themselves. An agent's access is its own: who may read grants reads it at
+        What your live grants and those of your groups reach, decided as calls are. Only people who sign in
+        have access
+        of their own here. Callers who may read grants read the access of an agent at
         `/identities/{id}/access`.
 
         Needs the permission `self.read`.
 
         Args:
-            at: The moment to ask about; now when absent. Of the past, what the history keeps is told; of the
-                future, what the rules of now say of it.
+            at: The time to ask about; now by default. The past is answered from the history, the future by the
+                current rules.
             page_size: How many to fetch at a time, at most 200.
         """
         return self._list(
@@ -407,14 +406,14 @@ class AsyncMeResource(AsyncResource):
     ) -> AsyncListing[Identity]:
         """List your own agents, newest first.
 
-        The agents that you answer for.
+        The agents that you own.
 
         Needs the permission `self.read`.
 
         Args:
             page_size: How many to fetch at a time, at most 200.
-            created_after: Only those made after this time.
-            created_before: Only those made before this time.
+            created_after: Only objects created after this time.
+            created_before: Only objects created before this time.
             q: Text in user name, display name or email.
         """
         return self._list(
@@ -435,7 +434,7 @@ class AsyncMeResource(AsyncResource):
         created_after: datetime.datetime | None = None,
         created_before: datetime.datetime | None = None,
     ) -> AsyncListing[TokenPickup]:
-        """List the pick-up links that wait for you.
+        """List your pending pickup links.
 
         Newest first, in case you lost the message with the link.
 
@@ -443,8 +442,8 @@ class AsyncMeResource(AsyncResource):
 
         Args:
             page_size: How many to fetch at a time, at most 200.
-            created_after: Only those made after this time.
-            created_before: Only those made before this time.
+            created_after: Only objects created after this time.
+            created_before: Only objects created before this time.
         """
         return self._list(
             lambda cursor: _list_own_pickups.call(
@@ -459,11 +458,11 @@ class AsyncMeResource(AsyncResource):
         self,
         pickup_id: str,
     ) -> OwnTokenPickup:
-        """Read a pick-up link for you.
+        """Read a pickup link of your own.
 
-        What is behind it, and whether it still waits. That one is opened which was used already is on
-        record, and told
-        to whoever watches: it may not have been its recipient who used it.
+        The token and state of the link. Opening a link that was already used is audited and reported, since
+        someone else
+        may have used it.
 
         Needs the permission `self.read`.
 
@@ -482,11 +481,11 @@ class AsyncMeResource(AsyncResource):
         *,
         if_match: int | str | None = None,
     ) -> IssuedToken:
-        """Take the secret that a pick-up link is for.
+        """Pick up the secret of a token.
 
-        Once, by its recipient. The secret is made now, is in this answer and nowhere else. A link that was
-        used says
-        when, and that it was tried again is on record.
+        Works once, for its recipient. The secret is created now and only in this response. For a used link
+        the error has
+        the time of its use, and the attempt is audited.
 
         Needs the permission `self.write`.
 
@@ -509,17 +508,16 @@ class AsyncMeResource(AsyncResource):
         created_before: datetime.datetime | None = None,
         q: str | None = None,
     ) -> AsyncListing[RequestableServer]:
-        """List the servers that you can ask for, newest first.
+        """List the servers that you can request, newest first.
 
-        Those whose administrators set `requestable`, each with its active tools. Ask by `POST
-        /api/v1/approvals`.
+        Servers with `requestable`, each with its active tools. Request access by `POST /api/v1/approvals`.
 
         Needs the permission `self.read`.
 
         Args:
             page_size: How many to fetch at a time, at most 200.
-            created_after: Only those made after this time.
-            created_before: Only those made before this time.
+            created_after: Only objects created after this time.
+            created_before: Only objects created before this time.
             q: Text in slug, name or description, or in name or title of a tool.
         """
         return self._list(
@@ -549,19 +547,19 @@ class AsyncMeResource(AsyncResource):
     ) -> AsyncListing[Token]:
         """List your own tokens, newest first.
 
-        Yours and those of the agents that you answer for. People alone have some, who sign in themselves.
+        Your tokens and those of your agents. Only people who sign in themselves have any.
 
         Needs the permission `self.read`.
 
         Args:
             page_size: How many to fetch at a time, at most 200.
-            created_after: Only those made after this time.
-            created_before: Only those made before this time.
+            created_after: Only objects created after this time.
+            created_before: Only objects created before this time.
             server_id: Tokens whose scope can reach this server.
             expires_after: Only those that expire after this time.
             expires_before: Only those that expire before this time.
             q: Text in the name.
-            sort: What tokens are sorted by; `-` before it is from the top. Newest first by default.
+            sort: The sort order; `-` sorts descending. Newest first by default.
         """
         return self._list(
             lambda cursor: _list_own_tokens.call(
@@ -587,19 +585,19 @@ class AsyncMeResource(AsyncResource):
         secret: Secret | str | Unset = UNSET,
         server_ids: Sequence[str] | Unset = UNSET,
     ) -> ConnectionCheck:
-        """Check whether a token of one's own works.
+        """Check whether a token of your own works.
 
-        Looks at the secret that is given, the token, its identity, what it reaches and the last refusal,
-        and asks the
-        servers in reach whether they answer now. Each step that is not well says what to do.
+        Checks the given secret, the token, its identity, what it reaches and the last refusal, and asks the
+        servers in
+        reach whether they answer now. Each failed step has a remedy.
 
-        Of one's own tokens and those of agents that one answers for.
+        Works for your own tokens and those of agents that you own.
 
         Needs the permission `self.write`.
 
         Args:
             token_id: The id of a token.
-            server_ids: The servers to ask; without, the first 8 in reach by slug.
+            server_ids: The servers to ask; by default the first 8 in reach by slug.
         """
         return await self._send(
             _check_own_token.call(
@@ -617,17 +615,17 @@ class AsyncMeResource(AsyncResource):
         dry_run: bool = False,
         if_match: int | str | None = None,
     ) -> TokenRevocation:
-        """End a token of your own at once.
+        """Revoke a token of your own.
 
-        All its secrets end, and everything attenuated from it. When this has answered, no call with it
-        begins.
+        Ends all its secrets, and every token attenuated from it. After the response, no new call can use
+        it.
 
         Needs the permission `self.write`.
 
         Args:
             token_id: The id of a token.
-            reason: Why; it is kept with the tokens that end, not in the audit trail.
-            dry_run: Change nothing; answer what would change.
+            reason: The reason, stored with the revoked tokens, not in the audit log.
+            dry_run: Return what would change, and change nothing.
             if_match: The `revision` that you have seen: the change is refused if there is another by now.
         """
         return await self._send(
@@ -646,18 +644,18 @@ class AsyncMeResource(AsyncResource):
         overlap_s: int | Unset = UNSET,
         if_match: int | str | None = None,
     ) -> IssuedToken:
-        """Give a token of your own a new secret.
+        """Rotate a token of your own.
 
-        What it may do and until when stays as it is. The secrets so far work for `overlap_s` more seconds.
+        Scope and expiry stay the same. Earlier secrets work for `overlap_s` more seconds.
 
-        A token that an agent had before it was handed over to you is renewed by a pick-up link, from
-        whoever issues tokens.
+        A token that an agent had before it was transferred to you needs a pickup link from a caller who
+        issues tokens.
 
         Needs the permission `self.write`.
 
         Args:
             token_id: The id of a token.
-            overlap_s: How many seconds the secrets so far still work.
+            overlap_s: Seconds that earlier secrets still work.
             if_match: The `revision` that you have seen: the change is refused if there is another by now.
         """
         return await self._send(

@@ -16,7 +16,7 @@ from . import create_access_token as _create_access_token
 
 
 class OauthResource(Resource):
-    """How service accounts get a bearer (RFC 6749, client credentials)."""
+    """Bearers for service accounts (RFC 6749, client credentials)."""
 
     def create_access_token(
         self,
@@ -25,7 +25,7 @@ class OauthResource(Resource):
         client_id: str | Unset = UNSET,
         client_secret: Secret | str | Unset = UNSET,
     ) -> AccessToken:
-        """Trade a service account's client secret for a bearer (grant `client_credentials`).
+        """Exchange a service account's client secret for a bearer (grant `client_credentials`).
 
         Needs no bearer.
 
@@ -42,7 +42,7 @@ class OauthResource(Resource):
 
 
 class AsyncOauthResource(AsyncResource):
-    """How service accounts get a bearer (RFC 6749, client credentials)."""
+    """Bearers for service accounts (RFC 6749, client credentials)."""
 
     async def create_access_token(
         self,
@@ -51,7 +51,7 @@ class AsyncOauthResource(AsyncResource):
         client_id: str | Unset = UNSET,
         client_secret: Secret | str | Unset = UNSET,
     ) -> AccessToken:
-        """Trade a service account's client secret for a bearer (grant `client_credentials`).
+        """Exchange a service account's client secret for a bearer (grant `client_credentials`).
 
         Needs no bearer.
 

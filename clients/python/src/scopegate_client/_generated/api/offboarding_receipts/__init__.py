@@ -18,14 +18,15 @@ from . import list_offboarding_receipts as _list_offboarding_receipts
 
 
 class OffboardingReceiptsResource(Resource):
-    """What each offboarding ended, signed, to be kept as proof; and the keys to check it with."""
+    """Signed proof of what each offboarding ended; and the keys to verify it."""
 
     def get_public_keys(
         self,
     ) -> JsonWebKeySet:
         """The public signing keys.
 
-        Those of all signing keys that are configured. Keep them with what you have to prove later.
+        The public keys of all configured signing keys. Keep them with the receipts that you want to prove
+        later.
 
         Needs no bearer.
 
@@ -46,8 +47,8 @@ class OffboardingReceiptsResource(Resource):
 
         Args:
             page_size: How many to fetch at a time, at most 200.
-            created_after: Only those made after this time.
-            created_before: Only those made before this time.
+            created_after: Only objects created after this time.
+            created_before: Only objects created before this time.
         """
         return self._list(
             lambda cursor: _list_offboarding_receipts.call(
@@ -65,7 +66,7 @@ class OffboardingReceiptsResource(Resource):
     ) -> OffboardingReceipt:
         """Read the receipt of an offboarding.
 
-        What the offboarding ended, and the same as a signed text to keep: it outlives an erasure.
+        The ended objects, also as a signed text to keep: it outlives an erasure.
 
         Needs the permission `identities.read`.
 
@@ -80,14 +81,15 @@ class OffboardingReceiptsResource(Resource):
 
 
 class AsyncOffboardingReceiptsResource(AsyncResource):
-    """What each offboarding ended, signed, to be kept as proof; and the keys to check it with."""
+    """Signed proof of what each offboarding ended; and the keys to verify it."""
 
     async def get_public_keys(
         self,
     ) -> JsonWebKeySet:
         """The public signing keys.
 
-        Those of all signing keys that are configured. Keep them with what you have to prove later.
+        The public keys of all configured signing keys. Keep them with the receipts that you want to prove
+        later.
 
         Needs no bearer.
 
@@ -108,8 +110,8 @@ class AsyncOffboardingReceiptsResource(AsyncResource):
 
         Args:
             page_size: How many to fetch at a time, at most 200.
-            created_after: Only those made after this time.
-            created_before: Only those made before this time.
+            created_after: Only objects created after this time.
+            created_before: Only objects created before this time.
         """
         return self._list(
             lambda cursor: _list_offboarding_receipts.call(
@@ -127,7 +129,7 @@ class AsyncOffboardingReceiptsResource(AsyncResource):
     ) -> OffboardingReceipt:
         """Read the receipt of an offboarding.
 
-        What the offboarding ended, and the same as a signed text to keep: it outlives an erasure.
+        The ended objects, also as a signed text to keep: it outlives an erasure.
 
         Needs the permission `identities.read`.
 

@@ -44,7 +44,7 @@ from . import update_policy as _update_policy
 
 
 class PoliciesResource(Resource):
-    """Cedar policies: which calls are denied, or wait for a person, by who asks, for what, and when."""
+    """Cedar policies: which calls are denied or need approval, by caller, tool and time."""
 
     def list(
         self,
@@ -65,12 +65,12 @@ class PoliciesResource(Resource):
 
         Args:
             page_size: How many to fetch at a time, at most 200.
-            created_after: Only those made after this time.
-            created_before: Only those made before this time.
-            mode: Only those of which this mode is published, or drafted while nothing is.
+            created_after: Only objects created after this time.
+            created_before: Only objects created before this time.
+            mode: Only policies with this published mode, or draft mode if unpublished.
             q: Text in name, description or the policy itself.
-            include: `ended` shows ended ones too, to those who may read the audit.
-            sort: What policies are sorted by; `-` before it is from the top. Newest first by default.
+            include: `ended` shows ended ones too, to callers who may read the audit log.
+            sort: The sort order; `-` sorts descending. Newest first by default.
         """
         return self._list(
             lambda cursor: _list_policies.call(
@@ -98,20 +98,21 @@ class PoliciesResource(Resource):
         dry_run: bool = False,
         idempotency_key: str | None = None,
     ) -> Policy:
-        """Write a policy, as a draft.
+        """Create a policy draft.
 
-        It decides nothing until it is published. With `dry_run` the answer is what would be made, and
-        nothing is.
+        A draft decides nothing until it is published. With `dry_run` the response is the policy that would
+        be
+        created.
 
         Needs the permission `policies.write`.
 
         Args:
-            name: Unique among the policies that are not ended, whatever its case.
+            name: Unique among policies that have not ended, ignoring case.
             text: Exactly one Cedar statement; see `docs/policy-reference.md`.
             description: What it is for.
-            mode: `observe`: it decides nothing; events name it where it would have.
-            tests: What it is to decide; every publish runs them.
-            dry_run: Change nothing; answer what would change.
+            mode: `observe`: it decides nothing; audit events name it when it would have changed the decision.
+            tests: Expected decisions, checked at every publish.
+            dry_run: Return what would change, and change nothing.
             idempotency_key: Made for you, one for each call. Give your own to make repeating the call itself safe.
         """
         return self._send(
@@ -131,14 +132,14 @@ class PoliciesResource(Resource):
         *,
         tool_id: str | None = None,
     ) -> PolicySchema:
-        """Read what policies are written in.
+        """Read the Cedar schema of policies.
 
-        The vocabulary as a Cedar schema, for editors and for whoever checks policies elsewhere.
+        The vocabulary as a Cedar schema, for editors and for external checks of policies.
 
         Needs the permission `policies.read`.
 
         Args:
-            tool_id: The tool whose arguments `context.arguments` shall have.
+            tool_id: The tool for the type of `context.arguments`.
         """
         return self._send(
             _get_policy_schema.call(
@@ -154,24 +155,23 @@ class PoliciesResource(Resource):
         since: datetime.datetime | None | Unset = UNSET,
         limit: int | Unset = UNSET,
     ) -> PolicySimulation:
-        """Replay recorded calls against other policies.
+        """Simulate policy changes on recorded calls.
 
-        Decides the newest calls of the span twice: by the policies that are published, and with the
-        changes. Nothing is
-        published, and nothing is called.
+        Decides the newest calls of the span twice: with the published policies, and with the changes.
+        Nothing is
+        published or called.
 
-        Who and what the calls are about is taken as it is now; time, client, address and arguments as they
-        were recorded. A
-        call of which a policy reads arguments that were not kept (`keep_arguments` of its server) is not
-        replayable.
+        Identities, servers and tools are as they are now; time, client, address and arguments as recorded.
+        A call is not
+        replayable if a policy reads arguments that were not kept (`keep_arguments` of its server).
 
         Needs the permission `policies.write`.
 
         Args:
             changes: The changes, all at once.
-            days: Replay the calls of so many days.
-            since: Replay the calls since this time, at most 31 days ago; in place of `days`.
-            limit: How many of the calls that change are listed, newest first.
+            days: Replay the calls of this many days.
+            since: Replay the calls since this time, at most 31 days ago; instead of `days`.
+            limit: Number of changed calls to list, newest first.
         """
         return self._send(
             _simulate_policies.call(
@@ -185,7 +185,7 @@ class PoliciesResource(Resource):
     def list_templates(
         self,
     ) -> PolicyTemplates:
-        """List policies to be filled in.
+        """List policy templates.
 
         Needs the permission `policies.read`.
 
@@ -198,17 +198,17 @@ class PoliciesResource(Resource):
         *,
         parameters: PolicyTemplateParameters | JsonObject,
     ) -> RenderedPolicy:
-        """Fill in a template, keeping nothing.
+        """Render a policy template.
 
-        The answer is the text of a policy, for `POST /policies`. What is filled in is escaped. The type of
-        an argument
-        that is not given is that of the tool's input schema.
+        Returns the text of a policy, for `POST /policies`, and stores nothing. Parameters are escaped. A
+        missing type of
+        an argument is taken from the tool's input schema.
 
         Needs the permission `policies.read`.
 
         Args:
             name: The name of the template.
-            parameters: What is filled in, by name: see the `parameters` of the template.
+            parameters: Values by parameter name: see the `parameters` of the template.
         """
         return self._send(
             _render_policy_template.call(
@@ -247,13 +247,13 @@ class PoliciesResource(Resource):
     ) -> Policy:
         """End a policy.
 
-        When this has answered, it decides nothing any more. Its past stays.
+        After the response, it decides nothing any more. Its history stays.
 
         Needs the permission `policies.write`.
 
         Args:
             policy_id: The id of a policy.
-            dry_run: Change nothing; answer what would change.
+            dry_run: Return what would change, and change nothing.
             if_match: The `revision` that you have seen: the change is refused if there is another by now.
         """
         return self._send(
@@ -278,18 +278,18 @@ class PoliciesResource(Resource):
     ) -> Policy:
         """Change the draft of a policy.
 
-        What is published goes on deciding as it does, until the draft is published.
+        The published version keeps deciding until the draft is published.
 
         Needs the permission `policies.write`.
 
         Args:
             policy_id: The id of a policy.
-            name: Unique among the policies that are not ended, whatever its case.
+            name: Unique among policies that have not ended, ignoring case.
             description: What it is for.
             text: The text of the draft: exactly one Cedar statement.
-            mode: `observe`: it decides nothing; events name it where it would have.
+            mode: `observe`: it decides nothing; audit events name it when it would have changed the decision.
             tests: The tests of the draft.
-            dry_run: Change nothing; answer what would change.
+            dry_run: Return what would change, and change nothing.
             if_match: The `revision` that you have seen: the change is refused if there is another by now.
         """
         return self._send(
@@ -314,7 +314,7 @@ class PoliciesResource(Resource):
     ) -> PolicyDiff:
         """Compare two versions of a policy.
 
-        By default what was published last, and the draft.
+        By default the last published version, and the draft.
 
         Needs the permission `policies.read`.
 
@@ -339,18 +339,18 @@ class PoliciesResource(Resource):
         dry_run: bool = False,
         if_match: int | str | None = None,
     ) -> PolicyChange:
-        """Let a draft decide.
+        """Publish a policy.
 
-        When this has answered, every call that starts is decided by it. Its tests run first, with those of
-        all others
-        that are published; if one fails, the answer is 422 `policy_tests_failed`, and nothing changes.
+        After the response, it decides every new call. Its tests run first, with those of all other
+        published policies;
+        if one fails, the response is 422 `policy_tests_failed`, and nothing changes.
 
         Needs the permission `policies.write`.
 
         Args:
             policy_id: The id of a policy.
-            ignore_failed_tests: Publish even if tests fail, in an emergency; it is on record how many did.
-            dry_run: Change nothing; answer what would change.
+            ignore_failed_tests: Publish even if tests fail, in an emergency; their number is audited.
+            dry_run: Return what would change, and change nothing.
             if_match: The `revision` that you have seen: the change is refused if there is another by now.
         """
         return self._send(
@@ -371,19 +371,19 @@ class PoliciesResource(Resource):
         dry_run: bool = False,
         if_match: int | str | None = None,
     ) -> PolicyChange:
-        """Let an earlier version decide again.
+        """Roll back a policy.
 
-        Its text, mode and tests get a new number, and are checked as any. A draft without changes of its
-        own goes
-        along.
+        Publishes its text, mode and tests under a new number, with the usual checks. A draft without
+        changes of its own
+        follows.
 
         Needs the permission `policies.write`.
 
         Args:
             policy_id: The id of a policy.
             version: A version that was published before.
-            ignore_failed_tests: Publish even if tests fail, in an emergency; it is on record how many did.
-            dry_run: Change nothing; answer what would change.
+            ignore_failed_tests: Publish even if tests fail, in an emergency; their number is audited.
+            dry_run: Return what would change, and change nothing.
             if_match: The `revision` that you have seen: the change is refused if there is another by now.
         """
         return self._send(
@@ -402,7 +402,8 @@ class PoliciesResource(Resource):
     ) -> PolicyTestReport:
         """Run the tests of a draft.
 
-        Against all that is published, and the draft as if it were. A draft on trial counts as enforced.
+        Runs with all published policies, and the draft as if it were published. A draft on trial counts as
+        enforced.
 
         Needs the permission `policies.read`.
 
@@ -422,7 +423,7 @@ class PoliciesResource(Resource):
         dry_run: bool = False,
         if_match: int | str | None = None,
     ) -> PolicyChange:
-        """Let a policy decide nothing any more.
+        """Unpublish a policy.
 
         Its draft and its versions stay, so that it can be published again.
 
@@ -430,7 +431,7 @@ class PoliciesResource(Resource):
 
         Args:
             policy_id: The id of a policy.
-            dry_run: Change nothing; answer what would change.
+            dry_run: Return what would change, and change nothing.
             if_match: The `revision` that you have seen: the change is refused if there is another by now.
         """
         return self._send(
@@ -448,7 +449,7 @@ class PoliciesResource(Resource):
         include: Literal["ended"] | None = None,
         page_size: int | None = None,
     ) -> Listing[PolicyVersion]:
-        """List what was published of a policy, newest first.
+        """List the published versions of a policy, newest first.
 
         Needs the permission `policies.read`.
 
@@ -492,7 +493,7 @@ class PoliciesResource(Resource):
 
 
 class AsyncPoliciesResource(AsyncResource):
-    """Cedar policies: which calls are denied, or wait for a person, by who asks, for what, and when."""
+    """Cedar policies: which calls are denied or need approval, by caller, tool and time."""
 
     def list(
         self,
@@ -513,12 +514,12 @@ class AsyncPoliciesResource(AsyncResource):
 
         Args:
             page_size: How many to fetch at a time, at most 200.
-            created_after: Only those made after this time.
-            created_before: Only those made before this time.
-            mode: Only those of which this mode is published, or drafted while nothing is.
+            created_after: Only objects created after this time.
+            created_before: Only objects created before this time.
+            mode: Only policies with this published mode, or draft mode if unpublished.
             q: Text in name, description or the policy itself.
-            include: `ended` shows ended ones too, to those who may read the audit.
-            sort: What policies are sorted by; `-` before it is from the top. Newest first by default.
+            include: `ended` shows ended ones too, to callers who may read the audit log.
+            sort: The sort order; `-` sorts descending. Newest first by default.
         """
         return self._list(
             lambda cursor: _list_policies.call(
@@ -546,20 +547,21 @@ class AsyncPoliciesResource(AsyncResource):
         dry_run: bool = False,
         idempotency_key: str | None = None,
     ) -> Policy:
-        """Write a policy, as a draft.
+        """Create a policy draft.
 
-        It decides nothing until it is published. With `dry_run` the answer is what would be made, and
-        nothing is.
+        A draft decides nothing until it is published. With `dry_run` the response is the policy that would
+        be
+        created.
 
         Needs the permission `policies.write`.
 
         Args:
-            name: Unique among the policies that are not ended, whatever its case.
+            name: Unique among policies that have not ended, ignoring case.
             text: Exactly one Cedar statement; see `docs/policy-reference.md`.
             description: What it is for.
-            mode: `observe`: it decides nothing; events name it where it would have.
-            tests: What it is to decide; every publish runs them.
-            dry_run: Change nothing; answer what would change.
+            mode: `observe`: it decides nothing; audit events name it when it would have changed the decision.
+            tests: Expected decisions, checked at every publish.
+            dry_run: Return what would change, and change nothing.
             idempotency_key: Made for you, one for each call. Give your own to make repeating the call itself safe.
         """
         return await self._send(
@@ -579,14 +581,14 @@ class AsyncPoliciesResource(AsyncResource):
         *,
         tool_id: str | None = None,
     ) -> PolicySchema:
-        """Read what policies are written in.
+        """Read the Cedar schema of policies.
 
-        The vocabulary as a Cedar schema, for editors and for whoever checks policies elsewhere.
+        The vocabulary as a Cedar schema, for editors and for external checks of policies.
 
         Needs the permission `policies.read`.
 
         Args:
-            tool_id: The tool whose arguments `context.arguments` shall have.
+            tool_id: The tool for the type of `context.arguments`.
         """
         return await self._send(
             _get_policy_schema.call(
@@ -602,24 +604,23 @@ class AsyncPoliciesResource(AsyncResource):
         since: datetime.datetime | None | Unset = UNSET,
         limit: int | Unset = UNSET,
     ) -> PolicySimulation:
-        """Replay recorded calls against other policies.
+        """Simulate policy changes on recorded calls.
 
-        Decides the newest calls of the span twice: by the policies that are published, and with the
-        changes. Nothing is
-        published, and nothing is called.
+        Decides the newest calls of the span twice: with the published policies, and with the changes.
+        Nothing is
+        published or called.
 
-        Who and what the calls are about is taken as it is now; time, client, address and arguments as they
-        were recorded. A
-        call of which a policy reads arguments that were not kept (`keep_arguments` of its server) is not
-        replayable.
+        Identities, servers and tools are as they are now; time, client, address and arguments as recorded.
+        A call is not
+        replayable if a policy reads arguments that were not kept (`keep_arguments` of its server).
 
         Needs the permission `policies.write`.
 
         Args:
             changes: The changes, all at once.
-            days: Replay the calls of so many days.
-            since: Replay the calls since this time, at most 31 days ago; in place of `days`.
-            limit: How many of the calls that change are listed, newest first.
+            days: Replay the calls of this many days.
+            since: Replay the calls since this time, at most 31 days ago; instead of `days`.
+            limit: Number of changed calls to list, newest first.
         """
         return await self._send(
             _simulate_policies.call(
@@ -633,7 +634,7 @@ class AsyncPoliciesResource(AsyncResource):
     async def list_templates(
         self,
     ) -> PolicyTemplates:
-        """List policies to be filled in.
+        """List policy templates.
 
         Needs the permission `policies.read`.
 
@@ -646,17 +647,17 @@ class AsyncPoliciesResource(AsyncResource):
         *,
         parameters: PolicyTemplateParameters | JsonObject,
     ) -> RenderedPolicy:
-        """Fill in a template, keeping nothing.
+        """Render a policy template.
 
-        The answer is the text of a policy, for `POST /policies`. What is filled in is escaped. The type of
-        an argument
-        that is not given is that of the tool's input schema.
+        Returns the text of a policy, for `POST /policies`, and stores nothing. Parameters are escaped. A
+        missing type of
+        an argument is taken from the tool's input schema.
 
         Needs the permission `policies.read`.
 
         Args:
             name: The name of the template.
-            parameters: What is filled in, by name: see the `parameters` of the template.
+            parameters: Values by parameter name: see the `parameters` of the template.
         """
         return await self._send(
             _render_policy_template.call(
@@ -695,13 +696,13 @@ class AsyncPoliciesResource(AsyncResource):
     ) -> Policy:
         """End a policy.
 
-        When this has answered, it decides nothing any more. Its past stays.
+        After the response, it decides nothing any more. Its history stays.
 
         Needs the permission `policies.write`.
 
         Args:
             policy_id: The id of a policy.
-            dry_run: Change nothing; answer what would change.
+            dry_run: Return what would change, and change nothing.
             if_match: The `revision` that you have seen: the change is refused if there is another by now.
         """
         return await self._send(
@@ -726,18 +727,18 @@ class AsyncPoliciesResource(AsyncResource):
     ) -> Policy:
         """Change the draft of a policy.
 
-        What is published goes on deciding as it does, until the draft is published.
+        The published version keeps deciding until the draft is published.
 
         Needs the permission `policies.write`.
 
         Args:
             policy_id: The id of a policy.
-            name: Unique among the policies that are not ended, whatever its case.
+            name: Unique among policies that have not ended, ignoring case.
             description: What it is for.
             text: The text of the draft: exactly one Cedar statement.
-            mode: `observe`: it decides nothing; events name it where it would have.
+            mode: `observe`: it decides nothing; audit events name it when it would have changed the decision.
             tests: The tests of the draft.
-            dry_run: Change nothing; answer what would change.
+            dry_run: Return what would change, and change nothing.
             if_match: The `revision` that you have seen: the change is refused if there is another by now.
         """
         return await self._send(
@@ -762,7 +763,7 @@ class AsyncPoliciesResource(AsyncResource):
     ) -> PolicyDiff:
         """Compare two versions of a policy.
 
-        By default what was published last, and the draft.
+        By default the last published version, and the draft.
 
         Needs the permission `policies.read`.
 
@@ -787,18 +788,18 @@ class AsyncPoliciesResource(AsyncResource):
         dry_run: bool = False,
         if_match: int | str | None = None,
     ) -> PolicyChange:
-        """Let a draft decide.
+        """Publish a policy.
 
-        When this has answered, every call that starts is decided by it. Its tests run first, with those of
-        all others
-        that are published; if one fails, the answer is 422 `policy_tests_failed`, and nothing changes.
+        After the response, it decides every new call. Its tests run first, with those of all other
+        published policies;
+        if one fails, the response is 422 `policy_tests_failed`, and nothing changes.
 
         Needs the permission `policies.write`.
 
         Args:
             policy_id: The id of a policy.
-            ignore_failed_tests: Publish even if tests fail, in an emergency; it is on record how many did.
-            dry_run: Change nothing; answer what would change.
+            ignore_failed_tests: Publish even if tests fail, in an emergency; their number is audited.
+            dry_run: Return what would change, and change nothing.
             if_match: The `revision` that you have seen: the change is refused if there is another by now.
         """
         return await self._send(
@@ -819,19 +820,19 @@ class AsyncPoliciesResource(AsyncResource):
         dry_run: bool = False,
         if_match: int | str | None = None,
     ) -> PolicyChange:
-        """Let an earlier version decide again.
+        """Roll back a policy.
 
-        Its text, mode and tests get a new number, and are checked as any. A draft without changes of its
-        own goes
-        along.
+        Publishes its text, mode and tests under a new number, with the usual checks. A draft without
+        changes of its own
+        follows.
 
         Needs the permission `policies.write`.
 
         Args:
             policy_id: The id of a policy.
             version: A version that was published before.
-            ignore_failed_tests: Publish even if tests fail, in an emergency; it is on record how many did.
-            dry_run: Change nothing; answer what would change.
+            ignore_failed_tests: Publish even if tests fail, in an emergency; their number is audited.
+            dry_run: Return what would change, and change nothing.
             if_match: The `revision` that you have seen: the change is refused if there is another by now.
         """
         return await self._send(
@@ -850,7 +851,8 @@ class AsyncPoliciesResource(AsyncResource):
     ) -> PolicyTestReport:
         """Run the tests of a draft.
 
-        Against all that is published, and the draft as if it were. A draft on trial counts as enforced.
+        Runs with all published policies, and the draft as if it were published. A draft on trial counts as
+        enforced.
 
         Needs the permission `policies.read`.
 
@@ -870,7 +872,7 @@ class AsyncPoliciesResource(AsyncResource):
         dry_run: bool = False,
         if_match: int | str | None = None,
     ) -> PolicyChange:
-        """Let a policy decide nothing any more.
+        """Unpublish a policy.
 
         Its draft and its versions stay, so that it can be published again.
 
@@ -878,7 +880,7 @@ class AsyncPoliciesResource(AsyncResource):
 
         Args:
             policy_id: The id of a policy.
-            dry_run: Change nothing; answer what would change.
+            dry_run: Return what would change, and change nothing.
             if_match: The `revision` that you have seen: the change is refused if there is another by now.
         """
         return await self._send(
@@ -896,7 +898,7 @@ class AsyncPoliciesResource(AsyncResource):
         include: Literal["ended"] | None = None,
         page_size: int | None = None,
     ) -> AsyncListing[PolicyVersion]:
-        """List what was published of a policy, newest first.
+        """List the published versions of a policy, newest first.
 
         Needs the permission `policies.read`.
 

@@ -18,7 +18,7 @@ from . import list_scheduled_offboardings as _list_scheduled_offboardings
 
 
 class ScheduledOffboardingsResource(Resource):
-    """Offboardings that are set for later: when, why, and what became of them."""
+    """Offboardings at a later time: when, why, and their result."""
 
     def list(
         self,
@@ -29,14 +29,14 @@ class ScheduledOffboardingsResource(Resource):
         identity_id: str | Sequence[str] | None = None,
         status: ScheduledOffboardingStatus | Sequence[ScheduledOffboardingStatus] | None = None,
     ) -> Listing[ScheduledOffboarding]:
-        """List offboardings that are or were set for later, newest first.
+        """List scheduled offboardings, newest first.
 
         Needs the permission `identities.read`.
 
         Args:
             page_size: How many to fetch at a time, at most 200.
-            created_after: Only those made after this time.
-            created_before: Only those made before this time.
+            created_after: Only objects created after this time.
+            created_before: Only objects created before this time.
         """
         return self._list(
             lambda cursor: _list_scheduled_offboardings.call(
@@ -74,7 +74,7 @@ class ScheduledOffboardingsResource(Resource):
     ) -> ScheduledOffboarding:
         """Cancel a scheduled offboarding.
 
-        It will not happen. A repeat changes nothing; one that has happened cannot be cancelled.
+        Cancels it. A repeat changes nothing; one that has happened cannot be cancelled.
 
         Needs the permission `identities.offboard`.
 
@@ -91,7 +91,7 @@ class ScheduledOffboardingsResource(Resource):
 
 
 class AsyncScheduledOffboardingsResource(AsyncResource):
-    """Offboardings that are set for later: when, why, and what became of them."""
+    """Offboardings at a later time: when, why, and their result."""
 
     def list(
         self,
@@ -102,14 +102,14 @@ class AsyncScheduledOffboardingsResource(AsyncResource):
         identity_id: str | Sequence[str] | None = None,
         status: ScheduledOffboardingStatus | Sequence[ScheduledOffboardingStatus] | None = None,
     ) -> AsyncListing[ScheduledOffboarding]:
-        """List offboardings that are or were set for later, newest first.
+        """List scheduled offboardings, newest first.
 
         Needs the permission `identities.read`.
 
         Args:
             page_size: How many to fetch at a time, at most 200.
-            created_after: Only those made after this time.
-            created_before: Only those made before this time.
+            created_after: Only objects created after this time.
+            created_before: Only objects created before this time.
         """
         return self._list(
             lambda cursor: _list_scheduled_offboardings.call(
@@ -147,7 +147,7 @@ class AsyncScheduledOffboardingsResource(AsyncResource):
     ) -> ScheduledOffboarding:
         """Cancel a scheduled offboarding.
 
-        It will not happen. A repeat changes nothing; one that has happened cannot be cancelled.
+        Cancels it. A repeat changes nothing; one that has happened cannot be cancelled.
 
         Needs the permission `identities.offboard`.
 

@@ -42,7 +42,7 @@ from . import update_server as _update_server
 
 
 class ServersResource(Resource):
-    """MCP servers: where they are, the credential that calls to them carry, and which of their tools exist."""
+    """MCP servers: their addresses, the credentials for calls to them, and their tools."""
 
     def list(
         self,
@@ -65,11 +65,11 @@ class ServersResource(Resource):
 
         Args:
             page_size: How many to fetch at a time, at most 200.
-            created_after: Only those made after this time.
-            created_before: Only those made before this time.
+            created_after: Only objects created after this time.
+            created_before: Only objects created before this time.
             q: Text in slug, name or description.
-            include: `ended`: those that have ended too; needs `audit.read`.
-            sort: What servers are sorted by; `-` before it is from the top. Newest first by default.
+            include: `ended`: also ended ones; needs `audit.read`.
+            sort: The sort order; `-` sorts descending. Newest first by default.
         """
         return self._list(
             lambda cursor: _list_servers.call(
@@ -114,21 +114,21 @@ class ServersResource(Resource):
         Needs the permission `servers.write`.
 
         Args:
-            slug: Stands in `/mcp/{slug}` and before tool names; never changes.
-            name: The slug when absent.
+            slug: Part of `/mcp/{slug}` and prefix of tool names; never changes.
+            name: By default the slug.
             description: What it is for.
             labels: Labels by key.
             owner_group_id: The id of a group.
-            transport: `streamable_http` is a server at a URL; `stdio` is a command that the gateway's host runs.
+            transport: `streamable_http`: a server at a URL; `stdio`: a command on the gateway's host.
             url: The streamable HTTP endpoint.
-            command: The program of a `stdio` server, by its absolute path. The operator says which may run.
+            command: The program of a `stdio` server, by its absolute path. The operator decides which may run.
             args: Its arguments. Do not put a secret here: process lists of the host show them.
-            env_names: The environment variables that it is given; a credential of the kind `env` has the values.
+            env_names: The names of its environment variables; a credential of the kind `env` has the values.
             status: A `disabled` server is not listed and cannot be called.
-            new_tools: What becomes of tools that a later sync finds: `quarantine` holds them until approved.
-            keep_arguments: Which calls' arguments are kept on record: none, those that wait for an approval, or all.
-            requestable: Whether everybody who can sign in sees the server and its tools by their names, and may ask for
-                access to it. The members of its `owner_group_id` then decide such requests.
+            new_tools: The state of new tools in later syncs: `quarantine` holds them until they are approved.
+            keep_arguments: Which arguments are recorded: none, those of calls that need an approval, or all.
+            requestable: Whether every signed-in person sees the server and its tools by name, and may request access to
+                it. The members of its `owner_group_id` decide such requests.
             idempotency_key: Made for you, one for each call. Give your own to make repeating the call itself safe.
         """
         return self._send(
@@ -163,7 +163,7 @@ class ServersResource(Resource):
 
         Args:
             server_id: The id of a server.
-            include: `ended`: those that have ended too; needs `audit.read`.
+            include: `ended`: also ended ones; needs `audit.read`.
         """
         return self._send(
             _get_server.call(
@@ -221,19 +221,19 @@ class ServersResource(Resource):
 
         Args:
             server_id: The id of a server.
-            name: What people call it.
+            name: Its display name.
             description: What it is for.
-            labels: Labels to set by key; a null takes the label away.
+            labels: Labels to set by key; null removes a label.
             owner_group_id: The id of a group.
-            url: To another origin only while no credential is stored.
-            command: Of a `stdio` server; only while no credential is stored.
+            url: The origin can change only while no credential is stored.
+            command: For a `stdio` server; only while no credential is stored.
             args: The same.
             env_names: The same.
             status: A `disabled` server is not listed and cannot be called.
-            new_tools: What becomes of tools that a later sync finds: `quarantine` holds them until approved.
-            keep_arguments: Which calls' arguments are kept on record: none, those that wait for an approval, or all.
-            requestable: Whether everybody who can sign in sees the server and its tools by their names, and may ask for
-                access to it. The members of its `owner_group_id` then decide such requests.
+            new_tools: The state of new tools in later syncs: `quarantine` holds them until they are approved.
+            keep_arguments: Which arguments are recorded: none, those of calls that need an approval, or all.
+            requestable: Whether every signed-in person sees the server and its tools by name, and may request access to
+                it. The members of its `owner_group_id` decide such requests.
             if_match: The `revision` that you have seen: the change is refused if there is another by now.
         """
         return self._send(
@@ -442,8 +442,8 @@ class ServersResource(Resource):
     ) -> Server:
         """Read the server's tools.
 
-        One that fails answers 200 too: `sync.state` is `error` with the reason, and
-        everything else stays as it was. One that takes longer than 2 seconds answers 202 and goes on.
+        A failed sync also returns 200, with `sync.state` `error` and the reason, and changes
+        nothing else. One that takes longer than 2 seconds returns 202 and continues.
 
         Needs the permission `servers.write`.
 
@@ -460,7 +460,7 @@ class ServersResource(Resource):
 
 
 class AsyncServersResource(AsyncResource):
-    """MCP servers: where they are, the credential that calls to them carry, and which of their tools exist."""
+    """MCP servers: their addresses, the credentials for calls to them, and their tools."""
 
     def list(
         self,
@@ -483,11 +483,11 @@ class AsyncServersResource(AsyncResource):
 
         Args:
             page_size: How many to fetch at a time, at most 200.
-            created_after: Only those made after this time.
-            created_before: Only those made before this time.
+            created_after: Only objects created after this time.
+            created_before: Only objects created before this time.
             q: Text in slug, name or description.
-            include: `ended`: those that have ended too; needs `audit.read`.
-            sort: What servers are sorted by; `-` before it is from the top. Newest first by default.
+            include: `ended`: also ended ones; needs `audit.read`.
+            sort: The sort order; `-` sorts descending. Newest first by default.
         """
         return self._list(
             lambda cursor: _list_servers.call(
@@ -532,21 +532,21 @@ class AsyncServersResource(AsyncResource):
         Needs the permission `servers.write`.
 
         Args:
-            slug: Stands in `/mcp/{slug}` and before tool names; never changes.
-            name: The slug when absent.
+            slug: Part of `/mcp/{slug}` and prefix of tool names; never changes.
+            name: By default the slug.
             description: What it is for.
             labels: Labels by key.
             owner_group_id: The id of a group.
-            transport: `streamable_http` is a server at a URL; `stdio` is a command that the gateway's host runs.
+            transport: `streamable_http`: a server at a URL; `stdio`: a command on the gateway's host.
             url: The streamable HTTP endpoint.
-            command: The program of a `stdio` server, by its absolute path. The operator says which may run.
+            command: The program of a `stdio` server, by its absolute path. The operator decides which may run.
             args: Its arguments. Do not put a secret here: process lists of the host show them.
-            env_names: The environment variables that it is given; a credential of the kind `env` has the values.
+            env_names: The names of its environment variables; a credential of the kind `env` has the values.
             status: A `disabled` server is not listed and cannot be called.
-            new_tools: What becomes of tools that a later sync finds: `quarantine` holds them until approved.
-            keep_arguments: Which calls' arguments are kept on record: none, those that wait for an approval, or all.
-            requestable: Whether everybody who can sign in sees the server and its tools by their names, and may ask for
-                access to it. The members of its `owner_group_id` then decide such requests.
+            new_tools: The state of new tools in later syncs: `quarantine` holds them until they are approved.
+            keep_arguments: Which arguments are recorded: none, those of calls that need an approval, or all.
+            requestable: Whether every signed-in person sees the server and its tools by name, and may request access to
+                it. The members of its `owner_group_id` decide such requests.
             idempotency_key: Made for you, one for each call. Give your own to make repeating the call itself safe.
         """
         return await self._send(
@@ -581,7 +581,7 @@ class AsyncServersResource(AsyncResource):
 
         Args:
             server_id: The id of a server.
-            include: `ended`: those that have ended too; needs `audit.read`.
+            include: `ended`: also ended ones; needs `audit.read`.
         """
         return await self._send(
             _get_server.call(
@@ -639,19 +639,19 @@ class AsyncServersResource(AsyncResource):
 
         Args:
             server_id: The id of a server.
-            name: What people call it.
+            name: Its display name.
             description: What it is for.
-            labels: Labels to set by key; a null takes the label away.
+            labels: Labels to set by key; null removes a label.
             owner_group_id: The id of a group.
-            url: To another origin only while no credential is stored.
-            command: Of a `stdio` server; only while no credential is stored.
+            url: The origin can change only while no credential is stored.
+            command: For a `stdio` server; only while no credential is stored.
             args: The same.
             env_names: The same.
             status: A `disabled` server is not listed and cannot be called.
-            new_tools: What becomes of tools that a later sync finds: `quarantine` holds them until approved.
-            keep_arguments: Which calls' arguments are kept on record: none, those that wait for an approval, or all.
-            requestable: Whether everybody who can sign in sees the server and its tools by their names, and may ask for
-                access to it. The members of its `owner_group_id` then decide such requests.
+            new_tools: The state of new tools in later syncs: `quarantine` holds them until they are approved.
+            keep_arguments: Which arguments are recorded: none, those of calls that need an approval, or all.
+            requestable: Whether every signed-in person sees the server and its tools by name, and may request access to
+                it. The members of its `owner_group_id` decide such requests.
             if_match: The `revision` that you have seen: the change is refused if there is another by now.
         """
         return await self._send(
@@ -860,8 +860,8 @@ class AsyncServersResource(AsyncResource):
     ) -> Server:
         """Read the server's tools.
 
-        One that fails answers 200 too: `sync.state` is `error` with the reason, and
-        everything else stays as it was. One that takes longer than 2 seconds answers 202 and goes on.
+        A failed sync also returns 200, with `sync.state` `error` and the reason, and changes
+        nothing else. One that takes longer than 2 seconds returns 202 and continues.
 
         Needs the permission `servers.write`.
 

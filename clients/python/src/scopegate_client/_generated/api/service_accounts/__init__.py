@@ -48,11 +48,11 @@ class ServiceAccountsResource(Resource):
 
         Args:
             page_size: How many to fetch at a time, at most 200.
-            created_after: Only those made after this time.
-            created_before: Only those made before this time.
+            created_after: Only objects created after this time.
+            created_before: Only objects created before this time.
             q: Text in the name.
             include: `ended` shows ended ones too; needs the permission audit.read.
-            sort: What service accounts are sorted by; `-` before it is from the top. Newest first by default.
+            sort: The sort order; `-` sorts descending. Newest first by default.
         """
         return self._list(
             lambda cursor: _list_service_accounts.call(
@@ -82,7 +82,7 @@ class ServiceAccountsResource(Resource):
         Needs the permission `service_accounts.write`.
 
         Args:
-            name: What people call it.
+            name: Its display name.
             owner_id: The id of an identity.
             role: What a caller may do at the API, strongest first.
             idempotency_key: Made for you, one for each call. Give your own to make repeating the call itself safe.
@@ -156,8 +156,8 @@ class ServiceAccountsResource(Resource):
 
         Args:
             service_account_id: The id of a service account.
-            name: What people call it.
-            owner_id: An active identity; giving one brings a flagged account back.
+            name: Its display name.
+            owner_id: An active identity; a new owner makes a flagged account work again.
             role: What a caller may do at the API, strongest first.
             status: A `disabled` account cannot sign in, and its bearers do not work.
             if_match: The `revision` that you have seen: the change is refused if there is another by now.
@@ -188,8 +188,8 @@ class ServiceAccountsResource(Resource):
         Args:
             service_account_id: The id of a service account.
             page_size: How many to fetch at a time, at most 200.
-            created_after: Only those made after this time.
-            created_before: Only those made before this time.
+            created_after: Only objects created after this time.
+            created_before: Only objects created before this time.
         """
         return self._list(
             lambda cursor: _list_service_account_credentials.call(
@@ -271,11 +271,11 @@ class AsyncServiceAccountsResource(AsyncResource):
 
         Args:
             page_size: How many to fetch at a time, at most 200.
-            created_after: Only those made after this time.
-            created_before: Only those made before this time.
+            created_after: Only objects created after this time.
+            created_before: Only objects created before this time.
             q: Text in the name.
             include: `ended` shows ended ones too; needs the permission audit.read.
-            sort: What service accounts are sorted by; `-` before it is from the top. Newest first by default.
+            sort: The sort order; `-` sorts descending. Newest first by default.
         """
         return self._list(
             lambda cursor: _list_service_accounts.call(
@@ -305,7 +305,7 @@ class AsyncServiceAccountsResource(AsyncResource):
         Needs the permission `service_accounts.write`.
 
         Args:
-            name: What people call it.
+            name: Its display name.
             owner_id: The id of an identity.
             role: What a caller may do at the API, strongest first.
             idempotency_key: Made for you, one for each call. Give your own to make repeating the call itself safe.
@@ -379,8 +379,8 @@ class AsyncServiceAccountsResource(AsyncResource):
 
         Args:
             service_account_id: The id of a service account.
-            name: What people call it.
-            owner_id: An active identity; giving one brings a flagged account back.
+            name: Its display name.
+            owner_id: An active identity; a new owner makes a flagged account work again.
             role: What a caller may do at the API, strongest first.
             status: A `disabled` account cannot sign in, and its bearers do not work.
             if_match: The `revision` that you have seen: the change is refused if there is another by now.
@@ -411,8 +411,8 @@ class AsyncServiceAccountsResource(AsyncResource):
         Args:
             service_account_id: The id of a service account.
             page_size: How many to fetch at a time, at most 200.
-            created_after: Only those made after this time.
-            created_before: Only those made before this time.
+            created_after: Only objects created after this time.
+            created_before: Only objects created before this time.
         """
         return self._list(
             lambda cursor: _list_service_account_credentials.call(

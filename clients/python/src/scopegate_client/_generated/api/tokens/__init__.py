@@ -38,7 +38,7 @@ from . import rotate_token as _rotate_token
 
 
 class TokensResource(Resource):
-    """Scoped tokens for MCP clients: issued to one identity, within its grants, revoked each on its own."""
+    """Scoped tokens for MCP clients: each is issued to one identity, within its grants, and can be revoked."""
 
     def list(
         self,
@@ -61,13 +61,13 @@ class TokensResource(Resource):
 
         Args:
             page_size: How many to fetch at a time, at most 200.
-            created_after: Only those made after this time.
-            created_before: Only those made before this time.
+            created_after: Only objects created after this time.
+            created_before: Only objects created before this time.
             server_id: Tokens whose scope can reach this server.
             expires_after: Only those that expire after this time.
             expires_before: Only those that expire before this time.
             q: Text in the name.
-            sort: What tokens are sorted by; `-` before it is from the top. Newest first by default.
+            sort: The sort order; `-` sorts descending. Newest first by default.
         """
         return self._list(
             lambda cursor: _list_tokens.call(
@@ -100,22 +100,22 @@ class TokensResource(Resource):
     ) -> IssuedToken:
         """Issue or attenuate a token.
 
-        The secret is in this answer and nowhere else; with `delivery: pickup` there is none until its
-        recipient signs
-        in and takes it by the link in `pickup`.
+        Only this response has the secret; with `delivery: pickup` it is created when its recipient signs in
+        and uses the
+        link in `pickup`.
 
         Needs the permission `tokens.issue`.
 
         Args:
             identity_id: The id of an identity.
-            name: What people call it.
-            scope: What a token may reach, never more than its identity's live grants allow.
+            name: Its display name.
+            scope: What a token may use, limited to what its identity's current grants allow.
             expires_at: In the future, and at most the configured maximum away.
-            ip_allow: Ranges the token may be used from; empty: anywhere.
-            parent_id: Attenuate this token: for its identity or an agent that identity owns, with no wider scope and
-                no later expiry.
-            delivery: How the secret reaches its recipient. `reveal`: it is in the response. `pickup`: no one has one
-                until its recipient signs in and takes it by a link.
+            ip_allow: Address ranges the token may be used from; empty: any.
+            parent_id: Attenuate this token: for its identity or an agent that its identity owns, with no wider scope
+                and no later expiry.
+            delivery: How the secret reaches its recipient. `reveal`: in the response. `pickup`: it is created when
+                its recipient signs in and uses a link.
             idempotency_key: Made for you, one for each call. Give your own to make repeating the call itself safe.
         """
         return self._send(
@@ -138,16 +138,16 @@ class TokensResource(Resource):
         reason: str,
         dry_run: bool = False,
     ) -> TokenBulkRevocation:
-        """Revoke all tokens that match.
+        """Revoke all matching tokens.
 
-        All of them end in one transaction, with everything attenuated from them.
+        Revokes them in one transaction, with every token attenuated from them.
 
         Needs the permission `tokens.revoke`.
 
         Args:
-            filter: Tokens that meet all that is given. At least one is needed; children of what is met end with it.
-            reason: Why; it is kept with the tokens that end, not in the audit trail.
-            dry_run: Change nothing; answer what would change.
+            filter: Conditions that a token must all meet. At least one is required; descendants are revoked too.
+            reason: The reason, stored with the revoked tokens, not in the audit log.
+            dry_run: Return what would change, and change nothing.
         """
         return self._send(
             _bulk_revoke_tokens.call(
@@ -183,16 +183,17 @@ class TokensResource(Resource):
         expires_at: datetime.datetime | Unset = UNSET,
         if_match: int | str | None = None,
     ) -> Token:
-        """Rename or narrow a token.
+        """Change a token.
 
-        Children that would outlive it get its new expiry; their scope is cut by it at each use anyway.
+        A later expiry of child tokens is reduced too; their scope is limited by the parent's at each use
+        anyway.
 
         Needs the permission `tokens.issue`.
 
         Args:
             token_id: The id of a token.
-            name: What people call it.
-            scope: What a token may reach, never more than its identity's live grants allow.
+            name: Its display name.
+            scope: What a token may use, limited to what its identity's current grants allow.
             expires_at: An earlier expiry.
             if_match: The `revision` that you have seen: the change is refused if there is another by now.
         """
@@ -215,15 +216,15 @@ class TokensResource(Resource):
     ) -> ConnectionCheck:
         """Check whether a token works.
 
-        The same of any token. Whoever may explain access is told why the last request was refused, and
-        whoever may read
-        servers why one does not answer.
+        The same for any token. Callers who may explain access also see why the last request was refused,
+        and callers who
+        may read servers see why one does not answer.
 
         Needs the permission `tokens.read`.
 
         Args:
             token_id: The id of a token.
-            server_ids: The servers to ask; without, the first 8 in reach by slug.
+            server_ids: The servers to ask; by default the first 8 in reach by slug.
         """
         return self._send(
             _check_token.call(
@@ -241,17 +242,17 @@ class TokensResource(Resource):
         created_after: datetime.datetime | None = None,
         created_before: datetime.datetime | None = None,
     ) -> Listing[TokenPickup]:
-        """List a token's pick-up links, newest first.
+        """List a token's pickup links, newest first.
 
-        What became of each; one at most waits.
+        All links with their states; at most one is pending.
 
         Needs the permission `tokens.read`.
 
         Args:
             token_id: The id of a token.
             page_size: How many to fetch at a time, at most 200.
-            created_after: Only those made after this time.
-            created_before: Only those made before this time.
+            created_after: Only objects created after this time.
+            created_before: Only objects created before this time.
         """
         return self._list(
             lambda cursor: _list_token_pickups.call(
@@ -270,18 +271,17 @@ class TokensResource(Resource):
         overlap_s: int | Unset = UNSET,
         idempotency_key: str | None = None,
     ) -> TokenPickup:
-        """Make a link by which a token's secret is picked up.
+        """Create a pickup link for a token.
 
-        For somebody who lost the secret, or the link. Once it is used, the secrets so far work for
-        `overlap_s` more
-        seconds; until then nothing changes for them. A link that waits is cancelled.
+        For a person who lost the secret, or the link. Once it is used, earlier secrets work for `overlap_s`
+        more
+        seconds; until then nothing changes for them. A pending link is cancelled.
 
         Needs the permission `tokens.issue`.
 
         Args:
             token_id: The id of a token.
-            overlap_s: How many seconds the secrets so far still work once the new one is taken; until then they all
-                do.
+            overlap_s: Seconds that earlier secrets still work after the pickup; until then they all work.
             idempotency_key: Made for you, one for each call. Give your own to make repeating the call itself safe.
         """
         return self._send(
@@ -297,9 +297,9 @@ class TokensResource(Resource):
         token_id: str,
         pickup_id: str,
     ) -> TokenPickup:
-        """Read one pick-up link.
+        """Read a pickup link.
 
-        Whether it waits, was used, and when.
+        The state of the link, and when it was used.
 
         Needs the permission `tokens.read`.
 
@@ -321,7 +321,7 @@ class TokensResource(Resource):
         *,
         if_match: int | str | None = None,
     ) -> TokenPickup:
-        """Take a pick-up link back.
+        """Cancel a pickup link.
 
         It can no longer be used. A repeat changes nothing; a used link cannot be cancelled.
 
@@ -348,17 +348,17 @@ class TokensResource(Resource):
         dry_run: bool = False,
         if_match: int | str | None = None,
     ) -> TokenRevocation:
-        """End a token at once.
+        """Revoke a token.
 
-        All its secrets end, and everything attenuated from it. When this has answered, no call with it
-        begins.
+        Ends all its secrets, and every token attenuated from it. After the response, no new call can use
+        it.
 
         Needs the permission `tokens.revoke`.
 
         Args:
             token_id: The id of a token.
-            reason: Why; it is kept with the tokens that end, not in the audit trail.
-            dry_run: Change nothing; answer what would change.
+            reason: The reason, stored with the revoked tokens, not in the audit log.
+            dry_run: Return what would change, and change nothing.
             if_match: The `revision` that you have seen: the change is refused if there is another by now.
         """
         return self._send(
@@ -377,15 +377,15 @@ class TokensResource(Resource):
         overlap_s: int | Unset = UNSET,
         if_match: int | str | None = None,
     ) -> IssuedToken:
-        """Give a token a new secret.
+        """Rotate a token.
 
-        The secrets so far work for `overlap_s` more seconds, and no longer than they would have.
+        Earlier secrets work for `overlap_s` more seconds, unless they expire before.
 
         Needs the permission `tokens.issue`.
 
         Args:
             token_id: The id of a token.
-            overlap_s: How many seconds the secrets so far still work.
+            overlap_s: Seconds that earlier secrets still work.
             if_match: The `revision` that you have seen: the change is refused if there is another by now.
         """
         return self._send(
@@ -398,7 +398,7 @@ class TokensResource(Resource):
 
 
 class AsyncTokensResource(AsyncResource):
-    """Scoped tokens for MCP clients: issued to one identity, within its grants, revoked each on its own."""
+    """Scoped tokens for MCP clients: each is issued to one identity, within its grants, and can be revoked."""
 
     def list(
         self,
@@ -421,13 +421,13 @@ class AsyncTokensResource(AsyncResource):
 
         Args:
             page_size: How many to fetch at a time, at most 200.
-            created_after: Only those made after this time.
-            created_before: Only those made before this time.
+            created_after: Only objects created after this time.
+            created_before: Only objects created before this time.
             server_id: Tokens whose scope can reach this server.
             expires_after: Only those that expire after this time.
             expires_before: Only those that expire before this time.
             q: Text in the name.
-            sort: What tokens are sorted by; `-` before it is from the top. Newest first by default.
+            sort: The sort order; `-` sorts descending. Newest first by default.
         """
         return self._list(
             lambda cursor: _list_tokens.call(
@@ -460,22 +460,22 @@ class AsyncTokensResource(AsyncResource):
     ) -> IssuedToken:
         """Issue or attenuate a token.
 
-        The secret is in this answer and nowhere else; with `delivery: pickup` there is none until its
-        recipient signs
-        in and takes it by the link in `pickup`.
+        Only this response has the secret; with `delivery: pickup` it is created when its recipient signs in
+        and uses the
+        link in `pickup`.
 
         Needs the permission `tokens.issue`.
 
         Args:
             identity_id: The id of an identity.
-            name: What people call it.
-            scope: What a token may reach, never more than its identity's live grants allow.
+            name: Its display name.
+            scope: What a token may use, limited to what its identity's current grants allow.
             expires_at: In the future, and at most the configured maximum away.
-            ip_allow: Ranges the token may be used from; empty: anywhere.
-            parent_id: Attenuate this token: for its identity or an agent that identity owns, with no wider scope and
-                no later expiry.
-            delivery: How the secret reaches its recipient. `reveal`: it is in the response. `pickup`: no one has one
-                until its recipient signs in and takes it by a link.
+            ip_allow: Address ranges the token may be used from; empty: any.
+            parent_id: Attenuate this token: for its identity or an agent that its identity owns, with no wider scope
+                and no later expiry.
+            delivery: How the secret reaches its recipient. `reveal`: in the response. `pickup`: it is created when
+                its recipient signs in and uses a link.
             idempotency_key: Made for you, one for each call. Give your own to make repeating the call itself safe.
         """
         return await self._send(
@@ -498,16 +498,16 @@ class AsyncTokensResource(AsyncResource):
         reason: str,
         dry_run: bool = False,
     ) -> TokenBulkRevocation:
-        """Revoke all tokens that match.
+        """Revoke all matching tokens.
 
-        All of them end in one transaction, with everything attenuated from them.
+        Revokes them in one transaction, with every token attenuated from them.
 
         Needs the permission `tokens.revoke`.
 
         Args:
-            filter: Tokens that meet all that is given. At least one is needed; children of what is met end with it.
-            reason: Why; it is kept with the tokens that end, not in the audit trail.
-            dry_run: Change nothing; answer what would change.
+            filter: Conditions that a token must all meet. At least one is required; descendants are revoked too.
+            reason: The reason, stored with the revoked tokens, not in the audit log.
+            dry_run: Return what would change, and change nothing.
         """
         return await self._send(
             _bulk_revoke_tokens.call(
@@ -543,16 +543,17 @@ class AsyncTokensResource(AsyncResource):
         expires_at: datetime.datetime | Unset = UNSET,
         if_match: int | str | None = None,
     ) -> Token:
-        """Rename or narrow a token.
+        """Change a token.
 
-        Children that would outlive it get its new expiry; their scope is cut by it at each use anyway.
+        A later expiry of child tokens is reduced too; their scope is limited by the parent's at each use
+        anyway.
 
         Needs the permission `tokens.issue`.
 
         Args:
             token_id: The id of a token.
-            name: What people call it.
-            scope: What a token may reach, never more than its identity's live grants allow.
+            name: Its display name.
+            scope: What a token may use, limited to what its identity's current grants allow.
             expires_at: An earlier expiry.
             if_match: The `revision` that you have seen: the change is refused if there is another by now.
         """
@@ -575,15 +576,15 @@ class AsyncTokensResource(AsyncResource):
     ) -> ConnectionCheck:
         """Check whether a token works.
 
-        The same of any token. Whoever may explain access is told why the last request was refused, and
-        whoever may read
-        servers why one does not answer.
+        The same for any token. Callers who may explain access also see why the last request was refused,
+        and callers who
+        may read servers see why one does not answer.
 
         Needs the permission `tokens.read`.
 
         Args:
             token_id: The id of a token.
-            server_ids: The servers to ask; without, the first 8 in reach by slug.
+            server_ids: The servers to ask; by default the first 8 in reach by slug.
         """
         return await self._send(
             _check_token.call(
@@ -601,17 +602,17 @@ class AsyncTokensResource(AsyncResource):
         created_after: datetime.datetime | None = None,
         created_before: datetime.datetime | None = None,
     ) -> AsyncListing[TokenPickup]:
-        """List a token's pick-up links, newest first.
+        """List a token's pickup links, newest first.
 
-        What became of each; one at most waits.
+        All links with their states; at most one is pending.
 
         Needs the permission `tokens.read`.
 
         Args:
             token_id: The id of a token.
             page_size: How many to fetch at a time, at most 200.
-            created_after: Only those made after this time.
-            created_before: Only those made before this time.
+            created_after: Only objects created after this time.
+            created_before: Only objects created before this time.
         """
         return self._list(
             lambda cursor: _list_token_pickups.call(
@@ -630,18 +631,17 @@ class AsyncTokensResource(AsyncResource):
         overlap_s: int | Unset = UNSET,
         idempotency_key: str | None = None,
     ) -> TokenPickup:
-        """Make a link by which a token's secret is picked up.
+        """Create a pickup link for a token.
 
-        For somebody who lost the secret, or the link. Once it is used, the secrets so far work for
-        `overlap_s` more
-        seconds; until then nothing changes for them. A link that waits is cancelled.
+        For a person who lost the secret, or the link. Once it is used, earlier secrets work for `overlap_s`
+        more
+        seconds; until then nothing changes for them. A pending link is cancelled.
 
         Needs the permission `tokens.issue`.
 
         Args:
             token_id: The id of a token.
-            overlap_s: How many seconds the secrets so far still work once the new one is taken; until then they all
-                do.
+            overlap_s: Seconds that earlier secrets still work after the pickup; until then they all work.
             idempotency_key: Made for you, one for each call. Give your own to make repeating the call itself safe.
         """
         return await self._send(
@@ -657,9 +657,9 @@ class AsyncTokensResource(AsyncResource):
         token_id: str,
         pickup_id: str,
     ) -> TokenPickup:
-        """Read one pick-up link.
+        """Read a pickup link.
 
-        Whether it waits, was used, and when.
+        The state of the link, and when it was used.
 
         Needs the permission `tokens.read`.
 
@@ -681,7 +681,7 @@ class AsyncTokensResource(AsyncResource):
         *,
         if_match: int | str | None = None,
     ) -> TokenPickup:
-        """Take a pick-up link back.
+        """Cancel a pickup link.
 
         It can no longer be used. A repeat changes nothing; a used link cannot be cancelled.
 
@@ -708,17 +708,17 @@ class AsyncTokensResource(AsyncResource):
         dry_run: bool = False,
         if_match: int | str | None = None,
     ) -> TokenRevocation:
-        """End a token at once.
+        """Revoke a token.
 
-        All its secrets end, and everything attenuated from it. When this has answered, no call with it
-        begins.
+        Ends all its secrets, and every token attenuated from it. After the response, no new call can use
+        it.
 
         Needs the permission `tokens.revoke`.
 
         Args:
             token_id: The id of a token.
-            reason: Why; it is kept with the tokens that end, not in the audit trail.
-            dry_run: Change nothing; answer what would change.
+            reason: The reason, stored with the revoked tokens, not in the audit log.
+            dry_run: Return what would change, and change nothing.
             if_match: The `revision` that you have seen: the change is refused if there is another by now.
         """
         return await self._send(
@@ -737,15 +737,15 @@ class AsyncTokensResource(AsyncResource):
         overlap_s: int | Unset = UNSET,
         if_match: int | str | None = None,
     ) -> IssuedToken:
-        """Give a token a new secret.
+        """Rotate a token.
 
-        The secrets so far work for `overlap_s` more seconds, and no longer than they would have.
+        Earlier secrets work for `overlap_s` more seconds, unless they expire before.
 
         Needs the permission `tokens.issue`.
 
         Args:
             token_id: The id of a token.
-            overlap_s: How many seconds the secrets so far still work.
+            overlap_s: Seconds that earlier secrets still work.
             if_match: The `revision` that you have seen: the change is refused if there is another by now.
         """
         return await self._send(

@@ -32,7 +32,7 @@ from . import update_tool as _update_tool
 
 
 class ToolsResource(Resource):
-    """The tools that syncing found on the servers, their risk, and the definitions that were approved."""
+    """The tools that syncs found on the servers, their risk, and their approved definitions."""
 
     def list(
         self,
@@ -54,12 +54,12 @@ class ToolsResource(Resource):
 
         Args:
             page_size: How many to fetch at a time, at most 200.
-            created_after: Only those made after this time.
-            created_before: Only those made before this time.
-            state: Removed tools are left out unless they are asked for.
+            created_after: Only objects created after this time.
+            created_before: Only objects created before this time.
+            state: Removed tools are left out by default.
             q: Text in name, title or description.
-            include: `ended`: those that have ended too; needs `audit.read`.
-            sort: What tools are sorted by; `-` before it is from the top. Newest first by default.
+            include: `ended`: also ended ones; needs `audit.read`.
+            sort: The sort order; `-` sorts descending. Newest first by default.
         """
         return self._list(
             lambda cursor: _list_tools.call(
@@ -100,10 +100,10 @@ class ToolsResource(Resource):
             server_id: The id of a server.
             name: The name on its server.
             input_schema: A JSON Schema.
-            title: The title that its server gives it.
-            description: What its server says about it.
+            title: The title from its server.
+            description: The description from its server.
             output_schema: The JSON Schema of its structured results.
-            annotations: Hints of the server about it.
+            annotations: Hints from the server.
             risk: Read from annotations and name when absent.
             idempotency_key: Made for you, one for each call. Give your own to make repeating the call itself safe.
         """
@@ -133,7 +133,7 @@ class ToolsResource(Resource):
 
         Args:
             tool_id: The id of a tool.
-            include: `ended`: those that have ended too; needs `audit.read`.
+            include: `ended`: also ended ones; needs `audit.read`.
         """
         return self._send(
             _get_tool.call(
@@ -179,8 +179,8 @@ class ToolsResource(Resource):
 
         Args:
             tool_id: The id of a tool.
-            risk: Null: what the approved definition says.
-            state: `quarantined` holds a tool until it is made active again.
+            risk: Null: from the approved definition.
+            state: `quarantined` holds a tool until it is set to active again.
             if_match: The `revision` that you have seen: the change is refused if there is another by now.
         """
         return self._send(
@@ -201,18 +201,18 @@ class ToolsResource(Resource):
     ) -> Listing[ToolCaller]:
         """List who can call a tool, and why.
 
-        The identities whose grants, or those of whose groups, reach the tool, decided as calls are.
+        The identities that can call the tool by a grant of their own or of a group, decided as calls are.
 
-        Newest first. Where few of many identities can call it, a page may hold fewer than `limit`, or none,
-        and still
-        have a `next_cursor`.
+        Newest first. If few of many identities can call it, a page may hold fewer than `limit`, or none,
+        and still have a
+        `next_cursor`.
 
         Needs the permission `grants.read`.
 
         Args:
             tool_id: The id of a tool.
-            at: The moment to ask about; now when absent. Of the past, what the history keeps is told; of the
-                future, what the rules of now say of it.
+            at: The time to ask about; now by default. The past is answered from the history, the future by the
+                current rules.
             page_size: How many to fetch at a time, at most 200.
         """
         return self._list(
@@ -276,21 +276,21 @@ class ToolsResource(Resource):
         created_before: datetime.datetime | None = None,
         unused_for_days: int | None = None,
     ) -> Listing[ToolGrant]:
-        """List the grants that reach a tool, and when it was last used by each.
+        """List the grants that reach a tool.
 
-        The grants in force whose servers and tools take it in, newest first: by its server's labels and its
-        own risk as
-        they are now. Whether calls pass is for policies to say too: `/tools/{id}/access` asks them.
+        The active grants that include the tool by its server's current labels and its own risk, newest
+        first, with the
+        last use by each. Policies can still deny calls: `/tools/{id}/access` evaluates them.
 
         Needs the permission `grants.read`.
 
         Args:
             tool_id: The id of a tool.
             page_size: How many to fetch at a time, at most 200.
-            created_after: Only those made after this time.
-            created_before: Only those made before this time.
-            unused_for_days: Only those by which nobody used the tool for so many days. Uses are written down within a
-                minute, and only since `observed_since` is anything known of them.
+            created_after: Only objects created after this time.
+            created_before: Only objects created before this time.
+            unused_for_days: Only grants without a use of the tool for this many days. Uses are recorded within a minute;
+                nothing is known of the time before `observed_since`.
         """
         return self._list(
             lambda cursor: _list_tool_grants.call(
@@ -305,7 +305,7 @@ class ToolsResource(Resource):
 
 
 class AsyncToolsResource(AsyncResource):
-    """The tools that syncing found on the servers, their risk, and the definitions that were approved."""
+    """The tools that syncs found on the servers, their risk, and their approved definitions."""
 
     def list(
         self,
@@ -327,12 +327,12 @@ class AsyncToolsResource(AsyncResource):
 
         Args:
             page_size: How many to fetch at a time, at most 200.
-            created_after: Only those made after this time.
-            created_before: Only those made before this time.
-            state: Removed tools are left out unless they are asked for.
+            created_after: Only objects created after this time.
+            created_before: Only objects created before this time.
+            state: Removed tools are left out by default.
             q: Text in name, title or description.
-            include: `ended`: those that have ended too; needs `audit.read`.
-            sort: What tools are sorted by; `-` before it is from the top. Newest first by default.
+            include: `ended`: also ended ones; needs `audit.read`.
+            sort: The sort order; `-` sorts descending. Newest first by default.
         """
         return self._list(
             lambda cursor: _list_tools.call(
@@ -373,10 +373,10 @@ class AsyncToolsResource(AsyncResource):
             server_id: The id of a server.
             name: The name on its server.
             input_schema: A JSON Schema.
-            title: The title that its server gives it.
-            description: What its server says about it.
+            title: The title from its server.
+            description: The description from its server.
             output_schema: The JSON Schema of its structured results.
-            annotations: Hints of the server about it.
+            annotations: Hints from the server.
             risk: Read from annotations and name when absent.
             idempotency_key: Made for you, one for each call. Give your own to make repeating the call itself safe.
         """
@@ -406,7 +406,7 @@ class AsyncToolsResource(AsyncResource):
 
         Args:
             tool_id: The id of a tool.
-            include: `ended`: those that have ended too; needs `audit.read`.
+            include: `ended`: also ended ones; needs `audit.read`.
         """
         return await self._send(
             _get_tool.call(
@@ -452,8 +452,8 @@ class AsyncToolsResource(AsyncResource):
 
         Args:
             tool_id: The id of a tool.
-            risk: Null: what the approved definition says.
-            state: `quarantined` holds a tool until it is made active again.
+            risk: Null: from the approved definition.
+            state: `quarantined` holds a tool until it is set to active again.
             if_match: The `revision` that you have seen: the change is refused if there is another by now.
         """
         return await self._send(
@@ -474,18 +474,18 @@ class AsyncToolsResource(AsyncResource):
     ) -> AsyncListing[ToolCaller]:
         """List who can call a tool, and why.
 
-        The identities whose grants, or those of whose groups, reach the tool, decided as calls are.
+        The identities that can call the tool by a grant of their own or of a group, decided as calls are.
 
-        Newest first. Where few of many identities can call it, a page may hold fewer than `limit`, or none,
-        and still
-        have a `next_cursor`.
+        Newest first. If few of many identities can call it, a page may hold fewer than `limit`, or none,
+        and still have a
+        `next_cursor`.
 
         Needs the permission `grants.read`.
 
         Args:
             tool_id: The id of a tool.
-            at: The moment to ask about; now when absent. Of the past, what the history keeps is told; of the
-                future, what the rules of now say of it.
+            at: The time to ask about; now by default. The past is answered from the history, the future by the
+                current rules.
             page_size: How many to fetch at a time, at most 200.
         """
         return self._list(
@@ -549,21 +549,21 @@ class AsyncToolsResource(AsyncResource):
         created_before: datetime.datetime | None = None,
         unused_for_days: int | None = None,
     ) -> AsyncListing[ToolGrant]:
-        """List the grants that reach a tool, and when it was last used by each.
+        """List the grants that reach a tool.
 
-        The grants in force whose servers and tools take it in, newest first: by its server's labels and its
-        own risk as
-        they are now. Whether calls pass is for policies to say too: `/tools/{id}/access` asks them.
+        The active grants that include the tool by its server's current labels and its own risk, newest
+        first, with the
+        last use by each. Policies can still deny calls: `/tools/{id}/access` evaluates them.
 
         Needs the permission `grants.read`.
 
         Args:
             tool_id: The id of a tool.
             page_size: How many to fetch at a time, at most 200.
-            created_after: Only those made after this time.
-            created_before: Only those made before this time.
-            unused_for_days: Only those by which nobody used the tool for so many days. Uses are written down within a
-                minute, and only since `observed_since` is anything known of them.
+            created_after: Only objects created after this time.
+            created_before: Only objects created before this time.
+            unused_for_days: Only grants without a use of the tool for this many days. Uses are recorded within a minute;
+                nothing is known of the time before `observed_since`.
         """
         return self._list(
             lambda cursor: _list_tool_grants.call(

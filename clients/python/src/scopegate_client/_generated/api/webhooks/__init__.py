@@ -30,7 +30,7 @@ from . import update_webhook as _update_webhook
 
 
 class WebhooksResource(Resource):
-    """Where messages go when something happens, as a call that waits for a person: signed, and sent again."""
+    """Destinations of signed messages about events, such as a call that waits for a decision, with retries."""
 
     def list(
         self,
@@ -51,13 +51,13 @@ class WebhooksResource(Resource):
 
         Args:
             page_size: How many to fetch at a time, at most 200.
-            created_after: Only those made after this time.
-            created_before: Only those made before this time.
+            created_after: Only objects created after this time.
+            created_before: Only objects created before this time.
             event: Only webhooks that receive this event type.
             failing: Only those whose last attempt failed.
             q: Text in the name.
             include: `ended` shows ended ones too; needs the permission audit.read.
-            sort: What webhooks are sorted by; `-` before it is from the top. Newest first by default.
+            sort: The sort order; `-` sorts descending. Newest first by default.
         """
         return self._list(
             lambda cursor: _list_webhooks.call(
@@ -90,9 +90,9 @@ class WebhooksResource(Resource):
         Needs the permission `webhooks.write`.
 
         Args:
-            name: What people call it.
-            url: Over https, or http to an address of an allowed network. Put no secret into it: callers who may
-                read webhooks sees it, and messages are signed.
+            name: Its display name.
+            url: An https URL, or http to an address in an allowed network. It must not contain a secret: callers
+                who may read webhooks see it, and messages are signed.
             events: The event types that it receives.
             description: What it is for.
             idempotency_key: Made for you, one for each call. Give your own to make repeating the call itself safe.
@@ -170,12 +170,11 @@ class WebhooksResource(Resource):
 
         Args:
             webhook_id: The id of a webhook.
-            name: What people call it.
+            name: Its display name.
             description: What it is for.
-            url: Messages that wait go there too.
+            url: Pending messages are sent there too.
             events: The event types that it receives.
-            status: A `disabled` webhook gets no messages; what waited when it was disabled waits on, for three days
-                in all.
+            status: A `disabled` webhook gets no messages; its pending ones stay, for three days in all.
             if_match: The `revision` that you have seen: the change is refused if there is another by now.
         """
         return self._send(
@@ -207,9 +206,9 @@ class WebhooksResource(Resource):
         Args:
             webhook_id: The id of a webhook.
             page_size: How many to fetch at a time, at most 200.
-            created_after: Only those made after this time.
-            created_before: Only those made before this time.
-            type: What the message tells of.
+            created_after: Only objects created after this time.
+            created_before: Only objects created before this time.
+            type: Only messages of this event type.
         """
         return self._list(
             lambda cursor: _list_webhook_deliveries.call(
@@ -320,7 +319,7 @@ class WebhooksResource(Resource):
 
 
 class AsyncWebhooksResource(AsyncResource):
-    """Where messages go when something happens, as a call that waits for a person: signed, and sent again."""
+    """Destinations of signed messages about events, such as a call that waits for a decision, with retries."""
 
     def list(
         self,
@@ -341,13 +340,13 @@ class AsyncWebhooksResource(AsyncResource):
 
         Args:
             page_size: How many to fetch at a time, at most 200.
-            created_after: Only those made after this time.
-            created_before: Only those made before this time.
+            created_after: Only objects created after this time.
+            created_before: Only objects created before this time.
             event: Only webhooks that receive this event type.
             failing: Only those whose last attempt failed.
             q: Text in the name.
             include: `ended` shows ended ones too; needs the permission audit.read.
-            sort: What webhooks are sorted by; `-` before it is from the top. Newest first by default.
+            sort: The sort order; `-` sorts descending. Newest first by default.
         """
         return self._list(
             lambda cursor: _list_webhooks.call(
@@ -380,9 +379,9 @@ class AsyncWebhooksResource(AsyncResource):
         Needs the permission `webhooks.write`.
 
         Args:
-            name: What people call it.
-            url: Over https, or http to an address of an allowed network. Put no secret into it: callers who may
-                read webhooks sees it, and messages are signed.
+            name: Its display name.
+            url: An https URL, or http to an address in an allowed network. It must not contain a secret: callers
+                who may read webhooks see it, and messages are signed.
             events: The event types that it receives.
             description: What it is for.
             idempotency_key: Made for you, one for each call. Give your own to make repeating the call itself safe.
@@ -460,12 +459,11 @@ class AsyncWebhooksResource(AsyncResource):
 
         Args:
             webhook_id: The id of a webhook.
-            name: What people call it.
+            name: Its display name.
             description: What it is for.
-            url: Messages that wait go there too.
+            url: Pending messages are sent there too.
             events: The event types that it receives.
-            status: A `disabled` webhook gets no messages; what waited when it was disabled waits on, for three days
-                in all.
+            status: A `disabled` webhook gets no messages; its pending ones stay, for three days in all.
             if_match: The `revision` that you have seen: the change is refused if there is another by now.
         """
         return await self._send(
@@ -497,9 +495,9 @@ class AsyncWebhooksResource(AsyncResource):
         Args:
             webhook_id: The id of a webhook.
             page_size: How many to fetch at a time, at most 200.
-            created_after: Only those made after this time.
-            created_before: Only those made before this time.
-            type: What the message tells of.
+            created_after: Only objects created after this time.
+            created_before: Only objects created before this time.
+            type: Only messages of this event type.
         """
         return self._list(
             lambda cursor: _list_webhook_deliveries.call(
