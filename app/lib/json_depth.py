@@ -8,7 +8,7 @@ from collections.abc import Callable
 from itertools import accumulate
 from typing import Any
 
-MAX_DEPTH = 256
+MAX_PLAIN_DEPTH = 256
 """Open objects and arrays. Far below the limits of the parser and the encoder in every supported interpreter."""
 _BRACKETS = b"[]{}"
 _NO_MARKS = bytes(set(range(256)).difference(_BRACKETS, b'"'))
@@ -20,7 +20,7 @@ class TooDeep(ValueError):
     """The JSON is nested too deeply."""
 
 
-def is_too_deep(data: bytes, max_depth: int = MAX_DEPTH) -> bool:
+def is_too_deep(data: bytes, max_depth: int = MAX_PLAIN_DEPTH) -> bool:
     """Whether JSON in UTF-8 has more than ``max_depth`` objects and arrays open at once.
 
     For invalid JSON, the result is right up to where a parser stops.
@@ -34,12 +34,12 @@ def is_too_deep(data: bytes, max_depth: int = MAX_DEPTH) -> bool:
     return max(accumulate(memoryview(steps).cast("b")), default=0) > max_depth
 
 
-def loads(
+def loads_plain(
     data: bytes | str, *, object_pairs_hook: Callable[[list[tuple[str, Any]]], Any] | None = None
 ) -> Any:
-    """Parse JSON like the standard library, up to ``MAX_DEPTH``. Raises only ``ValueError``."""
+    """Parse JSON like the standard library, up to ``MAX_PLAIN_DEPTH``. Raises only ``ValueError``."""
     raw = data.encode("utf-8", "surrogatepass") if isinstance(data, str) else data
     if is_too_deep(raw):
-        raise TooDeep(f"The nesting is deeper than {MAX_DEPTH}.")
+        raise TooDeep(f"The nesting is deeper than {MAX_PLAIN_DEPTH}.")
     text = data if isinstance(data, str) else data.decode()
     return json.loads(text, object_pairs_hook=object_pairs_hook)

@@ -18,12 +18,6 @@ from sqlalchemy.dialects.postgresql import UUID as PgUuid
 from sqlmodel import Field, SQLModel
 
 from app.models.audit_changes import Changes
-from app.models.base import metadata
-
-__all__ = [
-    "AcceptedRestore", "AuditArguments", "AuditClient", "AuditEvent", "AuditHour", "AuditRollup", "LogEpoch",
-    "ObjectVersion", "WorkerLease", "metadata",
-]  # fmt: skip
 
 
 class AuditEvent(SQLModel, table=True):

@@ -1,4 +1,4 @@
-"""The base of all tables: named constraints, UTC times, id, revision."""
+"""The base of all tables: named constraints, UTC times, id, revision; and the oldest code that the database supports."""
 
 from datetime import datetime
 from uuid import UUID
@@ -33,3 +33,12 @@ class ObjectRow(SQLModel):
         sa_column_kwargs={"server_default": func.now(), "onupdate": func.now()},
     )
     revision: int = Field(default=1, sa_column_kwargs={"server_default": text("1")})
+
+
+class Compatibility(SQLModel, table=True):
+    """A single row with the oldest generation of the code that this database supports."""
+
+    __tablename__ = "compatibility"
+
+    id: int = Field(default=1, primary_key=True)
+    oldest_generation: int

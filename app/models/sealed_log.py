@@ -6,9 +6,6 @@ from uuid import UUID
 from sqlalchemy import BigInteger, CheckConstraint, DateTime, Index, LargeBinary, SmallInteger, text
 from sqlmodel import Field, SQLModel
 
-from app.models.base import metadata
-
-__all__ = ["AuditCheckpoint", "AuditTile", "LogName", "metadata"]
 
 
 class AuditCheckpoint(SQLModel, table=True):

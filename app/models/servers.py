@@ -10,7 +10,7 @@ from sqlmodel import Field, SQLModel
 from app.lib.ids import new_id
 from app.models.base import ObjectRow
 
-TEXTS = "servers.slug || ' ' || servers.name || ' ' || coalesce(servers.description, '')"
+SERVER_TEXTS = "servers.slug || ' ' || servers.name || ' ' || coalesce(servers.description, '')"
 """The indexed expression for text search."""
 
 
@@ -21,7 +21,7 @@ class Server(ObjectRow, table=True):
     __table_args__ = (
         Index("ix_servers_slug_id", "slug", "id"),
         Index("ix_servers_lower_name_id", text("lower(name)"), "id"),
-        Index("ix_servers_texts", text(f"scopegate_trigrams({TEXTS})"), postgresql_using="gin"),
+        Index("ix_servers_texts", text(f"scopegate_trigrams({SERVER_TEXTS})"), postgresql_using="gin"),
         Index(
             "ix_servers_owner_group_id", "owner_group_id", postgresql_where=text("owner_group_id IS NOT NULL")
         ),

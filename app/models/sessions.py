@@ -29,12 +29,3 @@ class SessionNote(SQLModel, table=True):
     token_id: UUID = Field(index=True)
     log_level: str | None = None
     subscriptions: list[str] = Field(default_factory=list, sa_type=JSONB)
-
-
-class Compatibility(SQLModel, table=True):
-    """A single row with the oldest generation of the code that this database supports."""
-
-    __tablename__ = "compatibility"
-
-    id: int = Field(default=1, primary_key=True)
-    oldest_generation: int

@@ -10,7 +10,7 @@ from sqlmodel import Field
 
 from app.models.base import ObjectRow
 
-TEXTS = "tools.name || ' ' || coalesce(tools.title, '') || ' ' || coalesce(tools.description, '')"
+TOOL_TEXTS = "tools.name || ' ' || coalesce(tools.title, '') || ' ' || coalesce(tools.description, '')"
 """The indexed expression for text search."""
 
 
@@ -21,7 +21,7 @@ class Tool(ObjectRow, table=True):
     __table_args__ = (
         Index("uq_tools_server_name", "server_id", "name", unique=True),
         Index("ix_tools_name_id", "name", "id"),
-        Index("ix_tools_texts", text(f"scopegate_trigrams({TEXTS})"), postgresql_using="gin"),
+        Index("ix_tools_texts", text(f"scopegate_trigrams({TOOL_TEXTS})"), postgresql_using="gin"),
     )
 
     server_id: UUID = Field(foreign_key="servers.id")
