@@ -27,8 +27,7 @@ from app.features.service_accounts.authenticate import unauthenticated
 from app.http.authorization import Caller, Role
 from app.lib.clock import utc_now
 from app.lib.ids import IDENTITY_PROVIDER, format_id, new_id
-from app.models.administrators import Administrator, RoleAssignment
-from app.models.identities import IdentityLink
+from app.models.identities import Administrator, IdentityLink, RoleAssignment
 
 ADMINISTRATOR_KIND = "administrator"
 # Leaves room for the suffix that makes a taken name unique.

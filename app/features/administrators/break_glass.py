@@ -33,8 +33,8 @@ from app.features.service_accounts.authenticate import digest_of, unauthenticate
 from app.http.authorization import Caller, Role
 from app.http.live import goes_on
 from app.lib.ids import new_id
-from app.models.administrators import BreakGlassSession
 from app.models.audit import AuditClient
+from app.models.identities import BreakGlassSession
 
 LIFETIME = timedelta(minutes=15)
 KIND = "break_glass"

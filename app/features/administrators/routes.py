@@ -14,7 +14,7 @@ from app.http.problems import COMMON_PROBLEMS, problem_responses
 from app.http.runtime import CurrentRuntime
 from app.http.transaction import Session, TransactionalRoute
 from app.lib.ids import AdministratorId
-from app.models.administrators import Administrator
+from app.models.identities import Administrator
 
 router = APIRouter(
     prefix="/api/v1/administrators",

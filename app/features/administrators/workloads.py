@@ -19,8 +19,7 @@ from app.features.identity_providers.provider import Provider
 from app.features.service_accounts.authenticate import find_live_account, unauthenticated
 from app.http.authorization import Caller
 from app.lib.ids import IDENTITY_PROVIDER, format_id
-from app.models.administrators import WorkloadSignIn
-from app.models.service_accounts import SERVICE_ACCOUNT_KIND
+from app.models.identities import SERVICE_ACCOUNT_KIND, WorkloadSignIn
 
 # Such tokens usually live for minutes or hours; one that lives longer is recorded once a day.
 _REMEMBERED = timedelta(days=1)

@@ -19,7 +19,7 @@ from app.features.groups import provision_queries as queries
 from app.features.groups.policy_groups import check_may_change_group, names_overlap
 from app.http.authorization import Caller
 from app.lib.ids import IDENTITY, format_id
-from app.models.groups import Group
+from app.models.identities import Group
 
 _NAMED_AT_ONCE = 1_000
 """Members in one event; a larger change has several events."""

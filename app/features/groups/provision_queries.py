@@ -10,8 +10,7 @@ from sqlmodel import col
 
 from app.features.audit.record import close_versions
 from app.lib.ids import new_id
-from app.models.groups import Group, GroupMember
-from app.models.identities import Identity, ScimUser
+from app.models.identities import Group, GroupMember, Identity, ScimUser
 
 _IDS = ARRAY(Uuid)
 _JOIN = text("""

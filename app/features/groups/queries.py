@@ -9,7 +9,7 @@ from sqlmodel import col
 
 from app.features.groups.schemas import GroupQuery
 from app.http.pagination import Sorts, caseless
-from app.models.groups import Group, GroupMember
+from app.models.identities import Group, GroupMember
 
 SORTS: Sorts = {
     "name": caseless(col(Group.name)),

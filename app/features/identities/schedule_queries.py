@@ -13,8 +13,7 @@ from sqlmodel import col
 
 from app.features.identities.schemas import ScheduledOffboardingQuery
 from app.http.authorization import Role
-from app.models.administrators import RoleAssignment
-from app.models.service_accounts import SERVICE_ACCOUNT_KIND, ServiceAccount
+from app.models.identities import SERVICE_ACCOUNT_KIND, RoleAssignment, ServiceAccount
 from app.models.tokens import ScheduledOffboarding
 
 

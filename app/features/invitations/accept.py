@@ -29,7 +29,7 @@ from app.features.invitations.queries import InvitationReading, find_invitation,
 from app.features.invitations.service import KIND, link_account, lock_with_identity
 from app.http.authorization import MANAGING_ROLES, Caller
 from app.lib.ids import IDENTITY, format_id
-from app.models.invitations import Invitation
+from app.models.identities import Invitation
 
 _NO_DIGEST = bytes(32)
 _SYSTEM = Caller("system", UUID(int=0), frozenset())

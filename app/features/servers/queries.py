@@ -12,7 +12,7 @@ from sqlmodel import col
 from app.db.text_search import has_text
 from app.features.servers.schemas import ServerQuery
 from app.http.pagination import Sorts, caseless
-from app.models.groups import Group
+from app.models.identities import Group
 from app.models.servers import SERVER_TEXTS, Server, ServerCredential
 
 SLUG_RESERVATION = timedelta(days=90)

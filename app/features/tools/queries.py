@@ -10,8 +10,7 @@ from app.db.text_search import has_text
 from app.domain.objects import ToolState
 from app.features.tools.schemas import ToolQuery
 from app.http.pagination import Sorts
-from app.models.servers import Server
-from app.models.tools import TOOL_TEXTS, Tool
+from app.models.servers import TOOL_TEXTS, Server, Tool
 
 
 def _of_servers(*, ended: bool) -> Select[Tool]:

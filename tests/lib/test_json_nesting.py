@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.lib import strict_json
-from app.lib.json_depth import MAX_PLAIN_DEPTH, TooDeep, is_too_deep
+from app.lib.strict_json import MAX_PLAIN_DEPTH, TooDeep, is_too_deep
 
 MARKS = st.text(alphabet='[]{}"\\ a,:\u00e9\x00', max_size=6)
 VALUES: st.SearchStrategy[Any] = st.recursive(
