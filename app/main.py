@@ -18,7 +18,6 @@ from app.db.rewinds import RewindGuard
 from app.features.access import explain_routes as explaining
 from app.features.access import reach_routes as access
 from app.features.access import routes as unused_access
-from app.features.administrators import break_glass_routes as break_glass
 from app.features.administrators import routes as administrators
 from app.features.approvals import routes as approvals
 from app.features.audit import proof_routes as audit_proofs
@@ -26,9 +25,7 @@ from app.features.audit import routes as audit
 from app.features.audit_sinks import routes as audit_sinks
 from app.features.grants import routes as grants
 from app.features.groups import routes as groups
-from app.features.identities import receipt_routes as receipts
 from app.features.identities import routes as identities
-from app.features.identities import schedule_routes as scheduled_offboardings
 from app.features.identity_providers import routes as identity_providers
 from app.features.identity_providers.signals import routes as signals
 from app.features.invitations import routes as invitations
@@ -101,8 +98,6 @@ def _routes() -> tuple[BaseRoute, ...]:
     everything = APIRouter()
     for feature in (
         identities,
-        scheduled_offboardings,
-        receipts,
         servers,
         tools,
         invitations,
@@ -126,7 +121,6 @@ def _routes() -> tuple[BaseRoute, ...]:
         webhooks,
         audit_sinks,
         me,
-        break_glass,
         audit_proofs,
         audit,
         oauth,

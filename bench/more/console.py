@@ -14,8 +14,7 @@ import asyncpg
 
 from app.crypto.keys import Peppers
 from app.db.engine import make_engine, make_sessions
-from app.features.administrators.browser_sessions import Lifetimes, open_session
-from app.features.administrators.browser_sign_in import SignedIn
+from app.features.administrators.browser_sessions import Lifetimes, SignedIn, open_session
 from app.features.administrators.sign_in import sign_in
 from app.features.identity_providers.queries import browser_providers
 from app.lib.ids import GROUP, IDENTITY, SERVER, TOKEN, format_id

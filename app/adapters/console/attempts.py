@@ -23,7 +23,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from app.domain.errors import Malformed
-from app.features.administrators.browser_sign_in import Attempt
+from app.features.administrators.browser_sessions import Attempt
 
 LIFETIME = timedelta(minutes=10)
 _NONCE = 12

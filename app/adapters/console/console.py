@@ -11,8 +11,7 @@ from app.adapters.console.attempts import Attempts
 from app.adapters.console.cookies import Cookies
 from app.crypto.keys import Peppers
 from app.domain.errors import Malformed
-from app.features.administrators.browser_sessions import Lifetimes, read_session
-from app.features.administrators.browser_sign_in import BrowserFlow
+from app.features.administrators.browser_sessions import BrowserFlow, Lifetimes, read_session
 from app.features.service_accounts.authenticate import unauthenticated
 from app.http.authorization import Authenticator, Caller
 from app.http.live import goes_on

@@ -28,13 +28,13 @@ from app.domain.errors import (
     Unavailable,
 )
 from app.features.administrators import browser_sessions
-from app.features.administrators.browser_sign_in import SignedIn
+from app.features.administrators.browser_sessions import SignedIn
 from app.features.administrators.claims import ClaimsMismatch, workload_account
 from app.features.administrators.sign_in import sign_in
 from app.features.identity_providers import queries as providers
 from app.features.identity_providers.provider import Provider
-from app.features.invitations.accept import accept_invitation, open_invitation
 from app.features.invitations.schemas import PAGE as INVITED
+from app.features.invitations.service import accept_invitation, open_invitation
 from app.http.authorization import Caller, Permission
 from app.http.rate_limits import client_address, source_of
 from app.http.runtime import CurrentRuntime, Runtime

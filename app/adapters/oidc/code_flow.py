@@ -22,7 +22,7 @@ from app.adapters.oidc.verifier import FindProvider, Verifier
 from app.crypto.jose.keys import ProviderFault, ProviderKeys
 from app.crypto.jose.token import Refused, read_token
 from app.domain.errors import Malformed, Unavailable
-from app.features.administrators.browser_sign_in import Attempt, SignedIn, SignedOut
+from app.features.administrators.browser_sessions import Attempt, SignedIn, SignedOut
 from app.features.identity_providers.provider import Provider
 from app.lib.logs import ThrottledReasons
 

@@ -18,7 +18,7 @@ from joserfc.jwt import JWTClaimsRegistry
 from app.crypto.jose.keys import ProviderKeys
 from app.crypto.jose.signatures import algorithm_of, check_signature, header_text, key_id_of
 from app.crypto.jose.token import Refused, Unverified
-from app.features.administrators.browser_sign_in import SignedOut
+from app.features.administrators.browser_sessions import SignedOut
 from app.features.identity_providers.provider import Provider
 
 SKEW_S = 60

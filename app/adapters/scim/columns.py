@@ -37,7 +37,8 @@ from sqlalchemy.dialects.postgresql import BIT, JSONB, aggregate_order_by
 
 from app.lib.ids import GROUP, IDENTITY
 from app.models.base import metadata
-from app.models.identities import Group, GroupMember, Identity, ScimUser
+from app.models.groups import Group, GroupMember
+from app.models.identities import Identity, ScimUser
 
 Kind = Literal["text", "id", "bool", "time"]
 

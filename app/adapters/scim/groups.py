@@ -35,12 +35,12 @@ from app.adapters.scim.models import Group, GroupMember
 from app.adapters.scim.work import Work
 from app.db.change import Change
 from app.features.groups import provision, service
-from app.features.groups.provision_queries import find_provided
+from app.features.groups.queries import find_provided
 from app.features.groups.schemas import ExternalId
 from app.http.schemas import Name
 from app.lib.event_loop import in_slices
 from app.lib.ids import EVENT, GROUP, IDENTITY, format_id, parse_id
-from app.models import identities as models
+from app.models import groups as models
 
 _NAME: TypeAdapter[str] = TypeAdapter(Name)
 _EXTERNAL_ID: TypeAdapter[str] = TypeAdapter(ExternalId)

@@ -2,16 +2,20 @@
 
 Off unless a password is configured. Its sessions have the role owner for 15 minutes and are fully audited: refused
 attempts, and each request of the session, in transactions of their own. So a request that fails is recorded too, and
-one that cannot be recorded is not served.
+one that cannot be recorded is not served. Attempts are limited per address and in total; the loopback address has its
+own limit, so that a flood does not lock out a person on the machine itself.
 """
 
 import asyncio
 import os
 import time
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from ipaddress import ip_address
+from math import ceil
 from typing import Any
 from uuid import UUID
 
@@ -27,24 +31,69 @@ from app.crypto.passwords import matches_hash
 from app.db.engine import plain_url
 from app.domain.errors import NotFound, TooManyRequests, Unauthenticated
 from app.domain.token_format import BREAK_GLASS, SECRET_BYTES, format_credential, parse_credential
-from app.features.administrators.throttle import WINDOW_S, Throttle
 from app.features.audit.record import record
 from app.features.service_accounts.authenticate import digest_of, unauthenticated
 from app.http.authorization import Caller, Role
 from app.http.live import goes_on
+from app.http.rate_limits import source_of
 from app.lib.ids import new_id
+from app.models.administrators import BreakGlassSession
 from app.models.audit import AuditClient
-from app.models.identities import BreakGlassSession
+
+WINDOW_S = 60.0
+
+
+class Throttle:
+    """Counts the attempts admitted in the last minute. A refused attempt costs and counts nothing."""
+
+    def __init__(self, each: int, together: int, now: Callable[[], float] = time.monotonic) -> None:
+        self._each = each
+        self._together = together
+        self._now = now
+        self._admitted: deque[tuple[float, str]] = deque()
+
+    def wait_s(self, address: str) -> int:
+        """Seconds until this address may try; at 0 it may try now, and the attempt is counted."""
+        now, source = self._now(), source_of(address)
+        while self._admitted and self._admitted[0][0] <= now - WINDOW_S:
+            self._admitted.popleft()
+        own = [time for time, by in self._admitted if by == source]
+        if len(self._admitted) >= self._together and not _is_loopback(address):
+            return _until(self._admitted[0][0], now)
+        if len(own) >= self._each:
+            return _until(own[0], now)
+        self._admitted.append((now, source))
+        return 0
+
+
+def _is_loopback(address: str) -> bool:
+    try:
+        return ip_address(address).is_loopback
+    except ValueError:
+        return False
+
+
+def _until(oldest: float, now: float) -> int:
+    return max(1, ceil(oldest + WINDOW_S - now))
+
 
 LIFETIME = timedelta(minutes=15)
+
 KIND = "break_glass"
+
 MAX_ATTEMPTS_PER_ADDRESS = 5
+
 MAX_ATTEMPTS = 20
+
 _SIGN_IN = "break_glass.sign_in"
+
 _ANONYMOUS = Caller("anonymous", UUID(int=0), frozenset())
+
 _NO_DIGEST = bytes(32)
 
+
 NameClient = Callable[[str | None, str | None], tuple[UUID, tuple[Any, ...] | None]]
+
 """The id of an address and user agent, and their row if this worker has not written it yet."""
 
 

@@ -2,12 +2,16 @@
 
 Every request checks in the database that the person is active, the administrator not disabled and the provider trusted,
 as with an access token. Roles come from the provider's current settings for the stored claim values, and no role
-outlasts a later sign-in without it.
+outlasts a later sign-in without it. ``BrowserFlow`` is the interface between the sign-in pages and the protocol of the
+identity provider.
 """
 
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Any, Protocol
+from uuid import UUID
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -17,10 +21,9 @@ from sqlmodel import col
 
 from app.crypto.keys import Peppers, derive_key
 from app.domain.token_format import BROWSER_SESSION, SECRET_BYTES, format_credential, parse_credential
-from app.features.administrators.admit import caller_of
-from app.features.administrators.browser_sign_in import SignedIn, SignedOut
 from app.features.administrators.claims import Holder, read_holder, role_values
 from app.features.administrators.queries import assignments_of, find_link_holder, lock_administrator
+from app.features.administrators.sign_in import caller_of
 from app.features.audit.record import record
 from app.features.identities.queries import lock_identity
 from app.features.identity_providers import queries as providers
@@ -28,13 +31,78 @@ from app.features.identity_providers.provider import Provider
 from app.features.service_accounts.authenticate import digest_of, unauthenticated
 from app.http.authorization import Caller, Role
 from app.lib.ids import IDENTITY_PROVIDER, format_id, new_id
-from app.models.identities import BrowserSession
+from app.models.administrators import BrowserSession
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """A sign-in that is in progress. ``verifier`` is sent only to the provider, with the code."""
+
+    redirect_uri: str
+    state: str
+    nonce: str
+    verifier: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class SignedIn:
+    """The result of a sign-in. ``claims`` has the identity and roles; ``id_claims`` are the claims of the ID token
+    itself."""
+
+    provider: Provider
+    claims: Mapping[str, Any] = field(repr=False)
+    subject: str
+    provider_session: str | None
+    id_token: str = field(repr=False)
+    id_claims: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class SignedOut:
+    """The session or the person that a provider logged out."""
+
+    provider_id: UUID
+    subject: str | None
+    provider_session: str | None
+    said_at: datetime
+
+
+class BrowserFlow(Protocol):
+    """The provider's side of a sign-in. Methods raise ``Malformed`` for an invalid message, and ``Unavailable``."""
+
+    async def start(self, provider: Provider, attempt: Attempt, *, another_account: bool = False) -> str:
+        """The URL for the browser. With ``another_account`` the provider asks for an account, signed in or not."""
+
+    async def finish(
+        self,
+        provider: Provider,
+        attempt: Attempt,
+        *,
+        code: str,
+        issuer: str | None,
+        now: float,
+        request_id: str | None,
+    ) -> SignedIn:
+        """Complete a sign-in with the code from the browser; ``issuer`` is the ``iss`` parameter of the response."""
+
+    async def read_logout(self, text: str, request_id: str | None) -> SignedOut:
+        """Read a logout token of the provider."""
+
+    async def sign_out_address(
+        self, provider: Provider, id_token: str, back: str, state: str | None = None
+    ) -> str | None:
+        """The provider's sign-out URL, or None. It redirects to ``back`` with ``state``."""
+
 
 KIND = "browser_session"
+
 _SEEN_EVERY = timedelta(minutes=1)
+
 # A provider's clock may be slightly ahead of ours.
 _SKEW = timedelta(minutes=1)
+
 _NONCE = 12
+
 _NO_DIGEST = bytes(32)
 
 

@@ -1,10 +1,14 @@
 """``/administrators``: the people who manage this deployment. One appears when a person signs in with a role."""
 
-from typing import Annotated
+from collections.abc import Callable, Coroutine
+from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Depends, HTTPException, Query, Request, Response
+from pydantic import ConfigDict, Field, SecretStr, StringConstraints
 
+from app.crypto.passwords import MAX_LENGTH
 from app.features.administrators import service
+from app.features.administrators.break_glass import LIFETIME, BreakGlass, origin_of
 from app.features.administrators.queries import SORTS, assignments_of, select_administrators
 from app.features.administrators.schemas import AdministratorQuery, AdministratorView
 from app.http.authorization import Caller, Permission, requires
@@ -12,11 +16,12 @@ from app.http.etags import IfMatch, set_etag
 from app.http.pagination import Cursors, Page, read_page
 from app.http.problems import COMMON_PROBLEMS, problem_responses
 from app.http.runtime import CurrentRuntime
+from app.http.schemas import CleanSecret, CleanText, Strict
 from app.http.transaction import Session, TransactionalRoute
 from app.lib.ids import AdministratorId
-from app.models.identities import Administrator
+from app.models.administrators import Administrator
 
-router = APIRouter(
+administrators = APIRouter(
     prefix="/api/v1/administrators",
     tags=["administrators"],
     route_class=TransactionalRoute,
@@ -31,7 +36,9 @@ async def _answer(session: Session, response: Response, administrator: Administr
     return AdministratorView.from_row(administrator, assignments[administrator.id])
 
 
-@router.get("", dependencies=[requires(Permission.ADMINISTRATORS_READ)], operation_id="list_administrators")
+@administrators.get(
+    "", dependencies=[requires(Permission.ADMINISTRATORS_READ)], operation_id="list_administrators"
+)
 async def list_administrators(
     session: Session, runtime: CurrentRuntime, query: Annotated[AdministratorQuery, Query()]
 ) -> Page[AdministratorView]:
@@ -45,7 +52,7 @@ async def list_administrators(
     return Page(items=items, next_cursor=following)
 
 
-@router.get(
+@administrators.get(
     "/{administrator_id}",
     dependencies=[requires(Permission.ADMINISTRATORS_READ)],
     operation_id="get_administrator",
@@ -57,7 +64,7 @@ async def get_administrator(
     return await _answer(session, response, await service.load(session, administrator_id))
 
 
-@router.post(
+@administrators.post(
     "/{administrator_id}/disable", operation_id="disable_administrator", responses=problem_responses(409)
 )
 async def disable_administrator(
@@ -78,7 +85,7 @@ async def disable_administrator(
     return await _answer(session, response, administrator)
 
 
-@router.post(
+@administrators.post(
     "/{administrator_id}/enable",
     operation_id="enable_administrator",
     responses=problem_responses(409),
@@ -96,3 +103,79 @@ async def enable_administrator(
     if_match.check(administrator.revision)
     await service.enable(session, caller, administrator, person, request.state.request_id)
     return await _answer(session, response, administrator)
+
+
+# Enough for a password and a reason, even with every character escaped in JSON.
+MAX_BODY_BYTES = 32 * 1024
+
+
+class SmallBodyRoute(TransactionalRoute):
+    """Reject a large body unread: the client is not authenticated, and validating the body takes long."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+
+        async def answer(request: Request) -> Response:
+            if len(await request.body()) > MAX_BODY_BYTES:
+                raise HTTPException(413, f"The request body can have at most {MAX_BODY_BYTES} bytes")
+            return await handle(request)
+
+        return answer
+
+
+break_glass = APIRouter(prefix="/api/v1/break-glass", tags=["break-glass"], route_class=SmallBodyRoute)
+
+
+async def _get_break_glass(request: Request) -> BreakGlass:
+    shared: BreakGlass = request.app.state.break_glass
+    return shared
+
+
+class BreakGlassSignIn(Strict):
+    """The break-glass password, and the reason for its use."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"password": "correct horse battery staple", "reason": "The provider is down."}]
+        }
+    )
+    password: Annotated[SecretStr, Field(min_length=1, max_length=MAX_LENGTH), CleanSecret] = Field(
+        description="The password whose hash is configured."
+    )
+    reason: Annotated[str, StringConstraints(min_length=1, max_length=500), CleanText] = Field(
+        description="Stored with the session as its reason."
+    )
+
+
+class BreakGlassToken(Strict):
+    """A bearer token with the role owner. Each of its requests is recorded."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"access_token": "sge_...", "token_type": "Bearer", "expires_in": 900}]
+        }
+    )
+    access_token: str = Field(
+        description="`sge_...`, shown once. A new password in the settings ends it.",
+        json_schema_extra={"format": "password"},
+    )
+    token_type: Literal["Bearer"] = "Bearer"
+    expires_in: int = Field(description="Seconds.")
+
+
+@break_glass.post(
+    "",
+    operation_id="create_break_glass_token",
+    responses=problem_responses(400, 401, 404, 422, 429, 503),
+)
+async def create_break_glass_token(
+    body: BreakGlassSignIn, request: Request, administrator: Annotated[BreakGlass, Depends(_get_break_glass)]
+) -> BreakGlassToken:
+    """Sign in as the break-glass administrator, if one is configured. Every attempt is recorded."""
+    text = await administrator.sign_in(body.password.get_secret_value(), body.reason, origin_of(request))
+    return BreakGlassToken(access_token=text, expires_in=int(LIFETIME.total_seconds()))
+
+
+router = APIRouter()
+router.include_router(administrators)
+router.include_router(break_glass)

@@ -5,13 +5,14 @@ from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.domain.errors import Conflict, NotFound
-from app.features.administrators.admit import ADMINISTRATOR_KIND
 from app.features.administrators.queries import lock_administrator
+from app.features.administrators.sign_in import ADMINISTRATOR_KIND
 from app.features.audit.record import record
 from app.features.identities.queries import end_browser_sessions, lock_identity
 from app.features.identities.role_checks import check_may_change, check_not_self, check_remaining_owner
 from app.http.authorization import Caller
-from app.models.identities import Administrator, Identity
+from app.models.administrators import Administrator
+from app.models.identities import Identity
 
 
 async def load(session: AsyncSession, id: UUID) -> Administrator:

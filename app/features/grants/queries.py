@@ -23,8 +23,9 @@ from sqlmodel import col
 
 from app.features.grants.schemas import GrantQuery
 from app.http.pagination import Sorts
-from app.models.access import Grant
-from app.models.servers import Server, Tool
+from app.models.grants import Grant
+from app.models.servers import Server
+from app.models.tools import Tool
 
 
 def _not_expired(now: datetime | ColumnElement[datetime]) -> ColumnElement[bool]:

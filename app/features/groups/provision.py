@@ -15,11 +15,12 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.db.versions import move_versions
 from app.domain.errors import Conflict, Invalid
 from app.features.audit.record import record
-from app.features.groups import provision_queries as queries
-from app.features.groups.policy_groups import check_may_change_group, names_overlap
+from app.features.groups import queries
+from app.features.groups.queries import members_among
+from app.features.identities.policy_reads import check_may_change_group, names_overlap
 from app.http.authorization import Caller
 from app.lib.ids import IDENTITY, format_id
-from app.models.identities import Group
+from app.models.groups import Group
 
 _NAMED_AT_ONCE = 1_000
 """Members in one event; a larger change has several events."""
@@ -96,7 +97,7 @@ async def change_members(
     Members and non-members that already are so are skipped: the cost depends on what changes. Raises ``Invalid`` for an
     identity to add that the provider does not manage.
     """
-    present = await queries.members_among(session, group.id, {*add, *remove})
+    present = await members_among(session, group.id, {*add, *remove})
     joining = set(add) - present
     leaving = (set(remove) & present) - set(add)
     people = await queries.lock_people(session, directory.provider_id, joining | leaving)

@@ -1,19 +1,24 @@
-"""Queries of groups and memberships."""
+"""Queries of groups and memberships: one statement each, for any number of members."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from uuid import UUID
 
-from sqlalchemy import Select, delete, func, or_, select
+from sqlalchemy import ARRAY, Select, Uuid, any_, bindparam, delete, func, literal, or_, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
+from app.features.audit.record import close_versions
 from app.features.groups.schemas import GroupQuery
 from app.http.pagination import Sorts, caseless
-from app.models.identities import Group, GroupMember
+from app.lib.ids import new_id
+from app.models.groups import Group, GroupMember
+from app.models.identities import Identity, ScimUser
 
 SORTS: Sorts = {
     "name": caseless(col(Group.name)),
 }
+
 """The sort orders of the list, with an index for each."""
 
 
@@ -51,7 +56,8 @@ async def membership(session: AsyncSession, group_id: UUID, identity_id: UUID) -
 async def members_among(session: AsyncSession, group_id: UUID, identity_ids: Collection[UUID]) -> set[UUID]:
     """Find those of these identities that are in a group."""
     statement = select(col(GroupMember.identity_id)).where(
-        col(GroupMember.group_id) == group_id, col(GroupMember.identity_id).in_(identity_ids)
+        col(GroupMember.group_id) == group_id,
+        col(GroupMember.identity_id) == any_(literal(list(identity_ids), _IDS)),
     )
     return set(await session.scalars(statement))
 
@@ -60,3 +66,87 @@ async def end_memberships(session: AsyncSession, group_id: UUID) -> list[GroupMe
     """Remove every member from a group; return the former memberships."""
     statement = delete(GroupMember).where(col(GroupMember.group_id) == group_id).returning(GroupMember)
     return list(await session.scalars(statement))
+
+
+_IDS = ARRAY(Uuid)
+
+_JOIN = text("""
+WITH joined AS (
+    INSERT INTO group_members (id, group_id, identity_id)
+    SELECT membership, :group_id, identity FROM unnest(:ids, :identity_ids) AS new (membership, identity)
+    RETURNING id, identity_id
+)
+INSERT INTO object_versions (object_id, version, kind, content)
+SELECT id, 1, 'membership', jsonb_build_object('group_id', CAST(:group_id AS text), 'identity_id', identity_id::text)
+FROM joined
+""").bindparams(
+    bindparam("group_id", type_=Uuid()), bindparam("ids", type_=_IDS), bindparam("identity_ids", type_=_IDS)
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ProvidedPerson:
+    """The state of a provisioned person that a membership depends on."""
+
+    id: UUID
+    ended: bool
+
+
+async def find_provided(
+    session: AsyncSession, provider_id: UUID, group_id: UUID, *, lock: bool
+) -> Group | None:
+    """Find a group that this provider manages; ``lock`` locks it exclusively, to serialize changes."""
+    mode = {"key_share": True} if lock else None
+    group = await session.get(Group, group_id, with_for_update=mode, populate_existing=True)
+    if group is None or group.ended_at is not None or group.source != "scim":
+        return None
+    return group if group.provider_id == provider_id else None
+
+
+async def provided_members(session: AsyncSession, provider_id: UUID, group_id: UUID) -> set[UUID]:
+    """The members of a group that the provider manages; those added by hand are not included."""
+    query = (
+        select(col(GroupMember.identity_id))
+        .join(ScimUser, col(ScimUser.identity_id) == col(GroupMember.identity_id))
+        .where(
+            col(GroupMember.group_id) == group_id,
+            col(ScimUser.provider_id) == provider_id,
+            col(ScimUser.deleted_at).is_(None),
+        )
+    )
+    return set(await session.scalars(query))
+
+
+async def lock_people(
+    session: AsyncSession, provider_id: UUID, ids: Collection[UUID]
+) -> dict[UUID, ProvidedPerson]:
+    """Lock the identities among these that the provider manages or managed, in id order."""
+    query = (
+        select(col(Identity.id), col(Identity.status), col(ScimUser.deleted_at))
+        .join(ScimUser, col(ScimUser.identity_id) == col(Identity.id))
+        .where(col(ScimUser.provider_id) == provider_id, col(Identity.id) == any_(literal(list(ids), _IDS)))
+        .order_by(col(Identity.id))
+        .with_for_update(of=Identity, key_share=True)
+    )
+    rows = await session.execute(query)
+    return {
+        id: ProvidedPerson(id, status == "offboarded" or deleted is not None) for id, status, deleted in rows
+    }
+
+
+async def join(session: AsyncSession, group_id: UUID, identity_ids: Sequence[UUID]) -> None:
+    """Add identities to a group that they are not in, and record when."""
+    ids = [new_id() for _ in identity_ids]
+    await session.execute(_JOIN, {"group_id": group_id, "ids": ids, "identity_ids": list(identity_ids)})
+
+
+async def leave(session: AsyncSession, group_id: UUID, identity_ids: Collection[UUID]) -> list[UUID]:
+    """Remove identities from a group and close their memberships; return those that were in it."""
+    statement = delete(GroupMember).where(
+        col(GroupMember.group_id) == group_id,
+        col(GroupMember.identity_id) == any_(literal(list(identity_ids), _IDS)),
+    )
+    columns = (col(GroupMember.id), col(GroupMember.identity_id))
+    former = {identity: id for id, identity in await session.execute(statement.returning(*columns))}
+    await close_versions(session, former.values())
+    return sorted(former)

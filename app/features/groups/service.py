@@ -16,9 +16,9 @@ from app.features.approvals.decide import cancel_approvals
 from app.features.approvals.queries import open_approvals
 from app.features.grants.queries import group_holds_grants, lock_grants_of_group
 from app.features.grants.service import GRANT
-from app.features.groups.policy_groups import check_may_change_group
 from app.features.groups.queries import SORTS, end_memberships, membership, select_groups
 from app.features.groups.schemas import GroupCreate, GroupQuery, GroupUpdate, MemberQuery
+from app.features.identities.policy_reads import check_may_change_group
 from app.features.servers.queries import owns_requestable
 from app.http.authorization import Caller, Permission, authorize
 from app.http.etags import Precondition
@@ -26,8 +26,9 @@ from app.http.pagination import Cursors, read_page
 from app.http.runtime import Runtime
 from app.lib import ids
 from app.lib.ids import format_id
-from app.models.access import Approval
-from app.models.identities import Group, GroupMember, Identity
+from app.models.approvals import Approval
+from app.models.groups import Group, GroupMember
+from app.models.identities import Identity
 
 GROUP = Subject(
     "group",

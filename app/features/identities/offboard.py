@@ -25,10 +25,15 @@ from app.features.approvals.queries import open_approvals
 from app.features.audit.queries import count_calls
 from app.features.audit.record import close_versions, record
 from app.features.identities.policy_reads import check_may_transfer
-from app.features.identities.queries import end_browser_sessions, keep_identity, take_turns
+from app.features.identities.queries import (
+    end_browser_sessions,
+    keep_identity,
+    lock_pending,
+    settle,
+    take_turns,
+)
 from app.features.identities.receipts import add_receipt, describe_caller
 from app.features.identities.role_checks import check_may_end, roles_behind
-from app.features.identities.schedule_queries import lock_pending, settle
 from app.features.identities.schemas import (
     MAX_CALLS,
     EndedToken,
@@ -49,8 +54,12 @@ from app.features.tokens.service import end_tokens
 from app.http.authorization import MANAGING_ROLES, Caller
 from app.http.etags import Precondition
 from app.lib.ids import GRANT, GROUP, IDENTITY, SCHEDULED_OFFBOARDING, SERVICE_ACCOUNT, format_id
-from app.models.access import Approval, Grant
-from app.models.identities import Administrator, GroupMember, Identity, OffboardingReceipt, ServiceAccount
+from app.models.administrators import Administrator
+from app.models.approvals import Approval
+from app.models.grants import Grant
+from app.models.groups import GroupMember
+from app.models.identities import Identity, OffboardingReceipt
+from app.models.service_accounts import ServiceAccount
 from app.models.tokens import ScheduledOffboarding, Token
 
 _QUIET = {"synchronize_session": False}

@@ -1,7 +1,7 @@
-"""Data of identities that published policies read: attributes, and owners of agents.
+"""What published policies read of identities and groups, which only callers who may grant can change.
 
-Changing it grants or takes away access, as changing a group that a policy names does. Policies are a higher feature, so
-they are read by SQL.
+Policies read attributes and the owners of agents. They name groups, whose members may approve calls or are exempt from
+a policy. Policies are a higher feature, so they are read by SQL.
 """
 
 from collections.abc import Collection, Iterator
@@ -12,15 +12,18 @@ from uuid import UUID
 
 import cedarpy
 from cedarpy import pst
-from sqlalchemy import text
+from sqlalchemy import ARRAY, Text, bindparam, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.domain.errors import Forbidden
 from app.features.identities.queries import persons_behind
 from app.http.authorization import Caller, Permission
+from app.lib.ids import GROUP, format_id
 
 _PUBLISHED = text("SELECT published_text FROM policies WHERE status = 'published' AND ended_at IS NULL")
+
 _TAG_READERS = frozenset({"get_tag", "has_tag"})
+
 _OTHER_ROOTS = (pst.Var("resource"), pst.Var("context"))
 
 
@@ -104,3 +107,57 @@ def _nodes(node: Any) -> Iterator[Any]:
         yield node
         for each in fields(node):
             yield from _nodes(getattr(node, each.name))
+
+
+_ANNOTATION = "require_approval"
+
+_NAMING = text("""
+SELECT published_text FROM policies WHERE status = 'published' AND ended_at IS NULL
+AND (position(:annotation IN published_text) > 0 OR position(CAST(:id AS text) IN published_text) > 0)
+""")
+
+
+_OVERLAP = text("""
+SELECT EXISTS (
+    SELECT 1 FROM unnest(:ours) AS ours (name)
+    JOIN unnest(:theirs) AS theirs (name) ON lower(ours.name) = lower(theirs.name)
+)
+""").bindparams(bindparam("ours", type_=ARRAY(Text)), bindparam("theirs", type_=ARRAY(Text)))
+
+
+async def names_overlap(session: AsyncSession, ours: Collection[str], theirs: Collection[str]) -> bool:
+    """Whether two sets of names overlap, ignoring case with the database's ``lower``, which also finds the group of an
+    approval. Python's rules for letters such as ``İ`` and a final ``Σ`` differ."""
+    if not ours or not theirs:
+        return False
+    return bool(await session.scalar(_OVERLAP, {"ours": list(ours), "theirs": list(theirs)}))
+
+
+async def check_may_change_group(
+    session: AsyncSession, caller: Caller, *names: str | None, group_id: UUID | None = None
+) -> None:
+    """Raise ``Forbidden`` when a policy names this group, by its id or one of these names, unless the caller may
+    grant."""
+    if caller.may(Permission.GRANTS_WRITE):
+        return
+    id = None if group_id is None else format_id(GROUP, group_id)
+    texts = list(await session.scalars(_NAMING, {"annotation": _ANNOTATION, "id": id}))
+    approvers = {name for name in map(_approvers, texts) if name is not None and "\0" not in name}
+    group_names = {name for name in names if name is not None}
+    is_named = id is not None and any(id in policy for policy in texts)
+    if is_named or await names_overlap(session, group_names, approvers):
+        raise Forbidden(
+            "A published policy names this group, so changing it needs the permission "
+            f"{Permission.GRANTS_WRITE.value}, which {caller.lacking}."
+        )
+
+
+@lru_cache(maxsize=1_000)
+def _approvers(policy: str) -> str | None:
+    """The name of the group in a policy's approval annotation."""
+    try:
+        (parsed,) = cedarpy.policies_to_pst(policy).static_policies.values()
+    except ValueError:
+        return None
+    name: str | None = parsed.annotations.get(_ANNOTATION)
+    return name

@@ -8,10 +8,13 @@ rotated, and without its key a leaver would be let in.
 
 ``find_holder`` matches a provisioned person with the one who signs in. A link counts for every entry of the same issuer
 and claim, also if the entry ended and was registered again, and also when only an erased link's digest is left.
+
+A schedule's row is locked before the identity's when it is carried out or moved. An offboarding, which holds the
+identity, does not wait for that row: its holder finds the identity offboarded, and settles the schedule.
 """
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -26,11 +29,15 @@ from sqlmodel import col
 from app.db.text_search import has_text
 from app.domain.errors import Conflict
 from app.features.audit.record import keep_version
-from app.features.identities.schemas import IdentityQuery
+from app.features.identities.schemas import IdentityQuery, ScheduledOffboardingQuery
 from app.features.identity_providers.queries import lock_link_claim
+from app.http.authorization import Role
 from app.http.pagination import Sorts, caseless
+from app.models.administrators import RoleAssignment
 from app.models.identities import NAMES, Identity, IdentityLink, ScimUser
 from app.models.identity_providers import IdentityProvider
+from app.models.service_accounts import SERVICE_ACCOUNT_KIND, ServiceAccount
+from app.models.tokens import ScheduledOffboarding
 
 # Browser sessions belong to a higher feature, and are only ended here.
 _BROWSER_SESSIONS = table("browser_sessions", named("identity_id", Uuid))
@@ -320,3 +327,82 @@ async def _is_earlier_entry(session: AsyncSession, earlier_id: UUID | None, prov
         )
     )
     return (await session.execute(query)).first() is not None
+
+
+def select_scheduled(query: ScheduledOffboardingQuery) -> Select[ScheduledOffboarding]:
+    """Select the schedules that match the filters, unordered."""
+    statement = select(ScheduledOffboarding)
+    if query.identity_id:
+        statement = statement.where(col(ScheduledOffboarding.identity_id).in_(query.identity_id))
+    if query.status:
+        statement = statement.where(col(ScheduledOffboarding.status).in_(query.status))
+    return statement
+
+
+def _locked(statement: Select[ScheduledOffboarding], *, skip: bool = False) -> Select[ScheduledOffboarding]:
+    return statement.with_for_update(skip_locked=skip).execution_options(populate_existing=True)
+
+
+async def find_scheduled(
+    session: AsyncSession, id: UUID, *, lock: bool = False
+) -> ScheduledOffboarding | None:
+    """Find a schedule; with ``lock``, in its state once locked."""
+    statement = select(ScheduledOffboarding).where(col(ScheduledOffboarding.id) == id)
+    return await session.scalar(_locked(statement) if lock else statement)
+
+
+async def lock_pending(
+    session: AsyncSession, identity_id: UUID, *, wait: bool = True
+) -> ScheduledOffboarding | None:
+    """Find the pending schedule of this identity; without ``wait``, only if it is not locked."""
+    statement = select(ScheduledOffboarding).where(
+        col(ScheduledOffboarding.identity_id) == identity_id, col(ScheduledOffboarding.status) == "pending"
+    )
+    return await session.scalar(_locked(statement, skip=not wait))
+
+
+async def roles_of_requester(session: AsyncSession, row: ScheduledOffboarding) -> frozenset[Role]:
+    """The current roles of the person who scheduled it, or their roles when they ended, which does not cancel it."""
+    if row.requested_by_kind == "break_glass":
+        return frozenset({Role.OWNER})
+    if row.requested_by_kind == SERVICE_ACCOUNT_KIND:
+        query = select(col(ServiceAccount.role)).where(col(ServiceAccount.id) == row.requested_by_id)
+    else:
+        query = select(col(RoleAssignment.role)).where(
+            col(RoleAssignment.administrator_id) == row.requested_by_id
+        )
+    return frozenset(Role(role) for role in await session.scalars(query))
+
+
+async def claim_due(session: AsyncSession, resting: Collection[UUID]) -> ScheduledOffboarding | None:
+    """Lock a due schedule that no worker carries out, except the resting ones."""
+    statement = (
+        select(ScheduledOffboarding)
+        .where(
+            col(ScheduledOffboarding.status) == "pending",
+            col(ScheduledOffboarding.effective_at) <= func.clock_timestamp(),
+            col(ScheduledOffboarding.id).not_in(resting),
+        )
+        .order_by(col(ScheduledOffboarding.effective_at))
+        .limit(1)
+        .with_for_update(skip_locked=True)
+    )
+    return await session.scalar(statement)
+
+
+async def settle(
+    session: AsyncSession, pending: ScheduledOffboarding | None, receipt_id: UUID | None
+) -> None:
+    """Complete a schedule: the identity is offboarded."""
+    if pending is not None:
+        pending.receipt_id = receipt_id
+        await finish(session, pending, "completed")
+
+
+async def finish(session: AsyncSession, row: ScheduledOffboarding, status: str) -> None:
+    """Close a locked, pending schedule, and read it back."""
+    row.status = status
+    row.finished_at = func.clock_timestamp()  # type: ignore[assignment]
+    row.revision += 1
+    await session.flush()
+    await session.refresh(row)

@@ -1,15 +1,21 @@
 """``/identities``: create, read, change, suspend, reinstate, offboard and erase people and agents."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Request, Response
+from pydantic import ConfigDict, Field
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.features.identities import service
 from app.features.identities.erase import erase_identity
 from app.features.identities.offboard import OffboardOutcome, find_to_offboard, offboard_identity
-from app.features.identities.queries import SORTS, links_of, select_identities
-from app.features.identities.schedule import offboard_when_asked
+from app.features.identities.queries import SORTS, links_of, select_identities, select_scheduled
+from app.features.identities.receipts import find_receipt, select_receipts
+from app.features.identities.schedule import (
+    cancel_scheduled,
+    offboard_when_asked,
+    read_scheduled,
+)
 from app.features.identities.schemas import (
     IdentityCreate,
     IdentityQuery,
@@ -19,6 +25,9 @@ from app.features.identities.schemas import (
     OffboardAnswer,
     OffboardRequest,
     Reason,
+    ReceiptQuery,
+    ReceiptView,
+    ScheduledOffboardingQuery,
     ScheduledOffboardingView,
 )
 from app.features.identities.service import find_identity, lock_found_identity
@@ -28,12 +37,13 @@ from app.http.idempotency import once
 from app.http.pagination import Cursors, Page, read_page
 from app.http.problems import COMMON_PROBLEMS, problem_responses
 from app.http.runtime import CurrentRuntime
-from app.http.schemas import ShortText, WantedUserName
+from app.http.schemas import ShortText, Strict, WantedUserName
 from app.http.transaction import Session, TransactionalRoute
-from app.lib.ids import IDENTITY, IdentityId, format_id
-from app.models.identities import Identity
+from app.lib.ids import IDENTITY, EventId, IdentityId, ScheduledOffboardingId, format_id
+from app.models.identities import Identity, OffboardingReceipt
+from app.models.tokens import ScheduledOffboarding
 
-router = APIRouter(
+identities = APIRouter(
     prefix="/api/v1/identities",
     tags=["identities"],
     route_class=TransactionalRoute,
@@ -63,7 +73,7 @@ async def _offboarding_answer(
     )
 
 
-@router.post(
+@identities.post(
     "/offboard",
     operation_id="offboard_identity_by_name",
     responses=problem_responses(404, 409),
@@ -91,7 +101,7 @@ async def offboard_identity_by_name(
     return await _offboarding_answer(session, response, outcome)
 
 
-@router.post(
+@identities.post(
     "/{identity_id}/offboard",
     operation_id="offboard_identity",
     responses=problem_responses(409),
@@ -127,7 +137,7 @@ async def post_offboard(
     return await _offboarding_answer(session, response, outcome)
 
 
-@router.delete(
+@identities.delete(
     "/{identity_id}",
     operation_id="delete_identity",
     responses=problem_responses(409),
@@ -163,7 +173,7 @@ async def delete_identity(
 CanErase = Annotated[Caller, requires(Permission.IDENTITIES_ERASE)]
 
 
-@router.post(
+@identities.post(
     "/{identity_id}/erase",
     operation_id="erase_identity",
     responses=problem_responses(409),
@@ -197,7 +207,7 @@ async def _answer(session: Session, response: Response, identity: Identity) -> I
     return IdentityView.from_row(identity, links[identity.id])
 
 
-@router.get(
+@identities.get(
     "",
     dependencies=[requires(Permission.IDENTITIES_READ)],
     operation_id="list_identities",
@@ -212,7 +222,7 @@ async def list_identities(
     return Page(items=[IdentityView.from_row(row, links[row.id]) for row in rows], next_cursor=next_cursor)
 
 
-@router.post(
+@identities.post(
     "",
     status_code=201,
     operation_id="create_identity",
@@ -233,7 +243,7 @@ async def create_identity(
     return await _answer(session, response, identity)
 
 
-@router.get(
+@identities.get(
     "/{identity_id}",
     dependencies=[requires(Permission.IDENTITIES_READ)],
     operation_id="get_identity",
@@ -243,7 +253,7 @@ async def get_identity(identity_id: IdentityId, session: Session, response: Resp
     return await _answer(session, response, await service.find_identity(session, identity_id))
 
 
-@router.patch(
+@identities.patch(
     "/{identity_id}",
     operation_id="update_identity",
     responses=problem_responses(409),
@@ -267,7 +277,7 @@ async def update_identity(
     return await _answer(session, response, identity)
 
 
-@router.post(
+@identities.post(
     "/{identity_id}/suspend",
     operation_id="suspend_identity",
     responses=problem_responses(409),
@@ -288,7 +298,7 @@ async def suspend_identity(
     return await _answer(session, response, identity)
 
 
-@router.post(
+@identities.post(
     "/{identity_id}/reinstate",
     operation_id="reinstate_identity",
     responses=problem_responses(409),
@@ -307,3 +317,125 @@ async def reinstate_identity(
     if_match.check(identity.revision)
     identity = await service.reinstate_identity(session, caller, identity, owner, request.state.request_id)
     return await _answer(session, response, identity)
+
+
+scheduled_offboardings = APIRouter(
+    prefix="/api/v1/scheduled-offboardings",
+    tags=["scheduled-offboardings"],
+    route_class=TransactionalRoute,
+    responses=COMMON_PROBLEMS,
+)
+
+
+@scheduled_offboardings.get(
+    "",
+    dependencies=[requires(Permission.IDENTITIES_READ)],
+    operation_id="list_scheduled_offboardings",
+    summary="List scheduled offboardings, newest first",
+)
+async def list_scheduled_offboardings(
+    query: Annotated[ScheduledOffboardingQuery, Query()], session: Session, runtime: CurrentRuntime
+) -> Page[ScheduledOffboardingView]:
+    cursors = Cursors(runtime.peppers.derive("cursors"), "list_scheduled_offboardings", query.filters())
+    rows, following = await read_page(session, select_scheduled(query), ScheduledOffboarding, cursors, query)
+    return Page(items=[ScheduledOffboardingView.from_row(row) for row in rows], next_cursor=following)
+
+
+@scheduled_offboardings.get(
+    "/{scheduled_offboarding_id}",
+    dependencies=[requires(Permission.IDENTITIES_READ)],
+    operation_id="get_scheduled_offboarding",
+    summary="Read one scheduled offboarding",
+)
+async def get_scheduled_offboarding(
+    scheduled_offboarding_id: ScheduledOffboardingId, session: Session, response: Response
+) -> ScheduledOffboardingView:
+    row = await read_scheduled(session, scheduled_offboarding_id)
+    set_etag(response, row.revision)
+    return ScheduledOffboardingView.from_row(row)
+
+
+@scheduled_offboardings.delete(
+    "/{scheduled_offboarding_id}",
+    operation_id="cancel_scheduled_offboarding",
+    responses=problem_responses(409, 412),
+    summary="Cancel a scheduled offboarding",
+)
+async def cancel_scheduled_offboarding(
+    scheduled_offboarding_id: ScheduledOffboardingId,
+    caller: CanOffboard,
+    session: Session,
+    request: Request,
+    if_match: IfMatch,
+    response: Response,
+) -> ScheduledOffboardingView:
+    """Cancels it. A repeat changes nothing; one that has happened cannot be cancelled."""
+    request_id = request.state.request_id
+    row = await cancel_scheduled(session, caller, scheduled_offboarding_id, if_match, request_id)
+    set_etag(response, row.revision)
+    return ScheduledOffboardingView.from_row(row)
+
+
+receipts = APIRouter(tags=["offboarding-receipts"], route_class=TransactionalRoute)
+_RECEIPTS = "/api/v1/offboarding-receipts"
+_KEYS_MAX_AGE_S = 300
+
+
+@receipts.get(
+    _RECEIPTS,
+    dependencies=[requires(Permission.IDENTITIES_READ)],
+    operation_id="list_offboarding_receipts",
+    responses=COMMON_PROBLEMS,
+    summary="List the receipts of offboardings, newest first",
+)
+async def list_offboarding_receipts(
+    query: Annotated[ReceiptQuery, Query()], session: Session, runtime: CurrentRuntime
+) -> Page[ReceiptView]:
+    cursors = Cursors(runtime.peppers.derive("cursors"), "list_offboarding_receipts", query.filters())
+    rows, following = await read_page(session, select_receipts(query), OffboardingReceipt, cursors, query)
+    return Page(items=[ReceiptView.from_row(row) for row in rows], next_cursor=following)
+
+
+@receipts.get(
+    _RECEIPTS + "/{receipt_id}",
+    dependencies=[requires(Permission.IDENTITIES_READ)],
+    operation_id="get_offboarding_receipt",
+    responses=COMMON_PROBLEMS,
+    summary="Read the receipt of an offboarding",
+)
+async def get_offboarding_receipt(receipt_id: EventId, session: Session) -> ReceiptView:
+    """The ended objects, also as a signed text to keep: it outlives an erasure."""
+    return ReceiptView.from_row(await find_receipt(session, receipt_id))
+
+
+class PublicKey(Strict):
+    """The public half of a signing key (RFC 7517, RFC 8037)."""
+
+    model_config = ConfigDict(extra="forbid", title="JsonWebKey")
+
+    kty: Literal["OKP"]
+    crv: Literal["Ed25519"]
+    x: str = Field(description="The key.", examples=["11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"])
+    kid: str = Field(description="Its id.", examples=["1f0c6ab2f1d0"])
+    use: Literal["sig"]
+    alg: Literal["EdDSA"]
+
+
+class PublicKeys(Strict):
+    """The keys that verify signed texts of this service, newest first."""
+
+    model_config = ConfigDict(extra="forbid", title="JsonWebKeySet")
+
+    keys: list[PublicKey] = Field(description="One per configured signing key.")
+
+
+@receipts.get("/.well-known/jwks.json", operation_id="get_public_keys", summary="The public signing keys")
+async def get_public_keys(runtime: CurrentRuntime, response: Response) -> PublicKeys:
+    """The public keys of all configured signing keys. Keep them with the receipts that you want to prove later."""
+    response.headers["Cache-Control"] = f"public, max-age={_KEYS_MAX_AGE_S}"
+    return PublicKeys(keys=[PublicKey.model_validate(key) for key in runtime.signer.public_keys()])
+
+
+router = APIRouter()
+for group in (identities, scheduled_offboardings, receipts):
+    router.include_router(group)

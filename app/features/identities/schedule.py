@@ -30,9 +30,20 @@ from app.features.identities.offboard import (
     preview_of,
 )
 from app.features.identities.policy_reads import check_may_transfer
+from app.features.identities.queries import (
+    claim_due,
+    find_scheduled,
+    finish,
+    lock_pending,
+    roles_of_requester,
+)
 from app.features.identities.role_checks import check_may_change, check_not_self
-from app.features.identities.schedule_queries import claim_due, find, finish, lock_pending, roles_of_requester
-from app.features.identities.schemas import Offboard, OffboardedThings, OffboardRequest, TransferredAgents
+from app.features.identities.schemas import (
+    Offboard,
+    OffboardedThings,
+    OffboardRequest,
+    TransferredAgents,
+)
 from app.features.identities.service import lock_found_identity
 from app.features.tokens import queries
 from app.http.authorization import Caller, Role
@@ -42,7 +53,9 @@ from app.lib.logs import log_fault
 from app.models.tokens import ScheduledOffboarding
 
 MAX_AHEAD = timedelta(days=366)
+
 """A year, whichever."""
+
 _MOVABLE = ("effective_at", "reason", "transfer_agents_to")
 
 
@@ -159,7 +172,7 @@ async def _store_schedule(
 
 async def read_scheduled(session: AsyncSession, id: UUID) -> ScheduledOffboarding:
     """Read a schedule. Raises ``NotFound``."""
-    return _require(await find(session, id))
+    return _require_scheduled(await find_scheduled(session, id))
 
 
 async def cancel_scheduled(
@@ -167,7 +180,7 @@ async def cancel_scheduled(
 ) -> ScheduledOffboarding:
     """Cancel a schedule. Raises ``NotFound``, ``PreconditionFailed``, ``Forbidden``, and ``Conflict`` when it is
     done."""
-    row = _require(await find(session, id, lock=True))
+    row = _require_scheduled(await find_scheduled(session, id, lock=True))
     if_match.check(row.revision)
     if row.status == "completed":
         raise Conflict(
@@ -202,7 +215,7 @@ async def end_schedule(
     await enqueue(session, identity_message(cancelled, row.identity_id, event_id))
 
 
-def _require(row: ScheduledOffboarding | None) -> ScheduledOffboarding:
+def _require_scheduled(row: ScheduledOffboarding | None) -> ScheduledOffboarding:
     if row is None:
         raise NotFound("There is no such scheduled offboarding.")
     return row
@@ -235,11 +248,17 @@ def _show(value: UUID | datetime | None) -> str | None:
 
 
 _log = logging.getLogger(__name__)
+
 _LOOK_EVERY_S = 0.6
+
 _REST_S = 5.0
+
 """The pause after a failed offboarding, so that others run in between."""
+
 _COLLISIONS = {"40001", "40P01"}
+
 _AWAY = (Unavailable, *CONNECTION_ERRORS)
+
 _spread = SystemRandom()
 
 

@@ -13,8 +13,7 @@ from app.crypto.keys import Peppers
 from app.domain.errors import Unauthenticated
 from app.domain.token_format import BROWSER_SESSION, parse_credential
 from app.features.administrators import browser_sessions
-from app.features.administrators.browser_sessions import Lifetimes
-from app.features.administrators.browser_sign_in import SignedIn, SignedOut
+from app.features.administrators.browser_sessions import Lifetimes, SignedIn, SignedOut
 from app.features.administrators.sign_in import sign_in
 from app.features.identities.queries import end_browser_sessions, lock_identity
 from app.features.identity_providers import service

@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.features.administrators.throttle import Throttle
+from app.features.administrators.break_glass import Throttle
 
 
 class Clock:

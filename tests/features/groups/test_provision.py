@@ -9,9 +9,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.engine import commit
 from app.features.groups.provision import Directory, change_members, set_members
-from app.features.groups.provision_queries import find_provided
+from app.features.groups.queries import find_provided
 from app.lib.ids import IDENTITY, format_id
-from app.models.identities import Group
+from app.models.groups import Group
 from tests.adapters.scim.populations import Someone, add_group, add_provider, add_users, provisioner
 from tests.features.administrators.people import until_waiting
 from tests.features.principals import Sessions, history

@@ -29,9 +29,7 @@ from app.features.audit.names import names_of
 from app.features.audit.schemas import AuditQuery
 from app.features.groups import service as groups
 from app.features.groups.schemas import GroupQuery, GroupView
-from app.features.identities import receipt_routes as receipts
 from app.features.identities import routes as identities
-from app.features.identities import schedule_routes as schedules
 from app.features.identities import service
 from app.features.identities.role_checks import check_may_change, check_not_self
 from app.features.identities.schemas import (
@@ -343,10 +341,10 @@ async def _show(tab_context: _TabContext, it: IdentityView, problems: Problems |
     receipt = scheduled = None
     if it.status == "offboarded":
         latest = ReceiptQuery(identity_id=[it.id], limit=1)
-        receipt = _first(await receipts.list_offboarding_receipts(latest, session, runtime))
+        receipt = _first(await identities.list_offboarding_receipts(latest, session, runtime))
     else:
         planned = ScheduledOffboardingQuery(identity_id=[it.id], status=["pending"], limit=1)
-        scheduled = _first(await schedules.list_scheduled_offboardings(planned, session, runtime))
+        scheduled = _first(await identities.list_scheduled_offboardings(planned, session, runtime))
     return page(
         tab_context.request, "identities/one.html", viewer=tab_context.viewer, status=problems.status,
         problems=problems, it=it,

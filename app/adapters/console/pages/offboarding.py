@@ -27,9 +27,7 @@ from app.adapters.console.pages.principals import (
 from app.adapters.console.viewer import Submission, Viewer, require_submission, require_viewer
 from app.domain.errors import Invalid
 from app.features.audit.names import names_of
-from app.features.identities import receipt_routes as receipts
 from app.features.identities import routes as identities
-from app.features.identities import schedule_routes as schedules
 from app.features.identities.erase import erase_identity
 from app.features.identities.offboard import OffboardOutcome
 from app.features.identities.schedule import cancel_scheduled, offboard_when_asked
@@ -221,7 +219,7 @@ async def show_receipts(
 ) -> Response:
     """List receipts, newest first."""
     query = read_query(ReceiptQuery, request, limit=PAGE_SIZE)
-    found = await receipts.list_offboarding_receipts(query, session, runtime)
+    found = await identities.list_offboarding_receipts(query, session, runtime)
     return page(
         request, "offboarding/receipts.html", viewer=viewer, items=found.items,
         names=await names_of(session, [one.identity_id for one in found.items]),
@@ -234,7 +232,7 @@ async def show_receipt(
     request: Request, receipt_id: EventId, viewer: Reader, session: Session, runtime: CurrentRuntime
 ) -> Response:
     """Show a receipt for printing and keeping."""
-    it = await receipts.get_offboarding_receipt(receipt_id, session)
+    it = await identities.get_offboarding_receipt(receipt_id, session)
     ids = [it.identity_id] if it.receipt is None else [it.identity_id, *_ids_in_receipt(it.receipt)]
     return page(
         request, "offboarding/receipt.html", viewer=viewer, it=it, receipt=it.receipt, listed=_LISTED,
@@ -249,7 +247,7 @@ async def show_scheduled(
 ) -> Response:
     """List scheduled and past offboardings, newest first."""
     query = read_query(ScheduledOffboardingQuery, request, limit=PAGE_SIZE)
-    found = await schedules.list_scheduled_offboardings(query, session, runtime)
+    found = await identities.list_scheduled_offboardings(query, session, runtime)
     people = [id for one in found.items for id in (one.identity_id, one.transfer_agents_to)]
     return page(
         request, "offboarding/scheduled.html", viewer=viewer, items=found.items, query=query,
@@ -290,7 +288,7 @@ async def cancel(
 async def _show_cancel(
     request: Request, viewer: Viewer, session: AsyncSession, id: UUID, problems: Problems
 ) -> Response:
-    it = await schedules.get_scheduled_offboarding(id, session, Response())
+    it = await identities.get_scheduled_offboarding(id, session, Response())
     return page(
         request, "offboarding/cancel.html", viewer=viewer, status=problems.status, problems=problems, it=it,
         names=await names_of(session, [it.identity_id]),
