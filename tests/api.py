@@ -21,8 +21,7 @@ from app.domain.token_format import CLIENT_SECRET, format_credential
 from app.features.service_accounts.authenticate import digest_of, issue_bearer
 from app.http.authorization import Role
 from app.lib.ids import new_id
-from app.models.identities import Identity
-from app.models.service_accounts import ServiceAccount, ServiceAccountCredential
+from app.models.identities import Identity, ServiceAccount, ServiceAccountCredential
 from app.settings import Settings
 from tests.contract.conformance import Contract
 

@@ -23,9 +23,9 @@ from app.domain.objects import Address, Part, Server, Token
 from app.domain.policy import UNNAMED, CallerProgram, Effect, PolicyInput
 from app.domain.reach import widest_token, with_all_grants
 from app.lib.ids import SERVER, parse_id
+from app.models.access import Grant as GrantRow
+from app.models.access import Policy
 from app.models.audit import AuditClient, AuditEvent
-from app.models.grants import Grant as GrantRow
-from app.models.policies import Policy
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,8 +44,8 @@ from app.domain.objects import Server, Token
 from app.domain.policy import GrantedIsAllowed, PolicyEvaluator
 from app.domain.token_format import Credential
 from app.lib.clock import boot_time
+from app.lib.event_loop import with_timeout
 from app.lib.ids import POLICY, format_id
-from app.lib.timeouts import with_timeout
 from app.models.servers import Server as ServerRow
 from app.outbound.client_tokens import ClientCredentials, ClientTokens, Header
 from app.outbound.stdio import Launch

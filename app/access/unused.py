@@ -32,7 +32,7 @@ from app.domain.scopes import (
 from app.domain.unused_access import Note, Reach, RetainedAccess, narrow, notes_on, reach_of
 from app.http.selectors import MAX_ITEMS, load_server_selector, load_tool_selector
 from app.lib.event_loop import in_slices
-from app.models.grants import Grant
+from app.models.access import Grant
 
 # Without a row, nothing was recorded yet.
 _WATCH = text("SELECT coalesce((SELECT since FROM use_watches WHERE subject = 'grants'), now())")

@@ -45,7 +45,7 @@ from app.features.audit.sealing.proofs import leaves_between, prove_event, prove
 from app.features.audit.sealing.sealer import read_log_names, rename_log
 from app.features.audit.sealing.verdict import Fault, Verdict, positions
 from app.features.audit.sealing.verifying import FindSpan, Keys, NoSuchPart, by_positions, by_time, verify_log
-from app.lib import json_depth
+from app.lib import strict_json
 from app.lib.ids import EVENT, parse_id
 from app.settings import Settings
 
@@ -103,7 +103,7 @@ def _leaf_hashes(file: str) -> Iterator[bytes]:
     next(lines, None)
     for line in lines:
         try:
-            text = json_depth.loads(line)
+            text = strict_json.loads_plain(line)
             data = b64decode(text, validate=True)
         except (ValueError, TypeError):
             raise CannotStart(f"{file}: a line after the first has no hashes in base64") from None
@@ -123,7 +123,7 @@ def _check_signature(note: bytes, file: str, keys: Keys) -> ExternalCheckpoint:
 
 def _object(line: bytes, file: str) -> dict[str, Any]:
     try:
-        said = json_depth.loads(line, object_pairs_hook=_once)
+        said = strict_json.loads_plain(line, object_pairs_hook=_once)
     except ValueError:
         said = None
     if not isinstance(said, dict):

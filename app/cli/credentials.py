@@ -14,7 +14,7 @@ from app.features.service_accounts.bootstrap import bootstrap
 from app.features.service_accounts.service import add_credential
 from app.http.authorization import Caller, Role
 from app.lib.ids import SERVICE_ACCOUNT, format_id
-from app.models.service_accounts import ServiceAccount
+from app.models.identities import ServiceAccount
 from app.settings import Settings
 
 Credential = tuple[str, str]

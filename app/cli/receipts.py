@@ -17,7 +17,7 @@ from app.cli.errors import CannotStart
 from app.crypto.signing import SignatureFault, verify
 from app.features.identities.receipts import TYPE
 from app.features.identities.schemas import Receipt
-from app.lib import json_depth
+from app.lib import strict_json
 
 KEYS_PATH = "/.well-known/jwks.json"
 NOT_GENUINE = 1
@@ -84,7 +84,7 @@ def _fetch(url: str) -> str:
 
 def _keys(text: str) -> list[Mapping[str, Any]]:
     try:
-        keys = json_depth.loads(text)["keys"]
+        keys = strict_json.loads_plain(text)["keys"]
     except (ValueError, TypeError, LookupError):
         keys = None
     if not isinstance(keys, list) or not all(isinstance(key, dict) for key in keys):
@@ -98,7 +98,7 @@ def _receipt(text: str) -> tuple[str, dict[str, Any]]:
         return text, {}
     try:
         # Parsers disagree about repeated members.
-        answer = json_depth.loads(text, object_pairs_hook=_once)
+        answer = strict_json.loads_plain(text, object_pairs_hook=_once)
     except ValueError:
         raise CannotStart("the receipt is neither a signed text nor the API's answer") from None
     signed = answer.get("signed")

@@ -13,7 +13,7 @@ from itertools import combinations
 from typing import Any
 
 from app.domain.merkle import HASH_BYTES, Frontier, leaf_hash
-from app.lib import json_depth
+from app.lib import strict_json
 
 Place = tuple[int, int, int]
 """The position of an entry in the order of the log: epoch, transaction, number."""
@@ -66,7 +66,7 @@ class Entry:
 def parse_leaf(leaf: bytes) -> dict[str, Any]:
     """Parse a leaf. Raises ``LeafFault``."""
     try:
-        fields = json_depth.loads(leaf)
+        fields = strict_json.loads_plain(leaf)
     except ValueError:
         raise LeafFault("it is not JSON") from None
     if not isinstance(fields, dict):

@@ -1,4 +1,4 @@
-"""Long work that does not block the event loop: in slices, in turns, or in a thread.
+"""Long work that does not block the event loop: in slices, in turns, in a thread, or with a time limit.
 
 Parsing or writing hundreds of thousands of JSON values takes tenths of a second. In a thread, the interpreter switches
 every few milliseconds, as long as no single step is long. There is only one thread, so that the event loop gets at
@@ -7,11 +7,11 @@ least half of the processor.
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Coroutine, Generator
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
 from time import monotonic
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 from weakref import WeakKeyDictionary
 
 from app.lib.strict_json import count_values
@@ -93,10 +93,7 @@ LARGE_VALUES = 4_000
 """These take the event loop a few milliseconds."""
 MAX_UNCOUNTED_BYTES = 16 * 1024
 """JSON up to this size takes no longer than that, however many values it has."""
-
-
 _WORKER = ThreadPoolExecutor(1, "large-json")
-
 # Set in the thread, which has its own context.
 _is_in_thread: ContextVar[bool] = ContextVar("is_in_thread", default=False)
 Arguments = ParamSpec("Arguments")
@@ -127,3 +124,32 @@ async def off_loop(
         return work(*arguments, **options)
 
     return await loop.run_in_executor(_WORKER, in_thread)
+
+
+# References to cancelled tasks, which would be garbage-collected before their end otherwise.
+_abandoned: set["asyncio.Task[Any]"] = set()
+
+
+async def with_timeout(within_s: float, work: Coroutine[Any, Any, Result]) -> Result:
+    """Run work for at most ``within_s`` seconds. Raises ``TimeoutError``.
+
+    After the timeout, the work is cancelled but not awaited: closing the connection to a silent database takes two more
+    seconds.
+    """
+    task = asyncio.create_task(work)
+    try:
+        await asyncio.wait([task], timeout=within_s)
+        if not task.done():
+            raise TimeoutError
+        return task.result()
+    finally:
+        if not task.done():
+            _abandoned.add(task)
+            task.add_done_callback(_ended)
+            task.cancel()
+
+
+def _ended(task: "asyncio.Task[Any]") -> None:
+    _abandoned.discard(task)
+    if not task.cancelled():
+        task.exception()  # Retrieved, so that asyncio does not log it.

@@ -4,28 +4,64 @@ The standard library's parser with hooks. In addition to the grammar (RFC 8259),
 mark, other encodings than UTF-8, NaN and Infinity, numbers outside the range of a float, lone surrogates and NUL in
 strings, integers of more than 400 digits, deep nesting, and more values than can be parsed without blocking the event
 loop for long. I-JSON (RFC 7493) requires most of this.
+
+``loads_plain`` is the standard library's parser with a limit on nesting only. That parser recurses, and its own limit
+depends on the interpreter and the caller.
 """
 
 import json
 from collections.abc import Callable
+from itertools import accumulate
 from json.encoder import c_make_encoder, encode_basestring  # type: ignore[attr-defined]
 from math import isfinite
 from typing import Any, Literal, NoReturn, TypeAlias
 
-from app.lib.json_depth import is_too_deep
+MAX_PLAIN_DEPTH = 256
+"""Open objects and arrays. Far below the limits of the parser and the encoder in every supported interpreter."""
+_BRACKETS = b"[]{}"
+_NO_MARKS = bytes(set(range(256)).difference(_BRACKETS, b'"'))
+# A step down is 1, a step up -1 as a signed byte.
+_STEPS = bytes.maketrans(_BRACKETS, b"\x01\xff\x01\xff")
+
+
+class TooDeep(ValueError):
+    """The JSON is nested too deeply."""
+
+
+def is_too_deep(data: bytes, max_depth: int = MAX_PLAIN_DEPTH) -> bool:
+    """Whether JSON in UTF-8 has more than ``max_depth`` objects and arrays open at once.
+
+    For invalid JSON, the result is right up to where a parser stops.
+    """
+    if data.count(b"[") + data.count(b"{") <= max_depth:
+        return False
+    plain = data.replace(b"\\\\", b"").replace(b'\\"', b"") if b"\\" in data else data
+    # Most strings become empty, and two adjacent quotation marks do not change what is inside a string.
+    marks = plain.translate(None, _NO_MARKS).replace(b'""', b"")
+    steps = b"".join(marks.split(b'"')[::2]).translate(_STEPS)
+    return max(accumulate(memoryview(steps).cast("b")), default=0) > max_depth
+
+
+def loads_plain(
+    data: bytes | str, *, object_pairs_hook: Callable[[list[tuple[str, Any]]], Any] | None = None
+) -> Any:
+    """Parse JSON like the standard library, up to ``MAX_PLAIN_DEPTH``. Raises only ``ValueError``."""
+    raw = data.encode("utf-8", "surrogatepass") if isinstance(data, str) else data
+    if is_too_deep(raw):
+        raise TooDeep(f"The nesting is deeper than {MAX_PLAIN_DEPTH}.")
+    text = data if isinstance(data, str) else data.decode()
+    return json.loads(text, object_pairs_hook=object_pairs_hook)
+
 
 JsonValue: TypeAlias = dict[str, "JsonValue"] | list["JsonValue"] | str | int | float | bool | None
 JsonObject: TypeAlias = dict[str, JsonValue]
-
 StrictJsonCode = Literal["encoding", "syntax", "duplicate_key", "number", "string", "depth", "size"]
-
 MAX_DEPTH = 64
 """The default limit of open objects and arrays."""
 MAX_INTEGER_DIGITS = 400
 MAX_VALUES = 250_000
 """Values in one text. Each becomes an object, and parsing blocks everything else."""
 TOO_MANY_VALUES = f"There are more than {MAX_VALUES:,} values."
-
 _VALUES_PER_PIECE, _MAX_PLAIN_VALUES = 256, 16
 """``dumps_in_pieces`` writes this many values at once, each with at most this many values inside."""
 _ENVELOPE_KEYS = frozenset({"jsonrpc", "id", "method", "params", "result", "error"})

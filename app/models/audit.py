@@ -1,4 +1,7 @@
-"""Tables of the audit log. Append-only except for leases; the log itself has no foreign keys (ADR 4)."""
+"""Tables of the audit log, its sealing and its sinks.
+
+Append-only except for leases; the log itself has no foreign keys (ADR 4).
+"""
 
 from datetime import datetime
 from typing import Any
@@ -7,23 +10,51 @@ from uuid import UUID
 from sqlalchemy import (
     BigInteger,
     CheckConstraint,
+    ColumnElement,
     DateTime,
+    Dialect,
     Index,
     LargeBinary,
     SmallInteger,
+    Text,
+    cast,
     text,
+    type_coerce,
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.dialects.postgresql import UUID as PgUuid
+from sqlalchemy.types import TypeDecorator
 from sqlmodel import Field, SQLModel
 
-from app.models.audit_changes import Changes
-from app.models.base import metadata
+from app.lib import strict_json
+from app.models.base import ObjectRow, now_by_default
 
-__all__ = [
-    "AcceptedRestore", "AuditArguments", "AuditClient", "AuditEvent", "AuditHour", "AuditRollup", "LogEpoch",
-    "ObjectVersion", "WorkerLease", "metadata",
-]  # fmt: skip
+_MAX_DEPTH = 64
+"""Levels that are read; events of the service have only a few."""
+
+
+class Changes(TypeDecorator[dict[str, Any]]):
+    """A JSON object in a column.
+
+    A role that can insert into the audit log can store JSON that the parser rejects, such as deep nesting or very long
+    numbers. To keep the other rows of a page readable, it is read as an empty object. The event's leaf has all of it.
+    """
+
+    impl = JSONB(none_as_null=True)
+    cache_ok = True
+
+    def column_expression(self, column: ColumnElement[Any]) -> ColumnElement[Any]:
+        # Read as text, since the driver's own JSON parser would fail for the whole page.
+        return type_coerce(cast(column, Text), self)
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> dict[str, Any] | None:
+        if value is None:
+            return None
+        try:
+            content = strict_json.loads(value.encode(), max_depth=_MAX_DEPTH)
+        except strict_json.StrictJsonError:
+            return {}
+        return content if isinstance(content, dict) else {}
 
 
 class AuditEvent(SQLModel, table=True):
@@ -118,9 +149,7 @@ class AuditClient(SQLModel, table=True):
     name: str | None = None
     version: str | None = None
     salt: bytes | None = Field(default=None, sa_type=LargeBinary)
-    first_seen_at: datetime = Field(
-        default=None, sa_type=DateTime(timezone=True), sa_column_kwargs={"server_default": text("now()")}
-    )
+    first_seen_at: datetime = now_by_default()
 
 
 class AuditHour(SQLModel, table=True):
@@ -164,9 +193,7 @@ class LogEpoch(SQLModel, table=True):
     epoch: int = Field(primary_key=True)
     system_identifier: int = Field(sa_type=BigInteger)
     timeline: int
-    opened_at: datetime = Field(
-        default=None, sa_type=DateTime(timezone=True), sa_column_kwargs={"server_default": text("now()")}
-    )
+    opened_at: datetime = now_by_default()
     last_checkpoint: str | None = None
 
 
@@ -178,9 +205,7 @@ class AcceptedRestore(SQLModel, table=True):
     id: UUID = Field(primary_key=True)
     epoch: int
     """The epoch that begins with it."""
-    accepted_at: datetime = Field(
-        default=None, sa_type=DateTime(timezone=True), sa_column_kwargs={"server_default": text("now()")}
-    )
+    accepted_at: datetime = now_by_default()
 
 
 class WorkerLease(SQLModel, table=True):
@@ -189,12 +214,8 @@ class WorkerLease(SQLModel, table=True):
     __tablename__ = "worker_leases"
 
     worker_id: UUID = Field(primary_key=True)
-    started_at: datetime = Field(
-        default=None, sa_type=DateTime(timezone=True), sa_column_kwargs={"server_default": text("now()")}
-    )
-    renewed_at: datetime = Field(
-        default=None, sa_type=DateTime(timezone=True), sa_column_kwargs={"server_default": text("now()")}
-    )
+    started_at: datetime = now_by_default()
+    renewed_at: datetime = now_by_default()
 
 
 class ObjectVersion(SQLModel, table=True):
@@ -215,8 +236,93 @@ class ObjectVersion(SQLModel, table=True):
     object_id: UUID = Field(primary_key=True)
     version: int = Field(primary_key=True)
     kind: str
-    valid_from: datetime = Field(
-        default=None, sa_type=DateTime(timezone=True), sa_column_kwargs={"server_default": text("now()")}
-    )
+    valid_from: datetime = now_by_default()
     valid_to: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))
     content: dict[str, Any] = Field(sa_type=JSONB)
+
+
+MAX_BATCH_EVENTS = 500
+"""Events per batch."""
+
+
+class AuditSink(ObjectRow, table=True):
+    """A destination of the audit log. Delivery updates the fields after ``ended_at`` without a new revision."""
+
+    __tablename__ = "audit_sinks"
+    __table_args__ = (Index("ix_audit_sinks_lower_name_id", text("lower(name)"), "id"),)
+
+    name: str
+    description: str | None = None
+    url: str
+    format: str
+    compression: str = Field(default="none", sa_column_kwargs={"server_default": "none"})
+    status: str = Field(default="active", sa_column_kwargs={"server_default": "active"})
+    credential_kind: str = Field(default="none", sa_column_kwargs={"server_default": "none"})
+    key_id: str | None = None
+    sealed: bytes | None = Field(default=None, sa_type=LargeBinary)
+    """The header to send, encrypted and bound by associated data to this sink and the origin of its URL."""
+    ended_at: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))
+    epoch: int
+    """With the next two fields: the position up to which all events were accepted."""
+    xact: int = Field(sa_type=BigInteger)
+    seq: int = Field(sa_type=BigInteger)
+    batch_epoch: int | None = None
+    """With the next three fields: the end of the current batch, so that a retry sends exactly the same batch."""
+    batch_xact: int | None = Field(default=None, sa_type=BigInteger)
+    batch_seq: int | None = Field(default=None, sa_type=BigInteger)
+    batch_checkpoint: int | None = Field(default=None, sa_type=BigInteger)
+    batch_events: int = Field(default=MAX_BATCH_EVENTS, sa_column_kwargs={"server_default": text("500")})
+    """The maximum of events per batch, lowered when the endpoint rejects a batch as too large."""
+    checkpoint: int | None = Field(default=None, sa_type=BigInteger)
+    """The tree size of the last accepted checkpoint."""
+    checkpoint_at: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))
+    lease: UUID | None = None
+    """The worker that holds the lease. No other worker sends until ``leased_until``."""
+    leased_until: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))
+    due_at: datetime = now_by_default()
+    failures: int = Field(default=0, sa_column_kwargs={"server_default": text("0")})
+    failing_since: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))
+    status_code: int | None = None
+    error: str | None = None
+    delivered_at: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))
+    missed_at: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))
+    """When retention dropped events that were not delivered to this sink."""
+
+
+class AuditCheckpoint(SQLModel, table=True):
+    """A signed checkpoint of the audit log (C2SP checkpoint text, RFC 9162 hashing)."""
+
+    __tablename__ = "audit_checkpoints"
+    __table_args__ = (Index("uq_audit_checkpoints_place", "epoch", "last_xact", "last_seq", unique=True),)
+
+    tree_size: int = Field(primary_key=True, sa_type=BigInteger)
+    epoch: int
+    last_xact: int = Field(sa_type=BigInteger)
+    last_seq: int = Field(sa_type=BigInteger)
+    root_hash: bytes = Field(sa_type=LargeBinary)
+    note: str
+    created_at: datetime = now_by_default()
+
+
+class LogName(SQLModel, table=True):
+    """A name of the audit log. The one with the largest id is current."""
+
+    __tablename__ = "log_names"
+
+    id: UUID = Field(primary_key=True)
+    name: str
+    named_at: datetime = now_by_default()
+
+
+class AuditTile(SQLModel, table=True):
+    """A complete tile: 256 adjacent hashes of the tree, 32 bytes each.
+
+    On level 0 these are hashes of leaves; on each higher level, hashes of whole tiles.
+    """
+
+    __tablename__ = "audit_tiles"
+    __table_args__ = (CheckConstraint("octet_length(hashes) = 8192", name="whole"),)
+
+    level: int = Field(primary_key=True, sa_type=SmallInteger)
+    number: int = Field(primary_key=True, sa_type=BigInteger)
+    hashes: bytes = Field(sa_type=LargeBinary)

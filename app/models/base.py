@@ -1,6 +1,7 @@
-"""The base of all tables: named constraints, UTC times, id, revision."""
+"""The base of all tables (named constraints, id, times, revision), and the code that the database supports."""
 
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import DateTime, MetaData, func, text
@@ -15,21 +16,33 @@ NAMING = {
     "fk": "fk_%(table_name)s_%(column_0_N_name)s",
     "pk": "pk_%(table_name)s",
 }
-
 metadata: MetaData = SQLModel.metadata
 metadata.naming_convention = NAMING
+
+
+def now_by_default() -> Any:
+    """A column with the time at which the transaction that inserts its row began."""
+    default = {"server_default": text("now()")}
+    return Field(default=None, sa_type=DateTime(timezone=True), sa_column_kwargs=default)
 
 
 class ObjectRow(SQLModel):
     """An object of the API. ``revision`` is its ETag and increments with every change."""
 
     id: UUID = Field(default_factory=new_id, primary_key=True)
-    created_at: datetime = Field(
-        default=None, sa_type=DateTime(timezone=True), sa_column_kwargs={"server_default": func.now()}
-    )
+    created_at: datetime = now_by_default()
     updated_at: datetime = Field(
         default=None,
         sa_type=DateTime(timezone=True),
         sa_column_kwargs={"server_default": func.now(), "onupdate": func.now()},
     )
     revision: int = Field(default=1, sa_column_kwargs={"server_default": text("1")})
+
+
+class Compatibility(SQLModel, table=True):
+    """A single row with the oldest generation of the code that this database supports."""
+
+    __tablename__ = "compatibility"
+
+    id: int = Field(default=1, primary_key=True)
+    oldest_generation: int

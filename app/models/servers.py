@@ -1,6 +1,7 @@
-"""Tables of MCP servers and their upstream credentials."""
+"""Tables of servers and their tools."""
 
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import DateTime, Index, LargeBinary, text
@@ -8,9 +9,9 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSONB, TEXT
 from sqlmodel import Field, SQLModel
 
 from app.lib.ids import new_id
-from app.models.base import ObjectRow
+from app.models.base import ObjectRow, now_by_default
 
-TEXTS = "servers.slug || ' ' || servers.name || ' ' || coalesce(servers.description, '')"
+SERVER_TEXTS = "servers.slug || ' ' || servers.name || ' ' || coalesce(servers.description, '')"
 """The indexed expression for text search."""
 
 
@@ -21,7 +22,7 @@ class Server(ObjectRow, table=True):
     __table_args__ = (
         Index("ix_servers_slug_id", "slug", "id"),
         Index("ix_servers_lower_name_id", text("lower(name)"), "id"),
-        Index("ix_servers_texts", text(f"scopegate_trigrams({TEXTS})"), postgresql_using="gin"),
+        Index("ix_servers_texts", text(f"scopegate_trigrams({SERVER_TEXTS})"), postgresql_using="gin"),
         Index(
             "ix_servers_owner_group_id", "owner_group_id", postgresql_where=text("owner_group_id IS NOT NULL")
         ),
@@ -83,6 +84,36 @@ class ServerCredential(SQLModel, table=True):
     origin: str
     key_id: str
     sealed: bytes = Field(sa_type=LargeBinary)
-    updated_at: datetime = Field(
-        default=None, sa_type=DateTime(timezone=True), sa_column_kwargs={"server_default": text("now()")}
+    updated_at: datetime = now_by_default()
+
+
+TOOL_TEXTS = "tools.name || ' ' || coalesce(tools.title, '') || ' ' || coalesce(tools.description, '')"
+
+
+class Tool(ObjectRow, table=True):
+    """A tool with its latest definition and the approved digest. Its history is in ``object_versions``."""
+
+    __tablename__ = "tools"
+    __table_args__ = (
+        Index("uq_tools_server_name", "server_id", "name", unique=True),
+        Index("ix_tools_name_id", "name", "id"),
+        Index("ix_tools_texts", text(f"scopegate_trigrams({TOOL_TEXTS})"), postgresql_using="gin"),
     )
+
+    server_id: UUID = Field(foreign_key="servers.id")
+    name: str
+    title: str | None = None
+    description: str | None = None
+    input_schema: dict[str, Any] = Field(sa_type=JSONB)
+    output_schema: dict[str, Any] | None = Field(default=None, sa_type=JSONB(none_as_null=True))
+    annotations: dict[str, Any] | None = Field(default=None, sa_type=JSONB(none_as_null=True))
+    risk: str
+    assessed_risk: str
+    """The risk by the approved definition. ``risk`` is the same unless an administrator overrode it."""
+    risk_overridden: bool = Field(default=False, sa_column_kwargs={"server_default": text("false")})
+    state: str
+    held: bool = Field(default=False, sa_column_kwargs={"server_default": text("false")})
+    """Quarantined by hand: a sync that finds the approved definition does not reactivate the tool."""
+    definition_digest: bytes = Field(sa_type=LargeBinary)
+    approved_digest: bytes | None = Field(default=None, sa_type=LargeBinary)
+    removed_at: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))

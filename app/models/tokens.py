@@ -1,4 +1,4 @@
-"""Tables of scoped tokens. Their secrets are HMACs in separate rows."""
+"""Tables of scoped tokens, whose secrets are HMACs in separate rows, and of their sessions."""
 
 from datetime import datetime
 from typing import Any
@@ -9,7 +9,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSONB, TEXT
 from sqlmodel import Field, SQLModel
 
 from app.lib.ids import new_id
-from app.models.base import ObjectRow
+from app.models.base import ObjectRow, now_by_default
 
 
 class Token(ObjectRow, table=True):
@@ -45,9 +45,7 @@ class TokenSecret(SQLModel, table=True):
     token_id: UUID = Field(foreign_key="tokens.id", index=True)
     digest: bytes = Field(sa_type=LargeBinary)
     pepper_key_id: str
-    created_at: datetime = Field(
-        default=None, sa_type=DateTime(timezone=True), sa_column_kwargs={"server_default": text("now()")}
-    )
+    created_at: datetime = now_by_default()
     expires_at: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))
 
 
@@ -130,6 +128,25 @@ class ExpiryNotice(SQLModel, table=True):
     # In the column order of the index for look-ups.
     expires_at: datetime = Field(primary_key=True, sa_type=DateTime(timezone=True))
     object_id: UUID = Field(primary_key=True)
-    told_at: datetime = Field(
-        default=None, sa_type=DateTime(timezone=True), sa_column_kwargs={"server_default": text("now()")}
-    )
+    told_at: datetime = now_by_default()
+
+
+class EndedSession(SQLModel, table=True):
+    """A session on the aggregate endpoint that its client ended. It returns 404 until its token is long expired."""
+
+    __tablename__ = "ended_sessions"
+
+    session_id: UUID = Field(primary_key=True)
+    token_id: UUID = Field(index=True)
+    ended_at: datetime = now_by_default()
+
+
+class SessionNote(SQLModel, table=True):
+    """The settings of a client session on the aggregate endpoint, kept until its token ends."""
+
+    __tablename__ = "session_notes"
+
+    session_id: UUID = Field(primary_key=True)
+    token_id: UUID = Field(index=True)
+    log_level: str | None = None
+    subscriptions: list[str] = Field(default_factory=list, sa_type=JSONB)

@@ -9,7 +9,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSONB, TEXT
 from sqlmodel import Field, SQLModel
 
 from app.lib.ids import new_id
-from app.models.base import ObjectRow
+from app.models.base import ObjectRow, now_by_default
 
 
 class Webhook(ObjectRow, table=True):
@@ -45,9 +45,7 @@ class WebhookSecret(SQLModel, table=True):
     webhook_id: UUID = Field(index=True)
     key_id: str
     sealed: bytes = Field(sa_type=LargeBinary)
-    created_at: datetime = Field(
-        default=None, sa_type=DateTime(timezone=True), sa_column_kwargs={"server_default": text("now()")}
-    )
+    created_at: datetime = now_by_default()
     expires_at: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))
     """When its overlap with a newer secret ends; ``None`` for the newest secret."""
 
@@ -72,9 +70,7 @@ class WebhookDelivery(ObjectRow, table=True):
     type: str
     data: dict[str, Any] = Field(sa_type=JSONB)
     state: str = Field(default="pending", sa_column_kwargs={"server_default": "pending"})
-    due_at: datetime = Field(
-        default=None, sa_type=DateTime(timezone=True), sa_column_kwargs={"server_default": text("now()")}
-    )
+    due_at: datetime = now_by_default()
     give_up_at: datetime = Field(
         default=None,
         sa_type=DateTime(timezone=True),

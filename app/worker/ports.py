@@ -46,11 +46,9 @@ from app.domain.token_format import Credential
 from app.domain.unused_access import grants_giving
 from app.features.tokens.queries import among
 from app.gateway import Gateway
-from app.lib.event_loop import Turns, in_slices
-from app.lib.timeouts import with_timeout
-from app.models.sessions import EndedSession, SessionNote
+from app.lib.event_loop import Turns, in_slices, with_timeout
+from app.models.tokens import EndedSession, SessionNote, TokenUse
 from app.models.tokens import Token as TokenRow
-from app.models.tokens import TokenUse
 from app.outbound.client_tokens import TokenFault
 from app.worker.commands import Commands
 

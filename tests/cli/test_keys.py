@@ -21,9 +21,8 @@ from app.features.servers import reseal as resealing
 from app.features.servers.reseal import reseal
 from app.features.webhooks.secrets import add_secret
 from app.lib.ids import new_id
-from app.models.audit import AuditArguments, AuditEvent
+from app.models.audit import AuditArguments, AuditCheckpoint, AuditEvent
 from app.models.identities import Identity, OffboardingReceipt
-from app.models.sealed_log import AuditCheckpoint
 from app.models.servers import Server, ServerCredential
 from app.models.webhooks import Webhook
 from tests.api import KEY, make_account

@@ -11,7 +11,7 @@ from scopegate_client.models import AccessNarrowing, AllTools
 
 from app.db.engine import make_engine, make_sessions
 from app.lib.ids import APPROVAL, IDENTITY, format_id, new_id, parse_id
-from app.models.approvals import Approval
+from app.models.access import Approval
 from tests.clients.drives import drives
 from tests.clients.live import Live
 from tests.clients.names import name

@@ -11,9 +11,9 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from app.domain.definitions import text_digest
 from app.lib.ids import format_id, parse_id
-from app.models.approvals import Approval
-from app.models.audit_sinks import AuditSink
-from app.models.invitations import Invitation
+from app.models.access import Approval
+from app.models.audit import AuditSink
+from app.models.identities import Invitation
 from app.models.servers import Server
 from app.models.webhooks import WebhookDelivery
 from tests.features.tokens.world import in_days

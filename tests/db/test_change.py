@@ -17,8 +17,8 @@ from app.db.engine import commit, make_engine, make_sessions, undo
 from app.db.webhook_events import WebhookEvent
 from app.domain.caller import Caller, Role
 from app.lib.ids import GROUP, format_id, new_id
-from app.models.grants import Grant
-from app.models.groups import Group
+from app.models.access import Grant
+from app.models.identities import Group
 
 NOW = datetime(2026, 1, 5, 9, tzinfo=UTC)
 CALLER = Caller("administrator", new_id(), frozenset({Role.OWNER}), new_id())

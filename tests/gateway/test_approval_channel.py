@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
-from app.models.approvals import Approval
+from app.models.access import Approval
 from app.models.identities import Identity
 from app.worker import approvals
 from app.worker.approvals import ApprovalNewsPort

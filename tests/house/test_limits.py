@@ -38,7 +38,7 @@ from app.gateway.wire import answers
 from app.http import idempotency, live, pagination, selectors, server_protocol
 from app.http import requests as json_bodies
 from app.lib import strict_json
-from app.models import audit_sinks as sinks
+from app.models import audit as sinks
 from app.worker.ports import MAX_NOTED
 
 PAGE = (Path(__file__).parents[2] / "docs/reference/limits.md").read_text()

@@ -15,10 +15,8 @@ from app.domain.arguments import ArgumentKind, argument_types
 from app.domain.objects import ToolState
 from app.domain.policy import Act
 from app.lib.ids import GROUP, IDENTITY, parse_id
-from app.models.groups import Group, GroupMember
-from app.models.identities import Identity
-from app.models.servers import Server
-from app.models.tools import Tool
+from app.models.identities import Group, GroupMember, Identity
+from app.models.servers import Server, Tool
 
 MAX_TOOLS = 1_000
 _MAX_LISTED = 3

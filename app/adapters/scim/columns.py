@@ -37,8 +37,7 @@ from sqlalchemy.dialects.postgresql import BIT, JSONB, aggregate_order_by
 
 from app.lib.ids import GROUP, IDENTITY
 from app.models.base import metadata
-from app.models.groups import Group, GroupMember
-from app.models.identities import Identity, ScimUser
+from app.models.identities import Group, GroupMember, Identity, ScimUser
 
 Kind = Literal["text", "id", "bool", "time"]
 

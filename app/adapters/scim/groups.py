@@ -40,7 +40,7 @@ from app.features.groups.schemas import ExternalId
 from app.http.schemas import Name
 from app.lib.event_loop import in_slices
 from app.lib.ids import EVENT, GROUP, IDENTITY, format_id, parse_id
-from app.models import groups as models
+from app.models import identities as models
 
 _NAME: TypeAdapter[str] = TypeAdapter(Name)
 _EXTERNAL_ID: TypeAdapter[str] = TypeAdapter(ExternalId)

@@ -39,7 +39,7 @@ from app.adapters.scim.filters import value_condition
 from app.adapters.scim.models import MAX_OPERATIONS, Group
 from app.adapters.scim.work import Work
 from app.lib.strict_json import JsonValue, StrictJsonError, dumps, loads
-from app.models import groups as models
+from app.models import identities as models
 
 _BOOLEANS = {"true": True, "false": False}
 _TRUTHS = frozenset({"active", "primary"})

@@ -51,7 +51,7 @@ from app.adapters.scim.columns import Complex, Many, Source, Value
 from app.adapters.scim.filters import condition
 from app.adapters.scim.models import DirectoryUser, Group
 from app.adapters.scim.work import Work
-from app.models import groups as models
+from app.models import identities as models
 from app.models.identities import Identity, ScimUser
 
 MAX_OFFSET = 2**31

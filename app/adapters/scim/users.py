@@ -41,8 +41,7 @@ from app.http.etags import Precondition
 from app.http.schemas import Name, UserName
 from app.http.selectors import LabelValue
 from app.lib.ids import EVENT, GROUP, IDENTITY, format_id, parse_id
-from app.models.groups import Group, GroupMember
-from app.models.identities import Identity, ScimUser
+from app.models.identities import Group, GroupMember, Identity, ScimUser
 
 MAX_TEXT_LENGTH = 1_000
 MAX_VALUES = 20

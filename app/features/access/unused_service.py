@@ -29,8 +29,7 @@ from app.features.grants.schemas import GrantUpdate, GrantView
 from app.features.grants.service import change_grants
 from app.features.tokens.queries import can_reach, of_members
 from app.http.authorization import Caller
-from app.models.access_versions import AccessVersion
-from app.models.grants import Grant
+from app.models.access import AccessVersion, Grant
 from app.models.tokens import Token, TokenUse
 
 # A page ends after so many are examined, however few of them are unused. Tokens are judged by the database.

@@ -37,8 +37,8 @@ from app.http.authorization import Caller, Role
 from app.http.live import goes_on
 from app.http.rate_limits import source_of
 from app.lib.ids import new_id
-from app.models.administrators import BreakGlassSession
 from app.models.audit import AuditClient
+from app.models.identities import BreakGlassSession
 
 WINDOW_S = 60.0
 

@@ -31,7 +31,7 @@ from app.features.identity_providers.provider import Provider
 from app.features.service_accounts.authenticate import digest_of, unauthenticated
 from app.http.authorization import Caller, Role
 from app.lib.ids import IDENTITY_PROVIDER, format_id, new_id
-from app.models.administrators import BrowserSession
+from app.models.identities import BrowserSession
 
 
 @dataclass(frozen=True, slots=True)

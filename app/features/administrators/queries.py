@@ -13,8 +13,7 @@ from app.features.administrators.schemas import AdministratorQuery
 from app.features.identities.queries import erased_link
 from app.http.authorization import Role
 from app.http.pagination import Sorts
-from app.models.administrators import Administrator, RoleAssignment
-from app.models.identities import Identity
+from app.models.identities import Administrator, Identity, RoleAssignment
 from app.models.identity_providers import IdentityProvider
 
 OIDC = "oidc"

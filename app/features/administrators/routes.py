@@ -19,7 +19,7 @@ from app.http.runtime import CurrentRuntime
 from app.http.schemas import CleanSecret, CleanText, Strict
 from app.http.transaction import Session, TransactionalRoute
 from app.lib.ids import AdministratorId
-from app.models.administrators import Administrator
+from app.models.identities import Administrator
 
 administrators = APIRouter(
     prefix="/api/v1/administrators",

@@ -11,7 +11,7 @@ from app.http.authorization import Role
 from app.http.pagination import ListQuery
 from app.http.schemas import ShortText, Strict
 from app.lib.ids import AdministratorId, IdentityId
-from app.models.administrators import Administrator, RoleAssignment
+from app.models.identities import Administrator, RoleAssignment
 
 AdministratorStatusName = TypeAliasType(
     "AdministratorStatusName",

@@ -11,8 +11,7 @@ from app.features.audit.record import record
 from app.features.identities.queries import end_browser_sessions, lock_identity
 from app.features.identities.role_checks import check_may_change, check_not_self, check_remaining_owner
 from app.http.authorization import Caller
-from app.models.administrators import Administrator
-from app.models.identities import Identity
+from app.models.identities import Administrator, Identity
 
 
 async def load(session: AsyncSession, id: UUID) -> Administrator:

@@ -49,9 +49,13 @@ from app.features.service_accounts.authenticate import find_live_account, unauth
 from app.http.authorization import Caller, Role
 from app.lib.clock import utc_now
 from app.lib.ids import IDENTITY_PROVIDER, format_id, new_id
-from app.models.administrators import Administrator, RoleAssignment, WorkloadSignIn
-from app.models.identities import IdentityLink
-from app.models.service_accounts import SERVICE_ACCOUNT_KIND
+from app.models.identities import (
+    SERVICE_ACCOUNT_KIND,
+    Administrator,
+    IdentityLink,
+    RoleAssignment,
+    WorkloadSignIn,
+)
 
 ADMINISTRATOR_KIND = "administrator"
 

@@ -31,7 +31,7 @@ from app.http.selectors import (
     store_tool_selector,
     tool_selector_to_domain,
 )
-from app.models.approvals import Approval
+from app.models.access import Approval
 from app.models.servers import Server
 
 

@@ -40,10 +40,9 @@ from app.http.selectors import (
     tool_selector_to_domain,
 )
 from app.lib.ids import APPROVAL, IDENTITY, SERVER, format_id, new_id, parse_id
-from app.models.approvals import Approval
+from app.models.access import Approval
 from app.models.identities import Identity
-from app.models.servers import Server
-from app.models.tools import Tool
+from app.models.servers import Server, Tool
 
 _ACTIVE = "active"
 

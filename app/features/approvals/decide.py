@@ -22,7 +22,7 @@ from app.features.audit.record import keep_version, record, record_each
 from app.http.authorization import Caller, Permission
 from app.http.etags import Precondition
 from app.lib.ids import GRANT, format_id
-from app.models.approvals import Approval
+from app.models.access import Approval
 
 HISTORY_KIND = "approval"
 _VOID_REASONS = {

@@ -24,9 +24,8 @@ from sqlmodel import col
 
 from app.features.approvals.schemas import ApprovalQuery
 from app.http.authorization import Caller, Permission
-from app.models.approvals import Approval
-from app.models.groups import GroupMember
-from app.models.identities import Identity
+from app.models.access import Approval
+from app.models.identities import GroupMember, Identity
 from app.models.servers import Server
 
 _PROGRAM = "service_account"

@@ -29,7 +29,7 @@ from app.http.problems import COMMON_PROBLEMS, problem_responses
 from app.http.runtime import CurrentRuntime
 from app.http.transaction import Session, TransactionalRoute
 from app.lib.ids import APPROVAL, ApprovalId, format_id
-from app.models.approvals import Approval
+from app.models.access import Approval
 
 router = APIRouter(
     prefix="/api/v1/approvals",

@@ -34,7 +34,7 @@ from app.features.audit.schemas import Actor, show_id
 from app.http.authorization import Caller, Permission
 from app.http.selectors import show_tool_selector
 from app.lib.ids import APPROVAL, format_id
-from app.models.approvals import Approval
+from app.models.access import Approval
 
 # The identities behind a call: those of the token and of all tokens that it was attenuated from, and their owners now
 # and since the first of these tokens was created. A call of an agent still counts as its former owner's, who may have

@@ -24,7 +24,7 @@ from app.http.problems import COMMON_PROBLEMS
 from app.http.runtime import CurrentRuntime
 from app.http.transaction import Session, TransactionalRoute
 from app.lib.ids import EventId
-from app.models.sealed_log import AuditCheckpoint
+from app.models.audit import AuditCheckpoint
 
 router = APIRouter(
     prefix="/api/v1/audit-events",

@@ -14,7 +14,7 @@ from app.features.audit.reading import read_on
 from app.features.audit.schemas import AuditFilters
 from app.features.audit_sinks.formats import FORMATS, checkpoint_item
 from app.features.audit_sinks.queue import BatchEnd, ClaimedSink
-from app.models.sealed_log import AuditCheckpoint
+from app.models.audit import AuditCheckpoint
 
 MAX_BYTES = 1024 * 1024
 """Per batch, unless a single event is larger."""

@@ -9,7 +9,7 @@ from sqlmodel import col
 
 from app.crypto.keys import Sealed, Sealer, UnsealingFault
 from app.features.audit_sinks.schemas import BearerSinkCredential, HeaderSinkCredential, NoSinkCredential
-from app.models.audit_sinks import AuditSink
+from app.models.audit import AuditSink
 from app.outbound.http import origin_of
 
 Header = tuple[bytes, bytes]

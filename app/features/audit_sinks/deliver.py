@@ -26,7 +26,7 @@ from app.features.audit_sinks.queue import (
 from app.features.audit_sinks.send import TIMEOUTS, Attempt, send
 from app.lib.ids import AUDIT_SINK, format_id
 from app.lib.logs import log_fault
-from app.models.audit_sinks import MAX_BATCH_EVENTS
+from app.models.audit import MAX_BATCH_EVENTS
 from app.outbound.http import OutboundClient, Timeouts
 
 _log = logging.getLogger(__name__)

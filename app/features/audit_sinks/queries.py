@@ -9,7 +9,7 @@ from sqlmodel import col
 
 from app.features.audit_sinks.schemas import MAX_LAG_COUNT, AuditSinkLag, AuditSinkQuery
 from app.http.pagination import Sorts, caseless
-from app.models.audit_sinks import AuditSink
+from app.models.audit import AuditSink
 
 SORTS: Sorts = {"name": caseless(col(AuditSink.name))}
 """The sort orders of the list, with an index for each."""

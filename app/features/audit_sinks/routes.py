@@ -15,7 +15,7 @@ from app.http.problems import COMMON_PROBLEMS, problem_responses
 from app.http.runtime import CurrentRuntime
 from app.http.transaction import Session, TransactionalRoute
 from app.lib.ids import AUDIT_SINK, AuditSinkId, format_id
-from app.models.audit_sinks import AuditSink
+from app.models.audit import AuditSink
 
 router = APIRouter(
     prefix="/api/v1/audit-sinks",

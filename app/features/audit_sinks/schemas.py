@@ -9,7 +9,7 @@ from typing_extensions import TypeAliasType
 from app.http.pagination import ListQuery
 from app.http.schemas import CleanText, LongText, Name, Patch, ShortText, Strict, absent
 from app.lib.ids import AuditSinkId
-from app.models.audit_sinks import AuditSink
+from app.models.audit import AuditSink
 from app.outbound.credential_headers import HEADER_NAME, check_free, header_value, visible_ascii
 
 MAX_LAG_COUNT = 10_000

@@ -15,7 +15,7 @@ from app.features.audit_sinks import queries
 from app.features.audit_sinks.credentials import put_credential
 from app.features.audit_sinks.schemas import AuditSinkCreate
 from app.http.authorization import Caller
-from app.models.audit_sinks import MAX_BATCH_EVENTS, AuditSink
+from app.models.audit import MAX_BATCH_EVENTS, AuditSink
 from app.outbound.http import AddressPolicy, ForbiddenUrl, origin_of
 
 KIND = "audit_sink"

@@ -23,9 +23,8 @@ from sqlmodel import col
 
 from app.features.grants.schemas import GrantQuery
 from app.http.pagination import Sorts
-from app.models.grants import Grant
-from app.models.servers import Server
-from app.models.tools import Tool
+from app.models.access import Grant
+from app.models.servers import Server, Tool
 
 
 def _not_expired(now: datetime | ColumnElement[datetime]) -> ColumnElement[bool]:

@@ -23,7 +23,7 @@ from app.http.selectors import (
     without_tag,
 )
 from app.lib.ids import ApprovalId, GrantId, GroupId, IdentityId, ServerId
-from app.models.grants import Grant
+from app.models.access import Grant
 
 _MAX_SHOWN = 100
 _PREVIEW_EXAMPLE: dict[str, Any] = {

@@ -49,9 +49,8 @@ from app.http.selectors import (
     tool_selector_to_domain,
 )
 from app.lib.event_loop import in_slices
-from app.models.grants import Grant
-from app.models.groups import Group
-from app.models.identities import Identity
+from app.models.access import Grant
+from app.models.identities import Group, Identity
 
 _FIELDS = tuple(GrantUpdate.model_fields)
 GRANT = Subject(

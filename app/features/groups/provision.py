@@ -20,7 +20,7 @@ from app.features.groups.queries import members_among
 from app.features.identities.policy_reads import check_may_change_group, names_overlap
 from app.http.authorization import Caller
 from app.lib.ids import IDENTITY, format_id
-from app.models.groups import Group
+from app.models.identities import Group
 
 _NAMED_AT_ONCE = 1_000
 """Members in one event; a larger change has several events."""

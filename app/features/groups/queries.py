@@ -12,8 +12,7 @@ from app.features.audit.record import close_versions
 from app.features.groups.schemas import GroupQuery
 from app.http.pagination import Sorts, caseless
 from app.lib.ids import new_id
-from app.models.groups import Group, GroupMember
-from app.models.identities import Identity, ScimUser
+from app.models.identities import Group, GroupMember, Identity, ScimUser
 
 SORTS: Sorts = {
     "name": caseless(col(Group.name)),

@@ -22,7 +22,7 @@ from app.http.problems import COMMON_PROBLEMS, problem_responses
 from app.http.runtime import CurrentRuntime
 from app.http.transaction import Session, TransactionalRoute
 from app.lib.ids import GROUP, IDENTITY, GroupId, IdentityId, format_id
-from app.models.groups import Group
+from app.models.identities import Group
 
 router = APIRouter(
     prefix="/api/v1/groups", tags=["groups"], route_class=TransactionalRoute, responses=COMMON_PROBLEMS

@@ -10,7 +10,7 @@ from typing_extensions import TypeAliasType
 from app.http.pagination import ListQuery, Page
 from app.http.schemas import CleanText, LongText, Name, Patch, ShortText, Source, Strict, absent
 from app.lib.ids import GroupId, IdentityId, IdentityProviderId
-from app.models.groups import Group, GroupMember
+from app.models.identities import Group, GroupMember
 
 GROUP_EXAMPLE = "grp_01jdpnwz00e008000000000000"
 IDENTITY_EXAMPLE = "idn_01jdpnwz00e008000000000000"

@@ -26,9 +26,8 @@ from app.http.pagination import Cursors, read_page
 from app.http.runtime import Runtime
 from app.lib import ids
 from app.lib.ids import format_id
-from app.models.approvals import Approval
-from app.models.groups import Group, GroupMember
-from app.models.identities import Identity
+from app.models.access import Approval
+from app.models.identities import Group, GroupMember, Identity
 
 GROUP = Subject(
     "group",

@@ -54,12 +54,8 @@ from app.features.tokens.service import end_tokens
 from app.http.authorization import MANAGING_ROLES, Caller
 from app.http.etags import Precondition
 from app.lib.ids import GRANT, GROUP, IDENTITY, SCHEDULED_OFFBOARDING, SERVICE_ACCOUNT, format_id
-from app.models.administrators import Administrator
-from app.models.approvals import Approval
-from app.models.grants import Grant
-from app.models.groups import GroupMember
-from app.models.identities import Identity, OffboardingReceipt
-from app.models.service_accounts import ServiceAccount
+from app.models.access import Approval, Grant
+from app.models.identities import Administrator, GroupMember, Identity, OffboardingReceipt, ServiceAccount
 from app.models.tokens import ScheduledOffboarding, Token
 
 _QUIET = {"synchronize_session": False}

@@ -33,10 +33,16 @@ from app.features.identities.schemas import IdentityQuery, ScheduledOffboardingQ
 from app.features.identity_providers.queries import lock_link_claim
 from app.http.authorization import Role
 from app.http.pagination import Sorts, caseless
-from app.models.administrators import RoleAssignment
-from app.models.identities import NAMES, Identity, IdentityLink, ScimUser
+from app.models.identities import (
+    NAMES,
+    SERVICE_ACCOUNT_KIND,
+    Identity,
+    IdentityLink,
+    RoleAssignment,
+    ScimUser,
+    ServiceAccount,
+)
 from app.models.identity_providers import IdentityProvider
-from app.models.service_accounts import SERVICE_ACCOUNT_KIND, ServiceAccount
 from app.models.tokens import ScheduledOffboarding
 
 # Browser sessions belong to a higher feature, and are only ended here.

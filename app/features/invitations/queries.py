@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
 from app.features.invitations.schemas import InvitationQuery
-from app.models.invitations import Invitation
+from app.models.identities import Invitation
 
 # The status is read after the lock is acquired, which may be long after the transaction began.
 _STATUS: ColumnElement[str] = literal_column(

@@ -21,7 +21,7 @@ from app.http.problems import COMMON_PROBLEMS, problem_responses
 from app.http.runtime import CurrentRuntime
 from app.http.transaction import Session, TransactionalRoute
 from app.lib.ids import INVITATION, InvitationId, format_id
-from app.models.invitations import Invitation
+from app.models.identities import Invitation
 
 router = APIRouter(
     prefix="/api/v1/invitations",

@@ -11,7 +11,7 @@ from app.http.idempotency import Revealed
 from app.http.pagination import ListQuery
 from app.http.schemas import Name, Strict, Time, UserName
 from app.lib.ids import IdentityId, IdentityProviderId, InvitationId
-from app.models.invitations import Invitation
+from app.models.identities import Invitation
 
 PAGE = "/invitations"
 """The path of an invitation link, below the public URL."""

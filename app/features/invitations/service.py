@@ -45,8 +45,7 @@ from app.http.authorization import MANAGING_ROLES, Caller, Permission, authorize
 from app.http.etags import Precondition
 from app.lib.clock import Clock
 from app.lib.ids import IDENTITY, IDENTITY_PROVIDER, INVITATION, format_id, new_id
-from app.models.identities import Identity
-from app.models.invitations import Invitation
+from app.models.identities import Identity, Invitation
 
 KIND = "invitation"
 

@@ -12,9 +12,8 @@ from sqlmodel import col
 from app.access.policy.compiled import Mode, PublishedPolicy
 from app.domain.access import POLICY_SET_ID
 from app.features.policies.schemas import PolicyQuery
-from app.models.access_versions import AccessVersion
+from app.models.access import AccessVersion, Policy
 from app.models.audit import ObjectVersion
-from app.models.policies import Policy
 
 KIND = "policy"
 """The kind of policy versions in the history."""

@@ -47,7 +47,7 @@ from app.http.problems import COMMON_PROBLEMS, problem_responses
 from app.http.runtime import CurrentRuntime, Runtime
 from app.http.transaction import Session, TransactionalRoute
 from app.lib.ids import POLICY, PolicyId, ToolId, format_id
-from app.models.policies import Policy
+from app.models.access import Policy
 
 router = APIRouter(
     prefix="/api/v1/policies", tags=["policies"], route_class=TransactionalRoute, responses=COMMON_PROBLEMS

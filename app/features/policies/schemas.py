@@ -36,8 +36,8 @@ from app.http.schemas import (
 from app.http.selectors import Labels, ToolName
 from app.lib import strict_json
 from app.lib.ids import GroupId, IdentityId, PolicyId
+from app.models.access import Policy
 from app.models.audit import ObjectVersion
-from app.models.policies import Policy
 
 MAX_BYTES = 16_384
 MAX_GROUPS = 100

@@ -24,8 +24,8 @@ from app.features.policies.queries import KIND, current_content, find_version, l
 from app.features.policies.schemas import PolicyCreate, PolicyDiff, PolicyUpdate, PolicyWarning
 from app.features.policies.testing import refuse_failures, run_all
 from app.http.authorization import Caller
+from app.models.access import Policy
 from app.models.audit import ObjectVersion
-from app.models.policies import Policy
 
 
 def require_live(policy: Policy | None) -> Policy:

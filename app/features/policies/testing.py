@@ -32,10 +32,10 @@ from app.features.policies.schemas import (
 )
 from app.http.problems import MAX_ERRORS
 from app.lib.ids import POLICY, format_id, new_id
-from app.models.groups import GroupMember
+from app.models.identities import GroupMember
 from app.models.identities import Identity as IdentityRow
 from app.models.servers import Server as ServerRow
-from app.models.tools import Tool as ToolRow
+from app.models.servers import Tool as ToolRow
 
 Slugged = tuple[str, str]
 

@@ -12,8 +12,8 @@ from sqlmodel import col
 from app.db.text_search import has_text
 from app.features.servers.schemas import ServerQuery
 from app.http.pagination import Sorts, caseless
-from app.models.groups import Group
-from app.models.servers import TEXTS, Server, ServerCredential
+from app.models.identities import Group
+from app.models.servers import SERVER_TEXTS, Server, ServerCredential
 
 SLUG_RESERVATION = timedelta(days=90)
 MAX_SYNC_TIME = timedelta(minutes=3)
@@ -47,7 +47,7 @@ def select_servers(query: ServerQuery) -> Select[Server]:
             statement = statement.where(field.in_(values))
     if query.q:
         texts = (col(Server.slug), col(Server.name), col(Server.description))
-        statement = statement.where(has_text(query.q, *texts, indexed=TEXTS))
+        statement = statement.where(has_text(query.q, *texts, indexed=SERVER_TEXTS))
     if query.include != "ended":
         statement = statement.where(col(Server.ended_at).is_(None))
     return statement

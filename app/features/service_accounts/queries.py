@@ -8,7 +8,7 @@ from sqlmodel import col
 
 from app.features.service_accounts.schemas import ServiceAccountQuery
 from app.http.pagination import Cursors, ListQuery, Sorts, caseless, read_page
-from app.models.service_accounts import ServiceAccount, ServiceAccountCredential
+from app.models.identities import ServiceAccount, ServiceAccountCredential
 
 SORTS: Sorts = {
     "name": caseless(col(ServiceAccount.name)),

@@ -22,7 +22,7 @@ from app.http.problems import COMMON_PROBLEMS, problem_responses
 from app.http.runtime import CurrentRuntime
 from app.http.transaction import Session, TransactionalRoute
 from app.lib.ids import KEY, SERVICE_ACCOUNT, KeyId, ServiceAccountId, format_id
-from app.models.service_accounts import ServiceAccount
+from app.models.identities import ServiceAccount
 
 router = APIRouter(
     prefix="/api/v1/service-accounts",

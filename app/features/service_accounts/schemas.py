@@ -11,7 +11,7 @@ from app.http.idempotency import Revealed
 from app.http.pagination import ListQuery
 from app.http.schemas import Name, Patch, ShortText, Strict, absent
 from app.lib.ids import IdentityId, KeyId, ServiceAccountId
-from app.models.service_accounts import ServiceAccount, ServiceAccountCredential
+from app.models.identities import ServiceAccount, ServiceAccountCredential
 
 ServiceAccountStatus = TypeAliasType(
     "ServiceAccountStatus",

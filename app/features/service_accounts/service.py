@@ -19,7 +19,7 @@ from app.features.service_accounts.authenticate import digest_of
 from app.http.authorization import Caller, Role, authorize_giving
 from app.http.etags import Precondition
 from app.lib.ids import new_id
-from app.models.service_accounts import SERVICE_ACCOUNT_KIND, ServiceAccount, ServiceAccountCredential
+from app.models.identities import SERVICE_ACCOUNT_KIND, ServiceAccount, ServiceAccountCredential
 
 UNREVOKED = 1
 """The revision of a credential: the only change is its revocation."""

@@ -34,8 +34,7 @@ from sqlalchemy.orm import Mapped, aliased
 from sqlmodel import col
 
 from app.features.audit.record import close_versions
-from app.models.groups import GroupMember
-from app.models.identities import Identity
+from app.models.identities import GroupMember, Identity
 from app.models.servers import Server
 from app.models.tokens import Token, TokenPickup, TokenSecret, TokenUse
 

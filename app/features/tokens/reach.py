@@ -19,8 +19,8 @@ from app.features.tools.reach_queries import (
 )
 from app.http.authorization import Caller
 from app.http.selectors import store_scope
-from app.models.grants import Grant
-from app.models.groups import GroupMember
+from app.models.access import Grant
+from app.models.identities import GroupMember
 
 MAX_GRANTS = 200
 """With more live grants, the reach of a token is not computed: each grant is a condition of the statement."""

@@ -43,7 +43,7 @@ from app.http.selectors import (
     store_scope,
 )
 from app.lib.ids import IDENTITY, PICKUP, TOKEN, format_id, new_id
-from app.models.approvals import Approval
+from app.models.access import Approval
 from app.models.tokens import Token, TokenPickup, TokenSecret
 
 # Turns are taken before any row, and rows are locked in id order, as everywhere.

@@ -10,7 +10,7 @@ from app.domain.objects import ToolState
 from app.domain.risk import assess
 from app.features.tools.definitions import Definition
 from app.lib.ids import new_id
-from app.models.tools import Tool
+from app.models.servers import Tool
 
 
 @dataclass(slots=True)

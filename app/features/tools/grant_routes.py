@@ -23,9 +23,8 @@ from app.http.problems import COMMON_PROBLEMS
 from app.http.runtime import CurrentRuntime
 from app.http.transaction import Session, TransactionalRoute
 from app.lib.ids import ToolId
-from app.models.grants import Grant, GrantUse
-from app.models.servers import Server
-from app.models.tools import Tool
+from app.models.access import Grant, GrantUse
+from app.models.servers import Server, Tool
 
 router = APIRouter(
     prefix="/api/v1/tools", tags=["tools"], route_class=TransactionalRoute, responses=COMMON_PROBLEMS

@@ -10,7 +10,7 @@ from sqlmodel import col
 from app.domain.objects import ToolState
 from app.features.audit.record import close_versions
 from app.models.audit import ObjectVersion
-from app.models.tools import Tool
+from app.models.servers import Tool
 
 KIND = "tool_definition"
 

@@ -10,8 +10,7 @@ from app.db.text_search import has_text
 from app.domain.objects import ToolState
 from app.features.tools.schemas import ToolQuery
 from app.http.pagination import Sorts
-from app.models.servers import Server
-from app.models.tools import TEXTS, Tool
+from app.models.servers import TOOL_TEXTS, Server, Tool
 
 
 def _of_servers(*, ended: bool) -> Select[Tool]:
@@ -40,7 +39,7 @@ def select_tools(query: ToolQuery) -> Select[Tool]:
         statement = statement.where(col(Tool.state) != ToolState.REMOVED)
     if query.q:
         texts = (col(Tool.name), col(Tool.title), col(Tool.description))
-        statement = statement.where(has_text(query.q, *texts, indexed=TEXTS))
+        statement = statement.where(has_text(query.q, *texts, indexed=TOOL_TEXTS))
     return statement
 
 

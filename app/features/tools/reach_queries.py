@@ -30,8 +30,7 @@ from sqlmodel import col
 from app.domain.objects import ToolState
 from app.http.authorization import Caller, Permission
 from app.http.schemas import Strict
-from app.models.servers import Server
-from app.models.tools import Tool
+from app.models.servers import Server, Tool
 
 MAX_COUNTED = 10_000
 """Maximum of counted servers and tools, so that a large fleet does not slow down a change."""

@@ -19,7 +19,7 @@ from app.http.problems import COMMON_PROBLEMS, problem_responses
 from app.http.runtime import CurrentRuntime
 from app.http.transaction import Session, TransactionalRoute
 from app.lib.ids import TOOL, ServerId, ToolId, format_id
-from app.models.tools import Tool
+from app.models.servers import Tool
 
 router = APIRouter(route_class=TransactionalRoute, responses=COMMON_PROBLEMS)
 

@@ -14,7 +14,7 @@ from app.http.pagination import ListQuery
 from app.http.schemas import LongText, Name, Patch, ShortText, Strict, absent
 from app.http.selectors import ToolName
 from app.lib.ids import ServerId, ToolId
-from app.models.tools import Tool
+from app.models.servers import Tool
 
 ToolState = TypeAliasType(
     "ToolState",

@@ -18,8 +18,7 @@ from app.features.tools.definitions import Definition, InvalidTool, read_definit
 from app.features.tools.history import keep_definitions
 from app.features.tools.schemas import ToolCreate, ToolPatch
 from app.http.authorization import Caller
-from app.models.servers import Server
-from app.models.tools import Tool
+from app.models.servers import Server, Tool
 
 _FIELD_OF_MEMBER = {
     "inputSchema": "/input_schema",

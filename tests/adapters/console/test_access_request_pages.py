@@ -11,8 +11,7 @@ import pytest
 from app.http import live
 from app.lib.ids import IDENTITY, SERVER, format_id
 from app.main import Scopegate
-from app.models.servers import Server
-from app.models.tools import Tool
+from app.models.servers import Server, Tool
 from tests.adapters.console.browsing import Person
 from tests.adapters.console.conftest import NewBrowser
 from tests.adapters.console.provider import SigningProvider, sign_in

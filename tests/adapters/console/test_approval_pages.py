@@ -15,7 +15,7 @@ from app.crypto.keys import Sealer
 from app.db.call_arguments import arguments_place
 from app.lib import strict_json
 from app.lib.ids import APPROVAL, format_id
-from app.models.approvals import Approval
+from app.models.access import Approval
 from app.models.audit import AuditArguments
 from tests.adapters.console.conftest import NewBrowser
 from tests.adapters.console.provider import SigningProvider, sign_in

@@ -13,8 +13,7 @@ from app.features.identity_providers.schemas import ScimSettings
 from app.http.authorization import Caller, Role
 from app.lib.clock import utc_now
 from app.lib.ids import new_id
-from app.models.groups import Group, GroupMember
-from app.models.identities import Identity, ScimUser
+from app.models.identities import Group, GroupMember, Identity, ScimUser
 from app.models.identity_providers import IdentityProvider
 
 START = datetime(2026, 3, 1, 12, tzinfo=UTC)

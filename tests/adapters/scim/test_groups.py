@@ -7,7 +7,7 @@ import httpx2
 import pytest
 
 from app.adapters.scim import groups
-from app.models.policies import Policy
+from app.models.access import Policy
 from tests.adapters.scim.conftest import NewScim, patch, provider_of, user
 from tests.features.principals import (
     Json,

@@ -16,8 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from app.crypto.keys import Peppers
 from app.lib.ids import IDENTITY, IDENTITY_PROVIDER, SERVICE_ACCOUNT, format_id, new_id, parse_id
 from app.main import Scopegate, create_app
-from app.models.administrators import BrowserSession
-from app.models.identities import Identity, IdentityLink
+from app.models.identities import BrowserSession, Identity, IdentityLink
 from app.settings import Settings
 from tests.adapters.ssf.transmitter import Transmitter
 from tests.api import KEY, Account, client_of, make_account

@@ -9,12 +9,9 @@ import httpx2
 
 from app.http.authorization import Caller
 from app.lib.ids import APPROVAL, IDENTITY, TOKEN, format_id, new_id, parse_id
-from app.models.approvals import Approval
-from app.models.groups import Group, GroupMember
-from app.models.identities import Identity
-from app.models.policies import Policy
-from app.models.servers import Server
-from app.models.tools import Tool
+from app.models.access import Approval, Policy
+from app.models.identities import Group, GroupMember, Identity
+from app.models.servers import Server, Tool
 from tests.features.callers import SignedIn
 from tests.features.principals import fresh
 from tests.features.tokens.world import World

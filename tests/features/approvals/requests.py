@@ -5,8 +5,7 @@ from typing import Any
 import httpx2
 
 from app.http.authorization import Caller
-from app.models.groups import GroupMember
-from app.models.identities import Identity
+from app.models.identities import GroupMember, Identity
 from tests.features.approvals.desk import PATH, Desk
 from tests.features.callers import a_person
 from tests.features.tokens.world import in_days

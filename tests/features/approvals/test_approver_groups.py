@@ -3,7 +3,7 @@
 import asyncpg
 import httpx2
 
-from app.models.groups import Group
+from app.models.identities import Group
 from tests.admission.consuming import ASK, demand, running_consuming_writer
 from tests.admission.world import decision, make_world
 from tests.features.administrators.people import stored_provider

@@ -7,7 +7,7 @@ from app.db.call_arguments import arguments_place
 from app.http.authorization import Role
 from app.lib.ids import APPROVAL, format_id
 from app.lib.strict_json import canonical
-from app.models.approvals import Approval
+from app.models.access import Approval
 from app.models.audit import AuditArguments, AuditEvent
 from tests.api import KEY
 from tests.features.approvals.desk import Desk, path

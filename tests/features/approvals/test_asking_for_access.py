@@ -8,8 +8,8 @@ import pytest
 
 from app.http.authorization import Caller, Role
 from app.lib.ids import EVENT, SERVER, format_id, new_id, parse_id
-from app.models.service_accounts import ServiceAccount
-from app.models.tools import Tool
+from app.models.identities import ServiceAccount
+from app.models.servers import Tool
 from tests.features.approvals.desk import DIGEST, PATH, Desk, shown
 from tests.features.approvals.requests import REFUND, SERVERS, answer_to, ask, asked_for, open_up
 from tests.features.callers import a_person

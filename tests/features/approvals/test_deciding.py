@@ -9,8 +9,7 @@ from sqlalchemy import text
 
 from app.http.authorization import Caller, Role
 from app.lib.ids import APPROVAL, format_id, new_id
-from app.models.identities import Identity
-from app.models.service_accounts import ServiceAccount
+from app.models.identities import Identity, ServiceAccount
 from tests.features.administrators.people import until_waiting
 from tests.features.approvals.desk import PATH, Desk, path, shown
 from tests.features.callers import a_person

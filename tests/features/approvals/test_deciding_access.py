@@ -7,8 +7,7 @@ from sqlalchemy import text
 
 from app.http.authorization import Caller, Role
 from app.lib.ids import GROUP, format_id, new_id, parse_id
-from app.models.groups import Group
-from app.models.service_accounts import ServiceAccount
+from app.models.identities import Group, ServiceAccount
 from tests.features import principals
 from tests.features.administrators.people import until_waiting
 from tests.features.approvals.desk import PATH, Desk, shown

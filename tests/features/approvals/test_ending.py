@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from app.lib.ids import GROUP, TOKEN, format_id, parse_id
-from app.models.approvals import Approval
+from app.models.access import Approval
 from tests.features.approvals.desk import Desk, shown
 from tests.features.callers import a_person
 from tests.features.tokens.world import in_days

@@ -17,8 +17,7 @@ from app.features.audit_sinks.credentials import put_credential
 from app.features.audit_sinks.deliver import AuditDeliveries
 from app.features.audit_sinks.schemas import BearerSinkCredential
 from app.lib.ids import EVENT, format_id, new_id
-from app.models.audit import AuditEvent
-from app.models.audit_sinks import AuditSink
+from app.models.audit import AuditEvent, AuditSink
 from app.outbound.http import AddressPolicy, OutboundClient, Timeouts
 from tests.api import KEY
 from tests.features.webhooks.receiver import Arrived

@@ -19,8 +19,7 @@ from app.features.audit_sinks.retention import record_missed
 from app.features.audit_sinks.schemas import AuditSinkCreate
 from app.http.authorization import ROLE_PERMISSIONS, Permission
 from app.lib.ids import new_id, parse_id
-from app.models.audit import AuditEvent
-from app.models.audit_sinks import AuditSink
+from app.models.audit import AuditEvent, AuditSink
 from tests.api import KEY, ApiAs
 from tests.settling import settled
 

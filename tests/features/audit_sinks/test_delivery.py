@@ -13,8 +13,7 @@ from app.features.audit_sinks.batches import MAX_BYTES
 from app.features.audit_sinks.deliver import FIRST_PAUSE, MAX_PAUSE, pause_after
 from app.features.audit_sinks.queue import BatchEnd, begin, claim, record_accepted
 from app.lib.ids import new_id
-from app.models.audit import AuditEvent
-from app.models.audit_sinks import MAX_BATCH_EVENTS
+from app.models.audit import MAX_BATCH_EVENTS, AuditEvent
 from app.outbound.http import AddressPolicy, OutboundClient
 from tests.features.audit_sinks.conftest import TOKEN, World, ids_of, items_of
 from tests.features.webhooks.conftest import connections_in_use

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import text
 
 from app.lib.ids import format_id, new_id
-from app.models.policies import Policy
+from app.models.access import Policy
 from tests.api import ApiAs
 from tests.features.principals import (
     Sessions,

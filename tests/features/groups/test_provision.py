@@ -11,7 +11,7 @@ from app.db.engine import commit
 from app.features.groups.provision import Directory, change_members, set_members
 from app.features.groups.queries import find_provided
 from app.lib.ids import IDENTITY, format_id
-from app.models.groups import Group
+from app.models.identities import Group
 from tests.adapters.scim.populations import Someone, add_group, add_provider, add_users, provisioner
 from tests.features.administrators.people import until_waiting
 from tests.features.principals import Sessions, history

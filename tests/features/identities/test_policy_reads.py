@@ -8,7 +8,7 @@ import pytest
 from app.crypto.keys import Peppers
 from app.lib.ids import IDENTITY, format_id
 from app.main import Scopegate
-from app.models.policies import Policy
+from app.models.access import Policy
 from tests.api import ApiAs, client_of, make_account
 from tests.features.principals import Sessions, agent, fresh, person
 from tests.features.tokens.world import World, in_days

@@ -10,8 +10,7 @@ import pytest
 from app.crypto.keys import Peppers
 from app.lib.ids import ADMINISTRATOR, IDENTITY, IDENTITY_PROVIDER, KEY, SERVICE_ACCOUNT, format_id
 from app.main import Scopegate
-from app.models.administrators import Administrator, RoleAssignment
-from app.models.identities import Identity
+from app.models.identities import Administrator, Identity, RoleAssignment
 from tests.api import Account, ApiAs, client_of, make_account
 from tests.features.administrators.people import stored_provider
 from tests.features.administrators.test_break_glass import HASH, PASSWORD, started

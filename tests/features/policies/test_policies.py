@@ -8,8 +8,7 @@ from sqlalchemy import text
 from app.domain.access import POLICY_SET_ID
 from app.domain.definitions import definition_digest
 from app.lib.ids import format_id, new_id
-from app.models.servers import Server
-from app.models.tools import Tool
+from app.models.servers import Server, Tool
 from tests.api import ApiAs
 from tests.features.principals import Json, Sessions, events, fresh, group, history, made, person, pointers
 

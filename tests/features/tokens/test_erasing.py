@@ -10,7 +10,7 @@ import pytest
 from app.features.identities.queries import erased_link
 from app.http.authorization import Role
 from app.lib.ids import IDENTITY, format_id, new_id, parse_id
-from app.models.approvals import Approval
+from app.models.access import Approval
 from app.models.identities import Identity, IdentityLink
 from tests.api import ApiAs
 from tests.features.tokens.world import World, in_days

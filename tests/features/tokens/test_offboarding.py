@@ -7,12 +7,8 @@ import pytest
 
 from app.crypto.keys import Peppers
 from app.lib.ids import EVENT, GRANT, GROUP, IDENTITY, SERVICE_ACCOUNT, TOKEN, format_id, new_id, parse_id
-from app.models.administrators import Administrator
-from app.models.approvals import Approval
-from app.models.grants import Grant
-from app.models.groups import Group, GroupMember
-from app.models.identities import Identity
-from app.models.service_accounts import ServiceAccount
+from app.models.access import Approval, Grant
+from app.models.identities import Administrator, Group, GroupMember, Identity, ServiceAccount
 from tests.api import ApiAs, client_of, make_account
 from tests.features.tokens.world import World, in_days, pointers
 

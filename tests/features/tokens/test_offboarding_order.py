@@ -12,8 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.db import engine
 from app.http import transaction
 from app.lib.ids import GROUP, IDENTITY, format_id
-from app.models.groups import Group
-from app.models.identities import Identity
+from app.models.identities import Group, Identity
 from tests.features.administrators.people import until_waiting
 from tests.features.tokens.test_offboarding_races import LEFT, NOTHING_ALIVE, offboarding
 from tests.features.tokens.world import World, in_days

@@ -14,8 +14,7 @@ from app.crypto.keys import Peppers
 from app.crypto.signing import Signer
 from app.features.identities.schedule import ScheduledOffboardings
 from app.lib.ids import GROUP, IDENTITY, format_id, parse_id
-from app.models.groups import Group
-from app.models.identities import Identity
+from app.models.identities import Group, Identity
 from tests.api import KEY, client_of, make_account
 from tests.features.tokens.world import World, in_days
 from tests.gateway.messages import initialize

@@ -11,13 +11,9 @@ from joserfc.jws import deserialize_compact
 
 from app.crypto.signing import verify
 from app.lib.ids import ADMINISTRATOR, APPROVAL, GRANT, GROUP, IDENTITY, SERVICE_ACCOUNT, format_id, new_id
-from app.models.administrators import Administrator, BrowserSession
-from app.models.approvals import Approval
-from app.models.grants import Grant
-from app.models.groups import Group, GroupMember
-from app.models.identities import Identity
+from app.models.access import Approval, Grant
+from app.models.identities import Administrator, BrowserSession, Group, GroupMember, Identity, ServiceAccount
 from app.models.identity_providers import IdentityProvider
-from app.models.service_accounts import ServiceAccount
 from tests.api import Account, ApiAs
 from tests.features.tokens.world import World
 

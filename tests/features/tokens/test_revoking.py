@@ -9,7 +9,7 @@ import pytest
 from app.db.versions import CHANNEL
 from app.features.tokens import queries
 from app.lib.ids import GROUP, IDENTITY, TOKEN, format_id, new_id, parse_id
-from app.models.groups import Group, GroupMember
+from app.models.identities import Group, GroupMember
 from tests.api import ApiAs
 from tests.features.tokens.world import World, in_days, pointers
 

@@ -52,7 +52,7 @@ from app.http.pagination import MAXIMUM_LIMIT, Page
 from app.http.runtime import CurrentRuntime, Runtime
 from app.http.transaction import Session
 from app.lib.ids import APPROVAL, ApprovalId, format_id
-from app.models.approvals import Approval
+from app.models.access import Approval
 
 _ENDED_CALL = {
     "approved": "When the call is repeated, it runs once.",

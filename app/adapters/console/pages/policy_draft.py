@@ -36,7 +36,7 @@ from app.features.policies.testing import run_own
 from app.http.runtime import Runtime
 from app.lib import strict_json
 from app.lib.ids import GROUP, format_id, new_id
-from app.lib.json_depth import is_too_deep
+from app.lib.strict_json import is_too_deep
 
 _MAX_EXCERPT = 80
 _UNNAMED = "Untitled policy"

@@ -35,8 +35,7 @@ from app.http.authorization import Permission, authorize
 from app.http.runtime import CurrentRuntime, Runtime
 from app.http.transaction import Session
 from app.lib.ids import SERVER, TOOL, ToolId, format_id, parse_id
-from app.models.servers import Server
-from app.models.tools import Tool
+from app.models.servers import Server, Tool
 
 # Longer texts are escaped in a thread, so as not to block the event loop.
 _MAX_INLINE_TEXT = 2_000

@@ -28,8 +28,7 @@ from app.features.identity_providers.signals.streams import (
 )
 from app.http.authorization import Caller
 from app.http.etags import Precondition
-from app.models.identity_providers import IdentityProvider
-from app.models.signals import SignalStream
+from app.models.identity_providers import IdentityProvider, SignalStream
 
 PUSH_PATH = "/ssf/events"
 

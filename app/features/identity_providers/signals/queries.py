@@ -9,8 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
 from app.lib.ids import new_id
-from app.models.identity_providers import IdentityProvider
-from app.models.signals import SignalEvent, SignalStream
+from app.models.identity_providers import IdentityProvider, SignalEvent, SignalStream
 
 _RECEIVED = text("""
 INSERT INTO signal_streams (id, provider_id, issuer, received_at) VALUES (:id, :provider, :issuer, now())

@@ -47,10 +47,8 @@ from app.features.tokens.service import revoke_tokens
 from app.http.authorization import Caller
 from app.http.etags import Precondition
 from app.lib.ids import EVENT, IDENTITY, IDENTITY_PROVIDER, TOKEN, format_id, new_id
-from app.models.administrators import BrowserSession
-from app.models.identities import Identity
-from app.models.identity_providers import IdentityProvider
-from app.models.signals import SignalEvent
+from app.models.identities import BrowserSession, Identity
+from app.models.identity_providers import IdentityProvider, SignalEvent
 from app.models.tokens import Token
 
 MAX_PEOPLE = 100

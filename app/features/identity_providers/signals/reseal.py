@@ -6,7 +6,7 @@ from sqlmodel import col
 
 from app.crypto.keys import Sealed, Sealer, UnsealingFault
 from app.features.identity_providers.signals.streams import place_of
-from app.models.signals import SignalStream
+from app.models.identity_providers import SignalStream
 
 
 async def reseal_access(sessions: async_sessionmaker[AsyncSession], sealer: Sealer) -> tuple[int, int]:

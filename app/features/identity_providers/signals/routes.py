@@ -24,7 +24,7 @@ from app.http.problems import COMMON_PROBLEMS, problem_responses
 from app.http.runtime import CurrentRuntime, Runtime
 from app.http.transaction import Session, TransactionalRoute
 from app.lib.ids import IdentityProviderId
-from app.models.signals import SignalStream
+from app.models.identity_providers import SignalStream
 
 router = APIRouter(
     prefix="/api/v1/identity-providers/{identity_provider_id}/signals",

@@ -10,7 +10,7 @@ from app.features.identity_providers.schemas import SignalsDelivery
 from app.features.identity_providers.signals.streams import UNKNOWN, TransmitterSettings
 from app.http.schemas import CleanSecret, Strict, Time
 from app.lib.ids import IdentityProviderId
-from app.models.signals import SignalStream
+from app.models.identity_providers import SignalStream
 
 _EXAMPLE: dict[str, Any] = {
     "provider_id": "idp_01jdpnwz00e008000000000000",

@@ -14,8 +14,7 @@ from sqlmodel import col
 from app.crypto.keys import Sealed, Sealer
 from app.features.identity_providers.schemas import SignalsSettings
 from app.features.identity_providers.signals import queries
-from app.models.identity_providers import IdentityProvider
-from app.models.signals import SignalStream
+from app.models.identity_providers import IdentityProvider, SignalStream
 
 ErrorCode = Literal[
     "invalid_request", "invalid_key", "invalid_issuer", "invalid_audience", "authentication_failed",

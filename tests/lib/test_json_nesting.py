@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.lib import json_depth
-from app.lib.json_depth import MAX_DEPTH, TooDeep, is_too_deep
+from app.lib import strict_json
+from app.lib.strict_json import MAX_PLAIN_DEPTH, TooDeep, is_too_deep
 
 MARKS = st.text(alphabet='[]{}"\\ a,:\u00e9\x00', max_size=6)
 VALUES: st.SearchStrategy[Any] = st.recursive(
@@ -36,15 +36,15 @@ def test_what_is_in_strings_does_not_count(value: Any, plain: bool, bound: int) 
     ("opening", "closing"), [("[", "]"), ('{"a":', "}"), ('[{"a":"\\"]",":":', "}]"), ("[1,", "]")]
 )
 def test_the_bound_is_ours_and_not_that_of_the_interpreter(opening: str, closing: str) -> None:
-    levels = MAX_DEPTH // (opening.count("[") + opening.count("{"))
-    json_depth.loads(opening * levels + "1" + closing * levels)
-    json_depth.loads((opening * levels + "1" + closing * levels).encode())
+    levels = MAX_PLAIN_DEPTH // (opening.count("[") + opening.count("{"))
+    strict_json.loads_plain(opening * levels + "1" + closing * levels)
+    strict_json.loads_plain((opening * levels + "1" + closing * levels).encode())
     for deeper in (levels + 1, 200_000):
         with pytest.raises(TooDeep):
-            json_depth.loads(opening * deeper + "1" + closing * deeper)
+            strict_json.loads_plain(opening * deeper + "1" + closing * deeper)
         # Truncated text does not reach the parser either.
         with pytest.raises(TooDeep):
-            json_depth.loads((opening * deeper).encode())
+            strict_json.loads_plain((opening * deeper).encode())
 
 
 @given(st.text(alphabet='[]{}"\\,:1', max_size=400) | st.binary(max_size=40) | VALUES.map(json.dumps))
@@ -53,6 +53,6 @@ def test_any_text_is_json_or_a_value_error(text: str | bytes) -> None:
         expected = repr(json.loads(text if isinstance(text, str) else text.decode()))
     except ValueError:
         with pytest.raises(ValueError):  # noqa: PT011
-            json_depth.loads(text)
+            strict_json.loads_plain(text)
         return
-    assert repr(json_depth.loads(text)) == expected
+    assert repr(strict_json.loads_plain(text)) == expected
