@@ -32,7 +32,7 @@ from app.db.partitions import MaintenanceResult, maintain_partitions
 from app.features.administrators.break_glass import forget_sessions
 from app.features.audit.sealing.drops import record_drop
 from app.features.audit.stats import forget_hours
-from app.features.audit_sinks.retention import record_missed
+from app.features.audit_sinks.queue import record_missed
 from app.http.idempotency import forget_answers
 from app.settings import Settings, with_local_keys
 

@@ -21,7 +21,7 @@ from app.features.identities.schedule import ScheduledOffboardings
 from app.features.tokens.check_routes import ConnectionChecks
 from app.features.tokens.expiring import ExpiryNotices
 from app.features.tools.requested_syncs import RequestedSyncs
-from app.features.webhooks.deliver import Deliveries
+from app.features.webhooks.deliver import Deliveries, DeliveryRetention
 from app.http.live import Live
 from app.http.rate_limits import LimitedAuthenticator, Quota, SignInAttempts
 from app.http.readiness import Readiness
@@ -58,21 +58,20 @@ def make_lifespan(settings: Settings, rewinds: RewindGuard) -> Lifespan:
             app.state.connection_checks = ConnectionChecks(settings.workers)
             app.state.requested_syncs = RequestedSyncs()
             stack.push_async_callback(app.state.requested_syncs.aclose)
-            deliveries = Deliveries(runtime.sessions, runtime.sealer, runtime.outbound, runtime.public_url)
-            delivering = asyncio.create_task(deliveries.run(), name="webhooks")
-            stack.push_async_callback(cancelled, delivering)
-            sinks = AuditDeliveries(runtime.sessions, runtime.sealer, runtime.outbound)
-            giving = asyncio.create_task(sinks.run(), name="audit sinks")
-            stack.push_async_callback(cancelled, giving)
+            for job in (
+                Deliveries(runtime.sessions, runtime.sealer, runtime.outbound, runtime.public_url),
+                DeliveryRetention(runtime.sessions),
+                AuditDeliveries(runtime.sessions, runtime.sealer, runtime.outbound),
+                HourCounts(runtime.sessions),
+            ):
+                task = asyncio.create_task(job.run(), name=type(job).__name__)
+                stack.push_async_callback(cancelled, task)
             scheduled = ScheduledOffboardings(runtime.sessions, runtime.signer)
             offboarding = asyncio.create_task(scheduled.run(), name="scheduled offboardings")
             stack.push_async_callback(cancelled, offboarding)
             notices = ExpiryNotices(runtime.sessions, settings.expiry_notice)
             noticing = asyncio.create_task(notices.run(), name="expiry notices")
             stack.push_async_callback(cancelled, noticing)
-            counts = HourCounts(runtime.sessions)
-            counting = asyncio.create_task(counts.run(), name="hours of the trail")
-            stack.push_async_callback(cancelled, counting)
             beating = asyncio.create_task(runtime.live.pulse.run(), name="pulse of the trail")
             stack.push_async_callback(cancelled, beating)
             yield

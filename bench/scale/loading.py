@@ -179,9 +179,7 @@ async def _copy(connection: asyncpg.Connection, tables: list[TableRows], clock: 
 async def _count_hours(owner_url: str) -> None:
     engine = make_engine(owner_url)
     try:
-        counting = HourCounts(make_sessions(engine))
-        while await counting.round():
-            pass
+        await HourCounts(make_sessions(engine)).round()
     finally:
         await engine.dispose()
 

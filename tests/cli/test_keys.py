@@ -19,7 +19,7 @@ from app.db.call_arguments import arguments_place, kept_arguments
 from app.features.audit import reseal as resealing_arguments
 from app.features.servers import reseal as resealing
 from app.features.servers.reseal import reseal
-from app.features.webhooks.secrets import add_secret
+from app.features.webhooks.service import add_secret
 from app.lib.ids import new_id
 from app.models.audit import AuditArguments, AuditCheckpoint, AuditEvent
 from app.models.identities import Identity, OffboardingReceipt

@@ -31,7 +31,8 @@ from app.features.policies import simulate, simulate_schemas, testing
 from app.features.tokens import check_routes, check_schemas, drafts
 from app.features.tokens import connection_check as check_servers
 from app.features.tokens import service as issue
-from app.features.webhooks import deliver, queue, secrets
+from app.features.webhooks import deliver
+from app.features.webhooks import service as webhook_service
 from app.gateway.aggregate import lists, sessions
 from app.gateway.aggregate.streams import MAX_UPSTREAM_STREAMS
 from app.gateway.wire import answers
@@ -103,9 +104,9 @@ LIMITS: dict[str, tuple[int, ...]] = {
     "Export events in memory": (export.PAGE,),
     "Hours per statistics request": (MAX_RANGE.days,),
     "Range of audit filters": (MAX_RANGE.days,),
-    "Concurrent messages": (deliver.MAX_MESSAGES, queue.AT_ONCE),
-    "Delivery period of a message": (queue.KEPT.days,),
-    "Active secrets per webhook": (secrets.MAX_LIVE,),
+    "Concurrent messages": (deliver.MAX_MESSAGES, deliver.AT_ONCE),
+    "Delivery period of a message": (deliver.KEPT.days,),
+    "Active secrets per webhook": (webhook_service.MAX_LIVE,),
     "Number of audit sinks": (sink_service.MAX_SINKS,),
     "Sinks served concurrently": (giving.MAX_SINKS, sinks.MAX_BATCH_EVENTS, batches.MAX_BYTES // KIB**2),
     "Values in a response": (strict_json.MAX_VALUES,),

@@ -4,20 +4,17 @@ A query adds the tail that is not counted yet. Each event is counted exactly onc
 one transaction with the position that was reached. Every worker tries; one locks that row, and the others skip.
 """
 
-import asyncio
-import logging
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from random import SystemRandom
 from typing import Any
 
 import asyncpg
 from sqlalchemy import ARRAY, DateTime, Text, bindparam, select, text
-from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
+from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.db.engine import CONNECTION_ERRORS, plain_url
-from app.domain.errors import Malformed, Unavailable
+from app.db.engine import plain_url
+from app.db.jobs import Periodic
+from app.domain.errors import Malformed
 from app.features.audit import queries
 from app.features.audit.queries import RESULT
 from app.features.audit.reading import decision_of, find, find_named_ids
@@ -30,7 +27,6 @@ from app.features.audit.schemas import (
     AuditStatsQuery,
     AuditStatsView,
 )
-from app.lib.logs import log_fault
 from app.models.audit import AuditRollup
 
 TAIL = 50_000
@@ -155,13 +151,8 @@ def _add(counts: dict[str, int], row: Any) -> None:
         counts[decision] += row.things
 
 
-COUNT_EVERY_S = 5.0
 AT_ONCE = 20_000
 """Events per transaction. Readers stop at the oldest open transaction, so it must be short."""
-_log = logging.getLogger(__name__)
-
-# An unseeded generator: one that others seed could synchronize the workers.
-_spread = SystemRandom()
 _EVERYTHING = AuditFilters()
 _COUNT = text("""
 INSERT INTO audit_hours AS h (
@@ -179,27 +170,18 @@ ON CONFLICT (hour, action, decision) DO UPDATE SET
 """)
 
 
-class HourCounts:
-    """The counting task of one worker."""
+class HourCounts(Periodic):
+    """The counting of events by one worker."""
 
-    def __init__(self, sessions: async_sessionmaker[AsyncSession]) -> None:
-        self._sessions = sessions
+    name = "counting audit events"
+    every_s = 5.0
 
-    async def run(self) -> None:
-        """Count periodically until cancelled; retry when the database is unavailable."""
-        while True:
-            await asyncio.sleep(COUNT_EVERY_S * _spread.uniform(0.5, 1.0))
-            try:
-                while await self.round():
-                    pass
-            except (Unavailable, SQLAlchemyError, *CONNECTION_ERRORS):
-                # Others report that the database is unavailable; uncounted events stay.
-                continue
-            except Exception as error:  # noqa: BLE001
-                # No error may end the loop.
-                log_fault(_log, "counting audit events", error, logging.WARNING)
+    async def round(self) -> None:
+        """Count all new events, unless another worker does."""
+        while await self.count():
+            pass
 
-    async def round(self) -> bool:
+    async def count(self) -> bool:
         """Count the next events, unless another worker does; return whether there were any."""
         async with self._sessions() as session:
             mine = select(AuditRollup).with_for_update(skip_locked=True)

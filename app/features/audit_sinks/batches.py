@@ -1,20 +1,21 @@
-"""Build the next batch of a sink: events in commit order without gaps, and periodic checkpoints."""
+"""Build the next batch of a sink: events in commit order without gaps, in its format, and periodic checkpoints."""
 
 import asyncio
 import hashlib
+import json
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import func, literal, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
+from app.features.audit.ocsf import ocsf_lines
 from app.features.audit.queries import Position
 from app.features.audit.reading import read_on
-from app.features.audit.schemas import AuditFilters
-from app.features.audit_sinks.formats import FORMATS, checkpoint_item
-from app.features.audit_sinks.queue import BatchEnd, ClaimedSink
-from app.models.audit import AuditCheckpoint
+from app.features.audit.schemas import AuditEventView, AuditFilters
+from app.features.audit_sinks.queue import CHECKPOINT_EVERY, BatchEnd, begun, position
+from app.models.audit import AuditCheckpoint, AuditSink
 
 MAX_BYTES = 1024 * 1024
 """Per batch, unless a single event is larger."""
@@ -28,7 +29,7 @@ class Batch:
     """``events`` is their number; ``is_full`` says that more may follow immediately."""
 
     id: str
-    begun: BatchEnd
+    end: BatchEnd
     events: int
     body: bytes
     is_full: bool
@@ -42,33 +43,36 @@ class _FormattedEvents:
     is_full: bool = False
 
 
-async def next_batch(session: AsyncSession, claimed: ClaimedSink) -> Batch | None:
+async def next_batch(session: AsyncSession, sink: AuditSink) -> Batch | None:
     """The batch that was begun, unchanged, or the next one, which may have no event. None if nothing is new."""
-    written = await _events(session, claimed)
-    checkpoint = await _checkpoint(session, claimed)
-    if written.end == claimed.position and checkpoint is None:
+    written = await _events(session, sink)
+    checkpoint = await _checkpoint(session, sink)
+    if written.end == position(sink) and checkpoint is None:
         return None
     items = list(written.items)
     if checkpoint is not None:
-        items.append(checkpoint_item(checkpoint.tree_size, checkpoint.note))
-    begun = BatchEnd(written.end, None if checkpoint is None else checkpoint.tree_size)
-    body = FORMATS[claimed.format].join(items) if items else b""
-    return Batch(_id_of(claimed, begun), begun, len(written.items), body, written.is_full)
+        items.append(_checkpoint_item(checkpoint))
+    end = BatchEnd(written.end, None if checkpoint is None else checkpoint.tree_size)
+    body = FORMATS[sink.format].join(items) if items else b""
+    # The same id for the same events to the same sink, for any worker and any number of attempts.
+    place = f"{sink.id} {position(sink)} {end.end} {end.checkpoint}"
+    id = "bat_" + hashlib.sha256(place.encode()).hexdigest()[:32]
+    return Batch(id, end, len(written.items), body, written.is_full)
 
 
-async def _events(session: AsyncSession, claimed: ClaimedSink) -> _FormattedEvents:
+async def _events(session: AsyncSession, sink: AuditSink) -> _FormattedEvents:
     """Format events up to the end of the begun batch, or as many as fit into a new one."""
-    write, begun = FORMATS[claimed.format].write, claimed.begun
-    written = _FormattedEvents([], 0, claimed.position)
-    until = None if begun is None else begun.end
-    while begun is not None or len(written.items) < claimed.batch_events:
-        limit = _CHUNK if begun is not None else min(_CHUNK, claimed.batch_events - len(written.items))
+    write, pending = FORMATS[sink.format].write, begun(sink)
+    written = _FormattedEvents([], 0, position(sink))
+    until = None if pending is None else pending.end
+    while pending is not None or len(written.items) < sink.batch_events:
+        limit = _CHUNK if pending is not None else min(_CHUNK, sink.batch_events - len(written.items))
         stretch = await read_on(session, _EVERYTHING, written.end, limit, until)
         await asyncio.sleep(0)
         for event, place in stretch.items:
             item = write(event)
             written.size += len(item) + 1
-            if begun is None and written.items and written.size > MAX_BYTES:
+            if pending is None and written.items and written.size > MAX_BYTES:
                 written.is_full = True
                 return written
             written.items.append(item)
@@ -76,26 +80,76 @@ async def _events(session: AsyncSession, claimed: ClaimedSink) -> _FormattedEven
         if stretch.reached == written.end and not stretch.items:
             break
         written.end = stretch.reached
-    written.is_full = len(written.items) >= claimed.batch_events
-    if begun is not None:
-        written.end = begun.end
+    written.is_full = len(written.items) >= sink.batch_events
+    if pending is not None:
+        written.end = pending.end
     return written
 
 
-async def _checkpoint(session: AsyncSession, claimed: ClaimedSink) -> Any:
+async def _checkpoint(session: AsyncSession, sink: AuditSink) -> AuditCheckpoint | None:
     """The checkpoint of the begun batch; else the newest one, if one is due that the sink does not have."""
-    if claimed.begun is not None:
-        if claimed.begun.checkpoint is None:
+    size, pending = col(AuditCheckpoint.tree_size), begun(sink)
+    if pending is not None:
+        if pending.checkpoint is None:
             return None
-        query = select(AuditCheckpoint).where(col(AuditCheckpoint.tree_size) == claimed.begun.checkpoint)
-    elif claimed.wants_checkpoint and FORMATS[claimed.format].checkpoints:
-        query = select(AuditCheckpoint).where(col(AuditCheckpoint.tree_size) > (claimed.checkpoint or 0))
+        query = select(AuditCheckpoint).where(size == pending.checkpoint)
+    elif FORMATS[sink.format].checkpoints:
+        query = select(AuditCheckpoint).where(size > (sink.checkpoint or 0))
+        if sink.checkpoint_at is not None:
+            query = query.where(literal(sink.checkpoint_at) <= func.now() - CHECKPOINT_EVERY)
     else:
         return None
-    return await session.scalar(query.order_by(col(AuditCheckpoint.tree_size).desc()).limit(1))
+    newest: AuditCheckpoint | None = await session.scalar(query.order_by(size.desc()).limit(1))
+    return newest
 
 
-def _id_of(claimed: ClaimedSink, begun: BatchEnd) -> str:
-    """The same id for the same events to the same sink, for any worker and any number of attempts."""
-    place = f"{claimed.id} {claimed.position} {begun.end} {begun.checkpoint}"
-    return "bat_" + hashlib.sha256(place.encode()).hexdigest()[:32]
+_CHECKPOINT = "audit.checkpoint"
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """``write`` an event, ``join`` written events; ``checkpoints`` says whether the format can contain them."""
+
+    media_type: bytes
+    write: Callable[[AuditEventView], bytes]
+    join: Callable[[Sequence[bytes]], bytes]
+    checkpoints: bool
+
+
+def _checkpoint_item(checkpoint: AuditCheckpoint) -> bytes:
+    """A signed checkpoint of the log as an item of a batch."""
+    item = {"action": _CHECKPOINT, "tree_size": checkpoint.tree_size, "note": checkpoint.note}
+    return json.dumps(item, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def _event(event: AuditEventView) -> bytes:
+    return event.model_dump_json().encode()
+
+
+def _ocsf(event: AuditEventView) -> bytes:
+    return ocsf_lines([event]).rstrip(b"\n")
+
+
+def _splunk(event: AuditEventView) -> bytes:
+    """The format of ``/services/collector/event``: fractional seconds, and the event."""
+    head = (
+        f'{{"time":{event.time.timestamp():.3f},"source":"scopegate","sourcetype":"scopegate:audit","event":'
+    )
+    return head.encode() + _event(event) + b"}"
+
+
+def _lines(items: Sequence[bytes]) -> bytes:
+    return b"\n".join(items) + b"\n"
+
+
+def _array(items: Sequence[bytes]) -> bytes:
+    return b"[" + b",".join(items) + b"]"
+
+
+_NDJSON, _JSON = b"application/x-ndjson", b"application/json"
+FORMATS = {
+    "ndjson": Format(_NDJSON, _event, _lines, checkpoints=True),
+    "json": Format(_JSON, _event, _array, checkpoints=True),
+    "ocsf": Format(_NDJSON, _ocsf, _lines, checkpoints=False),
+    "splunk_hec": Format(_JSON, _splunk, _lines, checkpoints=False),
+}

@@ -4,45 +4,23 @@ The lease of a lost worker expires, and the next worker sends the same batch: at
 before it is sent, so that a repeat has the same events under the same id.
 """
 
-from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any
-from uuid import UUID
+from typing import Any, NamedTuple
 
-from sqlalchemy import BigInteger, Integer, Interval, String, bindparam, text
+import asyncpg
+from sqlalchemy import BigInteger, Integer, Interval, String, bindparam, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.features.audit.queries import Position
 from app.lib.ids import new_id
+from app.models.audit import MAX_BATCH_EVENTS, AuditSink
 
 LEASE = timedelta(seconds=60)
 """Longer than an attempt takes."""
-_CHECKPOINT_EVERY = timedelta(minutes=1)
+CHECKPOINT_EVERY = timedelta(minutes=1)
 
 
-@dataclass(frozen=True, slots=True)
-class ClaimedSink:
-    """A sink claimed by this worker, in its state at that time. The credential is encrypted."""
-
-    id: UUID
-    lease: UUID
-    url: str
-    format: str
-    compression: str
-    revision: int
-    key_id: str | None
-    sealed: bytes | None = field(repr=False)
-    position: Position
-    begun: "BatchEnd | None"
-    batch_events: int
-    checkpoint: int | None
-    wants_checkpoint: bool
-    """Whether a checkpoint is due, since the last one is a minute old."""
-    failures: int
-
-
-@dataclass(frozen=True, slots=True)
-class BatchEnd:
+class BatchEnd(NamedTuple):
     """The end of a batch, and its checkpoint."""
 
     end: Position
@@ -62,7 +40,7 @@ WITH due AS (
     ORDER BY s.due_at LIMIT :most FOR UPDATE OF s SKIP LOCKED
 )
 UPDATE audit_sinks s SET lease = :lease, leased_until = now() + :held FROM due WHERE s.id = due.id
-RETURNING s.*, now() AS now
+RETURNING s.*
 """).bindparams(bindparam("held", type_=Interval))
 _BEGIN = text("""
 UPDATE audit_sinks SET batch_epoch = :epoch, batch_xact = :xact, batch_seq = :seq, batch_checkpoint = :checkpoint,
@@ -70,7 +48,7 @@ UPDATE audit_sinks SET batch_epoch = :epoch, batch_xact = :xact, batch_seq = :se
 WHERE id = :id AND lease = :lease AND revision = :revision AND status = 'active' AND ended_at IS NULL RETURNING id
 """).bindparams(bindparam("held", type_=Interval), bindparam("checkpoint", type_=BigInteger))
 # Grows by a little each time, and is halved when it was too large: soon the size fits the endpoint.
-_TAKEN = text("""
+_ACCEPTED = text("""
 UPDATE audit_sinks s SET epoch = :epoch, xact = :xact, seq = :seq, batch_epoch = NULL, batch_xact = NULL,
     batch_seq = NULL, batch_checkpoint = NULL, batch_events = least(s.batch_events + 10, :most_events),
     checkpoint = coalesce(:checkpoint, s.checkpoint),
@@ -80,7 +58,7 @@ UPDATE audit_sinks s SET epoch = :epoch, xact = :xact, seq = :seq, batch_epoch =
     leased_until = CASE WHEN :goes_on THEN now() + :held END, lease = CASE WHEN :goes_on THEN s.lease END,
     due_at = now() + CASE WHEN :goes_on THEN interval '0' ELSE :rest END
 WHERE id = :id AND lease = :lease
-RETURNING s.*, now() AS now, s.status = 'active' AND s.ended_at IS NULL AS is_live
+RETURNING s.*
 """).bindparams(
     bindparam("held", type_=Interval),
     bindparam("rest", type_=Interval),
@@ -105,94 +83,95 @@ _RELEASE = text("""
 UPDATE audit_sinks SET lease = NULL, leased_until = NULL, due_at = greatest(due_at, now() + :pause)
 WHERE id = :id AND lease = :lease
 """).bindparams(bindparam("pause", type_=Interval))
+_MISSED = """
+UPDATE audit_sinks s SET missed_at = now() WHERE s.ended_at IS NULL AND EXISTS (
+    SELECT FROM {} e WHERE e.epoch > s.epoch OR (e.epoch = s.epoch AND (e.xact, e.seq) > (s.xact, s.seq))
+)
+"""
 
 
-async def claim(session: AsyncSession, limit: int) -> list[ClaimedSink]:
-    """Claim up to ``limit`` free sinks with pending events."""
-    lease = new_id()
-    rows = await session.execute(_CLAIM, {"most": limit, "lease": lease, "held": LEASE})
-    return [_to_claim(row, lease) for row in rows]
+def position(sink: AuditSink) -> Position:
+    """The position up to which all events were accepted."""
+    return (sink.epoch, sink.xact, sink.seq)
 
 
-async def begin(session: AsyncSession, claimed: ClaimedSink, batch: BatchEnd) -> bool:
+def begun(sink: AuditSink) -> BatchEnd | None:
+    """The end of the batch that was begun and not accepted yet."""
+    if sink.batch_epoch is None or sink.batch_xact is None or sink.batch_seq is None:
+        return None
+    return BatchEnd((sink.batch_epoch, sink.batch_xact, sink.batch_seq), sink.batch_checkpoint)
+
+
+async def claim(session: AsyncSession, limit: int) -> list[AuditSink]:
+    """Claim up to ``limit`` free sinks with pending events; return them in their state at that time."""
+    values = {"most": limit, "lease": new_id(), "held": LEASE}
+    return list(await session.scalars(select(AuditSink).from_statement(_CLAIM), values))
+
+
+async def begin(session: AsyncSession, sink: AuditSink, batch: BatchEnd) -> bool:
     """Store the batch that is about to be sent, and extend the lease for the attempt.
 
     False if the sink is not this worker's any more, or has changed since it was claimed.
     """
-    values = _batch(batch) | {"held": LEASE, "revision": claimed.revision}
-    return (await session.execute(_BEGIN, _lease_parameters(claimed) | values)).first() is not None
+    values = _batch(batch) | {"held": LEASE, "revision": sink.revision}
+    return (await session.execute(_BEGIN, _lease_parameters(sink) | values)).first() is not None
 
 
 async def record_accepted(
     session: AsyncSession,
-    claimed: ClaimedSink,
+    sink: AuditSink,
     batch: BatchEnd,
     *,
     status_code: int | None,
-    most_events: int,
     rest: timedelta | None,
-) -> ClaimedSink | None:
+) -> AuditSink | None:
     """Record that the endpoint accepted the batch, or that there was nothing to send (``status_code`` is None).
 
-    Returns the claim to continue with, None if the sink is to ``rest`` or is not this worker's any more.
+    Returns the sink to continue with, None if it is to ``rest`` or is not this worker's any more.
     """
-    values = _batch(batch) | {"status_code": status_code, "most_events": most_events, "held": LEASE}
-    values |= {"goes_on": rest is None, "rest": rest or timedelta()}
-    row = (await session.execute(_TAKEN, _lease_parameters(claimed) | values)).one_or_none()
-    if row is None or rest is not None:
+    values = _batch(batch) | {"status_code": status_code, "most_events": MAX_BATCH_EVENTS, "held": LEASE}
+    values |= _lease_parameters(sink) | {"goes_on": rest is None, "rest": rest or timedelta()}
+    statement = select(AuditSink).from_statement(_ACCEPTED)
+    accepted: AuditSink | None = (await session.scalars(statement, values)).one_or_none()
+    if accepted is None or rest is not None:
         return None
-    if not row.is_live:
-        await release(session, claimed, timedelta())
+    if accepted.status != "active" or accepted.ended_at is not None:
+        await release(session, sink, timedelta())
         return None
-    return _to_claim(row, claimed.lease)
+    return accepted
 
 
 async def record_failure(
-    session: AsyncSession, claimed: ClaimedSink, *, status_code: int | None, error: str, pause: timedelta
+    session: AsyncSession, sink: AuditSink, *, status_code: int | None, error: str, pause: timedelta
 ) -> None:
     """Record a failed attempt: the next worker sends the same batch again after the pause."""
-    values = {"status_code": status_code, "error": error, "pause": pause, "revision": claimed.revision}
-    await session.execute(_FAILED, _lease_parameters(claimed) | values)
+    values = {"status_code": status_code, "error": error, "pause": pause, "revision": sink.revision}
+    await session.execute(_FAILED, _lease_parameters(sink) | values)
 
 
-async def make_smaller(session: AsyncSession, claimed: ClaimedSink, events: int) -> None:
+async def make_smaller(session: AsyncSession, sink: AuditSink, events: int) -> None:
     """Record that the batch was too large: it is sent again from the same place with this many events."""
-    await session.execute(
-        _SMALLER, _lease_parameters(claimed) | {"events": events, "revision": claimed.revision}
-    )
+    values = {"events": events, "revision": sink.revision}
+    await session.execute(_SMALLER, _lease_parameters(sink) | values)
 
 
-async def release(session: AsyncSession, claimed: ClaimedSink, pause: timedelta) -> None:
+async def release(session: AsyncSession, sink: AuditSink, pause: timedelta) -> None:
     """Release the sink, not to be claimed before the pause is over."""
-    await session.execute(_RELEASE, _lease_parameters(claimed) | {"pause": pause})
+    await session.execute(_RELEASE, _lease_parameters(sink) | {"pause": pause})
 
 
-def _lease_parameters(claimed: ClaimedSink) -> dict[str, Any]:
-    return {"id": claimed.id, "lease": claimed.lease}
+async def record_missed(connection: "asyncpg.Connection[asyncpg.Record]", partition: str) -> None:
+    """Record for every sink with undelivered events of a month that this month is about to be dropped.
+
+    For the owner of the tables. ``partition`` is the name of a table, never input.
+    """
+    await connection.execute(_MISSED.format(partition))
+
+
+def _lease_parameters(sink: AuditSink) -> dict[str, Any]:
+    return {"id": sink.id, "lease": sink.lease}
 
 
 def _batch(batch: BatchEnd) -> dict[str, Any]:
     epoch, xact, seq = batch.end
     return {"epoch": epoch, "xact": xact, "seq": seq, "checkpoint": batch.checkpoint}
-
-
-def _to_claim(row: Any, lease: UUID) -> ClaimedSink:
-    begun = None
-    if row.batch_xact is not None:
-        begun = BatchEnd((row.batch_epoch, row.batch_xact, row.batch_seq), row.batch_checkpoint)
-    return ClaimedSink(
-        id=row.id,
-        lease=lease,
-        url=row.url,
-        format=row.format,
-        compression=row.compression,
-        revision=row.revision,
-        key_id=row.key_id,
-        sealed=row.sealed,
-        position=(row.epoch, row.xact, row.seq),
-        begun=begun,
-        batch_events=row.batch_events,
-        checkpoint=row.checkpoint,
-        wants_checkpoint=row.checkpoint_at is None or row.checkpoint_at <= row.now - _CHECKPOINT_EVERY,
-        failures=row.failures,
-    )

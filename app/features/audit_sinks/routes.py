@@ -1,16 +1,16 @@
-"""``/audit-sinks``: destinations of the audit log, with their lag."""
+"""REST routes of audit sinks: destinations of the audit log, with their lag."""
 
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Query, Response
 
+from app.db.change import Change
 from app.features.audit_sinks import service
-from app.features.audit_sinks.queries import SORTS, lags_of, select_sinks
 from app.features.audit_sinks.schemas import AuditSinkCreate, AuditSinkQuery, AuditSinkUpdate, AuditSinkView
-from app.http.authorization import Caller, Permission, authorize, requires
+from app.http.authorization import Caller, Permission, changes, requires
 from app.http.etags import IfMatch, set_etag
 from app.http.idempotency import once
-from app.http.pagination import Cursors, Page, read_page
+from app.http.pagination import Page
 from app.http.problems import COMMON_PROBLEMS, problem_responses
 from app.http.runtime import CurrentRuntime
 from app.http.transaction import Session, TransactionalRoute
@@ -23,105 +23,78 @@ router = APIRouter(
     route_class=TransactionalRoute,
     responses=COMMON_PROBLEMS,
 )
-Reader = Annotated[Caller, requires(Permission.AUDIT_SINKS_READ)]
-Writer = Annotated[Caller, requires(Permission.AUDIT_SINKS_WRITE)]
+CanRead = Annotated[Caller, requires(Permission.AUDIT_SINKS_READ)]
+CanWrite = Annotated[Change, changes(Permission.AUDIT_SINKS_WRITE)]
 Include = Annotated[
     Literal["ended"] | None,
     Query(description="`ended` shows ended ones too; needs the permission audit.read."),
 ]
 
 
-async def _view(session: Session, response: Response, sink: AuditSink) -> AuditSinkView:
+async def _answer(session: Session, response: Response, sink: AuditSink) -> AuditSinkView:
     set_etag(response, sink.revision)
-    return AuditSinkView.from_row(sink, (await lags_of(session, [sink])).get(sink.id))
+    return AuditSinkView.from_row(sink, (await service.lags_of(session, [sink])).get(sink.id))
 
 
 @router.get("", operation_id="list_audit_sinks")
 async def list_audit_sinks(
-    caller: Reader, session: Session, runtime: CurrentRuntime, query: Annotated[AuditSinkQuery, Query()]
+    caller: CanRead, session: Session, runtime: CurrentRuntime, query: Annotated[AuditSinkQuery, Query()]
 ) -> Page[AuditSinkView]:
     """List audit sinks, newest first."""
-    if query.include:
-        authorize(caller, Permission.AUDIT_READ)
-    cursors = Cursors(runtime.peppers.derive("cursors"), "list_audit_sinks", query.filters())
-    rows, following = await read_page(session, select_sinks(query), AuditSink, cursors, query, SORTS)
-    lags = await lags_of(session, rows)
+    rows, following = await service.list_sinks(session, caller, query, runtime)
+    lags = await service.lags_of(session, rows)
     return Page(items=[AuditSinkView.from_row(row, lags.get(row.id)) for row in rows], next_cursor=following)
 
 
 @router.post("", operation_id="create_audit_sink", status_code=201, responses=problem_responses(409))
 @once
 async def create_audit_sink(
-    caller: Writer,
-    session: Session,
-    runtime: CurrentRuntime,
-    request: Request,
-    response: Response,
-    body: AuditSinkCreate,
+    change: CanWrite, runtime: CurrentRuntime, response: Response, body: AuditSinkCreate
 ) -> AuditSinkView:
     """Create an audit sink. It receives the whole audit log, regardless of who created it."""
-    policy, request_id = runtime.outbound.policy, request.state.request_id
-    sink = await service.create(session, runtime.sealer, policy, body, caller, request_id)
+    sink = await service.create_sink(change, body, runtime)
     response.headers["Location"] = f"{router.prefix}/{format_id(AUDIT_SINK, sink.id)}"
-    return await _view(session, response, sink)
+    return await _answer(change.session, response, sink)
 
 
 @router.get("/{sink_id}", operation_id="get_audit_sink")
 async def get_audit_sink(
-    caller: Reader, session: Session, response: Response, sink_id: AuditSinkId, include: Include = None
+    caller: CanRead, session: Session, response: Response, sink_id: AuditSinkId, include: Include = None
 ) -> AuditSinkView:
     """Read one audit sink, with its lag and the state of its endpoint."""
-    if include:
-        authorize(caller, Permission.AUDIT_READ)
-    sink = await service.load(session, sink_id, include_ended=include is not None)
-    return await _view(session, response, sink)
+    sink = await service.get_sink(session, caller, sink_id, ended=include is not None)
+    return await _answer(session, response, sink)
 
 
 @router.patch("/{sink_id}", operation_id="update_audit_sink", responses=problem_responses(409, 412))
 async def update_audit_sink(
-    caller: Writer,
-    session: Session,
+    change: CanWrite,
     runtime: CurrentRuntime,
-    request: Request,
     if_match: IfMatch,
     response: Response,
     sink_id: AuditSinkId,
     body: AuditSinkUpdate,
 ) -> AuditSinkView:
     """Change an audit sink. Delivery continues immediately where it stopped."""
-    sink = await service.load(session, sink_id, lock=True)
-    if_match.check(sink.revision)
-    policy, request_id = runtime.outbound.policy, request.state.request_id
-    await service.change(session, runtime.sealer, policy, sink, body.given(), caller, request_id)
-    return await _view(session, response, sink)
+    sink = await service.update_sink(change, sink_id, body, if_match, runtime)
+    return await _answer(change.session, response, sink)
 
 
 @router.delete(
     "/{sink_id}", operation_id="delete_audit_sink", status_code=204, responses=problem_responses(412)
 )
-async def delete_audit_sink(
-    caller: Writer, session: Session, request: Request, if_match: IfMatch, sink_id: AuditSinkId
-) -> None:
+async def delete_audit_sink(change: CanWrite, if_match: IfMatch, sink_id: AuditSinkId) -> None:
     """End an audit sink. Pending events are not delivered, and its credential is deleted."""
-    sink = await service.load(session, sink_id, lock=True)
-    if_match.check(sink.revision)
-    await service.end(session, sink, caller, request.state.request_id)
+    await service.end_sink(change, sink_id, if_match)
 
 
 @router.post("/{sink_id}/test", operation_id="test_audit_sink", responses=problem_responses(409, 412))
 async def test_audit_sink(
-    caller: Writer,
-    session: Session,
-    request: Request,
-    if_match: IfMatch,
-    response: Response,
-    sink_id: AuditSinkId,
+    change: CanWrite, if_match: IfMatch, response: Response, sink_id: AuditSinkId
 ) -> AuditSinkView:
     """Test an audit sink: record an event `audit_sink.test` and deliver pending events immediately.
 
     Read the sink a moment later: `delivered_at` or `error` has the result.
     """
-    sink = await service.load(session, sink_id, lock=True)
-    if_match.check(sink.revision)
-    await service.test(session, sink, caller, request.state.request_id)
-    return await _view(session, response, sink)
+    sink = await service.test_sink(change, sink_id, if_match)
+    return await _answer(change.session, response, sink)

@@ -1,147 +1,225 @@
-"""Create, change, test and end sinks. Services flush; the request commits."""
+"""Read, create, change, test and end sinks; encrypt and decrypt their credentials."""
 
+import json
+from collections.abc import Sequence
 from typing import Any
-from urllib.parse import urlsplit
 from uuid import UUID
 
-from sqlalchemy import func, select
-from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy import Select, func, select, text
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
+from sqlmodel import col
 
-from app.crypto.keys import Sealer
-from app.domain.errors import Conflict, FieldError, Invalid, NotFound
+from app.crypto.keys import Sealed, Sealer
+from app.db import resealing, rows
+from app.db.change import Change, Subject
+from app.domain.errors import Conflict, NotFound
 from app.features.audit.reading import BEGINNING, present
-from app.features.audit.record import record
-from app.features.audit_sinks import queries
-from app.features.audit_sinks.credentials import put_credential
-from app.features.audit_sinks.schemas import AuditSinkCreate
-from app.http.authorization import Caller
+from app.features.audit_sinks.schemas import (
+    MAX_LAG_COUNT,
+    AuditSinkCreate,
+    AuditSinkLag,
+    AuditSinkQuery,
+    AuditSinkUpdate,
+    BearerSinkCredential,
+    HeaderSinkCredential,
+    NoSinkCredential,
+)
+from app.http.authorization import Caller, Permission, authorize
+from app.http.etags import Precondition
+from app.http.pagination import Cursors, Sorts, caseless, read_page
+from app.http.runtime import Runtime
 from app.models.audit import MAX_BATCH_EVENTS, AuditSink
-from app.outbound.http import AddressPolicy, ForbiddenUrl, origin_of
+from app.outbound.delivery import check_destination, shown_origin
+from app.outbound.http import origin_of
 
-KIND = "audit_sink"
+AUDIT_SINK = Subject(
+    "audit_sink",
+    audited=tuple(name for name in AuditSinkUpdate.model_fields if name != "credential"),
+    shown={"url": shown_origin},
+)
 MAX_SINKS = 16
 """Sinks that have not ended: each reads the whole log."""
+SORTS: Sorts = {"name": caseless(col(AuditSink.name))}
+"""The sort orders of the list, with an index for each."""
+Header = tuple[bytes, bytes]
+Credential = NoSinkCredential | BearerSinkCredential | HeaderSinkCredential
+_CREATING = 0x5C09EA51C
+_SENT = "the audit log is"
+# Epochs separately, so that both parts scan the commit order and stop at the bound.
+_LAG = text("""
+SELECT (SELECT count(*) FROM (
+    (SELECT FROM audit_events WHERE epoch = :epoch AND (xact, seq) > (:xact, :seq) LIMIT :most)
+    UNION ALL (SELECT FROM audit_events WHERE epoch > :epoch LIMIT :most)
+) waiting) AS events, coalesce(
+    (SELECT time FROM audit_events WHERE epoch = :epoch AND (xact, seq) > (:xact, :seq)
+     ORDER BY epoch, xact, seq LIMIT 1),
+    (SELECT time FROM audit_events WHERE epoch > :epoch ORDER BY epoch, xact, seq LIMIT 1)
+) AS oldest
+""")
 
 
-async def load(
-    session: AsyncSession, id: UUID, *, include_ended: bool = False, lock: bool = False
-) -> AuditSink:
-    """Find the sink, locked for a change on demand. Raises ``NotFound`` for unknown and ended ones."""
-    sink = await queries.find(session, id, ended=include_ended, lock=lock)
-    if sink is None:
-        raise NotFound("There is no such audit sink.")
-    return sink
+async def list_sinks(
+    session: AsyncSession, caller: Caller, query: AuditSinkQuery, runtime: Runtime
+) -> tuple[list[AuditSink], str | None]:
+    """Read a page of sinks and the next cursor. Raises ``Forbidden`` when ended ones are requested."""
+    if query.include is not None:
+        authorize(caller, Permission.AUDIT_READ)
+    cursors = Cursors(runtime.peppers.derive("cursors"), "list_audit_sinks", query.filters())
+    return await read_page(session, _select_sinks(query), AuditSink, cursors, query, SORTS)
 
 
-async def create(
-    session: AsyncSession,
-    sealer: Sealer,
-    policy: AddressPolicy,
-    new: AuditSinkCreate,
-    caller: Caller,
-    request_id: str | None,
-) -> AuditSink:
+async def get_sink(session: AsyncSession, caller: Caller, id: UUID, *, ended: bool = False) -> AuditSink:
+    """Read a sink; with ``ended``, also an ended one. Raises ``NotFound`` and ``Forbidden``."""
+    if ended:
+        authorize(caller, Permission.AUDIT_READ)
+    return _require(await session.get(AuditSink, id), ended=ended)
+
+
+async def lags_of(session: AsyncSession, sinks: Sequence[AuditSink]) -> dict[UUID, AuditSinkLag]:
+    """The undelivered events of the sinks that have not ended. There are few sinks."""
+    lags = {}
+    for sink in sinks:
+        if sink.ended_at is None:
+            place = {"epoch": sink.epoch, "xact": sink.xact, "seq": sink.seq, "most": MAX_LAG_COUNT}
+            row = (await session.execute(_LAG, place)).one()
+            lags[sink.id] = AuditSinkLag(events=min(row.events, MAX_LAG_COUNT), since=row.oldest)
+    return lags
+
+
+async def create_sink(change: Change, body: AuditSinkCreate, runtime: Runtime) -> AuditSink:
     """Create a sink. Raises ``Invalid`` (``forbidden_url`` among its codes), ``Conflict``."""
-    _check_url(policy, new.url)
-    await queries.lock_creation(session)
-    if await queries.count_live(session) >= MAX_SINKS:
+    check_destination(runtime.outbound.policy, body.url, _SENT)
+    # Held until the transaction ends, so that the limit holds.
+    await change.session.execute(select(func.pg_advisory_xact_lock(_CREATING)))
+    if await count_live(change.session) >= MAX_SINKS:
         raise Conflict(
             f"There are already {MAX_SINKS} audit sinks: end one first.", code="too_many_audit_sinks"
         )
-    epoch, xact, seq = BEGINNING if new.start == "beginning" else await present(session)
-    sink = AuditSink(
-        name=new.name,
-        description=new.description,
-        url=new.url,
-        format=new.format,
-        compression=new.compression,
-        epoch=epoch,
-        xact=xact,
-        seq=seq,
-    )
-    put_credential(sealer, sink, new.credential)
-    session.add(sink)
-    await session.flush()
-    await session.refresh(sink)
-    changes = _audit_changes(new.model_dump(mode="json", exclude={"credential"})) | {
-        "credential": new.credential.kind
+    epoch, xact, seq = BEGINNING if body.start == "beginning" else await present(change.session)
+    fields = body.model_dump(exclude={"credential", "start"})
+    sink = AuditSink(**fields, epoch=epoch, xact=xact, seq=seq)
+    put_credential(runtime.sealer, sink, body.credential)
+    change.session.add(sink)
+    await change.session.flush()
+    await change.session.refresh(sink)
+    details = fields | {
+        "url": shown_origin(body.url),
+        "start": body.start,
+        "credential": body.credential.kind,
     }
-    await record(session, caller, "audit_sink.create", KIND, sink.id, changes=changes, request_id=request_id)
+    change.record("audit_sink.create", AUDIT_SINK, sink, sink, details=details)
     return sink
 
 
-async def change(
-    session: AsyncSession,
-    sealer: Sealer,
-    policy: AddressPolicy,
-    sink: AuditSink,
-    fields: dict[str, Any],
-    caller: Caller,
-    request_id: str | None,
-) -> None:
-    """Apply changed fields to a locked sink. Raises ``Invalid``, ``Conflict``."""
-    credential = fields.pop("credential", None)
-    changes = {name: value for name, value in fields.items() if value != getattr(sink, name)}
-    if not changes and credential is None:
-        return
-    if "url" in changes:
-        _check_url(policy, changes["url"])
+async def update_sink(
+    change: Change, id: UUID, body: AuditSinkUpdate, if_match: Precondition, runtime: Runtime
+) -> AuditSink:
+    """Apply a merge patch. Raises ``NotFound``, ``PreconditionFailed``, ``Invalid``, ``Conflict``."""
+    sink = await _lock(change, id, if_match)
+    fields = body.given()
+    credential: Credential | None = fields.pop("credential", None)
+    changed = {name: value for name, value in fields.items() if value != getattr(sink, name)}
+    if not changed and credential is None:
+        return sink
+    if "url" in changed:
+        check_destination(runtime.outbound.policy, changed["url"], _SENT)
         if credential is None:
-            _check_bound(sink, changes["url"])
-    before = _audit_changes({name: getattr(sink, name) for name in changes})
-    kind_before = sink.credential_kind
-    sink.sqlmodel_update(changes)
+            _check_bound(sink, changed["url"])
+    before, details = AUDIT_SINK.values(sink), {}
+    sink.sqlmodel_update(changed)
     if credential is not None:
-        put_credential(sealer, sink, credential)
-    _retry_now(sink, changes, await _now(session))
-    sink.revision += 1
-    await session.flush()
-    await session.refresh(sink)
-    after = _audit_changes(changes)
-    audited: dict[str, Any] = {name: {"from": before[name], "to": after[name]} for name in sorted(changes)}
-    if credential is not None:
-        audited["credential"] = {"from": kind_before, "to": sink.credential_kind}
-    await record(session, caller, "audit_sink.update", KIND, sink.id, changes=audited, request_id=request_id)
+        details["credential"] = {"from": sink.credential_kind, "to": credential.kind}
+        put_credential(runtime.sealer, sink, credential)
+    # The change may have fixed the cause of failures.
+    if changed.keys() & {"status", "url", "format", "compression"}:
+        sink.failures, sink.failing_since, sink.error, sink.status_code = 0, None, None, None
+    if changed.keys() & {"url", "format"}:
+        sink.batch_epoch = sink.batch_xact = sink.batch_seq = sink.batch_checkpoint = None
+        sink.batch_events = MAX_BATCH_EVENTS
+    await _write_due(change, sink)
+    change.record("audit_sink.update", AUDIT_SINK, before, sink, details=details)
+    return sink
 
 
-async def test(session: AsyncSession, sink: AuditSink, caller: Caller, request_id: str | None) -> None:
-    """Record a test event, which a locked sink receives like any other, and end its pause.
+async def test_sink(change: Change, id: UUID, if_match: Precondition) -> AuditSink:
+    """Record a test event, which the sink receives like any other, and end its pause.
 
-    Raises ``Conflict``.
+    Raises ``NotFound``, ``PreconditionFailed``, ``Conflict``.
     """
+    sink = await _lock(change, id, if_match)
     if sink.status != "active":
         raise Conflict(
             "This audit sink is disabled: set its status to active first.", code="audit_sink_disabled"
         )
-    sink.due_at = await _now(session)
-    sink.revision += 1
-    await session.flush()
-    await session.refresh(sink)
-    await record(session, caller, "audit_sink.test", KIND, sink.id, request_id=request_id)
+    await _write_due(change, sink)
+    change.record("audit_sink.test", AUDIT_SINK, sink, sink)
+    return sink
 
 
-async def end(session: AsyncSession, sink: AuditSink, caller: Caller, request_id: str | None) -> None:
-    """End a locked sink: it receives nothing more, and its credential is deleted."""
-    sink.ended_at = await _now(session)
+async def end_sink(change: Change, id: UUID, if_match: Precondition) -> None:
+    """End a sink: it receives nothing more, and its credential is deleted.
+
+    Raises ``NotFound``, ``PreconditionFailed``.
+    """
+    sink = await _lock(change, id, if_match)
+    sink.ended_at = change.now
     sink.credential_kind, sink.key_id, sink.sealed = "none", None, None
     sink.revision += 1
-    await session.flush()
-    changes = {"name": sink.name}
-    await record(session, caller, "audit_sink.delete", KIND, sink.id, changes=changes, request_id=request_id)
+    change.record("audit_sink.delete", AUDIT_SINK, sink, None, details={"name": sink.name})
 
 
-def _retry_now(sink: AuditSink, changes: dict[str, Any], now: Any) -> None:
-    """Clear the failures: the change may have fixed their cause."""
-    sink.due_at = now
-    if changes.keys() & {"status", "url", "format", "compression"}:
-        sink.failures, sink.failing_since, sink.error, sink.status_code = 0, None, None, None
-    if changes.keys() & {"url", "format"}:
-        sink.batch_epoch = sink.batch_xact = sink.batch_seq = sink.batch_checkpoint = None
-        sink.batch_events = MAX_BATCH_EVENTS
+def put_credential(sealer: Sealer, sink: AuditSink, credential: Credential) -> None:
+    """Set the credential of a sink, encrypted for it and the origin of its current URL."""
+    sink.credential_kind, sink.key_id, sink.sealed = credential.kind, None, None
+    contents = credential.contents()
+    if contents is not None:
+        sealed = sealer.seal(json.dumps(contents).encode(), _place(sink))
+        sink.key_id, sink.sealed = sealed.key_id, sealed.data
 
 
-async def _now(session: AsyncSession) -> Any:
-    return (await session.execute(select(func.now()))).scalar_one()
+def open_credential(sealer: Sealer, sink: AuditSink) -> list[Header]:
+    """The headers for a sink at its current URL. Never log the result. Raises ``UnsealingFault``."""
+    if sink.key_id is None or sink.sealed is None:
+        return []
+    name, value = json.loads(sealer.unseal(Sealed(sink.key_id, sink.sealed), _place(sink)))
+    return [(name.encode("ascii"), value.encode("ascii"))]
+
+
+async def reseal_credentials(sessions: async_sessionmaker[AsyncSession], sealer: Sealer) -> tuple[int, int]:
+    """Reencrypt every credential with the newest key; return how many, and how many no key can decrypt."""
+    return await resealing.reseal(sessions, sealer, AuditSink, _place)
+
+
+async def count_live(session: AsyncSession) -> int:
+    """The number of sinks that have not ended."""
+    query = select(func.count()).select_from(AuditSink).where(col(AuditSink.ended_at).is_(None))
+    return (await session.execute(query)).scalar_one()
+
+
+def _place(sink: AuditSink) -> bytes:
+    """The associated data that binds an encrypted credential to its sink and origin."""
+    return f"audit-sink {sink.id} {origin_of(sink.url)}".encode()
+
+
+async def _lock(change: Change, id: UUID, if_match: Precondition) -> AuditSink:
+    sink = _require(await rows.lock(change.session, AuditSink, id))
+    if_match.check(sink.revision)
+    return sink
+
+
+def _require(sink: AuditSink | None, *, ended: bool = False) -> AuditSink:
+    if sink is None or (sink.ended_at is not None and not ended):
+        raise NotFound("There is no such audit sink.")
+    return sink
+
+
+async def _write_due(change: Change, sink: AuditSink) -> None:
+    """Write a sink that is due immediately, by the clock of the database."""
+    due: dict[str, Any] = {"due_at": func.now()}
+    sink.sqlmodel_update(due)
+    sink.revision += 1
+    await change.session.flush()
+    await change.session.refresh(sink)
 
 
 def _check_bound(sink: AuditSink, url: str) -> None:
@@ -153,22 +231,14 @@ def _check_bound(sink: AuditSink, url: str) -> None:
         )
 
 
-def _check_url(policy: AddressPolicy, url: str) -> None:
-    """Require TLS or an allowed network, since the audit log leaves the deployment here."""
-    reason = "the audit log is sent over http only to an address of an allowed network"
-    try:
-        origin = policy.check_url(url)
-        if origin.scheme == "https" or policy.is_allowed_network(origin):
-            return
-    except ForbiddenUrl as error:
-        reason = error.reason
-    detail = f"{reason[:1].upper()}{reason[1:]}. Private addresses need SCOPEGATE_UPSTREAM_ALLOWED_NETWORKS."
-    raise Invalid(detail, code="forbidden_url", errors=[FieldError("/url", "forbidden_url", detail)])
-
-
-def _audit_changes(changes: dict[str, Any]) -> dict[str, Any]:
-    """Fields that the audit log may keep: the URL paths of some receivers are secret."""
-    if "url" not in changes:
-        return changes
-    parts = urlsplit(changes["url"])
-    return changes | {"url": f"{parts.scheme}://{parts.netloc}"}
+def _select_sinks(query: AuditSinkQuery) -> Select[AuditSink]:
+    statement = select(AuditSink)
+    if query.include is None:
+        statement = statement.where(col(AuditSink.ended_at).is_(None))
+    if query.status:
+        statement = statement.where(col(AuditSink.status).in_(query.status))
+    if query.failing:
+        statement = statement.where(col(AuditSink.failing_since).is_not(None))
+    if query.q:
+        statement = statement.where(col(AuditSink.name).icontains(query.q, autoescape=True))
+    return statement

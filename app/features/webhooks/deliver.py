@@ -1,34 +1,43 @@
-"""Deliver webhook messages: each worker claims due messages, a few at a time per webhook, and holds no database
-connection while it sends."""
+"""Deliver webhook messages: a few at a time per webhook, each newly signed, at least once.
 
-import asyncio
-import logging
+A webhook whose endpoint keeps failing is paused as a whole, so that its messages do not burden others.
+"""
+
+import json
 from collections import Counter
-from contextlib import suppress
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from random import SystemRandom
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import update
+from sqlalchemy import ARRAY, Integer, Uuid, bindparam, text
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
-from sqlmodel import col
+from standardwebhooks import Webhook as Signer
 
 from app.crypto.keys import Sealer, UnsealingFault
-from app.db.engine import CONNECTION_ERRORS
-from app.domain.errors import Unavailable
-from app.features.audit.record import record
-from app.features.webhooks.queue import ClaimedMessage, claim, forget, record_delivered, record_failure
-from app.features.webhooks.secrets import open_secrets
-from app.features.webhooks.send import TIMEOUTS, Attempt, send
-from app.features.webhooks.service import KIND
+from app.db import rows
+from app.db.change import Change
+from app.db.jobs import LeasedQueue, Periodic
+from app.db.webhook_events import message_url
+from app.features.webhooks.service import WEBHOOK, live_secrets, open_secrets
 from app.http.authorization import Caller, Role
-from app.lib.ids import DELIVERY, format_id
-from app.lib.logs import log_fault
-from app.models.webhooks import Webhook
+from app.lib.ids import DELIVERY, format_id, new_id
+from app.models.webhooks import Webhook, WebhookSecret
+from app.outbound.delivery import Attempt, post
 from app.outbound.http import OutboundClient, Timeouts
 
-_log = logging.getLogger(__name__)
 SYSTEM = Caller("system", UUID(int=0), frozenset({Role.ADMIN}))
+TIMEOUTS = Timeouts(connect=5.0, first_byte=15.0, idle=5.0, total=20.0)
+LEASE = timedelta(seconds=60)
+"""Longer than an attempt takes."""
+AT_ONCE = 4
+"""Messages that one worker sends to one webhook at a time; only one to a failing webhook."""
+FAILS_FROM = 3
+"""Failed attempts in a row after which the webhook is paused."""
+MAX_MESSAGES = 64
+"""Messages that one worker sends at a time."""
 DELAYS = (
     *(timedelta(seconds=5), timedelta(seconds=30), timedelta(minutes=2), timedelta(minutes=10)),
     *(
@@ -40,19 +49,91 @@ DELAYS = (
     ),
 )
 """The pauses between attempts; the last one repeats, for three days in all."""
-MAX_MESSAGES = 64
-"""Messages that one worker sends at a time."""
-_LOOK_EVERY_S = 1.0
-_FORGET_EVERY_S = 600.0
-# Recording results must not take the database connections of requests.
-_CONNECTIONS = 2
-# Only outages: another database error, such as a missing permission, does not end by itself.
-_AWAY = (Unavailable, *CONNECTION_ERRORS)
+KEPT = timedelta(days=30)
+_DELETED_AT_ONCE = 1000
+_GONE = 410
 _spread = SystemRandom()
 
+_CLAIM = text("""
+WITH due AS (
+    SELECT d.id, w.url FROM webhooks w LEFT JOIN unnest(:ids, :counts) AS sending (id, count) ON sending.id = w.id
+    CROSS JOIN LATERAL (
+        SELECT id FROM webhook_deliveries
+        WHERE webhook_id = w.id AND state = 'pending' AND due_at <= now() AND give_up_at > now()
+        ORDER BY due_at
+        LIMIT greatest(CASE WHEN w.failures >= :fails_from THEN 1 ELSE :at_once END - coalesce(sending.count, 0), 0)
+        FOR UPDATE SKIP LOCKED
+    ) d
+    WHERE w.status = 'active' AND w.ended_at IS NULL AND coalesce(w.held_until, now()) <= now()
+    -- A random order, to avoid starvation.
+    ORDER BY random() LIMIT :most
+)
+UPDATE webhook_deliveries d
+SET lease = :lease, due_at = now() + :held, attempts = attempts + 1, attempted_at = now(), updated_at = now(),
+    revision = revision + 1
+FROM due WHERE d.id = due.id
+RETURNING d.id, d.webhook_id, d.type, d.data, d.created_at, d.attempts, due.url
+""").bindparams(bindparam("ids", type_=ARRAY(Uuid)), bindparam("counts", type_=ARRAY(Integer)))
+_DELIVERED = text("""
+UPDATE webhook_deliveries
+SET state = 'delivered', delivered_at = now(), lease = NULL, status_code = :status_code, error = NULL,
+    updated_at = now(), revision = revision + 1
+WHERE id = :id AND state <> 'delivered'
+""")
+_WELL = text("""
+UPDATE webhooks SET failures = 0, failing_since = NULL, held_until = NULL, delivered_at = now()
+WHERE id = :webhook_id AND url = :url
+    AND (failures > 0 OR delivered_at IS NULL OR delivered_at < now() - interval '1 minute')
+""")
+# A retry request in between has taken the lease away.
+_FAILED = text("""
+UPDATE webhook_deliveries
+SET state = CASE WHEN now() + CAST(:delay AS interval) < give_up_at THEN 'pending' ELSE 'failed' END,
+    due_at = now() + coalesce(CAST(:delay AS interval), interval '0'), lease = NULL, status_code = :status_code,
+    error = :error, updated_at = now(), revision = revision + 1
+WHERE id = :id AND lease = :lease AND state = 'pending'
+""")
+_UNWELL = text("""
+UPDATE webhooks
+SET failures = failures + 1, failing_since = coalesce(failing_since, now()),
+    held_until = greatest(held_until, now() + greatest(nullif(:pause, interval '0'),
+        CASE WHEN failures + 1 >= :fails_from
+        THEN least(interval '5 seconds' * 2 ^ least(failures + 1 - :fails_from, 10), interval '5 minutes') END))
+WHERE id = :webhook_id AND url = :url
+""")
+_GIVE_UP = text("""
+UPDATE webhook_deliveries SET state = 'failed', updated_at = now(), revision = revision + 1
+WHERE state = 'pending' AND give_up_at <= now()
+""")
+_DELETE_OLD = text("""
+DELETE FROM webhook_deliveries WHERE id = ANY (ARRAY(
+    SELECT id FROM webhook_deliveries WHERE id < :before ORDER BY id LIMIT :most FOR UPDATE SKIP LOCKED
+)) RETURNING id
+""").bindparams(bindparam("before", type_=Uuid))
+_DELETE_SECRETS = text("DELETE FROM webhook_secrets WHERE expires_at < now()")
 
-class Deliveries:
-    """The delivery task of one worker."""
+
+@dataclass(frozen=True, slots=True)
+class ClaimedMessage:
+    """A message claimed by this worker. ``secrets`` are encrypted, newest first."""
+
+    id: UUID
+    webhook_id: UUID
+    type: str
+    data: dict[str, str]
+    created_at: datetime
+    attempts: int
+    url: str
+    lease: UUID
+    secrets: list[WebhookSecret] = field(repr=False)
+
+
+class Deliveries(LeasedQueue[ClaimedMessage]):
+    """The delivery of messages by one worker."""
+
+    name = "looking for deliveries"
+    every_s = 1.0
+    max_items = MAX_MESSAGES
 
     def __init__(
         self,
@@ -62,125 +143,120 @@ class Deliveries:
         public_url: str,
         timeouts: Timeouts = TIMEOUTS,
     ) -> None:
-        self._sessions = sessions
+        super().__init__(sessions)
         self._sealer = sealer
         self._outbound = outbound
         self._public_url = public_url
         self._timeouts = timeouts
-        self._sending: set[asyncio.Task[None]] = set()
-        self._at: Counter[UUID] = Counter()
-        self._wake = asyncio.Event()
-        self._connections = asyncio.Semaphore(_CONNECTIONS)
 
-    async def run(self) -> None:
-        """Deliver until cancelled. A message in transfer is sent again when its lease expires."""
-        forgotten, more = 0.0, False
-        loop = asyncio.get_running_loop()
+    def label(self, item: ClaimedMessage) -> str:
+        return f"the delivery {format_id(DELIVERY, item.id)}"
+
+    async def claim(
+        self, session: AsyncSession, limit: int, current: Collection[ClaimedMessage]
+    ) -> list[ClaimedMessage]:
+        return await claim(session, Counter(item.webhook_id for item in current), limit)
+
+    async def work(self, item: ClaimedMessage) -> None:
+        attempt = await self._attempt(item)
+        # failpoint: before_noting
+        async with self.transaction() as session:
+            await record_result(session, item, attempt)
+
+    async def _attempt(self, item: ClaimedMessage) -> Attempt:
         try:
-            while True:
-                await self._look()
-                try:
-                    await self.round()
-                    if more or loop.time() - forgotten > _FORGET_EVERY_S:
-                        forgotten = loop.time()
-                        more = await self._forget()
-                except Exception as error:  # noqa: BLE001
-                    # No error may end the loop.
-                    log_fault(_log, "looking for deliveries", error)
-        finally:
-            for task in self._sending:
-                task.cancel()
-            await asyncio.gather(*self._sending, return_exceptions=True)
-
-    async def _look(self) -> None:
-        """Wait until the next poll, or until there is room again."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(_LOOK_EVERY_S * _spread.uniform(0.5, 1.0)):
-                await self._wake.wait()
-        self._wake.clear()
-
-    async def round(self) -> int:
-        """Start sending due messages, as far as there is room; return their number."""
-        room = MAX_MESSAGES - len(self._sending)
-        if room <= 0:
-            return 0
-        try:
-            async with self._connections, self._sessions() as session:
-                claimed = await claim(session, self._at, room)
-                await session.commit()
-        except _AWAY:
-            # Others report that the database is unavailable; due messages stay.
-            return 0
-        for one in claimed:
-            self._at[one.webhook_id] += 1
-            task = asyncio.create_task(self._deliver(one), name="webhook delivery")
-            self._sending.add(task)
-            task.add_done_callback(self._sending.discard)
-        return len(claimed)
-
-    async def idle(self) -> None:
-        """Wait until no message is being sent."""
-        while self._sending:
-            await asyncio.wait(self._sending)
-
-    async def _deliver(self, claimed: ClaimedMessage) -> None:
-        try:
-            attempt = await self._attempt(claimed)
-            # failpoint: before_noting
-            async with self._connections, self._sessions() as session:
-                await record_result(session, claimed, attempt)
-                await session.commit()
-        except _AWAY:
-            # Perhaps sent, but not recorded: it is sent again when its lease expires.
-            return
-        except Exception as error:  # noqa: BLE001
-            # A bug, since an attempt has a result for any behavior of the endpoint. No caller awaits this task, so the
-            # error would go unnoticed; the message is sent again when its lease expires.
-            log_fault(_log, f"the delivery {format_id(DELIVERY, claimed.id)}", error)
-        finally:
-            self._at[claimed.webhook_id] -= 1
-            if not self._at[claimed.webhook_id]:
-                del self._at[claimed.webhook_id]
-            self._wake.set()
-
-    async def _attempt(self, claimed: ClaimedMessage) -> Attempt:
-        try:
-            secrets = open_secrets(self._sealer, claimed.secrets)
+            secrets = open_secrets(self._sealer, item.secrets)
         except UnsealingFault:
             return Attempt(error="decryption_failed")
         if not secrets:
             # Its webhook has just ended; an unsigned message is never sent.
             return Attempt(error="decryption_failed")
-        return await send(self._outbound, claimed, secrets, self._public_url, self._timeouts)
+        return await send(self._outbound, item, secrets, self._public_url, self._timeouts)
 
-    async def _forget(self) -> bool:
-        """Delete old messages; return whether there are more."""
-        try:
-            async with self._connections, self._sessions() as session:
+
+class DeliveryRetention(Periodic):
+    """Gives up messages that could not be delivered in time, and deletes old ones."""
+
+    name = "deleting old deliveries"
+    every_s = 600.0
+
+    async def round(self) -> None:
+        more = True
+        while more:
+            async with self._sessions() as session:
                 more = await forget(session, datetime.now(UTC))
                 await session.commit()
-                return more
-        except _AWAY:
-            return False
 
 
-async def record_result(session: AsyncSession, claimed: ClaimedMessage, attempt: Attempt) -> None:
-    """Record the result of an attempt, and its consequences."""
+async def claim(session: AsyncSession, sending: Mapping[UUID, int], limit: int) -> list[ClaimedMessage]:
+    """Claim up to ``limit`` due messages, given the number that this worker is sending to each webhook."""
+    lease = new_id()
+    bounds = {"most": limit, "held": LEASE, "fails_from": FAILS_FROM, "at_once": AT_ONCE}
+    values = {"ids": list(sending), "counts": list(sending.values()), "lease": lease}
+    claimed = (await session.execute(_CLAIM, bounds | values)).mappings().all()
+    secrets = await live_secrets(session, [row["webhook_id"] for row in claimed]) if claimed else {}
+    return [ClaimedMessage(**row, lease=lease, secrets=secrets.get(row["webhook_id"], [])) for row in claimed]
+
+
+async def send(
+    outbound: OutboundClient,
+    message: ClaimedMessage,
+    secrets: Sequence[str],
+    public_url: str,
+    timeouts: Timeouts,
+) -> Attempt:
+    """Send a message once."""
+    body = body_of(message, public_url)
+    headers = signed_headers(message, body, secrets, datetime.now(UTC))
+    attempt = await post(outbound, message.url, headers, body.encode(), timeouts)
+    return replace(attempt, error="gone", pause_s=0.0) if attempt.status_code == _GONE else attempt
+
+
+def body_of(message: ClaimedMessage, public_url: str) -> str:
+    """The message body, with only ids and a link: the same bytes at each attempt."""
+    link = message_url(message.type, message.data, public_url)
+    data = message.data if link is None else message.data | {"url": link}
+    happened = message.created_at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return json.dumps({"type": message.type, "timestamp": happened, "data": data}, separators=(",", ":"))
+
+
+def signed_headers(
+    message: ClaimedMessage, body: str, secrets: Sequence[str], now: datetime
+) -> list[tuple[bytes, bytes]]:
+    """The headers of the message, with a signature by each live secret."""
+    id = format_id(DELIVERY, message.id)
+    # Whole seconds, since the header is what is signed.
+    now = now.replace(microsecond=0)
+    signatures = " ".join(Signer(secret).sign(id, now, body) for secret in secrets)
+    return [
+        (b"Content-Type", b"application/json"),
+        (b"webhook-id", id.encode("ascii")),
+        (b"webhook-timestamp", str(int(now.timestamp())).encode("ascii")),
+        (b"webhook-signature", signatures.encode("ascii")),
+    ]
+
+
+async def record_result(session: AsyncSession, message: ClaimedMessage, attempt: Attempt) -> None:
+    """Record the result of an attempt, and its consequences.
+
+    That the endpoint accepted the message holds regardless of concurrent changes. After a failure, the next attempt is
+    after a pause, unless that is too late; the webhook itself is paused for at least as long as its endpoint asks.
+    """
+    # Only if the URL of the webhook is still the one that was called. It comes first, in the lock order of a retry
+    # request.
+    webhook = {"webhook_id": message.webhook_id, "url": message.url}
+    result: dict[str, Any] = {"id": message.id, "status_code": attempt.status_code}
     if attempt.error is None and attempt.status_code is not None:
-        await record_delivered(session, claimed, attempt.status_code)
+        await session.execute(_WELL, webhook)
+        await session.execute(_DELIVERED, result)
         return
     error = attempt.error or "protocol"
-    delay = None if error == "gone" else delay_after(claimed.attempts, attempt.pause_s)
-    await record_failure(
-        session,
-        claimed,
-        status_code=attempt.status_code,
-        error=error,
-        delay=delay,
-        pause=timedelta(seconds=attempt.pause_s),
-    )
+    pause = timedelta(seconds=attempt.pause_s)
+    delay = None if error == "gone" else delay_after(message.attempts, attempt.pause_s)
+    await session.execute(_UNWELL, webhook | {"pause": pause, "fails_from": FAILS_FROM})
+    await session.execute(_FAILED, result | {"lease": message.lease, "error": error, "delay": delay})
     if error == "gone":
-        await _disable(session, claimed)
+        await _disable(session, message)
 
 
 def delay_after(attempts: int, pause_s: float = 0.0) -> timedelta:
@@ -192,19 +268,27 @@ def delay_after(attempts: int, pause_s: float = 0.0) -> timedelta:
     return max(DELAYS[min(attempts, len(DELAYS)) - 1] * _spread.uniform(1.0, 1.2), timedelta(seconds=pause_s))
 
 
-async def _disable(session: AsyncSession, claimed: ClaimedMessage) -> None:
+async def _disable(session: AsyncSession, message: ClaimedMessage) -> None:
     """Disable a webhook whose endpoint asks never to be called again."""
-    disabled = (
-        update(Webhook)
-        .where(
-            col(Webhook.id) == claimed.webhook_id,
-            col(Webhook.url) == claimed.url,
-            col(Webhook.status) == "active",
-            col(Webhook.ended_at).is_(None),
-        )
-        .values(status="disabled", disabled_reason="gone", revision=col(Webhook.revision) + 1)
-        .returning(col(Webhook.id))
-    )
-    if (await session.execute(disabled)).first() is not None:
-        changes = {"status": {"from": "active", "to": "disabled"}, "disabled_reason": "gone"}
-        await record(session, SYSTEM, "webhook.update", KIND, claimed.webhook_id, changes=changes)
+    webhook = await rows.lock(session, Webhook, message.webhook_id)
+    if webhook is None or webhook.ended_at is not None:
+        return
+    if webhook.url != message.url or webhook.status != "active":
+        return
+    before = WEBHOOK.values(webhook)
+    webhook.status, webhook.disabled_reason = "disabled", "gone"
+    webhook.revision += 1
+    change = Change(session, SYSTEM, None, datetime.now(UTC))
+    change.record("webhook.update", WEBHOOK, before, webhook, details={"disabled_reason": "gone"})
+
+
+async def forget(session: AsyncSession, now: datetime) -> bool:
+    """Give up messages that could not be delivered in time; delete some old ones, and expired secrets. Return whether
+    there may be more to delete."""
+    await session.execute(_GIVE_UP)
+    # Ids are UUIDv7: the first 48 bits are milliseconds.
+    milliseconds = int((now - KEPT).timestamp() * 1000)
+    values = {"before": UUID(int=milliseconds << 80), "most": _DELETED_AT_ONCE}
+    deleted = (await session.execute(_DELETE_OLD, values)).all()
+    await session.execute(_DELETE_SECRETS)
+    return len(deleted) == _DELETED_AT_ONCE

@@ -1,12 +1,11 @@
-"""``/webhooks``: destinations of messages, and their deliveries."""
+"""REST routes of webhooks and their deliveries."""
 
-from datetime import timedelta
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Query, Response
 
+from app.db.change import Change
 from app.features.webhooks import service
-from app.features.webhooks.queries import SORTS, select_deliveries, select_webhooks
 from app.features.webhooks.schemas import (
     DeliveryQuery,
     DeliveryView,
@@ -17,10 +16,10 @@ from app.features.webhooks.schemas import (
     WebhookUpdate,
     WebhookView,
 )
-from app.http.authorization import Caller, Permission, authorize, requires
+from app.http.authorization import Caller, Permission, changes, requires
 from app.http.etags import IfMatch, set_etag
 from app.http.idempotency import once
-from app.http.pagination import Cursors, Page, read_page
+from app.http.pagination import Page
 from app.http.problems import COMMON_PROBLEMS, problem_responses
 from app.http.runtime import CurrentRuntime
 from app.http.transaction import Session, TransactionalRoute
@@ -30,112 +29,90 @@ from app.models.webhooks import Webhook, WebhookDelivery
 router = APIRouter(
     prefix="/api/v1/webhooks", tags=["webhooks"], route_class=TransactionalRoute, responses=COMMON_PROBLEMS
 )
-Reader = Annotated[Caller, requires(Permission.WEBHOOKS_READ)]
-Writer = Annotated[Caller, requires(Permission.WEBHOOKS_WRITE)]
+CanRead = Annotated[Caller, requires(Permission.WEBHOOKS_READ)]
+CanWrite = Annotated[Change, changes(Permission.WEBHOOKS_WRITE)]
 Include = Annotated[
     Literal["ended"] | None,
     Query(description="`ended` shows ended ones too; needs the permission audit.read."),
 ]
 
 
-def _secret(response: Response, webhook: Webhook, secret: str) -> WebhookSecretView:
+def _answer(response: Response, webhook: Webhook) -> WebhookView:
     set_etag(response, webhook.revision)
+    return WebhookView.from_row(webhook)
+
+
+def _secret(response: Response, webhook: Webhook, secret: str) -> WebhookSecretView:
     response.headers["Cache-Control"] = "no-store"
-    return WebhookSecretView(secret=secret, webhook=WebhookView.from_row(webhook))
+    return WebhookSecretView(secret=secret, webhook=_answer(response, webhook))
+
+
+def _delivery(response: Response, delivery: WebhookDelivery) -> DeliveryView:
+    set_etag(response, delivery.revision)
+    return DeliveryView.from_row(delivery)
 
 
 @router.get("", operation_id="list_webhooks")
 async def list_webhooks(
-    caller: Reader, session: Session, runtime: CurrentRuntime, query: Annotated[WebhookQuery, Query()]
+    caller: CanRead, session: Session, runtime: CurrentRuntime, query: Annotated[WebhookQuery, Query()]
 ) -> Page[WebhookView]:
     """List webhooks, newest first."""
-    if query.include:
-        authorize(caller, Permission.AUDIT_READ)
-    cursors = Cursors(runtime.peppers.derive("cursors"), "list_webhooks", query.filters())
-    rows, following = await read_page(session, select_webhooks(query), Webhook, cursors, query, SORTS)
+    rows, following = await service.list_webhooks(session, caller, query, runtime)
     return Page(items=[WebhookView.from_row(row) for row in rows], next_cursor=following)
 
 
 @router.post("", operation_id="create_webhook", status_code=201)
 @once
 async def create_webhook(
-    caller: Writer,
-    session: Session,
-    runtime: CurrentRuntime,
-    request: Request,
-    response: Response,
-    body: WebhookCreate,
+    change: CanWrite, runtime: CurrentRuntime, response: Response, body: WebhookCreate
 ) -> WebhookSecretView:
     """Create a webhook. Only this response shows its signing secret."""
-    request_id = request.state.request_id
-    webhook, secret = await service.create(
-        session, runtime.sealer, runtime.outbound.policy, body, caller, request_id
-    )
+    webhook, secret = await service.create_webhook(change, body, runtime)
     response.headers["Location"] = f"{router.prefix}/{format_id(WEBHOOK, webhook.id)}"
     return _secret(response, webhook, secret)
 
 
 @router.get("/{webhook_id}", operation_id="get_webhook")
 async def get_webhook(
-    caller: Reader, session: Session, response: Response, webhook_id: WebhookId, include: Include = None
+    caller: CanRead, session: Session, response: Response, webhook_id: WebhookId, include: Include = None
 ) -> WebhookView:
     """Read one webhook, with the state of its endpoint."""
-    if include:
-        authorize(caller, Permission.AUDIT_READ)
-    webhook = await service.load(session, webhook_id, include_ended=include is not None)
-    set_etag(response, webhook.revision)
-    return WebhookView.from_row(webhook)
+    webhook = await service.get_webhook(session, caller, webhook_id, ended=include is not None)
+    return _answer(response, webhook)
 
 
 @router.patch("/{webhook_id}", operation_id="update_webhook", responses=problem_responses(412))
 async def update_webhook(
-    caller: Writer,
-    session: Session,
+    change: CanWrite,
     runtime: CurrentRuntime,
-    request: Request,
     if_match: IfMatch,
     response: Response,
     webhook_id: WebhookId,
     body: WebhookUpdate,
 ) -> WebhookView:
     """Change a webhook. When it is active again, pending messages are delivered."""
-    webhook = await service.load(session, webhook_id, lock=True)
-    if_match.check(webhook.revision)
-    policy, request_id = runtime.outbound.policy, request.state.request_id
-    await service.change(session, policy, webhook, body.given(), caller, request_id)
-    set_etag(response, webhook.revision)
-    return WebhookView.from_row(webhook)
+    return _answer(response, await service.update_webhook(change, webhook_id, body, if_match, runtime))
 
 
 @router.delete(
     "/{webhook_id}", operation_id="delete_webhook", status_code=204, responses=problem_responses(412)
 )
-async def delete_webhook(
-    caller: Writer, session: Session, request: Request, if_match: IfMatch, webhook_id: WebhookId
-) -> None:
+async def delete_webhook(change: CanWrite, if_match: IfMatch, webhook_id: WebhookId) -> None:
     """End a webhook. Pending messages are not delivered, and its signing secrets are deleted."""
-    webhook = await service.load(session, webhook_id, lock=True)
-    if_match.check(webhook.revision)
-    await service.end(session, webhook, caller, request.state.request_id)
+    await service.end_webhook(change, webhook_id, if_match)
 
 
 @router.post("/{webhook_id}/rotate", operation_id="rotate_webhook", responses=problem_responses(412))
 async def rotate_webhook(
-    caller: Writer,
-    session: Session,
+    change: CanWrite,
     runtime: CurrentRuntime,
-    request: Request,
     if_match: IfMatch,
     response: Response,
     webhook_id: WebhookId,
     body: WebhookRotate,
 ) -> WebhookSecretView:
     """Rotate the signing secret of a webhook. For `overlap_s` seconds, old secrets sign messages too."""
-    webhook = await service.load(session, webhook_id, lock=True)
-    if_match.check(webhook.revision)
-    overlap, request_id = timedelta(seconds=body.overlap_s), request.state.request_id
-    secret = await service.rotate(session, runtime.sealer, webhook, overlap, caller, request_id)
-    return _secret(response, webhook, secret)
+    return _secret(response, *await service.rotate_webhook(change, webhook_id, body, if_match, runtime))
 
 
 @router.post(
@@ -145,51 +122,33 @@ async def rotate_webhook(
     responses=problem_responses(409),
 )
 @once
-async def create_webhook_test(
-    caller: Writer, session: Session, request: Request, response: Response, webhook_id: WebhookId
-) -> DeliveryView:
+async def create_webhook_test(change: CanWrite, response: Response, webhook_id: WebhookId) -> DeliveryView:
     """Send a test message of the type `webhook.test`. Read the delivery to see the result."""
-    webhook = await service.load(session, webhook_id, lock=True)
-    delivery = await service.test(session, webhook, caller, request.state.request_id)
-    set_etag(response, delivery.revision)
-    place = f"{router.prefix}/{format_id(WEBHOOK, webhook.id)}/deliveries"
+    delivery = await service.create_test(change, webhook_id)
+    place = f"{router.prefix}/{format_id(WEBHOOK, webhook_id)}/deliveries"
     response.headers["Location"] = f"{place}/{format_id(DELIVERY, delivery.id)}"
-    return DeliveryView.from_row(delivery)
+    return _delivery(response, delivery)
 
 
-@router.get(
-    "/{webhook_id}/deliveries",
-    dependencies=[requires(Permission.WEBHOOKS_READ)],
-    operation_id="list_webhook_deliveries",
-)
+@router.get("/{webhook_id}/deliveries", operation_id="list_webhook_deliveries")
 async def list_webhook_deliveries(
+    caller: CanRead,
     session: Session,
     runtime: CurrentRuntime,
     webhook_id: WebhookId,
     query: Annotated[DeliveryQuery, Query()],
 ) -> Page[DeliveryView]:
     """List the deliveries of a webhook: pending, and of the last 30 days, newest first."""
-    webhook = await service.load(session, webhook_id)
-    filters = query.filters() | {"webhook": webhook.id}
-    cursors = Cursors(runtime.peppers.derive("cursors"), "list_webhook_deliveries", filters)
-    statement = select_deliveries(webhook.id, query)
-    rows, following = await read_page(session, statement, WebhookDelivery, cursors, query)
+    rows, following = await service.list_deliveries(session, caller, webhook_id, query, runtime)
     return Page(items=[DeliveryView.from_row(row) for row in rows], next_cursor=following)
 
 
-@router.get(
-    "/{webhook_id}/deliveries/{delivery_id}",
-    dependencies=[requires(Permission.WEBHOOKS_READ)],
-    operation_id="get_webhook_delivery",
-)
+@router.get("/{webhook_id}/deliveries/{delivery_id}", operation_id="get_webhook_delivery")
 async def get_webhook_delivery(
-    session: Session, response: Response, webhook_id: WebhookId, delivery_id: DeliveryId
+    caller: CanRead, session: Session, response: Response, webhook_id: WebhookId, delivery_id: DeliveryId
 ) -> DeliveryView:
     """Read one delivery of a webhook, with its attempts."""
-    webhook = await service.load(session, webhook_id)
-    delivery = await service.load_delivery(session, webhook, delivery_id)
-    set_etag(response, delivery.revision)
-    return DeliveryView.from_row(delivery)
+    return _delivery(response, await service.get_delivery(session, caller, webhook_id, delivery_id))
 
 
 @router.post(
@@ -198,18 +157,11 @@ async def get_webhook_delivery(
     responses=problem_responses(409, 412),
 )
 async def retry_webhook_delivery(
-    caller: Writer,
-    session: Session,
-    request: Request,
+    change: CanWrite,
     if_match: IfMatch,
     response: Response,
     webhook_id: WebhookId,
     delivery_id: DeliveryId,
 ) -> DeliveryView:
     """Send a message again, regardless of its state. It keeps its ID, so that receivers detect duplicates."""
-    webhook = await service.load(session, webhook_id, lock=True)
-    delivery = await service.load_delivery(session, webhook, delivery_id, lock=True)
-    if_match.check(delivery.revision)
-    await service.retry(session, webhook, delivery, caller, request.state.request_id)
-    set_etag(response, delivery.revision)
-    return DeliveryView.from_row(delivery)
+    return _delivery(response, await service.retry_delivery(change, webhook_id, delivery_id, if_match))

@@ -1,172 +1,205 @@
-"""Create, change and end webhooks, and request deliveries. Services flush; the request commits."""
+"""Read, create, change and end webhooks, rotate their signing secrets, and request deliveries."""
 
-from datetime import timedelta
-from typing import Any
-from urllib.parse import urlsplit
+import base64
+import os
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
 from uuid import UUID
 
-from sqlalchemy import func, select
-from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy import Select, cast, delete, func, or_, select, update
+from sqlalchemy.dialects.postgresql import ARRAY, TEXT
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
+from sqlmodel import col
 
-from app.crypto.keys import Sealer
+from app.crypto.keys import Sealed, Sealer
+from app.db import resealing, rows
+from app.db.change import Change, Subject
+from app.db.rows import Lock
 from app.db.webhook_events import TEST
-from app.domain.errors import Conflict, FieldError, Invalid, NotFound
-from app.features.audit.record import record
-from app.features.webhooks import queries
-from app.features.webhooks.schemas import WebhookCreate
-from app.features.webhooks.secrets import add_secret, destroy_secrets, end_secrets
-from app.http.authorization import Caller
-from app.lib.ids import WEBHOOK, format_id
-from app.models.webhooks import Webhook, WebhookDelivery
-from app.outbound.http import AddressPolicy, ForbiddenUrl
+from app.domain.errors import Conflict, NotFound
+from app.features.webhooks.schemas import (
+    DeliveryQuery,
+    WebhookCreate,
+    WebhookQuery,
+    WebhookRotate,
+    WebhookUpdate,
+)
+from app.http.authorization import Caller, Permission, authorize
+from app.http.etags import Precondition
+from app.http.pagination import Cursors, Sorts, caseless, read_page
+from app.http.runtime import Runtime
+from app.lib import ids
+from app.lib.ids import format_id, new_id
+from app.models.webhooks import Webhook, WebhookDelivery, WebhookSecret
+from app.outbound.delivery import check_destination, shown_origin
 
-KIND = "webhook"
+WEBHOOK = Subject("webhook", audited=tuple(WebhookUpdate.model_fields), shown={"url": shown_origin})
 KEEP_TRYING = timedelta(days=3)
+MAX_LIVE = 5
+"""Secrets that sign the messages of one webhook at most: the newest, and overlapping ones."""
+SORTS: Sorts = {"name": caseless(col(Webhook.name))}
+"""The sort orders of the list, with an index for each."""
+_SENT = "messages are"
 
 
-async def load(
-    session: AsyncSession, id: UUID, *, include_ended: bool = False, lock: bool = False
+async def list_webhooks(
+    session: AsyncSession, caller: Caller, query: WebhookQuery, runtime: Runtime
+) -> tuple[list[Webhook], str | None]:
+    """Read a page of webhooks and the next cursor. Raises ``Forbidden`` when ended ones are requested."""
+    if query.include is not None:
+        authorize(caller, Permission.AUDIT_READ)
+    cursors = Cursors(runtime.peppers.derive("cursors"), "list_webhooks", query.filters())
+    return await read_page(session, _select_webhooks(query), Webhook, cursors, query, SORTS)
+
+
+async def get_webhook(session: AsyncSession, caller: Caller, id: UUID, *, ended: bool = False) -> Webhook:
+    """Read a webhook; with ``ended``, also an ended one. Raises ``NotFound`` and ``Forbidden``."""
+    if ended:
+        authorize(caller, Permission.AUDIT_READ)
+    return _require(await session.get(Webhook, id), ended=ended)
+
+
+async def list_deliveries(
+    session: AsyncSession, caller: Caller, webhook_id: UUID, query: DeliveryQuery, runtime: Runtime
+) -> tuple[list[WebhookDelivery], str | None]:
+    """Read a page of the deliveries of a webhook and the next cursor. Raises ``NotFound``."""
+    await get_webhook(session, caller, webhook_id)
+    statement = select(WebhookDelivery).where(col(WebhookDelivery.webhook_id) == webhook_id)
+    if query.state:
+        statement = statement.where(col(WebhookDelivery.state).in_(query.state))
+    if query.type:
+        statement = statement.where(col(WebhookDelivery.type).in_(query.type))
+    filters = query.filters() | {"webhook": webhook_id}
+    cursors = Cursors(runtime.peppers.derive("cursors"), "list_webhook_deliveries", filters)
+    return await read_page(session, statement, WebhookDelivery, cursors, query)
+
+
+async def get_delivery(session: AsyncSession, caller: Caller, webhook_id: UUID, id: UUID) -> WebhookDelivery:
+    """Read a delivery of a webhook. Raises ``NotFound``."""
+    await get_webhook(session, caller, webhook_id)
+    return _require_delivery(await session.get(WebhookDelivery, id), webhook_id)
+
+
+async def create_webhook(change: Change, body: WebhookCreate, runtime: Runtime) -> tuple[Webhook, str]:
+    """Create a webhook and its signing secret. Raises ``Invalid`` (``forbidden_url`` among its codes)."""
+    check_destination(runtime.outbound.policy, body.url, _SENT)
+    webhook = Webhook(**dict(body))
+    change.session.add(webhook)
+    await change.session.flush()
+    secret = add_secret(change.session, runtime.sealer, webhook.id)
+    await change.session.refresh(webhook)
+    details = body.model_dump(mode="json") | {"url": shown_origin(body.url)}
+    change.record("webhook.create", WEBHOOK, webhook, webhook, details=details)
+    return webhook, secret
+
+
+async def update_webhook(
+    change: Change, id: UUID, body: WebhookUpdate, if_match: Precondition, runtime: Runtime
 ) -> Webhook:
-    """Find the webhook, locked for a change on demand. Raises ``NotFound`` for unknown and ended ones."""
-    webhook = await queries.find(session, id, ended=include_ended, lock=lock)
-    if webhook is None:
+    """Apply a merge patch. Raises ``NotFound``, ``PreconditionFailed`` and ``Invalid``."""
+    webhook = await _lock(change, id, if_match)
+    changed = {name: value for name, value in body.given().items() if value != getattr(webhook, name)}
+    if not changed:
+        return webhook
+    if "url" in changed:
+        check_destination(runtime.outbound.policy, changed["url"], _SENT)
+    before = WEBHOOK.values(webhook)
+    webhook.sqlmodel_update(changed)
+    if "status" in changed:
+        webhook.disabled_reason = "manual" if webhook.status == "disabled" else None
+    if changed.keys() & {"status", "url"}:
+        # The change may have fixed the cause of earlier failures.
+        webhook.failures, webhook.failing_since, webhook.held_until = 0, None, None
+    await _write(change, webhook)
+    change.record("webhook.update", WEBHOOK, before, webhook)
+    return webhook
+
+
+async def end_webhook(change: Change, id: UUID, if_match: Precondition) -> None:
+    """End a webhook: it gets no more messages, and its signing secrets are deleted.
+
+    Raises ``NotFound`` and ``PreconditionFailed``.
+    """
+    webhook = await _lock(change, id, if_match)
+    webhook.ended_at = change.now
+    webhook.revision += 1
+    await change.session.execute(delete(WebhookSecret).where(col(WebhookSecret.webhook_id) == id))
+    change.record("webhook.delete", WEBHOOK, webhook, None, details={"name": webhook.name})
+
+
+async def rotate_webhook(
+    change: Change, id: UUID, body: WebhookRotate, if_match: Precondition, runtime: Runtime
+) -> tuple[Webhook, str]:
+    """Add a signing secret; earlier ones also sign for the overlap. Raises ``NotFound``, ``PreconditionFailed``."""
+    webhook = await _lock(change, id, if_match)
+    until = await end_secrets(change.session, id, timedelta(seconds=body.overlap_s))
+    secret = add_secret(change.session, runtime.sealer, id)
+    await _write(change, webhook)
+    change.record("webhook.rotate", WEBHOOK, webhook, webhook, details={"overlap_until": until})
+    return webhook, secret
+
+
+async def create_test(change: Change, id: UUID) -> WebhookDelivery:
+    """Enqueue a test message. Raises ``NotFound`` and ``Conflict``."""
+    webhook = _require(await rows.lock(change.session, Webhook, id))
+    _check_active(webhook)
+    data = {"webhook_id": format_id(ids.WEBHOOK, id)}
+    delivery = WebhookDelivery(webhook_id=id, type=TEST, data=data)
+    change.session.add(delivery)
+    await _write_delivery(change, "webhook.test", webhook, delivery)
+    return delivery
+
+
+async def retry_delivery(
+    change: Change, webhook_id: UUID, id: UUID, if_match: Precondition
+) -> WebhookDelivery:
+    """Send a message again, immediately and under the same id.
+
+    Raises ``NotFound``, ``PreconditionFailed`` and ``Conflict``.
+    """
+    webhook = _require(await rows.lock(change.session, Webhook, webhook_id))
+    delivery = _require_delivery(
+        await rows.lock(change.session, WebhookDelivery, id, Lock.UPDATE), webhook_id
+    )
+    if_match.check(delivery.revision)
+    _check_active(webhook)
+    now = func.now()
+    delivery.state, delivery.attempts, delivery.lease = "pending", 0, None
+    delivery.sqlmodel_update({"due_at": now, "give_up_at": now + KEEP_TRYING})
+    delivery.revision += 1
+    await _write_delivery(change, "webhook.retry", webhook, delivery)
+    return delivery
+
+
+async def _write_delivery(change: Change, action: str, webhook: Webhook, delivery: WebhookDelivery) -> None:
+    webhook.held_until = None
+    await change.session.flush()
+    await change.session.refresh(delivery)
+    change.record(action, WEBHOOK, webhook, webhook, details={"delivery_id": delivery.id})
+
+
+async def _write(change: Change, webhook: Webhook) -> None:
+    webhook.revision += 1
+    await change.session.flush()
+    await change.session.refresh(webhook)
+
+
+async def _lock(change: Change, id: UUID, if_match: Precondition) -> Webhook:
+    webhook = _require(await rows.lock(change.session, Webhook, id))
+    if_match.check(webhook.revision)
+    return webhook
+
+
+def _require(webhook: Webhook | None, *, ended: bool = False) -> Webhook:
+    if webhook is None or (webhook.ended_at is not None and not ended):
         raise NotFound("There is no such webhook.")
     return webhook
 
 
-async def load_delivery(
-    session: AsyncSession, webhook: Webhook, id: UUID, *, lock: bool = False
-) -> WebhookDelivery:
-    """Find a delivery of a webhook, locked for a change on demand. Raises ``NotFound``."""
-    delivery = await queries.find_delivery(session, webhook.id, id, lock=lock)
-    if delivery is None:
+def _require_delivery(delivery: WebhookDelivery | None, webhook_id: UUID) -> WebhookDelivery:
+    if delivery is None or delivery.webhook_id != webhook_id:
         raise NotFound("This webhook has no such delivery: they are kept for 30 days.")
     return delivery
-
-
-async def create(
-    session: AsyncSession,
-    sealer: Sealer,
-    policy: AddressPolicy,
-    new: WebhookCreate,
-    caller: Caller,
-    request_id: str | None,
-) -> tuple[Webhook, str]:
-    """Create a webhook and its signing secret. Raises ``Invalid`` (``forbidden_url`` among its codes)."""
-    _check_url(policy, new.url)
-    webhook = Webhook(
-        name=new.name,
-        description=new.description,
-        url=new.url,
-        events=[event.value for event in new.events],
-    )
-    session.add(webhook)
-    await session.flush()
-    secret = add_secret(session, sealer, webhook.id)
-    await session.flush()
-    await session.refresh(webhook)
-    changes = _audit_changes(new.model_dump(mode="json"))
-    await record(session, caller, "webhook.create", KIND, webhook.id, changes=changes, request_id=request_id)
-    return webhook, secret
-
-
-async def change(
-    session: AsyncSession,
-    policy: AddressPolicy,
-    webhook: Webhook,
-    fields: dict[str, Any],
-    caller: Caller,
-    request_id: str | None,
-) -> None:
-    """Apply changed fields to a locked webhook. Raises ``Invalid``."""
-    changes = {name: value for name, value in fields.items() if value != getattr(webhook, name)}
-    if not changes:
-        return
-    if "url" in changes:
-        _check_url(policy, changes["url"])
-    before = {name: getattr(webhook, name) for name in changes}
-    webhook.sqlmodel_update(changes)
-    if "status" in changes:
-        webhook.disabled_reason = "manual" if webhook.status == "disabled" else None
-    if changes.keys() & {"status", "url"}:
-        # The change may have fixed the cause of earlier failures.
-        webhook.failures, webhook.failing_since, webhook.held_until = 0, None, None
-    webhook.revision += 1
-    await session.flush()
-    await session.refresh(webhook)
-    before, after = _audit_changes(before), _audit_changes(changes)
-    audited = {name: {"from": before[name], "to": after[name]} for name in sorted(changes)}
-    await record(session, caller, "webhook.update", KIND, webhook.id, changes=audited, request_id=request_id)
-
-
-async def end(session: AsyncSession, webhook: Webhook, caller: Caller, request_id: str | None) -> None:
-    """End a locked webhook: it gets no more messages, and its signing secrets are deleted."""
-    webhook.ended_at = (await session.execute(select(func.now()))).scalar_one()
-    webhook.revision += 1
-    await session.flush()
-    await destroy_secrets(session, webhook.id)
-    changes = {"name": webhook.name}
-    await record(session, caller, "webhook.delete", KIND, webhook.id, changes=changes, request_id=request_id)
-
-
-async def rotate(
-    session: AsyncSession,
-    sealer: Sealer,
-    webhook: Webhook,
-    overlap: timedelta,
-    caller: Caller,
-    request_id: str | None,
-) -> str:
-    """Add a signing secret to a locked webhook; earlier ones also sign for the overlap."""
-    until = await end_secrets(session, webhook.id, overlap)
-    secret = add_secret(session, sealer, webhook.id)
-    webhook.revision += 1
-    await session.flush()
-    await session.refresh(webhook)
-    changes = {"overlap_until": until.isoformat()}
-    await record(session, caller, "webhook.rotate", KIND, webhook.id, changes=changes, request_id=request_id)
-    return secret
-
-
-async def test(
-    session: AsyncSession, webhook: Webhook, caller: Caller, request_id: str | None
-) -> WebhookDelivery:
-    """Enqueue a test message to a locked webhook. Raises ``Conflict``."""
-    _check_active(webhook)
-    webhook.held_until = None
-    data = {"webhook_id": format_id(WEBHOOK, webhook.id)}
-    delivery = WebhookDelivery(webhook_id=webhook.id, type=TEST, data=data)
-    session.add(delivery)
-    await session.flush()
-    await session.refresh(delivery)
-    await _record_delivery(session, caller, "webhook.test", delivery, request_id)
-    return delivery
-
-
-async def retry(
-    session: AsyncSession,
-    webhook: Webhook,
-    delivery: WebhookDelivery,
-    caller: Caller,
-    request_id: str | None,
-) -> None:
-    """Send a locked delivery of a locked webhook again, immediately and under the same id. Raises ``Conflict``."""
-    _check_active(webhook)
-    webhook.held_until = None
-    delivery.state, delivery.attempts, delivery.lease = "pending", 0, None
-    now = (await session.execute(select(func.now()))).scalar_one()
-    delivery.due_at, delivery.give_up_at = now, now + KEEP_TRYING
-    delivery.revision += 1
-    await session.flush()
-    await session.refresh(delivery)
-    await _record_delivery(session, caller, "webhook.retry", delivery, request_id)
-
-
-async def _record_delivery(
-    session: AsyncSession, caller: Caller, action: str, delivery: WebhookDelivery, request_id: str | None
-) -> None:
-    changes = {"delivery_id": delivery.id}
-    await record(session, caller, action, KIND, delivery.webhook_id, changes=changes, request_id=request_id)
 
 
 def _check_active(webhook: Webhook) -> None:
@@ -174,22 +207,76 @@ def _check_active(webhook: Webhook) -> None:
         raise Conflict("This webhook is disabled: set its status to active first.", code="webhook_disabled")
 
 
-def _check_url(policy: AddressPolicy, url: str) -> None:
-    """Require TLS or an allowed network, since messages contain who requested what."""
-    reason = "messages are sent over http only to an address of an allowed network"
-    try:
-        origin = policy.check_url(url)
-        if origin.scheme == "https" or policy.is_allowed_network(origin):
-            return
-    except ForbiddenUrl as error:
-        reason = error.reason
-    detail = f"{reason[:1].upper()}{reason[1:]}. Private addresses need SCOPEGATE_UPSTREAM_ALLOWED_NETWORKS."
-    raise Invalid(detail, code="forbidden_url", errors=[FieldError("/url", "forbidden_url", detail)])
+def _select_webhooks(query: WebhookQuery) -> Select[Webhook]:
+    statement = select(Webhook)
+    if query.include is None:
+        statement = statement.where(col(Webhook.ended_at).is_(None))
+    if query.status:
+        statement = statement.where(col(Webhook.status).in_(query.status))
+    if query.event:
+        events = cast([event.value for event in query.event], ARRAY(TEXT))
+        statement = statement.where(col(Webhook.events).op("&&")(events))
+    if query.failing:
+        statement = statement.where(col(Webhook.failing_since).is_not(None))
+    if query.q:
+        statement = statement.where(col(Webhook.name).icontains(query.q, autoescape=True))
+    return statement
 
 
-def _audit_changes(changes: dict[str, Any]) -> dict[str, Any]:
-    """Fields that the audit log may keep: the URL paths of some receivers are secret."""
-    if "url" not in changes:
-        return changes
-    parts = urlsplit(changes["url"])
-    return changes | {"url": f"{parts.scheme}://{parts.netloc}"}
+# Signing secrets are generated here, shown once, encrypted for one webhook, and decrypted only for signing.
+
+
+def _place(secret: WebhookSecret) -> bytes:
+    """The associated data that binds an encrypted secret to its webhook."""
+    return f"webhook-secret {secret.id} {secret.webhook_id}".encode()
+
+
+def add_secret(session: AsyncSession, sealer: Sealer, webhook_id: UUID) -> str:
+    """Create a secret for a webhook. The result is the only plain copy."""
+    text = "whsec_" + base64.b64encode(os.urandom(32)).decode("ascii")
+    secret = WebhookSecret(id=new_id(), webhook_id=webhook_id, key_id="", sealed=b"")
+    sealed = sealer.seal(text.encode("ascii"), _place(secret))
+    secret.key_id, secret.sealed = sealed.key_id, sealed.data
+    session.add(secret)
+    return text
+
+
+async def end_secrets(session: AsyncSession, webhook_id: UUID, overlap: timedelta) -> datetime:
+    """Limit the validity of all current secrets to the overlap; return their latest end."""
+    until: datetime = (await session.execute(select(func.now() + overlap))).scalar_one()
+    of_webhook = col(WebhookSecret.webhook_id) == webhook_id
+    expiry = func.least(col(WebhookSecret.expires_at), until)
+    await session.execute(update(WebhookSecret).where(of_webhook).values(expires_at=expiry))
+    # Expired secrets are deleted, since they are of no use.
+    await session.execute(
+        delete(WebhookSecret).where(of_webhook, col(WebhookSecret.expires_at) <= func.now())
+    )
+    return until
+
+
+async def live_secrets(session: AsyncSession, webhook_ids: Iterable[UUID]) -> dict[UUID, list[WebhookSecret]]:
+    """The current signing secrets of webhooks, newest first, still encrypted."""
+    query = (
+        select(WebhookSecret)
+        .where(
+            col(WebhookSecret.webhook_id).in_(set(webhook_ids)),
+            or_(col(WebhookSecret.expires_at).is_(None), col(WebhookSecret.expires_at) > func.now()),
+        )
+        .order_by(col(WebhookSecret.id).desc())
+    )
+    by_webhook: dict[UUID, list[WebhookSecret]] = {}
+    for row in (await session.execute(query)).scalars():
+        of_webhook = by_webhook.setdefault(row.webhook_id, [])
+        if len(of_webhook) < MAX_LIVE:
+            of_webhook.append(row)
+    return by_webhook
+
+
+def open_secrets(sealer: Sealer, secrets: Sequence[WebhookSecret]) -> list[str]:
+    """Decrypt secrets for signing. Never log the result. Raises ``UnsealingFault``."""
+    return [sealer.unseal(Sealed(one.key_id, one.sealed), _place(one)).decode("ascii") for one in secrets]
+
+
+async def reseal_secrets(sessions: async_sessionmaker[AsyncSession], sealer: Sealer) -> tuple[int, int]:
+    """Reencrypt every signing secret with the newest key; return how many, and how many no key can decrypt."""
+    return await resealing.reseal(sessions, sealer, WebhookSecret, _place)

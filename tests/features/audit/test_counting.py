@@ -44,7 +44,7 @@ async def count_all(sessions: Sessions) -> None:
     counts = HourCounts(sessions)
     async with asyncio.timeout(50):
         while await left(sessions):
-            if not await counts.round():
+            if not await counts.count():
                 await asyncio.sleep(0.02)
 
 
@@ -117,7 +117,7 @@ async def test_workers_that_count_at_once_count_nothing_twice(sessions: Sessions
     workers = [HourCounts(sessions) for _ in range(4)]
     async with asyncio.timeout(50):
         while await left(sessions):
-            await asyncio.gather(*(worker.round() for worker in workers))
+            await asyncio.gather(*(worker.count() for worker in workers))
     async with sessions() as session:
         rows = (await session.execute(text("SELECT events, things FROM audit_hours"))).all()
     assert [tuple(row) for row in rows] == [(12, 12)]

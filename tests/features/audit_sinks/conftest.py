@@ -13,9 +13,9 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from app.crypto.keys import Sealer
 from app.features.audit.reading import present
-from app.features.audit_sinks.credentials import put_credential
 from app.features.audit_sinks.deliver import AuditDeliveries
 from app.features.audit_sinks.schemas import BearerSinkCredential
+from app.features.audit_sinks.service import put_credential
 from app.lib.ids import EVENT, format_id, new_id
 from app.models.audit import AuditEvent, AuditSink
 from app.outbound.http import AddressPolicy, OutboundClient, Timeouts

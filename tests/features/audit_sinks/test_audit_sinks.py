@@ -13,10 +13,10 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from app.crypto.keys import Sealer
 from app.db.engine import plain_url
-from app.features.audit_sinks import queries, service
-from app.features.audit_sinks.credentials import open_credential, put_credential, reseal_credentials
-from app.features.audit_sinks.retention import record_missed
+from app.features.audit_sinks import service
+from app.features.audit_sinks.queue import record_missed
 from app.features.audit_sinks.schemas import AuditSinkCreate
+from app.features.audit_sinks.service import open_credential, put_credential, reseal_credentials
 from app.http.authorization import ROLE_PERMISSIONS, Permission
 from app.lib.ids import new_id, parse_id
 from app.models.audit import AuditEvent, AuditSink
@@ -55,7 +55,7 @@ async def test_a_credential_is_readable_nowhere_and_every_change_is_on_record_wi
     assert (tried.status_code, tried.json()["revision"]) == (200, 3)
     shown = changed.text + tried.text + (await api.get(path)).text + (await api.get(PATH)).text + str(made)
     row = await stored(sessions, path)
-    opened = open_credential(Sealer([KEY.encode()]), row.id, row.url, row.key_id, row.sealed)
+    opened = open_credential(Sealer([KEY.encode()]), row)
     assert opened == [(b"authorization", f"Splunk {SECRET}".encode())]
     assert (await api.delete(path)).status_code == 204
     row = await stored(sessions, path)
@@ -116,7 +116,7 @@ async def test_a_credential_does_not_move_to_another_origin(
     new = {"url": "https://other.invalid/", "credential": {"kind": "bearer", "token": "another"}}
     assert (await api.patch(path, json=new)).status_code == 200
     row = await stored(sessions, path)
-    opened = open_credential(Sealer([KEY.encode()]), row.id, row.url, row.key_id, row.sealed)
+    opened = open_credential(Sealer([KEY.encode()]), row)
     assert opened == [(b"authorization", b"Bearer another")]
     free = {"credential": {"kind": "none"}}
     assert (await api.patch(path, json=free)).json()["credential_kind"] == "none"
@@ -182,7 +182,7 @@ async def test_of_many_that_are_made_at_once_there_are_no_more_than_the_limit(
     api: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(service, "MAX_SINKS", 2)
-    count = queries.count_live
+    count = service.count_live
     both = asyncio.Barrier(2)
 
     async def count_together(session: AsyncSession) -> int:
@@ -194,7 +194,7 @@ async def test_of_many_that_are_made_at_once_there_are_no_more_than_the_limit(
         return found
 
     await make(api)
-    monkeypatch.setattr(queries, "count_live", count_together)
+    monkeypatch.setattr(service, "count_live", count_together)
     answers = await asyncio.gather(*(api.post(PATH, json=NEW | {"name": f"siem {n}"}) for n in range(3)))
     assert sorted(answer.status_code for answer in answers) == [201, 409, 409]
     assert len((await api.get(PATH)).json()["items"]) == 2
@@ -248,9 +248,7 @@ async def test_credentials_are_sealed_anew_with_the_newest_key(sessions: Session
     assert await reseal_credentials(sessions, Sealer([new, old])) == (0, 0)
     async with sessions() as session:
         kept = await session.get_one(AuditSink, row.id)
-        assert open_credential(Sealer([new]), kept.id, kept.url, kept.key_id, kept.sealed)[0][1].endswith(
-            SECRET.encode()
-        )
+        assert open_credential(Sealer([new]), kept)[0][1].endswith(SECRET.encode())
 
 
 async def test_readiness_warns_of_sinks_that_fail_that_missed_something_and_that_no_key_opens(

@@ -125,9 +125,7 @@ async def test_a_worker_whose_lease_is_over_sends_nothing_and_moves_nothing(worl
         async with world.sessions() as session:
             batch = BatchEnd((9, 9, 9), None)
             assert not await begin(session, old, batch)
-            assert (
-                await record_accepted(session, old, batch, status_code=200, most_events=1, rest=None) is None
-            )
+            assert await record_accepted(session, old, batch, status_code=200, rest=None) is None
             await session.commit()
         assert await world.read(sink_id) == before
         # A worker that was suspended past its lease notices it once the connection is open.
@@ -163,7 +161,7 @@ async def test_nothing_is_skipped_that_an_older_transaction_commits_later(world:
 async def test_many_writers_and_two_workers_lose_and_double_nothing(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(deliver, "_LOOK_EVERY_S", 0.02)
+    monkeypatch.setattr(deliver.AuditDeliveries, "every_s", 0.02)
     monkeypatch.setattr(deliver, "BATCH_DELAY", timedelta())
     each, writers = 25, 6
 

@@ -15,7 +15,7 @@ def broken(*_: Any, **_named: Any) -> NoReturn:
     raise RuntimeError(TOKEN)
 
 
-@pytest.mark.parametrize("where", ["next_batch", "open_credential", "send", "note_taken"])
+@pytest.mark.parametrize("where", ["next_batch", "open_credential", "send", "record_accepted"])
 async def test_a_fault_of_ours_is_told_of_without_its_words_and_tried_again_after_a_pause(
     world: World, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
@@ -56,7 +56,7 @@ async def test_a_fault_that_cannot_even_be_noted_ends_nothing(
             await world.make_due()
             await worker.round()
             await worker.idle()
-        assert "noting the fault of the audit sink" in caplog.text
+        assert "recording the fault of the audit sink" in caplog.text
         assert TOKEN not in caplog.text
         await world.given(worker)
         assert ids_of(*endpoint.arrived) == written

@@ -14,7 +14,7 @@ from app.crypto.keys import Sealer
 from app.db.outbox import enqueue
 from app.db.webhook_events import Message, WebhookEvent
 from app.features.webhooks.deliver import Deliveries
-from app.features.webhooks.secrets import add_secret
+from app.features.webhooks.service import add_secret
 from app.lib.ids import new_id
 from app.models.webhooks import Webhook, WebhookDelivery
 from app.outbound.http import AddressPolicy, OutboundClient, Timeouts

@@ -10,11 +10,15 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from standardwebhooks import WebhookVerificationError
 
 from app.crypto.keys import Sealer
+from app.db import jobs, rows
+from app.db.change import Change
+from app.db.engine import commit
 from app.features.webhooks import deliver, service
-from app.features.webhooks.deliver import DELAYS, SYSTEM
-from app.features.webhooks.queue import AT_ONCE, FAILS_FROM, KEPT, claim, forget
-from app.features.webhooks.secrets import add_secret, end_secrets, reseal_secrets
+from app.features.webhooks.deliver import AT_ONCE, DELAYS, FAILS_FROM, KEPT, SYSTEM, claim, forget
+from app.features.webhooks.service import add_secret, end_secrets, reseal_secrets
+from app.http.etags import Precondition
 from app.lib.ids import DELIVERY, format_id
+from app.models.webhooks import Webhook
 from app.outbound.http import AddressPolicy, OutboundClient, Timeouts
 from tests.api import KEY
 from tests.features.administrators.people import until_waiting
@@ -179,13 +183,13 @@ async def test_noting_a_delivery_and_asking_for_it_anew_meet_without_a_deadlock(
         await world.tell()
         [queued] = await world.deliveries()
         async with world.sessions() as session:
-            webhook = await service.load(session, webhook_id, lock=True)
+            await rows.lock(session, Webhook, webhook_id)
             worker = world.worker()
             assert await worker.round() == 1
             await until_waiting(world.sessions)
-            delivery = await service.load_delivery(session, webhook, queued.id, lock=True)
-            await service.retry(session, webhook, delivery, SYSTEM, None)
-            await session.commit()
+            change = Change(session, SYSTEM, None, datetime.now(UTC))
+            await service.retry_delivery(change, webhook_id, queued.id, Precondition(None))
+            await commit(session)
         await worker.idle()
     [row] = await world.deliveries()
     assert (row.state, row.status_code) == ("delivered", 204)
@@ -220,7 +224,7 @@ async def test_a_fault_that_is_no_outage_is_told_with_its_place_alone_and_ends_n
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
     [row] = await world.deliveries()
-    logged = [record.getMessage() for record in caplog.records if record.name == deliver.__name__]
+    logged = [record.getMessage() for record in caplog.records if record.name == jobs.__name__]
     first_lines = [line.partition("\n")[0] for line in logged]
     assert first_lines == [
         "looking for deliveries failed: ProgrammingError",

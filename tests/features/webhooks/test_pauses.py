@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import pytest
 
 from app.features.webhooks.deliver import DELAYS, delay_after
-from app.features.webhooks.send import MAX_PAUSE_S, pause_of
+from app.outbound.delivery import MAX_PAUSE_S, pause_of
 
 NOW = datetime(2026, 5, 3, 12, 0, 0, tzinfo=UTC)
 
