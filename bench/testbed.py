@@ -17,7 +17,7 @@ import httpx2
 
 from app.crypto.keys import Peppers
 from app.db.embedded_postgres import EmbeddedPostgres, EmbeddedPostgresError
-from app.db.engine import make_engine, make_sessions
+from app.db.engine import commit, make_engine, make_sessions
 from app.db.migrations import upgrade
 from app.features.service_accounts.bootstrap import bootstrap
 from bench import policies
@@ -144,7 +144,7 @@ async def _bootstrap(owner_url: str, pepper: bytes) -> tuple[str, str]:
     try:
         async with make_sessions(engine)() as session:
             made = await bootstrap(session, Peppers([pepper]))
-            await session.commit()
+            await commit(session)
     finally:
         await engine.dispose()
     return made.client_id, made.client_secret

@@ -8,11 +8,13 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
 from app.crypto.keys import Peppers
-from app.db.engine import make_engine, make_sessions
+from app.db.change import Change
+from app.db.engine import commit, make_engine, make_sessions
 from app.domain.errors import Conflict
 from app.features.service_accounts.bootstrap import bootstrap
-from app.features.service_accounts.service import add_credential
+from app.features.service_accounts.service import create_credential
 from app.http.authorization import Caller, Role
+from app.lib.clock import utc_now
 from app.lib.ids import SERVICE_ACCOUNT, format_id
 from app.models.identities import ServiceAccount
 from app.settings import Settings
@@ -55,7 +57,8 @@ async def _bootstrap_or_add(session: AsyncSession, peppers: Peppers) -> Credenti
         if account is None:
             raise
         caller = Caller("service_account", account.id, frozenset({Role.OWNER}))
-        made = await add_credential(session, peppers, caller, account, None)
+        change = Change(session, caller, None, utc_now())
+        made = await create_credential(change, peppers, account.id)
         return format_id(SERVICE_ACCOUNT, account.id), made.secret
 
 
@@ -71,7 +74,7 @@ def _at_the_database(
         try:
             async with make_sessions(engine)() as session:
                 credential = await make(session, Peppers(settings.keys("token_pepper")))
-                await session.commit()
+                await commit(session)
                 return credential
         finally:
             await engine.dispose()

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from app.adapters.console.attempts import Attempts
 from app.adapters.console.console import Console, SessionReader
 from app.adapters.console.cookies import Cookies
-from app.adapters.oauth.authenticator import ApiAuthenticator, ClientSecrets, ServiceAccountBearers
+from app.adapters.oauth.authenticator import ApiAuthenticator, service_account_reader
 from app.adapters.oidc.code_flow import CodeFlow
 from app.adapters.oidc.discovery import Publications
 from app.adapters.oidc.verifier import AccessTokens, finder
@@ -26,6 +26,7 @@ from app.features.administrators.browser_sessions import Lifetimes
 from app.features.administrators.sign_in import sign_in
 from app.features.identity_providers import queries, service
 from app.features.identity_providers.schemas import IdentityProviderCreate
+from app.features.service_accounts.authenticate import authenticate_bearer, authenticate_secret
 from app.http.authorization import BearerReader
 from app.http.rate_limits import LimitedAuthenticator, Quota, SignInAttempts
 from app.http.service_address import ServiceAddress
@@ -83,9 +84,12 @@ def authenticators(
     break_glass: BreakGlass,
 ) -> tuple[ApiAuthenticator, ApiAuthenticator]:
     """The authenticators of the API, and of programs that provision."""
-    bearers, access_tokens = ServiceAccountBearers(peppers), AccessTokens(sessions, keys, sign_in)
+    bearers = service_account_reader(authenticate_bearer, peppers)
+    # Some clients can only store one static bearer.
+    secrets = service_account_reader(authenticate_secret, peppers)
+    access_tokens = AccessTokens(sessions, keys, sign_in)
     ours: dict[str, BearerReader] = {API_BEARER: bearers, BREAK_GLASS: break_glass.read_bearer}
-    machines: dict[str, BearerReader] = {API_BEARER: bearers, CLIENT_SECRET: ClientSecrets(peppers)}
+    machines: dict[str, BearerReader] = {API_BEARER: bearers, CLIENT_SECRET: secrets}
     return ApiAuthenticator(ours, access_tokens), ApiAuthenticator(machines, access_tokens)
 
 

@@ -1,17 +1,13 @@
 """Authentication of API requests: the one place that turns a request's credential into a caller."""
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 
 from fastapi import Request
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.crypto.keys import Peppers
 from app.domain.errors import Malformed
-from app.features.service_accounts.authenticate import (
-    authenticate_bearer,
-    authenticate_secret,
-    unauthenticated,
-)
+from app.features.service_accounts.authenticate import unauthenticated
 from app.http.authorization import BearerReader, Caller
 
 _OURS = "sg"
@@ -42,27 +38,15 @@ class ApiAuthenticator:
         return await reader(request, session, text)
 
 
-class ServiceAccountBearers:
-    """Implements ``http.authorization.BearerReader`` for the ``sgb_`` bearers of service accounts."""
+def service_account_reader(
+    authenticate: Callable[[AsyncSession, Peppers, str], Awaitable[Caller]], peppers: Peppers
+) -> BearerReader:
+    """The reader of one class of the service accounts' credentials."""
 
-    def __init__(self, peppers: Peppers) -> None:
-        self._peppers = peppers
+    async def read(request: Request, session: AsyncSession, bearer: str) -> Caller:  # noqa: ARG001
+        return await authenticate(session, peppers, bearer)
 
-    async def __call__(self, request: Request, session: AsyncSession, bearer: str) -> Caller:
-        """The service account of a bearer. Raises ``Unauthenticated``."""
-        return await authenticate_bearer(session, self._peppers, bearer)
-
-
-class ClientSecrets:
-    """Implements ``http.authorization.BearerReader`` for the ``sgc_`` secrets of service accounts, for clients that can
-    only store one static bearer."""
-
-    def __init__(self, peppers: Peppers) -> None:
-        self._peppers = peppers
-
-    async def __call__(self, request: Request, session: AsyncSession, bearer: str) -> Caller:
-        """The service account of a secret. Raises ``Unauthenticated``."""
-        return await authenticate_secret(session, self._peppers, bearer)
+    return read
 
 
 def bearer_text(request: Request) -> str:

@@ -4,7 +4,7 @@ Everything is checked in the database with its clock, so a revocation takes effe
 """
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -26,11 +26,11 @@ from app.domain.token_format import (
 )
 from app.features.audit.record import record
 from app.http.authorization import Caller, Role
-from app.lib.ids import SERVICE_ACCOUNT, new_id, parse_id
-from app.models.identities import (
+from app.lib.ids import SERVICE_ACCOUNT, format_id, new_id
+from app.models.identities import Identity
+from app.models.service_accounts import (
     SERVICE_ACCOUNT_KIND,
     ApiBearer,
-    Identity,
     ServiceAccount,
     ServiceAccountCredential,
 )
@@ -48,11 +48,8 @@ _ACCOUNT: tuple[Any, ...] = (
 class IssuedBearer:
     """A new bearer token. ``text`` is the only copy; it never shows in ``repr``."""
 
-    text: str
+    text: str = field(repr=False)
     lifetime: timedelta
-
-    def __repr__(self) -> str:
-        return f"IssuedBearer(lifetime={self.lifetime})"
 
 
 def unauthenticated() -> Unauthenticated:
@@ -65,48 +62,23 @@ def unauthenticated() -> Unauthenticated:
 
 async def authenticate_bearer(session: AsyncSession, peppers: Peppers, text: str) -> Caller:
     """Authenticate a bearer token with one query. Raises ``Unauthenticated``."""
-    credential = parse_credential(text, API_BEARER)
-    if credential is None:
-        raise unauthenticated()
-    row = (await session.execute(_BY_BEARER, {"bearer": credential.id})).one_or_none()
-    if not _matches(peppers, row, credential) or row is None:
-        raise unauthenticated()
-    return _caller(row)
+    return (await _authenticate(session, peppers, text, API_BEARER))[1]
 
 
 async def authenticate_secret(session: AsyncSession, peppers: Peppers, text: str) -> Caller:
     """Authenticate a client secret, for clients that cannot exchange it. Raises ``Unauthenticated``."""
-    credential = parse_credential(text, CLIENT_SECRET)
-    if credential is None:
-        raise unauthenticated()
-    query = _live_accounts(ServiceAccountCredential).where(col(ServiceAccountCredential.id) == credential.id)
-    row = (await session.execute(query)).one_or_none()
-    if not _matches(peppers, row, credential) or row is None:
-        raise unauthenticated()
-    return _caller(row)
+    return (await _authenticate(session, peppers, text, CLIENT_SECRET))[1]
 
 
 async def sign_in(
     session: AsyncSession, peppers: Peppers, client_id: str, client_secret: str, request_id: str | None
 ) -> IssuedBearer:
     """Exchange a client secret for a bearer token, and record it. Raises ``Unauthenticated``."""
-    credential = parse_credential(client_secret, CLIENT_SECRET)
-    try:
-        account_id: UUID | None = parse_id(SERVICE_ACCOUNT, client_id)
-    except ValueError:
-        account_id = None
-    if credential is None or account_id is None:
-        raise unauthenticated()
-    query = _live_accounts(ServiceAccountCredential).where(
-        col(ServiceAccountCredential.id) == credential.id,
-        col(ServiceAccountCredential.service_account_id) == account_id,
-    )
-    row = (await session.execute(query)).one_or_none()
-    if not _matches(peppers, row, credential) or row is None:
+    credential, caller = await _authenticate(session, peppers, client_secret, CLIENT_SECRET)
+    if client_id != format_id(SERVICE_ACCOUNT, caller.id):
         raise unauthenticated()
     await _forget_expired(session, credential.id)
     bearer = await issue_bearer(session, peppers, credential.id)
-    caller = _caller(row)
     await record(
         session, caller, "service_account.sign_in", SERVICE_ACCOUNT_KIND, caller.id, request_id=request_id
     )
@@ -180,25 +152,36 @@ def _only_acting(accounts: Select[*tuple[Any, ...]]) -> Select[*tuple[Any, ...]]
     )
 
 
-# Built once, since it is used at each request.
+# Built once, since they are used at each request.
+_BY_SECRET = _live_accounts(ServiceAccountCredential).where(
+    col(ServiceAccountCredential.id) == bindparam("credential")
+)
 _BY_BEARER = (
     _live_accounts(ApiBearer)
     .join(ApiBearer, col(ApiBearer.credential_id) == ServiceAccountCredential.id)
-    .where(col(ApiBearer.id) == bindparam("bearer"), col(ApiBearer.expires_at) > func.clock_timestamp())
+    .where(col(ApiBearer.id) == bindparam("credential"), col(ApiBearer.expires_at) > func.clock_timestamp())
 )
+_QUERIES = {API_BEARER: _BY_BEARER, CLIENT_SECRET: _BY_SECRET}
+
+
+async def _authenticate(
+    session: AsyncSession, peppers: Peppers, text: str, prefix: str
+) -> tuple[Credential, Caller]:
+    """Find the caller of a credential. Takes the same time for known and unknown ids."""
+    credential = parse_credential(text, prefix)
+    if credential is None:
+        raise unauthenticated()
+    row = (await session.execute(_QUERIES[prefix], {"credential": credential.id})).one_or_none()
+    key_id, digest = ("", _NO_DIGEST) if row is None else (row.pepper_key_id, row.digest)
+    if not peppers.matches(key_id, digest, credential.digest_input) or row is None:
+        raise unauthenticated()
+    return credential, _caller(row)
 
 
 async def has_usable_owner(session: AsyncSession) -> bool:
     """Whether a service account with the role owner can sign in now."""
     query = _live_accounts(ServiceAccountCredential).where(col(ServiceAccount.role) == Role.OWNER.value)
     return (await session.execute(query.limit(1))).first() is not None
-
-
-def _matches(peppers: Peppers, row: Any, credential: Credential) -> bool:
-    """Compare in the same time for known and unknown ids."""
-    if row is None:
-        return peppers.matches("", _NO_DIGEST, credential.digest_input)
-    return peppers.matches(row.pepper_key_id, row.digest, credential.digest_input)
 
 
 def _caller(row: Any) -> Caller:

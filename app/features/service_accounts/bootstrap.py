@@ -8,6 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
 from app.crypto.keys import Peppers
+from app.db.change import Change
 from app.db.outbox import enqueue
 from app.db.versions import move_versions
 from app.db.webhook_events import WebhookEvent, identity_message
@@ -15,8 +16,10 @@ from app.domain.errors import Conflict
 from app.features.audit.record import record
 from app.features.identities.queries import keep_identity
 from app.features.service_accounts.authenticate import has_usable_owner
-from app.features.service_accounts.service import add_credential, create
+from app.features.service_accounts.schemas import ServiceAccountCreate
+from app.features.service_accounts.service import create_account, create_credential
 from app.http.authorization import Caller, Role
+from app.lib.clock import utc_now
 from app.lib.ids import SERVICE_ACCOUNT, format_id, new_id
 from app.models.identities import Identity
 
@@ -64,8 +67,9 @@ async def bootstrap(session: AsyncSession, peppers: Peppers, *, user_name: str =
         changes={"kind": "person", "user_name": None},
     )
     await enqueue(session, identity_message(WebhookEvent.IDENTITY_CREATED, person.id, event_id))
-    account = await create(
-        session, _SYSTEM, name="bootstrap", owner_id=person.id, role=Role.OWNER, request_id=None
+    change = Change(session, _SYSTEM, None, utc_now())
+    account = await create_account(
+        change, ServiceAccountCreate(name="bootstrap", owner_id=person.id, role=Role.OWNER)
     )
-    credential = await add_credential(session, peppers, _SYSTEM, account, None)
+    credential = await create_credential(change, peppers, account.id)
     return BootstrapResult(person.id, account.id, format_id(SERVICE_ACCOUNT, account.id), credential.secret)

@@ -1,14 +1,12 @@
 """Queries of service accounts."""
 
-from uuid import UUID
-
 from sqlalchemy import Select, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
 from app.features.service_accounts.schemas import ServiceAccountQuery
-from app.http.pagination import Cursors, ListQuery, Sorts, caseless, read_page
-from app.models.identities import ServiceAccount, ServiceAccountCredential
+from app.http.pagination import Sorts, caseless
+from app.models.service_accounts import ServiceAccount, ServiceAccountCredential
 
 SORTS: Sorts = {
     "name": caseless(col(ServiceAccount.name)),
@@ -32,11 +30,11 @@ def select_accounts(query: ServiceAccountQuery) -> Select[ServiceAccount]:
     return statement
 
 
-async def credentials_of(
-    session: AsyncSession, account_id: UUID, cursors: Cursors, query: ListQuery
-) -> tuple[list[ServiceAccountCredential], str | None]:
-    """Read a page of an account's credentials, newest first, and the next cursor."""
-    statement = select(ServiceAccountCredential).where(
-        col(ServiceAccountCredential.service_account_id) == account_id
+async def has_another_credential(session: AsyncSession, row: ServiceAccountCredential) -> bool:
+    """Whether the account of a credential has another live one."""
+    query = select(col(ServiceAccountCredential.id)).where(
+        col(ServiceAccountCredential.service_account_id) == row.service_account_id,
+        col(ServiceAccountCredential.id) != row.id,
+        col(ServiceAccountCredential.revoked_at).is_(None),
     )
-    return await read_page(session, statement, ServiceAccountCredential, cursors, query)
+    return (await session.execute(query.limit(1))).first() is not None

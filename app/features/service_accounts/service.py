@@ -1,26 +1,43 @@
-"""Create, change and end service accounts and their credentials. Services flush; the request commits."""
+"""Create, read, change and end service accounts and their credentials."""
 
 import os
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
 from uuid import UUID
 
-from sqlalchemy import func, select
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
 from app.crypto.keys import Peppers
+from app.db import rows
+from app.db.change import Change, Subject
+from app.db.rows import Lock
 from app.domain.errors import Forbidden, Invalid, NotFound
 from app.domain.token_format import CLIENT_SECRET, SECRET_BYTES, format_credential
-from app.features.audit.record import keep_version, record
-from app.features.identities.queries import lock_identity
 from app.features.identities.role_checks import check_remaining_owner
 from app.features.service_accounts.authenticate import digest_of
-from app.http.authorization import Caller, Role, authorize_giving
+from app.features.service_accounts.queries import SORTS, has_another_credential, select_accounts
+from app.features.service_accounts.schemas import (
+    ServiceAccountCreate,
+    ServiceAccountQuery,
+    ServiceAccountUpdate,
+)
+from app.http.authorization import Caller, Permission, Role, authorize, authorize_giving
 from app.http.etags import Precondition
-from app.lib.ids import new_id
-from app.models.identities import SERVICE_ACCOUNT_KIND, ServiceAccount, ServiceAccountCredential
+from app.http.pagination import Cursors, ListQuery, read_page
+from app.http.runtime import Runtime
+from app.lib.ids import IDENTITY, KEY, format_id, new_id
+from app.models.identities import Identity
+from app.models.service_accounts import SERVICE_ACCOUNT_KIND, ServiceAccount, ServiceAccountCredential
 
+ACCOUNT = Subject(
+    SERVICE_ACCOUNT_KIND,
+    audited=(*ServiceAccountUpdate.model_fields, "owner_offboarded"),
+    history="role_assignment",
+    kept=("role",),
+    shown={"owner_id": lambda id: format_id(IDENTITY, id)},
+    content=lambda columns: {**columns, "within": "all"},
+)
 UNREVOKED = 1
 """The revision of a credential: the only change is its revocation."""
 
@@ -30,113 +47,110 @@ class NewCredential:
     """A new credential. ``secret`` is the only copy; it never shows in ``repr``."""
 
     row: ServiceAccountCredential
-    secret: str
-
-    def __repr__(self) -> str:
-        return f"NewCredential(id={self.row.id})"
+    secret: str = field(repr=False)
 
 
-async def load(
-    session: AsyncSession, id: UUID, *, include_ended: bool = False, lock: bool = False
+async def list_accounts(
+    session: AsyncSession, caller: Caller, query: ServiceAccountQuery, runtime: Runtime
+) -> tuple[list[ServiceAccount], str | None]:
+    """Read a page of accounts and the next cursor. Raises ``Forbidden`` when ended ones are requested."""
+    if query.include is not None:
+        authorize(caller, Permission.AUDIT_READ)
+    cursors = Cursors(runtime.peppers.derive("cursors"), "list_service_accounts", query.filters())
+    return await read_page(session, select_accounts(query), ServiceAccount, cursors, query, SORTS)
+
+
+async def get_account(
+    session: AsyncSession, caller: Caller, id: UUID, *, ended: bool = False
 ) -> ServiceAccount:
-    """Find the account, locked for a change on demand. Raises ``NotFound`` for unknown and ended ones."""
-    query = select(ServiceAccount).where(col(ServiceAccount.id) == id)
-    if not include_ended:
-        query = query.where(col(ServiceAccount.ended_at).is_(None))
-    if lock:
-        query = query.with_for_update()
-    account = (await session.execute(query)).scalar_one_or_none()
-    if account is None:
-        raise NotFound("There is no such service account.")
-    return account
+    """Read an account; with ``ended``, also an ended one. Raises ``NotFound`` and ``Forbidden``."""
+    if ended:
+        authorize(caller, Permission.AUDIT_READ)
+    account = await session.get(ServiceAccount, id)
+    return account if ended and account is not None else _require_live(account)
 
 
-async def create(
-    session: AsyncSession, caller: Caller, *, name: str, owner_id: UUID, role: Role, request_id: str | None
-) -> ServiceAccount:
-    """Create an account. Raises ``Forbidden`` above the caller's own role, ``Invalid`` for an inactive owner."""
-    authorize_giving(caller, role)
-    await _check_owner(session, owner_id)
-    account = ServiceAccount(name=name, owner_id=owner_id, role=role.value)
-    session.add(account)
-    await session.flush()
-    await keep_version(session, "role_assignment", account.id, {"role": account.role, "within": "all"})
-    await record(
-        session,
-        caller,
-        "service_account.create",
-        SERVICE_ACCOUNT_KIND,
-        account.id,
-        changes={"name": name, "owner_id": owner_id, "role": role.value},
-        request_id=request_id,
+async def list_credentials(
+    session: AsyncSession, caller: Caller, account_id: UUID, query: ListQuery, runtime: Runtime
+) -> tuple[list[ServiceAccountCredential], str | None]:
+    """Read a page of an account's credentials, including revoked ones, and the next cursor. Raises ``NotFound``."""
+    account = await get_account(session, caller, account_id)
+    filters = query.filters() | {"account": account.id}
+    cursors = Cursors(runtime.peppers.derive("cursors"), "list_service_account_credentials", filters)
+    statement = select(ServiceAccountCredential).where(
+        col(ServiceAccountCredential.service_account_id) == account.id
     )
+    return await read_page(session, statement, ServiceAccountCredential, cursors, query)
+
+
+async def create_account(change: Change, body: ServiceAccountCreate) -> ServiceAccount:
+    """Create an account. Raises ``Forbidden`` above the caller's own role, ``Invalid`` for an inactive owner."""
+    authorize_giving(change.caller, body.role)
+    await _check_owner(change.session, body.owner_id)
+    account = ServiceAccount(**dict(body))
+    change.session.add(account)
+    await change.session.flush()
+    await change.session.refresh(account)
+    change.record("service_account.create", ACCOUNT, None, account)
     return account
 
 
-async def change(
-    session: AsyncSession,
-    caller: Caller,
-    account: ServiceAccount,
-    fields: dict[str, Any],
-    request_id: str | None,
-) -> None:
-    """Apply changed fields to a locked account.
+async def update_account(
+    change: Change, id: UUID, body: ServiceAccountUpdate, if_match: Precondition
+) -> ServiceAccount:
+    """Apply a merge patch.
 
-    Raises ``Forbidden`` for the caller's own role or status and above its role, ``Invalid`` for the owner.
+    Raises ``NotFound``, ``PreconditionFailed``, ``Forbidden`` for the caller's own role or status and above its role,
+    ``Invalid`` for the owner, and ``Conflict`` for the last active owner.
     """
-    changes = {name: value for name, value in fields.items() if value != getattr(account, name)}
-    if "owner_id" in fields:
-        await _check_owner(session, fields["owner_id"])
-        if account.owner_offboarded:
-            changes["owner_offboarded"] = False
-    if account.id == caller.id and changes.keys() & {"role", "status"}:
+    account = await _lock_live(change, id)
+    if_match.check(account.revision)
+    values = body.given()
+    if "owner_id" in values:
+        await _check_owner(change.session, values["owner_id"])
+        values["owner_offboarded"] = False
+    changed = {name: value for name, value in values.items() if value != getattr(account, name)}
+    if account.id == change.caller.id and changed.keys() & {"role", "status"}:
         raise Forbidden(
             "An account cannot change its own role or status; another owner has to do it.", code="own_account"
         )
-    authorize_giving(caller, Role(account.role))
-    if not changes:
-        return
-    if changes.keys() & {"role", "status"}:
-        await check_remaining_owner(session, lambda owner: owner.id == account.id)
-    if "role" in changes:
-        authorize_giving(caller, changes["role"])
-        changes["role"] = changes["role"].value
-        await keep_version(session, "role_assignment", account.id, {"role": changes["role"], "within": "all"})
-    account.sqlmodel_update(changes)
+    authorize_giving(change.caller, Role(account.role))
+    if not changed:
+        return account
+    if changed.keys() & {"role", "status"}:
+        await _check_remaining_owner(change.session, account)
+    if "role" in changed:
+        authorize_giving(change.caller, changed["role"])
+    before = ACCOUNT.values(account)
+    account.sqlmodel_update(changed)
     account.revision += 1
-    await session.flush()
-    await session.refresh(account)
-    await record(
-        session,
-        caller,
-        "service_account.update",
-        SERVICE_ACCOUNT_KIND,
-        account.id,
-        changes=changes,
-        request_id=request_id,
-    )
+    await change.session.flush()
+    await change.session.refresh(account)
+    change.record("service_account.update", ACCOUNT, before, account)
+    return account
 
 
-async def end(session: AsyncSession, caller: Caller, account: ServiceAccount, request_id: str | None) -> None:
-    """End a locked account: none of its credentials work any more. Raises ``Forbidden`` for the caller's own."""
-    if account.id == caller.id:
+async def end_account(change: Change, id: UUID, if_match: Precondition) -> None:
+    """End an account: none of its credentials work any more.
+
+    Raises ``NotFound``, ``PreconditionFailed``, ``Forbidden`` for the caller's own account and above its role, and
+    ``Conflict`` for the last active owner.
+    """
+    account = await _lock_live(change, id)
+    if_match.check(account.revision)
+    if account.id == change.caller.id:
         raise Forbidden("An account cannot end itself; another owner has to do it.", code="own_account")
-    authorize_giving(caller, Role(account.role))
-    await check_remaining_owner(session, lambda owner: owner.id == account.id)
-    account.ended_at = (await session.execute(select(func.now()))).scalar_one()
+    authorize_giving(change.caller, Role(account.role))
+    await _check_remaining_owner(change.session, account)
+    account.ended_at = change.now
     account.revision += 1
-    await session.flush()
-    await keep_version(session, "role_assignment", account.id, None)
-    await record(
-        session, caller, "service_account.delete", SERVICE_ACCOUNT_KIND, account.id, request_id=request_id
-    )
+    change.record("service_account.delete", ACCOUNT, account, None)
 
 
-async def add_credential(
-    session: AsyncSession, peppers: Peppers, caller: Caller, account: ServiceAccount, request_id: str | None
-) -> NewCredential:
-    """Create a client secret for an account of at most the caller's role."""
-    authorize_giving(caller, Role(account.role))
+async def create_credential(change: Change, peppers: Peppers, account_id: UUID) -> NewCredential:
+    """Create a client secret. Raises ``NotFound``, and ``Forbidden`` above the caller's own role."""
+    account = await _lock_live(change, account_id)
+    authorize_giving(change.caller, Role(account.role))
     id = new_id()
     secret = format_credential(CLIENT_SECRET, id, os.urandom(SECRET_BYTES))
     row = ServiceAccountCredential(
@@ -145,72 +159,55 @@ async def add_credential(
         digest=digest_of(peppers, secret, CLIENT_SECRET),
         pepper_key_id=peppers.current_id,
     )
-    session.add(row)
-    await session.flush()
-    await session.refresh(row)
-    await _record_credential(session, caller, "service_account.credential_create", row, request_id)
+    change.session.add(row)
+    await change.session.flush()
+    await change.session.refresh(row)
+    _record_credential(change, "service_account.credential_create", account, row)
     return NewCredential(row, secret)
 
 
 async def revoke_credential(
-    session: AsyncSession,
-    caller: Caller,
-    account: ServiceAccount,
-    credential_id: UUID,
-    if_match: Precondition,
-    request_id: str | None,
+    change: Change, account_id: UUID, credential_id: UUID, if_match: Precondition
 ) -> None:
     """Revoke one client secret and its bearer tokens.
 
     Raises ``NotFound`` when it is not live, ``PreconditionFailed``, ``Forbidden`` above the caller's own role, and
     ``Conflict`` for the last one of the last active owner.
     """
-    query = (
-        select(ServiceAccountCredential)
-        .where(
-            col(ServiceAccountCredential.id) == credential_id,
-            col(ServiceAccountCredential.service_account_id) == account.id,
-            col(ServiceAccountCredential.revoked_at).is_(None),
-        )
-        .with_for_update()
-    )
-    row = (await session.execute(query)).scalar_one_or_none()
-    if row is None:
+    account = await _lock_live(change, account_id)
+    row = await rows.lock(change.session, ServiceAccountCredential, credential_id, Lock.UPDATE)
+    if row is None or row.service_account_id != account.id or row.revoked_at is not None:
         raise NotFound("This service account has no such live credential.")
     if_match.check(UNREVOKED)
-    authorize_giving(caller, Role(account.role))
-    if not await _has_another_credential(session, row):
-        await check_remaining_owner(session, lambda owner: owner.id == account.id)
-    row.revoked_at = (await session.execute(select(func.now()))).scalar_one()
-    await session.flush()
-    await _record_credential(session, caller, "service_account.credential_revoke", row, request_id)
+    authorize_giving(change.caller, Role(account.role))
+    if not await has_another_credential(change.session, row):
+        await _check_remaining_owner(change.session, account)
+    row.revoked_at = change.now
+    _record_credential(change, "service_account.credential_revoke", account, row)
 
 
-async def _has_another_credential(session: AsyncSession, row: ServiceAccountCredential) -> bool:
-    query = select(col(ServiceAccountCredential.id)).where(
-        col(ServiceAccountCredential.service_account_id) == row.service_account_id,
-        col(ServiceAccountCredential.id) != row.id,
-        col(ServiceAccountCredential.revoked_at).is_(None),
-    )
-    return (await session.execute(query.limit(1))).first() is not None
+async def _lock_live(change: Change, id: UUID) -> ServiceAccount:
+    return _require_live(await rows.lock(change.session, ServiceAccount, id, Lock.UPDATE))
 
 
-async def _record_credential(
-    session: AsyncSession, caller: Caller, action: str, row: ServiceAccountCredential, request_id: str | None
+def _require_live(account: ServiceAccount | None) -> ServiceAccount:
+    if account is None or account.ended_at is not None:
+        raise NotFound("There is no such service account.")
+    return account
+
+
+async def _check_remaining_owner(session: AsyncSession, account: ServiceAccount) -> None:
+    await check_remaining_owner(session, lambda owner: owner.id == account.id)
+
+
+def _record_credential(
+    change: Change, action: str, account: ServiceAccount, row: ServiceAccountCredential
 ) -> None:
-    await record(
-        session,
-        caller,
-        action,
-        SERVICE_ACCOUNT_KIND,
-        row.service_account_id,
-        changes={"credential_id": row.id},
-        request_id=request_id,
-    )
+    change.record(action, ACCOUNT, account, account, details={"credential_id": format_id(KEY, row.id)})
 
 
 async def _check_owner(session: AsyncSession, owner_id: UUID) -> None:
     """Require an active owner, and lock it until this transaction ends."""
-    owner = await lock_identity(session, owner_id, share=True)
+    owner = await rows.lock(session, Identity, owner_id, Lock.SHARE)
     if owner is None or owner.status != "active":
         raise Invalid.field("/owner_id", "not_active", "The owner must be an active identity.")

@@ -7,6 +7,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from app.crypto.keys import Peppers
+from app.db.engine import commit
 from app.domain.errors import Conflict
 from app.features.service_accounts.bootstrap import BootstrapResult, bootstrap
 from app.main import Scopegate
@@ -18,7 +19,7 @@ async def test_what_bootstrap_prints_signs_in_as_owner(
 ) -> None:
     async with sessions() as session:
         made = await bootstrap(session, peppers, user_name="ada")
-        await session.commit()
+        await commit(session)
     assert made.client_secret not in repr(made)
     form = {
         "grant_type": "client_credentials",
@@ -43,7 +44,7 @@ async def test_two_first_starts_at_once_make_one_owner(
     async def start() -> BootstrapResult:
         async with sessions() as session:
             made = await bootstrap(session, peppers)
-            await session.commit()
+            await commit(session)
             return made
 
     results = await asyncio.gather(start(), start(), return_exceptions=True)
@@ -58,10 +59,10 @@ async def test_when_no_owner_can_sign_in_bootstrap_is_the_way_back_in(
 ) -> None:
     async with sessions() as session:
         first = await bootstrap(session, peppers)
-        await session.commit()
+        await commit(session)
         change = text("UPDATE identities SET status = :status WHERE id = :id")
         await session.execute(change, {"status": status, "id": first.identity_id})
-        await session.commit()
+        await commit(session)
         again = await bootstrap(session, peppers)
-        await session.commit()
+        await commit(session)
     assert again.service_account_id != first.service_account_id

@@ -15,6 +15,7 @@ from sqlmodel import col
 
 import app
 from app.crypto.keys import Peppers
+from app.db.engine import commit
 from app.db.webhook_events import WebhookEvent
 from app.features.service_accounts.bootstrap import bootstrap
 from app.features.tokens.service import revoke_tokens
@@ -252,7 +253,7 @@ async def test_who_gets_in_by_the_database_is_told_of(sessions: Sessions, pepper
         session.add(Webhook(name="people", url="https://example.com", events=["identity.created"]))
         await session.flush()
         made = await bootstrap(session, peppers)
-        await session.commit()
+        await commit(session)
         [row] = await session.execute(text("SELECT data FROM webhook_deliveries"))
     assert row.data["identity_id"] == format_id(IDENTITY, made.identity_id)
 
