@@ -27,7 +27,6 @@ from app.features.grants import routes as grants
 from app.features.groups import routes as groups
 from app.features.identities import routes as identities
 from app.features.identity_providers import routes as identity_providers
-from app.features.identity_providers.signals import routes as signals
 from app.features.invitations import routes as invitations
 from app.features.me import routes as me
 from app.features.policies import routes as policies
@@ -116,7 +115,6 @@ def _routes() -> tuple[BaseRoute, ...]:
         tool_grants,
         service_accounts,
         identity_providers,
-        signals,
         administrators,
         webhooks,
         audit_sinks,

@@ -13,6 +13,7 @@ import asyncpg
 from app.db.change import Subject
 from app.features.grants.service import GRANT
 from app.features.groups.service import MEMBERSHIP
+from app.features.service_accounts.service import ACCOUNT
 
 SERVICE = "scopegate-api"
 """``application_name`` of the connections that serve the API and the console."""
@@ -41,7 +42,11 @@ RECORDED = (
     Recorded.by(GRANT, "grants", also=("group", "identity")),
     Recorded.by(MEMBERSHIP, "group_members", also=("group", "identity")),
     Recorded("groups"),
-    Recorded("service_accounts", also=("identity",), kept=("role",)),
+    Recorded("identity_providers", kept=("name", "issuer", "status", "source", "settings")),
+    Recorded("service_account_credentials", also=("service_account",)),
+    Recorded.by(ACCOUNT, "service_accounts", also=("identity",)),
+    # The events of a stream are events of its provider.
+    Recorded("signal_streams", also=("identity_provider",)),
     Recorded("webhooks"),
 )
 _DEMAND = """

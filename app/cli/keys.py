@@ -15,7 +15,7 @@ from app.crypto.signed_notes import NoteSigner, log_name
 from app.db.engine import make_engine, make_sessions
 from app.features.audit.reseal import reseal_arguments
 from app.features.audit_sinks.service import reseal_credentials
-from app.features.identity_providers.signals.reseal import reseal_access
+from app.features.identity_providers.signals.streams import reseal_access
 from app.features.servers.reseal import Resealed, reseal
 from app.features.webhooks.service import reseal_secrets
 from app.settings import Settings

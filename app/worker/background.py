@@ -15,13 +15,13 @@ from typing import Protocol
 
 from app.adapters.ssf.polling import Polling
 from app.adapters.ssf.push_routes import Receiver, RefusedEvents
-from app.adapters.ssf.transmitters import Transmitters
 from app.admission.clients import Refusals
 from app.admission.in_flight import InFlightTable
 from app.crypto.jose.keys import ProviderKeys
 from app.crypto.signed_notes import NoteSigner, log_name
 from app.db.migrations import SchemaCheck
 from app.features.audit.sealing.sealer import Sealing
+from app.features.identity_providers.signals.transmitters import Transmitters
 from app.http.runtime import Runtime
 from app.lib.ids import new_id
 from app.lib.logs import log_fault

@@ -20,8 +20,8 @@ from app.adapters.scim.service import RequestSummary, Service, make_service, not
 from app.adapters.scim.work import Work, answer, error_of, headers_of, read_in_thread
 from app.db.engine import CONNECTION_ERRORS, commit, database_unavailable
 from app.domain.errors import DomainError
-from app.features.identity_providers.provisioning import Surface, require_served_provider
 from app.features.identity_providers.schemas import ScimSettings
+from app.features.identity_providers.service import Surface, require_served_provider
 from app.http.authorization import Caller, Permission, requires
 from app.http.runtime import CurrentRuntime, Runtime
 from app.http.transaction import Session, TransactionalRoute

@@ -16,7 +16,8 @@ from app.domain.security_events import (
     read_subject,
     read_time,
 )
-from app.features.identity_providers.signals.streams import Transmitter, TransmitterSettings, Unacceptable
+from app.features.identity_providers.signals.streams import TransmitterSettings, Unacceptable
+from app.features.identity_providers.signals.transmitters import Transmitter
 from app.lib.strict_json import JsonObject
 
 SKEW_S = 60

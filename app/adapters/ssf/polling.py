@@ -18,14 +18,13 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from app.adapters.ssf.push_routes import Receiver
 from app.crypto.keys import Sealer, UnsealingFault
 from app.crypto.signing import Signer
+from app.db.change import Change
 from app.db.engine import ATTEMPTS, CONNECTION_ERRORS, commit, sqlstate
 from app.domain.errors import Unavailable
 from app.features.identity_providers import queries as providers
-from app.features.identity_providers.signals import queries
-from app.features.identity_providers.signals.receive import EventSource, receive
+from app.features.identity_providers.signals import streams
+from app.features.identity_providers.signals.receive import receive
 from app.features.identity_providers.signals.streams import (
-    Access,
-    TransmitterFault,
     TransmitterSettings,
     Unacceptable,
     access_of,
@@ -33,7 +32,9 @@ from app.features.identity_providers.signals.streams import (
     stream_at,
     transmitter_settings,
 )
+from app.features.identity_providers.signals.transmitters import Access, TransmitterFault
 from app.http.authorization import Caller, Role
+from app.lib.clock import utc_now
 from app.lib.ids import IDENTITY_PROVIDER, format_id, new_id
 from app.lib.logs import log_fault
 from app.lib.strict_json import JsonObject
@@ -130,7 +131,7 @@ class Polling:
         """Start due polls, up to the maximum."""
         while len(self._polling) < _MAX_CONCURRENT_POLLS:
             async with self._sessions() as session:
-                provider_id = await queries.claim_poll(session, _LEASE)
+                provider_id = await streams.claim_poll(session, _LEASE)
                 await session.commit()
             if provider_id is None:
                 return
@@ -159,9 +160,9 @@ class Polling:
         with suppress(*_AWAY):
             async with self._sessions() as session:
                 if error is None:
-                    await queries.record_polled(session, provider_id, POLL_EVERY)
+                    await streams.record_polled(session, provider_id, POLL_EVERY)
                 else:
-                    await queries.record_failure(session, provider_id, error, POLL_EVERY, max_pause)
+                    await streams.record_failure(session, provider_id, error, POLL_EVERY, max_pause)
                 await session.commit()
 
     async def _poll(self, provider_id: UUID) -> None:
@@ -174,7 +175,7 @@ class Polling:
                 )
             except TransmitterFault as fault:
                 raise Failed("refused" if fault.refused else "unreachable") from None
-            result = await self._take_all(found, polled.sets, now)
+            result = await self._take_all(found, polled, now)
             left = max(left, result.left)
             if not result.new:
                 # Nothing, or only repeated events: continue after the pause, so that no transmitter takes more polls.
@@ -218,8 +219,8 @@ class Polling:
             found, stream = await self._find_settings(session, provider_id), None
             if found is not None and found.delivery == "poll":
                 stream = await stream_at(session, provider_id, found.issuer)
-            now = (await queries.database_now(session)).timestamp()
-            await queries.extend_poll(session, provider_id, _LEASE)
+            now = (await providers.database_now(session)).timestamp()
+            await streams.extend_poll(session, provider_id, _LEASE)
             await session.commit()
         if found is None or stream is None or stream.poll_url is None:
             raise Failed("refused")
@@ -254,8 +255,8 @@ class Polling:
                         or transmitter_settings(provider) != found
                     ):
                         raise Failed("refused")
-                    acting = EventSource(session, SYSTEM, self._signer, request_id)
-                    new = await receive(acting, provider, event, critical)
+                    change = Change(session, SYSTEM, request_id, utc_now())
+                    new = await receive(change, self._signer, provider, event, critical)
                     await commit(session)
                     return new
             except DBAPIError as error:

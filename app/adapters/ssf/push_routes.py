@@ -15,26 +15,26 @@ from fastapi.responses import JSONResponse
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from app.adapters.ssf.event_token import MEDIA_TYPE, check_event_token
-from app.adapters.ssf.transmitters import Transmitters
 from app.crypto.jose.keys import ProviderKeys
 from app.crypto.jose.token import MAX_CHARACTERS
+from app.db.change import Change
 from app.db.engine import CONNECTION_ERRORS, commit, database_unavailable
 from app.domain.errors import DomainError, Forbidden, TooManyRequests, Unauthenticated, Unavailable
 from app.domain.security_events import SecurityEvent
-from app.features.identity_providers.provisioning import Surface, require_served_provider
-from app.features.identity_providers.signals import queries
+from app.features.identity_providers.queries import database_now
+from app.features.identity_providers.service import Surface, require_served_provider
 from app.features.identity_providers.signals.manage import PUSH_PATH
-from app.features.identity_providers.signals.receive import EventSource, receive, refuse
+from app.features.identity_providers.signals.receive import receive, refuse
 from app.features.identity_providers.signals.streams import (
     ErrorCode,
-    Transmitter,
     TransmitterSettings,
     Unacceptable,
     transmitter_settings,
 )
-from app.http.authorization import Caller, Permission, requires
+from app.features.identity_providers.signals.transmitters import Transmitter, Transmitters
+from app.http.authorization import Caller, Permission, changes
 from app.http.runtime import CurrentRuntime
-from app.http.transaction import Session, TransactionalRoute
+from app.http.transaction import TransactionalRoute
 from app.models.identity_providers import IdentityProvider
 
 WINDOW_S = 60.0
@@ -177,17 +177,18 @@ def _error(status: int, code: str, description: str, headers: dict[str, str] | N
 
 
 router = APIRouter(include_in_schema=False, route_class=SignalRoute)
-Pusher = Annotated[Caller, requires(Permission.IDENTITIES_OFFBOARD, machine=True)]
+CanPush = Annotated[Change, changes(Permission.IDENTITIES_OFFBOARD, machine=True)]
 
 
 @router.post(PUSH_PATH, operation_id="take_event")
 async def take_event(
-    request: Request, caller: Pusher, session: Session, runtime: CurrentRuntime, receiver: CurrentReceiver
+    request: Request, change: CanPush, runtime: CurrentRuntime, receiver: CurrentReceiver
 ) -> Response:
     """Process an event. Responds 202 after its effects are committed, and for a repeated event."""
+    session, caller = change.session, change.caller
     provider, found = await _served(session, caller)
     setattr(request.state, _SAID, provider.id)
-    now = (await queries.database_now(session)).timestamp()
+    now = (await database_now(session)).timestamp()
     # Releases the database connection while the body arrives and keys are fetched.
     await session.commit()
     text = await _token_of(request)
@@ -195,8 +196,7 @@ async def take_event(
     provider, still = await _served(session, caller)
     if still != found:
         raise Unavailable("The settings of this provider have just changed. Repeat the request.")
-    acting = EventSource(session, caller, runtime.signer, request.state.request_id)
-    await receive(acting, provider, event, critical)
+    await receive(change, runtime.signer, provider, event, critical)
     return Response(status_code=202)
 
 

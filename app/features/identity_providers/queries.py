@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Select, Uuid, column, delete, func, or_, select, table, update
+from sqlalchemy import ColumnElement, Select, Uuid, column, delete, func, or_, select, table, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
@@ -13,7 +13,7 @@ from app.features.identity_providers.provider import DEFAULT_SCOPES, TOKEN_TYPES
 from app.features.identity_providers.schemas import IdentityProviderQuery
 from app.http.authorization import Role
 from app.http.pagination import Sorts, caseless
-from app.lib.ids import SERVICE_ACCOUNT, parse_id
+from app.lib.ids import SERVICE_ACCOUNT, format_id, parse_id
 from app.models.identity_providers import IdentityProvider
 
 # Service accounts are a higher feature, which this one may not import; only their id and role are needed.
@@ -100,14 +100,32 @@ async def find(session: AsyncSession, provider_id: UUID, *, ended: bool = False)
     return (await session.scalars(query)).one_or_none()
 
 
-async def lock(session: AsyncSession, provider_id: UUID) -> IdentityProvider | None:
-    """Lock and read a provider that has not ended."""
+async def find_served(session: AsyncSession, surface: str, account_id: UUID) -> IdentityProvider | None:
+    """Find the active provider whose settings of this name give this service account."""
     query = select(IdentityProvider).where(
-        col(IdentityProvider.id) == provider_id, col(IdentityProvider.ended_at).is_(None)
+        _served_by(surface, account_id),
+        col(IdentityProvider.status) == "active",
+        col(IdentityProvider.ended_at).is_(None),
     )
-    return (
-        await session.scalars(query.with_for_update().execution_options(populate_existing=True))
-    ).one_or_none()
+    row: IdentityProvider | None = await session.scalar(query)
+    return row
+
+
+async def is_served_elsewhere(
+    session: AsyncSession, surface: str, account_id: UUID, provider_id: UUID | None
+) -> bool:
+    """Whether another provider has this service account in its settings of this name."""
+    query = select(col(IdentityProvider.id)).where(
+        _served_by(surface, account_id),
+        col(IdentityProvider.ended_at).is_(None),
+        col(IdentityProvider.id) != provider_id,
+    )
+    return (await session.execute(query.limit(1))).first() is not None
+
+
+def _served_by(surface: str, account_id: UUID) -> ColumnElement[bool]:
+    account: ColumnElement[str] = col(IdentityProvider.settings)[surface]["service_account_id"].astext
+    return account == format_id(SERVICE_ACCOUNT, account_id)
 
 
 async def lock_link_claim(session: AsyncSession, provider_id: UUID) -> str | None:

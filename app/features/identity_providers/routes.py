@@ -1,25 +1,39 @@
-"""``/api/v1/identity-providers``: trusted issuers of access tokens."""
+"""``/api/v1/identity-providers``: trusted issuers of access tokens, and their signal streams."""
 
 from typing import Annotated, Literal
+from uuid import UUID
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Depends, Query, Response
+from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.features.identity_providers import queries, service
+from app.db.change import Change
+from app.features.identity_providers import service
 from app.features.identity_providers.schemas import (
     IdentityProviderCreate,
     IdentityProviderQuery,
     IdentityProviderUpdate,
     IdentityProviderView,
 )
-from app.http.authorization import Caller, Permission, authorize, requires
+from app.features.identity_providers.signals import manage
+from app.features.identity_providers.signals.schemas import (
+    SignalCredentialPut,
+    SignalStreamSet,
+    SignalStreamView,
+)
+from app.features.identity_providers.signals.streams import (
+    TransmitterSettings,
+    stream_at,
+)
+from app.features.identity_providers.signals.transmitters import CurrentTransmitters
+from app.http.authorization import Caller, Permission, changes, requires
 from app.http.etags import IfMatch, set_etag
 from app.http.idempotency import once
-from app.http.pagination import Cursors, Page, read_page
+from app.http.pagination import Page
 from app.http.problems import COMMON_PROBLEMS, problem_responses
-from app.http.runtime import CurrentRuntime
+from app.http.runtime import CurrentRuntime, Runtime
 from app.http.transaction import Session, TransactionalRoute
 from app.lib.ids import IDENTITY_PROVIDER, IdentityProviderId, format_id
-from app.models.identity_providers import IdentityProvider
+from app.models.identity_providers import IdentityProvider, SignalStream
 
 router = APIRouter(
     prefix="/api/v1/identity-providers",
@@ -27,102 +41,171 @@ router = APIRouter(
     route_class=TransactionalRoute,
     responses=COMMON_PROBLEMS,
 )
-
-Reader = Annotated[Caller, requires(Permission.IDENTITY_PROVIDERS_READ)]
-Writer = Annotated[Caller, requires(Permission.IDENTITY_PROVIDERS_WRITE)]
-Include = Annotated[
-    Literal["ended"] | None, Query(description="`ended` shows one that has ended too; needs `audit.read`.")
-]
+streams = APIRouter(prefix="/{identity_provider_id}/signals", route_class=TransactionalRoute)
+CanRead = Annotated[Caller, requires(Permission.IDENTITY_PROVIDERS_READ)]
+CanWrite = Annotated[Change, changes(Permission.IDENTITY_PROVIDERS_WRITE)]
 _CHANGED = problem_responses(409, 412)
+
+
+def _answer(response: Response, row: IdentityProvider) -> IdentityProviderView:
+    set_etag(response, row.revision)
+    return IdentityProviderView.from_row(row)
 
 
 @router.post("", operation_id="create_identity_provider", status_code=201)
 @once
 async def create_identity_provider(
-    body: IdentityProviderCreate,
-    caller: Writer,
-    session: Session,
-    runtime: CurrentRuntime,
-    request: Request,
-    response: Response,
+    body: IdentityProviderCreate, change: CanWrite, runtime: CurrentRuntime, response: Response
 ) -> IdentityProviderView:
     """Register an OpenID provider. The API accepts its tokens from now on, with the mapped roles."""
-    row = await service.create(session, runtime.outbound.policy, body, caller, request.state.request_id)
+    row = await service.create_provider(change, runtime.outbound.policy, body)
     response.headers["Location"] = f"{router.prefix}/{format_id(IDENTITY_PROVIDER, row.id)}"
-    return _shown(row, response)
+    return _answer(response, row)
 
 
 @router.get("", operation_id="list_identity_providers")
 async def list_identity_providers(
     query: Annotated[IdentityProviderQuery, Query()],
-    caller: Reader,
+    caller: CanRead,
     session: Session,
     runtime: CurrentRuntime,
 ) -> Page[IdentityProviderView]:
     """List identity providers, newest first."""
-    _asks_ended(caller, query.include)
-    cursors = Cursors(runtime.peppers.derive("cursors"), "list_identity_providers", query.filters())
-    statement = queries.select_providers(query)
-    rows, following = await read_page(session, statement, IdentityProvider, cursors, query, queries.SORTS)
+    rows, following = await service.list_providers(session, caller, query, runtime)
     return Page(items=[IdentityProviderView.from_row(row) for row in rows], next_cursor=following)
 
 
 @router.get("/{identity_provider_id}", operation_id="get_identity_provider")
 async def get_identity_provider(
     identity_provider_id: IdentityProviderId,
-    caller: Reader,
+    caller: CanRead,
     session: Session,
     response: Response,
-    include: Include = None,
+    include: Annotated[
+        Literal["ended"] | None,
+        Query(description="`ended` shows one that has ended too; needs `audit.read`."),
+    ] = None,
 ) -> IdentityProviderView:
     """Read one identity provider."""
-    row = await service.require(session, identity_provider_id, ended=_asks_ended(caller, include))
-    return _shown(row, response)
+    row = await service.get_provider(session, caller, identity_provider_id, ended=include is not None)
+    return _answer(response, row)
 
 
 @router.patch("/{identity_provider_id}", operation_id="update_identity_provider", responses=_CHANGED)
 async def update_identity_provider(
     identity_provider_id: IdentityProviderId,
     body: IdentityProviderUpdate,
-    caller: Writer,
-    session: Session,
-    request: Request,
+    change: CanWrite,
     if_match: IfMatch,
     runtime: CurrentRuntime,
     response: Response,
 ) -> IdentityProviderView:
     """Change an identity provider (merge patch). It takes effect with the next request."""
-    row = await service.require_locked(session, identity_provider_id)
-    if_match.check(row.revision)
-    await service.update(session, runtime.outbound.policy, row, body, caller, request.state.request_id)
-    return _shown(row, response)
+    policy = runtime.outbound.policy
+    row = await service.update_provider(change, policy, identity_provider_id, body, if_match)
+    return _answer(response, row)
 
 
 @router.delete(
-    "/{identity_provider_id}",
-    operation_id="delete_identity_provider",
+    "/{identity_provider_id}", operation_id="delete_identity_provider", status_code=204, responses=_CHANGED
+)
+async def delete_identity_provider(
+    identity_provider_id: IdentityProviderId, change: CanWrite, if_match: IfMatch
+) -> None:
+    """End an identity provider. Sign-in with it stops immediately. Its identities stay."""
+    await service.end_provider(change, identity_provider_id, if_match)
+
+
+async def _managed(
+    identity_provider_id: IdentityProviderId,
+    change: CanWrite,
+    runtime: CurrentRuntime,
+    transmitters: CurrentTransmitters,
+) -> manage.ManagedStream:
+    settings = await _configured(change.session, change.caller, identity_provider_id)
+    return manage.ManagedStream(change, settings, runtime.sealer, transmitters)
+
+
+Managed = Annotated[manage.ManagedStream, Depends(_managed, scope="function")]
+
+
+@streams.get("", operation_id="get_signal_stream")
+async def get_signal_stream(
+    identity_provider_id: IdentityProviderId,
+    caller: CanRead,
+    session: Session,
+    runtime: CurrentRuntime,
+    response: Response,
+) -> SignalStreamView:
+    """Read the state of a provider's signal stream."""
+    settings = await _configured(session, caller, identity_provider_id)
+    row = await stream_at(session, settings.provider_id, settings.issuer)
+    return _show_stream(response, runtime, settings, row)
+
+
+@streams.put(
+    "/credential",
+    operation_id="set_signal_credential",
+    responses=_CHANGED,
+)
+async def set_signal_credential(
+    body: SignalCredentialPut,
+    managed: Managed,
+    runtime: CurrentRuntime,
+    if_match: IfMatch,
+    response: Response,
+) -> SignalStreamView:
+    """Store the access token for the transmitter's API. It is sent only to that transmitter, and never shown."""
+    row = await manage.set_credential(managed, body.access_token, if_match)
+    return _show_stream(response, runtime, managed.settings, row)
+
+
+@streams.post("/stream", operation_id="set_signal_stream", responses=_CHANGED)
+async def set_signal_stream(
+    body: SignalStreamSet,
+    managed: Managed,
+    runtime: CurrentRuntime,
+    if_match: IfMatch,
+    response: Response,
+) -> SignalStreamView:
+    """Create the stream at the transmitter, or update it to the settings."""
+    row = await manage.set_stream(managed, _push_url(runtime), body.push_secret, if_match)
+    return _show_stream(response, runtime, managed.settings, row)
+
+
+@streams.delete(
+    "/stream",
+    operation_id="delete_signal_stream",
     status_code=204,
     responses=_CHANGED,
 )
-async def delete_identity_provider(
-    identity_provider_id: IdentityProviderId,
-    caller: Writer,
-    session: Session,
-    request: Request,
-    if_match: IfMatch,
-) -> None:
-    """End an identity provider. Sign-in with it stops immediately. Its identities stay."""
-    row = await service.require_locked(session, identity_provider_id)
-    if_match.check(row.revision)
-    await service.end(session, row, caller, request.state.request_id)
+async def delete_signal_stream(managed: Managed, if_match: IfMatch) -> None:
+    """End the stream at the transmitter. Events that it still pushes are accepted while the settings exist."""
+    await manage.delete_stream(managed, if_match)
 
 
-def _asks_ended(caller: Caller, include: str | None) -> bool:
-    if include == "ended":
-        authorize(caller, Permission.AUDIT_READ)
-    return include == "ended"
+@streams.post("/verify", operation_id="verify_signal_stream", responses=_CHANGED)
+async def verify_signal_stream(
+    managed: Managed, runtime: CurrentRuntime, if_match: IfMatch, response: Response
+) -> SignalStreamView:
+    """Ask the transmitter for a verification event. `verified_at` is set when it arrives."""
+    row = await manage.ask_verification(managed, if_match)
+    return _show_stream(response, runtime, managed.settings, row)
 
 
-def _shown(row: IdentityProvider, response: Response) -> IdentityProviderView:
-    set_etag(response, row.revision)
-    return IdentityProviderView.from_row(row)
+async def _configured(session: AsyncSession, caller: Caller, provider_id: UUID) -> TransmitterSettings:
+    return manage.require_configured(await service.get_provider(session, caller, provider_id))
+
+
+def _push_url(runtime: Runtime) -> str:
+    return f"{runtime.public_url}{manage.PUSH_PATH}"
+
+
+def _show_stream(
+    response: Response, runtime: Runtime, settings: TransmitterSettings, row: SignalStream | None
+) -> SignalStreamView:
+    set_etag(response, 0 if row is None else row.revision)
+    return SignalStreamView.from_row(settings, _push_url(runtime), row)
+
+
+router.include_router(streams)

@@ -1,25 +1,44 @@
-"""Register, change and end identity providers, and keep the environment's provider current."""
+"""Register, read, change and end identity providers, and keep the environment's provider current."""
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
+from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
+from pydantic import ValidationError
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlmodel import SQLModel
 
-from app.db.change import savepoint
-from app.domain.errors import Conflict, FieldError, Invalid, NotFound
-from app.features.audit.record import keep_version, record
+from app.db import rows
+from app.db.change import Change, Subject, Values, savepoint
+from app.db.rows import Lock
+from app.domain.errors import Conflict, FieldError, Forbidden, Invalid, NotFound
 from app.features.identities.role_checks import require_remaining_owner
 from app.features.identity_providers import queries
-from app.features.identity_providers.provisioning import Surface, check_settings, merge_settings
 from app.features.identity_providers.schemas import (
     IdentityProviderCreate,
+    IdentityProviderQuery,
     IdentityProviderUpdate,
+    ScimSettings,
+    SignalsSettings,
     WorkloadView,
 )
-from app.http.authorization import Caller, Role, authorize_giving
+from app.features.identity_providers.scim_user import is_attribute_path
+from app.http.authorization import (
+    ROLE_PERMISSIONS,
+    Caller,
+    Permission,
+    Role,
+    authorize,
+    authorize_giving,
+)
+from app.http.etags import Precondition
+from app.http.pagination import Cursors, read_page
+from app.http.runtime import Runtime
+from app.lib.clock import utc_now
+from app.lib.ids import SERVICE_ACCOUNT, parse_id
 from app.models.identity_providers import IdentityProvider
 from app.outbound.http import AddressPolicy, ForbiddenUrl
 
@@ -27,87 +46,147 @@ _log = logging.getLogger(__name__)
 
 API = "api"
 ENVIRONMENT = "environment"
-_KIND = "identity_provider"
 _SYSTEM = Caller("system", UUID(int=0), frozenset({Role.OWNER}))
 _OWN_COLUMNS = frozenset({"name", "issuer", "status", "source"})
-_NOT_IN_ENVIRONMENT = frozenset({surface.value for surface in Surface})
 _MAX_ROLES = 200
 # Claims that all accepted tokens share: many issuers give tokens to anyone, for any audience.
 _SHARED_CLAIMS = frozenset({"iss", "aud"})
 
 
-async def create(
-    session: AsyncSession,
-    policy: AddressPolicy,
-    new: IdentityProviderCreate,
-    caller: Caller,
-    request_id: str | None,
+class _ProviderSubject(Subject):
+    """Most of what is recorded of a provider is in one column, ``settings``."""
+
+    def values(self, row: SQLModel) -> Values:
+        """The columns and settings of a provider, by the names of the API."""
+        if not isinstance(row, IdentityProvider):
+            raise TypeError("only identity providers have settings")
+        content = _content(row)
+        return Values(row.id, {name: content.get(name) for name in self.audited})
+
+
+_RECORDED = (*IdentityProviderUpdate.model_fields, "issuer", "source")
+PROVIDER = _ProviderSubject(
+    "identity_provider", audited=_RECORDED, history="identity_provider", kept=_RECORDED
+)
+
+
+class Surface(StrEnum):
+    """A protocol that a service account serves for a provider; also the name of its settings."""
+
+    SCIM = "scim"
+    SIGNALS = "signals"
+
+
+_SCHEMAS: dict[Surface, type[ScimSettings] | type[SignalsSettings]] = {
+    Surface.SCIM: ScimSettings,
+    Surface.SIGNALS: SignalsSettings,
+}
+_NEEDED = {
+    Surface.SCIM: {Permission.IDENTITIES_WRITE, Permission.IDENTITIES_OFFBOARD, Permission.GROUPS_WRITE},
+    Surface.SIGNALS: {Permission.IDENTITIES_OFFBOARD},
+}
+_NOT_IN_ENVIRONMENT = frozenset(surface.value for surface in Surface)
+
+
+async def list_providers(
+    session: AsyncSession, caller: Caller, query: IdentityProviderQuery, runtime: Runtime
+) -> tuple[list[IdentityProvider], str | None]:
+    """Read a page of providers and the next cursor. Raises ``Forbidden`` when ended ones are requested."""
+    if query.include is not None:
+        authorize(caller, Permission.AUDIT_READ)
+    cursors = Cursors(runtime.peppers.derive("cursors"), "list_identity_providers", query.filters())
+    statement = queries.select_providers(query)
+    return await read_page(session, statement, IdentityProvider, cursors, query, queries.SORTS)
+
+
+async def get_provider(
+    session: AsyncSession, caller: Caller, id: UUID, *, ended: bool = False
+) -> IdentityProvider:
+    """Read a provider; with ``ended``, also an ended one. Raises ``NotFound`` and ``Forbidden``."""
+    if ended:
+        authorize(caller, Permission.AUDIT_READ)
+    return _require(await queries.find(session, id, ended=ended))
+
+
+async def require_served_provider(
+    session: AsyncSession, surface: Surface, caller: Caller
+) -> IdentityProvider:
+    """The active provider that this service account serves. Raises ``Forbidden`` if there is none."""
+    row = None
+    if caller.kind == "service_account":
+        row = await queries.find_served(session, surface.value, caller.id)
+    if row is None:
+        raise Forbidden(
+            f"No active identity provider names this service account in its {surface.value} settings: set it there."
+        )
+    return row
+
+
+async def create_provider(
+    change: Change, policy: AddressPolicy, body: IdentityProviderCreate
 ) -> IdentityProvider:
     """Register a provider, without a request to it.
 
     Raises ``Invalid`` (``forbidden_url`` among its codes), ``Conflict`` (``issuer_taken``) and ``Forbidden`` for a role
     above the caller's own.
     """
-    _check_issuer(policy, new.issuer)
-    _check_roles(caller, new.role_map.values())
-    await _check_workloads(session, caller, new.workloads)
-    values = new.model_dump(mode="json")
-    await check_settings(session, policy, caller, None, values)
-    return await _insert(session, {**values, "source": API}, caller, request_id)
+    _check_issuer(policy, body.issuer)
+    _check_roles(change.caller, body.role_map.values())
+    await _check_workloads(change, body.workloads)
+    values = body.model_dump(mode="json")
+    await _check_settings(change, policy, None, values)
+    return await _insert(change, {**values, "source": API})
 
 
-async def update(
-    session: AsyncSession,
-    policy: AddressPolicy,
-    row: IdentityProvider,
-    patch: IdentityProviderUpdate,
-    caller: Caller,
-    request_id: str | None,
-) -> None:
-    """Change a locked provider by a merge patch. Raises ``Invalid``, ``Forbidden`` and ``Conflict``, also when no
-    active owner could sign in any more.
+async def update_provider(
+    change: Change, policy: AddressPolicy, id: UUID, body: IdentityProviderUpdate, if_match: Precondition
+) -> IdentityProvider:
+    """Apply a merge patch. For the environment's provider, only SCIM and Shared Signals settings can change.
 
-    For the environment's provider, only SCIM and Shared Signals settings can change.
+    Raises ``NotFound``, ``PreconditionFailed``, ``Invalid``, ``Forbidden`` and ``Conflict``, also when no active owner
+    could sign in any more.
     """
-    if row.source == ENVIRONMENT and patch.model_fields_set - _NOT_IN_ENVIRONMENT:
+    row = await _lock_live(change, id)
+    if_match.check(row.revision)
+    if row.source == ENVIRONMENT and body.model_fields_set - _NOT_IN_ENVIRONMENT:
         raise _set_by_environment()
     # A caller who may not give a role may not change what gives it either.
-    _check_roles(caller, (Role(role) for role in row.settings["role_map"].values()))
-    values = patch.model_dump(mode="json", exclude_unset=True)
+    _check_roles(change.caller, (Role(role) for role in row.settings["role_map"].values()))
+    values = body.model_dump(mode="json", exclude_unset=True)
     if "role_map" in values:
-        merged = {**row.settings["role_map"], **values["role_map"]}
-        values["role_map"] = {value: role for value, role in merged.items() if role is not None}
+        values["role_map"] = _merge(row.settings["role_map"], values["role_map"])
         if len(values["role_map"]) > _MAX_ROLES:
             raise Invalid.field("/role_map", "too_many", f"A role map has at most {_MAX_ROLES} values.")
-        _check_roles(caller, (Role(role) for role in values["role_map"].values()))
+        _check_roles(change.caller, (Role(role) for role in values["role_map"].values()))
     if "workloads" in values:
-        await _check_workloads(session, caller, patch.workloads)
+        await _check_workloads(change, body.workloads)
     if values.get("link_claim", row.settings["link_claim"]) != row.settings["link_claim"]:
-        await _check_no_links(session, row)
+        await _check_no_links(change.session, row)
     for surface in Surface:
         if surface.value in values:
-            values[surface.value] = merge_settings(
-                surface, row.settings.get(surface.value), values[surface.value]
-            )
-    await check_settings(session, policy, caller, row.id, values)
-    async with require_remaining_owner(session):
-        await _change(session, row, values, caller, request_id)
+            stored = row.settings.get(surface.value)
+            values[surface.value] = _merge_settings(surface, stored, values[surface.value])
+    await _check_settings(change, policy, row.id, values)
+    async with require_remaining_owner(change.session):
+        await _change(change, row, values)
+    return row
 
 
-async def end(session: AsyncSession, row: IdentityProvider, caller: Caller, request_id: str | None) -> None:
-    """End a locked provider: sign-in with it stops. Its links stay, for a later one with the same issuer.
+async def end_provider(change: Change, id: UUID, if_match: Precondition) -> None:
+    """End a provider: sign-in with it stops. Its links stay, for a later one with the same issuer.
 
-    A provider of an earlier environment can be ended too. Raises ``Conflict`` for the current one's, and when no active
-    owner could sign in any more.
+    A provider of an earlier environment can be ended too. Raises ``NotFound``, ``PreconditionFailed``, and ``Conflict``
+    for the current one's, and when no active owner could sign in any more.
     """
+    row = await _lock_live(change, id)
+    if_match.check(row.revision)
     if row.source == ENVIRONMENT and row.status == "active":
         raise _set_by_environment()
-    async with require_remaining_owner(session):
-        row.ended_at = await queries.database_now(session)
+    async with require_remaining_owner(change.session):
+        row.ended_at = change.now
         row.revision += 1
-        await session.flush()
-    await keep_version(session, _KIND, row.id, None)
-    await _record(session, caller, "identity_provider.delete", row, {"issuer": row.issuer}, request_id)
+        await change.session.flush()
+    change.record("identity_provider.delete", PROVIDER, row, None, details={"issuer": row.issuer})
 
 
 async def sync_environment(session: AsyncSession, configured: IdentityProviderCreate | None) -> None:
@@ -115,6 +194,7 @@ async def sync_environment(session: AsyncSession, configured: IdentityProviderCr
 
     A provider with the same issuer from the API becomes the environment's, with its links.
     """
+    change = Change(session, _SYSTEM, None, utc_now())
     await queries.lock_environment(session)
     issuer = None if configured is None else configured.issuer
     mine = None
@@ -122,91 +202,164 @@ async def sync_environment(session: AsyncSession, configured: IdentityProviderCr
         if row.issuer == issuer:
             mine = row
         else:
-            await _change(session, row, {"status": "disabled"}, _SYSTEM, None)
+            await _change(change, row, {"status": "disabled"})
     if configured is None:
         return
     values = {**configured.model_dump(mode="json", exclude=set(_NOT_IN_ENVIRONMENT)), "source": ENVIRONMENT}
     if mine is None:
-        await _insert(session, values, _SYSTEM, None)
-    else:
-        if values["link_claim"] != mine.settings["link_claim"] and await queries.has_links(session, mine):
-            _log.warning(
-                "SCOPEGATE_OIDC_LINK_CLAIM has changed: all linked people, including those "
-                "who were offboarded or disabled, become new identities"
-            )
-        await _change(session, mine, values, _SYSTEM, None)
+        await _insert(change, values)
+        return
+    if values["link_claim"] != mine.settings["link_claim"] and await queries.has_links(session, mine):
+        _log.warning(
+            "SCOPEGATE_OIDC_LINK_CLAIM has changed: all linked people, including those "
+            "who were offboarded or disabled, become new identities"
+        )
+    await _change(change, mine, values)
 
 
-async def require(session: AsyncSession, provider_id: UUID, *, ended: bool = False) -> IdentityProvider:
-    """Read a provider. Raises ``NotFound``."""
-    row = await queries.find(session, provider_id, ended=ended)
-    if row is None:
-        raise _not_found()
-    return row
-
-
-async def require_locked(session: AsyncSession, provider_id: UUID) -> IdentityProvider:
-    """Lock and read a provider. Raises ``NotFound``."""
-    row = await queries.lock(session, provider_id)
-    if row is None:
-        raise _not_found()
-    return row
-
-
-async def _insert(
-    session: AsyncSession, values: dict[str, Any], caller: Caller, request_id: str | None
-) -> IdentityProvider:
+async def _insert(change: Change, values: Mapping[str, Any]) -> IdentityProvider:
     columns = {name: value for name, value in values.items() if name in _OWN_COLUMNS}
     settings = {name: value for name, value in values.items() if name not in _OWN_COLUMNS}
     row = IdentityProvider(**columns, settings=settings)
     try:
-        async with savepoint(session):
-            session.add(row)
-            await session.flush()
+        async with savepoint(change.session):
+            change.session.add(row)
+            await change.session.flush()
     except IntegrityError as error:
         raise Conflict(
             "A provider with this issuer is already registered: change that one.",
             code="issuer_taken",
             errors=[FieldError("/issuer", "issuer_taken", "another provider has this issuer")],
         ) from error
-    await keep_version(session, _KIND, row.id, _content(row))
-    await _record(session, caller, "identity_provider.create", row, _content(row), request_id)
-    await session.refresh(row)
+    await change.session.refresh(row)
+    change.record("identity_provider.create", PROVIDER, PROVIDER.blank(row), row)
     return row
 
 
-async def _change(
-    session: AsyncSession,
-    row: IdentityProvider,
-    values: Mapping[str, Any],
-    caller: Caller,
-    request_id: str | None,
-) -> None:
-    before = _content(row)
-    changed = {name: value for name, value in values.items() if before.get(name) != value}
+async def _change(change: Change, row: IdentityProvider, values: Mapping[str, Any]) -> None:
+    content, before = _content(row), PROVIDER.values(row)
+    changed = {name: value for name, value in values.items() if content.get(name) != value}
     if not changed:
         return
     for name in changed.keys() & _OWN_COLUMNS:
         setattr(row, name, changed[name])
     row.settings = row.settings | {name: value for name, value in changed.items() if name not in _OWN_COLUMNS}
     row.revision += 1
-    await session.flush()
+    await change.session.flush()
     if changed.get("status") == "disabled":
-        await queries.end_browser_sessions(session, row.id)
+        await queries.end_browser_sessions(change.session, row.id)
     if "link_claim" in changed:
-        await queries.revoke_invitations(session, row.id)
-    await keep_version(session, _KIND, row.id, _content(row))
-    changes = {name: {"from": before.get(name), "to": changed[name]} for name in sorted(changed)}
-    await _record(session, caller, "identity_provider.update", row, changes, request_id)
-    await session.refresh(row)
+        await queries.revoke_invitations(change.session, row.id)
+    await change.session.refresh(row)
+    change.record("identity_provider.update", PROVIDER, before, row)
 
 
 def _content(row: IdentityProvider) -> dict[str, Any]:
-    return {**{name: getattr(row, name) for name in sorted(_OWN_COLUMNS)}, **row.settings}
+    return {name: getattr(row, name) for name in _OWN_COLUMNS} | row.settings
 
 
-def _not_found() -> NotFound:
-    return NotFound("There is no such identity provider.")
+async def _lock_live(change: Change, id: UUID) -> IdentityProvider:
+    # An exclusive lock: sign-ins hold the key of their provider while they use its link claim.
+    row = await rows.lock(change.session, IdentityProvider, id, Lock.UPDATE)
+    return _require(None if row is None or row.ended_at is not None else row)
+
+
+def _require(row: IdentityProvider | None) -> IdentityProvider:
+    if row is None:
+        raise NotFound("There is no such identity provider.")
+    return row
+
+
+def _merge(old: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in {**old, **patch}.items() if value is not None}
+
+
+def _merge_settings(
+    surface: Surface, old: Mapping[str, Any] | None, patch: Mapping[str, Any] | None
+) -> dict[str, Any] | None:
+    """Apply a merge patch to settings, ready to store. Raises ``Invalid`` if something is missing."""
+    if patch is None:
+        return None
+    merged = dict(old or {}) | dict(patch)
+    if "attributes" in patch:
+        merged["attributes"] = _merge((old or {}).get("attributes", {}), patch["attributes"])
+    try:
+        return _SCHEMAS[surface].model_validate(merged).model_dump(mode="json")
+    except ValidationError as error:
+        errors = [
+            FieldError("/" + "/".join([surface.value, *map(str, one["loc"])]), one["type"], one["msg"])
+            for one in error.errors()
+        ]
+        raise Invalid("These settings are not complete.", errors=errors) from None
+
+
+async def _check_settings(
+    change: Change, policy: AddressPolicy, provider_id: UUID | None, values: Mapping[str, Any]
+) -> None:
+    """Check new settings of both kinds. Raises ``Invalid``, ``Forbidden`` and ``Conflict``."""
+    for surface in Surface:
+        settings = values.get(surface.value)
+        if settings is None:
+            continue
+        for name, path in settings.get("attributes", {}).items():
+            if not is_attribute_path(path):
+                raise Invalid.field(
+                    f"/{surface.value}/attributes/{name}",
+                    "unknown_path",
+                    "This is not the path of a text attribute of a SCIM user: GET /scim/v2/Schemas lists them.",
+                )
+        if settings["service_account_id"] is not None:
+            await _check_account(change, provider_id, surface, settings["service_account_id"])
+        elif settings.get("delivery") == "push":
+            raise Invalid.field(
+                "/signals/service_account_id", "required", "Delivery by push needs a service account."
+            )
+        for name in ("issuer", "jwks_uri"):
+            if settings.get(name) is not None:
+                _check_address(policy, f"/{surface.value}/{name}", settings[name])
+
+
+async def _check_account(change: Change, provider_id: UUID | None, surface: Surface, account: str) -> None:
+    pointer = f"/{surface.value}/service_account_id"
+    id = parse_id(SERVICE_ACCOUNT, account)
+    # Serialized, so that the second of two providers that name it sees the first.
+    await queries.lock_account(change.session, id)
+    roles = await queries.account_roles(change.session, [id])
+    role = _check_role(change.caller, roles.get(id), pointer)
+    if not ROLE_PERMISSIONS[role] >= _NEEDED[surface]:
+        raise Invalid.field(
+            pointer,
+            "role_too_narrow",
+            f"The role {role.value} may not do this; give it the role provisioner.",
+        )
+    if await queries.is_served_elsewhere(change.session, surface.value, id, provider_id):
+        raise Conflict(
+            "Another provider names this service account: create one for each provider.",
+            code="service_account_in_use",
+            errors=[FieldError(pointer, "service_account_in_use", "another provider names it")],
+        )
+
+
+async def _check_workloads(change: Change, workloads: Sequence[WorkloadView]) -> None:
+    ids = [workload.service_account_id for workload in workloads]
+    roles = await queries.account_roles(change.session, ids)
+    for index, (id, workload) in enumerate(zip(ids, workloads, strict=True)):
+        pointer = f"/workloads/{index}"
+        _check_role(change.caller, roles.get(id), f"{pointer}/service_account_id")
+        if workload.claims.keys() <= _SHARED_CLAIMS:
+            raise Invalid.field(
+                f"{pointer}/claims",
+                "too_wide",
+                "Every accepted token of the issuer has these: name a claim that identifies its holder, such as sub.",
+            )
+
+
+def _check_role(caller: Caller, role: Role | None, pointer: str) -> Role:
+    """The role of a named service account. Raises ``Invalid``, and ``Forbidden`` above the caller's own role."""
+    if role is None:
+        raise Invalid.field(pointer, "unknown_service_account", "There is no such service account.")
+    authorize_giving(caller, role)
+    return role
 
 
 async def _check_no_links(session: AsyncSession, row: IdentityProvider) -> None:
@@ -228,55 +381,32 @@ def _set_by_environment() -> Conflict:
 
 
 def _check_issuer(policy: AddressPolicy, issuer: str) -> None:
-    """Require an https address without query or fragment (OpenID Connect Discovery section 3) that may be connected to.
+    """Require an address without query or fragment (OpenID Connect Discovery section 3) that may be connected to."""
+    try:
+        _check_address(policy, "/issuer", issuer)
+        if "?" in issuer:
+            raise _forbidden_url("/issuer", "An issuer must not have a query.")
+    except Invalid as error:
+        raise Invalid(error.detail, code="forbidden_url", errors=error.errors) from None
+
+
+def _check_address(policy: AddressPolicy, pointer: str, url: str) -> None:
+    """Require an https address that may be connected to.
 
     Plain http only to the loopback interface: keys sent over a network in the clear could be replaced on the way.
     """
     try:
-        origin = policy.check_url(issuer)
+        origin = policy.check_url(url)
     except ForbiddenUrl as error:
-        raise _forbidden_url(f"{error.reason[:1].upper()}{error.reason[1:]}.") from None
+        raise _forbidden_url(pointer, f"{error.reason[:1].upper()}{error.reason[1:]}.") from None
     if origin.scheme != "https" and origin.host not in {"localhost", "127.0.0.1", "::1"}:
-        raise _forbidden_url("An issuer must be an https address.")
-    if "?" in issuer:
-        raise _forbidden_url("An issuer must not have a query.")
+        raise _forbidden_url(pointer, "This must be an https address.")
 
 
-def _forbidden_url(detail: str) -> Invalid:
-    error = FieldError("/issuer", "forbidden_url", detail)
-    return Invalid(detail, code="forbidden_url", errors=[error])
+def _forbidden_url(pointer: str, detail: str) -> Invalid:
+    return Invalid.field(pointer, "forbidden_url", detail)
 
 
 def _check_roles(caller: Caller, roles: Iterable[Role]) -> None:
     for role in roles:
         authorize_giving(caller, role)
-
-
-async def _check_workloads(session: AsyncSession, caller: Caller, workloads: Sequence[WorkloadView]) -> None:
-    roles = await queries.account_roles(session, [workload.service_account_id for workload in workloads])
-    for index, workload in enumerate(workloads):
-        role = roles.get(workload.service_account_id)
-        if role is None:
-            raise Invalid.field(
-                f"/workloads/{index}/service_account_id",
-                "unknown_service_account",
-                "There is no such service account.",
-            )
-        authorize_giving(caller, role)
-        if workload.claims.keys() <= _SHARED_CLAIMS:
-            raise Invalid.field(
-                f"/workloads/{index}/claims",
-                "too_wide",
-                "Every accepted token of the issuer has these: name a claim that identifies its holder, such as sub.",
-            )
-
-
-async def _record(
-    session: AsyncSession,
-    caller: Caller,
-    action: str,
-    row: IdentityProvider,
-    changes: dict[str, Any],
-    request_id: str | None,
-) -> None:
-    await record(session, caller, action, _KIND, row.id, changes=changes, request_id=request_id)

@@ -27,10 +27,10 @@ from app.domain.token_format import (
 from app.features.audit.record import record
 from app.http.authorization import Caller, Role
 from app.lib.ids import SERVICE_ACCOUNT, format_id, new_id
-from app.models.identities import Identity
-from app.models.service_accounts import (
+from app.models.identities import (
     SERVICE_ACCOUNT_KIND,
     ApiBearer,
+    Identity,
     ServiceAccount,
     ServiceAccountCredential,
 )

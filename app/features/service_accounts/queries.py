@@ -6,7 +6,7 @@ from sqlmodel import col
 
 from app.features.service_accounts.schemas import ServiceAccountQuery
 from app.http.pagination import Sorts, caseless
-from app.models.service_accounts import ServiceAccount, ServiceAccountCredential
+from app.models.identities import ServiceAccount, ServiceAccountCredential
 
 SORTS: Sorts = {
     "name": caseless(col(ServiceAccount.name)),

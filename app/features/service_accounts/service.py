@@ -27,8 +27,7 @@ from app.http.etags import Precondition
 from app.http.pagination import Cursors, ListQuery, read_page
 from app.http.runtime import Runtime
 from app.lib.ids import IDENTITY, KEY, format_id, new_id
-from app.models.identities import Identity
-from app.models.service_accounts import SERVICE_ACCOUNT_KIND, ServiceAccount, ServiceAccountCredential
+from app.models.identities import SERVICE_ACCOUNT_KIND, Identity, ServiceAccount, ServiceAccountCredential
 
 ACCOUNT = Subject(
     SERVICE_ACCOUNT_KIND,

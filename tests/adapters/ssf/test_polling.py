@@ -10,13 +10,17 @@ from sqlalchemy import text
 
 from app.adapters.ssf import polling as module
 from app.adapters.ssf.polling import Polling
-from app.adapters.ssf.transmitters import configuration_url
 from app.crypto.keys import Peppers, Sealer
 from app.domain.errors import Unavailable
 from app.domain.security_events import REQUESTED, EventType, SecurityEvent
 from app.features.identity_providers.signals.receive import receive
-from app.features.identity_providers.signals.reseal import reseal_access
-from app.features.identity_providers.signals.streams import access_of, all_transmitter_settings, stream_at
+from app.features.identity_providers.signals.streams import (
+    access_of,
+    all_transmitter_settings,
+    reseal_access,
+    stream_at,
+)
+from app.features.identity_providers.signals.transmitters import configuration_url
 from tests.adapters.ssf.transmitter import ACCESS_TOKEN, POLL, PUSH, Transmitter
 from tests.adapters.ssf.world import OIDC_ISSUER, Sessions, World, register, world_of
 from tests.api import KEY, make_account
@@ -239,8 +243,10 @@ async def test_an_event_that_cannot_be_taken_holds_up_none_behind_it_and_comes_a
     next_one = it.wait(EventType.ACCOUNT_DISABLED, ADA | {"sub": "bea"})
     faults = dict(zip(stuck, (Unavailable("It takes too long."), RuntimeError("a fault")), strict=True))
 
-    async def take(acting: Any, provider: Any, event: SecurityEvent, critical: frozenset[str]) -> bool:
-        taken = await receive(acting, provider, event, critical)
+    async def take(
+        change: Any, signer: Any, provider: Any, event: SecurityEvent, critical: frozenset[str]
+    ) -> bool:
+        taken = await receive(change, signer, provider, event, critical)
         if event.jti in faults:
             raise faults[event.jti]
         return taken

@@ -10,6 +10,9 @@ import pytest
 from sqlalchemy import text
 
 from app.crypto.keys import Peppers
+from app.db.change import Change
+from app.db.engine import commit
+from app.db.rows import Lock, lock
 from app.domain.errors import Unauthenticated
 from app.domain.token_format import BROWSER_SESSION, parse_credential
 from app.features.administrators import browser_sessions
@@ -20,7 +23,10 @@ from app.features.identity_providers import service
 from app.features.identity_providers.provider import Provider
 from app.features.identity_providers.schemas import IdentityProviderUpdate
 from app.http.authorization import Caller, Role
+from app.http.etags import Precondition
+from app.lib.clock import utc_now
 from app.lib.ids import IDENTITY_PROVIDER, format_id, new_id
+from app.models.identity_providers import IdentityProvider
 from app.outbound.http import AddressPolicy
 from tests.features.administrators.people import (
     NOW,
@@ -205,21 +211,28 @@ async def test_a_provider_that_was_disabled_brings_no_session_back(
         Caller("administrator", new_id(), frozenset({Role.OWNER})),
     )
     async with sessions() as session:
-        row = await service.require_locked(session, provider.id)
+        await lock(session, IdentityProvider, provider.id, Lock.UPDATE)
         late = asyncio.create_task(open_session("ada", "sg-admins"))
         await until_waiting(sessions)
-        await service.update(
-            session, AddressPolicy(), row, IdentityProviderUpdate(status="disabled"), owner, None
+        await service.update_provider(
+            Change(session, owner, None, utc_now()),
+            AddressPolicy(),
+            provider.id,
+            IdentityProviderUpdate(status="disabled"),
+            Precondition(None),
         )
-        await session.commit()
+        await commit(session)
     with pytest.raises(Unauthenticated):
         await late
     async with sessions() as session:
-        row = await service.require_locked(session, provider.id)
-        await service.update(
-            session, AddressPolicy(), row, IdentityProviderUpdate(status="active"), owner, None
+        await service.update_provider(
+            Change(session, owner, None, utc_now()),
+            AddressPolicy(),
+            provider.id,
+            IdentityProviderUpdate(status="active"),
+            Precondition(None),
         )
-        await session.commit()
+        await commit(session)
     assert await read(cookie) is None
     assert await rows(sessions, "SELECT 1 FROM browser_sessions") == []
 

@@ -6,14 +6,15 @@ from uuid import UUID
 import httpx2
 import pytest
 
+from app.db.rows import Lock, lock
 from app.domain.errors import Unauthenticated
 from app.features.administrators.queries import lock_administrator
 from app.features.administrators.sign_in import sign_in
 from app.features.identities.queries import lock_first_sign_in, lock_identity
 from app.features.identity_providers.provider import Provider
-from app.features.identity_providers.queries import lock
 from app.http.authorization import Caller
 from app.lib.ids import ADMINISTRATOR, IDENTITY, IDENTITY_PROVIDER, format_id
+from app.models.identity_providers import IdentityProvider
 from tests.features.administrators.conftest import ClientOf
 from tests.features.administrators.people import (
     NOW,
@@ -94,7 +95,7 @@ async def test_nobody_is_linked_by_a_claim_that_was_changed_during_their_first_s
     sessions: Sessions, provider: Provider
 ) -> None:
     async with sessions() as changing:
-        row = await lock(changing, provider.id)
+        row = await lock(changing, IdentityProvider, provider.id, Lock.UPDATE)
         assert row is not None
         entering = asyncio.create_task(sign_in(sessions, provider, claims("ada", "sg-owners"), None))
         await until_waiting(sessions)

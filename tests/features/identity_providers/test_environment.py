@@ -7,6 +7,7 @@ import httpx2
 import pytest
 from sqlalchemy import text
 
+from app.db.engine import commit
 from app.features.identity_providers import queries, service
 from app.features.identity_providers.schemas import IdentityProviderCreate
 from app.models.identities import Identity, IdentityLink
@@ -21,7 +22,7 @@ async def start(sessions: Sessions, **fields: Any) -> None:
     configured = IdentityProviderCreate.model_validate(BODY | fields) if fields else None
     async with sessions() as session:
         await service.sync_environment(session, configured)
-        await session.commit()
+        await commit(session)
 
 
 async def listed(api: httpx2.AsyncClient) -> list[Json]:

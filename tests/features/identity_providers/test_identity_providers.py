@@ -8,10 +8,13 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.db.change import Change
 from app.domain.errors import Forbidden
 from app.features.identity_providers import queries, service
 from app.features.identity_providers.schemas import IdentityProviderCreate, IdentityProviderUpdate
 from app.http.authorization import Caller, Role
+from app.http.etags import Precondition
+from app.lib.clock import utc_now
 from app.lib.ids import SERVICE_ACCOUNT, format_id, new_id
 from app.models.identities import Identity, IdentityLink
 from app.outbound.http import AddressPolicy
@@ -51,8 +54,8 @@ async def test_a_provider_is_registered_read_and_listed(api: httpx2.AsyncClient,
 
     ((action, changes),) = await events(sessions, provider)
     assert action == "identity_provider.create"
-    assert changes["role_map"] == {"admins": "admin"}
-    assert changes["issuer"] == ISSUER
+    assert changes["role_map"] == {"from": None, "to": {"admins": "admin"}}
+    assert changes["issuer"] == {"from": None, "to": ISSUER}
     ((content, current),) = await history(sessions, "identity_provider")
     assert current
     assert content["role_map"] == {"admins": "admin"}
@@ -301,12 +304,15 @@ async def test_nobody_has_a_provider_give_out_more_than_they_may(
 
     async def create(session: AsyncSession, **fields: Any) -> None:
         new = IdentityProviderCreate.model_validate(BODY | {"issuer": ISSUER + "/x"} | fields)
-        await service.create(session, AddressPolicy(), new, admin, None)
+        await service.create_provider(Change(session, admin, None, utc_now()), AddressPolicy(), new)
 
     async def update(session: AsyncSession, **fields: Any) -> None:
-        row = await service.require_locked(session, plain(provider))
-        await service.update(
-            session, AddressPolicy(), row, IdentityProviderUpdate.model_validate(fields), admin, None
+        await service.update_provider(
+            Change(session, admin, None, utc_now()),
+            AddressPolicy(),
+            plain(provider),
+            IdentityProviderUpdate.model_validate(fields),
+            Precondition(None),
         )
 
     async with sessions() as session:

@@ -6,9 +6,10 @@ from typing import Any
 import httpx2
 from sqlalchemy import text
 
+from app.db.engine import commit
 from app.features.identity_providers import service
-from app.features.identity_providers.provisioning import is_attribute_path
 from app.features.identity_providers.schemas import IdentityProviderCreate
+from app.features.identity_providers.scim_user import is_attribute_path
 from tests.features.administrators.people import until_waiting
 from tests.features.principals import Json, Sessions, made, plain, pointers
 
@@ -100,7 +101,7 @@ async def test_what_provisions_for_the_environments_provider_outlives_a_start(
         async with sessions() as session:
             configured = IdentityProviderCreate.model_validate(provider("sso", **fields))
             await service.sync_environment(session, configured)
-            await session.commit()
+            await commit(session)
 
     await start()
     (found,) = (await api.get("/api/v1/identity-providers")).json()["items"]

@@ -9,24 +9,26 @@ from sqlalchemy import func
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.crypto.keys import Sealer, UnsealingFault
+from app.db.change import Change, Values
+from app.db.engine import commit
 from app.domain.errors import Conflict, Invalid, NotFound, Unavailable
 from app.domain.security_events import REQUESTED
-from app.features.audit.record import record
-from app.features.identity_providers.signals import queries
-from app.features.identity_providers.signals.receive import KIND
 from app.features.identity_providers.signals.streams import (
-    Access,
-    StreamRequest,
-    TransmitterApi,
-    TransmitterFault,
+    STREAM,
     TransmitterSettings,
     access_of,
+    other_streams,
     own_stream,
     place_of,
     stream_at,
     transmitter_settings,
 )
-from app.http.authorization import Caller
+from app.features.identity_providers.signals.transmitters import (
+    Access,
+    StreamRequest,
+    TransmitterFault,
+    Transmitters,
+)
 from app.http.etags import Precondition
 from app.models.identity_providers import IdentityProvider, SignalStream
 
@@ -34,14 +36,30 @@ PUSH_PATH = "/ssf/events"
 
 
 @dataclass(frozen=True, slots=True)
-class Management:
-    """The context of a management request."""
+class ManagedStream:
+    """A stream to change: the configured transmitter, and access to its API."""
 
-    session: AsyncSession
+    change: Change
+    settings: TransmitterSettings
     sealer: Sealer
-    transmitters: TransmitterApi
-    caller: Caller
-    request_id: str | None
+    transmitters: Transmitters
+
+    @property
+    def session(self) -> AsyncSession:
+        """The session of the change."""
+        return self.change.session
+
+    async def lock(self) -> SignalStream:
+        """Lock the stream, creating it if necessary."""
+        return await own_stream(self.session, self.settings.provider_id, self.settings.issuer)
+
+    async def record(self, row: SignalStream, action: str, **details: Any) -> SignalStream:
+        """Record a change of the locked stream."""
+        row.revision += 1
+        await self.session.flush()
+        await self.session.refresh(row)
+        self.change.record(action, STREAM, Values(row.provider_id, {}), details=details)
+        return row
 
 
 def require_configured(provider: IdentityProvider) -> TransmitterSettings:
@@ -56,10 +74,10 @@ def require_configured(provider: IdentityProvider) -> TransmitterSettings:
 
 
 async def set_credential(
-    by: Management, transmitter: TransmitterSettings, access_token: SecretStr | None, if_match: Precondition
+    managed: ManagedStream, access_token: SecretStr | None, if_match: Precondition
 ) -> SignalStream:
     """Store, replace or remove the access token for a transmitter's API. Raises ``PreconditionFailed``, ``Invalid``."""
-    row = await own_stream(by.session, transmitter.provider_id, transmitter.issuer)
+    row = await managed.lock()
     if_match.check(row.revision)
     row.key_id = row.sealed = None
     if access_token is not None:
@@ -68,96 +86,90 @@ async def set_credential(
             raise Invalid.field(
                 "/access_token", "not_a_token", "An access token has only visible ASCII characters."
             )
-        sealed = by.sealer.seal(text.encode("ascii"), place_of(row))
+        sealed = managed.sealer.seal(text.encode("ascii"), place_of(row))
         row.key_id, row.sealed = sealed.key_id, sealed.data
-    changes = {"access_token": access_token is not None}
-    return await _record_change(by, row, "signal_credential.set", changes)
+    return await managed.record(row, "signal_credential.set", access_token=access_token is not None)
 
 
 async def set_stream(
-    by: Management,
-    transmitter: TransmitterSettings,
-    push_url: str,
-    push_secret: SecretStr | None,
-    if_match: Precondition,
+    managed: ManagedStream, push_url: str, push_secret: SecretStr | None, if_match: Precondition
 ) -> SignalStream:
     """Create or update the stream at the transmitter from the settings. Raises ``PreconditionFailed``, ``Conflict``,
     ``Unavailable``."""
-    row, access = await _require_access(by, transmitter, if_match)
+    row, access = await _require_access(managed, if_match)
+    settings = managed.settings
     request = StreamRequest(
-        transmitter.delivery,
+        settings.delivery,
         REQUESTED,
         push_url,
-        transmitter.audiences,
+        settings.audiences,
         None if push_secret is None else f"Bearer {push_secret.get_secret_value()}",
-        await queries.other_streams(by.session, transmitter.provider_id, transmitter.issuer),
+        await other_streams(managed.session, settings.provider_id, settings.issuer),
     )
     stream_id = row.stream_id
     # The transaction was needed only for reading.
-    await by.session.commit()
+    await managed.session.commit()
     try:
-        stream = await by.transmitters.set_stream(access, stream_id, request)
+        stream = await managed.transmitters.set_stream(access, stream_id, request)
     except TransmitterFault as fault:
         raise _transmitter_error(fault) from None
-    row = await own_stream(by.session, transmitter.provider_id, transmitter.issuer)
-    row.stream_id, row.status, row.delivery = stream.id, stream.status, transmitter.delivery
+    row = await managed.lock()
+    row.stream_id, row.status, row.delivery = stream.id, stream.status, settings.delivery
     row.poll_url = stream.poll_url
     row.poll_at = None if stream.poll_url is None else func.now()  # type: ignore[assignment]
     row.failures, row.failing_since, row.error = 0, None, None
-    changes = {"delivery": transmitter.delivery, "push_secret": push_secret is not None}
-    return await _record_change(by, row, "signal_stream.set", changes)
+    return await managed.record(
+        row, "signal_stream.set", delivery=settings.delivery, push_secret=push_secret is not None
+    )
 
 
-async def delete_stream(by: Management, transmitter: TransmitterSettings, if_match: Precondition) -> None:
+async def delete_stream(managed: ManagedStream, if_match: Precondition) -> None:
     """End the stream at the transmitter. Raises ``PreconditionFailed``, ``Conflict``, ``Unavailable``."""
-    row, access = await _require_access(by, transmitter, if_match)
+    row, access = await _require_access(managed, if_match)
     stream_id = _require_stream_id(row)
-    await by.session.commit()
+    await managed.session.commit()
     try:
-        await by.transmitters.delete_stream(access, stream_id)
+        await managed.transmitters.delete_stream(access, stream_id)
     except TransmitterFault as fault:
         raise _transmitter_error(fault) from None
-    row = await own_stream(by.session, transmitter.provider_id, transmitter.issuer)
+    row = await managed.lock()
     row.stream_id = row.poll_url = row.poll_at = row.delivery = row.verification_state = None
     row.status, row.failures, row.failing_since, row.error = "unknown", 0, None, None
-    await _record_change(by, row, "signal_stream.delete", {})
+    await managed.record(row, "signal_stream.delete")
 
 
-async def ask_verification(
-    by: Management, transmitter: TransmitterSettings, if_match: Precondition
-) -> SignalStream:
+async def ask_verification(managed: ManagedStream, if_match: Precondition) -> SignalStream:
     """Ask the transmitter for a verification event. Raises ``PreconditionFailed``, ``Conflict``, ``Unavailable``.
 
     The state is stored before the request, since the event can arrive before the response.
     """
-    row, access = await _require_access(by, transmitter, if_match)
+    row, access = await _require_access(managed, if_match)
     stream_id, state = _require_stream_id(row), secrets.token_urlsafe(24)
-    row = await own_stream(by.session, transmitter.provider_id, transmitter.issuer)
+    row = await managed.lock()
     row.verification_state = state
     row.verification_asked_at = func.now()  # type: ignore[assignment]
-    await _record_change(by, row, "signal_stream.verify", {})
-    await by.session.commit()
+    await managed.record(row, "signal_stream.verify")
+    await commit(managed.session)
     try:
-        status = await by.transmitters.ask_verification(access, stream_id, state)
+        status = await managed.transmitters.ask_verification(access, stream_id, state)
     except TransmitterFault as fault:
-        row = await own_stream(by.session, transmitter.provider_id, transmitter.issuer)
+        row = await managed.lock()
         row.verification_state = None
-        await by.session.commit()
+        await managed.session.commit()
         raise _transmitter_error(fault) from None
-    row = await own_stream(by.session, transmitter.provider_id, transmitter.issuer)
+    row = await managed.lock()
     row.status = status
-    await by.session.flush()
-    await by.session.refresh(row)
+    await managed.session.flush()
+    await managed.session.refresh(row)
     return row
 
 
-async def _require_access(
-    by: Management, transmitter: TransmitterSettings, if_match: Precondition
-) -> tuple[SignalStream, Access]:
-    row = await stream_at(by.session, transmitter.provider_id, transmitter.issuer)
+async def _require_access(managed: ManagedStream, if_match: Precondition) -> tuple[SignalStream, Access]:
+    settings = managed.settings
+    row = await stream_at(managed.session, settings.provider_id, settings.issuer)
     if_match.check(0 if row is None else row.revision)
     try:
-        access = access_of(by.sealer, transmitter, row)
+        access = access_of(managed.sealer, settings, row)
     except UnsealingFault:
         access = None
     if row is None or access is None:
@@ -184,15 +196,3 @@ def _transmitter_error(fault: TransmitterFault) -> Conflict | Unavailable:
         retry_after_s=5,
         code="transmitter_unavailable",
     )
-
-
-async def _record_change(
-    by: Management, row: SignalStream, action: str, changes: dict[str, Any]
-) -> SignalStream:
-    row.revision += 1
-    await by.session.flush()
-    await by.session.refresh(row)
-    await record(
-        by.session, by.caller, action, KIND, row.provider_id, changes=changes, request_id=by.request_id
-    )
-    return row

@@ -19,6 +19,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
 from app.crypto.signing import Signer
+from app.db.change import Change, Values
+from app.db.change import Subject as AuditedRow
 from app.domain.errors import Invalid
 from app.domain.security_events import (
     ByAccount,
@@ -30,15 +32,18 @@ from app.domain.security_events import (
     SecurityEvent,
     Subject,
 )
-from app.features.audit.record import record, record_each
+from app.features.audit.record import record
 from app.features.identities import offboard as offboard_queries
 from app.features.identities.offboard import offboard_identity
 from app.features.identities.queries import erased_link, take_turns
 from app.features.identities.schemas import Offboard
-from app.features.identity_providers.signals import queries
 from app.features.identity_providers.signals.streams import (
+    STREAM,
     ErrorCode,
     Unacceptable,
+    record_error,
+    record_event,
+    record_received,
     record_status,
     record_verification,
 )
@@ -48,7 +53,7 @@ from app.http.authorization import Caller
 from app.http.etags import Precondition
 from app.lib.ids import EVENT, IDENTITY, IDENTITY_PROVIDER, TOKEN, format_id, new_id
 from app.models.identities import BrowserSession, Identity
-from app.models.identity_providers import IdentityProvider, SignalEvent
+from app.models.identity_providers import IdentityProvider
 from app.models.tokens import Token
 
 MAX_PEOPLE = 100
@@ -173,6 +178,7 @@ _REASONS = {
     EventType.CREDENTIAL_CHANGE: "the identity provider revoked a credential",
     EventType.CREDENTIAL_COMPROMISE: "the identity provider reported a compromised credential",
 }
+_SESSION = AuditedRow("browser_session")
 _NOTHING_FOLLOWS = frozenset({EventType.ACCOUNT_ENABLED})
 
 
@@ -198,18 +204,12 @@ class Effects:
         return content if self.ignored is None else content | {"ignored": self.ignored}
 
 
-@dataclass(frozen=True, slots=True)
-class EventSource:
-    """The caller and origin of the changes."""
-
-    session: AsyncSession
-    caller: Caller
-    signer: Signer
-    request_id: str | None
-
-
 async def effects_of(
-    acting: EventSource, provider: IdentityProvider, event: SecurityEvent, critical: frozenset[str]
+    change: Change,
+    signer: Signer,
+    provider: IdentityProvider,
+    event: SecurityEvent,
+    critical: frozenset[str],
 ) -> Effects:
     """Apply an event about people. Raises ``Invalid`` for a subject that matches too many."""
     type = event.known
@@ -217,31 +217,31 @@ async def effects_of(
         return Effects(ignored="unknown_event")
     if event.subject.lacks(critical):
         return Effects(ignored="critical_member")
-    people = await people_of(acting.session, provider, event.issuer, event.subject)
+    people = await people_of(change.session, provider, event.issuer, event.subject)
     effects = Effects(identities=people)
     if type in _NOTHING_FOLLOWS or (type is EventType.CREDENTIAL_CHANGE and event.detail not in _ENDING):
         effects.ignored = "nothing_follows"
     elif not people:
-        await _end_named_sessions(acting, provider, event, type, effects)
+        await _end_named_sessions(change, provider, event, type, effects)
     elif type in _OFFBOARDING:
-        await _offboard(acting, _OFFBOARDING[type], effects)
+        await _offboard(change, signer, _OFFBOARDING[type], effects)
     else:
-        await _revoke(acting, type, event, effects)
+        await _revoke(change, type, event, effects)
     return effects
 
 
-async def _offboard(acting: EventSource, reason: str, effects: Effects) -> None:
+async def _offboard(change: Change, signer: Signer, reason: str, effects: Effects) -> None:
     for id in effects.identities:
         outcome = await offboard_identity(
-            acting.session,
-            acting.caller,
+            change.session,
+            change.caller,
             id,
             Offboard(reason=reason),
             Precondition(None),
-            signer=acting.signer,
+            signer=signer,
             via="signal",
             dry_run=False,
-            request_id=acting.request_id,
+            request_id=change.request_id,
         )
         if outcome.changed:
             effects.tokens += outcome.things.tokens
@@ -250,8 +250,8 @@ async def _offboard(acting: EventSource, reason: str, effects: Effects) -> None:
         effects.ignored = "offboarded_already"
 
 
-async def _revoke(acting: EventSource, type: EventType, event: SecurityEvent, effects: Effects) -> None:
-    session = acting.session
+async def _revoke(change: Change, type: EventType, event: SecurityEvent, effects: Effects) -> None:
+    session = change.session
     holders = await _lock_people(
         session, effects.identities, with_agents=type is EventType.CREDENTIAL_COMPROMISE
     )
@@ -260,7 +260,7 @@ async def _revoke(acting: EventSource, type: EventType, event: SecurityEvent, ef
     of_people: list[ColumnElement[bool]] = [col(BrowserSession.identity_id).in_(effects.identities)]
     if dated:
         of_people.append(col(BrowserSession.created_at) <= until)
-    effects.sessions = await _end_sessions(acting, of_people)
+    effects.sessions = await _end_sessions(change, of_people)
     await _revoke_sign_ins(session, effects.identities, until if dated else None)
     if type is EventType.TOKEN_CLAIMS_CHANGE:
         # Groups follow SCIM and roles follow the claims of the next sign-in.
@@ -269,7 +269,7 @@ async def _revoke(acting: EventSource, type: EventType, event: SecurityEvent, ef
     if dated:
         roots.append(col(Token.created_at) <= until)
     revoked = await revoke_tokens(
-        session, acting.caller, roots, _REASONS[type], dry_run=False, request_id=acting.request_id
+        session, change.caller, roots, _REASONS[type], dry_run=False, request_id=change.request_id
     )
     effects.tokens = revoked.tokens
 
@@ -305,14 +305,14 @@ async def _revoke_sign_ins(session: AsyncSession, people: Sequence[UUID], until:
 
 
 async def _end_named_sessions(
-    acting: EventSource, provider: IdentityProvider, event: SecurityEvent, type: EventType, effects: Effects
+    change: Change, provider: IdentityProvider, event: SecurityEvent, type: EventType, effects: Effects
 ) -> None:
     """Revoke the sessions of a subject without a person here, if there are any."""
     names = session_ids(event.subject)
     if type is EventType.SESSION_REVOKED and names:
         until = datetime.fromtimestamp(event.happened_at, UTC) + SKEW
         effects.sessions = await _end_sessions(
-            acting,
+            change,
             [
                 col(BrowserSession.provider_id) == provider.id,
                 col(BrowserSession.provider_session).in_(names),
@@ -323,7 +323,7 @@ async def _end_named_sessions(
         effects.ignored = "no_match"
 
 
-async def _end_sessions(acting: EventSource, conditions: Sequence[ColumnElement[bool]]) -> list[UUID]:
+async def _end_sessions(change: Change, conditions: Sequence[ColumnElement[bool]]) -> list[UUID]:
     """End browser sessions, with an event for each by the sender of the signal."""
     ended = (
         delete(BrowserSession)
@@ -331,57 +331,44 @@ async def _end_sessions(acting: EventSource, conditions: Sequence[ColumnElement[
         .returning(col(BrowserSession.id), col(BrowserSession.provider_id))
         .execution_options(synchronize_session=False)
     )
-    by_provider: dict[UUID, list[UUID]] = {}
-    for id, provider_id in await acting.session.execute(ended):
-        by_provider.setdefault(provider_id, []).append(id)
-    for provider_id, ids in by_provider.items():
-        await record_each(
-            acting.session,
-            acting.caller,
-            "session.end",
-            "browser_session",
-            ids,
-            request_id=acting.request_id,
-            id_column="object_id",
-            changes={"provider_id": format_id(IDENTITY_PROVIDER, provider_id)},
-        )
-    return [id for ids in by_provider.values() for id in ids]
+    sessions = (await change.session.execute(ended)).all()
+    for id, provider_id in sessions:
+        details = {"provider_id": format_id(IDENTITY_PROVIDER, provider_id)}
+        change.record("session.end", _SESSION, Values(id, {}), details=details)
+    return [id for id, _ in sessions]
 
 
-KIND = "identity_provider"
 _OF_STREAMS = frozenset({EventType.VERIFICATION, EventType.STREAM_UPDATED})
 
 
 async def receive(
-    acting: EventSource, provider: IdentityProvider, event: SecurityEvent, critical: frozenset[str]
+    change: Change,
+    signer: Signer,
+    provider: IdentityProvider,
+    event: SecurityEvent,
+    critical: frozenset[str],
 ) -> bool:
     """Apply an event whose token is fully verified. The caller commits, and only then acknowledges it.
 
     A repeat is recorded and has no effect: then the result is False. Raises ``Unacceptable`` for an event that cannot
     be applied and must not be stored.
     """
-    session, type = acting.session, event.known
-    first = await queries.record_event(session, provider.id, event.issuer, event.jti, event.type, new_id())
-    changes: dict[str, Any] = {"event": "unknown" if type is None else type.value}
+    session, type, event_id = change.session, event.known, new_id()
+    first = await record_event(session, provider.id, event.issuer, event.jti, event.type, event_id)
+    details: dict[str, Any] = {"event": "unknown" if type is None else type.value}
     if first is not None:
-        changes["repeats"] = format_id(EVENT, first)
+        details["repeats"] = format_id(EVENT, first)
     elif type in _OF_STREAMS:
-        changes |= await _of_stream(session, provider, event)
+        details |= await _of_stream(session, provider, event)
     else:
-        changes |= (await _of_people(acting, provider, event, critical)).shown()
-    event_id = await record(
-        session,
-        acting.caller,
-        "signal.received",
-        KIND,
-        provider.id,
-        changes=changes,
-        request_id=acting.request_id,
-    )
-    if first is None:
-        await _point(session, provider.id, event, event_id)
+        try:
+            effects = await effects_of(change, signer, provider, event, critical)
+        except Invalid as error:
+            raise Unacceptable("invalid_request", error.detail) from None
+        details |= effects.shown()
+    change.record("signal.received", STREAM, Values(provider.id, {}), details=details, id=event_id)
     # Last, since others wait for this lock.
-    await queries.record_received(session, provider.id, event.issuer)
+    await record_received(session, provider.id, event.issuer)
     return first is None
 
 
@@ -400,7 +387,7 @@ async def refuse(
         session,
         caller,
         "signal.refused",
-        KIND,
+        STREAM.type,
         provider_id,
         request_id=request_id,
         outcome="denied",
@@ -409,16 +396,7 @@ async def refuse(
         event_count=count,
     )
     if code == "invalid_state" and provider_id is not None:
-        await queries.record_error(session, provider_id, "verification")
-
-
-async def _of_people(
-    acting: EventSource, provider: IdentityProvider, event: SecurityEvent, critical: frozenset[str]
-) -> Effects:
-    try:
-        return await effects_of(acting, provider, event, critical)
-    except Invalid as error:
-        raise Unacceptable("invalid_request", error.detail) from None
+        await record_error(session, provider_id, "verification")
 
 
 async def _of_stream(
@@ -430,12 +408,3 @@ async def _of_stream(
         return {"status": event.detail} if noted else {"ignored": "other_stream"}
     noted = await record_verification(session, provider.id, event.issuer, ids, event.detail)
     return {} if noted else {"ignored": "other_stream"}
-
-
-async def _point(session: AsyncSession, provider_id: UUID, event: SecurityEvent, event_id: UUID) -> None:
-    mine = update(SignalEvent).where(
-        col(SignalEvent.provider_id) == provider_id,
-        col(SignalEvent.issuer) == event.issuer,
-        col(SignalEvent.jti) == event.jti,
-    )
-    await session.execute(mine.values(event_id=event_id).execution_options(synchronize_session=False))

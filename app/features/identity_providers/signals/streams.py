@@ -1,20 +1,53 @@
-"""Streams of providers: their settings, their recorded state, and the interface to the transmitter's API."""
+"""Streams of providers: their settings, and their recorded state."""
 
 import hmac
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
-from typing import Annotated, Literal, Protocol
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Literal
 from uuid import UUID
 
-from fastapi import Depends, Request
-from sqlalchemy import func, select
-from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy import func, select, text, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from sqlmodel import col
 
-from app.crypto.keys import Sealed, Sealer
+from app.crypto.keys import Sealed, Sealer, UnsealingFault
+from app.db.change import Subject
 from app.features.identity_providers.schemas import SignalsSettings
-from app.features.identity_providers.signals import queries
-from app.models.identity_providers import IdentityProvider, SignalStream
+from app.features.identity_providers.signals.transmitters import Access, Delivery, Transmitter
+from app.lib.ids import new_id
+from app.models.identity_providers import IdentityProvider, SignalEvent, SignalStream
+
+_RECEIVED = text("""
+INSERT INTO signal_streams (id, provider_id, issuer, received_at) VALUES (:id, :provider, :issuer, now())
+ON CONFLICT (provider_id) DO UPDATE SET received_at = now()
+WHERE signal_streams.received_at IS NULL OR signal_streams.received_at < now() - interval '1 second'
+""")
+_CLAIM = text("""
+UPDATE signal_streams SET poll_at = now() + :held WHERE id = (
+    SELECT s.id FROM signal_streams s JOIN identity_providers p ON p.id = s.provider_id
+    WHERE s.poll_at <= now() AND s.poll_url IS NOT NULL AND s.delivery = 'poll'
+        AND p.status = 'active' AND p.ended_at IS NULL AND p.settings -> 'signals' ->> 'delivery' = 'poll'
+    ORDER BY s.poll_at LIMIT 1 FOR UPDATE OF s SKIP LOCKED
+)
+RETURNING provider_id
+""")
+# If the stream is requested again in between, that has set the time itself.
+_HOLD = text(
+    "UPDATE signal_streams SET poll_at = now() + :held WHERE provider_id = :provider AND poll_at > now()"
+)
+_POLLED = text("""
+UPDATE signal_streams SET polled_at = now(), poll_at = now() + :pause, failures = 0, failing_since = NULL,
+    error = CASE WHEN error = 'verification' THEN error END
+WHERE provider_id = :provider AND poll_at IS NOT NULL
+""")
+_FAILED = text("""
+UPDATE signal_streams SET failures = failures + 1, failing_since = coalesce(failing_since, now()), error = :error,
+    poll_at = now() + least(CAST(:pause AS interval) * 2 ^ least(failures, 10), CAST(:most AS interval))
+WHERE provider_id = :provider AND poll_at IS NOT NULL
+""")
+_ERROR = text("UPDATE signal_streams SET error = :error WHERE provider_id = :provider")
 
 ErrorCode = Literal[
     "invalid_request", "invalid_key", "invalid_issuer", "invalid_audience", "authentication_failed",
@@ -32,83 +65,9 @@ class Unacceptable(Exception):
         self.description = description
 
 
-Delivery = Literal["push", "poll"]
-
-
-@dataclass(frozen=True, slots=True)
-class Transmitter:
-    """The signer of events. Its keys are at ``jwks_uri``, or at the URL in its configuration."""
-
-    issuer: str
-    jwks_uri: str | None = None
-
-    def __str__(self) -> str:
-        return self.issuer
-
-
-@dataclass(frozen=True, slots=True)
-class Access:
-    """Access of one provider to a transmitter's own API."""
-
-    transmitter: Transmitter
-    token: str = field(repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class StreamRequest:
-    """The requested stream. ``push_url`` and ``authorization`` (the header) are only for push. ``others`` are the
-    streams of other providers there: changing one would take away its events."""
-
-    delivery: Delivery
-    events: Sequence[str]
-    push_url: str
-    audiences: frozenset[str]
-    authorization: str | None = field(default=None, repr=False)
-    others: frozenset[str] = frozenset()
-
-
-@dataclass(frozen=True, slots=True)
-class TransmitterStream:
-    """A stream at the transmitter. ``poll_url`` is where its events are polled, if they are."""
-
-    id: str
-    poll_url: str | None
-    status: str
-
-
-class TransmitterFault(Exception):
-    """A transmitter did not carry out a request. ``refused``: it answered with a refusal."""
-
-    def __init__(self, reason: str, *, refused: bool = False) -> None:
-        super().__init__(reason)
-        self.reason = reason
-        self.refused = refused
-
-
-class TransmitterApi(Protocol):
-    """Stream management of SSF 1.0 section 8. Methods raise ``TransmitterFault``."""
-
-    async def set_stream(
-        self, access: Access, stream_id: str | None, wanted: StreamRequest
-    ) -> TransmitterStream:
-        """Create a stream, or update the existing one."""
-
-    async def delete_stream(self, access: Access, stream_id: str) -> None:
-        """Delete a stream; a missing one is no error."""
-
-    async def ask_verification(self, access: Access, stream_id: str, state: str) -> str:
-        """Request a verification event with this state; return the status of the stream."""
-
-
-async def get_transmitter_api(request: Request) -> TransmitterApi:
-    api: TransmitterApi = request.app.state.transmitters
-    return api
-
-
-CurrentTransmitters = Annotated[TransmitterApi, Depends(get_transmitter_api)]
-
-
 UNKNOWN = "unknown"
+STREAM = Subject("identity_provider")
+"""The events of a stream are events of its provider."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,13 +122,13 @@ async def stream_at(
     session: AsyncSession, provider_id: UUID, issuer: str, *, lock: bool = False
 ) -> SignalStream | None:
     """The stream of a provider at this transmitter; one that remains from another transmitter does not count."""
-    row = await queries.find_stream(session, provider_id, lock=lock)
+    row = await find_stream(session, provider_id, lock=lock)
     return row if row is not None and row.issuer == issuer else None
 
 
 async def own_stream(session: AsyncSession, provider_id: UUID, issuer: str) -> SignalStream:
     """Lock the stream of a provider, creating it if necessary."""
-    row = await queries.find_stream(session, provider_id, lock=True)
+    row = await find_stream(session, provider_id, lock=True)
     if row is not None and row.issuer != issuer:
         await session.delete(row)
         await session.flush()
@@ -226,3 +185,112 @@ async def record_status(
     row.status = status
     await session.flush()
     return True
+
+
+async def record_event(
+    session: AsyncSession, provider_id: UUID, issuer: str, jti: str, event_type: str, event_id: UUID
+) -> UUID | None:
+    """Record a received event; return ``None`` the first time, else the audit event of the first.
+
+    Of concurrent copies one continues, and the others wait until it has committed or failed.
+    """
+    row = {"provider_id": provider_id, "issuer": issuer, "jti": jti, "event_type": event_type}
+    statement = insert(SignalEvent).values(**row, event_id=event_id).on_conflict_do_nothing()
+    if (await session.execute(statement.returning(col(SignalEvent.event_id)))).first() is not None:
+        return None
+    first = select(col(SignalEvent.event_id)).where(
+        col(SignalEvent.provider_id) == provider_id,
+        col(SignalEvent.issuer) == issuer,
+        col(SignalEvent.jti) == jti,
+    )
+    return (await session.execute(first)).scalar_one()
+
+
+async def find_stream(session: AsyncSession, provider_id: UUID, *, lock: bool = False) -> SignalStream | None:
+    """Find the stream of a provider, locked for a change on demand."""
+    query = select(SignalStream).where(col(SignalStream.provider_id) == provider_id)
+    if lock:
+        query = query.with_for_update()
+    return (await session.scalars(query.execution_options(populate_existing=True))).one_or_none()
+
+
+async def other_streams(session: AsyncSession, provider_id: UUID, issuer: str) -> frozenset[str]:
+    """The ids of the streams that other providers have at a transmitter."""
+    query = (
+        select(col(SignalStream.stream_id))
+        .join(IdentityProvider, col(IdentityProvider.id) == col(SignalStream.provider_id))
+        .where(
+            col(SignalStream.issuer) == issuer,
+            col(SignalStream.provider_id) != provider_id,
+            col(IdentityProvider.ended_at).is_(None),
+        )
+    )
+    return frozenset(id for id in await session.scalars(query) if id is not None)
+
+
+async def record_received(session: AsyncSession, provider_id: UUID, issuer: str) -> None:
+    """Record the time of an event: at most once a second, so that events do not wait for each other."""
+    await session.execute(_RECEIVED, {"id": new_id(), "provider": provider_id, "issuer": issuer})
+
+
+async def claim_poll(session: AsyncSession, duration: timedelta) -> UUID | None:
+    """Claim the longest due stream of an active provider for this time; return the provider's id."""
+    provider_id: UUID | None = (await session.execute(_CLAIM, {"held": duration})).scalar_one_or_none()
+    return provider_id
+
+
+async def extend_poll(session: AsyncSession, provider_id: UUID, duration: timedelta) -> None:
+    """Extend the claim on a stream."""
+    await session.execute(_HOLD, {"provider": provider_id, "held": duration})
+
+
+async def record_polled(session: AsyncSession, provider_id: UUID, pause: timedelta) -> None:
+    """Record a successful poll; the next one is after the pause."""
+    await session.execute(_POLLED, {"provider": provider_id, "pause": pause})
+
+
+async def record_failure(
+    session: AsyncSession, provider_id: UUID, error: str, pause: timedelta, max_pause: timedelta
+) -> None:
+    """Record a failed poll: the pause doubles with each failure in a row, up to ``max_pause``."""
+    values = {"provider": provider_id, "error": error, "pause": pause, "most": max_pause}
+    await session.execute(_FAILED, values)
+
+
+async def record_error(session: AsyncSession, provider_id: UUID, error: str) -> None:
+    """Record an error of the stream."""
+    await session.execute(_ERROR, {"provider": provider_id, "error": error})
+
+
+async def reseal_access(sessions: async_sessionmaker[AsyncSession], sealer: Sealer) -> tuple[int, int]:
+    """Reencrypt every access token with the newest key; return how many, and how many no key can decrypt.
+
+    A token is replaced only if it is unchanged since it was read. There is one for each provider, so they are read at
+    once.
+    """
+    resealed, unopened = 0, 0
+    query = select(SignalStream).where(col(SignalStream.key_id) != sealer.current_id)
+    async with sessions() as session:
+        rows = list(await session.scalars(query))
+    for row in rows:
+        try:
+            contents = sealer.unseal(Sealed(row.key_id or "", row.sealed or b""), place_of(row))
+        except UnsealingFault:
+            unopened += 1
+            continue
+        resealed += await _replace(sessions, row, sealer.seal(contents, place_of(row)))
+    return resealed, unopened
+
+
+async def _replace(sessions: async_sessionmaker[AsyncSession], row: SignalStream, sealed: Sealed) -> int:
+    statement = (
+        update(SignalStream)
+        .where(col(SignalStream.id) == row.id, col(SignalStream.sealed) == row.sealed)
+        .values(key_id=sealed.key_id, sealed=sealed.data)
+        .returning(col(SignalStream.id))
+        .execution_options(synchronize_session=False)
+    )
+    async with sessions() as session:
+        changed = (await session.execute(statement)).all()
+        await session.commit()
+    return len(changed)

@@ -4,17 +4,13 @@ import asyncio
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import Annotated, Literal
 from urllib.parse import quote, urlsplit
+
+from fastapi import Depends, Request
 
 from app.crypto.jose.keys import Key, ProviderFault
 from app.domain.security_events import STREAM_STATUSES
-from app.features.identity_providers.signals.streams import (
-    Access,
-    StreamRequest,
-    Transmitter,
-    TransmitterFault,
-    TransmitterStream,
-)
 from app.lib.strict_json import JsonObject, JsonValue, StrictJsonError, dumps, loads
 from app.outbound.http import OutboundClient, Timeouts
 from app.outbound.jwks import TIMEOUTS, ask_provider, is_safe, read_object, usable_keys
@@ -27,6 +23,59 @@ _MAX_ID_LENGTH = 255
 _POLL_TIMEOUTS = Timeouts(connect=3.0, first_byte=10.0, idle=5.0, total=15.0)
 _POLL_WITHIN_S = 20.0
 _ENDPOINTS = ("jwks_uri", "configuration_endpoint", "status_endpoint", "verification_endpoint")
+
+
+Delivery = Literal["push", "poll"]
+
+
+@dataclass(frozen=True, slots=True)
+class Transmitter:
+    """The signer of events. Its keys are at ``jwks_uri``, or at the URL in its configuration."""
+
+    issuer: str
+    jwks_uri: str | None = None
+
+    def __str__(self) -> str:
+        return self.issuer
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Access of one provider to a transmitter's own API."""
+
+    transmitter: Transmitter
+    token: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class StreamRequest:
+    """The requested stream. ``push_url`` and ``authorization`` (the header) are only for push. ``others`` are the
+    streams of other providers there: changing one would take away its events."""
+
+    delivery: Delivery
+    events: Sequence[str]
+    push_url: str
+    audiences: frozenset[str]
+    authorization: str | None = field(default=None, repr=False)
+    others: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class TransmitterStream:
+    """A stream at the transmitter. ``poll_url`` is where its events are polled, if they are."""
+
+    id: str
+    poll_url: str | None
+    status: str
+
+
+class TransmitterFault(Exception):
+    """A transmitter did not carry out a request. ``refused``: it answered with a refusal."""
+
+    def __init__(self, reason: str, *, refused: bool = False) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.refused = refused
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,16 +91,9 @@ class Configuration:
     """Members of complex subjects that a receiver must understand, or ignore the event."""
 
 
-@dataclass(frozen=True, slots=True)
-class Polled:
-    """The result of a poll: event tokens by ``jti``, and whether more are pending."""
-
-    sets: Mapping[str, str] = field(repr=False)
-    more: bool
-
-
 class Transmitters:
-    """Implements ``TransmitterApi``, and fetches keys and events."""
+    """Manages streams (SSF 1.0 section 8), and fetches keys and events. The methods for streams and events raise
+    ``TransmitterFault``."""
 
     def __init__(self, outbound: OutboundClient) -> None:
         self._outbound = outbound
@@ -109,8 +151,8 @@ class Transmitters:
 
     async def poll(
         self, access: Access, url: str, most: int, taken: Sequence[str], refused: Mapping[str, JsonObject]
-    ) -> Polled:
-        """Ask for events (RFC 8936 section 2), and acknowledge earlier ones. Raises ``TransmitterFault``."""
+    ) -> dict[str, str]:
+        """Ask for events (RFC 8936 section 2), and acknowledge earlier ones. Returns event tokens by ``jti``."""
         body: JsonObject = {"maxEvents": most, "returnImmediately": True}
         if taken:
             body["ack"] = list(taken)
@@ -123,7 +165,7 @@ class Transmitters:
         texts = {jti: text for jti, text in sets.items() if isinstance(text, str)}
         if len(texts) != len(sets):
             raise TransmitterFault("it answers with events that are no text")
-        return Polled(dict(list(texts.items())[:most]), answer.get("moreAvailable") is True)
+        return dict(list(texts.items())[:most])
 
     async def _keys_of(self, transmitter: Transmitter) -> tuple[Key, ...]:
         if transmitter.jwks_uri is None:
@@ -230,6 +272,14 @@ class Transmitters:
             return status, loads(content) if content else None
         except StrictJsonError:
             raise TransmitterFault("it does not answer with JSON") from None
+
+
+async def _get_transmitters(request: Request) -> Transmitters:
+    transmitters: Transmitters = request.app.state.transmitters
+    return transmitters
+
+
+CurrentTransmitters = Annotated[Transmitters, Depends(_get_transmitters)]
 
 
 def configuration_url(issuer: str) -> str:
