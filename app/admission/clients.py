@@ -7,7 +7,6 @@ Requests rejected before a decision are counted in memory and written once a min
 does not fill the disk: one row per token, reason and minute, or per source and minute.
 """
 
-import asyncio
 import hmac
 from collections import Counter, OrderedDict
 from collections.abc import Callable
@@ -21,6 +20,7 @@ import asyncpg
 from app.admission.rows import STRING_LIMIT, ClientRow, Row, Values, cells_of
 from app.crypto.client_ids import client_id, salt_of
 from app.db.engine import plain_url
+from app.db.jobs import repeat
 from app.lib.ids import new_id
 
 MAX_REMEMBERED = 10_000
@@ -177,6 +177,7 @@ class Refusals:
 
     async def run(self) -> None:
         """Flush once a minute until cancelled."""
-        while True:
-            await asyncio.sleep(FLUSH_EVERY_S)
-            self.flush()
+        await repeat("counting refusals", self._flush, FLUSH_EVERY_S)
+
+    async def _flush(self) -> None:
+        self.flush()

@@ -1,4 +1,4 @@
-"""Background jobs of a worker on the database: ``Periodic`` and ``LeasedQueue``.
+"""Background jobs of a worker: ``Periodic`` and ``LeasedQueue`` on the database, ``repeat`` for any other.
 
 Every worker runs every job. The database decides which worker does what, by row locks and leases, so a lost worker
 leaves its work to the others.
@@ -7,7 +7,7 @@ leaves its work to the others.
 import asyncio
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import asynccontextmanager, suppress
 from random import SystemRandom
 from typing import ClassVar, Generic, TypeVar
@@ -30,35 +30,67 @@ _log = logging.getLogger(__name__)
 _spread = SystemRandom()
 
 
+async def repeat(
+    name: str,
+    job: Callable[[], Awaitable[object]],
+    every_s: float,
+    *,
+    first_s: float | None = None,
+    wake: asyncio.Event | None = None,
+) -> None:
+    """Run a job again and again, until cancelled. No error ends it. ``name`` is what is done, for the log.
+
+    ``every_s`` is the maximum of seconds between two runs, ``first_s`` before the first, if it differs. The pauses of
+    workers are randomized, at least half as long. Zero for ``every_s`` disables the job. ``wake`` ends a pause, but not
+    that after an error: what is woken up often would be retried without a pause.
+    """
+    if every_s == 0:
+        return
+    await _pause(every_s if first_s is None else first_s, wake)
+    while True:
+        failed = True
+        try:
+            await job()
+            failed = False
+        except OUTAGES:
+            # Others report that the database is unavailable; what is due stays.
+            pass
+        except Exception as error:  # noqa: BLE001
+            log_fault(_log, name, error)
+        await _pause(every_s, None if failed else wake)
+
+
+async def _pause(max_s: float, wake: asyncio.Event | None) -> None:
+    pause_s = max_s * _spread.uniform(0.5, 1.0)
+    if wake is None:
+        await asyncio.sleep(pause_s)
+        return
+    with suppress(TimeoutError):
+        async with asyncio.timeout(pause_s):
+            await wake.wait()
+    wake.clear()
+
+
 class Periodic(ABC):
     """A job that is done again and again, until it is cancelled."""
 
     name: ClassVar[str]
     """What is done, for the log."""
     every_s: float
-    """The maximum of seconds between two rounds; the pauses of workers are randomized, at least half as long."""
+    """The maximum of seconds between two rounds, as for ``repeat``."""
+    first_s: float | None = None
 
     def __init__(self, sessions: async_sessionmaker[AsyncSession]) -> None:
         self._sessions = sessions
+        self._wake = asyncio.Event()
 
     @abstractmethod
     async def round(self) -> object:
         """Do what is due now."""
 
     async def run(self) -> None:
-        """Do what is due, round after round, until cancelled. No error ends the job."""
-        while True:
-            await self._pause(self.every_s * _spread.uniform(0.5, 1.0))
-            try:
-                await self.round()
-            except OUTAGES:
-                # Others report that the database is unavailable; what is due stays.
-                continue
-            except Exception as error:  # noqa: BLE001
-                log_fault(_log, self.name, error)
-
-    async def _pause(self, seconds: float) -> None:
-        await asyncio.sleep(seconds)
+        """Do what is due until cancelled. ``_wake`` starts a round early."""
+        await repeat(self.name, self.round, self.every_s, first_s=self.first_s, wake=self._wake)
 
 
 class LeasedQueue(Periodic, Generic[Item]):
@@ -74,7 +106,6 @@ class LeasedQueue(Periodic, Generic[Item]):
     def __init__(self, sessions: async_sessionmaker[AsyncSession]) -> None:
         super().__init__(sessions)
         self._tasks: dict[asyncio.Task[None], Item] = {}
-        self._room = asyncio.Event()
         self._connections = asyncio.Semaphore(_CONNECTIONS)
 
     @abstractmethod
@@ -131,16 +162,10 @@ class LeasedQueue(Periodic, Generic[Item]):
         while self._tasks:
             await asyncio.wait(self._tasks)
 
-    async def _pause(self, seconds: float) -> None:
-        """Wait until the next round, or until there is room again."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._room.wait()
-        self._room.clear()
-
     def _end(self, task: asyncio.Task[None]) -> None:
         del self._tasks[task]
-        self._room.set()
+        # There is room again.
+        self._wake.set()
 
     async def _work(self, claimed: Item) -> None:
         item: Item | None = claimed

@@ -17,13 +17,13 @@ from typing import Any, Protocol, cast
 
 from fastapi import Request
 from sqlalchemy import text
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from app.db.engine import CONNECTION_ERRORS, database_unavailable
-from app.domain.errors import DomainError, Unavailable
+from app.db.engine import database_unavailable
+from app.db.jobs import OUTAGES, repeat
+from app.domain.errors import DomainError
 from app.http.authorization import Authenticator, Caller, Permission, authorize
 from app.http.rate_limits import Slots
 from app.lib.logs import log_fault
@@ -47,7 +47,6 @@ _HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 # The delay in milliseconds after which a client reconnects.
 _OPENING = b"retry: 3000\r\n: open\r\n\r\n"
 _QUIET = b": quiet\r\n\r\n"
-_AWAY = (Unavailable, *CONNECTION_ERRORS)
 _log = logging.getLogger(__name__)
 
 Sessions = async_sessionmaker[AsyncSession]
@@ -127,12 +126,12 @@ class Pulse:
         return self.beats != beats
 
     async def run(self) -> None:
-        """Look until cancelled; an unavailable database has no news."""
-        while True:
-            await self._wanted.wait()
-            with suppress(SQLAlchemyError, *_AWAY):
-                await self.look()
-            await asyncio.sleep(LOOK_EVERY_S)
+        """Look until cancelled, while a stream is open."""
+        await repeat("looking for news", self._look_when_watched, LOOK_EVERY_S, first_s=0)
+
+    async def _look_when_watched(self) -> None:
+        await self._wanted.wait()
+        await self.look()
 
     async def look(self) -> None:
         """Look once, and beat if there is anything new. Raises database errors."""
@@ -300,7 +299,7 @@ class Live:
                     await session.execute(_TAKE_SNAPSHOT)
                     caller = await watch.ask(session)
                     found = News() if look is None else await look(session, caller)
-            except _AWAY as error:
+            except OUTAGES as error:
                 # If returning the connection failed, another look would continue after these results.
                 if found is None:
                     if time.monotonic() > until:

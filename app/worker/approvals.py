@@ -8,11 +8,10 @@ from collections.abc import Collection
 from uuid import UUID
 
 from sqlalchemy import text
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from app.db.approval_channel import CHANNEL
-from app.domain.errors import Unavailable
+from app.db.jobs import repeat
 from app.gateway import Gateway
 
 __all__ = ["CHANNEL", "ApprovalNewsPort"]
@@ -32,7 +31,6 @@ _WHOSE = text(
 )
 MAX_DECIDED = 1_000
 """The maximum of decisions that are kept until the next look."""
-_FAULTS = (Unavailable, SQLAlchemyError, OSError)
 
 
 class ApprovalNewsPort:
@@ -66,22 +64,8 @@ class ApprovalNewsPort:
             self._news.set()
 
     async def run(self) -> None:
-        """Query the approvals until cancelled; an unavailable database is queried again."""
-        while True:
-            await self._next()
-            self._news.clear()
-            try:
-                await self._look()
-            except _FAULTS:
-                continue
-
-    async def _next(self) -> None:
-        """Wait for news, but only until the next look while requests wait."""
-        try:
-            async with asyncio.timeout(LOOK_EVERY_S if self._waiting else None):
-                await self._news.wait()
-        except TimeoutError:
-            return
+        """Query the approvals until cancelled, periodically and when there is news."""
+        await repeat("reading approvals", self._look, LOOK_EVERY_S, wake=self._news)
 
     async def _look(self) -> None:
         wanted = {id for ids in self._waiting.values() for id in ids}

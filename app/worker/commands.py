@@ -13,12 +13,12 @@ from time import monotonic
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from app.access.snapshot import AccessSnapshot, Target
 from app.admission.in_flight import InFlightTable
 from app.admission.store import UpstreamTarget
+from app.db.jobs import repeat
 from app.domain.access import AccessRequest, Decision, decide
 from app.domain.objects import Server, Token
 from app.features.servers.queries import ended_among
@@ -138,21 +138,18 @@ class Commands:
 
     async def run(self) -> None:
         """Send heartbeats and ended pairs to the supervisor until cancelled."""
-        while True:
-            self._wake.clear()
-            if self._address is not None and (self._held or self._known or self._gone):
-                try:
-                    await self._talk(self._address)
-                    self._reach.away = False
-                except (OutboundError, ValueError, TypeError) as error:
-                    if not self._reach.away:
-                        _log.warning("the supervisor of commands cannot be reached: %s", type(error).__name__)
-                    self._reach.away = True
-            try:
-                async with asyncio.timeout(BEAT_EVERY_S):
-                    await self._wake.wait()
-            except TimeoutError:
-                continue
+        await repeat("supervising commands", self._beat, BEAT_EVERY_S, first_s=0, wake=self._wake)
+
+    async def _beat(self) -> None:
+        if self._address is None or not (self._held or self._known or self._gone):
+            return
+        try:
+            await self._talk(self._address)
+            self._reach.away = False
+        except (OutboundError, ValueError, TypeError) as error:
+            if not self._reach.away:
+                _log.warning("the supervisor of commands cannot be reached: %s", type(error).__name__)
+            self._reach.away = True
 
     async def _talk(self, address: SupervisorAddress) -> None:
         await self._end(address, set(self._gone))
@@ -195,15 +192,16 @@ class DeletedServers:
 
     async def run(self) -> None:
         """Look once per minute, until cancelled."""
-        while self._address is not None:
-            try:
-                await self.forget(self._address)
-            except (OutboundError, SQLAlchemyError, OSError, ValueError, TypeError) as error:
-                _log.info("data of deleted servers is removed later: %s", type(error).__name__)
-            await asyncio.sleep(FORGET_EVERY_S)
+        await repeat("removing data of deleted servers", self._round, FORGET_EVERY_S, first_s=0)
 
-    async def forget(self, address: SupervisorAddress) -> None:
-        """Look once."""
+    async def _round(self) -> None:
+        try:
+            if self._address is not None:
+                await self._forget(self._address)
+        except (OutboundError, ValueError, TypeError) as error:
+            _log.info("data of deleted servers is removed later: %s", type(error).__name__)
+
+    async def _forget(self, address: SupervisorAddress) -> None:
         listed = await _tell(self._outbound, address, self._worker_id, b"/data", None)
         if not listed:
             return

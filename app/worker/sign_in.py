@@ -1,10 +1,8 @@
 """Authentication of bearers at the API, the watch over OpenID providers, and the parts of browser sign-in."""
 
-import asyncio
 from contextlib import AsyncExitStack, suppress
 from ipaddress import ip_network
 
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from app.adapters.console.attempts import Attempts
@@ -19,7 +17,8 @@ from app.crypto.client_ids import KEY_PURPOSE
 from app.crypto.jose.keys import ProviderKeys
 from app.crypto.keys import Peppers, Sealer
 from app.db.engine import commit
-from app.domain.errors import Conflict, Unavailable
+from app.db.jobs import OUTAGES, repeat
+from app.domain.errors import Conflict
 from app.domain.token_format import API_BEARER, BREAK_GLASS, CLIENT_SECRET
 from app.features.administrators.break_glass import BreakGlass
 from app.features.administrators.browser_sessions import Lifetimes
@@ -35,8 +34,8 @@ from app.settings import Settings
 
 WATCH_EVERY_S = 5.0
 
-# Others report an unavailable database; a conflict is a concurrent registration of the same issuer.
-_AWAY = (SQLAlchemyError, Unavailable, Conflict, OSError)
+# A conflict is a concurrent registration of the same issuer.
+_AWAY = (Conflict, *OUTAGES)
 _ANYWHERE = (ip_network("0.0.0.0/0"), ip_network("::/0"))
 
 
@@ -120,12 +119,12 @@ class ProviderWatch:
 
     async def run(self) -> None:
         """Maintain the providers until cancelled."""
-        while True:
-            if not self._kept:
-                await self.keep_environment()
-            with suppress(*_AWAY):
-                await self.look()
-            await asyncio.sleep(WATCH_EVERY_S)
+        await repeat("refreshing the keys of providers", self._round, WATCH_EVERY_S, first_s=0)
+
+    async def _round(self) -> None:
+        if not self._kept:
+            await self.keep_environment()
+        await self.look()
 
     async def look(self) -> None:
         """Run one round."""

@@ -4,13 +4,12 @@ import asyncio
 import logging
 import time
 from datetime import timedelta
-from random import SystemRandom
 from uuid import UUID
 
+from app.db.jobs import OUTAGES, repeat
 from app.features.servers.queries import claim_due, fail_lost_syncs
 from app.features.tools.sync import INTERRUPTED, sync_server
 from app.http.runtime import Runtime
-from app.worker.ports import AWAY
 
 _log = logging.getLogger(__name__)
 _WAITING = 1_000
@@ -19,8 +18,6 @@ _EVERY_S = 30.0
 MAX_CONCURRENT_SYNCS = 4
 """The maximum of concurrent automatic syncs of a worker."""
 _LOOK_EVERY_S = 30.0
-# Not the global generator: if a library seeded it, workers would run at the same times.
-_spread = SystemRandom()
 
 
 class SyncRequestsPort:
@@ -68,22 +65,18 @@ class PeriodicSyncs:
 
     async def run(self) -> None:
         """Sync due servers until cancelled; an interval of zero disables it."""
-        while self._interval:
-            # Randomized, so that workers that start together do not run together.
-            longest = min(_LOOK_EVERY_S, self._interval.total_seconds() / 2)
-            await asyncio.sleep(longest * _spread.uniform(0.5, 1.0))
-            while await self.round() == MAX_CONCURRENT_SYNCS:
-                pass
+        every_s = min(_LOOK_EVERY_S, self._interval.total_seconds() / 2)
+        await repeat("syncing servers", self._sync_all, every_s)
+
+    async def _sync_all(self) -> None:
+        while await self.round() == MAX_CONCURRENT_SYNCS:
+            pass
 
     async def round(self) -> int:
         """Sync some due servers concurrently; return their number."""
-        try:
-            async with self._runtime.sessions() as session:
-                due = await claim_due(session, self._interval, MAX_CONCURRENT_SYNCS, self._transports)
-                await session.commit()
-        except AWAY:
-            # Others report that the database is unavailable; what is due stays due.
-            return 0
+        async with self._runtime.sessions() as session:
+            due = await claim_due(session, self._interval, MAX_CONCURRENT_SYNCS, self._transports)
+            await session.commit()
         # No connection is held while servers are read.
         await asyncio.gather(*(_sync(self._runtime, server_id) for server_id in due))
         return len(due)
@@ -97,25 +90,19 @@ class LostSyncs:
 
     async def run(self) -> None:
         """Look periodically until cancelled."""
-        while True:
-            await asyncio.sleep(_LOOK_EVERY_S * _spread.uniform(0.5, 1.0))
-            await self.give_up()
+        await repeat("looking for interrupted syncs", self.give_up, _LOOK_EVERY_S)
 
     async def give_up(self) -> None:
         """Look once."""
-        try:
-            async with self._runtime.sessions() as session:
-                await fail_lost_syncs(session, INTERRUPTED)
-                await session.commit()
-        except AWAY:
-            # Others report that the database is unavailable.
-            return
+        async with self._runtime.sessions() as session:
+            await fail_lost_syncs(session, INTERRUPTED)
+            await session.commit()
 
 
 async def _sync(runtime: Runtime, server_id: UUID) -> None:
     try:
         await sync_server(runtime, server_id)
-    except AWAY:
+    except OUTAGES:
         # Others report that the database is unavailable; the server is synced when it is due.
         return
     except Exception as error:  # noqa: BLE001

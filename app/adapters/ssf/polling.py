@@ -5,11 +5,10 @@ Events are acknowledged after they are committed, so that another worker receive
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
-from random import SystemRandom
 from uuid import UUID
 
 from sqlalchemy.exc import DBAPIError
@@ -19,7 +18,8 @@ from app.adapters.ssf.push_routes import Receiver
 from app.crypto.keys import Sealer, UnsealingFault
 from app.crypto.signing import Signer
 from app.db.change import Change
-from app.db.engine import ATTEMPTS, CONNECTION_ERRORS, commit, sqlstate
+from app.db.engine import ATTEMPTS, commit, sqlstate
+from app.db.jobs import OUTAGES, repeat
 from app.domain.errors import Unavailable
 from app.features.identity_providers import queries as providers
 from app.features.identity_providers.signals import streams
@@ -54,9 +54,7 @@ _UPKEEP_EVERY_S = 5.0
 # Longer than one poll and processing its events.
 _LEASE = timedelta(seconds=60)
 _COLLISIONS = {"40001", "40P01"}
-_AWAY = (Unavailable, *CONNECTION_ERRORS)
 _log = logging.getLogger(__name__)
-_spread = SystemRandom()
 
 
 class Failed(Exception):
@@ -97,8 +95,8 @@ class Polling:
         """
         try:
             await asyncio.gather(
-                self._repeat(self.look, _LOOK_EVERY_S, "looking for events"),
-                self._repeat(self.upkeep, _UPKEEP_EVERY_S, "the upkeep of signals"),
+                repeat("looking for events", self.look, _LOOK_EVERY_S, first_s=0),
+                repeat("the upkeep of signals", self.upkeep, _UPKEEP_EVERY_S, first_s=0),
             )
         finally:
             for task in self._polling:
@@ -106,18 +104,6 @@ class Polling:
             await asyncio.gather(*self._polling, return_exceptions=True)
             with suppress(Exception):
                 await self._receiver.refused.flush(all=True)
-
-    async def _repeat(self, job: Callable[[], Awaitable[None]], every_s: float, what: str) -> None:
-        while True:
-            try:
-                await job()
-            except _AWAY:
-                # Reported elsewhere; due polls stay due.
-                pass
-            except Exception as error:  # noqa: BLE001
-                # No fault may end the loop.
-                log_fault(_log, what, error)
-            await asyncio.sleep(every_s * _spread.uniform(0.5, 1.0))
 
     async def upkeep(self) -> None:
         """Refresh keys, and record refused events of past minutes."""
@@ -151,13 +137,13 @@ class Polling:
             await self._poll(provider_id)
         except Failed as failed:
             error, max_pause = failed.error, failed.max_pause
-        except _AWAY:
+        except OUTAGES:
             return
         except Exception as fault:  # noqa: BLE001
             # An internal fault, which no client sees; the poll is repeated later.
             log_fault(_log, f"polling for {format_id(IDENTITY_PROVIDER, provider_id)}", fault)
             error = "unreachable"
-        with suppress(*_AWAY):
+        with suppress(*OUTAGES):
             async with self._sessions() as session:
                 if error is None:
                     await streams.record_polled(session, provider_id, POLL_EVERY)
@@ -202,7 +188,7 @@ class Polling:
                 await self._receiver.refused.note(SYSTEM, found.provider_id, error.code, None)
             except Failed:
                 raise
-            except _AWAY:
+            except OUTAGES:
                 # The database is unavailable, or this event takes longer than it allows.
                 result.left += 1
             except Exception as error:  # noqa: BLE001

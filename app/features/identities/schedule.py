@@ -8,7 +8,6 @@ import asyncio
 import logging
 from dataclasses import replace
 from datetime import datetime, timedelta
-from random import SystemRandom
 from typing import Any
 from uuid import UUID
 
@@ -16,10 +15,11 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from app.crypto.signing import Signer
-from app.db.engine import CONNECTION_ERRORS, commit, sqlstate
+from app.db.engine import commit, sqlstate
+from app.db.jobs import OUTAGES, Periodic
 from app.db.outbox import enqueue
 from app.db.webhook_events import WebhookEvent, identity_message
-from app.domain.errors import Conflict, Forbidden, Invalid, NotFound, Unavailable
+from app.domain.errors import Conflict, Forbidden, Invalid, NotFound
 from app.features.audit.record import record
 from app.features.identities.offboard import (
     OffboardOutcome,
@@ -53,9 +53,7 @@ from app.lib.logs import log_fault
 from app.models.tokens import ScheduledOffboarding
 
 MAX_AHEAD = timedelta(days=366)
-
 """A year, whichever."""
-
 _MOVABLE = ("effective_at", "reason", "transfer_agents_to")
 
 
@@ -248,41 +246,26 @@ def _show(value: UUID | datetime | None) -> str | None:
 
 
 _log = logging.getLogger(__name__)
-
-_LOOK_EVERY_S = 0.6
-
 _REST_S = 5.0
-
 """The pause after a failed offboarding, so that others run in between."""
-
 _COLLISIONS = {"40001", "40P01"}
 
-_AWAY = (Unavailable, *CONNECTION_ERRORS)
 
-_spread = SystemRandom()
-
-
-class ScheduledOffboardings:
+class ScheduledOffboardings(Periodic):
     """The task of one worker for due offboardings."""
 
+    name = "looking for scheduled offboardings"
+    every_s = 0.6
+
     def __init__(self, sessions: async_sessionmaker[AsyncSession], signer: Signer) -> None:
-        self._sessions = sessions
+        super().__init__(sessions)
         self._signer = signer
         self._resting: dict[UUID, float] = {}
 
-    async def run(self) -> None:
-        """Carry out due offboardings until cancelled."""
-        while True:
-            await asyncio.sleep(_LOOK_EVERY_S * _spread.uniform(0.5, 1.0))
-            try:
-                while await self.next():
-                    pass
-            except _AWAY:
-                # Others report that the database is unavailable; due offboardings stay.
-                continue
-            except Exception as error:  # noqa: BLE001
-                # No error may end the loop.
-                log_fault(_log, "looking for scheduled offboardings", error)
+    async def round(self) -> None:
+        """Carry out all due offboardings."""
+        while await self.next():
+            pass
 
     async def next(self) -> bool:
         """Carry out one due offboarding; return whether there was one."""
@@ -301,7 +284,7 @@ class ScheduledOffboardings:
                 if not (isinstance(error, DBAPIError) and sqlstate(error) in _COLLISIONS):
                     # A serialization failure is repeated immediately, any other error later.
                     self._resting[id] = now + _REST_S
-                if isinstance(error, _AWAY):
+                if isinstance(error, OUTAGES):
                     raise
                 if id in self._resting:
                     log_fault(

@@ -5,31 +5,24 @@ lead time remains, but not before two thirds of the lifetime, and never for a li
 renewed automatically.
 """
 
-import asyncio
-import logging
 from datetime import UTC, datetime, timedelta
-from random import SystemRandom
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import DateTime, Interval, Row, TextClause, Uuid, bindparam, text
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
-from app.db.engine import CONNECTION_ERRORS
+from app.db.jobs import Periodic
 from app.db.outbox import enqueue, has_subscribers
 from app.db.webhook_events import Message, WebhookEvent, grant_message, token_message
-from app.domain.errors import Unavailable
 from app.features.tokens.queries import STATUS_SQL
-from app.lib.logs import log_fault
 
 MIN_LIFETIME = timedelta(days=1)
 """A shorter lifetime ends without a notice."""
 LOOK_EVERY_S = 300.0
 _FIRST_LOOK_S = 4.0
 _AT_ONCE = 500
-_log = logging.getLogger(__name__)
 # An unseeded generator: one that others seed could synchronize the workers.
-_spread = SystemRandom()
 _BEGINNING = (datetime.fromtimestamp(0, UTC), UUID(int=0))
 
 # Locked as for ending or changing them, so that no notice is sent for an ended one; with SKIP LOCKED, so that the order
@@ -91,27 +84,16 @@ DELETE FROM expiry_notices WHERE ctid = ANY (ARRAY(
 """)
 
 
-class ExpiryNotices:
+class ExpiryNotices(Periodic):
     """The task of one worker for expiry notices."""
 
-    def __init__(self, sessions: async_sessionmaker[AsyncSession], lead: timedelta) -> None:
-        self._sessions = sessions
-        self._lead = lead
+    name = "looking for coming expiries"
 
-    async def run(self) -> None:
-        """Send notices periodically until cancelled; without a lead time, never."""
-        max_wait = _FIRST_LOOK_S
-        while self._lead:
-            await asyncio.sleep(max_wait * _spread.uniform(0.5, 1.0))
-            max_wait = LOOK_EVERY_S
-            try:
-                await self.round()
-            except (Unavailable, *CONNECTION_ERRORS):
-                # Others report that the database is unavailable; due notices stay.
-                continue
-            except Exception as error:  # noqa: BLE001
-                # No error may end the loop. Due notices stay.
-                log_fault(_log, "looking for what is about to end", error, logging.WARNING)
+    def __init__(self, sessions: async_sessionmaker[AsyncSession], lead: timedelta) -> None:
+        """Without a lead time, no notices are sent."""
+        super().__init__(sessions)
+        self._lead = lead
+        self.every_s, self.first_s = LOOK_EVERY_S if lead else 0, _FIRST_LOOK_S
 
     async def round(self) -> int:
         """Send the due notices; return their number."""

@@ -1,7 +1,6 @@
 """Servers are synced periodically: each once for all workers, and with growing delays after failures."""
 
 import asyncio
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -9,7 +8,6 @@ import httpx2
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
-from app.db.engine import make_engine, make_sessions
 from app.features.servers.queries import MAX_DOUBLINGS, claim_due
 from app.main import Scopegate
 from app.worker.syncs import MAX_CONCURRENT_SYNCS, PeriodicSyncs
@@ -183,9 +181,3 @@ async def test_an_interval_of_nothing_reads_nothing(
         before = upstream.listed
         await asyncio.wait_for(PeriodicSyncs(app.api.state.runtime, timedelta(0)).run(), 20)
         assert upstream.listed == before
-
-
-async def test_a_database_that_is_away_leaves_everything_due(app: Scopegate) -> None:
-    nowhere = make_sessions(make_engine("postgresql://nobody@127.0.0.1:1/nothing"))
-    runtime = replace(app.api.state.runtime, sessions=nowhere)
-    assert await PeriodicSyncs(runtime, HOUR).round() == 0

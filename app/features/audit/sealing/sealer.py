@@ -11,7 +11,6 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable
-from random import SystemRandom
 from typing import Self
 
 from asyncpg import Connection, InterfaceError, PostgresError, Record, UniqueViolationError
@@ -20,9 +19,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from app.crypto.signed_notes import Checkpoint, Note, NoteFault, NoteSigner, open_checkpoint
-from app.db.engine import CONNECTION_ERRORS
+from app.db.jobs import OUTAGES, repeat
 from app.db.rewinds import DatabaseRewound, RewindGuard
-from app.domain.errors import Unavailable
 from app.domain.merkle import leaf_hash
 from app.features.audit.epochs import record_by_system
 from app.features.audit.queries import Position
@@ -123,13 +121,12 @@ _ADD_CHECKPOINT = """
 INSERT INTO audit_checkpoints (tree_size, epoch, last_xact, last_seq, root_hash, note)
 VALUES ($1, $2, $3, $4, $5, $6)
 """
-_AWAY = (PostgresError, InterfaceError, SQLAlchemyError, Unavailable, *CONNECTION_ERRORS)
+_AWAY = (PostgresError, InterfaceError, SQLAlchemyError, *OUTAGES)
 
 
 _log = logging.getLogger(__name__)
 
 # An unseeded generator: one that others seed could synchronize the workers.
-_spread = SystemRandom()
 
 
 class ConcurrentCheckpoint(Exception):
@@ -293,9 +290,7 @@ class Sealing:
     async def run(self) -> None:
         """Seal until cancelled; retry when the database is unavailable."""
         try:
-            while True:
-                await asyncio.sleep(SEAL_EVERY_S * _spread.uniform(0.5, 1.0))
-                await self.turn()
+            await repeat("sealing the audit log", self.turn, SEAL_EVERY_S)
         finally:
             self._drop()
 
