@@ -3,8 +3,8 @@
 import logging
 from collections.abc import Mapping
 
+from fastapi import Request
 from starlette.datastructures import MutableHeaders
-from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.http.problems import ErrorForm, problem

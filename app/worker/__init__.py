@@ -1,6 +1,5 @@
 """The lifespan of a worker: engine, keys, outbound client, background tasks, and the gateway's ports."""
 
-import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import replace
@@ -31,7 +30,7 @@ from app.outbound.client_tokens import ClientTokens
 from app.outbound.http import AddressPolicy, Limits, LoopGuard, OutboundClient
 from app.outbound.stdio import SupervisorAddress
 from app.settings import Settings
-from app.worker.background import cancelled, start_receiver, start_sealing, trail_signer
+from app.worker.background import run_until_closed, start_receiver, start_sealing, trail_signer
 from app.worker.commands import Reach
 from app.worker.database import database_url
 from app.worker.gateway import start_gateway
@@ -58,22 +57,17 @@ def make_lifespan(settings: Settings, rewinds: RewindGuard) -> Lifespan:
             app.state.connection_checks = ConnectionChecks(settings.workers)
             app.state.requested_syncs = RequestedSyncs()
             stack.push_async_callback(app.state.requested_syncs.aclose)
-            for job in (
-                Deliveries(runtime.sessions, runtime.sealer, runtime.outbound, runtime.public_url),
-                DeliveryRetention(runtime.sessions),
-                AuditDeliveries(runtime.sessions, runtime.sealer, runtime.outbound),
-                HourCounts(runtime.sessions),
+            sessions, sealer, outbound = runtime.sessions, runtime.sealer, runtime.outbound
+            for loop in (
+                Deliveries(sessions, sealer, outbound, runtime.public_url),
+                DeliveryRetention(sessions),
+                AuditDeliveries(sessions, sealer, outbound),
+                ScheduledOffboardings(sessions, runtime.signer),
+                ExpiryNotices(sessions, settings.expiry_notice),
+                HourCounts(sessions),
+                runtime.live.pulse,
             ):
-                task = asyncio.create_task(job.run(), name=type(job).__name__)
-                stack.push_async_callback(cancelled, task)
-            scheduled = ScheduledOffboardings(runtime.sessions, runtime.signer)
-            offboarding = asyncio.create_task(scheduled.run(), name="scheduled offboardings")
-            stack.push_async_callback(cancelled, offboarding)
-            notices = ExpiryNotices(runtime.sessions, settings.expiry_notice)
-            noticing = asyncio.create_task(notices.run(), name="expiry notices")
-            stack.push_async_callback(cancelled, noticing)
-            beating = asyncio.create_task(runtime.live.pulse.run(), name="pulse of the trail")
-            stack.push_async_callback(cancelled, beating)
+                run_until_closed(stack, loop)
             yield
 
     return lifespan
@@ -108,8 +102,7 @@ async def _runtime(
     keys, publications = await provider_keys(settings, outbound, stack)
     watch = ProviderWatch(sessions, keys, settings.oidc_provider)
     await watch.keep_environment()
-    watching = asyncio.create_task(watch.run(), name="providers")
-    stack.push_async_callback(cancelled, watching)
+    run_until_closed(stack, watch)
     break_glass = local_administrator(settings, sessions, peppers, stack)
     readiness = Readiness(database_url(settings), sealer.ids)
     stack.callback(readiness.close)

@@ -52,10 +52,15 @@ class Noted(Loop, Protocol):
     async def flush(self) -> None: ...
 
 
-async def cancelled(task: asyncio.Task[None]) -> None:
-    """Cancel a task and wait for its end."""
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
+def run_until_closed(stack: AsyncExitStack, loop: Loop) -> None:
+    """Run a loop until ``stack`` is closed, which cancels it and waits for its end."""
+    task = _start(loop)
+
+    async def stop() -> None:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    stack.push_async_callback(stop)
 
 
 async def run_in_background(
@@ -70,7 +75,7 @@ async def run_in_background(
     writing = [_start(lane) for lane in lanes]
     watching = _start(table)
     for task in (*writing, watching):
-        task.add_done_callback(_end_where_failed)
+        task.add_done_callback(_exit_after_failure)
     secondary: list[Loop] = [refusals, uses, *others]
     extras = [_start(loop) for loop in secondary]
 
@@ -94,7 +99,7 @@ async def run_in_background(
 
 def _start(loop: Loop) -> asyncio.Task[None]:
     task = asyncio.create_task(loop.run(), name=type(loop).__name__)
-    task.add_done_callback(_tell_where_failed)
+    task.add_done_callback(_log_failure)
     return task
 
 
@@ -102,13 +107,13 @@ def _fault_of(task: asyncio.Task[None]) -> BaseException | None:
     return None if task.cancelled() else task.exception()
 
 
-def _tell_where_failed(task: asyncio.Task[None]) -> None:
+def _log_failure(task: asyncio.Task[None]) -> None:
     fault = _fault_of(task)
     if fault is not None:
         log_fault(log, f"{task.get_name()} of this worker", fault, logging.CRITICAL)
 
 
-def _end_where_failed(task: asyncio.Task[None]) -> None:
+def _exit_after_failure(task: asyncio.Task[None]) -> None:
     if _fault_of(task) is not None:
         # Immediately, like a kill, which loses no record: calls that it leaves open are recorded as lost.
         os._exit(1)
@@ -123,8 +128,7 @@ def start_sealing(settings: Settings, runtime: Runtime, stack: AsyncExitStack, c
     """Seal until ``stack`` is closed; return the runtime with warnings of the sealing."""
     connect = Connector(direct_url(settings), new_id(), check, runtime.rewinds).named("sealing")
     sealing = Sealing(connect, runtime.sessions, trail_signer(settings), runtime.rewinds)
-    task = asyncio.create_task(sealing.run(), name="sealing of the trail")
-    stack.push_async_callback(cancelled, task)
+    run_until_closed(stack, sealing)
     others = runtime.warnings
     return replace(runtime, warnings=lambda: [*others(), *sealing.warnings()])
 
@@ -138,7 +142,6 @@ def start_receiver(runtime: Runtime, stack: AsyncExitStack) -> tuple[Runtime, Re
     stack.push_async_callback(keys.aclose)
     receiver = Receiver(transmitters, keys, RefusedEvents(runtime.sessions))
     polling = Polling(runtime.sessions, runtime.sealer, runtime.signer, receiver)
-    task = asyncio.create_task(polling.run(), name="signals")
-    stack.push_async_callback(cancelled, task)
+    run_until_closed(stack, polling)
     others = runtime.warnings
     return replace(runtime, warnings=lambda: [*others(), *keys.warnings()]), receiver

@@ -1,6 +1,5 @@
 """The gateway of a worker: its ports, implemented by features, and their background loops."""
 
-import asyncio
 from contextlib import AsyncExitStack
 
 import asyncpg
@@ -22,7 +21,7 @@ from app.lib.ids import new_id
 from app.settings import Settings
 from app.worker.approvals import CHANNEL as APPROVALS_CHANNEL
 from app.worker.approvals import ApprovalNewsPort
-from app.worker.background import cancelled, run_in_background
+from app.worker.background import run_in_background, run_until_closed
 from app.worker.commands import Commands, DeletedServers, Reach
 from app.worker.database import Connector, direct_url, reading_pool
 from app.worker.ports import (
@@ -80,8 +79,7 @@ async def start_gateway(
     )
     gateway = neighbours.gateway = approvals.gateway = _gateway(settings, runtime, ports)
     stack.push_async_callback(gateway.aclose)
-    periodic = asyncio.create_task(PeriodicSyncs(runtime, settings.sync_interval).run(), name="syncs")
-    stack.push_async_callback(cancelled, periodic)
+    run_until_closed(stack, PeriodicSyncs(runtime, settings.sync_interval))
     return gateway, snapshot
 
 
