@@ -304,7 +304,7 @@ def _invalid_task_id() -> Refused:
 
 def unknown_task(modern: bool) -> Refused:
     """Return the one answer for a task that does not exist, has another owner, or whose tool is out of reach."""
-    return invalid_params("Task not holder", modern)
+    return invalid_params("Task not found", modern)
 
 
 def missing_tasks() -> Refused:

@@ -40,5 +40,5 @@ async def test_readiness_names_the_published_policies_that_cannot_be_evaluated(
     answer = await anonymous.get("/readyz")
     assert answer.status_code == 200
     named = ", ".join(format_id(POLICY, id) for id in BROKEN[:3])
-    what = "4 published policies cannot be evaluated, and deny every call that they could be about"
+    what = "4 published policies cannot be evaluated, and deny every call in their scope"
     assert answer.json()["warnings"] == [f"{what} unless they only observe: {named} and others"]

@@ -239,7 +239,7 @@ async def test_what_a_signing_key_signed_is_counted_and_its_public_half_is_to_be
         assert await command(keys, "keys", "list") == 0
         shown = capsys.readouterr().out
         assert f"SCOPEGATE_SIGNING_KEY  {old}  {role}" in shown
-        assert (f"What {old} signed is checked with its public half" in shown) is (role != "signs ")
+        assert (f"Signatures of {old} are verified with its public half" in shown) is (role != "signs ")
     # A service goes on without it.
     assert f"What {old} protects is lost" not in shown
 
@@ -267,5 +267,5 @@ async def test_a_key_that_signed_checkpoints_is_none_that_nothing_rests_on(
     shown = capsys.readouterr().out
     assert f"SCOPEGATE_SIGNING_KEY  {new}  signs    1 checkpoints of the log" in shown
     assert f"SCOPEGATE_SIGNING_KEY  {old}  checks   2 checkpoints of the log" in shown
-    assert f"What {old} signed is checked with its public half" in shown
+    assert f"Signatures of {old} are verified with its public half" in shown
     assert f"{old} protects nothing any more: you can remove it from SCOPEGATE_SIGNING_KEY" not in shown

@@ -96,13 +96,13 @@ def test_what_is_wrong_is_named_and_differs_from_what_cannot_be_read(tmp_path: P
     other = Signer([b"x" * 40], "https://gate.example.com")
     for text, why in (
         (f"{header}.{content[:-8]}AAAAAAAA.{signature}", "it was changed"),
-        (other.sign({"receipt": CONTENT}, type=TYPE).text, "none of the keys"),
+        (other.sign({"receipt": CONTENT}, type=TYPE).text, "is not among the keys"),
         (SIGNER.sign({"receipt": CONTENT}, type="at+jwt").text, "is not a scopegate-receipt+jwt"),
         (json.dumps({"receipt": CONTENT, "signed": None}), "it has no signature"),
         (json.dumps({"id": format_id(EVENT, new_id()), "signed": SIGNED}), "from the `id` next"),
         (json.dumps({"identity_id": HEIR, "signed": SIGNED}), "from the `identity_id` next"),
         (json.dumps({"key_id": SIGNER.ids[1], "signed": SIGNED}), "from the `key_id` next"),
-        ("", "no compact JWS"),
+        ("", "not a compact JWS"),
     ):
         code, said = attempt(text)
         assert (code, why in said) == (1, True), said

@@ -28,7 +28,7 @@ import pytest
 from tests.house.tracked import ROOT, tracked
 
 # The ratchet, for each thousand words of all areas together. Only ever lower it; the goal is 0.3.
-MAX_PER_THOUSAND = 2.5
+MAX_PER_THOUSAND = 0.1
 GOAL = 0.3
 # Exemptions are for words that a specification or another program defines.
 MAX_EXEMPTIONS = 12

@@ -6,6 +6,7 @@ Run by the Python of the generator's own environment: `make client`, `make clien
 import filecmp
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -92,6 +93,25 @@ def generate(target: Path) -> None:
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
         if done.returncode != 0:
             sys.exit(f"openapi-python-client failed:\n{done.stdout}{done.stderr}")
+    drop_unused_models(target)
+
+
+def drop_unused_models(target: Path) -> None:
+    """Remove the models that no method takes or returns: bodies whose fields are arguments of a method."""
+    index = target / "models" / "__init__.py"
+    while True:
+        modules = {path: path.read_text(encoding="utf-8") for path in target.rglob("*.py") if path != index}
+        used = set(re.findall(r"from \.+models\.(\w+) import", "\n".join(modules.values())))
+        unused = [path for path in modules if path.parent == index.parent and path.stem not in used]
+        if not unused:
+            return
+        lines = index.read_text(encoding="utf-8").splitlines(keepends=True)
+        for path in unused:
+            path.unlink()
+            names = "|".join(re.findall(rf"from \.{path.stem} import (\w+)", "".join(lines)))
+            gone = re.compile(rf'\s+(from \.{path.stem} import \w+|"({names})"(: "\.{path.stem}")?,)\n')
+            lines = [line for line in lines if not gone.fullmatch(line)]
+        index.write_text("".join(lines), encoding="utf-8")
 
 
 def differences(fresh: Path, kept: Path) -> Iterator[str]:

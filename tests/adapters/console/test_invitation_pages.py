@@ -210,7 +210,7 @@ async def test_a_revoked_expired_or_stopped_invitation_lets_no_one_in(
     assert [await status_of(api, one) for one in (expired, offboarded)] == ["expired", "revoked"]
     for made in (revoked, expired, offboarded):
         assert (await new_browser().get(urlsplit(made["url"]).path)).status_code == 404
-    assert "over" in (await come_by(new_browser(), provider, suspended, **claims)).text
+    assert "no longer valid" in (await come_by(new_browser(), provider, suspended, **claims)).text
     # Opened before it was revoked: neither is it used by that browser.
     assert (await sign_in(opened, provider, **claims)).status_code == 403
     async with sessions() as session:

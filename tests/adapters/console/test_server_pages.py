@@ -244,7 +244,7 @@ async def test_a_server_is_stopped_let_go_on_and_ended_from_pages_that_say_what_
     await grant(api, await person(api))
     seen = fields_of(await admin.get(f"{page}/disable"), f"{page}/disable/do")
     assert (
-        "is disabled"
+        "was disabled"
         in (await follow(admin, await press(admin, f"{page}/disable", f"{page}/disable/do"))).text
     )
     assert (await api.get(path)).json()["status"] == "disabled"

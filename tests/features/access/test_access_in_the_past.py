@@ -117,7 +117,7 @@ async def test_who_can_call_a_tool_is_told_in_pages_with_the_grant_that_lets_eac
     second = await ask(api, look, limit=2, cursor=first["next_cursor"])
     assert (first["items"] + second["items"], second["next_cursor"]) == (shown["items"], None)
     # A page examines only a limited number, however few can call the tool.
-    monkeypatch.setattr(callers, "LOOKED_AT_A_PAGE", 1)
+    monkeypatch.setattr(callers, "IDENTITIES_PER_PAGE", 1)
     monkeypatch.setattr(callers, "_AT_ONCE", 1)
     seen: list[Json] = []
     cursor: dict[str, str] = {}

@@ -167,4 +167,4 @@ async def test_a_host_that_runs_no_commands_says_so_at_a_sync(api: httpx2.AsyncC
     path = await register(api)
     synced = (await api.post(f"{path}/sync")).json()
     assert synced["sync"]["state"] == "error"
-    assert "this host runs no commands" in synced["sync"]["error"]
+    assert "this host runs none" in synced["sync"]["error"]

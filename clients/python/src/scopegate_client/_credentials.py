@@ -99,7 +99,7 @@ class Credentials:
 
 def _trade(http: Http, account: ServiceAccount, retries: int) -> Exchange[_Bearer]:
     """Exchange the secret for a bearer (RFC 6749, section 4.4)."""
-    call = create_access_token.call(grant_type="client_credentials")
+    call = create_access_token.call({"grant_type": "client_credentials"})
     pair = f"{quote(account.client_id, safe='')}:{quote(account.client_secret.reveal(), safe='')}"
     headers = {"Authorization": "Basic " + base64.b64encode(pair.encode()).decode()}
     attempt = 0

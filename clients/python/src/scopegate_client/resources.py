@@ -116,18 +116,14 @@ def _offboard(
     if identity_id is not None:
         return offboard_identity.call(
             identity_id,
-            reason=reason,
-            transfer_agents_to=transfer_agents_to,
-            effective_at=effective_at,
+            {"reason": reason, "transfer_agents_to": transfer_agents_to, "effective_at": effective_at},
             dry_run=dry_run,
             if_match=if_match,
         )
     return offboard_identity_by_name.call(
+        {"reason": reason, "transfer_agents_to": transfer_agents_to, "effective_at": effective_at},
         external_id=external_id,
         user_name=user_name,
-        reason=reason,
-        transfer_agents_to=transfer_agents_to,
-        effective_at=effective_at,
         dry_run=dry_run,
         if_match=if_match,
     )

@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from .access_matrix_row import AccessMatrixRow
     from .access_narrowing import AccessNarrowing
     from .access_reason import AccessReason
-    from .access_request import AccessRequest
     from .access_token import AccessToken
     from .access_token_type import AccessTokenType
     from .administrator import Administrator
@@ -26,9 +25,7 @@ if TYPE_CHECKING:
     from .applied_proposal import AppliedProposal
     from .approval import Approval
     from .approval_access import ApprovalAccess
-    from .approval_agreement import ApprovalAgreement
     from .approval_arguments import ApprovalArguments
-    from .approval_decision import ApprovalDecision
     from .approval_defect import ApprovalDefect
     from .approval_group import ApprovalGroup
     from .approval_identity import ApprovalIdentity
@@ -54,7 +51,6 @@ if TYPE_CHECKING:
     from .audit_event import AuditEvent
     from .audit_event_page import AuditEventPage
     from .audit_event_proof import AuditEventProof
-    from .audit_export_format import AuditExportFormat
     from .audit_hour_counts import AuditHourCounts
     from .audit_log_key import AuditLogKey
     from .audit_log_keys import AuditLogKeys
@@ -62,7 +58,6 @@ if TYPE_CHECKING:
     from .audit_range_proof import AuditRangeProof
     from .audit_sink import AuditSink
     from .audit_sink_compression import AuditSinkCompression
-    from .audit_sink_create import AuditSinkCreate
     from .audit_sink_credential_kind import AuditSinkCredentialKind
     from .audit_sink_error import AuditSinkError
     from .audit_sink_format import AuditSinkFormat
@@ -71,14 +66,12 @@ if TYPE_CHECKING:
     from .audit_sink_page import AuditSinkPage
     from .audit_sink_start import AuditSinkStart
     from .audit_sink_status import AuditSinkStatus
-    from .audit_sink_update import AuditSinkUpdate
     from .audit_stats import AuditStats
     from .audited_client import AuditedClient
     from .audited_object import AuditedObject
     from .audited_server import AuditedServer
     from .bearer_audit_sink_credential import BearerAuditSinkCredential
     from .bearer_credential import BearerCredential
-    from .break_glass_sign_in import BreakGlassSignIn
     from .break_glass_token import BreakGlassToken
     from .caller_type import CallerType
     from .calls_and_people import CallsAndPeople
@@ -89,20 +82,17 @@ if TYPE_CHECKING:
     from .connect_settings import ConnectSettings
     from .connect_snippet import ConnectSnippet
     from .connection_check import ConnectionCheck
-    from .connection_check_request import ConnectionCheckRequest
     from .considered_entry import ConsideredEntry
     from .considered_grant import ConsideredGrant
     from .considered_policy import ConsideredPolicy
     from .considered_token import ConsideredToken
     from .counted_use import CountedUse
-    from .create_access_token_body import CreateAccessTokenBody
     from .credential_summary import CredentialSummary
     from .definition_change import DefinitionChange
     from .end_proposal import EndProposal
     from .ended_token import EndedToken
     from .env_credential import EnvCredential
     from .environment_variables import EnvironmentVariables
-    from .explain_request import ExplainRequest
     from .get_liveness_response_get_liveness import GetLivenessResponseGetLiveness
     from .grant import Grant
     from .grant_create import GrantCreate
@@ -110,25 +100,20 @@ if TYPE_CHECKING:
     from .grant_order import GrantOrder
     from .grant_page import GrantPage
     from .grant_preview import GrantPreview
-    from .grant_preview_request import GrantPreviewRequest
     from .grant_status import GrantStatus
-    from .grant_update import GrantUpdate
     from .grants_scope import GrantsScope
     from .group import Group
-    from .group_create import GroupCreate
     from .group_member import GroupMember
     from .group_member_page import GroupMemberPage
     from .group_order import GroupOrder
     from .group_page import GroupPage
     from .group_principal import GroupPrincipal
-    from .group_update import GroupUpdate
     from .header_audit_sink_credential import HeaderAuditSinkCredential
     from .header_credential import HeaderCredential
     from .identity import Identity
     from .identity_access import IdentityAccess
     from .identity_attribute_changes import IdentityAttributeChanges
     from .identity_attributes import IdentityAttributes
-    from .identity_create import IdentityCreate
     from .identity_kind import IdentityKind
     from .identity_link import IdentityLink
     from .identity_link_input import IdentityLinkInput
@@ -137,19 +122,14 @@ if TYPE_CHECKING:
     from .identity_page import IdentityPage
     from .identity_principal import IdentityPrincipal
     from .identity_provider import IdentityProvider
-    from .identity_provider_create import IdentityProviderCreate
     from .identity_provider_order import IdentityProviderOrder
     from .identity_provider_page import IdentityProviderPage
     from .identity_provider_source import IdentityProviderSource
     from .identity_provider_status import IdentityProviderStatus
-    from .identity_provider_update import IdentityProviderUpdate
     from .identity_status import IdentityStatus
-    from .identity_update import IdentityUpdate
-    from .instructions_approve import InstructionsApprove
     from .instructions_state import InstructionsState
     from .invitation import Invitation
     from .invitation_claim import InvitationClaim
-    from .invitation_create import InvitationCreate
     from .invitation_page import InvitationPage
     from .invitation_status import InvitationStatus
     from .invited_person import InvitedPerson
@@ -174,10 +154,8 @@ if TYPE_CHECKING:
     from .no_credential import NoCredential
     from .not_replayable import NotReplayable
     from .o_auth_client_credential import OAuthClientCredential
-    from .o_auth_error import OAuthError
     from .offboard_preview import OffboardPreview
     from .offboard_receipt import OffboardReceipt
-    from .offboard_request import OffboardRequest
     from .offboard_revocations import OffboardRevocations
     from .offboard_transfer import OffboardTransfer
     from .offboarded_by import OffboardedBy
@@ -191,20 +169,17 @@ if TYPE_CHECKING:
     from .policy import Policy
     from .policy_action import PolicyAction
     from .policy_change import PolicyChange
-    from .policy_create import PolicyCreate
     from .policy_diff import PolicyDiff
     from .policy_effect import PolicyEffect
     from .policy_mode import PolicyMode
     from .policy_order import PolicyOrder
     from .policy_outcome import PolicyOutcome
     from .policy_page import PolicyPage
-    from .policy_rollback import PolicyRollback
     from .policy_schema import PolicySchema
     from .policy_simulation import PolicySimulation
     from .policy_status import PolicyStatus
     from .policy_template import PolicyTemplate
     from .policy_template_parameters import PolicyTemplateParameters
-    from .policy_template_render import PolicyTemplateRender
     from .policy_templates import PolicyTemplates
     from .policy_test import PolicyTest
     from .policy_test_arguments import PolicyTestArguments
@@ -214,14 +189,11 @@ if TYPE_CHECKING:
     from .policy_test_report import PolicyTestReport
     from .policy_test_request import PolicyTestRequest
     from .policy_test_result import PolicyTestResult
-    from .policy_update import PolicyUpdate
     from .policy_version import PolicyVersion
     from .policy_version_page import PolicyVersionPage
     from .policy_warning import PolicyWarning
     from .previewed_server import PreviewedServer
     from .previewed_tool import PreviewedTool
-    from .problem import Problem
-    from .problem_error import ProblemError
     from .reached_server import ReachedServer
     from .reached_tool import ReachedTool
     from .reaches import Reaches
@@ -250,42 +222,34 @@ if TYPE_CHECKING:
     from .secret import Secret
     from .selector_warning import SelectorWarning
     from .server import Server
-    from .server_create import ServerCreate
     from .server_instructions import ServerInstructions
     from .server_order import ServerOrder
     from .server_page import ServerPage
     from .server_part import ServerPart
     from .server_status import ServerStatus
     from .server_sync import ServerSync
-    from .server_update import ServerUpdate
     from .servers_by_ids import ServersByIds
     from .servers_by_labels import ServersByLabels
     from .service_account import ServiceAccount
-    from .service_account_create import ServiceAccountCreate
     from .service_account_credential import ServiceAccountCredential
     from .service_account_credential_page import ServiceAccountCredentialPage
     from .service_account_order import ServiceAccountOrder
     from .service_account_page import ServiceAccountPage
     from .service_account_status import ServiceAccountStatus
-    from .service_account_update import ServiceAccountUpdate
     from .settable_tool_state import SettableToolState
-    from .signal_credential_request import SignalCredentialRequest
     from .signal_stream import SignalStream
     from .signal_stream_error import SignalStreamError
-    from .signal_stream_request import SignalStreamRequest
     from .signal_stream_status import SignalStreamStatus
     from .signals_delivery import SignalsDelivery
     from .signals_settings import SignalsSettings
     from .signals_settings_update import SignalsSettingsUpdate
     from .signing_algorithm import SigningAlgorithm
-    from .simulate_request import SimulateRequest
     from .simulated_call import SimulatedCall
     from .simulated_change import SimulatedChange
     from .simulated_decision import SimulatedDecision
     from .source import Source
     from .stale_access_page import StaleAccessPage
     from .stale_applied import StaleApplied
-    from .stale_apply import StaleApply
     from .stale_grant import StaleGrant
     from .stale_kind import StaleKind
     from .stale_state import StaleState
@@ -293,36 +257,27 @@ if TYPE_CHECKING:
     from .sync_state import SyncState
     from .token import Token
     from .token_bulk_revocation import TokenBulkRevocation
-    from .token_bulk_revoke import TokenBulkRevoke
     from .token_bulk_revoke_filter import TokenBulkRevokeFilter
-    from .token_create import TokenCreate
     from .token_delivery import TokenDelivery
     from .token_endpoint_auth_method import TokenEndpointAuthMethod
     from .token_order import TokenOrder
     from .token_page import TokenPage
     from .token_pickup import TokenPickup
-    from .token_pickup_create import TokenPickupCreate
     from .token_pickup_page import TokenPickupPage
     from .token_proposal import TokenProposal
     from .token_revocation import TokenRevocation
-    from .token_revoke import TokenRevoke
-    from .token_rotate import TokenRotate
     from .token_status import TokenStatus
-    from .token_update import TokenUpdate
     from .tool import Tool
     from .tool_access import ToolAccess
     from .tool_annotations import ToolAnnotations
-    from .tool_approve import ToolApprove
     from .tool_caller import ToolCaller
     from .tool_changes import ToolChanges
-    from .tool_create import ToolCreate
     from .tool_definition import ToolDefinition
     from .tool_grant import ToolGrant
     from .tool_grants import ToolGrants
     from .tool_order import ToolOrder
     from .tool_page import ToolPage
     from .tool_state import ToolState
-    from .tool_update import ToolUpdate
     from .tools_by_names import ToolsByNames
     from .tools_by_risk import ToolsByRisk
     from .tools_by_risk_counts import ToolsByRiskCounts
@@ -334,7 +289,6 @@ if TYPE_CHECKING:
     from .used_part import UsedPart
     from .used_thing import UsedThing
     from .webhook import Webhook
-    from .webhook_create import WebhookCreate
     from .webhook_delivery import WebhookDelivery
     from .webhook_delivery_error import WebhookDeliveryError
     from .webhook_delivery_page import WebhookDeliveryPage
@@ -344,9 +298,7 @@ if TYPE_CHECKING:
     from .webhook_message_data import WebhookMessageData
     from .webhook_order import WebhookOrder
     from .webhook_page import WebhookPage
-    from .webhook_rotate import WebhookRotate
     from .webhook_status import WebhookStatus
-    from .webhook_update import WebhookUpdate
     from .workload import Workload
     from .workload_claims import WorkloadClaims
 
@@ -359,7 +311,6 @@ __all__ = (
     "AccessMatrixRow",
     "AccessNarrowing",
     "AccessReason",
-    "AccessRequest",
     "AccessToken",
     "AccessTokenType",
     "Administrator",
@@ -373,9 +324,7 @@ __all__ = (
     "AppliedProposal",
     "Approval",
     "ApprovalAccess",
-    "ApprovalAgreement",
     "ApprovalArguments",
-    "ApprovalDecision",
     "ApprovalDefect",
     "ApprovalGroup",
     "ApprovalIdentity",
@@ -404,7 +353,6 @@ __all__ = (
     "AuditEvent",
     "AuditEventPage",
     "AuditEventProof",
-    "AuditExportFormat",
     "AuditHourCounts",
     "AuditLogKey",
     "AuditLogKeys",
@@ -412,7 +360,6 @@ __all__ = (
     "AuditRangeProof",
     "AuditSink",
     "AuditSinkCompression",
-    "AuditSinkCreate",
     "AuditSinkCredentialKind",
     "AuditSinkError",
     "AuditSinkFormat",
@@ -421,11 +368,9 @@ __all__ = (
     "AuditSinkPage",
     "AuditSinkStart",
     "AuditSinkStatus",
-    "AuditSinkUpdate",
     "AuditStats",
     "BearerAuditSinkCredential",
     "BearerCredential",
-    "BreakGlassSignIn",
     "BreakGlassToken",
     "CallerType",
     "CallsAndPeople",
@@ -434,7 +379,6 @@ __all__ = (
     "CheckState",
     "CheckStep",
     "ConnectionCheck",
-    "ConnectionCheckRequest",
     "ConnectSettings",
     "ConnectSnippet",
     "ConsideredEntry",
@@ -442,14 +386,12 @@ __all__ = (
     "ConsideredPolicy",
     "ConsideredToken",
     "CountedUse",
-    "CreateAccessTokenBody",
     "CredentialSummary",
     "DefinitionChange",
     "EndedToken",
     "EndProposal",
     "EnvCredential",
     "EnvironmentVariables",
-    "ExplainRequest",
     "GetLivenessResponseGetLiveness",
     "Grant",
     "GrantCreate",
@@ -457,25 +399,20 @@ __all__ = (
     "GrantOrder",
     "GrantPage",
     "GrantPreview",
-    "GrantPreviewRequest",
     "GrantsScope",
     "GrantStatus",
-    "GrantUpdate",
     "Group",
-    "GroupCreate",
     "GroupMember",
     "GroupMemberPage",
     "GroupOrder",
     "GroupPage",
     "GroupPrincipal",
-    "GroupUpdate",
     "HeaderAuditSinkCredential",
     "HeaderCredential",
     "Identity",
     "IdentityAccess",
     "IdentityAttributeChanges",
     "IdentityAttributes",
-    "IdentityCreate",
     "IdentityKind",
     "IdentityLink",
     "IdentityLinkInput",
@@ -484,19 +421,14 @@ __all__ = (
     "IdentityPage",
     "IdentityPrincipal",
     "IdentityProvider",
-    "IdentityProviderCreate",
     "IdentityProviderOrder",
     "IdentityProviderPage",
     "IdentityProviderSource",
     "IdentityProviderStatus",
-    "IdentityProviderUpdate",
     "IdentityStatus",
-    "IdentityUpdate",
-    "InstructionsApprove",
     "InstructionsState",
     "Invitation",
     "InvitationClaim",
-    "InvitationCreate",
     "InvitationPage",
     "InvitationStatus",
     "InvitedPerson",
@@ -521,7 +453,6 @@ __all__ = (
     "NoCredential",
     "NotReplayable",
     "OAuthClientCredential",
-    "OAuthError",
     "OffboardedBy",
     "OffboardedVia",
     "OffboardingReceipt",
@@ -529,7 +460,6 @@ __all__ = (
     "OffboardingReceiptPage",
     "OffboardPreview",
     "OffboardReceipt",
-    "OffboardRequest",
     "OffboardRevocations",
     "OffboardTransfer",
     "OwnTokenPickup",
@@ -538,20 +468,17 @@ __all__ = (
     "Policy",
     "PolicyAction",
     "PolicyChange",
-    "PolicyCreate",
     "PolicyDiff",
     "PolicyEffect",
     "PolicyMode",
     "PolicyOrder",
     "PolicyOutcome",
     "PolicyPage",
-    "PolicyRollback",
     "PolicySchema",
     "PolicySimulation",
     "PolicyStatus",
     "PolicyTemplate",
     "PolicyTemplateParameters",
-    "PolicyTemplateRender",
     "PolicyTemplates",
     "PolicyTest",
     "PolicyTestArguments",
@@ -561,14 +488,11 @@ __all__ = (
     "PolicyTestReport",
     "PolicyTestRequest",
     "PolicyTestResult",
-    "PolicyUpdate",
     "PolicyVersion",
     "PolicyVersionPage",
     "PolicyWarning",
     "PreviewedServer",
     "PreviewedTool",
-    "Problem",
-    "ProblemError",
     "ReachedServer",
     "ReachedTool",
     "Reaches",
@@ -597,7 +521,6 @@ __all__ = (
     "Secret",
     "SelectorWarning",
     "Server",
-    "ServerCreate",
     "ServerInstructions",
     "ServerOrder",
     "ServerPage",
@@ -606,33 +529,26 @@ __all__ = (
     "ServersByLabels",
     "ServerStatus",
     "ServerSync",
-    "ServerUpdate",
     "ServiceAccount",
-    "ServiceAccountCreate",
     "ServiceAccountCredential",
     "ServiceAccountCredentialPage",
     "ServiceAccountOrder",
     "ServiceAccountPage",
     "ServiceAccountStatus",
-    "ServiceAccountUpdate",
     "SettableToolState",
-    "SignalCredentialRequest",
     "SignalsDelivery",
     "SignalsSettings",
     "SignalsSettingsUpdate",
     "SignalStream",
     "SignalStreamError",
-    "SignalStreamRequest",
     "SignalStreamStatus",
     "SigningAlgorithm",
     "SimulatedCall",
     "SimulatedChange",
     "SimulatedDecision",
-    "SimulateRequest",
     "Source",
     "StaleAccessPage",
     "StaleApplied",
-    "StaleApply",
     "StaleGrant",
     "StaleKind",
     "StaleState",
@@ -640,29 +556,21 @@ __all__ = (
     "SyncState",
     "Token",
     "TokenBulkRevocation",
-    "TokenBulkRevoke",
     "TokenBulkRevokeFilter",
-    "TokenCreate",
     "TokenDelivery",
     "TokenEndpointAuthMethod",
     "TokenOrder",
     "TokenPage",
     "TokenPickup",
-    "TokenPickupCreate",
     "TokenPickupPage",
     "TokenProposal",
     "TokenRevocation",
-    "TokenRevoke",
-    "TokenRotate",
     "TokenStatus",
-    "TokenUpdate",
     "Tool",
     "ToolAccess",
     "ToolAnnotations",
-    "ToolApprove",
     "ToolCaller",
     "ToolChanges",
-    "ToolCreate",
     "ToolDefinition",
     "ToolGrant",
     "ToolGrants",
@@ -672,7 +580,6 @@ __all__ = (
     "ToolsByRisk",
     "ToolsByRiskCounts",
     "ToolState",
-    "ToolUpdate",
     "Transport",
     "UnusedTool",
     "UpstreamCredential",
@@ -681,7 +588,6 @@ __all__ = (
     "UsedPart",
     "UsedThing",
     "Webhook",
-    "WebhookCreate",
     "WebhookDelivery",
     "WebhookDeliveryError",
     "WebhookDeliveryPage",
@@ -691,9 +597,7 @@ __all__ = (
     "WebhookMessageData",
     "WebhookOrder",
     "WebhookPage",
-    "WebhookRotate",
     "WebhookStatus",
-    "WebhookUpdate",
     "Workload",
     "WorkloadClaims",
 )
@@ -707,7 +611,6 @@ _MODULES = {
     "AccessMatrixRow": ".access_matrix_row",
     "AccessNarrowing": ".access_narrowing",
     "AccessReason": ".access_reason",
-    "AccessRequest": ".access_request",
     "AccessToken": ".access_token",
     "AccessTokenType": ".access_token_type",
     "Administrator": ".administrator",
@@ -721,9 +624,7 @@ _MODULES = {
     "AppliedProposal": ".applied_proposal",
     "Approval": ".approval",
     "ApprovalAccess": ".approval_access",
-    "ApprovalAgreement": ".approval_agreement",
     "ApprovalArguments": ".approval_arguments",
-    "ApprovalDecision": ".approval_decision",
     "ApprovalDefect": ".approval_defect",
     "ApprovalGroup": ".approval_group",
     "ApprovalIdentity": ".approval_identity",
@@ -749,7 +650,6 @@ _MODULES = {
     "AuditEvent": ".audit_event",
     "AuditEventPage": ".audit_event_page",
     "AuditEventProof": ".audit_event_proof",
-    "AuditExportFormat": ".audit_export_format",
     "AuditHourCounts": ".audit_hour_counts",
     "AuditLogKey": ".audit_log_key",
     "AuditLogKeys": ".audit_log_keys",
@@ -757,7 +657,6 @@ _MODULES = {
     "AuditRangeProof": ".audit_range_proof",
     "AuditSink": ".audit_sink",
     "AuditSinkCompression": ".audit_sink_compression",
-    "AuditSinkCreate": ".audit_sink_create",
     "AuditSinkCredentialKind": ".audit_sink_credential_kind",
     "AuditSinkError": ".audit_sink_error",
     "AuditSinkFormat": ".audit_sink_format",
@@ -766,14 +665,12 @@ _MODULES = {
     "AuditSinkPage": ".audit_sink_page",
     "AuditSinkStart": ".audit_sink_start",
     "AuditSinkStatus": ".audit_sink_status",
-    "AuditSinkUpdate": ".audit_sink_update",
     "AuditStats": ".audit_stats",
     "AuditedClient": ".audited_client",
     "AuditedObject": ".audited_object",
     "AuditedServer": ".audited_server",
     "BearerAuditSinkCredential": ".bearer_audit_sink_credential",
     "BearerCredential": ".bearer_credential",
-    "BreakGlassSignIn": ".break_glass_sign_in",
     "BreakGlassToken": ".break_glass_token",
     "CallerType": ".caller_type",
     "CallsAndPeople": ".calls_and_people",
@@ -784,20 +681,17 @@ _MODULES = {
     "ConnectSettings": ".connect_settings",
     "ConnectSnippet": ".connect_snippet",
     "ConnectionCheck": ".connection_check",
-    "ConnectionCheckRequest": ".connection_check_request",
     "ConsideredEntry": ".considered_entry",
     "ConsideredGrant": ".considered_grant",
     "ConsideredPolicy": ".considered_policy",
     "ConsideredToken": ".considered_token",
     "CountedUse": ".counted_use",
-    "CreateAccessTokenBody": ".create_access_token_body",
     "CredentialSummary": ".credential_summary",
     "DefinitionChange": ".definition_change",
     "EndProposal": ".end_proposal",
     "EndedToken": ".ended_token",
     "EnvCredential": ".env_credential",
     "EnvironmentVariables": ".environment_variables",
-    "ExplainRequest": ".explain_request",
     "GetLivenessResponseGetLiveness": ".get_liveness_response_get_liveness",
     "Grant": ".grant",
     "GrantCreate": ".grant_create",
@@ -805,25 +699,20 @@ _MODULES = {
     "GrantOrder": ".grant_order",
     "GrantPage": ".grant_page",
     "GrantPreview": ".grant_preview",
-    "GrantPreviewRequest": ".grant_preview_request",
     "GrantStatus": ".grant_status",
-    "GrantUpdate": ".grant_update",
     "GrantsScope": ".grants_scope",
     "Group": ".group",
-    "GroupCreate": ".group_create",
     "GroupMember": ".group_member",
     "GroupMemberPage": ".group_member_page",
     "GroupOrder": ".group_order",
     "GroupPage": ".group_page",
     "GroupPrincipal": ".group_principal",
-    "GroupUpdate": ".group_update",
     "HeaderAuditSinkCredential": ".header_audit_sink_credential",
     "HeaderCredential": ".header_credential",
     "Identity": ".identity",
     "IdentityAccess": ".identity_access",
     "IdentityAttributeChanges": ".identity_attribute_changes",
     "IdentityAttributes": ".identity_attributes",
-    "IdentityCreate": ".identity_create",
     "IdentityKind": ".identity_kind",
     "IdentityLink": ".identity_link",
     "IdentityLinkInput": ".identity_link_input",
@@ -832,19 +721,14 @@ _MODULES = {
     "IdentityPage": ".identity_page",
     "IdentityPrincipal": ".identity_principal",
     "IdentityProvider": ".identity_provider",
-    "IdentityProviderCreate": ".identity_provider_create",
     "IdentityProviderOrder": ".identity_provider_order",
     "IdentityProviderPage": ".identity_provider_page",
     "IdentityProviderSource": ".identity_provider_source",
     "IdentityProviderStatus": ".identity_provider_status",
-    "IdentityProviderUpdate": ".identity_provider_update",
     "IdentityStatus": ".identity_status",
-    "IdentityUpdate": ".identity_update",
-    "InstructionsApprove": ".instructions_approve",
     "InstructionsState": ".instructions_state",
     "Invitation": ".invitation",
     "InvitationClaim": ".invitation_claim",
-    "InvitationCreate": ".invitation_create",
     "InvitationPage": ".invitation_page",
     "InvitationStatus": ".invitation_status",
     "InvitedPerson": ".invited_person",
@@ -869,10 +753,8 @@ _MODULES = {
     "NoCredential": ".no_credential",
     "NotReplayable": ".not_replayable",
     "OAuthClientCredential": ".o_auth_client_credential",
-    "OAuthError": ".o_auth_error",
     "OffboardPreview": ".offboard_preview",
     "OffboardReceipt": ".offboard_receipt",
-    "OffboardRequest": ".offboard_request",
     "OffboardRevocations": ".offboard_revocations",
     "OffboardTransfer": ".offboard_transfer",
     "OffboardedBy": ".offboarded_by",
@@ -886,20 +768,17 @@ _MODULES = {
     "Policy": ".policy",
     "PolicyAction": ".policy_action",
     "PolicyChange": ".policy_change",
-    "PolicyCreate": ".policy_create",
     "PolicyDiff": ".policy_diff",
     "PolicyEffect": ".policy_effect",
     "PolicyMode": ".policy_mode",
     "PolicyOrder": ".policy_order",
     "PolicyOutcome": ".policy_outcome",
     "PolicyPage": ".policy_page",
-    "PolicyRollback": ".policy_rollback",
     "PolicySchema": ".policy_schema",
     "PolicySimulation": ".policy_simulation",
     "PolicyStatus": ".policy_status",
     "PolicyTemplate": ".policy_template",
     "PolicyTemplateParameters": ".policy_template_parameters",
-    "PolicyTemplateRender": ".policy_template_render",
     "PolicyTemplates": ".policy_templates",
     "PolicyTest": ".policy_test",
     "PolicyTestArguments": ".policy_test_arguments",
@@ -909,14 +788,11 @@ _MODULES = {
     "PolicyTestReport": ".policy_test_report",
     "PolicyTestRequest": ".policy_test_request",
     "PolicyTestResult": ".policy_test_result",
-    "PolicyUpdate": ".policy_update",
     "PolicyVersion": ".policy_version",
     "PolicyVersionPage": ".policy_version_page",
     "PolicyWarning": ".policy_warning",
     "PreviewedServer": ".previewed_server",
     "PreviewedTool": ".previewed_tool",
-    "Problem": ".problem",
-    "ProblemError": ".problem_error",
     "ReachedServer": ".reached_server",
     "ReachedTool": ".reached_tool",
     "Reaches": ".reaches",
@@ -945,42 +821,34 @@ _MODULES = {
     "Secret": ".secret",
     "SelectorWarning": ".selector_warning",
     "Server": ".server",
-    "ServerCreate": ".server_create",
     "ServerInstructions": ".server_instructions",
     "ServerOrder": ".server_order",
     "ServerPage": ".server_page",
     "ServerPart": ".server_part",
     "ServerStatus": ".server_status",
     "ServerSync": ".server_sync",
-    "ServerUpdate": ".server_update",
     "ServersByIds": ".servers_by_ids",
     "ServersByLabels": ".servers_by_labels",
     "ServiceAccount": ".service_account",
-    "ServiceAccountCreate": ".service_account_create",
     "ServiceAccountCredential": ".service_account_credential",
     "ServiceAccountCredentialPage": ".service_account_credential_page",
     "ServiceAccountOrder": ".service_account_order",
     "ServiceAccountPage": ".service_account_page",
     "ServiceAccountStatus": ".service_account_status",
-    "ServiceAccountUpdate": ".service_account_update",
     "SettableToolState": ".settable_tool_state",
-    "SignalCredentialRequest": ".signal_credential_request",
     "SignalStream": ".signal_stream",
     "SignalStreamError": ".signal_stream_error",
-    "SignalStreamRequest": ".signal_stream_request",
     "SignalStreamStatus": ".signal_stream_status",
     "SignalsDelivery": ".signals_delivery",
     "SignalsSettings": ".signals_settings",
     "SignalsSettingsUpdate": ".signals_settings_update",
     "SigningAlgorithm": ".signing_algorithm",
-    "SimulateRequest": ".simulate_request",
     "SimulatedCall": ".simulated_call",
     "SimulatedChange": ".simulated_change",
     "SimulatedDecision": ".simulated_decision",
     "Source": ".source",
     "StaleAccessPage": ".stale_access_page",
     "StaleApplied": ".stale_applied",
-    "StaleApply": ".stale_apply",
     "StaleGrant": ".stale_grant",
     "StaleKind": ".stale_kind",
     "StaleState": ".stale_state",
@@ -988,36 +856,27 @@ _MODULES = {
     "SyncState": ".sync_state",
     "Token": ".token",
     "TokenBulkRevocation": ".token_bulk_revocation",
-    "TokenBulkRevoke": ".token_bulk_revoke",
     "TokenBulkRevokeFilter": ".token_bulk_revoke_filter",
-    "TokenCreate": ".token_create",
     "TokenDelivery": ".token_delivery",
     "TokenEndpointAuthMethod": ".token_endpoint_auth_method",
     "TokenOrder": ".token_order",
     "TokenPage": ".token_page",
     "TokenPickup": ".token_pickup",
-    "TokenPickupCreate": ".token_pickup_create",
     "TokenPickupPage": ".token_pickup_page",
     "TokenProposal": ".token_proposal",
     "TokenRevocation": ".token_revocation",
-    "TokenRevoke": ".token_revoke",
-    "TokenRotate": ".token_rotate",
     "TokenStatus": ".token_status",
-    "TokenUpdate": ".token_update",
     "Tool": ".tool",
     "ToolAccess": ".tool_access",
     "ToolAnnotations": ".tool_annotations",
-    "ToolApprove": ".tool_approve",
     "ToolCaller": ".tool_caller",
     "ToolChanges": ".tool_changes",
-    "ToolCreate": ".tool_create",
     "ToolDefinition": ".tool_definition",
     "ToolGrant": ".tool_grant",
     "ToolGrants": ".tool_grants",
     "ToolOrder": ".tool_order",
     "ToolPage": ".tool_page",
     "ToolState": ".tool_state",
-    "ToolUpdate": ".tool_update",
     "ToolsByNames": ".tools_by_names",
     "ToolsByRisk": ".tools_by_risk",
     "ToolsByRiskCounts": ".tools_by_risk_counts",
@@ -1029,7 +888,6 @@ _MODULES = {
     "UsedPart": ".used_part",
     "UsedThing": ".used_thing",
     "Webhook": ".webhook",
-    "WebhookCreate": ".webhook_create",
     "WebhookDelivery": ".webhook_delivery",
     "WebhookDeliveryError": ".webhook_delivery_error",
     "WebhookDeliveryPage": ".webhook_delivery_page",
@@ -1039,9 +897,7 @@ _MODULES = {
     "WebhookMessageData": ".webhook_message_data",
     "WebhookOrder": ".webhook_order",
     "WebhookPage": ".webhook_page",
-    "WebhookRotate": ".webhook_rotate",
     "WebhookStatus": ".webhook_status",
-    "WebhookUpdate": ".webhook_update",
     "Workload": ".workload",
     "WorkloadClaims": ".workload_claims",
 }

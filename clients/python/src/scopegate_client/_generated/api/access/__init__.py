@@ -70,16 +70,18 @@ class AccessResource(Resource):
         """
         return self._send(
             _explain_access.call(
-                identity_id=identity_id,
-                token_id=token_id,
-                event_id=event_id,
-                server=server,
-                tool=tool,
-                part=part,
-                arguments=arguments,
-                at=at,
-                ip=ip,
-                client=client,
+                {
+                    "identity_id": identity_id,
+                    "token_id": token_id,
+                    "event_id": event_id,
+                    "server": server,
+                    "tool": tool,
+                    "part": part,
+                    "arguments": arguments,
+                    "at": at,
+                    "ip": ip,
+                    "client": client,
+                },
             )
         )
 
@@ -178,8 +180,10 @@ class AccessResource(Resource):
         """
         return self._send(
             _apply_stale_access.call(
-                unused_for_days=unused_for_days,
-                items=items,
+                {
+                    "unused_for_days": unused_for_days,
+                    "items": items,
+                },
                 dry_run=dry_run,
             )
         )
@@ -228,16 +232,18 @@ class AsyncAccessResource(AsyncResource):
         """
         return await self._send(
             _explain_access.call(
-                identity_id=identity_id,
-                token_id=token_id,
-                event_id=event_id,
-                server=server,
-                tool=tool,
-                part=part,
-                arguments=arguments,
-                at=at,
-                ip=ip,
-                client=client,
+                {
+                    "identity_id": identity_id,
+                    "token_id": token_id,
+                    "event_id": event_id,
+                    "server": server,
+                    "tool": tool,
+                    "part": part,
+                    "arguments": arguments,
+                    "at": at,
+                    "ip": ip,
+                    "client": client,
+                },
             )
         )
 
@@ -336,8 +342,10 @@ class AsyncAccessResource(AsyncResource):
         """
         return await self._send(
             _apply_stale_access.call(
-                unused_for_days=unused_for_days,
-                items=items,
+                {
+                    "unused_for_days": unused_for_days,
+                    "items": items,
+                },
                 dry_run=dry_run,
             )
         )

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from ...._call import (
     Call,
     JsonObject,
     sent_body,
 )
-from ...models.applied_proposal import AppliedProposal
 from ...models.stale_applied import StaleApplied
 
 
 def call(
+    fields: JsonObject,
     *,
-    unused_for_days: int,
-    items: Sequence[AppliedProposal | JsonObject],
     dry_run: bool = False,
 ) -> Call[StaleApplied]:
     """The request."""
@@ -27,11 +23,6 @@ def call(
         query={
             "dry_run": dry_run,
         },
-        json=sent_body(
-            {
-                "unused_for_days": unused_for_days,
-                "items": items,
-            }
-        ),
+        json=sent_body(fields),
         read=StaleApplied.from_dict,
     )

@@ -107,12 +107,14 @@ class ApprovalsResource(Resource):
         """
         return self._send(
             _create_approval.call(
-                kind=kind,
-                server=server,
-                tools=tools,
-                expires_at=expires_at,
-                reason=reason,
-                identity_id=identity_id,
+                {
+                    "kind": kind,
+                    "server": server,
+                    "tools": tools,
+                    "expires_at": expires_at,
+                    "reason": reason,
+                    "identity_id": identity_id,
+                },
                 idempotency_key=idempotency_key,
             )
         )
@@ -163,8 +165,10 @@ class ApprovalsResource(Resource):
         return self._send(
             _approve_approval.call(
                 approval_id,
-                reason=reason,
-                access=access,
+                {
+                    "reason": reason,
+                    "access": access,
+                },
                 if_match=if_match,
             )
         )
@@ -211,7 +215,9 @@ class ApprovalsResource(Resource):
         return self._send(
             _deny_approval.call(
                 approval_id,
-                reason=reason,
+                {
+                    "reason": reason,
+                },
                 if_match=if_match,
             )
         )
@@ -320,12 +326,14 @@ class AsyncApprovalsResource(AsyncResource):
         """
         return await self._send(
             _create_approval.call(
-                kind=kind,
-                server=server,
-                tools=tools,
-                expires_at=expires_at,
-                reason=reason,
-                identity_id=identity_id,
+                {
+                    "kind": kind,
+                    "server": server,
+                    "tools": tools,
+                    "expires_at": expires_at,
+                    "reason": reason,
+                    "identity_id": identity_id,
+                },
                 idempotency_key=idempotency_key,
             )
         )
@@ -376,8 +384,10 @@ class AsyncApprovalsResource(AsyncResource):
         return await self._send(
             _approve_approval.call(
                 approval_id,
-                reason=reason,
-                access=access,
+                {
+                    "reason": reason,
+                    "access": access,
+                },
                 if_match=if_match,
             )
         )
@@ -424,7 +434,9 @@ class AsyncApprovalsResource(AsyncResource):
         return await self._send(
             _deny_approval.call(
                 approval_id,
-                reason=reason,
+                {
+                    "reason": reason,
+                },
                 if_match=if_match,
             )
         )

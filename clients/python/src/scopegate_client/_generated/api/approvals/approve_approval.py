@@ -9,16 +9,13 @@ from ...._call import (
     path_of,
     sent_body,
 )
-from ...models.access_narrowing import AccessNarrowing
 from ...models.approval import Approval
-from ...types import UNSET, Unset
 
 
 def call(
     approval_id: str,
+    fields: JsonObject,
     *,
-    reason: str | None | Unset = UNSET,
-    access: AccessNarrowing | JsonObject | None | Unset = UNSET,
     if_match: int | str | None = None,
 ) -> Call[Approval]:
     """The request."""
@@ -32,11 +29,6 @@ def call(
         headers={
             "If-Match": entity_tag(if_match),
         },
-        json=sent_body(
-            {
-                "reason": reason,
-                "access": access,
-            }
-        ),
+        json=sent_body(fields),
         read=Approval.from_dict,
     )

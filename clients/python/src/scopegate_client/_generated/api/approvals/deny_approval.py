@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from ...._call import (
     Call,
+    JsonObject,
     entity_tag,
     path_of,
     sent_body,
 )
 from ...models.approval import Approval
-from ...types import UNSET, Unset
 
 
 def call(
     approval_id: str,
+    fields: JsonObject,
     *,
-    reason: str | None | Unset = UNSET,
     if_match: int | str | None = None,
 ) -> Call[Approval]:
     """The request."""
@@ -29,10 +29,6 @@ def call(
         headers={
             "If-Match": entity_tag(if_match),
         },
-        json=sent_body(
-            {
-                "reason": reason,
-            }
-        ),
+        json=sent_body(fields),
         read=Approval.from_dict,
     )

@@ -107,13 +107,15 @@ class AuditSinksResource(Resource):
         """
         return self._send(
             _create_audit_sink.call(
-                name=name,
-                url=url,
-                description=description,
-                format=format,
-                compression=compression,
-                credential=credential,
-                start=start,
+                {
+                    "name": name,
+                    "url": url,
+                    "description": description,
+                    "format": format,
+                    "compression": compression,
+                    "credential": credential,
+                    "start": start,
+                },
                 idempotency_key=idempotency_key,
             )
         )
@@ -202,13 +204,15 @@ class AuditSinksResource(Resource):
         return self._send(
             _update_audit_sink.call(
                 sink_id,
-                name=name,
-                description=description,
-                url=url,
-                format=format,
-                compression=compression,
-                credential=credential,
-                status=status,
+                {
+                    "name": name,
+                    "description": description,
+                    "url": url,
+                    "format": format,
+                    "compression": compression,
+                    "credential": credential,
+                    "status": status,
+                },
                 if_match=if_match,
             )
         )
@@ -317,13 +321,15 @@ class AsyncAuditSinksResource(AsyncResource):
         """
         return await self._send(
             _create_audit_sink.call(
-                name=name,
-                url=url,
-                description=description,
-                format=format,
-                compression=compression,
-                credential=credential,
-                start=start,
+                {
+                    "name": name,
+                    "url": url,
+                    "description": description,
+                    "format": format,
+                    "compression": compression,
+                    "credential": credential,
+                    "start": start,
+                },
                 idempotency_key=idempotency_key,
             )
         )
@@ -412,13 +418,15 @@ class AsyncAuditSinksResource(AsyncResource):
         return await self._send(
             _update_audit_sink.call(
                 sink_id,
-                name=name,
-                description=description,
-                url=url,
-                format=format,
-                compression=compression,
-                credential=credential,
-                status=status,
+                {
+                    "name": name,
+                    "description": description,
+                    "url": url,
+                    "format": format,
+                    "compression": compression,
+                    "credential": credential,
+                    "status": status,
+                },
                 if_match=if_match,
             )
         )

@@ -35,8 +35,10 @@ class BreakGlassResource(Resource):
         """
         return self._send(
             _create_break_glass_token.call(
-                password=password,
-                reason=reason,
+                {
+                    "password": password,
+                    "reason": reason,
+                },
             )
         )
 
@@ -61,7 +63,9 @@ class AsyncBreakGlassResource(AsyncResource):
         """
         return await self._send(
             _create_break_glass_token.call(
-                password=password,
-                reason=reason,
+                {
+                    "password": password,
+                    "reason": reason,
+                },
             )
         )

@@ -114,14 +114,16 @@ class GrantsResource(Resource):
         """
         return self._send(
             _create_grant.call(
-                principal=principal,
-                servers=servers,
-                tools=tools,
-                resources=resources,
-                prompts=prompts,
-                not_before=not_before,
-                expires_at=expires_at,
-                reason=reason,
+                {
+                    "principal": principal,
+                    "servers": servers,
+                    "tools": tools,
+                    "resources": resources,
+                    "prompts": prompts,
+                    "not_before": not_before,
+                    "expires_at": expires_at,
+                    "reason": reason,
+                },
                 idempotency_key=idempotency_key,
             )
         )
@@ -146,8 +148,10 @@ class GrantsResource(Resource):
         """
         return self._send(
             _preview_grant.call(
-                servers=servers,
-                tools=tools,
+                {
+                    "servers": servers,
+                    "tools": tools,
+                },
             )
         )
 
@@ -224,13 +228,15 @@ class GrantsResource(Resource):
         return self._send(
             _update_grant.call(
                 grant_id,
-                servers=servers,
-                tools=tools,
-                resources=resources,
-                prompts=prompts,
-                not_before=not_before,
-                expires_at=expires_at,
-                reason=reason,
+                {
+                    "servers": servers,
+                    "tools": tools,
+                    "resources": resources,
+                    "prompts": prompts,
+                    "not_before": not_before,
+                    "expires_at": expires_at,
+                    "reason": reason,
+                },
                 if_match=if_match,
             )
         )
@@ -320,14 +326,16 @@ class AsyncGrantsResource(AsyncResource):
         """
         return await self._send(
             _create_grant.call(
-                principal=principal,
-                servers=servers,
-                tools=tools,
-                resources=resources,
-                prompts=prompts,
-                not_before=not_before,
-                expires_at=expires_at,
-                reason=reason,
+                {
+                    "principal": principal,
+                    "servers": servers,
+                    "tools": tools,
+                    "resources": resources,
+                    "prompts": prompts,
+                    "not_before": not_before,
+                    "expires_at": expires_at,
+                    "reason": reason,
+                },
                 idempotency_key=idempotency_key,
             )
         )
@@ -352,8 +360,10 @@ class AsyncGrantsResource(AsyncResource):
         """
         return await self._send(
             _preview_grant.call(
-                servers=servers,
-                tools=tools,
+                {
+                    "servers": servers,
+                    "tools": tools,
+                },
             )
         )
 
@@ -430,13 +440,15 @@ class AsyncGrantsResource(AsyncResource):
         return await self._send(
             _update_grant.call(
                 grant_id,
-                servers=servers,
-                tools=tools,
-                resources=resources,
-                prompts=prompts,
-                not_before=not_before,
-                expires_at=expires_at,
-                reason=reason,
+                {
+                    "servers": servers,
+                    "tools": tools,
+                    "resources": resources,
+                    "prompts": prompts,
+                    "not_before": not_before,
+                    "expires_at": expires_at,
+                    "reason": reason,
+                },
                 if_match=if_match,
             )
         )

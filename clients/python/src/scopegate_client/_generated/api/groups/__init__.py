@@ -93,10 +93,12 @@ class GroupsResource(Resource):
         """
         return self._send(
             _create_group.call(
-                name=name,
-                description=description,
-                external_id=external_id,
-                owner_group_id=owner_group_id,
+                {
+                    "name": name,
+                    "description": description,
+                    "external_id": external_id,
+                    "owner_group_id": owner_group_id,
+                },
                 idempotency_key=idempotency_key,
             )
         )
@@ -168,10 +170,12 @@ class GroupsResource(Resource):
         return self._send(
             _update_group.call(
                 group_id,
-                name=name,
-                description=description,
-                external_id=external_id,
-                owner_group_id=owner_group_id,
+                {
+                    "name": name,
+                    "description": description,
+                    "external_id": external_id,
+                    "owner_group_id": owner_group_id,
+                },
                 if_match=if_match,
             )
         )
@@ -341,10 +345,12 @@ class AsyncGroupsResource(AsyncResource):
         """
         return await self._send(
             _create_group.call(
-                name=name,
-                description=description,
-                external_id=external_id,
-                owner_group_id=owner_group_id,
+                {
+                    "name": name,
+                    "description": description,
+                    "external_id": external_id,
+                    "owner_group_id": owner_group_id,
+                },
                 idempotency_key=idempotency_key,
             )
         )
@@ -416,10 +422,12 @@ class AsyncGroupsResource(AsyncResource):
         return await self._send(
             _update_group.call(
                 group_id,
-                name=name,
-                description=description,
-                external_id=external_id,
-                owner_group_id=owner_group_id,
+                {
+                    "name": name,
+                    "description": description,
+                    "external_id": external_id,
+                    "owner_group_id": owner_group_id,
+                },
                 if_match=if_match,
             )
         )

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from ...._call import (
     Call,
+    JsonObject,
     sent_body,
 )
 from ...models.group import Group
-from ...types import UNSET, Unset
 
 
 def call(
+    fields: JsonObject,
     *,
-    name: str,
-    description: str | None | Unset = UNSET,
-    external_id: str | None | Unset = UNSET,
-    owner_group_id: str | None | Unset = UNSET,
     idempotency_key: str | None = None,
 ) -> Call[Group]:
     """The request."""
@@ -25,13 +22,6 @@ def call(
         path="/api/v1/groups",
         takes_key=True,
         idempotency_key=idempotency_key,
-        json=sent_body(
-            {
-                "name": name,
-                "description": description,
-                "external_id": external_id,
-                "owner_group_id": owner_group_id,
-            }
-        ),
+        json=sent_body(fields),
         read=Group.from_dict,
     )

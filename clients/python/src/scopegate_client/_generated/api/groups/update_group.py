@@ -4,21 +4,18 @@ from __future__ import annotations
 
 from ...._call import (
     Call,
+    JsonObject,
     entity_tag,
     path_of,
     sent_body,
 )
 from ...models.group import Group
-from ...types import UNSET, Unset
 
 
 def call(
     group_id: str,
+    fields: JsonObject,
     *,
-    name: str | Unset = UNSET,
-    description: str | None | Unset = UNSET,
-    external_id: str | None | Unset = UNSET,
-    owner_group_id: str | None | Unset = UNSET,
     if_match: int | str | None = None,
 ) -> Call[Group]:
     """The request."""
@@ -32,13 +29,6 @@ def call(
         headers={
             "If-Match": entity_tag(if_match),
         },
-        json=sent_body(
-            {
-                "name": name,
-                "description": description,
-                "external_id": external_id,
-                "owner_group_id": owner_group_id,
-            }
-        ),
+        json=sent_body(fields),
         read=Group.from_dict,
     )

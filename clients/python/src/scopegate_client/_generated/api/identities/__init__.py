@@ -109,14 +109,16 @@ class IdentitiesResource(Resource):
         """
         return self._send(
             _create_identity.call(
-                kind=kind,
-                user_name=user_name,
-                display_name=display_name,
-                email=email,
-                owner_id=owner_id,
-                external_id=external_id,
-                attributes=attributes,
-                links=links,
+                {
+                    "kind": kind,
+                    "user_name": user_name,
+                    "display_name": display_name,
+                    "email": email,
+                    "owner_id": owner_id,
+                    "external_id": external_id,
+                    "attributes": attributes,
+                    "links": links,
+                },
                 idempotency_key=idempotency_key,
             )
         )
@@ -199,13 +201,15 @@ class IdentitiesResource(Resource):
         return self._send(
             _update_identity.call(
                 identity_id,
-                user_name=user_name,
-                display_name=display_name,
-                email=email,
-                owner_id=owner_id,
-                external_id=external_id,
-                attributes=attributes,
-                links=links,
+                {
+                    "user_name": user_name,
+                    "display_name": display_name,
+                    "email": email,
+                    "owner_id": owner_id,
+                    "external_id": external_id,
+                    "attributes": attributes,
+                    "links": links,
+                },
                 if_match=if_match,
             )
         )
@@ -303,9 +307,11 @@ class IdentitiesResource(Resource):
         return self._send(
             _offboard_identity.call(
                 identity_id,
-                reason=reason,
-                transfer_agents_to=transfer_agents_to,
-                effective_at=effective_at,
+                {
+                    "reason": reason,
+                    "transfer_agents_to": transfer_agents_to,
+                    "effective_at": effective_at,
+                },
                 dry_run=dry_run,
                 if_match=if_match,
             )
@@ -435,14 +441,16 @@ class AsyncIdentitiesResource(AsyncResource):
         """
         return await self._send(
             _create_identity.call(
-                kind=kind,
-                user_name=user_name,
-                display_name=display_name,
-                email=email,
-                owner_id=owner_id,
-                external_id=external_id,
-                attributes=attributes,
-                links=links,
+                {
+                    "kind": kind,
+                    "user_name": user_name,
+                    "display_name": display_name,
+                    "email": email,
+                    "owner_id": owner_id,
+                    "external_id": external_id,
+                    "attributes": attributes,
+                    "links": links,
+                },
                 idempotency_key=idempotency_key,
             )
         )
@@ -525,13 +533,15 @@ class AsyncIdentitiesResource(AsyncResource):
         return await self._send(
             _update_identity.call(
                 identity_id,
-                user_name=user_name,
-                display_name=display_name,
-                email=email,
-                owner_id=owner_id,
-                external_id=external_id,
-                attributes=attributes,
-                links=links,
+                {
+                    "user_name": user_name,
+                    "display_name": display_name,
+                    "email": email,
+                    "owner_id": owner_id,
+                    "external_id": external_id,
+                    "attributes": attributes,
+                    "links": links,
+                },
                 if_match=if_match,
             )
         )
@@ -629,9 +639,11 @@ class AsyncIdentitiesResource(AsyncResource):
         return await self._send(
             _offboard_identity.call(
                 identity_id,
-                reason=reason,
-                transfer_agents_to=transfer_agents_to,
-                effective_at=effective_at,
+                {
+                    "reason": reason,
+                    "transfer_agents_to": transfer_agents_to,
+                    "effective_at": effective_at,
+                },
                 dry_run=dry_run,
                 if_match=if_match,
             )

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import datetime
-
 from ...._call import (
     Call,
+    JsonObject,
     entity_tag,
     path_of,
     sent_body,
 )
 from ...models.offboard_receipt import OffboardReceipt
-from ...types import UNSET, Unset
 
 
 def call(
     identity_id: str,
+    fields: JsonObject,
     *,
-    reason: str,
-    transfer_agents_to: str | None | Unset = UNSET,
-    effective_at: datetime.datetime | None | Unset = UNSET,
     dry_run: bool = False,
     if_match: int | str | None = None,
 ) -> Call[OffboardReceipt]:
@@ -37,12 +33,6 @@ def call(
         headers={
             "If-Match": entity_tag(if_match),
         },
-        json=sent_body(
-            {
-                "reason": reason,
-                "transfer_agents_to": transfer_agents_to,
-                "effective_at": effective_at,
-            }
-        ),
+        json=sent_body(fields),
         read=OffboardReceipt.from_dict,
     )

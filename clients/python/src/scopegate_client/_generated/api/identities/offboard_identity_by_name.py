@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import datetime
-
 from ...._call import (
     Call,
+    JsonObject,
     entity_tag,
     sent_body,
 )
 from ...models.offboard_receipt import OffboardReceipt
-from ...types import UNSET, Unset
 
 
 def call(
+    fields: JsonObject,
     *,
-    reason: str,
-    transfer_agents_to: str | None | Unset = UNSET,
-    effective_at: datetime.datetime | None | Unset = UNSET,
     external_id: str | None = None,
     user_name: str | None = None,
     dry_run: bool = False,
@@ -36,12 +32,6 @@ def call(
         headers={
             "If-Match": entity_tag(if_match),
         },
-        json=sent_body(
-            {
-                "reason": reason,
-                "transfer_agents_to": transfer_agents_to,
-                "effective_at": effective_at,
-            }
-        ),
+        json=sent_body(fields),
         read=OffboardReceipt.from_dict,
     )

@@ -133,21 +133,23 @@ class IdentityProvidersResource(Resource):
         """
         return self._send(
             _create_identity_provider.call(
-                name=name,
-                issuer=issuer,
-                audiences=audiences,
-                algorithms=algorithms,
-                token_types=token_types,
-                role_claim=role_claim,
-                role_map=role_map,
-                link_claim=link_claim,
-                people=people,
-                client_id=client_id,
-                scopes=scopes,
-                workloads=workloads,
-                scim=scim,
-                signals=signals,
-                status=status,
+                {
+                    "name": name,
+                    "issuer": issuer,
+                    "audiences": audiences,
+                    "algorithms": algorithms,
+                    "token_types": token_types,
+                    "role_claim": role_claim,
+                    "role_map": role_map,
+                    "link_claim": link_claim,
+                    "people": people,
+                    "client_id": client_id,
+                    "scopes": scopes,
+                    "workloads": workloads,
+                    "scim": scim,
+                    "signals": signals,
+                    "status": status,
+                },
                 idempotency_key=idempotency_key,
             )
         )
@@ -243,20 +245,22 @@ class IdentityProvidersResource(Resource):
         return self._send(
             _update_identity_provider.call(
                 identity_provider_id,
-                name=name,
-                audiences=audiences,
-                algorithms=algorithms,
-                token_types=token_types,
-                role_claim=role_claim,
-                role_map=role_map,
-                link_claim=link_claim,
-                people=people,
-                client_id=client_id,
-                scopes=scopes,
-                workloads=workloads,
-                scim=scim,
-                signals=signals,
-                status=status,
+                {
+                    "name": name,
+                    "audiences": audiences,
+                    "algorithms": algorithms,
+                    "token_types": token_types,
+                    "role_claim": role_claim,
+                    "role_map": role_map,
+                    "link_claim": link_claim,
+                    "people": people,
+                    "client_id": client_id,
+                    "scopes": scopes,
+                    "workloads": workloads,
+                    "scim": scim,
+                    "signals": signals,
+                    "status": status,
+                },
                 if_match=if_match,
             )
         )
@@ -298,7 +302,9 @@ class IdentityProvidersResource(Resource):
         return self._send(
             _set_signal_credential.call(
                 identity_provider_id,
-                access_token=access_token,
+                {
+                    "access_token": access_token,
+                },
                 if_match=if_match,
             )
         )
@@ -321,7 +327,9 @@ class IdentityProvidersResource(Resource):
         return self._send(
             _set_signal_stream.call(
                 identity_provider_id,
-                push_secret=push_secret,
+                {
+                    "push_secret": push_secret,
+                },
                 if_match=if_match,
             )
         )
@@ -469,21 +477,23 @@ class AsyncIdentityProvidersResource(AsyncResource):
         """
         return await self._send(
             _create_identity_provider.call(
-                name=name,
-                issuer=issuer,
-                audiences=audiences,
-                algorithms=algorithms,
-                token_types=token_types,
-                role_claim=role_claim,
-                role_map=role_map,
-                link_claim=link_claim,
-                people=people,
-                client_id=client_id,
-                scopes=scopes,
-                workloads=workloads,
-                scim=scim,
-                signals=signals,
-                status=status,
+                {
+                    "name": name,
+                    "issuer": issuer,
+                    "audiences": audiences,
+                    "algorithms": algorithms,
+                    "token_types": token_types,
+                    "role_claim": role_claim,
+                    "role_map": role_map,
+                    "link_claim": link_claim,
+                    "people": people,
+                    "client_id": client_id,
+                    "scopes": scopes,
+                    "workloads": workloads,
+                    "scim": scim,
+                    "signals": signals,
+                    "status": status,
+                },
                 idempotency_key=idempotency_key,
             )
         )
@@ -579,20 +589,22 @@ class AsyncIdentityProvidersResource(AsyncResource):
         return await self._send(
             _update_identity_provider.call(
                 identity_provider_id,
-                name=name,
-                audiences=audiences,
-                algorithms=algorithms,
-                token_types=token_types,
-                role_claim=role_claim,
-                role_map=role_map,
-                link_claim=link_claim,
-                people=people,
-                client_id=client_id,
-                scopes=scopes,
-                workloads=workloads,
-                scim=scim,
-                signals=signals,
-                status=status,
+                {
+                    "name": name,
+                    "audiences": audiences,
+                    "algorithms": algorithms,
+                    "token_types": token_types,
+                    "role_claim": role_claim,
+                    "role_map": role_map,
+                    "link_claim": link_claim,
+                    "people": people,
+                    "client_id": client_id,
+                    "scopes": scopes,
+                    "workloads": workloads,
+                    "scim": scim,
+                    "signals": signals,
+                    "status": status,
+                },
                 if_match=if_match,
             )
         )
@@ -634,7 +646,9 @@ class AsyncIdentityProvidersResource(AsyncResource):
         return await self._send(
             _set_signal_credential.call(
                 identity_provider_id,
-                access_token=access_token,
+                {
+                    "access_token": access_token,
+                },
                 if_match=if_match,
             )
         )
@@ -657,7 +671,9 @@ class AsyncIdentityProvidersResource(AsyncResource):
         return await self._send(
             _set_signal_stream.call(
                 identity_provider_id,
-                push_secret=push_secret,
+                {
+                    "push_secret": push_secret,
+                },
                 if_match=if_match,
             )
         )

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from ...._call import (
     Call,
+    JsonObject,
     entity_tag,
     path_of,
     sent_body,
 )
-from ...models.secret import Secret
 from ...models.signal_stream import SignalStream
 
 
 def call(
     identity_provider_id: str,
+    fields: JsonObject,
     *,
-    access_token: Secret | str,
     if_match: int | str | None = None,
 ) -> Call[SignalStream]:
     """The request."""
@@ -29,10 +29,6 @@ def call(
         headers={
             "If-Match": entity_tag(if_match),
         },
-        json=sent_body(
-            {
-                "access_token": access_token,
-            }
-        ),
+        json=sent_body(fields),
         read=SignalStream.from_dict,
     )

@@ -85,12 +85,14 @@ class InvitationsResource(Resource):
         """
         return self._send(
             _create_invitation.call(
-                provider_id=provider_id,
-                identity_id=identity_id,
-                person=person,
-                email=email,
-                subject=subject,
-                expires_at=expires_at,
+                {
+                    "provider_id": provider_id,
+                    "identity_id": identity_id,
+                    "person": person,
+                    "email": email,
+                    "subject": subject,
+                    "expires_at": expires_at,
+                },
                 idempotency_key=idempotency_key,
             )
         )
@@ -225,12 +227,14 @@ class AsyncInvitationsResource(AsyncResource):
         """
         return await self._send(
             _create_invitation.call(
-                provider_id=provider_id,
-                identity_id=identity_id,
-                person=person,
-                email=email,
-                subject=subject,
-                expires_at=expires_at,
+                {
+                    "provider_id": provider_id,
+                    "identity_id": identity_id,
+                    "person": person,
+                    "email": email,
+                    "subject": subject,
+                    "expires_at": expires_at,
+                },
                 idempotency_key=idempotency_key,
             )
         )

@@ -2,26 +2,17 @@
 
 from __future__ import annotations
 
-import datetime
-
 from ...._call import (
     Call,
     JsonObject,
     sent_body,
 )
-from ...models.invited_person import InvitedPerson
 from ...models.issued_invitation import IssuedInvitation
-from ...types import UNSET, Unset
 
 
 def call(
+    fields: JsonObject,
     *,
-    provider_id: str,
-    identity_id: str | None | Unset = UNSET,
-    person: InvitedPerson | JsonObject | None | Unset = UNSET,
-    email: str | None | Unset = UNSET,
-    subject: str | None | Unset = UNSET,
-    expires_at: datetime.datetime | None | Unset = UNSET,
     idempotency_key: str | None = None,
 ) -> Call[IssuedInvitation]:
     """The request."""
@@ -31,15 +22,6 @@ def call(
         path="/api/v1/invitations",
         takes_key=True,
         idempotency_key=idempotency_key,
-        json=sent_body(
-            {
-                "provider_id": provider_id,
-                "identity_id": identity_id,
-                "person": person,
-                "email": email,
-                "subject": subject,
-                "expires_at": expires_at,
-            }
-        ),
+        json=sent_body(fields),
         read=IssuedInvitation.from_dict,
     )

@@ -287,8 +287,10 @@ class MeResource(Resource):
         return self._send(
             _check_own_token.call(
                 token_id,
-                secret=secret,
-                server_ids=server_ids,
+                {
+                    "secret": secret,
+                    "server_ids": server_ids,
+                },
             )
         )
 
@@ -316,7 +318,9 @@ class MeResource(Resource):
         return self._send(
             _revoke_own_token.call(
                 token_id,
-                reason=reason,
+                {
+                    "reason": reason,
+                },
                 dry_run=dry_run,
                 if_match=if_match,
             )
@@ -346,7 +350,9 @@ class MeResource(Resource):
         return self._send(
             _rotate_own_token.call(
                 token_id,
-                overlap_s=overlap_s,
+                {
+                    "overlap_s": overlap_s,
+                },
                 if_match=if_match,
             )
         )
@@ -602,8 +608,10 @@ class AsyncMeResource(AsyncResource):
         return await self._send(
             _check_own_token.call(
                 token_id,
-                secret=secret,
-                server_ids=server_ids,
+                {
+                    "secret": secret,
+                    "server_ids": server_ids,
+                },
             )
         )
 
@@ -631,7 +639,9 @@ class AsyncMeResource(AsyncResource):
         return await self._send(
             _revoke_own_token.call(
                 token_id,
-                reason=reason,
+                {
+                    "reason": reason,
+                },
                 dry_run=dry_run,
                 if_match=if_match,
             )
@@ -661,7 +671,9 @@ class AsyncMeResource(AsyncResource):
         return await self._send(
             _rotate_own_token.call(
                 token_id,
-                overlap_s=overlap_s,
+                {
+                    "overlap_s": overlap_s,
+                },
                 if_match=if_match,
             )
         )

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from ...._call import (
     Call,
+    JsonObject,
     path_of,
     sent_body,
 )
 from ...models.connection_check import ConnectionCheck
-from ...models.secret import Secret
-from ...types import UNSET, Unset
 
 
 def call(
     token_id: str,
-    *,
-    secret: Secret | str | Unset = UNSET,
-    server_ids: Sequence[str] | Unset = UNSET,
+    fields: JsonObject,
 ) -> Call[ConnectionCheck]:
     """The request."""
     return Call(
@@ -28,11 +23,6 @@ def call(
             "/api/v1/me/tokens/{token_id}/check",
             token_id=token_id,
         ),
-        json=sent_body(
-            {
-                "secret": secret,
-                "server_ids": server_ids,
-            }
-        ),
+        json=sent_body(fields),
         read=ConnectionCheck.from_dict,
     )

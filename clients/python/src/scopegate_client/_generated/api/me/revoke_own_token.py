@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ...._call import (
     Call,
+    JsonObject,
     entity_tag,
     path_of,
     sent_body,
@@ -13,8 +14,8 @@ from ...models.token_revocation import TokenRevocation
 
 def call(
     token_id: str,
+    fields: JsonObject,
     *,
-    reason: str,
     dry_run: bool = False,
     if_match: int | str | None = None,
 ) -> Call[TokenRevocation]:
@@ -32,10 +33,6 @@ def call(
         headers={
             "If-Match": entity_tag(if_match),
         },
-        json=sent_body(
-            {
-                "reason": reason,
-            }
-        ),
+        json=sent_body(fields),
         read=TokenRevocation.from_dict,
     )

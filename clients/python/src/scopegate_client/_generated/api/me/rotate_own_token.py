@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from ...._call import (
     Call,
+    JsonObject,
     entity_tag,
     path_of,
     sent_body,
 )
 from ...models.issued_token import IssuedToken
-from ...types import UNSET, Unset
 
 
 def call(
     token_id: str,
+    fields: JsonObject,
     *,
-    overlap_s: int | Unset = UNSET,
     if_match: int | str | None = None,
 ) -> Call[IssuedToken]:
     """The request."""
@@ -29,10 +29,6 @@ def call(
         headers={
             "If-Match": entity_tag(if_match),
         },
-        json=sent_body(
-            {
-                "overlap_s": overlap_s,
-            }
-        ),
+        json=sent_body(fields),
         read=IssuedToken.from_dict,
     )

@@ -34,9 +34,11 @@ class OauthResource(Resource):
         """
         return self._send(
             _create_access_token.call(
-                grant_type=grant_type,
-                client_id=client_id,
-                client_secret=client_secret,
+                {
+                    "grant_type": grant_type,
+                    "client_id": client_id,
+                    "client_secret": client_secret,
+                },
             )
         )
 
@@ -60,8 +62,10 @@ class AsyncOauthResource(AsyncResource):
         """
         return await self._send(
             _create_access_token.call(
-                grant_type=grant_type,
-                client_id=client_id,
-                client_secret=client_secret,
+                {
+                    "grant_type": grant_type,
+                    "client_id": client_id,
+                    "client_secret": client_secret,
+                },
             )
         )

@@ -117,11 +117,13 @@ class PoliciesResource(Resource):
         """
         return self._send(
             _create_policy.call(
-                name=name,
-                text=text,
-                description=description,
-                mode=mode,
-                tests=tests,
+                {
+                    "name": name,
+                    "text": text,
+                    "description": description,
+                    "mode": mode,
+                    "tests": tests,
+                },
                 dry_run=dry_run,
                 idempotency_key=idempotency_key,
             )
@@ -175,10 +177,12 @@ class PoliciesResource(Resource):
         """
         return self._send(
             _simulate_policies.call(
-                changes=changes,
-                days=days,
-                since=since,
-                limit=limit,
+                {
+                    "changes": changes,
+                    "days": days,
+                    "since": since,
+                    "limit": limit,
+                },
             )
         )
 
@@ -213,7 +217,9 @@ class PoliciesResource(Resource):
         return self._send(
             _render_policy_template.call(
                 name,
-                parameters=parameters,
+                {
+                    "parameters": parameters,
+                },
             )
         )
 
@@ -295,11 +301,13 @@ class PoliciesResource(Resource):
         return self._send(
             _update_policy.call(
                 policy_id,
-                name=name,
-                description=description,
-                text=text,
-                mode=mode,
-                tests=tests,
+                {
+                    "name": name,
+                    "description": description,
+                    "text": text,
+                    "mode": mode,
+                    "tests": tests,
+                },
                 dry_run=dry_run,
                 if_match=if_match,
             )
@@ -389,7 +397,9 @@ class PoliciesResource(Resource):
         return self._send(
             _roll_back_policy.call(
                 policy_id,
-                version=version,
+                {
+                    "version": version,
+                },
                 ignore_failed_tests=ignore_failed_tests,
                 dry_run=dry_run,
                 if_match=if_match,
@@ -566,11 +576,13 @@ class AsyncPoliciesResource(AsyncResource):
         """
         return await self._send(
             _create_policy.call(
-                name=name,
-                text=text,
-                description=description,
-                mode=mode,
-                tests=tests,
+                {
+                    "name": name,
+                    "text": text,
+                    "description": description,
+                    "mode": mode,
+                    "tests": tests,
+                },
                 dry_run=dry_run,
                 idempotency_key=idempotency_key,
             )
@@ -624,10 +636,12 @@ class AsyncPoliciesResource(AsyncResource):
         """
         return await self._send(
             _simulate_policies.call(
-                changes=changes,
-                days=days,
-                since=since,
-                limit=limit,
+                {
+                    "changes": changes,
+                    "days": days,
+                    "since": since,
+                    "limit": limit,
+                },
             )
         )
 
@@ -662,7 +676,9 @@ class AsyncPoliciesResource(AsyncResource):
         return await self._send(
             _render_policy_template.call(
                 name,
-                parameters=parameters,
+                {
+                    "parameters": parameters,
+                },
             )
         )
 
@@ -744,11 +760,13 @@ class AsyncPoliciesResource(AsyncResource):
         return await self._send(
             _update_policy.call(
                 policy_id,
-                name=name,
-                description=description,
-                text=text,
-                mode=mode,
-                tests=tests,
+                {
+                    "name": name,
+                    "description": description,
+                    "text": text,
+                    "mode": mode,
+                    "tests": tests,
+                },
                 dry_run=dry_run,
                 if_match=if_match,
             )
@@ -838,7 +856,9 @@ class AsyncPoliciesResource(AsyncResource):
         return await self._send(
             _roll_back_policy.call(
                 policy_id,
-                version=version,
+                {
+                    "version": version,
+                },
                 ignore_failed_tests=ignore_failed_tests,
                 dry_run=dry_run,
                 if_match=if_match,

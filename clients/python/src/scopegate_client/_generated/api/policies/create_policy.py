@@ -2,26 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from ...._call import (
     Call,
     JsonObject,
     sent_body,
 )
 from ...models.policy import Policy
-from ...models.policy_mode import PolicyMode
-from ...models.policy_test import PolicyTest
-from ...types import UNSET, Unset
 
 
 def call(
+    fields: JsonObject,
     *,
-    name: str,
-    text: str,
-    description: str | None | Unset = UNSET,
-    mode: PolicyMode | Unset = UNSET,
-    tests: Sequence[PolicyTest | JsonObject] | Unset = UNSET,
     dry_run: bool = False,
     idempotency_key: str | None = None,
 ) -> Call[Policy]:
@@ -35,14 +26,6 @@ def call(
         },
         takes_key=True,
         idempotency_key=idempotency_key,
-        json=sent_body(
-            {
-                "name": name,
-                "text": text,
-                "description": description,
-                "mode": mode,
-                "tests": tests,
-            }
-        ),
+        json=sent_body(fields),
         read=Policy.from_dict,
     )

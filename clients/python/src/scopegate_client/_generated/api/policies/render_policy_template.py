@@ -8,14 +8,12 @@ from ...._call import (
     path_of,
     sent_body,
 )
-from ...models.policy_template_parameters import PolicyTemplateParameters
 from ...models.rendered_policy import RenderedPolicy
 
 
 def call(
     name: str,
-    *,
-    parameters: PolicyTemplateParameters | JsonObject,
+    fields: JsonObject,
 ) -> Call[RenderedPolicy]:
     """The request."""
     return Call(
@@ -25,10 +23,6 @@ def call(
             "/api/v1/policies/templates/{name}/render",
             name=name,
         ),
-        json=sent_body(
-            {
-                "parameters": parameters,
-            }
-        ),
+        json=sent_body(fields),
         read=RenderedPolicy.from_dict,
     )

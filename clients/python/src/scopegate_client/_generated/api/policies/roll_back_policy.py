@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ...._call import (
     Call,
+    JsonObject,
     entity_tag,
     path_of,
     sent_body,
@@ -13,8 +14,8 @@ from ...models.policy_change import PolicyChange
 
 def call(
     policy_id: str,
+    fields: JsonObject,
     *,
-    version: int,
     ignore_failed_tests: bool = False,
     dry_run: bool = False,
     if_match: int | str | None = None,
@@ -34,10 +35,6 @@ def call(
         headers={
             "If-Match": entity_tag(if_match),
         },
-        json=sent_body(
-            {
-                "version": version,
-            }
-        ),
+        json=sent_body(fields),
         read=PolicyChange.from_dict,
     )

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from ...._call import (
     Call,
     JsonObject,
@@ -12,19 +10,12 @@ from ...._call import (
     sent_body,
 )
 from ...models.policy import Policy
-from ...models.policy_mode import PolicyMode
-from ...models.policy_test import PolicyTest
-from ...types import UNSET, Unset
 
 
 def call(
     policy_id: str,
+    fields: JsonObject,
     *,
-    name: str | Unset = UNSET,
-    description: str | None | Unset = UNSET,
-    text: str | Unset = UNSET,
-    mode: PolicyMode | Unset = UNSET,
-    tests: Sequence[PolicyTest | JsonObject] | Unset = UNSET,
     dry_run: bool = False,
     if_match: int | str | None = None,
 ) -> Call[Policy]:
@@ -42,14 +33,6 @@ def call(
         headers={
             "If-Match": entity_tag(if_match),
         },
-        json=sent_body(
-            {
-                "name": name,
-                "description": description,
-                "text": text,
-                "mode": mode,
-                "tests": tests,
-            }
-        ),
+        json=sent_body(fields),
         read=Policy.from_dict,
     )

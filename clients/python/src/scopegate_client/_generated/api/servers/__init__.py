@@ -133,20 +133,22 @@ class ServersResource(Resource):
         """
         return self._send(
             _create_server.call(
-                slug=slug,
-                name=name,
-                description=description,
-                labels=labels,
-                owner_group_id=owner_group_id,
-                transport=transport,
-                url=url,
-                command=command,
-                args=args,
-                env_names=env_names,
-                status=status,
-                new_tools=new_tools,
-                keep_arguments=keep_arguments,
-                requestable=requestable,
+                {
+                    "slug": slug,
+                    "name": name,
+                    "description": description,
+                    "labels": labels,
+                    "owner_group_id": owner_group_id,
+                    "transport": transport,
+                    "url": url,
+                    "command": command,
+                    "args": args,
+                    "env_names": env_names,
+                    "status": status,
+                    "new_tools": new_tools,
+                    "keep_arguments": keep_arguments,
+                    "requestable": requestable,
+                },
                 idempotency_key=idempotency_key,
             )
         )
@@ -239,18 +241,20 @@ class ServersResource(Resource):
         return self._send(
             _update_server.call(
                 server_id,
-                name=name,
-                description=description,
-                labels=labels,
-                owner_group_id=owner_group_id,
-                url=url,
-                command=command,
-                args=args,
-                env_names=env_names,
-                status=status,
-                new_tools=new_tools,
-                keep_arguments=keep_arguments,
-                requestable=requestable,
+                {
+                    "name": name,
+                    "description": description,
+                    "labels": labels,
+                    "owner_group_id": owner_group_id,
+                    "url": url,
+                    "command": command,
+                    "args": args,
+                    "env_names": env_names,
+                    "status": status,
+                    "new_tools": new_tools,
+                    "keep_arguments": keep_arguments,
+                    "requestable": requestable,
+                },
                 if_match=if_match,
             )
         )
@@ -429,7 +433,9 @@ class ServersResource(Resource):
         return self._send(
             _approve_server_instructions.call(
                 server_id,
-                digest=digest,
+                {
+                    "digest": digest,
+                },
                 if_match=if_match,
             )
         )
@@ -551,20 +557,22 @@ class AsyncServersResource(AsyncResource):
         """
         return await self._send(
             _create_server.call(
-                slug=slug,
-                name=name,
-                description=description,
-                labels=labels,
-                owner_group_id=owner_group_id,
-                transport=transport,
-                url=url,
-                command=command,
-                args=args,
-                env_names=env_names,
-                status=status,
-                new_tools=new_tools,
-                keep_arguments=keep_arguments,
-                requestable=requestable,
+                {
+                    "slug": slug,
+                    "name": name,
+                    "description": description,
+                    "labels": labels,
+                    "owner_group_id": owner_group_id,
+                    "transport": transport,
+                    "url": url,
+                    "command": command,
+                    "args": args,
+                    "env_names": env_names,
+                    "status": status,
+                    "new_tools": new_tools,
+                    "keep_arguments": keep_arguments,
+                    "requestable": requestable,
+                },
                 idempotency_key=idempotency_key,
             )
         )
@@ -657,18 +665,20 @@ class AsyncServersResource(AsyncResource):
         return await self._send(
             _update_server.call(
                 server_id,
-                name=name,
-                description=description,
-                labels=labels,
-                owner_group_id=owner_group_id,
-                url=url,
-                command=command,
-                args=args,
-                env_names=env_names,
-                status=status,
-                new_tools=new_tools,
-                keep_arguments=keep_arguments,
-                requestable=requestable,
+                {
+                    "name": name,
+                    "description": description,
+                    "labels": labels,
+                    "owner_group_id": owner_group_id,
+                    "url": url,
+                    "command": command,
+                    "args": args,
+                    "env_names": env_names,
+                    "status": status,
+                    "new_tools": new_tools,
+                    "keep_arguments": keep_arguments,
+                    "requestable": requestable,
+                },
                 if_match=if_match,
             )
         )
@@ -847,7 +857,9 @@ class AsyncServersResource(AsyncResource):
         return await self._send(
             _approve_server_instructions.call(
                 server_id,
-                digest=digest,
+                {
+                    "digest": digest,
+                },
                 if_match=if_match,
             )
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ...._call import (
     Call,
+    JsonObject,
     entity_tag,
     path_of,
     sent_body,
@@ -13,8 +14,8 @@ from ...models.server_instructions import ServerInstructions
 
 def call(
     server_id: str,
+    fields: JsonObject,
     *,
-    digest: str,
     if_match: int | str | None = None,
 ) -> Call[ServerInstructions]:
     """The request."""
@@ -28,10 +29,6 @@ def call(
         headers={
             "If-Match": entity_tag(if_match),
         },
-        json=sent_body(
-            {
-                "digest": digest,
-            }
-        ),
+        json=sent_body(fields),
         read=ServerInstructions.from_dict,
     )

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from ...._call import (
     Call,
     JsonObject,
@@ -11,29 +9,13 @@ from ...._call import (
     path_of,
     sent_body,
 )
-from ...models.keep_arguments import KeepArguments
-from ...models.label_changes import LabelChanges
-from ...models.new_tools import NewTools
 from ...models.server import Server
-from ...models.server_status import ServerStatus
-from ...types import UNSET, Unset
 
 
 def call(
     server_id: str,
+    fields: JsonObject,
     *,
-    name: str | Unset = UNSET,
-    description: str | None | Unset = UNSET,
-    labels: LabelChanges | JsonObject | Unset = UNSET,
-    owner_group_id: str | None | Unset = UNSET,
-    url: str | Unset = UNSET,
-    command: str | Unset = UNSET,
-    args: Sequence[str] | Unset = UNSET,
-    env_names: Sequence[str] | Unset = UNSET,
-    status: ServerStatus | Unset = UNSET,
-    new_tools: NewTools | Unset = UNSET,
-    keep_arguments: KeepArguments | Unset = UNSET,
-    requestable: bool | Unset = UNSET,
     if_match: int | str | None = None,
 ) -> Call[Server]:
     """The request."""
@@ -47,21 +29,6 @@ def call(
         headers={
             "If-Match": entity_tag(if_match),
         },
-        json=sent_body(
-            {
-                "name": name,
-                "description": description,
-                "labels": labels,
-                "owner_group_id": owner_group_id,
-                "url": url,
-                "command": command,
-                "args": args,
-                "env_names": env_names,
-                "status": status,
-                "new_tools": new_tools,
-                "keep_arguments": keep_arguments,
-                "requestable": requestable,
-            }
-        ),
+        json=sent_body(fields),
         read=Server.from_dict,
     )

@@ -89,9 +89,11 @@ class ServiceAccountsResource(Resource):
         """
         return self._send(
             _create_service_account.call(
-                name=name,
-                owner_id=owner_id,
-                role=role,
+                {
+                    "name": name,
+                    "owner_id": owner_id,
+                    "role": role,
+                },
                 idempotency_key=idempotency_key,
             )
         )
@@ -165,10 +167,12 @@ class ServiceAccountsResource(Resource):
         return self._send(
             _update_service_account.call(
                 service_account_id,
-                name=name,
-                owner_id=owner_id,
-                role=role,
-                status=status,
+                {
+                    "name": name,
+                    "owner_id": owner_id,
+                    "role": role,
+                    "status": status,
+                },
                 if_match=if_match,
             )
         )
@@ -312,9 +316,11 @@ class AsyncServiceAccountsResource(AsyncResource):
         """
         return await self._send(
             _create_service_account.call(
-                name=name,
-                owner_id=owner_id,
-                role=role,
+                {
+                    "name": name,
+                    "owner_id": owner_id,
+                    "role": role,
+                },
                 idempotency_key=idempotency_key,
             )
         )
@@ -388,10 +394,12 @@ class AsyncServiceAccountsResource(AsyncResource):
         return await self._send(
             _update_service_account.call(
                 service_account_id,
-                name=name,
-                owner_id=owner_id,
-                role=role,
-                status=status,
+                {
+                    "name": name,
+                    "owner_id": owner_id,
+                    "role": role,
+                    "status": status,
+                },
                 if_match=if_match,
             )
         )

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from ...._call import (
     Call,
+    JsonObject,
     sent_body,
 )
-from ...models.role import Role
 from ...models.service_account import ServiceAccount
 
 
 def call(
+    fields: JsonObject,
     *,
-    name: str,
-    owner_id: str,
-    role: Role,
     idempotency_key: str | None = None,
 ) -> Call[ServiceAccount]:
     """The request."""
@@ -24,12 +22,6 @@ def call(
         path="/api/v1/service-accounts",
         takes_key=True,
         idempotency_key=idempotency_key,
-        json=sent_body(
-            {
-                "name": name,
-                "owner_id": owner_id,
-                "role": role,
-            }
-        ),
+        json=sent_body(fields),
         read=ServiceAccount.from_dict,
     )

@@ -4,23 +4,18 @@ from __future__ import annotations
 
 from ...._call import (
     Call,
+    JsonObject,
     entity_tag,
     path_of,
     sent_body,
 )
-from ...models.role import Role
 from ...models.service_account import ServiceAccount
-from ...models.service_account_status import ServiceAccountStatus
-from ...types import UNSET, Unset
 
 
 def call(
     service_account_id: str,
+    fields: JsonObject,
     *,
-    name: str | Unset = UNSET,
-    owner_id: str | Unset = UNSET,
-    role: Role | Unset = UNSET,
-    status: ServiceAccountStatus | Unset = UNSET,
     if_match: int | str | None = None,
 ) -> Call[ServiceAccount]:
     """The request."""
@@ -34,13 +29,6 @@ def call(
         headers={
             "If-Match": entity_tag(if_match),
         },
-        json=sent_body(
-            {
-                "name": name,
-                "owner_id": owner_id,
-                "role": role,
-                "status": status,
-            }
-        ),
+        json=sent_body(fields),
         read=ServiceAccount.from_dict,
     )

@@ -120,13 +120,15 @@ class TokensResource(Resource):
         """
         return self._send(
             _create_token.call(
-                identity_id=identity_id,
-                name=name,
-                scope=scope,
-                expires_at=expires_at,
-                ip_allow=ip_allow,
-                parent_id=parent_id,
-                delivery=delivery,
+                {
+                    "identity_id": identity_id,
+                    "name": name,
+                    "scope": scope,
+                    "expires_at": expires_at,
+                    "ip_allow": ip_allow,
+                    "parent_id": parent_id,
+                    "delivery": delivery,
+                },
                 idempotency_key=idempotency_key,
             )
         )
@@ -151,8 +153,10 @@ class TokensResource(Resource):
         """
         return self._send(
             _bulk_revoke_tokens.call(
-                filter=filter,
-                reason=reason,
+                {
+                    "filter": filter,
+                    "reason": reason,
+                },
                 dry_run=dry_run,
             )
         )
@@ -200,9 +204,11 @@ class TokensResource(Resource):
         return self._send(
             _narrow_token.call(
                 token_id,
-                name=name,
-                scope=scope,
-                expires_at=expires_at,
+                {
+                    "name": name,
+                    "scope": scope,
+                    "expires_at": expires_at,
+                },
                 if_match=if_match,
             )
         )
@@ -229,8 +235,10 @@ class TokensResource(Resource):
         return self._send(
             _check_token.call(
                 token_id,
-                secret=secret,
-                server_ids=server_ids,
+                {
+                    "secret": secret,
+                    "server_ids": server_ids,
+                },
             )
         )
 
@@ -287,7 +295,9 @@ class TokensResource(Resource):
         return self._send(
             _create_token_pickup.call(
                 token_id,
-                overlap_s=overlap_s,
+                {
+                    "overlap_s": overlap_s,
+                },
                 idempotency_key=idempotency_key,
             )
         )
@@ -364,7 +374,9 @@ class TokensResource(Resource):
         return self._send(
             _revoke_token.call(
                 token_id,
-                reason=reason,
+                {
+                    "reason": reason,
+                },
                 dry_run=dry_run,
                 if_match=if_match,
             )
@@ -391,7 +403,9 @@ class TokensResource(Resource):
         return self._send(
             _rotate_token.call(
                 token_id,
-                overlap_s=overlap_s,
+                {
+                    "overlap_s": overlap_s,
+                },
                 if_match=if_match,
             )
         )
@@ -480,13 +494,15 @@ class AsyncTokensResource(AsyncResource):
         """
         return await self._send(
             _create_token.call(
-                identity_id=identity_id,
-                name=name,
-                scope=scope,
-                expires_at=expires_at,
-                ip_allow=ip_allow,
-                parent_id=parent_id,
-                delivery=delivery,
+                {
+                    "identity_id": identity_id,
+                    "name": name,
+                    "scope": scope,
+                    "expires_at": expires_at,
+                    "ip_allow": ip_allow,
+                    "parent_id": parent_id,
+                    "delivery": delivery,
+                },
                 idempotency_key=idempotency_key,
             )
         )
@@ -511,8 +527,10 @@ class AsyncTokensResource(AsyncResource):
         """
         return await self._send(
             _bulk_revoke_tokens.call(
-                filter=filter,
-                reason=reason,
+                {
+                    "filter": filter,
+                    "reason": reason,
+                },
                 dry_run=dry_run,
             )
         )
@@ -560,9 +578,11 @@ class AsyncTokensResource(AsyncResource):
         return await self._send(
             _narrow_token.call(
                 token_id,
-                name=name,
-                scope=scope,
-                expires_at=expires_at,
+                {
+                    "name": name,
+                    "scope": scope,
+                    "expires_at": expires_at,
+                },
                 if_match=if_match,
             )
         )
@@ -589,8 +609,10 @@ class AsyncTokensResource(AsyncResource):
         return await self._send(
             _check_token.call(
                 token_id,
-                secret=secret,
-                server_ids=server_ids,
+                {
+                    "secret": secret,
+                    "server_ids": server_ids,
+                },
             )
         )
 
@@ -647,7 +669,9 @@ class AsyncTokensResource(AsyncResource):
         return await self._send(
             _create_token_pickup.call(
                 token_id,
-                overlap_s=overlap_s,
+                {
+                    "overlap_s": overlap_s,
+                },
                 idempotency_key=idempotency_key,
             )
         )
@@ -724,7 +748,9 @@ class AsyncTokensResource(AsyncResource):
         return await self._send(
             _revoke_token.call(
                 token_id,
-                reason=reason,
+                {
+                    "reason": reason,
+                },
                 dry_run=dry_run,
                 if_match=if_match,
             )
@@ -751,7 +777,9 @@ class AsyncTokensResource(AsyncResource):
         return await self._send(
             _rotate_token.call(
                 token_id,
-                overlap_s=overlap_s,
+                {
+                    "overlap_s": overlap_s,
+                },
                 if_match=if_match,
             )
         )

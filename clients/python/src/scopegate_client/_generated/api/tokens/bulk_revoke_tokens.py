@@ -8,13 +8,11 @@ from ...._call import (
     sent_body,
 )
 from ...models.token_bulk_revocation import TokenBulkRevocation
-from ...models.token_bulk_revoke_filter import TokenBulkRevokeFilter
 
 
 def call(
+    fields: JsonObject,
     *,
-    filter: TokenBulkRevokeFilter | JsonObject,
-    reason: str,
     dry_run: bool = False,
 ) -> Call[TokenBulkRevocation]:
     """The request."""
@@ -25,11 +23,6 @@ def call(
         query={
             "dry_run": dry_run,
         },
-        json=sent_body(
-            {
-                "filter": filter,
-                "reason": reason,
-            }
-        ),
+        json=sent_body(fields),
         read=TokenBulkRevocation.from_dict,
     )

@@ -2,30 +2,17 @@
 
 from __future__ import annotations
 
-import datetime
-from collections.abc import Sequence
-
 from ...._call import (
     Call,
     JsonObject,
     sent_body,
 )
-from ...models.grants_scope import GrantsScope
 from ...models.issued_token import IssuedToken
-from ...models.listed_scope import ListedScope
-from ...models.token_delivery import TokenDelivery
-from ...types import UNSET, Unset
 
 
 def call(
+    fields: JsonObject,
     *,
-    identity_id: str,
-    name: str,
-    scope: GrantsScope | ListedScope | JsonObject,
-    expires_at: datetime.datetime,
-    ip_allow: Sequence[str] | Unset = UNSET,
-    parent_id: str | None | Unset = UNSET,
-    delivery: TokenDelivery | Unset = UNSET,
     idempotency_key: str | None = None,
 ) -> Call[IssuedToken]:
     """The request."""
@@ -35,16 +22,6 @@ def call(
         path="/api/v1/tokens",
         takes_key=True,
         idempotency_key=idempotency_key,
-        json=sent_body(
-            {
-                "identity_id": identity_id,
-                "name": name,
-                "scope": scope,
-                "expires_at": expires_at,
-                "ip_allow": ip_allow,
-                "parent_id": parent_id,
-                "delivery": delivery,
-            }
-        ),
+        json=sent_body(fields),
         read=IssuedToken.from_dict,
     )

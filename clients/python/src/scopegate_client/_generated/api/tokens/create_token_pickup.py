@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from ...._call import (
     Call,
+    JsonObject,
     path_of,
     sent_body,
 )
 from ...models.token_pickup import TokenPickup
-from ...types import UNSET, Unset
 
 
 def call(
     token_id: str,
+    fields: JsonObject,
     *,
-    overlap_s: int | Unset = UNSET,
     idempotency_key: str | None = None,
 ) -> Call[TokenPickup]:
     """The request."""
@@ -27,10 +27,6 @@ def call(
         ),
         takes_key=True,
         idempotency_key=idempotency_key,
-        json=sent_body(
-            {
-                "overlap_s": overlap_s,
-            }
-        ),
+        json=sent_body(fields),
         read=TokenPickup.from_dict,
     )

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
-
 from ...._call import (
     Call,
     JsonObject,
@@ -11,18 +9,13 @@ from ...._call import (
     path_of,
     sent_body,
 )
-from ...models.grants_scope import GrantsScope
-from ...models.listed_scope import ListedScope
 from ...models.token import Token
-from ...types import UNSET, Unset
 
 
 def call(
     token_id: str,
+    fields: JsonObject,
     *,
-    name: str | Unset = UNSET,
-    scope: GrantsScope | ListedScope | JsonObject | Unset = UNSET,
-    expires_at: datetime.datetime | Unset = UNSET,
     if_match: int | str | None = None,
 ) -> Call[Token]:
     """The request."""
@@ -36,12 +29,6 @@ def call(
         headers={
             "If-Match": entity_tag(if_match),
         },
-        json=sent_body(
-            {
-                "name": name,
-                "scope": scope,
-                "expires_at": expires_at,
-            }
-        ),
+        json=sent_body(fields),
         read=Token.from_dict,
     )

@@ -109,14 +109,16 @@ class ToolsResource(Resource):
         """
         return self._send(
             _create_tool.call(
-                server_id=server_id,
-                name=name,
-                input_schema=input_schema,
-                title=title,
-                description=description,
-                output_schema=output_schema,
-                annotations=annotations,
-                risk=risk,
+                {
+                    "server_id": server_id,
+                    "name": name,
+                    "input_schema": input_schema,
+                    "title": title,
+                    "description": description,
+                    "output_schema": output_schema,
+                    "annotations": annotations,
+                    "risk": risk,
+                },
                 idempotency_key=idempotency_key,
             )
         )
@@ -186,8 +188,10 @@ class ToolsResource(Resource):
         return self._send(
             _update_tool.call(
                 tool_id,
-                risk=risk,
-                state=state,
+                {
+                    "risk": risk,
+                    "state": state,
+                },
                 if_match=if_match,
             )
         )
@@ -245,7 +249,9 @@ class ToolsResource(Resource):
         return self._send(
             _approve_tool.call(
                 tool_id,
-                definition_digest=definition_digest,
+                {
+                    "definition_digest": definition_digest,
+                },
                 if_match=if_match,
             )
         )
@@ -382,14 +388,16 @@ class AsyncToolsResource(AsyncResource):
         """
         return await self._send(
             _create_tool.call(
-                server_id=server_id,
-                name=name,
-                input_schema=input_schema,
-                title=title,
-                description=description,
-                output_schema=output_schema,
-                annotations=annotations,
-                risk=risk,
+                {
+                    "server_id": server_id,
+                    "name": name,
+                    "input_schema": input_schema,
+                    "title": title,
+                    "description": description,
+                    "output_schema": output_schema,
+                    "annotations": annotations,
+                    "risk": risk,
+                },
                 idempotency_key=idempotency_key,
             )
         )
@@ -459,8 +467,10 @@ class AsyncToolsResource(AsyncResource):
         return await self._send(
             _update_tool.call(
                 tool_id,
-                risk=risk,
-                state=state,
+                {
+                    "risk": risk,
+                    "state": state,
+                },
                 if_match=if_match,
             )
         )
@@ -518,7 +528,9 @@ class AsyncToolsResource(AsyncResource):
         return await self._send(
             _approve_tool.call(
                 tool_id,
-                definition_digest=definition_digest,
+                {
+                    "definition_digest": definition_digest,
+                },
                 if_match=if_match,
             )
         )

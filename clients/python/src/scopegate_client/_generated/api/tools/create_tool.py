@@ -7,23 +7,12 @@ from ...._call import (
     JsonObject,
     sent_body,
 )
-from ...models.json_schema import JsonSchema
-from ...models.risk import Risk
 from ...models.tool import Tool
-from ...models.tool_annotations import ToolAnnotations
-from ...types import UNSET, Unset
 
 
 def call(
+    fields: JsonObject,
     *,
-    server_id: str,
-    name: str,
-    input_schema: JsonSchema | JsonObject,
-    title: str | None | Unset = UNSET,
-    description: str | None | Unset = UNSET,
-    output_schema: JsonSchema | JsonObject | None | Unset = UNSET,
-    annotations: ToolAnnotations | JsonObject | None | Unset = UNSET,
-    risk: Risk | None | Unset = UNSET,
     idempotency_key: str | None = None,
 ) -> Call[Tool]:
     """The request."""
@@ -33,17 +22,6 @@ def call(
         path="/api/v1/tools",
         takes_key=True,
         idempotency_key=idempotency_key,
-        json=sent_body(
-            {
-                "server_id": server_id,
-                "name": name,
-                "input_schema": input_schema,
-                "title": title,
-                "description": description,
-                "output_schema": output_schema,
-                "annotations": annotations,
-                "risk": risk,
-            }
-        ),
+        json=sent_body(fields),
         read=Tool.from_dict,
     )

@@ -4,21 +4,18 @@ from __future__ import annotations
 
 from ...._call import (
     Call,
+    JsonObject,
     entity_tag,
     path_of,
     sent_body,
 )
-from ...models.risk import Risk
-from ...models.settable_tool_state import SettableToolState
 from ...models.tool import Tool
-from ...types import UNSET, Unset
 
 
 def call(
     tool_id: str,
+    fields: JsonObject,
     *,
-    risk: Risk | None | Unset = UNSET,
-    state: SettableToolState | Unset = UNSET,
     if_match: int | str | None = None,
 ) -> Call[Tool]:
     """The request."""
@@ -32,11 +29,6 @@ def call(
         headers={
             "If-Match": entity_tag(if_match),
         },
-        json=sent_body(
-            {
-                "risk": risk,
-                "state": state,
-            }
-        ),
+        json=sent_body(fields),
         read=Tool.from_dict,
     )

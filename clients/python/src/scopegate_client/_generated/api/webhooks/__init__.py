@@ -99,10 +99,12 @@ class WebhooksResource(Resource):
         """
         return self._send(
             _create_webhook.call(
-                name=name,
-                url=url,
-                events=events,
-                description=description,
+                {
+                    "name": name,
+                    "url": url,
+                    "events": events,
+                    "description": description,
+                },
                 idempotency_key=idempotency_key,
             )
         )
@@ -180,11 +182,13 @@ class WebhooksResource(Resource):
         return self._send(
             _update_webhook.call(
                 webhook_id,
-                name=name,
-                description=description,
-                url=url,
-                events=events,
-                status=status,
+                {
+                    "name": name,
+                    "description": description,
+                    "url": url,
+                    "events": events,
+                    "status": status,
+                },
                 if_match=if_match,
             )
         )
@@ -289,7 +293,9 @@ class WebhooksResource(Resource):
         return self._send(
             _rotate_webhook.call(
                 webhook_id,
-                overlap_s=overlap_s,
+                {
+                    "overlap_s": overlap_s,
+                },
                 if_match=if_match,
             )
         )
@@ -388,10 +394,12 @@ class AsyncWebhooksResource(AsyncResource):
         """
         return await self._send(
             _create_webhook.call(
-                name=name,
-                url=url,
-                events=events,
-                description=description,
+                {
+                    "name": name,
+                    "url": url,
+                    "events": events,
+                    "description": description,
+                },
                 idempotency_key=idempotency_key,
             )
         )
@@ -469,11 +477,13 @@ class AsyncWebhooksResource(AsyncResource):
         return await self._send(
             _update_webhook.call(
                 webhook_id,
-                name=name,
-                description=description,
-                url=url,
-                events=events,
-                status=status,
+                {
+                    "name": name,
+                    "description": description,
+                    "url": url,
+                    "events": events,
+                    "status": status,
+                },
                 if_match=if_match,
             )
         )
@@ -578,7 +588,9 @@ class AsyncWebhooksResource(AsyncResource):
         return await self._send(
             _rotate_webhook.call(
                 webhook_id,
-                overlap_s=overlap_s,
+                {
+                    "overlap_s": overlap_s,
+                },
                 if_match=if_match,
             )
         )

@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from ...._call import (
     Call,
+    JsonObject,
     sent_body,
 )
 from ...models.issued_webhook_secret import IssuedWebhookSecret
-from ...models.webhook_event import WebhookEvent
-from ...types import UNSET, Unset
 
 
 def call(
+    fields: JsonObject,
     *,
-    name: str,
-    url: str,
-    events: Sequence[WebhookEvent],
-    description: str | None | Unset = UNSET,
     idempotency_key: str | None = None,
 ) -> Call[IssuedWebhookSecret]:
     """The request."""
@@ -28,13 +22,6 @@ def call(
         path="/api/v1/webhooks",
         takes_key=True,
         idempotency_key=idempotency_key,
-        json=sent_body(
-            {
-                "name": name,
-                "url": url,
-                "events": events,
-                "description": description,
-            }
-        ),
+        json=sent_body(fields),
         read=IssuedWebhookSecret.from_dict,
     )
