@@ -23,8 +23,9 @@ from app.crypto.keys import MINIMUM_KEY_BYTES
 from app.crypto.passwords import is_password_hash
 from app.db.engine import plain_url
 from app.domain.objects import Network
-from app.features.identity_providers.provider import DEFAULT_ALGORITHMS, DEFAULT_SCOPES
 from app.features.identity_providers.schemas import (
+    DEFAULT_ALGORITHMS,
+    DEFAULT_SCOPES,
     Algorithms,
     Audience,
     ClaimName,

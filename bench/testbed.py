@@ -19,7 +19,7 @@ from app.crypto.keys import Peppers
 from app.db.embedded_postgres import EmbeddedPostgres, EmbeddedPostgresError
 from app.db.engine import commit, make_engine, make_sessions
 from app.db.migrations import upgrade
-from app.features.service_accounts.bootstrap import bootstrap
+from app.features.service_accounts.service import bootstrap
 from bench import policies
 from bench.processes import CannotMeasure, Cores, Running, child, parent_pid, python
 from bench.seed import SLUG, Seeded, seed

@@ -11,8 +11,7 @@ from app.crypto.keys import Peppers
 from app.db.change import Change
 from app.db.engine import commit, make_engine, make_sessions
 from app.domain.errors import Conflict
-from app.features.service_accounts.bootstrap import bootstrap
-from app.features.service_accounts.service import create_credential
+from app.features.service_accounts.service import bootstrap, create_credential
 from app.http.authorization import Caller, Role
 from app.lib.clock import utc_now
 from app.lib.ids import SERVICE_ACCOUNT, format_id

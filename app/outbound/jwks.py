@@ -9,7 +9,7 @@ from joserfc.errors import JoseError
 from joserfc.jwk import JWKRegistry, OctKey
 from joserfc.util import urlsafe_b64decode
 
-from app.crypto.jose.keys import Key, ProviderFault
+from app.crypto.jwt import Key, ProviderFault
 from app.lib.strict_json import JsonObject, StrictJsonError, loads
 from app.outbound.http import ForbiddenUrl, OutboundResponse, Timeouts, UpstreamError, origin_of
 

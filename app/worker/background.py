@@ -17,7 +17,7 @@ from app.adapters.ssf.polling import Polling
 from app.adapters.ssf.push_routes import Receiver, RefusedEvents
 from app.admission.clients import Refusals
 from app.admission.in_flight import InFlightTable
-from app.crypto.jose.keys import ProviderKeys
+from app.crypto.jwt import ProviderKeys
 from app.crypto.signed_notes import NoteSigner, log_name
 from app.db.migrations import SchemaCheck
 from app.features.audit.sealing.sealer import Sealing

@@ -9,12 +9,11 @@ from app.adapters.console.attempts import Attempts
 from app.adapters.console.console import Console, SessionReader
 from app.adapters.console.cookies import Cookies
 from app.adapters.oauth.authenticator import ApiAuthenticator, service_account_reader
-from app.adapters.oidc.code_flow import CodeFlow
-from app.adapters.oidc.discovery import Publications
-from app.adapters.oidc.verifier import AccessTokens, finder
+from app.adapters.oidc.code_flow import CodeFlow, Publications
+from app.adapters.oidc.tokens import AccessTokens, finder
 from app.admission.clients import Clients
 from app.crypto.client_ids import KEY_PURPOSE
-from app.crypto.jose.keys import ProviderKeys
+from app.crypto.jwt import ProviderKeys
 from app.crypto.keys import Peppers, Sealer
 from app.db.engine import commit
 from app.db.jobs import OUTAGES, repeat

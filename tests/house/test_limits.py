@@ -11,7 +11,7 @@ from app.access.grant_uses import MAX_WINDOW
 from app.access.policy import references
 from app.adapters.ssf import polling
 from app.admission import consuming as demands
-from app.crypto.jose.token import MAX_CHARACTERS
+from app.crypto.jwt import MAX_CHARACTERS
 from app.db.engine import MAX_WAITING
 from app.domain.security_events import MAX_ALIASES
 from app.features.access import unused_schemas as unused_apply_schemas

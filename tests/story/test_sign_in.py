@@ -12,7 +12,7 @@ import pytest
 from joserfc import jws, jwt
 from joserfc.jwk import RSAKey
 
-from app.crypto.jose import keys as provider_keys
+from app.crypto import jwt as provider_keys
 from app.worker import sign_in as watch
 from tests.api import Account
 from tests.ports import free_port

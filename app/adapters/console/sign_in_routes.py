@@ -32,7 +32,7 @@ from app.features.administrators.browser_sessions import SignedIn
 from app.features.administrators.claims import ClaimsMismatch, workload_account
 from app.features.administrators.sign_in import sign_in
 from app.features.identity_providers import queries as providers
-from app.features.identity_providers.provider import Provider
+from app.features.identity_providers.schemas import Provider
 from app.features.invitations.schemas import PAGE as INVITED
 from app.features.invitations.service import accept_invitation, open_invitation
 from app.http.authorization import Caller, Permission

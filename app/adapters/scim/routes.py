@@ -14,9 +14,8 @@ from scim2_server.errors import UnsupportedMediaTypeException
 from scim2_server.requests import ScimRequest
 from scim2_server.responses import SCIM_MEDIA_TYPE, ScimResponse
 
-from app.adapters.scim.handler import Handler
 from app.adapters.scim.leniency import tolerate
-from app.adapters.scim.service import RequestSummary, Service, make_service, note
+from app.adapters.scim.service import Handler, RequestSummary, Service, make_service, note
 from app.adapters.scim.work import Work, answer, error_of, headers_of, read_in_thread
 from app.db.engine import CONNECTION_ERRORS, commit, database_unavailable
 from app.domain.errors import DomainError

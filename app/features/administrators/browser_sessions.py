@@ -27,7 +27,7 @@ from app.features.administrators.sign_in import caller_of
 from app.features.audit.record import record
 from app.features.identities.queries import lock_identity
 from app.features.identity_providers import queries as providers
-from app.features.identity_providers.provider import Provider
+from app.features.identity_providers.schemas import Provider
 from app.features.service_accounts.authenticate import digest_of, unauthenticated
 from app.http.authorization import Caller, Role
 from app.lib.ids import IDENTITY_PROVIDER, format_id, new_id

@@ -13,7 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from app.domain.errors import Unauthenticated
 from app.features.identities.schemas import Email, ExternalId
-from app.features.identity_providers.provider import Provider
+from app.features.identity_providers.schemas import Provider
 from app.features.service_accounts.authenticate import unauthenticated
 from app.http.authorization import Role
 from app.http.schemas import MAX_NAME_LENGTH, Name, UserName

@@ -43,8 +43,8 @@ from app.features.audit.record import keep_version, record
 from app.features.identities.queries import lock_first_sign_in, lock_identity
 from app.features.identities.schemas import IdentityCreate
 from app.features.identities.service import create_identity
-from app.features.identity_providers.provider import Provider
 from app.features.identity_providers.queries import lock_link_claim
+from app.features.identity_providers.schemas import Provider
 from app.features.service_accounts.authenticate import find_live_account, unauthenticated
 from app.http.authorization import Caller, Role
 from app.lib.clock import utc_now

@@ -9,8 +9,13 @@ from sqlalchemy import ColumnElement, Select, Uuid, column, delete, func, or_, s
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
-from app.features.identity_providers.provider import DEFAULT_SCOPES, TOKEN_TYPES, Provider, Workload
-from app.features.identity_providers.schemas import IdentityProviderQuery
+from app.features.identity_providers.schemas import (
+    DEFAULT_SCOPES,
+    TOKEN_TYPES,
+    IdentityProviderQuery,
+    Provider,
+    Workload,
+)
 from app.http.authorization import Role
 from app.http.pagination import Sorts, caseless
 from app.lib.ids import SERVICE_ACCOUNT, format_id, parse_id

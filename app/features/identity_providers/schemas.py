@@ -1,29 +1,97 @@
-"""Request and response models of identity providers, with their SCIM and Shared Signals settings."""
+"""Identity providers as a sign-in needs them and as the API shows them, with SCIM and Shared Signals settings."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
+from uuid import UUID
 
 from pydantic import AfterValidator, ConfigDict, Field, StringConstraints
 from typing_extensions import TypeAliasType
 
-from app.features.identity_providers.provider import (
-    DEFAULT_ALGORITHMS,
-    DEFAULT_SCOPES,
-    AccessTokenType,
-    SigningAlgorithm,
-)
 from app.http.authorization import Role
 from app.http.pagination import ListQuery
 from app.http.schemas import CleanText, Name, Patch, ShortText, Strict, absent
 from app.lib.ids import IdentityProviderId, ServiceAccountId
 from app.models.identity_providers import IdentityProvider
 
+_Algorithm = Literal[
+    "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA", "Ed25519",
+]  # fmt: skip
+
+SigningAlgorithm = TypeAliasType(
+    "SigningAlgorithm",
+    Annotated[_Algorithm, Field(description="How a token is signed (RFC 7518, RFC 8037).")],
+)
+
+"""The signature algorithms that can be configured. Never ``none`` or a shared secret (RFC 8725 section 3.1)."""
+
+ALGORITHMS: tuple[str, ...] = get_args(_Algorithm)
+
+DEFAULT_ALGORITHMS: tuple[SigningAlgorithm, ...] = ("RS256", "PS256", "ES256", "EdDSA")
+
+
+AccessTokenType = TypeAliasType(
+    "AccessTokenType",
+    Annotated[
+        Literal["at+jwt", "JWT", "none"],
+        Field(description="The `typ` header of a token; `none` is a token without one."),
+    ],
+)
+
+TOKEN_TYPES: dict[AccessTokenType, str] = {"at+jwt": "at+jwt", "JWT": "jwt", "none": ""}
+
+"""The ``typ`` header for each configured name, in comparable form."""
+
+
+DEFAULT_SCOPES = ("openid", "profile", "email")
+
+"""The scopes that a browser sign-in requests."""
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """Tokens with all of ``claims`` act as this service account."""
+
+    service_account_id: UUID
+    claims: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Provider:
+    """An active issuer of access tokens (JWT).
+
+    ``token_types`` are the accepted ``typ`` headers, without ``application/`` and in lower case; ``""`` accepts a token
+    without one. ``role_claim`` and ``link_claim`` are the name of a claim, or a dotted path through objects. With an
+    empty ``role_map`` no one gets a role. Browser sign-in needs a ``client_id``. ``people`` are values of the role
+    claim whose holders become people without a role at their first sign-in. ``environment``: it is set by
+    ``SCOPEGATE_OIDC_*``, and is the only such provider.
+    """
+
+    id: UUID
+    issuer: str
+    audiences: tuple[str, ...]
+    algorithms: tuple[str, ...] = DEFAULT_ALGORITHMS
+    token_types: tuple[str, ...] = ("at+jwt",)
+    role_claim: str = "groups"
+    role_map: Mapping[str, Role] = field(default_factory=dict)
+    link_claim: str = "sub"
+    workloads: tuple[Workload, ...] = ()
+    name: str = ""
+    client_id: str | None = None
+    scopes: tuple[str, ...] = DEFAULT_SCOPES
+    environment: bool = False
+    people: frozenset[str] = frozenset()
+
+
 _ACCOUNT = "sa_01jdpnwz00e008000000000000"
+
 _SCIM_EXAMPLE: dict[str, Any] = {
     "service_account_id": _ACCOUNT,
     "link_attribute": "externalId",
     "attributes": {"department": "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User:department"},
 }
+
 _SIGNALS_EXAMPLE: dict[str, Any] = {
     "service_account_id": _ACCOUNT,
     "delivery": "push",
@@ -35,9 +103,13 @@ _SIGNALS_EXAMPLE: dict[str, Any] = {
 
 
 Address = Annotated[str, StringConstraints(min_length=1, max_length=500), CleanText]
+
 SignalAudiences = Annotated[list[Address], Field(min_length=1, max_length=20)]
+
 Algorithms = Annotated[list[SigningAlgorithm], Field(min_length=1, max_length=20)]
+
 AttributeName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_]{0,62}$")]
+
 ScimLinkAttribute = TypeAliasType(
     "ScimLinkAttribute",
     Annotated[
@@ -50,6 +122,7 @@ ScimLinkAttribute = TypeAliasType(
         ),
     ],
 )
+
 ScimAttributes = TypeAliasType(
     "ScimAttributes",
     Annotated[
@@ -61,6 +134,7 @@ ScimAttributes = TypeAliasType(
         ),
     ],
 )
+
 ScimAttributeChanges = TypeAliasType(
     "ScimAttributeChanges",
     Annotated[
@@ -72,6 +146,7 @@ ScimAttributeChanges = TypeAliasType(
         ),
     ],
 )
+
 SignalsDelivery = TypeAliasType(
     "SignalsDelivery",
     Annotated[
@@ -163,6 +238,7 @@ _EXAMPLE: dict[str, Any] = {
     "signals": None,
     "status": "active",
 }
+
 _WORKLOAD_EXAMPLE: dict[str, Any] = {
     "service_account_id": "sa_01jdpnwz00e008000000000000",
     "claims": {"sub": "repo:example/infrastructure:ref:refs/heads/main"},
@@ -183,19 +259,29 @@ def _with_openid(scopes: list[str]) -> list[str]:
 
 # The characters of a scope, by RFC 6749 section 3.3.
 Scope = Annotated[str, StringConstraints(pattern=r"^[\x21\x23-\x5b\x5d-\x7e]{1,200}$")]
+
 Scopes = Annotated[
     list[Scope],
     Field(min_length=1, max_length=20, json_schema_extra={"contains": {"const": "openid"}}),
     AfterValidator(_with_openid),
 ]
+
 Issuer = Annotated[str, StringConstraints(min_length=1, max_length=500), CleanText]
+
 Audience = Annotated[str, StringConstraints(min_length=1, max_length=500), CleanText]
+
 Audiences = Annotated[list[Audience], Field(min_length=1, max_length=20)]
+
 TokenTypes = Annotated[list[AccessTokenType], Field(min_length=1, max_length=3)]
+
 ClaimName = Annotated[str, StringConstraints(min_length=1, max_length=200), CleanText]
+
 ClaimValue = Annotated[str, StringConstraints(min_length=1, max_length=500), CleanText]
+
 People = Annotated[list[ClaimValue], Field(max_length=200)]
+
 LinkClaim = Annotated[ClaimName, AfterValidator(_not_an_email)]
+
 RoleMap = TypeAliasType(
     "RoleMap",
     Annotated[
@@ -207,6 +293,7 @@ RoleMap = TypeAliasType(
         ),
     ],
 )
+
 RoleMapChanges = TypeAliasType(
     "RoleMapChanges",
     Annotated[
@@ -218,6 +305,7 @@ RoleMapChanges = TypeAliasType(
         ),
     ],
 )
+
 WorkloadClaims = TypeAliasType(
     "WorkloadClaims",
     Annotated[
@@ -229,10 +317,12 @@ WorkloadClaims = TypeAliasType(
         ),
     ],
 )
+
 IdentityProviderStatus = TypeAliasType(
     "IdentityProviderStatus",
     Annotated[Literal["active", "disabled"], Field(description="A `disabled` provider accepts no sign-in.")],
 )
+
 IdentityProviderSource = TypeAliasType(
     "IdentityProviderSource",
     Annotated[

@@ -1,21 +1,26 @@
-"""Create, read, change and end service accounts and their credentials."""
+"""Create, read, change and end service accounts and their credentials, and bootstrap the first one."""
 
 import os
 from dataclasses import dataclass, field
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import func, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
 from app.crypto.keys import Peppers
 from app.db import rows
 from app.db.change import Change, Subject
+from app.db.outbox import enqueue
 from app.db.rows import Lock
-from app.domain.errors import Forbidden, Invalid, NotFound
+from app.db.versions import move_versions
+from app.db.webhook_events import WebhookEvent, identity_message
+from app.domain.errors import Conflict, Forbidden, Invalid, NotFound
 from app.domain.token_format import CLIENT_SECRET, SECRET_BYTES, format_credential
+from app.features.audit.record import record
+from app.features.identities.queries import keep_identity
 from app.features.identities.role_checks import check_remaining_owner
-from app.features.service_accounts.authenticate import digest_of
+from app.features.service_accounts.authenticate import digest_of, has_usable_owner
 from app.features.service_accounts.queries import SORTS, has_another_credential, select_accounts
 from app.features.service_accounts.schemas import (
     ServiceAccountCreate,
@@ -26,7 +31,8 @@ from app.http.authorization import Caller, Permission, Role, authorize, authoriz
 from app.http.etags import Precondition
 from app.http.pagination import Cursors, ListQuery, read_page
 from app.http.runtime import Runtime
-from app.lib.ids import IDENTITY, KEY, format_id, new_id
+from app.lib.clock import utc_now
+from app.lib.ids import IDENTITY, KEY, SERVICE_ACCOUNT, format_id, new_id
 from app.models.identities import SERVICE_ACCOUNT_KIND, Identity, ServiceAccount, ServiceAccountCredential
 
 ACCOUNT = Subject(
@@ -37,7 +43,9 @@ ACCOUNT = Subject(
     shown={"owner_id": lambda id: format_id(IDENTITY, id)},
     content=lambda columns: {**columns, "within": "all"},
 )
+
 UNREVOKED = 1
+
 """The revision of a credential: the only change is its revocation."""
 
 
@@ -210,3 +218,56 @@ async def _check_owner(session: AsyncSession, owner_id: UUID) -> None:
     owner = await rows.lock(session, Identity, owner_id, Lock.SHARE)
     if owner is None or owner.status != "active":
         raise Invalid.field("/owner_id", "not_active", "The owner must be an active identity.")
+
+
+_LOCK = 0x5C09E0B00
+
+_SYSTEM = Caller("system", UUID(int=0), frozenset({Role.OWNER}))
+
+
+@dataclass(frozen=True, slots=True)
+class BootstrapResult:
+    """The created objects. ``client_secret`` is shown once, and never in ``repr``."""
+
+    identity_id: UUID
+    service_account_id: UUID
+    client_id: str
+    client_secret: str = field(repr=False)
+
+
+async def bootstrap(session: AsyncSession, peppers: Peppers, *, user_name: str = "owner") -> BootstrapResult:
+    """Create the first person, service account (role owner) and credential. The caller commits.
+
+    Also the recovery for operators with access to the database, when every owner's account is revoked, ended, or
+    without an active owner. Raises ``Conflict`` while one works.
+    """
+    await session.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
+    if await has_usable_owner(session):
+        raise Conflict(
+            "This deployment already has a service account with the role owner; use it to create others.",
+            code="already_bootstrapped",
+        )
+    statement = select(col(Identity.id)).where(func.lower(col(Identity.user_name)) == user_name.lower())
+    if (await session.execute(statement.limit(1))).first() is not None:
+        user_name = f"{user_name}-{new_id().hex[-8:]}"
+    person = Identity(kind="person", user_name=user_name)
+    session.add(person)
+    await session.flush()
+    await move_versions(session, [person.id], narrows=False)
+    await session.refresh(person)
+    await keep_identity(session, person)
+    event_id = await record(
+        session,
+        _SYSTEM,
+        "identity.create",
+        "identity",
+        person.id,
+        changes={"kind": "person", "user_name": None},
+    )
+    await enqueue(session, identity_message(WebhookEvent.IDENTITY_CREATED, person.id, event_id))
+    change = Change(session, _SYSTEM, None, utc_now())
+    account = await create_account(
+        change, ServiceAccountCreate(name="bootstrap", owner_id=person.id, role=Role.OWNER)
+    )
+    credential = await create_credential(change, peppers, account.id)
+    return BootstrapResult(person.id, account.id, format_id(SERVICE_ACCOUNT, account.id), credential.secret)

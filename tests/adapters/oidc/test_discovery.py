@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from joserfc.jwk import ECKey, OctKey, OKPKey, RSAKey
 
-from app.adapters.oidc.discovery import Publications
-from app.crypto.jose.keys import ProviderFault
+from app.adapters.oidc.code_flow import Publications
+from app.crypto.jwt import ProviderFault
 from app.outbound.http import AddressPolicy, OutboundClient, origin_of
 from app.outbound.jwks import usable_keys
 from tests.adapters.oidc.publisher import DISCOVERY, Publisher, publisher

@@ -6,8 +6,8 @@ import pytest
 from joserfc.jwk import ECKey
 from joserfc.jws import JWSRegistry
 
-from app.crypto.jose import keys as module
-from app.crypto.jose.keys import Key, ProviderFault, ProviderKeys
+from app.crypto import jwt as module
+from app.crypto.jwt import Key, ProviderFault, ProviderKeys
 from app.domain.errors import Unavailable
 
 ISSUER = "https://sso.example.com"

@@ -12,8 +12,8 @@ from joserfc.jwk import ECKey
 from pydantic import SecretStr
 from sqlalchemy import text
 
-from app.adapters.oidc.discovery import Publications
-from app.crypto.jose import keys as provider_keys
+from app.adapters.oidc.code_flow import Publications
+from app.crypto import jwt as provider_keys
 from app.main import Scopegate, create_app
 from app.settings import Settings
 from app.worker import sign_in as watching

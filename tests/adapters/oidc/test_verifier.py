@@ -13,10 +13,9 @@ from hypothesis import strategies as st
 from joserfc.jwk import ECKey, OctKey, OKPKey, RSAKey
 from joserfc.jws import JWSRegistry
 
-from app.adapters.oidc.verifier import Verifier
-from app.crypto.jose.keys import Key, ProviderKeys
-from app.crypto.jose.token import MAX_CHARACTERS, Refused
-from app.features.identity_providers.provider import ALGORITHMS, Provider
+from app.adapters.oidc.tokens import Verifier
+from app.crypto.jwt import MAX_CHARACTERS, Key, ProviderKeys, Refused
+from app.features.identity_providers.schemas import ALGORITHMS, Provider
 from app.outbound.jwks import usable_keys
 from tests.adapters.oidc.tokens import (
     AUDIENCE,

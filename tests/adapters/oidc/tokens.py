@@ -9,7 +9,7 @@ from joserfc.jwk import ECKey, OctKey, OKPKey, RSAKey
 from joserfc.jws import JWSRegistry
 from joserfc.util import urlsafe_b64encode
 
-from app.features.identity_providers.provider import Provider
+from app.features.identity_providers.schemas import Provider
 
 NOW = 1_800_000_000
 ISSUER = "https://sso.example.com/tenant"

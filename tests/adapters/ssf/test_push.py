@@ -9,9 +9,9 @@ import httpx2
 from joserfc.jwk import ECKey, OctKey, RSAKey
 from sqlalchemy import text
 
-from app.adapters.ssf.event_token import SKEW_S
-from app.crypto.jose import keys as key_times
-from app.crypto.jose.token import MAX_CHARACTERS
+from app.adapters.ssf.push_routes import SKEW_S
+from app.crypto import jwt as key_times
+from app.crypto.jwt import MAX_CHARACTERS
 from app.crypto.keys import Peppers
 from app.domain.security_events import EventType
 from tests.adapters.oidc.tokens import part, public, token

@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.adapters.oauth.authenticator import bearer_text
 from app.features.administrators.sign_in import sign_in
-from app.features.identity_providers.provider import Provider
+from app.features.identity_providers.schemas import Provider
 from app.http.authorization import Caller
 from app.main import Scopegate
 from tests.api import client_of

@@ -7,7 +7,7 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
-from app.features.identity_providers.provider import Provider
+from app.features.identity_providers.schemas import Provider
 from app.http.authorization import Role
 from app.lib.ids import new_id
 from app.models.identity_providers import IdentityProvider

@@ -20,8 +20,7 @@ from app.features.administrators.browser_sessions import Lifetimes, SignedIn, Si
 from app.features.administrators.sign_in import sign_in
 from app.features.identities.queries import end_browser_sessions, lock_identity
 from app.features.identity_providers import service
-from app.features.identity_providers.provider import Provider
-from app.features.identity_providers.schemas import IdentityProviderUpdate
+from app.features.identity_providers.schemas import IdentityProviderUpdate, Provider
 from app.http.authorization import Caller, Role
 from app.http.etags import Precondition
 from app.lib.clock import utc_now

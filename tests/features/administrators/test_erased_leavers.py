@@ -4,7 +4,7 @@ import pytest
 
 from app.domain.errors import Unauthenticated
 from app.features.administrators.sign_in import sign_in
-from app.features.identity_providers.provider import Provider
+from app.features.identity_providers.schemas import Provider
 from app.lib.ids import IDENTITY, format_id
 from tests.features.administrators.conftest import ClientOf
 from tests.features.administrators.people import NOW, Sessions, claims, person_of, rows, run, stored_provider

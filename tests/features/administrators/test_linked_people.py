@@ -7,7 +7,7 @@ import httpx2
 import pytest
 
 from app.features.administrators.sign_in import sign_in
-from app.features.identity_providers.provider import Provider
+from app.features.identity_providers.schemas import Provider
 from app.lib.ids import IDENTITY, IDENTITY_PROVIDER, format_id, new_id
 from tests.api import ApiAs
 from tests.features.administrators.conftest import ClientOf

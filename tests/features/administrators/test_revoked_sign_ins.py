@@ -5,7 +5,7 @@ import asyncio
 from sqlalchemy import text
 
 from app.features.identities.queries import lock_identity
-from app.features.identity_providers.provider import Provider
+from app.features.identity_providers.schemas import Provider
 from tests.features.administrators.conftest import ClientOf
 from tests.features.administrators.people import NOW, Sessions, claims, person_of, run, until_waiting
 

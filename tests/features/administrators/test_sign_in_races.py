@@ -11,7 +11,7 @@ from app.domain.errors import Unauthenticated
 from app.features.administrators.queries import lock_administrator
 from app.features.administrators.sign_in import sign_in
 from app.features.identities.queries import lock_first_sign_in, lock_identity
-from app.features.identity_providers.provider import Provider
+from app.features.identity_providers.schemas import Provider
 from app.http.authorization import Caller
 from app.lib.ids import ADMINISTRATOR, IDENTITY, IDENTITY_PROVIDER, format_id
 from app.models.identity_providers import IdentityProvider

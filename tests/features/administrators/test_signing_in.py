@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from app.domain.errors import Unauthenticated
 from app.features.administrators.claims import find_claim, read_holder, workload_account
 from app.features.administrators.sign_in import sign_in
-from app.features.identity_providers.provider import Provider, Workload
+from app.features.identity_providers.schemas import Provider, Workload
 from app.http.authorization import Caller, Role
 from app.lib.ids import new_id
 from tests.features.administrators.people import (

@@ -9,7 +9,7 @@ import pytest
 from app.crypto.keys import Peppers
 from app.domain.errors import Unauthenticated
 from app.features.administrators.sign_in import sign_in
-from app.features.identity_providers.provider import Provider, Workload
+from app.features.identity_providers.schemas import Provider, Workload
 from app.http.authorization import Role
 from app.lib.ids import IDENTITY_PROVIDER, format_id
 from tests.api import Account, make_account

@@ -5,7 +5,7 @@ from typing import Any
 import httpx2
 from sqlalchemy import text
 
-from app.features.identity_providers.provider import Provider
+from app.features.identity_providers.schemas import Provider
 from app.lib.ids import IDENTITY_PROVIDER, INVITATION, format_id, new_id, parse_id
 from tests.api import ApiAs
 from tests.features.administrators.people import stored_provider

@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from app.crypto.keys import Peppers
 from app.db.engine import commit
 from app.domain.errors import Conflict
-from app.features.service_accounts.bootstrap import BootstrapResult, bootstrap
+from app.features.service_accounts.service import BootstrapResult, bootstrap
 from app.main import Scopegate
 from tests.api import client_of
 

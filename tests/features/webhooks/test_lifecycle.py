@@ -17,7 +17,7 @@ import app
 from app.crypto.keys import Peppers
 from app.db.engine import commit
 from app.db.webhook_events import WebhookEvent
-from app.features.service_accounts.bootstrap import bootstrap
+from app.features.service_accounts.service import bootstrap
 from app.features.tokens.service import revoke_tokens
 from app.http.authorization import Caller, Role
 from app.lib.ids import EVENT, IDENTITY, TOKEN, format_id, parse_id

@@ -21,7 +21,7 @@ from app.adapters.console.viewer import Submission, Viewer, require_submission, 
 from app.domain.errors import NotFound
 from app.features.audit.names import names_of
 from app.features.identity_providers import queries as providers
-from app.features.identity_providers.provider import Provider
+from app.features.identity_providers.schemas import Provider
 from app.features.invitations import routes as invitations
 from app.features.invitations import service
 from app.features.invitations.schemas import PAGE, InvitationCreate, InvitationQuery

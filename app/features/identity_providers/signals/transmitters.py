@@ -9,7 +9,7 @@ from urllib.parse import quote, urlsplit
 
 from fastapi import Depends, Request
 
-from app.crypto.jose.keys import Key, ProviderFault
+from app.crypto.jwt import Key, ProviderFault
 from app.domain.security_events import STREAM_STATUSES
 from app.lib.strict_json import JsonObject, JsonValue, StrictJsonError, dumps, loads
 from app.outbound.http import OutboundClient, Timeouts

@@ -1,4 +1,4 @@
-"""Checks of ID tokens, logout tokens and access tokens.
+"""Verification of ID tokens, logout tokens and access tokens of OpenID providers.
 
 ID tokens and logout tokens are for our client, access tokens for our API (OpenID Connect Core section 3.1.3.7,
 Back-Channel Logout section 2.6, RFC 9068 section 4, RFC 8725). None may be accepted as another: an ID token has the
@@ -8,28 +8,46 @@ nonce of its sign-in, and a logout token must not have one.
 import base64
 import hashlib
 import hmac
-from collections.abc import Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Protocol
 
+from fastapi import Request
 from joserfc.errors import JoseError
 from joserfc.jwt import JWTClaimsRegistry
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
-from app.crypto.jose.keys import ProviderKeys
-from app.crypto.jose.signatures import algorithm_of, check_signature, header_text, key_id_of
-from app.crypto.jose.token import Refused, Unverified
+from app.crypto.jwt import (
+    ProviderKeys,
+    Refused,
+    Unverified,
+    algorithm_of,
+    check_signature,
+    header_text,
+    key_id_of,
+    read_token,
+)
 from app.features.administrators.browser_sessions import SignedOut
-from app.features.identity_providers.provider import Provider
+from app.features.administrators.claims import ClaimsMismatch
+from app.features.identity_providers import queries
+from app.features.identity_providers.schemas import Provider
+from app.features.service_accounts.authenticate import unauthenticated
+from app.http.authorization import Caller
+from app.lib.logs import ThrottledReasons
 
 SKEW_S = 60
+
 _MAX_SUBJECT_LENGTH = 1024
+
 
 # Times are stored, so they must fit into a date (year 9999).
 _LAST_SECOND = 253_402_300_799
 
+
 # Claims of ID tokens and logout tokens, which are signed with the same keys. An access token of the plain type ``JWT``
 # could not be distinguished from them otherwise.
 _FOREIGN_CLAIMS = frozenset({"nonce", "at_hash", "c_hash", "s_hash", "events"})
+
 
 # Keycloak's claim for the kind of a token; its refreshed ID tokens have none of the claims above.
 _FOREIGN_KINDS = frozenset({"ID", "Refresh", "Offline", "Logout"})
@@ -89,12 +107,17 @@ def _is_foreign(claims: Mapping[str, Any]) -> bool:
 
 
 LOGOUT_EVENT = "http://schemas.openid.net/event/backchannel-logout"
+
 _ID_TOKEN_TYPES = frozenset({"", "jwt"})
+
 _LOGOUT_TYPES = frozenset({"", "jwt", "logout+jwt"})
+
 _MAX_CLAIM_LENGTH = 1024
+
 
 # Providers send logout tokens immediately; an older one is a replay.
 _MAX_LOGOUT_AGE_S = 600
+
 
 # The hash of an algorithm, by the end of its name; Ed25519 uses the default.
 _HASHES = {"256": hashlib.sha256, "384": hashlib.sha384, "512": hashlib.sha512}
@@ -184,3 +207,87 @@ def _half_hash(id_token: Unverified, access_token: str) -> str:
     algorithm = str(id_token.header["alg"])
     digest = _HASHES.get(algorithm[-3:], hashlib.sha512)(access_token.encode("ascii", "replace")).digest()
     return base64.urlsafe_b64encode(digest[: len(digest) // 2]).rstrip(b"=").decode()
+
+
+FindProvider = Callable[[str], Awaitable[tuple[Provider, float] | None]]
+
+"""Finds the active provider with exactly this issuer, and the database's time."""
+
+
+class SignIn(Protocol):
+    """Finds the caller for the claims of a verified token. Raises ``Unauthenticated`` and ``Forbidden``."""
+
+    def __call__(
+        self,
+        sessions: async_sessionmaker[AsyncSession],
+        provider: Provider,
+        claims: Mapping[str, Any],
+        request_id: str | None,
+    ) -> Awaitable[Caller]: ...
+
+
+class Verifier:
+    """Verifies access tokens. The provider is read for each token, so that disabling it takes effect immediately."""
+
+    def __init__(self, find_provider: FindProvider, keys: ProviderKeys[str]) -> None:
+        self._find_provider = find_provider
+        self._keys = keys
+
+    async def verify(self, text: str) -> tuple[Provider, Mapping[str, Any]]:
+        """Verify a token and return its provider and claims. Raises ``Refused`` and ``Unavailable``.
+
+        Cheap checks come first, so that an invalid token causes no fetch of keys.
+        """
+        token = read_token(text)
+        provider, now = await self.provider_of(token)
+        check_header(token, provider)
+        check_claims(token, provider, now)
+        await check_signed(token, provider, self._keys)
+        return provider, token.claims
+
+    async def provider_of(self, token: Unverified) -> tuple[Provider, float]:
+        """The active provider that a token names, and the database's time. Raises ``Refused``."""
+        issuer = token.claims.get("iss")
+        found = await self._find_provider(issuer) if isinstance(issuer, str) else None
+        if found is None:
+            raise Refused("no active provider has its issuer")
+        return found
+
+
+class AccessTokens:
+    """Implements ``http.authorization.BearerReader`` for the access tokens of the registered providers."""
+
+    def __init__(
+        self, sessions: async_sessionmaker[AsyncSession], keys: ProviderKeys[str], sign_in: SignIn
+    ) -> None:
+        self._sessions = sessions
+        self._verifier = Verifier(finder(sessions), keys)
+        self._sign_in = sign_in
+        self._reasons = ThrottledReasons("an access token")
+
+    async def __call__(self, request: Request, session: AsyncSession, bearer: str) -> Caller:
+        """Find the caller of an access token. Raises ``Unauthenticated``, ``Forbidden`` and ``Unavailable``."""
+        request_id: str | None = request.state.request_id
+        try:
+            provider, claims = await self._verifier.verify(bearer)
+        except Refused as refusal:
+            self._reasons.say(refusal.reason, request_id)
+            raise unauthenticated() from None
+        try:
+            return await self._sign_in(self._sessions, provider, claims, request_id)
+        except ClaimsMismatch as refusal:
+            self._reasons.say(refusal.reason, request_id)
+            raise
+
+
+def finder(sessions: async_sessionmaker[AsyncSession]) -> FindProvider:
+    """Build a finder with its own session, so that no database connection is held while keys are fetched."""
+
+    async def find_provider(issuer: str) -> tuple[Provider, float] | None:
+        async with sessions() as session:
+            provider = await queries.find_provider(session, issuer)
+            if provider is None:
+                return None
+            return provider, (await queries.database_now(session)).timestamp()
+
+    return find_provider
