@@ -6,6 +6,8 @@ from itertools import islice
 from typing import Any
 from uuid import UUID
 
+from app.domain.errors import StoreUnavailable
+
 READ_TIMEOUT_S = 1.5
 """The timeout of a read, or of each statement of a read in pieces."""
 IDS_AT_ONCE = 200
@@ -13,10 +15,6 @@ _MAX_BATCHES = 3
 """Leaves one connection of the pool to other reads."""
 _SECOND_BATCH_AFTER_S = 0.05
 """Waiting ids are read by another batch after this, since the first connection may be silent or the database slow."""
-
-
-class ReadsUnavailable(Exception):
-    """The database cannot be read at the moment."""
 
 
 class FreshReads:
@@ -52,7 +50,7 @@ class FreshBatches:
     """
 
     def __init__(self, read: Callable[[Collection[UUID]], Awaitable[Mapping[UUID, Any]]]) -> None:
-        """``read`` leaves out missing ids, and raises ``ReadsUnavailable`` when a retry with fewer ids cannot help."""
+        """``read`` leaves out missing ids, and raises ``StoreUnavailable`` when a retry with fewer ids cannot help."""
         self._read = read
         self._waiting: dict[UUID, asyncio.Future[Any]] = {}
         self._reading: set[UUID] = set()
@@ -103,7 +101,7 @@ class FreshBatches:
     async def _read_together(self, batch: Mapping[UUID, asyncio.Future[Any]]) -> None:
         try:
             values = await self._read(batch.keys())
-        except ReadsUnavailable as fault:
+        except StoreUnavailable as fault:
             for answer in batch.values():
                 _fail(answer, fault)
         except Exception as fault:  # noqa: BLE001

@@ -18,10 +18,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.access.policy.compiled import Mode, PublishedPolicy
 from app.access.policy.evaluator import evaluator_of
 from app.access.reading import Fleet, Holders
-from app.access.snapshot import AccessSnapshot, SnapshotUnavailable
+from app.access.snapshot import AccessSnapshot
 from app.domain.access import PolicyContext
 from app.domain.arguments import argument_types
-from app.domain.errors import Invalid, Unavailable
+from app.domain.errors import Invalid, StoreUnavailable, Unavailable
 from app.domain.objects import Grant, Identity, IdentityStatus, Server, Token, Tool, ToolState
 from app.domain.risk import Risk
 from app.http.selectors import load_scope, load_server_selector, load_tool_selector
@@ -320,7 +320,7 @@ class AccessReader:
         if self._moment is None:
             try:
                 holders, fleet, context = await self._snapshot.holders(ids, self._servers_to_read)
-            except SnapshotUnavailable as error:
+            except StoreUnavailable as error:
                 raise Unavailable(_UNAVAILABLE) from error
             servers = fleet.servers
             if self._named_by_grants:
@@ -338,7 +338,7 @@ class AccessReader:
                 token = await self._snapshot.live_token(token_id)
                 known, _ = await self._snapshot.fleet()
                 fleet, context = await self._snapshot.fleet(fresh=True, only=self._requested_server(known))
-            except SnapshotUnavailable as error:
+            except StoreUnavailable as error:
                 raise Unavailable(_UNAVAILABLE) from error
             return token, fleet.servers, context
         if self._past is None:

@@ -23,7 +23,7 @@ from fastapi import Depends, Request
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from app.access.credentials import credential_holders, launch_of, open_credential
-from app.access.fresh_reads import READ_TIMEOUT_S, FreshBatches, FreshReads, ReadsUnavailable, ReadTimeout
+from app.access.fresh_reads import READ_TIMEOUT_S, FreshBatches, FreshReads, ReadTimeout
 from app.access.policy.compiled import CompiledPolicy, Mode, PublishedPolicy, compile_policy
 from app.access.policy.evaluator import Evaluator, Rules
 from app.access.reading import (
@@ -38,8 +38,10 @@ from app.access.reading import (
 )
 from app.crypto.keys import Peppers, Sealer
 from app.db.connection import DRIVER_FAULTS
+from app.db.engine import DATABASE_FAULTS
 from app.db.rewinds import DatabaseRewound, RewindGuard
 from app.domain.access import PolicyContext
+from app.domain.errors import StoreUnavailable, TooManyLookups
 from app.domain.objects import Server, Token
 from app.domain.policy import GrantedIsAllowed, PolicyEvaluator
 from app.domain.token_format import Credential
@@ -165,14 +167,6 @@ CAPACITY = 200_000
 _NOW = "SELECT extract(epoch FROM clock_timestamp())::float8"
 
 
-class LookupsExhausted(Exception):
-    """Too many concurrent lookups of unknown credentials."""
-
-
-class SnapshotUnavailable(ReadsUnavailable):
-    """The database cannot be read at the moment."""
-
-
 @dataclass(frozen=True, slots=True)
 class Target:
     """Where a server's calls go. ``client`` are the client credentials for its access token; ``launch`` is for a server
@@ -249,7 +243,7 @@ class AccessSnapshot:
 
     async def prepare(self) -> None:
         """Read the fleet and compile the policies before the first call. Ignores an unavailable database."""
-        with suppress(SnapshotUnavailable, TimeoutError):
+        with suppress(StoreUnavailable, TimeoutError):
             async with asyncio.timeout(PREPARE_S):
                 await self._fleet_reads.result()
 
@@ -263,7 +257,7 @@ class AccessSnapshot:
     async def token(self, credential: Credential, *, fresh: bool = False) -> Token | None:
         """The token of a credential, which expires at the latest with its secret; ``None`` if the secret is wrong.
 
-        Raises ``SnapshotUnavailable`` and ``LookupsExhausted``.
+        Raises ``StoreUnavailable`` and ``TooManyLookups``.
         """
         entry = self._tokens.get(credential.id)
         if entry is None or fresh:
@@ -302,7 +296,7 @@ class AccessSnapshot:
     async def fleet(
         self, *, fresh: bool = False, only: Collection[UUID] | None = None
     ) -> tuple[Fleet, PolicyContext]:
-        """The fleet, and the policy context of decisions. Raises ``SnapshotUnavailable``.
+        """The fleet, and the policy context of decisions. Raises ``StoreUnavailable``.
 
         ``only`` are the servers that must be ``fresh``; without it, all of them. Admission detects changes of others by
         their versions.
@@ -312,7 +306,7 @@ class AccessSnapshot:
             return known
         if fresh and self._stale_servers is not None:
             self._stale_servers = None if only is None else self._stale_servers.union(only)
-        async with _with_read_timeout():
+        async with with_read_timeout():
             result: tuple[Fleet, PolicyContext] = await self._fleet_reads.result()
             return result
 
@@ -326,14 +320,14 @@ class AccessSnapshot:
         return self._fleet if self._changes == self._changes_read else None
 
     async def live_token(self, token_id: UUID) -> Token | None:
-        """Read a token without a check of its secret; ``None`` if it does not exist. Raises ``SnapshotUnavailable``."""
+        """Read a token without a check of its secret; ``None`` if it does not exist. Raises ``StoreUnavailable``."""
         entry = await self._load(token_id, bounded=False)
         return None if entry is None else entry.token
 
     async def holders(
         self, ids: Sequence[UUID], choose: Choose | None = None
     ) -> tuple[Holders, Fleet, PolicyContext]:
-        """Read the existing ones of these identities and the fleet together. Raises ``SnapshotUnavailable``.
+        """Read the existing ones of these identities and the fleet together. Raises ``StoreUnavailable``.
 
         Unchanged servers are taken from the snapshot. ``choose`` selects the servers of a large fleet that are compared
         with the database.
@@ -345,7 +339,7 @@ class AccessSnapshot:
             only = None if choose is None else await choose(holders, known)
             return holders, await self._read_shared(connection, known, only)
 
-        async with _with_read_timeout(), self._holder_reads:
+        async with with_read_timeout(), self._holder_reads:
             holders, raw = await self._read(read)
             return holders, *await self._build(raw)
 
@@ -353,7 +347,7 @@ class AccessSnapshot:
         """Where to send an identity's calls to this version of a server, with its own credential or else the server's.
 
         The contents can be newer than the version, which is safe because an older version is never admitted again.
-        Raises ``SnapshotUnavailable``, ``UnsealingFault`` and ``TokenFault``.
+        Raises ``StoreUnavailable``, ``UnsealingFault`` and ``TokenFault``.
         """
         target = await self._stored_target(server, identity_id)
         if target.client is None:
@@ -376,8 +370,8 @@ class AccessSnapshot:
             targets, target_read = await with_timeout(
                 READ_TIMEOUT_S, self._read_target(server, identity_id, known)
             )
-        except DRIVER_FAULTS as error:
-            raise SnapshotUnavailable from error
+        except DATABASE_FAULTS as error:
+            raise StoreUnavailable from error
         targets.keep(identity_id, target_read)
         self._targets[server.id] = targets
         return target_read
@@ -388,7 +382,7 @@ class AccessSnapshot:
         async with self._sessions() as session:
             row = await session.get(ServerRow, server.id)
             if row is None:
-                raise SnapshotUnavailable
+                raise StoreUnavailable
             if known is None or known.version != server.version:
                 known = _ServerTargets(server.version, await credential_holders(session, server.id))
             opened = await open_credential(session, self._sealer, row, identity_id)
@@ -411,7 +405,7 @@ class AccessSnapshot:
             self._stale_servers = None if self._stale_servers is None else self._stale_servers | servers
 
     async def _load(self, token_id: UUID, *, bounded: bool) -> TokenEntry | None:
-        async with _with_read_timeout():
+        async with with_read_timeout():
             if not bounded:
                 entry = await self._token_reads.result(token_id)
             else:
@@ -420,7 +414,7 @@ class AccessSnapshot:
 
     async def _load_within_budget(self, token_id: UUID) -> Any:
         if self._cold_waiting >= COLD_QUEUE:
-            raise LookupsExhausted
+            raise TooManyLookups
         self._cold_waiting += 1
         try:
             async with self._cold:
@@ -476,7 +470,7 @@ class AccessSnapshot:
         try:
             self._rewinds.report_older_version()
         except DatabaseRewound as fault:
-            raise SnapshotUnavailable(str(fault)) from None
+            raise StoreUnavailable(str(fault)) from None
 
     def _reset(self) -> None:
         """Forget everything that was read before a restore of the database."""
@@ -503,7 +497,7 @@ class AccessSnapshot:
                     async with consistent(connection):
                         result = await read(timed)
                         if self._rewinds.reason is not None:
-                            raise SnapshotUnavailable(self._rewinds.reason)
+                            raise StoreUnavailable(self._rewinds.reason)
                         if not self.clock.known:
                             at = await connection.fetchval(_NOW)
                             self.clock.learn(at, started, boot_time())
@@ -511,7 +505,7 @@ class AccessSnapshot:
                 finally:
                     timed.end()
         except DRIVER_FAULTS as error:
-            raise SnapshotUnavailable from error
+            raise StoreUnavailable from error
 
 
 def _is_older(token: Token, known: Token) -> bool:
@@ -521,13 +515,13 @@ def _is_older(token: Token, known: Token) -> bool:
 
 
 @asynccontextmanager
-async def _with_read_timeout() -> AsyncIterator[None]:
-    """Limit the wait of one caller for all its reads together. Raises ``SnapshotUnavailable``."""
+async def with_read_timeout() -> AsyncIterator[None]:
+    """Limit the wait of one caller for all its reads together. Raises ``StoreUnavailable``."""
     try:
         async with asyncio.timeout(READ_TIMEOUT_S):
             yield
     except TimeoutError as error:
-        raise SnapshotUnavailable from error
+        raise StoreUnavailable from error
 
 
 async def get_snapshot(request: Request) -> AccessSnapshot:

@@ -8,7 +8,7 @@ import hashlib
 import json
 from collections.abc import Collection, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 from uuid import UUID
@@ -16,7 +16,6 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.access.grant_uses import TOOLS
 from app.domain.objects import Part, Server
 from app.domain.scopes import (
     ListedScope,
@@ -74,6 +73,10 @@ WHERE s.ended_at IS NULL AND (s.id IN (
     WHERE v.object_id = s.id AND v.kind = 'server' AND v.valid_to > :since AND v.content -> 'labels' <> s.labels
 ) OR s.created_at > :since)
 """)
+
+TOOLS = "tools"
+"""The part for calls of tools; the others are those of ``domain.objects.Part``."""
+MAX_WINDOW = timedelta(days=730)
 
 _NEW_TOOLS = text("""
 SELECT t.server_id, t.name FROM tools t

@@ -28,9 +28,10 @@ from app.admission.consuming import (
     settle,
 )
 from app.admission.rows import STATEMENT, Outcome, arguments_of
-from app.admission.writer import DEADLINE_S, AdmissionUnavailable
+from app.admission.writer import DEADLINE_S
 from app.db.connection import DRIVER_FAULTS
 from app.db.recorder_health import RecorderHealth
+from app.domain.errors import StoreUnavailable
 from app.lib.clock import boot_time
 from app.lib.ids import new_id
 
@@ -248,10 +249,10 @@ class ConsumingWriter:
     async def settle(self, demand: Demand) -> Settlement | None:
         """Settle one call. ``None`` when a dependency changed or its validity ended: nothing was recorded.
 
-        Raises ``AdmissionUnavailable`` when there is no answer within the deadline.
+        Raises ``StoreUnavailable`` when there is no answer within the deadline.
         """
         if self._closing or len(self._queue) >= WAITING:
-            raise AdmissionUnavailable
+            raise StoreUnavailable
         answer: asyncio.Future[Settlement | None] = asyncio.get_running_loop().create_future()
         self._queue.append(_QueuedCall(demand, answer))
         self._wake.set()
@@ -261,7 +262,7 @@ class ConsumingWriter:
                 return await answer
         except TimeoutError:
             self._abandon(answer)
-            raise AdmissionUnavailable from None
+            raise StoreUnavailable from None
         except asyncio.CancelledError:
             self._abandon(answer)
             raise
@@ -380,7 +381,7 @@ class ConsumingWriter:
     def _fail(self, batch: Sequence[_QueuedCall]) -> None:
         for queued in batch:
             if not queued.answer.done():
-                queued.answer.set_exception(AdmissionUnavailable())
+                queued.answer.set_exception(StoreUnavailable())
 
     def _record_failure(self, error: BaseException) -> None:
         if not is_conflict(error):

@@ -1,47 +1,118 @@
-"""``admission.store.Admissions`` on PostgreSQL: calls become rows of the audit log."""
+"""``admission.store.Store`` on PostgreSQL: a snapshot is read, and calls become rows of the audit log."""
 
 import hmac
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from typing import Protocol, cast
 from uuid import UUID
 
+from app.access.snapshot import AccessSnapshot, Target, with_read_timeout
 from app.admission.clients import Clients, Refusal, Refusals, clean
 from app.admission.consuming import ApprovalReport, Demand, Settlement, approval_needs
 from app.admission.consuming_writer import ConsumingWriter
+from app.admission.in_flight import InFlightTable
 from app.admission.rows import Row, Values, cells_for, cells_of
+from app.admission.shared_state import SharedState
 from app.admission.store import (
     Admitted,
     ApprovalState,
     Call,
     Client,
+    CredentialUnavailable,
     NeededApproval,
+    Reevaluated,
     Stale,
     StoreUnavailable,
+    UpstreamTarget,
     View,
     Withheld,
 )
-from app.admission.writer import AdmissionUnavailable, AdmissionWriter, make_outcome
+from app.admission.usage import CallUses
+from app.admission.writer import AdmissionWriter, make_outcome
 from app.crypto.keys import Sealed, Sealer
 from app.db.call_arguments import arguments_place
 from app.db.rewinds import RewindGuard
 from app.domain.access import POLICY_SET_ID, Decision
-from app.domain.objects import Token
+from app.domain.directory import within
+from app.domain.objects import Server, Token
+from app.domain.token_format import Credential
+from app.lib.event_loop import Turns
 from app.lib.strict_json import JsonValue, canonical
+from app.outbound.client_tokens import TokenFault
+from app.outbound.stdio import Launch
 
 MAX_KNOWN = 5_000
 """Decisions whose row cells are cached for later calls."""
 MAX_REASON_LENGTH = 500
+_DECIDED_IN_A_TURN = 8
 
 
-class UseRecorder(Protocol):
-    """Records what recorded calls use."""
+class CommandTargets(Protocol):
+    """The targets of servers that run as commands."""
 
-    def note(self, call: Call, *, runs: bool) -> None: ...
+    async def target(self, launch: Launch, stored: Target, server: Server, token: Token) -> UpstreamTarget:
+        """Start the command if needed. Raises ``Refused`` of the gateway, and ``StoreUnavailable``."""
+        ...
 
 
-class PostgresAdmissions:
-    """``admission.store.Admissions`` on the two writers."""
+class SnapshotReads:
+    """The views of tokens and the targets of servers, from the access snapshot."""
+
+    def __init__(self, snapshot: AccessSnapshot, commands: CommandTargets) -> None:
+        self._snapshot = snapshot
+        self._commands = commands
+        self.now = snapshot.clock.now
+
+    async def resolve(self, credential: Credential) -> View | None:
+        warm = self._snapshot.warm(credential)
+        if warm is None:
+            return await self._view(credential, fresh=False)
+        token, fleet, context = warm
+        return View(token, context, fleet.by_slug, credential, fleet.directory)
+
+    async def refresh(self, view: View, about: Collection[UUID] = ()) -> View | None:
+        return await self._view(view.credential, fresh=True, about=about)
+
+    async def _view(
+        self, credential: Credential, *, fresh: bool, about: Collection[UUID] = ()
+    ) -> View | None:
+        # Each read has a deadline; this one also limits the wait for a concurrent read.
+        async with with_read_timeout():
+            token = await self._snapshot.token(credential, fresh=fresh)
+            if token is None:
+                return None
+            only = self._stale_servers(token, about) if fresh else None
+            fleet, context = await self._snapshot.fleet(fresh=fresh, only=only)
+        return View(token, context, fleet.by_slug, credential, fleet.directory)
+
+    def _stale_servers(self, token: Token, about: Collection[UUID]) -> Collection[UUID] | None:
+        """The servers to read again, by the token's current rights and the current fleet; ``None``: all. The view of a
+        stream may be hours old, without servers that were added since."""
+        known = self._snapshot.last_fleet
+        if known is None:
+            return None
+        reached = within(token, known.directory)
+        if len(reached) == len(known.servers):
+            return None
+        return {server.id for server in reached}.union(id for id in about if id in known.servers)
+
+    async def target(self, server: Server, token: Token) -> UpstreamTarget:
+        try:
+            target = await self._snapshot.target(server, token.identity.id)
+        except TokenFault as fault:
+            raise CredentialUnavailable(fault.reason, passing=fault.passing) from None
+        if target.launch is not None:
+            return await self._commands.target(target.launch, target, server, token)
+        client = None if target.client is None else target.client.id
+        return UpstreamTarget(target.url, target.headers, target.protocol_versions, client)
+
+    def credential_refused(self, target: UpstreamTarget) -> None:
+        if target.client is not None:
+            self._snapshot.refused(target.client, target.headers)
+
+
+class CallRecords:
+    """The rows of calls, by the two writers."""
 
     def __init__(
         self,
@@ -49,7 +120,7 @@ class PostgresAdmissions:
         consuming: ConsumingWriter,
         clients: Clients,
         refusals: Refusals,
-        uses: UseRecorder,
+        uses: CallUses,
         digest_key: bytes,
         sealer: Sealer,
         rewinds: RewindGuard | None = None,
@@ -74,11 +145,8 @@ class PostgresAdmissions:
         client_id, client_row = self._clients.name(*call.client)
         row = self._row(call, client_id)
         row.client = client_row
-        try:
-            # mutation: row_written
-            sent = await self._writer.write(row)
-        except AdmissionUnavailable as error:
-            raise StoreUnavailable from error
+        # mutation: row_written
+        sent = await self._writer.write(row)
         if sent is None:
             return Stale()
         if client_row is not None:
@@ -89,10 +157,7 @@ class PostgresAdmissions:
 
     async def _settle(self, call: Call) -> Admitted | Stale | Withheld:
         demand = self._demand(call)
-        try:
-            settlement = await self._consuming.settle(demand)
-        except AdmissionUnavailable as error:
-            raise StoreUnavailable from error
+        settlement = await self._consuming.settle(demand)
         if settlement is None:
             return Stale()
         if demand.client is not None:
@@ -207,8 +272,16 @@ class PostgresAdmissions:
         )
 
     def count_unknown(self, client: Client, request_id: str) -> None:
-        client_id, row = self._clients.name(client.ip, None, None, None)
-        self._refusals.count(Refusal("credential_unknown", client_id), row, request_id)
+        self._count_address("credential_unknown", client.ip, request_id)
+
+    def count_sign_in(self, address: str | None) -> None:
+        """Count an invalid credential at the API, by source address."""
+        self._count_address("api_credential_refused", address)
+
+    def _count_address(self, reason_code: str, address: str | None, request_id: str | None = None) -> None:
+        """The name that a client gives itself is not kept, since each new name would add two rows."""
+        client_id, row = self._clients.name(address, None, None, None)
+        self._refusals.count(Refusal(reason_code, client_id), row, request_id)
 
 
 def _policy_version(decision: Decision) -> int | None:
@@ -239,3 +312,42 @@ def _needed_approval(report: ApprovalReport) -> NeededApproval:
         report.need.reasons,
         report.decision_reason,
     )
+
+
+class PostgresStore:
+    """The store of one worker, which implements ``admission.store.Store`` by its parts."""
+
+    def __init__(
+        self,
+        reads: SnapshotReads,
+        records: CallRecords,
+        shared: SharedState,
+        table: InFlightTable,
+        request_sync: Callable[[UUID], None],
+    ) -> None:
+        self._table = table
+        self._turns = Turns(_DECIDED_IN_A_TURN)
+        self.resolve, self.refresh, self.now = reads.resolve, reads.refresh, reads.now
+        self.target, self.credential_refused = reads.target, reads.credential_refused
+        self.admit, self.finish = records.admit, records.finish
+        self.count_refused, self.count_unknown = records.count_refused, records.count_unknown
+        self.confirmed_at, self.unwatch = table.confirmed_at, table.leave
+        self.wait_for_approvals = shared.wait_for_approvals
+        self.end_session, self.has_session_ended = shared.end_session, shared.has_session_ended
+        self.read_notes, self.change_notes = shared.read_notes, shared.change_notes
+        self.broadcast_cancel = shared.broadcast_cancel
+        self.request_sync = request_sync
+
+    def watch(self, call: Call, view: View, request: Reevaluated, cut: Callable[[], None]) -> None:
+        decision = call.decision
+
+        async def reevaluate() -> Decision | None:
+            # One change may cause thousands of decisions.
+            await self._turns.take()
+            fresh = await self.refresh(view, [id for id, _ in decision.depends_on])
+            await self._turns.take()
+            if fresh is None:
+                return None
+            return request.reevaluate(fresh, self.now(), frozenset(decision.asks))
+
+        self._table.enter(call.id, decision, reevaluate, cut)

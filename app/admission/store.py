@@ -1,7 +1,7 @@
-"""The ports of the gateway: small protocols that the composition root wires to implementations.
+"""The store of the gateway, which has no database access of its own: a protocol and its types.
 
-The gateway has no database access of its own. It resolves tokens against a snapshot, submits decided calls for
-admission, and is called back when a call in flight must end.
+The gateway resolves tokens against a snapshot, submits decided calls for admission, and is called back when a call in
+flight must end. ``PostgresStore`` implements the protocol.
 """
 
 from collections.abc import Callable, Collection, Mapping
@@ -12,14 +12,13 @@ from uuid import UUID
 
 from app.domain.access import Decision, PolicyContext
 from app.domain.directory import Directory, within
+from app.domain.errors import StoreUnavailable, TooManyLookups
 from app.domain.objects import Server, Token
 from app.domain.policy import ApprovalDemand
 from app.domain.token_format import Credential
 from app.outbound.http import Target
 
-
-class StoreUnavailable(Exception):
-    """The database is unavailable: respond 503 with ``Retry-After`` and allow nothing. The text says why, if known."""
+__all__ = ["StoreUnavailable", "TooManyLookups"]
 
 
 class CredentialUnavailable(Exception):
@@ -28,10 +27,6 @@ class CredentialUnavailable(Exception):
     def __init__(self, reason: str, *, passing: bool) -> None:
         super().__init__(reason)
         self.passing = passing
-
-
-class TooManyLookups(Exception):
-    """The budget for lookups of unknown credentials is used up: respond 429."""
 
 
 @dataclass(slots=True)
@@ -74,43 +69,6 @@ class View:
     def within(self) -> Collection[Server]:
         """A superset of the servers that the token reaches; see ``domain.directory``."""
         return within(self.token, self.directory)
-
-
-class Snapshots(Protocol):
-    """The in-memory access snapshot."""
-
-    async def resolve(self, credential: Credential, client: Client) -> View | None:
-        """The view of a token, or ``None`` if the secret is wrong. A warm snapshot reads no database.
-
-        The token can be expired, revoked or suspended, which ``domain.access.decide`` checks. Raises
-        ``StoreUnavailable`` and ``TooManyLookups``.
-        """
-        ...
-
-    async def refresh(self, view: View, about: Collection[UUID] = ()) -> View | None:
-        """Read the view of the same credential again, by reads that start after this call.
-
-        Refreshes the token with its dependencies, the servers that it may reach, and the servers in ``about``. Other
-        servers stay as known; a decision about one that has changed is not admitted.
-
-        ``None`` when the secret is no longer valid. Raises ``StoreUnavailable``.
-        """
-        ...
-
-    async def target(self, server: Server, token: Token) -> UpstreamTarget:
-        """Where to forward calls to this version of the server.
-
-        Raises ``StoreUnavailable``, ``UnsealingFault``, ``CredentialUnavailable``.
-        """
-        ...
-
-    def credential_refused(self, target: UpstreamTarget) -> None:
-        """Discard the access token that was fetched for a server which answered 401."""
-        ...
-
-    def now(self) -> float:
-        """The database time as known to this worker, in Unix seconds."""
-        ...
 
 
 @dataclass(slots=True)
@@ -199,11 +157,80 @@ class Withheld:
     approvals: tuple[NeededApproval, ...] = ()
 
 
-class Admissions(Protocol):
-    """The durable record that lets an allowed call run."""
+class Reevaluated(Protocol):
+    """The request of a running call, for its reevaluation."""
+
+    def reevaluate(self, view: View, at: float, approvals: frozenset[ApprovalDemand]) -> Decision:
+        """Decide on a fresh view. Only the ``approvals`` that the call consumed count."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Notes:
+    """The settings of a client session on the aggregate endpoint, kept while the session lasts."""
+
+    log_level: str | None = None
+    subscriptions: frozenset[str] = frozenset()
+
+
+class WorkerMessages(Protocol):
+    """The gateway of a worker, which receives messages of all workers. Messages may be lost."""
+
+    def cancel_call(self, session_id: UUID, request_id: str | int) -> None:
+        """Cancel a call of this worker."""
+        ...
+
+    def forget_notes(self, session_id: UUID | None) -> None:
+        """Drop the cached settings of a session, or of all sessions."""
+        ...
+
+    @property
+    def has_approval_listeners(self) -> bool:
+        """Whether a client listens for decided approvals."""
+        ...
+
+    def announce_approval(self, approval_id: UUID, token_id: UUID) -> None:
+        """Notify clients that an approval for a call with this token was decided."""
+        ...
+
+
+class Store(Protocol):
+    """Everything that the gateway reads and writes. All methods that wait raise ``StoreUnavailable``."""
+
+    async def resolve(self, credential: Credential) -> View | None:
+        """The view of a token, or ``None`` if the secret is wrong. A warm snapshot reads no database.
+
+        The token can be expired, revoked or suspended, which ``domain.access.decide`` checks. Raises
+        ``TooManyLookups``.
+        """
+        ...
+
+    async def refresh(self, view: View, about: Collection[UUID] = ()) -> View | None:
+        """Read the view of the same credential again, by reads that start after this call.
+
+        Refreshes the token with its dependencies, the servers that it may reach, and the servers in ``about``. Other
+        servers stay as known; a decision about one that has changed is not admitted. ``None`` when the secret is no
+        longer valid.
+        """
+        ...
+
+    async def target(self, server: Server, token: Token) -> UpstreamTarget:
+        """Where to forward calls to this version of the server.
+
+        Raises ``UnsealingFault`` and ``CredentialUnavailable``.
+        """
+        ...
+
+    def credential_refused(self, target: UpstreamTarget) -> None:
+        """Discard the access token that was fetched for a server which answered 401."""
+        ...
+
+    def now(self) -> float:
+        """The database time as known to this worker, in Unix seconds."""
+        ...
 
     async def admit(self, call: Call) -> Admitted | Stale | Withheld:
-        """Write the call's row if its decision's dependencies are unchanged. Raises ``StoreUnavailable``.
+        """Write the call's row if its decision's dependencies are unchanged.
 
         The approvals and quota that the decision requires are consumed in the same transaction, all or nothing. If one
         is missing, approvals are requested in it, and the call is ``Withheld``.
@@ -226,19 +253,7 @@ class Admissions(Protocol):
         """Count a request without a known token: one row per source and minute, with the first request id."""
         ...
 
-
-class Reevaluated(Protocol):
-    """The request of a running call, for its reevaluation."""
-
-    def reevaluate(self, view: View, at: float, approvals: frozenset[ApprovalDemand]) -> Decision:
-        """Decide on a fresh view. Only the ``approvals`` that the call consumed count."""
-        ...
-
-
-class InFlight(Protocol):
-    """The running admitted calls; those that are no longer allowed are cut."""
-
-    def enter(self, call: Call, view: View, request: Reevaluated, cut: Callable[[], None]) -> None:
+    def watch(self, call: Call, view: View, request: Reevaluated, cut: Callable[[], None]) -> None:
         """Watch a call, starting before its row is sent. ``request`` is reevaluated on fresh views with the approvals
         of the call's decision. ``cut`` ends both connections and is called at most once."""
         ...
@@ -247,83 +262,41 @@ class InFlight(Protocol):
         """When the call was last confirmed to be allowed (``boot_time``); ``-inf`` if never."""
         ...
 
-    def leave(self, call_id: UUID) -> None:
-        """Stop watching a call."""
+    def unwatch(self, call_id: UUID) -> None:
+        """Stop watching a call. Ignores unknown ids."""
         ...
 
-
-class ApprovalNews(Protocol):
-    """Notifications about approvals that clients wait for."""
-
-    async def settled(self, ids: Collection[UUID]) -> None:
+    async def wait_for_approvals(self, ids: Collection[UUID]) -> None:
         """Return when none of these approvals is pending any more, or one of them will not be granted.
 
         Retries reads that fail. The caller sets the timeout.
         """
         ...
 
+    async def end_session(self, session_id: UUID, token_id: UUID) -> None:
+        """Record that a client ended its session on the aggregate endpoint.
 
-class EndedSessions(Protocol):
-    """Sessions on the aggregate endpoint that their client ended.
-
-    A call in such a session depends on ``(session_id, 0)`` in addition to its decision's dependencies. Ending the
-    session changes that version, so admission detects it without a read; ``has_ended`` is called only on ``Stale``.
-    """
-
-    async def end(self, session_id: UUID, token_id: UUID) -> None:
-        """Record the end. Raises ``StoreUnavailable``."""
+        A call in such a session depends on ``(session_id, 0)`` in addition to its decision's dependencies. The end
+        changes that version, so admission detects it without a read.
+        """
         ...
 
-    async def has_ended(self, session_id: UUID) -> bool:
-        """Whether any worker ended it. Raises ``StoreUnavailable``."""
+    async def has_session_ended(self, session_id: UUID) -> bool:
+        """Whether any worker ended the session."""
         ...
 
-
-@dataclass(frozen=True, slots=True)
-class Notes:
-    """The settings of a client session on the aggregate endpoint, kept while the session lasts."""
-
-    log_level: str | None = None
-    subscriptions: frozenset[str] = frozenset()
-
-
-class SessionNotes(Protocol):
-    """Session settings shared by all workers, which are notified of each other's changes."""
-
-    async def read(self, session_id: UUID) -> Notes:
-        """The settings of a session, empty by default. Raises ``StoreUnavailable``."""
+    async def read_notes(self, session_id: UUID) -> Notes:
+        """The settings of a session, empty by default."""
         ...
 
-    async def change(self, session_id: UUID, token_id: UUID, change: Callable[[Notes], Notes]) -> Notes:
-        """Change the settings, one change at a time. Raises ``StoreUnavailable`` and what ``change`` raises."""
+    async def change_notes(self, session_id: UUID, token_id: UUID, change: Callable[[Notes], Notes]) -> Notes:
+        """Change the settings, one change at a time, and notify all workers. Raises what ``change`` raises."""
         ...
 
-
-class Neighbours(Protocol):
-    """The gateway's other workers, on this machine and others."""
-
-    def tell_cancelled(self, session_id: UUID, request_id: str | int) -> None:
+    def broadcast_cancel(self, session_id: UUID, request_id: str | int) -> None:
         """Ask the worker that serves this request of an aggregate session to end it. Best effort."""
         ...
-
-
-class SyncRequests(Protocol):
-    """Requests for the control plane to sync a server."""
 
     def request_sync(self, server_id: UUID) -> None:
         """Queue a sync because a live definition differed from the approved one; at most one per server waits."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class Ports:
-    """All ports, as wired by the composition root."""
-
-    snapshots: Snapshots
-    admissions: Admissions
-    in_flight: InFlight
-    ended_sessions: EndedSessions
-    sync_requests: SyncRequests
-    approval_news: ApprovalNews
-    session_notes: SessionNotes
-    neighbours: Neighbours

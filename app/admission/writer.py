@@ -29,6 +29,7 @@ from app.admission.rows import (
 from app.db.connection import DRIVER_FAULTS, GuardedConnection
 from app.db.recorder_health import RecorderHealth
 from app.db.rewinds import RewindGuard
+from app.domain.errors import StoreUnavailable
 from app.lib.clock import boot_time
 from app.lib.ids import new_id
 
@@ -46,10 +47,6 @@ _WRITTEN = "SELECT id FROM audit_events WHERE id = ANY($1) AND time > now() - in
 
 
 Item = TypeVar("Item")
-
-
-class AdmissionUnavailable(Exception):
-    """The row could not be written in time: nothing may run."""
 
 
 @dataclass(slots=True)
@@ -103,11 +100,11 @@ class AdmissionWriter:
     async def write(self, row: Row) -> float | None:
         """Write one guarded row. Returns when its statement was sent (``boot_time``), however late the answer is read.
 
-        ``None`` when a dependency changed or the validity ended. Raises ``AdmissionUnavailable`` when there is no
+        ``None`` when a dependency changed or the validity ended. Raises ``StoreUnavailable`` when there is no
         answer within the deadline.
         """
         if self._closing or len(self._queue) >= WAITING:
-            raise AdmissionUnavailable
+            raise StoreUnavailable
         if self._loop is None:
             # Cached because Python 3.11 makes a system call for it each time.
             self._loop = asyncio.get_running_loop()
@@ -218,7 +215,7 @@ class AdmissionWriter:
             if queued.answer.done():
                 continue
             if queued.deadline - DEADLINE_S / 2 <= now:
-                queued.answer.set_exception(AdmissionUnavailable())
+                queued.answer.set_exception(StoreUnavailable())
             else:
                 remaining.append(queued)
         self._queue = remaining
@@ -313,7 +310,7 @@ class AdmissionWriter:
     def _fail(self, calls: Iterable[_QueuedCall]) -> None:
         for queued in calls:
             if not queued.answer.done():
-                queued.answer.set_exception(AdmissionUnavailable())
+                queued.answer.set_exception(StoreUnavailable())
 
     def _drop_connection(self, batch: _Batch, *, maybe_committed: bool = True) -> None:
         """Drop the connection. Calls whose rows may have committed will not run; record that after reconnecting."""

@@ -12,10 +12,10 @@ import asyncpg
 import typer
 from pydantic import SecretStr
 
-from app.access.grant_uses import forget_uses
 from app.admission.clients import forget_clients
 from app.admission.consuming import forget_quotas
-from app.admission.ended_sessions import forget_ended_sessions
+from app.admission.shared_state import forget_ended_sessions
+from app.admission.usage import forget_uses
 from app.cli.errors import CannotStart
 from app.db.call_arguments import forget_arguments
 from app.db.connection import DRIVER_FAULTS

@@ -6,7 +6,7 @@ from typing import Any
 
 from asyncpg.exceptions import InternalClientError, PostgresError
 from sqlalchemy import event
-from sqlalchemy.exc import InterfaceError, InvalidatePoolError
+from sqlalchemy.exc import InterfaceError, InvalidatePoolError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import Session
@@ -40,6 +40,8 @@ SESSION_SETTINGS = {
 # Raised untranslated while a connection opens; errors of statements go through ``_translate``.
 CONNECTION_ERRORS = (PoolTimeout, InterfaceError, InternalClientError, OSError)
 """What is raised, in addition to ``Unavailable``, when no connection is available."""
+DATABASE_FAULTS = (Unavailable, SQLAlchemyError, *CONNECTION_ERRORS)
+"""What a transaction raises when the database is unavailable. A ``TimeoutError`` is an ``OSError``."""
 
 
 def async_url(url: str) -> str:

@@ -113,3 +113,11 @@ class Unavailable(DomainError):
     def __init__(self, detail: str, *, retry_after_s: int = 1, code: str | None = None) -> None:
         super().__init__(detail, code=code)
         self.retry_after_s = retry_after_s
+
+
+class StoreUnavailable(Exception):
+    """The database cannot be used now: answer 503 and allow nothing. The text says why, if known."""
+
+
+class TooManyLookups(Exception):
+    """The budget for lookups of unknown credentials is used up: answer 429."""

@@ -5,7 +5,7 @@ import logging
 from collections.abc import Collection, Sequence
 from uuid import UUID
 
-from app.admission.store import Client, Ports, StoreUnavailable, View
+from app.admission.store import Client, Store, StoreUnavailable, View
 from app.domain.objects import Network
 from app.gateway.aggregate.endpoint import Aggregate
 from app.gateway.aggregate.sessions import AggregateSessions, NotesCache, UpstreamSessions
@@ -44,7 +44,7 @@ class Gateway:
 
     def __init__(
         self,
-        ports: Ports,
+        store: Store,
         outbound: OutboundClient,
         *,
         session_keys: Sequence[bytes],
@@ -59,29 +59,24 @@ class Gateway:
         self._public_url = public_url.rstrip("/")
         self._alarms = Alarms()
         self._loops = outbound.loops
-        self._admissions = ports.admissions
+        self._store = store
         self._proxies = tuple(trusted_proxies)
         address = ServiceAddress(public_url, allowed_origins)
-        self._authenticator = Authenticator(ports.snapshots, ports.admissions, address)
-        pipeline = Pipeline(
-            ports.snapshots, ports.admissions, ports.in_flight, ports.ended_sessions, self._authenticator
-        )
+        self._authenticator = Authenticator(store, address)
+        pipeline = Pipeline(store, self._authenticator)
         sealer = SessionSealer(session_keys)
         self._upstreams = UpstreamSessions(outbound, times.call)
-        self._limits = CallLimits(ports.admissions, per_token, per_identity)
-        streams = OpenStreams(ports.admissions, per_token, per_identity)
-        self._notes = NotesCache(ports.session_notes)
-        self._sessions = AggregateSessions(
-            sealer, ports.ended_sessions, self._notes, ports.neighbours, self._upstreams
-        )
+        self._limits = CallLimits(store, per_token, per_identity)
+        streams = OpenStreams(store, per_token, per_identity)
+        self._notes = NotesCache(store)
+        self._sessions = AggregateSessions(sealer, store, self._notes, self._upstreams)
         self._running = RunningCalls(self._alarms, self._sessions.broadcast_cancel)
-        self._approvals = Approvals(sealer, ports.approval_news, self._public_url)
+        self._approvals = Approvals(sealer, store, self._public_url)
         input_rules = InputRequestRules(OwnAddresses((public_url, *allowed_origins)))
         services = MirrorServices(
             pipeline,
             outbound,
             sealer,
-            ports.sync_requests,
             ServerRequests(sealer),
             Tasks(sealer),
             streams,
@@ -94,7 +89,6 @@ class Gateway:
         self._aggregate = Aggregate(
             pipeline,
             sealer,
-            ports.sync_requests,
             self._upstreams,
             self._sessions,
             self._notes,
@@ -154,7 +148,7 @@ class Gateway:
             return
         # Count by address only, so that a client that varies its name gets one row.
         client = Client(exchange.client.ip)
-        self._admissions.count_refused(view, refusal_reason(refused), client, exchange.request_id)
+        self._store.count_refused(view, refusal_reason(refused), client, exchange.request_id)
 
     async def _serve(self, exchange: Exchange, view: View, path: str) -> None:
         if exchange.method not in {"POST", "DELETE", "GET"}:

@@ -20,7 +20,7 @@ from uuid import UUID
 
 from mcp_types import LOG_LEVEL_META_KEY, URL_ELICITATION_REQUIRED
 
-from app.admission.store import ApprovalNews, ApprovalState, NeededApproval, View
+from app.admission.store import ApprovalState, NeededApproval, Store, View
 from app.gateway.pipeline import ApprovalNeeded, ClientLeft, ClientWork, Denied
 from app.gateway.relay import Watch
 from app.gateway.results import Round
@@ -222,7 +222,7 @@ class Approvals:
     """Answers for calls that need an approval, and the wait for a decision."""
 
     sealer: SessionSealer
-    news: ApprovalNews
+    store: Store
     public_url: str
     """Without a trailing slash."""
     completions: Completions = field(default_factory=Completions)
@@ -264,7 +264,7 @@ class Approvals:
             with Watch(exchange, work, modern=True) as watch:
                 watch.streaming = True
                 async with asyncio.timeout(WAIT_SECONDS):
-                    await self.news.settled(resumed.approvals)
+                    await self.store.wait_for_approvals(resumed.approvals)
         except TimeoutError:
             return
         except asyncio.CancelledError:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field, replace
 from typing import NoReturn
 
-from app.admission.store import Admissions, Snapshots, TooManyLookups, View
+from app.admission.store import Store, TooManyLookups, View
 from app.domain.access import liveness
 from app.domain.token_format import SCOPED_TOKEN, TOKEN_NEEDED, Credential, parse_credential
 from app.gateway.wire.exchange import Exchange, with_db_budget
@@ -26,8 +26,7 @@ _INVALID_TOKEN = f'{_CHALLENGE}, error="invalid_token", error_description="{TOKE
 class Authenticator:
     """Checks of host, origin and token, before a message is read."""
 
-    snapshots: Snapshots
-    admissions: Admissions
+    store: Store
     address: ServiceAddress
     _parsed: dict[bytes, Credential] = field(default_factory=dict, repr=False)
     """Parsed Authorization headers of valid tokens."""
@@ -47,25 +46,25 @@ class Authenticator:
         known = self._parsed.get(raw)
         credential = self._credential(exchange) if known is None or exchange.duplicated else known
         try:
-            view = await with_db_budget(exchange, self.snapshots.resolve(credential, exchange.client))
+            view = await with_db_budget(exchange, self.store.resolve(credential))
         except TooManyLookups:
             raise Refused(
                 429, INVALID_REQUEST, "Too many unknown tokens. Try again shortly.", headers=RETRY_SOON
             ) from None
         if view is None:
-            self.admissions.count_unknown(exchange.client, exchange.request_id)
+            self.store.count_unknown(exchange.client, exchange.request_id)
             raise unauthorized(sent=True)
         if known is None and len(raw) <= MAX_PARSED_BYTES:
             if len(self._parsed) >= MAX_PARSED:
                 self._parsed.clear()
             # Reuse the id object of the snapshot, so that dict lookups compare by identity.
             self._parsed[raw] = replace(credential, id=view.token.id)
-        stopped = liveness(view.token, self.snapshots.now(), exchange.address)
+        stopped = liveness(view.token, self.store.now(), exchange.address)
         if stopped is not None:
             if stopped not in _FINAL:
                 # The identity may be active again, and reactivation sends no notification.
                 view = await self.refresh(exchange, view)
-                stopped = liveness(view.token, self.snapshots.now(), exchange.address)
+                stopped = liveness(view.token, self.store.now(), exchange.address)
             if stopped is not None:
                 self.refuse_dead(exchange, view, stopped)
         return view
@@ -77,7 +76,7 @@ class Authenticator:
         """
         server = None if slug is None else view.servers.get(slug)
         about = () if server is None else (server.id,)
-        fresh = await with_db_budget(exchange, self.snapshots.refresh(view, about))
+        fresh = await with_db_budget(exchange, self.store.refresh(view, about))
         if fresh is None:
             self.refuse_dead(exchange, view, "secret_rotated")
         return fresh
@@ -85,7 +84,7 @@ class Authenticator:
     def refuse_dead(self, exchange: Exchange, view: View, reason_code: str) -> NoReturn:
         """Count and refuse a known token that is not live. Raises ``Refused``."""
         exchange.recorded = True
-        self.admissions.count_refused(view, reason_code, exchange.client, exchange.request_id)
+        self.store.count_refused(view, reason_code, exchange.client, exchange.request_id)
         raise unauthorized(sent=True)
 
     def _credential(self, exchange: Exchange) -> Credential:
@@ -99,7 +98,7 @@ class Authenticator:
                 credential = parse_credential(token.strip().decode("ascii"), SCOPED_TOKEN)
             if credential is not None:
                 return credential
-        self.admissions.count_unknown(exchange.client, exchange.request_id)
+        self.store.count_unknown(exchange.client, exchange.request_id)
         raise unauthorized(sent=raw is not None)
 
 

@@ -14,7 +14,7 @@ from time import monotonic
 from typing import Self
 from uuid import UUID
 
-from app.admission.store import Admissions, View
+from app.admission.store import Store, View
 from app.domain.objects import Token
 from app.gateway.wire.exchange import Exchange
 from app.gateway.wire.refusals import INVALID_REQUEST, RETRY_SOON, Refused
@@ -70,8 +70,8 @@ class Usage(_IdentityUsage):
 class CallLimits:
     """Rate and concurrency limits for requests of live tokens."""
 
-    def __init__(self, admissions: Admissions, per_token: Allowance, per_identity: Allowance) -> None:
-        self._admissions = admissions
+    def __init__(self, store: Store, per_token: Allowance, per_identity: Allowance) -> None:
+        self._store = store
         self._interval, self._burst, self._max_concurrent = _rate_parameters(per_token)
         self._shared_interval, self._shared_burst, self._shared_max_concurrent = _rate_parameters(
             per_identity
@@ -127,7 +127,7 @@ class CallLimits:
         self._forget_at = max(_FORGET_AT, 2 * len(self._usages))
 
     def _too_fast(self, exchange: Exchange, view: View, usage: Usage, now: float) -> Refused:
-        self._admissions.count_refused(view, "rate_limited", exchange.client, exchange.request_id)
+        self._store.count_refused(view, "rate_limited", exchange.client, exchange.request_id)
         wait, whose = usage.free_at - now - self._burst, "This token"
         if wait <= 0:
             wait, whose = usage.shared.free_at - now - self._shared_burst, "The identity of this token"
@@ -136,9 +136,7 @@ class CallLimits:
         return Refused(429, INVALID_REQUEST, text, headers=((b"retry-after", str(seconds).encode()),))
 
     def _too_many(self, exchange: Exchange, view: View, usage: Usage) -> Refused:
-        self._admissions.count_refused(
-            view, "too_many_concurrent_requests", exchange.client, exchange.request_id
-        )
+        self._store.count_refused(view, "too_many_concurrent_requests", exchange.client, exchange.request_id)
         whose = "This token" if usage.open >= self._max_concurrent else "The identity of this token"
         text = f"{whose} has too many concurrent requests. Wait for one to end."
         return Refused(429, INVALID_REQUEST, text, headers=RETRY_SOON)
@@ -153,8 +151,8 @@ def _rate_parameters(allowed: Allowance) -> tuple[float, float, float]:
 class OpenStreams:
     """The open streams of this worker, by token and identity."""
 
-    def __init__(self, admissions: Admissions, per_token: Allowance, per_identity: Allowance) -> None:
-        self._admissions = admissions
+    def __init__(self, store: Store, per_token: Allowance, per_identity: Allowance) -> None:
+        self._store = store
         self._per_token = per_token.streams
         self._per_identity = per_identity.streams
         self._open: Counter[UUID] = Counter()
@@ -165,7 +163,7 @@ class OpenStreams:
         full = bool(self._per_token) and self._open[token.id] >= self._per_token
         if full or (self._per_identity and self._open[token.identity.id] >= self._per_identity):
             exchange.recorded = True
-            self._admissions.count_refused(view, "too_many_streams", exchange.client, exchange.request_id)
+            self._store.count_refused(view, "too_many_streams", exchange.client, exchange.request_id)
             whose = "This token" if full else "The identity of this token"
             raise Refused(
                 429, INVALID_REQUEST, f"{whose} has too many open streams. Close one.", headers=RETRY_SOON

@@ -14,15 +14,12 @@ from typing import Self, cast
 from uuid import UUID
 
 from app.admission.store import (
-    Admissions,
     Admitted,
     Call,
     Client,
     CredentialUnavailable,
-    EndedSessions,
-    InFlight,
     NeededApproval,
-    Snapshots,
+    Store,
     UpstreamTarget,
     View,
     Withheld,
@@ -148,7 +145,7 @@ class InFlightCall(ClientWork):
 
         ``was_cut`` is not enough: a process that was frozen has missed notifications of withdrawn access.
         """
-        known_at = max(self.admitted_at, self._pipeline.in_flight.confirmed_at(self.id))
+        known_at = max(self.admitted_at, self._pipeline.store.confirmed_at(self.id))
         return not self.was_cut and boot_time() - known_at <= CONFIRMED_SECONDS
 
     async def __aenter__(self) -> Self:
@@ -176,9 +173,9 @@ class InFlightCall(ClientWork):
         took_ms = int((monotonic() - self._started_at) * 1000)
         try:
             # failpoint: before_outcome
-            self._pipeline.admissions.finish(self.id, self.outcome, took_ms)
+            self._pipeline.store.finish(self.id, self.outcome, took_ms)
         finally:
-            self._pipeline.in_flight.leave(self.id)
+            self._pipeline.store.unwatch(self.id)
 
     def _fail(self, error: BaseException) -> Exception | None:
         """Set the outcome for an error, and return the exception to raise instead of it, if any."""
@@ -190,7 +187,7 @@ class InFlightCall(ClientWork):
                 self.outcome = "not_forwarded"
             return refuse_upstream_error(error)
         elif isinstance(error, CredentialRefused):
-            self._pipeline.snapshots.credential_refused(self.target)
+            self._pipeline.store.credential_refused(self.target)
         elif isinstance(error, asyncio.CancelledError):
             self.outcome = self.leave_outcome if self.client_left and not self.was_cut else "cancelled"
             if self.task is not None and (self.was_cut or self.client_left):
@@ -325,10 +322,7 @@ class GatewayRequest:
 class Pipeline:
     """The services that decide and admit requests. The endpoints forward them."""
 
-    snapshots: Snapshots
-    admissions: Admissions
-    in_flight: InFlight
-    ended_sessions: EndedSessions
+    store: Store
     authenticator: Authenticator
     decisions: DecisionCache = field(default_factory=DecisionCache)
 
@@ -350,7 +344,7 @@ class Pipeline:
     async def target(self, server: Server, token: Token) -> UpstreamTarget:
         """Return the URL and credential for calls to a server. Raises ``NoCredential``, ``StoreUnavailable``."""
         try:
-            return await self.snapshots.target(server, token)
+            return await self.store.target(server, token)
         except UnsealingFault:
             raise NoCredential(
                 502, INTERNAL_ERROR, "The stored credential of this server cannot be decrypted."
@@ -399,7 +393,7 @@ class AdmittedCalls:
     async def _round(self) -> InFlightCall | None:
         """Decide and admit once; ``None`` when the access data has changed."""
         pipeline, request = self._pipeline, self._request
-        access, view, at = request.access, request.view, pipeline.snapshots.now()
+        access, view, at = request.access, request.view, pipeline.store.now()
         if access.is_listing:
             decision, names = await access.decide_visible(view, at)
         else:
@@ -421,16 +415,16 @@ class AdmittedCalls:
         call = InFlightCall(pipeline, record.id, view, server, target, names, approved=bool(decision.asks))
         if missing is not None:
             if await self._admit(record, call):
-                pipeline.admissions.finish(call.id, "not_forwarded", 0)
+                pipeline.store.finish(call.id, "not_forwarded", 0)
                 raise missing
             return None
         is_admitted = False
-        pipeline.in_flight.enter(record, view, access, call.cut)
+        pipeline.store.watch(record, view, access, call.cut)
         try:
             is_admitted = await self._admit(record, call)
         finally:
             if not is_admitted:
-                pipeline.in_flight.leave(call.id)
+                pipeline.store.unwatch(call.id)
         return call if is_admitted else None
 
     async def _deny(self, record: Call, at: float) -> None:
@@ -439,7 +433,7 @@ class AdmittedCalls:
         stopped = liveness(record.token, at, request.access.address)
         if stopped is not None:
             pipeline.authenticator.refuse_dead(request.exchange, request.view, stopped)
-        if isinstance(await with_db_budget(request.exchange, pipeline.admissions.admit(record)), Admitted):
+        if isinstance(await with_db_budget(request.exchange, pipeline.store.admit(record)), Admitted):
             request.exchange.recorded = True
             raise Denied(request.view, record.decision, record.id)
 
@@ -447,10 +441,10 @@ class AdmittedCalls:
         """Write the admission; false when the access data has changed. Raises ``Denied``."""
         exchange = self._request.exchange
         try:
-            verdict = await with_db_budget(exchange, self._pipeline.admissions.admit(record))
+            verdict = await with_db_budget(exchange, self._pipeline.store.admit(record))
         except (asyncio.CancelledError, DatabaseBudgetExceeded):
             # The row may be durable, but nothing was sent.
-            self._pipeline.admissions.finish(call.id, "not_forwarded", 0)
+            self._pipeline.store.finish(call.id, "not_forwarded", 0)
             raise
         exchange.recorded = True
         if isinstance(verdict, Withheld):
@@ -467,7 +461,7 @@ class AdmittedCalls:
         request, pipeline = self._request, self._pipeline
         session_id = request.access.session_id
         if session_id is not None and await with_db_budget(
-            request.exchange, pipeline.ended_sessions.has_ended(session_id)
+            request.exchange, pipeline.store.has_session_ended(session_id)
         ):
             raise no_such_session()
         request.view = await pipeline.authenticator.refresh(
@@ -504,7 +498,7 @@ class FreshCalls:
         pipeline, request, read_at = self._pipeline, self._request, boot_time()
         slug = request.access.slug or ""
         view = request.view = await pipeline.authenticator.refresh(request.exchange, request.view, slug)
-        if not request.access.reevaluate(view, pipeline.snapshots.now()).allowed:
+        if not request.access.reevaluate(view, pipeline.store.now()).allowed:
             self._admitted = pipeline.admitted(request)
             return await anext(self._admitted)
         server = view.servers[slug]

@@ -16,7 +16,7 @@ from uuid import UUID
 
 from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
 
-from app.admission.store import SyncRequests, View
+from app.admission.store import Store, View
 from app.domain.definitions import PINNED_MEMBERS, definition_digest, text_digest
 from app.domain.objects import Part, Server, Tool
 from app.domain.visibility import EVERY_TOOL
@@ -71,13 +71,13 @@ def shows_instructions(capabilities: Any, parts: Collection[str]) -> bool:
     return EVERY_TOOL in parts and all(part in parts for part in Part if part in declared)
 
 
-def keep_approved_instructions(result: dict[str, Any], server: Server, sync_requests: SyncRequests) -> None:
+def keep_approved_instructions(result: dict[str, Any], server: Server, store: Store) -> None:
     """Remove instructions that differ from the approved ones, because models follow them."""
     text = result.get("instructions")
     if text is None or (isinstance(text, str) and text_digest(text) == server.instructions):
         return
     del result["instructions"]
-    sync_requests.request_sync(server.id)
+    store.request_sync(server.id)
 
 
 def _supported_tasks(capabilities: dict[str, Any]) -> dict[str, Any]:
@@ -91,9 +91,7 @@ def _supported_tasks(capabilities: dict[str, Any]) -> dict[str, Any]:
     return {"tasks": {**cancel, "requests": {"tools": {"call": tools["call"]}}}}
 
 
-def filter_tools(
-    result: dict[str, Any], server: Server, names: frozenset[str], sync_requests: SyncRequests
-) -> None:
+def filter_tools(result: dict[str, Any], server: Server, names: frozenset[str], store: Store) -> None:
     """Keep the visible tools whose live definition is the approved one, in the server's order.
 
     An unknown tool or a definition drift requests a sync.
@@ -114,7 +112,7 @@ def filter_tools(
     filter_list(result, "tools")
     result["tools"] = kept
     if differs:
-        sync_requests.request_sync(server.id)
+        store.request_sync(server.id)
 
 
 def _definition(item: dict[str, Any]) -> dict[str, Any]:
@@ -327,7 +325,7 @@ def make_rewrite(
     message: Message,
     call: InFlightCall,
     sealer: SessionSealer,
-    sync_requests: SyncRequests,
+    store: Store,
     tasks: Callable[[InFlightCall], ScopedTasks],
     input_rules: InputRequestRules,
     features: Callable[[], ClientFeatures],
@@ -335,11 +333,9 @@ def make_rewrite(
     """Make the function that rewrites the result of a request. ``features``: what the client supports."""
     method = message.method
     if method == "tools/list":
-        return _complete_rewrite(
-            message, lambda result: filter_tools(result, call.server, call.names, sync_requests)
-        )
+        return _complete_rewrite(message, lambda result: filter_tools(result, call.server, call.names, store))
     if method in {"initialize", "server/discover"}:
-        return _complete_rewrite(message, lambda result: _introduce(result, message, call, sync_requests))
+        return _complete_rewrite(message, lambda result: _introduce(result, message, call, store))
     if method in _LISTS:
         return _complete_rewrite(message, lambda result: _keep_items(result, _LISTS[method]))
     if not message.modern and method not in _TASK_METHODS:
@@ -387,12 +383,10 @@ def _keep_items(result: dict[str, Any], key: str) -> None:
         result[key] = [filter_item(key, item) for item in items if isinstance(item, dict)]
 
 
-def _introduce(
-    result: dict[str, Any], message: Message, call: InFlightCall, sync_requests: SyncRequests
-) -> None:
+def _introduce(result: dict[str, Any], message: Message, call: InFlightCall, store: Store) -> None:
     parts = call.names
     filter_introduction(result)
-    keep_approved_instructions(result, call.server, sync_requests)
+    keep_approved_instructions(result, call.server, store)
     if not shows_instructions(result.get("capabilities"), parts):
         result.pop("instructions", None)
     result["capabilities"] = supported_capabilities(result.get("capabilities"), parts, modern=message.modern)

@@ -1,4 +1,4 @@
-"""The gateway of a worker: its ports, implemented by features, and their background loops."""
+"""The gateway of a worker: its store, and the background loops."""
 
 from contextlib import AsyncExitStack
 
@@ -9,8 +9,10 @@ from app.access.snapshot import AccessSnapshot, DatabaseClock
 from app.admission.clients import Clients, Refusals
 from app.admission.consuming_writer import ConsumingWriter
 from app.admission.in_flight import InFlightTable
-from app.admission.postgres_store import PostgresAdmissions
-from app.admission.store import Ports
+from app.admission.postgres_store import CallRecords, PostgresStore, SnapshotReads
+from app.admission.shared_state import SharedState
+from app.admission.store import Store
+from app.admission.usage import CallUses
 from app.admission.writer import AdmissionWriter
 from app.crypto.client_ids import KEY_PURPOSE
 from app.db.migrations import SchemaCheck
@@ -19,22 +21,10 @@ from app.gateway.limits import Allowance, CallTimes
 from app.http.runtime import Runtime
 from app.lib.ids import new_id
 from app.settings import Settings
-from app.worker.approvals import CHANNEL as APPROVALS_CHANNEL
-from app.worker.approvals import ApprovalNewsPort
 from app.worker.background import run_in_background, run_until_closed
 from app.worker.commands import Commands, DeletedServers, Reach
 from app.worker.database import Connector, direct_url, reading_pool
-from app.worker.ports import (
-    CHANNEL,
-    EndedSessionsPort,
-    InFlightPort,
-    NeighboursPort,
-    RefusedSignIns,
-    SessionNotesPort,
-    SnapshotPort,
-    uses_of,
-)
-from app.worker.syncs import LostSyncs, PeriodicSyncs, SyncRequestsPort
+from app.worker.syncs import LostSyncs, PeriodicSyncs, RequestedSyncs
 
 
 async def start_gateway(
@@ -53,31 +43,23 @@ async def start_gateway(
     consuming = ConsumingWriter(
         settlements, clock, worker_id, peppers.current_id, ttl, runtime.consuming_recorder_health
     )
-    neighbours, approvals = NeighboursPort(sessions), ApprovalNewsPort(sessions)
-    heard = {CHANNEL: neighbours.hear, APPROVALS_CHANNEL: approvals.hear}
-    table = InFlightTable(connector.named("watch"), clock, worker_id, snapshot.forget, heard, rewinds)
-    uses, refusals = uses_of(sessions, clock), Refusals(writer.write_later)
-    clients = Clients(peppers.derive(KEY_PURPOSE))
-    runtime.attempts.tell = RefusedSignIns(refusals, clients).count
-    syncs = SyncRequestsPort(runtime)
-    commands = Commands(runtime.supervisor, worker_id, runtime.outbound, table, snapshot, reach)
-    snapshots = SnapshotPort(snapshot, commands)
-    deleted = DeletedServers(runtime.supervisor, worker_id, runtime.outbound, sessions)
-    others = (syncs, LostSyncs(runtime), commands, deleted, neighbours, approvals)
-    await run_in_background(stack, (writer, consuming), table, refusals, uses, others)
-    ports = Ports(
-        snapshots,
-        PostgresAdmissions(
-            writer, consuming, clients, refusals, uses, peppers.derive("arguments"), runtime.sealer, rewinds
-        ),
-        InFlightPort(table, snapshots),
-        EndedSessionsPort(sessions),
-        syncs,
-        approvals,
-        SessionNotesPort(sessions),
-        neighbours,
+    shared = SharedState(sessions)
+    table = InFlightTable(
+        connector.named("watch"), clock, worker_id, snapshot.forget, shared.receivers(), rewinds
     )
-    gateway = neighbours.gateway = approvals.gateway = _gateway(settings, runtime, ports)
+    uses, refusals = CallUses(sessions, clock), Refusals(writer.write_later)
+    clients = Clients(peppers.derive(KEY_PURPOSE))
+    records = CallRecords(
+        writer, consuming, clients, refusals, uses, peppers.derive("arguments"), runtime.sealer, rewinds
+    )
+    runtime.attempts.tell = records.count_sign_in
+    syncs = RequestedSyncs(runtime)
+    commands = Commands(runtime.supervisor, worker_id, runtime.outbound, table, snapshot, reach)
+    deleted = DeletedServers(runtime.supervisor, worker_id, runtime.outbound, sessions)
+    others = (syncs, LostSyncs(runtime), commands, deleted, shared)
+    await run_in_background(stack, (writer, consuming), table, refusals, uses, others)
+    store = PostgresStore(SnapshotReads(snapshot, commands), records, shared, table, syncs.request)
+    gateway = shared.worker = _gateway(settings, runtime, store)
     stack.push_async_callback(gateway.aclose)
     run_until_closed(stack, PeriodicSyncs(runtime, settings.sync_interval))
     return gateway, snapshot
@@ -100,10 +82,10 @@ async def _snapshot(
     return snapshot
 
 
-def _gateway(settings: Settings, runtime: Runtime, ports: Ports) -> Gateway:
+def _gateway(settings: Settings, runtime: Runtime, store: Store) -> Gateway:
     per_token, per_identity = _allowances(settings)
     return Gateway(
-        ports,
+        store,
         runtime.outbound,
         session_keys=runtime.sealer.derived_keys("mcp sessions"),
         public_url=settings.base_url,

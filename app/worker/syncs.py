@@ -20,8 +20,8 @@ MAX_CONCURRENT_SYNCS = 4
 _LOOK_EVERY_S = 30.0
 
 
-class SyncRequestsPort:
-    """Implements ``gateway.ports.SyncRequests``: sequential syncs, with each server queued at most once."""
+class RequestedSyncs:
+    """The syncs that the gateway requests: sequential, with each server queued at most once."""
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
@@ -30,7 +30,8 @@ class SyncRequestsPort:
         self._wake = asyncio.Event()
         self._loop = asyncio.get_running_loop()
 
-    def request_sync(self, server_id: UUID) -> None:
+    def request(self, server_id: UUID) -> None:
+        """Queue a sync."""
         # May be called from a thread, in which large lists are checked.
         self._loop.call_soon_threadsafe(self._take, server_id)
 

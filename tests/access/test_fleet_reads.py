@@ -11,11 +11,12 @@ import pytest
 
 from app.access import reading
 from app.access.reading import consistent, read_fleet
-from app.access.snapshot import AccessSnapshot, DatabaseClock, LookupsExhausted, SnapshotUnavailable
-from app.admission.store import Client, View
+from app.access.snapshot import AccessSnapshot, DatabaseClock
+from app.admission.postgres_store import SnapshotReads
+from app.admission.store import View
 from app.crypto.keys import Peppers
 from app.domain.access import FLEET_ID, POLICY_SET_ID
-from app.worker.ports import SnapshotPort
+from app.domain.errors import StoreUnavailable, TooManyLookups
 from tests.admission.world import KEY, Connection, World, make_world
 
 _MANY = 5
@@ -112,7 +113,7 @@ async def test_a_read_that_failed_is_made_up_for_by_the_next(connection: Connect
     await move(connection, one, other)
     snapshot.forget({one})
     pool.away = True
-    with pytest.raises(SnapshotUnavailable):
+    with pytest.raises(StoreUnavailable):
         await snapshot.fleet()
     pool.away = False
 
@@ -132,13 +133,13 @@ async def test_all_who_ask_before_a_read_begins_find_what_they_asked_about(conne
     assert await seen(snapshot, one, other, third) == [2, 2, 1]
 
 
-async def view_of(port: SnapshotPort, world: World) -> View:
-    view = await port.resolve(world.credential, Client("203.0.113.7", None, None, None))
+async def view_of(port: SnapshotReads, world: World) -> View:
+    view = await port.resolve(world.credential)
     assert view is not None
     return view
 
 
-async def refreshed(port: SnapshotPort, view: View, *ids: UUID) -> list[int]:
+async def refreshed(port: SnapshotReads, view: View, *ids: UUID) -> list[int]:
     fresh = await port.refresh(view)
     assert fresh is not None
     return [fresh.directory.servers[id].version for id in ids]
@@ -148,7 +149,7 @@ async def test_a_view_that_is_old_is_refreshed_with_servers_that_were_added_sinc
     connection: Connection,
 ) -> None:
     world, unused = await make_world(connection), cast("Any", None)
-    port = SnapshotPort(snapshot_of(Pool(connection)), unused)
+    port = SnapshotReads(snapshot_of(Pool(connection)), unused)
     old = await view_of(port, world)
     added = (await make_world(connection)).server
     await move(connection, FLEET_ID)
@@ -167,7 +168,7 @@ async def test_a_view_that_is_old_is_refreshed_with_servers_that_were_granted_si
         "UPDATE grants SET servers = jsonb_build_object('kind', 'ids', 'ids', jsonb_build_array($2::text))"
         " WHERE id = $1", world.grant, str(world.server),
     )  # fmt: skip
-    port = SnapshotPort(snapshot_of(Pool(connection)), unused)
+    port = SnapshotReads(snapshot_of(Pool(connection)), unused)
     old = await view_of(port, world)
     await move(connection, other)
     assert await refreshed(port, old, other) == [1], "nobody looks at what is out of reach"
@@ -185,7 +186,7 @@ async def test_a_token_that_was_forgotten_is_read_anew_however_many_unknown_ones
     assert await snapshot.token(world.credential) is not None
     snapshot.forget(None)
     monkeypatch.setattr("app.access.snapshot.COLD_QUEUE", 0)
-    with pytest.raises(LookupsExhausted):
+    with pytest.raises(TooManyLookups):
         await snapshot.token(world.credential)
     assert await snapshot.token(world.credential, fresh=True) is not None
 

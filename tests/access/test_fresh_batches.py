@@ -8,7 +8,8 @@ from uuid import UUID
 import pytest
 
 from app.access import fresh_reads
-from app.access.fresh_reads import FreshBatches, ReadsUnavailable
+from app.access.fresh_reads import FreshBatches
+from app.domain.errors import StoreUnavailable
 from app.lib.ids import new_id
 
 ONE, OTHER, THIRD = (UUID(int=number) for number in range(3))
@@ -100,7 +101,7 @@ async def test_what_is_wrong_with_one_harms_no_other_that_is_read_with_it() -> N
 
 async def test_where_nothing_can_be_read_it_is_tried_once_for_all() -> None:
     reading = Reading()
-    away = reading.faults[ONE] = ReadsUnavailable()
+    away = reading.faults[ONE] = StoreUnavailable()
     batches = FreshBatches(reading)
     async with asyncio.timeout(50), asyncio.TaskGroup() as group:
         asked = [group.create_task(_fault_of(batches.result(id))) for id in (OTHER, ONE)]
@@ -128,6 +129,6 @@ async def test_whoever_gives_up_leaves_the_read_to_the_others() -> None:
 async def _fault_of(result: Any) -> Exception | None:
     try:
         await result
-    except (ReadsUnavailable, ValueError) as fault:
+    except (StoreUnavailable, ValueError) as fault:
         return fault
     return None

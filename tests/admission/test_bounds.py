@@ -13,7 +13,7 @@ from app.access.snapshot import DatabaseClock
 from app.admission import consuming_writer, writer
 from app.admission.rows import Row, Values, cells_of
 from app.admission.store import Admitted, StoreUnavailable
-from app.admission.writer import AdmissionUnavailable, AdmissionWriter
+from app.admission.writer import AdmissionWriter
 from app.db.connection import GuardedConnection, Primary
 from app.db.rewinds import DatabaseRewound
 from app.features.audit.epochs import ensure_epoch
@@ -67,7 +67,7 @@ async def test_a_full_queue_refuses_the_next_call_and_keeps_the_others(
     full = AdmissionWriter(away, DatabaseClock(), new_id(), "key")
     calls = [asyncio.create_task(full.write(row())) for _ in range(2)]
     await come(calls)
-    with pytest.raises(AdmissionUnavailable):
+    with pytest.raises(StoreUnavailable):
         await full.write(row())
     assert not any(call.done() for call in calls)
     await leave(calls)
@@ -76,7 +76,7 @@ async def test_a_full_queue_refuses_the_next_call_and_keeps_the_others(
 async def test_a_closed_writer_refuses_a_call_that_nothing_would_answer() -> None:
     closed = AdmissionWriter(away, DatabaseClock(), new_id(), "key")
     closed.close()
-    with pytest.raises(AdmissionUnavailable):
+    with pytest.raises(StoreUnavailable):
         async with asyncio.timeout(5):
             await closed.write(row())
 
@@ -137,8 +137,8 @@ async def test_a_full_consuming_queue_refuses_the_next_call_and_takes_nothing_fo
             *(consuming.settle(demand(world, decided, quotas=(quota(10),))) for _ in range(3)),
             return_exceptions=True,
         )
-        assert [isinstance(each, AdmissionUnavailable) for each in settled] == [False, False, True]
+        assert [isinstance(each, StoreUnavailable) for each in settled] == [False, False, True]
         consuming.close()
-        with pytest.raises(AdmissionUnavailable):
+        with pytest.raises(StoreUnavailable):
             await consuming.settle(demand(world, decided, quotas=(quota(10),)))
     assert await used(connection) == 2

@@ -14,9 +14,9 @@ from app.access.snapshot import DatabaseClock
 from app.admission import consuming_writer as consuming_connection
 from app.admission.consuming import PENDING_PER_TOKEN, Settlement, settle
 from app.admission.consuming_writer import ConsumingWriter, Release, release
-from app.admission.writer import AdmissionUnavailable
 from app.db.recorder_health import RecorderHealth
 from app.domain.access import Decision
+from app.domain.errors import StoreUnavailable
 from app.domain.policy import Effect
 from app.lib.ids import new_id
 from tests.admission.consuming import (
@@ -213,7 +213,7 @@ async def test_one_that_is_stale_or_cannot_be_written_harms_no_other(bench: Benc
     calls = [*good[:3], stale, bad, *good[3:]]
     answers = await asyncio.gather(*map(bench.consuming.settle, calls), return_exceptions=True)
     assert answers.pop(3) is None
-    assert isinstance(answers.pop(3), AdmissionUnavailable)
+    assert isinstance(answers.pop(3), StoreUnavailable)
     assert all(isinstance(each, Settlement) and each.admitted for each in answers)
     assert await used(bench.connection) == 5
 
@@ -325,7 +325,7 @@ async def test_a_lock_that_is_held_too_long_refuses_and_takes_nothing(bench: Ben
     await approve(bench.connection)
     async with bench.connection.transaction():
         await bench.connection.execute("SELECT id FROM approvals FOR UPDATE")
-        with pytest.raises(AdmissionUnavailable):
+        with pytest.raises(StoreUnavailable):
             await bench.settle(ASK)
     # Other transactions caused the conflict; the database is healthy.
     assert bench.health.reason() is None
@@ -347,7 +347,7 @@ async def test_an_unavailable_database_is_reported_in_time_and_nothing_is_consum
     consuming = ConsumingWriter(connect, DatabaseClock(), new_id(), "key", 3600.0)
     serving = asyncio.create_task(consuming.run())
     async with asyncio.timeout(50):
-        with pytest.raises(AdmissionUnavailable):
+        with pytest.raises(StoreUnavailable):
             await consuming.settle(demand(bench.world, bench.decided, ASK))
     reachable.set()
     settled = await consuming.settle(demand(bench.world, bench.decided, ASK))
@@ -387,7 +387,7 @@ async def test_a_commit_without_an_answer_counts_as_spent_until_it_is_given_back
     assert await bench.effect(quotas=(quota(2),)) == GRANTED
     lose_an_answer(holds)
     lost = demand(bench.world, bench.decided, ASK, quotas=(quota(2),))
-    with pytest.raises(AdmissionUnavailable):
+    with pytest.raises(StoreUnavailable):
         await bench.consuming.settle(lost)
     # It is released, exactly once, before the next call is served.
     again = await bench.settle(ASK, quotas=(quota(2),))
@@ -480,6 +480,6 @@ async def test_a_driver_that_lost_its_way_refuses_one_call_and_no_other(
         raise asyncpg.InternalClientError("cannot switch to state 11")
 
     monkeypatch.setattr(consuming_connection.DedicatedConnection, "transaction", amiss)
-    with pytest.raises(AdmissionUnavailable):
+    with pytest.raises(StoreUnavailable):
         await bench.settle(ASK)
     assert await bench.settle(ASK) is not None

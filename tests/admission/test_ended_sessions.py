@@ -7,9 +7,10 @@ from uuid import UUID
 import asyncpg
 import pytest
 
-from app.admission.ended_sessions import forget_ended_sessions
+from app.access.snapshot import DatabaseClock
+from app.admission.shared_state import forget_ended_sessions
+from app.admission.usage import CallUses
 from app.lib.ids import new_id
-from app.worker.ports import TokenUses
 from tests.admission.world import Connection, call_row, decision, make_world, writer_on
 from tests.features.principals import Sessions
 
@@ -70,8 +71,8 @@ async def test_noting_uses_leaves_the_end_of_a_session_to_be_forgotten_with_its_
     world, token = await make_world(connection), new_id()
     await connection.execute(ISSUE, token, world.person, "-1 hour", None)
     session = await end_session(connection, token)
-    uses = TokenUses(sessions)
-    uses.note(world.token)
+    uses = CallUses(sessions, DatabaseClock())
+    uses.note_token(world.token)
     await uses.flush()
     assert [row["session_id"] for row in await connection.fetch(SESSIONS)] == [session]
 

@@ -11,12 +11,14 @@ import asyncpg
 import pytest
 from sqlalchemy.exc import SQLAlchemyError
 
-from app.access.grant_uses import MAX_WINDOW, forget_uses
 from app.access.reading import consistent, read_fleet, read_token
 from app.access.snapshot import DatabaseClock
+from app.access.unused import MAX_WINDOW
+from app.admission import usage
 from app.admission.clients import Clients, Refusals
-from app.admission.postgres_store import PostgresAdmissions
+from app.admission.postgres_store import CallRecords
 from app.admission.store import Admitted, Call, Client, Stale, Withheld
+from app.admission.usage import CallUses, forget_uses
 from app.crypto.keys import Sealer
 from app.db.engine import make_engine, make_sessions
 from app.domain.access import Decision
@@ -24,8 +26,6 @@ from app.domain.objects import Grant, Part, Server, Token
 from app.domain.policy import Effect
 from app.domain.scopes import AllServers, AllTools, GrantsScope, ToolsByNames
 from app.lib.ids import new_id
-from app.worker import ports as grant_uses
-from app.worker.ports import CallUses, GrantUses, uses_of
 from tests.admission.consuming import ASK, running_consuming_writer
 from tests.admission.world import Connection, World, decision, make_world, writer_on
 
@@ -34,7 +34,7 @@ from tests.admission.world import Connection, World, decision, make_world, write
 class Desk:
     """Admits calls and records their uses."""
 
-    port: PostgresAdmissions
+    port: CallRecords
     uses: CallUses
     world: World
     token: Token
@@ -57,11 +57,11 @@ async def opened(database_url: str, connection: Connection) -> AsyncIterator[Des
         fleet = (await read_fleet(connection, None)).build()
     assert entry is not None
     engine = make_engine(database_url, pool_size=2, name="test")
-    uses = uses_of(make_sessions(engine), DatabaseClock())
+    uses = CallUses(make_sessions(engine), DatabaseClock())
     async with writer_on(database_url) as writer, running_consuming_writer(database_url) as consuming:
         clients, refusals = Clients(b"c" * 32), Refusals(lambda row: None)
         sealer = Sealer([b"a key of thirty-two bytes or more!"])
-        port = PostgresAdmissions(writer, consuming, clients, refusals, uses, b"d" * 32, sealer)
+        port = CallRecords(writer, consuming, clients, refusals, uses, b"d" * 32, sealer)
         yield Desk(port, uses, world, entry.token, fleet.servers[world.server], decided)
     await engine.dispose()
 
@@ -150,7 +150,7 @@ async def test_each_grant_that_gives_it_counts_those_of_the_one_who_attenuated_t
 async def test_what_cannot_be_written_is_kept_within_bounds_and_written_later(
     desk: Desk, connection: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(grant_uses, "MAX_NOTED", 2)
+    monkeypatch.setattr(usage, "MAX_NOTED", 2)
     assert isinstance(await desk.admit("tool.call", "get_time", desk.allowed), Admitted)
     await connection.execute("ALTER TABLE grant_uses RENAME TO away")
     await connection.execute("ALTER TABLE token_uses RENAME TO tokens_away")
@@ -158,18 +158,18 @@ async def test_what_cannot_be_written_is_kept_within_bounds_and_written_later(
         await desk.uses.flush()
     for tool in ("a", "b", "c", "d"):
         call = Call(new_id(), "tool.call", "", desk.token, desk.server, tool, desk.allowed, Client())
-        desk.uses.grants.note(call)
-    assert len(desk.uses.grants._noted) == 4
+        desk.uses.note(call, runs=True)
+    assert len(desk.uses._noted) == 4
     # The loop that writes is woken.
-    assert desk.uses.grants._many.is_set()
+    assert desk.uses._many.is_set()
     await connection.execute("ALTER TABLE away RENAME TO grant_uses")
     await connection.execute("ALTER TABLE tokens_away RENAME TO token_uses")
     await desk.uses.flush()
     assert await used(connection) == {(desk.world.grant, "tools", "get_time")}
     assert await connection.fetchval("SELECT count(*) FROM token_uses") == 1
-    assert not desk.uses.grants._many.is_set()
+    assert not desk.uses._many.is_set()
     # Without uses, there is no query.
-    await GrantUses(cast("Any", None), DatabaseClock()).flush()
+    await CallUses(cast("Any", None), DatabaseClock()).flush()
 
 
 async def test_uses_are_forgotten_that_no_report_asks_for(

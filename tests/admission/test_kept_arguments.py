@@ -3,16 +3,18 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 import asyncpg
 import pytest
 
 from app.access.reading import consistent, read_fleet, read_token
+from app.access.snapshot import DatabaseClock
 from app.admission.clients import Clients, Refusals
-from app.admission.postgres_store import PostgresAdmissions
+from app.admission.postgres_store import CallRecords
 from app.admission.store import Admitted, Call, Client, Stale, Withheld
+from app.admission.usage import CallUses
 from app.crypto.keys import Sealed, Sealer, UnsealingFault
 from app.db.call_arguments import open_arguments
 from app.domain.access import Decision
@@ -26,16 +28,11 @@ SEALER = Sealer([b"a key of thirty-two bytes or more!"])
 ARGUMENTS = {"account": "4711", "amount": 9007199254740993}
 
 
-class NoUses:
-    def note(self, call: Call, *, runs: bool) -> None:
-        """Record nothing."""
-
-
 class Desk:
     """Admits calls."""
 
     def __init__(
-        self, port: PostgresAdmissions, connection: Connection, parts: tuple[Token, Server, Decision]
+        self, port: CallRecords, connection: Connection, parts: tuple[Token, Server, Decision]
     ) -> None:
         self.port, self.connection = port, connection
         self.token, self.server, self.allowed = parts
@@ -67,8 +64,9 @@ async def opened(database_url: str, connection: Connection) -> AsyncIterator[Des
         fleet = (await read_fleet(connection, None)).build()
     assert entry is not None
     async with writer_on(database_url) as writer, running_consuming_writer(database_url) as consuming:
+        uses = CallUses(cast("Any", None), DatabaseClock())
         clients, refusals = Clients(b"c" * 32), Refusals(lambda row: None)
-        port = PostgresAdmissions(writer, consuming, clients, refusals, NoUses(), b"d" * 32, SEALER)
+        port = CallRecords(writer, consuming, clients, refusals, uses, b"d" * 32, SEALER)
         yield Desk(port, connection, (entry.token, fleet.servers[world.server], decided))
 
 

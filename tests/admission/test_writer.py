@@ -12,9 +12,10 @@ import pytest
 
 from app.access.snapshot import DatabaseClock
 from app.admission.rows import Row, Values, cells_of, clients_of
-from app.admission.writer import DEADLINE_S, AdmissionUnavailable, AdmissionWriter, make_outcome
+from app.admission.writer import DEADLINE_S, AdmissionWriter, make_outcome
 from app.db.connection import GuardedConnection
 from app.db.rewinds import RewindGuard
+from app.domain.errors import StoreUnavailable
 from app.lib.ids import new_id
 from tests.admission.world import Connection, call_row, decision, make_world, writer_on
 
@@ -69,7 +70,7 @@ async def test_a_version_that_fell_lets_nothing_run(database_url: str, connectio
         await connection.execute(
             "UPDATE access_versions SET version = version - 1 WHERE id = $1", world.token
         )
-        with pytest.raises(AdmissionUnavailable):
+        with pytest.raises(StoreUnavailable):
             await writer.write(rests_on_newer)
     assert "older version" in (rewinds.reason or "")
     assert await rows_of(connection, rests_on_newer.id) == []
@@ -107,7 +108,7 @@ async def test_one_callers_bad_value_harms_nobody_else(database_url: str, connec
         answers = await asyncio.gather(
             *(writer.write(row) for row in [*rows[:10], bad, *rows[10:]]), return_exceptions=True
         )
-    assert isinstance(answers.pop(10), AdmissionUnavailable)
+    assert isinstance(answers.pop(10), StoreUnavailable)
     assert len(answers) == 20
     assert all(isinstance(sent, float) for sent in answers)
 
@@ -172,7 +173,7 @@ async def test_a_lost_connection_denies_and_the_call_is_told_as_not_forwarded(
         await transaction.start()
         await connection.execute("LOCK TABLE audit_events IN ACCESS EXCLUSIVE MODE")
         row = call_row(world, decided)
-        with pytest.raises(AdmissionUnavailable):
+        with pytest.raises(StoreUnavailable):
             await writer.write(row)
         await transaction.rollback()
         assert await writer.write(call_row(world, decided))
@@ -205,7 +206,7 @@ async def test_an_outcome_survives_the_loss_of_its_connection(
             while pid is None:
                 pid = await connection.fetchval(BLOCKED)
         await connection.execute("SELECT pg_terminate_backend($1)", pid)
-        with pytest.raises(AdmissionUnavailable):
+        with pytest.raises(StoreUnavailable):
             await waiting
         await transaction.rollback()
         assert await writer.write(call_row(world, decided))
@@ -230,7 +231,7 @@ async def test_an_outcome_survives_a_bad_value_and_the_loss_of_its_connection_to
 
         monkeypatch.setattr(writer, "_execute", faulty)
         writer.write_later(make_outcome(first.id, "success", 12))
-        with pytest.raises(AdmissionUnavailable):
+        with pytest.raises(StoreUnavailable):
             await writer.write(call_row(world, decided))
         assert not faults
     told = await connection.fetch("SELECT outcome FROM audit_events WHERE call_id = $1", first.id)
@@ -257,7 +258,7 @@ async def test_an_outcome_waits_for_its_partition(
 
         monkeypatch.setattr(writer, "_execute", faulty)
         writer.write_later(make_outcome(first.id, "success", 12))
-        with pytest.raises(AdmissionUnavailable):
+        with pytest.raises(StoreUnavailable):
             await writer.write(call_row(world, decided))
         assert await writer.write(call_row(world, decided))
     told = await connection.fetch("SELECT outcome FROM audit_events WHERE call_id = $1", first.id)
@@ -315,7 +316,7 @@ async def test_whoever_comes_while_a_connection_hangs_is_refused_within_the_dead
     async def come(after: float) -> float:
         await asyncio.sleep(after)
         came = monotonic()
-        with pytest.raises(AdmissionUnavailable):
+        with pytest.raises(StoreUnavailable):
             await writer.write(Row(new_id(), cells_of(Values(new_id(), "tool.call", "identity"))))
         return monotonic() - came
 
@@ -337,5 +338,5 @@ async def test_whoever_waits_when_a_worker_ends_without_its_database_is_refused(
     writer.close()
     async with asyncio.timeout(50):
         await writer.run()
-        with pytest.raises(AdmissionUnavailable):
+        with pytest.raises(StoreUnavailable):
             await waiting

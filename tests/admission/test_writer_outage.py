@@ -11,9 +11,10 @@ import pytest
 
 from app.access.snapshot import DatabaseClock
 from app.admission.consuming_writer import ConsumingWriter
-from app.admission.writer import AdmissionUnavailable, AdmissionWriter
+from app.admission.writer import AdmissionWriter
 from app.db.connection import GuardedConnection, Primary
 from app.db.recorder_health import RecorderHealth
+from app.domain.errors import StoreUnavailable
 from app.features.audit.epochs import ensure_epoch
 from app.lib.ids import new_id
 from tests.admission.consuming import demand, quota, used
@@ -85,7 +86,7 @@ async def test_a_database_that_takes_no_rows_is_not_connected_to_without_a_pause
         await connection.execute(FUNCTION.format(fault=f"RAISE {fault}"))
         await connection.execute(AT_ONCE)
         for _ in range(5):
-            with pytest.raises(AdmissionUnavailable):
+            with pytest.raises(StoreUnavailable):
                 await writer.write(call_row(world, decided))
         assert health.reason() == words
         await connection.execute(WELL_AGAIN)
@@ -108,7 +109,7 @@ async def test_a_call_whose_commit_warns_does_not_run_and_is_recorded_as_not_for
         await connection.execute(FUNCTION.format(fault="RAISE WARNING 'not replicated'"))
         await connection.execute(AT_COMMIT)
         row = call_row(world, decided)
-        with pytest.raises(AdmissionUnavailable):
+        with pytest.raises(StoreUnavailable):
             await writer.write(row)
         assert health.reason() == "the wait for the synchronous standby was cancelled"
         await connection.execute(WELL_AGAIN)
@@ -136,7 +137,7 @@ async def test_nor_is_it_for_calls_that_are_counted(database_url: str, connectio
     await connection.execute(FUNCTION.format(fault="RAISE disk_full"))
     await connection.execute(AT_ONCE)
     for _ in range(5):
-        with pytest.raises(AdmissionUnavailable):
+        with pytest.raises(StoreUnavailable):
             await settled()
     assert health.reason() == "the disk of the database is full"
     await connection.execute(WELL_AGAIN)

@@ -14,10 +14,11 @@ from app.admission.consuming import Demand
 from app.admission.consuming_writer import ConsumingWriter
 from app.admission.in_flight import InFlightTable
 from app.admission.rows import Values
-from app.admission.writer import AdmissionUnavailable, AdmissionWriter, make_outcome
+from app.admission.usage import CallUses
+from app.admission.writer import AdmissionWriter, make_outcome
+from app.domain.errors import StoreUnavailable
 from app.lib.ids import new_id
 from app.worker.background import run_in_background
-from app.worker.ports import TokenUses
 
 SENT = "what a client sent"
 
@@ -48,7 +49,7 @@ async def test_a_worker_exits_with_a_message_when_a_loop_fails(
     writer = AdmissionWriter(opens["AdmissionWriter"], clock, new_id(), "key")
     consuming = ConsumingWriter(opens["ConsumingWriter"], clock, new_id(), "key", 60.0)
     table = InFlightTable(opens["InFlightTable"], clock, new_id(), lambda _ids: None)
-    uses = TokenUses(cast("Any", None))
+    uses = CallUses(cast("Any", None), clock)
     demand = Demand(Values(id=new_id(), action="tool.call", actor_type="identity"), (), (0.0, 1.0))
     writer.write_later(make_outcome(new_id(), "success", 1))
     async with AsyncExitStack() as stack:
@@ -56,7 +57,7 @@ async def test_a_worker_exits_with_a_message_when_a_loop_fails(
         settling = asyncio.create_task(consuming.settle(demand))
         async with asyncio.timeout(20):
             await ended.wait()
-    with pytest.raises(AdmissionUnavailable):
+    with pytest.raises(StoreUnavailable):
         await settling
     assert codes == [1]
     [record] = [each for each in caplog.records if each.levelno == logging.CRITICAL]

@@ -11,12 +11,12 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from app.access.reading import Fleet, consistent, read_fleet
-from app.access.snapshot import AccessSnapshot, DatabaseClock, SnapshotUnavailable
+from app.access.snapshot import AccessSnapshot, DatabaseClock
+from app.admission.shared_state import SharedState
 from app.admission.store import StoreUnavailable
 from app.crypto.keys import Peppers
 from app.db.engine import make_engine, make_sessions
 from app.lib.ids import new_id
-from app.worker.ports import EndedSessionsPort, SessionNotesPort
 from tests.admission.world import KEY, World, make_world
 from tests.faults.database_proxy import Fault, database_proxy
 
@@ -60,16 +60,16 @@ async def test_target_reads_time_out_with_a_silent_database(
         monkeypatch.setattr("app.db.engine.monotonic", lambda: monotonic() + idle_s)
         snapshot = AccessSnapshot(UNUSED, sessions, Peppers([KEY]), UNUSED, UNUSED, DatabaseClock())
         asked_at = monotonic()
-        with pytest.raises(SnapshotUnavailable):
+        with pytest.raises(StoreUnavailable):
             await snapshot.target(fleet.servers[world.server], world.person)
         assert monotonic() - asked_at < ANSWER_WITHIN_S
 
 
 ASKED: dict[str, Callable[[Sessions], Awaitable[object]]] = {
-    "whether a session has ended": lambda sessions: EndedSessionsPort(sessions).has_ended(new_id()),
-    "to end a session": lambda sessions: EndedSessionsPort(sessions).end(new_id(), new_id()),
-    "what a session asked for": lambda sessions: SessionNotesPort(sessions).read(new_id()),
-    "to note what it asks for": lambda sessions: SessionNotesPort(sessions).change(
+    "whether a session has ended": lambda sessions: SharedState(sessions).has_session_ended(new_id()),
+    "to end a session": lambda sessions: SharedState(sessions).end_session(new_id(), new_id()),
+    "what a session asked for": lambda sessions: SharedState(sessions).read_notes(new_id()),
+    "to note what it asks for": lambda sessions: SharedState(sessions).change_notes(
         new_id(), new_id(), lambda notes: notes
     ),
 }

@@ -10,18 +10,18 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
+from app.admission import shared_state
+from app.admission.shared_state import SharedState
 from app.models.access import Approval
 from app.models.identities import Identity
-from app.worker import approvals
-from app.worker.approvals import ApprovalNewsPort
 
 Sessions = async_sessionmaker[AsyncSession]
 TOKEN = uuid4()
 
 
 @asynccontextmanager
-async def working(sessions: Sessions) -> AsyncIterator[ApprovalNewsPort]:
-    news = ApprovalNewsPort(sessions)
+async def working(sessions: Sessions) -> AsyncIterator[SharedState]:
+    news = SharedState(sessions)
     running = asyncio.create_task(news.run())
     try:
         async with asyncio.timeout(50):
@@ -62,7 +62,8 @@ async def test_a_wait_ends_when_all_are_decided_or_one_is_denied(sessions: Sessi
     (stopped,) = await made(sessions, "pending", status="suspended")
     async with working(sessions) as news:
         waiting = [
-            asyncio.create_task(news.settled(ids)) for ids in ([pending], [approved, pending], [pending])
+            asyncio.create_task(news.wait_for_approvals(ids))
+            for ids in ([pending], [approved, pending], [pending])
         ]
         waiting.pop().cancel()
         over: tuple[list[UUID], ...] = (
@@ -75,10 +76,10 @@ async def test_a_wait_ends_when_all_are_decided_or_one_is_denied(sessions: Sessi
             [uuid4()],
             [],
         )
-        await asyncio.gather(*(news.settled(ids) for ids in over))
+        await asyncio.gather(*(news.wait_for_approvals(ids) for ids in over))
         assert not any(task.done() for task in waiting)
         await decide(sessions, pending)
-        news.hear(pending.hex)
+        news.receive_approval(pending.hex)
         await asyncio.gather(*waiting)
 
 
@@ -99,12 +100,12 @@ async def test_listening_clients_are_notified_of_decisions_on_calls_with_their_t
     first, second = await made(sessions, "approved", "denied")
     hearing = Hearing()
     async with working(sessions) as news:
-        news.gateway = hearing  # type: ignore[assignment]
-        news.hear(uuid4().hex)
+        news.worker = hearing  # type: ignore[assignment]
+        news.receive_approval(uuid4().hex)
         hearing.has_approval_listeners = False
-        news.hear(first.hex)
+        news.receive_approval(first.hex)
         hearing.has_approval_listeners = True
-        news.hear(second.hex)
+        news.receive_approval(second.hex)
         assert await hearing.announced.get() == (second, TOKEN)
         assert hearing.announced.empty()
 
@@ -112,11 +113,11 @@ async def test_listening_clients_are_notified_of_decisions_on_calls_with_their_t
 async def test_a_decision_without_a_notification_is_found(
     sessions: Sessions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(approvals, "LOOK_EVERY_S", 0.05)
+    monkeypatch.setattr(shared_state, "LOOK_EVERY_S", 0.05)
     pending, approved = await made(sessions, "pending", "approved")
     async with working(sessions) as news:
-        waiting = asyncio.create_task(news.settled([pending]))
-        await news.settled([approved])
+        waiting = asyncio.create_task(news.wait_for_approvals([pending]))
+        await news.wait_for_approvals([approved])
         assert not waiting.done()
         await decide(sessions, pending)
         await waiting

@@ -145,7 +145,7 @@ def test_ipv4_addresses_are_normalized() -> None:
 async def test_a_padded_authorization_header_works_but_is_not_cached() -> None:
     store = Store()
     token = store.issue().encode()
-    authenticator = Authenticator(store, store, ServiceAddress("http://127.0.0.1:8080"))
+    authenticator = Authenticator(store, ServiceAddress("http://127.0.0.1:8080"))
     for blanks, kept in ((1_000, 0), (0, 1), (60_000, 1)):
         headers = [(b"authorization", b"Bearer " + b" " * blanks + token)]
         scope = {"method": "POST", "path": "/mcp", "headers": headers}

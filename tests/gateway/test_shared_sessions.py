@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 from uuid import UUID, uuid4
 
 import asyncpg
@@ -12,11 +12,12 @@ import pytest
 
 from app.access.snapshot import DatabaseClock
 from app.admission.in_flight import InFlightTable
+from app.admission.shared_state import SESSIONS_CHANNEL, SharedState
 from app.admission.store import Notes, StoreUnavailable
+from app.admission.usage import CallUses
 from app.db.engine import make_engine, make_sessions
 from app.gateway.wire.refusals import Refused, invalid_params
 from app.lib.ids import new_id
-from app.worker.ports import CHANNEL, EndedSessionsPort, NeighboursPort, SessionNotesPort, TokenUses
 from tests.admission.world import make_world
 from tests.gateway.aggregate.test_cancel import TOOLS, Slow, cancelled, outcome_of
 from tests.gateway.aggregate.test_streams import StreamReader, Subscribing, updated
@@ -40,24 +41,24 @@ class Hearing:
 
 
 @asynccontextmanager
-async def line(url: str) -> AsyncIterator[tuple[SessionNotesPort, NeighboursPort, asyncio.Event]]:
-    """A worker's ports, listening; the event says that they do."""
+async def line(url: str) -> AsyncIterator[SharedState]:
+    """A worker's shared state, once it receives messages."""
     engine = make_engine(url, pool_size=2, name="test")
     sessions = make_sessions(engine)
-    neighbours, there = NeighboursPort(sessions), asyncio.Event()
+    shared, there = SharedState(sessions), asyncio.Event()
 
     def hear(payload: str | None) -> None:
         there.set()
-        neighbours.hear(payload)
+        shared.receive_session(payload)
 
     async def connect() -> Any:
         return await asyncpg.connect(url)
 
-    table = InFlightTable(connect, DatabaseClock(), new_id(), lambda ids: None, {CHANNEL: hear})
-    tasks = [asyncio.create_task(table.run()), asyncio.create_task(neighbours.run())]
+    table = InFlightTable(connect, DatabaseClock(), new_id(), lambda ids: None, {SESSIONS_CHANNEL: hear})
+    tasks = [asyncio.create_task(table.run()), asyncio.create_task(shared.run())]
     try:
         await there.wait()
-        yield SessionNotesPort(sessions), neighbours, there
+        yield shared
     finally:
         table.close()
         await tasks[0]
@@ -70,37 +71,37 @@ async def test_session_notes_are_shared_and_workers_are_notified_of_changes(data
     session_id, token_id = uuid4(), uuid4()
     async with (
         asyncio.timeout(50),
-        line(database_url) as (mine, _, _),
-        line(database_url) as (theirs, line_in, _),
+        line(database_url) as mine,
+        line(database_url) as theirs,
     ):
         hearing = Hearing(asyncio.Queue(), asyncio.Queue())
-        line_in.gateway = hearing  # type: ignore[assignment]
-        assert await mine.read(session_id) == Notes()
+        theirs.worker = hearing  # type: ignore[assignment]
+        assert await mine.read_notes(session_id) == Notes()
         for uris in (frozenset({"r://1"}), frozenset({"r://1", "r://2"})):
 
             def subscribe(notes: Notes, uris: frozenset[str] = uris) -> Notes:
                 return replace(notes, subscriptions=uris)
 
-            await mine.change(session_id, token_id, subscribe)
+            await mine.change_notes(session_id, token_id, subscribe)
             assert await hearing.changed.get() == session_id
-        await mine.change(session_id, token_id, lambda notes: replace(notes, log_level="info"))
-        assert await theirs.read(session_id) == Notes("info", frozenset({"r://1", "r://2"}))
+        await mine.change_notes(session_id, token_id, lambda notes: replace(notes, log_level="info"))
+        assert await theirs.read_notes(session_id) == Notes("info", frozenset({"r://1", "r://2"}))
 
         def refuse(notes: Notes) -> Notes:
             raise invalid_params("no", modern=False)
 
         with pytest.raises(Refused):
-            await mine.change(session_id, token_id, refuse)
-        assert await theirs.read(session_id) == Notes("info", frozenset({"r://1", "r://2"}))
+            await mine.change_notes(session_id, token_id, refuse)
+        assert await theirs.read_notes(session_id) == Notes("info", frozenset({"r://1", "r://2"}))
 
 
 async def test_the_notes_of_a_session_end_with_it(database_url: str) -> None:
     engine = make_engine(database_url, pool_size=2, name="test")
     sessions, session_id, token_id = make_sessions(engine), uuid4(), uuid4()
-    notes = SessionNotesPort(sessions)
-    await notes.change(session_id, token_id, lambda notes: Notes("info"))
-    await EndedSessionsPort(sessions).end(session_id, token_id)
-    assert await notes.read(session_id) == Notes()
+    shared = SharedState(sessions)
+    await shared.change_notes(session_id, token_id, lambda notes: Notes("info"))
+    await shared.end_session(session_id, token_id)
+    assert await shared.read_notes(session_id) == Notes()
     await engine.dispose()
 
 
@@ -109,13 +110,13 @@ async def test_the_notes_of_a_session_end_with_its_token(database_url: str, end:
     engine = make_engine(database_url, pool_size=2, name="test")
     sessions, connection = make_sessions(engine), await asyncpg.connect(database_url)
     ended, alive = [await make_world(connection) for _ in range(2)]
-    notes, uses = SessionNotesPort(sessions), TokenUses(sessions)
-    kept = {await noted(notes, world.token): world for world in (ended, alive)}
+    shared, uses = SharedState(sessions), CallUses(sessions, DatabaseClock())
+    kept = {await noted(shared, world.token): world for world in (ended, alive)}
     await connection.execute(f"UPDATE tokens SET {end} WHERE id = $1", ended.token)
-    uses.note(alive.token)
+    uses.note_token(alive.token)
     await uses.flush()
     for session_id, world in kept.items():
-        assert await notes.read(session_id) == (Notes() if world is ended else Notes("info"))
+        assert await shared.read_notes(session_id) == (Notes() if world is ended else Notes("info"))
     await connection.close()
     await engine.dispose()
 
@@ -123,29 +124,37 @@ async def test_the_notes_of_a_session_end_with_its_token(database_url: str, end:
 async def test_uses_of_more_tokens_than_a_statement_has_parameters_are_written(database_url: str) -> None:
     engine = make_engine(database_url, pool_size=2, name="test")
     connection = await asyncpg.connect(database_url)
-    world, uses = await make_world(connection), TokenUses(make_sessions(engine))
+    world, uses = await make_world(connection), CallUses(make_sessions(engine), DatabaseClock())
     for id in (world.token, *(uuid4() for _ in range(33_000))):
-        uses.note(id)
+        uses.note_token(id)
     await uses.flush()
     assert await connection.fetchval("SELECT array_agg(token_id) FROM token_uses") == [world.token]
     await connection.close()
     await engine.dispose()
 
 
-async def noted(notes: SessionNotesPort, token_id: UUID) -> UUID:
+async def noted(shared: SharedState, token_id: UUID) -> UUID:
     session_id = uuid4()
-    await notes.change(session_id, token_id, lambda _: Notes("info"))
+    await shared.change_notes(session_id, token_id, lambda _: Notes("info"))
     return session_id
 
 
 async def test_an_unavailable_database_is_reported_as_such() -> None:
     engine = make_engine("postgresql+asyncpg://none@127.0.0.1:9/none", pool_size=1, name="test")
-    notes = SessionNotesPort(make_sessions(engine))
+    shared = SharedState(make_sessions(engine))
     with pytest.raises(StoreUnavailable):
-        await notes.read(uuid4())
+        await shared.read_notes(uuid4())
     with pytest.raises(StoreUnavailable):
-        await notes.change(uuid4(), uuid4(), lambda notes: notes)
+        await shared.change_notes(uuid4(), uuid4(), lambda notes: notes)
     await engine.dispose()
+
+
+def with_shared_state(store: Store, shared: SharedState) -> Store:
+    """The same store in memory, but with sessions in the database."""
+    copy: Any = replace(store)
+    copy.read_notes, copy.change_notes = shared.read_notes, shared.change_notes
+    copy.broadcast_cancel = shared.broadcast_cancel
+    return cast("Store", copy)
 
 
 @asynccontextmanager
@@ -153,12 +162,12 @@ async def two_workers(url: str) -> AsyncIterator[tuple[World, World]]:
     """Two gateways of one fleet that know of each other by the database alone."""
     store = Store()
     async with (
-        line(url) as (one_notes, one_line, _),
-        line(url) as (two_notes, two_line, _),
-        running(store, session_notes=one_notes, neighbours=one_line) as one,
-        running(store, session_notes=two_notes, neighbours=two_line) as two,
+        line(url) as one_state,
+        line(url) as two_state,
+        running(with_shared_state(store, one_state)) as one,
+        running(with_shared_state(store, two_state)) as two,
     ):
-        one_line.gateway, two_line.gateway = one.gateway, two.gateway
+        one_state.worker, two_state.worker = one.gateway, two.gateway
         yield one, two
 
 

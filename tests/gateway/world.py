@@ -1,6 +1,6 @@
-"""A gateway on loopback with in-memory ports, and upstream servers.
+"""A gateway on loopback with a store in memory, and upstream servers.
 
-The ports keep their contracts in memory: admission compares versions like the database.
+The store keeps its contract in memory: admission compares versions like the database.
 """
 
 import asyncio
@@ -25,7 +25,6 @@ from app.admission.store import (
     Client,
     CredentialUnavailable,
     Notes,
-    Ports,
     Reevaluated,
     Stale,
     StoreUnavailable,
@@ -70,24 +69,6 @@ class Policies:
 
 
 @dataclass
-class Sessions:
-    """Session notes and broadcasts that workers share."""
-
-    notes: dict[UUID, Notes] = field(default_factory=dict)
-    broadcasts: list[tuple[UUID, str | int]] = field(default_factory=list)
-
-    async def read(self, session_id: UUID) -> Notes:
-        return self.notes.get(session_id, Notes())
-
-    async def change(self, session_id: UUID, token_id: UUID, change: Callable[[Notes], Notes]) -> Notes:
-        self.notes[session_id] = notes = change(self.notes.get(session_id, Notes()))
-        return notes
-
-    def tell_cancelled(self, session_id: UUID, request_id: str | int) -> None:
-        self.broadcasts.append((session_id, request_id))
-
-
-@dataclass
 class Approvals:
     """Approvals that clients wait for, until the test decides them."""
 
@@ -96,18 +77,11 @@ class Approvals:
     decided: asyncio.Event = field(default_factory=asyncio.Event)
     ended: asyncio.Event = field(default_factory=asyncio.Event)
 
-    async def settled(self, ids: Collection[UUID]) -> None:
-        self.waited_for.append(frozenset(ids))
-        self.begun.set()
-        try:
-            await self.decided.wait()
-        finally:
-            self.ended.set()
-
 
 @dataclass
 class Store:
-    """The ports in memory: the current data (``tokens``, ``servers``), and the outdated data of a worker."""
+    """``admission.store.Store`` in memory: the current data (``tokens``, ``servers``), and the outdated data of a
+    worker."""
 
     tokens: dict[UUID, tuple[str, Token]] = field(default_factory=dict)
     servers: dict[str, Server] = field(default_factory=dict)
@@ -123,7 +97,8 @@ class Store:
     """The ids of requests without a decision."""
     syncs: list[UUID] = field(default_factory=list)
     ended: set[UUID] = field(default_factory=set)
-    sessions: Sessions = field(default_factory=Sessions)
+    notes: dict[UUID, Notes] = field(default_factory=dict)
+    broadcasts: list[tuple[UUID, str | int]] = field(default_factory=list)
     approvals: Approvals = field(default_factory=Approvals)
     watched: dict[UUID, Callable[[], None]] = field(default_factory=dict)
     asked: dict[UUID, tuple[View, Reevaluated, frozenset[ApprovalDemand]]] = field(default_factory=dict)
@@ -156,7 +131,7 @@ class Store:
         if self.down:
             raise StoreUnavailable
 
-    async def resolve(self, credential: Credential, client: Client) -> View | None:
+    async def resolve(self, credential: Credential) -> View | None:
         self._check()
         view = self.cached.get(credential.id)
         if view is None or view.credential != credential:
@@ -222,7 +197,7 @@ class Store:
         self.unknown.append(client)
         self.counted.append(request_id)
 
-    def enter(self, call: Call, view: View, request: Reevaluated, cut: Callable[[], None]) -> None:
+    def watch(self, call: Call, view: View, request: Reevaluated, cut: Callable[[], None]) -> None:
         approvals = frozenset(call.decision.asks)
         assert request.reevaluate(view, self.now(), approvals).allowed
         self.watched[call.id] = cut
@@ -231,7 +206,7 @@ class Store:
     def confirmed_at(self, call_id: UUID) -> float:
         return self.confirmed.get(call_id, -inf)
 
-    def leave(self, call_id: UUID) -> None:
+    def unwatch(self, call_id: UUID) -> None:
         self.watched.pop(call_id, None)
         self.asked.pop(call_id, None)
 
@@ -247,13 +222,31 @@ class Store:
             if fresh is None or not request.reevaluate(fresh, self.now(), approvals).allowed:
                 self.watched[id]()
 
-    async def end(self, session_id: UUID, token_id: UUID) -> None:
+    async def end_session(self, session_id: UUID, token_id: UUID) -> None:
         self._check()
         self.ended.add(session_id)
         self.versions[session_id] = 1
 
-    async def has_ended(self, session_id: UUID) -> bool:
+    async def has_session_ended(self, session_id: UUID) -> bool:
         return session_id in self.ended
+
+    async def read_notes(self, session_id: UUID) -> Notes:
+        return self.notes.get(session_id, Notes())
+
+    async def change_notes(self, session_id: UUID, token_id: UUID, change: Callable[[Notes], Notes]) -> Notes:
+        self.notes[session_id] = notes = change(self.notes.get(session_id, Notes()))
+        return notes
+
+    def broadcast_cancel(self, session_id: UUID, request_id: str | int) -> None:
+        self.broadcasts.append((session_id, request_id))
+
+    async def wait_for_approvals(self, ids: Collection[UUID]) -> None:
+        self.approvals.waited_for.append(frozenset(ids))
+        self.approvals.begun.set()
+        try:
+            await self.approvals.decided.wait()
+        finally:
+            self.approvals.ended.set()
 
     def request_sync(self, server_id: UUID) -> None:
         self.syncs.append(server_id)
@@ -385,13 +378,8 @@ async def running(store: Store | None = None, /, **options: Any) -> AsyncIterato
     """Run a gateway on loopback with an empty store or this one, with the real HTTP server unless ``http`` is given."""
     store, http = store or Store(), options.pop("http", GuardedHttp)
     outbound = OutboundClient(AddressPolicy((LOOPBACK,)))
-    notes, neighbours = (
-        options.pop("session_notes", store.sessions),
-        options.pop("neighbours", store.sessions),
-    )
-    ports = Ports(store, store, store, store, store, store.approvals, notes, neighbours)
     gateway = Gateway(
-        ports,
+        store,
         outbound,
         **{
             "session_keys": [b"k" * 32],

@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 
 from app.access import reach as matrix
-from app.access.grant_uses import MAX_WINDOW
 from app.access.policy import references
+from app.access.unused import MAX_WINDOW
 from app.adapters.ssf import polling
 from app.admission import consuming as demands
+from app.admission.usage import MAX_NOTED
 from app.crypto.jwt import MAX_CHARACTERS
 from app.db.engine import MAX_WAITING
 from app.domain.security_events import MAX_ALIASES
@@ -40,7 +41,6 @@ from app.http import idempotency, live, pagination, selectors, server_protocol
 from app.http import requests as json_bodies
 from app.lib import strict_json
 from app.models import audit as sinks
-from app.worker.ports import MAX_NOTED
 
 PAGE = (Path(__file__).parents[2] / "docs/reference/limits.md").read_text()
 ROWS = re.findall(r"^\| ([^|]+) \| ([^|]*) \|", PAGE, re.MULTILINE)

@@ -9,9 +9,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.access.point_in_time import AccessReader
 from app.access.reach import build_matrix
 from app.access.reading import Fleet
-from app.access.snapshot import AccessSnapshot, CurrentSnapshot, SnapshotUnavailable
+from app.access.snapshot import AccessSnapshot, CurrentSnapshot
 from app.access.unused import UsageReview
-from app.domain.errors import Unavailable
+from app.domain.errors import StoreUnavailable, Unavailable
 from app.features.access.schemas import AccessMatrix, AccessMatrixQuery, AccessMatrixRow
 from app.features.access.unused_schemas import StaleAccess, StaleApplied, StaleApply, StaleQuery
 from app.features.access.unused_service import ProposalApplier, Window, read_page, read_position
@@ -106,6 +106,6 @@ async def _window(session: AsyncSession, days: int) -> Window:
 async def _fleet(snapshot: AccessSnapshot) -> Fleet:
     try:
         fleet, _ = await snapshot.fleet(fresh=True)
-    except SnapshotUnavailable as error:
+    except StoreUnavailable as error:
         raise Unavailable("The database cannot serve right now; repeat the request shortly.") from error
     return fleet

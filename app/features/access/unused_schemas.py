@@ -6,8 +6,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, WrapValidator
 from typing_extensions import TypeAliasType
 
-from app.access.grant_uses import MAX_WINDOW
-from app.access.unused import GrantFinding, Proposal, UsageState
+from app.access.unused import MAX_WINDOW, GrantFinding, Proposal, UsageState
 from app.domain.scopes import (
     AllServers,
     AllTools,

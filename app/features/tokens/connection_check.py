@@ -17,11 +17,11 @@ from sqlmodel import col
 
 from app.access.explain import HIDDEN_REASONS, OUT_OF_REACH, meaning_of
 from app.access.point_in_time import AccessReader
-from app.access.snapshot import AccessSnapshot, SnapshotUnavailable
+from app.access.snapshot import AccessSnapshot
 from app.crypto.keys import Peppers, UnsealingFault
 from app.domain.access import AccessRequest, PolicyContext, decide, liveness
 from app.domain.definitions import definition_digest
-from app.domain.errors import NotFound
+from app.domain.errors import NotFound, StoreUnavailable
 from app.domain.objects import Address, Server, Token, Tool
 from app.domain.policy import Effect
 from app.domain.scopes import ListedScope
@@ -390,7 +390,7 @@ async def _list(
     """List the current tools with the credential that calls would carry. Raises ``DiscoveryFailed``."""
     try:
         target = await snapshot.target(server, identity_id)
-    except SnapshotUnavailable:
+    except StoreUnavailable:
         raise DiscoveryFailed("unavailable", "The database cannot serve right now.") from None
     except (UnsealingFault, TokenFault) as fault:
         reason = f"There is no access token for it: {fault.reason}." if isinstance(fault, TokenFault) else ""

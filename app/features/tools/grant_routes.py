@@ -11,8 +11,7 @@ from sqlalchemy import Select, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
-from app.access.grant_uses import MAX_WINDOW, TOOLS
-from app.access.unused import recording_start
+from app.access.unused import MAX_WINDOW, TOOLS, recording_start
 from app.features.grants.queries import is_active, reaches_server, reaches_tool
 from app.features.grants.schemas import GrantView
 from app.features.tokens.queries import database_now

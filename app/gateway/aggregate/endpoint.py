@@ -7,7 +7,7 @@ from uuid import UUID
 
 from mcp_types import SERVER_INFO_META_KEY
 
-from app.admission.store import SyncRequests, View
+from app.admission.store import View
 from app.domain.objects import Part
 from app.domain.visibility import reached_parts
 from app.gateway.access_check import AccessCheck
@@ -74,7 +74,6 @@ class Aggregate:
 
     pipeline: Pipeline
     sealer: SessionSealer
-    sync_requests: SyncRequests
     upstreams: UpstreamSessions
     sessions: AggregateSessions
     notes: NotesCache
@@ -172,7 +171,7 @@ class Aggregate:
         access = AccessCheck(action, None, exchange.address)
         async for call in self.pipeline.admitted(_request(view, caller, access)):
             async with call:
-                at, here = self.pipeline.snapshots.now(), call.view
+                at, here = self.pipeline.store.now(), call.view
                 parts = await in_slices(
                     reached_parts(here.token, here.within(), here.context, at, exchange.address)
                 )
@@ -186,7 +185,6 @@ class Aggregate:
         work = AggregateList(
             self.pipeline,
             self.upstreams,
-            self.sync_requests,
             self.limits,
             caller,
             kind,
@@ -293,7 +291,7 @@ class Aggregate:
                         call.outcome = await stream.listen_legacy(call, uris)
 
     def _stream(self, caller: Caller) -> FleetStream:
-        return FleetStream(self.pipeline, self.upstreams, self.sync_requests, self.times.listen, caller)
+        return FleetStream(self.pipeline, self.upstreams, self.times.listen, caller)
 
     async def _end_session(self, exchange: Exchange, view: View) -> None:
         if read_version(exchange)[1]:
@@ -308,7 +306,7 @@ class Aggregate:
         """Answer a denied request. What is out of reach looks as if it did not exist."""
         exchange, view = caller.exchange, denied.view
         if not isinstance(denied, ApprovalNeeded):
-            at, hidden = self.pipeline.snapshots.now(), {*HIDDEN_REASONS, "server_unknown", "server_disabled"}
+            at, hidden = self.pipeline.store.now(), {*HIDDEN_REASONS, "server_unknown", "server_disabled"}
             if denied.decision.reason_code in hidden or not (
                 route.tool is not None or reaches(view, route.slug, at, exchange.address, route.part)
             ):

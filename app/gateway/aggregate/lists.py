@@ -16,7 +16,6 @@ import mcp_types as types
 from mcp_types.jsonrpc import METHOD_NOT_FOUND
 from pydantic import BaseModel, ValidationError
 
-from app.admission.store import SyncRequests
 from app.domain.objects import Part
 from app.gateway.access_check import AccessCheck
 from app.gateway.aggregate.calls import Caller, translate_upstream_error
@@ -233,7 +232,6 @@ class AggregateList:
 
     pipeline: Pipeline
     upstreams: UpstreamSessions
-    sync_requests: SyncRequests
     limits: CallLimits
     caller: Caller
     kind: Kind
@@ -278,7 +276,7 @@ class AggregateList:
 
     def _slugs(self, call: InFlightCall) -> Iterator[str]:
         """Yield the servers in reach. They are decided lazily, because a page needs few servers of a large fleet."""
-        view, at = call.view, self.pipeline.snapshots.now()
+        view, at = call.view, self.pipeline.store.now()
         for slug in sorted(server.slug for server in view.within()):
             if slug >= self.begin.slug and self._access(slug).reevaluate(view, at).allowed:
                 yield slug
@@ -341,7 +339,7 @@ class AggregateList:
         """Filter and rename the items, and redact the upstream credential."""
         if self.kind.part is None:
             result = {"tools": server_page.items}
-            filter_tools(result, part.server, part.names, self.sync_requests)
+            filter_tools(result, part.server, part.names, self.pipeline.store)
             server_page.items = result["tools"]
         self._name(server_page, part.server.slug)
         server_page.items = _redact(server_page.items, target_secrets(part.target))

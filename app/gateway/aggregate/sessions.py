@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from time import monotonic
 from uuid import UUID
 
-from app.admission.store import EndedSessions, Neighbours, Notes, SessionNotes, UpstreamTarget, View
+from app.admission.store import Notes, Store, UpstreamTarget, View
 from app.gateway.pipeline import InFlightCall
 from app.gateway.results import handshake_versions
 from app.gateway.sealed_ids import FLEET, SessionSealer
@@ -35,7 +35,7 @@ _NOTHING = Notes()
 class NotesCache:
     """A cache of session notes. Changes by other workers drop entries."""
 
-    def __init__(self, store: SessionNotes) -> None:
+    def __init__(self, store: Store) -> None:
         self._store = store
         self._cached: OrderedDict[UUID, Notes] = OrderedDict()
         self._changes = 0
@@ -50,7 +50,7 @@ class NotesCache:
         notes = self._cached.get(session_id)
         if notes is None:
             changes = self._changes
-            notes = await self._store.read(session_id)
+            notes = await self._store.read_notes(session_id)
             if changes == self._changes:
                 # If notes have changed since, the result may be outdated.
                 self._keep(session_id, notes)
@@ -58,7 +58,9 @@ class NotesCache:
 
     async def set_log_level(self, session_id: UUID, token_id: UUID, level: str) -> None:
         """Set the log level of a session. Raises ``StoreUnavailable``."""
-        notes = await self._store.change(session_id, token_id, lambda notes: replace(notes, log_level=level))
+        notes = await self._store.change_notes(
+            session_id, token_id, lambda notes: replace(notes, log_level=level)
+        )
         self._update(session_id, notes)
 
     async def subscribe(self, session_id: UUID, token_id: UUID, uri: str) -> None:
@@ -72,12 +74,12 @@ class NotesCache:
                 raise invalid_params(f"A session may have at most {MAX_URIS} subscriptions.", modern=False)
             return replace(notes, subscriptions=uris)
 
-        self._update(session_id, await self._store.change(session_id, token_id, change))
+        self._update(session_id, await self._store.change_notes(session_id, token_id, change))
 
     async def unsubscribe(self, session_id: UUID, token_id: UUID, uri: str) -> None:
         """Remove a subscription. Raises ``StoreUnavailable``."""
         if uri in (await self.get(session_id)).subscriptions:
-            notes = await self._store.change(
+            notes = await self._store.change_notes(
                 session_id, token_id, lambda notes: replace(notes, subscriptions=notes.subscriptions - {uri})
             )
             self._update(session_id, notes)
@@ -286,15 +288,13 @@ class AggregateSessions:
     def __init__(
         self,
         sealer: SessionSealer,
-        ended: EndedSessions,
+        store: Store,
         notes: NotesCache,
-        neighbours: Neighbours,
         upstreams: UpstreamSessions,
     ) -> None:
         self._sealer = sealer
-        self._ended = ended
+        self._store = store
         self._notes_cache = notes
-        self._neighbours = neighbours
         self._upstreams = upstreams
         self._running: dict[tuple[UUID, str | int], InFlightCall] = {}
         self._broadcasts: Counter[UUID] = Counter()
@@ -321,13 +321,13 @@ class AggregateSessions:
 
     async def check(self, session_id: UUID) -> None:
         """Raise ``Refused`` if the session has ended."""
-        if await self._ended.has_ended(session_id):
+        if await self._store.has_session_ended(session_id):
             raise no_such_session()
 
     async def end(self, session_id: UUID, token_id: UUID) -> None:
         """End a session in all workers."""
         await self.check(session_id)
-        await self._ended.end(session_id, token_id)
+        await self._store.end_session(session_id, token_id)
         self._upstreams.end(session_id)
 
     @contextmanager
@@ -350,7 +350,7 @@ class AggregateSessions:
     def broadcast_cancel(self, token_id: UUID, session_id: UUID, request_id: str | int) -> None:
         """Broadcast a cancellation to the other workers, within the token's rate limit."""
         if len(str(request_id)) <= MAX_REQUEST_ID and self._may_broadcast(token_id):
-            self._neighbours.tell_cancelled(session_id, request_id)
+            self._store.broadcast_cancel(session_id, request_id)
 
     def cancel_local(self, session_id: UUID, request_id: str | int) -> bool:
         """Cancel a call of this worker; returns whether there is one."""

@@ -14,7 +14,7 @@ from time import monotonic
 from typing import Any
 from uuid import UUID, uuid4
 
-from app.admission.store import StoreUnavailable, SyncRequests, View
+from app.admission.store import Store, StoreUnavailable, View
 from app.domain.access import POLICY_SET_ID, AccessRequest, Decision, all_dependencies, decide, liveness
 from app.domain.objects import Address, Part, Version
 from app.domain.policy import ApprovalDemand, Effect
@@ -185,7 +185,7 @@ class UpstreamStreams:
 
     pipeline: Pipeline
     upstreams: UpstreamSessions
-    sync_requests: SyncRequests
+    store: Store
     caller: Caller
     pending: PendingNotifications
     view: View
@@ -297,7 +297,7 @@ class UpstreamStreams:
         method, params, server = message["method"], message.get("params"), call.server
         part = _LISTS.get(method) if isinstance(method, str) else None
         if method == "notifications/tools/list_changed":
-            self.sync_requests.request_sync(server.id)
+            self.store.request_sync(server.id)
         elif part is not None and self.state.reaches(part, server.id):
             self.pending.changed((part.value,))
         elif method == "notifications/resources/updated" and isinstance(params, dict):
@@ -348,13 +348,11 @@ class FleetStream:
         self,
         pipeline: Pipeline,
         upstreams: UpstreamSessions,
-        sync_requests: SyncRequests,
         times: Timeouts,
         caller: Caller,
     ) -> None:
         self._pipeline = pipeline
         self._upstreams = upstreams
-        self._sync_requests = sync_requests
         self._times = times
         self._caller = caller
         self._exchange = caller.exchange
@@ -402,7 +400,7 @@ class FleetStream:
         streams = UpstreamStreams(
             self._pipeline,
             self._upstreams,
-            self._sync_requests,
+            self._pipeline.store,
             self._caller,
             pending,
             call.view,
@@ -444,4 +442,4 @@ class FleetStream:
             await self.uris_changed.wait()
 
     async def _list_state(self, view: View) -> ListState:
-        return await read_list_state(view, self._pipeline.snapshots.now(), self._exchange.address)
+        return await read_list_state(view, self._pipeline.store.now(), self._exchange.address)

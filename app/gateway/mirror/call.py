@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 from uuid import UUID
 
-from app.admission.store import StoreUnavailable, SyncRequests, UpstreamTarget, View
+from app.admission.store import StoreUnavailable, UpstreamTarget, View
 from app.domain.objects import Part, Server
 from app.gateway.access_check import AccessCheck
 from app.gateway.approvals import (
@@ -145,7 +145,6 @@ class MirrorServices:
     pipeline: Pipeline
     outbound: OutboundClient
     sealer: SessionSealer
-    sync_requests: SyncRequests
     requests: ServerRequests
     tasks: Tasks
     streams: OpenStreams
@@ -381,7 +380,7 @@ class MirrorCall:
             message,
             call,
             services.sealer,
-            services.sync_requests,
+            services.pipeline.store,
             self._tasks,
             services.input_rules,
             lambda: self.features,
@@ -435,8 +434,7 @@ class MirrorCall:
     def _stream_context(self, call: InFlightCall, session: bytes | None) -> StreamContext:
         services, exchange = self.services, self.exchange
         return StreamContext(
-            services.pipeline.snapshots,
-            services.sync_requests,
+            services.pipeline.store,
             services.sealer,
             services.requests,
             services.tasks,
@@ -546,7 +544,7 @@ class MirrorCall:
     async def _answer_denied(self, denied: Denied, resumed: ResumedRequest | None) -> None:
         """Answer a denied request. What is out of reach looks as if it did not exist."""
         view, modern, address = denied.view, self.message.modern, self.exchange.address
-        at = self.services.pipeline.snapshots.now()
+        at = self.services.pipeline.store.now()
         if not isinstance(denied, ApprovalNeeded):
             if not reaches(view, self.slug, at, address):
                 raise no_such_server()

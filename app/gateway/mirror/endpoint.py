@@ -164,7 +164,7 @@ class MirrorListen(MirrorCall):
         """Record the outcome of the call whose stream was resumed."""
         started = (origin.call_id.int >> 80) / 1000  # A UUIDv7 begins with its time in milliseconds.
         duration_ms = max(0, int((time() - started) * 1000))
-        self.services.pipeline.admissions.finish(origin.call_id, outcome, duration_ms)
+        self.services.pipeline.store.finish(origin.call_id, outcome, duration_ms)
 
     def _headers(self, target: UpstreamTarget, call: InFlightCall | None = None) -> list[tuple[bytes, bytes]]:
         headers = [(name, value) for name, value in super()._headers(target, call) if name != b"content-type"]
@@ -232,7 +232,7 @@ class MirrorTask(MirrorCall):
                 async with call:
                     call.outcome = await self._forward(call)
         except Denied as denied:
-            at = pipeline.snapshots.now()
+            at = pipeline.store.now()
             if not reaches(denied.view, self.slug, at, exchange.address):
                 raise no_such_server() from None
             if message.modern and not supported_extensions(message.params["_meta"][CAPABILITIES_KEY]):
@@ -337,7 +337,7 @@ class Mirror:
         """Record an unknown version as a denied call. Only callers that reach the server see its versions."""
         pipeline = self.services.pipeline
         view = await record_unknown_version(pipeline, exchange, view, slug)
-        if not reaches(view, slug, pipeline.snapshots.now(), exchange.address):
+        if not reaches(view, slug, pipeline.store.now(), exchange.address):
             return refused
         target = await pipeline.target(view.servers[slug], view.token)
         offered = target.protocol_versions or NEWEST_FIRST

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
-from app.admission.store import Client, Snapshots, SyncRequests, TooManyLookups, View
+from app.admission.store import Client, Store, TooManyLookups, View
 from app.domain.access import AccessRequest, decide
 from app.domain.objects import Address, Part, Server
 from app.gateway.results import ScopedTasks, Tasks, TaskScope
@@ -44,8 +44,7 @@ class Origin:
 class StreamContext:
     """The client and server of a stream, and the services to decide and seal with."""
 
-    snapshots: Snapshots
-    sync_requests: SyncRequests
+    store: Store
     sealer: SessionSealer
     requests: ServerRequests
     tasks: Tasks
@@ -74,7 +73,7 @@ class MirrorStreamFilter:
         if method not in SERVER_NOTIFICATIONS:
             return False
         if method == "notifications/tools/list_changed":
-            context.sync_requests.request_sync(context.server.id)
+            context.store.request_sync(context.server.id)
         if method == "notifications/cancelled" and not context.modern:
             return self._filter_cancellation(message)
         if method in TASK_NOTIFICATIONS:
@@ -172,14 +171,14 @@ class MirrorStreamFilter:
     async def _reaches(self, part: Part | None, tool: str | None = None) -> bool:
         context = self.context
         try:
-            view = await context.snapshots.resolve(context.view.credential, context.client)
+            view = await context.store.resolve(context.view.credential)
         except TooManyLookups:
             return False
         if view is None:
             return False
         server = view.servers.get(context.server.slug)
         request = AccessRequest(view.token, server, tool, address=context.address, part=part)
-        return decide(request, view.context, context.snapshots.now()).allowed
+        return decide(request, view.context, context.store.now()).allowed
 
 
 def open_event_id(

@@ -71,12 +71,12 @@ async def test_a_legacy_client_cancels_its_call_in_any_worker(elsewhere: bool) -
                 assert (
                     await post(same, "/mcp", cancelled("other"), mcp_session_id=session)
                 ).status_code == 202
-                ((session_id, request_id),) = world.store.sessions.broadcasts
+                ((session_id, request_id),) = world.store.broadcasts
                 assert request_id == "other"
                 world.gateway.cancel_call(session_id, "c")
             else:
                 assert (await post(same, "/mcp", cancelled("c"), mcp_session_id=session)).status_code == 202
-                assert not world.store.sessions.broadcasts
+                assert not world.store.broadcasts
             answer = await running_call
             assert "result" not in answer.text
             assert await outcome_of(world) == "cancelled"
@@ -102,7 +102,7 @@ async def test_only_its_own_session_cancels_a_call(monkeypatch: pytest.MonkeyPat
                     await post(client, "/mcp", cancelled(id), mcp_session_id=session)
                 await post(client, "/mcp", cancelled(1), mcp_session_id=second)
                 assert world.store.watched, "it runs"
-                assert [request_id for _, request_id in world.store.sessions.broadcasts] == ["1", 1]
+                assert [request_id for _, request_id in world.store.broadcasts] == ["1", 1]
                 await post(client, "/mcp", cancelled(1), mcp_session_id=session)
 
 
@@ -111,8 +111,8 @@ async def test_the_other_workers_are_not_notified_without_end() -> None:
         session = (await post(client, "/mcp", initialize())).headers["mcp-session-id"]
         for id in range(CANCELS_PER_MINUTE + 5):
             await post(client, "/mcp", cancelled(id), mcp_session_id=session)
-        assert len(world.store.sessions.broadcasts) == CANCELS_PER_MINUTE
-        assert isinstance(world.store.sessions.broadcasts[0][0], UUID)
+        assert len(world.store.broadcasts) == CANCELS_PER_MINUTE
+        assert isinstance(world.store.broadcasts[0][0], UUID)
 
 
 async def test_a_modern_client_that_disconnects_cancels_at_a_legacy_server() -> None:

@@ -56,8 +56,8 @@ async def test_a_legacy_session_gets_log_messages_from_its_level_on(version: str
             for _ in range(2):
                 assert heard(await ask(call("calc__add"))) == ["warning", "alert"]
             # Another worker changed the level.
-            (session_id,) = world.store.sessions.notes
-            world.store.sessions.notes[session_id] = Notes("alert")
+            (session_id,) = world.store.notes
+            world.store.notes[session_id] = Notes("alert")
             world.gateway.forget_notes(None)
             assert heard(await ask(call("calc__add"))) == ["alert"]
             for level in ("loud", 1, None):

@@ -260,9 +260,9 @@ async def test_a_legacy_session_gets_updates_of_subscriptions_made_at_any_worker
             server.more.put_nowait(updated("r://1"))
             assert (await reader.next())["params"] == {"uri": "mcp+calc+r://1"}
             # As if another worker had stored it.
-            (session_id,) = world.store.sessions.notes
-            notes = world.store.sessions.notes[session_id]
-            world.store.sessions.notes[session_id] = replace(notes, subscriptions=frozenset())
+            (session_id,) = world.store.notes
+            notes = world.store.notes[session_id]
+            world.store.notes[session_id] = replace(notes, subscriptions=frozenset())
             world.gateway.forget_notes(session_id)
             await server.left.wait()
         assert len(seen.of("resources/subscribe")) == (2 if version == LEGACY else 0)
@@ -284,7 +284,7 @@ async def test_subscriptions_are_refused_as_the_server_says_and_beyond_reach_num
             session = (await post(client, "/mcp", initialize())).headers["mcp-session-id"]
             refused = await ask(client, session, "resources/subscribe", "mcp+calc+r://unknown")
             assert refused["error"]["code"] == -32002
-            assert not store.sessions.notes
+            assert not store.notes
             assert (await ask(client, session, "resources/subscribe", "mcp+calc+r://1"))["result"] == {}
             long = await ask(client, session, "resources/subscribe", "mcp+calc+r://" + "x" * 1024)
             assert long["error"]["code"] == -32602
@@ -292,7 +292,7 @@ async def test_subscriptions_are_refused_as_the_server_says_and_beyond_reach_num
             assert many["error"]["code"] == -32602
             assert (await ask(client, session, "resources/unsubscribe", "mcp+calc+r://1"))["result"] == {}
             assert (await ask(client, session, "resources/subscribe", "mcp+calc+r://2"))["result"] == {}
-            (notes,) = store.sessions.notes.values()
+            (notes,) = store.notes.values()
             assert notes.subscriptions == {"mcp+calc+r://2"}
             asked = len(seen.of("resources/subscribe"))
             long = await ask(client, session, "resources/subscribe", "mcp+calc+r://" + "x" * 5000)
