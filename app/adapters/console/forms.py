@@ -1,7 +1,6 @@
 """HTML forms: parsed once, validated by the API's models, and shown again with their errors."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar, get_origin
 from urllib.parse import parse_qsl, urlencode
 
@@ -10,11 +9,9 @@ from pydantic import BaseModel, ValidationError
 
 from app.adapters.console.field_labels import label_of_pointer
 from app.adapters.console.page import path_of_page
-from app.db.change import savepoint
-from app.domain.errors import Conflict, DomainError, FieldError, Invalid, Malformed, PreconditionFailed
+from app.domain.errors import DomainError, FieldError, Invalid, Malformed, PreconditionFailed
 from app.http.etags import Precondition
 from app.http.problems import STATUS
-from app.http.transaction import Session
 
 MAX_FORM_BYTES = 64 * 1024
 """The default maximum size of a form."""
@@ -29,6 +26,10 @@ class Form:
         self._values: dict[str, list[str]] = {}
         for name, value in pairs:
             self._values.setdefault(name, []).append(value)
+
+    def __bool__(self) -> bool:
+        """Whether it has any field."""
+        return bool(self._values)
 
     def text(self, name: str, default: str = "") -> str:
         """A field's text, stripped. Raises ``Malformed``."""
@@ -186,24 +187,6 @@ class ShownRevision(Precondition):
             raise PreconditionFailed(
                 "It was changed since this page was shown. Review the current version and try again."
             ) from None
-
-
-class Attempt:
-    """The outcome of a change: ``problems`` is empty if it succeeded."""
-
-    def __init__(self) -> None:
-        self.problems = Problems()
-
-
-@asynccontextmanager
-async def attempt_change(session: Session) -> AsyncIterator[Attempt]:
-    """Run a form's change in a savepoint; on a refusal, roll back and keep the errors to show with the form."""
-    attempt = Attempt()
-    try:
-        async with savepoint(session):
-            yield attempt
-    except (Malformed, Invalid, Conflict, PreconditionFailed) as error:
-        attempt.problems = Problems(error)
 
 
 def _sentence(text: str) -> str:

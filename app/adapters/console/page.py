@@ -17,14 +17,7 @@ from app.adapters.console.console import Console, is_live_request
 from app.adapters.console.field_labels import label_of_pointer
 from app.adapters.console.menu import HOME, entry_at, list_menu
 from app.adapters.console.visible import visible
-from app.domain.errors import (
-    DomainError,
-    Malformed,
-    NotFound,
-    TooManyRequests,
-    Unauthenticated,
-    Unavailable,
-)
+from app.domain.errors import DomainError, Malformed, NotFound, TooManyRequests, Unauthenticated, Unavailable
 from app.http.live import MEDIA_TYPE, live_event
 from app.http.problems import STATUS
 from app.http.request_limits import UNEXPECTED, log_unexpected
@@ -32,7 +25,7 @@ from app.http.transaction import TransactionalRoute
 from app.lib.ids import format_id
 
 if TYPE_CHECKING:
-    from app.adapters.console.viewer import Viewer
+    from app.adapters.console.context import Viewer
 
 SIGN_OUT = "/logout"
 THEMES = ("light", "dark")

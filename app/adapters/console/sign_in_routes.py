@@ -14,10 +14,10 @@ from app.adapters.console.attempts import (
     safe_target,
 )
 from app.adapters.console.console import CurrentConsole
+from app.adapters.console.context import Submission, may_submit
 from app.adapters.console.forms import MAX_FORM_BYTES, read_form
 from app.adapters.console.menu import HOME, MY_ACCESS
 from app.adapters.console.page import SIGN_OUT, PageRoute, error_page, page, redirect, sign_in_path
-from app.adapters.console.viewer import Submission, require_submission
 from app.domain.errors import (
     DomainError,
     Forbidden,
@@ -139,7 +139,7 @@ async def sign_out(
     request: Request,
     console: CurrentConsole,
     session: Session,
-    submission: Annotated[Submission, require_submission(Permission.SELF_READ)],
+    submission: Annotated[Submission, may_submit(Permission.SELF_READ)],
 ) -> Response:
     """End the session, and offer to end the one at the provider."""
     viewer = submission.viewer

@@ -52,7 +52,7 @@ class OfferedServer:
 
 @dataclass(frozen=True, slots=True)
 class Offers:
-    """A page of servers by slug. ``stopped``: why the identity reaches nothing at all; ``following``: the slug to
+    """A page of servers by slug. ``stop_reason``: why the identity reaches nothing at all; ``following``: the slug to
     continue after."""
 
     stop_reason: str | None

@@ -9,9 +9,9 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from starlette.requests import Request
 
 from app.adapters.console.console import Console
+from app.adapters.console.context import PageContext
 from app.adapters.console.forms import (
     Problems,
-    attempt_change,
     first_page,
     next_page,
     read_form,
@@ -116,20 +116,23 @@ def _refuse() -> None:
 async def test_what_a_form_asked_for_is_undone_where_it_is_refused_and_the_page_goes_on(
     sessions: async_sessionmaker[AsyncSession],
 ) -> None:
+    nothing: Any = None
     async with sessions() as session:
         await session.execute(text("CREATE TEMPORARY TABLE tried (x int)"))
-        async with attempt_change(session) as attempt:
+        context = PageContext(request(), session, nothing)
+        async with context.attempt():
             await session.execute(text("INSERT INTO tried VALUES (1)"))
             _refuse()
-        assert (attempt.problems.status, attempt.problems.code) == (409, "slug_taken")
+        assert (context.problems.status, context.problems.code) == (409, "slug_taken")
         assert (await session.execute(text("SELECT count(*) FROM tried"))).scalar_one() == 0
-        async with attempt_change(session) as attempt:
+        context = PageContext(request(), session, nothing)
+        async with context.attempt():
             await session.execute(text("INSERT INTO tried VALUES (2)"))
-        assert not attempt.problems
+        assert not context.problems
         assert (await session.execute(text("SELECT count(*) FROM tried"))).scalar_one() == 1
         # Who may not do it at all gets a page that says so, not the form again.
         with pytest.raises(Forbidden):
-            async with attempt_change(session):
+            async with context.attempt():
                 raise Forbidden("No.")
 
 

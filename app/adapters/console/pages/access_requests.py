@@ -3,23 +3,14 @@
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Request, Response
-from sqlalchemy.ext.asyncio import AsyncSession
+from fastapi import APIRouter, Response
 
-from app.adapters.console.forms import (
-    Form,
-    Problems,
-    attempt_change,
-    first_page,
-    next_page,
-    read_query,
-    validate,
-)
+from app.adapters.console.context import PageContext, Submission, may_open, may_submit
+from app.adapters.console.forms import Form, validate
 from app.adapters.console.menu import MY_ACCESS
-from app.adapters.console.page import PageRoute, page, redirect
+from app.adapters.console.page import PageRoute, redirect
 from app.adapters.console.pages.approvals import build_rows, gravest
 from app.adapters.console.pages.principals import format_name
-from app.adapters.console.viewer import Submission, Viewer, require_submission, require_viewer
 from app.domain.errors import Invalid
 from app.features.approvals.ask import MAX_DURATION, ask_for_access, require_requestable
 from app.features.approvals.routes import list_approvals
@@ -28,8 +19,6 @@ from app.features.identities.schemas import IdentityView, OwnAgentQuery
 from app.features.me.routes import list_own_agents, list_requestable_servers
 from app.http.authorization import Permission
 from app.http.pagination import MAXIMUM_LIMIT
-from app.http.runtime import CurrentRuntime, Runtime
-from app.http.transaction import Session
 from app.lib.ids import APPROVAL, IDENTITY, SERVER, ServerId, format_id
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
@@ -41,47 +30,42 @@ _PRESETS = (7, 30, 90)
 _USUAL = "30"
 # The form names each selected tool, of which there can be some hundred.
 _MAX_FORM_BYTES = 256 * 1024
-Reader = Annotated[Viewer, require_viewer(Permission.SELF_READ)]
+Reader = Annotated[PageContext, may_open(Permission.SELF_READ)]
 
 
 @router.get(_LIST, operation_id="page_request_access")
-async def show_list(request: Request, viewer: Reader, session: Session, runtime: CurrentRuntime) -> Response:
+async def show_list(context: Reader) -> Response:
     """List the servers that can be requested, and earlier requests."""
-    query = read_query(RequestableQuery, request, limit=_PAGE)
-    found = await list_requestable_servers(query, session, runtime)
+    query = context.query(RequestableQuery, limit=_PAGE)
+    found = await list_requestable_servers(query, context.session, context.runtime)
     servers = [(one, gravest([tool.risk for tool in one.tools])) for one in found.items]
-    return page(
-        request, "my_access/request.html", viewer=viewer, servers=servers, q=query.q,
-        asked=await _asked_before(session, runtime, viewer),
-        more=next_page(request, found.next_cursor), first=first_page(request),
-    )  # fmt: skip
+    return context.page(
+        "my_access/request.html",
+        servers=servers,
+        q=query.q,
+        asked=await _asked_before(context),
+        **context.pager(found.next_cursor),
+    )
 
 
 @router.get(_FORM, operation_id="page_request_server")
-async def show_form(
-    request: Request, server_id: ServerId, viewer: Reader, session: Session, runtime: CurrentRuntime
-) -> Response:
+async def show_form(context: Reader, server_id: ServerId) -> Response:
     """Show the form that requests access to a server."""
-    return await _show(request, viewer, session, runtime, await require_requestable(session, server_id))
+    return await _show(context, await require_requestable(context.session, server_id))
 
 
 @router.post(_FORM, operation_id="page_send_request")
 async def send(
-    request: Request,
+    sent: Annotated[Submission, may_submit(Permission.SELF_WRITE, max_bytes=_MAX_FORM_BYTES)],
     server_id: ServerId,
-    sent: Annotated[Submission, require_submission(Permission.SELF_WRITE, max_bytes=_MAX_FORM_BYTES)],
-    session: Session,
-    runtime: CurrentRuntime,
 ) -> Response:
     """Create the request, which then appears in the approvers' list."""
-    server = await require_requestable(session, server_id)
-    async with attempt_change(session) as attempt:
-        body = validate(AccessRequest, _wanted(sent.form, server, runtime.clock()))
-        row = await ask_for_access(
-            session, sent.viewer.caller, body, runtime.clock(), request.state.request_id
-        )
-    if attempt.problems:
-        return await _show(request, sent.viewer, session, runtime, server, attempt.problems, sent.form)
+    server = await require_requestable(sent.session, server_id)
+    async with sent.attempt():
+        body = validate(AccessRequest, _wanted(sent.form, server, sent.now))
+        row = await ask_for_access(sent.session, sent.caller, body, sent.now, sent.request_id)
+    if sent.problems:
+        return await _show(sent, server)
     return redirect(f"/console/approvals/{format_id(APPROVAL, row.id)}")
 
 
@@ -115,46 +99,33 @@ def _end(form: Form, now: datetime) -> datetime:
     return min(end, latest) if end.date() == latest.date() else end
 
 
-async def _show(
-    request: Request,
-    viewer: Viewer,
-    session: AsyncSession,
-    runtime: Runtime,
-    server: RequestableServer,
-    problems: Problems | None = None,
-    typed: Form | None = None,
-) -> Response:
-    problems, now = problems or Problems(), runtime.clock()
-    form = typed or Form([("which", "names"), ("lasts", _USUAL)])
-    agents = await _agents(session, runtime, viewer, OwnAgentQuery(limit=MAXIMUM_LIMIT, status=["active"]))
-    return page(
-        request,
+async def _show(context: PageContext, server: RequestableServer) -> Response:
+    now = context.now
+    form = context.form or Form([("which", "names"), ("lasts", _USUAL)])
+    agents = await _agents(context, OwnAgentQuery(limit=MAXIMUM_LIMIT, status=["active"]))
+    return context.page(
         "my_access/request_form.html",
-        viewer=viewer,
-        status=problems.status,
         server=server,
         agents=[(format_id(IDENTITY, one.id), format_name(one)) for one in agents],
         presets=[(days, now + timedelta(days=days)) for days in _PRESETS],
         soonest=f"{now:%Y-%m-%d}",
         latest=f"{now + MAX_DURATION:%Y-%m-%d}",
-        problems=problems,
         typed={name: form.text(name) for name in ("which", "lasts", "date", "identity_id")},
         ticked=set(form.texts("tool")),
         reason=form.raw("reason"),
     )
 
 
-async def _asked_before(session: AsyncSession, runtime: Runtime, viewer: Viewer) -> list[Any]:
+async def _asked_before(context: PageContext) -> list[Any]:
     """The latest requests of the viewer and their agents."""
-    me = viewer.caller.identity_id
+    me = context.caller.identity_id
     if me is None:
         return []
-    agents = await _agents(session, runtime, viewer, OwnAgentQuery(limit=MAXIMUM_LIMIT))
+    agents = await _agents(context, OwnAgentQuery(limit=MAXIMUM_LIMIT))
     query = ApprovalQuery(kind=["access"], identity_id=[me, *(one.id for one in agents)], limit=_EARLIER)
-    return await build_rows(session, (await list_approvals(query, viewer.caller, session, runtime)).items)
+    found = await list_approvals(query, context.caller, context.session, context.runtime)
+    return await build_rows(context.session, found.items)
 
 
-async def _agents(
-    session: AsyncSession, runtime: Runtime, viewer: Viewer, query: OwnAgentQuery
-) -> list[IdentityView]:
-    return (await list_own_agents(query, viewer.caller, session, runtime)).items
+async def _agents(context: PageContext, query: OwnAgentQuery) -> list[IdentityView]:
+    return (await list_own_agents(query, context.caller, context.session, context.runtime)).items

@@ -10,25 +10,15 @@ from typing import Annotated, Any
 from urllib.parse import urlencode
 from uuid import UUID
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Response
 from fastapi.responses import RedirectResponse
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.adapters.console.console import CurrentConsole
-from app.adapters.console.forms import (
-    Form,
-    Problems,
-    ShownRevision,
-    attempt_change,
-    first_page,
-    next_page,
-    read_query,
-    validate,
-)
-from app.adapters.console.page import HEADERS, PageRoute, page, redirect
+from app.adapters.console.context import PageContext, Submission, may_open, may_submit
+from app.adapters.console.forms import Form, validate
+from app.adapters.console.page import HEADERS, PageRoute, redirect
 from app.adapters.console.pages.grants import describe_tools
 from app.adapters.console.pages.principals import ERASED
-from app.adapters.console.viewer import Submission, Viewer, require_submission, require_viewer
 from app.adapters.console.visible import visible
 from app.domain.errors import Invalid, NotFound, Unavailable
 from app.domain.risk import Risk
@@ -49,8 +39,6 @@ from app.features.tokens.schemas import TokenQuery, TokenStatus, TokenView
 from app.http.authorization import Caller, Permission
 from app.http.live import News, live_event
 from app.http.pagination import MAXIMUM_LIMIT, Page
-from app.http.runtime import CurrentRuntime, Runtime
-from app.http.transaction import Session
 from app.lib.ids import APPROVAL, ApprovalId, format_id
 from app.models.access import Approval
 
@@ -159,51 +147,48 @@ HOME = "/console/approvals"
 _PAGE = 25
 _OVER = ["approved", "denied", "consumed", "expired", "cancelled"]
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
-Reader = Annotated[Viewer, require_viewer(Permission.SELF_READ)]
+Reader = Annotated[PageContext, may_open(Permission.SELF_READ)]
 
 
 @router.get(HOME, operation_id="page_list_approvals")
-async def list_page(request: Request, viewer: Reader, session: Session, runtime: CurrentRuntime) -> Response:
+async def list_page(context: Reader) -> Response:
     """List the pending approvals that the viewer may see, newest first; or the finished ones."""
-    pending = request.query_params.get("tab") != "over"
-    query = _query(request, pending=pending)
-    found = await list_approvals(query, viewer.caller, session, runtime)
-    first, off = first_page(request), request.query_params.get("live") == "off"
-    return page(
-        request,
+    pending = context.param("tab") != "over"
+    query = _query(context, pending=pending)
+    found = await list_approvals(query, context.caller, context.session, context.runtime)
+    pager, off = context.pager(found.next_cursor), context.param("live") == "off"
+    return context.page(
         "approvals/list.html",
-        viewer=viewer,
-        rows=await build_rows(session, found.items),
+        rows=await build_rows(context.session, found.items),
         waiting=pending,
         # Live updates only cover the first page, where new approvals appear.
-        live=_live(request, found) if pending and first is None and not off else None,
-        still=f"{HOME}?{urlencode([*_kinds(request), ('live', 'off')])}",
+        live=_live(context, found) if pending and pager["first"] is None and not off else None,
+        still=f"{HOME}?{urlencode([*_kinds(context), ('live', 'off')])}",
         off=off and pending,
-        chosen={name: request.query_params.get(name, "") for name in ("kind", "state")},
-        more=next_page(request, found.next_cursor),
-        first=first,
+        chosen={name: context.param(name) for name in ("kind", "state")},
+        **pager,
     )
 
 
 @router.get(f"{HOME}/live", operation_id="page_watch_approvals")
-async def watch(
-    request: Request, viewer: Reader, runtime: CurrentRuntime, console: CurrentConsole
-) -> Response:
+async def watch(context: Reader) -> Response:
     """Stream the first page of pending approvals whenever it changes."""
-    query, shown = _query(request, pending=True), request.query_params.get("shown", "")
+    query, shown = _query(context, pending=True), context.param("shown")
 
     async def look(session: AsyncSession, caller: Caller) -> News:
         nonlocal shown
-        found = await list_approvals(query, caller, session, runtime)
+        found = await list_approvals(query, caller, session, context.runtime)
         mark = fingerprint(found.items)
         if mark == shown:
             return News()
         shown = mark
         rows: dict[str, Any] = {"rows": await build_rows(session, found.items), "waiting": True}
-        fresh = page(request, "approvals/rows.html", viewer=viewer, chosen={"kind": "", "state": ""}, **rows)
+        fresh = context.page("approvals/rows.html", chosen={"kind": "", "state": ""}, **rows)
         return News([live_event(bytes(fresh.body).decode())])
 
-    return runtime.live.stream(request, viewer.caller, Permission.SELF_READ, console.authenticate, look)
+    return context.runtime.live.stream(
+        context.request, context.caller, Permission.SELF_READ, context.console.authenticate, look
+    )
 
 
 @router.get("/approvals", operation_id="page_old_approvals")
@@ -218,21 +203,21 @@ async def lead_to_one(approval_id: ApprovalId) -> Response:
     return RedirectResponse(f"{HOME}/{format_id(APPROVAL, approval_id)}", 308, HEADERS)
 
 
-def _query(request: Request, *, pending: bool) -> ApprovalQuery:
+def _query(context: PageContext, *, pending: bool) -> ApprovalQuery:
     """The address's filters, for pending or for finished approvals."""
     if pending:
-        return read_query(ApprovalQuery, request, limit=_PAGE, state=["pending"])
-    query = read_query(ApprovalQuery, request, limit=_PAGE)
-    return query if query.state else read_query(ApprovalQuery, request, limit=_PAGE, state=_OVER)
+        return context.query(ApprovalQuery, limit=_PAGE, state=["pending"])
+    query = context.query(ApprovalQuery, limit=_PAGE)
+    return query if query.state else context.query(ApprovalQuery, limit=_PAGE, state=_OVER)
 
 
-def _live(request: Request, found: Page[ApprovalView]) -> str:
+def _live(context: PageContext, found: Page[ApprovalView]) -> str:
     """The address of the live updates for the shown list."""
-    return f"{HOME}/live?{urlencode([*_kinds(request), ('shown', fingerprint(found.items))])}"
+    return f"{HOME}/live?{urlencode([*_kinds(context), ('shown', fingerprint(found.items))])}"
 
 
-def _kinds(request: Request) -> list[tuple[str, str]]:
-    return [("kind", kind) for kind in request.query_params.getlist("kind") if kind]
+def _kinds(context: PageContext) -> list[tuple[str, str]]:
+    return [("kind", kind) for kind in context.request.query_params.getlist("kind") if kind]
 
 
 _ONE = f"{HOME}/{{approval_id}}"
@@ -243,68 +228,58 @@ _EARLIER = 8
 
 # The form names each selected tool, of which there can be some hundred.
 _MAX_FORM_BYTES = 256 * 1024
-Decision = Annotated[Submission, require_submission(Permission.SELF_READ, max_bytes=_MAX_FORM_BYTES)]
+Decision = Annotated[Submission, may_submit(Permission.SELF_READ, max_bytes=_MAX_FORM_BYTES)]
 
 
 @router.get(_ONE, operation_id="page_show_approval")
-async def show_page(
-    request: Request, approval_id: ApprovalId, viewer: Reader, session: Session, runtime: CurrentRuntime
-) -> Response:
+async def show_page(context: Reader, approval_id: ApprovalId) -> Response:
     """Show a request with the form that decides it."""
-    return await _show(request, viewer, session, runtime, approval_id)
+    return await _show(context, approval_id)
 
 
 @router.post(f"{_ONE}/approve", operation_id="page_approve")
-async def approve(
-    request: Request, approval_id: ApprovalId, sent: Decision, session: Session, runtime: CurrentRuntime
-) -> Response:
+async def approve(sent: Decision, approval_id: ApprovalId) -> Response:
     """Approve a call once, or grant access, as requested or narrower."""
-    async with attempt_change(session) as attempt:
+    async with sent.attempt():
         body = validate(ApprovalAgreement, _agreement(sent.form))
         await approving.approve(
-            session, sent.viewer.caller, approval_id, body, ShownRevision.from_form(sent.form),
-            ttl=runtime.approval_ttl, now=runtime.clock(), request_id=request.state.request_id,
+            sent.session, sent.caller, approval_id, body, sent.shown,
+            ttl=sent.runtime.approval_ttl, now=sent.now, request_id=sent.request_id,
         )  # fmt: skip
-    if attempt.problems:
-        return await _show(request, sent.viewer, session, runtime, approval_id, attempt.problems, sent.form)
+    if sent.problems:
+        return await _show(sent, approval_id)
     return redirect(f"{HOME}/{format_id(APPROVAL, approval_id)}")
 
 
 @router.post(f"{_ONE}/deny", operation_id="page_deny")
-async def deny(
-    request: Request, approval_id: ApprovalId, sent: Decision, session: Session, runtime: CurrentRuntime
-) -> Response:
+async def deny(sent: Decision, approval_id: ApprovalId) -> Response:
     """Deny a request."""
-    async with attempt_change(session) as attempt:
+    async with sent.attempt():
         body = validate(ApprovalDecision, {"reason": sent.form.text("reason") or None})
         await deny_approval(
-            session, sent.viewer.caller, approval_id, body.reason, ShownRevision.from_form(sent.form),
-            request_id=request.state.request_id,
+            sent.session, sent.caller, approval_id, body.reason, sent.shown,
+            request_id=sent.request_id,
         )  # fmt: skip
-    if attempt.problems:
-        return await _show(request, sent.viewer, session, runtime, approval_id, attempt.problems, sent.form)
+    if sent.problems:
+        return await _show(sent, approval_id)
     return redirect(f"{HOME}/{format_id(APPROVAL, approval_id)}")
 
 
 @router.post(f"{_ONE}/withdraw", operation_id="page_withdraw_request")
 async def withdraw(
-    request: Request,
-    approval_id: ApprovalId,
-    sent: Annotated[Submission, require_submission(Permission.SELF_WRITE)],
-    session: Session,
-    runtime: CurrentRuntime,
+    sent: Annotated[Submission, may_submit(Permission.SELF_WRITE)], approval_id: ApprovalId
 ) -> Response:
     """Withdraw one's own request."""
-    async with attempt_change(session) as attempt:
+    async with sent.attempt():
         await withdraw_request(
-            session,
-            sent.viewer.caller,
+            sent.session,
+            sent.caller,
             approval_id,
-            ShownRevision.from_form(sent.form),
-            request.state.request_id,
+            sent.shown,
+            sent.request_id,
         )
-    if attempt.problems:
-        return await _show(request, sent.viewer, session, runtime, approval_id, attempt.problems, sent.form)
+    if sent.problems:
+        return await _show(sent, approval_id)
     return redirect(f"{HOME}/{format_id(APPROVAL, approval_id)}")
 
 
@@ -327,60 +302,45 @@ def _agreement(form: Form) -> dict[str, Any]:
     return agreed | {"access": less}
 
 
-async def _show(
-    request: Request,
-    viewer: Viewer,
-    session: AsyncSession,
-    runtime: Runtime,
-    approval_id: ApprovalId,
-    problems: Problems | None = None,
-    typed: Form | None = None,
-) -> Response:
-    problems, typed = problems or Problems(), typed or Form()
-    row = await require_approval(session, viewer.caller, approval_id)
-    view = await show_approval(session, viewer.caller, row, runtime.public_url)
-    mine = viewer.caller.identity_id in {view.identity.id, view.owner and view.owner.id}
+async def _show(context: PageContext, approval_id: ApprovalId) -> Response:
+    row = await require_approval(context.session, context.caller, approval_id)
+    view = await show_approval(context.session, context.caller, row, context.runtime.public_url)
+    mine = context.caller.identity_id in {view.identity.id, view.owner and view.owner.id}
     values: dict[str, Any] = {"arguments": None, "access": None}
     if view.access is None:
-        values["arguments"] = await _arguments(session, runtime, viewer, row, request.state.request_id)
+        values["arguments"] = await _arguments(context, row)
     else:
-        values["access"] = await _access(session, viewer, view, typed)
-    values["tokens"] = await _own_tokens(session, runtime, viewer, view) if mine else []
-    return page(
-        request,
+        values["access"] = await _access(context, view)
+    values["tokens"] = await _own_tokens(context, view) if mine else []
+    return context.page(
         "approvals/show.html",
-        viewer=viewer,
-        status=problems.status,
         it=view,
         what=headline(view),
         who=requester_name(view),
         explanation=explanation(view, mine=mine),
         mine=mine,
-        earlier=await _earlier(session, runtime, viewer, view),
-        problems=problems,
-        reason=typed.raw("reason"),
-        public_url=runtime.public_url,
+        earlier=await _earlier(context, view),
+        reason=context.form.raw("reason"),
+        public_url=context.runtime.public_url,
         **values,
     )
 
 
-async def _own_tokens(
-    session: AsyncSession, runtime: Runtime, viewer: Viewer, view: ApprovalView
-) -> list[TokenView]:
+async def _own_tokens(context: PageContext, view: ApprovalView) -> list[TokenView]:
     """The recipient's active tokens with the scope ``grants``, which also reach this access."""
     if view.access is None or view.access.granted is None:
         return []
     query = TokenQuery(identity_id=[view.identity.id], status=[TokenStatus.ACTIVE], limit=MAXIMUM_LIMIT)
-    found = (await list_own_tokens(query, viewer.caller, session, runtime)).items
+    found = (await list_own_tokens(query, context.caller, context.session, context.runtime)).items
     return [one for one in found if one.scope.kind == "grants" and one.parent_id is None]
 
 
-async def _access(session: AsyncSession, viewer: Viewer, view: ApprovalView, typed: Form) -> dict[str, Any]:
+async def _access(context: PageContext, view: ApprovalView) -> dict[str, Any]:
     """Values of the page for an access request: its tools as they are now, and the form's state."""
     assert view.access is not None  # noqa: S101  # The caller has checked it.
-    known = None if view.server is None else await _known_tools(session, viewer, view, view.server.id)
+    known = None if view.server is None else await _known_tools(context, view, view.server.id)
     tools = select_tools(known or [], view.access.tools)
-    less = typed.text("give") == "less"
+    less = context.form.text("give") == "less"
     by_name = view.access.tools.kind == "names"
     asked_until = f"{view.access.expires_at:%Y-%m-%d}"
     return {
@@ -392,42 +352,42 @@ async def _access(session: AsyncSession, viewer: Viewer, view: ApprovalView, typ
         "given": None if view.access.granted is None else describe_tools(view.access.granted.tools),
         "less": less,
         # Requested tools are preselected; for "all" or a risk the approver selects.
-        "ticked": set(typed.texts("tool")) if less else {tool.name for tool in tools if by_name},
-        "until": typed.text("until") if less else asked_until,
+        "ticked": set(context.form.texts("tool")) if less else {tool.name for tool in tools if by_name},
+        "until": context.form.text("until") if less else asked_until,
         "asked_until": asked_until,
     }
 
 
 async def _known_tools(
-    session: AsyncSession, viewer: Viewer, view: ApprovalView, server_id: UUID
+    context: PageContext, view: ApprovalView, server_id: UUID
 ) -> list[RequestableTool] | None:
     """The server's current tools; None for a requester if the server can no longer be requested."""
-    if view.may_decide or viewer.may(Permission.TOOLS_READ):
-        return (await tools_of(session, [server_id])).get(server_id, [])
+    if view.may_decide or context.may(Permission.TOOLS_READ):
+        return (await tools_of(context.session, [server_id])).get(server_id, [])
     try:
-        return (await require_requestable(session, server_id)).tools
+        return (await require_requestable(context.session, server_id)).tools
     except NotFound:
         return None
 
 
-async def _earlier(session: AsyncSession, runtime: Runtime, viewer: Viewer, view: ApprovalView) -> list[Any]:
+async def _earlier(context: PageContext, view: ApprovalView) -> list[Any]:
     """Other requests of the same identity that the viewer may see."""
     query = ApprovalQuery(identity_id=[view.identity.id], limit=_EARLIER + 1)
-    found = await list_approvals(query, viewer.caller, session, runtime)
-    return await build_rows(session, [one for one in found.items if one.id != view.id][:_EARLIER])
+    found = await list_approvals(query, context.caller, context.session, context.runtime)
+    return await build_rows(context.session, [one for one in found.items if one.id != view.id][:_EARLIER])
 
 
-async def _arguments(
-    session: AsyncSession, runtime: Runtime, viewer: Viewer, row: Approval, request_id: str | None
-) -> dict[str, Any]:
+async def _arguments(context: PageContext, row: Approval) -> dict[str, Any]:
     """The arguments as text, or why they are not shown. Reading them is recorded in the audit log."""
     shown: dict[str, Any] = {"text": None, "length": 0, "why": None}
-    if not await may_read_arguments(session, viewer.caller, row):
+    if not await may_read_arguments(context.session, context.caller, row):
         return shown | {
             "why": "Only the people who can decide this request see its arguments, while it is pending."
         }
     try:
-        kept, values = await read_arguments(session, viewer.caller, row, runtime.sealer, request_id)
+        kept, values = await read_arguments(
+            context.session, context.caller, row, context.runtime.sealer, context.request_id
+        )
     except Unavailable as unavailable:
         return shown | {"why": unavailable.detail}
     if not kept:

@@ -7,20 +7,17 @@ from typing import Annotated, Any
 from urllib.parse import urlencode
 from uuid import UUID
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Response
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.access.explain import meaning_of
-from app.adapters.console.console import CurrentConsole
-from app.adapters.console.forms import read_query
-from app.adapters.console.page import PageRoute, page
+from app.adapters.console.context import PageContext, Submission, may_open, may_submit
+from app.adapters.console.page import PageRoute
 from app.adapters.console.pages.charts import Chart, build_chart
 from app.adapters.console.pages.grants import ROOMS
-from app.adapters.console.viewer import Submission, Viewer, require_submission, require_viewer
 from app.domain.errors import Malformed
 from app.features.audit import routes as audit
 from app.features.audit.export import export, headers_of
-from app.features.audit.names import names_of
 from app.features.audit.reading import check_since, present, read_on
 from app.features.audit.schemas import (
     MAX_RANGE,
@@ -36,8 +33,6 @@ from app.features.audit.stats import count_hours, count_matching
 from app.http.authorization import Caller, Permission, authorize
 from app.http.live import News, live_event
 from app.http.pagination import Page
-from app.http.runtime import CurrentRuntime, Runtime
-from app.http.transaction import Session
 from app.lib.ids import EventId
 
 PATH = "/console/audit"
@@ -152,16 +147,16 @@ class AuditRequest:
         return f"{PATH}?{urlencode([*params, ('at', _time(self.now)), ('cursor', cursor)])}"
 
 
-def parse_request(request: Request, now: datetime) -> AuditRequest:
+def parse_request(context: PageContext) -> AuditRequest:
     """Parse the address. Raises ``Malformed``."""
-    params = [(name, value) for name, value in request.query_params.multi_items() if value.strip()]
+    params = [(name, value) for name, value in context.request.query_params.multi_items() if value.strip()]
     asked, gone = dict(params), dict[str, Any]()
     if "period" in asked:
         # A newly selected period replaces the custom range.
         params = [one for one in params if one[0] not in _TIMES]
         gone = dict.fromkeys(_TIMES)
-    now = _pinned(asked.get("at"), now)
-    bare = read_query(AuditQuery, request, limit=SHOWN, **gone)
+    now = _pinned(asked.get("at"), context.now)
+    bare = context.query(AuditQuery, limit=SHOWN, **gone)
     if bare.until is not None:
         _check_earliest(bare.until)
     if bare.since is not None or bare.until is not None:
@@ -173,14 +168,14 @@ def parse_request(request: Request, now: datetime) -> AuditRequest:
     is_shortened = period == "all" and (bare.reads_results or bare.is_walked)
     back = PERIODS["30d"] if is_shortened else PERIODS.get(period)
     since: dict[str, Any] = {} if back is None else {"since": _time(now - back)}
-    query = read_query(AuditQuery, request, limit=SHOWN, **(gone | since))
+    query = context.query(AuditQuery, limit=SHOWN, **(gone | since))
     return AuditRequest(query, params, period, now, is_shortened)
 
 
-async def build_chips(session: AsyncSession, asked: AuditRequest) -> list[Chip]:
+async def build_chips(context: PageContext, asked: AuditRequest) -> list[Chip]:
     """The active filters, with names instead of ids where known."""
     named = {name: getattr(asked.query, name) for name in _NAMED}
-    names = await names_of(session, [id for ids in named.values() for id in ids])
+    names = await context.names([id for ids in named.values() for id in ids])
     read: dict[str, str] = {}
     for name, ids in named.items():
         texts = [value for each, value in asked.params if each == name]
@@ -273,21 +268,19 @@ router = APIRouter(include_in_schema=False, route_class=PageRoute)
 
 # Filters that the hourly counts support.
 _COUNTED_BY = frozenset({"since", "until", "action", "decision"})
-CanAudit = Annotated[Viewer, require_viewer(Permission.AUDIT_READ)]
+CanAudit = Annotated[PageContext, may_open(Permission.AUDIT_READ)]
 
 
 @router.get(PATH, operation_id="page_list_audit_events")
-async def show_audit_log(
-    request: Request, viewer: CanAudit, session: Session, runtime: CurrentRuntime
-) -> Response:
+async def show_audit_log(context: CanAudit) -> Response:
     """Show the newest matching events with their histogram."""
-    asked = parse_request(request, runtime.clock())
-    found: Page[AuditEventView] = await audit.list_audit_events(session, runtime, asked.query)
-    chart = await _histogram(session, runtime, asked)
-    paused = request.query_params.get("live") == "off"
-    return page(
-        request, "audit/list.html", viewer=viewer, asked=asked, query=asked.query, events=found.items, chart=chart,
-        chips=await build_chips(session, asked), periods=PERIOD_CHOICES, actions=ACTIONS, paused=paused, fresh=(),
+    asked = parse_request(context)
+    found: Page[AuditEventView] = await audit.list_audit_events(context.session, context.runtime, asked.query)
+    chart = await _histogram(context, asked)
+    paused = context.param("live") == "off"
+    return context.page(
+        "audit/list.html", asked=asked, query=asked.query, events=found.items, chart=chart,
+        chips=await build_chips(context, asked), periods=PERIOD_CHOICES, actions=ACTIONS, paused=paused, fresh=(),
         follows=asked.is_live and not paused, live=asked.address(f"{PATH}/live"),
         path_of=path_of, who_path=who_path,
         csv=_export_address(asked, "csv"), ndjson=_export_address(asked, "ndjson"), ocsf=_export_address(asked, "ocsf"),
@@ -296,13 +289,11 @@ async def show_audit_log(
 
 
 @router.get(f"{PATH}/live", operation_id="page_follow_audit_events")
-async def watch_audit_log(
-    request: Request, viewer: CanAudit, session: Session, runtime: CurrentRuntime, console: CurrentConsole
-) -> Response:
+async def watch_audit_log(context: CanAudit) -> Response:
     """Stream the newest events whenever another one matches."""
-    asked = parse_request(request, runtime.clock())
+    asked = parse_request(context)
     check_since(asked.query)
-    after = await present(session)
+    after = await present(context.session)
     before: set[UUID] | None = None
 
     async def look(session: AsyncSession, caller: Caller) -> News:  # noqa: ARG001 - audit.read sees all
@@ -312,34 +303,33 @@ async def watch_audit_log(
             moved, after = stretch.reached != after, stretch.reached
             return News(more=moved)
         after = max(stretch.reached, await present(session))
-        found = await audit.list_audit_events(session, runtime, asked.query)
+        found = await audit.list_audit_events(session, context.runtime, asked.query)
         ids = {event.id for event in found.items}
         fresh = set() if before is None else ids - before
         before = ids
-        rows = page(
-            request, "audit/events.html", viewer=viewer, events=found.items, fresh=fresh, path_of=path_of,
-            who_path=who_path,
-        )  # fmt: skip
+        rows = context.page(
+            "audit/events.html", events=found.items, fresh=fresh, path_of=path_of, who_path=who_path
+        )
         return News([live_event(bytes(rows.body).decode())])
 
-    return runtime.live.stream(request, viewer.caller, Permission.AUDIT_READ, console.authenticate, look)
-
-
-@router.get(f"{PATH}/export", operation_id="page_export_audit_events")
-async def export_audit_log(
-    request: Request, viewer: CanAudit, session: Session, runtime: CurrentRuntime, console: CurrentConsole
-) -> Response:
-    """Download all matching events as a file."""
-    query = read_query(AuditExportQuery, request)
-    check_since(query)
-    look = export(query, await present(session))
-    headers = headers_of(query, runtime.clock())
-    return runtime.live.download(
-        request, viewer.caller, Permission.AUDIT_READ, console.authenticate, look, headers
+    return context.runtime.live.stream(
+        context.request, context.caller, Permission.AUDIT_READ, context.console.authenticate, look
     )
 
 
-async def _histogram(session: AsyncSession, runtime: Runtime, asked: AuditRequest) -> Chart | None:
+@router.get(f"{PATH}/export", operation_id="page_export_audit_events")
+async def export_audit_log(context: CanAudit) -> Response:
+    """Download all matching events as a file."""
+    query = context.query(AuditExportQuery)
+    check_since(query)
+    look = export(query, await present(context.session))
+    headers = headers_of(query, context.now)
+    return context.runtime.live.download(
+        context.request, context.caller, Permission.AUDIT_READ, context.console.authenticate, look, headers
+    )
+
+
+async def _histogram(context: PageContext, asked: AuditRequest) -> Chart | None:
     """Counts over time; None if the range is longer than the statistics allow."""
     until = asked.query.until or asked.now
     since = asked.query.since or until - PERIODS["30d"]
@@ -347,12 +337,12 @@ async def _histogram(session: AsyncSession, runtime: Runtime, asked: AuditReques
         return None
     if any(value for name, value in asked.query.filters().items() if name not in _COUNTED_BY):
         wanted = asked.query.model_copy(update={"since": since, "until": until})
-        stats = await count_matching(session, wanted, runtime.clock())
+        stats = await count_matching(context.session, wanted, context.now)
     else:
         counted = AuditStatsQuery(
             since=since, until=until, action=asked.query.action, decision=asked.query.decision
         )
-        stats = await count_hours(session, counted, runtime.clock())
+        stats = await count_hours(context.session, counted, context.now)
     return build_chart(stats, asked.span)
 
 
@@ -365,44 +355,32 @@ def _export_address(asked: AuditRequest, written: str) -> str:
 
 
 @router.get(PATH + "/{event_id}", operation_id="page_show_audit_event")
-async def show_event(
-    request: Request,
-    event_id: EventId,
-    viewer: Annotated[Viewer, require_viewer(Permission.AUDIT_READ)],
-    session: Session,
-) -> Response:
+async def show_event(context: CanAudit, event_id: EventId) -> Response:
     """Show one event."""
-    return await _show(request, viewer, session, event_id)
+    return await _show(context, event_id)
 
 
 @router.post(PATH + "/{event_id}/arguments", operation_id="page_show_audit_event_arguments")
 async def show_arguments(
-    request: Request,
-    event_id: EventId,
-    submission: Annotated[Submission, require_submission(Permission.ARGUMENTS_READ)],
-    session: Session,
-    runtime: CurrentRuntime,
+    sent: Annotated[Submission, may_submit(Permission.ARGUMENTS_READ)], event_id: EventId
 ) -> Response:
     """Show an event with the call's arguments. A POST, since reading them is recorded in the audit log."""
-    viewer = submission.viewer
-    authorize(viewer.caller, Permission.AUDIT_READ)
-    found = await audit.get_audit_event_arguments(request, session, runtime, event_id, viewer.caller)
-    return await _show(request, viewer, session, event_id, found)
+    authorize(sent.caller, Permission.AUDIT_READ)
+    found = await audit.get_audit_event_arguments(
+        sent.request, sent.session, sent.runtime, event_id, sent.caller
+    )
+    return await _show(sent, event_id, found)
 
 
 async def _show(
-    request: Request,
-    viewer: Viewer,
-    session: AsyncSession,
-    event_id: EventId,
-    arguments: AuditArgumentsView | None = None,
+    context: PageContext, event_id: EventId, arguments: AuditArgumentsView | None = None
 ) -> Response:
-    event = await audit.get_audit_event(session, event_id)
+    event = await audit.get_audit_event(context.session, event_id)
     policies = [*(event.policy_ids or ()), *(event.observed_policy_ids or ())]
-    names = await names_of(session, [event.on_behalf_of, event.token_id, *policies])
+    names = await context.names([event.on_behalf_of, event.token_id, *policies])
     reason = event.reason_code
-    return page(
-        request, "audit/event.html", viewer=viewer, event=event, changes=changes_of(event), path_of=path_of,
+    return context.page(
+        "audit/event.html", event=event, changes=changes_of(event), path_of=path_of,
         who_path=who_path, meaning=meaning_of(reason) if reason else None, arguments=arguments,
         arguments_text=json.dumps(arguments.arguments, indent=2, ensure_ascii=False) if arguments else "",
         names=names,

@@ -5,22 +5,17 @@ from dataclasses import replace
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Request, Response
-from sqlalchemy.ext.asyncio import AsyncSession
+from fastapi import APIRouter, Response
 
-from app.access.snapshot import AccessSnapshot, CurrentSnapshot
+from app.adapters.console.context import PageContext, Submission, may_open, may_submit
 from app.adapters.console.forms import Problems, validate
-from app.adapters.console.page import PageRoute, page
-from app.adapters.console.viewer import Submission, Viewer, require_submission, require_viewer
+from app.adapters.console.page import PageRoute
 from app.domain.errors import Conflict, FieldError, Invalid, Malformed, NotFound
 from app.features.access.explain_routes import explain_access
 from app.features.access.schemas import AccessExplanation, ExplainRequest
-from app.features.audit.names import names_of
 from app.features.identities.routes import list_identities
 from app.features.identities.schemas import IdentityQuery, IdentityView
 from app.http.authorization import Permission
-from app.http.runtime import CurrentRuntime, Runtime
-from app.http.transaction import Session
 from app.lib import strict_json
 from app.lib.ids import IDENTITY, TOKEN, format_id
 
@@ -57,19 +52,13 @@ _USED = {
     "not_permitted": "without the arguments of the call, which you may not read",
     "none": "without arguments",
 }
-CanExplain = Annotated[Viewer, require_viewer(Permission.ACCESS_EXPLAIN)]
+CanExplain = Annotated[PageContext, may_open(Permission.ACCESS_EXPLAIN)]
 
 
 @router.get(EXPLAIN, operation_id="page_explain")
-async def show_form(
-    request: Request,
-    viewer: CanExplain,
-    session: Session,
-    runtime: CurrentRuntime,
-    snapshot: CurrentSnapshot,
-) -> Response:
+async def show_form(context: CanExplain) -> Response:
     """Show the form, and the explanation of what the address asks."""
-    asked = {name: request.query_params[name] for name in _ASKED if request.query_params.get(name)}
+    asked = {name: context.param(name) for name in _ASKED if context.param(name)}
     typed = {
         "who": asked.get("identity_id") or asked.get("token_id") or "",
         "server": asked.get("server", ""),
@@ -77,50 +66,38 @@ async def show_form(
         "asks_for": asked.get("part") or ("server" if "server" in asked and "tool" not in asked else "tool"),
     }
     if "server" not in asked and "event_id" not in asked:
-        return await _answer(request, viewer, session, typed)
-    return await _explained(request, viewer, session, runtime, snapshot, asked, typed)
+        return await _answer(context, typed)
+    return await _explained(context, asked, typed)
 
 
 @router.post(EXPLAIN, operation_id="page_explain_call")
-async def explain_call(
-    request: Request,
-    submission: Annotated[Submission, require_submission(Permission.ACCESS_EXPLAIN)],
-    session: Session,
-    runtime: CurrentRuntime,
-    snapshot: CurrentSnapshot,
-) -> Response:
+async def explain_call(sent: Annotated[Submission, may_submit(Permission.ACCESS_EXPLAIN)]) -> Response:
     """Explain what the form asks. A POST only because arguments may not appear in an address."""
-    viewer, form = submission.viewer, submission.form
+    form = sent.form
     typed = {name: form.raw(name) if name == "arguments" else form.text(name) for name in _FIELDS}
     typed["asks_for"] = typed["asks_for"] or "tool"
     # A candidate selected by its button.
     typed["who"] = form.text("chosen") or typed["who"]
     likely: list[IdentityView] = []
     try:
-        who, likely = await _who(session, runtime, typed["who"])
+        who, likely = await _who(sent, typed["who"])
         asked = who | dict(_question(typed))
     except Invalid as error:
-        return await _answer(request, viewer, session, typed, problems=Problems(error))
+        sent.problems = Problems(error)
+        return await _answer(sent, typed)
     if likely:
-        return await _answer(request, viewer, session, typed, likely=likely)
-    return await _explained(request, viewer, session, runtime, snapshot, asked, typed)
+        return await _answer(sent, typed, likely=likely)
+    return await _explained(sent, asked, typed)
 
 
-async def _explained(
-    request: Request,
-    viewer: Viewer,
-    session: AsyncSession,
-    runtime: Runtime,
-    snapshot: AccessSnapshot,
-    asked: dict[str, Any],
-    typed: dict[str, str],
-) -> Response:
+async def _explained(context: PageContext, asked: dict[str, Any], typed: dict[str, str]) -> Response:
     try:
         body = _request(asked)
-        found = await explain_access(body, viewer.caller, session, runtime, snapshot)
+        found = await explain_access(body, context.caller, context.session, context.runtime, context.snapshot)
     except (Invalid, Malformed, Conflict, NotFound) as error:
-        return await _answer(request, viewer, session, typed, problems=Problems(error))
-    return await _answer(request, viewer, session, typed, found=found)
+        context.problems = Problems(error)
+        return await _answer(context, typed)
+    return await _answer(context, typed, found=found)
 
 
 def _request(asked: dict[str, Any]) -> ExplainRequest:
@@ -133,25 +110,18 @@ def _request(asked: dict[str, Any]) -> ExplainRequest:
 
 
 async def _answer(
-    request: Request,
-    viewer: Viewer,
-    session: AsyncSession,
+    context: PageContext,
     typed: dict[str, str],
     *,
     found: AccessExplanation | None = None,
-    problems: Problems | None = None,
     likely: list[IdentityView] | None = None,
 ) -> Response:
-    names = {} if found is None else await names_of(session, _named(found))
-    return page(
-        request,
+    names = {} if found is None else await context.names(_named(found))
+    return context.page(
         "explain/page.html",
-        viewer=viewer,
-        status=200 if problems is None else problems.status,
         typed=dict.fromkeys(_FIELDS, "") | typed,
         it=found,
         names=names,
-        problems=problems,
         likely=likely or [],
         faults=_FAULTS,
         outcomes=_OUTCOMES,
@@ -159,9 +129,7 @@ async def _answer(
     )
 
 
-async def _who(
-    session: AsyncSession, runtime: Runtime, text: str
-) -> tuple[dict[str, str], list[IdentityView]]:
+async def _who(context: PageContext, text: str) -> tuple[dict[str, str], list[IdentityView]]:
     """Resolve a text by id or exact user name; otherwise return the candidates. Raises ``Invalid``."""
     for prefix, name in ((IDENTITY, "identity_id"), (TOKEN, "token_id")):
         if text.startswith(f"{prefix}_"):
@@ -170,7 +138,7 @@ async def _who(
         raise _wrong("/who", "required", "Enter a name or the id of a token.")
     for fields in ({"user_name": [text]}, {"q": text}):
         query = validate(IdentityQuery, {**fields, "limit": _LIKELY})
-        found = (await list_identities(query, session, runtime)).items
+        found = (await list_identities(query, context.session, context.runtime)).items
         if len(found) == 1:
             return {"identity_id": format_id(IDENTITY, found[0].id)}, []
         if found:

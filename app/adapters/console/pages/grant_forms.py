@@ -6,27 +6,22 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Request, Response
-from sqlalchemy.ext.asyncio import AsyncSession
+from fastapi import APIRouter, Response
 
-from app.access.snapshot import AccessSnapshot, CurrentSnapshot
-from app.adapters.console.forms import Form, Problems, ShownRevision, attempt_change, validate
-from app.adapters.console.page import PageRoute, page, redirect
+from app.adapters.console.context import PageContext, Submission, may_open, may_submit
+from app.adapters.console.forms import Form, validate
+from app.adapters.console.page import PageRoute, redirect
 from app.adapters.console.pages.grants import HOME, describe_access, ids_to_name, link, preview_reach
 from app.adapters.console.pages.principals import MAX_SEARCH_LENGTH, find_principals, find_servers
-from app.adapters.console.viewer import Submission, Viewer, require_submission, require_viewer
 from app.db.engine import undo
 from app.domain.errors import FieldError, Invalid
 from app.domain.risk import Risk
-from app.features.audit.names import names_of
 from app.features.audit.schemas import show_id
 from app.features.grants import service
 from app.features.grants.schemas import GrantCreate, GrantUpdate, GrantView
 from app.features.tools import routes as tools
 from app.features.tools.schemas import ToolQuery
 from app.http.authorization import Permission
-from app.http.runtime import CurrentRuntime, Runtime
-from app.http.transaction import Session
 from app.lib.ids import GROUP, IDENTITY, SERVER, GrantId, format_id, parse_id
 
 PRESETS = (7, 30, 90, 180, 365)
@@ -248,34 +243,28 @@ class Choices:
     )
 
 
-async def choices_for(
-    grant_form: GrantForm, form: Form, viewer: Viewer, session: AsyncSession, runtime: Runtime
-) -> Choices:
+async def choices_for(context: PageContext, grant_form: GrantForm) -> Choices:
     """Read the options for the current state of the form. Raises ``Invalid``."""
-    searched = {name: form.text(name)[:MAX_SEARCH_LENGTH] for name in ("who_q", "server_q", "tool_q")}
-    now = runtime.clock()
-    names = await _names(grant_form, session)
+    searched = {name: context.form.text(name)[:MAX_SEARCH_LENGTH] for name in ("who_q", "server_q", "tool_q")}
+    now = context.now
+    names = await _names(context, grant_form)
     return Choices(
         chosen_who=Choice(grant_form.who, names[grant_form.who]) if grant_form.who in names else None,
-        who=[
-            one
-            for one in await _who(searched["who_q"], viewer, session, runtime)
-            if one.value != grant_form.who
-        ],
+        who=[one for one in await _who(context, searched["who_q"]) if one.value != grant_form.who],
         chosen_servers=[Choice(id, names[id]) for id in grant_form.server if id in names],
         servers=[
             Choice(show_id("server", one.id) or "", one.slug, one.name)
-            for one in await find_servers(searched["server_q"], viewer, session, runtime, limit=_SERVERS)
+            for one in await find_servers(context, searched["server_q"], limit=_SERVERS)
             if show_id("server", one.id) not in grant_form.server
         ],
         chosen_tools=[Choice(name, name) for name in grant_form.tool],
-        tools=await _tools(grant_form, searched["tool_q"], viewer, session, runtime),
+        tools=await _tools(context, grant_form, searched["tool_q"]),
         searched=searched,
         dates=[(str(days), _span(days), now + timedelta(days=days)) for days in PRESETS],
     )
 
 
-async def _names(grant_form: GrantForm, session: AsyncSession) -> dict[str, str]:
+async def _names(context: PageContext, grant_form: GrantForm) -> dict[str, str]:
     """The names of what is selected, by id; unknown ids are left out."""
     ids: dict[str, UUID] = {}
     for text, prefixes in (
@@ -287,12 +276,12 @@ async def _names(grant_form: GrantForm, session: AsyncSession) -> dict[str, str]
                 ids[text] = parse_id(prefix, text)
             except ValueError:
                 continue
-    names = await names_of(session, ids.values())
+    names = await context.names(ids.values())
     return {text: names[id] for text, id in ids.items() if id in names}
 
 
-async def _who(text: str, viewer: Viewer, session: AsyncSession, runtime: Runtime) -> list[Choice]:
-    people, groups = await find_principals(text, viewer, session, runtime, limit=_PRINCIPALS)
+async def _who(context: PageContext, text: str) -> list[Choice]:
+    people, groups = await find_principals(context, text, limit=_PRINCIPALS)
     found = [
         Choice(show_id("identity", one.id) or "", one.display_name or one.user_name, f"{one.kind}, {one.user_name}")
         for one in people
@@ -300,17 +289,17 @@ async def _who(text: str, viewer: Viewer, session: AsyncSession, runtime: Runtim
     return found + [Choice(show_id("group", one.id) or "", one.name, "group") for one in groups]
 
 
-async def _tools(
-    grant_form: GrantForm, text: str, viewer: Viewer, session: AsyncSession, runtime: Runtime
-) -> list[Choice]:
+async def _tools(context: PageContext, grant_form: GrantForm, text: str) -> list[Choice]:
     """Tools of the selected servers, each name once, since a grant names tools for all of its servers."""
     wanted: dict[str, Any] = {"q": text or None, "state": ["active"], "sort": "name", "limit": 2 * _TOOLS}
     if grant_form.servers == "ids":
         if not grant_form.server:
             return []
         wanted["server_id"] = grant_form.server
-    found = await tools.list_tools(validate(ToolQuery, wanted), viewer.caller, session, runtime)
-    slugs = await names_of(session, [one.server_id for one in found.items])
+    found = await tools.list_tools(
+        validate(ToolQuery, wanted), context.caller, context.session, context.runtime
+    )
+    slugs = await context.names([one.server_id for one in found.items])
     by_name: dict[str, Choice] = {}
     for one in found.items:
         if one.name in grant_form.tool:
@@ -334,140 +323,99 @@ router = APIRouter(include_in_schema=False, route_class=PageRoute)
 
 
 @router.get(NEW, operation_id="page_new_grant")
-async def new_page(
-    request: Request,
-    viewer: Annotated[Viewer, require_viewer(Permission.GRANTS_WRITE)],
-    session: Session,
-    runtime: CurrentRuntime,
-) -> Response:
+async def new_page(context: Annotated[PageContext, may_open(Permission.GRANTS_WRITE)]) -> Response:
     """Show the form, prefilled by the link's parameters."""
-    return await _form(request, GrantForm.asked(request.query_params), Form(), viewer, session, runtime)
+    return await _form(context, GrantForm.asked(context.request.query_params))
 
 
 @router.post(NEW, operation_id="page_create_grant")
 async def create(
-    request: Request,
-    submission: Annotated[Submission, require_submission(Permission.GRANTS_WRITE, max_bytes=_MAX_FORM_BYTES)],
-    session: Session,
-    runtime: CurrentRuntime,
-    snapshot: CurrentSnapshot,
+    sent: Annotated[Submission, may_submit(Permission.GRANTS_WRITE, max_bytes=_MAX_FORM_BYTES)],
 ) -> Response:
     """Search, show the review, or create the reviewed grant."""
-    viewer, form = submission.viewer, submission.form
+    form = sent.form
     grant_form, step = GrantForm.typed(form), form.text("do")
     if step not in {"review", "create"}:
-        return await _form(request, grant_form, form, viewer, session, runtime)
-    async with attempt_change(session) as attempt:
-        grant_form.settle(runtime.clock())
-        body = grant_form.create(runtime.clock())
-        made = await service.create_grant(submission.change, body)
-    if attempt.problems:
-        return await _form(request, grant_form, form, viewer, session, runtime, attempt.problems)
+        return await _form(sent, grant_form)
+    async with sent.attempt():
+        grant_form.settle(sent.now)
+        body = grant_form.create(sent.now)
+        made = await service.create_grant(sent.change, body)
+    if sent.problems:
+        return await _form(sent, grant_form)
     if step == "create":
         return redirect(f"{link('grant', made.id)}?done=created")
-    shown = GrantView.from_row(made, runtime.clock())
+    shown = GrantView.from_row(made, sent.now)
     # The grant was only created to validate it.
-    await undo(session)
-    return await _review(request, grant_form, shown, None, viewer, session, snapshot)
+    await undo(sent.session)
+    return await _review(sent, grant_form, shown, None)
 
 
 @router.get(f"{HOME}/{{grant_id}}/edit", operation_id="page_edit_grant")
 async def edit_page(
-    grant_id: GrantId,
-    request: Request,
-    viewer: Annotated[Viewer, require_viewer(Permission.GRANTS_WRITE)],
-    session: Session,
-    runtime: CurrentRuntime,
+    context: Annotated[PageContext, may_open(Permission.GRANTS_WRITE)], grant_id: GrantId
 ) -> Response:
     """Show the form with an existing grant."""
-    grant = await _read(grant_id, viewer, session, runtime)
-    return await _form(request, GrantForm.of(grant), Form(), viewer, session, runtime, grant=grant)
+    grant = await _read(context, grant_id)
+    return await _form(context, GrantForm.of(grant), grant=grant)
 
 
 @router.post(f"{HOME}/{{grant_id}}/edit", operation_id="page_update_grant")
 async def update(
+    sent: Annotated[Submission, may_submit(Permission.GRANTS_WRITE, max_bytes=_MAX_FORM_BYTES)],
     grant_id: GrantId,
-    request: Request,
-    submission: Annotated[Submission, require_submission(Permission.GRANTS_WRITE, max_bytes=_MAX_FORM_BYTES)],
-    session: Session,
-    runtime: CurrentRuntime,
-    snapshot: CurrentSnapshot,
 ) -> Response:
     """Search, show the review of a change, or make the reviewed change."""
-    viewer, form = submission.viewer, submission.form
+    form = sent.form
     grant_form, step = GrantForm.typed(form), form.text("do")
-    before = await _read(grant_id, viewer, session, runtime)
+    before = await _read(sent, grant_id)
     if step not in {"review", "create"}:
-        return await _form(request, grant_form, form, viewer, session, runtime, grant=before)
-    async with attempt_change(session) as attempt:
-        grant_form.settle(runtime.clock())
-        body = grant_form.update(runtime.clock())
-        row = await service.update_grant(submission.change, grant_id, body, ShownRevision.from_form(form))
-        after = GrantView.from_row(row, runtime.clock())
-    if attempt.problems:
-        return await _form(
-            request, grant_form, form, viewer, session, runtime, attempt.problems, grant=before
-        )
+        return await _form(sent, grant_form, grant=before)
+    async with sent.attempt():
+        grant_form.settle(sent.now)
+        body = grant_form.update(sent.now)
+        row = await service.update_grant(sent.change, grant_id, body, sent.shown)
+        after = GrantView.from_row(row, sent.now)
+    if sent.problems:
+        return await _form(sent, grant_form, grant=before)
     if step == "create":
         return redirect(f"{link('grant', grant_id)}?done=updated")
-    await undo(session)
-    return await _review(request, grant_form, after, before, viewer, session, snapshot)
+    await undo(sent.session)
+    return await _review(sent, grant_form, after, before)
 
 
-async def _read(grant_id: Any, viewer: Viewer, session: AsyncSession, runtime: Runtime) -> GrantView:
-    return GrantView.from_row(await service.get_grant(session, viewer.caller, grant_id), runtime.clock())
+async def _read(context: PageContext, grant_id: Any) -> GrantView:
+    return GrantView.from_row(await service.get_grant(context.session, context.caller, grant_id), context.now)
 
 
-async def _form(
-    request: Request,
-    grant_form: GrantForm,
-    form: Form,
-    viewer: Viewer,
-    session: AsyncSession,
-    runtime: Runtime,
-    problems: Problems | None = None,
-    *,
-    grant: GrantView | None = None,
-) -> Response:
-    return page(
-        request,
+async def _form(context: PageContext, grant_form: GrantForm, *, grant: GrantView | None = None) -> Response:
+    return context.page(
         "grants/form.html",
-        viewer=viewer,
-        status=200 if problems is None else problems.status,
         grant_form=grant_form,
-        choices=await choices_for(grant_form, form, viewer, session, runtime),
-        problems=problems,
-        found=problems,
+        choices=await choices_for(context, grant_form),
+        found=context.problems,
         grant=grant,
         # A typed change stays based on the revision that its author saw.
-        revision=form.text("revision") or (None if grant is None else grant.revision),
+        revision=context.form.text("revision") or (None if grant is None else grant.revision),
         action=NEW if grant is None else f"{link('grant', grant.id)}/edit",
         back=HOME if grant is None else link("grant", grant.id),
     )
 
 
 async def _review(
-    request: Request,
-    grant_form: GrantForm,
-    grant: GrantView,
-    before: GrantView | None,
-    viewer: Viewer,
-    session: AsyncSession,
-    snapshot: AccessSnapshot,
+    context: PageContext, grant_form: GrantForm, grant: GrantView, before: GrantView | None
 ) -> Response:
     """Show the grant that would be created or changed, and the form that confirms it."""
     shown = [one for one in (grant, before) if one is not None]
-    names = await names_of(session, [id for one in shown for id in ids_to_name(one.principal, one.servers)])
-    return page(
-        request,
+    names = await context.names([id for one in shown for id in ids_to_name(one.principal, one.servers)])
+    return context.page(
         "grants/review.html",
-        viewer=viewer,
         it=grant,
         who=names.get(grant.principal.id, ""),
-        reached=await preview_reach(grant, viewer, session, snapshot),
+        reached=await preview_reach(context, grant),
         right=describe_access(grant, names),
         before=before,
-        reached_before=None if before is None else await preview_reach(before, viewer, session, snapshot),
+        reached_before=None if before is None else await preview_reach(context, before),
         right_before=None if before is None else describe_access(before, names),
         pairs=grant_form.pairs(),
         action=NEW if before is None else f"{link('grant', before.id)}/edit",

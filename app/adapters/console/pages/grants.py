@@ -6,24 +6,19 @@ from datetime import timedelta
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Request, Response
-from sqlalchemy.ext.asyncio import AsyncSession
+from fastapi import APIRouter, Response
 
-from app.access.snapshot import AccessSnapshot, CurrentSnapshot
-from app.adapters.console.forms import ShownRevision, attempt_change, first_page, next_page, read_query
-from app.adapters.console.page import PageRoute, page, redirect
+from app.adapters.console.context import PageContext, Submission, may_open, may_submit
+from app.adapters.console.page import PageRoute, redirect
 from app.adapters.console.pages.principals import ERASED, MAX_FOUND, find_principals, find_server
-from app.adapters.console.viewer import Submission, Viewer, require_submission, require_viewer
 from app.domain.risk import Risk
 from app.features.access.routes import list_stale_access
 from app.features.access.unused_schemas import NarrowingNote, StaleGrantView, StaleQuery
-from app.features.audit.names import names_of
 from app.features.audit.schemas import show_id
 from app.features.grants import service as grants
 from app.features.grants.schemas import GrantPreview, GrantPreviewRequest, GrantQuery, GrantView, Principal
 from app.http.authorization import Permission
 from app.http.pagination import Page
-from app.http.runtime import CurrentRuntime, Runtime
 from app.http.selectors import (
     AllServersModel,
     AllToolsModel,
@@ -34,7 +29,6 @@ from app.http.selectors import (
     ToolsByRiskModel,
     ToolSelectorModel,
 )
-from app.http.transaction import Session
 from app.lib.ids import GrantId
 
 Names = Mapping[UUID, str]
@@ -145,48 +139,37 @@ class Line:
 
 
 @router.get(HOME, operation_id="page_list_grants")
-async def list_page(
-    request: Request,
-    viewer: Annotated[Viewer, require_viewer(Permission.GRANTS_READ)],
-    session: Session,
-    runtime: CurrentRuntime,
-    snapshot: CurrentSnapshot,
-) -> Response:
+async def list_page(context: Annotated[PageContext, may_open(Permission.GRANTS_READ)]) -> Response:
     """List grants, newest first, with their unused access."""
-    asked = {name: request.query_params.get(name, "").strip() for name in ("q", "who", "server", "expiring")}
-    wanted, notes = await _wanted(request, asked, viewer, session, runtime)
+    asked = {name: context.param(name) for name in ("q", "who", "server", "expiring")}
+    wanted, notes = await _wanted(context, asked)
     found = Page[GrantView](items=[], next_cursor=None)
     if wanted is not None:
         found = GrantView.page(
-            *await grants.list_grants(session, viewer.caller, wanted, runtime), runtime.clock()
+            *await grants.list_grants(context.session, context.caller, wanted, context.runtime), context.now
         )
-    return page(
-        request,
+    return context.page(
         "grants/list.html",
-        viewer=viewer,
-        lines=await _lines(found.items, viewer, session, runtime, snapshot),
-        asked=asked | {"status": request.query_params.get("status", "")},
+        lines=await _lines(context, found.items),
+        asked=asked | {"status": context.param("status")},
         filtered=any(
-            name not in ("cursor", "done") and value for name, value in request.query_params.items()
+            name not in ("cursor", "done") and value for name, value in context.request.query_params.items()
         ),
         notes=notes,
         expiring=list(_EXPIRING.items()),
-        done=_DONE.get(request.query_params.get("done", "")),
+        done=_DONE,
         days=UNUSED_DAYS,
         link=link,
-        more=next_page(request, found.next_cursor),
-        first=first_page(request),
+        **context.pager(found.next_cursor),
     )
 
 
-async def _wanted(
-    request: Request, asked: dict[str, str], viewer: Viewer, session: AsyncSession, runtime: Runtime
-) -> tuple[GrantQuery | None, list[str]]:
+async def _wanted(context: PageContext, asked: dict[str, str]) -> tuple[GrantQuery | None, list[str]]:
     """The query for the filters, ``None`` if nothing can match, and notes on how they were read."""
     more: dict[str, Any] = {}
     notes = []
     if asked["who"]:
-        people, groups = await find_principals(asked["who"], viewer, session, runtime)
+        people, groups = await find_principals(context, asked["who"])
         if not people and not groups:
             return None, []
         more["identity_id"] = [one.id for one in people]
@@ -196,7 +179,7 @@ async def _wanted(
                 f"Many names match {asked['who']}. The list shows the grants of {MAX_FOUND} of them."
             )
     if asked["server"]:
-        server = await find_server(asked["server"], viewer, session, runtime)
+        server = await find_server(context, asked["server"])
         if server is None:
             return None, []
         more["server_id"] = [server.id]
@@ -204,22 +187,18 @@ async def _wanted(
             notes.append(f"The list shows the grants that reach the server {server.slug}.")
     if asked["expiring"] in _EXPIRING:
         # A whole day, so that the next page has the same filter.
-        today = runtime.clock().replace(hour=0, minute=0, second=0, microsecond=0)
+        today = context.now.replace(hour=0, minute=0, second=0, microsecond=0)
         more["expires_before"] = today + timedelta(days=int(asked["expiring"]) + 1)
         more["sort"] = "expires_at"
-        if not request.query_params.get("status"):
+        if not context.param("status"):
             more["status"] = ["active", "scheduled"]
-    return read_query(GrantQuery, request, limit=_PAGE, **more), notes
+    return context.query(GrantQuery, limit=_PAGE, **more), notes
 
 
-async def _lines(
-    found: list[GrantView], viewer: Viewer, session: AsyncSession, runtime: Runtime, snapshot: AccessSnapshot
-) -> list[Line]:
-    names = await names_of(session, [id for one in found for id in ids_to_name(one.principal, one.servers)])
+async def _lines(context: PageContext, found: list[GrantView]) -> list[Line]:
+    names = await context.names([id for one in found for id in ids_to_name(one.principal, one.servers)])
     judged = [one for one in found if one.status == "active"]
-    uses = await read_usage(
-        judged, viewer, session, runtime, snapshot, states=["unused", "partly_used", "in_use"]
-    )
+    uses = await read_usage(context, judged, states=["unused", "partly_used", "in_use"])
     return [
         Line(
             one,
@@ -233,13 +212,7 @@ async def _lines(
 
 
 async def read_usage(
-    found: list[GrantView],
-    viewer: Viewer,
-    session: AsyncSession,
-    runtime: Runtime,
-    snapshot: AccessSnapshot,
-    *,
-    states: list[Any],
+    context: PageContext, found: list[GrantView], *, states: list[Any]
 ) -> dict[Any, StaleGrantView]:
     """The usage report of these grants, by grant id."""
     if not found:
@@ -248,32 +221,27 @@ async def read_usage(
         unused_for_days=UNUSED_DAYS, kind=["grant"], state=states,
         grant_id=[one.id for one in found], limit=len(found),
     )  # fmt: skip
-    report = await list_stale_access(asked, viewer.caller, session, runtime, snapshot)
+    report = await list_stale_access(
+        asked, context.caller, context.session, context.runtime, context.snapshot
+    )
     return {one.grant_id: one for one in report.items if isinstance(one, StaleGrantView)}
 
 
 @router.get(f"{HOME}/{{grant_id}}", operation_id="page_show_grant")
 async def show_page(
-    grant_id: GrantId,
-    request: Request,
-    viewer: Annotated[Viewer, require_viewer(Permission.GRANTS_READ)],
-    session: Session,
-    runtime: CurrentRuntime,
-    snapshot: CurrentSnapshot,
+    context: Annotated[PageContext, may_open(Permission.GRANTS_READ)], grant_id: GrantId
 ) -> Response:
     """Show a grant: its content, its reach now, and its use."""
-    grant = await read_grant(grant_id, viewer, session, runtime)
+    grant = await read_grant(context, grant_id)
     use, reached = None, None
     if grant.status == "active":
         states = ["unused", "partly_used", "in_use", "unknown"]
-        use = (await read_usage([grant], viewer, session, runtime, snapshot, states=states)).get(grant.id)
+        use = (await read_usage(context, [grant], states=states)).get(grant.id)
     if grant.status != "ended":
-        reached = await preview_reach(grant, viewer, session, snapshot)
-    names = await names_of(session, _all_ids(grant, use))
-    return page(
-        request,
+        reached = await preview_reach(context, grant)
+    names = await context.names(_all_ids(grant, use))
+    return context.page(
         "grants/show.html",
-        viewer=viewer,
         it=grant,
         who=names.get(grant.principal.id, ERASED),
         names=names,
@@ -285,7 +253,7 @@ async def show_page(
         notes=NOTE_WORDS,
         days=UNUSED_DAYS,
         link=link,
-        done=_DONE.get(request.query_params.get("done", "")),
+        done=_DONE,
     )
 
 
@@ -306,74 +274,48 @@ def _all_ids(grant: GrantView, use: StaleGrantView | None) -> list[Any]:
     return ids
 
 
-async def read_grant(grant_id: Any, viewer: Viewer, session: AsyncSession, runtime: Runtime) -> GrantView:
+async def read_grant(context: PageContext, grant_id: Any) -> GrantView:
     """Read a grant, including an ended one for auditors. Raises ``NotFound``."""
-    grant = await grants.get_grant(session, viewer.caller, grant_id, ended=viewer.may("audit.read"))
-    return await grants.show(session, viewer.caller, grant, runtime.clock())
+    grant = await grants.get_grant(context.session, context.caller, grant_id, ended=context.may("audit.read"))
+    return await grants.show(context.session, context.caller, grant, context.now)
 
 
-async def preview_reach(
-    right: Any, viewer: Viewer, session: AsyncSession, snapshot: AccessSnapshot
-) -> GrantPreview:
+async def preview_reach(context: PageContext, right: Any) -> GrantPreview:
     """What the ``servers`` and ``tools`` of an object reach now."""
     asked = GrantPreviewRequest(servers=right.servers, tools=right.tools)
-    return await grants.preview(session, viewer.caller, snapshot, asked)
+    return await grants.preview(context.session, context.caller, context.snapshot, asked)
 
 
 @router.get(f"{HOME}/{{grant_id}}/end", operation_id="page_ask_end_grant")
 async def ask_end(
-    grant_id: GrantId,
-    request: Request,
-    viewer: Annotated[Viewer, require_viewer(Permission.GRANTS_WRITE)],
-    session: Session,
-    runtime: CurrentRuntime,
-    snapshot: CurrentSnapshot,
+    context: Annotated[PageContext, may_open(Permission.GRANTS_WRITE)], grant_id: GrantId
 ) -> Response:
     """Show what ends with a grant, and the form that ends it."""
-    return await _ending(grant_id, request, viewer, session, runtime, snapshot)
+    return await _ending(context, grant_id)
 
 
 @router.post(f"{HOME}/{{grant_id}}/end", operation_id="page_end_grant")
 async def end(
-    grant_id: GrantId,
-    request: Request,
-    submission: Annotated[Submission, require_submission(Permission.GRANTS_WRITE)],
-    session: Session,
-    runtime: CurrentRuntime,
-    snapshot: CurrentSnapshot,
+    sent: Annotated[Submission, may_submit(Permission.GRANTS_WRITE)], grant_id: GrantId
 ) -> Response:
     """End a grant at the revision that was shown."""
-    viewer = submission.viewer
-    shown = ShownRevision.from_form(submission.form)
-    async with attempt_change(session) as attempt:
-        await grants.end_grant(submission.change, grant_id, shown)
-    if attempt.problems:
-        return await _ending(grant_id, request, viewer, session, runtime, snapshot, attempt.problems)
+    async with sent.attempt():
+        await grants.end_grant(sent.change, grant_id, sent.shown)
+    if sent.problems:
+        return await _ending(sent, grant_id)
     return redirect(f"{HOME}?done=ended")
 
 
-async def _ending(
-    grant_id: Any,
-    request: Request,
-    viewer: Viewer,
-    session: AsyncSession,
-    runtime: Runtime,
-    snapshot: AccessSnapshot,
-    problems: Any = None,
-) -> Response:
-    row = await grants.get_grant(session, viewer.caller, grant_id)
-    grant = GrantView.from_row(row, runtime.clock())
-    names = await names_of(session, _all_ids(grant, None))
-    reached = await preview_reach(grant, viewer, session, snapshot)
-    return page(
-        request,
+async def _ending(context: PageContext, grant_id: Any) -> Response:
+    row = await grants.get_grant(context.session, context.caller, grant_id)
+    grant = GrantView.from_row(row, context.now)
+    names = await context.names(_all_ids(grant, None))
+    reached = await preview_reach(context, grant)
+    return context.page(
         "grants/end.html",
-        viewer=viewer,
-        status=200 if problems is None else problems.status,
         it=grant,
         who=names.get(grant.principal.id, ERASED),
         right=describe_access(grant, names),
         reached=reached,
-        problems=problems,
         link=link,
     )

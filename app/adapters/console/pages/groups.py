@@ -3,25 +3,14 @@
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Request, Response
-from sqlalchemy.ext.asyncio import AsyncSession
+from fastapi import APIRouter, Response
 
-from app.adapters.console.forms import (
-    Form,
-    Problems,
-    ShownRevision,
-    attempt_change,
-    first_page,
-    next_page,
-    read_query,
-    validate,
-)
-from app.adapters.console.page import PageRoute, page, redirect
+from app.adapters.console.context import PageContext, Submission, may_open, may_submit
+from app.adapters.console.forms import Form, validate
+from app.adapters.console.page import PageRoute, redirect
 from app.adapters.console.pages.grants import describe_access, ids_to_name
 from app.adapters.console.pages.principals import PAGE_SIZE, format_name
-from app.adapters.console.viewer import Submission, Viewer, require_submission, require_viewer
 from app.domain.errors import Forbidden, Malformed, NotFound
-from app.features.audit.names import names_of
 from app.features.grants import service as grants
 from app.features.grants.schemas import GrantQuery, GrantView
 from app.features.groups import service
@@ -38,17 +27,12 @@ from app.features.identities import routes as identities
 from app.features.identities.schemas import IdentityQuery
 from app.http.authorization import Permission, authorize
 from app.http.etags import Precondition
-from app.http.pagination import Page
-from app.http.runtime import CurrentRuntime, Runtime
-from app.http.transaction import Session
 from app.lib.ids import GROUP, IDENTITY, GroupId, format_id, parse_id
 from app.models.identities import Identity
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 
-
 GROUPS = "/console/groups"
-Reader = Annotated[Viewer, require_viewer(Permission.GROUPS_READ)]
 _FOUND = 8
 _DONE = {
     "made": "The group was created. Add members, and grant it access.",
@@ -57,207 +41,190 @@ _DONE = {
     "removed": "Member removed. The group's grants no longer apply to them.",
     "ended": "The group was deleted with its grants and memberships.",
 }
+_FIELDS = ("name", "description", "external_id")
+Reader = Annotated[PageContext, may_open(Permission.GROUPS_READ)]
+Writer = Annotated[PageContext, may_open(Permission.GROUPS_WRITE)]
+Written = Annotated[Submission, may_submit(Permission.GROUPS_WRITE)]
 
 
 @router.get(GROUPS, operation_id="page_list_groups")
-async def show_groups(
-    request: Request, viewer: Reader, session: Session, runtime: CurrentRuntime
-) -> Response:
+async def show_groups(context: Reader) -> Response:
     """List groups, newest first."""
-    query = read_query(GroupQuery, request, limit=PAGE_SIZE, include=None)
-    found = GroupView.page(*await service.list_groups(session, viewer.caller, query, runtime))
-    owners = [one.owner_group_id for one in found.items]
-    return page(
-        request, "groups/list.html", viewer=viewer, items=found.items, query=query,
-        names=await names_of(session, [*owners, *query.member_id]),
-        is_filtered=bool(query.q or query.source or query.member_id), more=next_page(request, found.next_cursor),
-        first=first_page(request), done=_DONE.get(request.query_params.get("done", "")),
-    )  # fmt: skip
-
-
-Writer = Annotated[Viewer, require_viewer(Permission.GROUPS_WRITE)]
-Written = Annotated[Submission, require_submission(Permission.GROUPS_WRITE)]
-_FIELDS = ("name", "description", "external_id")
+    query = context.query(GroupQuery, limit=PAGE_SIZE, include=None)
+    found = GroupView.page(
+        *await service.list_groups(context.session, context.caller, query, context.runtime)
+    )
+    return context.page(
+        "groups/list.html",
+        items=found.items,
+        query=query,
+        names=await context.names([*(one.owner_group_id for one in found.items), *query.member_id]),
+        is_filtered=bool(query.q or query.source or query.member_id),
+        done=_DONE,
+        **context.pager(found.next_cursor),
+    )
 
 
 @router.get(f"{GROUPS}/new", operation_id="page_new_group")
-async def show_new(request: Request, viewer: Writer) -> Response:
+async def show_new(context: Writer) -> Response:
     """Show the form for a new group."""
-    return _show_form(request, viewer, None, dict.fromkeys(_FIELDS, ""), "", Problems())
+    return _show_form(context, None)
 
 
 @router.post(f"{GROUPS}/new", operation_id="page_create_group")
-async def create(request: Request, sent: Written, session: Session) -> Response:
+async def create(sent: Written) -> Response:
     """Create an empty group."""
-    async with attempt_change(session) as attempt:
-        body = validate(GroupCreate, _values_of(sent.form))
-        made = await service.create_group(sent.change, body)
-    if attempt.problems:
-        return _show_form(request, sent.viewer, None, _typed(sent.form), "", attempt.problems)
-    return redirect(f"{GROUPS}/{format_id(GROUP, made.id)}?done=made")
+    async with sent.attempt():
+        made = await service.create_group(sent.change, validate(GroupCreate, _values_of(sent.form)))
+    if sent.problems:
+        return _show_form(sent, None)
+    return redirect(f"{_path(made.id)}?done=made")
 
 
 @router.get(GROUPS + "/{group_id}", operation_id="page_show_group")
-async def show_group(
-    request: Request, group_id: GroupId, viewer: Reader, session: Session, runtime: CurrentRuntime
-) -> Response:
+async def show_group(group_id: GroupId, context: Reader) -> Response:
     """Show a group: its members or its grants."""
-    it = GroupView.from_row(await service.get_group(session, viewer.caller, group_id))
-    return await show_one(request, viewer, session, runtime, it)
+    return await _show(context, group_id)
 
 
-async def show_one(
-    request: Request, viewer: Viewer, session: AsyncSession, runtime: Runtime, it: GroupView,
-    problems: Problems | None = None,
-) -> Response:  # fmt: skip
+async def _show(context: PageContext, group_id: UUID) -> Response:
     """Show the page of a group, with errors of a change of its members."""
-    problems = problems or Problems()
-    tab = "members" if problems else request.query_params.get("tab") or "members"
+    it = await _read(context, group_id)
+    tab = "members" if context.problems else context.param("tab", "members")
     if tab == "grants":
-        authorize(viewer.caller, Permission.GRANTS_READ)
-        read = await _grants(request, viewer, session, runtime, it)
+        authorize(context.caller, Permission.GRANTS_READ)
+        read = await _grants(context, it)
     elif tab == "members":
-        read = await _members(request, viewer, session, runtime, it)
+        read = await _members(context, it)
     else:
         raise NotFound("There is no such page.")
-    owner = await names_of(session, [it.owner_group_id])
-    may_change = viewer.may(Permission.GROUPS_WRITE) and await _may_change_members(session, viewer, it.id)
-    removed = await _removed(request, session, it.id) if may_change and tab == "members" else None
-    return page(
-        request, "groups/one.html", viewer=viewer, status=problems.status, problems=problems, it=it, tab=tab,
-        owner=owner.get(it.owner_group_id) if it.owner_group_id else None,
-        done=_DONE.get(request.query_params.get("done", "")), may_change=may_change, removed=removed,
-        format_name=format_name, **read,
-    )  # fmt: skip
+    may_change = context.may(Permission.GROUPS_WRITE) and await _may_change_members(context, it.id)
+    return context.page(
+        "groups/one.html",
+        it=it,
+        tab=tab,
+        owner=await context.name(it.owner_group_id),
+        may_change=may_change,
+        removed=await _removed(context, it.id) if may_change and tab == "members" else None,
+        format_name=format_name,
+        done=_DONE,
+        **read,
+    )
 
 
-async def _may_change_members(session: AsyncSession, viewer: Viewer, group_id: UUID) -> bool:
-    group = await service.get_group(session, viewer.caller, group_id)
+async def _may_change_members(context: PageContext, group_id: UUID) -> bool:
+    group = await service.get_group(context.session, context.caller, group_id)
     try:
-        await service.check_may_change_members(session, viewer.caller, group)
+        await service.check_may_change_members(context.session, context.caller, group)
     except Forbidden:
         return False
     return True
 
 
-async def _removed(request: Request, session: AsyncSession, group_id: UUID) -> Identity | None:
+async def _removed(context: PageContext, group_id: UUID) -> Identity | None:
     """The member who was just removed, to be added back by one click."""
     try:
-        id = parse_id(IDENTITY, request.query_params.get("removed", ""))
+        id = parse_id(IDENTITY, context.param("removed"))
     except ValueError:
         return None
-    identity = await session.get(Identity, id)
-    if identity is None or identity.status == "offboarded" or await members_among(session, group_id, [id]):
+    identity = await context.session.get(Identity, id)
+    if identity is None or identity.status == "offboarded":
         return None
-    return identity
+    return None if await members_among(context.session, group_id, [id]) else identity
 
 
-async def _members(
-    request: Request, viewer: Viewer, session: AsyncSession, runtime: Runtime, it: GroupView
-) -> dict[str, Any]:
+async def _members(context: PageContext, it: GroupView) -> dict[str, Any]:
     """A page of members, and the search results with whether each is a member."""
-    query = read_query(MemberQuery, request, limit=PAGE_SIZE)
-    rows, following = await service.list_members(session, viewer.caller, it.id, query, runtime)
-    found = Page(items=[MemberView.from_row(row) for row in rows], next_cursor=following)
-    wanted = read_query(IdentityQuery, request, limit=_FOUND, status=["active", "suspended"], cursor=None)
-    searched = None if wanted.q is None else await identities.list_identities(wanted, session, runtime)
-    among = await members_among(session, it.id, [one.id for one in searched.items]) if searched else set()
+    session, query = context.session, context.query(MemberQuery, limit=PAGE_SIZE)
+    rows, following = await service.list_members(session, context.caller, it.id, query, context.runtime)
+    wanted = context.query(IdentityQuery, limit=_FOUND, status=["active", "suspended"], cursor=None)
+    searched = (
+        None if wanted.q is None else await identities.list_identities(wanted, session, context.runtime)
+    )
     return {
-        "members": found.items,
-        "names": await names_of(session, [one.identity_id for one in found.items]),
+        "members": [MemberView.from_row(row) for row in rows],
+        "names": await context.names([row.identity_id for row in rows]),
         "q": wanted.q,
         "searched": searched,
-        "among": among,
-        "more": next_page(request, found.next_cursor),
-        "first": first_page(request),
+        "among": await members_among(session, it.id, [one.id for one in searched.items] if searched else []),
+        **context.pager(following),
     }
 
 
-async def _grants(
-    request: Request, viewer: Viewer, session: AsyncSession, runtime: Runtime, it: GroupView
-) -> dict[str, Any]:
+async def _grants(context: PageContext, it: GroupView) -> dict[str, Any]:
     """A page of the group's grants, described."""
-    query = read_query(GrantQuery, request, limit=PAGE_SIZE, group_id=[it.id], include=None)
-    listed = await grants.list_grants(session, viewer.caller, query, runtime)
-    found = GrantView.page(*listed, runtime.clock())
-    names = await names_of(
-        session, [id for one in found.items for id in ids_to_name(one.principal, one.servers)]
-    )
+    query = context.query(GrantQuery, limit=PAGE_SIZE, group_id=[it.id], include=None)
+    listed = await grants.list_grants(context.session, context.caller, query, context.runtime)
+    found = GrantView.page(*listed, context.now)
+    names = await context.names(id for one in found.items for id in ids_to_name(one.principal, one.servers))
     return {
         "grants": [(one, describe_access(one, names)) for one in found.items],
-        "more": next_page(request, found.next_cursor),
-        "first": first_page(request),
+        **context.pager(found.next_cursor),
     }
 
 
 @router.get(GROUPS + "/{group_id}/edit", operation_id="page_edit_group")
-async def show_edit(request: Request, group_id: GroupId, viewer: Writer, session: Session) -> Response:
+async def show_edit(group_id: GroupId, context: Writer) -> Response:
     """Show the form that changes a group."""
-    it = await _read(group_id, viewer, session)
-    values = {name: getattr(it, name) or "" for name in _FIELDS}
-    return _show_form(request, viewer, it, values, str(it.revision), Problems())
+    return _show_form(context, await _read(context, group_id))
 
 
 @router.post(GROUPS + "/{group_id}/edit", operation_id="page_update_group")
-async def update(request: Request, group_id: GroupId, sent: Written, session: Session) -> Response:
+async def update(sent: Written, group_id: GroupId) -> Response:
     """Change a group at the revision that was shown."""
-    it = await _read(group_id, sent.viewer, session)
-    revision = sent.form.text("revision")
-    async with attempt_change(session) as attempt:
+    it = await _read(sent, group_id)
+    async with sent.attempt():
         body = validate(GroupUpdate, _values_of(sent.form))
-        await service.update_group(sent.change, group_id, body, ShownRevision.from_form(sent.form))
-    if attempt.problems:
-        return _show_form(request, sent.viewer, it, _typed(sent.form), revision, attempt.problems)
-    return redirect(f"{GROUPS}/{format_id(GROUP, group_id)}?done=changed")
+        await service.update_group(sent.change, group_id, body, sent.shown)
+    if sent.problems:
+        return _show_form(sent, it)
+    return redirect(f"{_path(group_id)}?done=changed")
 
 
 @router.post(GROUPS + "/{group_id}/members", operation_id="page_add_group_member")
-async def add_member(
-    request: Request, group_id: GroupId, sent: Written, session: Session, runtime: CurrentRuntime
-) -> Response:
+async def add_member(sent: Written, group_id: GroupId) -> Response:
     """Add a member to a group."""
-    async with attempt_change(session) as attempt:
-        await service.add_member(sent.change, group_id, parse_member(sent.form), Precondition(None))
-    if attempt.problems:
-        it = await _read(group_id, sent.viewer, session)
-        return await show_one(request, sent.viewer, session, runtime, it, attempt.problems)
-    return redirect(f"{GROUPS}/{format_id(GROUP, group_id)}?done=added")
+    async with sent.attempt():
+        await service.add_member(sent.change, group_id, _member(sent.form), Precondition(None))
+    if sent.problems:
+        return await _show(sent, group_id)
+    return redirect(f"{_path(group_id)}?done=added")
 
 
 @router.post(GROUPS + "/{group_id}/members/remove", operation_id="page_remove_group_member")
-async def remove_member(group_id: GroupId, sent: Written) -> Response:
+async def remove_member(sent: Written, group_id: GroupId) -> Response:
     """Remove a member from a group."""
-    await service.remove_member(sent.change, group_id, parse_member(sent.form), Precondition(None))
-    removed = format_id(IDENTITY, parse_member(sent.form))
-    return redirect(f"{GROUPS}/{format_id(GROUP, group_id)}?done=removed&removed={removed}")
+    removed = _member(sent.form)
+    await service.remove_member(sent.change, group_id, removed, Precondition(None))
+    return redirect(f"{_path(group_id)}?done=removed&removed={format_id(IDENTITY, removed)}")
 
 
 @router.get(GROUPS + "/{group_id}/end", operation_id="page_end_group")
-async def show_end(request: Request, group_id: GroupId, viewer: Writer, session: Session) -> Response:
+async def show_end(group_id: GroupId, context: Writer) -> Response:
     """Show what ends with a group."""
-    it = await _read(group_id, viewer, session)
-    return page(request, "groups/end.html", viewer=viewer, it=it, problems=Problems())
+    return context.page("groups/end.html", it=await _read(context, group_id))
 
 
 @router.post(GROUPS + "/{group_id}/end", operation_id="page_do_end_group")
-async def end(request: Request, group_id: GroupId, sent: Written, session: Session) -> Response:
+async def end(sent: Written, group_id: GroupId) -> Response:
     """End a group at the revision that was shown."""
-    it = await _read(group_id, sent.viewer, session)
-    async with attempt_change(session) as attempt:
-        await service.end_group(sent.change, group_id, ShownRevision.from_form(sent.form))
-    if attempt.problems:
-        found = attempt.problems
-        return page(
-            request, "groups/end.html", viewer=sent.viewer, status=found.status, it=it, problems=found
-        )
+    it = await _read(sent, group_id)
+    async with sent.attempt():
+        await service.end_group(sent.change, group_id, sent.shown)
+    if sent.problems:
+        return sent.page("groups/end.html", it=it)
     return redirect(f"{GROUPS}?done=ended")
 
 
-async def _read(group_id: UUID, viewer: Viewer, session: AsyncSession) -> GroupView:
-    return GroupView.from_row(await service.get_group(session, viewer.caller, group_id))
+def _path(group_id: UUID) -> str:
+    return f"{GROUPS}/{format_id(GROUP, group_id)}"
 
 
-def parse_member(form: Form) -> Any:
+async def _read(context: PageContext, group_id: UUID) -> GroupView:
+    return GroupView.from_row(await service.get_group(context.session, context.caller, group_id))
+
+
+def _member(form: Form) -> Any:
     """The identity that a form names. Raises ``Malformed``."""
     try:
         return parse_id(IDENTITY, form.text("identity_id"))
@@ -270,19 +237,13 @@ def _values_of(form: Form) -> dict[str, Any]:
     return {name: form.text(name) or (None if name != "name" else "") for name in _FIELDS}
 
 
-def _typed(form: Form) -> dict[str, str]:
-    return {name: form.raw(name) for name in _FIELDS}
-
-
-def _show_form(
-    request: Request,
-    viewer: Viewer,
-    it: GroupView | None,
-    values: dict[str, str],
-    revision: str,
-    found: Problems,
-) -> Response:
-    return page(
-        request, "groups/form.html", viewer=viewer, status=found.status, problems=found, it=it, values=values,
-        revision=revision,
-    )  # fmt: skip
+def _show_form(context: PageContext, it: GroupView | None) -> Response:
+    """Show the form with what was typed, or else with the group."""
+    form = context.form
+    saved = {name: getattr(it, name, None) or "" for name in _FIELDS}
+    return context.page(
+        "groups/form.html",
+        it=it,
+        values={name: form.raw(name) for name in _FIELDS} if context.problems else saved,
+        revision=form.text("revision") if context.problems or it is None else str(it.revision),
+    )

@@ -5,16 +5,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Request, Response
-from sqlalchemy.ext.asyncio import AsyncSession
+from fastapi import APIRouter, Response
 
+from app.adapters.console.context import PageContext, may_open
 from app.adapters.console.menu import HOME, first_page
-from app.adapters.console.page import PageRoute, page, redirect
+from app.adapters.console.page import PageRoute, redirect
 from app.adapters.console.pages.charts import Chart, build_chart
-from app.adapters.console.viewer import Viewer, require_viewer
 from app.features.approvals import routes as approvals
 from app.features.approvals.schemas import ApprovalQuery, ApprovalView
-from app.features.audit.names import names_of
 from app.features.audit.schemas import AuditStatsQuery, AuditStatsView
 from app.features.audit.stats import count_hours
 from app.features.grants import service as grants
@@ -31,8 +29,6 @@ from app.features.tokens.queries import count_active
 from app.features.tokens.schemas import TokenQuery, TokenStatus, TokenView
 from app.http.authorization import Permission
 from app.http.pagination import Page
-from app.http.runtime import CurrentRuntime, Runtime
-from app.http.transaction import Session
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 
@@ -70,58 +66,51 @@ async def lead_home() -> Response:
 
 
 @router.get(HOME, operation_id="page_home")
-async def show_home(
-    request: Request,
-    viewer: Annotated[Viewer, require_viewer(Permission.SELF_READ)],
-    session: Session,
-    runtime: CurrentRuntime,
-) -> Response:
+async def show_home(context: Annotated[PageContext, may_open(Permission.SELF_READ)]) -> Response:
     """Show the home page; callers without a role are redirected to "My access"."""
-    begin = first_page(viewer.caller)
+    begin = first_page(context.caller)
     if begin != HOME:
         return redirect(begin)
-    steps = await _first_steps(viewer, session, runtime)
-    claimed = await _claimed(viewer, session, runtime)
+    steps = await _first_steps(context)
+    claimed = await _claimed(context)
     if not steps[-1].is_done:
-        return page(
-            request, "home/first.html", viewer=viewer, steps=steps, claimed=claimed, few=_FEW,
-            names=await names_of(session, [one.identity_id for one in claimed]),
+        return context.page(
+            "home/first.html", steps=steps, claimed=claimed, few=_FEW,
+            names=await context.names([one.identity_id for one in claimed]),
         )  # fmt: skip
-    stats = await _calls(viewer, session, runtime)
-    waiting = await _waiting(viewer, session, runtime)
-    ending = await _ending(session, runtime)
+    stats = await _calls(context)
+    waiting = await _waiting(context)
+    ending = await _ending(context)
     ended = []
-    if viewer.may(Permission.AUDIT_READ):
-        since = runtime.clock() - timedelta(days=ENDS_IN_DAYS)
-        ended = await administrators_ended_by_directory(session, since, _FEW)
-    names = await names_of(
-        session,
+    if context.may(Permission.AUDIT_READ):
+        since = context.now - timedelta(days=ENDS_IN_DAYS)
+        ended = await administrators_ended_by_directory(context.session, since, _FEW)
+    names = await context.names(
         {
             *(token.identity_id for token in ending.items),
             *(id for _, id, _ in ended),
             *(one.identity_id for one in claimed),
         },
     )
-    return page(
-        request, "home/home.html", viewer=viewer, ended=ended, claimed=claimed, names=names, few=_FEW,
+    return context.page(
+        "home/home.html", ended=ended, claimed=claimed, names=names, few=_FEW,
         waiting=waiting.items[:_FEW], ending=ending.items[:_FEW],
         more_waiting=len(waiting.items) > _FEW, more_ending=len(ending.items) > _FEW, days=ENDS_IN_DAYS,
-        numbers=await _numbers(viewer, session, runtime, stats, waiting), chart=_denied(stats),
+        numbers=await _numbers(context, stats, waiting), chart=_denied(stats),
     )  # fmt: skip
 
 
-async def _first_steps(viewer: Viewer, session: AsyncSession, runtime: Runtime) -> Sequence[Step]:
+async def _first_steps(context: PageContext) -> Sequence[Step]:
     """The steps before a first token works; all are done once there is a token."""
-    has_token = bool((await tokens.list_tokens(TokenQuery(limit=1), session, runtime)).items)
+    has_token = bool((await tokens.list_tokens(TokenQuery(limit=1), context.session, context.runtime)).items)
     done = [True] * 3
     if not has_token:
-        caller = viewer.caller
-        done = [
-            bool((await servers.list_servers(ServerQuery(limit=1), caller, session, runtime)).items),
-            # The viewer is an identity too.
-            len((await identities.list_identities(IdentityQuery(limit=2), session, runtime)).items) > 1,
-            bool((await grants.list_grants(session, caller, GrantQuery(limit=1), runtime))[0]),
-        ]
+        session, runtime = context.session, context.runtime
+        fleet = await servers.list_servers(ServerQuery(limit=1), context.caller, session, runtime)
+        people = await identities.list_identities(IdentityQuery(limit=2), session, runtime)
+        granted, _ = await grants.list_grants(session, context.caller, GrantQuery(limit=1), runtime)
+        # The viewer is an identity too.
+        done = [bool(fleet.items), len(people.items) > 1, bool(granted)]
     return (
         Step(
             "Register a server", "The MCP server that people or agents should reach. Its tools are read at once.",
@@ -142,10 +131,10 @@ async def _first_steps(viewer: Viewer, session: AsyncSession, runtime: Runtime) 
     )  # fmt: skip
 
 
-async def _calls(viewer: Viewer, session: AsyncSession, runtime: Runtime) -> AuditStatsView | None:
-    if not viewer.may(Permission.AUDIT_READ):
+async def _calls(context: PageContext) -> AuditStatsView | None:
+    if not context.may(Permission.AUDIT_READ):
         return None
-    return await count_hours(session, AuditStatsQuery(action=["tool.call"]), runtime.clock())
+    return await count_hours(context.session, AuditStatsQuery(action=["tool.call"]), context.now)
 
 
 def _denied(stats: AuditStatsView | None) -> Chart | None:
@@ -155,34 +144,30 @@ def _denied(stats: AuditStatsView | None) -> Chart | None:
     return None if stats is None else build_chart(stats, address, refused_only=True)
 
 
-async def _claimed(viewer: Viewer, session: AsyncSession, runtime: Runtime) -> Sequence[InvitationView]:
+async def _claimed(context: PageContext) -> Sequence[InvitationView]:
     """Claimed invitations that this viewer can confirm, and one more than are shown."""
-    if not (viewer.may(Permission.IDENTITIES_WRITE) and viewer.may(Permission.GRANTS_WRITE)):
+    if not (context.may(Permission.IDENTITIES_WRITE) and context.may(Permission.GRANTS_WRITE)):
         return []
     query = InvitationQuery(status=["claimed"], limit=_FEW + 1)
-    return (await invitations.list_invitations(query, session, runtime)).items
+    return (await invitations.list_invitations(query, context.session, context.runtime)).items
 
 
-async def _waiting(viewer: Viewer, session: AsyncSession, runtime: Runtime) -> Page[ApprovalView]:
+async def _waiting(context: PageContext) -> Page[ApprovalView]:
     query = ApprovalQuery(state=["pending"], limit=COUNTED)
-    return await approvals.list_approvals(query, viewer.caller, session, runtime)
+    return await approvals.list_approvals(query, context.caller, context.session, context.runtime)
 
 
-async def _ending(session: AsyncSession, runtime: Runtime) -> Page[TokenView]:
+async def _ending(context: PageContext) -> Page[TokenView]:
     # Until the end of a day, as in the list of tokens.
-    last = datetime.combine(runtime.clock().date() + timedelta(days=ENDS_IN_DAYS + 1), time(), UTC)
+    last = datetime.combine(context.now.date() + timedelta(days=ENDS_IN_DAYS + 1), time(), UTC)
     query = TokenQuery(status=[TokenStatus.ACTIVE], expires_before=last, sort="expires_at", limit=_FEW + 1)
-    return await tokens.list_tokens(query, session, runtime)
+    return await tokens.list_tokens(query, context.session, context.runtime)
 
 
 async def _numbers(
-    viewer: Viewer,
-    session: AsyncSession,
-    runtime: Runtime,
-    stats: AuditStatsView | None,
-    waiting: Page[ApprovalView],
+    context: PageContext, stats: AuditStatsView | None, waiting: Page[ApprovalView]
 ) -> list[Number]:
-    active = await count_active(session, COUNTED + 1)
+    active = await count_active(context.session, COUNTED + 1)
     of_all = [
         Number("Active tokens", _up_to(active), "/console/tokens?status=active"),
         Number("Pending approvals", _capped(waiting), "/console/approvals"),
@@ -198,10 +183,10 @@ async def _numbers(
             *of_all,
         ]  # fmt: skip
     fleet = await servers.list_servers(
-        ServerQuery(status=["active"], limit=COUNTED), viewer.caller, session, runtime
+        ServerQuery(status=["active"], limit=COUNTED), context.caller, context.session, context.runtime
     )
     people = await identities.list_identities(
-        IdentityQuery(status=["active"], limit=COUNTED), session, runtime
+        IdentityQuery(status=["active"], limit=COUNTED), context.session, context.runtime
     )
     return [
         *of_all,

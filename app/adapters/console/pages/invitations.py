@@ -2,40 +2,26 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Request, Response
-from sqlalchemy.ext.asyncio import AsyncSession
+from fastapi import APIRouter, Response
 
-from app.adapters.console.forms import (
-    Form,
-    Problems,
-    ShownRevision,
-    attempt_change,
-    first_page,
-    next_page,
-    read_query,
-    validate,
-)
-from app.adapters.console.page import PageRoute, page, redirect
+from app.adapters.console.context import PageContext, Submission, may_open, may_submit
+from app.adapters.console.forms import Form, validate
+from app.adapters.console.page import PageRoute, redirect
 from app.adapters.console.pages.principals import PAGE_SIZE
-from app.adapters.console.viewer import Submission, Viewer, require_submission, require_viewer
 from app.domain.errors import NotFound
-from app.features.audit.names import names_of
 from app.features.identity_providers import queries as providers
-from app.features.identity_providers.schemas import Provider
 from app.features.invitations import routes as invitations
 from app.features.invitations import service
 from app.features.invitations.schemas import PAGE, InvitationCreate, InvitationQuery
 from app.http.authorization import Permission
-from app.http.runtime import CurrentRuntime
-from app.http.transaction import Session
 from app.lib.ids import IDENTITY, IDENTITY_PROVIDER, INVITATION, InvitationId, format_id, parse_id
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 
 INVITATIONS = "/console/invitations"
-Reader = Annotated[Viewer, require_viewer(Permission.IDENTITIES_READ)]
-Writer = Annotated[Viewer, require_viewer(Permission.IDENTITIES_WRITE)]
-Written = Annotated[Submission, require_submission(Permission.IDENTITIES_WRITE)]
+Reader = Annotated[PageContext, may_open(Permission.IDENTITIES_READ)]
+Writer = Annotated[PageContext, may_open(Permission.IDENTITIES_WRITE)]
+Written = Annotated[Submission, may_submit(Permission.IDENTITIES_WRITE)]
 _DONE = {
     "confirmed": "The account was linked. The person can sign in.",
     "revoked": "The invitation was revoked. Its link no longer works.",
@@ -43,110 +29,94 @@ _DONE = {
 
 
 @router.get(INVITATIONS, operation_id="page_list_invitations")
-async def show_invitations(
-    request: Request, viewer: Reader, session: Session, runtime: CurrentRuntime
-) -> Response:
+async def show_invitations(context: Reader) -> Response:
     """List invitations, newest first."""
-    query = read_query(InvitationQuery, request, limit=PAGE_SIZE)
-    found = await invitations.list_invitations(query, session, runtime)
-    return page(
-        request, "invitations/list.html", viewer=viewer, items=found.items, query=query,
-        names=await names_of(session, [one.identity_id for one in found.items]),
+    query = context.query(InvitationQuery, limit=PAGE_SIZE)
+    found = await invitations.list_invitations(query, context.session, context.runtime)
+    return context.page(
+        "invitations/list.html", items=found.items, query=query,
+        names=await context.names([one.identity_id for one in found.items]),
         is_filtered=bool(query.status or query.identity_id or query.provider_id),
-        more=next_page(request, found.next_cursor), first=first_page(request),
-        done=_DONE.get(request.query_params.get("done", "")),
+        done=_DONE, **context.pager(found.next_cursor),
     )  # fmt: skip
 
 
 @router.get(f"{INVITATIONS}/new", operation_id="page_new_invitation")
-async def show_new(request: Request, viewer: Writer, session: Session) -> Response:
+async def show_new(context: Writer) -> Response:
     """Show the form that invites a new or an existing person."""
-    typed = Form([("identity_id", request.query_params.get("identity_id", ""))])
-    return await _show_new(request, viewer, session, typed, Problems())
+    return await _show_new(context)
 
 
 @router.post(f"{INVITATIONS}/new", operation_id="page_create_invitation")
-async def create(request: Request, sent: Written, session: Session, runtime: CurrentRuntime) -> Response:
+async def create(sent: Written) -> Response:
     """Create an invitation and show its link, which only this response contains."""
-    form, request_id = sent.form, request.state.request_id
-    async with attempt_change(session) as attempt:
-        body = validate(InvitationCreate, _asked(form))
+    async with sent.attempt():
+        body = validate(InvitationCreate, _asked(sent.form))
         made = await service.create_invitation(
-            session, runtime.peppers, sent.viewer.caller, body, runtime.clock, request_id
+            sent.session, sent.runtime.peppers, sent.caller, body, sent.runtime.clock, sent.request_id
         )
-    if attempt.problems:
-        return await _show_new(request, sent.viewer, session, form, attempt.problems)
-    it = await invitations.get_invitation(made.reading.row.id, session, Response())
-    return page(
-        request, "invitations/made.html", viewer=sent.viewer, it=it, url=f"{runtime.public_url}{PAGE}/{made.secret}",
-        names=await names_of(session, [it.identity_id]),
+    if sent.problems:
+        return await _show_new(sent)
+    it = await invitations.get_invitation(made.reading.row.id, sent.session, Response())
+    return sent.page(
+        "invitations/made.html", it=it, url=f"{sent.runtime.public_url}{PAGE}/{made.secret}",
+        names=await sent.names([it.identity_id]),
     )  # fmt: skip
 
 
 @router.get(INVITATIONS + "/{invitation_id}", operation_id="page_show_invitation")
-async def show_invitation(
-    request: Request, invitation_id: InvitationId, viewer: Reader, session: Session
-) -> Response:
+async def show_invitation(context: Reader, invitation_id: InvitationId) -> Response:
     """Show an invitation with the account that claimed it."""
-    return await _show(request, viewer, session, invitation_id, Problems())
+    return await _show(context, invitation_id)
 
 
 @router.post(INVITATIONS + "/{invitation_id}/confirm", operation_id="page_confirm_invitation")
-async def confirm(request: Request, invitation_id: InvitationId, sent: Written, session: Session) -> Response:
+async def confirm(sent: Written, invitation_id: InvitationId) -> Response:
     """Link the account that claimed the invitation to the person."""
-    async with attempt_change(session) as attempt:
-        shown = ShownRevision.from_form(sent.form)
+    async with sent.attempt():
         await service.confirm_invitation(
-            session, sent.viewer.caller, invitation_id, shown, request.state.request_id
+            sent.session, sent.caller, invitation_id, sent.shown, sent.request_id
         )
-    if attempt.problems:
-        return await _show(request, sent.viewer, session, invitation_id, attempt.problems)
+    if sent.problems:
+        return await _show(sent, invitation_id)
     return redirect(f"{INVITATIONS}?done=confirmed")
 
 
 @router.post(INVITATIONS + "/{invitation_id}/revoke", operation_id="page_revoke_invitation")
-async def revoke(request: Request, invitation_id: InvitationId, sent: Written, session: Session) -> Response:
+async def revoke(sent: Written, invitation_id: InvitationId) -> Response:
     """Revoke an invitation."""
-    async with attempt_change(session) as attempt:
-        shown = ShownRevision.from_form(sent.form)
-        await service.revoke_invitation(
-            session, sent.viewer.caller, invitation_id, shown, request.state.request_id
-        )
-    if attempt.problems:
-        return await _show(request, sent.viewer, session, invitation_id, attempt.problems)
+    async with sent.attempt():
+        await service.revoke_invitation(sent.session, sent.caller, invitation_id, sent.shown, sent.request_id)
+    if sent.problems:
+        return await _show(sent, invitation_id)
     return redirect(f"{INVITATIONS}?done=revoked")
 
 
-async def _show(
-    request: Request, viewer: Viewer, session: AsyncSession, id: InvitationId, problems: Problems
-) -> Response:
-    it = await invitations.get_invitation(id, session, Response())
-    provider = await providers.find(session, it.provider_id, ended=True)
-    return page(
-        request, "invitations/show.html", viewer=viewer, status=problems.status, problems=problems, it=it,
+async def _show(context: PageContext, id: InvitationId) -> Response:
+    it = await invitations.get_invitation(id, context.session, Response())
+    provider = await providers.find(context.session, it.provider_id, ended=True)
+    return context.page(
+        "invitations/show.html", it=it,
         path=f"{INVITATIONS}/{format_id(INVITATION, it.id)}", provider=provider.name if provider else "a provider",
-        names=await names_of(session, [it.identity_id]),
+        names=await context.names([it.identity_id]),
     )  # fmt: skip
 
 
-async def _show_new(
-    request: Request, viewer: Viewer, session: AsyncSession, typed: Form, problems: Problems
-) -> Response:
-    known = await providers.browser_providers(session)
-    names = {}
-    if typed.text("identity_id"):
+async def _show_new(context: PageContext) -> Response:
+    typed = context.form or Form([("identity_id", context.param("identity_id"))])
+    who, id = None, typed.text("identity_id")
+    if id:
         try:
-            names = await names_of(session, [parse_id(IDENTITY, typed.text("identity_id"))])
+            who = await context.name(parse_id(IDENTITY, id))
         except ValueError:
             raise NotFound("There is no such page.") from None
-    return page(
-        request, "invitations/new.html", viewer=viewer, status=problems.status, problems=problems, typed=typed,
-        providers=[_option(one) for one in known], who=next(iter(names.values()), None),
+    return context.page(
+        "invitations/new.html", typed=typed, who=who,
+        providers=[
+            (format_id(IDENTITY_PROVIDER, one.id), one.name)
+            for one in await providers.browser_providers(context.session)
+        ],
     )  # fmt: skip
-
-
-def _option(provider: Provider) -> tuple[str, str]:
-    return format_id(IDENTITY_PROVIDER, provider.id), provider.name
 
 
 def _asked(form: Form) -> dict[str, Any]:

@@ -3,20 +3,11 @@
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Request, Response
-from sqlalchemy.ext.asyncio import AsyncSession
+from fastapi import APIRouter, Response
 
-from app.adapters.console.forms import (
-    Form,
-    Problems,
-    ShownRevision,
-    attempt_change,
-    first_page,
-    next_page,
-    read_query,
-    validate,
-)
-from app.adapters.console.page import PageRoute, page, redirect
+from app.adapters.console.context import PageContext, Submission, may_open, may_submit
+from app.adapters.console.forms import Form, Problems, validate
+from app.adapters.console.page import PageRoute, redirect
 from app.adapters.console.pages.principals import (
     IDENTITIES,
     PAGE_SIZE,
@@ -24,9 +15,7 @@ from app.adapters.console.pages.principals import (
     format_name,
     search_person,
 )
-from app.adapters.console.viewer import Submission, Viewer, require_submission, require_viewer
 from app.domain.errors import Invalid
-from app.features.audit.names import names_of
 from app.features.identities import routes as identities
 from app.features.identities.erase import erase_identity
 from app.features.identities.offboard import OffboardOutcome
@@ -42,8 +31,6 @@ from app.features.identities.schemas import (
 from app.features.identities.service import find_identity, lock_found_identity
 from app.http.authorization import Permission
 from app.http.etags import Precondition
-from app.http.runtime import CurrentRuntime, Runtime
-from app.http.transaction import Session
 from app.lib.ids import (
     ADMINISTRATOR,
     EVENT,
@@ -60,69 +47,58 @@ from app.models.identities import Identity
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 
 
-Offboarder = Annotated[Viewer, require_viewer(Permission.IDENTITIES_OFFBOARD)]
-Eraser = Annotated[Viewer, require_viewer(Permission.IDENTITIES_ERASE)]
+Offboarder = Annotated[PageContext, may_open(Permission.IDENTITIES_OFFBOARD)]
+Eraser = Annotated[PageContext, may_open(Permission.IDENTITIES_ERASE)]
 RECEIPTS = "/console/offboarding-receipts"
 _PREVIEW = "a preview"
 _NAMED = 20
 
 
 @router.get(IDENTITIES + "/{identity_id}/offboard", operation_id="page_offboard_identity")
-async def show_offboard(
-    request: Request, identity_id: IdentityId, viewer: Offboarder, session: Session, runtime: CurrentRuntime
-) -> Response:
+async def show_offboard(context: Offboarder, identity_id: IdentityId) -> Response:
     """Show a preview of what ends, and the form."""
-    return await _show(request, viewer, session, runtime, identity_id)
+    return await _show(context, identity_id)
 
 
 @router.post(IDENTITIES + "/{identity_id}/offboard", operation_id="page_do_offboard_identity")
 async def offboard(
-    request: Request,
-    identity_id: IdentityId,
-    sent: Annotated[Submission, require_submission(Permission.IDENTITIES_OFFBOARD)],
-    session: Session,
-    runtime: CurrentRuntime,
+    sent: Annotated[Submission, may_submit(Permission.IDENTITIES_OFFBOARD)], identity_id: IdentityId
 ) -> Response:
     """Offboard now or schedule it, if the name was typed."""
-    form = sent.form
-    async with attempt_change(session) as attempt:
-        body = validate(OffboardRequest, _asked(form))
-        check_name(form, await find_identity(session, identity_id))
-        shown = ShownRevision.from_form(form)
+    async with sent.attempt():
+        body = validate(OffboardRequest, _asked(sent.form))
+        check_name(sent.form, await find_identity(sent.session, identity_id))
         outcome = await offboard_when_asked(
-            session, sent.viewer.caller, identity_id, body, shown,
-            signer=runtime.signer, dry_run=False, request_id=request.state.request_id,
+            sent.session, sent.caller, identity_id, body, sent.shown,
+            signer=sent.runtime.signer, dry_run=False, request_id=sent.request_id,
         )  # fmt: skip
-    if attempt.problems:
-        return await _show(request, sent.viewer, session, runtime, identity_id, form, attempt.problems)
+    if sent.problems:
+        return await _show(sent, identity_id)
     if outcome.receipt_id is not None:
         return redirect(f"{RECEIPTS}/{format_id(EVENT, outcome.receipt_id)}")
     return redirect(f"{IDENTITIES}/{format_id(IDENTITY, identity_id)}?done=scheduled")
 
 
 @router.get(IDENTITIES + "/{identity_id}/erase", operation_id="page_erase_identity")
-async def show_erase(request: Request, identity_id: IdentityId, viewer: Eraser, session: Session) -> Response:
+async def show_erase(context: Eraser, identity_id: IdentityId) -> Response:
     """Show what is erased, and the form."""
-    it = await identities.get_identity(identity_id, session, Response())
-    return _show_erase(request, viewer, it, Problems())
+    it = await identities.get_identity(identity_id, context.session, Response())
+    return _show_erase(context, it)
 
 
 @router.post(IDENTITIES + "/{identity_id}/erase", operation_id="page_do_erase_identity")
 async def erase(
-    request: Request,
-    identity_id: IdentityId,
-    sent: Annotated[Submission, require_submission(Permission.IDENTITIES_ERASE)],
-    session: Session,
+    sent: Annotated[Submission, may_submit(Permission.IDENTITIES_ERASE)], identity_id: IdentityId
 ) -> Response:
     """Erase the personal data, if the name was typed."""
-    it = await identities.get_identity(identity_id, session, Response())
-    async with attempt_change(session) as attempt:
-        row = await lock_found_identity(session, identity_id)
-        ShownRevision.from_form(sent.form).check(row.revision)
+    it = await identities.get_identity(identity_id, sent.session, Response())
+    async with sent.attempt():
+        row = await lock_found_identity(sent.session, identity_id)
+        sent.shown.check(row.revision)
         check_name(sent.form, row)
-        await erase_identity(session, sent.viewer.caller, row, request.state.request_id)
-    if attempt.problems:
-        return _show_erase(request, sent.viewer, it, attempt.problems)
+        await erase_identity(sent.session, sent.caller, row, sent.request_id)
+    if sent.problems:
+        return _show_erase(sent, it)
     return redirect(f"{IDENTITIES}?done=erased")
 
 
@@ -132,46 +108,34 @@ def check_name(form: Form, identity: Identity) -> None:
         raise Invalid.field("/confirm", "not_the_name", "Type the name exactly as it is shown.")
 
 
-async def _show(
-    request: Request, viewer: Viewer, session: AsyncSession, runtime: Runtime, id: UUID,
-    typed: Form | None = None, problems: Problems | None = None,
-) -> Response:  # fmt: skip
-    it = await identities.get_identity(id, session, Response())
-    heir = (
-        request.query_params.get("transfer_agents_to", "")
-        if typed is None
-        else typed.text("transfer_agents_to")
-    )
-    async with attempt_change(session) as attempt:
-        outcome = await _preview(viewer, session, runtime, it, heir)
-    if attempt.problems:
+async def _show(context: PageContext, id: UUID) -> Response:
+    it = await identities.get_identity(id, context.session, Response())
+    form, name = context.form, "transfer_agents_to"
+    heir, refused = form.text(name) if form else context.param(name), context.problems
+    context.problems = Problems()
+    async with context.attempt():
+        outcome = await _preview(context, it, heir)
+    if context.problems:
         # Shows the error of an invalid recipient together with the preview without a transfer.
-        outcome, problems, heir = (
-            await _preview(viewer, session, runtime, it, ""),
-            problems or attempt.problems,
-            "",
-        )
+        outcome, heir = await _preview(context, it, ""), ""
+    context.problems = refused or context.problems
     if outcome.receipt_id is not None:
         return redirect(f"{RECEIPTS}/{format_id(EVENT, outcome.receipt_id)}")
-    problems = problems or Problems()
-    return page(
-        request, "offboarding/offboard.html", viewer=viewer, status=problems.status, problems=problems, it=it,
-        who=format_name(it), confirmation_text=confirmation_text(it), typed=typed or Form(), outcome=outcome,
-        heir=heir, most_calls=MAX_CALLS,
-        named=_NAMED,
-        names=await names_of(session, _named_in(outcome)),
-        search=await search_person(request, session, runtime, "transfer_agents_to", but=it.id),
+    return context.page(
+        "offboarding/offboard.html", it=it,
+        who=format_name(it), confirmation_text=confirmation_text(it), typed=form, outcome=outcome,
+        heir=heir, most_calls=MAX_CALLS, named=_NAMED,
+        names=await context.names(_named_in(outcome)),
+        search=await search_person(context, "transfer_agents_to", but=it.id),
     )  # fmt: skip
 
 
-async def _preview(
-    viewer: Viewer, session: AsyncSession, runtime: Runtime, it: IdentityView, heir: str
-) -> OffboardOutcome:
+async def _preview(context: PageContext, it: IdentityView, heir: str) -> OffboardOutcome:
     """The dry run of an offboarding. Raises ``Invalid`` if the agents cannot be transferred to ``heir``."""
     body = validate(OffboardRequest, {"reason": _PREVIEW, "transfer_agents_to": heir or None})
     return await offboard_when_asked(
-        session, viewer.caller, it.id, body, Precondition(None),
-        signer=runtime.signer, dry_run=True, request_id=None,
+        context.session, context.caller, it.id, body, Precondition(None),
+        signer=context.runtime.signer, dry_run=True, request_id=None,
     )  # fmt: skip
 
 
@@ -197,15 +161,14 @@ def _named_in(outcome: OffboardOutcome) -> list[UUID]:
     return heir + [id for ids in lists for id in ids[:_NAMED]]
 
 
-def _show_erase(request: Request, viewer: Viewer, it: IdentityView, problems: Problems) -> Response:
-    return page(
-        request, "offboarding/erase.html", viewer=viewer, status=problems.status, problems=problems, it=it,
-        who=format_name(it), confirmation_text=confirmation_text(it),
-    )  # fmt: skip
+def _show_erase(context: PageContext, it: IdentityView) -> Response:
+    return context.page(
+        "offboarding/erase.html", it=it, who=format_name(it), confirmation_text=confirmation_text(it)
+    )
 
 
 SCHEDULED = "/console/scheduled-offboardings"
-Reader = Annotated[Viewer, require_viewer(Permission.IDENTITIES_READ)]
+Reader = Annotated[PageContext, may_open(Permission.IDENTITIES_READ)]
 _DONE = {"cancelled": "The scheduled offboarding was cancelled."}
 
 # The page shows at most this many entries of each list; the signed receipt has all.
@@ -214,85 +177,69 @@ _ACTORS = {"identity": IDENTITY, "administrator": ADMINISTRATOR, "service_accoun
 
 
 @router.get(RECEIPTS, operation_id="page_list_receipts")
-async def show_receipts(
-    request: Request, viewer: Reader, session: Session, runtime: CurrentRuntime
-) -> Response:
+async def show_receipts(context: Reader) -> Response:
     """List receipts, newest first."""
-    query = read_query(ReceiptQuery, request, limit=PAGE_SIZE)
-    found = await identities.list_offboarding_receipts(query, session, runtime)
-    return page(
-        request, "offboarding/receipts.html", viewer=viewer, items=found.items,
-        names=await names_of(session, [one.identity_id for one in found.items]),
-        is_filtered=bool(query.identity_id), more=next_page(request, found.next_cursor), first=first_page(request),
+    query = context.query(ReceiptQuery, limit=PAGE_SIZE)
+    found = await identities.list_offboarding_receipts(query, context.session, context.runtime)
+    return context.page(
+        "offboarding/receipts.html", items=found.items,
+        names=await context.names([one.identity_id for one in found.items]),
+        is_filtered=bool(query.identity_id), **context.pager(found.next_cursor),
     )  # fmt: skip
 
 
 @router.get(RECEIPTS + "/{receipt_id}", operation_id="page_show_receipt")
-async def show_receipt(
-    request: Request, receipt_id: EventId, viewer: Reader, session: Session, runtime: CurrentRuntime
-) -> Response:
+async def show_receipt(context: Reader, receipt_id: EventId) -> Response:
     """Show a receipt for printing and keeping."""
-    it = await identities.get_offboarding_receipt(receipt_id, session)
+    it = await identities.get_offboarding_receipt(receipt_id, context.session)
     ids = [it.identity_id] if it.receipt is None else [it.identity_id, *_ids_in_receipt(it.receipt)]
-    return page(
-        request, "offboarding/receipt.html", viewer=viewer, it=it, receipt=it.receipt, listed=_LISTED,
-        names=await names_of(session, ids), by=None if it.receipt is None else _actor(it.receipt),
-        keys=f"{runtime.public_url}/.well-known/jwks.json",
+    return context.page(
+        "offboarding/receipt.html", it=it, receipt=it.receipt, listed=_LISTED,
+        names=await context.names(ids), by=None if it.receipt is None else _actor(it.receipt),
+        keys=f"{context.runtime.public_url}/.well-known/jwks.json",
     )  # fmt: skip
 
 
 @router.get(SCHEDULED, operation_id="page_list_scheduled")
-async def show_scheduled(
-    request: Request, viewer: Reader, session: Session, runtime: CurrentRuntime
-) -> Response:
+async def show_scheduled(context: Reader) -> Response:
     """List scheduled and past offboardings, newest first."""
-    query = read_query(ScheduledOffboardingQuery, request, limit=PAGE_SIZE)
-    found = await identities.list_scheduled_offboardings(query, session, runtime)
+    query = context.query(ScheduledOffboardingQuery, limit=PAGE_SIZE)
+    found = await identities.list_scheduled_offboardings(query, context.session, context.runtime)
     people = [id for one in found.items for id in (one.identity_id, one.transfer_agents_to)]
-    return page(
-        request, "offboarding/scheduled.html", viewer=viewer, items=found.items, query=query,
-        names=await names_of(session, [*people, *query.identity_id]),
+    return context.page(
+        "offboarding/scheduled.html", items=found.items, query=query,
+        names=await context.names([*people, *query.identity_id]),
         is_filtered=bool(query.identity_id or query.status),
-        more=next_page(request, found.next_cursor), first=first_page(request),
-        done=_DONE.get(request.query_params.get("done", "")),
+        done=_DONE, **context.pager(found.next_cursor),
     )  # fmt: skip
 
 
 @router.get(SCHEDULED + "/{scheduled_id}/cancel", operation_id="page_cancel_scheduled")
 async def show_cancel(
-    request: Request,
+    context: Annotated[PageContext, may_open(Permission.IDENTITIES_OFFBOARD)],
     scheduled_id: ScheduledOffboardingId,
-    viewer: Annotated[Viewer, require_viewer(Permission.IDENTITIES_OFFBOARD)],
-    session: Session,
 ) -> Response:
     """Show what cancelling means, and the form."""
-    return await _show_cancel(request, viewer, session, scheduled_id, Problems())
+    return await _show_cancel(context, scheduled_id)
 
 
 @router.post(SCHEDULED + "/{scheduled_id}/cancel", operation_id="page_do_cancel_scheduled")
 async def cancel(
-    request: Request,
+    sent: Annotated[Submission, may_submit(Permission.IDENTITIES_OFFBOARD)],
     scheduled_id: ScheduledOffboardingId,
-    sent: Annotated[Submission, require_submission(Permission.IDENTITIES_OFFBOARD)],
-    session: Session,
 ) -> Response:
     """Cancel a scheduled offboarding."""
-    async with attempt_change(session) as attempt:
-        shown = ShownRevision.from_form(sent.form)
-        await cancel_scheduled(session, sent.viewer.caller, scheduled_id, shown, request.state.request_id)
-    if attempt.problems:
-        return await _show_cancel(request, sent.viewer, session, scheduled_id, attempt.problems)
+    async with sent.attempt():
+        await cancel_scheduled(sent.session, sent.caller, scheduled_id, sent.shown, sent.request_id)
+    if sent.problems:
+        return await _show_cancel(sent, scheduled_id)
     return redirect(f"{SCHEDULED}?done=cancelled")
 
 
-async def _show_cancel(
-    request: Request, viewer: Viewer, session: AsyncSession, id: UUID, problems: Problems
-) -> Response:
-    it = await identities.get_scheduled_offboarding(id, session, Response())
-    return page(
-        request, "offboarding/cancel.html", viewer=viewer, status=problems.status, problems=problems, it=it,
-        names=await names_of(session, [it.identity_id]),
-    )  # fmt: skip
+async def _show_cancel(context: PageContext, id: UUID) -> Response:
+    it = await identities.get_scheduled_offboarding(id, context.session, Response())
+    names = await context.names([it.identity_id])
+    return context.page("offboarding/cancel.html", it=it, names=names)
 
 
 def _ids_in_receipt(receipt: Receipt) -> list[UUID | None]:

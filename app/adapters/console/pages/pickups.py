@@ -4,22 +4,18 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Request, Response
-from sqlalchemy.ext.asyncio import AsyncSession
+from fastapi import APIRouter, Response
 
-from app.adapters.console.forms import ShownRevision
-from app.adapters.console.page import PageRoute, page
+from app.adapters.console.context import PageContext, Submission, may_open, may_submit
+from app.adapters.console.forms import Problems
+from app.adapters.console.page import PageRoute
 from app.adapters.console.pages.grants import describe_access
-from app.adapters.console.viewer import Submission, Viewer, require_submission, require_viewer
 from app.domain.errors import Conflict, PreconditionFailed
-from app.features.audit.names import names_of
 from app.features.tokens.pickups import open_pickup, take_pickup
 from app.features.tokens.routes import show_token
 from app.features.tokens.schemas import PAGE, PickupView, TokenView, connect_settings
 from app.http.authorization import Permission
-from app.http.runtime import CurrentRuntime, Runtime
 from app.http.selectors import GrantsScopeModel, TokenScopeModel, servers_named_by_scope
-from app.http.transaction import Session
 from app.lib.ids import PickupId
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
@@ -30,68 +26,50 @@ MAX_LINES = 12
 
 @router.get(f"{PAGE}/{{pickup_id}}", operation_id="page_show_pickup")
 async def show_pickup(
-    request: Request,
-    pickup_id: PickupId,
-    viewer: Annotated[Viewer, require_viewer(Permission.SELF_READ)],
-    session: Session,
-    runtime: CurrentRuntime,
+    context: Annotated[PageContext, may_open(Permission.SELF_READ)], pickup_id: PickupId
 ) -> Response:
     """Show a pickup, or why it is no longer possible. Reading the page uses nothing up."""
-    return await _show(request, viewer, session, runtime, pickup_id)
+    return await _show(context, pickup_id)
 
 
 @router.post(f"{PAGE}/{{pickup_id}}", operation_id="page_take_pickup")
 async def take(
-    request: Request,
-    pickup_id: PickupId,
-    submission: Annotated[Submission, require_submission(Permission.SELF_WRITE)],
-    session: Session,
-    runtime: CurrentRuntime,
+    sent: Annotated[Submission, may_submit(Permission.SELF_WRITE)], pickup_id: PickupId
 ) -> Response:
     """Create the secret and show it, which only this response does."""
-    viewer, seen = submission.viewer, ShownRevision.from_form(submission.form)
-    request_id = request.state.request_id
     try:
         token_id, secret = await take_pickup(
-            session, runtime.peppers, viewer.caller, pickup_id, seen, request_id
+            sent.session, sent.runtime.peppers, sent.caller, pickup_id, sent.shown, sent.request_id
         )
     except (Conflict, PreconditionFailed) as refused:
-        return await _show(request, viewer, session, runtime, pickup_id, refused)
-    token = await show_token(session, token_id)
-    connect, about = connect_settings(runtime.public_url), await describe_token(session, viewer, token)
-    return page(request, "pickups/taken.html", viewer=viewer, secret=secret, connect=connect, **about)
+        sent.problems = Problems(refused)
+        return await _show(sent, pickup_id)
+    token = await show_token(sent.session, token_id)
+    connect, about = connect_settings(sent.runtime.public_url), await describe_token(sent, token)
+    return sent.page("pickups/taken.html", secret=secret, connect=connect, **about)
 
 
-async def _show(
-    request: Request,
-    viewer: Viewer,
-    session: AsyncSession,
-    runtime: Runtime,
-    pickup_id: PickupId,
-    refused: Conflict | PreconditionFailed | None = None,
-) -> Response:
-    found = await open_pickup(session, viewer.caller, pickup_id, request.state.request_id)
+async def _show(context: PageContext, pickup_id: PickupId) -> Response:
+    found = await open_pickup(context.session, context.caller, pickup_id, context.request_id)
     token = TokenView.from_reading(found.token)
-    status = {type(None): 200, Conflict: 409}.get(type(refused), 412)
-    return page(
-        request, "pickups/pickup.html", viewer=viewer, status=status,
-        it=PickupView.from_reading(found.pickup, runtime.public_url),
-        refused=None if refused is None else refused.detail, **await describe_token(session, viewer, token),
-    )  # fmt: skip
+    return context.page(
+        "pickups/pickup.html",
+        it=PickupView.from_reading(found.pickup, context.runtime.public_url),
+        refused=context.problems.summary or None,
+        **await describe_token(context, token),
+    )
 
 
-async def describe_token(session: AsyncSession, viewer: Viewer, token: TokenView) -> dict[str, Any]:
+async def describe_token(context: PageContext, token: TokenView) -> dict[str, Any]:
     """Describe a token's owner and scope; ``agent`` is None for the viewer's own token."""
-    return (await describe_tokens(session, viewer, [token]))[0]
+    return (await describe_tokens(context, [token]))[0]
 
 
-async def describe_tokens(
-    session: AsyncSession, viewer: Viewer, tokens: Sequence[TokenView]
-) -> list[dict[str, Any]]:
+async def describe_tokens(context: PageContext, tokens: Sequence[TokenView]) -> list[dict[str, Any]]:
     """Describe several tokens with one query for all names."""
     named = {id for token in tokens for _, id in servers_named_by_scope(token.scope, "")}
-    names = await names_of(session, named | {token.identity_id for token in tokens})
-    me = viewer.caller.identity_id
+    names = await context.names(named | {token.identity_id for token in tokens})
+    me = context.caller.identity_id
     agents = [None if one.identity_id == me else names.get(one.identity_id, "an agent") for one in tokens]
     return [
         {"token": token, "agent": agent, "scope": _lines(token.scope, agent is None, names)}

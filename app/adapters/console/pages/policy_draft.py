@@ -5,15 +5,13 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
-from fastapi import Request, Response
-from sqlalchemy.ext.asyncio import AsyncSession
+from fastapi import Response
 
 from app.access.policy.compiled import Mode, PublishedPolicy
 from app.access.policy.evaluator import Rules
-from app.adapters.console.forms import Form, Problems, validate, whole_number
-from app.adapters.console.page import page
+from app.adapters.console.context import PageContext
+from app.adapters.console.forms import Form, validate, whole_number
 from app.adapters.console.pages.principals import find_principals, find_servers
-from app.adapters.console.viewer import Viewer
 from app.domain.errors import FieldError, Invalid, NotFound
 from app.features.groups import service as groups
 from app.features.groups.schemas import GroupQuery
@@ -33,7 +31,6 @@ from app.features.policies.template_routes import (
     render_policy_template,
 )
 from app.features.policies.testing import run_own
-from app.http.runtime import Runtime
 from app.lib import strict_json
 from app.lib.ids import GROUP, format_id, new_id
 from app.lib.strict_json import is_too_deep
@@ -135,20 +132,20 @@ class DraftReport:
     results: list[PolicyTestResult] = field(default_factory=list)
 
 
-async def review_draft(
-    draft: Draft, policy: PolicyView | None, session: AsyncSession, runtime: Runtime
-) -> DraftReport:
+async def review_draft(context: PageContext, draft: Draft, policy: PolicyView | None) -> DraftReport:
     """Check an unsaved draft, and run its tests in enforce mode. Raises ``Invalid``."""
     # A draft without a name can be reviewed, though not saved.
     body = validate(PolicyCreate, draft.fields | {"name": draft.name or _UNNAMED})
-    await check_text(session, body.text)
-    warnings = await warnings_about(session, body.text, permits_by_default=runtime.permits_by_default)
+    await check_text(context.session, body.text)
+    warnings = await warnings_about(
+        context.session, body.text, permits_by_default=context.runtime.permits_by_default
+    )
     id: UUID = new_id() if policy is None else policy.id
     version = 1 if policy is None else (policy.version or 0) + 1
-    rules = Rules(runtime.time_zone, runtime.permits_by_default)
+    rules = Rules(context.runtime.time_zone, context.runtime.permits_by_default)
     tests = [one.model_dump(mode="json") for one in body.tests]
     published = PublishedPolicy(id, version, body.text, Mode(body.mode))
-    ran = await run_own(session, rules, runtime.clock(), published, tests)
+    ran = await run_own(context.session, rules, context.now, published, tests)
     return DraftReport(warnings=locate_warnings(draft.text, warnings), results=[one.result for one in ran])
 
 
@@ -277,46 +274,36 @@ def _template_fields(template: PolicyTemplateView) -> list[TemplateField]:
     return sorted(found, key=lambda one: not one.required)
 
 
-async def show_template_form(
-    request: Request,
-    name: str,
-    form: Form,
-    viewer: Viewer,
-    session: AsyncSession,
-    runtime: Runtime,
-    problems: Problems | None = None,
-) -> Response:
+async def show_template_form(context: PageContext, name: str) -> Response:
     """Show the form of a template with what was typed."""
     template = await _template(name)
-    _, known = await find_principals("", viewer, session, runtime, limit=_OFFERED)
-    servers = await find_servers("", viewer, session, runtime, limit=_OFFERED)
+    _, known = await find_principals(context, "", limit=_OFFERED)
+    servers = await find_servers(context, "", limit=_OFFERED)
     fields = _template_fields(template)
-    return page(
-        request,
+    return context.page(
         "policies/template.html",
-        viewer=viewer,
-        status=problems.status if problems else 200,
         template=template,
         fields=fields,
-        typed={one.name: form.raw(f"p_{one.name}") for one in fields if one.kind != "several"},
-        ticked={one.name: form.texts(f"p_{one.name}") for one in fields if one.kind == "several"},
+        typed={one.name: context.form.raw(f"p_{one.name}") for one in fields if one.kind != "several"},
+        ticked={one.name: context.form.texts(f"p_{one.name}") for one in fields if one.kind == "several"},
         offered={"groups": [one.name for one in known], "servers": [one.slug for one in servers]},
-        problems=problems,
-        found=problems,
+        found=context.problems,
     )
 
 
-async def fill_template(form: Form, viewer: Viewer, session: AsyncSession, runtime: Runtime) -> Draft:
+async def fill_template(context: PageContext) -> Draft:
     """Render a template into a draft. Raises ``Invalid``."""
-    template = await _template(form.text("template"))
+    template = await _template(context.form.text("template"))
     given = {}
     for blank in _template_fields(template):
-        value = _value(blank, form)
+        value = _value(blank, context.form)
         if value is not None:
             given[blank.name] = value
     if "group_id" in given:
-        given["group_id"] = await _group(str(given["group_id"]), viewer, session, runtime)
-    made = await render_policy_template(template.name, PolicyTemplateRender(parameters=given), session)
+        given["group_id"] = await _group(context, str(given["group_id"]))
+    made = await render_policy_template(
+        template.name, PolicyTemplateRender(parameters=given), context.session
+    )
     return Draft(name=template.title, text=made.text)
 
 
@@ -336,12 +323,12 @@ def _value(blank: TemplateField, form: Form) -> Any:
     return form.text(name) or None
 
 
-async def _group(text: str, viewer: Viewer, session: AsyncSession, runtime: Runtime) -> str:
+async def _group(context: PageContext, text: str) -> str:
     """The id of a group by name. Raises ``Invalid``."""
     if text.startswith(f"{GROUP}_"):
         return text
     query = validate(GroupQuery, {"name": [text], "limit": 1})
-    found, _ = await groups.list_groups(session, viewer.caller, query, runtime)
+    found, _ = await groups.list_groups(context.session, context.caller, query, context.runtime)
     if not found:
         raise Invalid.field("/parameters/group_id", "not_found", "There is no group of this name.")
     return format_id(GROUP, found[0].id)

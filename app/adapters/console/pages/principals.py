@@ -6,12 +6,10 @@ from typing import Any
 from urllib.parse import urlencode
 from uuid import UUID
 
-from fastapi import Request
 from markupsafe import escape
-from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.adapters.console.forms import read_query, validate
-from app.adapters.console.viewer import Viewer
+from app.adapters.console.context import PageContext
+from app.adapters.console.forms import validate
 from app.adapters.console.visible import visible
 from app.domain.errors import Invalid
 from app.features.groups import service as groups
@@ -20,7 +18,6 @@ from app.features.identities import routes as identities
 from app.features.identities.schemas import IdentityQuery, IdentityView
 from app.features.servers import routes as servers
 from app.features.servers.schemas import ServerQuery, ServerView
-from app.http.runtime import Runtime
 from app.http.schemas import ShortText, Strict
 from app.lib.ids import IDENTITY, format_id
 from app.models.identities import Identity
@@ -31,34 +28,34 @@ MAX_SEARCH_LENGTH = 200
 
 
 async def find_principals(
-    text: str, viewer: Viewer, session: AsyncSession, runtime: Runtime, *, limit: int = MAX_FOUND
+    context: PageContext, text: str, *, limit: int = MAX_FOUND
 ) -> tuple[list[IdentityView], list[GroupView]]:
     """Find people and agents who are not offboarded, and groups, by a part of their names. Raises ``Invalid``."""
     wanted: dict[str, Any] = {"q": text[:MAX_SEARCH_LENGTH] or None, "limit": limit}
     living = wanted | {"status": ["active", "suspended"], "sort": "user_name"}
-    people = await identities.list_identities(validate(IdentityQuery, living), session, runtime)
+    people = await identities.list_identities(
+        validate(IdentityQuery, living), context.session, context.runtime
+    )
     named = validate(GroupQuery, wanted | {"sort": "name"})
-    found, _ = await groups.list_groups(session, viewer.caller, named, runtime)
+    found, _ = await groups.list_groups(context.session, context.caller, named, context.runtime)
     return people.items, [GroupView.from_row(row) for row in found]
 
 
-async def find_servers(
-    text: str, viewer: Viewer, session: AsyncSession, runtime: Runtime, *, limit: int
-) -> list[ServerView]:
+async def find_servers(context: PageContext, text: str, *, limit: int) -> list[ServerView]:
     """Find servers by a part of their names, sorted by slug. Raises ``Invalid``."""
     asked = validate(ServerQuery, {"q": text[:MAX_SEARCH_LENGTH] or None, "sort": "slug", "limit": limit})
-    return (await servers.list_servers(asked, viewer.caller, session, runtime)).items
+    return (await servers.list_servers(asked, context.caller, context.session, context.runtime)).items
 
 
-async def find_server(
-    text: str, viewer: Viewer, session: AsyncSession, runtime: Runtime
-) -> ServerView | None:
+async def find_server(context: PageContext, text: str) -> ServerView | None:
     """Find the server with this slug, otherwise the first whose name contains the text. Raises ``Invalid``."""
     with suppress(Invalid):
         by_slug = validate(ServerQuery, {"slug": [text]})
-        for one in (await servers.list_servers(by_slug, viewer.caller, session, runtime)).items:
+        for one in (
+            await servers.list_servers(by_slug, context.caller, context.session, context.runtime)
+        ).items:
             return one
-    return next(iter(await find_servers(text, viewer, session, runtime, limit=1)), None)
+    return next(iter(await find_servers(context, text, limit=1)), None)
 
 
 IDENTITIES = "/console/identities"
@@ -100,24 +97,26 @@ def confirmation_text(it: IdentityView | Identity) -> str:
     return name if visible(name) == escape(name) else format_id(IDENTITY, it.id)
 
 
-async def search_person(
-    request: Request, session: AsyncSession, runtime: Runtime, choose: str, *, but: UUID | None = None
-) -> Search:
+async def search_person(context: PageContext, choose: str, *, but: UUID | None = None) -> Search:
     """Find active people by the parameter ``q``; each result links to this page with ``choose`` set to its id.
 
     An empty text finds none; ``but`` is left out of the results. Raises ``Malformed``.
     """
-    q = read_query(_Asked, request).q
+    q = context.query(_Asked).q
     if q is None:
         return Search("", [], more=False)
     query = IdentityQuery(q=q, limit=_FOUND, kind=["person"], status=["active"])
-    answer = await identities.list_identities(query, session, runtime)
-    kept = [(name, value) for name, value in request.query_params.multi_items() if name not in ("q", choose)]
+    answer = await identities.list_identities(query, context.session, context.runtime)
+    kept = [
+        (name, value)
+        for name, value in context.request.query_params.multi_items()
+        if name not in ("q", choose)
+    ]
     found = [
         Choice(
             format_name(one),
             one.user_name,
-            f"{request.url.path}?{urlencode([*kept, (choose, format_id(IDENTITY, one.id))])}",
+            f"{context.request.url.path}?{urlencode([*kept, (choose, format_id(IDENTITY, one.id))])}",
         )
         for one in answer.items
         if one.id != but

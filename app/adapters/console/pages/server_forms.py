@@ -4,34 +4,30 @@ import re
 import unicodedata
 from typing import Any
 
-from fastapi import APIRouter, Request, Response
-from sqlalchemy.ext.asyncio import AsyncSession
+from fastapi import APIRouter, Response
 
-from app.adapters.console.forms import Form, Problems, attempt_change, validate
-from app.adapters.console.page import PageRoute, page, redirect
+from app.adapters.console.context import PageContext, Submission
+from app.adapters.console.forms import Form, validate
+from app.adapters.console.page import PageRoute, redirect
 from app.adapters.console.pages.servers import (
     HTTP_KINDS,
     KINDS,
     LIST,
-    Change,
     Writer,
+    Written,
     lock_shown,
     path_of,
     read_credential,
+    store_credential,
 )
-from app.adapters.console.viewer import Submission, Viewer
 from app.db.engine import commit
 from app.domain.errors import Invalid
-from app.features.audit.names import names_of
 from app.features.groups import service as groups
 from app.features.groups.schemas import GroupQuery
 from app.features.servers import service
-from app.features.servers.credentials import put_credential
 from app.features.servers.places import PlaceRules
 from app.features.servers.schemas import ServerCreate, ServerPatch
 from app.features.tools.requested_syncs import CurrentSyncs
-from app.http.runtime import CurrentRuntime, Runtime
-from app.http.transaction import Session
 from app.lib.ids import ServerId
 from app.models.servers import Server
 
@@ -42,71 +38,55 @@ _SUGGESTED = 100
 
 
 @router.get(f"{LIST}/new", operation_id="page_new_server")
-async def new(request: Request, viewer: Writer, session: Session, runtime: CurrentRuntime) -> Response:
+async def new(context: Writer) -> Response:
     """Show the form that registers a server."""
-    return await _form(request, session, runtime, viewer, _typed(Form()))
+    return await _form(context)
 
 
 @router.post(f"{LIST}/new/register", operation_id="page_register_server")
-async def register(
-    submission: Change, session: Session, runtime: CurrentRuntime, syncs: CurrentSyncs, request: Request
-) -> Response:
+async def register(sent: Written, syncs: CurrentSyncs) -> Response:
     """Register a server and sync its tools. If the sync fails, the server stays and its page shows the error."""
-    async with attempt_change(session) as attempt:
-        row = await _create(session, runtime, submission, request.state.request_id)
-    if attempt.problems:
-        typed = _typed(submission.form)
-        return await _form(request, session, runtime, submission.viewer, typed, problems=attempt.problems)
-    await commit(session)
-    await syncs.sync(runtime, row.id, submission.viewer.caller, request.state.request_id)
+    async with sent.attempt():
+        row = await _create(sent)
+    if sent.problems:
+        return await _form(sent)
+    await commit(sent.session)
+    await syncs.sync(sent.runtime, row.id, sent.caller, sent.request_id)
     return redirect(f"{path_of(row.id)}?done=registered")
 
 
 @router.get(f"{LIST}/{{server_id}}/edit", operation_id="page_edit_server")
-async def edit(
-    server_id: ServerId, request: Request, viewer: Writer, session: Session, runtime: CurrentRuntime
-) -> Response:
+async def edit(context: Writer, server_id: ServerId) -> Response:
     """Show the form that changes a server."""
-    row = await service.require(session, server_id)
-    return await _form(request, session, runtime, viewer, await _typed_of(session, row), server=row)
+    row = await service.require(context.session, server_id)
+    return await _form(context, row)
 
 
 @router.post(f"{LIST}/{{server_id}}/edit/save", operation_id="page_save_server")
-async def save(
-    server_id: ServerId, submission: Change, session: Session, runtime: CurrentRuntime, request: Request
-) -> Response:
+async def save(sent: Written, server_id: ServerId) -> Response:
     """Save the changed fields at the revision that was shown."""
-    async with attempt_change(session) as attempt:
-        row = await lock_shown(session, submission, server_id)
-        patch = await _read_patch(session, runtime, submission, row)
-        await service.update(
-            session, _rules(runtime), row, patch, submission.viewer.caller, request.state.request_id
-        )
-    if attempt.problems:
-        row = await service.require(session, server_id)
-        typed = _typed(submission.form)
-        return await _form(
-            request, session, runtime, submission.viewer, typed, server=row, problems=attempt.problems
-        )
+    async with sent.attempt():
+        row = await lock_shown(sent, server_id)
+        patch = await _read_patch(sent, row)
+        await service.update(sent.session, _rules(sent), row, patch, sent.caller, sent.request_id)
+    if sent.problems:
+        row = await service.require(sent.session, server_id)
+        return await _form(sent, row)
     return redirect(f"{path_of(server_id)}?done=saved")
 
 
-async def _create(
-    session: AsyncSession, runtime: Runtime, submission: Submission, request_id: str | None
-) -> Server:
-    form, caller = submission.form, submission.viewer.caller
-    created = validate(ServerCreate, await _read_create(session, runtime, submission))
-    put = read_credential(form, created.env_names or []) if form.text("kind") else None
-    row = await service.create(session, _rules(runtime), created, caller, request_id)
-    if put is not None:
-        await put_credential(
-            session, runtime.sealer, runtime.outbound.policy, row, None, put, caller, request_id
-        )
+async def _create(sent: Submission) -> Server:
+    form = sent.form
+    created = validate(ServerCreate, await _read_create(sent))
+    credential = read_credential(form, created.env_names or []) if form.text("kind") else None
+    row = await service.create(sent.session, _rules(sent), created, sent.caller, sent.request_id)
+    if credential is not None:
+        await store_credential(sent, row, None, credential)
     return row
 
 
-async def _read_create(session: AsyncSession, runtime: Runtime, submission: Submission) -> dict[str, Any]:
-    form = submission.form
+async def _read_create(sent: Submission) -> dict[str, Any]:
+    form = sent.form
     transport = form.text("transport") or "streamable_http"
     name = form.text("name")
     return {
@@ -115,23 +95,21 @@ async def _read_create(session: AsyncSession, runtime: Runtime, submission: Subm
         "labels": _labels(form.raw("labels")),
         "transport": transport,
         **_place(form, transport),
-        **await _settings(session, runtime, submission),
+        **await _settings(sent),
     }
 
 
-async def _read_patch(
-    session: AsyncSession, runtime: Runtime, submission: Submission, row: Server
-) -> ServerPatch:
+async def _read_patch(sent: Submission, row: Server) -> ServerPatch:
     """The fields that the form changed. Arguments and labels that lines of text cannot express stay as they are."""
-    form = submission.form
-    shown = await _typed_of(session, row)
+    form = sent.form
+    shown = await _typed_of(sent, row)
     values = {"name": form.text("name"), **_place(form, row.transport)}
     if form.raw("labels") != shown["labels"]:
         labels = _labels(form.raw("labels"))
         values["labels"] = {**dict.fromkeys(row.labels), **labels}
     if form.raw("args") == shown["args"]:
         values.pop("args", None)
-    settings = await _settings(session, runtime, submission, known_group=shown["owner_group"])
+    settings = await _settings(sent, known_group=shown["owner_group"])
     return validate(ServerPatch, values | settings)
 
 
@@ -145,10 +123,8 @@ def _place(form: Form, transport: str) -> dict[str, Any]:
     }
 
 
-async def _settings(
-    session: AsyncSession, runtime: Runtime, submission: Submission, *, known_group: str = ""
-) -> dict[str, Any]:
-    form = submission.form
+async def _settings(sent: Submission, *, known_group: str = "") -> dict[str, Any]:
+    form = sent.form
     settings: dict[str, Any] = {
         "description": form.raw("description").strip() or None,
         "new_tools": form.text("new_tools") or "quarantine",
@@ -157,14 +133,14 @@ async def _settings(
     }
     group = form.text("owner_group")
     if group != known_group:
-        found = await _group_id(session, runtime, submission.viewer, group) if group else None
+        found = await _group_id(sent, group) if group else None
         settings["owner_group_id"] = found
     return settings
 
 
-async def _group_id(session: AsyncSession, runtime: Runtime, viewer: Viewer, name: str) -> Any:
+async def _group_id(context: PageContext, name: str) -> Any:
     query = validate(GroupQuery, {"name": [name], "limit": 1})
-    found, _ = await groups.list_groups(session, viewer.caller, query, runtime)
+    found, _ = await groups.list_groups(context.session, context.caller, query, context.runtime)
     if not found:
         raise Invalid.field("/owner_group_id", "unknown_group", "There is no group of this name.")
     return found[0].id
@@ -192,26 +168,16 @@ def _labels(text: str) -> dict[str, str]:
     return labels
 
 
-def _rules(runtime: Runtime) -> PlaceRules:
-    return PlaceRules.of(runtime)
+def _rules(context: PageContext) -> PlaceRules:
+    return PlaceRules.of(context.runtime)
 
 
 _FIELDS = (
-    *(
-        "name",
-        "slug",
-        "transport",
-        "url",
-        "command",
-        "env_names",
-        "owner_group",
-        "new_tools",
-        "keep_arguments",
-        # A refused form stays based on the revision that its author saw.
-        "revision",
-    ),
-    *("kind", "header_name", "token_url", "client_id", "auth_method", "scope", "resource", "audience"),
-)
+    "name", "slug", "transport", "url", "command", "env_names", "owner_group", "new_tools", "keep_arguments",
+    # A refused form stays based on the revision that its author saw.
+    "revision",
+    "kind", "header_name", "token_url", "client_id", "auth_method", "scope", "resource", "audience",
+)  # fmt: skip
 _AREAS = ("description", "labels", "args")
 
 
@@ -225,10 +191,10 @@ def _typed(form: Form) -> dict[str, Any]:
     }
 
 
-async def _typed_of(session: AsyncSession, row: Server) -> dict[str, Any]:
+async def _typed_of(context: PageContext, row: Server) -> dict[str, Any]:
     """The form's fields for an existing server."""
     named: dict[str, Any] = row.model_dump()
-    names = await names_of(session, [row.owner_group_id])
+    names = await context.names([row.owner_group_id])
     return _typed(Form()) | {
         **{name: named[name] or "" for name in ("name", "url", "command", "description")},
         **{name: named[name] for name in ("transport", "new_tools", "keep_arguments", "requestable")},
@@ -240,22 +206,17 @@ async def _typed_of(session: AsyncSession, row: Server) -> dict[str, Any]:
     }
 
 
-async def _form(
-    request: Request,
-    session: AsyncSession,
-    runtime: Runtime,
-    viewer: Viewer,
-    typed: dict[str, Any],
-    *,
-    server: Server | None = None,
-    problems: Problems | None = None,
-) -> Response:
+async def _form(context: PageContext, server: Server | None = None) -> Response:
+    """Show the form with what was typed, or else with the server."""
+    typed = _typed(context.form)
+    if server is not None and not context.form:
+        typed = await _typed_of(context, server)
     query = GroupQuery(sort="name", limit=_SUGGESTED)
-    suggested, _ = await groups.list_groups(session, viewer.caller, query, runtime)
-    return page(
-        request, "servers/form.html",
-        viewer=viewer, status=problems.status if problems else 200, typed=typed, server=server, problems=problems,
-        base=LIST if server is None else path_of(server.id), groups=[one.name for one in suggested],
+    suggested, _ = await groups.list_groups(context.session, context.caller, query, context.runtime)
+    return context.page(
+        "servers/form.html",
+        typed=typed, server=server, base=LIST if server is None else path_of(server.id),
+        groups=[one.name for one in suggested],
         kinds=[(kind, KINDS[kind]) for kind in HTTP_KINDS if kind != "none"],
-        runs_commands=bool(runtime.commands),
+        runs_commands=bool(context.runtime.commands),
     )  # fmt: skip

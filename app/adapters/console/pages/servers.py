@@ -1,27 +1,16 @@
 """Servers: the list, the page of each by tabs, its upstream credentials, and the actions on a server."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Query, Request, Response
-from sqlalchemy.ext.asyncio import AsyncSession
+from fastapi import APIRouter, Query, Response
 
-from app.adapters.console.forms import (
-    Form,
-    Model,
-    ShownRevision,
-    attempt_change,
-    first_page,
-    next_page,
-    read_query,
-    validate,
-)
-from app.adapters.console.page import PageRoute, page, redirect
-from app.adapters.console.viewer import Submission, Viewer, require_submission, require_viewer
+from app.adapters.console.context import PageContext, Submission, may_open, may_submit
+from app.adapters.console.forms import Form, Model, validate
+from app.adapters.console.page import PageRoute, redirect
 from app.db.engine import commit
 from app.domain.errors import Invalid, Malformed
-from app.features.audit.names import names_of
 from app.features.grants import service as grants
 from app.features.grants.schemas import GrantQuery, GrantView
 from app.features.identities import routes as identities
@@ -44,23 +33,10 @@ from app.features.tools import routes as tools
 from app.features.tools.requested_syncs import CurrentSyncs
 from app.features.tools.schemas import ToolQuery, ToolView
 from app.http.authorization import Permission
-from app.http.runtime import CurrentRuntime, Runtime
-from app.http.transaction import Session
 from app.lib.ids import IDENTITY, SERVER, IdentityId, ServerId, format_id, parse_id
 from app.models.servers import Server
 
 LIST = "/console/servers"
-
-
-@dataclass(frozen=True, slots=True)
-class ServerContext:
-    """The arguments of the functions that read a tab of a server's page."""
-
-    request: Request
-    session: AsyncSession
-    runtime: Runtime
-    viewer: Viewer
-    server: ServerView
 
 
 def path_of(server_id: UUID) -> str:
@@ -132,26 +108,28 @@ def _read(model: type[Model], typed: dict[str, Any]) -> Model:
         raise Invalid(invalid.detail, errors=errors) from None
 
 
-async def find_holder(session: AsyncSession, runtime: Runtime, user_name: str) -> UUID | None:
+async def find_holder(context: PageContext, user_name: str) -> UUID | None:
     """The identity that a credential is for; None without a name, for all other callers. Raises ``Invalid``."""
     if not user_name:
         return None
     query = validate(IdentityQuery, {"user_name": [user_name], "limit": 1})
-    found = (await identities.list_identities(query, session, runtime)).items
+    found = (await identities.list_identities(query, context.session, context.runtime)).items
     if not found:
         raise Invalid.field("/identity", "unknown_identity", "There is no identity with this user name.")
     return found[0].id
 
 
-async def read_credentials(context: ServerContext) -> dict[str, Any]:
+async def _credentials(context: PageContext, server: ServerView) -> dict[str, Any]:
     """Read the tab with the server's own credential and those of identities."""
-    query = read_query(CredentialQuery, context.request, limit=25)
-    found = await servers.list_server_credentials(context.server.id, query, context.session, context.runtime)
+    query = context.query(CredentialQuery, limit=25)
+    found = await servers.list_server_credentials(server.id, query, context.session, context.runtime)
+    # The list's next page has another address than the response to a form.
+    pager = {"more": None, "first": None} if context.form else context.pager(found.next_cursor)
     return {
         "credentials": found.items,
-        "names": await names_of(context.session, [one.identity_id for one in found.items]),
-        "kinds": credential_kinds(context.server.transport), "words": KINDS, "problems": None, "typed": Form(),
-        "more": next_page(context.request, found.next_cursor), "first": first_page(context.request),
+        "names": await context.names([one.identity_id for one in found.items]),
+        "kinds": credential_kinds(server.transport), "words": KINDS,
+        "typed": context.form, **pager,
     }  # fmt: skip
 
 
@@ -166,6 +144,10 @@ router = APIRouter(include_in_schema=False, route_class=PageRoute)
 _TABS = {"": "Overview", "tools": "Tools", "access": "Who has access", "credentials": "Credentials"}
 _PREVIEW = 10
 _REFRESH_S = "2"
+_SOME = 5
+Reader = Annotated[PageContext, may_open(Permission.SERVERS_READ)]
+Writer = Annotated[PageContext, may_open(Permission.SERVERS_WRITE)]
+Written = Annotated[Submission, may_submit(Permission.SERVERS_WRITE)]
 _DONE = {
     "registered": "The server was registered.",
     "saved": "The changes are saved.",
@@ -181,263 +163,192 @@ _DONE = {
 
 
 @router.get(LIST, operation_id="page_list_servers")
-async def list_all(
-    request: Request,
-    viewer: Annotated[Viewer, require_viewer(Permission.SERVERS_READ)],
-    session: Session,
-    runtime: CurrentRuntime,
-    done: Annotated[str, Query(max_length=40)] = "",
-) -> Response:
+async def list_all(context: Reader) -> Response:
     """List servers, newest first."""
-    query = read_query(ServerQuery, request, limit=25)
-    found = await servers.list_servers(query, viewer.caller, session, runtime)
-    return page(
-        request, "servers/list.html",
-        viewer=viewer, servers=found.items, query=query, path_of=path_of, health=health,
+    query = context.query(ServerQuery, limit=25)
+    found = await servers.list_servers(query, context.caller, context.session, context.runtime)
+    return context.page(
+        "servers/list.html",
+        servers=found.items, query=query, path_of=path_of, health=health,
         is_filtered=bool(query.q or query.status or query.transport or query.sync_state or query.owner_group_id),
-        more=next_page(request, found.next_cursor), first=first_page(request), done=_DONE.get(done),
+        done=_DONE, **context.pager(found.next_cursor),
     )  # fmt: skip
 
 
 @router.get(f"{LIST}/{{server_id}}", operation_id="page_get_server")
-async def show_one(
-    server_id: ServerId,
-    request: Request,
-    viewer: Annotated[Viewer, require_viewer(Permission.SERVERS_READ)],
-    session: Session,
-    runtime: CurrentRuntime,
-    tab: Annotated[str, Query(max_length=20)] = "",
-    done: Annotated[str, Query(max_length=40)] = "",
-) -> Response:
+async def show_one(context: Reader, server_id: ServerId) -> Response:
     """Show a tab of a server's page."""
-    shown = await server_values(request, session, runtime, viewer, server_id, tab if tab in _TABS else "")
-    answer = page(request, "servers/detail.html", viewer=viewer, done=_DONE.get(done), **shown)
-    if shown["server"].sync.state == "running" and shown["tab"] == "":
+    return await _show(context, server_id, context.param("tab"))
+
+
+async def _show(context: PageContext, server_id: UUID, tab: str) -> Response:
+    server = await servers.get_server(server_id, context.caller, context.session, Response())
+    tab = tab if tab in _TABS else ""
+    read_tab = {"": _overview, "tools": _tools, "access": _access, "credentials": _credentials}[tab]
+    answer = context.page(
+        "servers/detail.html",
+        server=server, base=path_of(server.id), tab=tab, tabs=_TABS, health=health(server), done=_DONE,
+        owner=await context.name(server.owner_group_id), why_waiting=why_waiting,
+        gateway_url=f"{context.runtime.public_url}/mcp/{server.slug}", **await read_tab(context, server),
+    )  # fmt: skip
+    if server.sync.state == "running" and tab == "":
         # Reloads the page without a script; tabs with forms are not reloaded.
         answer.headers["Refresh"] = _REFRESH_S
     return answer
 
 
-async def server_values(
-    request: Request, session: Session, runtime: Runtime, viewer: Viewer, server_id: UUID, tab: str
-) -> dict[str, Any]:
-    """The values of a server's page for a tab. Raises ``NotFound``."""
-    server = await servers.get_server(server_id, viewer.caller, session, Response())
-    names = await names_of(session, [server.owner_group_id])
-    context = ServerContext(request, session, runtime, viewer, server)
-    read_tab = {"": _overview, "tools": _tools, "access": _access, "credentials": read_credentials}[tab]
-    return {
-        "server": server, "base": path_of(server.id), "tab": tab, "tabs": _TABS, "health": health(server),
-        "owner": names.get(server.owner_group_id) if server.owner_group_id else None, "why_waiting": why_waiting,
-        "gateway_url": f"{runtime.public_url}/mcp/{server.slug}",
-        **await read_tab(context),
-    }  # fmt: skip
-
-
-async def _overview(context: ServerContext) -> dict[str, Any]:
-    waiting = await _some_tools(context, state=["quarantined"])
-    active = await _some_tools(context, state=["active"], sort="name")
+async def _overview(context: PageContext, server: ServerView) -> dict[str, Any]:
+    waiting = await _some_tools(context, server, state=["quarantined"])
+    active = await _some_tools(context, server, state=["active"], sort="name")
     said = None
-    if context.server.instructions == "pending":
-        said = await servers.get_server_instructions(context.server.id, context.session)
+    if server.instructions == "pending":
+        said = await servers.get_server_instructions(server.id, context.session)
     return {"waiting": waiting, "active": active, "said": said}
 
 
-async def _some_tools(context: ServerContext, **filters: Any) -> list[ToolView]:
-    query = ToolQuery(server_id=[context.server.id], limit=_PREVIEW, **filters)
-    return (await tools.list_tools(query, context.viewer.caller, context.session, context.runtime)).items
+async def _some_tools(context: PageContext, server: ServerView, **filters: Any) -> list[ToolView]:
+    query = ToolQuery(server_id=[server.id], limit=_PREVIEW, **filters)
+    return (await tools.list_tools(query, context.caller, context.session, context.runtime)).items
 
 
-async def _tools(context: ServerContext) -> dict[str, Any]:
-    query = read_query(ToolQuery, context.request, limit=25, server_id=[context.server.id])
-    found = await tools.list_tools(query, context.viewer.caller, context.session, context.runtime)
+async def _tools(context: PageContext, server: ServerView) -> dict[str, Any]:
+    query = context.query(ToolQuery, limit=25, server_id=[server.id])
+    found = await tools.list_tools(query, context.caller, context.session, context.runtime)
     return {
         "query": query, "tools": found.items,
-        "more": next_page(context.request, found.next_cursor), "first": first_page(context.request),
+        **context.pager(found.next_cursor),
     }  # fmt: skip
 
 
-async def _access(context: ServerContext) -> dict[str, Any]:
-    if not context.viewer.may("grants.read"):
+async def _access(context: PageContext, server: ServerView) -> dict[str, Any]:
+    if not context.may("grants.read"):
         return {"grants": None}
-    query = read_query(
-        GrantQuery, context.request, limit=25, server_id=[context.server.id], status=["active", "scheduled"]
-    )
-    listed = await grants.list_grants(context.session, context.viewer.caller, query, context.runtime)
-    found = GrantView.page(*listed, context.runtime.clock())
+    query = context.query(GrantQuery, limit=25, server_id=[server.id], status=["active", "scheduled"])
+    listed = await grants.list_grants(context.session, context.caller, query, context.runtime)
+    found = GrantView.page(*listed, context.now)
     return {
         "grants": found.items,
-        "names": await names_of(context.session, [grant.principal.id for grant in found.items]),
-        "more": next_page(context.request, found.next_cursor), "first": first_page(context.request),
+        "names": await context.names([grant.principal.id for grant in found.items]),
+        **context.pager(found.next_cursor),
     }  # fmt: skip
 
 
-Change = Annotated[Submission, require_submission(Permission.SERVERS_WRITE)]
-Writer = Annotated[Viewer, require_viewer(Permission.SERVERS_WRITE)]
-
-
-_SOME = 5
-
-
-async def lock_shown(session: Session, submission: Submission, server_id: UUID) -> Server:
+async def lock_shown(sent: Submission, server_id: UUID) -> Server:
     """Lock the server at the revision that the form showed. Raises ``NotFound`` and ``PreconditionFailed``."""
-    row = await service.require_locked(session, server_id)
-    ShownRevision.from_form(submission.form).check(row.revision)
+    row = await service.require_locked(sent.session, server_id)
+    sent.shown.check(row.revision)
     return row
 
 
 @router.post(f"{LIST}/{{server_id}}/sync", operation_id="page_sync_server")
-async def sync(
-    server_id: ServerId,
-    submission: Change,
-    session: Session,
-    runtime: CurrentRuntime,
-    syncs: CurrentSyncs,
-    request: Request,
-) -> Response:
+async def sync(sent: Written, server_id: ServerId, syncs: CurrentSyncs) -> Response:
     """Sync the server's tools."""
-    row = await service.require(session, server_id)
+    row = await service.require(sent.session, server_id)
     # Releases the database connection, since a sync can take most of a minute.
-    await commit(session)
-    ended = await syncs.sync(runtime, server_id, submission.viewer.caller, request.state.request_id)
-    await session.refresh(row)
+    await commit(sent.session)
+    ended = await syncs.sync(sent.runtime, server_id, sent.caller, sent.request_id)
+    await sent.session.refresh(row)
     return redirect(path_of(server_id) + ("?done=synced" if ended and row.sync_state == "ok" else ""))
 
 
 @router.get(f"{LIST}/{{server_id}}/disable", operation_id="page_confirm_disable_server")
-async def ask_disable(server_id: ServerId, request: Request, viewer: Writer, session: Session) -> Response:
+async def ask_disable(context: Writer, server_id: ServerId) -> Response:
     """Show what stops when a server is disabled."""
-    server = await servers.get_server(server_id, viewer.caller, session, Response())
-    return page(request, "servers/disable.html", viewer=viewer, server=server, base=path_of(server_id))
+    server = await servers.get_server(server_id, context.caller, context.session, Response())
+    return context.page("servers/disable.html", server=server, base=path_of(server_id))
 
 
 @router.post(f"{LIST}/{{server_id}}/disable/do", operation_id="page_disable_server")
-async def disable(
-    server_id: ServerId, submission: Change, session: Session, runtime: CurrentRuntime, request: Request
-) -> Response:
+async def disable(sent: Written, server_id: ServerId) -> Response:
     """Disable a server immediately."""
-    await _set_status(session, runtime, submission, server_id, "disabled", request.state.request_id)
+    await _set_status(sent, server_id, "disabled")
     return redirect(f"{path_of(server_id)}?done=disabled")
 
 
 @router.post(f"{LIST}/{{server_id}}/enable", operation_id="page_enable_server")
-async def enable(
-    server_id: ServerId, submission: Change, session: Session, runtime: CurrentRuntime, request: Request
-) -> Response:
+async def enable(sent: Written, server_id: ServerId) -> Response:
     """Enable a server."""
-    await _set_status(session, runtime, submission, server_id, "active", request.state.request_id)
+    await _set_status(sent, server_id, "active")
     return redirect(f"{path_of(server_id)}?done=enabled")
 
 
 @router.get(f"{LIST}/{{server_id}}/delete", operation_id="page_confirm_delete_server")
-async def ask_delete(
-    server_id: ServerId, request: Request, viewer: Writer, session: Session, runtime: CurrentRuntime
-) -> Response:
+async def ask_delete(context: Writer, server_id: ServerId) -> Response:
     """Show what ends with a server."""
-    server = await servers.get_server(server_id, viewer.caller, session, Response())
+    server = await servers.get_server(server_id, context.caller, context.session, Response())
     query = GrantQuery(server_id=[server_id], limit=_SOME, status=["active", "scheduled"])
-    reaching, following = await grants.list_grants(session, viewer.caller, query, runtime)
+    reaching, following = await grants.list_grants(context.session, context.caller, query, context.runtime)
     number = f"more than {_SOME}" if following else str(len(reaching))
-    return page(
-        request, "servers/delete.html", viewer=viewer, server=server, base=path_of(server_id), grants=number
-    )
+    return context.page("servers/delete.html", server=server, base=path_of(server_id), grants=number)
 
 
 @router.post(f"{LIST}/{{server_id}}/delete/do", operation_id="page_delete_server")
-async def delete(server_id: ServerId, submission: Change, session: Session, request: Request) -> Response:
+async def delete(sent: Written, server_id: ServerId) -> Response:
     """Delete a server."""
-    row = await lock_shown(session, submission, server_id)
-    await service.end(session, row, submission.viewer.caller, request.state.request_id)
+    row = await lock_shown(sent, server_id)
+    await service.end(sent.session, row, sent.caller, sent.request_id)
     return redirect(f"{LIST}?done=deleted")
 
 
 @router.post(f"{LIST}/{{server_id}}/instructions", operation_id="page_approve_instructions")
-async def approve_instructions(
-    server_id: ServerId, submission: Change, session: Session, request: Request
-) -> Response:
+async def approve_instructions(sent: Written, server_id: ServerId) -> Response:
     """Approve the server's instructions, exactly as they were shown."""
-    row = await lock_shown(session, submission, server_id)
-    digest = submission.form.text("digest")
-    await instructions.approve(session, row, digest, submission.viewer.caller, request.state.request_id)
+    row = await lock_shown(sent, server_id)
+    await instructions.approve(sent.session, row, sent.form.text("digest"), sent.caller, sent.request_id)
     return redirect(f"{path_of(server_id)}?done=instructions")
 
 
-async def _set_status(
-    session: Session,
-    runtime: Runtime,
-    submission: Submission,
-    server_id: UUID,
-    status: ServerStatus,
-    request_id: str | None,
-) -> None:
-    row = await lock_shown(session, submission, server_id)
-    rules = PlaceRules.of(runtime)
-    await service.update(
-        session, rules, row, ServerPatch(status=status), submission.viewer.caller, request_id
-    )
+async def _set_status(sent: Submission, server_id: UUID, status: ServerStatus) -> None:
+    row = await lock_shown(sent, server_id)
+    rules, patch = PlaceRules.of(sent.runtime), ServerPatch(status=status)
+    await service.update(sent.session, rules, row, patch, sent.caller, sent.request_id)
 
 
 @router.post(f"{LIST}/{{server_id}}/credentials", operation_id="page_set_credential")
-async def set_one(
-    server_id: ServerId,
-    submission: Change,
-    session: Session,
-    runtime: CurrentRuntime,
-    syncs: CurrentSyncs,
-    request: Request,
-) -> Response:
+async def set_one(sent: Written, server_id: ServerId, syncs: CurrentSyncs) -> Response:
     """Store a credential, which is never shown again, not even in a refused form."""
-    caller, form = submission.viewer.caller, submission.form
-    async with attempt_change(session) as attempt:
-        row = await lock_shown(session, submission, server_id)
+    form = sent.form
+    async with sent.attempt():
+        row = await lock_shown(sent, server_id)
         put = read_credential(form, row.env_names or [])
-        holder = await find_holder(session, runtime, form.text("identity"))
-        await put_credential(
-            session,
-            runtime.sealer,
-            runtime.outbound.policy,
-            row,
-            holder,
-            put,
-            caller,
-            request.state.request_id,
-        )
-    if attempt.problems:
-        shown = await server_values(request, session, runtime, submission.viewer, server_id, "credentials")
-        # The list's next page has another address than this response.
-        shown |= {"problems": attempt.problems, "typed": form, "done": None, "more": None, "first": None}
-        status = attempt.problems.status
-        return page(request, "servers/detail.html", viewer=submission.viewer, status=status, **shown)
+        holder = await find_holder(sent, form.text("identity"))
+        await store_credential(sent, row, holder, put)
+    if sent.problems:
+        return await _show(sent, server_id, "credentials")
     if not form.flag("sync"):
         return redirect(f"{path_of(server_id)}?tab=credentials&done=credential_set")
-    await commit(session)
-    await syncs.sync(runtime, server_id, caller, request.state.request_id)
+    await commit(sent.session)
+    await syncs.sync(sent.runtime, server_id, sent.caller, sent.request_id)
     return redirect(f"{path_of(server_id)}?done=credential_set")
+
+
+async def store_credential(
+    sent: Submission, server: Server, holder: UUID | None, credential: Credential
+) -> None:
+    sealer, policy = sent.runtime.sealer, sent.runtime.outbound.policy
+    await put_credential(
+        sent.session, sealer, policy, server, holder, credential, sent.caller, sent.request_id
+    )
 
 
 @router.get(f"{LIST}/{{server_id}}/credentials/remove", operation_id="page_confirm_remove_credential")
 async def ask_remove(
-    server_id: ServerId,
-    request: Request,
-    viewer: Writer,
-    session: Session,
-    identity_id: Annotated[IdentityId | None, Query()] = None,
+    context: Writer, server_id: ServerId, identity_id: Annotated[IdentityId | None, Query()] = None
 ) -> Response:
     """Show what removing a credential means for calls."""
-    server = await servers.get_server(server_id, viewer.caller, session, Response())
-    name = None if identity_id is None else (await names_of(session, [identity_id])).get(identity_id)
-    return page(
-        request, "servers/remove_credential.html",
-        viewer=viewer, server=server, base=path_of(server_id), identity_id=identity_id, holder=name,
+    server = await servers.get_server(server_id, context.caller, context.session, Response())
+    return context.page(
+        "servers/remove_credential.html",
+        server=server, base=path_of(server_id), identity_id=identity_id, holder=await context.name(identity_id),
     )  # fmt: skip
 
 
 @router.post(f"{LIST}/{{server_id}}/credentials/remove/do", operation_id="page_remove_credential")
-async def remove(server_id: ServerId, submission: Change, session: Session, request: Request) -> Response:
+async def remove(sent: Written, server_id: ServerId) -> Response:
     """Remove a credential."""
-    row = await lock_shown(session, submission, server_id)
-    holder = _holder(submission.form.text("identity_id"))
-    await delete_credential(session, row, holder, submission.viewer.caller, request.state.request_id)
+    row = await lock_shown(sent, server_id)
+    holder = _holder(sent.form.text("identity_id"))
+    await delete_credential(sent.session, row, holder, sent.caller, sent.request_id)
     return redirect(f"{path_of(server_id)}?tab=credentials&done=credential_removed")
 
 

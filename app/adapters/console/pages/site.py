@@ -7,9 +7,9 @@ from fastapi import APIRouter, Request, Response
 from app.adapters.console.assets import PREFIX, asset_path, find_asset
 from app.adapters.console.attempts import safe_target
 from app.adapters.console.console import CurrentConsole
+from app.adapters.console.context import Submission, may_open, may_submit
 from app.adapters.console.menu import HOME
 from app.adapters.console.page import THEME_COOKIE, THEMES, PageRoute, redirect
-from app.adapters.console.viewer import Submission, require_submission, require_viewer
 from app.domain.errors import NotFound
 from app.http.authorization import Permission
 
@@ -45,7 +45,7 @@ async def get_favicon() -> Response:
 
 @router.post("/console/theme", operation_id="choose_theme")
 async def choose_theme(
-    submission: Annotated[Submission, require_submission(Permission.SELF_READ)], console: CurrentConsole
+    submission: Annotated[Submission, may_submit(Permission.SELF_READ)], console: CurrentConsole
 ) -> Response:
     """Keep the chosen theme in a cookie: light, dark, or the system's."""
     chosen = submission.form.text("theme")
@@ -62,7 +62,7 @@ async def choose_theme(
 
 
 @fallback.get(
-    "/console/{path:path}", operation_id="page_nothing", dependencies=[require_viewer(Permission.SELF_READ)]
+    "/console/{path:path}", operation_id="page_nothing", dependencies=[may_open(Permission.SELF_READ)]
 )
 async def show_nothing(path: str) -> Response:
     """Answer unknown addresses with a page, for signed-in readers."""

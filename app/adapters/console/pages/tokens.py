@@ -5,29 +5,17 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Request, Response
-from sqlalchemy.ext.asyncio import AsyncSession
+from fastapi import APIRouter, Response
 
 from app.access.explain import meaning_of
-from app.adapters.console.forms import (
-    Attempt,
-    Form,
-    Problems,
-    ShownRevision,
-    attempt_change,
-    first_page,
-    next_page,
-    read_query,
-    validate,
-)
-from app.adapters.console.page import PageRoute, page, redirect
+from app.adapters.console.context import PageContext, Submission, may_open, may_submit
+from app.adapters.console.forms import Form, validate
+from app.adapters.console.page import PageRoute, redirect
 from app.adapters.console.pages.grants import describe_access
 from app.adapters.console.pages.issue_token import Chosen, Issuer
 from app.adapters.console.pages.principals import MAX_SEARCH_LENGTH
-from app.adapters.console.viewer import Submission, Viewer, require_submission, require_viewer
 from app.domain.errors import Invalid, Malformed
 from app.features.audit import routes as audit
-from app.features.audit.names import names_of
 from app.features.audit.queries import first_use
 from app.features.audit.schemas import AuditEventView, AuditQuery
 from app.features.identities import routes as identities
@@ -51,7 +39,7 @@ from app.features.tokens.schemas import (
 from app.features.tokens.service import narrow_token, rotate_token
 from app.http.authorization import Permission
 from app.http.etags import Precondition
-from app.http.runtime import CurrentRuntime, Runtime
+from app.http.pagination import Page
 from app.http.selectors import (
     AllToolsModel,
     GrantsScopeModel,
@@ -61,7 +49,6 @@ from app.http.selectors import (
     ToolsByNamesModel,
     ToolsByRiskModel,
 )
-from app.http.transaction import Session
 from app.lib.ids import TOKEN, PickupId, TokenId, format_id
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
@@ -81,63 +68,65 @@ _DONE = {
     "linked": "The pickup link was created. Send it to the recipient.",
     "cancelled": "The pickup link was cancelled.",
 }
-CanRead = Annotated[Viewer, require_viewer(Permission.TOKENS_READ)]
+CanRead = Annotated[PageContext, may_open(Permission.TOKENS_READ)]
 
 
 @router.get(LIST, operation_id="page_list_tokens")
-async def show_tokens(
-    request: Request, viewer: CanRead, session: Session, runtime: CurrentRuntime
-) -> Response:
+async def show_tokens(context: CanRead) -> Response:
     """List all tokens, with filters."""
-    asked, more = request.query_params, dict[str, Any]()
-    who, ends = asked.get("who", "").strip(), asked.get("expires_in", "")
+    asked, more = context.request.query_params, dict[str, Any]()
+    who, ends = context.param("who"), context.param("expires_in")
     holders: list[UUID] = []
     if who:
-        holders = await _find_holders(session, runtime, who)
+        holders = await _find_holders(context, who)
         more["identity_id"] = holders
     if ends:
-        more |= _ending(runtime, ends) | ({} if asked.get("status") else {"status": ["active"]})
-    query = read_query(TokenQuery, request, limit=SHOWN, **more)
-    found = None if who and not holders else await tokens.list_tokens(query, session, runtime)
-    items = found.items if found else []
-    names = await names_of(session, {token.identity_id for token in items} | set(query.identity_id[:1]))
+        more |= _ending(context, ends) | ({} if asked.get("status") else {"status": ["active"]})
+    query = context.query(TokenQuery, limit=SHOWN, **more)
+    found = Page[TokenView](items=[], next_cursor=None)
+    if holders or not who:
+        found = await tokens.list_tokens(query, context.session, context.runtime)
+    names = await context.names({token.identity_id for token in found.items} | set(query.identity_id[:1]))
     filtered = any(value for name, value in asked.items() if name != "cursor")
-    return page(
-        request, "tokens/list.html", viewer=viewer, tokens=items, names=names, query=query, who=who, ends=ends,
+    return context.page(
+        "tokens/list.html", tokens=found.items, names=names, query=query, who=who, ends=ends,
         all_ends=_END_WORDS, filtered=filtered, many=len(holders) == MAX_HOLDERS,
-        lines={token.id: summarize_scope(token.scope) for token in items},
+        lines={token.id: summarize_scope(token.scope) for token in found.items},
         of=query.identity_id[0] if query.identity_id and not who else None,
-        more=next_page(request, found.next_cursor if found else None), first=first_page(request),
+        **context.pager(found.next_cursor),
     )  # fmt: skip
 
 
 @router.get(LIST + "/{token_id}", operation_id="page_show_token")
-async def show_token_page(
-    request: Request, token_id: TokenId, viewer: CanRead, session: Session, runtime: CurrentRuntime
-) -> Response:
+async def show_token_page(context: CanRead, token_id: TokenId) -> Response:
     """Show a token."""
-    token = await with_reach(session, viewer.caller, await tokens.show_token(session, token_id))
-    identity = await find_identity(session, token.identity_id)
-    children = await tokens.list_tokens(TokenQuery(parent_id=[token_id], limit=_FEW), session, runtime)
-    pickups = await pickup_routes.list_token_pickups(token_id, PickupQuery(limit=_FEW), session, runtime)
-    names = await names_of(
-        session,
-        {
+    token = await with_reach(
+        context.session, context.caller, await tokens.show_token(context.session, token_id)
+    )
+    identity = await find_identity(context.session, token.identity_id)
+    children = await tokens.list_tokens(
+        TokenQuery(parent_id=[token_id], limit=_FEW), context.session, context.runtime
+    )
+    pickups = await pickup_routes.list_token_pickups(
+        token_id, PickupQuery(limit=_FEW), context.session, context.runtime
+    )
+    names = await context.names(
+        [
             *scope_servers(token.scope),
             *(one.recipient_id for one in pickups.items),
             *(child.identity_id for child in children.items),
-            *([] if identity.owner_id is None else [identity.owner_id]),
-        },
+            identity.owner_id,
+        ],
     )
-    refusal = await _last_refusal(viewer, session, runtime, token_id)
-    return page(
-        request, "tokens/token.html", viewer=viewer, token=token, identity=identity, names=names,
+    refusal = await _last_refusal(context, token_id)
+    return context.page(
+        "tokens/token.html", token=token, identity=identity, names=names,
         who=identity.display_name or identity.user_name, lines=describe_scope(token.scope, names),
         children=children.items, more_children=children.next_cursor is not None, pickups=pickups.items,
         waiting=next((one for one in pickups.items if one.state == "pending"), None),
-        use=await first_use(session, token_id), refusal=refusal,
+        use=await first_use(context.session, token_id), refusal=refusal,
         meaning=meaning_of(refusal.reason_code) if refusal and refusal.reason_code else None,
-        done=_DONE.get(request.query_params.get("done", "")), token_id=token_id,
+        done=_DONE, token_id=token_id,
     )  # fmt: skip
 
 
@@ -168,220 +157,177 @@ def scope_servers(scope: TokenScopeModel) -> set[UUID]:
     return {id for ids in named for id in ids}
 
 
-async def _find_holders(session: AsyncSession, runtime: Runtime, who: str) -> list[UUID]:
+async def _find_holders(context: PageContext, who: str) -> list[UUID]:
     query = validate(IdentityQuery, {"q": who[:MAX_SEARCH_LENGTH], "limit": MAX_HOLDERS})
-    return [one.id for one in (await identities.list_identities(query, session, runtime)).items]
+    found = await identities.list_identities(query, context.session, context.runtime)
+    return [one.id for one in found.items]
 
 
-def _ending(runtime: Runtime, days: str) -> dict[str, Any]:
+def _ending(context: PageContext, days: str) -> dict[str, Any]:
     """The filter for tokens that expire within some days, until the end of a day so that all pages agree."""
     if days not in {str(one) for one in _ENDS}:
         raise Malformed("The address has an invalid filter. Open the page again.")
-    last = runtime.clock().date() + timedelta(days=int(days) + 1)
+    last = context.now.date() + timedelta(days=int(days) + 1)
     return {"expires_before": datetime.combine(last, time(), UTC), "sort": "expires_at"}
 
 
-async def _last_refusal(
-    viewer: Viewer, session: AsyncSession, runtime: Runtime, token_id: UUID
-) -> AuditEventView | None:
-    if not viewer.may("audit.read"):
+async def _last_refusal(context: PageContext, token_id: UUID) -> AuditEventView | None:
+    if not context.may("audit.read"):
         return None
-    since = runtime.clock() - _REFUSAL_PERIOD
+    since = context.now - _REFUSAL_PERIOD
     query = AuditQuery(token_id=[token_id], decision=["deny"], since=since, limit=1)
-    found = await audit.list_audit_events(session, runtime, query)
+    found = await audit.list_audit_events(context.session, context.runtime, query)
     return next(iter(found.items), None)
 
 
 OVERLAPS = ((0, "Immediately"), (3600, "After an hour"), (86_400, "After a day"))
 _MAX_NAMED = 10
-CanRevoke = Annotated[Viewer, require_viewer(Permission.TOKENS_REVOKE)]
+CanRevoke = Annotated[PageContext, may_open(Permission.TOKENS_REVOKE)]
 
 
 @router.get(LIST + "/{token_id}/rotate", operation_id="page_ask_rotate")
-async def ask_rotate(request: Request, token_id: TokenId, viewer: Issuer, session: Session) -> Response:
+async def ask_rotate(context: Issuer, token_id: TokenId) -> Response:
     """Show the form that rotates a token."""
-    return await _ask_overlap(request, viewer, session, token_id, "tokens/rotate.html")
+    return await _ask_overlap(context, token_id, "tokens/rotate.html")
 
 
 @router.post(LIST + "/{token_id}/rotate", operation_id="page_rotate_token")
-async def rotate(
-    request: Request, token_id: TokenId, sent: Chosen, session: Session, runtime: CurrentRuntime
-) -> Response:
+async def rotate(sent: Chosen, token_id: TokenId) -> Response:
     """Rotate a token; only this response contains the new secret."""
-    async with attempt_change(session) as attempt:
+    async with sent.attempt():
         overlap = validate(TokenRotate, {"overlap_s": _seconds(sent)}).overlap_s
         secret = await rotate_token(
-            session, runtime, sent.viewer.caller, token_id, timedelta(seconds=overlap),
-            ShownRevision.from_form(sent.form), request.state.request_id,
+            sent.session, sent.runtime, sent.caller, token_id, timedelta(seconds=overlap),
+            sent.shown, sent.request_id,
         )  # fmt: skip
-    if attempt.problems:
-        return await _ask_overlap(
-            request, sent.viewer, session, token_id, "tokens/rotate.html", attempt, sent
-        )
-    return page(
-        request, "tokens/secret.html", viewer=sent.viewer, token=await show_token(session, token_id), secret=secret,
-        pickup=None, recipient="", connect=connect_settings(runtime.public_url), rotated=True, use=None,
+    if sent.problems:
+        return await _ask_overlap(sent, token_id, "tokens/rotate.html")
+    return sent.page(
+        "tokens/secret.html", token=await show_token(sent.session, token_id), secret=secret,
+        pickup=None, recipient="", connect=connect_settings(sent.runtime.public_url), rotated=True, use=None,
     )  # fmt: skip
 
 
 @router.get(LIST + "/{token_id}/narrow", operation_id="page_ask_narrow")
-async def ask_narrow(request: Request, token_id: TokenId, viewer: Issuer, session: Session) -> Response:
+async def ask_narrow(context: Issuer, token_id: TokenId) -> Response:
     """Show the form that renames a token, narrows it or shortens its lifetime."""
-    return await _ask_narrow(request, viewer, session, token_id)
+    return await _ask_narrow(context, token_id)
 
 
 @router.post(LIST + "/{token_id}/narrow", operation_id="page_narrow_token")
-async def narrow(request: Request, token_id: TokenId, sent: Chosen, session: Session) -> Response:
+async def narrow(sent: Chosen, token_id: TokenId) -> Response:
     """Narrow a token for new calls."""
-    token = await show_token(session, token_id)
-    async with attempt_change(session) as attempt:
+    token = await show_token(sent.session, token_id)
+    async with sent.attempt():
         body = validate(TokenUpdate, _changes(sent, token))
-        await narrow_token(
-            session,
-            sent.viewer.caller,
-            token_id,
-            body,
-            ShownRevision.from_form(sent.form),
-            request.state.request_id,
-        )
-    if attempt.problems:
-        return await _ask_narrow(request, sent.viewer, session, token_id, attempt, sent)
+        await narrow_token(sent.session, sent.caller, token_id, body, sent.shown, sent.request_id)
+    if sent.problems:
+        return await _ask_narrow(sent, token_id)
     return redirect(_path(token_id, "?done=narrowed"))
 
 
 @router.get(LIST + "/{token_id}/revoke", operation_id="page_ask_revoke")
-async def ask_revoke(request: Request, token_id: TokenId, viewer: CanRevoke, session: Session) -> Response:
+async def ask_revoke(context: CanRevoke, token_id: TokenId) -> Response:
     """Show what the revocation ends."""
-    return await _ask_revoke(request, viewer, session, token_id)
+    return await _ask_revoke(context, token_id)
 
 
 @router.post(LIST + "/{token_id}/revoke", operation_id="page_revoke_token")
 async def revoke(
-    request: Request,
-    token_id: TokenId,
-    sent: Annotated[Submission, require_submission(Permission.TOKENS_REVOKE)],
-    session: Session,
+    sent: Annotated[Submission, may_submit(Permission.TOKENS_REVOKE)], token_id: TokenId
 ) -> Response:
     """Revoke a token and the tokens attenuated from it."""
-    async with attempt_change(session) as attempt:
+    async with sent.attempt():
         body = validate(TokenRevoke, {"reason": sent.form.text("reason")})
         await revoke_one(
-            session, sent.viewer.caller, token_id, body, ShownRevision.from_form(sent.form),
-            dry_run=False, request_id=request.state.request_id,
+            sent.session, sent.caller, token_id, body, sent.shown,
+            dry_run=False, request_id=sent.request_id,
         )  # fmt: skip
-    if attempt.problems:
-        return await _ask_revoke(
-            request, sent.viewer, session, token_id, attempt, reason=sent.form.text("reason")
-        )
+    if sent.problems:
+        return await _ask_revoke(sent, token_id)
     return redirect(_path(token_id, "?done=revoked"))
 
 
 @router.get(LIST + "/{token_id}/pickup", operation_id="page_ask_pickup")
-async def ask_pickup(request: Request, token_id: TokenId, viewer: Issuer, session: Session) -> Response:
+async def ask_pickup(context: Issuer, token_id: TokenId) -> Response:
     """Show the form that creates a pickup link."""
-    return await _ask_overlap(request, viewer, session, token_id, "tokens/pickup.html")
+    return await _ask_overlap(context, token_id, "tokens/pickup.html")
 
 
 @router.post(LIST + "/{token_id}/pickup", operation_id="page_make_pickup")
-async def make_pickup(
-    request: Request, token_id: TokenId, sent: Chosen, session: Session, runtime: CurrentRuntime
-) -> Response:
+async def make_pickup(sent: Chosen, token_id: TokenId) -> Response:
     """Create a pickup link; it cancels a pending one."""
-    async with attempt_change(session) as attempt:
+    async with sent.attempt():
         overlap = validate(PickupCreate, {"overlap_s": _seconds(sent)}).overlap_s
         await create_pickup(
-            session, sent.viewer.caller, token_id,
-            overlap_s=overlap, ttl=runtime.pickup_ttl, request_id=request.state.request_id,
+            sent.session, sent.caller, token_id,
+            overlap_s=overlap, ttl=sent.runtime.pickup_ttl, request_id=sent.request_id,
         )  # fmt: skip
-    if attempt.problems:
-        return await _ask_overlap(
-            request, sent.viewer, session, token_id, "tokens/pickup.html", attempt, sent
-        )
+    if sent.problems:
+        return await _ask_overlap(sent, token_id, "tokens/pickup.html")
     return redirect(_path(token_id, "?done=linked"))
 
 
 @router.post(LIST + "/{token_id}/pickups/{pickup_id}/cancel", operation_id="page_cancel_pickup")
-async def cancel(
-    request: Request, token_id: TokenId, pickup_id: PickupId, sent: Chosen, session: Session
-) -> Response:
+async def cancel(sent: Chosen, token_id: TokenId, pickup_id: PickupId) -> Response:
     """Cancel a pending pickup link."""
-    await cancel_pickup(
-        session,
-        sent.viewer.caller,
-        token_id,
-        pickup_id,
-        ShownRevision.from_form(sent.form),
-        request.state.request_id,
-    )
+    await cancel_pickup(sent.session, sent.caller, token_id, pickup_id, sent.shown, sent.request_id)
     return redirect(_path(token_id, "?done=cancelled"))
 
 
-async def _ask(
-    request: Request, viewer: Viewer, session: AsyncSession, token_id: UUID, name: str,
-    attempt: Attempt | None = None, **values: Any,
-) -> Response:  # fmt: skip
-    token = await show_token(session, token_id)
-    identity = await find_identity(session, token.identity_id)
+async def _ask(context: PageContext, token_id: UUID, name: str, **values: Any) -> Response:
+    token = await show_token(context.session, token_id)
+    identity = await find_identity(context.session, token.identity_id)
     recipient = identity.owner_id or identity.id
-    problems = attempt.problems if attempt else Problems()
-    return page(
-        request, name, viewer=viewer, status=problems.status, problems=problems, token=token,
+    return context.page(
+        name, token=token,
         who=identity.display_name or identity.user_name,
-        recipient=(await names_of(session, [recipient])).get(recipient, "its owner"), **values,
+        recipient=await context.name(recipient, "its owner"), **values,
     )  # fmt: skip
 
 
-async def _ask_overlap(
-    request: Request, viewer: Viewer, session: AsyncSession, token_id: UUID, name: str,
-    attempt: Attempt | None = None, sent: Submission | None = None,
-) -> Response:  # fmt: skip
+async def _ask_overlap(context: PageContext, token_id: UUID, name: str) -> Response:
     """Show a form with the overlap, which keeps its choice, since another one could end secrets immediately."""
-    chosen = sent.form.text("overlap_s") if sent else ""
-    return await _ask(request, viewer, session, token_id, name, attempt, overlaps=OVERLAPS, chosen=chosen)
+    chosen = context.form.text("overlap_s")
+    return await _ask(context, token_id, name, overlaps=OVERLAPS, chosen=chosen)
 
 
-async def _ask_narrow(
-    request: Request, viewer: Viewer, session: AsyncSession, token_id: UUID, attempt: Attempt | None = None,
-    sent: Submission | None = None,
-) -> Response:  # fmt: skip
-    token, form = await show_token(session, token_id), sent.form if sent else None
-    names = await names_of(session, scope_servers(token.scope))
+async def _ask_narrow(context: PageContext, token_id: UUID) -> Response:
+    token, form = await show_token(context.session, token_id), context.form
+    names = await context.names(scope_servers(token.scope))
     scope = token.scope
     entries = [] if isinstance(scope, GrantsScopeModel) else scope.entries
     # Entries are identified by position, which another revision can change.
-    kept = form if form is not None and form.text("revision") == str(token.revision) else None
+    kept = form if form.text("revision") == str(token.revision) else Form()
     return await _ask(
-        request, viewer, session, token_id, "tokens/narrow.html", attempt, typed=form,
+        context, token_id, "tokens/narrow.html", typed=form or None,
         entries=[_line(place, entry, names, kept) for place, entry in enumerate(entries)],
-        whole=kept.text("entry-0") if kept else "",
+        whole=kept.text("entry-0"),
     )  # fmt: skip
 
 
-def _line(place: int, entry: ScopeEntryModel, names: dict[UUID, str], form: Form | None) -> dict[str, Any]:
+def _line(place: int, entry: ScopeEntryModel, names: dict[UUID, str], form: Form) -> dict[str, Any]:
     """An entry of a scope, with the possible actions and the chosen one."""
     tools = entry.tools.names if isinstance(entry.tools, ToolsByNamesModel) else []
     return {
         "words": describe_access(entry, names),
         "names": tools,
         "can_read_only": can_read_only(entry),
-        "asked": form.text(f"entry-{place}") if form else "",
+        "asked": form.text(f"entry-{place}"),
         "ticked": set(form.texts(f"tool-{place}")) if form else set(tools),
     }
 
 
-async def _ask_revoke(
-    request: Request, viewer: Viewer, session: AsyncSession, token_id: UUID, attempt: Attempt | None = None,
-    *, reason: str = "",
-) -> Response:  # fmt: skip
+async def _ask_revoke(context: PageContext, token_id: UUID) -> Response:
     nothing = Precondition(None)
     preview = await revoke_one(
-        session, viewer.caller, token_id, TokenRevoke(reason="-"), nothing,
-        dry_run=True, request_id=request.state.request_id,
+        context.session, context.caller, token_id, TokenRevoke(reason="-"), nothing,
+        dry_run=True, request_id=context.request_id,
     )  # fmt: skip
     below = [id for id in preview.revoked.tokens if id != token_id]
-    named = await queries.find_readings(session, below[:_MAX_NAMED])
+    named = await queries.find_readings(context.session, below[:_MAX_NAMED])
     return await _ask(
-        request, viewer, session, token_id, "tokens/revoke.html", attempt, reason=reason, below=below,
+        context, token_id, "tokens/revoke.html", reason=context.form.text("reason"), below=below,
         named=[one.row for one in named.values()], in_flight=preview.revoked.in_flight,
     )  # fmt: skip
 

@@ -8,22 +8,19 @@ from datetime import timedelta
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Query, Response
 from markupsafe import Markup
 from pydantic import ValidationError
-from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.access.snapshot import AccessSnapshot, CurrentSnapshot
-from app.adapters.console.forms import ShownRevision, first_page, next_page, read_query, validate
-from app.adapters.console.page import PageRoute, page, redirect
+from app.adapters.console.context import PageContext, Submission, may_open, may_submit
+from app.adapters.console.forms import validate
+from app.adapters.console.page import PageRoute, redirect
 from app.adapters.console.pages.servers import path_of as path_of_server
 from app.adapters.console.pages.servers import why_waiting
-from app.adapters.console.viewer import Submission, Viewer, require_submission, require_viewer
 from app.adapters.console.visible import visible
 from app.features.access import reach_routes as access
 from app.features.access.reach_schemas import MomentQuery
 from app.features.audit import routes as audit
-from app.features.audit.names import names_of
 from app.features.audit.schemas import AuditQuery
 from app.features.servers import routes as servers
 from app.features.servers.schemas import ServerQuery
@@ -32,8 +29,7 @@ from app.features.tools import routes as tools
 from app.features.tools.grant_routes import ToolGrantQuery
 from app.features.tools.schemas import ToolApprove, ToolChanges, ToolPatch, ToolQuery, ToolView
 from app.http.authorization import Permission, authorize
-from app.http.runtime import CurrentRuntime, Runtime
-from app.http.transaction import Session
+from app.http.pagination import Page
 from app.lib.ids import SERVER, TOOL, ToolId, format_id, parse_id
 from app.models.servers import Server, Tool
 
@@ -141,6 +137,9 @@ router = APIRouter(include_in_schema=False, route_class=PageRoute)
 _TABS = {"": "Definition", "callers": "Who may call it", "grants": "Grants and their use", "calls": "Calls"}
 _UNUSED_DAYS = 60
 _CALLS_PERIOD = timedelta(days=7)
+Reader = Annotated[PageContext, may_open(Permission.TOOLS_READ)]
+Writer = Annotated[PageContext, may_open(Permission.TOOLS_WRITE)]
+Written = Annotated[Submission, may_submit(Permission.TOOLS_WRITE)]
 _DONE = {
     "approved": "The definition was approved. Callers with access can call the tool.",
     "risk": "The risk was set.",
@@ -150,74 +149,43 @@ _DONE = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class _ToolContext:
-    """The arguments of the functions that read a tab of a tool's page."""
-
-    request: Request
-    session: AsyncSession
-    runtime: Runtime
-    snapshot: AccessSnapshot
-    viewer: Viewer
-    tool: ToolView
-
-
 def path_of(tool_id: UUID) -> str:
     """The path of a tool's page."""
     return f"{LIST}/{format_id(TOOL, tool_id)}"
 
 
 @router.get(LIST, operation_id="page_list_tools")
-async def list_all(
-    request: Request,
-    viewer: Annotated[Viewer, require_viewer(Permission.TOOLS_READ)],
-    session: Session,
-    runtime: CurrentRuntime,
-    server: Annotated[str, Query(max_length=100)] = "",
-    done: Annotated[str, Query(max_length=40)] = "",
-) -> Response:
+async def list_all(context: Reader, server: Annotated[str, Query(max_length=100)] = "") -> Response:
     """List tools of all servers, newest first."""
-    asked = await _filtered_servers(session, runtime, viewer, server)
-    query = read_query(ToolQuery, request, limit=25, server_id=asked or [])
-    found = None if asked == [] else await tools.list_tools(query, viewer.caller, session, runtime)
-    items = [] if found is None else found.items
-    return page(
-        request, "tools/list.html",
-        viewer=viewer, tools=items, query=query, server=server, done=_DONE.get(done), why_waiting=why_waiting,
-        slugs=await names_of(session, {tool.server_id for tool in items}), path_of_server=path_of_server,
+    asked = await _filtered_servers(context, server)
+    query = context.query(ToolQuery, limit=25, server_id=asked or [])
+    found = Page[ToolView](items=[], next_cursor=None)
+    if asked != []:
+        found = await tools.list_tools(query, context.caller, context.session, context.runtime)
+    return context.page(
+        "tools/list.html",
+        tools=found.items, query=query, server=server, done=_DONE, why_waiting=why_waiting,
+        slugs=await context.names({tool.server_id for tool in found.items}), path_of_server=path_of_server,
         is_filtered=bool(query.q or server or query.risk or query.state),
-        more=next_page(request, None if found is None else found.next_cursor), first=first_page(request),
+        **context.pager(found.next_cursor),
     )  # fmt: skip
 
 
 @router.get(f"{LIST}/{{tool_id}}", operation_id="page_get_tool")
-async def show_one(
-    tool_id: ToolId,
-    request: Request,
-    viewer: Annotated[Viewer, require_viewer(Permission.TOOLS_READ)],
-    session: Session,
-    runtime: CurrentRuntime,
-    snapshot: CurrentSnapshot,
-    tab: Annotated[str, Query(max_length=20)] = "",
-    done: Annotated[str, Query(max_length=40)] = "",
-) -> Response:
+async def show_one(context: Reader, tool_id: ToolId) -> Response:
     """Show a tab of a tool's page."""
-    tool = await tools.get_tool(tool_id, viewer.caller, session, Response())
-    names = await names_of(session, [tool.server_id])
-    context = _ToolContext(request, session, runtime, snapshot, viewer, tool)
-    tab = tab if tab in _TABS else ""
+    tool = await tools.get_tool(tool_id, context.caller, context.session, Response())
+    tab = context.param("tab") if context.param("tab") in _TABS else ""
     read_tab = {"": _definition, "callers": _callers, "grants": _grants, "calls": _calls}[tab]
-    return page(
-        request, "tools/detail.html",
-        viewer=viewer, tool=tool, base=path_of(tool.id), tab=tab, tabs=_TABS, done=_DONE.get(done),
-        slug=names.get(tool.server_id, ""), server_path=path_of_server(tool.server_id), why=why_waiting(tool),
-        **await read_tab(context),
+    return context.page(
+        "tools/detail.html",
+        tool=tool, base=path_of(tool.id), tab=tab, tabs=_TABS, done=_DONE,
+        slug=await context.name(tool.server_id, ""), server_path=path_of_server(tool.server_id), why=why_waiting(tool),
+        **await read_tab(context, tool),
     )  # fmt: skip
 
 
-async def _filtered_servers(
-    session: AsyncSession, runtime: Runtime, viewer: Viewer, server: str
-) -> list[UUID] | None:
+async def _filtered_servers(context: PageContext, server: str) -> list[UUID] | None:
     """The server that a filter names by id or slug: empty if there is none, None without a filter."""
     asked = server.strip().lower()
     if not asked:
@@ -226,123 +194,115 @@ async def _filtered_servers(
         return [parse_id(SERVER, asked)]
     except ValueError:
         pass
-    authorize(viewer.caller, Permission.SERVERS_READ)
+    authorize(context.caller, Permission.SERVERS_READ)
     try:
         query = ServerQuery(slug=[asked], limit=1)
     except ValidationError:
         # An invalid slug matches no server.
         return []
-    return [one.id for one in (await servers.list_servers(query, viewer.caller, session, runtime)).items]
+    return [
+        one.id
+        for one in (await servers.list_servers(query, context.caller, context.session, context.runtime)).items
+    ]
 
 
-async def _definition(context: _ToolContext) -> dict[str, Any]:
-    shown = {"changes": None, "approved": None, **await describe_definition(context.tool)}
-    if context.tool.approved_digest not in (None, context.tool.definition_digest):
-        changes = await tools.get_tool_changes(context.tool.id, context.session)
+async def _definition(context: PageContext, tool: ToolView) -> dict[str, Any]:
+    shown = {"changes": None, "approved": None, **await describe_definition(tool)}
+    if tool.approved_digest not in (None, tool.definition_digest):
+        changes = await tools.get_tool_changes(tool.id, context.session)
         shown |= {"changes": await differences(changes), "approved": changes.approved}
     return shown
 
 
-async def _callers(context: _ToolContext) -> dict[str, Any]:
-    if not context.viewer.may("grants.read"):
+async def _callers(context: PageContext, tool: ToolView) -> dict[str, Any]:
+    if not context.may("grants.read"):
         return {"callers": None}
-    query = read_query(MomentQuery, context.request, limit=25)
-    found = await access.list_tool_access(
-        context.tool.id, query, context.session, context.runtime, context.snapshot
-    )
+    query = context.query(MomentQuery, limit=25)
+    found = await access.list_tool_access(tool.id, query, context.session, context.runtime, context.snapshot)
     ids = {id for one in found.items for id in (one.identity_id, one.group_id)}
     return {
-        "callers": found.items, "stopped": found.stopped, "names": await names_of(context.session, ids),
-        "more": next_page(context.request, found.next_cursor), "first": first_page(context.request),
+        "callers": found.items, "stopped": found.stopped, "names": await context.names(ids),
+        **context.pager(found.next_cursor),
     }  # fmt: skip
 
 
-async def _grants(context: _ToolContext) -> dict[str, Any]:
-    if not context.viewer.may("grants.read"):
+async def _grants(context: PageContext, tool: ToolView) -> dict[str, Any]:
+    if not context.may("grants.read"):
         return {"grants": None}
-    query = read_query(ToolGrantQuery, context.request, limit=25)
-    found = await grant_routes.list_tool_grants(context.tool.id, query, context.session, context.runtime)
+    query = context.query(ToolGrantQuery, limit=25)
+    found = await grant_routes.list_tool_grants(tool.id, query, context.session, context.runtime)
     return {
         "grants": found.items, "used": True, "stale_days": _UNUSED_DAYS, "unused": query.unused_for_days,
         "since": found.observed_since,
-        "names": await names_of(context.session, [grant.principal.id for grant in found.items]),
-        "more": next_page(context.request, found.next_cursor), "first": first_page(context.request),
+        "names": await context.names([grant.principal.id for grant in found.items]),
+        **context.pager(found.next_cursor),
     }  # fmt: skip
 
 
-async def _calls(context: _ToolContext) -> dict[str, Any]:
-    if not context.viewer.may("audit.read"):
+async def _calls(context: PageContext, tool: ToolView) -> dict[str, Any]:
+    if not context.may("audit.read"):
         return {"calls": None}
-    query = read_query(
-        AuditQuery, context.request,
-        limit=25, server_id=[context.tool.server_id], tool=[context.tool.name], action=["tool.call"],
-        since=context.runtime.clock() - _CALLS_PERIOD,
+    query = context.query(
+        AuditQuery,
+        limit=25, server_id=[tool.server_id], tool=[tool.name], action=["tool.call"],
+        since=context.now - _CALLS_PERIOD,
     )  # fmt: skip
     found = await audit.list_audit_events(context.session, context.runtime, query)
     return {"calls": found.items, "has_more": found.next_cursor is not None}
 
 
-Change = Annotated[Submission, require_submission(Permission.TOOLS_WRITE)]
-Writer = Annotated[Viewer, require_viewer(Permission.TOOLS_WRITE)]
-
-
 @router.post(f"{LIST}/{{tool_id}}/approve", operation_id="page_approve_tool")
-async def approve(tool_id: ToolId, submission: Change, session: Session, request: Request) -> Response:
+async def approve(sent: Written, tool_id: ToolId) -> Response:
     """Approve the definition that was shown, not a later one."""
-    server, row = await _locked(session, submission, tool_id)
-    seen = validate(ToolApprove, {"definition_digest": submission.form.text("digest")})
-    caller, request_id = submission.viewer.caller, request.state.request_id
-    await service.approve(session, server, row, seen.definition_digest, caller, request_id)
+    server, row = await _locked(sent, tool_id)
+    seen = validate(ToolApprove, {"definition_digest": sent.form.text("digest")})
+    await service.approve(sent.session, server, row, seen.definition_digest, sent.caller, sent.request_id)
     return redirect(f"{path_of(tool_id)}?done=approved")
 
 
 @router.post(f"{LIST}/{{tool_id}}/risk", operation_id="page_set_risk")
-async def set_risk(tool_id: ToolId, submission: Change, session: Session, request: Request) -> Response:
+async def set_risk(sent: Written, tool_id: ToolId) -> Response:
     """Set the risk, or reset it to that of the approved definition."""
-    patch = validate(ToolPatch, {"risk": submission.form.text("risk") or None})
-    return await _patch(session, submission, tool_id, patch, request, "risk")
+    patch = validate(ToolPatch, {"risk": sent.form.text("risk") or None})
+    return await _patch(sent, tool_id, patch, "risk")
 
 
 @router.post(f"{LIST}/{{tool_id}}/hold", operation_id="page_hold_tool")
-async def hold(tool_id: ToolId, submission: Change, session: Session, request: Request) -> Response:
+async def hold(sent: Written, tool_id: ToolId) -> Response:
     """Put a tool on hold, so that it cannot be called."""
-    patch = ToolPatch(state="quarantined")
-    return await _patch(session, submission, tool_id, patch, request, "held")
+    return await _patch(sent, tool_id, ToolPatch(state="quarantined"), "held")
 
 
 @router.post(f"{LIST}/{{tool_id}}/release", operation_id="page_release_tool")
-async def release(tool_id: ToolId, submission: Change, session: Session, request: Request) -> Response:
+async def release(sent: Written, tool_id: ToolId) -> Response:
     """Release a tool from a manual hold."""
-    patch = ToolPatch(state="active")
-    return await _patch(session, submission, tool_id, patch, request, "released")
+    return await _patch(sent, tool_id, ToolPatch(state="active"), "released")
 
 
 @router.get(f"{LIST}/{{tool_id}}/remove", operation_id="page_confirm_remove_tool")
-async def ask_remove(tool_id: ToolId, request: Request, viewer: Writer, session: Session) -> Response:
+async def ask_remove(context: Writer, tool_id: ToolId) -> Response:
     """Show what ends with a tool."""
-    tool = await tools.get_tool(tool_id, viewer.caller, session, Response())
-    return page(request, "tools/remove.html", viewer=viewer, tool=tool, base=path_of(tool_id))
+    tool = await tools.get_tool(tool_id, context.caller, context.session, Response())
+    return context.page("tools/remove.html", tool=tool, base=path_of(tool_id))
 
 
 @router.post(f"{LIST}/{{tool_id}}/remove/do", operation_id="page_remove_tool")
-async def remove(tool_id: ToolId, submission: Change, session: Session, request: Request) -> Response:
+async def remove(sent: Written, tool_id: ToolId) -> Response:
     """Remove a tool, immediately for every token."""
-    server, row = await _locked(session, submission, tool_id)
-    await service.remove(session, server, row, submission.viewer.caller, request.state.request_id)
+    server, row = await _locked(sent, tool_id)
+    await service.remove(sent.session, server, row, sent.caller, sent.request_id)
     return redirect(f"{LIST}?done=removed")
 
 
-async def _locked(session: Session, submission: Submission, tool_id: UUID) -> tuple[Server, Tool]:
+async def _locked(sent: Submission, tool_id: UUID) -> tuple[Server, Tool]:
     """Lock the tool, at the revision that the form showed, and its server. Raises ``NotFound`` and
     ``PreconditionFailed``."""
-    server, row = await service.require_locked(session, tool_id)
-    ShownRevision.from_form(submission.form).check(row.revision)
+    server, row = await service.require_locked(sent.session, tool_id)
+    sent.shown.check(row.revision)
     return server, row
 
 
-async def _patch(
-    session: Session, submission: Submission, tool_id: UUID, patch: ToolPatch, request: Request, done: str
-) -> Response:
-    server, row = await _locked(session, submission, tool_id)
-    await service.update(session, server, row, patch, submission.viewer.caller, request.state.request_id)
+async def _patch(sent: Submission, tool_id: UUID, patch: ToolPatch, done: str) -> Response:
+    server, row = await _locked(sent, tool_id)
+    await service.update(sent.session, server, row, patch, sent.caller, sent.request_id)
     return redirect(f"{path_of(tool_id)}?done={done}")

@@ -4,12 +4,11 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Request, Response
-from sqlalchemy.ext.asyncio import AsyncSession
+from fastapi import APIRouter, Response
 
-from app.access.snapshot import AccessSnapshot, CurrentSnapshot
-from app.adapters.console.forms import Form, first_page, next_page, read_query, validate, whole_number
-from app.adapters.console.page import PageRoute, page, redirect
+from app.adapters.console.context import PageContext, Submission, may_open, may_submit
+from app.adapters.console.forms import Form, Problems, validate, whole_number
+from app.adapters.console.page import PageRoute, redirect
 from app.adapters.console.pages.grants import (
     HOME,
     MAX_IDS,
@@ -22,15 +21,11 @@ from app.adapters.console.pages.grants import (
     read_grant,
 )
 from app.adapters.console.pages.principals import ERASED
-from app.adapters.console.viewer import Submission, Viewer, require_submission, require_viewer
 from app.domain.errors import Invalid, NotFound
 from app.features.access.routes import apply_stale_access, list_stale_access
 from app.features.access.unused_schemas import AppliedView, StaleApply, StaleGrantView, StaleQuery
-from app.features.audit.names import names_of
 from app.features.grants.schemas import GrantPreview, GrantView
 from app.http.authorization import Permission
-from app.http.runtime import CurrentRuntime, Runtime
-from app.http.transaction import Session
 from app.lib.ids import GRANT, GrantId, format_id
 
 STALE = f"{HOME}/stale"
@@ -53,75 +48,55 @@ class Result:
 
 
 @router.get(STALE, operation_id="page_list_stale_grants")
-async def stale_page(
-    request: Request,
-    viewer: Annotated[Viewer, require_viewer(Permission.GRANTS_READ)],
-    session: Session,
-    runtime: CurrentRuntime,
-    snapshot: CurrentSnapshot,
-) -> Response:
+async def stale_page(context: Annotated[PageContext, may_open(Permission.GRANTS_READ)]) -> Response:
     """List grants that are partly or entirely unused, with a proposal for each."""
-    return await _show_stale(request, viewer, session, runtime, snapshot)
+    return await _show_stale(context)
 
 
-async def _show_stale(
-    request: Request,
-    viewer: Viewer,
-    session: AsyncSession,
-    runtime: Runtime,
-    snapshot: AccessSnapshot,
-    refused: Invalid | None = None,
-) -> Response:
+async def _show_stale(context: PageContext) -> Response:
     more: dict[str, Any] = {"kind": ["grant"]}
-    if not request.query_params.get("unused_for_days"):
+    if not context.param("unused_for_days"):
         more["unused_for_days"] = UNUSED_DAYS
-    wanted = read_query(StaleQuery, request, limit=_PAGE, **more)
-    report = await list_stale_access(wanted, viewer.caller, session, runtime, snapshot)
+    wanted = context.query(StaleQuery, limit=_PAGE, **more)
+    report = await list_stale_access(
+        wanted, context.caller, context.session, context.runtime, context.snapshot
+    )
     found = [one for one in report.items if isinstance(one, StaleGrantView) and one.proposal is not None]
     proposals = [
         one.proposal for one in found if one.proposal is not None and one.proposal.action == "narrow"
     ]
     ids = [id for one in found for id in ids_to_name(one.principal, one.servers)]
     ids += [id for one in proposals for id in getattr(one.servers, "ids", ())[:MAX_IDS]]
-    return page(
-        request,
+    return context.page(
         "grants/stale.html",
-        viewer=viewer,
-        status=200 if refused is None else 422,
         found=found,
-        names=await names_of(session, ids),
+        names=await context.names(ids),
         days=wanted.unused_for_days,
         spans=[(one, f"for {one} days") for one in _DAYS],
-        state=request.query_params.get("state", ""),
-        refused=None if refused is None else refused.detail,
+        state=context.param("state"),
+        refused=context.problems.summary or None,
         words=describe_access,
         notes=NOTE_WORDS,
         link=link,
-        more=next_page(request, report.next_cursor),
-        first=first_page(request),
+        **context.pager(report.next_cursor),
     )
 
 
 @router.post(STALE, operation_id="page_apply_stale_grants")
 async def apply_page(
-    request: Request,
-    submission: Annotated[Submission, require_submission(Permission.GRANTS_WRITE, max_bytes=_MAX_FORM_BYTES)],
-    session: Session,
-    runtime: CurrentRuntime,
-    snapshot: CurrentSnapshot,
+    sent: Annotated[Submission, may_submit(Permission.GRANTS_WRITE, max_bytes=_MAX_FORM_BYTES)],
 ) -> Response:
     """Preview what becomes of the selected grants, or apply the previewed proposals."""
-    viewer, form = submission.viewer, submission.form
+    form = sent.form
     try:
         body = _chosen(form)
     except Invalid as refused:
-        return await _show_stale(request, viewer, session, runtime, snapshot, refused)
+        sent.problems = Problems(refused)
+        return await _show_stale(sent)
     dry_run = form.text("do") != "apply"
-    results = await _apply(request, body, viewer, session, runtime, snapshot, dry_run=dry_run)
-    return page(
-        request,
+    results = await _apply(sent, body, dry_run=dry_run)
+    return sent.page(
         "grants/applied.html",
-        viewer=viewer,
         results=results,
         dry_run=dry_run,
         possible=any(one.outcome in {"narrowed", "ended"} for one in results),
@@ -146,40 +121,33 @@ def _chosen(form: Form) -> StaleApply:
     )
 
 
-async def _apply(
-    request: Request,
-    body: StaleApply,
-    viewer: Viewer,
-    session: AsyncSession,
-    runtime: Runtime,
-    snapshot: AccessSnapshot,
-    *,
-    dry_run: bool,
-) -> list[Result]:
+async def _apply(context: PageContext, body: StaleApply, *, dry_run: bool) -> list[Result]:
     """Apply proposals; ``before`` describes each grant as of the proposal's revision."""
     before = {}
     for item in body.items:
         try:
-            before[item.grant_id] = await read_grant(item.grant_id, viewer, session, runtime)
+            before[item.grant_id] = await read_grant(context, item.grant_id)
         except NotFound:
             continue
-    done = await apply_stale_access(body, viewer.caller, session, snapshot, request, dry_run)
+    done = await apply_stale_access(
+        body, context.caller, context.session, context.snapshot, context.request, dry_run
+    )
     after: dict[UUID, Any] = {one.grant_id: one.grant for one in done.items if one.grant is not None}
     if dry_run:
-        after = await _proposed(body, viewer, session, runtime, snapshot)
+        after = await _proposed(context, body)
     ids = [id for one in before.values() for id in ids_to_name(one.principal, one.servers)]
     ids += [id for one in after.values() for id in getattr(one.servers, "ids", ())[:MAX_IDS]]
-    names = await names_of(session, ids)
+    names = await context.names(ids)
     return [_result(one, before.get(one.grant_id), after.get(one.grant_id), names) for one in done.items]
 
 
-async def _proposed(
-    body: StaleApply, viewer: Viewer, session: AsyncSession, runtime: Runtime, snapshot: AccessSnapshot
-) -> dict[UUID, Any]:
+async def _proposed(context: PageContext, body: StaleApply) -> dict[UUID, Any]:
     """What each of the grants would be narrowed to."""
     ids = [item.grant_id for item in body.items]
     asked = StaleQuery(unused_for_days=body.unused_for_days, kind=["grant"], grant_id=ids, limit=len(ids))
-    report = await list_stale_access(asked, viewer.caller, session, runtime, snapshot)
+    report = await list_stale_access(
+        asked, context.caller, context.session, context.runtime, context.snapshot
+    )
     return {
         one.grant_id: one.proposal
         for one in report.items
@@ -196,7 +164,7 @@ def _result(done: AppliedView, before: GrantView | None, after: Any, names: dict
 
 @router.get(
     f"{HOME}/{{grant_id}}/narrow",
-    dependencies=[require_viewer(Permission.GRANTS_READ)],
+    dependencies=[may_open(Permission.GRANTS_READ)],
     operation_id="page_ask_narrow_grant",
 )
 async def ask_narrow(grant_id: GrantId) -> Response:
@@ -206,28 +174,20 @@ async def ask_narrow(grant_id: GrantId) -> Response:
 
 @router.post(f"{HOME}/{{grant_id}}/narrow", operation_id="page_narrow_grant")
 async def narrow(
-    grant_id: GrantId,
-    request: Request,
-    submission: Annotated[Submission, require_submission(Permission.GRANTS_WRITE)],
-    session: Session,
-    runtime: CurrentRuntime,
-    snapshot: CurrentSnapshot,
+    sent: Annotated[Submission, may_submit(Permission.GRANTS_WRITE)], grant_id: GrantId
 ) -> Response:
     """Narrow a grant if the proposal is unchanged since it was shown, and show the result."""
-    viewer = submission.viewer
-    item = {"grant_id": grant_id, "proposal_digest": submission.form.text("digest")}
+    item = {"grant_id": grant_id, "proposal_digest": sent.form.text("digest")}
     body = validate(StaleApply, {"unused_for_days": UNUSED_DAYS, "items": [item]})
-    [result] = await _apply(request, body, viewer, session, runtime, snapshot, dry_run=False)
+    [result] = await _apply(sent, body, dry_run=False)
     if result.outcome == "not_found":
         raise NotFound("There is no such grant.")
     reached: GrantPreview | None = None
     if result.outcome == "narrowed":
-        now = await read_grant(grant_id, viewer, session, runtime)
-        reached = await preview_reach(now, viewer, session, snapshot)
-    return page(
-        request,
+        now = await read_grant(sent, grant_id)
+        reached = await preview_reach(sent, now)
+    return sent.page(
         "grants/narrowed.html",
-        viewer=viewer,
         status=409 if result.outcome == "changed" else 200,
         it=result,
         reached=reached,

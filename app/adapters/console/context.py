@@ -1,0 +1,229 @@
+"""The request of a signed-in person for a page, and the check that a form comes from one of the console's pages."""
+
+import hmac
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from fastapi import Depends, Request, Response
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.access.snapshot import AccessSnapshot
+from app.adapters.console.console import Console
+from app.adapters.console.forms import (
+    MAX_FORM_BYTES,
+    Form,
+    Model,
+    Problems,
+    ShownRevision,
+    first_page,
+    next_page,
+    read_form,
+    read_query,
+)
+from app.adapters.console.page import page
+from app.crypto.keys import derive_key
+from app.db.change import Change, savepoint
+from app.domain.errors import Conflict, Forbidden, Invalid, Malformed, PreconditionFailed, Unauthenticated
+from app.features.audit.names import names_of
+from app.features.service_accounts.authenticate import unauthenticated
+from app.http.authorization import Caller, Permission, authorize
+from app.http.runtime import Runtime
+from app.http.transaction import Session
+
+TOKEN = "form_token"
+_REFUSALS = (Malformed, Invalid, Conflict, PreconditionFailed)
+
+
+@dataclass(frozen=True, slots=True)
+class Viewer:
+    """A signed-in person. Each of their forms contains ``form_token``, which grants no access by itself."""
+
+    caller: Caller
+    name: str
+    cookie: str = field(repr=False)
+
+    @property
+    def form_token(self) -> str:
+        """A CSRF token derived from the session cookie, which no other site and no script can read."""
+        return derive_key(self.cookie.encode(), "form token").hex()
+
+    def may(self, permission: str) -> bool:
+        """Whether to show a part of a page. Every change checks the permission again."""
+        return self.caller.may(Permission(permission))
+
+
+@dataclass(slots=True)
+class PageContext:
+    """A signed-in person's request for a page, and what rendering the page needs.
+
+    ``form`` is empty unless the request submitted one. One function can therefore show a form for the first time and
+    again with ``problems``.
+    """
+
+    request: Request
+    session: AsyncSession
+    viewer: Viewer
+    form: Form = field(default_factory=Form)
+    problems: Problems = field(default_factory=Problems)
+
+    @property
+    def caller(self) -> Caller:
+        return self.viewer.caller
+
+    @property
+    def runtime(self) -> Runtime:
+        runtime: Runtime = self.request.app.state.runtime
+        return runtime
+
+    @property
+    def snapshot(self) -> AccessSnapshot:
+        snapshot: AccessSnapshot = self.request.app.state.access
+        return snapshot
+
+    @property
+    def console(self) -> Console:
+        console: Console = self.request.app.state.console
+        return console
+
+    @property
+    def request_id(self) -> str | None:
+        request_id: str | None = self.request.state.request_id
+        return request_id
+
+    @property
+    def now(self) -> datetime:
+        """The current time."""
+        return self.runtime.clock()
+
+    def may(self, permission: str) -> bool:
+        """Whether the viewer has a permission."""
+        return self.viewer.may(permission)
+
+    def param(self, name: str, default: str = "") -> str:
+        """A query parameter, stripped; ``default`` if it is missing or empty."""
+        return self.request.query_params.get(name, "").strip() or default
+
+    def query(self, model: type[Model], **more: Any) -> Model:
+        """Read the query parameters that ``model`` has, and ``more``. Raises ``Malformed``."""
+        return read_query(model, self.request, **more)
+
+    async def names(self, ids: Iterable[UUID | None]) -> dict[UUID, str]:
+        """The names of identities, groups, policies and tokens, and the slugs of servers."""
+        return await names_of(self.session, ids)
+
+    async def name(self, id: UUID | None, default: str | None = None) -> str | None:
+        """The name of one object; ``default`` without an id or name."""
+        return default if id is None else (await self.names([id])).get(id, default)
+
+    def pager(self, cursor: str | None) -> dict[str, Any]:
+        """The addresses of a list's next page and first page."""
+        return {"more": next_page(self.request, cursor), "first": first_page(self.request)}
+
+    def page(
+        self,
+        template: str,
+        /,
+        *,
+        status: int | None = None,
+        done: Mapping[str, str] | None = None,
+        **values: Any,
+    ) -> Response:
+        """Render a template with the form's problems.
+
+        ``done`` has the messages about the changes that redirect to this page, by the parameter ``done``.
+        """
+        return page(
+            self.request,
+            template,
+            viewer=self.viewer,
+            status=status or self.problems.status,
+            problems=self.problems,
+            done=None if done is None else done.get(self.param("done")),
+            **values,
+        )
+
+    @asynccontextmanager
+    async def attempt(self) -> AsyncIterator[None]:
+        """Run a change in a savepoint. A refusal is rolled back and kept in ``problems``, to show with the form."""
+        try:
+            async with savepoint(self.session):
+                yield
+        except _REFUSALS as error:
+            self.problems = Problems(error)
+
+
+@dataclass(slots=True, kw_only=True)
+class Submission(PageContext):
+    """A form that a signed-in person submitted from a page of the console."""
+
+    change: Change
+    """The unit of work for services, written when the request commits."""
+
+    @property
+    def shown(self) -> ShownRevision:
+        """The revision that the page of the form showed."""
+        return ShownRevision.from_form(self.form)
+
+
+def may_open(permission: Permission) -> Any:
+    """Build the dependency of a page, whose value is a ``PageContext`` of a viewer with the permission."""
+
+    async def check(request: Request, session: Session) -> PageContext:
+        return PageContext(request, session, await _viewer(request, session, permission))
+
+    check.permission = permission  # type: ignore[attr-defined]
+    return Depends(check, scope="function")
+
+
+def may_submit(permission: Permission, *, max_bytes: int = MAX_FORM_BYTES) -> Any:
+    """Build the dependency of a change, whose value is a ``Submission``.
+
+    The form must have the console's origin and the session's token, and at most ``max_bytes`` bytes.
+    """
+
+    async def check(request: Request, session: Session) -> Submission:
+        console: Console = request.app.state.console
+        # Browsers send the origin with every form.
+        if request.headers.getlist("origin") != [console.origin]:
+            raise Forbidden("This form was not sent from a page of this service.")
+        body = await request.body()
+        try:
+            viewer = await _viewer(request, session, permission)
+        except Unauthenticated:
+            # The page of a lost session shows what was typed.
+            with suppress(Malformed):
+                form = read_form(request, body, max_bytes)
+                form.take(TOKEN)
+                request.state.form_input = form.pairs
+            raise
+        form = read_form(request, body, max_bytes)
+        if not hmac.compare_digest(form.take(TOKEN).encode(), viewer.form_token.encode()):
+            raise Forbidden("This form belongs to another session. Open the page again.")
+        # An error page shows what was typed, now that the form is authenticated.
+        request.state.form_input = form.pairs
+        now = request.app.state.runtime.clock()
+        change = Change(session, viewer.caller, request.state.request_id, now)
+        return Submission(request, session, viewer, form, change=change)
+
+    check.permission = permission  # type: ignore[attr-defined]
+    return Depends(check, scope="function")
+
+
+async def _viewer(request: Request, session: Session, permission: Permission) -> Viewer:
+    console: Console = request.app.state.console
+    cookie = console.cookies.session(request)
+    if cookie is None:
+        # A missing cookie is no refused credential.
+        raise unauthenticated()
+    caller = await console.authenticate(request, session)
+    request.state.caller = caller
+    names = await names_of(session, [caller.identity_id])
+    viewer = Viewer(caller, next(iter(names.values()), ""), cookie)
+    # An error page of a forbidden request shows the menu too.
+    request.state.viewer = viewer
+    authorize(caller, permission)
+    return viewer
