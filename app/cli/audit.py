@@ -40,11 +40,11 @@ from app.features.audit.sealing.external_checkpoints import (
     verify_lines,
     verify_range,
 )
-from app.features.audit.sealing.leaves import LogFault, latest_checkpoint
+from app.features.audit.sealing.leaves import Keys, LogFault, latest_checkpoint
 from app.features.audit.sealing.proofs import leaves_between, prove_event, prove_range
 from app.features.audit.sealing.sealer import read_log_names, rename_log
 from app.features.audit.sealing.verdict import Fault, Verdict, positions
-from app.features.audit.sealing.verifying import FindSpan, Keys, NoSuchPart, by_positions, by_time, verify_log
+from app.features.audit.sealing.verifying import FindSpan, NoSuchPart, by_positions, by_time, verify_log
 from app.lib import strict_json
 from app.lib.ids import EVENT, parse_id
 from app.settings import Settings

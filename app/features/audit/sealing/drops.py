@@ -31,6 +31,7 @@ from app.features.audit.sealing.leaves import (
     StoredCheckpoint,
     latest_checkpoint,
     leaf_of,
+    place_of,
     position_of,
 )
 from app.features.audit.sealing.proofs import inclusion_of
@@ -83,7 +84,7 @@ async def _position(connection: "Connection[Record]", partition: str, way: str) 
     if row is None:
         return None
     try:
-        position = await position_of(connection, (row["epoch"], row["xact"], row["seq"]), leaf_of(row))
+        position = await position_of(connection, place_of(row), leaf_of(row))
     except LogFault as fault:
         return f"it is not as it was sealed: {fault}; run scopegate audit verify for details"
     return "not all of its events are sealed" if position is None else position[0]
@@ -239,7 +240,7 @@ class Drops:
         for row in await connection.fetch(_DROPS):
             leaf = leaf_of(row)
             try:
-                position = await position_of(connection, (row["epoch"], row["xact"], row["seq"]), leaf)
+                position = await position_of(connection, place_of(row), leaf)
                 if position is not None and await _is_sealed(connection, latest, position[0], leaf):
                     self._read_record(leaf)
             except LogFault:

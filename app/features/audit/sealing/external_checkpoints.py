@@ -22,6 +22,7 @@ from app.features.audit.sealing.leaves import (
     SealedTree,
     StoredCheckpoint,
     leaf_of,
+    place_of,
     read_events,
 )
 from app.features.audit.sealing.verdict import Fault, Mark, Verdict, positions
@@ -141,12 +142,12 @@ async def _is_there_unsealed(
             return False
         frontier = Frontier(latest.size, hashes)
     while frontier.size < checkpoint.size:
-        stretch = await read_events(connection, place, min(_AT_ONCE, checkpoint.size - frontier.size))
-        if not stretch.rows:
+        rows = await read_events(connection, place, min(_AT_ONCE, checkpoint.size - frontier.size))
+        if not rows:
             return False
-        for row in stretch.rows:
+        for row in rows:
             frontier.push(leaf_hash(leaf_of(row)))
-        place = stretch.end
+        place = place_of(rows[-1])
     return frontier.root() == checkpoint.root
 
 
@@ -157,7 +158,6 @@ def _when(seconds: int) -> str:
         return f"{seconds} s after 1970"
 
 
-AT_ONCE = 4_096
 PROOF = "proof"
 """A proof that does not lead to its checkpoint."""
 
@@ -207,9 +207,9 @@ def verify_range(lines: Iterable[bytes], proof: RangeProof) -> Verdict:
         verdict.add(Fault(PROOF, proof.first, proof.end, words))
         return verdict
     reading, hashes = _Reading(lines, Follower(start), verdict), proof.leaf_hashes()
-    ahead = list(islice(hashes, AT_ONCE))
+    ahead = list(islice(hashes, _AT_ONCE))
     for head in heads:
-        here, ahead = ahead, list(islice(hashes, AT_ONCE))
+        here, ahead = ahead, list(islice(hashes, _AT_ONCE))
         reading.go_to(head, here, ahead)
     return reading.verdict()
 
@@ -221,7 +221,7 @@ def _heads(proof: RangeProof, start: Frontier) -> list[Head] | None:
     tree, heads = Frontier(start.size, start.hashes()), []
     for each in proof.leaf_hashes():
         tree.push(each)
-        if (tree.size - proof.first) % AT_ONCE == 0 and tree.size < proof.end:
+        if (tree.size - proof.first) % _AT_ONCE == 0 and tree.size < proof.end:
             heads.append(Head(tree.size, tree.root()))
     if tree.size != proof.end or not proof.head().is_reached(tree):
         return None
@@ -243,7 +243,7 @@ class _Reading:
 
     def go_to(self, head: Head, hashes: Sequence[bytes], following: Sequence[bytes] = ()) -> None:
         """Continue to a root; ``hashes`` are the hashes up to there, ``following`` those after it, if known."""
-        while not hashes and head.size - self._follower.size > 4 * AT_ONCE and self._advance():
+        while not hashes and head.size - self._follower.size > 4 * _AT_ONCE and self._advance():
             pass
         count = head.size - self._follower.size
         self._read(count)
@@ -276,11 +276,11 @@ class _Reading:
         return self._verdict
 
     def _advance(self) -> bool:
-        self._read(AT_ONCE)
-        entries = list(islice(self._ahead, AT_ONCE))
-        if len(entries) < AT_ONCE or not self._follower.advance(entries, ()):
+        self._read(_AT_ONCE)
+        entries = list(islice(self._ahead, _AT_ONCE))
+        if len(entries) < _AT_ONCE or not self._follower.advance(entries, ()):
             return False
-        self._verdict.events += AT_ONCE
+        self._verdict.events += _AT_ONCE
         for _ in entries:
             self._ahead.popleft()
         return True
@@ -310,5 +310,5 @@ class _Reading:
             self._position += 1
 
     def _strange(self, kind: Kind, entry: Entry) -> None:
-        if len(self._odd) < AT_ONCE:
+        if len(self._odd) < _AT_ONCE:
             self._odd.append(Finding(kind, self._position, self._position + 1, entry))

@@ -17,9 +17,11 @@ confirms what was read.
 import asyncio
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from hashlib import sha256
+from itertools import islice
 from typing import Any, NamedTuple, cast
 
 from asyncpg import Connection, Record
@@ -27,6 +29,8 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import SQLModel
 
+from app.crypto.log_check import Entry
+from app.crypto.signed_notes import NoteFault, VerifierKey, open_checkpoint
 from app.domain.merkle import HASH_BYTES, Frontier, cover, leaf_hash
 from app.features.audit.queries import Position
 from app.models.audit import AuditEvent
@@ -73,7 +77,7 @@ _NO_END = 2**63 - 1
 # open transactions.
 # mutation: leaves_read
 _READ = f"""
-SELECT xact, seq, {LEAF_COLUMNS}
+SELECT epoch, xact, seq, {LEAF_COLUMNS}
 FROM audit_events
 WHERE epoch = $1 AND (xact, seq) > ($2, $3) AND (xact, seq) <= ($4, $5)
   AND xact < (SELECT CASE WHEN scopegate_epoch() IS DISTINCT FROM $1 THEN {_NO_END}
@@ -98,17 +102,9 @@ WHERE epoch > $1 AND epoch <= (SELECT coalesce(scopegate_epoch(), max(epoch)) FR
 _LAST_EPOCH = "SELECT max(epoch) FROM audit_events WHERE epoch < $1"
 
 
-class EventRange(NamedTuple):
-    """Consecutive rows of one epoch in commit order, each with ``xact``, ``seq`` and what ``leaf_of`` takes."""
-
-    epoch: int
-    rows: list[Record]
-
-    @property
-    def end(self) -> Position:
-        """The place of the last row."""
-        last = self.rows[-1]
-        return (self.epoch, last["xact"], last["seq"])
+def place_of(row: Record) -> Position:
+    """The place of a row in commit order."""
+    return (row["epoch"], row["xact"], row["seq"])
 
 
 def leaf_of(row: Mapping[str, Any] | Record) -> bytes:
@@ -121,8 +117,9 @@ def leaf_of(row: Mapping[str, Any] | Record) -> bytes:
 
 async def read_events(
     connection: "Connection[Record]", after: Position, rows: int, until: Position | None = None
-) -> EventRange:
-    """Read at most ``rows`` next rows in commit order, none later than ``until``.
+) -> list[Record]:
+    """Read at most ``rows`` next rows of one epoch in commit order, none later than ``until``, each with what
+    ``place_of`` and ``leaf_of`` take.
 
     Nothing at or above the oldest open transaction is read: it may still commit an earlier row. Older epochs are read
     whole.
@@ -132,10 +129,10 @@ async def read_events(
         last = (_NO_END, _NO_END) if until is None or epoch < until[0] else until[1:]
         rows_read = await connection.fetch(_READ, epoch, xact, seq, *last, rows)
         if rows_read or (until is not None and epoch >= until[0]):
-            return EventRange(epoch, rows_read)
+            return rows_read
         following = await connection.fetchval(_NEXT_EPOCH, epoch)
         if following is None or (until is not None and following > until[0]):
-            return EventRange(epoch, [])
+            return []
         epoch, xact, seq = following, -1, -1
 
 
@@ -268,15 +265,13 @@ _MAX_SEARCHED = 65_536
 _CHECKPOINTS = (
     "SELECT tree_size, epoch, last_xact, last_seq, root_hash, note, created_at FROM audit_checkpoints"
 )
-_LATEST = f"{_CHECKPOINTS} ORDER BY tree_size DESC LIMIT 1"
-_OF_SIZE = f"{_CHECKPOINTS} WHERE tree_size = $1"
 _PLACE = "(epoch, last_xact, last_seq)"
-_BEFORE = (
-    f"{_CHECKPOINTS} WHERE {_PLACE} < ($1, $2, $3) ORDER BY epoch DESC, last_xact DESC, last_seq DESC LIMIT 1"
-)
-_HOLDING = f"{_CHECKPOINTS} WHERE {_PLACE} >= ($1, $2, $3) ORDER BY epoch, last_xact, last_seq LIMIT 1"
-_BELOW = f"{_CHECKPOINTS} WHERE tree_size < $1 ORDER BY tree_size DESC LIMIT 1"
+_CHECKPOINTS_AT_ONCE = 1_000
 _TILE = "SELECT hashes FROM audit_tiles WHERE level = $1 AND number = $2"
+
+
+Keys = Callable[[str], Sequence[VerifierKey]]
+"""The keys of a log by its name in a checkpoint."""
 
 
 class LogFault(Exception):
@@ -311,34 +306,69 @@ async def connection_of(session: AsyncSession) -> "Connection[Record]":
 
 async def latest_checkpoint(connection: "Connection[Record]") -> StoredCheckpoint | None:
     """The newest checkpoint; None if nothing is sealed."""
-    return _sealed(await connection.fetchrow(_LATEST))
-
-
-async def checkpoint_below(connection: "Connection[Record]", size: int) -> StoredCheckpoint | None:
-    """The largest checkpoint smaller than a size."""
-    return _sealed(await connection.fetchrow(_BELOW, size))
+    return await _one(connection, "ORDER BY tree_size DESC")
 
 
 async def checkpoint_of(connection: "Connection[Record]", size: int) -> StoredCheckpoint | None:
     """The checkpoint of exactly this size."""
-    return _sealed(await connection.fetchrow(_OF_SIZE, size))
+    return await _one(connection, "WHERE tree_size = $1", size)
+
+
+async def checkpoint_up_to(connection: "Connection[Record]", size: int) -> StoredCheckpoint | None:
+    """The largest checkpoint of at most this size."""
+    return await _one(connection, "WHERE tree_size <= $1 ORDER BY tree_size DESC", size)
+
+
+async def checkpoint_from(connection: "Connection[Record]", size: int) -> StoredCheckpoint | None:
+    """The smallest checkpoint of at least this size."""
+    return await _one(connection, "WHERE tree_size >= $1 ORDER BY tree_size", size)
 
 
 async def checkpoint_before(connection: "Connection[Record]", place: Position) -> StoredCheckpoint | None:
     """The last checkpoint whose leaves are all before a place."""
-    return _sealed(await connection.fetchrow(_BEFORE, *place))
+    order = "ORDER BY epoch DESC, last_xact DESC, last_seq DESC"
+    return await _one(connection, f"WHERE {_PLACE} < ($1, $2, $3) {order}", *place)
 
 
 async def checkpoint_holding(connection: "Connection[Record]", place: Position) -> StoredCheckpoint | None:
     """The first checkpoint that covers a place; None if that is not sealed yet."""
-    return _sealed(await connection.fetchrow(_HOLDING, *place))
+    order = "ORDER BY epoch, last_xact, last_seq"
+    return await _one(connection, f"WHERE {_PLACE} >= ($1, $2, $3) {order}", *place)
 
 
-def _sealed(row: Record | None) -> StoredCheckpoint | None:
-    if row is None:
-        return None
-    size, *place, root, note, at = row
-    return StoredCheckpoint(size, tuple(place), root, note, at)
+async def checkpoints_between(
+    connection: "Connection[Record]", after: int, until: int
+) -> AsyncIterator[StoredCheckpoint]:
+    """Read the checkpoints of more than ``after`` and at most ``until`` events, by size."""
+    while after < until:
+        query = f"{_CHECKPOINTS} WHERE tree_size > $1 AND tree_size <= $2 ORDER BY tree_size LIMIT $3"
+        rows = await connection.fetch(query, after, until, _CHECKPOINTS_AT_ONCE)
+        if not rows:
+            return
+        for row in rows:
+            yield _sealed(row)
+        after = rows[-1]["tree_size"]
+
+
+async def _one(connection: "Connection[Record]", which: str, *values: int) -> StoredCheckpoint | None:
+    row = await connection.fetchrow(f"{_CHECKPOINTS} {which} LIMIT 1", *values)
+    return None if row is None else _sealed(row)
+
+
+def _sealed(row: Record) -> StoredCheckpoint:
+    size, epoch, xact, seq, root, note, at = row
+    return StoredCheckpoint(size, (epoch, xact, seq), root, note, at)
+
+
+def signature_fault(sealed: StoredCheckpoint, keys: Keys) -> str | None:
+    """Why a stored checkpoint cannot be relied on; None if it is signed, under any name of the log, and agrees with its
+    row."""
+    try:
+        checkpoint, _ = open_checkpoint(sealed.note, keys(sealed.note.partition("\n")[0]))
+    except NoteFault as fault:
+        return str(fault)
+    agrees = (checkpoint.size, checkpoint.root) == (sealed.size, sealed.root)
+    return None if agrees else "it was signed for another size or root than its stored row has"
 
 
 class SealedTree:
@@ -429,3 +459,85 @@ async def position_of(
     if sealed not in hashes:
         raise LogFault(f"none of positions {first} to {upper.size - 1} seals this event in its current form")
     return first + hashes.index(sealed), upper
+
+
+_EVENTS_AT_ONCE = 4_096
+_TILES_AT_ONCE = 64
+_LEAVES = """
+SELECT number, hashes FROM audit_tiles WHERE level = 0 AND number >= $1 AND number < $2 ORDER BY number
+"""
+
+
+class Entries:
+    """The stored events after a place up to another."""
+
+    def __init__(self, connection: "Connection[Record]", after: Position, until: Position | None) -> None:
+        self._connection = connection
+        self._after = after
+        self._until = until
+        self._ahead: deque[Entry] = deque()
+        self._is_over = False
+
+    async def up_to(self, place: Position | None, limit: int | None = None) -> list[Entry]:
+        """The next events, at most ``limit``, none later than a place. They are not consumed."""
+        while not self._is_over and (limit is None or len(self._ahead) < limit):
+            if place is not None and self._ahead and self._ahead[-1].place > place:
+                break
+            await self._read()
+        entries = (entry for entry in self._ahead if place is None or entry.place <= place)
+        return list(islice(entries, limit))
+
+    def consume(self, count: int) -> None:
+        """Consume so many events."""
+        for _ in range(count):
+            self._ahead.popleft()
+
+    async def _read(self) -> None:
+        rows = await read_events(self._connection, self._after, _EVENTS_AT_ONCE, self._until)
+        if not rows:
+            self._is_over = True
+            return
+        self._ahead.extend(Entry(place_of(row), leaf_of(row)) for row in rows)
+        self._after = place_of(rows[-1])
+
+
+class KeptHashes:
+    """The hashes of leaves in stored tiles, for a tree of ``size`` leaves."""
+
+    def __init__(self, connection: "Connection[Record]", size: int) -> None:
+        self._connection = connection
+        self._full = size // TILE
+        self._tiles: dict[int, bytes] = {}
+        self._read_to = 0
+        self._missing: list[int] = []
+
+    async def of(self, first: int, end: int) -> list[bytes]:
+        """The hashes from one position up to, but without, another; fewer if a tile is missing or not full yet."""
+        leaves: list[bytes] = []
+        self._tiles = {number: tile for number, tile in self._tiles.items() if number >= first // TILE}
+        for number in range(first // TILE, min(-(-end // TILE), self._full)):
+            tile = await self._tile(number)
+            if tile is None:
+                break
+            hashes = split_tile(tile)
+            leaves += hashes[max(0, first - number * TILE) : end - number * TILE]
+        return leaves
+
+    async def stored(self, level: int, number: int) -> bytes | None:
+        """A stored tile."""
+        stored: bytes | None = await self._connection.fetchval(_TILE, level, number)
+        return stored
+
+    def take_missing(self) -> list[int]:
+        """The missing tiles, each once."""
+        missing, self._missing = self._missing, []
+        return missing
+
+    async def _tile(self, number: int) -> bytes | None:
+        if number >= self._read_to:
+            to = min(number + _TILES_AT_ONCE, self._full)
+            rows = await self._connection.fetch(_LEAVES, number, to)
+            self._tiles |= {row["number"]: row["hashes"] for row in rows}
+            self._missing += [tile for tile in range(number, to) if tile not in self._tiles]
+            self._read_to = to
+        return self._tiles.get(number)

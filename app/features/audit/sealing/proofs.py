@@ -3,7 +3,7 @@
 Exported leaves are as they were sealed, in order, so they can be compared with checkpoints elsewhere.
 """
 
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -30,9 +30,11 @@ from app.features.audit.sealing.leaves import (
     SealedTree,
     StoredCheckpoint,
     checkpoint_of,
+    checkpoint_up_to,
     connection_of,
     latest_checkpoint,
     leaf_of,
+    place_of,
     position_of,
     read_events,
 )
@@ -102,7 +104,7 @@ async def prove_event(connection: "Connection[Record]", id: UUID) -> EventProof:
         raise NotFound("There is no such audit event.")
     leaf = leaf_of(row)
     try:
-        sealed_at = await position_of(connection, (row["epoch"], row["xact"], row["seq"]), leaf)
+        sealed_at = await position_of(connection, place_of(row), leaf)
         if sealed_at is None:
             raise NotFound(
                 "The event is not sealed yet. That takes a few seconds after every transaction that began before it "
@@ -125,13 +127,8 @@ async def prove_consistency(
 
     Raises ``NotFound``, ``Invalid``, ``Unavailable`` (``audit_log_corrupted``).
     """
-    checkpoint = await checkpoint_named(connection, size)
-    try:
-        return checkpoint, await consistency_of(await verified_tree(connection, checkpoint), old_size)
-    except ProofFault as fault:
-        raise Invalid.field("?from", "out_of_range", f"Give a size of at most {size}: {fault}.") from None
-    except LogFault as fault:
-        raise corrupted_log(fault) from None
+    advice = f"Give a size of at most {size}"
+    return await _prove(connection, size, "?from", advice, lambda tree: consistency_of(tree, old_size))
 
 
 async def prove_range(
@@ -141,13 +138,22 @@ async def prove_range(
 
     Raises ``NotFound``, ``Invalid``, ``Unavailable`` (``audit_log_corrupted``).
     """
+    advice = "Give from and to as positions in that log"
+    return await _prove(connection, size, "?to", advice, lambda tree: range_of(tree, first, end))
+
+
+async def _prove(
+    connection: "Connection[Record]",
+    size: int,
+    parameter: str,
+    advice: str,
+    hashes_of: Callable[[SealedTree], Awaitable[list[bytes]]],
+) -> tuple[StoredCheckpoint, list[bytes]]:
     checkpoint = await checkpoint_named(connection, size)
     try:
-        return checkpoint, await range_of(await verified_tree(connection, checkpoint), first, end)
+        return checkpoint, await hashes_of(await verified_tree(connection, checkpoint))
     except ProofFault as fault:
-        raise Invalid.field(
-            "?to", "out_of_range", f"Give from and to as positions in that log: {fault}."
-        ) from None
+        raise Invalid.field(parameter, "out_of_range", f"{advice}: {fault}.") from None
     except LogFault as fault:
         raise corrupted_log(fault) from None
 
@@ -171,10 +177,6 @@ def corrupted_log(fault: LogFault) -> Unavailable:
 
 _AT_ONCE = 2_048
 _HASHED_AT_ONCE = 256
-_BEFORE = """
-SELECT tree_size, epoch, last_xact, last_seq FROM audit_checkpoints
-WHERE tree_size <= $1 ORDER BY tree_size DESC LIMIT 1
-"""
 
 
 class LeafExport:
@@ -194,10 +196,10 @@ class LeafExport:
         count = min(_AT_ONCE, self.end - self._position)
         if not count:
             return []
-        stretch = await read_events(connection, self._place, count, self.checkpoint.place)
-        if not stretch.rows:
+        rows = await read_events(connection, self._place, count, self.checkpoint.place)
+        if not rows:
             raise LogFault(f"the events from position {self._position} on are missing")
-        hashed = await _hash_rows(stretch.rows)
+        hashed = await _hash_rows(rows)
         leaves = [leaf for leaf, _ in hashed]
         tree = SealedTree(connection, self.checkpoint.size, self.checkpoint.place)
         hashes = await tree.leaf_hashes(self._position, self._position + len(leaves))
@@ -208,7 +210,7 @@ class LeafExport:
                     f"at position {self._position + start} or soon after it is not what was sealed there"
                 )
         self._position += len(leaves)
-        self._place = stretch.end
+        self._place = place_of(rows[-1])
         return leaves
 
 
@@ -260,26 +262,26 @@ def export_leaves(leaves: LeafExport) -> Look:
 
 
 async def _oldest(connection: "Connection[Record]") -> tuple[int, Position] | None:
-    stretch = await read_events(connection, BEGINNING, 1)
-    position = await position_of(connection, stretch.end, leaf_of(stretch.rows[0])) if stretch.rows else None
-    return None if position is None else (position[0], stretch.end)
+    rows = await read_events(connection, BEGINNING, 1)
+    position = await position_of(connection, place_of(rows[0]), leaf_of(rows[0])) if rows else None
+    return None if position is None else (position[0], place_of(rows[0]))
 
 
 async def _seek(
     connection: "Connection[Record]", latest: StoredCheckpoint, position: int
 ) -> tuple[int, Position] | None:
-    row = await connection.fetchrow(_BEFORE, position)
-    before, after = (0, BEGINNING) if row is None else (row[0], (row[1], row[2], row[3]))
+    lower = await checkpoint_up_to(connection, position)
+    before, after = (0, BEGINNING) if lower is None else (lower.size, lower.place)
     tree = SealedTree(connection, latest.size, latest.place)
     (expected,) = await tree.leaf_hashes(position, position + 1)
     while before <= position:
-        stretch = await read_events(connection, after, _AT_ONCE, latest.place)
-        for row, (_, each) in zip(stretch.rows, await _hash_rows(stretch.rows), strict=True):
+        rows = await read_events(connection, after, _AT_ONCE, latest.place)
+        for row, (_, each) in zip(rows, await _hash_rows(rows), strict=True):
             if each == expected:
-                return position, (stretch.epoch, row["xact"], row["seq"])
-        if not stretch.rows:
+                return position, place_of(row)
+        if not rows:
             return None
-        before, after = before + len(stretch.rows), stretch.end
+        before, after = before + len(rows), place_of(rows[-1])
     return None
 
 

@@ -18,7 +18,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
-from app.crypto.signed_notes import Checkpoint, Note, NoteFault, NoteSigner, open_checkpoint
+from app.crypto.signed_notes import Checkpoint, NoteSigner
 from app.db.jobs import OUTAGES, repeat
 from app.db.rewinds import DatabaseRewound, RewindGuard
 from app.domain.merkle import leaf_hash
@@ -36,7 +36,9 @@ from app.features.audit.sealing.leaves import (
     connection_of,
     latest_checkpoint,
     leaf_of,
+    place_of,
     read_events,
+    signature_fault,
 )
 from app.lib.ids import new_id
 from app.lib.logs import log_fault
@@ -185,15 +187,15 @@ class SealedLog:
         After any error this object must not be used again. Raises ``ConcurrentCheckpoint``, ``LogFault``, asyncpg's
         errors and ``OSError``.
         """
-        stretch = await read_events(self._connection, self._place, MAX_LEAVES)
-        if not stretch.rows:
+        rows = await read_events(self._connection, self._place, MAX_LEAVES)
+        if not rows:
             return False
         size, tiles = self._tree.size, []
-        for begin in range(0, len(stretch.rows), _AT_ONCE):
-            rows = stretch.rows[begin : begin + _AT_ONCE]
-            tiles += self._tree.extend([leaf_hash(leaf_of(row)) for row in rows])
+        for begin in range(0, len(rows), _AT_ONCE):
+            part = rows[begin : begin + _AT_ONCE]
+            tiles += self._tree.extend([leaf_hash(leaf_of(row)) for row in part])
             await asyncio.sleep(0)
-        self._place = stretch.end
+        self._place = place_of(rows[-1])
         await self._write(size, tiles)
         return True
 
@@ -223,23 +225,18 @@ class SealedLog:
 
 
 def check_signed(sealed: StoredCheckpoint, signer: NoteSigner) -> None:
-    """Raise ``LogFault`` unless a stored checkpoint is signed by a key of this service, under any name of the log, for
-    the content of its row."""
-    try:
-        origin = Checkpoint.parse(Note.parse(sealed.note).text).origin
-        checkpoint, _ = open_checkpoint(sealed.note, signer.verifier_keys(origin))
-    except NoteFault as fault:
-        raise LogFault(f"the checkpoint of {sealed.size} events is not ours: {fault}") from None
-    if (checkpoint.size, checkpoint.root) != (sealed.size, sealed.root):
-        raise LogFault(f"the checkpoint of {sealed.size} events was signed for another size or root")
+    """Raise ``LogFault`` unless a stored checkpoint is signed by a key of this service for the content of its row."""
+    fault = signature_fault(sealed, signer.verifier_keys)
+    if fault is not None:
+        raise LogFault(f"the checkpoint of {sealed.size} events is not ours: {fault}")
 
 
 async def sealing_delay(connection: "Connection[Record]", sealed: Position) -> float:
     """Age in seconds of the oldest event after a place that could be sealed; 0 if there is none."""
-    stretch = await read_events(connection, sealed, 1)
-    if not stretch.rows:
+    rows = await read_events(connection, sealed, 1)
+    if not rows:
         return 0.0
-    age: float | None = await connection.fetchval(_AGE, *stretch.end)
+    age: float | None = await connection.fetchval(_AGE, *place_of(rows[0]))
     return max(0.0, age or 0.0)
 
 

@@ -1,17 +1,11 @@
-"""The result of a verification: faults in words, and the first bad range. Also reads the stored log for it."""
+"""The result of a verification: faults in words, and the first bad range."""
 
-from collections import deque
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from itertools import islice
 from typing import Any
 from uuid import UUID
 
-from asyncpg import Connection, Record
-
 from app.crypto.log_check import Entry, Finding, Kind
-from app.features.audit.queries import Position
-from app.features.audit.sealing.leaves import TILE, StoredCheckpoint, leaf_of, read_events, split_tile
 from app.lib.ids import EVENT, format_id
 
 MAX_FAULTS = 1_000
@@ -204,106 +198,3 @@ def _range_json(fault: Fault) -> dict[str, Any]:
 
 def _mark_json(mark: Mark) -> dict[str, Any]:
     return {"tree_size": mark.size, "signed_at" if mark.is_signing else "last_event_at": mark.time}
-
-
-_EVENTS_AT_ONCE = 4_096
-_CHECKPOINTS_AT_ONCE = 1_000
-_TILES_AT_ONCE = 64
-_CHECKPOINTS = """
-SELECT tree_size, epoch, last_xact, last_seq, root_hash, note, created_at FROM audit_checkpoints
-WHERE tree_size > $1 AND tree_size <= $2 ORDER BY tree_size LIMIT $3
-"""
-_LEAVES = """
-SELECT number, hashes FROM audit_tiles WHERE level = 0 AND number >= $1 AND number < $2 ORDER BY number
-"""
-_TILE = "SELECT hashes FROM audit_tiles WHERE level = $1 AND number = $2"
-
-
-async def checkpoints(
-    connection: "Connection[Record]", after: int, until: int
-) -> AsyncIterator[StoredCheckpoint]:
-    """Read the checkpoints of more than ``after`` and at most ``until`` events, by size."""
-    while after < until:
-        rows = await connection.fetch(_CHECKPOINTS, after, until, _CHECKPOINTS_AT_ONCE)
-        if not rows:
-            return
-        for size, epoch, xact, seq, root, note, at in rows:
-            yield StoredCheckpoint(size, (epoch, xact, seq), root, note, at)
-        after = rows[-1]["tree_size"]
-
-
-class Entries:
-    """The stored events after a place up to another."""
-
-    def __init__(self, connection: "Connection[Record]", after: Position, until: Position | None) -> None:
-        self._connection = connection
-        self._after = after
-        self._until = until
-        self._ahead: deque[Entry] = deque()
-        self._is_over = False
-
-    async def up_to(self, place: Position | None, limit: int | None = None) -> list[Entry]:
-        """The next events, at most ``limit``, none later than a place. They are not consumed."""
-        while not self._is_over and (limit is None or len(self._ahead) < limit):
-            if place is not None and self._ahead and self._ahead[-1].place > place:
-                break
-            await self._read()
-        entries = (entry for entry in self._ahead if place is None or entry.place <= place)
-        return list(islice(entries, limit))
-
-    def consume(self, count: int) -> None:
-        """Consume so many events."""
-        for _ in range(count):
-            self._ahead.popleft()
-
-    async def _read(self) -> None:
-        stretch = await read_events(self._connection, self._after, _EVENTS_AT_ONCE, self._until)
-        if not stretch.rows:
-            self._is_over = True
-            return
-        self._ahead.extend(
-            Entry((stretch.epoch, row["xact"], row["seq"]), leaf_of(row)) for row in stretch.rows
-        )
-        self._after = stretch.end
-
-
-class KeptHashes:
-    """The hashes of leaves in stored tiles, for a tree of ``size`` leaves."""
-
-    def __init__(self, connection: "Connection[Record]", size: int) -> None:
-        self._connection = connection
-        self._full = size // TILE
-        self._tiles: dict[int, bytes] = {}
-        self._read_to = 0
-        self._missing: list[int] = []
-
-    async def of(self, first: int, end: int) -> list[bytes]:
-        """The hashes from one position up to, but without, another; fewer if a tile is missing or not full yet."""
-        leaves: list[bytes] = []
-        self._tiles = {number: tile for number, tile in self._tiles.items() if number >= first // TILE}
-        for number in range(first // TILE, min(-(-end // TILE), self._full)):
-            tile = await self._tile(number)
-            if tile is None:
-                break
-            hashes = split_tile(tile)
-            leaves += hashes[max(0, first - number * TILE) : end - number * TILE]
-        return leaves
-
-    async def stored(self, level: int, number: int) -> bytes | None:
-        """A stored tile."""
-        stored: bytes | None = await self._connection.fetchval(_TILE, level, number)
-        return stored
-
-    def take_missing(self) -> list[int]:
-        """The missing tiles, each once."""
-        missing, self._missing = self._missing, []
-        return missing
-
-    async def _tile(self, number: int) -> bytes | None:
-        if number >= self._read_to:
-            to = min(number + _TILES_AT_ONCE, self._full)
-            rows = await self._connection.fetch(_LEAVES, number, to)
-            self._tiles |= {row["number"]: row["hashes"] for row in rows}
-            self._missing += [tile for tile in range(number, to) if tile not in self._tiles]
-            self._read_to = to
-        return self._tiles.get(number)

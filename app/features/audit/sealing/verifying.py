@@ -18,9 +18,7 @@ from asyncpg import Connection, Record
 
 from app.crypto.client_ids import is_client
 from app.crypto.log_check import Entry, Finding, Follower, Head, Kind, Step
-from app.crypto.signed_notes import NoteFault, VerifierKey, open_checkpoint
 from app.domain.merkle import Frontier, cover
-from app.features.audit.queries import Position
 from app.features.audit.sealing.drops import Drops
 from app.features.audit.sealing.external_checkpoints import ExternalCheckpoint, compare_checkpoints
 from app.features.audit.sealing.leaves import (
@@ -29,28 +27,32 @@ from app.features.audit.sealing.leaves import (
     MAX_LEAVES,
     TILE,
     TILE_BITS,
+    Entries,
+    KeptHashes,
+    Keys,
     LogFault,
     PartialTree,
     SealedTree,
     StoredCheckpoint,
     checkpoint_before,
-    checkpoint_below,
+    checkpoint_from,
     checkpoint_holding,
+    checkpoint_up_to,
+    checkpoints_between,
     latest_checkpoint,
     leaf_of,
+    place_of,
     position_of,
     previous_size,
+    signature_fault,
 )
 from app.features.audit.sealing.verdict import (
     CHECKPOINT,
     MAX_FAULTS,
     SIGNATURE,
-    Entries,
     Fault,
-    KeptHashes,
     Mark,
     Verdict,
-    checkpoints,
     positions,
 )
 from app.lib.ids import EVENT, format_id
@@ -103,7 +105,7 @@ async def _altered(connection: "Connection[Record]", keys: Sequence[bytes]) -> d
 
 
 async def _fault(connection: "Connection[Record]", row: Record, *, is_salted: bool) -> Fault:
-    place, leaf = (row["epoch"], row["xact"], row["seq"]), leaf_of(row)
+    place, leaf = place_of(row), leaf_of(row)
     try:
         sealed = await position_of(connection, place, leaf)
     except LogFault:
@@ -135,10 +137,7 @@ LIMIT $1
 async def find_misplaced_events(connection: "Connection[Record]", size: int) -> list[Finding]:
     """Find events at places where nothing is sealed, in a log of ``size`` sealed events; only some, if very many."""
     rows = await connection.fetch(_MISPLACED, MAX_FAULTS)
-    return [
-        Finding(Kind.INSERTED, size, size, Entry((row["epoch"], row["xact"], row["seq"]), leaf_of(row)))
-        for row in rows
-    ]
+    return [Finding(Kind.INSERTED, size, size, Entry(place_of(row), leaf_of(row))) for row in rows]
 
 
 _GAP = 4 * _AT_ONCE
@@ -157,10 +156,6 @@ SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off; SET LOCAL ena
 
 
 _LAST_TILES = "SELECT level, max(number) AS number FROM audit_tiles GROUP BY level"
-
-
-Keys = Callable[[str], Sequence[VerifierKey]]
-"""The keys of a log by its name in a checkpoint."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,7 +202,7 @@ class Verification:
         """Verify and return the result. ``newest`` is the size of the newest checkpoint, signed or not."""
         self._follower = await self._start()
         after = _mark(self._span.start)
-        async for sealed in checkpoints(self._connection, after.size, self._span.end.size):
+        async for sealed in checkpoints_between(self._connection, after.size, self._span.end.size):
             self._verdict.checkpoints += 1
             if self._is_signed(sealed):
                 self._check_previous(sealed)
@@ -219,7 +214,7 @@ class Verification:
                 await self._advance_along(sealed)
             self._since.append(sealed.size)
         # Checkpoints beyond the newest signed one prove nothing about the log.
-        async for sealed in checkpoints(self._connection, self._latest.size, newest):
+        async for sealed in checkpoints_between(self._connection, self._latest.size, newest):
             self._is_signed(sealed)
         self._tell_unsigned(None)
         if self._span.start is None:
@@ -271,7 +266,7 @@ class Verification:
 
     def _is_signed(self, sealed: StoredCheckpoint) -> bool:
         """Whether a checkpoint is signed and agrees with its row; an unsigned one proves nothing."""
-        fault = _fault_of(sealed, self._keys)
+        fault = signature_fault(sealed, self._keys)
         if fault is None:
             self._tell_unsigned(sealed)
             return True
@@ -417,29 +412,15 @@ async def _newest_signed(
     for _ in range(_MAX_UNSIGNED):
         if checkpoint is None:
             break
-        if _fault_of(checkpoint, keys) is None:
+        if signature_fault(checkpoint, keys) is None:
             return checkpoint
-        checkpoint = await checkpoint_below(connection, checkpoint.size)
+        checkpoint = await checkpoint_up_to(connection, checkpoint.size - 1)
     return newest
-
-
-def _fault_of(sealed: StoredCheckpoint, keys: Keys) -> str | None:
-    """Why a stored checkpoint cannot be relied on; None if it is signed and agrees with its row."""
-    try:
-        checkpoint, _ = open_checkpoint(sealed.note, keys(sealed.note.partition("\n")[0]))
-    except NoteFault as error:
-        return str(error)
-    is_it = (checkpoint.size, checkpoint.root) == (sealed.size, sealed.root)
-    return None if is_it else "it contradicts its stored row"
 
 
 def _mark(sealed: StoredCheckpoint | None) -> Mark:
     return Mark(0) if sealed is None else Mark(sealed.size, sealed.created_at.isoformat(timespec="seconds"))
 
-
-_COLUMNS = "tree_size, epoch, last_xact, last_seq, root_hash, note, created_at"
-_UP_TO = f"SELECT {_COLUMNS} FROM audit_checkpoints WHERE tree_size <= $1 ORDER BY tree_size DESC LIMIT 1"  # noqa: S608
-_FROM = f"SELECT {_COLUMNS} FROM audit_checkpoints WHERE tree_size >= $1 ORDER BY tree_size LIMIT 1"  # noqa: S608
 
 # Checkpoints are created in the order of their sizes; their times may be slightly out of order.
 _SIGNED_BEFORE = "SELECT max(tree_size) FROM audit_checkpoints WHERE created_at < $1"
@@ -474,7 +455,9 @@ def by_positions(first: int, end: int | None) -> FindSpan:
             raise NoSuchPart(
                 f"the log has sealed positions 0 to {latest.size - 1}; give --from and --to within these"
             )
-        return Span(await _one(connection, _UP_TO, first), await _one(connection, _FROM, to) or latest)
+        return Span(
+            await checkpoint_up_to(connection, first), await checkpoint_from(connection, to) or latest
+        )
 
     return find
 
@@ -498,9 +481,9 @@ def by_time(since: datetime | None, until: datetime | None) -> FindSpan:
 async def _start(
     connection: "Connection[Record]", since: datetime, until: datetime | None
 ) -> StoredCheckpoint | None:
-    signed = await _one(connection, _UP_TO, await connection.fetchval(_SIGNED_BEFORE, since) or 0)
-    first = _place(await connection.fetchrow(_FIRST, since, until))
-    before = signed if first is None else await checkpoint_before(connection, first)
+    signed = await checkpoint_up_to(connection, await connection.fetchval(_SIGNED_BEFORE, since) or 0)
+    first = await connection.fetchrow(_FIRST, since, until)
+    before = signed if first is None else await checkpoint_before(connection, place_of(first))
     return min((signed, before), key=lambda sealed: 0 if sealed is None else sealed.size)
 
 
@@ -508,19 +491,7 @@ async def _end(
     connection: "Connection[Record]", since: datetime | None, until: datetime, latest: StoredCheckpoint
 ) -> StoredCheckpoint:
     size = await connection.fetchval(_SIGNED_FROM, until)
-    signed = latest if size is None else await _one(connection, _FROM, size) or latest
-    last = _place(await connection.fetchrow(_LAST, since, until))
-    holding = signed if last is None else await checkpoint_holding(connection, last) or latest
+    signed = latest if size is None else await checkpoint_from(connection, size) or latest
+    last = await connection.fetchrow(_LAST, since, until)
+    holding = signed if last is None else await checkpoint_holding(connection, place_of(last)) or latest
     return max(signed, holding, key=lambda sealed: sealed.size)
-
-
-async def _one(connection: "Connection[Record]", statement: str, size: int) -> StoredCheckpoint | None:
-    row = await connection.fetchrow(statement, size)
-    if row is None:
-        return None
-    tree_size, epoch, xact, seq, root, note, at = row
-    return StoredCheckpoint(tree_size, (epoch, xact, seq), root, note, at)
-
-
-def _place(row: Record | None) -> Position | None:
-    return None if row is None else (row["epoch"], row["xact"], row["seq"])

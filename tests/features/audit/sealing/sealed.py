@@ -11,7 +11,14 @@ from app.crypto.client_ids import Parts
 from app.crypto.signed_notes import NoteSigner, log_name
 from app.domain.merkle import leaf_hash, root_of
 from app.features.audit.queries import Position
-from app.features.audit.sealing.leaves import BEGINNING, SealedTree, latest_checkpoint, leaf_of, read_events
+from app.features.audit.sealing.leaves import (
+    BEGINNING,
+    SealedTree,
+    latest_checkpoint,
+    leaf_of,
+    place_of,
+    read_events,
+)
 from app.features.audit.sealing.sealer import SealedLog
 
 if TYPE_CHECKING:
@@ -81,11 +88,11 @@ async def leaves(connection: "Connection") -> list[bytes]:
     found: list[bytes] = []
     after = BEGINNING
     while True:
-        stretch = await read_events(connection, after, 5_000)
-        if not stretch.rows:
+        rows = await read_events(connection, after, 5_000)
+        if not rows:
             return found
-        found += [leaf_hash(leaf_of(row)) for row in stretch.rows]
-        after = stretch.end
+        found += [leaf_hash(leaf_of(row)) for row in rows]
+        after = place_of(rows[-1])
 
 
 async def check(connection: "Connection") -> None:

@@ -101,7 +101,7 @@ async def test_a_month_that_its_owner_dropped_before_its_time_is_noted_and_an_ol
     await write(connection, 253)
     await seal(connection, 512)
     before = await kept_checkpoint(connection)
-    exported = [leaf_of(row) for row in (await read_events(connection, BEGINNING, 259)).rows]
+    exported = [leaf_of(row) for row in await read_events(connection, BEGINNING, 259)]
     await made_up(connection, MONTH, 255, 3, 258)
     async with tampering(connection):
         await connection.execute(f"DROP TABLE {MONTH}")

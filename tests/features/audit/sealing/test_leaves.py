@@ -8,7 +8,7 @@ from uuid import UUID
 import asyncpg
 
 from app.features.audit.queries import Position
-from app.features.audit.sealing.leaves import LEAF_COLUMNS, EventRange, leaf_of, read_events
+from app.features.audit.sealing.leaves import LEAF_COLUMNS, leaf_of, place_of, read_events
 from app.models.audit import AuditEvent
 
 BEGINNING: Position = (0, 0, 0)
@@ -112,8 +112,8 @@ async def write(connection: "asyncpg.Connection[asyncpg.Record]", **columns: Any
     return (row["epoch"], row["xact"], row["seq"])
 
 
-def places(stretch: EventRange) -> list[Position]:
-    return [(stretch.epoch, row["xact"], row["seq"]) for row in stretch.rows]
+def places(rows: list[asyncpg.Record]) -> list[Position]:
+    return [place_of(row) for row in rows]
 
 
 async def test_rows_are_read_on_in_the_order_of_commits_over_epochs(
@@ -133,24 +133,24 @@ async def test_rows_are_read_on_in_the_order_of_commits_over_epochs(
     after = BEGINNING
     while True:
         stretch = await settled(connection, after, 2, more=len(found) < len(written))
-        if not stretch.rows:
+        if not stretch:
             break
         found += places(stretch)
-        after = stretch.end
+        after = place_of(stretch[-1])
     assert found == written
     first = await read_events(connection, BEGINNING, 9, until=written[0])
     assert places(first) == written[:1]
-    assert (await read_events(connection, written[1], 9, until=written[1])).rows == []
+    assert (await read_events(connection, written[1], 9, until=written[1])) == []
     assert places(await read_events(connection, written[1], 9, until=written[2])) == [written[2]]
 
 
 async def settled(
     connection: "asyncpg.Connection[asyncpg.Record]", after: Position, rows: int, *, more: bool
-) -> EventRange:
+) -> list[asyncpg.Record]:
     """Wait for open transactions of the cluster, which delay readers, including those of other tests."""
     while True:
         stretch = await read_events(connection, after, rows)
-        if stretch.rows or not more:
+        if stretch or not more:
             return stretch
 
 
@@ -162,7 +162,7 @@ async def test_nothing_is_read_that_an_open_transaction_may_yet_precede(
     await transaction.start()
     late = await write(slow)
     early = await write(connection)
-    assert (await read_events(connection, BEGINNING, 9)).rows == []
+    assert (await read_events(connection, BEGINNING, 9)) == []
     await transaction.commit()
     await slow.close()
     found: list[Position] = []
