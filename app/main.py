@@ -20,7 +20,6 @@ from app.features.access import reach_routes as access
 from app.features.access import routes as unused_access
 from app.features.administrators import routes as administrators
 from app.features.approvals import routes as approvals
-from app.features.audit import proof_routes as audit_proofs
 from app.features.audit import routes as audit
 from app.features.audit_sinks import routes as audit_sinks
 from app.features.grants import routes as grants
@@ -119,7 +118,6 @@ def _routes() -> tuple[BaseRoute, ...]:
         webhooks,
         audit_sinks,
         me,
-        audit_proofs,
         audit,
         oauth,
         signal_pushes,

@@ -33,17 +33,19 @@ from app.db.migrations import database_fault
 from app.domain.errors import DomainError
 from app.domain.merkle import HASH_BYTES, ProofFault, leaf_hash, verify_inclusion
 from app.features.audit import epochs
-from app.features.audit.sealing.external_checkpoints import (
-    PROOF,
-    ExternalCheckpoint,
-    RangeProof,
-    verify_lines,
-    verify_range,
-)
 from app.features.audit.sealing.leaves import Keys, LogFault, latest_checkpoint
 from app.features.audit.sealing.proofs import leaves_between, prove_event, prove_range
 from app.features.audit.sealing.sealer import read_log_names, rename_log
-from app.features.audit.sealing.verdict import Fault, Verdict, positions
+from app.features.audit.sealing.verdict import (
+    PROOF,
+    ExternalCheckpoint,
+    Fault,
+    RangeProof,
+    Verdict,
+    positions,
+    verify_lines,
+    verify_range,
+)
 from app.features.audit.sealing.verifying import FindSpan, NoSuchPart, by_positions, by_time, verify_log
 from app.lib import strict_json
 from app.lib.ids import EVENT, parse_id

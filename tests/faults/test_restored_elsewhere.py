@@ -7,8 +7,8 @@ import pytest
 
 from app.crypto.signed_notes import Checkpoint, Note
 from app.db.migrations import upgrade
-from app.features.audit.sealing.external_checkpoints import ExternalCheckpoint
 from app.features.audit.sealing.leaves import latest_checkpoint
+from app.features.audit.sealing.verdict import ExternalCheckpoint
 from app.features.audit.sealing.verifying import verify_log
 from app.lib.ids import new_id
 from app.worker.database import Connector

@@ -19,7 +19,7 @@ from app.features.access import unused_schemas as unused_apply_schemas
 from app.features.access import unused_service as unused_pages
 from app.features.administrators import break_glass
 from app.features.approvals import ask
-from app.features.audit import export
+from app.features.audit import reading as export
 from app.features.audit import reading as following
 from app.features.audit.schemas import MAX_RANGE
 from app.features.audit_sinks import batches

@@ -1,4 +1,4 @@
-"""Read the audit log: pages newest first, polls in commit order, single events, and live streams.
+"""Read the audit log: pages newest first, polls in commit order, single events, live streams and exports.
 
 A list without a matching index searches the log backwards in windows. A page ends when it is full or its time is over:
 then it may hold fewer events, or none, and the next page continues from there.
@@ -9,7 +9,10 @@ so its invalid values are left out here. Its leaf has them all.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Generator, Iterable, Sequence
+import csv
+import io
+import json
+from collections.abc import AsyncIterator, Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from time import monotonic
@@ -19,18 +22,23 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.db.call_arguments import kept_arguments
+from app.db.change import Change, Subject, Values
 from app.domain.errors import Malformed, NotFound
 from app.features.audit import queries
 from app.features.audit.names import find_actors, find_ids_by_name, find_servers, names_of
+from app.features.audit.ocsf import ocsf_lines
 from app.features.audit.queries import NamedIds, Place, Position, Span, skip, span_of
 from app.features.audit.schemas import (
     MAX_RANGE,
     Actor,
+    AuditArgumentsView,
     AuditDecision,
     AuditedClient,
     AuditedObject,
     AuditedServer,
     AuditEventView,
+    AuditExportQuery,
     AuditFilters,
     AuditOutcome,
     AuditQuery,
@@ -38,8 +46,10 @@ from app.features.audit.schemas import (
 )
 from app.http.authorization import Caller
 from app.http.live import Look, News, live_event
-from app.http.pagination import Cursors
+from app.http.pagination import Cursors, Page
+from app.http.runtime import Runtime
 from app.lib.event_loop import in_slices
+from app.lib.names import escape_bidi
 from app.models.audit import AuditClient, AuditEvent
 
 SEARCH_TIME_S = 1.0
@@ -47,14 +57,18 @@ SEARCH_TIME_S = 1.0
 FIRST_WINDOW = 2_000
 _MAX_LIST_WINDOW = 32_000
 
+
 # Frequent matches are found in the first window, and rare ones in few.
 _WINDOW_GROWTH = 4
+
 
 # A frequently refused actor often has many calls. PostgreSQL assumes independence and would read both indexes whole.
 _ONE_INDEX = text("SET LOCAL enable_bitmapscan TO off")
 
+
 # Other searches in the transaction may need bitmaps, as text does.
 _ANY_INDEX = text("SET LOCAL enable_bitmapscan TO DEFAULT")
+
 _Region = tuple[Position | None, Position | None]
 """The range from a position up to, but without, another; None is the beginning or the end."""
 
@@ -183,33 +197,40 @@ def policies_of(stored: Iterable[object] | None) -> list[UUID] | None:
 POLL_WINDOW = 5_000
 MAX_POLL_WINDOW = 40_000
 
+
 # Rows converted at once; other requests on this worker wait no longer than that takes.
 _MADE_AT_ONCE = 50
 BEGINNING: queries.Position = (0, 0, 0)
+_EVENT = Subject("audit_event")
+
 _LAST_IN_TRANSACTION = 2**63 - 1
+
+
+async def list_events(session: AsyncSession, runtime: Runtime, query: AuditQuery) -> Page[AuditEventView]:
+    """Read one page, newest first; with ``after``, poll what was committed after that cursor, oldest first.
+
+    Raises ``Malformed``: ``range_too_wide``, ``since_required``, an invalid cursor.
+    """
+    key = runtime.peppers.derive("cursors")
+    if query.after is None:
+        cursors = Cursors(key, "list_audit_events", query.filters())
+        items, next_cursor = await page(session, query, cursors, runtime.clock())
+        return Page(items=items, next_cursor=next_cursor)
+    check_since(query)
+    cursors = Cursors(key, "poll_audit_events", query.filters())
+    batch = await read_on(session, query, position_of(cursors, query.after) or BEGINNING, query.limit)
+    return Page(items=[item for item, _ in batch.items], next_cursor=cursors.write(batch.reached))
 
 
 async def page(
     session: AsyncSession, query: AuditQuery, cursors: Cursors, now: datetime
 ) -> tuple[list[AuditEventView], str | None]:
-    """Read one page, newest first. Raises ``Malformed``: ``range_too_wide``, ``since_required``, an invalid cursor."""
+    """Read one page, newest first, and its next cursor. Raises as ``list_events``."""
     check_since(query)
     _check_range(query, now)
     before = _position(cursors.read(query.cursor))
     rows, following = await find(session, query, await find_named_ids(session, query), before)
     return await _show(session, rows), None if following is None else cursors.write(following)
-
-
-async def poll(
-    session: AsyncSession, query: AuditQuery, cursors: Cursors
-) -> tuple[list[AuditEventView], str]:
-    """Read what was committed after the cursor, oldest first; return the cursor to continue with.
-
-    Raises ``Malformed``: ``since_required``, an invalid cursor.
-    """
-    check_since(query)
-    batch = await read_on(session, query, position_of(cursors, query.after) or BEGINNING, query.limit)
-    return [item for item, _ in batch.items], cursors.write(batch.reached)
 
 
 @dataclass(frozen=True, slots=True)
@@ -290,6 +311,16 @@ async def read(session: AsyncSession, id: UUID) -> AuditEventView:
     if row is None:
         raise NotFound("There is no such audit event.")
     return (await _show(session, [row]))[0]
+
+
+async def read_arguments(change: Change, id: UUID, runtime: Runtime) -> AuditArgumentsView:
+    """Read the recorded arguments of a call. Reading them is recorded as an event. Raises ``NotFound``."""
+    event = await read(change.session, id)
+    kept, arguments = await kept_arguments(change.session, runtime.sealer, id)
+    if kept:
+        server_id = None if event.server is None else event.server.id
+        change.record("arguments.read", _EVENT, Values(id, {}), server_id=server_id, tool=event.tool)
+    return AuditArgumentsView(event_id=id, kept=kept, arguments=arguments)
 
 
 async def find_named_ids(session: AsyncSession, query: AuditFilters) -> queries.NamedIds:
@@ -407,3 +438,96 @@ def _sse_events(stretch: EventBatch, cursors: Cursors) -> Generator[None, None, 
         events.append(live_event(event.model_dump(mode="json"), id=cursors.write(place)))
         yield
     return events
+
+
+_LINES = "application/x-ndjson"
+_MEDIA_TYPES = {"ndjson": _LINES, "ocsf": _LINES, "leaves": _LINES, "csv": "text/csv; charset=utf-8"}
+_ENDINGS = {"ocsf": "ocsf.ndjson", "leaves": "leaves.ndjson"}
+PAGE = 1_000
+_STEP = 5
+COLUMNS = (
+    "id", "time", "action", "decision", "reason_code", "outcome", "actor_type", "actor_id", "actor_name",
+    "on_behalf_of", "token_id", "server_id", "server_slug", "tool", "object_type", "object_id", "grant_id",
+    "policy_ids", "observed_policy_ids", "approval_id", "client_name", "client_version", "client_ip",
+    "client_user_agent", "method", "arguments_digest", "changes", "duration_ms", "count", "call_id", "request_id",
+    "trace_id",
+)  # fmt: skip
+
+# What makes a cell a formula in some spreadsheet program (OWASP, CSV injection), including full-width forms.
+_FORMULA = tuple("=+-@\t\r\n＝＋－＠")  # noqa: RUF001
+
+# Fields whose own fields become columns.
+_PARTS = ("actor", "server", "object", "client")
+
+
+def headers_of(query: AuditExportQuery, now: datetime) -> dict[str, str]:
+    """The response headers that describe the file."""
+    name = f"audit-events-{now:%Y%m%dT%H%M%SZ}.{_ENDINGS.get(query.format, query.format)}"
+    return {
+        "Content-Type": _MEDIA_TYPES[query.format],
+        "Content-Disposition": f'attachment; filename="{name}"',
+        "Cache-Control": "no-store",
+    }
+
+
+def export(query: AuditExportQuery, until: Position) -> Look:
+    """Stream the events up to a position as parts of a file of any size, page by page in commit order."""
+    after, written = BEGINNING, False
+
+    async def look(session: AsyncSession, _caller: Caller) -> News:
+        nonlocal after, written
+        stretch = await read_on(session, query, after, PAGE, until)
+        is_last, after = stretch.reached == after, stretch.reached
+        head = _table([COLUMNS]) if query.format == "csv" and not written else b""
+        written = True
+        content = await in_slices(_write_page(_WRITERS[query.format], [event for event, _ in stretch.items]))
+        return News([part for part in (head, content) if part], is_last=is_last)
+
+    return look
+
+
+def _write_page(
+    write: Callable[[Sequence[AuditEventView]], bytes], events: Sequence[AuditEventView]
+) -> Generator[None, None, bytes]:
+    """Write a page in steps: all of it at once would delay the calls on this worker."""
+    parts = []
+    for begin in range(0, len(events), _STEP):
+        parts.append(write(events[begin : begin + _STEP]))
+        yield
+    return b"".join(parts)
+
+
+def event_lines(events: Sequence[AuditEventView]) -> bytes:
+    """Write events as the API shows them, one per line, each with its line end."""
+    return b"".join(event.model_dump_json().encode() + b"\n" for event in events)
+
+
+def _table(rows: Sequence[Sequence[str]]) -> bytes:
+    text = io.StringIO()
+    # RFC 4180. Everything is quoted, so that no text is read as two cells.
+    csv.writer(text, quoting=csv.QUOTE_ALL).writerows(rows)
+    return text.getvalue().encode()
+
+
+def _rows(events: Sequence[AuditEventView]) -> bytes:
+    return _table([_cells(event) for event in events])
+
+
+def _cells(event: AuditEventView) -> list[str]:
+    fields: dict[str, Any] = event.model_dump(mode="json")
+    for part in _PARTS:
+        fields |= {f"{part}_{name}": value for name, value in (fields[part] or {}).items()}
+    return [_cell(fields.get(name)) for name in COLUMNS]
+
+
+def _cell(value: Any) -> str:
+    """Format a value so that no spreadsheet takes it for a formula: a possible one begins with an apostrophe."""
+    if value is None:
+        return ""
+    if isinstance(value, list):
+        return escape_bidi(" ".join(value))
+    text = escape_bidi(json.dumps(value, ensure_ascii=False) if isinstance(value, dict) else str(value))
+    return f"'{text}" if text.lstrip(" ").startswith(_FORMULA) else text
+
+
+_WRITERS = {"ndjson": event_lines, "ocsf": ocsf_lines, "csv": _rows}

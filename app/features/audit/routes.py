@@ -1,31 +1,46 @@
-"""``/audit-events`` and its ``/stats`` by hour, ``/export`` as a file (events or sealed leaves) and live
-``/stream``."""
+"""REST routes of the audit log: events by pages, counts, exports and streams, and checkpoints with proofs.
+
+Checkpoints and proofs let third parties verify that the log is unchanged.
+"""
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Header, Query, Request
+from fastapi import APIRouter, Header, Path, Query, Request
 from starlette.responses import Response, StreamingResponse
 
-from app.db.call_arguments import kept_arguments
+from app.db.change import Change
+from app.domain.merkle import leaf_hash
 from app.features.audit import reading
-from app.features.audit.export import export, headers_of
-from app.features.audit.reading import check_since, follow, position_of, present
-from app.features.audit.record import record
+from app.features.audit.reading import check_since, export, follow, headers_of, position_of, present
 from app.features.audit.schemas import (
     AuditArgumentsView,
+    AuditCheckpointView,
+    AuditConsistencyProof,
+    AuditEventProof,
     AuditEventView,
     AuditExportQuery,
+    AuditLogKey,
+    AuditLogKeys,
     AuditQuery,
+    AuditRangeProof,
     AuditStatsQuery,
     AuditStatsView,
     AuditStreamQuery,
 )
-from app.features.audit.sealing.leaves import connection_of
-from app.features.audit.sealing.proofs import export_leaves, open_leaf_export
+from app.features.audit.sealing.leaves import StoredCheckpoint, connection_of, newest_checkpoints
+from app.features.audit.sealing.proofs import (
+    checkpoint_named,
+    export_leaves,
+    open_leaf_export,
+    prove_consistency,
+    prove_event,
+    prove_range,
+)
+from app.features.audit.sealing.sealer import read_log_names
 from app.features.audit.stats import count_hours
-from app.http.authorization import Caller, Permission, requires
+from app.http.authorization import Caller, Permission, changes, requires
 from app.http.live import MEDIA_TYPE
-from app.http.pagination import Cursors, Page
+from app.http.pagination import DEFAULT_LIMIT, CursorParameter, Cursors, Limit, Page
 from app.http.problems import COMMON_PROBLEMS
 from app.http.runtime import CurrentRuntime
 from app.http.transaction import Session, TransactionalRoute
@@ -37,17 +52,106 @@ router = APIRouter(
     route_class=TransactionalRoute,
     responses=COMMON_PROBLEMS,
 )
+CanRead = Annotated[Caller, requires(Permission.AUDIT_READ)]
+_READS = [requires(Permission.AUDIT_READ)]
+_MAX_SIZE = 2**63 - 1
+_TEXT: dict[str, Any] = {"schema": {"type": "string"}}
+TreeSize = Annotated[
+    int, Path(ge=1, le=_MAX_SIZE, description="The size of a checkpoint: how many events it seals.")
+]
+LastEventId = Annotated[
+    str | None,
+    Header(alias="Last-Event-ID", max_length=2000, description="The `id` of the last received event."),
+]
+# Reading the arguments of a call is recorded like a change.
+CanReadArguments = Annotated[Change, changes(Permission.ARGUMENTS_READ)]
 
 
-@router.get("/stats", dependencies=[requires(Permission.AUDIT_READ)], operation_id="get_audit_event_stats")
+@router.get("/keys", dependencies=_READS, operation_id="list_audit_event_keys")
+async def list_audit_event_keys(session: Session, runtime: CurrentRuntime) -> AuditLogKeys:
+    """List the public keys for checkpoint signatures.
+
+    There is one for each name that the log has had.
+    """
+    await session.connection()
+    names = await read_log_names(await connection_of(session)) or [runtime.trail_signer.name]
+    keys = [key for name in dict.fromkeys(names) for key in runtime.trail_signer.verifier_keys(name)]
+    items = [AuditLogKey(vkey=str(key), signs=key == keys[0]) for key in keys]
+    return AuditLogKeys(origin=names[0], items=items)
+
+
+@router.get("/checkpoints", dependencies=_READS, operation_id="list_audit_event_checkpoints")
+async def list_audit_event_checkpoints(
+    session: Session,
+    runtime: CurrentRuntime,
+    limit: Limit = DEFAULT_LIMIT,
+    cursor: CursorParameter = None,
+) -> Page[AuditCheckpointView]:
+    """List checkpoints of the sealed audit log, newest first."""
+    cursors = Cursors(runtime.peppers.derive("cursors"), "list_audit_checkpoints", {})
+    position = cursors.read(cursor)
+    before = _MAX_SIZE if position is None else position[0]
+    found = await newest_checkpoints(await connection_of(session), before, limit + 1)
+    page = found[:limit]
+    next_cursor = cursors.write([page[-1].size]) if len(found) > limit else None
+    return Page(items=[_view(each) for each in page], next_cursor=next_cursor)
+
+
+@router.get("/checkpoints/{tree_size}", dependencies=_READS, operation_id="get_audit_event_checkpoint")
+async def get_audit_event_checkpoint(session: Session, tree_size: TreeSize) -> AuditCheckpointView:
+    """Read one checkpoint."""
+    return _view(await checkpoint_named(await connection_of(session), tree_size))
+
+
+@router.get(
+    "/checkpoints/{tree_size}/consistency", dependencies=_READS, operation_id="get_audit_event_consistency"
+)
+async def get_audit_event_consistency(
+    session: Session,
+    tree_size: TreeSize,
+    from_: Annotated[int, Query(alias="from", ge=0, le=_MAX_SIZE, description="The size of the older log.")],
+) -> AuditConsistencyProof:
+    """Read the consistency proof between a checkpoint and an older one."""
+    checkpoint, hashes = await prove_consistency(await connection_of(session), from_, tree_size)
+    return AuditConsistencyProof(
+        old_size=from_, tree_size=tree_size, checkpoint=checkpoint.note, hashes=_hex(hashes)
+    )
+
+
+@router.get("/checkpoints/{tree_size}/range", dependencies=_READS, operation_id="get_audit_event_range")
+async def get_audit_event_range(
+    session: Session,
+    tree_size: TreeSize,
+    from_: Annotated[int, Query(alias="from", ge=0, le=_MAX_SIZE, description="The first position.")],
+    to: Annotated[int, Query(ge=1, le=_MAX_SIZE, description="The position after the last one.")],
+) -> AuditRangeProof:
+    """Read the proof of a range of exported leaves (`format=leaves` of the export)."""
+    checkpoint, hashes = await prove_range(await connection_of(session), from_, to, tree_size)
+    content = {"from": from_, "to": to, "checkpoint": checkpoint.note, "hashes": _hex(hashes)}
+    return AuditRangeProof.model_validate(content)
+
+
+@router.get("/{event_id}/proof", dependencies=_READS, operation_id="get_audit_event_proof")
+async def get_audit_event_proof(session: Session, event_id: EventId) -> AuditEventProof:
+    """Read the inclusion proof of an event; 404 `not_sealed_yet` in its first seconds."""
+    proof = await prove_event(await connection_of(session), event_id)
+    return AuditEventProof(
+        event_id=event_id,
+        position=proof.position,
+        leaf=proof.leaf.decode(),
+        leaf_hash=leaf_hash(proof.leaf).hex(),
+        tree_size=proof.checkpoint.size,
+        checkpoint=proof.checkpoint.note,
+        hashes=_hex(proof.hashes),
+    )
+
+
+@router.get("/stats", dependencies=_READS, operation_id="get_audit_event_stats")
 async def get_audit_stats(
     session: Session, runtime: CurrentRuntime, query: Annotated[AuditStatsQuery, Query()]
 ) -> AuditStatsView:
     """Count audit events by hour. Fast for a log of any length, and current."""
     return await count_hours(session, query, runtime.clock())
-
-
-_TEXT: dict[str, Any] = {"schema": {"type": "string"}}
 
 
 @router.get(
@@ -62,7 +166,7 @@ async def export_audit_events(
     request: Request,
     session: Session,
     runtime: CurrentRuntime,
-    caller: Annotated[Caller, requires(Permission.AUDIT_READ)],
+    caller: CanRead,
     query: Annotated[AuditExportQuery, Query()],
 ) -> Response:
     """Export all matching audit events in commit order. Outcomes are separate items.
@@ -81,13 +185,6 @@ async def export_audit_events(
     return runtime.live.download(request, caller, Permission.AUDIT_READ, runtime.authenticate, look, headers)
 
 
-CanReadAudit = Annotated[Caller, requires(Permission.AUDIT_READ)]
-LastEventId = Annotated[
-    str | None,
-    Header(alias="Last-Event-ID", max_length=2000, description="The `id` of the last received event."),
-]
-
-
 @router.get(
     "/stream",
     operation_id="stream_audit_events",
@@ -98,7 +195,7 @@ async def stream_audit_events(
     request: Request,
     session: Session,
     runtime: CurrentRuntime,
-    caller: CanReadAudit,
+    caller: CanRead,
     query: Annotated[AuditStreamQuery, Query()],
     last_event_id: LastEventId = None,
 ) -> Response:
@@ -115,10 +212,7 @@ async def stream_audit_events(
     return runtime.live.stream(request, caller, Permission.AUDIT_READ, runtime.authenticate, look)
 
 
-CanReadArguments = Annotated[Caller, requires(Permission.ARGUMENTS_READ)]
-
-
-@router.get("", dependencies=[requires(Permission.AUDIT_READ)], operation_id="list_audit_events")
+@router.get("", dependencies=_READS, operation_id="list_audit_events")
 async def list_audit_events(
     session: Session, runtime: CurrentRuntime, query: Annotated[AuditQuery, Query()]
 ) -> Page[AuditEventView]:
@@ -127,17 +221,10 @@ async def list_audit_events(
     A filter without an index is searched for about a second per page: if few events match, a page may hold fewer than
     `limit`, or none, and still have a `next_cursor`.
     """
-    key = runtime.peppers.derive("cursors")
-    if query.after is not None:
-        cursors = Cursors(key, "poll_audit_events", query.filters())
-        items, reached = await reading.poll(session, query, cursors)
-        return Page(items=items, next_cursor=reached)
-    cursors = Cursors(key, "list_audit_events", query.filters())
-    items, following = await reading.page(session, query, cursors, runtime.clock())
-    return Page(items=items, next_cursor=following)
+    return await reading.list_events(session, runtime, query)
 
 
-@router.get("/{event_id}", dependencies=[requires(Permission.AUDIT_READ)], operation_id="get_audit_event")
+@router.get("/{event_id}", dependencies=_READS, operation_id="get_audit_event")
 async def get_audit_event(session: Session, event_id: EventId) -> AuditEventView:
     """Read one audit event, a call with its outcome."""
     return await reading.read(session, event_id)
@@ -145,14 +232,21 @@ async def get_audit_event(session: Session, event_id: EventId) -> AuditEventView
 
 @router.get("/{event_id}/arguments", operation_id="get_audit_event_arguments")
 async def get_audit_event_arguments(
-    request: Request, session: Session, runtime: CurrentRuntime, event_id: EventId, caller: CanReadArguments
+    change: CanReadArguments, runtime: CurrentRuntime, event_id: EventId
 ) -> AuditArgumentsView:
     """Read the recorded arguments of a call. Reading them is recorded as an event."""
-    event = await reading.read(session, event_id)
-    kept, arguments = await kept_arguments(session, runtime.sealer, event_id)
-    if kept:
-        await record(
-            session, caller, "arguments.read", "audit_event", event_id,
-            request_id=request.state.request_id, server_id=event.server and event.server.id, tool=event.tool,
-        )  # fmt: skip
-    return AuditArgumentsView(event_id=event_id, kept=kept, arguments=arguments)
+    return await reading.read_arguments(change, event_id, runtime)
+
+
+def _view(checkpoint: StoredCheckpoint) -> AuditCheckpointView:
+    return AuditCheckpointView(
+        tree_size=checkpoint.size,
+        epoch=checkpoint.place[0],
+        root_hash=checkpoint.root.hex(),
+        note=checkpoint.note,
+        created_at=checkpoint.created_at,
+    )
+
+
+def _hex(hashes: list[bytes]) -> list[str]:
+    return [each.hex() for each in hashes]

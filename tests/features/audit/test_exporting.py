@@ -11,7 +11,8 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
-from app.features.audit import export, queries, reading
+from app.features.audit import queries, reading
+from app.features.audit import reading as export
 from app.lib.ids import EVENT, TOKEN, format_id, new_id
 from app.models.audit import AuditClient, AuditEvent
 from tests.api import Account, ApiAs

@@ -10,7 +10,8 @@ import pytest
 from sqlalchemy.event import listen, remove
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
-from app.features.audit import export, reading
+from app.features.audit import reading
+from app.features.audit import reading as export
 from app.features.audit import reading as following
 from app.features.audit.schemas import AuditExportQuery
 from app.http.pagination import Cursors

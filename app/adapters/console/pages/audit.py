@@ -16,9 +16,8 @@ from app.adapters.console.page import PageRoute
 from app.adapters.console.pages.charts import Chart, build_chart
 from app.adapters.console.pages.grants import ROOMS
 from app.domain.errors import Malformed
-from app.features.audit import routes as audit
-from app.features.audit.export import export, headers_of
-from app.features.audit.reading import check_since, present, read_on
+from app.features.audit import reading
+from app.features.audit.reading import check_since, export, headers_of, present, read_on
 from app.features.audit.schemas import (
     MAX_RANGE,
     Actor,
@@ -275,7 +274,7 @@ CanAudit = Annotated[PageContext, may_open(Permission.AUDIT_READ)]
 async def show_audit_log(context: CanAudit) -> Response:
     """Show the newest matching events with their histogram."""
     asked = parse_request(context)
-    found: Page[AuditEventView] = await audit.list_audit_events(context.session, context.runtime, asked.query)
+    found: Page[AuditEventView] = await reading.list_events(context.session, context.runtime, asked.query)
     chart = await _histogram(context, asked)
     paused = context.param("live") == "off"
     return context.page(
@@ -303,7 +302,7 @@ async def watch_audit_log(context: CanAudit) -> Response:
             moved, after = stretch.reached != after, stretch.reached
             return News(more=moved)
         after = max(stretch.reached, await present(session))
-        found = await audit.list_audit_events(session, context.runtime, asked.query)
+        found = await reading.list_events(session, context.runtime, asked.query)
         ids = {event.id for event in found.items}
         fresh = set() if before is None else ids - before
         before = ids
@@ -366,16 +365,14 @@ async def show_arguments(
 ) -> Response:
     """Show an event with the call's arguments. A POST, since reading them is recorded in the audit log."""
     authorize(sent.caller, Permission.AUDIT_READ)
-    found = await audit.get_audit_event_arguments(
-        sent.request, sent.session, sent.runtime, event_id, sent.caller
-    )
+    found = await reading.read_arguments(sent.change, event_id, sent.runtime)
     return await _show(sent, event_id, found)
 
 
 async def _show(
     context: PageContext, event_id: EventId, arguments: AuditArgumentsView | None = None
 ) -> Response:
-    event = await audit.get_audit_event(context.session, event_id)
+    event = await reading.read(context.session, event_id)
     policies = [*(event.policy_ids or ()), *(event.observed_policy_ids or ())]
     names = await context.names([event.on_behalf_of, event.token_id, *policies])
     reason = event.reason_code

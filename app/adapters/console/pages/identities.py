@@ -16,7 +16,7 @@ from app.adapters.console.pages.principals import IDENTITIES, PAGE_SIZE, format_
 from app.domain.errors import Forbidden, Invalid, Malformed, NotFound
 from app.features.access import reach_routes as access
 from app.features.access.reach_schemas import AccessQuery, AccessReason, IdentityAccessView
-from app.features.audit import routes as audit
+from app.features.audit import reading
 from app.features.audit.schemas import AuditQuery
 from app.features.groups import service as groups
 from app.features.groups.schemas import GroupQuery, GroupView
@@ -217,7 +217,7 @@ async def _tokens(context: PageContext, it: IdentityView) -> dict[str, Any]:
 
 async def _activity(context: PageContext, it: IdentityView) -> dict[str, Any]:
     query = context.query(AuditQuery, limit=PAGE_SIZE, actor_id=[it.id])
-    found = await audit.list_audit_events(context.session, context.runtime, query)
+    found = await reading.list_events(context.session, context.runtime, query)
     return {"events": found.items, **context.pager(found.next_cursor)}
 
 

@@ -15,7 +15,7 @@ from app.adapters.console.pages.grants import describe_access
 from app.adapters.console.pages.issue_token import Chosen, Issuer
 from app.adapters.console.pages.principals import MAX_SEARCH_LENGTH
 from app.domain.errors import Invalid, Malformed
-from app.features.audit import routes as audit
+from app.features.audit import reading
 from app.features.audit.queries import first_use
 from app.features.audit.schemas import AuditEventView, AuditQuery
 from app.features.identities import routes as identities
@@ -176,7 +176,7 @@ async def _last_refusal(context: PageContext, token_id: UUID) -> AuditEventView 
         return None
     since = context.now - _REFUSAL_PERIOD
     query = AuditQuery(token_id=[token_id], decision=["deny"], since=since, limit=1)
-    found = await audit.list_audit_events(context.session, context.runtime, query)
+    found = await reading.list_events(context.session, context.runtime, query)
     return next(iter(found.items), None)
 
 

@@ -20,7 +20,7 @@ from app.adapters.console.pages.servers import why_waiting
 from app.adapters.console.visible import visible
 from app.features.access import reach_routes as access
 from app.features.access.reach_schemas import MomentQuery
-from app.features.audit import routes as audit
+from app.features.audit import reading
 from app.features.audit.schemas import AuditQuery
 from app.features.servers import routes as servers
 from app.features.servers.schemas import ServerQuery
@@ -247,7 +247,7 @@ async def _calls(context: PageContext, tool: ToolView) -> dict[str, Any]:
         limit=25, server_id=[tool.server_id], tool=[tool.name], action=["tool.call"],
         since=context.now - _CALLS_PERIOD,
     )  # fmt: skip
-    found = await audit.list_audit_events(context.session, context.runtime, query)
+    found = await reading.list_events(context.session, context.runtime, query)
     return {"calls": found.items, "has_more": found.next_cursor is not None}
 
 

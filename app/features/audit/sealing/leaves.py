@@ -336,6 +336,14 @@ async def checkpoint_holding(connection: "Connection[Record]", place: Position) 
     return await _one(connection, f"WHERE {_PLACE} >= ($1, $2, $3) {order}", *place)
 
 
+async def newest_checkpoints(
+    connection: "Connection[Record]", before: int, count: int
+) -> list[StoredCheckpoint]:
+    """At most ``count`` checkpoints of less than ``before`` events, newest first."""
+    query = f"{_CHECKPOINTS} WHERE tree_size < $1 ORDER BY tree_size DESC LIMIT $2"
+    return [_sealed(row) for row in await connection.fetch(query, before, count)]
+
+
 async def checkpoints_between(
     connection: "Connection[Record]", after: int, until: int
 ) -> AsyncIterator[StoredCheckpoint]:

@@ -1,11 +1,32 @@
-"""The result of a verification: faults in words, and the first bad range."""
+"""Verdicts on the log: faults in words, the first bad range, and comparisons with checkpoints kept elsewhere.
 
-from collections.abc import Iterable
+Exported leaves are verified without a database: the whole log from its beginning, or a range. A range needs its proof:
+the sibling hashes that lead to a checkpoint's root. A proof may also contain the hashes of the leaves, which count only
+after they have led to that root, and then show which line is wrong.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from itertools import islice
 from typing import Any
 from uuid import UUID
 
-from app.crypto.log_check import Entry, Finding, Kind
+from asyncpg import Connection, Record
+
+from app.crypto.log_check import Entry, Finding, Follower, Head, Kind, LeafFault, Place
+from app.crypto.signed_notes import Checkpoint, Note, NoteFault, Signed
+from app.domain.merkle import EMPTY_ROOT, Frontier, cover, leaf_hash
+from app.features.audit.sealing.leaves import (
+    BEGINNING,
+    LogFault,
+    SealedTree,
+    StoredCheckpoint,
+    leaf_of,
+    place_of,
+    read_events,
+)
 from app.lib.ids import EVENT, format_id
 
 MAX_FAULTS = 1_000
@@ -23,6 +44,7 @@ _WORDS = {
     Kind.REWRITTEN: "the events up to position {last} are not those of the checkpoint that was kept elsewhere",
     Kind.CUT_OFF: "{what} were sealed, and are lost",
 }
+
 SIGNATURE = "signature"
 """A note without a valid signature, or one that contradicts its stored row."""
 
@@ -198,3 +220,290 @@ def _range_json(fault: Fault) -> dict[str, Any]:
 
 def _mark_json(mark: Mark) -> dict[str, Any]:
     return {"tree_size": mark.size, "signed_at" if mark.is_signing else "last_event_at": mark.time}
+
+
+_EPOCHS = "SELECT epoch, opened_at, last_checkpoint FROM log_epochs WHERE last_checkpoint IS NOT NULL ORDER BY epoch"
+_AT_ONCE = 4_096
+
+
+@dataclass(frozen=True, slots=True)
+class ExternalCheckpoint:
+    """A checkpoint from elsewhere with a verified signature, and its name."""
+
+    source: str
+    checkpoint: Checkpoint
+    signed: tuple[Signed, ...] = ()
+
+    @property
+    def witnessed(self) -> str:
+        """The witnesses, in words that follow the name."""
+        witnesses = [each for each in self.signed if each.at is not None]
+        names = ", ".join(f"{each.key.name} at {_when(each.at or 0)}" for each in witnesses)
+        return f", witnessed by {names}," if names else ""
+
+
+async def compare_checkpoints(
+    connection: "Connection[Record]",
+    verdict: Verdict,
+    kept: Sequence[ExternalCheckpoint],
+    latest: StoredCheckpoint | None,
+    reached: Mapping[ExternalCheckpoint, bool],
+) -> None:
+    """Report for each kept checkpoint whether the log is the one that it was signed for. ``reached`` has, for those no
+    larger than the log, whether it has their roots, as far as known."""
+    sealed, agreed = 0 if latest is None else latest.size, 0
+    for one in sorted(kept, key=lambda one: one.checkpoint.size):
+        size = one.checkpoint.size
+        description = f"the checkpoint of {size} events in {one.source}{one.witnessed}"
+        agrees = one.checkpoint.root == EMPTY_ROOT if size == 0 else reached.get(one)
+        if size > sealed:
+            verdict.add(await _cut_off(connection, one, latest, agreed))
+        elif agrees is None:
+            verdict.notes.append(
+                f"{description} cannot be compared with a log that differs from what was sealed before it"
+            )
+        elif agrees:
+            agreed = size
+            verdict.notes.append(f"{description} is of this log")
+        else:
+            verdict.add(await _rewritten(connection, one, agreed))
+
+
+async def _rewritten(connection: "Connection[Record]", one: ExternalCheckpoint, agreed: int) -> Fault:
+    size = one.checkpoint.size
+    after, before = Mark(agreed), Mark(size)
+    restored = await _restored(connection, agreed, size)
+    if restored is None:
+        words = (
+            f"{positions(agreed, size)} are not those of the checkpoint of {size} events in {one.source}: the log was "
+            "rewritten"
+        )
+        return Fault(Kind.REWRITTEN, agreed, size, words, after=after, before=before)
+    start, reason = restored
+    words = (
+        f"{positions(start, size)} were sealed, as the checkpoint of {size} events in {one.source} says, and are lost: "
+        f"{reason}, and other events stand there now"
+    )
+    return Fault(Kind.CUT_OFF, start, size, words, after=Mark(start), before=before)
+
+
+async def _cut_off(
+    connection: "Connection[Record]", one: ExternalCheckpoint, latest: StoredCheckpoint | None, agreed: int
+) -> Fault:
+    size, sealed = one.checkpoint.size, 0 if latest is None else latest.size
+    after, before = Mark(sealed), Mark(size)
+    if await _is_there_unsealed(connection, one.checkpoint, latest):
+        words = (
+            f"the checkpoint of {size} events in {one.source} is lost here: its events are there, and only "
+            f"{sealed} of them are sealed"
+        )
+        return Fault(Kind.CUT_OFF, sealed, size, words, after=after, before=before)
+    restored = await _restored(connection, agreed, sealed + 1)
+    source = f"as the checkpoint of {size} events in {one.source} says"
+    lost = f"{positions(sealed, size)} were sealed, {source}, and are lost"
+    if restored is not None:
+        start, reason = restored
+        lost += f"; {reason}, so if it was signed before that, {positions(start, size)} are"
+        sealed, after = start, Mark(start)
+    return Fault(Kind.CUT_OFF, sealed, size, lost, after=after, before=before)
+
+
+async def _restored(connection: "Connection[Record]", least: int, below: int) -> tuple[int, str] | None:
+    """When the log first continued from an older checkpoint with a size in a range, also in words."""
+    for epoch, opened_at, note in await connection.fetch(_EPOCHS):
+        try:
+            size = Checkpoint.parse(Note.parse(note).text).size
+        except NoteFault:
+            continue
+        if least <= size < below:
+            when = opened_at.isoformat(timespec="seconds")
+            return (
+                size,
+                f"epoch {epoch} was opened {when} after the checkpoint of {size} events, as a restored copy does",
+            )
+    return None
+
+
+async def _is_there_unsealed(
+    connection: "Connection[Record]", checkpoint: Checkpoint, latest: StoredCheckpoint | None
+) -> bool:
+    """Whether the events after the newest checkpoint here lead to a larger one."""
+    frontier, place = Frontier(), BEGINNING
+    if latest is not None:
+        tree, place = SealedTree(connection, latest.size, latest.place), latest.place
+        try:
+            hashes = [await tree.subtree(level, number) for level, number in cover(0, latest.size)]
+        except LogFault:
+            return False
+        frontier = Frontier(latest.size, hashes)
+    while frontier.size < checkpoint.size:
+        rows = await read_events(connection, place, min(_AT_ONCE, checkpoint.size - frontier.size))
+        if not rows:
+            return False
+        for row in rows:
+            frontier.push(leaf_hash(leaf_of(row)))
+        place = place_of(rows[-1])
+    return frontier.root() == checkpoint.root
+
+
+def _when(seconds: int) -> str:
+    try:
+        return datetime.fromtimestamp(seconds, UTC).isoformat()
+    except (ValueError, OverflowError, OSError):
+        return f"{seconds} s after 1970"
+
+
+PROOF = "proof"
+"""A proof that does not lead to its checkpoint."""
+
+
+@dataclass(frozen=True, slots=True)
+class RangeProof:
+    """The leaves ``first`` to ``end`` of the log of ``checkpoint``, with their sibling hashes. ``leaf_hashes`` reads
+    the hashes of the leaves, if known, on each call."""
+
+    first: int
+    end: int
+    checkpoint: ExternalCheckpoint
+    siblings: tuple[bytes, ...]
+    leaf_hashes: Callable[[], Iterator[bytes]] | None = None
+
+    def start(self) -> Frontier:
+        """The tree before the range. Raises ``ProofFault``."""
+        return Frontier(self.first, self.siblings[: self.first.bit_count()])
+
+    def head(self) -> Head:
+        """The root to reach at the end of the range."""
+        checkpoint = self.checkpoint.checkpoint
+        return Head(self.end, checkpoint.root, checkpoint.size, self.siblings[self.first.bit_count() :])
+
+
+def verify_lines(lines: Iterable[bytes], kept: Sequence[ExternalCheckpoint]) -> Verdict:
+    """Compare all leaves from the first on with checkpoints; one must have exactly their number."""
+    ordered = sorted(kept, key=lambda one: one.checkpoint.size)
+    heads = [Head(one.checkpoint.size, one.checkpoint.root) for one in ordered]
+    reading = _Reading(lines, Follower(), Verdict(0, heads[-1].size))
+    for head in heads:
+        reading.go_to(head, ())
+    return reading.verdict()
+
+
+def verify_range(lines: Iterable[bytes], proof: RangeProof) -> Verdict:
+    """Verify the leaves of a range with its proof. Raises ``ProofFault`` for an invalid proof."""
+    start, verdict = proof.start(), Verdict(proof.first, proof.end)
+    if proof.leaf_hashes is None:
+        reading = _Reading(lines, Follower(start), verdict)
+        reading.go_to(proof.head(), ())
+        return reading.verdict()
+    heads = _heads(proof, start)
+    if heads is None:
+        size = proof.checkpoint.checkpoint.size
+        words = f"the proof does not lead to the checkpoint of {size} events: one of its hashes was changed"
+        verdict.add(Fault(PROOF, proof.first, proof.end, words))
+        return verdict
+    reading, hashes = _Reading(lines, Follower(start), verdict), proof.leaf_hashes()
+    ahead = list(islice(hashes, _AT_ONCE))
+    for head in heads:
+        here, ahead = ahead, list(islice(hashes, _AT_ONCE))
+        reading.go_to(head, here, ahead)
+    return reading.verdict()
+
+
+def _heads(proof: RangeProof, start: Frontier) -> list[Head] | None:
+    """Intermediate roots from the hashes of the leaves, if these lead to the signed root."""
+    if proof.leaf_hashes is None:
+        return None
+    tree, heads = Frontier(start.size, start.hashes()), []
+    for each in proof.leaf_hashes():
+        tree.push(each)
+        if (tree.size - proof.first) % _AT_ONCE == 0 and tree.size < proof.end:
+            heads.append(Head(tree.size, tree.root()))
+    if tree.size != proof.end or not proof.head().is_reached(tree):
+        return None
+    return [*heads, proof.head()]
+
+
+class _Reading:
+    """Reads lines from root to root and collects faults."""
+
+    def __init__(self, lines: Iterable[bytes], follower: Follower, verdict: Verdict) -> None:
+        self._lines = iter(lines)
+        self._follower = follower
+        self._verdict = verdict
+        self._ahead: deque[Entry] = deque()
+        self._place: Place = (0, 0, 0)
+        self._position = follower.size
+        self._odd: list[Finding] = []
+        self._mark = Mark(follower.size)
+
+    def go_to(self, head: Head, hashes: Sequence[bytes], following: Sequence[bytes] = ()) -> None:
+        """Continue to a root; ``hashes`` are the hashes up to there, ``following`` those after it, if known."""
+        while not hashes and head.size - self._follower.size > 4 * _AT_ONCE and self._advance():
+            pass
+        count = head.size - self._follower.size
+        self._read(count)
+        entries = [self._ahead.popleft() for _ in range(min(count, len(self._ahead)))]
+        if hashes:
+            self._share_out(entries, set(hashes), set(following))
+        step = self._follower.step(head, entries, hashes)
+        self._verdict.checkpoints += 1
+        self._verdict.events += len(entries)
+        mark = Mark(head.size, entries[-1].text_field("time") if entries else None, False)
+        findings = step.findings
+        if findings and not step.is_certain:
+            findings = [*findings, *self._odd]
+        if not hashes and len(entries) < count and findings:
+            lost = self._follower.size - count + len(entries)
+            words = (
+                f"{positions(lost, head.size)}: the file ends before them, or has fewer events before them"
+            )
+            self._verdict.add(Fault(Kind.CUT_OFF, lost, head.size, words, after=self._mark, before=mark))
+        self._verdict.add_findings(findings, self._mark, mark)
+        self._mark, self._odd = mark, []
+
+    def verdict(self) -> Verdict:
+        """The result, after all roots were visited."""
+        more = len(self._ahead) + sum(1 for _ in self._lines)
+        if more:
+            end = self._verdict.end
+            words = f"{more} lines come after position {end - 1}, and nothing says that they were sealed"
+            self._verdict.add(Fault(Kind.INSERTED, end, end, words, after=self._mark))
+        return self._verdict
+
+    def _advance(self) -> bool:
+        self._read(_AT_ONCE)
+        entries = list(islice(self._ahead, _AT_ONCE))
+        if len(entries) < _AT_ONCE or not self._follower.advance(entries, ()):
+            return False
+        self._verdict.events += _AT_ONCE
+        for _ in entries:
+            self._ahead.popleft()
+        return True
+
+    def _share_out(self, entries: list[Entry], here: set[bytes], following: set[bytes]) -> None:
+        """Decide which lines belong before a root and which after it, by the hashes of both sides."""
+        while entries and entries[-1].hash in following:
+            self._ahead.appendleft(entries.pop())
+        self._read(1)
+        while self._ahead and self._ahead[0].hash in here:
+            entries.append(self._ahead.popleft())
+            self._read(1)
+
+    def _read(self, count: int) -> None:
+        for line in islice(self._lines, max(0, count - len(self._ahead))):
+            leaf = line.removesuffix(b"\n")
+            try:
+                entry = Entry.read(leaf)
+            except LeafFault:
+                entry = Entry(self._place, leaf)
+                self._strange(Kind.CHANGED, entry)
+            else:
+                if entry.place <= self._place:
+                    self._strange(Kind.OUT_OF_ORDER, entry)
+                self._place = entry.place
+            self._ahead.append(entry)
+            self._position += 1
+
+    def _strange(self, kind: Kind, entry: Entry) -> None:
+        if len(self._odd) < _AT_ONCE:
+            self._odd.append(Finding(kind, self._position, self._position + 1, entry))

@@ -20,7 +20,6 @@ from app.crypto.client_ids import is_client
 from app.crypto.log_check import Entry, Finding, Follower, Head, Kind, Step
 from app.domain.merkle import Frontier, cover
 from app.features.audit.sealing.drops import Drops
-from app.features.audit.sealing.external_checkpoints import ExternalCheckpoint, compare_checkpoints
 from app.features.audit.sealing.leaves import (
     BEGINNING,
     LEAF_COLUMNS,
@@ -50,9 +49,11 @@ from app.features.audit.sealing.verdict import (
     CHECKPOINT,
     MAX_FAULTS,
     SIGNATURE,
+    ExternalCheckpoint,
     Fault,
     Mark,
     Verdict,
+    compare_checkpoints,
     positions,
 )
 from app.lib.ids import EVENT, format_id

@@ -9,10 +9,9 @@ import pytest
 
 from app.crypto.signed_notes import open_checkpoint
 from app.features.audit.sealing.drops import DROP, record_drop
-from app.features.audit.sealing.external_checkpoints import ExternalCheckpoint, RangeProof, verify_range
 from app.features.audit.sealing.leaves import BEGINNING, leaf_of, read_events
 from app.features.audit.sealing.proofs import prove_range
-from app.features.audit.sealing.verdict import Verdict
+from app.features.audit.sealing.verdict import ExternalCheckpoint, RangeProof, Verdict, verify_range
 from tests.features.audit.sealing.sealed import SIGNER, insert, seal, write
 from tests.features.audit.sealing.test_retention import MONTH, drops, maintained, old_months
 from tests.features.audit.sealing.test_verifying import kept_checkpoint, named, row_at, tampering, verify

@@ -13,10 +13,9 @@ from app.crypto.signed_notes import Checkpoint, Note, NoteSigner
 from app.features.audit.epochs import ensure_epoch
 from app.features.audit.sealing import verifying
 from app.features.audit.sealing.drops import record_drop
-from app.features.audit.sealing.external_checkpoints import ExternalCheckpoint
 from app.features.audit.sealing.leaves import latest_checkpoint
 from app.features.audit.sealing.sealer import SealedLog
-from app.features.audit.sealing.verdict import Verdict
+from app.features.audit.sealing.verdict import ExternalCheckpoint, Verdict
 from app.features.audit.sealing.verifying import verify_log
 from app.lib.ids import EVENT, format_id
 from tests.features.audit.sealing.sealed import SIGNER, leaves, seal, size, write
