@@ -84,7 +84,7 @@ async def test_a_change_is_shown_with_actor_object_and_changes(
     }
     assert event["on_behalf_of"] == format_id(IDENTITY, owner.owner_id)
     assert event["object"] == {"type": "service_account", "id": account["id"]}
-    assert event["changes"]["role"] == "issuer"
+    assert event["changes"]["role"] == {"from": None, "to": "issuer"}
     assert event["request_id"]
     one = await api.get(f"{PATH}/{event['id']}")
     assert one.json() == event
