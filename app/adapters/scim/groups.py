@@ -1,12 +1,15 @@
 """SCIM groups of a provider.
 
+PATCH of a group costs as much as it changes: changing one member of many thousands changes one row. Operations on
+members are applied to rows; ``scim2_models`` applies all others to the group without its members.
+
 In responses for large groups, ``scim2-server`` only processes the first member, and the others are copied from it.
 Processing fifty thousand members one by one would block the worker for ten seconds.
 """
 
 from collections import defaultdict
-from collections.abc import Collection, Generator, Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from typing import Any
 from uuid import UUID
@@ -16,7 +19,10 @@ from scim2_models import (
     Context,
     InvalidValueException,
     Meta,
+    MutabilityException,
     NotFoundException,
+    PatchOp,
+    PatchOperation,
     Path,
     PreconditionFailedException,
     Reference,
@@ -25,15 +31,25 @@ from scim2_models import (
     ResponseParameters,
     SearchRequest,
 )
+from scim2_models.path import (
+    AttrPath,
+    CompareOperator,
+    Comparison,
+    FilterNode,
+    LogicalExpr,
+    LogicalOperator,
+    ValuePath,
+)
 from scim2_server.responses import ScimResponse
 from scim2_server.service import ScimService
 from scim2_server.storage import SearchPage
 from sqlalchemy import ARRAY, Row, Uuid, any_, func, literal, select
 
+from app.adapters.scim import columns
 from app.adapters.scim.columns import MEMBERS, USERS, name_column
+from app.adapters.scim.filters import value_condition
 from app.adapters.scim.models import Group, GroupMember
 from app.adapters.scim.work import Work
-from app.db.change import Change
 from app.features.groups import provision, service
 from app.features.groups.queries import find_provided
 from app.features.groups.schemas import ExternalId
@@ -44,15 +60,6 @@ from app.models import identities as models
 
 _NAME: TypeAdapter[str] = TypeAdapter(Name)
 _EXTERNAL_ID: TypeAdapter[str] = TypeAdapter(ExternalId)
-
-
-async def get(
-    work: Work, group_id: str, *, lock: bool, shown: ResponseParameters[Any] | None = None
-) -> Group:
-    """Read a group, without members if ``shown`` excludes them. Raises ``NotFoundException``."""
-    row = await find(work, group_id, lock=lock)
-    (group,) = await present(work, [row], shown)
-    return group
 
 
 async def create(work: Work, resource: Group) -> Group:
@@ -84,8 +91,7 @@ async def delete(work: Work, group_id: str, expected_version: str | None) -> Non
     """Delete a group with its grants and pending decisions. Raises ``NotFoundException``."""
     row = await find(work, group_id, lock=True)
     check_version(row, expected_version)
-    change = Change(work.session, work.caller, work.request_id, work.clock())
-    await service.end_locked_group(change, row)
+    await service.end_locked_group(work.change, row)
     _note_effects(work, row)
 
 
@@ -108,18 +114,6 @@ async def rename(work: Work, row: models.Group, wanted: Group) -> None:
         _note_effects(work, row, event)
 
 
-async def change_members(
-    work: Work, row: models.Group, *, replace_all: bool, add: Collection[UUID], remove: Collection[UUID]
-) -> None:
-    """Add and remove members of a locked group; ``replace_all`` first removes all members."""
-    directory = _directory(work)
-    if replace_all:
-        change = await provision.set_members(work.session, directory, row, add)
-    else:
-        change = await provision.change_members(work.session, directory, row, add=add, remove=remove)
-    _note_effects(work, row, *change.events)
-
-
 async def present(
     work: Work, rows: Sequence[models.Group], shown: ResponseParameters[Any] | None = None
 ) -> list[Group]:
@@ -130,9 +124,9 @@ async def present(
     return [_present(row, members.get(row.id)) for row in rows]
 
 
-def bare(rows: Iterable[models.Group]) -> list[Group]:
-    """Present groups without their members."""
-    return [_present(row, None) for row in rows]
+def present_bare(row: models.Group) -> Group:
+    """Present a group without its members."""
+    return _present(row, None)
 
 
 def shows_members(shown: ResponseParameters[Any]) -> bool:
@@ -253,11 +247,156 @@ def _version(row: models.Group) -> str:
 
 
 def _directory(work: Work) -> provision.Directory:
-    return provision.Directory(work.caller, work.provider_id, work.request_id)
+    return provision.Directory(work.change.caller, work.provider_id, work.change.request_id)
 
 
 def _note_effects(work: Work, row: models.Group, *events: UUID) -> None:
     work.effects.extend([format_id(GROUP, row.id), *(format_id(EVENT, event) for event in events)])
+
+
+_MEMBERS = AttrPath("members")
+_OP = PatchOperation.Op
+
+
+@dataclass(slots=True)
+class Edit:
+    """A change of members by consecutive operations, whose result does not depend on the current members.
+
+    ``replace_all`` first removes all members. ``chosen`` is a filter that selects members to remove by other attributes
+    than the id; then the edit has nothing else.
+    """
+
+    replace_all: bool = False
+    add: set[UUID] = field(default_factory=set)
+    remove: set[UUID] = field(default_factory=set)
+    chosen: FilterNode | None = None
+
+    def extend(self, later: "Edit") -> None:
+        """Append a later edit."""
+        if later.replace_all:
+            self.replace_all, self.add, self.remove = True, set(), set()
+        self.add = (self.add - later.remove) | later.add
+        self.remove = (self.remove | later.remove) - later.add
+
+
+def split(patch: "PatchOp[Any]") -> tuple["PatchOp[Any]", list[Edit]]:
+    """Split a PATCH into the edits of members and all other operations.
+
+    Raises ``InvalidValueException`` and ``MutabilityException``.
+    """
+    rest: list[PatchOperation[Any]] = []
+    edits: list[Edit] = []
+    for operation in patch.operations or []:
+        path: Path[Any] = Path[Group](operation.path or "")
+        if path.model is not None:
+            whole, of_members = _split_value(operation)
+            if whole is not None:
+                rest.append(whole)
+        elif _names_members(path):
+            of_members = [_edit(operation, path)]
+        else:
+            rest.append(operation)
+            continue
+        for edit in of_members:
+            if edits and edits[-1].chosen is None and edit.chosen is None:
+                edits[-1].extend(edit)
+            else:
+                edits.append(edit)
+    return patch.model_copy(update={"operations": rest}), edits
+
+
+async def apply_edits(work: Work, row: models.Group, edits: list[Edit]) -> None:
+    """Apply edits of the members of a locked group in order."""
+    for edit in edits:
+        remove = edit.remove if edit.chosen is None else await _choose(work, row, edit.chosen)
+        if edit.replace_all:
+            change = await provision.set_members(work.session, _directory(work), row, edit.add)
+        elif edit.add or remove:
+            change = await provision.change_members(
+                work.session, _directory(work), row, add=edit.add, remove=remove
+            )
+        else:
+            continue
+        _note_effects(work, row, *change.events)
+
+
+async def _choose(work: Work, row: models.Group, chosen: FilterNode) -> set[UUID]:
+    """The members that a filter selects. Its result depends on the previous edits."""
+    source = columns.groups(work.provider_id, Group)
+    many, condition = value_condition(source, ValuePath(_MEMBERS, chosen))
+    query = select(many.order[0]).select_from(columns.GROUPS.join(many.rows, many.where))
+    found = await work.session.scalars(query.where(columns.GROUPS.c.id == row.id, condition))
+    return set(found)
+
+
+def _names_members(path: Path[Any]) -> bool:
+    bound = path.resolve()
+    return bound is not None and bound.field_name == "members"
+
+
+def _split_value(operation: PatchOperation[Any]) -> tuple[PatchOperation[Any] | None, list[Edit]]:
+    """Split an operation on the whole group into the members and the rest, if any."""
+    if not isinstance(operation.value, dict):
+        return operation, []
+    rest, edits = {}, []
+    for key, value in operation.value.items():
+        if _is_members(key):
+            edits.append(_edit_value(operation.op, value))
+        else:
+            rest[key] = value
+    return (operation.model_copy(update={"value": rest}) if rest else None), edits
+
+
+def _is_members(key: str) -> bool:
+    prefix, _, name = key.lower().rpartition(":")
+    return name == "members" and prefix in {"", str(Group.__schema__).lower()}
+
+
+def _edit(operation: PatchOperation[Any], path: Path[Any]) -> Edit:
+    """The edit of an operation on ``members``."""
+    if len(path.parts) > 1 or (path.value_filter is not None and operation.op is not _OP.remove):
+        raise MutabilityException(
+            attribute="members",
+            detail="Members can only be added and removed as a whole. Their attributes belong to the users",
+        )
+    if path.value_filter is not None:
+        named = _ids_of(path.value_filter)
+        return Edit(chosen=path.value_filter) if named is None else Edit(remove=named)
+    return _edit_value(operation.op, operation.value)
+
+
+def _edit_value(op: PatchOperation.Op, value: Any) -> Edit:
+    if op is _OP.remove and value is None:
+        return Edit(replace_all=True)
+    ids = read_members(_entries(value))
+    if op is _OP.remove:
+        return Edit(remove=ids)
+    return Edit(replace_all=op is _OP.replace_, add=ids)
+
+
+def _entries(value: Any) -> Iterator[Any]:
+    if value is None:
+        return iter(())
+    if isinstance(value, dict):
+        return iter((value,))
+    if not isinstance(value, list):
+        raise InvalidValueException(detail="The value of members must be a list of objects")
+    return iter(value)
+
+
+def _ids_of(chosen: FilterNode) -> set[UUID] | None:
+    """The members that a filter names by id; None for any other filter."""
+    terms = (
+        chosen.terms if isinstance(chosen, LogicalExpr) and chosen.op is LogicalOperator.or_ else (chosen,)
+    )
+    named = set()
+    for term in terms:
+        if not isinstance(term, Comparison) or term.op is not CompareOperator.eq:
+            return None
+        if term.attr_path.attr.lower() != "value" or term.attr_path.sub_attr or term.attr_path.uri:
+            return None
+        named |= parse_ids(term.value)
+    return named
 
 
 class LargeGroups(ScimService):

@@ -1,45 +1,22 @@
-"""Tolerance for directories that deviate from RFC 7643 and RFC 7644, and PATCH of large groups.
+"""Tolerance for directories that deviate from RFC 7643 and RFC 7644.
 
 Entra ID writes booleans as texts ("False"), and a manager as a text or a list of one. Okta sends back a whole user with
 read-only attributes. Both send a password if configured. Dropped values are neither inspected, stored nor logged. What
 ``scim2-server`` tolerates itself (the case of ``op``, unknown attributes, members named by a value) is left unchanged.
-a value) is not touched.
-PATCH of a group costs as much as it changes: changing one member of many thousands changes one row. Operations on
-members are applied to rows; ``scim2_models`` applies all others to the group without its members.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
-from uuid import UUID
 
 from scim2_models import (
     InvalidPathException,
     InvalidSyntaxException,
     InvalidValueException,
-    MutabilityException,
-    PatchOp,
-    PatchOperation,
-    Path,
     PayloadTooLargeException,
 )
-from scim2_models.path import (
-    AttrPath,
-    CompareOperator,
-    Comparison,
-    FilterNode,
-    LogicalExpr,
-    LogicalOperator,
-    ValuePath,
-)
-from sqlalchemy import select
 
-from app.adapters.scim import columns, groups
-from app.adapters.scim.filters import value_condition
-from app.adapters.scim.models import MAX_OPERATIONS, Group
-from app.adapters.scim.work import Work
+from app.adapters.scim.models import MAX_OPERATIONS
 from app.lib.strict_json import JsonValue, StrictJsonError, dumps, loads
-from app.models import identities as models
 
 _BOOLEANS = {"true": True, "false": False}
 _TRUTHS = frozenset({"active", "primary"})
@@ -305,158 +282,3 @@ def _members(value: JsonValue, name: str) -> list[dict[str, JsonValue]]:
     """The objects in a list member of an object."""
     found = _get(value, name) if isinstance(value, dict) else None
     return [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
-
-
-_MEMBERS = AttrPath("members")
-_OP = PatchOperation.Op
-
-
-@dataclass(frozen=True, slots=True)
-class Edit:
-    """A change of members by one operation: ``replace_all`` first removes all members."""
-
-    replace_all: bool = False
-    add: frozenset[UUID] = frozenset()
-    remove: frozenset[UUID] = frozenset()
-    chosen: FilterNode | None = None
-    """A filter that selects further members to remove by other attributes than the id."""
-
-
-@dataclass(slots=True)
-class Pending:
-    """Consecutive edits combined into one, whose result does not depend on the current members."""
-
-    replace_all: bool = False
-    add: set[UUID] = field(default_factory=set)
-    remove: set[UUID] = field(default_factory=set)
-
-    def take(self, edit: Edit) -> None:
-        """Append an edit."""
-        if edit.replace_all:
-            self.replace_all, self.add, self.remove = True, set(), set()
-        self.add = (self.add - edit.remove) | edit.add
-        self.remove = (self.remove | edit.remove) - edit.add
-
-    def __bool__(self) -> bool:
-        return self.replace_all or bool(self.add or self.remove)
-
-
-def split(patch: "PatchOp[Any]") -> tuple["PatchOp[Any]", list[Edit]]:
-    """Split a PATCH into the operations on members and all others.
-
-    Raises ``InvalidValueException`` and ``MutabilityException``.
-    """
-    rest: list[PatchOperation[Any]] = []
-    edits: list[Edit] = []
-    for operation in patch.operations or []:
-        path: Path[Any] = Path[Group](operation.path or "")
-        if path.model is not None:
-            whole, members = _split_value(operation)
-            edits.extend(members)
-            if whole is not None:
-                rest.append(whole)
-        elif _names_members(path):
-            edits.append(_edit(operation, path))
-        else:
-            rest.append(operation)
-    return patch.model_copy(update={"operations": rest}), edits
-
-
-async def apply_edits(work: Work, row: models.Group, edits: list[Edit]) -> None:
-    """Apply edits of the members of a locked group in order."""
-    pending = Pending()
-    for edit in edits:
-        if edit.chosen is not None:
-            # The filter's result depends on the previous edits.
-            pending = await _flush(work, row, pending)
-            chosen = await _choose(work, row, edit.chosen)
-            pending.take(Edit(remove=frozenset(chosen)))
-        else:
-            pending.take(edit)
-    await _flush(work, row, pending)
-
-
-async def _flush(work: Work, row: models.Group, pending: Pending) -> Pending:
-    if pending:
-        await groups.change_members(
-            work, row, replace_all=pending.replace_all, add=pending.add, remove=pending.remove
-        )
-    return Pending()
-
-
-async def _choose(work: Work, row: models.Group, chosen: FilterNode) -> set[UUID]:
-    source = columns.groups(work.provider_id, Group)
-    many, condition = value_condition(source, ValuePath(_MEMBERS, chosen))
-    query = select(many.order[0]).select_from(columns.GROUPS.join(many.rows, many.where))
-    found = await work.session.scalars(query.where(columns.GROUPS.c.id == row.id, condition))
-    return set(found)
-
-
-def _names_members(path: Path[Any]) -> bool:
-    bound = path.resolve()
-    return bound is not None and bound.field_name == "members"
-
-
-def _split_value(operation: PatchOperation[Any]) -> tuple[PatchOperation[Any] | None, list[Edit]]:
-    """Split an operation on the whole group into the members and the rest, if any."""
-    if not isinstance(operation.value, dict):
-        return operation, []
-    rest, edits = {}, []
-    for key, value in operation.value.items():
-        if _is_members(key):
-            edits.append(_edit_value(operation.op, value))
-        else:
-            rest[key] = value
-    return (operation.model_copy(update={"value": rest}) if rest else None), edits
-
-
-def _is_members(key: str) -> bool:
-    prefix, _, name = key.lower().rpartition(":")
-    return name == "members" and prefix in {"", str(Group.__schema__).lower()}
-
-
-def _edit(operation: PatchOperation[Any], path: Path[Any]) -> Edit:
-    """The edit of an operation on ``members``."""
-    if len(path.parts) > 1 or (path.value_filter is not None and operation.op is not _OP.remove):
-        raise MutabilityException(
-            attribute="members",
-            detail="Members can only be added and removed as a whole. Their attributes belong to the users",
-        )
-    if path.value_filter is not None:
-        named = _ids_of(path.value_filter)
-        return Edit(chosen=path.value_filter) if named is None else Edit(remove=frozenset(named))
-    return _edit_value(operation.op, operation.value)
-
-
-def _edit_value(op: PatchOperation.Op, value: Any) -> Edit:
-    if op is _OP.remove and value is None:
-        return Edit(replace_all=True)
-    ids = frozenset(groups.read_members(_entries(value)))
-    if op is _OP.remove:
-        return Edit(remove=ids)
-    return Edit(replace_all=op is _OP.replace_, add=ids)
-
-
-def _entries(value: Any) -> Iterator[Any]:
-    if value is None:
-        return iter(())
-    if isinstance(value, dict):
-        return iter((value,))
-    if not isinstance(value, list):
-        raise InvalidValueException(detail="The value of members must be a list of objects")
-    return iter(value)
-
-
-def _ids_of(chosen: FilterNode) -> set[UUID] | None:
-    """The members that a filter names by id; None for any other filter."""
-    terms = (
-        chosen.terms if isinstance(chosen, LogicalExpr) and chosen.op is LogicalOperator.or_ else (chosen,)
-    )
-    named = set()
-    for term in terms:
-        if not isinstance(term, Comparison) or term.op is not CompareOperator.eq:
-            return None
-        if term.attr_path.attr.lower() != "value" or term.attr_path.sub_attr or term.attr_path.uri:
-            return None
-        named |= groups.parse_ids(term.value)
-    return named

@@ -15,19 +15,20 @@ from scim2_server.requests import ScimRequest
 from scim2_server.responses import SCIM_MEDIA_TYPE, ScimResponse
 
 from app.adapters.scim.leniency import tolerate
-from app.adapters.scim.service import Handler, RequestSummary, Service, make_service, note
+from app.adapters.scim.service import Handler, Service, make_service, record_request
 from app.adapters.scim.work import Work, answer, error_of, headers_of, read_in_thread
+from app.db.change import Change
 from app.db.engine import CONNECTION_ERRORS, commit, database_unavailable
 from app.domain.errors import DomainError
 from app.features.identity_providers.schemas import ScimSettings
 from app.features.identity_providers.service import Surface, require_served_provider
-from app.http.authorization import Caller, Permission, requires
+from app.http.authorization import Caller, Permission, changes
 from app.http.runtime import CurrentRuntime, Runtime
-from app.http.transaction import Session, TransactionalRoute
+from app.http.transaction import TransactionalRoute
 
 PREFIX = "/scim/v2"
 _METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"]
-CanProvision = Annotated[Caller, requires(Permission.IDENTITIES_READ, machine=True)]
+CanProvision = Annotated[Change, changes(Permission.IDENTITIES_READ, machine=True)]
 _SECRET = "scim cursors"
 
 
@@ -42,7 +43,7 @@ class ScimRoute(TransactionalRoute):
                 return await handle(request)
             except (SCIMException, DomainError) as error:
                 scim_error, headers = error_of(error), headers_of(error)
-            await _note_refusal(request, scim_error.status or 500)
+            await _record_refusal(request, scim_error.status or 500)
             return answer(scim_error, headers)
 
         async def handled(request: Request) -> Response:
@@ -68,22 +69,26 @@ router = APIRouter(include_in_schema=False, route_class=ScimRoute)
 @router.api_route(PREFIX + "/{path:path}", methods=_METHODS)
 async def serve(
     request: Request,
-    session: Session,
+    change: CanProvision,
     runtime: CurrentRuntime,
-    caller: CanProvision,
 ) -> Response:
     """Handle a SCIM request for the provider that is configured with this service account."""
-    scim_request = await _read(request, runtime, caller)
-    provider = await require_served_provider(session, Surface.SCIM, caller)
+    scim_request = ScimRequest(
+        method="GET" if request.method == "HEAD" else request.method,
+        base_url=runtime.public_url.rstrip("/") + PREFIX,
+        path=request.path_params.get("path", ""),
+        query=dict(request.query_params),
+        headers=request.headers.items(),
+        body=await request.body(),
+        subject=change.caller,
+    )
+    provider = await require_served_provider(change.session, Surface.SCIM, change.caller)
     request.state.scim_provider = provider.id
     work = Work(
-        session=session,
-        caller=caller,
+        change=change,
         provider_id=provider.id,
         settings=ScimSettings.model_validate(provider.settings[Surface.SCIM.value]),
-        clock=runtime.clock,
         signer=runtime.signer,
-        request_id=request.state.request_id,
     )
     service = make_service(runtime.peppers.derive(_SECRET))
     _check_media_type(request, service)
@@ -91,29 +96,17 @@ async def serve(
         scim_request.body, lambda: tolerate(scim_request.method, scim_request.path, scim_request.body)
     )
     response = await Handler(service, work).handle(scim_request)
-    made = (response.body or {}).get("id")
-    await note(
-        session,
-        caller,
+    await record_request(
+        change.session,
+        change.caller,
         provider.id,
-        RequestSummary.of(scim_request, made),
+        scim_request,
         response.status,
-        work.effects,
-        work.request_id,
+        change.request_id,
+        effects=work.effects,
+        made=(response.body or {}).get("id"),
     )
     return _sent(response)
-
-
-async def _read(request: Request, runtime: Runtime, caller: Caller) -> ScimRequest:
-    return ScimRequest(
-        method="GET" if request.method == "HEAD" else request.method,
-        base_url=runtime.public_url.rstrip("/") + PREFIX,
-        path=request.path_params.get("path", ""),
-        query=dict(request.query_params),
-        headers=request.headers.items(),
-        body=await request.body(),
-        subject=caller,
-    )
 
 
 def _check_media_type(request: Request, service: Service) -> None:
@@ -130,7 +123,7 @@ def _sent(response: ScimResponse) -> Response:
     return Response(body, int(response.status), headers, SCIM_MEDIA_TYPE if body else None)
 
 
-async def _note_refusal(request: Request, status: int) -> None:
+async def _record_refusal(request: Request, status: int) -> None:
     """Record a refused request of an authenticated caller in a new transaction, since the request's is rolled back."""
     caller: Caller | None = getattr(request.state, "caller", None)
     if caller is None or not 400 <= status < 500:
@@ -139,13 +132,5 @@ async def _note_refusal(request: Request, status: int) -> None:
     scim_request = ScimRequest(request.method, "", request.path_params.get("path", ""))
     async with runtime.sessions() as session:
         provider_id = getattr(request.state, "scim_provider", None)
-        await note(
-            session,
-            caller,
-            provider_id,
-            RequestSummary.of(scim_request),
-            status,
-            [],
-            request.state.request_id,
-        )
+        await record_request(session, caller, provider_id, scim_request, status, request.state.request_id)
         await commit(session)

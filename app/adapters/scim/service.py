@@ -4,10 +4,9 @@ An audit event names the operation, its object, the outcome and the changed ids,
 changed without reading all members, and large bodies are parsed in a thread.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from functools import lru_cache, partial
-from http import HTTPStatus
 from typing import Any, TypeVar, cast
 from uuid import UUID
 
@@ -33,7 +32,6 @@ from scim2_server.service import ScimService
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.adapters.scim import groups
-from app.adapters.scim import leniency as group_patch
 from app.adapters.scim.filters import check_length
 from app.adapters.scim.groups import LargeGroups
 from app.adapters.scim.models import DirectoryUser, Group, User, make_provider
@@ -110,9 +108,16 @@ class Service(LargeGroups):
     def apply_replacement(
         self, current: Resource[Any], replacement: Resource[Any], conditions: Conditions
     ) -> Resource[Any] | None:
-        """Return the state of a PUT always; the storage detects whether it changes anything."""
-        super().apply_replacement(current, replacement, conditions)
-        return replacement
+        """Return the state of a PUT always; the storage detects whether it changes anything.
+
+        The members of a group are compared by the database.
+        """
+        if not isinstance(replacement, Group):
+            super().apply_replacement(current, replacement, conditions)
+            return replacement
+        bare = replacement.model_copy(update={"members": None})
+        super().apply_replacement(current, bare, conditions)
+        return bare.model_copy(update={"members": replacement.members})
 
     def apply_patch(
         self, current: Resource[Any], patch_op: "PatchOp[Any]", conditions: Conditions
@@ -164,79 +169,40 @@ def make_service(secret: bytes) -> Service:
     return Service(make_provider(), secret=secret)
 
 
-def is_success(response: ScimResponse) -> bool:
-    """Whether the request succeeded."""
-    return response.status < HTTPStatus.BAD_REQUEST
-
-
-ACTION = "scim.request"
-
 _KINDS = {"users": ("identity", IDENTITY), "groups": ("group", GROUP)}
 
 
-@dataclass(frozen=True, slots=True)
-class RequestSummary:
-    """A request without any data that was sent, for the audit log."""
-
-    method: str
-    resource: str
-    object_type: str | None
-    object_id: UUID | None
-
-    @classmethod
-    def of(cls, request: ScimRequest, made: object = None) -> "RequestSummary":
-        """Summarize a request; ``made`` is the id of the created resource."""
-        try:
-            target = match(request.method.upper(), request.path)
-        except SCIMException:
-            return cls(request.method.upper()[:10], "unknown", None, None)
-        kind, prefix = _KINDS.get((target.endpoint or "").casefold(), (None, ""))
-        id = _id(prefix, made or target.resource_id) if kind else None
-        return cls(request.method.upper(), _resource(target), kind if id else None, id)
-
-
-def _resource(target: Target) -> str:
-    """The endpoint and operation. Not the path, which could contain personal data."""
-    known = (target.endpoint or "").casefold() in _KINDS
-    endpoint = str(target.endpoint).capitalize() if known else ("unknown" if target.endpoint else "")
-    return f"{endpoint}.{target.operation.value}".lstrip(".")
-
-
-def _id(prefix: str, text: object) -> UUID | None:
-    try:
-        return parse_id(prefix, str(text))
-    except ValueError:
-        return None
-
-
-async def note(
+async def record_request(
     session: AsyncSession,
     caller: Caller,
     provider_id: UUID | None,
-    summary: RequestSummary,
+    request: ScimRequest,
     status: int,
-    effects: list[str],
     request_id: str | None,
+    *,
+    effects: Iterable[str] = (),
+    made: object = None,
 ) -> None:
-    """Record a request in the transaction of ``session``."""
-    changes = {
-        "method": summary.method,
-        "resource": summary.resource,
-        "status": status,
-        "effects": sorted(set(effects)),
-    }
-    outcome = "success" if status < 400 else "denied" if status in {401, 403} else "error"
-    object_type = summary.object_type or "identity_provider"
-    object_id = summary.object_id or provider_id
+    """Record a request without any data that was sent. ``made`` is the id of the created resource."""
+    method, resource = request.method.upper()[:10], "unknown"
+    object_type, object_id = "identity_provider", provider_id
+    with suppress(SCIMException, ValueError):
+        target = match(method, request.path)
+        kind, prefix = _KINDS.get((target.endpoint or "").casefold(), ("", ""))
+        # Not the path, which could contain personal data.
+        endpoint = str(target.endpoint).capitalize() if kind else "unknown" if target.endpoint else ""
+        resource = f"{endpoint}.{target.operation.value}".lstrip(".")
+        if kind:
+            object_type, object_id = kind, parse_id(prefix, str(made or target.resource_id))
     await record(
         session,
         caller,
-        ACTION,
+        "scim.request",
         object_type,
         object_id,
-        changes=changes,
+        changes={"method": method, "resource": resource, "status": status, "effects": sorted(set(effects))},
         request_id=request_id,
-        outcome=outcome,
+        outcome="success" if status < 400 else "denied" if status in {401, 403} else "error",
     )
 
 
@@ -290,26 +256,10 @@ class Handler(AsyncScimHandler):
             shown = self.service.read_response_parameters(resource_type, request.query)
             replacement = await _read(request, partial(self.service.read_replacement, resource_type))
             async with self.storage.operation():
-                current = await self._bare(str(target.resource_id))
+                current = await self.storage.get(resource_type, str(target.resource_id))
                 conditions = self.service.read_conditions(request)
                 resource = await self.replace_resource(resource_type, current, replacement, conditions)
             return self.service.replacement_response(request.base_url, resource, shown)
-
-    async def replace_resource(
-        self,
-        resource_type: ResourceType,
-        current: Resource[Any],
-        replacement: Resource[Any],
-        conditions: Conditions,
-    ) -> Resource[Any]:
-        """Apply a replacement. The members of a group are compared by the database."""
-        if not isinstance(current, Group) or not isinstance(replacement, Group):
-            return await super().replace_resource(resource_type, current, replacement, conditions)
-        without = {"members": None}
-        wanted = replacement.model_copy(update=without)
-        self.service.apply_replacement(current.model_copy(update=without), wanted, conditions)
-        wanted = wanted.model_copy(update={"members": replacement.members})
-        return await self.storage.update(resource_type, wanted)
 
     async def patch_resource(
         self,
@@ -321,31 +271,16 @@ class Handler(AsyncScimHandler):
         """Apply a PATCH. For a group, only the rows of the affected members are read."""
         if resource_type.name != _GROUP:
             return await super().patch_resource(resource_type, resource_id, patch_op, conditions)
-        rest, edits = group_patch.split(patch_op)
+        rest, edits = groups.split(patch_op)
         row = await groups.find(self._work, resource_id, lock=True)
-        (wanted,) = groups.bare([row])
+        wanted = groups.present_bare(row)
         patched = self.service.apply_patch(wanted, rest, conditions)
         await groups.rename(self._work, row, cast("Group", patched or wanted))
-        await group_patch.apply_edits(self._work, row, edits)
+        await groups.apply_edits(self._work, row, edits)
         if not {"attributes", "excludedAttributes"} & self._query.keys():
-            return groups.bare([row])[0]
+            return groups.present_bare(row)
         shown = self.service.read_response_parameters(resource_type, self._query)
         return (await groups.present(self._work, [row], shown))[0]
-
-    async def delete_resource(
-        self, resource_type: ResourceType, resource_id: str, conditions: Conditions
-    ) -> None:
-        """Delete a resource if its conditions hold."""
-        if resource_type.name != _GROUP:
-            await super().delete_resource(resource_type, resource_id, conditions)
-            return
-        current = await self._bare(resource_id)
-        self.service.check_deletion(current, conditions)
-        await self.storage.delete(resource_type, resource_id)
-
-    async def _bare(self, group_id: str) -> Group:
-        (group,) = groups.bare([await groups.find(self._work, group_id, lock=True)])
-        return group
 
 
 async def _read(request: ScimRequest, read: Callable[[bytes, str | None], Result]) -> Result:

@@ -338,9 +338,9 @@ USER = "User"
 class Storage(AsyncScimStorage):
     """The provider's users and groups, within one request.
 
-    The modules ``users`` and ``groups`` each have ``get(work, id, lock=)``, ``create(work, resource)``,
-    ``update(work, resource, expected_version)`` and ``delete(work, id, expected_version)``. They raise exceptions of
-    ``scim2_models`` and domain errors, which ``service.py`` maps.
+    The modules ``users`` and ``groups`` each have ``create(work, resource)``, ``update(work, resource,
+    expected_version)`` and ``delete(work, id, expected_version)``. They raise exceptions of ``scim2_models`` and domain
+    errors, which ``service.py`` maps.
     """
 
     supports_cursors = True
@@ -355,12 +355,15 @@ class Storage(AsyncScimStorage):
         *,
         response_parameters: ResponseParameters[Any] | None = None,
     ) -> Resource[Any]:
-        """Read a resource. Without ``response_parameters`` it is read for a change and locked: concurrent changes wait
-        for each other instead of failing."""
+        """Read a resource. Without ``response_parameters`` it is read for a change, a group without its members, and
+        locked: concurrent changes wait for each other instead of failing."""
         lock = response_parameters is None
         if resource_type.name == USER:
             return await users.get(self._work, resource_id, lock=lock)
-        return await groups.get(self._work, resource_id, lock=lock, shown=response_parameters)
+        row = await groups.find(self._work, resource_id, lock=lock)
+        if response_parameters is None:
+            return groups.present_bare(row)
+        return (await groups.present(self._work, [row], response_parameters))[0]
 
     async def search(
         self,

@@ -251,24 +251,24 @@ async def _set_active(work: Work, person: Person, active: bool | None) -> None:
     """Apply the status that a directory sent, if any."""
     status = person.identity.status
     if active is False and status != "offboarded":
-        authorize(work.caller, Permission.IDENTITIES_OFFBOARD)
+        authorize(work.change.caller, Permission.IDENTITIES_OFFBOARD)
         ended = await offboard_identity(
             work.session,
-            work.caller,
+            work.change.caller,
             person.identity.id,
             Offboard(reason=REASON),
             Precondition(None),
             signer=work.signer,
             via="scim",
             dry_run=False,
-            request_id=work.request_id,
+            request_id=work.change.request_id,
         )
         _note(work, person)
         if ended.receipt_id is not None:
             work.effects.append(format_id(EVENT, ended.receipt_id))
     elif active is True and status != "active":
         await reinstate_identity(
-            work.session, work.caller, person.identity, None, work.request_id, by_directory=True
+            work.session, work.change.caller, person.identity, None, work.change.request_id, by_directory=True
         )
         _note(work, person)
 
@@ -292,7 +292,7 @@ async def _groups_of(work: Work, identity_ids: Sequence[UUID]) -> dict[UUID, lis
 
 
 def _directory(work: Work) -> Directory:
-    return Directory(work.provider_id, work.caller, work.request_id)
+    return Directory(work.provider_id, work.change.caller, work.change.request_id)
 
 
 def _note(work: Work, person: Person) -> None:

@@ -20,13 +20,11 @@ from scim2_server.responses import SCIM_MEDIA_TYPE
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.crypto.signing import Signer
-from app.db.change import savepoint
+from app.db.change import Change, savepoint
 from app.domain import errors
 from app.domain.errors import DomainError, Unavailable
 from app.features.identity_providers.schemas import ScimSettings
-from app.http.authorization import Caller
 from app.http.problems import STATUS
-from app.lib.clock import Clock
 
 
 @dataclass(slots=True)
@@ -34,17 +32,18 @@ class Work:
     """One request of a provider's service account, in one transaction.
 
     ``effects`` are the ids of changed objects, as the API formats them; each operation appends its own.
-    adds to it.
     """
 
-    session: AsyncSession
-    caller: Caller
+    change: Change
     provider_id: UUID
     settings: ScimSettings
-    clock: Clock
     signer: Signer
-    request_id: str | None
     effects: list[str] = field(default_factory=list)
+
+    @property
+    def session(self) -> AsyncSession:
+        """The session of the change."""
+        return self.change.session
 
     @asynccontextmanager
     async def operation(self) -> AsyncIterator[None]:

@@ -9,6 +9,7 @@ from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.adapters.scim.work import Work
+from app.db.change import Change
 from app.features.identity_providers.schemas import ScimSettings
 from app.http.authorization import Caller, Role
 from app.lib.clock import utc_now
@@ -87,7 +88,7 @@ async def add_group(
 def work_of(session: AsyncSession, provider_id: UUID, caller: Caller, signer: Any = None) -> Work:
     """What a request of the provider's service account works with."""
     settings = ScimSettings(service_account_id=caller.id)
-    return Work(session, caller, provider_id, settings, utc_now, signer, "request")
+    return Work(Change(session, caller, "request", utc_now()), provider_id, settings, signer)
 
 
 def provisioner() -> Caller:

@@ -300,10 +300,10 @@ async def test_a_refusal_that_cannot_be_recorded_is_not_told(
 ) -> None:
     for fault in (PoolTimeout("x"), OSError("x"), errors.Unavailable("x")):
 
-        async def note(*_: object, fault: Exception = fault) -> None:
+        async def record_request(*_: object, fault: Exception = fault, **__: object) -> None:
             raise fault
 
-        monkeypatch.setattr(routes, "note", note)
+        monkeypatch.setattr(routes, "record_request", record_request)
         answer = await scim.get("Nothing")
         refused(answer, 503)
         assert answer.headers["retry-after"]
