@@ -39,7 +39,7 @@ from app.features.tokens import routes as tokens
 from app.features.tools import grant_routes as tool_grants
 from app.features.tools import routes as tools
 from app.features.webhooks import routes as webhooks
-from app.http import error_pages, health, problems, reference_page
+from app.http import docs_pages, health, problems
 from app.http.openapi import document
 from app.http.request_limits import RequestLimits
 from app.http.service_address import ServiceAddress
@@ -124,8 +124,7 @@ def _routes() -> tuple[BaseRoute, ...]:
         scim,
         console,
         health,
-        error_pages,
-        reference_page,
+        docs_pages,
     ):
         everything.include_router(cast("Any", feature).router)
     return tuple(everything.routes)

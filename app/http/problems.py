@@ -14,7 +14,7 @@ from app.domain import errors
 from app.domain.errors import DomainError, FieldError
 
 MEDIA_TYPE = "application/problem+json"
-# Each code has a page at the service itself (see ``http.error_pages``), under any address.
+# Each code has a page at the service itself (see ``http.docs_pages``), under any address.
 DOCS = "/docs/errors/"
 MAX_ERRORS = 100
 """The maximum of invalid fields in a response."""

@@ -4,11 +4,11 @@ import re
 
 import httpx2
 
-from app.http.error_pages import codes
+from app.http.docs_pages import error_codes
 
 
 async def test_every_code_has_a_page_that_anybody_can_read(anonymous: httpx2.AsyncClient) -> None:
-    for code in codes():
+    for code in error_codes():
         answer = await anonymous.get(f"/docs/errors/{code}")
         assert answer.status_code == 200, code
         assert answer.headers["content-type"] == "text/html; charset=utf-8"
@@ -26,7 +26,7 @@ async def test_the_type_of_a_problem_resolves_where_it_came_from(anonymous: http
 async def test_the_index_leads_to_every_page(anonymous: httpx2.AsyncClient) -> None:
     index = (await anonymous.get("/docs/errors")).text
     assert (await anonymous.get("/docs/errors/")).text == index
-    assert [code for code in codes() if f'href="/docs/errors/{code}"' not in index] == []
+    assert [code for code in error_codes() if f'href="/docs/errors/{code}"' not in index] == []
 
 
 async def test_no_other_file_is_shown(anonymous: httpx2.AsyncClient) -> None:
@@ -36,7 +36,7 @@ async def test_no_other_file_is_shown(anonymous: httpx2.AsyncClient) -> None:
 
 
 async def test_no_page_leads_to_what_the_service_does_not_have(anonymous: httpx2.AsyncClient) -> None:
-    pages = [(await anonymous.get(f"/docs/errors/{code}")).text for code in codes()]
+    pages = [(await anonymous.get(f"/docs/errors/{code}")).text for code in error_codes()]
     addresses = {address for page in pages for address in re.findall(r'href="([^"]*)"', page)}
     assert {"/docs", "/docs/errors"} <= addresses
     for address in addresses:
