@@ -41,7 +41,7 @@ from app.features.tools import routes as tools
 from app.features.webhooks import routes as webhooks
 from app.http import docs_pages, health, problems
 from app.http.openapi import document
-from app.http.request_limits import RequestLimits
+from app.http.requests import RequestLimits
 from app.http.service_address import ServiceAddress
 from app.settings import Settings
 from app.worker import make_lifespan

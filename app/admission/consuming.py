@@ -22,8 +22,7 @@ import asyncpg
 from app.admission.rows import ClientRow, Row, Values, arguments_of, cells_of, clients_of, statement_for
 from app.crypto.keys import Sealed
 from app.db.engine import plain_url
-from app.db.outbox import INSERT_DELIVERIES, delivery_arguments
-from app.db.webhook_events import WebhookEvent, approval_message
+from app.db.webhook_events import INSERT_DELIVERIES, WebhookEvent, approval_message, delivery_arguments
 from app.domain.policy import ApprovalDemand, Effect, QuotaDemand
 from app.lib.clock import boot_time
 from app.lib.ids import new_id

@@ -127,7 +127,7 @@ def bootstrap() -> None:
 @app.command()
 def hash_password() -> None:
     """Read the break-glass administrator's password, and print the hash to configure."""
-    from app.cli.passwords import read_password
+    from app.cli.credentials import read_password
     from app.crypto.passwords import hash_password as hashed
 
     typer.echo(hashed(read_password()))

@@ -18,9 +18,8 @@ from mcp.client.streamable_http import streamable_http_client
 from mcp_types import CallToolResult, TextContent
 
 from app.cli import dev as dev_file
-from app.cli.api import Api, ApiFault, Json
 from app.cli.errors import CannotStart
-from app.cli.seed import Fleet
+from app.cli.seed import Api, ApiFault, Fleet, Json
 from app.settings import Settings
 
 _SERVER = "git"

@@ -23,13 +23,12 @@ from pathlib import Path
 import httpx2
 import typer
 
-from app.cli.api import Api, ApiFault
 from app.cli.children import Child
 from app.cli.credentials import first_credential
 from app.cli.database import maintain, usable_database
 from app.cli.errors import CannotStart
 from app.cli.openid import CLIENT_ID, SCOPES, OpenIdProvider, SignIn
-from app.cli.seed import AGENT, PERSON, SERVERS, Fleet, seed, token_id
+from app.cli.seed import AGENT, PERSON, SERVERS, Api, ApiFault, Fleet, seed, token_id
 from app.cli.signals import Stopped, bound_socket, hold_signals, signals_cancel, signals_stop
 from app.settings import Settings
 

@@ -1,9 +1,8 @@
-"""The demo data of ``scopegate dev``, created through the REST API where it is missing.
+"""The demo fleet of ``scopegate dev`` and its data, created through the REST API where it is missing.
 
-The demo fleet of ``scopegate dev`` consists of real MCP servers from PyPI that use a small repository.
-
-``mcp-server-time`` and ``mcp-server-git`` use stdio; ``mcp-proxy`` bridges them to streamable HTTP on a loopback
-port. The bridge and the servers need different versions of the MCP SDK, so each has its own environment.
+The fleet consists of real MCP servers from PyPI that use a small repository. ``mcp-server-time`` and ``mcp-server-git``
+use stdio; ``mcp-proxy`` bridges them to streamable HTTP on a loopback port. The bridge and the servers need different
+versions of the MCP SDK, so each has its own environment.
 """
 
 import os
@@ -13,8 +12,11 @@ import signal
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
 
-from app.cli.api import Api, ApiFault, Json
+import httpx2
+
 from app.cli.children import (
     LOOPBACK,
     Child,
@@ -29,10 +31,86 @@ from app.cli.errors import CannotStart
 from app.domain.token_format import SCOPED_TOKEN, parse_credential
 from app.lib.ids import format_id
 
+Json = dict[str, Any]
+
+
+class ApiFault(Exception):
+    """The API refused or did not respond; one line with the request and the reason."""
+
+
+class Api:
+    """A blocking client that is signed in to a running service."""
+
+    def __init__(self, url: str, client_id: str, client_secret: str) -> None:
+        """Sign in. Raises ``ApiFault`` if the service does not respond or refuses the credential."""
+        # trust_env: requests to this machine must not use a proxy from the environment.
+        self._http = httpx2.Client(base_url=url, timeout=30, trust_env=False)
+        answer = self._send(
+            "POST",
+            "/oauth/token",
+            data={"grant_type": "client_credentials"},
+            auth=httpx2.BasicAuth(client_id, client_secret),
+        )
+        self._http.headers["Authorization"] = f"Bearer {answer['access_token']}"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._http.close()
+
+    def get(self, path: str, **parameters: str | int) -> Json:
+        """Read one object or one page."""
+        return self._send("GET", f"/api/v1{path}", params=parameters)
+
+    def every(self, path: str, **parameters: str | int) -> list[Json]:
+        """Read all pages of a list."""
+        items: list[Json] = []
+        page: Json = {"next_cursor": None}
+        while True:
+            more = {"cursor": page["next_cursor"]} if page["next_cursor"] else {}
+            page = self.get(path, limit=200, **parameters, **more)
+            items += page["items"]
+            if not page["next_cursor"]:
+                return items
+
+    def post(self, path: str, body: Json | None = None) -> Json:
+        """Create an object or run an action."""
+        return self._send("POST", f"/api/v1{path}", json=body if body is not None else {})
+
+    def patch(self, path: str, body: Json) -> Json:
+        """Change the members in ``body``."""
+        return self._send("PATCH", f"/api/v1{path}", json=body)
+
+    def put(self, path: str) -> Json:
+        """Create or replace."""
+        return self._send("PUT", f"/api/v1{path}")
+
+    def _send(self, method: str, path: str, **options: Any) -> Json:
+        try:
+            answer = self._http.request(method, path, **options)
+        except httpx2.HTTPError as error:
+            why = str(error) or type(error).__name__
+            raise ApiFault(f"no answer from {self._http.base_url}: {why}") from None
+        if not answer.is_success:
+            raise ApiFault(f"{method} {path} answered {answer.status_code}: {_reason(answer)}")
+        return answer.json() if answer.content else {}
+
+
+def _reason(answer: httpx2.Response) -> str:
+    try:
+        problem = answer.json()
+    except ValueError:
+        return answer.reason_phrase
+    details = [str(problem.get("detail") or problem.get("error_description") or problem.get("title") or "")]
+    details += [f"{error.get('pointer')}: {error.get('detail')}" for error in problem.get("errors") or []]
+    return " ".join(" ".join(details).split())
+
+
 SERVERS = {"time": "Clock and time zones", "git": "A small git repository"}
 """Slug and description of each server."""
-
-
 _BRIDGE_GRACE_SECONDS = 2.0  # It may ignore SIGTERM for minutes while a stream is open.
 _AUTHOR = {
     "GIT_AUTHOR_NAME": "Scopegate demo",

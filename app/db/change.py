@@ -16,9 +16,8 @@ from sqlalchemy import insert, text
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import SQLModel
 
-from app.db.outbox import enqueue
 from app.db.versions import move_versions, notify_at_commit
-from app.db.webhook_events import Message, WebhookEvent
+from app.db.webhook_events import Message, WebhookEvent, enqueue
 from app.domain.caller import Caller
 from app.lib.ids import new_id
 from app.models.audit import AuditEvent

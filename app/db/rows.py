@@ -1,9 +1,11 @@
-"""Lock one row to change it, or to keep it from changing."""
+"""Rows: lock one to change it or to keep it from changing, and find them by a text that they contain."""
 
 from enum import Enum
-from typing import TypeVar
+from typing import Any, TypeVar
 from uuid import UUID
 
+from sqlalchemy import ColumnElement, Text, func, literal, literal_column, or_
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import SQLModel
 
@@ -33,3 +35,21 @@ async def lock(
     how = True if mode is Lock.UPDATE else {mode.value: True}
     row: Row | None = await session.get(table, id, with_for_update=how, populate_existing=True)
     return row
+
+
+_SHORTEST = 3
+
+
+def has_text(q: str, *columns: Any, indexed: str) -> ColumnElement[bool]:
+    """Whether one of these columns contains a text, ignoring case.
+
+    PostgreSQL's own trigram index needs an extension that not every server offers. So a function of the schema computes
+    the lower-case trigrams of a text, and an index on it finds candidates, which are then compared with the text
+    itself. ``indexed`` is the SQL expression of the table's index, which concatenates the columns. A text shorter than three
+    characters scans the table, since it matches many rows anyway.
+    """
+    contains = or_(*(column.icontains(q, autoescape=True) for column in columns))
+    if len(q) < _SHORTEST:
+        return contains
+    letters = func.scopegate_trigrams(literal_column(indexed), type_=ARRAY(Text))
+    return letters.contains(func.scopegate_trigrams(literal(q, Text), type_=ARRAY(Text))) & contains

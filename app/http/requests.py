@@ -1,21 +1,26 @@
-"""Parsing of requests: query parameters, JSON bodies and media types.
+"""What happens to a request before its handler: the request id, limits, and the parsing of parameters and bodies.
 
 A query parameter that is not a list may be given once, since further values would be dropped silently. JSON bodies are
 parsed strictly, before FastAPI would use the standard library. They are JSON, or merge patches (RFC 7396) for changes.
 """
 
 import email.message
+import logging
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, get_origin
 
 from fastapi import Request
 from pydantic import BaseModel
+from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.domain.errors import FieldError, Invalid, Malformed
-from app.http.problems import MAX_ERRORS
+from app.http.problems import MAX_ERRORS, ErrorForm, problem
+from app.http.service_address import ENCODED_SLASH, WRONG_HOST, ServiceAddress, has_encoded_slash
 from app.lib.event_loop import is_large, off_loop
+from app.lib.ids import accept_request_id, new_request_id
 from app.lib.strict_json import JsonValue, StrictJsonError, loads
 
 MAX_DEPTH = 128
@@ -97,3 +102,114 @@ def check_repeats(request: Request, repeatable: frozenset[str]) -> None:
     if repeated:
         errors = [FieldError(f"?{name}", "repeated", "Give this once.") for name in repeated]
         raise Invalid("These parameters may be given once: " + ", ".join(repeated) + ".", errors=errors)
+
+
+BODY_LIMIT = 1 << 20
+PROBES = frozenset({"/livez", "/readyz"})
+"""The paths that a container's health checks request by address, with any host name."""
+_log = logging.getLogger(__name__)
+UNEXPECTED = (500, "Internal error", "internal_error", "Something unexpected failed; report the request id.")
+"""The response to an unexpected error: its status, title, code and detail."""
+
+
+def log_unexpected(request_id: str, error: Exception) -> None:
+    """Log the type of an unexpected error, but not its message, which could contain client data."""
+    _log.error("request %s failed: %s", request_id, type(error).__name__)
+
+
+class RequestLimits:
+    """ASGI middleware around the API. ``forms`` render errors of foreign protocols, by path."""
+
+    def __init__(
+        self, app: ASGIApp, address: ServiceAddress, forms: Mapping[str, ErrorForm] | None = None
+    ) -> None:
+        self._app = app
+        self._address = address
+        self._forms = dict(forms or {})
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        exchange = _Exchange(scope, receive, send)
+        for path, form in self._forms.items():
+            if scope["path"] == path or scope["path"].startswith(path + "/"):
+                scope["state"]["error_form"] = form
+        if has_encoded_slash(scope):
+            await exchange.refuse(code="malformed_request", detail=ENCODED_SLASH)
+            return
+        if scope["path"] not in PROBES and not self._is_ours(scope):
+            await exchange.refuse(code="unknown_host", detail=WRONG_HOST)
+            return
+        if exchange.declared() > BODY_LIMIT:
+            await exchange.too_large()
+            return
+        try:
+            await self._app(scope, exchange.receive, exchange.send)
+        except Exception as error:
+            if exchange.started:
+                raise
+            if not exchange.over:
+                await exchange.unexpected(error)
+        if exchange.over and not exchange.started:
+            await exchange.too_large()
+
+    def _is_ours(self, scope: Scope) -> bool:
+        hosts = [value for name, value in scope["headers"] if name == b"host"]
+        return len(hosts) == 1 and self._address.has_host(hosts[0])
+
+
+class _Exchange:
+    """One request: counts received bytes, and adds headers to the response."""
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self._scope, self._receive, self._send = scope, receive, send
+        self._headers = dict(scope["headers"])
+        self.request_id = accept_request_id(self._headers.get(b"x-request-id")) or new_request_id()
+        scope.setdefault("state", {})["request_id"] = self.request_id
+        self._received = 0
+        self.started = False
+
+    @property
+    def over(self) -> bool:
+        """Whether the body exceeds the limit."""
+        return self._received > BODY_LIMIT
+
+    def declared(self) -> int:
+        """The length that the client announced, or 0."""
+        value = self._headers.get(b"content-length", b"0")
+        return int(value) if value.isdigit() and len(value) < 20 else 0
+
+    async def receive(self) -> Message:
+        message = await self._receive()
+        self._received += len(message.get("body", b""))
+        # The application sees an oversized body as a disconnect; the response is sent here.
+        return {"type": "http.disconnect"} if self.over else message
+
+    async def send(self, message: Message) -> None:
+        if not self.over or self.started:
+            await self._forward(message)
+
+    async def _forward(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.started = True
+            answer = MutableHeaders(scope=message)
+            answer["X-Request-ID"] = self.request_id
+            answer["X-Content-Type-Options"] = "nosniff"
+            answer.setdefault("Cache-Control", "no-store")
+            standing = self._scope["state"].get("standing")
+            if standing is not None:
+                answer.update(standing.headers())
+        await self._send(message)
+
+    async def refuse(self, *, code: str, detail: str) -> None:
+        await self._problem(400, "Bad request", code, detail)
+
+    async def too_large(self) -> None:
+        detail = f"A request body has at most {BODY_LIMIT} bytes."
+        await self._problem(413, "Body too large", "body_too_large", detail)
+
+    async def unexpected(self, error: Exception) -> None:
+        log_unexpected(self.request_id, error)
+        await self._problem(*UNEXPECTED)
+
+    async def _problem(self, status: int, title: str, code: str, detail: str) -> None:
+        answer = problem(Request(self._scope), status, title, code, detail)
+        await answer(self._scope, self._receive, self._forward)

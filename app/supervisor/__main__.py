@@ -5,9 +5,8 @@ from pathlib import Path
 
 from app.outbound.stdio.commands import read_commands
 from app.outbound.stdio.wire import SupervisorAddress
-from app.supervisor.isolation import FREE_USERS, DataDirectories
-from app.supervisor.limits import Limits
-from app.supervisor.serve import supervise
+from app.supervisor.app import supervise
+from app.supervisor.isolation import FREE_USERS, DataDirectories, Limits
 
 COMMANDS = "SCOPEGATE_STDIO_ALLOWED_COMMANDS"
 PROCESSES = "SCOPEGATE_LIMIT_STDIO_PROCESSES"

@@ -15,7 +15,7 @@ from time import monotonic
 from typing import Any
 
 from app.lib import strict_json
-from app.supervisor.limits import ENDED, INTERNAL_ERROR, METHOD_NOT_FOUND, Limits, too_many
+from app.supervisor.isolation import ENDED, INTERNAL_ERROR, METHOD_NOT_FOUND, Limits, too_many
 
 
 class Outlet:

@@ -14,8 +14,7 @@ from typing import Any, Protocol
 
 from app.lib.ids import SERVER, format_id
 from app.outbound.stdio.wire import Launch
-from app.supervisor.isolation import Isolation, NoPlace, Place, Removal, first_in_child
-from app.supervisor.limits import Limits, Refused
+from app.supervisor.isolation import Isolation, Limits, NoPlace, Place, Refused, Removal, first_in_child
 from app.supervisor.processes import kill_orphans, kill_session, kill_user
 
 _log = logging.getLogger(__name__)

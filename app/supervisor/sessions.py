@@ -13,8 +13,15 @@ from uuid import UUID
 from app.outbound.stdio.commands import AllowedCommands
 from app.outbound.stdio.wire import NO_WORKER, Holder, Launch
 from app.supervisor.bridge import Bridge, Flood
-from app.supervisor.isolation import Isolation, NoPlace
-from app.supervisor.limits import Limits, Refused, no_such_session, too_many, too_many_failures
+from app.supervisor.isolation import (
+    Isolation,
+    Limits,
+    NoPlace,
+    Refused,
+    no_such_session,
+    too_many,
+    too_many_failures,
+)
 from app.supervisor.processes import kill_orphans, kill_user
 from app.supervisor.program import Program, remove
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from app.cli import supervisor
+from app.cli import serve as supervisor
 from app.cli.errors import CannotStart
-from app.cli.supervisor import run_commands
+from app.cli.serve import run_commands
 from app.outbound.stdio import AllowedCommands
 from app.outbound.stdio.wire import VARIABLE
 from app.settings import Settings

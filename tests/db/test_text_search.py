@@ -6,7 +6,7 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from sqlmodel import col
 
-from app.db.text_search import has_text
+from app.db.rows import has_text
 from app.models.identities import NAMES, Identity
 
 Sessions = async_sessionmaker[AsyncSession]

@@ -11,7 +11,7 @@ import pytest
 from app.outbound.mcp import McpUpstreamError
 from app.outbound.stdio import AllowedCommands, Launch
 from app.supervisor.bridge import Bridge
-from app.supervisor.limits import Limits, Refused
+from app.supervisor.isolation import Limits, Refused
 from tests.supervisor.test_sessions import INITIALIZE
 from tests.supervisor.world import Worker, alive, call, supervising, until
 

@@ -22,8 +22,7 @@ from app.outbound.http import AddressPolicy, OutboundClient, OutboundResponse, T
 from app.outbound.mcp import LegacySession, ModernConnection
 from app.outbound.stdio import AllowedCommands, Holder, Launch, SupervisorAddress
 from app.supervisor.app import SupervisorApp
-from app.supervisor.isolation import DataDirectories, Isolation
-from app.supervisor.limits import Limits
+from app.supervisor.isolation import DataDirectories, Isolation, Limits
 from app.supervisor.sessions import Sessions
 
 PLAIN = str(Path(__file__).with_name("plain_server.py"))

@@ -20,7 +20,7 @@ from app.adapters.console.visible import visible
 from app.domain.errors import DomainError, Malformed, NotFound, TooManyRequests, Unauthenticated, Unavailable
 from app.http.live import MEDIA_TYPE, live_event
 from app.http.problems import STATUS
-from app.http.request_limits import UNEXPECTED, log_unexpected
+from app.http.requests import UNEXPECTED, log_unexpected
 from app.http.transaction import TransactionalRoute
 from app.lib.ids import format_id
 

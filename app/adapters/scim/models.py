@@ -39,7 +39,7 @@ from scim2_models import (
 from scim2_models import User as StandardUser
 
 from app.features.identity_providers.scim_user import DirectoryUser, EnterpriseUser, User
-from app.http.request_limits import BODY_LIMIT
+from app.http.requests import BODY_LIMIT
 
 __all__ = ["MAX_RESULTS", "DirectoryUser", "EnterpriseUser", "Group", "GroupMember", "User", "make_provider"]
 

@@ -16,8 +16,7 @@ from sqlalchemy import Select, exists, func, literal, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
-from app.db.outbox import enqueue
-from app.db.webhook_events import WebhookEvent, approval_message
+from app.db.webhook_events import WebhookEvent, approval_message, enqueue
 from app.domain.errors import Conflict, FieldError, Forbidden, Invalid, NotFound
 from app.domain.risk import Risk
 from app.features.approvals.decide import (

@@ -13,8 +13,7 @@ from sqlalchemy import func, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.approval_channel import notify_decided
-from app.db.outbox import enqueue
-from app.db.webhook_events import WebhookEvent, approval_message
+from app.db.webhook_events import WebhookEvent, approval_message, enqueue
 from app.domain.errors import Conflict, Forbidden, NotFound
 from app.features.approvals.queries import find_approval, lock_approval, lock_membership, member_of
 from app.features.approvals.views import facts_of

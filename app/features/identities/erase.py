@@ -11,9 +11,8 @@ from uuid import UUID
 from sqlalchemy import func, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.db.outbox import enqueue
 from app.db.versions import move_versions
-from app.db.webhook_events import WebhookEvent, identity_message
+from app.db.webhook_events import WebhookEvent, enqueue, identity_message
 from app.domain.errors import Conflict
 from app.features.audit.record import record
 from app.features.identities.queries import erased_link, links_of

@@ -16,9 +16,14 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
 from app.crypto.signing import Signer
-from app.db.outbox import enqueue
 from app.db.versions import move_versions
-from app.db.webhook_events import WebhookEvent, administrator_message, grant_message, identity_message
+from app.db.webhook_events import (
+    WebhookEvent,
+    administrator_message,
+    enqueue,
+    grant_message,
+    identity_message,
+)
 from app.domain.errors import Conflict, Forbidden, Invalid, NotFound
 from app.features.approvals.decide import cancel_approvals
 from app.features.approvals.queries import open_approvals

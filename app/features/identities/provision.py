@@ -13,9 +13,8 @@ from sqlalchemy import func
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.db.outbox import enqueue
 from app.db.versions import move_versions
-from app.db.webhook_events import WebhookEvent, identity_message
+from app.db.webhook_events import WebhookEvent, enqueue, identity_message
 from app.domain.errors import Conflict, NotFound
 from app.features.audit.record import record
 from app.features.identities.queries import (

@@ -26,7 +26,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 from sqlmodel import col
 
-from app.db.text_search import has_text
+from app.db.rows import has_text
 from app.domain.errors import Conflict
 from app.features.audit.record import keep_version
 from app.features.identities.schemas import IdentityQuery, ScheduledOffboardingQuery

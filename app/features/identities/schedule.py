@@ -17,8 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from app.crypto.signing import Signer
 from app.db.engine import commit, sqlstate
 from app.db.jobs import OUTAGES, Periodic
-from app.db.outbox import enqueue
-from app.db.webhook_events import WebhookEvent, identity_message
+from app.db.webhook_events import WebhookEvent, enqueue, identity_message
 from app.domain.errors import Conflict, Forbidden, Invalid, NotFound
 from app.features.audit.record import record
 from app.features.identities.offboard import (

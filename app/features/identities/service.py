@@ -8,9 +8,8 @@ from uuid import UUID
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.db.outbox import enqueue
 from app.db.versions import move_versions
-from app.db.webhook_events import WebhookEvent, identity_message
+from app.db.webhook_events import WebhookEvent, enqueue, identity_message
 from app.domain.errors import Conflict, Invalid, NotFound
 from app.features.audit.record import record
 from app.features.identities.policy_reads import check_may_set_attributes, check_may_transfer

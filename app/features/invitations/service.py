@@ -17,8 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from app.crypto.keys import Peppers
 from app.db.engine import commit
-from app.db.outbox import enqueue
-from app.db.webhook_events import WebhookEvent, identity_message, invitation_message
+from app.db.webhook_events import WebhookEvent, enqueue, identity_message, invitation_message
 from app.domain.errors import Conflict, Forbidden, Invalid, NotFound
 from app.domain.token_format import INVITATION as SECRET_PREFIX
 from app.domain.token_format import SECRET_BYTES, format_credential, parse_credential

@@ -9,7 +9,7 @@ from sqlalchemy import Interval, Select, bindparam, case, column, func, or_, sel
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
-from app.db.text_search import has_text
+from app.db.rows import has_text
 from app.features.servers.schemas import ServerQuery
 from app.http.pagination import Sorts, caseless
 from app.models.identities import Group

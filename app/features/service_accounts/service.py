@@ -11,10 +11,9 @@ from sqlmodel import col
 from app.crypto.keys import Peppers
 from app.db import rows
 from app.db.change import Change, Subject
-from app.db.outbox import enqueue
 from app.db.rows import Lock
 from app.db.versions import move_versions
-from app.db.webhook_events import WebhookEvent, identity_message
+from app.db.webhook_events import WebhookEvent, enqueue, identity_message
 from app.domain.errors import Conflict, Forbidden, Invalid, NotFound
 from app.domain.token_format import CLIENT_SECRET, SECRET_BYTES, format_credential
 from app.features.audit.record import record

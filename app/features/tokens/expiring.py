@@ -13,8 +13,14 @@ from sqlalchemy import DateTime, Interval, Row, TextClause, Uuid, bindparam, tex
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from app.db.jobs import Periodic
-from app.db.outbox import enqueue, has_subscribers
-from app.db.webhook_events import Message, WebhookEvent, grant_message, token_message
+from app.db.webhook_events import (
+    Message,
+    WebhookEvent,
+    enqueue,
+    grant_message,
+    has_subscribers,
+    token_message,
+)
 from app.features.tokens.queries import STATUS_SQL
 
 MIN_LIFETIME = timedelta(days=1)

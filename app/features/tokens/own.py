@@ -6,7 +6,7 @@ from sqlalchemy import ColumnElement, Select, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
-from app.db.text_search import has_text
+from app.db.rows import has_text
 from app.domain.errors import Forbidden, Invalid, NotFound
 from app.features.identities.queries import agents_of, take_turns
 from app.features.tokens import queries

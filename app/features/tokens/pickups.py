@@ -14,9 +14,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.crypto.keys import Peppers
 from app.db.engine import commit
-from app.db.outbox import enqueue
 from app.db.versions import move_versions
-from app.db.webhook_events import WebhookEvent, pickup_message
+from app.db.webhook_events import WebhookEvent, enqueue, pickup_message
 from app.domain.errors import Conflict, NotFound
 from app.features.audit.record import record
 from app.features.tokens import queries

@@ -19,9 +19,16 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
 from app.crypto.keys import Peppers
-from app.db.outbox import INSERT_DELIVERY, delivery_values, enqueue, has_subscribers
 from app.db.versions import move_versions
-from app.db.webhook_events import Message, WebhookEvent, token_message
+from app.db.webhook_events import (
+    INSERT_DELIVERY,
+    Message,
+    WebhookEvent,
+    delivery_values,
+    enqueue,
+    has_subscribers,
+    token_message,
+)
 from app.domain import token_format
 from app.domain.errors import Conflict, FieldError, Invalid, NotFound
 from app.domain.scopes import scope_within

@@ -6,7 +6,7 @@ from sqlalchemy import Select, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
-from app.db.text_search import has_text
+from app.db.rows import has_text
 from app.domain.objects import ToolState
 from app.features.tools.schemas import ToolQuery
 from app.http.pagination import Sorts

@@ -11,8 +11,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 
 from app.crypto.keys import Sealer
-from app.db.outbox import enqueue
-from app.db.webhook_events import Message, WebhookEvent
+from app.db.webhook_events import Message, WebhookEvent, enqueue
 from app.features.webhooks.deliver import Deliveries
 from app.features.webhooks.service import add_secret
 from app.lib.ids import new_id

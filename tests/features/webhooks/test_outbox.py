@@ -8,8 +8,15 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from sqlmodel import col
 
 from app.db.engine import plain_url
-from app.db.outbox import INSERT_DELIVERIES, delivery_arguments, enqueue
-from app.db.webhook_events import Message, WebhookEvent, approval_message, message_url
+from app.db.webhook_events import (
+    INSERT_DELIVERIES,
+    Message,
+    WebhookEvent,
+    approval_message,
+    delivery_arguments,
+    enqueue,
+    message_url,
+)
 from app.lib.ids import APPROVAL, IDENTITY, format_id, new_id
 from app.models.webhooks import Webhook, WebhookDelivery
 
