@@ -15,11 +15,9 @@ from datetime import datetime, timedelta
 from time import monotonic
 from uuid import UUID
 
-import asyncpg
-
 from app.admission.rows import STRING_LIMIT, ClientRow, Row, Values, cells_of
 from app.crypto.client_ids import client_id, salt_of
-from app.db.engine import plain_url
+from app.db.engine import delete_rows, plain_connection
 from app.db.jobs import repeat
 from app.lib.ids import new_id
 
@@ -94,19 +92,11 @@ DELETE FROM audit_clients WHERE id IN (SELECT id FROM unnamed)
 
 
 async def forget_clients(owner_url: str, *, keep: timedelta, now: datetime) -> int:
-    """Delete the readable parts of clients that no audit event names any more. Returns how many.
-
-    Raises ``asyncpg.PostgresError`` or ``OSError`` when the database cannot do it.
-    """
-    connection = await asyncpg.connect(plain_url(owner_url), timeout=10)
-    try:
+    """Delete the readable parts of clients that no audit event names any more. Returns how many. Raises
+    ``DRIVER_FAULTS``."""
+    async with plain_connection(owner_url) as connection:
         old = [row["id"] for row in await connection.fetch(_OLD, now - keep)]
-        if not old:
-            return 0
-        status = await connection.execute(_FORGET, old)
-        return int(status.rpartition(" ")[2])
-    finally:
-        await connection.close()
+    return await delete_rows(owner_url, _FORGET, old) if old else 0
 
 
 FLUSH_EVERY_S = 60.0

@@ -21,7 +21,7 @@ import asyncpg
 
 from app.admission.rows import ClientRow, Row, Values, arguments_of, cells_of, clients_of, statement_for
 from app.crypto.keys import Sealed
-from app.db.engine import plain_url
+from app.db.engine import delete_rows
 from app.db.webhook_events import INSERT_DELIVERIES, WebhookEvent, approval_message, delivery_arguments
 from app.domain.policy import ApprovalDemand, Effect, QuotaDemand
 from app.lib.clock import boot_time
@@ -507,10 +507,6 @@ def columns(rows: Sequence[Sequence[Any]]) -> list[list[Any]]:
 async def forget_quotas(owner_url: str, *, now: datetime) -> None:
     """Delete the counts of quota windows that have ended, which no call can use or release any more.
 
-    Raises ``asyncpg.PostgresError`` or ``OSError`` when the database cannot do it.
+    Raises ``DRIVER_FAULTS``.
     """
-    connection = await asyncpg.connect(plain_url(owner_url), timeout=10)
-    try:
-        await connection.execute(_FORGET_QUOTAS, now - _MAX_QUOTA_WINDOW)
-    finally:
-        await connection.close()
+    await delete_rows(owner_url, _FORGET_QUOTAS, now - _MAX_QUOTA_WINDOW)

@@ -11,7 +11,6 @@ from datetime import timedelta
 from typing import TypeVar
 from uuid import UUID
 
-import asyncpg
 from sqlalchemy import delete, select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
@@ -20,7 +19,7 @@ from sqlmodel import col
 from app.access.fresh_reads import READ_TIMEOUT_S
 from app.admission.store import Notes, StoreUnavailable, WorkerMessages
 from app.db.approval_channel import CHANNEL as APPROVALS_CHANNEL
-from app.db.engine import DATABASE_FAULTS, commit, plain_url
+from app.db.engine import DATABASE_FAULTS, commit, plain_connection
 from app.db.jobs import repeat
 from app.db.versions import move_versions
 from app.lib.event_loop import with_timeout
@@ -225,15 +224,12 @@ async def forget_ended_sessions(owner_url: str, *, at_once: int = AT_ONCE) -> in
     token, which blocks them for good once it has expired or was revoked. Versions of other objects are never deleted: a
     worker that remembers one could mistake a restarted count for it.
 
-    Raises ``asyncpg.PostgresError`` or ``OSError`` when the database cannot do it.
+    Raises ``DRIVER_FAULTS``.
     """
-    connection = await asyncpg.connect(plain_url(owner_url), timeout=10)
-    try:
+    async with plain_connection(owner_url) as connection:
         count, last = 0, _BEFORE_ALL
         while True:
             row = await connection.fetchrow(_FORGET, last, at_once, OVER_FOR)
             if row is None or row["last"] is None:
                 return count
             count, last = count + row["gone"], row["last"]
-    finally:
-        await connection.close()

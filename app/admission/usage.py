@@ -11,14 +11,13 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-import asyncpg
 from sqlalchemy import TextClause, text
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from app.access.snapshot import DatabaseClock
 from app.access.unused import MAX_WINDOW, TOOLS
 from app.admission.store import Call
-from app.db.engine import plain_url
+from app.db.engine import delete_rows
 from app.db.jobs import repeat
 from app.domain.objects import Part, Server, Token
 from app.domain.unused_access import grants_giving
@@ -177,14 +176,10 @@ _ENDED_FOR = timedelta(days=31)
 async def forget_uses(owner_url: str, *, now: datetime) -> int:
     """Delete the uses that no report needs: older than the longest window, or of an ended grant. Returns how many.
 
-    Raises ``asyncpg.PostgresError`` or ``OSError`` when the database cannot do it.
+    Raises ``DRIVER_FAULTS``.
     """
-    connection = await asyncpg.connect(plain_url(owner_url), timeout=10)
-    try:
-        count = 0
-        for table in ("grant_uses", "grant_users"):
-            status = await connection.execute(_FORGET.format(table=table), now - MAX_WINDOW, now - _ENDED_FOR)
-            count += int(status.rpartition(" ")[2])
-        return count
-    finally:
-        await connection.close()
+    count = 0
+    for table in ("grant_uses", "grant_users"):
+        statement = _FORGET.format(table=table)
+        count += await delete_rows(owner_url, statement, now - MAX_WINDOW, now - _ENDED_FOR)
+    return count

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
 import asyncpg
+import typer
 
 from app.cli.errors import CannotStart
 from app.crypto.client_ids import KEY_PURPOSE
@@ -28,7 +29,7 @@ from app.crypto.signed_notes import (
     open_checkpoint,
 )
 from app.db.connection import DRIVER_FAULTS
-from app.db.engine import plain_url
+from app.db.engine import plain_connection
 from app.db.migrations import database_fault
 from app.domain.errors import DomainError
 from app.domain.merkle import HASH_BYTES, ProofFault, leaf_hash, verify_inclusion
@@ -125,20 +126,12 @@ def _check_signature(note: bytes, file: str, keys: Keys) -> ExternalCheckpoint:
 
 def _object(line: bytes, file: str) -> dict[str, Any]:
     try:
-        said = strict_json.loads_plain(line, object_pairs_hook=_once)
+        said = strict_json.loads_plain(line, unique=True)
     except ValueError:
         said = None
     if not isinstance(said, dict):
         raise CannotStart(f"{file} is no proof: its first line is no JSON object")
     return said
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Build an object. Raises ``ValueError`` for a repeated member."""
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError
-    return found
 
 
 def _text(said: dict[str, Any], key: str, file: str) -> str:
@@ -199,9 +192,9 @@ class Part:
 
 
 def verify_database(
-    settings: Settings, part: Part, checkpoints: Sequence[str], keys: Sequence[str]
-) -> Verdict:
-    """Verify the log against its own checkpoints and against checkpoints that were kept elsewhere.
+    settings: Settings, part: Part, checkpoints: Sequence[str], keys: Sequence[str], as_json: bool
+) -> Iterator[str]:
+    """Verify the log against its own checkpoints and against checkpoints that were kept elsewhere; yield the verdict.
 
     Raises ``CannotStart``, ``DatabaseFault``.
     """
@@ -218,13 +211,14 @@ def verify_database(
     # Before the log is read, so that no checkpoint is newer than what is read of the log.
     kept = [read_checkpoint(file, known) for file in checkpoints]
     clients = Peppers(settings.keys("token_pepper")).derive_all(KEY_PURPOSE)
-    return _run(settings, lambda connection: verify_log(connection, known, kept, find, clients))
+    verdict = _run(settings, lambda connection: verify_log(connection, known, kept, find, clients))
+    yield from _lines(verdict, as_json)
 
 
 def verify_files(
-    export: str | None, proof: str | None, checkpoints: Sequence[str], keys: Sequence[str]
-) -> Verdict:
-    """Verify exported leaves against checkpoints, or an event against its proof, without a database.
+    export: str | None, proof: str | None, checkpoints: Sequence[str], keys: Sequence[str], as_json: bool
+) -> Iterator[str]:
+    """Verify exported leaves against checkpoints, or an event against its proof, without a database; yield the verdict.
 
     Raises ``CannotStart``.
     """
@@ -242,15 +236,22 @@ def verify_files(
         f"the checkpoint of {one.checkpoint.size} events in {one.source}{one.witnessed} is signed by the log"
         for one in ([proven.checkpoint] if proven else kept)
     ]
-    return verdict
+    yield from _lines(verdict, as_json)
 
 
-def newest_checkpoint(settings: Settings) -> str:
+def _lines(verdict: Verdict, as_json: bool) -> Iterator[str]:
+    """The lines of a verdict. Raises ``Exit`` after them if the log does not match its seals."""
+    yield from [json.dumps(verdict.as_json(), indent=2)] if as_json else verdict.lines()
+    if not verdict.is_intact:
+        raise typer.Exit(LOG_FAULT)
+
+
+def newest_checkpoint(settings: Settings) -> list[str]:
     """Read the note of the newest checkpoint. Raises ``CannotStart``, ``DatabaseFault``."""
     latest = _run(settings, latest_checkpoint)
     if latest is None:
         raise CannotStart("nothing is sealed yet: the service seals while it runs", LOG_FAULT)
-    return latest.note
+    return latest.note.splitlines()
 
 
 def verifier_keys(settings: Settings) -> list[str]:
@@ -261,20 +262,22 @@ def verifier_keys(settings: Settings) -> list[str]:
     return list(dict.fromkeys(str(key) for name in names for key in signer.verifier_keys(name)))
 
 
-def rename(settings: Settings) -> tuple[str | None, str]:
-    """Name the log after the public URL; return the previous name (None if unchanged) and the new one. Raises
-    ``CannotStart``, ``DatabaseFault``."""
+def rename(settings: Settings) -> list[str]:
+    """Name the log after the public URL. Raises ``CannotStart``, ``DatabaseFault``."""
     name = log_name(settings.base_url)
-    return _run(settings, lambda connection: rename_log(connection, name)), name
+    before = _run(settings, lambda connection: rename_log(connection, name))
+    advice = f" It was called {before}: keep its keys under that name too (scopegate audit keys)."
+    return [f"The audit log is called {name}.{advice if before else ''}"]
 
 
-def accept_restore(settings: Settings) -> tuple[int, int]:
-    """Confirm a restore of the database; return the epoch that begins and the number of sealed events. Raises
-    ``CannotStart``, ``DatabaseFault``."""
-    return _run(settings, epochs.accept_restore)
+def accept_restore(settings: Settings) -> Iterator[str]:
+    """Confirm a restore of the database. Raises ``CannotStart``, ``DatabaseFault``."""
+    epoch, size = _run(settings, epochs.accept_restore)
+    yield f"The restore is confirmed: epoch {epoch} of the audit log begins after {size} sealed events."
+    typer.echo("Workers take calls again within seconds. Repeat what was revoked after the backup.", err=True)
 
 
-def prove(settings: Settings, event: str) -> str:
+def prove(settings: Settings, event: str) -> list[str]:
     """Prove one event; return the proof as JSON. Raises ``CannotStart``, ``DatabaseFault``."""
     try:
         id = parse_id(EVENT, event)
@@ -288,15 +291,15 @@ def prove(settings: Settings, event: str) -> str:
         "checkpoint": proof.checkpoint.note,
         "hashes": [each.hex() for each in proof.hashes],
     }
-    return json.dumps(said, ensure_ascii=False)
+    return [json.dumps(said, ensure_ascii=False)]
 
 
-def export(settings: Settings, file: str, first: int | None, end: int | None) -> tuple[str, str]:
-    """Write the leaves of a part of the log to a file, and their proof next to it; return a description of the part
-    and the proof's path. Raises ``CannotStart``, ``DatabaseFault``."""
+def export(settings: Settings, file: str, first: int | None, end: int | None) -> list[str]:
+    """Write the leaves of a part of the log to a file, and their proof next to it. Raises ``CannotStart``,
+    ``DatabaseFault``."""
     proof = f"{file}.proof"
-    done = _run(settings, lambda connection: _export(connection, file, proof, first, end))
-    return done, proof
+    part = _run(settings, lambda connection: _export(connection, file, proof, first, end))
+    return [f"{file}: {part}. Their proof is in {proof}."]
 
 
 async def _export(
@@ -382,7 +385,7 @@ def _run(
         raise ValueError("the settings must come from usable_database")
     url = settings.database_direct_url or settings.database_url
     try:
-        return asyncio.run(_connect(plain_url(url.get_secret_value()), work))
+        return asyncio.run(_connect(url.get_secret_value(), work))
     except (NoSuchPart, DomainError, NoteFault) as fault:
         raise CannotStart(str(fault)) from None
     except LogFault as fault:
@@ -394,11 +397,8 @@ def _run(
 async def _connect(
     url: str, work: Callable[["asyncpg.Connection[asyncpg.Record]"], Awaitable[Result]]
 ) -> Result:
-    connection: asyncpg.Connection[asyncpg.Record] = await asyncpg.connect(url, timeout=10)
-    try:
+    async with plain_connection(url) as connection:
         return await work(connection)
-    finally:
-        await connection.close()
 
 
 def _signer(settings: Settings) -> NoteSigner:

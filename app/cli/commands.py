@@ -2,17 +2,20 @@
 
 A command that fails prints one line on the error output; exit code 2 means that the operator must fix something
 before the next start. Each command imports what it needs when it runs: ``--version`` and a mistake in the settings
-need no database driver.
+need no database driver. So a command names its function, which returns the lines to print.
 """
 
+import json
 import socket
 import sys
-from typing import Annotated
+from collections.abc import Iterable
+from getpass import getpass
+from importlib import import_module
+from typing import Annotated, Any
 
 import typer
 
 from app import __version__
-from app.cli.audit_commands import audit
 from app.cli.errors import CANNOT_START, CannotStart
 from app.lib.logs import use_line_records
 
@@ -83,87 +86,121 @@ def scopegate(
     """The options of all commands."""
 
 
+def _run(function: str, *arguments: Any) -> None:
+    """Run ``module:function`` of this package with the settings, and print the lines that it returns."""
+    from app.settings import load_settings
+
+    _print(_import(function)(load_settings(), *arguments))
+
+
+def _run_at_database(function: str, *arguments: Any) -> None:
+    """The same with the settings of a database that serves this code."""
+    from app.cli.database import usable_database
+    from app.settings import load_settings
+
+    with usable_database(load_settings()) as settings:
+        _print(_import(function)(settings, *arguments))
+
+
+def _import(function: str) -> Any:
+    module, _, name = function.partition(":")
+    return getattr(import_module(f"app.cli.{module}"), name)
+
+
+def _print(lines: Iterable[str] | None) -> None:
+    for line in lines or ():
+        typer.echo(line)
+
+
 @app.command()
 def serve() -> None:
     """Serve the API and the gateway."""
-    from app.cli.serve import serve as run
-    from app.settings import load_settings
-
-    run(load_settings())
+    _run("serve:serve")
 
 
 @app.command()
 def dev() -> None:
     """Serve on this machine with an embedded database and a demo fleet of real MCP servers."""
-    from app.cli.dev import dev as run
-    from app.settings import load_settings
-
-    run(load_settings())
+    _run("dev:dev")
 
 
 @app.command()
 def demo() -> None:
     """Demonstrate the life of a token against a running `scopegate dev`."""
-    from app.cli.demo import demo as run
-    from app.settings import load_settings
-
-    run(load_settings())
+    _run("demo:demo")
 
 
 @app.command()
 def bootstrap() -> None:
     """Create the first identity and its service account, and print the secret once."""
-    from app.cli.credentials import bootstrap_credential
-    from app.cli.database import usable_database
-    from app.settings import load_settings
-
-    with usable_database(load_settings()) as settings:
-        client_id, client_secret = bootstrap_credential(settings)
-    typer.echo(f"client_id      {client_id}")
-    typer.echo(f"client_secret  {client_secret}")
-    typer.echo("This is the only time that the secret is shown.", err=True)
+    _run_at_database("credentials:bootstrap_credential")
 
 
 @app.command()
 def hash_password() -> None:
     """Read the break-glass administrator's password, and print the hash to configure."""
-    from app.cli.credentials import read_password
     from app.crypto.passwords import hash_password as hashed
 
-    typer.echo(hashed(read_password()))
+    typer.echo(hashed(_read_password()))
+
+
+def _read_password() -> str:
+    """Read a password: hidden and repeated in a terminal, or the first line of a pipe. Never an argument, which every
+    process on the machine can read. Raises ``CannotStart`` if it is not acceptable, or if the repetition differs."""
+    from app.crypto.passwords import MAX_LENGTH, MIN_LENGTH
+
+    if sys.stdin.isatty():
+        password = getpass("Password: ")
+        if getpass("The same again: ") != password:
+            raise CannotStart("the two passwords differ")
+    else:
+        password = sys.stdin.readline().rstrip("\r\n")
+    if not MIN_LENGTH <= len(password) <= MAX_LENGTH:
+        raise CannotStart(f"a password has {MIN_LENGTH} to {MAX_LENGTH} characters")
+    if not password.isprintable():
+        raise CannotStart("a password is readable text in UTF-8")
+    return password
 
 
 @app.command()
 def migrate() -> None:
     """Upgrade the database to the schema of this version."""
-    from app.cli.database import migrate as run
-    from app.settings import load_settings
-
-    run(load_settings())
-    typer.echo("The database is up to date.")
+    _run("database:migrate")
 
 
 @app.command()
 def maintain() -> None:
     """Create the coming months of the audit log, and drop those past the retention. For cron."""
-    from app.cli.database import maintain as run
-    from app.cli.database import usable_database
-    from app.settings import load_settings
+    _run_at_database("database:maintain")
 
-    with usable_database(load_settings()) as settings:
-        done = run(settings)
-    for name in done.made:
-        typer.echo(f"made     {name}")
-    for name in done.dropped:
-        typer.echo(f"dropped  {name}")
-    for name, reason in done.kept:
-        typer.echo(f"kept     {name}: {reason}")
-    typer.echo("The audit log is in order.")
+
+@app.command()
+def doctor() -> None:
+    """Check whether the service can start here: settings, keys, database, schema, port."""
+    _run("doctor:doctor")
+
+
+@app.command()
+def export_openapi() -> None:
+    """Print the OpenAPI document of this version, which only depends on the code, not on the environment."""
+    from pydantic import SecretStr
+
+    from app.main import create_api
+    from app.settings import Settings
+
+    # Nothing connects before the application starts, and no setting is part of the document.
+    unused = SecretStr("unused-" * 8)
+    settings = Settings(
+        database_url=SecretStr("postgresql://localhost/unused"),
+        token_pepper=unused,
+        encryption_key=unused,
+        signing_key=unused,
+    )
+    typer.echo(json.dumps(create_api(settings).openapi(), indent=2, ensure_ascii=False))
 
 
 keys = typer.Typer(
-    help="The keys that seal stored secrets, digest tokens and sign receipts.",
-    no_args_is_help=True,
+    help="The keys that seal stored secrets, digest tokens and sign receipts.", no_args_is_help=True
 )
 app.add_typer(keys, name="keys")
 
@@ -171,30 +208,13 @@ app.add_typer(keys, name="keys")
 @keys.command("list")
 def list_keys() -> None:
     """Show each key by its id, and what it protects."""
-    from app.cli.database import usable_database
-    from app.cli.keys import standing
-    from app.settings import load_settings
-
-    with usable_database(load_settings()) as settings:
-        for line in standing(settings).lines():
-            typer.echo(line)
+    _run_at_database("keys:list_keys")
 
 
 @keys.command()
 def rotate() -> None:
     """Seal everything with the newest key, also while the service runs. May be repeated."""
-    from app.cli.database import usable_database
-    from app.cli.keys import rotate as run
-    from app.settings import load_settings
-
-    with usable_database(load_settings()) as settings:
-        done, after = run(settings)
-    typer.echo(f"Sealed again: {done.done}")
-    for line in after.advice():
-        typer.echo(line)
-    if done.unopened:
-        typer.echo(f"Not opened by any configured key, and left as they are: {done.unopened}", err=True)
-        raise typer.Exit(1)
+    _run_at_database("keys:rotate")
 
 
 receipt = typer.Typer(help="The receipts of offboardings.", no_args_is_help=True)
@@ -211,28 +231,83 @@ def verify_receipt(
     url: Annotated[str | None, typer.Option(help="The service to fetch the public keys from.")] = None,
 ) -> None:
     """Verify a receipt with the public keys, and print its content. Needs no settings and no database."""
-    from app.cli.receipts import verify_receipt as run
-
-    for line in run(file, keys, url):
-        typer.echo(line)
+    _print(_import("receipts:verify_receipt")(file, keys, url))
 
 
+audit = typer.Typer(help="Verify and export the sealed audit log.", no_args_is_help=True)
 app.add_typer(audit, name="audit")
+From = Annotated[int | None, typer.Option("--from", min=0, help="The first position.")]
+To = Annotated[int | None, typer.Option("--to", min=1, help="The position after the last one.")]
 
 
-@app.command()
-def doctor() -> None:
-    """Check whether the service can start here: settings, keys, database, schema, port."""
-    from app.cli.doctor import doctor as run
-    from app.settings import load_settings
+@audit.command()
+def verify(
+    *,
+    first: From = None,
+    end: To = None,
+    since: Annotated[str | None, typer.Option(help="Only events that were sealed from this time.")] = None,
+    until: Annotated[str | None, typer.Option(help="Only events that were sealed before this time.")] = None,
+    checkpoint: Annotated[
+        list[str] | None, typer.Option(help="A checkpoint that was kept elsewhere; may be repeated.")
+    ] = None,
+    key: Annotated[
+        list[str] | None,
+        typer.Option(help="A key of the log or a witness that verifies signatures; may be repeated."),
+    ] = None,
+    export: Annotated[str | None, typer.Option(help="Exported leaves to verify without a database.")] = None,
+    proof: Annotated[str | None, typer.Option(help="The proof of a range or of an event to verify.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Verify the log, or exported leaves of it; exit code 1 if it does not match its seals.
 
-    if not run(load_settings()):
-        raise typer.Exit(CANNOT_START)
+    Without options: the whole log, against the checkpoints in the database. Files need no settings and no database.
+    """
+    from app.cli.audit import Part
+
+    part, kept, theirs = Part(first, end, since, until), checkpoint or [], key or []
+    if export is None and proof is None:
+        _run_at_database("audit:verify_database", part, kept, theirs, as_json)
+        return
+    if part != Part():
+        raise CannotStart("files are looked at whole: leave the part out")
+    _print(_import("audit:verify_files")(export, proof, kept, theirs, as_json))
 
 
-@app.command()
-def export_openapi() -> None:
-    """Print the OpenAPI document of this version."""
-    from app.cli.openapi import openapi
+@audit.command()
+def checkpoint() -> None:
+    """Print the newest checkpoint, to keep elsewhere."""
+    _run_at_database("audit:newest_checkpoint")
 
-    sys.stdout.write(openapi())
+
+@audit.command("keys")
+def audit_keys() -> None:
+    """Print the public keys that verify checkpoints, newest first."""
+    _run_at_database("audit:verifier_keys")
+
+
+@audit.command()
+def export(
+    file: Annotated[str, typer.Argument(help="The file to write; its proof is written to FILE.proof.")],
+    first: From = None,
+    end: To = None,
+) -> None:
+    """Write the leaves of the log, or of a part of it, for verification elsewhere."""
+    _run_at_database("audit:export", file, first, end)
+
+
+@audit.command()
+def prove(event: Annotated[str, typer.Argument(help="The id of the event.")]) -> None:
+    """Print the proof that the log contains an event, as JSON."""
+    _run_at_database("audit:prove", event)
+
+
+@audit.command()
+def accept_restore() -> None:
+    """Confirm that the database was restored to an older state, so that workers accept calls again."""
+    _run_at_database("audit:accept_restore")
+
+
+@audit.command()
+def rename() -> None:
+    """Name the audit log after the public URL, after that has changed for all replicas."""
+    _run_at_database("audit:rename")

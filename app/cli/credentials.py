@@ -1,15 +1,16 @@
 """The credential of the first service account, created directly in the database, since no one can sign in yet."""
 
-import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 
+import typer
 from sqlalchemy import select
-from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from sqlmodel import col
 
+from app.cli.database import at_database
 from app.crypto.keys import Peppers
 from app.db.change import Change
-from app.db.engine import commit, make_engine, make_sessions
+from app.db.engine import commit
 from app.domain.errors import Conflict
 from app.features.service_accounts.service import bootstrap, create_credential
 from app.http.authorization import Caller, Role
@@ -22,18 +23,21 @@ Credential = tuple[str, str]
 """Client id and client secret."""
 
 
-def bootstrap_credential(settings: Settings) -> Credential:
-    """Create the first identity and its service account (role owner).
+def bootstrap_credential(settings: Settings) -> Iterator[str]:
+    """Create the first identity and its service account (role owner); yield the lines that show its credential.
 
     Raises:
         Conflict: there has been a service account already.
     """
-    return _at_the_database(settings, _bootstrap)
+    client_id, client_secret = _make(settings, _bootstrap)
+    yield f"client_id      {client_id}"
+    yield f"client_secret  {client_secret}"
+    typer.echo("This is the only time that the secret is shown.", err=True)
 
 
 def first_credential(settings: Settings) -> Credential:
     """For ``dev``: bootstrap, or add a secret to an owner if the first one is lost."""
-    return _at_the_database(settings, _bootstrap_or_add)
+    return _make(settings, _bootstrap_or_add)
 
 
 async def _bootstrap(session: AsyncSession, peppers: Peppers) -> Credential:
@@ -61,21 +65,11 @@ async def _bootstrap_or_add(session: AsyncSession, peppers: Peppers) -> Credenti
         return format_id(SERVICE_ACCOUNT, account.id), made.secret
 
 
-def _at_the_database(
-    settings: Settings, make: Callable[[AsyncSession, Peppers], Awaitable[Credential]]
-) -> Credential:
-    async def run() -> Credential:
-        if settings.database_url is None:
-            raise ValueError("the settings must come from usable_database")
-        engine = make_engine(
-            settings.database_url.get_secret_value(), pool_size=1, name="scopegate bootstrap"
-        )
-        try:
-            async with make_sessions(engine)() as session:
-                credential = await make(session, Peppers(settings.keys("token_pepper")))
-                await commit(session)
-                return credential
-        finally:
-            await engine.dispose()
+def _make(settings: Settings, make: Callable[[AsyncSession, Peppers], Awaitable[Credential]]) -> Credential:
+    async def run(sessions: async_sessionmaker[AsyncSession]) -> Credential:
+        async with sessions() as session:
+            credential = await make(session, Peppers(settings.keys("token_pepper")))
+            await commit(session)
+            return credential
 
-    return asyncio.run(run())
+    return at_database(settings, run)

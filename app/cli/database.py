@@ -5,12 +5,14 @@
 
 import asyncio
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from datetime import UTC, datetime
+from typing import TypeVar
 
 import asyncpg
 import typer
 from pydantic import SecretStr
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from app.admission.clients import forget_clients
 from app.admission.consuming import forget_quotas
@@ -20,6 +22,7 @@ from app.cli.errors import CannotStart
 from app.db.call_arguments import forget_arguments
 from app.db.connection import DRIVER_FAULTS
 from app.db.embedded_postgres import EmbeddedPostgres
+from app.db.engine import make_engine, make_sessions, plain_connection
 from app.db.migrations import (
     DatabaseUnreachable,
     UpgradeResult,
@@ -36,6 +39,7 @@ from app.features.audit_sinks.queue import record_missed
 from app.http.idempotency import forget_answers
 from app.settings import Settings, with_local_keys
 
+Result = TypeVar("Result")
 _NAME = "scopegate"
 _OWNER = "postgres"
 
@@ -81,18 +85,20 @@ def joined_database(settings: Settings) -> Settings:
     return _point_at(cluster, settings)
 
 
-def migrate(settings: Settings) -> None:
+def migrate(settings: Settings) -> list[str]:
     """Upgrade the database to the schema of this version, as its owner if one is configured.
 
     Raises as ``usable_database`` does.
     """
     if settings.database_url is None:
         with usable_database(settings):
-            return
-    serving = settings.database_url.get_secret_value()
-    owner = settings.migration_database_url
-    url = owner.get_secret_value() if owner else serving
-    _say_upgraded(upgrade_sync(url, serving_role=role_of(serving)))
+            pass
+    else:
+        serving = settings.database_url.get_secret_value()
+        owner = settings.migration_database_url
+        url = owner.get_secret_value() if owner else serving
+        _say_upgraded(upgrade_sync(url, serving_role=role_of(serving)))
+    return ["The database is up to date."]
 
 
 def _say_upgraded(done: UpgradeResult) -> None:
@@ -108,16 +114,33 @@ def _point_at(cluster: EmbeddedPostgres, settings: Settings) -> Settings:
 
 
 async def _make_serving_role(owner_url: str) -> None:
-    connection = await asyncpg.connect(owner_url)
-    try:
+    async with plain_connection(owner_url) as connection:
         known = await connection.fetchval("SELECT 1 FROM pg_roles WHERE rolname = $1", _SERVING_ROLE)
         if not known:
             await connection.execute(f'CREATE ROLE "{_SERVING_ROLE}" LOGIN')
-    finally:
-        await connection.close()
 
 
-def maintain(settings: Settings) -> MaintenanceResult:
+def at_database(
+    settings: Settings,
+    work: Callable[[async_sessionmaker[AsyncSession]], Awaitable[Result]],
+    url: SecretStr | None = None,
+) -> Result:
+    """Run the work of a command with sessions of the database, or of the one at ``url``."""
+
+    async def run() -> Result:
+        chosen = url or settings.database_url
+        if chosen is None:
+            raise ValueError("the settings must come from usable_database")
+        engine = make_engine(chosen.get_secret_value(), pool_size=1, name="scopegate-command")
+        try:
+            return await work(make_sessions(engine))
+        finally:
+            await engine.dispose()
+
+    return asyncio.run(run())
+
+
+def maintain(settings: Settings) -> list[str]:
     """Create the coming months of the audit log, and drop those past ``SCOPEGATE_AUDIT_RETENTION`` with the counts,
     break-glass sessions and clients of that time. Delete the arguments of calls past
     ``SCOPEGATE_ARGUMENTS_RETENTION``, quotas of past days, uses of grants that no report needs, old responses for
@@ -131,11 +154,17 @@ def maintain(settings: Settings) -> MaintenanceResult:
     if url is None:
         raise ValueError("the settings must come from usable_database")
     try:
-        return asyncio.run(_maintain(url.get_secret_value(), settings))
+        done = asyncio.run(_maintain(url.get_secret_value(), settings))
     except asyncpg.InsufficientPrivilegeError as error:
         raise CannotStart(f"{error}: set SCOPEGATE_MIGRATION_DATABASE_URL to the owner's address") from None
     except DRIVER_FAULTS as error:
         raise database_fault(error, "maintained") from None
+    return [
+        *(f"made     {name}" for name in done.made),
+        *(f"dropped  {name}" for name in done.dropped),
+        *(f"kept     {name}: {reason}" for name, reason in done.kept),
+        "The audit log is in order.",
+    ]
 
 
 async def _record_drop(connection: "asyncpg.Connection[asyncpg.Record]", partition: str) -> str | None:

@@ -9,7 +9,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app.adapters.console.assets import are_made
 from app.cli.database import usable_database
-from app.cli.errors import CannotStart
+from app.cli.errors import CANNOT_START, CannotStart
 from app.cli.keys import ENCRYPTION, standing
 from app.cli.signals import bound_socket
 from app.db.connection import DRIVER_FAULTS
@@ -24,11 +24,12 @@ from app.settings import Settings
 from app.worker.background import trail_signer
 
 
-def doctor(settings: Settings) -> bool:
-    """Print what works and what does not; return whether all works. The settings are valid if they were read."""
+def doctor(settings: Settings) -> None:
+    """Print what works and what does not. The settings are valid if they were read. Raises ``Exit`` if any does not."""
     _say(True, "settings", f"serves at {settings.base_url}, workers: {settings.workers}")
     _console()
-    return all([_database(settings), _port(settings)])
+    if not all([_database(settings), _port(settings)]):
+        raise typer.Exit(CANNOT_START)
 
 
 def _database(settings: Settings) -> bool:

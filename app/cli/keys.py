@@ -1,26 +1,22 @@
 """``scopegate keys``: what each key protects, and sealing everything with the newest one. Keys are never shown."""
 
-import asyncio
 from base64 import b64encode
-from collections.abc import Awaitable, Callable
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import TypeVar
 
-from pydantic import SecretStr
+import typer
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
+from app.cli.database import at_database
 from app.crypto.keys import Peppers, Sealer, key_ring
 from app.crypto.signed_notes import NoteSigner, log_name
-from app.db.engine import make_engine, make_sessions
 from app.features.audit.reseal import reseal_arguments
 from app.features.audit_sinks.service import reseal_credentials
 from app.features.identity_providers.signals.streams import reseal_access
 from app.features.servers.reseal import Resealed, reseal
 from app.features.webhooks.service import reseal_secrets
 from app.settings import Settings
-
-Result = TypeVar("Result")
 
 ENCRYPTION, PEPPER = "SCOPEGATE_ENCRYPTION_KEY", "SCOPEGATE_TOKEN_PEPPER"
 SIGNING = "SCOPEGATE_SIGNING_KEY"
@@ -136,17 +132,23 @@ class Standing:
         return [key for key in self.keys if key.place is None]
 
 
+def list_keys(settings: Settings) -> list[str]:
+    """The lines of ``keys list``. Raises ``DatabaseFault``."""
+    return standing(settings).lines()
+
+
 def standing(settings: Settings) -> Standing:
     """Count what each key protects. Raises ``DatabaseFault``."""
 
     async def look(sessions: async_sessionmaker[AsyncSession]) -> Standing:
         return await _standing(settings, sessions)
 
-    return _at_the_database(settings, look)
+    return at_database(settings, look)
 
 
-def rotate(settings: Settings) -> tuple[Resealed, Standing]:
-    """Seal everything with the newest key; return what was done and the resulting state of the keys."""
+def rotate(settings: Settings) -> Iterator[str]:
+    """Seal everything with the newest key; yield what was done and the next steps. Raises ``Exit`` after them if
+    something could not be opened."""
 
     async def run(sessions: async_sessionmaker[AsyncSession]) -> tuple[Resealed, Standing]:
         sealer = Sealer(settings.keys("encryption_key"))
@@ -164,8 +166,13 @@ def rotate(settings: Settings) -> tuple[Resealed, Standing]:
     async def run_as_owner(sessions: async_sessionmaker[AsyncSession]) -> tuple[int, int]:
         return await reseal_arguments(sessions, Sealer(settings.keys("encryption_key")))
 
-    arguments = _at_the_database(settings, run_as_owner, settings.migration_database_url)
-    return _at_the_database(settings, run)
+    arguments = at_database(settings, run_as_owner, settings.migration_database_url)
+    done, after = at_database(settings, run)
+    yield f"Sealed again: {done.done}"
+    yield from after.advice()
+    if done.unopened:
+        typer.echo(f"Not opened by any configured key, and left as they are: {done.unopened}", err=True)
+        raise typer.Exit(1)
 
 
 async def _standing(settings: Settings, sessions: async_sessionmaker[AsyncSession]) -> Standing:
@@ -194,21 +201,3 @@ async def _count_checkpoints(session: AsyncSession, settings: Settings, keys: li
         for key, public in zip(keys, signer.verifier_keys(name), strict=True):
             if b64encode(public.id).decode()[:_MARK] == mark:
                 key.rests[CHECKPOINTS] = key.rests.get(CHECKPOINTS, 0) + count
-
-
-def _at_the_database(
-    settings: Settings,
-    run: Callable[[async_sessionmaker[AsyncSession]], Awaitable[Result]],
-    url: SecretStr | None = None,
-) -> Result:
-    async def connected() -> Result:
-        chosen = url or settings.database_url
-        if chosen is None:
-            raise ValueError("the settings must come from usable_database")
-        engine = make_engine(chosen.get_secret_value(), pool_size=1, name="scopegate keys")
-        try:
-            return await run(make_sessions(engine))
-        finally:
-            await engine.dispose()
-
-    return asyncio.run(connected())

@@ -98,21 +98,13 @@ def _receipt(text: str) -> tuple[str, dict[str, Any]]:
         return text, {}
     try:
         # Parsers disagree about repeated members.
-        answer = strict_json.loads_plain(text, object_pairs_hook=_once)
+        answer = strict_json.loads_plain(text, unique=True)
     except ValueError:
         raise CannotStart("the receipt is neither a signed text nor the API's answer") from None
     signed = answer.get("signed")
     if not isinstance(signed, str):
         raise CannotStart("NOT GENUINE: it has no signature (`signed`)", NOT_GENUINE)
     return signed, answer
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Build an object. Raises ``ValueError`` for a repeated member."""
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError
-    return found
 
 
 def _summary(claims: Mapping[str, Any], receipt: Receipt, key_id: str) -> list[str]:

@@ -4,13 +4,12 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-import asyncpg
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
 from app.crypto.keys import Sealed, Sealer, UnsealingFault
-from app.db.engine import plain_url
+from app.db.engine import plain_connection
 from app.domain.errors import Unavailable
 from app.lib import strict_json
 from app.models.audit import AuditArguments, AuditEvent
@@ -61,13 +60,10 @@ async def kept_arguments(session: AsyncSession, sealer: Sealer, call_id: UUID) -
 async def forget_arguments(owner_url: str, *, keep: timedelta, now: datetime) -> int:
     """Delete arguments older than ``keep``. Returns how many. Requires the owner of the tables.
 
-    Raises ``asyncpg.PostgresError`` or ``OSError`` when the database cannot do it.
+    Raises ``DRIVER_FAULTS``.
     """
-    connection = await asyncpg.connect(plain_url(owner_url), timeout=10)
-    try:
+    async with plain_connection(owner_url) as connection:
         done, after = 0, UUID(int=0)
         while rows := await connection.fetch(_FORGET, now - keep, after, _AT_ONCE):
             done, after = done + len(rows), max(row["call_id"] for row in rows)
         return done
-    finally:
-        await connection.close()

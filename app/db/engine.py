@@ -1,9 +1,11 @@
 """The SQLAlchemy engine, its sessions and commits. An unavailable database raises ``Unavailable``, never a 500."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from time import monotonic
 from typing import Any
 
+import asyncpg
 from asyncpg.exceptions import InternalClientError, PostgresError
 from sqlalchemy import event
 from sqlalchemy.exc import InterfaceError, InvalidatePoolError, SQLAlchemyError
@@ -58,6 +60,22 @@ def plain_url(url: str) -> str:
     if len(split_hosts(plain)) == 1 or "target_session_attrs=" in plain:
         return plain
     return f"{plain}{'&' if '?' in plain else '?'}target_session_attrs=primary"
+
+
+@asynccontextmanager
+async def plain_connection(url: str) -> AsyncIterator["asyncpg.Connection[asyncpg.Record]"]:
+    """A connection for the work of a command. Raises ``DRIVER_FAULTS``."""
+    connection = await asyncpg.connect(plain_url(url), timeout=10)
+    try:
+        yield connection
+    finally:
+        await connection.close()
+
+
+async def delete_rows(owner_url: str, statement: str, *values: object) -> int:
+    """Run a ``DELETE`` as the owner of the tables; return the number of deleted rows. Raises ``DRIVER_FAULTS``."""
+    async with plain_connection(owner_url) as connection:
+        return int((await connection.execute(statement, *values)).rpartition(" ")[2])
 
 
 class _Pool(AsyncAdaptedQueuePool):

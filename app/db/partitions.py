@@ -15,7 +15,7 @@ from typing import TypeAlias
 
 import asyncpg
 
-from app.db.engine import plain_url
+from app.db.engine import plain_connection
 
 AUDIT_LOG = "audit_events"
 PARENTS = (AUDIT_LOG, "audit_arguments")
@@ -71,13 +71,13 @@ async def maintain_partitions(
 
     Without ``record_drop``, no partition of the audit log is dropped.
 
-    Raises ``asyncpg.PostgresError`` or ``OSError`` when the database cannot do it.
+    Raises ``DRIVER_FAULTS``.
     """
-    connection = await asyncpg.connect(plain_url(owner_url), timeout=10)
     created: list[str] = []
     dropped: list[str] = []
     kept: list[tuple[str, str]] = []
-    try:
+    async with plain_connection(owner_url) as connection:
+        # Held until the end of the session.
         await connection.execute("SELECT pg_advisory_lock($1)", _LOCK)
         for parent in PARENTS:
             created += await _create_ahead(connection, parent, now)
@@ -91,9 +91,6 @@ async def maintain_partitions(
                     dropped.append(month.name)
                 else:
                     kept.append((month.name, reason))
-    finally:
-        # Ends the session, and the lock with it.
-        await connection.close()
     return MaintenanceResult(tuple(created), tuple(dropped), tuple(kept))
 
 

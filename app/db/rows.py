@@ -45,8 +45,8 @@ def has_text(q: str, *columns: Any, indexed: str) -> ColumnElement[bool]:
 
     PostgreSQL's own trigram index needs an extension that not every server offers. So a function of the schema computes
     the lower-case trigrams of a text, and an index on it finds candidates, which are then compared with the text
-    itself. ``indexed`` is the SQL expression of the table's index, which concatenates the columns. A text shorter than three
-    characters scans the table, since it matches many rows anyway.
+    itself. ``indexed`` is the SQL expression of the table's index, which concatenates the columns. A text shorter than
+    three characters scans the table, since it matches many rows anyway.
     """
     contains = or_(*(column.icontains(q, autoescape=True) for column in columns))
     if len(q) < _SHORTEST:

@@ -16,7 +16,6 @@ from functools import partial, wraps
 from typing import Annotated, Any, ParamSpec, Self, cast
 from uuid import UUID
 
-import asyncpg
 from fastapi import Header, Request, Response
 from pydantic import BaseModel
 from sqlalchemy import DateTime, LargeBinary, func, select, text
@@ -26,7 +25,7 @@ from sqlmodel import Field, SQLModel, col
 from starlette.responses import JSONResponse
 
 from app.db.change import Change
-from app.db.engine import plain_url
+from app.db.engine import delete_rows
 from app.domain.errors import Conflict, Invalid, KeyInFlight, Malformed
 from app.http.authorization import Caller
 from app.http.requests import ReadRequest
@@ -238,15 +237,6 @@ async def _forget_some(session: AsyncSession) -> None:
 
 
 async def forget_answers(owner_url: str) -> int:
-    """Delete all expired responses; return their number.
-
-    Raises ``asyncpg.PostgresError`` or ``OSError`` if the database fails.
-    """
-    connection = await asyncpg.connect(plain_url(owner_url), timeout=10)
-    try:
-        status = await connection.execute(
-            "DELETE FROM idempotency_keys WHERE created_at < now() - $1::interval", LIFETIME
-        )
-        return int(status.rpartition(" ")[2])
-    finally:
-        await connection.close()
+    """Delete all expired responses; return their number. Raises ``DRIVER_FAULTS``."""
+    statement = "DELETE FROM idempotency_keys WHERE created_at < now() - $1::interval"
+    return await delete_rows(owner_url, statement, LIFETIME)

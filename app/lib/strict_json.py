@@ -42,15 +42,14 @@ def is_too_deep(data: bytes, max_depth: int = MAX_PLAIN_DEPTH) -> bool:
     return max(accumulate(memoryview(steps).cast("b")), default=0) > max_depth
 
 
-def loads_plain(
-    data: bytes | str, *, object_pairs_hook: Callable[[list[tuple[str, Any]]], Any] | None = None
-) -> Any:
-    """Parse JSON like the standard library, up to ``MAX_PLAIN_DEPTH``. Raises only ``ValueError``."""
+def loads_plain(data: bytes | str, *, unique: bool = False) -> Any:
+    """Parse JSON like the standard library, up to ``MAX_PLAIN_DEPTH``. ``unique`` refuses repeated members, about which
+    parsers disagree. Raises only ``ValueError``."""
     raw = data.encode("utf-8", "surrogatepass") if isinstance(data, str) else data
     if is_too_deep(raw):
         raise TooDeep(f"The nesting is deeper than {MAX_PLAIN_DEPTH}.")
     text = data if isinstance(data, str) else data.decode()
-    return json.loads(text, object_pairs_hook=object_pairs_hook)
+    return json.loads(text, object_pairs_hook=_object if unique else None)
 
 
 JsonValue: TypeAlias = dict[str, "JsonValue"] | list["JsonValue"] | str | int | float | bool | None

@@ -19,7 +19,6 @@ from math import ceil
 from typing import Any
 from uuid import UUID
 
-import asyncpg
 from fastapi import Request
 from sqlalchemy import func, select
 from sqlalchemy.dialects.postgresql import insert
@@ -28,7 +27,7 @@ from sqlmodel import col
 
 from app.crypto.keys import Peppers, key_id
 from app.crypto.passwords import matches_hash
-from app.db.engine import plain_url
+from app.db.engine import delete_rows
 from app.domain.errors import NotFound, TooManyRequests, Unauthenticated
 from app.domain.token_format import BREAK_GLASS, SECRET_BYTES, format_credential, parse_credential
 from app.features.audit.record import record
@@ -240,14 +239,9 @@ async def forget_sessions(owner_url: str, *, keep: timedelta, now: datetime) -> 
     """Delete the sessions whose audit events are past retention; return their number.
 
     Events are dropped by whole months, and the reason of a session is kept as long as they are. Raises
-    ``asyncpg.PostgresError`` or ``OSError`` when the database fails.
+    ``DRIVER_FAULTS``.
     """
-    connection = await asyncpg.connect(plain_url(owner_url), timeout=10)
-    try:
-        status = await connection.execute(
-            "DELETE FROM break_glass_sessions WHERE expires_at < date_trunc('month', $1::timestamptz, 'UTC')",
-            now - keep,
-        )
-        return int(status.rpartition(" ")[2])
-    finally:
-        await connection.close()
+    statement = (
+        "DELETE FROM break_glass_sessions WHERE expires_at < date_trunc('month', $1::timestamptz, 'UTC')"
+    )
+    return await delete_rows(owner_url, statement, now - keep)

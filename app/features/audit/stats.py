@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import asyncpg
 from sqlalchemy import ARRAY, DateTime, Text, bindparam, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.db.engine import plain_url
+from app.db.engine import delete_rows
 from app.db.jobs import Periodic
 from app.domain.errors import Malformed
 from app.features.audit import queries
@@ -200,16 +199,9 @@ class HourCounts(Periodic):
 
 
 async def forget_hours(owner_url: str, *, keep: timedelta, now: datetime) -> int:
-    """Delete the counts of months whose events are dropped; return the number of rows.
-
-    Raises ``asyncpg.PostgresError`` or ``OSError`` when the database fails.
-    """
-    connection = await asyncpg.connect(plain_url(owner_url), timeout=10)
-    try:
-        statement = "DELETE FROM audit_hours WHERE hour < date_trunc('month', $1::timestamptz, 'UTC')"
-        return int((await connection.execute(statement, now - keep)).rpartition(" ")[2])
-    finally:
-        await connection.close()
+    """Delete the counts of months whose events are dropped; return the number of rows. Raises ``DRIVER_FAULTS``."""
+    statement = "DELETE FROM audit_hours WHERE hour < date_trunc('month', $1::timestamptz, 'UTC')"
+    return await delete_rows(owner_url, statement, now - keep)
 
 
 async def _next_end(session: AsyncSession, after: queries.Position) -> queries.Position | None:
