@@ -8,6 +8,7 @@ import json
 import os
 import secrets
 import tempfile
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import timedelta
 from ipaddress import ip_network
@@ -16,7 +17,7 @@ from typing import Annotated, Any, Literal, cast
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from app.crypto.keys import MINIMUM_KEY_BYTES
@@ -74,6 +75,24 @@ class SettingsError(Exception):
     """One line that names the invalid setting and the fix."""
 
 
+def _origin(text: str) -> str:
+    parts = urlsplit(text)
+    known = parts.scheme in {"http", "https"} and parts.hostname is not None
+    if not known or "@" in parts.netloc or f"{parts.scheme}://{parts.netloc}" != text.rstrip("/"):
+        raise ValueError("give origins as https://host[:port], separated by commas")
+    return origin_of_url(text)
+
+
+def _from_text(read: Callable[[str], Any]) -> tuple[Any, Any]:
+    """Annotations of a setting whose text is read by ``read``, not as JSON."""
+    return NoDecode, BeforeValidator(lambda value: read(value) if isinstance(value, str) else value)
+
+
+def _comma_separated(read: Callable[[str], Any] = str) -> tuple[Any, Any]:
+    """Annotations of a setting whose text is a list, separated by commas."""
+    return _from_text(lambda text: tuple(read(part.strip()) for part in text.split(",") if part.strip()))
+
+
 class Settings(BaseSettings):
     """The settings; ``docs/reference/configuration.md`` describes each name."""
 
@@ -98,23 +117,23 @@ class Settings(BaseSettings):
     # A negative value would drop the current month.
     audit_retention: timedelta = Field(default=timedelta(days=400), ge=timedelta())
     arguments_retention: timedelta = Field(default=timedelta(days=30), ge=timedelta())
-    upstream_allowed_networks: Annotated[tuple[Network, ...], NoDecode] = ()
-    trusted_proxies: Annotated[tuple[Network, ...], NoDecode] = ()
-    allowed_origins: Annotated[tuple[str, ...], NoDecode] = ()
-    stdio_allowed_commands: Annotated[AllowedCommands, NoDecode] = AllowedCommands()
+    upstream_allowed_networks: Annotated[tuple[Network, ...], *_comma_separated(ip_network)] = ()
+    trusted_proxies: Annotated[tuple[Network, ...], *_comma_separated(ip_network)] = ()
+    allowed_origins: Annotated[tuple[str, ...], *_comma_separated(_origin)] = ()
+    stdio_allowed_commands: Annotated[AllowedCommands, *_from_text(read_commands)] = AllowedCommands()
     limit_stdio_processes: int = Field(default=64, ge=1, le=10_000)
     stdio_data_dir: Path | None = None
     oidc_issuer: Issuer | None = None
     oidc_client_id: ShortText | None = None
     oidc_client_secret: SecretStr | None = None
-    oidc_audience: Annotated[tuple[Audience, ...], NoDecode] = ()
-    oidc_algorithms: Annotated[Algorithms, NoDecode] = list(DEFAULT_ALGORITHMS)
-    oidc_token_types: Annotated[TokenTypes, NoDecode] = ["at+jwt"]
-    oidc_scopes: Annotated[Scopes, NoDecode] = list(DEFAULT_SCOPES)
+    oidc_audience: Annotated[tuple[Audience, ...], *_comma_separated()] = ()
+    oidc_algorithms: Annotated[Algorithms, *_comma_separated()] = list(DEFAULT_ALGORITHMS)
+    oidc_token_types: Annotated[TokenTypes, *_comma_separated()] = ["at+jwt"]
+    oidc_scopes: Annotated[Scopes, *_comma_separated()] = list(DEFAULT_SCOPES)
     oidc_role_claim: ClaimName = "groups"
     oidc_role_map: Annotated[RoleMap, NoDecode] = Field(default_factory=dict)
     oidc_link_claim: LinkClaim = "sub"
-    oidc_people: Annotated[People, NoDecode] = Field(default_factory=list)
+    oidc_people: Annotated[People, *_comma_separated()] = Field(default_factory=list)
     session_idle_timeout: timedelta = Field(default=timedelta(hours=1), gt=timedelta())
     session_lifetime: timedelta = Field(default=timedelta(hours=12), gt=timedelta(), le=timedelta(days=30))
     break_glass_password_hash: SecretStr | None = None
@@ -147,18 +166,6 @@ class Settings(BaseSettings):
                 "expected a name of the IANA time zone database, such as Europe/Berlin"
             ) from None
 
-    @field_validator("upstream_allowed_networks", "trusted_proxies", mode="before")
-    @classmethod
-    def _networks(cls, value: object) -> object:
-        if isinstance(value, str):
-            return tuple(ip_network(part.strip()) for part in value.split(",") if part.strip())
-        return value
-
-    @field_validator("stdio_allowed_commands", mode="before")
-    @classmethod
-    def _commands(cls, value: object) -> object:
-        return read_commands(value) if isinstance(value, str) else value
-
     @field_validator("database_url", "database_direct_url", "migration_database_url")
     @classmethod
     def _database(cls, value: SecretStr | None) -> SecretStr | None:
@@ -177,13 +184,6 @@ class Settings(BaseSettings):
         # Normalized: cookies and responses depend on whether it is https.
         return (parts.scheme + value[len(parts.scheme) :]).rstrip("/")
 
-    @field_validator("allowed_origins", mode="before")
-    @classmethod
-    def _origins(cls, value: object) -> object:
-        if not isinstance(value, str):
-            return value
-        return tuple(_origin(part.strip()) for part in value.split(",") if part.strip())
-
     @field_validator("oidc_issuer")
     @classmethod
     def _issuer(cls, value: str | None) -> str | None:
@@ -197,15 +197,6 @@ class Settings(BaseSettings):
             origin_of(value)
         except ForbiddenUrl as error:
             raise ValueError(error.reason) from None
-        return value
-
-    @field_validator(
-        "oidc_audience", "oidc_algorithms", "oidc_token_types", "oidc_scopes", "oidc_people", mode="before"
-    )
-    @classmethod
-    def _words(cls, value: object) -> object:
-        if isinstance(value, str):
-            return tuple(part.strip() for part in value.split(",") if part.strip())
         return value
 
     @field_validator("oidc_role_map", mode="before")
@@ -235,15 +226,11 @@ class Settings(BaseSettings):
         return value
 
     @model_validator(mode="after")
-    def _require_keys(self) -> "Settings":
-        if self.database_url is not None:
-            for name in _KEYS:
-                if getattr(self, name) is None:
-                    raise ValueError(f"{PREFIX}{name.upper()} is required with {PREFIX}DATABASE_URL")
-        return self
-
-    @model_validator(mode="after")
-    def _require_audience(self) -> "Settings":
+    def _require_together(self) -> "Settings":
+        required = _KEYS if self.database_url is not None else ()
+        for name in required:
+            if getattr(self, name) is None:
+                raise ValueError(f"{PREFIX}{name.upper()} is required with {PREFIX}DATABASE_URL")
         if self.oidc_issuer is not None and not self.oidc_audience:
             raise ValueError(f"{PREFIX}OIDC_AUDIENCE is required with {PREFIX}OIDC_ISSUER")
         return self
@@ -278,14 +265,6 @@ class Settings(BaseSettings):
         if value is None:
             raise SettingsError(f"{PREFIX}{name.upper()} is not set")
         return _split(value)
-
-
-def _origin(text: str) -> str:
-    parts = urlsplit(text)
-    known = parts.scheme in {"http", "https"} and parts.hostname is not None
-    if not known or "@" in parts.netloc or f"{parts.scheme}://{parts.netloc}" != text.rstrip("/"):
-        raise ValueError("give origins as https://host[:port], separated by commas")
-    return origin_of_url(text)
 
 
 def _split(value: SecretStr) -> list[bytes]:

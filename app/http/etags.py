@@ -70,39 +70,34 @@ class Precondition:
             )
 
 
-async def _precondition(
-    request: Request,
-    if_match: Annotated[
-        str | None,
-        Header(
-            description="The `ETag` of the object as you know it: if it has changed since, nothing is done and "
-            "the answer is 412.",
-            examples=['"3"'],
-        ),
-    ] = None,
-) -> Precondition:
-    # The parameter documents the header; repeated headers are only visible in the request.
-    return Precondition(None) if if_match is None else Precondition.of(request)
+def _if_match(description: str, *, is_required: bool) -> Any:
+    """The dependency that reads the header, whose parameter documents it."""
+
+    async def read(
+        request: Request,
+        if_match: Annotated[str | None, Header(description=description, examples=['"3"'])] = None,
+    ) -> Precondition:
+        # Repeated headers are only visible in the request.
+        return Precondition(None, is_missing=is_required) if if_match is None else Precondition.of(request)
+
+    return Depends(read)
 
 
-IfMatch = Annotated[Precondition, Depends(_precondition)]
-
-
-async def _required(
-    request: Request,
-    if_match: Annotated[
-        str | None,
-        Header(
-            description="The `ETag` of the object as you know it. Needed: without it the answer is 428; if the object "
-            "has changed since, nothing is done and the answer is 412.",
-            examples=['"3"'],
-        ),
-    ] = None,
-) -> Precondition:
-    return Precondition(None, is_missing=True) if if_match is None else Precondition.of(request)
-
-
-RequiredIfMatch = Annotated[Precondition, Depends(_required)]
+IfMatch = Annotated[
+    Precondition,
+    _if_match(
+        "The `ETag` of the object as you know it: if it has changed since, nothing is done and the answer is 412.",
+        is_required=False,
+    ),
+]
+RequiredIfMatch = Annotated[
+    Precondition,
+    _if_match(
+        "The `ETag` of the object as you know it. Needed: without it the answer is 428; if the object has changed "
+        "since, nothing is done and the answer is 412.",
+        is_required=True,
+    ),
+]
 
 
 def require_if_match(endpoint: Callable[..., Any]) -> Callable[..., Any]:

@@ -8,7 +8,15 @@ from collections.abc import Callable
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import ConfigDict, Field, StrictBool, StringConstraints, ValidationError, WrapValidator
+from pydantic import (
+    ConfigDict,
+    Field,
+    StrictBool,
+    StringConstraints,
+    TypeAdapter,
+    ValidationError,
+    WrapValidator,
+)
 from pydantic_core import InitErrorDetails
 from typing_extensions import TypeAliasType
 
@@ -171,48 +179,29 @@ TokenScopeModel = TypeAliasType(
 )
 
 
+_SERVERS: TypeAdapter[ServerSelectorModel] = TypeAdapter(ServerSelectorModel)
+_TOOLS: TypeAdapter[ToolSelectorModel] = TypeAdapter(ToolSelectorModel)
+_SCOPE: TypeAdapter[TokenScopeModel] = TypeAdapter(TokenScopeModel)
+
+
 def server_selector_to_domain(model: ServerSelectorModel) -> ServerSelector:
     """The domain's form of a validated selector."""
-    match model:
-        case ServersByIdsModel():
-            return ServersByIds(frozenset(model.ids))
-        case ServersByLabelsModel():
-            return ServersByLabels(frozenset(model.labels.items()))
-        case AllServersModel():
-            return AllServers()
+    return load_server_selector(store_server_selector(model))
 
 
 def tool_selector_to_domain(model: ToolSelectorModel) -> ToolSelector:
     """The domain's form of a validated selector."""
-    match model:
-        case AllToolsModel():
-            return AllTools()
-        case ToolsByNamesModel():
-            return ToolsByNames(frozenset(model.names))
-        case ToolsByRiskModel():
-            return ToolsByRisk(frozenset(model.risk))
+    return load_tool_selector(store_tool_selector(model))
+
+
+def scope_to_domain(model: TokenScopeModel) -> Scope:
+    """The domain's form of a validated scope."""
+    return load_scope(store_scope(model))
 
 
 def reaches_by_default(tools: ToolSelectorModel) -> bool:
     """The default of ``resources`` and ``prompts``: true only if the tools are all."""
     return isinstance(tools, AllToolsModel)
-
-
-def scope_to_domain(model: TokenScopeModel) -> Scope:
-    """The domain's form of a validated scope."""
-    if isinstance(model, GrantsScopeModel):
-        return GrantsScope()
-    return ListedScope(tuple(_entry_to_domain(entry) for entry in model.entries))
-
-
-def _entry_to_domain(entry: ScopeEntryModel) -> ScopeEntry:
-    default = reaches_by_default(entry.tools)
-    return ScopeEntry(
-        server_selector_to_domain(entry.servers),
-        tool_selector_to_domain(entry.tools),
-        default if entry.resources is None else entry.resources,
-        default if entry.prompts is None else entry.prompts,
-    )
 
 
 def store_server_selector(model: ServerSelectorModel) -> dict[str, Any]:
@@ -223,32 +212,28 @@ def store_server_selector(model: ServerSelectorModel) -> dict[str, Any]:
 
 
 def store_tool_selector(model: ToolSelectorModel) -> dict[str, Any]:
-    """The stored JSON."""
-    match model:
-        case ToolsByNamesModel():
-            return {"kind": "names", "names": list(dict.fromkeys(model.names))}
-        case ToolsByRiskModel():
-            return {"kind": "risk", "risk": [risk.value for risk in dict.fromkeys(model.risk)]}
-        case AllToolsModel():
-            return {"kind": "all"}
+    """The stored JSON: names and risks each once, in order."""
+    return {
+        name: list(dict.fromkeys(value)) if isinstance(value, list) else value
+        for name, value in model.model_dump(mode="json").items()
+    }
 
 
 def store_scope(model: TokenScopeModel) -> dict[str, Any]:
     """The stored JSON, with explicit defaults of each entry."""
     if isinstance(model, GrantsScopeModel):
         return {"kind": "grants"}
-    entries = []
-    for entry in model.entries:
-        ready = _entry_to_domain(entry)
-        entries.append(
-            {
-                "servers": store_server_selector(entry.servers),
-                "tools": store_tool_selector(entry.tools),
-                "resources": ready.resources,
-                "prompts": ready.prompts,
-            }
-        )
-    return {"kind": "listed", "entries": entries}
+    return {"kind": "listed", "entries": [_store_entry(entry) for entry in model.entries]}
+
+
+def _store_entry(entry: ScopeEntryModel) -> dict[str, Any]:
+    default = reaches_by_default(entry.tools)
+    return {
+        "servers": store_server_selector(entry.servers),
+        "tools": store_tool_selector(entry.tools),
+        "resources": default if entry.resources is None else entry.resources,
+        "prompts": default if entry.prompts is None else entry.prompts,
+    }
 
 
 def load_server_selector(stored: dict[str, Any]) -> ServerSelector:
@@ -296,45 +281,26 @@ def load_scope(stored: dict[str, Any]) -> Scope:
 
 
 def show_server_selector(stored: dict[str, Any]) -> ServerSelectorModel:
-    """The API's form of a stored selector."""
-    match stored["kind"]:
-        case "ids":
-            return ServersByIdsModel(kind="ids", ids=[UUID(id) for id in stored["ids"]])
-        case "labels":
-            return ServersByLabelsModel(kind="labels", labels=stored["labels"])
-        case "all":
-            return AllServersModel(kind="all")
-    raise ValueError("unknown kind of server selector")
+    """The API's form of a stored selector. Raises ``ValueError`` for an unknown kind."""
+    return _SERVERS.validate_python(_with_uuids(stored))
 
 
 def show_tool_selector(stored: dict[str, Any]) -> ToolSelectorModel:
-    """The API's form of a stored selector."""
-    match stored["kind"]:
-        case "all":
-            return AllToolsModel(kind="all")
-        case "names":
-            return ToolsByNamesModel(kind="names", names=stored["names"])
-        case "risk":
-            return ToolsByRiskModel(kind="risk", risk=[Risk(risk) for risk in stored["risk"]])
-    raise ValueError("unknown kind of tool selector")
+    """The API's form of a stored selector. Raises ``ValueError`` for an unknown kind."""
+    return _TOOLS.validate_python(stored)
 
 
 def show_scope(stored: dict[str, Any]) -> TokenScopeModel:
-    """The API's form of a stored scope."""
-    if stored["kind"] == "grants":
-        return GrantsScopeModel(kind="grants")
-    return ListedScopeModel(
-        kind="listed",
-        entries=[
-            ScopeEntryModel(
-                servers=show_server_selector(entry["servers"]),
-                tools=show_tool_selector(entry["tools"]),
-                resources=entry["resources"],
-                prompts=entry["prompts"],
-            )
-            for entry in stored["entries"]
-        ],
-    )
+    """The API's form of a stored scope. Raises ``ValueError`` for an unknown kind."""
+    if stored["kind"] == "listed":
+        entries = [entry | {"servers": _with_uuids(entry["servers"])} for entry in stored["entries"]]
+        stored = stored | {"entries": entries}
+    return _SCOPE.validate_python(stored)
+
+
+def _with_uuids(stored: dict[str, Any]) -> dict[str, Any]:
+    """A stored selector with UUIDs, since text is read as TypeIDs."""
+    return stored if stored["kind"] != "ids" else stored | {"ids": [UUID(id) for id in stored["ids"]]}
 
 
 def servers_named(model: ServerSelectorModel, pointer: str) -> list[tuple[str, UUID]]:
