@@ -12,6 +12,7 @@ from app.cli.database import usable_database
 from app.cli.errors import CANNOT_START, CannotStart
 from app.cli.keys import ENCRYPTION, standing
 from app.cli.signals import bound_socket
+from app.crypto.signed_notes import NoteSigner, log_name
 from app.db.connection import DRIVER_FAULTS
 from app.db.embedded_postgres import EmbeddedPostgresError
 from app.db.engine import SESSION_SETTINGS, plain_url
@@ -21,7 +22,6 @@ from app.features.audit.sealing.leaves import LogFault
 from app.features.audit.sealing.sealer import BEHIND_S, LogNameMismatch, check_name, sealing_progress
 from app.http.readiness import HELD_BACK_S, HOLDER
 from app.settings import Settings
-from app.worker.background import trail_signer
 
 
 def doctor(settings: Settings) -> None:
@@ -127,7 +127,7 @@ def _trail(settings: Settings) -> bool:
 async def _sealed(settings: Settings) -> tuple[int, float]:
     connection = await _connect(settings)
     try:
-        signer = trail_signer(settings)
+        signer = NoteSigner(settings.keys("signing_key"), log_name(settings.base_url))
         await check_name(connection, signer.name)
         return await sealing_progress(connection, signer)
     finally:

@@ -94,5 +94,6 @@ def _warnings(runtime: Runtime, found: Record) -> list[str]:
             f"{found['silent']} streams of signals are not alive; "
             "GET /api/v1/identity-providers/{id}/signals says how"
         )
-    warnings.extend(runtime.warnings())
+    for source in runtime.warnings:
+        warnings.extend(source())
     return warnings

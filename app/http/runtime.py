@@ -69,8 +69,8 @@ class Runtime:
     """The supervisor that runs commands, if any."""
     rewinds: RewindGuard = field(default_factory=RewindGuard)
     """The known progress of the database."""
-    warnings: Callable[[], Sequence[str]] = tuple
-    """Warnings for the operator, for ``/readyz``."""
+    warnings: list[Callable[[], Sequence[str]]] = field(default_factory=list)
+    """The sources of warnings for the operator, for ``/readyz``."""
 
 
 async def get_runtime(request: Request) -> Runtime:

@@ -2,21 +2,25 @@
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from dataclasses import replace
 
 from fastapi import FastAPI
 
-from app.access.snapshot import PolicySets
 from app.adapters.console.console import Console
+from app.adapters.ssf.polling import Polling
+from app.adapters.ssf.push_routes import Receiver, RefusedEvents
+from app.crypto.jwt import ProviderKeys
 from app.crypto.keys import Peppers, Sealer
+from app.crypto.signed_notes import NoteSigner, log_name
 from app.crypto.signing import Signer
 from app.db.engine import make_engine, make_sessions
 from app.db.migrations import SchemaCheck
 from app.db.rewinds import RewindGuard
 from app.features.administrators.break_glass import BreakGlass
+from app.features.audit.sealing.sealer import Sealing
 from app.features.audit.stats import HourCounts
 from app.features.audit_sinks.deliver import AuditDeliveries
 from app.features.identities.schedule import ScheduledOffboardings
+from app.features.identity_providers.signals.transmitters import Transmitters
 from app.features.tokens.check_routes import ConnectionChecks
 from app.features.tokens.expiring import ExpiryNotices
 from app.features.tools.requested_syncs import RequestedSyncs
@@ -26,13 +30,13 @@ from app.http.rate_limits import LimitedAuthenticator, Quota, SignInAttempts
 from app.http.readiness import Readiness
 from app.http.runtime import Runtime
 from app.http.service_address import OwnAddresses
+from app.lib.ids import new_id
 from app.outbound.client_tokens import ClientTokens
 from app.outbound.http import AddressPolicy, Limits, LoopGuard, OutboundClient
 from app.outbound.stdio import SupervisorAddress
 from app.settings import Settings
-from app.worker.background import run_until_closed, start_receiver, start_sealing, trail_signer
-from app.worker.commands import Reach
-from app.worker.database import database_url
+from app.worker.background import run_until_closed
+from app.worker.database import Connector, database_url, direct_url
 from app.worker.gateway import start_gateway
 from app.worker.sign_in import ProviderWatch, authenticators, local_administrator, pages, provider_keys
 
@@ -45,15 +49,16 @@ def make_lifespan(settings: Settings, rewinds: RewindGuard) -> Lifespan:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
-            reach, check = Reach(), SchemaCheck()
+            check = SchemaCheck()
             runtime, app.state.break_glass, app.state.console = await _runtime(
-                settings, stack, reach, check, rewinds
+                settings, stack, check, rewinds
             )
-            runtime, app.state.signals = start_receiver(runtime, stack)
+            app.state.runtime = runtime
+            app.state.signals = _start_receiver(runtime, stack)
             app.state.transmitters = app.state.signals.transmitters
-            app.state.gateway, app.state.access = await start_gateway(settings, runtime, stack, reach, check)
-            runtime = start_sealing(settings, runtime, stack, check)
-            app.state.runtime = _warning_of(app.state.access.policies, runtime)
+            app.state.gateway, app.state.access = await start_gateway(settings, runtime, stack, check)
+            _start_sealing(settings, runtime, stack, check)
+            runtime.warnings.append(app.state.access.policies.warnings)
             app.state.connection_checks = ConnectionChecks(settings.workers)
             app.state.requested_syncs = RequestedSyncs()
             stack.push_async_callback(app.state.requested_syncs.aclose)
@@ -73,13 +78,28 @@ def make_lifespan(settings: Settings, rewinds: RewindGuard) -> Lifespan:
     return lifespan
 
 
-def _warning_of(policies: PolicySets, runtime: Runtime) -> Runtime:
-    others = runtime.warnings
-    return replace(runtime, warnings=lambda: [*others(), *policies.warnings()])
+def _start_sealing(settings: Settings, runtime: Runtime, stack: AsyncExitStack, check: SchemaCheck) -> None:
+    connect = Connector(direct_url(settings), new_id(), check, runtime.rewinds).named("sealing")
+    sealing = Sealing(connect, runtime.sessions, runtime.trail_signer, runtime.rewinds)
+    run_until_closed(stack, sealing)
+    runtime.warnings.append(sealing.warnings)
+
+
+def _start_receiver(runtime: Runtime, stack: AsyncExitStack) -> Receiver:
+    """Build the receiver of event tokens, maintained until ``stack`` is closed."""
+    transmitters = Transmitters(runtime.outbound)
+    keys = ProviderKeys(
+        transmitters.keys_of, description="transmitter of signals", impact="none of its events is taken"
+    )
+    stack.push_async_callback(keys.aclose)
+    receiver = Receiver(transmitters, keys, RefusedEvents(runtime.sessions))
+    run_until_closed(stack, Polling(runtime.sessions, runtime.sealer, runtime.signer, receiver))
+    runtime.warnings.append(keys.warnings)
+    return receiver
 
 
 async def _runtime(
-    settings: Settings, stack: AsyncExitStack, reach: Reach, check: SchemaCheck, rewinds: RewindGuard
+    settings: Settings, stack: AsyncExitStack, check: SchemaCheck, rewinds: RewindGuard
 ) -> tuple[Runtime, BreakGlass, Console]:
     engine = make_engine(
         database_url(settings), pool_size=settings.database_pool_size, name="scopegate-api", check=check
@@ -115,7 +135,7 @@ async def _runtime(
         peppers=peppers,
         sealer=sealer,
         signer=Signer(settings.keys("signing_key"), settings.base_url),
-        trail_signer=trail_signer(settings),
+        trail_signer=NoteSigner(settings.keys("signing_key"), log_name(settings.base_url)),
         outbound=outbound,
         client_tokens=client_tokens,
         authenticate=LimitedAuthenticator(people, attempts, requests),
@@ -136,6 +156,6 @@ async def _runtime(
         live=Live(sessions),
         readiness=readiness,
         rewinds=rewinds,
-        warnings=lambda: [*keys.warnings(), *outbound.breaker.warnings(), *reach.warnings()],
+        warnings=[keys.warnings, outbound.breaker.warnings],
     )
     return runtime, break_glass, pages(settings, sessions, keys, publications, attempts, requests)

@@ -1,8 +1,6 @@
 """The background loops of a worker: their start, their shutdown in order, and the detection of failures.
 
 A worker ends when a loop fails that admits, cuts or records calls, and is replaced.
-
-Also starts sealing of the audit log and the receiver of Shared Signals.
 """
 
 import asyncio
@@ -10,27 +8,16 @@ import logging
 import os
 from collections.abc import Sequence
 from contextlib import AsyncExitStack, suppress
-from dataclasses import replace
 from typing import Protocol
 
-from app.adapters.ssf.polling import Polling
-from app.adapters.ssf.push_routes import Receiver, RefusedEvents
 from app.admission.clients import Refusals
+from app.admission.consuming_writer import ConsumingWriter
 from app.admission.in_flight import InFlightTable
-from app.crypto.jwt import ProviderKeys
-from app.crypto.signed_notes import NoteSigner, log_name
-from app.db.migrations import SchemaCheck
-from app.features.audit.sealing.sealer import Sealing
-from app.features.identity_providers.signals.transmitters import Transmitters
-from app.http.runtime import Runtime
-from app.lib.ids import new_id
+from app.admission.usage import CallUses
+from app.admission.writer import AdmissionWriter
 from app.lib.logs import log_fault
-from app.settings import Settings
-from app.worker.database import Connector, direct_url
 
 log = logging.getLogger(__name__)
-
-
 _STOP_S = 5.0
 
 
@@ -38,18 +25,6 @@ class Loop(Protocol):
     """A task that runs as long as the worker."""
 
     async def run(self) -> None: ...
-
-
-class Lane(Loop, Protocol):
-    """A loop that writes pending records before it ends."""
-
-    def close(self) -> None: ...
-
-
-class Noted(Loop, Protocol):
-    """A loop that collects notes in memory and writes them periodically."""
-
-    async def flush(self) -> None: ...
 
 
 def run_until_closed(stack: AsyncExitStack, loop: Loop) -> None:
@@ -65,14 +40,14 @@ def run_until_closed(stack: AsyncExitStack, loop: Loop) -> None:
 
 async def run_in_background(
     stack: AsyncExitStack,
-    lanes: Sequence[Lane],
+    writers: Sequence[AdmissionWriter | ConsumingWriter],
     table: InFlightTable,
     refusals: Refusals,
-    uses: Noted,
+    uses: CallUses,
     others: Sequence[Loop],
 ) -> None:
     """Start the worker's loops; at shutdown, calls are cut first and pending records are written last."""
-    writing = [_start(lane) for lane in lanes]
+    writing = [_start(writer) for writer in writers]
     watching = _start(table)
     for task in (*writing, watching):
         task.add_done_callback(_exit_after_failure)
@@ -88,8 +63,8 @@ async def run_in_background(
         with suppress(Exception):
             # The last uses may be lost; an unavailable database must not delay the exit.
             await uses.flush()
-        for lane in lanes:
-            lane.close()
+        for writer in writers:
+            writer.close()
         await asyncio.wait(writing, timeout=_STOP_S)
         for task in writing:
             task.cancel()
@@ -117,31 +92,3 @@ def _exit_after_failure(task: asyncio.Task[None]) -> None:
     if _fault_of(task) is not None:
         # Immediately, like a kill, which loses no record: calls that it leaves open are recorded as lost.
         os._exit(1)
-
-
-def trail_signer(settings: Settings) -> NoteSigner:
-    """The signer of checkpoints for the log of this installation."""
-    return NoteSigner(settings.keys("signing_key"), log_name(settings.base_url))
-
-
-def start_sealing(settings: Settings, runtime: Runtime, stack: AsyncExitStack, check: SchemaCheck) -> Runtime:
-    """Seal until ``stack`` is closed; return the runtime with warnings of the sealing."""
-    connect = Connector(direct_url(settings), new_id(), check, runtime.rewinds).named("sealing")
-    sealing = Sealing(connect, runtime.sessions, trail_signer(settings), runtime.rewinds)
-    run_until_closed(stack, sealing)
-    others = runtime.warnings
-    return replace(runtime, warnings=lambda: [*others(), *sealing.warnings()])
-
-
-def start_receiver(runtime: Runtime, stack: AsyncExitStack) -> tuple[Runtime, Receiver]:
-    """Build the receiver of event tokens, maintained until ``stack`` is closed; and the runtime with its warnings."""
-    transmitters = Transmitters(runtime.outbound)
-    keys = ProviderKeys(
-        transmitters.keys_of, description="transmitter of signals", impact="none of its events is taken"
-    )
-    stack.push_async_callback(keys.aclose)
-    receiver = Receiver(transmitters, keys, RefusedEvents(runtime.sessions))
-    polling = Polling(runtime.sessions, runtime.sealer, runtime.signer, receiver)
-    run_until_closed(stack, polling)
-    others = runtime.warnings
-    return replace(runtime, warnings=lambda: [*others(), *keys.warnings()]), receiver

@@ -46,57 +46,65 @@ class _Held:
     used_at: float
 
 
-class Reach:
-    """Whether the supervisor can be reached."""
+class SupervisorClient:
+    """The requests of a worker to the supervisor of its host."""
 
-    def __init__(self) -> None:
-        self.away = False
+    def __init__(self, address: SupervisorAddress, worker_id: UUID, outbound: OutboundClient) -> None:
+        self.address = address
+        self.worker_id = worker_id
+        self._outbound = outbound
 
-    def warnings(self) -> Sequence[str]:
-        """The warnings for the operator."""
-        words = (
-            "the supervisor of commands cannot be reached: servers with the transport stdio are unavailable"
+    async def request(self, path: bytes, body: strict_json.JsonValue) -> Any:
+        """Send a request; return the answer. Raises ``OutboundError`` and ``StrictJsonError``."""
+        response = await self._outbound.request(
+            "POST",
+            self.address.target(self.worker_id, path),
+            self.address.own_headers(),
+            strict_json.dumps(body),
+            timeouts=_TIMES,
         )
-        return (words,) if self.away else ()
+        try:
+            return strict_json.loads(await response.read())
+        finally:
+            response.close()
 
 
 class Commands:
     """Builds targets of commands, and watches the pairs that use them."""
 
     def __init__(
-        self,
-        address: SupervisorAddress | None,
-        worker_id: UUID,
-        outbound: OutboundClient,
-        table: InFlightTable,
-        snapshot: AccessSnapshot,
-        reach: Reach,
+        self, supervisor: SupervisorClient | None, table: InFlightTable, snapshot: AccessSnapshot
     ) -> None:
-        self._address = address
-        self._worker_id = worker_id
-        self._outbound = outbound
+        self._supervisor = supervisor
         self._table = table
         self._snapshot = snapshot
         self._held: dict[Pair, _Held] = {}
         self._known: set[Pair] = set()
         self._gone: set[Pair] = set()
         self._wake = asyncio.Event()
-        self._reach = reach
+        self._is_away = False
+
+    def warnings(self) -> Sequence[str]:
+        """The warnings for the operator."""
+        words = (
+            "the supervisor of commands cannot be reached: servers with the transport stdio are unavailable"
+        )
+        return (words,) if self._is_away else ()
 
     async def target(self, launch: Launch, found: Target, server: Server, token: Token) -> UpstreamTarget:
         """Build the target of a call, and watch its pair from now on. Raises ``Refused``."""
-        if self._address is None:
+        if self._supervisor is None:
             raise bad_upstream("This server is a command, and this host runs no commands.")
         pair = (token.id, server.id)
         held = self._held.get(pair)
         if held is None or held.launch != launch or held.target.protocol_versions != found.protocol_versions:
-            held = await self._hold(self._address, pair, launch, found, server, token)
+            held = await self._hold(self._supervisor, pair, launch, found, server, token)
         held.used_at = monotonic()
         return held.target
 
     async def _hold(
         self,
-        address: SupervisorAddress,
+        supervisor: SupervisorClient,
         pair: Pair,
         launch: Launch,
         found: Target,
@@ -106,8 +114,8 @@ class Commands:
         _, context = await self._snapshot.fleet()
         decision = decide(AccessRequest(_anywhere(token), server), context, self._snapshot.clock.now())
         target = UpstreamTarget(
-            address.target(server.id),
-            address.headers(launch, Holder(token.id, token.identity.id, self._worker_id)),
+            supervisor.address.target(server.id),
+            supervisor.address.headers(launch, Holder(token.id, token.identity.id, supervisor.worker_id)),
             found.protocol_versions,
             secrets=secret_values(launch.variables),
         )
@@ -141,34 +149,31 @@ class Commands:
         await repeat("supervising commands", self._beat, BEAT_EVERY_S, first_s=0, wake=self._wake)
 
     async def _beat(self) -> None:
-        if self._address is None or not (self._held or self._known or self._gone):
+        if self._supervisor is None or not (self._held or self._known or self._gone):
             return
         try:
-            await self._talk(self._address)
-            self._reach.away = False
+            await self._talk(self._supervisor)
+            self._is_away = False
         except (OutboundError, ValueError, TypeError) as error:
-            if not self._reach.away:
+            if not self._is_away:
                 _log.warning("the supervisor of commands cannot be reached: %s", type(error).__name__)
-            self._reach.away = True
+            self._is_away = True
 
-    async def _talk(self, address: SupervisorAddress) -> None:
-        await self._end(address, set(self._gone))
+    async def _talk(self, supervisor: SupervisorClient) -> None:
+        await self._end(supervisor, set(self._gone))
         now = monotonic()
-        listed = await self._tell(address, b"/beat", self._worker_id.hex)
+        listed = await supervisor.request(b"/beat", supervisor.worker_id.hex)
         self._known = {(UUID(hex=token), UUID(hex=server)) for token, server in listed}
-        await self._end(address, self._known - self._held.keys())
+        await self._end(supervisor, self._known - self._held.keys())
         for pair, held in list(self._held.items()):
             if pair not in self._known and now - held.used_at > _KEPT_S:
                 del self._held[pair]
                 self._table.leave(held.id)
 
-    async def _end(self, address: SupervisorAddress, pairs: set[Pair]) -> None:
+    async def _end(self, supervisor: SupervisorClient, pairs: set[Pair]) -> None:
         if pairs:
-            await self._tell(address, b"/end", [[token.hex, server.hex] for token, server in pairs])
+            await supervisor.request(b"/end", [[token.hex, server.hex] for token, server in pairs])
             self._gone -= pairs
-
-    async def _tell(self, address: SupervisorAddress, path: bytes, body: strict_json.JsonValue) -> Any:
-        return await _tell(self._outbound, address, self._worker_id, path, body)
 
 
 class DeletedServers:
@@ -179,15 +184,9 @@ class DeletedServers:
     """
 
     def __init__(
-        self,
-        address: SupervisorAddress | None,
-        worker_id: UUID,
-        outbound: OutboundClient,
-        sessions: async_sessionmaker[AsyncSession],
+        self, supervisor: SupervisorClient | None, sessions: async_sessionmaker[AsyncSession]
     ) -> None:
-        self._address = address
-        self._worker_id = worker_id
-        self._outbound = outbound
+        self._supervisor = supervisor
         self._sessions = sessions
 
     async def run(self) -> None:
@@ -196,40 +195,20 @@ class DeletedServers:
 
     async def _round(self) -> None:
         try:
-            if self._address is not None:
-                await self._forget(self._address)
+            if self._supervisor is not None:
+                await self._forget(self._supervisor)
         except (OutboundError, ValueError, TypeError) as error:
             _log.info("data of deleted servers is removed later: %s", type(error).__name__)
 
-    async def _forget(self, address: SupervisorAddress) -> None:
-        listed = await _tell(self._outbound, address, self._worker_id, b"/data", None)
+    async def _forget(self, supervisor: SupervisorClient) -> None:
+        listed = await supervisor.request(b"/data", None)
         if not listed:
             return
         async with self._sessions() as session:
             deleted = await ended_among(session, [UUID(hex=server) for server in listed])
         if deleted:
             body: list[strict_json.JsonValue] = [server.hex for server in deleted]
-            await _tell(self._outbound, address, self._worker_id, b"/forget", body)
-
-
-async def _tell(
-    outbound: OutboundClient,
-    address: SupervisorAddress,
-    worker_id: UUID,
-    path: bytes,
-    body: strict_json.JsonValue,
-) -> Any:
-    response = await outbound.request(
-        "POST",
-        address.target(worker_id, path),
-        address.own_headers(),
-        strict_json.dumps(body),
-        timeouts=_TIMES,
-    )
-    try:
-        return strict_json.loads(await response.read())
-    finally:
-        response.close()
+            await supervisor.request(b"/forget", body)
 
 
 def _anywhere(token: Token) -> Token:

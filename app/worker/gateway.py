@@ -22,13 +22,13 @@ from app.http.runtime import Runtime
 from app.lib.ids import new_id
 from app.settings import Settings
 from app.worker.background import run_in_background, run_until_closed
-from app.worker.commands import Commands, DeletedServers, Reach
+from app.worker.commands import Commands, DeletedServers, SupervisorClient
 from app.worker.database import Connector, direct_url, reading_pool
 from app.worker.syncs import LostSyncs, PeriodicSyncs, RequestedSyncs
 
 
 async def start_gateway(
-    settings: Settings, runtime: Runtime, stack: AsyncExitStack, reach: Reach, check: SchemaCheck
+    settings: Settings, runtime: Runtime, stack: AsyncExitStack, check: SchemaCheck
 ) -> tuple[Gateway, AccessSnapshot]:
     """Build the gateway and run its loops until ``stack`` is closed; also return the access snapshot."""
     url, worker_id, clock, peppers = direct_url(settings), new_id(), DatabaseClock(), runtime.peppers
@@ -54,9 +54,12 @@ async def start_gateway(
     )
     runtime.attempts.tell = records.count_sign_in
     syncs = RequestedSyncs(runtime)
-    commands = Commands(runtime.supervisor, worker_id, runtime.outbound, table, snapshot, reach)
-    deleted = DeletedServers(runtime.supervisor, worker_id, runtime.outbound, sessions)
-    others = (syncs, LostSyncs(runtime), commands, deleted, shared)
+    supervisor = None
+    if runtime.supervisor is not None:
+        supervisor = SupervisorClient(runtime.supervisor, worker_id, runtime.outbound)
+    commands = Commands(supervisor, table, snapshot)
+    runtime.warnings.append(commands.warnings)
+    others = (syncs, LostSyncs(runtime), commands, DeletedServers(supervisor, sessions), shared)
     await run_in_background(stack, (writer, consuming), table, refusals, uses, others)
     store = PostgresStore(SnapshotReads(snapshot, commands), records, shared, table, syncs.request)
     gateway = shared.worker = _gateway(settings, runtime, store)
@@ -83,7 +86,12 @@ async def _snapshot(
 
 
 def _gateway(settings: Settings, runtime: Runtime, store: Store) -> Gateway:
-    per_token, per_identity = _allowances(settings)
+    per_token = Allowance(settings.limit_calls, settings.limit_concurrent_calls, settings.limit_streams)
+    per_identity = Allowance(
+        settings.limit_calls_per_identity,
+        settings.limit_concurrent_calls_per_identity,
+        settings.limit_streams_per_identity,
+    )
     return Gateway(
         store,
         runtime.outbound,
@@ -95,17 +103,5 @@ def _gateway(settings: Settings, runtime: Runtime, store: Store) -> Gateway:
         per_identity=per_identity.share(settings.workers),
         times=CallTimes.from_settings(
             settings.limit_call_idle_time, settings.limit_call_time, settings.limit_stream_time
-        ),
-    )
-
-
-def _allowances(settings: Settings) -> tuple[Allowance, Allowance]:
-    """The limits of a token and of an identity, shared by all workers."""
-    return (
-        Allowance(settings.limit_calls, settings.limit_concurrent_calls, settings.limit_streams),
-        Allowance(
-            settings.limit_calls_per_identity,
-            settings.limit_concurrent_calls_per_identity,
-            settings.limit_streams_per_identity,
         ),
     )
