@@ -200,5 +200,5 @@ def problem_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 
 # The responses of every operation that authenticates its caller. More follow from its inputs (see
-# ``http.openapi.operations``), and routes declare 409 themselves.
+# ``http.openapi``), and routes declare 409 themselves.
 COMMON_PROBLEMS = problem_responses(400, 401, 403, 429, 503)

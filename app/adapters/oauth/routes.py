@@ -16,7 +16,7 @@ from pydantic import ConfigDict, Field
 from app.domain.errors import DomainError, TooManyRequests, Unauthenticated, Unavailable
 from app.domain.token_format import TOKEN_NEEDED
 from app.features.service_accounts.authenticate import sign_in
-from app.http.openapi.operations import RATE_LIMIT, header
+from app.http.openapi import RATE_LIMIT, header
 from app.http.runtime import CurrentRuntime
 from app.http.schemas import Strict
 from app.http.transaction import Session, TransactionalRoute

@@ -1,23 +1,25 @@
-"""Common parts of all operations of the contract: permissions, responses and headers.
+"""The OpenAPI document: the output of FastAPI for the routes, completed to the contract of clients.
 
-Also contains the introduction of the contract and its shared components.
+Rules add what is easily forgotten: the responses of an operation follow from its inputs, and the example of a schema
+consists of those of its fields. ``tests/house/test_contract.py`` checks the rest.
 """
 
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
 from fastapi.routing import RouteContext, iter_route_contexts
 
 from app.http.authorization import Permission, permission_of
-from app.http.openapi.schemas import SCHEMAS
-from app.http.problems import MEDIA_TYPE, STATUS
+from app.http.problems import MEDIA_TYPE, STATUS, Problem
 from app.http.requests import JSON, MERGE_PATCH
 
+SCHEMAS = "#/components/schemas/"
 Schema = dict[str, Any]
-
-
+Operation = dict[str, Any]
 DESCRIPTION = """\
 Scopegate gives people and agents **scoped tokens** to a fleet of MCP servers, decides every call before it runs, and
 records it. Administrators, portals and scripts use this API to manage it. MCP clients do not use it: they call `/mcp`
@@ -50,8 +52,6 @@ A caller's roles determine what it may do. Each operation names the permission t
 """
 LICENSE = {"name": "Apache-2.0", "identifier": "Apache-2.0"}
 SERVERS = [{"url": "/", "description": "The service that this document came from."}]
-
-
 _TAGS = {
     "servers": "MCP servers: their addresses, the credentials for calls to them, and their tools.",
     "tools": "The tools that syncs found on the servers, their risk, and their approved definitions.",
@@ -86,8 +86,6 @@ TAGS = [
     }
     for name, text in _TAGS.items()
 ]
-
-
 SECURITY_SCHEMES = {
     "oidc": {
         "type": "openIdConnect",
@@ -111,8 +109,6 @@ SECURITY_SCHEMES = {
     },
 }
 CALLER_SCHEMES: list[dict[str, list[str]]] = [{"oidc": []}, {"client_credentials": []}, {"break_glass": []}]
-
-
 RATE_LIMIT = ["RateLimit", "RateLimit-Policy"]
 _ANSWER_HEADERS: dict[str, tuple[str, Schema]] = {
     "X-Request-ID": (
@@ -150,8 +146,6 @@ _ANSWER_HEADERS: dict[str, tuple[str, Schema]] = {
     ),
 }
 HEADERS = {name: {"description": text, "schema": schema} for name, (text, schema) in _ANSWER_HEADERS.items()}
-
-
 # The name, code and description of the shared response for each problem status.
 _PROBLEMS = {
     400: (
@@ -235,20 +229,17 @@ def problem_responses() -> dict[str, Any]:
     }
 
 
-Operation = dict[str, Any]
 _FIRST_SENTENCE = re.compile(r"(.+?)\.(?:\s+|$)", re.DOTALL)
 _METHODS = ["get", "post", "put", "patch", "delete"]
 _SUCCESS = {"200": "OK", "201": "Created", "204": "Done; there is no body"}
-
 # The responses of every operation that authenticates its caller: the caller is authenticated, authorized and counted,
 # and the operation uses the database.
 _KNOWN_CALLER = {400, 401, 403, 429, 503}
-
 # These follow from the inputs of an operation, regardless of what the routes declare.
 _DERIVED = _KNOWN_CALLER | {412, 413, 415, 422}
 
 
-def finish(found: dict[str, Any], api: FastAPI) -> None:
+def finish_operations(found: dict[str, Any], api: FastAPI) -> None:
     """Complete the operations of a document in place, and add shared components."""
     routes = dict(_routes(api))
     schemas = found["components"]["schemas"]
@@ -371,3 +362,204 @@ def _shows_revision(answer: dict[str, Any], schemas: dict[str, Any]) -> bool:
     fields = schemas.get(reference.removeprefix(SCHEMAS), {}).get("properties", {})
     inner = [schemas.get(field.get("$ref", "").removeprefix(SCHEMAS), {}) for field in fields.values()]
     return "revision" in fields or any("revision" in schema.get("properties", {}) for schema in inner)
+
+
+_PAGE = re.compile(r"Page_(\w+)_")
+_SUFFIXES = ("View", "Model", "Name")
+
+
+def rename_schemas(found: dict[str, Any]) -> dict[str, Any]:
+    """Rename every schema to the name of a client's class."""
+    schemas: dict[str, Any] = found["components"]["schemas"]
+    names = {key: _name(key, schemas) for key in schemas}
+    if len(set(names.values())) < len(names):
+        raise ValueError("two schemas of the API have the same name")
+    found["components"]["schemas"] = {
+        names[key]: _set_title(schemas[key], names[key]) for key in sorted(schemas, key=names.__getitem__)
+    }
+    references = {SCHEMAS + key: SCHEMAS + name for key, name in names.items()}
+    changed: dict[str, Any] = _replace(found, references)
+    return changed
+
+
+def _set_title(schema: dict[str, Any], title: str) -> dict[str, Any]:
+    """Use the name as title, and remove the titles of fields, where Pydantic repeats their names."""
+    for field in schema.get("properties", {}).values():
+        field.pop("title", None)
+    # A union is titled by its members.
+    return schema if "oneOf" in schema else schema | {"title": title}
+
+
+def _name(key: str, schemas: dict[str, Any]) -> str:
+    """The title of the model, or the model's name without the suffix of its layer."""
+    page = _PAGE.fullmatch(key)
+    if page is not None:
+        return _name(page[1], schemas) + "Page"
+    title: str = schemas[key].get("title", key)
+    if title != key:
+        return title
+    return next((key.removesuffix(suffix) for suffix in _SUFFIXES if key.endswith(suffix)), key)
+
+
+def _replace(value: Any, references: dict[str, str]) -> Any:
+    """A copy with other references; those of discriminators are plain values."""
+    if isinstance(value, dict):
+        return {key: _replace(inner, references) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_replace(inner, references) for inner in value]
+    return references.get(value, value) if isinstance(value, str) else value
+
+
+_BY_FORMAT = {"date-time": "2026-01-05T09:00:00Z", "password": "***"}
+_BY_TYPE: dict[str, Any] = {"boolean": True, "integer": 1, "number": 1.0, "null": None}
+
+
+class NoExample(ValueError):
+    """A field has no examples, and no type that implies one."""
+
+
+def fill_examples(schemas: dict[str, Schema]) -> None:
+    """Add an example to every named schema whose fields have some."""
+    # Given examples first, since others are composed of them.
+    for schema in schemas.values():
+        given = [_with_nulls(one, schema) for one in schema.pop("examples", []) if one != {}]
+        if given:
+            schema["examples"] = given
+    for schema in schemas.values():
+        if "examples" not in schema:
+            with suppress(NoExample):
+                schema["examples"] = [example(schema, schemas)]
+
+
+def _with_nulls(given: Any, schema: Schema) -> Any:
+    """An example of a model with the nulls that FastAPI removes on output."""
+    if not isinstance(given, dict):
+        return given
+    required = set(schema.get("required", ()))
+    names = [name for name in schema.get("properties", given) if name in given or name in required]
+    return {name: given.get(name) for name in names}
+
+
+def example(schema: Schema, schemas: dict[str, Schema], where: str = "") -> Any:
+    """Build an example for this schema. Raises ``NoExample`` with the name of the field without one."""
+    if schema.get("examples"):
+        return schema["examples"][0]
+    if "const" in schema or "enum" in schema:
+        return schema.get("const", schema.get("enum", [None])[0])
+    if "$ref" in schema:
+        name = schema["$ref"].removeprefix(SCHEMAS)
+        return example(schemas[name], schemas, name)
+    if schema.get("format") in _BY_FORMAT:
+        return _BY_FORMAT[schema["format"]]
+    if "oneOf" in schema or "anyOf" in schema:
+        return _first(schema.get("oneOf") or schema["anyOf"], schemas, where)
+    kind = schema.get("type")
+    if kind == "array":
+        return [example(schema["items"], schemas, where)]
+    if kind == "object" and "properties" in schema:
+        fields = schema["properties"].items()
+        return {name: example(field, schemas, f"{where}.{name}") for name, field in fields}
+    if kind in _BY_TYPE:
+        return _BY_TYPE[kind]
+    raise NoExample(f"{where} needs an example: Field(examples=[...])")
+
+
+def _first(choices: list[Schema], schemas: dict[str, Schema], where: str) -> Any:
+    for choice in choices[:-1]:
+        with suppress(NoExample):
+            return example(choice, schemas, where)
+    return example(choices[-1], schemas, where)
+
+
+# Fields with the same meaning everywhere, unless a model describes them.
+_COMMON = {
+    "created_at": "The time of creation.",
+    "updated_at": "The time of the last change.",
+    "ended_at": "The time of the end; null before it.",
+    "revision": "The number of the current revision; in quotes it is the `ETag`.",
+    "items": "The items of this page.",
+    "next_cursor": "The cursor of the next page; null on the last page.",
+    "id": "The id.",
+}
+_OF_OBJECT = re.compile(r"(\w+?)(?:Create|Update)")
+
+
+def describe_fields(schemas: dict[str, Schema]) -> None:
+    """Add missing field descriptions from the field's type or the object's other schemas."""
+    for name, schema in schemas.items():
+        if name.endswith("Page"):
+            schema.setdefault("description", "One page of a list.")
+        for field in schema.get("properties", {}).values():
+            _lift(field)
+    for name, schema in schemas.items():
+        for key, field in schema.get("properties", {}).items():
+            for other in _same_field(name, key, schemas):
+                for word in ("description", "examples"):
+                    if word in other and "$ref" not in field:
+                        field.setdefault(word, other[word])
+            if key in _COMMON and "$ref" not in field:
+                field.setdefault("description", _COMMON[key])
+
+
+def describe_parameters(found: dict[str, Any]) -> None:
+    """Add missing parameter descriptions from the parameter's type, or as a filter."""
+    for item in found["paths"].values():
+        for operation in item.values():
+            for parameter in operation.get("parameters", ()):
+                schema = parameter["schema"]
+                schema.pop("title", None)
+                if parameter["in"] == "header":
+                    parameter["name"] = "-".join(word.capitalize() for word in parameter["name"].split("-"))
+                _lift(schema)
+                if "description" in schema:
+                    parameter.setdefault("description", schema["description"])
+                if schema.get("type") == "array":
+                    text = f"Only those whose `{parameter['name']}` is one of these."
+                    parameter.setdefault("description", text)
+
+
+def _lift(field: Schema) -> None:
+    """Describe a nullable field by its non-null type."""
+    inner = [one for one in field.get("anyOf", ()) if one.get("type") != "null"]
+    if len(inner) == 1 and "description" in inner[0]:
+        field.setdefault("description", inner[0]["description"])
+
+
+def _same_field(name: str, key: str, schemas: dict[str, Schema]) -> Iterator[Schema]:
+    made = _OF_OBJECT.fullmatch(name)
+    family = [made[1], f"{made[1]}Create"] if made else [f"{name}Create", f"{name}Update"]
+    for other in family:
+        field = schemas.get(other, {}).get("properties", {}).get(key)
+        if field is not None:
+            yield field
+
+
+def document(api: FastAPI) -> dict[str, Any]:
+    """The OpenAPI document of this application."""
+    found = get_openapi(
+        title=f"{api.title} API",
+        version=api.version,
+        openapi_version=api.openapi_version,
+        summary=api.summary,
+        description=DESCRIPTION,
+        license_info=LICENSE,
+        servers=SERVERS,
+        routes=api.routes,
+    )
+    schemas = found.setdefault("components", {}).setdefault("schemas", {})
+    problem = Problem.model_json_schema(ref_template=SCHEMAS + "{model}")
+    schemas.update(problem.pop("$defs", {}))
+    schemas["Problem"] = problem
+    for unused in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(unused, None)
+    finish_operations(found, api)
+    found["paths"] = in_order(found["paths"])
+    found = rename_schemas(found)
+    used = {
+        tag for item in found["paths"].values() for operation in item.values() for tag in operation["tags"]
+    }
+    found["tags"] = [tag for tag in TAGS if tag["name"] in used]
+    describe_fields(found["components"]["schemas"])
+    describe_parameters(found)
+    fill_examples(found["components"]["schemas"])
+    return found
